@@ -1,0 +1,142 @@
+r"""What an activation is: a named function of one real variable, differentiated almost everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from derivations.errors import DerivationError
+from derivations.pieces import Piece, breakpoints, join, pieces
+from derivations.symbols import state
+
+
+@dataclass(frozen=True)
+class Activation:
+    r"""A named activation function :math:`\varphi : \mathbb{R} \to \mathbb{R}`.
+
+    The expression is kept on a real symbol without a sign, so that no branch of a kink is
+    ever folded away; :meth:`__call__` substitutes any argument.
+
+    Parameters
+    ----------
+    name : str
+        The name in the field: ``"relu"``, ``"gelu"``; for a free expression its text.
+    expr : Expr
+        The formula in ``variable``; other symbols in it are parameters.
+    variable : Symbol
+        The argument, real.
+
+    Raises
+    ------
+    DerivationError
+        If a piecewise formula has a condition that is not linear in the variable.
+
+    Examples
+    --------
+    >>> square = Activation("square", state**2)
+    >>> square(3), square.derivative(1)
+    (9, 2*x)
+    """
+
+    name: str
+    expr: sp.Expr
+    variable: sp.Symbol = field(default=state)
+
+    def __call__(self, argument: object) -> sp.Expr:
+        """Value at an expression or number."""
+        return self.expr.subs(self.variable, sp.sympify(argument))
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def parameters(self) -> frozenset[sp.Symbol]:
+        """Symbols of the formula other than its argument."""
+        return frozenset(self.expr.free_symbols) - {self.variable}
+
+    @property
+    def kinks(self) -> tuple[sp.Expr, ...]:
+        """Breakpoints of the formula, in increasing order."""
+        return breakpoints(self.expr, self.variable)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The smooth pieces, from left to right."""
+        return pieces(self.expr, self.variable)
+
+    def derivative(self, order: int = 1) -> sp.Expr:
+        """Derivative of the given order, piece by piece (what a kink adds is a null set)."""
+        parts = tuple(Piece(p.left, p.right, sp.diff(p.expr, self.variable, order)) for p in self.pieces)
+        return join(parts, self.variable)
+
+
+def exact(number: object) -> sp.Expr:
+    """A real coefficient without rounding: decimals are read as written, 0.1 as 1/10; symbols are parameters.
+
+    Raises
+    ------
+    DerivationError
+        If it is not a finite real number or expression, or depends on the argument of activations.
+
+    Examples
+    --------
+    >>> exact(0.1), exact(sp.sqrt(2))
+    (1/10, sqrt(2))
+    """
+    try:
+        expr = sp.sympify(number, strict=True)
+    except (sp.SympifyError, TypeError) as error:
+        raise DerivationError(f"a coefficient must be a real number or expression, got {number!r}") from error
+    if not isinstance(expr, sp.Expr) or expr.has(state, sp.nan) or False in (expr.is_finite, expr.is_real):
+        raise DerivationError(f"a coefficient must be finite, real and free of {state}, got {expr}")
+    return _without_floats(expr)
+
+
+def _without_floats(expr: sp.Expr) -> sp.Expr:
+    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
+
+
+def as_activation(given: object) -> Activation:
+    """Accept an :class:`Activation` or any SymPy expression in one symbol.
+
+    Where several symbols occur, the one called ``x`` is the argument and the others are
+    parameters. Decimals are read as exact, 0.1 as 1/10.
+
+    Raises
+    ------
+    DerivationError
+        If the object is no expression, or its argument cannot be told.
+
+    Examples
+    --------
+    >>> y = sp.Symbol("y")
+    >>> as_activation(y**2 + 1).expr
+    x**2 + 1
+    """
+    if isinstance(given, Activation):
+        return given
+    if isinstance(given, str):
+        raise DerivationError(
+            f"an activation must be an Activation or a SymPy expression in one symbol, got the text {given!r}; "
+            "use parse_activation(text)"
+        )
+    try:
+        expr = sp.sympify(given, strict=True)
+    except (sp.SympifyError, TypeError) as error:
+        raise DerivationError(
+            f"an activation must be an Activation or a SymPy expression in one symbol, got {given!r}"
+        ) from error
+    if not isinstance(expr, sp.Expr) or expr.has(sp.I, sp.nan, sp.oo, -sp.oo, sp.zoo):
+        raise DerivationError(
+            f"an activation must be a finite real-valued expression, got {expr} of type {type(expr).__name__}"
+        )
+    expr = _without_floats(expr)
+    names = sorted(expr.free_symbols, key=lambda s: (s.name != "x", s.name))
+    if len(names) > 1 and names[0].name != "x":
+        raise DerivationError(
+            f"an activation must be a function of one variable, got {expr} in {', '.join(s.name for s in names)}; "
+            "call the argument x, the others are then parameters"
+        )
+    inside = expr.subs(names[0], state) if names else expr
+    return Activation(str(inside), inside)

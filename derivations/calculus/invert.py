@@ -1,0 +1,81 @@
+r"""Inverting a monotone expression on an interval by undoing its operations one by one."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.errors import NoClosedForm
+
+
+def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) -> sp.Expr:
+    r"""Solve ``expr(variable) = value`` for the variable, on the branch through a given point.
+
+    Sums, products, powers and functions with a known inverse around a single occurrence of the
+    variable are undone from the outside in; otherwise ``solve`` is asked and the branch that
+    returns ``inside`` at ``expr(inside)`` is taken.
+
+    Parameters
+    ----------
+    expr : Expr
+        Strictly monotone in the variable on the interval of interest.
+    variable : Symbol
+    value : Expr
+        The right-hand side, usually a real symbol.
+    inside : Expr
+        A point of the interval, which selects the branch.
+
+    Raises
+    ------
+    NoClosedForm
+        If no branch is found.
+
+    Examples
+    --------
+    >>> x, z = sp.symbols("x z", real=True)
+    >>> invert(2 * sp.log(-x) + 1, x, z, sp.Integer(-1))
+    -exp(z/2 - 1/2)
+    """
+    level = expr.subs(variable, inside)
+    for candidate in (_peel(expr, variable, value), *_solved(expr, variable, value)):
+        if candidate is not None and _returns(candidate, value, level, inside):
+            return candidate
+    raise NoClosedForm(f"the map {variable} ↦ {expr} has no inverse in closed form here")
+
+
+def _returns(candidate: sp.Expr, value: sp.Expr, level: sp.Expr, inside: sp.Expr) -> bool:
+    difference = sp.expand(candidate.subs(value, level) - inside)
+    if difference == 0:
+        return True
+    numbers = {s: sp.Rational(3 + 2 * k, 4) for k, s in enumerate(sorted(difference.free_symbols, key=str))}
+    return bool(abs(sp.N(difference.subs(numbers), 30)) < sp.Rational(1, 10**20))
+
+
+def _peel(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr) -> sp.Expr | None:
+    while expr != variable:
+        holders = [arg for arg in expr.args if arg.has(variable)]
+        if len(holders) != 1:
+            return None
+        (inner,) = holders
+        if isinstance(expr, sp.Add):
+            value = value - (expr - inner)
+        elif isinstance(expr, sp.Mul):
+            value = value / (expr / inner)
+        elif isinstance(expr, sp.Pow) and inner == expr.base:
+            value = value ** (1 / expr.exp)
+        elif isinstance(expr, sp.Pow):
+            value = sp.log(value) / sp.log(expr.base)
+        elif isinstance(expr, sp.exp):
+            value = sp.log(value)
+        elif isinstance(expr, sp.Function) and hasattr(type(expr), "inverse"):
+            value = expr.inverse()(value)
+        else:
+            return None
+        expr = inner
+    return sp.powsimp(sp.expand(value, deep=False)) if value.is_Add else value
+
+
+def _solved(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr) -> list[sp.Expr]:
+    try:
+        return list(sp.solve(expr - value, variable))
+    except NotImplementedError:
+        return []

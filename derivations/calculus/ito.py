@@ -1,0 +1,207 @@
+r"""Itô's formula, the generator, changes of variables, and the Stratonovich form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.diffusion import Diffusion, Flow
+from derivations.errors import DerivationError
+
+
+def generator(process: Diffusion | Flow, function: sp.Expr) -> sp.Expr:
+    r"""Apply :math:`\partial_t + \mathcal{L}`, with :math:`\mathcal{L}f = b\cdot\nabla f + \tfrac12 a : \nabla^2 f`.
+
+    By Itô's formula :math:`\mathrm{d}f(t, X) = (\partial_t + \mathcal{L})f\,\mathrm{d}t + \nabla f^\top\sigma\,\mathrm{d}B`, so this is
+    the drift of :math:`f(t, X_t)`.
+
+    Parameters
+    ----------
+    process : Diffusion or Flow
+    function : Expr
+        A function of the states and time, twice differentiable in the states (or, for a function with kinks,
+        piece by piece where its first derivative is continuous).
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> generator(Diffusion((x,), [0], [[x**2]]), x**2)
+    x**2
+    """
+    total = sp.diff(function, process.time)
+    for b, x in zip(process.drift, process.states, strict=True):
+        total += b * sp.diff(function, x)
+    return sp.expand(total + sp.Rational(1, 2) * _second_order(process.covariance, process.states, function))
+
+
+def _second_order(covariance: sp.ImmutableMatrix, states: Sequence[sp.Symbol], function: sp.Expr) -> sp.Expr:
+    return sp.Add(
+        *(
+            covariance[i, j] * sp.diff(function, x, y)
+            for i, x in enumerate(states)
+            for j, y in enumerate(states)
+            if covariance[i, j] != 0
+        )
+    )
+
+
+def bracket(process: Diffusion, first: sp.Expr, second: sp.Expr) -> sp.Expr:
+    r"""Covariation rate :math:`\mathrm{d}[f, g]/\mathrm{d}t = \nabla f^\top a\,\nabla g`."""
+    states = process.states
+    return sp.expand(
+        sp.Add(
+            *(
+                process.covariance[i, j] * sp.diff(first, x) * sp.diff(second, y)
+                for i, x in enumerate(states)
+                for j, y in enumerate(states)
+                if process.covariance[i, j] != 0
+            )
+        )
+    )
+
+
+def transform(
+    process: Diffusion,
+    functions: Mapping[sp.Symbol, sp.Expr],
+    inverse: Mapping[sp.Symbol, sp.Expr] | None = None,
+    domain: sp.Set = sp.S.Reals,
+) -> Diffusion:
+    r"""The diffusion of :math:`Y = f(t, X)`, by Itô's formula in several variables with all cross terms.
+
+    Parameters
+    ----------
+    process : Diffusion
+        The diffusion of X.
+    functions : mapping
+        New state symbol to function of the old states and time.
+    inverse : mapping, optional
+        Old state symbol to its expression in the new states. Without it the coefficients must turn out to
+        depend on the new states alone, which is tried by substituting the functions back.
+    domain : Set
+        The interval in which a scalar Y lives.
+
+    Raises
+    ------
+    DerivationError
+        If a coefficient still contains an old state: Y is then not Markov by itself.
+
+    Examples
+    --------
+    >>> x, z = sp.symbols("x z", real=True)
+    >>> transform(Diffusion((x,), [0], [[x**2]]), {z: sp.log(x)}, {x: sp.exp(z)}).drift
+    Matrix([[-1/2]])
+    """
+    new, maps = tuple(functions), list(functions.values())
+    drift = [generator(process, f) for f in maps]
+    covariance = [[bracket(process, f, g) for g in maps] for f in maps]
+
+    def rewrite(expr: sp.Expr) -> sp.Expr:
+        if inverse is not None:
+            expr = expr.subs(dict(inverse), simultaneous=True)
+        else:
+            expr = sp.cancel(expr).subs({f: y for y, f in functions.items()})
+        expr = sp.cancel(sp.expand_log(sp.powdenest(expr))) if not expr.has(sp.Piecewise) else expr
+        left = expr.free_symbols & (set(process.states) - set(new))
+        if left:
+            raise DerivationError(
+                f"the coefficients of the transformed process still contain {sorted(map(str, left))}; "
+                "give the inverse map, or more functions, so that the new states determine the old ones"
+            )
+        return expr
+
+    return Diffusion(
+        new,
+        sp.ImmutableMatrix([rewrite(e) for e in drift]),
+        sp.ImmutableMatrix([[rewrite(e) for e in row] for row in covariance]),
+        domain,
+        process.time,
+    )
+
+
+@dataclass(frozen=True)
+class Stratonovich:
+    r"""A diffusion in Stratonovich form :math:`\mathrm{d}X = b^\circ\,\mathrm{d}t + \sigma\circ\mathrm{d}B`.
+
+    Parameters
+    ----------
+    states : tuple of Symbol
+    drift : Matrix, shape (d, 1)
+        :math:`b^\circ`, which depends on the chosen factor.
+    factor : Matrix, shape (d, k)
+        :math:`\sigma`, one column per Brownian motion.
+    time : Symbol
+    """
+
+    states: tuple[sp.Symbol, ...]
+    drift: sp.ImmutableMatrix
+    factor: sp.ImmutableMatrix
+    time: sp.Symbol
+
+    def to_ito(self) -> Diffusion:
+        """The same process in Itô form."""
+        drift = self.drift + _correction(self.states, self.factor)
+        return Diffusion(
+            self.states, sp.ImmutableMatrix(drift), sp.ImmutableMatrix(self.factor * self.factor.T), time=self.time
+        )
+
+
+def _correction(states: Sequence[sp.Symbol], factor: sp.ImmutableMatrix) -> sp.Matrix:
+    # ½ Σ_{k,j} σ_jk ∂_j σ_ik: half the covariation of σ(X) with B, which ∘ adds to the Itô integral
+    return sp.Matrix(
+        len(states),
+        1,
+        lambda i, _: (
+            sp.Rational(1, 2)
+            * sp.Add(
+                *(factor[j, k] * sp.diff(factor[i, k], x) for j, x in enumerate(states) for k in range(factor.cols))
+            )
+        ),
+    )
+
+
+def square_root(covariance: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+    r"""A factor :math:`\sigma` with :math:`\sigma\sigma^\top = a`: entrywise for a diagonal a, else Cholesky's lower triangle.
+
+    Raises
+    ------
+    DerivationError
+        If a pivot of Cholesky's algorithm vanishes; give a factor of your own then.
+    """
+    if covariance.is_diagonal():
+        return sp.ImmutableMatrix(sp.diag(*(sp.sqrt(entry) for entry in covariance.diagonal())))
+    size = covariance.rows
+    lower = sp.zeros(size, size)
+    for j in range(size):
+        pivot = sp.factor(covariance[j, j] - sum(lower[j, k] ** 2 for k in range(j)))
+        if pivot == 0:
+            raise DerivationError(
+                f"the covariance is degenerate (pivot {j + 1} of Cholesky's algorithm is 0); give a factor σ"
+            )
+        lower[j, j] = sp.sqrt(pivot)
+        for i in range(j + 1, size):
+            lower[i, j] = sp.cancel((covariance[i, j] - sum(lower[i, k] * lower[j, k] for k in range(j))) / lower[j, j])
+    return sp.ImmutableMatrix(lower)
+
+
+def to_stratonovich(process: Diffusion, factor: sp.ImmutableMatrix | None = None) -> Stratonovich:
+    r"""Itô to Stratonovich: :math:`b^\circ_i = b_i - \tfrac12\sum_{jk}\sigma_{jk}\,\partial_j\sigma_{ik}`.
+
+    Parameters
+    ----------
+    process : Diffusion
+    factor : Matrix, optional
+        :math:`\sigma` with :math:`\sigma\sigma^\top` the covariance; :func:`square_root` of it by default.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", positive=True)
+    >>> to_stratonovich(Diffusion((x,), [0], [[x**2]])).drift
+    Matrix([[-x/2]])
+    """
+    sigma = square_root(process.covariance) if factor is None else sp.ImmutableMatrix(factor)
+    if sp.expand(sigma * sigma.T - process.covariance) != sp.zeros(*process.covariance.shape):
+        raise DerivationError("the given factor σ does not satisfy σσᵀ = covariance")
+    drift = process.drift - _correction(process.states, sigma)
+    return Stratonovich(process.states, sp.ImmutableMatrix(drift), sigma, process.time)

@@ -1,0 +1,167 @@
+r"""The unit-noise (Lamperti) form of a one-dimensional diffusion, and its potential.
+
+On an interval where :math:`\varphi = \sqrt{a} > 0`, :math:`z = \int \mathrm{d}x/\varphi` turns
+:math:`\mathrm{d}X = \mu\,\mathrm{d}t + \varphi\,\mathrm{d}B` into :math:`\mathrm{d}Z = \beta\,\mathrm{d}t + \mathrm{d}B` with
+:math:`\beta = \mu/\varphi - \tfrac12\varphi'`. With :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x = \mathrm{d}/\mathrm{d}z` the potential
+
+.. math:: V = \beta^2 + D\beta
+
+decides solvability: :math:`u'' = V u` for :math:`\beta = (\log u)'`, and the transition density of Z is
+:math:`u(z')/u(z)` times the kernel of :math:`\tfrac12\partial_z^2 - \tfrac12 V`. Everything here is a
+function of x, so V is known even where z has no closed form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import sympy as sp
+
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.pieces import Piece, in_order, pieces
+
+
+@dataclass(frozen=True)
+class UnitNoise:
+    r"""A scalar diffusion on one interval between zeros of its noise, seen through :math:`z = \int \mathrm{d}x/\varphi`.
+
+    Parameters
+    ----------
+    state : Symbol
+        The coordinate x.
+    interval : tuple of Expr
+        The ends of the open x-interval.
+    drift, scale : Expr
+        :math:`\mu` and :math:`\varphi > 0` on the interval, functions of x.
+    """
+
+    state: sp.Symbol
+    interval: tuple[sp.Expr, sp.Expr]
+    drift: sp.Expr
+    scale: sp.Expr
+
+    def derive(self, function: sp.Expr) -> sp.Expr:
+        r"""The derivative along z, :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`."""
+        return tidy(self.scale * sp.diff(function, self.state))
+
+    @property
+    def beta(self) -> sp.Expr:
+        r"""Drift of Z, :math:`\beta = \mu/\varphi - \tfrac12\varphi'`, as a function of x."""
+        return tidy(self.drift / self.scale - sp.diff(self.scale, self.state) / 2)
+
+    @property
+    def potential(self) -> sp.Expr:
+        r"""The potential :math:`V = \beta^2 + D\beta`, as a function of x."""
+        return tidy(self.beta**2 + self.derive(self.beta))
+
+    @property
+    def on_interval(self) -> tuple[sp.Symbol, sp.Expr]:
+        """A symbol with the assumptions of the interval, and x written in it: x = left + p or right − p with p > 0."""
+        left, right = self.interval
+        p = sp.Dummy("p", positive=True)
+        if left != -sp.oo:
+            return p, left + p
+        if right != sp.oo:
+            return p, right - p
+        q = sp.Dummy("q", real=True)
+        return q, q
+
+
+def tidy(expr: sp.Expr) -> sp.Expr:
+    """Bring a coefficient to lowest terms; powers with symbolic exponents are joined first."""
+    expr = sp.powsimp(sp.expand(expr), deep=True)
+    try:
+        return sp.factor_terms(sp.cancel(expr))
+    except sp.PolynomialError:
+        return expr
+
+
+def split(process: Diffusion) -> tuple[UnitNoise | Piece, ...]:
+    r"""Cut the line at the kinks and zeros of the noise.
+
+    Returns
+    -------
+    tuple
+        From left to right: a :class:`UnitNoise` for each interval in which the process moves, a
+        :class:`~derivations.pieces.Piece` with expression 0 for each in which it is frozen.
+
+    Raises
+    ------
+    NoClosedForm
+        If a kink lies where the noise does not vanish (the process crosses it), if a part without
+        noise has drift, or if the zeros of the noise cannot be found.
+    """
+    if len(process.states) != 1:
+        raise DerivationError(f"the unit-noise form needs a scalar diffusion, got {len(process.states)} states")
+    (x,), (mu,), (a,) = process.states, process.drift, process.covariance
+    if process.time in (mu.free_symbols | a.free_symbols):
+        raise DerivationError("the unit-noise form needs coefficients that do not depend on time")
+    tag = sp.Dummy("tag")
+    low, high = process.domain.inf, process.domain.sup
+    found: list[UnitNoise | Piece] = []
+    for part in pieces(a + tag * mu, x):
+        left, right = sp.Max(part.left, low), sp.Min(part.right, high)
+        if left >= right:
+            continue
+        opened = sp.expand(part.expr)
+        variance, drift = opened.coeff(tag, 0), opened.coeff(tag, 1)
+        _refuse_crossing(a, x, left, right, low, high)
+        if variance == 0:
+            if drift != 0:
+                raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
+            found.append(Piece(left, right, sp.S.Zero))
+            continue
+        cuts = (left, *zeros_inside(variance, x, left, right), right)
+        found += [
+            UnitNoise(x, (start, end), drift, positive_root(variance, x, start, end)) for start, end in pairwise(cuts)
+        ]
+    return tuple(found)
+
+
+def _refuse_crossing(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, low: sp.Expr, high: sp.Expr) -> None:
+    for end in (left, right):
+        if end.is_finite and end not in (low, high) and a.subs(x, end) != 0:
+            raise NoClosedForm(f"the process crosses a kink of its noise at {x} = {end}, where no kernel is known")
+
+
+def zeros_inside(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Zeros of the noise in an open interval, in increasing order.
+
+    Raises
+    ------
+    NoClosedForm
+        If there are infinitely many, or they cannot be found exactly.
+    """
+    factors = [base for base, _ in (f.as_base_exp() for f in sp.Mul.make_args(sp.factor(a))) if base.has(x)]
+    roots: set[sp.Expr] = set()
+    for factor in factors:
+        if factor.is_positive or isinstance(factor, sp.exp):
+            continue
+        solved = sp.solveset(factor, x, sp.Interval.open(left, right))
+        if solved == sp.S.EmptySet:
+            continue
+        if not isinstance(solved, sp.FiniteSet):
+            raise NoClosedForm(
+                f"the zeros of the noise, {factor} = 0 on ({left}, {right}), are not finitely many known points"
+            )
+        roots |= set(solved)
+    return in_order(roots)
+
+
+def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
+    r"""The positive square root of a on an interval, with absolute values resolved by a point inside."""
+    p, inside = UnitNoise(x, (left, right), sp.S.Zero, sp.S.One).on_interval
+    root = sp.sqrt(sp.factor(sp.powsimp(a.subs(x, inside))))
+    root = sp.powdenest(sp.expand_power_base(root))
+    point = Piece(left, right, a).interior()
+    at = {p: sp.solve(inside - point, p)[0]}
+
+    def resolve(node: sp.Expr) -> sp.Expr:
+        sign = node.args[0].subs(at)
+        return node.args[0] if sign.is_positive else -node.args[0] if sign.is_negative else node
+
+    root = root.replace(lambda node: isinstance(node, sp.Abs), resolve)
+    back = sp.solve(inside - x, p)[0]
+    return tidy(root.subs(p, back))

@@ -1,0 +1,215 @@
+r"""The front door: from a network recipe to its limit, its law and the derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import sympy as sp
+
+from derivations.architectures.base import Architecture
+from derivations.calculus.lamperti import UnitNoise, split
+from derivations.diffusion import Flow, Limit, NeuronDiffusion
+from derivations.emit import latex as typeset
+from derivations.emit import narrate, text
+from derivations.emit.steps import Step
+from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.laws.glued import GluedLaw
+from derivations.laws.recognise import recognise
+from derivations.limits import depth_limit, width_flow, width_limit
+from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A network's limit with everything that was derived on the way.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        The recipe.
+    order : str
+        Which dimension went to infinity: ``"depth"`` or ``"width"`` (then depth).
+    limit : Diffusion, NeuronDiffusion or Flow
+        The limit: ``.states``, ``.time``, ``.drift``, ``.covariance``.
+    law : GluedLaw or None
+        The closed-form law of a scalar limit; None where none is known (``why_no_law`` says why).
+    norm : NormDynamics or None
+        The equations of the squared norm and of its logarithm, for more than one neuron.
+    steps : tuple of Step
+        The derivation, step by step.
+    """
+
+    architecture: Architecture
+    order: str
+    limit: Limit
+    law: GluedLaw | None
+    why_no_law: str
+    norm: NormDynamics | None
+    slope: InitialSlope | None
+
+    @property
+    def title(self) -> str:
+        """What was derived, in a few words."""
+        a = self.architecture
+        name = getattr(a, "activation", a.layer().preactivation.inner)
+        inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
+        return f"{type(a).__name__} with activation {name}, width {a.width}, {inputs}: limit of infinite {self.order}"
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Named steps, each with its statement, expressions and reason."""
+        return tuple(_depth_steps(self) if self.order == "depth" else _width_steps(self))
+
+    def latex(self) -> str:
+        """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
+        return "\n\n".join(typeset.step_latex(step) for step in self.steps)
+
+    def _repr_latex_(self) -> str:
+        """The limit and its law, for notebooks."""
+        wanted = [line for step in self.steps for line in step.lines if step.name in _SHOWN]
+        return f"$\\displaystyle {typeset.aligned(tuple(wanted))}$"
+
+    def __str__(self) -> str:
+        return text.text(self.title, self.steps)
+
+    def to_json(self) -> str:
+        """The derivation as JSON."""
+        return text.to_json(self.title, self.steps)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the derivation to a file, in the format that its suffix names.
+
+        Parameters
+        ----------
+        path : path
+            ``.tex`` (a document for pdflatex), ``.txt`` or ``.json``.
+
+        Raises
+        ------
+        DerivationError
+            For another suffix.
+        """
+        path = Path(path)
+        writers: dict[str, Callable[[], str]] = {
+            ".tex": lambda: typeset.document(typeset.escaped(self.title), self.steps),
+            ".txt": lambda: str(self),
+            ".json": self.to_json,
+        }
+        if path.suffix not in writers:
+            raise DerivationError(f"write() knows the suffixes {', '.join(writers)}, got {path.name!r}")
+        path.write_text(writers[path.suffix](), encoding="utf-8")
+        return path
+
+
+_SHOWN = ("Limit for this activation", "Kernel flow for this activation", "Law")
+
+
+def derive(architecture: Architecture, order: str = "depth") -> Derivation:
+    r"""Derive the limit of a random network from its recursion.
+
+    The increment of one layer is expanded in the small parameter, its conditional mean and
+    covariance are matched per unit of time, and a scalar limit is compared with every solvable
+    potential.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        A recipe, e.g. ``ResNet(relu, width=1)``. Any object with the interface of
+        :class:`~derivations.architectures.base.Architecture` will do.
+    order : {"depth", "width"}
+        ``"depth"``: infinite depth at the given width. ``"width"``: infinite width first, then
+        infinite depth; what a width of ``oo`` means in any case.
+
+    Returns
+    -------
+    Derivation
+
+    Raises
+    ------
+    NoLimit
+        If the recursion has no limit in this scaling.
+    DerivationError
+        For an unknown order or something that is no architecture.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> d = derive(ResNet(relu, width=1))
+    >>> d.limit.covariance
+    Matrix([[Piecewise((0, x <= 0), (x**2, True))]])
+    >>> d.law.name
+    'geometric Brownian motion, frozen'
+    """
+    if not isinstance(architecture, Architecture):
+        raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
+    if order not in ("depth", "width"):
+        raise DerivationError(
+            f'order must be "depth" (infinite depth at this width) or "width" (infinite width, then depth), got {order!r}'
+        )
+    if order == "width" or architecture.width == sp.oo:
+        return Derivation(
+            architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
+        )
+    limit = depth_limit(architecture)
+    law, why = _law(limit)
+    norm = _norm(limit, architecture)
+    return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
+
+
+def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
+    process = narrate.scalar(limit)
+    if process is None:
+        return None, "the limit has more than one coordinate"
+    try:
+        return recognise(process), ""
+    except NoClosedForm as error:
+        return None, str(error)
+
+
+def _norm(limit: Limit, architecture: Architecture) -> NormDynamics | None:
+    if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1:
+        return None
+    try:
+        return norm_dynamics(limit, architecture.layer().preactivation.inner)
+    except NotClosed:
+        return None
+
+
+def _slope(norm: NormDynamics | None) -> InitialSlope | None:
+    if norm is None:
+        return None
+    try:
+        return initial_slope(norm)
+    except NotClosed:
+        return None
+
+
+def _depth_steps(d: Derivation) -> list[Step]:
+    increments, generic = narrate.increment_steps(d.architecture)
+    steps = [
+        *narrate.recursion_steps(d.architecture),
+        *increments,
+        *narrate.limit_steps(d.architecture, d.limit, generic),
+    ]
+    if d.norm is not None:
+        steps += narrate.norm_steps(d.norm, d.slope)
+    process = narrate.scalar(d.limit)
+    if process is None:
+        return steps
+    try:
+        forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
+    except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
+        (x,), (mu,), (a,) = process.states, process.drift, process.covariance
+        root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
+        forms, split_up = (UnitNoise(x, (-sp.oo, sp.oo), mu, root),), False
+    steps += narrate.unit_noise_steps(forms)
+    return steps + (narrate.law_steps(d.law) if d.law is not None else [narrate.no_law_step(split_up, d.why_no_law)])
+
+
+def _width_steps(d: Derivation) -> list[Step]:
+    generic = width_flow(narrate.generic_layer(d.architecture.layer()), d.architecture.inputs)
+    assert isinstance(d.limit, Flow)
+    return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.architecture, d.limit, generic)]

@@ -1,0 +1,291 @@
+r"""The value that flows through the engine: a diffusion or a deterministic flow.
+
+All stochastic differentials here are Itô's. The Stratonovich form is a type of its own
+(:class:`derivations.calculus.ito.Stratonovich`), never a flag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.errors import DerivationError
+from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.symbols import neuron_symbols, state, time
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """One end of a one-dimensional state space and what the process does there."""
+
+    point: sp.Expr
+    reached: bool
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Flow:
+    r"""A deterministic limit :math:`\dot x = b(x, t)`.
+
+    Parameters
+    ----------
+    states : tuple of Symbol
+        The d coordinates.
+    drift : Matrix, shape (d, 1)
+        The velocity, a function of the states and of time, per unit of the limit's time.
+    time : Symbol
+        The limit's time.
+    """
+
+    states: tuple[sp.Symbol, ...]
+    drift: sp.ImmutableMatrix
+    time: sp.Symbol = field(default=time)
+
+    @property
+    def covariance(self) -> sp.ImmutableMatrix:
+        """The zero matrix: a flow has no noise."""
+        return sp.ImmutableMatrix.zeros(len(self.states))
+
+    @property
+    def parameters(self) -> frozenset[sp.Symbol]:
+        """Symbols of the coefficients other than the states and time."""
+        return frozenset(self.drift.free_symbols) - set(self.states) - {self.time}
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    r"""The Itô diffusion with drift b and covariance a.
+
+    .. math:: \mathrm{d}X = b\,\mathrm{d}t + \sigma\,\mathrm{d}B, \qquad \sigma\sigma^\top = a .
+
+    Its law depends on :math:`\sigma` only through a, so a is what is kept.
+
+    Parameters
+    ----------
+    states : tuple of Symbol
+        The d coordinates, real symbols.
+    drift : Matrix, shape (d, 1)
+        State per unit of time.
+    covariance : Matrix, shape (d, d)
+        State² per unit of time; symmetric and positive semi-definite on the domain.
+    domain : Set
+        For d = 1 the interval in which the state lives; the product space otherwise.
+    time : Symbol
+        The limit's time.
+
+    Raises
+    ------
+    DerivationError
+        If the shapes do not fit or the covariance is not symmetric.
+
+    Examples
+    --------
+    >>> Diffusion((state,), [0], [[state**2]]).covariance
+    Matrix([[x**2]])
+    """
+
+    states: tuple[sp.Symbol, ...]
+    drift: sp.ImmutableMatrix
+    covariance: sp.ImmutableMatrix
+    domain: sp.Set = field(default=sp.S.Reals)
+    time: sp.Symbol = field(default=time)
+
+    def __post_init__(self) -> None:
+        size = len(self.states)
+        drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift)))
+        covariance = sp.ImmutableMatrix(self.covariance)
+        if covariance.shape != (size, size):
+            raise DerivationError(
+                f"the covariance of {size} states must have shape ({size}, {size}), got {covariance.shape}"
+            )
+        if any(
+            covariance[i, j] != covariance[j, i] and sp.expand(covariance[i, j] - covariance[j, i]) != 0
+            for i in range(size)
+            for j in range(i)
+        ):
+            raise DerivationError("the covariance of a diffusion must be symmetric; give σσᵀ, not σ")
+        object.__setattr__(self, "states", tuple(self.states))
+        object.__setattr__(self, "drift", drift)
+        object.__setattr__(self, "covariance", covariance)
+
+    @property
+    def parameters(self) -> frozenset[sp.Symbol]:
+        """Symbols of the coefficients other than the states and time."""
+        free = self.drift.free_symbols | self.covariance.free_symbols
+        return frozenset(free) - set(self.states) - {self.time}
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the covariance vanishes identically."""
+        return all(entry == 0 for entry in self.covariance)
+
+
+@dataclass(frozen=True)
+class NeuronDiffusion:
+    r"""A diffusion of n exchangeable neurons, coupled only through sums over the layer.
+
+    Neuron i has a state :math:`x_i \in \mathbb{R}^m`, one coordinate per network input, and
+
+    .. math:: \mathrm{d}X_i = b\,\mathrm{d}t + G^{1/2}\,\mathrm{d}B_i, \qquad
+              \mathrm{d}[X_i^\alpha, X_j^\beta] = \delta_{ij}\, G_{\alpha\beta}\,\mathrm{d}t,
+
+    where b may depend on :math:`x_i` and both on :class:`~derivations.sums.CoordinateSum` s.
+    This is what a layer with independent rows of weights becomes; n may be a symbol.
+
+    For an integer width :attr:`states`, :attr:`drift` and :attr:`covariance` are those of all
+    :math:`n m` coordinates (neuron by neuron); for a symbolic width they are one neuron's.
+
+    Parameters
+    ----------
+    neuron : tuple of Symbol
+        A generic neuron's state, m symbols.
+    neuron_drift : Matrix, shape (m, 1)
+        The drift b of that neuron.
+    neuron_covariance : Matrix, shape (m, m)
+        The covariance G shared by all neurons.
+    width : Expr
+        The number n of neurons.
+    """
+
+    neuron: tuple[sp.Symbol, ...]
+    neuron_drift: sp.ImmutableMatrix
+    neuron_covariance: sp.ImmutableMatrix
+    width: sp.Expr
+    time: sp.Symbol = field(default=time)
+
+    @property
+    def inputs(self) -> int:
+        """Number m of network inputs carried along."""
+        return len(self.neuron)
+
+    @property
+    def parameters(self) -> frozenset[sp.Symbol]:
+        """Symbols of the coefficients other than the states and time."""
+        free = self.neuron_drift.free_symbols | self.neuron_covariance.free_symbols | self.width.free_symbols
+        return frozenset(free) - set(self.neuron) - {self.time}
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the covariance vanishes identically."""
+        return all(entry == 0 for entry in self.neuron_covariance)
+
+    @cached_property
+    def explicit(self) -> Diffusion:
+        """The same diffusion with all neurons written out; needs an integer width."""
+        if not self.width.is_Integer:
+            raise DerivationError(f"the neurons can only be written out for an integer width, got width {self.width}")
+        n, m = int(self.width), self.inputs
+        states = neuron_symbols(state, n, m)
+        neurons = [states[i * m : (i + 1) * m] for i in range(n)]
+
+        def write_out(entry: sp.Expr) -> sp.Expr:
+            sums = entry.atoms(CoordinateSum)
+            return entry.xreplace({s: s.explicit(neurons) for s in sums})
+
+        covariance = self.neuron_covariance.applyfunc(write_out)
+        drift = self.neuron_drift.applyfunc(write_out)
+        stacked = [
+            e.subs(dict(zip(self.neuron, neuron, strict=True)), simultaneous=True) for neuron in neurons for e in drift
+        ]
+        block = sp.SparseMatrix(
+            n * m,
+            n * m,
+            {(i * m + a, i * m + b): covariance[a, b] for i in range(n) for a in range(m) for b in range(m)},
+        )
+        return Diffusion(states, sp.ImmutableMatrix(n * m, 1, stacked), sp.ImmutableMatrix(block), time=self.time)
+
+    @property
+    def states(self) -> tuple[sp.Symbol, ...]:
+        """All coordinates, neuron by neuron; one neuron's for a symbolic width."""
+        if not self.width.is_Integer:
+            return self.neuron
+        return neuron_symbols(state, int(self.width), self.inputs)
+
+    @property
+    def drift(self) -> sp.ImmutableMatrix:
+        """Drift of :attr:`states`."""
+        return self.explicit.drift if self.width.is_Integer else self.neuron_drift
+
+    @property
+    def covariance(self) -> sp.ImmutableMatrix:
+        """Covariance of :attr:`states`."""
+        return self.explicit.covariance if self.width.is_Integer else self.neuron_covariance
+
+    def sum(self, body: sp.Expr) -> sp.Expr:
+        """The sum over neurons of a function of :attr:`neuron`."""
+        return coordinate_sum(body, self.neuron, self.width)
+
+    def generator(self, function: sp.Expr) -> sp.Expr:
+        r"""Apply the generator to a function :math:`F(t, \sum_i g_1(x_i), \sum_i g_2(x_i), \dots)` of sums.
+
+        With :math:`s_k = \sum_i g_k(x_i)` and since neurons are driven independently,
+
+        .. math:: \mathcal{L}F = \partial_t F + \sum_k F_k \sum_i \big(b \cdot \nabla g_k + \tfrac12 G : \nabla^2 g_k\big)
+                  + \tfrac12 \sum_{k,l} F_{kl} \sum_i \nabla g_k^\top G\, \nabla g_l .
+        """
+        sums, stand_ins, opened = self._open(function)
+        total = sp.diff(opened, self.time)
+        for s, k in zip(sums, stand_ins, strict=True):
+            total += sp.diff(opened, k) * self._first_order(s)
+        for s, k in zip(sums, stand_ins, strict=True):
+            for r, j in zip(sums, stand_ins, strict=True):
+                total += sp.diff(opened, k, j) * self._bracket(s, r) / 2
+        return total.xreplace(dict(zip(stand_ins, sums, strict=True)))
+
+    def bracket(self, first: sp.Expr, second: sp.Expr) -> sp.Expr:
+        r"""Covariation rate :math:`\mathrm{d}[F_1, F_2]/\mathrm{d}t` of two functions of sums."""
+        sums, stand_ins, opened = self._open(sp.Tuple(first, second))
+        total = sp.Add(
+            *(
+                sp.diff(opened[0], k) * sp.diff(opened[1], j) * self._bracket(s, r)
+                for s, k in zip(sums, stand_ins, strict=True)
+                for r, j in zip(sums, stand_ins, strict=True)
+            )
+        )
+        return total.xreplace(dict(zip(stand_ins, sums, strict=True)))
+
+    def _open(self, function: sp.Basic) -> tuple[list[CoordinateSum], list[sp.Dummy], sp.Basic]:
+        """Put a plain symbol in the place of each sum."""
+        stray = function.free_symbols & set(self.neuron)
+        if stray:
+            raise DerivationError(
+                f"expected a function of sums over the neurons, got one of the single coordinates {sorted(map(str, stray))}; "
+                "build sums with limit.sum(g)"
+            )
+        sums = sorted(function.atoms(CoordinateSum), key=sp.default_sort_key)
+        stand_ins = [sp.Dummy(f"s{k}", real=True) for k in range(len(sums))]
+        return sums, stand_ins, function.xreplace(dict(zip(sums, stand_ins, strict=True)))
+
+    def _first_order(self, s: CoordinateSum) -> sp.Expr:
+        g = s.at(self.neuron)
+        local = sp.Add(*(b * sp.diff(g, x) for b, x in zip(self.neuron_drift, self.neuron, strict=True)))
+        return self.sum_outside(local) + sp.Rational(1, 2) * sp.Add(
+            *(
+                self.neuron_covariance[a, b] * self.sum(sp.diff(g, x, y))
+                for a, x in enumerate(self.neuron)
+                for b, y in enumerate(self.neuron)
+            )
+        )
+
+    def _bracket(self, s: CoordinateSum, r: CoordinateSum) -> sp.Expr:
+        g, h = s.at(self.neuron), r.at(self.neuron)
+        return sp.Add(
+            *(
+                self.neuron_covariance[a, b] * self.sum(sp.diff(g, x) * sp.diff(h, y))
+                for a, x in enumerate(self.neuron)
+                for b, y in enumerate(self.neuron)
+            )
+        )
+
+    def sum_outside(self, body: sp.Expr) -> sp.Expr:
+        """Sum over neurons of an expression whose coefficients may themselves be sums."""
+        sums = sorted(body.atoms(CoordinateSum), key=sp.default_sort_key)
+        stand_ins = [sp.Dummy(real=True) for _ in sums]
+        summed = self.sum(body.xreplace(dict(zip(sums, stand_ins, strict=True))))
+        return summed.xreplace(dict(zip(stand_ins, sums, strict=True)))
+
+
+Limit: TypeAlias = Diffusion | NeuronDiffusion | Flow

@@ -1,0 +1,1 @@
+"""A derivation as steps, and the steps as LaTeX, text and JSON."""

@@ -1,0 +1,410 @@
+r"""Telling a derivation: each function turns one stage's result into steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from derivations.activations.base import Activation
+from derivations.architectures.base import Architecture, Layer
+from derivations.calculus.closure import Closure
+from derivations.calculus.lamperti import UnitNoise, positive_root
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.emit.plain import plain
+from derivations.emit.steps import Glyph, Line, Step, Term, Words, differential, equation
+from derivations.laws.glued import GluedLaw
+from derivations.limits import ConditionalMoments, conditional_moments
+from derivations.norms import InitialSlope, NormDynamics
+from derivations.pieces import Piece, join, pieces
+from derivations.symbols import depth, noise, state, step
+
+_X = Glyph("X", "X")
+_BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
+
+
+def display(name: str) -> sp.Symbol:
+    """A real symbol for display only."""
+    return sp.Symbol(name, real=True)
+
+
+def generic_layer(layer: Layer) -> Layer:
+    """The same layer with its inner activation an undefined function φ, so that formulas show where it enters."""
+    phi = Activation("phi", sp.Function("varphi", real=True)(state))
+    return replace(layer, preactivation=replace(layer.preactivation, inner=phi))
+
+
+def recursion_steps(architecture: Architecture) -> list[Step]:
+    """The layer's recursion, its weights and its activation."""
+    layer = architecture.layer()
+    pre, n = layer.preactivation, architecture.width
+    here, there = display(r"X_{\ell}^{i}"), Glyph(r"X_{\ell+1}^{i}", "X_{l+1}^i")
+    update = layer.update.subs({state: here, noise: display("u^i"), step: 1 / sp.sqrt(depth)}, simultaneous=True)
+    increment = sp.expand(update - here)
+    w, b = display("W_{ij}"), display("b_i")
+    phi = sp.Function("varphi")(display(r"X_{\ell}^{j}"))
+    total = Glyph(rf"\sum_{{j=1}}^{{{sp.latex(n)}}} {sp.latex(w * phi)}", f"Sum_j {w}*φ(X_l^j)")
+    bias = (Term(b),) if pre.bias_variance != 0 else ()
+    lines = [
+        Line(there, (Term(here), *(Term(t) for t in increment.as_ordered_terms()))),
+        Line(display("u^i"), (total, *bias)),
+        Line(w, (_normal(pre.weight_variance / n),), r"\sim"),
+    ]
+    if pre.bias_variance != 0:
+        lines.append(Line(b, (_normal(pre.bias_variance),), r"\sim"))
+    who = (
+        "one network input"
+        if architecture.inputs == 1
+        else f"{architecture.inputs} network inputs, which share the weights"
+    )
+    return [
+        Step(
+            "Recursion",
+            (
+                "Layer ",
+                display(r"\ell"),
+                " of ",
+                depth,
+                " acts on ",
+                n,
+                " neuron and " if n == 1 else " neurons and ",
+                who,
+                "; weights are independent and fresh in every layer:",
+            ),
+            tuple(lines),
+            ("This is the network; everything below is derived from it.",),
+        ),
+        Step(
+            "Activation",
+            ("The activation is",),
+            (equation(sp.Function("varphi")(state), pre.inner.expr),),
+            ("It enters through its values, and its derivatives enter by Itô's formula.",),
+        ),
+    ]
+
+
+def _normal(variance: sp.Expr) -> Glyph:
+    return Glyph(rf"N\left(0, {sp.latex(variance)}\right)", f"N(0, {variance})")
+
+
+def increment_steps(architecture: Architecture) -> tuple[list[Step], ConditionalMoments]:
+    """Pre-activations given the state, and the conditional moments of one layer's increment, for a generic activation."""
+    layer = generic_layer(architecture.layer())
+    inputs = min(architecture.inputs, 2)
+    moments = conditional_moments(layer, architecture.width, inputs)
+    gram = moments.preactivation_covariance
+    names = [(0, 0, "G")] if inputs == 1 else [(0, 0, "G^{11}"), (0, 1, "G^{12}")]
+    likewise = "" if inputs == 1 else " (inputs 1 and 2; likewise for every pair)"
+    increment = [
+        Line(
+            Glyph(r"\Delta", "Δ"),
+            tuple(
+                Term(c, Glyph(unit, text))
+                for c, unit, text in zip(
+                    moments.increment[0], (r"\varepsilon", r"\varepsilon^2"), ("ε", "ε²"), strict=True
+                )
+                if c != 0
+            ),
+        ),
+        Line(Glyph(r"\mathbb{E}[\Delta \mid X]", "E[Δ | X]"), _at_second_order(moments.mean[0])),
+    ]
+    for a, b, name in names:
+        label = name.replace("G", "")
+        left = Glyph(rf"\mathrm{{Cov}}[\Delta, \Delta \mid X]{label}", f"Cov[Δ, Δ | X]{label}")
+        increment.append(Line(left, _at_second_order(moments.covariance[a, b])))
+    return [
+        Step(
+            "Pre-activations given the state",
+            (
+                "Given the state, ",
+                noise,
+                " is centred Gaussian, independent from neuron to neuron, with covariance",
+                likewise,
+            ),
+            tuple(equation(display(name), gram[a, b]) for a, b, name in names),
+            (
+                "A linear combination of independent centred Gaussians is centred Gaussian with the sum of the squared coefficients "
+                "times variances; the rows of the weight matrix are independent.",
+            ),
+        ),
+        Step(
+            "Increment and its conditional moments",
+            (
+                "With ",
+                Glyph(r"\varepsilon = L^{-1/2}", "ε = L^(-1/2)"),
+                ", so that one layer takes ",
+                step**2,
+                " of time, the increment and its conditional moments are",
+            ),
+            tuple(increment),
+            ("Taylor's formula in the small parameter, then Wick's rule for the Gaussian ", noise, "."),
+        ),
+    ], moments
+
+
+def _at_second_order(coefficient: sp.Expr) -> tuple[Term | Glyph, ...]:
+    rest = Glyph(r"o(\varepsilon^2)", "o(ε²)")
+    return (rest,) if coefficient == 0 else (Term(coefficient, Glyph(r"\varepsilon^2", "ε²")), rest)
+
+
+def limit_steps(architecture: Architecture, limit: Limit, generic: ConditionalMoments) -> list[Step]:
+    """Matching moments per unit of time, for a generic and for the given activation."""
+    because = (
+        "Drift and covariance are the conditional moments per unit of time; the increments are Gaussian to leading order, so their higher "
+        "moments vanish faster and the chain converges to the diffusion with these coefficients (Itô)."
+    )
+    kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
+    general = Step(
+        "Limit of infinite depth",
+        ("As ", depth, " grows, each neuron follows ", kind, ":"),
+        _differentials(generic.mean, generic.covariance, generic.neuron, architecture.width),
+        (because,),
+    )
+    if isinstance(limit, NeuronDiffusion):
+        m = min(limit.inputs, 2)
+        special = _differentials(
+            limit.neuron_drift[:m, :], limit.neuron_covariance[:m, :m], limit.neuron[:m], limit.width
+        )
+    else:
+        m = min(len(limit.states), 2)
+        special = _differentials(limit.drift[:m, :], limit.covariance[:m, :m], limit.states[:m], architecture.width)
+    return [
+        general,
+        Step(
+            "Limit for this activation",
+            ("With this activation the coefficients are",),
+            special,
+            ("Substitution of the activation, piece by piece.",),
+        ),
+    ]
+
+
+def _differentials(
+    drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ...], width: sp.Expr
+) -> tuple[Line, ...]:
+    upper = "" if width == 1 else "^{i}"
+    if len(neuron) == 1:
+        brownian = Glyph(rf"\mathrm{{d}}B_t{upper}", f"dB_t{upper}")
+        name = Glyph(f"X_t{upper}", f"X_t{upper}")
+        at = {neuron[0]: display(f"X_t{upper}")}
+        return (differential(name, drift[0].subs(at), _noise(covariance[0, 0], neuron[0]).subs(at), brownian),)
+    lines = []
+    for a in range(len(neuron)):
+        at = {x: display(f"X_t^{{{k + 1}}}") for k, x in enumerate(neuron)}
+        for b in range(a, len(neuron)):
+            delta = "" if width == 1 else r"\delta_{ij}"
+            labels = (f"X^{{{a + 1}}}", f"X^{{{b + 1}}}") if width == 1 else (f"X_i^{{{a + 1}}}", f"X_j^{{{b + 1}}}")
+            left = Glyph(rf"\mathrm{{d}}[{labels[0]}, {labels[1]}]_t", f"d[{labels[0]}, {labels[1]}]_t")
+            unit = Glyph(rf"{delta}\,\mathrm{{d}}t", f"{'δ_ij ' if delta else ''}dt")
+            lines.append(Line(left, (Term(covariance[a, b].subs(at), unit),)))
+        if drift[a] != 0:
+            lines.append(
+                Line(
+                    Glyph(rf"\mathbb{{E}}[\mathrm{{d}}X^{{{a + 1}}} \mid X]", f"E[dX^{a + 1} | X]"),
+                    (Term(drift[a].subs(at), Glyph(r"\mathrm{d}t", "dt")),),
+                )
+            )
+    return tuple(lines)
+
+
+def _noise(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    """The positive root of a variance, piece by piece where it has kinks."""
+    if not variance.has(x):
+        return sp.sqrt(variance)
+    return join(
+        tuple(Piece(p.left, p.right, positive_root(p.expr, x, p.left, p.right)) for p in pieces(variance, x)), x
+    )
+
+
+def norm_steps(dynamics: NormDynamics, slope: InitialSlope | None) -> list[Step]:
+    """Itô's formula on the norm, what closes, and the slope at the start."""
+    norm, logarithm = Glyph(r"\|\varphi(X_t)\|^2", "|φ(X_t)|²"), Glyph(r"\log\|\varphi(X_t)\|", "log |φ(X_t)|")
+    ito = " Itô's formula for functions of sums over the neurons; second derivatives are taken almost everywhere."
+    steps = []
+    for name, closure, what in (
+        ("Norm", dynamics.square, norm),
+        ("Logarithm of the norm", dynamics.logarithm, logarithm),
+    ):
+        closes = closure.closed or closure.closed_up_to_counts
+        if name != "Norm" and not closes:
+            continue
+        lines = (_closure_line(closure),) if closes or _short(closure) else ()
+        found = " gives" if lines else " gives an equation that does not close."
+        steps.append(
+            Step(name, ("Itô's formula for ", closure.states[0], " = ", what, found), lines, (*closure.verdict, ito))
+        )
+    if slope is not None:
+        steps.append(_slope_step(slope))
+    return steps
+
+
+def _short(closure: Closure) -> bool:
+    """Whether an equation that does not close is still worth a line."""
+    return bool(sp.count_ops(closure.drift[0]) + sp.count_ops(closure.covariance[0, 0]) < 80)
+
+
+def _closure_line(closure: Closure) -> Line:
+    (y,), (drift,), (variance,) = closure.states, closure.drift, closure.covariance
+    name = f"{sp.latex(y)}_t"
+    at = {y: display(name)}
+    return differential(Glyph(name, f"{y}_t"), drift.subs(at), sp.sqrt(variance).subs(at), _BROWNIAN)
+
+
+def _slope_step(slope: InitialSlope) -> Step:
+    left = Glyph(
+        r"\left.\frac{\mathrm{d}}{\mathrm{d}t}\mathbb{E}\log\|\varphi(X_t)\|\right|_{t=0}", "d/dt E log|φ(X_t)| at t=0"
+    )
+    lines = [equation(left, slope.value)]
+    claim: Words = slope.statement
+    if not slope.width.is_number:
+        change = slope.sign_change()
+        small = range(1, 5) if change is None else range(1, change[1] + 1)
+        lines += [
+            equation(
+                Glyph(rf"{sp.latex(slope.width)} = {k}:\quad\text{{slope}}", f"{slope.width} = {k}: slope"), slope.at(k)
+            )
+            for k in small
+        ]
+        if change is not None:
+            claim = (*claim, f" It changes sign between width {change[0]} and width {change[1]}.")
+    return Step(
+        "Slope at the start",
+        claim,
+        tuple(lines),
+        (
+            "The drift of the logarithm is affine in counts of neurons; each coordinate of a symmetric start is on a given side of the kink "
+            "with "
+            "probability one half, and conditioning on a norm other than 0 excludes the event that all are where the activation vanishes.",
+        ),
+    )
+
+
+def unit_noise_steps(forms: tuple[UnitNoise, ...]) -> list[Step]:
+    """The unit-noise form of each moving interval: its drift and its potential."""
+    lines = []
+    for form in forms:
+        where = Glyph(
+            rf"x \in \left({sp.latex(form.interval[0])}, {sp.latex(form.interval[1])}\right):\quad ",
+            f"x in ({form.interval[0]}, {form.interval[1]}): ",
+        )
+        lines += [
+            equation(Glyph(where.latex + r"\sqrt{a(x)}", where.text + "sqrt(a(x))"), form.scale),
+            equation(display("beta"), form.beta),
+            equation(display("V"), form.potential),
+        ]
+    return [
+        Step(
+            "Unit-noise form and potential",
+            (
+                "On each interval between zeros of the noise, the coordinate ",
+                Glyph(r"z = \int \mathrm{d}x/\sqrt{a(x)}", "z = ∫dx/sqrt(a(x))"),
+                " has unit noise, drift ",
+                display("beta"),
+                " and potential ",
+                Glyph(r"V = \beta^2 + \mathrm{d}\beta/\mathrm{d}z", "V = β² + dβ/dz"),
+                ":",
+            ),
+            tuple(lines),
+            (
+                "Lamperti's transform. The transition density is closed where the kernel of ",
+                Glyph(r"\tfrac12\partial_z^2 - \tfrac12 V", "½∂z² - ½V"),
+                " is known.",
+            ),
+        )
+    ]
+
+
+def law_steps(law: GluedLaw) -> list[Step]:
+    """The law: density, distribution function, moments, atoms."""
+    steps = [
+        Step(
+            "Law",
+            (f"The law is known in closed form ({law.name}): ", *law.description, "."),
+            tuple(_density_lines(law)),
+            (
+                "The kernel of the potential, carried back by the map; the engine proves it by inserting "
+                "it into the Fokker–Planck equation.",
+            ),
+        )
+    ]
+    moments = [
+        equation(
+            Glyph(r"\mathbb{E}X_t" if k == 1 else rf"\mathbb{{E}}X_t^{k}", "E X_t" if k == 1 else f"E X_t^{k}"),
+            law.moment(k),
+        )
+        for k in (1, 2)
+    ]
+    until = law.finite_until(sp.Integer(2))
+    finite = (
+        ("All moments are finite at all times.",)
+        if until == sp.oo
+        else ("The second moment is finite for ", display("t"), " < ", until, " only.")
+    )
+    steps.append(Step("Moments", ("Starting from ", display("x_0"), ":"), tuple(moments), finite))
+    return steps
+
+
+def _density_lines(law: GluedLaw) -> list[Line]:
+    lines = []
+    for part in law.parts:
+        domain = part.diffusion.domain
+        if domain.measure == 0:
+            continue
+        where = rf"x_0 \in {sp.latex(domain)}:\quad " if len(law.parts) > 1 else ""
+        text = f"x_0 in {plain(domain)}: " if len(law.parts) > 1 else ""
+        if part.atoms:
+            (atom,) = part.atoms
+            left = Glyph(where + rf"P(X_t = {sp.latex(atom.location)})", text + f"P(X_t = {atom.location})")
+            lines.append(equation(left, atom.mass))
+        else:
+            lines.append(equation(Glyph(where + r"p_t(x \mid x_0)", text + "p_t(x | x_0)"), part.pdf(state)))
+    return lines
+
+
+def no_law_step(potential_known: bool, reason: str) -> Step:
+    """The honest word that none is known."""
+    claim = "The potential is none of the solvable ones." if potential_known else f"{reason[0].upper()}{reason[1:]}."
+    return Step(
+        "No closed form known",
+        (claim,),
+        (),
+        ("The density can be computed from the Fokker–Planck equation or by simulation.",),
+    )
+
+
+def width_steps(architecture: Architecture, flow: Flow, generic: Flow) -> list[Step]:
+    """Infinite width, then infinite depth: the kernel flow, generic and for the given activation."""
+
+    def lines(of: Flow) -> tuple[Line, ...]:
+        return tuple(
+            Line(Glyph(rf"\mathrm{{d}}{sp.latex(k)}/\mathrm{{d}}t", f"d{k}/dt"), (Term(v),))
+            for k, v in zip(of.states, of.drift, strict=True)
+        )
+
+    return [
+        Step(
+            "Limit of infinite width",
+            (
+                "At infinite width the neurons of a layer are independent centred Gaussians with covariance ",
+                display("K"),
+                " over the inputs; one layer adds",
+            ),
+            lines(generic),
+            (
+                "The sum over ",
+                architecture.width,
+                " neurons becomes an expectation (law of large numbers); the weights are independent of the state they are added to.",
+            ),
+        ),
+        Step(
+            "Kernel flow for this activation",
+            ("With this activation",),
+            lines(flow),
+            ("Gaussian expectations in closed form where a rule applies.",),
+        ),
+    ]
+
+
+def scalar(limit: Limit) -> Diffusion | None:
+    """The limit as a scalar diffusion, if it is one."""
+    return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None

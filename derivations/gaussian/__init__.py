@@ -1,0 +1,20 @@
+r"""Means of functions of one Gaussian variable, and of products over two correlated ones.
+
+``terms`` splits a function into monomial × exponential × sigmoids, ``law`` completes squares,
+``stein`` does the moments; ``single`` and ``pair`` are the front doors, ``hermite`` the series where
+no closed form is known.
+"""
+
+from derivations.gaussian.hermite import HermiteSeries, hermite_pair
+from derivations.gaussian.pair import GaussianPairExpectation, dual, expect_pair
+from derivations.gaussian.single import GaussianExpectation, expect
+
+__all__ = [
+    "expect",
+    "expect_pair",
+    "dual",
+    "hermite_pair",
+    "HermiteSeries",
+    "GaussianExpectation",
+    "GaussianPairExpectation",
+]

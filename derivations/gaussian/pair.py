@@ -1,0 +1,257 @@
+r"""The mean of a product of functions of two correlated Gaussian variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mpmath as mp
+import sympy as sp
+from sympy.printing.printer import Printer
+
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.gaussian.finite import check_finite_pair
+from derivations.gaussian.integrate import normal_mean
+from derivations.gaussian.law import Gaussian
+from derivations.gaussian.single import closed_form, expect, on_dummy, on_named
+from derivations.gaussian.stein import Memo, moment
+from derivations.gaussian.terms import terms
+from derivations.gaussian.tidy import tidy
+from derivations.gaussian.weak import weak_derivative, weak_pair_mean
+from derivations.pieces import breakpoints
+from derivations.symbols import correlation
+
+
+def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -> sp.Expr:
+    r""":math:`\mathbb{E} f(U) g(V)` for a centred Gaussian pair, in closed form where one is known.
+
+    Closed are the functions of :func:`expect`, as long as at most two kinks or erfs meet in a term and,
+    where two meet, both are centred: all arc-cosine kernels, erf, GELU, sin, cos and exp.
+    Anything else becomes a :class:`GaussianPairExpectation`.
+
+    *Derivation.* As for :func:`expect`, with Stein's lemma in the plane,
+    :math:`\mathbb{E}\,U h = k_{11}\mathbb{E}\,\partial_u h + k_{12}\mathbb{E}\,\partial_v h`, down to the orthant
+    probability :math:`P(U > 0, V > 0) = \tfrac14 + \tfrac{1}{2\pi}\arcsin\rho`.
+
+    Parameters
+    ----------
+    f, g : Expr
+        In the same ``variable``.
+    variable : Symbol
+        Without a sign.
+    covariance : Matrix or nested sequence
+        ``[[k11, k12], [k12, k22]]``, or ``((k11, k22), rho)``: variances and correlation.
+
+    Returns
+    -------
+    Expr
+
+    Raises
+    ------
+    DerivationError
+        If the integral diverges, or the covariance is not symmetric or not positive semidefinite.
+
+    Examples
+    --------
+    >>> x, rho = sp.Symbol("x", real=True), sp.Symbol("rho", real=True)
+    >>> expect_pair(sp.sign(x), sp.sign(x), x, [[1, rho], [rho, 1]])
+    2*asin(rho)/pi
+    >>> expect_pair(x**2, x**2, x, [[1, rho], [rho, 1]])
+    2*rho**2 + 1
+    """
+    k11, k12, k22 = entries = _entries(covariance)
+    (first, dummy), (second, other) = on_dummy(f, variable), on_dummy(g, variable)
+    second = second.xreplace({other: dummy})
+    if k12 == 0:
+        return sp.expand_mul(expect(first, dummy, k11) * expect(second, dummy, k22))
+    if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
+        return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
+    check_finite_pair(first, second, dummy, entries)
+    try:
+        return _closed(first, second, dummy, entries)
+    except NoClosedForm:
+        return GaussianPairExpectation(on_named(first, dummy), on_named(second, dummy), *entries)
+
+
+def dual(f: object, variable: sp.Symbol) -> sp.Expr:
+    r"""Dual activation :math:`\hat f(\rho) = \mathbb{E} f(U) f(V)`, unit variances, correlation :math:`\rho`.
+
+    Parameters
+    ----------
+    f : Expr
+    variable : Symbol
+
+    Returns
+    -------
+    Expr
+        In :data:`derivations.symbols.correlation`.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> dual(sp.Max(x, 0), x)
+    rho*asin(rho)/(2*pi) + rho/4 + sqrt(1 - rho**2)/(2*pi)
+    """
+    return expect_pair(f, f, variable, ((1, correlation), (correlation, 1)))
+
+
+def _entries(covariance: object) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+    """(k11, k12, k22) from a matrix or from variances and correlation."""
+    rows = covariance.tolist() if isinstance(covariance, sp.MatrixBase) else covariance
+    try:
+        top, bottom = rows  # type: ignore[misc]
+        k11, right = (sp.sympify(entry) for entry in top)
+        if isinstance(bottom, (tuple, list, sp.Tuple)):
+            k12, k22 = (sp.sympify(entry) for entry in bottom)
+            if sp.expand(k12 - right) != 0:
+                raise DerivationError(f"a covariance must be symmetric, got {right} and {k12} off the diagonal")
+        else:
+            k22, k12 = right, sp.sympify(bottom) * sp.sqrt(k11) * sp.sqrt(right)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DerivationError):
+            raise
+        raise DerivationError(
+            f"a covariance must be [[k11, k12], [k12, k22]] or ((k11, k22), rho), got {covariance!r}"
+        ) from error
+    if k11.is_negative or k22.is_negative or sp.expand(k11 * k22 - k12**2).is_negative:
+        raise DerivationError(f"a covariance must be positive semidefinite, got [[{k11}, {k12}], [{k12}, {k22}]]")
+    return k11, k12, k22
+
+
+def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr, sp.Expr, sp.Expr]) -> sp.Expr:
+    law, values = _generic(entries)
+    left, right = terms(f, variable), terms(g, variable)
+    memo = Memo()
+    total = sp.S.Zero
+    for one, p in left.items():
+        for two, q in right.items():
+            constant, tilted = p * q, law
+            # exp(-c x²) first: it makes room for a growing exponential on the other side
+            for axis, shape in sorted(((0, one), (1, two)), key=lambda item: bool(item[1].square.is_positive)):
+                factor, tilted = tilted.tilted(axis, shape.square, shape.linear)
+                constant *= factor
+            sigmoids = tuple((0, s) for s in one.sigmoids) + tuple((1, s) for s in two.sigmoids)
+            total += constant * moment(tilted, (one.power, two.power), sigmoids, memo)
+    return tidy(closed_form(total).xreplace(values))
+
+
+def _generic(entries: tuple[sp.Expr, sp.Expr, sp.Expr]) -> tuple[Gaussian, dict[sp.Expr, sp.Expr]]:
+    r"""The law on positive symbols, with the determinant :math:`\Delta = k_{11}k_{22} - k_{12}^2` one of them.
+
+    Conditioning makes variances such as :math:`k_{22} - k_{12}^2/k_{11}`; written as :math:`\Delta/k_{11}`
+    they are seen to be positive, and their roots come apart. The normal form is linear in :math:`k_{12}`.
+    """
+    k11, k12, k22 = entries
+    if all(entry.is_number for entry in entries):
+        return Gaussian((sp.S.Zero,) * 2, ((k11, k12), (k12, k22)), _simplest_number), {}
+    a = k11 if k11.is_number else sp.Dummy("k_11", positive=True)
+    b = k22 if k22.is_number else sp.Dummy("k_22", positive=True)
+    c, delta = sp.Dummy("k_12", real=True), sp.Dummy("Delta", positive=True)
+    determinant = sp.factor_terms(sp.expand(k11 * k22 - k12**2))
+
+    def normal(entry: sp.Expr) -> sp.Expr:
+        above, below = (
+            sum((q * c ** (i % 2) * (a * b - delta) ** (i // 2) for (i,), q in sp.Poly(part, c).terms()), sp.S.Zero)
+            for part in sp.fraction(sp.cancel(entry))
+        )
+        return sp.cancel(above / below)
+
+    law = Gaussian((sp.S.Zero,) * 2, ((a, c), (c, b)), normal)
+    return law, {a: k11, b: k22, c: k12, delta: determinant}
+
+
+def _simplest_number(entry: sp.Expr) -> sp.Expr:
+    return sp.radsimp(sp.cancel(entry))
+
+
+class GaussianPairExpectation(sp.Expr):
+    r""":math:`\mathbb{E} f(U) g(V)`, kept as a value of its own where no closed form is known.
+
+    Differentiates by Price's theorem, :math:`\partial_{k_{12}} = \mathbb{E} f' g'`,
+    :math:`\partial_{k_{11}} = \tfrac12\mathbb{E} f'' g`, :math:`\partial_{k_{22}} = \tfrac12\mathbb{E} f g''` (weak
+    derivatives); evaluates by quadrature of f(U) E[g(V) | U], each split at its kinks.
+
+    Parameters
+    ----------
+    f, g : Lambda
+        Of one real variable.
+    k11, k12, k22 : Expr
+        Entries of the covariance.
+
+    Examples
+    --------
+    >>> x, rho = sp.Symbol("x", real=True), sp.Symbol("rho", real=True)
+    >>> dual(sp.tanh(x), x).subs(correlation, sp.Rational(1, 2)).evalf(12)
+    0.186324413203
+    """
+
+    is_commutative = True
+
+    def __new__(cls, f: sp.Lambda, g: sp.Lambda, k11: sp.Expr, k12: sp.Expr, k22: sp.Expr) -> GaussianPairExpectation:
+        """Sympify and keep; :meth:`doit` looks for a closed form."""
+        node: GaussianPairExpectation = sp.Expr.__new__(cls, *(sp.sympify(arg) for arg in (f, g, k11, k12, k22)))
+        return node
+
+    def _eval_is_real(self) -> bool | None:
+        return True if all(function.expr.is_extended_real for function in self.args[:2]) else None
+
+    def doit(self, **hints: object) -> sp.Expr:
+        """Look for a closed form again, after a substitution."""
+        f, g, variable = self._functions()
+        k11, k12, k22 = self.args[2:]
+        return expect_pair(f, g, variable, ((k11, k12), (k12, k22)))
+
+    def _functions(self) -> tuple[sp.Expr, sp.Expr, sp.Symbol]:
+        first, second = self.args[:2]
+        variable = first.variables[0]
+        return first.expr, second(variable), variable
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        f, g, x = self._functions()
+        k11, k12, k22 = self.args[2:]
+        covariance = ((k11, k12), (k12, k22))
+        total = sp.S.Zero
+        if f.has(symbol) or g.has(symbol):
+            if any(point.has(symbol) for point in (*breakpoints(f, x), *breakpoints(g, x))):
+                raise DerivationError(f"cannot differentiate {self} in {symbol}, which moves a kink; rescale f and g")
+            total += expect_pair(sp.diff(f, symbol), g, x, covariance)
+            total += expect_pair(f, sp.diff(g, symbol), x, covariance)
+        for entry, orders, factor in ((k12, (1, 1), sp.S.One), (k11, (2, 0), sp.S.Half), (k22, (0, 2), sp.S.Half)):
+            slope = sp.diff(entry, symbol)
+            if slope != 0:
+                left, right = (weak_derivative(h, x, order) for h, order in zip((f, g), orders, strict=True))
+                total += slope * factor * weak_pair_mean(left, right, expect, expect_pair, covariance)
+        return total
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if self.free_symbols:
+            return None
+        f, g, x = self._functions()
+        with mp.workprec(prec + 15):
+            k11, k12, k22 = (mp.mpmathify(entry.evalf(mp.mp.dps)) for entry in self.args[2:])
+            given = _conditional_mean(g, x, k12 / k11, k22 - k12**2 / k11)
+            outer = sp.lambdify(x, f, "mpmath")
+            value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), _numbers(breakpoints(f, x)))
+            return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _latex(self, printer: Printer) -> str:
+        f, g, x = self._functions()
+        u, v = sp.Symbol("u", real=True), sp.Symbol("v", real=True)
+        k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
+        matrix = rf"\begin{{pmatrix}} {k11} & {k12} \\ {k12} & {k22} \end{{pmatrix}}"
+        product = printer._print(sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False))
+        return rf"\mathbb{{E}}_{{(u, v) \sim N(0, {matrix})}}\left[{product}\right]"
+
+
+def _numbers(points: tuple[sp.Expr, ...]) -> list[mp.mpf]:
+    return [mp.mpmathify(point.evalf(mp.mp.dps)) for point in points]
+
+
+def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf) -> Callable[[mp.mpf], mp.mpf]:
+    """The function u ↦ E[g(V) | U = u], for V | U ~ N(slope u, variance): the closed form where there is one."""
+    mean, spread_ = sp.Dummy("m", real=True), sp.Dummy("s", positive=True)
+    closed = expect(g, x, spread_, mean)
+    if not closed.has(sp.Lambda):
+        inner = sp.lambdify((mean, spread_), closed, "mpmath")
+        return lambda u: inner(slope * u, variance)
+    function, kinks, deviation = sp.lambdify(x, g, "mpmath"), _numbers(breakpoints(g, x)), mp.sqrt(variance)
+    return lambda u: normal_mean(function, slope * u, deviation, kinks)

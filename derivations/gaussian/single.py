@@ -1,0 +1,180 @@
+r"""The mean of a function of one Gaussian variable."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import sympy as sp
+from sympy.printing.printer import Printer
+
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.gaussian.finite import check_finite
+from derivations.gaussian.integrate import normal_mean
+from derivations.gaussian.law import Gaussian
+from derivations.gaussian.stein import Memo, moment
+from derivations.gaussian.terms import terms
+from derivations.gaussian.tidy import tidy
+from derivations.gaussian.weak import weak_derivative
+from derivations.pieces import breakpoints
+
+
+def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0) -> sp.Expr:
+    r""":math:`\mathbb{E} f(Z)` for :math:`Z \sim N(\text{mean}, \text{variance})`, in closed form where one is known.
+
+    Closed are sums of monomials times exponentials of quadratics (sin and cos among them), times
+    one erf or kink, or two with a common centre at the (tilted) mean; see
+    :mod:`~derivations.gaussian.terms`. Anything else becomes a :class:`GaussianExpectation`.
+
+    *Derivation.* Exponentials are absorbed by completing the square, powers removed by Stein's
+    lemma :math:`\mathbb{E}(Z - m) h = s\,\mathbb{E} h'`, and what is left is an erf or an arcsine.
+
+    Parameters
+    ----------
+    f : Expr
+        May hold ``Piecewise``, ``Abs``, ``Max``, ``Heaviside`` with breakpoints linear in ``variable``.
+        Its parameters are taken to be real.
+    variable : Symbol
+        The integration variable, without a sign.
+    variance, mean : Expr
+        Real; the variance nonnegative. A parameter in an exponent is taken where the integral
+        is finite.
+
+    Returns
+    -------
+    Expr
+
+    Raises
+    ------
+    DerivationError
+        If the integral diverges, the variance is negative or the variable has a sign.
+
+    Examples
+    --------
+    >>> x, s = sp.Symbol("x", real=True), sp.Symbol("s", positive=True)
+    >>> expect(sp.Max(x, 0), x, s)
+    sqrt(2)*sqrt(s)/(2*sqrt(pi))
+    >>> expect(sp.sin(x) ** 2, x, s)
+    1/2 - exp(-2*s)/2
+    """
+    spread, centre = sp.sympify(variance), sp.sympify(mean)
+    expr, dummy = on_dummy(f, variable)
+    if spread.is_negative:
+        raise DerivationError(f"a variance must be nonnegative, got {spread}")
+    if centre.has(sp.I):
+        raise DerivationError(f"a mean must be real, got {centre}")
+    if spread == 0:
+        return expr.subs(dummy, centre)
+    check_finite(expr, dummy, spread)
+    scale = spread if spread.is_number else sp.Dummy("s", positive=True)
+    try:
+        value = _closed(expr, dummy, Gaussian((centre,), ((scale,),)))
+    except NoClosedForm:
+        return GaussianExpectation(on_named(expr, dummy), centre, spread)
+    return value.xreplace({scale: spread})
+
+
+def _closed(expr: sp.Expr, variable: sp.Symbol, law: Gaussian) -> sp.Expr:
+    total = sp.S.Zero
+    memo = Memo()
+    for shape, coefficient in terms(expr, variable).items():
+        constant, tilted = law.tilted(0, shape.square, shape.linear)
+        sigmoids = tuple((0, sigmoid) for sigmoid in shape.sigmoids)
+        total += coefficient * constant * moment(tilted, (shape.power,), sigmoids, memo)
+    return closed_form(total)
+
+
+def closed_form(total: sp.Expr) -> sp.Expr:
+    """A sum of values in tidy form; refuses one in which an imaginary part did not cancel."""
+    value = tidy(total)
+    if value.has(sp.I):
+        raise NoClosedForm(f"the value {value} is real but is not known in terms of real functions")
+    return value
+
+
+def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
+    """The function on a fresh real variable, on which no kink can have been folded away."""
+    expr = sp.sympify(f)
+    if not isinstance(expr, sp.Expr):
+        raise DerivationError(f"a Gaussian mean needs an expression in {variable}, got {f!r}, a {type(f).__name__}")
+    if variable.is_extended_nonnegative or variable.is_extended_nonpositive or variable.is_extended_real is False:
+        raise DerivationError(
+            f"a Gaussian variable takes both signs, but {variable} is declared with one (or not real), which may "
+            "already have folded a kink away; write the function on Symbol(..., real=True)"
+        )
+    dummy = sp.Dummy(variable.name, real=True)
+    return expr.xreplace({variable: dummy}), dummy
+
+
+def on_named(expr: sp.Expr, dummy: sp.Symbol) -> sp.Lambda:
+    """The function as a Lambda, its variable real and by its old name."""
+    named = sp.Symbol(dummy.name, real=True)
+    return sp.Lambda(named, expr.xreplace({dummy: named}))
+
+
+class GaussianExpectation(sp.Expr):
+    r""":math:`\mathbb{E} f(Z)`, :math:`Z \sim N(m, s)`, kept as a value of its own where no closed form is known.
+
+    Differentiates by :math:`\partial_m \mathbb{E} f = \mathbb{E} f'` and the heat equation
+    :math:`\partial_s \mathbb{E} f = \tfrac12 \mathbb{E} f''`, derivatives in the weak sense (a kink adds
+    a density); evaluates by quadrature split at the kinks, to any precision.
+
+    Parameters
+    ----------
+    function : Lambda
+        Of one real variable.
+    mean, variance : Expr
+
+    Examples
+    --------
+    >>> x, s = sp.Symbol("x", real=True), sp.Symbol("s", positive=True)
+    >>> node = expect(sp.tanh(x) ** 2, x, s)
+    >>> node.subs(s, 1).evalf(12)
+    0.394294490398
+    """
+
+    is_commutative = True
+
+    def __new__(cls, function: sp.Lambda, mean: sp.Expr, variance: sp.Expr) -> GaussianExpectation:
+        """Sympify and keep; :meth:`doit` looks for a closed form."""
+        node: GaussianExpectation = sp.Expr.__new__(cls, *(sp.sympify(arg) for arg in (function, mean, variance)))
+        return node
+
+    def _eval_is_real(self) -> bool | None:
+        return True if self.args[0].expr.is_extended_real else None
+
+    def doit(self, **hints: object) -> sp.Expr:
+        """Look for a closed form again, after a substitution."""
+        function, mean, variance = self.args
+        return expect(function.expr, function.variables[0], variance, mean)
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        function, mean, variance = self.args
+        variable, f = function.variables[0], function.expr
+        total = sp.S.Zero
+        if f.has(symbol):
+            if any(point.has(symbol) for point in breakpoints(f, variable)):
+                raise DerivationError(f"cannot differentiate {self} in {symbol}, which moves a kink; rescale f first")
+            total += expect(sp.diff(f, symbol), variable, variance, mean)
+        for argument, order, factor in ((mean, 1, sp.S.One), (variance, 2, sp.S.Half)):
+            slope = sp.diff(argument, symbol)
+            if slope != 0:
+                total += slope * factor * weak_derivative(f, variable, order).mean(expect, mean, variance)
+        return total
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        function, mean, variance = self.args
+        variable, f = function.variables[0], function.expr
+        if self.free_symbols:
+            return None
+        with mp.workprec(prec + 15):
+            value = normal_mean(
+                sp.lambdify(variable, f, "mpmath"),
+                mp.mpmathify(mean.evalf(mp.mp.dps)),
+                mp.sqrt(mp.mpmathify(variance.evalf(mp.mp.dps))),
+                [mp.mpmathify(point.evalf(mp.mp.dps)) for point in breakpoints(f, variable)],
+            )
+            return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _latex(self, printer: Printer) -> str:
+        function, mean, variance = (printer._print(arg) for arg in (self.args[0].expr, *self.args[1:]))
+        variable = printer._print(self.args[0].variables[0])
+        return rf"\mathbb{{E}}_{{{variable} \sim N({mean}, {variance})}}\left[{function}\right]"

@@ -1,0 +1,10 @@
+"""Laws in closed form: the transition density of a scalar diffusion, with its proof."""
+
+from __future__ import annotations
+
+from derivations.laws.base import Atom, Check, Law, Proof, Recipe
+from derivations.laws.glued import GluedLaw
+from derivations.laws.initial import Normal
+from derivations.laws.recognise import LAWS, recognise
+
+__all__ = ["LAWS", "Atom", "Check", "GluedLaw", "Law", "Normal", "Proof", "Recipe", "recognise"]

@@ -1,0 +1,138 @@
+r"""What a law is: the distribution of :math:`X_t` given :math:`X_0`, as expressions, with its proof."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.diffusion import Diffusion
+from derivations.symbols import initial, time
+
+#: A sentence: text and expressions in turn.
+Words: TypeAlias = tuple[str | sp.Basic, ...]
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A point that carries positive probability: where, how much, and for which starts.
+
+    Parameters
+    ----------
+    location, mass : Expr
+        In terms of ``symbols.initial`` and ``symbols.time``.
+    condition : Boolean
+        The starts for which the atom is there.
+    """
+
+    location: sp.Expr
+    mass: sp.Expr
+    condition: sp.Basic = field(default=sp.true)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One proven statement about a law: what was computed and whether it is what it must be."""
+
+    statement: str
+    value: sp.Expr
+    expected: sp.Expr
+    exact: bool
+    holds: bool
+
+    def __str__(self) -> str:
+        how = "exactly" if self.exact else "to 30 digits at random rational points"
+        return (
+            f"{'✓' if self.holds else '✗'} {self.statement}: {self.expected} ({how})"
+            if self.holds
+            else (f"✗ {self.statement}: got {self.value}, expected {self.expected}")
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The checks that make a law more than a claim; true if all of them hold."""
+
+    checks: tuple[Check, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.checks) and all(check.holds for check in self.checks)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.checks))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    r"""How to draw :math:`X_t` exactly from one standard normal per sample.
+
+    Parameters
+    ----------
+    weights : tuple of Expr
+        Probabilities of the mixture components, in ``symbols.initial`` and ``symbols.time``.
+    values : tuple of Expr
+        Per component, the sample as a function of ``normal``.
+    normal : Symbol
+        The standard normal.
+    """
+
+    weights: tuple[sp.Expr, ...]
+    values: tuple[sp.Expr, ...]
+    normal: sp.Symbol
+
+
+class Law(ABC):
+    r"""Interface: the law of a scalar diffusion at time t, given where it starts.
+
+    Attributes
+    ----------
+    diffusion : Diffusion
+        The diffusion that it is the law of, with the interval it lives in as ``domain``.
+    """
+
+    diffusion: Diffusion
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name in the field."""
+
+    @property
+    @abstractmethod
+    def description(self) -> Words:
+        """What the process is: text and expressions in turn."""
+
+    @abstractmethod
+    def pdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
+        """Density of the absolutely continuous part, per unit of the state."""
+
+    @abstractmethod
+    def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
+        """Logarithm of :meth:`pdf`, in a form that does not underflow."""
+
+    @abstractmethod
+    def cdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
+        """Distribution function, atoms included."""
+
+    @abstractmethod
+    def moment(self, k: int, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
+        r"""The moment :math:`\mathbb{E}X_t^k`, infinity where it is not finite."""
+
+    @abstractmethod
+    def finite_until(self, k: sp.Expr) -> sp.Expr:
+        r"""The time up to which :math:`\mathbb{E}|X_t|^k` is finite, ``oo`` if it always is."""
+
+    @property
+    @abstractmethod
+    def atoms(self) -> tuple[Atom, ...]:
+        """Points with positive probability."""
+
+    @abstractmethod
+    def sampler(self) -> Recipe:
+        """How to draw from the law exactly."""
+
+    @abstractmethod
+    def prove(self) -> Proof:
+        """Check the forward equation, the mass and the initial law."""

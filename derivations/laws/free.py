@@ -1,0 +1,89 @@
+r"""Constant potential on the whole line: Brownian motion and its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.calculus.lamperti import UnitNoise
+from derivations.errors import NoClosedForm
+from derivations.laws.base import Words
+from derivations.laws.carried import CarriedGaussian, Component, moved, require_line
+from derivations.symbols import initial, state, time
+
+
+@dataclass(frozen=True)
+class FreeLaw(CarriedGaussian):
+    r"""Law of a process whose potential is a constant :math:`V = k^2` on the whole line.
+
+    The kernel of :math:`\tfrac12\partial_z^2 - \tfrac12 k^2` is Gauss's times :math:`e^{-k^2t/2}`, and the solution of
+    :math:`u'' = k^2 u` with :math:`(\log u)' = \beta` is, relative to the start,
+
+    .. math:: u(z)/u(z_0) = w_+ e^{k(z-z_0)} + w_- e^{-k(z-z_0)}, \qquad w_\pm = \tfrac12(1 \pm \beta(z_0)/k).
+
+    Completing the square turns each exponential into a drift: given the start, Z is a Brownian motion with
+    drift :math:`+k` with probability :math:`w_+` and :math:`-k` with probability :math:`w_-`. One of the weights
+    vanishes exactly if :math:`\beta` is constant.
+    """
+
+    @classmethod
+    def recognise(cls, form: UnitNoise) -> FreeLaw:
+        """Accept a form with :math:`DV = 0` whose coordinate covers the line."""
+        if form.derive(form.potential) != 0:
+            raise NoClosedForm(f"the potential {form.potential} is not constant")
+        law = cls(form)
+        require_line(form, law.map)
+        return law
+
+    @cached_property
+    def map(self) -> sp.Expr:
+        r"""The antiderivative :math:`\int \mathrm{d}x/\varphi`."""
+        p, inside = self.form.on_interval
+        integral = sp.integrate(sp.cancel(1 / self.form.scale.subs(self.form.state, inside)) * sp.diff(inside, p), p)
+        if integral.has(sp.Integral):
+            raise NoClosedForm(f"∫ dx/({self.form.scale}) is not elementary")
+        (back,) = sp.solve(inside - self.form.state, p)
+        return integral.subs(p, back)
+
+    @cached_property
+    def components(self) -> tuple[Component, ...]:
+        """Brownian motions with drift ±k, those with weight 0 left out."""
+        z0, beta0 = (e.subs(self.form.state, initial) for e in (self.map, self.form.beta))
+        k = sp.sqrt(sp.factor(self.form.potential))
+        if k == 0:
+            return (Component(sp.S.One, z0, time),)
+        both = [(sp.cancel((1 + sign * beta0 / k) / 2), sign * k) for sign in (1, -1)]
+        return tuple(Component(weight, z0 + drift * time, time) for weight, drift in both if weight != 0)
+
+    @property
+    def name(self) -> str:
+        """Brownian or geometric Brownian motion where the map is affine or logarithmic."""
+        z, x = self.inverse
+        if sp.diff(x, z, 2) == 0:
+            return (
+                "Brownian motion"
+                if all(c.mean.has(time) is False for c in self.components)
+                else "Brownian motion with drift"
+            )
+        if (
+            len(self.components) == 1
+            and sp.expand(sp.diff(x, z, 2) / sp.diff(x, z)).is_number is not False
+            and not (sp.cancel(sp.diff(x, z, 2) / sp.diff(x, z)).has(z))
+        ):
+            return "geometric Brownian motion"
+        return "Brownian motion carried through the unit-noise map"
+
+    @property
+    def description(self) -> Words:
+        """The map, and the drifts of the mixture."""
+        drifts: list[str | sp.Basic] = []
+        for k, c in enumerate(self.components):
+            drifts += [" or "] * (k > 0) + [sp.diff(c.mean, time)]
+        return (*self._carried(), ", where ", moved, " is Brownian motion with drift ", *drifts)
+
+    @classmethod
+    def example(cls) -> FreeLaw:
+        """Geometric Brownian motion on the half-line."""
+        return cls.recognise(UnitNoise(state, (sp.S.Zero, sp.oo), sp.S.Zero, state))

@@ -1,0 +1,73 @@
+r"""Drift affine in the unit-noise coordinate: the Ornstein–Uhlenbeck process and its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.errors import NoClosedForm
+from derivations.laws.base import Words
+from derivations.laws.carried import CarriedGaussian, Component, moved, require_line
+from derivations.symbols import initial, state, time
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeckLaw(CarriedGaussian):
+    r"""Law of a process with :math:`D\beta = \kappa \ne 0` constant: quadratic potential, Mehler's kernel.
+
+    Then :math:`Z = \beta/\kappa` is itself a unit-noise coordinate (its derivative along z is 1) and satisfies
+    :math:`\mathrm{d}Z = \kappa Z\,\mathrm{d}t + \mathrm{d}B`. By variation of constants
+
+    .. math:: Z_t = e^{\kappa t} Z_0 + \int_0^t e^{\kappa(t-s)}\,\mathrm{d}B_s,
+
+    a Gaussian with mean :math:`e^{\kappa t}z_0` and, by Itô's isometry, variance :math:`\int_0^t e^{2\kappa s}\,\mathrm{d}s`.
+    Stable for :math:`\kappa < 0`. No integral over x is needed: the coordinate is read off the coefficients.
+    """
+
+    @classmethod
+    def recognise(cls, form: UnitNoise) -> OrnsteinUhlenbeckLaw:
+        r"""Accept a form with :math:`D\beta` a constant other than 0 whose coordinate covers the line."""
+        rate = form.derive(form.beta)
+        if rate == 0 or form.derive(rate) != 0:
+            raise NoClosedForm(f"the drift {form.beta} of the unit-noise form is not affine in its coordinate")
+        law = cls(form)
+        require_line(form, law.map)
+        return law
+
+    @property
+    def rate(self) -> sp.Expr:
+        r"""The constant :math:`\kappa = D\beta`, per unit of time."""
+        return self.form.derive(self.form.beta)
+
+    @cached_property
+    def map(self) -> sp.Expr:
+        r"""The coordinate :math:`\beta/\kappa`."""
+        return tidy(self.form.beta / self.rate)
+
+    @cached_property
+    def components(self) -> tuple[Component, ...]:
+        """One Gaussian, from variation of constants and Itô's isometry."""
+        s = sp.Dummy("s", positive=True)
+        z0 = self.map.subs(self.form.state, initial)
+        variance = sp.integrate(sp.exp(2 * self.rate * s), (s, 0, time))
+        return (Component(sp.S.One, sp.exp(self.rate * time) * z0, sp.expand(variance)),)
+
+    @property
+    def name(self) -> str:
+        """Ornstein–Uhlenbeck, bare or carried."""
+        z, x = self.inverse
+        kind = "unstable Ornstein–Uhlenbeck process" if self.rate.is_positive else "Ornstein–Uhlenbeck process"
+        return kind if sp.diff(x, z, 2) == 0 else f"{kind}, carried through the unit-noise map"
+
+    @property
+    def description(self) -> Words:
+        """The map, and the drift of the coordinate."""
+        return (*self._carried(), ", where ", moved, " has unit noise and drift ", self.rate * moved)
+
+    @classmethod
+    def example(cls) -> OrnsteinUhlenbeckLaw:
+        r"""The Ornstein–Uhlenbeck process itself, :math:`\mathrm{d}X = -X\,\mathrm{d}t + \mathrm{d}B`."""
+        return cls.recognise(UnitNoise(state, (-sp.oo, sp.oo), -state, sp.S.One))

@@ -1,0 +1,71 @@
+r"""From a scalar diffusion to its law, by what its coefficients are and never by a name."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.calculus.lamperti import UnitNoise, split
+from derivations.diffusion import Diffusion
+from derivations.errors import NoClosedForm
+from derivations.laws.base import Law
+from derivations.laws.carried import CarriedGaussian
+from derivations.laws.free import FreeLaw
+from derivations.laws.frozen import FrozenLaw
+from derivations.laws.glued import GluedLaw
+from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
+
+#: Families that are tried on each interval, in this order.
+FAMILIES: tuple[type[CarriedGaussian], ...] = (FreeLaw, OrnsteinUhlenbeckLaw)
+
+#: All laws, for the contract tests.
+LAWS: tuple[type[Law], ...] = (*FAMILIES, FrozenLaw)
+
+
+def recognise(process: Diffusion) -> GluedLaw:
+    """Find the law of a scalar, time-homogeneous diffusion.
+
+    Each interval between zeros of the noise is its own problem, decided by the potential of its
+    unit-noise form; a part without noise or drift is frozen.
+
+    Raises
+    ------
+    NoClosedForm
+        If no family fits some interval; the message shows its potential.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> recognise(Diffusion((x,), [-x], [[1]])).name
+    'Ornstein–Uhlenbeck process'
+    """
+    parts: list[Law] = []
+    forms = split(process)
+    for form in forms:
+        if isinstance(form, UnitNoise):
+            parts.append(_match(form))
+        else:
+            parts.append(FrozenLaw(sp.Interval(form.left, form.right), process.states[0]))
+    return GluedLaw(process, tuple(_with_points(parts, process)))
+
+
+def _match(form: UnitNoise) -> Law:
+    for family in FAMILIES:
+        try:
+            return family.recognise(form)
+        except NoClosedForm:
+            continue
+    raise NoClosedForm(
+        f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the unit-noise form is "
+        f"V = {form.potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
+    )
+
+
+def _with_points(parts: list[Law], process: Diffusion) -> list[Law]:
+    """Add the single points between two moving parts, at which noise and drift vanish."""
+    full: list[Law] = []
+    for part in parts:
+        start = part.diffusion.domain.inf
+        if full and start.is_finite and not full[-1].atoms and not part.atoms:
+            full.append(FrozenLaw(sp.FiniteSet(start), process.states[0]))
+        full.append(part)
+    return full

@@ -1,0 +1,201 @@
+r"""A sum over the neurons of a layer, with the number of neurons a symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+from sympy.printing.printer import Printer
+
+from derivations.pieces import Piece, canonical, join, pieces
+
+
+def _bound(count: int) -> tuple[sp.Symbol, ...]:
+    """The summand's own variables: the same ones for every sum, so that equal sums compare equal."""
+    return tuple(sp.Symbol(f"xi_{a}", real=True) for a in range(1, count + 1))
+
+
+class CoordinateSum(sp.Expr):
+    r"""The function :math:`x \mapsto \sum_{i=1}^{n} g(x_i)` of a layer's state, as one object.
+
+    Each :math:`x_i \in \mathbb{R}^m` is one neuron's state over the m network inputs and n
+    may be a symbol. Itô's formula on functions of such sums needs only the derivatives of g,
+
+    .. math:: \partial_{x_i} \sum_j g(x_j) = g'(x_i),
+
+    so it closes on further sums (:meth:`derivations.diffusion.NeuronDiffusion.generator`).
+    Build sums with :func:`coordinate_sum`, which is linear: it takes constants out and splits
+    the summand into terms and smooth pieces, so that equal functions become equal objects.
+
+    Parameters
+    ----------
+    body : Expr
+        The summand in the bound variables.
+    bound : Tuple of Symbol
+        The bound variables, one per network input.
+    width : Expr
+        The number n of neurons, a positive integer or a symbol.
+
+    Examples
+    --------
+    >>> x, n = sp.Symbol("x", real=True), sp.Symbol("n", integer=True, positive=True)
+    >>> coordinate_sum(3 * x**2 + 1, (x,), n)
+    n + 3*Sum_i(x_i**2)
+    """
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, body: sp.Expr, bound: sp.Tuple, width: sp.Expr) -> CoordinateSum:  # noqa: D102
+        made: CoordinateSum = sp.Expr.__new__(cls, sp.sympify(body), sp.Tuple(*bound), sp.sympify(width))
+        return made
+
+    @property
+    def body(self) -> sp.Expr:
+        """The summand g in the bound variables."""
+        return self.args[0]
+
+    @property
+    def width(self) -> sp.Expr:
+        """The number of neurons."""
+        return self.args[2]
+
+    @property
+    def bound_symbols(self) -> list[sp.Symbol]:
+        """The bound variables, one per network input."""
+        return list(self.args[1].args)
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Parameters: whatever occurs besides the bound variables."""
+        free: set[sp.Symbol] = self.body.free_symbols - set(self.bound_symbols)
+        return free | set(self.width.free_symbols)
+
+    def at(self, neuron: Sequence[sp.Expr]) -> sp.Expr:
+        """The summand at one neuron's state."""
+        return self.body.subs(dict(zip(self.bound_symbols, neuron, strict=True)), simultaneous=True)
+
+    def explicit(self, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:
+        """The sum written out over given neurons' states."""
+        return sp.Add(*(self.at(neuron) for neuron in neurons))
+
+    def _eval_is_nonnegative(self) -> bool | None:
+        return True if self.body.is_nonnegative or _is_indicator(self.body) else None
+
+    def _eval_derivative(self, parameter: sp.Symbol) -> sp.Expr:
+        if parameter in self.bound_symbols:
+            return sp.S.Zero
+        return coordinate_sum(sp.diff(self.body, parameter), self.bound_symbols, self.width)
+
+    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr:
+        if old in self.bound_symbols:
+            return self
+        body, width = self.body._subs(old, new), self.width._subs(old, new)
+        return coordinate_sum(body, self.bound_symbols, width)
+
+    def _generic(self) -> sp.Expr:
+        """The summand at neuron i, for printing."""
+        inputs = self.bound_symbols
+        names = [f"x_i^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_i"]
+        return self.at([sp.Symbol(name, real=True) for name in names])
+
+    def _latex(self, printer: Printer) -> str:
+        generic = self._generic()
+        n = printer._print(self.width)
+        if _is_indicator(self.body):
+            condition = printer._print(_support(generic))
+            return rf"\#\left\{{i : {condition}\right\}}"
+        if (
+            isinstance(generic, sp.Piecewise)
+            and len(generic.args) == 2
+            and sp.S.Zero in (generic.args[0][0], generic.args[1][0])
+        ):
+            inside = generic.args[0][0] if generic.args[1][0] == 0 else generic.args[1][0]
+            return rf"\sum_{{i \le {n} : {printer._print(_support(generic))}}} {printer._print(inside)}"
+        inner = printer._print(generic)
+        if isinstance(generic, sp.Add):
+            inner = rf"\left({inner}\right)"
+        return rf"\sum_{{i=1}}^{{{n}}} {inner}"
+
+    def _sympystr(self, printer: Printer) -> str:
+        generic = self._generic()
+        if _is_indicator(self.body):
+            return f"Count_i({printer._print(_support(generic))})"
+        return f"Sum_i({printer._print(generic)})"
+
+
+def _support(body: sp.Expr) -> sp.Basic:
+    """The condition under which a summand of the form ``value on a half-line, else 0`` is not 0."""
+    (_, condition), (second, _) = body.args
+    return condition if second == 0 else sp.Not(condition)
+
+
+def _is_indicator(body: sp.Expr) -> bool:
+    """Whether a summand is 1 on one half-line and 0 on the other."""
+    return isinstance(body, sp.Piecewise) and sorted(map(str, (e for e, _ in body.args))) == ["0", "1"]
+
+
+def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr) -> sp.Expr:
+    r"""Write :math:`\sum_{i=1}^{n} g(x_i)` as a linear combination of irreducible sums.
+
+    Linearity is what makes sums comparable: with :math:`g = \sum_k c_k g_k` over the terms of
+    each smooth piece of g, the result is :math:`\sum_k c_k \sum_i g_k(x_i)`; a constant
+    contributes n times itself, and one neuron alone contributes its summand.
+
+    Parameters
+    ----------
+    body : Expr
+        The summand g in ``variables``; other symbols are parameters.
+    variables : sequence of Symbol
+        One neuron's state, one symbol per network input.
+    width : Expr
+        The number of neurons n.
+
+    Examples
+    --------
+    >>> x, n = sp.Symbol("x", real=True), sp.Symbol("n", integer=True, positive=True)
+    >>> coordinate_sum(sp.Max(x, -x / 2) ** 2, (x,), n)
+    Sum_i(Piecewise((0, x_i <= 0), (x_i**2, True))) + Sum_i(Piecewise((x_i**2, x_i <= 0), (0, True)))/4
+    """
+    body, width = sp.sympify(body), sp.sympify(width)
+    if width == 1:
+        return body
+    bound = _bound(len(variables))
+    body = body.subs(dict(zip(variables, bound, strict=True)), simultaneous=True)
+    present = [b for b in bound if body.has(b)]
+    if len(present) == 1 and body.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
+        return _over_pieces(body, present[0], bound, width)
+    terms = []
+    for term in sp.Add.make_args(sp.expand(body)):
+        constant, rest = term.as_independent(*bound, as_Add=False)
+        terms.append(constant * (width if rest == 1 else CoordinateSum(rest, bound, width)))
+    return sp.Add(*terms)
+
+
+def _over_pieces(body: sp.Expr, variable: sp.Symbol, bound: tuple[sp.Symbol, ...], width: sp.Expr) -> sp.Expr:
+    """Split a summand with kinks into (piece, term) pairs, each one sum that vanishes off its piece."""
+    whole = pieces(canonical(body, variable), variable)
+    if len(whole) == 1:
+        return coordinate_sum(whole[0].expr, bound, width)
+    total = sp.S.Zero
+    for index, part in enumerate(whole):
+        for term in sp.Add.make_args(part.expr):
+            constant, rest = term.as_independent(variable, as_Add=False)
+            if constant == 0:
+                continue
+            if rest == 1 and index == 0:  # almost surely every neuron is on some piece: count the first by the others
+                total += constant * (
+                    width - sp.Add(*(_count(whole, k, variable, bound, width) for k in range(1, len(whole))))
+                )
+                continue
+            alone = tuple(Piece(p.left, p.right, rest if k == index else sp.S.Zero) for k, p in enumerate(whole))
+            total += constant * CoordinateSum(join(alone, variable), bound, width)
+    return total
+
+
+def _count(
+    whole: tuple[Piece, ...], index: int, variable: sp.Symbol, bound: tuple[sp.Symbol, ...], width: sp.Expr
+) -> sp.Expr:
+    """The number of neurons on one piece."""
+    indicator = tuple(Piece(p.left, p.right, sp.Integer(k == index)) for k, p in enumerate(whole))
+    return CoordinateSum(join(indicator, variable), bound, width)

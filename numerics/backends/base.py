@@ -1,0 +1,49 @@
+"""What a target of compilation is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+from sympy.printing.codeprinter import CodePrinter
+
+Function = Callable[..., Any]
+Rewrite = Callable[[sp.Expr], sp.Expr]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A target: how formulas are written for it and what the written formulas run on.
+
+    Parameters
+    ----------
+    name : str
+        What a user calls it.
+    printer : callable
+        Makes a fresh strict SymPy code printer; it must refuse what it cannot write.
+    modules : mapping
+        The names that printed code may use, and what they stand for.
+    rewrites : tuple of callables
+        Applied in order before printing, each from an expression to an equal one that the target evaluates
+        more accurately, or at all.
+    wrap : callable
+        Takes the raw function of positional arguments (which returns a tuple of values, one an expression)
+        to one that looks after the target's number type, precision and broadcasting.
+    tolerance : float
+        Relative accuracy to expect of a formula that is well conditioned.
+    """
+
+    name: str
+    printer: Callable[[], CodePrinter]
+    modules: Mapping[str, Any]
+    rewrites: tuple[Rewrite, ...]
+    wrap: Callable[[Function], Function]
+    tolerance: float
+
+    def rewrite(self, expr: sp.Expr) -> sp.Expr:
+        """The expression in the form that this target likes best."""
+        for rule in self.rewrites:
+            expr = rule(expr)
+        return expr

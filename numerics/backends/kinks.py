@@ -1,0 +1,84 @@
+r"""Kinks for targets that evaluate every branch: each branch at a point where it makes sense.
+
+An array target computes :math:`\mathrm{where}(c, f(x), g(x))` by computing f and g everywhere. Where the branch
+f is not meant to be used it may be undefined (a logarithm of a negative number) or overflow; its value is thrown
+away, but not the warning, nor under differentiation the ``nan``. So f is computed at
+:math:`\mathrm{where}(c, x, x_f)` with a fixed point :math:`x_f` inside the piece on which f holds.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+from sympy.core.relational import Relational
+
+from derivations.errors import DerivationError
+from derivations.pieces import pieces
+
+_KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
+
+
+class Where(sp.Expr):
+    """``Where(condition, a, b)`` is a where the condition holds and b elsewhere; the code printers write it out."""
+
+    is_commutative = True
+
+    def __new__(cls, condition: sp.Basic, inside: sp.Expr, outside: sp.Expr) -> Where:
+        return sp.Expr.__new__(cls, condition, sp.sympify(inside), sp.sympify(outside))
+
+
+def guarded_branches(expr: sp.Expr) -> sp.Expr:
+    """Write each ``Piecewise`` as nested :class:`Where`, with every delicate branch kept inside its own piece.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> guarded_branches(sp.Piecewise((x**2, x > 0), (-x, True)))
+    Where(x > 0, x**2, -x)
+    >>> guarded_branches(sp.Piecewise((sp.log(x), x > 0), (0, True)))
+    Where(x > 0, log(Where(x > 0, x, 1)), 0)
+    """
+    expr = expr.replace(lambda node: isinstance(node, sp.Heaviside), lambda node: node.rewrite(sp.Piecewise))
+    return expr.replace(lambda node: isinstance(node, sp.Piecewise), _guarded)
+
+
+def _guarded(node: sp.Piecewise) -> sp.Expr:
+    branches = [(branch, condition) for branch, condition in node.args if condition != sp.false]
+    if branches[-1][1] != sp.true:
+        branches.append((sp.nan, sp.true))
+    value = sp.S.Zero
+    for index in reversed(range(len(branches))):
+        branch, condition = branches[index]
+        before = [earlier for _, earlier in branches[:index]]
+        branch = _kept_inside(branch, sp.And(condition, *(sp.Not(earlier) for earlier in before)))
+        value = branch if condition == sp.true else Where(condition, branch, value)
+    return value
+
+
+def _kept_inside(branch: sp.Expr, holds: sp.Basic) -> sp.Expr:
+    """The branch with each variable of its condition replaced by a safe value where the condition fails."""
+    if not _delicate(branch):
+        return branch
+    safe = {}
+    for variable in sorted(branch.free_symbols & holds.free_symbols, key=str):
+        if holds.free_symbols == {variable}:
+            safe[variable] = Where(holds, variable, _inside(holds, variable))
+    return branch.xreplace(safe)
+
+
+def _inside(holds: sp.Basic, variable: sp.Symbol) -> sp.Expr:
+    """A point at which the condition holds, away from its ends."""
+    indicator = sp.Piecewise((sp.S.One, holds), (sp.S.Zero, True))
+    try:
+        return next(part.interior() for part in pieces(indicator, variable) if part.expr == 1)
+    except (DerivationError, StopIteration):
+        return sp.S.One
+
+
+def _delicate(branch: sp.Expr) -> bool:
+    """Whether a branch can be undefined, or overflow at moderate arguments: whether it is more than a kinked polynomial."""
+    return any(
+        (isinstance(node, sp.Function) and not isinstance(node, _KINKED))
+        or (isinstance(node, sp.Pow) and node.free_symbols and not (node.exp.is_Integer and node.exp.is_positive))
+        for node in sp.preorder_traversal(branch)
+        if not isinstance(node, Relational)
+    )

@@ -1,0 +1,107 @@
+"""NumPy and SciPy: double precision on whole arrays; the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce, wraps
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from scipy import special as scipy_special
+from sympy.printing.numpy import SciPyPrinter
+
+from numerics import special
+from numerics.backends.base import Backend, Function
+from numerics.backends.kinks import guarded_branches
+from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+
+_TWINS = {"ErfiInv": "erfi_inv", "ScaledBesselI": "scaled_bessel_i", "LogNormalCdf": "log_normal_cdf", "erfi": "erfi"}
+
+
+class NumPyWriter(SciPyPrinter):
+    """Prints the formulas of this project, kinks by ``where``; refuses what has no array function."""
+
+    def _print_Where(self, node: sp.Expr) -> str:
+        condition, inside, outside = (self._print(arg) for arg in node.args)
+        return f"where({condition}, {inside}, {outside})"
+
+    def _print_Max(self, node: sp.Expr) -> str:
+        return self._chain("maximum", node)
+
+    def _print_Min(self, node: sp.Expr) -> str:
+        return self._chain("minimum", node)
+
+    def _print_log1p(self, node: sp.Expr) -> str:
+        return f"log1p({self._print(node.args[0])})"
+
+    def _print_expm1(self, node: sp.Expr) -> str:
+        return f"expm1({self._print(node.args[0])})"
+
+    def _print_logaddexp(self, node: sp.Expr) -> str:
+        return f"logaddexp({', '.join(map(self._print, node.args))})"
+
+    def _print_And(self, node: sp.Expr) -> str:
+        return "(" + " & ".join(f"({self._print(arg)})" for arg in node.args) + ")"
+
+    def _print_Or(self, node: sp.Expr) -> str:
+        return "(" + " | ".join(f"({self._print(arg)})" for arg in node.args) + ")"
+
+    def _print_Not(self, node: sp.Expr) -> str:
+        return f"logical_not({self._print(node.args[0])})"
+
+    def _print_Integral(self, node: sp.Expr) -> str:
+        return str(self._print_not_supported(node))
+
+    def _print_Pow(self, node: sp.Expr, **settings: Any) -> str:
+        # NumPy's power is ten times as slow as a product of two or three
+        if node.exp in (2, 3) and node.base.is_Symbol:
+            return "(" + "*".join([self._print(node.base)] * int(node.exp)) + ")"
+        return str(super()._print_Pow(node, **settings))
+
+    def _chain(self, function: str, node: sp.Expr) -> str:
+        return reduce(lambda left, right: f"{function}({left}, {right})", map(self._print, node.args))
+
+
+def _printer() -> NumPyWriter:
+    return NumPyWriter(
+        {
+            "fully_qualified_modules": False,
+            "inline": True,
+            "strict": True,
+            "allow_unknown_functions": False,
+            "user_functions": dict(_TWINS),
+        }
+    )
+
+
+def _wrap(function: Function) -> Callable[..., tuple[np.ndarray, ...]]:
+    """Arrays in, one array per expression out, all of the arguments' common shape."""
+
+    @wraps(function)
+    def on_arrays(*arguments: Any) -> tuple[np.ndarray, ...]:
+        arrays = [np.asarray(argument, dtype=float) for argument in arguments]
+        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        # beyond the double range a value is infinite, which is what rounding to double means
+        with np.errstate(over="ignore", under="ignore"):
+            values = function(*arrays)
+        return tuple(_shaped(value, shape, arrays) for value in values)
+
+    return on_arrays
+
+
+def _shaped(value: Any, shape: tuple[int, ...], arguments: list[np.ndarray]) -> np.ndarray:
+    array = np.asarray(value, dtype=float)
+    if array.shape == shape and not any(array is argument for argument in arguments):
+        return array[()] if not shape else array
+    return np.array(np.broadcast_to(array, shape))[()]  # a copy that the caller may write to
+
+
+def _modules() -> dict[str, Any]:
+    names: dict[str, Any] = {name: getattr(scipy_special, name) for name in scipy_special.__all__}
+    names |= {name: getattr(np, name) for name in np.__all__}
+    names |= {name: getattr(special, name) for name in special.__all__}
+    return names | {"abs": np.abs}
+
+
+NUMPY = Backend("numpy", _printer, _modules(), (cancelling_sums, stable_logarithms, guarded_branches), _wrap, 1e-13)

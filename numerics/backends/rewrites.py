@@ -1,0 +1,66 @@
+r"""Equal formulas that lose fewer digits, for targets of fixed precision.
+
+============================== ======================================= ====================
+formula                        rewritten                                 near
+============================== ======================================= ====================
+:math:`a e^u - a`              :math:`a\,\mathrm{expm1}\,u`              :math:`u \to 0`
+:math:`a \pm a \operatorname{erf} u`  :math:`a \operatorname{erfc}(\mp u)`  :math:`u \to \mp\infty`
+:math:`\log(1 + e^u)`          :math:`\mathrm{logaddexp}(0, u)`          :math:`|u| \to \infty`
+:math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
+============================== ======================================= ====================
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+from sympy.codegen.cfunctions import expm1, log1p
+from sympy.codegen.numpy_nodes import logaddexp
+
+
+def cancelling_sums(expr: sp.Expr) -> sp.Expr:
+    r"""Replace a constant and a function that nearly cancel it by one function.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> cancelling_sums(1 + sp.erf(x)), cancelling_sums(sp.Rational(1, 2) - sp.exp(-2 * x) / 2)
+    (erfc(-x), -expm1(-2*x)/2)
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Add), _join)
+
+
+def _join(total: sp.Add) -> sp.Expr:
+    constant, rest = total.as_coeff_Add()
+    if constant == 0:
+        return total
+    for term in sp.Add.make_args(rest):
+        coefficient, function = term.as_coeff_Mul()
+        if abs(coefficient) != abs(constant):
+            continue
+        others = rest - term
+        if isinstance(function, sp.exp) and coefficient == -constant:
+            return others + coefficient * expm1(function.args[0])
+        if isinstance(function, sp.erf):
+            return others + constant * sp.erfc(-function.args[0] * coefficient / constant)
+        if isinstance(function, sp.erfc) and coefficient == -constant:
+            return others + constant * sp.erf(function.args[0])
+    return total
+
+
+def stable_logarithms(expr: sp.Expr) -> sp.Expr:
+    """Replace the logarithm of one plus something by a function that is accurate however small that is.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> stable_logarithms(sp.log(1 + sp.exp(x))), stable_logarithms(sp.log(1 + x**2))
+    (logaddexp(0, x), log1p(x**2))
+    """
+
+    def rewrite(node: sp.Expr) -> sp.Expr:
+        constant, rest = node.args[0].as_coeff_Add()
+        if constant != 1 or rest == 0:
+            return node
+        return logaddexp(sp.S.Zero, rest.args[0]) if isinstance(rest, sp.exp) else log1p(rest)
+
+    return expr.replace(lambda node: isinstance(node, sp.log), rewrite)

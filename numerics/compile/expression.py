@@ -1,0 +1,148 @@
+"""Expressions as functions of numbers and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
+
+from derivations.sums import CoordinateSum
+from numerics.backends import Backend, find_backend
+from numerics.backends.base import Function
+
+Expressions = sp.Expr | sp.MatrixBase | Sequence[Any]
+
+
+@dataclass(frozen=True)
+class CompiledFunction:
+    """A function of positional arguments made from an expression, a matrix, or a sequence of them.
+
+    Pickles by its expressions and is compiled anew where it arrives, so that it can be sent to other processes.
+    Build one with :func:`compile_expression`.
+
+    Parameters
+    ----------
+    arguments : tuple of Symbol
+    expression : Expr, Matrix or tuple of them
+    backend : Backend
+    """
+
+    arguments: tuple[sp.Symbol, ...]
+    expression: Any
+    backend: Backend
+    _function: Function = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_function", _compile(self.arguments, _entries(self.expression), self.backend))
+
+    def __call__(self, *values: Any) -> Any:
+        """Evaluate at numbers or arrays that broadcast against each other; matrices add their two axes at the end."""
+        if len(values) != len(self.arguments):
+            raise TypeError(f"expected {len(self.arguments)} arguments {self.arguments}, got {len(values)}")
+        return _assemble(self.expression, iter(self._function(*values)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile_expression, (self.arguments, self.expression, self.backend.name)
+
+
+def compile_expression(
+    arguments: Iterable[sp.Symbol] | sp.Symbol, expression: Expressions, backend: Backend | str = "numpy"
+) -> CompiledFunction:
+    """A function whose arguments are, in this order, the values of the given symbols.
+
+    Each argument is replaced by a fresh real dummy as an object, never as text, so that symbols may be called
+    anything; common subexpressions are computed once; where a formula has kinks every branch is kept inside the
+    region in which it holds. Arrays broadcast, and a constant comes out with the arguments' common shape.
+
+    Parameters
+    ----------
+    arguments : Symbol or iterable of Symbol
+        Every free symbol of the expression, in the order of the function's arguments; further ones are ignored.
+    expression : Expr, Matrix or sequence of them
+        A matrix of shape (r, c) evaluates to an array of shape (..., r, c), a sequence to a tuple.
+    backend : Backend or str
+        ``"numpy"`` for arrays of doubles, ``"mpmath"`` for fifty digits.
+
+    Raises
+    ------
+    ValueError
+        If the expression has symbols that are not arguments, or parts that the backend cannot compute.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> compile_expression((x, y), sp.Piecewise((sp.log(x), x > 0), (y, True)))([-1.0, 1.0], 7.0)
+    array([7., 0.])
+    >>> compile_expression((x,), sp.Matrix([[1, x]]))([2.0, 3.0])
+    array([[[1., 2.]],
+           [[1., 3.]]])
+    """
+    symbols = (arguments,) if isinstance(arguments, sp.Symbol) else tuple(arguments)
+    kept = tuple(map(_kept, expression)) if isinstance(expression, list | tuple | sp.Tuple) else _kept(expression)
+    return CompiledFunction(symbols, kept, find_backend(backend))
+
+
+def _kept(expression: Any) -> sp.Basic:
+    value = sp.sympify(expression)
+    return value.as_immutable() if isinstance(value, sp.MatrixBase) else value
+
+
+def _entries(expression: Any) -> list[sp.Expr]:
+    """All scalar expressions, in the order in which :func:`_assemble` takes their values."""
+    if isinstance(expression, tuple):
+        return [entry for part in expression for entry in _entries(part)]
+    return list(expression) if isinstance(expression, sp.MatrixBase) else [expression]
+
+
+def _assemble(expression: Any, values: Any) -> Any:
+    if isinstance(expression, tuple):
+        return tuple(_assemble(part, values) for part in expression)
+    if isinstance(expression, sp.MatrixBase):
+        entries = [np.asarray(next(values)) for _ in range(len(expression))]
+        stacked = np.stack(entries, axis=-1) if entries else np.empty(0)
+        return stacked.reshape(*stacked.shape[:-1], *expression.shape)
+    return next(values)
+
+
+def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: Backend) -> Function:
+    _check_arguments(arguments)
+    for entry in entries:
+        _check_symbols(entry, arguments)
+    dummies = [sp.Dummy(f"a{index}", real=True) for index in range(len(arguments))]
+    fresh = dict(zip(arguments, dummies, strict=True))
+    try:
+        written = tuple(backend.rewrite(entry.xreplace(fresh)) for entry in entries)
+        return backend.wrap(
+            sp.lambdify(dummies, written, modules=[dict(backend.modules)], printer=backend.printer(), cse=True)
+        )
+    except (PrintMethodNotImplementedError, KeyError) as error:
+        raise ValueError(
+            f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
+            "give an expression in elementary functions, or use the mpmath backend"
+        ) from error
+
+
+def _check_arguments(arguments: tuple[sp.Symbol, ...]) -> None:
+    wrong = [argument for argument in arguments if not isinstance(argument, sp.Symbol)]
+    if wrong or len(set(arguments)) < len(arguments):
+        raise ValueError(f"expected different symbols as arguments, got {arguments}")
+
+
+def _check_symbols(entry: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> None:
+    if entry.atoms(CoordinateSum):
+        raise ValueError(f"{entry} holds sums over the neurons of a layer; compile it with compile_sums")
+    stray = sorted(entry.free_symbols - set(arguments), key=str)
+    if stray:
+        raise ValueError(
+            f"expected an expression in {', '.join(map(str, arguments)) or 'no symbols'}, got {_shortened([entry])} with the "
+            f"free symbols {', '.join(map(str, stray))}; substitute numbers for them, or list them as arguments"
+        )
+
+
+def _shortened(entries: list[sp.Expr]) -> str:
+    text = ", ".join(map(str, entries))
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,335 @@
+r"""Finite random networks, simulated layer by layer from the architecture's own recursion.
+
+Nothing here knows a limit or a law: this is what theory is compared with. Networks are drawn two
+ways. :class:`AllWeights` draws every weight and is the ground truth. :class:`InLaw` uses that, given
+the state, linear combinations of independent Gaussians are jointly Gaussian: the rows of W being independent,
+the pre-activations :math:`u_i = (u_i^1, \dots, u_i^m)` of the neurons are i.i.d. :math:`N(0, G)` with
+
+.. math:: G_{\alpha\beta} = \sigma_b^2 + \frac{\sigma_w^2}{n} \sum_j \psi(x_j^\alpha)\,\psi(x_j^\beta),
+
+so a layer costs :math:`O(n m^2)` instead of :math:`O(n^2 m)` and the law of the states is exactly the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derivations.architectures import Architecture, Layer
+from derivations.symbols import noise, state, step
+from numerics.compile import compile_expression
+from numerics.ensembles import run_ensemble
+
+Array = NDArray[np.float64]
+Record = Callable[[Array], ArrayLike]
+
+#: Numbers in a buffer of one block: a few buffers of this size stay in a core's cache.
+BLOCK = 2**15
+
+
+class Drawing(ABC):
+    """Interface: one way to draw the pre-activations of a layer, given what its weights multiply."""
+
+    name: str
+
+    @abstractmethod
+    def entries(self, width: int, fan_in: int, inputs: int) -> int:
+        """Random numbers and working memory per sample and layer, which decide how many samples make a block."""
+
+    @abstractmethod
+    def draw(self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array) -> None:
+        r"""Draw :math:`u = W f + b` with :math:`W_{ij} \sim N(0, \sigma_w^2/k)` and :math:`b_i \sim N(0, \sigma_b^2)`, fresh for each sample.
+
+        Parameters
+        ----------
+        features : array, shape (samples or 1, k, m)
+            f, the m inputs' columns of length k.
+        out : array, shape (samples, n, m)
+            Where u is written.
+        """
+
+
+@dataclass(frozen=True)
+class AllWeights(Drawing):
+    """Every weight and bias is drawn: the network as it is defined, :math:`O(n^2)` numbers per layer."""
+
+    name: str = "weights"
+
+    def entries(self, width: int, fan_in: int, inputs: int) -> int:
+        """The weight matrix."""
+        return width * max(fan_in, inputs)
+
+    def draw(self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array) -> None:
+        """Multiply by a drawn matrix; all inputs share it."""
+        samples, width, _ = out.shape
+        fan_in = features.shape[-2]
+        weights = rng.standard_normal((samples, width, fan_in))
+        np.matmul(weights, features, out=out)
+        out *= np.sqrt(weight_variance / fan_in)
+        if bias_variance:
+            out += np.sqrt(bias_variance) * rng.standard_normal((samples, width, 1))
+
+
+@dataclass(frozen=True)
+class InLaw(Drawing):
+    """The same law from :math:`n m` numbers per layer, by the covariance of the pre-activations given the state."""
+
+    name: str = "in_law"
+
+    def entries(self, width: int, fan_in: int, inputs: int) -> int:
+        """The pre-activations, or the features if these are more."""
+        return max(width, fan_in) * inputs
+
+    def draw(self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array) -> None:
+        """Colour n standard normal vectors per sample by a square root of the Gram matrix."""
+        scale = weight_variance / features.shape[-2]
+        if features.shape[-1] == 1:
+            variance = np.einsum("bkm,bkm->b", features, features) * scale + bias_variance
+            rng.standard_normal(out=out)
+            out *= np.sqrt(variance)[:, None, None]
+            return
+        gram = np.matmul(features.swapaxes(-1, -2), features) * scale + bias_variance
+        np.matmul(rng.standard_normal(out.shape), semidefinite_factor(gram).swapaxes(-1, -2), out=out)
+
+
+#: The ways to draw a network; ``method`` takes the name of one.
+DRAWINGS: tuple[Drawing, ...] = (InLaw(), AllWeights())
+
+
+def semidefinite_factor(gram: Array) -> Array:
+    r"""The lower triangular :math:`\ell` with :math:`\ell\ell^\top = G` for positive semi-definite G, many at once.
+
+    Cholesky's recursion with one change: where a pivot vanishes the whole column of the remainder does too
+    (:math:`G_{ij}^2 \le G_{ii} G_{jj}`), and the column of :math:`\ell` is 0. Equal inputs and dead activations make
+    such G. A pivot counts as 0 at the rounding error of the subtraction that made it.
+
+    Parameters
+    ----------
+    gram : array, shape (..., m, m)
+
+    Examples
+    --------
+    >>> semidefinite_factor(np.array([[4.0, 4.0], [4.0, 4.0]]))
+    array([[2., 0.], [2., 0.]])
+    """
+    # The batch goes last, so that each of the m steps runs along contiguous memory.
+    size = gram.shape[-1]
+    rest = np.moveaxis(gram, (-2, -1), (0, 1)).copy()
+    factor = np.zeros_like(rest)
+    rounding = 4.0 * size * np.finfo(float).eps * np.einsum("jj...->j...", rest)
+    for j in range(size):
+        alive = rest[j, j] > rounding[j]
+        inverse = np.where(alive, 1.0 / np.sqrt(np.where(alive, rest[j, j], 1.0)), 0.0)
+        column = np.multiply(rest[j:, j], inverse, out=factor[j:, j])
+        rest[j + 1 :, j + 1 :] -= column[1:, None] * column[None, 1:]
+    return np.moveaxis(factor, (0, 1), (-2, -1))
+
+
+@dataclass(frozen=True)
+class _CompiledLayer:
+    """A layer's recursion as array functions."""
+
+    inner: Callable[[Array], Array]
+    update: Callable[[Array, Array, float], Array]
+    weight_variance: float
+    bias_variance: float
+
+
+@lru_cache(maxsize=64)
+def _compile(layer: Layer) -> _CompiledLayer:
+    pre = layer.preactivation
+    variances = []
+    for name, value in (("weight_variance", pre.weight_variance), ("bias_variance", pre.bias_variance)):
+        if value.free_symbols:
+            raise ValueError(f"expected a number for {name}, got {value}; substitute values for {sorted(map(str, value.free_symbols))}")
+        variances.append(float(value))
+    inner = compile_expression((pre.inner.variable,), pre.inner.expr)
+    return _CompiledLayer(inner, compile_expression((state, noise, step), layer.update), *variances)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where networks start: fixed states, one array for all samples or one per sample, or inputs through a first layer."""
+
+    states: Array | None
+    inputs: Array | None
+    input_weight_variance: float
+
+    def block(self, drawing: Drawing, first: int, out: Array, rng: np.random.Generator) -> None:
+        if self.inputs is not None:
+            drawing.draw(self.inputs.T[None], self.input_weight_variance, 0.0, rng, out)
+        elif self.states is not None:
+            out[...] = self.states[first : first + len(out)] if self.states.ndim == 3 else self.states
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """One ensemble, as a picklable function of a block: it draws networks ``first`` … ``first + count - 1``."""
+
+    layer: Layer
+    shape: tuple[int, int]
+    depth: int
+    time: float
+    start: _Start
+    drawing: Drawing
+    at: tuple[int, ...]
+    record: Record | None
+
+    def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        layer = _compile(self.layer)
+        x, u = np.empty((count, *self.shape)), np.empty((count, *self.shape))
+        self.start.block(self.drawing, first, x, rng)
+        size = np.sqrt(self.time / self.depth) if self.depth else 0.0
+        kept = {}
+        for done in range(self.depth + 1):
+            if done in self.at:
+                kept[done] = np.array(self.record(x) if self.record else x, dtype=float)
+            if done < self.depth:
+                self.drawing.draw(layer.inner(x), layer.weight_variance, layer.bias_variance, rng, u)
+                x = layer.update(x, u, size)
+        return np.stack([kept[done] for done in self.at], axis=1)
+
+
+def simulate_network(
+    architecture: Architecture,
+    depth: int,
+    samples: int,
+    x0: ArrayLike | None = None,
+    inputs: ArrayLike | None = None,
+    t: float = 1.0,
+    seed: int | np.random.SeedSequence = 0,
+    workers: int | Executor = 1,
+    method: str = "in_law",
+    input_weight_variance: float = 1.0,
+    at: Sequence[int] | None = None,
+    record: Record | None = None,
+) -> Array:
+    r"""Draw finite random networks and return their last layers.
+
+    Each layer is :math:`x_i' = f(x_i, u_i, \varepsilon)` with :math:`\varepsilon = \sqrt{t/L}` and fresh weights, which the m inputs
+    share; f, :math:`\psi` and the variances are those of ``architecture.layer()``.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        With a number for the width n and no free parameters.
+    depth : int
+        The number L of layers; 0 returns :math:`X_0`.
+    samples : int
+        How many independent networks.
+    x0 : float or array, shape (), (n,), (n, m) or (samples, n, m), optional
+        A fixed start; the first two are the same for all inputs.
+    inputs : array, shape (m, dim), optional
+        Network inputs a, one a row, mapped by :math:`X_0 = W_{\mathrm{in}} a` with entries
+        :math:`N(0, v/\mathrm{dim})`, drawn for each network and shared by its inputs. Give this or ``x0``.
+    t : float
+        The limit's time that the L layers take together.
+    seed : int or SeedSequence
+        The result depends on it, and not on ``workers``, bit for bit.
+    workers : int or Executor
+        Threads to run blocks of networks in, or any executor.
+    method : {"in_law", "weights"}
+        Exact in law by conditional Gaussians, or every weight drawn.
+    input_weight_variance : float
+        v.
+    at : sequence of int, optional
+        Layers to keep, from 0 to L. Without it, the last one only, or with ``record`` all.
+    record : callable, optional
+        A function of the states of some networks, shape (samples, n, m) to (samples, ...), kept instead of them. It must not modify its argument.
+
+    Returns
+    -------
+    array, shape (samples, n, m)
+        States of the last layer; with ``at`` or ``record``, shape (len(at), samples, ...).
+
+    Raises
+    ------
+    ValueError
+        For a width without a number, a negative depth, t ≤ 0, inputs that are not finite or do not fit, or both or
+        neither of ``x0`` and ``inputs``.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> simulate_network(ResNet(relu, width=3), depth=50, samples=2, x0=[1.0, -1.0, 2.0]).shape
+    (2, 3, 1)
+    >>> norms = simulate_network(ResNet(relu, width=3), 50, 1000, x0=1.0, at=[0, 50], record=lambda x: (x**2).sum((1, 2)))
+    >>> norms.shape, norms[0, 0]
+    ((2, 1000), 3.0)
+    """
+    width = _width(architecture)
+    m = architecture.inputs
+    depth, samples = _whole(depth, "depth", 0), _whole(samples, "samples", 1)
+    if not (np.isfinite(t) and t > 0):
+        raise ValueError(f"t must be finite and positive, got {t}; for the start itself use depth=0")
+    if not (np.isfinite(input_weight_variance) and input_weight_variance >= 0):
+        raise ValueError(f"input_weight_variance must be finite and at least 0, got {input_weight_variance}")
+    drawing = next((d for d in DRAWINGS if d.name == method), None)
+    if drawing is None:
+        raise ValueError(f"method must be one of {', '.join(repr(d.name) for d in DRAWINGS)}, got {method!r}")
+    start = _Start(*_checked_start(x0, inputs, samples, width, m), float(input_weight_variance))
+    layers = tuple(at) if at is not None else tuple(range(depth + 1)) if record else (depth,)
+    if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
+        raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
+    fan_in = max(width, start.inputs.shape[1] if start.inputs is not None else 1)
+    block = max(1, BLOCK // drawing.entries(width, fan_in, m))
+    task = _Networks(architecture.layer(), (width, m), depth, float(t), start, drawing, layers, record)
+    kept = run_ensemble(task, samples, block=block, seed=seed, workers=workers)
+    return kept[:, 0] if at is None and record is None else np.moveaxis(kept, 1, 0)
+
+
+def _width(architecture: Architecture) -> int:
+    width: Any = architecture.width
+    if not getattr(width, "is_Integer", isinstance(width, int)):
+        raise ValueError(
+            f"a network is simulated at a width that is a number, got width={width}; "
+            "give the architecture a positive integer, e.g. width=100 for a wide one"
+        )
+    return int(width)
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    return int(value)
+
+
+def _checked_start(
+    x0: ArrayLike | None, inputs: ArrayLike | None, samples: int, width: int, m: int
+) -> tuple[Array | None, Array | None]:
+    """The start as states of shape (n, m) or (samples, n, m), or as inputs of shape (m, dim)."""
+    if (x0 is None) == (inputs is None):
+        given = "neither" if x0 is None else "both"
+        raise ValueError(f"expected either x0, a fixed start, or inputs, network inputs of shape (m, dim), got {given}")
+    if inputs is not None:
+        rows = _finite(inputs, "inputs")
+        if rows.ndim != 2 or rows.shape[1] < 1:
+            raise ValueError(f"inputs must have shape (m, dim), one network input a row, got shape {rows.shape}")
+        if rows.shape[0] != m:
+            raise ValueError(f"the architecture follows {m} inputs jointly, got {rows.shape[0]} rows; set inputs={rows.shape[0]} in the architecture")
+        return None, rows
+    states = _finite(x0, "x0")
+    if states.ndim == 1 and states.shape == (width,):
+        states = states[:, None]
+    if states.ndim and states.shape not in ((width, 1), (width, m), (samples, width, m)):
+        raise ValueError(
+            f"x0 must be a number or have shape ({width},), ({width}, {m}) or ({samples}, {width}, {m}), got shape {np.shape(x0)}"
+        )
+    return states if states.ndim == 3 else np.broadcast_to(states, (width, m)), None
+
+
+def _finite(given: ArrayLike | None, name: str) -> Array:
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {type(given).__name__}: {error}") from error
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(values))} values that are not")
+    return values

@@ -1,0 +1,317 @@
+r"""What a check is: a derived value, a simulation, and a control that must fail.
+
+A test that accepts says little until it is known what it would have rejected. So every row carries the *same* test
+against a value derived from a deliberately wrong coefficient, the noise's scale 5 % too large. If that control is not rejected,
+the row has no power and does not pass, whatever it measured; the number of samples is computed so that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derivations.diffusion import Diffusion, NeuronDiffusion
+from numerics.statistics import Estimate, Test, holm, ks_samples, ks_test, richardson, z_error
+
+Array = NDArray[np.float64]
+
+#: Probability with which a table of true claims has a row that is rejected.
+LEVEL = 1e-3
+#: Level at which a control must be rejected: it would be in any table of up to ten rows.
+CONTROL_LEVEL = LEVEL / 10
+#: What the truth and the controls multiply the variance of the noise by: in a control its scale is 5 % too large.
+RIGHT, WRONG = Fraction(1), Fraction(105, 100) ** 2
+#: A bias must stay below this fraction of the standard error.
+BIAS_SHARE = 0.5
+
+
+def mistaken(limit: Any) -> Any:
+    """The same limit with its noise 5 % too large, which a check of it must notice."""
+    if isinstance(limit, NeuronDiffusion):
+        return replace(limit, neuron_covariance=limit.neuron_covariance * WRONG)
+    if isinstance(limit, Diffusion):
+        return replace(limit, covariance=limit.covariance * WRONG)
+    raise ValueError(f"expected a limit with noise, Diffusion or NeuronDiffusion, got {type(limit).__name__}; a flow is compared by its solution")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check.
+
+    Parameters
+    ----------
+    claim : str
+        What is claimed and what it is compared with.
+    statistic : str
+        What ``test.statistic`` is.
+    test, control : Test
+        The claim's test, and the same one against the value from the wrong coefficient.
+    derived, wrong : float or None
+        The derived number and that of the control, where the claim is about a number.
+    measured : Estimate or None
+        What the simulation gave.
+    bias, noise : float
+        The simulation's own estimated bias from finite depth, and the standard error that must exceed it, in one unit; 0 where there is none.
+    """
+
+    claim: str
+    statistic: str
+    test: Test
+    control: Test
+    derived: float | None = None
+    wrong: float | None = None
+    measured: Estimate | None = None
+    bias: float = 0.0
+    noise: float = np.inf
+
+    @property
+    def control_rejected(self) -> bool:
+        """Whether the check has shown that it can fail."""
+        return self.control.p_value < CONTROL_LEVEL
+
+    def verdict(self, p_value: float) -> str:
+        """The outcome at a p-value adjusted for the other rows."""
+        if not self.control_rejected:
+            return "no power: the control passed; raise samples"
+        if self.bias > self.noise * BIAS_SHARE:
+            return "biased: raise depth"
+        return "agrees" if p_value >= LEVEL else "differs"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A table of checks; true if every one agrees and every control was rejected."""
+
+    rows: tuple[Row, ...]
+    title: str = field(default="")
+
+    @property
+    def adjusted(self) -> tuple[float, ...]:
+        """p-values after Holm's correction, so that the table as a whole errs with probability at most ``LEVEL``."""
+        return tuple(map(float, holm([row.test.p_value for row in self.rows])))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """One per row."""
+        return tuple(row.verdict(p) for row, p in zip(self.rows, self.adjusted, strict=True))
+
+    def __bool__(self) -> bool:
+        return bool(self.rows) and all(verdict == "agrees" for verdict in self.verdicts)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Header and rows as text."""
+        header = ("claim", "derived", "measured", "test", "p", "control", "p of control", "verdict")
+        return [header, *(self._cells(row, verdict) for row, verdict in zip(self.rows, self.verdicts, strict=True))]
+
+    def _cells(self, row: Row, verdict: str) -> tuple[str, ...]:
+        return (
+            row.claim,
+            "" if row.derived is None else f"{row.derived:.5g}",
+            "" if row.measured is None else str(row.measured),
+            f"{row.statistic} = {row.test.statistic:.3g}",
+            f"{row.test.p_value:.2g}",
+            f"{row.statistic} = {row.control.statistic:.3g}",
+            f"{row.control.p_value:.1g}",
+            ("✓ " if verdict == "agrees" else "✗ ") + verdict,
+        )
+
+    def __str__(self) -> str:
+        cells = self.table()
+        widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+        lines.insert(1, "  ".join("─" * w for w in widths))
+        return "\n".join(([self.title, ""] if self.title else []) + lines)
+
+
+def number_row(claim: str, measured: Estimate, derived: float, wrong: float, bias: float = 0.0) -> Row:
+    """A z-test of an estimate against a derived number, and against the control's."""
+    return Row(claim, "z", measured.test(derived), measured.test(wrong), derived, wrong, measured, bias, measured.error)
+
+
+def distribution_row(
+    claim: str, sample: Array, cdf: Callable[[Array], Array], wrong: Callable[[Array], Array], bias: float = 0.0
+) -> Row:
+    """A Kolmogorov–Smirnov test of a sample against a derived law, and against the control's."""
+    return Row(claim, "KS", ks_test(sample, cdf), ks_test(sample, wrong), bias=bias, noise=ks_noise(len(sample)))
+
+
+def ks_noise(samples: int, sides: int = 1) -> float:
+    r"""Largest standard deviation of the difference of distribution functions, :math:`\tfrac12 N^{-1/2}` for each sample."""
+    return 0.5 * float(np.sqrt(sides / samples))
+
+
+def spawn(seed: int | np.random.SeedSequence, count: int) -> list[np.random.SeedSequence]:
+    """Independent seeds for the simulations of one check."""
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return root.spawn(count)
+
+
+Seed = int | np.random.SeedSequence
+Measure = Callable[[int, int, Seed, int], Array]
+
+
+@dataclass(frozen=True)
+class Number:
+    r"""A catalogue entry: a number that the engine derives, and a simulation of finite networks that estimates it.
+
+    The networks have a size, their depth or width, and a bias of order 1/size. It is either extrapolated from sizes
+    L and 2L, or measured at sizes so small that it is visible, scaled down, and shown to be below the noise.
+
+    Parameters
+    ----------
+    name, statement, source : str
+        A short name; the claim in one sentence; where it is claimed.
+    derive : callable
+        The weights' variance to the derived number, by the engine.
+    simulate : callable
+        (size, samples, seed, workers) to an array, shape (samples,), whose mean is the number.
+    size : int
+        L.
+    extrapolate : bool
+        Whether to use L and 2L; then the standard error counts for both.
+    slow : bool
+        Takes more than a few seconds.
+    """
+
+    name: str
+    statement: str
+    source: str
+    derive: Callable[[Fraction], float]
+    simulate: Measure
+    size: int
+    extrapolate: bool = True
+    slow: bool = False
+    pilot: int = 4000
+
+    def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
+        """Choose the samples by a pilot run so that the control is rejected, simulate, and test.
+
+        ``mutate`` replaces the derived number, to see that a wrong one is caught.
+        """
+        seeds = spawn(seed, 4)
+        right, wrong = self.derive(RIGHT), self.derive(WRONG)
+        derived, target = mutate(right), z_error(wrong - right, CONTROL_LEVEL)
+        small = [Estimate.of(self.simulate(size, self.pilot, s, workers)) for size, s in zip((16, 32), seeds[:2], strict=True)]
+        # An extrapolated 2b - a has the variance (4 + 1) times that of each.
+        spread = small[1].error * np.sqrt(self.pilot * (5.0 if self.extrapolate else 1.0))
+        samples = max(self.pilot, int(np.ceil((spread / target) ** 2)))
+        sizes = (self.size, 2 * self.size) if self.extrapolate else (self.size,)
+        runs = [Estimate.of(self.simulate(size, samples, s, workers)) for size, s in zip(sizes, seeds[2:], strict=False)]
+        if self.extrapolate:
+            return number_row(self.statement, richardson(*runs), derived, wrong)
+        # m_16 - m_32 = c/32, so that the bias at L is c/L.
+        bias = 32.0 * abs(small[0].value - small[1].value) / self.size
+        return number_row(self.statement, runs[0], derived, wrong, bias)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    r"""A catalogue entry: a law on the line that the engine derives.
+
+    Parameters
+    ----------
+    derive : callable
+        The weights' variance to the law, an object with ``cdf`` and ``ppf``.
+    simulate : callable
+        (depth, samples, seed, workers) to a sample.
+    """
+
+    name: str
+    statement: str
+    source: str
+    derive: Callable[[Fraction], Any]
+    simulate: Measure
+    slow: bool = False
+
+    def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[Any], Any] = lambda law: law) -> Row:
+        """Choose samples and depth by the distance of the control and a pilot run, simulate, and test."""
+        first, second = spawn(seed, 2)
+        law, wrong = self.derive(RIGHT), self.derive(WRONG)
+        samples = ks_samples(control_distance(law, wrong), CONTROL_LEVEL)
+
+        def sample(depth: int, count: int, seed: Seed) -> Array:
+            return self.simulate(depth, count, seed, workers)
+
+        rate = bias_rate(sample, samples, first)
+        depth = depth_below_noise(rate, ks_noise(samples))
+        return distribution_row(self.statement, sample(depth, samples, second), mutate(law).cdf, wrong.cdf, rate / depth)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    r"""A catalogue entry: a mean that the derived equation has only through its own simulation.
+
+    Parameters
+    ----------
+    reference : callable
+        (variance of the weights, size, samples, seed, workers) to a sample from the derived equation.
+    simulate : callable
+        (size, samples, seed, workers) to a sample from networks; both are extrapolated from sizes L and 2L.
+    """
+
+    name: str
+    statement: str
+    source: str
+    reference: Callable[[Fraction, int, int, Seed, int], Array]
+    simulate: Measure
+    size: int
+    slow: bool = False
+    pilot: int = 20_000
+
+    def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
+        """Choose the samples by a pilot run so that the control is rejected, simulate both, and test."""
+        seeds = spawn(seed, 5)
+
+        def extrapolated(simulate: Measure, samples: int, seed: Seed) -> Estimate:
+            pair = zip((self.size, 2 * self.size), spawn(seed, 2), strict=True)
+            return richardson(*(Estimate.of(simulate(size, samples, s, workers)) for size, s in pair))
+
+        right, wrong = (partial(self.reference, variance) for variance in (RIGHT, WRONG))
+        first, second = (extrapolated(r, self.pilot, s) for r, s in zip((right, wrong), seeds[:2], strict=True))
+        # A difference of two means: each may have an error smaller by √2. The pilot's own error is taken off its distance.
+        shift = abs((second - first).value) - (second - first).error
+        target = z_error(max(shift, (second - first).error), CONTROL_LEVEL) / np.sqrt(2.0)
+        samples = max(self.pilot, int(np.ceil(self.pilot * (first.error / target) ** 2)))
+        measured = extrapolated(self.simulate, samples, seeds[2])
+        derived, control = (extrapolated(r, samples, s) for r, s in zip((right, wrong), seeds[3:], strict=True))
+        return Row(
+            self.statement, "z", (measured - Estimate(mutate(derived.value), derived.error)).test(0.0), (measured - control).test(0.0),
+            derived.value, control.value, measured,
+        )
+
+
+Claim = Number | Distribution | Comparison
+
+
+def control_distance(law: Any, wrong: Any) -> float:
+    """The Kolmogorov distance of two laws, over the quantiles of the first."""
+    grid = law.ppf(np.linspace(0.001, 0.999, 999))
+    return float(np.max(np.abs(law.cdf(grid) - wrong.cdf(grid))))
+
+
+def bias_rate(sample: Callable[[int, int, Seed], Array], samples: int, seed: Seed) -> float:
+    r"""The constant c of the distance :math:`c/L` between the law at depth L and its limit.
+
+    At depths 8 and 16 the distribution functions differ by c/16, large enough to be seen. Their noise adds to the
+    estimated distance, which errs on the safe side.
+    """
+    shallow, deep = (np.sort(sample(depth, samples, s)) for depth, s in zip((8, 16), spawn(seed, 2), strict=True))
+    grid = np.concatenate([shallow, deep])
+    first, second = (np.searchsorted(x, grid, side="right") / samples for x in (shallow, deep))
+    return 16.0 * float(np.max(np.abs(first - second)))
+
+
+def depth_below_noise(rate: float, noise: float) -> int:
+    """The least power of two, at least 64, at which a bias of ``rate / depth`` is a quarter of the noise."""
+    return max(64, int(2 ** np.ceil(np.log2(4.0 * rate / noise))))
+
+
+def validation(rows: Sequence[Row], title: str = "") -> Validation:
+    """Collect rows."""
+    return Validation(tuple(rows), title)

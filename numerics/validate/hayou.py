@@ -1,0 +1,258 @@
+r"""Claims on finite-width, infinite-depth residual networks (Hayou 2022), each derived by the engine and simulated.
+
+All are about :math:`X_{\ell+1} = X_\ell + L^{-1/2} W \varphi(X_\ell)`. What is derived takes the weights' variance as its
+argument, so that a control is derived from the wrong one in the same way.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import integrate, stats
+
+from derivations.activations import identity, relu
+from derivations.architectures import ResNet
+from derivations.diffusion import NeuronDiffusion
+from derivations.limits import depth_limit, width_limit
+from derivations.norms import initial_slope, norm_dynamics
+from derivations.sums import CoordinateSum
+from derivations.symbols import width as any_width
+from numerics.compile import compile_expression
+from numerics.networks import simulate_network
+from numerics.paths import simulate_sde
+from numerics.validate.base import Array, Claim, Comparison, Distribution, Number, Seed, spawn
+
+SOURCE = "S. Hayou, On the infinite-depth limit of finite-width neural networks (TMLR 2023)"
+CHUNK = 2**17
+
+
+# --- the slope of E log ‖φ(X_t)‖ at t = 0, ReLU ---
+
+
+def slope_at_start(width: int, variance: Fraction) -> float:
+    """The engine's slope at t = 0 for an i.i.d. symmetric start, given a norm that is not 0."""
+    limit = depth_limit(ResNet(relu, any_width, weight_variance=variance))
+    return float(initial_slope(norm_dynamics(limit, relu)).at(width))
+
+
+def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    r"""One layer's increase of :math:`\log\|\varphi\|` per unit of time, from a standard normal start with :math:`\|\varphi\| > 0`.
+
+    Its part linear in the increment, :math:`\sum_i \varphi(x_i)\Delta_i/\|\varphi(x)\|^2`, has mean 0 since the weights are centred,
+    whatever the state. Subtracting it leaves the mean and removes a noise of order :math:`\sqrt{\text{size}}`.
+    """
+    kept = []
+    for s in spawn(seed, -(-samples // CHUNK)):
+        before, after = simulate_network(
+            ResNet(relu, width), 1, min(samples, CHUNK), inputs=[[1.0]], t=1.0 / size, seed=s, workers=workers, at=[0, 1]
+        )[..., 0]
+        phi, phi_after = np.maximum(before, 0.0), np.maximum(after, 0.0)
+        square, square_after = np.sum(phi**2, axis=1), np.sum(phi_after**2, axis=1)
+        moves = (square > 0) & (square_after > 0)
+        linear = np.sum(phi * (after - before), axis=1)[moves] / square[moves]
+        kept.append((np.log(square_after[moves] / square[moves]) / 2.0 - linear) * size)
+    return np.concatenate(kept)
+
+
+SLOPES = tuple(
+    Number(
+        f"slope at t = 0, width {n}",
+        f"d/dt E log‖φ(X_t)‖ at t = 0, ReLU, width {n}",
+        SOURCE,
+        partial(slope_at_start, n),
+        partial(log_norm_increment, n),
+        size=2**14,
+        extrapolate=False,
+    )
+    for n in (1, 2, 3, 4)
+)
+
+
+# --- linear activation: the norm, volumes, the determinant and the Lyapunov spectrum ---
+
+
+def log_volume(width: int, inputs: int, variance: Fraction) -> tuple[float, float]:
+    r"""Drift and variance rate of :math:`\log\mathrm{vol}(X^1, \dots, X^k)`, linear activation, derived by Itô's formula on sums.
+
+    :math:`\log\mathrm{vol} = \tfrac12\log D` with D the determinant of the inputs' Gram matrix, a polynomial in
+    sums over the neurons; so the drift is :math:`\tfrac12\mathcal{L}D/D - \tfrac14[D,D]/D^2`.
+    """
+    limit = depth_limit(ResNet(identity, width, inputs=inputs, weight_variance=variance))
+    assert isinstance(limit, NeuronDiffusion)
+    x = limit.neuron
+    gram = limit.neuron_covariance.func(inputs, inputs, lambda a, b: limit.sum(x[a] * x[b]))
+    d = gram.det(method="berkowitz").expand()
+    rate = (limit.bracket(d, d) / (4 * d**2)).cancel()
+    return float((limit.generator(d) / (2 * d)).cancel() - rate), float(rate)
+
+
+def log_volume_law(width: int, inputs: int, time: int, variance: Fraction) -> Any:
+    """The Gaussian law of the log-volume's growth over a time; for one input that of log‖X‖."""
+    drift, rate = log_volume(width, inputs, variance)
+    return stats.norm(drift * time, np.sqrt(rate * time))
+
+
+def linear_products(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
+    r"""Products of the layers' matrices, :math:`J = \prod_\ell (1 + L^{-1/2}W_\ell)`: n inputs that start as unit vectors."""
+    network = ResNet(identity, width, inputs=width)
+    return simulate_network(network, depth, samples, x0=np.eye(width), t=float(time), seed=seed, workers=workers)
+
+
+def log_determinant(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
+    """log|det J|."""
+    return np.linalg.slogdet(linear_products(width, time, depth, samples, seed, workers))[1]
+
+
+def linear_log_ratio(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
+    """log(‖X_t‖ / ‖X_0‖) for one input."""
+    x = simulate_network(ResNet(identity, width), depth, samples, x0=1.0, t=float(time), seed=seed, workers=workers)
+    return np.log(np.sum(x**2, axis=(1, 2)) / width) / 2.0
+
+
+def lyapunov_exponent(width: int, index: int, variance: Fraction) -> float:
+    """The growth rate of k-volumes minus that of (k-1)-volumes."""
+    below = log_volume(width, index - 1, variance)[0] if index > 1 else 0.0
+    return log_volume(width, index, variance)[0] - below
+
+
+def log_stretch(width: int, index: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
+    r"""The k-th diagonal entry of R in :math:`J = QR`, its logarithm after unit time.
+
+    The layers' law is rotation invariant, so these increments have the same law from any orthonormal
+    start, and one unit of time gives the exponent without a transient.
+    """
+    r = np.linalg.qr(linear_products(width, 1, depth, samples, seed, workers), mode="r")
+    return np.log(np.abs(r[:, index - 1, index - 1]))
+
+
+LINEAR = (
+    Distribution(
+        "linear norm, width 4",
+        "log(‖X_t‖/‖X_0‖), linear activation, width 4, t = 1: Gaussian as derived",
+        SOURCE,
+        partial(log_volume_law, 4, 1, 1),
+        partial(linear_log_ratio, 4, 1),
+    ),
+    Distribution(
+        "determinant, width 3",
+        "log|det J_t|, linear activation, width 3, t = 1: Gaussian as derived",
+        SOURCE,
+        partial(log_volume_law, 3, 3, 1),
+        partial(log_determinant, 3, 1),
+    ),
+    *(
+        Number(
+            f"Lyapunov exponent {k} of 3",
+            f"Lyapunov exponent {k} of 3, linear activation, by QR",
+            SOURCE,
+            partial(lyapunov_exponent, 3, k),
+            partial(log_stretch, 3, k),
+            size=16,
+        )
+        for k in (1, 2, 3)
+    ),
+)
+
+
+# --- later times, ReLU: which neurons stay active ---
+
+
+def active_neurons(width: int, time: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """N(X_t) in networks of ``size`` layers per unit of time, from a standard normal start with N(X_0) > 0."""
+    counts = simulate_network(
+        ResNet(relu, width), size * time, samples, inputs=[[1.0]], t=float(time), seed=seed, workers=workers, at=[0, size * time],
+        record=lambda x: np.count_nonzero(x > 0, axis=(1, 2)),
+    )
+    return counts[1][counts[0] > 0]
+
+
+def active_neurons_of_limit(width: int, time: int, variance: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """N(X_t) from the engine's equation by Euler–Maruyama, with ``size`` steps per unit of time."""
+    start, noise = spawn(seed, 2)
+    x0 = np.random.default_rng(start).standard_normal((samples, width))
+    limit = depth_limit(ResNet(relu, width, weight_variance=variance))
+    x = simulate_sde(limit, x0=x0, t=float(time), steps=size * time, samples=samples, seed=noise, workers=workers)
+    return np.count_nonzero(x > 0, axis=1)[np.any(x0 > 0, axis=1)]
+
+
+def long_time_exponent(width: int, variance: Fraction) -> float:
+    """The engine's drift of log‖φ(X)‖ with one active neuron, the end that every path reaches for width 2."""
+    (drift,) = norm_dynamics(depth_limit(ResNet(relu, width, weight_variance=variance)), relu).logarithm.drift
+    return float(drift.xreplace({count: 1 for count in drift.atoms(CoordinateSum)}))
+
+
+def late_growth(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The mean slope of log‖φ(X_t)‖ between t = 60 and t = 100, with ``size`` layers per unit of time."""
+    logs = simulate_network(
+        ResNet(relu, width), 100 * size, samples, x0=1.0, t=100.0, seed=seed, workers=workers, at=[60 * size, 100 * size],
+        record=lambda x: np.log(np.sum(np.maximum(x, 0.0) ** 2, axis=(1, 2))) / 2.0,
+    )
+    return (logs[1] - logs[0]) / 40.0
+
+
+LATER = (
+    *(
+        Comparison(
+            f"active neurons, width 4, t = {time}",
+            f"E N(X_t), ReLU, width 4, t = {time}: networks against the derived equation",
+            SOURCE,
+            partial(active_neurons_of_limit, 4, time),
+            partial(active_neurons, 4, time),
+            size=32,
+            slow=True,
+        )
+        for time in (1, 8)
+    ),
+    Number(
+        "long-time exponent, width 2",
+        "growth rate of log‖φ(X_t)‖ for t from 60 to 100, ReLU, width 2",
+        SOURCE,
+        partial(long_time_exponent, 2),
+        partial(late_growth, 2),
+        size=32,
+        slow=True,
+        pilot=500,
+    ),
+)
+
+
+# --- infinite width ---
+
+INPUTS = np.array([[1.0, 0.0], [0.6, 0.8]])  # two unit vectors with correlation 0.6
+
+
+def kernel_after(time: float, variance: Fraction) -> Array:
+    """K(t) in the order K_11, K_12, K_22, the engine's flow integrated from K(0) = AAᵀ/dim."""
+    flow = width_limit(ResNet(relu, float("inf"), inputs=2, weight_variance=variance))
+    velocity = [compile_expression(flow.states, entry) for entry in flow.drift]
+    start = (INPUTS @ INPUTS.T / INPUTS.shape[1])[np.triu_indices(2)]
+    solved = integrate.solve_ivp(lambda _, k: [float(v(*k)) for v in velocity], (0.0, time), start, rtol=1e-10, atol=1e-12)
+    return solved.y[:, -1]
+
+
+def kernel_entry(index: int, variance: Fraction) -> float:
+    """One entry of K(1)."""
+    return float(kernel_after(1.0, variance)[index])
+
+
+def gram_entry(index: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same entry of XXᵀ/n in networks of width ``size`` and depth 8 times that, so that both biases are of order 1/n."""
+    first, second = np.triu_indices(2)
+    x = simulate_network(
+        ResNet(relu, size, inputs=2), 8 * size, samples, inputs=INPUTS, seed=seed, workers=workers, at=[8 * size],
+        record=lambda x: np.mean(x[:, :, first[index]] * x[:, :, second[index]], axis=1),
+    )
+    return x[0]
+
+
+WIDE = tuple(
+    Number(f"kernel {name} at infinite width", f"{name}(1), ReLU, width to infinity: networks against the derived flow", SOURCE,
+           partial(kernel_entry, index), partial(gram_entry, index), size=size, pilot=1000)
+    for index, name, size in ((0, "K₁₁", 16), (1, "K₁₂", 16))
+)
+
+#: Every claim, in the order of the paper's argument.
+CLAIMS: tuple[Claim, ...] = (*SLOPES, *LATER, *LINEAR, *WIDE)

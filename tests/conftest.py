@@ -1,0 +1,37 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sympy as sp
+
+from tests.helpers import GoldenFile
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+class _EveryDoctest:
+    """The doctests of the packages lie outside ``tests/``, where a conftest's own fixtures do not reach."""
+
+    @pytest.fixture(autouse=True)
+    def _names(self, doctest_namespace: dict[str, Any]) -> None:
+        doctest_namespace["sp"] = sp
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_EveryDoctest(), "every-doctest")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="rewrite the golden files from what the tests produce")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], GoldenFile]:
+    """``golden("relu.tex").check(text)`` compares with ``tests/golden/relu.tex``, or rewrites it under ``--update``."""
+    update = request.config.getoption("--update")
+    return lambda name: GoldenFile(GOLDEN / name, update=update)

@@ -1,0 +1,358 @@
+"""The house rules of docs/architecture.md, read off the source; each rule has a control that it must reject."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# fmt: off
+ROOMS = {
+    "derivations": [
+        "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
+        "diffusion", "limits", "calculus", "laws", "kernels", "emit", "derive",
+    ],
+    "numerics": [
+        "special", "backends", "compile", "quadrature", "paths", "fokker_planck", "flows", "networks",
+        "ensembles", "regression", "statistics", "validate", "plots", "report", "cli",
+    ],
+}
+# fmt: on
+SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
+OPTIONAL_LIBRARIES = {"numba", "jax", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn"}
+STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
+LONGEST, TYPICAL = 600, 150  # lines
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module or name, as a dotted path; eager if it runs when the file is imported."""
+
+    target: str
+    eager: bool
+
+    @property
+    def library(self) -> str:
+        return self.target.split(".")[0]
+
+
+@dataclass(frozen=True)
+class File:
+    """One source file under the dotted name that imports use; a package's is that of its ``__init__.py``."""
+
+    name: str
+    source: str
+    is_package: bool = False
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        return list(self._imports(self.tree, eager=True))
+
+    @property
+    def package(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def room(self) -> str:
+        """The part of the name after the package; empty for the package's own ``__init__.py``."""
+        return ".".join(self.name.split(".")[1:2])
+
+    def _imports(self, node: ast.AST, eager: bool) -> Iterator[Import]:
+        match node:
+            case ast.Import(names=names):
+                yield from (Import(alias.name, eager) for alias in names)
+            case ast.ImportFrom(names=names):
+                base = self._absolute(node)
+                yield from (Import(f"{base}.{alias.name}", eager) for alias in names)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(target)), *_],
+            ):
+                yield Import(target, eager)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                yield from self._imports(child, eager=False)
+            for child in node.orelse:
+                yield from self._imports(child, eager)
+            return
+        inside = eager and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from self._imports(child, inside)
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parents = self.name.split(".")
+        base = parents[: len(parents) - node.level + self.is_package]
+        return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def read(package: str) -> list[File]:
+    files = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        files.append(File(".".join(parts[: len(parts) - is_package]), path.read_text(encoding="utf-8"), is_package))
+    return files
+
+
+DERIVATIONS, NUMERICS = read("derivations"), read("numerics")
+HOUSE = DERIVATIONS + NUMERICS
+
+
+# --- the rules: each takes files and returns what breaks it, empty when all is well ---
+
+
+def off_the_map(files: list[File]) -> list[str]:
+    return [f"{f.name} is in no room" for f in files if f.room and f.room not in ROOMS[f.package]]
+
+
+def against_the_order(files: list[File]) -> list[str]:
+    """Imports of a room below one's own; the package itself is below all its rooms."""
+
+    def rank(package: str, room: str) -> int:
+        return ROOMS[package].index(room) if room in ROOMS[package] else len(ROOMS[package])
+
+    broken = []
+    for f in files:
+        for i in f.imports:
+            target = File(i.target, "")
+            if target.package == f.package and rank(f.package, f.room) < rank(f.package, target.room):
+                broken.append(f"{f.name} imports {i.target}, which is below it")
+    return broken
+
+
+def circles(files: list[File]) -> list[str]:
+    """Files that import each other, be it inside functions; that a submodule loads its package is no import of it."""
+    names = {f.name for f in files}
+    graph = {f.name: {m for i in f.imports if (m := module_of(i.target, names))} - {f.name} for f in files}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" → ".join(reversed(error.args[1]))]
+    return []
+
+
+def module_of(target: str, names: set[str]) -> str | None:
+    """The file that an import reads: the target is a module, or a name in one."""
+    return next((m for m in (target, target.rpartition(".")[0]) if m in names), None)
+
+
+def foreign_to_derivations(files: list[File]) -> list[str]:
+    allowed = SYMBOLIC_LIBRARIES | {"derivations"} | sys.stdlib_module_names
+    return [f"{f.name} imports {i.target}" for f in files for i in f.imports if i.library not in allowed]
+
+
+def symbolic_off_the_bridge(files: list[File]) -> list[str]:
+    rest = [f for f in files if f.room not in ("compile", "backends")]
+    return [f"{f.name} imports {i.target}" for f in rest for i in f.imports if i.library == "sympy"]
+
+
+def optional_at_start(files: list[File]) -> list[str]:
+    """Optional libraries that come with the start: eager imports of a file that is itself reached eagerly."""
+    by_name = {f.name: f for f in files}
+    reached: set[str] = set()
+    waiting = [name for name in STARTED if name in by_name]
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        modules = {m for i in by_name[name].imports if i.eager and (m := module_of(i.target, set(by_name)))}
+        # importing a.b.c runs a and a.b too
+        parents = {m.rsplit(".", k)[0] for m in modules | {name} for k in range(1, m.count(".") + 1)}
+        waiting += (modules | parents) & set(by_name)
+    return [
+        f"{name} imports {i.target}, which comes with {' or '.join(STARTED)}; import it in the function that needs it"
+        for name in sorted(reached)
+        for i in by_name[name].imports
+        if i.eager and i.library in OPTIONAL_LIBRARIES
+    ]
+
+
+def blind_simplification(files: list[File]) -> list[str]:
+    def is_simplify(node: ast.AST) -> bool:
+        return (isinstance(node, ast.Name) and node.id == "simplify") or (
+            isinstance(node, ast.Attribute) and node.attr == "simplify"
+        )
+
+    return [f"{f.name}:{node.lineno}" for f in files for node in ast.walk(f.tree) if is_simplify(node)]
+
+
+def floats(files: list[File]) -> list[str]:
+    return [
+        f"{f.name}:{node.lineno}: {node.value}"
+        for f in files
+        for node in ast.walk(f.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, float | complex)
+    ]
+
+
+def undocumented(files: list[File]) -> list[str]:
+    return [
+        f"{f.name}.{node.name}"
+        for f in files
+        for node in f.tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+
+
+def too_long(files: list[File]) -> list[str]:
+    return [f"{f.name}: {n} lines" for f in files if (n := len(f.source.splitlines())) > LONGEST]
+
+
+def long_winded(files: list[File]) -> list[str]:
+    """The median over files that hold something; an empty ``__init__.py`` must not make the others look short."""
+    lengths = [n for f in files if (n := len(f.source.splitlines()))]
+    typical = median(lengths or [0])
+    return [f"the median file has {typical} lines"] if typical > TYPICAL else []
+
+
+RULES = [
+    (off_the_map, HOUSE),
+    (against_the_order, HOUSE),
+    (circles, HOUSE),
+    (foreign_to_derivations, DERIVATIONS),
+    (symbolic_off_the_bridge, NUMERICS),
+    (optional_at_start, HOUSE),
+    (blind_simplification, DERIVATIONS),
+    (floats, DERIVATIONS),
+    (undocumented, HOUSE),
+    (too_long, HOUSE),
+    (long_winded, HOUSE),
+]
+
+
+@pytest.mark.parametrize(("rule", "files"), RULES, ids=lambda v: getattr(v, "__name__", "files"))
+def test_house_keeps_the_rule(rule, files):
+    broken = rule(files)
+    assert not broken, "\n" + "\n".join(broken)
+
+
+def lines(count: int) -> str:
+    return "pass\n" * count
+
+
+CONTROLS = [
+    (off_the_map, [File("derivations.attic", "")]),
+    (off_the_map, [File("numerics.attic.box", "")]),
+    (against_the_order, [File("derivations.errors", "from derivations.symbols import time")]),
+    (against_the_order, [File("derivations.errors", "def f():\n    from derivations import limits")]),
+    (against_the_order, [File("derivations.laws.base", "from ..derive import derive")]),
+    (against_the_order, [File("derivations.laws", "from .. import derive", is_package=True)]),
+    (against_the_order, [File("derivations.gaussian", "import derivations")]),
+    (against_the_order, [File("numerics.plots", "import numerics.report")]),
+    (circles, [File("numerics.a", "from numerics import b"), File("numerics.b", "from numerics.a import f")]),
+    (circles, [File("a.x", "from .y import f"), File("a.y", "def g():\n    import a.x")]),
+    (foreign_to_derivations, [File("derivations.sums", "import numpy as np")]),
+    (foreign_to_derivations, [File("derivations.sums", "def f():\n    from scipy.special import ive")]),
+    (foreign_to_derivations, [File("derivations.derive", "from numerics import validate")]),
+    (foreign_to_derivations, [File("derivations.sums", "import importlib\nimportlib.import_module('numpy')")]),
+    (symbolic_off_the_bridge, [File("numerics.paths", "class A:\n    from sympy import Symbol")]),
+    (symbolic_off_the_bridge, [File("numerics.flows", "if TYPE_CHECKING:\n    import sympy as sp")]),
+    (optional_at_start, [File("numerics", "import rich", is_package=True)]),
+    (optional_at_start, [File("numerics.cli", "try:\n    import rich.table\nexcept ImportError:\n    rich = None")]),
+    (
+        optional_at_start,
+        [
+            File("numerics", "from numerics.validate import f", is_package=True),
+            File("numerics.validate", "from .b import f", is_package=True),
+            File("numerics.validate.b", "from matplotlib import pyplot"),
+        ],
+    ),
+    (
+        optional_at_start,
+        [
+            File("numerics.cli", "import numerics.backends.numpy"),
+            File("numerics.backends", "import numba", is_package=True),
+            File("numerics.backends.numpy", ""),
+        ],
+    ),
+    (blind_simplification, [File("derivations.limits", "y = simplify(x)")]),
+    (blind_simplification, [File("derivations.limits", "y = sp.simplify(x)")]),
+    (blind_simplification, [File("derivations.limits", "y = m.applyfunc(sp.simplify)")]),
+    (floats, [File("derivations.limits", "half = 0.5")]),
+    (floats, [File("derivations.limits", "def f(x=-1e-3): ...")]),
+    (undocumented, [File("derivations.limits", "def f(x):\n    return x")]),
+    (undocumented, [File("numerics.paths", "class Scheme:\n    order = 1")]),
+    (too_long, [File("derivations.limits", lines(LONGEST + 1))]),
+    (long_winded, [File("a", lines(TYPICAL + 1)), File("b", lines(TYPICAL + 1)), File("c", lines(1)), File("d", "")]),
+]
+
+
+@pytest.mark.parametrize(("rule", "files"), CONTROLS, ids=lambda v: getattr(v, "__name__", "control"))
+def test_rule_rejects_its_control(rule, files):
+    assert rule(files)
+
+
+def test_every_rule_has_a_control():
+    assert {rule for rule, _ in RULES} == {rule for rule, _ in CONTROLS}
+
+
+ALLOWED = [
+    (against_the_order, [File("derivations.laws.base", "from .cauchy import f\nfrom ..errors import NoLimit")]),
+    (against_the_order, [File("numerics.special", "from derivations import derive")]),
+    (against_the_order, [File("derivations", "from derivations.derive import derive", is_package=True)]),
+    (circles, [File("a", "from a.x import f", is_package=True), File("a.x", "from a.y import g"), File("a.y", "")]),
+    (foreign_to_derivations, [File("derivations.sums", "import json\nimport sympy as sp\nfrom mpmath import mp")]),
+    (
+        symbolic_off_the_bridge,
+        [File("numerics.backends.jax", "import sympy"), File("numerics.compile", "import sympy")],
+    ),
+    (
+        optional_at_start,
+        [File("numerics.cli", "def f():\n    import numerics.plots"), File("numerics.plots", "import rich")],
+    ),
+    (optional_at_start, [File("numerics", "if TYPE_CHECKING:\n    import jax", is_package=True)]),
+    (blind_simplification, [File("derivations.limits", 'x = sp.cancel(y)  # not simplify()\n"""simplify(x)"""')]),
+    (floats, [File("derivations.limits", '"""0.5"""\nx = sp.Rational(1, 2)')]),
+    (undocumented, [File("derivations.limits", 'def _f(): ...\ndef g():\n    """Claim."""')]),
+    (too_long, [File("derivations.limits", lines(LONGEST))]),
+]
+
+
+@pytest.mark.parametrize(("rule", "files"), ALLOWED, ids=lambda v: getattr(v, "__name__", "allowed"))
+def test_rule_accepts_what_it_allows(rule, files):
+    assert not rule(files)
+
+
+# --- the map itself ---
+
+
+def rooms_on_the_map(text: str) -> dict[str, list[str]]:
+    """The first column of the table under each package's heading, from top to bottom."""
+    sections = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    by_heading = dict(zip(sections[1::2], sections[2::2], strict=True))
+    return {p: re.findall(r"^\| `(\w+)` \|", by_heading.get(p, ""), flags=re.MULTILINE) for p in ROOMS}
+
+
+def test_map_lists_the_rooms_in_the_order_that_is_kept():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert rooms_on_the_map(text) == ROOMS
+    assert rooms_on_the_map(text.replace("| `limits` |", "| `attic` |")) != ROOMS
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_exists(package):
+    missing = [r for r in ROOMS[package] if not any(f.package == package and f.room == r for f in HOUSE)]
+    assert not missing, f"rooms on the map of {package} without a file: {missing}"
+
+
+def test_what_is_started_exists():
+    assert set(STARTED) <= {f.name for f in HOUSE}
