@@ -20,13 +20,15 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "laws", "kernels", "emit", "derive",
+        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "emit", "derive",
     ],
     "numerics": [
-        "special", "backends", "compile", "quadrature", "paths", "fokker_planck", "flows", "networks",
-        "ensembles", "regression", "statistics", "validate", "plots", "report", "cli",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
+        "fokker_planck", "flows", "networks", "regression", "statistics", "validate", "plots", "report", "cli",
     ],
 }
+# rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)
+PLANNED = {"derivations": {"kernels"}, "numerics": {"fokker_planck", "flows", "regression"}}
 # fmt: on
 SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
 OPTIONAL_LIBRARIES = {"numba", "jax", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn"}
@@ -349,9 +351,19 @@ def test_map_lists_the_rooms_in_the_order_that_is_kept():
 
 
 @pytest.mark.parametrize("package", ROOMS)
-def test_every_room_exists(package):
-    missing = [r for r in ROOMS[package] if not any(f.package == package and f.room == r for f in HOUSE)]
-    assert not missing, f"rooms on the map of {package} without a file: {missing}"
+def test_every_room_exists_or_is_planned(package):
+    missing = {r for r in ROOMS[package] if not any(f.package == package and f.room == r for f in HOUSE)}
+    assert missing == PLANNED[package], f"without a file: {missing}; marked as planned: {PLANNED[package]}"
+
+
+def rooms_marked_planned(text: str) -> set[str]:
+    return set(re.findall(r"^\| `(\w+)` \| \(planned\) ", text, flags=re.MULTILINE))
+
+
+def test_map_marks_what_is_planned():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert rooms_marked_planned(text) == set().union(*PLANNED.values())
+    assert rooms_marked_planned(text.replace("(planned) ", "", 1)) != set().union(*PLANNED.values())
 
 
 def test_what_is_started_exists():

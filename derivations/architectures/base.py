@@ -105,7 +105,7 @@ def checked_width(width: object) -> sp.Expr:
     DerivationError
         For zero, a negative number or a fraction.
     """
-    value = sp.sympify(width)
+    value = _strict(width)
     symbolic = isinstance(value, sp.Expr) and not value.is_number and bool(value.is_integer) and bool(value.is_positive)
     if value == sp.oo or symbolic or (value.is_Integer and value > 0):
         return value
@@ -113,6 +113,15 @@ def checked_width(width: object) -> sp.Expr:
         f"width must be a positive integer, a symbol declared integer and positive, or oo, got {width!r}; "
         "e.g. width=4, width=symbols.width or width=sp.oo"
     )
+
+
+def _strict(value: object) -> sp.Basic:
+    """A number or expression; text is never evaluated, decimals are read as written."""
+    try:
+        expr = sp.sympify(value, strict=True)
+    except (sp.SympifyError, TypeError):
+        return sp.nan
+    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
 
 
 def checked_inputs(inputs: object) -> int:
@@ -126,7 +135,7 @@ def checked_inputs(inputs: object) -> int:
 
 def checked_variance(value: object, name: str) -> sp.Expr:
     """A variance as an exact non-negative number or a symbol; decimals become rationals."""
-    expr = sp.nsimplify(value) if isinstance(value, float) else sp.sympify(value)
+    expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_negative or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite number ≥ 0 or a symbol, got {value!r}")
     return expr

@@ -78,7 +78,7 @@ def transform(
         New state symbol to function of the old states and time.
     inverse : mapping, optional
         Old state symbol to its expression in the new states. Without it the coefficients must turn out to
-        depend on the new states alone, which is tried by substituting the functions back.
+        depend on the new states alone, which is tried by solving each function for one old state.
     domain : Set
         The interval in which a scalar Y lives.
 
@@ -97,11 +97,10 @@ def transform(
     drift = [generator(process, f) for f in maps]
     covariance = [[bracket(process, f, g) for g in maps] for f in maps]
 
+    elimination = dict(inverse) if inverse is not None else _eliminate(process.states, functions)
+
     def rewrite(expr: sp.Expr) -> sp.Expr:
-        if inverse is not None:
-            expr = expr.subs(dict(inverse), simultaneous=True)
-        else:
-            expr = sp.cancel(expr).subs({f: y for y, f in functions.items()})
+        expr = expr.subs(elimination, simultaneous=True)
         expr = sp.cancel(sp.expand_log(sp.powdenest(expr))) if not expr.has(sp.Piecewise) else expr
         left = expr.free_symbols & (set(process.states) - set(new))
         if left:
@@ -118,6 +117,19 @@ def transform(
         domain,
         process.time,
     )
+
+
+def _eliminate(states: Sequence[sp.Symbol], functions: Mapping[sp.Symbol, sp.Expr]) -> dict[sp.Symbol, sp.Expr]:
+    """Old states that can be solved for, one per function; any branch will do, since a closed coefficient has the same value on all."""
+    rules: dict[sp.Symbol, sp.Expr] = {}
+    for name, function in functions.items():
+        for x in states:
+            if x not in rules and function.has(x):
+                branches = sp.solve(function.subs(rules) - name, x)
+                if branches:
+                    rules = {old: value.subs(x, branches[-1]) for old, value in rules.items()} | {x: branches[-1]}
+                    break
+    return rules
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,9 @@ def zeros_inside(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tup
 def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
     r"""The positive square root of a on an interval, with absolute values resolved by a point inside."""
     p, inside = UnitNoise(x, (left, right), sp.S.Zero, sp.S.One).on_interval
-    root = sp.sqrt(sp.factor(sp.powsimp(a.subs(x, inside))))
+    # the coefficients are real on the interval, so an exponential is positive and its root is plain
+    factors = sp.Mul.make_args(sp.factor(sp.powsimp(a.subs(x, inside))))
+    root = sp.Mul(*(sp.exp(f.args[0] / 2) if isinstance(f, sp.exp) else sp.sqrt(f) for f in factors))
     root = sp.powdenest(sp.expand_power_base(root))
     point = Piece(left, right, a).interior()
     at = {p: sp.solve(inside - point, p)[0]}

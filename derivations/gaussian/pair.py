@@ -12,7 +12,7 @@ from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import normal_mean
 from derivations.gaussian.law import Gaussian
-from derivations.gaussian.single import closed_form, expect, on_dummy, on_named
+from derivations.gaussian.single import as_function, closed_form, expect, on_dummy
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -69,7 +69,7 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
     try:
         return _closed(first, second, dummy, entries)
     except NoClosedForm:
-        return GaussianPairExpectation(on_named(first, dummy), on_named(second, dummy), *entries)
+        return GaussianPairExpectation(as_function(first, dummy), as_function(second, dummy), *entries)
 
 
 def dual(f: object, variable: sp.Symbol) -> sp.Expr:
@@ -179,7 +179,9 @@ class GaussianPairExpectation(sp.Expr):
 
     Examples
     --------
-    >>> x, rho = sp.Symbol("x", real=True), sp.Symbol("rho", real=True)
+    >>> x = sp.Symbol("x", real=True)
+    >>> dual(sp.tanh(x), x)
+    E[tanh(u)*tanh(v), (u, v) ~ N(0, [[1, rho], [rho, 1]])]
     >>> dual(sp.tanh(x), x).subs(correlation, sp.Rational(1, 2)).evalf(12)
     0.186324413203
     """
@@ -233,13 +235,19 @@ class GaussianPairExpectation(sp.Expr):
             value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), _numbers(breakpoints(f, x)))
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 
-    def _latex(self, printer: Printer) -> str:
+    def _sympystr(self, printer: Printer) -> str:
+        k11, k12, k22 = self.args[2:]
+        return f"E[{self._product()}, (u, v) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
+
+    def _product(self) -> sp.Expr:
         f, g, x = self._functions()
         u, v = sp.Symbol("u", real=True), sp.Symbol("v", real=True)
+        return sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False)
+
+    def _latex(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
         matrix = rf"\begin{{pmatrix}} {k11} & {k12} \\ {k12} & {k22} \end{{pmatrix}}"
-        product = printer._print(sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False))
-        return rf"\mathbb{{E}}_{{(u, v) \sim N(0, {matrix})}}\left[{product}\right]"
+        return rf"\mathbb{{E}}_{{(u, v) \sim N(0, {matrix})}}\left[{printer._print(self._product())}\right]"
 
 
 def _numbers(points: tuple[sp.Expr, ...]) -> list[mp.mpf]:

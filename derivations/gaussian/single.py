@@ -68,7 +68,7 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     try:
         value = _closed(expr, dummy, Gaussian((centre,), ((scale,),)))
     except NoClosedForm:
-        return GaussianExpectation(on_named(expr, dummy), centre, spread)
+        return GaussianExpectation(as_function(expr, dummy), centre, spread)
     return value.xreplace({scale: spread})
 
 
@@ -104,10 +104,14 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
     return expr.xreplace({variable: dummy}), dummy
 
 
-def on_named(expr: sp.Expr, dummy: sp.Symbol) -> sp.Lambda:
-    """The function as a Lambda, its variable real and by its old name."""
-    named = sp.Symbol(dummy.name, real=True)
-    return sp.Lambda(named, expr.xreplace({dummy: named}))
+# One bound variable for all nodes: equal functions make equal nodes, and no substitution can capture it.
+_BOUND = sp.Dummy("z", real=True)
+_PRINTED = sp.Symbol("z", real=True)
+
+
+def as_function(expr: sp.Expr, dummy: sp.Symbol) -> sp.Lambda:
+    """The function as a Lambda in the bound variable of all nodes."""
+    return sp.Lambda(_BOUND, expr.xreplace({dummy: _BOUND}))
 
 
 class GaussianExpectation(sp.Expr):
@@ -127,6 +131,8 @@ class GaussianExpectation(sp.Expr):
     --------
     >>> x, s = sp.Symbol("x", real=True), sp.Symbol("s", positive=True)
     >>> node = expect(sp.tanh(x) ** 2, x, s)
+    >>> node
+    E[tanh(z)**2, z ~ N(0, s)]
     >>> node.subs(s, 1).evalf(12)
     0.394294490398
     """
@@ -173,6 +179,10 @@ class GaussianExpectation(sp.Expr):
                 [mp.mpmathify(point.evalf(mp.mp.dps)) for point in breakpoints(f, variable)],
             )
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _sympystr(self, printer: Printer) -> str:
+        function, mean, variance = self.args
+        return f"E[{function.expr.xreplace({_BOUND: _PRINTED})}, z ~ N({mean}, {variance})]"
 
     def _latex(self, printer: Printer) -> str:
         function, mean, variance = (printer._print(arg) for arg in (self.args[0].expr, *self.args[1:]))

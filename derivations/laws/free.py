@@ -49,29 +49,23 @@ class FreeLaw(CarriedGaussian):
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
-        """Brownian motions with drift ±k, those with weight 0 left out."""
+        """Brownian motions with drift ±k, or with drift β where that is constant."""
         z0, beta0 = (e.subs(self.form.state, initial) for e in (self.map, self.form.beta))
+        if not beta0.has(initial):  # one exponential: w₋ or w₊ is 0, whichever sign β has
+            return (Component(sp.S.One, z0 + beta0 * time, time),)
         k = sp.sqrt(sp.factor(self.form.potential))
-        if k == 0:
-            return (Component(sp.S.One, z0, time),)
         both = [(sp.cancel((1 + sign * beta0 / k) / 2), sign * k) for sign in (1, -1)]
-        return tuple(Component(weight, z0 + drift * time, time) for weight, drift in both if weight != 0)
+        return tuple(Component(weight, z0 + drift * time, time) for weight, drift in both)
 
     @property
     def name(self) -> str:
-        """Brownian or geometric Brownian motion where the map is affine or logarithmic."""
+        """Brownian motion where the map is affine, geometric where it is an exponential, else a carried one."""
         z, x = self.inverse
-        if sp.diff(x, z, 2) == 0:
-            return (
-                "Brownian motion"
-                if all(c.mean.has(time) is False for c in self.components)
-                else "Brownian motion with drift"
-            )
-        if (
-            len(self.components) == 1
-            and sp.expand(sp.diff(x, z, 2) / sp.diff(x, z)).is_number is not False
-            and not (sp.cancel(sp.diff(x, z, 2) / sp.diff(x, z)).has(z))
-        ):
+        bend = sp.cancel(sp.diff(x, z, 2) / sp.diff(x, z))
+        if bend == 0:
+            moves = any(sp.diff(c.mean, time) != 0 for c in self.components)
+            return "Brownian motion with drift" if moves else "Brownian motion"
+        if not bend.has(z) and len(self.components) == 1:
             return "geometric Brownian motion"
         return "Brownian motion carried through the unit-noise map"
 

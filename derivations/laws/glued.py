@@ -91,10 +91,10 @@ class GluedLaw(Law):
     def pdf(self, x: sp.Expr, t: sp.Expr = time, x0: Start = initial) -> sp.Expr:
         """Density of the absolutely continuous part; 0 outside the interval of the start."""
         x, t = sp.sympify(x), sp.sympify(t)
-        density = self._over(x0, lambda part, start: _within(part.pdf(x, t, start), part, x, sp.S.Zero))
+        density = self._over(x0, lambda part, start: _within(lambda: part.pdf(x, t, start), part, x, sp.S.Zero))
         if isinstance(x0, Normal):  # frozen starts keep their own density
             frozen = [p for p in self.parts if p.atoms and p.diffusion.domain.measure != 0]
-            density += sp.Add(*(_within(x0.density(x), p, x, sp.S.Zero) for p in frozen))
+            density += sp.Add(*(_within(lambda: x0.density(x), p, x, sp.S.Zero) for p in frozen))
         return density
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: Start = initial) -> sp.Expr:
@@ -102,12 +102,12 @@ class GluedLaw(Law):
         x, t = sp.sympify(x), sp.sympify(t)
         if isinstance(x0, Normal):
             return sp.log(self.pdf(x, t, x0))
-        return self._over(x0, lambda part, start: _within(part.logpdf(x, t, start), part, x, -sp.oo))
+        return self._over(x0, lambda part, start: _within(lambda: part.logpdf(x, t, start), part, x, -sp.oo))
 
     def cdf(self, x: sp.Expr, t: sp.Expr = time, x0: Start = initial) -> sp.Expr:
         """Distribution function, atoms included."""
         x, t = sp.sympify(x), sp.sympify(t)
-        return self._over(x0, lambda part, start: _clipped(part.cdf(x, t, start), part, x))
+        return self._over(x0, lambda part, start: _clipped(lambda: part.cdf(x, t, start), part, x))
 
     def moment(self, k: int, t: sp.Expr = time, x0: Start = initial) -> sp.Expr:
         r"""The moment :math:`\mathbb{E}X_t^k`."""
@@ -144,23 +144,25 @@ class GluedLaw(Law):
         return Proof(tuple(rows))
 
 
-def _within(value: sp.Expr, part: Law, x: sp.Expr, outside: sp.Expr) -> sp.Expr:
+def _within(value: Callable[[], sp.Expr], part: Law, x: sp.Expr, outside: sp.Expr) -> sp.Expr:
+    """A density on its domain; the formula is not even asked at a point where it does not hold."""
     domain = part.diffusion.domain
-    if domain == sp.S.Reals or value == outside:
-        return value
+    if domain == sp.S.Reals:
+        return value()
     inside = domain.contains(x)
     if inside in (sp.true, sp.false):
-        return value if inside == sp.true else outside
-    return sp.Piecewise((value, inside), (outside, True))
+        return value() if inside == sp.true else outside
+    return sp.Piecewise((value(), inside), (outside, True))
 
 
-def _clipped(value: sp.Expr, part: Law, x: sp.Expr) -> sp.Expr:
+def _clipped(value: Callable[[], sp.Expr], part: Law, x: sp.Expr) -> sp.Expr:
+    """A distribution function, 0 below the domain and 1 above it."""
     domain = part.diffusion.domain
     if domain == sp.S.Reals or part.atoms:
-        return value
+        return value()
     if x.is_number:
-        return sp.S.Zero if x <= domain.inf else sp.S.One if x >= domain.sup else value
+        return sp.S.Zero if x <= domain.inf else sp.S.One if x >= domain.sup else value()
     cases = [(sp.S.Zero, x <= domain.inf)] if domain.inf.is_finite else []
     if domain.sup.is_finite:
         cases.append((sp.S.One, x >= domain.sup))
-    return sp.Piecewise(*cases, (value, True))
+    return sp.Piecewise(*cases, (value(), True))

@@ -33,6 +33,8 @@ class Backend:
         to one that looks after the target's number type, precision and broadcasting.
     tolerance : float
         Relative accuracy to expect of a formula that is well conditioned.
+    shares : bool
+        Whether common subexpressions are computed once.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Backend:
     rewrites: tuple[Rewrite, ...]
     wrap: Callable[[Function], Function]
     tolerance: float
+    shares: bool = True
 
     def rewrite(self, expr: sp.Expr) -> sp.Expr:
         """The expression in the form that this target likes best."""

@@ -104,7 +104,7 @@ def _printer() -> MpmathWriter:
             "inline": True,
             "strict": True,
             "allow_unknown_functions": False,
-            "user_functions": dict(_TWINS),
+            "user_functions": {**_TWINS, "erfi": "erfi", "erfinv": "erfinv"},
         }
     )
 
@@ -152,4 +152,5 @@ def _modules() -> dict[str, Any]:
     return names | {"gaussian_mean": gaussian_mean, "max": max, "min": min, "abs": abs, "ninf": mpmath.ninf}
 
 
-MPMATH = Backend("mpmath", _printer, _modules(), (), _wrap, 1e-45)
+# no common subexpressions: a part of what is averaged must not be moved out of its average
+MPMATH = Backend("mpmath", _printer, _modules(), (), _wrap, 1e-45, shares=False)

@@ -16,7 +16,14 @@ from numerics.backends.base import Backend, Function
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.rewrites import cancelling_sums, stable_logarithms
 
-_TWINS = {"ErfiInv": "erfi_inv", "ScaledBesselI": "scaled_bessel_i", "LogNormalCdf": "log_normal_cdf", "erfi": "erfi"}
+_TWINS = {
+    "ErfiInv": "erfi_inv",
+    "ScaledBesselI": "scaled_bessel_i",
+    "LogNormalCdf": "log_normal_cdf",
+    "erfi": "erfi",
+    "erfinv": "erfinv",
+    "erfcinv": "erfcinv",
+}
 
 
 class NumPyWriter(SciPyPrinter):

@@ -116,9 +116,8 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
         written = tuple(backend.rewrite(entry.xreplace(fresh)) for entry in entries)
-        return backend.wrap(
-            sp.lambdify(dummies, written, modules=[dict(backend.modules)], printer=backend.printer(), cse=True)
-        )
+        modules, printer = [dict(backend.modules)], backend.printer()
+        return backend.wrap(sp.lambdify(dummies, written, modules=modules, printer=printer, cse=backend.shares))
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "

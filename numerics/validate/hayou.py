@@ -96,9 +96,14 @@ def log_volume_law(width: int, inputs: int, time: int, variance: Fraction) -> An
 
 
 def linear_products(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
-    r"""Products of the layers' matrices, :math:`J = \prod_\ell (1 + L^{-1/2}W_\ell)`: n inputs that start as unit vectors."""
+    r"""Products of the layers' matrices, :math:`J = \prod_\ell (1 + L^{-1/2}W_\ell)`: n inputs that start as unit vectors.
+
+    With as many inputs as neurons, drawing the weights costs no more than drawing the pre-activations.
+    """
     network = ResNet(identity, width, inputs=width)
-    return simulate_network(network, depth, samples, x0=np.eye(width), t=float(time), seed=seed, workers=workers)
+    return simulate_network(
+        network, depth, samples, x0=np.eye(width), t=float(time), seed=seed, workers=workers, method="weights"
+    )
 
 
 def log_determinant(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
@@ -239,10 +244,10 @@ def kernel_entry(index: int, variance: Fraction) -> float:
 
 
 def gram_entry(index: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
-    """The same entry of XXᵀ/n in networks of width ``size`` and depth 8 times that, so that both biases are of order 1/n."""
+    """The same entry of XXᵀ/n in networks of width ``size`` and as many layers, so that both biases are of order 1/n."""
     first, second = np.triu_indices(2)
     x = simulate_network(
-        ResNet(relu, size, inputs=2), 8 * size, samples, inputs=INPUTS, seed=seed, workers=workers, at=[8 * size],
+        ResNet(relu, size, inputs=2), size, samples, inputs=INPUTS, seed=seed, workers=workers, at=[size],
         record=lambda x: np.mean(x[:, :, first[index]] * x[:, :, second[index]], axis=1),
     )
     return x[0]

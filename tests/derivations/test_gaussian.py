@@ -303,7 +303,7 @@ def test_node_evaluates_and_differentiates(f):
         slope = sp.diff(node, symbol).subs(point).evalf(15)
         ahead, behind = (node.subs({**point, symbol: point[symbol] + d}).evalf(40) for d in (h, -h))
         assert close(slope, float((ahead - behind) / (2 * h)))
-    assert r"\mathbb{E}_{x \sim N(m, s)}" in sp.latex(node)
+    assert r"\mathbb{E}_{z \sim N(m, s)}" in sp.latex(node)
 
 
 def test_node_of_an_odd_function_is_zero():
@@ -315,6 +315,11 @@ def test_node_becomes_closed_after_a_substitution():
     node = expect(a * sp.tanh(x) + x**2, x, s)
     assert node.subs(a, 0).doit() == s
     assert sp.diff(node, a) == expect(sp.tanh(x), x, s)
+    # the bound variable is out of reach of a substitution, and of no consequence
+    assert node.subs(x, 3) == node
+    assert node.subs(s, x).free_symbols == {a, x}
+    z = sp.Symbol("z", real=True)
+    assert expect(a * sp.tanh(z) + z**2, z, s) == node
 
 
 NODES = {

@@ -1,0 +1,52 @@
+"""The command ``deeplimits``.
+
+Only the standard library is loaded before a command is known: help and complaints come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from numerics.cli.arguments import parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments, by default those of the process.
+
+    Returns
+    -------
+    int
+        0 if all is well, 1 if a check failed, 2 for an error, told in one line on stderr, 130 if interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = parser().parse_args(arguments)
+        from numerics.cli import commands
+
+        options.command_line = ["deeplimits", *arguments]
+        code = commands.COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        return _complain(f"this needs the package {error.name}; install it with: pip install \"deeplimits[report]\"")
+    except (ValueError, OSError, MemoryError) as error:
+        return _complain(str(error) or type(error).__name__)
+    except Exception as error:  # a mistake of ours is still told in one line
+        return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
+
+
+def _complain(message: str) -> int:
+    print(f"deeplimits: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

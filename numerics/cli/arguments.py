@@ -1,0 +1,105 @@
+"""What can be typed: the commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+#: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
+ARCHITECTURES = {"resnet": "ResNet"}
+FORMATS = ("text", "latex", "json", "html")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complaints in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"deeplimits: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    top = _Parser(prog="deeplimits", description="Scaling limits of random neural networks, derived symbolically and checked by simulation.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    derive = commands.add_parser("derive", help="print a derivation step by step")
+    _recipe(derive)
+    derive.add_argument("--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)")
+    derive.add_argument("--order", choices=("depth", "width"), default="depth", help="the dimension that goes to infinity first (depth)")
+    derive.add_argument("--format", choices=FORMATS, help="by default that of --out's suffix, or text")
+    derive.add_argument("--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output")
+
+    density = commands.add_parser("density", help="tabulate density and distribution function of a closed-form law")
+    _recipe(density, width="1")
+    _start(density)
+    density.add_argument("--points", type=_whole("points", 2), default=201, help="rows of the table (201)")
+    density.add_argument("--out", metavar="FILE.csv", help="write here instead of to standard output")
+
+    simulate = commands.add_parser("simulate", help="simulate random networks, or paths of the derived limit")
+    _recipe(simulate, width="1")
+    _start(simulate)
+    _size(simulate, depth=1000, samples=10_000)
+    simulate.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
+    simulate.add_argument("--of", choices=("network", "sde"), default="network", help="finite networks or the derived diffusion, in DEPTH steps (network)")
+    simulate.add_argument("--method", choices=("in_law", "weights"), default="in_law", help="conditional Gaussians, or every weight drawn (in_law)")
+    simulate.add_argument("--out", metavar="FILE", help="write the last states: .npy of shape (samples, width, inputs), or .csv with a sample a row")
+
+    validate = commands.add_parser("validate", help="compare limit, law and simulated networks; exit status 1 if a check fails")
+    _recipe(validate, width="1")
+    _start(validate)
+    _size(validate, depth=None, samples=None)
+
+    report = commands.add_parser("report", help="write one self-contained HTML page: derivation, density, networks, checks")
+    _recipe(report, width="1")
+    _start(report)
+    _size(report, depth=1000, samples=None)
+    report.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
+    report.add_argument("--out", metavar="FILE.html", default="report.html", help="the page (report.html)")
+    return top
+
+
+def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
+    command.add_argument("architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the recursion (resnet)")
+    command.add_argument("--activation", default="relu", metavar="NAME|FORMULA", help="a name such as gelu, or a formula such as 'x*tanh(x)' (relu)")
+    command.add_argument("--width", default=width, metavar="N", help=f"number of neurons: a whole number, n for a symbol, or oo ({width})")
+    command.add_argument("--weight-variance", default="1", metavar="V", help="variance of a weight times the width; 2, 1/2 and 0.5 are exact (1)")
+
+
+def _start(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--x0", type=_finite("x0"), help="where every neuron starts (1)")
+    command.add_argument("--t", type=_finite("t"), default=1.0, help="the limit's time that all layers take together (1)")
+
+
+def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | None) -> None:
+    command.add_argument("--depth", type=_whole("depth", 1), default=depth, help=f"number of layers ({depth or 'chosen so that its bias is below the noise'})")
+    command.add_argument("--samples", type=_whole("samples", 2), default=samples, help=f"number of networks ({samples or 'chosen by what is compared'})")
+    command.add_argument("--seed", type=_whole("seed", 0), default=0, help="the result depends on it and on nothing else random (0)")
+    command.add_argument("--workers", type=_whole("workers", 1), default=1, help="threads; the result does not depend on it (1)")
+
+
+def _whole(name: str, least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text) if len(text) <= 18 else None
+        except ValueError:
+            value = None
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(f"{name} must be a whole number of at most 18 digits, at least {least}, got {text[:40]!r}")
+        return value
+
+    return read
+
+
+def _finite(name: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{name} must be a finite number, got {text[:40]!r}")
+        return value
+
+    return read

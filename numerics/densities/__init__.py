@@ -1,0 +1,15 @@
+r"""Frozen distributions: a law at one time from one start, as SciPy's frozen distributions are.
+
+A distribution is a list of measures on disjoint intervals, from left to right. Nothing here knows where they come
+from: the unit-noise maps arrive as plain functions of arrays (:func:`numerics.compile.compile_law` makes them).
+"""
+
+from __future__ import annotations
+
+from numerics.densities.base import Chart, Measure
+from numerics.densities.carried import CarriedMixture
+from numerics.densities.distribution import FrozenDistribution
+from numerics.densities.plain import GaussianPiece, PointMass
+from numerics.densities.spread import SpreadStart
+
+__all__ = ["CarriedMixture", "Chart", "FrozenDistribution", "GaussianPiece", "Measure", "PointMass", "SpreadStart"]

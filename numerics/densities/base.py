@@ -1,0 +1,81 @@
+"""What distributions are made of: measures on intervals, and the unit-noise maps of these."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+LOG_ROOT_TWO_PI = np.log(2 * np.pi) / 2
+_BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
+
+
+@dataclass(frozen=True)
+class Chart:
+    r"""An interval and its unit-noise coordinate, an increasing map z of (left, right) onto the real line.
+
+    Parameters
+    ----------
+    left, right : float
+    forward : callable
+        Array x inside the interval to z.
+    backward : callable
+        Array z to the pair x, :math:`\log \mathrm{d}x/\mathrm{d}z`.
+    """
+
+    left: float
+    right: float
+    forward: Callable[[Array], Array]
+    backward: Callable[[Array], tuple[Array, Array]]
+
+    def on_interval(self, value: Callable[[Array], Array], x: ArrayLike, below: float, above: float) -> Array:
+        """A function of z at points x, block by block, with given values left and right of the interval."""
+        x = np.asarray(x, dtype=float)
+        flat = x.ravel()
+        result = np.empty(flat.shape)
+        for start in range(0, flat.size, _BLOCK):
+            here = flat[start : start + _BLOCK]
+            inside = (here > self.left) & (here < self.right)
+            if inside.all():
+                result[start : start + _BLOCK] = value(self.forward(here))
+                continue
+            block = np.where(here <= self.left, below, np.where(here >= self.right, above, np.nan))
+            block[inside] = value(self.forward(here[inside]))
+            result[start : start + _BLOCK] = block
+        return result.reshape(x.shape)[()]
+
+
+class Measure(ABC):
+    """Part of a distribution: where its probability lies, and how much there is."""
+
+    support: tuple[float, float]
+    mass: float
+
+    @abstractmethod
+    def logpdf(self, x: ArrayLike) -> Array:
+        """Logarithm of the density of the absolutely continuous part."""
+
+    @abstractmethod
+    def cdf(self, x: ArrayLike) -> Array:
+        """Probability up to and including x."""
+
+    @abstractmethod
+    def sf(self, x: ArrayLike) -> Array:
+        """Probability beyond x."""
+
+    @abstractmethod
+    def quantile(self, q: Array, upper: bool = False) -> Array:
+        """The point with probability q below it, or above it; 0 < q < mass."""
+
+    @abstractmethod
+    def draw(self, generator: np.random.Generator, size: int) -> Array:
+        """Independent samples from the measure divided by its mass."""
+
+    def pdf(self, x: ArrayLike) -> Array:
+        """Density of the absolutely continuous part."""
+        return np.exp(self.logpdf(x))

@@ -1,0 +1,100 @@
+"""Mixtures of Gaussians carried through a unit-noise map: a law from a fixed start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import elementwise
+from scipy.special import logsumexp, ndtr, ndtri
+
+from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Chart, Measure
+
+
+@dataclass(frozen=True)
+class CarriedMixture(Measure):
+    r"""The law of x(Z), where Z is :math:`N(m_j, s_j^2)` with probability :math:`w_j`.
+
+    Parameters
+    ----------
+    chart : Chart
+        The map between x and Z.
+    weights, means, deviations : tuple of float
+        :math:`w_j`, :math:`m_j` and :math:`s_j`.
+    """
+
+    chart: Chart
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    mass: float = field(default=1.0, init=False)
+
+    @property
+    def support(self) -> tuple[float, float]:  # type: ignore[override]
+        """The whole interval."""
+        return self.chart.left, self.chart.right
+
+    @property
+    def _components(self) -> list[tuple[float, float, float]]:
+        return list(zip(self.weights, self.means, self.deviations, strict=True))
+
+    def logpdf(self, x: ArrayLike) -> Array:
+        r""":math:`\log \sum_j w_j N(z; m_j, s_j^2) - \log \mathrm{d}x/\mathrm{d}z`."""
+
+        def at(z: Array) -> Array:
+            _, log_scale = self.chart.backward(z)
+            logs = [
+                np.log(w / s) - LOG_ROOT_TWO_PI - np.square((z - m) / s) / 2
+                for w, m, s in self._components
+            ]
+            return (logs[0] if len(logs) == 1 else logsumexp(logs, axis=0)) - log_scale
+
+        return self.chart.on_interval(at, x, -np.inf, -np.inf)
+
+    def pdf(self, x: ArrayLike) -> Array:
+        """Density; for one Gaussian with the constants taken out of the exponential's argument once."""
+        if len(self.weights) > 1:
+            return np.exp(self.logpdf(x))
+        (_, m, s), = self._components
+        constant, rate = -np.log(s) - LOG_ROOT_TWO_PI, np.sqrt(0.5) / s
+
+        def at(z: Array) -> Array:
+            _, log_scale = self.chart.backward(z)
+            u = z - m
+            u *= rate
+            u *= u
+            u += log_scale
+            np.subtract(constant, u, out=u)
+            return np.exp(u, out=u)
+
+        return self.chart.on_interval(at, x, 0.0, 0.0)
+
+    def cdf(self, x: ArrayLike) -> Array:
+        """A sum of normal distribution functions."""
+        return self.chart.on_interval(lambda z: self._tail(z, 1), x, 0.0, 1.0)
+
+    def sf(self, x: ArrayLike) -> Array:
+        """A sum of upper tails, each without cancellation."""
+        return self.chart.on_interval(lambda z: self._tail(z, -1), x, 1.0, 0.0)
+
+    def _tail(self, z: Array, sign: int) -> Array:
+        return sum((w * ndtr(sign * (z - m) / s) for w, m, s in self._components), np.zeros_like(z))
+
+    def quantile(self, q: Array, upper: bool = False) -> Array:
+        """In closed form for one Gaussian; the root between its extreme components' quantiles for several."""
+        sign = -1 if upper else 1
+        ends = np.array([m + sign * s * ndtri(q) for _, m, s in self._components])
+        if len(self.weights) == 1:
+            return self.chart.backward(ends[0])[0]
+        slack = 1e-9 * (1 + np.abs(ends))
+        low, high = (ends - slack).min(axis=0), (ends + slack).max(axis=0)
+        root = elementwise.find_root(lambda z, q: self._tail(z, sign) - q, (low, high), args=(q,))
+        return self.chart.backward(np.asarray(root.x))[0]
+
+    def draw(self, generator: np.random.Generator, size: int) -> Array:
+        """A component, then its Gaussian."""
+        which = generator.choice(len(self.weights), size, p=self.weights) if len(self.weights) > 1 else 0
+        normal = generator.standard_normal(size)
+        z = np.asarray(self.means)[which] + np.asarray(self.deviations)[which] * normal
+        return self.chart.backward(z)[0]

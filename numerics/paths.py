@@ -1,0 +1,274 @@
+r"""Paths of the limit: simulated step by step, or drawn exactly where the law is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import solve_ivp
+
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.laws import Law, Normal
+from numerics.compile import compile_expression
+from numerics.ensembles import Progress, Seed, run_ensemble
+from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
+
+__all__ = ["SCHEMES", "EulerMaruyama", "ExactLaw", "Scheme", "sample_law", "simulate_sde"]
+
+Array = NDArray[np.float64]
+Start = ArrayLike | Normal
+
+_BLOCK = 1 << 15  # numbers in the states of one block: a few such arrays stay in a core's cache
+
+
+def simulate_sde(
+    limit: Limit,
+    x0: Start,
+    t: float = 1.0,
+    steps: int = 500,
+    samples: int = 1000,
+    seed: Seed = 0,
+    workers: int | Executor = 1,
+    scheme: Scheme | str = EulerMaruyama(),  # noqa: B008 - frozen
+    times: Sequence[float] | None = None,
+    progress: Progress | None = None,
+) -> Array:
+    r"""Draw paths of a limit and return where they are at time t, or at chosen times.
+
+    Parameters
+    ----------
+    limit : Diffusion, NeuronDiffusion or Flow
+        Without free parameters; a flow is integrated as an ordinary differential equation.
+    x0 : float, array of shape (states,) or (samples, states), or Normal
+        The start; (n, m) and (samples, n, m) are accepted for n neurons and m inputs, and a
+        :class:`derivations.laws.Normal` is drawn independently for each state and sample.
+    t : float
+        Time at the end, positive, in the limit's units.
+    steps : int
+        Steps from 0 to t; between two chosen times at least as fine.
+    samples : int
+        How many independent paths.
+    seed : int or SeedSequence
+        The result depends on it, and not on ``workers``, bit for bit.
+    workers : int or Executor
+        Threads, or any ``concurrent.futures.Executor``.
+    scheme : Scheme or str
+        One of ``SCHEMES``.
+    times : sequence of float, optional
+        Increasing times in [0, t] at which to keep the states.
+    progress : callable, optional
+        Called with the numbers of finished and of all samples.
+
+    Returns
+    -------
+    array, shape (samples, states)
+        States in the order of ``limit.states``; with ``times``, shape (len(times), samples, states).
+
+    Raises
+    ------
+    ValueError
+        If the width is symbolic, parameters are left, the start has the wrong shape, is not finite or lies outside the
+        domain, or t, steps, samples or times make no sense.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, depth_limit, relu
+    >>> x = simulate_sde(depth_limit(ResNet(relu, width=3)), x0=1.0, steps=20, samples=1000)
+    >>> x.shape, bool(abs(x.mean() - 1) < 0.1)
+    ((1000, 3), True)
+    """
+    shape = _shape(limit)
+    grid = _Grid.of(t, steps, times)
+    start = _Start.of(x0, shape, samples, limit)
+    if isinstance(limit, Flow):
+        kept = _flow(limit, start, grid, samples)
+    else:
+        task = _Paths(limit, find_scheme(scheme), shape, start, grid)
+        kept = run_ensemble(task, samples, max(1, _BLOCK // int(np.prod(shape))), seed, workers, progress)
+    return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
+
+
+def sample_law(
+    law: Law, x0: Start, t: float = 1.0, samples: int = 1000, seed: Seed = 0, workers: int | Executor = 1
+) -> Array:
+    """Draw from a law exactly, by its own recipe; to many samples what ``compile_law(...).rvs`` is to few.
+
+    Parameters
+    ----------
+    law : Law
+        Without free parameters.
+    x0 : float, array of shape (samples,), or Normal
+        The start.
+    t : float
+        Time, positive.
+    samples, seed, workers
+        As for :func:`simulate_sde`.
+
+    Returns
+    -------
+    array, shape (samples,)
+
+    Examples
+    --------
+    >>> from derivations import ResNet, depth_limit, recognise, relu
+    >>> sample_law(recognise(depth_limit(ResNet(relu, width=1))), x0=-2.0, samples=3)
+    array([-2., -2., -2.])
+    """
+    x = np.asarray(x0, dtype=float)[:, np.newaxis] if np.ndim(x0) == 1 and not isinstance(x0, Normal) else x0
+    start = _Start.of(x, (1,), samples, law.diffusion)
+    kept = run_ensemble(_LawPaths(law, (1,), start, _Grid.of(t, 1, None)), samples, _BLOCK, seed, workers)
+    return kept[:, 0, 0]
+
+
+def _shape(limit: Limit) -> tuple[int, ...]:
+    """The shape of one sample's state inside the schemes."""
+    if isinstance(limit, NeuronDiffusion) and not limit.width.is_Integer:
+        raise ValueError(
+            f"paths are simulated at a width that is a number, got width {limit.width}; "
+            "derive the limit with a positive integer, e.g. ResNet(relu, width=4)"
+        )
+    if not isinstance(limit, Diffusion | NeuronDiffusion | Flow):
+        raise ValueError(f"expected a limit, as derive(...).limit gives it, got {limit!r}")
+    if limit.parameters:
+        names = ", ".join(sorted(map(str, limit.parameters)))
+        raise ValueError(f"the limit has the parameters {names} left; derive it with numbers in their place")
+    return (int(limit.width), limit.inputs) if isinstance(limit, NeuronDiffusion) else (len(limit.states),)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Spans of time, each with a number of equal steps, after each of which the states are kept."""
+
+    starts: tuple[float, ...]
+    durations: tuple[float, ...]
+    steps: tuple[int, ...]
+
+    @classmethod
+    def of(cls, t: float, steps: int, times: Sequence[float] | None) -> _Grid:
+        if isinstance(t, bool) or not np.isscalar(t) or not np.isfinite(t) or t <= 0:
+            raise ValueError(f"the time t must be a positive finite number, got {t!r}")
+        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+            raise ValueError(f"steps must be a positive whole number, got {steps!r}")
+        ends = np.array([t] if times is None else times, dtype=float)
+        if ends.ndim != 1 or not ends.size or not np.all((ends >= 0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
+            raise ValueError(f"times must increase and lie between 0 and t = {t}, got {times}")
+        starts = np.concatenate([[0.0], ends[:-1]])
+        durations = ends - starts
+        counts = np.ceil(steps * durations / t * (1 - 1e-12)).astype(int)
+        return cls(tuple(map(float, starts)), tuple(map(float, durations)), tuple(map(int, counts)))
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The start as an array that broadcasts to (samples, ...), or as the law of independent coordinates."""
+
+    states: Array | None
+    law: Normal | None
+    per_sample: bool
+
+    @classmethod
+    def of(cls, x0: Any, shape: tuple[int, ...], samples: int, limit: Any) -> _Start:
+        if isinstance(x0, Normal):
+            return cls(None, x0, True)
+        states = np.asarray(x0, dtype=float)
+        flat = (int(np.prod(shape)),)
+        accepted = {(): (1,) * len(shape), flat: shape, shape: shape}
+        per_sample = states.shape not in accepted
+        if per_sample and states.shape not in ((samples, *flat), (samples, *shape)):
+            raise ValueError(
+                f"x0 must be a number or have shape {flat} or {(samples, *flat)} (states, or samples and states), "
+                f"got shape {states.shape}"
+            )
+        if not np.all(np.isfinite(states)):
+            raise ValueError("x0 must be finite, got infinite or nan entries")
+        domain = getattr(limit, "domain", None)
+        if len(shape) == 1 and shape[0] == 1 and domain is not None:
+            low, high = float(domain.inf), float(domain.sup)
+            open_low, open_high = not domain.contains(domain.inf), not domain.contains(domain.sup)
+            bad = (states < low) | (states > high) | (open_low & (states == low)) | (open_high & (states == high))
+            if np.any(bad):
+                raise ValueError(f"x0 must lie in the domain {domain}, got {states[bad].flat[0]}")
+        target = (samples, *shape) if per_sample else accepted[states.shape]
+        return cls(states.reshape(target), None, per_sample)
+
+    def block(self, first: int, count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        if self.law is not None:
+            deviation = float(self.law.variance) ** 0.5
+            return float(self.law.mean) + deviation * rng.standard_normal((count, *shape))
+        assert self.states is not None
+        here = self.states[first : first + count] if self.per_sample else self.states
+        return np.array(np.broadcast_to(here, (count, *shape)))
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """An ensemble of paths as a picklable function of a block."""
+
+    limit: Limit
+    scheme: Scheme
+    shape: tuple[int, ...]
+    start: _Start
+    grid: _Grid
+
+    @cached_property
+    def advance(self) -> Advance:
+        return self.scheme.prepare(self.limit)
+
+    def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        return _walk(self.advance, self.start.block(first, count, self.shape, rng), self.grid, rng)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.limit, self.scheme, self.shape, self.start, self.grid)
+
+
+@dataclass(frozen=True)
+class _LawPaths:
+    """The same for exact transitions of a law."""
+
+    law: Law
+    shape: tuple[int, ...]
+    start: _Start
+    grid: _Grid
+
+    @cached_property
+    def advance(self) -> Advance:
+        return law_steps(self.law)
+
+    def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        return _walk(self.advance, self.start.block(first, count, self.shape, rng), self.grid, rng)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.law, self.shape, self.start, self.grid)
+
+
+def _walk(advance: Advance, x: Array, grid: _Grid, rng: np.random.Generator) -> Array:
+    """States of a block at the end of each span, shape (samples, times, states)."""
+    kept = np.empty((len(x), len(grid.steps), x[0].size))
+    for index, (start, duration, steps) in enumerate(zip(grid.starts, grid.durations, grid.steps, strict=True)):
+        if steps:
+            x = advance(x, start, duration, steps, rng)
+        kept[:, index] = x.reshape(len(x), -1)
+    return kept
+
+
+def _flow(limit: Flow, start: _Start, grid: _Grid, samples: int) -> Array:
+    """Solve the ordinary differential equation, once for all samples that start together."""
+    size = len(limit.states)
+    together = 1 if not start.per_sample else samples
+    velocity = compile_expression((*limit.states, limit.time), tuple(limit.drift))
+
+    def right_side(time: float, flat: Array) -> Array:
+        return np.concatenate(velocity(*flat.reshape(size, together), time))
+
+    x0 = start.block(0, together, (size,), np.random.default_rng(0))
+    ends = np.add(grid.starts, grid.durations)
+    solved = solve_ivp(right_side, (0.0, ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12)
+    if not solved.success:
+        raise ValueError(f"the flow could not be integrated up to t = {ends[-1]}: {solved.message}")
+    states = solved.y.reshape(size, together, len(ends)).transpose(1, 2, 0)
+    return np.array(np.broadcast_to(states, (samples, len(ends), size)))

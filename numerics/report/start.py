@@ -1,0 +1,104 @@
+"""The part of a report on networks that all start from one fixed state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from derivations import Derivation
+from numerics.compile import compile_law
+from numerics.networks import simulate_network
+from numerics.paths import simulate_sde
+from numerics.plots import comparison_figure, density_figure, inline_svg
+from numerics.report.page import Drawing, Section, Table
+from numerics.report.stages import Stage
+from numerics.validate import Validation, validate
+
+CHECKS_CAPTION = (
+    "Each claim with the same test against a noise 5 % too large, its control. A check passes if its claim is not rejected, "
+    "p-values corrected for the number of rows (Holm), and its control is. “✗ no power” means that the simulation was too "
+    "small to tell the two apart."
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where simulated networks start, how deep and how many they are.
+
+    Parameters
+    ----------
+    x0 : float
+        The state of every neuron at depth 0.
+    t : float
+        The limit's time that all layers take together.
+    depth, samples, seed, workers : int
+    """
+
+    x0: float = 1.0
+    t: float = 1.0
+    depth: int = 1000
+    samples: int = 20_000
+    seed: int = 0
+    workers: int = 1
+
+    def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
+        """Networks against the law, or against the diffusion where no law is known; then the table of checks."""
+        with stage(f"{self.samples} networks of depth {self.depth}"):
+            networks = simulate_network(
+                d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
+            )
+        compared = self._density(d, networks[:, 0, 0]) if d.law is not None else self._diffusion(d, networks, stage)
+        with stage("checks and their controls"):
+            table = validate(d, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers)
+        return compared, checks_section(table)
+
+    def _density(self, d: Derivation, networks: np.ndarray) -> Section:
+        law = compile_law(d.law, x0=self.x0, t=self.t)
+        assert d.law is not None
+        caption = (
+            f"Density of X at t = {self.t:g} from x₀ = {self.x0:g}: {d.law.name} (line), and {self.samples} simulated networks of "
+            f"depth {self.depth} (bars, ± one standard error)."
+        )
+        figure = density_figure(law.pdf, networks, x="state $x$ of the neuron", label=d.law.name)
+        rows = [
+            ("mean", f"{law.mean():.5g}", _with_error(networks)),
+            ("median", f"{float(law.ppf(0.5)):.5g}", f"{np.median(networks):.5g}"),
+        ]
+        table = Table(("", "law", "networks"), rows, "Centre of the law and of the simulated networks.")
+        return Section("Density and simulated networks", figures=(Drawing(inline_svg(figure, "density"), caption),), tables=(table,))
+
+    def _diffusion(self, d: Derivation, networks: np.ndarray, stage: Stage) -> Section:
+        steps = max(1, self.depth // 2)
+        with stage(f"{self.samples} paths of the derived diffusion"):
+            paths = simulate_sde(
+                d.limit, x0=self.x0, t=self.t, steps=steps, samples=self.samples, seed=self.seed + 1, workers=self.workers
+            ).reshape(networks.shape)
+        told = f"at t = {self.t:g} from x₀ = {self.x0:g}: {self.samples} networks of depth {self.depth}, and as many paths of the diffusion in {steps} steps"
+        figures = [
+            Drawing(
+                inline_svg(comparison_figure(networks[:, 0, 0], paths[:, 0, 0], "state $x_1$ of one neuron"), "neuron"),
+                f"One neuron {told}.",
+            )
+        ]
+        if networks.shape[1] > 1:
+            norms = [np.linalg.norm(x[:, :, 0], axis=1) / np.sqrt(x.shape[1]) for x in (networks, paths)]
+            figure = comparison_figure(*norms, r"norm of the layer $\|X\|/\sqrt{n}$")
+            figures.append(Drawing(inline_svg(figure, "norm"), f"Root mean square over the layer's neurons {told}."))
+        text = (
+            "No closed form of the law is known here, so networks are compared with paths of the derived diffusion, "
+            "simulated with another step and another seed."
+        )
+        return Section("Derived diffusion and simulated networks", (text,), tuple(figures))
+
+
+def checks_section(table: Validation, caption: str = CHECKS_CAPTION) -> Section:
+    """The table of checks with its verdict in words."""
+    passed = sum(verdict == "agrees" for verdict in table.verdicts)
+    header, *rows = table.table()
+    said = f"{passed} of {len(rows)} checks pass, each with a control that is rejected."
+    return Section("Checks and controls", (said,), tables=(Table(header, rows, caption),))
+
+
+def _with_error(sample: np.ndarray) -> str:
+    return f"{sample.mean():.5g} ± {sample.std(ddof=1) / np.sqrt(len(sample)):.2g}"

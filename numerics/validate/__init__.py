@@ -1,0 +1,99 @@
+r"""Theory against simulated networks: checks of any derivation, and a catalogue of published claims.
+
+Every check carries its control, the same test with a coefficient that is 5 % off, which must be rejected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from derivations.diffusion import Flow
+from numerics.validate import hayou
+from numerics.validate.base import LEVEL, Claim, Comparison, Distribution, Number, Row, Seed, Validation, spawn
+from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
+
+#: All claims, source by source.
+CATALOGUE: tuple[Claim, ...] = hayou.CLAIMS
+
+
+def validate(
+    d: Any,
+    x0: float = 1.0,
+    t: float = 1.0,
+    samples: int | None = None,
+    depth: int | None = None,
+    seed: Seed = 0,
+    workers: int = 1,
+) -> Validation:
+    r"""Compare a derivation's limit, its law and simulated finite networks.
+
+    * One layer's conditional mean and covariance against the drift and the covariance.
+    * Paths of the limit against networks, in distribution.
+    * Where there is a law: networks against it by Kolmogorov–Smirnov and by moments, and the order in which
+      they approach it with depth.
+
+    Each row has a control, the same test with the noise's scale 5 % off, and passes only if the control is rejected.
+
+    Parameters
+    ----------
+    d : Derivation
+        What :func:`derivations.derive` returned, with a number for the width and no free parameters.
+    x0 : float
+        Where every neuron of every input starts.
+    t : float
+        The limit's time.
+    samples, depth : int, optional
+        By default chosen check by check: samples so that the control is rejected, depth so that the bias
+        is below the noise. Too few or too shallow, and the row says so instead of passing.
+    seed : int or SeedSequence
+    workers : int
+        Threads for the networks and the paths; the result does not depend on it.
+
+    Returns
+    -------
+    Validation
+        True if every row agrees; ``print`` shows the table.
+
+    Raises
+    ------
+    ValueError
+        If the limit has no noise, the width is no number, t ≤ 0, or ``x0`` is where nothing moves.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> from derivations.derive import derive
+    >>> bool(validate(derive(ResNet(relu, width=1)), samples=200, depth=64))  # no power with so few
+    False
+    """
+    setting = _setting(d, x0, t, samples, depth, workers)
+    checks = [*LIMIT_CHECKS, *(LAW_CHECKS if d.law is not None else ())]
+    rows = [row for check, s in zip(checks, spawn(seed, len(checks)), strict=True) for row in check(setting, s)]
+    return Validation(tuple(rows), f"{d.architecture}, x0 = {x0:g}, t = {t:g}")
+
+
+def _setting(d: Any, x0: float, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
+    if not (np.isscalar(x0) and np.isfinite(x0)):
+        raise ValueError(f"x0 must be a finite number, where every neuron starts, got {x0!r}")
+    if not (np.isfinite(t) and t > 0):
+        raise ValueError(f"t must be finite and positive, got {t}")
+    if isinstance(d.limit, Flow):
+        raise ValueError("the limit is a deterministic flow, with no law to compare; compare its solution with wide networks instead")
+    setting = Setting(d.architecture, d.limit, d.law, float(x0), float(t), samples, depth, workers)
+    if np.all(setting.networks(4, 8, 0) == x0):
+        raise ValueError(f"nothing moves from x0 = {x0}: the activation vanishes there; choose a start where it does not")
+    return setting
+
+
+def check_catalogue(claims: tuple[Claim, ...] = CATALOGUE, seed: Seed = 0, workers: int = 1, slow: bool = False) -> Validation:
+    """Check published claims, the slow ones on request."""
+    chosen = [claim for claim in claims if slow or not claim.slow]
+    rows = tuple(claim.check(s, workers) for claim, s in zip(chosen, spawn(seed, len(chosen)), strict=True))
+    return Validation(rows, "Published claims, derived and simulated")
+
+
+__all__ = [
+    "CATALOGUE", "LEVEL", "Claim", "Comparison", "Distribution", "Number", "Row", "Validation", "check_catalogue", "validate",
+]

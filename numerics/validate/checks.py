@@ -1,0 +1,269 @@
+r"""The checks of one derivation: its limit, its law and simulated networks against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from derivations.architectures import Architecture
+from derivations.diffusion import NeuronDiffusion
+from derivations.laws import recognise
+from numerics.compile import compile_expression, compile_law, compile_sums
+from numerics.networks import simulate_network
+from numerics.paths import simulate_sde
+from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson
+from numerics.validate.base import (
+    CONTROL_LEVEL,
+    WRONG,
+    Array,
+    Row,
+    Seed,
+    bias_rate,
+    control_distance,
+    depth_below_noise,
+    distribution_row,
+    ks_noise,
+    mistaken,
+    number_row,
+    spawn,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is validated, and where.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    limit : Diffusion or NeuronDiffusion
+    law : GluedLaw or None
+    x0 : float
+        Where every neuron starts.
+    t : float
+    samples, depth : int or None
+        Overrides of what the checks choose.
+    workers : int
+    """
+
+    architecture: Architecture
+    limit: Any
+    law: Any
+    x0: float
+    t: float
+    samples: int | None
+    depth: int | None
+    workers: int
+
+    @property
+    def width(self) -> int:
+        """The number of neurons."""
+        return int(self.architecture.width)
+
+    def networks(self, depth: int, samples: int, seed: Seed) -> Array:
+        """Last layers, shape (samples, n, m)."""
+        return simulate_network(
+            self.architecture, depth, samples, x0=self.x0, t=self.t, seed=seed, workers=self.workers
+        )
+
+    def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
+        """Ends of paths of a limit, shape (samples, n, m)."""
+        ends = simulate_sde(
+            limit, x0=self.x0, t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
+        )
+        return ends.reshape(samples, self.width, -1)
+
+    @cached_property
+    def exact(self) -> Any:
+        """The compiled law."""
+        return compile_law(self.law, x0=self.x0, t=self.t)
+
+    @cached_property
+    def wrong(self) -> Any:
+        """The compiled law of the limit with its noise 5 % too large, recognised anew from its coefficients."""
+        return compile_law(recognise(mistaken(self.limit)), x0=self.x0, t=self.t)
+
+
+# --- the law against networks ---
+
+
+def law_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+    """The distribution of deep networks is the law, by Kolmogorov–Smirnov at a depth whose bias is below the noise."""
+    pilot, main = spawn(seed, 2)
+    samples = s.samples or ks_samples(control_distance(s.exact, s.wrong), CONTROL_LEVEL)
+    rate = bias_rate(lambda depth, count, seed: s.networks(depth, count, seed)[:, 0, 0], samples, pilot)
+    depth = s.depth or depth_below_noise(rate, ks_noise(samples))
+    x = s.networks(depth, samples, main)[:, 0, 0]
+    yield distribution_row(f"law against {samples} networks of depth {depth}", x, s.exact.cdf, s.wrong.cdf, rate / depth)
+
+
+def moments_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+    r"""Mean and variance of normal scores, extrapolated to infinite depth from depths L and 2L.
+
+    Under the law :math:`\Phi^{-1}(F(X_t))` is standard normal. These moments see the whole distribution, and exist
+    and have light tails where those of X do not.
+    """
+    samples, depth = s.samples or 100_000, s.depth or 64
+    runs = [s.networks(size, samples, seed)[:, 0, 0] for size, seed in zip((depth, 2 * depth), spawn(seed, 2), strict=True)]
+    squares, controls = (
+        richardson(*(Estimate.of(_normal_score(law, x) ** 2) for x in runs)) for law in (s.exact, s.wrong)
+    )
+    claim = f"second moment of normal scores, networks extrapolated from depths {depth} and {2 * depth}"
+    yield Row(claim, "z", squares.test(1.0), controls.test(1.0), 1.0, 1.0, squares)
+
+
+def _normal_score(law: Any, x: Array) -> Array:
+    """Normal scores; what lies where the law has no mass, a network frozen on the wrong side of a kink, counts as 8 deviations out."""
+    tail = special.ndtr(-8.0)
+    return special.ndtri(np.clip(law.cdf(x), tail, 1.0 - 1e-15))
+
+
+def weak_order(s: Setting, seed: Seed) -> Iterator[Row]:
+    r"""The error of networks of depth L in an expectation known from the law falls like :math:`1/L`.
+
+    With F the law's distribution function :math:`U = F(X_t)` is uniform in the limit, so :math:`\mathbb{E}U = \tfrac12` and
+    :math:`\mathbb{E}(2U-1)^2 = \tfrac13` exactly; U is bounded and smooth. The one of the two that shallow networks miss by more
+    standard errors is followed; where neither is missed, as for a recursion that is exact at every depth, there is
+    no order to measure and no row. In the control F is that of the wrong coefficient: the error then stays as depth
+    grows, and the order is near 0.
+
+    Up to time 1/4 only: over longer times a few layers are not yet where the error is a series in 1/L.
+    """
+    short = replace(s, t=min(s.t, 0.25))
+    depths = (8, 16, 32, 64)
+    samples = s.samples or 400_000
+    pilot, *seeds = spawn(seed, 1 + len(depths))
+    functions: tuple[Callable[[Array], Array], ...] = (lambda u: u, lambda u: (2 * u - 1) ** 2)
+    scores, ranks, _ = _coupled(short, depths[0], samples // 4, pilot)
+    seen = [abs(Estimate.of(f(scores) - f(ranks)).test(0.0).statistic) for f in functions]
+    if max(seen) < 10.0:
+        return
+    f = functions[int(np.argmax(seen))]
+    right, wrong = [], []
+    for depth, one in zip(depths, seeds, strict=True):
+        scores, ranks, controls = _coupled(short, depth, samples, one)
+        right.append(Estimate.of(f(scores) - f(ranks)))
+        wrong.append(Estimate.of(f(controls) - f(ranks)))
+    order, control = (convergence_order(depths, errors).order for errors in (right, wrong))
+    claim = f"weak order in depth at t = {short.t:g}, from depths {', '.join(map(str, depths))}"
+    yield Row(claim, "z", order.test(1.0), control.test(1.0), 1.0, control.value, order)
+
+
+def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, Array, Array]:
+    r"""F(X_t) of networks, a uniform variable that follows it closely, and F(X_t) for the wrong law.
+
+    Standardised increments :math:`g_\ell = (\Delta_\ell - hb)/\sqrt{ha}` are independent standard normals where a layer is
+    affine in its pre-activation, so :math:`\Phi(L^{-1/2}\sum_\ell g_\ell)` is uniform exactly, at every depth. Its difference from
+    F(X_t) has the same mean as F(X_t) minus 1/2, and a variance that shrinks with depth. A frozen network has no increments; its g
+    are drawn afresh.
+    """
+    chunk = 2**21 // depth
+    fresh, *seeds = spawn(seed, 1 + -(-samples // chunk))
+    rng = np.random.default_rng(fresh)
+    drift, covariance = (compile_expression(s.limit.states, entry) for entry in (s.limit.drift[0], s.limit.covariance[0]))
+    h = s.t / depth
+    columns: list[tuple[Array, Array, Array]] = []
+    for one in seeds:
+        x = simulate_network(
+            s.architecture, depth, chunk, x0=s.x0, t=s.t, seed=one, workers=s.workers, at=range(depth + 1)
+        )[:, :, 0, 0]
+        a = covariance(x[:-1])
+        moves = a > 0
+        g = np.where(moves, (np.diff(x, axis=0) - h * drift(x[:-1])) / np.sqrt(h * np.where(moves, a, 1.0)), 0.0)
+        g[~moves] = rng.standard_normal(np.count_nonzero(~moves))
+        rank = special.ndtr(g.sum(axis=0) / np.sqrt(depth))
+        columns.append((s.exact.cdf(x[-1]), rank, s.wrong.cdf(x[-1])))
+    first, second, third = (np.concatenate(column)[:samples] for column in zip(*columns, strict=True))
+    return first, second, third
+
+
+# --- the equation against networks ---
+
+
+def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+    """Euler–Maruyama paths of the limit and networks have the same law: how far neuron 1 moved, and the layer's norm."""
+    network_pilot, path_pilot, network_seed, path_seed, control_seed = spawn(seed, 5)
+    # |X_1 - x_0| folds a nearly symmetric law: 5 % in scale moves its distribution function by 2·0.0117.
+    samples = s.samples or ks_samples(0.02, CONTROL_LEVEL, sides=2)
+    noise = ks_noise(samples, sides=2)
+    statistics: list[tuple[str, Callable[[Array], Array]]] = [("distance that neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - s.x0))]
+    if s.width > 1:
+        statistics.append(("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1))))
+    small = min(samples, 20_000)
+    rates = []
+    for _, f in statistics:
+        of_networks = bias_rate(lambda depth, count, seed, f=f: f(s.networks(depth, count, seed)), small, network_pilot)
+        of_paths = bias_rate(lambda steps, count, seed, f=f: f(s.paths(s.limit, steps, count, seed)), small, path_pilot)
+        rates.append(max(of_networks, of_paths))
+    depth = s.depth or min(1024, depth_below_noise(max(rates), noise))
+    steps = depth + depth // 4  # not the same number, or a residual network and its scheme are the same recursion
+    networks = s.networks(depth, samples, network_seed)
+    right, wrong = s.paths(s.limit, steps, samples, path_seed), s.paths(mistaken(s.limit), steps, samples, control_seed)
+    for (name, f), rate in zip(statistics, rates, strict=True):
+        claim = f"{name}: networks of depth {depth} against {steps} Euler–Maruyama steps"
+        test, control = (ks_two_sample(f(networks), f(paths)) for paths in (right, wrong))
+        yield Row(claim, "KS", test, control, bias=rate * abs(1 / depth - 1 / steps), noise=noise)
+
+
+# --- one layer against the coefficients ---
+
+
+def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
+    r"""Conditional mean and covariance of one layer's increment are :math:`\varepsilon^2 b` and :math:`\varepsilon^2 a`.
+
+    The sharpest check: no depth, no path, only the coefficients at one generic state. Increments at :math:`\varepsilon^2 = h`
+    and h/2 are extrapolated. The control of the covariance is 5 % in the noise's scale; that of
+    the drift, which may be 0, is 5 % of the noise's scale.
+    """
+    start, *seeds = spawn(seed, 3)
+    m, n = s.architecture.inputs, s.width
+    state = _generic_state(s, start)
+    drift, covariance = coefficients(s.limit, state)
+    total = s.samples or 2_000_000
+    samples = max(2, total // (n * m))
+    means, squares, crosses = [], [], []
+    h = 0.125
+    for size, one in zip((h, h / 2), seeds, strict=True):
+        after = simulate_network(s.architecture, 1, samples, x0=state, t=size, seed=one, workers=s.workers)
+        moved = after - state
+        means.append(Estimate.of(moved[:, :, 0].mean(axis=1) / size))
+        centred = moved - drift * size
+        squares.append(Estimate.of((centred[:, :, 0] ** 2).mean(axis=1) / size))
+        crosses.append(Estimate.of((centred[:, :, 0] * centred[:, :, -1]).mean(axis=1) / size))
+    mean_drift, variance = float(drift[:, 0].mean()), float(covariance[0, 0])
+    yield number_row("drift of one layer, mean over neurons", richardson(*means), mean_drift, mean_drift + 0.05 * np.sqrt(variance))
+    yield number_row("variance of one layer's increment", richardson(*squares), variance, variance * float(WRONG))
+    if m > 1 and covariance[0, -1]:
+        cross = float(covariance[0, -1])
+        yield number_row("covariance between the first and the last input", richardson(*crosses), cross, cross * float(WRONG))
+
+
+def _generic_state(s: Setting, seed: Seed) -> Array:
+    """A state that a network reaches and at which it still moves; the start itself if it is a single number."""
+    if s.width == s.architecture.inputs == 1:
+        return np.full((1, 1), s.x0)
+    reached = s.networks(32, 32, seed)
+    return next((x for x in reached if coefficients(s.limit, x)[1][0, 0] > 0), reached[0])
+
+
+def coefficients(limit: Any, state: Array) -> tuple[Array, Array]:
+    """Drift, shape (n, m), and covariance between inputs of a neuron, shape (m, m), at a state of shape (n, m)."""
+    n, m = state.shape
+    if isinstance(limit, NeuronDiffusion):
+        drift = compile_sums(limit.neuron, limit.neuron_drift)(state)
+        covariance = compile_sums(limit.neuron, limit.neuron_covariance)(state)
+        return np.broadcast_to(np.asarray(drift)[..., 0], (n, m)), np.asarray(covariance)
+    drift = compile_expression(limit.states, limit.drift)(*state.ravel())
+    covariance = compile_expression(limit.states, limit.covariance)(*state.ravel())
+    return np.asarray(drift).reshape(n, m), np.asarray(covariance)[:m, :m]
+
+
+#: Checks of any limit with noise, and those that need its law; each yields rows.
+LIMIT_CHECKS: tuple[Callable[[Setting, Seed], Iterator[Row]], ...] = (one_layer, equation_of_networks)
+LAW_CHECKS: tuple[Callable[[Setting, Seed], Iterator[Row]], ...] = (law_of_networks, moments_of_networks, weak_order)
+
