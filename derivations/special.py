@@ -335,3 +335,16 @@ class LogNormalCdf(sp.Function):
     def _latex(self, printer: sp.printing.latex.LatexPrinter, exp: str | None = None) -> str:
         body = rf"\log \Phi\left({printer._print(self.args[0])}\right)"
         return rf"\left({body}\right)^{{{exp}}}" if exp else body
+
+
+def fold_inverses(expr: sp.Expr) -> sp.Expr:
+    r"""Undo :math:`\operatorname{erfi}(\operatorname{erfi}^{-1}(u)) = u`, which SymPy's own node does not know.
+
+    Examples
+    --------
+    >>> fold_inverses(2 * sp.erfi(ErfiInv(sp.Symbol("u", real=True))))
+    2*u
+    """
+    return expr.replace(
+        lambda node: isinstance(node, sp.erfi) and isinstance(node.args[0], ErfiInv), lambda node: node.args[0].args[0]
+    )

@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Architecture, Layer
 from derivations.symbols import noise, state, step
 from numerics.compile import compile_expression
-from numerics.ensembles import run_ensemble
+from numerics.ensembles import Seed, run_ensemble
+from numerics.linalg import semidefinite_factor
 
 Array = NDArray[np.float64]
 Record = Callable[[Array], ArrayLike]
@@ -103,35 +104,6 @@ class InLaw(Drawing):
 DRAWINGS: tuple[Drawing, ...] = (InLaw(), AllWeights())
 
 
-def semidefinite_factor(gram: Array) -> Array:
-    r"""The lower triangular :math:`\ell` with :math:`\ell\ell^\top = G` for positive semi-definite G, many at once.
-
-    Cholesky's recursion with one change: where a pivot vanishes the whole column of the remainder does too
-    (:math:`G_{ij}^2 \le G_{ii} G_{jj}`), and the column of :math:`\ell` is 0. Equal inputs and dead activations make
-    such G. A pivot counts as 0 at the rounding error of the subtraction that made it.
-
-    Parameters
-    ----------
-    gram : array, shape (..., m, m)
-
-    Examples
-    --------
-    >>> semidefinite_factor(np.array([[4.0, 4.0], [4.0, 4.0]]))
-    array([[2., 0.], [2., 0.]])
-    """
-    # The batch goes last, so that each of the m steps runs along contiguous memory.
-    size = gram.shape[-1]
-    rest = np.moveaxis(gram, (-2, -1), (0, 1)).copy()
-    factor = np.zeros_like(rest)
-    rounding = 4.0 * size * np.finfo(float).eps * np.einsum("jj...->j...", rest)
-    for j in range(size):
-        alive = rest[j, j] > rounding[j]
-        inverse = np.where(alive, 1.0 / np.sqrt(np.where(alive, rest[j, j], 1.0)), 0.0)
-        column = np.multiply(rest[j:, j], inverse, out=factor[j:, j])
-        rest[j + 1 :, j + 1 :] -= column[1:, None] * column[None, 1:]
-    return np.moveaxis(factor, (0, 1), (-2, -1))
-
-
 @dataclass(frozen=True)
 class _CompiledLayer:
     """A layer's recursion as array functions."""
@@ -204,7 +176,7 @@ def simulate_network(
     x0: ArrayLike | None = None,
     inputs: ArrayLike | None = None,
     t: float = 1.0,
-    seed: int | np.random.SeedSequence = 0,
+    seed: Seed = 0,
     workers: int | Executor = 1,
     method: str = "in_law",
     input_weight_variance: float = 1.0,

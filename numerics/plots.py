@@ -43,8 +43,9 @@ def _axes(x: str, y: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axe
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize="small", labelcolor=INK)
+def _legend(figure: Figure, columns: int = 2) -> None:
+    """Names above the axes, where they cover nothing."""
+    figure.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize="small", labelcolor=INK, handlelength=1.4, columnspacing=1.2)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def density_figure(pdf: Callable[[Array], Array], sample: ArrayLike, x: str = "s
     line = np.linspace(bars.edges[0], bars.edges[-1], 600)
     axes.plot(line, pdf(line), color=THEORY, linewidth=2.0, label=label)
     axes.set_ylim(bottom=0.0)
-    _legend(axes)
+    _legend(figure)
     return figure
 
 
@@ -113,7 +114,7 @@ def comparison_figure(networks: ArrayLike, sde: ArrayLike, x: str, bins: int = 4
     axes.stairs(steps.height, edges, color=THEORY, linewidth=1.6, label="derived diffusion ± s.e.")
     axes.stairs(steps.height + steps.error, edges, baseline=steps.height - steps.error, fill=True, color=THEORY, alpha=0.3)
     axes.set_ylim(bottom=0.0)
-    _legend(axes)
+    _legend(figure)
     return figure
 
 
@@ -168,7 +169,7 @@ def course_figure(followed: Sequence[Followed], y: str, background: Sequence[Fol
         axes.errorbar(dots.time, dots.mean, dots.error, fmt="o", color=color, markersize=3.5, elinewidth=1.1)
         if one.wide is not None:
             axes.plot(one.wide.time, one.wide.mean, "--", color=color, linewidth=1.0)
-    _legend(axes)
+    _legend(figure, 3)
     return figure
 
 
@@ -183,7 +184,7 @@ def order_figure(depths: Sequence[int], biases: Sequence[object], slope: Slope) 
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.tick_params(which="both", color=INK, labelcolor=INK)
-    _legend(axes)
+    _legend(figure)
     return figure
 
 

@@ -28,7 +28,7 @@ ROOMS = {
     ],
 }
 # rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)
-PLANNED = {"derivations": {"kernels"}, "numerics": {"fokker_planck", "flows", "regression"}}
+PLANNED: dict[str, set[str]] = {"derivations": set(), "numerics": {"fokker_planck", "flows", "regression"}}
 # fmt: on
 SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
 OPTIONAL_LIBRARIES = {"numba", "jax", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn"}

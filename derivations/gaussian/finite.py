@@ -18,6 +18,13 @@ def check_finite(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> None:
         Where the mean certainly diverges. Formulas with erf, which may tame an exponential, and
         parameters of unknown sign pass.
     """
+    for node in expr.atoms(sp.erfi):  # grows as exp of its argument squared
+        slope = sp.diff(node.args[0], variable)
+        if (1 - 2 * slope**2 * variance).is_negative:
+            raise DerivationError(
+                f"the mean of {_named(expr, variable)} under a Gaussian of variance {variance} diverges: erfi(c*{variable.name}) "
+                f"needs 1 - 2*c**2*variance > 0, got {1 - 2 * slope**2 * variance}"
+            )
     parts = pieces(expr, variable)
     for part in (parts[0], parts[-1]):
         for shape in _shapes(part.expr, variable):

@@ -84,10 +84,16 @@ def _closed(expr: sp.Expr, variable: sp.Symbol, law: Gaussian) -> sp.Expr:
 
 def closed_form(total: sp.Expr) -> sp.Expr:
     """A sum of values in tidy form; refuses one in which an imaginary part did not cancel."""
-    value = tidy(total)
+    value = tidy(total.replace(sp.erf, _real_erf))
     if value.has(sp.I):
         raise NoClosedForm(f"the value {value} is real but is not known in terms of real functions")
     return value
+
+
+def _real_erf(argument: sp.Expr) -> sp.Expr:
+    """An erf of an imaginary argument as the erfi that it is."""
+    turned = sp.expand(-sp.I * argument)
+    return sp.I * sp.erfi(turned) if argument.has(sp.I) and not turned.has(sp.I) else sp.erf(argument)
 
 
 def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:

@@ -95,7 +95,9 @@ def _elementary(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr:
     for kinds, target in (((sp.sin, sp.cos, sp.sinh, sp.cosh), sp.exp), ((sp.erfc,), sp.erf)):
         nodes = [node for node in expr.atoms(*kinds) if node.has(variable)]
         expr = expr.xreplace({node: node.rewrite(target) for node in nodes})
-    return expr
+    # erfi u = −i erf(iu): a sigmoid with an imaginary slope, to which every rule continues analytically where the mean is finite
+    imaginary = {node: -sp.I * sp.erf(sp.I * node.args[0]) for node in expr.atoms(sp.erfi) if node.has(variable)}
+    return expr.xreplace(imaginary)
 
 
 def _term(term: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, Shape]:

@@ -16,7 +16,7 @@ from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
 from derivations.laws.proofs import check_forward, check_zero
 from derivations.pieces import Piece
-from derivations.special import LogNormalCdf
+from derivations.special import LogNormalCdf, fold_inverses
 from derivations.symbols import initial, time
 
 #: The process in its unit-noise coordinate, for display.
@@ -136,12 +136,13 @@ class CarriedGaussian(Law):
     def moment(self, k: int, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         r"""The moment :math:`\sum_j w_j\,\mathbb{E}\,x(m_j + s G)^k`; infinity from :meth:`finite_until` on."""
         z, x = self.inverse
-        total = sp.Add(*(c.weight * expect(x**k, z, variance=c.variance, mean=c.mean) for c in self.components))
-        value = self._at(sp.powsimp(sp.expand(total)), t, x0)
+        parts = [[self._at(e, t, x0) for e in (c.weight, c.mean, c.variance)] for c in self.components]
         last = self.finite_until(sp.Integer(k))
-        if last == sp.oo:
-            return value
         finite = sp.sympify(t) < last
+        if finite == sp.false:
+            return sp.oo
+        total = sp.Add(*(w * expect(x**k, z, variance=variance, mean=mean) for w, mean, variance in parts))
+        value = fold_inverses(sp.powsimp(sp.expand(total)))
         return value if finite == sp.true else sp.Piecewise((value, finite), (sp.oo, True))
 
     def growth(self) -> sp.Expr:

@@ -5,6 +5,7 @@ formula                        rewritten                                 near
 ============================== ======================================= ====================
 :math:`a e^u - a`              :math:`a\,\mathrm{expm1}\,u`              :math:`u \to 0`
 :math:`a \pm a \operatorname{erf} u`  :math:`a \operatorname{erfc}(\mp u)`  :math:`u \to \mp\infty`
+:math:`a - a \tanh^2 u`         :math:`a / \cosh^2 u`                     :math:`|u| \to \infty`
 :math:`\log(1 + e^u)`          :math:`\mathrm{logaddexp}(0, u)`          :math:`|u| \to \infty`
 :math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
 ============================== ======================================= ====================
@@ -40,6 +41,8 @@ def _join(total: sp.Add) -> sp.Expr:
         others = rest - term
         if isinstance(function, sp.exp) and coefficient == -constant:
             return others + coefficient * expm1(function.args[0])
+        if coefficient == -constant and function.is_Pow and function.exp == 2 and isinstance(function.base, sp.tanh):
+            return others + constant / sp.cosh(function.base.args[0]) ** 2
         if isinstance(function, sp.erf):
             return others + constant * sp.erfc(-function.args[0] * coefficient / constant)
         if isinstance(function, sp.erfc) and coefficient == -constant:

@@ -55,7 +55,7 @@ def _density(options: argparse.Namespace) -> int:
     law = compile_law(d.law, x0=_x0(options), t=options.t)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
-    low, high = law.ppf(1e-4), law.isf(1e-4)
+    low, high = law.ppf(1e-3), law.isf(1e-3)
     if low == high:  # all of the law is one atom
         low, high = low - 1.0, high + 1.0
     x = np.linspace(low, high, options.points)
@@ -174,9 +174,11 @@ def _inputs(options: argparse.Namespace) -> np.ndarray | None:
 
 
 def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[tuple[str, str], ...]:
+    """What was chosen, for the head of a page; of a file only its name."""
+    inputs = getattr(options, "inputs", None)
     chosen = {
         "activation": options.activation, "width": options.width, "weight variance": options.weight_variance,
-        "inputs": getattr(options, "inputs", None), "start": getattr(options, "x0", None), "time t": getattr(options, "t", None),
+        "inputs": Path(inputs).name if isinstance(inputs, str) else inputs, "start": getattr(options, "x0", None), "time t": getattr(options, "t", None),
         "depth L": getattr(options, "depth", None), "networks": samples, "seed": getattr(options, "seed", None),
     }
     return tuple((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in chosen.items() if value is not None)

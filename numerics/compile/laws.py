@@ -107,7 +107,10 @@ def _exact(number: Any, what: str) -> sp.Expr:
 
 def _number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
     """A constant of the law to fifty digits."""
-    return compile_expression((), expr.subs({initial: start, time: when}, simultaneous=True), MPMATH)()
+    value = compile_expression((), expr.subs({initial: start, time: when}, simultaneous=True), MPMATH)()
+    if not isinstance(value, mpmath.mpf) or mpmath.isnan(value):
+        raise ValueError(f"{expr} is not a real number at x0 = {start}, t = {when}, got {mpmath.nstr(value, 8)}; the law does not hold there")
+    return value
 
 
 @singledispatch

@@ -44,9 +44,11 @@ class CarriedMixture(Measure):
 
         def at(z: Array) -> Array:
             _, log_scale = self.chart.backward(z)
+            with np.errstate(over="ignore"):  # beyond 1e154 deviations the density is 0
+                squares = [np.square((z - m) / s) for _, m, s in self._components]
             logs = [
-                np.log(w / s) - LOG_ROOT_TWO_PI - np.square((z - m) / s) / 2
-                for w, m, s in self._components
+                np.log(w / s) - LOG_ROOT_TWO_PI - u2 / 2
+                for (w, _, s), u2 in zip(self._components, squares, strict=True)
             ]
             return (logs[0] if len(logs) == 1 else logsumexp(logs, axis=0)) - log_scale
 
@@ -63,7 +65,8 @@ class CarriedMixture(Measure):
             _, log_scale = self.chart.backward(z)
             u = z - m
             u *= rate
-            u *= u
+            with np.errstate(over="ignore"):
+                u *= u
             u += log_scale
             np.subtract(constant, u, out=u)
             return np.exp(u, out=u)

@@ -73,7 +73,8 @@ class SpreadStart(Measure):
 
     def _log_density(self, z0: Array) -> Array:
         x0, log_scale = self.chart.backward(z0)
-        return self.start.logpdf(x0) + log_scale
+        value = self.start.logpdf(x0)
+        return np.where(np.isneginf(value), -np.inf, value + np.where(np.isposinf(log_scale), 0.0, log_scale))
 
     def _tail(self, z: Array, upper: bool) -> Array:
         probability = self.start.sf if upper else self.start.cdf

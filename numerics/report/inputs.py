@@ -6,9 +6,10 @@ all m states jointly, from independently drawn :math:`W_{\mathrm{in}}`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ Seed = int | np.random.SeedSequence
 
 #: Times at which the inputs are looked at, as shares of the whole.
 SHARES = np.linspace(0.0, 1.0, 11)
+#: Euler–Maruyama steps beyond which the scheme's bias is far below the noise of any ensemble drawn here.
+MOST_STEPS = 400
 #: Numbers in one block of states kept at all times.
 BLOCK = 2**23
 #: Inputs with a check of their own; more are checked by their average.
@@ -53,7 +56,7 @@ class Inputs:
     rows: Array
     t: float = 1.0
     depth: int = 1000
-    samples: int = 2000
+    samples: int = 500
     seed: int = 0
     workers: int = 1
 
@@ -76,36 +79,42 @@ class Inputs:
             control = self.paths(d, mistaken(d.limit), seeds[2])
         return Study(SHARES * self.t, len(self.rows), int(d.architecture.width), networks, diffusion, control)
 
-    def networks(self, d: Derivation, seed: Seed) -> Array:
-        """Log-norms and correlations in networks, shape (times, samples, m + pairs)."""
-        layers = np.rint(SHARES * self.depth).astype(int)
-        return simulate_network(
-            d.architecture, self.depth, self.samples, inputs=self.rows, t=self.t, seed=seed, workers=self.workers,
-            at=[int(k) for k in layers], record=observe,
-        )
+    def networks(self, d: Derivation, seed: Seed) -> Observed:
+        """Follow networks."""
+        layers = [int(k) for k in np.rint(SHARES * self.depth)]
 
-    def paths(self, d: Derivation, limit: object, seed: Seed) -> Array:
-        """The same along paths of a limit, from starts drawn like those of the networks."""
-        width, m = int(d.architecture.width), len(self.rows)
-        block = max(1, BLOCK // (len(SHARES) * width * m))
-        steps = max(1, self.depth // 2)  # not the networks' depth: their recursion would be the scheme itself
-        parts: list[Array] = []
-        counts = [min(block, self.samples - k) for k in range(0, self.samples, block)]
-        for count, own in zip(counts, spawn(seed, len(counts)), strict=True):
+        def states(count: int, own: np.random.SeedSequence) -> Array:
+            return simulate_network(
+                d.architecture, self.depth, count, inputs=self.rows, t=self.t, seed=own, workers=self.workers, at=layers
+            )
+
+        return self._blocks(d, states, seed)
+
+    def paths(self, d: Derivation, limit: Any, seed: Seed) -> Observed:
+        """Follow paths of a limit, from starts drawn like those of the networks."""
+        steps = max(1, min(self.depth // 2, MOST_STEPS))  # not the networks' depth: their recursion would be the scheme itself
+
+        def states(count: int, own: np.random.SeedSequence) -> Array:
             start_seed, path_seed = own.spawn(2)
             start = simulate_network(d.architecture, 0, count, inputs=self.rows, seed=start_seed)
             paths = simulate_sde(
                 limit, x0=start.reshape(count, -1), t=self.t, steps=steps, samples=count, seed=path_seed,
                 workers=self.workers, times=SHARES[1:] * self.t,
             )
-            states = np.concatenate([start.reshape(1, count, -1), paths]).reshape(len(SHARES), count, width, m)
-            parts.append(np.stack([observe(x) for x in states]))
-        return np.concatenate(parts, axis=1)
+            return np.concatenate([start[None], paths.reshape(len(SHARES) - 1, *start.shape)])
+
+        return self._blocks(d, states, seed)
+
+    def _blocks(self, d: Derivation, states: Callable[[int, np.random.SeedSequence], Array], seed: Seed) -> Observed:
+        block = max(1, BLOCK // (len(SHARES) * int(d.architecture.width) * len(self.rows)))
+        counts = [min(block, self.samples - k) for k in range(0, self.samples, block)]
+        parts = [observe(states(count, own)) for count, own in zip(counts, spawn(seed, len(counts)), strict=True)]
+        return Observed(np.concatenate([p.course for p in parts], axis=1), np.concatenate([p.growth for p in parts]))
 
     def _told(self) -> str:
         return (
-            f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion at t = {self.t:g}; the control "
-            "is a diffusion whose noise is 5 % too large. A check passes if its claim is not rejected, p-values corrected for "
+            f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion, from t = 0 to {self.t:g}, "
+            "without the first-order part of each step, which has mean 0 where the state has no drift; the control is a diffusion whose noise is 5 % too large. A check passes if its claim is not rejected, p-values corrected for "
             "the number of rows (Holm), and its control is. “✗ no power” means that more samples are needed to tell the two apart."
         )
 
@@ -134,69 +143,90 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Observed:
+    r"""What is kept of states: for each of m inputs its log-norm, for each of m(m-1)/2 pairs its correlation.
+
+    Parameters
+    ----------
+    course : array, shape (times, samples, m + pairs)
+        Values at all times.
+    growth : array, shape (samples, m + pairs)
+        Change from the first time to the last, without its first-order part.
+    """
+
+    course: Array
+    growth: Array
+
+
+def observe(states: Array) -> Observed:
+    r"""Log-norms, correlations, and their growth beyond first order.
+
+    From one time to the next a function f of the state changes by :math:`\nabla f \cdot \Delta X` and by terms of second order. Where the
+    state has no drift the first part has mean 0, and most of the variance: without it the mean growth is the same, with a
+    standard error several times smaller. With :math:`\rho = \langle a, b\rangle/(|a||b|)`,
+
+    .. math:: \mathrm{d}\log|a| = \frac{\langle a, \mathrm{d}a\rangle}{|a|^2} + \dots, \qquad
+              \frac{\mathrm{d}\rho}{\rho} = \frac{\langle a, \mathrm{d}b\rangle + \langle b, \mathrm{d}a\rangle}{\langle a, b\rangle}
+              - \mathrm{d}\log|a| - \mathrm{d}\log|b| + \dots
+
+    Parameters
+    ----------
+    states : array, shape (times, samples, n, m)
+    """
+    first, second = np.triu_indices(states.shape[-1], 1)
+    gram = np.matmul(states.swapaxes(-1, -2), states) / states.shape[-2]
+    lag = np.matmul(states[:-1].swapaxes(-1, -2), np.diff(states, axis=0)) / states.shape[-2]  # of a now with the step of b
+    square = np.einsum("...aa->...a", gram)
+    norms = np.sqrt(square)
+    cosines = gram[..., first, second] / (norms[..., first] * norms[..., second])
+    course = np.concatenate([np.log(norms), cosines], axis=-1)
+    moved = np.einsum("...aa->...a", lag) / square[:-1]
+    turned = (lag[..., first, second] + lag[..., second, first]) / (norms[:-1, :, first] * norms[:-1, :, second])
+    turned -= cosines[:-1] * (moved[..., first] + moved[..., second])
+    return Observed(course, course[-1] - course[0] - np.concatenate([moved, turned], axis=-1).sum(axis=0))
+
+
+@dataclass(frozen=True)
 class Study:
-    """What was followed: arrays of shape (times, samples, m + m(m-1)/2), log-norms first, then correlations pair by pair."""
+    """Networks, the derived diffusion, and the control whose noise is 5 % too large, all followed alike."""
 
     times: Array
     inputs: int
     width: int
-    networks: Array
-    diffusion: Array
-    control: Array
+    networks: Observed
+    diffusion: Observed
+    control: Observed
 
     def followed(self, columns: Sequence[int], names: Sequence[str], wide: Array | None) -> list[Followed]:
         """Some columns as named curves; ``wide`` holds those of infinite width, one a column."""
         return [
             Followed(
                 name,
-                Course.of(self.times, self.diffusion[:, :, column]),
-                Course.of(self.times, self.networks[:, :, column]),
+                Course.of(self.times, self.diffusion.course[:, :, column]),
+                Course.of(self.times, self.networks.course[:, :, column]),
                 None if wide is None else Course(self.times, wide[:, index], np.zeros(len(self.times))),
             )
             for index, (column, name) in enumerate(zip(columns, names, strict=True))
         ]
 
     def checks(self) -> Validation:
-        """Equality of means of networks and diffusion, each with its control.
-
-        Growth is counted from each sample's own start, which takes the spread of the random first layer out of the
-        standard error.
-        """
+        """Equality of mean growth in networks and in the diffusion, each with its control."""
         return Validation(tuple(self._rows()))
 
     def _rows(self) -> Iterator[Row]:
-        grown = [x[-1] - x[0] for x in (self.networks, self.diffusion, self.control)]
-        singles = range(self.inputs) if 1 < self.inputs <= NAMED else ()
+        m, samples = self.inputs, [x.growth for x in (self.networks, self.diffusion, self.control)]
+        singles = range(m) if 1 < m <= NAMED else ()
         for k in singles:
-            yield _row(f"mean growth of the log-norm, input {k + 1}", [g[:, k] for g in grown])
-        yield _row("mean growth of the log-norm, average over inputs", [g[:, : self.inputs].mean(axis=1) for g in grown])
-        if self.width > 1 and self.inputs > 1:
-            yield _row("mean change of the correlation, average over pairs", [g[:, self.inputs :].mean(axis=1) for g in grown])
+            yield _row(f"growth of the log-norm, input {k + 1}", [g[:, k] for g in samples])
+        yield _row("growth of the log-norm, average over inputs", [g[:, :m].mean(axis=1) for g in samples])
+        if self.width > 1 and m > 1:
+            yield _row("change of the correlation, average over pairs", [g[:, m:].mean(axis=1) for g in samples])
 
 
 def _row(claim: str, samples: Sequence[Array]) -> Row:
     networks, diffusion, control = samples
-    derived, wrong = float(diffusion.mean()), float(control.mean())
     test, refused = mean_difference_test(networks, diffusion), mean_difference_test(networks, control)
-    return Row(claim, "z", test, refused, derived, wrong, Estimate.of(networks))
-
-
-def observe(state: Array) -> Array:
-    """Log-norms and correlations of the inputs.
-
-    Parameters
-    ----------
-    state : array, shape (samples, n, m)
-
-    Returns
-    -------
-    array, shape (samples, m + m(m-1)/2)
-        :math:`\\log(\\|X^a\\|/\\sqrt n)`, then the cosines between :math:`X^a` and :math:`X^b` for a < b in order.
-    """
-    gram = np.matmul(state.swapaxes(-1, -2), state) / state.shape[1]
-    norms = np.sqrt(np.einsum("saa->sa", gram))
-    first, second = np.triu_indices(state.shape[2], 1)
-    return np.concatenate([np.log(norms), gram[:, first, second] / (norms[:, first] * norms[:, second])], axis=1)
+    return Row(claim, "z", test, refused, float(diffusion.mean()), float(control.mean()), Estimate.of(networks))
 
 
 def wide_limit(d: Derivation, rows: Array, t: float) -> tuple[Array | None, Array | None]:

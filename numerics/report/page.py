@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -66,6 +67,11 @@ class Page:
     sections: tuple[Section, ...] = ()
     command: str = field(default="")
 
+    @property
+    def title(self) -> str:
+        """What was derived; a name and its number stay on one line."""
+        return re.sub(r"(width|activation) |(?<=\d) (?=input)", lambda m: f"{m[1] or ''}\N{NO-BREAK SPACE}", self.derivation.title)
+
     def html(self) -> str:
         """The page as one self-contained HTML document."""
         environment = Environment(
@@ -75,7 +81,7 @@ class Page:
         environment.filters["display"] = _display
         environment.filters["drawn"] = Markup
         return environment.get_template("report.html").render(
-            page=self, title=self.derivation.title, steps=self.derivation.steps, versions=versions()
+            page=self, title=self.title, steps=self.derivation.steps, versions=versions()
         )
 
 

@@ -95,7 +95,7 @@ class Start:
 def checks_section(table: Validation, caption: str = CHECKS_CAPTION) -> Section:
     """The table of checks with its verdict in words."""
     passed = sum(verdict == "agrees" for verdict in table.verdicts)
-    header, *rows = table.table()
+    header, *rows = [(claim, verdict, *rest) for claim, *rest, verdict in table.table()]
     said = f"{passed} of {len(rows)} checks pass, each with a control that is rejected."
     return Section("Checks and controls", (said,), tables=(Table(header, rows, caption),))
 

@@ -7,7 +7,7 @@ the row has no power and does not pass, whatever it measured; the number of samp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
+from numerics.ensembles import Seed
 from numerics.statistics import Estimate, Test, holm, ks_samples, ks_test, richardson, z_error
 
 Array = NDArray[np.float64]
@@ -146,13 +147,12 @@ def ks_noise(samples: int, sides: int = 1) -> float:
     return 0.5 * float(np.sqrt(sides / samples))
 
 
-def spawn(seed: int | np.random.SeedSequence, count: int) -> list[np.random.SeedSequence]:
+def spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
     """Independent seeds for the simulations of one check."""
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     return root.spawn(count)
 
 
-Seed = int | np.random.SeedSequence
 Measure = Callable[[int, int, Seed, int], Array]
 
 
@@ -262,24 +262,25 @@ class Comparison:
     simulate: Measure
     size: int
     slow: bool = False
-    pilot: int = 20_000
+    pilot: int = 100_000
 
     def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
         """Choose the samples by a pilot run so that the control is rejected, simulate both, and test."""
-        seeds = spawn(seed, 5)
+        seeds = spawn(seed, 4)
 
         def extrapolated(simulate: Measure, samples: int, seed: Seed) -> Estimate:
             pair = zip((self.size, 2 * self.size), spawn(seed, 2), strict=True)
             return richardson(*(Estimate.of(simulate(size, samples, s, workers)) for size, s in pair))
 
         right, wrong = (partial(self.reference, variance) for variance in (RIGHT, WRONG))
-        first, second = (extrapolated(r, self.pilot, s) for r, s in zip((right, wrong), seeds[:2], strict=True))
-        # A difference of two means: each may have an error smaller by √2. The pilot's own error is taken off its distance.
-        shift = abs((second - first).value) - (second - first).error
-        target = z_error(max(shift, (second - first).error), CONTROL_LEVEL) / np.sqrt(2.0)
-        samples = max(self.pilot, int(np.ceil(self.pilot * (first.error / target) ** 2)))
-        measured = extrapolated(self.simulate, samples, seeds[2])
-        derived, control = (extrapolated(r, samples, s) for r, s in zip((right, wrong), seeds[3:], strict=True))
+        # The same noise for both, so that the pilot sees their distance well; its error is taken off, to be safe.
+        first, second = (Estimate.of(r(self.size, self.pilot, seeds[0], workers)) for r in (right, wrong))
+        distance = max(abs(second.value - first.value) - first.error, first.error)
+        # The difference of two extrapolated means, each 2b - a, has 2 (4 + 1) times the variance of one.
+        spread = first.error * np.sqrt(10.0 * self.pilot)
+        samples = int(np.ceil((spread / z_error(distance, CONTROL_LEVEL)) ** 2))
+        measured = extrapolated(self.simulate, samples, seeds[1])
+        derived, control = (extrapolated(r, samples, s) for r, s in zip((right, wrong), seeds[2:], strict=True))
         return Row(
             self.statement, "z", (measured - Estimate(mutate(derived.value), derived.error)).test(0.0), (measured - control).test(0.0),
             derived.value, control.value, measured,
@@ -310,8 +311,3 @@ def bias_rate(sample: Callable[[int, int, Seed], Array], samples: int, seed: See
 def depth_below_noise(rate: float, noise: float) -> int:
     """The least power of two, at least 64, at which a bias of ``rate / depth`` is a quarter of the noise."""
     return max(64, int(2 ** np.ceil(np.log2(4.0 * rate / noise))))
-
-
-def validation(rows: Sequence[Row], title: str = "") -> Validation:
-    """Collect rows."""
-    return Validation(tuple(rows), title)

@@ -1,0 +1,196 @@
+"""Finite networks: both ways of drawing them agree, reproducibly, and with exact moments of the recursion."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import Architecture, Layer, Preactivation, ResNet, identity, relu, symbols, tanh
+from numerics.networks import DRAWINGS, simulate_network
+from numerics.statistics import Estimate, ks_two_sample
+
+METHODS = [drawing.name for drawing in DRAWINGS]
+CONTROL = sp.Rational(441, 400)  # 5 % in the noise's scale
+
+
+@dataclass(frozen=True)
+class Biased(Architecture):
+    """A user's own recursion: a bias in the branch, and a term of order ε²."""
+
+    width: sp.Expr
+    inputs: int = 1
+    weight_variance: sp.Expr = sp.S.One
+
+    def layer(self) -> Layer:
+        x, u, eps = symbols.state, symbols.noise, symbols.step
+        return Layer(x * (1 - eps**2 / 2) + eps * u, Preactivation(tanh, self.weight_variance, sp.Rational(1, 4)))
+
+    @classmethod
+    def example(cls) -> Biased:
+        return cls(sp.Integer(3))
+
+
+def starts(width: int, inputs: int) -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(width, inputs))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_depth_zero_returns_the_start(method):
+    network = ResNet(relu, 3, inputs=2)
+    x0 = starts(3, 2)
+    assert np.array_equal(simulate_network(network, 0, 5, x0=x0, method=method), np.broadcast_to(x0, (5, 3, 2)))
+    assert np.array_equal(simulate_network(network, 0, 5, x0=2.0, method=method), np.full((5, 3, 2), 2.0))
+    column = simulate_network(network, 0, 5, x0=[1.0, 2.0, 3.0], method=method)
+    assert np.array_equal(column[0], [[1, 1], [2, 2], [3, 3]])
+    own = np.random.default_rng(0).normal(size=(5, 3, 2))
+    assert np.array_equal(simulate_network(network, 0, 5, x0=own, method=method), own)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_first_layer_has_the_covariance_of_the_inputs(method):
+    a = np.array([[1.0, 2.0, 0.0], [1.0, -1.0, 1.0]])
+    x = simulate_network(ResNet(relu, 4, inputs=2), 0, 20_000, inputs=a, method=method, input_weight_variance=3.0)
+    for k, j in ((0, 0), (0, 1), (1, 1)):
+        product = Estimate.of((x[:, :, k] * x[:, :, j]).ravel())
+        expected = 3.0 * float(a[k] @ a[j]) / 3
+        assert product.test(expected).p_value > 1e-3
+        assert product.test(expected * 1.1025).p_value < 1e-3 or expected == 0
+    assert Estimate.of(x[:, 0, 0] * x[:, 1, 0]).test(0.0).p_value > 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_result_does_not_depend_on_workers(method, inputs):
+    network = ResNet(relu, 60, inputs=inputs)
+    x0 = starts(60, inputs)
+
+    def run(workers, seed=7):
+        return simulate_network(network, 5, 1500, x0=x0, seed=seed, workers=workers, method=method)
+
+    alone = run(1)
+    assert np.array_equal(alone, run(2))
+    assert np.array_equal(alone, run(3))
+    with ThreadPoolExecutor(2) as pool:
+        assert np.array_equal(alone, run(pool))
+    assert not np.array_equal(alone, run(1, seed=8))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [ResNet(relu, 5), ResNet(tanh, 4, inputs=3), Biased(sp.Integer(3), inputs=2)],
+    ids=["one input", "three inputs", "bias and drift"],
+)
+def test_both_ways_to_draw_have_the_same_law(network):
+    n, m = int(network.width), network.inputs
+    x0 = starts(n, m)
+
+    def seen(network, method, seed):
+        x = simulate_network(network, 6, 40_000, x0=x0, method=method, seed=seed)
+        return {
+            "how far the layer moved": np.sum((x - x0) ** 2, axis=(1, 2)),
+            "how neurons move together": (x[:, 0, 0] - x0[0, 0]) * (x[:, 1, m - 1] - x0[1, m - 1]),
+            "how inputs move together": (x[:, 0, 0] - x0[0, 0]) * (x[:, 0, m - 1] - x0[0, m - 1]),
+        }
+
+    fast, slow = seen(network, "in_law", 1), seen(network, "weights", 2)
+    wrong = seen(replace(network, weight_variance=CONTROL), "in_law", 3)
+    for name in fast:
+        assert ks_two_sample(fast[name], slow[name]).p_value > 1e-3, name
+    first = "how far the layer moved"
+    assert ks_two_sample(wrong[first], slow[first]).p_value < 1e-6  # the control
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_linear_networks_have_their_exact_moments(method):
+    # width 1, x' = x (1 + ε g): E x_L² = (1 + ε²)^L and E x_L⁴ = (1 + 6ε² + 3ε⁴)^L at finite depth, no limit taken
+    depth, t = 8, 0.2
+    x = simulate_network(ResNet(identity, 1), depth, 400_000, x0=1.0, t=t, method=method)[:, 0, 0]
+    step = t / depth
+    for power, exact in ((2, (1 + step) ** depth), (4, (1 + 6 * step + 3 * step**2) ** depth)):
+        moment = Estimate.of(x**power)
+        assert moment.test(exact).p_value > 1e-3
+        wrong = 1.1025 * step
+        control = (1 + wrong) ** depth if power == 2 else (1 + 6 * wrong + 3 * wrong**2) ** depth
+        assert moment.test(control).p_value < 1e-6
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_inputs_stay_equal(method):
+    # the covariance of the pre-activations is singular
+    x = simulate_network(ResNet(relu, 6, inputs=3), 50, 20, inputs=[[1.0, 2.0], [1.0, 2.0], [2.0, 4.0]], method=method)
+    assert np.allclose(x[..., 0], x[..., 1], rtol=1e-7)
+    assert np.allclose(2 * x[..., 0], x[..., 2], rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dead_relu_stays_where_it_is(method):
+    # warnings are errors here: the zero covariance must not divide
+    x0 = np.array([[-1.0, 1.0], [-2.0, -1.0]])
+    x = simulate_network(ResNet(relu, 2, inputs=2), 30, 10, x0=x0, method=method)
+    assert np.array_equal(x[:, :, 0], np.broadcast_to(x0[:, 0], (10, 2)))
+    assert np.all(x[:, :, 1] != x0[:, 1])
+
+
+def test_relu_networks_are_homogeneous():
+    network = ResNet(relu, 4)
+    x0 = starts(4, 1)
+    once, twice = (simulate_network(network, 30, 10, x0=scale * x0, seed=3) for scale in (1, 2))
+    assert np.allclose(2 * once, twice, rtol=1e-12)
+
+
+def test_time_scales_like_the_weights_variance():
+    x0 = starts(3, 1)
+    longer = simulate_network(ResNet(relu, 3), 20, 10, x0=x0, t=4.0, seed=1)
+    louder = simulate_network(ResNet(relu, 3, weight_variance=4), 20, 10, x0=x0, t=1.0, seed=1)
+    assert np.allclose(longer, louder, rtol=1e-12)
+
+
+def test_states_are_kept_at_chosen_layers():
+    network, x0 = ResNet(relu, 3, inputs=2), starts(3, 2)
+    all_layers = simulate_network(network, 6, 7, x0=x0, at=range(7))
+    assert all_layers.shape == (7, 7, 3, 2)
+    assert np.array_equal(all_layers[0], np.broadcast_to(x0, (7, 3, 2)))
+    assert np.array_equal(all_layers[6], simulate_network(network, 6, 7, x0=x0))
+    assert np.array_equal(simulate_network(network, 6, 7, x0=x0, at=[2, 5]), all_layers[[2, 5]])
+    gram = simulate_network(network, 6, 7, x0=x0, record=lambda x: np.einsum("bna,bnc->bac", x, x))
+    assert np.allclose(gram, np.einsum("lbna,lbnc->lbac", all_layers, all_layers))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"architecture": ResNet(relu, symbols.width)}, "width=n"),
+        ({"architecture": ResNet(relu, sp.oo)}, "width=oo"),
+        ({"architecture": ResNet(relu, 3, weight_variance=sp.Symbol("v", positive=True))}, "weight_variance"),
+        ({"architecture": ResNet(sp.Symbol("k") * sp.Symbol("x"), 3)}, "k"),
+        ({"depth": -1}, "depth must be a whole number, at least 0, got -1"),
+        ({"depth": 1.5}, "depth"),
+        ({"samples": 0}, "samples"),
+        ({"t": 0.0}, "t must be finite and positive"),
+        ({"t": -1.0}, "t must be"),
+        ({"t": np.inf}, "t must be"),
+        ({"x0": np.nan}, "x0 must be finite"),
+        ({"x0": [1.0, 2.0]}, r"\(3,\)"),
+        ({"x0": np.zeros((4, 3, 1))}, "shape"),
+        ({"x0": "one"}, "numbers"),
+        ({"x0": None}, "neither"),
+        ({"inputs": [[1.0]]}, "both"),
+        ({"x0": None, "inputs": [1.0, 2.0]}, r"\(m, dim\)"),
+        ({"x0": None, "inputs": [[1.0], [2.0]]}, "follows 1 inputs jointly, got 2 rows"),
+        ({"x0": None, "inputs": [[np.inf]]}, "inputs must be finite"),
+        ({"x0": None, "inputs": [[1.0], [2.0, 3.0]]}, "inputs must be an array of numbers"),
+        ({"method": "dense"}, "'in_law', 'weights'"),
+        ({"at": [6]}, "from 0 to depth=5"),
+        ({"at": []}, "at must list layers"),
+        ({"workers": 0}, "workers"),
+        ({"input_weight_variance": -1.0}, "input_weight_variance"),
+    ],
+)
+def test_bad_requests_are_named(given, says):
+    request = {"architecture": ResNet(relu, 3), "depth": 5, "samples": 2, "x0": 1.0} | given
+    with pytest.raises(ValueError, match=says):
+        simulate_network(**request)
