@@ -233,7 +233,7 @@ def simulate_network(
     >>> simulate_network(ResNet(relu, width=3), depth=50, samples=2, x0=[1.0, -1.0, 2.0]).shape
     (2, 3, 1)
     >>> norms = simulate_network(ResNet(relu, width=3), 50, 1000, x0=1.0, at=[0, 50], record=lambda x: (x**2).sum((1, 2)))
-    >>> norms.shape, norms[0, 0]
+    >>> norms.shape, float(norms[0, 0])
     ((2, 1000), 3.0)
     """
     width = _width(architecture)

@@ -119,8 +119,10 @@ def sample_law(
     >>> sample_law(recognise(depth_limit(ResNet(relu, width=1))), x0=-2.0, samples=3)
     array([-2., -2., -2.])
     """
-    x = np.asarray(x0, dtype=float)[:, np.newaxis] if np.ndim(x0) == 1 and not isinstance(x0, Normal) else x0
-    start = _Start.of(x, (1,), samples, law.diffusion)
+    states = x0 if isinstance(x0, Normal) else np.asarray(x0, dtype=float)
+    if not isinstance(states, Normal) and states.ndim == 1:
+        states = states[:, np.newaxis]
+    start = _Start.of(states, (1,), samples, law.diffusion)
     kept = run_ensemble(_LawPaths(law, (1,), start, _Grid.of(t, 1, None)), samples, _BLOCK, seed, workers)
     return kept[:, 0, 0]
 
@@ -150,13 +152,13 @@ class _Grid:
 
     @classmethod
     def of(cls, t: float, steps: int, times: Sequence[float] | None) -> _Grid:
-        if isinstance(t, bool) or not np.isscalar(t) or not np.isfinite(t) or t <= 0:
+        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
             raise ValueError(f"the time t must be a positive finite number, got {t!r}")
         if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
             raise ValueError(f"steps must be a positive whole number, got {steps!r}")
         ends = np.array([t] if times is None else times, dtype=float)
         if ends.ndim != 1 or not ends.size or not np.all((ends >= 0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
-            raise ValueError(f"times must increase and lie between 0 and t = {t}, got {times}")
+            raise ValueError(f"times must increase and lie between 0 and t = {t}, got {times!r}")
         starts = np.concatenate([[0.0], ends[:-1]])
         durations = ends - starts
         counts = np.ceil(steps * durations / t * (1 - 1e-12)).astype(int)

@@ -2,6 +2,7 @@ r"""Printing: expressions, lines and steps as LaTeX, aligned and wrapped."""
 
 from __future__ import annotations
 
+import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from derivations.emit.steps import Glyph, Line, Math, Step, Term, Words
@@ -15,6 +16,13 @@ class Printer(LatexPrinter):
 
     def __init__(self) -> None:
         super().__init__({"ln_notation": False, "fold_short_frac": False, "mul_symbol": None})
+
+    def _print_ExpBase(self, expr: sp.exp, exp: str | None = None) -> str:
+        r"""A tall exponent stands beside :math:`\exp`, not above the line."""
+        argument = expr.args[0]
+        if exp is None and sp.count_ops(argument) > 4:
+            return rf"\exp\left({self._print(argument)}\right)"
+        return str(super()._print_ExpBase(expr, exp))
 
 
 def latex(expr: Math) -> str:
@@ -128,7 +136,7 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         "\\usepackage[margin=25mm]{geometry}\n"
         "\\usepackage{amsmath,amssymb}\n"
         "\\setlength{\\parindent}{0pt}\n"
-        "\\setlength{\\emergencystretch}{3em}\n\\hbadness=10000\n"
+        "\\setlength{\\emergencystretch}{3em}\n"
         "\\allowdisplaybreaks\n"
         f"\\title{{{title}}}\n\\author{{}}\n\\date{{}}\n"
         "\\begin{document}\n\\maketitle\n\n"

@@ -151,7 +151,7 @@ def limit_steps(architecture: Architecture, limit: Limit, generic: ConditionalMo
     """Matching moments per unit of time, for a generic and for the given activation."""
     because = (
         "Drift and covariance are the conditional moments per unit of time; the increments are Gaussian to leading order, so their higher "
-        "moments vanish faster and the chain converges to the diffusion with these coefficients (Itô)."
+        "moments vanish faster; where the equation (in Itô's sense) has a unique solution, the chain converges to it."
     )
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
     general = Step(

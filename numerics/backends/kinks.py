@@ -23,6 +23,7 @@ class Where(sp.Expr):
     is_commutative = True
 
     def __new__(cls, condition: sp.Basic, inside: sp.Expr, outside: sp.Expr) -> Where:
+        """Keep the three parts as they are."""
         return sp.Expr.__new__(cls, condition, sp.sympify(inside), sp.sympify(outside))
 
 

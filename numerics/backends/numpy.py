@@ -20,6 +20,7 @@ _TWINS = {
     "ErfiInv": "erfi_inv",
     "ScaledBesselI": "scaled_bessel_i",
     "LogNormalCdf": "log_normal_cdf",
+    "ErrorTail": "erfc",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",

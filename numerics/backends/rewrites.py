@@ -18,6 +18,12 @@ from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
 
 
+class ErrorTail(sp.Function):
+    """The function erfc, but erfc(-x) stays as it is: SymPy would write 2 - erfc(x), which cancels again."""
+
+    nargs = 1
+
+
 def cancelling_sums(expr: sp.Expr) -> sp.Expr:
     r"""Replace a constant and a function that nearly cancel it by one function.
 
@@ -25,7 +31,7 @@ def cancelling_sums(expr: sp.Expr) -> sp.Expr:
     --------
     >>> x = sp.Symbol("x", real=True)
     >>> cancelling_sums(1 + sp.erf(x)), cancelling_sums(sp.Rational(1, 2) - sp.exp(-2 * x) / 2)
-    (erfc(-x), -expm1(-2*x)/2)
+    (ErrorTail(-x), -expm1(-2*x)/2)
     """
     return expr.replace(lambda node: isinstance(node, sp.Add), _join)
 
@@ -44,7 +50,7 @@ def _join(total: sp.Add) -> sp.Expr:
         if coefficient == -constant and function.is_Pow and function.exp == 2 and isinstance(function.base, sp.tanh):
             return others + constant / sp.cosh(function.base.args[0]) ** 2
         if isinstance(function, sp.erf):
-            return others + constant * sp.erfc(-function.args[0] * coefficient / constant)
+            return others + constant * ErrorTail(-function.args[0] * coefficient / constant)
         if isinstance(function, sp.erfc) and coefficient == -constant:
             return others + constant * sp.erf(function.args[0])
     return total

@@ -14,8 +14,6 @@ from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
 
-Expressions = sp.Expr | sp.MatrixBase | Sequence[Any]
-
 
 @dataclass(frozen=True)
 class CompiledFunction:
@@ -50,7 +48,7 @@ class CompiledFunction:
 
 
 def compile_expression(
-    arguments: Iterable[sp.Symbol] | sp.Symbol, expression: Expressions, backend: Backend | str = "numpy"
+    arguments: Iterable[sp.Symbol] | sp.Symbol, expression: sp.Expr | sp.MatrixBase | Sequence[Any], backend: Backend | str = "numpy"
 ) -> CompiledFunction:
     """A function whose arguments are, in this order, the values of the given symbols.
 

@@ -92,7 +92,11 @@ class CarriedMixture(Measure):
             return self.chart.backward(ends[0])[0]
         slack = 1e-9 * (1 + np.abs(ends))
         low, high = (ends - slack).min(axis=0), (ends + slack).max(axis=0)
-        root = elementwise.find_root(lambda z, q: self._tail(z, sign) - q, (low, high), args=(q,))
+
+        def excess(z: Array, q: Array) -> Array:
+            return np.log(np.maximum(self._tail(z, sign), 1e-320)) - np.log(q)
+
+        root = elementwise.find_root(excess, (low, high), args=(q,))
         return self.chart.backward(np.asarray(root.x))[0]
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:

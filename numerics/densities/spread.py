@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import elementwise
 
 from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Chart, Measure
@@ -65,25 +66,25 @@ class SpreadStart(Measure):
 
     def cdf(self, x: ArrayLike) -> Array:
         """The start's distribution function, averaged over the noise."""
-        return self.chart.on_interval(lambda z: self._tail(z, False), x, 0.0, self.mass)
+        return self.chart.on_interval(lambda z: np.exp(self._log_tail(z, False)), x, 0.0, self.mass)
 
     def sf(self, x: ArrayLike) -> Array:
         """The start's upper tail, averaged over the noise."""
-        return self.chart.on_interval(lambda z: self._tail(z, True), x, self.mass, 0.0)
+        return self.chart.on_interval(lambda z: np.exp(self._log_tail(z, True)), x, self.mass, 0.0)
 
     def _log_density(self, z0: Array) -> Array:
         x0, log_scale = self.chart.backward(z0)
         value = self.start.logpdf(x0)
         return np.where(np.isneginf(value), -np.inf, value + np.where(np.isposinf(log_scale), 0.0, log_scale))
 
-    def _tail(self, z: Array, upper: bool) -> Array:
+    def _log_tail(self, z: Array, upper: bool) -> Array:
         probability = self.start.sf if upper else self.start.cdf
 
         def log_tail(z0: Array) -> Array:
             with np.errstate(divide="ignore"):
                 return np.log(probability(self.chart.backward(z0)[0]))
 
-        return np.exp(self._log_average(z, log_tail))
+        return self._log_average(z, log_tail)
 
     def _log_average(self, z: Array, log_value: Callable[[Array], Array]) -> Array:
         r""":math:`\log \mathbb{E}\exp \ell((z - \delta - sG)/\gamma)`, few points at a time."""
@@ -94,12 +95,12 @@ class SpreadStart(Measure):
         return result.reshape(z.shape)
 
     def _few(self, z: Array, log_value: Callable[[Array], Array]) -> Array:
-        def log_sum(nodes: Array) -> Array:
+        def log_sum(nodes: NDArray[Any]) -> Array:
             values = log_value((z - self.shift - self.deviation * nodes) / self.gain)
             return _log_sum(values - np.square(nodes) / 2 - LOG_ROOT_TWO_PI)
 
         count = int(np.ceil(_EDGE * 2 * max(1.0, self.deviation / self.gain)))
-        step = _EDGE / count
+        step = float(_EDGE / count)
         total = log_sum(step * np.arange(-count, count + 1))
         for _ in range(6):
             total, last = np.logaddexp(total, log_sum(step * (np.arange(-count, count) + 0.5))), total
@@ -116,7 +117,7 @@ class SpreadStart(Measure):
         sign = -1 if upper else 1
 
         def excess(z: Array, q: Array) -> Array:
-            return sign * (self._tail(np.asarray(z, dtype=float), upper) - q)
+            return sign * (np.maximum(self._log_tail(np.asarray(z, dtype=float), upper), -800.0) - np.log(q))
 
         middle = self.start.quantile(np.array([self.mass / 2]))
         centre = float(self.gain * self.chart.forward(middle)[0] + self.shift)

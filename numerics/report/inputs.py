@@ -1,13 +1,14 @@
 r"""The part of a report on given network inputs: how their norms and correlations move with depth.
 
 The m inputs run through the same networks, :math:`X_0 = W_{\mathrm{in}} a`, and through the derived diffusion of
-all m states jointly, from independently drawn :math:`W_{\mathrm{in}}`.
+all m states jointly, from the same starts and with weights and noise of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -23,7 +24,7 @@ from numerics.plots import Course, Followed, course_figure, inline_svg
 from numerics.report.page import Drawing, Section
 from numerics.report.stages import Stage
 from numerics.report.start import checks_section
-from numerics.statistics import Estimate, mean_difference_test
+from numerics.statistics import Estimate
 from numerics.validate import Row, Validation
 from numerics.validate.base import mistaken, spawn
 
@@ -69,52 +70,43 @@ class Inputs:
         return self._pictures(study, *wide_limit(d, self.rows, self.t)), checks_section(study.checks(), self._told())
 
     def study(self, d: Derivation, stage: Stage) -> Study:
-        """Simulate networks, the diffusion, and the control whose noise is 5 % too large."""
-        seeds = spawn(self.seed, 3)
+        """Simulate networks, the diffusion, and the control whose noise is 5 % too large, all from the same starts."""
+        first, *seeds = spawn(self.seed, 4)
+        start = simulate_network(d.architecture, 0, self.samples, inputs=self.rows, seed=first)
         with stage(f"{self.samples} networks of depth {self.depth}, {len(self.rows)} inputs jointly"):
-            networks = self.networks(d, seeds[0])
+            networks = self._follow(partial(self._networks, d), start, seeds[0])
         with stage("as many paths of the derived diffusion"):
-            diffusion = self.paths(d, d.limit, seeds[1])
+            diffusion = self._follow(partial(self._paths, d.limit), start, seeds[1])
         with stage("and of the control with 5 % more noise"):
-            control = self.paths(d, mistaken(d.limit), seeds[2])
+            control = self._follow(partial(self._paths, mistaken(d.limit)), start, seeds[2])
         return Study(SHARES * self.t, len(self.rows), int(d.architecture.width), networks, diffusion, control)
 
-    def networks(self, d: Derivation, seed: Seed) -> Observed:
-        """Follow networks."""
+    def _networks(self, d: Derivation, start: Array, seed: Seed) -> Array:
         layers = [int(k) for k in np.rint(SHARES * self.depth)]
+        return simulate_network(
+            d.architecture, self.depth, len(start), x0=start, t=self.t, seed=seed, workers=self.workers, at=layers
+        )
 
-        def states(count: int, own: np.random.SeedSequence) -> Array:
-            return simulate_network(
-                d.architecture, self.depth, count, inputs=self.rows, t=self.t, seed=own, workers=self.workers, at=layers
-            )
-
-        return self._blocks(d, states, seed)
-
-    def paths(self, d: Derivation, limit: Any, seed: Seed) -> Observed:
-        """Follow paths of a limit, from starts drawn like those of the networks."""
+    def _paths(self, limit: Any, start: Array, seed: Seed) -> Array:
         steps = max(1, min(self.depth // 2, MOST_STEPS))  # not the networks' depth: their recursion would be the scheme itself
+        count = len(start)
+        paths = simulate_sde(
+            limit, x0=start.reshape(count, -1), t=self.t, steps=steps, samples=count, seed=seed, workers=self.workers,
+            times=SHARES[1:] * self.t,
+        )
+        return np.concatenate([start[None], paths.reshape(len(SHARES) - 1, *start.shape)])
 
-        def states(count: int, own: np.random.SeedSequence) -> Array:
-            start_seed, path_seed = own.spawn(2)
-            start = simulate_network(d.architecture, 0, count, inputs=self.rows, seed=start_seed)
-            paths = simulate_sde(
-                limit, x0=start.reshape(count, -1), t=self.t, steps=steps, samples=count, seed=path_seed,
-                workers=self.workers, times=SHARES[1:] * self.t,
-            )
-            return np.concatenate([start[None], paths.reshape(len(SHARES) - 1, *start.shape)])
-
-        return self._blocks(d, states, seed)
-
-    def _blocks(self, d: Derivation, states: Callable[[int, np.random.SeedSequence], Array], seed: Seed) -> Observed:
-        block = max(1, BLOCK // (len(SHARES) * int(d.architecture.width) * len(self.rows)))
-        counts = [min(block, self.samples - k) for k in range(0, self.samples, block)]
-        parts = [observe(states(count, own)) for count, own in zip(counts, spawn(seed, len(counts)), strict=True)]
-        return Observed(np.concatenate([p.course for p in parts], axis=1), np.concatenate([p.growth for p in parts]))
+    def _follow(self, states: Callable[[Array, Seed], Array], start: Array, seed: Seed) -> Observed:
+        """Observe block by block, so that the states at all times need not be kept together."""
+        count = -(-start.size * len(SHARES) // BLOCK)
+        blocks = np.array_split(start, min(count, self.samples))
+        parts = [observe(states(block, own)) for block, own in zip(blocks, spawn(seed, len(blocks)), strict=True)]
+        return Observed.joined(parts)
 
     def _told(self) -> str:
         return (
-            f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion, from t = 0 to {self.t:g}, "
-            "without the first-order part of each step, which has mean 0 where the state has no drift; the control is a diffusion whose noise is 5 % too large. A check passes if its claim is not rejected, p-values corrected for "
+            f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion from the same starts, from t = 0 to {self.t:g}; growth is counted "
+            "without the first-order part of each step, which has mean 0 where the state has no drift. The control is a diffusion whose noise is 5 % too large. A check passes if its claim is not rejected, p-values corrected for "
             "the number of rows (Holm), and its control is. “✗ no power” means that more samples are needed to tell the two apart."
         )
 
@@ -144,46 +136,49 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Observed:
-    r"""What is kept of states: for each of m inputs its log-norm, for each of m(m-1)/2 pairs its correlation.
+    r"""What is kept of states of m inputs.
 
     Parameters
     ----------
-    course : array, shape (times, samples, m + pairs)
-        Values at all times.
-    growth : array, shape (samples, m + pairs)
-        Change from the first time to the last, without its first-order part.
+    course : array, shape (times, samples, m + m(m-1)/2)
+        Log-norms, then correlations pair by pair, at all times.
+    growth : array, shape (samples, m)
+        Change of the log-norms from the first time to the last, without its first-order part.
+    variation : array, shape (samples, m(m-1)/2)
+        Sum over the times of the squared changes of the correlations.
     """
 
     course: Array
     growth: Array
+    variation: Array
+
+    @classmethod
+    def joined(cls, parts: Sequence[Observed]) -> Observed:
+        """Blocks of samples one after the other."""
+        return cls(
+            np.concatenate([p.course for p in parts], axis=1),
+            np.concatenate([p.growth for p in parts]),
+            np.concatenate([p.variation for p in parts]),
+        )
 
 
 def observe(states: Array) -> Observed:
-    r"""Log-norms, correlations, and their growth beyond first order.
+    r"""Log-norms and correlations of states, shape (times, samples, n, m), and how they changed.
 
-    From one time to the next a function f of the state changes by :math:`\nabla f \cdot \Delta X` and by terms of second order. Where the
-    state has no drift the first part has mean 0, and most of the variance: without it the mean growth is the same, with a
-    standard error several times smaller. With :math:`\rho = \langle a, b\rangle/(|a||b|)`,
-
-    .. math:: \mathrm{d}\log|a| = \frac{\langle a, \mathrm{d}a\rangle}{|a|^2} + \dots, \qquad
-              \frac{\mathrm{d}\rho}{\rho} = \frac{\langle a, \mathrm{d}b\rangle + \langle b, \mathrm{d}a\rangle}{\langle a, b\rangle}
-              - \mathrm{d}\log|a| - \mathrm{d}\log|b| + \dots
-
-    Parameters
-    ----------
-    states : array, shape (times, samples, n, m)
+    From one time to the next :math:`\log|a|` changes by :math:`\langle a, \Delta a\rangle/|a|^2` and by terms of second order. Where the
+    state has no drift the first part has mean 0, and most of the variance: without it the mean growth is the same,
+    with a standard error several times smaller.
     """
     first, second = np.triu_indices(states.shape[-1], 1)
     gram = np.matmul(states.swapaxes(-1, -2), states) / states.shape[-2]
-    lag = np.matmul(states[:-1].swapaxes(-1, -2), np.diff(states, axis=0)) / states.shape[-2]  # of a now with the step of b
     square = np.einsum("...aa->...a", gram)
     norms = np.sqrt(square)
     cosines = gram[..., first, second] / (norms[..., first] * norms[..., second])
-    course = np.concatenate([np.log(norms), cosines], axis=-1)
-    moved = np.einsum("...aa->...a", lag) / square[:-1]
-    turned = (lag[..., first, second] + lag[..., second, first]) / (norms[:-1, :, first] * norms[:-1, :, second])
-    turned -= cosines[:-1] * (moved[..., first] + moved[..., second])
-    return Observed(course, course[-1] - course[0] - np.concatenate([moved, turned], axis=-1).sum(axis=0))
+    logs = np.log(norms)
+    linear = np.einsum("tsna,tsna->tsa", states[:-1], np.diff(states, axis=0)) / states.shape[-2] / square[:-1]
+    return Observed(
+        np.concatenate([logs, cosines], axis=-1), logs[-1] - logs[0] - linear.sum(axis=0), (np.diff(cosines, axis=0) ** 2).sum(axis=0)
+    )
 
 
 @dataclass(frozen=True)
@@ -210,22 +205,23 @@ class Study:
         ]
 
     def checks(self) -> Validation:
-        """Equality of mean growth in networks and in the diffusion, each with its control."""
+        """Equality of means in networks and in the diffusion, each with its control."""
         return Validation(tuple(self._rows()))
 
     def _rows(self) -> Iterator[Row]:
-        m, samples = self.inputs, [x.growth for x in (self.networks, self.diffusion, self.control)]
-        singles = range(m) if 1 < m <= NAMED else ()
-        for k in singles:
-            yield _row(f"growth of the log-norm, input {k + 1}", [g[:, k] for g in samples])
-        yield _row("growth of the log-norm, average over inputs", [g[:, :m].mean(axis=1) for g in samples])
-        if self.width > 1 and m > 1:
-            yield _row("change of the correlation, average over pairs", [g[:, m:].mean(axis=1) for g in samples])
+        followed = (self.networks, self.diffusion, self.control)
+        growth, variation = [x.growth for x in followed], [x.variation.mean(axis=1) for x in followed if x.variation.size]
+        for k in range(self.inputs) if 1 < self.inputs <= NAMED else ():
+            yield _row(f"growth of the log-norm, input {k + 1}", [g[:, k] for g in growth])
+        yield _row("growth of the log-norm, average over inputs", [g.mean(axis=1) for g in growth])
+        if self.width > 1 and variation:
+            yield _row("squared changes of the correlation, average over pairs", variation)
 
 
 def _row(claim: str, samples: Sequence[Array]) -> Row:
     networks, diffusion, control = samples
-    test, refused = mean_difference_test(networks, diffusion), mean_difference_test(networks, control)
+    # common starts: the pairs' differences have mean 0 and none of the variance that the starts bring
+    test, refused = (Estimate.of(networks - other).test(0.0) for other in (diffusion, control))
     return Row(claim, "z", test, refused, float(diffusion.mean()), float(control.mean()), Estimate.of(networks))
 
 

@@ -310,4 +310,4 @@ def bias_rate(sample: Callable[[int, int, Seed], Array], samples: int, seed: See
 
 def depth_below_noise(rate: float, noise: float) -> int:
     """The least power of two, at least 64, at which a bias of ``rate / depth`` is a quarter of the noise."""
-    return max(64, int(2 ** np.ceil(np.log2(4.0 * rate / noise))))
+    return max(64, int(2 ** np.ceil(np.log2(max(4.0 * rate / noise, 1.0)))))
