@@ -45,8 +45,12 @@ class Drawing(ABC):
         """Random numbers and working memory per sample and layer, which decide how many samples make a block."""
 
     @abstractmethod
-    def draw(self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array) -> None:
-        r"""Draw :math:`u = W f + b` with :math:`W_{ij} \sim N(0, \sigma_w^2/k)` and :math:`b_i \sim N(0, \sigma_b^2)`, fresh for each sample.
+    def draw(
+        self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array
+    ) -> None:
+        r"""Draw :math:`u = W f + b`, with fresh weights for each sample.
+
+        :math:`W_{ij} \sim N(0, \sigma_w^2/k)` and :math:`b_i \sim N(0, \sigma_b^2)`.
 
         Parameters
         ----------
@@ -67,7 +71,9 @@ class AllWeights(Drawing):
         """The weight matrix."""
         return width * max(fan_in, inputs)
 
-    def draw(self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array) -> None:
+    def draw(
+        self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array
+    ) -> None:
         """Multiply by a drawn matrix; all inputs share it."""
         samples, width, _ = out.shape
         fan_in = features.shape[-2]
@@ -88,7 +94,9 @@ class InLaw(Drawing):
         """The pre-activations, or the features if these are more."""
         return max(width, fan_in) * inputs
 
-    def draw(self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array) -> None:
+    def draw(
+        self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array
+    ) -> None:
         """Colour n standard normal vectors per sample by a square root of the Gram matrix."""
         scale = weight_variance / features.shape[-2]
         if features.shape[-1] == 1:
@@ -120,7 +128,10 @@ def _compile(layer: Layer) -> _CompiledLayer:
     variances = []
     for name, value in (("weight_variance", pre.weight_variance), ("bias_variance", pre.bias_variance)):
         if value.free_symbols:
-            raise ValueError(f"expected a number for {name}, got {value}; substitute values for {sorted(map(str, value.free_symbols))}")
+            raise ValueError(
+                f"expected a number for {name}, got {value}; "
+                f"substitute values for {', '.join(sorted(map(str, value.free_symbols)))}"
+            )
         variances.append(float(value))
     inner = compile_expression((pre.inner.variable,), pre.inner.expr)
     return _CompiledLayer(inner, compile_expression((state, noise, step), layer.update), *variances)
@@ -214,7 +225,8 @@ def simulate_network(
     at : sequence of int, optional
         Layers to keep, from 0 to L. Without it, the last one only, or with ``record`` all.
     record : callable, optional
-        A function of the states of some networks, shape (samples, n, m) to (samples, ...), kept instead of them. It must not modify its argument.
+        A function of the states of some networks, shape (samples, n, m) to (samples, ...), kept instead of them.
+        It must not modify its argument.
 
     Returns
     -------
@@ -285,16 +297,19 @@ def _checked_start(
         if rows.ndim != 2 or rows.shape[1] < 1:
             raise ValueError(f"inputs must have shape (m, dim), one network input a row, got shape {rows.shape}")
         if rows.shape[0] != m:
-            raise ValueError(f"the architecture follows {m} inputs jointly, got {rows.shape[0]} rows; set inputs={rows.shape[0]} in the architecture")
+            raise ValueError(
+                f"the architecture follows {m} inputs jointly, got {rows.shape[0]} rows; "
+                f"set inputs={rows.shape[0]} in the architecture"
+            )
         return None, rows
     states = _finite(x0, "x0")
-    if states.ndim == 1 and states.shape == (width,):
-        states = states[:, None]
-    if states.ndim and states.shape not in ((width, 1), (width, m), (samples, width, m)):
+    if states.shape not in ((), (width,), (width, m), (samples, width, m)):
         raise ValueError(
-            f"x0 must be a number or have shape ({width},), ({width}, {m}) or ({samples}, {width}, {m}), got shape {np.shape(x0)}"
+            f"x0 must be a number or have shape ({width},), ({width}, {m}) or ({samples}, {width}, {m}), "
+            f"got shape {states.shape}"
         )
-    return states if states.ndim == 3 else np.broadcast_to(states, (width, m)), None
+    column = states[:, None] if states.ndim == 1 else states
+    return column if column.ndim == 3 else np.broadcast_to(column, (width, m)), None
 
 
 def _finite(given: ArrayLike | None, name: str) -> Array:

@@ -35,7 +35,7 @@ def simulate_sde(
     seed: Seed = 0,
     workers: int | Executor = 1,
     scheme: Scheme | str = EulerMaruyama(),  # noqa: B008 - frozen
-    times: Sequence[float] | None = None,
+    times: Sequence[float] | Array | None = None,
     progress: Progress | None = None,
 ) -> Array:
     r"""Draw paths of a limit and return where they are at time t, or at chosen times.
@@ -151,7 +151,7 @@ class _Grid:
     steps: tuple[int, ...]
 
     @classmethod
-    def of(cls, t: float, steps: int, times: Sequence[float] | None) -> _Grid:
+    def of(cls, t: float, steps: int, times: Sequence[float] | Array | None) -> _Grid:
         if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
             raise ValueError(f"the time t must be a positive finite number, got {t!r}")
         if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:

@@ -45,7 +45,15 @@ def _axes(x: str, y: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axe
 
 def _legend(figure: Figure, columns: int = 2) -> None:
     """Names above the axes, where they cover nothing."""
-    figure.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize="small", labelcolor=INK, handlelength=1.4, columnspacing=1.2)
+    figure.legend(
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize="small",
+        labelcolor=INK,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,13 @@ def common_edges(*samples: ArrayLike, bins: int = 40, tail: float = 0.002) -> Ar
     return np.linspace(low, high, bins + 1)
 
 
-def density_figure(pdf: Callable[[Array], Array], sample: ArrayLike, x: str = "state $x$", label: str = "derived density", bins: int = 40) -> Figure:
+def density_figure(
+    pdf: Callable[[Array], Array],
+    sample: ArrayLike,
+    x: str = "state $x$",
+    label: str = "derived density",
+    bins: int = 40,
+) -> Figure:
     """A derived density as a line over a histogram of networks with standard-error bars.
 
     Parameters
@@ -112,7 +126,9 @@ def comparison_figure(networks: ArrayLike, sde: ArrayLike, x: str, bins: int = 4
     figure, axes = _axes(x, "probability density")
     _bars(axes, bars, "networks ± s.e.")
     axes.stairs(steps.height, edges, color=THEORY, linewidth=1.6, label="derived diffusion ± s.e.")
-    axes.stairs(steps.height + steps.error, edges, baseline=steps.height - steps.error, fill=True, color=THEORY, alpha=0.3)
+    axes.stairs(
+        steps.height + steps.error, edges, baseline=steps.height - steps.error, fill=True, color=THEORY, alpha=0.3
+    )
     axes.set_ylim(bottom=0.0)
     _legend(figure)
     return figure
@@ -164,7 +180,9 @@ def course_figure(followed: Sequence[Followed], y: str, background: Sequence[Fol
         axes.plot(one.networks.time, one.networks.mean, ".", color=INK, alpha=0.35, markersize=2.5)
     for color, one in zip(SERIES, followed, strict=False):
         line, dots = one.diffusion, one.networks
-        axes.fill_between(line.time, line.mean - line.error, line.mean + line.error, color=color, alpha=0.3, linewidth=0)
+        axes.fill_between(
+            line.time, line.mean - line.error, line.mean + line.error, color=color, alpha=0.3, linewidth=0
+        )
         axes.plot(line.time, line.mean, color=color, linewidth=1.6, label=one.name)
         axes.errorbar(dots.time, dots.mean, dots.error, fmt="o", color=color, markersize=3.5, elinewidth=1.1)
         if one.wide is not None:

@@ -69,7 +69,11 @@ class Estimate:
     def test(self, expected: float) -> Test:
         r"""Two-sided z-test of the claim that the estimated number is ``expected``."""
         distance = self.value - expected
-        z = distance / self.error if self.error > 0 else (0.0 if distance == 0 else float(np.copysign(np.inf, distance)))
+        z = (
+            distance / self.error
+            if self.error > 0
+            else (0.0 if distance == 0 else float(np.copysign(np.inf, distance)))
+        )
         return Test(float(z), float(special.erfc(abs(z) / np.sqrt(2.0))))
 
     def __str__(self) -> str:
@@ -147,7 +151,7 @@ def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
     return float(stats.wasserstein_distance(_sample(first), _sample(second)))
 
 
-def richardson(coarse: Estimate, fine: Estimate, order: int = 1) -> Estimate:
+def richardson(coarse: Estimate, fine: Estimate, *, order: int = 1) -> Estimate:
     r"""Remove the leading bias from estimates at depths L and 2L.
 
     If :math:`m_L = m + cL^{-p} + O(L^{-p-1})`, then :math:`(2^p m_{2L} - m_L)/(2^p - 1) = m + O(L^{-p-1})`. The
@@ -200,9 +204,14 @@ def convergence_order(depths: Sequence[int], biases: Sequence[Estimate], correct
     lengths = np.asarray(depths, dtype=float)
     unknowns = 3 if corrected else 2
     if len(lengths) != len(values) or len(lengths) < unknowns:
-        raise ValueError(f"expected one bias per depth and at least {unknowns} of them, got {len(lengths)} depths and {len(values)} biases")
+        raise ValueError(
+            f"expected one bias per depth and at least {unknowns} of them, "
+            f"got {len(lengths)} depths and {len(values)} biases"
+        )
     if not np.all(values) or not np.all(errors > 0):
-        raise ValueError("every bias must differ from 0 and have a positive standard error; at a bias of 0 there is no order to measure")
+        raise ValueError(
+            "every bias must differ from 0 and have a positive standard error; where it is 0 there is no order to measure"
+        )
     columns = [np.ones_like(lengths), -np.log(lengths), 1.0 / lengths]
     weights = np.abs(values) / errors
     design = np.stack(columns[:unknowns], axis=1) * weights[:, None]

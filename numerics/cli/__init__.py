@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
-        return _complain(f"this needs the package {error.name}; install it with: pip install \"deeplimits[report]\"")
+        return _complain(f'this needs the package {error.name}; install it with: pip install "deeplimits[report]"')
     except (ValueError, OSError, MemoryError) as error:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:  # a mistake of ours is still told in one line

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 #: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
 ARCHITECTURES = {"resnet": "ResNet"}
+DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "json", "html")
 
 
@@ -21,15 +22,21 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    top = _Parser(prog="deeplimits", description="Scaling limits of random neural networks, derived symbolically and checked by simulation.")
+    top = _Parser(prog="deeplimits", description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     derive = commands.add_parser("derive", help="print a derivation step by step")
     _recipe(derive)
-    derive.add_argument("--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)")
-    derive.add_argument("--order", choices=("depth", "width"), default="depth", help="the dimension that goes to infinity first (depth)")
+    derive.add_argument(
+        "--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
+    )
+    derive.add_argument(
+        "--order", choices=("depth", "width"), default="depth", help="the dimension that goes to infinity first (depth)"
+    )
     derive.add_argument("--format", choices=FORMATS, help="by default that of --out's suffix, or text")
-    derive.add_argument("--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output")
+    derive.add_argument(
+        "--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output"
+    )
 
     density = commands.add_parser("density", help="tabulate density and distribution function of a closed-form law")
     _recipe(density, width="1")
@@ -42,16 +49,30 @@ def parser() -> argparse.ArgumentParser:
     _start(simulate)
     _size(simulate, depth=1000, samples=10_000)
     simulate.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
-    simulate.add_argument("--of", choices=("network", "sde"), default="network", help="finite networks or the derived diffusion, in DEPTH steps (network)")
-    simulate.add_argument("--method", choices=("in_law", "weights"), default="in_law", help="conditional Gaussians, or every weight drawn (in_law)")
-    simulate.add_argument("--out", metavar="FILE", help="write the last states: .npy of shape (samples, width, inputs), or .csv with a sample a row")
+    simulate.add_argument(
+        "--of",
+        choices=("network", "sde"),
+        default="network",
+        help="networks or the derived diffusion, in DEPTH steps (network)",
+    )
+    simulate.add_argument(
+        "--method",
+        choices=("in_law", "weights"),
+        default="in_law",
+        help="by conditional Gaussians, or every weight (in_law)",
+    )
+    simulate.add_argument("--out", metavar="FILE", help="last states, .npy (samples, width, inputs) or .csv")
 
-    validate = commands.add_parser("validate", help="compare limit, law and simulated networks; exit status 1 if a check fails")
+    validate = commands.add_parser(
+        "validate", help="compare limit, law and simulated networks; exit status 1 if a check fails"
+    )
     _recipe(validate, width="1")
     _start(validate)
     _size(validate, depth=None, samples=None)
 
-    report = commands.add_parser("report", help="write one self-contained HTML page: derivation, density, networks, checks")
+    report = commands.add_parser(
+        "report", help="write one self-contained HTML page: derivation, density, networks, checks"
+    )
     _recipe(report, width="1")
     _start(report)
     _size(report, depth=1000, samples=None)
@@ -61,22 +82,46 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
-    command.add_argument("architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the recursion (resnet)")
-    command.add_argument("--activation", default="relu", metavar="NAME|FORMULA", help="a name such as gelu, or a formula such as 'x*tanh(x)' (relu)")
-    command.add_argument("--width", default=width, metavar="N", help=f"number of neurons: a whole number, n for a symbol, or oo ({width})")
-    command.add_argument("--weight-variance", default="1", metavar="V", help="variance of a weight times the width; 2, 1/2 and 0.5 are exact (1)")
+    command.add_argument(
+        "architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the recursion (resnet)"
+    )
+    command.add_argument(
+        "--activation", default="relu", metavar="NAME|FORMULA", help="such as gelu, or 'x*tanh(x)' (relu)"
+    )
+    command.add_argument(
+        "--width",
+        default=width,
+        metavar="N",
+        help=f"number of neurons: a whole number, n for a symbol, or oo ({width})",
+    )
+    command.add_argument(
+        "--weight-variance", default="1", metavar="V", help="variance of a weight times the width, exact (1)"
+    )
 
 
 def _start(command: argparse.ArgumentParser) -> None:
     command.add_argument("--x0", type=_finite("x0"), help="where every neuron starts (1)")
-    command.add_argument("--t", type=_finite("t"), default=1.0, help="the limit's time that all layers take together (1)")
+    command.add_argument(
+        "--t", type=_finite("t"), default=1.0, help="the limit's time that all layers take together (1)"
+    )
 
 
 def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | None) -> None:
-    command.add_argument("--depth", type=_whole("depth", 1), default=depth, help=f"number of layers ({depth or 'chosen so that its bias is below the noise'})")
-    command.add_argument("--samples", type=_whole("samples", 2), default=samples, help=f"number of networks ({samples or 'chosen by what is compared'})")
-    command.add_argument("--seed", type=_whole("seed", 0), default=0, help="the result depends on it and on nothing else random (0)")
-    command.add_argument("--workers", type=_whole("workers", 1), default=1, help="threads; the result does not depend on it (1)")
+    command.add_argument(
+        "--depth", type=_whole("depth", 1), default=depth, help=f"number of layers ({depth or 'chosen by each check'})"
+    )
+    command.add_argument(
+        "--samples",
+        type=_whole("samples", 2),
+        default=samples,
+        help=f"number of networks ({samples or 'by what is compared'})",
+    )
+    command.add_argument(
+        "--seed", type=_whole("seed", 0), default=0, help="the result depends on it and on nothing else random (0)"
+    )
+    command.add_argument(
+        "--workers", type=_whole("workers", 1), default=1, help="threads; the result does not depend on it (1)"
+    )
 
 
 def _whole(name: str, least: int) -> Callable[[str], int]:
@@ -86,7 +131,9 @@ def _whole(name: str, least: int) -> Callable[[str], int]:
         except ValueError:
             value = None
         if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{name} must be a whole number of at most 18 digits, at least {least}, got {text[:40]!r}")
+            raise argparse.ArgumentTypeError(
+                f"{name} must be a whole number of at most 18 digits, at least {least}, got {text[:40]!r}"
+            )
         return value
 
     return read

@@ -23,7 +23,9 @@ def _derive(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
     kind = options.format or (_SUFFIXES.get(out.suffix) if out else "text")
     if kind is None:
-        raise DerivationError(f"expected --out with a suffix among {', '.join(_SUFFIXES)}, or --format, got {options.out}")
+        raise DerivationError(
+            f"expected --out with a suffix among {', '.join(_SUFFIXES)}, or --format, got {options.out}"
+        )
     d = _derivation(options, options.inputs)
     if kind == "latex" and out:
         d.write(out.with_suffix(".tex")) if out.suffix == ".tex" else out.write_text(d.latex() + "\n", encoding="utf-8")
@@ -60,7 +62,10 @@ def _density(options: argparse.Namespace) -> int:
         low, high = low - 1.0, high + 1.0
     x = np.linspace(low, high, options.points)
     rows = np.stack([x, law.pdf(x), law.cdf(x)], axis=1)
-    _put("x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows), Path(options.out) if options.out else None)
+    _put(
+        "x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows),
+        Path(options.out) if options.out else None,
+    )
     return 0
 
 
@@ -73,12 +78,27 @@ def _simulate(options: argparse.Namespace) -> int:
     start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
     if options.of == "network":
         states = simulate_network(
-            d.architecture, options.depth, options.samples, t=options.t, seed=options.seed, workers=options.workers, method=options.method, **start
+            d.architecture,
+            options.depth,
+            options.samples,
+            t=options.t,
+            seed=options.seed,
+            workers=options.workers,
+            method=options.method,
+            **start,
         )
     else:
         begin, path = np.random.SeedSequence(options.seed).spawn(2)
         at = simulate_network(d.architecture, 0, options.samples, seed=begin, **start).reshape(options.samples, -1)
-        states = simulate_sde(d.limit, x0=at, t=options.t, steps=options.depth, samples=options.samples, seed=path, workers=options.workers)
+        states = simulate_sde(
+            d.limit,
+            x0=at,
+            t=options.t,
+            steps=options.depth,
+            samples=options.samples,
+            seed=path,
+            workers=options.workers,
+        )
         states = states.reshape(options.samples, int(d.architecture.width), -1)
     _save(states, options.out)
     norms = np.linalg.norm(states, axis=1) / np.sqrt(states.shape[1])
@@ -88,7 +108,9 @@ def _simulate(options: argparse.Namespace) -> int:
             which = f", input {k}" if states.shape[2] > 1 else ""
             error = column.std(ddof=1) / np.sqrt(len(column))
             low, middle, high = np.quantile(column, (0.05, 0.5, 0.95))
-            print(f"{name}{which}: mean {column.mean():.5g} ± {error:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}")
+            print(
+                f"{name}{which}: mean {column.mean():.5g} ± {error:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
+            )
     return 0
 
 
@@ -97,7 +119,13 @@ def _validate(options: argparse.Namespace) -> int:
 
     d = _derivation(options)
     table = validate(
-        d, x0=_x0(options), t=options.t, samples=options.samples, depth=options.depth, seed=options.seed, workers=options.workers
+        d,
+        x0=_x0(options),
+        t=options.t,
+        samples=options.samples,
+        depth=options.depth,
+        seed=options.seed,
+        workers=options.workers,
     )
     print(table)
     return 0 if table else 1
@@ -124,14 +152,21 @@ def _report(options: argparse.Namespace) -> int:
 
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "derive": _derive, "density": _density, "simulate": _simulate, "validate": _validate, "report": _report,
+    "derive": _derive,
+    "density": _density,
+    "simulate": _simulate,
+    "validate": _validate,
+    "report": _report,
 }
 
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
     recipe = architecture(
-        parse_activation(options.activation), width=_width(options.width), inputs=inputs, weight_variance=_fraction(options.weight_variance)
+        parse_activation(options.activation),
+        width=_width(options.width),
+        inputs=inputs,
+        weight_variance=_fraction(options.weight_variance),
     )
     return derive(recipe, order=getattr(options, "order", "depth"))
 
@@ -177,11 +212,21 @@ def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[t
     """What was chosen, for the head of a page; of a file only its name."""
     inputs = getattr(options, "inputs", None)
     chosen = {
-        "activation": options.activation, "width": options.width, "weight variance": options.weight_variance,
-        "inputs": Path(inputs).name if isinstance(inputs, str) else inputs, "start": getattr(options, "x0", None), "time t": getattr(options, "t", None),
-        "depth L": getattr(options, "depth", None), "networks": samples, "seed": getattr(options, "seed", None),
+        "activation": options.activation,
+        "width": options.width,
+        "weight variance": options.weight_variance,
+        "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,
+        "start": getattr(options, "x0", None),
+        "time t": getattr(options, "t", None),
+        "depth L": getattr(options, "depth", None),
+        "networks": samples,
+        "seed": getattr(options, "seed", None),
     }
-    return tuple((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in chosen.items() if value is not None)
+    return tuple(
+        (name, f"{value:g}" if isinstance(value, float) else str(value))
+        for name, value in chosen.items()
+        if value is not None
+    )
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -31,14 +31,20 @@ def read_inputs(path: str) -> NDArray[np.float64]:
         raise ValueError(f"{path} has {size} bytes; expected network inputs, one a row, in 1 to {MOST_BYTES} bytes")
     rows = _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
     if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"{path} holds an array of shape {rows.shape}; expected shape (m, dim), one network input a row")
+        raise ValueError(
+            f"{path} holds an array of shape {rows.shape}; expected shape (m, dim), one network input a row"
+        )
     m, features = rows.shape
     if m > MOST_INPUTS or features > MOST_FEATURES:
-        raise ValueError(f"{path} holds {m} inputs of {features} numbers; expected at most {MOST_INPUTS} of {MOST_FEATURES}: choose some rows")
+        raise ValueError(
+            f"{path} holds {m} inputs of {features} numbers; expected at most {MOST_INPUTS} of {MOST_FEATURES}: choose some rows"
+        )
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):
         row, column = bad[0] + 1
-        raise ValueError(f"{path} holds {len(bad)} numbers that are not finite, the first in row {row}, column {column}; remove or replace them")
+        raise ValueError(
+            f"{path} holds {len(bad)} numbers that are not finite, the first in row {row}, column {column}; replace them"
+        )
     if np.max(np.abs(rows)) > 1e100:
         raise ValueError(f"{path} holds numbers beyond 1e100, whose squares overflow; scale the inputs")
     return rows
@@ -51,7 +57,9 @@ def _read_npy(file: Path) -> NDArray[np.float64]:
     try:
         array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{file} cannot be read as an array of numbers: {error}; write it with numpy.save from a numeric array") from error
+        raise ValueError(
+            f"{file} cannot be read as an array of numbers: {error}; write it with numpy.save from a numeric array"
+        ) from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{file} holds {array.dtype} values; expected real numbers")
     return np.asarray(array, dtype=float)
@@ -61,7 +69,9 @@ def _read_csv(file: Path) -> NDArray[np.float64]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no text; expected CSV with one network input a row, or a file ending in .npy") from error
+        raise ValueError(
+            f"{file} is no text; expected CSV with one network input a row, or a file ending in .npy"
+        ) from error
     rows: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -70,9 +80,13 @@ def _read_csv(file: Path) -> NDArray[np.float64]:
         try:
             rows.append([float(cell) for cell in cells])
         except ValueError as error:
-            raise ValueError(f"{file}, line {number}: expected numbers between commas, without a header, got {line[:60]!r}") from error
+            raise ValueError(
+                f"{file}, line {number}: expected numbers between commas, without a header, got {line[:60]!r}"
+            ) from error
         if len(cells) != len(rows[0]):
-            raise ValueError(f"{file}, line {number} has {len(cells)} numbers, the first row {len(rows[0])}; all inputs need the same number")
+            raise ValueError(
+                f"{file}, line {number} has {len(cells)} numbers, the first row {len(rows[0])}; all inputs need as many"
+            )
     if not rows:
         raise ValueError(f"{file} holds no numbers; expected one network input a row")
     return np.array(rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from numerics.compile.expression import CompiledFunction, compile_expression
-from numerics.compile.laws import compile_law, compile_sampler
+from numerics.compile.laws import compile_law
+from numerics.compile.samplers import compile_sampler
 from numerics.compile.sums import SummedFunction, compile_sums
 
 __all__ = [

@@ -11,7 +11,9 @@ from numerics.report.stages import Stage, silent
 from numerics.report.start import Start
 
 
-def report(d: Derivation, of: Start | Inputs, summary: Sequence[tuple[str, str]] = (), command: str = "", stage: Stage = silent) -> Page:
+def report(
+    d: Derivation, of: Start | Inputs, summary: Sequence[tuple[str, str]] = (), command: str = "", stage: Stage = silent
+) -> Page:
     """Simulate, compare, and put everything on a page.
 
     Parameters

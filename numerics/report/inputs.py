@@ -88,11 +88,19 @@ class Inputs:
         )
 
     def _paths(self, limit: Any, start: Array, seed: Seed) -> Array:
-        steps = max(1, min(self.depth // 2, MOST_STEPS))  # not the networks' depth: their recursion would be the scheme itself
+        steps = max(
+            1, min(self.depth // 2, MOST_STEPS)
+        )  # not the networks' depth: their recursion would be the scheme itself
         count = len(start)
         paths = simulate_sde(
-            limit, x0=start.reshape(count, -1), t=self.t, steps=steps, samples=count, seed=seed, workers=self.workers,
-            times=SHARES[1:] * self.t,
+            limit,
+            x0=start.reshape(count, -1),
+            t=self.t,
+            steps=steps,
+            samples=count,
+            seed=seed,
+            workers=self.workers,
+            times=list(SHARES[1:] * self.t),
         )
         return np.concatenate([start[None], paths.reshape(len(SHARES) - 1, *start.shape)])
 
@@ -105,32 +113,46 @@ class Inputs:
 
     def _told(self) -> str:
         return (
-            f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion from the same starts, from t = 0 to {self.t:g}; growth is counted "
-            "without the first-order part of each step, which has mean 0 where the state has no drift. The control is a diffusion whose noise is 5 % too large. A check passes if its claim is not rejected, p-values corrected for "
-            "the number of rows (Holm), and its control is. “✗ no power” means that more samples are needed to tell the two apart."
+            f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion from the "
+            f"same starts, from t = 0 to {self.t:g}; growth is counted without the first-order part of each step, which has mean 0 "
+            "where the state has no drift. The control is a diffusion whose noise is 5 % too large. A check passes if its "
+            "claim is not rejected, p-values corrected for the number of rows (Holm), and its control is. “✗ no power” "
+            "means that more samples are needed to tell the two apart."
         )
 
     def _pictures(self, study: Study, wide_norms: Array | None, wide_correlations: Array | None) -> Section:
         dashed = "" if wide_norms is None else " Dashed: the kernel flow of infinite width."
-        how = f"Lines with bands: the derived diffusion; points: {self.samples} networks of depth {self.depth}; both ± one standard error.{dashed}"
+        how = (
+            f"Lines with bands: the derived diffusion; points: {self.samples} networks of depth {self.depth}; both ± one "
+            f"standard error.{dashed}"
+        )
         figures = []
         norms = study.followed(range(study.inputs), [f"input {k + 1}" for k in range(study.inputs)], wide_norms)
         shown = _spread([one.diffusion.mean[0] for one in norms])
-        figures.append(Drawing(
-            inline_svg(course_figure([norms[k] for k in shown], r"mean of $\log(\|X_t\|/\sqrt{n})$", _rest(norms, shown)), "norms"),
-            f"Norms of the {study.inputs} inputs: those that start smallest, in the middle and largest in colour. {how}",
-        ))
+        figures.append(
+            Drawing(
+                inline_svg(
+                    course_figure([norms[k] for k in shown], r"mean of $\log(\|X_t\|/\sqrt{n})$", _rest(norms, shown)),
+                    "norms",
+                ),
+                f"Norms of the {study.inputs} inputs: those that start smallest, in the middle and largest in colour. {how}",
+            )
+        )
         if study.width > 1 and study.inputs > 1:
             pairs = list(combinations(range(study.inputs), 2))
             columns = range(study.inputs, study.inputs + len(pairs))
             correlations = study.followed(columns, [f"inputs {a + 1} and {b + 1}" for a, b in pairs], wide_correlations)
             shown = _spread([one.diffusion.mean[0] for one in correlations])
-            figure = course_figure([correlations[k] for k in shown], "mean correlation of two inputs", _rest(correlations, shown))
-            figures.append(Drawing(
-                inline_svg(figure, "correlations"),
-                f"Correlations, the cosines between the states of two inputs, of all {len(pairs)} pairs: the least, the middle and the most "
-                f"correlated at the start in colour. {how}",
-            ))
+            figure = course_figure(
+                [correlations[k] for k in shown], "mean correlation of two inputs", _rest(correlations, shown)
+            )
+            figures.append(
+                Drawing(
+                    inline_svg(figure, "correlations"),
+                    f"Correlations, the cosines between the states of two inputs, of all {len(pairs)} pairs: the least, the middle "
+                    f"and the most correlated at the start in colour. {how}",
+                )
+            )
         return Section("How the inputs move with depth", figures=tuple(figures))
 
 
@@ -177,7 +199,9 @@ def observe(states: Array) -> Observed:
     logs = np.log(norms)
     linear = np.einsum("tsna,tsna->tsa", states[:-1], np.diff(states, axis=0)) / states.shape[-2] / square[:-1]
     return Observed(
-        np.concatenate([logs, cosines], axis=-1), logs[-1] - logs[0] - linear.sum(axis=0), (np.diff(cosines, axis=0) ** 2).sum(axis=0)
+        np.concatenate([logs, cosines], axis=-1),
+        logs[-1] - logs[0] - linear.sum(axis=0),
+        (np.diff(cosines, axis=0) ** 2).sum(axis=0),
     )
 
 
@@ -210,7 +234,10 @@ class Study:
 
     def _rows(self) -> Iterator[Row]:
         followed = (self.networks, self.diffusion, self.control)
-        growth, variation = [x.growth for x in followed], [x.variation.mean(axis=1) for x in followed if x.variation.size]
+        growth, variation = (
+            [x.growth for x in followed],
+            [x.variation.mean(axis=1) for x in followed if x.variation.size],
+        )
         for k in range(self.inputs) if 1 < self.inputs <= NAMED else ():
             yield _row(f"growth of the log-norm, input {k + 1}", [g[:, k] for g in growth])
         yield _row("growth of the log-norm, average over inputs", [g.mean(axis=1) for g in growth])
@@ -226,7 +253,7 @@ def _row(claim: str, samples: Sequence[Array]) -> Row:
 
 
 def wide_limit(d: Derivation, rows: Array, t: float) -> tuple[Array | None, Array | None]:
-    """The same at infinite width, where nothing is random: the kernel flow of every pair, from :math:`K_0 = aa^\\top/\\mathrm{dim}`.
+    r"""The same at infinite width, where nothing is random: the kernel flow of every pair from :math:`K_0 = aa^\top/\mathrm{dim}`.
 
     Returns
     -------
@@ -246,7 +273,9 @@ def wide_limit(d: Derivation, rows: Array, t: float) -> tuple[Array | None, Arra
 
     def slope(_: float, flat: Array) -> Array:
         k11, k12, k22 = flat.reshape(3, -1)
-        bound = np.sqrt(k11 * k22) * (1.0 - 1e-12)  # rounding must not push a pair of parallel inputs beyond correlation 1
+        bound = np.sqrt(k11 * k22) * (
+            1.0 - 1e-12
+        )  # rounding must not push a pair of parallel inputs beyond correlation 1
         return velocity(k11, np.clip(k12, -bound, bound), k22)[..., 0].T.ravel()
 
     times = SHARES * t

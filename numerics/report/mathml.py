@@ -25,7 +25,9 @@ _UPRIGHT = re.compile(r"<mi>&#x000([4-7][0-9A-F]);</mi>")
 @lru_cache(maxsize=4096)
 def _row(source: str, style: str = "inline") -> str:
     """The content of ``<math>`` for a formula without alignment marks, in the style of a sentence or of a block."""
-    text = re.sub(_UPRIGHT, lambda m: f'<mi mathvariant="normal">{chr(int(m[1], 16))}</mi>', convert(source, display=style))
+    text = re.sub(
+        _UPRIGHT, lambda m: f'<mi mathvariant="normal">{chr(int(m[1], 16))}</mi>', convert(source, display=style)
+    )
     tree = Xml.fromstring(text.replace(f' xmlns="{_NAMESPACE}"', ""))
     for parent in tree.iter():
         tall = any(inner.tag in _TALL for inner in parent.iter())
@@ -47,7 +49,9 @@ def _put_right(node: Xml.Element, tall: bool) -> None:
     elif node.get("fence") == "true":
         node.set("lspace", "0")
         node.set("rspace", "0")
-        node.set("stretchy", "true" if tall else "false")  # a stretched bracket is set wider, even where it need not grow
+        node.set(
+            "stretchy", "true" if tall else "false"
+        )  # a stretched bracket is set wider, even where it need not grow
     elif node.tag == "mo" and word in ("‖", "|", "∣") and node.get("fence") == "false":
         node.set("lspace", "0")
         node.set("rspace", "0")
@@ -61,11 +65,24 @@ def _put_right(node: Xml.Element, tall: bool) -> None:
 
 def _space(node: Xml.Element) -> None:
     """The spaces between the symbols of a row."""
-    for before, sign in zip([None, *node], node, strict=False):  # a sign after a bracket or a relation belongs to what follows
-        if (sign.text or "") in ("−", "+") and (before is None or (before.tag == "mo" and before.get("form") != "postfix")):
+    for before, sign in zip(
+        [None, *node], node, strict=False
+    ):  # a sign after a bracket or a relation belongs to what follows
+        if (sign.text or "") in ("−", "+") and (
+            before is None or (before.tag == "mo" and before.get("form") != "postfix")
+        ):
             sign.set("form", "prefix")
     for index in range(len(node) - 1, 0, -1):  # TeX's thin space between an ordinary symbol and an operator such as log
-        if _is_operator(node[index]) and node[index - 1].tag in ("mi", "mn", "msub", "msup", "msubsup", "mfrac", "msqrt", "mrow"):
+        if _is_operator(node[index]) and node[index - 1].tag in (
+            "mi",
+            "mn",
+            "msub",
+            "msup",
+            "msubsup",
+            "mfrac",
+            "msqrt",
+            "mrow",
+        ):
             node.insert(index, Xml.Element("mspace", width=_THIN))
 
 

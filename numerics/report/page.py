@@ -70,12 +70,18 @@ class Page:
     @property
     def title(self) -> str:
         """What was derived; a name and its number stay on one line."""
-        return re.sub(r"(width|activation) |(?<=\d) (?=input)", lambda m: f"{m[1] or ''}\N{NO-BREAK SPACE}", self.derivation.title)
+        return re.sub(
+            r"(width|activation) |(?<=\d) (?=input)", lambda m: f"{m[1] or ''}\N{NO-BREAK SPACE}", self.derivation.title
+        )
 
     def html(self) -> str:
         """The page as one self-contained HTML document."""
         environment = Environment(
-            loader=PackageLoader("numerics"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=PackageLoader("numerics"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         environment.filters["sentence"] = _sentence
         environment.filters["display"] = _display

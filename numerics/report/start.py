@@ -54,8 +54,8 @@ class Start:
         return compared, checks_section(table)
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:
-        law = compile_law(d.law, x0=self.x0, t=self.t)
         assert d.law is not None
+        law = compile_law(d.law, x0=self.x0, t=self.t)
         caption = (
             f"Density of X at t = {self.t:g} from x₀ = {self.x0:g}: {d.law.name} (line), and {self.samples} simulated networks of "
             f"depth {self.depth} (bars, ± one standard error)."
@@ -66,15 +66,28 @@ class Start:
             ("median", f"{float(law.ppf(0.5)):.5g}", f"{np.median(networks):.5g}"),
         ]
         table = Table(("", "law", "networks"), rows, "Centre of the law and of the simulated networks.")
-        return Section("Density and simulated networks", figures=(Drawing(inline_svg(figure, "density"), caption),), tables=(table,))
+        return Section(
+            "Density and simulated networks",
+            figures=(Drawing(inline_svg(figure, "density"), caption),),
+            tables=(table,),
+        )
 
     def _diffusion(self, d: Derivation, networks: np.ndarray, stage: Stage) -> Section:
         steps = max(1, self.depth // 2)
         with stage(f"{self.samples} paths of the derived diffusion"):
             paths = simulate_sde(
-                d.limit, x0=self.x0, t=self.t, steps=steps, samples=self.samples, seed=self.seed + 1, workers=self.workers
+                d.limit,
+                x0=self.x0,
+                t=self.t,
+                steps=steps,
+                samples=self.samples,
+                seed=self.seed + 1,
+                workers=self.workers,
             ).reshape(networks.shape)
-        told = f"at t = {self.t:g} from x₀ = {self.x0:g}: {self.samples} networks of depth {self.depth}, and as many paths of the diffusion in {steps} steps"
+        told = (
+            f"at t = {self.t:g} from x₀ = {self.x0:g}: {self.samples} networks of depth {self.depth}, and as many paths of "
+            f"the diffusion in {steps} steps"
+        )
         figures = [
             Drawing(
                 inline_svg(comparison_figure(networks[:, 0, 0], paths[:, 0, 0], "state $x_1$ of one neuron"), "neuron"),
@@ -83,7 +96,7 @@ class Start:
         ]
         if networks.shape[1] > 1:
             norms = [np.linalg.norm(x[:, :, 0], axis=1) / np.sqrt(x.shape[1]) for x in (networks, paths)]
-            figure = comparison_figure(*norms, r"norm of the layer $\|X\|/\sqrt{n}$")
+            figure = comparison_figure(norms[0], norms[1], r"norm of the layer $\|X\|/\sqrt{n}$")
             figures.append(Drawing(inline_svg(figure, "norm"), f"Root mean square over the layer's neurons {told}."))
         text = (
             "No closed form of the law is known here, so networks are compared with paths of the derived diffusion, "

@@ -75,19 +75,25 @@ def validate(
 
 
 def _setting(d: Any, x0: float, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
-    if not (np.isscalar(x0) and np.isfinite(x0)):
+    if not isinstance(x0, int | float | np.number) or not np.isfinite(x0):
         raise ValueError(f"x0 must be a finite number, where every neuron starts, got {x0!r}")
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}")
     if isinstance(d.limit, Flow):
-        raise ValueError("the limit is a deterministic flow, with no law to compare; compare its solution with wide networks instead")
+        raise ValueError(
+            "the limit is a deterministic flow, with no law to compare; compare its solution with wide networks instead"
+        )
     setting = Setting(d.architecture, d.limit, d.law, float(x0), float(t), samples, depth, workers)
     if np.all(setting.networks(4, 8, 0) == x0):
-        raise ValueError(f"nothing moves from x0 = {x0}: the activation vanishes there; choose a start where it does not")
+        raise ValueError(
+            f"nothing moves from x0 = {x0}: the activation vanishes there; choose a start where it does not"
+        )
     return setting
 
 
-def check_catalogue(claims: tuple[Claim, ...] = CATALOGUE, seed: Seed = 0, workers: int = 1, slow: bool = False) -> Validation:
+def check_catalogue(
+    claims: tuple[Claim, ...] = CATALOGUE, seed: Seed = 0, workers: int = 1, slow: bool = False
+) -> Validation:
     """Check published claims, the slow ones on request."""
     chosen = [claim for claim in claims if slow or not claim.slow]
     rows = tuple(claim.check(s, workers) for claim, s in zip(chosen, spawn(seed, len(chosen)), strict=True))
@@ -95,5 +101,14 @@ def check_catalogue(claims: tuple[Claim, ...] = CATALOGUE, seed: Seed = 0, worke
 
 
 __all__ = [
-    "CATALOGUE", "LEVEL", "Claim", "Comparison", "Distribution", "Number", "Row", "Validation", "check_catalogue", "validate",
+    "CATALOGUE",
+    "LEVEL",
+    "Claim",
+    "Comparison",
+    "Distribution",
+    "Number",
+    "Row",
+    "Validation",
+    "check_catalogue",
+    "validate",
 ]

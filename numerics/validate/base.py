@@ -38,7 +38,10 @@ def mistaken(limit: Any) -> Any:
         return replace(limit, neuron_covariance=limit.neuron_covariance * WRONG)
     if isinstance(limit, Diffusion):
         return replace(limit, covariance=limit.covariance * WRONG)
-    raise ValueError(f"expected a limit with noise, Diffusion or NeuronDiffusion, got {type(limit).__name__}; a flow is compared by its solution")
+    raise ValueError(
+        f"expected a limit with noise, Diffusion or NeuronDiffusion, got {type(limit).__name__}; "
+        "a flow is compared by its solution"
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Row:
     measured : Estimate or None
         What the simulation gave.
     bias, noise : float
-        The simulation's own estimated bias from finite depth, and the standard error that must exceed it, in one unit; 0 where there is none.
+        The bias that finite depth leaves, as the simulation itself estimates it (0 where it is extrapolated away), and
+        the standard error that must exceed it, in the same unit.
     """
 
     claim: str
@@ -197,12 +201,17 @@ class Number:
         seeds = spawn(seed, 4)
         right, wrong = self.derive(RIGHT), self.derive(WRONG)
         derived, target = mutate(right), z_error(wrong - right, CONTROL_LEVEL)
-        small = [Estimate.of(self.simulate(size, self.pilot, s, workers)) for size, s in zip((16, 32), seeds[:2], strict=True)]
+        small = [
+            Estimate.of(self.simulate(size, self.pilot, s, workers))
+            for size, s in zip((16, 32), seeds[:2], strict=True)
+        ]
         # An extrapolated 2b - a has the variance (4 + 1) times that of each.
         spread = small[1].error * np.sqrt(self.pilot * (5.0 if self.extrapolate else 1.0))
         samples = max(self.pilot, int(np.ceil((spread / target) ** 2)))
         sizes = (self.size, 2 * self.size) if self.extrapolate else (self.size,)
-        runs = [Estimate.of(self.simulate(size, samples, s, workers)) for size, s in zip(sizes, seeds[2:], strict=False)]
+        runs = [
+            Estimate.of(self.simulate(size, samples, s, workers)) for size, s in zip(sizes, seeds[2:], strict=False)
+        ]
         if self.extrapolate:
             return number_row(self.statement, richardson(*runs), derived, wrong)
         # m_16 - m_32 = c/32, so that the bias at L is c/L.
@@ -240,7 +249,9 @@ class Distribution:
 
         rate = bias_rate(sample, samples, first)
         depth = depth_below_noise(rate, ks_noise(samples))
-        return distribution_row(self.statement, sample(depth, samples, second), mutate(law).cdf, wrong.cdf, rate / depth)
+        return distribution_row(
+            self.statement, sample(depth, samples, second), mutate(law).cdf, wrong.cdf, rate / depth
+        )
 
 
 @dataclass(frozen=True)
@@ -282,8 +293,13 @@ class Comparison:
         measured = extrapolated(self.simulate, samples, seeds[1])
         derived, control = (extrapolated(r, samples, s) for r, s in zip((right, wrong), seeds[2:], strict=True))
         return Row(
-            self.statement, "z", (measured - Estimate(mutate(derived.value), derived.error)).test(0.0), (measured - control).test(0.0),
-            derived.value, control.value, measured,
+            self.statement,
+            "z",
+            (measured - Estimate(mutate(derived.value), derived.error)).test(0.0),
+            (measured - control).test(0.0),
+            derived.value,
+            control.value,
+            measured,
         )
 
 

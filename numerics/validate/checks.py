@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -73,9 +73,7 @@ class Setting:
 
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, shape (samples, n, m)."""
-        ends = simulate_sde(
-            limit, x0=self.x0, t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
-        )
+        ends = simulate_sde(limit, x0=self.x0, t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers)
         return ends.reshape(samples, self.width, -1)
 
     @cached_property
@@ -99,7 +97,9 @@ def law_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     rate = bias_rate(lambda depth, count, seed: s.networks(depth, count, seed)[:, 0, 0], samples, pilot)
     depth = s.depth or depth_below_noise(rate, ks_noise(samples))
     x = s.networks(depth, samples, main)[:, 0, 0]
-    yield distribution_row(f"law against {samples} networks of depth {depth}", x, s.exact.cdf, s.wrong.cdf, rate / depth)
+    yield distribution_row(
+        f"law against {samples} networks of depth {depth}", x, s.exact.cdf, s.wrong.cdf, rate / depth
+    )
 
 
 def moments_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
@@ -109,7 +109,9 @@ def moments_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     light tails where those of X are not.
     """
     samples, depth = s.samples or 100_000, s.depth or 64
-    runs = [s.networks(size, samples, seed)[:, 0, 0] for size, seed in zip((depth, 2 * depth), spawn(seed, 2), strict=True)]
+    runs = [
+        s.networks(size, samples, seed)[:, 0, 0] for size, seed in zip((depth, 2 * depth), spawn(seed, 2), strict=True)
+    ]
     squares, controls = (
         richardson(*(Estimate.of(_normal_score(law, x) ** 2) for x in runs)) for law in (s.exact, s.wrong)
     )
@@ -173,7 +175,9 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
     chunk = 2**21 // depth
     fresh, *seeds = spawn(seed, 1 + -(-samples // chunk))
     rng = np.random.default_rng(fresh)
-    drift, covariance = (compile_expression(s.limit.states, entry) for entry in (s.limit.drift[0], s.limit.covariance[0]))
+    drift, covariance = (
+        compile_expression(s.limit.states, entry) for entry in (s.limit.drift[0], s.limit.covariance[0])
+    )
     h = s.t / depth
     columns: list[tuple[Array, Array, Array]] = []
     for one in seeds:
@@ -199,15 +203,20 @@ def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     # |X_1 - x_0| folds a nearly symmetric law: 5 % in scale moves its distribution function by 2·0.0117.
     samples = s.samples or ks_samples(0.02, CONTROL_LEVEL, sides=2)
     noise = ks_noise(samples, sides=2)
-    statistics: list[tuple[str, Callable[[Array], Array]]] = [("distance that neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - s.x0))]
+    statistics: list[tuple[str, Callable[[Array], Array]]] = [
+        ("distance that neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - s.x0))
+    ]
     if s.width > 1:
         statistics.append(("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1))))
     small = min(samples, 20_000)
     rates = []
     for _, f in statistics:
-        of_networks = bias_rate(lambda depth, count, seed, f=f: f(s.networks(depth, count, seed)), small, network_pilot)
-        of_paths = bias_rate(lambda steps, count, seed, f=f: f(s.paths(s.limit, steps, count, seed)), small, path_pilot)
-        rates.append(max(of_networks, of_paths))
+        rates.append(
+            max(
+                bias_rate(partial(_ends_of_networks, s, f), small, network_pilot),
+                bias_rate(partial(_ends_of_paths, s, f), small, path_pilot),
+            )
+        )
     depth = s.depth or min(1024, depth_below_noise(max(rates), noise))
     steps = depth + depth // 4  # not the same number, or a residual network and its scheme are the same recursion
     networks = s.networks(depth, samples, network_seed)
@@ -216,6 +225,14 @@ def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
         claim = f"{name}: networks of depth {depth} against {steps} Euler–Maruyama steps"
         test, control = (ks_two_sample(f(networks), f(paths)) for paths in (right, wrong))
         yield Row(claim, "KS", test, control, bias=rate * abs(1 / depth - 1 / steps), noise=noise)
+
+
+def _ends_of_networks(s: Setting, function: Callable[[Array], Array], depth: int, samples: int, seed: Seed) -> Array:
+    return function(s.networks(depth, samples, seed))
+
+
+def _ends_of_paths(s: Setting, function: Callable[[Array], Array], steps: int, samples: int, seed: Seed) -> Array:
+    return function(s.paths(s.limit, steps, samples, seed))
 
 
 # --- one layer against the coefficients ---
@@ -244,11 +261,15 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
         squares.append(Estimate.of((centred[:, :, 0] ** 2).mean(axis=1) / size))
         crosses.append(Estimate.of((centred[:, :, 0] * centred[:, :, -1]).mean(axis=1) / size))
     mean_drift, variance = float(drift[:, 0].mean()), float(covariance[0, 0])
-    yield number_row("drift of one layer, mean over neurons", richardson(*means), mean_drift, mean_drift + 0.05 * np.sqrt(variance))
+    yield number_row(
+        "drift of one layer, mean over neurons", richardson(*means), mean_drift, mean_drift + 0.05 * np.sqrt(variance)
+    )
     yield number_row("variance of one layer's increment", richardson(*squares), variance, variance * float(WRONG))
     if m > 1 and covariance[0, -1]:
         cross = float(covariance[0, -1])
-        yield number_row("covariance between the first and the last input", richardson(*crosses), cross, cross * float(WRONG))
+        yield number_row(
+            "covariance between the first and the last input", richardson(*crosses), cross, cross * float(WRONG)
+        )
 
 
 def _generic_state(s: Setting, seed: Seed) -> Array:
@@ -274,4 +295,3 @@ def coefficients(limit: Any, state: Array) -> tuple[Array, Array]:
 #: Checks of any limit with noise, and those that need its law; each yields rows.
 LIMIT_CHECKS: tuple[Callable[[Setting, Seed], Iterator[Row]], ...] = (one_layer, equation_of_networks)
 LAW_CHECKS: tuple[Callable[[Setting, Seed], Iterator[Row]], ...] = (law_of_networks, moments_of_networks, weak_order)
-

@@ -29,13 +29,21 @@ SOURCE = "S. Hayou, On the infinite-depth limit of finite-width neural networks 
 CHUNK = 2**17
 
 
+def neurons(network: ResNet) -> NeuronDiffusion:
+    """The depth limit of a network with more than one neuron."""
+    limit = depth_limit(network)
+    assert isinstance(limit, NeuronDiffusion)
+    return limit
+
+
 # --- the slope of E log ‖φ(X_t)‖ at t = 0, ReLU ---
 
 
 def slope_at_start(width: int, variance: Fraction) -> float:
     """The engine's slope at t = 0 for an i.i.d. symmetric start, given a norm that is not 0."""
-    limit = depth_limit(ResNet(relu, any_width, weight_variance=variance))
-    return float(initial_slope(norm_dynamics(limit, relu)).at(width))
+    return float(
+        initial_slope(norm_dynamics(neurons(ResNet(relu, any_width, weight_variance=variance)), relu)).at(width)
+    )
 
 
 def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
@@ -46,9 +54,17 @@ def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers:
     """
     kept = []
     for s in spawn(seed, -(-samples // CHUNK)):
-        before, after = simulate_network(
-            ResNet(relu, width), 1, min(samples, CHUNK), inputs=[[1.0]], t=1.0 / size, seed=s, workers=workers, at=[0, 1]
-        )[..., 0]
+        layers = simulate_network(
+            ResNet(relu, width),
+            1,
+            min(samples, CHUNK),
+            inputs=[[1.0]],
+            t=1.0 / size,
+            seed=s,
+            workers=workers,
+            at=[0, 1],
+        )
+        before, after = layers[..., 0]
         phi, phi_after = np.maximum(before, 0.0), np.maximum(after, 0.0)
         square, square_after = np.sum(phi**2, axis=1), np.sum(phi_after**2, axis=1)
         moves = (square > 0) & (square_after > 0)
@@ -57,7 +73,7 @@ def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers:
     return np.concatenate(kept)
 
 
-SLOPES = tuple(
+SLOPES: tuple[Claim, ...] = tuple(
     Number(
         f"slope at t = 0, width {n}",
         f"d/dt E log‖φ(X_t)‖ at t = 0, ReLU, width {n}",
@@ -80,8 +96,7 @@ def log_volume(width: int, inputs: int, variance: Fraction) -> tuple[float, floa
     :math:`\log\mathrm{vol} = \tfrac12\log D` with D the determinant of the inputs' Gram matrix, a polynomial in
     sums over the neurons; so the drift is :math:`\tfrac12\mathcal{L}D/D - \tfrac14[D,D]/D^2`.
     """
-    limit = depth_limit(ResNet(identity, width, inputs=inputs, weight_variance=variance))
-    assert isinstance(limit, NeuronDiffusion)
+    limit = neurons(ResNet(identity, width, inputs=inputs, weight_variance=variance))
     x = limit.neuron
     gram = limit.neuron_covariance.func(inputs, inputs, lambda a, b: limit.sum(x[a] * x[b]))
     d = gram.det(method="berkowitz").expand()
@@ -108,7 +123,7 @@ def linear_products(width: int, time: int, depth: int, samples: int, seed: Seed,
 
 def log_determinant(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
     """log|det J|."""
-    return np.linalg.slogdet(linear_products(width, time, depth, samples, seed, workers))[1]
+    return np.linalg.slogdet(linear_products(width, time, depth, samples, seed, workers)).logabsdet
 
 
 def linear_log_ratio(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
@@ -129,11 +144,11 @@ def log_stretch(width: int, index: int, depth: int, samples: int, seed: Seed, wo
     The layers' law is rotation invariant, so these increments have the same law from any orthonormal
     start, and one unit of time gives the exponent without a transient.
     """
-    r = np.linalg.qr(linear_products(width, 1, depth, samples, seed, workers), mode="r")
+    r = np.linalg.qr(linear_products(width, 1, depth, samples, seed, workers)).R
     return np.log(np.abs(r[:, index - 1, index - 1]))
 
 
-LINEAR = (
+LINEAR: tuple[Claim, ...] = (
     Distribution(
         "linear norm, width 4",
         "log(‖X_t‖/‖X_0‖), linear activation, width 4, t = 1: Gaussian as derived",
@@ -169,13 +184,22 @@ LINEAR = (
 def active_neurons(width: int, time: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """N(X_t) in networks of ``size`` layers per unit of time, from a standard normal start with N(X_0) > 0."""
     counts = simulate_network(
-        ResNet(relu, width), size * time, samples, inputs=[[1.0]], t=float(time), seed=seed, workers=workers, at=[0, size * time],
+        ResNet(relu, width),
+        size * time,
+        samples,
+        inputs=[[1.0]],
+        t=float(time),
+        seed=seed,
+        workers=workers,
+        at=[0, size * time],
         record=lambda x: np.count_nonzero(x > 0, axis=(1, 2)),
     )
     return counts[1][counts[0] > 0]
 
 
-def active_neurons_of_limit(width: int, time: int, variance: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
+def active_neurons_of_limit(
+    width: int, time: int, variance: Fraction, size: int, samples: int, seed: Seed, workers: int
+) -> Array:
     """N(X_t) from the engine's equation by Euler–Maruyama, with ``size`` steps per unit of time."""
     start, noise = spawn(seed, 2)
     x0 = np.random.default_rng(start).standard_normal((samples, width))
@@ -186,20 +210,27 @@ def active_neurons_of_limit(width: int, time: int, variance: Fraction, size: int
 
 def long_time_exponent(width: int, variance: Fraction) -> float:
     """The engine's drift of log‖φ(X)‖ with one active neuron, the end that every path reaches for width 2."""
-    (drift,) = norm_dynamics(depth_limit(ResNet(relu, width, weight_variance=variance)), relu).logarithm.drift
+    (drift,) = norm_dynamics(neurons(ResNet(relu, width, weight_variance=variance)), relu).logarithm.drift
     return float(drift.xreplace({count: 1 for count in drift.atoms(CoordinateSum)}))
 
 
 def late_growth(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The mean slope of log‖φ(X_t)‖ between t = 60 and t = 100, with ``size`` layers per unit of time."""
     logs = simulate_network(
-        ResNet(relu, width), 100 * size, samples, x0=1.0, t=100.0, seed=seed, workers=workers, at=[60 * size, 100 * size],
+        ResNet(relu, width),
+        100 * size,
+        samples,
+        x0=1.0,
+        t=100.0,
+        seed=seed,
+        workers=workers,
+        at=[60 * size, 100 * size],
         record=lambda x: np.log(np.sum(np.maximum(x, 0.0) ** 2, axis=(1, 2))) / 2.0,
     )
     return (logs[1] - logs[0]) / 40.0
 
 
-LATER = (
+LATER: tuple[Claim, ...] = (
     Comparison(
         "active neurons, width 4, t = 8",
         "E N(X_t), ReLU, width 4, t = 8: networks against the derived equation",
@@ -232,7 +263,9 @@ def kernel_after(time: float, variance: Fraction) -> Array:
     flow = width_limit(ResNet(relu, float("inf"), inputs=2, weight_variance=variance))
     velocity = [compile_expression(flow.states, entry) for entry in flow.drift]
     start = (INPUTS @ INPUTS.T / INPUTS.shape[1])[np.triu_indices(2)]
-    solved = integrate.solve_ivp(lambda _, k: [float(v(*k)) for v in velocity], (0.0, time), start, rtol=1e-10, atol=1e-12)
+    solved = integrate.solve_ivp(
+        lambda _, k: [float(v(*k)) for v in velocity], (0.0, time), start, rtol=1e-10, atol=1e-12
+    )
     return solved.y[:, -1]
 
 
@@ -245,15 +278,29 @@ def gram_entry(index: int, size: int, samples: int, seed: Seed, workers: int) ->
     """The same entry of XXᵀ/n in networks of width ``size`` and as many layers, so that both biases are of order 1/n."""
     first, second = np.triu_indices(2)
     x = simulate_network(
-        ResNet(relu, size, inputs=2), size, samples, inputs=INPUTS, seed=seed, workers=workers, at=[size],
+        ResNet(relu, size, inputs=2),
+        size,
+        samples,
+        inputs=INPUTS,
+        seed=seed,
+        workers=workers,
+        at=[size],
         record=lambda x: np.mean(x[:, :, first[index]] * x[:, :, second[index]], axis=1),
     )
     return x[0]
 
 
-WIDE = tuple(
-    Number(f"kernel {name} at infinite width", f"{name}(1), ReLU, width to infinity: networks against the derived flow", SOURCE,
-           partial(kernel_entry, index), partial(gram_entry, index), size=16, slow=index == 0, pilot=1000)
+WIDE: tuple[Claim, ...] = tuple(
+    Number(
+        f"kernel {name} at infinite width",
+        f"{name}(1), ReLU, width to infinity: networks against the derived flow",
+        SOURCE,
+        partial(kernel_entry, index),
+        partial(gram_entry, index),
+        size=16,
+        slow=index == 0,
+        pilot=1000,
+    )
     for index, name in ((0, "K₁₁"), (1, "K₁₂"))
 )
 

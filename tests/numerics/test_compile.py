@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +190,13 @@ def test_a_function_of_a_neuron_and_of_sums():
     assert f(layer, 0.5)[0, :, 0, 0].tolist() == [7, 14, 21]
     with pytest.raises(ValueError, match="free symbols n"):
         compile_sums((x,), coordinate_sum(x**2, (x,), sp.Symbol("n", integer=True, positive=True)) / sp.Symbol("n"))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import numerics, sys; assert not {'sympy', 'scipy', 'numpy'} & set(sys.modules); numerics.compile_law"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    import numerics
+
+    assert all(callable(getattr(numerics, name)) for name in ("compile_law", "compile_expression", "simulate_sde"))
+    with pytest.raises(AttributeError, match="no attribute"):
+        numerics.nothing  # noqa: B018

@@ -69,7 +69,9 @@ def test_result_does_not_depend_on_workers(method, inputs):
     x0 = starts(60, inputs)
 
     def run(workers, seed=7):
-        return simulate_network(network, 5, 1500 if method == "in_law" else 100, x0=x0, seed=seed, workers=workers, method=method)
+        return simulate_network(
+            network, 5, 1500 if method == "in_law" else 100, x0=x0, seed=seed, workers=workers, method=method
+        )
 
     alone = run(1)
     assert np.array_equal(alone, run(2))

@@ -134,6 +134,10 @@ def test_bad_requests_are_named(call, says):
 
 
 def test_names_are_documented():
-    public = [v for k, v in vars(statistics).items() if not k.startswith("_") and getattr(v, "__module__", "") == statistics.__name__]
+    public = [
+        v
+        for k, v in vars(statistics).items()
+        if not k.startswith("_") and getattr(v, "__module__", "") == statistics.__name__
+    ]
     assert public
     assert all(v.__doc__ for v in public)

@@ -82,8 +82,14 @@ def test_coefficients_are_those_of_the_limit():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "x0"),
-    [(ResNet(relu, 1), 1.0), (ResNet(identity, 1), -2.0), (ResNet(ornstein_uhlenbeck, 1), 0.3), (ResNet(relu, 4), 1.0),
-     (ResNet(tanh, 1), 1.0), (ResNet(relu, 2, inputs=2), 1.0)],
+    [
+        (ResNet(relu, 1), 1.0),
+        (ResNet(identity, 1), -2.0),
+        (ResNet(ornstein_uhlenbeck, 1), 0.3),
+        (ResNet(relu, 4), 1.0),
+        (ResNet(tanh, 1), 1.0),
+        (ResNet(relu, 2, inputs=2), 1.0),
+    ],
     ids=str,
 )
 def test_validate_agrees(network, x0):

@@ -1,0 +1,52 @@
+"""The numbers of a law: checked, exact, and rounded once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy as sp
+
+from derivations.laws import GluedLaw, Law
+from derivations.symbols import initial, time
+from numerics.backends import MPMATH
+from numerics.compile.expression import compile_expression
+
+
+def parts_of(law: Law | None) -> tuple[Law, ...]:
+    """The laws on single intervals that a law is glued from, none with parameters left."""
+    if not isinstance(law, Law):
+        raise ValueError(
+            f"expected a law, got {law!r}; where no closed form is known (d.law is None) use simulate_sde(d.limit, ...)"
+        )
+    parts = law.parts if isinstance(law, GluedLaw) else (law,)
+    loose = sorted(set().union(*(part.diffusion.parameters for part in parts)), key=str)
+    if loose:
+        raise ValueError(f"the law has the parameters {', '.join(map(str, loose))} left; derive it with numbers in their place")
+    return parts
+
+
+def exact_number(number: Any, what: str) -> sp.Expr:
+    """A finite real number without rounding: a float is the binary fraction that it is."""
+    if isinstance(number, np.generic | np.ndarray) and np.ndim(number) == 0:
+        number = number.item()
+    if isinstance(number, float) and not np.isfinite(number):
+        raise ValueError(f"{what} must be finite, got {number}")
+    try:
+        exact = sp.Rational(number) if isinstance(number, float) else sp.sympify(number, strict=True)
+    except (TypeError, ValueError, sp.SympifyError) as error:
+        raise ValueError(f"{what} must be a real number, got {number!r}") from error
+    if isinstance(number, bool) or not isinstance(exact, sp.Expr) or not exact.is_number or not exact.is_real:
+        raise ValueError(f"{what} must be a finite real number, got {number!r}")
+    return exact.replace(lambda node: node.is_Float, lambda node: sp.Rational(node))
+
+
+def constant(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
+    """A constant of the law to fifty digits."""
+    value = compile_expression((), expr.subs({initial: start, time: when}, simultaneous=True), MPMATH)()
+    if not isinstance(value, mpmath.mpf) or mpmath.isnan(value):
+        raise ValueError(
+            f"{expr} is not a real number at x0 = {start}, t = {when}, got {mpmath.nstr(value, 8)}; the law does not hold there"
+        )
+    return value
