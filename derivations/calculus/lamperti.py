@@ -13,11 +13,14 @@ function of x, so V is known even where z has no closed form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import sympy as sp
 
+from derivations.calculus.assumptions import sign_of
+from derivations.calculus.quadratic import Quadratic
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.pieces import Piece, in_order, pieces
@@ -35,12 +38,19 @@ class UnitNoise:
         The ends of the open x-interval.
     drift, scale : Expr
         :math:`\mu` and :math:`\varphi > 0` on the interval, functions of x.
+    assuming : tuple of Relational
+        What is known of the parameters beyond their own assumptions, such as ``b**2 < 4*c``.
     """
 
     state: sp.Symbol
     interval: tuple[sp.Expr, sp.Expr]
     drift: sp.Expr
     scale: sp.Expr
+    assuming: tuple[sp.Basic, ...] = ()
+
+    def sign(self, expr: sp.Expr) -> int:
+        """The sign of a constant, under what is assumed of the parameters: −1, 0 or 1."""
+        return sign_of(expr, self.assuming)
 
     def derive(self, function: sp.Expr) -> sp.Expr:
         r"""The derivative along z, :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`."""
@@ -78,8 +88,15 @@ def tidy(expr: sp.Expr) -> sp.Expr:
         return expr
 
 
-def split(process: Diffusion) -> tuple[UnitNoise | Piece, ...]:
+def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNoise | Piece, ...]:
     r"""Cut the line at the kinks and zeros of the noise.
+
+    Parameters
+    ----------
+    process : Diffusion
+        Scalar, with coefficients that do not depend on time.
+    assuming : sequence of Relational
+        What is known of the parameters beyond their own assumptions, such as ``b**2 < 4*c``.
 
     Returns
     -------
@@ -113,11 +130,68 @@ def split(process: Diffusion) -> tuple[UnitNoise | Piece, ...]:
                 raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
             found.append(Piece(left, right, sp.S.Zero))
             continue
+        _refuse_unreal(variance, x, left, right)
+        squared = quadratic_root(variance, x)
+        if squared is not None and (squared.has_parameters or not zeros_are_rational(variance, x)):
+            found += _quadratic_forms(squared, x, left, right, drift, tuple(assuming))
+            continue
         cuts = (left, *zeros_inside(variance, x, left, right), right)
         found += [
-            UnitNoise(x, (start, end), drift, positive_root(variance, x, start, end)) for start, end in pairwise(cuts)
+            UnitNoise(x, (start, end), drift, positive_root(variance, x, start, end), tuple(assuming))
+            for start, end in pairwise(cuts)
         ]
     return tuple(found)
+
+
+def zeros_are_rational(a: sp.Expr, x: sp.Symbol) -> bool:
+    """Whether plain factoring shows the zeros of a, so that nothing special is needed."""
+    return all(sp.degree(base, x) <= 1 for base, _ in sp.factor_list(a, x)[1])
+
+
+def quadratic_root(variance: sp.Expr, x: sp.Symbol) -> Quadratic | None:
+    """The quadratic polynomial that the variance is the square of, with positive first coefficient; else None."""
+    if not variance.is_polynomial(x) or sp.degree(variance, x) != 4:
+        return None
+    constant, factors = sp.factor_list(variance, x)
+    if any(power % 2 for base, power in factors if base.has(x)):
+        return None
+    root = sp.sqrt(constant) * sp.Mul(*(base ** sp.Rational(power, 2) for base, power in factors))
+    return Quadratic.of(root.replace(sp.Abs, lambda inside: inside), x)
+
+
+def _quadratic_forms(
+    q: Quadratic, x: sp.Symbol, left: sp.Expr, right: sp.Expr, drift: sp.Expr, assuming: tuple[sp.Basic, ...]
+) -> list[UnitNoise]:
+    """The intervals between the zeros of a quadratic noise, whose number the discriminant's sign decides."""
+    kind = sign_of(q.discriminant, assuming)
+    roots = [] if kind < 0 else [-q.b / (2 * q.a)] if kind == 0 else list(q.roots)
+    if roots and (left, right) != (-sp.oo, sp.oo):
+        roots = [r for r in roots if sign_of(r - left, assuming) > 0 > sign_of(r - right, assuming)]
+    cuts = (left, *roots, right)
+    found = []
+    for start, end in pairwise(cuts):
+        between = kind > 0 and (start, end) == q.roots
+        found.append(UnitNoise(x, (start, end), drift, -q.expr if between else q.expr, assuming))
+    return found
+
+
+def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> None:
+    """A squared noise must be a nonnegative number; asked at a point inside, with parameters left out of it."""
+    point = Piece(left, right, a).interior()
+    value = a.subs(x, point) if point.is_number else sp.S.One
+    if value.is_number and (value.is_extended_real is False or value.is_extended_negative):
+        raise DerivationError(
+            f"the squared noise {a} is {value} at {x} = {point}, expected a number ≥ 0; give the diffusion the interval "
+            f"in which it lives as its domain, or write |{x}| where {x} may be negative"
+        )
+    negative = sp.Dummy("m", negative=True)
+    if left == -sp.oo and right == sp.oo and any(
+        p.base == negative and p.exp.is_integer is None for p in a.subs(x, negative).atoms(sp.Pow)
+    ):
+        raise DerivationError(
+            f"the squared noise {a} is no real number for every {x} < 0; give the diffusion the interval in which it "
+            f"lives as its domain, or write |{x}|"
+        )
 
 
 def _refuse_crossing(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, low: sp.Expr, high: sp.Expr) -> None:

@@ -138,8 +138,7 @@ def _report(options: argparse.Namespace) -> int:
     inputs = _inputs(options)
     from numerics.report import Inputs, Start, report
 
-    with stage("derivation"):
-        d = _derivation(options, 1 if inputs is None else len(inputs))
+    d = _derivation(options, 1 if inputs is None else len(inputs))
     size = {"t": options.t, "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples

@@ -15,7 +15,7 @@ from derivations.laws import Law, Normal
 from derivations.laws.carried import CarriedGaussian, Component
 from derivations.laws.frozen import FrozenLaw
 from derivations.symbols import initial
-from numerics.compile.constants import constant, parts_of
+from numerics.compile.constants import constant, exact_number, parts_of
 from numerics.compile.expression import compile_expression
 from numerics.compile.moments import FixedMoments, SpreadMoments
 from numerics.densities import (

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from derivations.diffusion import Flow
+from numerics.ensembles import Seed
 from numerics.validate import hayou
-from numerics.validate.base import LEVEL, Claim, Comparison, Distribution, Number, Row, Seed, Validation, spawn
+from numerics.validate.base import LEVEL, Row, Validation, spawn
 from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
+from numerics.validate.claims import Claim, Comparison, Distribution, Number
 
 #: All claims, source by source.
 CATALOGUE: tuple[Claim, ...] = hayou.CLAIMS

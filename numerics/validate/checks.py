@@ -14,6 +14,7 @@ from derivations.architectures import Architecture
 from derivations.diffusion import NeuronDiffusion
 from derivations.laws import recognise
 from numerics.compile import compile_expression, compile_law, compile_sums
+from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson
@@ -22,7 +23,6 @@ from numerics.validate.base import (
     WRONG,
     Array,
     Row,
-    Seed,
     bias_rate,
     control_distance,
     depth_below_noise,

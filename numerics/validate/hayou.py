@@ -21,9 +21,11 @@ from derivations.norms import initial_slope, norm_dynamics
 from derivations.sums import CoordinateSum
 from derivations.symbols import width as any_width
 from numerics.compile import compile_expression
+from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
-from numerics.validate.base import Array, Claim, Comparison, Distribution, Number, Seed, spawn
+from numerics.validate.base import Array, spawn
+from numerics.validate.claims import Claim, Comparison, Distribution, Number
 
 SOURCE = "S. Hayou, On the infinite-depth limit of finite-width neural networks (TMLR 2023)"
 CHUNK = 2**17

@@ -3,7 +3,18 @@
 import pytest
 import sympy as sp
 
-from derivations import ResNet, absolute, depth_limit, derive, identity, leaky_relu, relu, two_slope, width_limit
+from derivations import (
+    ResNet,
+    absolute,
+    depth_limit,
+    derive,
+    identity,
+    leaky_relu,
+    ornstein_uhlenbeck,
+    relu,
+    two_slope,
+    width_limit,
+)
 from derivations.calculus.closure import close
 from derivations.calculus.ito import bracket, generator
 from derivations.errors import NotClosed
@@ -146,3 +157,13 @@ def test_infinite_width_correlation_flow(slopes):
     relu_flow = s**2 / (2 * sp.pi) * (sp.sqrt(1 - c**2) - c * sp.acos(c))
     jump = (slopes[0] - slopes[1]) ** 2  # only the kink moves correlations
     equal_by_sampling(flow.velocity, jump * relu_flow, symbols={c: ["1/3", "-4/5", "99/100"], s: ["1", "5/4", "2"]})
+
+
+def test_second_moment_of_the_carried_process_from_the_origin():
+    law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
+    second = law.moment(2, t, sp.Integer(0)).args[0][0]
+    equal_symbolically(second, sp.asin(sp.exp(2 * t) - 1) / 2)
+    # independently: d/dt E X² = E φ(X)² = E exp(2Z²), a Gaussian integral in Z ~ N(0, (1 − e^{−2t})/2)
+    growth = 1 / sp.sqrt(1 - 2 * (1 - sp.exp(-2 * t)))
+    equal_by_sampling(sp.diff(second, t), growth, symbols={t: ["1/10", "1/5", "3/10"]})
+    assert sp.limit(second, t, sp.log(2) / 2) == sp.pi / 4

@@ -25,7 +25,7 @@ from sympy.core.function import ArgumentIndexError
 
 Fuzzy: TypeAlias = Any  # True, False or None, for what is not known: SymPy has no type for it
 
-_GUARD = 20  # bits beyond the precision that was asked for
+GUARD = 20  # bits beyond the precision that was asked for
 
 
 def erfi_inverse(x: mpmath.mpf) -> mpmath.mpf:
@@ -48,7 +48,7 @@ def erfi_inverse(x: mpmath.mpf) -> mpmath.mpf:
     x = mp.convert(x)
     if not mp.isfinite(x) or x == 0:
         return x
-    with mp.extraprec(_GUARD):
+    with mp.extraprec(GUARD):
         half_root_pi = mp.sqrt(mp.pi) / 2
         size = abs(x)
         # erfi y ~ e^{y²} / (y √π) beyond 3, and arsinh is within a factor of two below
@@ -81,7 +81,7 @@ def scaled_bessel_i(order: mpmath.mpf, z: mpmath.mpf) -> mpmath.mpf:
     z = mp.convert(z)
     if z == mp.inf:
         return mp.zero
-    with mp.extraprec(_GUARD):
+    with mp.extraprec(GUARD):
         value = mp.exp(-z) * mp.besseli(order, z)
     return +value
 
@@ -107,7 +107,7 @@ def log_normal_cdf(x: mpmath.mpf) -> mpmath.mpf:
         return mp.zero if x == mp.inf else x
     size = abs(x)
     # the exponent x²/2 has an absolute error of 2^(2 mag x - prec); as a relative error of Φ it needs as many more bits
-    with mp.extraprec(_GUARD + 2 * max(0, mp.mag(size))):
+    with mp.extraprec(GUARD + 2 * max(0, mp.mag(size))):
         if size > mp.prec:
             series = mp.hyp2f0(mp.mpf(1) / 2, 1, -2 / size**2)
             log_tail = -(size**2) / 2 - mp.log(size * mp.sqrt(2 * mp.pi) / series)
@@ -117,9 +117,9 @@ def log_normal_cdf(x: mpmath.mpf) -> mpmath.mpf:
     return +value
 
 
-def _value(node: sp.Function, function: Callable[..., mpmath.mpf], prec: int, extra: int = 0) -> sp.Expr | None:
+def value_of(node: sp.Function, function: Callable[..., mpmath.mpf], prec: int, extra: int = 0) -> sp.Expr | None:
     """The node's value where its arguments are real numbers, else ``None``, as ``_eval_evalf`` wants it."""
-    working = prec + extra + _GUARD
+    working = prec + extra + GUARD
     try:
         arguments = [argument._to_mpmath(working, allow_ints=False) for argument in node.args]
     except ValueError:
@@ -195,7 +195,7 @@ class ErfiInv(sp.Function):
         return self.args[0].is_extended_negative
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        return _value(self, erfi_inverse, prec)
+        return value_of(self, erfi_inverse, prec)
 
     def _latex(self, printer: sp.printing.latex.LatexPrinter, exp: str | None = None) -> str:
         power = f"^{{{exp}}}" if exp else ""
@@ -263,7 +263,7 @@ class ScaledBesselI(sp.Function):
         return True if (order + 1).is_positive and z.is_positive else None
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        return _value(self, scaled_bessel_i, prec)
+        return value_of(self, scaled_bessel_i, prec)
 
     def _latex(self, printer: sp.printing.latex.LatexPrinter, exp: str | None = None) -> str:
         order, z = self.args
@@ -330,7 +330,7 @@ class LogNormalCdf(sp.Function):
         if not x.is_number:
             return None
         rough = x.evalf(5)
-        return _value(self, log_normal_cdf, prec, 2 * max(0, mp.mag(rough._to_mpmath(20)))) if rough.is_Float else None
+        return value_of(self, log_normal_cdf, prec, 2 * max(0, mp.mag(rough._to_mpmath(20)))) if rough.is_Float else None
 
     def _latex(self, printer: sp.printing.latex.LatexPrinter, exp: str | None = None) -> str:
         body = rf"\log \Phi\left({printer._print(self.args[0])}\right)"

@@ -1,0 +1,125 @@
+r"""Diffusions of Gram matrices: the state of a layer seen by m inputs, on the positive semi-definite cone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import sympy as sp
+
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError
+
+
+def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
+    r"""Symbols :math:`V_{\alpha\beta}` of a symmetric m × m matrix, positive on the diagonal.
+
+    Examples
+    --------
+    >>> gram_matrix(2)
+    Matrix([
+    [V_11, V_12],
+    [V_12, V_22]])
+    """
+
+    def entry(a: int, b: int) -> sp.Symbol:
+        low, high = min(a, b) + 1, max(a, b) + 1
+        name = f"{stem}_{low}{high}" if inputs > 1 else stem
+        return sp.Symbol(name, **({"positive": True} if low == high else {"real": True}))
+
+    return sp.ImmutableMatrix(inputs, inputs, entry)
+
+
+def upper(inputs: int) -> tuple[tuple[int, int], ...]:
+    """The entries of the upper triangle, row by row: the coordinates of a symmetric matrix."""
+    return tuple((a, b) for a in range(inputs) for b in range(a, inputs))
+
+
+def cone(matrix: sp.ImmutableMatrix) -> sp.Set:
+    r"""The positive semi-definite cone in the coordinates of the upper triangle: all principal minors are at least 0."""
+    inputs = matrix.rows
+    if inputs == 1:
+        return sp.Interval.open(0, sp.oo)
+    states = sp.Tuple(*(matrix[i] for i in upper(inputs)))
+    # the symbols of the diagonal are positive by assumption: the condition is written on real ones
+    real = [sp.Symbol(s.name, real=True) for s in states]
+    minors = [
+        matrix[list(rows), list(rows)].det(method="berkowitz")
+        for size in range(1, inputs + 1)
+        for rows in combinations(range(inputs), size)
+    ]
+    condition = sp.And(*(minor.xreplace(dict(zip(states, real, strict=True))) >= 0 for minor in minors))
+    return sp.ConditionSet(sp.Tuple(*real), condition, sp.Reals ** len(real))
+
+
+@dataclass(frozen=True)
+class GramDiffusion(Diffusion):
+    r"""A diffusion of a Gram matrix with the covariance of products of Gaussians,
+
+    .. math:: \mathrm{d}[V_{\alpha\beta}, V_{\gamma\delta}] = \lambda\,
+              (V_{\alpha\gamma}V_{\beta\delta} + V_{\alpha\delta}V_{\beta\gamma})\,\mathrm{d}t .
+
+    A :class:`~derivations.diffusion.Diffusion` in the upper triangle, row by row, with the cone as its domain.
+
+    Parameters
+    ----------
+    matrix : Matrix, shape (m, m)
+        The symbols of the state.
+    """
+
+    matrix: sp.ImmutableMatrix = field(default_factory=lambda: sp.ImmutableMatrix.zeros(1))
+
+    @property
+    def inputs(self) -> int:
+        """m."""
+        return int(self.matrix.rows)
+
+    @property
+    def strength(self) -> sp.Expr:
+        r"""The factor :math:`\lambda`: half the variance rate of the first input's :math:`\log V`."""
+        first = self.states[0]
+        return sp.cancel(self.covariance[0, 0] / (2 * first**2))
+
+    @property
+    def drift_matrix(self) -> sp.ImmutableMatrix:
+        """The drift as a symmetric matrix."""
+        table = dict(zip(upper(self.inputs), self.drift, strict=True))
+        return sp.ImmutableMatrix(self.inputs, self.inputs, lambda a, b: table[min(a, b), max(a, b)])
+
+    @property
+    def factor(self) -> sp.ImmutableMatrix:
+        r"""A square root of the covariance of the smallest size, :math:`m(m+1)/2` square, from Cholesky's :math:`V = AA^\top`.
+
+        *Derivation.* Let N be symmetric with independent centred entries, of variance 2 on the diagonal and 1 off it,
+        so that :math:`\mathbb{E}N_{ij}N_{kl} = \delta_{ik}\delta_{jl} + \delta_{il}\delta_{jk}`. Then
+        :math:`A N A^\top` has the covariance of the state. One column for each independent entry of N is
+        the least number wherever V is regular, since the covariance is regular there.
+
+        Raises
+        ------
+        DerivationError
+            If the covariance is not of this form.
+        """
+        a, pairs = _cholesky(self.matrix), upper(self.inputs)
+        columns = []
+        for i, j in pairs:
+            outer = a[:, i] * a[:, j].T
+            block = sp.sqrt(2) * outer if i == j else outer + outer.T
+            columns.append([sp.sqrt(self.strength) * block[p] for p in pairs])
+        sigma = sp.ImmutableMatrix(columns).T
+        if any(sp.cancel(entry) != 0 for entry in sigma * sigma.T - self.covariance):
+            raise DerivationError("the covariance is not that of products of Gaussians; use calculus.ito.square_root")
+        return sigma
+
+
+def _cholesky(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+    r"""Cholesky's lower triangle, each pivot the root of a ratio of leading minors, each column divided by it."""
+    size = matrix.rows
+    lower = sp.zeros(size, size)
+    for j in range(size):
+        pivot = sp.factor(matrix[j, j] - sum((lower[j, k] ** 2 for k in range(j)), sp.S.Zero))
+        lower[j, j] = sp.sqrt(pivot)
+        for i in range(j + 1, size):
+            rest = matrix[i, j] - sum((lower[i, k] * lower[j, k] for k in range(j)), sp.S.Zero)
+            lower[i, j] = sp.factor(rest) / lower[j, j]
+    return sp.ImmutableMatrix(lower)

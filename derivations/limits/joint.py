@@ -1,0 +1,137 @@
+r"""Depth and width to infinity together: matching one layer's moments, power by power of the width.
+
+With n neurons, a unit of time of :math:`n^\delta` layers and small parameters :math:`\varepsilon_k = n^{-p_k}`, a term
+:math:`\prod_k \varepsilon_k^{j_k}` of the mean adds :math:`n^{\delta - \sum_k j_k p_k}` times its coefficient per unit of time, and the
+noise of a layer, which is an average over n neurons, has one more :math:`n^{-1}`. A positive exponent has
+no limit, zero survives, a negative one vanishes.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.architectures.base import Architecture
+from derivations.architectures.scaling import ScaledArchitecture, Scaling
+from derivations.diffusion import Diffusion, Flow
+from derivations.errors import DerivationError, NoLimit
+from derivations.limits.collapse import collapse_limit, transient
+from derivations.limits.gram import GramDiffusion, cone, upper
+from derivations.limits.increments import GramMoments, gram_moments
+from derivations.symbols import step
+
+
+def scaling_of(architecture: Architecture) -> Scaling:
+    r"""How a network scales: its own word, or :math:`\varepsilon = L^{-1/2}` with L = n layers in a unit of time."""
+    if isinstance(architecture, ScaledArchitecture):
+        return architecture.scaling()
+    layer = architecture.layer()
+    pre = layer.preactivation
+    if pre.bias_variance != 0:
+        raise DerivationError("the joint limit is derived for layers without bias; set bias_variance=0")
+    return Scaling(layer.update, pre.inner, ((step, sp.S.Half),), sp.S.One, pre.weight_variance)
+
+
+def joint_limit(architecture: Architecture) -> Diffusion | Flow:
+    r"""Limit of the Gram matrix of m inputs as depth and width grow together.
+
+    .. math:: b = \lim n^\delta\, \mathbb{E}[V' - V \mid V], \qquad a = \lim n^\delta\,\mathrm{Cov}[V' \mid V] .
+
+    Parameters
+    ----------
+    architecture : Architecture
+        A :class:`~derivations.architectures.scaling.ScaledArchitecture` states its rates; any other takes
+        :math:`\varepsilon^2 = 1/n` per layer.
+
+    Returns
+    -------
+    GramDiffusion or Flow
+        In the upper triangle of V, row by row; a flow where the noise vanishes. For an activation that
+        keeps its shape, inputs = 2: the diffusion of :math:`q = \ell^2(1 - \rho_\ell)`, see
+        :func:`~derivations.limits.collapse.collapse_limit`.
+
+    Raises
+    ------
+    NoLimit
+        If a term grows; the message says what the network does instead.
+    DerivationError
+        If the sign of an exponent is not known: declare the rates' symbols.
+
+    Examples
+    --------
+    >>> from derivations.activations import tanh
+    >>> from derivations.architectures.perceptron import ShapedMLP
+    >>> a = sp.Symbol("a", positive=True)
+    >>> limit = joint_limit(ShapedMLP(tanh, a=a))
+    >>> limit.drift, limit.covariance
+    (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
+    """
+    scaling = scaling_of(architecture)
+    if transient(scaling, architecture.inputs):
+        return collapse_limit(scaling, architecture.inputs)
+    moments = gram_moments(scaling, architecture.inputs)
+    _require_slow(moments, scaling)
+    pairs = upper(architecture.inputs)
+    drift = sp.ImmutableMatrix([_drift(moments.mean[2][pair], scaling) for pair in pairs])
+    exponent = scaling.depth_rate - 1 - moments.order * _lowest_rate(scaling)
+    noise = _survives(exponent, "the fluctuation of a layer", "the network is random already in finitely many layers")
+    states = tuple(moments.matrix[pair] for pair in pairs)
+    covariance = moments.covariance.subs({size: 1 for size, _ in scaling.sizes}) if noise else 0
+    if not noise or all(entry == 0 for entry in covariance):
+        return Flow(states, drift)
+    return GramDiffusion(states, drift, covariance, cone(moments.matrix), matrix=moments.matrix)
+
+
+def _require_slow(moments: GramMoments, scaling: Scaling) -> None:
+    """One layer must change nothing at order 0, and nothing in the mean at order 1."""
+    for pair in upper(moments.matrix.rows):
+        moved = sp.factor(moments.mean[0][pair] - moments.matrix[pair])
+        if moved != 0:
+            raise NoLimit(
+                f"one layer moves the Gram matrix by {moved} however wide the network is, so it settles in finitely many "
+                "layers instead of becoming continuous in depth; shape the activation (ShapedMLP) or scale the branch"
+            )
+        if moments.mean[1][pair] != 0:
+            raise NoLimit(
+                f"the mean of one layer's increment is {moments.mean[1][pair]} at first order; it must vanish there: "
+                "use the critical weight variance"
+            )
+
+
+def _drift(mean: sp.Expr, scaling: Scaling) -> sp.Expr:
+    total = sp.S.Zero
+    symbols = [size for size, _ in scaling.sizes]
+    for powers, coefficient in sp.Poly(mean, *symbols).terms() if mean != 0 else ():
+        exponent = scaling.depth_rate - sum(
+            (power * rate for power, (_, rate) in zip(powers, scaling.sizes, strict=True)), sp.S.Zero
+        )
+        if _survives(exponent, "the drift", _instead(coefficient)):
+            total += coefficient
+    return sp.factor(total)
+
+
+def _survives(exponent: sp.Expr, what: str, instead: str) -> bool:
+    """Whether a term of size n^exponent per unit of time stays as n grows."""
+    sign = sp.expand(exponent)
+    if sign.is_zero:
+        return True
+    if sign.is_negative:
+        return False
+    if sign.is_positive:
+        raise NoLimit(
+            f"{what} grows like n^({sign}) per unit of time: {instead}; choose a larger rate or a smaller depth_rate"
+        )
+    raise DerivationError(
+        f"{what} is of size n^({sign}) per unit of time, whose sign is not known; "
+        "give the rates as numbers, or as symbols for which it is"
+    )
+
+
+def _instead(coefficient: sp.Expr) -> str:
+    return (
+        f"the flow with velocity {coefficient} runs to its end at once, a fixed point (inputs collapse onto one "
+        "another, or the norms onto a constant) or infinity (the norms explode)"
+    )
+
+
+def _lowest_rate(scaling: Scaling) -> sp.Expr:
+    return scaling.sizes[0][1]

@@ -1,0 +1,234 @@
+"""The command: what it prints, what it writes, and how it complains."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from numerics.cli import main
+from numerics.cli.files import read_inputs
+
+
+def complaint(capsys, *arguments) -> str:
+    """The one line with which a command line is refused."""
+    try:
+        code = main(list(arguments))
+    except SystemExit as stopped:  # argparse's way
+        code = stopped.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    assert captured.err.startswith("deeplimits: error: ")
+    assert captured.err.count("\n") == 1
+    assert captured.err.endswith("\n")
+    return captured.err
+
+
+def printed(capsys, *arguments) -> str:
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+# --- derive ---
+
+
+def test_derive_prints_the_derivation(capsys):
+    assert "Itô's formula for S" in printed(capsys, "derive", "resnet", "--activation", "relu", "--width", "n")
+    assert r"\begin{aligned}" in printed(capsys, "derive", "--width", "1", "--format", "latex")
+    assert json.loads(printed(capsys, "derive", "--width", "1", "--format", "json"))["steps"]
+    assert "<math" in printed(capsys, "derive", "--width", "1", "--format", "html")
+    assert "dK_12/dt" in printed(capsys, "derive", "--width", "oo", "--inputs", "2")
+
+
+def test_weight_variance_is_exact(capsys):
+    assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
+    assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("tex", "\\documentclass"), ("txt", "ResNet"), ("json", "{"), ("html", "<!doctype html>")]
+)
+def test_derive_writes_what_the_suffix_says(suffix, start, tmp_path, capsys):
+    out = tmp_path / f"derivation.{suffix}"
+    assert printed(capsys, "derive", "--width", "1", "--out", str(out)) == ""
+    assert out.read_text(encoding="utf-8").startswith(start)
+
+
+# --- density, simulate, validate ---
+
+
+def test_density_is_a_table_that_integrates_to_the_distribution_function(capsys):
+    text = printed(capsys, "density", "--activation", "relu", "--x0", "2", "--t", "0.5", "--points", "2001")
+    header, *rows = text.splitlines()
+    x, pdf, cdf = np.array([[float(cell) for cell in row.split(",")] for row in rows]).T
+    assert header == "x,pdf,cdf"
+    assert np.trapezoid(pdf, x) == pytest.approx(cdf[-1] - cdf[0], abs=1e-4)
+
+
+def test_density_names_atoms(capsys):
+    assert main(["density", "--x0", "-1", "--points", "3"]) == 0
+    assert "atom at -1 with probability 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("of", ["network", "sde"])
+def test_simulate_writes_states_and_says_what_they_are(of, tmp_path, capsys):
+    out = tmp_path / "states.npy"
+    size = ["--width", "3", "--depth", "20", "--samples", "50"]
+    text = printed(capsys, "simulate", "--of", of, *size, "--out", str(out))
+    states = np.load(out)
+    assert states.shape == (50, 3, 1)
+    assert f"mean {states[:, 0, 0].mean():.5g}" in text
+    printed(capsys, "simulate", "--of", of, *size, "--out", str(out))
+    assert np.array_equal(np.load(out), states)
+    printed(capsys, "simulate", "--of", of, *size, "--seed", "1", "--out", str(tmp_path / "other.csv"))
+    other = np.loadtxt(tmp_path / "other.csv", delimiter=",")
+    assert other.shape == (50, 3)
+    assert not np.array_equal(other, states[:, :, 0])
+
+
+def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
+    assert main(["validate", "--samples", "50", "--depth", "8"]) == 1  # too few to have power
+    assert "no power" in capsys.readouterr().out
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "required"),
+        (["frobnicate"], "invalid choice"),
+        (["derive", "transformer"], "invalid choice"),
+        (["derive", "--activation", "__import__('os').system('true')"], "expected a formula"),
+        (["derive", "--activation", "9**9**9**9"], "the power"),
+        (["derive", "--activation", "x*y"], "variables"),
+        (["derive", "--width", "0"], "width"),
+        (["derive", "--width", "-3"], "width"),
+        (["derive", "--width", "2.5"], "width"),
+        (["derive", "--width", "9" * 5000], "width"),
+        (["derive", "--weight-variance", "-1"], "weight-variance"),
+        (["derive", "--weight-variance", "1e999999999"], "weight-variance"),
+        (["derive", "--inputs", "0"], "inputs"),
+        (["derive", "--format", "pdf"], "invalid choice"),
+        (["derive", "--out", "x.pdf"], "suffix"),
+        (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder"),
+        (["density", "--activation", "tanh"], "no closed-form density"),
+        (["density", "--width", "3"], "no closed-form density"),
+        (["density", "--t", "0"], "t"),
+        (["density", "--t", "-1"], "t"),
+        (["density", "--x0", "nan"], "finite"),
+        (["density", "--x0", "inf"], "finite"),
+        (["simulate", "--depth", "-1"], "depth"),
+        (["simulate", "--width", "n"], "width"),
+        (["simulate", "--width", "oo"], "width"),
+        (["simulate", "--samples", "5", "--depth", "2", "--out", "x.pdf"], ".npy or .csv"),
+        (["simulate", "--samples", "zero"], "whole number"),
+        (["report", "--width", "oo"], "width"),
+        (["report", "--inputs", "no-such-file.csv"], "found none"),
+        (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
+        (["report", "--out", "no/such/folder/report.html"], "folder"),
+        (["validate", "--x0", "-1"], "nothing moves"),
+    ],
+    ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
+)
+def test_bad_request_is_refused_in_one_line(arguments, told, capsys):
+    assert told in complaint(capsys, *arguments)
+
+
+def test_ten_megabytes_of_formula_are_refused_at_once(capsys):
+    assert "characters" in complaint(capsys, "derive", "--activation", "x+" * 5_000_000 + "x")
+
+
+GOOD = b"1,2,3\n4,5,6\n"
+BAD_FILES = {
+    "empty.csv": (b"", "bytes"),
+    "blank.csv": (b"\n\n", "no numbers"),
+    "ragged.csv": (b"1,2\n3\n", "line 2 has 1 numbers"),
+    "words.csv": (b"1,2\na,b\n", "line 2"),
+    "nan.csv": (b"1,2\nnan,3\n", "row 2, column 1"),
+    "infinite.csv": (b"inf,2\n", "not finite"),
+    "huge.csv": (b"1e300,2\n", "1e100"),
+    "binary.csv": (bytes(range(128, 256)), "no text"),
+    "zero.csv": (b"1,2\n0,0\n", "row 2 is 0"),
+    "fake.npy": (GOOD, "no .npy file"),
+    "cut.npy": (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'", "cannot be read"),
+    "many.csv": (b"1,2\n" * 101, "at most 100"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_file_is_refused_in_one_line(name, tmp_path, capsys):
+    content, told = BAD_FILES[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert told in complaint(capsys, "report", "--inputs", str(path), "--out", str(tmp_path / "r.html"))
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (np.array([{"a": 1}], dtype=object), "cannot be read"),  # a pickle, which could run anything
+        (np.array([["a", "b"]]), "expected real numbers"),
+        (np.ones((2, 2)) * 1j, "expected real numbers"),
+        (np.ones(3), "shape (3,)"),
+        (np.ones((0, 3)), "shape (0, 3)"),
+        (np.ones((2, 2, 2)), "shape (2, 2, 2)"),
+    ],
+    ids=["pickle", "words", "complex", "one axis", "no rows", "three axes"],
+)
+def test_bad_array_is_refused(array, told, tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, array)
+    with pytest.raises(ValueError, match=r"a\.npy") as refused:
+        read_inputs(str(path))
+    assert told in str(refused.value)
+
+
+def test_good_files_are_read_alike(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + GOOD)  # as spreadsheets write it
+    np.save(tmp_path / "a.npy", np.array([[1, 2, 3], [4, 5, 6]]))
+    for name in ("a.csv", "a.npy"):
+        assert read_inputs(str(tmp_path / name)).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+# --- the process ---
+
+
+def test_help_loads_no_mathematics():
+    code = "import sys, numerics.cli.arguments as a; a.parser().format_help(); print('sympy' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
+
+
+def test_interruption_is_quiet(monkeypatch, capsys):
+    from numerics.cli import commands
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(commands.COMMANDS, "derive", interrupted)
+    assert main(["derive"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_missing_extra_says_how_to_get_it(monkeypatch, capsys):
+    for name in [m for m in sys.modules if m.startswith("numerics.report") or m.split(".")[0] in ("jinja2", "matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert 'pip install "deeplimits[report]"' in complaint(capsys, "derive", "--width", "1", "--format", "html")
+
+
+def test_our_own_mistake_is_told_in_one_line_too(monkeypatch, capsys):
+    from numerics.cli import commands
+
+    def broken(options):
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setitem(commands.COMMANDS, "derive", broken)
+    assert "unexpected ZeroDivisionError: division by zero" in complaint(capsys, "derive")

@@ -1,0 +1,117 @@
+"""Figures hold what they should, touch no global state, and become SVG that a page can hold."""
+
+from __future__ import annotations
+
+import re
+import sys
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from numerics.plots import (
+    INK,
+    Course,
+    Followed,
+    Histogram,
+    common_edges,
+    comparison_figure,
+    course_figure,
+    density_figure,
+    inline_svg,
+    order_figure,
+    svg,
+)
+from numerics.statistics import Estimate, convergence_order
+
+NORMAL = np.random.default_rng(0).standard_normal(20_000)
+
+
+def standard_density(x):
+    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def figures():
+    time = np.linspace(0, 1, 5)
+    course = Course.of(time, np.random.default_rng(1).standard_normal((5, 50)))
+    one = Followed("input 1", course, course, course)
+    depths, biases = (4, 8, 16), [Estimate(3 / L + 1 / L**2, 1e-3) for L in (4, 8, 16)]
+    return {
+        "density": density_figure(standard_density, NORMAL),
+        "comparison": comparison_figure(NORMAL, NORMAL[::-1] + 0.01, "state $x$"),
+        "course": course_figure([one], "norm", [one]),
+        "order": order_figure(depths, biases, convergence_order(depths, biases, corrected=False)),
+    }
+
+
+FIGURES = figures()
+
+
+def test_histogram_is_a_density_with_binomial_errors():
+    bars = Histogram.of([0.5, 0.5, 1.5, 9.0], [0.0, 1.0, 3.0])
+    assert bars.height.tolist() == [0.5, 0.125]
+    assert bars.error == pytest.approx([np.sqrt(0.25 / 4), np.sqrt(0.1875 / 4) / 2])
+
+
+def test_error_bars_cover_the_density_as_often_as_they_should_and_miss_a_wrong_one():
+    bars = Histogram.of(NORMAL, np.linspace(-2, 2, 41))
+
+    def chi_square(scale):
+        expected = standard_density(bars.centre / scale) / scale
+        return np.mean(((bars.height - expected) / bars.error) ** 2)
+
+    spread = np.sqrt(2 / 40)  # of the mean of 40 squared standard normals
+    assert abs(chi_square(1.0) - 1) < 4 * spread
+    assert chi_square(1.05) > 1 + 4 * spread
+
+
+def test_bins_of_a_sample_that_does_not_move():
+    edges = common_edges(np.ones(10))
+    assert edges[0] < 1 < edges[-1]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_axis_has_a_label(name):
+    axes = FIGURES[name].axes[0]
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+
+
+def test_no_global_state_is_touched():
+    before = dict(mpl.rcParams)
+    inline_svg(figures()["density"], "a")
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not mpl.pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_inline_svg_is_well_formed_scales_and_takes_the_colours_of_the_page(name):
+    text = inline_svg(FIGURES[name], name)
+    root = ElementTree.fromstring(text)
+    assert "viewBox" in root.attrib
+    assert not {"width", "height"} & set(root.attrib)
+    assert "currentColor" in text
+    assert INK not in text
+    assert "var(--series-" in text
+
+
+def test_figures_on_one_page_share_no_ids_and_find_their_own():
+    first, second = inline_svg(FIGURES["density"], "a"), inline_svg(FIGURES["comparison"], "b")
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (first, second)]
+    assert not ids[0] & ids[1]
+    for text, own in zip((first, second), ids, strict=True):
+        used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+        assert used
+        assert used <= own
+
+
+def test_stand_alone_svg_is_reproducible_and_says_nothing_of_the_machine():
+    assert svg(FIGURES["density"]) == svg(FIGURES["density"])
+    assert "<dc:date>" not in svg(FIGURES["density"])
+
+
+def test_course_has_standard_errors():
+    course = Course.of([0.0, 1.0], [[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
+    assert course.mean.tolist() == [2.5, 0.0]
+    assert course.error == pytest.approx([0.6454972, 0.0])

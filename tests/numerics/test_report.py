@@ -1,0 +1,248 @@
+"""The page: one file, nothing loaded, formulas as MathML, and real inputs that move as the derived equation says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import stats
+from sklearn.datasets import load_digits
+
+from derivations import ACTIVATIONS, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
+from derivations.emit.steps import Line, Term, equation
+from numerics.cli import main
+from numerics.report import Inputs, Start, report
+from numerics.report.inputs import observe, wide_limit
+from numerics.report.mathml import display, inline, sentence
+from numerics.report.page import Page
+from numerics.report.stages import silent
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+RECIPES = {
+    "relu-1": ResNet(relu, 1),
+    "relu-n": ResNet(relu, symbols.width),
+    "gelu-oo": ResNet(gelu, sp.oo, inputs=2),
+    "relu-3-inputs": ResNet(relu, 3, inputs=2),
+    "ornstein-uhlenbeck-1": ResNet(ornstein_uhlenbeck, 1),
+}
+EVERY_ACTIVATION = [pytest.param(ResNet(a, 1), id=name, marks=pytest.mark.slow) for name, a in ACTIVATIONS.items()]
+
+
+def digits() -> np.ndarray:
+    """The first image of each digit, pixels in units of the root mean square over all ten: 10 inputs of 64 numbers.
+
+    One scale for all of them: a digit with more ink keeps its larger norm.
+    """
+    images, labels = load_digits(return_X_y=True)
+    ten = np.stack([images[labels == k][0] for k in range(10)])
+    return ten / np.sqrt(np.mean(ten**2))
+
+
+# --- formulas ---
+
+
+def test_lone_letters_are_italic_unless_the_source_says_upright():
+    assert inline(r"\mathrm{d}d") == '<math><mrow><mi mathvariant="normal">d</mi><mi>d</mi></mrow></math>'
+
+
+def test_neighbouring_formulas_of_a_sentence_become_one():
+    x = sp.Symbol("x")
+    assert [formula for formula, _ in sentence(("If ", x, " = ", x**2, ", then"))] == [False, True, False]
+
+
+def test_display_has_a_row_for_every_printed_line():
+    x = sp.Symbol("x", positive=True)
+    long = Line(x, (Term(sp.Add(*(sp.sin(x) ** k / k for k in range(1, 12)))),))
+    rows = ElementTree.fromstring(display((equation(x, x), long))).findall("./mtable/mtr")
+    assert len(rows) > 2
+    assert [len(row) for row in rows] == [2] * len(rows)
+
+
+@pytest.mark.parametrize("recipe", [pytest.param(r, id=name) for name, r in RECIPES.items()] + EVERY_ACTIVATION)
+def test_no_latex_is_left_on_the_page(recipe):
+    """All that the engine prints is translated: no command, no alignment mark, no brace comes through."""
+    page = Page(derive(recipe)).html()
+    formulas = re.findall(r"<math.*?</math>", page)
+    assert formulas
+    for formula in formulas:
+        text = "".join(ElementTree.fromstring(formula).itertext())
+        assert not re.search(r"[\\&^_$]|begin|left|Dummy", text), text
+
+
+# --- the page ---
+
+
+class Outline(HTMLParser):
+    """Tags in balance, and every address that a browser might load."""
+
+    VOID = frozenset({"meta", "path", "use", "rect", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [value for key, value in attributes if key in ("src", "href", "xlink:href", "data", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def small_report(d, of=None) -> str:
+    of = of or Start(depth=40, samples=400)
+    return report(d, of, [("activation", "<b>&")], "deeplimits report --activation '<script>'", silent).html()
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    inputs = Inputs(np.random.default_rng(0).standard_normal((3, 5)), depth=20, samples=50)
+    return {
+        "law": small_report(derive(ResNet(relu, 1))),
+        "diffusion": small_report(derive(ResNet(tanh, 2))),
+        "inputs": small_report(derive(ResNet(relu, 4, inputs=3)), inputs),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["law", "diffusion"])
+def test_page_from_a_fixed_start_is_whole(name, pages):
+    check_page(pages[name])
+
+
+def test_page_of_inputs_is_whole():
+    inputs = Inputs(np.random.default_rng(0).standard_normal((3, 5)), depth=20, samples=50)
+    check_page(small_report(derive(ResNet(relu, 4, inputs=3)), inputs))
+
+
+def check_page(page: str) -> None:
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == ["!doctype"] or outline.open == []
+    assert outline.addresses
+    assert all(address.startswith("#") for address in outline.addresses)
+    assert not re.search(r"@import|url\((?!#)|<script|<link|<img|<iframe", page)
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt;&amp;" in page
+    assert page.count("<svg") >= 1
+    assert "Checks and controls" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser")
+@pytest.mark.parametrize("name", ["law", "diffusion", "inputs"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_fits_a_phone_and_a_desk_without_scrolling_sideways(name, width, pages, tmp_path):
+    """Chromium itself says how wide the page is, and prints its formulas as mathematics."""
+    frame = tmp_path / "frame.html"
+    (tmp_path / "page.html").write_text(pages[name], encoding="utf-8")
+    quoted = pages[name].replace("&", "&amp;").replace('"', "&quot;")
+    frame.write_text(
+        f'<iframe id="f" style="width:{width}px;height:3000px;border:0" srcdoc="{quoted}"></iframe><p id="out"></p><script>'
+        "onload = () => { const d = document.getElementById('f').contentDocument;"
+        "const m = d.querySelector('math[display=block] mfrac, math[display=block] mtable').getBoundingClientRect();"
+        "document.getElementById('out').textContent = `width=${d.documentElement.scrollWidth} math=${m.height}`; }</script>",
+        encoding="utf-8",
+    )
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--virtual-time-budget=10000"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--dump-dom", frame.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    found = re.search(r"width=(\d+) math=([\d.]+)", done.stdout)
+    assert found, done.stderr
+    assert int(found[1]) <= width
+    assert float(found[2]) > 20  # taller than a line of text: a table of rows
+
+
+def test_symbolic_width_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match="--width n --format html"):
+        report(derive(ResNet(relu, symbols.width)), Start())
+
+
+# --- how inputs move ---
+
+
+def test_growth_without_first_order_part_has_the_same_mean_and_a_smaller_error():
+    rng = np.random.default_rng(0)
+    steps = rng.standard_normal((10, 10_000, 4, 2)) * 0.1
+    states = np.concatenate([np.ones((1, 10_000, 4, 2)), steps]).cumsum(axis=0)  # a martingale
+    seen = observe(states)
+    plain = seen.course[-1, :, :2] - seen.course[0, :, :2]
+    difference = plain - seen.growth
+    assert np.all(np.abs(difference.mean(axis=0)) < 4 * difference.std(axis=0) / np.sqrt(10_000))
+    assert np.all(seen.growth.std(axis=0) < plain.std(axis=0) / 2)
+
+
+def test_wide_limit_of_relu_grows_as_derived_and_keeps_parallel_inputs_parallel():
+    rows = np.array([[1.0, 2.0], [2.0, 4.0], [-1.0, 1.0]])
+    norms, cosines = wide_limit(derive(ResNet(relu, 2, inputs=3)), rows, t=1.0)
+    start = np.log((rows**2).mean(axis=1)) / 2
+    assert norms[0] == pytest.approx(start)
+    assert norms[-1] == pytest.approx(start + 0.25)  # dK/dt = K/2
+    assert cosines[:, 0] == pytest.approx(1.0)
+    assert np.all(np.diff(cosines[:, 1]) > 0)
+
+
+def test_wide_limit_is_left_out_where_it_has_no_closed_form():
+    d = derive(ResNet(tanh, 2, inputs=2))
+    assert wide_limit(d, np.eye(2), t=1.0) == (None, None)
+
+
+def assert_study_agrees(rows, width, depth, samples):
+    """Mean curves of networks and diffusion agree at every time, and those of the control do not."""
+    study = Inputs(rows, depth=depth, samples=samples).study(derive(ResNet(relu, width, inputs=len(rows))), silent)
+    table = study.checks()
+    assert table, f"\n{table}"
+    assert len(table.rows) == len(rows) + 2
+    # norms and correlations at all times after the start: a Bonferroni bound on the largest of many z
+    scores = paired_scores(study.networks.course, study.diffusion.course)
+    control = paired_scores(study.networks.growth[None], study.control.growth[None])
+    bound = stats.norm.isf(0.0005 / scores.size)
+    assert np.max(np.abs(scores)) < bound
+    assert np.max(np.abs(control)) > bound
+
+
+def paired_scores(first, second):
+    moved = (first - second)[-10:]
+    return moved.mean(axis=1) / (moved.std(axis=1, ddof=1) / np.sqrt(moved.shape[1]))
+
+
+def test_three_digits_move_as_the_derived_diffusion_says():
+    assert_study_agrees(digits()[:3], width=8, depth=200, samples=3000)
+
+
+@pytest.mark.slow
+def test_ten_digits_move_as_the_derived_diffusion_says():
+    assert_study_agrees(digits(), width=32, depth=1000, samples=500)
+
+
+@pytest.mark.slow
+def test_report_on_ten_digits_is_written(tmp_path, capsys):
+    """The main job on real input, from a file to a page."""
+    np.save(tmp_path / "digits.npy", digits())
+    out = tmp_path / "digits.html"
+    command = ["report", "--activation", "relu", "--width", "32", "--depth", "1000", "--samples", "300"]
+    assert main([*command, "--inputs", str(tmp_path / "digits.npy"), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}\n"
+    assert "300 networks of depth 1000, 10 inputs jointly" in captured.err
+    page = out.read_text(encoding="utf-8")
+    assert page.count("<figure") == 2
+    assert "45 pairs" in page
+    assert str(tmp_path) not in page.split("To repeat this page")[0]

@@ -1,0 +1,21 @@
+"""The pages' Python blocks run, in order, each page in one namespace."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGES = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.stem)
+def test_code_on_the_page_runs(page):
+    names: dict[str, object] = {"__name__": page.stem}
+    for code in BLOCK.findall(page.read_text()):
+        exec(compile(code, page.name, "exec"), names)
+    assert len(names) > 2
+
+
+def test_there_is_a_page_with_code():
+    assert any("assert" in code for page in PAGES for code in BLOCK.findall(page.read_text()))
