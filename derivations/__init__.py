@@ -25,19 +25,32 @@ from derivations.activations import (
     two_slope,
     unstable_ornstein_uhlenbeck,
 )
-from derivations.architectures import ARCHITECTURES, Architecture, Layer, Preactivation, ResNet
+from derivations.architectures import (
+    ARCHITECTURES,
+    MLP,
+    Architecture,
+    ConvResNet,
+    Layer,
+    Preactivation,
+    PreNormResNet,
+    ResNet,
+    ShapedMLP,
+    ShrinkingResNet,
+)
 from derivations.derive import Derivation, derive
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
 from derivations.laws import LAWS, Law, Normal, recognise
-from derivations.limits import depth_limit, width_limit
+from derivations.limits import depth_limit, joint_limit, width_limit
 
 __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "LAWS",
+    "MLP",
     "Activation",
     "Architecture",
+    "ConvResNet",
     "Derivation",
     "DerivationError",
     "Diffusion",
@@ -49,8 +62,11 @@ __all__ = [
     "NoLimit",
     "Normal",
     "NotClosed",
+    "PreNormResNet",
     "Preactivation",
     "ResNet",
+    "ShapedMLP",
+    "ShrinkingResNet",
     "UnsafeExpression",
     "absolute",
     "as_activation",
@@ -61,6 +77,7 @@ __all__ = [
     "exponential",
     "gelu",
     "identity",
+    "joint_limit",
     "leaky_relu",
     "ornstein_uhlenbeck",
     "parse_activation",

@@ -210,6 +210,6 @@ def _depth_steps(d: Derivation) -> list[Step]:
 
 
 def _width_steps(d: Derivation) -> list[Step]:
-    generic = width_flow(narrate.generic_layer(d.architecture.layer()), d.architecture.inputs)
+    generic = width_flow(d.architecture.generic_layer(), d.architecture.coordinates)
     assert isinstance(d.limit, Flow)
     return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.architecture, d.limit, generic)]

@@ -47,7 +47,7 @@ def norm_dynamics(limit: NeuronDiffusion, activation: Activation) -> NormDynamic
     >>> from derivations import ResNet, relu, symbols
     >>> from derivations.limits import depth_limit
     >>> norm_dynamics(depth_limit(ResNet(relu, width=symbols.width)), relu).logarithm.drift
-    Matrix([[(Count_i(x_i > 0) - 2)/(2*n)]])
+    Matrix([[(Count_j(x_j > 0) - 2)/(2*n)]])
     """
     _require_smooth_square(activation)
     s = limit.sum(activation(limit.neuron[0]) ** 2)

@@ -16,9 +16,9 @@ def _bound(count: int) -> tuple[sp.Symbol, ...]:
 
 
 class CoordinateSum(sp.Expr):
-    r"""The function :math:`x \mapsto \sum_{i=1}^{n} g(x_i)` of a layer's state, as one object.
+    r"""The function :math:`x \mapsto \sum_{j=1}^{n} g(x_j)` of a layer's state, as one object.
 
-    Each :math:`x_i \in \mathbb{R}^m` is one neuron's state over the m network inputs and n
+    Each :math:`x_j \in \mathbb{R}^m` is one neuron's state over the m network inputs and n
     may be a symbol. Itô's formula on functions of such sums needs only the derivatives of g,
 
     .. math:: \partial_{x_i} \sum_j g(x_j) = g'(x_i),
@@ -40,7 +40,7 @@ class CoordinateSum(sp.Expr):
     --------
     >>> x, n = sp.Symbol("x", real=True), sp.Symbol("n", integer=True, positive=True)
     >>> coordinate_sum(3 * x**2 + 1, (x,), n)
-    n + 3*Sum_i(x_i**2)
+    n + 3*Sum_j(x_j**2)
     """
 
     is_commutative = True
@@ -94,9 +94,9 @@ class CoordinateSum(sp.Expr):
         return coordinate_sum(body, self.bound_symbols, width)
 
     def _generic(self) -> sp.Expr:
-        """The summand at neuron i, for printing."""
+        """The summand at neuron j, for printing beside neuron i."""
         inputs = self.bound_symbols
-        names = [f"x_i^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_i"]
+        names = [f"x_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_j"]
         return self.at([sp.Symbol(name, real=True) for name in names])
 
     def _latex(self, printer: Printer) -> str:
@@ -104,24 +104,24 @@ class CoordinateSum(sp.Expr):
         n = printer._print(self.width)
         if _is_indicator(self.body):
             condition = printer._print(_support(generic))
-            return rf"\#\left\{{i : {condition}\right\}}"
+            return rf"\#\left\{{j : {condition}\right\}}"
         if (
             isinstance(generic, sp.Piecewise)
             and len(generic.args) == 2
             and sp.S.Zero in (generic.args[0][0], generic.args[1][0])
         ):
             inside = generic.args[0][0] if generic.args[1][0] == 0 else generic.args[1][0]
-            return rf"\sum_{{i \le {n} : {printer._print(_support(generic))}}} {printer._print(inside)}"
+            return rf"\sum_{{j \le {n} : {printer._print(_support(generic))}}} {printer._print(inside)}"
         inner = printer._print(generic)
         if isinstance(generic, sp.Add):
             inner = rf"\left({inner}\right)"
-        return rf"\sum_{{i=1}}^{{{n}}} {inner}"
+        return rf"\sum_{{j=1}}^{{{n}}} {inner}"
 
     def _sympystr(self, printer: Printer) -> str:
         generic = self._generic()
         if _is_indicator(self.body):
-            return f"Count_i({printer._print(_support(generic))})"
-        return f"Sum_i({printer._print(generic)})"
+            return f"Count_j({printer._print(_support(generic))})"
+        return f"Sum_j({printer._print(generic)})"
 
 
 def _support(body: sp.Expr) -> sp.Basic:
@@ -136,10 +136,10 @@ def _is_indicator(body: sp.Expr) -> bool:
 
 
 def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr) -> sp.Expr:
-    r"""Write :math:`\sum_{i=1}^{n} g(x_i)` as a linear combination of irreducible sums.
+    r"""Write :math:`\sum_{j=1}^{n} g(x_j)` as a linear combination of irreducible sums.
 
     Linearity is what makes sums comparable: with :math:`g = \sum_k c_k g_k` over the terms of
-    each smooth piece of g, the result is :math:`\sum_k c_k \sum_i g_k(x_i)`; a constant
+    each smooth piece of g, the result is :math:`\sum_k c_k \sum_j g_k(x_j)`; a constant
     contributes n times itself, and one neuron alone contributes its summand.
 
     Parameters
@@ -155,7 +155,7 @@ def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr
     --------
     >>> x, n = sp.Symbol("x", real=True), sp.Symbol("n", integer=True, positive=True)
     >>> coordinate_sum(sp.Max(x, -x / 2) ** 2, (x,), n)
-    Sum_i(Piecewise((0, x_i <= 0), (x_i**2, True))) + Sum_i(Piecewise((x_i**2, x_i <= 0), (0, True)))/4
+    Sum_j(Piecewise((0, x_j <= 0), (x_j**2, True))) + Sum_j(Piecewise((x_j**2, x_j <= 0), (0, True)))/4
     """
     body, width = sp.sympify(body), sp.sympify(width)
     if width == 1:

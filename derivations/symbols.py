@@ -9,7 +9,8 @@ time       :math:`t`         depth in units of the limit, :math:`t = \ell / L` f
 step       :math:`\varepsilon` the small parameter of a layer; one layer takes :math:`\varepsilon^2` units of time
 state      :math:`x`         one neuron's pre-activation, one input
 initial    :math:`x_0`       the state at :math:`t = 0`
-noise      :math:`u`         one neuron's Gaussian pre-activation :math:`(W\psi(x) + b)_i`
+noise      :math:`u`         one neuron's centred Gaussian pre-activation :math:`(W\psi(x) + b)_i`
+shift      :math:`m`         what the means of weights and biases add to it
 ========== ================= ==========================================================
 """
 
@@ -24,6 +25,7 @@ step = sp.Symbol("varepsilon", positive=True)
 state = sp.Symbol("x", real=True)
 initial = sp.Symbol("x_0", real=True)
 noise = sp.Symbol("u", real=True)
+shift = sp.Symbol("m", real=True)
 correlation = sp.Symbol("rho", real=True)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture, Layer
-from derivations.symbols import noise, state, step
+from derivations.symbols import noise, shift, state, step
 from numerics.compile import compile_expression
 from numerics.ensembles import Seed, run_ensemble
 from numerics.linalg import semidefinite_factor
@@ -117,24 +117,46 @@ class _CompiledLayer:
     """A layer's recursion as array functions."""
 
     inner: Callable[[Array], Array]
-    update: Callable[[Array, Array, float], Array]
+    advance: Callable[[Array, Array, Array | float, float], Array]
     weight_variance: float
     bias_variance: float
+    weight_mean: float
+    bias_mean: float
+    taps: tuple[tuple[int | None, ...], ...]
+
+    def features(self, x: Array) -> Array:
+        """What the weights multiply, shape (samples, k, m): one row per neuron, or per neuron and tap of a filter."""
+        values = self.inner(x)
+        if not self.taps:
+            return values
+        bordered = np.concatenate([values, np.zeros((*values.shape[:-1], 1))], axis=-1)  # beyond a border stands 0
+        return np.concatenate([bordered[..., [-1 if a is None else a for a in tap]] for tap in self.taps], axis=-2)
+
+    def shift(self, features: Array) -> Array | float:
+        """What the means of weights and biases add to every neuron's pre-activation."""
+        if not self.weight_mean:
+            return self.bias_mean
+        return self.bias_mean + self.weight_mean * features.mean(axis=-2, keepdims=True)
 
 
 @lru_cache(maxsize=64)
 def _compile(layer: Layer) -> _CompiledLayer:
     pre = layer.preactivation
-    variances = []
-    for name, value in (("weight_variance", pre.weight_variance), ("bias_variance", pre.bias_variance)):
+    numbers = {}
+    for name in ("weight_variance", "bias_variance", "weight_mean", "bias_mean"):
+        value = getattr(pre, name)
         if value.free_symbols:
             raise ValueError(
                 f"expected a number for {name}, got {value}; "
                 f"substitute values for {', '.join(sorted(map(str, value.free_symbols)))}"
             )
-        variances.append(float(value))
-    inner = compile_expression((pre.inner.variable,), pre.inner.expr)
-    return _CompiledLayer(inner, compile_expression((state, noise, step), layer.update), *variances)
+        numbers[name] = float(value)
+    return _CompiledLayer(
+        inner=compile_expression((pre.inner.variable,), pre.inner.expr),
+        advance=compile_expression((state, noise, shift, step), layer.update),
+        taps=pre.taps,
+        **numbers,
+    )
 
 
 @dataclass(frozen=True)
@@ -175,8 +197,9 @@ class _Networks:
             if done in self.at:
                 kept[done] = np.array(self.record(x) if self.record else x, dtype=float)
             if done < self.depth:
-                self.drawing.draw(layer.inner(x), layer.weight_variance, layer.bias_variance, rng, u)
-                x = layer.update(x, u, size)
+                features = layer.features(x)
+                self.drawing.draw(features, layer.weight_variance, layer.bias_variance, rng, u)
+                x = layer.advance(x, u, layer.shift(features), size)
         return np.stack([kept[done] for done in self.at], axis=1)
 
 
@@ -202,15 +225,16 @@ def simulate_network(
     Parameters
     ----------
     architecture : Architecture
-        With a number for the width n and no free parameters.
+        With a number for the width n and no free parameters. On a grid of positions, m below stands for the number of
+        inputs times that of positions.
     depth : int
         The number L of layers; 0 returns :math:`X_0`.
     samples : int
         How many independent networks.
     x0 : float or array, shape (), (n,), (n, m) or (samples, n, m), optional
         A fixed start; the first two are the same for all inputs.
-    inputs : array, shape (m, dim), optional
-        Network inputs a, one a row, mapped by :math:`X_0 = W_{\mathrm{in}} a` with entries
+    inputs : array, shape (m, dim) or (m, channels, positions...), optional
+        Network inputs a, one a row, mapped at each position by :math:`X_0 = W_{\mathrm{in}} a` with entries
         :math:`N(0, v/\mathrm{dim})`, drawn for each network and shared by its inputs. Give this or ``x0``.
     t : float
         The limit's time that the L layers take together.
@@ -231,7 +255,8 @@ def simulate_network(
     Returns
     -------
     array, shape (samples, n, m)
-        States of the last layer; with ``at`` or ``record``, shape (len(at), samples, ...).
+        States of the last layer, for each neuron m coordinates, or m times the positions; with ``at`` or ``record``,
+        shape (len(at), samples, ...).
 
     Raises
     ------
@@ -249,7 +274,7 @@ def simulate_network(
     ((2, 1000), 3.0)
     """
     width = _width(architecture)
-    m = architecture.inputs
+    m = architecture.coordinates
     depth, samples = _whole(depth, "depth", 0), _whole(samples, "samples", 1)
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}; for the start itself use depth=0")
@@ -258,13 +283,14 @@ def simulate_network(
     drawing = next((d for d in DRAWINGS if d.name == method), None)
     if drawing is None:
         raise ValueError(f"method must be one of {', '.join(repr(d.name) for d in DRAWINGS)}, got {method!r}")
-    start = _Start(*_checked_start(x0, inputs, samples, width, m), float(input_weight_variance))
+    start = _Start(*_checked_start(x0, inputs, samples, width, architecture), float(input_weight_variance))
     layers = tuple(at) if at is not None else tuple(range(depth + 1)) if record else (depth,)
     if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
         raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
-    fan_in = max(width, start.inputs.shape[1] if start.inputs is not None else 1)
+    layer = architecture.layer()
+    fan_in = max(width * max(1, len(layer.preactivation.taps)), 1 if start.inputs is None else start.inputs.shape[1])
     block = max(1, BLOCK // drawing.entries(width, fan_in, m))
-    task = _Networks(architecture.layer(), (width, m), depth, float(t), start, drawing, layers, record)
+    task = _Networks(layer, (width, m), depth, float(t), start, drawing, layers, record)
     kept = run_ensemble(task, samples, block=block, seed=seed, workers=workers)
     return kept[:, 0] if at is None and record is None else np.moveaxis(kept, 1, 0)
 
@@ -286,22 +312,15 @@ def _whole(value: Any, name: str, least: int) -> int:
 
 
 def _checked_start(
-    x0: ArrayLike | None, inputs: ArrayLike | None, samples: int, width: int, m: int
+    x0: ArrayLike | None, inputs: ArrayLike | None, samples: int, width: int, architecture: Architecture
 ) -> tuple[Array | None, Array | None]:
-    """The start as states of shape (n, m) or (samples, n, m), or as inputs of shape (m, dim)."""
+    """The start as states of shape (n, m) or (samples, n, m), or as inputs, one row per coordinate."""
+    m = architecture.coordinates
     if (x0 is None) == (inputs is None):
         given = "neither" if x0 is None else "both"
         raise ValueError(f"expected either x0, a fixed start, or inputs, network inputs of shape (m, dim), got {given}")
     if inputs is not None:
-        rows = _finite(inputs, "inputs")
-        if rows.ndim != 2 or rows.shape[1] < 1:
-            raise ValueError(f"inputs must have shape (m, dim), one network input a row, got shape {rows.shape}")
-        if rows.shape[0] != m:
-            raise ValueError(
-                f"the architecture follows {m} inputs jointly, got {rows.shape[0]} rows; "
-                f"set inputs={rows.shape[0]} in the architecture"
-            )
-        return None, rows
+        return None, input_rows(architecture, inputs)
     states = _finite(x0, "x0")
     if states.shape not in ((), (width,), (width, m), (samples, width, m)):
         raise ValueError(
@@ -310,6 +329,36 @@ def _checked_start(
         )
     column = states[:, None] if states.ndim == 1 else states
     return column if column.ndim == 3 else np.broadcast_to(column, (width, m)), None
+
+
+def input_rows(architecture: Architecture, inputs: ArrayLike) -> Array:
+    """Network inputs as one row per coordinate of a neuron's state: what the first layer's weights multiply.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    inputs : array, shape (m, dim), or (m, channels, positions...) over a grid
+
+    Returns
+    -------
+    array, shape (coordinates, dim or channels)
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit the architecture.
+    """
+    given, grid = _finite(inputs, "inputs"), architecture.positions
+    if given.ndim != 2 + len(grid) or given.shape[1] < 1 or given.shape[2:] != grid:
+        shape = f"(m, channels, {', '.join(map(str, grid))})" if grid else "(m, dim), one network input a row"
+        raise ValueError(f"inputs must have shape {shape}, got shape {given.shape}")
+    if given.shape[0] != architecture.inputs:
+        raise ValueError(
+            f"the architecture follows {architecture.inputs} inputs jointly, got {given.shape[0]} rows; "
+            f"set inputs={given.shape[0]} in the architecture"
+        )
+    rows: Array = np.moveaxis(given, 1, -1).reshape(-1, given.shape[1])
+    return rows
 
 
 def _finite(given: ArrayLike | None, name: str) -> Array:

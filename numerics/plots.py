@@ -82,10 +82,15 @@ class Histogram:
         return (self.edges[1:] + self.edges[:-1]) / 2.0
 
 
-def common_edges(*samples: ArrayLike, bins: int = 40, tail: float = 0.002) -> Array:
-    """Equal bins that hold all but a share ``tail`` of the samples on each side."""
-    pooled = np.concatenate([np.ravel(np.asarray(s, dtype=float)) for s in samples])
-    low, high = np.quantile(pooled, [tail, 1.0 - tail])
+def common_edges(*samples: ArrayLike, bins: int = 50, beyond: float = 0.03) -> Array:
+    """Equal bins over the shortest interval that holds all but a share ``beyond`` of the samples.
+
+    So a heavy tail on one side does not squeeze the bulk into a few bins.
+    """
+    pooled = np.sort(np.concatenate([np.ravel(np.asarray(s, dtype=float)) for s in samples]))
+    outside = int(beyond * len(pooled))
+    first = int(np.argmin(pooled[len(pooled) - 1 - outside :] - pooled[: outside + 1]))
+    low, high = pooled[first], pooled[len(pooled) - 1 - outside + first]
     if low == high:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bins + 1)
@@ -96,7 +101,7 @@ def density_figure(
     sample: ArrayLike,
     x: str = "state $x$",
     label: str = "derived density",
-    bins: int = 40,
+    bins: int = 50,
 ) -> Figure:
     """A derived density as a line over a histogram of networks with standard-error bars.
 
@@ -119,7 +124,7 @@ def density_figure(
     return figure
 
 
-def comparison_figure(networks: ArrayLike, sde: ArrayLike, x: str, bins: int = 40) -> Figure:
+def comparison_figure(networks: ArrayLike, sde: ArrayLike, x: str, bins: int = 50) -> Figure:
     """Two histograms in the same bins: networks as bars, the simulated diffusion as a stepped band of ± one standard error."""
     edges = common_edges(networks, sde, bins=bins)
     bars, steps = Histogram.of(networks, edges), Histogram.of(sde, edges)

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from derivations.architectures.base import Architecture, Layer, Preactivation
+from derivations.architectures.convolutional import ConvResNet
+from derivations.architectures.perceptron import MLP, ShapedMLP
+from derivations.architectures.prenorm import PreNormResNet
 from derivations.architectures.residual import ResNet
+from derivations.architectures.scaling import ScaledArchitecture, Scaling
+from derivations.architectures.shrinking import ShrinkingResNet
 
-ARCHITECTURES: tuple[type[Architecture], ...] = (ResNet,)
+ARCHITECTURES: tuple[type[Architecture], ...] = (ResNet, ShrinkingResNet, ConvResNet, MLP, ShapedMLP)
 
-__all__ = ["ARCHITECTURES", "Architecture", "Layer", "Preactivation", "ResNet"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "ConvResNet",
+    "Layer",
+    "MLP",
+    "PreNormResNet",
+    "Preactivation",
+    "ResNet",
+    "ScaledArchitecture",
+    "Scaling",
+    "ShapedMLP",
+    "ShrinkingResNet",
+]

@@ -7,7 +7,10 @@ it (``numerics.networks``), so a new architecture brings its own cross-check.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import TypeAlias
 
 import sympy as sp
 
@@ -16,34 +19,74 @@ from derivations.errors import DerivationError
 from derivations.symbols import noise, state, step
 
 
+#: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
+Tap: TypeAlias = tuple[int | None, ...]
+
+
 @dataclass(frozen=True)
 class Preactivation:
-    r"""The Gaussian pre-activation :math:`u_i = \sum_j W_{ij}\,\psi(x_j) + b_i` of neuron i.
+    r"""The Gaussian pre-activation of neuron i, :math:`\sum_j W_{ij}\,\psi(x_j) + b_i`, split in two.
 
-    Weights and biases are independent, fresh in each layer:
-    :math:`W_{ij} \sim N(0, \sigma_w^2/n)` and :math:`b_i \sim N(0, \sigma_b^2)`.
+    Weights and biases are independent and fresh in each layer. Their centred parts make the *noise*
+    :math:`u_i`, from :math:`W_{ij} \sim N(0, \sigma_w^2/n)` and :math:`b_i \sim N(0, \sigma_b^2)`; their means make
+    the *shift* :math:`m = \mu_b + \tfrac{\mu_w}{n}\sum_j \psi(x_j)`. An update may scale the two differently.
+
+    A neuron's state has one coordinate per network input; for images one per input and position, and a weight for
+    each *tap* of a filter F. Then :math:`\psi(x_j)` stands for the coordinate that the tap reads, sums run over
+    neurons and taps, and n for their number :math:`n|F|`.
 
     Parameters
     ----------
     inner : Activation
         The function :math:`\psi` applied to the state before the weights.
-    weight_variance : Expr
-        :math:`\sigma_w^2`, the variance of a weight times the width.
-    bias_variance : Expr
-        :math:`\sigma_b^2`.
+    weight_variance, bias_variance : Expr
+        :math:`\sigma_w^2`, the variance of a weight times the number of weights of a neuron, and :math:`\sigma_b^2`.
+    weight_mean, bias_mean : Expr
+        :math:`\mu_w`, the mean of a weight times their number, and :math:`\mu_b`.
+    taps : tuple of Tap
+        Empty for dense layers, where each coordinate reads itself. Where a tap reads None, beyond a border, it reads 0.
     """
 
     inner: Activation
     weight_variance: sp.Expr
     bias_variance: sp.Expr = field(default=sp.S.Zero)
+    weight_mean: sp.Expr = field(default=sp.S.Zero)
+    bias_mean: sp.Expr = field(default=sp.S.Zero)
+    taps: tuple[Tap, ...] = ()
 
-    def covariance_terms(self, first: sp.Expr, second: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-        r"""Given two inputs' states of neuron j: what it adds to :math:`n\,\mathrm{Cov}(u^\alpha, u^\beta)`, and the bias's share.
+    @property
+    def has_means(self) -> bool:
+        """Whether there is a shift."""
+        return self.weight_mean != 0 or self.bias_mean != 0
+
+    def pairs(self, a: int, b: int) -> tuple[tuple[int, int], ...]:
+        """The coordinates of the old state that meet in the covariance of coordinates a and b, tap by tap."""
+        if not self.taps:
+            return ((a, b),)
+        read = ((tap[a], tap[b]) for tap in self.taps)
+        return tuple((i, j) for i, j in read if i is not None and j is not None)
+
+    def reads(self, a: int) -> tuple[int, ...]:
+        """The coordinates of the old state that coordinate a reads, tap by tap."""
+        return tuple(i for i, _ in self.pairs(a, a))
+
+    @property
+    def share(self) -> sp.Expr:
+        """One tap's share of the weights, 1/|F|."""
+        return sp.Rational(1, max(1, len(self.taps)))
+
+    def covariance_terms(self, neuron: Sequence[sp.Expr], a: int, b: int) -> tuple[sp.Expr, sp.Expr]:
+        r"""Given the state of neuron j: what it adds to :math:`n\,\mathrm{Cov}(u^a, u^b)`, and the bias's share.
 
         A linear combination of independent centred Gaussians has covariance
-        :math:`\sum_j \mathrm{Var}(W_{ij})\,\psi(x_j^\alpha)\psi(x_j^\beta) + \mathrm{Var}(b_i)`.
+        :math:`\sum_j \mathrm{Var}(W_{ij})\,\psi(x_j^a)\psi(x_j^b) + \mathrm{Var}(b_i)`.
         """
-        return self.weight_variance * self.inner(first) * self.inner(second), self.bias_variance
+        products = (self.inner(neuron[i]) * self.inner(neuron[j]) for i, j in self.pairs(a, b))
+        return self.weight_variance * self.share * sp.Add(*products), self.bias_variance
+
+    def mean_terms(self, neuron: Sequence[sp.Expr], a: int) -> tuple[sp.Expr, sp.Expr]:
+        r"""Given the state of neuron j: what it adds to :math:`n\,m^a`, and the bias's share."""
+        return self.weight_mean * self.share * sp.Add(*(self.inner(neuron[i]) for i in self.reads(a))), self.bias_mean
 
 
 @dataclass(frozen=True)
@@ -53,11 +96,11 @@ class Layer:
     Parameters
     ----------
     update : Expr
-        The new state of a neuron in ``symbols.state`` x, ``symbols.noise`` u and
+        The new state of a neuron in ``symbols.state`` x, ``symbols.noise`` u, ``symbols.shift`` m and
         ``symbols.step`` :math:`\varepsilon`, where :math:`\varepsilon^2 = t/L` is the time that
         one of L layers takes. The same update acts on every neuron and every input.
     preactivation : Preactivation
-        What u is, given the state of the layer before.
+        What u and m are, given the state of the layer before.
 
     Examples
     --------
@@ -86,6 +129,28 @@ class Architecture(ABC):
 
     width: sp.Expr
     inputs: int
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The grid on which each neuron lives; empty for dense layers."""
+        return ()
+
+    @property
+    def coordinates(self) -> int:
+        """How many numbers make a neuron's state: one per input and position, inputs first."""
+        return self.inputs * prod(self.positions)
+
+    @property
+    def functions(self) -> tuple[tuple[str, Activation], ...]:
+        """The activations by the letters that formulas call them; the inner one first."""
+        return (("varphi", self.layer().preactivation.inner),)
+
+    def generic_layer(self) -> Layer:
+        """The same layer with undefined activations, so that formulas show where they enter."""
+        layer = self.layer()
+        (letter, _), *_ = self.functions
+        undefined = Activation(letter, sp.Function(letter, real=True)(state))
+        return replace(layer, preactivation=replace(layer.preactivation, inner=undefined))
 
     @abstractmethod
     def layer(self) -> Layer:
@@ -131,6 +196,14 @@ def checked_inputs(inputs: object) -> int:
             f"inputs must be a positive whole number (how many network inputs to follow), got {inputs!r}"
         )
     return inputs
+
+
+def checked_mean(value: object, name: str) -> sp.Expr:
+    """A mean as an exact real number or a symbol; decimals become rationals."""
+    expr = _strict(value)
+    if not isinstance(expr, sp.Expr) or expr.is_infinite or expr is sp.nan or expr.is_real is False:
+        raise DerivationError(f"{name} must be a finite real number or a symbol, got {value!r}")
+    return expr
 
 
 def checked_variance(value: object, name: str) -> sp.Expr:

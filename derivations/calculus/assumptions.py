@@ -38,6 +38,7 @@ def sign_of(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> int:
     known = _known(expr)
     if known is not None:
         return known
+    expr = _same_sign(expr)
     for relation in assuming:
         if not isinstance(relation, Relational):
             raise DerivationError(f"an assumption must be a relation such as b**2 < 4*c, got {relation!r}")
@@ -51,11 +52,25 @@ def sign_of(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> int:
             return 0
         if isinstance(relation, sp.StrictLessThan | sp.StrictGreaterThan):
             return ratio
-    shown = sp.factor(expr)
+    shown = expr
     raise DerivationError(
         f"the answer depends on the sign of {shown}, which is not known; give the parameters a sign, e.g. "
         f"Symbol('c', positive=True), or pass assuming=[{shown} > 0] (or < 0) to recognise"
     )
+
+
+def _same_sign(expr: sp.Expr) -> sp.Expr:
+    """Numerator times denominator, without squares and without factors of known sign (which is kept)."""
+    numerator, denominator = sp.fraction(sp.together(expr))
+    kept, sign = sp.S.One, 1
+    for factor in sp.Mul.make_args(sp.factor(numerator * denominator)):
+        base, power = factor.as_base_exp()
+        known = _known(factor)
+        if known is not None:
+            sign *= known
+        elif not (power.is_Integer and power % 2 == 0):
+            kept *= base
+    return sign * kept
 
 
 def _known(expr: sp.Expr) -> int | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.finiteness import Condition, converges, leading, reduced, roots, tidy_condition
+from derivations.calculus.finiteness import Condition, converges, leading, reduced, relation, roots, tidy_condition
 from derivations.calculus.lamperti import zeros_inside
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -44,6 +44,10 @@ class End:
         :math:`\int m < \infty`: the speed measure is finite near the end.
     near : Boolean
         :math:`\int \mathrm{d}x/\sqrt a < \infty`: the end is at a finite distance in the unit-noise coordinate.
+    returns : Boolean
+        Whether the equation itself brings the process back from the end: the drift points inward there, and either it
+        explodes or the noise vanishes. So it is for the Cox–Ingersoll–Ross and Bessel processes; elsewhere an attainable end
+        keeps what reaches it, by :math:`\mu = a = 0` or by definition of the domain.
     """
 
     point: sp.Expr
@@ -52,6 +56,7 @@ class End:
     enterable: Condition
     light: Condition
     near: Condition
+    returns: Condition
 
     @property
     def kinds(self) -> dict[str, Condition]:
@@ -120,7 +125,7 @@ def moving_interval(process: Diffusion, inside: sp.Expr) -> tuple[sp.Expr, sp.Ex
     (0, 1)
     """
     x, _, a = coefficients(process)
-    inside = sp.sympify(inside)
+    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
     if process.domain.contains(inside) == sp.false:
         raise DerivationError(f"the point {inside} is outside the domain {process.domain}")
     if a.subs(x, inside) == 0:
@@ -256,7 +261,7 @@ def _end(x: sp.Symbol, part: Piece, tag: sp.Symbol, point: sp.Expr, is_left: boo
 
 
 def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> tuple[Condition, ...]:
-    """Attracting, attainable, enterable, light, near: for parameters at which no leading term vanishes."""
+    """Attracting, attainable, enterable, light, near, returns: for parameters at which no leading term vanishes."""
     growth = reduced(sp.diff(a, y) / a)
     scale = reduced(-2 * mu / a)  # s'/s
     speed = reduced(-scale - growth)  # m'/m
@@ -267,7 +272,15 @@ def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> tuple[Condition, ...]:
         _double(light, attracting, scale, growth, y),
         light,
         converges(-growth / 2, y),
+        _pushes_back(y, mu, a),
     )
+
+
+def _pushes_back(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> Condition:
+    (order, coefficient), (noise, _) = leading(mu, y), leading(a, y)
+    if order > 0 or (order == 0 and noise <= 0):
+        return sp.false
+    return relation(coefficient) if coefficient.free_symbols else sp.sympify(coefficient > 0)
 
 
 def _special(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> set[tuple[sp.Symbol, sp.Expr]]:

@@ -2,12 +2,9 @@ r"""Telling a derivation: each function turns one stage's result into steps."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import sympy as sp
 
-from derivations.activations.base import Activation
-from derivations.architectures.base import Architecture, Layer
+from derivations.architectures.base import Architecture, Preactivation
 from derivations.calculus.closure import Closure
 from derivations.calculus.lamperti import UnitNoise, positive_root
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
@@ -17,7 +14,7 @@ from derivations.laws.glued import GluedLaw
 from derivations.limits import ConditionalMoments, conditional_moments
 from derivations.norms import InitialSlope, NormDynamics
 from derivations.pieces import Piece, join, pieces
-from derivations.symbols import depth, noise, state, step
+from derivations.symbols import depth, noise, shift, state, step, width
 
 _X = Glyph("X", "X")
 _BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
@@ -28,30 +25,39 @@ def display(name: str) -> sp.Symbol:
     return sp.Symbol(name, real=True)
 
 
-def generic_layer(layer: Layer) -> Layer:
-    """The same layer with its inner activation an undefined function φ, so that formulas show where it enters."""
-    phi = Activation("phi", sp.Function("varphi", real=True)(state))
-    return replace(layer, preactivation=replace(layer.preactivation, inner=phi))
-
-
 def recursion_steps(architecture: Architecture) -> list[Step]:
     """The layer's recursion, its weights and its activation."""
     layer = architecture.layer()
-    pre, n = layer.preactivation, architecture.width
+    pre = layer.preactivation
+    n = width if architecture.width == sp.oo else architecture.width
     here, there = display(r"X_{\ell}^{i}"), Glyph(r"X_{\ell+1}^{i}", "X_{l+1}^i")
-    update = layer.update.subs({state: here, noise: display("u^i"), step: 1 / sp.sqrt(depth)}, simultaneous=True)
-    increment = sp.expand(update - here)
+    rule = {state: here, noise: display("u^i"), shift: display("m"), step: 1 / sp.sqrt(depth)}
+    update = layer.update.subs(rule, simultaneous=True)
+    increment = update - here
+    increment = sp.expand(increment) if increment.has(here) else increment
     w, b = display("W_{ij}"), display("b_i")
-    phi = sp.Function("varphi")(display(r"X_{\ell}^{j}"))
-    total = Glyph(rf"\sum_{{j=1}}^{{{sp.latex(n)}}} {sp.latex(w * phi)}", f"Sum_j {w}*φ(X_l^j)")
+    (inner, _), *_ = architecture.functions
+    psi = sp.Function(inner)(display(r"X_{\ell}^{j}"))
+    fan_in, reads = n / pre.share, ""
+    if pre.taps:
+        w, reads = display("W_{ij}^{d}"), ", d"
+        psi = sp.Function(inner)(display(r"X_{\ell}^{j,p+d}"))
+    total = Glyph(_sum_over(n, pre, reads) + f" {sp.latex(w * psi)}", f"Sum_j{reads} {plain(w)}*{plain(psi)}")
     bias = (Term(b),) if pre.bias_variance != 0 else ()
     lines = [
         Line(there, (Term(here), *(Term(t) for t in increment.as_ordered_terms()))),
         Line(display("u^i"), (total, *bias)),
-        Line(w, (_normal(pre.weight_variance / n),), r"\sim"),
+        Line(w, (_normal(pre.weight_variance / fan_in),), r"\sim"),
     ]
     if pre.bias_variance != 0:
         lines.append(Line(b, (_normal(pre.bias_variance),), r"\sim"))
+    if pre.has_means:
+        mean = pre.weight_mean / fan_in
+        average = Glyph(
+            _sum_over(n, pre, reads) + f" {sp.latex(mean * psi)}", f"Sum_j{reads} {plain(mean)}*{plain(psi)}"
+        )
+        terms = (*((average,) if pre.weight_mean != 0 else ()), *((Term(pre.bias_mean),) if pre.bias_mean != 0 else ()))
+        lines.append(Line(display("m"), terms))
     who = (
         "one network input"
         if architecture.inputs == 1
@@ -72,15 +78,36 @@ def recursion_steps(architecture: Architecture) -> list[Step]:
                 "; weights are independent and fresh in every layer:",
             ),
             tuple(lines),
-            ("This is the network; everything below is derived from it.",),
+            (
+                "This is the network; everything below is derived from it.",
+                *((" The noise u and the shift m stand for the weights around and at their means.",) if pre.has_means else ()),
+            ),
         ),
-        Step(
-            "Activation",
-            ("The activation is",),
-            (equation(sp.Function("varphi")(state), pre.inner.expr),),
-            ("It enters through its values, and its derivatives enter by Itô's formula.",),
-        ),
+        *_activation_steps(architecture),
     ]
+
+
+def _sum_over(width: sp.Expr, pre: Preactivation, reads: str) -> str:
+    if pre.taps:
+        return rf"\sum_{{j \le {sp.latex(width)}{reads} \in F}}"
+    return rf"\sum_{{j=1}}^{{{sp.latex(width)}}}"
+
+
+def _activation_steps(architecture: Architecture) -> list[Step]:
+    (letter, inner), *outer = architecture.functions
+    lines = [equation(sp.Function(letter)(state), inner.expr)]
+    if not outer:
+        because = "It enters through its values, and its derivatives enter by Itô's formula."
+        return [Step("Activation", ("The activation is",), tuple(lines), (because,))]
+    for name, activation in outer:
+        orders = zip(("", "'", "''"), (activation.expr, activation.derivative(1), activation.derivative(2)), strict=True)
+        lines.append(equation(sp.Function(name)(state), activation.expr))
+        lines += [
+            equation(Glyph(rf"\{name}{mark}(0)", f"{plain(sp.Symbol(name))}{mark}(0)"), expr.subs(state, 0))
+            for mark, expr in orders
+        ]
+    because = "The inner one enters through its values; of an outer one only the Taylor coefficients at 0 enter, since its argument is small."
+    return [Step("Activations", ("The activations are, inside and outside the weights,",), tuple(lines), (because,))]
 
 
 def _normal(variance: sp.Expr) -> Glyph:
@@ -89,9 +116,8 @@ def _normal(variance: sp.Expr) -> Glyph:
 
 def increment_steps(architecture: Architecture) -> tuple[list[Step], ConditionalMoments]:
     """Pre-activations given the state, and the conditional moments of one layer's increment, for a generic activation."""
-    layer = generic_layer(architecture.layer())
-    inputs = min(architecture.inputs, 2)
-    moments = conditional_moments(layer, architecture.width, inputs)
+    inputs = min(architecture.coordinates, 2)
+    moments = conditional_moments(architecture.generic_layer(), architecture.width, architecture.coordinates, inputs)
     gram = moments.preactivation_covariance
     names = [(0, 0, "G")] if inputs == 1 else [(0, 0, "G^{11}"), (0, 1, "G^{12}")]
     likewise = "" if inputs == 1 else " (inputs 1 and 2; likewise for every pair)"
@@ -121,7 +147,10 @@ def increment_steps(architecture: Architecture) -> tuple[list[Step], Conditional
                 " is centred Gaussian, independent from neuron to neuron, with covariance",
                 likewise,
             ),
-            tuple(equation(display(name), gram[a, b]) for a, b, name in names),
+            (
+                *(equation(display(name), gram[a, b]) for a, b, name in names),
+                *([equation(display("m"), moments.preactivation_mean[0])] if moments.preactivation_mean[0] != 0 else []),
+            ),
             (
                 "A linear combination of independent centred Gaussians is centred Gaussian with the sum of the squared coefficients "
                 "times variances; the rows of the weight matrix are independent.",
@@ -157,7 +186,7 @@ def limit_steps(architecture: Architecture, limit: Limit, generic: ConditionalMo
     general = Step(
         "Limit of infinite depth",
         ("As ", depth, " grows, each neuron follows ", kind, ":"),
-        _differentials(generic.mean, generic.covariance, generic.neuron, architecture.width),
+        _differentials(generic.mean, generic.covariance, generic.neuron[: len(generic.mean)], architecture.width),
         (because,),
     )
     if isinstance(limit, NeuronDiffusion):
@@ -210,7 +239,7 @@ def _differentials(
 def _noise(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
     """The positive root of a variance, piece by piece where it has kinks."""
     if not variance.has(x):
-        return sp.sqrt(variance)
+        return sp.sqrt(variance).replace(sp.Abs, lambda inside: inside)  # the law does not see the noise's sign
     return join(
         tuple(Piece(p.left, p.right, positive_root(p.expr, x, p.left, p.right)) for p in pieces(variance, x)), x
     )
@@ -381,10 +410,19 @@ def width_steps(architecture: Architecture, flow: Flow, generic: Flow) -> list[S
             for k, v in zip(of.states, of.drift, strict=True)
         )
 
+    moving = any(s.name.startswith("M") for s in flow.states)
     return [
         Step(
             "Limit of infinite width",
             (
+                "At infinite width the neurons of a layer are independent Gaussians with means ",
+                display("M"),
+                " and second moments ",
+                display("K"),
+                " over the inputs; one layer adds",
+            )
+            if moving
+            else (
                 "At infinite width the neurons of a layer are independent centred Gaussians with covariance ",
                 display("K"),
                 " over the inputs; one layer adds",

@@ -8,6 +8,9 @@ from sympy.printing.str import StrPrinter
 _GREEK = {
     "varphi": "φ",
     "phi": "φ",
+    "psi": "ψ",
+    r"\varphi'(0)": "φ'(0)",
+    r"\varphi''(0)": "φ''(0)",
     "varepsilon": "ε",
     "rho": "ρ",
     "Lambda": "Λ",

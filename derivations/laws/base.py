@@ -95,6 +95,12 @@ class Law(ABC):
     diffusion: Diffusion
 
     @property
+    def parameters(self) -> frozenset[sp.Symbol]:
+        """Symbols of the law other than the state, its start and time."""
+        domain = getattr(self.diffusion.domain, "free_symbols", set())
+        return (self.diffusion.parameters | frozenset(domain)) - {*self.diffusion.states, initial, time}
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """The name in the field."""

@@ -11,6 +11,7 @@ import sympy as sp
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
+from derivations.laws.frozen import FrozenLaw
 from derivations.laws.initial import Normal
 from derivations.symbols import initial, time
 
@@ -93,7 +94,7 @@ class GluedLaw(Law):
         x, t = sp.sympify(x), sp.sympify(t)
         density = self._over(x0, lambda part, start: _within(lambda: part.pdf(x, t, start), part, x, sp.S.Zero))
         if isinstance(x0, Normal):  # frozen starts keep their own density
-            frozen = [p for p in self.parts if p.atoms and p.diffusion.domain.measure != 0]
+            frozen = [p for p in self.parts if isinstance(p, FrozenLaw) and p.diffusion.domain.measure != 0]
             density += sp.Add(*(_within(lambda: x0.density(x), p, x, sp.S.Zero) for p in frozen))
         return density
 
@@ -158,7 +159,7 @@ def _within(value: Callable[[], sp.Expr], part: Law, x: sp.Expr, outside: sp.Exp
 def _clipped(value: Callable[[], sp.Expr], part: Law, x: sp.Expr) -> sp.Expr:
     """A distribution function, 0 below the domain and 1 above it."""
     domain = part.diffusion.domain
-    if domain == sp.S.Reals or part.atoms:
+    if domain == sp.S.Reals or isinstance(part, FrozenLaw):
         return value()
     if x.is_number:
         return sp.S.Zero if x <= domain.inf else sp.S.One if x >= domain.sup else value()

@@ -3,28 +3,35 @@ r"""The checks that every law must pass, exact where algebra decides and to 30 d
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import sympy as sp
 
+from derivations.calculus.lamperti import UnitNoise
 from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError
 from derivations.laws.base import Check
 
 _DIGITS = 50
 _TOLERANCE = sp.Rational(1, 10**30)
+_SMALL = 600  # operations up to which a common denominator is worth the wait
 
 
 def vanishes(
-    expr: sp.Expr, interval: tuple[sp.Expr, sp.Expr], spatial: Sequence[sp.Symbol]
+    expr: sp.Expr,
+    interval: tuple[sp.Expr, sp.Expr],
+    spatial: Sequence[sp.Symbol],
+    assuming: Sequence[sp.Basic] = (),
 ) -> tuple[bool, bool, sp.Expr]:
     """Decide whether an expression is 0: (holds, exactly, value).
 
     Algebra first (expand, cancel); if that leaves something, five random rational points with 50 digits, the
     spatial symbols inside the interval and every other symbol in (1/2, 2).
     """
-    reduced = sp.expand(sp.powsimp(sp.expand(expr)))
-    if reduced != 0:
+    large = sp.count_ops(expr) > 2 * _SMALL
+    reduced = expr if large else sp.expand(sp.powsimp(sp.expand(expr)))
+    if reduced != 0 and sp.count_ops(reduced) < _SMALL:
         with suppress(sp.PolynomialError):
             reduced = sp.cancel(sp.together(reduced))
     if reduced == 0:
@@ -32,13 +39,29 @@ def vanishes(
     draw = random.Random(0)
     worst = sp.S.Zero
     for _ in range(5):
-        point = {
-            s: _inside(interval, draw) if s in spatial else sp.Rational(draw.randint(501, 1999), 1000)
-            for s in sorted(expr.free_symbols, key=str)
-        }
+        point = _parameters(expr.free_symbols | set().union(*(e.free_symbols for e in interval)), spatial, assuming, draw)
+        ends = (interval[0].subs(point), interval[1].subs(point))
+        point |= {s: _inside(ends, draw) for s in sorted(expr.free_symbols & set(spatial), key=str)}
         value = sp.Abs(sp.N(expr.subs(point), _DIGITS))
         worst = value if not value.is_number or value > worst else worst
     return bool(worst < _TOLERANCE), False, sp.N(worst, 5)
+
+
+def _parameters(
+    symbols: Iterable[sp.Symbol], spatial: Sequence[sp.Symbol], assuming: Sequence[sp.Basic], draw: random.Random
+) -> dict[sp.Symbol, sp.Expr]:
+    """Rationals for all symbols but the spatial ones, that keep to the assumptions."""
+    names = sorted(set(symbols) - set(spatial), key=str)
+    for _ in range(1000):
+        point = {s: sp.Rational(draw.randint(101, 1999), 1000) * (-1 if s.is_negative else 1) for s in names}
+        if not any(relation.subs(point) == sp.false for relation in assuming):
+            return point
+    raise DerivationError(f"found no values for {', '.join(map(str, names))} that satisfy {list(assuming)}")
+
+
+def draw_point(form: UnitNoise, parameters: Iterable[sp.Symbol], draw: random.Random) -> dict[sp.Symbol, sp.Expr]:
+    """Rational values for a law's parameters that keep to what is assumed of them."""
+    return _parameters(parameters, (), form.assuming, draw)
 
 
 def _inside(interval: tuple[sp.Expr, sp.Expr], draw: random.Random) -> sp.Expr:
@@ -53,14 +76,24 @@ def _inside(interval: tuple[sp.Expr, sp.Expr], draw: random.Random) -> sp.Expr:
     return 2 * fraction - 1
 
 
-def check_zero(statement: str, expr: sp.Expr, interval: tuple[sp.Expr, sp.Expr], spatial: Sequence[sp.Symbol]) -> Check:
+def check_zero(
+    statement: str,
+    expr: sp.Expr,
+    interval: tuple[sp.Expr, sp.Expr],
+    spatial: Sequence[sp.Symbol],
+    assuming: Sequence[sp.Basic] = (),
+) -> Check:
     """A check that an expression vanishes identically."""
-    holds, exact, value = vanishes(expr, interval, spatial)
+    holds, exact, value = vanishes(expr, interval, spatial, assuming)
     return Check(statement, value, sp.S.Zero, exact, holds)
 
 
 def check_forward(
-    process: Diffusion, log_density: sp.Expr, interval: tuple[sp.Expr, sp.Expr], start: sp.Symbol
+    process: Diffusion,
+    log_density: sp.Expr,
+    interval: tuple[sp.Expr, sp.Expr],
+    start: sp.Symbol,
+    assuming: Sequence[sp.Basic] = (),
 ) -> Check:
     r"""The density :math:`p = e^{\ell}` solves the Fokker–Planck equation of the process.
 
@@ -75,4 +108,4 @@ def check_forward(
         + mu * slope
         - sp.Rational(1, 2) * (sp.diff(a, x, 2) + 2 * sp.diff(a, x) * slope + a * (sp.diff(slope, x) + slope**2))
     )
-    return check_zero("residual of the Fokker–Planck equation, divided by the density", residual, interval, (x, start))
+    return check_zero("residual of the Fokker–Planck equation, divided by the density", residual, interval, (x, start), assuming)

@@ -2,6 +2,8 @@ r"""From a scalar diffusion to its law, by what its coefficients are and never b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise, split
@@ -12,25 +14,47 @@ from derivations.laws.carried import CarriedGaussian
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.glued import GluedLaw
+from derivations.laws.half_line import HalfLineLaw
+from derivations.laws.interval import IntervalLaw
+from derivations.laws.kernel import KernelLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
+from derivations.laws.mehler import MehlerLaw
+from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
 
 #: Families that are tried on each interval, in this order.
-FAMILIES: tuple[type[CarriedGaussian], ...] = (FreeLaw, OrnsteinUhlenbeckLaw)
+FAMILIES: tuple[type[CarriedGaussian] | type[KernelLaw], ...] = (
+    FreeLaw,
+    OrnsteinUhlenbeckLaw,
+    HalfLineLaw,
+    IntervalLaw,
+    MehlerLaw,
+    BesselLaw,
+    RadialOrnsteinUhlenbeckLaw,
+)
 
 #: All laws, for the contract tests.
 LAWS: tuple[type[Law], ...] = (*FAMILIES, FrozenLaw)
 
 
-def recognise(process: Diffusion) -> GluedLaw:
+def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw:
     """Find the law of a scalar, time-homogeneous diffusion.
 
     Each interval between zeros of the noise is its own problem, decided by the potential of its
     unit-noise form; a part without noise or drift is frozen.
 
+    Parameters
+    ----------
+    process : Diffusion
+        One state; its ``domain`` is the interval in which it lives.
+    assuming : sequence of Relational
+        What is known of the parameters beyond their own assumptions, such as ``b**2 < 4*c`` or ``beta > 1``.
+
     Raises
     ------
     NoClosedForm
         If no family fits some interval; the message shows its potential.
+    DerivationError
+        If the answer depends on the sign of a parameter that is not known; the message says what to assume.
 
     Examples
     --------
@@ -39,7 +63,7 @@ def recognise(process: Diffusion) -> GluedLaw:
     'Ornstein–Uhlenbeck process'
     """
     parts: list[Law] = []
-    forms = split(process)
+    forms = split(process, assuming)
     for form in forms:
         if isinstance(form, UnitNoise):
             parts.append(_match(form))
@@ -65,7 +89,7 @@ def _with_points(parts: list[Law], process: Diffusion) -> list[Law]:
     full: list[Law] = []
     for part in parts:
         start = part.diffusion.domain.inf
-        if full and start.is_finite and not full[-1].atoms and not part.atoms:
+        if full and start.is_finite and not any(isinstance(p, FrozenLaw) for p in (full[-1], part)):
             full.append(FrozenLaw(sp.FiniteSet(start), process.states[0]))
         full.append(part)
     return full

@@ -21,7 +21,7 @@ from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NoLimit
 from derivations.limits.wick import gaussian_mean
 from derivations.sums import coordinate_sum
-from derivations.symbols import input_symbols, noise, state, step
+from derivations.symbols import input_symbols, noise, shift, state, step
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class ConditionalMoments:
         The state of a generic neuron, m symbols.
     preactivation_covariance : Matrix, shape (m, m)
         Covariance G of :math:`u^1, \dots, u^m` given the state.
+    preactivation_mean : Matrix, shape (m, 1)
+        What the means of weights and biases add, given the state.
     increment : tuple of tuple of Expr
         Per input, the Taylor coefficients of :math:`\Delta` at orders 1 and 2 in :math:`\varepsilon`.
     mean, covariance : Matrix
@@ -42,29 +44,51 @@ class ConditionalMoments:
 
     neuron: tuple[sp.Symbol, ...]
     preactivation_covariance: sp.ImmutableMatrix
+    preactivation_mean: sp.ImmutableMatrix
     increment: tuple[tuple[sp.Expr, sp.Expr], ...]
     mean: sp.ImmutableMatrix
     covariance: sp.ImmutableMatrix
 
 
-def preactivation_covariance(layer: Layer, neuron: tuple[sp.Symbol, ...], width: sp.Expr) -> sp.ImmutableMatrix:
+def preactivation_covariance(
+    layer: Layer, neuron: tuple[sp.Symbol, ...], width: sp.Expr, shown: int = 0
+) -> sp.ImmutableMatrix:
     r"""Covariance :math:`G_{\alpha\beta} = \sigma_b^2 + \frac{\sigma_w^2}{n}\sum_j \psi(x_j^\alpha)\psi(x_j^\beta)` given the state.
 
     It is summed from the layer's own covariance terms; independence of the rows of W makes it
     the same for every neuron, and different neurons independent.
     """
 
-    def entry(first: sp.Expr, second: sp.Expr) -> sp.Expr:
-        weights, bias = layer.preactivation.covariance_terms(first, second)
+    def entry(a: int, b: int) -> sp.Expr:
+        weights, bias = layer.preactivation.covariance_terms(neuron, *sorted((a, b)))
         return coordinate_sum(weights, neuron, width) / width + bias
 
-    return sp.ImmutableMatrix(
-        len(neuron), len(neuron), lambda a, b: entry(*sorted((neuron[a], neuron[b]), key=neuron.index))
-    )
+    return sp.ImmutableMatrix(shown or len(neuron), shown or len(neuron), entry)
 
 
-def conditional_moments(layer: Layer, width: sp.Expr, inputs: int = 1) -> ConditionalMoments:
+def preactivation_mean(
+    layer: Layer, neuron: tuple[sp.Symbol, ...], width: sp.Expr, shown: int = 0
+) -> sp.ImmutableMatrix:
+    r"""Shift :math:`m_\alpha = \mu_b + \frac{\mu_w}{n}\sum_j \psi(x_j^\alpha)` given the state, the same for every neuron."""
+
+    def entry(a: int) -> sp.Expr:
+        weights, bias = layer.preactivation.mean_terms(neuron, a)
+        return coordinate_sum(weights, neuron, width) / width + bias
+
+    return sp.ImmutableMatrix([entry(a) for a in range(shown or len(neuron))])
+
+
+def conditional_moments(layer: Layer, width: sp.Expr, coordinates: int = 1, shown: int = 0) -> ConditionalMoments:
     r"""Expand one layer's increment and take its conditional mean and covariance.
+
+    Parameters
+    ----------
+    layer : Layer
+    width : Expr
+    coordinates : int
+        Of a neuron's state.
+    shown : int
+        How many of them to take the moments of, for a printout; 0 for all.
 
     Raises
     ------
@@ -72,15 +96,18 @@ def conditional_moments(layer: Layer, width: sp.Expr, inputs: int = 1) -> Condit
         If the increment does not vanish with :math:`\varepsilon`, is not smooth in it, or has a
         conditional mean of order :math:`\varepsilon`, which would diverge per unit of time.
     """
-    neuron, noises = input_symbols(state, inputs), input_symbols(noise, inputs)
-    covariance = preactivation_covariance(layer, neuron, width)
-    placeholders = sp.Matrix(inputs, inputs, lambda a, b: sp.Dummy(f"G{min(a, b)}{max(a, b)}", nonnegative=True))
+    neuron, kept = input_symbols(state, coordinates), min(shown or coordinates, coordinates)
+    noises, shifts = input_symbols(noise, coordinates)[:kept], input_symbols(shift, coordinates)[:kept]
+    covariance = preactivation_covariance(layer, neuron, width, kept)
+    means = preactivation_mean(layer, neuron, width, kept)
+    placeholders = sp.Matrix(kept, kept, lambda a, b: sp.Dummy(f"G{min(a, b)}{max(a, b)}", nonnegative=True))
     table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr] = {
-        (noises[a], noises[b]): placeholders[min(a, b), max(a, b)] for a in range(inputs) for b in range(inputs)
+        (noises[a], noises[b]): placeholders[min(a, b), max(a, b)] for a in range(kept) for b in range(kept)
     }
-    back = {placeholders[min(a, b), max(a, b)]: covariance[a, b] for a in range(inputs) for b in range(inputs)}
+    back = {placeholders[min(a, b), max(a, b)]: covariance[a, b] for a in range(kept) for b in range(kept)}
+    back |= dict(zip(shifts, means, strict=True))
     first, second = taylor(layer)
-    at = [{state: x, noise: u} for x, u in zip(neuron, noises, strict=True)]
+    at = [{state: x, noise: u, shift: m} for x, u, m in zip(neuron[:kept], noises, shifts, strict=True)]
     linear = [first.subs(rule, simultaneous=True) for rule in at]
     quadratic = [second.subs(rule, simultaneous=True) for rule in at]
     for term in linear:
@@ -92,9 +119,14 @@ def conditional_moments(layer: Layer, width: sp.Expr, inputs: int = 1) -> Condit
                 "of time; scale this part of the update by ε², or centre it"
             )
     mean = sp.ImmutableMatrix([gaussian_mean(term, table) for term in quadratic]).xreplace(back)
-    pairs = sp.ImmutableMatrix(inputs, inputs, lambda a, b: gaussian_mean(linear[min(a, b)] * linear[max(a, b)], table))
+    pairs = sp.ImmutableMatrix(kept, kept, lambda a, b: gaussian_mean(linear[min(a, b)] * linear[max(a, b)], table))
     return ConditionalMoments(
-        neuron, covariance, tuple(zip(linear, quadratic, strict=True)), mean, sp.ImmutableMatrix(pairs).xreplace(back)
+        neuron,
+        covariance,
+        means,
+        tuple(zip(linear, quadratic, strict=True)),
+        mean,
+        sp.ImmutableMatrix(pairs).xreplace(back),
     )
 
 
@@ -136,7 +168,7 @@ def depth_limit(architecture: Architecture) -> Limit:
         raise DerivationError(
             "the depth limit at fixed width needs a finite or symbolic width; use width_limit for width=oo"
         )
-    moments = conditional_moments(architecture.layer(), architecture.width, architecture.inputs)
+    moments = conditional_moments(architecture.layer(), architecture.width, architecture.coordinates)
     return match(moments, architecture.width)
 
 

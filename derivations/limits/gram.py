@@ -111,6 +111,39 @@ class GramDiffusion(Diffusion):
             raise DerivationError("the covariance is not that of products of Gaussians; use calculus.ito.square_root")
         return sigma
 
+    @property
+    def relative_drift(self) -> tuple[sp.ImmutableMatrix, sp.ImmutableMatrix]:
+        r"""Symbols of Cholesky's lower triangle L of :math:`V = LL^\top`, and :math:`L^{-1} b(LL^\top) L^{-\top}` in them.
+
+        In these coordinates :math:`V_{11}V_{22} - V_{12}^2 = L_{11}^2L_{22}^2` holds without cancellation.
+        """
+        m = self.inputs
+
+        def entry(a: int, b: int) -> sp.Expr:
+            return sp.Symbol(f"L_{a + 1}{b + 1}", positive=a == b or None, real=True) if a >= b else sp.S.Zero
+
+        lower = sp.ImmutableMatrix(m, m, entry)
+        gram = lower * lower.T
+        values = {self.matrix[p]: sp.factor(gram[p]) for p in upper(m)}
+
+        def rewrite(expr: sp.Expr) -> sp.Expr:
+            return expr.subs(values, simultaneous=True).replace(_is_root, _safe_root)
+
+        inverse = lower.lower_triangular_solve(sp.eye(m))
+        relative = sp.ImmutableMatrix(inverse * self.drift_matrix.applyfunc(rewrite) * inverse.T)
+        polynomial = all(entry.is_polynomial(*self.states) for entry in self.drift)
+        return lower, relative.applyfunc(sp.cancel) if polynomial else relative
+
+
+def _is_root(node: sp.Basic) -> bool:
+    return isinstance(node, sp.Pow) and node.exp == sp.S.Half and node.base.is_Add
+
+
+def _safe_root(node: sp.Pow) -> sp.Expr:
+    """The root of a minor: in factors where it has them; what is nonnegative up to rounding is kept so."""
+    base = sp.factor(sp.expand(node.base))
+    return sp.sqrt(base) if base.is_nonnegative else sp.sqrt(sp.Max(base, 0))
+
 
 def _cholesky(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
     r"""Cholesky's lower triangle, each pivot the root of a ratio of leading minors, each column divided by it."""

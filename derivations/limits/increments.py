@@ -141,9 +141,7 @@ def gram_moments(scaling: Scaling, inputs: int) -> GramMoments:
     orders = tuple(
         sp.ImmutableMatrix(inputs, inputs, lambda a, b, k=k: table[min(a, b), max(a, b)][k]) for k in range(3)
     )
-    leading = sp.ImmutableMatrix(
-        inputs, inputs, lambda a, b: sp.expand(gain[0] * features[min(a, b), max(a, b)][0])
-    )
+    leading = sp.ImmutableMatrix(inputs, inputs, lambda a, b: sp.expand(gain[0] * features[min(a, b), max(a, b)][0]))
     noise_term, order = _noise(matrix, leading, skip, branch)
     return GramMoments(matrix, psi, gain, orders, noise_term, order)
 
@@ -179,7 +177,10 @@ def _linear_part(update: sp.Expr, sizes: tuple[sp.Symbol, ...]) -> tuple[tuple[s
     """Taylor coefficients of A and B in x' = A x + B u."""
     expanded = sp.expand(update)
     skip, branch = sp.diff(expanded, state), sp.diff(expanded, noise)
-    if sp.expand(skip * state + branch * noise - expanded) != 0 or (skip.free_symbols | branch.free_symbols) & {state, noise}:
+    if sp.expand(skip * state + branch * noise - expanded) != 0 or (skip.free_symbols | branch.free_symbols) & {
+        state,
+        noise,
+    }:
         raise DerivationError(
             f"when depth and width grow together a layer's update must be A x + B u with numbers A and B, got {update}"
         )

@@ -26,8 +26,8 @@ def scaling_of(architecture: Architecture) -> Scaling:
         return architecture.scaling()
     layer = architecture.layer()
     pre = layer.preactivation
-    if pre.bias_variance != 0:
-        raise DerivationError("the joint limit is derived for layers without bias; set bias_variance=0")
+    if pre.bias_variance != 0 or pre.has_means or pre.taps:
+        raise DerivationError("the joint limit is derived for dense layers with centred weights and without bias")
     return Scaling(layer.update, pre.inner, ((step, sp.S.Half),), sp.S.One, pre.weight_variance)
 
 
@@ -71,8 +71,8 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     moments = gram_moments(scaling, architecture.inputs)
     _require_slow(moments, scaling)
     pairs = upper(architecture.inputs)
-    drift = sp.ImmutableMatrix([_drift(moments.mean[2][pair], scaling) for pair in pairs])
-    exponent = scaling.depth_rate - 1 - moments.order * _lowest_rate(scaling)
+    drift = sp.ImmutableMatrix([_drift(moments.mean[2][pair], scaling, _fate(moments, scaling)) for pair in pairs])
+    exponent = scaling.depth_rate - 1 - moments.order * scaling.sizes[0][1]
     noise = _survives(exponent, "the fluctuation of a layer", "the network is random already in finitely many layers")
     states = tuple(moments.matrix[pair] for pair in pairs)
     covariance = moments.covariance.subs({size: 1 for size, _ in scaling.sizes}) if noise else 0
@@ -97,14 +97,14 @@ def _require_slow(moments: GramMoments, scaling: Scaling) -> None:
             )
 
 
-def _drift(mean: sp.Expr, scaling: Scaling) -> sp.Expr:
+def _drift(mean: sp.Expr, scaling: Scaling, fate: str) -> sp.Expr:
     total = sp.S.Zero
     symbols = [size for size, _ in scaling.sizes]
     for powers, coefficient in sp.Poly(mean, *symbols).terms() if mean != 0 else ():
         exponent = scaling.depth_rate - sum(
             (power * rate for power, (_, rate) in zip(powers, scaling.sizes, strict=True)), sp.S.Zero
         )
-        if _survives(exponent, "the drift", _instead(coefficient)):
+        if _survives(exponent, "the drift", fate):
             total += coefficient
     return sp.factor(total)
 
@@ -126,12 +126,15 @@ def _survives(exponent: sp.Expr, what: str, instead: str) -> bool:
     )
 
 
-def _instead(coefficient: sp.Expr) -> str:
-    return (
-        f"the flow with velocity {coefficient} runs to its end at once, a fixed point (inputs collapse onto one "
-        "another, or the norms onto a constant) or infinity (the norms explode)"
-    )
-
-
-def _lowest_rate(scaling: Scaling) -> sp.Expr:
-    return scaling.sizes[0][1]
+def _fate(moments: GramMoments, scaling: Scaling) -> str:
+    """Where the flow of the drift alone ends, which a drift that is too strong reaches at once."""
+    ones = {size: 1 for size, _ in scaling.sizes}
+    norm, v = sp.expand(moments.mean[2][0, 0].subs(ones)), moments.matrix[0, 0]
+    if norm == 0:
+        return "the flow runs to its end at once, and the correlations of all inputs collapse to 1"
+    rate = sp.cancel(norm / (v * (v - 1))) if norm.is_polynomial(v) else sp.nan
+    if rate.is_positive:
+        return "the norms explode where they start above 1 and vanish below"
+    if rate.is_negative:
+        return "the norms settle at 1 at once, and the correlations run to a fixed point of their flow"
+    return f"the flow of the norm, with velocity {sp.factor(norm)}, runs to its end at once"

@@ -41,22 +41,23 @@ def by_images(order: int, tau: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf) -> tupl
 
     The n-th derivative of Gauss's kernel is :math:`g_\tau^{(n)}(s) = (-1)^n \tau^{-n/2} He_n(s/\sqrt\tau)\, g_\tau(s)`.
     """
-    root = mp.sqrt(tau)
+    scale, norm = 1 / mp.sqrt(tau), 1 / mp.sqrt(2 * mp.pi * tau)
 
     def gauss(s: mpmath.mpf) -> mpmath.mpf:
-        u = s / root
+        u = s * scale
         before, here = mp.zero, mp.one
         for k in range(order):  # He_{k+1} = u He_k - k He_{k-1}
             before, here = here, u * here - k * before
-        return (-1) ** order * here * mp.exp(-u * u / 2) / (root ** (order + 1) * mp.sqrt(2 * mp.pi))
+        return here * mp.exp(-u * u / 2)
 
     total, largest, m = mp.zero, mp.zero, 0
     while True:
-        terms = [gauss(a - b + 2 * k) - gauss(a + b + 2 * k) for k in ({m, -m})]
-        sizes = [abs(gauss(s + 2 * k)) for k in {m, -m} for s in (a - b, a + b)]
-        total, largest = total + sum(terms), max([largest, *sizes])
-        if m > 1 and max(sizes) < mp.eps**2 * largest:
-            return total, largest
+        terms = [sign * gauss(s + 2 * k) for k in {m, -m} for sign, s in ((1, a - b), (-1, a + b))]
+        sizes = max(map(abs, terms))
+        total, largest = total + sum(terms), max(largest, sizes)
+        if m > 1 and sizes < mp.eps * largest:
+            factor = norm * (-scale) ** order
+            return total * factor, largest * abs(factor)
         m += 1
 
 
@@ -67,7 +68,7 @@ def by_eigenfunctions(order: int, tau: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf)
         size = 2 * (m * mp.pi) ** order * mp.exp(-((m * mp.pi) ** 2) * tau / 2)
         wave = (mp.sinpi, mp.cospi)[order % 2](m * a) * (-1) ** (order // 2)
         total, largest = total + size * wave * mp.sinpi(m * b), max(largest, size)
-        if size < mp.eps**2 * largest:
+        if size < mp.eps * largest:
             return total, largest
         m += 1
 

@@ -165,6 +165,14 @@ class WeberCoordinate(sp.Function):
         """Fold 0 and oddness."""
         if x.is_zero:
             return sp.S.Zero
+        if x in (sp.oo, cls.end(alpha, gamma)):
+            return sp.oo
+        odd_over_even = sp.Mul.make_args(x + 1)
+        for node in odd_over_even:  # the inverse of the quotient that it inverts
+            if isinstance(node, Weber) and node.args[:4] == (0, alpha, gamma, 1):
+                z = node.args[4]
+                if x + 1 == node / Weber(0, alpha, gamma, 0, z):
+                    return z
         return -cls(alpha, gamma, -x) if x.could_extract_minus_sign() else None
 
     @staticmethod

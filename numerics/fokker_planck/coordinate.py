@@ -181,16 +181,19 @@ class Coordinate:
         for _ in range(60):
             off = table[k] + self._integrals(left, x)[0] - z
             low, high = np.where(off < 0, x, low), np.where(off > 0, x, high)
+            settled = np.abs(off) <= 2e-15 * (1 + np.abs(z))
+            if settled.all():
+                break
             step = x - off * self.coefficients.scale(x)
-            new = np.where((step > low) & (step < high), step, np.where(off == 0, x, (low + high) / 2))
-            done = np.all(np.abs(new - x) <= 4e-16 * np.abs(x) + 1e-300) or np.all(np.abs(off) <= 1e-14 * (1 + np.abs(z)))
-            x = new
-            if done:
+            new = np.where((step >= low) & (step <= high), step, (low + high) / 2)
+            settled |= np.abs(new - x) <= 2e-16 * np.abs(x)
+            x = np.where(settled, x, new)
+            if settled.all():
                 break
         return x, energy[k] + self._integrals(left, x)[1]
 
-    def kinks_in_z(self) -> Array:
-        """The kinks in the coordinate."""
-        return self.forward(np.array(self.coefficients.kinks)) if self.coefficients.kinks else np.empty(0)
-
-
+    @property
+    def range(self) -> tuple[float, float]:
+        """States at the ends of the table."""
+        left, right = self.sides
+        return float(left.edges[-1]), float(right.edges[-1])

@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 Seed = int | np.random.SeedSequence
 
 #: Times at which the inputs are looked at, as shares of the whole.
-SHARES = np.linspace(0.0, 1.0, 11)
+SHARES = np.linspace(0.0, 1.0, 21)
 #: Euler–Maruyama steps beyond which the scheme's bias is far below the noise of any ensemble drawn here.
 MOST_STEPS = 400
 #: Numbers in one block of states kept at all times.
@@ -167,7 +167,7 @@ class Observed:
     growth : array, shape (samples, m)
         Change of the log-norms from the first time to the last, without its first-order part.
     variation : array, shape (samples, m(m-1)/2)
-        Sum over the times of the squared changes of the correlations.
+        Sum over the times of the squared changes of the angles between the inputs, in radians².
     """
 
     course: Array
@@ -198,10 +198,11 @@ def observe(states: Array) -> Observed:
     cosines = gram[..., first, second] / (norms[..., first] * norms[..., second])
     logs = np.log(norms)
     linear = np.einsum("tsna,tsna->tsa", states[:-1], np.diff(states, axis=0)) / states.shape[-2] / square[:-1]
+    angles = np.arccos(np.clip(cosines, -1.0, 1.0))
     return Observed(
         np.concatenate([logs, cosines], axis=-1),
         logs[-1] - logs[0] - linear.sum(axis=0),
-        (np.diff(cosines, axis=0) ** 2).sum(axis=0),
+        (np.diff(angles, axis=0) ** 2).sum(axis=0),
     )
 
 
@@ -242,7 +243,7 @@ class Study:
             yield _row(f"growth of the log-norm, input {k + 1}", [g[:, k] for g in growth])
         yield _row("growth of the log-norm, average over inputs", [g.mean(axis=1) for g in growth])
         if self.width > 1 and variation:
-            yield _row("squared changes of the correlation, average over pairs", variation)
+            yield _row("squared changes of the angle, average over pairs", variation)
 
 
 def _row(claim: str, samples: Sequence[Array]) -> Row:
@@ -260,10 +261,10 @@ def wide_limit(d: Derivation, rows: Array, t: float) -> tuple[Array | None, Arra
     arrays, shapes (times, m) and (times, m(m-1)/2), or None and None
         None where the flow's expectations have no closed form.
     """
-    flow = derive(replace(d.architecture, width=float("inf"), inputs=2)).limit  # type: ignore[type-var]
     try:
+        flow = derive(replace(d.architecture, width=float("inf"), inputs=2)).limit  # type: ignore[type-var]
         velocity = compile_expression(flow.states, flow.drift)
-    except ValueError:
+    except ValueError:  # no such flow, or no closed form of it
         return None, None
     kernel = rows @ rows.T / rows.shape[1]
     first, second = np.triu_indices(len(rows), 1)

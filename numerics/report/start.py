@@ -55,12 +55,12 @@ class Start:
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:
         assert d.law is not None
-        law = compile_law(d.law, x0=self.x0, t=self.t)
+        law, name = compile_law(d.law, x0=self.x0, t=self.t), d.law.part(self.x0).name
         caption = (
-            f"Density of X at t = {self.t:g} from x₀ = {self.x0:g}: {d.law.name} (line), and {self.samples} simulated networks of "
+            f"Density of X at t = {self.t:g} from x₀ = {self.x0:g}: {name} (line), and {self.samples} simulated networks of "
             f"depth {self.depth} (bars, ± one standard error)."
         )
-        figure = density_figure(law.pdf, networks, x="state $x$ of the neuron", label=d.law.name)
+        figure = density_figure(law.pdf, networks, x="state $x$ of the neuron", label=name)
         rows = [
             ("mean", f"{law.mean():.5g}", _with_error(networks)),
             ("median", f"{float(law.ppf(0.5)):.5g}", f"{np.median(networks):.5g}"),

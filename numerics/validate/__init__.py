@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from derivations.architectures import Architecture
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
+from numerics.networks import simulate_network
 from numerics.validate import hayou
 from numerics.validate.base import LEVEL, Row, Validation, spawn
 from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
@@ -22,7 +25,7 @@ CATALOGUE: tuple[Claim, ...] = hayou.CLAIMS
 
 def validate(
     d: Any,
-    x0: float = 1.0,
+    x0: ArrayLike = 1.0,
     t: float = 1.0,
     samples: int | None = None,
     depth: int | None = None,
@@ -42,8 +45,9 @@ def validate(
     ----------
     d : Derivation
         What :func:`derivations.derive` returned, with a number for the width and no free parameters.
-    x0 : float
-        Where every neuron of every input starts.
+    x0 : float or array, shape (n,) or (n, m)
+        Where the neurons start. A number puts them all there; several inputs must differ, and a number then scales
+        standard normal states, drawn once.
     t : float
         The limit's time.
     samples, depth : int, optional
@@ -73,24 +77,33 @@ def validate(
     setting = _setting(d, x0, t, samples, depth, workers)
     checks = [*LIMIT_CHECKS, *(LAW_CHECKS if d.law is not None else ())]
     rows = [row for check, s in zip(checks, spawn(seed, len(checks)), strict=True) for row in check(setting, s)]
-    return Validation(tuple(rows), f"{d.architecture}, x0 = {x0:g}, t = {t:g}")
+    return Validation(tuple(rows), f"{d.architecture}, t = {t:g}")
 
 
-def _setting(d: Any, x0: float, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
-    if not isinstance(x0, int | float | np.number) or not np.isfinite(x0):
-        raise ValueError(f"x0 must be a finite number, where every neuron starts, got {x0!r}")
+def _setting(d: Any, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}")
     if isinstance(d.limit, Flow):
         raise ValueError(
             "the limit is a deterministic flow, with no law to compare; compare its solution with wide networks instead"
         )
-    setting = Setting(d.architecture, d.limit, d.law, float(x0), float(t), samples, depth, workers)
-    if np.all(setting.networks(4, 8, 0) == x0):
+    if np.ndim(x0) == 0 and d.architecture.coordinates > 1:
+        x0 = np.asarray(x0, dtype=float) * starting_states(d.architecture)
+    start = simulate_network(d.architecture, depth=0, samples=1, x0=x0)[0]
+    setting = Setting(d.architecture, d.limit, d.law, start, float(t), samples, depth, workers)
+    if np.all(setting.networks(4, 8, 0) == start):
         raise ValueError(
-            f"nothing moves from x0 = {x0}: the activation vanishes there; choose a start where it does not"
+            f"nothing moves from x0 = {start.tolist()}: the activation vanishes there; choose a start where it does not"
         )
     return setting
+
+
+def starting_states(architecture: Architecture) -> NDArray[np.float64]:
+    """Standard normal states of several inputs, shape (n, m), always the same ones; the first neuron is active."""
+    width = simulate_network(architecture, depth=0, samples=1, x0=0.0).shape[1]
+    states = np.random.default_rng(0).standard_normal((width, architecture.coordinates))
+    states[0] = np.abs(states[0])
+    return states
 
 
 def check_catalogue(

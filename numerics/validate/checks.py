@@ -17,7 +17,7 @@ from numerics.compile import compile_expression, compile_law, compile_sums
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
-from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson
+from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson, z_error
 from numerics.validate.base import (
     CONTROL_LEVEL,
     WRONG,
@@ -33,6 +33,9 @@ from numerics.validate.base import (
     spawn,
 )
 
+#: Samples of a pilot run, and the most that a comparison of two simulations draws.
+PILOT, MOST = 50_000, 250_000
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -43,8 +46,7 @@ class Setting:
     architecture : Architecture
     limit : Diffusion or NeuronDiffusion
     law : GluedLaw or None
-    x0 : float
-        Where every neuron starts.
+    start : array, shape (n, m)
     t : float
     samples, depth : int or None
         Overrides of what the checks choose.
@@ -54,7 +56,7 @@ class Setting:
     architecture: Architecture
     limit: Any
     law: Any
-    x0: float
+    start: Array
     t: float
     samples: int | None
     depth: int | None
@@ -68,23 +70,25 @@ class Setting:
     def networks(self, depth: int, samples: int, seed: Seed) -> Array:
         """Last layers, shape (samples, n, m)."""
         return simulate_network(
-            self.architecture, depth, samples, x0=self.x0, t=self.t, seed=seed, workers=self.workers
+            self.architecture, depth, samples, x0=self.start, t=self.t, seed=seed, workers=self.workers
         )
 
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, shape (samples, n, m)."""
-        ends = simulate_sde(limit, x0=self.x0, t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers)
+        ends = simulate_sde(
+            limit, x0=self.start.ravel(), t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
+        )
         return ends.reshape(samples, self.width, -1)
 
     @cached_property
     def exact(self) -> Any:
         """The compiled law."""
-        return compile_law(self.law, x0=self.x0, t=self.t)
+        return compile_law(self.law, x0=float(self.start[0, 0]), t=self.t)
 
     @cached_property
     def wrong(self) -> Any:
         """The compiled law of the limit with its noise 5 % too large, recognised anew from its coefficients."""
-        return compile_law(recognise(mistaken(self.limit)), x0=self.x0, t=self.t)
+        return compile_law(recognise(mistaken(self.limit)), x0=float(self.start[0, 0]), t=self.t)
 
 
 # --- the law against networks ---
@@ -108,7 +112,10 @@ def moments_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     Under the law :math:`\Phi^{-1}(F(X_t))` is standard normal. Its moments see the whole distribution, and are finite with
     light tails where those of X are not.
     """
-    samples, depth = s.samples or 100_000, s.depth or 64
+    # A squared score varies by √2, and 2b - a by √5 times as much; the control's mean is an integral over the law's quantiles.
+    quantiles = s.exact.ppf((np.arange(2000) + 0.5) / 2000)
+    shift = float(np.mean(_normal_score(s.wrong, quantiles) ** 2)) - 1.0
+    samples, depth = s.samples or min(4 * MOST, int(10.0 / z_error(shift, CONTROL_LEVEL) ** 2)), s.depth or 64
     runs = [
         s.networks(size, samples, seed)[:, 0, 0] for size, seed in zip((depth, 2 * depth), spawn(seed, 2), strict=True)
     ]
@@ -158,10 +165,10 @@ def weak_order(s: Setting, seed: Seed) -> Iterator[Row]:
 
 
 def _short_time(s: Setting) -> float:
-    """The time in which the logarithm of the noise's scale comes to vary by 1/2, one standard deviation, if that is less than t."""
-    a = compile_expression(s.limit.states, s.limit.covariance[0])(s.exact.ppf(special.ndtr([-1.0, 1.0])))
-    spread = abs(np.log(a[1] / a[0])) / 4.0
-    return float(s.t * min(1.0, 0.25 / spread**2)) if spread > 0 else s.t
+    """At most 1/4, and at most the time in which the logarithm of the noise's scale comes to vary by 1/2 (one deviation)."""
+    a = compile_expression(s.limit.states, s.limit.covariance[0])(s.exact.ppf(special.ndtr([-1.0, 0.0, 1.0])))
+    spread = np.ptp(np.log(a)) / 4.0
+    return min(0.25, float(s.t), float(s.t * 0.25 / max(spread**2, 1e-12)))
 
 
 def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, Array, Array]:
@@ -182,7 +189,7 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
     columns: list[tuple[Array, Array, Array]] = []
     for one in seeds:
         x = simulate_network(
-            s.architecture, depth, chunk, x0=s.x0, t=s.t, seed=one, workers=s.workers, at=range(depth + 1)
+            s.architecture, depth, chunk, x0=s.start, t=s.t, seed=one, workers=s.workers, at=range(depth + 1)
         )[:, :, 0, 0]
         a = covariance(x[:-1])
         moves = a > 0
@@ -198,33 +205,46 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
 
 
 def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
-    """Euler–Maruyama paths of the limit and networks have the same law: how far neuron 1 moved, and the layer's norm."""
-    network_pilot, path_pilot, network_seed, path_seed, control_seed = spawn(seed, 5)
-    # |X_1 - x_0| folds a nearly symmetric law: 5 % in scale moves its distribution function by 2·0.0117.
-    samples = s.samples or ks_samples(0.02, CONTROL_LEVEL, sides=2)
+    """Euler–Maruyama paths of the limit and networks have the same law: neuron 1, and the layer's norm."""
+    network_pilot, path_pilot, distance_pilot, network_seed, path_seed, control_seed = spawn(seed, 6)
+    shown = _most_telling(s, distance_pilot)
+    samples = s.samples or min(MOST, ks_samples(min(d for *_, d in shown), CONTROL_LEVEL, sides=2))
     noise = ks_noise(samples, sides=2)
-    statistics: list[tuple[str, Callable[[Array], Array]]] = [
-        ("distance that neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - s.x0))
+    rates = [
+        bias_rate(partial(_ends_of_networks, s, f), PILOT, network_pilot)
+        + bias_rate(partial(_ends_of_paths, s, f), PILOT, path_pilot)
+        for _, f, _ in shown
     ]
-    if s.width > 1:
-        statistics.append(("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1))))
-    small = min(samples, 20_000)
-    rates = []
-    for _, f in statistics:
-        rates.append(
-            max(
-                bias_rate(partial(_ends_of_networks, s, f), small, network_pilot),
-                bias_rate(partial(_ends_of_paths, s, f), small, path_pilot),
-            )
-        )
-    depth = s.depth or min(1024, depth_below_noise(max(rates), noise))
+    depth = s.depth or min(2048, depth_below_noise(max(rates), noise))
     steps = depth + depth // 4  # not the same number, or a residual network and its scheme are the same recursion
     networks = s.networks(depth, samples, network_seed)
     right, wrong = s.paths(s.limit, steps, samples, path_seed), s.paths(mistaken(s.limit), steps, samples, control_seed)
-    for (name, f), rate in zip(statistics, rates, strict=True):
-        claim = f"{name}: networks of depth {depth} against {steps} Euler–Maruyama steps"
+    for (name, f, _), rate in zip(shown, rates, strict=True):
+        claim = f"{name}: {samples} networks of depth {depth} against paths of {steps} Euler–Maruyama steps"
         test, control = (ks_two_sample(f(networks), f(paths)) for paths in (right, wrong))
-        yield Row(claim, "KS", test, control, bias=rate * abs(1 / depth - 1 / steps), noise=noise)
+        yield Row(claim, "KS", test, control, bias=rate / depth, noise=noise)
+
+
+def _most_telling(s: Setting, seed: Seed) -> list[tuple[str, Callable[[Array], Array], float]]:
+    """A statistic of neuron 1 and one of the layer, with the distance that the control puts between its laws.
+
+    Right and wrong paths are driven by the same noise, so that their distance is seen well. Of neuron 1 the state or how
+    far it moved is taken, whichever tells the two apart better.
+    """
+    first = float(s.start[0, 0])
+    of_neuron: list[tuple[str, Callable[[Array], Array]]] = [
+        ("neuron 1", lambda x: x[:, 0, 0]),
+        ("how far neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - first)),
+    ]
+    of_layer: list[tuple[str, Callable[[Array], Array]]] = [
+        ("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1)))
+    ]
+    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, mistaken(s.limit)))
+    groups = [of_neuron, of_layer] if s.width > 1 else [of_neuron]
+    return [
+        max(((name, f, ks_two_sample(f(right), f(wrong)).statistic) for name, f in group), key=lambda row: row[2])
+        for group in groups
+    ]
 
 
 def _ends_of_networks(s: Setting, function: Callable[[Array], Array], depth: int, samples: int, seed: Seed) -> Array:
@@ -241,41 +261,42 @@ def _ends_of_paths(s: Setting, function: Callable[[Array], Array], steps: int, s
 def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
     r"""Conditional mean and covariance of one layer's increment are :math:`\varepsilon^2 b` and :math:`\varepsilon^2 a`.
 
-    The sharpest check: no depth, no path, only the coefficients at one generic state. Increments at :math:`\varepsilon^2 = h`
-    and h/2 are extrapolated. The control of the covariance is 5 % in the noise's scale; that of
-    the drift, which may be 0, is 5 % of the noise's scale.
+    The sharpest check: no depth, no path, only the coefficients at one generic state. Increments over h and h/2 are extrapolated,
+    which leaves a bias of order h². The noise of a covariance does not depend on h, which can be tiny; that of a mean grows like
+    :math:`h^{-1/2}`, so there h is the larger and the samples are more. The control of the covariance is 5 % in the noise's scale;
+    that of the drift, which may be 0, is off by 5 % of the noise's scale.
     """
-    start, *seeds = spawn(seed, 3)
-    m, n = s.architecture.inputs, s.width
+    start, first, second = spawn(seed, 3)
     state = _generic_state(s, start)
     drift, covariance = coefficients(s.limit, state)
-    total = s.samples or 2_000_000
-    samples = max(2, total // (n * m))
-    means, squares, crosses = [], [], []
-    h = 0.125
-    for size, one in zip((h, h / 2), seeds, strict=True):
-        after = simulate_network(s.architecture, 1, samples, x0=state, t=size, seed=one, workers=s.workers)
-        moved = after - state
-        means.append(Estimate.of(moved[:, :, 0].mean(axis=1) / size))
+    n, m = state.shape
+    samples = s.samples or max(2, 4_000_000 // n)
+
+    def extrapolated(h: float, count: int, seed: Seed, function: Callable[[Array, float], Array]) -> list[Estimate]:
+        """Estimates of several means per unit of time, one a column of what the function returns."""
+        runs = []
+        for size, one in zip((h, h / 2), spawn(seed, 2), strict=True):
+            after = simulate_network(s.architecture, 1, count, x0=state, t=size, seed=one, workers=s.workers)
+            runs.append([Estimate.of(column / size) for column in function(after - state, size)])
+        return [richardson(coarse, fine) for coarse, fine in zip(*runs, strict=True)]
+
+    def products(moved: Array, size: float) -> Array:
         centred = moved - drift * size
-        squares.append(Estimate.of((centred[:, :, 0] ** 2).mean(axis=1) / size))
-        crosses.append(Estimate.of((centred[:, :, 0] * centred[:, :, -1]).mean(axis=1) / size))
-    mean_drift, variance = float(drift[:, 0].mean()), float(covariance[0, 0])
-    yield number_row(
-        "drift of one layer, mean over neurons", richardson(*means), mean_drift, mean_drift + 0.05 * np.sqrt(variance)
-    )
-    yield number_row("variance of one layer's increment", richardson(*squares), variance, variance * float(WRONG))
-    if m > 1 and covariance[0, -1]:
-        cross = float(covariance[0, -1])
-        yield number_row(
-            "covariance between the first and the last input", richardson(*crosses), cross, cross * float(WRONG)
-        )
+        return np.stack([np.mean(centred[:, :, 0] * centred[:, :, a], axis=1) for a in (0, m - 1)])
+
+    (mean,) = extrapolated(1 / 16, samples, first, lambda moved, _: np.mean(moved[:, :, 0], axis=1)[None])
+    square, cross = extrapolated(1 / 512, max(2, samples // 8), second, products)
+    expected, variance, joint = float(np.mean(drift[:, 0])), float(covariance[0, 0]), float(covariance[0, m - 1])
+    yield number_row("drift of one layer, mean over neurons", mean, expected, expected + 0.05 * np.sqrt(variance))
+    yield number_row("variance of one layer's increment", square, variance, variance * float(WRONG))
+    if m > 1 and abs(joint) > 0.1 * variance:
+        yield number_row("covariance of the first and the last coordinate", cross, joint, joint * float(WRONG))
 
 
 def _generic_state(s: Setting, seed: Seed) -> Array:
     """A state that a network reaches and at which it still moves; the start itself if it is a single number."""
-    if s.width == s.architecture.inputs == 1:
-        return np.full((1, 1), s.x0)
+    if s.start.size == 1:
+        return s.start
     reached = s.networks(32, 32, seed)
     return next((x for x in reached if coefficients(s.limit, x)[1][0, 0] > 0), reached[0])
 

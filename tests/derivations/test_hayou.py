@@ -37,7 +37,7 @@ def test_relu_norm_is_a_quasi_geometric_brownian_motion():
     dynamics = norm_dynamics(depth_limit(ResNet(relu, width=n)), relu)
     (S,), (drift,), (variance,) = dynamics.square.states, dynamics.square.drift, dynamics.square.covariance
     (active,) = dynamics.square.left_over
-    assert str(active) == "Count_i(x_i > 0)"
+    assert str(active) == "Count_j(x_j > 0)"
     assert dynamics.square.closed_up_to_counts
     equal_symbolically(drift, active * S / n)
     equal_symbolically(variance, (2 * S / sp.sqrt(n)) ** 2)
@@ -50,7 +50,7 @@ def test_leaky_relu_norm_does_not_close():
     assert not closure.closed
     assert not closure.closed_up_to_counts
     assert "Not closed" in closure.verdict[0]
-    with pytest.raises(NotClosed, match="x_i"):
+    with pytest.raises(NotClosed, match="x_j"):
         closure.diffusion()
 
 

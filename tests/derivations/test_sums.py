@@ -86,7 +86,7 @@ def test_two_inputs_keep_products():
     y, z = sp.symbols("y z", real=True)
     s = coordinate_sum(y * z, (y, z), n)
     assert s == coordinate_sum(z * y, (y, z), n)
-    assert str(s) == "Sum_i(x_i^1*x_i^2)"
+    assert str(s) == "Sum_j(x_j^1*x_j^2)"
 
 
 def test_shapes_and_symmetry_of_a_diffusion_are_checked():

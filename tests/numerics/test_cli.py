@@ -218,7 +218,9 @@ def test_interruption_is_quiet(monkeypatch, capsys):
 
 
 def test_missing_extra_says_how_to_get_it(monkeypatch, capsys):
-    for name in [m for m in sys.modules if m.startswith("numerics.report") or m.split(".")[0] in ("jinja2", "matplotlib")]:
+    for name in [
+        m for m in sys.modules if m.startswith("numerics.report") or m.split(".")[0] in ("jinja2", "matplotlib")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert 'pip install "deeplimits[report]"' in complaint(capsys, "derive", "--width", "1", "--format", "html")

@@ -71,6 +71,13 @@ def test_bins_of_a_sample_that_does_not_move():
     assert edges[0] < 1 < edges[-1]
 
 
+def test_bins_cover_the_bulk_of_a_skewed_sample_from_its_start():
+    skewed = np.random.default_rng(2).exponential(size=20_000)
+    edges = common_edges(skewed, beyond=0.05)
+    assert edges[0] < 0.05
+    assert edges[-1] == pytest.approx(-np.log(0.05), abs=0.15)  # not the largest value, near 10
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_axis_has_a_label(name):
     axes = FIGURES[name].axes[0]

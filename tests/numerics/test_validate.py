@@ -11,7 +11,7 @@ import pytest
 from derivations import ResNet, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
 from derivations.derive import derive
 from numerics.statistics import Estimate, Test, holm
-from numerics.validate import CATALOGUE, LEVEL, Distribution, Row, Validation, validate
+from numerics.validate import CATALOGUE, LEVEL, Distribution, Row, Validation, starting_states, validate
 from numerics.validate.base import CONTROL_LEVEL, WRONG, depth_below_noise, mistaken
 from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
 from numerics.validate.hayou import active_neurons, kernel_after, log_norm_increment, lyapunov_exponent, slope_at_start
@@ -23,7 +23,8 @@ SLOW = [claim for claim in CATALOGUE if claim.slow]
 @cache
 def setting(activation=relu, width=1, inputs=1, x0=1.0, t=0.25, **overrides) -> Setting:
     d = derive(ResNet(activation, width, inputs=inputs))
-    return Setting(d.architecture, d.limit, d.law, x0, t, overrides.get("samples"), overrides.get("depth"), 2)
+    start = np.full((1, 1), x0) if width == inputs == 1 else x0 * starting_states(d.architecture)
+    return Setting(d.architecture, d.limit, d.law, start, t, overrides.get("samples"), overrides.get("depth"), 2)
 
 
 def table(check, s, seed=1) -> Validation:
@@ -81,19 +82,19 @@ def test_coefficients_are_those_of_the_limit():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("network", "x0"),
+    ("network", "x0", "t"),
     [
-        (ResNet(relu, 1), 1.0),
-        (ResNet(identity, 1), -2.0),
-        (ResNet(ornstein_uhlenbeck, 1), 0.3),
-        (ResNet(relu, 4), 1.0),
-        (ResNet(tanh, 1), 1.0),
-        (ResNet(relu, 2, inputs=2), 1.0),
+        (ResNet(relu, 1), 1.0, 1.0),
+        (ResNet(identity, 1), -2.0, 1.0),
+        (ResNet(ornstein_uhlenbeck, 1), 0.3, 0.25),
+        (ResNet(relu, 4), 1.0, 1.0),
+        (ResNet(tanh, 1), 1.0, 1.0),
+        (ResNet(relu, 3, inputs=2), 1.0, 0.5),
     ],
-    ids=str,
+    ids=["relu", "identity", "ornstein-uhlenbeck", "four neurons", "no law", "two inputs"],
 )
-def test_validate_agrees(network, x0):
-    outcome = validate(derive(network), x0=x0, seed=1, workers=2)
+def test_validate_agrees(network, x0, t):
+    outcome = validate(derive(network), x0=x0, t=t, seed=1, workers=2)
     assert outcome, f"\n{outcome}"
 
 
@@ -103,7 +104,7 @@ def test_requests_that_make_no_sense_are_named():
         validate(d, x0=-1.0)
     with pytest.raises(ValueError, match="t must be"):
         validate(d, t=0.0)
-    with pytest.raises(ValueError, match="x0 must be a finite number"):
+    with pytest.raises(ValueError, match="x0 must be finite"):
         validate(d, x0=np.nan)
     with pytest.raises(ValueError, match="deterministic flow"):
         validate(derive(ResNet(relu, float("inf"))))

@@ -1,0 +1,132 @@
+r"""The two kernels of an infinitely wide and deep network as flows in depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.activations.base import Activation
+from derivations.architectures.base import Architecture, Layer
+from derivations.diffusion import Flow
+from derivations.errors import NotClosed
+from derivations.limits.depth import taylor
+from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
+from derivations.limits.width import mean_field_covariance, width_flow
+from derivations.symbols import noise, shift, state
+
+
+def nngp(architecture: Architecture) -> Flow:
+    r"""The flow of the network's Gaussian-process kernel :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`, and of the means if they move.
+
+    An infinitely wide network at initialisation is a Gaussian process over its inputs; with a readout of independent
+    centred weights its covariance is K.
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, identity, tanh
+    >>> nngp(ShrinkingResNet(tanh, identity, sp.oo)).drift
+    Matrix([[K]])
+    """
+    return width_flow(architecture.layer(), architecture.coordinates)
+
+
+def ntk(architecture: Architecture) -> Flow:
+    r"""The flow of the neural tangent kernel :math:`\Theta`, together with that of K.
+
+    :math:`\Theta_{\alpha\beta} = \sum_\theta \partial_\theta X_i^\alpha\,\partial_\theta X_i^\beta` over all weights and biases
+    written as :math:`W_{ij} = \sigma_w\omega_{ij}/\sqrt n`, :math:`b_i = \sigma_b\beta_i` with :math:`\omega, \beta` of unit variance.
+
+    *Derivation.* Differentiate the layer :math:`x' = f(x, u, m, \varepsilon)`. Its own parameters give
+    :math:`f_u^\alpha f_u^\beta\,G_{\alpha\beta}`; those of the layers before pass through the Jacobian
+    :math:`f_x\delta_{ij} + f_u W_{ij}\psi'(x_j) + f_m\tfrac{\mu_w}{n}\psi'(x_j)`, and since the weights are fresh and independent,
+
+    .. math:: \Theta'_{\alpha\beta} = f_x^\alpha f_x^\beta\,\Theta_{\alpha\beta} + f_u^\alpha f_u^\beta\bigl(G_{\alpha\beta}
+              + \sigma_w^2\,\mathbb{E}[\psi'(X^\alpha)\psi'(X^\beta)]\,\Theta_{\alpha\beta}\bigr);
+
+    what couples different neurons is a sum of n terms of size :math:`n^{-2}` and vanishes. Then :math:`\dot\Theta` is the
+    coefficient of :math:`\varepsilon^2`.
+
+    Returns
+    -------
+    Flow
+        In the states of :func:`nngp` and then the upper triangle of :math:`\Theta`, row by row.
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, identity, tanh
+    >>> ntk(ShrinkingResNet(tanh, identity, sp.oo)).drift
+    Matrix([[K], [K + Theta]])
+    """
+    layer, size = architecture.layer(), architecture.coordinates
+    kernel_flow = width_flow(layer, size)
+    moving = len(kernel_flow.states) > size * (size + 1) // 2
+    mean = mean_symbols(size) if moving else sp.ImmutableMatrix.zeros(size, 1)
+    population, tangent = Population(mean, gram_symbols(size)), gram_symbols(size, "Theta")
+    rates = branch_rates(layer)
+
+    def velocity(a: int, b: int) -> sp.Expr:
+        passed = tangent_gain(layer, population, tangent, a, b)
+        own = mean_field_covariance(layer, population, a, b)
+        return sp.expand(rates.noise * (own + passed) + 2 * rates.own * tangent[a, b])
+
+    pairs = [(a, b) for a in range(size) for b in range(a, size)]
+    states = (*kernel_flow.states, *(tangent[a, b] for a, b in pairs))
+    return Flow(states, sp.ImmutableMatrix([*kernel_flow.drift, *(velocity(a, b) for a, b in pairs)]))
+
+
+def tangent_gain(layer: Layer, population: Population, tangent: sp.ImmutableMatrix, a: int, b: int) -> sp.Expr:
+    r"""What the weights pass on of the old tangents: :math:`\frac{\sigma_w^2}{|F|}\sum_\delta \mathbb{E}[\psi'\psi']\,\Theta`, tap by tap."""
+    pre = layer.preactivation
+    slope = Activation(f"{pre.inner}'", pre.inner.derivative(1), pre.inner.variable)
+    x, y = sp.Dummy("x", real=True), sp.Dummy("y", real=True)
+    total = sp.S.Zero
+    for i, j in pre.pairs(a, b):
+        body = slope(x) ** 2 if i == j else slope(x) * slope(y)
+        total += population.average(body, {i: x} if i == j else {i: x, j: y}) * tangent[i, j]
+    return pre.weight_variance * pre.share * total
+
+
+@dataclass(frozen=True)
+class BranchRates:
+    r"""What one layer does to a neuron, per unit of time: noise with variance ``noise`` times G, and the drift
+    ``own`` times x plus ``shift`` times m plus ``curvature`` times G.
+
+    For :math:`x' = x + \varphi(\varepsilon u + \varepsilon^2 m)` they are :math:`\varphi'(0)^2`, 0, :math:`\varphi'(0)` and
+    :math:`\tfrac12\varphi''(0)`. With them all kernels of the network move by
+
+    .. math:: \dot M_\alpha = c M_\alpha + d_\alpha, \quad d_\alpha = s\,m_\alpha + v\,G_{\alpha\alpha}, \qquad
+              \dot K_{\alpha\beta} = p\,G_{\alpha\beta} + 2c K_{\alpha\beta} + M_\alpha d_\beta + d_\alpha M_\beta .
+    """
+
+    noise: sp.Expr
+    own: sp.Expr
+    shift: sp.Expr
+    curvature: sp.Expr
+
+
+def branch_rates(layer: Layer) -> BranchRates:
+    """Read the rates off the Taylor coefficients of the layer.
+
+    Raises
+    ------
+    NotClosed
+        If the increment is not linear in the noise at order ε, or not such a sum at order ε².
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, relu, silu
+    >>> branch_rates(ShrinkingResNet(silu, relu, 1).layer())
+    BranchRates(noise=1/4, own=0, shift=0, curvature=1/4)
+    """
+    first, second = taylor(layer)
+    gain, own, by_shift = sp.diff(first, noise), sp.diff(second, state), sp.diff(second, shift)
+    curvature = sp.diff(second, noise, 2) / 2
+    rest = sp.expand(second - own * state - by_shift * shift - curvature * noise**2)
+    linear = sp.expand(first - gain * noise)
+    if linear != 0 or rest != 0 or any(e.has(state, noise, shift) for e in (gain, own, by_shift, curvature)):
+        raise NotClosed(
+            f"expected an increment c u at order ε and a x + b m + d u² at order ε², got {first} and {second}; "
+            "the kernels of this recursion need more than two moments of a neuron"
+        )
+    return BranchRates(gain**2, own, by_shift, curvature)

@@ -1,0 +1,57 @@
+"""Closed forms as functions of mpmath numbers, at the caller's working precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath
+import sympy as sp
+from mpmath import mp
+
+from derivations import special
+
+_NODES = {
+    "ErfiInv": special.erfi_inverse,
+    "ScaledBesselI": special.scaled_bessel_i,
+    "LogNormalCdf": special.log_normal_cdf,
+    "IntervalKernel": special.interval_kernel,
+    "LogIntervalKernel": special.log_interval_kernel,
+    "Weber": special.weber,
+    "WeberCoordinate": special.weber_coordinate,
+    "atan2": mpmath.atan2,
+    "uppergamma": lambda s, x: mpmath.gammainc(s, x),
+    "lowergamma": lambda s, x: mpmath.gammainc(s, 0, x),
+    "erfinv": mpmath.erfinv,
+}
+
+
+def compiled(arguments: Sequence[sp.Symbol], expr: sp.Expr) -> Callable[..., mpmath.mpf]:
+    """A function of mpmath numbers, one per argument in this order.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> mpmath.nstr(compiled((x,), special.ErfiInv(x))(1), 8)
+    '0.73172246'
+    """
+    dummies = [sp.Dummy(f"a{k}", real=True) for k in range(len(arguments))]
+    body = sp.sympify(expr).subs(dict(zip(arguments, dummies, strict=True)))
+    inner = {node: sp.Dummy(f"i{k}", real=True) for k, node in enumerate(sorted(body.atoms(sp.Integral), key=str))}
+    names = [*dummies, *inner.values()]
+    outer = sp.lambdify(names, body.xreplace(inner), [_NODES, "mpmath"])
+    integrals = [_integral(dummies, node) for node in inner]
+
+    def value(*numbers: Any) -> mpmath.mpf:
+        given = [mp.convert(number) for number in numbers]
+        return mp.convert(outer(*given, *(integral(*given) for integral in integrals)))
+
+    return value
+
+
+def _integral(arguments: Sequence[sp.Symbol], node: sp.Integral) -> Callable[..., mpmath.mpf]:
+    """One integral over one variable, by the double exponential rule."""
+    ((variable, low, high),) = node.limits
+    ends = [compiled(arguments, end) for end in (low, high)]
+    integrand = compiled((variable, *arguments), node.function)
+    return lambda *given: mp.quad(lambda v: integrand(v, *given), [end(*given) for end in ends])

@@ -1,0 +1,80 @@
+r"""One neuron of an infinitely wide layer: a Gaussian vector over the coordinates, and the means of what it feeds.
+
+By the law of large numbers :math:`\frac1n\sum_j g(x_j) \to \mathbb{E}\,g(X)`. Neurons that start Gaussian stay so if
+one layer adds noise that does not depend on the neuron's own state, and a drift at most affine in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.gaussian import expect, expect_pair
+
+
+def gram_symbols(inputs: int, stem: str = "K") -> sp.ImmutableMatrix:
+    r"""Symbols :math:`K_{\alpha\beta}` of a symmetric m × m kernel, positive on the diagonal."""
+
+    def entry(a: int, b: int) -> sp.Symbol:
+        low, high = min(a, b) + 1, max(a, b) + 1
+        return sp.Symbol(
+            _indexed(stem, low, high) if inputs > 1 else stem, **({"positive": True} if low == high else {"real": True})
+        )
+
+    return sp.ImmutableMatrix(inputs, inputs, entry)
+
+
+def _indexed(stem: str, low: int, high: int) -> str:
+    return f"{stem}_{low}{high}" if high < 10 else f"{stem}_{low},{high}"
+
+
+def mean_symbols(inputs: int) -> sp.ImmutableMatrix:
+    r"""Symbols :math:`M_\alpha` of the means."""
+    return sp.ImmutableMatrix(
+        [sp.Symbol(f"M_{a}" if inputs > 1 else "M", real=True) for a in range(1, inputs + 1)]
+    )
+
+
+@dataclass(frozen=True)
+class Population:
+    r"""A neuron's law: means :math:`M_\alpha` and second moments :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`.
+
+    The second moment, not the covariance, is the kernel: a readout with independent centred weights has it as its
+    covariance.
+
+    Parameters
+    ----------
+    mean : Matrix, shape (m, 1)
+    second : Matrix, shape (m, m)
+    """
+
+    mean: sp.ImmutableMatrix
+    second: sp.ImmutableMatrix
+
+    def covariance(self, a: int, b: int) -> sp.Expr:
+        """Of two coordinates."""
+        return self.second[a, b] - self.mean[a] * self.mean[b]
+
+    def average(self, body: sp.Expr, variables: dict[int, sp.Symbol]) -> sp.Expr:
+        r"""The expectation of a function of at most two coordinates, a product of one of each."""
+        used = [a for a in variables if body.has(variables[a])]
+        centred = {variables[a]: variables[a] + self.mean[a] for a in used if self.mean[a] != 0}
+        body = body.subs(centred, simultaneous=True)
+        if not used:
+            return body
+        if len(used) == 1:
+            (a,) = used
+            return expect(body, variables[a], variance=self.covariance(a, a))
+        total = sp.S.Zero
+        a, b = used
+        block = sp.Matrix(2, 2, lambda i, j: self.covariance(used[i], used[j]))
+        for term in sp.Add.make_args(body if body.is_Mul else sp.expand_mul(body)):
+            constant, rest = term.as_independent(variables[a], variables[b], as_Add=False)
+            left, right = rest.as_independent(variables[b], as_Add=False)
+            if not rest.has(variables[b]) or left == 1:
+                alone = a if rest.has(variables[a]) else b
+                total += constant * expect(rest, variables[alone], variance=self.covariance(alone, alone))
+            else:
+                total += constant * expect_pair(left, right.subs(variables[b], variables[a]), variables[a], block)
+        return total

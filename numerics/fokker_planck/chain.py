@@ -1,0 +1,181 @@
+r"""The forward equation as a birth–death chain on a grid, and its steps in time.
+
+With the densities of scale s and speed m, the flux of probability is :math:`J = -\partial g/\partial S` for the density
+:math:`p = m g`. Between neighbouring nodes g is taken linear in S, the exponential fitting of Scharfetter and Gummel, and
+:math:`P_i = M_i g_i` is the probability of cell i, so
+
+.. math:: \dot P_i = J_{i-1/2} - J_{i+1/2}, \qquad J_{i+1/2} = \frac{P_i/M_i - P_{i+1}/M_{i+1}}{S_{i+1} - S_i} .
+
+That is the forward equation of a continuous-time Markov chain that jumps to neighbours with positive rates: probability is
+conserved and stays positive, and m is stationary, on every grid. In the unit-noise coordinate
+:math:`\mathrm{d}S = e^{-E}\varphi\,\mathrm{d}z` and :math:`m\,\mathrm{d}x = 2 e^{E}/\varphi\,\mathrm{d}z`, which the midpoint rule makes
+exact to second order in the width of the cells.
+
+A start in a point is all probability in one node. The chain's even cumulants are off by terms of relative order :math:`h^2/t`
+and nothing else, so that the order stays two for every t > 0 although the start is no function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import solve_banded
+
+from numerics.fokker_planck.coordinate import Array, Coordinate
+
+#: Padé's (2, 3) approximant of the exponential, Radau IIA's: order 5, L-stable; as Σ c/(z − r) over its poles.
+_POLES = np.roots([-1 / 60, 3 / 20, -3 / 5, 1.0])
+_POLES = _POLES[_POLES.imag > -1e-9]
+_RESIDUES = [
+    (1 + 2 * r / 5 + r * r / 20) / (-3 * r * r / 60 + 6 * r / 20 - 3 / 5) for r in _POLES
+]
+_ORDER = 5
+
+
+@dataclass(frozen=True)
+class Grid:
+    r"""Cells in the unit-noise coordinate: a smooth map :math:`z = h\xi + c\xi^2` of equal cells, the start a node, both ends faces.
+
+    Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
+
+    Parameters
+    ----------
+    left, right : float
+        z at the ends; the start is z = 0.
+    before, after : int
+        Cells left and right of the start's own on the coarsest grid.
+    level : int
+        How many times each cell was cut in three.
+    """
+
+    left: float
+    right: float
+    before: int
+    after: int
+    level: int = 0
+
+    @cached_property
+    def _map(self) -> tuple[float, float, float, float]:
+        a, b = self.before + 0.5, self.after + 0.5
+        c = (self.left / a + self.right / b) / (a + b)
+        return self.right / b - c * b, c, a, b
+
+    @classmethod
+    def of(cls, left: float, right: float, cells: int) -> Grid:
+        """About so many cells, more if the start is close to an end."""
+        nearest = min(-left, right)
+        cells = max(cells, int(np.ceil(3 * (right - left) / nearest)))
+        if cells > 3000:
+            raise ValueError(
+                f"the start is too close to an end of the interval: {nearest:.2g} of {right - left:.2g} in the unit-noise "
+                "coordinate; start farther inside, or at the end"
+            )
+        width = (right - left) / cells
+        return cls(left, right, max(1, round(-left / width - 0.5)), max(1, round(right / width - 0.5)))
+
+    def refined(self) -> Grid:
+        """Each cell cut in three."""
+        return Grid(self.left, self.right, self.before, self.after, self.level + 1)
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return int((self.before + self.after + 1) * 3**self.level)
+
+    def _at(self, offset: float, count: int) -> tuple[Array, Array]:
+        """z and the width of a cell there, at ``count`` points that begin ``offset`` cells from the left end."""
+        h, c, a, _ = self._map
+        xi = -a + (np.arange(count) + offset) / 3**self.level
+        return h * xi + c * xi**2, (h + 2 * c * xi) / 3**self.level
+
+    @cached_property
+    def nodes(self) -> tuple[Array, Array]:
+        """Centres of the cells and their widths."""
+        return self._at(0.5, self.size)
+
+    @cached_property
+    def faces(self) -> tuple[Array, Array]:
+        """Inner faces, and the distances of the nodes beside them."""
+        return self._at(1.0, self.size - 1)
+
+    @property
+    def start(self) -> int:
+        """The cell that holds the start."""
+        return int(3**self.level * self.before + (3**self.level - 1) // 2)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The chain on a grid; its first and last states are the ends, which only collect.
+
+    Parameters
+    ----------
+    coordinate : Coordinate
+    grid : Grid
+    absorbing : tuple of bool
+        Whether the ends take what reaches them, or reflect it.
+    """
+
+    coordinate: Coordinate
+    grid: Grid
+    absorbing: tuple[bool, bool]
+
+    @cached_property
+    def rates(self) -> tuple[Array, Array]:
+        """Of jumps up and down, over all states; the ends' own are 0."""
+        z, w = self.grid.nodes
+        faces, gaps = self.grid.faces
+        at = np.array([z[0] - w[0] / 4, z[-1] + w[-1] / 4])
+        x, energy = self.coordinate.backward(np.concatenate([z, faces, at]))
+        phi = self.coordinate.coefficients.scale(x)
+        n = len(z)
+        # 1/(M ΔS) with the exponentials joined, so that neither can overflow
+        inside, scale = energy[:n], 2 * w / phi[:n]
+        outside, length = energy[n : 2 * n - 1], gaps * phi[n : 2 * n - 1]
+        up, down = np.zeros(n + 2), np.zeros(n + 2)
+        up[1:n] = _exp(outside - inside[:-1]) / (scale[:-1] * length)
+        down[2 : n + 1] = _exp(outside - inside[1:]) / (scale[1:] * length)
+        for side, cell, rate in ((0, 0, down), (1, n - 1, up)):
+            if self.absorbing[side]:
+                k = 2 * n - 1 + side
+                rate[cell + 1] = _exp(energy[k] - inside[cell]) / (scale[cell] * phi[k] * w[cell] / 2)
+        return up, down
+
+    def _step(self, probabilities: Array, duration: float) -> Array:
+        up, down = self.rates
+        banded = np.zeros((3, len(up)))
+        banded[0, 1:], banded[1], banded[2, :-1] = duration * down[1:], -duration * (up + down), duration * up[:-1]
+        total = np.zeros(len(up))
+        for pole, residue in zip(_POLES, _RESIDUES, strict=True):
+            real = abs(pole.imag) < 1e-9
+            matrix = banded.astype(float if real else complex)
+            matrix[1] -= pole.real if real else pole
+            solved = solve_banded((1, 1), matrix, probabilities, check_finite=False)
+            # Σ c/(z − r) at z = duration·Q; poles come in conjugate pairs
+            total += residue.real * solved if real else 2 * (residue * solved).real
+        return total
+
+    def run(self, t: float, tolerance: float) -> Array:
+        """Probabilities of all states at time t, from all probability in the start's cell.
+
+        A step is taken at once and in two halves; their distance in total variation decides the next step.
+        """
+        p = np.zeros(self.grid.size + 2)
+        p[self.grid.start + 1] = 1.0
+        done, step = 0.0, min(t, 1.0 / float(self.rates[0][self.grid.start + 1] + self.rates[1][self.grid.start + 1]))
+        while done < t:
+            step = min(step, t - done)
+            once, twice = self._step(p, step), self._step(self._step(p, step / 2), step / 2)
+            off = 0.5 * float(np.abs(once - twice).sum())
+            allowed = tolerance * max(step / t, 0.02)
+            if off <= allowed:
+                p, done = twice, done + step
+            step *= float(np.clip(0.9 * (allowed / max(off, 1e-300)) ** (1 / (_ORDER + 1)), 0.2, 4.0))
+        return p
+
+
+def _exp(value: Array) -> Array:
+    """The exponential, cut off where a cell is so wide for its drift that what is in it leaves at once."""
+    return np.exp(np.minimum(value, 60.0))
