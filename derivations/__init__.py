@@ -37,6 +37,7 @@ from derivations.architectures import (
     ShapedMLP,
     ShrinkingResNet,
 )
+from derivations.calculus.equivalence import equivalence
 from derivations.derive import Derivation, derive
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
@@ -73,6 +74,7 @@ __all__ = [
     "cosine",
     "depth_limit",
     "derive",
+    "equivalence",
     "erf",
     "exponential",
     "gelu",

@@ -14,11 +14,12 @@ from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
 from derivations.emit import narrate, text
+from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.laws.glued import GluedLaw
 from derivations.laws.recognise import recognise
-from derivations.limits import depth_limit, width_flow, width_limit
+from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, width_flow, width_limit
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 
 
@@ -31,7 +32,7 @@ class Derivation:
     architecture : Architecture
         The recipe.
     order : str
-        Which dimension went to infinity: ``"depth"`` or ``"width"`` (then depth).
+        Which dimension went to infinity: ``"depth"``, ``"width"`` (then depth), or both (``"joint"``).
     limit : Diffusion, NeuronDiffusion or Flow
         The limit: ``.states``, ``.time``, ``.drift``, ``.covariance``.
     law : GluedLaw or None
@@ -54,14 +55,15 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        name = getattr(a, "activation", a.layer().preactivation.inner)
+        name = getattr(a, "activation", None) or a.layer().preactivation.inner
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
-        return f"{type(a).__name__} with activation {name}, width {a.width}, {inputs}: limit of infinite {self.order}"
+        order = "depth and width together" if self.order == "joint" else self.order
+        return f"{type(a).__name__} with activation {name}, width {a.width}, {inputs}: limit of infinite {order}"
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
-        return tuple(_depth_steps(self) if self.order == "depth" else _width_steps(self))
+        return tuple(_STEPS[self.order](self))
 
     def latex(self) -> str:
         """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
@@ -119,9 +121,10 @@ def derive(architecture: Architecture, order: str = "depth") -> Derivation:
     architecture : Architecture
         A recipe, e.g. ``ResNet(relu, width=1)``. Any object with the interface of
         :class:`~derivations.architectures.base.Architecture` will do.
-    order : {"depth", "width"}
+    order : {"depth", "width", "joint"}
         ``"depth"``: infinite depth at the given width. ``"width"``: infinite width first, then
-        infinite depth; what a width of ``oo`` means in any case.
+        infinite depth; what a width of ``oo`` means in any case. ``"joint"``: both together, at the rates that the
+        architecture states.
 
     Returns
     -------
@@ -145,10 +148,15 @@ def derive(architecture: Architecture, order: str = "depth") -> Derivation:
     """
     if not isinstance(architecture, Architecture):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
-    if order not in ("depth", "width"):
+    if order not in _STEPS:
         raise DerivationError(
-            f'order must be "depth" (infinite depth at this width) or "width" (infinite width, then depth), got {order!r}'
+            'order must be "depth" (infinite depth at this width), "width" (infinite width, then depth) '
+            f'or "joint" (both together), got {order!r}'
         )
+    if order == "joint":
+        together = joint_limit(architecture)
+        law, why = _law(together)
+        return Derivation(architecture, order, together, law, why, None, None)
     if order == "width" or architecture.width == sp.oo:
         return Derivation(
             architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
@@ -162,7 +170,9 @@ def derive(architecture: Architecture, order: str = "depth") -> Derivation:
 def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
     process = narrate.scalar(limit)
     if process is None:
-        return None, "the limit has more than one coordinate"
+        return None, "the limit is a deterministic flow" if isinstance(limit, Flow) else "the limit has more than one coordinate"
+    if isinstance(process, CollapseDiffusion):
+        return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
     try:
         return recognise(process), ""
     except NoClosedForm as error:
@@ -196,20 +206,36 @@ def _depth_steps(d: Derivation) -> list[Step]:
     ]
     if d.norm is not None:
         steps += narrate.norm_steps(d.norm, d.slope)
+    return steps + _law_steps(d)
+
+
+def _law_steps(d: Derivation) -> list[Step]:
     process = narrate.scalar(d.limit)
     if process is None:
-        return steps
+        return []
     try:
         forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
         forms, split_up = (UnitNoise(x, (-sp.oo, sp.oo), mu, root),), False
-    steps += narrate.unit_noise_steps(forms)
-    return steps + (narrate.law_steps(d.law) if d.law is not None else [narrate.no_law_step(split_up, d.why_no_law)])
+    return narrate.unit_noise_steps(forms) + (narrate.law_steps(d.law) if d.law is not None else [narrate.no_law_step(split_up, d.why_no_law)])
 
 
 def _width_steps(d: Derivation) -> list[Step]:
     generic = width_flow(d.architecture.generic_layer(), d.architecture.coordinates)
     assert isinstance(d.limit, Flow)
     return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.architecture, d.limit, generic)]
+
+
+def _joint_steps(d: Derivation) -> list[Step]:
+    steps = joint_steps(d.architecture, d.limit)
+    return steps if isinstance(d.limit, CollapseDiffusion) else steps + _law_steps(d)
+
+
+#: What tells a derivation, order by order.
+_STEPS: dict[str, Callable[[Derivation], list[Step]]] = {
+    "depth": _depth_steps,
+    "width": _width_steps,
+    "joint": _joint_steps,
+}

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
+    from numerics.kernels import kernel_matrix
     from numerics.networks import simulate_network
     from numerics.paths import sample_law, simulate_sde
+    from numerics.regression import NNGPRegressor, NTKRegressor
     from numerics.validate import validate
 
 __all__ = ["compile_expression", "compile_law", "sample_law", "simulate_network", "simulate_sde", "validate"]
@@ -20,6 +22,9 @@ _HOMES = {
     "compile_expression": "numerics.compile",
     "compile_law": "numerics.compile",
     "sample_law": "numerics.paths",
+    "kernel_matrix": "numerics.kernels",
+    "NNGPRegressor": "numerics.regression",
+    "NTKRegressor": "numerics.regression",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
     "validate": "numerics.validate",

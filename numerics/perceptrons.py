@@ -233,8 +233,11 @@ class _Collapse:
         r""":math:`\varphi(z)` and :math:`\varphi(z + d) - \varphi(z)`, the latter as slope times d unless z crosses the kink."""
         up, down = self.slopes
         after = z + d
-        slope, slope_after = np.where(z > 0, up, down), np.where(after > 0, up, down)
-        return slope * z, np.where(slope == slope_after, slope * d, slope_after * after - slope * z)
+        slope = np.where(z > 0, up, down)
+        phi, chi = slope * z, slope * d
+        crossing = np.nonzero(z * after < 0)
+        chi[crossing] = np.where(after[crossing] > 0, up, down) * after[crossing] - phi[crossing]
+        return phi, chi
 
 
 def _pair(gap: Array, rng: np.random.Generator, z: Array, d: Array) -> None:

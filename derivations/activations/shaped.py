@@ -30,7 +30,7 @@ def shaped_slopes(
     Examples
     --------
     >>> shaped_slopes(0, -1).expr
-    Piecewise((-x*varepsilon + x, x <= 0), (x, True))
+    Piecewise((-varepsilon*x + x, x <= 0), (x, True))
     """
     up, down = exact(c_plus), exact(c_minus)
     return two_slope(1 + up * small, 1 + down * (small_minus or small), f"shaped_slopes({up}, {down})")
@@ -55,7 +55,7 @@ def shaped_smooth(activation: Activation, a: object, small: sp.Symbol = step) ->
     --------
     >>> from derivations.activations import tanh
     >>> shaped_smooth(tanh, 2).expr
-    2*tanh(x*varepsilon/2)/varepsilon
+    2*tanh(varepsilon*x/2)/varepsilon
     """
     scale = exact(a)
     if scale.is_nonpositive:

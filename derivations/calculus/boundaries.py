@@ -16,6 +16,7 @@ are finite iff the end is reached in finite time, and iff the process can start 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 
@@ -209,6 +210,7 @@ def _on(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> tuple[sp.Symbo
     return x, opened.coeff(tag, 1), opened.coeff(tag, 0)
 
 
+@lru_cache(maxsize=128)
 def classify(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None) -> tuple[End, End]:
     r"""Feller's classification of the two ends of an interval, as conditions in the parameters.
 

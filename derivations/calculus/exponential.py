@@ -1,7 +1,8 @@
 r"""The collapse of two inputs as a linear equation, and its solution: an exponential functional of Brownian motion.
 
 :math:`w = t/\sqrt q` takes the singular start out of the equation of :math:`q = \ell^2(1-\rho)`; in a finite network
-:math:`w_\ell = 1/(n\sqrt{1 - \rho_\ell})`. Itô's formula makes it linear, :math:`\mathrm{d}w = (\kappa + \mu w)\,\mathrm{d}t - \sigma w\,\mathrm{d}B`, so
+:math:`w_\ell = 1/(n\sqrt{1 - \rho_\ell})`. Itô's formula makes it linear,
+:math:`\mathrm{d}w = (\kappa + \mu w)\,\mathrm{d}t - \sigma w\,\mathrm{d}B`, so
 
 .. math:: w_t = w_0 E_t + \kappa \int_0^t E_t/E_s\,\mathrm{d}s, \qquad E_t = \exp\bigl((\mu - \tfrac12\sigma^2)t - \sigma B_t\bigr),
 
@@ -64,7 +65,7 @@ class LinearForm:
         >>> from derivations.architectures import MLP
         >>> from derivations.limits import joint_limit
         >>> collapse_linear(joint_limit(MLP(relu, inputs=2))).moment(1)
-        sqrt(2)*(exp(2*t) - 1)/(6*pi)
+        sqrt(2)*(exp(t) - 1)*(exp(t) + 1)/(6*pi)
         """
         if k < 0:
             raise DerivationError(f"a moment has an order k ≥ 0, got {k}")

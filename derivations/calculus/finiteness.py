@@ -24,6 +24,8 @@ from derivations.pieces import Piece, in_order
 
 #: A condition on the parameters: true, false, or relations.
 Condition: TypeAlias = sp.logic.boolalg.Boolean
+#: Functions of y and 1/y that, where they tend to a constant, do so as fast as a power; a logarithm does not.
+_POWERFUL = {sp.exp, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.erf, sp.erfc, sp.atan}
 _Decision: TypeAlias = Callable[[dict[sp.Symbol, sp.Expr]], Condition]
 
 
@@ -79,8 +81,8 @@ def _critical(log_derivative: sp.Expr, y: sp.Symbol) -> Condition:
     rest = reduced(1 + y * reduced(log_derivative))
     if rest == 0:
         return sp.false  # f = 1/y exactly
-    if rest.is_rational_function(y):
-        return sp.false  # the factor beside 1/y tends to a constant
+    if rest.is_rational_function(y) or {f.func for f in rest.atoms(sp.Function) if f.has(y)} <= _POWERFUL:
+        return sp.false  # rest vanishes like a power or faster: the factor beside 1/y tends to a constant
     slope = sp.limit(sp.log(y) * rest, y, 0, "+")
     if slope.free_symbols or slope == -1:
         raise NoClosedForm(f"cannot decide whether the integral of a function with f'/f = {log_derivative} converges")

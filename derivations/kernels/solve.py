@@ -62,8 +62,16 @@ def _alone(y: sp.Symbol, velocity: sp.Expr) -> sp.Expr:
             raise NoClosedForm(f"d{y}/dt = {velocity} has no closed form known; solve it numerically")
         return solve_variance(Flow((y,), sp.ImmutableMatrix([velocity])))
     forcing = velocity.subs(y, 0)
-    integrand = sp.powsimp(sp.expand(forcing * sp.exp(-rate * time)))
-    integral = sp.integrate(integrand, (time, 0, time))
-    if integral.has(sp.Integral):
-        raise NoClosedForm(f"d{y}/dt = {velocity} needs an integral without a closed form; solve it numerically")
+    integral = sp.Add(*map(_integral, sp.Add.make_args(sp.powsimp(sp.expand(forcing * sp.exp(-rate * time))))))
     return sp.factor_terms(sp.powsimp(sp.expand(sp.exp(rate * time) * (start + integral))))
+
+
+def _integral(term: sp.Expr) -> sp.Expr:
+    """The integral from 0 to t of a constant times a power of t and an exponential of a multiple of t."""
+    constant, rest = term.as_independent(time, as_Add=False)
+    shape = sp.powsimp(rest)
+    powers, exponentials = shape.as_independent(sp.exp, as_Add=False)
+    rate = sp.diff(sp.log(exponentials), time) if exponentials != 1 else sp.S.Zero
+    if not powers.is_polynomial(time) or sp.expand_log(rate, force=True).has(time):
+        raise NoClosedForm(f"the integral of {term} over t has no closed form known; solve the flow numerically")
+    return constant * sp.integrate(shape, (time, 0, time))

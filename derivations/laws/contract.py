@@ -89,13 +89,21 @@ class _InCoordinate:
     def integrate(
         self, function: Callable[[mpmath.mpf], mpmath.mpf], centres: tuple[mpmath.mpf, ...], t: mpmath.mpf
     ) -> mpmath.mpf:
-        """Over the range of Y, cut off where even a density that spreads with drift has fallen below the digits."""
-        reach = 2 * mp.sqrt(2 * t * _DIGITS * mp.log(10)) * mp.exp(t)
-        high = min(self.length, max(centres) + reach)
-        low = min(centres) - reach if self.line else mp.zero
+        """Over the range of Y, cut off where the integrand has fallen below the digits."""
+        step = mp.sqrt(t)
         middle = sorted(set(centres))
-        cuts = [low, *middle, *([(middle[-1] + high) / 4] if (middle[-1] + high) / 4 > middle[-1] else []), high]
-        return mp.quad(function, cuts)
+        peak = max(abs(function(c)) for c in middle)
+
+        def edge(start: mpmath.mpf, sign: int, limit: mpmath.mpf) -> mpmath.mpf:
+            at = start
+            while sign * at < sign * limit and abs(function(at)) > peak * mp.mpf(10) ** (-_DIGITS):
+                at += sign * step
+            return at if sign * at < sign * limit else limit
+
+        high = edge(middle[-1], 1, self.length)
+        low = edge(middle[0], -1, -mp.inf if self.line else mp.zero)
+        inside = [] if high == self.length else [(3 * middle[-1] + high) / 4]
+        return mp.quad(function, [low, *middle, *inside, high])
 
     def at_start(self) -> mpmath.mpf:
         """The worst deviation from Gauss's density at distances of a few standard deviations, at t = 10⁻⁷⁰."""

@@ -8,6 +8,7 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Words
 from derivations.laws.carried import CarriedGaussian, Component, moved, require_line
@@ -38,8 +39,27 @@ class FreeLaw(CarriedGaussian):
         return law
 
     @cached_property
+    def _between_zeros(self) -> Quadratic | None:
+        """The negative of the noise, if it is a quadratic whose zeros are the interval's ends and are not rational."""
+        q = Quadratic.of(sp.expand(-self.form.scale), self.form.state)
+        left, right = self.form.interval
+        if q is None or not (left.is_finite and right.is_finite) or (left.is_Rational and right.is_Rational):
+            return None
+        return q if sp.expand(left + right + q.b / q.a) == 0 else None
+
+    @cached_property
+    def inverse(self) -> tuple[sp.Symbol, sp.Expr]:
+        """A real symbol z and the state x(z)."""
+        if self._between_zeros is None:
+            return super().inverse
+        z = sp.Dummy("z", real=True)
+        return z, self._between_zeros.between()[1](z)
+
+    @cached_property
     def map(self) -> sp.Expr:
         r"""The antiderivative :math:`\int \mathrm{d}x/\varphi`."""
+        if self._between_zeros is not None:
+            return self._between_zeros.between()[0]
         p, inside = self.form.on_interval
         integral = sp.integrate(sp.cancel(1 / self.form.scale.subs(self.form.state, inside)) * sp.diff(inside, p), p)
         if integral.has(sp.Integral):

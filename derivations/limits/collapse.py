@@ -166,7 +166,7 @@ def correlation_curvature(phi: Activation) -> sp.Expr:
 
 
 def fluctuation(phi: Activation) -> tuple[sp.Expr, sp.Expr]:
-    r"""n times the mean and the variance of the relative fluctuation of :math:`1 - \rho` in one layer, at :math:`\rho \to 1`.
+    r"""Mean and variance, times n, of the relative fluctuation of :math:`1 - \rho` in one layer, at :math:`\rho \to 1`.
 
     Write the second input's neurons as :math:`z + \tau w`, with w independent of z and :math:`\tau^2 = 2(1-\rho)`. Off a set of
     probability :math:`O(\tau)` no neuron crosses the kink, so :math:`\varphi(z + \tau w) = \varphi(z) + \tau\varphi'(z)w`, and with the layer's means

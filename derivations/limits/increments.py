@@ -69,7 +69,7 @@ def taylor_coefficients(expr: sp.Expr, sizes: tuple[sp.Symbol, ...], order: int 
     --------
     >>> from derivations.symbols import state, step
     >>> taylor_coefficients(sp.tanh(step * state) / step, (step,))
-    (x, 0, -x**3/3)
+    (x, 0, -varepsilon**2*x**3/3)
     """
     parts = pieces(expr, state)
     rows = [_taylor_of_piece(part.expr, sizes, order) for part in parts]

@@ -26,8 +26,10 @@ def weber(
     """
     alpha, gamma, slope, z = (mp.convert(v) for v in (alpha, gamma, slope, z))
     s = alpha * z * z
-    with mp.extraprec(GUARD + 2 * max(0, int(mp.ceil(s)))):
-        even, odd = (gamma / alpha + 1) / 4, (gamma / alpha + 3) / 4
+    even, odd = (gamma / alpha + 1) / 4, (gamma / alpha + 3) / 4
+    # Kummer's series has positive terms where u is positive and even; else up to e^s cancels
+    lost = 0 if even >= 0 and slope * z >= 0 else int(2 * s) + 1
+    with mp.extraprec(GUARD + lost):
         half = mp.mpf(1) / 2
         scale = mp.exp(-s / 2)
         m0, m1 = mp.hyp1f1(even, half, s), mp.hyp1f1(odd, 3 * half, s)

@@ -18,7 +18,15 @@ from numerics.backends.base import Backend, Function
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
-_TWINS = {"ErfiInv": "erfi_inverse", "ScaledBesselI": "scaled_bessel_i", "LogNormalCdf": "log_normal_cdf"}
+_TWINS = {
+    "ErfiInv": "erfi_inverse",
+    "ScaledBesselI": "scaled_bessel_i",
+    "LogNormalCdf": "log_normal_cdf",
+    "IntervalKernel": "interval_kernel",
+    "LogIntervalKernel": "log_interval_kernel",
+    "Weber": "weber",
+    "WeberCoordinate": "weber_coordinate",
+}
 
 
 class MpmathWriter(MpmathPrinter):

@@ -20,6 +20,8 @@ _TWINS = {
     "ErfiInv": "erfi_inv",
     "ScaledBesselI": "scaled_bessel_i",
     "LogNormalCdf": "log_normal_cdf",
+    "IntervalKernel": "interval_kernel",
+    "LogIntervalKernel": "log_interval_kernel",
     "ErrorTail": "erfc",
     "erfi": "erfi",
     "erfinv": "erfinv",

@@ -14,9 +14,11 @@ import sympy as sp
 from derivations.laws import Law, Normal
 from derivations.laws.carried import CarriedGaussian, Component
 from derivations.laws.frozen import FrozenLaw
+from derivations.laws.kernel import KernelLaw
 from derivations.symbols import initial
 from numerics.compile.constants import constant, exact_number, parts_of
 from numerics.compile.expression import compile_expression
+from numerics.compile.kernels import kernel_measures
 from numerics.compile.moments import FixedMoments, SpreadMoments
 from numerics.densities import (
     CarriedMixture,
@@ -71,8 +73,14 @@ def compile_law(law: Law | None, x0: float | Normal = 1.0, t: float = 1.0) -> Fr
     chosen = [part for part in parts if part.diffusion.domain.contains(start) == sp.true]
     if not chosen:
         raise ValueError(f"the start x0 = {x0} is outside the domain {law.diffusion.domain} of the law; choose one inside")
-    at = FixedMoments(chosen[0], start, when)
-    return FrozenDistribution(law.name, (measure(chosen[0], start, when),), at.moment, at.variance)
+    found = measures(chosen[0], start, when)
+    at = FixedMoments(chosen[0], start, when, found)
+    return FrozenDistribution(law.name, found, at.moment, at.variance)
+
+
+def measures(part: Law, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
+    """One part of a law from a fixed start: what moves, and the atoms at ends that absorb."""
+    return kernel_measures(part, start, when) if isinstance(part, KernelLaw) else (measure(part, start, when),)
 
 
 @singledispatch

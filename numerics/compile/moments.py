@@ -13,7 +13,7 @@ from derivations.gaussian import GaussianExpectation
 from derivations.laws import Law, Normal
 from derivations.symbols import initial, time
 from numerics.compile.constants import constant
-from numerics.densities import Measure, SpreadStart
+from numerics.densities import KernelMeasure, Measure, PointMass, SpreadStart
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,15 @@ class FixedMoments:
     part: Law
     start: sp.Expr
     when: sp.Expr
+    measures: tuple[Measure, ...] = ()
 
     def _moment(self, order: int) -> mpmath.mpf:
         if not bool(self.when < self.part.finite_until(sp.Integer(order))):
             return mpmath.inf
-        return constant(self.part.moment(order, time, initial), self.start, self.when)
+        closed = self.part.moment(order, time, initial)
+        if closed.has(sp.Integral, sp.hyper):
+            return mpmath.mpf(sum(_against(measure, order) for measure in self.measures))
+        return constant(closed, self.start, self.when)
 
     def moment(self, order: int) -> float:
         """The moment of an order, infinity where it is not finite."""
@@ -75,6 +79,14 @@ class SpreadMoments:
             return float("inf")
         with mpmath.workdps(50):
             return float(second - self._moment(1) ** 2)
+
+
+def _against(measure: Measure, order: int) -> float:
+    """A moment of an atom, or of a density by quadrature in its coordinate."""
+    if isinstance(measure, PointMass):
+        return measure.mass * measure.location**order if measure.mass else 0.0
+    assert isinstance(measure, KernelMeasure)
+    return measure.average(lambda x: x**order)
 
 
 def _integrated(measured: SpreadStart, order: int) -> float:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, singledispatch
 
+import mpmath
 import numpy as np
 import sympy as sp
 
-from derivations.laws import Law
+from derivations.laws import Law, Recipe
+from derivations.laws.kernel import KernelLaw
+from derivations.laws.mehler import MehlerLaw
+from derivations.laws.numbers import compiled
+from derivations.laws.recipes import HalfLineRecipe, Inversion, RadialRecipe
 from derivations.symbols import initial, time
 from numerics.compile.constants import parts_of
 from numerics.compile.expression import CompiledFunction, compile_expression
+from numerics.densities.inversion import invert_each
+
+#: From starts, a duration and a generator to samples.
+Draw = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,34 +37,146 @@ class CompiledSampler:
     law: Law
 
     @cached_property
-    def _rows(self) -> list[tuple[CompiledFunction, CompiledFunction, CompiledFunction]]:
+    def _rows(self) -> list[tuple[CompiledFunction, Draw]]:
         rows = []
         for part in parts_of(self.law):
-            recipe = part.sampler()
             inside = sp.Piecewise((1, part.diffusion.domain.as_relational(initial)), (0, True))
-            arguments = (initial, time)
-            rows.append((
-                compile_expression((initial,), inside),
-                compile_expression(arguments, tuple(recipe.weights)),
-                compile_expression((*arguments, recipe.normal), tuple(recipe.values)),
-            ))
+            rows.append((compile_expression((initial,), inside), transition(part.sampler())))
         return rows
 
     def __call__(self, start: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
-        """One sample after a time for each start; ``nan`` for a start outside the law's domain."""
-        normal = generator.standard_normal(start.shape)
-        several = any(len(weights.expression) > 1 for _, weights, _ in self._rows)
-        uniform = generator.random(start.shape) if several else np.zeros(start.shape)
+        """One sample after a time for each start; ``nan`` for a start outside the law's domain.
+
+        A start at an end that the process has been absorbed in stays there.
+        """
         result = np.full(start.shape, np.nan)
-        for inside, weights, values in self._rows:
+        for end in self._resting:
+            result[start == end] = end
+        for inside, draw in self._rows:
             here = inside(start) == 1
-            if not here.any():
-                continue
-            x0 = start[here]
-            upto = np.cumsum(weights(x0, duration), axis=0)
-            which = (uniform[here] >= upto[:-1]).sum(axis=0)
-            result[here] = np.choose(which, values(x0, duration, normal[here]))
+            if here.any():
+                result[here] = draw(start[here], duration, generator)
         return result
+
+    @cached_property
+    def _resting(self) -> tuple[float, ...]:
+        parts = [p for p in parts_of(self.law) if isinstance(p, KernelLaw)]
+        return tuple(float(atom.location) for part in parts for atom in part.atoms)
+
+
+@singledispatch
+def transition(recipe: object) -> Draw:
+    """A recipe as a function of starts, a duration and a generator; a kind of recipe registers how."""
+    raise ValueError(f"recipes of the kind {type(recipe).__name__} cannot be compiled; register a rule with transition.register")
+
+
+@transition.register
+def _(recipe: Recipe) -> Draw:
+    weights = compile_expression((initial, time), tuple(recipe.weights))
+    values = compile_expression((initial, time, recipe.normal), tuple(recipe.values))
+
+    def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
+        normal = generator.standard_normal(x0.shape)
+        if len(recipe.weights) == 1:
+            return values(x0, duration, normal)[0]
+        upto = np.cumsum(weights(x0, duration), axis=0)
+        which = (generator.random(x0.shape) >= upto[:-1]).sum(axis=0)
+        return np.choose(which, values(x0, duration, normal))
+
+    return draw
+
+
+@transition.register
+def _(recipe: RadialRecipe) -> Draw:
+    numbers = compile_expression((initial, time), (recipe.index, recipe.variance, recipe.centre))
+    value = compile_expression(recipe.value.variables, recipe.value.expr)
+
+    def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
+        n, v, m = numbers(x0, duration)
+        if not recipe.killed:
+            return value(np.sqrt(v * generator.noncentral_chisquare(2 + 2 * n, m * m / v)))
+        weight = m * m / (2 * v)
+        gamma = generator.standard_gamma(-n)
+        alive = gamma < weight
+        result = np.full(x0.shape, float(recipe.end))
+        count = generator.poisson((weight - gamma)[alive])
+        result[alive] = value(np.sqrt(2 * v[alive] * generator.standard_gamma(count + 1.0)))
+        return result
+
+    return draw
+
+
+@transition.register
+def _(recipe: HalfLineRecipe) -> Draw:
+    numbers = compile_expression((initial, time), (recipe.up, recipe.down, recipe.start))
+    value = compile_expression(recipe.value.variables, recipe.value.expr)
+    k = float(recipe.rate)
+
+    def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
+        up, down, y0 = numbers(x0, duration)
+        root, kind = np.sqrt(duration), generator.random(x0.shape)
+        g = root * generator.standard_normal((3, *x0.shape))
+        met, angle = generator.random((2, *x0.shape))
+        # on a line, with drift ±k; met the end on the way with probability e^{-2 y0 y/t}
+        line = y0 + np.where(kind < up, k, -k) * duration + g[0]
+        with np.errstate(over="ignore"):
+            absorbed = (line <= 0) | (met < np.exp(-2 * y0 * np.maximum(line, 0) / duration))
+        # in space, with a drift of size k at an angle of density ∝ e^{k y0 c}
+        rise = k * y0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tilted = 1 + np.log(angle + (1 - angle) * np.exp(-2 * rise)) / rise
+        c = np.clip(np.where(rise > 1e-8, tilted, 2 * angle - 1), -1, 1)
+        ahead, aside = y0 * c + k * duration + g[0], y0 * np.sqrt(1 - c * c) + g[1]
+        space = np.sqrt(ahead**2 + aside**2 + g[2] ** 2)
+        on_line = kind < up + down
+        result = value(np.where(on_line, np.where(absorbed, 1.0, line), space))
+        result[on_line & absorbed] = float(recipe.end)
+        return result
+
+    return draw
+
+
+@transition.register
+def _(recipe: Inversion) -> Draw:
+    law = recipe.law
+    assert isinstance(law, KernelLaw)
+    chart, form = law.chart, law.form
+    y, y0 = chart.back.variables[0], sp.Dummy("y0", positive=not chart.on_line, real=True)
+    carried = {form.state: chart.back(y), initial: chart.back(y0)}
+    log_density = compile_expression(
+        (y0, y, time), (law.logpdf(form.state) + sp.log(form.scale)).subs(carried, simultaneous=True)
+    )
+    coordinate = compile_expression((form.state,), chart.coordinate)
+    value = compile_expression((y,), chart.back.expr)
+    length = float(chart.length)
+
+    def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
+        at = coordinate(x0)
+        reach = 9 * np.sqrt(duration)
+        low, high = at - reach, at + reach
+        if chart.on_line:  # the mean may drift outwards
+            slope = np.exp(float(law.alpha) * duration) if isinstance(law, MehlerLaw) else 1.0
+            low, high = np.minimum(low, at * slope - reach * slope), np.maximum(high, at * slope + reach * slope)
+        else:
+            low, high = np.maximum(low, 0.0), np.minimum(high, length)
+        alive = generator.random(x0.shape)
+        moving = invert_each(lambda a, b: log_density(a, b, duration), at, low, high, alive)
+        result = value(moving)
+        if not law.atoms:
+            return result
+        kind, upto = generator.random(x0.shape), np.zeros(x0.shape)
+        for atom in law.atoms:
+            mass = np.array([_mass(atom.mass, float(x), duration) for x in x0])
+            result[(kind >= upto) & (kind < upto + mass)] = float(atom.location)
+            upto = upto + mass
+        return result
+
+    return draw
+
+
+def _mass(mass: sp.Expr, x0: float, duration: float) -> float:
+    with mpmath.workdps(15):
+        return float(compiled((initial, time), mass)(x0, duration))
 
 
 def compile_sampler(law: Law) -> CompiledSampler:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from numerics.densities.base import Chart, Measure
 from numerics.densities.carried import CarriedMixture
 from numerics.densities.distribution import FrozenDistribution
+from numerics.densities.kernel import KernelMeasure
 from numerics.densities.plain import GaussianPiece, PointMass
 from numerics.densities.spread import SpreadStart
 
-__all__ = ["CarriedMixture", "Chart", "FrozenDistribution", "GaussianPiece", "Measure", "PointMass", "SpreadStart"]
+__all__ = ["CarriedMixture", "Chart", "FrozenDistribution", "GaussianPiece", "KernelMeasure", "Measure", "PointMass", "SpreadStart"]

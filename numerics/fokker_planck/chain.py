@@ -8,8 +8,8 @@ With the densities of scale s and speed m, the flux of probability is :math:`J =
 
 That is the forward equation of a continuous-time Markov chain that jumps to neighbours with positive rates: probability is
 conserved and stays positive, and m is stationary, on every grid. In the unit-noise coordinate
-:math:`\mathrm{d}S = e^{-E}\varphi\,\mathrm{d}z` and :math:`m\,\mathrm{d}x = 2 e^{E}/\varphi\,\mathrm{d}z`, which the midpoint rule makes
-exact to second order in the width of the cells.
+:math:`\mathrm{d}S = e^{-E}\varphi\,\mathrm{d}z` and :math:`m\,\mathrm{d}x = 2 e^{E}/\varphi\,\mathrm{d}z`; both are integrated by Gauss's rule,
+so that ends at which one of them is singular cost nothing. Second order in the width of the cells is what remains.
 
 A start in a point is all probability in one node. The chain's even cumulants are off by terms of relative order :math:`h^2/t`
 and nothing else, so that the order stays two for every t > 0 although the start is no function.
@@ -17,10 +17,12 @@ and nothing else, so that the order stays two for every t > 0 although the start
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import solve_banded
 
 from numerics.fokker_planck.coordinate import Array, Coordinate
@@ -32,6 +34,8 @@ _RESIDUES = [
     (1 + 2 * r / 5 + r * r / 20) / (-3 * r * r / 60 + 6 * r / 20 - 3 / 5) for r in _POLES
 ]
 _ORDER = 5
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
 @dataclass(frozen=True)
@@ -123,25 +127,42 @@ class Chain:
     absorbing: tuple[bool, bool]
 
     @cached_property
+    def _halves(self) -> tuple[Array, Array, Array, Array]:
+        r"""Energies at the nodes, and per node and half of its cell :math:`\int 2e^{E-E_i}/\varphi` and :math:`\int e^{E_i-E}\varphi`, and m per z there."""
+        z, _ = self.grid.nodes
+        faces = np.concatenate([[self.grid.left], self.grid.faces[0], [self.grid.right]])
+        sides = np.stack([z - faces[:-1], faces[1:] - z], axis=1)[..., None] / 2  # (cells, 2, 1): half the width of each half
+        middles = np.stack([(z + faces[:-1]) / 2, (z + faces[1:]) / 2], axis=1)[..., None]
+        x, energy = self.coordinate.backward((middles + sides * _NODES).ravel())
+        at, here = self.coordinate.backward(z)
+        shape = (len(z), 2, len(_NODES))
+        phi = self.coordinate.coefficients.scale(x).reshape(shape)
+        tilt = energy.reshape(shape) - here[:, None, None]
+        weights = sides * _WEIGHTS
+        speed = (weights * 2 * _exp(tilt) / phi).sum((1, 2))
+        scale = (weights * _exp(-tilt) * phi).sum(2)
+        return here, speed, scale, 2 / self.coordinate.coefficients.scale(at)
+
+    @cached_property
     def rates(self) -> tuple[Array, Array]:
         """Of jumps up and down, over all states; the ends' own are 0."""
-        z, w = self.grid.nodes
-        faces, gaps = self.grid.faces
-        at = np.array([z[0] - w[0] / 4, z[-1] + w[-1] / 4])
-        x, energy = self.coordinate.backward(np.concatenate([z, faces, at]))
-        phi = self.coordinate.coefficients.scale(x)
-        n = len(z)
-        # 1/(M ΔS) with the exponentials joined, so that neither can overflow
-        inside, scale = energy[:n], 2 * w / phi[:n]
-        outside, length = energy[n : 2 * n - 1], gaps * phi[n : 2 * n - 1]
+        energy, speed, (left, right), _ = (v.T if v.ndim == 2 else v for v in self._halves)
+        n = len(energy)
+        rise = np.diff(energy)
         up, down = np.zeros(n + 2), np.zeros(n + 2)
-        up[1:n] = _exp(outside - inside[:-1]) / (scale[:-1] * length)
-        down[2 : n + 1] = _exp(outside - inside[1:]) / (scale[1:] * length)
-        for side, cell, rate in ((0, 0, down), (1, n - 1, up)):
-            if self.absorbing[side]:
-                k = 2 * n - 1 + side
-                rate[cell + 1] = _exp(energy[k] - inside[cell]) / (scale[cell] * phi[k] * w[cell] / 2)
+        # S between nodes i and i + 1, in the scale of the node that is left: ∫ e^{E_i − E} φ
+        up[1:n] = 1 / (speed[:-1] * (right[:-1] + left[1:] * _exp(-rise)))
+        down[2 : n + 1] = 1 / (speed[1:] * (left[1:] + right[:-1] * _exp(rise)))
+        if self.absorbing[0]:
+            down[1] = 1 / (speed[0] * left[0])
+        if self.absorbing[1]:
+            up[n] = 1 / (speed[-1] * right[-1])
         return up, down
+
+    def density(self, probabilities: Array) -> Array:
+        r"""The density per unit of z at the nodes, :math:`m_i P_i/M_i`."""
+        _, speed, _, at = self._halves
+        return np.maximum(probabilities[1:-1], 0.0) / speed * at
 
     def _step(self, probabilities: Array, duration: float) -> Array:
         up, down = self.rates
@@ -157,13 +178,25 @@ class Chain:
             total += residue.real * solved if real else 2 * (residue * solved).real
         return total
 
-    def run(self, t: float, tolerance: float) -> Array:
-        """Probabilities of all states at time t, from all probability in the start's cell.
+    def start(self, density: Callable[[Array], ArrayLike] | None) -> Array:
+        """All probability in the start's cell, or a density over states integrated over the cells."""
+        p = np.zeros(self.grid.size + 2)
+        if density is None:
+            p[self.grid.start + 1] = 1.0
+            return p
+        z, w = self.grid.nodes
+        x, _ = self.coordinate.backward((z[:, None] + w[:, None] / 2 * _NODES).ravel())
+        values = np.asarray(density(x), dtype=float) * self.coordinate.coefficients.scale(x)
+        p[1:-1] = (values.reshape(len(z), -1) * _WEIGHTS).sum(-1) * w / 2
+        if np.any(p < 0) or p.sum() > 1.01:
+            raise ValueError(f"the start must be a density of mass 1 on the interval, got mass {p.sum():.4g} and values from {p.min():.3g}")
+        return p
+
+    def run(self, p: Array, t: float, tolerance: float) -> Array:
+        """Probabilities of all states after a time t.
 
         A step is taken at once and in two halves; their distance in total variation decides the next step.
         """
-        p = np.zeros(self.grid.size + 2)
-        p[self.grid.start + 1] = 1.0
         done, step = 0.0, min(t, 1.0 / float(self.rates[0][self.grid.start + 1] + self.rates[1][self.grid.start + 1]))
         while done < t:
             step = min(step, t - done)

@@ -160,8 +160,8 @@ class Coordinate:
     def _tolerance(self, here: float, there: float) -> float:
         """Relative; close to an end other than 0 the distance to it is only known to the rounding of the state."""
         c = self.coefficients
-        known = [np.spacing(end) / min(abs(end - here), abs(end - there)) for end in (c.left, c.right) if np.isfinite(end)]
-        return max([_SETTLED, *(4 * k for k in known)])
+        known = [np.spacing(abs(end)) / min(abs(end - here), abs(end - there)) for end in (c.left, c.right) if np.isfinite(end)]
+        return max([_SETTLED, *(64 * k for k in known)])
 
     def forward(self, x: Array) -> Array:
         """z at states inside the table's range; beyond it the range's ends."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from derivations.calculus.boundaries import End, classify, moving_interval
@@ -19,12 +21,28 @@ from numerics.fokker_planck.coordinate import Coefficients, Coordinate
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
 
 _COARSEST = 60  # cells
-_NEGLIGIBLE = 1e-13  # probability in a cell at which a far end is cut off
+_NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
 _SURELY = 1e-3  # share of the tolerance that steps in time may use
 
 
+@dataclass(frozen=True)
+class StartingDensity:
+    """A start that is spread over the interval, instead of a point.
+
+    Parameters
+    ----------
+    density : callable
+        Array of states to the density of the start, which must have mass 1 on the interval.
+    centre : float
+        A state inside the interval around which the grid is laid out, where there is much of the mass.
+    """
+
+    density: Callable[[Array], ArrayLike]
+    centre: float
+
+
 def solve_fokker_planck(
-    process: Diffusion, x0: float, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
+    process: Diffusion, x0: float | StartingDensity, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
 ) -> SolvedDistribution:
     r"""The law of :math:`X_t` given :math:`X_0 = x_0`, by the forward equation on a grid.
 
@@ -41,7 +59,7 @@ def solve_fokker_planck(
     ----------
     process : Diffusion
         Scalar, time-homogeneous, without free parameters; the coefficients may have kinks.
-    x0 : float
+    x0 : float or StartingDensity
         The start, in the domain.
     t : float
         Time, positive, in the limit's units.
@@ -68,7 +86,8 @@ def solve_fokker_planck(
     >>> X.mean(), X.error < 1e-6
     (1.00000, True)
     """
-    start, when = _checked(process, x0, t, tol)
+    spread = x0.density if isinstance(x0, StartingDensity) else None
+    start, when = _checked(process, x0.centre if isinstance(x0, StartingDensity) else x0, t, tol)
     arguments = (process.states[0],)
     drift = compile_expression(arguments, process.drift[0])
     variance = compile_expression(arguments, process.covariance[0, 0])
@@ -84,7 +103,7 @@ def solve_fokker_planck(
         float(k) for entry in (process.drift[0], process.covariance[0, 0]) for k in breakpoints(entry, process.states[0])
     }
     coefficients = Coefficients(drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)))
-    return _Problem(coefficients, start, when, ends).solve(tol, points)
+    return _Problem(coefficients, start, when, ends, spread).solve(tol, points)
 
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
@@ -108,11 +127,12 @@ def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, floa
 
 @dataclass(frozen=True)
 class _Level:
-    """One grid's solution: density per unit of z at the nodes, and the probabilities of the two ends."""
+    """One grid's solution: density per unit of z at the nodes, the probabilities of the two ends, and all together."""
 
     grid: Grid
     density: Array
     ends: tuple[float, float]
+    total: float
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,7 @@ class _Problem:
     start: float
     time: float
     ends: tuple[End, End]
+    spread: Callable[[Array], ArrayLike] | None = None
 
     def solve(self, tol: float, points: int) -> SolvedDistribution:
         coordinate, left, right, absorbing = self._window(tol)
@@ -141,15 +162,18 @@ class _Problem:
                 if error <= tol:
                     break
         best = extrapolated[-1]
-        measure = GridMeasure(coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends))
+        near = (left == coordinate.ends[0], right == coordinate.ends[1])
+        weighted = any(close and not takes for close, takes in zip(near, absorbing, strict=True))
+        measure = GridMeasure(coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted)
         locations = (self.coefficients.left, self.coefficients.right)
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
         parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
         return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels))
 
     def _level(self, coordinate: Coordinate, grid: Grid, absorbing: tuple[bool, bool], tol: float) -> _Level:
-        p = Chain(coordinate, grid, absorbing).run(self.time, _SURELY * tol)
-        return _Level(grid, np.maximum(p[1:-1], 0.0) / grid.nodes[1], (float(p[0]), float(p[-1])))
+        chain = Chain(coordinate, grid, absorbing)
+        p = chain.run(chain.start(self.spread), self.time, _SURELY * tol)
+        return _Level(grid, chain.density(p), (float(p[0]), float(p[-1])), float(p.sum()))
 
     def _window(self, tol: float) -> tuple[Coordinate, float, float, tuple[bool, bool]]:
         """The part of the line that matters: to the ends at a finite distance, and as far as probability gets elsewhere."""
@@ -170,9 +194,14 @@ class _Problem:
                 moved = [take and not at_end for take, at_end in zip(takes, whole, strict=True)]
             before = level.ends
             grow = [
-                not at_end and (change if take else bool(d > _NEGLIGIBLE / np.sqrt(self.time)))
+                not at_end and (change if take else bool(d * np.sqrt(self.time) > _NEGLIGIBLE * tol))
                 for at_end, take, change, d in zip(whole, takes, moved, edge, strict=True)
             ]
+            missing = 1.0 - level.total
+            if self.spread is not None and missing > 1e-3:  # what little is left outside shows at the edges
+                grow = [not at_end for at_end in whole]
+                if not any(grow):
+                    raise ValueError(f"the start must be a density of mass 1 on the interval, got mass {1 - missing:.4g}")
             if not any(grow):
                 return coordinate, -spans[0], spans[1], absorbing
             reach = [far * 1.5 if more else far for far, more in zip(reach, grow, strict=True)]
@@ -188,7 +217,7 @@ def _extrapolate(coarse: _Level, fine: _Level) -> _Level:
     correction[good] = np.clip(np.log(here[good] / coarse.density[good]) / 8, -1.0, 1.0)
     density = fine.density * np.exp(CubicSpline(coarse.grid.nodes[0], correction)(z))
     ends = [min(max((9 * f - c) / 8, 0.0), 1.0) for c, f in zip(coarse.ends, fine.ends, strict=True)]
-    return _Level(fine.grid, density, (ends[0], ends[1]))
+    return _Level(fine.grid, density, (ends[0], ends[1]), fine.total)
 
 
 def _distance(coarse: _Level, fine: _Level) -> float:

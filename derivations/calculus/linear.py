@@ -1,0 +1,320 @@
+r"""Scalar equations that a change of variable makes linear, found by what their coefficients are.
+
+A linear equation :math:`\mathrm{d}Y = (\alpha + \beta Y)\,\mathrm{d}t + (\gamma + \delta Y)\,\mathrm{d}B`, its coefficients functions of time, has an
+explicit solution. When is :math:`\mathrm{d}X = \mu(X, t)\,\mathrm{d}t + \varphi(X, t)\,\mathrm{d}B` the image of one?
+
+*The condition.* Let :math:`D = \varphi\,\partial_x`, z with :math:`Dz = 1`, and :math:`b = \partial_t z + \mu/\varphi - \tfrac12\partial_x\varphi` the drift
+of z(X, t), of which only :math:`Db = D(\mu/\varphi - \tfrac12\partial_x\varphi) - \partial_t\varphi/\varphi` is needed.
+If :math:`\delta \ne 0`, shift Y so that :math:`\gamma = 0`: then :math:`Y = k(t)e^{\delta z}`, and Itô's formula on
+:math:`\log Y` gives :math:`\dot k/k + \dot\delta z + \delta b + \tfrac12\delta^2 = \alpha/Y + \beta`. Two derivatives along z:
+
+.. math:: \dot\delta + \delta\,Db = -\alpha\delta/Y, \qquad D^2 b = \alpha\delta/Y .
+
+So either :math:`D^2b = 0`: z itself is linear with noise 1. Or :math:`1/D^2b` is Y up to a factor that depends on time only,
+and with :math:`\delta = -D^3b/D^2b` two things must hold: :math:`D\delta = 0`, and :math:`\dot\delta + \delta\,Db + D^2b = 0`. The map is
+read off the coefficients; no integral is taken unless :math:`D^2 b = 0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.calculus.invert import invert
+from derivations.calculus.ito import generator
+from derivations.calculus.lamperti import positive_root
+from derivations.calculus.linear_ode import solve_linear
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.pieces import Piece, pieces
+
+#: Time inside integrals, and the Brownian motion of a solution.
+inner_time = sp.Symbol("s", positive=True)
+brownian = sp.Function("B", real=True)
+
+
+class ItoIntegral(sp.Expr):
+    r"""The stochastic integral :math:`\int_0^t f(s)\,\mathrm{d}B_s`, unevaluated."""
+
+    def __new__(cls, integrand: sp.Expr, s: sp.Symbol, upper: sp.Expr) -> ItoIntegral:
+        return sp.Expr.__new__(cls, sp.sympify(integrand), s, sp.sympify(upper))
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Those of the integrand but for the variable, and of the upper end."""
+        integrand, s, upper = self.args
+        return (integrand.free_symbols - {s}) | upper.free_symbols
+
+    def _latex(self, printer: sp.printing.latex.LatexPrinter) -> str:
+        integrand, s, upper = self.args
+        return rf"\int_0^{{{printer._print(upper)}}} {printer._print(integrand)}\,\mathrm{{d}}B_{{{printer._print(s)}}}"
+
+    def _sympystr(self, printer: sp.printing.str.StrPrinter) -> str:
+        integrand, s, upper = self.args
+        return f"ItoIntegral({printer._print(integrand)}, ({s}, 0, {upper}))"
+
+
+@dataclass(frozen=True)
+class LinearSDE:
+    r"""The equation :math:`\mathrm{d}Y = (\alpha + \beta Y)\,\mathrm{d}t + (\gamma + \delta Y)\,\mathrm{d}B`.
+
+    Parameters
+    ----------
+    alpha, beta, gamma, delta : Expr
+        Functions of time without the state.
+    start : Expr
+        :math:`Y_0`.
+    time : Symbol
+    """
+
+    alpha: sp.Expr
+    beta: sp.Expr
+    gamma: sp.Expr
+    delta: sp.Expr
+    start: sp.Expr
+    time: sp.Symbol
+
+    def diffusion(self, state: sp.Symbol, domain: sp.Set = sp.S.Reals) -> Diffusion:
+        """The equation as a diffusion in a given state."""
+        noise = self.gamma + self.delta * state
+        return Diffusion((state,), [self.alpha + self.beta * state], [[sp.expand(noise**2)]], domain, self.time)
+
+    def _over(self, expr: sp.Expr, t: sp.Expr) -> sp.Expr:
+        return sp.integrate(expr.subs(self.time, inner_time), (inner_time, 0, t))
+
+    @cached_property
+    def fundamental(self) -> sp.Expr:
+        r"""The solution :math:`\Phi_t = \exp\big(\int_0^t(\beta - \tfrac12\delta^2)\,\mathrm{d}s + \int_0^t\delta\,\mathrm{d}B_s\big)` of the equation without :math:`\alpha`, :math:`\gamma`."""
+        t = self.time
+        drift = self._over(self.beta - self.delta**2 / 2, t)
+        noise = ItoIntegral(self.delta.subs(t, inner_time), inner_time, t) if self.delta.has(t) else self.delta * brownian(t)
+        return sp.exp(drift + noise)
+
+    @cached_property
+    def solution(self) -> sp.Expr:
+        r"""The solution :math:`Y_t = \Phi_t\big(Y_0 + \int_0^t \Phi_s^{-1}(\alpha - \gamma\delta)\,\mathrm{d}s + \int_0^t \Phi_s^{-1}\gamma\,\mathrm{d}B_s\big)`.
+
+        *Derivation.* Itô's product rule on :math:`\Phi^{-1} Y`, with :math:`\mathrm{d}[\Phi^{-1}, Y] = -\delta\Phi^{-1}(\gamma + \delta Y)\,\mathrm{d}t`.
+        """
+        t = self.time
+        inverse = 1 / self.fundamental.subs(t, inner_time)
+        alpha, gamma, delta = (c.subs(t, inner_time) for c in (self.alpha, self.gamma, self.delta))
+        total = self.start
+        if sp.expand(alpha - gamma * delta) != 0:
+            total += sp.Integral(inverse * (alpha - gamma * delta), (inner_time, 0, t))
+        if gamma != 0:
+            total += ItoIntegral(inverse * gamma, inner_time, t)
+        return self.fundamental * total
+
+    @property
+    def in_law(self) -> sp.Expr:
+        r"""For constant coefficients, :math:`\gamma = 0` and :math:`Y_0 = 0`: the exponential functional
+        :math:`\alpha\int_0^t \exp((\beta - \tfrac12\delta^2)s + |\delta| B_s)\,\mathrm{d}s`, equal to :math:`Y_t` in law at each t.
+
+        *Derivation.* :math:`\Phi_t/\Phi_s` is a function of :math:`B_t - B_s`; :math:`s \mapsto B_t - B_{t-s}` is a Brownian motion
+        on [0, t], and B is symmetric.
+
+        Raises
+        ------
+        NoClosedForm
+            If the coefficients are not of that kind.
+        """
+        moving = any(c.has(self.time) for c in (self.alpha, self.beta, self.delta))
+        if moving or self.gamma != 0 or self.start != 0:
+            raise NoClosedForm("reversal of time needs constant coefficients, no additive noise and a start at 0")
+        size = self.delta if self.delta.is_nonnegative else -self.delta if self.delta.is_nonpositive else sp.Abs(self.delta)
+        s = inner_time
+        inside = sp.exp((self.beta - self.delta**2 / 2) * s + size * brownian(s))
+        return self.alpha * sp.Integral(inside, (s, 0, self.time))
+
+    def moment(self, order: int) -> sp.Expr:
+        r"""The moment :math:`\mathbb{E}Y_t^k`.
+
+        *Derivation.* By Itô's formula :math:`\dot m_k = k(\alpha m_{k-1} + \beta m_k) + \tfrac12 k(k-1)(\gamma^2 m_{k-2} + 2\gamma\delta m_{k-1} + \delta^2 m_k)`:
+        a triangular linear system, solved by variation of constants.
+        """
+        if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+            raise DerivationError(f"the order of a moment must be a whole number ≥ 0, got {order!r}")
+        if order == 0:
+            return sp.S.One
+        if not any(c.has(self.time) for c in (self.alpha, self.beta, self.gamma, self.delta)):
+            matrix, source = sp.zeros(order, order), sp.zeros(order, 1)
+            for k in range(1, order + 1):
+                for j, rate in self._row(k).items():
+                    if j == 0:
+                        source[k - 1] += rate
+                    else:
+                        matrix[k - 1, j - 1] += rate
+            starts = [self.start**k for k in range(1, order + 1)]
+            return sp.factor_terms(solve_linear(matrix, source, starts, self.time)[-1])
+        values = [sp.S.One]
+        for k in range(1, order + 1):
+            values.append(self._variation(k, values))
+        return values[order]
+
+    def _row(self, k: int) -> dict[int, sp.Expr]:
+        """Coefficients of lower moments in the equation of the k-th."""
+        pairs = sp.Rational(k * (k - 1), 2)
+        entries = {
+            k: k * self.beta + pairs * self.delta**2,
+            k - 1: k * self.alpha + 2 * pairs * self.gamma * self.delta,
+            k - 2: pairs * self.gamma**2,
+        }
+        return {j: sp.expand(rate) for j, rate in entries.items() if j >= 0 and rate != 0}
+
+    def _variation(self, k: int, lower: list[sp.Expr]) -> sp.Expr:
+        t, row = self.time, self._row(k)
+        growth = self._over(sp.sympify(row.get(k, sp.S.Zero)), t)
+        source = sum((row[j] * lower[j] for j in row if j < k), sp.S.Zero)
+        inside = sp.expand(sp.exp(-growth).subs(t, inner_time) * sp.sympify(source).subs(t, inner_time))
+        total = sp.integrate(inside, (inner_time, 0, t))
+        if total.has(sp.Integral):
+            raise NoClosedForm(f"the moment of order {k} needs ∫ {inside} ds; integrate the moment equations numerically")
+        return sp.expand(sp.exp(growth) * (self.start**k + total))
+
+
+@dataclass(frozen=True)
+class LinearReduction:
+    """A scalar diffusion as the image of a linear equation.
+
+    Parameters
+    ----------
+    process : Diffusion
+    map : Expr
+        Y as a function of the state and time.
+    equation : LinearSDE
+        The equation of Y, with its start: the limit of the map as time goes to 0.
+    """
+
+    process: Diffusion
+    map: sp.Expr
+    equation: LinearSDE
+
+    def state_of(self, y: sp.Symbol) -> sp.Expr:
+        """The state as a function of Y and time."""
+        (x,) = self.process.states
+        inside = Piece(self.process.domain.inf, self.process.domain.sup, x).interior()
+        return invert(self.map, x, y, inside)
+
+
+def reduce_to_linear(process: Diffusion, start: sp.Expr | None = None) -> LinearReduction:
+    r"""Find the change of variable that makes a scalar equation linear.
+
+    Parameters
+    ----------
+    process : Diffusion
+        Scalar; the coefficients may depend on time, even singularly at 0.
+    start : Expr, optional
+        :math:`X_0`; a symbol :math:`x_0` by default. The start of Y is :math:`\lim_{t\to0} Y(x_0, t)`.
+
+    Raises
+    ------
+    NoClosedForm
+        If the condition fails; the message shows what is not 0.
+    DerivationError
+        For several states, no noise, or coefficients with kinks inside the domain.
+
+    Examples
+    --------
+    >>> q, t, k = sp.Symbol("q", positive=True), sp.Symbol("t", positive=True), sp.Symbol("kappa", positive=True)
+    >>> collapse = Diffusion((q,), [2*q*(1 - k*sp.sqrt(q))/t + 2*q], [[8*q**2]], sp.Interval.open(0, sp.oo), t)
+    >>> w = reduce_to_linear(collapse, start=1/k**2)
+    >>> w.map, w.equation.alpha, w.equation.beta, w.equation.delta, w.equation.start
+    (t/sqrt(q), kappa, 2, -sqrt(2), 0)
+    """
+    x, mu, phi = _smooth(process)
+    begin = sp.Symbol("x_0", **_assumptions(x)) if start is None else sp.sympify(start)
+    if process.domain.contains(begin) == sp.false:
+        raise DerivationError(f"the start {begin} is outside the domain {process.domain}")
+    for candidate in _candidates(process, x, mu, phi):
+        found = _verify(process, candidate, x, phi, begin)
+        if found is not None:
+            return found
+    raise NoClosedForm(
+        "the equation is not the image of a linear one: neither D²b = 0 nor D(D³b/D²b) = 0, with b the drift of the unit-noise "
+        f"coordinate; D²b = {_second(process, x, mu, phi)}"
+    )
+
+
+def _assumptions(x: sp.Symbol) -> dict[str, bool]:
+    return {"positive": True} if x.is_positive else {"real": True}
+
+
+def _smooth(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+    if len(process.states) != 1:
+        raise DerivationError(f"reduction to a linear equation is for scalar diffusions, got {len(process.states)} states")
+    (x,), (mu,), (a,) = process.states, process.drift, process.covariance
+    if a == 0:
+        raise DerivationError("the diffusion is degenerate: its noise vanishes identically; it is a flow")
+    low, high = process.domain.inf, process.domain.sup
+    tag = sp.Dummy("tag")
+    parts = [p for p in pieces(a + tag * mu, x) if p.left < high and p.right > low]
+    if len(parts) != 1:
+        cuts = ", ".join(str(p.right) for p in parts[:-1])
+        raise DerivationError(f"the coefficients must be smooth on the domain, but have kinks at {x} = {cuts}; restrict the domain")
+    opened = sp.expand(parts[0].expr)
+    mu, a = opened.coeff(tag, 1), opened.coeff(tag, 0)
+    if a == 0:
+        raise DerivationError(f"the diffusion is degenerate on its domain {process.domain}: the noise vanishes there")
+    return x, mu, positive_root(a, x, low, high)
+
+
+def _flat(expr: sp.Expr) -> sp.Expr:
+    """Lowest terms."""
+    opened = sp.powsimp(sp.expand(expr), deep=True)
+    try:
+        return sp.factor(sp.cancel(sp.together(opened)))
+    except sp.PolynomialError:
+        return sp.expand(opened)
+
+
+def _along(phi: sp.Expr, x: sp.Symbol) -> Callable[[sp.Expr], sp.Expr]:
+    return lambda f: _flat(phi * sp.diff(f, x))
+
+
+def _slope(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> sp.Expr:
+    """Db: D ∂_t z = φ ∂_t(1/φ) = −∂_t φ/φ."""
+    return _flat(phi * sp.diff(mu / phi - sp.diff(phi, x) / 2, x) - sp.diff(phi, process.time) / phi)
+
+
+def _second(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> sp.Expr:
+    return _along(phi, x)(_slope(process, x, mu, phi))
+
+
+def _candidates(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> list[sp.Expr]:
+    """Maps that the condition allows; the state itself first, which is right if the equation is linear as it stands."""
+    along = _along(phi, x)
+    found = [x]
+    second = _second(process, x, mu, phi)
+    if second == 0:
+        z = sp.integrate(_flat(1 / phi), x)
+        return [*found, z] if not z.has(sp.Integral) else found
+    delta = _flat(-along(second) / second)
+    residual = _flat(sp.diff(delta, process.time) + delta * _slope(process, x, mu, phi) + second)
+    if delta.has(x) or residual != 0:
+        return found
+    constant, moving = _flat(1 / second).as_independent(x, process.time, as_Add=False)
+    del constant  # a constant factor is a matter of units
+    return [*found, moving]
+
+
+def _verify(
+    process: Diffusion, candidate: sp.Expr, x: sp.Symbol, phi: sp.Expr, begin: sp.Expr
+) -> LinearReduction | None:
+    """Read the linear equation off Itô's formula, and accept it only if nothing else is left."""
+    t = process.time
+    slope = sp.diff(candidate, x)
+    drift, noise = _flat(generator(process, candidate)), _flat(phi * slope)
+    beta, delta = (_flat(sp.diff(f, x) / slope) for f in (drift, noise))
+    if beta.has(x) or delta.has(x):
+        return None
+    alpha, gamma = _flat(drift - beta * candidate), _flat(noise - delta * candidate)
+    if alpha.has(x) or gamma.has(x):
+        return None
+    at_start = sp.limit(candidate.subs(x, begin), t, 0, "+") if candidate.has(t) else candidate.subs(x, begin)
+    if not at_start.is_finite and at_start.is_finite is not None:
+        return None
+    return LinearReduction(process, candidate, LinearSDE(alpha, beta, gamma, delta, at_start, t))

@@ -1,0 +1,78 @@
+r"""The Gaussian means that a kernel's flow is made of, as formulas in the moments of one or two neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.activations.base import Activation
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect, expect_pair
+
+#: The moments of a neuron at two inputs that the formulas are written in.
+MEAN = sp.Symbol("M", real=True)
+VARIANCE = sp.Symbol("v", positive=True)
+PAIR = (sp.Symbol("v_1", positive=True), sp.Symbol("c", real=True), sp.Symbol("v_2", positive=True))
+
+
+@dataclass(frozen=True)
+class Means:
+    r"""Of a function f of a Gaussian neuron: :math:`\mathbb{E} f`, :math:`\mathbb{E} f^2` and :math:`\mathbb{E} f(U) f(V)`.
+
+    Parameters
+    ----------
+    function : Activation
+    first, square : Expr or None
+        In ``MEAN`` and ``VARIANCE``; None where no closed form is known.
+    product : Expr or None
+        In ``PAIR``, the variances and the covariance of a centred pair; None where no closed form is known.
+    """
+
+    function: Activation
+    first: sp.Expr | None
+    square: sp.Expr | None
+    product: sp.Expr | None
+
+
+def means_of(function: Activation) -> Means:
+    """The means of an activation or of its derivative, closed where the Gaussian calculus knows them.
+
+    Examples
+    --------
+    >>> from derivations import erf
+    >>> means_of(erf).product
+    2*asin(2*c/(sqrt(2*v_1 + 1)*sqrt(2*v_2 + 1)))/pi
+    """
+    x = function.variable
+    shifted = function(x + MEAN)
+    pair = expect_pair(function.expr, function.expr, x, ((PAIR[0], PAIR[1]), (PAIR[1], PAIR[2])))
+    return Means(
+        function,
+        _closed(expect(shifted, x, variance=VARIANCE)),
+        _closed(expect(shifted**2, x, variance=VARIANCE)),
+        _closed(pair),
+    )
+
+
+def _closed(expr: sp.Expr) -> sp.Expr | None:
+    return None if expr.has(GaussianExpectation, GaussianPairExpectation) else expr
+
+
+def slope_of(activation: Activation) -> Activation:
+    """The derivative of an activation, as a function of its own."""
+    return Activation(f"{activation.name}'", activation.derivative(1), activation.variable)
+
+
+def is_homogeneous(activation: Activation) -> bool:
+    r"""Whether :math:`\psi(cx) = c\,\psi(x)` for all :math:`c > 0`: linear on both sides of 0.
+
+    Examples
+    --------
+    >>> from derivations import relu, tanh
+    >>> is_homogeneous(relu), is_homogeneous(tanh)
+    (True, False)
+    """
+    x = activation.variable
+    return set(activation.kinks) <= {sp.S.Zero} and all(
+        not sp.cancel(part.expr / x).has(x) for part in activation.pieces
+    )

@@ -1,0 +1,128 @@
+"""Deterministic limits and moment equations as ordinary differential equations, with dense output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import OdeSolution, solve_ivp
+
+from derivations.calculus.moments import MomentEquations
+from derivations.diffusion import Flow
+from numerics.compile import compile_expression
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FlowSolution:
+    """A flow's path, to be asked for at any time up to its end.
+
+    Parameters
+    ----------
+    flow : Flow
+    end : float
+        Up to when it is known.
+    exploded : bool
+        Whether the path left every bound before the time that was asked for; ``end`` is then the last time before.
+    """
+
+    flow: Flow
+    end: float
+    exploded: bool
+    _dense: OdeSolution
+
+    def __call__(self, t: ArrayLike) -> Array:
+        """States at times in [0, end], shape (..., states)."""
+        times = np.asarray(t, dtype=float)
+        if np.any((times < 0) | (times > self.end)) or np.any(np.isnan(times)):
+            raise ValueError(f"the path is known for times from 0 to {self.end:g}, got {t}")
+        return np.moveaxis(self._dense(times.ravel()), 0, -1).reshape(*times.shape, len(self.flow.states))
+
+    def of(self, state: Any, t: ArrayLike) -> Array:
+        """One state, by its symbol."""
+        return self(t)[..., self.flow.states.index(state)]
+
+
+def solve_flow(
+    flow: Flow, x0: ArrayLike, t: float = 1.0, rtol: float = 1e-10, atol: float = 1e-12, bound: float = 1e12
+) -> FlowSolution:
+    r"""Integrate :math:`\dot x = b(x, t)`: kernel flows, moment equations, any deterministic limit.
+
+    Parameters
+    ----------
+    flow : Flow
+        Without free parameters.
+    x0 : array, shape (states,)
+    t : float
+        Time at the end, positive.
+    rtol, atol : float
+        Tolerances of the integrator (Dormand–Prince, order 8).
+    bound : float
+        A state beyond it counts as an explosion.
+
+    Raises
+    ------
+    ValueError
+        If parameters are left, the start does not fit, the velocity is not finite there, t ≤ 0, or the integrator fails.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu, width_limit
+    >>> import math
+    >>> path = solve_flow(width_limit(ResNet(relu, width=math.inf)), [1.0])
+    >>> path(1.0)
+    array([1.64872127])
+    """
+    if not isinstance(flow, Flow):
+        raise ValueError(f"expected a Flow, got {type(flow).__name__}; diffusions are solved by solve_fokker_planck or simulate_sde")
+    if flow.parameters:
+        names = ", ".join(sorted(map(str, flow.parameters)))
+        raise ValueError(f"the flow has the parameters {names} left; substitute numbers for them")
+    start = np.atleast_1d(np.asarray(x0, dtype=float))
+    if start.shape != (len(flow.states),) or not np.all(np.isfinite(start)):
+        raise ValueError(f"the start must be {len(flow.states)} finite numbers {flow.states}, got {x0!r}")
+    if isinstance(t, bool) or not np.isscalar(t) or not np.isfinite(t) or t <= 0:  # type: ignore[arg-type]
+        raise ValueError(f"the time t must be a positive finite number, got {t!r}")
+    velocity = compile_expression((*flow.states, flow.time), tuple(flow.drift))
+
+    def right_side(time: float, x: Array) -> Array:
+        return np.array(velocity(*x, time), dtype=float)
+
+    def escaped(time: float, x: Array) -> float:
+        return bound - float(np.max(np.abs(x)))
+
+    escaped.terminal = True  # type: ignore[attr-defined]
+    with np.errstate(all="ignore"):
+        if not np.all(np.isfinite(right_side(0.0, start))):
+            raise ValueError(f"the velocity is not finite at the start {start} at time 0; start inside the domain, or later")
+        solved = solve_ivp(
+            right_side, (0.0, float(t)), start, method="DOP853", rtol=rtol, atol=atol, dense_output=True, events=escaped
+        )
+    if solved.status < 0:
+        raise ValueError(f"the flow could not be integrated up to t = {t}: {solved.message}")
+    return FlowSolution(flow, float(solved.t[-1]), solved.status == 1, solved.sol)
+
+
+def solve_moments(
+    equations: MomentEquations, start: Mapping[Any, float], t: float = 1.0, rtol: float = 1e-10
+) -> FlowSolution:
+    r"""Moments from a fixed start, by integrating their equations, exact or closed by name.
+
+    Parameters
+    ----------
+    equations : MomentEquations
+        As :func:`derivations.calculus.moments.moment_equations` makes them; without free parameters.
+    start : mapping
+        Each state's symbol to its value.
+
+    Returns
+    -------
+    FlowSolution
+        In ``equations.symbols``.
+    """
+    values: Sequence[float] = [float(value) for value in equations.at_start(start)]
+    return solve_flow(equations.flow, values, t, rtol=rtol)

@@ -1,0 +1,9 @@
+r"""Kernel matrices of infinitely wide, infinitely deep networks, by integrating the derived flows with error control.
+
+``means`` evaluates the Gaussian means, ``correlation`` solves positively homogeneous networks by a map of the
+correlation alone, ``pairs`` integrates any dense network pair by pair, ``grid`` convolutional ones all together.
+"""
+
+from numerics.kernels.matrix import Kernels, kernel_matrices, kernel_matrix
+
+__all__ = ["Kernels", "kernel_matrices", "kernel_matrix"]

@@ -1,0 +1,203 @@
+r"""The front door: kernel matrices of network inputs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derivations.architectures import Architecture
+from numerics.kernels.correlation import CorrelationMap
+from numerics.kernels.grid import solve_grid
+from numerics.kernels.pairs import solve_block
+from numerics.kernels.rates import Alone, Rates, rates_of
+from numerics.networks import input_rows
+
+Array = NDArray[np.float64]
+
+KINDS = ("nngp", "ntk")
+#: Pairs integrated together: few enough for a core's cache, enough to hide the interpreter.
+_BLOCK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Both kernels between two sets of inputs; ``ntk`` is None if it was not asked for."""
+
+    nngp: Array
+    ntk: Array | None
+
+
+def kernel_matrix(
+    architecture: Architecture,
+    X: ArrayLike,
+    t: float = 1.0,
+    kind: str = "nngp",
+    other: ArrayLike | None = None,
+    tolerance: float = 1e-9,
+    workers: int = 1,
+    pool: bool = False,
+) -> Array:
+    r"""Kernel matrix of an infinitely wide network at infinite depth t.
+
+    :math:`K_0 = XX^\top/\dim` (a first layer of weight variance 1), :math:`\Theta_0 = K_0`, weights in the tangent
+    parameterisation; then the flows that :func:`derivations.kernels.ntk` derives, integrated to a relative error ``tolerance``
+    per step. Memory is proportional to the matrix.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        With ``width=oo`` and numbers for its parameters; its ``inputs`` are ignored.
+    X : array, shape (m, dim), or (m, channels, positions...) over a grid
+    t : float
+        Depth, at least 0.
+    kind : {"nngp", "ntk"}
+    other : array, optional
+        Inputs of the columns; by default X.
+    tolerance : float
+    workers : int
+        Threads.
+    pool : bool
+        Over a grid: whether the readout averages over positions before its weights, or has weights for each.
+
+    Returns
+    -------
+    array, shape (m, m) or (m, other's m)
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, shapes that do not fit, numbers that are not finite, or a t beyond the explosion.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu, symbols
+    >>> kernel_matrix(ResNet(relu, width=float("inf")), [[1.0, 0.0], [0.0, 1.0]], t=2.0)
+    array([[1.35914091, 0.61144...],
+           [0.61144..., 1.35914091]])
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+    kernels = kernel_matrices(architecture, X, t, other, tolerance, workers, pool, tangent=kind == "ntk")
+    if kernels.ntk is not None:
+        return kernels.ntk
+    return kernels.nngp
+
+
+def kernel_matrices(
+    architecture: Architecture,
+    X: ArrayLike,
+    t: float = 1.0,
+    other: ArrayLike | None = None,
+    tolerance: float = 1e-9,
+    workers: int = 1,
+    pool: bool = False,
+    tangent: bool = True,
+) -> Kernels:
+    """Both kernels at once, for the price of the second; parameters as in :func:`kernel_matrix`."""
+    width: Any = architecture.width
+    if getattr(width, "is_infinite", False) is not True:
+        raise ValueError(f"a kernel is that of an infinitely wide network, got width={width}; use width=oo")
+    if not (np.isfinite(t) and t >= 0):
+        raise ValueError(f"t must be finite and at least 0, got {t}")
+    if not 1e-12 <= tolerance < 1:
+        raise ValueError(f"tolerance must be between 1e-12 and 1, got {tolerance}")
+    given = _inputs(X, "X")
+    rows, count = given, len(given)
+    if other is not None:
+        columns = _inputs(other, "other")
+        if columns.shape[1:] != given.shape[1:]:
+            raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
+        rows = np.concatenate([given, columns])
+    rates = rates_of(architecture)
+    features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
+    if architecture.positions:
+        return _over_grid(replace(architecture, inputs=len(rows)), rates, features, t, tolerance, tangent, count, other is not None, pool)  # type: ignore[type-var]
+    split = count if other is not None else None
+    if rates.homogeneous and not rates.moving and not rates.bias_variance:
+        return _by_correlation(rates, features, split, t, tolerance, tangent)
+    return _by_pairs(rates, features, split, t, tolerance, tangent, workers)
+
+
+def _inputs(given: ArrayLike, name: str) -> Array:
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers, one input a row: {error}") from error
+    if values.ndim < 2 or not values.size or not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} must hold finite numbers, one input a row, got shape {values.shape}")
+    return values
+
+
+def _by_correlation(
+    rates: Rates, features: Array, split: int | None, t: float, tolerance: float, tangent: bool
+) -> Kernels:
+    norms = np.sqrt(np.mean(features**2, axis=1))
+    directions = np.divide(features, norms[:, None], out=np.zeros_like(features), where=norms[:, None] > 0)
+    left, right = (slice(None), slice(None)) if split is None else (slice(split), slice(split, None))
+    cosines = directions[left] @ directions[right].T / features.shape[1]
+    if split is None:
+        np.fill_diagonal(cosines, 1.0)
+    solved = CorrelationMap.solve(rates, t, tolerance)
+    rho, theta = solved(cosines, tangent)
+    scale = solved.growth * np.outer(norms[left], norms[right])
+    return Kernels(rho * scale, None if theta is None else theta * scale)
+
+
+def _by_pairs(
+    rates: Rates, features: Array, split: int | None, t: float, tolerance: float, tangent: bool, workers: int
+) -> Kernels:
+    norms = np.mean(features**2, axis=1)
+    alone = Alone.solve(rates, norms, t, tolerance / 10)
+    total = len(features)
+    height = total if split is None else split
+    shape = (total, total) if split is None else (split, total - split)
+    found = [np.empty(shape) for _ in range(2 if tangent else 1)]
+    step = max(1, _BLOCK // max(1, shape[1]))
+
+    def block(first: int) -> None:
+        rows = slice(first, min(first + step, height))
+        columns = slice(first if split is None else split, None)
+        start = features[rows] @ features[columns].T / features.shape[1]
+        kernels = solve_block(rates, alone, rows, columns, start, t, tolerance, tangent)
+        offset = columns.start if split is None else 0
+        for matrix, values in zip(found, kernels, strict=False):
+            matrix[rows, offset:] = values
+
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(block, range(0, height, step)))
+    else:
+        for first in range(0, height, step):
+            block(first)
+    if split is None:
+        for matrix, own in zip(found, alone.at(t)[1:], strict=False):
+            below = np.tril_indices(total, -1)
+            matrix[below] = matrix.T[below]
+            np.fill_diagonal(matrix, own)
+    return Kernels(found[0], found[1] if tangent else None)
+
+
+def _over_grid(
+    architecture: Architecture, rates: Rates, features: Array, t: float, tolerance: float, tangent: bool,
+    count: int, crossed: bool, pool: bool,
+) -> Kernels:
+    size = prod(architecture.positions)
+    start = features @ features.T / features.shape[1]
+    taps = architecture.layer().preactivation.taps
+    solved = solve_grid(rates, taps, start, t, tolerance, tangent)
+
+    def read_out(kernel: Array | None) -> Array | None:
+        if kernel is None:
+            return None
+        blocks = kernel.reshape(-1, size, kernel.shape[0] // size, size)
+        read: Array = blocks.mean(axis=(1, 3)) if pool else np.einsum("apbp->ab", blocks) / size
+        return read[:count, count:] if crossed else read
+
+    nngp = read_out(solved[0])
+    assert nngp is not None
+    return Kernels(nngp, read_out(solved[1]))

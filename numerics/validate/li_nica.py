@@ -1,0 +1,191 @@
+r"""Claims on networks whose depth and width grow together (Li & Nica 2023), each derived by the engine and simulated.
+
+What is derived takes a factor of the limit's noise as its argument, so that a control is derived from a wrong one in the
+same way. The networks have width n and :math:`nt` layers. Shapings are chosen even in :math:`n^{-1/2}` (slopes
+:math:`1 \pm c/\sqrt n`, odd activations), so that their bias is of order 1/n and can be extrapolated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from derivations.activations import relu, tanh
+from derivations.architectures import MLP, ShapedMLP
+from derivations.calculus.boundaries import speed_density
+from derivations.calculus.exponential import collapse_linear
+from derivations.calculus.gram import squared_norm
+from derivations.limits import joint_limit
+from derivations.symbols import time
+from numerics.compile import compile_expression
+from numerics.ensembles import Seed
+from numerics.paths import simulate_sde
+from numerics.perceptrons import simulate_collapse, simulate_gram
+from numerics.validate.base import Array
+from numerics.validate.claims import Claim, Comparison, Number
+
+SOURCE = "M. Li, M. Nica, Differential equation scaling limits of shaped and unshaped neural networks (2023)"
+HALF = Fraction(1, 2)
+
+
+def shaped_relu(inputs: int, width: Any = None) -> ShapedMLP:
+    r"""Slopes :math:`1 \pm \tfrac12 n^{-1/2}`: half of :math:`c_+ - c_- = 1` on each side, so that odd orders cancel."""
+    size = {} if width is None else {"width": width}
+    return ShapedMLP(relu, inputs=inputs, c_plus=HALF, c_minus=-HALF, **size)
+
+
+@lru_cache(maxsize=16)
+def noisy(architecture: Any, factor: Fraction) -> Any:
+    """The limit with its covariance multiplied by a factor: 1, or that of a control."""
+    limit = joint_limit(architecture)
+    return replace(limit, covariance=limit.covariance * factor)
+
+
+# --- shaped: norms and correlations ---
+
+
+def log_norm(factor: Fraction) -> float:
+    """The engine's E log V at t = 1 from V = 1: Itô's formula on the logarithm of a geometric Brownian motion."""
+    process = squared_norm(limit := noisy(shaped_relu(1), factor), limit.states[0]).process()
+    (v,), (b,), (a,) = process.states, process.drift, process.covariance
+    return float((b / v - a / (2 * v**2)).cancel())
+
+
+def log_norm_of_networks(size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """Log V of networks with as many layers as neurons."""
+    return np.log(simulate_gram(shaped_relu(1, size), size, samples, [[1.0]], seed, workers)[:, 0, 0])
+
+
+def correlation_gram(inputs: int, rho: float) -> Array:
+    """Unit inputs, any two with the same correlation."""
+    return (1 - rho) * np.eye(inputs) + rho
+
+
+def log_volume(gram: Array) -> Array:
+    """Log of the determinant of the correlation matrix: all correlations jointly."""
+    scale = np.sqrt(np.einsum("baa->ba", gram))
+    return np.linalg.slogdet(gram / scale[:, :, None] / scale[:, None, :]).logabsdet
+
+
+def volume_of_limit(inputs: int, t: float, factor: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same from the derived equation, with ``size`` steps per unit of time."""
+    start = correlation_gram(inputs, 0.3)
+    rows, columns = np.triu_indices(inputs)
+    x = simulate_sde(
+        noisy(shaped_relu(inputs), factor),
+        x0=start[rows, columns],
+        t=t,
+        steps=max(1, int(size * t)),
+        samples=samples,
+        seed=seed,
+        workers=workers,
+        scheme="congruence",
+    )
+    gram = np.empty((samples, inputs, inputs))
+    gram[:, rows, columns] = gram[:, columns, rows] = x
+    return log_volume(gram)
+
+
+def volume_of_networks(inputs: int, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same from networks."""
+    net = shaped_relu(inputs, size)
+    return log_volume(simulate_gram(net, int(size * t), samples, correlation_gram(inputs, 0.3), seed, workers))
+
+
+# --- shaped: the stationary law of the norm ---
+
+
+def stationary_mean(factor: Fraction) -> float:
+    """The mean of the stationary law for tanh with a = 1, from the density of speed."""
+    limit = noisy(ShapedMLP(tanh, inputs=1, a=1), factor)
+    density = compile_expression(limit.states, speed_density(limit, (limit.domain.inf, limit.domain.sup)))
+    logs = np.linspace(-40.0, 6.0, 20_001)
+    v = np.exp(logs)
+    weight = density(v) * v
+    return float(np.sum(v * weight) / np.sum(weight))
+
+
+def late_norm(size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """V at t = 8."""
+    net = ShapedMLP(tanh, inputs=1, a=1, width=size)
+    return simulate_gram(net, 8 * size, samples, [[0.5]], seed, workers)[:, 0, 0]
+
+
+# --- unshaped ---
+
+
+def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
+    """The engine's E w_t from w_0, with mean and variance of a layer's fluctuation multiplied alike."""
+    form = collapse_linear(joint_limit(MLP(relu, inputs=2)))
+    form = replace(form, growth=form.growth * factor, variance=form.variance * factor)
+    return float(form.moment(1, start).subs(time, t))
+
+
+def w_of_networks(start: float, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0` or, for 0, from :math:`\rho_0 = 0.3`."""
+    gap = 1 / (size * start) ** 2 if start else 0.7
+    ends = simulate_collapse(MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers)
+    return 1 / (size * np.sqrt(ends))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Number(
+        "log-norm, shaped ReLU",
+        "E log V at t = 1, shaped ReLU, one input",
+        SOURCE,
+        log_norm,
+        log_norm_of_networks,
+        size=16,
+    ),
+    Comparison(
+        "correlation, shaped ReLU",
+        "E log(1 − ρ²) at t = 1/2, shaped ReLU, two inputs: networks against the derived equation",
+        SOURCE,
+        partial(volume_of_limit, 2, 0.5),
+        partial(volume_of_networks, 2, 0.5),
+        size=16,
+        slow=True,
+        pilot=20_000,
+    ),
+    Comparison(
+        "three inputs, shaped ReLU",
+        "E log det of the correlations at t = 1/2, shaped ReLU, three inputs jointly",
+        SOURCE,
+        partial(volume_of_limit, 3, 0.5),
+        partial(volume_of_networks, 3, 0.5),
+        size=16,
+        slow=True,
+        pilot=20_000,
+    ),
+    Number(
+        "stationary norm, shaped tanh",
+        "E V at t = 8, shaped tanh, a = 1: the mean of the stationary law",
+        SOURCE,
+        stationary_mean,
+        late_norm,
+        size=16,
+        slow=True,
+    ),
+    Number(
+        "w from 1/2, ReLU",
+        "E w at t = 1/4 from w = 1/2, unshaped ReLU",
+        SOURCE,
+        partial(mean_w, HALF, Fraction(1, 4)),
+        partial(w_of_networks, 0.5, 0.25),
+        size=32,
+        slow=True,
+    ),
+    Number(
+        "w from 0, ReLU",
+        "E w at t = 1 from ρ = 0.3 in wide networks (w = 0 in the limit), unshaped ReLU",
+        SOURCE,
+        partial(mean_w, Fraction(0), Fraction(1)),
+        partial(w_of_networks, 0.0, 1.0),
+        size=128,
+        slow=True,
+    ),
+)

@@ -1,0 +1,103 @@
+"""The joint limits as stochastic equations: a scheme on the cone, a singular start, the law of the functional."""
+
+import numpy as np
+import pytest
+
+from derivations import MLP, ShapedMLP, identity, joint_limit, relu, silu, tanh
+from derivations.calculus.exponential import collapse_linear
+from derivations.calculus.gram import pair_correlation
+from derivations.symbols import time
+from numerics.functional import CollapseLaw
+from numerics.paths import simulate_sde
+from numerics.statistics import Estimate, ks_test
+
+SHAPED = joint_limit(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1))
+COLLAPSE = joint_limit(MLP(relu, inputs=2))
+
+
+def rejected(sample, expected):
+    return Estimate.of(sample).test(expected).p_value < 1e-4
+
+
+def agrees(sample, expected):
+    return Estimate.of(sample).test(expected).p_value > 1e-3
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_congruence_keeps_the_cone(inputs):
+    limit = joint_limit(ShapedMLP(relu, inputs=inputs, c_plus=1, c_minus=-1))
+    start = [float(a == b) + (a != b) * (1 - 1e-13) for a in range(inputs) for b in range(a, inputs)]
+    x = simulate_sde(limit, x0=start, t=2.0, steps=20, samples=500, scheme="congruence")
+    full = np.empty((500, inputs, inputs))
+    for k, (a, b) in enumerate((a, b) for a in range(inputs) for b in range(a, inputs)):  # noqa: B020
+        full[:, a, b] = full[:, b, a] = x[:, k]
+    assert np.all(np.linalg.eigvalsh(full)[:, 0] > -1e-14 * np.trace(full, axis1=1, axis2=2))
+    if inputs == 2:
+        linear = joint_limit(MLP(identity, inputs=2))
+        plain = simulate_sde(linear, x0=start, t=2.0, steps=20, samples=500)
+        assert np.any(plain[:, 0] * plain[:, 2] < plain[:, 1] ** 2)  # the control: Euler's scheme leaves it
+
+
+def test_congruence_has_the_moments_of_the_limit():
+    x = simulate_sde(SHAPED, x0=[1.0, 0.3, 1.0], t=0.5, steps=200, samples=40_000, scheme="congruence", seed=1)
+    norm = x[:, 0]
+    assert agrees(norm, 1.0)
+    assert agrees(np.log(norm), -0.5)
+    assert rejected(np.log(norm), -0.5 * 1.05**2)
+    # the linear network: d E[V12²] = E[V11 V22 + V12²] dt and d E[V11 V22] = 2 E[V12²] dt
+    x = simulate_sde(
+        joint_limit(MLP(identity, inputs=2)), x0=[1, 0.3, 1], t=0.2, steps=100, samples=40_000, scheme="congruence", seed=2
+    )
+    # eigenvalues 2 and -1 of [[1, 1], [2, 0]] from (E V12², E V11 V22) = (0.09, 1)
+    up = (2 * 0.09 + 1) / 3
+    down = 0.09 - up
+    expected = up * np.exp(2 * 0.2) + down * np.exp(-0.2)
+    assert agrees(x[:, 1] ** 2, expected)
+    assert rejected(x[:, 1] ** 2, expected * 1.15)
+
+
+def test_correlation_of_the_matrix_is_the_scalar_equation():
+    x = simulate_sde(SHAPED, x0=[1.0, 0.3, 1.0], t=0.5, steps=100, samples=20_000, scheme="congruence", seed=3)
+    rho = x[:, 1] / np.sqrt(x[:, 0] * x[:, 2])
+    scalar = pair_correlation(SHAPED, SHAPED.states).process()
+    path = simulate_sde(scalar, x0=0.3, t=0.5, steps=400, samples=20_000, seed=4)[:, 0]
+    for f in (np.asarray, np.square):
+        assert (Estimate.of(f(rho)) - Estimate.of(f(path))).test(0.0).p_value > 1e-3
+    assert (Estimate.of(rho**2) - Estimate.of(path**2) * 1.05).test(0.0).p_value < 1e-3
+
+
+def test_norms_explode_for_positive_kappa_only():
+    up, down = (joint_limit(ShapedMLP(phi, inputs=1, a=0.6)) for phi in (silu, tanh))
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = [simulate_sde(limit, x0=1.5, t=3.0, steps=600, samples=2000, scheme="congruence")[:, 0] for limit in (up, down)]
+    huge = [np.mean(~(end < 1e6)) for end in ends]
+    assert huge[0] > 0.1
+    assert huge[1] == 0
+
+
+def test_singular_start():
+    form = collapse_linear(COLLAPSE)
+    q = simulate_sde(COLLAPSE, x0=float(COLLAPSE.start), t=0.5, steps=100, samples=40_000, scheme="linear_form", seed=5)
+    w = 0.5 / np.sqrt(q[:, 0])
+    for k in (1, 2):
+        expected = float(form.moment(k).subs(time, 0.5))
+        assert agrees(w**k, expected)
+        assert rejected(w**k, expected * 1.1)
+    law = CollapseLaw(COLLAPSE, 0.5)
+    assert ks_test(w, law.cdf).p_value > 1e-3
+    assert ks_test(w * 1.05, law.cdf).p_value < 1e-4
+    assert law.mass() == pytest.approx(1, abs=1e-10)
+    assert law.mean() == pytest.approx(law.moment(1), rel=1e-10)
+    with pytest.raises(ValueError, match="linear_form"):
+        simulate_sde(COLLAPSE, x0=1.0)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="Gram"):
+        simulate_sde(COLLAPSE, x0=1.0, scheme="congruence")
+    with pytest.raises(ValueError, match="unshaped"):
+        simulate_sde(SHAPED, x0=[1, 0, 1], scheme="linear_form")
+    with pytest.raises(ValueError, match="unshaped"):
+        CollapseLaw(SHAPED, 1.0)
+    with pytest.raises(ValueError, match="positive"):
+        CollapseLaw(COLLAPSE, 0.0)
