@@ -219,7 +219,8 @@ def _law_steps(d: Derivation) -> list[Step]:
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
         forms, split_up = (UnitNoise(x, (-sp.oo, sp.oo), mu, root),), False
-    return narrate.unit_noise_steps(forms) + (narrate.law_steps(d.law) if d.law is not None else [narrate.no_law_step(split_up, d.why_no_law)])
+    told = narrate.law_steps(d.law) if d.law is not None else [narrate.no_law_step(split_up, d.why_no_law)]
+    return narrate.unit_noise_steps(forms) + told
 
 
 def _width_steps(d: Derivation) -> list[Step]:
@@ -229,6 +230,7 @@ def _width_steps(d: Derivation) -> list[Step]:
 
 
 def _joint_steps(d: Derivation) -> list[Step]:
+    assert not isinstance(d.limit, NeuronDiffusion)
     steps = joint_steps(d.architecture, d.limit)
     return steps if isinstance(d.limit, CollapseDiffusion) else steps + _law_steps(d)
 

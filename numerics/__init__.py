@@ -13,10 +13,23 @@ if TYPE_CHECKING:
     from numerics.kernels import kernel_matrix
     from numerics.networks import simulate_network
     from numerics.paths import sample_law, simulate_sde
+    from numerics.perceptrons import simulate_collapse, simulate_gram
     from numerics.regression import NNGPRegressor, NTKRegressor
     from numerics.validate import validate
 
-__all__ = ["compile_expression", "compile_law", "sample_law", "simulate_network", "simulate_sde", "validate"]
+__all__ = [
+    "NNGPRegressor",
+    "NTKRegressor",
+    "compile_expression",
+    "compile_law",
+    "kernel_matrix",
+    "sample_law",
+    "simulate_collapse",
+    "simulate_gram",
+    "simulate_network",
+    "simulate_sde",
+    "validate",
+]
 
 _HOMES = {
     "compile_expression": "numerics.compile",
@@ -25,6 +38,8 @@ _HOMES = {
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",
     "NTKRegressor": "numerics.regression",
+    "simulate_collapse": "numerics.perceptrons",
+    "simulate_gram": "numerics.perceptrons",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
     "validate": "numerics.validate",

@@ -39,7 +39,7 @@ class FlowSolution:
         """States at times in [0, end], shape (..., states)."""
         times = np.asarray(t, dtype=float)
         if np.any((times < 0) | (times > self.end)) or np.any(np.isnan(times)):
-            raise ValueError(f"the path is known for times from 0 to {self.end:g}, got {t}")
+            raise ValueError(f"the path is known for times from 0 to {self.end:g}, got {times}")
         return np.moveaxis(self._dense(times.ravel()), 0, -1).reshape(*times.shape, len(self.flow.states))
 
     def of(self, state: Any, t: ArrayLike) -> Array:
@@ -78,14 +78,16 @@ def solve_flow(
     array([1.64872127])
     """
     if not isinstance(flow, Flow):
-        raise ValueError(f"expected a Flow, got {type(flow).__name__}; diffusions are solved by solve_fokker_planck or simulate_sde")
+        raise ValueError(
+            f"expected a Flow, got {type(flow).__name__}; diffusions are solved by solve_fokker_planck or simulate_sde"
+        )
     if flow.parameters:
         names = ", ".join(sorted(map(str, flow.parameters)))
         raise ValueError(f"the flow has the parameters {names} left; substitute numbers for them")
     start = np.atleast_1d(np.asarray(x0, dtype=float))
     if start.shape != (len(flow.states),) or not np.all(np.isfinite(start)):
         raise ValueError(f"the start must be {len(flow.states)} finite numbers {flow.states}, got {x0!r}")
-    if isinstance(t, bool) or not np.isscalar(t) or not np.isfinite(t) or t <= 0:  # type: ignore[arg-type]
+    if isinstance(t, bool) or not isinstance(t, float | int | np.number) or not 0 < float(t) < np.inf:
         raise ValueError(f"the time t must be a positive finite number, got {t!r}")
     velocity = compile_expression((*flow.states, flow.time), tuple(flow.drift))
 
@@ -98,7 +100,9 @@ def solve_flow(
     escaped.terminal = True  # type: ignore[attr-defined]
     with np.errstate(all="ignore"):
         if not np.all(np.isfinite(right_side(0.0, start))):
-            raise ValueError(f"the velocity is not finite at the start {start} at time 0; start inside the domain, or later")
+            raise ValueError(
+                f"the velocity is not finite at the start {start} at time 0; start inside the domain, or later"
+            )
         solved = solve_ivp(
             right_side, (0.0, float(t)), start, method="DOP853", rtol=rtol, atol=atol, dense_output=True, events=escaped
         )

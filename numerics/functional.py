@@ -3,7 +3,8 @@ r"""The law of an exponential functional of Brownian motion, by inverting a Lapl
 For :math:`A_\tau = \int_0^\tau e^{2(B_s + s)}\,\mathrm{d}s` the mixture :math:`\sqrt{A_\tau}\,N` has a known density
 (:class:`derivations.calculus.exponential.LinearForm`): a mixture of two Gaussians in :math:`\operatorname{arsinh} y`. So
 
-.. math:: \mathbb{E}\bigl[A_\tau^{-1/2} e^{-s/A_\tau}\bigr] = \tau^{-1/2}\exp\Bigl(-\tfrac\tau2 - \frac{\operatorname{arsinh}^2\sqrt{2s}}{2\tau}\Bigr),
+.. math:: \mathbb{E}\bigl[A_\tau^{-1/2} e^{-s/A_\tau}\bigr] = \tau^{-1/2}\exp\Bigl(-\tfrac\tau2 -
+\frac{\operatorname{arsinh}^2\sqrt{2s}}{2\tau}\Bigr),
 
 which is the Laplace transform in s of :math:`v^{1/2}` times the density of :math:`v = 1/A_\tau`.
 """
@@ -107,7 +108,7 @@ class CollapseLaw:
         """Quantiles, by inverting the distribution function between the points of a fine grid."""
         logs, _ = self._grid
         fine = np.linspace(logs[0], logs[-1], 20_001)
-        return np.exp(np.interp(p, np.maximum.accumulate(self.cdf(np.exp(fine))), fine))
+        return np.exp(np.interp(np.asarray(p, dtype=float), np.maximum.accumulate(self.cdf(np.exp(fine))), fine))
 
     def mass(self) -> float:
         """The integral of the density, which must be 1."""

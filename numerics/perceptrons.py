@@ -51,14 +51,15 @@ def _numbers(scaling: Scaling, width: int) -> _Numbers:
     inner, x = scaling.inner.expr.subs(values), scaling.inner.variable
     gain = 1 / expect(inner**2, x) if scaling.weight_variance is None else scaling.weight_variance
     update = scaling.update.subs(values)
-    coefficients = []
+    coefficients: list[float] = []
     for name, value in (("skip", update.coeff(state)), ("branch", update.coeff(noise)), ("weight variance", gain)):
         if value.free_symbols:
             raise ValueError(
                 f"expected a number for the {name}, got {value}; give the architecture numbers for its symbols"
             )
         coefficients.append(float(value))
-    return _Numbers(width, *coefficients, compile_expression((x,), inner), scaling.normalised)
+    skip, branch, variance = coefficients
+    return _Numbers(width, skip, branch, variance, compile_expression((x,), inner), scaling.normalised)
 
 
 def _checked(
@@ -201,6 +202,10 @@ class _Collapse:
     at: tuple[int, ...]
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._run(count, rng)
+
+    def _run(self, count: int, rng: np.random.Generator) -> Array:
         gap, kept = np.full(count, self.gap), {0: np.full(count, self.gap)}
         shape = (count, self.width)
         z, d = np.empty(shape), np.empty(shape)
@@ -209,6 +214,7 @@ class _Collapse:
             phi, chi = self._features(z, d)
             square, cross, rest = (np.einsum("bi,bi->b", *pair) for pair in ((phi, phi), (phi, chi), (chi, chi)))
             other = square + 2 * cross + rest
+            # a layer without an active neuron has no correlation: 0/0, nan from there on
             # sin² of the angle: the part of χ orthogonal to φ; 1 − cos = sin²/(1 + cos) has no cancellation
             sine2 = np.maximum(rest - cross**2 / square, 0.0) / other
             cosine = (square + cross) / np.sqrt(square * other)
@@ -241,7 +247,10 @@ class _Collapse:
 
 
 def _pair(gap: Array, rng: np.random.Generator, z: Array, d: Array) -> None:
-    r"""Two standard normals with correlation :math:`1 - \delta`: the first, and the difference :math:`-\delta g + \sqrt{\delta(2 - \delta)}\,w`."""
+    r"""Two standard normals with correlation :math:`1 - \delta`, the second as its difference from the first.
+
+    It is :math:`-\delta g + \sqrt{\delta(2 - \delta)}\,w` with w independent of the first, g.
+    """
     rng.standard_normal(out=z)
     rng.standard_normal(out=d)
     d *= np.sqrt(gap * (2 - gap))[:, None]
@@ -274,7 +283,8 @@ def simulate_collapse(
     Returns
     -------
     array, shape (samples,)
-        With ``at``, shape (len(at), samples).
+        With ``at``, shape (len(at), samples). 0 after a layer with a single active neuron, nan after one with none:
+        for ReLU that happens with probability of order :math:`2^{-n}` per layer.
 
     Examples
     --------

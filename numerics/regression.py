@@ -98,7 +98,9 @@ class _KernelRegressor:
     noise: float
     tolerance: float
 
-    def __init__(self, architecture: Architecture, t: float = 1.0, noise: float = 1e-6, tolerance: float = 1e-9) -> None:
+    def __init__(
+        self, architecture: Architecture, t: float = 1.0, noise: float = 1e-6, tolerance: float = 1e-9
+    ) -> None:
         self.architecture, self.t, self.noise, self.tolerance = architecture, t, noise, tolerance
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -163,7 +165,9 @@ class _KernelRegressor:
             raise ValueError(f"this {type(self).__name__} is not fitted yet; call fit(X, y) first")
         given = np.asarray(X, dtype=float)
         if given.ndim < 2 or given.shape[1:] != self.X_train_.shape[1:]:
-            raise ValueError(f"X must have shape (m, {', '.join(map(str, self.X_train_.shape[1:]))}), got {given.shape}")
+            raise ValueError(
+                f"X must have shape (m, {', '.join(map(str, self.X_train_.shape[1:]))}), got {given.shape}"
+            )
         return given, kernel_matrices(
             self.architecture, given, self.t, other=self.X_train_, tolerance=self.tolerance, tangent=self._tangent
         )

@@ -116,7 +116,7 @@ class Congruence(Scheme):
 
         def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             h, factor = duration / steps, semidefinite_factor(_symmetric(x, m))
-            rows = [[np.ascontiguousarray(factor[:, a, b]) if b <= a else None for b in range(m)] for a in range(m)]
+            rows: list[list[Any]] = [[np.ascontiguousarray(factor[:, a, b]) for b in range(m)] for a in range(m)]
             noise = np.empty((len(pairs), len(x)))
             scales = [np.sqrt(strength * h * (2.0 if a == b else 1.0)) / 2 for a, b in pairs]
             for step in range(steps):
@@ -129,7 +129,9 @@ class Congruence(Scheme):
                     if a == b:
                         xi += 1.0 - strength * (m + 1) * h / 8
                     half[a, b] = half[b, a] = xi
-                rows = _triangle([[sum(rows[a][k] * half[k, b] for k in range(a + 1)) for b in range(m)] for a in range(m)])
+                rows = _triangle(
+                    [[sum(rows[a][k] * half[k, b] for k in range(a + 1)) for b in range(m)] for a in range(m)]
+                )
             ends = [sum(rows[a][k] * rows[b][k] for k in range(min(a, b) + 1)) for a, b in pairs]
             return np.stack(ends, axis=1)
 
@@ -283,7 +285,9 @@ def _(limit: NeuronDiffusion) -> Callable[[Array, float, float, Array], None]:
     )
     drift = None if still else compile_sums(limit.neuron, limit.neuron_drift, (limit.time,))
     if covariance.per_neuron:
-        raise ValueError("the covariance of a neuron must be the same for all neurons, a function of sums over the layer")
+        raise ValueError(
+            "the covariance of a neuron must be the same for all neurons, a function of sums over the layer"
+        )
 
     def add(x: Array, time: float, h: float, noise: Array) -> None:
         g = covariance(x, time) * h

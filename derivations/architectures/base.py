@@ -18,7 +18,6 @@ from derivations.activations.base import Activation
 from derivations.errors import DerivationError
 from derivations.symbols import noise, state, step
 
-
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]
 
@@ -57,7 +56,7 @@ class Preactivation:
     @property
     def has_means(self) -> bool:
         """Whether there is a shift."""
-        return self.weight_mean != 0 or self.bias_mean != 0
+        return bool(self.weight_mean != 0 or self.bias_mean != 0)
 
     def pairs(self, a: int, b: int) -> tuple[tuple[int, int], ...]:
         """The coordinates of the old state that meet in the covariance of coordinates a and b, tap by tap."""

@@ -69,7 +69,16 @@ class ConvResNet(Architecture):
 
     def __post_init__(self) -> None:
         dense = self.dense  # checks and completes what both have
-        for name in ("outer", "inner", "width", "inputs", "weight_variance", "bias_variance", "weight_mean", "bias_mean"):
+        for name in (
+            "outer",
+            "inner",
+            "width",
+            "inputs",
+            "weight_variance",
+            "bias_variance",
+            "weight_mean",
+            "bias_mean",
+        ):
             object.__setattr__(self, name, getattr(dense, name))
         for name in ("positions", "filter"):
             object.__setattr__(self, name, _sizes(getattr(self, name), name))

@@ -124,10 +124,8 @@ class ShapedMLP(ScaledArchitecture):
         rate = tuple(map(exact, self.rate)) if isinstance(self.rate, tuple) else exact(self.rate)
         object.__setattr__(self, "rate", rate)
         rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)
-        if (
-            any(p.is_nonpositive for p in (*rates, self.depth_rate))
-            or len(rates) != (2 if slopes else 1)
-            and len(rates) != 1
+        if any(p.is_nonpositive for p in (*rates, self.depth_rate)) or (
+            len(rates) != (2 if slopes else 1) and len(rates) != 1
         ):
             raise DerivationError(
                 f"rates must be positive, one for both slopes or a pair for two, got rate={self.rate}, "

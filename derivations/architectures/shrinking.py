@@ -8,7 +8,6 @@ from itertools import pairwise
 import sympy as sp
 
 from derivations.activations.base import Activation, as_activation
-from derivations.activations.piecewise_linear import identity
 from derivations.activations.smooth import tanh
 from derivations.architectures.base import (
     Architecture,
@@ -102,6 +101,7 @@ class ShrinkingResNet(Architecture):
 
     Examples
     --------
+    >>> from derivations import identity, tanh
     >>> ShrinkingResNet(tanh, identity, width=4).layer().update
     x + tanh(u*varepsilon)
 

@@ -16,8 +16,8 @@ def angle_diffusion(process: Diffusion) -> Diffusion:
     r"""The diffusion of :math:`\Theta = \arg(x_1 + i x_2)`, where it is one by itself.
 
     *Derivation.* In each quadrant :math:`\theta = \arctan(x_2/x_1)` up to a constant. Itô's formula gives its drift
-    :math:`\mathcal{L}\theta` and its bracket; with :math:`x = (r\cos\theta, r\sin\theta)` both must be free of r, which is so for a noise that
-    is homogeneous of degree one.
+    :math:`\mathcal{L}\theta` and its bracket; with :math:`x = (r\cos\theta, r\sin\theta)` both must be free of r,
+    which is so for a noise that is homogeneous of degree one.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ def angle_diffusion(process: Diffusion) -> Diffusion:
     Returns
     -------
     Diffusion
-        In ``angle``, on the circle cut at the middle of a quadrant without noise, or at :math:`\pm\pi`: the domain is the
+        In ``angle``, on the circle cut at the middle of a quadrant without noise, or at :math:`\pm\pi`: the domain
+        is the
         interval on which the noise does not vanish if there is one, else :math:`(-\pi, \pi)`.
 
     Raises
@@ -39,8 +40,10 @@ def angle_diffusion(process: Diffusion) -> Diffusion:
     --------
     >>> from derivations import ResNet, depth_limit, relu
     >>> theta = angle_diffusion(depth_limit(ResNet(relu, width=2)).explicit)
-    >>> theta.domain, theta.covariance[0]
-    (Interval.open(-pi/2, pi), Piecewise((cos(theta)**2/2, theta <= 0), (1/2, theta <= pi/2), (sin(theta)**2/2, True)))
+    >>> theta.domain
+    Interval.open(-pi/2, pi)
+    >>> theta.covariance[0]
+    Piecewise((cos(theta)**2/2, theta <= 0), (1/2, theta <= pi/2), (sin(theta)**2/2, True))
     """
     if len(process.states) != 2:
         raise DerivationError(f"an angle needs two states, got {len(process.states)}")
@@ -54,9 +57,7 @@ def angle_diffusion(process: Diffusion) -> Diffusion:
         raise NotClosed("the quadrants with noise are not next to each other; take the angle in each of them")
     kept = slice(moving[0], moving[-1] + 1)
     domain = sp.Interval.open(variances[moving[0]].left, variances[moving[-1]].right)
-    return Diffusion(
-        (angle,), [_joined(drifts[kept])], [[_joined(variances[kept])]], domain, process.time
-    )
+    return Diffusion((angle,), [_joined(drifts[kept])], [[_joined(variances[kept])]], domain, process.time)
 
 
 def _joined(parts: list[Piece]) -> sp.Expr:

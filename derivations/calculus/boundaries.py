@@ -85,7 +85,9 @@ class End:
             if condition == sp.true:
                 return kind
         cases = ", ".join(f"{kind} if {condition}" for kind, condition in self.kinds.items())
-        raise DerivationError(f"the class of the end {self.point} depends on the parameters: {cases}; substitute numbers")
+        raise DerivationError(
+            f"the class of the end {self.point} depends on the parameters: {cases}; substitute numbers"
+        )
 
     @property
     def boundary(self) -> Boundary:
@@ -105,7 +107,9 @@ def coefficients(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
         raise DerivationError(f"boundaries are those of a scalar diffusion, got {len(process.states)} states")
     (x,), (mu,), (a,) = process.states, process.drift, process.covariance
     if process.time in (mu.free_symbols | a.free_symbols):
-        raise DerivationError(f"scale and speed need coefficients that do not depend on {process.time}; change time first")
+        raise DerivationError(
+            f"scale and speed need coefficients that do not depend on {process.time}; change time first"
+        )
     if a == 0:
         raise DerivationError("the diffusion is degenerate: its noise vanishes identically; it is a flow")
     return x, mu, a
@@ -205,7 +209,9 @@ def _on(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> tuple[sp.Symbo
     inside = [p for p in pieces(a + tag * mu, x) if p.left < interval[1] and p.right > interval[0]]
     if len(inside) != 1:
         cuts = ", ".join(str(p.right) for p in inside[:-1])
-        raise DerivationError(f"one formula must hold on the interval, but the coefficients have kinks at {x} = {cuts}; cut it there")
+        raise DerivationError(
+            f"one formula must hold on the interval, but the coefficients have kinks at {x} = {cuts}; cut it there"
+        )
     opened = sp.expand(inside[0].expr)
     return x, opened.coeff(tag, 1), opened.coeff(tag, 0)
 
@@ -251,18 +257,21 @@ def _end(x: sp.Symbol, part: Piece, tag: sp.Symbol, point: sp.Expr, is_left: boo
     opened = sp.expand(part.expr)
     y, mu, a = _towards(x, opened.coeff(tag, 1), opened.coeff(tag, 0), point, is_left)
     if a == 0:
-        raise DerivationError(f"the noise vanishes near the end {point}: the process is frozen or a flow there, not a diffusion")
-    facts = _facts(y, mu, a)
+        raise DerivationError(
+            f"the noise vanishes near the end {point}: the process is frozen or a flow there, not a diffusion"
+        )
+    facts = _facts(y, mu, a, point.is_finite)
     # at special parameters a leading term vanishes and the next one decides
     for p, root in _special(y, mu, a):
-        there = _facts(y, reduced(mu.subs(p, root)), reduced(a.subs(p, root)))
+        there = _facts(y, reduced(mu.subs(p, root)), reduced(a.subs(p, root)), point.is_finite)
         facts = tuple(
-            sp.Or(sp.And(fact, sp.Ne(p, root)), sp.And(at, sp.Eq(p, root))) for fact, at in zip(facts, there, strict=True)
+            sp.Or(sp.And(fact, sp.Ne(p, root)), sp.And(at, sp.Eq(p, root)))
+            for fact, at in zip(facts, there, strict=True)
         )
     return End(point, *map(tidy_condition, facts))
 
 
-def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> tuple[Condition, ...]:
+def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr, finite: bool) -> tuple[Condition, ...]:
     """Attracting, attainable, enterable, light, near, returns: for parameters at which no leading term vanishes."""
     growth = reduced(sp.diff(a, y) / a)
     scale = reduced(-2 * mu / a)  # s'/s
@@ -274,15 +283,24 @@ def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> tuple[Condition, ...]:
         _double(light, attracting, scale, growth, y),
         light,
         converges(-growth / 2, y),
-        _pushes_back(y, mu, a),
+        _pushes_back(y, mu, a) if finite else sp.false,
     )
 
 
 def _pushes_back(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> Condition:
-    (order, coefficient), (noise, _) = leading(mu, y), leading(a, y)
-    if order > 0 or (order == 0 and noise <= 0):
+    """Drift inward at y → 0 while a vanishes like a power there, or drift that explodes inward."""
+    order, coefficient = leading(mu, y)
+    if order > 0:
         return sp.false
-    return relation(coefficient) if coefficient.free_symbols else sp.sympify(coefficient > 0)
+    inward = _positive(coefficient)
+    if order < 0 or inward == sp.false:
+        return inward
+    power, exponent = leading(y * reduced(sp.diff(a, y) / a), y)
+    return sp.And(inward, _positive(exponent)) if power <= 0 else sp.false
+
+
+def _positive(value: sp.Expr) -> Condition:
+    return relation(value) if value.free_symbols else sp.sympify(value > 0)
 
 
 def _special(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> set[tuple[sp.Symbol, sp.Expr]]:
@@ -341,7 +359,9 @@ def explosion(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = Non
     return tidy_condition(sp.Or(*(end.attainable for end in ends if not end.point.is_finite)))
 
 
-def limits_almost_surely(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None) -> dict[sp.Expr, Condition]:
+def limits_almost_surely(
+    process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None
+) -> dict[sp.Expr, Condition]:
     r"""For each end, the parameters for which the process tends to it almost surely.
 
     That is so iff S is finite at this end and infinite at the other: if S is finite at both, each has positive

@@ -61,7 +61,9 @@ def equivalence(first: Flow, second: Flow, unknown: sp.Symbol) -> Equivalence:
     """
     left, right = (pair_correlation(flow, flow.states).process() for flow in (first, second))
     if not isinstance(left, Flow) or not isinstance(right, Flow):
-        raise DerivationError("an equivalence of flows needs two limits without noise; choose depths far below the width")
+        raise DerivationError(
+            "an equivalence of flows needs two limits without noise; choose depths far below the width"
+        )
     (state,), velocity = left.states, left.drift[0]
     # one point of the line decides the constant; whether it is right everywhere is then an identity
     at = {state: 0}

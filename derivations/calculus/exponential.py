@@ -6,7 +6,8 @@ r"""The collapse of two inputs as a linear equation, and its solution: an expone
 
 .. math:: w_t = w_0 E_t + \kappa \int_0^t E_t/E_s\,\mathrm{d}s, \qquad E_t = \exp\bigl((\mu - \tfrac12\sigma^2)t - \sigma B_t\bigr),
 
-and from :math:`w_0 = 0`, by time reversal, :math:`w_t = \kappa\int_0^t \exp((\mu - \tfrac12\sigma^2)s + \sigma B_s)\,\mathrm{d}s` in law.
+and from :math:`w_0 = 0`, by time reversal,
+:math:`w_t = \kappa\int_0^t \exp((\mu - \tfrac12\sigma^2)s + \sigma B_s)\,\mathrm{d}s` in law.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class LinearForm:
         return sp.cancel(self.growth - self.variance / 2)
 
     def moment(self, k: int, start: sp.Expr = sp.S.Zero, t: sp.Expr = time) -> sp.Expr:
-        r""":math:`\mathbb{E}w_t^k`: the hierarchy :math:`\dot m_k = k\kappa\,m_{k-1} + (k\mu + \tfrac12 k(k-1)\sigma^2)\,m_k`, solved from below.
+        r"""The moment :math:`m_k = \mathbb{E}w_t^k`, solved from below.
+
+        The hierarchy is :math:`\dot m_k = k\kappa\,m_{k-1} + (k\mu + \tfrac12 k(k-1)\sigma^2)\,m_k`.
 
         Examples
         --------
@@ -65,20 +68,24 @@ class LinearForm:
         >>> from derivations.architectures import MLP
         >>> from derivations.limits import joint_limit
         >>> collapse_linear(joint_limit(MLP(relu, inputs=2))).moment(1)
-        sqrt(2)*(exp(t) - 1)*(exp(t) + 1)/(6*pi)
+        sqrt(2)*exp(2*t)/(6*pi) - sqrt(2)/(6*pi)
         """
         if k < 0:
             raise DerivationError(f"a moment has an order k ≥ 0, got {k}")
-        if k == 0:
-            return sp.S.One
-        rate = k * self.growth + sp.Rational(k * (k - 1), 2) * self.variance
-        s = sp.Dummy("s", positive=True)
-        forcing = sp.expand(sp.exp(-rate * s) * k * self.source * self.moment(k - 1, start, s))
-        return sp.factor(sp.powsimp(sp.expand(sp.exp(rate * t) * (start**k + sp.integrate(forcing, (s, 0, t))))))
+        # m_k = Σ_j c_j exp(r_j t) with r_j = jμ + ½j(j-1)σ², increasing in j, so that no two rates are equal
+        rates = [sp.cancel(j * self.growth + sp.Rational(j * (j - 1), 2) * self.variance) for j in range(k + 1)]
+        weights = [sp.S.One]
+        for order in range(1, k + 1):
+            weights = [sp.cancel(order * self.source * c / (rates[j] - rates[order])) for j, c in enumerate(weights)]
+            weights.append(start**order - sp.Add(*weights))
+        return sp.Add(*(sp.factor(c) * sp.exp(rate * t) for c, rate in zip(weights, rates, strict=True)))
 
     @property
     def scale(self) -> sp.Expr:
-        r"""The factor in :math:`w_t = \frac{4\kappa}{\sigma^2} A_\tau` with :math:`\tau = \sigma^2 t/4` and :math:`A_\tau = \int_0^\tau e^{2(B_s + \nu s)}\,\mathrm{d}s`."""
+        r"""The factor in :math:`w_t = \frac{4\kappa}{\sigma^2} A_\tau`.
+
+        Here :math:`\tau = \sigma^2 t/4` and :math:`A_\tau = \int_0^\tau e^{2(B_s + \nu s)}\,\mathrm{d}s`.
+        """
         return sp.cancel(4 * self.source / self.variance)
 
     @property
@@ -95,9 +102,11 @@ class LinearForm:
     def mixture(self) -> Diffusion:
         r"""A diffusion Y from 0 with :math:`Y_\tau = \sqrt{A_\tau}\,N` in law, N a standard normal independent of A; time is :math:`\tau`.
 
-        *Derivation.* Given the path, :math:`\sqrt{A_\tau}\,N = \int_0^\tau e^{\xi_s}\,\mathrm{d}\gamma_s` in law with :math:`\xi_s = B_s + \nu s`, and
+        *Derivation.* Given the path, :math:`\sqrt{A_\tau}\,N = \int_0^\tau e^{\xi_s}\,\mathrm{d}\gamma_s` in law with
+        :math:`\xi_s = B_s + \nu s`, and
         by time reversal it is :math:`e^{\xi_\tau}\int_0^\tau e^{-\xi_s}\,\mathrm{d}\gamma_s`, which solves
-        :math:`\mathrm{d}Y = Y(\mathrm{d}\xi + \tfrac12\mathrm{d}\tau) + \mathrm{d}\gamma`. The law of A is known once that of Y is: the density of Y is the
+        :math:`\mathrm{d}Y = Y(\mathrm{d}\xi + \tfrac12\mathrm{d}\tau) + \mathrm{d}\gamma`. The law of A is known once
+        that of Y is: the density of Y is the
         Laplace transform :math:`\mathbb{E}[(2\pi A)^{-1/2}e^{-y^2/2A}]` (Bougerol's identity).
         """
         y = mixed

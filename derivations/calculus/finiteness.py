@@ -83,7 +83,10 @@ def _critical(log_derivative: sp.Expr, y: sp.Symbol) -> Condition:
         return sp.false  # f = 1/y exactly
     if rest.is_rational_function(y) or {f.func for f in rest.atoms(sp.Function) if f.has(y)} <= _POWERFUL:
         return sp.false  # rest vanishes like a power or faster: the factor beside 1/y tends to a constant
-    slope = sp.limit(sp.log(y) * rest, y, 0, "+")
+    exponent = sp.log(y) * rest
+    slope = sp.limit(exponent, y, 0, "+")
+    if slope == -1:  # once more, for the logarithm of u
+        slope = sp.limit(sp.log(-sp.log(y)) * reduced(1 + exponent), y, 0, "+")
     if slope.free_symbols or slope == -1:
         raise NoClosedForm(f"cannot decide whether the integral of a function with f'/f = {log_derivative} converges")
     return sp.true if slope < -1 else sp.false
@@ -122,7 +125,10 @@ def leading(expr: sp.Expr, y: sp.Symbol) -> tuple[int, sp.Expr]:
     if numerator.is_polynomial(y) and denominator.is_polynomial(y):
         (n, a), (d, b) = (_lowest(sp.Poly(p, y)) for p in (numerator, denominator))
         return n - d, sp.cancel(a / b)
-    value = sp.limit(expr, y, 0, "+")
+    try:
+        value = sp.limit(expr, y, 0, "+")
+    except NotImplementedError as error:
+        raise NoClosedForm(f"the limit of {expr} at {y} → 0 is not known: {error}; give the parameters signs") from error
     if value.has(sp.oo, -sp.oo):
         return -1, value.subs(sp.oo, 1).replace(sp.sign, lambda inside: inside)
     if value.has(sp.Limit, sp.AccumBounds) or value is sp.nan:
@@ -170,7 +176,9 @@ def _by_cells(condition: Condition, p: sp.Symbol, relations: set[Relational]) ->
     points = {root for r in relations for root in sp.solve(r.lhs - r.rhs, p) if root.is_real is not False}
     cuts = [least, *in_order(c for c in points if (c > least) != sp.false), sp.oo]
     found: list[Condition] = []
-    start: tuple[sp.Expr, bool] | None = None  # where the interval that is being read begins, and whether it holds there
+    start: tuple[sp.Expr, bool] | None = (
+        None  # where the interval that is being read begins, and whether it holds there
+    )
     for left, right in pairwise(cuts):
         if left != least:
             start = _read(condition, p, left, start, found)

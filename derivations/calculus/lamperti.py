@@ -24,6 +24,7 @@ from derivations.calculus.quadratic import Quadratic
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.pieces import Piece, in_order, pieces
+from derivations.special import fold_constants
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> N
 
 def _refuse_crossing(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, low: sp.Expr, high: sp.Expr) -> None:
     for end in (left, right):
-        if end.is_finite and end not in (low, high) and a.subs(x, end) != 0:
+        if end.is_finite and end not in (low, high) and fold_constants(a.subs(x, end)) != 0:
             raise NoClosedForm(f"the process crosses a kink of its noise at {x} = {end}, where no kernel is known")
 
 

@@ -1,18 +1,22 @@
 r"""Scalar equations that a change of variable makes linear, found by what their coefficients are.
 
-A linear equation :math:`\mathrm{d}Y = (\alpha + \beta Y)\,\mathrm{d}t + (\gamma + \delta Y)\,\mathrm{d}B`, its coefficients functions of time, has an
-explicit solution. When is :math:`\mathrm{d}X = \mu(X, t)\,\mathrm{d}t + \varphi(X, t)\,\mathrm{d}B` the image of one?
+A linear equation :math:`\mathrm{d}Y = (\alpha + \beta Y)\,\mathrm{d}t + (\gamma + \delta Y)\,\mathrm{d}B`, its
+coefficients functions of time, has an explicit solution. When is
+:math:`\mathrm{d}X = \mu(X, t)\,\mathrm{d}t + \varphi(X, t)\,\mathrm{d}B` the image of one?
 
-*The condition.* Let :math:`D = \varphi\,\partial_x`, z with :math:`Dz = 1`, and :math:`b = \partial_t z + \mu/\varphi - \tfrac12\partial_x\varphi` the drift
-of z(X, t), of which only :math:`Db = D(\mu/\varphi - \tfrac12\partial_x\varphi) - \partial_t\varphi/\varphi` is needed.
+*The condition.* Let :math:`D = \varphi\,\partial_x`, z with :math:`Dz = 1`, and b the drift of z(X, t),
+:math:`b = \partial_t z + \mu/\varphi - \tfrac12\partial_x\varphi`, of which only
+:math:`Db = D(\mu/\varphi - \tfrac12\partial_x\varphi) - \partial_t\varphi/\varphi` is needed.
 If :math:`\delta \ne 0`, shift Y so that :math:`\gamma = 0`: then :math:`Y = k(t)e^{\delta z}`, and Itô's formula on
-:math:`\log Y` gives :math:`\dot k/k + \dot\delta z + \delta b + \tfrac12\delta^2 = \alpha/Y + \beta`. Two derivatives along z:
+:math:`\log Y` gives :math:`\dot k/k + \dot\delta z + \delta b + \tfrac12\delta^2 = \alpha/Y + \beta`. Two derivatives
+along z:
 
 .. math:: \dot\delta + \delta\,Db = -\alpha\delta/Y, \qquad D^2 b = \alpha\delta/Y .
 
-So either :math:`D^2b = 0`: z itself is linear with noise 1. Or :math:`1/D^2b` is Y up to a factor that depends on time only,
-and with :math:`\delta = -D^3b/D^2b` two things must hold: :math:`D\delta = 0`, and :math:`\dot\delta + \delta\,Db + D^2b = 0`. The map is
-read off the coefficients; no integral is taken unless :math:`D^2 b = 0`.
+So either :math:`D^2b = 0`: z itself is linear with noise 1. Or :math:`1/D^2b` is Y up to a factor that depends on
+time only, and with :math:`\delta = -D^3b/D^2b` two things must hold: :math:`D\delta = 0`, and
+:math:`\dot\delta + \delta\,Db + D^2b = 0`. The map is read off the coefficients; no integral is taken unless
+:math:`D^2 b = 0`.
 """
 
 from __future__ import annotations
@@ -40,13 +44,15 @@ class ItoIntegral(sp.Expr):
     r"""The stochastic integral :math:`\int_0^t f(s)\,\mathrm{d}B_s`, unevaluated."""
 
     def __new__(cls, integrand: sp.Expr, s: sp.Symbol, upper: sp.Expr) -> ItoIntegral:
-        return sp.Expr.__new__(cls, sp.sympify(integrand), s, sp.sympify(upper))
+        """Of an integrand in the variable s, from 0 to an upper end."""
+        made: ItoIntegral = sp.Expr.__new__(cls, sp.sympify(integrand), s, sp.sympify(upper))
+        return made
 
     @property
     def free_symbols(self) -> set[sp.Basic]:
         """Those of the integrand but for the variable, and of the upper end."""
         integrand, s, upper = self.args
-        return (integrand.free_symbols - {s}) | upper.free_symbols
+        return set(integrand.free_symbols) - {s} | set(upper.free_symbols)
 
     def _latex(self, printer: sp.printing.latex.LatexPrinter) -> str:
         integrand, s, upper = self.args
@@ -87,17 +93,28 @@ class LinearSDE:
 
     @cached_property
     def fundamental(self) -> sp.Expr:
-        r"""The solution :math:`\Phi_t = \exp\big(\int_0^t(\beta - \tfrac12\delta^2)\,\mathrm{d}s + \int_0^t\delta\,\mathrm{d}B_s\big)` of the equation without :math:`\alpha`, :math:`\gamma`."""
+        r"""The solution from 1 of the equation without :math:`\alpha` and :math:`\gamma`.
+
+        It is :math:`\Phi_t = \exp\big(\int_0^t(\beta - \tfrac12\delta^2)\,\mathrm{d}s + \int_0^t\delta\,\mathrm{d}B_s\big)`.
+        """
         t = self.time
         drift = self._over(self.beta - self.delta**2 / 2, t)
-        noise = ItoIntegral(self.delta.subs(t, inner_time), inner_time, t) if self.delta.has(t) else self.delta * brownian(t)
+        noise = (
+            ItoIntegral(self.delta.subs(t, inner_time), inner_time, t)
+            if self.delta.has(t)
+            else self.delta * brownian(t)
+        )
         return sp.exp(drift + noise)
 
     @cached_property
     def solution(self) -> sp.Expr:
-        r"""The solution :math:`Y_t = \Phi_t\big(Y_0 + \int_0^t \Phi_s^{-1}(\alpha - \gamma\delta)\,\mathrm{d}s + \int_0^t \Phi_s^{-1}\gamma\,\mathrm{d}B_s\big)`.
+        r"""The solution by variation of constants.
 
-        *Derivation.* Itô's product rule on :math:`\Phi^{-1} Y`, with :math:`\mathrm{d}[\Phi^{-1}, Y] = -\delta\Phi^{-1}(\gamma + \delta Y)\,\mathrm{d}t`.
+        .. math:: Y_t = \Phi_t\Big(Y_0 + \int_0^t \Phi_s^{-1}(\alpha - \gamma\delta)\,\mathrm{d}s + \int_0^t
+        \Phi_s^{-1}\gamma\,\mathrm{d}B_s\Big)
+
+        *Derivation.* Itô's product rule on :math:`\Phi^{-1} Y`, with
+        :math:`\mathrm{d}[\Phi^{-1}, Y] = -\delta\Phi^{-1}(\gamma + \delta Y)\,\mathrm{d}t`.
         """
         t = self.time
         inverse = 1 / self.fundamental.subs(t, inner_time)
@@ -111,11 +128,13 @@ class LinearSDE:
 
     @property
     def in_law(self) -> sp.Expr:
-        r"""For constant coefficients, :math:`\gamma = 0` and :math:`Y_0 = 0`: the exponential functional
-        :math:`\alpha\int_0^t \exp((\beta - \tfrac12\delta^2)s + |\delta| B_s)\,\mathrm{d}s`, equal to :math:`Y_t` in law at each t.
+        r"""An exponential functional of Brownian motion that equals :math:`Y_t` in law at each t.
 
-        *Derivation.* :math:`\Phi_t/\Phi_s` is a function of :math:`B_t - B_s`; :math:`s \mapsto B_t - B_{t-s}` is a Brownian motion
-        on [0, t], and B is symmetric.
+        For constant coefficients, :math:`\gamma = 0` and :math:`Y_0 = 0` it is
+        :math:`\alpha\int_0^t \exp((\beta - \tfrac12\delta^2)s + |\delta| B_s)\,\mathrm{d}s`.
+
+        *Derivation.* :math:`\Phi_t/\Phi_s` is a function of :math:`B_t - B_s`; :math:`s \mapsto B_t - B_{t-s}` is
+        a Brownian motion on [0, t], and B is symmetric.
 
         Raises
         ------
@@ -125,7 +144,13 @@ class LinearSDE:
         moving = any(c.has(self.time) for c in (self.alpha, self.beta, self.delta))
         if moving or self.gamma != 0 or self.start != 0:
             raise NoClosedForm("reversal of time needs constant coefficients, no additive noise and a start at 0")
-        size = self.delta if self.delta.is_nonnegative else -self.delta if self.delta.is_nonpositive else sp.Abs(self.delta)
+        size = (
+            self.delta
+            if self.delta.is_nonnegative
+            else -self.delta
+            if self.delta.is_nonpositive
+            else sp.Abs(self.delta)
+        )
         s = inner_time
         inside = sp.exp((self.beta - self.delta**2 / 2) * s + size * brownian(s))
         return self.alpha * sp.Integral(inside, (s, 0, self.time))
@@ -133,7 +158,10 @@ class LinearSDE:
     def moment(self, order: int) -> sp.Expr:
         r"""The moment :math:`\mathbb{E}Y_t^k`.
 
-        *Derivation.* By Itô's formula :math:`\dot m_k = k(\alpha m_{k-1} + \beta m_k) + \tfrac12 k(k-1)(\gamma^2 m_{k-2} + 2\gamma\delta m_{k-1} + \delta^2 m_k)`:
+        *Derivation.* By Itô's formula
+
+        .. math:: \dot m_k = k(\alpha m_{k-1} + \beta m_k) + \tfrac12 k(k-1)(\gamma^2 m_{k-2} + 2\gamma\delta m_{k-1} + \delta^2 m_k),
+
         a triangular linear system, solved by variation of constants.
         """
         if isinstance(order, bool) or not isinstance(order, int) or order < 0:
@@ -172,13 +200,18 @@ class LinearSDE:
         inside = sp.expand(sp.exp(-growth).subs(t, inner_time) * sp.sympify(source).subs(t, inner_time))
         total = sp.integrate(inside, (inner_time, 0, t))
         if total.has(sp.Integral):
-            raise NoClosedForm(f"the moment of order {k} needs ∫ {inside} ds; integrate the moment equations numerically")
+            raise NoClosedForm(
+                f"the moment of order {k} needs ∫ {inside} ds; integrate the moment equations numerically"
+            )
         return sp.expand(sp.exp(growth) * (self.start**k + total))
 
 
 @dataclass(frozen=True)
 class LinearReduction:
-    """A scalar diffusion as the image of a linear equation.
+    """A scalar diffusion as the image of a linear equation, as long as it stays in its domain.
+
+    The linear equation goes on for ever; where the process explodes or leaves, at a time that is seen in Y too, only the
+    part before is its image.
 
     Parameters
     ----------
@@ -245,7 +278,9 @@ def _assumptions(x: sp.Symbol) -> dict[str, bool]:
 
 def _smooth(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
     if len(process.states) != 1:
-        raise DerivationError(f"reduction to a linear equation is for scalar diffusions, got {len(process.states)} states")
+        raise DerivationError(
+            f"reduction to a linear equation is for scalar diffusions, got {len(process.states)} states"
+        )
     (x,), (mu,), (a,) = process.states, process.drift, process.covariance
     if a == 0:
         raise DerivationError("the diffusion is degenerate: its noise vanishes identically; it is a flow")
@@ -254,7 +289,9 @@ def _smooth(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
     parts = [p for p in pieces(a + tag * mu, x) if p.left < high and p.right > low]
     if len(parts) != 1:
         cuts = ", ".join(str(p.right) for p in parts[:-1])
-        raise DerivationError(f"the coefficients must be smooth on the domain, but have kinks at {x} = {cuts}; restrict the domain")
+        raise DerivationError(
+            f"the coefficients must be smooth on the domain, but have kinks at {x} = {cuts}; restrict the domain"
+        )
     opened = sp.expand(parts[0].expr)
     mu, a = opened.coeff(tag, 1), opened.coeff(tag, 0)
     if a == 0:

@@ -49,7 +49,9 @@ def solve_linear(
     if matrix.has(t):
         raise NoClosedForm(f"the matrix of the linear equations depends on {t}; integrate them numerically")
     if matrix.shape != (size, size) or sp.Matrix(source).shape != (size, 1):
-        raise DerivationError(f"{size} starts need a matrix of shape ({size}, {size}) and a source of shape ({size}, 1)")
+        raise DerivationError(
+            f"{size} starts need a matrix of shape ({size}, {size}) and a source of shape ({size}, 1)"
+        )
     solved: dict[int, Terms] = {}
     for block in _blocks(matrix):
         sources = []

@@ -48,8 +48,9 @@ class MomentClosure(ABC):
 class ZeroCumulant(MomentClosure):
     r"""Cumulants of every order above ``order`` vanish.
 
-    The joint cumulant of :math:`X_{i_1}, \dots, X_{i_k}` is :math:`\sum_\pi (-1)^{|\pi|-1}(|\pi|-1)!\prod_{B\in\pi}\mathbb{E}\prod_{i\in B}X_i`
-    over the partitions of the indices. Setting it to 0 gives the moment of order k from lower ones, and so down to ``order``.
+    The joint cumulant of :math:`X_{i_1}, \dots, X_{i_k}` is
+    :math:`\sum_\pi (-1)^{|\pi|-1}(|\pi|-1)!\prod_{B\in\pi}\mathbb{E}\prod_{i\in B}X_i` over the partitions of the
+    indices. Setting it to 0 gives the moment of order k from lower ones, and so down to ``order``.
 
     Examples
     --------
@@ -95,7 +96,7 @@ class Gaussian(ZeroCumulant):
 
     def __post_init__(self) -> None:
         if self.order != 2:
-            raise DerivationError(f"a Gaussian closure keeps moments of order 1 and 2, got order {self.order}; use ZeroCumulant")
+            raise DerivationError(f"a Gaussian closure keeps orders 1 and 2, got order {self.order}; use ZeroCumulant")
 
     @property
     def name(self) -> str:
@@ -112,9 +113,11 @@ class Gaussian(ZeroCumulant):
 class LogNormal(MomentClosure):
     r"""The logarithms of the states are jointly Gaussian.
 
-    With :math:`\mu_i = \mathbb{E}X_i` and :math:`v_{ij} = \mathbb{E}X_iX_j/(\mu_i\mu_j) = e^{\mathrm{Cov}(\log X_i, \log X_j)}`,
+    With :math:`\mu_i = \mathbb{E}X_i` and
+    :math:`v_{ij} = \mathbb{E}X_iX_j/(\mu_i\mu_j) = e^{\mathrm{Cov}(\log X_i, \log X_j)}`,
 
-    .. math:: \mathbb{E}\prod_i X_i^{\alpha_i} = \prod_i \mu_i^{\alpha_i} v_{ii}^{\alpha_i(\alpha_i-1)/2} \prod_{i<j} v_{ij}^{\alpha_i\alpha_j} .
+    .. math:: \mathbb{E}\prod_i X_i^{\alpha_i} = \prod_i \mu_i^{\alpha_i} v_{ii}^{\alpha_i(\alpha_i-1)/2}
+    \prod_{i<j} v_{ij}^{\alpha_i\alpha_j} .
 
     Examples
     --------

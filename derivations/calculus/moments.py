@@ -1,4 +1,8 @@
-r"""The hierarchy of moments: :math:`\frac{\mathrm{d}}{\mathrm{d}t}\mathbb{E}\,x^\alpha(X_t) = \mathbb{E}\,\mathcal{L}x^\alpha(X_t)`, closed exactly or by name."""
+r"""The hierarchy of moments, closed exactly or by name.
+
+By Itô's formula :math:`\frac{\mathrm{d}}{\mathrm{d}t}\mathbb{E}\,f(X_t) = \mathbb{E}\,\mathcal{L}f(X_t)`, for
+monomials f as long as their moments are finite.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +87,9 @@ class MomentEquations:
         1/2 + 17*exp(-2*t)/2
         """
         if self.matrix is None:
-            raise NoClosedForm("the moment equations are not linear; integrate them numerically (numerics.flows.solve_flow)")
+            raise NoClosedForm(
+                "the moment equations are not linear; integrate them numerically (numerics.flows.solve_flow)"
+            )
         source = self.right_side.subs({m: 0 for m in self.symbols})
         solved = solve_linear(self.matrix, source, self.at_start(start), self.process.time)
         return dict(zip(self.indices, solved, strict=True))
@@ -191,7 +197,5 @@ def _right_side(
         assert closure is not None
         return closure.replace(index, moment)
 
-    rows = [
-        sp.Add(*(coefficient * moment(index) for index, coefficient in image.items())) for image in kept.values()
-    ]
+    rows = [sp.Add(*(coefficient * moment(index) for index, coefficient in image.items())) for image in kept.values()]
     return sp.ImmutableMatrix(len(rows), 1, rows)

@@ -7,18 +7,18 @@ import sympy as sp
 from derivations.architectures.base import Architecture
 from derivations.architectures.scaling import Scaling
 from derivations.calculus.boundaries import classify, explosion, speed_density
-from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.diffusion import Diffusion, Flow
 from derivations.emit.narrate import display
+from derivations.emit.narrate_collapse import collapse_steps
 from derivations.emit.plain import plain
 from derivations.emit.steps import Glyph, Line, Step, Term, differential, equation
 from derivations.errors import DerivationError
-from derivations.limits.collapse import CollapseDiffusion, gap_map, transient
+from derivations.limits.collapse import transient
 from derivations.limits.gram import GramDiffusion, upper
 from derivations.limits.increments import GramMoments, gram_moments
 from derivations.limits.joint import scaling_of
-from derivations.symbols import noise, state, time, width
+from derivations.symbols import noise, state, width
 
 _DT = Glyph(r"\mathrm{d}t", "dt")
 _DB = Glyph(r"\mathrm{d}B_t", "dB_t")
@@ -31,9 +31,15 @@ def joint_steps(architecture: Architecture, limit: Diffusion | Flow) -> list[Ste
     scaling = scaling_of(architecture)
     steps = _recursion(scaling)
     if transient(scaling, architecture.inputs):
-        return steps + (_collapse(scaling, limit) if isinstance(limit, CollapseDiffusion) else _one_input(scaling, limit))
+        return steps + (collapse_steps(scaling, limit))
     moments = gram_moments(scaling, min(architecture.inputs, 2))
-    return [*steps, *_moments(scaling, moments, isinstance(limit, Flow)), *_limit(scaling, limit), *_parts(limit), *_ends(limit)]
+    return [
+        *steps,
+        *_moments(scaling, moments, isinstance(limit, Flow)),
+        *_limit(scaling, limit),
+        *_parts(limit),
+        *_ends(limit),
+    ]
 
 
 def _recursion(scaling: Scaling) -> list[Step]:
@@ -56,7 +62,13 @@ def _recursion(scaling: Scaling) -> list[Step]:
     return [
         Step(
             "Recursion",
-            ("One layer of ", width, " neurons, with fresh weights ", Glyph(r"W_{ij} \sim N(0, 1)", "W_ij ~ N(0, 1)"), ":"),
+            (
+                "One layer of ",
+                width,
+                " neurons, with fresh weights ",
+                Glyph(r"W_{ij} \sim N(0, 1)", "W_ij ~ N(0, 1)"),
+                ":",
+            ),
             (
                 Line(there, (*terms, Term(branch, total))),
                 equation(_PHI, inner),
@@ -73,12 +85,13 @@ def _recursion(scaling: Scaling) -> list[Step]:
 
 def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
     values = {size: width ** (-rate) for size, rate in scaling.sizes}
-    expansion = tuple(
-        Term(sp.expand(c).subs(values)) for c in moments.activation if c != 0
-    )
+    expansion = tuple(Term(sp.expand(c).subs(values)) for c in moments.activation if c != 0)
     gains = tuple(Term(sp.expand(c).subs(values)) for c in moments.gain if c != 0)
     m = moments.matrix.rows
-    left = [Glyph(rf"\mathbb{{E}}[\Delta {sp.latex(moments.matrix[p])} \mid V]", f"E[Δ{moments.matrix[p]} | V]") for p in upper(m)]
+    left = [
+        Glyph(rf"\mathbb{{E}}[\Delta {sp.latex(moments.matrix[p])} \mid V]", f"E[Δ{moments.matrix[p]} | V]")
+        for p in upper(m)
+    ]
     means = [equation(name, sp.factor(moments.mean[2][p].subs(values))) for name, p in zip(left, upper(m), strict=True)]
     pairs = upper(m)
     covariances = [
@@ -114,8 +127,8 @@ def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
             ),
             tuple(means + covariances),
             (
-                "Gaussian expectations of the products of the expansion, term by term; terms of order 0 return V and those of order 1 cancel "
-                "by the choice of c. The covariance of an average over n neurons is Wick's rule divided by n"
+                "Gaussian expectations of the products of the expansion, term by term; terms of order 0 return V and those "
+                "of order 1 cancel by the choice of c. The covariance of an average over n neurons is Wick's rule divided by n"
                 + ("; that many layers do not make it visible." if quiet else "."),
             ),
         ),
@@ -124,17 +137,25 @@ def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
 
 def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
     lines = [
-        Line(Glyph(rf"\mathbb{{E}}[\mathrm{{d}}{sp.latex(s)} \mid V]", f"E[d{s} | V]"), (Term(b, _DT if b != 0 else None),))
+        Line(
+            Glyph(rf"\mathbb{{E}}[\mathrm{{d}}{sp.latex(s)} \mid V]", f"E[d{s} | V]"),
+            (Term(b, _DT if b != 0 else None),),
+        )
         for s, b in zip(limit.states, limit.drift, strict=True)
     ]
     if isinstance(limit, Flow):
-        lines = [Line(Glyph(rf"\mathrm{{d}}{sp.latex(s)}/\mathrm{{d}}t", f"d{s}/dt"), (Term(b),)) for s, b in zip(limit.states, limit.drift, strict=True)]
+        lines = [
+            Line(Glyph(rf"\mathrm{{d}}{sp.latex(s)}/\mathrm{{d}}t", f"d{s}/dt"), (Term(b),))
+            for s, b in zip(limit.states, limit.drift, strict=True)
+        ]
         return [
             Step(
                 "Limit for this activation",
                 ("A unit of time is ", width**scaling.depth_rate, " layers. The limit is a flow:"),
                 tuple(lines),
-                ("The fluctuations of that many layers add up to nothing as the width grows; the means add up to the velocity.",),
+                (
+                    "The fluctuations of that many layers add up to nothing as the width grows; the means add up to the velocity.",
+                ),
             )
         ]
     if len(limit.states) == 1:
@@ -171,7 +192,15 @@ def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
         steps.append(
             Step(
                 "Square root of the covariance",
-                ("With independent Brownian motions, as few as possible, the noise of ", limit.states[0], ", ", limit.states[1], ", ", limit.states[2], " is"),
+                (
+                    "With independent Brownian motions, as few as possible, the noise of ",
+                    limit.states[0],
+                    ", ",
+                    limit.states[1],
+                    ", ",
+                    limit.states[2],
+                    " is",
+                ),
                 tuple(
                     Line(
                         Glyph(rf"\sigma\,\mathrm{{d}}B \text{{ of }} {sp.latex(s)}", f"noise of {s}"),
@@ -183,7 +212,11 @@ def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
                     )
                     for i, s in enumerate(limit.states)
                 ),
-                ("Cholesky's triangle A of V, and a symmetric matrix N of independent Brownian motions: A N Aᵀ has this covariance.",),
+                (
+                    "Cholesky's triangle A of V, and a symmetric matrix N of independent Brownian motions: ",
+                    Glyph(r"A N A^\top", "A N Aᵀ"),
+                    " has this covariance.",
+                ),
             )
         )
     return steps
@@ -255,7 +288,9 @@ def _ends(limit: Diffusion | Flow) -> list[Step]:
             "Feller's test",
             ("The squared norm ", v, " on the half-line:"),
             tuple(lines),
-            ("Scale and speed at 0 and at infinity; where the density of speed has finite mass, it is that of the stationary law.",),
+            (
+                "Scale and speed at 0 and at infinity; where the density of speed has finite mass, it is that of the stationary law.",
+            ),
         )
     ]
 
@@ -265,120 +300,3 @@ def _condition(condition: sp.Basic) -> Glyph:
         word = "always" if condition == sp.true else "never"
         return Glyph(rf"\text{{{word}}}", word)
     return Glyph(sp.latex(condition), str(condition))
-
-
-# --- unshaped ---
-
-
-def _one_input(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
-    (v,), (a,) = limit.states, limit.covariance
-    return [
-        Step(
-            "Limit for this activation",
-            ("A unit of time is ", width, " layers. The squared norm multiplies by the mean of ", width, " copies of ", Glyph(r"c\varphi(g)^2", "cφ(g)²"), ":"),
-            (differential(Glyph(f"{sp.latex(v)}_t", f"{v}_t"), sp.S.Zero, sp.sqrt(a), _DB),),
-            ("Positive homogeneity takes V out of the activation; each factor has mean 1 by the choice of c.",),
-        )
-    ]
-
-
-def _collapse(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
-    (q,), form = limit.states, collapse_linear(limit)
-    gap = display("delta")
-    root = sp.sqrt(gap)
-    kappa = display("kappa")
-    after = gap_map(scaling.inner)
-    (s,) = after.free_symbols - scaling.inner.parameters
-    shown = after.subs(s, root)
-    mean, variance = limit.mean_rate, limit.variance_rate
-    return [
-        Step(
-            "Map of the correlation",
-            ("With ", Glyph(r"\delta = 1 - \rho", "δ = 1 - ρ"), " one layer of infinite width gives"),
-            (
-                equation(Glyph(r"\delta'", "δ'"), shown),
-                Line(Glyph(r"\delta'", "δ'"), (Term(gap), Term(-2 * kappa * root**3), Glyph(r"O(\delta^2)", "O(δ²)"))),
-                equation(kappa, limit.curvature),
-            ),
-            ("The Gaussian expectation of a product of the activation with itself, and Taylor's formula in the root of δ.",),
-        ),
-        Step(
-            "Fluctuation of a layer",
-            (
-                "As ",
-                gap,
-                " tends to 0 no neuron crosses the kink, and 1 - ρ multiplies by a ratio of means over the neurons with mean and variance",
-            ),
-            (
-                Line(Glyph(r"\mathbb{E}[\delta'/\delta] - 1", "E[δ'/δ] - 1"), (Term(mean / width), Term(-2 * kappa * root)), r"\approx"),
-                Line(Glyph(r"\mathrm{Var}[\delta'/\delta]", "Var[δ'/δ]"), (Term(variance / width),), r"\approx"),
-            ),
-            (
-                "The second input differs from the first by an independent Gaussian; squares of Gaussians over the random set of active "
-                "neurons are averaged, and the ratio is expanded around the means.",
-            ),
-        ),
-        Step(
-            "Limit for this activation",
-            ("For ", Glyph(r"q = \ell^2(1 - \rho_\ell)", "q = l²(1 - ρ_l)"), " with ", Glyph(r"t = \ell/n", "t = l/n"), ":"),
-            (
-                differential(Glyph("q_t", "q_t"), limit.drift[0], sp.sqrt(limit.covariance[0, 0]), _DB),
-                equation(Glyph("q_0", "q_0"), limit.start),
-            ),
-            ("Terms of order 1/n of one layer; at t = 0 the terms of order 1/t must balance, which gives the start.",),
-        ),
-        *_linear(form, q),
-    ]
-
-
-def _functional(form: LinearForm) -> Glyph:
-    exponent = form.log_drift * display("s") + sp.sqrt(form.variance) * display("B_s")
-    return Glyph(
-        rf"{sp.latex(form.source)} \int_0^t \exp\left({sp.latex(exponent)}\right)\mathrm{{d}}s \quad\text{{in law}}",
-        f"{plain(form.source)} ∫_0^t exp({plain(exponent)}) ds in law",
-    )
-
-
-def _linear(form: LinearForm, q: sp.Symbol) -> list[Step]:
-    w = inverse_root
-    return [
-        Step(
-            "Linear form",
-            ("With ", w, " = ", Glyph(r"t/\sqrt{q} = 1/(n\sqrt{1-\rho})", "t/√q = 1/(n√(1-ρ))"), " the singularity disappears:"),
-            (
-                differential(Glyph("w_t", "w_t"), form.source + form.growth * w, -sp.sqrt(form.variance) * w, _DB),
-                equation(Glyph("w_0", "w_0"), sp.S.Zero),
-                equation(Glyph("w_t", "w_t"), _functional(form)),
-            ),
-            ("Itô's formula makes the equation linear; variation of constants solves it, and time reversal of the Brownian motion gives the functional.",),
-        ),
-        Step(
-            "Moments",
-            ("They follow from below, each from a linear equation:",),
-            tuple(equation(Glyph(rf"\mathbb{{E}}w_t^{k}" if k > 1 else r"\mathbb{E}w_t", f"E w_t^{k}" if k > 1 else "E w_t"), form.moment(k)) for k in (1, 2)),
-            (
-                "The generator applied to powers. A finite network starts at ",
-                Glyph(r"w_0 = 1/(n\sqrt{1-\rho_0})", "w_0 = 1/(n√(1-ρ_0))"),
-                ", a correction of order 1/n: the first moment becomes ",
-                form.moment(1, display("w_0")),
-                ".",
-            ),
-        ),
-        Step(
-            "Law of the functional",
-            (
-                "With ",
-                Glyph(rf"w_t = {sp.latex(form.scale)}\,A_\tau", f"w_t = {form.scale} A_τ"),
-                " and ",
-                Glyph(rf"\tau = {sp.latex(form.clock * time)}", f"τ = {form.clock * time}"),
-                ", the mixture ",
-                Glyph(r"Y_\tau = \sqrt{A_\tau}\,N", "Y_τ = √A_τ N"),
-                " is a diffusion:",
-            ),
-            (differential(Glyph(r"Y_\tau", "Y_τ"), form.mixture.drift[0].subs(mixed, display("Y")), sp.sqrt(form.mixture.covariance[0, 0]).subs(mixed, display("Y")), Glyph(r"\mathrm{d}B_\tau", "dB_τ")),),
-            (
-                "Given the path the integral against an independent Brownian motion is Gaussian with variance A; reversed in time it solves this equation. "
-                "Its density is a Laplace transform of the law of 1/A, which determines it.",
-            ),
-        ),
-    ]

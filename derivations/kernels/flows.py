@@ -17,7 +17,7 @@ from derivations.symbols import noise, shift, state
 
 
 def nngp(architecture: Architecture) -> Flow:
-    r"""The flow of the network's Gaussian-process kernel :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`, and of the means if they move.
+    r"""The flow of the Gaussian-process kernel :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`, and of the means if they move.
 
     An infinitely wide network at initialisation is a Gaussian process over its inputs; with a readout of independent
     centred weights its covariance is K.
@@ -56,7 +56,9 @@ def ntk(architecture: Architecture) -> Flow:
     --------
     >>> from derivations import ShrinkingResNet, identity, tanh
     >>> ntk(ShrinkingResNet(tanh, identity, sp.oo)).drift
-    Matrix([[K], [K + Theta]])
+    Matrix([
+    [        K],
+    [K + Theta]])
     """
     layer, size = architecture.layer(), architecture.coordinates
     kernel_flow = width_flow(layer, size)
@@ -89,9 +91,9 @@ def tangent_gain(layer: Layer, population: Population, tangent: sp.ImmutableMatr
 
 @dataclass(frozen=True)
 class BranchRates:
-    r"""What one layer does to a neuron, per unit of time: noise with variance ``noise`` times G, and the drift
-    ``own`` times x plus ``shift`` times m plus ``curvature`` times G.
+    r"""What one layer does to a neuron, per unit of time.
 
+    Noise of variance ``noise`` times G, and the drift ``own`` times x plus ``shift`` times m plus ``curvature`` times G.
     For :math:`x' = x + \varphi(\varepsilon u + \varepsilon^2 m)` they are :math:`\varphi'(0)^2`, 0, :math:`\varphi'(0)` and
     :math:`\tfrac12\varphi''(0)`. With them all kernels of the network move by
 

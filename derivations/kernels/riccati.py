@@ -60,7 +60,8 @@ class Riccati:
         k, decay = sp.sqrt(w), sp.sqrt(-w)
         # cot(k t) = s/k has one root with k t in (0, π); tanh(κ t) = κ/s has one if s > κ
         turning = (sp.pi / 2 - sp.atan(s / k)) / k
-        return _by_sign(w, turning, _if_positive(s, 1 / s), _if_positive(s - decay, sp.atanh(decay / s) / decay))
+        bounded = turning if w.is_positive else _if_positive(s - decay, sp.atanh(decay / s) / decay)
+        return _by_sign(w, turning, _if_positive(s, 1 / s) if s != 0 else sp.oo, bounded)
 
 
 def _by_sign(w: sp.Expr, positive: sp.Expr, zero: sp.Expr, negative: sp.Expr) -> sp.Expr:
@@ -102,7 +103,7 @@ def explosion_depth(architecture: Architecture) -> sp.Expr:
     >>> explosion_depth(ShrinkingResNet(tanh, identity, sp.oo))
     oo
     >>> explosion_depth(ShrinkingResNet(silu, identity, sp.oo)).subs(sp.Symbol("K_0", positive=True), 1)
-    2*pi
+    8*sqrt(3)*pi/9
     """
     flow = nngp(architecture)
     if len(flow.states) == 1:

@@ -42,13 +42,15 @@ def solve_flow(flow: Flow) -> dict[sp.Symbol, sp.Expr]:
         found = next((s for s, v in left.items() if not v.free_symbols & (set(left) - {s})), None)
         if found is not None:
             solved[found] = _alone(found, left.pop(found).subs(solved))
-        elif len(left) == 2 and not solved or set(left) >= set(flow.states[:2]) and str(flow.states[0]) == "M":
+        elif (len(left) == 2 and not solved) or (set(left) >= set(flow.states[:2]) and str(flow.states[0]) == "M"):
             m, k = flow.states[:2]
             riccati, second = mean_riccati(m, k, left.pop(m), left.pop(k))
             solved[m] = riccati.at(time)
             solved[k] = second.subs(m, solved[m])
         else:
-            raise NoClosedForm(f"the flow of {', '.join(map(str, left))} has no closed form known; solve it numerically")
+            raise NoClosedForm(
+                f"the flow of {', '.join(map(str, left))} has no closed form known; solve it numerically"
+            )
     return {s: solved[s] for s in flow.states}
 
 

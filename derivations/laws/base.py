@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sympy as sp
 
@@ -136,8 +136,8 @@ class Law(ABC):
         """Points with positive probability."""
 
     @abstractmethod
-    def sampler(self) -> Recipe:
-        """How to draw from the law exactly."""
+    def sampler(self) -> Any:
+        """How to draw from the law exactly: one of the kinds in :mod:`derivations.laws.recipes`."""
 
     @abstractmethod
     def prove(self) -> Proof:

@@ -16,7 +16,7 @@ from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
 from derivations.laws.proofs import check_forward, check_zero
 from derivations.pieces import Piece
-from derivations.special import LogNormalCdf, fold_inverses
+from derivations.special import LogNormalCdf, fold_constants, fold_inverses
 from derivations.symbols import initial, time
 
 #: The process in its unit-noise coordinate, for display.
@@ -235,7 +235,7 @@ def image(form: UnitNoise, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """Limits of the unit-noise coordinate at the two ends of the interval."""
 
     def approach(end: sp.Expr, side: str) -> sp.Expr:
-        value = map_.subs(form.state, end)
+        value = fold_constants(map_.subs(form.state, end))
         return value if value.is_extended_real else sp.limit(map_, form.state, end, side)
 
     left, right = form.interval

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sympy as sp
 
@@ -125,7 +125,7 @@ class GluedLaw(Law):
         """Atoms of all parts, each with the starts for which it is there."""
         return tuple(atom for part in self.parts for atom in part.atoms)
 
-    def sampler(self) -> Recipe:
+    def sampler(self) -> Any:
         """The recipe of the only part; for several parts ask ``part(x0)``."""
         if len(self.parts) != 1:
             raise DerivationError("the sampler depends on where the start is; use law.part(x0).sampler()")

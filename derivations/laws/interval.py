@@ -13,6 +13,7 @@ from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, finite_length
 from derivations.laws.ends import End, regular_end
 from derivations.laws.kernel import KernelLaw, moved
+from derivations.laws.recipes import ConditionedRecipe, Inversion
 from derivations.special import IntervalKernel, LogIntervalKernel, theta_forms
 from derivations.symbols import initial, state, time
 
@@ -121,6 +122,13 @@ class IntervalLaw(KernelLaw):
             return sp.S.One
         opened = distance.replace(lambda e: isinstance(e, sp.atan2), lambda e: sp.pi / 2 - sp.atan(e.args[1] / e.args[0]))
         return sp.Abs(sp.limit(opened * self.form.scale / x, x, sp.oo if right else -sp.oo))
+
+    def sampler(self) -> ConditionedRecipe | Inversion:
+        """By rejection where both ends are unattainable, else by inversion."""
+        if self.ends != (End.UNATTAINABLE, End.UNATTAINABLE):
+            return Inversion(self)
+        share = self._y(initial) / self.chart.length
+        return ConditionedRecipe(time / self.chart.length**2, share, self.chart.length, self.chart.back)
 
     @property
     def is_martingale(self) -> bool | None:

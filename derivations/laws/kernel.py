@@ -11,10 +11,10 @@ import sympy as sp
 from derivations.calculus.lamperti import UnitNoise, tidy
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.laws.base import Atom, Law, Proof, Recipe, Words
+from derivations.laws.base import Atom, Law, Proof, Words
 from derivations.laws.chart import Chart
 from derivations.laws.contract import contract
-from derivations.laws.recipes import Inversion
+from derivations.laws.recipes import AnyRecipe, Inversion
 from derivations.symbols import initial, time
 
 #: The process in its unit-noise coordinate, for display.
@@ -150,7 +150,7 @@ class KernelLaw(Law):
         """For a process without drift, whether it is a martingale, or only a local one; None with drift."""
         return True if self.form.drift == 0 else None
 
-    def sampler(self) -> Recipe | Inversion:
+    def sampler(self) -> AnyRecipe:
         """By inversion of the distribution function, unless a family knows better."""
         return Inversion(self)
 

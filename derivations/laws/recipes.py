@@ -1,16 +1,17 @@
 r"""Exact samplers as data: what is to be drawn, and how the sample is made of it.
 
-Besides :class:`~derivations.laws.base.Recipe`, a mixture of functions of one normal, there are three kinds. All are in terms of
+Besides :class:`~derivations.laws.base.Recipe`, a mixture of functions of one normal, there are four kinds. All are in terms of
 ``symbols.initial`` and ``symbols.time``, and each is exact: nothing is discretised in time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.laws.base import Law
+from derivations.laws.base import Law, Recipe
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,34 @@ class HalfLineRecipe:
 
 
 @dataclass(frozen=True)
+class ConditionedRecipe:
+    r"""Brownian motion conditioned to stay in an interval, by rejection, in the unit interval with :math:`\tau = t/\ell^2`.
+
+    The density is :math:`q(a) = \frac{\sin\pi a}{\sin\pi b} e^{\pi^2\tau/2} K(\tau, a, b)`. Up to reflection :math:`b \le \tfrac12`. For
+    short times a three-dimensional Bessel process from b is proposed: K is at most the half-line's kernel, so that
+    :math:`q/h \le \pi\,\frac{b}{\sin\pi b}\, e^{\pi^2\tau/2}`. For long ones :math:`2\sin^2\pi a` is:
+    :math:`q/h \le \sum_m m^2 e^{-(m^2-1)\pi^2\tau/2}`.
+
+    Parameters
+    ----------
+    scaled_time, start : Expr
+        :math:`\tau` and b.
+    length : Expr
+    value : Lambda
+        The sample as a function of the distance from the left end.
+    """
+
+    scaled_time: sp.Expr
+    start: sp.Expr
+    length: sp.Expr
+    value: sp.Lambda
+
+
+@dataclass(frozen=True)
 class Inversion:
     """Inversion of the law's own distribution function, by quadrature of its density in the unit-noise coordinate."""
 
     law: Law
+
+
+AnyRecipe: TypeAlias = Recipe | RadialRecipe | HalfLineRecipe | ConditionedRecipe | Inversion

@@ -1,7 +1,8 @@
 r"""Perceptrons that are not shaped: how two inputs collapse onto one another, and what is left to say about it.
 
 With an activation that keeps its shape, one layer maps the correlation :math:`\rho` of two inputs to
-:math:`f(\rho) = c\,\mathbb{E}\,\varphi(u)\varphi(v)`, whatever the width, and :math:`\rho_\ell \to 1`. For a two-slope activation f leaves 1 so
+:math:`f(\rho) = c\,\mathbb{E}\,\varphi(u)\varphi(v)`, whatever the width, and :math:`\rho_\ell \to 1`. For a two-slope
+activation f leaves 1 so
 slowly that :math:`1 - \rho_\ell` is of order :math:`\ell^{-2}`, and over n layers the fluctuations of a layer add up to a factor of
 order 1. So :math:`q = \ell^2 (1 - \rho_\ell)` has a limit with time :math:`t = \ell/n`.
 """
@@ -150,7 +151,9 @@ def gap_map(phi: Activation) -> sp.Expr:
 
 
 def correlation_curvature(phi: Activation) -> sp.Expr:
-    r""":math:`\kappa` in :math:`1 - f(1 - \delta) = \delta - 2\kappa\,\delta^{3/2} + O(\delta^{2})`, by Taylor's formula in :math:`\sqrt\delta`.
+    r"""The coefficient :math:`\kappa` in :math:`1 - f(1 - \delta) = \delta - 2\kappa\,\delta^{3/2} + O(\delta^2)`.
+
+    By Taylor's formula in :math:`\sqrt\delta`.
 
     Examples
     --------
@@ -169,12 +172,16 @@ def fluctuation(phi: Activation) -> tuple[sp.Expr, sp.Expr]:
     r"""Mean and variance, times n, of the relative fluctuation of :math:`1 - \rho` in one layer, at :math:`\rho \to 1`.
 
     Write the second input's neurons as :math:`z + \tau w`, with w independent of z and :math:`\tau^2 = 2(1-\rho)`. Off a set of
-    probability :math:`O(\tau)` no neuron crosses the kink, so :math:`\varphi(z + \tau w) = \varphi(z) + \tau\varphi'(z)w`, and with the layer's means
+    probability :math:`O(\tau)` no neuron crosses the kink, so
+    :math:`\varphi(z + \tau w) = \varphi(z) + \tau\varphi'(z)w`, and with the layer's means
 
-    .. math:: A = \tfrac cn \sum \varphi'(z)^2 w^2, \quad B = \tfrac cn \sum \varphi(z)^2, \quad C = \tfrac cn\sum \varphi'(z)\varphi(z)w
+    .. math:: A = \tfrac cn \sum \varphi'(z)^2 w^2, \quad B = \tfrac cn \sum \varphi(z)^2, \quad C = \tfrac cn\sum
+    \varphi'(z)\varphi(z)w
 
-    the new correlation is :math:`(B + \tau C)/\sqrt{B(B + 2\tau C + \tau^2 A)}`. Its term of order :math:`\tau^2` is a function F(A, B, C) of
-    means of n i.i.d. vectors: :math:`\mathbb{E}F - F = \tfrac{1}{2n}\nabla^2F : \Sigma` and :math:`\mathrm{Var}F = \tfrac1n \nabla F^\top\Sigma\nabla F`.
+    the new correlation is :math:`(B + \tau C)/\sqrt{B(B + 2\tau C + \tau^2 A)}`. Its term of order :math:`\tau^2` is a
+    function F(A, B, C) of
+    means of n i.i.d. vectors: :math:`\mathbb{E}F - F = \tfrac{1}{2n}\nabla^2F : \Sigma` and
+    :math:`\mathrm{Var}F = \tfrac1n \nabla F^\top\Sigma\nabla F`.
 
     Examples
     --------

@@ -54,7 +54,7 @@ def cone(matrix: sp.ImmutableMatrix) -> sp.Set:
 
 @dataclass(frozen=True)
 class GramDiffusion(Diffusion):
-    r"""A diffusion of a Gram matrix with the covariance of products of Gaussians,
+    r"""A diffusion of a Gram matrix with the covariance of products of Gaussians.
 
     .. math:: \mathrm{d}[V_{\alpha\beta}, V_{\gamma\delta}] = \lambda\,
               (V_{\alpha\gamma}V_{\beta\delta} + V_{\alpha\delta}V_{\beta\gamma})\,\mathrm{d}t .
@@ -71,7 +71,7 @@ class GramDiffusion(Diffusion):
 
     @property
     def inputs(self) -> int:
-        """m."""
+        """M."""
         return int(self.matrix.rows)
 
     @property

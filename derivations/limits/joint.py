@@ -75,8 +75,8 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     exponent = scaling.depth_rate - 1 - moments.order * scaling.sizes[0][1]
     noise = _survives(exponent, "the fluctuation of a layer", "the network is random already in finitely many layers")
     states = tuple(moments.matrix[pair] for pair in pairs)
-    covariance = moments.covariance.subs({size: 1 for size, _ in scaling.sizes}) if noise else 0
-    if not noise or all(entry == 0 for entry in covariance):
+    covariance = sp.ImmutableMatrix(moments.covariance.subs({size: 1 for size, _ in scaling.sizes}))
+    if not noise or covariance.is_zero_matrix:
         return Flow(states, drift)
     return GramDiffusion(states, drift, covariance, cone(moments.matrix), matrix=moments.matrix)
 

@@ -31,9 +31,7 @@ def _indexed(stem: str, low: int, high: int) -> str:
 
 def mean_symbols(inputs: int) -> sp.ImmutableMatrix:
     r"""Symbols :math:`M_\alpha` of the means."""
-    return sp.ImmutableMatrix(
-        [sp.Symbol(f"M_{a}" if inputs > 1 else "M", real=True) for a in range(1, inputs + 1)]
-    )
+    return sp.ImmutableMatrix([sp.Symbol(f"M_{a}" if inputs > 1 else "M", real=True) for a in range(1, inputs + 1)])
 
 
 @dataclass(frozen=True)

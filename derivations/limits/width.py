@@ -96,7 +96,9 @@ def noise_product(layer: Layer, population: Population, first: sp.Expr, a: int, 
     if first == noise:
         return mean_field_covariance(layer, population, a, b)
     table = {
-        (u, v): mean_field_covariance(layer, population, i, j) for u, i in ((ua, a), (ub, b)) for v, j in ((ua, a), (ub, b))
+        (u, v): mean_field_covariance(layer, population, i, j)
+        for u, i in ((ua, a), (ub, b))
+        for v, j in ((ua, a), (ub, b))
     }
     if gaussian_mean(first.subs(noise, ua), table) != 0:
         raise NoLimit("the covariance moves by order ε in one layer; centre the branch or scale it by ε²")

@@ -348,3 +348,32 @@ def fold_inverses(expr: sp.Expr) -> sp.Expr:
     return expr.replace(
         lambda node: isinstance(node, sp.erfi) and isinstance(node.args[0], ErfiInv), lambda node: node.args[0].args[0]
     )
+
+
+def constant_form(expr: sp.Expr) -> sp.Expr:
+    r"""A constant in lowest terms, :math:`\sqrt\pi` counted as one number, so that equal constants look alike.
+
+    Examples
+    --------
+    >>> constant_form(sp.sqrt(sp.pi) / (2 * sp.pi + sp.sqrt(sp.pi)))
+    1/(1 + 2*sqrt(pi))
+    """
+    root = sp.Dummy("r", positive=True)
+    opened = expr.subs(sp.pi, root**2)
+    if not opened.is_rational_function(root):
+        return expr
+    return sp.cancel(opened).subs(root, sp.sqrt(sp.pi))
+
+
+def fold_constants(expr: sp.Expr) -> sp.Expr:
+    """Bring constant arguments of functions to :func:`constant_form`, so that special values are recognised.
+
+    Examples
+    --------
+    >>> sp.erfinv(sp.sqrt(sp.pi) / (2 * sp.sqrt(sp.pi)) * 2), fold_constants(sp.erfinv((sp.pi + sp.sqrt(sp.pi)) / (1 + sp.sqrt(sp.pi)) / sp.sqrt(sp.pi)))
+    (oo, oo)
+    """
+    return expr.replace(
+        lambda node: isinstance(node, sp.Function) and any(a.is_number and not a.is_Rational for a in node.args),
+        lambda node: node.func(*(constant_form(a) if a.is_number else a for a in node.args)),
+    )

@@ -111,7 +111,9 @@ class Weber(sp.Function):
 
     @classmethod
     def eval(cls, order: sp.Expr, alpha: sp.Expr, gamma: sp.Expr, slope: sp.Expr, z: sp.Expr) -> sp.Expr | None:
-        """Fold the start."""
+        """Fold the start, and infinity where the even solution grows."""
+        if z in (sp.oo, -sp.oo) and order == 0 and slope == 0 and (alpha + gamma).is_positive:
+            return sp.oo
         if z.is_zero:
             return sp.S.One if order == 0 else slope
         return None

@@ -112,7 +112,7 @@ def _printer() -> MpmathWriter:
             "inline": True,
             "strict": True,
             "allow_unknown_functions": False,
-            "user_functions": {**_TWINS, "erfi": "erfi", "erfinv": "erfinv"},
+            "user_functions": {**_TWINS, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint"},
         }
     )
 

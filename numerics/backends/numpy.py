@@ -22,6 +22,8 @@ _TWINS = {
     "LogNormalCdf": "log_normal_cdf",
     "IntervalKernel": "interval_kernel",
     "LogIntervalKernel": "log_interval_kernel",
+    "Weber": "weber",
+    "WeberCoordinate": "weber_coordinate",
     "ErrorTail": "erfc",
     "erfi": "erfi",
     "erfinv": "erfinv",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 #: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
-ARCHITECTURES = {"resnet": "ResNet"}
+ARCHITECTURES = {"resnet": "ResNet", "shrinking": "ShrinkingResNet", "mlp": "MLP"}
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "json", "html")
 
@@ -87,6 +87,12 @@ def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     )
     command.add_argument(
         "--activation", default="relu", metavar="NAME|FORMULA", help="such as gelu, or 'x*tanh(x)' (relu)"
+    )
+    command.add_argument(
+        "--outer",
+        default="tanh",
+        metavar="NAME|FORMULA",
+        help="activation outside the weights, for shrinking, whose --activation stands inside (tanh)",
     )
     command.add_argument(
         "--width",

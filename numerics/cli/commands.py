@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Callable
@@ -161,12 +162,12 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
-    recipe = architecture(
-        parse_activation(options.activation),
-        width=_width(options.width),
-        inputs=inputs,
-        weight_variance=_fraction(options.weight_variance),
-    )
+    given = {"width": _width(options.width), "inputs": inputs, "weight_variance": _fraction(options.weight_variance)}
+    known = {field.name for field in dataclasses.fields(architecture)}
+    if "weight_variance" not in known and given["weight_variance"] != 1:
+        raise DerivationError(f"{options.architecture} has its critical weight variance; leave weight-variance out")
+    around = (parse_activation(options.outer),) if "outer" in known else ()
+    recipe = architecture(*around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known})
     return derive(recipe, order=getattr(options, "order", "depth"))
 
 

@@ -13,6 +13,7 @@ from derivations.laws.interval import IntervalLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.numbers import compiled
 from derivations.laws.radial import RadialLaw
+from derivations.laws.recipes import Inversion
 from derivations.symbols import initial, time
 from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
@@ -36,7 +37,11 @@ def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Mea
     coordinate, back = maps(part)
     sampler = compile_sampler(part)
 
+    by_quantiles = isinstance(part.sampler(), Inversion)
+
     def sample(generator: np.random.Generator, size: int) -> Array:
+        if by_quantiles:
+            return moving.quantile(moving.mass * generator.random(size))
         found = np.empty(0)
         while found.size < size:
             drawn = sampler(np.full(max(64, 2 * (size - found.size)), float(start)), float(when), generator)

@@ -14,11 +14,12 @@ from derivations.laws import Law, Recipe
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.numbers import compiled
-from derivations.laws.recipes import HalfLineRecipe, Inversion, RadialRecipe
+from derivations.laws.recipes import ConditionedRecipe, HalfLineRecipe, Inversion, RadialRecipe
 from derivations.symbols import initial, time
 from numerics.compile.constants import parts_of
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.densities.inversion import invert_each
+from numerics.special import log_interval_kernel
 
 #: From starts, a duration and a generator to samples.
 Draw = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
@@ -134,6 +135,51 @@ def _(recipe: HalfLineRecipe) -> Draw:
         return result
 
     return draw
+
+
+@transition.register
+def _(recipe: ConditionedRecipe) -> Draw:
+    numbers = compile_expression((initial, time), (recipe.scaled_time, recipe.start))
+    value = compile_expression(recipe.value.variables, recipe.value.expr)
+    length = float(recipe.length)
+
+    def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
+        tau, b = numbers(x0, duration)
+        b = np.clip(b, np.finfo(float).tiny, 1 - np.finfo(float).epsneg)
+        turned = b > 0.5
+        b = np.where(turned, 1 - b, b)
+        a = np.full(x0.shape, np.nan)
+        while (left := np.flatnonzero(np.isnan(a))).size:
+            proposed, accept = (_near_end if tau.flat[0] < _SHORT else _long_run)(tau[left], b[left], generator)
+            kept = generator.random(left.size) < accept
+            a[left[kept]] = proposed[kept]
+        return value(length * np.where(turned, 1 - a, a))
+
+    return draw
+
+
+_SHORT = 0.2  # scaled time up to which the nearest end is all that matters
+
+
+def _near_end(tau: np.ndarray, b: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A Bessel process from b, and the probability with which to accept it."""
+    g = np.sqrt(tau) * generator.standard_normal((3, *b.shape))
+    a = np.sqrt((b + g[0]) ** 2 + g[1] ** 2 + g[2] ** 2)
+    with np.errstate(all="ignore"):
+        half_line = -((a - b) ** 2) / (2 * tau) + np.log(-np.expm1(-2 * a * b / tau)) - np.log(2 * np.pi * tau) / 2
+        ratio = np.exp(log_interval_kernel(tau, a, b) - half_line) * np.sinc(a)
+    return a, np.where(a < 1, ratio, 0.0)
+
+
+def _long_run(tau: np.ndarray, b: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A uniform point, and the probability with which to accept it, once for sin² and once for the kernel."""
+    a = generator.random(b.shape)
+    m = np.arange(1, 9)
+    bound = np.sum(m**2 * np.exp(-(m**2 - 1) * np.pi**2 * tau.flat[0] / 2))
+    sines = np.sin(np.pi * a) * np.sin(np.pi * b)
+    with np.errstate(all="ignore"):
+        ratio = np.exp(log_interval_kernel(tau, a, b) + np.pi**2 * tau / 2) / (2 * sines * bound)
+    return a, np.sin(np.pi * a) ** 2 * np.where(sines > 0, ratio, 0.0)
 
 
 @transition.register

@@ -1,18 +1,18 @@
 r"""The forward equation as a birth–death chain on a grid, and its steps in time.
 
-With the densities of scale s and speed m, the flux of probability is :math:`J = -\partial g/\partial S` for the density
-:math:`p = m g`. Between neighbouring nodes g is taken linear in S, the exponential fitting of Scharfetter and Gummel, and
-:math:`P_i = M_i g_i` is the probability of cell i, so
+With the densities of scale s and speed m, the flux of probability is :math:`J = -\partial g/\partial S` for
+:math:`p = m g`. Between neighbouring nodes g is taken linear in S, the exponential fitting of Scharfetter and
+Gummel, and :math:`P_i = M_i g_i` is the probability of cell i, so
 
 .. math:: \dot P_i = J_{i-1/2} - J_{i+1/2}, \qquad J_{i+1/2} = \frac{P_i/M_i - P_{i+1}/M_{i+1}}{S_{i+1} - S_i} .
 
 That is the forward equation of a continuous-time Markov chain that jumps to neighbours with positive rates: probability is
 conserved and stays positive, and m is stationary, on every grid. In the unit-noise coordinate
-:math:`\mathrm{d}S = e^{-E}\varphi\,\mathrm{d}z` and :math:`m\,\mathrm{d}x = 2 e^{E}/\varphi\,\mathrm{d}z`; both are integrated by Gauss's rule,
-so that ends at which one of them is singular cost nothing. Second order in the width of the cells is what remains.
+:math:`\mathrm{d}S = e^{-E}\varphi\,\mathrm{d}z` and :math:`m\,\mathrm{d}x = 2 e^{E}/\varphi\,\mathrm{d}z`; both are
+integrated by Gauss's rule, so that ends at which one of them is singular cost nothing. Second order in the width of the cells is what remains.
 
-A start in a point is all probability in one node. The chain's even cumulants are off by terms of relative order :math:`h^2/t`
-and nothing else, so that the order stays two for every t > 0 although the start is no function.
+A start in a point is all probability in one node. The chain's even cumulants are off by terms of relative order
+:math:`h^2/t` and nothing else, so that the order stays two for every t > 0 although the start is no function.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ from numerics.fokker_planck.coordinate import Array, Coordinate
 #: Padé's (2, 3) approximant of the exponential, Radau IIA's: order 5, L-stable; as Σ c/(z − r) over its poles.
 _POLES = np.roots([-1 / 60, 3 / 20, -3 / 5, 1.0])
 _POLES = _POLES[_POLES.imag > -1e-9]
-_RESIDUES = [
-    (1 + 2 * r / 5 + r * r / 20) / (-3 * r * r / 60 + 6 * r / 20 - 3 / 5) for r in _POLES
-]
+_RESIDUES = [(1 + 2 * r / 5 + r * r / 20) / (-3 * r * r / 60 + 6 * r / 20 - 3 / 5) for r in _POLES]
 _ORDER = 5
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
@@ -40,9 +38,9 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 @dataclass(frozen=True)
 class Grid:
-    r"""Cells in the unit-noise coordinate: a smooth map :math:`z = h\xi + c\xi^2` of equal cells, the start a node, both ends faces.
+    r"""Cells in the unit-noise coordinate, the start a node and both ends faces.
 
-    Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
+    They are equal cells under a smooth map :math:`z = h\xi + c\xi^2`. Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
 
     Parameters
     ----------
@@ -89,7 +87,7 @@ class Grid:
         return int((self.before + self.after + 1) * 3**self.level)
 
     def _at(self, offset: float, count: int) -> tuple[Array, Array]:
-        """z and the width of a cell there, at ``count`` points that begin ``offset`` cells from the left end."""
+        """Points z and the width of a cell there, at ``count`` points that begin ``offset`` cells from the left end."""
         h, c, a, _ = self._map
         xi = -a + (np.arange(count) + offset) / 3**self.level
         return h * xi + c * xi**2, (h + 2 * c * xi) / 3**self.level
@@ -128,10 +126,17 @@ class Chain:
 
     @cached_property
     def _halves(self) -> tuple[Array, Array, Array, Array]:
-        r"""Energies at the nodes, and per node and half of its cell :math:`\int 2e^{E-E_i}/\varphi` and :math:`\int e^{E_i-E}\varphi`, and m per z there."""
+        r"""Integrals over the cells, in units of the energy at their nodes.
+
+        The energies :math:`E_i`; :math:`\int 2e^{E-E_i}/\varphi` over each cell; :math:`\int e^{E_i-E}\varphi`
+        over its halves; the
+        density of speed per z at the nodes.
+        """
         z, _ = self.grid.nodes
         faces = np.concatenate([[self.grid.left], self.grid.faces[0], [self.grid.right]])
-        sides = np.stack([z - faces[:-1], faces[1:] - z], axis=1)[..., None] / 2  # (cells, 2, 1): half the width of each half
+        sides = (
+            np.stack([z - faces[:-1], faces[1:] - z], axis=1)[..., None] / 2
+        )  # (cells, 2, 1): half the width of each half
         middles = np.stack([(z + faces[:-1]) / 2, (z + faces[1:]) / 2], axis=1)[..., None]
         x, energy = self.coordinate.backward((middles + sides * _NODES).ravel())
         at, here = self.coordinate.backward(z)
@@ -189,7 +194,9 @@ class Chain:
         values = np.asarray(density(x), dtype=float) * self.coordinate.coefficients.scale(x)
         p[1:-1] = (values.reshape(len(z), -1) * _WEIGHTS).sum(-1) * w / 2
         if np.any(p < 0) or p.sum() > 1.01:
-            raise ValueError(f"the start must be a density of mass 1 on the interval, got mass {p.sum():.4g} and values from {p.min():.3g}")
+            raise ValueError(
+                f"the start must be a density of mass 1 on the interval, got mass {p.sum():.4g} and values from {p.min():.3g}"
+            )
         return p
 
     def run(self, p: Array, t: float, tolerance: float) -> Array:

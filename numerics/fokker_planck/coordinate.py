@@ -91,7 +91,7 @@ class Coordinate:
 
     @cached_property
     def ends(self) -> tuple[float, float]:
-        """z at the two ends: finite where the end is at a finite distance or where the panels stop at it."""
+        """Values of z at the two ends: finite where the end is at a finite distance or where the panels stop at it."""
         left, right = self.sides
         return -left.length, right.length
 
@@ -115,7 +115,9 @@ class Coordinate:
         c = self.coefficients
         end = c.right if direction > 0 else c.left
         kinks = [k for k in c.kinks if (k - self.start) * direction > 0]
-        least = 1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200  # closer to the end doubles cannot tell states apart
+        least = (
+            1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
+        )  # closer to the end doubles cannot tell states apart
         edges, length, increments = [self.start], 0.0, [np.inf, np.inf]
         width = 0.25 * float(c.scale(np.array([self.start]))[0])
         stops = False
@@ -160,11 +162,15 @@ class Coordinate:
     def _tolerance(self, here: float, there: float) -> float:
         """Relative; close to an end other than 0 the distance to it is only known to the rounding of the state."""
         c = self.coefficients
-        known = [np.spacing(abs(end)) / min(abs(end - here), abs(end - there)) for end in (c.left, c.right) if np.isfinite(end)]
+        known = [
+            np.spacing(abs(end)) / min(abs(end - here), abs(end - there))
+            for end in (c.left, c.right)
+            if np.isfinite(end)
+        ]
         return max([_SETTLED, *(64 * k for k in known)])
 
     def forward(self, x: Array) -> Array:
-        """z at states inside the table's range; beyond it the range's ends."""
+        """Values of z at states inside the table's range; beyond it the range's ends."""
         edges, z, _ = self._table
         x = np.clip(np.asarray(x, dtype=float), edges[0], edges[-1])
         k = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)

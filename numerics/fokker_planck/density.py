@@ -104,7 +104,7 @@ class GridMeasure(Measure):
         return values[()]
 
     def _z(self, x: Array) -> Array:
-        """z, and infinity beyond the table."""
+        """Values of z, and infinity beyond the table."""
         edges = self.coordinate.range
         z = self.coordinate.forward(x)
         return np.where(x < edges[0], -np.inf, np.where(x > edges[1], np.inf, z))

@@ -94,13 +94,17 @@ def solve_fokker_planck(
     here = np.array([start])
     if variance(here)[0] == 0:
         if drift(here)[0] != 0:
-            raise ValueError(f"the diffusion is degenerate at the start x0 = {start}: drift without noise; solve the flow there")
+            raise ValueError(
+                f"the diffusion is degenerate at the start x0 = {start}: drift without noise; solve the flow there"
+            )
         return solved("frozen", (PointMass(start),))
     interval = moving_interval(process, start)
     ends = classify(process, interval)
     left, right = (float(end) for end in interval)
     kinks = {
-        float(k) for entry in (process.drift[0], process.covariance[0, 0]) for k in breakpoints(entry, process.states[0])
+        float(k)
+        for entry in (process.drift[0], process.covariance[0, 0])
+        for k in breakpoints(entry, process.states[0])
     }
     coefficients = Coefficients(drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)))
     return _Problem(coefficients, start, when, ends, spread).solve(tol, points)
@@ -113,7 +117,7 @@ def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, floa
         names = ", ".join(sorted(map(str, process.parameters)))
         raise ValueError(f"the diffusion has the parameters {names} left; substitute numbers for them")
     for name, value in (("the start x0", x0), ("the time t", t), ("the tolerance tol", tol)):
-        if isinstance(value, bool) or not np.isscalar(value) or not np.isfinite(float(value)):  # type: ignore[arg-type]
+        if isinstance(value, bool) or not isinstance(value, float | int | np.number) or not np.isfinite(float(value)):
             raise ValueError(f"{name} must be a finite number, got {value!r}")
     if t <= 0:
         raise ValueError(f"the time t must be positive, got {t}; at t = 0 the law is an atom at the start")
@@ -164,7 +168,9 @@ class _Problem:
         best = extrapolated[-1]
         near = (left == coordinate.ends[0], right == coordinate.ends[1])
         weighted = any(close and not takes for close, takes in zip(near, absorbing, strict=True))
-        measure = GridMeasure(coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted)
+        measure = GridMeasure(
+            coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted
+        )
         locations = (self.coefficients.left, self.coefficients.right)
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
         parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
@@ -201,7 +207,9 @@ class _Problem:
             if self.spread is not None and missing > 1e-3:  # what little is left outside shows at the edges
                 grow = [not at_end for at_end in whole]
                 if not any(grow):
-                    raise ValueError(f"the start must be a density of mass 1 on the interval, got mass {1 - missing:.4g}")
+                    raise ValueError(
+                        f"the start must be a density of mass 1 on the interval, got mass {1 - missing:.4g}"
+                    )
             if not any(grow):
                 return coordinate, -spans[0], spans[1], absorbing
             reach = [far * 1.5 if more else far for far, more in zip(reach, grow, strict=True)]

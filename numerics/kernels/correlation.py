@@ -60,10 +60,9 @@ class CorrelationMap:
         return rho.reshape(correlation.shape), None if theta is None else theta.reshape(correlation.shape)
 
 
-def _trimmed(series: Array, tolerance: float) -> Array:
+def _trimmed(series: NDArray[np.floating], tolerance: float) -> Array:
     large = np.flatnonzero(np.abs(series) > tolerance * np.abs(series).max())
-    kept: Array = series[: large[-1] + 1] if len(large) else series[:1]
-    return kept
+    return np.asarray(series[: large[-1] + 1] if len(large) else series[:1], dtype=float)
 
 
 def _unit_square(rates: Rates) -> float:

@@ -14,7 +14,7 @@ from derivations.architectures import Architecture
 from numerics.kernels.correlation import CorrelationMap
 from numerics.kernels.grid import solve_grid
 from numerics.kernels.pairs import solve_block
-from numerics.kernels.rates import Alone, Rates, rates_of
+from numerics.kernels.rates import Alone, Rates, closed_kernels, rates_of
 from numerics.networks import input_rows
 
 Array = NDArray[np.float64]
@@ -77,8 +77,8 @@ def kernel_matrix(
     --------
     >>> from derivations import ResNet, relu, symbols
     >>> kernel_matrix(ResNet(relu, width=float("inf")), [[1.0, 0.0], [0.0, 1.0]], t=2.0)
-    array([[1.35914091, 0.61144...],
-           [0.61144..., 1.35914091]])
+    array([[1.35914091, 0.34503029],
+           [0.34503029, 1.35914091]])
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
@@ -104,8 +104,8 @@ def kernel_matrices(
         raise ValueError(f"a kernel is that of an infinitely wide network, got width={width}; use width=oo")
     if not (np.isfinite(t) and t >= 0):
         raise ValueError(f"t must be finite and at least 0, got {t}")
-    if not 1e-12 <= tolerance < 1:
-        raise ValueError(f"tolerance must be between 1e-12 and 1, got {tolerance}")
+    if not 1e-11 <= tolerance < 1:
+        raise ValueError(f"tolerance must be between 1e-11 and 1, got {tolerance}")
     given = _inputs(X, "X")
     rows, count = given, len(given)
     if other is not None:
@@ -116,8 +116,20 @@ def kernel_matrices(
     rates = rates_of(architecture)
     features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
     if architecture.positions:
-        return _over_grid(replace(architecture, inputs=len(rows)), rates, features, t, tolerance, tangent, count, other is not None, pool)  # type: ignore[type-var]
+        return _over_grid(
+            replace(architecture, inputs=len(rows)),  # type: ignore[type-var]
+            rates,
+            features,
+            t,
+            tolerance,
+            tangent,
+            count,
+            other is not None,
+            pool,
+        )
     split = count if other is not None else None
+    if rates.linear and not rates.moving:
+        return _by_formula(architecture, features, split, t, tangent)
     if rates.homogeneous and not rates.moving and not rates.bias_variance:
         return _by_correlation(rates, features, split, t, tolerance, tangent)
     return _by_pairs(rates, features, split, t, tolerance, tangent, workers)
@@ -131,6 +143,14 @@ def _inputs(given: ArrayLike, name: str) -> Array:
     if values.ndim < 2 or not values.size or not np.all(np.isfinite(values)):
         raise ValueError(f"{name} must hold finite numbers, one input a row, got shape {values.shape}")
     return values
+
+
+def _by_formula(architecture: Architecture, features: Array, split: int | None, t: float, tangent: bool) -> Kernels:
+    """A linear activation inside: both kernels are affine in the inputs' inner products, in closed form."""
+    left, right = (features, features) if split is None else (features[:split], features[split:])
+    start = left @ right.T / features.shape[1]
+    nngp, ntk = closed_kernels(architecture)(start, t)
+    return Kernels(nngp, ntk if tangent else None)
 
 
 def _by_correlation(
@@ -152,6 +172,11 @@ def _by_pairs(
     rates: Rates, features: Array, split: int | None, t: float, tolerance: float, tangent: bool, workers: int
 ) -> Kernels:
     norms = np.mean(features**2, axis=1)
+    if not norms.all():
+        raise ValueError(
+            f"X has {np.count_nonzero(norms == 0)} inputs of norm 0, which have no correlation with others at depth 0; "
+            "leave them out, or append a constant coordinate to all inputs"
+        )
     alone = Alone.solve(rates, norms, t, tolerance / 10)
     total = len(features)
     height = total if split is None else split
@@ -183,8 +208,15 @@ def _by_pairs(
 
 
 def _over_grid(
-    architecture: Architecture, rates: Rates, features: Array, t: float, tolerance: float, tangent: bool,
-    count: int, crossed: bool, pool: bool,
+    architecture: Architecture,
+    rates: Rates,
+    features: Array,
+    t: float,
+    tolerance: float,
+    tangent: bool,
+    count: int,
+    crossed: bool,
+    pool: bool,
 ) -> Kernels:
     size = prod(architecture.positions)
     start = features @ features.T / features.shape[1]

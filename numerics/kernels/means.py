@@ -28,6 +28,7 @@ PairMean = Callable[[slice, slice, Array], Array]
 _NODES, _TERMS = 400, 200
 #: The largest correlation that closed forms see: at 1 itself rounding would take roots of negative numbers.
 _BELOW_ONE = 1.0 - 2.0**-51
+_LEAST = 1e-150
 
 
 @cache
@@ -68,6 +69,7 @@ class CompiledMeans:
     def pairs(self, mean: Array, variance: Array) -> PairMean:
         """The means of products, for pairs of the given neurons."""
         if self.closed_product is not None and not mean.any():
+            variance = np.maximum(variance, _LEAST)  # an input of norm 0 has the correlation 0 with all others
             closed, deviation = self.closed_product, np.sqrt(variance)
 
             def product(rows: slice, columns: slice, covariance: Array) -> Array:

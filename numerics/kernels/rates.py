@@ -3,14 +3,16 @@ r"""The numbers and means that make a network's kernel flow, and the flow of eac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from derivations.architectures import Architecture
-from derivations.kernels import branch_rates, is_homogeneous, slope_of
+from derivations.kernels import branch_rates, is_homogeneous, ntk, slope_of, solve_flow
+from derivations.symbols import time
+from numerics.compile import compile_expression
 from numerics.kernels.means import CompiledMeans, compile_means
 
 Array = NDArray[np.float64]
@@ -34,6 +36,7 @@ class Rates:
     inner: CompiledMeans
     slope: CompiledMeans
     homogeneous: bool
+    linear: bool
 
     @property
     def moving(self) -> bool:
@@ -45,7 +48,7 @@ class Rates:
         return self.bias_variance + self.weight_variance * product
 
     def push(self, first: Array, square: Array) -> Array:
-        """d from E ψ and the diagonal of G."""
+        """D from E ψ and the diagonal of G."""
         return self.shift * (self.bias_mean + self.weight_mean * first) + self.curvature * square
 
 
@@ -71,12 +74,35 @@ def rates_of(architecture: Architecture) -> Rates:
     }
     for name, value in named.items():
         if value.free_symbols:
-            raise ValueError(f"expected numbers in the architecture, got {name} = {value}; substitute values for its symbols")
+            raise ValueError(
+                f"expected numbers in the architecture, got {name} = {value}; substitute values for its symbols"
+            )
     numbers = {name: float(value) for name, value in named.items()}
     inner = compile_means(pre.inner)
     return Rates(
-        **numbers, inner=inner, slope=compile_means(slope_of(pre.inner)), homogeneous=is_homogeneous(pre.inner)
+        **numbers,
+        inner=inner,
+        slope=compile_means(slope_of(pre.inner)),
+        homogeneous=is_homogeneous(pre.inner),
+        linear=is_homogeneous(pre.inner) and not pre.inner.kinks,
     )
+
+
+def closed_kernels(architecture: Architecture) -> Callable[[Array, float], tuple[Array, Array]]:
+    """Both kernels from the one at depth 0 and the depth, where :func:`derivations.kernels.solve_flow` solves the flow.
+
+    The formula is that of one input; being affine with coefficients that depend on depth alone, it holds for every pair.
+    """
+    flow = ntk(replace(architecture, inputs=1))  # type: ignore[type-var]
+    (_, k), (_, theta) = solve_flow(flow).items()
+    starts = sorted((k.free_symbols | theta.free_symbols) - {time}, key=str)  # K_0 and Theta_0
+    function = compile_expression((*starts, time), [k, theta])
+
+    def at(start: Array, t: float) -> tuple[Array, Array]:
+        nngp, tangent = function(*[start] * len(starts), t)
+        return nngp, tangent
+
+    return at
 
 
 @dataclass(frozen=True)
@@ -99,7 +125,11 @@ class Alone:
             passed = rates.weight_variance * rates.slope.square(mean, variance) * tangent
             if not rates.moving:
                 return np.concatenate(
-                    [np.zeros(m), rates.noise * gram + 2 * rates.own * second, rates.noise * (gram + passed) + 2 * rates.own * tangent]
+                    [
+                        np.zeros(m),
+                        rates.noise * gram + 2 * rates.own * second,
+                        rates.noise * (gram + passed) + 2 * rates.own * tangent,
+                    ]
                 )
             push = rates.push(rates.inner.first(mean, variance), gram)
             return np.concatenate(
@@ -119,7 +149,7 @@ class Alone:
         return cls(at)
 
 
-def integrate(velocity: Callable[[float, Array], Array], start: Array, t: float, tolerance: float, dense: bool = False):  # type: ignore[no-untyped-def]
+def integrate(velocity: Callable[[float, Array], Array], start: Array, t: float, tolerance: float, dense: bool = False):
     """DOP853 with a clear word where the solution leaves the numbers.
 
     Raises

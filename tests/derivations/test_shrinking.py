@@ -120,7 +120,7 @@ def test_a_kink_elsewhere_or_of_third_order_is_welcome():
     ],
 )
 def test_bad_grids_are_refused(bad):
-    with pytest.raises(DerivationError, match="positions|filter"):
+    with pytest.raises(DerivationError, match=r"positions|filter"):
         ConvResNet(tanh, relu, 2, **bad)
 
 

@@ -9,7 +9,8 @@ from derivations.calculus.gram import pair_correlation
 from derivations.symbols import time
 from numerics.functional import CollapseLaw
 from numerics.paths import simulate_sde
-from numerics.statistics import Estimate, ks_test
+from numerics.perceptrons import simulate_gram
+from numerics.statistics import Estimate, ks_test, ks_two_sample
 
 SHAPED = joint_limit(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1))
 COLLAPSE = joint_limit(MLP(relu, inputs=2))
@@ -46,7 +47,13 @@ def test_congruence_has_the_moments_of_the_limit():
     assert rejected(np.log(norm), -0.5 * 1.05**2)
     # the linear network: d E[V12²] = E[V11 V22 + V12²] dt and d E[V11 V22] = 2 E[V12²] dt
     x = simulate_sde(
-        joint_limit(MLP(identity, inputs=2)), x0=[1, 0.3, 1], t=0.2, steps=100, samples=40_000, scheme="congruence", seed=2
+        joint_limit(MLP(identity, inputs=2)),
+        x0=[1, 0.3, 1],
+        t=0.2,
+        steps=100,
+        samples=40_000,
+        scheme="congruence",
+        seed=2,
     )
     # eigenvalues 2 and -1 of [[1, 1], [2, 0]] from (E V12², E V11 V22) = (0.09, 1)
     up = (2 * 0.09 + 1) / 3
@@ -69,7 +76,10 @@ def test_correlation_of_the_matrix_is_the_scalar_equation():
 def test_norms_explode_for_positive_kappa_only():
     up, down = (joint_limit(ShapedMLP(phi, inputs=1, a=0.6)) for phi in (silu, tanh))
     with np.errstate(over="ignore", invalid="ignore"):
-        ends = [simulate_sde(limit, x0=1.5, t=3.0, steps=600, samples=2000, scheme="congruence")[:, 0] for limit in (up, down)]
+        ends = [
+            simulate_sde(limit, x0=1.5, t=3.0, steps=600, samples=2000, scheme="congruence")[:, 0]
+            for limit in (up, down)
+        ]
     huge = [np.mean(~(end < 1e6)) for end in ends]
     assert huge[0] > 0.1
     assert huge[1] == 0
@@ -101,3 +111,18 @@ def test_refusals():
         CollapseLaw(SHAPED, 1.0)
     with pytest.raises(ValueError, match="positive"):
         CollapseLaw(COLLAPSE, 0.0)
+
+
+@pytest.mark.slow
+def test_correlation_of_networks_with_width_and_depth_150():
+    """Distribution of the correlation, shaped ReLU with c = ±1, against the equation; the control has no shaping."""
+    net = ShapedMLP(relu, inputs=2, c_plus=1, c_minus=-1, width=150)
+    v = simulate_gram(net, 150, 4000, [[1.0, 0.3], [0.3, 1.0]], seed=6)
+    rho = v[:, 0, 1] / np.sqrt(v[:, 0, 0] * v[:, 1, 1])
+    shaped = joint_limit(ShapedMLP(relu, inputs=2, c_plus=1, c_minus=-1))
+    tests = []
+    for limit in (shaped, joint_limit(MLP(identity, inputs=2))):
+        x = simulate_sde(limit, x0=[1, 0.3, 1], t=1.0, steps=300, samples=20_000, scheme="congruence", seed=7)
+        tests.append(ks_two_sample(rho, x[:, 1] / np.sqrt(x[:, 0] * x[:, 2])))
+    assert tests[0].p_value > 1e-3
+    assert tests[1].p_value < 1e-6

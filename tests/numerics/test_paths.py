@@ -173,7 +173,7 @@ def test_a_flow_is_integrated():
 
 
 def test_schemes_state_their_orders():
-    assert {s.name for s in SCHEMES} == {"euler_maruyama", "exact"}
+    assert {s.name for s in SCHEMES} == {"euler_maruyama", "exact", "congruence", "linear_form"}
     euler = next(s for s in SCHEMES if isinstance(s, EulerMaruyama))
     assert (euler.strong_order, euler.weak_order) == (Fraction(1, 2), Fraction(1))
     assert all(pickle.loads(pickle.dumps(s)) == s for s in SCHEMES)

@@ -17,7 +17,9 @@ def shaped(**options):
     return ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1, **options)
 
 
-@pytest.mark.parametrize("net", [shaped(width=12), ShapedMLP(tanh, inputs=2, a=1, width=12, skip=0.5)], ids=["slopes", "skip"])
+@pytest.mark.parametrize(
+    "net", [shaped(width=12), ShapedMLP(tanh, inputs=2, a=1, width=12, skip=0.5)], ids=["slopes", "skip"]
+)
 def test_gram_in_law_is_gram_of_all_weights(net):
     fast, slow = (simulate_gram(net, 12, 3000, START, seed=s, method=m) for s, m in ((1, "in_law"), (2, "weights")))
     for entry in ((0, 0), (0, 1)):
@@ -106,7 +108,10 @@ def test_layers_and_workers():
         (lambda: simulate_gram(shaped(width=4), 1, 2, START, method="magic"), "method"),
         (lambda: simulate_collapse(MLP(relu, inputs=2, width=4), 2, 2, 0.0), "gap"),
         (lambda: simulate_collapse(MLP(tanh, inputs=2, width=4), 2, 2, 0.1), "two-slope"),
-        (lambda: simulate_gram(ShapedMLP(tanh, inputs=2, a=__import__("sympy").Symbol("a"), width=4), 1, 2, START), "numbers"),
+        (
+            lambda: simulate_gram(ShapedMLP(tanh, inputs=2, a=__import__("sympy").Symbol("a"), width=4), 1, 2, START),
+            "numbers",
+        ),
     ],
 )
 def test_bad_input(call, says):

@@ -54,7 +54,6 @@ def test_drift_of_the_mean_is_derived(network):
     x0, h = start(quiet), 1e-6
     limit = depth_limit(quiet)
     step = simulate_network(quiet, 1, 1, x0=x0, t=h)[0] - x0
-    n, m = x0.shape
     explicit = limit.drift.subs(dict(zip(limit.states, x0.ravel().tolist(), strict=True)))
     assert np.allclose(step.ravel() / h, np.array(explicit, dtype=float).ravel(), atol=1e-5)
     assert limit.is_flow if hasattr(limit, "is_flow") else all(entry == 0 for entry in limit.covariance)
@@ -101,5 +100,5 @@ def test_images_go_through_the_first_layer_position_by_position():
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 5), (1, 3, 4), (2, 3, 4, 1)])
 def test_images_of_the_wrong_shape_are_refused(shape):
-    with pytest.raises(ValueError, match="shape|follows"):
+    with pytest.raises(ValueError, match=r"shape|follows"):
         simulate_network(LINE, 0, 1, inputs=np.zeros(shape))

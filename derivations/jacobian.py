@@ -1,0 +1,163 @@
+r"""How the derivative of a network in its input moves with depth.
+
+The Jacobian :math:`J_{ik} = \partial X_{t,i}/\partial X_{0,k}` obeys the equation that differentiating one layer gives. With
+:math:`x_i' = f(x_i, u_i, m, \varepsilon)`, and independent weights in each layer,
+
+.. math:: J_{ik}' = f_x J_{ik} + f_u \sum_j W_{ij}\psi'(x_j)J_{jk} + f_m\,\tfrac{\mu_w}{n}\sum_j \psi'(x_j)J_{jk}.
+
+Column k of J is a second state beside x, the tangent :math:`v`; given both, :math:`(u_i, \dot u_i)` with
+:math:`\dot u_i = \sum_j W_{ij}\psi'(x_j)v_j` is a Gaussian pair, so tangents are further inputs of the same algorithm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.architectures.base import Architecture
+from derivations.diffusion import NeuronDiffusion
+from derivations.errors import DerivationError
+from derivations.kernels import slope_of
+from derivations.limits.depth import taylor
+from derivations.limits.wick import gaussian_mean
+from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.symbols import input_symbols, noise, shift, state
+
+
+def jacobian_diffusion(architecture: Architecture, columns: int = 1) -> NeuronDiffusion:
+    r"""The joint depth limit of a neuron's state and of its row of some columns of the Jacobian.
+
+    For :math:`x' = x + \varphi(W\psi(x) + b)` with shrinking weights,
+
+    .. math:: \mathrm{d}J_{ik} = \Bigl[\varphi''(0)\tfrac{\sigma_w^2}{n}\sum_j\psi_j\psi_j'J_{jk} +
+              \varphi'(0)\tfrac{\mu_w}{n}\sum_j\psi_j'J_{jk}\Bigr]\mathrm{d}t + \varphi'(0)\sum_j \mathrm{d}W_{ij}\,\psi_j'J_{jk} .
+
+    *Derivation.* Taylor's formula for the update and its derivative along a tangent,
+    :math:`\dot f = f_x v + f_u \dot u + f_m \dot m`, to order :math:`\varepsilon^2`; then the mean and covariance over the
+    Gaussian :math:`(u, \dot u^1, \dots)` given the state and the tangents.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Dense, with one input, a width that is a number or a symbol.
+    columns : int
+        How many tangents to follow.
+
+    Returns
+    -------
+    NeuronDiffusion
+        In the coordinates x and :math:`v^1, v^2, \dots`.
+
+    Raises
+    ------
+    DerivationError
+        For several inputs, an infinite width or an architecture over a grid.
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, identity, symbols, tanh
+    >>> jacobian_diffusion(ShrinkingResNet(tanh, identity, symbols.width)).neuron_covariance[1, 1]
+    Sum_j(x_j^2**2)/n
+    """
+    if architecture.coordinates != 1 or architecture.width == sp.oo:
+        raise DerivationError(
+            "the Jacobian is derived for one input of a dense network at finite or symbolic width, got "
+            f"{architecture.inputs} inputs, positions {architecture.positions}, width {architecture.width}"
+        )
+    layer, width = architecture.layer(), architecture.width
+    pre, first, second = layer.preactivation, *taylor(layer)
+    neuron = input_symbols(state, 1 + columns)
+    x, tangents = neuron[0], neuron[1:]
+    slope = slope_of(pre.inner)(x)
+    # what the weights multiply, beside the state's ψ(x): along each tangent ψ'(x) v
+    fed = (pre.inner(x), *(slope * v for v in tangents))
+    bias = (pre.bias_variance, *(sp.S.Zero for _ in tangents))
+    noises = (noise, *(sp.Dummy(f"u^{k}", real=True) for k in range(columns)))
+    shifts = (shift, *(sp.Dummy(f"m^{k}", real=True) for k in range(columns)))
+
+    def along(coefficient: sp.Expr, k: int) -> sp.Expr:
+        moves = zip((state, noise, shift), (tangents[k - 1], noises[k], shifts[k]), strict=True)
+        return sp.Add(*(sp.diff(coefficient, s) * v for s, v in moves)).subs(state, x)
+
+    gram = {
+        (noises[a], noises[b]): pre.weight_variance * coordinate_sum(fed[a] * fed[b], neuron, width) / width
+        + (bias[0] if a == b == 0 else 0)
+        for a in range(1 + columns)
+        for b in range(1 + columns)
+    }
+    stand_ins = {pair: sp.Dummy("G", real=True) for pair in gram}
+    for a, b in gram:
+        stand_ins[b, a] = stand_ins[a, b]
+    back = {stand_ins[pair]: value for pair, value in gram.items()}
+    back |= {
+        m: pre.weight_mean * coordinate_sum(f, neuron, width) / width + (pre.bias_mean if k == 0 else 0)
+        for k, (m, f) in enumerate(zip(shifts, fed, strict=True))
+    }
+    linear = [first.subs(state, x), *(along(first, k) for k in range(1, 1 + columns))]
+    quadratic = [second.subs(state, x), *(along(second, k) for k in range(1, 1 + columns))]
+    size = 1 + columns
+    drift = sp.ImmutableMatrix([gaussian_mean(sp.expand(e), stand_ins) for e in quadratic]).xreplace(back)
+    covariance = sp.ImmutableMatrix(
+        size, size, lambda a, b: gaussian_mean(sp.expand(linear[min(a, b)] * linear[max(a, b)]), stand_ins)
+    ).xreplace(back)
+    return NeuronDiffusion(neuron, drift, covariance, width)
+
+
+@dataclass(frozen=True)
+class LogVolume:
+    r"""Drift and variance rate of :math:`\log` of the volume that k tangents span; for k = n that is :math:`\log|\det J|`.
+
+    Constant rates make it Gaussian, :math:`N(\text{drift}\cdot t, \text{rate}\cdot t)`.
+    """
+
+    drift: sp.Expr
+    rate: sp.Expr
+
+
+def log_volume(architecture: Architecture, columns: int) -> LogVolume:
+    r"""Itô's formula on :math:`\tfrac12\log\det(V^\top V)`, V the n × k matrix of k tangents.
+
+    The Gram matrix holds sums over the neurons, so n may be a symbol. Where the coefficients still
+    depend on the state, they say so by the sums that they hold.
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, identity, symbols, tanh
+    >>> log_volume(ShrinkingResNet(tanh, identity, symbols.width), 1)
+    LogVolume(drift=(n - 2)/(2*n), rate=1/n)
+    """
+    limit = jacobian_diffusion(architecture, columns)
+    tangents = limit.neuron[1:]
+    gram = sp.Matrix(columns, columns, lambda a, b: limit.sum(tangents[a] * tangents[b]))
+    volume = sp.expand(gram.det(method="berkowitz"))
+    rate = sp.cancel(limit.bracket(volume, volume) / (4 * volume**2))
+    return LogVolume(sp.factor(sp.cancel(limit.generator(volume) / (2 * volume) - rate)), sp.factor(rate))
+
+
+def lyapunov_exponent(architecture: Architecture, index: int) -> sp.Expr:
+    r"""The k-th Lyapunov exponent where volumes have constant rates: growth of k-volumes minus that of (k−1)-volumes.
+
+    Raises
+    ------
+    DerivationError
+        If the rates depend on the state.
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, identity, symbols, tanh
+    >>> [lyapunov_exponent(ShrinkingResNet(tanh, identity, symbols.width), k) for k in (1, 2)]
+    [(n - 2)/(2*n), (n - 4)/(2*n)]
+    """
+    drifts = [log_volume(architecture, k).drift if k else sp.S.Zero for k in (index - 1, index)]
+    if any(
+        d.free_symbols - architecture.width.free_symbols - _parameters(architecture) or d.has(CoordinateSum)
+        for d in drifts
+    ):
+        raise DerivationError(f"the volumes of {architecture} do not grow at constant rates; simulate the Jacobian")
+    return sp.factor(drifts[1] - drifts[0])
+
+
+def _parameters(architecture: Architecture) -> set[sp.Symbol]:
+    pre = architecture.layer().preactivation
+    return {s for e in (pre.weight_variance, pre.bias_variance, pre.weight_mean, pre.bias_mean) for s in e.free_symbols}

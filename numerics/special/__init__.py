@@ -1,0 +1,19 @@
+"""Fast, vectorised double-precision twins of the nodes in ``derivations.special``."""
+
+from __future__ import annotations
+
+from numerics.special.bessel import log_scaled_bessel_i
+from numerics.special.functions import erfi_inv, log_normal_cdf, scaled_bessel_i
+from numerics.special.interval import interval_kernel, log_interval_kernel
+from numerics.special.weber import weber, weber_coordinate
+
+__all__ = [
+    "erfi_inv",
+    "interval_kernel",
+    "log_interval_kernel",
+    "log_normal_cdf",
+    "log_scaled_bessel_i",
+    "scaled_bessel_i",
+    "weber",
+    "weber_coordinate",
+]

@@ -1,0 +1,227 @@
+"""Ends of a scalar diffusion: Feller's classes with parameters, explosion, stationary laws, exits, the angle."""
+
+import mpmath
+import pytest
+import sympy as sp
+
+from derivations import ResNet, depth_limit, identity, relu, tanh
+from derivations.calculus.angle import angle, angle_diffusion
+from derivations.calculus.boundaries import (
+    classify,
+    explosion,
+    limits_almost_surely,
+    moving_interval,
+    scale_density,
+    speed_density,
+)
+from derivations.calculus.exits import hitting_probability, mean_exit_time, stationary
+from derivations.calculus.finiteness import converges, tidy_condition
+from derivations.calculus.ito import generator
+from derivations.calculus.kolmogorov import forward
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from tests.helpers import equal_symbolically
+
+x = sp.Symbol("x", real=True)
+p, y = sp.symbols("p y", positive=True)
+beta, delta, kappa = sp.symbols("beta delta kappa", real=True)
+k = sp.Symbol("k", positive=True)
+half_line = sp.Interval.open(0, sp.oo)
+
+
+def on_half_line(drift, variance):
+    return Diffusion((p,), [drift], [[variance]], half_line)
+
+
+shaped = on_half_line(kappa * p * (p - 1), 2 * p**2)  # one input of a shaped smooth perceptron
+
+
+@pytest.mark.parametrize(
+    ("log_derivative", "expected"),
+    [
+        (-1 / (2 * y), True),
+        (-2 / y, False),
+        (-1 / y, False),
+        (-delta / y, delta < 1),
+        (delta / y**2, delta >= 0),
+        (-1 / y - 2 / (y * sp.log(y)), True),  # f = 1/(y log² y)
+        (-1 / y - 1 / (2 * y * sp.log(y)), False),  # f = 1/(y √|log y|)
+    ],
+)
+def test_convergence_from_the_logarithmic_derivative(log_derivative, expected):
+    assert converges(log_derivative, y) == expected
+
+
+@pytest.mark.parametrize("power", [sp.Rational(-3, 2), sp.Rational(-1, 2), sp.Rational(1, 3)])
+def test_convergence_agrees_with_integrals(power):
+    finite = sp.integrate(y**power, (y, 0, 1)).is_finite
+    assert converges(power / y, y) == sp.sympify(bool(finite))
+
+
+def test_conditions_are_brought_to_intervals():
+    assert tidy_condition(((kappa < 1) & ~(kappa < 0)) | sp.Eq(kappa, 1)) == (kappa >= 0) & (kappa <= 1)
+    assert tidy_condition((kappa < 1) & (kappa > 2)) == sp.false
+    assert tidy_condition((k > 1) | (k <= 1)) == sp.true
+
+
+@pytest.mark.parametrize(
+    ("process", "left", "right"),
+    [
+        (Diffusion((x,), [0], [[1]]), {"natural": True}, {"natural": True}),
+        (Diffusion((x,), [0], [[(1 + x**2) ** 2]]), {"entrance": True}, {"entrance": True}),
+        (Diffusion((x,), [x**3], [[1]]), {"exit": True}, {"exit": True}),
+        (on_half_line(0, p**4), {"natural": True}, {"entrance": True}),  # inverse Bessel: a strict local martingale
+        (
+            on_half_line(0, p ** (2 * beta)),  # constant elasticity of variance
+            {
+                "regular": beta < sp.Rational(1, 2),
+                "exit": (beta >= sp.Rational(1, 2)) & (beta < 1),
+                "natural": beta >= 1,
+            },
+            {"entrance": beta > 1, "natural": beta <= 1},
+        ),
+        (
+            on_half_line((delta - 1) / (2 * p), sp.S.One),  # Bessel
+            {"regular": (delta > 0) & (delta < 2), "exit": delta <= 0, "entrance": delta >= 2},
+            {"natural": True},
+        ),
+        (
+            on_half_line(k * (delta - p), p),  # Cox, Ingersoll and Ross
+            {
+                "regular": (delta > 0) & (delta < 1 / (2 * k)),
+                "exit": delta <= 0,
+                "entrance": delta >= 1 / (2 * k),
+            },
+            {"natural": True},
+        ),
+        (Diffusion((x,), [0], [[x * (1 - x)]], sp.Interval.open(0, 1)), {"exit": True}, {"exit": True}),
+        (shaped, {"natural": True}, {"exit": kappa > 0, "entrance": kappa < 0, "natural": sp.Eq(kappa, 0)}),
+    ],
+)
+def test_feller_classes(process, left, right):
+    ends = classify(process)
+    assert ends[0].kinds == left
+    assert ends[1].kinds == right
+
+
+def test_the_class_depends_on_the_next_order_at_critical_parameters():
+    # control: κ = 0 alone is natural; a test of generic parameters only would call it entrance
+    _, right = classify(shaped)
+    at_zero = classify(on_half_line(0, 2 * p**2))[1]
+    assert at_zero.kind == "natural"
+    assert right.kinds["natural"] == sp.Eq(kappa, 0)
+
+
+def test_explosion_with_parameters():
+    assert explosion(shaped) == (kappa > 0)
+    assert explosion(Diffusion((x,), [k * x], [[1]])) == sp.false
+    # logarithms decide: dx = x log² x explodes, dx = x log x does not
+    assert explosion(on_half_line(p * sp.log(p) ** 2, sp.S.One)) == sp.true
+    assert explosion(on_half_line(p * sp.log(p), sp.S.One)) == sp.false
+
+
+def test_where_the_shaped_norm_goes():
+    # almost surely to 0 for −1 < κ ≤ 0; at κ = −1 it is null recurrent and goes there in probability only
+    to_zero, to_infinity = limits_almost_surely(shaped).values()
+    assert to_zero == (kappa > -1) & (kappa <= 0)
+    assert to_infinity == sp.false
+
+
+def test_classes_with_parameters_need_numbers_for_one_answer():
+    with pytest.raises(DerivationError, match="depends on the parameters"):
+        _ = classify(shaped)[1].kind
+    assert classify(Diffusion((x,), [x**3], [[1]]))[1].boundary.reached
+
+
+def test_scale_is_harmonic_and_speed_stationary():
+    for process in (shaped, on_half_line(k * (2 - p), p), Diffusion((x,), [-x], [[1]])):
+        ends = (process.domain.inf, process.domain.sup)
+        (state,) = process.states
+        scale = sp.Function("S")(state)
+        image = generator(process, scale).subs(sp.diff(scale, state, 2), sp.diff(scale_density(process, ends), state))
+        assert sp.expand(sp.cancel(image.subs(sp.diff(scale, state), scale_density(process, ends)).doit())) == 0
+        assert equal_symbolically(forward(process, speed_density(process, ends)), 0)
+
+
+def test_stationary_law_of_the_shaped_norm_is_gamma():
+    law = stationary(shaped)
+    assert law.condition == (kappa < -1)
+    shape, rate = -kappa - 1, -kappa
+    gamma = rate**shape * p ** (shape - 1) * sp.exp(-rate * p) / sp.gamma(shape)
+    assert equal_symbolically(sp.powsimp(law.density / gamma), 1)
+    for value in (-2, -5):
+        mass = mpmath.quad(sp.lambdify(p, law.density.subs(kappa, value), "mpmath"), [0, 1, 5, mpmath.inf])
+        assert abs(mass - 1) < 1e-10
+    with pytest.raises(NoClosedForm, match="no stationary law"):
+        stationary(on_half_line(p, p**2))
+
+
+def test_hitting_probabilities():
+    m = sp.Symbol("mu", positive=True)
+    drifted = Diffusion((x,), [m], [[1]])
+    ruin = hitting_probability(drifted, x, sp.S.Zero, sp.Integer(1))
+    assert equal_symbolically(ruin, (1 - sp.exp(-2 * m * x)) / (1 - sp.exp(-2 * m)))
+    assert equal_symbolically(generator(drifted, ruin), 0)
+    with pytest.raises(NoClosedForm, match="recurrent"):
+        hitting_probability(Diffusion((x,), [0], [[1]]), x, -sp.oo, sp.oo)
+    with pytest.raises(DerivationError, match="low < start < high"):
+        hitting_probability(drifted, sp.Integer(3), sp.S.Zero, sp.S.One)
+
+
+@pytest.mark.parametrize("drift", [sp.S.Zero, sp.Rational(2, 3)])
+def test_mean_exit_time_solves_its_equation(drift):
+    process = Diffusion((x,), [drift], [[1]])
+    u = mean_exit_time(process, x, sp.Integer(-1), sp.Integer(2))
+    assert sp.expand(generator(process, u) + 1) == 0
+    assert sp.expand(u.subs(x, -1)) == sp.expand(u.subs(x, 2)) == 0
+    assert sp.expand(generator(Diffusion((x,), [drift], [[2]]), u) + 1) != 0  # control
+
+
+def test_mean_exit_time_without_elementary_integrals():
+    # Ornstein–Uhlenbeck from 0 out of (−a, a): 2∫₀ᵃ e^{y²} ∫₀^y e^{−v²} dv dy by symmetry
+    found = mean_exit_time(Diffusion((x,), [-x], [[1]]), sp.S.Zero, -sp.S.One, sp.S.One)
+    expected = mpmath.quad(
+        lambda v: 2 * mpmath.exp(v * v) * mpmath.sqrt(mpmath.pi) / 2 * mpmath.erf(v), [0, 1]
+    )
+    assert abs(complex(sp.lambdify((), found, "mpmath")()) - expected) < 1e-8
+
+
+def test_moving_interval_is_between_zeros_of_the_noise():
+    process = Diffusion((x,), [0], [[sp.Piecewise((0, x < 0), (x**2 * (1 - x) ** 2, True))]])
+    assert moving_interval(process, sp.Rational(1, 2)) == (0, 1)
+    assert moving_interval(process, sp.Integer(2)) == (1, sp.oo)
+    with pytest.raises(DerivationError, match="noise vanishes"):
+        moving_interval(process, sp.Integer(-1))
+    with pytest.raises(DerivationError, match="outside the domain"):
+        moving_interval(on_half_line(0, p), sp.Integer(-1))
+
+
+def test_bad_input():
+    with pytest.raises(DerivationError, match="degenerate"):
+        classify(Diffusion((x,), [1], [[0]]))
+    with pytest.raises(DerivationError, match="scalar"):
+        classify(Diffusion((x, y), [0, 0], [[1, 0], [0, 1]]))
+    t = sp.Symbol("t", positive=True)
+    with pytest.raises(DerivationError, match="do not depend on t"):
+        classify(Diffusion((x,), [t], [[1]]))
+    with pytest.raises(DerivationError, match="kinks"):
+        scale_density(Diffusion((x,), [abs(x)], [[1]]), (-sp.oo, sp.oo))
+
+
+def test_angle_of_two_neurons():
+    theta = angle_diffusion(depth_limit(ResNet(relu, width=2)).explicit)
+    assert theta.drift[0] == 0
+    assert (theta.domain.inf, theta.domain.sup) == (-sp.pi / 2, sp.pi)
+    (variance,) = theta.covariance
+    expected = {-1: sp.cos(angle) ** 2 / 2, 1: sp.Rational(1, 2), 3: sp.sin(angle) ** 2 / 2}
+    for quarter, formula in expected.items():
+        at = sp.pi * quarter / 4
+        assert sp.cancel(variance.subs(angle, at) - formula.subs(angle, at)) == 0
+    assert [end.kind for end in classify(theta)] == ["natural", "natural"]
+    # a linear layer turns at constant speed
+    assert angle_diffusion(depth_limit(ResNet(identity, width=2)).explicit).covariance[0] == sp.Rational(1, 2)
+
+
+def test_angle_needs_a_homogeneous_activation():
+    with pytest.raises(NotClosed, match="radius"):
+        angle_diffusion(depth_limit(ResNet(tanh, width=2)).explicit)

@@ -1,0 +1,93 @@
+"""The Jacobian's equation, volumes and Lyapunov spectrum, against the theory and explicitly differentiated networks."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import DerivationError, ResNet, ShrinkingResNet, identity, relu, silu, tanh
+from derivations.jacobian import jacobian_diffusion, log_volume, lyapunov_exponent
+from derivations.symbols import width as n
+from tests.helpers import equal_symbolically
+
+sw, sb = sp.symbols("sigma_w sigma_b", positive=True)
+mu_w, mu_b = sp.symbols("mu_w mu_b", real=True)
+
+
+@pytest.mark.parametrize(
+    ("outer", "first", "second"), [(tanh, 1, 0), (silu, sp.S.Half, sp.S.Half)], ids=["tanh", "silu"]
+)
+def test_the_matrix_equation_is_that_of_the_theory(outer, first, second):
+    limit = jacobian_diffusion(ShrinkingResNet(outer, tanh, n, 1, sw**2, sb**2, mu_w, mu_b), columns=2)
+    x, v, w = limit.neuron
+    psi, slope = sp.tanh(x), 1 - sp.tanh(x) ** 2
+    drift = second * sw**2 / n * limit.sum(psi * slope * v) + first * mu_w / n * limit.sum(slope * v)
+    equal_symbolically(limit.neuron_drift[1], drift)
+    equal_symbolically(limit.neuron_covariance[1, 2], first**2 * sw**2 / n * limit.sum(slope**2 * v * w))
+    equal_symbolically(limit.neuron_covariance[0, 1], first**2 * sw**2 / n * limit.sum(psi * slope * v))
+    equal_symbolically(limit.neuron_covariance[0, 0], first**2 * (sb**2 + sw**2 / n * limit.sum(psi**2)))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_linear_log_determinant_is_normal_whatever_the_width(k):
+    volume = log_volume(ResNet(identity, k, weight_variance=sw**2), k) if k > 1 else None
+    if volume is not None:
+        equal_symbolically(volume.drift, -(sw**2) / 2)
+        equal_symbolically(volume.rate, sw**2)
+    equal_symbolically(lyapunov_exponent(ResNet(identity, n, weight_variance=sw**2), k), sw**2 * (n - 2 * k) / (2 * n))
+
+
+def test_the_spectrum_adds_up_to_the_determinant():
+    exponents = [lyapunov_exponent(ResNet(identity, n), k) for k in (1, 2)]
+    k = sp.Symbol("k", integer=True, positive=True)
+    general = exponents[0] + (k - 1) * (exponents[1] - exponents[0])
+    equal_symbolically(sp.summation(general, (k, 1, n)), -sp.Rational(1, 2))
+
+
+def test_volumes_that_depend_on_the_state_say_so():
+    with pytest.raises(DerivationError, match="constant rates"):
+        lyapunov_exponent(ResNet(tanh, n), 1)
+    for network in (ResNet(relu, 3, inputs=2), ResNet(relu, sp.oo)):
+        with pytest.raises(DerivationError, match="one input"):
+            jacobian_diffusion(network)
+
+
+def differentiated(samples, depth, t, x0, v0, seed, scale=1.0):
+    """SiLU networks with tanh inside and their derivative along v0, layer by layer by the chain rule."""
+    rng, size, h = np.random.default_rng(seed), len(x0), t / depth
+    x, v = np.tile(x0, (samples, 1)), np.tile(v0, (samples, 1))
+    for _ in range(depth):
+        w = rng.standard_normal((samples, size, size)) * np.sqrt(scale * h / size)
+        psi = np.tanh(x)
+        u, du = (np.einsum("sij,sj->si", w, fed) for fed in (psi, (1 - psi**2) * v))
+        gate = 1 / (1 + np.exp(-u))
+        x, v = x + u * gate, v + (gate + u * gate * (1 - gate)) * du
+    return x, v
+
+
+def test_explicitly_differentiated_networks_follow_the_equation():
+    from numerics.paths import simulate_sde
+
+    limit = jacobian_diffusion(ShrinkingResNet(silu, tanh, 2))
+    x0, v0, samples, t = np.array([1.0, -0.5]), np.array([1.0, 1.0]), 60_000, 1.0
+
+    def moments(scale=1.0, seed=0):
+        _, v = differentiated(samples, 32, t, x0, v0, seed, scale)
+        square = np.sum(v**2, axis=1)
+        return square.mean(), square.std() / np.sqrt(samples)
+
+    path = simulate_sde(limit, x0=np.stack([x0, v0], axis=-1), t=t, steps=64, samples=samples, seed=1)
+    square = np.sum(path.reshape(samples, 2, 2)[:, :, 1] ** 2, axis=1)
+    (found, error), (wrong, _) = moments(), moments(scale=1.3)
+    tolerance = 4 * np.hypot(error, square.std() / np.sqrt(samples)) + 0.01  # and O(1/L) of either
+    assert abs(found - square.mean()) < tolerance
+    assert abs(wrong - square.mean()) > tolerance  # the control
+
+
+def test_linear_determinants_of_finite_networks():
+    rng, size, depth, samples = np.random.default_rng(0), 3, 200, 4000
+    logs = np.zeros(samples)
+    for _ in range(depth):
+        w = rng.standard_normal((samples, size, size)) / np.sqrt(size * depth)
+        logs += np.linalg.slogdet(np.eye(size) + w).logabsdet
+    assert abs(logs.mean() + 0.5) < 4 * logs.std() / np.sqrt(samples) + 2 / depth
+    assert abs(logs.var() - 1.0) < 4 * np.sqrt(2 / samples) + 5 / depth

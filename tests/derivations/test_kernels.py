@@ -1,0 +1,153 @@
+"""The kernels of doubly infinite networks: flows, closed forms and the explosion depth, against the theory."""
+
+import mpmath as mp
+import pytest
+import sympy as sp
+
+from derivations import (
+    ConvResNet,
+    Layer,
+    NoClosedForm,
+    Preactivation,
+    ResNet,
+    ShrinkingResNet,
+    erf,
+    identity,
+    relu,
+    silu,
+    tanh,
+)
+from derivations.errors import NotClosed
+from derivations.gaussian import expect_pair
+from derivations.kernels import Riccati, branch_rates, explosion_depth, nngp, ntk, solve_flow
+from derivations.kernels.means import PAIR, is_homogeneous, means_of, slope_of
+from derivations.symbols import noise, state, step, time
+from tests.helpers import equal_by_sampling, equal_symbolically
+
+sw, sb = sp.symbols("sigma_w sigma_b", positive=True)
+SHARED = {"weight_variance": sw**2, "bias_variance": sb**2}
+
+
+@pytest.mark.parametrize(("outer", "gain"), [(tanh, 1), (erf, 4 / sp.pi)], ids=["tanh", "erf"])
+@pytest.mark.parametrize("inner", [relu, erf, tanh], ids=str)
+def test_tangent_flow_is_that_of_the_theory(outer, gain, inner):
+    flow = ntk(ShrinkingResNet(outer, inner, sp.oo, 2, **SHARED))
+    k11, k12, k22, _, theta, _ = flow.states
+    x = inner.variable
+    block = ((k11, k12), (k12, k22))
+    G = sb**2 + sw**2 * expect_pair(inner.expr, inner.expr, x, block)
+    slopes = expect_pair(inner.derivative(), inner.derivative(), x, block)
+    equal_symbolically(flow.drift[1], sp.expand(gain * G))
+    equal_symbolically(flow.drift[4], sp.expand(gain * (G + sw**2 * theta * slopes)))
+
+
+def test_the_residual_network_is_the_shrinking_one_with_nothing_outside():
+    assert ntk(ResNet(relu, sp.oo, 2)) == ntk(ShrinkingResNet(identity, relu, sp.oo, 2))
+
+
+def test_identity_inside_is_solved_by_exponentials():
+    solved = solve_flow(ntk(ShrinkingResNet(erf, identity, sp.oo, 2, **SHARED)))
+    s, beta = 4 * sw**2 / sp.pi, sb**2 / sw**2
+    for name in ("12", "11"):
+        start, tangent = (
+            sp.Symbol(f"{stem}_{name}_0", real=True, **({"positive": True} if name == "11" else {}))
+            for stem in ("K", "Theta")
+        )
+        k, theta = (next(v for key, v in solved.items() if str(key) == f"{stem}_{name}") for stem in ("K", "Theta"))
+        equal_symbolically(k, (start + beta) * sp.exp(s * time) - beta)
+        equal_symbolically(theta, sp.exp(s * time) * (tangent + s * time * (start + beta)))
+
+
+def test_positive_homogeneous_variance_is_solved_with_its_tangent():
+    solved = list(solve_flow(ntk(ResNet(relu, sp.oo))).values())
+    k0, theta0 = sp.Symbol("K_0", positive=True), sp.Symbol("Theta_0", positive=True)
+    equal_symbolically(solved[0], k0 * sp.exp(time / 2))
+    equal_symbolically(solved[1], (theta0 + k0 * time / 2) * sp.exp(time / 2))
+
+
+RICCATI = [
+    (1, 0, 1, 0),
+    (1, 2, 1, 0),
+    (1, 3, 1, 0),
+    (2, -1, 3, 1),
+    (1, 0, -1, 0),
+    (1, 0, -1, 2),
+    (-1, 1, -2, 0),
+    (1, -2, 1, 0),
+]
+
+
+@pytest.mark.parametrize("coefficients", RICCATI, ids=str)
+def test_riccati_solves_its_equation_until_it_explodes(coefficients):
+    alpha, beta, gamma, start = map(sp.Integer, coefficients)
+    riccati = Riccati(alpha, beta, gamma, start)
+    m = riccati.at(time)
+    equal_by_sampling(sp.diff(m, time), alpha * m**2 + beta * m + gamma, symbols={time: ["1/7", "1/3", "2/5"]})
+    assert sp.limit(m, time, 0) == start
+    # independently: the time to infinity is an integral, infinite if a root lies on the way
+    roots = [sp.re(r) for r in sp.Poly(alpha * state**2 + beta * state + gamma, state).nroots() if abs(sp.im(r)) < 1e-9]
+    upward = bool(alpha * start**2 + beta * start + gamma > 0)
+    met = any((r >= start) if upward else (r <= start) for r in roots) or upward != bool(alpha > 0)
+    if met:
+        assert riccati.explosion == sp.oo
+    else:
+        f = sp.lambdify(state, 1 / (alpha * state**2 + beta * state + gamma), "mpmath")
+        expected = mp.quad(f, [float(start), mp.inf if upward else -mp.inf])
+        assert abs(sp.N(riccati.explosion) - abs(expected)) < 1e-8
+
+
+def test_swish_explodes_at_a_depth_in_closed_form():
+    k0 = sp.Symbol("K_0", positive=True)
+    network = ShrinkingResNet(silu, identity, sp.oo, **SHARED)
+    depth = explosion_depth(network)
+    for values in ({k0: 1, sw: 1, sb: sp.Rational(1, 10)}, {k0: sp.Rational(1, 9), sw: 1, sb: sp.Rational(1, 10)}):
+        a = {**values}
+        # THEORY: m' = ½φ''(0)(σ_b² + σ_w² λ), λ a quadratic in m, integrated to infinity by quadrature
+        lam = lambda m, a=a: a[k0] + m**2 + m  # noqa: E731  (2 φ'(0)²/φ''(0) = 1 for SiLU)
+        speed = lambda m, a=a, lam=lam: (a[sb] ** 2 + a[sw] ** 2 * lam(m)) / 4  # noqa: E731
+        expected = mp.quad(lambda m, speed=speed: 1 / speed(m), [0, 1, mp.inf])
+        assert abs(sp.N(depth.subs(a)) - expected) < 1e-10
+    assert explosion_depth(ShrinkingResNet(tanh, identity, sp.oo)) == sp.oo
+    with pytest.raises(NoClosedForm):
+        explosion_depth(ShrinkingResNet(silu, tanh, sp.oo))
+
+
+def test_solved_swish_moments_solve_their_flow():
+    flow = nngp(ShrinkingResNet(silu, identity, sp.oo, weight_variance=sp.Integer(2)))
+    k0 = sp.Symbol("K_0", positive=True)
+    solved = {s: v.subs(k0, 1) for s, v in solve_flow(flow).items()}
+    for s, velocity in zip(flow.states, flow.drift, strict=True):
+        equal_by_sampling(sp.diff(solved[s], time), velocity.subs(solved), symbols={time: ["1/7", "1/3", "1/2"]})
+
+
+def test_what_has_no_closed_form_says_so():
+    with pytest.raises(NoClosedForm, match="numerically"):
+        solve_flow(nngp(ResNet(relu, sp.oo, 2)))
+    odd = Layer(state + step * sp.sin(noise), Preactivation(relu, sp.S.One))
+    with pytest.raises(NotClosed, match="order ε"):
+        branch_rates(odd)
+
+
+def test_convolution_couples_positions_in_the_tangent_kernel():
+    flow = ntk(ConvResNet(tanh, identity, sp.oo, (2,), (1,), 1, True, **SHARED))
+    velocity = dict(zip(map(str, flow.states), flow.drift, strict=True))
+    names = {str(s): s for s in flow.states}
+    equal_symbolically(velocity["Theta_12"], sb**2 + sw**2 * (names["K_12"] + names["Theta_12"]))
+    wide = ntk(ConvResNet(tanh, identity, sp.oo, (3,), (3,), 1, True, **SHARED))
+    names = {str(s): s for s in wide.states}
+    velocity = dict(zip(map(str, wide.states), wide.drift, strict=True))
+    around = sum(names[f"{stem}_{k}{k}"] for stem in ("K", "Theta") for k in (1, 2, 3))
+    equal_symbolically(velocity["Theta_11"], sb**2 + sw**2 * around / 3)
+
+
+def test_means_are_those_of_the_gaussian_calculus():
+    a, c, b = PAIR
+    equal_by_sampling(
+        means_of(relu).product,
+        expect_pair(relu.expr, relu.expr, state, ((a, c), (c, b))),
+        symbols={a: [1, 2], c: ["1/2", "-1/3"], b: [1, "3/2"]},
+    )
+    assert means_of(tanh).product is None
+    assert means_of(slope_of(relu)).square is not None
+    assert is_homogeneous(relu)
+    assert not is_homogeneous(erf)

@@ -1,0 +1,185 @@
+"""Kernel matrices: against symbolic flows, finite wide networks, explosion depths; errors that say what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy.integrate import solve_ivp
+
+from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, gelu, identity, leaky_relu, relu, silu, tanh
+from derivations.kernels import explosion_depth, ntk
+from numerics.compile import compile_expression
+from numerics.kernels import kernel_matrices, kernel_matrix
+from numerics.networks import simulate_network
+from numerics.statistics import Estimate
+
+HALF = sp.Rational(1, 2)
+X = np.random.default_rng(0).normal(size=(5, 3))
+NETWORKS = {
+    "relu residual": ResNet(relu, sp.oo),
+    "leaky relu": ResNet(leaky_relu(sp.Rational(1, 5)), sp.oo, weight_variance=2),
+    "relu with bias": ShrinkingResNet(tanh, relu, sp.oo, bias_variance=HALF),
+    "erf": ShrinkingResNet(tanh, erf, sp.oo, weight_variance=2),
+    "gelu": ShrinkingResNet(erf, gelu, sp.oo, bias_variance=HALF),
+    "swish around identity": ShrinkingResNet(silu, identity, sp.oo, bias_variance=HALF, weight_mean=HALF, bias_mean=1),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_every_pair_follows_the_symbolic_flow(network):
+    from dataclasses import replace
+
+    found = kernel_matrices(network, X, t=1.0, tolerance=1e-10)
+    flow = ntk(replace(network, inputs=2))
+    velocity = compile_expression(flow.states, list(flow.drift))
+    k0 = X @ X.T / 3
+    for a, b in ((0, 1), (2, 4)):
+        gram = np.array([k0[a, a], k0[a, b], k0[b, b]])
+        start = np.concatenate([np.zeros(len(flow.states) - 6), gram, gram])
+        end = solve_ivp(lambda _, y: np.array(velocity(*y)), (0, 1), start, method="Radau", rtol=1e-11, atol=1e-12).y[
+            :, -1
+        ]
+        assert np.allclose(end[-6:-3], found.nngp[[a, a, b], [a, b, b]], rtol=1e-8, atol=1e-8)
+        assert np.allclose(end[-3:], found.ntk[[a, a, b], [a, b, b]], rtol=1e-8, atol=1e-8)
+        assert not np.allclose(end[-6:-3] * 1.0001, found.nngp[[a, a, b], [a, b, b]], rtol=1e-8)  # the control
+
+
+@pytest.mark.parametrize("inner", [relu, erf, tanh, silu], ids=str)
+@pytest.mark.parametrize("outer", [tanh, silu], ids=str)
+def test_one_position_is_the_dense_network(inner, outer):
+    if outer == silu and inner == relu:
+        pytest.skip("a kink under a moving mean has no fast series")
+    parameters = {"bias_variance": HALF, **({} if inner == relu else {"weight_mean": HALF})}
+    dense = kernel_matrices(ShrinkingResNet(outer, inner, sp.oo, **parameters), X, t=0.7)
+    grid = kernel_matrices(ConvResNet(outer, inner, sp.oo, (1,), (1,), **parameters), X[:, :, None], t=0.7)
+    assert np.allclose(dense.nngp, grid.nngp, rtol=1e-8, atol=1e-9)
+    assert np.allclose(dense.ntk, grid.ntk, rtol=1e-8, atol=1e-9)
+
+
+def test_the_hermite_series_agrees_with_the_closed_form():
+    from dataclasses import replace
+
+    from numerics.kernels.means import compile_means
+
+    closed = compile_means(gelu)
+    series = replace(closed, closed_product=None, closed_square=None)
+    variance, every = np.array([0.3, 1.0, 2.0]), slice(None)
+    covariance = np.sqrt(np.outer(variance, variance)) * np.array([[1, 0.9, -0.5], [0.9, 1, 0.1], [-0.5, 0.1, 1]])
+    off = ~np.eye(3, dtype=bool)
+    one, two = (m.pairs(np.zeros(3), variance)(every, every, covariance) for m in (closed, series))
+    assert np.allclose(one[off], two[off], atol=1e-12)
+    assert np.allclose(closed.square(np.zeros(3), variance), series.square(np.zeros(3), variance), atol=1e-12)
+
+
+def test_a_series_that_leaves_too_much_out_is_refused():
+    kinked = sp.tanh(sp.Symbol("x", real=True)) * sp.Heaviside(sp.Symbol("x", real=True))
+    close = np.array([[1.0, 0.0], [1.0, 1e-3]])
+    with pytest.raises(ValueError, match="may leave out"):
+        kernel_matrix(ShrinkingResNet(tanh, kinked, sp.oo), close)
+
+
+def test_crossed_kernels_are_blocks_of_the_whole_one():
+    for network in (NETWORKS["relu residual"], NETWORKS["erf"]):
+        whole = kernel_matrix(network, X, kind="ntk")
+        block = kernel_matrix(network, X[:2], kind="ntk", other=X[2:])
+        assert np.allclose(whole[:2, 2:], block, rtol=1e-8)
+    conv = ConvResNet(tanh, relu, sp.oo, (2,), (1,), bias_variance=HALF)
+    images = np.random.default_rng(1).normal(size=(4, 3, 2))
+    for pool in (False, True):
+        whole = kernel_matrix(conv, images, pool=pool)
+        assert np.allclose(whole[:1, 1:], kernel_matrix(conv, images[:1], other=images[1:], pool=pool), rtol=1e-7)
+
+
+def test_depth_zero_and_repeated_inputs():
+    doubled = np.concatenate([X, X[:1]])
+    for network in NETWORKS.values():
+        assert np.allclose(kernel_matrix(network, X, t=0.0), X @ X.T / 3)
+        k = kernel_matrix(network, doubled, kind="ntk")
+        assert np.allclose(k[0, 5], k[0, 0], rtol=1e-7)
+        assert np.allclose(k, k.T)
+        assert np.all(np.linalg.eigvalsh(k) > -1e-7 * np.max(np.diag(k)))
+
+
+def test_threads_change_nothing():
+    inputs = np.random.default_rng(2).normal(size=(300, 4))
+    network = NETWORKS["erf"]
+    assert np.array_equal(kernel_matrix(network, inputs, t=0.3), kernel_matrix(network, inputs, t=0.3, workers=2))
+
+
+@pytest.mark.parametrize("name", ["relu with bias", "swish around identity"])
+def test_wide_deep_networks_have_the_kernel_as_gram_matrix(name):
+    from dataclasses import replace
+
+    network = NETWORKS[name]
+    derived = kernel_matrix(network, X[:2], t=0.5)
+    wrong = kernel_matrix(
+        replace(network, weight_variance=network.weight_variance * sp.Rational(441, 400)), X[:2], t=0.5
+    )
+
+    def gram(depth, width, seed):
+        finite = replace(network, width=width, inputs=2)
+        x = simulate_network(finite, depth, 1200, inputs=X[:2], t=0.5, seed=seed)
+        return Estimate.of(np.mean(x[:, :, 0] * x[:, :, 1], axis=1)) if depth else None
+
+    # error c/L + c'/n: one extrapolation of both at once
+    coarse, fine = gram(25, 50, 1), gram(50, 100, 2)
+    measured = fine + fine - coarse
+    assert measured.test(derived[0, 1]).p_value > 1e-3
+    x = simulate_network(replace(network, width=100, inputs=2), 50, 1200, inputs=X[:2], t=0.5, seed=3)
+    y = simulate_network(replace(network, width=50, inputs=2), 25, 1200, inputs=X[:2], t=0.5, seed=4)
+    square = Estimate.of(np.mean(x[:, :, 0] ** 2, axis=1))
+    square = square + square - Estimate.of(np.mean(y[:, :, 0] ** 2, axis=1))
+    assert square.test(derived[0, 0]).p_value > 1e-3
+    assert square.test(wrong[0, 0]).p_value < 0.05 or abs(wrong[0, 0] - derived[0, 0]) < 3 * square.error
+
+
+@pytest.mark.slow
+def test_convolutional_gram_matrix_of_many_channels():
+    from dataclasses import replace
+
+    conv = ConvResNet(tanh, relu, sp.oo, (4,), (3,), circular=False, bias_variance=HALF)
+    image = np.random.default_rng(3).normal(size=(1, 2, 4))
+    derived = kernel_matrix(conv, image, t=0.5)[0, 0]
+    wrong = kernel_matrix(replace(conv, weight_variance=sp.Rational(441, 400)), image, t=0.5)[0, 0]
+    runs = [
+        Estimate.of(
+            np.mean(
+                simulate_network(replace(conv, width=c), depth, 4000, inputs=image, t=0.5, seed=c) ** 2, axis=(1, 2)
+            )
+        )
+        for c, depth in ((30, 25), (60, 50))
+    ]
+    measured = runs[1] + runs[1] - runs[0]
+    assert measured.test(derived).p_value > 1e-3
+    assert abs(measured.value - wrong) > abs(measured.value - derived)
+
+
+@pytest.mark.slow
+def test_the_explosion_is_where_the_closed_form_says():
+    network = ShrinkingResNet(silu, identity, sp.oo)
+    depth = float(explosion_depth(network).subs(sp.Symbol("K_0", positive=True), 4))
+    assert np.isfinite(kernel_matrix(network, [[2.0]], t=0.99 * depth)).all()
+    with pytest.raises(ValueError, match=f"explodes near depth t = {depth:.4f}"[:-2]):
+        kernel_matrix(network, [[2.0]], t=1.05 * depth)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"kind": "both"}, "kind must be"),
+        ({"t": -1.0}, "t must be"),
+        ({"t": np.inf}, "t must be"),
+        ({"tolerance": 0.0}, "tolerance"),
+        ({"other": np.zeros((2, 4))}, "one shape"),
+        ({"X": [1.0, 2.0]}, "one input a row"),
+        ({"X": [[np.nan]]}, "finite"),
+        ({"architecture": NETWORKS["erf"], "X": [[0.0, 0.0], [1.0, 0.0]]}, "norm 0"),
+        ({"architecture": ResNet(relu, 3)}, "infinitely wide"),
+        ({"architecture": ResNet(relu, sp.oo, weight_variance=sp.Symbol("s", positive=True))}, "substitute values"),
+        ({"architecture": ConvResNet(tanh, relu, sp.oo, (2,), (1,))}, "shape"),
+    ],
+)
+def test_bad_input_is_refused_with_what_to_do(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        kernel_matrix(**{"architecture": ResNet(relu, sp.oo), "X": X, **arguments})
