@@ -73,19 +73,21 @@ class ZeroCumulant(MomentClosure):
 
     def replace(self, index: Index, moment: Moment) -> sp.Expr:
         """Solve the vanishing cumulant for its moment."""
+        return self._replaced(index, moment, {})
+
+    def _replaced(self, index: Index, moment: Moment, known: dict[Index, sp.Expr]) -> sp.Expr:
         members = [k for k, power in enumerate(index) for _ in range(power)]
         total = sp.S.Zero
         for partition in multiset_partitions(list(range(len(members)))):
-            blocks = len(partition)
-            if blocks == 1:
-                continue
-            product = sp.Mul(*(self._moment([members[i] for i in block], len(index), moment) for block in partition))
-            total -= (-1) ** (blocks - 1) * sp.factorial(blocks - 1) * product
+            if len(partition) > 1:
+                factors = []
+                for block in partition:
+                    part = tuple([members[i] for i in block].count(k) for k in range(len(index)))
+                    if part not in known:
+                        known[part] = moment(part) if sum(part) <= self.order else self._replaced(part, moment, known)
+                    factors.append(known[part])
+                total += (-1) ** len(partition) * sp.factorial(len(partition) - 1) * sp.Mul(*factors)
         return sp.expand(total)
-
-    def _moment(self, members: list[int], size: int, moment: Moment) -> sp.Expr:
-        index = tuple(members.count(k) for k in range(size))
-        return moment(index) if sum(index) <= self.order else self.replace(index, moment)
 
 
 @dataclass(frozen=True)
