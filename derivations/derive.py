@@ -170,7 +170,9 @@ def derive(architecture: Architecture, order: str = "depth") -> Derivation:
 def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
     process = narrate.scalar(limit)
     if process is None:
-        return None, "the limit is a deterministic flow" if isinstance(limit, Flow) else "the limit has more than one coordinate"
+        return None, "the limit is a deterministic flow" if isinstance(
+            limit, Flow
+        ) else "the limit has more than one coordinate"
     if isinstance(process, CollapseDiffusion):
         return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
     try:

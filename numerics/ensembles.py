@@ -166,7 +166,9 @@ def run_ensemble(
     for piece, value in stream_ensemble(task, samples, block, seed, workers, progress):
         value = np.asarray(value)
         if value.shape[:1] != (piece.count,):
-            raise ValueError(f"the task must return {piece.count} samples along the first axis, got shape {value.shape}")
+            raise ValueError(
+                f"the task must return {piece.count} samples along the first axis, got shape {value.shape}"
+            )
         if result is None:
             result = np.empty((samples, *value.shape[1:]), dtype=value.dtype)
         result[piece.first : piece.first + piece.count] = value

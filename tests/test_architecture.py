@@ -363,7 +363,9 @@ def rooms_marked_planned(text: str) -> set[str]:
 def test_map_marks_what_is_planned():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert rooms_marked_planned(text) == set().union(*PLANNED.values())
-    assert rooms_marked_planned(text.replace("| `limits` | ", "| `limits` | (planned) ")) != set().union(*PLANNED.values())
+    assert rooms_marked_planned(text.replace("| `limits` | ", "| `limits` | (planned) ")) != set().union(
+        *PLANNED.values()
+    )
 
 
 def test_what_is_started_exists():

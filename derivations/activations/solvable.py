@@ -89,6 +89,7 @@ unstable_ornstein_uhlenbeck = from_inverse(
     domain=sp.Interval.open(-sp.sqrt(sp.pi) / 2, sp.sqrt(sp.pi) / 2),
 )
 
+
 def activation_from_potential(
     potential: sp.Expr, coordinate: sp.Symbol = _z, slope: object = 0, name: str | None = None
 ) -> Activation:
@@ -193,9 +194,7 @@ def _inverse_square(title: str, c: sp.Expr, v: sp.Expr, z: sp.Symbol) -> Activat
     return _with_potential(title, 2 * nu * x ** (1 + 1 / (2 * nu)), sp.S.Zero, sp.oo, v, z)
 
 
-def _with_potential(
-    title: str, expr: sp.Expr, left: sp.Expr, right: sp.Expr, v: sp.Expr, z: sp.Symbol
-) -> Activation:
+def _with_potential(title: str, expr: sp.Expr, left: sp.Expr, right: sp.Expr, v: sp.Expr, z: sp.Symbol) -> Activation:
     r"""The activation on its interval, 0 outside, after its potential has been found to be the one that was asked for.
 
     With :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`, both :math:`D V` and the invariant that V satisfies are compared through

@@ -44,7 +44,9 @@ def sign_of(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> int:
             raise DerivationError(f"an assumption must be a relation such as b**2 < 4*c, got {relation!r}")
         if isinstance(relation, sp.Ne):
             continue
-        difference = sp.factor(relation.gts - relation.lts) if not isinstance(relation, sp.Eq) else relation.lhs - relation.rhs
+        difference = (
+            sp.factor(relation.gts - relation.lts) if not isinstance(relation, sp.Eq) else relation.lhs - relation.rhs
+        )
         ratio = _known(sp.factor(sp.cancel(expr / difference))) if difference != 0 else None
         if ratio is None:
             continue

@@ -128,7 +128,9 @@ def leading(expr: sp.Expr, y: sp.Symbol) -> tuple[int, sp.Expr]:
     try:
         value = sp.limit(expr, y, 0, "+")
     except NotImplementedError as error:
-        raise NoClosedForm(f"the limit of {expr} at {y} → 0 is not known: {error}; give the parameters signs") from error
+        raise NoClosedForm(
+            f"the limit of {expr} at {y} → 0 is not known: {error}; give the parameters signs"
+        ) from error
     if value.has(sp.oo, -sp.oo):
         return -1, value.subs(sp.oo, 1).replace(sp.sign, lambda inside: inside)
     if value.has(sp.Limit, sp.AccumBounds) or value is sp.nan:

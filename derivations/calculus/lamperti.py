@@ -186,8 +186,10 @@ def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> N
             f"in which it lives as its domain, or write |{x}| where {x} may be negative"
         )
     negative = sp.Dummy("m", negative=True)
-    if left == -sp.oo and right == sp.oo and any(
-        p.base == negative and p.exp.is_integer is None for p in a.subs(x, negative).atoms(sp.Pow)
+    if (
+        left == -sp.oo
+        and right == sp.oo
+        and any(p.base == negative and p.exp.is_integer is None for p in a.subs(x, negative).atoms(sp.Pow))
     ):
         raise DerivationError(
             f"the squared noise {a} is no real number for every {x} < 0; give the diffusion the interval in which it "

@@ -85,4 +85,6 @@ class Quadratic:
         s = sp.sqrt(self.discriminant)
         low, high = self.roots
         z = sp.Dummy("z", real=True)
-        return (sp.log(self.x - low) - sp.log(high - self.x)) / s, sp.Lambda(z, high - (high - low) / (1 + sp.exp(s * z)))
+        return (sp.log(self.x - low) - sp.log(high - self.x)) / s, sp.Lambda(
+            z, high - (high - low) / (1 + sp.exp(s * z))
+        )

@@ -80,7 +80,11 @@ def recursion_steps(architecture: Architecture) -> list[Step]:
             tuple(lines),
             (
                 "This is the network; everything below is derived from it.",
-                *((" The noise u and the shift m stand for the weights around and at their means.",) if pre.has_means else ()),
+                *(
+                    (" The noise u and the shift m stand for the weights around and at their means.",)
+                    if pre.has_means
+                    else ()
+                ),
             ),
         ),
         *_activation_steps(architecture),
@@ -100,7 +104,9 @@ def _activation_steps(architecture: Architecture) -> list[Step]:
         because = "It enters through its values, and its derivatives enter by Itô's formula."
         return [Step("Activation", ("The activation is",), tuple(lines), (because,))]
     for name, activation in outer:
-        orders = zip(("", "'", "''"), (activation.expr, activation.derivative(1), activation.derivative(2)), strict=True)
+        orders = zip(
+            ("", "'", "''"), (activation.expr, activation.derivative(1), activation.derivative(2)), strict=True
+        )
         lines.append(equation(sp.Function(name)(state), activation.expr))
         lines += [
             equation(Glyph(rf"\{name}{mark}(0)", f"{plain(sp.Symbol(name))}{mark}(0)"), expr.subs(state, 0))
@@ -149,7 +155,11 @@ def increment_steps(architecture: Architecture) -> tuple[list[Step], Conditional
             ),
             (
                 *(equation(display(name), gram[a, b]) for a, b, name in names),
-                *([equation(display("m"), moments.preactivation_mean[0])] if moments.preactivation_mean[0] != 0 else []),
+                *(
+                    [equation(display("m"), moments.preactivation_mean[0])]
+                    if moments.preactivation_mean[0] != 0
+                    else []
+                ),
             ),
             (
                 "A linear combination of independent centred Gaussians is centred Gaussian with the sum of the squared coefficients "

@@ -97,7 +97,7 @@ class Law(ABC):
     @property
     def parameters(self) -> frozenset[sp.Symbol]:
         """Symbols of the law other than the state, its start and time."""
-        domain = getattr(self.diffusion.domain, "free_symbols", set())
+        domain: set[sp.Symbol] = getattr(self.diffusion.domain, "free_symbols", set())
         return (self.diffusion.parameters | frozenset(domain)) - {*self.diffusion.states, initial, time}
 
     @property

@@ -53,7 +53,7 @@ def antiderivative(form: UnitNoise) -> sp.Expr:
 
 
 def inverted(form: UnitNoise, coordinate: sp.Expr, positive: bool) -> sp.Lambda:
-    """x as a function of a coordinate."""
+    """X as a function of a coordinate."""
     y = sp.Dummy("y", positive=True) if positive else sp.Dummy("y", real=True)
     left, right = form.interval
     return sp.Lambda(y, invert(coordinate, form.state, y, Piece(left, right, coordinate).interior()))

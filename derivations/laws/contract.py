@@ -23,7 +23,6 @@ from derivations.symbols import initial, time
 _DIGITS = 36
 
 
-
 def contract(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:
     """The four checks for a law whose density lives on the interval of a form, with coordinate y."""
     forward = check_forward(law.diffusion, law.logpdf(form.state), form.interval, initial, form.assuming)
@@ -39,7 +38,7 @@ def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...
     atoms = sp.Add(*(a.mass for a in law.atoms))
     with mp.workdps(_DIGITS):
         moving = density.integrate(lambda y: density(times[0], start, y), (start,), times[0])
-        resting = density.at(atoms, density.state(start), times[0])
+        resting = density.at(atoms, density.state(start), times[0])  # type: ignore[no-untyped-call]
         mass = 1 - moving - resting
         chained = density.integrate(
             lambda y: density(times[0], start, y) * density(times[1], y, other), (start, other), times[0] + times[1]
@@ -49,7 +48,9 @@ def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...
     return (
         _row("missing mass: 1 minus the integral of the density and the atoms", mass),
         _row("Chapman–Kolmogorov at two times, relative", chain),
-        _row("density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t → 0", density.at_start()),
+        _row(
+            "density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t → 0", density.at_start()
+        ),
     )
 
 
@@ -84,7 +85,7 @@ class _InCoordinate:
         return compiled((initial, time, *self.given), expr)(x0, t, *self.given.values())
 
     def __call__(self, t: mpmath.mpf, y0: mpmath.mpf, y: mpmath.mpf) -> mpmath.mpf:
-        return mp.exp(self._log(t, y0, y))
+        return mp.exp(self._log(t, y0, y))  # type: ignore[no-untyped-call]
 
     def integrate(
         self, function: Callable[[mpmath.mpf], mpmath.mpf], centres: tuple[mpmath.mpf, ...], t: mpmath.mpf
@@ -112,6 +113,6 @@ class _InCoordinate:
             t = mp.mpf(10) ** -70
             for s in (-2, mp.mpf(-1) / 3, 1):
                 y0 = self.points[0]
-                gauss = mp.exp(-mp.mpf(s) ** 2 / 2) / mp.sqrt(2 * mp.pi * t)
+                gauss = mp.exp(-(mp.mpf(s) ** 2) / 2) / mp.sqrt(2 * mp.pi * t)
                 worst = max(worst, abs(self(t, y0, y0 + s * mp.sqrt(t)) / gauss - 1))
         return worst

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
-from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
+from derivations.laws.base import Atom, Check, Law, Proof, Words
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.initial import Normal
 from derivations.symbols import initial, time

@@ -60,7 +60,7 @@ class HalfLineLaw(KernelLaw):
         if end is End.REFLECTING and end_value(form.beta, form, right) != 0:
             raise NoClosedForm("reflection with a slope of u at the end has no kernel by images")
         law = cls(form, end)
-        law.boost  # noqa: B018: the integral must exist
+        _ = law.boost  # the integral must exist
         return law
 
     @cached_property
@@ -180,7 +180,13 @@ class HalfLineLaw(KernelLaw):
     @property
     def description(self) -> Words:
         """The map, what Y is, and what happens at the end."""
-        words: Words = (*self._carried(), ", where ", moved, " has unit noise, the constant potential ", self.form.potential)
+        words: Words = (
+            *self._carried(),
+            ", where ",
+            moved,
+            " has unit noise, the constant potential ",
+            self.form.potential,
+        )
         words = (*words, f" and an end at 0 that is {self.end.value}")
         if self.is_martingale is False:
             words = (*words, "; X is a strict local martingale: its mean falls")
@@ -207,7 +213,13 @@ class HalfLineLaw(KernelLaw):
         up, down = sp.cancel((1 + s / k) / 2), sp.cancel((1 - s / k) / 2)
         lack = sp.Max(0, -down)
         return HalfLineRecipe(
-            up - lack * sp.exp(2 * k * y0), sp.Max(0, down), lack * (sp.exp(2 * k * y0) - 1), k, y0, self.chart.back, end
+            up - lack * sp.exp(2 * k * y0),
+            sp.Max(0, down),
+            lack * (sp.exp(2 * k * y0) - 1),
+            k,
+            y0,
+            self.chart.back,
+            end,
         )
 
     @classmethod

@@ -51,7 +51,7 @@ class IntervalLaw(KernelLaw):
         if End.REFLECTING in ends:
             raise NoClosedForm("a reflecting end of an interval is not among the kernels")
         law = cls(form, ends)
-        law.boost  # noqa: B018: the integral must exist
+        _ = law.boost  # the integral must exist
         return law
 
     @cached_property
@@ -65,9 +65,7 @@ class IntervalLaw(KernelLaw):
 
     def log_kernel(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
         r"""The logarithm of the theta series, :math:`-\tfrac12 Vt - \log\ell` added."""
-        return (
-            LogIntervalKernel(*self._scaled(t, y0, y)) - self.form.potential * t / 2 - sp.log(self.chart.length)
-        )
+        return LogIntervalKernel(*self._scaled(t, y0, y)) - self.form.potential * t / 2 - sp.log(self.chart.length)
 
     def kernel(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
         """The theta series."""
@@ -78,7 +76,9 @@ class IntervalLaw(KernelLaw):
     def atoms(self) -> tuple[Atom, ...]:
         r"""At the absorbing ends: :math:`w(y_0) - \int w K`, with w the solution that is u at this end and 0 at the other."""
         return tuple(
-            self._atom(right, self._absorbed(right)) for right in (False, True) if self.ends[int(right)] is End.ABSORBING
+            self._atom(right, self._absorbed(right))
+            for right in (False, True)
+            if self.ends[int(right)] is End.ABSORBING
         )
 
     def _absorbed(self, right: bool) -> sp.Expr:
@@ -89,10 +89,10 @@ class IntervalLaw(KernelLaw):
         grow = (lambda s: s) if k == 0 else (lambda s: sp.sinh(k * s) / k)
 
         def u(s: sp.Expr) -> sp.Expr:
-            return (1 if k == 0 else sp.cosh(k * (s - y0))) + slope * grow(s - y0)
+            return (1 if k == 0 else sp.cosh(k * (s - y0))) + slope * grow(s - y0)  # type: ignore[no-untyped-call]
 
         def w(s: sp.Expr) -> sp.Expr:
-            return u(length if right else sp.S.Zero) * grow(s if right else length - s) / grow(length)
+            return u(length if right else sp.S.Zero) * grow(s if right else length - s) / grow(length)  # type: ignore[no-untyped-call]
 
         return w(y0) - sp.Integral(w(y) * self.kernel(time, y0, y), (y, 0, length))
 
@@ -120,7 +120,9 @@ class IntervalLaw(KernelLaw):
         x = self.form.state
         if self.form.scale.is_polynomial(x) and sp.degree(self.form.scale, x) == 2:
             return sp.S.One
-        opened = distance.replace(lambda e: isinstance(e, sp.atan2), lambda e: sp.pi / 2 - sp.atan(e.args[1] / e.args[0]))
+        opened = distance.replace(
+            lambda e: isinstance(e, sp.atan2), lambda e: sp.pi / 2 - sp.atan(e.args[1] / e.args[0])
+        )
         return sp.Abs(sp.limit(opened * self.form.scale / x, x, sp.oo if right else -sp.oo))
 
     def sampler(self) -> ConditionedRecipe | Inversion:
@@ -153,10 +155,18 @@ class IntervalLaw(KernelLaw):
     @property
     def description(self) -> Words:
         """The map, the potential and the ends."""
-        kinds = dict.fromkeys(f"{side} is {end.value}" for side, end in zip(("0", "the length"), self.ends, strict=True))
+        kinds = dict.fromkeys(
+            f"{side} is {end.value}" for side, end in zip(("0", "the length"), self.ends, strict=True)
+        )
         return (
-            *self._carried(), ", where ", moved, " has unit noise and the constant potential ", self.form.potential,
-            " on an interval of length ", self.chart.length, f": {'; '.join(kinds)}",
+            *self._carried(),
+            ", where ",
+            moved,
+            " has unit noise and the constant potential ",
+            self.form.potential,
+            " on an interval of length ",
+            self.chart.length,
+            f": {'; '.join(kinds)}",
         )
 
     @property
@@ -164,7 +174,6 @@ class IntervalLaw(KernelLaw):
         """The coordinate, and the theta series in both of its forms."""
         tau, a, b = sp.Symbol("tau"), sp.Symbol("a"), sp.Symbol("b")
         theta = IntervalKernel(0, tau, a, b)
-        x = self.form.state
         shown = self.chart.coordinate.replace(
             lambda e: isinstance(e, sp.atan2), lambda e: sp.pi / 2 - sp.atan(e.args[1] / e.args[0])
         )

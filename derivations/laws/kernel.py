@@ -108,7 +108,9 @@ class KernelLaw(Law):
         """Distribution function, atoms included; an integral over the density where no closed form is known."""
         xi = sp.Dummy("xi", real=True)
         left = self.form.interval[0]
-        below = sp.Add(*(a.mass.subs({time: t, initial: x0}, simultaneous=True) for a in self.atoms if a.location == left))
+        below = sp.Add(
+            *(a.mass.subs({time: t, initial: x0}, simultaneous=True) for a in self.atoms if a.location == left)
+        )
         return below + sp.Integral(self.pdf(xi, t, x0), (xi, left, x))
 
     def sf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:

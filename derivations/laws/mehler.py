@@ -40,7 +40,7 @@ class MehlerLaw(KernelLaw):
         ends = image(form, law.coordinate)
         if ends != (-sp.oo, sp.oo):
             raise NoClosedForm(f"the unit-noise coordinate covers {ends}, not the whole line")
-        law.boost  # noqa: B018: the integral must exist
+        _ = law.boost  # the integral must exist
         return law
 
     @cached_property
@@ -69,8 +69,11 @@ class MehlerLaw(KernelLaw):
         a, e = self.alpha, sp.exp(-self.alpha * t)
         spread = 1 - sp.exp(-2 * a * t)
         return (
-            -(self.level + a) * t / 2 + sp.log(a / sp.pi) / 2 - sp.log(spread) / 2
-            - a * (y - y0 * e) ** 2 / spread + a * (y**2 - y0**2) / 2
+            -(self.level + a) * t / 2
+            + sp.log(a / sp.pi) / 2
+            - sp.log(spread) / 2
+            - a * (y - y0 * e) ** 2 / spread
+            + a * (y**2 - y0**2) / 2
         )
 
     def kernel(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
@@ -95,7 +98,13 @@ class MehlerLaw(KernelLaw):
     def description(self) -> Words:
         """The map and the potential."""
         y = sp.Symbol("y", real=True)
-        return (*self._carried(), ", where ", moved, " has unit noise and the potential ", self.alpha**2 * y**2 + self.level)
+        return (
+            *self._carried(),
+            ", where ",
+            moved,
+            " has unit noise and the potential ",
+            self.alpha**2 * y**2 + self.level,
+        )
 
     @property
     def definitions(self) -> tuple[tuple[sp.Basic, sp.Basic], ...]:

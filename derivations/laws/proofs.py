@@ -39,7 +39,9 @@ def vanishes(
     draw = random.Random(0)
     worst = sp.S.Zero
     for _ in range(5):
-        point = _parameters(expr.free_symbols | set().union(*(e.free_symbols for e in interval)), spatial, assuming, draw)
+        point = _parameters(
+            expr.free_symbols | set().union(*(e.free_symbols for e in interval)), spatial, assuming, draw
+        )
         ends = (interval[0].subs(point), interval[1].subs(point))
         point |= {s: _inside(ends, draw) for s in sorted(expr.free_symbols & set(spatial), key=str)}
         value = sp.Abs(sp.N(expr.subs(point), _DIGITS))
@@ -108,4 +110,6 @@ def check_forward(
         + mu * slope
         - sp.Rational(1, 2) * (sp.diff(a, x, 2) + 2 * sp.diff(a, x) * slope + a * (sp.diff(slope, x) + slope**2))
     )
-    return check_zero("residual of the Fokker–Planck equation, divided by the density", residual, interval, (x, start), assuming)
+    return check_zero(
+        "residual of the Fokker–Planck equation, divided by the density", residual, interval, (x, start), assuming
+    )

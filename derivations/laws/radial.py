@@ -160,14 +160,18 @@ class RadialLaw(KernelLaw):
             shift = sp.expand_log(self.form.state - rate * sp.expand_log(sp.log(self.y), force=True), force=True)
             if not sp.expand(shift).has(self.form.state):
                 # E log Y = log m + E₁(λ)/2 in two dimensions
-                return sp.expand(shift) + rate * (sp.expand_log(sp.log(m), force=True) + sp.expint(1, m**2 / (2 * v)) / 2)
+                return sp.expand(shift) + rate * (
+                    sp.expand_log(sp.log(m), force=True) + sp.expint(1, m**2 / (2 * v)) / 2
+                )
         return super()._moving_moment(k, t, x0)
 
     def finite_until(self, k: sp.Expr) -> sp.Expr:
         r"""Always or never: near 0 the density is of order :math:`y^{1+n+\nu}`."""
         if self.power is None:
             return sp.oo
-        if self.direction > 0 and self.form.interval[0].is_finite or self.direction < 0 and self.form.interval[1].is_finite:
+        if (self.direction > 0 and self.form.interval[0].is_finite) or (
+            self.direction < 0 and self.form.interval[1].is_finite
+        ):
             return sp.oo  # x stays bounded where the radius is small
         excess = sp.cancel(2 + self.index + self.order + self.power[1] * sp.sympify(k))
         return always_or_never(self.form, excess)
@@ -200,7 +204,13 @@ class RadialLaw(KernelLaw):
     @property
     def description(self) -> Words:
         """The map, the dimension and the pull."""
-        words: Words = (*self._carried(), ", where ", moved, " is the radius of a process in dimension ", 2 + 2 * self.index)
+        words: Words = (
+            *self._carried(),
+            ", where ",
+            moved,
+            " is the radius of a process in dimension ",
+            2 + 2 * self.index,
+        )
         if self.pull != 0:
             words = (*words, " pulled to the origin at rate ", self.pull)
         if self.killed:

@@ -81,10 +81,7 @@ def _flow(
             moved += slope * kernel[a, b] + level * mean[j]
         return sp.expand(moved + noise_product(layer, population, first, a, b))
 
-    if means:
-        speeds = [sp.expand(drift.subs(state, m)) for drift, m in zip(drifts, means, strict=True)]
-    else:
-        speeds = []
+    speeds = [sp.expand(drift.subs(state, m)) for drift, m in zip(drifts, means, strict=True)] if means else []
     pairs = [(a, b) for a in range(size) for b in range(a, size)]
     states = (*means, *(kernel[a, b] for a, b in pairs))
     return Flow(states, sp.ImmutableMatrix([*speeds, *(velocity(a, b) for a, b in pairs)]))

@@ -330,7 +330,9 @@ class LogNormalCdf(sp.Function):
         if not x.is_number:
             return None
         rough = x.evalf(5)
-        return value_of(self, log_normal_cdf, prec, 2 * max(0, mp.mag(rough._to_mpmath(20)))) if rough.is_Float else None
+        return (
+            value_of(self, log_normal_cdf, prec, 2 * max(0, mp.mag(rough._to_mpmath(20)))) if rough.is_Float else None
+        )
 
     def _latex(self, printer: sp.printing.latex.LatexPrinter, exp: str | None = None) -> str:
         body = rf"\log \Phi\left({printer._print(self.args[0])}\right)"

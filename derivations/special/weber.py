@@ -10,9 +10,7 @@ from sympy.core.function import ArgumentIndexError
 from derivations.special.functions import GUARD, Fuzzy, value_of
 
 
-def weber(
-    order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf
-) -> mpmath.mpf:
+def weber(order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf) -> mpmath.mpf:
     r"""The solution with :math:`u(0) = 1,\ u'(0) = \rho` (order 0) or its derivative (order 1), to the working precision.
 
     *Derivation.* With :math:`u = e^{-s/2} M`, :math:`s = \alpha z^2`, the equation becomes Kummer's; its even and odd

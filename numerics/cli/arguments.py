@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
         "--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
     )
     derive.add_argument(
-        "--order", choices=("depth", "width", "joint"), default="depth", help="what goes to infinity first, or both (depth)"
+        "--order",
+        choices=("depth", "width", "joint"),
+        default="depth",
+        help="what goes to infinity first, or both (depth)",
     )
     derive.add_argument("--format", choices=FORMATS, help="by default that of --out's suffix, or text")
     derive.add_argument(

@@ -167,7 +167,9 @@ def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
     if "weight_variance" not in known and given["weight_variance"] != 1:
         raise DerivationError(f"{options.architecture} has its critical weight variance; leave weight-variance out")
     around = (parse_activation(options.outer),) if "outer" in known else ()
-    recipe = architecture(*around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known})
+    recipe = architecture(
+        *around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known}
+    )
     return derive(recipe, order=getattr(options, "order", "depth"))
 
 

@@ -23,7 +23,9 @@ def parts_of(law: Law | None) -> tuple[Law, ...]:
     parts = law.parts if isinstance(law, GluedLaw) else (law,)
     loose = sorted(set().union(*(part.diffusion.parameters for part in parts)), key=str)
     if loose:
-        raise ValueError(f"the law has the parameters {', '.join(map(str, loose))} left; derive it with numbers in their place")
+        raise ValueError(
+            f"the law has the parameters {', '.join(map(str, loose))} left; derive it with numbers in their place"
+        )
     return parts
 
 

@@ -48,7 +48,9 @@ class CompiledFunction:
 
 
 def compile_expression(
-    arguments: Iterable[sp.Symbol] | sp.Symbol, expression: sp.Expr | sp.MatrixBase | Sequence[Any], backend: Backend | str = "numpy"
+    arguments: Iterable[sp.Symbol] | sp.Symbol,
+    expression: sp.Expr | sp.MatrixBase | Sequence[Any],
+    backend: Backend | str = "numpy",
 ) -> CompiledFunction:
     """A function whose arguments are, in this order, the values of the given symbols.
 

@@ -77,7 +77,7 @@ def number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> float:
 
 @cache
 def maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
-    """x to y and y to x, as functions of arrays."""
+    """X to y and y to x, as functions of arrays."""
     y = part.chart.back.variables[0]
     return (
         compile_expression((part.form.state,), part.chart.coordinate),
@@ -143,4 +143,3 @@ def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Densities:
         return front(points) + scale(points) + kernel + shift
 
     return in_x, in_y
-

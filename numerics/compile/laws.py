@@ -72,7 +72,9 @@ def compile_law(law: Law | None, x0: float | Normal = 1.0, t: float = 1.0) -> Fr
     start = exact_number(x0, "the start x0")
     chosen = [part for part in parts if part.diffusion.domain.contains(start) == sp.true]
     if not chosen:
-        raise ValueError(f"the start x0 = {x0} is outside the domain {law.diffusion.domain} of the law; choose one inside")
+        raise ValueError(
+            f"the start x0 = {x0} is outside the domain {law.diffusion.domain} of the law; choose one inside"
+        )
     found = measures(chosen[0], start, when)
     at = FixedMoments(chosen[0], start, when, found)
     return FrozenDistribution(law.name, found, at.moment, at.variance)
@@ -98,7 +100,10 @@ def _(part: FrozenLaw, start: sp.Expr, when: sp.Expr) -> Measure:
 
 @measure.register
 def _(part: CarriedGaussian, start: sp.Expr, when: sp.Expr) -> Measure:
-    rows = [(constant(c.weight, start, when), constant(c.mean, start, when), _deviation(c, start, when)) for c in part.components]
+    rows = [
+        (constant(c.weight, start, when), constant(c.mean, start, when), _deviation(c, start, when))
+        for c in part.components
+    ]
     kept = [(float(w), float(m), s) for w, m, s in rows if w != 0]
     return CarriedMixture(chart(part), *zip(*kept, strict=True))
 
@@ -133,10 +138,14 @@ def _logarithm(positive: sp.Expr) -> sp.Expr:
 
 
 def _from_gaussian_start(law: Law, parts: tuple[Law, ...], x0: Normal, when: sp.Expr) -> FrozenDistribution:
-    mean, variance = (exact_number(v, f"the start's {what}") for v, what in ((x0.mean, "mean"), (x0.variance, "variance")))
+    mean, variance = (
+        exact_number(v, f"the start's {what}") for v, what in ((x0.mean, "mean"), (x0.variance, "variance"))
+    )
     deviation = float(mpmath.sqrt(constant(variance, initial, when)))
     if not deviation > 0:
-        raise ValueError(f"a Gaussian start needs a positive variance, got {x0.variance}; use a number for a fixed start")
+        raise ValueError(
+            f"a Gaussian start needs a positive variance, got {x0.variance}; use a number for a fixed start"
+        )
     wide = [part for part in parts if part.diffusion.domain.measure != 0]
     starts = [
         GaussianPiece(float(part.diffusion.domain.inf), float(part.diffusion.domain.sup), float(mean), deviation)
@@ -144,7 +153,9 @@ def _from_gaussian_start(law: Law, parts: tuple[Law, ...], x0: Normal, when: sp.
     ]
     total = sum(start.mass for start in starts)
     if abs(total - 1) > 1e-12:
-        raise ValueError(f"the Gaussian start is inside the law's domain {law.diffusion.domain} only with probability {total}")
+        raise ValueError(
+            f"the Gaussian start is inside the law's domain {law.diffusion.domain} only with probability {total}"
+        )
     measures = tuple(spread(part, start, when) for part, start in zip(wide, starts, strict=True))
     at = SpreadMoments(tuple(wide), Normal(mean, variance), measures, when)
     return FrozenDistribution(law.name, measures, at.moment, at.variance)
@@ -153,7 +164,9 @@ def _from_gaussian_start(law: Law, parts: tuple[Law, ...], x0: Normal, when: sp.
 @singledispatch
 def spread(part: Law, start: GaussianPiece, when: sp.Expr) -> Measure:
     """One part of a law from a Gaussian start, as a measure; a kind of law registers how."""
-    raise ValueError(f"laws of the kind {type(part).__name__} cannot be averaged over a Gaussian start; give a number for x0")
+    raise ValueError(
+        f"laws of the kind {type(part).__name__} cannot be averaged over a Gaussian start; give a number for x0"
+    )
 
 
 @spread.register

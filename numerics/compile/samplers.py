@@ -68,7 +68,9 @@ class CompiledSampler:
 @singledispatch
 def transition(recipe: object) -> Draw:
     """A recipe as a function of starts, a duration and a generator; a kind of recipe registers how."""
-    raise ValueError(f"recipes of the kind {type(recipe).__name__} cannot be compiled; register a rule with transition.register")
+    raise ValueError(
+        f"recipes of the kind {type(recipe).__name__} cannot be compiled; register a rule with transition.register"
+    )
 
 
 @transition.register

@@ -13,4 +13,13 @@ from numerics.densities.kernel import KernelMeasure
 from numerics.densities.plain import GaussianPiece, PointMass
 from numerics.densities.spread import SpreadStart
 
-__all__ = ["CarriedMixture", "Chart", "FrozenDistribution", "GaussianPiece", "KernelMeasure", "Measure", "PointMass", "SpreadStart"]
+__all__ = [
+    "CarriedMixture",
+    "Chart",
+    "FrozenDistribution",
+    "GaussianPiece",
+    "KernelMeasure",
+    "Measure",
+    "PointMass",
+    "SpreadStart",
+]

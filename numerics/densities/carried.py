@@ -58,7 +58,7 @@ class CarriedMixture(Measure):
         """Density; for one Gaussian with the constants taken out of the exponential's argument once."""
         if len(self.weights) > 1:
             return np.exp(self.logpdf(x))
-        (_, m, s), = self._components
+        ((_, m, s),) = self._components
         constant, rate = -np.log(s) - LOG_ROOT_TWO_PI, np.sqrt(0.5) / s
 
         def at(z: Array) -> Array:

@@ -38,9 +38,7 @@ def invert_each(
     return result
 
 
-def _few(
-    log_density: Callable[[Array, Array], Array], starts: Array, low: Array, high: Array, uniform: Array
-) -> Array:
+def _few(log_density: Callable[[Array, Array], Array], starts: Array, low: Array, high: Array, uniform: Array) -> Array:
     step = (high - low) / _PANELS
     offsets = np.arange(_PANELS)[:, None] + (1 + _NODES) / 2
     nodes = low[:, None] + step[:, None] * offsets.ravel()

@@ -81,11 +81,15 @@ class KernelMeasure(Measure):
 
     def cdf(self, x: ArrayLike) -> Array:
         """Probability up to x, by quadrature."""
-        return self._on_interval(lambda inner: self._tail(self.coordinate(inner), self.direction < 0), x, 0.0, self.mass)
+        return self._on_interval(
+            lambda inner: self._tail(self.coordinate(inner), self.direction < 0), x, 0.0, self.mass
+        )
 
     def sf(self, x: ArrayLike) -> Array:
         """Probability beyond x, by quadrature from there."""
-        return self._on_interval(lambda inner: self._tail(self.coordinate(inner), self.direction > 0), x, self.mass, 0.0)
+        return self._on_interval(
+            lambda inner: self._tail(self.coordinate(inner), self.direction > 0), x, self.mass, 0.0
+        )
 
     def _on_interval(self, value: Callable[[Array], Array], x: ArrayLike, below: float, above: float) -> Array:
         x = np.asarray(x, dtype=float)
@@ -104,7 +108,7 @@ class KernelMeasure(Measure):
         step = self.width / 2
         ends = [self._faded(-1, step), self._faded(1, step)]
         count = int(np.clip(np.ceil((ends[1] - ends[0]) / step), 4, 4000))
-        even = np.linspace(*ends, count + 1)
+        even = np.linspace(ends[0], ends[1], count + 1)
         halves = (even[1] - even[0]) * 0.5 ** np.arange(1, _GRADES)
         graded = [even]
         if ends[0] == self.low:
@@ -159,14 +163,17 @@ class KernelMeasure(Measure):
         upper_y = upper != (self.direction < 0)
         below, above = self._sums
         q = np.minimum(q, below[-1])
-        if upper_y:
-            panel = above.size - 1 - np.searchsorted(above[::-1], q, side="right")
-        else:
-            panel = np.searchsorted(below, q, side="right") - 1
+        panel = (
+            above.size - 1 - np.searchsorted(above[::-1], q, side="right")
+            if upper_y
+            else np.searchsorted(below, q, side="right") - 1
+        )
         panel = np.clip(panel, 0, self._edges.size - 2)
         sign = -1 if upper_y else 1
         bracket = self._edges[panel], self._edges[panel + 1]
-        root = elementwise.find_root(lambda y, p: sign * (self._tail(np.ravel(y), upper_y).reshape(np.shape(y)) - p), bracket, args=(q,))
+        root = elementwise.find_root(
+            lambda y, p: sign * (self._tail(np.ravel(y), upper_y).reshape(np.shape(y)) - p), bracket, args=(q,)
+        )
         y = np.where(root.success, root.x, bracket[0])
         with np.errstate(all="ignore"):
             return np.asarray(self.back(y))

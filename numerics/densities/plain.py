@@ -94,10 +94,11 @@ class GaussianPiece(Measure):
     def quantile(self, q: Array, upper: bool = False) -> Array:
         """From the normal quantile, counted from the tail in which the interval lies."""
         a, b = (self.left - self.mean) / self.deviation, (self.right - self.mean) / self.deviation
-        if upper:
-            u = np.where(a > 0, -ndtri(ndtr(-b) + q), ndtri(ndtr(b) - q))
-        else:
-            u = np.where(a > 0, -ndtri(ndtr(-a) - q), ndtri(ndtr(a) + q))
+        u = (
+            np.where(a > 0, -ndtri(ndtr(-b) + q), ndtri(ndtr(b) - q))
+            if upper
+            else np.where(a > 0, -ndtri(ndtr(-a) - q), ndtri(ndtr(a) + q))
+        )
         return np.clip(self.mean + self.deviation * u, self.left, self.right)
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:

@@ -20,7 +20,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rates:
-    r"""The flow :math:`\dot M = cM + d`, :math:`\dot K = pG + 2cK + Md^\top + dM^\top`, :math:`\dot\Theta = p(G + \sigma_w^2\,\mathbb{E}[\psi'\psi']\Theta) + 2c\Theta`.
+    r"""Rates of the flows of mean, covariance and tangent kernel.
+
+    :math:`\dot M = cM + d`, :math:`\dot K = pG + 2cK + Md^\top + dM^\top` and
+    :math:`\dot\Theta = p(G + \sigma_w^2\,\mathbb{E}[\psi'\psi']\Theta) + 2c\Theta`.
 
     :math:`d = s\,m + v\,\mathrm{diag}\,G`, as :class:`derivations.kernels.BranchRates` has it.
     """

@@ -26,7 +26,11 @@ def log_scaled_bessel_i(order: float, z: ArrayLike) -> Array:
     z = np.asarray(z, dtype=float)
     flat = z.ravel()
     result = np.full(flat.shape, np.nan)
-    few, low, high = (6, 0.2 * np.sqrt(order + 1), 60 + 6 * order**2) if order < 60 else (30, 2 * np.sqrt(order + 2), 60 + 6 * order**2)
+    few, low, high = (
+        (6, 0.2 * np.sqrt(order + 1), 60 + 6 * order**2)
+        if order < 60
+        else (30, 2 * np.sqrt(order + 2), 60 + 6 * order**2)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         near, far = flat <= low, flat >= high
         if near.any():

@@ -56,7 +56,7 @@ def weber_coordinate(alpha: float, gamma: float, x: ArrayLike) -> Array:
     alpha, gamma = (float(np.asarray(v).flat[0]) for v in (alpha, gamma))
     root = np.sqrt(alpha)
     x = np.asarray(x, dtype=float)
-    y, ratio, coefficients = _inverse_table(gamma / alpha)
+    _y, ratio, coefficients = _inverse_table(gamma / alpha)
     size = root * np.abs(x)
     cell = np.clip(np.searchsorted(ratio, size, side="right") - 1, 0, ratio.size - 2)
     value = _quintic(coefficients[cell], (size - ratio[cell]) / (ratio[cell + 1] - ratio[cell]))
@@ -92,7 +92,7 @@ def _log_table(g: float) -> Array:
 
 @cache
 def _inverse_table(g: float) -> tuple[Array, Array, Array]:
-    """y as a function of r between the nodes r(y): y' = E², y'' = 2 E⁴ w."""
+    """Y as a function of r between the nodes r(y): y' = E², y'' = 2 E⁴ w."""
     y = np.arange(0, 6.5, _SPACING)
     r = y * hyp1f1((g + 3) / 4, 1.5, y * y) / hyp1f1((g + 1) / 4, 0.5, y * y)
     growing = np.concatenate([[True], np.diff(np.maximum.accumulate(r)) > 0])
@@ -113,7 +113,8 @@ def _between(left: tuple[Array, Array, Array], right: tuple[Array, Array, Array]
     (f0, d0, c0), (f1, d1, c1) = left, right
     rise, bend, turn = f1 - f0 - d0 - c0 / 2, d1 - d0 - c0, c1 - c0
     return np.stack(
-        (f0, d0, c0 / 2, 10 * rise - 4 * bend + turn / 2, -15 * rise + 7 * bend - turn, 6 * rise - 3 * bend + turn / 2), axis=1
+        (f0, d0, c0 / 2, 10 * rise - 4 * bend + turn / 2, -15 * rise + 7 * bend - turn, 6 * rise - 3 * bend + turn / 2),
+        axis=1,
     )
 
 

@@ -46,9 +46,13 @@ def main() -> None:
     """Print the ratios."""
     ours, sympy = alternating("import derivations", "import sympy")
     unit = statistics.median(sympy)
-    print(f"import derivations / import sympy: {statistics.median([a / b for a, b in zip(ours, sympy, strict=True)]):.2f} (at most 1.25)")
+    print(
+        f"import derivations / import sympy: {statistics.median([a / b for a, b in zip(ours, sympy, strict=True)]):.2f} (at most 1.25)"
+    )
     seconds = warm_derivation()
-    print(f"derive(ResNet(relu, width=1)) with steps / import sympy: {seconds / unit:.2f} (at most 0.5 s; here {seconds:.2f} s)")
+    print(
+        f"derive(ResNet(relu, width=1)) with steps / import sympy: {seconds / unit:.2f} (at most 0.5 s; here {seconds:.2f} s)"
+    )
 
 
 if __name__ == "__main__":

@@ -150,7 +150,6 @@ def test_a_bounded_chart_is_extended_by_zero():
     assert unstable_ornstein_uhlenbeck(1) == 0 == unstable_ornstein_uhlenbeck(-1)
 
 
-
 def test_from_inverse_checks_the_inverse():
     z = sp.Symbol("z", real=True)
     assert from_inverse("sinh", sp.sinh(z), sp.asinh(x), z).expr == sp.sqrt(x**2 + 1)

@@ -182,9 +182,7 @@ def test_mean_exit_time_solves_its_equation(drift):
 def test_mean_exit_time_without_elementary_integrals():
     # Ornstein–Uhlenbeck from 0 out of (−a, a): 2∫₀ᵃ e^{y²} ∫₀^y e^{−v²} dv dy by symmetry
     found = mean_exit_time(Diffusion((x,), [-x], [[1]]), sp.S.Zero, -sp.S.One, sp.S.One)
-    expected = mpmath.quad(
-        lambda v: 2 * mpmath.exp(v * v) * mpmath.sqrt(mpmath.pi) / 2 * mpmath.erf(v), [0, 1]
-    )
+    expected = mpmath.quad(lambda v: 2 * mpmath.exp(v * v) * mpmath.sqrt(mpmath.pi) / 2 * mpmath.erf(v), [0, 1])
     assert abs(complex(sp.lambdify((), found, "mpmath")()) - expected) < 1e-8
 
 

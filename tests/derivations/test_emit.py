@@ -62,7 +62,7 @@ def test_json_holds_the_expressions(name):
 def test_json_expressions_can_be_read_back():
     d = derive(ResNet(relu, width=1))
     data = json.loads(d.to_json())
-    (noise,) = [step for step in data["steps"] if step["name"] == "Limit for this activation"][0]["lines"][0]["sympy"]
+    (noise,) = next(step for step in data["steps"] if step["name"] == "Limit for this activation")["lines"][0]["sympy"]
     (read,) = [sp.sympify(noise)]
     (variable,) = read.free_symbols
     equal_symbolically(read.subs(variable, 3), relu(3))
@@ -74,7 +74,12 @@ def test_document_compiles_without_a_warning(name, tmp_path):
     source = derive(CASES[name]).write(tmp_path / "derivation.tex")
     run = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
-        cwd=tmp_path, capture_output=True, text=True, encoding="latin-1", timeout=60, check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        timeout=60,
+        check=False,
     )
     assert run.returncode == 0, run.stdout[-2000:]
     complaints = [line for line in run.stdout.splitlines() if re.search(r"Warning|Overfull|Underfull", line)]
@@ -87,11 +92,19 @@ def test_a_broken_document_is_noticed(tmp_path):
     """The control of the test above: an overfull line must show in the log that it reads."""
     long = "\\text{" + "wide " * 60 + "}"
     (tmp_path / "wide.tex").write_text(
-        "\\documentclass{article}\\usepackage{amsmath}\\begin{document}\\begin{equation*}\\begin{aligned}" + long
+        "\\documentclass{article}\\usepackage{amsmath}\\begin{document}\\begin{equation*}\\begin{aligned}"
+        + long
         + "\\end{aligned}\\end{equation*}\\end{document}"
     )
-    run = subprocess.run(["pdflatex", "-interaction=nonstopmode", "wide.tex"], cwd=tmp_path, capture_output=True, text=True,
-                         encoding="latin-1", timeout=60, check=False)
+    run = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "wide.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        timeout=60,
+        check=False,
+    )
     assert "Overfull" in run.stdout
 
 

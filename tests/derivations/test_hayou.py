@@ -135,7 +135,11 @@ def test_width_two_angle_is_a_driftless_diffusion(signs):
 
     def here(expr):
         positive = {v: sp.Dummy(positive=True) * sign for v, sign in zip((x1, x2), signs, strict=True)}
-        back = {d: v for v, e in positive.items() for d, v in [(next(iter(e.free_symbols)), v * (1 if e == next(iter(e.free_symbols)) else -1))]}
+        back = {
+            d: v
+            for v, e in positive.items()
+            for d, v in [(next(iter(e.free_symbols)), v * (1 if e == next(iter(e.free_symbols)) else -1))]
+        }
         return sp.simplify(expr.subs(positive).subs(back, simultaneous=True).subs(polar))
 
     assert len(quadrant) == 2

@@ -23,7 +23,10 @@ from tests.helpers import equal_by_sampling, equal_symbolically
 
 x, t, x0 = state, time, initial
 every = pytest.mark.parametrize("law", [c.example() for c in LAWS], ids=lambda law: type(law).__name__)
-POINTS = [{x: sp.Rational(3, 5), x0: sp.Rational(4, 7), t: sp.Rational(2, 3)}, {x: sp.Rational(11, 9), x0: sp.Rational(1, 3), t: sp.Rational(7, 5)}]
+POINTS = [
+    {x: sp.Rational(3, 5), x0: sp.Rational(4, 7), t: sp.Rational(2, 3)},
+    {x: sp.Rational(11, 9), x0: sp.Rational(1, 3), t: sp.Rational(7, 5)},
+]
 
 
 def at(expr, point):
@@ -103,7 +106,9 @@ def test_ornstein_uhlenbeck_carried_through_h():
     h = sp.sqrt(sp.pi) / 2 * sp.erfi(z)
     start = sp.sqrt(sp.pi) / 2 * sp.erfi(zeta)
     variance = (1 - sp.exp(-2 * t)) / 2
-    expected = sp.exp(-((z - zeta * sp.exp(-t)) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance) * sp.exp(-(z**2))
+    expected = (
+        sp.exp(-((z - zeta * sp.exp(-t)) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance) * sp.exp(-(z**2))
+    )
     equal_by_sampling(law.pdf(h, t, start), expected)
 
 

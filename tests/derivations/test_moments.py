@@ -33,7 +33,7 @@ def test_every_equation_is_the_generator():
     for index, right in zip(equations.indices, equations.right_side, strict=True):
         left = sp.diff(solved[index], time)
         assert equal_symbolically(sp.expand(left - right.subs(rules)), 0)
-        assert equal_symbolically(solved[index].subs(time, 0), 0**index[0] * v ** index[1])
+        assert equal_symbolically(solved[index].subs(time, 0), 0 ** index[0] * v ** index[1])
 
 
 def test_linear_network_conserves_its_mean_and_grows_in_square():

@@ -13,7 +13,9 @@ from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import state, time, width
 
 x, n = state, width
-coefficients = st.fractions(min_value=-3, max_value=3, max_denominator=6).map(lambda q: sp.Rational(q.numerator, q.denominator))
+coefficients = st.fractions(min_value=-3, max_value=3, max_denominator=6).map(
+    lambda q: sp.Rational(q.numerator, q.denominator)
+)
 
 
 def layer(width_, noise, drift=sp.S.Zero):
@@ -66,8 +68,13 @@ def test_generator_is_itos_formula_on_the_written_out_sum(activation, outer):
         return expr.xreplace({s: s.explicit(neurons) for s in expr.atoms(CoordinateSum)})
 
     f = outer(layer3.sum(activation(x) ** 2))
-    point = dict(zip(process.states, [sp.Rational(3, 7), sp.Rational(-5, 4), sp.Rational(9, 8)], strict=True)) | {time: sp.Rational(2, 3)}
-    for ours, explicit in ((layer3.generator(f), generator(process, write_out(f))), (layer3.bracket(f, f), bracket(process, write_out(f), write_out(f)))):
+    point = dict(zip(process.states, [sp.Rational(3, 7), sp.Rational(-5, 4), sp.Rational(9, 8)], strict=True)) | {
+        time: sp.Rational(2, 3)
+    }
+    for ours, explicit in (
+        (layer3.generator(f), generator(process, write_out(f))),
+        (layer3.bracket(f, f), bracket(process, write_out(f), write_out(f))),
+    ):
         assert abs(sp.N((write_out(ours) - explicit).subs(point), 40)) < sp.Float("1e-35")
         assert abs(sp.N(explicit.subs(point), 40)) > sp.Float("1e-3")  # not the comparison of nothing with nothing
 

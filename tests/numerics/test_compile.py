@@ -105,13 +105,17 @@ def test_argument_order_is_the_one_given():
     assert compile_expression((x, y), x - y)(1.0, 5.0) == -4
 
 
-@pytest.mark.parametrize("expr", [
-    sp.Piecewise((sp.log(x), x > 0), (0, True)),
-    sp.Piecewise((sp.sqrt(x - 2), x > 2), (sp.log(-x), x < -1), (x**2, True)),
-    sp.Piecewise((1 / x, x > 0), (sp.exp(x), True)),
-    sp.Piecewise((x ** sp.Rational(1, 3), x >= 1), (sp.Piecewise((sp.log(1 - x), x < 0), (7, True)), True)),
-    sp.Heaviside(x, sp.Rational(1, 2)) * sp.Abs(x) + sp.Max(x, -x, 3) + sp.Min(x, 2) + sp.sign(x),
-], ids=str)
+@pytest.mark.parametrize(
+    "expr",
+    [
+        sp.Piecewise((sp.log(x), x > 0), (0, True)),
+        sp.Piecewise((sp.sqrt(x - 2), x > 2), (sp.log(-x), x < -1), (x**2, True)),
+        sp.Piecewise((1 / x, x > 0), (sp.exp(x), True)),
+        sp.Piecewise((x ** sp.Rational(1, 3), x >= 1), (sp.Piecewise((sp.log(1 - x), x < 0), (7, True)), True)),
+        sp.Heaviside(x, sp.Rational(1, 2)) * sp.Abs(x) + sp.Max(x, -x, 3) + sp.Min(x, 2) + sp.sign(x),
+    ],
+    ids=str,
+)
 def test_kinks_give_no_nan_and_no_warning(expr):
     fast, exact = (compile_expression(x, expr, b) for b in (NUMPY, MPMATH))
     assert relative(fast(POINTS), exact(POINTS)).max() < NUMPY.tolerance

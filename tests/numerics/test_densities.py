@@ -220,13 +220,22 @@ def test_a_moment_that_ceases_to_exist_is_infinite():
     assert compile_law(law, x0=0.5, t=0.35).std() == np.inf
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"t": 0}, "must be positive"), ({"t": -1.0}, "must be positive"), ({"t": np.nan}, "must be finite"),
-    ({"t": "1"}, "real number"), ({"x0": np.inf}, "must be finite"), ({"x0": None}, "real number"),
-    ({"x0": sp.Symbol("s")}, "real number"), ({"law": None}, "use simulate_sde"),
-    ({"law": HALF_LINE, "x0": -2.0}, "outside the domain"), ({"law": HALF_LINE, "x0": START}, "only with probability"),
-    ({"law": CASES["two_components"], "x0": START}, "one component"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t": 0}, "must be positive"),
+        ({"t": -1.0}, "must be positive"),
+        ({"t": np.nan}, "must be finite"),
+        ({"t": "1"}, "real number"),
+        ({"x0": np.inf}, "must be finite"),
+        ({"x0": None}, "real number"),
+        ({"x0": sp.Symbol("s")}, "real number"),
+        ({"law": None}, "use simulate_sde"),
+        ({"law": HALF_LINE, "x0": -2.0}, "outside the domain"),
+        ({"law": HALF_LINE, "x0": START}, "only with probability"),
+        ({"law": CASES["two_components"], "x0": START}, "one component"),
+    ],
+)
 def test_senseless_requests_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         compile_law(**{"law": CASES["identity"], "x0": 1.0, "t": 1.0, **change})

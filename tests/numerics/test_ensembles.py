@@ -64,10 +64,16 @@ def test_an_error_in_a_block_reaches_the_caller():
             run_ensemble(task, 10, block=2, workers=workers)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"samples": 0}, "samples must be"), ({"samples": 2.5}, "samples must be"), ({"block": 0}, "block must be"),
-    ({"workers": 0}, "workers must be"), ({"workers": True}, "workers must be"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": 0}, "samples must be"),
+        ({"samples": 2.5}, "samples must be"),
+        ({"block": 0}, "block must be"),
+        ({"workers": 0}, "workers must be"),
+        ({"workers": True}, "workers must be"),
+    ],
+)
 def test_senseless_requests_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         run_ensemble(normals, **{"samples": 10, "block": 2, **change})

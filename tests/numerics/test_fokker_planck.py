@@ -40,7 +40,7 @@ RECOGNISED = [
     (Diffusion((x,), [-x], [[1]]), 2.0, 1.0),
     (Diffusion((x,), [x], [[1]]), 0.5, 1.0),  # unstable
     (on_half_line(p / 3, p**2), 1.0, 1.0),
-    (depth_limit(ResNet(leaky_relu, width=1)), -1.0, 2.0),
+    (depth_limit(ResNet(leaky_relu(sp.Rational(1, 5)), width=1)), -1.0, 2.0),
     (on_half_line(0, p**2), 2.0, 4.0),
 ]
 
@@ -231,8 +231,8 @@ def test_more_bad_input():
         solve_fokker_planck(Diffusion((x,), [0], [[1]]), 0.0, 1.0, tol=0.0)
     with pytest.raises(ValueError, match="raise points or tol"):
         solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 4.0, 1.0, tol=1e-9, points=600)
+    start = StartingDensity(lambda s: np.full(s.shape, 0.5), 0.5)
     with pytest.raises(ValueError, match="mass 1"):
-        start = StartingDensity(lambda s: np.full(s.shape, 0.5), 0.5)
         solve_fokker_planck(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), start, 1.0)
 
 

@@ -26,7 +26,9 @@ OU = Diffusion((sp.Symbol("x", real=True),), [-sp.Symbol("x", real=True)], [[1]]
 LAYER = depth_limit(ResNet(relu, width=3, inputs=2))
 
 
-@pytest.mark.parametrize("limit", [LINEAR, OU, LAYER, depth_limit(ResNet(tanh, width=1, inputs=2))], ids=["gbm", "ou", "layer", "dense"])
+@pytest.mark.parametrize(
+    "limit", [LINEAR, OU, LAYER, depth_limit(ResNet(tanh, width=1, inputs=2))], ids=["gbm", "ou", "layer", "dense"]
+)
 def test_any_number_of_workers_gives_the_same_bits(limit):
     samples = 2 * (1 << 15) // len(limit.states) + 5  # three blocks
     kwargs = {"x0": 0.7, "steps": 2, "samples": samples, "seed": 11}
@@ -81,7 +83,9 @@ def test_strong_order_of_additive_noise_is_seen_in_the_law():
     assert stats.kstest(x, stats.norm(mean, 1.05 * variance**0.5).cdf).pvalue < 1e-3
 
 
-@pytest.mark.parametrize("phi", [identity, absolute, leaky_relu(sp.Rational(1, 2)), ornstein_uhlenbeck, sp.Integer(2)], ids=str)
+@pytest.mark.parametrize(
+    "phi", [identity, absolute, leaky_relu(sp.Rational(1, 2)), ornstein_uhlenbeck, sp.Integer(2)], ids=str
+)
 def test_exact_scheme_and_sampler_follow_the_law(phi):
     limit = depth_limit(ResNet(phi, width=1))
     law = recognise(limit)
@@ -179,15 +183,31 @@ def test_schemes_state_their_orders():
     assert all(pickle.loads(pickle.dumps(s)) == s for s in SCHEMES)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"limit": depth_limit(ResNet(relu, width=width))}, "positive integer"),
-    ({"limit": depth_limit(ResNet(identity, 1, weight_variance=sp.Symbol("v", positive=True)))}, "parameters v left"),
-    ({"limit": None}, "expected a limit"), ({"x0": np.nan}, "must be finite"), ({"x0": [1.0, 2.0]}, "x0 must be"),
-    ({"limit": Diffusion((sp.Symbol("x", real=True),), [0], [[1]], sp.Interval.open(0, sp.oo)), "x0": 0.0}, "in the domain"),
-    ({"t": 0}, "the time t"), ({"t": np.inf}, "the time t"), ({"steps": 0}, "steps must be"), ({"samples": -1}, "samples must be"),
-    ({"times": [0.5, 0.2]}, "times must increase"), ({"times": [2.0]}, "times must increase"),
-    ({"scheme": "milstein"}, "expected a scheme"), ({"limit": LAYER, "scheme": "exact"}, "scalar diffusions"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": depth_limit(ResNet(relu, width=width))}, "positive integer"),
+        (
+            {"limit": depth_limit(ResNet(identity, 1, weight_variance=sp.Symbol("v", positive=True)))},
+            "parameters v left",
+        ),
+        ({"limit": None}, "expected a limit"),
+        ({"x0": np.nan}, "must be finite"),
+        ({"x0": [1.0, 2.0]}, "x0 must be"),
+        (
+            {"limit": Diffusion((sp.Symbol("x", real=True),), [0], [[1]], sp.Interval.open(0, sp.oo)), "x0": 0.0},
+            "in the domain",
+        ),
+        ({"t": 0}, "the time t"),
+        ({"t": np.inf}, "the time t"),
+        ({"steps": 0}, "steps must be"),
+        ({"samples": -1}, "samples must be"),
+        ({"times": [0.5, 0.2]}, "times must increase"),
+        ({"times": [2.0]}, "times must increase"),
+        ({"scheme": "milstein"}, "expected a scheme"),
+        ({"limit": LAYER, "scheme": "exact"}, "scalar diffusions"),
+    ],
+)
 def test_senseless_requests_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         simulate_sde(**{"limit": LINEAR, "x0": 1.0, "steps": 2, "samples": 3, **change})
