@@ -71,7 +71,7 @@ class Preactivation:
 
     @property
     def share(self) -> sp.Expr:
-        """One tap's share of the weights, 1/|F|."""
+        """One tap's share of the weights, one over their number."""
         return sp.Rational(1, max(1, len(self.taps)))
 
     def covariance_terms(self, neuron: Sequence[sp.Expr], a: int, b: int) -> tuple[sp.Expr, sp.Expr]:

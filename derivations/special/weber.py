@@ -2,12 +2,14 @@ r"""Parabolic cylinders: the solutions of :math:`u'' = (\alpha^2 z^2 + \gamma) u
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import mpmath
 import sympy as sp
 from mpmath import mp
 from sympy.core.function import ArgumentIndexError
 
-from derivations.special.functions import GUARD, Fuzzy, value_of
+from derivations.special.functions import GUARD, Fuzzy, constant_form, value_of
 
 
 def weber(order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf) -> mpmath.mpf:
@@ -22,7 +24,14 @@ def weber(order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z
     >>> mpmath.nstr(weber(0, 1, -1, 0, mpmath.mpf(1)), 10), mpmath.nstr(weber(1, 1, 1, 0, mpmath.mpf(1)), 10)
     ('0.6065306597', '1.648721271')
     """
-    alpha, gamma, slope, z = (mp.convert(v) for v in (alpha, gamma, slope, z))
+    return +_weber(mp.prec, int(order), *(mp.convert(v) for v in (alpha, gamma, slope, z)))
+
+
+@lru_cache(maxsize=4096)
+def _weber(
+    prec: int, order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf
+) -> mpmath.mpf:
+    """The value, remembered: nested expressions ask for the same one again and again."""
     s = alpha * z * z
     even, odd = (gamma / alpha + 1) / 4, (gamma / alpha + 3) / 4
     # Kummer's series has positive terms where u is positive and even; else up to e^s cancels
@@ -57,7 +66,12 @@ def weber_coordinate(alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) -> mpm
     *Derivation.* By Wronski's determinant :math:`(v/u)' = 1/u^2`, so Newton's step is :math:`(x u - v) u`. For
     :math:`\gamma \ge -\alpha`; started from a bracket, kept inside it by bisection.
     """
-    x = mp.convert(x)
+    return +_coordinate(mp.prec, mp.convert(alpha), mp.convert(gamma), mp.convert(x))
+
+
+@lru_cache(maxsize=4096)
+def _coordinate(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) -> mpmath.mpf:
+    """The value, remembered."""
     if x == 0:
         return mp.zero
     if abs(x) >= weber_end(alpha, gamma):
@@ -112,7 +126,7 @@ class Weber(sp.Function):
         """Fold the start, and infinity where the even solution grows."""
         if z in (sp.oo, -sp.oo) and order == 0 and slope == 0 and (alpha + gamma).is_positive:
             return sp.oo
-        if z.is_zero:
+        if z == 0:
             return sp.S.One if order == 0 else slope
         return None
 
@@ -165,8 +179,10 @@ class WeberCoordinate(sp.Function):
     @classmethod
     def eval(cls, alpha: sp.Expr, gamma: sp.Expr, x: sp.Expr) -> sp.Expr | None:
         """Fold 0 and oddness."""
-        if x.is_zero:
+        if x == 0:
             return sp.S.Zero
+        if x.is_number and not x.is_Rational and x != (form := constant_form(x)):
+            return cls(alpha, gamma, form)
         if x in (sp.oo, cls.end(alpha, gamma)):
             return sp.oo
         odd_over_even = sp.Mul.make_args(x + 1)

@@ -212,10 +212,15 @@ class Chain:
             allowed = tolerance * max(step / t, 0.02)
             if off <= allowed:
                 p, done = twice, done + step
+            if not np.isfinite(off) or step < 1e-13 * t:
+                raise ValueError(
+                    f"the steps in time became smaller than {step:.1g}: the coefficients are too steep for this grid; "
+                    "restrict the domain, or raise tol"
+                )
             step *= float(np.clip(0.9 * (allowed / max(off, 1e-300)) ** (1 / (_ORDER + 1)), 0.2, 4.0))
         return p
 
 
 def _exp(value: Array) -> Array:
     """The exponential, cut off where a cell is so wide for its drift that what is in it leaves at once."""
-    return np.exp(np.minimum(value, 60.0))
+    return np.exp(np.minimum(value, 30.0))

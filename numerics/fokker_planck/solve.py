@@ -183,8 +183,9 @@ class _Problem:
 
     def _window(self, tol: float) -> tuple[Coordinate, float, float, tuple[bool, bool]]:
         """The part of the line that matters: to the ends at a finite distance, and as far as probability gets elsewhere."""
-        reach = [8.0 * np.sqrt(self.time)] * 2
         takes = [end.attainable == True and end.returns != True for end in self.ends]  # noqa: E712 - SymPy's truth values
+        # towards a far end that is reached the drift grows without bound: approach it from where it is moderate
+        reach = [min(8.0 * np.sqrt(self.time), 3.0) if take else 8.0 * np.sqrt(self.time) for take in takes]
         before: tuple[float, ...] | None = None
         for _ in range(40):
             coordinate = Coordinate(self.coefficients, self.start, (1.05 * reach[0], 1.05 * reach[1]))

@@ -130,8 +130,8 @@ def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
 
 
 def w_of_networks(start: float, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
-    r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0` or, for 0, from :math:`\rho_0 = 0.3`."""
-    gap = 1 / (size * start) ** 2 if start else 0.7
+    r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0 > 0`."""
+    gap = 1 / (size * start) ** 2
     ends = simulate_collapse(MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers)
     alive = ends[ends > 0]  # with probability of order 2^-n a layer has at most one active neuron, and no angle is left
     return 1 / (size * np.sqrt(alive))
@@ -172,15 +172,6 @@ CLAIMS: tuple[Claim, ...] = (
         partial(mean_w, HALF, Fraction(1, 4)),
         partial(w_of_networks, 0.5, 0.25),
         size=32,
-        slow=True,
-    ),
-    Number(
-        "w from 0, ReLU",
-        "E w at t = 1 from ρ = 0.3 in wide networks (w = 0 in the limit), unshaped ReLU",
-        SOURCE,
-        partial(mean_w, Fraction(0), Fraction(1)),
-        partial(w_of_networks, 0.0, 1.0),
-        size=128,
         slow=True,
     ),
 )

@@ -64,6 +64,8 @@ def test_backends_agree_on_laws(family):
     start = 1.5 if right > 2 else -1.5
     pairs = [law.cdf(state), *([law.pdf(state), law.logpdf(state)] if isinstance(law, CarriedGaussian) else [])]
     for expr in pairs:
+        if expr.has(sp.Integral):  # known by quadrature alone: tests/numerics/test_kernel_laws.py
+            continue
         fast, exact = (compile_expression((state, time, initial), expr, b) for b in (NUMPY, MPMATH))
         # the exponent of a density of size 1e-400 is known to 400 times the rounding error
         assert relative(fast(xs, 0.75, start), exact(xs, 0.75, start)).max() < 1e3 * NUMPY.tolerance
