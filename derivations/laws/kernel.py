@@ -77,8 +77,8 @@ class KernelLaw(Law):
         if self.form.drift == 0:
             return sp.S.Zero
         p, inside = self.form.on_interval
-        rate = tidy((self.form.drift / self.form.scale**2).subs(self.form.state, inside)) * sp.diff(inside, p)
-        integral = sp.integrate(rate, p)
+        terms = (tidy((term / self.form.scale**2).subs(self.form.state, inside)) for term in sp.Add.make_args(self.form.drift))
+        integral = sp.Add(*(_primitive(term * sp.diff(inside, p), p) for term in terms))
         if integral.has(sp.Integral):
             raise NoClosedForm(f"∫ ({self.form.drift})/({self.form.scale**2}) dx is not elementary")
         (back,) = sp.solve(inside - self.form.state, p)
@@ -162,6 +162,17 @@ class KernelLaw(Law):
 
     def _carried(self) -> Words:
         return (sp.Symbol("X_t", real=True), " = ", self.chart.back(moved))
+
+
+def _primitive(term: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    """An antiderivative: the logarithm of the denominator where the numerator is its derivative, else SymPy's."""
+    numerator, denominator = sp.fraction(sp.together(term))
+    slope = sp.diff(denominator, x)
+    if slope != 0:
+        ratio = sp.cancel(sp.powsimp(sp.expand(numerator / slope)))
+        if not ratio.has(x):
+            return ratio * sp.log(denominator)
+    return sp.integrate(term, x)
 
 
 def always_or_never(form: UnitNoise, excess: sp.Expr) -> sp.Expr:

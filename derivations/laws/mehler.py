@@ -13,7 +13,6 @@ from derivations.laws.base import Words
 from derivations.laws.carried import image
 from derivations.laws.chart import Chart, inverted
 from derivations.laws.kernel import KernelLaw, moved
-from derivations.special import Weber, WeberCoordinate
 from derivations.symbols import state
 
 
@@ -113,8 +112,6 @@ class MehlerLaw(KernelLaw):
 
     @classmethod
     def example(cls) -> MehlerLaw:
-        r"""A parabolic cylinder u: :math:`V = y^2 - \tfrac12` and no drift."""
-        alpha, gamma = sp.S.One, -sp.Rational(1, 2)
-        end = WeberCoordinate.end(alpha, gamma)
-        scale = Weber(0, alpha, gamma, 0, WeberCoordinate(alpha, gamma, state)) ** -2
-        return cls.recognise(UnitNoise(state, (-end, end), sp.S.Zero, scale))
+        r"""Unit noise and :math:`u = e^{x^2/2}(1 + \tfrac12\operatorname{erf} x)`: :math:`V = x^2 + 1`, neither end favoured for good."""
+        log_u = state**2 / 2 + sp.log(1 + sp.erf(state) / 2)
+        return cls.recognise(UnitNoise(state, (-sp.oo, sp.oo), sp.diff(log_u, state), sp.S.One))

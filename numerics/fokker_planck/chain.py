@@ -33,6 +33,7 @@ _POLES = _POLES[_POLES.imag > -1e-9]
 _RESIDUES = [(1 + 2 * r / 5 + r * r / 20) / (-3 * r * r / 60 + 6 * r / 20 - 3 / 5) for r in _POLES]
 _ORDER = 5
 
+_STEEP = 4.0  # change of log m over half a cell
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
@@ -128,15 +129,13 @@ class Chain:
     def _halves(self) -> tuple[Array, Array, Array, Array]:
         r"""Integrals over the cells, in units of the energy at their nodes.
 
-        The energies :math:`E_i`; :math:`\int 2e^{E-E_i}/\varphi` over each cell; :math:`\int e^{E_i-E}\varphi`
-        over its halves; the
-        density of speed per z at the nodes.
+        The energies :math:`E_i`; :math:`\int 2e^{E-E_i}/\varphi` over each cell; :math:`\int e^{E_i-E}\varphi` over its
+        halves; the density of speed per z at the nodes.
         """
         z, _ = self.grid.nodes
         faces = np.concatenate([[self.grid.left], self.grid.faces[0], [self.grid.right]])
-        sides = (
-            np.stack([z - faces[:-1], faces[1:] - z], axis=1)[..., None] / 2
-        )  # (cells, 2, 1): half the width of each half
+        # half the width of each half, shape (cells, 2, 1)
+        sides = np.stack([z - faces[:-1], faces[1:] - z], axis=1)[..., None] / 2
         middles = np.stack([(z + faces[:-1]) / 2, (z + faces[1:]) / 2], axis=1)[..., None]
         x, energy = self.coordinate.backward((middles + sides * _NODES).ravel())
         at, here = self.coordinate.backward(z)
@@ -144,9 +143,15 @@ class Chain:
         phi = self.coordinate.coefficients.scale(x).reshape(shape)
         tilt = energy.reshape(shape) - here[:, None, None]
         weights = sides * _WEIGHTS
-        speed = (weights * 2 * _exp(tilt) / phi).sum((1, 2))
-        scale = (weights * _exp(-tilt) * phi).sum(2)
-        return here, speed, scale, 2 / self.coordinate.coefficients.scale(at)
+        density = 2 / self.coordinate.coefficients.scale(at)
+        # a cell across which m changes by orders of magnitude is not resolved: with its mass lumped at the node, and an
+        # energy taken linear, the chain is upwind there, and carries probability along at the speed of the drift
+        outer = np.stack([tilt[:, 0, 0], tilt[:, 1, -1]], axis=1)
+        steep = np.abs(outer) > _STEEP
+        linear = 2 * sides[..., 0] * (2 / density)[:, None] * _mean_exp(-outer)
+        speed = np.where(steep.any(1), density * self.grid.nodes[1], (weights * 2 * _exp(tilt) / phi).sum((1, 2)))
+        scale = np.where(steep, linear, (weights * _exp(-tilt) * phi).sum(2))
+        return here, speed, scale, density
 
     @cached_property
     def rates(self) -> tuple[Array, Array]:
@@ -181,7 +186,8 @@ class Chain:
             solved = solve_banded((1, 1), matrix, probabilities, check_finite=False)
             # Σ c/(z − r) at z = duration·Q; poles come in conjugate pairs
             total += residue.real * solved if real else 2 * (residue * solved).real
-        return total
+        # the approximant is 1 at 0 and the columns of Q add up to 0, so the sum is kept but for rounding
+        return total * (probabilities.sum() / total.sum())
 
     def start(self, density: Callable[[Array], ArrayLike] | None) -> Array:
         """All probability in the start's cell, or a density over states integrated over the cells."""
@@ -205,14 +211,14 @@ class Chain:
         A step is taken at once and in two halves; their distance in total variation decides the next step.
         """
         done, step = 0.0, min(t, 1.0 / float(self.rates[0][self.grid.start + 1] + self.rates[1][self.grid.start + 1]))
-        while done < t:
+        while t - done > 1e-14 * t:
             step = min(step, t - done)
             once, twice = self._step(p, step), self._step(self._step(p, step / 2), step / 2)
             off = 0.5 * float(np.abs(once - twice).sum())
             allowed = tolerance * max(step / t, 0.02)
             if off <= allowed:
                 p, done = twice, done + step
-            if not np.isfinite(off) or step < 1e-13 * t:
+            elif not np.isfinite(off) or step < 1e-13 * t:
                 raise ValueError(
                     f"the steps in time became smaller than {step:.1g}: the coefficients are too steep for this grid; "
                     "restrict the domain, or raise tol"
@@ -224,3 +230,9 @@ class Chain:
 def _exp(value: Array) -> Array:
     """The exponential, cut off where a cell is so wide for its drift that what is in it leaves at once."""
     return np.exp(np.minimum(value, 30.0))
+
+
+def _mean_exp(value: Array) -> Array:
+    r"""The mean :math:`(e^v - 1)/v` of the exponential between 0 and v."""
+    safe = np.where(value == 0, 1.0, np.minimum(value, 30.0))
+    return np.where(value == 0, 1.0, np.expm1(safe) / safe)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from derivations.calculus.boundaries import End, classify, moving_interval
+from derivations.calculus.boundaries import coefficients as require_coefficients
 from derivations.diffusion import Diffusion
 from derivations.pieces import breakpoints
 from numerics.compile import compile_expression
@@ -88,6 +89,7 @@ def solve_fokker_planck(
     """
     spread = x0.density if isinstance(x0, StartingDensity) else None
     start, when = _checked(process, x0.centre if isinstance(x0, StartingDensity) else x0, t, tol)
+    require_coefficients(process)
     arguments = (process.states[0],)
     drift = compile_expression(arguments, process.drift[0])
     variance = compile_expression(arguments, process.covariance[0, 0])
@@ -185,7 +187,7 @@ class _Problem:
         """The part of the line that matters: to the ends at a finite distance, and as far as probability gets elsewhere."""
         takes = [end.attainable == True and end.returns != True for end in self.ends]  # noqa: E712 - SymPy's truth values
         # towards a far end that is reached the drift grows without bound: approach it from where it is moderate
-        reach = [min(8.0 * np.sqrt(self.time), 3.0) if take else 8.0 * np.sqrt(self.time) for take in takes]
+        reach = [min(8.0 * np.sqrt(self.time), 3.0 if take else 8.0) for take in takes]
         before: tuple[float, ...] | None = None
         for _ in range(40):
             coordinate = Coordinate(self.coefficients, self.start, (1.05 * reach[0], 1.05 * reach[1]))

@@ -63,7 +63,7 @@ def square_root_process(mean, x0, t):
     return stats.ncx2(4 * mean, 4 * x0 * decay / (1 - decay), scale=(1 - decay) / 4)
 
 
-@pytest.mark.parametrize("mean", [2.0, 0.5, 0.4])
+@pytest.mark.parametrize("mean", [2.0, 0.5, pytest.param(0.4, marks=pytest.mark.slow)])
 def test_end_that_reflects_or_is_not_reached(mean):
     exact = sp.nsimplify(mean)
     solved = solve_fokker_planck(on_half_line(exact - p, p), 0.6, 0.7)
@@ -156,6 +156,7 @@ def test_speed_measure_is_stationary_on_every_grid():
     assert np.all(down[2:-1] > 0)
 
 
+@pytest.mark.slow
 def test_without_a_closed_form():
     process = depth_limit(ResNet(tanh, width=1))
     solved = solve_fokker_planck(process, 1.0, 1.0)
@@ -176,6 +177,7 @@ def test_double_well_against_its_stationary_law():
     np.testing.assert_allclose(solved.pdf(s), weight, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_a_frozen_distribution():
     solved = solve_fokker_planck(on_half_line(0, p), 0.4, 0.8)
     q = np.array([0.2, 0.5, 0.9])
