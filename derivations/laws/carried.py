@@ -14,6 +14,8 @@ from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
+from derivations.laws.chart import Chart
+from derivations.laws.contract import chapman_kolmogorov
 from derivations.laws.proofs import check_forward, check_zero
 from derivations.pieces import Piece
 from derivations.special import LogNormalCdf, fold_constants, fold_inverses
@@ -201,8 +203,14 @@ class CarriedGaussian(Law):
             ),
             self._onto(),
             *self._starts_at_the_start(),
+            chapman_kolmogorov(self, self.form, self._chart),
         ]
         return Proof(tuple(checks))
+
+    @property
+    def _chart(self) -> Chart:
+        z, x = self.inverse
+        return Chart(self.map, sp.Lambda(z, x), 1, on_line=True)
 
     def _onto(self) -> Check:
         ends = image(self.form, self.map)
@@ -220,9 +228,16 @@ class CarriedGaussian(Law):
         rows = []
         for c in self.components:
             rows.append(
-                check_zero("mean of Z as t → 0, minus z(x₀)", sp.limit(c.mean, time, 0) - z0, interval, (x, initial))
+                check_zero(
+                    "mean of Z as t goes to 0, minus z of the start",
+                    sp.limit(c.mean, time, 0) - z0,
+                    interval,
+                    (x, initial),
+                )
             )
-            rows.append(check_zero("variance of Z as t → 0", sp.limit(c.variance, time, 0), interval, (x, initial)))
+            rows.append(
+                check_zero("variance of Z as t goes to 0", sp.limit(c.variance, time, 0), interval, (x, initial))
+            )
         return rows
 
 

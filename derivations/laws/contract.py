@@ -31,27 +31,36 @@ def contract(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:
 
 def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:
     """Mass, Chapman–Kolmogorov and the initial law, at random rational points."""
-    point = draw_point(form, law.parameters, random.Random(1))
-    density = _InCoordinate(law, form, chart, point)
-    start, other = density.points
-    times = (mp.mpf(2) / 5, mp.mpf(3) / 7)
+    density = _in_coordinate(law, form, chart)
+    start, t = density.points[0], mp.mpf(2) / 5
     atoms = sp.Add(*(a.mass for a in law.atoms))
     with mp.workdps(_DIGITS):
-        moving = density.integrate(lambda y: density(times[0], start, y), (start,), times[0])
-        resting = density.at(atoms, density.state(start), times[0])  # type: ignore[no-untyped-call]
-        mass = 1 - moving - resting
-        chained = density.integrate(
-            lambda y: density(times[0], start, y) * density(times[1], y, other), (start, other), times[0] + times[1]
-        )
-        direct = density(times[0] + times[1], start, other)
-        chain = chained / direct - 1
+        moving = density.integrate(lambda y: density(t, start, y), (start,), t)
+        mass = 1 - moving - density.at(atoms, density.state(start), t)
     return (
         _row("missing mass: 1 minus the integral of the density and the atoms", mass),
-        _row("Chapman–Kolmogorov at two times, relative", chain),
-        _row(
-            "density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t → 0", density.at_start()
-        ),
+        chapman_kolmogorov(law, form, chart),
+        _row("density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t goes to 0", density.at_start()),
     )
+
+
+_TIMES = (sp.Rational(2, 5), sp.Rational(3, 7))
+
+
+def chapman_kolmogorov(law: Law, form: UnitNoise, chart: Chart) -> Check:
+    r""":math:`\int p_s(y_0, \eta)\,p_t(\eta, y)\,\mathrm{d}\eta = p_{s+t}(y_0, y)`, which two wrong densities do not keep."""
+    density = _in_coordinate(law, form, chart)
+    start, other = density.points
+    with mp.workdps(_DIGITS):
+        s, t = (mp.mpf(v.p) / v.q for v in _TIMES)
+        chained = density.integrate(lambda y: density(s, start, y) * density(t, y, other), (start, other), s + t)
+        gap = chained / density(s + t, start, other) - 1
+    return _row("Chapman–Kolmogorov at two times, relative", gap)
+
+
+def _in_coordinate(law: Law, form: UnitNoise, chart: Chart) -> _InCoordinate:
+    with mp.workdps(2 * _DIGITS):
+        return _InCoordinate(law, form, chart, draw_point(form, law.parameters, random.Random(1)))
 
 
 def _row(statement: str, value: mpmath.mpf) -> Check:

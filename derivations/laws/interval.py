@@ -155,6 +155,11 @@ class IntervalLaw(KernelLaw):
     @property
     def description(self) -> Words:
         """The map, the potential and the ends."""
+        said = (
+            ("; X is a strict local martingale: its mean does not stay where it starts",)
+            if self.is_martingale is False
+            else ()
+        )
         kinds = dict.fromkeys(
             f"{side} is {end.value}" for side, end in zip(("0", "the length"), self.ends, strict=True)
         )
@@ -167,6 +172,7 @@ class IntervalLaw(KernelLaw):
             " on an interval of length ",
             self.chart.length,
             f": {'; '.join(kinds)}",
+            *said,
         )
 
     @property

@@ -77,7 +77,10 @@ class KernelLaw(Law):
         if self.form.drift == 0:
             return sp.S.Zero
         p, inside = self.form.on_interval
-        terms = (tidy((term / self.form.scale**2).subs(self.form.state, inside)) for term in sp.Add.make_args(self.form.drift))
+        terms = (
+            tidy((term / self.form.scale**2).subs(self.form.state, inside))
+            for term in sp.Add.make_args(self.form.drift)
+        )
         integral = sp.Add(*(_primitive(term * sp.diff(inside, p), p) for term in terms))
         if integral.has(sp.Integral):
             raise NoClosedForm(f"∫ ({self.form.drift})/({self.form.scale**2}) dx is not elementary")

@@ -28,9 +28,7 @@ def weber(order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z
 
 
 @lru_cache(maxsize=4096)
-def _weber(
-    prec: int, order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf
-) -> mpmath.mpf:
+def _weber(prec: int, order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf) -> mpmath.mpf:
     """The value, remembered: nested expressions ask for the same one again and again."""
     s = alpha * z * z
     even, odd = (gamma / alpha + 1) / 4, (gamma / alpha + 3) / 4

@@ -24,8 +24,8 @@ def weber(order: float, alpha: float, gamma: float, slope: float, z: ArrayLike) 
 
     Examples
     --------
-    >>> print(weber(0, 1.0, -1.0, 0.0, [0.0, 1.0]).round(10))
-    [1.         0.6065306597]
+    >>> print(weber(0, 1.0, -1.0, 0.0, [0.0, 1.0]).round(10).tolist())
+    [1.0, 0.6065306597]
     """
     order, alpha, gamma, slope = (float(np.asarray(v).flat[0]) for v in (order, alpha, gamma, slope))
     root = np.sqrt(alpha)

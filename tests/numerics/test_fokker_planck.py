@@ -10,6 +10,8 @@ from derivations.calculus.angle import angle_diffusion
 from derivations.calculus.moments import moment_equations
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
+from derivations.laws import LAWS
+from derivations.laws.frozen import FrozenLaw
 from numerics.compile import compile_law
 from numerics.fokker_planck import GridMeasure, StartingDensity, solve_fokker_planck
 from numerics.fokker_planck.chain import Chain, Grid
@@ -55,6 +57,18 @@ def test_agrees_with_closed_forms_to_the_tolerance(process, x0, t):
     assert distance(solved, law.pdf) < solved.error + 1e-8
     # control: another time is told apart
     assert distance(solved, compile_law(recognise(process), x0=x0, t=1.001 * t).pdf) > 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "law", [kind.example() for kind in LAWS if kind is not FrozenLaw], ids=lambda law: type(law).__name__
+)
+def test_agrees_with_every_law(law):
+    domain = law.diffusion.domain
+    x0 = float(domain.inf) + 1.3 if domain.inf.is_finite else 0.4
+    solved = solve_fokker_planck(law.diffusion, x0, 0.7)
+    assert distance(solved, compile_law(law, x0=x0, t=0.7).pdf) < 1e-6
+    assert distance(solved, compile_law(law, x0=x0, t=0.701).pdf) > 1e-5  # control
 
 
 def square_root_process(mean, x0, t):
