@@ -22,7 +22,6 @@ from derivations.special import ErfiInv, Weber, WeberCoordinate, constant_form
 from derivations.symbols import state as x
 
 _z = sp.Symbol("z", real=True)
-_s = sp.Symbol("s", real=True)
 
 
 def from_inverse(
@@ -73,18 +72,15 @@ def from_inverse(
     return Activation(name, join((*outside[0], Piece(left, right, slope), *outside[1]), x))
 
 
-def _gaussian_chart(sign: int) -> sp.Expr:
-    """The chart h(z) = ∫₀ᶻ exp(± s²) ds."""
-    return sp.integrate(sp.exp(sign * _s**2), (_s, 0, _z))
-
-
 # h = (√π/2) erfi z, so φ = exp(g²) and φ' = 2 g g' exp(g²) = 2g: dZ = −Z dt + dB
-ornstein_uhlenbeck = from_inverse("ornstein_uhlenbeck", _gaussian_chart(+1), ErfiInv(2 * x / sp.sqrt(sp.pi)))
+ornstein_uhlenbeck = from_inverse(
+    "ornstein_uhlenbeck", sp.sqrt(sp.pi) / 2 * sp.erfi(_z), ErfiInv(2 * x / sp.sqrt(sp.pi))
+)
 
 # h = (√π/2) erf z, so φ = exp(−g²) and φ' = −2g: dZ = Z dt + dB; Z never reaches ±∞, so X stays between ±√π/2
 unstable_ornstein_uhlenbeck = from_inverse(
     "unstable_ornstein_uhlenbeck",
-    _gaussian_chart(-1),
+    sp.sqrt(sp.pi) / 2 * sp.erf(_z),
     sp.erfinv(2 * x / sp.sqrt(sp.pi)),
     domain=sp.Interval.open(-sp.sqrt(sp.pi) / 2, sp.sqrt(sp.pi) / 2),
 )

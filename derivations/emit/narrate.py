@@ -372,8 +372,12 @@ def law_steps(law: GluedLaw) -> list[Step]:
         value = law.moment(k)
         if not value.has(sp.Integral):
             moments.append(equation(left, value))
-    claim: Words = ("Starting from ", display("x_0"), ":") if moments else ("The first two moments have no closed form here.",)
-    open_ = () if len(moments) == 2 else ("What is not given is an integral over the density, computed by quadrature. ",)
+    claim: Words = (
+        ("Starting from ", display("x_0"), ":") if moments else ("The first two moments have no closed form here.",)
+    )
+    open_ = (
+        () if len(moments) == 2 else ("What is not given is an integral over the density, computed by quadrature. ",)
+    )
     steps.append(Step("Moments", claim, tuple(moments), (*open_, *_finiteness(law))))
     steps.append(_proof_step(law))
     return steps

@@ -36,11 +36,14 @@ def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...
     atoms = sp.Add(*(a.mass for a in law.atoms))
     with mp.workdps(_DIGITS):
         moving = density.integrate(lambda y: density(t, start, y), (start,), t)
-        mass = 1 - moving - density.at(atoms, density.state(start), t)
+        mass = 1 - moving - density.at(atoms, density.state(start), t)  # type: ignore[no-untyped-call]
     return (
         _row("missing mass: 1 minus the integral of the density and the atoms", mass),
         chapman_kolmogorov(law, form, chart),
-        _row("density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t goes to 0", density.at_start()),
+        _row(
+            "density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t goes to 0",
+            density.at_start(),
+        ),
     )
 
 
