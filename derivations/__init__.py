@@ -1,48 +1,55 @@
-"""The symbolic world: from a random network's recursion to its limit, its law and the proof."""
+"""The symbolic world: from a random network's recursion to its limit, its law and the proof.
+
+Names load when they are first used: ``import derivations`` costs nothing, and one activation does not load the laws.
+"""
 
 from __future__ import annotations
 
-from derivations import symbols
-from derivations.activations import (
-    ACTIVATIONS,
-    Activation,
-    absolute,
-    as_activation,
-    cosine,
-    erf,
-    exponential,
-    gelu,
-    identity,
-    leaky_relu,
-    ornstein_uhlenbeck,
-    parse_activation,
-    polynomial,
-    relu,
-    silu,
-    sine,
-    softplus,
-    tanh,
-    two_slope,
-    unstable_ornstein_uhlenbeck,
-)
-from derivations.architectures import (
-    ARCHITECTURES,
-    MLP,
-    Architecture,
-    ConvResNet,
-    Layer,
-    Preactivation,
-    PreNormResNet,
-    ResNet,
-    ShapedMLP,
-    ShrinkingResNet,
-)
-from derivations.calculus.equivalence import equivalence
-from derivations.derive import Derivation, derive
-from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
-from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-from derivations.laws import LAWS, Law, Normal, recognise
-from derivations.limits import depth_limit, joint_limit, width_limit
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from derivations import symbols
+    from derivations.activations import (
+        ACTIVATIONS,
+        Activation,
+        absolute,
+        as_activation,
+        cosine,
+        erf,
+        exponential,
+        gelu,
+        identity,
+        leaky_relu,
+        ornstein_uhlenbeck,
+        parse_activation,
+        polynomial,
+        relu,
+        silu,
+        sine,
+        softplus,
+        tanh,
+        two_slope,
+        unstable_ornstein_uhlenbeck,
+    )
+    from derivations.architectures import (
+        ARCHITECTURES,
+        MLP,
+        Architecture,
+        ConvResNet,
+        Layer,
+        Preactivation,
+        PreNormResNet,
+        ResNet,
+        ShapedMLP,
+        ShrinkingResNet,
+    )
+    from derivations.calculus.equivalence import equivalence
+    from derivations.derivation import Derivation, derive
+    from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
+    from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
+    from derivations.laws import LAWS, Law, Normal, recognise
+    from derivations.limits import depth_limit, joint_limit, width_limit
 
 __all__ = [
     "ACTIVATIONS",
@@ -95,3 +102,33 @@ __all__ = [
     "unstable_ornstein_uhlenbeck",
     "width_limit",
 ]
+
+_NAMES = {
+    "derivations.activations": (
+        "ACTIVATIONS Activation absolute as_activation cosine erf exponential gelu identity leaky_relu "
+        "ornstein_uhlenbeck parse_activation polynomial relu silu sine softplus tanh two_slope "
+        "unstable_ornstein_uhlenbeck"
+    ),
+    "derivations.architectures": (
+        "ARCHITECTURES Architecture ConvResNet Layer MLP PreNormResNet Preactivation ResNet ShapedMLP ShrinkingResNet"
+    ),
+    "derivations.calculus.equivalence": "equivalence",
+    "derivations.derivation": "Derivation derive",
+    "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
+    "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
+    "derivations.laws": "LAWS Law Normal recognise",
+    "derivations.limits": "depth_limit joint_limit width_limit",
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'derivations' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numerics.paths import sample_law, simulate_sde
     from numerics.perceptrons import simulate_collapse, simulate_gram
     from numerics.regression import NNGPRegressor, NTKRegressor
-    from numerics.validate import validate
+    from numerics.validation import validate
 
 __all__ = [
     "NNGPRegressor",
@@ -42,7 +42,7 @@ _HOMES = {
     "simulate_gram": "numerics.perceptrons",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
-    "validate": "numerics.validate",
+    "validate": "numerics.validation",
 }
 
 

@@ -72,7 +72,7 @@ class EulerMaruyama(Scheme):
 
 @dataclass(frozen=True)
 class ExactLaw(Scheme):
-    """Draws from the law itself, one transition per asked-for time, where :func:`derivations.laws.recognise` knows it."""
+    """Draws from the law itself, one transition per asked-for time, where :func:`derivations.laws.recognition` knows it."""
 
     name: str = "exact"
     strong_order: None = None

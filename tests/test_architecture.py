@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "emit", "derive",
+        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "emit", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
-        "fokker_planck", "flows", "networks", "perceptrons", "functional", "kernels", "regression", "statistics", "validate", "plots", "report", "cli",
+        "fokker_planck", "flows", "networks", "perceptrons", "functional", "kernels", "regression", "statistics", "validation", "plots", "report", "cli",
     ],
 }
 # rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)
@@ -154,6 +154,25 @@ def module_of(target: str, names: set[str]) -> str | None:
     return next((m for m in (target, target.rpartition(".")[0]) if m in names), None)
 
 
+def shadowed(files: list[File]) -> list[str]:
+    """Public names that a module of the package hides: importing ``a.f`` puts the module where the name ``f`` was."""
+    names = {f.name for f in files}
+    return [
+        f"{f.name} exports {name}, which is also the module {f.name}.{name}"
+        for f in files
+        if f.is_package
+        for name in exported(f)
+        if f"{f.name}.{name}" in names and all(i.target != f"{f.name}.{name}" for i in f.imports)
+    ]
+
+
+def exported(file: File) -> list[str]:
+    for node in file.tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
 def foreign_to_derivations(files: list[File]) -> list[str]:
     allowed = SYMBOLIC_LIBRARIES | {"derivations"} | sys.stdlib_module_names
     return [f"{f.name} imports {i.target}" for f in files for i in f.imports if i.library not in allowed]
@@ -230,6 +249,7 @@ RULES = [
     (off_the_map, HOUSE),
     (against_the_order, HOUSE),
     (circles, HOUSE),
+    (shadowed, HOUSE),
     (foreign_to_derivations, DERIVATIONS),
     (symbolic_off_the_bridge, NUMERICS),
     (optional_at_start, HOUSE),
@@ -256,15 +276,16 @@ CONTROLS = [
     (off_the_map, [File("numerics.attic.box", "")]),
     (against_the_order, [File("derivations.errors", "from derivations.symbols import time")]),
     (against_the_order, [File("derivations.errors", "def f():\n    from derivations import limits")]),
-    (against_the_order, [File("derivations.laws.base", "from ..derive import derive")]),
+    (against_the_order, [File("derivations.laws.base", "from ..derivation import derive")]),
     (against_the_order, [File("derivations.laws", "from .. import derive", is_package=True)]),
     (against_the_order, [File("derivations.gaussian", "import derivations")]),
     (against_the_order, [File("numerics.plots", "import numerics.report")]),
     (circles, [File("numerics.a", "from numerics import b"), File("numerics.b", "from numerics.a import f")]),
     (circles, [File("a.x", "from .y import f"), File("a.y", "def g():\n    import a.x")]),
+    (shadowed, [File("a", "__all__ = ['f']\nfrom a.f import f", is_package=True), File("a.f", "def f(): ...")]),
     (foreign_to_derivations, [File("derivations.sums", "import numpy as np")]),
     (foreign_to_derivations, [File("derivations.sums", "def f():\n    from scipy.special import ive")]),
-    (foreign_to_derivations, [File("derivations.derive", "from numerics import validate")]),
+    (foreign_to_derivations, [File("derivations.derivation", "from numerics import validate")]),
     (foreign_to_derivations, [File("derivations.sums", "import importlib\nimportlib.import_module('numpy')")]),
     (symbolic_off_the_bridge, [File("numerics.paths", "class A:\n    from sympy import Symbol")]),
     (symbolic_off_the_bridge, [File("numerics.flows", "if TYPE_CHECKING:\n    import sympy as sp")]),
@@ -273,9 +294,9 @@ CONTROLS = [
     (
         optional_at_start,
         [
-            File("numerics", "from numerics.validate import f", is_package=True),
-            File("numerics.validate", "from .b import f", is_package=True),
-            File("numerics.validate.b", "from matplotlib import pyplot"),
+            File("numerics", "from numerics.validation import f", is_package=True),
+            File("numerics.validation", "from .b import f", is_package=True),
+            File("numerics.validation.b", "from matplotlib import pyplot"),
         ],
     ),
     (
@@ -310,8 +331,9 @@ def test_every_rule_has_a_control():
 ALLOWED = [
     (against_the_order, [File("derivations.laws.base", "from .cauchy import f\nfrom ..errors import NoLimit")]),
     (against_the_order, [File("numerics.special", "from derivations import derive")]),
-    (against_the_order, [File("derivations", "from derivations.derive import derive", is_package=True)]),
+    (against_the_order, [File("derivations", "from derivations.derivation import derive", is_package=True)]),
     (circles, [File("a", "from a.x import f", is_package=True), File("a.x", "from a.y import g"), File("a.y", "")]),
+    (shadowed, [File("a", "__all__ = ['f']\nfrom a import f", is_package=True), File("a.f", "def g(): ...")]),
     (foreign_to_derivations, [File("derivations.sums", "import json\nimport sympy as sp\nfrom mpmath import mp")]),
     (
         symbolic_off_the_bridge,

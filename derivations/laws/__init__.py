@@ -5,6 +5,6 @@ from __future__ import annotations
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe
 from derivations.laws.glued import GluedLaw
 from derivations.laws.initial import Normal
-from derivations.laws.recognise import LAWS, recognise
+from derivations.laws.recognition import LAWS, recognise
 
 __all__ = ["LAWS", "Atom", "Check", "GluedLaw", "Law", "Normal", "Proof", "Recipe", "recognise"]

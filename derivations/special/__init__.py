@@ -20,7 +20,7 @@ from derivations.special.interval import (
     log_interval_kernel,
     theta_forms,
 )
-from derivations.special.weber import Weber, WeberCoordinate, weber, weber_coordinate
+from derivations.special.parabolic_cylinder import Weber, WeberCoordinate, weber, weber_coordinate
 
 __all__ = [
     "ErfiInv",

@@ -116,7 +116,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from numerics.validate import validate
+    from numerics.validation import validate
 
     d = _derivation(options)
     table = validate(

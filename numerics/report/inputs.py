@@ -25,8 +25,8 @@ from numerics.report.page import Drawing, Section
 from numerics.report.stages import Stage
 from numerics.report.start import checks_section
 from numerics.statistics import Estimate
-from numerics.validate import Row, Validation
-from numerics.validate.base import mistaken, spawn
+from numerics.validation import Row, Validation
+from numerics.validation.base import mistaken, spawn
 
 Array = NDArray[np.float64]
 Seed = int | np.random.SeedSequence

@@ -13,7 +13,7 @@ from numerics.paths import simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
 from numerics.report.page import Drawing, Section, Table
 from numerics.report.stages import Stage
-from numerics.validate import Validation, validate
+from numerics.validation import Validation, validate
 
 CHECKS_CAPTION = (
     "Each claim with the same test against a noise 5 % too large, its control. A check passes if its claim is not rejected, "

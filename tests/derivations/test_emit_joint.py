@@ -46,7 +46,10 @@ every = pytest.mark.parametrize("name", CASES)
 def test_every_step_says_what_and_why(name):
     d = derive(CASES[name], order="joint")
     assert "depth and width together" in d.title
-    assert all((step.statement and step.reason and step.lines) or step.name.startswith("No closed") for step in d.steps)
+    assert all(
+        (step.statement and step.reason and step.lines) or step.name.startswith(("No closed", "Proof"))
+        for step in d.steps
+    )
     assert "Limit for this activation" in [step.name for step in d.steps]
     assert len(json.loads(d.to_json())["steps"]) == len(d.steps)
     assert d._repr_latex_()

@@ -8,13 +8,18 @@ from functools import cache
 import numpy as np
 import pytest
 
-from derivations import ResNet, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
-from derivations.derive import derive
+from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
 from numerics.statistics import Estimate, Test, holm
-from numerics.validate import CATALOGUE, LEVEL, Distribution, Row, Validation, starting_states, validate
-from numerics.validate.base import CONTROL_LEVEL, WRONG, depth_below_noise, mistaken
-from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
-from numerics.validate.hayou import active_neurons, kernel_after, log_norm_increment, lyapunov_exponent, slope_at_start
+from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, starting_states, validate
+from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, mistaken
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
+from numerics.validation.hayou import (
+    active_neurons,
+    kernel_after,
+    log_norm_increment,
+    lyapunov_exponent,
+    slope_at_start,
+)
 
 FAST = [claim for claim in CATALOGUE if not claim.slow]
 SLOW = [claim for claim in CATALOGUE if claim.slow]

@@ -14,10 +14,10 @@ from derivations.architectures import Architecture
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
-from numerics.validate import hayou, li_nica
-from numerics.validate.base import LEVEL, Row, Validation, spawn
-from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
-from numerics.validate.claims import Claim, Comparison, Distribution, Number
+from numerics.validation import hayou, li_nica
+from numerics.validation.base import LEVEL, Row, Validation, spawn
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
+from numerics.validation.claims import Claim, Comparison, Distribution, Number
 
 #: All claims, source by source.
 CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *li_nica.CLAIMS)
@@ -44,7 +44,7 @@ def validate(
     Parameters
     ----------
     d : Derivation
-        What :func:`derivations.derive` returned, with a number for the width and no free parameters.
+        What :func:`derivations.derivation` returned, with a number for the width and no free parameters.
     x0 : float or array, shape (n,) or (n, m)
         Where the neurons start. A number puts them all there; several inputs must differ, and a number then scales
         standard normal states, drawn once.
@@ -70,7 +70,7 @@ def validate(
     Examples
     --------
     >>> from derivations import ResNet, relu
-    >>> from derivations.derive import derive
+    >>> from derivations import derive
     >>> bool(validate(derive(ResNet(relu, width=1)), samples=200, depth=64))  # no power with so few
     False
     """

@@ -24,8 +24,8 @@ from numerics.compile import compile_expression
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
-from numerics.validate.base import Array, spawn
-from numerics.validate.claims import Claim, Comparison, Distribution, Number
+from numerics.validation.base import Array, spawn
+from numerics.validation.claims import Claim, Comparison, Distribution, Number
 
 SOURCE = "S. Hayou, On the infinite-depth limit of finite-width neural networks (TMLR 2023)"
 CHUNK = 2**17

@@ -25,8 +25,8 @@ from numerics.compile import compile_expression
 from numerics.ensembles import Seed
 from numerics.paths import simulate_sde
 from numerics.perceptrons import simulate_collapse, simulate_gram
-from numerics.validate.base import Array
-from numerics.validate.claims import Claim, Comparison, Number
+from numerics.validation.base import Array
+from numerics.validation.claims import Claim, Comparison, Number
 
 SOURCE = "M. Li, M. Nica, Differential equation scaling limits of shaped and unshaped neural networks (2023)"
 HALF = Fraction(1, 2)

@@ -18,7 +18,7 @@ from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.laws.glued import GluedLaw
-from derivations.laws.recognise import recognise
+from derivations.laws.recognition import recognise
 from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, width_flow, width_limit
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 

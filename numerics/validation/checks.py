@@ -18,7 +18,7 @@ from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson, z_error
-from numerics.validate.base import (
+from numerics.validation.base import (
     CONTROL_LEVEL,
     WRONG,
     Array,

@@ -16,7 +16,7 @@ import numpy as np
 
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate, ks_samples, richardson, z_error
-from numerics.validate.base import (
+from numerics.validation.base import (
     CONTROL_LEVEL,
     RIGHT,
     WRONG,
