@@ -98,14 +98,14 @@ def mean_difference_test(first: ArrayLike, second: ArrayLike) -> Test:
 
 
 def ks_test(sample: ArrayLike, cdf: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Test:
-    """Kolmogorov–Smirnov test of the claim that a sample has a continuous distribution function."""
-    result = stats.ks_1samp(_sample(sample), cdf)
+    """Kolmogorov–Smirnov test of the claim that a sample has a continuous distribution function; infinities have their place in it."""
+    result = stats.ks_1samp(_sample(sample, infinite=True), cdf)
     return Test(float(result.statistic), float(result.pvalue))
 
 
 def ks_two_sample(first: ArrayLike, second: ArrayLike) -> Test:
-    """Kolmogorov–Smirnov test of the claim that two samples have the same law."""
-    result = stats.ks_2samp(_sample(first), _sample(second), method="asymp")
+    """Kolmogorov–Smirnov test of the claim that two samples have the same law; infinities have their place in it."""
+    result = stats.ks_2samp(_sample(first, infinite=True), _sample(second, infinite=True), method="asymp")
     return Test(float(result.statistic), float(result.pvalue))
 
 
@@ -238,10 +238,12 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _sample(sample: ArrayLike) -> NDArray[np.float64]:
+def _sample(sample: ArrayLike, infinite: bool = False) -> NDArray[np.float64]:
     values = np.asarray(sample, dtype=float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"a sample must be one-dimensional with at least two values, got shape {values.shape}")
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"a sample must be finite, got {np.count_nonzero(~np.isfinite(values))} values that are not")
+    bad = np.isnan(values) if infinite else ~np.isfinite(values)
+    if np.any(bad):
+        wanted = "without nan" if infinite else "finite"
+        raise ValueError(f"a sample must be {wanted}, got {np.count_nonzero(bad)} values that are not")
     return values

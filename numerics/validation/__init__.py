@@ -77,7 +77,7 @@ def validate(
     setting = _setting(d, x0, t, samples, depth, workers)
     checks = [*LIMIT_CHECKS, *(LAW_CHECKS if d.law is not None else ())]
     rows = [row for check, s in zip(checks, spawn(seed, len(checks)), strict=True) for row in check(setting, s)]
-    return Validation(tuple(rows), f"{d.architecture}, t = {t:g}")
+    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}")
 
 
 def _setting(d: Any, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
