@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from scipy import integrate, stats
 
-from derivations.activations import identity, relu
+from derivations.activations import Activation, identity, leaky_relu, relu
 from derivations.architectures import ResNet
 from derivations.diffusion import NeuronDiffusion
+from derivations.laws import Normal, recognise
 from derivations.limits import depth_limit, width_limit
 from derivations.norms import initial_slope, norm_dynamics
 from derivations.sums import CoordinateSum
 from derivations.symbols import width as any_width
-from numerics.compile import compile_expression
+from numerics.compile import compile_expression, compile_law
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
@@ -306,5 +307,35 @@ WIDE: tuple[Claim, ...] = tuple(
     for index, name in ((0, "K₁₁"), (1, "K₁₂"))
 )
 
+# --- width one, from a start that is random too ---
+
+
+def law_from_gaussian(activation: Activation, variance: Fraction) -> Any:
+    """The law of X_1 from X_0 ~ N(0, 1): what the recognised law says, averaged over the start."""
+    limit = depth_limit(ResNet(activation, 1, weight_variance=variance))
+    return compile_law(recognise(limit), x0=Normal(0, 1), t=1.0)
+
+
+def networks_from_gaussian(activation: Activation, depth: int, samples: int, seed: Seed, workers: int) -> Array:
+    """Networks of width one behind an input layer: the input 1 through a weight N(0, 1)."""
+    ends = simulate_network(ResNet(activation, 1), depth, samples, inputs=[[1.0]], seed=seed, workers=workers)
+    return ends[:, 0, 0]
+
+
+RANDOM_START: tuple[Claim, ...] = tuple(
+    Distribution(
+        f"{activation} from a Gaussian start",
+        f"law of X_1 with X_0 ~ N(0, 1), {meaning}, width 1",
+        SOURCE,
+        partial(law_from_gaussian, activation),
+        partial(networks_from_gaussian, activation),
+        slow=slow,
+    )
+    for activation, meaning, slow in (
+        (relu, "ReLU: half of the networks never move", True),
+        (leaky_relu(Fraction(1, 2)), "leaky ReLU of slope 1/2: both halves move", True),
+    )
+)
+
 #: Every claim, in the order of the paper's argument.
-CLAIMS: tuple[Claim, ...] = (*SLOPES, *LATER, *LINEAR, *WIDE)
+CLAIMS: tuple[Claim, ...] = (*RANDOM_START, *SLOPES, *LATER, *LINEAR, *WIDE)

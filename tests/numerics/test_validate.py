@@ -92,11 +92,12 @@ def test_coefficients_are_those_of_the_limit():
         (ResNet(relu, 1), 1.0, 1.0),
         (ResNet(identity, 1), -2.0, 1.0),
         (ResNet(ornstein_uhlenbeck, 1), 0.3, 0.25),
+        (ResNet(symbols.state**2 + 1, 1), 1.0, 1.0),
         (ResNet(relu, 4), 1.0, 1.0),
         (ResNet(tanh, 1), 1.0, 1.0),
         (ResNet(relu, 3, inputs=2), 1.0, 0.5),
     ],
-    ids=["relu", "identity", "ornstein-uhlenbeck", "four neurons", "no law", "two inputs"],
+    ids=["relu", "identity", "ornstein-uhlenbeck", "theta series", "four neurons", "no law", "two inputs"],
 )
 def test_validate_agrees(network, x0, t):
     outcome = validate(derive(network), x0=x0, t=t, seed=1, workers=2)
