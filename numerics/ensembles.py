@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,9 @@ def stream_ensemble(
     elif isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
         raise ValueError(f"workers must be a positive whole number or an Executor, got {workers!r}")
     else:
-        own = nullcontext(None) if workers == 1 else ThreadPoolExecutor(workers)
+        # a thread starts with NumPy's own handling of overflow; it gets that of the caller
+        as_here = partial(np.seterr, **np.geterr())
+        own = nullcontext(None) if workers == 1 else ThreadPoolExecutor(workers, initializer=as_here)
     return _stream(plan, task, samples, own, progress)
 
 

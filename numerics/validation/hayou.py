@@ -15,7 +15,7 @@ from scipy import integrate, stats
 
 from derivations.activations import Activation, identity, leaky_relu, relu
 from derivations.architectures import ResNet
-from derivations.diffusion import NeuronDiffusion
+from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.laws import Normal, recognise
 from derivations.limits import depth_limit, width_limit
 from derivations.norms import initial_slope, norm_dynamics
@@ -313,6 +313,7 @@ WIDE: tuple[Claim, ...] = tuple(
 def law_from_gaussian(activation: Activation, variance: Fraction) -> Any:
     """The law of X_1 from X_0 ~ N(0, 1): what the recognised law says, averaged over the start."""
     limit = depth_limit(ResNet(activation, 1, weight_variance=variance))
+    assert isinstance(limit, Diffusion)
     return compile_law(recognise(limit), x0=Normal(0, 1), t=1.0)
 
 
