@@ -226,7 +226,8 @@ def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     """Euler–Maruyama paths of the limit and networks have the same law: neuron 1, and the layer's norm."""
     network_pilot, path_pilot, distance_pilot, network_seed, path_seed, control_seed = spawn(seed, 6)
     shown = _most_telling(s, distance_pilot)
-    samples = s.samples or min(MOST, ks_samples(min(d for *_, d in shown), CONTROL_LEVEL, sides=2))
+    # a margin twice as wide as for a known distance: this one is of a pilot with few steps
+    samples = s.samples or min(MOST, ks_samples(min(d for *_, d in shown), CONTROL_LEVEL, sides=2, margin=4.0))
     noise = ks_noise(samples, sides=2)
     rates = [
         bias_rate(partial(_ends_of_networks, s, f), PILOT, network_pilot)
