@@ -10,6 +10,7 @@ from pathlib import Path
 import sympy as sp
 
 from derivations.architectures.base import Architecture
+from derivations.architectures.scaling import ScaledArchitecture
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
@@ -109,7 +110,7 @@ class Derivation:
 _SHOWN = ("Limit for this activation", "Kernel flow for this activation", "Law")
 
 
-def derive(architecture: Architecture, order: str = "depth") -> Derivation:
+def derive(architecture: Architecture, order: str | None = None) -> Derivation:
     r"""Derive the limit of a random network from its recursion.
 
     The increment of one layer is expanded in the small parameter, its conditional mean and
@@ -121,10 +122,11 @@ def derive(architecture: Architecture, order: str = "depth") -> Derivation:
     architecture : Architecture
         A recipe, e.g. ``ResNet(relu, width=1)``. Any object with the interface of
         :class:`~derivations.architectures.base.Architecture` will do.
-    order : {"depth", "width", "joint"}
+    order : {"depth", "width", "joint"}, optional
         ``"depth"``: infinite depth at the given width. ``"width"``: infinite width first, then
         infinite depth; what a width of ``oo`` means in any case. ``"joint"``: both together, at the rates that the
-        architecture states.
+        architecture states. By default ``"joint"`` for an architecture that states such rates (:class:`~derivations.MLP`,
+        :class:`~derivations.ShapedMLP`, :class:`~derivations.PreNormResNet`), else ``"depth"``.
 
     Returns
     -------
@@ -148,6 +150,8 @@ def derive(architecture: Architecture, order: str = "depth") -> Derivation:
     """
     if not isinstance(architecture, Architecture):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
+    if order is None:
+        order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
     if order not in _STEPS:
         raise DerivationError(
             'order must be "depth" (infinite depth at this width), "width" (infinite width, then depth) '

@@ -8,8 +8,21 @@ from collections.abc import Callable
 from typing import NoReturn
 
 #: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
-ARCHITECTURES = {"resnet": "ResNet", "shrinking": "ShrinkingResNet", "mlp": "MLP"}
+ARCHITECTURES = {
+    "resnet": "ResNet",
+    "shrinking": "ShrinkingResNet",
+    "mlp": "MLP",
+    "shaped": "ShapedMLP",
+    "prenorm": "PreNormResNet",
+}
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
+#: How an activation is shaped, by name.
+_SHAPING = {
+    "c-plus": "the slope on x > 0 is 1 + C/sqrt(n); exact, such as 1/2",
+    "c-minus": "the slope on x < 0 is 1 + C/sqrt(n); write --c-minus=-1/2 for a negative one",
+    "a": "the activation is s φ(x/s) with s = C sqrt(n)",
+    "skip": "share of the state that skips the layer, at least 0 and below 1 (0)",
+}
 FORMATS = ("text", "latex", "json", "html")
 
 
@@ -33,9 +46,10 @@ def parser() -> argparse.ArgumentParser:
     derive.add_argument(
         "--order",
         choices=("depth", "width", "joint"),
-        default="depth",
-        help="what goes to infinity first, or both (depth)",
+        help="what goes to infinity first, or both together (joint for mlp, shaped and prenorm, else depth)",
     )
+    for option, what in _SHAPING.items():
+        derive.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
     derive.add_argument("--format", choices=FORMATS, help="by default that of --out's suffix, or text")
     derive.add_argument(
         "--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output"

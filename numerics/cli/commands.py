@@ -162,15 +162,21 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
-    given = {"width": _width(options.width), "inputs": inputs, "weight_variance": _fraction(options.weight_variance)}
+    given = {"width": _width(options.width), "inputs": inputs, "weight_variance": _fraction(options.weight_variance, "weight-variance")}
     known = {field.name for field in dataclasses.fields(architecture)}
     if "weight_variance" not in known and given["weight_variance"] != 1:
         raise DerivationError(f"{options.architecture} has its critical weight variance; leave weight-variance out")
     around = (parse_activation(options.outer),) if "outer" in known else ()
+    for name in ("c_plus", "c_minus", "a", "skip"):
+        text = getattr(options, name, None)
+        if text is not None and name not in known:
+            raise DerivationError(f"--{name.replace('_', '-')} is for shaped, got it with {options.architecture}")
+        if text is not None:
+            given[name] = _fraction(text, name.replace("_", "-"), signed=name != "a")
     recipe = architecture(
         *around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known}
     )
-    return derive(recipe, order=getattr(options, "order", "depth"))
+    return derive(recipe, order=getattr(options, "order", None))
 
 
 def _width(text: str) -> object:
@@ -183,17 +189,17 @@ def _width(text: str) -> object:
     raise DerivationError(f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}")
 
 
-def _fraction(text: str) -> object:
+def _fraction(text: str, name: str, signed: bool = False) -> object:
     from fractions import Fraction
 
-    message = f"weight-variance must be a number ≥ 0 such as 2, 0.5 or 1/2, got {text[:40]!r}"
+    message = f"{name} must be a number{'' if signed else ' ≥ 0'} such as 2, 0.5 or 1/2, got {text[:40]!r}"
     if len(text) > 20 or "e" in text.lower():  # 1e999999999 would be written out
         raise DerivationError(message)
     try:
         value = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise DerivationError(message) from error
-    if value < 0:
+    if value < 0 and not signed:
         raise DerivationError(message)
     return value
 

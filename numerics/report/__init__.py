@@ -32,9 +32,14 @@ def report(
     Raises
     ------
     DerivationError
-        If the width is no number: such a network cannot be simulated.
+        If the width is no number: such a network cannot be simulated; or depth and width grow together.
     """
     width = d.architecture.width
+    if d.order == "joint":
+        raise DerivationError(
+            f"a report follows the neurons of a network, and for {type(d.architecture).__name__}, whose depth and width grow "
+            "together, the limit is that of the Gram matrix; write the derivation alone: deeplimits derive --format html"
+        )
     if not width.is_Integer:
         raise DerivationError(
             f"a report simulates networks, so the width must be a number, got {width}; "

@@ -65,7 +65,7 @@ def validate(
     Raises
     ------
     ValueError
-        If the limit has no noise, the width is no number, t ≤ 0, or ``x0`` is where nothing moves.
+        If the limit has no noise or is that of a Gram matrix, the width is no number, t ≤ 0, or ``x0`` is where nothing moves.
 
     Examples
     --------
@@ -83,6 +83,11 @@ def validate(
 def _setting(d: Any, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}")
+    if d.order == "joint":
+        raise ValueError(
+            f"expected the limit of a network's neurons, got that of the Gram matrix of {type(d.architecture).__name__}, for which "
+            "depth and width grow together; compare simulate_gram with simulate_sde, or run check_catalogue"
+        )
     if isinstance(d.limit, Flow):
         raise ValueError(
             "the limit is a deterministic flow, with no law to compare; compare its solution with wide networks instead"

@@ -44,6 +44,14 @@ def test_derive_prints_the_derivation(capsys):
     assert "dK_12/dt" in printed(capsys, "derive", "--width", "oo", "--inputs", "2")
 
 
+def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
+    shaped = printed(capsys, "derive", "shaped", "--c-plus", "1", "--c-minus=-1/2", "--inputs", "2")
+    assert "9*(2*ρ*asin(ρ)" in shaped  # (c₊ - c₋)² = 9/4
+    assert "depth and width together" in shaped
+    assert "-V*(V - 1)/2 dt" in printed(capsys, "derive", "shaped", "--activation", "tanh", "--a", "2")
+    assert "sqrt(5)*V dB" in printed(capsys, "derive", "mlp")
+
+
 def test_weight_variance_is_exact(capsys):
     assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
     assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")
@@ -133,6 +141,11 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
         (["report", "--out", "no/such/folder/report.html"], "folder"),
         (["validate", "--x0", "-1"], "nothing moves"),
+        (["derive", "shaped"], "needs either c_plus and c_minus"),
+        (["derive", "resnet", "--a", "2"], "--a is for shaped"),
+        (["derive", "shaped", "--c-plus", "x", "--c-minus", "0"], "c-plus must be a number"),
+        (["validate", "mlp", "--width", "4"], "Gram matrix of MLP"),
+        (["report", "prenorm", "--width", "4"], "Gram matrix"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
 )
