@@ -111,3 +111,8 @@ def test_flows_that_are_not_the_same_are_refused():
         equivalence(residual, joint_limit(shaped), v)
     with pytest.raises(DerivationError, match="without noise"):
         equivalence(width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v)), joint_limit(CASES["shaped-relu"]), v)
+
+
+@pytest.mark.parametrize("name", ["shaped-relu", "shaped-gelu", "skip", "unshaped", "prenorm"])
+def test_golden_latex(name, golden):
+    golden(f"{name}.tex").check(derive(CASES[name]).latex() + "\n")
