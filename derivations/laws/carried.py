@@ -3,6 +3,7 @@ r"""Laws of processes that are a mixture of Gaussians in their unit-noise coordi
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,7 @@ import sympy as sp
 from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import UnitNoise, tidy
 from derivations.diffusion import Diffusion
-from derivations.errors import NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
 from derivations.laws.chart import Chart
@@ -248,13 +249,27 @@ def _log(scale: sp.Expr) -> sp.Expr:
 
 def image(form: UnitNoise, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """Limits of the unit-noise coordinate at the two ends of the interval."""
+    known = _positive_roots(form, map_)
+    map_ = map_.subs(known)
 
     def approach(end: sp.Expr, side: str) -> sp.Expr:
         value = fold_constants(map_.subs(form.state, end))
         return value if value.is_extended_real else sp.limit(map_, form.state, end, side)
 
-    left, right = form.interval
+    left, right = (sp.expand(end.subs(known)) for end in form.interval)
     return approach(left, "+" if left.is_finite else "-"), approach(right, "-")
+
+
+def _positive_roots(form: UnitNoise, map_: sp.Expr) -> dict[sp.Expr, sp.Symbol]:
+    """A positive symbol for each square root of a constant that is positive by what is assumed of the parameters."""
+    ends = sp.Tuple(map_, *form.interval)
+    roots = [r for r in ends.atoms(sp.Pow) if r.exp == sp.Rational(1, 2) and not r.has(form.state) and r.free_symbols]
+    found = {}
+    for root in sorted(roots, key=sp.default_sort_key):
+        with suppress(DerivationError):
+            if root.is_positive is None and form.sign(root.base) > 0:
+                found[root] = sp.Dummy("r", positive=True)
+    return found
 
 
 def require_line(form: UnitNoise, map_: sp.Expr) -> None:

@@ -272,9 +272,6 @@ class RadialOrnsteinUhlenbeckLaw(RadialLaw):
     @classmethod
     def recognise(cls, form: UnitNoise) -> RadialLaw:
         """Accept a potential of this shape."""
-        # its third derivatives along z would fill pages; such potentials stay "no closed form known"
-        if sp.count_ops(form.potential) > 60:
-            raise NoClosedForm(f"the potential {form.potential} is too long for its invariant to be reduced")
         second = form.derive(form.derive(form.potential))
         third = form.derive(second)
         if second == 0:
