@@ -20,7 +20,16 @@ from functools import lru_cache
 
 import sympy as sp
 
-from derivations.calculus.finiteness import Condition, converges, leading, reduced, relation, roots, tidy_condition
+from derivations.calculus.finiteness import (
+    Condition,
+    converges,
+    leading,
+    reduced,
+    relation,
+    roots,
+    tidy_condition,
+    without_flat_terms,
+)
 from derivations.calculus.lamperti import zeros_inside
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -334,11 +343,18 @@ def _towards(
     if point.is_finite:
         sign = 1 if is_left else -1
         at = point + sign * y
-        return y, reduced(sign * mu.subs(x, at)), reduced(a.subs(x, at))
+        mu, a = _settled(mu.subs(x, at), a.subs(x, at), y)
+        return y, reduced(sign * mu), reduced(a)
     sign = -1 if is_left else 1  # y = ±1/x: y' = ∓1/x² = −sign y², y'' = 2 y³
     at = sign / y
-    mu, a = mu.subs(x, at), a.subs(x, at)
+    mu, a = _settled(mu.subs(x, at), a.subs(x, at), y)
     return y, reduced(-sign * y**2 * mu + y**3 * a), reduced(y**4 * a)
+
+
+def _settled(mu: sp.Expr, a: sp.Expr, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+    """Both coefficients without terms that are flat at the end; as they are if the noise itself is flat there."""
+    rational = without_flat_terms(a, y)
+    return (without_flat_terms(mu, y), rational) if rational != 0 and rational.is_rational_function(y) else (mu, a)
 
 
 def explosion(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None) -> Condition:

@@ -11,6 +11,7 @@ import sympy as sp
 
 from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.logs import log_of_positive
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
@@ -108,7 +109,7 @@ class CarriedGaussian(Law):
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Logarithm of the density; for one component a polynomial in z, which cannot underflow."""
-        scale = self.form.scale.subs(self.form.state, x)
+        scale = log_of_positive(self.form.scale, self.form).subs(self.form.state, x)
         logs = [
             -(self._standardised(x, c, t, x0) ** 2) / 2 - sp.log(2 * sp.pi * self._at(c.variance, t, x0)) / 2
             for c in self.components
@@ -116,7 +117,7 @@ class CarriedGaussian(Law):
         weights = [self._at(c.weight, t, x0) for c in self.components]
         top = logs[0] if len(logs) == 1 else sp.Max(*logs)
         inside = sp.Add(*(w * sp.exp(value - top) for w, value in zip(weights, logs, strict=True)))
-        return top + sp.log(inside) - _log(scale)
+        return top + sp.log(inside) - scale
 
     def cdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         r"""Distribution function :math:`\sum_j w_j\,\Phi((z(x) - m_j)/s)`, each term without cancellation in the lower tail."""
@@ -138,6 +139,8 @@ class CarriedGaussian(Law):
 
     def moment(self, k: int, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         r"""The moment :math:`\sum_j w_j\,\mathbb{E}\,x(m_j + s G)^k`; infinity from :meth:`finite_until` on."""
+        if k == 1 and self.form.drift == 0 and all(end.is_finite for end in self.form.interval):
+            return x0  # a bounded local martingale is a martingale
         z, x = self.inverse
         parts = [[self._at(e, t, x0) for e in (c.weight, c.mean, c.variance)] for c in self.components]
         last = self.finite_until(sp.Integer(k))
@@ -156,7 +159,7 @@ class CarriedGaussian(Law):
         """
         z, x = self.inverse
         p = sp.Dummy("p", positive=True)
-        log_scale = sp.expand_log(sp.log(self.form.scale.subs(self.form.state, x)), force=True)
+        log_scale = sp.expand_log(log_of_positive(self.form.scale, self.form).subs(self.form.state, x), force=True)
         ends = [sp.limit(sp.expand(log_scale.subs(z, sign * p)) / p**2, p, sp.oo) for sign in (1, -1)]
         return sp.Max(0, *ends)
 
@@ -240,11 +243,6 @@ class CarriedGaussian(Law):
                 check_zero("variance of Z as t goes to 0", sp.limit(c.variance, time, 0), interval, (x, initial))
             )
         return rows
-
-
-def _log(scale: sp.Expr) -> sp.Expr:
-    """The logarithm of a positive scale with products and exponentials opened."""
-    return sp.expand_log(sp.log(scale), force=True)
 
 
 def image(form: UnitNoise, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:

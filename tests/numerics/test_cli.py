@@ -44,6 +44,12 @@ def test_derive_prints_the_derivation(capsys):
     assert "dK_12/dt" in printed(capsys, "derive", "--width", "oo", "--inputs", "2")
 
 
+def test_derive_prints_potential_map_theta_series_and_proof(capsys):
+    text = printed(capsys, "derive", "resnet", "--activation", "x**2 + 1", "--width", "1")
+    for wanted in ("V = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Proved by the engine"):
+        assert wanted in text, wanted
+
+
 def test_weight_variance_is_exact(capsys):
     assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
     assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")
