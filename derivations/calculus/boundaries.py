@@ -137,6 +137,8 @@ def moving_interval(process: Diffusion, inside: sp.Expr) -> tuple[sp.Expr, sp.Ex
     >>> x = sp.Symbol("x", real=True)
     >>> moving_interval(Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]]), sp.Rational(1, 3))
     (0, 1)
+    >>> moving_interval(Diffusion((x,), [0], [[sp.sin(x) ** 2]]), sp.Integer(4))
+    (pi, 2*pi)
     """
     x, _, a = coefficients(process)
     inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
@@ -154,11 +156,24 @@ def moving_interval(process: Diffusion, inside: sp.Expr) -> tuple[sp.Expr, sp.Ex
             cuts |= {left, right}
             continue
         cuts |= {end for end in (left, right) if end.is_finite and part.expr.subs(x, end) == 0}
-        cuts |= set(zeros_inside(part.expr, x, left, right))
+        cuts |= set(_zeros_around(part.expr, x, left, right, inside))
     below, above = [c for c in cuts if c < inside], [c for c in cuts if c > inside]
     if not below or not above:
         raise DerivationError(f"the point {inside} is an end of the domain {process.domain}; give one inside")
     return max(below), min(above)
+
+
+def _zeros_around(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, inside: sp.Expr) -> tuple[sp.Expr, ...]:
+    """All zeros of the noise; where there are infinitely many, as of a sine, those near a point, on both sides of it."""
+    try:
+        return zeros_inside(a, x, left, right)
+    except NoClosedForm:
+        for reach in (4, 16, 64):
+            window = sp.Max(left, sp.floor(inside) - reach), sp.Min(right, sp.floor(inside) + reach)
+            found = zeros_inside(a, x, *window)
+            if any(z < inside for z in found) and any(z > inside for z in found):
+                return found
+        raise
 
 
 def scale_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.Expr:

@@ -50,12 +50,12 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 
 
 def _density(options: argparse.Namespace) -> int:
-    from numerics.compile import compile_law
+    from numerics.distribution import distribution
 
     d = _derivation(options)
-    if d.law is None:
-        raise DerivationError(f"no closed-form density: {d.why_no_law}; simulate instead: deeplimits simulate --of sde")
-    law = compile_law(d.law, x0=_x0(options), t=options.t)
+    law = distribution(d, x0=_x0(options), t=options.t)
+    if law.error > 0:
+        print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
     low, high = law.ppf(1e-3), law.isf(1e-3)
