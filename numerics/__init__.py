@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
+    from numerics.flows import solve_flow, solve_moments
+    from numerics.fokker_planck import solve_fokker_planck
     from numerics.kernels import kernel_matrix
+    from numerics.limit_distribution import distribution
     from numerics.networks import simulate_network
     from numerics.paths import sample_law, simulate_sde
     from numerics.perceptrons import simulate_collapse, simulate_gram
@@ -22,18 +25,26 @@ __all__ = [
     "NTKRegressor",
     "compile_expression",
     "compile_law",
+    "distribution",
     "kernel_matrix",
     "sample_law",
     "simulate_collapse",
     "simulate_gram",
     "simulate_network",
     "simulate_sde",
+    "solve_flow",
+    "solve_fokker_planck",
+    "solve_moments",
     "validate",
 ]
 
 _HOMES = {
     "compile_expression": "numerics.compile",
     "compile_law": "numerics.compile",
+    "distribution": "numerics.limit_distribution",
+    "solve_flow": "numerics.flows",
+    "solve_fokker_planck": "numerics.fokker_planck",
+    "solve_moments": "numerics.flows",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

@@ -54,7 +54,7 @@ def sign_of(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> int:
             return 0
         if isinstance(relation, sp.StrictLessThan | sp.StrictGreaterThan):
             return ratio
-    shown = expr
+    shown = -expr if expr.could_extract_minus_sign() else expr
     raise DerivationError(
         f"the answer depends on the sign of {shown}, which is not known; give the parameters a sign, e.g. "
         f"Symbol('c', positive=True), or pass assuming=[{shown} > 0] (or < 0) to recognise"

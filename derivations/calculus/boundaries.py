@@ -20,7 +20,16 @@ from functools import lru_cache
 
 import sympy as sp
 
-from derivations.calculus.finiteness import Condition, converges, leading, reduced, relation, roots, tidy_condition
+from derivations.calculus.finiteness import (
+    Condition,
+    converges,
+    leading,
+    reduced,
+    relation,
+    roots,
+    tidy_condition,
+    without_flat_terms,
+)
 from derivations.calculus.lamperti import zeros_inside
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -128,6 +137,8 @@ def moving_interval(process: Diffusion, inside: sp.Expr) -> tuple[sp.Expr, sp.Ex
     >>> x = sp.Symbol("x", real=True)
     >>> moving_interval(Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]]), sp.Rational(1, 3))
     (0, 1)
+    >>> moving_interval(Diffusion((x,), [0], [[sp.sin(x) ** 2]]), sp.Integer(4))
+    (pi, 2*pi)
     """
     x, _, a = coefficients(process)
     inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
@@ -145,11 +156,24 @@ def moving_interval(process: Diffusion, inside: sp.Expr) -> tuple[sp.Expr, sp.Ex
             cuts |= {left, right}
             continue
         cuts |= {end for end in (left, right) if end.is_finite and part.expr.subs(x, end) == 0}
-        cuts |= set(zeros_inside(part.expr, x, left, right))
+        cuts |= set(_zeros_around(part.expr, x, left, right, inside))
     below, above = [c for c in cuts if c < inside], [c for c in cuts if c > inside]
     if not below or not above:
         raise DerivationError(f"the point {inside} is an end of the domain {process.domain}; give one inside")
     return max(below), min(above)
+
+
+def _zeros_around(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, inside: sp.Expr) -> tuple[sp.Expr, ...]:
+    """All zeros of the noise; where there are infinitely many, as of a sine, those near a point, on both sides of it."""
+    try:
+        return zeros_inside(a, x, left, right)
+    except NoClosedForm:
+        for reach in (4, 16, 64):
+            window = sp.Max(left, sp.floor(inside) - reach), sp.Min(right, sp.floor(inside) + reach)
+            found = zeros_inside(a, x, *window)
+            if any(z < inside for z in found) and any(z > inside for z in found):
+                return found
+        raise
 
 
 def scale_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.Expr:
@@ -334,11 +358,18 @@ def _towards(
     if point.is_finite:
         sign = 1 if is_left else -1
         at = point + sign * y
-        return y, reduced(sign * mu.subs(x, at)), reduced(a.subs(x, at))
+        mu, a = _settled(mu.subs(x, at), a.subs(x, at), y)
+        return y, reduced(sign * mu), reduced(a)
     sign = -1 if is_left else 1  # y = ±1/x: y' = ∓1/x² = −sign y², y'' = 2 y³
     at = sign / y
-    mu, a = mu.subs(x, at), a.subs(x, at)
+    mu, a = _settled(mu.subs(x, at), a.subs(x, at), y)
     return y, reduced(-sign * y**2 * mu + y**3 * a), reduced(y**4 * a)
+
+
+def _settled(mu: sp.Expr, a: sp.Expr, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+    """Both coefficients without terms that are flat at the end; as they are if the noise itself is flat there."""
+    rational = without_flat_terms(a, y)
+    return (without_flat_terms(mu, y), rational) if rational != 0 and rational.is_rational_function(y) else (mu, a)
 
 
 def explosion(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None) -> Condition:

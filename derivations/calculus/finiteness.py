@@ -152,6 +152,41 @@ def reduced(expr: sp.Expr) -> sp.Expr:
         return sp.together(expr)
 
 
+def without_flat_terms(expr: sp.Expr, y: sp.Symbol) -> sp.Expr:
+    r"""The expression without :math:`e^{-c/y^k}` and :math:`1 \mp \operatorname{erf}(\pm c/y^k)`, where that leaves a rational function.
+
+    Both vanish faster than every power of y, and so do their derivatives; what is decided here depends on powers only. The
+    expression is a quotient of polynomials in y and in these; if the denominator does not vanish with them, they may be put to 0. If it
+    does, or where there are other functions, the expression is returned as it is.
+
+    Examples
+    --------
+    >>> y = sp.Symbol("y", positive=True)
+    >>> without_flat_terms(1 / y + 1 / (sp.exp(1 / y**2) + sp.erf(1 / y)), y), without_flat_terms(sp.exp(1 / y), y)
+    (1/y, exp(1/y))
+    """
+    nodes: dict[sp.Expr, sp.Expr] = {}
+    flat: dict[sp.Expr, sp.Dummy] = {}
+    for node in (n for n in expr.atoms(sp.Function) if n.has(y)):
+        inner = sp.expand(node.args[0])
+        if not isinstance(node, sp.exp | sp.erf) or not inner.is_rational_function(y):
+            return expr
+        order, coefficient = leading(inner, y)
+        if order >= 0 or not coefficient.is_number:
+            return expr
+        sign = sp.sign(coefficient)
+        small = flat.setdefault(node.func(-sign * inner), sp.Dummy("small"))
+        nodes[node] = sign * (1 - small) if isinstance(node, sp.erf) else small**-sign
+    if not nodes:
+        return expr
+    numerator, denominator = sp.fraction(sp.together(expr.xreplace(nodes)))
+    gone = dict.fromkeys(flat.values(), 0)
+    if not all(e.is_polynomial(y, *gone) for e in (numerator, denominator)):
+        return expr
+    below = sp.expand(denominator).subs(gone)
+    return sp.cancel(sp.expand(numerator).subs(gone) / below) if below != 0 else expr
+
+
 def tidy_condition(condition: Condition) -> Condition:
     """A condition whose relations all hold a common parameter, as intervals of it; others are returned as they are.
 

@@ -85,6 +85,7 @@ class Quadratic:
         s = sp.sqrt(self.discriminant)
         low, high = self.roots
         z = sp.Dummy("z", real=True)
-        return (sp.log(self.x - low) - sp.log(high - self.x)) / s, sp.Lambda(
-            z, high - (high - low) / (1 + sp.exp(s * z))
-        )
+        # x is written as its distance from a zero, from 0 if that is one: so it keeps its digits there
+        near_low = low + (high - low) / (1 + sp.exp(-s * z))
+        back = high - (high - low) / (1 + sp.exp(s * z)) if high == 0 else near_low
+        return (sp.log(self.x - low) - sp.log(high - self.x)) / s, sp.Lambda(z, back)

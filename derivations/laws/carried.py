@@ -3,6 +3,7 @@ r"""Laws of processes that are a mixture of Gaussians in their unit-noise coordi
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +11,9 @@ import sympy as sp
 
 from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.logs import log_of_positive
 from derivations.diffusion import Diffusion
-from derivations.errors import NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
 from derivations.laws.chart import Chart
@@ -107,7 +109,7 @@ class CarriedGaussian(Law):
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Logarithm of the density; for one component a polynomial in z, which cannot underflow."""
-        scale = self.form.scale.subs(self.form.state, x)
+        scale = log_of_positive(self.form.scale, self.form).subs(self.form.state, x)
         logs = [
             -(self._standardised(x, c, t, x0) ** 2) / 2 - sp.log(2 * sp.pi * self._at(c.variance, t, x0)) / 2
             for c in self.components
@@ -115,7 +117,7 @@ class CarriedGaussian(Law):
         weights = [self._at(c.weight, t, x0) for c in self.components]
         top = logs[0] if len(logs) == 1 else sp.Max(*logs)
         inside = sp.Add(*(w * sp.exp(value - top) for w, value in zip(weights, logs, strict=True)))
-        return top + sp.log(inside) - _log(scale)
+        return top + sp.log(inside) - scale
 
     def cdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         r"""Distribution function :math:`\sum_j w_j\,\Phi((z(x) - m_j)/s)`, each term without cancellation in the lower tail."""
@@ -137,6 +139,8 @@ class CarriedGaussian(Law):
 
     def moment(self, k: int, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         r"""The moment :math:`\sum_j w_j\,\mathbb{E}\,x(m_j + s G)^k`; infinity from :meth:`finite_until` on."""
+        if k == 1 and self.form.drift == 0 and all(end.is_finite for end in self.form.interval):
+            return x0  # a bounded local martingale is a martingale
         z, x = self.inverse
         parts = [[self._at(e, t, x0) for e in (c.weight, c.mean, c.variance)] for c in self.components]
         last = self.finite_until(sp.Integer(k))
@@ -155,7 +159,7 @@ class CarriedGaussian(Law):
         """
         z, x = self.inverse
         p = sp.Dummy("p", positive=True)
-        log_scale = sp.expand_log(sp.log(self.form.scale.subs(self.form.state, x)), force=True)
+        log_scale = sp.expand_log(log_of_positive(self.form.scale, self.form).subs(self.form.state, x), force=True)
         ends = [sp.limit(sp.expand(log_scale.subs(z, sign * p)) / p**2, p, sp.oo) for sign in (1, -1)]
         return sp.Max(0, *ends)
 
@@ -241,20 +245,29 @@ class CarriedGaussian(Law):
         return rows
 
 
-def _log(scale: sp.Expr) -> sp.Expr:
-    """The logarithm of a positive scale with products and exponentials opened."""
-    return sp.expand_log(sp.log(scale), force=True)
-
-
 def image(form: UnitNoise, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """Limits of the unit-noise coordinate at the two ends of the interval."""
+    known = _positive_roots(form, map_)
+    map_ = map_.subs(known)
 
     def approach(end: sp.Expr, side: str) -> sp.Expr:
         value = fold_constants(map_.subs(form.state, end))
         return value if value.is_extended_real else sp.limit(map_, form.state, end, side)
 
-    left, right = form.interval
+    left, right = (sp.expand(end.subs(known)) for end in form.interval)
     return approach(left, "+" if left.is_finite else "-"), approach(right, "-")
+
+
+def _positive_roots(form: UnitNoise, map_: sp.Expr) -> dict[sp.Expr, sp.Symbol]:
+    """A positive symbol for each square root of a constant that is positive by what is assumed of the parameters."""
+    ends = sp.Tuple(map_, *form.interval)
+    roots = [r for r in ends.atoms(sp.Pow) if r.exp == sp.Rational(1, 2) and not r.has(form.state) and r.free_symbols]
+    found = {}
+    for root in sorted(roots, key=sp.default_sort_key):
+        with suppress(DerivationError):
+            if root.is_positive is None and form.sign(root.base) > 0:
+                found[root] = sp.Dummy("r", positive=True)
+    return found
 
 
 def require_line(form: UnitNoise, map_: sp.Expr) -> None:

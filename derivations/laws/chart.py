@@ -8,6 +8,7 @@ import sympy as sp
 
 from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
 from derivations.pieces import Piece
@@ -49,7 +50,7 @@ def antiderivative(form: UnitNoise) -> sp.Expr:
     if integral.has(sp.Integral, sp.Piecewise):
         raise NoClosedForm(f"∫ dx/({form.scale}) is not elementary")
     (back,) = sp.solve(inside - form.state, p)
-    return integral.subs(p, back)
+    return real_logs(integral.subs(p, back), form)
 
 
 def inverted(form: UnitNoise, coordinate: sp.Expr, positive: bool) -> sp.Lambda:

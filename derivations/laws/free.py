@@ -8,6 +8,7 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Words
@@ -40,12 +41,12 @@ class FreeLaw(CarriedGaussian):
 
     @cached_property
     def _between_zeros(self) -> Quadratic | None:
-        """The negative of the noise, if it is a quadratic whose zeros are the interval's ends and are not rational."""
+        """The negative of the noise, if it is a quadratic whose zeros are the interval's ends."""
         q = Quadratic.of(sp.expand(-self.form.scale), self.form.state)
         left, right = self.form.interval
-        if q is None or not (left.is_finite and right.is_finite) or (left.is_Rational and right.is_Rational):
+        if q is None or not (left.is_finite and right.is_finite):
             return None
-        return q if sp.expand(left + right + q.b / q.a) == 0 else None
+        return q if sp.expand(left + right + q.b / q.a) == 0 and sp.expand(left * right - q.c / q.a) == 0 else None
 
     @cached_property
     def inverse(self) -> tuple[sp.Symbol, sp.Expr]:
@@ -65,7 +66,7 @@ class FreeLaw(CarriedGaussian):
         if integral.has(sp.Integral):
             raise NoClosedForm(f"∫ dx/({self.form.scale}) is not elementary")
         (back,) = sp.solve(inside - self.form.state, p)
-        return integral.subs(p, back)
+        return real_logs(integral.subs(p, back), self.form)
 
     @cached_property
     def components(self) -> tuple[Component, ...]:

@@ -100,10 +100,11 @@ class HalfLineLaw(KernelLaw):
         root, k, image = sp.sqrt(t), self.rate, self._image
         if k == 0:
             near, far = phi((y0 - y) / root), phi(-(y + y0) / root)
+            both = sp.S.One if y == 0 else near + far  # Φ(v) + Φ(−v) = 1
+            even, odd = (both, near - far) if image == 1 else (near - far, both)
             gauss = [sp.exp(-((y - s) ** 2) / (2 * t)) / sp.sqrt(2 * sp.pi * t) for s in (y0, -y0)]
             constant = sp.cancel(value - slope * y0)
-            first = y0 * (near - image * far) + t * (gauss[0] + image * gauss[1])
-            return constant * (near + image * far) + slope * first
+            return constant * even + slope * (y0 * odd + t * (gauss[0] + image * gauss[1]))
         total = sp.S.Zero
         for sign in (1, -1):
             weight = sp.cancel((value + sign * slope / k) / 2)

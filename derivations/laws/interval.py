@@ -177,13 +177,15 @@ class IntervalLaw(KernelLaw):
 
     @property
     def definitions(self) -> tuple[tuple[sp.Basic, sp.Basic], ...]:
-        """The coordinate, and the theta series in both of its forms."""
+        """The map z, the coordinate y counted from the left end, and the theta series in both of its forms."""
         tau, a, b = sp.Symbol("tau"), sp.Symbol("a"), sp.Symbol("b")
         theta = IntervalKernel(0, tau, a, b)
         shown = self.chart.coordinate.replace(
             lambda e: isinstance(e, sp.atan2), lambda e: sp.pi / 2 - sp.atan(e.args[1] / e.args[0])
         )
-        return ((sp.Symbol("y"), sp.expand(shown)), *((theta, form) for form in theta_forms(tau, a, b)))
+        z, y = sp.Symbol("z", real=True), sp.Symbol("y", real=True)
+        offset, moving = sp.expand(shown).as_independent(self.form.state, as_Add=True)
+        return ((z, moving), (y, z + offset), *((theta, form) for form in theta_forms(tau, a, b)))
 
     @classmethod
     def example(cls) -> IntervalLaw:

@@ -9,6 +9,7 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.logs import log_of_positive
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Atom, Law, Proof, Words
@@ -92,7 +93,7 @@ class KernelLaw(Law):
 
     def log_prefactor(self, x: sp.Expr, x0: sp.Expr = initial) -> sp.Expr:
         r""":math:`\log\bigl(u(x)/(u(x_0)\varphi(x))\bigr)`."""
-        logs = sp.expand_log(sp.log(self.form.scale), force=True)
+        logs = log_of_positive(self.form.scale, self.form)
         here, there = (logs.subs(self.form.state, v) for v in (x, x0))
         gain = self.boost.subs(self.form.state, x) - self.boost.subs(self.form.state, x0)
         return there / 2 - sp.Rational(3, 2) * here + gain

@@ -43,7 +43,7 @@ def vanishes(
             expr.free_symbols | set().union(*(e.free_symbols for e in interval)), spatial, assuming, draw
         )
         ends = (interval[0].subs(point), interval[1].subs(point))
-        point |= {s: _inside(ends, draw) for s in sorted(expr.free_symbols & set(spatial), key=str)}
+        point |= {s: draw_inside(ends, draw) for s in sorted(expr.free_symbols & set(spatial), key=str)}
         value = sp.Abs(sp.N(expr.subs(point), _DIGITS))
         worst = value if not value.is_number or value > worst else worst
     return bool(worst < _TOLERANCE), False, sp.N(worst, 5)
@@ -66,7 +66,8 @@ def draw_point(form: UnitNoise, parameters: Iterable[sp.Symbol], draw: random.Ra
     return _parameters(parameters, (), form.assuming, draw)
 
 
-def _inside(interval: tuple[sp.Expr, sp.Expr], draw: random.Random) -> sp.Expr:
+def draw_inside(interval: tuple[sp.Expr, sp.Expr], draw: random.Random) -> sp.Expr:
+    """A rational fraction of the way into an interval."""
     left, right = interval
     fraction = sp.Rational(draw.randint(101, 899), 1000)
     if left.is_finite and right.is_finite:

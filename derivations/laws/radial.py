@@ -8,6 +8,7 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.logs import log_of_positive
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, inverted
@@ -98,7 +99,7 @@ class RadialLaw(KernelLaw):
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Logarithm of the density."""
-        scale = sp.expand_log(sp.log(self.form.scale), force=True).subs(self.form.state, x)
+        scale = log_of_positive(self.form.scale, self.form).subs(self.form.state, x)
         return self._log_q(t, self._y(x0), self._y(x)) - scale
 
     def pdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
@@ -157,12 +158,12 @@ class RadialLaw(KernelLaw):
         rate = tidy(self.direction * self.y * self.form.scale)  # dx / d log y
         if k == 1 and not rate.has(self.form.state) and self.index == 0:
             m, v = self.centre(t, x0), self.variance(t)
-            shift = sp.expand_log(self.form.state - rate * sp.expand_log(sp.log(self.y), force=True), force=True)
-            if not sp.expand(shift).has(self.form.state):
-                # E log Y = log m + E₁(λ)/2 in two dimensions
-                return sp.expand(shift) + rate * (
-                    sp.expand_log(sp.log(m), force=True) + sp.expint(1, m**2 / (2 * v)) / 2
-                )
+            log_y = log_of_positive(self.y, self.form)
+            shift = sp.expand(self.form.state - rate * log_y)
+            if not shift.has(self.form.state):
+                # E log Y = log m + E₁(λ)/2 in two dimensions, with m = y₀ e^{-at}
+                log_m = log_y.subs(self.form.state, x0) - self.pull * t
+                return shift + rate * (log_m + sp.expint(1, m**2 / (2 * v)) / 2)
         return super()._moving_moment(k, t, x0)
 
     def finite_until(self, k: sp.Expr) -> sp.Expr:
@@ -272,9 +273,6 @@ class RadialOrnsteinUhlenbeckLaw(RadialLaw):
     @classmethod
     def recognise(cls, form: UnitNoise) -> RadialLaw:
         """Accept a potential of this shape."""
-        # its third derivatives along z would fill pages; such potentials stay "no closed form known"
-        if sp.count_ops(form.potential) > 60:
-            raise NoClosedForm(f"the potential {form.potential} is too long for its invariant to be reduced")
         second = form.derive(form.derive(form.potential))
         third = form.derive(second)
         if second == 0:

@@ -2,7 +2,7 @@ r"""From a scalar diffusion to its law, by what its coefficients are and never b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sympy as sp
 
@@ -20,6 +20,15 @@ from derivations.laws.kernel import KernelLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
+from derivations.laws.screen import (
+    Derivatives,
+    derivatives_along,
+    may_be,
+    may_be_constant,
+    may_be_inverse_square,
+    may_be_parabola,
+    may_be_radial,
+)
 
 #: Families that are tried on each interval, in this order.
 FAMILIES: tuple[type[CarriedGaussian] | type[KernelLaw], ...] = (
@@ -72,8 +81,23 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
     return GluedLaw(process, tuple(_with_points(parts, process)))
 
 
+#: What the derivatives of the potential must satisfy, as numbers, for a family to be worth the algebra.
+SCREENS: dict[type[Law], Callable[[Derivatives], bool]] = {
+    FreeLaw: may_be_constant,
+    OrnsteinUhlenbeckLaw: may_be_parabola,
+    HalfLineLaw: may_be_constant,
+    IntervalLaw: may_be_constant,
+    MehlerLaw: may_be_parabola,
+    BesselLaw: may_be_inverse_square,
+    RadialOrnsteinUhlenbeckLaw: may_be_radial,
+}
+
+
 def _match(form: UnitNoise) -> Law:
+    seen = derivatives_along(form)
     for family in FAMILIES:
+        if not may_be(SCREENS[family], seen):
+            continue
         try:
             return family.recognise(form)
         except NoClosedForm:

@@ -55,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
         "--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output"
     )
 
-    density = commands.add_parser("density", help="tabulate density and distribution function of a closed-form law")
+    density = commands.add_parser(
+        "density", help="tabulate density and distribution function, closed or solved by Fokker–Planck"
+    )
     _recipe(density, width="1")
     _start(density)
     density.add_argument("--points", type=_whole("points", 2), default=201, help="rows of the table (201)")

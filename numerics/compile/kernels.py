@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from derivations.calculus.logs import log_of_positive
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.numbers import compiled
@@ -88,7 +89,7 @@ def maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
 @cache
 def log_scale(part: KernelLaw) -> CompiledFunction:
     r""":math:`\log\varphi(x)`."""
-    return compile_expression((part.form.state,), sp.expand_log(sp.log(part.form.scale), force=True))
+    return compile_expression((part.form.state,), log_of_positive(part.form.scale, part.form))
 
 
 @singledispatch

@@ -50,7 +50,10 @@ class CarriedMixture(Measure):
                 np.log(w / s) - LOG_ROOT_TWO_PI - u2 / 2
                 for (w, _, s), u2 in zip(self._components, squares, strict=True)
             ]
-            return (logs[0] if len(logs) == 1 else logsumexp(logs, axis=0)) - log_scale
+            total = logs[0] if len(logs) == 1 else logsumexp(logs, axis=0)
+            with np.errstate(invalid="ignore"):
+                # the last double before an end may have z = ∞: no mass is left there
+                return np.where(np.isneginf(total), -np.inf, total - log_scale)
 
         return self.chart.on_interval(at, x, -np.inf, -np.inf)
 
@@ -65,11 +68,13 @@ class CarriedMixture(Measure):
             _, log_scale = self.chart.backward(z)
             u = z - m
             u *= rate
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 u *= u
-            u += log_scale
+                u += log_scale
             np.subtract(constant, u, out=u)
-            return np.exp(u, out=u)
+            np.exp(u, out=u)
+            u[np.isinf(z)] = 0.0
+            return u
 
         return self.chart.on_interval(at, x, 0.0, 0.0)
 

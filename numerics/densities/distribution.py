@@ -28,12 +28,15 @@ class FrozenDistribution:
         Order k to the k-th moment, infinity where it is not finite.
     variance : callable
         Without arguments to the variance, which the difference of two moments would lose to rounding.
+    error : float
+        Estimated distance from the exact law in L¹, atoms included; 0 where the formulas are exact.
     """
 
     name: str
     parts: tuple[Measure, ...]
     moments: Callable[[int], float] = field(repr=False)
     variance: Callable[[], float] = field(repr=False)
+    error: float = field(default=0.0)
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part; 0 outside the domain, and it knows nothing of atoms."""

@@ -176,7 +176,7 @@ class KernelMeasure(Measure):
         )
         y = np.where(root.success, root.x, bracket[0])
         with np.errstate(all="ignore"):
-            return np.asarray(self.back(y))
+            return np.clip(np.asarray(self.back(y)), self.left, self.right)  # an end rounds to either side
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Exact samples of the part that moves."""

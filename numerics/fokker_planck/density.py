@@ -167,15 +167,12 @@ class SolvedDistribution(FrozenDistribution):
 
     Parameters
     ----------
-    error : float
-        Estimated distance from the exact law in L¹, atoms included.
     cells : int
         Of the finest grid.
     order : float
         The order in the width of the cells that the last three grids showed, before extrapolation; ``nan`` if below rounding.
     """
 
-    error: float = field(default=0.0)
     cells: int = field(default=0)
     order: float = field(default=float("nan"))
 

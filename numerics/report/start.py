@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from derivations import Derivation
-from numerics.compile import compile_law
+from derivations.diffusion import Diffusion
+from numerics.limit_distribution import distribution
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
@@ -43,19 +44,21 @@ class Start:
     workers: int = 1
 
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
-        """Networks against the law, or against the diffusion where no law is known; then the table of checks."""
+        """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         with stage(f"{self.samples} networks of depth {self.depth}"):
             networks = simulate_network(
                 d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
             )
-        compared = self._density(d, networks[:, 0, 0]) if d.law is not None else self._diffusion(d, networks, stage)
+        scalar = isinstance(d.limit, Diffusion) and len(d.limit.states) == 1
+        compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
         with stage("checks and their controls"):
             table = validate(d, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers)
         return compared, checks_section(table)
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:
-        assert d.law is not None
-        law, name = compile_law(d.law, x0=self.x0, t=self.t), d.law.part(self.x0).name
+        law = distribution(d, x0=self.x0, t=self.t)
+        solved = f"solution of the Fokker–Planck equation, error {law.error:.1g} in L¹"
+        name = solved if d.law is None else d.law.part(self.x0).name
         caption = (
             f"Density of X at t = {self.t:g} from x₀ = {self.x0:g}: {name} (line), and {self.samples} simulated networks of "
             f"depth {self.depth} (bars, ± one standard error)."
@@ -99,7 +102,7 @@ class Start:
             figure = comparison_figure(norms[0], norms[1], r"norm of the layer $\|X\|/\sqrt{n}$")
             figures.append(Drawing(inline_svg(figure, "norm"), f"Root mean square over the layer's neurons {told}."))
         text = (
-            "No closed form of the law is known here, so networks are compared with paths of the derived diffusion, "
+            "The law of several neurons together has no density to draw, so networks are compared with paths of the derived diffusion, "
             "simulated with another step and another seed."
         )
         return Section("Derived diffusion and simulated networks", (text,), tuple(figures))

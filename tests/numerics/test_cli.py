@@ -52,6 +52,12 @@ def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
     assert "sqrt(5)*V dB" in printed(capsys, "derive", "mlp")
 
 
+def test_derive_prints_potential_map_theta_series_and_proof(capsys):
+    text = printed(capsys, "derive", "resnet", "--activation", "x**2 + 1", "--width", "1")
+    for wanted in ("V = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Proved by the engine"):
+        assert wanted in text, wanted
+
+
 def test_weight_variance_is_exact(capsys):
     assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
     assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")
@@ -75,6 +81,15 @@ def test_density_is_a_table_that_integrates_to_the_distribution_function(capsys)
     x, pdf, cdf = np.array([[float(cell) for cell in row.split(",")] for row in rows]).T
     assert header == "x,pdf,cdf"
     assert np.trapezoid(pdf, x) == pytest.approx(cdf[-1] - cdf[0], abs=1e-4)
+
+
+def test_density_without_a_closed_form_is_solved_and_says_its_error(capsys):
+    assert main(["density", "--activation", "tanh", "--points", "401", "--t", "0.5"]) == 0
+    captured = capsys.readouterr()
+    assert "solved by Fokker–Planck, error" in captured.err
+    x, pdf, cdf = np.array([[float(cell) for cell in row.split(",")] for row in captured.out.splitlines()[1:]]).T
+    assert np.trapezoid(pdf, x) == pytest.approx(cdf[-1] - cdf[0], abs=1e-4)
+    assert np.trapezoid(x * pdf, x) == pytest.approx(1.0, abs=5e-3)  # a martingale, but for the tails beyond the table
 
 
 def test_density_names_atoms(capsys):
@@ -125,8 +140,7 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "--format", "pdf"], "invalid choice"),
         (["derive", "--out", "x.pdf"], "suffix"),
         (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder"),
-        (["density", "--activation", "tanh"], "no closed-form density"),
-        (["density", "--width", "3"], "no closed-form density"),
+        (["density", "--width", "3"], "expected a scalar diffusion"),
         (["density", "--t", "0"], "t"),
         (["density", "--t", "-1"], "t"),
         (["density", "--x0", "nan"], "finite"),

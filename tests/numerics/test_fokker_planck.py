@@ -295,6 +295,7 @@ def test_angle_against_networks():
     bias = 1.0 / depth  # of a network of this depth, in either number
     assert abs(Estimate.of(counts).value - expected) < 4 * Estimate.of(counts).error + bias
     assert abs(Estimate.of(change).value - growth) < 4 * Estimate.of(change).error + bias
-    # control: a noise that is 20 % too large in variance turns the angle faster
-    wrong = Diffusion(THETA.states, THETA.drift, THETA.covariance * sp.Rational(3, 2), THETA.domain)
+    # control: weights with a variance that is 20 % too large turn the angle, and move the logarithm, 6/5 times as fast
+    wrong = Diffusion(THETA.states, THETA.drift, THETA.covariance * sp.Rational(6, 5), THETA.domain)
     assert abs(Estimate.of(counts).value - active(t, wrong)) > 4 * Estimate.of(counts).error + bias
+    assert abs(Estimate.of(change).value - 1.2 * log_growth(t, wrong)) > 4 * Estimate.of(change).error + bias

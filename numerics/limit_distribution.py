@@ -1,0 +1,68 @@
+"""The distribution of a scalar limit at a time: closed where a law is known, solved on a grid where none is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from derivations.derivation import Derivation
+from derivations.diffusion import Diffusion, NeuronDiffusion
+from derivations.errors import NoClosedForm
+from derivations.laws import Law, recognise
+from numerics.compile import compile_law
+from numerics.densities import FrozenDistribution
+from numerics.fokker_planck import solve_fokker_planck
+
+
+def distribution(
+    of: Derivation | Diffusion | Law, x0: float = 1.0, t: float = 1.0, tol: float = 1e-6
+) -> FrozenDistribution:
+    r"""The distribution of :math:`X_t` given :math:`X_0 = x_0`, by its closed form or by the Fokker–Planck equation.
+
+    Parameters
+    ----------
+    of : Derivation, Diffusion or Law
+        What ``derive`` returned, for one neuron and one input; or any scalar diffusion; or a law. Without free parameters.
+    x0, t : float
+        Start and time.
+    tol : float
+        Bound on the error in L¹ where the equation is solved on a grid.
+
+    Returns
+    -------
+    FrozenDistribution
+        Where no closed form is known, a :class:`numerics.fokker_planck.SolvedDistribution`, whose ``error`` is the estimate.
+
+    Raises
+    ------
+    ValueError
+        If the limit is not a scalar diffusion, or the start, the time or the tolerance makes no sense.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, derive, relu, tanh
+    >>> distribution(derive(ResNet(relu, width=1)), t=0.5).error
+    0.0
+    >>> X = distribution(derive(ResNet(tanh, width=1)), t=0.5)
+    >>> float(X.cdf(1.0)), 0 < X.error < 1e-6
+    (0.5597..., True)
+    """
+    if isinstance(of, Law):
+        return compile_law(of, x0, t)
+    process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
+    if law is not None:
+        return compile_law(law, x0, t)
+    if not isinstance(process, Diffusion) or isinstance(process, NeuronDiffusion) or len(process.states) != 1:
+        raise ValueError(
+            f"expected a scalar diffusion, which one neuron with one input has, got {type(process).__name__}; "
+            "several neurons are simulated with simulate_sde, flows are solved with solve_flow"
+        )
+    return solve_fokker_planck(process, x0, t, tol)
+
+
+def _known(process: Any) -> Law | None:
+    if not isinstance(process, Diffusion):
+        raise ValueError(f"expected a Derivation, a Diffusion or a Law, got {type(process).__name__}")
+    try:
+        return recognise(process)
+    except NoClosedForm:
+        return None

@@ -1,0 +1,70 @@
+"""One door to the distribution of a scalar limit: closed, or solved; each agrees with the other where both are."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import ResNet, depth_limit, derive, recognise, relu, sine, tanh, width_limit
+from derivations.diffusion import Diffusion
+from numerics import compile_law, distribution, solve_flow, solve_fokker_planck, validate
+from numerics.densities import FrozenDistribution
+from numerics.fokker_planck import SolvedDistribution
+
+x = sp.Symbol("x", real=True)
+
+
+def test_a_known_law_is_closed_and_an_unknown_one_is_solved():
+    known, unknown = distribution(derive(ResNet(relu, width=1))), distribution(derive(ResNet(tanh, width=1)))
+    assert type(known) is FrozenDistribution
+    assert known.error == 0
+    assert isinstance(unknown, SolvedDistribution)
+    assert 0 < unknown.error <= 1e-6
+
+
+def test_derivation_diffusion_and_law_give_the_same():
+    d = derive(ResNet(relu, width=1))
+    q = np.linspace(0.05, 0.95, 19)
+    values = [distribution(of, x0=2.0, t=0.5).ppf(q) for of in (d, d.limit, d.law)]
+    np.testing.assert_allclose(values[1:], [values[0]] * 2, rtol=1e-12)
+
+
+def test_solved_and_closed_agree_where_both_are():
+    process = Diffusion((x,), [-x], [[1]])
+    closed, solved = compile_law(recognise(process), x0=1.0, t=0.7), solve_fokker_planck(process, 1.0, 0.7)
+    points = closed.ppf(np.linspace(0.01, 0.99, 50))
+    assert np.abs(closed.cdf(points) - solved.cdf(points)).max() < 1e-6
+    assert np.abs(compile_law(recognise(process), x0=1.0, t=0.72).cdf(points) - solved.cdf(points)).max() > 1e-5
+
+
+def test_a_sine_moves_between_its_zeros():
+    d = distribution(derive(ResNet(sine, width=1)), x0=4.0, t=1.0)
+    assert d.support() == pytest.approx((np.pi, 2 * np.pi))
+    assert d.mean() == pytest.approx(4.0, abs=1e-6)  # a bounded martingale
+    assert distribution(derive(ResNet(sine, width=1)), x0=0.0, t=1.0).atoms == ((0.0, 1.0),)
+
+
+@pytest.mark.parametrize(
+    ("of", "match"),
+    [
+        (derive(ResNet(relu, width=3)), "expected a scalar diffusion"),
+        (width_limit(ResNet(relu, width=sp.oo)), "expected a Derivation"),
+        (depth_limit(ResNet(relu, width=2)), "expected a Derivation"),
+        (None, "expected a Derivation"),
+    ],
+    ids=["width 3", "flow", "neurons", "nothing"],
+)
+def test_other_limits_are_refused(of, match):
+    with pytest.raises(ValueError, match=match):
+        distribution(of)
+
+
+def test_flows_are_solved_from_the_front_door():
+    assert solve_flow(width_limit(ResNet(relu, width=sp.oo)), [1.0])(1.0)[0] == pytest.approx(np.exp(0.5))
+
+
+@pytest.mark.slow
+def test_networks_are_validated_against_the_solved_law():
+    table = validate(derive(ResNet(tanh, width=1)), t=0.5, seed=0)
+    assert table, str(table)
+    assert any("Fokker–Planck solution" in row.claim for row in table.rows)
+    assert all(row.control_rejected for row in table.rows)
