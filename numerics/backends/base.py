@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sympy as sp
@@ -38,10 +38,10 @@ class Backend:
     """
 
     name: str
-    printer: Callable[[], CodePrinter]
-    modules: Mapping[str, Any]
-    rewrites: tuple[Rewrite, ...]
-    wrap: Callable[[Function], Function]
+    printer: Callable[[], CodePrinter] = field(repr=False)
+    modules: Mapping[str, Any] = field(repr=False)
+    rewrites: tuple[Rewrite, ...] = field(repr=False)
+    wrap: Callable[[Function], Function] = field(repr=False)
     tolerance: float
     shares: bool = True
 

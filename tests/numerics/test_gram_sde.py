@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+import sympy as sp
+from scipy import stats
 
 from derivations import MLP, ShapedMLP, identity, joint_limit, relu, silu, tanh
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import pair_correlation
+from derivations.diffusion import Diffusion
 from derivations.symbols import time
+from numerics.fokker_planck import StartingDensity, solve_fokker_planck
 from numerics.functional import CollapseLaw
 from numerics.paths import simulate_sde
 from numerics.perceptrons import simulate_gram
@@ -100,6 +104,28 @@ def test_singular_start():
     assert law.mean() == pytest.approx(law.moment(1), rel=1e-10)
     with pytest.raises(ValueError, match="linear_form"):
         simulate_sde(COLLAPSE, x0=1.0)
+
+
+def by_fokker_planck(growth, t, early):
+    """w at time t from the forward equation, started at a time when w is log-normal but for a skewness of order √early."""
+    form = collapse_linear(COLLAPSE)
+    w = sp.Symbol("w", positive=True)
+    process = Diffusion((w,), [form.source + growth * w], [[form.variance * w**2]], sp.Interval.open(0, sp.oo))
+    first, second = (float(form.moment(k).subs(time, early)) for k in (1, 2))
+    spread = np.sqrt(np.log(second / first**2))
+    start = stats.lognorm(spread, scale=first * np.exp(-(spread**2) / 2))
+    return solve_fokker_planck(process, StartingDensity(start.pdf, start.median()), t - early)
+
+
+@pytest.mark.slow
+def test_the_functional_has_the_same_law_by_the_forward_equation():
+    law, form = CollapseLaw(COLLAPSE, 0.5), collapse_linear(COLLAPSE)
+    p = np.linspace(0.01, 0.99, 99)
+    solved = by_fokker_planck(form.growth, 0.5, 0.04)
+    assert solved.error < 1e-6
+    assert np.max(np.abs(solved.cdf(law.ppf(p)) - p)) < 1e-6
+    wrong = by_fokker_planck(form.growth * sp.Rational(21, 20), 0.5, 0.04)
+    assert np.max(np.abs(wrong.cdf(law.ppf(p)) - p)) > 1e-3
 
 
 def test_refusals():
