@@ -7,15 +7,17 @@ same way. The networks have width n and :math:`nt` layers. Shapings are chosen e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from scipy import integrate
 
 from derivations.activations import relu, tanh
-from derivations.architectures import MLP, ShapedMLP
+from derivations.architectures import MLP, PreNormResNet, ShapedMLP
 from derivations.calculus.boundaries import speed_density
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import squared_norm
@@ -30,12 +32,27 @@ from numerics.validation.claims import Claim, Comparison, Number
 
 SOURCE = "M. Li, M. Nica, Differential equation scaling limits of shaped and unshaped neural networks (2023)"
 HALF = Fraction(1, 2)
+Build = Callable[..., ShapedMLP]
 
 
 def shaped_relu(inputs: int, width: Any = None) -> ShapedMLP:
     r"""Slopes :math:`1 \pm \tfrac12 n^{-1/2}`: half of :math:`c_+ - c_- = 1` on each side, so that odd orders cancel."""
     size = {} if width is None else {"width": width}
     return ShapedMLP(relu, inputs=inputs, c_plus=HALF, c_minus=-HALF, **size)
+
+
+def skipped(inputs: int, width: Any = None) -> ShapedMLP:
+    """The same with half of the state skipping the layer."""
+    return replace(shaped_relu(inputs, width), skip=HALF)
+
+
+def unequal(inputs: int, width: Any = None) -> ShapedMLP:
+    r"""Slopes :math:`1 + n^{-1/2}` and :math:`1 - \tfrac12 n^{-1}`, two rates; the slower one alone counts.
+
+    The dynamics depends on the logarithm of the slopes' ratio, evenly; here it is :math:`n^{-1/2} + O(n^{-3/2})`.
+    """
+    size = {} if width is None else {"width": width}
+    return ShapedMLP(relu, inputs=inputs, c_plus=1, c_minus=-HALF, rate=(HALF, 1), **size)
 
 
 @lru_cache(maxsize=16)
@@ -72,13 +89,13 @@ def log_volume(gram: Array) -> Array:
 
 
 def volume_of_limit(
-    inputs: int, t: float, factor: Fraction, size: int, samples: int, seed: Seed, workers: int
+    build: Build, inputs: int, t: float, factor: Fraction, size: int, samples: int, seed: Seed, workers: int
 ) -> Array:
     """The same from the derived equation, with ``size`` steps per unit of time."""
     start = correlation_gram(inputs, 0.3)
     rows, columns = np.triu_indices(inputs)
     x = simulate_sde(
-        noisy(shaped_relu(inputs), factor),
+        noisy(build(inputs), factor),
         x0=start[rows, columns],
         t=t,
         steps=max(1, int(size * t)),
@@ -92,10 +109,28 @@ def volume_of_limit(
     return log_volume(gram)
 
 
-def volume_of_networks(inputs: int, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
+def volume_of_networks(build: Build, inputs: int, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The same from networks."""
-    net = shaped_relu(inputs, size)
+    net = build(inputs, size)
     return log_volume(simulate_gram(net, int(size * t), samples, correlation_gram(inputs, 0.3), seed, workers))
+
+
+# --- a residual network that normalises what goes into its branch: a flow, though depth is proportional to width ---
+
+
+def normalised_entry(factor: Fraction) -> float:
+    """V_12 at t = 1/2 by the engine's flow, with the weights' variance multiplied."""
+    flow = joint_limit(PreNormResNet(relu, inputs=2, weight_variance=factor))
+    velocity = compile_expression(flow.states, tuple(flow.drift))
+    gram = correlation_gram(2, 0.3)[np.triu_indices(2)]
+    solved = integrate.solve_ivp(lambda _, v: np.ravel(velocity(*v)), (0.0, 0.5), gram, rtol=1e-10, atol=1e-12)
+    return float(solved.y[1, -1])
+
+
+def normalised_entry_of_networks(size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same from networks of ``size`` neurons and half as many layers."""
+    net = PreNormResNet(relu, inputs=2, width=size)
+    return simulate_gram(net, size // 2, samples, correlation_gram(2, 0.3), seed, workers)[:, 0, 1]
 
 
 # --- shaped: the stationary law of the norm ---
@@ -150,11 +185,34 @@ CLAIMS: tuple[Claim, ...] = (
         "three inputs, shaped ReLU",
         "E log det of the correlations at t = 1/2, shaped ReLU, three inputs jointly",
         SOURCE,
-        partial(volume_of_limit, 3, 0.5),
-        partial(volume_of_networks, 3, 0.5),
+        partial(volume_of_limit, shaped_relu, 3, 0.5),
+        partial(volume_of_networks, shaped_relu, 3, 0.5),
         size=16,
         slow=True,
         pilot=20_000,
+    ),
+    *(
+        Comparison(
+            f"two inputs, {name}",
+            f"E log det of the correlations at t = 1/2, shaped ReLU with {name}, two inputs",
+            "derived here",
+            partial(volume_of_limit, build, 2, 0.5),
+            partial(volume_of_networks, build, 2, 0.5),
+            size=32,
+            slow=True,
+            pilot=100_000,
+        )
+        for name, build in (("a skip connection", skipped), ("two rates", unequal))
+    ),
+    Number(
+        "normalised branch",
+        "V_12 at t = 1/2 from correlation 0.3, residual network with a normalised ReLU branch, two inputs",
+        "derived here",
+        normalised_entry,
+        normalised_entry_of_networks,
+        size=16,
+        slow=True,
+        pilot=2000,
     ),
     Number(
         "stationary norm, shaped tanh",

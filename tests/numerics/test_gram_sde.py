@@ -152,3 +152,46 @@ def test_correlation_of_networks_with_width_and_depth_150():
         tests.append(ks_two_sample(rho, x[:, 1] / np.sqrt(x[:, 0] * x[:, 2])))
     assert tests[0].p_value > 1e-3
     assert tests[1].p_value < 1e-6
+
+
+def beyond(values, level=20.0):
+    """The frequency with which a level is exceeded, or every level."""
+    return Estimate.of((~(values < level)).astype(float))
+
+
+def aitken(estimates):
+    """The limit of a geometric sequence from three terms, with the error that theirs give it."""
+    a, b, c = (e.value for e in estimates)
+    curvature = a - 2 * b + c
+    slopes = (
+        (c - b) ** 2,
+        -2 * (a - b) * (c - b),
+        (a - b) ** 2,
+    )  # derivatives of (ac - b²)/curvature, times curvature²
+    errors = [s / curvature**2 * e.error for s, e in zip(slopes, estimates, strict=True)]
+    return Estimate((a * c - b * b) / curvature, float(np.hypot.reduce(errors)))
+
+
+@pytest.mark.slow
+def test_networks_explode_as_often_as_the_equation():
+    """Shaped 2x - tanh x, κ = 2/a²: P(V > 20) at t = 1 from V = 3/2, over widths 32, 64, 128, against the equation; and κ < 0.
+
+    A width n bounds V at about n, so the bias falls more slowly than 1/n: its geometric decay is extrapolated.
+    """
+    x = sp.Symbol("x", real=True)
+
+    def equation(a):
+        limit = joint_limit(ShapedMLP(2 * x - sp.tanh(x), inputs=1, a=a))
+        with np.errstate(over="ignore", invalid="ignore"):
+            ends = simulate_sde(limit, x0=1.5, t=1.0, steps=400, samples=40_000, scheme="congruence", seed=8)
+        return beyond(ends[:, 0])
+
+    def networks(phi, n, samples, seed):
+        return beyond(simulate_gram(ShapedMLP(phi, inputs=1, a=1, width=n), n, samples, [[1.5]], seed)[:, 0, 0])
+
+    seen = [networks(2 * x - sp.tanh(x), n, k, n) for n, k in ((32, 60_000), (64, 60_000), (128, 30_000))]
+    assert seen[0].value < seen[1].value < seen[2].value
+    found = aitken(seen)
+    assert (found - equation(1)).test(0.0).p_value > 1e-3
+    assert (found - equation(sp.Rational(3, 2))).test(0.0).p_value < 1e-4  # another κ
+    assert networks(tanh, 64, 20_000, 9).value == 0
