@@ -7,6 +7,7 @@ from derivations.activations import (
     ACTIVATIONS,
     Activation,
     absolute,
+    activation_from_potential,
     as_activation,
     cosine,
     erf,
@@ -41,7 +42,7 @@ from derivations.calculus.equivalence import equivalence
 from derivations.derive import Derivation, derive
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-from derivations.laws import LAWS, Law, Normal, recognise
+from derivations.laws import LAWS, Law, Normal, first_passage, recognise
 from derivations.limits import depth_limit, joint_limit, width_limit
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "ShrinkingResNet",
     "UnsafeExpression",
     "absolute",
+    "activation_from_potential",
     "as_activation",
     "cosine",
     "depth_limit",
@@ -77,6 +79,7 @@ __all__ = [
     "equivalence",
     "erf",
     "exponential",
+    "first_passage",
     "gelu",
     "identity",
     "joint_limit",
