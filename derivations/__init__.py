@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         ACTIVATIONS,
         Activation,
         absolute,
+        activation_from_potential,
         as_activation,
         cosine,
         erf,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-    from derivations.laws import LAWS, Law, Normal, recognise
+    from derivations.laws import LAWS, Law, Normal, first_passage, recognise
     from derivations.limits import depth_limit, joint_limit, width_limit
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "ShrinkingResNet",
     "UnsafeExpression",
     "absolute",
+    "activation_from_potential",
     "as_activation",
     "cosine",
     "depth_limit",
@@ -84,6 +86,7 @@ __all__ = [
     "equivalence",
     "erf",
     "exponential",
+    "first_passage",
     "gelu",
     "identity",
     "joint_limit",
@@ -105,7 +108,7 @@ __all__ = [
 
 _NAMES = {
     "derivations.activations": (
-        "ACTIVATIONS Activation absolute as_activation cosine erf exponential gelu identity leaky_relu "
+        "ACTIVATIONS Activation absolute activation_from_potential as_activation cosine erf exponential gelu identity leaky_relu "
         "ornstein_uhlenbeck parse_activation polynomial relu silu sine softplus tanh two_slope "
         "unstable_ornstein_uhlenbeck"
     ),
@@ -116,7 +119,7 @@ _NAMES = {
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
     "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
-    "derivations.laws": "LAWS Law Normal recognise",
+    "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit joint_limit width_limit",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}

@@ -1,6 +1,7 @@
 """The pages' Python blocks run, in order, each page in one namespace."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ def test_code_on_the_page_runs(page):
     for code in BLOCK.findall(page.read_text()):
         exec(compile(code, page.name, "exec"), names)
     assert len(names) > 2
+
+
+def test_the_table_of_solvable_activations_is_what_the_engine_finds():
+    docs = PAGES[0].parent
+    table = runpy.run_path(str(docs / "make_solvable.py"))["table"]()
+    assert table in (docs / "solvable.md").read_text(encoding="utf-8")
 
 
 def test_there_is_a_page_with_code():

@@ -1,4 +1,4 @@
-r"""Kolmogorov's forward (Fokker–Planck) and backward equations."""
+r"""Kolmogorov's forward (Fokker–Planck) and backward equations, and that of Feynman and Kac."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ def backward(process: Diffusion, function: sp.Expr) -> sp.Expr:
     It vanishes for :math:`f(t, x) = \mathbb{E}[F(X_T) \mid X_t = x]`.
     """
     return generator(process, function)
+
+
+def feynman_kac(process: Diffusion, function: sp.Expr, rate: sp.Expr) -> sp.Expr:
+    r"""The operator :math:`\partial_t f + \mathcal{L}f - rf` of a process that is killed at the rate r.
+
+    It vanishes for :math:`f(t, x) = \mathbb{E}\bigl[e^{-\int_t^T r(X_s)\,\mathrm{d}s} F(X_T) \mid X_t = x\bigr]` (Feynman and Kac).
+
+    Examples
+    --------
+    >>> x, t = sp.Symbol("x", real=True), sp.Symbol("t", positive=True)
+    >>> sp.expand(feynman_kac(Diffusion((x,), [0], [[1]]), sp.exp(-2 * t) * sp.cos(2 * x), -4))
+    0
+    """
+    return generator(process, function) - sp.sympify(rate) * function
 
 
 def forward(process: Diffusion, density: sp.Expr) -> sp.Expr:

@@ -5,6 +5,19 @@ from __future__ import annotations
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe
 from derivations.laws.glued import GluedLaw
 from derivations.laws.initial import Normal
+from derivations.laws.passage import FirstPassage, first_passage
 from derivations.laws.recognition import LAWS, recognise
 
-__all__ = ["LAWS", "Atom", "Check", "GluedLaw", "Law", "Normal", "Proof", "Recipe", "recognise"]
+__all__ = [
+    "LAWS",
+    "Atom",
+    "Check",
+    "FirstPassage",
+    "GluedLaw",
+    "Law",
+    "Normal",
+    "Proof",
+    "Recipe",
+    "first_passage",
+    "recognise",
+]

@@ -112,11 +112,18 @@ def test_the_bounded_martingale_is_proved():
 
 
 @pytest.mark.slow
-def test_symbolic_families_are_proved():
-    assert driftless(x**2 + b * x + c, assuming=[b**2 < 4 * c]).parts[0].prove()
-    assert driftless(x**beta, HALF, [beta < 1]).prove()
-    assert driftless(x**beta, HALF, [beta > 1]).prove()
-    assert recognise(Diffusion((x,), [kappa * (theta - x)], [[sigma**2 * x]], HALF)).prove()
+@pytest.mark.parametrize(
+    ("process", "assuming"),
+    [
+        (Diffusion((x,), [0], [[(x**2 + b * x + c) ** 2]]), [b**2 < 4 * c]),
+        (Diffusion((x,), [0], [[x ** (2 * beta)]], HALF), [beta < 1]),
+        (Diffusion((x,), [0], [[x ** (2 * beta)]], HALF), [beta > 1]),
+        (Diffusion((x,), [kappa * (theta - x)], [[sigma**2 * x]], HALF), []),
+    ],
+    ids=["quadratic", "power below one", "power above one", "Cox–Ingersoll–Ross"],
+)
+def test_symbolic_families_are_proved(process, assuming):
+    assert recognise(process, assuming).parts[0].prove()
 
 
 def test_a_power_on_both_sides_of_one():

@@ -1,0 +1,96 @@
+r"""When a diffusion first reaches a level: what the kernel with an absorbing end says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError
+from derivations.laws.base import Law
+from derivations.laws.ends import End
+from derivations.laws.interval import IntervalLaw
+from derivations.laws.recognition import recognise
+from derivations.symbols import initial, time
+
+
+@dataclass(frozen=True)
+class FirstPassage:
+    r"""The first time at which the process is at a level, if it gets there before it stops elsewhere.
+
+    Parameters
+    ----------
+    level : Expr
+    density : Expr
+        Of the time, in terms of ``symbols.initial`` and ``symbols.time``; its integral is the probability of ever getting there.
+    probability : Expr
+        That it has been there by time t.
+    """
+
+    level: sp.Expr
+    density: sp.Expr
+    probability: sp.Expr
+
+
+def first_passage(
+    process: Diffusion, level: sp.Expr, above: bool = True, assuming: Sequence[sp.Basic] = ()
+) -> FirstPassage:
+    r"""The law of the first time at a level, of a process that starts above or below it.
+
+    *Derivation.* The process stopped at the level is the same diffusion on the interval up to it, with an absorbing end there. Its law
+    is recognised; the atom at that end is the probability of having been there, and its derivative in time the density. On a
+    bounded coordinate the atom is an integral, and the density is the flux out of the end,
+    :math:`\tfrac12 \frac{u(y)}{u(y_0)}\,|\partial_y K_V(t, y_0, y)|`, as K vanishes there.
+
+    Parameters
+    ----------
+    process : Diffusion
+        Scalar, time-homogeneous.
+    level : Expr
+    above : bool
+        Whether the start is above the level.
+    assuming : sequence of Relational
+        What is known of the parameters.
+
+    Raises
+    ------
+    NoClosedForm
+        If the stopped process has no known law.
+    DerivationError
+        If the level is outside the domain.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> brownian = Diffusion((x,), [0], [[1]])
+    >>> sp.powsimp(first_passage(brownian, sp.S.Zero).density)
+    sqrt(2)*x_0*exp(-x_0**2/(2*t))/(2*sqrt(pi)*t**(3/2))
+    """
+    level = sp.sympify(level)
+    side = sp.Interval.open(level, sp.oo) if above else sp.Interval.open(-sp.oo, level)
+    domain = process.domain.intersect(side)
+    if domain == sp.S.EmptySet or level < process.domain.inf or level > process.domain.sup:
+        raise DerivationError(f"the level {level} is not in the domain {process.domain}")
+    stopped = Diffusion(process.states, process.drift, process.covariance, domain, process.time)
+    law = recognise(stopped, assuming).parts[0 if above else -1]
+    masses = [atom.mass for atom in law.atoms if atom.location == level]
+    if not masses:  # never reached, or left at once
+        return FirstPassage(level, sp.S.Zero, sp.S.Zero)
+    (mass,) = masses
+    return FirstPassage(level, _density(law, mass, above), mass)
+
+
+def _density(law: Law, mass: sp.Expr, above: bool) -> sp.Expr:
+    if not mass.has(sp.Integral):
+        return sp.diff(mass, time)
+    assert isinstance(law, IntervalLaw)
+    assert law.ends[0 if above else 1] is End.ABSORBING
+    form, chart = law.form, law.chart
+    y = sp.Dummy("y", positive=True)
+    end = form.interval[0 if above else 1]
+    here, there = form.scale.subs(form.state, initial), form.scale.subs(form.state, end)
+    ratio = sp.sqrt(here / there) * sp.exp(law.boost.subs(form.state, end) - law.boost.subs(form.state, initial))
+    steep = sp.diff(law.kernel(time, chart.coordinate.subs(form.state, initial), y), y)
+    return ratio * steep.subs(y, 0) / 2 if above else -ratio * steep.subs(y, chart.length) / 2

@@ -1,0 +1,157 @@
+"""First passage, changes of drift and of time, and the equation of Feynman and Kac; each identity with a wrong one beside it."""
+
+import mpmath
+import pytest
+import sympy as sp
+from mpmath import mp
+
+from derivations.calculus.exits import hitting_probability
+from derivations.calculus.girsanov import change_of_drift, time_change
+from derivations.calculus.kolmogorov import feynman_kac
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.laws import LAWS, first_passage, recognise
+from derivations.laws.kernel import KernelLaw
+from derivations.laws.numbers import compiled, settled
+from derivations.laws.radial import RadialOrnsteinUhlenbeckLaw
+from derivations.symbols import initial, state, time
+from tests.helpers import equal_by_sampling, equal_symbolically
+
+x, t, x0 = state, time, initial
+p = sp.Symbol("p", positive=True)
+mu, level = sp.symbols("mu l", positive=True)
+HALF = sp.Interval.open(0, sp.oo)
+brownian = Diffusion((x,), [0], [[1]])
+
+
+def over_all_times(density, start):
+    f = compiled((t,), density.subs(x0, start))
+    return settled(lambda s: f(s), mp.mpf(0), mp.inf)
+
+
+# --- first passage ---
+
+
+def test_brownian_motion_with_drift_is_inverse_gaussian():
+    found = first_passage(Diffusion((x,), [-mu], [[1]]), sp.S.Zero)
+    inverse_gaussian = p / sp.sqrt(2 * sp.pi * t**3) * sp.exp(-((p - mu * t) ** 2) / (2 * t))
+    points = {p: ["1/2", 2], t: ["1/3", 3], mu: [1, "3/4"]}
+    equal_by_sampling(found.density.subs(x0, p), inverse_gaussian, points, points=2)
+    # away from the level it gets there only with probability e^{-2μp}
+    away = first_passage(Diffusion((x,), [sp.Rational(1, 2)], [[1]]), sp.S.Zero)
+    assert abs(over_all_times(away.density, sp.Integer(2)) - mp.exp(-2)) < 1e-10
+
+
+def test_an_ornstein_uhlenbeck_process_at_its_mean():
+    # X_t = e^{-t}(x₀ + B_{(e^{2t}-1)/2}): reflection at the clock's time
+    found = first_passage(Diffusion((x,), [-x], [[1]]), sp.S.Zero)
+    clock = (sp.exp(2 * t) - 1) / 2
+    equal_by_sampling(
+        found.probability.subs(x0, p), sp.erfc(p / sp.sqrt(2 * clock)), {p: ["1/2", 2], t: ["1/3", 1]}, points=2
+    )
+    equal_by_sampling(found.density, sp.diff(found.probability, t), {x0: ["1/2", 2], t: ["1/3", 1]}, points=2)
+
+
+@pytest.mark.parametrize(
+    ("process", "low", "high", "start"),
+    [
+        (Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2)), 0, 2, sp.Rational(1, 2)),
+        (Diffusion((x,), [sp.Rational(1, 2)], [[1]], sp.Interval.open(0, 2)), 0, 2, sp.Rational(1, 2)),
+        (Diffusion((x,), [0], [[(1 + x**2) ** 2]], sp.Interval.open(-1, 1)), -1, 1, sp.Rational(1, 3)),
+    ],
+    ids=["Brownian", "with drift", "carried"],
+)
+def test_the_flux_out_of_an_interval_adds_up_to_the_hitting_probability(process, low, high, start):
+    up = first_passage(process, sp.Integer(high), above=False)
+    down = first_passage(process, sp.Integer(low), above=True)
+    expected = sp.N(hitting_probability(process, start, sp.Integer(low), sp.Integer(high)), 20)
+    upward, downward = over_all_times(up.density, start), over_all_times(down.density, start)
+    assert abs(upward - expected) < 1e-10
+    assert abs(upward + downward - 1) < 1e-10
+    assert abs(downward - expected) > 1e-3  # the control: the other end
+
+
+def test_the_flux_is_the_derivative_of_the_atom():
+    found = first_passage(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), sp.S.Zero)
+    mass, flux = (compiled((t,), e.subs(x0, sp.Rational(2, 5))) for e in (found.probability, found.density))
+    with mp.workdps(30):
+        assert abs(mp.diff(mass, mp.mpf("0.3")) / flux(mp.mpf("0.3")) - 1) < 1e-9
+
+
+def test_levels_without_a_law_are_refused_and_ends_that_are_never_reached_say_so():
+    assert first_passage(Diffusion((x,), [0], [[x**2]], HALF), sp.S.Zero).density == 0
+    with pytest.raises(NoClosedForm):
+        first_passage(Diffusion((x,), [-x], [[1]]), sp.S.One)
+    with pytest.raises(DerivationError, match="not in the domain"):
+        first_passage(Diffusion((x,), [0], [[x**2]], HALF), -sp.S.One)
+
+
+# --- Girsanov, clocks, Feynman–Kac ---
+
+
+@pytest.mark.parametrize(
+    ("process", "drift"),
+    [
+        (brownian, sp.tanh(x)),
+        (brownian, -x),
+        (Diffusion((p,), [p / 3], [[p**2]], HALF), -p),
+        (Diffusion((p,), [0], [[p]], HALF), 2 - p),
+    ],
+    ids=["tanh", "OU", "geometric", "square root"],
+)
+def test_the_density_of_another_drift_is_a_martingale(process, drift):
+    # E[e^{G(X_t) − G(X_0) − ∫r}] = 1: e^G solves Feynman and Kac's equation
+    change = change_of_drift(process, drift)
+    (s,) = process.states
+    residual = feynman_kac(process, sp.exp(change.gain), change.rate) / sp.exp(change.gain)
+    equal_symbolically(residual, 0)
+    wrong = feynman_kac(process, sp.exp(change.gain), change.rate * sp.Rational(101, 100)) / sp.exp(change.gain)
+    assert abs(sp.N(wrong.subs(s, sp.Rational(2, 5)))) > 1e-4
+
+
+def test_a_constant_rate_gives_the_law():
+    # drift tanh x: e^G = cosh x and r = ½, so the density is Brownian motion's times cosh(x)/cosh(x₀) e^{-t/2}
+    change = change_of_drift(brownian, sp.tanh(x))
+    assert sp.cancel((change.rate - sp.S.Half).rewrite(sp.exp)) == 0
+    known = recognise(brownian).pdf(x) * sp.exp(change.gain - change.gain.subs(x, x0) - t / 2)
+    equal_by_sampling(
+        recognise(Diffusion((x,), [sp.tanh(x)], [[1]])).pdf(x),
+        known,
+        {x: ["1/3", -1], x0: ["1/5", 1], t: ["1/2", 2]},
+        points=2,
+    )
+
+
+def test_a_driftless_process_is_brownian_motion_by_another_clock():
+    equal_symbolically(time_change(brownian, (1 + x**2) ** 2).covariance[0], (1 + x**2) ** 2)
+    equal_symbolically(time_change(Diffusion((x,), [-x], [[1]]), 3).drift[0], -3 * x)
+    with pytest.raises(DerivationError, match="run forward"):
+        time_change(brownian, -1)
+
+
+def test_the_pulled_radius_is_the_free_one_by_another_clock():
+    # Y_t = e^{-at} R at the clock (e^{2at} − 1)/2a
+    (pulled,) = recognise(Diffusion((x,), [sp.Rational(3, 2) / x - x / 2], [[1]], HALF)).parts
+    (free,) = recognise(Diffusion((x,), [sp.Rational(3, 2) / x], [[1]], HALF)).parts
+    assert isinstance(pulled, RadialOrnsteinUhlenbeckLaw)
+    clock, growth = sp.exp(t) - 1, sp.exp(t / 2)
+    carried = growth * free.pdf(growth * x, clock)
+    points = {x: ["1/3", 2], x0: ["3/4", "1/5"], t: ["1/2", 1]}
+    equal_by_sampling(pulled.pdf(x), carried, points, points=2)
+
+
+@pytest.mark.parametrize(
+    "law", [k.example() for k in LAWS if issubclass(k, KernelLaw)], ids=lambda law: type(law).__name__
+)
+def test_kernels_solve_feynman_and_kacs_equation_for_half_the_potential(law):
+    y0, y = sp.Rational(2, 5), sp.Symbol("y", positive=True)
+    at = {y: sp.Rational(3, 4), t: sp.Rational(2, 3)}
+    potential = law.form.potential.subs(law.form.state, law.chart.back(y))
+    kernel = law.kernel(t, y0, y)
+    time_slope = sp.diff(kernel, t)
+    killed = sp.diff(kernel, y, 2) / 2 - potential * kernel / 2
+    gap = sp.N(((time_slope - killed) / kernel).subs(at), 40)
+    assert abs(gap) < 1e-30
+    wrong = sp.N(((time_slope - killed - kernel / 100) / kernel).subs(at), 40)
+    assert abs(wrong) > 1e-3
+    assert mpmath.isfinite(mpmath.mpf(str(gap)))
