@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
+    from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
     from numerics.kernels import kernel_matrix
     from numerics.networks import simulate_network
     from numerics.paths import sample_law, simulate_sde
@@ -26,8 +27,10 @@ __all__ = [
     "sample_law",
     "simulate_collapse",
     "simulate_gram",
+    "simulate_jacobian",
     "simulate_network",
     "simulate_sde",
+    "simulate_tangent_kernel",
     "validate",
 ]
 
@@ -40,8 +43,10 @@ _HOMES = {
     "NTKRegressor": "numerics.regression",
     "simulate_collapse": "numerics.perceptrons",
     "simulate_gram": "numerics.perceptrons",
+    "simulate_jacobian": "numerics.jacobians",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
+    "simulate_tangent_kernel": "numerics.jacobians",
     "validate": "numerics.validate",
 }
 

@@ -20,11 +20,12 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "emit", "derive",
+        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "gradients", "emit", "derive",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
-        "fokker_planck", "flows", "networks", "perceptrons", "functional", "kernels", "regression", "statistics", "validate", "plots", "report", "cli",
+        "fokker_planck", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
+        "regression", "statistics", "validate", "plots", "report", "cli",
     ],
 }
 # rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)
