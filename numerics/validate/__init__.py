@@ -14,13 +14,13 @@ from derivations.architectures import Architecture
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
-from numerics.validate import hayou, li_nica
+from numerics.validate import hayou, li_nica, peluchetti
 from numerics.validate.base import LEVEL, Row, Validation, spawn
 from numerics.validate.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
 from numerics.validate.claims import Claim, Comparison, Distribution, Number
 
 #: All claims, source by source.
-CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *li_nica.CLAIMS)
+CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS)
 
 
 def validate(
