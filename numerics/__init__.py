@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
+    from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
     from numerics.kernels import kernel_matrix
     from numerics.limit_distribution import distribution
     from numerics.networks import simulate_network
@@ -30,11 +31,13 @@ __all__ = [
     "sample_law",
     "simulate_collapse",
     "simulate_gram",
+    "simulate_jacobian",
     "simulate_network",
     "simulate_sde",
     "solve_flow",
     "solve_fokker_planck",
     "solve_moments",
+    "simulate_tangent_kernel",
     "validate",
 ]
 
@@ -51,9 +54,11 @@ _HOMES = {
     "NTKRegressor": "numerics.regression",
     "simulate_collapse": "numerics.perceptrons",
     "simulate_gram": "numerics.perceptrons",
+    "simulate_jacobian": "numerics.jacobians",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
     "validate": "numerics.validation",
+    "simulate_tangent_kernel": "numerics.jacobians",
 }
 
 

@@ -1,6 +1,8 @@
-"""Factors of many small matrices at once."""
+"""Factors of many small matrices at once, and the number of threads that linear algebra takes."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,3 +37,17 @@ def semidefinite_factor(matrix: Array) -> Array:
         column = np.multiply(rest[j:, j], inverse, out=factor[j:, j])
         rest[j + 1 :, j + 1 :] -= column[1:, None] * column[None, 1:]
     return np.moveaxis(factor, (0, 1), (-2, -1))
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """A context in which the linear algebra below NumPy runs in the calling thread, if threadpoolctl is there to say so.
+
+    An integrator's combinations of stages are products of a tall matrix with a short vector: memory-bound, and the threads of
+    a BLAS gain nothing on them, but wait for each other in busy loops where other work has the cores.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(1)
+    return limits

@@ -113,7 +113,7 @@ DRAWINGS: tuple[Drawing, ...] = (InLaw(), AllWeights())
 
 
 @dataclass(frozen=True)
-class _CompiledLayer:
+class CompiledLayer:
     """A layer's recursion as array functions."""
 
     inner: Callable[[Array], Array]
@@ -140,7 +140,8 @@ class _CompiledLayer:
 
 
 @lru_cache(maxsize=64)
-def _compile(layer: Layer) -> _CompiledLayer:
+def compiled_layer(layer: Layer) -> CompiledLayer:
+    """Compile a layer once; its variances and means must be numbers."""
     pre = layer.preactivation
     numbers = {}
     for name in ("weight_variance", "bias_variance", "weight_mean", "bias_mean"):
@@ -151,7 +152,7 @@ def _compile(layer: Layer) -> _CompiledLayer:
                 f"substitute values for {', '.join(sorted(map(str, value.free_symbols)))}"
             )
         numbers[name] = float(value)
-    return _CompiledLayer(
+    return CompiledLayer(
         inner=compile_expression((pre.inner.variable,), pre.inner.expr),
         advance=compile_expression((state, noise, shift, step), layer.update),
         taps=pre.taps,
@@ -188,7 +189,7 @@ class _Networks:
     record: Record | None
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
-        layer = _compile(self.layer)
+        layer = compiled_layer(self.layer)
         x, u = np.empty((count, *self.shape)), np.empty((count, *self.shape))
         self.start.block(self.drawing, first, x, rng)
         size = np.sqrt(self.time / self.depth) if self.depth else 0.0
@@ -273,7 +274,7 @@ def simulate_network(
     >>> norms.shape, float(norms[0, 0])
     ((2, 1000), 3.0)
     """
-    width = _width(architecture)
+    width = finite_width(architecture)
     m = architecture.coordinates
     depth, samples = _whole(depth, "depth", 0), _whole(samples, "samples", 1)
     if not (np.isfinite(t) and t > 0):
@@ -295,7 +296,8 @@ def simulate_network(
     return kept[:, 0] if at is None and record is None else np.moveaxis(kept, 1, 0)
 
 
-def _width(architecture: Architecture) -> int:
+def finite_width(architecture: Architecture) -> int:
+    """The width as a number, or an error that says that it must be one."""
     width: Any = architecture.width
     if not getattr(width, "is_Integer", isinstance(width, int)):
         raise ValueError(

@@ -20,19 +20,19 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "emit", "derivation",
+        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
-        "fokker_planck", "limit_distribution",
-        "flows", "networks", "perceptrons", "functional", "kernels", "regression", "statistics", "validation", "plots", "report", "cli",
+        "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
+        "regression", "statistics", "validation", "plots", "report", "cli",
     ],
 }
 # rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)
 PLANNED: dict[str, set[str]] = {"derivations": set(), "numerics": set()}
 # fmt: on
 SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
-OPTIONAL_LIBRARIES = {"numba", "jax", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn"}
+OPTIONAL_LIBRARIES = {"numba", "jax", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn", "threadpoolctl"}
 STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
 LONGEST, TYPICAL = 600, 150  # lines
 

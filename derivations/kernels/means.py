@@ -24,6 +24,8 @@ class Means:
     function : Activation
     first, square : Expr or None
         In ``MEAN`` and ``VARIANCE``; None where no closed form is known.
+    centred_square : Expr or None
+        :math:`\mathbb{E} f^2` of a centred neuron, in ``VARIANCE``: closed for more functions, as for erf.
     product : Expr or None
         In ``PAIR``, the variances and the covariance of a centred pair; None where no closed form is known.
     """
@@ -31,6 +33,7 @@ class Means:
     function: Activation
     first: sp.Expr | None
     square: sp.Expr | None
+    centred_square: sp.Expr | None
     product: sp.Expr | None
 
 
@@ -50,6 +53,7 @@ def means_of(function: Activation) -> Means:
         function,
         _closed(expect(shifted, x, variance=VARIANCE)),
         _closed(expect(shifted**2, x, variance=VARIANCE)),
+        _closed(expect(function.expr**2, x, variance=VARIANCE)),
         _closed(pair),
     )
 

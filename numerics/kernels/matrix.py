@@ -15,13 +15,14 @@ from numerics.kernels.correlation import CorrelationMap
 from numerics.kernels.grid import solve_grid
 from numerics.kernels.pairs import solve_block
 from numerics.kernels.rates import Alone, Rates, closed_kernels, rates_of
+from numerics.linalg import one_thread
 from numerics.networks import input_rows
 
 Array = NDArray[np.float64]
 
 KINDS = ("nngp", "ntk")
 #: Pairs integrated together: few enough for a core's cache, enough to hide the interpreter.
-_BLOCK = 1 << 14
+_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -188,21 +189,19 @@ def _by_pairs(
         rows = slice(first, min(first + step, height))
         columns = slice(first if split is None else split, None)
         start = features[rows] @ features[columns].T / features.shape[1]
-        kernels = solve_block(rates, alone, rows, columns, start, t, tolerance, tangent)
-        offset = columns.start if split is None else 0
-        for matrix, values in zip(found, kernels, strict=False):
-            matrix[rows, offset:] = values
+        kernels = [k for k in solve_block(rates, alone, rows, columns, start, t, tolerance, tangent) if k is not None]
+        for matrix, values in zip(found, kernels, strict=True):
+            if split is not None:
+                matrix[rows] = values
+                continue
+            own = np.triu(values[:, : len(values)])  # the block's rows with themselves, both halves alike
+            values[:, : len(values)] = own + np.triu(own, 1).T
+            matrix[rows, first:], matrix[first:, rows] = values, values.T
 
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as threads:
-            list(threads.map(block, range(0, height, step)))
-    else:
-        for first in range(0, height, step):
-            block(first)
+    with one_thread(), ThreadPoolExecutor(workers) as threads:
+        list((threads.map if workers > 1 else map)(block, range(0, height, step)))
     if split is None:
         for matrix, own in zip(found, alone.at(t)[1:], strict=False):
-            below = np.tril_indices(total, -1)
-            matrix[below] = matrix.T[below]
             np.fill_diagonal(matrix, own)
     return Kernels(found[0], found[1] if tangent else None)
 

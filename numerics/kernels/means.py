@@ -49,6 +49,7 @@ class CompiledMeans:
     function: Callable[[Array], Array]
     closed_first: Callable[..., Array] | None
     closed_square: Callable[..., Array] | None
+    closed_centred: Callable[..., Array] | None
     closed_product: Callable[..., Array] | None
     tolerance: float = 1e-10
 
@@ -62,6 +63,8 @@ class CompiledMeans:
         """E f² of each neuron."""
         if self.closed_square is not None:
             return self.closed_square(mean, variance)
+        if self.closed_centred is not None and not mean.any():
+            return self.closed_centred(variance)
         values, weights = self._values(mean, variance), _rule()[1][:, 0]
         result: Array = values**2 @ weights
         return result
@@ -128,5 +131,6 @@ def compile_means(function: Activation) -> CompiledMeans:
         compile_expression((function.variable,), function.expr),
         compiled((MEAN, VARIANCE), means.first),
         compiled((MEAN, VARIANCE), means.square),
+        compiled((VARIANCE,), means.centred_square),
         compiled(PAIR, means.product),
     )

@@ -14,13 +14,13 @@ from derivations.architectures import Architecture
 from derivations.diffusion import Diffusion, Flow
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
-from numerics.validation import hayou, li_nica
+from numerics.validation import hayou, li_nica, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
 
 #: All claims, source by source.
-CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *li_nica.CLAIMS)
+CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS)
 
 
 def validate(

@@ -77,11 +77,11 @@ def test_both_ways_to_draw_have_the_same_law(network):
 
 def test_weights_of_a_filter_are_the_convolution_of_the_image():
     # one channel, no noise but the weights: reads must be those of an ordinary correlation with zero padding
-    from numerics.networks import _compile
+    from numerics.networks import compiled_layer
 
     network = ConvResNet(tanh, identity, 1, (4, 5), (3, 3), 1, False)
     image = np.arange(20.0).reshape(4, 5)
-    features = _compile(network.layer()).features(image.reshape(1, 1, 20))[0]
+    features = compiled_layer(network.layer()).features(image.reshape(1, 1, 20))[0]
     kernel = np.random.default_rng(0).normal(size=(3, 3))
     padded = np.pad(image, 1)
     expected = [[np.sum(kernel * padded[p : p + 3, q : q + 3]) for q in range(5)] for p in range(4)]

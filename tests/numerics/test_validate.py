@@ -10,7 +10,7 @@ import pytest
 
 from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
 from numerics.statistics import Estimate, Test, holm
-from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, starting_states, validate
+from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, peluchetti, starting_states, validate
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, mistaken
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
 from numerics.validation.hayou import (
@@ -159,6 +159,21 @@ def test_derived_values_are_the_published_ones():
     assert k12 / k11 == pytest.approx(c, rel=1e-7)
 
 
+def test_derived_values_of_shrinking_networks_are_the_published_ones():
+    # typed in here only: (1 + β)e^{st} - β with s = 1/2, β = 1; e^{σ²t}; 8 from α = 1/4, y_0 = 1/2; log|det J| ~ N(-½, 1)
+    assert peluchetti.second_moment(peluchetti.DENSE, 0, 0, 1) == pytest.approx(2 * np.exp(0.5) - 1)
+    assert peluchetti.mean_square_gradient(1) == pytest.approx(np.e)
+    assert peluchetti.swish_explosion(1) == pytest.approx(8)
+    law = peluchetti.log_determinant_law(1)
+    assert (law.mean(), law.std()) == pytest.approx((-0.5, 1.0))
+    # ẏ_pq = σ_b² + σ_w²/3 Σ_δ y_{p+δ,q+δ} over positions inside, integrated here by its own steps
+    y, h = np.ones((3, 3)), 1e-4
+    for _ in range(10_000):
+        padded = np.pad(y, 1)
+        y = y + h * (0.5 + sum(padded[1 + d : 4 + d, 1 + d : 4 + d] for d in (-1, 0, 1)) / 6)
+    assert peluchetti.second_moments(peluchetti.LINE, 1) == pytest.approx(y, rel=2e-4)
+
+
 def test_slope_changes_sign_from_width_three_to_four():
     below, above = (Estimate.of(log_norm_increment(n, 2**14, 400_000, n, 2)) for n in (3, 4))
     assert below.value + 5 * below.error < 0 < above.value - 5 * above.error
@@ -209,5 +224,6 @@ def test_depth_puts_the_bias_below_the_noise():
 
 def test_every_claim_says_what_it_is():
     assert len({claim.name for claim in CATALOGUE}) == len(CATALOGUE)
-    assert all(claim.statement and ("Hayou" in claim.source or "Nica" in claim.source) for claim in CATALOGUE)
+    assert all(claim.statement for claim in CATALOGUE)
+    assert {claim.source.split(",")[0].split(".")[-1].strip() for claim in CATALOGUE} == {"Hayou", "Li", "Peluchetti"}
     assert any(isinstance(claim, Distribution) for claim in CATALOGUE)

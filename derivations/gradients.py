@@ -1,0 +1,93 @@
+r"""How gradients change with depth, at finite width in the mean and at infinite width as a flow.
+
+For a random readout :math:`g \sim N(0, I/n)` the gradient of :math:`g^\top X_t` in the first layer is :math:`J_t^\top g`, and
+
+.. math:: \mathbb{E}\,\|J_t^\top g\|^2 = \tfrac1n\,\mathbb{E}\,\|J_t\|_F^2 = \mathbb{E}\,\|J_t v\|^2, \qquad v \sim N(0, I/n),
+
+in every network: a backward gradient and a forward tangent have the same mean square. So the equation of the tangents
+is that of the gradients, read from the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from derivations.architectures.base import Architecture
+from derivations.diffusion import Flow
+from derivations.errors import DerivationError
+from derivations.jacobian import jacobian_diffusion
+from derivations.kernels import branch_rates, nngp
+from derivations.kernels.flows import tangent_gain
+from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
+
+#: The mean square of a gradient's entry times the width, as a state of a flow.
+GRADIENT = sp.Symbol("Q", positive=True)
+
+
+def gradient_growth(architecture: Architecture) -> sp.Expr:
+    r"""The rate :math:`\mathcal{L}\|v\|^2/\|v\|^2` at which the mean square of a tangent, and so of a gradient, grows with depth.
+
+    Where it is a constant r, :math:`\mathbb{E}\,\|J_t^\top g\|^2 = e^{rt}\,\mathbb{E}\|g\|^2` for every width; else it holds the sums over
+    the neurons on which it depends.
+
+    Raises
+    ------
+    DerivationError
+        As :func:`derivations.jacobian.jacobian_diffusion`.
+
+    Examples
+    --------
+    >>> from derivations import ShrinkingResNet, identity, symbols, tanh
+    >>> gradient_growth(ShrinkingResNet(tanh, identity, symbols.width))
+    1
+    """
+    limit = jacobian_diffusion(architecture)
+    square = limit.sum(limit.neuron[1] ** 2)
+    return sp.factor(sp.cancel(sp.expand(limit.generator(square)) / square))
+
+
+def gradient_flow(architecture: Architecture) -> Flow:
+    r"""At infinite width: the flow of the kernel and of the mean square Q of a gradient from depth t.
+
+    .. math:: \dot Q = \bigl(p\,\sigma_w^2\,\mathbb{E}\,\psi'(X_t)^2 + 2c\bigr)\,Q
+
+    with the layer's noise p and own drift c (:class:`derivations.kernels.BranchRates`), :math:`p = \varphi'(0)^2` and :math:`c = 0` for
+    shrinking blocks. *Derivation.* At infinite width a neuron and its tangent are independent if they start so: their
+    covariance obeys a linear equation without a source. Then only what the weights pass on is left,
+    as in the tangent kernel without the layers' own parameters. Gradients vanish or explode at most exponentially,
+    at a finite rate, however many the layers.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Dense; its width and number of inputs are ignored.
+
+    Returns
+    -------
+    Flow
+        In the states of :func:`derivations.kernels.nngp` for one input, and ``GRADIENT``, which starts at 1.
+
+    Raises
+    ------
+    DerivationError
+        For an architecture over a grid.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> gradient_flow(ResNet(relu, sp.oo)).drift
+    Matrix([
+    [K/2],
+    [Q/2]])
+    """
+    if architecture.positions:
+        raise DerivationError(f"gradients are derived for dense networks, got positions {architecture.positions}")
+    single = replace(architecture, width=sp.oo, inputs=1)  # type: ignore[type-var]
+    kernel, layer = nngp(single), single.layer()
+    mean = mean_symbols(1) if len(kernel.states) > 1 else sp.ImmutableMatrix.zeros(1, 1)
+    rates, tangent = branch_rates(layer), sp.ImmutableMatrix([[GRADIENT]])
+    passed = tangent_gain(layer, Population(mean, gram_symbols(1)), tangent, 0, 0)
+    speed = sp.expand(rates.noise * passed + 2 * rates.own * GRADIENT)
+    return Flow((*kernel.states, GRADIENT), sp.ImmutableMatrix([*kernel.drift, speed]))
