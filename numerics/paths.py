@@ -14,9 +14,8 @@ from scipy.integrate import solve_ivp
 
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.laws import Law, Normal
-from numerics.backends import find_backend
-from numerics.backends.numba import is_available
 from numerics.compile import compile_expression
+from numerics.compile.machine import takes_kernel
 from numerics.ensembles import Progress, Seed, run_ensemble
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
 
@@ -25,8 +24,6 @@ __all__ = ["SCHEMES", "EulerMaruyama", "ExactLaw", "Scheme", "sample_law", "simu
 Array = NDArray[np.float64]
 Start = ArrayLike | Normal
 
-#: Normals from which on a kernel is worth its compilation: below, arrays take a third of a second.
-WORTH_COMPILING = 1 << 25
 _BLOCK = 1 << 15  # numbers in the states of one block: a few such arrays stay in a core's cache
 
 
@@ -99,7 +96,7 @@ def simulate_sde(
     else:
         chosen = find_scheme(scheme)
         work = samples * sum(grid.steps) * int(np.prod(shape))
-        task = _Paths(limit, chosen, shape, start, grid, _takes_kernel(backend, chosen, limit, work))
+        task = _Paths(limit, chosen, shape, start, grid, takes_kernel(backend, work, lambda: chosen.fuse(limit)))
         kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress)
     return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
 
@@ -143,23 +140,6 @@ def _block(samples: int, size: int) -> int:
     if samples * size <= _BLOCK // 4:
         return samples
     return -(-samples // (2 * -(-samples * size // (2 * _BLOCK))))
-
-
-def _takes_kernel(backend: str, scheme: Scheme, limit: Limit, work: int) -> bool:
-    """Whether an ensemble runs as machine code, decided by what is asked for alone, never by who computes it."""
-    if backend not in ("auto", "numpy", "numba"):
-        raise ValueError(f'backend must be "auto", "numpy" or "numba", got {backend!r}')
-    if backend == "numba":
-        find_backend("numba")  # refuses where Numba is missing
-        scheme.fuse(limit)  # refuses where there is no kernel
-        return True
-    if backend == "numpy" or work < WORTH_COMPILING or not is_available():
-        return False
-    try:
-        scheme.fuse(limit)
-    except ValueError:
-        return False
-    return True
 
 
 def _shape(limit: Limit) -> tuple[int, ...]:

@@ -31,7 +31,18 @@ ROOMS = {
 PLANNED: dict[str, set[str]] = {"derivations": set(), "numerics": set()}
 # fmt: on
 SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
-OPTIONAL_LIBRARIES = {"numba", "llvmlite", "jax", "dask", "distributed", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn"}
+OPTIONAL_LIBRARIES = {
+    "numba",
+    "llvmlite",
+    "jax",
+    "dask",
+    "distributed",
+    "matplotlib",
+    "jinja2",
+    "rich",
+    "latex2mathml",
+    "sklearn",
+}
 STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
 LONGEST, TYPICAL = 600, 150  # lines
 

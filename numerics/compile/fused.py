@@ -47,7 +47,7 @@ def _(limit: CollapseDiffusion) -> str:
 def _(limit: Diffusion) -> str:
     size = len(limit.states)
     diagonal = limit.covariance.is_diagonal()
-    pairs = [(k, k) for k in range(size)] if diagonal else _lower(size)
+    pairs = [(k, k) for k in range(size)] if diagonal else lower_triangle(size)
     coefficients = printed_function(
         "coefficients", (*limit.states, limit.time), [*limit.drift, *(limit.covariance[pair] for pair in pairs)]
     )
@@ -56,7 +56,7 @@ def _(limit: Diffusion) -> str:
     if diagonal:
         body += [f"x[{k}, s] += sqrt(max(c[{size + k}]*h, 0.0))*z[{k}, s] + c[{k}]*h" for k in range(size)]
     else:
-        body += _factor(size, {pair: f"c[{size + n}]*h" for n, pair in enumerate(pairs)})
+        body += factor_lines(size, {pair: f"c[{size + n}]*h" for n, pair in enumerate(pairs)})
         body += [f"x[{a}, s] += {_correlated(a, 'z[{}, s]')} + c[{a}]*h" for a in range(size)]
     return f"""{coefficients}
 
@@ -70,13 +70,13 @@ def kernel(x, time, h, steps, rng):
             for s in range(count):
                 z[k, s] = rng.standard_normal()
         for s in range(count):
-            {_indented(body, 3)}
+            {indented(body, 3)}
 """
 
 
 @euler_source.register
 def _(limit: NeuronDiffusion) -> str:
-    m, pairs = limit.inputs, _lower(limit.inputs)
+    m, pairs = limit.inputs, lower_triangle(limit.inputs)
     covariance = [limit.neuron_covariance[pair] for pair in pairs]
     both = sp.Tuple(*covariance, *limit.neuron_drift)
     sums = sorted(both.atoms(CoordinateSum), key=sp.default_sort_key)
@@ -94,7 +94,7 @@ def _(limit: NeuronDiffusion) -> str:
     neuron = [f"x[i, {a}, s]" for a in range(m)]
     accumulate = [f"f = summands({', '.join([*neuron, 't'])})", *(f"{v} += f[{k}]" for k, v in enumerate(totals))]
     factor = [f"g = gram({', '.join([*totals, 't'])})"]
-    factor += _factor(m, {pair: f"g[{n}]*h" for n, pair in enumerate(pairs)})
+    factor += factor_lines(m, {pair: f"g[{n}]*h" for n, pair in enumerate(pairs)})
     factor += [f"root[{n}, s] = l{a}_{b}" for n, (a, b) in enumerate(pairs)]
     moved = any(entry != 0 for entry in drift)
     move = [f"v = velocity({', '.join([*neuron, *totals, 't'])})"] if moved else []
@@ -114,30 +114,31 @@ def kernel(x, time, h, steps, rng):
         total[:] = 0.0
         for i in range(n):
             for s in range(count):
-                {_indented(accumulate, 4)}
+                {indented(accumulate, 4)}
         for s in range(count):
-            {_indented(factor, 3)}
+            {indented(factor, 3)}
         for i in range(n):
             for k in range(m):
                 for s in range(count):
                     z[k, s] = rng.standard_normal()
             for s in range(count):
-                {_indented(move, 4)}
+                {indented(move, 4)}
 """
     )
 
 
-def _lower(size: int) -> list[tuple[int, int]]:
+def lower_triangle(size: int) -> list[tuple[int, int]]:
+    """The places of a lower triangle, row by row."""
     return [(a, b) for a in range(size) for b in range(a + 1)]
 
 
-def _factor(size: int, entries: dict[tuple[int, int], str]) -> list[str]:
+def factor_lines(size: int, entries: dict[tuple[int, int], str]) -> list[str]:
     """Lines that compute :func:`numerics.linalg.semidefinite_factor` of a small matrix, written out."""
     if size == 1:
         return [f"l0_0 = sqrt(max({entries[0, 0]}, 0.0))"]
     if size > _LARGEST_FACTOR:
         raise ValueError(f"factors are written out up to {_LARGEST_FACTOR} states, got {size}")
-    lines = [f"r{a}_{b} = {entries[a, b]}" for a, b in _lower(size)]
+    lines = [f"r{a}_{b} = {entries[a, b]}" for a, b in lower_triangle(size)]
     lines += [f"small{j} = {4 * size}*2.220446049250313e-16*r{j}_{j}" for j in range(size)]
     for j in range(size):
         lines.append(f"i{j} = 1.0/sqrt(r{j}_{j}) if r{j}_{j} > small{j} else 0.0")
@@ -150,5 +151,6 @@ def _correlated(row: int, noise: str) -> str:
     return " + ".join(f"l{row}_{b}*{noise.format(b)}" for b in range(row + 1))
 
 
-def _indented(lines: list[str], depth: int) -> str:
+def indented(lines: list[str], depth: int) -> str:
+    """Lines of a body at a depth of blocks, the first where it is put."""
     return ("\n" + "    " * depth).join(lines)

@@ -16,10 +16,14 @@ from typing import Any
 import sympy as sp
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
-from numerics.backends.numba import NUMBA, OPTIONS
+from numerics.backends import find_backend
+from numerics.backends.numba import NUMBA, OPTIONS, is_available
 from numerics.backends.numba import names as machine_names
 
 Kernel = Callable[..., Any]
+
+#: Normals from which on a kernel is worth its compilation: below, arrays take a third of a second.
+WORTH_COMPILING = 1 << 25
 
 
 def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> str:
@@ -80,6 +84,37 @@ def compiled_kernel(source: str, name: str = "kernel") -> Kernel:
         setattr(module, function, numba.njit(cache=path is not None, **OPTIONS)(getattr(module, function)))
     kernel: Kernel = getattr(module, name)
     return kernel
+
+
+def takes_kernel(backend: str, work: int, fuse: Callable[[], Any]) -> bool:
+    """Whether an ensemble runs as machine code, decided by what is asked for alone, never by who computes it.
+
+    Parameters
+    ----------
+    backend : {"auto", "numpy", "numba"}
+    work : int
+        Normals to be drawn.
+    fuse : callable
+        Makes the kernel, or raises ``ValueError`` where there is none.
+
+    Raises
+    ------
+    ValueError
+        If ``"numba"`` is asked for and missing, or has no kernel for this.
+    """
+    if backend not in ("auto", "numpy", "numba"):
+        raise ValueError(f'backend must be "auto", "numpy" or "numba", got {backend!r}')
+    if backend == "numba":
+        find_backend("numba")  # refuses where Numba is missing
+        fuse()  # refuses where there is no kernel
+        return True
+    if backend == "numpy" or work < WORTH_COMPILING or not is_available():
+        return False
+    try:
+        fuse()
+    except ValueError:
+        return False
+    return True
 
 
 @cache

@@ -13,15 +13,17 @@ import pytest
 import sympy as sp
 
 from derivations.activations import gelu, ornstein_uhlenbeck, relu, tanh
-from derivations.architectures import MLP, ResNet, ShapedMLP
+from derivations.architectures import ARCHITECTURES, MLP, ConvResNet, ResNet, ShapedMLP
 from derivations.derive import derive
 from derivations.diffusion import Diffusion
 from derivations.limits import depth_limit
 from derivations.special import ErfiInv, ScaledBesselI
 from derivations.symbols import time
-from numerics import backends, paths
+from numerics import backends
 from numerics.compile import fused, machine
+from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
+from numerics.schemes import find_scheme
 
 pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
 from numerics.special import scalar
@@ -73,11 +75,11 @@ def test_chosen_times_and_drawn_starts_follow_the_same_stream():
 
 def test_what_is_chosen_depends_on_the_work_alone(monkeypatch):
     limit, _ = CASES["layer"]
-    taken = [paths._takes_kernel("auto", paths.find_scheme("euler_maruyama"), limit, work) for work in (2**20, 2**26)]
-    assert taken == [False, True]
-    assert not paths._takes_kernel("auto", paths.find_scheme("exact"), limit, 2**26)  # no kernel: arrays
-    monkeypatch.setattr(paths, "is_available", lambda: False)
-    assert not paths._takes_kernel("auto", paths.find_scheme("euler_maruyama"), limit, 2**26)
+    euler, exact = (lambda name=name: find_scheme(name).fuse(limit) for name in ("euler_maruyama", "exact"))
+    assert [machine.takes_kernel("auto", work, euler) for work in (2**20, 2**26)] == [False, True]
+    assert not machine.takes_kernel("auto", 2**26, exact)  # no kernel: arrays
+    monkeypatch.setattr(machine, "is_available", lambda: False)
+    assert not machine.takes_kernel("auto", 2**26, euler)
 
 
 def test_a_missing_numba_is_named(monkeypatch):
@@ -142,3 +144,37 @@ def test_kernels_are_kept_on_disk(tmp_path):
     (tmp_path / "file").touch()  # nowhere to write: compiled all the same
     environment["DEEPLIMITS_CACHE"] = str(tmp_path / "file")
     subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True)
+
+
+NETWORKS = [
+    *(ResNet(relu, 5, inputs=m) for m in (1, 2, 3)),
+    ResNet(gelu, 3, weight_variance=sp.Rational(3, 2)),
+    *(a.example() for a in ARCHITECTURES if a.__name__ == "ShrinkingResNet"),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda a: f"{type(a).__name__}-{a.width}-{a.inputs}")
+def test_networks_in_machine_code_are_those_of_the_arrays(network):
+    n, m = int(network.width), network.inputs
+    x0 = np.random.default_rng(1).normal(size=(n, m))
+    kwargs = {"depth": 12, "samples": 40, "x0": x0, "seed": 2, "at": [0, 5, 12]}
+    arrays, kernel = (simulate_network(network, **kwargs, backend=b) for b in ("numpy", "numba"))
+    np.testing.assert_allclose(kernel, arrays, rtol=1e-11, atol=1e-12)
+    assert np.array_equal(kernel, simulate_network(network, **kwargs, backend="numba", workers=2))
+    assert np.abs(kernel - simulate_network(network, **{**kwargs, "seed": 3}, backend="numba")).max() > 0.01
+
+
+def test_networks_from_inputs_and_with_a_record():
+    network = ResNet(relu, 6, inputs=2)
+    a = np.array([[1.0, 2.0, 0.5], [-1.0, 0.3, 0.0]])
+    kwargs = {"depth": 5, "samples": 30, "inputs": a, "record": lambda x: (x**2).sum((1, 2))}
+    arrays, kernel = (simulate_network(network, **kwargs, backend=b) for b in ("numpy", "numba"))
+    assert kernel.shape == (6, 30)
+    np.testing.assert_allclose(kernel, arrays, rtol=1e-11)
+
+
+def test_networks_without_a_kernel_are_refused():
+    with pytest.raises(ValueError, match="grid of positions"):
+        simulate_network(ConvResNet.example(), 2, 3, x0=1.0, backend="numba")
+    with pytest.raises(ValueError, match="in law"):
+        simulate_network(ResNet(relu, 3), 2, 3, x0=1.0, backend="numba", method="weights")
