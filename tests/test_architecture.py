@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "emit", "derive",
+        "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "emit", "derive",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",

@@ -7,9 +7,22 @@ from numerics.schemes.congruence import Congruence
 from numerics.schemes.euler import EulerMaruyama
 from numerics.schemes.exact import ExactLaw, law_steps
 from numerics.schemes.linear_form import LinearForm
+from numerics.schemes.milstein import Milstein
+from numerics.schemes.two_point import TwoPoint
+from numerics.schemes.unit_noise import UnitNoiseSteps
+from numerics.schemes.weak_second import WeakSecond
 
 #: All schemes.
-SCHEMES: tuple[Scheme, ...] = (EulerMaruyama(), ExactLaw(), Congruence(), LinearForm())
+SCHEMES: tuple[Scheme, ...] = (
+    EulerMaruyama(),
+    Milstein(),
+    UnitNoiseSteps(),
+    TwoPoint(),
+    WeakSecond(),
+    ExactLaw(),
+    Congruence(),
+    LinearForm(),
+)
 
 
 def find_scheme(scheme: Scheme | str) -> Scheme:
@@ -35,6 +48,10 @@ __all__ = [
     "EulerMaruyama",
     "ExactLaw",
     "LinearForm",
+    "Milstein",
+    "TwoPoint",
+    "UnitNoiseSteps",
+    "WeakSecond",
     "Scheme",
     "find_scheme",
     "law_steps",

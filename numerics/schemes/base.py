@@ -25,7 +25,8 @@ class Scheme(ABC):
     ----------
     name : str
     strong_order, weak_order : Fraction or None
-        Powers of the step size in the errors of paths and of expectations; ``None`` where there is no error.
+        Powers of the step size in the errors of paths and of expectations; ``None`` where there is no error (no steps),
+        or no such order (a strong one, for random signs).
     """
 
     name: str
