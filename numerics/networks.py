@@ -25,6 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Architecture, Layer
 from derivations.symbols import noise, shift, state, step
 from numerics.compile import compile_expression
+from numerics.compile.fused_layers import layer_kernel
+from numerics.compile.machine import takes_kernel
 from numerics.ensembles import Seed, run_ensemble
 from numerics.linalg import semidefinite_factor
 
@@ -187,8 +189,11 @@ class _Networks:
     drawing: Drawing
     at: tuple[int, ...]
     record: Record | None
+    machine: bool
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        if self.machine:
+            return self._fused(first, count, rng)
         layer = compiled_layer(self.layer)
         x, u = np.empty((count, *self.shape)), np.empty((count, *self.shape))
         self.start.block(self.drawing, first, x, rng)
@@ -201,6 +206,19 @@ class _Networks:
                 features = layer.features(x)
                 self.drawing.draw(features, layer.weight_variance, layer.bias_variance, rng, u)
                 x = layer.advance(x, u, layer.shift(features), size)
+        return np.stack([kept[done] for done in self.at], axis=1)
+
+    def _fused(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        """The same numbers to rounding, by one kernel from each kept layer to the next."""
+        kernel = layer_kernel(self.layer, self.shape[1])
+        x = np.empty((count, *self.shape))
+        self.start.block(self.drawing, first, x, rng)
+        size = np.sqrt(self.time / self.depth) if self.depth else 0.0
+        kept, done = {}, 0
+        for layer in sorted(set(self.at) | {self.depth}):
+            kernel(x, layer - done, size, rng)
+            done = layer
+            kept[done] = np.array(self.record(x) if self.record else x, dtype=float)
         return np.stack([kept[done] for done in self.at], axis=1)
 
 
@@ -217,6 +235,7 @@ def simulate_network(
     input_weight_variance: float = 1.0,
     at: Sequence[int] | None = None,
     record: Record | None = None,
+    backend: str = "auto",
 ) -> Array:
     r"""Draw finite random networks and return their last layers.
 
@@ -252,6 +271,9 @@ def simulate_network(
     record : callable, optional
         A function of the states of some networks, shape (samples, n, m) to (samples, ...), kept instead of them.
         It must not modify its argument.
+    backend : {"auto", "numpy", "numba"}
+        As for :func:`numerics.paths.simulate_sde`; networks in law have a machine-code kernel, those with all weights
+        and those on a grid of positions do not.
 
     Returns
     -------
@@ -291,7 +313,14 @@ def simulate_network(
     layer = architecture.layer()
     fan_in = max(width * max(1, len(layer.preactivation.taps)), 1 if start.inputs is None else start.inputs.shape[1])
     block = max(1, BLOCK // drawing.entries(width, fan_in, m))
-    task = _Networks(layer, (width, m), depth, float(t), start, drawing, layers, record)
+
+    def fuse() -> Any:
+        if not isinstance(drawing, InLaw):
+            raise ValueError('only networks drawn in law have a machine-code kernel; use method="in_law"')
+        return layer_kernel(layer, m)
+
+    machine = takes_kernel(backend, samples * depth * width * m, fuse)
+    task = _Networks(layer, (width, m), depth, float(t), start, drawing, layers, record, machine)
     kept = run_ensemble(task, samples, block=block, seed=seed, workers=workers)
     return kept[:, 0] if at is None and record is None else np.moveaxis(kept, 1, 0)
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "pieces", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "kernels", "jacobian", "gradients", "emit", "derivation",
+        "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
@@ -32,7 +32,19 @@ ROOMS = {
 PLANNED: dict[str, set[str]] = {"derivations": set(), "numerics": set()}
 # fmt: on
 SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
-OPTIONAL_LIBRARIES = {"numba", "jax", "matplotlib", "jinja2", "rich", "latex2mathml", "sklearn", "threadpoolctl"}
+OPTIONAL_LIBRARIES = {
+    "numba",
+    "llvmlite",
+    "jax",
+    "dask",
+    "distributed",
+    "matplotlib",
+    "jinja2",
+    "rich",
+    "latex2mathml",
+    "sklearn",
+    "threadpoolctl",
+}
 STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
 LONGEST, TYPICAL = 600, 150  # lines
 

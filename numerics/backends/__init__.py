@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from numerics.backends.base import Backend
 from numerics.backends.mpmath import MPMATH
+from numerics.backends.numba import NUMBA, is_available
 from numerics.backends.numpy import NUMPY
 
-BACKENDS: tuple[Backend, ...] = (NUMPY, MPMATH)
+#: The targets that can be used here; Numba appears where it is installed.
+BACKENDS: tuple[Backend, ...] = (NUMPY, MPMATH, *([NUMBA] if is_available() else []))
 
 
 def find_backend(backend: Backend | str) -> Backend:
@@ -27,7 +29,9 @@ def find_backend(backend: Backend | str) -> Backend:
     for known in BACKENDS:
         if known.name == backend:
             return known
+    if backend == NUMBA.name:
+        raise ValueError('the numba backend needs Numba, which is not installed; pip install "deeplimits[fast]"')
     raise ValueError(f"expected a backend among {', '.join(b.name for b in BACKENDS)}, got {backend!r}")
 
 
-__all__ = ["BACKENDS", "MPMATH", "NUMPY", "Backend", "find_backend"]
+__all__ = ["BACKENDS", "MPMATH", "NUMBA", "NUMPY", "Backend", "find_backend"]

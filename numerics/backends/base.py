@@ -23,8 +23,9 @@ class Backend:
         What a user calls it.
     printer : callable
         Makes a fresh strict SymPy code printer; it must refuse what it cannot write.
-    modules : mapping
-        The names that printed code may use, and what they stand for.
+    modules : callable
+        Gives the names that printed code may use and what they stand for; called when something is compiled, so that
+        an optional library loads no earlier.
     rewrites : tuple of callables
         Applied in order before printing, each from an expression to an equal one that the target evaluates
         more accurately, or at all.
@@ -39,7 +40,7 @@ class Backend:
 
     name: str
     printer: Callable[[], CodePrinter] = field(repr=False)
-    modules: Mapping[str, Any] = field(repr=False)
+    modules: Callable[[], Mapping[str, Any]] = field(repr=False)
     rewrites: tuple[Rewrite, ...] = field(repr=False)
     wrap: Callable[[Function], Function] = field(repr=False)
     tolerance: float

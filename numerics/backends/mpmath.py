@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import mpmath
@@ -154,6 +154,7 @@ def _object_array(values: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarray
     return array.reshape(shape)
 
 
+@cache
 def _modules() -> dict[str, Any]:
     names = {name: getattr(mpmath, name) for name in dir(mpmath.mp) if hasattr(mpmath, name) and name[0] != "_"}
     names |= {name: getattr(special, name) for name in _TWINS.values()}
@@ -161,4 +162,4 @@ def _modules() -> dict[str, Any]:
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average
-MPMATH = Backend("mpmath", _printer, _modules(), (), _wrap, 1e-45, shares=False)
+MPMATH = Backend("mpmath", _printer, _modules, (), _wrap, 1e-45, shares=False)

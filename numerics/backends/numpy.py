@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce, wraps
+from functools import cache, reduce, wraps
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,7 @@ def _shaped(value: Any, shape: tuple[int, ...], arguments: list[np.ndarray]) -> 
     return np.array(np.broadcast_to(array, shape))[()]  # a copy that the caller may write to
 
 
+@cache
 def _modules() -> dict[str, Any]:
     names: dict[str, Any] = {name: getattr(scipy_special, name) for name in scipy_special.__all__}
     names |= {name: getattr(np, name) for name in np.__all__}
@@ -116,4 +117,4 @@ def _modules() -> dict[str, Any]:
     return names | {"abs": np.abs}
 
 
-NUMPY = Backend("numpy", _printer, _modules(), (cancelling_sums, stable_logarithms, guarded_branches), _wrap, 1e-13)
+NUMPY = Backend("numpy", _printer, _modules, (cancelling_sums, stable_logarithms, guarded_branches), _wrap, 1e-13)

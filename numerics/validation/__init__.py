@@ -44,7 +44,7 @@ def validate(
     Parameters
     ----------
     d : Derivation
-        What :func:`derivations.derivation` returned, with a number for the width and no free parameters.
+        What :func:`derivations.derive` returned, with a number for the width and no free parameters.
     x0 : float or array, shape (n,) or (n, m)
         Where the neurons start. A number puts them all there; several inputs must differ, and a number then scales
         standard normal states, drawn once.

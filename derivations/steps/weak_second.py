@@ -1,0 +1,87 @@
+r"""The weak Taylor step of order 2."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.calculus.ito import bracket, generator
+from derivations.calculus.noise import along, noise_factor
+from derivations.diffusion import Diffusion, Limit
+from derivations.steps.base import Step, normals, signs, size, written_out
+
+
+def weak_second_step(limit: Limit) -> Step:
+    r"""The simplified weak Taylor step of order 2, for any noise.
+
+    .. math:: x' = x + b h + \tfrac12 \mathcal{L}b\,h^2 + \sum_j \big(\sigma^j + \tfrac12 h(\mathcal{L}\sigma^j + L^j b)\big)\Delta^j
+              + \tfrac12 \sum_{jk} L^j\sigma^k (\Delta^j\Delta^k + h V_{jk})
+
+    with :math:`\Delta = \sqrt h\,\xi`, :math:`V_{jj} = -1` and independent signs :math:`V_{jk} = -V_{kj}`.
+
+    *Derivation.* The Itô–Taylor expansion to size :math:`h^2` in mean; what replaces the mixed integrals,
+    :math:`\tfrac12 h\,\Delta^j` for :math:`I_{0j}` and :math:`I_{j0}` and :math:`\tfrac12(\Delta^j\Delta^k + hV_{jk})` for :math:`I_{jk}`,
+    has their joint moments up to terms of order :math:`h^3`. Where a covariance vanishes it has a minimum, its gradient
+    vanishes too, and the terms that divide by its root are continued by 0.
+
+    Parameters
+    ----------
+    limit : Diffusion or NeuronDiffusion
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", positive=True)
+    >>> [sp.factor(u) for u in weak_second_step(Diffusion((x,), [0], [[x**2]])).update]
+    [x*(2*sqrt(h)*xi_1 + h*xi_1**2 - h + 2)/2]
+
+    References
+    ----------
+    P. E. Kloeden and E. Platen, *Numerical Solution of Stochastic Differential Equations* (1992), 14.2.
+    """
+    process = written_out(limit)
+    states, factor = process.states, noise_factor(process)
+    count = factor.cols
+    xi = normals(count)
+    pairs = [(j, k) for j in range(count) for k in range(j)]
+    flips = signs(len(pairs))
+    turn = dict(zip(pairs, flips, strict=True))
+    columns = [factor[:, j] for j in range(count)]
+    update = []
+    for i, (x, b) in enumerate(zip(states, process.drift, strict=True)):
+        moved = x + b * size + generator(process, b) * size**2 / 2
+        for j, g in enumerate(xi):
+            change = _generator(process, factor[i, j]) + along(states, columns[j], b)
+            moved += (factor[i, j] + size * change / 2) * sp.sqrt(size) * g
+            for k, f in enumerate(xi):
+                v = sp.S.NegativeOne if j == k else turn[j, k] if j > k else -turn[k, j]
+                moved += _along(process, columns[j], factor[i, k]) * size * (g * f + v) / 2
+        update.append(moved)
+    used = set().union(*(u.free_symbols for u in update))
+    return Step(states, process.time, size, xi, tuple(flip for flip in flips if flip in used), tuple(update))
+
+
+#: Where a covariance is smaller, it counts as this in denominators: the numerators vanish with it.
+_TINY = sp.Rational(1, 10**100)
+
+
+def _generator(process: Diffusion, function: sp.Expr) -> sp.Expr:
+    r"""The generator of a function; of a root :math:`c\sqrt a` as :math:`c\,(\mathcal{L}a/2\sqrt a - \nabla a^\top a\nabla a/8 a^{3/2})`."""
+    constant, inside = _root(process, function)
+    if inside is None:
+        return generator(process, function)
+    root = sp.sqrt(sp.Max(inside, _TINY))
+    return constant * (generator(process, inside) / (2 * root) - bracket(process, inside, inside) / (8 * root**3))
+
+
+def _along(process: Diffusion, column: sp.MatrixBase, function: sp.Expr) -> sp.Expr:
+    """The derivative along a column of noise, of a root likewise."""
+    constant, inside = _root(process, function)
+    if inside is None:
+        return along(process.states, column, function)
+    return constant * along(process.states, column, inside) / (2 * sp.sqrt(sp.Max(inside, _TINY)))
+
+
+def _root(process: Diffusion, function: sp.Expr) -> tuple[sp.Expr, sp.Expr | None]:
+    """A function of several coordinates as a constant times the root of another, if it is one."""
+    constant, root = function.as_independent(*process.states, as_Add=False)
+    is_root = root.is_Pow and root.exp == sp.Rational(1, 2) and len(process.states) > 1
+    return (constant, root.base) if is_root else (sp.S.One, None)

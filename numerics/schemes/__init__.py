@@ -1,0 +1,58 @@
+r"""Ways to step a diffusion forward in time, one a file; adding one is a file here and a line in the list."""
+
+from __future__ import annotations
+
+from numerics.schemes.base import Advance, Scheme
+from numerics.schemes.congruence import Congruence
+from numerics.schemes.euler import EulerMaruyama
+from numerics.schemes.exact import ExactLaw, law_steps
+from numerics.schemes.linear_form import LinearForm
+from numerics.schemes.milstein import Milstein
+from numerics.schemes.two_point import TwoPoint
+from numerics.schemes.unit_noise import UnitNoiseSteps
+from numerics.schemes.weak_second import WeakSecond
+
+#: All schemes.
+SCHEMES: tuple[Scheme, ...] = (
+    EulerMaruyama(),
+    Milstein(),
+    UnitNoiseSteps(),
+    TwoPoint(),
+    WeakSecond(),
+    ExactLaw(),
+    Congruence(),
+    LinearForm(),
+)
+
+
+def find_scheme(scheme: Scheme | str) -> Scheme:
+    """A scheme by its name; a :class:`Scheme` is returned as it is.
+
+    Examples
+    --------
+    >>> find_scheme("euler_maruyama").weak_order
+    Fraction(1, 1)
+    """
+    if isinstance(scheme, Scheme):
+        return scheme
+    for known in SCHEMES:
+        if known.name == scheme:
+            return known
+    raise ValueError(f"expected a scheme among {', '.join(s.name for s in SCHEMES)}, got {scheme!r}")
+
+
+__all__ = [
+    "SCHEMES",
+    "Advance",
+    "Congruence",
+    "EulerMaruyama",
+    "ExactLaw",
+    "LinearForm",
+    "Milstein",
+    "TwoPoint",
+    "UnitNoiseSteps",
+    "WeakSecond",
+    "Scheme",
+    "find_scheme",
+    "law_steps",
+]

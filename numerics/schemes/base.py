@@ -1,0 +1,64 @@
+"""What a scheme is: one way to step a diffusion forward in time, with its orders of convergence."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derivations.diffusion import Limit
+
+Array = NDArray[np.float64]
+#: From the states of a block, shape (samples, ...), through a span of time in a number of steps; may work in place.
+Advance = Callable[[Array, float, float, int, np.random.Generator], Array]
+#: Machine code that moves states with the samples along the last axis: called ``(x, time, h, steps, rng)``.
+Kernel = Callable[[Array, float, float, int, np.random.Generator], None]
+
+
+class Scheme(ABC):
+    """Interface: one way to step a diffusion.
+
+    Attributes
+    ----------
+    name : str
+    strong_order, weak_order : Fraction or None
+        Powers of the step size in the errors of paths and of expectations; ``None`` where there is no error (no steps),
+        or no such order (a strong one, for random signs).
+    """
+
+    name: str
+    strong_order: Fraction | None
+    weak_order: Fraction | None
+
+    @abstractmethod
+    def prepare(self, limit: Limit) -> Advance:
+        """Compile what stepping this diffusion needs; the result is called ``(states, time, duration, steps, rng)``."""
+
+    def fuse(self, limit: Limit) -> Advance:
+        """The same as one machine-code kernel: the same draws in the same order, hence the same numbers to rounding.
+
+        Raises
+        ------
+        ValueError
+            If the scheme has no such kernel, or not for this diffusion.
+        """
+        raise ValueError(f'the scheme {self.name} has no machine-code kernel; use backend="numpy"')
+
+
+def samples_last(x: Array) -> Array:
+    """A copy of the same shape whose first axis is contiguous in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+
+
+def fused(kernel: Kernel) -> Advance:
+    """A kernel as an :data:`Advance`."""
+
+    def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
+        moved = np.array(np.moveaxis(x, 0, -1), order="C")
+        kernel(moved, time, duration / steps, steps, rng)
+        return np.moveaxis(moved, -1, 0)
+
+    return advance

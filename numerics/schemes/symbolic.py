@@ -1,0 +1,60 @@
+"""Schemes whose step is a formula that :mod:`derivations.steps` makes: one class, one line a scheme."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import lru_cache
+
+import numpy as np
+
+from derivations import steps as formulas
+from derivations.diffusion import Limit
+from derivations.errors import DerivationError
+from numerics.compile.steps import compile_step, step_kernel
+from numerics.schemes.base import Advance, Array, Scheme, fused
+
+
+class SymbolicScheme(Scheme):
+    """Interface: a scheme that needs nothing but the formula of its step."""
+
+    @abstractmethod
+    def formula(self, limit: Limit) -> formulas.Step:
+        """The step; raises ``DerivationError`` where the scheme does not apply."""
+
+    def step(self, limit: Limit) -> formulas.Step:
+        """The step of this limit, made once.
+
+        Raises
+        ------
+        ValueError
+            Where the scheme does not apply, with the reason.
+        """
+        return _made(self, limit)
+
+    def prepare(self, limit: Limit) -> Advance:
+        """Compile the formula to array functions."""
+        step = compile_step(self.step(limit))
+
+        def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
+            shape = x.shape
+            columns = np.ascontiguousarray(x.reshape(len(x), -1).T)
+            return step.walk(columns, time, duration / steps, steps, rng).T.reshape(shape)
+
+        return advance
+
+    def fuse(self, limit: Limit) -> Advance:
+        """Compile the formula to one kernel."""
+        advance = fused(step_kernel(self.step(limit)))
+
+        def on_columns(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
+            return advance(x.reshape(len(x), -1), time, duration, steps, rng).reshape(x.shape)
+
+        return on_columns
+
+
+@lru_cache(maxsize=64)
+def _made(scheme: SymbolicScheme, limit: Limit) -> formulas.Step:
+    try:
+        return scheme.formula(limit)
+    except DerivationError as error:
+        raise ValueError(f"the scheme {scheme.name} does not apply: {error}") from error

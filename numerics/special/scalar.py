@@ -1,0 +1,109 @@
+r"""Machine-code twins of special functions of one number, for kernels: importing this file loads Numba.
+
+SciPy's own routines are called by name through the linker, so that kernels which use them can be kept on disk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+from scipy.special import cython_special
+
+from numerics.special.functions import _guess_polynomial, _series
+
+_SIGNATURE = "(double{}, int __pyx_skip_dispatch)"
+_GUESS = tuple(map(float, _guess_polynomial().coef[::-1]))
+_TAYLOR = tuple(map(float, _series().coef[::-1]))
+_LARGEST = 1.7976931348623157e308
+_HALF_ROOT_PI = math.sqrt(math.pi) / 2
+
+
+def _scipy(name: str, arguments: int = 1) -> Callable[..., Any]:
+    """A routine of ``scipy.special.cython_special``, linked under a name of its own."""
+    wanted = "double " + _SIGNATURE.format(", double" * (arguments - 1))
+    get_name, get_pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    for exported, capsule in cython_special.__pyx_capi__.items():
+        signature = get_name(capsule)
+        if re.fullmatch(rf"(__pyx_fuse_\d)?{name}", exported) and signature.decode() == wanted:
+            llvm.add_symbol(f"scipy_special_{name}", get_pointer(capsule, signature))
+            double = numba.types.float64
+            return numba.types.ExternalFunction(
+                f"scipy_special_{name}", double(*[double] * arguments, numba.types.intc)
+            )
+    raise ImportError(f"scipy.special.cython_special exports no {name} of {arguments} doubles")
+
+
+def _unary(name: str) -> Callable[[float], float]:
+    routine = _scipy(name)
+
+    @numba.njit(error_model="numpy", nogil=True)
+    def call(x: float) -> float:
+        return routine(x, 0)
+
+    return call
+
+
+def _of_an_order(name: str) -> Callable[[float, float], float]:
+    routine = _scipy(name, 2)
+
+    @numba.njit(error_model="numpy", nogil=True)
+    def call(order: float, x: float) -> float:
+        return routine(order, x, 0)
+
+    return call
+
+
+dawsn, erfi, erfinv, erfcinv = map(_unary, ("dawsn", "erfi", "erfinv", "erfcinv"))
+log_normal_cdf = _unary("log_ndtr")
+_ive, iv, kv, jv, yv = map(_of_an_order, ("ive", "iv", "kv", "jv", "yv"))
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def erfi_inv(x: float) -> float:
+    """The inverse of erfi: the guess and the step of order four of :func:`numerics.special.erfi_inv`."""
+    if math.isinf(x) or math.isnan(x):
+        return x
+    size = min(abs(x), _LARGEST)
+    scaled = _HALF_ROOT_PI * size
+    if scaled < 0.25:
+        total, square = 0.0, scaled * scaled
+        for coefficient in _TAYLOR:
+            total = total * square + coefficient
+        return math.copysign(scaled * total, x)
+    s = math.sqrt(math.log(math.hypot(1.0, size / 2)))
+    u, ratio = s / (s + 2), 0.0
+    for coefficient in _GUESS:
+        ratio = ratio * u + coefficient
+    y = s * ratio
+    y2 = y * y
+    w = scaled * math.exp(-y2) - dawsn(y)
+    yw = y * w
+    y += w * (1 - yw + w * w * ((4 * y2 - 1) / 3 + yw * (7 - 12 * y2) / 6))
+    return math.copysign(y, x)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def scaled_bessel_i(order: float, z: float) -> float:
+    """The scaled Bessel function, by Hankel's expansion where :func:`numerics.special.scaled_bessel_i` takes it."""
+    if z > 1e8 and abs(order) <= 1000:
+        mu, term, total = 4 * order * order, 1.0, 1.0
+        for k in range(1, 8):
+            term = -term * (mu - (2 * k - 1) ** 2) / (8 * k) / z
+            total += term
+        return total / math.sqrt(2 * math.pi) / math.sqrt(z)
+    return _ive(order, z)
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def logaddexp(a: float, b: float) -> float:
+    """The logarithm of a sum of two exponentials."""
+    top, gap = max(a, b), -abs(a - b)
+    return top if math.isinf(top) or math.isnan(gap) else top + math.log1p(math.exp(gap))

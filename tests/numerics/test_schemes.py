@@ -1,0 +1,110 @@
+"""Schemes against exact paths and laws: strong orders on the same Brownian paths, weak orders with their own errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations.activations import identity, relu, tanh
+from derivations.architectures import ResNet
+from derivations.diffusion import Diffusion
+from derivations.limits import depth_limit
+from derivations.steps import milstein_step, two_point_step
+from numerics.compile.steps import compile_step, coupled_kernel
+from numerics.paths import simulate_sde
+from numerics.schemes import SCHEMES, Milstein, UnitNoiseSteps, WeakSecond, find_scheme
+from numerics.schemes.symbolic import SymbolicScheme
+from numerics.statistics import Estimate, convergence_order
+
+x = sp.Symbol("x", positive=True)
+GBM = Diffusion((x,), [0], [[x**2]], sp.Interval.open(0, sp.oo))
+SIZES = (4, 8, 16, 32)
+
+
+def strong_slope(step, samples: int = 40_000) -> Estimate:
+    """The order of E|X_N − X| along the same Brownian paths, X = exp(B − 1/2)."""
+    errors = []
+    for steps in SIZES:
+        rng = np.random.default_rng(steps)
+        here, total = np.ones((1, samples)), np.zeros(samples)
+        for _ in range(steps):
+            normals = rng.standard_normal((1, samples))
+            total += normals[0] * np.sqrt(1 / steps)
+            # a scheme of signs sees those of the normals: the best it can do on this path
+            signs = np.sign(normals)[: len(step.step.signs)]
+            here = step(here, 0.0, 1 / steps, normals[: len(step.step.normals)], signs)
+        errors.append(Estimate.of(np.abs(here[0] - np.exp(total - 0.5))))
+    return convergence_order(SIZES, errors).order
+
+
+def euler_formula() -> object:
+    """Euler's step as Milstein's without its correction."""
+    step = milstein_step(GBM)
+    update = step.states[0] * (1 + sp.sqrt(step.size) * step.normals[0])
+    return type(step)(step.states, step.time, step.size, step.normals, (), (update,))
+
+
+def test_strong_orders():
+    milstein = strong_slope(compile_step(milstein_step(GBM)))
+    euler = strong_slope(compile_step(euler_formula()))
+    assert abs(milstein.test(1.0).statistic) < 4
+    assert abs(euler.test(0.5).statistic) < 4
+    assert abs(milstein.test(0.5).statistic) > 4  # each is the other's control
+    assert abs(euler.test(1.0).statistic) > 4
+    assert abs(strong_slope(compile_step(two_point_step(GBM))).test(0.5).statistic) > 4  # signs follow no path
+
+
+@pytest.mark.slow
+def test_weak_order_two():
+    # E X² of one step is 1 + h + h²/2, so the chain's own value is known exactly
+    for steps in (1, 2, 4):
+        h = 1 / steps
+        square = simulate_sde(GBM, 1.0, steps=steps, samples=1_000_000, seed=steps, scheme=WeakSecond())[:, 0] ** 2
+        measured = Estimate.of(square)
+        assert abs(measured.test((1 + h + h * h / 2) ** steps).statistic) < 4
+        assert abs(measured.test((1 + h) ** steps).statistic) > 4  # the control: Euler's value
+    assert np.e - (1 + 1 / 64 + 1 / 64**2 / 2) ** 64 < (np.e - (1 + 1 / 64) ** 64) / 60
+
+
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES if isinstance(s, SymbolicScheme)], ids=lambda s: s.name)
+def test_machine_code_gives_the_numbers_that_arrays_give(scheme):
+    pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
+    limit = depth_limit(ResNet(identity, width=1))
+    kwargs = {"x0": [[0.8], [-0.5]], "t": 0.5, "steps": 7, "samples": 2, "seed": 1, "scheme": scheme}
+    arrays, kernel = (simulate_sde(limit, **kwargs, backend=b) for b in ("numpy", "numba"))
+    np.testing.assert_allclose(kernel, arrays, rtol=1e-12)
+
+
+def test_a_layer_takes_weak_steps():
+    limit = depth_limit(ResNet(relu, width=3))
+    start = np.array([1.0, -0.5, 0.3])
+    x = simulate_sde(limit, start, t=0.5, steps=8, samples=60_000, scheme="weak_second", seed=3)
+    # each neuron is a martingale, and d(x_i²) = S/n dt with dS of its own: compare E Σx² with Euler's at many steps
+    fine = simulate_sde(limit, start, t=0.5, steps=400, samples=60_000, seed=4)
+    difference = Estimate.of((x**2).sum(1)) - Estimate.of((fine**2).sum(1))
+    assert abs(difference.test(0.0).statistic) < 4
+    assert abs(Estimate.of(x[:, 0]).test(1.0).statistic) < 4
+    dead = simulate_sde(limit, -1.0, t=0.5, steps=3, samples=5, scheme="weak_second")
+    assert np.all(dead == -1)
+
+
+def test_coupled_paths_share_their_motion():
+    pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
+    step = Milstein().step(depth_limit(ResNet(tanh, width=1)))
+    rng = [np.random.Generator(np.random.SFC64(1)) for _ in range(2)]
+    start = np.full((1, 500), 0.7)
+    arrays = compile_step(step).walk_twice(start, 0.0, 0.125, 8, rng[0])
+    fine, coarse = start.copy(), start.copy()
+    coupled_kernel(step)(fine, coarse, 0.0, 0.125, 8, rng[1])
+    np.testing.assert_allclose(fine, arrays[0], rtol=1e-12)
+    np.testing.assert_allclose(coarse, arrays[1], rtol=1e-12)
+    assert np.std(fine - coarse) < 0.1 * np.std(fine)
+
+
+def test_refusals_are_value_errors_with_the_reason():
+    with pytest.raises(ValueError, match=r"milstein does not apply.*commutative"):
+        simulate_sde(depth_limit(ResNet(relu, width=2)), 1.0, scheme="milstein")
+    with pytest.raises(ValueError, match="whole line"):
+        UnitNoiseSteps().prepare(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo)))
+    assert find_scheme("weak_second").weak_order == 2
