@@ -17,7 +17,7 @@ _NODES = {
     "LogNormalCdf": special.log_normal_cdf,
     "IntervalKernel": special.interval_kernel,
     "LogIntervalKernel": special.log_interval_kernel,
-    "Weber": special.parabolic_cylinder,
+    "Weber": special.weber,
     "WeberCoordinate": special.weber_coordinate,
     "atan2": mpmath.atan2,
     "uppergamma": lambda s, x: mpmath.gammainc(s, x),

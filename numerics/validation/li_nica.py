@@ -195,7 +195,7 @@ CLAIMS: tuple[Claim, ...] = (
         Comparison(
             f"two inputs, {name}",
             f"E log det of the correlations at t = 1/2, shaped ReLU with {name}, two inputs",
-            "derived here",
+            "derived by this engine",
             partial(volume_of_limit, build, 2, 0.5),
             partial(volume_of_networks, build, 2, 0.5),
             size=32,
@@ -207,7 +207,7 @@ CLAIMS: tuple[Claim, ...] = (
     Number(
         "normalised branch",
         "V_12 at t = 1/2 from correlation 0.3, residual network with a normalised ReLU branch, two inputs",
-        "derived here",
+        "derived by this engine",
         normalised_entry,
         normalised_entry_of_networks,
         size=16,

@@ -179,6 +179,7 @@ def test_mean_exit_time_solves_its_equation(drift):
         equal_by_sampling(generator(Diffusion((x,), [drift], [[2]]), u), -1, {x: [sp.Rational(1, 3)]})
 
 
+@pytest.mark.slow
 def test_mean_exit_time_without_elementary_integrals():
     # Ornstein–Uhlenbeck from 0 out of (−a, a): 2∫₀ᵃ e^{y²} ∫₀^y e^{−v²} dv dy by symmetry
     found = mean_exit_time(Diffusion((x,), [-x], [[1]]), sp.S.Zero, -sp.S.One, sp.S.One)

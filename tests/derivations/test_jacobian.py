@@ -64,6 +64,7 @@ def differentiated(samples, depth, t, x0, v0, seed, scale=1.0):
     return x, v
 
 
+@pytest.mark.slow
 def test_explicitly_differentiated_networks_follow_the_equation():
     from numerics.paths import simulate_sde
 

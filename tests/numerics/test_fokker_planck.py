@@ -86,6 +86,7 @@ def test_end_that_reflects_or_is_not_reached(mean):
     assert solved.mean() == pytest.approx(mean + (0.6 - mean) * np.exp(-0.7), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_absorbed_probability_is_an_atom():
     # Feller's branching diffusion dX = √X dB: E exp(−λX_t) = exp(−λx₀/(1 + λt/2)), so P(X_t = 0) = exp(−2x₀/t)
     x0, t = 0.4, 0.8
@@ -270,6 +271,7 @@ def log_growth(t, process=THETA):
     return sum(w / 2 * t * (active(t * (1 + s) / 2, process) / 2 - 1) / 2 for s, w in zip(nodes, weights, strict=True))
 
 
+@pytest.mark.slow
 def test_number_of_active_neurons_starts_at_four_thirds_and_falls_to_one():
     assert active(1e-4, tol=1e-6) == pytest.approx(4 / 3, abs=1e-5)
     early, late = active(1.0), active(60.0)

@@ -99,6 +99,7 @@ def test_gradient_growth_of_a_linear_branch_is_that_of_the_theory():
     equal_symbolically(gradient_growth(net), 4 * s**2 / sp.pi)
 
 
+@pytest.mark.slow
 def test_mean_square_of_a_backward_gradient():
     # ‖Jᵀg‖² for g of unit mean square, tanh outside so that layers are not linear: e^{σ²t} in the limit L → ∞
     net = ShrinkingResNet(tanh, identity, 3)
