@@ -109,8 +109,10 @@ def _sub_process(
             lambda node: isinstance(node, sp.Pow) and node.exp == sp.S.Half and node.base.is_Add,
             lambda node: root(sp.expand(node.base)),
         )
-        # open common factors (√V's) first; asin, roots and entries are then the generators of a polynomial
-        return sp.factor(sp.cancel(sp.expand(expr)))
+        # open common factors first; asin, roots and the norms' own roots are then the generators of a polynomial
+        norms = {v: sp.Dummy(v.name, positive=True) for v in expr.free_symbols if v.is_positive}
+        expr = sp.powdenest(sp.expand(expr.subs({v: s**2 for v, s in norms.items()})), force=False)
+        return sp.factor(sp.cancel(expr)).subs({s: sp.sqrt(v) for v, s in norms.items()})
 
     # what the drift of V does, and what its noise adds by Itô's formula, are told apart
     drift = rewrite(generator(Flow(limit.states, limit.drift, limit.time), function))

@@ -42,6 +42,14 @@ def joint_steps(architecture: Architecture, limit: Diffusion | Flow) -> list[Ste
     ]
 
 
+_MEAN_SQUARE = equation(
+    Glyph(r"r_\ell^2", "r_l²"),
+    Glyph(
+        r"\tfrac1n \sum_{j=1}^{n} (z_{\ell}^{j})^2 \quad\text{for each input}", "(1/n) Sum_j (z_l^j)² for each input"
+    ),
+)
+
+
 def _recursion(scaling: Scaling) -> list[Step]:
     values = {size: width ** (-rate) for size, rate in scaling.sizes}
     update = sp.sympify(scaling.update).subs(values)
@@ -73,6 +81,7 @@ def _recursion(scaling: Scaling) -> list[Step]:
                 Line(there, (*terms, Term(branch, total))),
                 equation(_PHI, inner),
                 equation(display("c"), gain),
+                *([_MEAN_SQUARE] if scaling.normalised else []),
             ),
             (
                 "This is the network; everything below is derived from it. A unit of time is ",

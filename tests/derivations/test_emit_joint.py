@@ -25,6 +25,7 @@ from derivations import (
 )
 from derivations.emit.latex import document
 from derivations.emit.narrate_equivalence import equivalence_steps
+from derivations.emit.text import text
 
 A = sp.Symbol("a", positive=True)
 UP, DOWN = sp.symbols("c_+ c_-", real=True)
@@ -116,3 +117,16 @@ def test_flows_that_are_not_the_same_are_refused():
 @pytest.mark.parametrize("name", ["shaped-relu", "shaped-gelu", "skip", "unshaped", "prenorm"])
 def test_golden_latex(name, golden):
     golden(f"{name}.tex").check(derive(CASES[name]).latex() + "\n")
+
+
+@pytest.mark.parametrize("name", ["shaped-relu", "shaped-tanh", "skip", "prenorm", "unshaped"])
+def test_golden_text(name, golden):
+    golden(f"{name}.txt").check(str(derive(CASES[name])))  # shown in the documentation
+
+
+def test_golden_equivalence(golden):
+    v, eta = sp.symbols("v eta", positive=True)
+    residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    shaped = joint_limit(ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta))
+    steps = equivalence_steps(equivalence(residual, shaped, v), "residual network", "shaped perceptron")
+    golden("equivalence.txt").check(text("Equivalence", tuple(steps)))
