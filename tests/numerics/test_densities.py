@@ -230,7 +230,7 @@ def test_a_moment_that_ceases_to_exist_is_infinite():
         ({"x0": np.inf}, "must be finite"),
         ({"x0": None}, "real number"),
         ({"x0": sp.Symbol("s")}, "real number"),
-        ({"law": None}, "use numerics.limit_distribution"),
+        ({"law": None}, "use numerics.distribution"),
         ({"law": HALF_LINE, "x0": -2.0}, "outside the domain"),
         ({"law": HALF_LINE, "x0": START}, "only with probability"),
         ({"law": CASES["two_components"], "x0": START}, "one component"),
