@@ -85,9 +85,10 @@ class Histogram:
 def common_edges(*samples: ArrayLike, bins: int = 50, beyond: float = 0.03) -> Array:
     """Equal bins over the shortest interval that holds all but a share ``beyond`` of the samples.
 
-    So a heavy tail on one side does not squeeze the bulk into a few bins.
+    So a heavy tail on one side does not squeeze the bulk into a few bins. What is not finite is left out.
     """
-    pooled = np.sort(np.concatenate([np.ravel(np.asarray(s, dtype=float)) for s in samples]))
+    pooled = np.concatenate([np.ravel(np.asarray(s, dtype=float)) for s in samples])
+    pooled = np.sort(pooled[np.isfinite(pooled)])
     outside = int(beyond * len(pooled))
     first = int(np.argmin(pooled[len(pooled) - 1 - outside :] - pooled[: outside + 1]))
     low, high = pooled[first], pooled[len(pooled) - 1 - outside + first]

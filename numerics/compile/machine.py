@@ -22,6 +22,8 @@ from numerics.backends.numba import names as machine_names
 
 Kernel = Callable[..., Any]
 
+#: Arguments or values with which Python still makes a call or a tuple without a list, which Numba cannot compile.
+MOST_NAMES = 30
 #: Normals from which on a kernel is worth its compilation: below, arrays take a third of a second.
 WORTH_COMPILING = 1 << 25
 
@@ -32,7 +34,7 @@ def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Seq
     Raises
     ------
     ValueError
-        If a part has no machine-code form.
+        If a part has no machine-code form, or there are more than thirty arguments or values.
 
     Examples
     --------
@@ -42,6 +44,10 @@ def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Seq
         x0 = sqrt(a0)
         return (a1*x0, x0,)
     """
+    if max(len(arguments), len(expressions)) > MOST_NAMES:
+        raise ValueError(
+            f"a kernel's functions take and return at most {MOST_NAMES} numbers, got {len(arguments)} and {len(expressions)}"
+        )
     plain = {argument: sp.Symbol(f"a{k}", real=True) for k, argument in enumerate(arguments)}
     written = [NUMBA.rewrite(expression.xreplace(plain)) for expression in expressions]
     shared, results = sp.cse(written, symbols=sp.numbered_symbols("x", real=True), order="none")

@@ -46,9 +46,10 @@ class Start:
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         with stage(f"{self.samples} networks of depth {self.depth}"):
-            networks = simulate_network(
-                d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
-            )
+            with np.errstate(over="ignore", invalid="ignore"):  # networks that run away are counted below
+                networks = simulate_network(
+                    d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
+                )
         scalar = isinstance(d.limit, Diffusion) and len(d.limit.states) == 1
         compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
         with stage("checks and their controls"):
@@ -59,14 +60,17 @@ class Start:
         law = distribution(d, x0=self.x0, t=self.t)
         solved = f"solution of the Fokker–Planck equation, error {law.error:.1g} in L¹"
         name = solved if d.law is None else d.law.part(self.x0).name
+        away = np.count_nonzero(~np.isfinite(networks))
         caption = (
             f"Density of X at t = {self.t:g} from x₀ = {self.x0:g}: {name} (line), and {self.samples} simulated networks of "
             f"depth {self.depth} (bars, ± one standard error)."
+            + (f" {away} of the networks ran away beyond every bound; deeper ones do so more rarely." if away else "")
         )
-        figure = density_figure(law.pdf, networks, x="state $x$ of the neuron", label=name)
+        label = "derived density" if d.law is not None else "Fokker–Planck"
+        figure = density_figure(law.pdf, networks, x="state $x$ of the neuron", label=label)
         rows = [
             ("mean", f"{law.mean():.5g}", _with_error(networks)),
-            ("median", f"{float(law.ppf(0.5)):.5g}", f"{np.median(networks):.5g}"),
+            ("median", f"{float(law.ppf(0.5)):.5g}", f"{np.nanmedian(networks):.5g}"),
         ]
         table = Table(("", "law", "networks"), rows, "Centre of the law and of the simulated networks.")
         return Section(
@@ -117,4 +121,6 @@ def checks_section(table: Validation, caption: str = CHECKS_CAPTION) -> Section:
 
 
 def _with_error(sample: np.ndarray) -> str:
+    if not np.all(np.isfinite(sample)):
+        return "none"
     return f"{sample.mean():.5g} ± {sample.std(ddof=1) / np.sqrt(len(sample)):.2g}"

@@ -100,8 +100,14 @@ def test_what_has_no_kernel_is_refused():
         machine.printed_function("f", (x,), [sp.zeta(x)])
     many = sp.symbols("v:17", real=True)
     dense = sp.eye(17) + sp.ones(17)
-    with pytest.raises(ValueError, match="up to 16 states"):
+    with pytest.raises(ValueError, match="up to 16 states|at most 30"):
         fused.euler_kernel(Diffusion(many, [0] * 17, dense))
+
+
+def test_more_numbers_than_a_call_can_carry_are_left_to_arrays():
+    ten = depth_limit(ResNet(relu, 4, inputs=10))
+    with pytest.raises(ValueError, match="at most 30"):
+        fused.euler_kernel(ten)
 
 
 def test_a_joint_limit_has_a_kernel_too():

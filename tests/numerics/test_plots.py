@@ -122,3 +122,10 @@ def test_course_has_standard_errors():
     course = Course.of([0.0, 1.0], [[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
     assert course.mean.tolist() == [2.5, 0.0]
     assert course.error == pytest.approx([0.6454972, 0.0])
+
+
+def test_what_has_run_away_is_left_out_of_the_edges_and_counted():
+    sample = np.array([0.0, 1.0, 2.0, 3.0, np.inf, np.nan])
+    edges = common_edges(sample, bins=3, beyond=0.0)
+    assert (edges[0], edges[-1]) == (0.0, 3.0)
+    assert Histogram.of(sample, edges).height.sum() == pytest.approx(4 / 6)
