@@ -45,11 +45,11 @@ class Start:
 
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
-        with stage(f"{self.samples} networks of depth {self.depth}"):
-            with np.errstate(over="ignore", invalid="ignore"):  # networks that run away are counted below
-                networks = simulate_network(
-                    d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
-                )
+        quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted
+        with stage(f"{self.samples} networks of depth {self.depth}"), quiet:
+            networks = simulate_network(
+                d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
+            )
         scalar = isinstance(d.limit, Diffusion) and len(d.limit.states) == 1
         compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
         with stage("checks and their controls"):

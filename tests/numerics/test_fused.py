@@ -100,7 +100,7 @@ def test_what_has_no_kernel_is_refused():
         machine.printed_function("f", (x,), [sp.zeta(x)])
     many = sp.symbols("v:17", real=True)
     dense = sp.eye(17) + sp.ones(17)
-    with pytest.raises(ValueError, match="up to 16 states|at most 30"):
+    with pytest.raises(ValueError, match=r"up to 16 states|at most 30"):
         fused.euler_kernel(Diffusion(many, [0] * 17, dense))
 
 
