@@ -119,8 +119,12 @@ def test_the_bounded_martingale_is_proved():
         (Diffusion((x,), [0], [[x ** (2 * beta)]], HALF), [beta < 1]),
         (Diffusion((x,), [0], [[x ** (2 * beta)]], HALF), [beta > 1]),
         (Diffusion((x,), [kappa * (theta - x)], [[sigma**2 * x]], HALF), []),
+        (Diffusion((x,), [b * x], [[sigma**2 * x**2]], HALF), []),
+        (Diffusion((x,), [kappa * (theta - x)], [[sigma**2]]), []),
+        (Diffusion((x,), [(delta - 1) / (2 * x)], [[1]], HALF), [delta > 1]),
+        (Diffusion((x,), [0], [[sp.exp(-2 * kappa * x)]]), []),
     ],
-    ids=["quadratic", "power below one", "power above one", "Cox–Ingersoll–Ross"],
+    ids=["quadratic", "power below one", "power above one", "CIR", "GBM", "OU", "Bessel", "exponential"],
 )
 def test_symbolic_families_are_proved(process, assuming):
     assert recognise(process, assuming).parts[0].prove()

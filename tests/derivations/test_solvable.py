@@ -45,6 +45,7 @@ def test_the_engine_recognises_the_potential_that_was_asked_for(potential, slope
         equal_by_sampling(found, potential.subs(z, coordinate), values, points=2)
 
 
+@pytest.mark.slow
 def test_a_parabolic_cylinder_activation_has_a_proved_law():
     law = recognise(depth_limit(ResNet(activation_from_potential(z**2 - sp.Rational(1, 2), z), width=1)))
     (part,) = [p for p in law.parts if p.name != "frozen"]
