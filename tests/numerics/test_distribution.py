@@ -8,6 +8,7 @@ from derivations import ResNet, depth_limit, derive, recognise, relu, sine, tanh
 from derivations.diffusion import Diffusion
 from numerics import compile_law, distribution, solve_flow, solve_fokker_planck, validate
 from numerics.densities import FrozenDistribution
+from numerics.distribution import has_distribution
 from numerics.fokker_planck import SolvedDistribution
 
 x = sp.Symbol("x", real=True)
@@ -56,6 +57,13 @@ def test_a_sine_moves_between_its_zeros():
 def test_other_limits_are_refused(of, match):
     with pytest.raises(ValueError, match=match):
         distribution(of)
+
+
+def test_who_has_a_distribution():
+    time = sp.Symbol("t", positive=True)
+    assert has_distribution(depth_limit(ResNet(tanh, width=1)))
+    assert not has_distribution(Diffusion((x,), [0], [[1 + time]]))
+    assert not has_distribution(depth_limit(ResNet(tanh, width=2)))
 
 
 def test_flows_are_solved_from_the_front_door():
