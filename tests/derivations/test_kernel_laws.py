@@ -158,6 +158,17 @@ def test_the_square_is_a_strict_local_martingale():
     assert driftless(x).parts[-1].moment(1) == x0
 
 
+def test_the_description_says_which_way_the_mean_goes():
+    left, _, right = driftless(x**2).parts
+    assert "its mean rises" in str(left.description)
+    assert "its mean falls" in str(right.description)
+    (planar,) = driftless(sp.exp(-x)).parts
+    assert "its mean rises" in str(planar.description)
+    values = {x0: sp.Rational(1, 3), t: sp.S.One}
+    assert sp.N(planar.moment(1).subs(values)) > sp.Rational(1, 3)
+    assert sp.N(right.moment(1).subs(values)) < sp.Rational(1, 3)
+
+
 def test_one_plus_the_square_never_explodes_and_has_a_stationary_law():
     (law,) = driftless(1 + x**2).parts
     assert law.ends == (End.UNATTAINABLE, End.UNATTAINABLE)
