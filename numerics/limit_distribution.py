@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from derivations.derivation import Derivation
-from derivations.diffusion import Diffusion, NeuronDiffusion
+from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import Law, recognise
 from numerics.compile import compile_law
@@ -51,12 +51,19 @@ def distribution(
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
     if law is not None:
         return compile_law(law, x0, t)
-    if not isinstance(process, Diffusion) or isinstance(process, NeuronDiffusion) or len(process.states) != 1:
+    if not has_distribution(process):
         raise ValueError(
-            f"expected a scalar diffusion, which one neuron with one input has, got {type(process).__name__}; "
-            "several neurons are simulated with simulate_sde, flows are solved with solve_flow"
+            "expected a scalar diffusion whose coefficients do not depend on time, which one neuron with one input has, got "
+            f"{type(process).__name__}; several neurons are simulated with simulate_sde, flows are solved with solve_flow"
         )
     return solve_fokker_planck(process, x0, t, tol)
+
+
+def has_distribution(limit: Any) -> TypeGuard[Diffusion]:
+    """Whether :func:`distribution` can be asked: a scalar diffusion with coefficients that do not depend on time."""
+    if not isinstance(limit, Diffusion) or len(limit.states) != 1:
+        return False
+    return limit.time not in limit.drift.free_symbols | limit.covariance.free_symbols
 
 
 def _known(process: Any) -> Law | None:

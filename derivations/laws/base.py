@@ -135,6 +135,16 @@ class Law(ABC):
     def atoms(self) -> tuple[Atom, ...]:
         """Points with positive probability."""
 
+    @property
+    def stationary(self) -> sp.Expr | None:
+        """The stationary density as a function of the state; None where there is none."""
+        return None
+
+    @property
+    def is_martingale(self) -> bool | None:
+        """For a process without drift, whether it is a martingale, or only a local one; None with drift."""
+        return None
+
     @abstractmethod
     def sampler(self) -> Any:
         """How to draw from the law exactly: one of the kinds in :mod:`derivations.laws.recipes`."""

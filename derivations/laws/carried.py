@@ -178,6 +178,13 @@ class CarriedGaussian(Law):
         """None: a start inside the interval stays inside, with a density."""
         return ()
 
+    @property
+    def is_martingale(self) -> bool | None:
+        """By its mean: if that stays where it is from every start, the Markov property makes it a martingale."""
+        if self.form.drift != 0:
+            return None
+        return bool(sp.expand(self.moment(1) - initial) == 0)
+
     def sampler(self) -> Recipe:
         r"""Draw a component, then :math:`x(m_j + s\,G)` with G standard normal."""
         z, x = self.inverse

@@ -70,6 +70,11 @@ class FrozenLaw(Law):
         """The start, with mass 1."""
         return (Atom(initial, sp.S.One, self.domain.as_relational(initial)),)
 
+    @property
+    def is_martingale(self) -> bool | None:
+        """A constant is one."""
+        return True
+
     def sampler(self) -> Recipe:
         """The start itself."""
         return Recipe((sp.S.One,), (initial,), sp.Symbol("G", real=True))

@@ -125,6 +125,19 @@ class GluedLaw(Law):
         """Atoms of all parts, each with the starts for which it is there."""
         return tuple(atom for part in self.parts for atom in part.atoms)
 
+    @property
+    def stationary(self) -> sp.Expr | None:
+        """That of the only part; for several parts ask ``part(x0)``."""
+        if len(self.parts) != 1:
+            raise DerivationError("where the process settles depends on the start; use law.part(x0).stationary")
+        return self.parts[0].stationary
+
+    @property
+    def is_martingale(self) -> bool | None:
+        """Whether it is one from every start; None with drift."""
+        found = [part.is_martingale for part in self.parts]
+        return None if None in found else all(found)
+
     def sampler(self) -> Any:
         """The recipe of the only part; for several parts ask ``part(x0)``."""
         if len(self.parts) != 1:

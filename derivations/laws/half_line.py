@@ -190,7 +190,10 @@ class HalfLineLaw(KernelLaw):
         )
         words = (*words, f" and an end at 0 that is {self.end.value}")
         if self.is_martingale is False:
-            words = (*words, "; X is a strict local martingale: its mean falls")
+            moves = (
+                "falls" if self.chart.direction < 0 else "rises"
+            )  # away from the infinite end, which it never reaches
+            words = (*words, f"; X is a strict local martingale: its mean {moves}")
         return words
 
     @property

@@ -147,11 +147,6 @@ class KernelLaw(Law):
         return Atom(self.form.interval[int(right)], mass, self.diffusion.domain.as_relational(initial))
 
     @property
-    def stationary(self) -> sp.Expr | None:
-        """The stationary density as a function of the state; None where there is none."""
-        return None
-
-    @property
     def is_martingale(self) -> bool | None:
         """For a process without drift, whether it is a martingale, or only a local one; None with drift."""
         return True if self.form.drift == 0 else None

@@ -56,6 +56,14 @@ class OrnsteinUhlenbeckLaw(CarriedGaussian):
         return (Component(sp.S.One, sp.exp(self.rate * time) * z0, sp.expand(variance)),)
 
     @property
+    def stationary(self) -> sp.Expr | None:
+        r"""For :math:`\kappa < 0`, :math:`N(0, 1/2|\kappa|)` carried to x."""
+        if self.form.sign(self.rate) > 0:
+            return None
+        pull = -self.rate
+        return sp.sqrt(pull / sp.pi) * sp.exp(-pull * self.map**2) / self.form.scale
+
+    @property
     def name(self) -> str:
         """Ornstein–Uhlenbeck, bare or carried."""
         z, x = self.inverse

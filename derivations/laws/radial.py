@@ -217,7 +217,8 @@ class RadialLaw(KernelLaw):
         if self.killed:
             words = (*words, ", absorbed at 0")
         if self.is_martingale is False:
-            words = (*words, "; X is a strict local martingale: its mean falls")
+            moves = "falls" if self.direction < 0 else "rises"  # away from the infinite end, which it never reaches
+            words = (*words, f"; X is a strict local martingale: its mean {moves}")
         return words
 
     @property

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from derivations.calculus.boundaries import End, classify, moving_interval
+from derivations.calculus.boundaries import classify, moving_interval
 from derivations.calculus.boundaries import coefficients as require_coefficients
 from derivations.diffusion import Diffusion
+from derivations.errors import NoClosedForm
+from derivations.laws import recognise
 from derivations.pieces import breakpoints
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
@@ -80,6 +82,11 @@ def solve_fokker_planck(
         If the time or the start makes no sense, the noise vanishes at the start while the drift does not, the coefficients depend
         on time or on parameters, or the tolerance is not met with so many points.
 
+    Notes
+    -----
+    States are doubles: what gathers within a relative 1e-13 or so of an end that is none, such as √π/2, cannot be told from the
+    end, and the error does not know of it.
+
     Examples
     --------
     >>> from derivations import ResNet, depth_limit, tanh
@@ -101,7 +108,7 @@ def solve_fokker_planck(
             )
         return solved("frozen", (PointMass(start),))
     interval = moving_interval(process, start)
-    ends = classify(process, interval)
+    takes = _absorbing(process, interval)
     left, right = (float(end) for end in interval)
     kinks = {
         float(k)
@@ -109,7 +116,27 @@ def solve_fokker_planck(
         for k in breakpoints(entry, process.states[0])
     }
     coefficients = Coefficients(drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)))
-    return _Problem(coefficients, start, when, ends, spread).solve(tol, points)
+    return _Problem(coefficients, start, when, takes, spread).solve(tol, points)
+
+
+def _absorbing(process: Diffusion, interval: tuple[Any, Any]) -> tuple[bool, bool]:
+    """Whether each end is reached and keeps what reaches it: by Feller's test, or by the atoms of a law whose mass is proved.
+
+    The limits that Feller's test needs are not known of some special functions; where a law is, it has an atom at an end that takes.
+    """
+    try:
+        found = classify(process, interval)
+    except NoClosedForm as unknown:
+        try:
+            parts = recognise(process).parts
+        except NoClosedForm:
+            raise unknown from None
+        ends = tuple(map(float, interval))
+        (law,) = (p for p in parts if (float(p.diffusion.domain.inf), float(p.diffusion.domain.sup)) == ends)
+        places = {atom.location for atom in law.atoms}
+        return interval[0] in places, interval[1] in places
+    left, right = (end.attainable == True and end.returns != True for end in found)  # noqa: E712 - SymPy's truth values
+    return left, right
 
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
@@ -146,7 +173,7 @@ class _Problem:
     coefficients: Coefficients
     start: float
     time: float
-    ends: tuple[End, End]
+    takes: tuple[bool, bool]  # whether an end keeps what reaches it
     spread: Callable[[Array], ArrayLike] | None = None
 
     def solve(self, tol: float, points: int) -> SolvedDistribution:
@@ -185,7 +212,7 @@ class _Problem:
 
     def _window(self, tol: float) -> tuple[Coordinate, float, float, tuple[bool, bool]]:
         """The part of the line that matters: to the ends at a finite distance, and as far as probability gets elsewhere."""
-        takes = [end.attainable == True and end.returns != True for end in self.ends]  # noqa: E712 - SymPy's truth values
+        takes = self.takes
         # towards a far end that is reached the drift grows without bound: approach it from where it is moderate
         reach = [min(8.0 * np.sqrt(self.time), 3.0 if take else 8.0) for take in takes]
         before: tuple[float, ...] | None = None

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from derivations import Derivation
-from derivations.diffusion import Diffusion
-from numerics.limit_distribution import distribution
+from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
@@ -50,7 +49,7 @@ class Start:
             networks = simulate_network(
                 d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
             )
-        scalar = isinstance(d.limit, Diffusion) and len(d.limit.states) == 1
+        scalar = has_distribution(d.limit)
         compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
         with stage("checks and their controls"):
             table = validate(d, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers)

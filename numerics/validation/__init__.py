@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture
-from derivations.diffusion import Diffusion, Flow
+from derivations.diffusion import Flow
 from numerics.ensembles import Seed
+from numerics.limit_distribution import has_distribution
 from numerics.networks import simulate_network
 from numerics.validation import hayou, li_nica, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation, spawn
@@ -75,8 +76,7 @@ def validate(
     False
     """
     setting = _setting(d, x0, t, samples, depth, workers)
-    scalar = isinstance(d.limit, Diffusion) and len(d.limit.states) == 1
-    checks = [*LIMIT_CHECKS, *(LAW_CHECKS if scalar else ())]
+    checks = [*LIMIT_CHECKS, *(LAW_CHECKS if has_distribution(d.limit) else ())]
     rows = [row for check, s in zip(checks, spawn(seed, len(checks)), strict=True) for row in check(setting, s)]
     return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}")
 

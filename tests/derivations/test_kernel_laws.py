@@ -6,7 +6,7 @@ import pytest
 import sympy as sp
 
 from derivations import ResNet, derive
-from derivations.activations import absolute, gelu, identity, leaky_relu, silu, sine, softplus, tanh
+from derivations.activations import absolute, gelu, identity, leaky_relu, ornstein_uhlenbeck, silu, sine, softplus, tanh
 from derivations.calculus.lamperti import UnitNoise
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -18,6 +18,7 @@ from derivations.laws.numbers import compiled
 from derivations.laws.radial import BesselLaw, RadialLaw
 from derivations.laws.recognition import SCREENS
 from derivations.laws.screen import derivatives_along, may_be
+from derivations.special import ErfiInv
 from derivations.symbols import initial, state, time
 from tests.helpers import equal_by_sampling, equal_symbolically
 
@@ -119,8 +120,12 @@ def test_the_bounded_martingale_is_proved():
         (Diffusion((x,), [0], [[x ** (2 * beta)]], HALF), [beta < 1]),
         (Diffusion((x,), [0], [[x ** (2 * beta)]], HALF), [beta > 1]),
         (Diffusion((x,), [kappa * (theta - x)], [[sigma**2 * x]], HALF), []),
+        (Diffusion((x,), [b * x], [[sigma**2 * x**2]], HALF), []),
+        (Diffusion((x,), [kappa * (theta - x)], [[sigma**2]]), []),
+        (Diffusion((x,), [(delta - 1) / (2 * x)], [[1]], HALF), [delta > 1]),
+        (Diffusion((x,), [0], [[sp.exp(-2 * kappa * x)]]), []),
     ],
-    ids=["quadratic", "power below one", "power above one", "Cox–Ingersoll–Ross"],
+    ids=["quadratic", "power below one", "power above one", "CIR", "GBM", "OU", "Bessel", "exponential"],
 )
 def test_symbolic_families_are_proved(process, assuming):
     assert recognise(process, assuming).parts[0].prove()
@@ -151,6 +156,17 @@ def test_the_square_is_a_strict_local_martingale():
     assert "strict local martingale" in str(law.description)
     # the control: a martingale is not called one that is not
     assert driftless(x).parts[-1].moment(1) == x0
+
+
+def test_the_description_says_which_way_the_mean_goes():
+    left, _, right = driftless(x**2).parts
+    assert "its mean rises" in str(left.description)
+    assert "its mean falls" in str(right.description)
+    (planar,) = driftless(sp.exp(-x)).parts
+    assert "its mean rises" in str(planar.description)
+    values = {x0: sp.Rational(1, 3), t: sp.S.One}
+    assert sp.N(planar.moment(1).subs(values)) > sp.Rational(1, 3)
+    assert sp.N(right.moment(1).subs(values)) < sp.Rational(1, 3)
 
 
 def test_one_plus_the_square_never_explodes_and_has_a_stationary_law():
@@ -269,6 +285,44 @@ def test_front_door_prints_potential_map_series_and_proof():
     text = str(derive(ResNet(x**2 + 1, width=1)))
     for wanted in ("V = -1", "z = atan(x)", "y = z + pi/2", "Sum(", "10. Proof", "Proved by the engine"):
         assert wanted in text, wanted
+
+
+SETTLING = [
+    recognise(Diffusion((x,), [-2 * x], [[1]])),
+    derive(ResNet(ornstein_uhlenbeck, width=1)).law,
+    driftless(1 + x**2),
+    recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF)),
+]
+
+
+@pytest.mark.parametrize("law", SETTLING, ids=lambda law: law.name[:24])
+def test_the_stationary_law_is_stationary_and_has_mass_one(law):
+    density, process = law.stationary, law.diffusion
+    (domain,) = (part.form.interval for part in law.parts)
+    points = [sp.Rational(1, 3), sp.Rational(7, 5)]
+
+    def flux(density):
+        value = process.drift[0] * density - sp.diff(process.covariance[0] * density, x) / 2
+        return max(abs(sp.N((value / density).subs(x, point), 30)) for point in points)
+
+    assert flux(density) < sp.Rational(1, 10**25)
+    assert flux(density * sp.exp(x / 50)) > sp.Rational(1, 10**3)  # the control
+    if not density.has(ErfiInv):  # its mass is that of a Gaussian in z
+        assert abs(compiled((t,), sp.Integral(density, (x, *domain)))(1) - 1) < 1e-12
+
+
+def test_where_nothing_settles_there_is_no_stationary_law():
+    assert recognise(Diffusion((x,), [x], [[1]])).stationary is None
+    assert recognise(Diffusion((x,), [0], [[1]])).stationary is None
+    with pytest.raises(DerivationError, match="depends on the start"):
+        _ = derive(ResNet(identity, width=1)).law.stationary
+
+
+def test_martingales_are_told_from_strict_local_ones():
+    for activation in (sp.Integer(2), identity, ornstein_uhlenbeck, leaky_relu(sp.Rational(1, 3))):
+        assert derive(ResNet(activation, width=1)).law.is_martingale is True
+    assert derive(ResNet(1 + x**2, width=1)).law.is_martingale is False
+    assert recognise(Diffusion((x,), [-x], [[1]])).is_martingale is None
 
 
 def test_laws_of_the_radius_know_their_family():

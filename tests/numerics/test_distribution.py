@@ -9,6 +9,7 @@ from derivations.diffusion import Diffusion
 from numerics import compile_law, distribution, solve_flow, solve_fokker_planck, validate
 from numerics.densities import FrozenDistribution
 from numerics.fokker_planck import SolvedDistribution
+from numerics.limit_distribution import has_distribution
 
 x = sp.Symbol("x", real=True)
 
@@ -58,8 +59,21 @@ def test_other_limits_are_refused(of, match):
         distribution(of)
 
 
+def test_who_has_a_distribution():
+    time = sp.Symbol("t", positive=True)
+    assert has_distribution(depth_limit(ResNet(tanh, width=1)))
+    assert not has_distribution(Diffusion((x,), [0], [[1 + time]]))
+    assert not has_distribution(depth_limit(ResNet(tanh, width=2)))
+
+
 def test_flows_are_solved_from_the_front_door():
     assert solve_flow(width_limit(ResNet(relu, width=sp.oo)), [1.0])(1.0)[0] == pytest.approx(np.exp(0.5))
+
+
+def test_networks_that_overflow_are_counted_and_do_not_stop_the_table():
+    table = validate(derive(ResNet(1 + x**2, width=1)), x0=0.3, t=1.0, samples=4000, depth=32)
+    assert len(table.rows) >= 4
+    assert all(np.isfinite(row.test.statistic) for row in table.rows)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coordinate import Coefficients, Coordinate
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate
+from tests.benchmarks.bench_laws import cases
 
 x = sp.Symbol("x", real=True)
 p = sp.Symbol("p", positive=True)
@@ -69,6 +70,21 @@ def test_agrees_with_every_law(law):
     solved = solve_fokker_planck(law.diffusion, x0, 0.7)
     assert distance(solved, compile_law(law, x0=x0, t=0.7).pdf) < 1e-6
     assert distance(solved, compile_law(law, x0=x0, t=0.701).pdf) > 1e-5  # control
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_agrees_with_every_example_and_its_atoms(case):
+    solved, law = (
+        solve_fokker_planck(case.process, case.x0, case.t),
+        compile_law(recognise(case.process), case.x0, case.t),
+    )
+    assert distance(solved, law.pdf) < 1e-6
+    assert [place for place, _ in solved.atoms] == [place for place, _ in law.atoms]
+    for (_, mass), (_, expected) in zip(solved.atoms, law.atoms, strict=True):
+        assert abs(mass - expected) < 1e-6
+    later = compile_law(recognise(case.process), case.x0, 1.001 * case.t)
+    assert distance(solved, later.pdf) > 1e-5  # control
 
 
 def square_root_process(mean, x0, t):

@@ -1,8 +1,16 @@
-"""The compiled density of every family against 40 digits: in the bulk, and its logarithm in the tails; no clock."""
+"""Every family: its proof, and its compiled density against 40 digits, in the bulk and as a logarithm in the tails; no clock."""
 
 import pytest
 
+from derivations import recognise
 from tests.benchmarks.bench_laws import ERROR, cases, measure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_every_family_is_proved_on_every_interval(case):
+    proof = recognise(case.process).prove()
+    assert proof, str(proof)
 
 
 @pytest.mark.slow
