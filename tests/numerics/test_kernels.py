@@ -201,3 +201,14 @@ def test_memory_is_that_of_a_few_matrices():
     gc.set_threshold(*thresholds)
     # two kernels, and blocks of pairs that are the same for every m
     assert large - small < 5 * (1800**2 - 600**2)
+
+
+@pytest.mark.parametrize("inner", [relu, erf], ids=str)
+@pytest.mark.parametrize("circular", [True, False])
+def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
+    network = ConvResNet(tanh, inner, sp.oo, (6,), (3,), circular=circular)
+    images = np.zeros((2, 1, 6))
+    images[0, 0, :2], images[1, 0, 1:] = 2.0, 1.0
+    black, dark, grey = (kernel_matrix(network, images + level, kind="ntk") for level in (0.0, 1e-7, 1e-2))
+    assert np.allclose(black, dark, rtol=1e-6)
+    assert not np.allclose(black, grey, rtol=1e-6)
