@@ -31,17 +31,17 @@ def convolution(channels: int = 32, samples: int = 500) -> str:
     """The kernel along the positions of one image, with and without a border."""
     grid, series = 8, []
     image = np.zeros((1, 1, grid))
-    image[0, 0, 1:4] = 2.0
+    image[0, 0, :3] = 2.0
     times = np.linspace(0, 2, 5)
     for circular, name in ((True, "circular"), (False, "zero padding")):
         wide = ConvResNet(tanh, relu, sp.oo, (grid,), (3,), circular=circular)
         finite = ConvResNet(tanh, relu, channels, (grid,), (3,), circular=circular)
         line = [kernel_matrix(wide, image, t=t)[0, 0] for t in times]
-        at = [0, channels, 2 * channels]
+        at = [0, 128, 256]
         x = simulate_network(finite, at[-1], samples, inputs=image, t=2.0, seed=2, at=at)
         seen = [Estimate.of(np.mean(layer**2, axis=(1, 2))) for layer in x]
         series.append(Series(f"kernel, {name}", times, line))
-        series.append(Series(f"{channels} channels", [0, 1, 2], [e.value for e in seen], [e.error for e in seen]))
+        series.append(Series(f"{channels} channels, {name}", [0, 1, 2], [e.value for e in seen], [e.error for e in seen]))
     return svg(series_figure(series, "depth $t$", "kernel of the image, averaged over positions"))
 
 
