@@ -212,6 +212,39 @@ def order_figure(depths: Sequence[int], biases: Sequence[object], slope: Slope) 
     return figure
 
 
+@dataclass(frozen=True)
+class Series:
+    """Named points, with standard errors if they were simulated: those are drawn as points, the others as a line."""
+
+    name: str
+    x: ArrayLike
+    y: ArrayLike
+    error: ArrayLike | None = None
+
+
+def series_figure(series: Sequence[Series], x: str, y: str) -> Figure:
+    """What was derived as lines and what was simulated as points with bars, the n-th of each in the same colour."""
+    figure, axes = _axes(x, y, (4.8, 3.6))
+    lines = [one for one in series if one.error is None]
+    dots = [one for one in series if one.error is not None]
+    for color, style, one in zip(SERIES, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), lines, strict=False):
+        axes.plot(one.x, one.y, linestyle=style, color=color, linewidth=1.7, label=one.name)
+    for color, marker, one in zip(SERIES, "osD^v", dots, strict=False):
+        axes.errorbar(
+            one.x,
+            one.y,
+            one.error,
+            fmt=marker,
+            color=color,
+            markersize=4,
+            elinewidth=1.1,
+            markerfacecolor="white",
+            label=one.name,
+        )
+    _legend(figure)
+    return figure
+
+
 def svg(figure: Figure) -> str:
     """A figure as a stand-alone SVG file on a white ground; the same figure gives the same text.
 

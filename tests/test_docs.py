@@ -1,5 +1,7 @@
-"""The pages' Python blocks run, in order, each page in one namespace."""
+"""The pages' Python blocks run, in order, each page in one namespace; a text block right after one is what it prints."""
 
+import contextlib
+import io
 import re
 import runpy
 from pathlib import Path
@@ -10,11 +12,17 @@ PAGES = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+PRINTED = re.compile(r"^```python\n(.*?)^```\n\n?(?:```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.stem)
 def test_code_on_the_page_runs(page):
     names: dict[str, object] = {"__name__": page.stem}
-    for code in BLOCK.findall(page.read_text()):
-        exec(compile(code, page.name, "exec"), names)
+    for code, shown in PRINTED.findall(page.read_text()):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(code, page.name, "exec"), names)
+        assert not shown or out.getvalue().strip() == shown.strip()
     assert len(names) > 2
 
 

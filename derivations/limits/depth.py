@@ -13,6 +13,7 @@ of the Taylor coefficients of the increment in :math:`\varepsilon`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
@@ -58,9 +59,18 @@ def preactivation_covariance(
     It is summed from the layer's own covariance terms; independence of the rows of W makes it
     the same for every neuron, and different neurons independent.
     """
+    pre = layer.preactivation
+
+    @cache
+    def average(i: int, j: int) -> sp.Expr:
+        """Over the neurons, of what coordinates i and j feed; a filter meets each pair many times."""
+        return coordinate_sum(pre.inner(neuron[i]) * pre.inner(neuron[j]), neuron, width) / width
 
     def entry(a: int, b: int) -> sp.Expr:
-        weights, bias = layer.preactivation.covariance_terms(neuron, *sorted((a, b)))
+        if pre.taps:
+            met = (average(*sorted(pair)) for pair in pre.pairs(a, b))
+            return sp.expand(pre.weight_variance * pre.share * sp.Add(*met)) + pre.bias_variance
+        weights, bias = pre.covariance_terms(neuron, *sorted((a, b)))
         return coordinate_sum(weights, neuron, width) / width + bias
 
     return sp.ImmutableMatrix(shown or len(neuron), shown or len(neuron), entry)

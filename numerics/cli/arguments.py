@@ -11,6 +11,7 @@ from typing import NoReturn
 ARCHITECTURES = {
     "resnet": "ResNet",
     "shrinking": "ShrinkingResNet",
+    "conv": "ConvResNet",
     "mlp": "MLP",
     "shaped": "ShapedMLP",
     "prenorm": "PreNormResNet",
@@ -111,7 +112,7 @@ def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
         "--outer",
         default="tanh",
         metavar="NAME|FORMULA",
-        help="activation outside the weights, for shrinking, whose --activation stands inside (tanh)",
+        help="activation outside the weights, for shrinking and conv, whose --activation stands inside (tanh)",
     )
     command.add_argument(
         "--width",
@@ -121,6 +122,19 @@ def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     )
     command.add_argument(
         "--weight-variance", default="1", metavar="V", help="variance of a weight times the width, exact (1)"
+    )
+    command.add_argument(
+        "--bias-variance", default="0", metavar="V", help="variance of a bias, for shrinking and conv, exact (0)"
+    )
+    command.add_argument("--positions", type=_sizes("positions"), metavar="P|PxQ", help="the grid's sizes, for conv")
+    command.add_argument(
+        "--filter",
+        type=_sizes("filter"),
+        metavar="F|FxG",
+        help="the filter's odd sizes, for conv (1 in each dimension)",
+    )
+    command.add_argument(
+        "--zero-padding", action="store_true", help="a filter reads 0 over a border, for conv (it reads the other end)"
     )
 
 
@@ -160,6 +174,20 @@ def _whole(name: str, least: int) -> Callable[[str], int]:
                 f"{name} must be a whole number of at most 18 digits, at least {least}, got {text[:40]!r}"
             )
         return value
+
+    return read
+
+
+def _sizes(name: str) -> Callable[[str], tuple[int, ...]]:
+    def read(text: str) -> tuple[int, ...]:
+        parts = text.split("x")
+        if not 1 <= len(parts) <= 2 or not all(
+            p.isascii() and p.isdigit() and len(p) <= 3 and int(p) > 0 for p in parts
+        ):
+            raise argparse.ArgumentTypeError(
+                f"{name} must be one or two whole numbers from 1 to 999, such as 8 or 8x8, got {text[:40]!r}"
+            )
+        return tuple(map(int, parts))
 
     return read
 

@@ -162,14 +162,17 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
-    given = {
-        "width": _width(options.width),
-        "inputs": inputs,
-        "weight_variance": _fraction(options.weight_variance, "weight-variance"),
-    }
     known = {field.name for field in dataclasses.fields(architecture)}
-    if "weight_variance" not in known and given["weight_variance"] != 1:
+    variances = {
+        name: _fraction(getattr(options, name), name.replace("_", "-")) for name in ("weight_variance", "bias_variance")
+    }
+    if "weight_variance" not in known and variances["weight_variance"] != 1:
         raise DerivationError(f"{options.architecture} has its critical weight variance; leave weight-variance out")
+    if "bias_variance" not in known and variances["bias_variance"] != 0:
+        raise DerivationError(
+            f"{options.architecture} has no biases; leave bias-variance out, or choose shrinking or conv"
+        )
+    given = {"width": _width(options.width), "inputs": inputs, **variances, **_grid(options, "positions" in known)}
     around = (parse_activation(options.outer),) if "outer" in known else ()
     for name in ("c_plus", "c_minus", "a", "skip"):
         text = getattr(options, name, None)
@@ -181,6 +184,21 @@ def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
         *around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known}
     )
     return derive(recipe, order=getattr(options, "order", None))
+
+
+def _grid(options: argparse.Namespace, convolutional: bool) -> dict[str, object]:
+    """Positions, filter and padding of a convolutional network, which has them all."""
+    if not convolutional:
+        asked = [name for name in ("positions", "filter", "zero_padding") if getattr(options, name)]
+        if asked:
+            raise DerivationError(
+                f"{options.architecture} has no grid; leave {', '.join(a.replace('_', '-') for a in asked)} out, or choose conv"
+            )
+        return {}
+    if options.positions is None:
+        raise DerivationError("conv needs the sizes of its grid, such as --positions 8 or --positions 8x8")
+    filter_ = options.filter or (1,) * len(options.positions)
+    return {"positions": options.positions, "filter": filter_, "circular": not options.zero_padding}
 
 
 def _width(text: str) -> object:
@@ -227,6 +245,9 @@ def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[t
         "activation": options.activation,
         "width": options.width,
         "weight variance": options.weight_variance,
+        "bias variance": None if options.bias_variance == "0" else options.bias_variance,
+        "positions": options.positions and "×".join(map(str, options.positions)),
+        "filter": options.filter and "×".join(map(str, options.filter)),
         "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,
         "start": getattr(options, "x0", None),
         "time t": getattr(options, "t", None),

@@ -28,6 +28,7 @@ PairMean = Callable[[slice, slice, Array], Array]
 _NODES, _TERMS = 400, 200
 #: The largest correlation that closed forms see: at 1 itself rounding would take roots of negative numbers.
 _BELOW_ONE = 1.0 - 2.0**-51
+#: The least variance that they see: at 0 itself they divide 0 by 0.
 _LEAST = 1e-150
 
 
@@ -56,15 +57,15 @@ class CompiledMeans:
     def first(self, mean: Array, variance: Array) -> Array:
         """E f of each neuron."""
         if self.closed_first is not None:
-            return self.closed_first(mean, variance)
+            return self.closed_first(mean, np.maximum(variance, _LEAST))
         return self._coefficients(mean, variance)[:, 0]
 
     def square(self, mean: Array, variance: Array) -> Array:
         """E f² of each neuron."""
-        if self.closed_square is not None:
-            return self.closed_square(mean, variance)
         if self.closed_centred is not None and not mean.any():
             return self.closed_centred(variance)
+        if self.closed_square is not None:
+            return self.closed_square(mean, np.maximum(variance, _LEAST))
         values, weights = self._values(mean, variance), _rule()[1][:, 0]
         result: Array = values**2 @ weights
         return result

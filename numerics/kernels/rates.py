@@ -158,9 +158,13 @@ def integrate(velocity: Callable[[float, Array], Array], start: Array, t: float,
     Raises
     ------
     ValueError
-        If the kernel explodes before t.
+        If the kernel explodes before t, or does not start.
     """
     scale = float(np.max(np.abs(start), initial=0.0)) or 1.0
+    if not np.all(np.isfinite(velocity(0.0, start))):
+        raise ValueError(
+            "the kernel's flow has no finite velocity at depth 0; scale the inputs, or leave out those of norm 0"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         solution = solve_ivp(
             velocity, (0.0, t), start, method="DOP853", rtol=tolerance, atol=tolerance * scale, dense_output=dense

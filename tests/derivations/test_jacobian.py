@@ -51,12 +51,12 @@ def test_volumes_that_depend_on_the_state_say_so():
             jacobian_diffusion(network)
 
 
-def differentiated(samples, depth, t, x0, v0, seed, scale=1.0):
+def differentiated(samples, depth, t, x0, v0, seed):
     """SiLU networks with tanh inside and their derivative along v0, layer by layer by the chain rule."""
     rng, size, h = np.random.default_rng(seed), len(x0), t / depth
     x, v = np.tile(x0, (samples, 1)), np.tile(v0, (samples, 1))
     for _ in range(depth):
-        w = rng.standard_normal((samples, size, size)) * np.sqrt(scale * h / size)
+        w = rng.standard_normal((samples, size, size)) * np.sqrt(h / size)
         psi = np.tanh(x)
         u, du = (np.einsum("sij,sj->si", w, fed) for fed in (psi, (1 - psi**2) * v))
         gate = 1 / (1 + np.exp(-u))
@@ -67,28 +67,45 @@ def differentiated(samples, depth, t, x0, v0, seed, scale=1.0):
 @pytest.mark.slow
 def test_explicitly_differentiated_networks_follow_the_equation():
     from numerics.paths import simulate_sde
+    from numerics.statistics import Estimate, richardson
 
-    limit = jacobian_diffusion(ShrinkingResNet(silu, tanh, 2))
-    x0, v0, samples, t = np.array([1.0, -0.5]), np.array([1.0, 1.0]), 60_000, 1.0
+    x0, v0, samples, t = np.array([1.0, -0.5]), np.array([1.0, 1.0]), 40_000, 1.0
 
-    def moments(scale=1.0, seed=0):
-        _, v = differentiated(samples, 32, t, x0, v0, seed, scale)
-        square = np.sum(v**2, axis=1)
-        return square.mean(), square.std() / np.sqrt(samples)
+    def of_limit(variance, steps, seed):
+        limit = jacobian_diffusion(ShrinkingResNet(silu, tanh, 2, weight_variance=variance))
+        path = simulate_sde(limit, x0=np.stack([x0, v0], axis=-1), t=t, steps=steps, samples=samples, seed=seed)
+        return Estimate.of(np.sum(path.reshape(samples, 2, 2)[:, :, 1] ** 2, axis=1))
 
-    path = simulate_sde(limit, x0=np.stack([x0, v0], axis=-1), t=t, steps=64, samples=samples, seed=1)
-    square = np.sum(path.reshape(samples, 2, 2)[:, :, 1] ** 2, axis=1)
-    (found, error), (wrong, _) = moments(), moments(scale=1.3)
-    tolerance = 4 * np.hypot(error, square.std() / np.sqrt(samples)) + 0.01  # and O(1/L) of either
-    assert abs(found - square.mean()) < tolerance
-    assert abs(wrong - square.mean()) > tolerance  # the control
+    def of_networks(depth, seed):
+        return Estimate.of(np.sum(differentiated(samples, depth, t, x0, v0, seed)[1] ** 2, axis=1))
+
+    found = richardson(of_networks(16, 0), of_networks(32, 1))
+    right, wrong = (richardson(of_limit(v, 16, 2), of_limit(v, 32, 3)) for v in (sp.S.One, sp.Rational(13, 10)))
+    assert (found - right).test(0.0).p_value > 1e-3
+    assert (found - wrong).test(0.0).p_value < 1e-3  # the control
 
 
 def test_linear_determinants_of_finite_networks():
-    rng, size, depth, samples = np.random.default_rng(0), 3, 200, 4000
-    logs = np.zeros(samples)
-    for _ in range(depth):
-        w = rng.standard_normal((samples, size, size)) / np.sqrt(size * depth)
-        logs += np.linalg.slogdet(np.eye(size) + w).logabsdet
-    assert abs(logs.mean() + 0.5) < 4 * logs.std() / np.sqrt(samples) + 2 / depth
-    assert abs(logs.var() - 1.0) < 4 * np.sqrt(2 / samples) + 5 / depth
+    from scipy import stats
+
+    from numerics.statistics import Estimate, ks_test, richardson
+
+    size, samples = 3, 20_000
+
+    def logs(depth, seed):
+        rng, total = np.random.default_rng(seed), np.zeros(samples)
+        for _ in range(depth):
+            w = rng.standard_normal((samples, size, size)) / np.sqrt(size * depth)
+            total += np.linalg.slogdet(np.eye(size) + w).logabsdet
+        return total
+
+    volume = log_volume(ResNet(identity, size), size)
+    coarse, fine = logs(32, 1), logs(64, 2)
+    mean = richardson(Estimate.of(coarse), Estimate.of(fine))
+    variance = richardson(Estimate.variance_of(coarse), Estimate.variance_of(fine))
+    for found, derived in ((mean, volume.drift), (variance, volume.rate)):
+        assert found.test(float(derived)).p_value > 1e-3
+        assert found.test(float(derived) * 1.1025).p_value < 1e-3  # the control: the noise's scale 5 % off
+    shape = (fine - fine.mean()) / fine.std()
+    assert ks_test(shape, stats.norm.cdf).p_value > 1e-3
+    assert ks_test(shape * 1.1, stats.norm.cdf).p_value < 1e-3

@@ -44,8 +44,10 @@ def test_limit_is_that_of_the_theory(outer, first, second, inner):
     m = mu_b + mu_w * coordinate_sum(inner(x), (x,), n) / n
     equal_symbolically(limit.neuron_drift[0], first * m + second * S / 2)
     equal_symbolically(limit.neuron_covariance[0, 0], first**2 * S)
-    with pytest.raises(AssertionError):  # the control: half the Itô correction
-        equal_symbolically(limit.neuron_drift[0], first * m + second * S / 4 + (0 if second else S))
+    with pytest.raises(AssertionError):  # the control: half the Itô correction, and half the shift where there is none
+        equal_symbolically(limit.neuron_drift[0], first * m + second * S / 4 if second else first * m / 2)
+    with pytest.raises(AssertionError):  # and a noise without the bias's share
+        equal_symbolically(limit.neuron_covariance[0, 0], first**2 * (S - sb**2))
 
 
 def test_two_inputs_share_weights_and_biases():

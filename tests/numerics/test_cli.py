@@ -58,6 +58,43 @@ def test_derive_prints_potential_map_theta_series_and_proof(capsys):
         assert wanted in text, wanted
 
 
+def test_shrinking_and_convolutional_networks_have_names(capsys):
+    dense = printed(capsys, "derive", "shrinking", "--activation", "relu", "--outer", "silu", "--bias-variance", "1/3")
+    assert "φ''(0) = 1/2" in dense
+    assert "1/3" in dense
+    line = printed(capsys, "derive", "conv", "--positions", "4", "--filter", "3", "--zero-padding", "--width", "2")
+    assert "X_l^j,p+d" in line
+    plane = printed(
+        capsys, "derive", "conv", "--positions", "2x3", "--filter", "1x3", "--width", "oo", "--activation", "identity"
+    )
+    assert "dK_11/dt" in plane
+    explosive = printed(capsys, "derive", "shrinking", "--activation", "identity", "--outer", "silu", "--width", "oo")
+    assert "with means M and second moments K" in explosive
+    shown = printed(capsys, "simulate", "conv", "--positions", "4", "--width", "2", "--samples", "10", "--depth", "5")
+    assert "10 samples of 2 neurons" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["conv"], "--positions 8x8"),
+        (["conv", "--positions", "4", "--filter", "2"], "odd"),
+        (["conv", "--positions", "4", "--filter", "3x3"], "one for each dimension"),
+        (["conv", "--positions", "2x2x2"], "one or two whole numbers"),
+        (["conv", "--positions", "0"], "one or two whole numbers"),
+        (["shrinking", "--positions", "4"], "no grid"),
+        (["resnet", "--zero-padding"], "no grid"),
+        (["resnet", "--bias-variance", "1"], "no biases"),
+        (["shrinking", "--bias-variance", "-1"], "bias-variance must be"),
+        (["shrinking", "--outer", "relu"], "not twice differentiable"),
+        (["shrinking", "--outer", "cos(x)"], "at 0, not 0"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
+    assert says in complaint(capsys, "derive", *arguments)
+
+
 def test_weight_variance_is_exact(capsys):
     assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
     assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")

@@ -11,7 +11,7 @@ import sympy as sp
 from derivations import ConvResNet, ShrinkingResNet, depth_limit, identity, relu, silu, tanh
 from numerics.compile import compile_sums
 from numerics.networks import simulate_network
-from numerics.statistics import Estimate, ks_two_sample
+from numerics.statistics import Estimate, ks_two_sample, richardson
 
 HALF = sp.Rational(1, 2)
 DENSE = ShrinkingResNet(silu, tanh, 4, 2, sp.Integer(2), HALF, sp.Integer(3), sp.Rational(-1, 4))
@@ -27,24 +27,26 @@ def start(network, seed=3):
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["dense", "line", "plane"])
 def test_one_layer_has_the_derived_drift_and_covariance(network):
-    x0, h, samples = start(network), 4e-3, 200_000
+    # per unit of time one layer of size h has the mean b + ch + O(h²), and likewise the product; from h and h/2 without c
+    x0, samples, h = start(network), 150_000, 0.02
     limit = depth_limit(network)
     drift, covariance = (
         compile_sums(limit.neuron, entry)(x0[None])[0] for entry in (limit.neuron_drift, limit.neuron_covariance)
     )
-    step = simulate_network(network, 1, samples, x0=x0, t=h, seed=1) - x0
+    steps = [(simulate_network(network, 1, samples, x0=x0, t=size, seed=k) - x0) for k, size in enumerate((h, h / 2))]
+
+    def measured(function):
+        return richardson(*(Estimate.of(function(s).mean(axis=1) / t) for s, t in zip(steps, (h, h / 2), strict=True)))
+
     m = network.coordinates
     for a, b in ((0, 0), (0, m - 1)):
-        product = Estimate.of((step[:, :, a] * step[:, :, b]).mean(axis=1) / h)
-        tolerance = 5 * product.error + 5 * h * abs(covariance[0, 0])  # the next order is h
-        assert abs(product.value - covariance[a, b]) < tolerance
-        if a == b:
-            assert abs(product.value - covariance[a, b] * 1.1025) > tolerance  # the control
-    mean = Estimate.of(step[:, :, 0].mean(axis=1) / h)
-    tolerance = 5 * mean.error + 5 * h * abs(drift[0, 0])
-    assert abs(mean.value - drift[0, 0]) < tolerance
-    ito = covariance[0, 0]  # of SiLU, ½φ''(0) S with φ''(0) = ½ is φ'(0)² S: without it
-    assert abs(mean.value - (drift[0, 0] - ito)) > tolerance  # the control
+        product = measured(lambda s, a=a, b=b: s[:, :, a] * s[:, :, b])
+        assert product.test(covariance[a, b]).p_value > 1e-3
+        assert a != b or product.test(covariance[a, b] * 1.1025).p_value < 1e-3  # the control
+    mean = measured(lambda s: s[:, :, 0])
+    assert mean.test(drift[0, 0]).p_value > 1e-3
+    ito = covariance[0, 0]  # of SiLU, ½φ''(0) S with φ''(0) = ½ is φ'(0)² S
+    assert mean.test(drift[0, 0] - ito).p_value < 1e-3  # the control: without it
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["dense", "line", "plane"])

@@ -1,0 +1,95 @@
+"""Draw the figures of shrinking blocks and of infinite width: ``python docs/make_wide_figures.py`` writes to ``docs/figures``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import sympy as sp
+from scipy import stats
+
+from derivations import ConvResNet, ShrinkingResNet, depth_limit, identity, relu, silu, tanh
+from derivations.jacobian import log_volume
+from derivations.kernels import explosion_depth
+from numerics import kernel_matrix, simulate_jacobian, simulate_network, simulate_sde
+from numerics.plots import Series, comparison_figure, density_figure, series_figure, svg
+from numerics.statistics import Estimate
+
+FIGURES = Path(__file__).parent / "figures"
+
+
+def shrinking(samples: int = 40_000, depth: int = 128) -> str:
+    """A neuron of SiLU blocks around tanh, width 3, against the derived diffusion."""
+    network = ShrinkingResNet(silu, tanh, 3, bias_variance=1)
+    networks = simulate_network(network, depth, samples, x0=1.0, seed=0)[:, 0, 0]
+    paths = simulate_sde(depth_limit(network), x0=np.ones(3), t=1.0, steps=depth, samples=samples, seed=1)[:, 0]
+    return svg(comparison_figure(networks, paths, "state of the first neuron at $t = 1$"))
+
+
+def convolution(channels: int = 32, samples: int = 500) -> str:
+    """The kernel along the positions of one image, with and without a border."""
+    grid, series = 8, []
+    image = np.zeros((1, 1, grid))
+    image[0, 0, :3] = 2.0
+    times = np.linspace(0, 2, 5)
+    for circular, name in ((True, "circular"), (False, "zero padding")):
+        wide = ConvResNet(tanh, relu, sp.oo, (grid,), (3,), circular=circular)
+        finite = ConvResNet(tanh, relu, channels, (grid,), (3,), circular=circular)
+        line = [kernel_matrix(wide, image, t=t)[0, 0] for t in times]
+        at = [0, 128, 256]
+        x = simulate_network(finite, at[-1], samples, inputs=image, t=2.0, seed=2, at=at)
+        seen = [Estimate.of(np.mean(layer**2, axis=(1, 2))) for layer in x]
+        series.append(Series(f"kernel, {name}", times, line))
+        series.append(
+            Series(f"{channels} channels, {name}", [0, 1, 2], [e.value for e in seen], [e.error for e in seen])
+        )
+    return svg(series_figure(series, "depth $t$", "kernel of the image, averaged over positions"))
+
+
+def determinant(samples: int = 40_000, depth: int = 128) -> str:
+    """log|det J| of tanh blocks around the identity, width 3, against the derived normal law."""
+    network = ShrinkingResNet(tanh, identity, 3)
+    volume = log_volume(network, 3)
+    law = stats.norm(float(volume.drift), np.sqrt(float(volume.rate)))
+    _, jacobians = simulate_jacobian(network, depth, samples, [1.0, -0.5, 0.3], seed=3)
+    return svg(density_figure(law.pdf, np.linalg.slogdet(jacobians).logabsdet, x=r"$\log|\det J_1|$"))
+
+
+def explosion(samples: int = 100) -> str:
+    """SiLU around the identity from K = 1/4: the kernel's inverse root falls on a line to 0."""
+    depth = float(explosion_depth(ShrinkingResNet(silu, identity, sp.oo)).subs(sp.Symbol("K_0", positive=True), 0.25))
+    times = np.linspace(0, depth, 17)
+    series = [Series("derived", times, 2 - times / 4)]
+    for size in (16, 256):
+        network = ShrinkingResNet(silu, identity, size)
+        kept = simulate_network(
+            network, 10 * size, samples, inputs=[[0.5]], t=10.0, seed=size, at=[k * size for k in range(11)],
+            record=lambda x: 1 / np.sqrt(np.mean(x**2, axis=(1, 2))),
+        )  # fmt: skip
+        seen = [Estimate.of(row) for row in kept]
+        name = f"width {size}, {size} layers per unit of $t$"
+        series.append(Series(name, np.arange(11), [e.value for e in seen], [e.error for e in seen]))
+    return svg(series_figure(series, "depth $t$", r"$(\frac{1}{n}\sum_i x_i^2)^{-1/2}$"))
+
+
+def digits() -> str:
+    """Accuracy on the digits against depth, as the page on inference computes it."""
+    from docs_digits import DEPTHS, table
+
+    rows, rbf, linear = table()
+    lines = [Series(name, DEPTHS, values) for name, values in rows.items()]
+    lines = lines[:3]
+    flat = [Series(name, DEPTHS, [value] * len(DEPTHS)) for name, value in (("GP, RBF", rbf), ("GP, linear", linear))]
+    return svg(series_figure(lines + flat, "depth $t$", "test accuracy"))
+
+
+def main(folder: Path = FIGURES) -> None:
+    """Write all figures."""
+    folder.mkdir(exist_ok=True)
+    for draw in (shrinking, convolution, determinant, explosion, digits):
+        (folder / f"{draw.__name__}.svg").write_text(draw(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
