@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
+    from numerics.expectations import expect_sde
     from numerics.kernels import kernel_matrix
     from numerics.networks import simulate_network
     from numerics.paths import sample_law, simulate_sde
@@ -22,6 +23,7 @@ __all__ = [
     "NTKRegressor",
     "compile_expression",
     "compile_law",
+    "expect_sde",
     "kernel_matrix",
     "sample_law",
     "simulate_collapse",
@@ -34,6 +36,7 @@ __all__ = [
 _HOMES = {
     "compile_expression": "numerics.compile",
     "compile_law": "numerics.compile",
+    "expect_sde": "numerics.expectations",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

@@ -23,7 +23,7 @@ ROOMS = {
         "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "emit", "derive",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",
         "fokker_planck", "flows", "networks", "perceptrons", "functional", "kernels", "regression", "statistics", "validate", "plots", "report", "cli",
     ],
 }

@@ -77,7 +77,7 @@ def orders():
             yield pytest.param(maker, order, process, id=f"{maker.__name__}-{case}", marks=marks)
 
 
-@pytest.mark.parametrize(("maker", "order", "process"), orders())
+@pytest.mark.parametrize(("maker", "order", "process"), list(orders()))
 def test_moments_of_one_step_agree_to_the_weak_order(maker, order, process):
     # Milstein 1979: a weak scheme has order p where the moments of one step up to the degree 2p + 1 agree to h^p
     step = maker(process)
