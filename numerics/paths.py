@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from derivations.diffusion import Flow, Limit
 from derivations.laws import Law, Normal
 from numerics.compile import compile_expression
 from numerics.compile.machine import takes_kernel
-from numerics.ensembles import Progress, Seed, run_ensemble
+from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.expectations.choice import choose_scheme
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
 from numerics.starts import Grid, Start, Starts, shape_of
@@ -41,7 +42,9 @@ def simulate_sde(
     progress: Progress | None = None,
     backend: str = "auto",
     tol: float | None = None,
-) -> Array:
+    reduce: Reduction | Sequence[Reduction] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+) -> Any:
     r"""Draw paths of a limit and return where they are at time t, or at chosen times.
 
     Parameters
@@ -75,11 +78,17 @@ def simulate_sde(
         In place of ``steps`` and ``scheme``: the cheapest of them, as
         :func:`numerics.expectations.choice.choose_scheme` finds, for which means and mean squares of the states at time t are
         within tol, relative to 1 plus their size. The start must be fixed.
+    reduce : Reduction or sequence of them, optional
+        Such as :class:`numerics.ensembles.Moments`, ``Histogram``, ``Quantiles`` or ``Gram``: what to return in place of the
+        samples, in memory that does not grow with their number.
+    checkpoint : path, optional
+        A directory in which finished blocks are kept; the same call finds them again, however the last one ended.
 
     Returns
     -------
     array, shape (samples, states)
-        States in the order of ``limit.states``; with ``times``, shape (len(times), samples, states).
+        States in the order of ``limit.states``; with ``times``, shape (len(times), samples, states). With
+        ``reduce``, its result, or a tuple of them.
 
     Raises
     ------
@@ -106,7 +115,11 @@ def simulate_sde(
         chosen = find_scheme(scheme)
         work = samples * sum(grid.steps) * int(np.prod(shape))
         task = _Paths(limit, chosen, shape, start, grid, takes_kernel(backend, work, lambda: chosen.fuse(limit)))
-        kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress)
+        if reduce is not None:
+            condensed = last_time(task) if times is None else task
+            block = _block(samples, int(np.prod(shape)))
+            return reduce_ensemble(condensed, reduce, samples, block, seed, workers, progress, checkpoint)
+        kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress, checkpoint)
     return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
 
 
