@@ -178,7 +178,7 @@ def test_a_flow_is_integrated():
 
 def test_schemes_state_their_orders():
     assert {s.name for s in SCHEMES} == {
-        *("euler_maruyama", "milstein", "unit_noise", "two_point", "weak_second"),
+        *("euler_maruyama", "milstein", "derivative_free", "unit_noise", "two_point", "weak_second"),
         *("exact", "congruence", "linear_form"),
     }
     euler = next(s for s in SCHEMES if isinstance(s, EulerMaruyama))
