@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
+    from numerics.depths import expect_network
     from numerics.expectations import expect_sde
     from numerics.kernels import kernel_matrix
     from numerics.networks import simulate_network
@@ -23,6 +24,7 @@ __all__ = [
     "NTKRegressor",
     "compile_expression",
     "compile_law",
+    "expect_network",
     "expect_sde",
     "kernel_matrix",
     "sample_law",
@@ -36,6 +38,7 @@ __all__ = [
 _HOMES = {
     "compile_expression": "numerics.compile",
     "compile_law": "numerics.compile",
+    "expect_network": "numerics.depths",
     "expect_sde": "numerics.expectations",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",

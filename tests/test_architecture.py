@@ -24,7 +24,8 @@ ROOMS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",
-        "fokker_planck", "flows", "networks", "perceptrons", "functional", "kernels", "regression", "statistics", "validate", "plots", "report", "cli",
+        "fokker_planck", "flows", "networks", "perceptrons", "functional", "kernels", "regression",
+        "statistics", "depths", "validate", "plots", "report", "cli",
     ],
 }
 # rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)

@@ -7,11 +7,12 @@ import pytest
 import sympy as sp
 from scipy import stats
 
-from derivations.activations import relu, tanh
+from derivations.activations import identity, relu, tanh
 from derivations.architectures import ResNet
 from derivations.diffusion import Diffusion, Flow
 from derivations.laws import Normal
 from derivations.limits import depth_limit
+from numerics.depths import expect_network
 from numerics.expectations import Budget, expect_sde
 from numerics.expectations.choice import choose_scheme
 from numerics.expectations.levels import Level, Levels, Problem
@@ -129,3 +130,20 @@ def test_a_budget_says_where_its_error_comes_from():
 def test_senseless_requests_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         expect_sde(**{"limit": GBM, "function": first, "x0": 1.0, "tol": 0.1, **change})
+
+
+def test_networks_tell_the_bias_of_their_depth():
+    # a linear network of width 1 has E x² = (1 + 1/L)^L, in the limit e
+    network, depth = ResNet(identity, width=1), 4
+    square = lambda x: x[:, 0, 0] ** 2  # noqa: E731
+    kwargs = {"depth": depth, "samples": 400_000, "x0": 1.0, "seed": 3}
+    plain = expect_network(network, square, **kwargs, extrapolate=False)
+    better = expect_network(network, square, **kwargs, workers=2)
+    exact = (1 + 1 / (2 * depth)) ** (2 * depth)
+    assert abs(plain.value - exact) < 4 * plain.statistical
+    assert abs(plain.value - np.e) > 4 * plain.statistical  # the control: the limit itself is refused
+    assert abs(plain.value - np.e) < 2 * plain.depth_bias + 4 * plain.statistical
+    assert abs(better.value - np.e) < 2 * better.depth_bias + 4 * better.statistical
+    assert better.depth_bias < plain.depth_bias / 3
+    with pytest.raises(ValueError, match="one number for each"):
+        expect_network(network, lambda x: x, depth=2, samples=10, x0=1.0)
