@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
+    from numerics.depths import expect_network
+    from numerics.expectations import expect_sde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
     from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
@@ -27,6 +29,8 @@ __all__ = [
     "compile_expression",
     "compile_law",
     "distribution",
+    "expect_network",
+    "expect_sde",
     "kernel_matrix",
     "sample_law",
     "simulate_collapse",
@@ -48,6 +52,8 @@ _HOMES = {
     "solve_flow": "numerics.flows",
     "solve_fokker_planck": "numerics.fokker_planck",
     "solve_moments": "numerics.flows",
+    "expect_network": "numerics.depths",
+    "expect_sde": "numerics.expectations",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

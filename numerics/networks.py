@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from derivations.symbols import noise, shift, state, step
 from numerics.compile import compile_expression
 from numerics.compile.fused_layers import layer_kernel
 from numerics.compile.machine import takes_kernel
-from numerics.ensembles import Seed, run_ensemble
+from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.linalg import semidefinite_factor
 
 Array = NDArray[np.float64]
@@ -236,7 +237,10 @@ def simulate_network(
     at: Sequence[int] | None = None,
     record: Record | None = None,
     backend: str = "auto",
-) -> Array:
+    reduce: Reduction | Sequence[Reduction] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Any:
     r"""Draw finite random networks and return their last layers.
 
     Each layer is :math:`x_i' = f(x_i, u_i, \varepsilon)` with :math:`\varepsilon = \sqrt{t/L}` and fresh weights, which the m inputs
@@ -274,12 +278,19 @@ def simulate_network(
     backend : {"auto", "numpy", "numba"}
         As for :func:`numerics.paths.simulate_sde`; networks in law have a machine-code kernel, those with all weights
         and those on a grid of positions do not.
+    reduce : Reduction or sequence of them, optional
+        Such as :class:`numerics.ensembles.Moments`, ``Histogram``, ``Quantiles`` or ``Gram``: what to return in place of the
+        samples, in memory that does not grow with their number.
+    checkpoint : path, optional
+        A directory in which finished blocks are kept; the same call finds them again, however the last one ended.
+    progress : callable, optional
+        Called with the numbers of finished and of all samples.
 
     Returns
     -------
     array, shape (samples, n, m)
         States of the last layer, for each neuron m coordinates, or m times the positions; with ``at`` or ``record``,
-        shape (len(at), samples, ...).
+        shape (len(at), samples, ...). With ``reduce``, its result, or a tuple of them.
 
     Raises
     ------
@@ -321,8 +332,12 @@ def simulate_network(
 
     machine = takes_kernel(backend, samples * depth * width * m, fuse)
     task = _Networks(layer, (width, m), depth, float(t), start, drawing, layers, record, machine)
-    kept = run_ensemble(task, samples, block=block, seed=seed, workers=workers)
-    return kept[:, 0] if at is None and record is None else np.moveaxis(kept, 1, 0)
+    single = at is None and record is None
+    if reduce is not None:
+        condensed = last_time(task) if single else task
+        return reduce_ensemble(condensed, reduce, samples, block, seed, workers, progress, checkpoint)
+    kept = run_ensemble(task, samples, block, seed, workers, progress, checkpoint)
+    return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
 
 
 def finite_width(architecture: Architecture) -> int:

@@ -6,23 +6,25 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.diffusion import Flow, Limit
 from derivations.laws import Law, Normal
 from numerics.compile import compile_expression
 from numerics.compile.machine import takes_kernel
-from numerics.ensembles import Progress, Seed, run_ensemble
+from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
+from numerics.expectations.choice import choose_scheme
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
+from numerics.starts import Grid, Start, Starts, shape_of
 
 __all__ = ["SCHEMES", "EulerMaruyama", "ExactLaw", "Scheme", "sample_law", "simulate_sde"]
 
 Array = NDArray[np.float64]
-Start = ArrayLike | Normal
 
 _BLOCK = 1 << 15  # numbers in the states of one block: a few such arrays stay in a core's cache
 
@@ -39,7 +41,10 @@ def simulate_sde(
     times: Sequence[float] | Array | None = None,
     progress: Progress | None = None,
     backend: str = "auto",
-) -> Array:
+    tol: float | None = None,
+    reduce: Reduction | Sequence[Reduction] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+) -> Any:
     r"""Draw paths of a limit and return where they are at time t, or at chosen times.
 
     Parameters
@@ -69,11 +74,21 @@ def simulate_sde(
         Array functions, or one machine-code kernel of the same formulas (extra ``fast``), which draws the same normals in
         the same order and gives the same numbers to rounding. ``"auto"`` takes the kernel where Numba is installed, the
         scheme has one and the work is worth compiling it: from 2²⁵ normals on.
+    tol : float, optional
+        In place of ``steps`` and ``scheme``: the cheapest of them, as
+        :func:`numerics.expectations.choice.choose_scheme` finds, for which means and mean squares of the states at time t are
+        within tol, relative to 1 plus their size. The start must be fixed.
+    reduce : Reduction or sequence of them, optional
+        Such as :class:`numerics.ensembles.Moments`, ``Histogram``, ``Quantiles`` or ``Gram``: what to return in place of the
+        samples, in memory that does not grow with their number.
+    checkpoint : path, optional
+        A directory in which finished blocks are kept; the same call finds them again, however the last one ended.
 
     Returns
     -------
     array, shape (samples, states)
-        States in the order of ``limit.states``; with ``times``, shape (len(times), samples, states).
+        States in the order of ``limit.states``; with ``times``, shape (len(times), samples, states). With
+        ``reduce``, its result, or a tuple of them.
 
     Raises
     ------
@@ -88,16 +103,23 @@ def simulate_sde(
     >>> x.shape, bool(abs(x.mean() - 1) < 0.1)
     ((1000, 3), True)
     """
-    shape = _shape(limit)
-    grid = _Grid.of(t, steps, times)
-    start = _Start.of(x0, shape, samples, limit)
+    shape = shape_of(limit)
+    if tol is not None and not isinstance(limit, Flow):
+        choice = choose_scheme(limit, x0, t, tol)
+        scheme, steps = choice.scheme, choice.steps
+    grid = Grid.of(t, steps, times)
+    start = Starts.of(x0, shape, samples, limit)
     if isinstance(limit, Flow):
         kept = _flow(limit, start, grid, samples)
     else:
         chosen = find_scheme(scheme)
         work = samples * sum(grid.steps) * int(np.prod(shape))
         task = _Paths(limit, chosen, shape, start, grid, takes_kernel(backend, work, lambda: chosen.fuse(limit)))
-        kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress)
+        if reduce is not None:
+            condensed = last_time(task) if times is None else task
+            block = _block(samples, int(np.prod(shape)))
+            return reduce_ensemble(condensed, reduce, samples, block, seed, workers, progress, checkpoint)
+        kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress, checkpoint)
     return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
 
 
@@ -130,8 +152,8 @@ def sample_law(
     states = x0 if isinstance(x0, Normal) else np.asarray(x0, dtype=float)
     if not isinstance(states, Normal) and states.ndim == 1:
         states = states[:, np.newaxis]
-    start = _Start.of(states, (1,), samples, law.diffusion)
-    kept = run_ensemble(_LawPaths(law, (1,), start, _Grid.of(t, 1, None)), samples, _BLOCK, seed, workers)
+    start = Starts.of(states, (1,), samples, law.diffusion)
+    kept = run_ensemble(_LawPaths(law, (1,), start, Grid.of(t, 1, None)), samples, _BLOCK, seed, workers)
     return kept[:, 0, 0]
 
 
@@ -142,86 +164,6 @@ def _block(samples: int, size: int) -> int:
     return -(-samples // (2 * -(-samples * size // (2 * _BLOCK))))
 
 
-def _shape(limit: Limit) -> tuple[int, ...]:
-    """The shape of one sample's state inside the schemes."""
-    if isinstance(limit, NeuronDiffusion) and not limit.width.is_Integer:
-        raise ValueError(
-            f"paths are simulated at a width that is a number, got width {limit.width}; "
-            "derive the limit with a positive integer, e.g. ResNet(relu, width=4)"
-        )
-    if not isinstance(limit, Diffusion | NeuronDiffusion | Flow):
-        raise ValueError(f"expected a limit, as derive(...).limit gives it, got {limit!r}")
-    if limit.parameters:
-        names = ", ".join(sorted(map(str, limit.parameters)))
-        raise ValueError(f"the limit has the parameters {names} left; derive it with numbers in their place")
-    return (int(limit.width), limit.inputs) if isinstance(limit, NeuronDiffusion) else (len(limit.states),)
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Spans of time, each with a number of equal steps, after each of which the states are kept."""
-
-    starts: tuple[float, ...]
-    durations: tuple[float, ...]
-    steps: tuple[int, ...]
-
-    @classmethod
-    def of(cls, t: float, steps: int, times: Sequence[float] | Array | None) -> _Grid:
-        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
-            raise ValueError(f"the time t must be a positive finite number, got {t!r}")
-        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-            raise ValueError(f"steps must be a positive whole number, got {steps!r}")
-        ends = np.array([t] if times is None else times, dtype=float)
-        if ends.ndim != 1 or not ends.size or not np.all((ends >= 0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
-            raise ValueError(f"times must increase and lie between 0 and t = {t}, got {times!r}")
-        starts = np.concatenate([[0.0], ends[:-1]])
-        durations = ends - starts
-        counts = np.ceil(steps * durations / t * (1 - 1e-12)).astype(int)
-        return cls(tuple(map(float, starts)), tuple(map(float, durations)), tuple(map(int, counts)))
-
-
-@dataclass(frozen=True)
-class _Start:
-    """The start as an array that broadcasts to (samples, ...), or as the law of independent coordinates."""
-
-    states: Array | None
-    law: Normal | None
-    per_sample: bool
-
-    @classmethod
-    def of(cls, x0: Any, shape: tuple[int, ...], samples: int, limit: Any) -> _Start:
-        if isinstance(x0, Normal):
-            return cls(None, x0, True)
-        states = np.asarray(x0, dtype=float)
-        flat = (int(np.prod(shape)),)
-        accepted = {(): (1,) * len(shape), flat: shape, shape: shape}
-        per_sample = states.shape not in accepted
-        if per_sample and states.shape not in ((samples, *flat), (samples, *shape)):
-            raise ValueError(
-                f"x0 must be a number or have shape {flat} or {(samples, *flat)} (states, or samples and states), "
-                f"got shape {states.shape}"
-            )
-        if not np.all(np.isfinite(states)):
-            raise ValueError("x0 must be finite, got infinite or nan entries")
-        domain = getattr(limit, "domain", None)
-        if len(shape) == 1 and shape[0] == 1 and domain is not None:
-            low, high = float(domain.inf), float(domain.sup)
-            open_low, open_high = not domain.contains(domain.inf), not domain.contains(domain.sup)
-            bad = (states < low) | (states > high) | (open_low & (states == low)) | (open_high & (states == high))
-            if np.any(bad):
-                raise ValueError(f"x0 must lie in the domain {domain}, got {states[bad].flat[0]}")
-        target = (samples, *shape) if per_sample else accepted[states.shape]
-        return cls(states.reshape(target), None, per_sample)
-
-    def block(self, first: int, count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        if self.law is not None:
-            deviation = float(self.law.variance) ** 0.5
-            return float(self.law.mean) + deviation * rng.standard_normal((count, *shape))
-        assert self.states is not None
-        here = self.states[first : first + count] if self.per_sample else self.states
-        return np.array(np.broadcast_to(here, (count, *shape)))
-
-
 @dataclass(frozen=True)
 class _Paths:
     """An ensemble of paths as a picklable function of a block."""
@@ -229,8 +171,8 @@ class _Paths:
     limit: Limit
     scheme: Scheme
     shape: tuple[int, ...]
-    start: _Start
-    grid: _Grid
+    start: Starts
+    grid: Grid
     machine: bool
 
     @cached_property
@@ -250,8 +192,8 @@ class _LawPaths:
 
     law: Law
     shape: tuple[int, ...]
-    start: _Start
-    grid: _Grid
+    start: Starts
+    grid: Grid
 
     @cached_property
     def advance(self) -> Advance:
@@ -264,7 +206,7 @@ class _LawPaths:
         return type(self), (self.law, self.shape, self.start, self.grid)
 
 
-def _walk(advance: Advance, x: Array, grid: _Grid, rng: np.random.Generator) -> Array:
+def _walk(advance: Advance, x: Array, grid: Grid, rng: np.random.Generator) -> Array:
     """States of a block at the end of each span, shape (samples, times, states)."""
     kept = np.empty((len(x), len(grid.steps), x[0].size))
     for index, (start, duration, steps) in enumerate(zip(grid.starts, grid.durations, grid.steps, strict=True)):
@@ -274,7 +216,7 @@ def _walk(advance: Advance, x: Array, grid: _Grid, rng: np.random.Generator) -> 
     return kept
 
 
-def _flow(limit: Flow, start: _Start, grid: _Grid, samples: int) -> Array:
+def _flow(limit: Flow, start: Starts, grid: Grid, samples: int) -> Array:
     """Solve the ordinary differential equation, once for all samples that start together."""
     size = len(limit.states)
     together = 1 if not start.per_sample else samples

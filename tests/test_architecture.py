@@ -23,9 +23,9 @@ ROOMS = {
         "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "paths",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",
         "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
-        "regression", "statistics", "validation", "plots", "report", "cli",
+        "regression", "statistics", "depths", "validation", "plots", "report", "cli",
     ],
 }
 # rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from numerics.backends import jax, numba
 from numerics.backends.base import Backend
+from numerics.backends.jax import JAX
 from numerics.backends.mpmath import MPMATH
-from numerics.backends.numba import NUMBA, is_available
+from numerics.backends.numba import NUMBA
 from numerics.backends.numpy import NUMPY
 
-#: The targets that can be used here; Numba appears where it is installed.
-BACKENDS: tuple[Backend, ...] = (NUMPY, MPMATH, *([NUMBA] if is_available() else []))
+#: Optional targets, whether they are installed, and the extra that installs them.
+_OPTIONAL = ((NUMBA, numba.is_available(), "fast"), (JAX, jax.is_available(), "jax"))
+#: The targets that can be used here; Numba and JAX appear where they are installed.
+BACKENDS: tuple[Backend, ...] = (NUMPY, MPMATH, *(target for target, there, _ in _OPTIONAL if there))
 
 
 def find_backend(backend: Backend | str) -> Backend:
@@ -29,9 +33,12 @@ def find_backend(backend: Backend | str) -> Backend:
     for known in BACKENDS:
         if known.name == backend:
             return known
-    if backend == NUMBA.name:
-        raise ValueError('the numba backend needs Numba, which is not installed; pip install "deeplimits[fast]"')
+    for target, _, extra in _OPTIONAL:
+        if backend == target.name:
+            raise ValueError(
+                f'the {backend} backend needs a package that is not installed; pip install "deeplimits[{extra}]"'
+            )
     raise ValueError(f"expected a backend among {', '.join(b.name for b in BACKENDS)}, got {backend!r}")
 
 
-__all__ = ["BACKENDS", "MPMATH", "NUMBA", "NUMPY", "Backend", "find_backend"]
+__all__ = ["BACKENDS", "JAX", "MPMATH", "NUMBA", "NUMPY", "Backend", "find_backend"]

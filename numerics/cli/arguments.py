@@ -81,6 +81,16 @@ def parser() -> argparse.ArgumentParser:
         default="in_law",
         help="by conditional Gaussians, or every weight (in_law)",
     )
+    simulate.add_argument(
+        "--dask",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="run on the Dask cluster at this address, or on one of processes started here; the result is the same",
+    )
+    simulate.add_argument(
+        "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"
+    )
     simulate.add_argument("--out", metavar="FILE", help="last states, .npy (samples, width, inputs) or .csv")
 
     validate = commands.add_parser(

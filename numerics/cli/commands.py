@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import derivations
 from derivations import Derivation, DerivationError, derive, parse_activation, symbols
 from numerics.cli.arguments import ARCHITECTURES
 from numerics.cli.files import read_inputs
-from numerics.cli.progress import stage
+from numerics.cli.progress import samples_bar, stage
 
 _SUFFIXES = {".tex": "latex", ".txt": "text", ".json": "json", ".html": "html"}
 
@@ -77,30 +79,17 @@ def _simulate(options: argparse.Namespace) -> int:
     inputs = _inputs(options)
     d = _derivation(options, 1 if inputs is None else len(inputs))
     start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
-    if options.of == "network":
-        states = simulate_network(
-            d.architecture,
-            options.depth,
-            options.samples,
-            t=options.t,
-            seed=options.seed,
-            workers=options.workers,
-            method=options.method,
-            **start,
-        )
-    else:
-        begin, path = np.random.SeedSequence(options.seed).spawn(2)
-        at = simulate_network(d.architecture, 0, options.samples, seed=begin, **start).reshape(options.samples, -1)
-        states = simulate_sde(
-            d.limit,
-            x0=at,
-            t=options.t,
-            steps=options.depth,
-            samples=options.samples,
-            seed=path,
-            workers=options.workers,
-        )
-        states = states.reshape(options.samples, int(d.architecture.width), -1)
+    with _workers(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
+        run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress, "samples": options.samples}
+        if options.of == "network":
+            states = simulate_network(
+                d.architecture, options.depth, t=options.t, seed=options.seed, method=options.method, **start, **run
+            )
+        else:
+            begin, path = np.random.SeedSequence(options.seed).spawn(2)
+            at = simulate_network(d.architecture, 0, options.samples, seed=begin, **start).reshape(options.samples, -1)
+            states = simulate_sde(d.limit, x0=at, t=options.t, steps=options.depth, seed=path, **run)
+            states = states.reshape(options.samples, int(d.architecture.width), -1)
     _save(states, options.out)
     norms = np.linalg.norm(states, axis=1) / np.sqrt(states.shape[1])
     print(f"{options.samples} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {options.t:g}")
@@ -228,6 +217,18 @@ def _fraction(text: str, name: str, signed: bool = False) -> object:
 
 def _x0(options: argparse.Namespace) -> float:
     return 1.0 if options.x0 is None else float(options.x0)
+
+
+@contextmanager
+def _workers(options: argparse.Namespace) -> Iterator[int | Executor]:
+    """Threads, or a Dask cluster."""
+    if options.dask is None:
+        yield options.workers
+        return
+    from numerics.ensembles import dask_executor
+
+    with dask_executor(options.dask or None, None if options.workers == 1 else options.workers) as executor:
+        yield executor
 
 
 def _inputs(options: argparse.Namespace) -> np.ndarray | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -28,3 +28,43 @@ def _spinner(name: str) -> Iterator[None]:
         return
     with Console(stderr=True).status(name):
         yield
+
+
+_QUIET = 5.0  # seconds between plain lines
+
+
+@contextmanager
+def samples_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A callable for finished and all samples, which shows how many, how fast, and how long it still takes."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+    except ModuleNotFoundError:
+        Console = None  # type: ignore[assignment,misc]
+    if Console is None or not sys.stderr.isatty():
+        yield _plain(name)
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True))
+    with Progress(*columns, "{task.fields[rate]} per s", TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task, start = bar.add_task(name, total=None, rate="?"), time.perf_counter()
+
+        def show(finished: int, total: int) -> None:
+            rate = finished / max(time.perf_counter() - start, 1e-9)
+            bar.update(task, completed=finished, total=total, rate=f"{rate:.2g}")
+
+        yield show
+
+
+def _plain(name: str) -> Callable[[int, int], None]:
+    """A line now and then, the first after some seconds: short work says nothing."""
+    start = last = time.perf_counter()
+
+    def show(finished: int, total: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last >= _QUIET:
+            last, rate = now, finished / (now - start)
+            left = (total - finished) / rate
+            print(f"  {name}: {finished} of {total}, {rate:.2g} per s, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return show

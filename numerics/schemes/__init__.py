@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numerics.schemes.base import Advance, Scheme
 from numerics.schemes.congruence import Congruence
+from numerics.schemes.derivative_free import DerivativeFree
 from numerics.schemes.euler import EulerMaruyama
 from numerics.schemes.exact import ExactLaw, law_steps
 from numerics.schemes.linear_form import LinearForm
@@ -16,6 +17,7 @@ from numerics.schemes.weak_second import WeakSecond
 SCHEMES: tuple[Scheme, ...] = (
     EulerMaruyama(),
     Milstein(),
+    DerivativeFree(),
     UnitNoiseSteps(),
     TwoPoint(),
     WeakSecond(),
@@ -45,6 +47,7 @@ __all__ = [
     "SCHEMES",
     "Advance",
     "Congruence",
+    "DerivativeFree",
     "EulerMaruyama",
     "ExactLaw",
     "LinearForm",

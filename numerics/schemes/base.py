@@ -18,6 +18,10 @@ Advance = Callable[[Array, float, float, int, np.random.Generator], Array]
 Kernel = Callable[[Array, float, float, int, np.random.Generator], None]
 
 
+#: Fine and coarse paths along the same motions: called ``(states, time, h, steps, rng)``, the coarse steps being 2h.
+Couple = Callable[[Array, float, float, int, np.random.Generator], tuple[Array, Array]]
+
+
 class Scheme(ABC):
     """Interface: one way to step a diffusion.
 
@@ -47,10 +51,20 @@ class Scheme(ABC):
         """
         raise ValueError(f'the scheme {self.name} has no machine-code kernel; use backend="numpy"')
 
+    def couple(self, limit: Limit) -> Couple:
+        r"""Fine and coarse paths from the same increments, :math:`\sqrt{2h}\,\xi = \sqrt h(\xi_1 + \xi_2)`, for differences of levels.
+
+        Raises
+        ------
+        ValueError
+            If two steps of the scheme do not make one, as where there are no steps.
+        """
+        raise ValueError(f"the scheme {self.name} does not couple two step sizes; use euler_maruyama")
+
 
 def samples_last(x: Array) -> Array:
     """A copy of the same shape whose first axis is contiguous in memory."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+    return np.moveaxis(np.array(np.moveaxis(x, 0, -1), order="C"), -1, 0)
 
 
 def fused(kernel: Kernel) -> Advance:

@@ -14,7 +14,7 @@ from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
 from numerics.compile import compile_expression, compile_sums
 from numerics.linalg import semidefinite_factor
-from numerics.schemes.base import Advance, Array, Scheme, fused, samples_last
+from numerics.schemes.base import Advance, Array, Couple, Scheme, fused, samples_last
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,24 @@ class EulerMaruyama(Scheme):
             return x
 
         return advance
+
+    def couple(self, limit: Limit) -> Couple:
+        """Two fine steps beside one coarse."""
+        coefficients = compiled_coefficients(limit)
+
+        def couple(x: Array, time: float, h: float, steps: int, rng: np.random.Generator) -> tuple[Array, Array]:
+            fine, coarse, first, second = (samples_last(x) for _ in range(4))
+            for step in range(0, steps, 2):
+                now = time + step * h
+                for noise, at in ((first, now), (second, now + h)):
+                    rng.standard_normal(out=np.moveaxis(noise, 0, -1))
+                    coefficients(fine, at, h, noise)
+                first += second
+                first *= np.sqrt(0.5)
+                coefficients(coarse, now, 2 * h, first)
+            return fine, coarse
+
+        return couple
 
     def fuse(self, limit: Limit) -> Advance:
         """One kernel for draws, coefficients and update."""

@@ -10,8 +10,9 @@ import numpy as np
 from derivations import steps as formulas
 from derivations.diffusion import Limit
 from derivations.errors import DerivationError
-from numerics.compile.steps import compile_step, step_kernel
-from numerics.schemes.base import Advance, Array, Scheme, fused
+from numerics.backends.numba import is_available
+from numerics.compile.steps import compile_step, coupled_kernel, step_kernel
+from numerics.schemes.base import Advance, Array, Couple, Scheme, fused
 
 
 class SymbolicScheme(Scheme):
@@ -41,6 +42,21 @@ class SymbolicScheme(Scheme):
             return step.walk(columns, time, duration / steps, steps, rng).T.reshape(shape)
 
         return advance
+
+    def couple(self, limit: Limit) -> Couple:
+        """The formula on two grids: as machine code where Numba is installed."""
+        step = self.step(limit)
+
+        def couple(x: Array, time: float, h: float, steps: int, rng: np.random.Generator) -> tuple[Array, Array]:
+            fine = np.ascontiguousarray(x.reshape(len(x), -1).T)
+            if is_available():
+                coarse = fine.copy()
+                coupled_kernel(step)(fine, coarse, time, h, steps, rng)
+            else:
+                fine, coarse = compile_step(step).walk_twice(fine, time, h, steps, rng)
+            return fine.T.reshape(x.shape), coarse.T.reshape(x.shape)
+
+        return couple
 
     def fuse(self, limit: Limit) -> Advance:
         """Compile the formula to one kernel."""

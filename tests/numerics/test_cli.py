@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,3 +299,38 @@ def test_our_own_mistake_is_told_in_one_line_too(monkeypatch, capsys):
 
     monkeypatch.setitem(commands.COMMANDS, "derive", broken)
     assert "unexpected ZeroDivisionError: division by zero" in complaint(capsys, "derive")
+
+
+def test_simulate_goes_on_from_a_checkpoint(tmp_path, capsys):
+    size = ("--width", "2", "--depth", "4", "--samples", "300")
+    plain = printed(capsys, "simulate", *size)
+    kept = [printed(capsys, "simulate", *size, "--checkpoint", str(tmp_path / "kept")) for _ in range(2)]
+    assert kept == [plain, plain]
+    assert list((tmp_path / "kept").glob("block_*.npz"))
+    assert main(["simulate", *size, "--seed", "1", "--checkpoint", str(tmp_path / "kept")]) == 2
+    assert "differs in seed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_simulate_on_a_cluster_of_processes_prints_the_same(capsys):
+    pytest.importorskip("distributed", reason="clusters need the extra dask")
+    size = ("simulate", "--width", "2", "--depth", "4", "--samples", "30000")
+    plain = printed(capsys, *size)
+    command = [sys.executable, "-m", "numerics.cli", *size, "--dask", "--workers", "2"]
+    cluster = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=100)
+    assert cluster.stdout == plain, cluster.stderr
+
+
+def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
+    from numerics.cli import progress
+
+    clock = iter([0.0, 1.0, 10.0, 11.0, 20.0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    with progress.samples_bar("networks") as show:
+        for finished in (10, 100, 110, 200):
+            show(finished, 400)
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "  networks: 100 of 400, 10 per s, 30 s left",
+        "  networks: 200 of 400, 10 per s, 20 s left",
+    ]

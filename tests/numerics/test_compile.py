@@ -20,7 +20,7 @@ from derivations.limits import depth_limit
 from derivations.special import LogNormalCdf, ScaledBesselI
 from derivations.sums import coordinate_sum
 from derivations.symbols import initial, state, time
-from numerics.backends import BACKENDS, MPMATH, NUMPY, find_backend
+from numerics.backends import BACKENDS, JAX, MPMATH, NUMPY, find_backend
 from numerics.backends.kinks import guarded_branches
 from numerics.compile import compile_expression, compile_sums
 
@@ -73,6 +73,8 @@ def test_backends_agree_on_laws(family):
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.name)
 def test_every_backend_knows_the_special_nodes(backend):
+    if backend is JAX:
+        pytest.skip("at double precision in test_jax.py")
     expr = ScaledBesselI(1, x) + LogNormalCdf(-x) + sp.erfi(x) + sp.erfc(x) + sp.erfinv(x / 4)
     expected = expr.subs(x, 2).evalf(30)
     assert abs(sp.Float(str(compile_expression(x, expr, backend)(2.0)), 30) / expected - 1) < 1e-14

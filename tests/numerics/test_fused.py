@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import mpmath
@@ -59,7 +60,7 @@ def test_any_number_of_workers_gives_the_same_bits():
     kwargs = {"x0": x0, "steps": 3, "samples": 20_000, "seed": 3, "backend": "numba"}
     one = simulate_sde(limit, **kwargs)
     assert np.array_equal(one, simulate_sde(limit, **kwargs, workers=2))
-    with ProcessPoolExecutor(1) as executor:
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as executor:
         assert np.array_equal(one, simulate_sde(limit, **kwargs, workers=executor))
 
 

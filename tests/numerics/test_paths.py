@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_any_number_of_workers_gives_the_same_bits(limit):
 
 def test_processes_give_the_same_bits():
     kwargs = {"x0": 0.7, "steps": 2, "samples": 70_000, "seed": 11}
-    with ProcessPoolExecutor(1) as executor:
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as executor:
         assert np.array_equal(simulate_sde(LINEAR, **kwargs), simulate_sde(LINEAR, **kwargs, workers=executor))
 
 
@@ -178,7 +179,7 @@ def test_a_flow_is_integrated():
 
 def test_schemes_state_their_orders():
     assert {s.name for s in SCHEMES} == {
-        *("euler_maruyama", "milstein", "unit_noise", "two_point", "weak_second"),
+        *("euler_maruyama", "milstein", "derivative_free", "unit_noise", "two_point", "weak_second"),
         *("exact", "congruence", "linear_form"),
     }
     euler = next(s for s in SCHEMES if isinstance(s, EulerMaruyama))

@@ -14,6 +14,7 @@ from derivations.steps import milstein_step, two_point_step
 from numerics.compile.steps import compile_step, coupled_kernel
 from numerics.paths import simulate_sde
 from numerics.schemes import SCHEMES, Milstein, UnitNoiseSteps, WeakSecond, find_scheme
+from numerics.schemes.levy import areas
 from numerics.schemes.symbolic import SymbolicScheme
 from numerics.statistics import Estimate, convergence_order
 
@@ -87,6 +88,48 @@ def test_a_layer_takes_weak_steps():
     assert abs(Estimate.of(x[:, 0]).test(1.0).statistic) < 4
     dead = simulate_sde(limit, -1.0, t=0.5, steps=3, samples=5, scheme="weak_second")
     assert np.all(dead == -1)
+
+
+def test_areas_have_the_moments_of_levys():
+    # Var A = h²/4 and E A² | ξ = h²/12 (1 + ξ_j² + ξ_k²); fourth moment E A⁴ = 5h⁴/16 from Lévy's 1/cosh
+    rng, h = np.random.default_rng(0), 0.3
+    for terms in (1, 8):
+        xi = rng.standard_normal((3, 400_000))
+        area = areas(xi, h, terms, rng)
+        np.testing.assert_allclose(area, -area.swapaxes(0, 1))
+        for j, k in ((0, 1), (2, 0)):
+            square = area[j, k] ** 2
+            assert abs(Estimate.of(square).test(h**2 / 4).statistic) < 4
+            given = square * (xi[j] ** 2 - 1)  # E of it: h²/12 · 2
+            assert abs(Estimate.of(given).test(h**2 / 6).statistic) < 4
+            assert abs(Estimate.of(square).test(1.05 * h**2 / 4).statistic) > 4  # the control
+        if terms == 8:
+            assert abs(Estimate.of(area[0, 1] ** 4).test(5 * h**4 / 16).statistic) < 4
+    assert np.all(areas(xi[:1], h, 3, rng) == 0)
+
+
+@pytest.mark.slow
+def test_strong_order_one_for_noise_that_does_not_commute():
+    # Heisenberg: dX = dB¹, dY = X dB². In one step Euler has Y = 0, the scheme I_12: over N steps the variance of Y
+    # is that of ∫B¹dB², 1/2, exactly; Euler's is 1/2 − 1/(2N)
+    y = sp.Symbol("y", real=True)
+    u = sp.Symbol("u", positive=True)  # so that the root of u² is u, which is smooth at 0 too
+    heisenberg = Diffusion((u, y), [0, 0], sp.diag(1, u**2))
+    for steps in (1, 2, 4):
+        kwargs = {"x0": [0.0, 0.0], "steps": steps, "samples": 200_000, "seed": steps}
+        free = Estimate.of(simulate_sde(heisenberg, scheme="derivative_free", **kwargs)[:, 1] ** 2)
+        euler = Estimate.of(simulate_sde(heisenberg, **kwargs)[:, 1] ** 2)
+        assert abs(free.test(0.5).statistic) < 4
+        assert abs(euler.test(0.5 - 0.5 / steps).statistic) < 4
+        assert abs(euler.test(0.5).statistic) > 4  # the control
+
+
+def test_a_derivative_free_step_is_milsteins_where_the_noise_commutes():
+    kwargs = {"x0": 1.0, "t": 1e-3, "steps": 1, "samples": 200, "seed": 3, "backend": "numpy"}
+    free, milstein = (simulate_sde(GBM, scheme=s, **kwargs) for s in ("derivative_free", "milstein"))
+    euler = simulate_sde(GBM, **kwargs)
+    assert np.abs(free - milstein).max() < 1e-12  # linear noise: differences are derivatives
+    assert np.abs(free - euler).max() > 1e-4
 
 
 def test_coupled_paths_share_their_motion():

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from numerics.ensembles.checkpoint import Checkpoint, fingerprint
 
 Array = NDArray[np.float64]
 Seed = int | np.random.SeedSequence
 Task = Callable[[int, int, np.random.Generator], Any]
 Progress = Callable[[int, int], None]
 
+_TRIES = 4  # of a block whose worker dies
 _IN_FLIGHT = 64  # blocks submitted and not yet taken, which bounds the memory of results that wait
 
 
@@ -32,6 +37,7 @@ class Block:
     first: int
     count: int
     seed: np.random.SeedSequence
+    index: int = 0
 
     def generator(self) -> np.random.Generator:
         """A fresh generator at the beginning of the block's stream."""
@@ -63,7 +69,7 @@ def blocks(samples: int, block: int, seed: Seed = 0) -> Iterator[Block]:
             raise ValueError(f"{name} must be a positive whole number, got {value!r}")
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     return (
-        Block(first, min(block, samples - first), _child(root, index))
+        Block(first, min(block, samples - first), _child(root, index), index)
         for index, first in enumerate(range(0, samples, block))
     )
 
@@ -79,6 +85,8 @@ def stream_ensemble(
     seed: Seed = 0,
     workers: int | Executor = 1,
     progress: Progress | None = None,
+    checkpoint: str | PathLike[str] | Checkpoint | None = None,
+    skip: int = 0,
 ) -> Iterator[tuple[Block, Any]]:
     """Compute an ensemble block by block, in order, holding only a bounded number of results at a time.
 
@@ -91,9 +99,15 @@ def stream_ensemble(
         How many in all, and in one block; the result depends on both.
     seed : int or SeedSequence
     workers : int or Executor
-        Threads to use (1 computes here and now), or any ``concurrent.futures.Executor``, which stays open.
+        Threads to use (1 computes here and now), or any ``concurrent.futures.Executor``, which stays open. A block whose
+        worker dies is computed again, up to three times.
     progress : callable, optional
         Called after each block with the numbers of finished and of all samples.
+    checkpoint : path, optional
+        A directory in which each block is kept as soon as it is finished, and found again by the same ensemble; blocks
+        must then be arrays, or dictionaries of arrays.
+    skip : int
+        Blocks at the beginning that are not wanted.
 
     Yields
     ------
@@ -108,15 +122,30 @@ def stream_ensemble(
         # a thread starts with NumPy's own handling of overflow; it gets that of the caller
         as_here = partial(np.seterr, **np.geterr())
         own = nullcontext(None) if workers == 1 else ThreadPoolExecutor(workers, initializer=as_here)
-    return _stream(plan, task, samples, own, progress)
+    kept = opened(checkpoint, task, samples, block, seed)
+    return _stream(islice(plan, skip, None), task, samples, own, progress, kept, skip * block)
+
+
+def opened(
+    checkpoint: str | PathLike[str] | Checkpoint | None, task: Task, samples: int, block: int, seed: Seed
+) -> Checkpoint | None:
+    """The checkpoint directory of one ensemble, which refuses another's."""
+    if checkpoint is None or isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    return Checkpoint(checkpoint, fingerprint(task=task, samples=samples, block=block, seed=seed))
 
 
 def _stream(
-    plan: Iterator[Block], task: Task, samples: int, own: Any, progress: Progress | None
+    plan: Iterator[Block],
+    task: Task,
+    samples: int,
+    own: Any,
+    progress: Progress | None,
+    kept: Checkpoint | None,
+    finished: int,
 ) -> Iterator[tuple[Block, Any]]:
     with own as executor:
-        finished = 0
-        results = ((b, b.run(task)) for b in plan) if executor is None else _submitted(plan, task, executor)
+        results = _here(plan, task, kept) if executor is None else _submitted(plan, task, executor, kept)
         for block, value in results:
             finished += block.count
             if progress is not None:
@@ -124,20 +153,72 @@ def _stream(
             yield block, value
 
 
-def _submitted(plan: Iterator[Block], task: Task, executor: Executor) -> Iterator[tuple[Block, Any]]:
-    waiting: deque[tuple[Block, Future[Any]]] = deque()
+def _here(plan: Iterator[Block], task: Task, kept: Checkpoint | None) -> Iterator[tuple[Block, Any]]:
+    for block in plan:
+        if kept is None:
+            yield block, block.run(task)
+            continue
+        if not kept.has(block.index):
+            kept.save(block.index, block.run(task))
+        yield block, kept.load(block.index)
+
+
+def _submitted(
+    plan: Iterator[Block], task: Task, executor: Executor, kept: Checkpoint | None
+) -> Iterator[tuple[Block, Any]]:
+    waiting: deque[tuple[Block, Future[Any] | None]] = deque()
+
+    def submit(block: Block) -> Future[Any]:
+        future = executor.submit(block.run, task)
+        if kept is not None:  # as soon as it is there, whatever its turn is
+            future.add_done_callback(lambda done: _keep(kept, block, done))
+        return future
+
+    def result(block: Block, future: Future[Any] | None) -> Any:
+        for attempt in range(1, _TRIES + 1):
+            if future is None:
+                break
+            try:
+                value = future.result()
+            except Exception as error:
+                if not _worker_died(error) or attempt == _TRIES:
+                    raise
+                future = submit(block)
+                continue
+            if kept is None:
+                return value
+            kept.save(block.index, value)  # the callback may have failed, or not have run yet
+            break
+        assert kept is not None
+        return kept.load(block.index)
+
     try:
         for block in plan:
-            waiting.append((block, executor.submit(block.run, task)))
+            done = kept is not None and kept.has(block.index)
+            waiting.append((block, None if done else submit(block)))
             if len(waiting) >= _IN_FLIGHT:
                 first, future = waiting.popleft()
-                yield first, future.result()
+                yield first, result(first, future)
         while waiting:
             first, future = waiting.popleft()
-            yield first, future.result()
+            yield first, result(first, future)
     finally:
         for _, future in waiting:
-            future.cancel()
+            if future is not None:
+                future.cancel()
+
+
+def _keep(kept: Checkpoint, block: Block, future: Future[Any]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        with suppress(OSError):  # said when its turn comes
+            kept.save(block.index, future.result())
+
+
+def _worker_died(error: Exception) -> bool:
+    """Whether a result is missing because who computed it is gone, rather than because the task is wrong."""
+    # Dask's own errors, by name: it need not be installed
+    lost = {"KilledWorker", "CommClosedError", "FutureCancelledError"}
+    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in lost
 
 
 def run_ensemble(
@@ -147,6 +228,7 @@ def run_ensemble(
     seed: Seed = 0,
     workers: int | Executor = 1,
     progress: Progress | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Array:
     """All samples of an ensemble in one array, the first axis over the samples.
 
@@ -155,7 +237,7 @@ def run_ensemble(
     task : callable
         Called with the first sample's number, the number of samples and the block's generator; returns an array
         whose first axis has that number of entries.
-    samples, block, seed, workers, progress
+    samples, block, seed, workers, progress, checkpoint
         As for :func:`stream_ensemble`.
 
     Examples
@@ -166,7 +248,7 @@ def run_ensemble(
     True
     """
     result: Array | None = None
-    for piece, value in stream_ensemble(task, samples, block, seed, workers, progress):
+    for piece, value in stream_ensemble(task, samples, block, seed, workers, progress, checkpoint):
         value = np.asarray(value)
         if value.shape[:1] != (piece.count,):
             raise ValueError(

@@ -1,0 +1,99 @@
+"""JAX: arrays on any device, with derivatives; extra ``jax``. Precision is that of JAX's own configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib.util import find_spec
+from typing import Any
+
+import sympy as sp
+
+from numerics.backends.base import Backend, Function
+from numerics.backends.kinks import guarded_branches
+from numerics.backends.numpy import NumPyWriter
+from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+
+_TWINS = {
+    "ErfiInv": "erfi_inv",
+    "LogNormalCdf": "log_ndtr",
+    "ErrorTail": "erfc",
+    "erfi": "erfi",
+    "erfinv": "erfinv",
+}
+
+
+class JaxWriter(NumPyWriter):
+    """Prints for ``jax.numpy`` and ``jax.scipy.special``; refuses what JAX has no function for."""
+
+    def _print_Where(self, node: sp.Expr) -> str:
+        condition, inside, outside = (self._print(arg) for arg in node.args)
+        return f"where({condition}, {inside}, {outside})"
+
+    def _print_ScaledBesselI(self, node: sp.Expr) -> str:
+        order, z = node.args
+        if order not in (0, 1):
+            return str(self._print_not_supported(node))
+        return f"i{order}e({self._print(z)})"
+
+    def _print_besseli(self, node: sp.Expr) -> str:
+        order, z = node.args
+        if order not in (0, 1):
+            return str(self._print_not_supported(node))
+        return f"i{order}({self._print(z)})"
+
+    def _print_Sqrt(self, node: sp.Expr) -> str:
+        return f"safe_sqrt({self._print(node.args[0])})"
+
+    def _print_Pow(self, node: sp.Expr, **settings: Any) -> str:
+        if node.exp == sp.Rational(1, 2) and node.base.free_symbols:
+            return f"safe_sqrt({self._print(node.base)})"
+        return str(super()._print_Pow(node, **settings))
+
+
+def _printer() -> JaxWriter:
+    return JaxWriter(
+        {
+            "fully_qualified_modules": False,
+            "inline": True,
+            "strict": True,
+            "allow_unknown_functions": False,
+            "user_functions": dict(_TWINS),
+        }
+    )
+
+
+@cache
+def _modules() -> dict[str, Any]:
+    """What printed code may use; loads JAX."""
+    import jax.numpy as jnp
+    import jax.scipy.special as special
+
+    from numerics.special import differentiable
+
+    names: dict[str, Any] = {name: getattr(special, name) for name in dir(special) if not name.startswith("_")}
+    names |= {name: getattr(jnp, name) for name in dir(jnp) if not name.startswith("_")}
+    own = ("erfi", "erfi_inv", "safe_sqrt")
+    return names | {name: getattr(differentiable, name) for name in own} | {"abs": jnp.abs}
+
+
+def _wrap(function: Function) -> Callable[..., tuple[Any, ...]]:
+    """Arrays in, one array per expression out, all of the arguments' common shape; traced, so that it can be differentiated."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def on_arrays(*arguments: Any) -> tuple[Any, ...]:
+        arrays = [jnp.asarray(argument, dtype=jnp.result_type(argument, float)) for argument in arguments]
+        shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
+        return tuple(jnp.broadcast_to(jnp.asarray(value), shape) for value in function(*arrays))
+
+    return wraps(function)(on_arrays)
+
+
+def is_available() -> bool:
+    """Whether JAX can be imported, found without importing it."""
+    return find_spec("jax") is not None
+
+
+JAX = Backend("jax", _printer, _modules, (cancelling_sums, stable_logarithms, guarded_branches), _wrap, 1e-13)

@@ -1,0 +1,142 @@
+r"""Paths in JAX: traced, on any device, and differentiable in the start and in the parameters of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial, singledispatch
+from typing import Any
+
+import sympy as sp
+
+from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
+from derivations.sums import CoordinateSum
+from numerics.backends import find_backend
+from numerics.compile.expression import compile_expression
+
+#: From states (samples, ...), time and parameters to drift (samples, ..., m, 1) and covariance, broadcastable to (samples, ..., m, m).
+Coefficients = Callable[[Any, Any, Sequence[Any]], tuple[Any, Any]]
+
+
+def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Callable[..., Any]:
+    r"""Euler–Maruyama paths as one traced function.
+
+    Parameters
+    ----------
+    limit : Diffusion or NeuronDiffusion
+        May hold the given parameters.
+    parameters : sequence of Symbol
+        Their values become arguments, in which the result can be differentiated along fixed random numbers.
+
+    Returns
+    -------
+    callable
+        Called ``(key, x0, values, t=1.0, steps=500, samples=1000)``: a key of ``jax.random``, a start of shape () or that of a sample,
+        and the parameters' values; returns states of shape (samples, states), or (samples, n, m) for neurons. It is compiled
+        once for each number of steps and samples; numbers are of JAX's configured precision.
+
+    Raises
+    ------
+    ValueError
+        If JAX is not installed, or symbols other than the parameters are left.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, depth_limit, relu
+    >>> paths = compile_jax_paths(depth_limit(ResNet(relu, width=3)))  # doctest: +SKIP
+    >>> paths(jax.random.key(0), 1.0, (), steps=20, samples=100).shape  # doctest: +SKIP
+    (100, 3, 1)
+    """
+    find_backend("jax")
+    import jax
+    import jax.numpy as jnp
+
+    names = tuple(parameters)
+    left = sorted(map(str, limit.parameters - set(names)))
+    if left:
+        raise ValueError(f"the limit has the parameters {', '.join(left)} left; list them, or derive it with numbers")
+    coefficients, shape = _coefficients(limit, names)
+
+    @partial(jax.jit, static_argnames=("steps", "samples"))
+    def paths(key: Any, x0: Any, values: Any = (), t: Any = 1.0, steps: int = 500, samples: int = 1000) -> Any:
+        h = t / steps
+        start = jnp.broadcast_to(jnp.asarray(x0, dtype=float), (samples, *shape))
+
+        def move(x: Any, index: Any) -> tuple[Any, None]:
+            drift, covariance = coefficients(x, index * h, values)
+            noise = jax.random.normal(jax.random.fold_in(key, index), x.shape, x.dtype)
+            moved = x + drift * h + jnp.sqrt(h) * _coloured(covariance, noise)
+            return moved, None
+
+        return jax.lax.scan(move, start, jnp.arange(steps))[0]
+
+    return paths
+
+
+@singledispatch
+def _coefficients(limit: Any, names: tuple[sp.Symbol, ...]) -> tuple[Coefficients, tuple[int, ...]]:
+    raise ValueError(f"expected a Diffusion or a NeuronDiffusion, got a {type(limit).__name__}")
+
+
+@_coefficients.register
+def _(limit: Diffusion, names: tuple[sp.Symbol, ...]) -> tuple[Coefficients, tuple[int, ...]]:
+    import jax.numpy as jnp
+
+    size = len(limit.states)
+    both = compile_expression((*limit.states, limit.time, *names), (*limit.drift, *limit.covariance), backend="jax")
+
+    def at(x: Any, time: Any, values: Sequence[Any]) -> tuple[Any, Any]:
+        entries = jnp.stack(both(*(x[:, k] for k in range(size)), time, *values), axis=-1)
+        return entries[:, :size], entries[:, size:].reshape(-1, size, size)
+
+    return at, (size,)
+
+
+@_coefficients.register
+def _(limit: NeuronDiffusion, names: tuple[sp.Symbol, ...]) -> tuple[Coefficients, tuple[int, ...]]:
+    import jax.numpy as jnp
+
+    if not limit.width.is_Integer:
+        raise ValueError(f"paths are simulated at a width that is a number, got width {limit.width}")
+    m = limit.inputs
+    both = sp.Tuple(*limit.neuron_drift, *limit.neuron_covariance)
+    sums = sorted(both.atoms(CoordinateSum), key=sp.default_sort_key)
+    stand_ins = [sp.Dummy(f"s{k}", real=True) for k in range(len(sums))]
+    opened = both.xreplace(dict(zip(sums, stand_ins, strict=True)))
+    summands = compile_expression(
+        (*limit.neuron, limit.time, *names), tuple(s.at(limit.neuron) for s in sums), backend="jax"
+    )
+    outer = compile_expression((*limit.neuron, *stand_ins, limit.time, *names), tuple(opened), backend="jax")
+
+    def at(x: Any, time: Any, values: Sequence[Any]) -> tuple[Any, Any]:
+        neuron = [x[..., a] for a in range(m)]
+        totals = [s.sum(axis=-1, keepdims=True) for s in summands(*neuron, time, *values)] if sums else []
+        entries = jnp.stack(outer(*neuron, *totals, time, *values), axis=-1)
+        return entries[..., :m], entries[..., m:].reshape(*x.shape[:-1], m, m)
+
+    return at, (int(limit.width), m)
+
+
+def _coloured(covariance: Any, noise: Any) -> Any:
+    r""":math:`\ell\,\xi` with :math:`\ell\ell^\top = a`: Cholesky's recursion written out, a vanishing pivot giving a column of 0.
+
+    Its roots have derivatives everywhere (:func:`numerics.special.differentiable.safe_sqrt`), so gradients stay finite at dead
+    layers and equal inputs.
+    """
+    import jax.numpy as jnp
+
+    from numerics.special.differentiable import safe_sqrt
+
+    size = noise.shape[-1]
+    rest = [[covariance[..., a, b] for b in range(size)] for a in range(size)]
+    result = [jnp.zeros_like(noise[..., 0]) for _ in range(size)]
+    tiny = jnp.finfo(noise.dtype).eps * 4 * size
+    for j in range(size):
+        alive = rest[j][j] > tiny * jnp.maximum(covariance[..., j, j], 0.0)
+        pivot = safe_sqrt(jnp.where(alive, rest[j][j], 0.0))
+        inverse = jnp.where(alive, 1 / jnp.where(alive, pivot, 1.0), 0.0)
+        column = [rest[a][j] * inverse for a in range(size)]
+        for a in range(j, size):
+            result[a] = result[a] + column[a] * noise[..., j]
+            for b in range(j + 1, a + 1):
+                rest[a][b] = rest[a][b] - column[a] * column[b]
+    return jnp.stack(result, axis=-1)

@@ -1,0 +1,91 @@
+r"""What networks of finite depth say of their limit, with what the depth adds told apart from the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derivations.architectures import Architecture
+from numerics.ensembles import Moments, Seed
+from numerics.expectations.budget import Budget
+from numerics.networks import simulate_network
+from numerics.statistics import Estimate, richardson
+
+
+def expect_network(
+    architecture: Architecture,
+    function: Callable[[Any], Any],
+    depth: int,
+    samples: int,
+    x0: ArrayLike | None = None,
+    inputs: ArrayLike | None = None,
+    t: float = 1.0,
+    extrapolate: bool = True,
+    seed: Seed = 0,
+    workers: int | Executor = 1,
+) -> Budget:
+    r""":math:`\mathbb{E} f(X_t)` of the limit of depth, from networks of L and 2L layers.
+
+    The expectation at depth L is :math:`m + c/L + O(L^{-2})`, so :math:`m_L - m_{2L} = c/2L + O(L^{-2})` is what the depth 2L still adds.
+    Extrapolated, :math:`2m_{2L} - m_L`, only the next order is left, of a size near :math:`|m_L - m_{2L}|/L`.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        As for :func:`numerics.networks.simulate_network`.
+    function : callable
+        From states of shape (samples, n, m) to (samples,).
+    depth, samples : int
+        L, and networks at each of the two depths.
+    x0, inputs, t, seed, workers
+        As for :func:`numerics.networks.simulate_network`.
+    extrapolate : bool
+        Whether to remove the first order in 1/L, at twice the noise.
+
+    Returns
+    -------
+    Budget
+
+    Examples
+    --------
+    >>> from derivations import ResNet, identity
+    >>> square = lambda x: x[:, 0, 0] ** 2
+    >>> plain = expect_network(ResNet(identity, width=1), square, 8, 20_000, x0=1.0, extrapolate=False)
+    >>> plain.depth_bias > plain.statistical  # (1 + 1/16)^16 instead of e
+    True
+    """
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    estimates = []
+    for index, layers in enumerate((depth, 2 * depth)):
+        summary = simulate_network(
+            architecture,
+            layers,
+            samples,
+            x0=x0,
+            inputs=inputs,
+            t=t,
+            seed=np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, index)),
+            workers=workers,
+            at=[layers],
+            record=function,
+            reduce=Moments(),
+        )
+        if summary.mean.shape != (1,):
+            raise ValueError(f"the function must give one number for each sample, got shape {summary.mean.shape[1:]}")
+        estimates.append(Estimate(float(summary.mean[0]), float(summary.error[0])))
+    coarse, fine = estimates
+    gap = coarse - fine
+    seen = float(np.hypot(gap.value, gap.error))  # what cannot be told from noise may be there
+    chosen = richardson(coarse, fine) if extrapolate else fine
+    return Budget(
+        chosen.value,
+        chosen.error,
+        depth_bias=seen / depth if extrapolate else seen,
+        samples=2 * samples,
+        cost=3 * depth * samples,
+        method=f"networks of {depth} and {2 * depth} layers" + (", extrapolated" if extrapolate else ""),
+    )

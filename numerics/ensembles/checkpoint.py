@@ -1,0 +1,117 @@
+"""A directory that keeps finished blocks: whole files or none, however the process ends."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_PLAN = "ensemble.json"
+
+
+class Checkpoint:
+    """Blocks of one ensemble on disk, as NumPy archives without pickles.
+
+    A file is written under another name, flushed to the disk, and then renamed, which the file system does at once or not at
+    all: what a reader finds is whole.
+
+    Parameters
+    ----------
+    directory : path
+        Made where it is missing.
+    plan : mapping
+        What the ensemble is, as :func:`fingerprint` tells it.
+
+    Raises
+    ------
+    ValueError
+        If the directory holds another ensemble.
+    """
+
+    def __init__(self, directory: str | PathLike[str], plan: Mapping[str, str]) -> None:
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for draft in self.directory.glob("*.draft"):  # of a process that was killed
+            draft.unlink(missing_ok=True)
+        known = self.directory / _PLAN
+        if known.exists():
+            before = json.loads(known.read_text(encoding="utf-8"))
+            different = sorted(key for key in {*before, *plan} if before.get(key) != plan.get(key))
+            if different:
+                raise ValueError(
+                    f"{self.directory} holds another ensemble: it differs in {', '.join(different)}; "
+                    "give an empty directory, or ask for the same"
+                )
+        elif any(self.directory.iterdir()):
+            raise ValueError(f"expected an empty directory or one of an ensemble, got {self.directory}")
+        else:
+            self._write(known, json.dumps(dict(plan), indent=1).encode())
+
+    def has(self, index: int | str) -> bool:
+        """Whether a block is finished."""
+        return self._path(index).exists()
+
+    def save(self, index: int | str, value: Any) -> None:
+        """Keep a block: an array, or a mapping of names to arrays."""
+        if self.has(index) and isinstance(index, int):
+            return
+        parts = value if isinstance(value, Mapping) else {"value": np.asarray(value)}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **{name: np.asarray(part) for name, part in parts.items()})
+        self._write(self._path(index), buffer.getvalue())
+
+    def load(self, index: int | str) -> Any:
+        """A kept block, as it was given."""
+        with np.load(self._path(index), allow_pickle=False) as archive:
+            parts = {name: archive[name] for name in archive.files}
+        return parts["value"] if set(parts) == {"value"} else parts
+
+    def drop(self, index: int) -> None:
+        """Forget a block that is part of something kept."""
+        self._path(index).unlink(missing_ok=True)
+
+    def _path(self, index: int | str) -> Path:
+        return self.directory / (f"block_{index:08d}.npz" if isinstance(index, int) else f"{index}.npz")
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".draft", delete=False) as draft:
+            draft.write(content)
+            draft.flush()
+            os.fsync(draft.fileno())
+        os.replace(draft.name, path)
+
+
+def fingerprint(**parts: Any) -> dict[str, str]:
+    """What an ensemble is, as texts that are equal for equal ensembles in any process, by name.
+
+    Examples
+    --------
+    >>> fingerprint(samples=10, start=np.arange(3))["samples"]
+    '10'
+    """
+    return {name: _described(part) for name, part in parts.items()} | {"numpy": np.__version__}
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:24]
+        return f"array{value.shape}{value.dtype}:{digest}"
+    if isinstance(value, np.random.SeedSequence):
+        return f"SeedSequence({value.entropy}, {value.spawn_key})"
+    if is_dataclass(value) and not isinstance(value, type):
+        inside = ", ".join(f"{f.name}={_described(getattr(value, f.name))}" for f in fields(value))
+        return f"{type(value).__qualname__}({inside})"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_described, value))})"
+    if callable(value):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return repr(value)

@@ -1,0 +1,109 @@
+"""Where paths start and when they are looked at, as a user gives them, checked and brought to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.laws import Normal
+
+Array = NDArray[np.float64]
+Start = ArrayLike | Normal
+
+
+def checked_start(limit: Limit, x0: Start, t: float) -> Array:
+    """The start of all paths in the shape of one sample's state, with the checks of :func:`simulate_sde`."""
+    shape = shape_of(limit)
+    Grid.of(t, 1, None)
+    start = Starts.of(x0, shape, 1, limit)
+    if start.states is None:
+        raise ValueError("expected a fixed start, a number or an array of states, got a law")
+    return start.block(0, 1, shape, np.random.default_rng(0))[0]
+
+
+def shape_of(limit: Limit) -> tuple[int, ...]:
+    """The shape of one sample's state inside the schemes."""
+    if isinstance(limit, NeuronDiffusion) and not limit.width.is_Integer:
+        raise ValueError(
+            f"paths are simulated at a width that is a number, got width {limit.width}; "
+            "derive the limit with a positive integer, e.g. ResNet(relu, width=4)"
+        )
+    if not isinstance(limit, Diffusion | NeuronDiffusion | Flow):
+        raise ValueError(f"expected a limit, as derive(...).limit gives it, got {limit!r}")
+    if limit.parameters:
+        names = ", ".join(sorted(map(str, limit.parameters)))
+        raise ValueError(f"the limit has the parameters {names} left; derive it with numbers in their place")
+    return (int(limit.width), limit.inputs) if isinstance(limit, NeuronDiffusion) else (len(limit.states),)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Spans of time, each with a number of equal steps, after each of which the states are kept."""
+
+    starts: tuple[float, ...]
+    durations: tuple[float, ...]
+    steps: tuple[int, ...]
+
+    @classmethod
+    def of(cls, t: float, steps: int, times: Sequence[float] | Array | None) -> Grid:
+        """The spans between chosen times; refuses what makes no sense."""
+        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
+            raise ValueError(f"the time t must be a positive finite number, got {t!r}")
+        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+            raise ValueError(f"steps must be a positive whole number, got {steps!r}")
+        ends = np.array([t] if times is None else times, dtype=float)
+        if ends.ndim != 1 or not ends.size or not np.all((ends >= 0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
+            raise ValueError(f"times must increase and lie between 0 and t = {t}, got {times!r}")
+        starts = np.concatenate([[0.0], ends[:-1]])
+        durations = ends - starts
+        counts = np.ceil(steps * durations / t * (1 - 1e-12)).astype(int)
+        return cls(tuple(map(float, starts)), tuple(map(float, durations)), tuple(map(int, counts)))
+
+
+@dataclass(frozen=True)
+class Starts:
+    """The start as an array that broadcasts to (samples, ...), or as the law of independent coordinates."""
+
+    states: Array | None
+    law: Normal | None
+    per_sample: bool
+
+    @classmethod
+    def of(cls, x0: Any, shape: tuple[int, ...], samples: int, limit: Any) -> Starts:
+        """What a user gave, checked against the limit."""
+        if isinstance(x0, Normal):
+            return cls(None, x0, True)
+        states = np.asarray(x0, dtype=float)
+        flat = (int(np.prod(shape)),)
+        accepted = {(): (1,) * len(shape), flat: shape, shape: shape}
+        per_sample = states.shape not in accepted
+        if per_sample and states.shape not in ((samples, *flat), (samples, *shape)):
+            raise ValueError(
+                f"x0 must be a number or have shape {flat} or {(samples, *flat)} (states, or samples and states), "
+                f"got shape {states.shape}"
+            )
+        if not np.all(np.isfinite(states)):
+            raise ValueError("x0 must be finite, got infinite or nan entries")
+        domain = getattr(limit, "domain", None)
+        if len(shape) == 1 and shape[0] == 1 and domain is not None:
+            low, high = float(domain.inf), float(domain.sup)
+            open_low, open_high = not domain.contains(domain.inf), not domain.contains(domain.sup)
+            bad = (states < low) | (states > high) | (open_low & (states == low)) | (open_high & (states == high))
+            if np.any(bad):
+                raise ValueError(f"x0 must lie in the domain {domain}, got {states[bad].flat[0]}")
+        target = (samples, *shape) if per_sample else accepted[states.shape]
+        return cls(states.reshape(target), None, per_sample)
+
+    def block(self, first: int, count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """The starts of some samples, drawn or copied."""
+        if self.law is not None:
+            deviation = float(self.law.variance) ** 0.5
+            return float(self.law.mean) + deviation * rng.standard_normal((count, *shape))
+        assert self.states is not None
+        here = self.states[first : first + count] if self.per_sample else self.states
+        return np.array(np.broadcast_to(here, (count, *shape)))
