@@ -223,8 +223,14 @@ def zeros_inside(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tup
             raise NoClosedForm(
                 f"the zeros of the noise, {factor} = 0 on ({left}, {right}), are not finitely many known points"
             )
-        roots |= set(solved)
+        roots |= {root for root in solved if _vanishes(factor.subs(x, root))}
     return in_order(roots)
+
+
+def _vanishes(value: sp.Expr) -> bool:
+    """Whether a root that was found by inverting functions is one: atan x = −2 has none, though x = −tan 2 solves it formally."""
+    number = sp.N(value, 30) if value.is_number else sp.S.Zero
+    return not (number.is_number and abs(number) > sp.Rational(1, 10**15))
 
 
 def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:

@@ -3,7 +3,7 @@ r"""When a diffusion first reaches a level: what the kernel with an absorbing en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -11,7 +11,9 @@ from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws.base import Law
 from derivations.laws.ends import End
+from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
+from derivations.laws.radial import RadialLaw
 from derivations.laws.recognition import recognise
 from derivations.symbols import initial, time
 
@@ -69,22 +71,33 @@ def first_passage(
     sqrt(2)*x_0*exp(-x_0**2/(2*t))/(2*sqrt(pi)*t**(3/2))
     """
     level = sp.sympify(level)
-    side = sp.Interval.open(level, sp.oo) if above else sp.Interval.open(-sp.oo, level)
-    domain = process.domain.intersect(side)
-    if domain == sp.S.EmptySet or level < process.domain.inf or level > process.domain.sup:
-        raise DerivationError(f"the level {level} is not in the domain {process.domain}")
+    low, high = process.domain.inf, process.domain.sup
+    if (level < low) == sp.true or (level > high) == sp.true or level == (high if above else low):
+        raise DerivationError(
+            f"the level {level} is not in the domain {process.domain}, or no start is on this side of it"
+        )
+    domain = sp.Interval.open(level, high) if above else sp.Interval.open(low, level)
     stopped = Diffusion(process.states, process.drift, process.covariance, domain, process.time)
-    law = recognise(stopped, assuming).parts[0 if above else -1]
+    law = _stopped(recognise(stopped, assuming).parts[0 if above else -1], level)
     masses = [atom.mass for atom in law.atoms if atom.location == level]
-    if not masses:  # never reached, or left at once
+    if not masses:  # never reached
         return FirstPassage(level, sp.S.Zero, sp.S.Zero)
     (mass,) = masses
     return FirstPassage(level, _density(law, mass, above), mass)
 
 
+def _stopped(law: Law, level: sp.Expr) -> Law:
+    """The law of the process up to the level, also where it would be reflected there: with the kernel that absorbs."""
+    if isinstance(law, RadialLaw) and not law.killed and law.form.sign(law.index) < 0:
+        return replace(law, killed=True) if level == law.form.interval[int(law.direction < 0)] else law
+    if isinstance(law, HalfLineLaw) and law.end is End.REFLECTING:
+        return replace(law, end=End.ABSORBING) if level == law.form.interval[int(law.chart.direction < 0)] else law
+    return law
+
+
 def _density(law: Law, mass: sp.Expr, above: bool) -> sp.Expr:
     if not mass.has(sp.Integral):
-        return sp.diff(mass, time)
+        return sp.powsimp(sp.diff(mass, time))
     assert isinstance(law, IntervalLaw)
     assert law.ends[0 if above else 1] is End.ABSORBING
     form, chart = law.form, law.chart

@@ -111,6 +111,12 @@ def test_split_at_zeros_and_frozen_parts():
     equal_symbolically(outside.scale, x * (x - 1))
 
 
+def test_roots_that_are_none_do_not_cut():
+    (form,) = split(Diffusion((x,), [0], [[(sp.atan(x) + 2) ** 2]]))
+    assert form.interval == (-sp.oo, sp.oo)
+    assert len(split(Diffusion((x,), [0], [[(sp.atan(x) + 1) ** 2]]))) == 2
+
+
 def test_a_kink_inside_has_no_kernel():
     with pytest.raises(NoClosedForm, match="crosses a kink"):
         split(Diffusion((x,), [0], [[sp.Piecewise((1, x < 0), (2, True))]]))

@@ -78,6 +78,31 @@ def test_the_flux_is_the_derivative_of_the_atom():
         assert abs(mp.diff(mass, mp.mpf("0.3")) / flux(mp.mpf("0.3")) - 1) < 1e-9
 
 
+@pytest.mark.parametrize("above", [True, False])
+def test_a_geometric_brownian_motion_at_a_symbolic_level(above):
+    sigma = sp.Symbol("sigma", positive=True)
+    found = first_passage(Diffusion((x,), [0], [[sigma**2 * x**2]], HALF), level, above)
+    # log X is a Brownian motion with drift −σ²/2 and variance σ²
+    far = sp.log(x0 / level)
+    expected = sp.exp(-((-far + sigma**2 * t / 2) ** 2) / (2 * sigma**2 * t)) / (sigma * sp.sqrt(2 * sp.pi * t**3))
+    starts = [2, 3] if above else ["1/3", "3/4"]
+    points = {x0: starts, level: [1, "5/4"], t: ["1/2", 2], sigma: [1, "2/3"]}
+    equal_by_sampling(found.density, (far if above else -far) * expected, points, points=2)
+
+
+def test_an_end_that_reflects_is_reached_all_the_same():
+    # a Bessel process of dimension δ < 2 is at 0 before t with probability Γ(1 − δ/2, x₀²/2t)/Γ(1 − δ/2) (Getoor)
+    quarter, half = sp.Rational(1, 4), sp.S.Half
+    bessel = first_passage(Diffusion((x,), [quarter / x], [[1]], HALF), sp.S.Zero)
+    points = {x0: [1, "1/3"], t: ["1/2", 2]}
+    equal_by_sampling(bessel.probability, sp.uppergamma(quarter, x0**2 / (2 * t)) / sp.gamma(quarter), points, points=2)
+    # |B|² is at 0 when B is
+    squared = first_passage(Diffusion((x,), [1], [[4 * x]], HALF), sp.S.Zero)
+    equal_by_sampling(squared.probability, sp.erfc(sp.sqrt(x0 / (2 * t))), points, points=2)
+    reflecting = first_passage(Diffusion((x,), [sp.Rational(1, 5) - x], [[x]], HALF), sp.S.Zero)
+    assert abs(over_all_times(reflecting.density, half) - 1) < 1e-8  # surely
+
+
 def test_levels_without_a_law_are_refused_and_ends_that_are_never_reached_say_so():
     assert first_passage(Diffusion((x,), [0], [[x**2]], HALF), sp.S.Zero).density == 0
     with pytest.raises(NoClosedForm):
