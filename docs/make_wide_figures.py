@@ -41,7 +41,9 @@ def convolution(channels: int = 32, samples: int = 500) -> str:
         x = simulate_network(finite, at[-1], samples, inputs=image, t=2.0, seed=2, at=at)
         seen = [Estimate.of(np.mean(layer**2, axis=(1, 2))) for layer in x]
         series.append(Series(f"kernel, {name}", times, line))
-        series.append(Series(f"{channels} channels, {name}", [0, 1, 2], [e.value for e in seen], [e.error for e in seen]))
+        series.append(
+            Series(f"{channels} channels, {name}", [0, 1, 2], [e.value for e in seen], [e.error for e in seen])
+        )
     return svg(series_figure(series, "depth $t$", "kernel of the image, averaged over positions"))
 
 
