@@ -184,6 +184,7 @@ def test_the_explosion_is_where_the_closed_form_says():
         ({"X": [1.0, 2.0]}, "one input a row"),
         ({"X": [[np.nan]]}, "finite"),
         ({"architecture": NETWORKS["erf"], "X": [[0.0, 0.0], [1.0, 0.0]]}, "norm 0"),
+        ({"architecture": ShrinkingResNet(silu, identity, sp.oo), "t": 20.0}, "explodes near depth"),
         ({"architecture": ResNet(relu, 3)}, "infinitely wide"),
         ({"architecture": ResNet(relu, sp.oo, weight_variance=sp.Symbol("s", positive=True))}, "substitute values"),
         ({"architecture": ConvResNet(tanh, relu, sp.oo, (2,), (1,))}, "shape"),
