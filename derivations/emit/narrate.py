@@ -129,7 +129,8 @@ def increment_steps(architecture: Architecture) -> tuple[list[Step], Conditional
     moments = conditional_moments(architecture.generic_layer(), architecture.width, architecture.coordinates, inputs)
     gram = moments.preactivation_covariance
     names = [(0, 0, "G")] if inputs == 1 else [(0, 0, "G^{11}"), (0, 1, "G^{12}")]
-    likewise = "" if inputs == 1 else " (inputs 1 and 2; likewise for every pair)"
+    what = "coordinates" if architecture.positions else "inputs"
+    likewise = "" if inputs == 1 else f" ({what} 1 and 2; likewise for every pair)"
     increment = [
         Line(
             Glyph(r"\Delta", "Δ"),

@@ -3,7 +3,8 @@ r"""Gaussian means of an activation, for arrays of neurons and of pairs of them.
 Closed forms are compiled. Where there is none, one mean is a Gauss–Hermite rule, and a mean over a pair its series in the
 correlation, :math:`\mathbb{E} f(U) f(V) = \sum_n f_n(U) f_n(V)\,\rho^n` with normalised Hermite coefficients, which needs
 one quadrature per neuron instead of one per pair. What the series leaves out is bounded by
-:math:`|\rho|^{N+1}\bigl(\mathbb{E} f^2 - \sum f_n^2\bigr)`, and a bound above the tolerance is an error.
+:math:`|\rho|^{N+1}\bigl(\mathbb{E} f^2 - \sum f_n^2\bigr)`, and a bound above the tolerance is an error. With a kink, where it is
+slow, the mean over a pair is an integral over one of the two, panel by panel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ Array = NDArray[np.float64]
 PairMean = Callable[[slice, slice, Array], Array]
 
 _NODES, _TERMS = 400, 200
+#: Of an integral over a standard normal variable: nodes in a panel, and where it ends.
+_PANEL, _REACH = 32, 9.0
 #: The largest correlation that closed forms see: at 1 itself rounding would take roots of negative numbers.
 _BELOW_ONE = 1.0 - 2.0**-51
 #: The least variance that they see: at 0 itself they divide 0 by 0.
@@ -52,6 +56,7 @@ class CompiledMeans:
     closed_square: Callable[..., Array] | None
     closed_centred: Callable[..., Array] | None
     closed_product: Callable[..., Array] | None
+    kinks: tuple[float, ...] = ()
     tolerance: float = 1e-10
 
     def first(self, mean: Array, variance: Array) -> Array:
@@ -81,7 +86,41 @@ class CompiledMeans:
                 return closed(variance[rows, None], np.clip(covariance, -most, most), variance[columns])
 
             return product
+        if self.kinks and self.closed_first is not None:
+            return self._by_conditioning(mean, variance)
         return self._series(mean, variance)
+
+    def _by_conditioning(self, mean: Array, variance: Array) -> PairMean:
+        r"""With a kink the series in the correlation is slow: one integral over :math:`U = M + \sigma z` instead.
+
+        Given z, V is Gaussian, and the mean of f(V) is closed. The integrand has kinks where U meets those of f, and where V's mean
+        does, layers as wide as V's deviation: the panels of the Gauss–Legendre rule end there.
+        """
+        first, variance = self.first, np.maximum(variance, _LEAST)
+        deviation = np.sqrt(variance)
+        nodes, weights = np.polynomial.legendre.leggauss(_PANEL)
+
+        def product(rows: slice, columns: slice, covariance: Array) -> Array:
+            at, spread, other = mean[rows, None], deviation[rows, None], mean[columns]
+            slope = covariance / spread
+            left = np.maximum(variance[columns] - slope**2, _LEAST)
+            steep = np.where(np.abs(slope) > _LEAST, slope, _LEAST)
+            edges = [np.full_like(slope, -_REACH), np.full_like(slope, _REACH)]
+            for kink in self.kinks:
+                centre, width = (kink - other) / steep, np.abs(8 * np.sqrt(left) / steep)
+                edges += [np.broadcast_to((kink - at) / spread, slope.shape), centre - width, centre, centre + width]
+            ends = np.sort(np.clip(edges, -_REACH, _REACH), axis=0)
+            total = np.zeros_like(slope)
+            for low, high in pairwise(ends):
+                half = (high - low)[..., None] / 2
+                z = low[..., None] + half * (1 + nodes)
+                inside = first((other + 0 * slope)[..., None] + slope[..., None] * z, left[..., None] + 0 * z)
+                values = self.function(at[..., None] + spread[..., None] * z) * inside * np.exp(-(z**2) / 2)
+                total += half[..., 0] * (values @ weights)
+            result: Array = total / np.sqrt(2 * np.pi)
+            return result
+
+        return product
 
     def _series(self, mean: Array, variance: Array) -> PairMean:
         terms = self._coefficients(mean, variance)
@@ -134,4 +173,5 @@ def compile_means(function: Activation) -> CompiledMeans:
         compiled((MEAN, VARIANCE), means.square),
         compiled((VARIANCE,), means.centred_square),
         compiled(PAIR, means.product),
+        tuple(float(kink) for kink in function.kinks),
     )
