@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 
@@ -278,6 +279,16 @@ RULES = [
 def test_house_keeps_the_rule(rule, files):
     broken = rule(files)
     assert not broken, "\n" + "\n".join(broken)
+
+
+@pytest.mark.parametrize("package", ["derivations", "numerics"])
+def test_every_file_imports(package):
+    """Doctests of a file that does not import are skipped; that may be for want of an optional library, and nothing else."""
+    for file in (f for f in HOUSE if f.package == package and not f.name.endswith("__main__")):
+        try:
+            import_module(file.name)
+        except ModuleNotFoundError as error:
+            assert (error.name or "").split(".")[0] in OPTIONAL_LIBRARIES, f"{file.name}: {error}"
 
 
 def lines(count: int) -> str:
