@@ -24,6 +24,7 @@ Kernel = Callable[..., Any]
 
 #: Normals from which on a kernel is worth its compilation: below, arrays take a third of a second.
 WORTH_COMPILING = 1 << 25
+_LONGEST_TUPLE = 24
 
 
 def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> str:
@@ -48,11 +49,14 @@ def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Seq
     printer = NUMBA.printer()
     try:
         lines = [f"{left} = {printer.doprint(right)}" for left, right in shared]
-        values = "".join(f"{printer.doprint(result)}, " for result in results).rstrip()
+        values = [printer.doprint(result) for result in results]
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(f"no machine code for {str(list(expressions))[:200]}: {str(error).splitlines()[0]}") from error
     head = f"def {name}({', '.join(str(symbol) for symbol in plain.values())}):"
-    return "\n    ".join([head, *lines, f"return ({values})"])
+    # CPython builds a tuple of more than 30 entries by way of a list, which Numba does not compile
+    chunks = [values[k : k + _LONGEST_TUPLE] for k in range(0, len(values), _LONGEST_TUPLE)] or [[]]
+    tuples = ("(" + "".join(f"{value}, " for value in chunk).rstrip() + ")" for chunk in chunks)
+    return "\n    ".join([head, *lines, f"return {' + '.join(tuples)}"])
 
 
 @cache
@@ -83,6 +87,24 @@ def compiled_kernel(source: str, name: str = "kernel") -> Kernel:
     for function in functions:  # in order: each finds those above it compiled
         setattr(module, function, numba.njit(cache=path is not None, **OPTIONS)(getattr(module, function)))
     kernel: Kernel = getattr(module, name)
+    return kernel
+
+
+def warmed(kernel: Kernel, *arguments: Any) -> Kernel:
+    """The kernel, compiled for arguments like these, on which it must do nothing.
+
+    Raises
+    ------
+    ValueError
+        If Numba cannot compile it, with the first line of its reasons.
+    """
+    from numba.core.errors import NumbaError
+
+    try:
+        kernel(*arguments)
+    except NumbaError as error:
+        reason = next(line for line in f"{error}\n".splitlines() if not line.startswith("Failed in"))
+        raise ValueError(f"Numba cannot compile this kernel: {reason}") from error
     return kernel
 
 
