@@ -135,6 +135,7 @@ def test_scalar_twins_agree_with_arrays(value):
         assert scalar.kv(0.5, 2.0) == pytest.approx(float(mpmath.besselk(0.5, 2)), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_kernels_are_kept_on_disk(tmp_path):
     code = (
         "from derivations import ResNet, depth_limit, relu; from numerics.compile.fused import euler_kernel\n"
