@@ -16,7 +16,7 @@ from numerics.schemes.base import Couple
 from numerics.starts import Start, checked_start
 
 #: In the order of their cost per step, which random numbers dominate: ties go to the first.
-_CANDIDATES = ("euler_maruyama", "milstein", "weak_second", "unit_noise")
+_CANDIDATES = ("euler_maruyama", "milstein", "weak_second")
 _MOST_STEPS = 1 << 14
 
 
