@@ -108,6 +108,15 @@ def test_what_has_no_kernel_is_refused():
         fused.euler_kernel(Diffusion(many, [0] * 17, dense))
 
 
+def test_the_hyperbolic_tangent_is_right_to_the_last_bits():
+    points = np.concatenate([np.linspace(-3, 3, 601), [-1e300, -30.0, -1e-300, 0.0, 1e-20, 0.625, 20.0, np.inf]])
+    with mpmath.workdps(30):
+        for point in points:
+            exact = mpmath.tanh(mpmath.mpf(float(point)))
+            assert abs(scalar.tanh(point) - exact) <= 2.3e-16 * abs(exact)
+    assert np.isnan(scalar.tanh(np.nan))
+
+
 def test_what_numba_cannot_compile_falls_back_to_arrays():
     broken = machine.compiled_kernel("def kernel(x):\n    return undefined(x)")
     with pytest.raises(ValueError, match="Numba cannot compile"):
