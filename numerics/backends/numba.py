@@ -95,7 +95,7 @@ def names() -> dict[str, Any]:
     from numerics.special import scalar
 
     twins = {name: getattr(scalar, name) for name in _TWINS.values() if name != "erfc"}
-    return {name: getattr(math, name) for name in _MATH} | twins
+    return {name: getattr(math, name) for name in _MATH} | twins | {"tanh": scalar.tanh}
 
 
 def _wrap(function: Function) -> Callable[..., tuple[np.ndarray, ...]]:

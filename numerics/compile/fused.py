@@ -10,12 +10,13 @@ from __future__ import annotations
 from functools import lru_cache, singledispatch
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
 from derivations.sums import CoordinateSum
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function
+from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
 
 _LARGEST_FACTOR = 16  # states whose factor is written out, in size³/6 lines
 
@@ -35,7 +36,9 @@ def euler_source(limit: Any) -> str:
 @lru_cache(maxsize=64)
 def euler_kernel(limit: Diffusion | NeuronDiffusion) -> Kernel:
     """The compiled Euler–Maruyama kernel: of x of shape (states, paths), or (neurons, inputs, paths) for neurons."""
-    return compiled_kernel(euler_source(limit))
+    kernel = compiled_kernel(euler_source(limit))
+    shape = (1, limit.inputs, 1) if isinstance(limit, NeuronDiffusion) else (len(limit.states), 1)
+    return warmed(kernel, np.ones(shape), 0.0, 1.0, 0, np.random.Generator(np.random.SFC64(0)))
 
 
 @euler_source.register

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import sympy as sp
 
 from derivations.architectures import Layer
 from derivations.symbols import noise, shift, state, step
 from numerics.compile.fused import factor_lines, indented, lower_triangle
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function
+from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
 
 
 def layer_source(layer: Layer, inputs: int) -> str:
@@ -77,4 +78,5 @@ def layer_kernel(layer: Layer, inputs: int) -> Kernel:
     numbers = sp.Tuple(pre.weight_variance, pre.bias_variance, pre.weight_mean, pre.bias_mean)
     if numbers.free_symbols:
         raise ValueError(f"expected numbers for variances and means, got {numbers}")
-    return compiled_kernel(layer_source(layer, inputs))
+    kernel = compiled_kernel(layer_source(layer, inputs))
+    return warmed(kernel, np.ones((1, 1, inputs)), 0, 0.0, np.random.Generator(np.random.SFC64(0)))

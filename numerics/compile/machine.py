@@ -22,10 +22,9 @@ from numerics.backends.numba import names as machine_names
 
 Kernel = Callable[..., Any]
 
-#: Arguments or values with which Python still makes a call or a tuple without a list, which Numba cannot compile.
-MOST_NAMES = 30
 #: Normals from which on a kernel is worth its compilation: below, arrays take a third of a second.
 WORTH_COMPILING = 1 << 25
+_LONGEST_TUPLE = 24
 
 
 def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Sequence[sp.Expr]) -> str:
@@ -34,7 +33,7 @@ def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Seq
     Raises
     ------
     ValueError
-        If a part has no machine-code form, or there are more than thirty arguments or values.
+        If a part has no machine-code form.
 
     Examples
     --------
@@ -44,21 +43,20 @@ def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Seq
         x0 = sqrt(a0)
         return (a1*x0, x0,)
     """
-    if max(len(arguments), len(expressions)) > MOST_NAMES:
-        raise ValueError(
-            f"a kernel's functions take and return at most {MOST_NAMES} numbers, got {len(arguments)} and {len(expressions)}"
-        )
     plain = {argument: sp.Symbol(f"a{k}", real=True) for k, argument in enumerate(arguments)}
     written = [NUMBA.rewrite(expression.xreplace(plain)) for expression in expressions]
     shared, results = sp.cse(written, symbols=sp.numbered_symbols("x", real=True), order="none")
     printer = NUMBA.printer()
     try:
         lines = [f"{left} = {printer.doprint(right)}" for left, right in shared]
-        values = "".join(f"{printer.doprint(result)}, " for result in results).rstrip()
+        values = [printer.doprint(result) for result in results]
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(f"no machine code for {str(list(expressions))[:200]}: {str(error).splitlines()[0]}") from error
     head = f"def {name}({', '.join(str(symbol) for symbol in plain.values())}):"
-    return "\n    ".join([head, *lines, f"return ({values})"])
+    # CPython builds a tuple of more than 30 entries by way of a list, which Numba does not compile
+    chunks = [values[k : k + _LONGEST_TUPLE] for k in range(0, len(values), _LONGEST_TUPLE)] or [[]]
+    tuples = ("(" + "".join(f"{value}, " for value in chunk).rstrip() + ")" for chunk in chunks)
+    return "\n    ".join([head, *lines, f"return {' + '.join(tuples)}"])
 
 
 @cache
@@ -89,6 +87,24 @@ def compiled_kernel(source: str, name: str = "kernel") -> Kernel:
     for function in functions:  # in order: each finds those above it compiled
         setattr(module, function, numba.njit(cache=path is not None, **OPTIONS)(getattr(module, function)))
     kernel: Kernel = getattr(module, name)
+    return kernel
+
+
+def warmed(kernel: Kernel, *arguments: Any) -> Kernel:
+    """The kernel, compiled for arguments like these, on which it must do nothing.
+
+    Raises
+    ------
+    ValueError
+        If Numba cannot compile it, with the first line of its reasons.
+    """
+    from numba.core.errors import NumbaError
+
+    try:
+        kernel(*arguments)
+    except NumbaError as error:
+        reason = next(line for line in f"{error}\n".splitlines() if not line.startswith("Failed in"))
+        raise ValueError(f"Numba cannot compile this kernel: {reason}") from error
     return kernel
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from derivations.steps import Step
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.fused import indented
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function
+from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
 
 Array = NDArray[np.float64]
 
@@ -73,13 +73,16 @@ def compile_step(step: Step) -> CompiledStep:
 @lru_cache(maxsize=64)
 def step_kernel(step: Step) -> Kernel:
     """Steps of all paths as machine code: called ``(x, time, h, steps, rng)`` on x of shape (states, paths), in place."""
-    return compiled_kernel(step_source(step))
+    x = np.ones((len(step.states), 1))
+    return warmed(compiled_kernel(step_source(step)), x, 0.0, 1.0, 0, np.random.Generator(np.random.SFC64(0)))
 
 
 @lru_cache(maxsize=64)
 def coupled_kernel(step: Step) -> Kernel:
     """Fine and coarse paths along the same Brownian motions: called ``(fine, coarse, time, h, steps, rng)``, in place."""
-    return compiled_kernel(coupled_source(step))
+    x = np.ones((len(step.states), 1))
+    kernel = compiled_kernel(coupled_source(step))
+    return warmed(kernel, x, x.copy(), 0.0, 1.0, 0, np.random.Generator(np.random.SFC64(0)))
 
 
 def step_source(step: Step) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,10 +12,11 @@ from derivations.errors import DerivationError
 from derivations.laws import Law, recognise
 from numerics.expectations.levels import PILOT
 from numerics.schemes import ExactLaw, Scheme, find_scheme
+from numerics.schemes.base import Couple
 from numerics.starts import Start, checked_start
 
 #: In the order of their cost per step, which random numbers dominate: ties go to the first.
-_CANDIDATES = ("euler_maruyama", "milstein", "weak_second", "unit_noise")
+_CANDIDATES = ("euler_maruyama", "milstein", "weak_second")
 _MOST_STEPS = 1 << 14
 
 
@@ -27,6 +29,7 @@ class Choice:
     bias: float
 
 
+@lru_cache(maxsize=64)
 def known_law(limit: Limit) -> Law | None:
     """The law of a scalar limit where it is recognised."""
     if not isinstance(limit, Diffusion) or len(limit.states) != 1:
@@ -40,8 +43,8 @@ def known_law(limit: Limit) -> Law | None:
 def choose_scheme(limit: Limit, x0: Start, t: float, tol: float, seed: int = 0) -> Choice:
     r"""The scheme with the fewest steps whose weak error is within a tolerance.
 
-    A known law needs one step. Otherwise each scheme's steps are doubled until coupled paths on the grid and on one of
-    twice the step agree: their difference in :math:`\mathbb{E}x_k` and :math:`\mathbb{E}x_k^2`, with its standard error, over :math:`2^p - 1`.
+    A known law needs one step. Otherwise steps are doubled until, for one of the schemes, coupled paths on the grid and on
+    one of twice the step agree: their difference in :math:`\mathbb{E}x_k` and :math:`\mathbb{E}x_k^2`, with its standard error, over :math:`2^p - 1`.
 
     Parameters
     ----------
@@ -69,39 +72,34 @@ def choose_scheme(limit: Limit, x0: Start, t: float, tol: float, seed: int = 0) 
     start = checked_start(limit, x0, t)
     if known_law(limit) is not None:
         return Choice(ExactLaw(), 1, 0.0)
-    found: list[Choice] = []
+    couples: list[tuple[Scheme, Couple]] = []
     refused: list[str] = []
-    for name in _CANDIDATES:
-        most = found[0].steps // 2 if found else _MOST_STEPS
+    for scheme in map(find_scheme, _CANDIDATES):
         try:
-            choice = _refined(find_scheme(name), limit, start, t, tol, most, seed)
+            couples.append((scheme, scheme.couple(limit)))
         except ValueError as error:
             refused.append(str(error))
-            continue
-        if choice is not None:
-            found = [choice]  # fewer steps than what was found before
-    if not found:
-        why = refused[0] if len(refused) == len(_CANDIDATES) else f"{_MOST_STEPS} steps do not suffice"
-        raise ValueError(f"no scheme reaches tol = {tol:.2g}: {why}")
-    return found[0]
-
-
-def _refined(
-    scheme: Scheme, limit: Limit, start: np.ndarray, t: float, tol: float, most: int, seed: int
-) -> Choice | None:
-    couple = scheme.couple(limit)
-    assert scheme.weak_order is not None
+    if not couples:
+        raise ValueError(f"no scheme steps this limit on two grids: {refused[0]}")
     steps = 2
-    while steps <= most:
-        rng = np.random.Generator(np.random.SFC64([seed, steps]))
-        x = np.array(np.broadcast_to(start, (PILOT, *start.shape)))
-        fine, coarse = (y.reshape(PILOT, -1) for y in couple(x, 0.0, t / steps, steps, rng))
-        bias = 0.0
-        for power in (1, 2):
-            gap, size = fine**power - coarse**power, np.abs((fine**power).mean(axis=0))
-            left = (np.abs(gap.mean(axis=0)) + gap.std(axis=0) / np.sqrt(PILOT)) / (1 + size)
-            bias = max(bias, float(left.max()) / (2.0 ** float(scheme.weak_order) - 1))
-        if bias <= tol:
-            return Choice(scheme, steps, bias)
+    while steps <= _MOST_STEPS:
+        for scheme, couple in couples:
+            bias = _bias(scheme, couple, start, t, steps, seed)
+            if bias <= tol:
+                return Choice(scheme, steps, bias)
         steps *= 2
-    return None
+    raise ValueError(f"no scheme reaches tol = {tol:.2g}: {_MOST_STEPS} steps do not suffice")
+
+
+def _bias(scheme: Scheme, couple: Couple, start: np.ndarray, t: float, steps: int, seed: int) -> float:
+    """The weak error of a grid, seen from the one of twice its step."""
+    assert scheme.weak_order is not None
+    rng = np.random.Generator(np.random.SFC64([seed, steps]))
+    x = np.array(np.broadcast_to(start, (PILOT, *start.shape)))
+    fine, coarse = (y.reshape(PILOT, -1) for y in couple(x, 0.0, t / steps, steps, rng))
+    bias = 0.0
+    for power in (1, 2):
+        gap, size = fine**power - coarse**power, np.abs((fine**power).mean(axis=0))
+        left = (np.abs(gap.mean(axis=0)) + gap.std(axis=0) / np.sqrt(PILOT)) / (1 + size)
+        bias = max(bias, float(left.max()) / (2.0 ** float(scheme.weak_order) - 1))
+    return bias
