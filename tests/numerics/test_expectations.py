@@ -16,6 +16,7 @@ from numerics.depths import expect_network
 from numerics.expectations import Budget, expect_sde
 from numerics.expectations.choice import choose_scheme
 from numerics.expectations.levels import Level, Levels, Problem
+from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.schemes import find_scheme
 
@@ -145,5 +146,11 @@ def test_networks_tell_the_bias_of_their_depth():
     assert abs(plain.value - np.e) < 2 * plain.depth_bias + 4 * plain.statistical
     assert abs(better.value - np.e) < 2 * better.depth_bias + 4 * better.statistical
     assert better.depth_bias < plain.depth_bias / 3
+    # the two depths draw from streams of their own, or the errors would not add up as independent ones do
+    coarse, fine = (
+        simulate_network(network, layers, 400_000, x0=1.0, seed=stream)[:, 0, 0] ** 2
+        for layers, stream in zip((depth, 2 * depth), np.random.SeedSequence(3).spawn(2), strict=True)
+    )
+    assert better.value == pytest.approx(2 * fine.mean() - coarse.mean(), rel=1e-12)
     with pytest.raises(ValueError, match="one number for each"):
         expect_network(network, lambda x: x, depth=2, samples=10, x0=1.0)
