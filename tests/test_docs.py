@@ -18,6 +18,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^```python\n(.*?)^```\n\n?(?:```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.stem)
 def test_code_on_the_page_runs(page):
     names: dict[str, object] = {"__name__": page.stem}
@@ -29,6 +30,7 @@ def test_code_on_the_page_runs(page):
     assert len(names) > 2
 
 
+@pytest.mark.slow
 def test_the_table_of_solvable_activations_is_what_the_engine_finds():
     docs = PAGES[0].parent
     table = runpy.run_path(str(docs / "make_solvable.py"))["table"]()

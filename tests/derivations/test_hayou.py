@@ -94,6 +94,7 @@ def test_linear_norm_is_log_normal():
     assert law.prove()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_lyapunov_spectrum_from_volumes(k):
     # k network inputs span a volume √det(XᵀX); it grows at the sum of the first k Lyapunov exponents

@@ -85,6 +85,7 @@ def test_explicitly_differentiated_networks_follow_the_equation():
     assert (found - wrong).test(0.0).p_value < 1e-3  # the control
 
 
+@pytest.mark.slow
 def test_linear_determinants_of_finite_networks():
     from scipy import stats
 

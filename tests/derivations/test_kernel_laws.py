@@ -254,6 +254,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", WRONG, ids=lambda law: type(law).__name__)
 def test_a_wrong_law_is_refused(law):
     assert not law.prove()

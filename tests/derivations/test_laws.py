@@ -190,6 +190,7 @@ def test_a_proof_fails_for_a_wrong_law():
     assert not law.prove()
 
 
+@pytest.mark.slow
 @every
 def test_the_proof_follows_the_transitions(law):
     if law.pdf(x) == 0:

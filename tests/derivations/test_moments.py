@@ -100,6 +100,7 @@ def test_zero_cumulants_of_three_states_is_wicks_rule():
     assert sp.expand(fourth - (c["200"] * c["011"] + 2 * c["110"] * c["101"])) == 0
 
 
+@pytest.mark.slow
 def test_higher_cumulants_get_closer():
     # the stationary law of dX = (X − X³) dt + dB is exp(x² − x⁴/2): E X² from closures of growing order
     exact = sp.N(sp.Integral(x**2 * sp.exp(x**2 - x**4 / 2), (x, -sp.oo, sp.oo))) / sp.N(

@@ -52,6 +52,7 @@ def test_an_ornstein_uhlenbeck_process_at_its_mean():
     equal_by_sampling(found.density, sp.diff(found.probability, t), {x0: ["1/2", 2], t: ["1/3", 1]}, points=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process", "low", "high", "start"),
     [
@@ -165,6 +166,7 @@ def test_the_pulled_radius_is_the_free_one_by_another_clock():
     equal_by_sampling(pulled.pdf(x), carried, points, points=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law", [k.example() for k in LAWS if issubclass(k, KernelLaw)], ids=lambda law: type(law).__name__
 )

@@ -56,6 +56,7 @@ def test_two_inputs_share_weights_and_biases():
     equal_symbolically(limit.neuron_covariance[0, 1], sb**2 + sw**2 * limit.sum(sp.tanh(a) * sp.tanh(b)) / n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("circular", [True, False])
 def test_convolution_on_a_line(circular):
     P, F = 4, 3
@@ -158,6 +159,7 @@ def test_depth_then_width_is_width_then_depth(outer, inner, inputs):
     assert all(sp.expand(a - b) == 0 for a, b in zip(first.drift, second.drift, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("circular", [True, False])
 def test_convolutional_orders_of_limits(circular):
     def net(channels):

@@ -56,6 +56,7 @@ def test_parameters_are_free_and_bound_variables_are_not():
     assert sp.diff(s, a) == coordinate_sum(x * (1 - sp.tanh(a * x) ** 2), (x,), n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [relu, leaky_relu(), identity, sine], ids=str)
 @pytest.mark.parametrize("outer", [lambda s: s, lambda s: sp.log(s) / 2, lambda s: s**2 + time * s])
 def test_generator_is_itos_formula_on_the_written_out_sum(activation, outer):

@@ -121,6 +121,7 @@ def test_density_is_a_table_that_integrates_to_the_distribution_function(capsys)
     assert np.trapezoid(pdf, x) == pytest.approx(cdf[-1] - cdf[0], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_density_without_a_closed_form_is_solved_and_says_its_error(capsys):
     assert main(["density", "--activation", "tanh", "--points", "401", "--t", "0.5"]) == 0
     captured = capsys.readouterr()

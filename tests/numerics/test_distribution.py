@@ -70,6 +70,7 @@ def test_flows_are_solved_from_the_front_door():
     assert solve_flow(width_limit(ResNet(relu, width=sp.oo)), [1.0])(1.0)[0] == pytest.approx(np.exp(0.5))
 
 
+@pytest.mark.slow
 def test_networks_that_overflow_are_counted_and_do_not_stop_the_table():
     table = validate(derive(ResNet(1 + x**2, width=1)), x0=0.3, t=1.0, samples=4000, depth=32)
     assert len(table.rows) >= 4

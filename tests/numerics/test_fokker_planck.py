@@ -48,6 +48,7 @@ RECOGNISED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("process", "x0", "t"), RECOGNISED)
 def test_agrees_with_closed_forms_to_the_tolerance(process, x0, t):
     solved = solve_fokker_planck(process, x0, t, tol=1e-6)

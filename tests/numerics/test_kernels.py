@@ -28,6 +28,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_every_pair_follows_the_symbolic_flow(network):
     found = kernel_matrices(network, X, t=1.0, tolerance=1e-10)

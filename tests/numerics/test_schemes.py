@@ -77,6 +77,7 @@ def test_machine_code_gives_the_numbers_that_arrays_give(scheme):
     np.testing.assert_allclose(kernel, arrays, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_layer_takes_weak_steps():
     limit = depth_limit(ResNet(relu, width=3))
     start = np.array([1.0, -0.5, 0.3])
