@@ -490,9 +490,8 @@ def width_steps(architecture: Architecture, flow: Flow, generic: Flow) -> list[S
             ),
             lines(generic),
             (
-                "The sum over ",
-                architecture.width,
-                " neurons becomes an expectation (law of large numbers); the weights are independent of the state they are added to.",
+                "The mean over the neurons becomes an expectation (law of large numbers); the weights are independent of the state they "
+                "are added to.",
             ),
         ),
         Step(
