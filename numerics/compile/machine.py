@@ -22,7 +22,7 @@ from numerics.backends.numba import names as machine_names
 
 Kernel = Callable[..., Any]
 
-#: Normals from which on a kernel is worth its compilation: below, arrays take a third of a second.
+#: Normals, or means over pairs, that are worth a kernel's compilation: fewer take arrays a third of a second.
 WORTH_COMPILING = 1 << 25
 _LONGEST_TUPLE = 24
 
@@ -109,13 +109,13 @@ def warmed(kernel: Kernel, *arguments: Any) -> Kernel:
 
 
 def takes_kernel(backend: str, work: int, fuse: Callable[[], Any]) -> bool:
-    """Whether an ensemble runs as machine code, decided by what is asked for alone, never by who computes it.
+    """Whether an ensemble or a flow runs as machine code, decided by what is asked for alone, never by who computes it.
 
     Parameters
     ----------
     backend : {"auto", "numpy", "numba"}
     work : int
-        Normals to be drawn.
+        Normals to be drawn, or Gaussian means over pairs to be evaluated.
     fuse : callable
         Makes the kernel, or raises ``ValueError`` where there is none.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture
+from numerics.compile.machine import takes_kernel
 from numerics.kernels.correlation import CorrelationMap
 from numerics.kernels.grid import solve_grid
 from numerics.kernels.pairs import solve_block
@@ -42,6 +43,7 @@ def kernel_matrix(
     tolerance: float = 1e-9,
     workers: int = 1,
     pool: bool = False,
+    backend: str = "auto",
 ) -> Array:
     r"""Kernel matrix of an infinitely wide network at infinite depth t.
 
@@ -64,6 +66,9 @@ def kernel_matrix(
         Threads.
     pool : bool
         Over a grid: whether the readout averages over positions before its weights, or has weights for each.
+    backend : {"auto", "numpy", "numba"}
+        Arrays, or machine code (extra ``fast``) for flows over pairs with closed means: the same numbers to rounding.
+        ``"auto"`` takes machine code where there are pairs enough to pay for its compilation.
 
     Returns
     -------
@@ -72,7 +77,8 @@ def kernel_matrix(
     Raises
     ------
     ValueError
-        For an unknown kind, shapes that do not fit, numbers that are not finite, or a t beyond the explosion.
+        For an unknown kind, shapes that do not fit, numbers that are not finite, a t beyond the explosion, or machine code
+        where there is none.
 
     Examples
     --------
@@ -83,7 +89,7 @@ def kernel_matrix(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
-    kernels = kernel_matrices(architecture, X, t, other, tolerance, workers, pool, tangent=kind == "ntk")
+    kernels = kernel_matrices(architecture, X, t, other, tolerance, workers, pool, kind == "ntk", backend)
     if kernels.ntk is not None:
         return kernels.ntk
     return kernels.nngp
@@ -98,6 +104,7 @@ def kernel_matrices(
     workers: int = 1,
     pool: bool = False,
     tangent: bool = True,
+    backend: str = "auto",
 ) -> Kernels:
     """Both kernels at once, for the price of the second; parameters as in :func:`kernel_matrix`."""
     width: Any = architecture.width
@@ -115,6 +122,10 @@ def kernel_matrices(
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
     rates = rates_of(architecture)
+    by_formula = rates.linear and not rates.moving
+    by_correlation = rates.homogeneous and not rates.moving and not rates.bias_variance
+    if architecture.positions or by_formula or by_correlation:
+        takes_kernel(backend, 0, _no_kernel)
     features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
     if architecture.positions:
         return _over_grid(
@@ -129,11 +140,18 @@ def kernel_matrices(
             pool,
         )
     split = count if other is not None else None
-    if rates.linear and not rates.moving:
+    if by_formula:
         return _by_formula(architecture, features, split, t, tangent)
-    if rates.homogeneous and not rates.moving and not rates.bias_variance:
+    if by_correlation:
         return _by_correlation(rates, features, split, t, tolerance, tangent)
-    return _by_pairs(rates, features, split, t, tolerance, tangent, workers)
+    return _by_pairs(rates, features, split, t, tolerance, tangent, workers, backend)
+
+
+def _no_kernel() -> NoReturn:
+    raise ValueError(
+        "only flows integrated pair by pair have a machine-code kernel, not grids, linear or homogeneous networks; "
+        'use backend="auto"'
+    )
 
 
 def _inputs(given: ArrayLike, name: str) -> Array:
@@ -170,7 +188,14 @@ def _by_correlation(
 
 
 def _by_pairs(
-    rates: Rates, features: Array, split: int | None, t: float, tolerance: float, tangent: bool, workers: int
+    rates: Rates,
+    features: Array,
+    split: int | None,
+    t: float,
+    tolerance: float,
+    tangent: bool,
+    workers: int,
+    backend: str,
 ) -> Kernels:
     norms = np.mean(features**2, axis=1)
     if not norms.all():
@@ -184,12 +209,15 @@ def _by_pairs(
     shape = (total, total) if split is None else (split, total - split)
     found = [np.empty(shape) for _ in range(2 if tangent else 1)]
     step = max(1, _BLOCK // max(1, shape[1]))
+    means = len(found) * alone.evaluations * (prod(shape) if split is not None else total * (total + 1) // 2)
+    kernel = rates.fuse(tangent) if takes_kernel(backend, means, lambda: rates.fuse(tangent)) else None
 
     def block(first: int) -> None:
         rows = slice(first, min(first + step, height))
         columns = slice(first if split is None else split, None)
         start = features[rows] @ features[columns].T / features.shape[1]
-        kernels = [k for k in solve_block(rates, alone, rows, columns, start, t, tolerance, tangent) if k is not None]
+        solved = solve_block(rates, alone, rows, columns, start, t, tolerance, tangent, kernel)
+        kernels = [k for k in solved if k is not None]
         for matrix, values in zip(found, kernels, strict=True):
             if split is not None:
                 matrix[rows] = values

@@ -21,7 +21,7 @@ from scipy.special import roots_hermitenorm
 
 from derivations.activations import Activation
 from derivations.kernels.means import MEAN, PAIR, VARIANCE, means_of
-from numerics.compile import compile_expression
+from numerics.compile import CompiledFunction, compile_expression
 
 Array = NDArray[np.float64]
 #: From a block of correlated pairs, (rows, columns, covariances), to the mean of the product.
@@ -31,9 +31,9 @@ _NODES, _TERMS = 400, 200
 #: Of an integral over a standard normal variable: nodes in a panel, and where it ends.
 _PANEL, _REACH = 32, 9.0
 #: The largest correlation that closed forms see: at 1 itself rounding would take roots of negative numbers.
-_BELOW_ONE = 1.0 - 2.0**-51
+BELOW_ONE = 1.0 - 2.0**-51
 #: The least variance that they see: at 0 itself they divide 0 by 0.
-_LEAST = 1e-150
+LEAST = 1e-150
 
 
 @cache
@@ -55,14 +55,14 @@ class CompiledMeans:
     closed_first: Callable[..., Array] | None
     closed_square: Callable[..., Array] | None
     closed_centred: Callable[..., Array] | None
-    closed_product: Callable[..., Array] | None
+    closed_product: CompiledFunction | None
     kinks: tuple[float, ...] = ()
     tolerance: float = 1e-10
 
     def first(self, mean: Array, variance: Array) -> Array:
         """E f of each neuron."""
         if self.closed_first is not None:
-            return self.closed_first(mean, np.maximum(variance, _LEAST))
+            return self.closed_first(mean, np.maximum(variance, LEAST))
         return self._coefficients(mean, variance)[:, 0]
 
     def square(self, mean: Array, variance: Array) -> Array:
@@ -70,7 +70,7 @@ class CompiledMeans:
         if self.closed_centred is not None and not mean.any():
             return self.closed_centred(variance)
         if self.closed_square is not None:
-            return self.closed_square(mean, np.maximum(variance, _LEAST))
+            return self.closed_square(mean, np.maximum(variance, LEAST))
         values, weights = self._values(mean, variance), _rule()[1][:, 0]
         result: Array = values**2 @ weights
         return result
@@ -78,11 +78,11 @@ class CompiledMeans:
     def pairs(self, mean: Array, variance: Array) -> PairMean:
         """The means of products, for pairs of the given neurons."""
         if self.closed_product is not None and not mean.any():
-            variance = np.maximum(variance, _LEAST)  # an input of norm 0 has the correlation 0 with all others
+            variance = np.maximum(variance, LEAST)  # an input of norm 0 has the correlation 0 with all others
             closed, deviation = self.closed_product, np.sqrt(variance)
 
             def product(rows: slice, columns: slice, covariance: Array) -> Array:
-                most = deviation[rows, None] * deviation[columns] * _BELOW_ONE
+                most = deviation[rows, None] * deviation[columns] * BELOW_ONE
                 return closed(variance[rows, None], np.clip(covariance, -most, most), variance[columns])
 
             return product
@@ -96,15 +96,15 @@ class CompiledMeans:
         Given z, V is Gaussian, and the mean of f(V) is closed. The integrand has kinks where U meets those of f, and where V's mean
         does, layers as wide as V's deviation: the panels of the Gauss–Legendre rule end there.
         """
-        first, variance = self.first, np.maximum(variance, _LEAST)
+        first, variance = self.first, np.maximum(variance, LEAST)
         deviation = np.sqrt(variance)
         nodes, weights = np.polynomial.legendre.leggauss(_PANEL)
 
         def product(rows: slice, columns: slice, covariance: Array) -> Array:
             at, spread, other = mean[rows, None], deviation[rows, None], mean[columns]
             slope = covariance / spread
-            left = np.maximum(variance[columns] - slope**2, _LEAST)
-            steep = np.where(np.abs(slope) > _LEAST, slope, _LEAST)
+            left = np.maximum(variance[columns] - slope**2, LEAST)
+            steep = np.where(np.abs(slope) > LEAST, slope, LEAST)
             edges = [np.full_like(slope, -_REACH), np.full_like(slope, _REACH)]
             for kink in self.kinks:
                 centre, width = (kink - other) / steep, np.abs(8 * np.sqrt(left) / steep)

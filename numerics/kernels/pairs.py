@@ -5,13 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from numerics.compile.machine import Kernel
+from numerics.kernels.means import BELOW_ONE, LEAST
 from numerics.kernels.rates import Alone, Rates, integrate
 
 Array = NDArray[np.float64]
 
 
 def solve_block(
-    rates: Rates, alone: Alone, rows: slice, columns: slice, start: Array, t: float, tolerance: float, tangent: bool
+    rates: Rates,
+    alone: Alone,
+    rows: slice,
+    columns: slice,
+    start: Array,
+    t: float,
+    tolerance: float,
+    tangent: bool,
+    kernel: Kernel | None = None,
 ) -> tuple[Array, Array | None]:
     """K and Θ for all pairs of some inputs (rows) with some others (columns).
 
@@ -21,6 +31,8 @@ def solve_block(
         The flows of the inputs themselves.
     start : array, shape (rows, columns)
         Their kernel at depth 0, which is also the tangent kernel there.
+    kernel : callable, optional
+        The right-hand side as machine code, of :meth:`numerics.kernels.rates.Rates.fuse`; without it arrays.
     """
     shape, parts = start.shape, 2 if tangent else 1
     if t == 0.0 or not start.size:
@@ -34,9 +46,14 @@ def solve_block(
         kernels = y.reshape(parts, *shape)
         mean, second, _ = alone.at(s)
         variance = np.maximum(second - mean**2, 0.0)
+        speed = np.empty_like(kernels)
+        if kernel is not None:
+            numbers = BELOW_ONE, rates.noise, rates.own, rates.weight_variance, rates.bias_variance
+            variance = np.maximum(variance, LEAST)
+            kernel(variance[rows], variance[columns], kernels, *numbers, speed)
+            return speed.ravel()
         covariance = kernels[0] - mean[rows, None] * mean[columns] if rates.moving else kernels[0]
         gram = rates.covariance(rates.inner.pairs(mean, variance)(rows, columns, covariance))
-        speed = np.empty_like(kernels)
         speed[0] = rates.noise * gram
         if tangent:
             slopes = rates.slope.pairs(mean, variance)(rows, columns, covariance)
@@ -51,6 +68,6 @@ def solve_block(
 
     both = np.concatenate([start.ravel()] * parts)
     solved = integrate(velocity, both, t, tolerance).y[:, -1].reshape(parts, *shape)
-    for kernel, value in zip(solved, alone.at(t)[1:], strict=False):
-        kernel[same] = np.broadcast_to(value[rows, None], shape)[same]
+    for solution, value in zip(solved, alone.at(t)[1:], strict=False):
+        solution[same] = np.broadcast_to(value[rows, None], shape)[same]
     return solved[0], solved[1] if tangent else None

@@ -13,6 +13,8 @@ from derivations.architectures import Architecture
 from derivations.kernels import branch_rates, is_homogeneous, ntk, slope_of, solve_flow
 from derivations.symbols import time
 from numerics.compile import compile_expression
+from numerics.compile.fused_pairs import pair_kernel
+from numerics.compile.machine import Kernel
 from numerics.kernels.means import CompiledMeans, compile_means
 
 Array = NDArray[np.float64]
@@ -53,6 +55,22 @@ class Rates:
     def push(self, first: Array, square: Array) -> Array:
         """D from E ψ and the diagonal of G."""
         return self.shift * (self.bias_mean + self.weight_mean * first) + self.curvature * square
+
+    def fuse(self, tangent: bool) -> Kernel:
+        """The flow of pairs as machine code.
+
+        Raises
+        ------
+        ValueError
+            If the means move, or one over pairs has no closed form: the array code integrates these.
+        """
+        if self.moving:
+            raise ValueError('no machine-code kernel for pairs whose means move; use backend="auto"')
+        closed = [means.closed_product for means in (self.inner, self.slope)[: 1 + tangent]]
+        products = tuple(product.expression for product in closed if product is not None)
+        if len(products) < len(closed):
+            raise ValueError('no machine-code kernel where a mean over pairs has no closed form; use backend="auto"')
+        return pair_kernel(products)
 
 
 def rates_of(architecture: Architecture) -> Rates:
@@ -110,16 +128,17 @@ def closed_kernels(architecture: Architecture) -> Callable[[Array, float], tuple
 
 @dataclass(frozen=True)
 class Alone:
-    """Each input's mean, second moment and tangent kernel as functions of depth."""
+    """Each input's mean, second moment and tangent kernel as functions of depth; how often their rates were asked for."""
 
     at: Callable[[float], tuple[Array, Array, Array]]
+    evaluations: int
 
     @classmethod
     def solve(cls, rates: Rates, start: Array, t: float, tolerance: float) -> Alone:
         """Integrate the flows of all inputs, one by one but at the same depths."""
         m = len(start)
         if t == 0.0:
-            return cls(lambda _: (np.zeros(m), start, start))
+            return cls(lambda _: (np.zeros(m), start, start), 0)
 
         def velocity(_: float, y: Array) -> Array:
             mean, second, tangent = y.reshape(3, m)
@@ -149,7 +168,7 @@ class Alone:
             mean, second, tangent = solution.sol(s).reshape(3, m)
             return mean, second, tangent
 
-        return cls(at)
+        return cls(at, solution.nfev)
 
 
 def integrate(velocity: Callable[[float, Array], Array], start: Array, t: float, tolerance: float, dense: bool = False):
