@@ -462,7 +462,7 @@ def no_law_step(potential_known: bool, reason: str) -> Step:
     )
 
 
-def width_steps(architecture: Architecture, flow: Flow, generic: Flow) -> list[Step]:
+def width_steps(flow: Flow, generic: Flow) -> list[Step]:
     """Infinite width, then infinite depth: the kernel flow, generic and for the given activation."""
 
     def lines(of: Flow) -> tuple[Line, ...]:
