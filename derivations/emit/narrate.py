@@ -19,7 +19,6 @@ from derivations.norms import InitialSlope, NormDynamics
 from derivations.pieces import Piece, join, pieces
 from derivations.symbols import depth, noise, shift, state, step, width
 
-_X = Glyph("X", "X")
 _BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
 
 
