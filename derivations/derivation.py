@@ -232,7 +232,7 @@ def _law_steps(d: Derivation) -> list[Step]:
 def _width_steps(d: Derivation) -> list[Step]:
     generic = width_flow(d.architecture.generic_layer(), d.architecture.coordinates)
     assert isinstance(d.limit, Flow)
-    return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.architecture, d.limit, generic)]
+    return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.limit, generic)]
 
 
 def _joint_steps(d: Derivation) -> list[Step]:

@@ -170,11 +170,21 @@ def canonical(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr:
     >>> canonical(sp.Max(x, 0) ** 2 * sp.Heaviside(x), x)
     Piecewise((0, x <= 0), (x**2, True))
     """
-    parts = [Piece(p.left, p.right, sp.expand(p.expr)) for p in pieces(expr, variable)]
-    merged: list[Piece] = []
+    return join(merged(Piece(p.left, p.right, sp.expand(p.expr)) for p in pieces(expr, variable)), variable)
+
+
+def merged(parts: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Neighbours with the same expression as one piece.
+
+    Examples
+    --------
+    >>> merged([Piece(-sp.oo, 0, sp.S(1)), Piece(0, 1, sp.S(1)), Piece(1, sp.oo, sp.S(2))])
+    (Piece(left=-oo, right=1, expr=1), Piece(left=1, right=oo, expr=2))
+    """
+    found: list[Piece] = []
     for part in parts:
-        if merged and merged[-1].expr == part.expr:
-            merged[-1] = Piece(merged[-1].left, part.right, part.expr)
+        if found and found[-1].expr == part.expr:
+            found[-1] = Piece(found[-1].left, part.right, part.expr)
         else:
-            merged.append(part)
-    return join(tuple(merged), variable)
+            found.append(part)
+    return tuple(found)

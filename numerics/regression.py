@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -89,10 +90,11 @@ def factor(matrix: Array, what: str, steps: int = 6) -> Factor:
     )
 
 
-class _KernelRegressor:
-    """What the two estimators share: parameters, checks, labels and the score."""
+class _KernelRegressor(ABC):
+    """What the two estimators share: parameters, checks, the form of a prediction and the score."""
 
     _estimator_type = "regressor"
+    _tangent = False  # whether a prediction needs the tangent kernel
     architecture: Architecture
     t: float
     noise: float
@@ -142,9 +144,27 @@ class _KernelRegressor:
         spread = np.average((truth - np.average(truth, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
         return float(np.mean(1.0 - error / spread))
 
-    def predict(self, X: ArrayLike) -> Any:
-        """The prediction at new inputs."""
-        raise NotImplementedError
+    def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Any:
+        """The mean at new inputs, with its standard deviations or covariance on request."""
+        given, crossed = self._crossed(X)
+        mean = self._mean(crossed)
+        labelled = mean[:, 0] if self._flat else mean
+        if not (return_std or return_cov):
+            return labelled
+        covariance = self._covariance(self._prior(given), crossed)
+        return labelled, covariance if return_cov else _deviations(covariance)
+
+    @abstractmethod
+    def _mean(self, crossed: Kernels) -> Array:
+        """The mean from the kernels of new inputs with the training inputs, shape (m, outputs)."""
+
+    @abstractmethod
+    def _covariance(self, prior: Array, crossed: Kernels) -> Array:
+        """The covariance from the kernel of new inputs and theirs with the training inputs, shape (m, m)."""
+
+    def _prior(self, given: Array) -> Array:
+        """The NNGP kernel of some inputs."""
+        return kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance, tangent=False).nngp
 
     def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         given, labels = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
@@ -171,11 +191,6 @@ class _KernelRegressor:
         return given, kernel_matrices(
             self.architecture, given, self.t, other=self.X_train_, tolerance=self.tolerance, tangent=self._tangent
         )
-
-    _tangent = False
-
-    def _labelled(self, values: Array) -> Array:
-        return values[:, 0] if self._flat else values
 
 
 class NNGPRegressor(_KernelRegressor):
@@ -213,8 +228,9 @@ class NNGPRegressor(_KernelRegressor):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Factor the kernel of the training inputs."""
         given, labels = self._checked(X, y)
-        kernel = kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance, tangent=False).nngp
-        self._factor = factor(kernel + self.noise * np.eye(len(given)), "the NNGP kernel of the training inputs")
+        self._factor = factor(
+            self._prior(given) + self.noise * np.eye(len(given)), "the NNGP kernel of the training inputs"
+        )
         self._weights = self._factor.solve(labels)
         self.X_train_, self.jitter_ = given, self._factor.jitter
         logdet = 2.0 * np.sum(np.log(np.diag(self._factor.lower)))
@@ -222,15 +238,11 @@ class NNGPRegressor(_KernelRegressor):
         self.log_marginal_likelihood_ = float(each.sum())
         return self
 
-    def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Any:
-        """Posterior mean of the function at new inputs, with its standard deviations or covariance on request."""
-        given, crossed = self._crossed(X)
-        mean = self._labelled(crossed.nngp @ self._weights)
-        if not (return_std or return_cov):
-            return mean
-        kernel = kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance, tangent=False).nngp
-        covariance = kernel - crossed.nngp @ self._factor.solve(crossed.nngp.T)
-        return mean, covariance if return_cov else _deviations(covariance)
+    def _mean(self, crossed: Kernels) -> Array:
+        return crossed.nngp @ self._weights
+
+    def _covariance(self, prior: Array, crossed: Kernels) -> Array:
+        return prior - crossed.nngp @ self._factor.solve(crossed.nngp.T)
 
 
 class NTKRegressor(_KernelRegressor):
@@ -297,18 +309,15 @@ class NTKRegressor(_KernelRegressor):
         self._weights, self._kernel, self.X_train_ = self._trained.solve(labels), kernels.nngp, given
         return self
 
-    def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Any:
-        """Mean output of the trained networks at new inputs, with its standard deviations or covariance on request."""
-        given, crossed = self._crossed(X)
+    def _mean(self, crossed: Kernels) -> Array:
         assert crossed.ntk is not None
-        mean = self._labelled(crossed.ntk @ self._weights)
-        if not (return_std or return_cov):
-            return mean
-        kernel = kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance, tangent=False).nngp
+        return crossed.ntk @ self._weights
+
+    def _covariance(self, prior: Array, crossed: Kernels) -> Array:
+        assert crossed.ntk is not None
         moved = self._trained.solve(crossed.ntk.T).T  # A, since (1 - exp(-τΘ))/Θ is symmetric
         passed = moved @ crossed.nngp.T
-        covariance = kernel - passed - passed.T + moved @ self._kernel @ moved.T
-        return mean, covariance if return_cov else _deviations(covariance)
+        return prior - passed - passed.T + moved @ self._kernel @ moved.T
 
 
 def _deviations(covariance: Array) -> Array:

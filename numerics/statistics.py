@@ -92,11 +92,6 @@ def standard_error(sample: ArrayLike) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def mean_difference_test(first: ArrayLike, second: ArrayLike) -> Test:
-    """z-test of the claim that two independent samples have the same mean; their variances may differ."""
-    return (Estimate.of(first) - Estimate.of(second)).test(0.0)
-
-
 def ks_test(sample: ArrayLike, cdf: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Test:
     """Kolmogorov–Smirnov test of the claim that a sample has a continuous distribution function; infinities have their place in it."""
     result = stats.ks_1samp(_sample(sample, infinite=True), cdf)
@@ -107,11 +102,6 @@ def ks_two_sample(first: ArrayLike, second: ArrayLike) -> Test:
     """Kolmogorov–Smirnov test of the claim that two samples have the same law; infinities have their place in it."""
     result = stats.ks_2samp(_sample(first, infinite=True), _sample(second, infinite=True), method="asymp")
     return Test(float(result.statistic), float(result.pvalue))
-
-
-def binomial_test(hits: int, trials: int, probability: float) -> Test:
-    """Exact test of the claim that an atom has a given probability; the statistic is the frequency."""
-    return Test(hits / trials, float(stats.binomtest(hits, trials, probability).pvalue))
 
 
 def ks_samples(distance: float, level: float, sides: int = 1, margin: float = 2.0) -> int:

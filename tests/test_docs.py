@@ -1,7 +1,9 @@
 """The pages' Python blocks run, in order, each page in one namespace; a text block right after one is what it prints."""
 
 import contextlib
+import importlib
 import importlib.util
+import inspect
 import io
 import re
 import runpy
@@ -9,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import derivations
+import numerics
 from numerics.linalg import one_thread
 
-PAGES = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
 
 PRINTED = re.compile(r"^```python\n(.*?)^```\n\n?(?:```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
@@ -39,6 +43,50 @@ def test_the_table_of_solvable_activations_is_what_the_engine_finds():
 
 def test_there_is_a_page_with_code():
     assert any("assert" in code for page in PAGES for code in BLOCK.findall(page.read_text()))
+
+
+def linked(page: Path) -> set[str]:
+    """Targets of a page's links and pictures, without their anchors."""
+    return set(re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text(encoding="utf-8")))
+
+
+def test_every_page_is_linked_from_the_index_and_the_readme():
+    pages = {page.name for page in PAGES} - {"index.md"}
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = re.search(r"^:hidden:\n\n(.*?)^```", index, flags=re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    assert pages == {f"{name}.md" for name in listed[1].split()}
+    assert pages <= linked(ROOT / "docs" / "index.md")
+    assert {f"docs/{name}" for name in pages - {"reference.md"}} <= linked(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_links_lead_somewhere(page):
+    assert all((page.parent / target).is_file() for target in linked(page))
+
+
+def test_every_figure_is_shown():
+    shown = {(page.parent / target).resolve() for page in (*PAGES, ROOT / "README.md") for target in linked(page)}
+    assert {figure.resolve() for figure in (ROOT / "docs" / "figures").iterdir()} <= shown
+
+
+def referenced() -> set[object]:
+    """What the page of reference documents: the members that it names, or all that a module defines."""
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    found: set[object] = set()
+    for name, members in re.findall(r"automodule:: (\S+)\n   :members:(.*)", text):
+        module = importlib.import_module(name)
+        own = [k for k, v in vars(module).items() if inspect.isroutine(v) or inspect.isclass(v)]
+        found |= {getattr(module, member.strip()) for member in (members.split(",") if members else own)}
+    return found
+
+
+@pytest.mark.parametrize("package", [derivations, numerics], ids=lambda p: p.__name__)
+def test_every_public_function_and_class_is_in_the_reference(package):
+    public = {name: getattr(package, name) for name in package.__all__}
+    described = {name: thing for name, thing in public.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
+    assert len(described) > 10
+    assert sorted(described.keys() - {name for name, thing in described.items() if thing in referenced()}) == []
 
 
 @pytest.mark.slow

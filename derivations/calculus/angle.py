@@ -7,7 +7,7 @@ import sympy as sp
 from derivations.calculus.ito import bracket, generator
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NotClosed
-from derivations.pieces import Piece, breakpoints, join, pieces
+from derivations.pieces import Piece, breakpoints, join, merged, pieces
 
 angle = sp.Symbol("theta", real=True)
 
@@ -57,17 +57,8 @@ def angle_diffusion(process: Diffusion) -> Diffusion:
         raise NotClosed("the quadrants with noise are not next to each other; take the angle in each of them")
     kept = slice(moving[0], moving[-1] + 1)
     domain = sp.Interval.open(variances[moving[0]].left, variances[moving[-1]].right)
-    return Diffusion((angle,), [_joined(drifts[kept])], [[_joined(variances[kept])]], domain, process.time)
-
-
-def _joined(parts: list[Piece]) -> sp.Expr:
-    merged: list[Piece] = []
-    for part in parts:
-        if merged and merged[-1].expr == part.expr:
-            merged[-1] = Piece(merged[-1].left, part.right, part.expr)
-        else:
-            merged.append(part)
-    return join(tuple(merged), angle)
+    drift, variance = (join(merged(parts[kept]), angle) for parts in (drifts, variances))
+    return Diffusion((angle,), [drift], [[variance]], domain, process.time)
 
 
 def _quadrant(process: Diffusion, k: int) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:

@@ -60,7 +60,7 @@ def solve_linear(
             for j, known in solved.items():
                 total = _sum(total, known, matrix[i, j])
             sources.append(total)
-        for i, terms in zip(block, _block(matrix, block, sources, start, t), strict=True):
+        for i, terms in zip(block, _block(matrix, block, sources, start), strict=True):
             solved[i] = terms
     return tuple(_expr(solved[i], t) for i in range(size))
 
@@ -70,9 +70,7 @@ def _blocks(matrix: sp.Matrix) -> list[list[int]]:
     return [list(map(int, block)) for block in matrix.strongly_connected_components()]
 
 
-def _block(
-    matrix: sp.Matrix, block: list[int], sources: list[Terms], start: Sequence[sp.Expr], t: sp.Symbol
-) -> list[Terms]:
+def _block(matrix: sp.Matrix, block: list[int], sources: list[Terms], start: Sequence[sp.Expr]) -> list[Terms]:
     if len(block) == 1:
         (i,) = block
         return [_scalar(matrix[i, i], sources[0], sp.sympify(start[i]))]

@@ -133,7 +133,7 @@ def moment_equations(process: Diffusion, order: int, closure: MomentClosure | No
     wanted = _up_to(order, len(process.states))
     found = _collect(process, wanted)
     if found is not None:
-        return MomentEquations(process, tuple(found), _right_side(process, found, None), None)
+        return MomentEquations(process, tuple(found), _right_side(found, None), None)
     if closure is None:
         raise NotClosed(
             "the equations of the moments need ever higher ones; give a closure, e.g. "
@@ -142,7 +142,7 @@ def moment_equations(process: Diffusion, order: int, closure: MomentClosure | No
     if closure.order < order:
         raise DerivationError(f"the closure keeps moments up to order {closure.order}, and order {order} was asked for")
     kept = {index: _image(process, index) for index in _up_to(closure.order, len(process.states))}
-    return MomentEquations(process, tuple(kept), _right_side(process, kept, closure), closure)
+    return MomentEquations(process, tuple(kept), _right_side(kept, closure), closure)
 
 
 def _require_polynomial(process: Diffusion) -> None:
@@ -186,9 +186,7 @@ def _collect(process: Diffusion, wanted: list[Index]) -> dict[Index, dict[Index,
     return dict(sorted(found.items(), key=lambda item: (sum(item[0]), tuple(-p for p in item[0]))))
 
 
-def _right_side(
-    process: Diffusion, kept: Mapping[Index, Mapping[Index, sp.Expr]], closure: MomentClosure | None
-) -> sp.ImmutableMatrix:
+def _right_side(kept: Mapping[Index, Mapping[Index, sp.Expr]], closure: MomentClosure | None) -> sp.ImmutableMatrix:
     def moment(index: Index) -> sp.Expr:
         if sum(index) == 0:
             return sp.S.One

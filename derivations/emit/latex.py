@@ -40,9 +40,7 @@ def latex(expr: Math) -> str:
 def _term(term: Term | Glyph, first: bool) -> str:
     if isinstance(term, Glyph):
         return term.latex if first else f"+ {term.latex}"
-    coefficient, sign = term.coefficient, "" if first else "+ "
-    if coefficient.could_extract_minus_sign() and (not coefficient.is_Add or term.unit is not None):
-        coefficient, sign = -coefficient, "-" if first else "- "
+    sign, coefficient = term.signed(first)
     if term.unit is None:
         return sign + latex(coefficient)
     if coefficient == 1:

@@ -19,7 +19,6 @@ from derivations.norms import InitialSlope, NormDynamics
 from derivations.pieces import Piece, join, pieces
 from derivations.symbols import depth, noise, shift, state, step, width
 
-_X = Glyph("X", "X")
 _BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
 
 
@@ -462,7 +461,7 @@ def no_law_step(potential_known: bool, reason: str) -> Step:
     )
 
 
-def width_steps(architecture: Architecture, flow: Flow, generic: Flow) -> list[Step]:
+def width_steps(flow: Flow, generic: Flow) -> list[Step]:
     """Infinite width, then infinite depth: the kernel flow, generic and for the given activation."""
 
     def lines(of: Flow) -> tuple[Line, ...]:

@@ -42,7 +42,7 @@ def _one_input(limit: Diffusion | Flow) -> list[Step]:
 
 
 def _collapse(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
-    (q,), form = limit.states, collapse_linear(limit)
+    form = collapse_linear(limit)
     gap = display("delta")
     root = sp.sqrt(gap)
     kappa = display("kappa")
@@ -100,7 +100,7 @@ def _collapse(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
             ),
             ("Terms of order 1/n of one layer; at t = 0 the terms of order 1/t must balance, which gives the start.",),
         ),
-        *_linear(form, q),
+        *_linear(form),
     ]
 
 
@@ -112,7 +112,7 @@ def _functional(form: LinearForm) -> Glyph:
     )
 
 
-def _linear(form: LinearForm, q: sp.Symbol) -> list[Step]:
+def _linear(form: LinearForm) -> list[Step]:
     w = inverse_root
     return [
         Step(

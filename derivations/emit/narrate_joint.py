@@ -30,7 +30,7 @@ def joint_steps(architecture: Architecture, limit: Diffusion | Flow) -> list[Ste
     """All steps of a joint limit but its law."""
     scaling = scaling_of(architecture)
     steps = _recursion(scaling)
-    if transient(scaling, architecture.inputs):
+    if transient(scaling):
         return steps + (collapse_steps(scaling, limit))
     moments = gram_moments(scaling, min(architecture.inputs, 2))
     return [

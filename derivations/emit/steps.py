@@ -28,6 +28,13 @@ class Term:
     coefficient: sp.Expr
     unit: Glyph | None = None
 
+    def signed(self, first: bool) -> tuple[str, sp.Expr]:
+        """The sign to write before it, none before a positive first term, and the coefficient that is left to write."""
+        bare_sum = self.coefficient.is_Add and self.unit is None  # has no bracket that a minus could stand before
+        if self.coefficient.could_extract_minus_sign() and not bare_sum:
+            return "-" if first else "- ", -self.coefficient
+        return "" if first else "+ ", self.coefficient
+
 
 @dataclass(frozen=True)
 class Line:

@@ -236,8 +236,8 @@ class GaussianPairExpectation(sp.Expr):
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 
     def _sympystr(self, printer: Printer) -> str:
-        k11, k12, k22 = self.args[2:]
-        return f"E[{self._product()}, (u, v) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
+        k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
+        return f"E[{printer._print(self._product())}, (u, v) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
 
     def _product(self) -> sp.Expr:
         f, g, x = self._functions()

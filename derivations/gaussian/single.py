@@ -187,8 +187,9 @@ class GaussianExpectation(sp.Expr):
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 
     def _sympystr(self, printer: Printer) -> str:
-        function, mean, variance = self.args
-        return f"E[{function.expr.xreplace({_BOUND: _PRINTED})}, z ~ N({mean}, {variance})]"
+        integrand = self.args[0].expr.xreplace({_BOUND: _PRINTED})
+        function, mean, variance = (printer._print(arg) for arg in (integrand, *self.args[1:]))
+        return f"E[{function}, z ~ N({mean}, {variance})]"
 
     def _latex(self, printer: Printer) -> str:
         function, mean, variance = (printer._print(arg) for arg in (self.args[0].expr, *self.args[1:]))

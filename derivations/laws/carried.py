@@ -10,14 +10,14 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.invert import invert
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import UnitNoise
 from derivations.calculus.logs import log_of_positive
-from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
-from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
+from derivations.laws.base import Atom, Check, Proof, Recipe, Words
 from derivations.laws.chart import Chart
 from derivations.laws.contract import chapman_kolmogorov
+from derivations.laws.family import Family
 from derivations.laws.proofs import check_forward, check_zero
 from derivations.pieces import Piece
 from derivations.special import LogNormalCdf, fold_constants, fold_inverses
@@ -37,25 +37,13 @@ class Component:
 
 
 @dataclass(frozen=True)
-class CarriedGaussian(Law):
+class CarriedGaussian(Family):
     r"""The law of :math:`X_t = x(Z_t)`, where :math:`Z_t` given :math:`Z_0` is a mixture of Gaussians.
 
     With :math:`z : (l, r) \to \mathbb{R}` the unit-noise map, weights :math:`w_j`, means :math:`m_j` and variance
     :math:`s^2`, the density is :math:`p(x) = z'(x)\sum_j w_j\, N(z(x); m_j, s^2)`. Families differ in how the
     components are found from the coefficients.
-
-    Parameters
-    ----------
-    form : UnitNoise
-        The interval, the noise :math:`\varphi` and the drift.
     """
-
-    form: UnitNoise
-
-    @classmethod
-    @abstractmethod
-    def recognise(cls, form: UnitNoise) -> CarriedGaussian:
-        """Accept a form of this family, or raise NoClosedForm."""
 
     @cached_property
     @abstractmethod
@@ -73,14 +61,6 @@ class CarriedGaussian(Law):
         z = sp.Dummy("z", real=True)
         left, right = self.form.interval
         return z, invert(self.map, self.form.state, z, Piece(left, right, self.map).interior())
-
-    @property
-    def diffusion(self) -> Diffusion:  # type: ignore[override]
-        """The diffusion on its interval."""
-        left, right = self.form.interval
-        return Diffusion(
-            (self.form.state,), [self.form.drift], [[tidy(self.form.scale**2)]], sp.Interval.open(left, right)
-        )
 
     @property
     def name(self) -> str:

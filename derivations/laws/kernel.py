@@ -10,11 +10,11 @@ import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise, tidy
 from derivations.calculus.logs import log_of_positive
-from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.laws.base import Atom, Law, Proof, Words
+from derivations.laws.base import Atom, Proof, Words
 from derivations.laws.chart import Chart
 from derivations.laws.contract import contract
+from derivations.laws.family import Family
 from derivations.laws.recipes import AnyRecipe, Inversion
 from derivations.symbols import initial, time
 
@@ -23,7 +23,7 @@ moved = sp.Symbol("Y_t", positive=True)
 
 
 @dataclass(frozen=True)
-class KernelLaw(Law):
+class KernelLaw(Family):
     r"""The law with density :math:`p(x) = \frac{1}{\varphi(x)} \frac{u(x)}{u(x_0)} K_V(t, y_0, y)`.
 
     :math:`K_V` is the kernel of :math:`\tfrac12\partial_y^2 - \tfrac12 V` and u the solution of :math:`u'' = Vu` with
@@ -32,19 +32,7 @@ class KernelLaw(Law):
     .. math:: u(x)/u(x_0) = \sqrt{\varphi(x_0)/\varphi(x)}\,\exp\int_{x_0}^x \mu/\varphi^2 .
 
     Families differ in the kernel, in the ends of the coordinate and in what is closed besides.
-
-    Parameters
-    ----------
-    form : UnitNoise
-        The interval, the noise :math:`\varphi` and the drift.
     """
-
-    form: UnitNoise
-
-    @classmethod
-    @abstractmethod
-    def recognise(cls, form: UnitNoise) -> KernelLaw:
-        """Accept a form of this family, or raise NoClosedForm."""
 
     @cached_property
     @abstractmethod
@@ -63,14 +51,6 @@ class KernelLaw(Law):
     def definitions(self) -> tuple[tuple[sp.Basic, sp.Basic], ...]:
         """Equations that say what the density is written in, for display."""
         return ()
-
-    @property
-    def diffusion(self) -> Diffusion:  # type: ignore[override]
-        """The diffusion on its interval."""
-        left, right = self.form.interval
-        return Diffusion(
-            (self.form.state,), [self.form.drift], [[tidy(self.form.scale**2)]], sp.Interval.open(left, right)
-        )
 
     @cached_property
     def boost(self) -> sp.Expr:

@@ -10,13 +10,12 @@ from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Law
-from derivations.laws.carried import CarriedGaussian
+from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.glued import GluedLaw
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
-from derivations.laws.kernel import KernelLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
@@ -31,7 +30,7 @@ from derivations.laws.screen import (
 )
 
 #: Families that are tried on each interval, in this order.
-FAMILIES: tuple[type[CarriedGaussian] | type[KernelLaw], ...] = (
+FAMILIES: tuple[type[Family], ...] = (
     FreeLaw,
     OrnsteinUhlenbeckLaw,
     HalfLineLaw,
@@ -82,7 +81,7 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
 
 
 #: What the derivatives of the potential must satisfy, as numbers, for a family to be worth the algebra.
-SCREENS: dict[type[Law], Callable[[Derivatives], bool]] = {
+SCREENS: dict[type[Family], Callable[[Derivatives], bool]] = {
     FreeLaw: may_be_constant,
     OrnsteinUhlenbeckLaw: may_be_parabola,
     HalfLineLaw: may_be_constant,
@@ -93,7 +92,7 @@ SCREENS: dict[type[Law], Callable[[Derivatives], bool]] = {
 }
 
 
-def _match(form: UnitNoise) -> Law:
+def _match(form: UnitNoise) -> Family:
     seen = derivatives_along(form)
     for family in FAMILIES:
         if not may_be(SCREENS[family], seen):

@@ -45,7 +45,7 @@ class CollapseDiffusion(Diffusion):
     variance_rate: sp.Expr = sp.S.Zero
 
 
-def transient(scaling: Scaling, inputs: int) -> bool:
+def transient(scaling: Scaling) -> bool:
     """Whether a layer is a perceptron's with an activation that keeps its shape and is not linear."""
     symbols = {size for size, _ in scaling.sizes}
     phi = scaling.inner

@@ -66,10 +66,10 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
     """
     scaling = scaling_of(architecture)
-    if transient(scaling, architecture.inputs):
+    if transient(scaling):
         return collapse_limit(scaling, architecture.inputs)
     moments = gram_moments(scaling, architecture.inputs)
-    _require_slow(moments, scaling)
+    _require_slow(moments)
     pairs = upper(architecture.inputs)
     drift = sp.ImmutableMatrix([_drift(moments.mean[2][pair], scaling, _fate(moments, scaling)) for pair in pairs])
     exponent = scaling.depth_rate - 1 - moments.order * scaling.sizes[0][1]
@@ -81,7 +81,7 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     return GramDiffusion(states, drift, covariance, cone(moments.matrix), matrix=moments.matrix)
 
 
-def _require_slow(moments: GramMoments, scaling: Scaling) -> None:
+def _require_slow(moments: GramMoments) -> None:
     """One layer must change nothing at order 0, and nothing in the mean at order 1."""
     for pair in upper(moments.matrix.rows):
         moved = sp.factor(moments.mean[0][pair] - moments.matrix[pair])

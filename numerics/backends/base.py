@@ -13,6 +13,17 @@ Function = Callable[..., Any]
 Rewrite = Callable[[sp.Expr], sp.Expr]
 
 
+def strict_settings(functions: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of a SymPy code printer that knows these functions besides its own and refuses every other."""
+    return {
+        "fully_qualified_modules": False,
+        "inline": True,
+        "strict": True,
+        "allow_unknown_functions": False,
+        "user_functions": dict(functions),
+    }
+
+
 @dataclass(frozen=True)
 class Backend:
     """A target: how formulas are written for it and what the written formulas run on.

@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from numerics.backends.base import Backend, Function
+from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.numpy import NumPyWriter
 from numerics.backends.rewrites import cancelling_sums, stable_logarithms
@@ -25,10 +25,6 @@ _TWINS = {
 
 class JaxWriter(NumPyWriter):
     """Prints for ``jax.numpy`` and ``jax.scipy.special``; refuses what JAX has no function for."""
-
-    def _print_Where(self, node: sp.Expr) -> str:
-        condition, inside, outside = (self._print(arg) for arg in node.args)
-        return f"where({condition}, {inside}, {outside})"
 
     def _print_ScaledBesselI(self, node: sp.Expr) -> str:
         order, z = node.args
@@ -52,15 +48,7 @@ class JaxWriter(NumPyWriter):
 
 
 def _printer() -> JaxWriter:
-    return JaxWriter(
-        {
-            "fully_qualified_modules": False,
-            "inline": True,
-            "strict": True,
-            "allow_unknown_functions": False,
-            "user_functions": dict(_TWINS),
-        }
-    )
+    return JaxWriter(strict_settings(_TWINS))
 
 
 @cache

@@ -14,7 +14,7 @@ from sympy.printing.pycode import MpmathPrinter
 from derivations import special
 from derivations.gaussian.integrate import normal_mean
 from derivations.pieces import breakpoints
-from numerics.backends.base import Backend, Function
+from numerics.backends.base import Backend, Function, strict_settings
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
@@ -106,15 +106,7 @@ def gaussian_mean(
 
 
 def _printer() -> MpmathWriter:
-    return MpmathWriter(
-        {
-            "fully_qualified_modules": False,
-            "inline": True,
-            "strict": True,
-            "allow_unknown_functions": False,
-            "user_functions": {**_TWINS, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint"},
-        }
-    )
+    return MpmathWriter(strict_settings({**_TWINS, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint"}))
 
 
 def _wrap(function: Function) -> Callable[..., tuple[Any, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
-from numerics.backends.base import Backend, Function
+from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.rewrites import cancelling_sums, stable_logarithms
 
 #: How every kernel is compiled: no bounds checks, IEEE division, and other threads run meanwhile.
@@ -78,15 +78,7 @@ class NumbaWriter(PythonCodePrinter):
 
 def printer() -> NumbaWriter:
     """A fresh printer, which refuses what has no scalar function."""
-    return NumbaWriter(
-        {
-            "fully_qualified_modules": False,
-            "inline": True,
-            "strict": True,
-            "allow_unknown_functions": False,
-            "user_functions": dict(_TWINS),
-        }
-    )
+    return NumbaWriter(strict_settings(_TWINS))
 
 
 @cache

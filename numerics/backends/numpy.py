@@ -12,7 +12,7 @@ from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
 from numerics import special
-from numerics.backends.base import Backend, Function
+from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.rewrites import cancelling_sums, stable_logarithms
 
@@ -76,15 +76,7 @@ class NumPyWriter(SciPyPrinter):
 
 
 def _printer() -> NumPyWriter:
-    return NumPyWriter(
-        {
-            "fully_qualified_modules": False,
-            "inline": True,
-            "strict": True,
-            "allow_unknown_functions": False,
-            "user_functions": dict(_TWINS),
-        }
-    )
+    return NumPyWriter(strict_settings(_TWINS))
 
 
 def _wrap(function: Function) -> Callable[..., tuple[np.ndarray, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 #: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
 ARCHITECTURES = {
@@ -19,12 +19,14 @@ ARCHITECTURES = {
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 #: How an activation is shaped, by name.
 _SHAPING = {
-    "c-plus": "the slope on x > 0 is 1 + C/sqrt(n); exact, such as 1/2",
-    "c-minus": "the slope on x < 0 is 1 + C/sqrt(n); write --c-minus=-1/2 for a negative one",
-    "a": "the activation is s φ(x/s) with s = C sqrt(n)",
-    "skip": "share of the state that skips the layer, at least 0 and below 1 (0)",
+    "c-plus": "the slope of a two-slope activation on x > 0 is 1 + C/sqrt(n); exact, such as 1/2",
+    "c-minus": "its slope on x < 0 is 1 + C/sqrt(n); write --c-minus=-1/2 for a negative C",
+    "a": "a smooth activation φ is used as s φ(x/s) with s = C sqrt(n)",
+    "skip": "share C of the state that skips the layer, at least 0 and below 1 (0)",
 }
 FORMATS = ("text", "latex", "json", "html")
+
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,8 +41,10 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="deeplimits", description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    derive = commands.add_parser("derive", help="print a derivation step by step")
+    derive = _command(commands, "derive", "print a derivation step by step")
     _recipe(derive)
+    for option, what in _SHAPING.items():
+        derive.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
     derive.add_argument(
         "--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
     )
@@ -49,80 +53,91 @@ def parser() -> argparse.ArgumentParser:
         choices=("depth", "width", "joint"),
         help="what goes to infinity first, or both together (joint for mlp, shaped and prenorm, else depth)",
     )
-    for option, what in _SHAPING.items():
-        derive.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
-    derive.add_argument("--format", choices=FORMATS, help="by default that of --out's suffix, or text")
+    derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
     derive.add_argument(
         "--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output"
     )
 
-    density = commands.add_parser(
-        "density", help="tabulate density and distribution function, closed or solved by Fokker–Planck"
+    density = _command(
+        commands, "density", "tabulate density and distribution function, closed or solved by Fokker–Planck"
     )
     _recipe(density, width="1")
     _start(density)
-    density.add_argument("--points", type=_whole("points", 2), default=201, help="rows of the table (201)")
-    density.add_argument("--out", metavar="FILE.csv", help="write here instead of to standard output")
+    density.add_argument(
+        "--points",
+        type=_whole("points", 2),
+        default=201,
+        metavar="N",
+        help="rows of the table, evenly from the 0.1 %% to the 99.9 %% quantile (201)",
+    )
+    density.add_argument(
+        "--out", metavar="FILE.csv", help="write the columns x, pdf and cdf here instead of to standard output"
+    )
 
-    simulate = commands.add_parser("simulate", help="simulate random networks, or paths of the derived limit")
+    simulate = _command(commands, "simulate", "simulate random networks, or paths of the derived limit")
     _recipe(simulate, width="1")
-    _start(simulate)
+    _start(simulate, inputs=True)
     _size(simulate, depth=1000, samples=10_000)
-    simulate.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
     simulate.add_argument(
         "--of",
         choices=("network", "sde"),
         default="network",
-        help="networks or the derived diffusion, in DEPTH steps (network)",
+        help="networks, or the derived diffusion in as many steps as --depth says (network)",
     )
     simulate.add_argument(
         "--method",
         choices=("in_law", "weights"),
         default="in_law",
-        help="by conditional Gaussians, or every weight (in_law)",
+        help="draw each network layer given the last one by its law, or draw every weight (in_law)",
     )
     simulate.add_argument(
         "--dask",
         nargs="?",
         const="",
         metavar="ADDRESS",
-        help="run on the Dask cluster at this address, or on one of processes started here; the result is the same",
+        help="run on the Dask cluster at this address, or without one on processes started here; the result is the same",
     )
     simulate.add_argument(
         "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"
     )
-    simulate.add_argument("--out", metavar="FILE", help="last states, .npy (samples, width, inputs) or .csv")
+    simulate.add_argument(
+        "--out", metavar="FILE", help="write the last states, .npy of shape (samples, width, inputs) or .csv"
+    )
 
-    validate = commands.add_parser(
-        "validate", help="compare limit, law and simulated networks; exit status 1 if a check fails"
+    validate = _command(
+        commands, "validate", "compare limit, law and simulated networks; exit status 1 if a check fails"
     )
     _recipe(validate, width="1")
     _start(validate)
     _size(validate, depth=None, samples=None)
 
-    report = commands.add_parser(
-        "report", help="write one self-contained HTML page: derivation, density, networks, checks"
-    )
+    report = _command(commands, "report", "write one self-contained HTML page: derivation, density, networks, checks")
     _recipe(report, width="1")
-    _start(report)
+    _start(report, inputs=True)
     _size(report, depth=1000, samples=None)
-    report.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
-    report.add_argument("--out", metavar="FILE.html", default="report.html", help="the page (report.html)")
+    report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     return top
+
+
+def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentParser:
+    """A command that says the same in the list of commands and at the head of its own help."""
+    return commands.add_parser(
+        name, help=does, description=f"{does[0].upper()}{does[1:]}. In brackets is what an option is if left out."
+    )
 
 
 def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     command.add_argument(
-        "architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the recursion (resnet)"
+        "architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the network's recursion (resnet)"
     )
     command.add_argument(
-        "--activation", default="relu", metavar="NAME|FORMULA", help="such as gelu, or 'x*tanh(x)' (relu)"
+        "--activation", default="relu", metavar="NAME|FORMULA", help="activation, such as gelu or 'x*tanh(x)' (relu)"
     )
     command.add_argument(
         "--outer",
         default="tanh",
         metavar="NAME|FORMULA",
-        help="activation outside the weights, for shrinking and conv, whose --activation stands inside (tanh)",
+        help="for shrinking and conv: activation outside the weights, where --activation stands inside (tanh)",
     )
     command.add_argument(
         "--width",
@@ -131,45 +146,65 @@ def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
         help=f"number of neurons: a whole number, n for a symbol, or oo ({width})",
     )
     command.add_argument(
-        "--weight-variance", default="1", metavar="V", help="variance of a weight times the width, exact (1)"
+        "--weight-variance",
+        default="1",
+        metavar="V",
+        help="variance of a weight times the number of a neuron's weights, exact (1); mlp and shaped have their own",
     )
     command.add_argument(
-        "--bias-variance", default="0", metavar="V", help="variance of a bias, for shrinking and conv, exact (0)"
+        "--bias-variance", default="0", metavar="V", help="for shrinking and conv: variance of a bias, exact (0)"
     )
-    command.add_argument("--positions", type=_sizes("positions"), metavar="P|PxQ", help="the grid's sizes, for conv")
+    command.add_argument(
+        "--positions", type=_sizes("positions"), metavar="P|PxQ", help="for conv, needed: the grid's sizes"
+    )
     command.add_argument(
         "--filter",
         type=_sizes("filter"),
         metavar="F|FxG",
-        help="the filter's odd sizes, for conv (1 in each dimension)",
+        help="for conv: the filter's odd sizes (1 in each dimension)",
     )
     command.add_argument(
-        "--zero-padding", action="store_true", help="a filter reads 0 over a border, for conv (it reads the other end)"
+        "--zero-padding", action="store_true", help="for conv: beyond a border a filter reads 0 (the opposite end)"
     )
 
 
-def _start(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--x0", type=_finite("x0"), help="where every neuron starts (1)")
+def _start(command: argparse.ArgumentParser, inputs: bool = False) -> None:
+    command.add_argument("--x0", type=_finite("x0"), metavar="X", help="where every neuron starts (1)")
+    if inputs:
+        command.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
     command.add_argument(
-        "--t", type=_finite("t"), default=1.0, help="the limit's time that all layers take together (1)"
+        "--t", type=_finite("t"), default=1.0, metavar="T", help="the limit's time that all layers take together (1)"
     )
 
 
 def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | None) -> None:
     command.add_argument(
-        "--depth", type=_whole("depth", 1), default=depth, help=f"number of layers ({depth or 'chosen by each check'})"
+        "--depth",
+        type=_whole("depth", 1),
+        default=depth,
+        metavar="L",
+        help=f"number of layers ({depth or 'chosen by each check'})",
     )
     command.add_argument(
         "--samples",
         type=_whole("samples", 2),
         default=samples,
-        help=f"number of networks ({samples or 'by what is compared'})",
+        metavar="N",
+        help=f"number of networks or paths ({samples or 'chosen by what is compared'})",
     )
     command.add_argument(
-        "--seed", type=_whole("seed", 0), default=0, help="the result depends on it and on nothing else random (0)"
+        "--seed",
+        type=_whole("seed", 0),
+        default=0,
+        metavar="S",
+        help="a whole number; all that is random comes from it (0)",
     )
     command.add_argument(
-        "--workers", type=_whole("workers", 1), default=1, help="threads; the result does not depend on it (1)"
+        "--workers",
+        type=_whole("workers", 1),
+        default=1,
+        metavar="W",
+        help="number of threads; the result does not depend on it (1)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import mpmath
@@ -16,22 +17,12 @@ from numerics.compile.constants import constant
 from numerics.densities import KernelMeasure, Measure, PointMass, SpreadStart
 
 
-@dataclass(frozen=True)
-class FixedMoments:
-    """Moments of one part from a fixed start, exact until the last rounding."""
+class FrozenMoments(ABC):
+    """Moments of a distribution at a fixed time, infinity where they are not finite."""
 
-    part: Law
-    start: sp.Expr
-    when: sp.Expr
-    measures: tuple[Measure, ...] = ()
-
+    @abstractmethod
     def _moment(self, order: int) -> mpmath.mpf:
-        if not bool(self.when < self.part.finite_until(sp.Integer(order))):
-            return mpmath.inf
-        closed = self.part.moment(order, time, initial)
-        if closed.has(sp.Integral, sp.hyper):
-            return mpmath.mpf(sum(_against(measure, order) for measure in self.measures))
-        return constant(closed, self.start, self.when)
+        """The moment of an order, not yet rounded."""
 
     def moment(self, order: int) -> float:
         """The moment of an order, infinity where it is not finite."""
@@ -47,7 +38,25 @@ class FixedMoments:
 
 
 @dataclass(frozen=True)
-class SpreadMoments:
+class FixedMoments(FrozenMoments):
+    """Moments of one part from a fixed start, exact until the last rounding."""
+
+    part: Law
+    start: sp.Expr
+    when: sp.Expr
+    measures: tuple[Measure, ...] = ()
+
+    def _moment(self, order: int) -> mpmath.mpf:
+        if not bool(self.when < self.part.finite_until(sp.Integer(order))):
+            return mpmath.inf
+        closed = self.part.moment(order, time, initial)
+        if closed.has(sp.Integral, sp.hyper):
+            return mpmath.mpf(sum(_against(measure, order) for measure in self.measures))
+        return constant(closed, self.start, self.when)
+
+
+@dataclass(frozen=True)
+class SpreadMoments(FrozenMoments):
     """Moments from a Gaussian start: closed forms where the engine has them, else integrals over the density."""
 
     parts: tuple[Law, ...]
@@ -67,18 +76,6 @@ class SpreadMoments:
             return constant(self.start.average(given, inner, part.diffusion.domain), initial, self.when)
         assert isinstance(measured, SpreadStart)  # a frozen part's moments are polynomials
         return mpmath.mpf(_integrated(measured, order))
-
-    def moment(self, order: int) -> float:
-        """The moment of an order, infinity where it is not finite."""
-        return float(self._moment(order))
-
-    def variance(self) -> float:
-        """The variance, from moments subtracted before they are rounded."""
-        second = self._moment(2)
-        if second == mpmath.inf:
-            return float("inf")
-        with mpmath.workdps(50):
-            return float(second - self._moment(1) ** 2)
 
 
 def _against(measure: Measure, order: int) -> float:

@@ -13,6 +13,7 @@ from derivations.emit.latex import LINE_WIDTH, escaped, line_latex, printed_widt
 from derivations.emit.plain import plain
 from derivations.emit.steps import Glyph, Line, Term, differential
 from derivations.errors import DerivationError
+from derivations.gaussian import expect, expect_pair
 from derivations.symbols import width
 from tests.helpers import equal_symbolically
 
@@ -136,6 +137,15 @@ def test_plain_text_of_sets_and_pieces():
     x = sp.Symbol("x", real=True)
     assert plain(sp.Interval.Lopen(0, sp.oo)) == "(0, oo)"
     assert plain(sp.Piecewise((1, x < 0), (x, True))) == "{1 if x < 0; x otherwise}"
+
+
+def test_plain_text_of_expectations_has_greek_letters():
+    x, rho, psi = sp.Symbol("x", real=True), sp.Symbol("rho", real=True), sp.Function("psi", real=True)
+    single = expect(psi(x) ** 2, x, sp.Symbol("kappa", positive=True))
+    assert plain(single) == "E[ψ(z)**2, z ~ N(0, κ)]"
+    assert str(single) == "E[psi(z)**2, z ~ N(0, kappa)]"
+    pair = expect_pair(psi(x), psi(x), x, [[1, rho], [rho, 1]])
+    assert plain(pair) == "E[ψ(u)*ψ(v), (u, v) ~ N(0, [[1, ρ], [ρ, 1]])]"
 
 
 def test_notebook_shows_limit_and_law():
