@@ -12,9 +12,9 @@ import sympy as sp
 from derivations.architectures.base import Architecture
 from derivations.architectures.scaling import ScaledArchitecture
 from derivations.calculus.lamperti import UnitNoise, split
-from derivations.diffusion import Flow, Limit, NeuronDiffusion
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
-from derivations.emit import narrate, text
+from derivations.emit import narrate, narrate_law, narrate_norm, text
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
@@ -171,8 +171,12 @@ def derive(architecture: Architecture, order: str | None = None) -> Derivation:
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
 
 
+def _scalar(limit: Limit) -> Diffusion | None:
+    return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None
+
+
 def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
-    process = narrate.scalar(limit)
+    process = _scalar(limit)
     if process is None:
         return None, "the limit is a deterministic flow" if isinstance(
             limit, Flow
@@ -211,12 +215,12 @@ def _depth_steps(d: Derivation) -> list[Step]:
         *narrate.limit_steps(d.architecture, d.limit, generic),
     ]
     if d.norm is not None:
-        steps += narrate.norm_steps(d.norm, d.slope)
+        steps += narrate_norm.norm_steps(d.norm, d.slope)
     return steps + _law_steps(d)
 
 
 def _law_steps(d: Derivation) -> list[Step]:
-    process = narrate.scalar(d.limit)
+    process = _scalar(d.limit)
     if process is None:
         return []
     try:
@@ -225,8 +229,8 @@ def _law_steps(d: Derivation) -> list[Step]:
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
         forms, split_up = (UnitNoise(x, (-sp.oo, sp.oo), mu, root),), False
-    told = narrate.law_steps(d.law) if d.law is not None else [narrate.no_law_step(split_up, d.why_no_law)]
-    return narrate.unit_noise_steps(forms) + told
+    told = narrate_law.law_steps(d.law) if d.law is not None else [narrate_law.no_law_step(split_up, d.why_no_law)]
+    return narrate_law.unit_noise_steps(forms) + told
 
 
 def _width_steps(d: Derivation) -> list[Step]:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.architectures.base import Architecture, Preactivation
-from derivations.calculus.closure import Closure
-from derivations.calculus.lamperti import UnitNoise, positive_root
-from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.calculus.lamperti import positive_root
+from derivations.diffusion import Flow, Limit, NeuronDiffusion
 from derivations.emit.plain import plain
-from derivations.emit.steps import Glyph, Line, Step, Term, Words, differential, equation
-from derivations.errors import NoClosedForm
-from derivations.laws.frozen import FrozenLaw
-from derivations.laws.glued import GluedLaw
-from derivations.laws.kernel import KernelLaw
+from derivations.emit.steps import Glyph, Line, Step, Term, differential, equation
 from derivations.limits import ConditionalMoments, conditional_moments
-from derivations.norms import InitialSlope, NormDynamics
 from derivations.pieces import Piece, join, pieces
 from derivations.symbols import depth, noise, shift, state, step, width
 
-_BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
+BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
 
 
 def display(name: str) -> sp.Symbol:
@@ -258,209 +252,6 @@ def _noise(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
     )
 
 
-def norm_steps(dynamics: NormDynamics, slope: InitialSlope | None) -> list[Step]:
-    """Itô's formula on the norm, what closes, and the slope at the start."""
-    norm, logarithm = Glyph(r"\|\varphi(X_t)\|^2", "|φ(X_t)|²"), Glyph(r"\log\|\varphi(X_t)\|", "log |φ(X_t)|")
-    ito = " Itô's formula for functions of sums over the neurons; second derivatives are taken almost everywhere."
-    steps = []
-    for name, closure, what in (
-        ("Norm", dynamics.square, norm),
-        ("Logarithm of the norm", dynamics.logarithm, logarithm),
-    ):
-        closes = closure.closed or closure.closed_up_to_counts
-        if name != "Norm" and not closes:
-            continue
-        lines = (_closure_line(closure),) if closes or _short(closure) else ()
-        found = " gives" if lines else " gives an equation that does not close."
-        steps.append(
-            Step(name, ("Itô's formula for ", closure.states[0], " = ", what, found), lines, (*closure.verdict, ito))
-        )
-    if slope is not None:
-        steps.append(_slope_step(slope))
-    return steps
-
-
-def _short(closure: Closure) -> bool:
-    """Whether an equation that does not close is still worth a line."""
-    return bool(sp.count_ops(closure.drift[0]) + sp.count_ops(closure.covariance[0, 0]) < 80)
-
-
-def _closure_line(closure: Closure) -> Line:
-    (y,), (drift,), (variance,) = closure.states, closure.drift, closure.covariance
-    name = f"{sp.latex(y)}_t"
-    at = {y: display(name)}
-    return differential(Glyph(name, f"{y}_t"), drift.subs(at), sp.sqrt(variance).subs(at), _BROWNIAN)
-
-
-def _slope_step(slope: InitialSlope) -> Step:
-    left = Glyph(
-        r"\left.\frac{\mathrm{d}}{\mathrm{d}t}\mathbb{E}\log\|\varphi(X_t)\|\right|_{t=0}", "d/dt E log|φ(X_t)| at t=0"
-    )
-    lines = [equation(left, slope.value)]
-    claim: Words = slope.statement
-    if not slope.width.is_number:
-        change = slope.sign_change()
-        small = range(1, 5) if change is None else range(1, change[1] + 1)
-        lines += [
-            equation(
-                Glyph(rf"{sp.latex(slope.width)} = {k}:\quad\text{{slope}}", f"{slope.width} = {k}: slope"), slope.at(k)
-            )
-            for k in small
-        ]
-        if change is not None:
-            claim = (*claim, f" It changes sign between width {change[0]} and width {change[1]}.")
-    return Step(
-        "Slope at the start",
-        claim,
-        tuple(lines),
-        (
-            "The drift of the logarithm is affine in counts of neurons; each coordinate of a symmetric start is on a given side of the kink "
-            "with "
-            "probability one half, and conditioning on a norm other than 0 excludes the event that all are where the activation vanishes.",
-        ),
-    )
-
-
-def unit_noise_steps(forms: tuple[UnitNoise, ...]) -> list[Step]:
-    """The unit-noise form of each moving interval: its drift and its potential."""
-    lines = []
-    for form in forms:
-        where = Glyph(
-            rf"x \in \left({sp.latex(form.interval[0])}, {sp.latex(form.interval[1])}\right):\quad ",
-            f"x in ({form.interval[0]}, {form.interval[1]}): ",
-        )
-        lines += [
-            equation(Glyph(where.latex + r"\sqrt{a(x)}", where.text + "sqrt(a(x))"), form.scale),
-            equation(display("beta"), form.beta),
-            equation(display("V"), form.potential),
-        ]
-    return [
-        Step(
-            "Unit-noise form and potential",
-            (
-                "On each interval between zeros of the noise, the coordinate ",
-                Glyph(r"z = \int \mathrm{d}x/\sqrt{a(x)}", "z = ∫dx/sqrt(a(x))"),
-                " has unit noise, drift ",
-                display("beta"),
-                " and potential ",
-                Glyph(r"V = \beta^2 + \mathrm{d}\beta/\mathrm{d}z", "V = β² + dβ/dz"),
-                ":",
-            ),
-            tuple(lines),
-            (
-                "Lamperti's transform. The transition density is closed where the kernel of ",
-                Glyph(r"\tfrac12\partial_z^2 - \tfrac12 V", "½∂z² - ½V"),
-                " is known.",
-            ),
-        )
-    ]
-
-
-def law_steps(law: GluedLaw) -> list[Step]:
-    """The law: density, distribution function, moments, atoms."""
-    steps = [
-        Step(
-            "Law",
-            (f"The law is known in closed form ({law.name}): ", *law.description, "."),
-            tuple(_density_lines(law)),
-            ("The kernel of the potential, carried back by the map.",),
-        )
-    ]
-    moments = []
-    for k in (1, 2):
-        left = Glyph(r"\mathbb{E}X_t" if k == 1 else rf"\mathbb{{E}}X_t^{k}", "E X_t" if k == 1 else f"E X_t^{k}")
-        value = law.moment(k)
-        if not value.has(sp.Integral):
-            moments.append(equation(left, value))
-    claim: Words = (
-        ("Starting from ", display("x_0"), ":") if moments else ("The first two moments have no closed form here.",)
-    )
-    open_ = (
-        () if len(moments) == 2 else ("What is not given is an integral over the density, computed by quadrature. ",)
-    )
-    steps.append(Step("Moments", claim, tuple(moments), (*open_, *_finiteness(law))))
-    steps.append(_proof_step(law))
-    return steps
-
-
-_ORDERS = range(1, 9)  # moments whose finiteness is looked at
-
-
-def _finiteness(law: GluedLaw) -> Words:
-    """Which moments are finite, and until when."""
-    try:
-        until = {k: law.finite_until(sp.Integer(k)) for k in _ORDERS}
-    except NoClosedForm as error:
-        return (str(error),)
-    never = next((k for k, last in until.items() if last == 0), None)
-    if never is not None:
-        return (f"Moments of order {never} and beyond are infinite at every time.",)
-    if until[2] == sp.oo:
-        return ("All moments are finite at all times.",) if all(v == sp.oo for v in until.values()) else ()
-    return ("The second moment is finite for ", display("t"), " < ", until[2], " only.")
-
-
-def _proof_step(law: GluedLaw) -> Step:
-    """What the engine has checked, each statement once, with how it was decided."""
-    rows: dict[str, tuple[bool, bool]] = {}
-    for part in law.parts:
-        for check in part.prove().checks:
-            holds, exact = rows.get(check.statement, (True, True))
-            rows[check.statement] = (holds and check.holds, exact and check.exact)
-    told = [
-        f"{statement}: {'0' if holds else 'not 0'}, {'exactly' if exact else 'to 30 digits at random points'}"
-        if "map carries" not in statement and "mass of the atom" not in statement
-        else f"{statement}: {'holds' if holds else 'does not hold'}, exactly"
-        for statement, (holds, exact) in rows.items()
-    ]
-    return Step(
-        "Proof",
-        (f"{'Proved' if all(h for h, _ in rows.values()) else 'Not proved'} by the engine: {'; '.join(told)}.",),
-        (),
-        (
-            "The density is put into the Fokker–Planck equation, its mass is counted, and its start and its transitions are followed; "
-            "what algebra does not decide is computed to more digits than a coincidence has.",
-        ),
-    )
-
-
-def _density_lines(law: GluedLaw) -> list[Line]:
-    lines = []
-    for part in law.parts:
-        domain = part.diffusion.domain
-        if domain.measure == 0:
-            continue
-        where = rf"x_0 \in {sp.latex(domain)}:\quad " if len(law.parts) > 1 else ""
-        text = f"x_0 in {plain(domain)}: " if len(law.parts) > 1 else ""
-        for atom in part.atoms:
-            left = Glyph(where + rf"P(X_t = {sp.latex(atom.location)})", text + f"P(X_t = {atom.location})")
-            lines.append(equation(left, _readable(atom.mass)))
-        if not isinstance(part, FrozenLaw):
-            density = _readable(part.pdf(state))
-            lines.append(equation(Glyph(where + r"p_t(x \mid x_0)", text + "p_t(x | x_0)"), density))
-        if isinstance(part, KernelLaw):
-            lines += [equation(left, right) for left, right in part.definitions if equation(left, right) not in lines]
-    return lines
-
-
-def _readable(expr: sp.Expr) -> sp.Expr:
-    """Two-argument arctangents, which computers like, as people write them."""
-    return expr.replace(
-        lambda node: isinstance(node, sp.atan2) and node.args[0] == 1, lambda node: sp.pi / 2 - sp.atan(node.args[1])
-    )
-
-
-def no_law_step(potential_known: bool, reason: str) -> Step:
-    """The honest word that none is known."""
-    claim = "The potential is none of the solvable ones." if potential_known else f"{reason[0].upper()}{reason[1:]}."
-    return Step(
-        "No closed form known",
-        (claim,),
-        (),
-        ("The density can be computed from the Fokker–Planck equation or by simulation.",),
-    )
-
-
 def width_steps(flow: Flow, generic: Flow) -> list[Step]:
     """Infinite width, then infinite depth: the kernel flow, generic and for the given activation."""
 
@@ -500,8 +291,3 @@ def width_steps(flow: Flow, generic: Flow) -> list[Step]:
             ("Gaussian expectations in closed form where a rule applies.",),
         ),
     ]
-
-
-def scalar(limit: Limit) -> Diffusion | None:
-    """The limit as a scalar diffusion, if it is one."""
-    return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None

@@ -176,7 +176,7 @@ def test_mean_exit_time_solves_its_equation(drift):
     assert equal_symbolically(u.subs(x, -1), 0)
     assert equal_symbolically(u.subs(x, 2), 0)
     with pytest.raises(AssertionError):  # control
-        equal_by_sampling(generator(Diffusion((x,), [drift], [[2]]), u), -1, {x: [sp.Rational(1, 3)]})
+        assert equal_by_sampling(generator(Diffusion((x,), [drift], [[2]]), u), -1, {x: [sp.Rational(1, 3)]})
 
 
 @pytest.mark.slow

@@ -51,8 +51,8 @@ def test_forward_is_adjoint_to_backward():
 def test_transform_to_the_logarithm():
     gbm = Diffusion((x,), [k * x], [[s**2 * x**2]])
     log = transform(gbm, {z: sp.log(x)}, {x: sp.exp(z)})
-    equal_symbolically(log.drift[0], k - s**2 / 2)
-    equal_symbolically(log.covariance[0], s**2)
+    assert equal_symbolically(log.drift[0], k - s**2 / 2)
+    assert equal_symbolically(log.covariance[0], s**2)
 
 
 def test_transform_without_an_inverse_must_close():
@@ -97,9 +97,9 @@ def test_degenerate_covariance_has_no_cholesky_factor():
 def test_potential_without_drift(scale, potential):
     form = UnitNoise(x, (sp.S.Zero, sp.oo), sp.S.Zero, scale)
     direct = sp.diff(scale, x) ** 2 / 4 - scale * sp.diff(scale, x, 2) / 2
-    equal_symbolically(form.potential, direct)
+    assert equal_symbolically(form.potential, direct)
     if potential is not None:
-        equal_symbolically(form.potential, potential)
+        assert equal_symbolically(form.potential, potential)
 
 
 def test_split_at_zeros_and_frozen_parts():
@@ -107,8 +107,8 @@ def test_split_at_zeros_and_frozen_parts():
     frozen, inside, outside = split(process)
     assert isinstance(frozen, Piece)
     assert (inside.interval, outside.interval) == ((0, 1), (1, sp.oo))
-    equal_symbolically(inside.scale, x * (1 - x))
-    equal_symbolically(outside.scale, x * (x - 1))
+    assert equal_symbolically(inside.scale, x * (1 - x))
+    assert equal_symbolically(outside.scale, x * (x - 1))
 
 
 def test_roots_that_are_none_do_not_cut():

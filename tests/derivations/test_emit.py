@@ -66,7 +66,7 @@ def test_json_expressions_can_be_read_back():
     (noise,) = next(step for step in data["steps"] if step["name"] == "Limit for this activation")["lines"][0]["sympy"]
     (read,) = [sp.sympify(noise)]
     (variable,) = read.free_symbols
-    equal_symbolically(read.subs(variable, 3), relu(3))
+    assert equal_symbolically(read.subs(variable, 3), relu(3))
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")

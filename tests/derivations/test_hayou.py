@@ -39,10 +39,10 @@ def test_relu_norm_is_a_quasi_geometric_brownian_motion():
     (active,) = dynamics.square.left_over
     assert str(active) == "Count_j(x_j > 0)"
     assert dynamics.square.closed_up_to_counts
-    equal_symbolically(drift, active * S / n)
-    equal_symbolically(variance, (2 * S / sp.sqrt(n)) ** 2)
-    equal_symbolically(dynamics.logarithm.drift[0], (active / 2 - 1) / n)
-    equal_symbolically(dynamics.logarithm.covariance[0], 1 / n)
+    assert equal_symbolically(drift, active * S / n)
+    assert equal_symbolically(variance, (2 * S / sp.sqrt(n)) ** 2)
+    assert equal_symbolically(dynamics.logarithm.drift[0], (active / 2 - 1) / n)
+    assert equal_symbolically(dynamics.logarithm.covariance[0], 1 / n)
 
 
 def test_leaky_relu_norm_does_not_close():
@@ -56,7 +56,7 @@ def test_leaky_relu_norm_does_not_close():
 
 def test_slope_of_the_log_norm_changes_sign_between_width_3_and_4():
     slope = initial_slope(norm_dynamics(depth_limit(ResNet(relu, width=n)), relu))
-    equal_symbolically(slope.value, 1 / (4 * (1 - 2**-n)) - 1 / n)
+    assert equal_symbolically(slope.value, 1 / (4 * (1 - 2**-n)) - 1 / n)
     assert [slope.at(k) for k in range(1, 5)] == [sp.Rational(*q) for q in [(-1, 2), (-1, 6), (-1, 21), (1, 60)]]
     assert slope.sign_change() == (3, 4)
     assert "only" in slope.statement[-1]
@@ -78,8 +78,8 @@ def test_linear_norm_is_a_geometric_brownian_motion(activation):
     closure = close(limit, {R: squared_norm(limit)})
     assert closure.closed
     process = closure.diffusion(sp.Interval.open(0, sp.oo))
-    equal_symbolically(process.drift[0], s**2 * R)
-    equal_symbolically(process.covariance[0], (2 * s * R) ** 2 / n)
+    assert equal_symbolically(process.drift[0], s**2 * R)
+    assert equal_symbolically(process.covariance[0], (2 * s * R) ** 2 / n)
 
 
 def test_linear_norm_is_log_normal():
@@ -90,7 +90,7 @@ def test_linear_norm_is_log_normal():
     r0 = sp.Symbol("r0", positive=True)
     mean, variance = s**2 * (1 - 2 / n) * t, 4 * s**2 * t / n
     expected = sp.exp(-((sp.log(R / r0) - mean) ** 2) / (2 * variance)) / (R * sp.sqrt(2 * sp.pi * variance))
-    equal_by_sampling(law.pdf(R, t, r0), expected)
+    assert equal_by_sampling(law.pdf(R, t, r0), expected)
     assert law.prove()
 
 
@@ -102,8 +102,8 @@ def test_lyapunov_spectrum_from_volumes(k):
     gram = sp.Matrix(k, k, lambda a, b: limit.sum(limit.neuron[a] * limit.neuron[b]))
     volume = sp.log(gram.det()) / 2
     exponents = [s**2 * (n - 2 * j) / (2 * n) for j in range(1, k + 1)]
-    equal_symbolically(sp.cancel(limit.generator(volume)), sum(exponents))
-    equal_symbolically(sp.cancel(limit.bracket(volume, volume)), s**2 * k / n)
+    assert equal_symbolically(sp.cancel(limit.generator(volume)), sum(exponents))
+    assert equal_symbolically(sp.cancel(limit.bracket(volume, volume)), s**2 * k / n)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -113,8 +113,8 @@ def test_log_determinant_of_the_jacobian(k):
     process = limit if k == 1 else limit.explicit
     jacobian = sp.Matrix(k, k, list(process.states))
     logdet = sp.log(jacobian.det())
-    equal_symbolically(sp.cancel(generator(process, logdet)), -(s**2) / 2)
-    equal_symbolically(sp.cancel(bracket(process, logdet, logdet)), s**2)
+    assert equal_symbolically(sp.cancel(generator(process, logdet)), -(s**2) / 2)
+    assert equal_symbolically(sp.cancel(bracket(process, logdet, logdet)), s**2)
 
 
 QUADRANTS = {  # signs of (x1, x2), and the squared coefficient of the angle in that quadrant
@@ -145,13 +145,13 @@ def test_width_two_angle_is_a_driftless_diffusion(signs):
 
     assert len(quadrant) == 2
     assert here(generator(process, angle)) == 0
-    equal_symbolically(here(bracket(process, angle, angle)), QUADRANTS[signs](theta))
+    assert equal_symbolically(here(bracket(process, angle, angle)), QUADRANTS[signs](theta))
 
 
 def test_infinite_width_relu_variance_grows_exponentially():
     flow = width_limit(ResNet(relu, width=sp.oo, weight_variance=s**2))
     start = sp.Symbol("K_0", positive=True)
-    equal_symbolically(solve_variance(flow), start * sp.exp(s**2 * t / 2))
+    assert equal_symbolically(solve_variance(flow), start * sp.exp(s**2 * t / 2))
 
 
 @pytest.mark.parametrize("slopes", [(1, 0), (1, sp.Rational(1, 10)), (1, -1), (2, 1)])
@@ -161,14 +161,16 @@ def test_infinite_width_correlation_flow(slopes):
     c = correlation
     relu_flow = s**2 / (2 * sp.pi) * (sp.sqrt(1 - c**2) - c * sp.acos(c))
     jump = (slopes[0] - slopes[1]) ** 2  # only the kink moves correlations
-    equal_by_sampling(flow.velocity, jump * relu_flow, symbols={c: ["1/3", "-4/5", "99/100"], s: ["1", "5/4", "2"]})
+    assert equal_by_sampling(
+        flow.velocity, jump * relu_flow, symbols={c: ["1/3", "-4/5", "99/100"], s: ["1", "5/4", "2"]}
+    )
 
 
 def test_second_moment_of_the_carried_process_from_the_origin():
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     second = law.moment(2, t, sp.Integer(0)).args[0][0]
-    equal_symbolically(second, sp.asin(sp.exp(2 * t) - 1) / 2)
+    assert equal_symbolically(second, sp.asin(sp.exp(2 * t) - 1) / 2)
     # independently: d/dt E X² = E φ(X)² = E exp(2Z²), a Gaussian integral in Z ~ N(0, (1 − e^{−2t})/2)
     growth = 1 / sp.sqrt(1 - 2 * (1 - sp.exp(-2 * t)))
-    equal_by_sampling(sp.diff(second, t), growth, symbols={t: ["1/10", "1/5", "3/10"]})
+    assert equal_by_sampling(sp.diff(second, t), growth, symbols={t: ["1/10", "1/5", "3/10"]})
     assert sp.limit(second, t, sp.log(2) / 2) == sp.pi / 4

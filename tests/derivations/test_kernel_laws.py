@@ -79,8 +79,8 @@ def test_a_quadratic_with_symbols_is_decided_by_its_discriminant():
         driftless(noise)
     (part,) = driftless(noise, assuming=[b**2 < 4 * c]).parts
     assert isinstance(part, IntervalLaw)
-    equal_symbolically(part.form.potential, b**2 / 4 - c)
-    equal_by_sampling(part.chart.length, 2 * sp.pi / sp.sqrt(4 * c - b**2), {b: [0, 1], c: [1, "5/3"]}, points=2)
+    assert equal_symbolically(part.form.potential, b**2 / 4 - c)
+    assert equal_by_sampling(part.chart.length, 2 * sp.pi / sp.sqrt(4 * c - b**2), {b: [0, 1], c: [1, "5/3"]}, points=2)
     parts = driftless(noise, assuming=[b**2 > 4 * c]).parts
     assert [type(p).__name__ for p in parts[::2]] == ["HalfLineLaw", "FreeLaw", "HalfLineLaw"]
 
@@ -102,9 +102,9 @@ def test_the_logarithm_of_the_density_is_real_on_every_interval(activation):
 def test_the_bounded_martingale_is_carried_by_the_hyperbolic_tangent():
     (law,) = driftless(1 - x**2, sp.Interval.open(-1, 1)).parts
     z, back = law.inverse
-    equal_by_sampling(back, sp.tanh(z), {z: ["1/3", -2]}, points=2)
-    equal_by_sampling(law.map, sp.atanh(x), {x: ["1/3", "-4/5"]}, points=2)
-    equal_symbolically(law.moment(1), x0)
+    assert equal_by_sampling(back, sp.tanh(z), {z: ["1/3", -2]}, points=2)
+    assert equal_by_sampling(law.map, sp.atanh(x), {x: ["1/3", "-4/5"]}, points=2)
+    assert equal_symbolically(law.moment(1), x0)
 
 
 @pytest.mark.slow
@@ -133,8 +133,8 @@ def test_symbolic_families_are_proved(process, assuming):
 
 def test_a_power_on_both_sides_of_one():
     below, above = driftless(x**beta, HALF, [beta < 1]).parts[0], driftless(x**beta, HALF, [beta > 1]).parts[0]
-    equal_symbolically(below.index, 1 / (2 * (beta - 1)))
-    equal_symbolically(above.index, 1 / (2 * (beta - 1)))
+    assert equal_symbolically(below.index, 1 / (2 * (beta - 1)))
+    assert equal_symbolically(above.index, 1 / (2 * (beta - 1)))
     assert below.killed
     assert not above.killed
     assert below.is_martingale
@@ -149,7 +149,7 @@ def test_the_square_is_a_strict_local_martingale():
     (law,) = driftless(x**2, HALF).parts
     start = sp.Symbol("p", positive=True)
     # 1/X is the radius of Brownian motion in space: E X = x0 erf(1/(x0 √(2t)))
-    equal_by_sampling(law.moment(1, t, start), start * sp.erf(1 / (start * sp.sqrt(2 * t))))
+    assert equal_by_sampling(law.moment(1, t, start), start * sp.erf(1 / (start * sp.sqrt(2 * t))))
     assert law.is_martingale is False
     assert (law.finite_until(sp.Integer(2)), law.finite_until(sp.Integer(3))) == (sp.oo, 0)
     assert law.moment(3) == sp.oo
@@ -173,7 +173,7 @@ def test_one_plus_the_square_never_explodes_and_has_a_stationary_law():
     (law,) = driftless(1 + x**2).parts
     assert law.ends == (End.UNATTAINABLE, End.UNATTAINABLE)
     assert law.atoms == ()
-    equal_by_sampling(law.stationary, 2 / (sp.pi * (1 + x**2) ** 2))
+    assert equal_by_sampling(law.stationary, 2 / (sp.pi * (1 + x**2) ** 2))
     value = sp.N(law.pdf(x, sp.Integer(40), sp.Rational(1, 3)).subs(x, sp.Rational(1, 2)), 20)
     assert abs(value / law.stationary.subs(x, sp.Rational(1, 2)) - 1) < 1e-15
 
@@ -198,8 +198,8 @@ def test_brownian_motion_stopped_at_a_wall():
     (law,) = recognise(Diffusion((x,), [0], [[1]], HALF)).parts
     (atom,) = law.atoms
     start = sp.Symbol("p", positive=True)
-    equal_by_sampling(atom.mass.subs(x0, start), sp.erfc(start / sp.sqrt(2 * t)))  # the reflection principle
-    equal_symbolically(sp.expand_func(law.moment(1, t, start)), start)
+    assert equal_by_sampling(atom.mass.subs(x0, start), sp.erfc(start / sp.sqrt(2 * t)))  # the reflection principle
+    assert equal_symbolically(sp.expand_func(law.moment(1, t, start)), start)
 
 
 def test_reflection_where_the_drift_points_inward():
@@ -208,18 +208,18 @@ def test_reflection_where_the_drift_points_inward():
     assert law.atoms == ()
     y = sp.sqrt(x)
     expected = sum(sp.exp(-((y - s * sp.sqrt(x0)) ** 2) / (2 * t)) for s in (1, -1)) / (2 * y * sp.sqrt(2 * sp.pi * t))
-    equal_by_sampling(law.pdf(x), expected, {x: ["1/3", 2], x0: ["3/4", "1/5"], t: ["1/2", 1]}, points=2)
+    assert equal_by_sampling(law.pdf(x), expected, {x: ["1/3", 2], x0: ["3/4", "1/5"], t: ["1/2", 1]}, points=2)
 
 
 def test_cox_ingersoll_ross():
     (law,) = recognise(Diffusion((x,), [kappa * (theta - x)], [[sigma**2 * x]], HALF)).parts
     decay = sp.exp(-kappa * t)
-    equal_symbolically(law.moment(1), x0 * decay + theta * (1 - decay))
+    assert equal_symbolically(law.moment(1), x0 * decay + theta * (1 - decay))
     variance = sigma**2 / kappa * (x0 * (decay - decay**2) + theta / 2 * (1 - decay) ** 2)
-    equal_symbolically(law.moment(2) - law.moment(1) ** 2, variance)
+    assert equal_symbolically(law.moment(2) - law.moment(1) ** 2, variance)
     shape, rate = 2 * kappa * theta / sigma**2, 2 * kappa / sigma**2
     gamma = rate**shape * x ** (shape - 1) * sp.exp(-rate * x) / sp.gamma(shape)
-    equal_by_sampling(
+    assert equal_by_sampling(
         law.stationary, gamma, {x: ["1/3", 2], kappa: [1, "3/2"], theta: ["1/2", 2], sigma: [1, "4/3"]}, points=2
     )
     assert law.name == "Cox–Ingersoll–Ross process"
@@ -228,9 +228,9 @@ def test_cox_ingersoll_ross():
 def test_bessel_processes_given_directly():
     law = recognise(Diffusion((x,), [(delta - 1) / (2 * x)], [[1]], HALF), [delta > 1]).parts[0]
     assert type(law) is BesselLaw
-    equal_symbolically(2 + 2 * law.index, delta)
+    assert equal_symbolically(2 + 2 * law.index, delta)
     squared = recognise(Diffusion((x,), [delta], [[4 * x]], HALF)).parts[0]
-    equal_symbolically(squared.moment(1), x0 + delta * t)
+    assert equal_symbolically(squared.moment(1), x0 + delta * t)
     (plane,) = recognise(Diffusion((x,), [1 / (2 * x)], [[1]], HALF)).parts
     assert plane.index == 0
     assert plane.atoms == ()

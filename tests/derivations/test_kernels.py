@@ -37,8 +37,8 @@ def test_tangent_flow_is_that_of_the_theory(outer, gain, inner):
     block = ((k11, k12), (k12, k22))
     G = sb**2 + sw**2 * expect_pair(inner.expr, inner.expr, x, block)
     slopes = expect_pair(inner.derivative(), inner.derivative(), x, block)
-    equal_symbolically(flow.drift[1], sp.expand(gain * G))
-    equal_symbolically(flow.drift[4], sp.expand(gain * (G + sw**2 * theta * slopes)))
+    assert equal_symbolically(flow.drift[1], sp.expand(gain * G))
+    assert equal_symbolically(flow.drift[4], sp.expand(gain * (G + sw**2 * theta * slopes)))
 
 
 def test_the_residual_network_is_the_shrinking_one_with_nothing_outside():
@@ -54,15 +54,15 @@ def test_identity_inside_is_solved_by_exponentials():
             for stem in ("K", "Theta")
         )
         k, theta = (next(v for key, v in solved.items() if str(key) == f"{stem}_{name}") for stem in ("K", "Theta"))
-        equal_symbolically(k, (start + beta) * sp.exp(s * time) - beta)
-        equal_symbolically(theta, sp.exp(s * time) * (tangent + s * time * (start + beta)))
+        assert equal_symbolically(k, (start + beta) * sp.exp(s * time) - beta)
+        assert equal_symbolically(theta, sp.exp(s * time) * (tangent + s * time * (start + beta)))
 
 
 def test_positive_homogeneous_variance_is_solved_with_its_tangent():
     solved = list(solve_flow(ntk(ResNet(relu, sp.oo))).values())
     k0, theta0 = sp.Symbol("K_0", positive=True), sp.Symbol("Theta_0", positive=True)
-    equal_symbolically(solved[0], k0 * sp.exp(time / 2))
-    equal_symbolically(solved[1], (theta0 + k0 * time / 2) * sp.exp(time / 2))
+    assert equal_symbolically(solved[0], k0 * sp.exp(time / 2))
+    assert equal_symbolically(solved[1], (theta0 + k0 * time / 2) * sp.exp(time / 2))
 
 
 RICCATI = [
@@ -82,7 +82,7 @@ def test_riccati_solves_its_equation_until_it_explodes(coefficients):
     alpha, beta, gamma, start = map(sp.Integer, coefficients)
     riccati = Riccati(alpha, beta, gamma, start)
     m = riccati.at(time)
-    equal_by_sampling(sp.diff(m, time), alpha * m**2 + beta * m + gamma, symbols={time: ["1/7", "1/3", "2/5"]})
+    assert equal_by_sampling(sp.diff(m, time), alpha * m**2 + beta * m + gamma, symbols={time: ["1/7", "1/3", "2/5"]})
     assert sp.limit(m, time, 0) == start
     # independently: the time to infinity is an integral, infinite if a root lies on the way
     roots = [sp.re(r) for r in sp.Poly(alpha * state**2 + beta * state + gamma, state).nroots() if abs(sp.im(r)) < 1e-9]
@@ -117,7 +117,7 @@ def test_solved_swish_moments_solve_their_flow():
     k0 = sp.Symbol("K_0", positive=True)
     solved = {s: v.subs(k0, 1) for s, v in solve_flow(flow).items()}
     for s, velocity in zip(flow.states, flow.drift, strict=True):
-        equal_by_sampling(sp.diff(solved[s], time), velocity.subs(solved), symbols={time: ["1/7", "1/3", "1/2"]})
+        assert equal_by_sampling(sp.diff(solved[s], time), velocity.subs(solved), symbols={time: ["1/7", "1/3", "1/2"]})
 
 
 def test_what_has_no_closed_form_says_so():
@@ -132,17 +132,17 @@ def test_convolution_couples_positions_in_the_tangent_kernel():
     flow = ntk(ConvResNet(tanh, identity, sp.oo, (2,), (1,), 1, True, **SHARED))
     velocity = dict(zip(map(str, flow.states), flow.drift, strict=True))
     names = {str(s): s for s in flow.states}
-    equal_symbolically(velocity["Theta_12"], sb**2 + sw**2 * (names["K_12"] + names["Theta_12"]))
+    assert equal_symbolically(velocity["Theta_12"], sb**2 + sw**2 * (names["K_12"] + names["Theta_12"]))
     wide = ntk(ConvResNet(tanh, identity, sp.oo, (3,), (3,), 1, True, **SHARED))
     names = {str(s): s for s in wide.states}
     velocity = dict(zip(map(str, wide.states), wide.drift, strict=True))
     around = sum(names[f"{stem}_{k}{k}"] for stem in ("K", "Theta") for k in (1, 2, 3))
-    equal_symbolically(velocity["Theta_11"], sb**2 + sw**2 * around / 3)
+    assert equal_symbolically(velocity["Theta_11"], sb**2 + sw**2 * around / 3)
 
 
 def test_means_are_those_of_the_gaussian_calculus():
     a, c, b = PAIR
-    equal_by_sampling(
+    assert equal_by_sampling(
         means_of(relu).product,
         expect_pair(relu.expr, relu.expr, state, ((a, c), (c, b))),
         symbols={a: [1, 2], c: ["1/2", "-1/3"], b: [1, "3/2"]},

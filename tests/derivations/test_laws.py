@@ -75,7 +75,7 @@ def test_logarithm_and_distribution_function_agree_with_the_density(law, point):
 def test_brownian_motion():
     law = recognise(Diffusion((x,), [0], [[4]]))
     assert law.name == "Brownian motion"
-    equal_symbolically(law.pdf(x), sp.exp(-((x - x0) ** 2) / (8 * t)) / sp.sqrt(8 * sp.pi * t))
+    assert equal_symbolically(law.pdf(x), sp.exp(-((x - x0) ** 2) / (8 * t)) / sp.sqrt(8 * sp.pi * t))
     assert law.moment(2) == x0**2 + 4 * t
 
 
@@ -84,7 +84,7 @@ def test_geometric_brownian_motion_leaves_an_atom_for_relu():
     start = sp.Symbol("p", positive=True)
     point = sp.Symbol("q", positive=True)
     expected = sp.exp(-((sp.log(point / start) + t / 2) ** 2) / (2 * t)) / (point * sp.sqrt(2 * sp.pi * t))
-    equal_by_sampling(law.pdf(point, t, start), expected)
+    assert equal_by_sampling(law.pdf(point, t, start), expected)
     (atom,) = law.atoms
     assert (atom.location, atom.mass) == (x0, 1)
     assert atom.condition == (x0 <= 0)
@@ -104,7 +104,7 @@ def test_both_branches_of_leaky_relu():
 def test_moments_of_geometric_brownian_motion():
     law = derive(ResNet(identity, width=1)).law
     for k in range(5):
-        equal_symbolically(law.moment(k, t, sp.Integer(2)), 2**k * sp.exp(sp.Rational(k * (k - 1), 2) * t))
+        assert equal_symbolically(law.moment(k, t, sp.Integer(2)), 2**k * sp.exp(sp.Rational(k * (k - 1), 2) * t))
     assert law.finite_until(sp.Integer(7)) == sp.oo
 
 
@@ -117,16 +117,16 @@ def test_ornstein_uhlenbeck_carried_through_h():
     expected = (
         sp.exp(-((z - zeta * sp.exp(-t)) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance) * sp.exp(-(z**2))
     )
-    equal_by_sampling(law.pdf(h, t, start), expected)
+    assert equal_by_sampling(law.pdf(h, t, start), expected)
 
 
 @pytest.mark.parametrize("p", [sp.Integer(2), sp.Integer(3), sp.Rational(3, 2)])
 def test_time_at_which_a_moment_of_the_carried_process_becomes_infinite(p):
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     last = law.finite_until(p)
-    equal_symbolically(p * (1 - sp.exp(-2 * last)), 1)
+    assert equal_symbolically(p * (1 - sp.exp(-2 * last)), 1)
     assert law.finite_until(sp.Integer(1)) == sp.oo
-    equal_symbolically(law.finite_until(sp.Integer(2)), sp.log(2) / 2)
+    assert equal_symbolically(law.finite_until(sp.Integer(2)), sp.log(2) / 2)
     assert law.moment(2, t=sp.Integer(1), x0=sp.Integer(0)) == sp.oo
 
 
@@ -145,14 +145,14 @@ def test_recognised_from_coefficients_not_from_names():
     assert law.name == "geometric Brownian motion"
     law = recognise(Diffusion((x,), [-3 * (x - 1)], [[2]]))
     assert law.name == "Ornstein–Uhlenbeck process"
-    equal_symbolically(law.moment(1), 1 + (x0 - 1) * sp.exp(-3 * t))
-    equal_symbolically(law.moment(2) - law.moment(1) ** 2, (1 - sp.exp(-6 * t)) / 3)
+    assert equal_symbolically(law.moment(1), 1 + (x0 - 1) * sp.exp(-3 * t))
+    assert equal_symbolically(law.moment(2) - law.moment(1) ** 2, (1 - sp.exp(-6 * t)) / 3)
 
 
 def test_geometric_brownian_motion_with_drift():
     law = recognise(Diffusion((x,), [2 * x], [[9 * x**2]], sp.Interval.open(0, sp.oo)))
     assert law.name == "geometric Brownian motion"
-    equal_symbolically(law.moment(1, t, sp.Integer(1)), sp.exp(2 * t))
+    assert equal_symbolically(law.moment(1, t, sp.Integer(1)), sp.exp(2 * t))
 
 
 def test_no_closed_form_is_said_and_the_potential_shown():
@@ -165,7 +165,7 @@ def test_gaussian_start_of_brownian_motion():
     law = recognise(Diffusion((x,), [0], [[1]]))
     total = t + 3
     expected = sp.exp(-((x - 1) ** 2) / (2 * total)) / sp.sqrt(2 * sp.pi * total)
-    equal_symbolically(law.pdf(x, t, Normal(1, 3)), expected)
+    assert equal_symbolically(law.pdf(x, t, Normal(1, 3)), expected)
     assert law.moment(2, t, Normal(1, 3)) == 4 + t
 
 
@@ -173,7 +173,7 @@ def test_gaussian_start_of_relu_keeps_its_frozen_half():
     law = derive(ResNet(relu, width=1)).law
     start = Normal(0, 1)
     assert law.pdf(sp.Integer(-1), t, start) == start.density(sp.Integer(-1))
-    equal_symbolically(law.moment(2, t, start), sp.S.Half + sp.exp(t) / 2)
+    assert equal_symbolically(law.moment(2, t, start), sp.S.Half + sp.exp(t) / 2)
     assert law.moment(1, t, start) == 0
 
 

@@ -36,7 +36,7 @@ def test_brownian_motion_with_drift_is_inverse_gaussian():
     found = first_passage(Diffusion((x,), [-mu], [[1]]), sp.S.Zero)
     inverse_gaussian = p / sp.sqrt(2 * sp.pi * t**3) * sp.exp(-((p - mu * t) ** 2) / (2 * t))
     points = {p: ["1/2", 2], t: ["1/3", 3], mu: [1, "3/4"]}
-    equal_by_sampling(found.density.subs(x0, p), inverse_gaussian, points, points=2)
+    assert equal_by_sampling(found.density.subs(x0, p), inverse_gaussian, points, points=2)
     # away from the level it gets there only with probability e^{-2μp}
     away = first_passage(Diffusion((x,), [sp.Rational(1, 2)], [[1]]), sp.S.Zero)
     assert abs(over_all_times(away.density, sp.Integer(2)) - mp.exp(-2)) < 1e-10
@@ -46,10 +46,10 @@ def test_an_ornstein_uhlenbeck_process_at_its_mean():
     # X_t = e^{-t}(x₀ + B_{(e^{2t}-1)/2}): reflection at the clock's time
     found = first_passage(Diffusion((x,), [-x], [[1]]), sp.S.Zero)
     clock = (sp.exp(2 * t) - 1) / 2
-    equal_by_sampling(
+    assert equal_by_sampling(
         found.probability.subs(x0, p), sp.erfc(p / sp.sqrt(2 * clock)), {p: ["1/2", 2], t: ["1/3", 1]}, points=2
     )
-    equal_by_sampling(found.density, sp.diff(found.probability, t), {x0: ["1/2", 2], t: ["1/3", 1]}, points=2)
+    assert equal_by_sampling(found.density, sp.diff(found.probability, t), {x0: ["1/2", 2], t: ["1/3", 1]}, points=2)
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_a_geometric_brownian_motion_at_a_symbolic_level(above):
     expected = sp.exp(-((-far + sigma**2 * t / 2) ** 2) / (2 * sigma**2 * t)) / (sigma * sp.sqrt(2 * sp.pi * t**3))
     starts = [2, 3] if above else ["1/3", "3/4"]
     points = {x0: starts, level: [1, "5/4"], t: ["1/2", 2], sigma: [1, "2/3"]}
-    equal_by_sampling(found.density, (far if above else -far) * expected, points, points=2)
+    assert equal_by_sampling(found.density, (far if above else -far) * expected, points, points=2)
 
 
 def test_an_end_that_reflects_is_reached_all_the_same():
@@ -96,10 +96,12 @@ def test_an_end_that_reflects_is_reached_all_the_same():
     quarter, half = sp.Rational(1, 4), sp.S.Half
     bessel = first_passage(Diffusion((x,), [quarter / x], [[1]], HALF), sp.S.Zero)
     points = {x0: [1, "1/3"], t: ["1/2", 2]}
-    equal_by_sampling(bessel.probability, sp.uppergamma(quarter, x0**2 / (2 * t)) / sp.gamma(quarter), points, points=2)
+    assert equal_by_sampling(
+        bessel.probability, sp.uppergamma(quarter, x0**2 / (2 * t)) / sp.gamma(quarter), points, points=2
+    )
     # |B|² is at 0 when B is
     squared = first_passage(Diffusion((x,), [1], [[4 * x]], HALF), sp.S.Zero)
-    equal_by_sampling(squared.probability, sp.erfc(sp.sqrt(x0 / (2 * t))), points, points=2)
+    assert equal_by_sampling(squared.probability, sp.erfc(sp.sqrt(x0 / (2 * t))), points, points=2)
     reflecting = first_passage(Diffusion((x,), [sp.Rational(1, 5) - x], [[x]], HALF), sp.S.Zero)
     assert abs(over_all_times(reflecting.density, half) - 1) < 1e-8  # surely
 
@@ -130,7 +132,7 @@ def test_the_density_of_another_drift_is_a_martingale(process, drift):
     change = change_of_drift(process, drift)
     (s,) = process.states
     residual = feynman_kac(process, sp.exp(change.gain), change.rate) / sp.exp(change.gain)
-    equal_symbolically(residual, 0)
+    assert equal_symbolically(residual, 0)
     wrong = feynman_kac(process, sp.exp(change.gain), change.rate * sp.Rational(101, 100)) / sp.exp(change.gain)
     assert abs(sp.N(wrong.subs(s, sp.Rational(2, 5)))) > 1e-4
 
@@ -140,7 +142,7 @@ def test_a_constant_rate_gives_the_law():
     change = change_of_drift(brownian, sp.tanh(x))
     assert sp.cancel((change.rate - sp.S.Half).rewrite(sp.exp)) == 0
     known = recognise(brownian).pdf(x) * sp.exp(change.gain - change.gain.subs(x, x0) - t / 2)
-    equal_by_sampling(
+    assert equal_by_sampling(
         recognise(Diffusion((x,), [sp.tanh(x)], [[1]])).pdf(x),
         known,
         {x: ["1/3", -1], x0: ["1/5", 1], t: ["1/2", 2]},
@@ -149,8 +151,8 @@ def test_a_constant_rate_gives_the_law():
 
 
 def test_a_driftless_process_is_brownian_motion_by_another_clock():
-    equal_symbolically(time_change(brownian, (1 + x**2) ** 2).covariance[0], (1 + x**2) ** 2)
-    equal_symbolically(time_change(Diffusion((x,), [-x], [[1]]), 3).drift[0], -3 * x)
+    assert equal_symbolically(time_change(brownian, (1 + x**2) ** 2).covariance[0], (1 + x**2) ** 2)
+    assert equal_symbolically(time_change(Diffusion((x,), [-x], [[1]]), 3).drift[0], -3 * x)
     with pytest.raises(DerivationError, match="run forward"):
         time_change(brownian, -1)
 
@@ -163,7 +165,7 @@ def test_the_pulled_radius_is_the_free_one_by_another_clock():
     clock, growth = sp.exp(t) - 1, sp.exp(t / 2)
     carried = growth * free.pdf(growth * x, clock)
     points = {x: ["1/3", 2], x0: ["3/4", "1/5"], t: ["1/2", 1]}
-    equal_by_sampling(pulled.pdf(x), carried, points, points=2)
+    assert equal_by_sampling(pulled.pdf(x), carried, points, points=2)
 
 
 @pytest.mark.slow

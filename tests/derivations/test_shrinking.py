@@ -42,18 +42,18 @@ def test_limit_is_that_of_the_theory(outer, first, second, inner):
     limit = depth_limit(ShrinkingResNet(outer, inner, n, **SHARED))
     S = sb**2 + sw**2 * coordinate_sum(inner(x) ** 2, (x,), n) / n
     m = mu_b + mu_w * coordinate_sum(inner(x), (x,), n) / n
-    equal_symbolically(limit.neuron_drift[0], first * m + second * S / 2)
-    equal_symbolically(limit.neuron_covariance[0, 0], first**2 * S)
+    assert equal_symbolically(limit.neuron_drift[0], first * m + second * S / 2)
+    assert equal_symbolically(limit.neuron_covariance[0, 0], first**2 * S)
     with pytest.raises(AssertionError):  # the control: half the Itô correction, and half the shift where there is none
-        equal_symbolically(limit.neuron_drift[0], first * m + second * S / 4 if second else first * m / 2)
+        assert equal_symbolically(limit.neuron_drift[0], first * m + second * S / 4 if second else first * m / 2)
     with pytest.raises(AssertionError):  # and a noise without the bias's share
-        equal_symbolically(limit.neuron_covariance[0, 0], first**2 * (S - sb**2))
+        assert equal_symbolically(limit.neuron_covariance[0, 0], first**2 * (S - sb**2))
 
 
 def test_two_inputs_share_weights_and_biases():
     limit = depth_limit(ShrinkingResNet(tanh, tanh, n, inputs=2, **SHARED))
     a, b = limit.neuron
-    equal_symbolically(limit.neuron_covariance[0, 1], sb**2 + sw**2 * limit.sum(sp.tanh(a) * sp.tanh(b)) / n)
+    assert equal_symbolically(limit.neuron_covariance[0, 1], sb**2 + sw**2 * limit.sum(sp.tanh(a) * sp.tanh(b)) / n)
 
 
 @pytest.mark.slow
@@ -70,10 +70,10 @@ def test_convolution_on_a_line(circular):
         for q in range(P):
             patch = sum(psi(p + d) * psi(q + d) for d in (-1, 0, 1))
             G = sb**2 + sw**2 / (n * F) * limit.sum(patch)
-            equal_symbolically(limit.neuron_covariance[p, q], G / 4)
+            assert equal_symbolically(limit.neuron_covariance[p, q], G / 4)
         mean = mu_b + mu_w / (n * F) * limit.sum(sum(psi(p + d) for d in (-1, 0, 1)))
         S = sb**2 + sw**2 / (n * F) * limit.sum(sum(psi(p + d) ** 2 for d in (-1, 0, 1)))
-        equal_symbolically(limit.neuron_drift[p], mean / 2 + S / 4)
+        assert equal_symbolically(limit.neuron_drift[p], mean / 2 + S / 4)
 
 
 def test_convolution_on_a_plane_reads_both_directions():
@@ -107,7 +107,7 @@ def test_a_kink_elsewhere_or_of_third_order_is_welcome():
     assert checked_outer(sp.Max(x, -1)).kinks == (-1,)
     cubic = join((Piece(-sp.oo, sp.S.Zero, x - x**3), Piece(sp.S.Zero, sp.oo, x + x**3)), x)
     limit = depth_limit(ShrinkingResNet(cubic, identity, 1))
-    equal_symbolically(limit.covariance[0], x**2)
+    assert equal_symbolically(limit.covariance[0], x**2)
     assert limit.drift[0] == 0
 
 
@@ -144,8 +144,8 @@ def test_identity_inside_gives_the_flow_of_the_theory(outer, first, second):
     K = next(s for s in flow.states if str(s) == "K")
     M = next((s for s in flow.states if str(s) == "M"), sp.S.Zero)
     S = sb**2 + sw**2 * K
-    equal_symbolically(velocity.get("M", 0), second * S / 2)
-    equal_symbolically(velocity["K"], 2 * M * second * S / 2 + first**2 * S)
+    assert equal_symbolically(velocity.get("M", 0), second * S / 2)
+    assert equal_symbolically(velocity["K"], 2 * M * second * S / 2 + first**2 * S)
 
 
 @pytest.mark.parametrize("inner", [relu, identity, tanh, erf], ids=str)
@@ -171,7 +171,7 @@ def test_convolutional_orders_of_limits(circular):
     by_name = dict(zip(map(str, second.states), second.drift, strict=True))
     K = {str(s): s for s in second.states}
     corner = [K["K_11"], K["K_22"]] if not circular else [K["K_11"], K["K_22"], K["K_33"]]
-    equal_symbolically(by_name["K_11"], sb**2 + sw**2 * sum(corner) / 6)
+    assert equal_symbolically(by_name["K_11"], sb**2 + sw**2 * sum(corner) / 6)
 
 
 def test_relu_inside_gives_the_correlation_flow_of_the_residual_network():
@@ -180,7 +180,7 @@ def test_relu_inside_gives_the_correlation_flow_of_the_residual_network():
     rho = k12 / sp.sqrt(k11 * k22)
     expected = sp.sqrt(k11 * k22) / (2 * sp.pi) * (sp.sqrt(1 - rho**2) + rho * (sp.pi - sp.acos(rho)))
     points = {k11: ["1", "2", "3"], k12: ["1/2", "-1/3", "0"], k22: ["1/2", "1", "2"]}
-    equal_by_sampling(flow.drift[1], expected, symbols=points)
+    assert equal_by_sampling(flow.drift[1], expected, symbols=points)
 
 
 # --- the derivation as printed ---

@@ -36,13 +36,13 @@ def test_the_engine_recognises_the_potential_that_was_asked_for(potential, slope
     assert type(part).__name__ == family
     found = part.form.potential
     if not potential.has(z):
-        equal_symbolically(found, potential)
+        assert equal_symbolically(found, potential)
     elif family == "BesselLaw":
-        equal_symbolically(part.index**2 - sp.Rational(1, 4), potential * z**2)
+        assert equal_symbolically(part.index**2 - sp.Rational(1, 4), potential * z**2)
     else:  # a parabola in its own coordinate
         coordinate = part.coordinate if family == "MehlerLaw" else part.map
         values = {x: ["1/7", "-2/9"]}
-        equal_by_sampling(found, potential.subs(z, coordinate), values, points=2)
+        assert equal_by_sampling(found, potential.subs(z, coordinate), values, points=2)
 
 
 @pytest.mark.slow
@@ -53,7 +53,7 @@ def test_a_parabolic_cylinder_activation_has_a_proved_law():
 
 
 def test_the_registered_activation_comes_out():
-    equal_symbolically(activation_from_potential(z**2 - 1, z).expr, ornstein_uhlenbeck.expr)
+    assert equal_symbolically(activation_from_potential(z**2 - 1, z).expr, ornstein_uhlenbeck.expr)
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,13 @@ def test_gradient_flow_is_the_width_limit_of_the_tangents(outer, inner):
     flow = gradient_flow(ShrinkingResNet(outer, inner, sp.oo, bias_variance=HALF))
     k = flow.states[0]
     tangent = finite.drift[2].subs({names["K_12"]: 0}).subs({names["K_11"]: k, names["K_22"]: GRADIENT})
-    equal_by_sampling(flow.drift[1], tangent, symbols={k: ["1/2", 1, 2], GRADIENT: [1, 2, 3]})
+    assert equal_by_sampling(flow.drift[1], tangent, symbols={k: ["1/2", 1, 2], GRADIENT: [1, 2, 3]})
 
 
 def test_gradient_growth_of_a_linear_branch_is_that_of_the_theory():
     s = sp.Symbol("sigma_w", positive=True)
     net = ShrinkingResNet(erf, identity, symbols.width, weight_variance=s**2)
-    equal_symbolically(gradient_growth(net), 4 * s**2 / sp.pi)
+    assert equal_symbolically(gradient_growth(net), 4 * s**2 / sp.pi)
 
 
 @pytest.mark.slow
