@@ -12,7 +12,7 @@ from derivations.calculus.closure import Closure, close, is_count
 from derivations.diffusion import NeuronDiffusion
 from derivations.errors import NotClosed
 from derivations.gaussian import expect
-from derivations.pieces import Piece, join, pieces
+from derivations.piecewise import Piece, join, pieces
 from derivations.sums import CoordinateSum
 from derivations.symbols import time
 

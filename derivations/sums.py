@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.pieces import Piece, canonical, join, pieces
+from derivations.piecewise import Piece, canonical, join, pieces
 
 
 def _bound(count: int) -> tuple[sp.Symbol, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.pieces import Piece, breakpoints, join, pieces
+from derivations.piecewise import Piece, breakpoints, join, pieces
 from derivations.symbols import state
 
 

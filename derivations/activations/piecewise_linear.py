@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.activations.base import Activation, exact
-from derivations.pieces import Piece, canonical, join
+from derivations.piecewise import Piece, canonical, join
 from derivations.symbols import state
 
 

@@ -17,7 +17,7 @@ import sympy as sp
 
 from derivations.activations.base import Activation, exact
 from derivations.errors import DerivationError
-from derivations.pieces import Piece, join
+from derivations.piecewise import Piece, join
 from derivations.special import ErfiInv, Weber, WeberCoordinate, constant_form
 from derivations.symbols import state as x
 

@@ -7,7 +7,7 @@ import sympy as sp
 from derivations.calculus.ito import bracket, generator
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NotClosed
-from derivations.pieces import Piece, breakpoints, join, merged, pieces
+from derivations.piecewise import Piece, breakpoints, join, merged, pieces
 
 angle = sp.Symbol("theta", real=True)
 

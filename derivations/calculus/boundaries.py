@@ -33,7 +33,7 @@ from derivations.calculus.finiteness import (
 from derivations.calculus.lamperti import zeros_inside
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.pieces import Piece, pieces
+from derivations.piecewise import Piece, pieces
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import NotClosed
-from derivations.pieces import pieces
+from derivations.piecewise import pieces
 from derivations.sums import CoordinateSum
 
 

@@ -20,7 +20,7 @@ import sympy as sp
 from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.pieces import Piece, in_order
+from derivations.piecewise import Piece, in_order
 
 #: A condition on the parameters: true, false, or relations.
 Condition: TypeAlias = sp.logic.boolalg.Boolean

@@ -23,7 +23,7 @@ from derivations.calculus.assumptions import sign_of
 from derivations.calculus.quadratic import Quadratic
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.pieces import Piece, in_order, pieces
+from derivations.piecewise import Piece, in_order, pieces
 from derivations.special import fold_constants
 
 
@@ -103,7 +103,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
     -------
     tuple
         From left to right: a :class:`UnitNoise` for each interval in which the process moves, a
-        :class:`~derivations.pieces.Piece` with expression 0 for each in which it is frozen.
+        :class:`~derivations.piecewise.Piece` with expression 0 for each in which it is frozen.
 
     Raises
     ------

@@ -33,7 +33,7 @@ from derivations.calculus.lamperti import positive_root
 from derivations.calculus.linear_ode import solve_linear
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.pieces import Piece, pieces
+from derivations.piecewise import Piece, pieces
 
 #: Time inside integrals, and the Brownian motion of a solution.
 inner_time = sp.Symbol("s", positive=True)

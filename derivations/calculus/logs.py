@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise
 from derivations.errors import DerivationError
-from derivations.pieces import Piece
+from derivations.piecewise import Piece
 
 
 def log_of_positive(expr: sp.Expr, form: UnitNoise) -> sp.Expr:

@@ -20,7 +20,7 @@ from derivations.calculus.ito import square_root
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
-from derivations.pieces import Piece, join
+from derivations.piecewise import Piece, join
 
 
 class NoiseKind(Enum):

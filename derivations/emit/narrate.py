@@ -10,7 +10,7 @@ from derivations.diffusion import Flow, Limit, NeuronDiffusion
 from derivations.emit.plain import plain
 from derivations.emit.steps import Glyph, Line, Step, Term, differential, equation
 from derivations.limits import ConditionalMoments, conditional_moments
-from derivations.pieces import Piece, join, pieces
+from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import depth, noise, shift, state, step, width
 
 BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")

@@ -6,7 +6,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.terms import Shape, smooth_terms
-from derivations.pieces import pieces
+from derivations.piecewise import pieces
 
 
 def check_finite(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> None:

@@ -17,7 +17,7 @@ from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
 from derivations.gaussian.weak import weak_derivative, weak_pair_mean
-from derivations.pieces import breakpoints
+from derivations.piecewise import breakpoints
 from derivations.symbols import correlation
 
 

@@ -14,7 +14,7 @@ from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
 from derivations.gaussian.weak import weak_derivative
-from derivations.pieces import breakpoints
+from derivations.piecewise import breakpoints
 
 
 def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0) -> sp.Expr:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import sympy as sp
 
 from derivations.errors import NoClosedForm
-from derivations.pieces import pieces
+from derivations.piecewise import pieces
 
 
 class Sigmoid(NamedTuple):

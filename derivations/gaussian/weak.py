@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import sympy as sp
 
-from derivations.pieces import Piece, join, pieces
+from derivations.piecewise import Piece, join, pieces
 
 
 @dataclass(frozen=True)

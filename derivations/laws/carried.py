@@ -19,7 +19,7 @@ from derivations.laws.chart import Chart
 from derivations.laws.contract import chapman_kolmogorov
 from derivations.laws.family import Family
 from derivations.laws.proofs import check_forward, check_zero
-from derivations.pieces import Piece
+from derivations.piecewise import Piece
 from derivations.special import LogNormalCdf, fold_constants, fold_inverses
 from derivations.symbols import initial, time
 

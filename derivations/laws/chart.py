@@ -11,7 +11,7 @@ from derivations.calculus.lamperti import UnitNoise, tidy
 from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
-from derivations.pieces import Piece
+from derivations.piecewise import Piece
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError
 from derivations.gaussian import expect
-from derivations.pieces import Piece, join
+from derivations.piecewise import Piece, join
 
 
 @dataclass(frozen=True)

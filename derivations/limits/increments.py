@@ -20,7 +20,7 @@ from derivations.errors import DerivationError, NoLimit
 from derivations.gaussian import expect, expect_pair
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.wick import gaussian_mean
-from derivations.pieces import Piece, canonical, join, pieces
+from derivations.piecewise import Piece, canonical, join, pieces
 from derivations.symbols import noise, state
 
 #: One formal parameter in front of every small parameter: powers of it are orders.

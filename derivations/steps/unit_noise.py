@@ -8,7 +8,7 @@ from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Limit
 from derivations.errors import NoClosedForm
 from derivations.laws.chart import antiderivative, inverted
-from derivations.pieces import Piece, join
+from derivations.piecewise import Piece, join
 from derivations.steps.base import Step, normals, size, written_out
 
 

@@ -12,7 +12,7 @@ import sympy as sp
 from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError
-from derivations.pieces import pieces
+from derivations.piecewise import pieces
 
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
 

@@ -13,7 +13,7 @@ from sympy.printing.pycode import MpmathPrinter
 
 from derivations import special
 from derivations.gaussian.integrate import normal_mean
-from derivations.pieces import breakpoints
+from derivations.piecewise import breakpoints
 from numerics.backends.base import Backend, Function, strict_settings
 
 DIGITS = 50

@@ -15,7 +15,7 @@ from derivations.calculus.boundaries import coefficients as require_coefficients
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import recognise
-from derivations.pieces import breakpoints
+from derivations.piecewise import breakpoints
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
 from numerics.densities.plain import PointMass

@@ -23,7 +23,7 @@ from derivations.activations import (
     unstable_ornstein_uhlenbeck,
 )
 from derivations.errors import DerivationError
-from derivations.pieces import join
+from derivations.piecewise import join
 from derivations.symbols import state as x
 
 every = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=str)

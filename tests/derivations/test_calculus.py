@@ -11,7 +11,7 @@ from derivations.calculus.kolmogorov import backward, forward
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.pieces import Piece
+from derivations.piecewise import Piece
 from derivations.symbols import time
 from tests.helpers import equal_symbolically
 

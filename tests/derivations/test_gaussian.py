@@ -17,7 +17,7 @@ from derivations.gaussian import (
     expect_pair,
     hermite_pair,
 )
-from derivations.pieces import breakpoints
+from derivations.piecewise import breakpoints
 from derivations.symbols import correlation
 from numerics import quadrature
 

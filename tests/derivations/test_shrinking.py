@@ -22,7 +22,7 @@ from derivations import (
 from derivations.activations import cosine, exponential, polynomial
 from derivations.architectures.shrinking import checked_outer
 from derivations.limits import mean_field_limit
-from derivations.pieces import Piece, join
+from derivations.piecewise import Piece, join
 from derivations.sums import coordinate_sum
 from derivations.symbols import state as x
 from derivations.symbols import width as n
