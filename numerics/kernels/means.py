@@ -54,6 +54,11 @@ class CompiledMeans:
         """The function itself."""
         return self.panels.function
 
+    @property
+    def bare(self) -> CompiledMeans:
+        """Without closed forms."""
+        return replace(self, closed_first=None, closed_square=None, closed_centred=None, closed_product=None)
+
     def first(self, mean: Array, variance: Array) -> Array:
         """E f of each neuron."""
         if self.closed_first is not None:
@@ -63,7 +68,7 @@ class CompiledMeans:
     def square(self, mean: Array, variance: Array) -> Array:
         """E f² of each neuron."""
         if self.closed_centred is not None and not mean.any():
-            return self.closed_centred(variance)
+            return self.closed_centred(np.maximum(variance, LEAST))
         if self.closed_square is not None:
             return self.closed_square(mean, np.maximum(variance, LEAST))
         return self._integrated(mean, variance, 2)
@@ -73,10 +78,21 @@ class CompiledMeans:
         if self.closed_product is not None and not mean.any():
             variance = np.maximum(variance, LEAST)  # an input of norm 0 has the correlation 0 with all others
             closed, deviation = self.closed_product, np.sqrt(variance)
+            squares = self.square(mean, variance)
 
             def product(rows: slice, columns: slice, covariance: Array) -> Array:
-                most = deviation[rows, None] * deviation[columns] * BELOW_ONE
-                return closed(variance[rows, None], np.clip(covariance, -most, most), variance[columns])
+                most = deviation[rows, None] * deviation[columns]
+                inside = np.clip(covariance, -most * BELOW_ONE, most * BELOW_ONE)
+                found = closed(variance[rows, None], inside, variance[columns])
+                on_line = np.abs(covariance) >= most * BELOW_ONE
+                if self.panels.corners and on_line.any():  # with a kink the formula bends like a root at correlation 1
+                    found = np.broadcast_to(found, on_line.shape).copy()
+                    alike = np.abs(deviation[rows, None] - deviation[columns]) <= 1e-14 * deviation[rows, None]
+                    alike &= on_line & (covariance > 0)
+                    found[alike] = np.broadcast_to(squares[rows, None], alike.shape)[alike]
+                    on_line &= ~alike
+                    found[on_line] = self._one_by_one(mean, deviation, rows, columns, np.sign(covariance), on_line)
+                return found
 
             return product
         return self._series(mean, variance)
@@ -85,8 +101,13 @@ class CompiledMeans:
         """Without the closed forms that rounding spoils at the least or largest of the variances of centred neurons."""
         ends = np.maximum(np.array([variance.min(), variance.max()]), LEAST)
         none, kept = np.zeros(2), self
-        bare = replace(self, closed_first=None, closed_square=None, closed_centred=None, closed_product=None)
-        square = bare.square(none, ends)
+        bare = self.bare
+        if self == bare:
+            return self
+        try:
+            square = bare.square(none, ends)
+        except ValueError:
+            return self  # no integral to compare with
         size = np.sqrt(square)
 
         def spoilt(closed: Array, integral: Array, scale: Array) -> bool:
@@ -128,13 +149,19 @@ class CompiledMeans:
                 total *= rho
                 total += terms[rows, n, None] * terms[columns, n]
             if far.any():
-                i, j = np.nonzero(far)
-                i, j = rows_[i], columns_[j]
-                pair = Pair(mean[i], deviation[i], mean[j], deviation[j], rho[far])
-                total[far] = pair_means(self.panels, pair, self.closed_first)
+                total[far] = self._one_by_one(mean, deviation, rows, columns, rho, far)
             return total
 
         return product
+
+    def _one_by_one(
+        self, mean: Array, deviation: Array, rows: slice, columns: slice, rho: Array, some: NDArray[np.bool_]
+    ) -> Array:
+        """The means of some pairs of a block, each by an integral of its own."""
+        every = np.arange(len(mean))
+        i, j = np.nonzero(some)
+        i, j = every[rows][i], every[columns][j]
+        return pair_means(self.panels, Pair(mean[i], deviation[i], mean[j], deviation[j], rho[some]), self.closed_first)
 
 
 @lru_cache(maxsize=64)
@@ -146,7 +173,7 @@ def compile_means(function: Activation) -> CompiledMeans:
         return None if expression is None else compile_expression(arguments, expression)
 
     return CompiledMeans(
-        panels_of(function.expr, function.variable),
+        panels_of(function),
         compiled((MEAN, VARIANCE), means.first),
         compiled((MEAN, VARIANCE), means.square),
         compiled((VARIANCE,), means.centred_square),

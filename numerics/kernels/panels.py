@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from math import lcm
 from typing import NamedTuple
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
+from derivations.activations import Activation
 from derivations.gaussian.corners import DISTANCE, Side, corners
 from numerics.compile import compile_expression
 
@@ -255,10 +256,10 @@ def _interpolation(size: int) -> tuple[Array, Array]:
     return between, quotients / quotients.sum(axis=1, keepdims=True)
 
 
-def panels_of(expr: sp.Expr, variable: sp.Symbol) -> Panels:
-    """Panels of a formula, corners and what is beside them from the symbolic side."""
+def panels_of(function: Activation) -> Panels:
+    """Panels of an activation, corners and what is beside them from the symbolic side."""
 
-    def compiled(side: Side) -> Callable[[Array], Array]:
+    def compiled(side: Side) -> Beside:
         return compile_expression((DISTANCE,), side.formula)
 
     found = tuple(
@@ -267,8 +268,8 @@ def panels_of(expr: sp.Expr, variable: sp.Symbol) -> Panels:
             (compiled(corner.left), compiled(corner.right)),
             (corner.left.smooth, corner.right.smooth),
             min(0.0, float(corner.left.exponent), float(corner.right.exponent)),
-            int(sp.ilcm(corner.left.root, corner.right.root)),
+            lcm(corner.left.root, corner.right.root),
         )
-        for corner in corners(expr, variable)
+        for corner in corners(function.expr, function.variable)
     )
-    return Panels(compile_expression((variable,), expr), found)
+    return Panels(compile_expression((function.variable,), function.expr), found)
