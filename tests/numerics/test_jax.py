@@ -38,10 +38,25 @@ def errors(fast, exact) -> np.ndarray:
 
 
 # JAX traces each for a third of a second: those whose formulas are of a kind with another's are left to the slow run
-_LIKE_OTHERS = (
-    "prelu relu6 hardtanh hardsigmoid sparse_sigmoid softshrink hardshrink celu selu hardswish relu_squared softsign "
-    "sparse_plus quick_gelu sigmoid logsigmoid squareplus"
-).split()
+_LIKE_OTHERS = [
+    "prelu",
+    "relu6",
+    "hardtanh",
+    "hardsigmoid",
+    "sparse_sigmoid",
+    "softshrink",
+    "hardshrink",
+    "celu",
+    "selu",
+    "hardswish",
+    "relu_squared",
+    "softsign",
+    "sparse_plus",
+    "quick_gelu",
+    "sigmoid",
+    "logsigmoid",
+    "squareplus",
+]
 
 
 @pytest.mark.parametrize(
