@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "derivations": [
         "errors", "symbols", "piecewise", "special", "sums", "gaussian", "activations", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
+        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",

@@ -76,7 +76,8 @@ class Closure:
         if self.left_over:
             rest = ", ".join(map(str, self.left_over))
             raise NotClosed(f"the coefficients also depend on {rest}; add these as states, or simulate the layer")
-        return Diffusion(self.states, self.drift, self.covariance, domain, self.limit.time)
+        where = domain if len(self.states) == 1 else sp.S.UniversalSet  # what several sums can be together is not known
+        return Diffusion(self.states, self.drift, self.covariance, where, self.limit.time)
 
 
 def is_count(s: CoordinateSum) -> bool:

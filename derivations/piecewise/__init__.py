@@ -9,9 +9,9 @@ growth and parity. Points are exact: numbers, or zeros that a proved bracket iso
 from __future__ import annotations
 
 from derivations.piecewise.analysis import Analysis, Growth, Point, analyse
-from derivations.piecewise.splitting import Piece, breakpoints, canonical, in_order, join, merged, pieces
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, zeros
+from derivations.piecewise.splitting import Piece, breakpoints, canonical, in_order, join, merged, pieces
 
 __all__ = [
     "Analysis",

@@ -15,8 +15,8 @@ import sympy as sp
 from derivations.errors import DerivationError
 from derivations.piecewise.expansion import LOG, Expansion, Unknown, expansion_at, is_zero, plain
 from derivations.piecewise.interval import IntervalFunction, Unsupported, contains_zero, raw
-from derivations.piecewise.splitting import Piece, merged, split_at_conditions
 from derivations.piecewise.solving import is_defined, rational_between, singular_points, zeros
+from derivations.piecewise.splitting import Piece, merged, split_at_conditions
 
 _WIDTH = sp.Integer(2) ** 60
 
