@@ -31,7 +31,7 @@ class Activation:
     Raises
     ------
     DerivationError
-        If a piecewise formula has a condition that is not linear in the variable.
+        If the points at which a piecewise formula changes are not all known.
 
     Examples
     --------
