@@ -6,6 +6,7 @@ values at distances :math:`10^{-50}, 10^{-100}, 10^{-200}`: for :math:`f \sim C 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,7 +14,9 @@ import mpmath as mp
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.piecewise import Piece, in_order, pieces
+from derivations.piecewise import IsolatedRoot, Piece, pieces
+from derivations.piecewise.expansion import is_zero, plain
+from derivations.piecewise.solving import singular_points
 
 _NEAR = (50, 100, 200)  # distances, as negative powers of ten
 _DIGITS = 700
@@ -62,6 +65,16 @@ class Corner(NamedTuple):
 DISTANCE = sp.Symbol("d", positive=True)
 
 
+_X = sp.Symbol("x", real=True)
+
+
+class Corners(NamedTuple):
+    """Corners in increasing order, and why there may be more; the reason is empty where these are proved to be all."""
+
+    points: tuple[Corner, ...]
+    doubt: str
+
+
 def corners(expr: sp.Expr, variable: sp.Symbol) -> tuple[Corner, ...]:
     """Points at which a function without parameters is not smooth, in increasing order.
 
@@ -71,14 +84,28 @@ def corners(expr: sp.Expr, variable: sp.Symbol) -> tuple[Corner, ...]:
     >>> [(c.point, c.left.exponent, c.right.smooth) for c in corners(sp.sqrt(abs(x - 1)), x)]
     [(1, 1/2, False)]
     """
-    parts = pieces(expr, variable)
+    return all_corners(expr, variable).points
+
+
+def all_corners(expr: sp.Expr, variable: sp.Symbol) -> Corners:
+    """The corners, and whether they are all."""
+    return _found(expr.xreplace({variable: _X}))
+
+
+@lru_cache(maxsize=512)
+def _found(expr: sp.Expr) -> Corners:
+    parts = pieces(expr, _X)
     found: list[Corner] = []
+    doubt = ""
     for index, part in enumerate(parts):
         if index:
-            found.append(_corner(part.left, parts[index - 1], part, variable))
-        inside = {p for p in _candidates(part.expr, variable) if _is_between(part.left, p, part.right)}
-        found += [_corner(point, part, part, variable) for point in in_order(inside)]
-    return tuple(c for c in found if not (c.left.smooth and c.right.smooth and c.left.formula == _mirrored(c.right)))
+            found.append(_corner(part.left, parts[index - 1], part))
+        if _guards(part.expr):
+            inside = singular_points(part.expr, _X, part.left, part.right)
+            doubt = doubt or inside.doubt
+            found += [_corner(point, part, part) for point in inside.zeros]
+    kept = (c for c in found if not (c.left.smooth and c.right.smooth and c.left.formula == _mirrored(c.right)))
+    return Corners(tuple(kept), doubt)
 
 
 def check_corners(expr: sp.Expr, variable: sp.Symbol, what: str) -> None:
@@ -89,7 +116,7 @@ def check_corners(expr: sp.Expr, variable: sp.Symbol, what: str) -> None:
     DerivationError
         If it grows like the inverse distance or faster.
     """
-    if not singular_nodes(expr, variable):
+    if not _guards(expr.xreplace({variable: _X})):
         return
     for corner in corners(expr, variable):
         for side in (corner.left, corner.right):
@@ -105,19 +132,17 @@ def _mirrored(side: Side) -> sp.Expr:
     return side.formula.xreplace({DISTANCE: -DISTANCE})
 
 
-def _corner(point: sp.Expr, before: Piece, after: Piece, variable: sp.Symbol) -> Corner:
-    return Corner(point, _side(before.expr, variable, point, -1), _side(after.expr, variable, point, 1))
+def _corner(point: sp.Expr, before: Piece, after: Piece) -> Corner:
+    return Corner(point, _side(before.expr, point, -1), _side(after.expr, point, 1))
 
 
-def _side(expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, sign: int) -> Side:
-    formula = around(expr, variable, point, sign)
-    singular = [node for node in singular_nodes(expr, variable) if _vanishes(node, variable, point)]
+def _side(expr: sp.Expr, point: sp.Expr, sign: int) -> Side:
+    formula = around(expr, _X, point, sign)
+    singular = [(guard, power) for guard, power in _guards(expr) if _vanishes(guard, point)]
     if not singular:
         return Side(formula, True, sp.S.Zero, 0, 1)
     exponent, logarithms, algebraic = _leading(formula)
-    powers = [node.exp for node in singular if isinstance(node, sp.Pow)]
-    algebraic = algebraic and len(powers) == len(singular) and all(p.is_Rational for p in powers)
-    root = sp.ilcm(1, exponent.q, *(p.q for p in powers)) if algebraic else 0
+    root = sp.ilcm(1, exponent.q, *(p.q for _, p in singular if p)) if algebraic and all(p for _, p in singular) else 0
     return Side(formula, False, exponent, logarithms, int(root))
 
 
@@ -131,43 +156,31 @@ def around(expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, sign: int) -> sp.
     return moved.replace(lambda node: node.is_Add and node.has(DISTANCE), collected)
 
 
-def singular_nodes(expr: sp.Expr, variable: sp.Symbol) -> list[sp.Expr]:
-    """Powers and logarithms that are not smooth where their bases vanish."""
-    nodes = [node for node in expr.atoms(sp.Pow) if node.base.has(variable) and not _is_natural(node.exp)]
-    return [*nodes, *(node for node in expr.atoms(sp.log) if node.has(variable))]
+@lru_cache(maxsize=512)
+def _guards(expr: sp.Expr) -> tuple[tuple[sp.Expr, sp.Rational | None], ...]:
+    """Functions at whose zeros a part of the formula is not smooth, and the power of them that it is; None for another function."""
+    found: dict[tuple[sp.Expr, sp.Rational | None], None] = {}
+    for node in sp.preorder_traversal(plain(expr)):
+        if not node.has(_X):
+            continue
+        if isinstance(node, sp.Pow) and node.base.has(_X) and not (node.exp.is_Integer and node.exp.is_positive):
+            found[node.base, node.exp if node.exp.is_Rational else None] = None
+        elif isinstance(node, sp.log | sp.gamma | sp.loggamma):
+            found[node.args[0], None] = None
+        elif isinstance(node, sp.asin | sp.acos | sp.atanh | sp.acosh | sp.erfinv):
+            algebraic = sp.S.Half if isinstance(node, sp.asin | sp.acos) else None
+            found |= {(node.args[0] - 1, algebraic): None, (node.args[0] + 1, algebraic): None}
+    return tuple(found)
 
 
-def _is_natural(exponent: sp.Expr) -> bool:
-    return bool(exponent.is_Integer and exponent.is_nonnegative)
-
-
-def _argument(node: sp.Expr) -> sp.Expr:
-    return node.base if isinstance(node, sp.Pow) else node.args[0]
-
-
-def _vanishes(node: sp.Expr, variable: sp.Symbol, point: sp.Expr) -> bool:
-    value = _argument(node).subs(variable, point)
-    if value.is_zero is not None:
-        return bool(value.is_zero)
-    return bool(abs(value.evalf(40, chop=True)) < sp.Rational(1, 10**30))
-
-
-def _candidates(expr: sp.Expr, variable: sp.Symbol) -> set[sp.Expr]:
-    found: set[sp.Expr] = set()
-    for node in singular_nodes(expr, variable):
-        above, _ = sp.fraction(sp.together(_argument(node)))
-        if above.is_polynomial(variable):
-            found |= set(sp.real_roots(sp.Poly(above, variable)))
-    return found
-
-
-def _is_between(left: sp.Expr, point: sp.Expr, right: sp.Expr) -> bool:
-    return bool((left == -sp.oo or point > left) and (right == sp.oo or point < right))
+def _vanishes(guard: sp.Expr, point: sp.Expr) -> bool:
+    return is_zero(guard.xreplace({_X: point}))
 
 
 def _leading(formula: sp.Expr) -> tuple[sp.Rational, int, bool]:
     """Exponent, power of the logarithm, and whether both are what the values say to many digits."""
-    function = sp.lambdify(DISTANCE, formula, "mpmath")
+    roots = {root: root.evalf(_DIGITS) for root in formula.atoms(IsolatedRoot)}
+    function = sp.lambdify(DISTANCE, formula.xreplace(roots), "mpmath")
     with mp.workdps(_DIGITS):
         values = [abs(mp.mpmathify(function(mp.mpf(10) ** -k))) for k in _NEAR]
         if not all(values):

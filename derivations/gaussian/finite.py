@@ -6,7 +6,7 @@ import mpmath as mp
 import sympy as sp
 
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.gaussian.corners import check_corners, singular_nodes
+from derivations.gaussian.corners import all_corners, check_corners
 from derivations.gaussian.terms import Shape, smooth_terms
 from derivations.piecewise import pieces
 
@@ -49,7 +49,9 @@ _BARELY = sp.Rational(1, 100)
 
 def _check_growth(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr, named: str) -> None:
     """Refuse what grows faster than the density of any, or of this, Gaussian falls, as seen far out."""
-    if not expr.has(sp.exp, sp.sinh, sp.cosh, sp.erfi, sp.gamma) and not any(p.exp.has(variable) for p in expr.atoms(sp.Pow)):
+    if not expr.has(sp.exp, sp.sinh, sp.cosh, sp.erfi, sp.gamma) and not any(
+        p.exp.has(variable) for p in expr.atoms(sp.Pow)
+    ):
         return
     function = sp.lambdify(variable, expr, "mpmath")
     for sign in (-1, 1):
@@ -95,17 +97,17 @@ def is_odd(expr: sp.Expr, variable: sp.Symbol) -> bool:
 
 
 def has_mean(expr: sp.Expr, variable: sp.Symbol) -> bool:
-    """Whether a function that passed :func:`check_finite` is known to be integrable: nothing in it can vanish unseen, or explode."""
-    nodes = singular_nodes(expr, variable)
-    if any(node.is_real is False for node in nodes):
-        return False
-    known = not (expr.free_symbols - {variable})
-    for node in nodes:
-        base = node.base if isinstance(node, sp.Pow) else node.args[0]
-        if base.is_zero is not False and not (known and sp.fraction(sp.together(base))[0].is_polynomial(variable)):
-            return False
-    growing = expr.atoms(sp.exp, sp.sinh, sp.cosh, sp.erfi)
-    return known or all(sp.degree(n.args[0], variable) <= 1 for n in growing if n.args[0].is_polynomial(variable))
+    """Whether a function that passed :func:`check_finite` is known to be integrable: nothing in it can explode unseen."""
+    if not expr.free_symbols - {variable}:
+        return not all_corners(expr, variable).doubt
+    below = (node.base for node in expr.atoms(sp.Pow) if node.has(variable) and not node.exp.is_nonnegative)
+    tame = (sp.exp, sp.sin, sp.cos, sp.tanh, sp.atan, sp.erf, sp.asinh)
+    growing = (node.args[0] for node in expr.atoms(sp.exp))
+    return (
+        all(base.is_nonzero for base in below)
+        and all(isinstance(node, tame) for node in expr.atoms(sp.Function) if node.has(variable))
+        and all(argument.is_polynomial(variable) and sp.degree(argument, variable) <= 1 for argument in growing)
+    )
 
 
 def check_finite_pair(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr, sp.Expr, sp.Expr]) -> None:

@@ -80,7 +80,10 @@ def normal_mean(
             part, off = _beside(special[right].left, special[right].power, right, -1, right - left, deviation)
         else:
             part, off = mp.quad(
-                lambda z: function(mean + deviation * z) * mp.npdf(z), [left, right], method="gauss-legendre", error=True
+                lambda z: function(mean + deviation * z) * mp.npdf(z),
+                [left, right],
+                method="gauss-legendre",
+                error=True,
             )
         value, error, size = value + part, error + off, size + abs(part)
     if error > size * mp.mpf(10) ** (_LOST - mp.mp.dps):

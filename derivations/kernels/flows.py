@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.kernels.means import slope_of
 from derivations.architectures.base import Architecture, Layer
 from derivations.diffusion import Flow
 from derivations.errors import NotClosed
+from derivations.kernels.means import slope_of
 from derivations.limits.depth import taylor
 from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
 from derivations.limits.width import mean_field_covariance, width_flow

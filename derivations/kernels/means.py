@@ -3,7 +3,6 @@ r"""The Gaussian means that a kernel's flow is made of, as formulas in the momen
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import sympy as sp
 
@@ -11,6 +10,7 @@ from derivations.activations.base import Activation
 from derivations.errors import DerivationError
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect, expect_pair
 from derivations.gaussian.corners import check_corners
+from derivations.piecewise import analyse
 
 #: The moments of a neuron at two inputs that the formulas are written in.
 MEAN = sp.Symbol("M", real=True)
@@ -75,13 +75,12 @@ def slope_of(activation: Activation) -> Activation:
         that mean square diverges for another reason.
     """
     x = activation.variable
-    for before, after in pairwise(activation.pieces):
-        jump = sp.expand((after.expr - before.expr).subs(x, after.left))
-        if jump.is_zero is False or (jump.is_zero is None and abs(jump.evalf(30, chop=True)) > 0):
-            raise DerivationError(
-                f"{activation} has no tangent kernel: it jumps at {x} = {after.left}, so the mean of its squared derivative "
-                "diverges; ask for the NNGP kernel, or smooth the jump"
-            )
+    jumps = () if activation.parameters else analyse(activation.expr, x).jumps
+    if jumps:
+        raise DerivationError(
+            f"{activation} has no tangent kernel: it jumps at {x} = {jumps[0].value}, so the mean of its squared derivative "
+            "diverges; ask for the NNGP kernel, or smooth the jump"
+        )
     slope = activation.derivative(1)
     if not activation.parameters:
         check_corners(slope**2, x, f"{activation} has no tangent kernel: the mean of its squared derivative")

@@ -115,7 +115,9 @@ def _on_a_line(panels: Panels, pair: Pair) -> float:
         for corner in corners
         if all(abs(corner.at - own.at) > 1e-14 * deviation for own in panels.corners)
     ]
-    whole = Panels(lambda x: panels.function(x) * panels.function(partner(x)), tuple(sorted(product, key=lambda c: c.at)))
+    whole = Panels(
+        lambda x: panels.function(x) * panels.function(partner(x)), tuple(sorted(product, key=lambda c: c.at))
+    )
     nodes: Nodes = whole.nodes(pair.mean, pair.deviation, panels.reach(pair.mean, pair.deviation))
     return float(nodes.mean(nodes.value, 1)[0])
 

@@ -41,7 +41,9 @@ def solve_block(
     own = alone.at(0.0)[1]
     same = np.maximum(np.abs(start - own[rows, None]), np.abs(start - own[columns])) <= 1e-13 * own[rows, None]
     opposite = np.zeros_like(same)
-    if rates.mirrored:  # an input with its negative: minus the answer, where correlation -1 would be left by rounding alone
+    if (
+        rates.mirrored
+    ):  # an input with its negative: minus the answer, where correlation -1 would be left by rounding alone
         opposite = np.maximum(np.abs(start + own[rows, None]), np.abs(start + own[columns])) <= 1e-13 * own[rows, None]
     start = np.where(same | opposite, 0.0, start)
 

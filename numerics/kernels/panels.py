@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from math import lcm
 from typing import NamedTuple
 
@@ -175,7 +176,7 @@ class Panels:
         centres = [corner.at for corner in self.corners if abs(corner.at) < size] or [0.0]
         steps = 2.0 ** np.arange(-1.0, np.log2(size) + 2) if size > 0.25 else np.array([size])
         around = np.concatenate([np.concatenate([c - steps, c + steps, [c]]) for c in centres])
-        halves = np.array([(a + b) / 2 for a, b in zip(centres, centres[1:], strict=False)])
+        halves = np.array([(a + b) / 2 for a, b in pairwise(centres)])
         start = np.unique(np.clip(np.concatenate([around, halves, [-size, size]]), -size, size))
         done: list[Array] = []
         left, right = start[:-1], start[1:]
@@ -208,17 +209,23 @@ class Panels:
         t, _ = _legendre(_PLAIN)
         between, interpolate = _interpolation(_PLAIN)
         low, width = left[plain, None], (right - left)[plain, None]
-        good[plain] = _meets(self.function(low + width * t), self.function(low + width * between), interpolate, _FOLLOWED)
+        good[plain] = _meets(
+            self.function(low + width * t), self.function(low + width * between), interpolate, _FOLLOWED
+        )
         return good
 
     def _bent_followed(self, corner: Corner, side: int, width: float) -> bool:
         p = corner.power
 
         def smoothed(u: Array) -> Array:
-            return corner.sides[side](np.maximum(width * u**p, _NEAREST)) * u ** (p - 1 if not corner.root else -corner.exponent * p)
+            return corner.sides[side](np.maximum(width * u**p, _NEAREST)) * u ** (
+                p - 1 if not corner.root else -corner.exponent * p
+            )
 
         between, interpolate = _interpolation(_BENT)
-        return bool(_meets(smoothed(_legendre(_BENT)[0])[None], smoothed(between)[None], interpolate, _FOLLOWED_BENT)[0])
+        return bool(
+            _meets(smoothed(_legendre(_BENT)[0])[None], smoothed(between)[None], interpolate, _FOLLOWED_BENT)[0]
+        )
 
 
 def _meets(values: Array, truth: Array, interpolate: Array, tolerance: float) -> NDArray[np.bool_]:
