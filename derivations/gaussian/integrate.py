@@ -103,7 +103,8 @@ def _beside(
         d = u**power
         return side(deviation * d) * mp.npdf(start + sign * d) * power * u ** (power - 1) if d else mp.mpf(0)
 
-    return mp.quad(substituted, [0, width ** (mp.mpf(1) / power)], error=True)
+    value, error = mp.quad(substituted, [0, width ** (mp.mpf(1) / power)], error=True)
+    return value, error
 
 
 def _trapezoid(function: Function, edge: int) -> mp.mpf:

@@ -6,6 +6,7 @@ points tell its error, which squares with each halving of the step. All others a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -69,14 +70,14 @@ def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float) ->
 @cache
 def _grid(step: float, limit: float) -> tuple[Array, Array]:
     """Points of a grid, and weights times densities times Hermite polynomials, shape (points, terms)."""
-    z = step * np.arange(-int(limit / step), int(limit / step) + 1)
+    z: Array = step * np.arange(-int(limit / step), int(limit / step) + 1, dtype=float)
     columns = np.empty((_TERMS + 1, len(z)))
     for n, column in enumerate(_hermite(z)):
         columns[n] = column
     return z, step * columns.T
 
 
-def _hermite(z: Array, terms: int = _TERMS):
+def _hermite(z: Array, terms: int = _TERMS) -> Iterator[Array]:
     """Normalised Hermite polynomials times the density, one after the other."""
     before, now = np.zeros_like(z), np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     yield now

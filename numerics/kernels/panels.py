@@ -77,7 +77,7 @@ class Nodes(NamedTuple):
 
     def mean(self, integrand: Array, count: int) -> Array:
         """Sum of weighted values for each owner."""
-        total: Array = np.bincount(self.owner, self.weight * integrand, count)
+        total: Array = np.bincount(self.owner, self.weight * integrand, count).astype(float)
         return total
 
 
