@@ -47,7 +47,7 @@ class EndBehaviour:
 
 
 def end_behaviour(
-    process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: sp.Expr
+    process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: sp.Expr | float
 ) -> tuple[EndBehaviour, EndBehaviour]:
     r"""What a diffusion without parameters does at the left and the right end of an interval on which it moves.
 
@@ -62,7 +62,7 @@ def end_behaviour(
         Scalar, time-homogeneous, without parameters.
     interval : tuple of Expr
         Its ends.
-    inside : Expr
+    inside : Expr or float
         A number inside.
 
     Raises
@@ -77,6 +77,7 @@ def end_behaviour(
     >>> (left.kind, left.ground), right.reached
     (('natural', 'local exponents'), False)
     """
+    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
     if _rational(process, interval):
         left, right = classify(process, interval)
         return _of(left), _of(right)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
@@ -109,7 +108,7 @@ def solve_fokker_planck(
             )
         return solved("frozen", (PointMass(start),))
     interval = moving_interval(process, start)
-    ends = end_behaviour(process, interval, sp.Rational(start))
+    ends = end_behaviour(process, interval, start)
     left, right = (float(end) for end in interval)
     kinks = {
         float(k)

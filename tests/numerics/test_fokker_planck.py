@@ -354,6 +354,7 @@ def test_correlation_of_shaped_relu_against_paths():
     assert stats.ks_1samp(drawn(1.5, 1), solved.cdf).pvalue < 1e-6  # control
 
 
+@pytest.mark.slow
 def test_a_drift_over_many_standard_deviations():
     # rounding spoils a contour integral there, and the time is stepped
     solved = solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 10.0, 0.1)
