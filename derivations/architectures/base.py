@@ -15,6 +15,7 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.activations.base import Activation
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.symbols import noise, state, step
 
@@ -182,10 +183,9 @@ def checked_width(width: object) -> sp.Expr:
 def _strict(value: object) -> sp.Basic:
     """A number or expression; text is never evaluated, decimals are read as written."""
     try:
-        expr = sp.sympify(value, strict=True)
+        return exact_decimals(value)
     except (sp.SympifyError, TypeError):
         return sp.nan
-    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
 
 
 def checked_inputs(inputs: object) -> int:
