@@ -17,7 +17,7 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.symbols import noise, state, step
+from derivations.symbols import noise, require_free_names, shift, state, step
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]
@@ -118,6 +118,15 @@ class Layer:
             raise DerivationError(
                 f"a layer's update must contain the pre-activation u (symbols.noise), got {self.update}"
             )
+        inner, read = self.preactivation.inner, self.preactivation
+        own = {symbol: sp.Dummy() for symbol in (state, noise, shift, step)}
+        require_free_names("the update", sp.sympify(self.update).xreplace(own), timeless=True)
+        expr = inner.expr.xreplace({symbol: sp.Dummy() for symbol in (inner.variable, step)})
+        require_free_names(f"the activation {inner}", expr, timeless=True)
+        moments = {"weight variance": read.weight_variance, "bias variance": read.bias_variance}
+        moments |= {"weight mean": read.weight_mean, "bias mean": read.bias_mean}
+        for name, value in moments.items():
+            require_free_names(f"the {name}", sp.sympify(value))
 
 
 class Architecture(ABC):
