@@ -32,7 +32,7 @@ class Activation:
     Raises
     ------
     DerivationError
-        If a piecewise formula has a condition that is not linear in the variable, or the variable is declared to be more than real.
+        If the points at which a piecewise formula changes are not all known, or the variable is declared to be more than real.
 
     Examples
     --------
