@@ -10,7 +10,7 @@ import sympy as sp
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.piecewise import Piece, breakpoints, canonical, join, pieces
-from derivations.symbols import state
+from derivations.symbols import require_free_names, state
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def as_activation(given: object) -> Activation:
     x**2 + 1
     """
     if isinstance(given, Activation):
-        return given
+        return _with_free_names(given)
     if isinstance(given, str):
         raise DerivationError(
             f"an activation must be an Activation or a SymPy expression in one symbol, got the text {given!r}; "
@@ -143,7 +143,13 @@ def as_activation(given: object) -> Activation:
     if names:
         _require_plain(names[0])
     inside = expr.subs(names[0], state) if names else expr
-    return Activation(str(inside), inside)
+    return _with_free_names(Activation(str(inside), inside))
+
+
+def _with_free_names(activation: Activation) -> Activation:
+    rest = activation.expr.xreplace({activation.variable: sp.Dummy()})
+    require_free_names(f"the activation {activation}", rest, timeless=True)
+    return activation
 
 
 def _require_plain(variable: sp.Symbol) -> None:

@@ -211,6 +211,7 @@ def checked_mean(value: object, name: str) -> sp.Expr:
     expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite real number or a symbol, got {value!r}")
+    require_free_names(name, expr)
     return expr
 
 
@@ -219,4 +220,5 @@ def checked_variance(value: object, name: str) -> sp.Expr:
     expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_negative or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite number ≥ 0 or a symbol, got {value!r}")
+    require_free_names(name, expr)
     return expr
