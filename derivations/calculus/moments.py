@@ -42,6 +42,12 @@ class MomentEquations:
     right_side: sp.ImmutableMatrix
     closure: MomentClosure | None
 
+    def __post_init__(self) -> None:
+        if taken := self.process.parameters & set(self.symbols):
+            raise DerivationError(
+                f"the parameter {min(map(str, taken))} of the diffusion has the name of a moment; rename it"
+            )
+
     @property
     def symbols(self) -> tuple[sp.Symbol, ...]:
         """One symbol per moment."""
