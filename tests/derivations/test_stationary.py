@@ -85,7 +85,7 @@ def test_conditions_are_for_which_parameters_the_process_settles():
     ("log_derivative", "interval"),
     [
         (-R(1, 3) / x - 2, (sp.S.Zero, sp.oo)),
-        (R(2) / (-1 - x) + 3, (-sp.oo, -sp.S.One)),
+        (R(-2) / (-1 - x) + 3, (-sp.oo, -sp.S.One)),
         (-R(7, 2) / x + 2 / x**2, (sp.S.Zero, sp.oo)),
         (R(1, 2) / (x - 2) - 4 / (x + 1), (sp.S(2), sp.oo)),
         (R(-1, 2) / (x - 1) - R(1, 3) / (4 - x), (sp.S.One, sp.S(4))),
