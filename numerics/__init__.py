@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numerics.kernels import kernel_matrix
     from numerics.limit_distribution import distribution
     from numerics.networks import simulate_network
-    from numerics.outcomes import ExplosionWarning, UndefinedState, outcomes
+    from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
     from numerics.paths import sample_law, simulate_sde
     from numerics.perceptrons import simulate_collapse, simulate_gram
     from numerics.regression import NNGPRegressor, NTKRegressor
@@ -31,11 +31,11 @@ __all__ = [
     "UndefinedState",
     "compile_expression",
     "compile_law",
+    "count_outcomes",
     "distribution",
     "expect_network",
     "expect_sde",
     "kernel_matrix",
-    "outcomes",
     "sample_law",
     "simulate_collapse",
     "simulate_gram",
@@ -60,7 +60,7 @@ _HOMES = {
     "expect_sde": "numerics.expectations",
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",
-    "outcomes": "numerics.outcomes",
+    "count_outcomes": "numerics.outcomes",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

@@ -50,7 +50,7 @@ class Outcomes:
         return f"{self.samples} samples: {self.exploded} exploded, {self.absorbed} absorbed"
 
 
-def outcomes(limit: Limit, states: Any) -> Outcomes:
+def count_outcomes(limit: Limit, states: Any) -> Outcomes:
     """Count what became of paths of a limit, or of networks beside it.
 
     Parameters
@@ -67,7 +67,7 @@ def outcomes(limit: Limit, states: Any) -> Outcomes:
     Examples
     --------
     >>> from derivations import ResNet, depth_limit, relu
-    >>> print(outcomes(depth_limit(ResNet(relu, width=2)), [[1.0, 2.0], [-1.0, -2.0], [np.inf, 0.0]]))
+    >>> print(count_outcomes(depth_limit(ResNet(relu, width=2)), [[1.0, 2.0], [-1.0, -2.0], [np.inf, 0.0]]))
     3 samples: 1 exploded, 1 absorbed
     """
     x = np.asarray(states, dtype=float)

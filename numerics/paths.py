@@ -108,7 +108,7 @@ def simulate_sde(
     Warns
     -----
     ExplosionWarning
-        With the number of paths that left the range of numbers; :func:`numerics.outcomes.outcomes` counts what else became of them.
+        With the number of paths that left the range of numbers; :func:`numerics.outcomes.count_outcomes` counts what else became of them.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from derivations.limits import depth_limit
 from derivations.symbols import time
 from numerics.ensembles import Moments, seed_sequence
 from numerics.networks import simulate_network
-from numerics.outcomes import ExplosionWarning, UndefinedState, outcomes
+from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
 from numerics.paths import simulate_sde
 from numerics.schemes import SCHEMES, Milstein
 
@@ -56,7 +56,7 @@ def test_explosions_are_counted_and_hold_no_nan(text):
     with pytest.warns(ExplosionWarning, match=r"\d+ of 300 networks exploded"):
         ends = simulate_network(network, depth=50, samples=300, x0=1.0)
     assert not np.isnan(ends).any()
-    count = outcomes(depth_limit(network), ends)
+    count = count_outcomes(depth_limit(network), ends)
     assert 0 < count.exploded < 300
     with pytest.warns(ExplosionWarning, match=f"{count.exploded} of 300"):
         simulate_network(network, depth=50, samples=300, x0=1.0, reduce=Moments())
@@ -75,15 +75,17 @@ def test_a_start_at_the_edge_of_the_numbers():
 
 def test_finite_absorbed_and_exploded_states_are_told_apart():
     limit = depth_limit(ResNet(relu, 2))
-    count = outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
+    count = count_outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
     assert (count.samples, count.exploded, count.absorbed) == (5, 2, 2)
     motion = Diffusion((x,), [0], [[1]], UNIT)
     ends = simulate_sde(motion, 0.5, t=0.1, steps=1000, samples=4000)
     # P(B stays in (0, 1) up to t from ½) = (4/π) Σ (−1)^k e^{−(2k+1)²π²t/2}/(2k+1); steps see ends that are 0.58 √h further away
     k = np.arange(20)
     stays = 4 / np.pi * np.sum((-1.0) ** k * np.exp(-((2 * k + 1) ** 2) * np.pi**2 * 0.1 / 2) / (2 * k + 1))
-    assert abs(outcomes(motion, ends).absorbed / 4000 - (1 - stays)) < 4 * np.sqrt(stays * (1 - stays) / 4000) + 0.02
-    assert outcomes(Diffusion((x,), [1 - x], [[x]], HALF), [[0.0], [1.0]]).absorbed == 0  # it comes back
+    assert (
+        abs(count_outcomes(motion, ends).absorbed / 4000 - (1 - stays)) < 4 * np.sqrt(stays * (1 - stays) / 4000) + 0.02
+    )
+    assert count_outcomes(Diffusion((x,), [1 - x], [[x]], HALF), [[0.0], [1.0]]).absorbed == 0  # it comes back
 
 
 ENDS = {
