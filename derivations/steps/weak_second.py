@@ -52,7 +52,7 @@ def weak_second_step(limit: Limit) -> Step:
         for j, g in enumerate(xi):
             change = size * (_generator(process, factor[i, j]) + along(states, columns[j], b)) / 2
             if _diverges_at_an_end(process, change):
-                change = _bounded(change, factor[i, j], process.covariance[i, i])
+                change = _bounded(change, factor[i, j], process)
             moved += (factor[i, j] + change) * sp.sqrt(size) * g
             for k, f in enumerate(xi):
                 v = sp.S.NegativeOne if j == k else turn[j, k] if j > k else -turn[k, j]
@@ -64,6 +64,8 @@ def weak_second_step(limit: Limit) -> Step:
 
 #: Where a covariance is smaller, it counts as this in denominators: the numerators vanish with it.
 _TINY = sp.Rational(1, 10**100)
+#: Nearer to an end, a correction that diverges there is not looked at.
+_NEAR = sp.Rational(1, 10**12)
 
 
 def _diverges_at_an_end(process: Diffusion, change: sp.Expr) -> bool:
@@ -74,13 +76,17 @@ def _diverges_at_an_end(process: Diffusion, change: sp.Expr) -> bool:
     return any(change.subs(process.states[0], end).has(sp.zoo, sp.nan, sp.oo, -sp.oo) for end in ends)
 
 
-def _bounded(change: sp.Expr, noise: sp.Expr, variance: sp.Expr) -> sp.Expr:
-    r"""A correction that is no larger than what it corrects.
+def _bounded(change: sp.Expr, noise: sp.Expr, process: Diffusion) -> sp.Expr:
+    r"""A correction that is no larger than what it corrects, which vanishes at such an end.
 
     Beside an end at which the noise is a root, :math:`\sqrt x`, the expansion says nothing within a distance of order h.
     """
-    kept = sp.Min(sp.Max(change, -sp.Abs(noise)), sp.Abs(noise))
-    return sp.Piecewise((kept, variance > _TINY), (0, True))
+    (x,), beside = process.states, process.states[0]
+    if process.domain.inf.is_finite:
+        beside = sp.Max(beside, process.domain.inf + _NEAR)
+    if process.domain.sup.is_finite:
+        beside = sp.Min(beside, process.domain.sup - _NEAR)
+    return sp.Min(sp.Max(change.subs(x, beside), -sp.Abs(noise)), sp.Abs(noise))
 
 
 def _generator(process: Diffusion, function: sp.Expr) -> sp.Expr:
