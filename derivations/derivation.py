@@ -18,7 +18,7 @@ from derivations.emit import narrate, narrate_law, narrate_norm, text
 from derivations.emit.files import write_whole
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
-from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
 from derivations.laws.glued import GluedLaw
 from derivations.laws.recognition import recognise
 from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, width_flow, width_limit
@@ -103,7 +103,9 @@ class Derivation:
             ".json": self.to_json,
         }
         if path.suffix not in writers:
-            raise DerivationError(f"write() knows the suffixes {', '.join(writers)}, got {path.name!r}")
+            raise DerivationError(
+                f"{unknown('suffix', path.suffix, writers)}; write() makes them from the name of a file"
+            )
         write_whole(path, writers[path.suffix]().encode())
         return path
 
@@ -154,10 +156,7 @@ def derive(architecture: Architecture, order: str | None = None) -> Derivation:
     if order is None:
         order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
     if order not in _STEPS:
-        raise DerivationError(
-            'order must be "depth" (infinite depth at this width), "width" (infinite width, then depth) '
-            f'or "joint" (both together), got {order!r}'
-        )
+        raise DerivationError(unknown("order", order, _STEPS))
     if order == "joint":
         together = joint_limit(architecture)
         law, why = _law(together)
