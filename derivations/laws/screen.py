@@ -20,7 +20,8 @@ from derivations.errors import DerivationError
 from derivations.laws.numbers import compiled
 from derivations.laws.proofs import draw_inside, draw_point
 
-#: :math:`V, DV, \dots, D^5V` at a point, in units in which :math:`\beta^2` or :math:`D\beta` is 1.
+#: :math:`V, DV, \dots, D^5V` at a point, in units of length in which the largest of :math:`\mu/\varphi`, :math:`\varphi'` and
+#: :math:`\sqrt{|\varphi\varphi''|}` is 1.
 Derivatives: TypeAlias = tuple[mpmath.mpf, ...]
 
 _DIGITS = 60
@@ -62,7 +63,7 @@ def _at_random(form: UnitNoise, draw: random.Random) -> Derivatives | None:
         if not all(mp.isfinite(d) and mp.im(d) == 0 for d in found):
             return None
         # in units of the form's own length, so that what is compared with 1 below is so at any scale
-        inverse_length = mp.sqrt(max(abs(beta[0]) ** 2, abs(phi[0] * beta[1]))) or mp.one
+        inverse_length = max(abs(mu[0] / phi[0]), abs(phi[1]), mp.sqrt(abs(2 * phi[0] * phi[2]))) or mp.one
         return tuple(d / inverse_length ** (k + 2) for k, d in enumerate(found))
 
 
