@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from numerics.densities.base import Array, Measure
+from numerics.densities.base import Array, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
-from numerics.densities.plain import PointMass
 from numerics.fokker_planck.coordinate import Coordinate
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
@@ -186,26 +185,30 @@ class SolvedDistribution(FrozenDistribution):
         kinks : sequence of float
             States at which f or a derivative of it jumps.
         """
-        return sum(self._part(part, function, kinks) for part in self.parts)
-
-    @staticmethod
-    def _part(part: Measure, function: Callable[[Array], ArrayLike], kinks: Sequence[float]) -> float:
-        if isinstance(part, PointMass):
-            return part.mass * float(np.asarray(function(np.array([part.location])), dtype=float)[0])
-        assert isinstance(part, GridMeasure)
-        return part.integral(function, kinks)
+        return sum(part.integral(lambda x: np.asarray(function(x), dtype=float), kinks) for part in self.parts)
 
 
 def solved(
     name: str, parts: tuple[Measure, ...], error: float = 0.0, cells: int = 0, order: float = float("nan")
 ) -> SolvedDistribution:
     """A distribution from its parts, with moments taken from them."""
+    return SolvedDistribution(name, parts, IntegratedMoments(parts), error, cells=cells, order=order)
 
-    def mean_of(function: Callable[[Array], Array]) -> float:
-        return sum(SolvedDistribution._part(part, function, ()) for part in parts)
 
-    def variance() -> float:
-        mean = mean_of(lambda x: x)
-        return mean_of(lambda x: (x - mean) ** 2)
+@dataclass(frozen=True)
+class IntegratedMoments(Moments):
+    """Moments as integrals over measures."""
 
-    return SolvedDistribution(name, parts, lambda k: mean_of(lambda x: x**k), variance, error, cells, order)
+    parts: tuple[Measure, ...]
+
+    def _mean_of(self, function: Callable[[Array], Array]) -> float:
+        return float(sum(part.integral(function) for part in self.parts))
+
+    def raw(self, order: int) -> float:
+        """The moment about 0."""
+        return self._mean_of(lambda x: x**order)
+
+    def central(self, order: int) -> float:
+        """The moment about the mean."""
+        mean = self.raw(1)
+        return self._mean_of(lambda x: (x - mean) ** order)
