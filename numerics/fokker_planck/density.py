@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
+from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
 from numerics.fokker_planck.coordinate import Coordinate
@@ -17,7 +18,7 @@ from numerics.fokker_planck.coordinate import Coordinate
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridMeasure(Measure):
     """The part with a density.
 
@@ -41,6 +42,18 @@ class GridMeasure(Measure):
     density: Array
     mass: float
     weighted: bool = False
+
+    def _key(self) -> tuple[object, ...]:
+        """What is compared: the grid as bytes; the coordinate is that of the same equation."""
+        coordinate = self.coordinate
+        ends = coordinate.coefficients.left, coordinate.coefficients.right, coordinate.start, *self.ends
+        return *ends, self.nodes.tobytes(), self.density.tobytes(), self.mass, self.weighted
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GridMeasure) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @cached_property
     def _reference(self) -> float:
@@ -98,8 +111,11 @@ class GridMeasure(Measure):
         c = self.coordinate.coefficients
         inside = (x > c.left) & (x < c.right)
         values = np.where(np.isnan(x), np.nan, 0.0)
-        if inside.any():
-            values[inside] = self.per_z(self._z(x[inside])) / c.scale(x[inside])
+        density = self.per_z(self._z(x[inside]))
+        kept = density > 0  # elsewhere the noise may have underflown
+        flat = np.zeros(density.shape)
+        flat[kept] = density[kept] / c.scale(x[inside][kept])
+        values[inside] = flat
         return values[()]
 
     def _z(self, x: Array) -> Array:
@@ -170,10 +186,13 @@ class SolvedDistribution(FrozenDistribution):
         Of the finest grid.
     order : float
         The order in the width of the cells that the last three grids showed, before extrapolation; ``nan`` if below rounding.
+    ends : tuple of EndBehaviour
+        What was decided of the two ends of the interval, and on which ground; empty where nothing moves.
     """
 
     cells: int = field(default=0)
-    order: float = field(default=float("nan"))
+    order: float = field(default=float("nan"), compare=False)
+    ends: tuple[EndBehaviour, ...] = field(default=())
 
     def expectation(self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()) -> float:
         r""":math:`\mathbb{E} f(X_t)`, over density and atoms.
@@ -189,10 +208,15 @@ class SolvedDistribution(FrozenDistribution):
 
 
 def solved(
-    name: str, parts: tuple[Measure, ...], error: float = 0.0, cells: int = 0, order: float = float("nan")
+    name: str,
+    parts: tuple[Measure, ...],
+    error: float = 0.0,
+    cells: int = 0,
+    order: float = float("nan"),
+    ends: tuple[EndBehaviour, ...] = (),
 ) -> SolvedDistribution:
     """A distribution from its parts, with moments taken from them."""
-    return SolvedDistribution(name, parts, IntegratedMoments(parts), error, cells=cells, order=order)
+    return SolvedDistribution(name, parts, IntegratedMoments(parts), error, cells=cells, order=order, ends=ends)
 
 
 @dataclass(frozen=True)

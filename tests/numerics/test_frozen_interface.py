@@ -147,6 +147,7 @@ def test_logarithms_of_tails_go_on_where_the_tails_underflow():
     far = frozen("planar")
     y0, y = mpmath.exp(mpmath.mpf(0.3)), mpmath.exp(4)
     with mpmath.workdps(30):
+
         def density(r):
             return r / 0.5 * mpmath.exp(-(r * r + y0**2) / 1) * mpmath.besseli(0, r * y0 / 0.5)
 
@@ -164,7 +165,9 @@ def test_logarithms_of_tails_go_on_where_the_tails_underflow():
 def test_points_far_out_do_no_harm(name):
     d = frozen(name)
     inner = d.median()
-    points = np.array([-np.inf, -1e300, -1e10, -800, -1e-300, -5e-324, 0, 5e-324, 1e-162, 1e-300, 800, 1e10, 1e300, np.inf])
+    points = np.array(
+        [-np.inf, -1e300, -1e10, -800, -1e-300, -5e-324, 0, 5e-324, 1e-162, 1e-300, 800, 1e10, 1e300, np.inf]
+    )
     for method in ("pdf", "logpdf", "cdf", "sf", "logcdf", "logsf"):
         function = getattr(d, method)
         values = function(np.array([*points, inner, np.nan]))
