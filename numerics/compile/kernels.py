@@ -62,32 +62,12 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
     if point is not None:
         return PointMass(point, remaining)
     coordinate, back = maps(part)
-<<<<<<< HEAD
     direction, length = part.chart.direction, float(part.chart.length)
     if frame.mirrored:
         coordinate, back, direction = mirrored_maps(part)[0], mirrored_maps(part)[1], -direction
     far = frame.centre > _CLOSE * frame.width and not part.chart.on_line
     inverted = far or remaining < 1e-3 or isinstance(part.sampler(), Inversion)
     return KernelMeasure(
-=======
-    sampler = compile_sampler(part)
-
-    by_quantiles = isinstance(part.sampler(), Inversion)
-    absorbed = {atom.location for atom in atoms}
-
-    def sample(generator: np.random.Generator, size: int) -> Array:
-        if by_quantiles:
-            return moving.quantile(moving.mass * generator.random(size))
-        found = np.empty(0)
-        while found.size < size:
-            drawn = sampler(np.full(max(64, 2 * (size - found.size)), float(start)), float(when), generator)
-            # states closer to an end than doubles can tell are rounded to it: they stay, where the end is no atom of its own
-            at_end = [(drawn == end) & (end not in absorbed) & np.isfinite(end) for end in (left, right)]
-            found = np.concatenate([found, drawn[((drawn > left) & (drawn < right)) | at_end[0] | at_end[1]]])
-        return found[:size]
-
-    moving = KernelMeasure(
->>>>>>> main
         left,
         right,
         coordinate,

@@ -50,10 +50,10 @@ def by_panels(
         halves = np.concatenate([low, middle]), np.concatenate([middle, high])
         parts, sizes = _rule(integrand, *halves)
         count = low.size
-        gap = np.abs(parts[:count] + parts[count:] - whole)
         scale = max(scale, float(sizes.sum()))
         if not np.isfinite(scale):
-            raise ValueError("the expectation does not exist, or overflows: an integral over the law is infinite")
+            raise ValueError("the expectation is infinite or overflows: the function outgrows what the law gives it")
+        gap = np.abs(parts[:count] + parts[count:] - whole)
         settled = gap <= np.maximum(rtol * scale / 64, 4e-16 * (sizes[:count] + sizes[count:]))
         settled |= (middle <= low) | (middle >= high)
         if depth == _HALVINGS - 1:

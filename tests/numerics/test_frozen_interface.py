@@ -114,9 +114,9 @@ def test_requests_without_sense_are_refused():
         d.expect(lb=-2, ub=-1, conditional=True)
     with pytest.raises(ValueError, match="is nan at states"):
         d.expect(lambda v: np.where(v > 1, np.nan, v))
-    with pytest.raises(ValueError, match="outgrows|infinite"):
+    with pytest.raises(ValueError, match=r"outgrows|infinite"):
         d.expect(lambda v: np.exp(np.log(v) ** 2 * 3))
-    with pytest.raises(ValueError, match="outgrows|infinite|settle"):
+    with pytest.raises(ValueError, match=r"outgrows|infinite|settle"):
         frozen("CIR").expect(lambda v: v**-7.0)  # the density falls off like x⁵
     assert np.isfinite(frozen("CIR").expect(lambda v: v**-5.0))
     assert np.isnan(d.interval(1.5)).all()
@@ -151,7 +151,7 @@ def test_logarithms_of_tails_go_on_where_the_tails_underflow():
         def density(r):
             return r / 0.5 * mpmath.exp(-(r * r + y0**2) / 1) * mpmath.besseli(0, r * y0 / 0.5)
 
-        tail = mpmath.quad(density, [y, y + 1, y + 2])
+        tail = mpmath.quad(density, [y, y + 0.05, y + 0.1, y + 0.2, y + 0.5, y + 1])
     assert far.sf(4.0) == 0
     assert far.logsf(4.0) == pytest.approx(float(mpmath.log(tail)), rel=1e-9)
     walls = frozen("theta series")
