@@ -82,10 +82,10 @@ def _growing(function: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Cal
     return wrapped
 
 
-exp = _growing(jnp.exp, lambda x: exp(x))
+exp: Callable[[Any], Any] = _growing(jnp.exp, lambda x: exp(x))
 expm1 = _growing(jnp.expm1, lambda x: exp(x))
-cosh = _growing(jnp.cosh, lambda x: sinh(x))
-sinh = _growing(jnp.sinh, lambda x: cosh(x))
+cosh: Callable[[Any], Any] = _growing(jnp.cosh, lambda x: sinh(x))
+sinh: Callable[[Any], Any] = _growing(jnp.sinh, lambda x: cosh(x))
 
 
 @jax.custom_jvp
