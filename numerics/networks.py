@@ -189,7 +189,8 @@ class _Start:
     @property
     def is_moderate(self) -> bool:
         """Whether squares of all that is not 0 stay in the range of numbers, as machine code takes for granted."""
-        size = np.abs(self.states if self.inputs is None else self.inputs)
+        given = self.states if self.inputs is None else self.inputs
+        size = np.abs(np.asarray(0.0 if given is None else given))
         return bool(np.all((size == 0) | ((size > _SMALL**0.5) & (size < _SMALL**-0.5))))
 
     def block(self, drawing: Drawing, first: int, out: Array, rng: np.random.Generator) -> None:
