@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.activations.base import Activation
 from derivations.architectures.base import Architecture, Layer
 from derivations.diffusion import Flow
 from derivations.errors import NotClosed
+from derivations.kernels.means import slope_of
 from derivations.limits.depth import taylor
 from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
 from derivations.limits.width import mean_field_covariance, width_flow
@@ -80,7 +80,7 @@ def ntk(architecture: Architecture) -> Flow:
 def tangent_gain(layer: Layer, population: Population, tangent: sp.ImmutableMatrix, a: int, b: int) -> sp.Expr:
     r"""What the weights pass on of the old tangents: :math:`\frac{\sigma_w^2}{|F|}\sum_\delta \mathbb{E}[\psi'\psi']\,\Theta`, tap by tap."""
     pre = layer.preactivation
-    slope = Activation(f"{pre.inner}'", pre.inner.derivative(1), pre.inner.variable)
+    slope = slope_of(pre.inner)
     x, y = sp.Dummy("x", real=True), sp.Dummy("y", real=True)
     total = sp.S.Zero
     for i, j in pre.pairs(a, b):

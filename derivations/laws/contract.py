@@ -39,7 +39,7 @@ def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...
         mass = 1 - moving - density.at(atoms, density.state(start), t)  # type: ignore[no-untyped-call]
     return (
         _row("missing mass: 1 minus the integral of the density and the atoms", mass),
-        chapman_kolmogorov(law, form, chart),
+        _chained(density),
         _row(
             "density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t goes to 0",
             density.at_start(),
@@ -52,7 +52,10 @@ _TIMES = (sp.Rational(2, 5), sp.Rational(3, 7))
 
 def chapman_kolmogorov(law: Law, form: UnitNoise, chart: Chart) -> Check:
     r""":math:`\int p_s(y_0, \eta)\,p_t(\eta, y)\,\mathrm{d}\eta = p_{s+t}(y_0, y)`, which two wrong densities do not keep."""
-    density = _in_coordinate(law, form, chart)
+    return _chained(_in_coordinate(law, form, chart))
+
+
+def _chained(density: _InCoordinate) -> Check:
     start, other = density.points
     with mp.workdps(_DIGITS):
         s, t = (mp.mpf(v.p) / v.q for v in _TIMES)
@@ -116,7 +119,9 @@ class _InCoordinate:
         high = edge(middle[-1], 1, self.length)
         low = edge(middle[0], -1, -mp.inf if self.line else mp.zero)
         inside = [] if high == self.length else [(3 * middle[-1] + high) / 4]
-        return mp.quad(function, [low, *middle, *inside, high])
+        if low != 0 or self.line:
+            return mp.quad(function, [low, *middle, *inside, high])
+        return _from_zero(function, middle[0]) + mp.quad(function, [*middle, *inside, high])
 
     def at_start(self) -> mpmath.mpf:
         """The worst deviation from Gauss's density at distances of a few standard deviations, at t = 10⁻⁷⁰."""
@@ -128,3 +133,18 @@ class _InCoordinate:
                 gauss = mp.exp(-(mp.mpf(s) ** 2) / 2) / mp.sqrt(2 * mp.pi * t)
                 worst = max(worst, abs(self(t, y0, y0 + s * mp.sqrt(t)) / gauss - 1))
         return worst
+
+
+def _from_zero(function: Callable[[mpmath.mpf], mpmath.mpf], to: mpmath.mpf) -> mpmath.mpf:
+    r"""The integral over (0, b) of what is like :math:`y^{p}` at 0, in :math:`y = b\,w^{1/(p+1)}` if p < 0, in which it stays bounded."""
+    near = to * mp.mpf(10) ** -_DIGITS
+    first, second = function(near), function(near / 4)
+    order = 1 + mp.log(abs(first / second)) / mp.log(4) if first != 0 and second != 0 else mp.one
+    if not 0 < order < 1 - mp.mpf(10) ** -10:
+        return mp.quad(function, [0, to])
+
+    def stretched(w: mpmath.mpf) -> mpmath.mpf:
+        y = to * w ** (1 / order)
+        return function(y) * y / (order * w)
+
+    return mp.quad(stretched, [0, 1])

@@ -39,6 +39,7 @@ def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Mea
     sampler = compile_sampler(part)
 
     by_quantiles = isinstance(part.sampler(), Inversion)
+    absorbed = {atom.location for atom in atoms}
 
     def sample(generator: np.random.Generator, size: int) -> Array:
         if by_quantiles:
@@ -46,7 +47,9 @@ def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Mea
         found = np.empty(0)
         while found.size < size:
             drawn = sampler(np.full(max(64, 2 * (size - found.size)), float(start)), float(when), generator)
-            found = np.concatenate([found, drawn[(drawn > left) & (drawn < right)]])
+            # states closer to an end than doubles can tell are rounded to it: they stay, where the end is no atom of its own
+            at_end = [(drawn == end) & (end not in absorbed) & np.isfinite(end) for end in (left, right)]
+            found = np.concatenate([found, drawn[((drawn > left) & (drawn < right)) | at_end[0] | at_end[1]]])
         return found[:size]
 
     moving = KernelMeasure(

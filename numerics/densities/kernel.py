@@ -25,8 +25,10 @@ class KernelMeasure(Measure):
     r"""A density on an interval, smooth in a coordinate y over (0, length) or over the line.
 
     Integrals are taken in y with Gauss–Legendre rules on panels of a fraction of :math:`\sqrt t`, halved again and again
-    towards finite ends, where the density may be a power. A distribution function is a sum of whole panels and one
-    part of a panel, from the end from which it is counted, so that neither tail cancels.
+    towards finite ends. In the last panel before y = 0, where the density is :math:`C y^p` to rounding, the power is integrated
+    in closed form, :math:`\int_0^y = C y^{p+1}/(p+1)`: for p close to −1 much of the mass may lie there, even below the smallest
+    double. A distribution function is a sum of whole panels and one part of a panel, from the end from which it is counted,
+    so that neither tail cancels.
 
     Parameters
     ----------
@@ -138,11 +140,24 @@ class KernelMeasure(Measure):
         return np.where(np.isfinite(value), value, 0.0)
 
     @cached_property
+    def _power(self) -> tuple[float, float]:
+        """Of the density before y = 0: one more than its exponent, and the mass of the first panel; the mass is 0 without such an end."""
+        end = self._edges[1]
+        if self._edges[0] != 0:
+            return 1.0, 0.0
+        with np.errstate(all="ignore"):
+            near, far = self.log_density_y(np.array([end / 4, end]))
+        order = 1 + float(far - near) / np.log(4.0)
+        return (order, float(end * np.exp(far) / order)) if order > 0 and np.isfinite(order) else (1.0, 0.0)
+
+    @cached_property
     def _sums(self) -> tuple[Array, Array]:
         """Probabilities below and above each panel's end."""
         half = np.diff(self._edges) / 2
         nodes = self._edges[:-1, None] + half[:, None] * (1 + _NODES)
         panels = half * (self._density_y(nodes) @ _WEIGHTS)
+        if self._edges[0] == 0:
+            panels[0] = self._power[1]
         below = np.concatenate([[0.0], np.cumsum(panels)])
         above = np.concatenate([np.cumsum(panels[::-1])[::-1], [0.0]])
         return below, above
@@ -156,6 +171,10 @@ class KernelMeasure(Measure):
         half = np.abs(from_end - y) / 2
         nodes = np.minimum(from_end, y)[:, None] + half[:, None] * (1 + _NODES)
         part = half * (self._density_y(nodes) @ _WEIGHTS)
+        if self._edges[0] == 0:
+            order, mass = self._power
+            below_y = mass * (y / self._edges[1]) ** order
+            part = np.where(panel == 0, mass - below_y if upper else below_y, part)
         return part + (above[panel + 1] if upper else below[panel])
 
     def quantile(self, q: Array, upper: bool = False) -> Array:
@@ -175,6 +194,10 @@ class KernelMeasure(Measure):
             lambda y, p: sign * (self._tail(np.ravel(y), upper_y).reshape(np.shape(y)) - p), bracket, args=(q,)
         )
         y = np.where(root.success, root.x, bracket[0])
+        order, mass = self._power
+        if mass > 0:
+            share = np.clip((above[0] - q if upper_y else q) / mass, 0.0, 1.0)
+            y = np.where(panel == 0, self._edges[1] * share ** (1 / order), y)
         with np.errstate(all="ignore"):
             return np.clip(np.asarray(self.back(y)), self.left, self.right)  # an end rounds to either side
 
@@ -188,4 +211,9 @@ class KernelMeasure(Measure):
         nodes = self._edges[:-1, None] + half[:, None] * (1 + _NODES)
         with np.errstate(all="ignore"):
             values = function(self.back(nodes)) * self._density_y(nodes)
-        return float(np.sum(half * (np.where(np.isfinite(values), values, 0.0) @ _WEIGHTS)))
+            totals = half * (np.where(np.isfinite(values), values, 0.0) @ _WEIGHTS)
+            order, mass = self._power
+            if mass > 0:  # by the share of the panel's mass, in which the density is constant
+                inside = self._edges[1] * ((1 + _NODES) / 2) ** (1 / order)
+                totals[0] = mass * (np.asarray(function(self.back(inside))) @ _WEIGHTS) / 2
+        return float(np.sum(totals))

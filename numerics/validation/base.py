@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
-from numerics.ensembles import Seed
+from numerics.ensembles import Seed, seed_sequence
 from numerics.statistics import Estimate, Test, holm, ks_test
 
 Array = NDArray[np.float64]
@@ -26,7 +26,8 @@ LEVEL = 1e-3
 #: Level at which a control must be rejected: it would be in any table of up to ten rows.
 CONTROL_LEVEL = LEVEL / 10
 #: What the truth and the controls multiply the variance of the noise by: in a control its scale is 5 % too large.
-RIGHT, WRONG = Fraction(1), Fraction(105, 100) ** 2
+SCALE = Fraction(105, 100)
+RIGHT, WRONG = Fraction(1), SCALE**2
 #: A bias must stay below this fraction of the standard error.
 BIAS_SHARE = 0.5
 
@@ -36,7 +37,8 @@ def mistaken(limit: Any) -> Any:
     if isinstance(limit, NeuronDiffusion):
         return replace(limit, neuron_covariance=limit.neuron_covariance * WRONG)
     if isinstance(limit, Diffusion):
-        return replace(limit, covariance=limit.covariance * WRONG)
+        sigma = None if limit.sigma is None else limit.sigma * SCALE
+        return replace(limit, covariance=limit.covariance * WRONG, sigma=sigma)
     raise ValueError(
         f"expected a limit with noise, Diffusion or NeuronDiffusion, got {type(limit).__name__}; "
         "a flow is compared by its solution"
@@ -90,10 +92,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Validation:
-    """A table of checks; true if every one agrees and every control was rejected."""
+    """A table of checks; true if every one agrees and every control was rejected.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+    title : str
+    exploded : dict
+        How many samples left the range of numbers, by what was simulated; they count as infinite, in networks as in paths.
+    """
 
     rows: tuple[Row, ...]
     title: str = field(default="")
+    exploded: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def adjusted(self) -> tuple[float, ...]:
@@ -130,7 +141,8 @@ class Validation:
         widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
         lines.insert(1, "  ".join("─" * w for w in widths))
-        return "\n".join(([self.title, ""] if self.title else []) + lines)
+        lost = [f"{number} {what} exploded" for what, number in self.exploded.items()]
+        return "\n".join(([self.title, ""] if self.title else []) + lines + (["", "; ".join(lost)] if lost else []))
 
 
 def number_row(claim: str, measured: Estimate, derived: float, wrong: float, bias: float = 0.0) -> Row:
@@ -152,7 +164,7 @@ def ks_noise(samples: int, sides: int = 1) -> float:
 
 def spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
     """Independent seeds for the simulations of one check; the same ones whenever it is asked."""
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed_sequence(seed)
     return [
         np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, k), pool_size=root.pool_size)
         for k in range(count)

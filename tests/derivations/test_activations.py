@@ -15,6 +15,7 @@ from derivations.activations import (
     leaky_relu,
     ornstein_uhlenbeck,
     piecewise_linear,
+    piecewise_smooth,
     polynomial,
     relu,
     smooth,
@@ -79,11 +80,13 @@ def test_is_exact_and_real(activation):
 def test_registry_is_complete():
     held = [
         thing
-        for module in (piecewise_linear, smooth, solvable)
+        for module in (piecewise_linear, piecewise_smooth, smooth, solvable)
         for thing in vars(module).values()
         if isinstance(thing, Activation)
     ]
-    assert {a.name for a in held} | {"leaky_relu"} == set(ACTIVATIONS)
+    families = {"leaky_relu", "prelu", "hardtanh", "softshrink", "hardshrink", "elu", "celu", "squareplus"}
+    assert {a.name for a in held} | families == set(ACTIVATIONS)
+    assert all(getattr(activations, family)() == ACTIVATIONS[family] for family in families)
     assert all(ACTIVATIONS[name].name == name for name in ACTIVATIONS)
     assert all(getattr(activations, name, None) is not None for name in activations.__all__)
     assert set(ACTIVATIONS) <= set(activations.__all__)
@@ -167,3 +170,31 @@ def test_as_activation_refuses(thing):
 
 def test_as_activation_reads_decimals_exactly():
     assert as_activation(0.1 * x).expr == x / 10
+
+
+FOLDED = {
+    "positive": lambda y: sp.Max(y, 0),
+    "negative": lambda y: sp.Abs(y),
+    "nonnegative": lambda y: sp.sqrt(y**2),
+    "nonpositive": lambda y: sp.Min(y, 0),
+    "nonzero": lambda y: y * sp.sign(y),
+    "integer": lambda y: sp.sin(sp.pi * y) + y,
+    "rational": lambda y: y**2,
+    "imaginary": lambda y: y**2,
+}
+
+
+@pytest.mark.parametrize("assumption", FOLDED)
+def test_an_argument_with_a_sign_is_refused(assumption):
+    y = sp.Symbol("y", **{assumption: True})
+    with pytest.raises(DerivationError, match=rf"^the argument y .*{assumption}.*declare the variable real"):
+        as_activation(FOLDED[assumption](y))
+    with pytest.raises(DerivationError, match="declare the variable real"):
+        Activation("folded", FOLDED[assumption](y), y)
+
+
+@pytest.mark.parametrize("y", [sp.Symbol("y"), sp.Symbol("y", real=True), sp.Dummy("y", finite=True)])
+def test_a_plain_argument_keeps_its_kinks(y):
+    for formula in list(FOLDED.values())[:5]:
+        for point in (-2, 3):
+            assert as_activation(formula(y))(point) == formula(sp.Integer(point))
