@@ -135,7 +135,7 @@ class HalfLineLaw(KernelLaw):
         return (self._atom(self.chart.direction < 0, self._absorbed()),) if self.end is End.ABSORBING else ()
 
     def _shares(self) -> list[tuple[sp.Expr, sp.Expr]]:
-        r"""u relative to the start as a sum of exponentials: the share and the rate of each, for :math:`k \ne 0`."""
+        r"""The solution u relative to the start as a sum of exponentials: the share and the rate of each, for :math:`k \ne 0`."""
         _, slope = self._start(initial)
         both = ((sp.cancel((1 + slope / k) / 2), k) for k in (self.rate, -self.rate))
         return [(share, k) for share, k in both if share != 0]
