@@ -52,7 +52,8 @@ class ExitIntegrals:
             s = _scale(drift, variance, p)
             m = sp.powsimp(2 / (variance * s)) if s is not None else None
             if s is not None and parse(s, p) is not None and parse(m, p) is not None:
-                return cls(p, s, m, *(back.subs(x, e) for e in (low, start, high)), set())
+                there = [back.subs(x, e) for e in (low, start, high)]
+                return cls(p, s, m, there[0], there[1], there[2], set())
         p, at, _ = next(_coordinates(process, x, mu, a, low))
         s = _scale(mu.subs(x, at), a.subs(x, at), p)
         s = scale_density(process, (low, high)).subs(x, at).as_independent(p, as_Add=False)[1] if s is None else s

@@ -30,13 +30,12 @@ class IteratedIntegral(sp.Expr):
 
     is_commutative = True
 
-    def __new__(cls, f: sp.Lambda, g: sp.Lambda, anchor: sp.Expr, low: sp.Expr, high: sp.Expr) -> sp.Expr:
+    def __new__(cls, f: sp.Lambda, g: sp.Lambda, anchor: sp.Expr, low: sp.Expr, high: sp.Expr) -> IteratedIntegral:
         """Sympify and keep; 0 if the ends are the same."""
         f, g, anchor, low, high = map(sp.sympify, (f, g, anchor, low, high))
-        if low == high:
-            return sp.S.Zero
-        made: sp.Expr = sp.Expr.__new__(cls, f, g, anchor, low, high)
-        return made
+        zero: IteratedIntegral = sp.S.Zero
+        made: IteratedIntegral = sp.Expr.__new__(cls, f, g, anchor, low, high)
+        return zero if low == high else made
 
     def _eval_is_real(self) -> bool | None:
         return True if all(e.is_extended_real for e in (self.args[0].expr, self.args[1].expr, *self.args[2:])) else None
@@ -59,8 +58,8 @@ class IteratedIntegral(sp.Expr):
         for k in (0, 1):
             slope = sp.diff(self.args[k].expr, symbol)
             if slope != 0:
-                pair = [sp.Lambda(self.args[k].variables, slope) if j == k else self.args[j] for j in (0, 1)]
-                total += IteratedIntegral(*pair, anchor, low, high)
+                inner = [sp.Lambda(self.args[k].variables, slope) if j == k else self.args[j] for j in (0, 1)]
+                total += IteratedIntegral(inner[0], inner[1], anchor, low, high)
         return total
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
