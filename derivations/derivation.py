@@ -18,9 +18,10 @@ from derivations.emit import narrate, narrate_law, narrate_norm, text
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.language import program
 from derivations.laws.glued import GluedLaw
 from derivations.laws.recognition import recognise
-from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, width_flow, width_limit
+from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, kernel_flow, width_limit
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 
 
@@ -234,7 +235,10 @@ def _law_steps(d: Derivation) -> list[Step]:
 
 
 def _width_steps(d: Derivation) -> list[Step]:
-    generic = width_flow(d.architecture.generic_layer(), d.architecture.coordinates)
+    generic = kernel_flow(
+        program(d.architecture.generic_layer().expression(), d.architecture.width, parameters=None),
+        d.architecture.coordinates,
+    )
     assert isinstance(d.limit, Flow)
     return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.limit, generic)]
 

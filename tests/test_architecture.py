@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 ROOMS = {
     "derivations": [
-        "errors", "symbols", "piecewise", "special", "sums", "gaussian", "activations", "architectures",
+        "errors", "symbols", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
         "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [

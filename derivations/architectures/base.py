@@ -16,7 +16,8 @@ import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.errors import DerivationError
-from derivations.symbols import noise, state, step
+from derivations.language import Program, Weights, program
+from derivations.symbols import noise, shift, state, step
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]
@@ -111,6 +112,23 @@ class Layer:
     update: sp.Expr
     preactivation: Preactivation
 
+    @property
+    def drawn(self) -> sp.Expr:
+        r"""The noise u in the language of programs: a centred matrix applied."""
+        pre = self.preactivation
+        weights = Weights("W", variance=pre.weight_variance, bias_variance=pre.bias_variance, taps=pre.taps)
+        return weights(pre.inner(state))
+
+    @property
+    def meant(self) -> sp.Expr:
+        r"""The shift m: a matrix without variance applied."""
+        pre = self.preactivation
+        return Weights("M", variance=0, mean=pre.weight_mean, bias_mean=pre.bias_mean, taps=pre.taps)(pre.inner(state))
+
+    def expression(self) -> sp.Expr:
+        """The update in the language of programs."""
+        return self.update.xreplace({noise: self.drawn, shift: self.meant})
+
     def __post_init__(self) -> None:
         stray = {s for s in (state, noise, step) if s not in sp.sympify(self.update).free_symbols}
         if noise in stray:
@@ -143,6 +161,10 @@ class Architecture(ABC):
     def functions(self) -> tuple[tuple[str, Activation], ...]:
         """The activations by the letters that formulas call them; the inner one first."""
         return (("varphi", self.layer().preactivation.inner),)
+
+    def program(self) -> Program:
+        """The layer as a program."""
+        return program(self.layer().expression(), self.width, parameters=None)
 
     def generic_layer(self) -> Layer:
         """The same layer with undefined activations, so that formulas show where they enter."""
