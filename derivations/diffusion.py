@@ -6,12 +6,14 @@ All stochastic differentials here are Itô's. The Stratonovich form is a type of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sympy as sp
 
+from derivations.covariances import require_covariance, require_equal
 from derivations.errors import DerivationError
 from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import neuron_symbols, state, time
@@ -61,7 +63,8 @@ class Diffusion:
 
     .. math:: \mathrm{d}X = b\,\mathrm{d}t + \sigma\,\mathrm{d}B, \qquad \sigma\sigma^\top = a .
 
-    Its law depends on :math:`\sigma` only through a, so a is what is kept.
+    Its law depends on :math:`\sigma` only through a, so a is what is kept; a factor may be given beside it, or in its place, where it
+    matters which Brownian motion drives what: for schemes of strong order, and where several states share one.
 
     Parameters
     ----------
@@ -69,34 +72,49 @@ class Diffusion:
         The d coordinates, real symbols.
     drift : Matrix, shape (d, 1)
         State per unit of time.
-    covariance : Matrix, shape (d, d)
-        State² per unit of time; symmetric and positive semi-definite on the domain.
+    covariance : Matrix, shape (d, d), optional
+        State² per unit of time; symmetric and positive semi-definite on the domain. By default :math:`\sigma\sigma^\top`.
     domain : Set
         For d = 1 the interval in which the state lives; the product space otherwise.
     time : Symbol
         The limit's time.
+    sigma : Matrix, shape (d, k), optional
+        A factor :math:`\sigma` of the covariance, one column per Brownian motion.
 
     Raises
     ------
     DerivationError
-        If the shapes do not fit or the covariance is not symmetric.
+        If the shapes do not fit, the covariance is not symmetric or not :math:`\sigma\sigma^\top`, or is negative somewhere: exactly
+        for numbers, by the symbols' assumptions, and at some points of the domain where it depends on the states.
 
     Examples
     --------
     >>> Diffusion((state,), [0], [[state**2]]).covariance
     Matrix([[x**2]])
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> Diffusion((x, y), [0, 0], sigma=[x, y]).covariance
+    Matrix([
+    [x**2,  x*y],
+    [ x*y, y**2]])
     """
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix
+    covariance: sp.ImmutableMatrix = field(default=None)  # then made from sigma
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
+    sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         size = len(self.states)
         drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift)))
-        covariance = sp.ImmutableMatrix(self.covariance)
+        factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma)
+        if factor is not None and factor.rows != size:
+            raise DerivationError(f"the factor of {size} states must have {size} rows, got shape {factor.shape}")
+        if self.covariance is None and factor is None:
+            raise DerivationError("a diffusion needs its covariance, or a factor σ of it: Diffusion(..., sigma=σ)")
+        product = None if factor is None else (factor * factor.T).applyfunc(sp.expand)
+        covariance = sp.ImmutableMatrix(product if self.covariance is None else self.covariance)
         if covariance.shape != (size, size):
             raise DerivationError(
                 f"the covariance of {size} states must have shape ({size}, {size}), got {covariance.shape}"
@@ -110,6 +128,46 @@ class Diffusion:
         object.__setattr__(self, "states", tuple(self.states))
         object.__setattr__(self, "drift", drift)
         object.__setattr__(self, "covariance", covariance)
+        object.__setattr__(self, "sigma", factor)
+        if product is None:
+            require_covariance(covariance, self.states, self.domain)
+        elif self.covariance is not product:
+            require_equal(covariance, product, self.states, self.domain)
+
+    def subs(self, *values: Any, **options: Any) -> Diffusion:
+        """The same diffusion with parameters replaced, as by SymPy's ``subs``; states and time keep their names.
+
+        Raises
+        ------
+        DerivationError
+            If a state or the time would be replaced: a change of variables is :func:`derivations.calculus.ito.transform`.
+
+        Examples
+        --------
+        >>> theta = sp.Symbol("theta", positive=True)
+        >>> Diffusion((state,), [-theta * state], [[theta**2]]).subs(theta, 3).covariance
+        Matrix([[9]])
+        """
+        return self._replaced(lambda part: part.subs(*values, **options))
+
+    def xreplace(self, rule: Mapping[Any, Any]) -> Diffusion:
+        """The same with parts of its expressions replaced as they stand, as by SymPy's ``xreplace``."""
+        return self._replaced(lambda part: part.xreplace(rule))
+
+    def _replaced(self, change: Callable[[Any], Any]) -> Diffusion:
+        fixed = (*self.states, self.time)
+        moved = [symbol for symbol in fixed if change(symbol) != symbol]
+        if moved:
+            raise DerivationError(
+                f"only parameters can be replaced, got a value for {moved[0]}, a state or the time; "
+                "for a change of variables use transform from derivations.calculus.ito"
+            )
+        parts = {
+            part.name: change(getattr(self, part.name))
+            for part in fields(self)
+            if isinstance(getattr(self, part.name), sp.Basic | sp.MatrixBase)
+        }
+        return replace(self, **parts)
 
     @property
     def parameters(self) -> frozenset[sp.Symbol]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class DerivationError(ValueError):
     """A request that the engine cannot honour; the message says what was expected, what came and what to do."""
@@ -21,3 +24,30 @@ class NoClosedForm(DerivationError):
 
 class UnsafeExpression(DerivationError):
     """Text that is not a plain formula in one variable; it was refused without being evaluated."""
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> str:
+    """The message for a word that is none of those known: the cause, then at most three names.
+
+    Parameters
+    ----------
+    what : str
+        What the word was to name.
+    given : object
+        What came.
+    known : iterable of str
+        The words that are known; they are listed if there are at most three, else only those that are close.
+
+    Examples
+    --------
+    >>> unknown("order", "dept", ["depth", "width", "joint"])
+    "unknown order 'dept'; close names: depth"
+    >>> unknown("kind", 3, ["nngp", "ntk"])
+    'unknown kind 3; known: nngp, ntk'
+    """
+    names = list(known)
+    shown = given if not isinstance(given, str) or len(given) <= 60 else given[:57] + "..."
+    lower = {name.lower(): name for name in names}
+    close = [lower[found] for found in get_close_matches(given.lower(), lower, 3)] if isinstance(given, str) else []
+    hint = f"; close names: {', '.join(close)}" if close else f"; known: {', '.join(names)}" if len(names) <= 3 else ""
+    return f"unknown {what} {shown!a}{hint}"

@@ -130,7 +130,7 @@ def initial_slope(dynamics: NormDynamics) -> InitialSlope:
     closure, x = dynamics.logarithm, dynamics.activation.variable
     (drift,) = closure.drift
     width = closure.limit.width
-    counts = [s for s in drift.atoms(CoordinateSum) if is_count(s)]
+    counts = sorted(filter(is_count, drift.atoms(CoordinateSum)), key=sp.default_sort_key)
     stand_ins = {s: sp.Dummy() for s in counts}
     opened = drift.xreplace(stand_ins)
     affine = all(sp.diff(opened, a, b) == 0 for a in stand_ins.values() for b in stand_ins.values())

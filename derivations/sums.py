@@ -2,20 +2,22 @@ r"""A sum over the neurons of a layer, with the number of neurons a symbol."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.binding import Binding, bound_symbols, opened, printed_symbols
+from derivations.errors import DerivationError
 from derivations.piecewise import Piece, canonical, join, pieces
 
 
-def _bound(count: int) -> tuple[sp.Symbol, ...]:
+def _bound(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, ...]:
     """The summand's own variables: the same ones for every sum, so that equal sums compare equal."""
-    return tuple(sp.Symbol(f"xi_{a}", real=True) for a in range(1, count + 1))
+    return bound_symbols([f"xi_{a}" for a in range(1, count + 1)], taken, real=True)
 
 
-class CoordinateSum(sp.Expr):
+class CoordinateSum(Binding):
     r"""The function :math:`x \mapsto \sum_{j=1}^{n} g(x_j)` of a layer's state, as one object.
 
     Each :math:`x_j \in \mathbb{R}^m` is one neuron's state over the m network inputs and n
@@ -32,7 +34,7 @@ class CoordinateSum(sp.Expr):
     body : Expr
         The summand in the bound variables.
     bound : Tuple of Symbol
-        The bound variables, one per network input.
+        The bound variables, one per network input; the sum renames them to dummies of its own.
     width : Expr
         The number n of neurons, a positive integer or a symbol.
 
@@ -43,11 +45,12 @@ class CoordinateSum(sp.Expr):
     n + 3*Sum_j(x_j**2)
     """
 
-    is_commutative = True
-    is_real = True
-
     def __new__(cls, body: sp.Expr, bound: sp.Tuple, width: sp.Expr) -> CoordinateSum:  # noqa: D102
-        made: CoordinateSum = sp.Expr.__new__(cls, sp.sympify(body), sp.Tuple(*bound), sp.sympify(width))
+        body, given, width = sp.sympify(body), tuple(bound), sp.sympify(width)
+        own = _bound(len(given), (body.free_symbols - set(given)) | width.free_symbols)
+        if own != given:
+            body = body.xreplace(dict(zip(given, own, strict=True)))
+        made: CoordinateSum = sp.Expr.__new__(cls, body, sp.Tuple(*own), width)
         return made
 
     @property
@@ -79,25 +82,33 @@ class CoordinateSum(sp.Expr):
         """The sum written out over given neurons' states."""
         return sp.Add(*(self.at(neuron) for neuron in neurons))
 
+    def _eval_is_real(self) -> bool | None:
+        return True if self.body.is_real and self.width.is_real else None
+
     def _eval_is_nonnegative(self) -> bool | None:
         return True if self.body.is_nonnegative or _is_indicator(self.body) else None
 
     def _eval_derivative(self, parameter: sp.Symbol) -> sp.Expr:
         if parameter in self.bound_symbols:
             return sp.S.Zero
+        if self.width.has(parameter):
+            raise DerivationError(
+                f"cannot differentiate {self} in {parameter}, the number of its terms; differentiate in a parameter of the summand"
+            )
         return coordinate_sum(sp.diff(self.body, parameter), self.bound_symbols, self.width)
 
-    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr:
-        if old in self.bound_symbols:
-            return self
-        body, width = self.body._subs(old, new), self.width._subs(old, new)
-        return coordinate_sum(body, self.bound_symbols, width)
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        function = opened(sp.Lambda(tuple(self.bound_symbols), self.body))
+        body, width = change(function.expr), change(self.width)
+        if width == 1:  # which neuron is left has no name, so the sum stays
+            return CoordinateSum(body, function.variables, width)
+        return coordinate_sum(body, function.variables, width)
 
     def _generic(self) -> sp.Expr:
         """The summand at neuron j, for printing beside neuron i."""
         inputs = self.bound_symbols
         names = [f"x_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_j"]
-        return self.at([sp.Symbol(name, real=True) for name in names])
+        return self.at(printed_symbols(names, self))
 
     def _latex(self, printer: Printer) -> str:
         generic = self._generic()
@@ -160,7 +171,7 @@ def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr
     body, width = sp.sympify(body), sp.sympify(width)
     if width == 1:
         return body
-    bound = _bound(len(variables))
+    bound = _bound(len(variables), (body.free_symbols - set(variables)) | width.free_symbols)
     body = body.subs(dict(zip(variables, bound, strict=True)), simultaneous=True)
     present = [b for b in bound if body.has(b)]
     if len(present) == 1 and body.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):

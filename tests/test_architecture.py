@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 ROOMS = {
     "derivations": [
-        "errors", "symbols", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
-        "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
+        "errors", "symbols", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
+        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",

@@ -2,12 +2,13 @@ r"""What an activation is: a named function of one real variable, differentiated
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.piecewise import Piece, breakpoints, join, pieces
+from derivations.piecewise import Piece, breakpoints, canonical, join, pieces
 from derivations.symbols import state
 
 
@@ -30,7 +31,7 @@ class Activation:
     Raises
     ------
     DerivationError
-        If a piecewise formula has a condition that is not linear in the variable.
+        If the points at which a piecewise formula changes are not all known.
 
     Examples
     --------
@@ -140,3 +141,15 @@ def as_activation(given: object) -> Activation:
         )
     inside = expr.subs(names[0], state) if names else expr
     return Activation(str(inside), inside)
+
+
+def with_kinks(name: str, formula: Callable[..., sp.Expr], *parameters: sp.Expr) -> Activation:
+    """The activation of a formula in max, min and abs, kept as one ``Piecewise``; its name shows parameters that are given.
+
+    Examples
+    --------
+    >>> with_kinks("capped", lambda u, top: sp.Min(u, top), sp.Integer(1))
+    Activation(name='capped(1)', expr=Piecewise((x, x <= 1), (1, True)), variable=x)
+    """
+    title = f"{name}({', '.join(map(str, parameters))})" if parameters else name
+    return Activation(title, canonical(formula(state, *parameters), state))

@@ -1,10 +1,15 @@
-r"""Piecewise linear activations with one kink: a single family, indexed by its two slopes."""
+r"""Piecewise linear activations: those with one kink are a single family, indexed by its two slopes.
+
+The others are hinges and clips of the argument. Definitions and parameters are those of PyTorch; JAX and Keras
+agree with them, up to the defaults that the docstrings name.
+"""
 
 from __future__ import annotations
 
 import sympy as sp
 
-from derivations.activations.base import Activation, exact
+from derivations.activations.base import Activation, exact, with_kinks
+from derivations.errors import DerivationError
 from derivations.piecewise import Piece, canonical, join
 from derivations.symbols import state
 
@@ -42,7 +47,7 @@ def two_slope(positive: object, negative: object, name: str | None = None) -> Ac
 
 
 def leaky_relu(slope: object = sp.Rational(1, 100)) -> Activation:
-    r"""The leaky ReLU, :math:`\max(x, 0) + s \min(x, 0)`; the conventional slope is 1/100.
+    r"""The leaky ReLU, :math:`\max(x, 0) + s \min(x, 0)`; the conventional slope is 1/100 (1/5 or 3/10 in Keras).
 
     Examples
     --------
@@ -53,8 +58,116 @@ def leaky_relu(slope: object = sp.Rational(1, 100)) -> Activation:
     return two_slope(1, s, "leaky_relu" if s == sp.Rational(1, 100) else f"leaky_relu({s})")
 
 
+def prelu(slope: object = sp.Rational(1, 4)) -> Activation:
+    r"""The leaky ReLU at the slope 1/4 at which PyTorch starts a learned one, or at another.
+
+    Examples
+    --------
+    >>> str(prelu()), str(prelu(0.2))
+    ('prelu', 'prelu(1/5)')
+    """
+    s = exact(slope)
+    return two_slope(1, s, "prelu" if s == sp.Rational(1, 4) else f"prelu({s})")
+
+
+def clipped(u: sp.Expr, low: sp.Expr | None, high: sp.Expr | None) -> sp.Expr:
+    """An expression kept between two bounds, either of which may be missing."""
+    above = u if low is None else sp.Max(u, low)
+    return above if high is None else sp.Min(above, high)
+
+
+def hardtanh(low: object = -1, high: object = 1) -> Activation:
+    r"""The identity between two bounds, constant beyond: :math:`\min(\max(x, a), b)`.
+
+    Parameters
+    ----------
+    low, high : number or Expr
+        The bounds a < b.
+
+    Raises
+    ------
+    DerivationError
+        If the lower bound is not below the upper.
+
+    Examples
+    --------
+    >>> hardtanh().kinks, str(hardtanh(-2, 2))
+    ((-1, 1), 'hardtanh(-2, 2)')
+    """
+    a, b = exact(low), exact(high)
+    if not (b - a).is_positive:
+        raise DerivationError(f"the bounds of hardtanh must be in order, got {a} and {b}; give min, then max")
+    title = "hardtanh" if (a, b) == (-1, 1) else f"hardtanh({a}, {b})"
+    return with_kinks(title, lambda u: clipped(u, a, b))
+
+
+def soft_threshold(u: sp.Expr, size: sp.Expr = sp.S.Half) -> sp.Expr:
+    """An expression moved towards 0 by a size, and 0 where it is smaller."""
+    return sp.Max(u - size, 0) + sp.Min(u + size, 0)
+
+
+def hard_threshold(u: sp.Expr, size: sp.Expr = sp.S.Half) -> sp.Expr:
+    """An expression where it is larger than a size in absolute value, else 0."""
+    return sp.Piecewise((u, u < -size), (0, u <= size), (u, True))
+
+
+def softshrink(size: object = sp.S.Half) -> Activation:
+    r"""Moved towards 0 by :math:`\lambda`, and 0 on :math:`[-\lambda, \lambda]`; PyTorch's default is 1/2.
+
+    Examples
+    --------
+    >>> softshrink(2)(5), softshrink(2)(-1)
+    (3, 0)
+    """
+    level = _positive("softshrink", size)
+    return with_kinks("softshrink", soft_threshold, *(() if level == sp.S.Half else (level,)))
+
+
+def hardshrink(size: object = sp.S.Half) -> Activation:
+    r"""The identity outside :math:`[-\lambda, \lambda]` and 0 inside, with two jumps; PyTorch's default is 1/2.
+
+    Examples
+    --------
+    >>> hardshrink(2)(5), hardshrink(2)(-1)
+    (5, 0)
+    """
+    level = _positive("hardshrink", size)  # 0 at the jumps themselves, which a normal form would not keep
+    return Activation("hardshrink" if level == sp.S.Half else f"hardshrink({level})", hard_threshold(state, level))
+
+
+def _positive(name: str, size: object) -> sp.Expr:
+    level = exact(size)
+    if not level.is_positive:
+        raise DerivationError(
+            f"the parameter of {name} must be positive, got {level}: it is half the width of the dead zone"
+        )
+    return level
+
+
+def replaced_below(u: sp.Expr, level: sp.Expr, value: sp.Expr) -> sp.Expr:
+    """An expression above a level, another value up to it."""
+    return sp.Piecewise((value, u <= level), (u, True))
+
+
+def threshold(level: object, value: object) -> Activation:
+    r"""The identity above a level and a constant up to it, as in ``torch.nn.Threshold(level, value)``.
+
+    Examples
+    --------
+    >>> threshold(1, 0)(2), threshold(1, 0)(sp.Rational(1, 2))
+    (2, 0)
+    """
+    return with_kinks("threshold", replaced_below, exact(level), exact(value))
+
+
 relu = two_slope(1, 0, "relu")
 absolute = two_slope(1, -1, "absolute")
 identity = two_slope(1, 1, "identity")
+relu6 = with_kinks("relu6", lambda u: sp.Min(sp.Max(u, 0), 6))
+hardsigmoid = with_kinks("hardsigmoid", lambda u: sp.Min(sp.Max(u + 3, 0), 6) / 6)
+sparse_sigmoid = with_kinks("sparse_sigmoid", lambda u: (sp.Min(sp.Max(u, -1), 1) + 1) / 2)
 
-PIECEWISE_LINEAR = (relu, leaky_relu(), absolute, identity)
+PIECEWISE_LINEAR = (
+    *(relu, leaky_relu(), prelu(), absolute, identity),
+    *(relu6, hardtanh(), hardsigmoid, sparse_sigmoid, softshrink(), hardshrink()),
+)

@@ -76,7 +76,8 @@ class Closure:
         if self.left_over:
             rest = ", ".join(map(str, self.left_over))
             raise NotClosed(f"the coefficients also depend on {rest}; add these as states, or simulate the layer")
-        return Diffusion(self.states, self.drift, self.covariance, domain, self.limit.time)
+        where = domain if len(self.states) == 1 else sp.S.UniversalSet  # what several sums can be together is not known
+        return Diffusion(self.states, self.drift, self.covariance, where, self.limit.time)
 
 
 def is_count(s: CoordinateSum) -> bool:
@@ -113,7 +114,8 @@ def close(limit: NeuronDiffusion, functions: Mapping[sp.Symbol, sp.Expr]) -> Clo
 
     def rewrite(expr: sp.Expr) -> sp.Expr:
         # stand-ins first: cancel would fold the kinks of the summands otherwise
-        sums = {s: sp.Dummy(real=True) for s in sp.Tuple(expr, *rules, *rules.values()).atoms(CoordinateSum)}
+        present = sp.Tuple(expr, *rules, *rules.values()).atoms(CoordinateSum)
+        sums = {s: sp.Dummy(real=True) for s in sorted(present, key=sp.default_sort_key)}
         opened = {sums[s]: value.xreplace(sums) for s, value in rules.items()}
         flat = sp.factor(sp.cancel(expr.xreplace(sums).subs(opened)))
         return flat.xreplace({v: k for k, v in sums.items()})

@@ -118,7 +118,7 @@ def _sub_process(
     drift = rewrite(generator(Flow(limit.states, limit.drift, limit.time), function))
     variance = sp.S.Zero
     if isinstance(limit, Diffusion):
-        martingale = Diffusion(limit.states, limit.drift * 0, limit.covariance, time=limit.time)
+        martingale = Diffusion(limit.states, limit.drift * 0, limit.covariance, limit.domain, limit.time)
         drift += rewrite(generator(martingale, function))
         variance = rewrite(bracket(limit, function, function))
     rest = (drift.free_symbols | variance.free_symbols) & (set(limit.states) - {name})

@@ -110,12 +110,17 @@ def transform(
             )
         return expr
 
+    sigma = None
+    if process.sigma is not None:
+        slopes = sp.Matrix([[sp.diff(f, x) for x in process.states] for f in maps])
+        sigma = (slopes * process.sigma).applyfunc(rewrite)
     return Diffusion(
         new,
         sp.ImmutableMatrix([rewrite(e) for e in drift]),
         sp.ImmutableMatrix([[rewrite(e) for e in row] for row in covariance]),
-        domain,
+        domain if len(new) == 1 else sp.S.UniversalSet,  # what several functions can be together is not known
         process.time,
+        sigma=sigma,
     )
 
 
@@ -154,9 +159,7 @@ class Stratonovich:
     def to_ito(self) -> Diffusion:
         """The same process in Itô form."""
         drift = self.drift + _correction(self.states, self.factor)
-        return Diffusion(
-            self.states, sp.ImmutableMatrix(drift), sp.ImmutableMatrix(self.factor * self.factor.T), time=self.time
-        )
+        return Diffusion(self.states, sp.ImmutableMatrix(drift), time=self.time, sigma=self.factor)
 
 
 def _correction(states: Sequence[sp.Symbol], factor: sp.ImmutableMatrix) -> sp.Matrix:
@@ -173,28 +176,81 @@ def _correction(states: Sequence[sp.Symbol], factor: sp.ImmutableMatrix) -> sp.M
     )
 
 
+def real_root(a: sp.Expr) -> sp.Expr:
+    r"""A real function whose square is a nonnegative a, smooth where a is the square of something smooth.
+
+    What stands squared comes out as it is, :math:`x^2(1-x)^2` as :math:`x(1 - x)` and not as its absolute value: a law does not see
+    the sign of its noise, and derivatives do not see a kink. The rest stays under one root, so that it is real wherever a is nonnegative.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> real_root(x**2 * (1 - x) ** 2), real_root(x - x**2), real_root(4 * sp.exp(x))
+    (x*(1 - x), sqrt(x*(1 - x)), 2*exp(x/2))
+    """
+    if a.has(sp.Piecewise, sp.Max, sp.Min, sp.Heaviside, sp.sign):
+        return sp.sqrt(a)
+    factors = [factor for part in sp.Mul.make_args(a) for factor in _factors(part)]
+    outside, inside = sp.S.One, sp.S.One
+    for factor in factors:
+        base, power = factor.as_base_exp()
+        if isinstance(factor, sp.exp):
+            outside *= sp.exp(factor.args[0] / 2)
+        elif power.is_even and base.is_extended_real:
+            outside *= base ** (power / 2)
+        elif factor.is_positive:
+            outside *= sp.sqrt(factor)
+        elif inside == -1:
+            inside = -factor  # −(x − 1) is written 1 − x
+        else:
+            inside *= factor
+    return outside * sp.sqrt(inside)
+
+
+def _factors(expr: sp.Expr) -> tuple[sp.Expr, ...]:
+    return sp.Mul.make_args(sp.factor(expr)) if expr.is_Add else (expr,)
+
+
 def square_root(covariance: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
     r"""A factor :math:`\sigma` with :math:`\sigma\sigma^\top = a`: entrywise for a diagonal a, else Cholesky's lower triangle.
+
+    Roots are those of :func:`real_root`, so a diagonal entry may be negative. Where a pivot of Cholesky's algorithm vanishes so does
+    what is left of its column, and the column is left out: states that share a Brownian motion have fewer columns than rows.
 
     Raises
     ------
     DerivationError
-        If a pivot of Cholesky's algorithm vanishes; give a factor of your own then.
+        If it does not: the matrix is no covariance, or its algebra is too hard here; give a factor of your own then.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y", positive=True)
+    >>> square_root(sp.ImmutableMatrix([[x**2, x * y], [x * y, y**2]]))
+    Matrix([
+    [x],
+    [y]])
     """
     if covariance.is_diagonal():
-        return sp.ImmutableMatrix(sp.diag(*(sp.sqrt(entry) for entry in covariance.diagonal())))
+        return sp.ImmutableMatrix(sp.diag(*(real_root(entry) for entry in covariance.diagonal())))
     size = covariance.rows
     lower = sp.zeros(size, size)
     for j in range(size):
         pivot = sp.factor(covariance[j, j] - sum(lower[j, k] ** 2 for k in range(j)))
+        rest = [
+            sp.cancel(covariance[i, j] - sum(lower[i, k] * lower[j, k] for k in range(j))) for i in range(j + 1, size)
+        ]
         if pivot == 0:
-            raise DerivationError(
-                f"the covariance is degenerate (pivot {j + 1} of Cholesky's algorithm is 0); give a factor σ"
-            )
-        lower[j, j] = sp.sqrt(pivot)
-        for i in range(j + 1, size):
-            lower[i, j] = sp.cancel((covariance[i, j] - sum(lower[i, k] * lower[j, k] for k in range(j))) / lower[j, j])
-    return sp.ImmutableMatrix(lower)
+            if any(entry != 0 for entry in rest):
+                raise DerivationError(
+                    f"the covariance is degenerate (pivot {j + 1} of Cholesky's algorithm is 0) and has no such factor; "
+                    "give one of your own, Diffusion(..., sigma=σ)"
+                )
+            continue
+        lower[j, j] = real_root(pivot)
+        for i, entry in enumerate(rest, start=j + 1):
+            lower[i, j] = sp.cancel(entry / lower[j, j])
+    used = [j for j in range(size) if any(entry != 0 for entry in lower[:, j])]
+    return sp.ImmutableMatrix(lower[:, used])
 
 
 def to_stratonovich(process: Diffusion, factor: sp.ImmutableMatrix | None = None) -> Stratonovich:
@@ -204,7 +260,7 @@ def to_stratonovich(process: Diffusion, factor: sp.ImmutableMatrix | None = None
     ----------
     process : Diffusion
     factor : Matrix, optional
-        :math:`\sigma` with :math:`\sigma\sigma^\top` the covariance; :func:`square_root` of it by default.
+        :math:`\sigma` with :math:`\sigma\sigma^\top` the covariance; by default the process's own, else :func:`square_root`.
 
     Examples
     --------
@@ -212,7 +268,8 @@ def to_stratonovich(process: Diffusion, factor: sp.ImmutableMatrix | None = None
     >>> to_stratonovich(Diffusion((x,), [0], [[x**2]])).drift
     Matrix([[-x/2]])
     """
-    sigma = square_root(process.covariance) if factor is None else sp.ImmutableMatrix(factor)
+    given = process.sigma if factor is None else sp.ImmutableMatrix(factor)
+    sigma = square_root(process.covariance) if given is None else given
     if sp.expand(sigma * sigma.T - process.covariance) != sp.zeros(*process.covariance.shape):
         raise DerivationError("the given factor σ does not satisfy σσᵀ = covariance")
     drift = process.drift - _correction(process.states, sigma)

@@ -13,7 +13,7 @@ function of x, so V is known even where z has no closed form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -233,15 +233,48 @@ def _vanishes(value: sp.Expr) -> bool:
     return not (number.is_number and abs(number) > sp.Rational(1, 10**15))
 
 
+def positive_factors(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Expr]:
+    r"""Factors of a nonnegative function, each positive where it has a sign that is known, so that the root of each is real.
+
+    Factoring writes :math:`x(1 - x)` as :math:`-x(x - 1)`, whose parts have imaginary roots on (0, 1). A factor that is negative
+    at a point of an interval without zeros is negative on all of it, and is turned; what is left of the sign goes
+    to the constant. Factors of a sign that is not known stay together.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> positive_factors(x * (1 - x), {x: sp.Rational(1, 2)})
+    [x, 1 - x]
+    """
+    known: list[sp.Expr] = []
+    rest: list[sp.Expr] = []
+    for factor in sp.Mul.make_args(sp.factor(a)):
+        base, power = factor.as_base_exp()
+        value = base.subs(at)
+        if factor.is_number or not base.has(*at) or isinstance(factor, sp.exp):
+            rest.append(factor) if factor.is_number else known.append(factor)
+        elif power.is_even or value.is_positive:
+            known.append(factor)
+        elif value.is_negative and power.is_odd:
+            rest.append(sp.S.NegativeOne)
+            known.append((-base) ** power)
+        else:
+            rest.append(factor)
+    left_over = sp.Mul(*rest)
+    return known if left_over == 1 else [left_over, *known]
+
+
 def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
     r"""The positive square root of a on an interval, with absolute values resolved by a point inside."""
     p, inside = UnitNoise(x, (left, right), sp.S.Zero, sp.S.One).on_interval
-    # the coefficients are real on the interval, so an exponential is positive and its root is plain
-    factors = sp.Mul.make_args(sp.factor(sp.powsimp(a.subs(x, inside))))
-    root = sp.Mul(*(sp.exp(f.args[0] / 2) if isinstance(f, sp.exp) else sp.sqrt(f) for f in factors))
-    root = sp.powdenest(sp.expand_power_base(root))
     point = Piece(left, right, a).interior()
     at = {p: sp.solve(inside - point, p)[0]}
+    # the coefficients are real on the interval, so an exponential is positive and its root is plain
+    factors = [
+        sp.exp(f.args[0] / 2) if isinstance(f, sp.exp) else sp.sqrt(f)
+        for f in positive_factors(sp.powsimp(a.subs(x, inside)), at)
+    ]
+    root = sp.powdenest(sp.expand_power_base(sp.Mul(*factors)))
 
     def resolve(node: sp.Expr) -> sp.Expr:
         sign = node.args[0].subs(at)

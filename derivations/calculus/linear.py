@@ -27,6 +27,7 @@ from functools import cached_property
 
 import sympy as sp
 
+from derivations.binding import Binding, bound_symbol, bound_symbols, opened, printed_symbols
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import generator
 from derivations.calculus.lamperti import positive_root
@@ -36,16 +37,33 @@ from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
 
 #: Time inside integrals, and the Brownian motion of a solution.
-inner_time = sp.Symbol("s", positive=True)
+inner_time = bound_symbol("s", positive=True)
 brownian = sp.Function("B", real=True)
 
 
-class ItoIntegral(sp.Expr):
-    r"""The stochastic integral :math:`\int_0^t f(s)\,\mathrm{d}B_s`, unevaluated."""
+class ItoIntegral(Binding):
+    r"""The stochastic integral :math:`\int_0^t f(s)\,\mathrm{d}B_s`, unevaluated.
 
-    def __new__(cls, integrand: sp.Expr, s: sp.Symbol, upper: sp.Expr) -> ItoIntegral:
-        """Of an integrand in the variable s, from 0 to an upper end."""
-        made: ItoIntegral = sp.Expr.__new__(cls, sp.sympify(integrand), s, sp.sympify(upper))
+    Parameters
+    ----------
+    integrand : Expr
+        Deterministic or not, in the variable.
+    s : Symbol
+        The variable, positive; the integral renames it to a dummy of its own.
+    upper : Expr
+        The upper end.
+
+    Examples
+    --------
+    >>> s, t = sp.symbols("s t", positive=True)
+    >>> ItoIntegral(s, s, t).subs(s, 2), ItoIntegral(s, s, t).subs(t, 2)
+    (ItoIntegral(s, (s, 0, t)), ItoIntegral(s, (s, 0, 2)))
+    """
+
+    def __new__(cls, integrand: sp.Expr, s: sp.Symbol, upper: sp.Expr) -> ItoIntegral:  # noqa: D102
+        integrand, upper = sp.sympify(integrand), sp.sympify(upper)
+        (own,) = bound_symbols(("s",), (integrand.free_symbols - {s}) | upper.free_symbols, positive=True)
+        made: ItoIntegral = sp.Expr.__new__(cls, integrand.xreplace({s: own}), own, upper)
         return made
 
     @property
@@ -54,13 +72,35 @@ class ItoIntegral(sp.Expr):
         integrand, s, upper = self.args
         return set(integrand.free_symbols) - {s} | set(upper.free_symbols)
 
-    def _latex(self, printer: sp.printing.latex.LatexPrinter) -> str:
+    @property
+    def bound_symbols(self) -> list[sp.Symbol]:
+        """The variable."""
+        return [self.args[1]]
+
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         integrand, s, upper = self.args
-        return rf"\int_0^{{{printer._print(upper)}}} {printer._print(integrand)}\,\mathrm{{d}}B_{{{printer._print(s)}}}"
+        function = opened(sp.Lambda(s, integrand))
+        return ItoIntegral(change(function.expr), function.variables[0], change(upper))
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        integrand, s, upper = self.args
+        if upper.has(symbol):
+            raise DerivationError(
+                f"{self} is not differentiable in {symbol}, its time; use Itô's formula (calculus.ito)"
+            )
+        return ItoIntegral(integrand.diff(symbol), s, upper) if integrand.has_free(symbol) else sp.S.Zero
+
+    def _printed(self) -> tuple[sp.Symbol, sp.Expr]:
+        (s,) = printed_symbols(("s",), self)
+        return s, self.args[0].xreplace({self.args[1]: s})
+
+    def _latex(self, printer: sp.printing.latex.LatexPrinter) -> str:
+        s, integrand, upper = map(printer._print, (*self._printed(), self.args[2]))
+        return rf"\int_0^{{{upper}}} {integrand}\,\mathrm{{d}}B_{{{s}}}"
 
     def _sympystr(self, printer: sp.printing.str.StrPrinter) -> str:
-        integrand, s, upper = self.args
-        return f"ItoIntegral({printer._print(integrand)}, ({s}, 0, {upper}))"
+        s, integrand, upper = map(printer._print, (*self._printed(), self.args[2]))
+        return f"ItoIntegral({integrand}, ({s}, 0, {upper}))"
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ from enum import Enum
 
 import sympy as sp
 
-from derivations.calculus.ito import square_root
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.ito import real_root, square_root
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
-from derivations.piecewise import Piece, join
+from derivations.piecewise import Piece, join, pieces
 
 
 class NoiseKind(Enum):
@@ -72,27 +71,52 @@ class Noise:
 
 
 def noise_factor(process: Diffusion) -> sp.ImmutableMatrix:
-    r"""A factor :math:`\sigma` of the covariance, smooth between the zeros and kinks of a scalar one.
+    r"""The diffusion's own factor :math:`\sigma` of its covariance, or a real one that is as smooth as can be had.
 
-    For a scalar diffusion the root is taken on each interval in which the noise does not vanish, so that
-    :math:`\sqrt{x^2 1_{x>0}}` is x there, with a derivative. Otherwise as in :func:`derivations.calculus.ito.square_root`.
+    A scalar root is taken piece by piece between the kinks of the variance, so that that of :math:`x^2 1_{x>0}` is x where x > 0,
+    with a derivative; its sign is chosen so that it is continuous, and may change at a zero, as that of :math:`x(1-x)` does.
+    Otherwise as in :func:`derivations.calculus.ito.square_root`.
 
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
     >>> noise_factor(Diffusion((x,), [0], [[sp.Max(x, 0) ** 2]]))
     Matrix([[Piecewise((0, x <= 0), (x, True))]])
+    >>> noise_factor(Diffusion((x,), [0], [[x * (1 - x)]], sp.Interval.open(0, 1)))
+    Matrix([[sqrt(x*(1 - x))]])
     """
+    if process.sigma is not None:
+        return process.sigma
     if len(process.states) == 1:
-        try:
-            (x,) = process.states
-            parts = tuple(_root_piece(part) for part in split(process))
-            return sp.ImmutableMatrix([[join(_covering(parts), x)]])
-        except DerivationError:
-            return sp.ImmutableMatrix([[sp.sqrt(process.covariance[0, 0])]])
+        return sp.ImmutableMatrix([[_scalar_root(process.covariance[0, 0], process)]])
     if process.covariance.is_diagonal() or not process.covariance.has(sp.Piecewise):
         return square_root(process.covariance)
     return _with_kinks(process.covariance)
+
+
+def _scalar_root(a: sp.Expr, process: Diffusion) -> sp.Expr:
+    """The root of a variance, piece by piece, with signs that make it continuous at the kinks."""
+    (x,) = process.states
+    try:
+        parts = pieces(a, x)
+    except DerivationError:
+        return sp.sqrt(a)
+    roots: list[Piece] = []
+    for part in parts:
+        root = real_root(part.expr)
+        if roots and _sign(root.subs(x, part.left)) * _sign(roots[-1].expr.subs(x, part.left)) < 0:
+            root = -root
+        roots.append(Piece(part.left, part.right, root))
+    low, high = process.domain.inf, process.domain.sup
+    inside = next((p for p in roots if (p.right > low) == sp.true and (p.left < high) == sp.true), roots[0])
+    at = Piece(sp.Max(inside.left, low), sp.Min(inside.right, high), inside.expr).interior()
+    turned = _sign(inside.expr.subs(x, at)) < 0
+    return join(tuple(Piece(p.left, p.right, -p.expr if turned else p.expr) for p in roots), x)
+
+
+def _sign(value: sp.Expr) -> int:
+    """−1, 0 or 1; 0 too where it depends on a parameter."""
+    return 1 if value.is_positive else -1 if value.is_negative else 0
 
 
 def _with_kinks(covariance: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
@@ -102,23 +126,14 @@ def _with_kinks(covariance: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
     for j in range(size):
         pivot = covariance[j, j] - sp.Add(*(lower[j, k] ** 2 for k in range(j)))
         if pivot == 0:
-            raise DerivationError(f"the covariance is degenerate (pivot {j + 1} of Cholesky's algorithm is 0)")
-        lower[j, j] = sp.sqrt(pivot)
+            raise DerivationError(
+                f"the covariance is degenerate (pivot {j + 1} of Cholesky's algorithm is 0); "
+                "give a factor of your own, Diffusion(..., sigma=σ)"
+            )
+        lower[j, j] = real_root(pivot)
         for i in range(j + 1, size):
             lower[i, j] = (covariance[i, j] - sp.Add(*(lower[i, k] * lower[j, k] for k in range(j)))) / lower[j, j]
     return sp.ImmutableMatrix(lower)
-
-
-def _root_piece(part: UnitNoise | Piece) -> Piece:
-    return Piece(*part.interval, part.scale) if isinstance(part, UnitNoise) else part
-
-
-def _covering(parts: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """The same pieces with the outer ones reaching to infinity: beyond the domain nothing is asked."""
-    first, last = parts[0], parts[-1]
-    if len(parts) == 1:
-        return (Piece(-sp.oo, sp.oo, first.expr),)
-    return (Piece(-sp.oo, first.right, first.expr), *parts[1:-1], Piece(last.left, sp.oo, last.expr))
 
 
 def along(states: tuple[sp.Symbol, ...], column: sp.MatrixBase, function: sp.Expr) -> sp.Expr:
@@ -142,7 +157,11 @@ def classify_noise(process: Diffusion) -> Noise:
     states, factor = process.states, noise_factor(process)
     if not factor.free_symbols & set(states):
         return Noise(NoiseKind.ADDITIVE, factor)
-    if factor.is_diagonal() and all(factor[k, k].free_symbols & set(states) <= {x} for k, x in enumerate(states)):
+    if (
+        factor.rows == factor.cols
+        and factor.is_diagonal()
+        and all(factor[k, k].free_symbols & set(states) <= {x} for k, x in enumerate(states))
+    ):
         return Noise(NoiseKind.DIAGONAL, factor)
     columns = [factor[:, k] for k in range(factor.cols)]
     for j, first in enumerate(columns):

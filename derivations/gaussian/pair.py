@@ -8,6 +8,7 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.binding import Binding, bound_symbols, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import normal_mean
@@ -163,7 +164,7 @@ def _simplest_number(entry: sp.Expr) -> sp.Expr:
     return sp.radsimp(sp.cancel(entry))
 
 
-class GaussianPairExpectation(sp.Expr):
+class GaussianPairExpectation(Binding):
     r""":math:`\mathbb{E} f(U) g(V)`, kept as a value of its own where no closed form is known.
 
     Differentiates by Price's theorem, :math:`\partial_{k_{12}} = \mathbb{E} f' g'`,
@@ -186,12 +187,24 @@ class GaussianPairExpectation(sp.Expr):
     0.186324413203
     """
 
-    is_commutative = True
-
     def __new__(cls, f: sp.Lambda, g: sp.Lambda, k11: sp.Expr, k12: sp.Expr, k22: sp.Expr) -> GaussianPairExpectation:
         """Sympify and keep; :meth:`doit` looks for a closed form."""
-        node: GaussianPairExpectation = sp.Expr.__new__(cls, *(sp.sympify(arg) for arg in (f, g, k11, k12, k22)))
+        functions, entries = map(real_function, (f, g)), map(sp.sympify, (k11, k12, k22))
+        node: GaussianPairExpectation = sp.Expr.__new__(cls, *functions, *entries)
         return node
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Parameters: whatever occurs besides the bound variables."""
+        return set().union(*(argument.free_symbols for argument in self.args))
+
+    @property
+    def bound_symbols(self) -> list[sp.Symbol]:
+        """The bound variables."""
+        return [*self.args[0].variables, *self.args[1].variables]
+
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        return GaussianPairExpectation(*self._changed_arguments(change))
 
     def _eval_is_real(self) -> bool | None:
         return True if all(function.expr.is_extended_real for function in self.args[:2]) else None
@@ -204,8 +217,8 @@ class GaussianPairExpectation(sp.Expr):
 
     def _functions(self) -> tuple[sp.Expr, sp.Expr, sp.Symbol]:
         first, second = self.args[:2]
-        variable = first.variables[0]
-        return first.expr, second(variable), variable
+        (variable,) = bound_symbols(("z",), self.free_symbols, real=True)
+        return first(variable), second(variable), variable
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         f, g, x = self._functions()
@@ -237,17 +250,23 @@ class GaussianPairExpectation(sp.Expr):
 
     def _sympystr(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
-        return f"E[{printer._print(self._product())}, (u, v) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
+        u, v = self._printed()
+        return f"E[{printer._print(self._product())}, ({u}, {v}) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
 
     def _product(self) -> sp.Expr:
         f, g, x = self._functions()
-        u, v = sp.Symbol("u", real=True), sp.Symbol("v", real=True)
+        u, v = self._printed()
         return sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False)
+
+    def _printed(self) -> tuple[sp.Symbol, ...]:
+        """The bound variables as they are printed."""
+        return printed_symbols(("u", "v"), self)
 
     def _latex(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
         matrix = rf"\begin{{pmatrix}} {k11} & {k12} \\ {k12} & {k22} \end{{pmatrix}}"
-        return rf"\mathbb{{E}}_{{(u, v) \sim N(0, {matrix})}}\left[{printer._print(self._product())}\right]"
+        u, v = map(printer._print, self._printed())
+        return rf"\mathbb{{E}}_{{({u}, {v}) \sim N(0, {matrix})}}\left[{printer._print(self._product())}\right]"
 
 
 def _numbers(points: tuple[sp.Expr, ...]) -> list[mp.mpf]:

@@ -2,10 +2,13 @@ r"""The mean of a function of one Gaussian variable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.binding import Binding, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.finite import check_finite
 from derivations.gaussian.integrate import normal_mean
@@ -110,17 +113,12 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
     return expr.xreplace({variable: dummy}), dummy
 
 
-# One bound variable for all nodes: equal functions make equal nodes, and no substitution can capture it.
-_BOUND = sp.Dummy("z", real=True)
-_PRINTED = sp.Symbol("z", real=True)
-
-
 def as_function(expr: sp.Expr, dummy: sp.Symbol) -> sp.Lambda:
     """The function as a Lambda in the bound variable of all nodes."""
-    return sp.Lambda(_BOUND, expr.xreplace({dummy: _BOUND}))
+    return real_function(sp.Lambda(dummy, expr))
 
 
-class GaussianExpectation(sp.Expr):
+class GaussianExpectation(Binding):
     r""":math:`\mathbb{E} f(Z)`, :math:`Z \sim N(m, s)`, kept as a value of its own where no closed form is known.
 
     Differentiates by :math:`\partial_m \mathbb{E} f = \mathbb{E} f'` and the heat equation
@@ -143,12 +141,23 @@ class GaussianExpectation(sp.Expr):
     0.394294490398
     """
 
-    is_commutative = True
-
     def __new__(cls, function: sp.Lambda, mean: sp.Expr, variance: sp.Expr) -> GaussianExpectation:
         """Sympify and keep; :meth:`doit` looks for a closed form."""
-        node: GaussianExpectation = sp.Expr.__new__(cls, *(sp.sympify(arg) for arg in (function, mean, variance)))
+        node: GaussianExpectation = sp.Expr.__new__(cls, real_function(function), *map(sp.sympify, (mean, variance)))
         return node
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Parameters: whatever occurs besides the bound variable."""
+        return set().union(*(argument.free_symbols for argument in self.args))
+
+    @property
+    def bound_symbols(self) -> list[sp.Symbol]:
+        """The bound variable."""
+        return list(self.args[0].variables)
+
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        return GaussianExpectation(*self._changed_arguments(change))
 
     def _eval_is_real(self) -> bool | None:
         return True if self.args[0].expr.is_extended_real else None
@@ -187,11 +196,15 @@ class GaussianExpectation(sp.Expr):
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 
     def _sympystr(self, printer: Printer) -> str:
-        integrand = self.args[0].expr.xreplace({_BOUND: _PRINTED})
+        z, integrand = self._printed()
         function, mean, variance = (printer._print(arg) for arg in (integrand, *self.args[1:]))
-        return f"E[{function}, z ~ N({mean}, {variance})]"
+        return f"E[{function}, {z} ~ N({mean}, {variance})]"
+
+    def _printed(self) -> tuple[sp.Symbol, sp.Expr]:
+        """The bound variable as it is printed, and the function of it."""
+        (z,) = printed_symbols(("z",), self)
+        return z, self.args[0](z)
 
     def _latex(self, printer: Printer) -> str:
-        function, mean, variance = (printer._print(arg) for arg in (self.args[0].expr, *self.args[1:]))
-        variable = printer._print(self.args[0].variables[0])
+        variable, function, mean, variance = (printer._print(arg) for arg in (*self._printed(), *self.args[1:]))
         return rf"\mathbb{{E}}_{{{variable} \sim N({mean}, {variance})}}\left[{function}\right]"

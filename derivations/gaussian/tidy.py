@@ -14,7 +14,11 @@ def spread(expr: sp.Expr) -> sp.Expr:
     >>> spread((1 + x) * sp.exp(x * (1 + y)) / (x * (1 + y)))
     exp(x*(y + 1))/(y + 1) + exp(x*(y + 1))/(x*(y + 1))
     """
-    names = {node: sp.Dummy() for node in expr.atoms(sp.Function, sp.Pow) if not _is_natural_power(node)}
+    names = {
+        node: sp.Dummy()
+        for node in sorted(expr.atoms(sp.Function, sp.Pow), key=sp.default_sort_key)
+        if not _is_natural_power(node)
+    }
     return sp.expand(expr.xreplace(names)).xreplace({dummy: node for node, dummy in names.items()})
 
 

@@ -12,7 +12,7 @@ import sympy as sp
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.numpy import NumPyWriter
-from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
     "ErfiInv": "erfi_inv",
@@ -84,4 +84,6 @@ def is_available() -> bool:
     return find_spec("jax") is not None
 
 
-JAX = Backend("jax", _printer, _modules, (cancelling_sums, stable_logarithms, guarded_branches), _wrap, 1e-13)
+JAX = Backend(
+    "jax", _printer, _modules, (cancelling_sums, stable_logarithms, logistic_quotients, guarded_branches), _wrap, 1e-13
+)

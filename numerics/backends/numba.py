@@ -13,7 +13,7 @@ import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
 from numerics.backends.base import Backend, Function, strict_settings
-from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 #: How every kernel is compiled: no bounds checks, IEEE division, and other threads run meanwhile.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -134,4 +134,4 @@ def is_available() -> bool:
     return find_spec("numba") is not None
 
 
-NUMBA = Backend("numba", printer, names, (cancelling_sums, stable_logarithms), _wrap, 1e-13)
+NUMBA = Backend("numba", printer, names, (cancelling_sums, stable_logarithms, logistic_quotients), _wrap, 1e-13)

@@ -14,7 +14,7 @@ from sympy.printing.numpy import SciPyPrinter
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.kinks import guarded_branches
-from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
     "ErfiInv": "erfi_inv",
@@ -109,4 +109,11 @@ def _modules() -> dict[str, Any]:
     return names | {"abs": np.abs}
 
 
-NUMPY = Backend("numpy", _printer, _modules, (cancelling_sums, stable_logarithms, guarded_branches), _wrap, 1e-13)
+NUMPY = Backend(
+    "numpy",
+    _printer,
+    _modules,
+    (cancelling_sums, stable_logarithms, logistic_quotients, guarded_branches),
+    _wrap,
+    1e-13,
+)

@@ -8,6 +8,7 @@ formula                        rewritten                                 near
 :math:`a - a \tanh^2 u`         :math:`a / \cosh^2 u`                     :math:`|u| \to \infty`
 :math:`\log(1 + e^u)`          :math:`\mathrm{logaddexp}(0, u)`          :math:`|u| \to \infty`
 :math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
+:math:`e^{mu}(1 + e^u)^{-k}`   :math:`(1 + e^{-u})^{-m}(1 + e^u)^{m-k}`  :math:`u \to \infty`
 ============================== ======================================= ====================
 """
 
@@ -73,3 +74,32 @@ def stable_logarithms(expr: sp.Expr) -> sp.Expr:
         return logaddexp(sp.S.Zero, rest.args[0]) if isinstance(rest, sp.exp) else log1p(rest)
 
     return expr.replace(lambda node: isinstance(node, sp.log), rewrite)
+
+
+def logistic_quotients(expr: sp.Expr) -> sp.Expr:
+    """Write an exponential over a power of one plus itself so that no infinity is divided by another.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> logistic_quotients(sp.exp(x) / (1 + sp.exp(x)))
+    1/(1 + exp(-x))
+    >>> logistic_quotients(x * sp.exp(-x) / (1 + sp.exp(-x)) ** 2)
+    x/((1 + exp(-x))*(exp(x) + 1))
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Mul) and node.has(sp.exp), _quotient)
+
+
+def _quotient(product: sp.Mul) -> sp.Expr:
+    for power in product.args:
+        if not (power.is_Pow and power.base.is_Add and power.exp.is_Integer and power.exp < 0):
+            continue
+        constant, rest = power.base.as_coeff_Add()
+        if constant != 1 or not isinstance(rest, sp.exp):
+            continue
+        for factor in product.args:
+            times = sp.cancel(factor.args[0] / rest.args[0]) if isinstance(factor, sp.exp) else sp.S.Zero
+            if times.is_Integer and 0 < times <= -power.exp:
+                others = sp.Mul(*(f for f in product.args if f not in (power, factor)))
+                return others * (1 + sp.exp(-rest.args[0])) ** -times * power.base ** (times + power.exp)
+    return product

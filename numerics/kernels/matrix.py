@@ -198,11 +198,6 @@ def _by_pairs(
     backend: str,
 ) -> Kernels:
     norms = np.mean(features**2, axis=1)
-    if not norms.all():
-        raise ValueError(
-            f"X has {np.count_nonzero(norms == 0)} inputs of norm 0, which have no correlation with others at depth 0; "
-            "leave them out, or append a constant coordinate to all inputs"
-        )
     alone = Alone.solve(rates, norms, t, tolerance / 10)
     total = len(features)
     height = total if split is None else split

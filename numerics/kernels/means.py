@@ -68,7 +68,7 @@ class CompiledMeans:
     def square(self, mean: Array, variance: Array) -> Array:
         """E f² of each neuron."""
         if self.closed_centred is not None and not mean.any():
-            return self.closed_centred(variance)
+            return self.closed_centred(np.maximum(variance, LEAST))
         if self.closed_square is not None:
             return self.closed_square(mean, np.maximum(variance, LEAST))
         values, weights = self._values(mean, variance), _rule()[1][:, 0]

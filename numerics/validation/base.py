@@ -26,7 +26,8 @@ LEVEL = 1e-3
 #: Level at which a control must be rejected: it would be in any table of up to ten rows.
 CONTROL_LEVEL = LEVEL / 10
 #: What the truth and the controls multiply the variance of the noise by: in a control its scale is 5 % too large.
-RIGHT, WRONG = Fraction(1), Fraction(105, 100) ** 2
+SCALE = Fraction(105, 100)
+RIGHT, WRONG = Fraction(1), SCALE**2
 #: A bias must stay below this fraction of the standard error.
 BIAS_SHARE = 0.5
 
@@ -36,7 +37,8 @@ def mistaken(limit: Any) -> Any:
     if isinstance(limit, NeuronDiffusion):
         return replace(limit, neuron_covariance=limit.neuron_covariance * WRONG)
     if isinstance(limit, Diffusion):
-        return replace(limit, covariance=limit.covariance * WRONG)
+        sigma = None if limit.sigma is None else limit.sigma * SCALE
+        return replace(limit, covariance=limit.covariance * WRONG, sigma=sigma)
     raise ValueError(
         f"expected a limit with noise, Diffusion or NeuronDiffusion, got {type(limit).__name__}; "
         "a flow is compared by its solution"

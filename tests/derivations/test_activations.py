@@ -15,6 +15,7 @@ from derivations.activations import (
     leaky_relu,
     ornstein_uhlenbeck,
     piecewise_linear,
+    piecewise_smooth,
     polynomial,
     relu,
     smooth,
@@ -79,11 +80,13 @@ def test_is_exact_and_real(activation):
 def test_registry_is_complete():
     held = [
         thing
-        for module in (piecewise_linear, smooth, solvable)
+        for module in (piecewise_linear, piecewise_smooth, smooth, solvable)
         for thing in vars(module).values()
         if isinstance(thing, Activation)
     ]
-    assert {a.name for a in held} | {"leaky_relu"} == set(ACTIVATIONS)
+    families = {"leaky_relu", "prelu", "hardtanh", "softshrink", "hardshrink", "elu", "celu", "squareplus"}
+    assert {a.name for a in held} | families == set(ACTIVATIONS)
+    assert all(getattr(activations, family)() == ACTIVATIONS[family] for family in families)
     assert all(ACTIVATIONS[name].name == name for name in ACTIVATIONS)
     assert all(getattr(activations, name, None) is not None for name in activations.__all__)
     assert set(ACTIVATIONS) <= set(activations.__all__)

@@ -85,9 +85,14 @@ def test_a_wrong_factor_is_refused():
         to_stratonovich(Diffusion((x,), [0], [[x**2]]), sp.Matrix([[2 * x]]))
 
 
-def test_degenerate_covariance_has_no_cholesky_factor():
-    with pytest.raises(DerivationError, match="degenerate"):
-        square_root(sp.ImmutableMatrix([[0, 0], [0, 0]]) + sp.ImmutableMatrix([[1, 1], [1, 1]]))
+def test_a_degenerate_covariance_has_fewer_columns():
+    for columns in ([[1, 1]], [[x, 2 * x, -1]], [[0, 1, x], [0, 0, 2]]):
+        sigma = sp.ImmutableMatrix(columns).T
+        found = square_root(sp.ImmutableMatrix(sigma * sigma.T))
+        assert found.shape == sigma.shape
+        assert sp.expand(found * found.T - sigma * sigma.T).is_zero_matrix
+    with pytest.raises(DerivationError, match="degenerate"):  # no covariance: a vanishing variance beside a covariance
+        square_root(sp.ImmutableMatrix([[0, 1], [1, 1]]))
 
 
 @pytest.mark.parametrize(

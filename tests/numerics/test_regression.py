@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
+import sys
 
 import numpy as np
 import pytest
 import sympy as sp
 from scipy.linalg import expm
 
-from derivations import ResNet, ShrinkingResNet, erf, identity, relu, tanh
+from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, identity, relu, tanh
 from numerics.kernels import kernel_matrices
 from numerics.regression import JitterWarning, NNGPRegressor, NTKRegressor
+
+pytest.importorskip("sklearn")
 
 rng = np.random.default_rng(0)
 X, NEW = rng.normal(size=(30, 4)), rng.normal(size=(7, 4))
@@ -96,7 +100,6 @@ def test_jitter_is_reported_and_never_silent():
 
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_speaks_scikit_learn(model):
-    pytest.importorskip("sklearn")
     from sklearn.base import clone, is_regressor
     from sklearn.model_selection import GridSearchCV, cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -106,11 +109,17 @@ def test_speaks_scikit_learn(model):
     assert is_regressor(estimator)
     assert clone(estimator).get_params() == estimator.get_params()
     pipeline = make_pipeline(StandardScaler(), estimator)
-    assert len(cross_val_score(pipeline, X, Y, cv=3)) == 3
+    scores = cross_val_score(pipeline, X, Y, cv=3)
+    folds = [np.arange(30) // 10 == fold for fold in range(3)]
+    for fold, score in zip(folds, scores, strict=True):
+        left_out = Y[fold] - pipeline.fit(X[~fold], Y[~fold]).predict(X[fold])
+        assert score == pytest.approx(1 - np.sum(left_out**2) / np.sum((Y[fold] - Y[fold].mean()) ** 2))
     mean, deviation = pipeline.fit(X, Y).predict(NEW, return_std=True)
     assert mean.shape == deviation.shape == (7,)
     search = GridSearchCV(estimator, {"t": [0.1, 1.0]}, cv=3).fit(X, Y)
-    assert search.best_params_["t"] in (0.1, 1.0)
+    by_hand = {t: cross_val_score(model(ResNet(relu, sp.oo), t, noise=0.1), X, Y, cv=3).mean() for t in (0.1, 1.0)}
+    assert search.best_params_["t"] == max(by_hand, key=by_hand.get)
+    assert search.best_score_ == pytest.approx(max(by_hand.values()))
     again = pickle.loads(pickle.dumps(pipeline))
     assert np.array_equal(again.predict(NEW), mean)
 
@@ -124,17 +133,168 @@ def test_several_outputs_and_the_score():
 
 
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
-def test_bad_input_is_refused(model):
+def test_bad_input_is_refused_in_scikit_learn_s_words(model):
     estimator = model(ResNet(relu, sp.oo))
     with pytest.raises(ValueError, match="not fitted"):
         estimator.predict(NEW)
-    with pytest.raises(ValueError, match="rows of X"):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         estimator.fit(X, Y[:-1])
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="y contains NaN"):
         estimator.fit(X, np.full(30, np.nan))
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        estimator.fit(X + 1j, Y)
+    with pytest.raises(ValueError, match="expecting 4 features"):
         estimator.fit(X, Y).predict(NEW[:, :2])
-    with pytest.raises(ValueError, match="has the parameters"):
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        estimator.predict(NEW * 1j)
+    with pytest.raises(ValueError, match="both requested"):
+        estimator.predict(NEW, return_std=True, return_cov=True)
+    with pytest.raises(ValueError, match="Invalid parameter 'depth'"):
         estimator.set_params(depth=3)
-    with pytest.raises(ValueError, match="noise"):
-        model(ResNet(relu, sp.oo), noise=-1.0).fit(X, Y)
+    for noise in (-1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="noise"):
+            model(ResNet(relu, sp.oo), noise=noise).fit(X, Y)
+    with pytest.raises(ValueError, match="must be an Architecture"):
+        model("relu").fit(X, Y)
+    with pytest.raises(ValueError, match="training_time"):
+        NTKRegressor(ResNet(relu, sp.oo), training_time=0.0).fit(X, Y)
+    with pytest.raises(ValueError, match="all but m in one axis"):
+        model(ConvResNet(tanh, erf, sp.oo, (3,), (1,))).fit(X, Y)
+
+
+INSIDE = {
+    "homogeneous": ResNet(relu, sp.oo),
+    "pairs": ShrinkingResNet(tanh, erf, sp.oo, bias_variance=BIASED["bias_variance"]),
+    "linear": ShrinkingResNet(tanh, identity, sp.oo),
+    "grid": ConvResNet(tanh, erf, sp.oo),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "name", "options"),
+    [
+        *((model, name, {}) for model in (NNGPRegressor, NTKRegressor) for name in ("homogeneous", "pairs", "linear")),
+        *((NTKRegressor, name, {"training_time": 10.0}) for name in ("homogeneous", "pairs", "linear")),
+        (NNGPRegressor, "grid", {}),
+        (NNGPRegressor, "homogeneous", {"noise": 0.1, "t": 0.0}),
+    ],
+)
+def test_scikit_learn_s_own_checks(model, name, options):
+    from sklearn.utils.estimator_checks import check_estimator
+
+    estimator = model(INSIDE[name], **options)
+    results = check_estimator(estimator, on_skip=None, on_fail=None)
+    assert {r["check_name"]: r["exception"] for r in results if r["status"] not in ("passed", "skipped")} == {}
+    assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {"check_array_api_input"}
+
+
+@pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
+def test_labels_in_a_column_and_constant_labels_have_a_score(model):
+    estimator = model(ResNet(relu, sp.oo), noise=0.1)
+    column = estimator.fit(X, Y[:, None])
+    assert column.predict(NEW).shape == (7, 1)
+    score = column.score(X, Y)  # labels of the other shape: the residuals are not a table of 30 by 30
+    assert score == pytest.approx(estimator.fit(X, Y).score(X, Y[:, None]))
+    assert 0.5 < score < 1
+    assert estimator.fit(X, np.ones(30)).score(X, np.ones(30)) == 0.0  # scikit-learn's value where the spread is 0
+
+
+@pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
+def test_inputs_are_copied(model):
+    for given in (X.copy(), np.asfortranarray(X)):
+        labels = Y.copy()
+        estimator = model(ResNet(relu, sp.oo), noise=0.1).fit(given, labels)
+        mean, covariance = estimator.predict(NEW, return_cov=True)
+        given[:], labels[:] = 0.0, 7.0
+        again = estimator.predict(NEW, return_cov=True)
+        assert np.array_equal(again[0], mean)
+        assert np.array_equal(again[1], covariance)
+
+
+@pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
+def test_columns_have_names_and_an_order(model):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["height", "width", "depth", "time"])
+    estimator = model(ResNet(relu, sp.oo), noise=0.1).fit(frame, Y)
+    assert list(estimator.feature_names_in_) == list(frame.columns)
+    assert np.array_equal(estimator.predict(frame), model(ResNet(relu, sp.oo), noise=0.1).fit(X, Y).predict(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.predict(frame[["width", "height", "depth", "time"]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        estimator.predict(X)
+
+
+@pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
+def test_requests_are_routed_and_shown(model):
+    from sklearn import config_context
+    from sklearn.utils.metadata_routing import get_routing_for_object
+
+    with config_context(enable_metadata_routing=True):
+        estimator = model(ResNet(relu, sp.oo)).set_predict_request(return_std=True)
+        estimator.set_score_request(sample_weight=True)
+        requests = get_routing_for_object(estimator)
+        assert requests.consumes("predict", ["return_std", "return_cov"]) == {"return_std"}
+        assert requests.consumes("score", ["sample_weight"]) == {"sample_weight"}
+    assert model.__name__ in estimator._repr_html_()
+    assert repr(estimator).startswith(f"{model.__name__}(architecture=ResNet(")
+
+
+@pytest.mark.parametrize("name", ["homogeneous", "pairs", "linear"])
+@pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
+def test_an_input_of_norm_0_is_the_limit_of_small_ones(name, model):
+    rows = np.vstack([X, np.zeros(4)])
+    labels = np.append(Y, 0.3)
+
+    def at(size):
+        rows[-1] = size * NEW[0]
+        return model(INSIDE[name], noise=0.1).fit(rows, labels).predict(np.vstack([NEW, 0 * NEW[:1]]), return_std=True)
+
+    exact, near, nearer = (np.array(at(size)) for size in (0.0, 1e-3, 1e-5))
+    assert np.all(np.isfinite(exact))
+    assert np.abs(near - exact).max() < 1e-3
+    # the first order is linear in the size, so that a hundredth of it leaves a hundredth
+    assert np.abs(nearer - exact).max() < 0.02 * np.abs(near - exact).max() + 1e-8
+
+
+def test_one_sample_has_the_conjugate_posterior():
+    for model in (NNGPRegressor, NTKRegressor):
+        mean, deviation = (
+            model(ResNet(identity, sp.oo), noise=0.5).fit([[2.0]], [3.0]).predict([[2.0]], return_std=True)
+        )
+        k = 4 * np.e  # X² e^t at t = 1, and Θ = (1 + t) K
+        gain = k / (k + 0.5) if model is NNGPRegressor else 2 * k / (2 * k + 0.5)
+        assert mean[0] == pytest.approx(3 * gain)
+        assert deviation[0] ** 2 == pytest.approx(k * (1 - gain) if model is NNGPRegressor else k * (1 - gain) ** 2)
+
+
+@pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
+def test_several_outputs_have_deviations_and_covariances_each(model):
+    both = model(ResNet(relu, sp.oo), noise=0.1).fit(X, np.column_stack([Y, -2 * Y]))
+    alone = model(ResNet(relu, sp.oo), noise=0.1).fit(X, Y)
+    deviations, covariances = (both.predict(NEW, **{f"return_{what}": True})[1] for what in ("std", "cov"))
+    assert deviations.shape == (7, 2)
+    assert covariances.shape == (7, 7, 2)
+    for output in range(2):
+        assert np.array_equal(deviations[:, output], alone.predict(NEW, return_std=True)[1])
+        assert np.array_equal(covariances[..., output], alone.predict(NEW, return_cov=True)[1])
+
+
+def test_images_may_come_one_a_row():
+    images = np.random.default_rng(5).normal(size=(8, 2, 3))
+    network = ConvResNet(tanh, relu, sp.oo, (3,), (3,), bias_variance=BIASED["bias_variance"])
+    as_grid = NNGPRegressor(network, noise=0.1).fit(images[:6], Y[:6])
+    as_rows = NNGPRegressor(network, noise=0.1).fit(images[:6].reshape(6, -1), Y[:6])
+    assert np.array_equal(as_grid.predict(images[6:]), as_rows.predict(images[6:].reshape(2, -1)))
+    with pytest.raises(ValueError, match="expecting 2 features"):
+        as_grid.predict(images[6:].reshape(2, -1))
+
+
+def test_without_scikit_learn_the_estimators_say_what_to_install(monkeypatch):
+    for module in ("sklearn", "sklearn.base"):
+        monkeypatch.setitem(sys.modules, module, None)
+    spec = importlib.util.find_spec("numerics.regression.base")
+    alone = importlib.util.module_from_spec(spec)  # the file run anew, beside the module that others have
+    spec.loader.exec_module(alone)
+    with pytest.raises(ImportError, match=r'needs scikit-learn; pip install "deeplimits\[sklearn\]"'):
+        alone.KernelRegressor(ResNet(relu, sp.oo))

@@ -16,6 +16,8 @@ import sympy as sp
 from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError
+from derivations.piecewise.root import IsolatedRoot
+from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class Piece:
     expr: sp.Expr
 
     def interior(self) -> sp.Expr:
-        """A point strictly inside the interval, a rational one where the ends are rational."""
+        """A point strictly inside the interval, a rational one where the ends are rational or known by brackets."""
+        if any(end.has(IsolatedRoot) for end in (self.left, self.right)):
+            return rational_between(self.left, self.right)
         if self.left == -sp.oo and self.right == sp.oo:
             return sp.S.Zero
         if self.left == -sp.oo:
@@ -42,37 +46,62 @@ _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside)
 
 def _as_piecewise(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr:
     kinked = [node for node in expr.atoms(*_KINKED) if node.has(variable)]
-    return expr.xreplace({node: node.rewrite(sp.Piecewise) for node in kinked}) if kinked else expr
+    return expr.xreplace({node: _branches(node) for node in kinked}) if kinked else expr
+
+
+def _branches(node: sp.Expr) -> sp.Expr:
+    written = node.rewrite(sp.Piecewise)
+    if not written.has(*_KINKED) or not isinstance(node, sp.sign | sp.Abs):
+        return written
+    (inner,) = node.args  # SymPy leaves what may be infinite, such as 1/x
+    values = (sp.S.One, sp.S.NegativeOne) if isinstance(node, sp.sign) else (inner, -inner)
+    return sp.Piecewise((values[0], inner > 0), (values[1], True))
+
+
+class _Nonlinear(ValueError):
+    """A condition changes its truth value elsewhere than at the zero of a linear function."""
 
 
 def _threshold(condition: Relational, variable: sp.Symbol) -> sp.Expr:
     """The single point at which a relation linear in the variable changes its truth value."""
-    difference = sp.expand(condition.lhs - condition.rhs)
+    difference = condition.lhs - condition.rhs
+    if not difference.is_polynomial(variable):
+        raise _Nonlinear
+    difference = sp.expand(difference)
     slope = difference.coeff(variable, 1)
     point = sp.cancel(-difference.coeff(variable, 0) / slope) if slope != 0 else sp.nan
     if slope == 0 or sp.expand(difference - slope * (variable - point)) != 0:
-        raise DerivationError(
-            f"a condition of a piecewise function must be linear in {variable}, got {condition}; "
-            f"write it as {variable} < c or {variable} > c"
-        )
+        raise _Nonlinear
     return point
+
+
+def _conditions(expr: sp.Expr, variable: sp.Symbol) -> set[Relational]:
+    conditions: set[Relational] = set()
+    for node in expr.atoms(sp.Piecewise):
+        for _, condition in node.args:
+            conditions |= {c for c in condition.atoms(Relational) if c.has(variable)}
+    return conditions
 
 
 def breakpoints(expr: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, ...]:
     """Points, in increasing order, at which a different formula takes over.
 
+    Raises
+    ------
+    DerivationError
+        As :func:`pieces`.
+
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
-    >>> breakpoints(sp.Max(x, -x - 2), x)
-    (-1,)
+    >>> breakpoints(sp.Max(x, -x - 2), x), breakpoints(sp.Max(x**2 - 1, 0), x)
+    ((-1,), (-1, 1))
     """
-    conditions: set[Relational] = set()
-    for node in _as_piecewise(expr, variable).atoms(sp.Piecewise):
-        for _, condition in node.args:
-            conditions |= {c for c in condition.atoms(Relational) if c.has(variable)}
-    points = {_threshold(c, variable) for c in conditions}
-    return in_order(points)
+    expr = _as_piecewise(sp.sympify(expr), variable)
+    try:
+        return in_order({_threshold(c, variable) for c in _conditions(expr, variable)})
+    except _Nonlinear:
+        return tuple(part.left for part in _split(expr, variable)[1:])
 
 
 def in_order(points: Iterable[sp.Expr]) -> tuple[sp.Expr, ...]:
@@ -110,16 +139,27 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     expr : Expr
         May hold ``Piecewise``, ``Abs``, ``Max``, ``Min``, ``sign`` and ``Heaviside``.
     variable : Symbol
-        The variable; conditions must be linear in it.
+        The variable. Conditions may be any formula in it; with parameters they must be linear in it.
+
+    Raises
+    ------
+    DerivationError
+        If the points at which a condition changes are not all known (such as the infinitely many of sin x > 0), or their
+        order depends on a parameter.
 
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
     >>> [(p.left, p.right, p.expr) for p in pieces(abs(x), x)]
     [(-oo, 0, -x), (0, oo, x)]
+    >>> [(p.left, p.right, p.expr) for p in pieces(sp.Max(sp.tanh(x), 0) + sp.Min(sp.exp(x) - 1, 0), x)]
+    [(-oo, 0, exp(x) - 1), (0, oo, tanh(x))]
     """
     expr = _as_piecewise(sp.sympify(expr), variable)
-    cuts = (-sp.oo, *breakpoints(expr, variable), sp.oo)
+    try:
+        cuts = (-sp.oo, *in_order({_threshold(c, variable) for c in _conditions(expr, variable)}), sp.oo)
+    except _Nonlinear:
+        return _split(expr, variable)
     found: list[Piece] = []
     for left, right in pairwise(cuts):
         inside = Piece(left, right, expr).interior()
@@ -127,11 +167,68 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
             lambda node: isinstance(node, sp.Piecewise),
             lambda node, point=inside: _branch(node, variable, point),
         )
-        if found and found[-1].expr == chosen:
-            found[-1] = Piece(found[-1].left, right, chosen)
-        else:
-            found.append(Piece(left, right, chosen))
-    return tuple(found)
+        found.append(Piece(left, right, chosen))
+    return merged(found)
+
+
+def split_at_conditions(expr: sp.Expr, variable: sp.Symbol) -> tuple[tuple[Piece, ...], str]:
+    """Pieces, kinks inside kinks first, each condition at the zeros of its difference; and why some may be missing, or ""."""
+    done: list[Piece] = []
+    doubt = ""
+    todo = [Piece(-sp.oo, sp.oo, _as_piecewise(expr, variable))]
+    while todo:
+        part = todo.pop()
+        node = _innermost(part.expr, variable)
+        if node is None:
+            done.append(part)
+            continue
+        cuts: set[sp.Expr] = set()
+        for condition in _conditions(node, variable):
+            changes = _changes(condition, variable, part.left, part.right)
+            cuts |= set(changes.zeros)
+            doubt = doubt or (f"the condition {condition}: {changes.doubt}" if changes.doubt else "")
+        ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
+        resolved = [
+            Piece(left, right, part.expr.xreplace({node: _branch(node, variable, rational_between(left, right))}))
+            for left, right in pairwise(ends)
+        ]
+        todo += merged(resolved)[::-1]
+    return merged(done), doubt
+
+
+def _innermost(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:
+    """A ``Piecewise`` in the variable that holds no other, the first one in a fixed order."""
+    nodes = [node for node in expr.atoms(sp.Piecewise) if node.has(variable)]
+    plain = [n for n in nodes if not any(m is not n and m in nodes for a in n.args for m in a.atoms(sp.Piecewise))]
+    return min(plain, key=sp.default_sort_key) if plain else None
+
+
+def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> Found:
+    """Where a relation may change its truth value in an open interval."""
+    difference = condition.lhs - condition.rhs
+    if difference.free_symbols - {variable}:
+        try:
+            point = _threshold(condition, variable)
+        except _Nonlinear:
+            raise DerivationError(
+                f"the condition {condition} of a piecewise function has parameters and is not linear in {variable}; give the "
+                f"parameters numbers, or write it as {variable} < c or {variable} > c"
+            ) from None
+        raise DerivationError(
+            f"cannot order the breakpoint {point} among those of other conditions; give its parameters numbers"
+        )
+    found, singular = (f(difference, variable, left, right) for f in (zeros, singular_points))
+    return Found((*found.zeros, *singular.zeros), found.doubt or singular.doubt)
+
+
+def _split(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
+    parts, doubt = split_at_conditions(expr, variable)
+    if doubt:
+        raise DerivationError(
+            f"not all points are known at which a piecewise function changes its formula ({doubt}); "
+            f"write it with conditions such as {variable} < c"
+        )
+    return parts
 
 
 def _branch(node: sp.Piecewise, variable: sp.Symbol, inside: sp.Expr) -> sp.Expr:

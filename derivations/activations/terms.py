@@ -1,0 +1,123 @@
+"""The parts of an untrusted formula while it is built: expressions of bounded size, with their values at a few points."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import sympy as sp
+
+from derivations.activations.syntax import refuse, shorten
+from derivations.symbols import state
+
+MAX_EXPONENT = 64  # of a power, and of powers of powers together
+MAX_BITS = 2048  # of the numerator and the denominator of an exact number
+MAX_KINKS = 16  # of abs, max, min, sign, where in the result
+MAX_SIZE = 1000  # nodes of the result, in which gelu(u) holds u twice
+_HUGE = sp.Integer(10) ** 100
+
+POINTS = tuple(
+    sp.Float(sp.Rational(p, q), 30)
+    for p, q in [(0, 1), (1, 97), (1, 3), (6, 7), (5, 2), (41, 3), (1000, 3), (10**6, 3), (10**12, 3)]
+    for p in sorted({p, -p})
+)
+
+
+_KINKS = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.Piecewise)
+# what SymPy raises on formulas that make no sense, e.g. when a comparison meets nan inside an assumption
+_FAILURES = (ArithmeticError, ValueError, TypeError, NotImplementedError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the formula: the expression, its values at the points, its degree in powers of the variable."""
+
+    expr: sp.Expr
+    values: tuple[sp.Expr, ...]
+    degree: sp.Expr = sp.S.Zero
+
+
+def number(node: ast.Constant, text: str) -> Term:
+    """The exact number that stands in the text."""
+    # a decimal is read from its text, and so exactly; but its size is looked at first in the rounded number that
+    # Python made of it, since the exact 1e-999999999 has as many digits
+    value, source = node.value, ast.get_source_segment(text, node) or ""
+    zero = value == 0 and not re.search(r"[1-9]", re.split("[eE]", source)[0])
+    if not zero and not 1 / _HUGE**2 < value < _HUGE**2:
+        refuse(
+            f"the number {shorten(source)} is too large or too small", "use numbers between 1e-100 and 1e100 in size"
+        )
+    exact = sp.S.Zero if zero else sp.Rational(source) if isinstance(value, float) else sp.Integer(value)
+    return combine(node, lambda: exact)
+
+
+def power(node: ast.expr, base: Term, exponent: Term) -> Term:
+    """A power, whose degree and digits are bounded before it is built."""
+    if exponent.expr.has(state):
+        return combine(node, operator.pow, base, exponent)
+    size = sp.ceiling(abs(exponent.values[0]))
+    # the power of a rational number multiplies its digits, that of a formula its degree
+    bits = size * _bits(base.expr) if base.expr.is_Rational else sp.S.Zero
+    degree = max(sp.S.One, size) * base.degree
+    if size > MAX_EXPONENT or degree > MAX_EXPONENT or bits > MAX_BITS:
+        refuse(
+            f"the power {shorten(ast.unparse(node))} is too large",
+            f"keep exponents, powers of powers together, within {MAX_EXPONENT}, exact numbers within {MAX_BITS} bits",
+        )
+    return combine(node, operator.pow, base, exponent, degree=degree)
+
+
+def _bits(number: sp.Rational) -> int:
+    return max(int(number.p).bit_length(), int(number.q).bit_length())
+
+
+def combine(
+    node: ast.expr,
+    build: Callable[..., sp.Expr],
+    *terms: Term,
+    degree: sp.Expr | None = None,
+    partial: bool = False,
+) -> Term:
+    """Apply a function to terms: first to their values, and only if that makes sense to their expressions.
+
+    A ``partial`` function may have a value where one of its arguments has none, as a choice between two branches.
+    """
+    rows = zip(*(term.values for term in terms), strict=True) if terms else ((),) * len(POINTS)
+    values = tuple(sp.nan if not partial and sp.nan in row else _value(build, row) for row in rows)
+    if all(value is sp.nan for value in values):
+        refuse(
+            f"{shorten(ast.unparse(node))} is at every point tried complex, infinite, or not between 1e-100 and 1e100 in size",
+            "write a formula with real values of moderate size",
+        )
+    try:
+        expr = build(*(term.expr for term in terms))
+    except _FAILURES:
+        refuse(f"{shorten(ast.unparse(node))} cannot be built", "write it in another way")
+    if expr.has(sp.I, sp.nan, sp.zoo, sp.oo, -sp.oo):
+        refuse(f"{shorten(ast.unparse(node))} is complex or infinite", "write a formula with real values")
+    parts = list(islice(sp.preorder_traversal(expr), MAX_SIZE + 1))
+    if len(parts) > MAX_SIZE or sum(isinstance(part, _KINKS) for part in parts) > MAX_KINKS:
+        refuse(f"{shorten(ast.unparse(node))} is too large when written out", "nest fewer functions")
+    if any(_bits(part) > MAX_BITS for part in parts if part.is_Rational):
+        refuse("an exact number has too many digits", f"keep numbers within {MAX_BITS} bits")
+    # a rational constant stays exact, so that a power of it is a power with an exact exponent; and where the variable
+    # has cancelled, as in x/x, the constant is defined at every point
+    if not expr.has(state):
+        constant = expr if expr.is_Rational else next(value for value in values if value is not sp.nan)
+        values = (constant,) * len(POINTS)
+    return Term(expr, values, max((term.degree for term in terms), default=sp.S.Zero) if degree is None else degree)
+
+
+def _value(build: Callable[..., sp.Expr], arguments: tuple[sp.Expr, ...]) -> sp.Expr:
+    """A value as a real number of moderate size, or ``nan``."""
+    try:
+        value = sp.N(build(*arguments), 30)  # never an exact integer, with which 2**(10**99) would be worked out
+    except _FAILURES:
+        return sp.nan
+    if value.is_zero:
+        return sp.S.Zero
+    return value if value.is_Float and value.is_finite and 1 / _HUGE <= abs(value) <= _HUGE else sp.nan

@@ -1,0 +1,114 @@
+r"""Bound variables of this project's SymPy nodes: dummies that look the same in every process, and substitution that renames.
+
+A node that binds a variable, as :class:`sympy.Sum` does, must not confuse it with a symbol of the user's, however that one is
+called. So the variable is a dummy. Its index is fixed, so that equal nodes made in different processes compare, hash, print and
+pickle alike; SymPy numbers its own dummies from a million on. And what is put into a node may itself hold the dummy, taken
+from another node's inside: then the node's own variable gets the next index.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+
+import sympy as sp
+
+#: Room for as many variables in one node; SymPy's own indices begin at a million.
+_STRIDE = 1000
+
+
+def bound_symbol(name: str, position: int = 1, level: int = 0, **assumptions: bool) -> sp.Dummy:
+    """The dummy of that name, the same one in each process.
+
+    Parameters
+    ----------
+    name : str
+        As it is printed.
+    position : int
+        Among a node's variables, from 1 on.
+    level : int
+        0, unless what the node holds has the dummy of level 0 already.
+
+    Examples
+    --------
+    >>> bound_symbol("z", real=True) == bound_symbol("z", real=True), bound_symbol("z") == sp.Symbol("z")
+    (True, False)
+    """
+    return sp.Dummy(name, dummy_index=level * _STRIDE + position, **assumptions)
+
+
+def bound_symbols(names: Iterable[str], taken: Iterable[sp.Basic], **assumptions: bool) -> tuple[sp.Dummy, ...]:
+    """One dummy a name, of the least level at which none of them is taken."""
+    names, taken, level = tuple(names), set(taken), 0
+    while True:
+        found = tuple(bound_symbol(name, k, level, **assumptions) for k, name in enumerate(names, 1))
+        if taken.isdisjoint(found):
+            return found
+        level += 1
+
+
+def real_function(function: sp.Lambda) -> sp.Lambda:
+    """A function of one real variable in the variable that all nodes use, so that equal functions compare equal.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> real_function(sp.Lambda(x, sp.tanh(x))) == real_function(sp.Lambda(y, sp.tanh(y)))
+    True
+    """
+    (variable,) = function.variables
+    (bound,) = bound_symbols(("z",), function.free_symbols, real=True)
+    return sp.Lambda(bound, function.expr.xreplace({variable: bound}))
+
+
+def opened(function: sp.Lambda) -> sp.Lambda:
+    """The function in variables that nothing else holds."""
+    fresh = tuple(sp.Dummy(v.name, **v.assumptions0) for v in function.variables)
+    return sp.Lambda(fresh, function.expr.xreplace(dict(zip(function.variables, fresh, strict=True))))
+
+
+def printed_symbols(names: Iterable[str], expr: sp.Basic) -> tuple[sp.Symbol, ...]:
+    """Symbols to print bound variables as: of these names, primed until no parameter of the expression is called so."""
+    used = {symbol.name for symbol in expr.free_symbols}
+    found = []
+    for name in names:
+        while name in used:
+            name += "'"
+        found.append(sp.Symbol(name, real=True))
+    return tuple(found)
+
+
+class Binding(sp.Expr):
+    """A node with bound variables: ``subs`` and ``xreplace`` reach its parameters only, and capture nothing."""
+
+    is_commutative = True
+
+    @abstractmethod
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        """The node with a change applied to its parts, bound variables renamed to ones that nothing else holds."""
+
+    def _may_hold(self, part: sp.Basic) -> bool:
+        """Whether the part can occur in the node outside its bound variables."""
+        return not part.free_symbols - self.free_symbols
+
+    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr:
+        return self._changed(lambda part: part._subs(old, new)) if self._may_hold(old) else self
+
+    def _xreplace(self, rule: dict[sp.Basic, sp.Basic]) -> tuple[sp.Expr, bool]:
+        if self in rule:
+            return rule[self], True
+        if not any(map(self._may_hold, rule)):
+            return self, False
+        made = self._changed(lambda part: part.xreplace(rule))
+        return made, made != self
+
+    def _changed_arguments(self, change: Callable[[sp.Basic], sp.Basic]) -> tuple[sp.Basic, ...]:
+        """The arguments after a change, functions opened."""
+        made = []
+        for argument in self.args:
+            if isinstance(argument, sp.Lambda):
+                function = opened(argument)
+                made.append(sp.Lambda(function.variables, change(function.expr)))
+            else:
+                made.append(change(argument))
+        return tuple(made)

@@ -1,0 +1,260 @@
+r"""Zeros of a smooth formula in an interval by interval arithmetic: none, exactly one, or halve the interval.
+
+A cell :math:`[a, b]` is settled when :math:`0 \notin F([a, b])` (no zero), or :math:`0 \notin F'([a, b])` (at most one, which
+the signs at the ends decide). Cells near a finite end and near infinity grow geometrically; the last bit before an end is
+settled by the leading term of the expansion there. Zeros at simple rational points are looked for first and proved by
+substitution; around one, a Taylor coefficient that does not vanish proves that it is alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
+from derivations.piecewise.interval import Budget, IntervalFunction, Raw, Spent, Unsupported, contains_zero, raw, sign
+from derivations.piecewise.root import IsolatedRoot
+
+#: Rational ends of an interval with one zero in it.
+Bracket: TypeAlias = tuple[sp.Rational, sp.Rational]
+
+MOST_ZEROS = 64
+OPERATIONS = 60_000  # interval operations that one search may take
+_FAR = 62  # beyond 2^62 the expansion at infinity speaks
+_NEAR = 40  # and within 2^-40 of a finite end the expansion there
+_FINEST = 44  # times a cell is halved
+_MOST_OPERATIONS = 60  # of a formula that is brought over one denominator
+_MOST_FORMS = 3
+_ORDER = 6  # of the Taylor coefficients looked at around a known zero
+_CANDIDATES = tuple(
+    sp.Rational(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (-2, 1), (1, 2), (-1, 2), (3, 1), (-3, 1))
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Zeros in increasing order, and what keeps them from being all that there are: "" where nothing does."""
+
+    zeros: tuple[sp.Expr, ...]
+    doubt: str = ""
+
+
+def isolated_zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, budget: Budget) -> Found:
+    """Zeros in an open interval on which the formula is defined and smooth."""
+    function = IntervalFunction(expr, x, budget)
+    known = [c for c in _CANDIDATES if _inside(c, left, right) and _vanishes(function, expr, x, c)]
+    zeros: list[sp.Expr] = list(known)
+    doubts: list[str] = []
+    for start, end in pairwise((left, *sorted(known), right)):
+        part = _between(function, expr, x, start, end)
+        zeros += part.zeros
+        if part.doubt:
+            doubts.append(part.doubt)
+    return Found(tuple(sorted(zeros, key=lambda z: z.evalf(20))), doubts[0] if doubts else "")
+
+
+def _inside(point: sp.Expr, left: sp.Expr, right: sp.Expr) -> bool:
+    return bool((point - left).is_extended_positive and (right - point).is_extended_positive)
+
+
+def _vanishes(function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, at: sp.Rational) -> bool:
+    try:
+        if not contains_zero(function.jet(raw(at, at), 0)[0]):
+            return False
+        return is_zero(expr.xreplace({x: at}))
+    except (Unsupported, TypeError, AttributeError):
+        return False
+
+
+def _between(function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> Found:
+    """Zeros strictly between two ends, at which the formula may vanish or be singular."""
+    found: list[Bracket] = []
+    doubts: list[str] = []
+    try:
+        if not contains_zero(_over(function, left, right)):
+            return Found(())
+        cuts = _cuts(left, right)
+        for end, direction in ((left, 1), (right, -1)):
+            cuts = _shortened(function, expr, x, cuts[::direction], end, direction, doubts)[::direction]
+        _search(function, _forms(expr, x, function.budget), x, cuts, found, doubts)
+    except Spent:
+        doubts.append(f"the budget of interval operations ended in ({left}, {right})")
+    except Unsupported as error:
+        doubts.append(str(error))
+    return Found(tuple(_named_root(function, x, *bracket) for bracket in found), doubts[0] if doubts else "")
+
+
+def _forms(expr: sp.Expr, x: sp.Symbol, budget: Budget) -> list[IntervalFunction]:
+    """Formulas with the same zeros in which terms cancel less: over one denominator, and relative to each exponential."""
+    if expr.count_ops() > _MOST_OPERATIONS or not expr.has(sp.exp):
+        return []
+    numerator = sp.expand_mul(sp.numer(sp.together(expr)))
+    factors = [f for term in sp.Add.make_args(numerator) for f in sp.Mul.make_args(term)]
+    exponentials = [f for f in dict.fromkeys(factors) if isinstance(f, sp.exp) and f.has(x)][:_MOST_FORMS]
+    return [IntervalFunction(sp.expand_mul(numerator / e), x, budget) for e in (sp.S.One, *exponentials)]
+
+
+def _over(function: IntervalFunction, left: sp.Expr, right: sp.Expr) -> Raw:
+    low, high = (_rational(end, below) for end, below in ((left, True), (right, False)))
+    return function.jet(raw(low, high), 0)[0]
+
+
+def _rational(end: sp.Expr, below: bool) -> sp.Expr:
+    """A rational number within 2^-90 of an end, on the side that is asked for; an infinite or rational end itself."""
+    if end.is_infinite or end.is_Rational:
+        return end
+    unit = sp.Integer(2) ** 90
+    floor = sp.floor(sp.Rational(end.evalf(40)) * unit)
+    return (floor - 1) / unit if below else (floor + 2) / unit
+
+
+def _cuts(left: sp.Expr, right: sp.Expr) -> list[sp.Rational]:
+    """Ends of cells, in increasing order: geometric towards both ends and, on a long interval, away from 0."""
+    low, high = _rational(left, False), _rational(right, True)
+    base = sp.Rational(37, 32)  # no number that zeros like
+    away = [base * sp.Integer(2) ** k for k in range(0, _FAR + 1, 2)]
+    points = {s * a for a in away for s in (1, -1)} | {base / 8, -base / 8}
+    for end, direction in ((low, 1), (high, -1)):
+        if end.is_finite:
+            points |= {end + direction * base * sp.Rational(1, 2**k) for k in range(0, _NEAR + 1, 2)}
+    return sorted(p for p in points if low < p < high) or [(low + high) / 2]
+
+
+def _shortened(
+    function: IntervalFunction,
+    expr: sp.Expr,
+    x: sp.Symbol,
+    cuts: list[sp.Rational],
+    end: sp.Expr,
+    direction: int,
+    doubts: list[str],
+) -> list[sp.Rational]:
+    """Cuts, listed from an end inward, without those that a proof reaches from the end.
+
+    Near the end either the interval up to it has no zero by its values, or, at an exact zero, by a Taylor coefficient; failing
+    both, the leading term of the expansion there, which has one sign, speaks.
+    """
+    for index in range(len(cuts) - 1, -1, -1):
+        if _free(function, expr, x, end, cuts[index]):
+            return cuts[index:]
+    try:
+        _ = expansion_at(expr, x, end, direction).leading
+    except Unknown as error:
+        doubts.append(str(error))
+    return cuts
+
+
+def _free(function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, end: sp.Expr, cut: sp.Rational) -> bool:
+    """Whether there is provably no zero strictly between an end and a cut (and none at the cut)."""
+    low, high = (end, cut) if (cut - end).is_extended_positive else (cut, end)
+    over = raw(_rational(low, True), _rational(high, False))
+    jet = function.jet(over, 1)
+    if not contains_zero(jet[0]):
+        return True
+    if end.is_infinite:  # moving away from 0 on the way to infinity
+        at = sign(function.jet(raw(cut, cut), 0)[0])
+        return at != 0 and at == sign(jet[1]) * (1 if end == sp.oo else -1)
+    if not end.is_Rational or not is_zero_at(expr, x, end):
+        return False
+    jet = function.jet(over, _ORDER)
+    order = next((k for k in range(1, _ORDER + 1) if not contains_zero(jet[k])), None)
+    return order is not None and (order == 1 or _zero_order(expr, x, end) == order)
+
+
+def is_zero_at(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:
+    """Whether a formula vanishes at a point, by substitution."""
+    value = expr.xreplace({x: at})
+    return not value.has(sp.nan, sp.zoo, sp.oo, -sp.oo) and is_zero(value)
+
+
+def _zero_order(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> sp.Expr | None:
+    try:
+        return expansion_at(expr, x, at, 1).leading[0]
+    except Unknown:
+        return None
+
+
+def _search(
+    function: IntervalFunction,
+    forms: list[IntervalFunction],
+    x: sp.Symbol,
+    cuts: list[sp.Rational],
+    found: list[Bracket],
+    doubts: list[str],
+) -> None:
+    """Zeros in [first cut, last cut]: settle the whole, or halve the list of cuts, or halve the last cell."""
+    todo = [cuts]
+    while todo:
+        if len(found) > MOST_ZEROS:
+            doubts.append(f"{function.expr} has more than {MOST_ZEROS} zeros")
+            return
+        ends = todo.pop()
+        if len(ends) < 2 or _settled(function, forms, x, ends[0], ends[-1], found):
+            continue
+        if len(ends) > 2:
+            middle = len(ends) // 2
+            todo += [ends[middle:], ends[: middle + 1]]
+        elif doubt := _bisected(function, forms, x, ends[0], ends[1], found):
+            doubts.append(doubt)
+
+
+def _bisected(
+    function: IntervalFunction,
+    forms: list[IntervalFunction],
+    x: sp.Symbol,
+    low: sp.Rational,
+    high: sp.Rational,
+    found: list[Bracket],
+) -> str:
+    """Halve a cell until all of it is settled; else what stopped it."""
+    todo = [(low, high, 0)]
+    while todo:
+        low, high, depth = todo.pop()
+        if len(found) > MOST_ZEROS:
+            return f"{function.expr} has more than {MOST_ZEROS} zeros"
+        if depth and _settled(function, forms, x, low, high, found):
+            continue
+        if depth >= _FINEST:
+            return f"whether {function.expr} has a double zero near {sp.N(low, 8)} is not decided"
+        at = (low * 31 + high * 33) / 64
+        todo += [(at, high, depth + 1), (low, at, depth + 1)]
+    return ""
+
+
+def _settled(
+    function: IntervalFunction,
+    forms: list[IntervalFunction],
+    x: sp.Symbol,
+    low: sp.Rational,
+    high: sp.Rational,
+    found: list[Bracket],
+) -> bool:
+    """Whether a cell is known to have no zero, or exactly one, which is then kept."""
+    over = raw(low, high)
+    jet = function.jet(over, 1)
+    if not contains_zero(jet[0]) or any(not contains_zero(form.jet(over, 0)[0]) for form in forms):
+        return True
+    if not sign(jet[1]):
+        return False
+    at_low, at_high = (sign(function.jet(raw(p, p), 0)[0]) for p in (low, high))
+    if at_low * at_high < 0:
+        found.append((low, high))
+    return at_low * at_high != 0
+
+
+def _named_root(function: IntervalFunction, x: sp.Symbol, low: sp.Rational, high: sp.Rational) -> sp.Expr:
+    """The zero in a bracket on which the formula is monotone: a simple rational number if it is one, else by its bracket."""
+    root = IsolatedRoot(function.expr, x, low, high)
+    value = root.evalf(30)
+    guess = sp.Rational(value).limit_denominator(64)
+    if abs(guess - value) < sp.Rational(1, 10**25) and is_zero_at(function.expr, x, guess):
+        return guess
+    # the same number in the same cell, however it was found
+    width = sp.Integer(2) ** 40
+    cell = sp.floor(sp.Rational(value) * width)
+    if low <= cell / width and (cell + 1) / width <= high:
+        return IsolatedRoot(function.expr, x, cell / width, (cell + 1) / width)
+    return root

@@ -1,0 +1,139 @@
+"""A real number that is known as the one zero of a function in a bracket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+import sympy as sp
+from mpmath import mp
+from sympy.core.expr import AtomicExpr
+
+_X = sp.Symbol("x", real=True)
+_SHOWN = 12  # digits in print
+_GUARD = 20  # bits beyond the precision that was asked for
+
+
+class IsolatedRoot(AtomicExpr):
+    r"""The only zero of a continuous function in an interval with rational ends, at which its signs differ.
+
+    Exact in the sense in which :class:`sympy.CRootOf` is: a number with assumptions, compared and evaluated to any precision by
+    narrowing its bracket. A constant: it holds no free symbol and no bound one that a substitution could meet.
+
+    Parameters
+    ----------
+    function : Expr
+        Continuous on the bracket.
+    variable : Symbol
+        Its argument.
+    low, high : Rational
+        :math:`f(\text{low})\,f(\text{high}) < 0`, and f is monotone between; that is the caller's to prove
+        (:func:`~derivations.piecewise.solving.zeros` does).
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> r = IsolatedRoot(sp.cos(x) - x, x, sp.Rational(1, 2), sp.S(1))
+    >>> r, r.is_positive, r > sp.Rational(7, 10), r.evalf(30)
+    (root(-x + cos(x), 0.739085133215), True, True, 0.739085133215160641655312087674)
+    """
+
+    is_commutative = True
+    is_number = True
+    is_real = True
+    is_extended_real = True
+    is_finite = True
+    __slots__ = ("function", "high", "low")
+
+    function: sp.Expr
+    low: sp.Rational
+    high: sp.Rational
+
+    def __new__(cls, function: sp.Expr, variable: sp.Symbol, low: sp.Expr, high: sp.Expr) -> IsolatedRoot:
+        """Keep the function in a variable of our own and the bracket."""
+        node: IsolatedRoot = AtomicExpr.__new__(cls)
+        node.function = function.xreplace({variable: _X})
+        node.low, node.high = sp.Rational(low), sp.Rational(high)
+        return node
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.function, _X, self.low, self.high)
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (self.function, self.low, self.high)
+
+    def sort_key(self, order: Any = None) -> Any:
+        """By value, so that sums print in a fixed order."""
+        return self.class_key(), (1, (str(self),)), sp.S.One.sort_key(), sp.S.One
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """None: it is a number."""
+        return set()
+
+    def _eval_is_extended_positive(self) -> bool | None:
+        return True if self.low >= 0 else False if self.high <= 0 else None
+
+    def _eval_is_extended_negative(self) -> bool | None:
+        return True if self.high <= 0 else False if self.low >= 0 else None
+
+    def _eval_is_zero(self) -> bool | None:
+        return False if self.low >= 0 or self.high <= 0 else None
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return sp.Float._new(_narrow(self, prec)._mpf_, prec)
+
+    def _as_mpf_val(self, prec: int) -> Any:
+        return _narrow(self, prec)._mpf_
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"root({printer._print(self.function)}, {mp.nstr(_narrow(self, 60), _SHOWN)})"
+
+    _sympyrepr = _sympystr
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{mp.nstr(_narrow(self, 60), _SHOWN)}\ldots"
+
+    def _pythoncode(self, printer: Any) -> str:
+        return str(mp.nstr(_narrow(self, 80), 17))
+
+    _numpycode = _pythoncode
+    _ccode = _pythoncode
+
+    def _mpmathcode(self, printer: Any) -> str:
+        return f"{printer._module_format('mpmath.mpf')}('{mp.nstr(_narrow(self, 260), 75)}')"
+
+
+@lru_cache(maxsize=1024)
+def _narrow(root: IsolatedRoot, prec: int) -> mpmath.mpf:
+    """The zero to a precision: false position by the Illinois rule, every third step a bisection."""
+    value = sp.lambdify(_X, root.function, "mpmath")
+    for working in (max(prec, 64) + 64, max(prec, 64) + 512):  # digits may cancel in the function
+        with mp.workprec(working):
+            low, high = (mp.mpf(end.p) / end.q for end in (root.low, root.high))
+            if value(low) * value(high) <= 0:
+                return _between(value, low, high, prec)
+    raise ValueError(f"{root.function} does not change its sign between {root.low} and {root.high}")
+
+
+def _between(value: Callable[[mpmath.mpf], mpmath.mpf], low: mpmath.mpf, high: mpmath.mpf, prec: int) -> mpmath.mpf:
+    at_low, at_high = value(low), value(high)
+    if 0 in (at_low, at_high):
+        return low if at_low == 0 else high
+    close, turn = mp.ldexp(1, -prec - _GUARD // 2), 0
+    weight_low, weight_high = at_low, at_high
+    while high - low > close * max(abs(low), abs(high)):
+        turn += 1
+        point = low - weight_low * (high - low) / (weight_high - weight_low)
+        if turn % 3 == 0 or not low < point < high:
+            point = (low + high) / 2
+        there = value(point)
+        if there == 0:
+            return +point
+        if there * at_low > 0:  # the Illinois rule: the end that stays counts half
+            low, at_low, weight_low, weight_high = point, there, there, weight_high / 2
+        else:
+            high, at_high, weight_high, weight_low = point, there, there, weight_low / 2
+    return (low + high) / 2

@@ -1,0 +1,198 @@
+"""Zeros of a smooth formula in an open interval: exact where algebra finds them, else isolated in brackets."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+import sympy as sp
+
+from derivations.piecewise.exact import ODD, exact_zeros
+from derivations.piecewise.expansion import is_zero, plain
+from derivations.piecewise.interval import Budget
+from derivations.piecewise.isolate import OPERATIONS, Found, isolated_zeros
+
+__all__ = ["Found", "between", "is_defined", "rational_between", "singular_points", "zeros"]
+
+WINDOW = 32  # half the length of the window in which infinitely many zeros are listed
+
+
+@lru_cache(maxsize=512)
+def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = sp.oo) -> Found:
+    r"""Zeros of a smooth formula in an open interval.
+
+    Parameters
+    ----------
+    expr : Expr
+        Smooth on the interval: without breakpoints.
+    x : Symbol
+        Its only symbol.
+    left, right : Expr
+        Ends, numbers or infinite.
+
+    Returns
+    -------
+    Found
+        ``zeros`` in increasing order: exact numbers, or :class:`~derivations.piecewise.root.IsolatedRoot`. ``doubt``
+        says why there may be more; it is empty where these are proved to be all.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> zeros(x**2 - 1, x).zeros, zeros(x - sp.tanh(x), x).zeros, zeros(sp.cos(x) - x, x).zeros
+    ((-1, 1), (0,), (root(-x + cos(x), 0.739085133215),))
+    >>> zeros(sp.exp(x) - 1 - x, x)
+    Found(zeros=(0,), doubt='')
+    >>> zeros(sp.sin(x), x, sp.S(1), sp.S(7)).zeros
+    (pi, 2*pi)
+    """
+    found: dict[sp.Expr, None] = {}
+    doubt = ""
+    for factor in _factors(plain(expr), x):
+        exact = exact_zeros(factor, x)
+        if exact is not None:
+            found |= dict.fromkeys(z for z in exact if between(z, left, right) and _is_defined_near(factor, x, z))
+            continue
+        cuts = singular_points(factor, x, left, right)
+        doubt = doubt or cuts.doubt
+        for start, end in pairwise((left, *cuts.zeros, right)):
+            if not is_defined(factor, x, rational_between(start, end)):
+                continue
+            part = _isolated(factor, x, start, end)
+            found |= dict.fromkeys(part.zeros)
+            doubt = doubt or part.doubt
+    return Found(tuple(sorted(found, key=lambda z: z.evalf(30))), doubt)
+
+
+@lru_cache(maxsize=512)
+def singular_points(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = sp.oo) -> Found:
+    r"""Points of an open interval at which a formula without breakpoints may be undefined or not smooth.
+
+    These are the zeros of denominators, of what stands under a root or a logarithm, of a cosine under a tangent, and where an
+    inverse function's argument reaches ±1.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> singular_points(sp.sin(x) / x + sp.log(2 - x), x).zeros
+    (0, 2)
+    """
+    found: dict[sp.Expr, None] = {}
+    doubt = ""
+    for guard in _guards(expr, x):
+        part = zeros(guard, x, left, right)
+        found |= dict.fromkeys(part.zeros)
+        doubt = doubt or part.doubt
+    return Found(tuple(sorted(found, key=lambda z: z.evalf(30))), doubt)
+
+
+def _guards(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
+    """Functions at whose zeros a part of the formula may be singular."""
+    found: dict[sp.Expr, None] = {}
+    for node in sp.preorder_traversal(plain(expr)):
+        if not isinstance(node, sp.Expr) or not node.has(x):
+            continue
+        if node.is_Pow and not (node.exp.is_Integer and node.exp.is_positive) and node.base.has(x):
+            found[node.base] = None
+        elif isinstance(node, sp.log | sp.Abs | sp.sign | sp.loggamma | sp.gamma):
+            found[node.args[0]] = None
+        elif isinstance(node, sp.asin | sp.acos | sp.atanh | sp.acosh | sp.erfinv):
+            found |= dict.fromkeys((node.args[0] - 1, node.args[0] + 1))
+        elif isinstance(node, sp.erfcinv):
+            found |= dict.fromkeys((node.args[0], node.args[0] - 2))
+    return [guard for guard in found if not isinstance(guard, sp.exp | sp.cosh)]
+
+
+def is_defined(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:
+    """Whether a formula is a finite real number at a point."""
+    try:
+        value = expr.xreplace({x: at}).evalf(20)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False
+    return bool(value.is_number and value.is_Float and value.is_finite) or value == 0
+
+
+def _is_defined_near(factor: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:
+    """Whether a formula is defined on both sides of one of its zeros, or on one."""
+    near = sp.Rational(1, 2**30)
+    middle = rational_between(at - near, at + near)
+    return any(is_defined(factor, x, middle + k * near / 3) for k in (-1, 0, 1))
+
+
+def _factors(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
+    """The parts of a product that can vanish, each once."""
+    if expr.is_Mul:
+        return [part for factor in expr.args if factor.has(x) or is_zero(factor) for part in _factors(factor, x)]
+    if expr.is_Pow and not expr.exp.has(x):
+        return [] if expr.exp.is_negative else _factors(expr.base, x)
+    if isinstance(expr, (*ODD, sp.Abs)):
+        return _factors(expr.args[0], x)
+    return [expr]
+
+
+def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> Found:
+    """Zeros where algebra alone does not find them: of a function of one sine, exactly in a window; else by intervals."""
+    window = sp.Max(left, -WINDOW), sp.Min(right, sp.Integer(WINDOW))
+    outside = (
+        "" if window == (left, right) else f"zeros of {factor} beyond [{window[0]}, {window[1]}] are not looked for"
+    )
+    periodic = _periodic_zeros(factor, x, *window)
+    if periodic is not None:
+        return Found(periodic, outside if periodic else "")
+    found = isolated_zeros(factor, x, left, right, Budget(OPERATIONS))
+    if not found.doubt or not outside or not factor.atoms(sp.sin, sp.cos):
+        return found
+    # oscillation: there may be infinitely many
+    inside = isolated_zeros(factor, x, *window, Budget(OPERATIONS))
+    return Found(inside.zeros, inside.doubt or outside)
+
+
+def _periodic_zeros(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tuple[sp.Expr, ...] | None:
+    """Zeros between two numbers of a function of sin(a x + b) or cos(a x + b) alone; None for another function."""
+    if not (left.is_finite and right.is_finite and between(left, -sp.oo, right)):
+        return None
+    nodes = list(factor.atoms(sp.sin, sp.cos))
+    if len(nodes) != 1 or not nodes[0].args[0].is_polynomial(x) or sp.degree(nodes[0].args[0], x) != 1:
+        return None
+    y, (inner,) = sp.Dummy("y", real=True), nodes[0].args
+    levels = exact_zeros(factor.xreplace({nodes[0]: y}), y)
+    if levels is None or factor.xreplace({nodes[0]: y}).has(x):
+        return None
+    slope, offset = inner.coeff(x, 1), inner.coeff(x, 0)
+    found: list[sp.Expr] = []
+    for level in levels:
+        if not between(sp.Abs(level), -1, 1) and not is_zero(sp.Abs(level) - 1):
+            continue
+        arc = sp.asin(level) if isinstance(nodes[0], sp.sin) else sp.acos(level)
+        mirror = sp.pi - arc if isinstance(nodes[0], sp.sin) else -arc
+        ends = sorted(int(sp.floor((slope * end + offset) / (2 * sp.pi))) for end in (left, right))
+        angles = [base + 2 * k * sp.pi for base in {arc, mirror} for k in range(ends[0] - 1, ends[1] + 2)]
+        found += [(angle - offset) / slope for angle in angles]
+    return tuple(z for z in sorted(set(found), key=lambda z: z.evalf(30)) if between(z, left, right))
+
+
+def between(point: sp.Expr, left: sp.Expr, right: sp.Expr) -> bool:
+    """Whether a number is strictly between two others or infinities."""
+    return bool((point - left).is_extended_positive and (right - point).is_extended_positive)
+
+
+def rational_between(left: sp.Expr, right: sp.Expr) -> sp.Rational:
+    """A rational number strictly between two numbers or infinities.
+
+    Examples
+    --------
+    >>> rational_between(sp.S.Zero, sp.pi), rational_between(sp.sqrt(2), sp.oo)
+    (3/2, 3)
+    """
+    if left == -sp.oo and right == sp.oo:
+        return sp.S.Zero
+    if left == -sp.oo:
+        return sp.floor(right) - 1 if right.is_Rational else sp.floor(right.evalf(30))
+    if right == sp.oo:
+        return sp.ceiling(left) + 1 if left.is_Rational else sp.ceiling(left.evalf(30)) + 1
+    middle = sp.Rational(((left + right) / 2).evalf(30))
+    for bound in (1, 2, 16, 10**3, 10**9):
+        point = middle.limit_denominator(bound)
+        if between(point, left, right):
+            return point
+    return middle

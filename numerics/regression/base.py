@@ -1,0 +1,147 @@
+"""What the two estimators share: parameters, checks and the form of a prediction, all by scikit-learn's own base classes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from math import prod
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derivations.architectures import Architecture
+from numerics.kernels import Kernels, kernel_matrices
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator, RegressorMixin
+else:
+    try:
+        from sklearn.base import BaseEstimator, RegressorMixin
+    except ImportError:
+
+        class RegressorMixin:
+            """Where scikit-learn is missing the estimators can be named, but not made."""
+
+        class BaseEstimator:
+            """Where scikit-learn is missing the estimators can be named, but not made."""
+
+            def __new__(cls, *_: Any, **__: Any) -> NoReturn:  # noqa: D102
+                raise ImportError(f'{cls.__name__} needs scikit-learn; pip install "deeplimits[sklearn]"')
+
+
+Array = NDArray[np.float64]
+
+
+class KernelRegressor(RegressorMixin, BaseEstimator):
+    """An estimator by the kernels of an infinitely wide network."""
+
+    _tangent = False  # whether a prediction needs the tangent kernel
+
+    def __init__(
+        self, architecture: Architecture, t: float = 1.0, noise: float = 1e-6, tolerance: float = 1e-9
+    ) -> None:
+        self.architecture, self.t, self.noise, self.tolerance = architecture, t, noise, tolerance
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks an estimator for."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.input_tags.three_d_array = bool(getattr(self.architecture, "positions", ()))
+        return tags
+
+    def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Any:
+        """The mean at new inputs, with its standard deviations or covariance on request.
+
+        Parameters
+        ----------
+        X : array, shape (m, dim), over a grid also (m, channels, positions...)
+        return_std, return_cov : bool
+            One of them at most.
+
+        Returns
+        -------
+        mean : array, shape (m,) or (m, outputs)
+        deviations : array, shape (m,) or (m, outputs)
+            With ``return_std``; the same for all outputs.
+        covariance : array, shape (m, m) or (m, m, outputs)
+            With ``return_cov``.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, for inputs that do not look like those of the fit, and for both requests at once.
+        """
+        if return_std and return_cov:
+            raise ValueError(
+                "return_std and return_cov were both requested; ask for the covariance and read its diagonal"
+            )
+        given, crossed = self._crossed(X)
+        mean = self._mean(crossed)
+        labelled = mean[:, 0] if self._flat else mean
+        if not (return_std or return_cov):
+            return labelled
+        covariance = self._covariance(self._prior(given), crossed)
+        return labelled, self._each(covariance if return_cov else _deviations(covariance), mean.shape[1])
+
+    def _each(self, shared: Array, outputs: int) -> Array:
+        """What all outputs share, with an axis for them at the end unless the labels had none."""
+        return shared if self._flat else np.repeat(shared[..., None], outputs, axis=-1)
+
+    @abstractmethod
+    def _mean(self, crossed: Kernels) -> Array:
+        """The mean from the kernels of new inputs with the training inputs, shape (m, outputs)."""
+
+    @abstractmethod
+    def _covariance(self, prior: Array, crossed: Kernels) -> Array:
+        """The covariance from the kernel of new inputs and theirs with the training inputs, shape (m, m)."""
+
+    def _prior(self, given: Array) -> Array:
+        """The NNGP kernel of some inputs."""
+        return kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance, tangent=False).nngp
+
+    def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+        """Inputs and labels, shape (m, outputs), copied, so that what the caller does to them later changes nothing."""
+        from sklearn.utils.validation import validate_data
+
+        if not isinstance(self.architecture, Architecture):
+            raise ValueError(
+                f"architecture must be an Architecture such as ResNet(relu, width=oo), got {self.architecture!r}"
+            )
+        if not (np.isfinite(self.noise) and self.noise >= 0):
+            raise ValueError(f"noise must be a variance, finite and at least 0, got {self.noise}")
+        given, labels = validate_data(
+            self, X, y, dtype=np.float64, copy=True, allow_nd=True, multi_output=True, y_numeric=True
+        )
+        labels = np.array(labels, dtype=float)
+        self._flat = labels.ndim == 1
+        return self._on_grid(given), labels.reshape(len(labels), -1)
+
+    def _on_grid(self, given: Array) -> Array:
+        """Inputs of a network over a grid that come one a row, as scikit-learn's pipelines have them, with channels first."""
+        grid = self.architecture.positions
+        if not grid or given.ndim > 2:
+            return given
+        if given.shape[1] % prod(grid):
+            raise ValueError(
+                f"X must have shape (m, channels, {', '.join(map(str, grid))}), or that with all but m in one axis, got shape {given.shape}"
+            )
+        return given.reshape(len(given), -1, *grid)
+
+    def _crossed(self, X: ArrayLike) -> tuple[Array, Kernels]:
+        from sklearn.utils.validation import check_is_fitted, validate_data
+
+        check_is_fitted(self, "X_train_")
+        given = self._on_grid(validate_data(self, X, reset=False, dtype=np.float64, allow_nd=True))
+        if given.shape[1:] != self.X_train_.shape[1:]:
+            raise ValueError(
+                f"X must have shape (m, {', '.join(map(str, self.X_train_.shape[1:]))}), got shape {given.shape}"
+            )
+        return given, kernel_matrices(
+            self.architecture, given, self.t, other=self.X_train_, tolerance=self.tolerance, tangent=self._tangent
+        )
+
+
+def _deviations(covariance: Array) -> Array:
+    """Roots of a diagonal, on which rounding may have left a negative zero."""
+    result: Array = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return result
