@@ -1,23 +1,27 @@
-"""When a Gaussian mean is finite: the function must not outgrow the density."""
+"""When a Gaussian mean is finite: the function must not outgrow the density, nor the inverse distance to a point."""
 
 from __future__ import annotations
 
+import mpmath as mp
 import sympy as sp
 
 from derivations.errors import DerivationError, NoClosedForm
+from derivations.gaussian.corners import all_corners, check_corners
 from derivations.gaussian.terms import Shape, smooth_terms
 from derivations.piecewise import pieces
 
 
 def check_finite(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> None:
-    """Refuse exp(c x²) with 1 − 2 c variance negative on a half-line, or zero on the whole line.
+    """Refuse poles, exp(c x²) with 1 − 2 c variance negative on a half-line, or zero on the whole line, and faster growth.
 
     Raises
     ------
     DerivationError
-        Where the mean certainly diverges. Formulas with erf, which may tame an exponential, and
-        parameters of unknown sign pass.
+        Where the mean certainly diverges. Parameters of unknown sign pass.
     """
+    named = f"the mean of {_named(expr, variable)} under a Gaussian"
+    if expr.free_symbols <= {variable}:
+        check_corners(expr, variable, named)
     for node in expr.atoms(sp.erfi):  # grows as exp of its argument squared
         slope = sp.diff(node.args[0], variable)
         if (1 - 2 * slope**2 * variance).is_negative:
@@ -35,6 +39,75 @@ def check_finite(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> None:
                     f"exp(c*{variable.name}**2) it is finite only for 1 - 2*c*variance > 0, got c = {shape.square}, "
                     f"1 - 2*c*variance = {margin}"
                 )
+    if expr.free_symbols <= {variable}:
+        _check_growth(expr, variable, variance, named)
+
+
+_FAR = (64, 128, 256)
+_BARELY = sp.Rational(1, 100)
+
+
+def _check_growth(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr, named: str) -> None:
+    """Refuse what grows faster than the density of any, or of this, Gaussian falls, as seen far out."""
+    if not expr.has(sp.exp, sp.sinh, sp.cosh, sp.erfi, sp.gamma) and not any(
+        p.exp.has(variable) for p in expr.atoms(sp.Pow)
+    ):
+        return
+    function = sp.lambdify(variable, expr, "mpmath")
+    for sign in (-1, 1):
+        with mp.workdps(30):
+            values = [abs(mp.mpmathify(function(mp.mpf(sign * x)))) for x in _FAR]
+            if not all(values):
+                continue
+            _, before, last = (mp.log(value) / x**2 for value, x in zip(values, _FAR, strict=True))
+            faster = last > mp.mpf(3) / 2 * before > 0
+            spread = mp.mpmathify(variance.evalf(30)) if variance.is_number else mp.mpf(0)
+            if faster or (last > mp.mpf(9) / 10 * before > 0 and 2 * last * spread > 1 + mp.mpf(_BARELY.p) / _BARELY.q):
+                raise DerivationError(
+                    f"{named} of variance {variance} diverges: towards {'-' * (sign < 0)}oo the function grows faster than the "
+                    "density falls"
+                )
+
+
+def is_odd(expr: sp.Expr, variable: sp.Symbol) -> bool:
+    """Whether f(-x) = -f(x) is proved.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> is_odd(1 / (1 + sp.exp(-x)) - sp.S.Half, x), is_odd(x / (1 + abs(x)), x), is_odd(sp.exp(x), x)
+    (True, True, False)
+    """
+    r = sp.Dummy("r", positive=True)
+    parts = pieces(expr, variable)
+    others = sorted(expr.free_symbols - {variable}, key=str)
+    example = {s: sp.Rational(i + 3, i + 7) * (-1 if s.is_negative else 1) for i, s in enumerate(others)}
+    for part in parts:
+        twin = next((p for p in parts if p.left == -part.right and p.right == -part.left), None)
+        if twin is None:
+            return False
+        total = part.expr.xreplace({variable: r}) + twin.expr.xreplace({variable: -r})
+        if sp.expand(total) == 0:
+            continue
+        if (abs(total.xreplace({r: sp.Rational(7, 5), **example}).evalf(20)) > sp.Rational(1, 10**12)) is not sp.false:
+            return False  # no identity, or one that cannot be looked at
+        if sp.cancel(sp.together(sp.expand(total.rewrite(sp.exp), power_exp=True))) != 0:
+            return False
+    return True
+
+
+def has_mean(expr: sp.Expr, variable: sp.Symbol) -> bool:
+    """Whether a function that passed :func:`check_finite` is known to be integrable: nothing in it can explode unseen."""
+    if not expr.free_symbols - {variable}:
+        return not all_corners(expr, variable).doubt
+    below = (node.base for node in expr.atoms(sp.Pow) if node.has(variable) and not node.exp.is_nonnegative)
+    tame = (sp.exp, sp.sin, sp.cos, sp.tanh, sp.atan, sp.erf, sp.asinh)
+    growing = (node.args[0] for node in expr.atoms(sp.exp))
+    return (
+        all(base.is_nonzero for base in below)
+        and all(isinstance(node, tame) for node in expr.atoms(sp.Function) if node.has(variable))
+        and all(argument.is_polynomial(variable) and sp.degree(argument, variable) <= 1 for argument in growing)
+    )
 
 
 def check_finite_pair(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr, sp.Expr, sp.Expr]) -> None:

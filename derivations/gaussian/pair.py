@@ -10,10 +10,11 @@ from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, bound_symbols, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
+from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
-from derivations.gaussian.integrate import normal_mean
+from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
-from derivations.gaussian.single import as_function, closed_form, expect, on_dummy
+from derivations.gaussian.single import as_function, closed_form, expect, number, on_dummy, singular_points
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -66,6 +67,9 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
         return sp.expand_mul(expect(first, dummy, k11) * expect(second, dummy, k22))
     if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
         return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
+    for side in (first, second):
+        if side.free_symbols <= {dummy}:
+            check_corners(side, dummy, f"the mean of {side.xreplace({dummy: variable})} under a Gaussian")
     check_finite_pair(first, second, dummy, entries)
     try:
         return _closed(first, second, dummy, entries)
@@ -242,10 +246,19 @@ class GaussianPairExpectation(Binding):
             return None
         f, g, x = self._functions()
         with mp.workprec(prec + 15):
-            k11, k12, k22 = (mp.mpmathify(entry.evalf(mp.mp.dps)) for entry in self.args[2:])
-            given = _conditional_mean(g, x, k12 / k11, k22 - k12**2 / k11)
+            k11, k12, k22 = (number(entry) for entry in self.args[2:])
+            slope, left = k12 / k11, k22 - k12**2 / k11
+            given = _conditional_mean(g, x, slope, left)
             outer = sp.lambdify(x, f, "mpmath")
-            value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), _numbers(breakpoints(f, x)))
+            singular = [
+                Singular(s.at, s.power, *(_against(h, given, s.at, sign) for h, sign in ((s.left, -1), (s.right, 1))))
+                for s in singular_points(f, x)
+            ]
+            kinks = [number(point) for point in breakpoints(f, x)]
+            bends = _bends([number(point) for point in breakpoints(g, x)], slope, mp.sqrt(left), mp.sqrt(k11))
+            near = [s.at for s in singular]
+            cuts = kinks + [b for b in bends if all(abs(b - s) > mp.sqrt(left) / (2 * abs(slope)) for s in near)]
+            value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), cuts, singular)
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 
     def _sympystr(self, printer: Printer) -> str:
@@ -269,16 +282,30 @@ class GaussianPairExpectation(Binding):
         return rf"\mathbb{{E}}_{{({u}, {v}) \sim N(0, {matrix})}}\left[{printer._print(self._product())}\right]"
 
 
-def _numbers(points: tuple[sp.Expr, ...]) -> list[mp.mpf]:
-    return [mp.mpmathify(point.evalf(mp.mp.dps)) for point in points]
+def _against(side: Function, given: Function, at: mp.mpf, sign: int) -> Function:
+    """A function of the distance times the mean given the place."""
+    return lambda d: side(d) * given(at + sign * d)
 
 
-def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf) -> Callable[[mp.mpf], mp.mpf]:
+def _bends(kinks: list[mp.mpf], slope: mp.mpf, deviation: mp.mpf, scale: mp.mpf) -> list[mp.mpf]:
+    """Cuts around each kink of the mean given u, which bends within deviation/slope of it, doubling up to the scale of u."""
+    if slope == 0:
+        return []
+    width, offsets = deviation / abs(slope), [mp.mpf(0)]
+    step = width
+    while step < scale:
+        offsets += [step, -step]
+        step *= 2
+    return [kink / slope + offset for kink in kinks for offset in offsets]
+
+
+def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf) -> Function:
     """The function u ↦ E[g(V) | U = u], for V | U ~ N(slope u, variance): the closed form where there is one."""
     mean, spread_ = sp.Dummy("m", real=True), sp.Dummy("s", positive=True)
     closed = expect(g, x, spread_, mean)
     if not closed.has(sp.Lambda):
         inner = sp.lambdify((mean, spread_), closed, "mpmath")
         return lambda u: inner(slope * u, variance)
-    function, kinks, deviation = sp.lambdify(x, g, "mpmath"), _numbers(breakpoints(g, x)), mp.sqrt(variance)
-    return lambda u: normal_mean(function, slope * u, deviation, kinks)
+    function, deviation = sp.lambdify(x, g, "mpmath"), mp.sqrt(variance)
+    kinks, singular = [number(point) for point in breakpoints(g, x)], singular_points(g, x)
+    return lambda u: normal_mean(function, slope * u, deviation, kinks, singular)

@@ -10,9 +10,11 @@ from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.gaussian.finite import check_finite
-from derivations.gaussian.integrate import normal_mean
+from derivations.gaussian.corners import DISTANCE, corners
+from derivations.gaussian.finite import check_finite, has_mean, is_odd
+from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
+from derivations.gaussian.powers import power_mean
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -25,7 +27,8 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
 
     Closed are sums of monomials times exponentials of quadratics (sin and cos among them), times
     one erf or kink, or two with a common centre at the (tilted) mean; see
-    :mod:`~derivations.gaussian.terms`. Anything else becomes a :class:`GaussianExpectation`.
+    :mod:`~derivations.gaussian.terms`. For mean 0 so are powers above -1 of the modulus, times powers of its logarithm, and
+    odd functions. Anything else becomes a :class:`GaussianExpectation`.
 
     *Derivation.* Exponentials are absorbed by completing the square, powers removed by Stein's
     lemma :math:`\mathbb{E}(Z - m) h = s\,\mathbb{E} h'`, and what is left is an erf or an arcsine.
@@ -48,7 +51,8 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     Raises
     ------
     DerivationError
-        If the integral diverges, the variance is negative or the variable has a sign.
+        If the integral diverges (a pole, a power of -1 or less of the distance to a point, growth faster than the density
+        falls), the variance is negative or the variable has a sign. A principal value is no mean.
 
     Examples
     --------
@@ -57,6 +61,8 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     sqrt(2)*sqrt(s)/(2*sqrt(pi))
     >>> expect(sp.sin(x) ** 2, x, s)
     1/2 - exp(-2*s)/2
+    >>> expect(sp.log(abs(x)), x), expect(sp.tanh(x), x, s)
+    (-log(2)/2 - EulerGamma/2, 0)
     """
     spread, centre = sp.sympify(variance), sp.sympify(mean)
     expr, dummy = on_dummy(f, variable)
@@ -68,11 +74,26 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
         return expr.subs(dummy, centre)
     check_finite(expr, dummy, spread)
     scale = spread if spread.is_number else sp.Dummy("s", positive=True)
-    try:
-        value = _closed(expr, dummy, Gaussian((centre,), ((scale,),)))
-    except NoClosedForm:
-        return GaussianExpectation(as_function(expr, dummy), centre, spread)
-    return value.xreplace({scale: spread})
+    for rule in (_closed, _of_powers, _of_odd):
+        try:
+            return rule(expr, dummy, Gaussian((centre,), ((scale,),))).xreplace({scale: spread})
+        except NoClosedForm:
+            continue
+    return GaussianExpectation(as_function(expr, dummy), centre, spread)
+
+
+def _of_powers(expr: sp.Expr, variable: sp.Symbol, law: Gaussian) -> sp.Expr:
+    """Sums of powers of the modulus and its logarithm, centred."""
+    if law.mean[0] != 0:
+        raise NoClosedForm("powers of the modulus have a closed mean at 0 only")
+    return power_mean(expr, variable, law.covariance[0][0])
+
+
+def _of_odd(expr: sp.Expr, variable: sp.Symbol, law: Gaussian) -> sp.Expr:
+    """0, if the function is odd and has a mean."""
+    if law.mean[0] != 0 or not is_odd(expr, variable) or not has_mean(expr, variable):
+        raise NoClosedForm("not an odd function with a mean")
+    return sp.S.Zero
 
 
 def _closed(expr: sp.Expr, variable: sp.Symbol, law: Gaussian) -> sp.Expr:
@@ -111,6 +132,43 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
         )
     dummy = sp.Dummy(variable.name, real=True)
     return expr.xreplace({variable: dummy}), dummy
+
+
+def numeric_mean(f: sp.Expr, variable: sp.Symbol, mean: sp.Expr, variance: sp.Expr, prec: int) -> mp.mpf:
+    """The mean of a function without parameters, to a number of bits."""
+    with mp.workprec(prec + 15):
+        kinks = [number(point) for point in breakpoints(f, variable)]
+        function = sp.lambdify(variable, f, "mpmath")
+        return normal_mean(function, number(mean), mp.sqrt(number(variance)), kinks, singular_points(f, variable))
+
+
+def singular_points(f: sp.Expr, variable: sp.Symbol) -> list[Singular]:
+    """Points beside which f is not smooth, at the working precision."""
+    found = []
+    for corner in corners(f, variable):
+        sides = [side for side in (corner.left, corner.right) if not side.smooth]
+        if sides:
+            least = min(0, *(side.exponent for side in sides))
+            root = sp.ilcm(*(side.root for side in sides))
+            # the distance may be lost in the place: more digits, until what is lost is less than the last
+            power = int(root or sp.ceiling(3 / (1 + least)))
+            bits = mp.mp.prec * (2 + power)
+            beside = [_at_bits(sp.lambdify(DISTANCE, side.formula, "mpmath"), bits) for side in corner[1:]]
+            found.append(Singular(number(corner.point), power, *beside))
+    return found
+
+
+def _at_bits(function: Function, bits: int) -> Function:
+    def at_bits(d: mp.mpf) -> mp.mpf:
+        with mp.workprec(bits):
+            return function(d)
+
+    return at_bits
+
+
+def number(expr: sp.Expr) -> mp.mpf:
+    """A constant at the working precision."""
+    return mp.mpmathify(expr.evalf(mp.mp.dps))
 
 
 def as_function(expr: sp.Expr, dummy: sp.Symbol) -> sp.Lambda:
@@ -186,14 +244,8 @@ class GaussianExpectation(Binding):
         variable, f = function.variables[0], function.expr
         if self.free_symbols:
             return None
-        with mp.workprec(prec + 15):
-            value = normal_mean(
-                sp.lambdify(variable, f, "mpmath"),
-                mp.mpmathify(mean.evalf(mp.mp.dps)),
-                mp.sqrt(mp.mpmathify(variance.evalf(mp.mp.dps))),
-                [mp.mpmathify(point.evalf(mp.mp.dps)) for point in breakpoints(f, variable)],
-            )
-            return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+        value = numeric_mean(f, variable, mean, variance, prec)
+        return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 
     def _sympystr(self, printer: Printer) -> str:
         z, integrand = self._printed()

@@ -9,6 +9,7 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Layer
 from derivations.diffusion import Flow
 from derivations.errors import NoLimit, NotClosed
+from derivations.kernels.means import slope_of
 from derivations.limits import width_limit
 from derivations.limits.elimination.series import taylor
 from derivations.limits.tangents import tangent_flow
@@ -60,6 +61,8 @@ def ntk(architecture: Architecture) -> Flow:
     [        K],
     [K + Theta]])
     """
+    for _, activation in architecture.functions:
+        slope_of(activation)
     return tangent_flow(architecture.program(), architecture.coordinates)
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.activations.base import Activation
+from derivations.errors import DerivationError
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect, expect_pair
+from derivations.gaussian.corners import check_corners
+from derivations.piecewise import analyse
 
 #: The moments of a neuron at two inputs that the formulas are written in.
 MEAN = sp.Symbol("M", real=True)
@@ -63,8 +66,25 @@ def _closed(expr: sp.Expr) -> sp.Expr | None:
 
 
 def slope_of(activation: Activation) -> Activation:
-    """The derivative of an activation, as a function of its own."""
-    return Activation(f"{activation.name}'", activation.derivative(1), activation.variable)
+    """The derivative of an activation, as a function of its own.
+
+    Raises
+    ------
+    DerivationError
+        If the activation jumps, so that the mean square of its derivative, and every tangent kernel, is infinite; or if
+        that mean square diverges for another reason.
+    """
+    x = activation.variable
+    jumps = () if activation.parameters else analyse(activation.expr, x).jumps
+    if jumps:
+        raise DerivationError(
+            f"{activation} has no tangent kernel: it jumps at {x} = {jumps[0].value}, so the mean of its squared derivative "
+            "diverges; ask for the NNGP kernel, or smooth the jump"
+        )
+    slope = activation.derivative(1)
+    if not activation.parameters:
+        check_corners(slope**2, x, f"{activation} has no tangent kernel: the mean of its squared derivative")
+    return Activation(f"{activation.name}'", slope, x)
 
 
 def is_homogeneous(activation: Activation) -> bool:

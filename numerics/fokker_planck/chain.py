@@ -1,4 +1,4 @@
-r"""The forward equation as a birth–death chain on a grid, and its steps in time.
+r"""The forward equation as a birth–death chain on a grid, and its law after a time.
 
 With the densities of scale s and speed m, the flux of probability is :math:`J = -\partial g/\partial S` for
 :math:`p = m g`. Between neighbouring nodes g is taken linear in S, the exponential fitting of Scharfetter and
@@ -23,16 +23,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_banded
 
 from numerics.fokker_planck.coordinate import Array, Coordinate
+from numerics.fokker_planck.semigroup import propagated, stepped
 
-#: Padé's (2, 3) approximant of the exponential, Radau IIA's: order 5, L-stable; as Σ c/(z − r) over its poles.
-_POLES = np.roots([-1 / 60, 3 / 20, -3 / 5, 1.0])
-_POLES = _POLES[_POLES.imag > -1e-9]
-_RESIDUES = [(1 + 2 * r / 5 + r * r / 20) / (-3 * r * r / 60 + 6 * r / 20 - 3 / 5) for r in _POLES]
-_ORDER = 5
-
+_ROUNDING = 1e-12  # of a sum over states
 _STEEP = 4.0  # change of log m over half a cell
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
@@ -174,21 +169,6 @@ class Chain:
         _, speed, _, at = self._halves
         return np.maximum(probabilities[1:-1], 0.0) / speed * at
 
-    def _step(self, probabilities: Array, duration: float) -> Array:
-        up, down = self.rates
-        banded = np.zeros((3, len(up)))
-        banded[0, 1:], banded[1], banded[2, :-1] = duration * down[1:], -duration * (up + down), duration * up[:-1]
-        total = np.zeros(len(up))
-        for pole, residue in zip(_POLES, _RESIDUES, strict=True):
-            real = abs(pole.imag) < 1e-9
-            matrix = banded.astype(float if real else complex)
-            matrix[1] -= pole.real if real else pole
-            solved = solve_banded((1, 1), matrix, probabilities, check_finite=False)
-            # Σ c/(z − r) at z = duration·Q; poles come in conjugate pairs
-            total += residue.real * solved if real else 2 * (residue * solved).real
-        # the approximant is 1 at 0 and the columns of Q add up to 0, so the sum is kept but for rounding
-        return total * (probabilities.sum() / total.sum())
-
     def start(self, density: Callable[[Array], ArrayLike] | None) -> Array:
         """All probability in the start's cell, or a density over states integrated over the cells."""
         p = np.zeros(self.grid.size + 2)
@@ -206,25 +186,14 @@ class Chain:
         return p
 
     def run(self, p: Array, t: float, tolerance: float) -> Array:
-        """Probabilities of all states after a time t.
-
-        A step is taken at once and in two halves; their distance in total variation decides the next step.
-        """
-        done, step = 0.0, min(t, 1.0 / float(self.rates[0][self.grid.start + 1] + self.rates[1][self.grid.start + 1]))
-        while t - done > 1e-14 * t:
-            step = min(step, t - done)
-            once, twice = self._step(p, step), self._step(self._step(p, step / 2), step / 2)
-            off = 0.5 * float(np.abs(once - twice).sum())
-            allowed = tolerance * max(step / t, 0.02)
-            if off <= allowed:
-                p, done = twice, done + step
-            elif not np.isfinite(off) or step < 1e-13 * t:
-                raise ValueError(
-                    f"the steps in time became smaller than {step:.1g}: the coefficients are too steep for this grid; "
-                    "restrict the domain, or raise tol"
-                )
-            step *= float(np.clip(0.9 * (allowed / max(off, 1e-300)) ** (1 / (_ORDER + 1)), 0.2, 4.0))
-        return p
+        """Probabilities of all states after a time t, at once where that agrees with two halves of the time, else in steps."""
+        up, down = self.rates
+        halves = propagated(up, down, propagated(up, down, p, t / 2), t / 2)
+        if 0.5 * float(np.abs(propagated(up, down, p, t) - halves).sum()) > max(tolerance, _ROUNDING):
+            fastest = float(up[self.grid.start + 1] + down[self.grid.start + 1])
+            halves = stepped(up, down, p, t, tolerance, min(t, 1 / fastest))
+        # the columns of Q add up to 0, so the sum is kept but for rounding
+        return halves * (p.sum() / halves.sum())
 
 
 def _exp(value: Array) -> Array:

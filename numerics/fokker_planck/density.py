@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
+from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, Measure
 from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.plain import PointMass
@@ -171,10 +172,13 @@ class SolvedDistribution(FrozenDistribution):
         Of the finest grid.
     order : float
         The order in the width of the cells that the last three grids showed, before extrapolation; ``nan`` if below rounding.
+    ends : tuple of EndBehaviour
+        What was decided of the two ends of the interval, and on which ground; empty where nothing moves.
     """
 
     cells: int = field(default=0)
     order: float = field(default=float("nan"))
+    ends: tuple[EndBehaviour, ...] = field(default=())
 
     def expectation(self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()) -> float:
         r""":math:`\mathbb{E} f(X_t)`, over density and atoms.
@@ -197,7 +201,12 @@ class SolvedDistribution(FrozenDistribution):
 
 
 def solved(
-    name: str, parts: tuple[Measure, ...], error: float = 0.0, cells: int = 0, order: float = float("nan")
+    name: str,
+    parts: tuple[Measure, ...],
+    error: float = 0.0,
+    cells: int = 0,
+    order: float = float("nan"),
+    ends: tuple[EndBehaviour, ...] = (),
 ) -> SolvedDistribution:
     """A distribution from its parts, with moments taken from them."""
 
@@ -208,4 +217,4 @@ def solved(
         mean = mean_of(lambda x: x)
         return mean_of(lambda x: (x - mean) ** 2)
 
-    return SolvedDistribution(name, parts, lambda k: mean_of(lambda x: x**k), variance, error, cells, order)
+    return SolvedDistribution(name, parts, lambda k: mean_of(lambda x: x**k), variance, error, cells, order, ends)

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from derivations.calculus.boundaries import classify, moving_interval
 from derivations.calculus.boundaries import coefficients as require_coefficients
+from derivations.calculus.boundaries import moving_interval
 from derivations.diffusion import Diffusion
-from derivations.errors import NoClosedForm
-from derivations.laws import recognise
+from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from derivations.piecewise import breakpoints
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
@@ -51,7 +50,7 @@ def solve_fokker_planck(
 
     Space is the unit-noise coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
     probability is conserved and positive, of second order in the width of the cells. Time is stepped implicitly with an error
-    control. Ends are treated as :func:`derivations.calculus.boundaries.classify` says: an end that is reached keeps what
+    control. Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
     reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out.
 
     Each grid cuts the cells of the last one in three; two neighbouring grids are extrapolated in the logarithm of the density,
@@ -74,7 +73,8 @@ def solve_fokker_planck(
     Returns
     -------
     SolvedDistribution
-        With pdf, cdf, sf, ppf, rvs, mean, var, atoms like any frozen distribution, ``expectation(f)`` and ``error``.
+        With pdf, cdf, sf, ppf, rvs, mean, var, atoms like any frozen distribution, ``expectation(f)``, ``error``, and ``ends``:
+        what was decided of the two ends, and whether that is proved or read off local exponents.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def solve_fokker_planck(
             )
         return solved("frozen", (PointMass(start),))
     interval = moving_interval(process, start)
-    takes = _absorbing(process, interval)
+    ends = end_behaviour(process, interval, start)
     left, right = (float(end) for end in interval)
     kinks = {
         float(k)
@@ -116,27 +116,7 @@ def solve_fokker_planck(
         for k in breakpoints(entry, process.states[0])
     }
     coefficients = Coefficients(drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)))
-    return _Problem(coefficients, start, when, takes, spread).solve(tol, points)
-
-
-def _absorbing(process: Diffusion, interval: tuple[Any, Any]) -> tuple[bool, bool]:
-    """Whether each end is reached and keeps what reaches it: by Feller's test, or by the atoms of a law whose mass is proved.
-
-    The limits that Feller's test needs are not known of some special functions; where a law is, it has an atom at an end that takes.
-    """
-    try:
-        found = classify(process, interval)
-    except NoClosedForm as unknown:
-        try:
-            parts = recognise(process).parts
-        except NoClosedForm:
-            raise unknown from None
-        ends = tuple(map(float, interval))
-        (law,) = (p for p in parts if (float(p.diffusion.domain.inf), float(p.diffusion.domain.sup)) == ends)
-        places = {atom.location for atom in law.atoms}
-        return interval[0] in places, interval[1] in places
-    left, right = (end.attainable == True and end.returns != True for end in found)  # noqa: E712 - SymPy's truth values
-    return left, right
+    return _Problem(coefficients, start, when, ends, spread).solve(tol, points)
 
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
@@ -173,7 +153,7 @@ class _Problem:
     coefficients: Coefficients
     start: float
     time: float
-    takes: tuple[bool, bool]  # whether an end keeps what reaches it
+    ends: tuple[EndBehaviour, EndBehaviour]
     spread: Callable[[Array], ArrayLike] | None = None
 
     def solve(self, tol: float, points: int) -> SolvedDistribution:
@@ -203,7 +183,7 @@ class _Problem:
         locations = (self.coefficients.left, self.coefficients.right)
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
         parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
-        return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels))
+        return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends)
 
     def _level(self, coordinate: Coordinate, grid: Grid, absorbing: tuple[bool, bool], tol: float) -> _Level:
         chain = Chain(coordinate, grid, absorbing)
@@ -212,7 +192,7 @@ class _Problem:
 
     def _window(self, tol: float) -> tuple[Coordinate, float, float, tuple[bool, bool]]:
         """The part of the line that matters: to the ends at a finite distance, and as far as probability gets elsewhere."""
-        takes = self.takes
+        takes = [end.keeps for end in self.ends]
         # towards a far end that is reached the drift grows without bound: approach it from where it is moderate
         reach = [min(8.0 * np.sqrt(self.time), 3.0 if take else 8.0) for take in takes]
         before: tuple[float, ...] | None = None

@@ -73,15 +73,18 @@ def _flow(rates: Rates, start: Array, t: float, tolerance: float) -> tuple[Array
     gain, one = rates.noise * rates.weight_variance, _unit_square(rates)
     unit = np.ones(1)
     every = slice(None)
-    product, slopes = (means.pairs(np.zeros(1), unit) for means in (rates.inner, rates.slope))
+    product = rates.inner.pairs(np.zeros(1), unit)
+    slopes = None if rates.slope is None else rates.slope.pairs(np.zeros(1), unit)
 
     def velocity(_: float, y: Array) -> Array:
         rho, theta = y.reshape(2, -1)
         inside = np.clip(rho, -1.0, 1.0)[None]
-        e1, e0 = product(every, every, inside)[0], slopes(every, every, inside)[0]
+        e1 = product(every, every, inside)[0]
+        e0 = slopes(every, every, inside)[0] if slopes is not None else 0.0
         return gain * np.concatenate([e1 - one * rho, e1 + (e0 - one) * theta])
 
     if t == 0.0:
         return start, start
-    rho, theta = integrate(velocity, np.concatenate([start, start]), t, max(tolerance, 1e-13)).y[:, -1].reshape(2, -1)
+    both = np.concatenate([start, start])
+    rho, theta = integrate(velocity, both, t, max(tolerance, 1e-13), np.ones(len(both))).y[:, -1].reshape(2, -1)
     return rho, theta

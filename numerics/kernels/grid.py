@@ -40,7 +40,7 @@ def solve_grid(
             push = rates.push(first, np.diag(gram))
         speed = np.empty_like(kernels)
         speed[0] = rates.noise * gram + np.outer(mean, push) + np.outer(push, mean)
-        if tangent:
+        if tangent and rates.slope is not None:
             slopes = rates.slope.pairs(mean, variance)(every, every, covariance)
             np.fill_diagonal(slopes, rates.slope.square(mean, variance))
             speed[1] = rates.noise * (gram + rates.weight_variance * gathered(slopes * kernels[1]))
@@ -51,5 +51,7 @@ def solve_grid(
         return start, start if tangent else None
     parts = 2 if tangent else 1
     both = np.concatenate([np.zeros(size), *[start.ravel()] * parts])
-    solved = integrate(velocity, both, t, tolerance).y[size:, -1].reshape(parts, size, size)
+    own = np.diag(start)
+    scale = np.full(len(both), max(float(own.max()), float(np.abs(velocity(0.0, both)).max()) * t))
+    solved = integrate(velocity, both, t, tolerance, scale).y[size:, -1].reshape(parts, size, size)
     return solved[0], solved[1] if tangent else None

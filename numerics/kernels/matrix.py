@@ -121,7 +121,7 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
-    rates = rates_of(architecture)
+    rates = rates_of(architecture, tangent)
     by_formula = rates.linear and not rates.moving
     by_correlation = rates.homogeneous and not rates.moving and not rates.bias_variance
     if architecture.positions or by_formula or by_correlation:
@@ -198,7 +198,11 @@ def _by_pairs(
     backend: str,
 ) -> Kernels:
     norms = np.mean(features**2, axis=1)
+    rates = rates.trusted(norms)
     alone = Alone.solve(rates, norms, t, tolerance / 10)
+    last = rates.trusted(alone.at(t)[1])
+    if last != rates:
+        rates, alone = last, Alone.solve(last, norms, t, tolerance / 10)
     total = len(features)
     height = total if split is None else split
     shape = (total, total) if split is None else (split, total - split)
@@ -242,6 +246,7 @@ def _over_grid(
 ) -> Kernels:
     size = prod(architecture.positions)
     start = features @ features.T / features.shape[1]
+    rates = rates.trusted(np.diag(start))
     taps = architecture.layer().preactivation.taps
     solved = solve_grid(rates, taps, start, t, tolerance, tangent)
 

@@ -1,69 +1,69 @@
 r"""Gaussian means of an activation, for arrays of neurons and of pairs of them.
 
-Closed forms are compiled. Where there is none, one mean is a Gauss–Hermite rule, and a mean over a pair its series in the
-correlation, :math:`\mathbb{E} f(U) f(V) = \sum_n f_n(U) f_n(V)\,\rho^n` with normalised Hermite coefficients, which needs
-one quadrature per neuron instead of one per pair. What the series leaves out is bounded by
-:math:`|\rho|^{N+1}\bigl(\mathbb{E} f^2 - \sum f_n^2\bigr)`, and a bound above the tolerance is an error. With a kink, where it is
-slow, the mean over a pair is an integral over one of the two, panel by panel.
+Closed forms are compiled, and used where they agree with the integrals at the neurons asked for. Where there is none, a mean is an
+integral over panels on which polynomials follow the function (``panels``), and a mean over a pair its series in the correlation,
+:math:`\mathbb{E} f(U) f(V) = \sum_n f_n(U) f_n(V)\,\rho^n` with normalised Hermite coefficients, which needs one quadrature per
+neuron instead of one per pair. What the series leaves out is bounded by :math:`|\rho|^{N+1}` times the roots of both
+:math:`\mathbb{E} f^2 - \sum f_n^2`; where that is above the tolerance, the pair is integrated by itself (``conditioning``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import roots_hermitenorm
 
 from derivations.activations import Activation
 from derivations.kernels.means import MEAN, PAIR, VARIANCE, means_of
 from numerics.compile import CompiledFunction, compile_expression
+from numerics.kernels.conditioning import Pair, pair_means
+from numerics.kernels.hermite import Coefficients, coefficients
+from numerics.kernels.panels import Panels, panels_of
 
 Array = NDArray[np.float64]
 #: From a block of correlated pairs, (rows, columns, covariances), to the mean of the product.
 PairMean = Callable[[slice, slice, Array], Array]
 
-_NODES, _TERMS = 400, 200
-#: Of an integral over a standard normal variable: nodes in a panel, and where it ends.
-_PANEL, _REACH = 32, 9.0
 #: The largest correlation that closed forms see: at 1 itself rounding would take roots of negative numbers.
 BELOW_ONE = 1.0 - 2.0**-51
 #: The least variance that they see: at 0 itself they divide 0 by 0.
 LEAST = 1e-150
-
-
-@cache
-def _rule() -> tuple[Array, Array]:
-    """Nodes of the Gauss–Hermite rule, and weights times normalised Hermite polynomials, shape (nodes, terms)."""
-    z, w = roots_hermitenorm(_NODES)
-    h = np.empty((_TERMS + 1, _NODES))
-    h[0], h[1] = 1.0, z
-    for n in range(1, _TERMS):
-        h[n + 1] = (z * h[n] - np.sqrt(n) * h[n - 1]) / np.sqrt(n + 1.0)
-    return z, (h * (w / w.sum())).T
+#: What a mean may be off, relative to the roots of the mean squares.
+_TOLERANCE = 1e-12
+#: How far a closed form may be from the integral before rounding has spoilt it.
+_SPOILT = 1e-11
 
 
 @dataclass(frozen=True)
 class CompiledMeans:
     """The means of one function; make it with :func:`compile_means`."""
 
-    function: Callable[[Array], Array]
+    panels: Panels
     closed_first: Callable[..., Array] | None
     closed_square: Callable[..., Array] | None
     closed_centred: Callable[..., Array] | None
     closed_product: CompiledFunction | None
-    kinks: tuple[float, ...] = ()
-    tolerance: float = 1e-10
+    tolerance: float = _TOLERANCE
+
+    @property
+    def function(self) -> Callable[[Array], Array]:
+        """The function itself."""
+        return self.panels.function
+
+    @property
+    def bare(self) -> CompiledMeans:
+        """Without closed forms."""
+        return replace(self, closed_first=None, closed_square=None, closed_centred=None, closed_product=None)
 
     def first(self, mean: Array, variance: Array) -> Array:
         """E f of each neuron."""
         if self.closed_first is not None:
             return self.closed_first(mean, np.maximum(variance, LEAST))
-        return self._coefficients(mean, variance)[:, 0]
+        return self._integrated(mean, variance, 1)
 
     def square(self, mean: Array, variance: Array) -> Array:
         """E f² of each neuron."""
@@ -71,92 +71,97 @@ class CompiledMeans:
             return self.closed_centred(np.maximum(variance, LEAST))
         if self.closed_square is not None:
             return self.closed_square(mean, np.maximum(variance, LEAST))
-        values, weights = self._values(mean, variance), _rule()[1][:, 0]
-        result: Array = values**2 @ weights
-        return result
+        return self._integrated(mean, variance, 2)
 
     def pairs(self, mean: Array, variance: Array) -> PairMean:
         """The means of products, for pairs of the given neurons."""
         if self.closed_product is not None and not mean.any():
             variance = np.maximum(variance, LEAST)  # an input of norm 0 has the correlation 0 with all others
             closed, deviation = self.closed_product, np.sqrt(variance)
+            squares = self.square(mean, variance)
 
             def product(rows: slice, columns: slice, covariance: Array) -> Array:
-                most = deviation[rows, None] * deviation[columns] * BELOW_ONE
-                return closed(variance[rows, None], np.clip(covariance, -most, most), variance[columns])
+                most = deviation[rows, None] * deviation[columns]
+                inside = np.clip(covariance, -most * BELOW_ONE, most * BELOW_ONE)
+                found = closed(variance[rows, None], inside, variance[columns])
+                on_line = np.abs(covariance) >= most * BELOW_ONE
+                if self.panels.corners and on_line.any():  # with a kink the formula bends like a root at correlation 1
+                    found = np.broadcast_to(found, on_line.shape).copy()
+                    alike = np.abs(deviation[rows, None] - deviation[columns]) <= 1e-14 * deviation[rows, None]
+                    alike &= on_line & (covariance > 0)
+                    found[alike] = np.broadcast_to(squares[rows, None], alike.shape)[alike]
+                    on_line &= ~alike
+                    found[on_line] = self._one_by_one(mean, deviation, rows, columns, np.sign(covariance), on_line)
+                return found
 
             return product
-        if self.kinks and self.closed_first is not None:
-            return self._by_conditioning(mean, variance)
         return self._series(mean, variance)
 
-    def _by_conditioning(self, mean: Array, variance: Array) -> PairMean:
-        r"""With a kink the series in the correlation is slow: one integral over :math:`U = M + \sigma z` instead.
+    def trusted(self, variance: Array) -> CompiledMeans:
+        """Without the closed forms that rounding spoils at the least or largest of the variances of centred neurons."""
+        ends = np.maximum(np.array([variance.min(), variance.max()]), LEAST)
+        none, kept = np.zeros(2), self
+        bare = self.bare
+        if self == bare:
+            return self
+        try:
+            square = bare.square(none, ends)
+        except ValueError:
+            return self  # no integral to compare with
+        size = np.sqrt(square)
 
-        Given z, V is Gaussian, and the mean of f(V) is closed. The integrand has kinks where U meets those of f, and where V's mean
-        does, layers as wide as V's deviation: the panels of the Gauss–Legendre rule end there.
-        """
-        first, variance = self.first, np.maximum(variance, LEAST)
-        deviation = np.sqrt(variance)
-        nodes, weights = np.polynomial.legendre.leggauss(_PANEL)
+        def spoilt(closed: Array, integral: Array, scale: Array) -> bool:
+            return not bool(np.all(np.abs(closed - integral) <= _SPOILT * scale))
 
-        def product(rows: slice, columns: slice, covariance: Array) -> Array:
-            at, spread, other = mean[rows, None], deviation[rows, None], mean[columns]
-            slope = covariance / spread
-            left = np.maximum(variance[columns] - slope**2, LEAST)
-            steep = np.where(np.abs(slope) > LEAST, slope, LEAST)
-            edges = [np.full_like(slope, -_REACH), np.full_like(slope, _REACH)]
-            for kink in self.kinks:
-                centre, width = (kink - other) / steep, np.abs(8 * np.sqrt(left) / steep)
-                edges += [np.broadcast_to((kink - at) / spread, slope.shape), centre - width, centre, centre + width]
-            ends = np.sort(np.clip(edges, -_REACH, _REACH), axis=0)
-            total = np.zeros_like(slope)
-            for low, high in pairwise(ends):
-                half = (high - low)[..., None] / 2
-                z = low[..., None] + half * (1 + nodes)
-                inside = first((other + 0 * slope)[..., None] + slope[..., None] * z, left[..., None] + 0 * z)
-                values = self.function(at[..., None] + spread[..., None] * z) * inside * np.exp(-(z**2) / 2)
-                total += half[..., 0] * (values @ weights)
-            result: Array = total / np.sqrt(2 * np.pi)
-            return result
+        with np.errstate(all="ignore"):
+            if self.closed_first is not None and spoilt(self.first(none, ends), bare.first(none, ends), size):
+                kept = replace(kept, closed_first=None)
+            if self.closed_centred is not None and spoilt(self.closed_centred(ends), square, square):
+                kept = replace(kept, closed_centred=None)
+            if self.closed_square is not None and spoilt(self.closed_square(none, ends), square, square):
+                kept = replace(kept, closed_square=None)
+            if self.closed_product is not None:
+                half = np.sqrt(np.outer(ends, ends)) / 2
+                found = [m.pairs(none, ends)(slice(None), slice(None), half) for m in (self, bare)]
+                if spoilt(found[0], found[1], np.outer(size, size)):
+                    kept = replace(kept, closed_product=None)
+        return kept
 
-        return product
+    def _integrated(self, mean: Array, variance: Array, power: int) -> Array:
+        deviation = np.sqrt(np.maximum(variance, LEAST))
+        nodes = self.panels.nodes(mean, deviation, self.panels.reach(mean, deviation))
+        return nodes.mean(nodes.value**power, len(mean))
 
     def _series(self, mean: Array, variance: Array) -> PairMean:
-        terms = self._coefficients(mean, variance)
-        scale = self.square(mean, variance)
-        tails = np.maximum(scale - np.sum(terms**2, axis=1), 0.0)
-        tails[tails < 1e-14 * scale] = 0.0  # rounding
-        deviation = np.sqrt(variance)
-        used = np.flatnonzero(np.abs(terms).max(axis=0) > 1e-17 * np.sqrt(scale.max()))
-        last = int(used[-1]) if len(used) else 0
+        deviation = np.sqrt(np.maximum(variance, LEAST))
+        found: Coefficients = coefficients(self.panels, mean, deviation)
+        terms, tails, scale = found.terms, found.tails, found.scale
 
         def product(rows: slice, columns: slice, covariance: Array) -> Array:
             most = deviation[rows, None] * deviation[columns]
-            rho = np.clip(np.divide(covariance, most, out=np.zeros_like(covariance), where=most > 0), -1.0, 1.0)
-            left = np.abs(rho) ** (terms.shape[1]) * np.sqrt(tails[rows, None] * tails[columns])
+            rho = np.clip(covariance / most, -1.0, 1.0)
+            left = np.abs(rho) ** terms.shape[1] * np.sqrt(tails[rows, None] * tails[columns])
+            far = left > self.tolerance * np.sqrt(scale[rows, None] * scale[columns])
             rows_, columns_ = np.arange(len(variance))[rows], np.arange(len(variance))[columns]
-            left[rows_[:, None] == columns_] = 0.0  # the diagonal is not taken from the series
-            if left.max(initial=0.0) > self.tolerance * max(scale.max(), 1e-300):
-                raise ValueError(
-                    f"a Gaussian mean over pairs of neurons has no closed form, and its series of {_TERMS} terms may leave out "
-                    f"{left.max():.1e}; scale the inputs down, keep them apart, or use a smoother inner activation"
-                )
+            far[rows_[:, None] == columns_] = False  # the diagonal is not taken from here
             total = np.zeros_like(rho)
-            for n in range(last, -1, -1):
+            for n in range(found.last, -1, -1):
                 total *= rho
-                if np.any(terms[:, n]):
-                    total += terms[rows, n, None] * terms[columns, n]
+                total += terms[rows, n, None] * terms[columns, n]
+            if far.any():
+                total[far] = self._one_by_one(mean, deviation, rows, columns, rho, far)
             return total
 
         return product
 
-    def _values(self, mean: Array, variance: Array) -> Array:
-        return self.function(mean[:, None] + np.sqrt(variance)[:, None] * _rule()[0])
-
-    def _coefficients(self, mean: Array, variance: Array) -> Array:
-        result: Array = self._values(mean, variance) @ _rule()[1]
-        return result
+    def _one_by_one(
+        self, mean: Array, deviation: Array, rows: slice, columns: slice, rho: Array, some: NDArray[np.bool_]
+    ) -> Array:
+        """The means of some pairs of a block, each by an integral of its own."""
+        every = np.arange(len(mean))
+        i, j = np.nonzero(some)
+        i, j = every[rows][i], every[columns][j]
+        return pair_means(self.panels, Pair(mean[i], deviation[i], mean[j], deviation[j], rho[some]), self.closed_first)
 
 
 @lru_cache(maxsize=64)
@@ -168,10 +173,9 @@ def compile_means(function: Activation) -> CompiledMeans:
         return None if expression is None else compile_expression(arguments, expression)
 
     return CompiledMeans(
-        compile_expression((function.variable,), function.expr),
+        panels_of(function),
         compiled((MEAN, VARIANCE), means.first),
         compiled((MEAN, VARIANCE), means.square),
         compiled((VARIANCE,), means.centred_square),
         compiled(PAIR, means.product),
-        tuple(float(kink) for kink in function.kinks),
     )

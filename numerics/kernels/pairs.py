@@ -40,7 +40,12 @@ def solve_block(
     # an input with itself is no pair: at correlation 1 the means have no derivative, and ``alone`` has the answer
     own = alone.at(0.0)[1]
     same = np.maximum(np.abs(start - own[rows, None]), np.abs(start - own[columns])) <= 1e-13 * own[rows, None]
-    start = np.where(same, 0.0, start)
+    opposite = np.zeros_like(same)
+    if (
+        rates.mirrored
+    ):  # an input with its negative: minus the answer, where correlation -1 would be left by rounding alone
+        opposite = np.maximum(np.abs(start + own[rows, None]), np.abs(start + own[columns])) <= 1e-13 * own[rows, None]
+    start = np.where(same | opposite, 0.0, start)
 
     def velocity(s: float, y: Array) -> Array:
         kernels = y.reshape(parts, *shape)
@@ -55,7 +60,7 @@ def solve_block(
         covariance = kernels[0] - mean[rows, None] * mean[columns] if rates.moving else kernels[0]
         gram = rates.covariance(rates.inner.pairs(mean, variance)(rows, columns, covariance))
         speed[0] = rates.noise * gram
-        if tangent:
+        if tangent and rates.slope is not None:
             slopes = rates.slope.pairs(mean, variance)(rows, columns, covariance)
             speed[1] = rates.noise * (gram + rates.weight_variance * slopes * kernels[1])
         if rates.own:
@@ -67,7 +72,11 @@ def solve_block(
         return speed.ravel()
 
     both = np.concatenate([start.ravel()] * parts)
-    solved = integrate(velocity, both, t, tolerance).y[:, -1].reshape(parts, *shape)
-    for solution, value in zip(solved, alone.at(t)[1:], strict=False):
+    ends = alone.at(t)[1:]
+    sizes = [np.maximum(own, end) for end in ends[:parts]]
+    scale = np.concatenate([np.sqrt(np.outer(size[rows], size[columns])).ravel() for size in sizes])
+    solved = integrate(velocity, both, t, tolerance, scale).y[:, -1].reshape(parts, *shape)
+    for solution, value in zip(solved, ends, strict=False):
         solution[same] = np.broadcast_to(value[rows, None], shape)[same]
+        solution[opposite & ~same] = -np.broadcast_to(value[rows, None], shape)[opposite & ~same]
     return solved[0], solved[1] if tangent else None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from derivations.architectures import Architecture
+from derivations.gaussian.finite import is_odd
 from derivations.kernels import branch_rates, is_homogeneous, ntk, slope_of, solve_flow
 from derivations.symbols import time
 from numerics.compile import compile_expression
@@ -19,6 +20,8 @@ from numerics.kernels.means import CompiledMeans, compile_means
 
 Array = NDArray[np.float64]
 
+_LEAST_SCALE = 1e-280
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -27,7 +30,8 @@ class Rates:
     :math:`\dot M = cM + d`, :math:`\dot K = pG + 2cK + Md^\top + dM^\top` and
     :math:`\dot\Theta = p(G + \sigma_w^2\,\mathbb{E}[\psi'\psi']\Theta) + 2c\Theta`.
 
-    :math:`d = s\,m + v\,\mathrm{diag}\,G`, as :class:`derivations.kernels.BranchRates` has it.
+    :math:`d = s\,m + v\,\mathrm{diag}\,G`, as :class:`derivations.kernels.BranchRates` has it. ``slope`` holds the means of
+    :math:`\psi'`, None where only K is asked for: a :math:`\psi` with jumps has no more.
     """
 
     noise: float
@@ -39,14 +43,25 @@ class Rates:
     weight_mean: float
     bias_mean: float
     inner: CompiledMeans
-    slope: CompiledMeans
+    slope: CompiledMeans | None
     homogeneous: bool
     linear: bool
+    odd: bool
 
     @property
     def moving(self) -> bool:
         """Whether the means move away from 0."""
         return bool(self.curvature or (self.shift and (self.weight_mean or self.bias_mean)))
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the kernel of x and -y is minus that of x and y."""
+        return self.odd and not self.moving and not self.bias_variance
+
+    def trusted(self, variance: Array) -> Rates:
+        """With closed means only where rounding does not spoil them at the variances."""
+        slope = None if self.slope is None else self.slope.trusted(variance)
+        return replace(self, inner=self.inner.trusted(variance), slope=slope)
 
     def covariance(self, product: Array) -> Array:
         """G from E ψψ."""
@@ -66,20 +81,20 @@ class Rates:
         """
         if self.moving:
             raise ValueError('no machine-code kernel for pairs whose means move; use backend="auto"')
-        closed = [means.closed_product for means in (self.inner, self.slope)[: 1 + tangent]]
+        closed = [means.closed_product for means in (self.inner, self.slope)[: 1 + tangent] if means is not None]
         products = tuple(product.expression for product in closed if product is not None)
         if len(products) < len(closed):
             raise ValueError('no machine-code kernel where a mean over pairs has no closed form; use backend="auto"')
         return pair_kernel(products)
 
 
-def rates_of(architecture: Architecture) -> Rates:
-    """Read the rates off the architecture's layer.
+def rates_of(architecture: Architecture, tangent: bool) -> Rates:
+    """Read the rates off the architecture's layer, with or without those of the tangent kernel.
 
     Raises
     ------
     ValueError
-        If a parameter has no number yet.
+        If a parameter has no number yet, or a mean diverges.
     """
     layer = architecture.layer()
     pre, branch = layer.preactivation, branch_rates(layer)
@@ -103,9 +118,10 @@ def rates_of(architecture: Architecture) -> Rates:
     return Rates(
         **numbers,
         inner=inner,
-        slope=compile_means(slope_of(pre.inner)),
+        slope=compile_means(slope_of(pre.inner)) if tangent else None,
         homogeneous=is_homogeneous(pre.inner),
         linear=is_homogeneous(pre.inner) and not pre.inner.kinks,
+        odd=is_odd(pre.inner.expr, pre.inner.variable),
     )
 
 
@@ -144,7 +160,9 @@ class Alone:
             mean, second, tangent = y.reshape(3, m)
             variance = np.maximum(second - mean**2, 0.0)
             gram = rates.covariance(rates.inner.square(mean, variance))
-            passed = rates.weight_variance * rates.slope.square(mean, variance) * tangent
+            passed = np.zeros(m)
+            if rates.slope is not None:
+                passed = rates.weight_variance * rates.slope.square(mean, variance) * tangent
             if not rates.moving:
                 return np.concatenate(
                     [
@@ -162,7 +180,11 @@ class Alone:
                 ]
             )
 
-        solution = integrate(velocity, np.concatenate([np.zeros(m), start, start]), t, tolerance, dense=True)
+        first = np.concatenate([np.zeros(m), start, start])
+        moved = np.abs(velocity(0.0, first).reshape(3, m)) * t
+        second, tangents = np.maximum(start, moved[1]), np.maximum(start, moved[2])
+        scale = np.concatenate([np.maximum(np.sqrt(second), moved[0]), second, tangents])
+        solution = integrate(velocity, first, t, tolerance, scale, dense=True)
 
         def at(s: float) -> tuple[Array, Array, Array]:
             mean, second, tangent = solution.sol(s).reshape(3, m)
@@ -171,22 +193,37 @@ class Alone:
         return cls(at, solution.nfev)
 
 
-def integrate(velocity: Callable[[float, Array], Array], start: Array, t: float, tolerance: float, dense: bool = False):
+def integrate(
+    velocity: Callable[[float, Array], Array],
+    start: Array,
+    t: float,
+    tolerance: float,
+    scale: Array,
+    dense: bool = False,
+):
     """DOP853 with a clear word where the solution leaves the numbers.
+
+    Parameters
+    ----------
+    scale : array
+        The size of each number, of which its error is a fraction.
 
     Raises
     ------
     ValueError
         If the kernel explodes before t, or does not start.
     """
-    scale = float(np.max(np.abs(start), initial=0.0)) or 1.0
     if not np.all(np.isfinite(velocity(0.0, start))):
-        raise ValueError(
-            "the kernel's flow has no finite velocity at depth 0; scale the inputs, or leave out those of norm 0"
-        )
+        raise ValueError("the kernel's flow has no finite velocity at depth 0; scale the inputs")
     with np.errstate(over="ignore", invalid="ignore"):
         solution = solve_ivp(
-            velocity, (0.0, t), start, method="DOP853", rtol=tolerance, atol=tolerance * scale, dense_output=dense
+            velocity,
+            (0.0, t),
+            start,
+            method="DOP853",
+            rtol=tolerance,
+            atol=tolerance * np.maximum(scale, _LEAST_SCALE),
+            dense_output=dense,
         )
     if not solution.success or not np.all(np.isfinite(solution.y[:, -1])):
         raise ValueError(

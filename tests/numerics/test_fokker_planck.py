@@ -4,18 +4,23 @@ import numpy as np
 import pytest
 import sympy as sp
 from scipy import stats
+from scipy.linalg import expm
 
 from derivations import ResNet, depth_limit, leaky_relu, recognise, relu, sine, tanh
+from derivations.architectures.perceptron import ShapedMLP
 from derivations.calculus.angle import angle_diffusion
+from derivations.calculus.gram import pair_correlation
 from derivations.calculus.moments import moment_equations
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws import LAWS
 from derivations.laws.frozen import FrozenLaw
+from derivations.limits import joint_limit
 from numerics.compile import compile_law
 from numerics.fokker_planck import GridMeasure, StartingDensity, solve_fokker_planck
 from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coordinate import Coefficients, Coordinate
+from numerics.fokker_planck.semigroup import propagated, stepped
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate
 from tests.benchmarks.bench_laws import cases
@@ -318,3 +323,55 @@ def test_angle_against_networks():
     wrong = Diffusion(THETA.states, THETA.drift, THETA.covariance * sp.Rational(6, 5), THETA.domain)
     assert abs(Estimate.of(counts).value - active(t, wrong)) > 4 * Estimate.of(counts).error + bias
     assert abs(Estimate.of(change).value - 1.2 * log_growth(t, wrong)) > 4 * Estimate.of(change).error + bias
+
+
+# --- the correlation of two inputs of a shaped perceptron ---
+
+
+@pytest.mark.slow
+def test_correlation_of_shaped_relu_against_paths():
+    """dρ = (ν(ρ) − ρ(1 − ρ²)/2)dt + (1 − ρ²)dB with ν from c₊ = 0, c₋ = −1, written out here."""
+    limit = joint_limit(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1))
+    process = pair_correlation(limit, limit.states).process()
+    solved = solve_fokker_planck(process, x0=0.3, t=0.5)
+    assert [(end.kind, end.ground) for end in solved.ends] == [
+        ("entrance", "local exponents"),
+        ("natural", "local exponents"),
+    ]
+
+    def drawn(gain, seed):
+        generator, rho, step = np.random.default_rng(seed), np.full(40_000, 0.3), 0.5 / 400
+        for _ in range(400):
+            off = np.sqrt(1 - rho**2)
+            nu = gain * (off - rho * np.arccos(rho)) / (2 * np.pi)
+            noise = generator.standard_normal(rho.size)
+            milstein = (1 - rho**2) * (-2 * rho) * (noise**2 - 1) / 2
+            rho = rho + (nu - rho * (1 - rho**2) / 2 + milstein) * step + (1 - rho**2) * noise * np.sqrt(step)
+            rho = np.clip(rho, -1, 1)
+        return rho
+
+    assert stats.ks_1samp(drawn(1.0, 1), solved.cdf).pvalue > 1e-3
+    assert stats.ks_1samp(drawn(1.5, 1), solved.cdf).pvalue < 1e-6  # control
+
+
+@pytest.mark.slow
+def test_a_drift_over_many_standard_deviations():
+    # rounding spoils a contour integral there, and the time is stepped
+    solved = solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 10.0, 0.1)
+    exact = stats.norm(10 * np.exp(-0.1), ((1 - np.exp(-0.2)) / 2) ** 0.5)
+    points = exact.ppf([1e-6, 0.1, 0.5, 0.9, 1 - 1e-6])
+    np.testing.assert_allclose(solved.cdf(points), exact.cdf(points), atol=1e-6)
+    assert abs(solved.cdf(points) - stats.norm(10 * np.exp(-0.1001), exact.std()).cdf(points)).max() > 1e-4  # control
+
+
+def test_contour_and_steps_are_the_exponential_of_the_rates():
+    generator = np.random.default_rng(0)
+    up, down = generator.uniform(0.5, 3.0, 7), generator.uniform(0.5, 3.0, 7)
+    up[-1] = down[0] = 0.0
+    rates = np.diag(up[:-1], -1) + np.diag(down[1:], 1) - np.diag(up + down)
+    start = np.eye(7)[2]
+    for time in (0.01, 1.0, 40.0):
+        exact = expm(time * rates) @ start
+        np.testing.assert_allclose(propagated(up, down, start, time), exact, atol=1e-13)
+        np.testing.assert_allclose(stepped(up, down, start, time, 1e-10, time), exact, atol=1e-9)
+    assert np.abs(propagated(up, down, start, 1.001) - expm(rates) @ start).max() > 1e-6  # control

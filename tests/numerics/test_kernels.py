@@ -9,7 +9,21 @@ import pytest
 import sympy as sp
 from scipy.integrate import solve_ivp
 
-from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, gelu, identity, leaky_relu, relu, silu, softplus, tanh
+from derivations import (
+    Activation,
+    ConvResNet,
+    ResNet,
+    ShrinkingResNet,
+    erf,
+    gelu,
+    identity,
+    leaky_relu,
+    parse_activation,
+    relu,
+    silu,
+    softplus,
+    tanh,
+)
 from derivations.kernels import explosion_depth, ntk, slope_of
 from numerics.compile import compile_expression
 from numerics.kernels import kernel_matrices, kernel_matrix
@@ -86,11 +100,19 @@ def test_kinks_under_a_moving_mean_are_integrated_piece_by_piece(function, rho):
     assert abs(found * 1.0001 - exact) > 1e-12
 
 
-def test_a_series_that_leaves_too_much_out_is_refused():
-    kinked = sp.tanh(sp.Symbol("x", real=True)) * sp.Heaviside(sp.Symbol("x", real=True))
-    close = np.array([[1.0, 0.0], [1.0, 1e-3]])
-    with pytest.raises(ValueError, match="may leave out"):
-        kernel_matrix(ShrinkingResNet(tanh, kinked, sp.oo), close)
+def test_a_pair_whose_series_leaves_too_much_out_is_integrated():
+    from numerics import quadrature
+    from numerics.kernels.means import compile_means
+
+    x = sp.Symbol("x", real=True)
+    compiled = compile_means(Activation("half tanh", sp.tanh(x) * sp.Heaviside(x), x))
+    variance, rho = np.array([1.3, 0.6]), 1 - 1e-7
+    covariance = rho * np.sqrt(variance.prod())
+    found = compiled.pairs(np.zeros(2), variance)(slice(0, 1), slice(1, 2), np.array([[covariance]]))[0, 0]
+    gram = [[variance[0], covariance], [covariance, variance[1]]]
+    exact = quadrature.expect_pair(compiled.function, compiled.function, gram, [0.0], [0.0])
+    assert abs(found - exact) < 1e-12
+    assert abs(found * (1 + 1e-9) - exact) > 1e-12  # the control
 
 
 def test_crossed_kernels_are_blocks_of_the_whole_one():
@@ -242,3 +264,45 @@ def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
     black, dark, grey = (kernel_matrix(network, images + level, kind="ntk") for level in (0.0, 1e-7, 1e-2))
     assert np.allclose(black, dark, rtol=1e-6)
     assert not np.allclose(black, grey, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "kind", "at", "exact"),
+    [  # by collocation in depth over nested Gauss-Legendre integrals split at the kinks, which shares no code with the package
+        ("log(1+abs(x))", "nngp", (0, 1), 0.10387738817),
+        ("tanh(abs(x))", "nngp", (0, 1), 0.12087632097),
+        ("tanh(max(x,0))", "nngp", (0, 1), 0.04618167021),
+        ("sqrt(abs(x))", "nngp", (0, 1), 0.27783907),
+        ("x/(1+abs(x))", "ntk", (0, 0), 0.70185442),
+    ],
+)
+def test_kinks_and_singular_points_cost_no_digits(formula, kind, at, exact):
+    found = kernel_matrix(ResNet(parse_activation(formula), sp.oo), [[1.0, 0.3], [-0.2, 0.8]], 0.5, kind)[at]
+    digits = len(str(exact)) - 2
+    assert abs(found - exact) < 0.6 * 10.0**-digits
+    assert abs(found + 1e-7 - exact) > 0.6 * 10.0**-digits  # the control
+
+
+@pytest.mark.parametrize(
+    ("formula", "says"),
+    [
+        ("sqrt(abs(x))", "squared derivative diverges"),
+        ("max(x,0)**(1/2)", "squared derivative diverges"),
+        ("log(abs(x))", "squared derivative diverges"),
+        ("heaviside(x)", "jumps at x = 0"),
+        ("sign(x)", "jumps at x = 0"),
+    ],
+)
+def test_an_infinite_tangent_kernel_is_refused_with_its_reason(formula, says):
+    network = ResNet(parse_activation(formula), sp.oo)
+    with pytest.raises(ValueError, match=says):
+        kernel_matrix(network, X, kind="ntk")
+    with pytest.raises(ValueError, match=says):
+        ntk(replace(network, inputs=2))
+    assert np.all(np.isfinite(kernel_matrix(network, X, 0.1)))
+
+
+def test_jumps_have_a_kernel_also_for_an_input_and_its_negative():
+    """sign: K = K_0 + ∫ (2/π) asin ρ; for x and -x that is -(K_0 + t), for x and 2x both signs agree at first."""
+    found = kernel_matrix(ResNet(parse_activation("sign(x)"), sp.oo), [[0.6, 0.8], [-0.6, -0.8], [0.6, 0.8]], 0.5)
+    assert np.allclose(found, np.outer([1, -1, 1], [1, -1, 1]) * (0.5 + 0.5), atol=1e-12)

@@ -1,0 +1,122 @@
+"""What a diffusion without parameters does at the ends of its interval: one decision, for laws, stationary laws and grids alike."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.calculus.boundaries import End, classify, coefficients
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.laws.approach import approach
+from derivations.laws.recognition import recognise
+from derivations.piecewise import pieces
+
+
+@dataclass(frozen=True)
+class EndBehaviour:
+    """What is decided of one end.
+
+    Parameters
+    ----------
+    point : Expr
+        A number or an infinity.
+    reached : bool
+        Whether the process comes there in finite time with positive probability.
+    returns : bool
+        Whether the equation itself brings it back, as :class:`derivations.calculus.boundaries.End` says.
+    kind : str
+        Feller's class; empty where only the above is decided.
+    ground : str
+        How it was decided: ``"proved"`` by the limits of Feller's test, by ``"local exponents"`` as numbers, or by the atoms of a
+        ``"known law"``, whose mass is proved.
+    """
+
+    point: sp.Expr
+    reached: bool
+    returns: bool
+    kind: str
+    ground: str
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the end keeps what reaches it."""
+        return self.reached and not self.returns
+
+
+def end_behaviour(
+    process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: sp.Expr | float
+) -> tuple[EndBehaviour, EndBehaviour]:
+    r"""What a diffusion without parameters does at the left and the right end of an interval on which it moves.
+
+    Where the coefficients are rational near the end, Feller's test is exact (:func:`~derivations.calculus.boundaries.classify`).
+    Elsewhere its exponents are read off as numbers (:func:`~derivations.laws.approach.approach`); where these do not settle, a known
+    law is asked, and algebra where the coefficients hold no function but logarithms. A process without drift is in its natural
+    scale, and never reaches an infinite end.
+
+    Parameters
+    ----------
+    process : Diffusion
+        Scalar, time-homogeneous, without parameters.
+    interval : tuple of Expr
+        Its ends.
+    inside : Expr or float
+        A number inside.
+
+    Raises
+    ------
+    NoClosedForm
+        If it is not decided what happens at an end.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> left, right = end_behaviour(Diffusion((x,), [0], [[sp.tanh(x) ** 2]]), (sp.S.Zero, sp.oo), sp.S.One)
+    >>> (left.kind, left.ground), right.reached
+    (('natural', 'local exponents'), False)
+    """
+    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
+    if _rational(process, interval):
+        left, right = classify(process, interval)
+        return _of(left), _of(right)
+    return _by_numbers(process, interval, inside, False), _by_numbers(process, interval, inside, True)
+
+
+def _rational(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> bool:
+    """Whether the coefficients are rational functions near both ends."""
+    x, mu, a = coefficients(process)
+    tag = sp.Dummy("tag")
+    try:
+        parts = [p for p in pieces(a + tag * mu, x) if p.left < interval[1] and p.right > interval[0]]
+    except (DerivationError, TypeError):  # kinks at points that are not known exactly, or cannot be put in order
+        return False
+    return all(parts[k].expr.is_rational_function(x) for k in (0, -1))
+
+
+def _of(end: End) -> EndBehaviour:
+    return EndBehaviour(end.point, end.attainable == True, end.returns == True, end.kind, "proved")  # noqa: E712
+
+
+def _by_numbers(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: sp.Expr, right: bool) -> EndBehaviour:
+    if process.drift[0] == 0 and not interval[right].is_finite:
+        return EndBehaviour(interval[right], False, False, "", "proved")
+    way = approach(process, interval[right], inside)
+    reached, returns = way.attainable, way.returns
+    if reached is None or (reached and returns is None):
+        return _by_law(process, interval, right)
+    return EndBehaviour(interval[right], reached, bool(returns), way.kind or "", "local exponents")
+
+
+def _by_law(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], right: bool) -> EndBehaviour:
+    """By a known law, whose mass is proved and which has an atom at an end that keeps what reaches it; else by algebra."""
+    with suppress(NoClosedForm):
+        (law,) = (p for p in recognise(process).parts if (p.diffusion.domain.inf, p.diffusion.domain.sup) == interval)
+        keeps = interval[right] in {atom.location for atom in law.atoms}
+        return EndBehaviour(interval[right], keeps, False, "", "known law")
+    if {f.func for entry in (*process.drift, *process.covariance) for f in entry.atoms(sp.Function)} == {sp.log}:
+        return _of(classify(process, interval)[right])
+    raise NoClosedForm(
+        f"it is not decided what the process does at {interval[right]}: its local exponents do not settle there; restrict the domain"
+    )

@@ -1,0 +1,146 @@
+r"""Means :math:`\mathbb{E} f(U) f(V)` of single pairs, as integrals over U of f(U) times the mean of f(V) given U.
+
+Given :math:`U = u`, V is :math:`N(M_2 + s(u - M_1), \varepsilon^2)`. Its mean of f is smooth in u, and bends within
+:math:`\varepsilon/|s|` of where its centre meets a corner of f: panels are narrow there, and wider by powers of two away from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numerics.kernels.panels import Corner, Nodes, Panels
+
+Array = NDArray[np.float64]
+
+_INNER = 1 << 19  # nodes of inner integrals at a time
+_ONE = 4e-16  # how near to 1 a correlation is taken for 1
+
+
+class Pair(NamedTuple):
+    """Means, deviations and correlations of pairs of neurons, one array each."""
+
+    mean: Array
+    deviation: Array
+    other_mean: Array
+    other_deviation: Array
+    correlation: Array
+
+
+def pair_means(panels: Panels, pair: Pair, closed: Callable[..., Array] | None = None) -> Array:
+    """The mean of the product of the function at both ends of each pair.
+
+    Parameters
+    ----------
+    panels : Panels
+    pair : Pair
+    closed : callable, optional
+        From mean and variance to the mean of the function, where it is known.
+    """
+    result = np.empty(len(pair.mean))
+    for i in range(len(result)):
+        one = Pair(*(column[i : i + 1] for column in pair))
+        if 1.0 - abs(one.correlation[0]) <= _ONE:
+            result[i] = _on_a_line(panels, one)
+        else:
+            result[i] = _given_one(panels, one, closed)
+    return result
+
+
+def _given_one(panels: Panels, pair: Pair, closed: Callable[..., Array] | None) -> float:
+    at, deviation, other, wide, rho = (float(column[0]) for column in pair)
+    slope, left = rho * wide / deviation, wide * np.sqrt((1 - rho) * (1 + rho))
+    reach = max(panels.reach(pair.mean, pair.deviation), panels.reach(pair.other_mean, pair.other_deviation))
+    low, high = at - reach * deviation, at + reach * deviation
+    width = left / abs(slope) if slope else np.inf
+    bends = at + (panels.edges(other - reach * wide, other + reach * wide) - other) / slope if slope else np.empty(0)
+    centres = np.array([at + (corner.at - other) / slope for corner in panels.corners]) if slope else np.empty(0)
+    edges = _edges(panels, low, high, bends, centres, width, deviation)
+    none = np.zeros(len(edges) - 1, dtype=np.intp)
+    outer = panels.on_panels(none, edges[:-1], edges[1:], pair.mean, pair.deviation)
+    means, spread = other + slope * (outer.x - at), np.full(len(outer.x), left)
+    inside = np.empty(len(means))
+    if closed is not None:
+        with np.errstate(all="ignore"):
+            inside = closed(means, spread**2)
+    if closed is None or not np.all(np.isfinite(inside)):
+        step = max(1, _INNER // 256)
+        for start in range(0, len(means), step):
+            some = slice(start, start + step)
+            nodes = panels.nodes(means[some], spread[some], reach)
+            inside[some] = nodes.mean(nodes.value, len(means[some]))
+    return float(outer.mean(outer.value * inside, 1)[0])
+
+
+def _edges(
+    panels: Panels, low: float, high: float, bends: Array, centres: Array, width: float, deviation: float
+) -> Array:
+    """Panel ends over U: those of the function, those of the mean given U, and finer ones where either is not smooth."""
+    own = panels.edges(low, high)
+    found = [own, np.array([low, high])]
+    if width < 4 * deviation:
+        steps = width * 2.0 ** np.arange(np.ceil(np.log2(4 * deviation / width)) + 1)
+        offsets = np.concatenate([-steps, steps])
+        rough = [corner.at for corner in panels.corners if not all(corner.smooth)]
+        found += [np.add.outer(centre, offsets).ravel() for centre in (centres, np.array(rough))]
+        found.append(centres)
+    extra = np.concatenate([*found[1:], bends])
+    for corner in panels.corners:  # no sliver beside a corner: the mean given U is smooth there
+        extra = extra[(np.abs(extra - corner.at) >= 0.9 * width) | all(corner.smooth)]
+    merged = np.unique(np.concatenate([own, extra]))
+    return merged[(merged >= low) & (merged <= high)]
+
+
+def _on_a_line(panels: Panels, pair: Pair) -> float:
+    """Correlation 1 or -1: one integral, of a function with the corners of both."""
+    at, deviation, other, wide, rho = (float(column[0]) for column in pair)
+    slope = np.sign(rho) * wide / deviation
+
+    def partner(x: Array) -> Array:
+        return other + slope * (x - at)
+
+    corners: list[Corner] = []
+    for corner in panels.corners:
+        place = at + (corner.at - other) / slope
+        mirrored = corner.sides if slope > 0 else corner.sides[::-1]
+        smooth = corner.smooth if slope > 0 else corner.smooth[::-1]
+        sides = tuple(_scaled(side, abs(slope)) for side in mirrored)
+        corners.append(Corner(place, sides, smooth, corner.exponent, corner.root))  # type: ignore[arg-type]
+    product = [_times(corner, lambda x: panels.function(partner(x)), corners) for corner in panels.corners]
+    product += [
+        _times(corner, panels.function, [])
+        for corner in corners
+        if all(abs(corner.at - own.at) > 1e-14 * deviation for own in panels.corners)
+    ]
+    whole = Panels(
+        lambda x: panels.function(x) * panels.function(partner(x)), tuple(sorted(product, key=lambda c: c.at))
+    )
+    nodes: Nodes = whole.nodes(pair.mean, pair.deviation, panels.reach(pair.mean, pair.deviation))
+    return float(nodes.mean(nodes.value, 1)[0])
+
+
+def _scaled(side: Callable[[Array], Array], by: float) -> Callable[[Array], Array]:
+    return lambda d: side(by * d)
+
+
+def _times(corner: Corner, other: Callable[[Array], Array], others: list[Corner]) -> Corner:
+    """A corner of a product: the other factor is smooth there, or has a corner of its own."""
+    same = [c for c in others if abs(c.at - corner.at) <= 1e-14 * max(abs(c.at), abs(corner.at))]
+
+    def factor(side: int) -> Callable[[Array], Array]:
+        sign = 1.0 if side else -1.0
+        if same:
+            return same[0].sides[side]
+        return lambda d: other(corner.at + sign * d)
+
+    def multiplied(side: int) -> Callable[[Array], Array]:
+        return lambda d: corner.sides[side](d) * factor(side)(d)
+
+    smooth = tuple(corner.smooth[side] and (not same or same[0].smooth[side]) for side in (0, 1))
+    exponent = corner.exponent + (same[0].exponent if same else 0.0)
+    root = int(np.lcm(corner.root, same[0].root)) if same else corner.root
+    # of the product itself, not of its square, the mean is asked for
+    return Corner(corner.at, (multiplied(0), multiplied(1)), smooth, exponent if root else exponent / 2, root)  # type: ignore[arg-type]
