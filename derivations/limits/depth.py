@@ -67,35 +67,48 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
 
 def diffusion_of(moments: LayerMoments | PairMoments) -> Limit:
     """The limit whose coefficients one layer's moments are, per unit of time."""
+    n = moments.program.neurons.size
+    try:
+        limit = exchangeable(moments)
+    except NotClosed as error:
+        if not n.is_Integer:
+            raise NotClosed(
+                f"{error}; give the width as a number to see all neurons, or ask for the Gram matrix"
+            ) from error
+        return _written_out(moments)
+    if limit.is_flow:
+        return Flow(limit.states, limit.drift, limit.time)
+    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if n == 1 else limit
+
+
+def exchangeable(moments: LayerMoments | PairMoments) -> NeuronDiffusion:
+    """The limit of neurons whose noises are independent of each other, with one covariance for all.
+
+    Raises
+    ------
+    NotClosed
+        If they are not so.
+    """
     moments.at_rest()
     n, states, size = moments.program.neurons.size, moments.states, len(moments.states)
-    drift = [as_sums(moments.drift(a), states, n) for a in range(size)]
     own = {(a, b): as_sums(moments.covariance(a, b), states, n) for a, b in upper(size)}
-    if n == 1:
-        covariance = sp.ImmutableMatrix(size, size, lambda a, b: own[min(a, b), max(a, b)])
-        single = Diffusion(states, sp.ImmutableMatrix(drift), covariance)
-        return Flow(states, single.drift) if single.is_flow else single
-    between = {(a, b): as_sums(moments.between(a, b), states, n) for a in range(size) for b in range(size)}
-    local = any(value.free_symbols & set(states) for value in own.values())
-    if not local and all(value == 0 for value in between.values()):
-        covariance = sp.ImmutableMatrix(size, size, lambda a, b: own[min(a, b), max(a, b)])
-        limit = NeuronDiffusion(states, sp.ImmutableMatrix(drift), covariance, n)
-        return Flow(limit.states, limit.drift, limit.time) if limit.is_flow else limit
-    if not n.is_Integer:
-        raise NotClosed(
-            "the neurons' noises depend on each other or on the neuron's own state; give the width as a number to see them all, or ask for "
-            "the Gram matrix"
-        )
-    return _written_out(moments, drift, own, between)
+    if n != 1:
+        local = any(value.free_symbols & set(states) for value in own.values())
+        if local or any(as_sums(moments.between(a, b), states, n) != 0 for a in range(size) for b in range(size)):
+            raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
+    drift = sp.ImmutableMatrix([as_sums(moments.drift(a), states, n) for a in range(size)])
+    covariance = sp.ImmutableMatrix(size, size, lambda a, b: own[min(a, b), max(a, b)])
+    return NeuronDiffusion(states, drift, covariance, n)
 
 
-def _written_out(
-    moments: LayerMoments | PairMoments,
-    drift: list[sp.Expr],
-    own: dict[tuple[int, int], sp.Expr],
-    between: dict[tuple[int, int], sp.Expr],
-) -> Diffusion:
+def _written_out(moments: LayerMoments | PairMoments) -> Diffusion:
+    """All neurons, with the covariances between them."""
     n, m = int(moments.program.neurons.size), len(moments.states)
+    drift = [as_sums(moments.drift(a), moments.states, sp.Integer(n)) for a in range(m)]
+    own = {(a, b): as_sums(moments.covariance(a, b), moments.states, sp.Integer(n)) for a, b in upper(m)}
+    between = {
+        (a, b): as_sums(moments.between(a, b), moments.states, sp.Integer(n)) for a in range(m) for b in range(m)
+    }
     states = neuron_symbols(state, n, m)
     neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 

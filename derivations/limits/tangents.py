@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.diffusion import Flow, Limit
+from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import NotClosed
 from derivations.language import Program
-from derivations.limits.depth import diffusion_of
+from derivations.limits.depth import exchangeable
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import upper
@@ -19,15 +19,20 @@ from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
 from derivations.limits.width import gaussian_averages, kernel_flow
 
 
-def tangent_limit(program: Program, directions: int = 1) -> Limit:
+def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
     r"""The limit of infinite depth of one input's state x and of tangents :math:`v_k = J w_k`, at a fixed number of neurons.
 
     Returns
     -------
-    NeuronDiffusion, Diffusion or Flow
+    NeuronDiffusion
         In :math:`(x, v_1, \dots, v_k)` of a neuron.
+
+    Raises
+    ------
+    NotClosed
+        If the neurons' noises depend on each other or on the neuron's own state.
     """
-    return diffusion_of(LayerMoments(program, 1, directions=directions))
+    return exchangeable(LayerMoments(program, 1, directions=directions))
 
 
 def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters: bool = True) -> Flow:

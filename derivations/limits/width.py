@@ -45,7 +45,9 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
     if any(gaussian_averages(d.xreplace(at_zero), population, x) != 0 for d in drift):
         population = Population(mean_symbols(inputs), kernel)
         means = tuple(population.mean)
-    speeds = [sp.expand(gaussian_averages(moments.average(d), population, x)) for d in drift] if means else []
+    speeds: list[sp.Expr] = (
+        [sp.expand(gaussian_averages(moments.average(d), population, x)) for d in drift] if means else []
+    )
     fixed = {
         kernel[a, a]: moments.fixed[moments.average(x[a] ** 2)]
         for a in range(inputs)
@@ -122,6 +124,8 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
         return linear + drift.subs(origin) * population.mean[other]
 
     pairs = [(a, b) for a in range(size) for b in range(a, size)]
-    speeds = [sp.expand(drift.subs(dict(zip(own, means, strict=True)))) for drift in drifts] if means else []
+    speeds: list[sp.Expr] = (
+        [sp.expand(drift.subs(dict(zip(own, means, strict=True)))) for drift in drifts] if means else []
+    )
     velocities = [sp.expand(against(drifts[a], b) + against(drifts[b], a) + noise_rates[a, b]) for a, b in pairs]
     return Flow((*means, *(kernel[a, b] for a, b in pairs)), sp.ImmutableMatrix([*speeds, *velocities]))

@@ -152,7 +152,9 @@ class _Expander:
                 self.values[c][statement.symbol] = moved + (0 if statement.weights.is_mean else fresh[c])
             return
         fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(1 if statement.shared else self.inputs)]
-        self.coins[statement.symbol] = Coins(tuple(fresh), statement.keep, statement.over and statement.over.index)
+        self.coins[statement.symbol] = Coins(
+            tuple(fresh), statement.keep, None if statement.over is None else statement.over.index
+        )
         if statement.over is not None:
             self._belongs(statement.over, fresh)
         for c in every:  # a factor has no differential

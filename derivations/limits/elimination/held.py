@@ -22,7 +22,8 @@ class Held(sp.Expr):
         return Held(sp.diff(self.args[0], symbol))
 
     def _eval_is_extended_nonnegative(self) -> bool | None:
-        return self.args[0].is_extended_nonnegative
+        known: bool | None = self.args[0].is_extended_nonnegative
+        return known
 
     def _sympystr(self, printer: Printer) -> str:
         return f"({printer._print(self.args[0])})"
