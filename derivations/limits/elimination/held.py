@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.limits.elimination.averages import LayerAverage
+
 
 class Held(sp.Expr):
     """An expression in brackets."""
@@ -39,14 +41,21 @@ def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
     v**2*(1 - tanh(u)**2) + v*(1 - tanh(u)**2)
     """
     known = set(variables)
+    # what an average is of is bound in it
+    averages = {node: sp.Dummy(real=True) for node in expr.atoms(LayerAverage)}
+    inside = _held(expr.xreplace(averages), known)
+    return inside.xreplace({name: node for node, name in averages.items()})
+
+
+def _held(expr: sp.Expr, known: set[sp.Symbol]) -> sp.Expr:
     own = expr.free_symbols & known
     if not expr.is_Add or not own or expr.is_polynomial(*own):
         if expr.is_Mul or (expr.is_Pow and not expr.exp.has(*known)):
-            return expr.func(*(held(arg, known) for arg in expr.args))
+            return expr.func(*(_held(arg, known) for arg in expr.args))
         return expr
     if len(own) == 1:
         return Held(expr)
-    return sp.Add(*(held(term, known) for term in expr.args))
+    return sp.Add(*(_held(term, known) for term in expr.args))
 
 
 def released(expr: sp.Expr) -> sp.Expr:
