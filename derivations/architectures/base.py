@@ -137,8 +137,8 @@ class Layer:
             )
 
 
-class Architecture(ABC):
-    """A network recipe: an interface with one method, :meth:`layer`.
+class Recipe(ABC):
+    """A network recipe: an interface with one method, :meth:`program`.
 
     Implementations are frozen dataclasses with the fields ``width`` (a positive integer, a
     symbol, or ``sp.oo``) and ``inputs`` (the number m of network inputs followed jointly).
@@ -146,6 +146,15 @@ class Architecture(ABC):
 
     width: sp.Expr
     inputs: int
+
+    @abstractmethod
+    def program(self) -> Program:
+        """One layer as a program."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> Recipe:
+        """A small instance, for the contract tests that run over all recipes."""
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -156,6 +165,10 @@ class Architecture(ABC):
     def coordinates(self) -> int:
         """How many numbers make a neuron's state: one per input and position, inputs first."""
         return self.inputs * prod(self.positions)
+
+
+class Architecture(Recipe):
+    """A recipe with one matrix a layer: an interface with one method, :meth:`layer`."""
 
     @property
     def functions(self) -> tuple[tuple[str, Activation], ...]:
@@ -176,11 +189,6 @@ class Architecture(ABC):
     @abstractmethod
     def layer(self) -> Layer:
         """The recursion of one layer."""
-
-    @classmethod
-    @abstractmethod
-    def example(cls) -> Architecture:
-        """A small instance, for the contract tests that run over all architectures."""
 
 
 def checked_width(width: object) -> sp.Expr:

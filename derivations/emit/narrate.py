@@ -229,13 +229,13 @@ def limit_steps(architecture: Architecture, limit: Limit, generic: GenericMoment
         Step(
             "Limit for this activation",
             ("With this activation the coefficients are",),
-            _limit_lines(limit, architecture.width),
+            differential_lines(limit, architecture.width),
             ("Substitution of the activation, piece by piece.",),
         ),
     ]
 
 
-def _limit_lines(limit: Limit, width: sp.Expr) -> tuple[Line, ...]:
+def differential_lines(limit: Limit, width: sp.Expr) -> tuple[Line, ...]:
     """The equations of one neuron, for the first two inputs."""
     if isinstance(limit, NeuronDiffusion):
         m = min(limit.inputs, 2)

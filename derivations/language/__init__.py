@@ -8,5 +8,6 @@ from derivations.language.nodes import average
 from derivations.language.statements import Program, program
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights
+from derivations.symbols import step as epsilon
 
-__all__ = ["Weights", "average", "rms_norm", "layer_norm", "dropout", "drop_branch", "Program", "program"]
+__all__ = ["epsilon", "Weights", "average", "rms_norm", "layer_norm", "dropout", "drop_branch", "Program", "program"]

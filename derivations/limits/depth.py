@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
@@ -25,7 +25,7 @@ from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import neuron_symbols, state
 
 
-def depth_limit(architecture: Architecture) -> Limit:
+def depth_limit(architecture: Recipe) -> Limit:
     r"""Limit of infinite depth of a recipe's neurons at its width; see :func:`neuron_limit`.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
@@ -16,7 +16,7 @@ from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
 from derivations.sums import CoordinateSum
 
 
-def width_limit(architecture: Architecture) -> Flow:
+def width_limit(architecture: Recipe) -> Flow:
     """Limit of infinite width, then of infinite depth; see :func:`kernel_flow`."""
     return kernel_flow(architecture.program(), architecture.coordinates)
 
