@@ -198,15 +198,8 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
             'order must be "depth" (infinite depth at this width), "width" (infinite width, then depth) '
             f'or "joint" (both together), got {order!r}'
         )
-    if order == "joint" and not isinstance(architecture, Architecture):
-        raise DerivationError(
-            "depth and width together are derived for recipes with one matrix a layer (MLP, ShapedMLP, PreNormResNet, ResNet), got a "
-            "Network; its Gram matrix at finite width is derive(net).gram, where it closes"
-        )
     if order == "joint":
-        together = joint_limit(architecture)
-        law, why = _law(together)
-        return Derivation(architecture, order, together, law, why, None, None)
+        return _jointly(architecture)
     if order == "width" or architecture.width == sp.oo:
         return Derivation(
             architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
@@ -215,6 +208,17 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     law, why = _law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
+
+
+def _jointly(architecture: Recipe) -> Derivation:
+    if not isinstance(architecture, Architecture):
+        raise DerivationError(
+            "depth and width together are derived for recipes with one matrix a layer (MLP, ShapedMLP, PreNormResNet, ResNet), got a "
+            "Network; its Gram matrix at finite width is derive(net).gram, where it closes"
+        )
+    together = joint_limit(architecture)
+    law, why = _law(together)
+    return Derivation(architecture, "joint", together, law, why, None, None)
 
 
 def _activation(architecture: Recipe) -> object:
@@ -304,6 +308,7 @@ def _width_steps(d: Derivation) -> list[Step]:
 
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
+    assert isinstance(d.architecture, Architecture)
     steps = joint_steps(d.architecture, d.limit)
     return steps if isinstance(d.limit, CollapseDiffusion) else steps + _law_steps(d)
 

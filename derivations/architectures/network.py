@@ -52,7 +52,10 @@ class Network(Recipe):
         said: object = self.layer
         if isinstance(said, Callable):  # type: ignore[arg-type]
             said = said(state)  # type: ignore[operator]
-        expr = sp.sympify(said)
+        try:
+            expr = sp.sympify(said, strict=True)  # text is never evaluated
+        except sp.SympifyError:
+            expr = None
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"a layer must give the new state as an expression in x, got {said!r}")
         expr = expr.xreplace({decimal: sp.Rational(repr(float(decimal))) for decimal in expr.atoms(sp.Float)})

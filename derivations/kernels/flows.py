@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture, Layer
+from derivations.architectures.base import Architecture, Layer, Recipe
 from derivations.diffusion import Flow
 from derivations.errors import NoLimit, NotClosed
 from derivations.kernels.means import slope_of
@@ -16,7 +16,7 @@ from derivations.limits.tangents import tangent_flow
 from derivations.symbols import noise, shift, state
 
 
-def nngp(architecture: Architecture) -> Flow:
+def nngp(architecture: Recipe) -> Flow:
     r"""The flow of the Gaussian-process kernel :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`, and of the means if they move.
 
     An infinitely wide network at initialisation is a Gaussian process over its inputs; with a readout of independent
@@ -31,7 +31,7 @@ def nngp(architecture: Architecture) -> Flow:
     return width_limit(architecture)
 
 
-def ntk(architecture: Architecture) -> Flow:
+def ntk(architecture: Recipe) -> Flow:
     r"""The flow of the neural tangent kernel :math:`\Theta`, together with that of K.
 
     :math:`\Theta_{\alpha\beta} = \sum_\theta \partial_\theta X_i^\alpha\,\partial_\theta X_i^\beta` over all weights and biases
@@ -61,8 +61,9 @@ def ntk(architecture: Architecture) -> Flow:
     [        K],
     [K + Theta]])
     """
-    for _, activation in architecture.functions:
-        slope_of(activation)
+    if isinstance(architecture, Architecture):
+        for _, activation in architecture.functions:
+            slope_of(activation)
     return tangent_flow(architecture.program(), architecture.coordinates)
 
 

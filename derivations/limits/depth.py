@@ -11,6 +11,8 @@ The conditional moments are exact in the number of neurons (:mod:`derivations.li
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
@@ -122,7 +124,18 @@ def _written_out(moments: LayerMoments | PairMoments) -> Diffusion:
         return at(own[min(a, b), max(a, b)] if i == j else between[a, b], i, j)
 
     stacked = [at(drift[a], i, i) for i in range(n) for a in range(m)]
-    return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry))
+    domain = _range(moments, states, lambda value: at(as_sums(value, moments.states, sp.Integer(n)), 0, 0))
+    return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry), domain)
+
+
+def _range(
+    moments: LayerMoments | PairMoments, states: tuple[sp.Symbol, ...], written: Callable[[sp.Expr], sp.Expr]
+) -> sp.Set:
+    """Where a layer puts the states: where the averages that every layer fixes have their values."""
+    conditions = [sp.Eq(written(node), value) for node, value in moments.fixed.items()]
+    if not conditions:
+        return sp.S.Reals
+    return sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states))
 
 
 def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr:

@@ -104,8 +104,19 @@ def layer_average(body: sp.Expr, variables: Sequence[sp.Symbol], layer: int) -> 
     3*c*<x**2> + 1
     """
     terms: list[Any] = []
-    for term in sp.Add.make_args(sp.expand_mul(sp.expand_power_base(body))):
+    for term in sp.Add.make_args(sp.expand(body, log=False, power_exp=False)):
         outside, inside = term.as_independent(*variables, as_Add=False)
         bound = [v for v in variables if v in inside.free_symbols]
         terms.append(outside if inside == 1 else outside * LayerAverage(inside, sp.Tuple(*bound), sp.Integer(layer)))
     return sp.Add(*terms)
+
+
+def reduced(expr: sp.Expr) -> sp.Expr:
+    """A rational function of averages in lowest terms, as a norm leaves it; anything else as it is."""
+    if not any(node.exp.is_negative and node.base.is_Add for node in expr.atoms(sp.Pow)):
+        return expr
+    names = {node: sp.Dummy("s", real=True) for node in expr.atoms(LayerAverage)}
+    opened = expr.xreplace(names)
+    if not opened.is_rational_function(*names.values()):
+        return expr
+    return sp.cancel(opened).xreplace({name: node for node, name in names.items()})

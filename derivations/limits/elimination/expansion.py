@@ -15,7 +15,7 @@ import sympy as sp
 from derivations.errors import DerivationError
 from derivations.language.statements import Mask, Matrix, Mean, Neurons, Program
 from derivations.language.weights import Weights
-from derivations.limits.elimination.averages import layer_average
+from derivations.limits.elimination.averages import layer_average, reduced
 from derivations.limits.elimination.held import held
 from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
 from derivations.symbols import input_symbols, state, step
@@ -200,7 +200,7 @@ class _Expander:
         return self.names[key]
 
     def _average(self, body: sp.Expr, layer: int) -> sp.Expr:
-        return layer_average(body, self.variables[layer], layer)
+        return reduced(layer_average(body, self.variables[layer], layer))
 
     def _mean(self, statement: Mean) -> None:
         for c in range(len(self.states)):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.symbols import state, step
-from numerics.compile import compile_expression
+from numerics.compile.expression import compile_expression
 from numerics.linalg import semidefinite_factor
 
 Array = NDArray[np.float64]
@@ -161,7 +161,9 @@ def compiled_program(program: Program, inputs: int, in_law: bool) -> CompiledPro
             w = statement.weights
             names = ("variance", "mean", "bias_variance", "bias_mean")
             numbers = [_number(getattr(w, name), f"{name} of {w.name}") for name in names]
-            sizes[w] = Size(*numbers, out=int(_number(statement.target.size, f"out of {w.name}")))
+            variance, mean, bias_variance, bias_mean = numbers
+            out = int(_number(statement.target.size, f"out of {w.name}"))
+            sizes[w] = Size(variance, mean, bias_variance, bias_mean, out)
     _numbers_only(program.update, known)
     update = compile_expression(_arguments(program.update), program.update)
     return CompiledProgram(program, inputs, in_law, bodies, update, sizes)

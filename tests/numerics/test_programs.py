@@ -13,7 +13,7 @@ from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from derivations.symbols import width as n
-from numerics.layers import compiled_program
+from numerics.compile.programs import compiled_program
 
 HALF = sp.Rational(1, 2)
 A, B, C = Weights("A"), Weights("B", out=3), Weights("C", out=3)
