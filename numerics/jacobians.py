@@ -138,8 +138,8 @@ def simulate_jacobian(
         Where all networks start.
     t : float
         The limit's time that the L layers take together.
-    seed : int or SeedSequence
-        The result depends on it, not on ``workers``.
+    seed : int, SeedSequence, Generator or None
+        A generator moves on; None is fresh each time. The result depends on it, not on ``workers``.
     workers : int
 
     Returns

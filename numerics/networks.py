@@ -30,6 +30,7 @@ from numerics.compile.fused_layers import layer_kernel
 from numerics.compile.machine import takes_kernel
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.linalg import semidefinite_factor
+from numerics.outcomes import NotFinite, defined_everywhere, explain_network, warn_of_explosions, without_nan
 
 Array = NDArray[np.float64]
 Record = Callable[[Array], ArrayLike]
@@ -193,8 +194,19 @@ class _Networks:
     machine: bool
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
-        if self.machine:
-            return self._fused(first, count, rng)
+        begin = rng.bit_generator.state
+        with np.errstate(all="ignore"):  # what is not finite is looked at below
+            end, kept = self._fused(first, count, rng) if self.machine else self._layers(first, count, rng)
+            pre = self.layer.preactivation
+            if not np.isfinite(end).all() and not (
+                defined_everywhere(pre.inner.expr) and defined_everywhere(self.layer.update)
+            ):
+                rng.bit_generator.state = begin
+                self._layers(first, count, rng, explain=True)
+        return kept if self.record else without_nan(kept)
+
+    def _layers(self, first: int, count: int, rng: np.random.Generator, explain: bool = False) -> tuple[Array, Array]:
+        """The last states, and what is kept."""
         layer = compiled_layer(self.layer)
         x, u = np.empty((count, *self.shape)), np.empty((count, *self.shape))
         self.start.block(self.drawing, first, x, rng)
@@ -206,10 +218,21 @@ class _Networks:
             if done < self.depth:
                 features = layer.features(x)
                 self.drawing.draw(features, layer.weight_variance, layer.bias_variance, rng, u)
-                x = layer.advance(x, u, layer.shift(features), size)
-        return np.stack([kept[done] for done in self.at], axis=1)
+                before, shift_ = x, layer.shift(features)
+                x = layer.advance(x, u, shift_, size)
+                if explain:
+                    self._look(first, done, before, x, (u, shift_, size))
+        return x, np.stack([kept[done] for done in self.at], axis=1)
 
-    def _fused(self, first: int, count: int, rng: np.random.Generator) -> Array:
+    def _look(self, first: int, done: int, before: Array, after: Array, pre: tuple[Any, ...]) -> None:
+        """Explain each network that this layer took out of the range of numbers."""
+        finite, lost = (np.isfinite(x).all(axis=(1, 2)) for x in (before, after))
+        parts = [np.broadcast_to(part, before.shape) for part in pre]
+        for k in np.flatnonzero(finite & ~lost):
+            where = f"layer {done + 1} of {self.depth}, sample {first + k + 1}"
+            explain_network(self.layer, before[k], np.stack([part[k] for part in parts]), where)
+
+    def _fused(self, first: int, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """The same numbers to rounding, by one kernel from each kept layer to the next."""
         kernel = layer_kernel(self.layer, self.shape[1])
         x = np.empty((count, *self.shape))
@@ -220,7 +243,7 @@ class _Networks:
             kernel(x, layer - done, size, rng)
             done = layer
             kept[done] = np.array(self.record(x) if self.record else x, dtype=float)
-        return np.stack([kept[done] for done in self.at], axis=1)
+        return x, np.stack([kept[done] for done in self.at], axis=1)
 
 
 def simulate_network(
@@ -256,14 +279,14 @@ def simulate_network(
     samples : int
         How many independent networks.
     x0 : float or array, shape (), (n,), (n, m) or (samples, n, m), optional
-        A fixed start; the first two are the same for all inputs.
+        A fixed start; the first two are the same for all inputs. With one input also (samples, n), at width 1 (samples,).
     inputs : array, shape (m, dim) or (m, channels, positions...), optional
         Network inputs a, one a row, mapped at each position by :math:`X_0 = W_{\mathrm{in}} a` with entries
         :math:`N(0, v/\mathrm{dim})`, drawn for each network and shared by its inputs. Give this or ``x0``.
     t : float
         The limit's time that the L layers take together.
-    seed : int or SeedSequence
-        The result depends on it, and not on ``workers``, bit for bit.
+    seed : int, SeedSequence, Generator or None
+        A generator moves on; None is fresh each time. The result depends on it, and not on ``workers``, bit for bit.
     workers : int or Executor
         Threads to run blocks of networks in, or any executor.
     method : {"in_law", "weights"}
@@ -290,13 +313,21 @@ def simulate_network(
     -------
     array, shape (samples, n, m)
         States of the last layer, for each neuron m coordinates, or m times the positions; with ``at`` or ``record``,
-        shape (len(at), samples, ...). With ``reduce``, its result, or a tuple of them.
+        shape (len(at), samples, ...). With ``reduce``, its result, or a tuple of them. Networks that left the range of numbers are
+        infinite there, never nan.
 
     Raises
     ------
     ValueError
         For a width without a number, a negative depth, t ≤ 0, inputs that are not finite or do not fit, or both or
         neither of ``x0`` and ``inputs``.
+    UndefinedState
+        If a network comes to where the activation has no value; it says in which layer, sample and neuron.
+
+    Warns
+    -----
+    ExplosionWarning
+        With the number of networks that left the range of numbers.
 
     Examples
     --------
@@ -335,8 +366,17 @@ def simulate_network(
     single = at is None and record is None
     if reduce is not None:
         condensed = last_time(task) if single else task
-        return reduce_ensemble(condensed, reduce, samples, block, seed, workers, progress, checkpoint)
+        several = (reduce,) if isinstance(reduce, Reduction) else tuple(reduce)
+        *results, lost = reduce_ensemble(
+            condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
+        )
+        if record is None:
+            warn_of_explosions(lost[0], lost[1], "networks")
+        return results[0] if isinstance(reduce, Reduction) else tuple(results)
     kept = run_ensemble(task, samples, block, seed, workers, progress, checkpoint)
+    flat = kept.reshape(samples, -1)
+    lost_rows = np.isnan(flat).any(axis=1) if record else ~np.isfinite(flat).all(axis=1)
+    warn_of_explosions(int(np.count_nonzero(lost_rows)), samples, "networks")
     return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
 
 
@@ -368,6 +408,8 @@ def _checked_start(
     if inputs is not None:
         return None, input_rows(architecture, inputs)
     states = _finite(x0, "x0")
+    if m == 1 and states.shape not in ((width,), (width, m)) and states.size == samples * width:
+        states = states.reshape(samples, width, m) if states.shape in ((samples,), (samples, width)) else states
     if states.shape not in ((), (width,), (width, m), (samples, width, m)):
         raise ValueError(
             f"x0 must be a number or have shape ({width},), ({width}, {m}) or ({samples}, {width}, {m}), "

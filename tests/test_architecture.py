@@ -24,7 +24,7 @@ ROOMS = {
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "starts", "expectations", "paths",
         "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
         "regression", "statistics", "depths", "validation", "plots", "report", "cli",
     ],
