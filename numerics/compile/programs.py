@@ -1,7 +1,6 @@
 r"""One layer of finite networks, run statement by statement from its program; knows no theory.
 
-Matrices are drawn two ways: every weight, or, since rows of a Gaussian matrix given what it reads are i.i.d. Gaussian
-vectors over the inputs, what comes out of them, by its covariance. The law of the states is the same.
+What a matrix puts out is drawn by a function that is handed in; a matrix that a layer applies more than once is drawn itself.
 """
 
 from __future__ import annotations
@@ -19,15 +18,20 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.symbols import state, step
 from numerics.compile.expression import compile_expression
-from numerics.linalg import semidefinite_factor
 
 Array = NDArray[np.float64]
 Values: TypeAlias = dict[sp.Symbol, Array]
 
 
+#: Draws W f + b for features f, with fresh weights: (f, variance of W times its columns, variance of b, rng, where to).
+Draw: TypeAlias = Callable[[Array, float, float, np.random.Generator, Array], None]
+#: What a formula of the layer was evaluated at, and what came out: for people who ask where it had no value.
+Trace: TypeAlias = list[tuple[sp.Expr, dict[sp.Symbol, Any], Array]]
+
+
 @dataclass(frozen=True)
 class Size:
-    """Numbers that the statements of one layer need."""
+    """Numbers of one matrix."""
 
     variance: float
     mean: float
@@ -44,52 +48,50 @@ class CompiledProgram:
     ----------
     program : Program
         Its numbers of neurons and variances are numbers.
-    inputs : int
-        m.
-    in_law : bool
-        Whether matrices that are applied once are drawn by the covariance of what comes out.
     """
 
     program: Program
-    inputs: int
-    in_law: bool
     bodies: dict[Statement, Callable[..., Array]] = field(repr=False, compare=False)
     update: Callable[..., Array] = field(repr=False, compare=False)
     sizes: dict[Weights, Size] = field(repr=False, compare=False)
+    applications: dict[Weights, int] = field(repr=False, compare=False)
 
-    def advance(self, x: Array, size: float, rng: np.random.Generator) -> Array:
-        r"""The states after one layer with fresh weights, :math:`\varepsilon` = ``size``."""
+    def advance(self, x: Array, size: float, draw: Draw, rng: np.random.Generator, trace: Trace | None = None) -> Array:
+        r"""The states after one layer with fresh weights, :math:`\varepsilon` = ``size``; ``trace`` notes all evaluations."""
         values: Values = {state: x}
         drawn: dict[Weights, tuple[Array, Array]] = {}
+        samples, _, m = x.shape
         for statement in self.program.statements:
             if isinstance(statement, Mask):
-                values[statement.symbol] = self._mask(statement, x, rng)
+                values[statement.symbol] = _mask(statement, x, rng)
                 continue
-            body = self._body(statement, values, size)
+            neurons = statement.source if isinstance(statement, Matrix) else statement.over
+            body = self._evaluated(self.bodies[statement], statement.body, values, size, trace)
+            body = np.broadcast_to(body, (samples, int(neurons.size), m))
             if isinstance(statement, Mean):
                 values[statement.symbol] = body.mean(axis=1, keepdims=True)
             else:
-                values[statement.symbol] = self._applied(statement.weights, body, drawn, rng)
-        return np.broadcast_to(self.update(*self._arguments(self.program.update, values, size)), x.shape)
-
-    def _body(self, statement: Matrix | Mean, values: Values, size: float) -> Array:
-        neurons = statement.source if isinstance(statement, Matrix) else statement.over
-        samples, _, m = values[state].shape
-        body = self.bodies[statement](*self._arguments(statement.body, values, size))
-        return np.broadcast_to(body, (samples, int(neurons.size), m))
+                values[statement.symbol] = self._applied(statement.weights, body, drawn, draw, rng)
+        after = self._evaluated(self.update, self.program.update, values, size, trace)
+        return after if after.shape == x.shape else np.broadcast_to(after, x.shape)
 
     @staticmethod
-    def _arguments(expr: sp.Expr, values: Values, size: float) -> list[Any]:
-        return [size if s == step else values[s] for s in _arguments(expr)]
-
-    def _mask(self, statement: Mask, x: Array, rng: np.random.Generator) -> Array:
-        rows = 1 if statement.over is None else int(statement.over.size)
-        columns = 1 if statement.shared else x.shape[2]
-        kept = rng.random((len(x), rows, columns)) < float(statement.keep)
-        return kept.astype(float)
+    def _evaluated(
+        function: Callable[..., Array], expr: sp.Expr, values: Values, size: float, trace: Trace | None
+    ) -> Array:
+        arguments = {s: size if s == step else values[s] for s in _arguments(expr)}
+        value = np.asarray(function(*arguments.values()))
+        if trace is not None:
+            trace.append((expr, arguments, value))
+        return value
 
     def _applied(
-        self, weights: Weights, body: Array, drawn: dict[Weights, tuple[Array, Array]], rng: np.random.Generator
+        self,
+        weights: Weights,
+        body: Array,
+        drawn: dict[Weights, tuple[Array, Array]],
+        draw: Draw,
+        rng: np.random.Generator,
     ) -> Array:
         """What the matrix puts out; one that is applied again is the same matrix."""
         numbers, features = self.sizes[weights], self._features(weights, body)
@@ -97,19 +99,17 @@ class CompiledProgram:
         samples, fan_in, m = features.shape
         if weights.is_mean:
             return np.broadcast_to(shift, (samples, numbers.out, m))
-        if self.in_law and self._applications(weights) == 1:
-            gram = features.swapaxes(-1, -2) @ features * (numbers.variance / fan_in) + numbers.bias_variance
-            normals = rng.standard_normal((samples, numbers.out, m))
-            return normals @ semidefinite_factor(gram).swapaxes(-1, -2) + shift
-        if weights not in drawn:
-            matrix = rng.standard_normal((samples, numbers.out, fan_in)) * np.sqrt(numbers.variance / fan_in)
-            bias = np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.out, 1))
-            drawn[weights] = matrix, bias
-        matrix, bias = drawn[weights]
-        return matrix @ features + bias + shift
-
-    def _applications(self, weights: Weights) -> int:
-        return sum(isinstance(s, Matrix) and s.weights == weights for s in self.program.statements)
+        if self.applications[weights] == 1:
+            out = np.empty((samples, numbers.out, m))
+            draw(features, numbers.variance, numbers.bias_variance, rng, out)
+        else:
+            if weights not in drawn:
+                matrix = rng.standard_normal((samples, numbers.out, fan_in)) * np.sqrt(numbers.variance / fan_in)
+                bias = np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.out, 1))
+                drawn[weights] = matrix, bias
+            matrix, bias = drawn[weights]
+            out = matrix @ features + bias
+        return out + shift if weights.mean != 0 or weights.bias_mean != 0 else out
 
     @staticmethod
     def _features(weights: Weights, body: Array) -> Array:
@@ -120,19 +120,16 @@ class CompiledProgram:
         return np.concatenate([bordered[..., [-1 if a is None else a for a in tap]] for tap in weights.taps], axis=1)
 
     @property
-    def entries(self) -> int:
-        """Random numbers and working memory per sample and layer, which decide how many samples make a block."""
-        n = int(self.program.neurons.size)
-        total = n * self.inputs
-        for statement in self.program.statements:
-            if isinstance(statement, Matrix):
-                rows, columns = (
-                    int(statement.target.size),
-                    int(statement.source.size) * max(1, len(statement.weights.taps)),
-                )
-                once = self.in_law and self._applications(statement.weights) == 1
-                total = max(total, max(rows, columns) * self.inputs if once else rows * max(columns, self.inputs))
-        return total
+    def matrices(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each matrix, filters' weights side by side."""
+        found = {s.weights: s for s in self.program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
+        return tuple((int(s.target.size), int(s.source.size) * max(1, len(w.taps))) for w, s in found.items())
+
+
+def _mask(statement: Mask, x: Array, rng: np.random.Generator) -> Array:
+    rows = 1 if statement.over is None else int(statement.over.size)
+    columns = 1 if statement.shared else x.shape[2]
+    return (rng.random((len(x), rows, columns)) < float(statement.keep)).astype(float)
 
 
 def _arguments(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
@@ -140,7 +137,7 @@ def _arguments(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
 
 
 @lru_cache(maxsize=64)
-def compiled_program(program: Program, inputs: int, in_law: bool) -> CompiledProgram:
+def compiled_program(program: Program) -> CompiledProgram:
     """Compile a program once.
 
     Raises
@@ -166,7 +163,8 @@ def compiled_program(program: Program, inputs: int, in_law: bool) -> CompiledPro
             sizes[w] = Size(variance, mean, bias_variance, bias_mean, out)
     _numbers_only(program.update, known)
     update = compile_expression(_arguments(program.update), program.update)
-    return CompiledProgram(program, inputs, in_law, bodies, update, sizes)
+    applied = [s.weights for s in program.statements if isinstance(s, Matrix)]
+    return CompiledProgram(program, bodies, update, sizes, {w: applied.count(w) for w in sizes})
 
 
 def _numbers_only(expr: sp.Expr, known: set[sp.Symbol]) -> None:

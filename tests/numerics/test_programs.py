@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.stats import ks_2samp
 
-from derivations import relu, tanh
+from derivations import Network, relu, tanh
 from derivations.language import Weights, average, drop_branch, dropout, layer_norm, program, rms_norm
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from derivations.symbols import width as n
+from numerics import simulate_network
 from numerics.compile.programs import compiled_program
+from numerics.networks import DRAWINGS
 
 HALF = sp.Rational(1, 2)
 A, B, C = Weights("A"), Weights("B", out=3), Weights("C", out=3)
@@ -151,17 +154,52 @@ def test_moments_are_those_of_weights_drawn_by_hand(name, derived):
     assert _worst(sample, _start(name), SIZE, drift, 1.1 * covariance) > 4.8  # a wrong coefficient is seen
 
 
-@pytest.mark.parametrize("in_law", [False, True])
+@pytest.mark.parametrize("method", ["weights", "in_law"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_simulated_layers_have_these_moments(name, in_law, derived):
+def test_simulated_layers_have_these_moments(name, method, derived):
     drift, covariance = derived(name)
     layer, width = LAYERS[name]
-    compiled = compiled_program(program(layer, sp.Integer(width)), 2, in_law)
+    compiled = compiled_program(program(layer, sp.Integer(width)))
+    drawing = next(d for d in DRAWINGS if d.name == method)
     start = np.broadcast_to(_start(name), (SAMPLES, width, 2))
-    sample = compiled.advance(start, SIZE, np.random.default_rng(6))
+    sample = compiled.advance(start, SIZE, drawing.draw, np.random.default_rng(6))
     assert _worst(sample, _start(name), SIZE, drift, covariance) < 4.8
 
 
 def test_a_symbol_without_a_number_is_refused():
     with pytest.raises(ValueError, match="expected a number for out of B"):
-        compiled_program(program(x + eps * A(relu(Weights("B", out=4 * n)(x)))), 1, True)
+        compiled_program(program(x + eps * A(relu(Weights("B", out=4 * n)(x)))))
+
+
+def _log_growth(layer, width, depth, samples=4000):
+    """Mean and variance of the logarithm of the growth of ‖x‖² in deep networks, with their standard errors."""
+    start = np.array([1.0, -0.5, 0.7, 0.3])[:width]
+    x = simulate_network(Network(layer, width=width), depth, samples, x0=start, seed=3, method="weights")
+    log = np.log((x**2).sum(axis=(1, 2)) / (start**2).sum())
+    spread = (log - log.mean()) ** 2
+    return (log.mean(), log.std() / np.sqrt(samples)), (spread.mean(), spread.std() / np.sqrt(samples))
+
+
+def test_norm_of_deep_two_matrix_networks_is_log_normal():
+    # one layer's bias is of relative order 1/L: at L = 200 below the standard error
+    k = Weights("B", out=3)
+    (mean, error), (variance, spread) = _log_growth(lambda x: x + eps * A(relu(k(x))), 4, 200)
+    assert abs(mean - 0.25) < 4 * error  # (1/2 - 1/n) σ² t
+    assert abs(variance - 0.5) < 4 * spread + 0.01  # 2σ² t/n
+    assert abs(mean - 0.5) > 4 * error  # the flow of infinite width is seen to be another
+
+
+def test_networks_in_law_and_with_weights_drawn_agree_in_depth():
+    layer = lambda x: x + eps * A(relu(B(rms_norm(x))) * C(rms_norm(x)))  # noqa: E731
+    norms = [
+        (simulate_network(Network(layer, width=4), 50, 3000, x0=1.0, seed=k, method=method) ** 2).sum(axis=(1, 2))
+        for k, method in enumerate(("weights", "in_law"))
+    ]
+    assert ks_2samp(*norms).pvalue > 1e-3
+    assert ks_2samp(norms[0], 1.15 * norms[1]).pvalue < 1e-3
+
+
+def test_several_inputs_share_weights_and_undefined_states_are_named():
+    net = Network(lambda x: x + eps * A(sp.log(x)), width=2, inputs=2)
+    with pytest.raises(ValueError, match=r"log\(x\) has no value at x = -1: layer 1 of 3, sample 1, neuron 2, input 1"):
+        simulate_network(net, 3, 2, x0=[[1.0, 2.0], [-1.0, 1.0]])
