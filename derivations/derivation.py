@@ -16,7 +16,11 @@ from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
 from derivations.emit import narrate, narrate_law, narrate_norm, text
+<<<<<<< HEAD
 from derivations.emit.explain_program import gram_step, limit_step, moment_steps, program_steps
+=======
+from derivations.emit.files import write_whole
+>>>>>>> main
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
@@ -124,7 +128,7 @@ class Derivation:
         return text.to_json(self.title, self.steps)
 
     def write(self, path: str | Path) -> Path:
-        """Write the derivation to a file, in the format that its suffix names.
+        """Write the derivation to a file, in the format that its suffix names; a file that is there is replaced as a whole.
 
         Parameters
         ----------
@@ -144,7 +148,7 @@ class Derivation:
         }
         if path.suffix not in writers:
             raise DerivationError(f"write() knows the suffixes {', '.join(writers)}, got {path.name!r}")
-        path.write_text(writers[path.suffix](), encoding="utf-8")
+        write_whole(path, writers[path.suffix]().encode())
         return path
 
 

@@ -15,9 +15,14 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.activations.base import Activation
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
+<<<<<<< HEAD
 from derivations.language import Program, Weights, program
 from derivations.symbols import noise, shift, state, step
+=======
+from derivations.symbols import noise, require_free_names, shift, state, step
+>>>>>>> main
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]
@@ -135,6 +140,15 @@ class Layer:
             raise DerivationError(
                 f"a layer's update must contain the pre-activation u (symbols.noise), got {self.update}"
             )
+        inner, read = self.preactivation.inner, self.preactivation
+        own = {symbol: sp.Dummy() for symbol in (state, noise, shift, step)}
+        require_free_names("the update", sp.sympify(self.update).xreplace(own), timeless=True)
+        expr = inner.expr.xreplace({symbol: sp.Dummy() for symbol in (inner.variable, step)})
+        require_free_names(f"the activation {inner}", expr, timeless=True)
+        moments = {"weight variance": read.weight_variance, "bias variance": read.bias_variance}
+        moments |= {"weight mean": read.weight_mean, "bias mean": read.bias_mean}
+        for name, value in moments.items():
+            require_free_names(f"the {name}", sp.sympify(value))
 
 
 class Recipe(ABC):
@@ -212,10 +226,9 @@ def checked_width(width: object) -> sp.Expr:
 def _strict(value: object) -> sp.Basic:
     """A number or expression; text is never evaluated, decimals are read as written."""
     try:
-        expr = sp.sympify(value, strict=True)
+        return exact_decimals(value)
     except (sp.SympifyError, TypeError):
         return sp.nan
-    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
 
 
 def checked_inputs(inputs: object) -> int:
@@ -232,6 +245,7 @@ def checked_mean(value: object, name: str) -> sp.Expr:
     expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite real number or a symbol, got {value!r}")
+    require_free_names(name, expr)
     return expr
 
 
@@ -240,4 +254,5 @@ def checked_variance(value: object, name: str) -> sp.Expr:
     expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_negative or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite number ≥ 0 or a symbol, got {value!r}")
+    require_free_names(name, expr)
     return expr

@@ -13,7 +13,9 @@ from sympy.printing.numpy import SciPyPrinter
 
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
 from numerics.backends.kinks import guarded_branches
+from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
@@ -25,6 +27,7 @@ _TWINS = {
     "Weber": "weber",
     "WeberCoordinate": "weber_coordinate",
     "ErrorTail": "erfc",
+    "LogCosh": "log_cosh",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
@@ -113,7 +116,15 @@ NUMPY = Backend(
     "numpy",
     _printer,
     _modules,
-    (cancelling_sums, stable_logarithms, logistic_quotients, guarded_branches),
+    (
+        removable_points,
+        bounded_quotients,
+        bounded_logarithms,
+        cancelling_sums,
+        stable_logarithms,
+        logistic_quotients,
+        guarded_branches,
+    ),
     _wrap,
     1e-13,
 )
