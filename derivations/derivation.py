@@ -16,11 +16,8 @@ from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
 from derivations.emit import narrate, narrate_law, narrate_norm, text
-<<<<<<< HEAD
 from derivations.emit.explain_program import gram_step, limit_step, moment_steps, program_steps
-=======
 from derivations.emit.files import write_whole
->>>>>>> main
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed

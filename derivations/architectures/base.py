@@ -17,12 +17,8 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-<<<<<<< HEAD
 from derivations.language import Program, Weights, program
-from derivations.symbols import noise, shift, state, step
-=======
 from derivations.symbols import noise, require_free_names, shift, state, step
->>>>>>> main
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from derivations.architectures.base import Recipe, checked_inputs, checked_width
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Program, Weights, program
 from derivations.symbols import state, step
@@ -53,12 +54,11 @@ class Network(Recipe):
         if isinstance(said, Callable):  # type: ignore[arg-type]
             said = said(state)  # type: ignore[operator]
         try:
-            expr = sp.sympify(said, strict=True)  # text is never evaluated
+            expr = exact_decimals(said)  # text is never evaluated
         except sp.SympifyError:
             expr = None
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"a layer must give the new state as an expression in x, got {said!r}")
-        expr = expr.xreplace({decimal: sp.Rational(repr(float(decimal))) for decimal in expr.atoms(sp.Float)})
         object.__setattr__(self, "layer", expr)
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language.nodes import Factor, average
 
@@ -52,8 +53,7 @@ def drop_branch(body: sp.Expr, keep: object, name: str = "d", shared: bool = Fal
 
 
 def _factor(keep: object, name: str, shared: bool, branch: bool) -> sp.Expr:
-    p = sp.sympify(keep)
-    p = p.xreplace({decimal: sp.Rational(str(decimal)) for decimal in p.atoms(sp.Float)})
+    p = exact_decimals(keep)
     if p.is_nonpositive or (1 - p).is_negative:
         raise DerivationError(f"a probability of being kept must be above 0 and at most 1, got keep={p}")
     return Factor(sp.Symbol(name), p, sp.sympify(shared), sp.sympify(branch)) / p

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language.nodes import Applied
 from derivations.symbols import width
@@ -131,9 +132,9 @@ class Weights(sp.Basic):
 
 def _number(value: object) -> sp.Expr:
     try:
-        expr = sp.sympify(value, strict=True)
+        expr = exact_decimals(value)
     except (sp.SympifyError, TypeError) as error:
         raise DerivationError(f"a number or an expression was expected of a matrix, got {value!r}") from error
     if not isinstance(expr, sp.Expr) or expr.has(sp.nan, sp.oo, sp.zoo, sp.I):
         raise DerivationError(f"a finite real number or expression was expected of a matrix, got {value!r}")
-    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
+    return expr
