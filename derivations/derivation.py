@@ -15,9 +15,11 @@ from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
 from derivations.emit import narrate, narrate_law, narrate_norm, text
+from derivations.emit.narrate_existence import existence_steps
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.existence import Existence, existence
 from derivations.laws.glued import GluedLaw
 from derivations.laws.recognition import recognise
 from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, width_flow, width_limit
@@ -65,6 +67,13 @@ class Derivation:
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
         return tuple(_STEPS[self.order](self))
+
+    @cached_property
+    def existence(self) -> Existence | None:
+        """Whether the equation of a limit of infinite depth has a solution, a single one, and one for all times; None for others."""
+        if self.order != "depth" or isinstance(self.limit, Flow):
+            return None
+        return existence(self.limit, self.architecture)
 
     def latex(self) -> str:
         """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
@@ -216,7 +225,8 @@ def _depth_steps(d: Derivation) -> list[Step]:
     ]
     if d.norm is not None:
         steps += narrate_norm.norm_steps(d.norm, d.slope)
-    return steps + _law_steps(d)
+    steps += _law_steps(d)
+    return steps if d.existence is None else steps + existence_steps(d.existence)
 
 
 def _law_steps(d: Derivation) -> list[Step]:
