@@ -25,13 +25,12 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Architecture, Layer, Recipe
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import DerivationError
-from derivations.limits.depth import taylor
 from derivations.piecewise import Analysis, analyse
 from derivations.sums import CoordinateSum
-from derivations.symbols import noise, state
+from derivations.symbols import noise, state, step
 
 UNKNOWN = "not known"
 
@@ -71,7 +70,7 @@ class Existence:
         return f"{unique}, and {explodes}"
 
 
-def existence(limit: Limit, architecture: Architecture) -> Existence:
+def existence(limit: Limit, architecture: Recipe) -> Existence:
     """Existence, uniqueness and explosion of a limit of infinite depth.
 
     Parameters
@@ -94,9 +93,12 @@ def existence(limit: Limit, architecture: Architecture) -> Existence:
     """
     if not isinstance(limit, Diffusion | NeuronDiffusion):
         raise DerivationError(f"existence is asked of a diffusion, got a {type(limit).__name__}")
+    if not isinstance(architecture, Architecture):
+        why = "the layer is a program of its own, for which this is not decided"
+        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
     layer = architecture.layer()
     inner = layer.preactivation.inner
-    linear_noise = not sp.diff(taylor(layer)[0], noise).free_symbols
+    linear_noise = not sp.diff(_order(layer, 1), noise).free_symbols
     if not linear_noise:
         why = "the noise is not linear in the activation"
         return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
@@ -179,12 +181,17 @@ def _explodes(a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Arc
             "can",
             f"the drift is {kappa} times the variance, and carries all neurons to where the inverse square of the activation is integrable",
         )
-    second = taylor(architecture.layer())[1]
+    second = _order(architecture.layer(), 2)
     if state in second.free_symbols:
         return UNKNOWN, "the drift of a neuron depends on its own state"
     if strongest <= sp.S.Half or (strongest <= 1 and sp.diff(second, noise) == 0):
         return "cannot", "drift and noise grow at most linearly with the activation"
     return UNKNOWN, "drift or noise grow faster than linearly"
+
+
+def _order(layer: Layer, order: int) -> sp.Expr:
+    """The increment's coefficient at a power of the step size, up to a factorial."""
+    return sp.expand(sp.diff(layer.update, step, order).subs(step, 0))
 
 
 def _growth(a: Analysis, end: sp.Expr) -> sp.Expr | None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 ROOMS = {
     "derivations": [
-        "errors", "symbols", "binding", "piecewise", "special", "sums", "gaussian", "activations", "architectures",
+        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "emit", "derivation",
     ],
     "numerics": [

@@ -31,6 +31,7 @@ from derivations.calculus.finiteness import (
     without_flat_terms,
 )
 from derivations.calculus.lamperti import zeros_inside
+from derivations.decimals import exact_decimals
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
@@ -141,7 +142,7 @@ def moving_interval(process: Diffusion, inside: sp.Expr) -> tuple[sp.Expr, sp.Ex
     (pi, 2*pi)
     """
     x, _, a = coefficients(process)
-    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
+    inside = exact_decimals(inside)
     if process.domain.contains(inside) == sp.false:
         raise DerivationError(f"the point {inside} is outside the domain {process.domain}")
     if a.subs(x, inside) == 0:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.boundaries import classify, coefficients, scale_density, speed_density
+from derivations.calculus.boundaries import End, classify, coefficients, scale_density, speed_density
 from derivations.calculus.finiteness import Condition, tidy_condition
+from derivations.calculus.pearson import pearson_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 
@@ -33,8 +34,9 @@ class Stationary:
 def stationary(process: Diffusion, interval: Interval | None = None) -> Stationary:
     r"""The stationary law: the speed measure divided by its mass.
 
-    *Derivation.* :math:`\mathcal{L}^* m = 0` with no flux, since :math:`m s\,\tfrac{a}{2} = 1`. It is reached iff the process is recurrent,
-    :math:`\int s = \infty` at both ends, and m has finite mass.
+    *Derivation.* :math:`\mathcal{L}^* m = 0` with no flux, since :math:`m s\,\tfrac{a}{2} = 1`. It is reached iff m has finite mass and
+    the process is recurrent: at each end :math:`\int s = \infty`, or the process reaches it and is brought back
+    (:attr:`derivations.calculus.boundaries.End.returns`).
 
     Raises
     ------
@@ -50,11 +52,12 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     """
     x, _, _ = coefficients(process)
     ends = interval if interval is not None else (process.domain.inf, process.domain.sup)
-    condition = tidy_condition(
-        sp.And(*(sp.And(end.light, sp.Not(end.attracting)) for end in classify(process, interval)))
-    )
+    condition = tidy_condition(sp.And(*map(_recurrent, classify(process, interval))))
     if condition == sp.false:
         raise NoClosedForm("there is no stationary law: the process is not recurrent, or its speed measure is infinite")
+    shaped = _shaped(process, ends)
+    if shaped is not None:
+        return Stationary(sp.powsimp(shaped), condition)
     density = speed_density(process, ends)
     p = sp.Dummy("p", positive=True)
     there, back = _with_sign(condition, p)
@@ -62,6 +65,19 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     if mass.has(sp.Integral, sp.Piecewise):
         raise NoClosedForm(f"the mass of the speed measure, ∫ {density} d{x}, is not elementary")
     return Stationary(sp.powsimp(density / mass.subs(p, back)), condition)
+
+
+def _recurrent(end: End) -> Condition:
+    back = sp.And(end.attainable, end.returns)
+    return sp.And(end.light, sp.Or(sp.Not(end.attracting), back))
+
+
+def _shaped(process: Diffusion, interval: Interval) -> sp.Expr | None:
+    """The density where the coefficients hold one formula, and its shape is known."""
+    x, mu, a = coefficients(process)
+    if (mu + a).has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
+        return None
+    return pearson_density((2 * mu - sp.diff(a, x)) / a, x, interval)
 
 
 def _with_sign(condition: Condition, p: sp.Dummy) -> tuple[dict[sp.Symbol, sp.Expr], sp.Expr]:

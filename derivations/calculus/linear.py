@@ -32,6 +32,7 @@ from derivations.calculus.invert import invert
 from derivations.calculus.ito import generator
 from derivations.calculus.lamperti import positive_root
 from derivations.calculus.linear_ode import solve_linear
+from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
@@ -299,7 +300,7 @@ def reduce_to_linear(process: Diffusion, start: sp.Expr | None = None) -> Linear
     (t/sqrt(q), kappa, 2, -sqrt(2), 0)
     """
     x, mu, phi = _smooth(process)
-    begin = sp.Symbol("x_0", **_assumptions(x)) if start is None else sp.sympify(start)
+    begin = sp.Symbol("x_0", **_assumptions(x)) if start is None else exact_decimals(start)
     if process.domain.contains(begin) == sp.false:
         raise DerivationError(f"the start {begin} is outside the domain {process.domain}")
     for candidate in _candidates(process, x, mu, phi):

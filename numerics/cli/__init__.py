@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all is well, 1 if a check failed, 2 for an error, told in one line on stderr, 130 if interrupted.
+        0 if all is well, 1 if a check failed or samples are not finite, 2 for an error, told in one line on stderr, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except ModuleNotFoundError as error:
         return _complain(f'this needs the package {error.name}; install it with: pip install "deeplimits[report]"')
-    except (ValueError, OSError, MemoryError) as error:
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ValueError, MemoryError) as error:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:  # a mistake of ours is still told in one line
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
