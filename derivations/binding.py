@@ -9,7 +9,7 @@ from another node's inside: then the node's own variable gets the next index.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
@@ -97,7 +97,8 @@ class Binding(sp.Expr):
     def _xreplace(self, rule: dict[sp.Basic, sp.Basic]) -> tuple[sp.Expr, bool]:
         if self in rule:
             return rule[self], True
-        if not any(map(self._may_hold, rule)):
+        # a transform of SymPy is a rule too, and has no list of what it replaces
+        if isinstance(rule, Mapping) and not any(map(self._may_hold, rule)):
             return self, False
         made = self._changed(lambda part: part.xreplace(rule))
         return made, made != self

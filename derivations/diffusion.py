@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import sympy as sp
 
 from derivations.covariances import require_covariance, require_equal
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import neuron_symbols, state, time
@@ -107,14 +108,16 @@ class Diffusion:
 
     def __post_init__(self) -> None:
         size = len(self.states)
-        drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift)))
-        factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma)
+        drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift))).applyfunc(exact_decimals)
+        factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma).applyfunc(exact_decimals)
         if factor is not None and factor.rows != size:
             raise DerivationError(f"the factor of {size} states must have {size} rows, got shape {factor.shape}")
         if self.covariance is None and factor is None:
             raise DerivationError("a diffusion needs its covariance, or a factor σ of it: Diffusion(..., sigma=σ)")
         product = None if factor is None else (factor * factor.T).applyfunc(sp.expand)
-        covariance = sp.ImmutableMatrix(product if self.covariance is None else self.covariance)
+        covariance = sp.ImmutableMatrix(product if self.covariance is None else self.covariance).applyfunc(
+            exact_decimals
+        )
         if covariance.shape != (size, size):
             raise DerivationError(
                 f"the covariance of {size} states must have shape ({size}, {size}), got {covariance.shape}"

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from numerics.kernels import kernel_matrix
     from numerics.limit_distribution import distribution
     from numerics.networks import simulate_network
+    from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
     from numerics.paths import sample_law, simulate_sde
     from numerics.perceptrons import simulate_collapse, simulate_gram
     from numerics.regression import NNGPRegressor, NTKRegressor
     from numerics.validation import validate
 
 __all__ = [
+    "ExplosionWarning",
     "NNGPRegressor",
     "NTKRegressor",
+    "UndefinedState",
     "compile_expression",
     "compile_law",
+    "count_outcomes",
     "distribution",
     "expect_network",
     "expect_sde",
@@ -54,6 +58,9 @@ _HOMES = {
     "solve_moments": "numerics.flows",
     "expect_network": "numerics.depths",
     "expect_sde": "numerics.expectations",
+    "ExplosionWarning": "numerics.outcomes",
+    "UndefinedState": "numerics.outcomes",
+    "count_outcomes": "numerics.outcomes",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Architecture
-from numerics.ensembles import Moments, Seed
+from numerics.ensembles import Moments, Seed, seed_sequence
 from numerics.expectations.budget import Budget
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate, richardson
@@ -58,7 +58,7 @@ def expect_network(
     >>> plain.depth_bias > plain.statistical  # (1 + 1/16)^16 instead of e
     True
     """
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed_sequence(seed)
     estimates = []
     for index, layers in enumerate((depth, 2 * depth)):
         summary = simulate_network(

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from derivations.diffusion import Flow, Limit
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.laws import Law, Normal
 from numerics.compile import compile_expression
 from numerics.compile.machine import takes_kernel
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.expectations.choice import choose_scheme
+from numerics.outcomes import NotFinite, defined_everywhere, explain_path, formulas, warn_of_explosions, without_nan
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
 from numerics.starts import Grid, Start, Starts, shape_of
 
@@ -42,6 +43,7 @@ def simulate_sde(
     progress: Progress | None = None,
     backend: str = "auto",
     tol: float | None = None,
+    t0: float = 0.0,
     reduce: Reduction | Sequence[Reduction] | None = None,
     checkpoint: str | PathLike[str] | None = None,
 ) -> Any:
@@ -52,7 +54,7 @@ def simulate_sde(
     limit : Diffusion, NeuronDiffusion or Flow
         Without free parameters; a flow is integrated as an ordinary differential equation.
     x0 : float, array of shape (states,) or (samples, states), or Normal
-        The start; (n, m) and (samples, n, m) are accepted for n neurons and m inputs, and a
+        The start; (n, m) and (samples, n, m) are accepted for n neurons and m inputs, (samples,) for a scalar limit, and a
         :class:`derivations.laws.Normal` is drawn independently for each state and sample.
     t : float
         Time at the end, positive, in the limit's units.
@@ -60,8 +62,8 @@ def simulate_sde(
         Steps from 0 to t; between two chosen times at least as fine.
     samples : int
         How many independent paths.
-    seed : int or SeedSequence
-        The result depends on it, and not on ``workers``, bit for bit.
+    seed : int, SeedSequence, Generator or None
+        A generator moves on; None is fresh each time. The result depends on it, and not on ``workers``, bit for bit.
     workers : int or Executor
         Threads, or any ``concurrent.futures.Executor``.
     scheme : Scheme or str
@@ -78,6 +80,8 @@ def simulate_sde(
         In place of ``steps`` and ``scheme``: the cheapest of them, as
         :func:`numerics.expectations.choice.choose_scheme` finds, for which means and mean squares of the states at time t are
         within tol, relative to 1 plus their size. The start must be fixed.
+    t0 : float
+        When paths start, from 0 to below t; coefficients may depend on time.
     reduce : Reduction or sequence of them, optional
         Such as :class:`numerics.ensembles.Moments`, ``Histogram``, ``Quantiles`` or ``Gram``: what to return in place of the
         samples, in memory that does not grow with their number.
@@ -90,11 +94,21 @@ def simulate_sde(
         States in the order of ``limit.states``; with ``times``, shape (len(times), samples, states). With
         ``reduce``, its result, or a tuple of them.
 
+        Paths that left the range of numbers are infinite there, never nan. A scalar diffusion stays in its domain: at a finite end it
+        does what :mod:`derivations.steps.domain` says.
+
     Raises
     ------
     ValueError
         If the width is symbolic, parameters are left, the start has the wrong shape, is not finite or lies outside the
-        domain, or t, steps, samples or times make no sense.
+        domain (with the share that does), or t, t0, steps, samples or times make no sense.
+    UndefinedState
+        If a path comes to where a coefficient has no value; it says which, where and when.
+
+    Warns
+    -----
+    ExplosionWarning
+        With the number of paths that left the range of numbers; :func:`numerics.outcomes.count_outcomes` counts what else became of them.
 
     Examples
     --------
@@ -107,7 +121,7 @@ def simulate_sde(
     if tol is not None and not isinstance(limit, Flow):
         choice = choose_scheme(limit, x0, t, tol)
         scheme, steps = choice.scheme, choice.steps
-    grid = Grid.of(t, steps, times)
+    grid = Grid.of(t, steps, times, t0)
     start = Starts.of(x0, shape, samples, limit)
     if isinstance(limit, Flow):
         kept = _flow(limit, start, grid, samples)
@@ -118,8 +132,14 @@ def simulate_sde(
         if reduce is not None:
             condensed = last_time(task) if times is None else task
             block = _block(samples, int(np.prod(shape)))
-            return reduce_ensemble(condensed, reduce, samples, block, seed, workers, progress, checkpoint)
+            several = (reduce,) if isinstance(reduce, Reduction) else tuple(reduce)
+            *results, lost = reduce_ensemble(
+                condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
+            )
+            warn_of_explosions(lost[0], lost[1], "paths")
+            return results[0] if isinstance(reduce, Reduction) else tuple(results)
         kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress, checkpoint)
+        warn_of_explosions(int(np.count_nonzero(~np.isfinite(kept).all(axis=(1, 2)))), samples, "paths")
     return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
 
 
@@ -180,7 +200,32 @@ class _Paths:
         return self.scheme.fuse(self.limit) if self.machine else self.scheme.prepare(self.limit)
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
-        return _walk(self.advance, self.start.block(first, count, self.shape, rng), self.grid, rng)
+        begin = rng.bit_generator.state
+        with np.errstate(all="ignore"):  # what is not finite is looked at below
+            kept = _walk(self.advance, self.start.block(first, count, self.shape, rng), self.grid, rng)
+        if np.isfinite(kept).all():
+            return kept
+        if isinstance(self.limit, Diffusion | NeuronDiffusion) and not all(
+            defined_everywhere(entry) for entries in formulas(self.limit).values() for entry in entries
+        ):
+            rng.bit_generator.state = begin
+            with np.errstate(all="ignore"):
+                self._explain(self.limit, first, count, rng)
+        return without_nan(kept)
+
+    def _explain(self, limit: Diffusion | NeuronDiffusion, first: int, count: int, rng: np.random.Generator) -> None:
+        """Walk once more, step by step, and look at each state from which a path went beyond numbers."""
+        x, advance = self.start.block(first, count, self.shape, rng), self.scheme.prepare(limit)
+        done = 0
+        for start, duration, steps in zip(self.grid.starts, self.grid.durations, self.grid.steps, strict=True):
+            for step in range(steps):
+                h = duration / steps
+                before, x = np.array(x), advance(x, start + step * h, h, 1, rng)
+                done += 1
+                finite, here = (np.isfinite(y).reshape(count, -1).all(axis=1) for y in (before, x))
+                for k in np.flatnonzero(finite & ~here):
+                    where = f"step {done} of {sum(self.grid.steps)} of path {first + k + 1}"
+                    explain_path(limit, before[k], start + step * h, where, self.scheme.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.limit, self.scheme, self.shape, self.start, self.grid, self.machine)
@@ -227,7 +272,9 @@ def _flow(limit: Flow, start: Starts, grid: Grid, samples: int) -> Array:
 
     x0 = start.block(0, together, (size,), np.random.default_rng(0))
     ends = np.add(grid.starts, grid.durations)
-    solved = solve_ivp(right_side, (0.0, ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12)
+    solved = solve_ivp(
+        right_side, (grid.starts[0], ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12
+    )
     if not solved.success:
         raise ValueError(f"the flow could not be integrated up to t = {ends[-1]}: {solved.message}")
     states = solved.y.reshape(size, together, len(ends)).transpose(1, 2, 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.laws import Normal
@@ -20,9 +21,9 @@ def checked_start(limit: Limit, x0: Start, t: float) -> Array:
     """The start of all paths in the shape of one sample's state, with the checks of :func:`simulate_sde`."""
     shape = shape_of(limit)
     Grid.of(t, 1, None)
-    start = Starts.of(x0, shape, 1, limit)
-    if start.states is None:
+    if isinstance(x0, Normal):
         raise ValueError("expected a fixed start, a number or an array of states, got a law")
+    start = Starts.of(x0, shape, 1, limit)
     return start.block(0, 1, shape, np.random.default_rng(0))[0]
 
 
@@ -50,18 +51,20 @@ class Grid:
     steps: tuple[int, ...]
 
     @classmethod
-    def of(cls, t: float, steps: int, times: Sequence[float] | Array | None) -> Grid:
-        """The spans between chosen times; refuses what makes no sense."""
+    def of(cls, t: float, steps: int, times: Sequence[float] | Array | None, t0: float = 0.0) -> Grid:
+        """The spans between chosen times from t0 to t; refuses what makes no sense."""
         if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
             raise ValueError(f"the time t must be a positive finite number, got {t!r}")
+        if isinstance(t0, bool) or not isinstance(t0, int | float | np.number) or not 0 <= t0 < t:
+            raise ValueError(f"the time t0 of the start must lie from 0 to below t = {t}, got {t0!r}")
         if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
             raise ValueError(f"steps must be a positive whole number, got {steps!r}")
         ends = np.array([t] if times is None else times, dtype=float)
-        if ends.ndim != 1 or not ends.size or not np.all((ends >= 0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
-            raise ValueError(f"times must increase and lie between 0 and t = {t}, got {times!r}")
-        starts = np.concatenate([[0.0], ends[:-1]])
+        if ends.ndim != 1 or not ends.size or not np.all((ends >= t0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
+            raise ValueError(f"times must increase and lie between {t0:g} and t = {t}, got {times!r}")
+        starts = np.concatenate([[float(t0)], ends[:-1]])
         durations = ends - starts
-        counts = np.ceil(steps * durations / t * (1 - 1e-12)).astype(int)
+        counts = np.ceil(steps * durations / (t - t0) * (1 - 1e-12)).astype(int)
         return cls(tuple(map(float, starts)), tuple(map(float, durations)), tuple(map(int, counts)))
 
 
@@ -77,14 +80,18 @@ class Starts:
     def of(cls, x0: Any, shape: tuple[int, ...], samples: int, limit: Any) -> Starts:
         """What a user gave, checked against the limit."""
         if isinstance(x0, Normal):
+            _require_mass_inside(x0, samples, limit)
             return cls(None, x0, True)
         states = np.asarray(x0, dtype=float)
         flat = (int(np.prod(shape)),)
+        if flat == (1,) and states.shape == (samples,):
+            states = states[:, np.newaxis]
         accepted = {(): (1,) * len(shape), flat: shape, shape: shape}
         per_sample = states.shape not in accepted
         if per_sample and states.shape not in ((samples, *flat), (samples, *shape)):
             raise ValueError(
-                f"x0 must be a number or have shape {flat} or {(samples, *flat)} (states, or samples and states), "
+                f"x0 must be a number or have shape {flat} or {(samples, *flat)} (states, or samples and states; a scalar limit also takes "
+                "(samples,)), "
                 f"got shape {states.shape}"
             )
         if not np.all(np.isfinite(states)):
@@ -95,7 +102,8 @@ class Starts:
             open_low, open_high = not domain.contains(domain.inf), not domain.contains(domain.sup)
             bad = (states < low) | (states > high) | (open_low & (states == low)) | (open_high & (states == high))
             if np.any(bad):
-                raise ValueError(f"x0 must lie in the domain {domain}, got {states[bad].flat[0]}")
+                share = f" for {np.count_nonzero(bad)} of {bad.size} samples" if bad.size > 1 else ""
+                raise ValueError(f"x0 must lie in the domain {domain}, got {states[bad].flat[0]}{share}")
         target = (samples, *shape) if per_sample else accepted[states.shape]
         return cls(states.reshape(target), None, per_sample)
 
@@ -107,3 +115,18 @@ class Starts:
         assert self.states is not None
         here = self.states[first : first + count] if self.per_sample else self.states
         return np.array(np.broadcast_to(here, (count, *shape)))
+
+
+def _require_mass_inside(law: Normal, samples: int, limit: Any) -> None:
+    """Refuse a start that some of the samples would draw outside the interval in which a scalar diffusion lives."""
+    domain = getattr(limit, "domain", None)
+    if domain is None or len(shape_of(limit)) != 1 or shape_of(limit)[0] != 1:
+        return
+    mean, deviation = float(law.mean), float(law.variance) ** 0.5
+    low, high = (float(domain.inf) - mean) / deviation, (float(domain.sup) - mean) / deviation
+    outside = float(special.ndtr(low) + special.ndtr(-high))
+    if outside * samples > 1e-9:
+        raise ValueError(
+            f"the start {law} has {100 * outside:.3g} % of its mass outside the domain {domain}; draw starts inside, and give "
+            "them as an array of shape (samples,)"
+        )

@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 ROOMS = {
     "derivations": [
-        "errors", "symbols", "binding", "piecewise", "special", "sums", "gaussian", "activations", "architectures",
-        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "emit", "derivation",
+        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
+        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "emit", "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "schemes", "starts", "expectations", "paths",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "starts", "expectations", "paths",
         "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
         "regression", "statistics", "depths", "validation", "plots", "report", "cli",
     ],

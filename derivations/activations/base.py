@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.piecewise import Piece, breakpoints, canonical, join, pieces
-from derivations.symbols import state
+from derivations.symbols import require_free_names, state
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Activation:
     Raises
     ------
     DerivationError
-        If the points at which a piecewise formula changes are not all known.
+        If the points at which a piecewise formula changes are not all known, or the variable is declared to be more than real.
 
     Examples
     --------
@@ -43,6 +44,10 @@ class Activation:
     name: str
     expr: sp.Expr
     variable: sp.Symbol = field(default=state)
+
+    def __post_init__(self) -> None:
+        _require_plain(self.variable)
+        object.__setattr__(self, "expr", exact_decimals(self.expr))
 
     def __call__(self, argument: object) -> sp.Expr:
         """Value at an expression or number."""
@@ -73,7 +78,7 @@ class Activation:
 
 
 def exact(number: object) -> sp.Expr:
-    """A real coefficient without rounding: decimals are read as written, 0.1 as 1/10; symbols are parameters.
+    """A real coefficient without rounding: floats are read as decimals (:mod:`derivations.decimals`), symbols are parameters.
 
     Raises
     ------
@@ -86,16 +91,12 @@ def exact(number: object) -> sp.Expr:
     (1/10, sqrt(2))
     """
     try:
-        expr = sp.sympify(number, strict=True)
+        expr = exact_decimals(number)
     except (sp.SympifyError, TypeError) as error:
         raise DerivationError(f"a coefficient must be a real number or expression, got {number!r}") from error
     if not isinstance(expr, sp.Expr) or expr.has(state, sp.nan) or False in (expr.is_finite, expr.is_real):
         raise DerivationError(f"a coefficient must be finite, real and free of {state}, got {expr}")
-    return _without_floats(expr)
-
-
-def _without_floats(expr: sp.Expr) -> sp.Expr:
-    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
+    return expr
 
 
 def as_activation(given: object) -> Activation:
@@ -107,7 +108,8 @@ def as_activation(given: object) -> Activation:
     Raises
     ------
     DerivationError
-        If the object is no expression, or its argument cannot be told.
+        If the object is no expression, its argument cannot be told, or that is declared to be more than real: SymPy has then
+        folded |y| or max(y, 0) before anyone could see it.
 
     Examples
     --------
@@ -116,14 +118,14 @@ def as_activation(given: object) -> Activation:
     x**2 + 1
     """
     if isinstance(given, Activation):
-        return given
+        return _with_free_names(given)
     if isinstance(given, str):
         raise DerivationError(
             f"an activation must be an Activation or a SymPy expression in one symbol, got the text {given!r}; "
             "use parse_activation(text)"
         )
     try:
-        expr = sp.sympify(given, strict=True)
+        expr = exact_decimals(given)
     except (sp.SympifyError, TypeError) as error:
         raise DerivationError(
             f"an activation must be an Activation or a SymPy expression in one symbol, got {given!r}"
@@ -132,15 +134,37 @@ def as_activation(given: object) -> Activation:
         raise DerivationError(
             f"an activation must be a finite real-valued expression, got {expr} of type {type(expr).__name__}"
         )
-    expr = _without_floats(expr)
     names = sorted(expr.free_symbols, key=lambda s: (s.name != "x", s.name))
     if len(names) > 1 and names[0].name != "x":
         raise DerivationError(
             f"an activation must be a function of one variable, got {expr} in {', '.join(s.name for s in names)}; "
             "call the argument x, the others are then parameters"
         )
+    if names:
+        _require_plain(names[0])
     inside = expr.subs(names[0], state) if names else expr
-    return Activation(str(inside), inside)
+    return _with_free_names(Activation(str(inside), inside))
+
+
+def _with_free_names(activation: Activation) -> Activation:
+    rest = activation.expr.xreplace({activation.variable: sp.Dummy()})
+    require_free_names(f"the activation {activation}", rest, timeless=True)
+    return activation
+
+
+def _require_plain(variable: sp.Symbol) -> None:
+    """Refuse an argument with assumptions from which a kink may have been folded away, such as a sign."""
+    real = state.assumptions0
+    more = [name for name, holds in variable.assumptions0.items() if real.get(name) is not holds]
+    if more:
+        telling = next((name for name in _SIGNS if name in more and variable.assumptions0[name]), more[0])
+        raise DerivationError(
+            f"the argument {variable} of an activation is declared {telling}, so that a kink may have been folded away; "
+            f"declare the variable real: Symbol({variable.name!r}, real=True)"
+        )
+
+
+_SIGNS = ("positive", "negative", "nonnegative", "nonpositive", "zero", "integer", "rational", "nonzero", "imaginary")
 
 
 def with_kinks(name: str, formula: Callable[..., sp.Expr], *parameters: sp.Expr) -> Activation:

@@ -15,8 +15,10 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.activations.base import Activation
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.symbols import noise, state, step
+from derivations.language import Program, Weights, program
+from derivations.symbols import noise, require_free_names, shift, state, step
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]
@@ -111,16 +113,42 @@ class Layer:
     update: sp.Expr
     preactivation: Preactivation
 
+    @property
+    def drawn(self) -> sp.Expr:
+        r"""The noise u in the language of programs: a centred matrix applied."""
+        pre = self.preactivation
+        weights = Weights("W", variance=pre.weight_variance, bias_variance=pre.bias_variance, taps=pre.taps)
+        return weights(pre.inner(state))
+
+    @property
+    def meant(self) -> sp.Expr:
+        r"""The shift m: a matrix without variance applied."""
+        pre = self.preactivation
+        return Weights("M", variance=0, mean=pre.weight_mean, bias_mean=pre.bias_mean, taps=pre.taps)(pre.inner(state))
+
+    def expression(self) -> sp.Expr:
+        """The update in the language of programs."""
+        return self.update.xreplace({noise: self.drawn, shift: self.meant})
+
     def __post_init__(self) -> None:
         stray = {s for s in (state, noise, step) if s not in sp.sympify(self.update).free_symbols}
         if noise in stray:
             raise DerivationError(
                 f"a layer's update must contain the pre-activation u (symbols.noise), got {self.update}"
             )
+        inner, read = self.preactivation.inner, self.preactivation
+        own = {symbol: sp.Dummy() for symbol in (state, noise, shift, step)}
+        require_free_names("the update", sp.sympify(self.update).xreplace(own), timeless=True)
+        expr = inner.expr.xreplace({symbol: sp.Dummy() for symbol in (inner.variable, step)})
+        require_free_names(f"the activation {inner}", expr, timeless=True)
+        moments = {"weight variance": read.weight_variance, "bias variance": read.bias_variance}
+        moments |= {"weight mean": read.weight_mean, "bias mean": read.bias_mean}
+        for name, value in moments.items():
+            require_free_names(f"the {name}", sp.sympify(value))
 
 
-class Architecture(ABC):
-    """A network recipe: an interface with one method, :meth:`layer`.
+class Recipe(ABC):
+    """A network recipe: an interface with one method, :meth:`program`.
 
     Implementations are frozen dataclasses with the fields ``width`` (a positive integer, a
     symbol, or ``sp.oo``) and ``inputs`` (the number m of network inputs followed jointly).
@@ -128,6 +156,15 @@ class Architecture(ABC):
 
     width: sp.Expr
     inputs: int
+
+    @abstractmethod
+    def program(self) -> Program:
+        """One layer as a program."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> Recipe:
+        """A small instance, for the contract tests that run over all recipes."""
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -139,10 +176,18 @@ class Architecture(ABC):
         """How many numbers make a neuron's state: one per input and position, inputs first."""
         return self.inputs * prod(self.positions)
 
+
+class Architecture(Recipe):
+    """A recipe with one matrix a layer: an interface with one method, :meth:`layer`."""
+
     @property
     def functions(self) -> tuple[tuple[str, Activation], ...]:
         """The activations by the letters that formulas call them; the inner one first."""
         return (("varphi", self.layer().preactivation.inner),)
+
+    def program(self) -> Program:
+        """The layer as a program."""
+        return program(self.layer().expression(), self.width, parameters=None)
 
     def generic_layer(self) -> Layer:
         """The same layer with undefined activations, so that formulas show where they enter."""
@@ -154,11 +199,6 @@ class Architecture(ABC):
     @abstractmethod
     def layer(self) -> Layer:
         """The recursion of one layer."""
-
-    @classmethod
-    @abstractmethod
-    def example(cls) -> Architecture:
-        """A small instance, for the contract tests that run over all architectures."""
 
 
 def checked_width(width: object) -> sp.Expr:
@@ -182,10 +222,9 @@ def checked_width(width: object) -> sp.Expr:
 def _strict(value: object) -> sp.Basic:
     """A number or expression; text is never evaluated, decimals are read as written."""
     try:
-        expr = sp.sympify(value, strict=True)
+        return exact_decimals(value)
     except (sp.SympifyError, TypeError):
         return sp.nan
-    return expr.xreplace({decimal: sp.Rational(str(decimal)) for decimal in expr.atoms(sp.Float)})
 
 
 def checked_inputs(inputs: object) -> int:
@@ -202,6 +241,7 @@ def checked_mean(value: object, name: str) -> sp.Expr:
     expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite real number or a symbol, got {value!r}")
+    require_free_names(name, expr)
     return expr
 
 
@@ -210,4 +250,5 @@ def checked_variance(value: object, name: str) -> sp.Expr:
     expr = _strict(value)
     if not isinstance(expr, sp.Expr) or expr.is_negative or expr.is_infinite or expr is sp.nan or expr.is_real is False:
         raise DerivationError(f"{name} must be a finite number ≥ 0 or a symbol, got {value!r}")
+    require_free_names(name, expr)
     return expr

@@ -12,7 +12,7 @@ from derivations.activations.shaped import shaped_slopes, shaped_smooth
 from derivations.architectures.base import checked_inputs, checked_width
 from derivations.architectures.scaling import ScaledArchitecture, Scaling
 from derivations.errors import DerivationError
-from derivations.symbols import noise, state, step
+from derivations.symbols import noise, require_free_names, state, step
 from derivations.symbols import width as any_width
 
 _MINUS = sp.Symbol("varepsilon_-", positive=True)
@@ -41,8 +41,8 @@ class MLP(ScaledArchitecture):
     """
 
     activation: Activation
-    inputs: int = 1
     width: sp.Expr = any_width
+    inputs: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
@@ -99,11 +99,11 @@ class ShapedMLP(ScaledArchitecture):
     """
 
     activation: Activation
+    width: sp.Expr = any_width
     inputs: int = 1
     c_plus: sp.Expr | None = None
     c_minus: sp.Expr | None = None
     a: sp.Expr | None = None
-    width: sp.Expr = any_width
     skip: sp.Expr = sp.S.Zero
     rate: sp.Expr | tuple[sp.Expr, sp.Expr] = sp.S.Half
     depth_rate: sp.Expr = sp.S.One
@@ -121,6 +121,7 @@ class ShapedMLP(ScaledArchitecture):
         for name in ("c_plus", "c_minus", "a", "skip", "depth_rate"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, exact(getattr(self, name)))
+                require_free_names(name, getattr(self, name), timeless=True)
         rate = tuple(map(exact, self.rate)) if isinstance(self.rate, tuple) else exact(self.rate)
         object.__setattr__(self, "rate", rate)
         rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)

@@ -72,7 +72,7 @@ def _quadrant(process: Diffusion, k: int) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp
         time=process.time,
     )
     first, second = process.states
-    theta, r = sp.atan(second / first), sp.Symbol("r", positive=True)
+    theta, r = sp.atan(second / first), sp.Dummy("r", positive=True)
     polar = {first: r * sp.cos(angle), second: r * sp.sin(angle)}
     found = []
     for expr in (generator(here, theta), bracket(here, theta, theta)):

@@ -145,6 +145,8 @@ def _lowest(poly: sp.Poly) -> tuple[int, sp.Expr]:
 
 def reduced(expr: sp.Expr) -> sp.Expr:
     """Lowest terms; powers with symbolic exponents are joined first so that quotients of them cancel."""
+    if expr.is_rational_function():
+        return sp.cancel(expr)
     expr = sp.powsimp(sp.expand(expr), deep=True)
     try:
         return sp.cancel(sp.together(expr))

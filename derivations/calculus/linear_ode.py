@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import sympy as sp
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.symbols import time
 
@@ -73,7 +74,7 @@ def _blocks(matrix: sp.Matrix) -> list[list[int]]:
 def _block(matrix: sp.Matrix, block: list[int], sources: list[Terms], start: Sequence[sp.Expr]) -> list[Terms]:
     if len(block) == 1:
         (i,) = block
-        return [_scalar(matrix[i, i], sources[0], sp.sympify(start[i]))]
+        return [_scalar(matrix[i, i], sources[0], exact_decimals(start[i]))]
     # diagonalise: each eigenvector's coordinate has a scalar equation
     part = matrix.extract(block, block)
     if not part.is_diagonalizable():

@@ -15,6 +15,7 @@ import sympy as sp
 from derivations.calculus.ito import generator
 from derivations.calculus.linear_ode import solve_linear
 from derivations.calculus.moment_closures import Index, MomentClosure
+from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 
@@ -40,6 +41,12 @@ class MomentEquations:
     indices: tuple[Index, ...]
     right_side: sp.ImmutableMatrix
     closure: MomentClosure | None
+
+    def __post_init__(self) -> None:
+        if taken := self.process.parameters & set(self.symbols):
+            raise DerivationError(
+                f"the parameter {min(map(str, taken))} of the diffusion has the name of a moment; rename it"
+            )
 
     @property
     def symbols(self) -> tuple[sp.Symbol, ...]:
@@ -68,7 +75,7 @@ class MomentEquations:
         if missing:
             raise DerivationError(f"the start needs a value for each state, missing {', '.join(missing)}")
         return tuple(
-            sp.Mul(*(sp.sympify(start[x]) ** power for x, power in zip(self.process.states, index, strict=True)))
+            sp.Mul(*(exact_decimals(start[x]) ** power for x, power in zip(self.process.states, index, strict=True)))
             for index in self.indices
         )
 

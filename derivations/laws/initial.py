@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.gaussian import expect
 from derivations.piecewise import Piece, join
@@ -33,9 +34,14 @@ class Normal:
 
     def __post_init__(self) -> None:
         for name in ("mean", "variance"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, sp.nsimplify(value) if isinstance(value, float) else sp.sympify(value))
-        if self.variance.is_positive is False or self.variance.is_finite is False or self.mean.is_finite is False:
+            try:
+                object.__setattr__(self, name, exact_decimals(getattr(self, name)))
+            except (sp.SympifyError, TypeError) as error:
+                raise DerivationError(
+                    f"the {name} of a Gaussian start must be a number or an expression, got {getattr(self, name)!r}"
+                ) from error
+        bad = sp.nan in (self.mean, self.variance) or False in (self.mean.is_finite, self.variance.is_finite)
+        if bad or self.variance.is_positive is False:
             raise DerivationError(
                 f"a Gaussian start needs a finite mean and a positive variance, got {self.mean}, {self.variance}"
             )

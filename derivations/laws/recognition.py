@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion
-from derivations.errors import NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Law
 from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
@@ -28,6 +28,7 @@ from derivations.laws.screen import (
     may_be_parabola,
     may_be_radial,
 )
+from derivations.symbols import initial
 
 #: Families that are tried on each interval, in this order.
 FAMILIES: tuple[type[Family], ...] = (
@@ -70,6 +71,10 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
     >>> recognise(Diffusion((x,), [-x], [[1]])).name
     'Ornstein–Uhlenbeck process'
     """
+    if initial in process.parameters:
+        raise DerivationError(
+            f"the parameter {initial} of the diffusion has the name of the start of its law; rename it"
+        )
     parts: list[Law] = []
     forms = split(process, assuming)
     for form in forms:
@@ -101,9 +106,10 @@ def _match(form: UnitNoise) -> Family:
             return family.recognise(form)
         except NoClosedForm:
             continue
+    potential = f"V = {form.potential}" if form.is_writable else "V = β² + dβ/dz, too large a formula to be written out"
     raise NoClosedForm(
         f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the unit-noise form is "
-        f"V = {form.potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
+        f"{potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
     )
 
 

@@ -92,7 +92,7 @@ def collapse_limit(scaling: Scaling, inputs: int) -> Diffusion:
             f"the limit of an unshaped perceptron is derived for a pair of inputs, got {inputs}; follow them pair by pair"
         )
     curvature, (mean, variance) = correlation_curvature(phi), fluctuation(phi)
-    h, q, root = sp.Symbol("h", positive=True), collapse_state, sp.Dummy("r", positive=True)  # h = 1/n, ℓ = t/h, r = √q
+    h, q, root = sp.Dummy("h", positive=True), collapse_state, sp.Dummy("r", positive=True)  # h = 1/n, ℓ = t/h, r = √q
     kappa, mu = sp.Dummy("kappa"), sp.Dummy("mu")
     gap = root**2 * h**2 / time**2
     after = (time / h + 1) ** 2 * gap * (1 - 2 * kappa * root * h / time + mu * h)
@@ -113,7 +113,7 @@ def collapse_limit(scaling: Scaling, inputs: int) -> Diffusion:
 
 
 def _require_homogeneous(phi: Activation) -> None:
-    x, k = phi.variable, sp.Symbol("k", positive=True)
+    x, k = phi.variable, sp.Dummy("k", positive=True)
     bent = [p for p in phi.pieces if sp.expand(p.expr.subs(x, k * x) - k * p.expr) != 0]
     if not bent and all(kink == 0 for kink in phi.kinks):
         return
@@ -190,8 +190,8 @@ def fluctuation(phi: Activation) -> tuple[sp.Expr, sp.Expr]:
     (2, 8)
     """
     x, w = phi.variable, sp.Dummy("w", real=True)
-    a, b = sp.symbols("A B", positive=True)
-    c, tau = sp.Symbol("C", real=True), sp.Symbol("tau", positive=True)
+    a, b = sp.symbols("A B", positive=True, cls=sp.Dummy)
+    c, tau = sp.Dummy("C", real=True), sp.Dummy("tau", positive=True)
     rho = (b + tau * c) / sp.sqrt(b * (b + 2 * tau * c + tau**2 * a))
     ratio = sp.cancel(-sp.diff(rho, tau, 2).subs(tau, 0))  # ½ τ² = 1 − ρ before the layer
     gain = 1 / expect(phi.expr**2, x)

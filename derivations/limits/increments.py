@@ -24,7 +24,7 @@ from derivations.piecewise import Piece, canonical, join, pieces
 from derivations.symbols import noise, state
 
 #: One formal parameter in front of every small parameter: powers of it are orders.
-_ORDER = sp.Symbol("tau", positive=True)
+_ORDER = sp.Dummy("tau", positive=True)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def weak_second_step(limit: Limit) -> Step:
     *Derivation.* The Itô–Taylor expansion to size :math:`h^2` in mean; what replaces the mixed integrals,
     :math:`\tfrac12 h\,\Delta^j` for :math:`I_{0j}` and :math:`I_{j0}` and :math:`\tfrac12(\Delta^j\Delta^k + hV_{jk})` for :math:`I_{jk}`,
     has their joint moments up to terms of order :math:`h^3`. Where a covariance vanishes it has a minimum, its gradient
-    vanishes too, and the terms that divide by its root are continued by 0.
+    vanishes too, and the terms that divide by its root are continued by 0. At an end of a scalar diffusion's interval where
+    they are infinite they are bounded by the noise itself; the order 2 is then that of paths away from the end.
 
     Parameters
     ----------
@@ -49,8 +50,10 @@ def weak_second_step(limit: Limit) -> Step:
     for i, (x, b) in enumerate(zip(states, process.drift, strict=True)):
         moved = x + b * size + generator(process, b) * size**2 / 2
         for j, g in enumerate(xi):
-            change = _generator(process, factor[i, j]) + along(states, columns[j], b)
-            moved += (factor[i, j] + size * change / 2) * sp.sqrt(size) * g
+            change = size * (_generator(process, factor[i, j]) + along(states, columns[j], b)) / 2
+            if _diverges_at_an_end(process, change):
+                change = _bounded(change, factor[i, j], process)
+            moved += (factor[i, j] + change) * sp.sqrt(size) * g
             for k, f in enumerate(xi):
                 v = sp.S.NegativeOne if j == k else turn[j, k] if j > k else -turn[k, j]
                 moved += _along(process, columns[j], factor[i, k]) * size * (g * f + v) / 2
@@ -61,6 +64,29 @@ def weak_second_step(limit: Limit) -> Step:
 
 #: Where a covariance is smaller, it counts as this in denominators: the numerators vanish with it.
 _TINY = sp.Rational(1, 10**100)
+#: Nearer to an end, a correction that diverges there is not looked at.
+_NEAR = sp.Rational(1, 10**12)
+
+
+def _diverges_at_an_end(process: Diffusion, change: sp.Expr) -> bool:
+    """Whether a correction of the noise is infinite or undefined at a finite end of the interval of a scalar diffusion."""
+    if len(process.states) != 1:
+        return False
+    ends = (end for end in (process.domain.inf, process.domain.sup) if end.is_finite)
+    return any(change.subs(process.states[0], end).has(sp.zoo, sp.nan, sp.oo, -sp.oo) for end in ends)
+
+
+def _bounded(change: sp.Expr, noise: sp.Expr, process: Diffusion) -> sp.Expr:
+    r"""A correction that is no larger than what it corrects, which vanishes at such an end.
+
+    Beside an end at which the noise is a root, :math:`\sqrt x`, the expansion says nothing within a distance of order h.
+    """
+    (x,), beside = process.states, process.states[0]
+    if process.domain.inf.is_finite:
+        beside = sp.Max(beside, process.domain.inf + _NEAR)
+    if process.domain.sup.is_finite:
+        beside = sp.Min(beside, process.domain.sup - _NEAR)
+    return sp.Min(sp.Max(change.subs(x, beside), -sp.Abs(noise)), sp.Abs(noise))
 
 
 def _generator(process: Diffusion, function: sp.Expr) -> sp.Expr:

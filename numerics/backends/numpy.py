@@ -11,9 +11,12 @@ import sympy as sp
 from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
+from derivations.special import Weber
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
 from numerics.backends.kinks import guarded_branches
+from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
@@ -25,6 +28,7 @@ _TWINS = {
     "Weber": "weber",
     "WeberCoordinate": "weber_coordinate",
     "ErrorTail": "erfc",
+    "LogCosh": "log_cosh",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
@@ -52,6 +56,12 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_logaddexp(self, node: sp.Expr) -> str:
         return f"logaddexp({', '.join(map(self._print, node.args))})"
+
+    def _print_log(self, node: sp.Expr) -> str:
+        inner = node.args[0]
+        if isinstance(inner, Weber) and inner.args[0] == 0:  # which itself overflows
+            return f"log_weber({', '.join(map(self._print, inner.args[1:]))})"
+        return f"log({self._print(inner)})"
 
     def _print_And(self, node: sp.Expr) -> str:
         return "(" + " & ".join(f"({self._print(arg)})" for arg in node.args) + ")"
@@ -113,7 +123,15 @@ NUMPY = Backend(
     "numpy",
     _printer,
     _modules,
-    (cancelling_sums, stable_logarithms, logistic_quotients, guarded_branches),
+    (
+        removable_points,
+        bounded_quotients,
+        bounded_logarithms,
+        cancelling_sums,
+        stable_logarithms,
+        logistic_quotients,
+        guarded_branches,
+    ),
     _wrap,
     1e-13,
 )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+import sys
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
+
+from derivations.errors import unknown
 
 #: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
 ARCHITECTURES = {
@@ -30,10 +34,34 @@ _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complaints in one line."""
+    """Complaints in one line, cause first; no abbreviations, in which ``--a`` would mean ``--activation``."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **(options | {"allow_abbrev": False}))
+        self._negative_number_matcher = re.compile(r"-[\d.]")  # -1e5 and -1/2 are values too, not only -1
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"deeplimits: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always, but that an unknown option is named with those that are close."""
+        given = list(sys.argv[1:] if args is None else args)
+        (commands,) = (a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        command = next((word for word in given if not word.startswith("-")), None)
+        if command is not None and command in commands:
+            known = commands[command]._option_string_actions
+            words = (word.split("=")[0] for word in given if word.startswith("--"))
+            if wrong := next((word for word in words if word not in known), None):
+                commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
+        options, extra = self.parse_known_args(given, namespace)
+        if extra and command:
+            commands[command].error(f"{extra[0][:60]!a} is one argument too many")
+        return options
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.dest if action.option_strings == [] else action.option_strings[0]
+            raise argparse.ArgumentError(None, unknown(name, value, action.choices))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output"
     )
 
+    _force(derive)
+
     density = _command(
         commands, "density", "tabulate density and distribution function, closed or solved by Fokker–Planck"
     )
@@ -73,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     density.add_argument(
         "--out", metavar="FILE.csv", help="write the columns x, pdf and cdf here instead of to standard output"
     )
+    _force(density)
 
     simulate = _command(commands, "simulate", "simulate random networks, or paths of the derived limit")
     _recipe(simulate, width="1")
@@ -103,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--out", metavar="FILE", help="write the last states, .npy of shape (samples, width, inputs) or .csv"
     )
+    _force(simulate)
 
     validate = _command(
         commands, "validate", "compare limit, law and simulated networks; exit status 1 if a check fails"
@@ -116,7 +148,12 @@ def parser() -> argparse.ArgumentParser:
     _start(report, inputs=True)
     _size(report, depth=1000, samples=None)
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
+    _force(report)
     return top
+
+
+def _force(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
 
 
 def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentParser:

@@ -17,23 +17,20 @@ import derivations
 from derivations import Derivation, DerivationError, derive, parse_activation, symbols
 from numerics.cli.arguments import ARCHITECTURES
 from numerics.cli.files import read_inputs
+from numerics.cli.output import ARRAYS, checked_output, put, save_states
 from numerics.cli.progress import samples_bar, stage
 
 _SUFFIXES = {".tex": "latex", ".txt": "text", ".json": "json", ".html": "html"}
 
 
 def _derive(options: argparse.Namespace) -> int:
-    out = Path(options.out) if options.out else None
-    kind = options.format or (_SUFFIXES.get(out.suffix) if out else "text")
-    if kind is None:
-        raise DerivationError(
-            f"expected --out with a suffix among {', '.join(_SUFFIXES)}, or --format, got {options.out}"
-        )
+    out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
+    kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
     d = _derivation(options, options.inputs)
-    if kind == "latex" and out:
-        d.write(out.with_suffix(".tex")) if out.suffix == ".tex" else out.write_text(d.latex() + "\n", encoding="utf-8")
-        return 0
-    _put(_FORMATS[kind](d, options), out)
+    if kind == "latex" and out and out.suffix == ".tex":
+        d.write(out)
+    else:
+        put(_FORMATS[kind](d, options), out)
     return 0
 
 
@@ -54,6 +51,7 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 def _density(options: argparse.Namespace) -> int:
     from numerics.limit_distribution import distribution
 
+    out = checked_output(options.out, options.force)
     d = _derivation(options)
     law = distribution(d, x0=_x0(options), t=options.t)
     if law.error > 0:
@@ -61,14 +59,21 @@ def _density(options: argparse.Namespace) -> int:
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
     low, high = law.ppf(1e-3), law.isf(1e-3)
+    if not np.isfinite([low, high]).all():
+        raise ValueError(
+            f"the quantiles of the law are beyond double precision, {low:.3g} and {high:.3g}; choose an x0 and a t of moderate size"
+        )
     if low == high:  # all of the law is one atom
         low, high = low - 1.0, high + 1.0
     x = np.linspace(low, high, options.points)
     rows = np.stack([x, law.pdf(x), law.cdf(x)], axis=1)
-    _put(
-        "x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows),
-        Path(options.out) if options.out else None,
-    )
+    bad = np.isnan(rows).any(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"the density is not a number at {bad.sum()} of {len(rows)} points, the first x = {x[bad][0]:.10g}; "
+            "choose an x0 and a t of moderate size"
+        )
+    put("x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows), out)
     return 0
 
 
@@ -77,6 +82,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from numerics.paths import simulate_sde
 
     inputs = _inputs(options)
+    out = checked_output(options.out, options.force, tuple(ARRAYS))
     d = _derivation(options, 1 if inputs is None else len(inputs))
     start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
     with _workers(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
@@ -90,18 +96,30 @@ def _simulate(options: argparse.Namespace) -> int:
             at = simulate_network(d.architecture, 0, options.samples, seed=begin, **start).reshape(options.samples, -1)
             states = simulate_sde(d.limit, x0=at, t=options.t, steps=options.depth, seed=path, **run)
             states = states.reshape(options.samples, int(d.architecture.width), -1)
-    _save(states, options.out)
-    norms = np.linalg.norm(states, axis=1) / np.sqrt(states.shape[1])
-    print(f"{options.samples} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {options.t:g}")
+    save_states(states, out)
+    lost = ~np.isfinite(states).all(axis=(1, 2))
+    if lost.any():
+        which = "network" if options.of == "network" else "path"
+        print(
+            f"deeplimits: {lost.sum()} of {options.samples} {which}s are not finite at t = {options.t:g}, the first is sample "
+            f"{np.argmax(lost)}; means and quantiles are of the others",
+            file=sys.stderr,
+        )
+        states = states[~lost]
+    if len(states) < 2:
+        return 1
+    largest = np.max(np.abs(states)) or 1.0  # whose square may leave the range of numbers
+    norms = largest * (np.linalg.norm(states / largest, axis=1) / np.sqrt(states.shape[1]))
+    print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {options.t:g}")
     for name, values in (("state of neuron 1", states[:, 0, :]), ("norm / sqrt(width)", norms)):
         for k, column in enumerate(values.T, 1):
             which = f", input {k}" if states.shape[2] > 1 else ""
-            error = column.std(ddof=1) / np.sqrt(len(column))
+            mean, error = (column / largest).mean(), (column / largest).std(ddof=1) / np.sqrt(len(column))
             low, middle, high = np.quantile(column, (0.05, 0.5, 0.95))
             print(
-                f"{name}{which}: mean {column.mean():.5g} ± {error:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
+                f"{name}{which}: mean {mean * largest:.5g} ± {error * largest:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
             )
-    return 0
+    return 1 if lost.any() else 0
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -122,9 +140,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    out = Path(options.out)
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"expected --out in a folder that exists, got {options.out}")
+    out = checked_output(options.out, options.force)
     inputs = _inputs(options)
     from numerics.report import Inputs, Start, report
 
@@ -134,7 +150,7 @@ def _report(options: argparse.Namespace) -> int:
         size["samples"] = options.samples
     of = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
     page = report(d, of, _summary(options, of.samples), _command(options), stage)
-    out.write_text(page.html(), encoding="utf-8")
+    put(page.html(), out)
     print(out)
     return 0
 
@@ -235,7 +251,7 @@ def _inputs(options: argparse.Namespace) -> np.ndarray | None:
     if options.inputs is None:
         return None
     if options.x0 is not None:
-        raise ValueError("expected --inputs or --x0, got both: networks start either from inputs or from a fixed state")
+        raise ValueError("--inputs and --x0 are given both; networks start either from inputs or from a fixed state")
     return read_inputs(options.inputs)
 
 
@@ -265,22 +281,3 @@ def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[t
 
 def _command(options: argparse.Namespace) -> str:
     return shlex.join(options.command_line)
-
-
-def _put(text: str, out: Path | None) -> None:
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        out.write_text(text, encoding="utf-8")
-
-
-def _save(states: np.ndarray, out: str | None) -> None:
-    if out is None:
-        return
-    path = Path(out)
-    if path.suffix == ".npy":
-        np.save(path, states)
-    elif path.suffix == ".csv":
-        np.savetxt(path, states.reshape(len(states), -1), delimiter=",", fmt="%.17g")
-    else:
-        raise ValueError(f"expected --out ending in .npy or .csv, got {out}")

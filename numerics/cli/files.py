@@ -25,8 +25,10 @@ def read_inputs(path: str) -> NDArray[np.float64]:
         If the file is missing, empty, too large, of another format, ragged, pickled, or holds anything but finite numbers.
     """
     file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"{path} is a folder; name a file of network inputs, CSV or .npy")
     if not file.is_file():
-        raise ValueError(f"expected a file of network inputs, found none at {path}")
+        raise ValueError(f"{path} does not exist; name a file of network inputs, CSV or .npy")
     if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
         raise ValueError(f"{path} has {size} bytes; expected network inputs, one a row, in 1 to {MOST_BYTES} bytes")
     rows = _read_npy(file) if file.suffix == ".npy" else _read_csv(file)

@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from derivations.decimals import exact_decimals
 from derivations.laws import GluedLaw, Law
 from derivations.symbols import initial, time
 from numerics.backends import MPMATH
@@ -18,7 +19,7 @@ def parts_of(law: Law | None) -> tuple[Law, ...]:
     """The laws on single intervals that a law is glued from, none with parameters left."""
     if not isinstance(law, Law):
         raise ValueError(
-            f"expected a law, got {law!r}; where no closed form is known (d.law is None) use numerics.distribution(d, x0, t), "
+            f"expected a law, got {law!r}; where no closed form is known (d.law is None) use numerics.distribution(d, x0=x0, t=t), "
             "which solves the Fokker–Planck equation"
         )
     parts = law.parts if isinstance(law, GluedLaw) else (law,)
@@ -31,18 +32,18 @@ def parts_of(law: Law | None) -> tuple[Law, ...]:
 
 
 def exact_number(number: Any, what: str) -> sp.Expr:
-    """A finite real number without rounding: a float is the binary fraction that it is."""
+    """A finite real number without rounding: a float is read as a decimal (:mod:`derivations.decimals`)."""
     if isinstance(number, np.generic | np.ndarray) and np.ndim(number) == 0:
         number = number.item()
     if isinstance(number, float) and not np.isfinite(number):
         raise ValueError(f"{what} must be finite, got {number}")
     try:
-        exact = sp.Rational(number) if isinstance(number, float) else sp.sympify(number, strict=True)
+        exact = exact_decimals(number)
     except (TypeError, ValueError, sp.SympifyError) as error:
         raise ValueError(f"{what} must be a real number, got {number!r}") from error
     if isinstance(number, bool) or not isinstance(exact, sp.Expr) or not exact.is_number or not exact.is_real:
         raise ValueError(f"{what} must be a finite real number, got {number!r}")
-    return exact.replace(lambda node: node.is_Float, lambda node: sp.Rational(node))
+    return exact
 
 
 def constant(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:

@@ -6,7 +6,7 @@ from numerics.ensembles.checkpoint import Checkpoint
 from numerics.ensembles.dask import dask_executor
 from numerics.ensembles.reduce import last_time, reduce_ensemble
 from numerics.ensembles.reductions import Gram, Histogram, Moments, Quantiles, Reduction
-from numerics.ensembles.stream import Block, Progress, Seed, Task, blocks, run_ensemble, stream_ensemble
+from numerics.ensembles.stream import Block, Progress, Seed, Task, blocks, run_ensemble, seed_sequence, stream_ensemble
 
 __all__ = [
     "Block",
@@ -24,5 +24,6 @@ __all__ = [
     "last_time",
     "reduce_ensemble",
     "run_ensemble",
+    "seed_sequence",
     "stream_ensemble",
 ]

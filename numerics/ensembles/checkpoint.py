@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from os import PathLike
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from derivations.emit.files import write_whole
 
 _PLAN = "ensemble.json"
 
@@ -34,17 +36,19 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        If the directory holds another ensemble.
+        If the directory holds another ensemble, or its plan is damaged.
     """
 
     def __init__(self, directory: str | PathLike[str], plan: Mapping[str, str]) -> None:
         self.directory = Path(directory)
+        if self.directory.exists() and not self.directory.is_dir():
+            raise ValueError(f"the checkpoint {directory} is a file, not a directory; give another")
         self.directory.mkdir(parents=True, exist_ok=True)
-        for draft in self.directory.glob("*.draft"):  # of a process that was killed
+        for draft in self.directory.glob(".*.draft"):  # of a process that was killed
             draft.unlink(missing_ok=True)
         known = self.directory / _PLAN
         if known.exists():
-            before = json.loads(known.read_text(encoding="utf-8"))
+            before = _plan(known)
             different = sorted(key for key in {*before, *plan} if before.get(key) != plan.get(key))
             if different:
                 raise ValueError(
@@ -54,7 +58,7 @@ class Checkpoint:
         elif any(self.directory.iterdir()):
             raise ValueError(f"expected an empty directory or one of an ensemble, got {self.directory}")
         else:
-            self._write(known, json.dumps(dict(plan), indent=1).encode())
+            write_whole(known, json.dumps(dict(plan), indent=1).encode())
 
     def has(self, index: int | str) -> bool:
         """Whether a block is finished."""
@@ -67,12 +71,26 @@ class Checkpoint:
         parts = value if isinstance(value, Mapping) else {"value": np.asarray(value)}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **{name: np.asarray(part) for name, part in parts.items()})
-        self._write(self._path(index), buffer.getvalue())
+        write_whole(self._path(index), buffer.getvalue())
 
     def load(self, index: int | str) -> Any:
-        """A kept block, as it was given."""
-        with np.load(self._path(index), allow_pickle=False) as archive:
-            parts = {name: archive[name] for name in archive.files}
+        """A kept block, as it was given.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged: cut off, overwritten, or no archive of arrays.
+        """
+        path = self._path(index)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                parts = {name: archive[name] for name in archive.files}
+        except FileNotFoundError as error:
+            raise ValueError(f"the checkpoint {path} is gone; run again, and its samples are drawn anew") from error
+        except (*_DAMAGE, OSError) as error:
+            raise ValueError(
+                f"the checkpoint {path} is damaged ({error}); delete this file and run again: its samples are drawn anew"
+            ) from error
         return parts["value"] if set(parts) == {"value"} else parts
 
     def drop(self, index: int) -> None:
@@ -82,12 +100,22 @@ class Checkpoint:
     def _path(self, index: int | str) -> Path:
         return self.directory / (f"block_{index:08d}.npz" if isinstance(index, int) else f"{index}.npz")
 
-    def _write(self, path: Path, content: bytes) -> None:
-        with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".draft", delete=False) as draft:
-            draft.write(content)
-            draft.flush()
-            os.fsync(draft.fileno())
-        os.replace(draft.name, path)
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, AttributeError, NotImplementedError)
+
+
+def _plan(known: Path) -> dict[str, str]:
+    try:
+        before = json.loads(known.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        before, reason = None, str(error)
+    else:
+        reason = "it holds no plan of an ensemble"
+    if not isinstance(before, dict):
+        raise ValueError(
+            f"the checkpoint {known} is damaged ({reason}); delete the directory {known.parent} and run again, or give another"
+        )
+    return before
 
 
 def fingerprint(**parts: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from numerics.ensembles.reductions import Part, Reduction
-from numerics.ensembles.stream import Progress, Seed, Task, opened, stream_ensemble
+from numerics.ensembles.stream import Progress, Seed, Task, opened, seed_sequence, stream_ensemble
 
 _PREFIX = "joined"  # what is joined so far, beside the blocks that wait for their turn
 _JOIN_EVERY = 64  # blocks
@@ -28,7 +28,8 @@ class _Reduced:
         values = np.asarray(self.task(first, count, rng))
         if values.shape[:1] != (count,):
             raise ValueError(f"the task must return {count} samples along the first axis, got shape {values.shape}")
-        return _flat([reduction.part(values) for reduction in self.reductions])
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite samples have no finite moments
+            return _flat([reduction.part(values) for reduction in self.reductions])
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def reduce_ensemble(
     several = (reductions,) if isinstance(reductions, Reduction) else tuple(reductions)
     if not several or not all(isinstance(r, Reduction) for r in several):
         raise ValueError(f"expected reductions such as Moments(), got {reductions!r}")
+    seed = seed if isinstance(seed, int) else seed_sequence(seed)
     reduced = _Reduced(task, several)
     kept = opened(checkpoint, reduced, samples, block, seed)
     joined: list[Part] | None = None
@@ -95,7 +97,8 @@ def reduce_ensemble(
     dropped = done
     for piece, value in stream_ensemble(reduced, samples, block, seed, workers, progress, kept, done):
         parts = _split(value, len(several))
-        joined = parts if joined is None else [r.join(a, b) for r, a, b in zip(several, joined, parts, strict=True)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            joined = parts if joined is None else [r.join(a, b) for r, a, b in zip(several, joined, parts, strict=True)]
         done = piece.index + 1
         if kept is not None and done % _JOIN_EVERY == 0:
             kept.save(_PREFIX, _flat(joined) | {"done": np.array(done)})

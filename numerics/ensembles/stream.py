@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from numerics.ensembles.checkpoint import Checkpoint, fingerprint
 
 Array = NDArray[np.float64]
-Seed = int | np.random.SeedSequence
+Seed = int | np.random.SeedSequence | np.random.Generator | None
 Task = Callable[[int, int, np.random.Generator], Any]
 Progress = Callable[[int, int], None]
 
@@ -67,11 +67,37 @@ def blocks(samples: int, block: int, seed: Seed = 0) -> Iterator[Block]:
     for name, value in (("samples", samples), ("block", block)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a positive whole number, got {value!r}")
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed_sequence(seed)
     return (
         Block(first, min(block, samples - first), _child(root, index), index)
         for index, first in enumerate(range(0, samples, block))
     )
+
+
+def seed_sequence(seed: Seed) -> np.random.SeedSequence:
+    """What a user gave for a seed as the root of all streams.
+
+    A whole number or a ``SeedSequence`` gives the same root whenever it is given; a ``Generator`` is asked for 128 bits, and moves
+    on by them; None takes fresh entropy from the system.
+
+    Raises
+    ------
+    ValueError
+        For anything else, and for a negative number.
+
+    Examples
+    --------
+    >>> seed_sequence(np.random.default_rng(1)).entropy == seed_sequence(np.random.default_rng(1)).entropy
+    True
+    """
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4, dtype=np.uint64).tolist())
+    whole = seed is None or (isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0)
+    if not whole:
+        raise ValueError(f"seed must be a whole number ≥ 0, a SeedSequence, a Generator or None, got {seed!r}")
+    return np.random.SeedSequence(None if seed is None else int(seed))
 
 
 def _child(root: np.random.SeedSequence, index: int) -> np.random.SeedSequence:
@@ -97,7 +123,8 @@ def stream_ensemble(
         processes it must pickle.
     samples, block : int
         How many in all, and in one block; the result depends on both.
-    seed : int or SeedSequence
+    seed : int, SeedSequence, Generator or None
+        As :func:`seed_sequence` reads it.
     workers : int or Executor
         Threads to use (1 computes here and now), or any ``concurrent.futures.Executor``, which stays open. A block whose
         worker dies is computed again, up to three times.
@@ -113,6 +140,8 @@ def stream_ensemble(
     ------
     tuple of Block and the task's value
     """
+    # what can be given again stays as it is, so that a checkpoint knows it
+    seed = seed if isinstance(seed, int) else seed_sequence(seed)
     plan = blocks(samples, block, seed)
     if isinstance(workers, Executor):
         own: Any = nullcontext(workers)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from derivations.diffusion import Flow, Limit
 from derivations.laws import Law
-from numerics.ensembles import Seed, stream_ensemble
+from numerics.ensembles import Seed, seed_sequence, stream_ensemble
 from numerics.expectations.budget import Budget
 from numerics.expectations.choice import known_law
 from numerics.expectations.levels import Function, Level, Levels, Problem
@@ -95,7 +95,7 @@ def expect_sde(
                 f"{points} points need a scheme whose step is a formula and a whole seed, got {chosen.name}"
             )
         return expect_on_points(problem, chosen, steps, samples, points, seed)
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed_sequence(seed)
     if scheme in ("auto", "exact"):
         law = known_law(limit)
         if law is not None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Limit
-from numerics.ensembles import Seed, stream_ensemble
+from numerics.ensembles import Seed, seed_sequence, stream_ensemble
 from numerics.expectations.budget import Budget
 from numerics.schemes import Scheme
 from numerics.schemes.base import Advance, Couple
@@ -118,7 +118,7 @@ class Levels:
 
     def __init__(self, problem: Problem, scheme: Scheme, seed: Seed, workers: int | Executor) -> None:
         self.problem, self.scheme, self.workers = problem, scheme, workers
-        self.root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+        self.root = seed_sequence(seed)
         self.levels: list[Level] = []
         assert scheme.weak_order is not None
         self.order = float(scheme.weak_order)

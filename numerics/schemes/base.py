@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Limit
+from derivations.steps.domain import Continued
+from numerics.compile import compile_expression
 
 Array = NDArray[np.float64]
 #: From the states of a block, shape (samples, ...), through a span of time in a number of steps; may work in place.
@@ -60,6 +62,31 @@ class Scheme(ABC):
             If two steps of the scheme do not make one, as where there are no steps.
         """
         raise ValueError(f"the scheme {self.name} does not couple two step sizes; use euler_maruyama")
+
+
+def kept_inside(continued: Continued | None, advance: Advance) -> Advance:
+    """Steps of a diffusion that was continued beyond its interval, followed by the projection back to it."""
+    if continued is None:
+        return advance
+    inside = compile_expression(continued.process.states, continued.inside)
+
+    def projected(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
+        return np.asarray(inside(advance(x, time, duration, steps, rng)))
+
+    return projected
+
+
+def both_inside(continued: Continued | None, couple: Couple) -> Couple:
+    """The same for fine and coarse paths."""
+    if continued is None:
+        return couple
+    inside = compile_expression(continued.process.states, continued.inside)
+
+    def projected(x: Array, time: float, h: float, steps: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        fine, coarse = couple(x, time, h, steps, rng)
+        return np.asarray(inside(fine)), np.asarray(inside(coarse))
+
+    return projected
 
 
 def samples_last(x: Array) -> Array:

@@ -11,8 +11,9 @@ from derivations.calculus.noise import noise_factor
 from derivations.diffusion import Limit
 from derivations.errors import DerivationError
 from derivations.steps.base import written_out
+from derivations.steps.domain import continued
 from numerics.compile import compile_expression
-from numerics.schemes.base import Advance, Array, Scheme
+from numerics.schemes.base import Advance, Array, Scheme, kept_inside
 from numerics.schemes.levy import areas
 
 
@@ -45,7 +46,8 @@ class DerivativeFree(Scheme):
     def prepare(self, limit: Limit) -> Advance:
         """Compile drift and factor."""
         try:
-            process = written_out(limit)
+            beyond = continued(limit)
+            process = written_out(limit) if beyond is None else beyond.process
             factor = noise_factor(process)
         except DerivationError as error:
             raise ValueError(f"the scheme {self.name} does not apply: {error}") from error
@@ -74,4 +76,4 @@ class DerivativeFree(Scheme):
                 y = after
             return y.T.reshape(shape)
 
-        return advance
+        return kept_inside(beyond, advance)

@@ -12,9 +12,10 @@ import numpy as np
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
+from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
 from numerics.linalg import semidefinite_factor
-from numerics.schemes.base import Advance, Array, Couple, Scheme, fused, samples_last
+from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, fused, kept_inside, samples_last
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class EulerMaruyama(Scheme):
 
     def prepare(self, limit: Limit) -> Advance:
         """Compile drift and covariance."""
-        coefficients = compiled_coefficients(limit)
+        beyond = continued(limit)
+        coefficients = compiled_coefficients(limit if beyond is None else beyond.process)
 
         def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             h = duration / steps
@@ -41,11 +43,12 @@ class EulerMaruyama(Scheme):
                 coefficients(x, time + step * h, h, noise)
             return x
 
-        return advance
+        return kept_inside(beyond, advance)
 
     def couple(self, limit: Limit) -> Couple:
         """Two fine steps beside one coarse."""
-        coefficients = compiled_coefficients(limit)
+        beyond = continued(limit)
+        coefficients = compiled_coefficients(limit if beyond is None else beyond.process)
 
         def couple(x: Array, time: float, h: float, steps: int, rng: np.random.Generator) -> tuple[Array, Array]:
             fine, coarse, first, second = (samples_last(x) for _ in range(4))
@@ -59,13 +62,14 @@ class EulerMaruyama(Scheme):
                 coefficients(coarse, now, 2 * h, first)
             return fine, coarse
 
-        return couple
+        return both_inside(beyond, couple)
 
     def fuse(self, limit: Limit) -> Advance:
         """One kernel for draws, coefficients and update."""
         from numerics.compile.fused import euler_kernel
 
-        return fused(euler_kernel(limit))
+        beyond = continued(limit)
+        return kept_inside(beyond, fused(euler_kernel(limit if beyond is None else beyond.process)))
 
 
 @singledispatch

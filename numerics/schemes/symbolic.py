@@ -10,9 +10,10 @@ import numpy as np
 from derivations import steps as formulas
 from derivations.diffusion import Limit
 from derivations.errors import DerivationError
+from derivations.steps.domain import Continued, continued
 from numerics.backends.numba import is_available
 from numerics.compile.steps import compile_step, coupled_kernel, step_kernel
-from numerics.schemes.base import Advance, Array, Couple, Scheme, fused
+from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, fused, kept_inside
 
 
 class SymbolicScheme(Scheme):
@@ -22,8 +23,11 @@ class SymbolicScheme(Scheme):
     def formula(self, limit: Limit) -> formulas.Step:
         """The step; raises ``DerivationError`` where the scheme does not apply."""
 
+    #: Whether a step could end outside the interval in which the diffusion lives.
+    can_leave: bool = True
+
     def step(self, limit: Limit) -> formulas.Step:
-        """The step of this limit, made once.
+        """The step of this limit, made once; of a diffusion on an interval, continued beyond it.
 
         Raises
         ------
@@ -41,7 +45,7 @@ class SymbolicScheme(Scheme):
             columns = np.ascontiguousarray(x.reshape(len(x), -1).T)
             return step.walk(columns, time, duration / steps, steps, rng).T.reshape(shape)
 
-        return advance
+        return kept_inside(self._beyond(limit), advance)
 
     def couple(self, limit: Limit) -> Couple:
         """The formula on two grids: as machine code where Numba is installed."""
@@ -56,7 +60,7 @@ class SymbolicScheme(Scheme):
                 fine, coarse = compile_step(step).walk_twice(fine, time, h, steps, rng)
             return fine.T.reshape(x.shape), coarse.T.reshape(x.shape)
 
-        return couple
+        return both_inside(self._beyond(limit), couple)
 
     def fuse(self, limit: Limit) -> Advance:
         """Compile the formula to one kernel."""
@@ -65,12 +69,16 @@ class SymbolicScheme(Scheme):
         def on_columns(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             return advance(x.reshape(len(x), -1), time, duration, steps, rng).reshape(x.shape)
 
-        return on_columns
+        return kept_inside(self._beyond(limit), on_columns)
+
+    def _beyond(self, limit: Limit) -> Continued | None:
+        return continued(limit) if self.can_leave else None
 
 
 @lru_cache(maxsize=64)
 def _made(scheme: SymbolicScheme, limit: Limit) -> formulas.Step:
     try:
-        return scheme.formula(limit)
+        step, beyond = scheme.formula(limit), scheme._beyond(limit)
+        return step if beyond is None else beyond.step(step)
     except DerivationError as error:
         raise ValueError(f"the scheme {scheme.name} does not apply: {error}") from error

@@ -17,6 +17,7 @@ class UnitNoiseSteps(SymbolicScheme):
     name: str = "unit_noise"
     strong_order: Fraction = Fraction(1)
     weak_order: Fraction = Fraction(1)
+    can_leave: bool = False
 
     def formula(self, limit: Limit) -> Step:
         """Find the coordinate, its inverse and the step."""

@@ -54,7 +54,7 @@ def validate(
     samples, depth : int, optional
         By default chosen check by check: samples so that the control is rejected, depth so that the bias
         is below the noise. Too few or too shallow, and the row says so instead of passing.
-    seed : int or SeedSequence
+    seed : int, SeedSequence, Generator or None
     workers : int
         Threads for the networks and the paths; the result does not depend on it.
 
@@ -78,7 +78,7 @@ def validate(
     setting = _setting(d, x0, t, samples, depth, workers)
     checks = [*LIMIT_CHECKS, *(LAW_CHECKS if has_distribution(d.limit) else ())]
     rows = [row for check, s in zip(checks, spawn(seed, len(checks)), strict=True) for row in check(setting, s)]
-    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}")
+    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}", dict(setting.exploded))
 
 
 def _setting(d: Any, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
-from numerics.ensembles import Seed
+from numerics.ensembles import Seed, seed_sequence
 from numerics.statistics import Estimate, Test, holm, ks_test
 
 Array = NDArray[np.float64]
@@ -92,10 +92,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Validation:
-    """A table of checks; true if every one agrees and every control was rejected."""
+    """A table of checks; true if every one agrees and every control was rejected.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+    title : str
+    exploded : dict
+        How many samples left the range of numbers, by what was simulated; they count as infinite, in networks as in paths.
+    """
 
     rows: tuple[Row, ...]
     title: str = field(default="")
+    exploded: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def adjusted(self) -> tuple[float, ...]:
@@ -132,7 +141,8 @@ class Validation:
         widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
         lines.insert(1, "  ".join("─" * w for w in widths))
-        return "\n".join(([self.title, ""] if self.title else []) + lines)
+        lost = [f"{number} {what} exploded" for what, number in self.exploded.items()]
+        return "\n".join(([self.title, ""] if self.title else []) + lines + (["", "; ".join(lost)] if lost else []))
 
 
 def number_row(claim: str, measured: Estimate, derived: float, wrong: float, bias: float = 0.0) -> Row:
@@ -154,7 +164,7 @@ def ks_noise(samples: int, sides: int = 1) -> float:
 
 def spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
     """Independent seeds for the simulations of one check; the same ones whenever it is asked."""
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed_sequence(seed)
     return [
         np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, k), pool_size=root.pool_size)
         for k in range(count)

@@ -2,8 +2,10 @@ r"""The checks of one derivation: its limit, its law and simulated networks agai
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,6 +18,7 @@ from numerics.compile import compile_expression, compile_sums
 from numerics.ensembles import Seed
 from numerics.limit_distribution import distribution
 from numerics.networks import simulate_network
+from numerics.outcomes import ExplosionWarning, without_nan
 from numerics.paths import simulate_sde
 from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson, z_error
 from numerics.validation.base import (
@@ -53,6 +56,8 @@ class Setting:
     samples, depth : int or None
         Overrides of what the checks choose.
     workers : int
+    exploded : dict
+        How many samples left the range of numbers, by what was simulated.
     """
 
     architecture: Architecture
@@ -63,6 +68,7 @@ class Setting:
     samples: int | None
     depth: int | None
     workers: int
+    exploded: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def width(self) -> int:
@@ -71,32 +77,29 @@ class Setting:
 
     def networks(self, depth: int, samples: int, seed: Seed) -> Array:
         """Last layers, shape (samples, n, m)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return _beyond_bounds(
-                simulate_network(
-                    self.architecture, depth, samples, x0=self.start, t=self.t, seed=seed, workers=self.workers
-                )
+        with explosions_counted(self.exploded, f"networks of depth {depth}", samples):
+            return simulate_network(
+                self.architecture, depth, samples, x0=self.start, t=self.t, seed=seed, workers=self.workers
             )
 
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, shape (samples, n, m)."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with explosions_counted(self.exploded, f"paths of {steps} steps", samples):
             ends = simulate_sde(
                 limit, x0=self.start.ravel(), t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
             )
-        ends = _beyond_bounds(ends)
         return ends.reshape(samples, self.width, -1)
 
     @cached_property
     def exact(self) -> Any:
         """The law, closed or solved on a grid."""
         of = self.limit if self.law is None else self.law
-        return distribution(of, float(self.start[0, 0]), self.t, _SOLVED)
+        return distribution(of, x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
 
     @cached_property
     def wrong(self) -> Any:
         """The law of the limit with its noise 5 % too large, recognised or solved anew from its coefficients."""
-        return distribution(mistaken(self.limit), float(self.start[0, 0]), self.t, _SOLVED)
+        return distribution(mistaken(self.limit), x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
 
     @property
     def named(self) -> str:
@@ -104,9 +107,19 @@ class Setting:
         return "law" if self.exact.error == 0 else f"Fokker–Planck solution (error {self.exact.error:.1g})"
 
 
-def _beyond_bounds(ends: Array) -> Array:
-    """What has diverged counts as +∞: with an activation that grows faster than its argument, shallow networks leave every bound."""
-    return np.where(np.isnan(ends), np.inf, ends)
+@contextmanager
+def explosions_counted(counts: dict[str, int], what: str, samples: int) -> Iterator[None]:
+    """Keep warnings of explosions, the largest number of each kind of simulation, for the table instead of showing them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if issubclass(warning.category, ExplosionWarning):
+            number = int(str(warning.message).split()[0])
+            name = f"of {samples} {what}"
+            counts[name] = max(counts.get(name, 0), number)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 # --- the law against networks ---
@@ -212,13 +225,16 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
     h = s.t / depth
     columns: list[tuple[Array, Array, Array]] = []
     for one in seeds:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with (
+            np.errstate(over="ignore", invalid="ignore"),
+            explosions_counted(s.exploded, f"networks of depth {depth}", chunk),
+        ):
             x = simulate_network(
                 s.architecture, depth, chunk, x0=s.start, t=s.t, seed=one, workers=s.workers, at=range(depth + 1)
             )[:, :, 0, 0]
             a = covariance(x[:-1])
             g = (np.diff(x, axis=0) - h * drift(x[:-1])) / np.sqrt(h * np.where(a > 0, a, 1.0))
-        x = _beyond_bounds(x)
+        x = without_nan(x)
         moves = (a > 0) & np.isfinite(g)
         g[~moves] = rng.standard_normal(np.count_nonzero(~moves))
         rank = special.ndtr(g.sum(axis=0) / np.sqrt(depth))

@@ -170,3 +170,31 @@ def test_as_activation_refuses(thing):
 
 def test_as_activation_reads_decimals_exactly():
     assert as_activation(0.1 * x).expr == x / 10
+
+
+FOLDED = {
+    "positive": lambda y: sp.Max(y, 0),
+    "negative": lambda y: sp.Abs(y),
+    "nonnegative": lambda y: sp.sqrt(y**2),
+    "nonpositive": lambda y: sp.Min(y, 0),
+    "nonzero": lambda y: y * sp.sign(y),
+    "integer": lambda y: sp.sin(sp.pi * y) + y,
+    "rational": lambda y: y**2,
+    "imaginary": lambda y: y**2,
+}
+
+
+@pytest.mark.parametrize("assumption", FOLDED)
+def test_an_argument_with_a_sign_is_refused(assumption):
+    y = sp.Symbol("y", **{assumption: True})
+    with pytest.raises(DerivationError, match=rf"^the argument y .*{assumption}.*declare the variable real"):
+        as_activation(FOLDED[assumption](y))
+    with pytest.raises(DerivationError, match="declare the variable real"):
+        Activation("folded", FOLDED[assumption](y), y)
+
+
+@pytest.mark.parametrize("y", [sp.Symbol("y"), sp.Symbol("y", real=True), sp.Dummy("y", finite=True)])
+def test_a_plain_argument_keeps_its_kinks(y):
+    for formula in list(FOLDED.values())[:5]:
+        for point in (-2, 3):
+            assert as_activation(formula(y))(point) == formula(sp.Integer(point))

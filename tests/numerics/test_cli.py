@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from derivations.emit import files
 from numerics.cli import main
 from numerics.cli.files import read_inputs
 
@@ -144,7 +146,7 @@ def test_simulate_writes_states_and_says_what_they_are(of, tmp_path, capsys):
     states = np.load(out)
     assert states.shape == (50, 3, 1)
     assert f"mean {states[:, 0, 0].mean():.5g}" in text
-    printed(capsys, "simulate", "--of", of, *size, "--out", str(out))
+    printed(capsys, "simulate", "--of", of, *size, "--out", str(out), "--force")
     assert np.array_equal(np.load(out), states)
     printed(capsys, "simulate", "--of", of, *size, "--seed", "1", "--out", str(tmp_path / "other.csv"))
     other = np.loadtxt(tmp_path / "other.csv", delimiter=",")
@@ -164,8 +166,17 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
     ("arguments", "told"),
     [
         ([], "required"),
-        (["frobnicate"], "invalid choice"),
-        (["derive", "transformer"], "invalid choice"),
+        (["frobnicate"], "error: unknown command 'frobnicate'"),
+        (["simulat"], "error: unknown command 'simulat'; close names: simulate"),
+        (["derive", "transformer"], "error: unknown architecture 'transformer'"),
+        (["derive", "resnets"], "error: unknown architecture 'resnets'; close names: resnet"),
+        (["derive", "resnet", "mlp"], "error: 'mlp' is one argument too many"),
+        (["density", "--a", "1"], "error: unknown option of density '--a'; close names: --t"),
+        (["derive", "--activatio", "relu"], "error: unknown option of derive '--activatio'; close names: --activation"),
+        (["simulate", "--samp=5"], "error: unknown option of simulate '--samp'; close names: --samples"),
+        (["derive", "--order", "dept"], "error: unknown --order 'dept'; close names: depth"),
+        (["simulate", "--of", "nets"], "error: unknown --of 'nets'"),
+        (["simulate", "--method", "inlaw"], "error: unknown --method 'inlaw'; close names: in_law"),
         (["derive", "--activation", "__import__('os').system('true')"], "cannot be read"),
         (["derive", "--activation", "rellu"], "error: unknown word 'rellu'; close names: relu,"),
         (["derive", "shrinking", "--outer", "tanhh"], "error: unknown word 'tanhh'; close names: tanh"),
@@ -178,9 +189,14 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "--weight-variance", "-1"], "weight-variance"),
         (["derive", "--weight-variance", "1e999999999"], "weight-variance"),
         (["derive", "--inputs", "0"], "inputs"),
-        (["derive", "--format", "pdf"], "invalid choice"),
-        (["derive", "--out", "x.pdf"], "suffix"),
-        (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder"),
+        (["derive", "--format", "pdf"], "error: unknown --format 'pdf'"),
+        (["derive", "--out", "x.pdf"], "error: unknown suffix '.pdf'"),
+        (["derive", "--out", "x.jsn"], "error: unknown suffix '.jsn'; close names: .json"),
+        (["derive", "--out", "x"], "error: --out must end in .tex"),
+        (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder does not exist"),
+        (["derive", "--out", ".", "--format", "text"], "error: . is a folder"),
+        (["density", "--out", "no/such/folder/x.csv"], "no/such/folder does not exist"),
+        (["density", "--x0", "1e308"], "quantiles of the law are beyond double precision"),
         (["density", "--width", "3"], "expected a scalar diffusion"),
         (["density", "--t", "0"], "t"),
         (["density", "--t", "-1"], "t"),
@@ -192,9 +208,10 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["simulate", "--samples", "5", "--depth", "2", "--out", "x.pdf"], ".npy or .csv"),
         (["simulate", "--samples", "zero"], "whole number"),
         (["report", "--width", "oo"], "width"),
-        (["report", "--inputs", "no-such-file.csv"], "found none"),
+        (["report", "--inputs", "no-such-file.csv"], "error: no-such-file.csv does not exist"),
+        (["report", "--inputs", "."], "error: . is a folder"),
         (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
-        (["report", "--out", "no/such/folder/report.html"], "folder"),
+        (["report", "--out", "no/such/folder/report.html"], "no/such/folder does not exist"),
         (["validate", "--x0", "-1"], "nothing moves"),
         (["derive", "shaped"], "needs either c_plus and c_minus"),
         (["derive", "resnet", "--a", "2"], "--a is for shaped"),
@@ -206,6 +223,116 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
 )
 def test_bad_request_is_refused_in_one_line(arguments, told, capsys):
     assert told in complaint(capsys, *arguments)
+
+
+def test_a_negative_value_is_no_option(capsys):
+    shaped = printed(capsys, "derive", "shaped", "--c-plus", "1", "--c-minus", "-1/2", "--inputs", "2")
+    assert "9*(2*ρ*asin(ρ)" in shaped
+    assert main(["density", "--x0", "-1e5", "--points", "3"]) == 0
+
+
+WRITERS = {
+    "d.txt": ("derive", "--width", "1"),
+    "d.json": ("derive", "--width", "1"),
+    "d.tex": ("derive", "--width", "1"),
+    "p.csv": ("density", "--points", "3"),
+    "s.npy": ("simulate", "--samples", "5", "--depth", "2"),
+    "s.csv": ("simulate", "--samples", "5", "--depth", "2"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_nothing_is_overwritten_unless_asked(name, tmp_path, capsys):
+    out, command = tmp_path / name, WRITERS[name]
+    printed(capsys, *command, "--out", str(out))
+    first = out.read_bytes()
+    out.write_bytes(b"mine")
+    assert f"{out} exists; choose another --out, or replace it with --force" in complaint(
+        capsys, *command, "--out", str(out)
+    )
+    assert out.read_bytes() == b"mine"
+    out.chmod(0o640)
+    printed(capsys, *command, "--out", str(out), "--force")
+    assert out.read_bytes() == first
+    assert out.stat().st_mode & 0o777 == 0o640
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_report_is_refused_before_it_is_computed(tmp_path, capsys):
+    (tmp_path / "r.html").write_text("mine")
+    assert "exists" in complaint(capsys, "report", "--out", str(tmp_path / "r.html"))
+
+
+def test_no_part_of_a_file_remains(tmp_path, monkeypatch):
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_whole(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_links_are_followed_and_devices_written_to(tmp_path, capsys):
+    (tmp_path / "link.txt").symlink_to(tmp_path / "file.txt")
+    files.write_whole(tmp_path / "link.txt", b"new")
+    assert (tmp_path / "file.txt").read_bytes() == b"new"
+    assert (tmp_path / "link.txt").is_symlink()
+    assert printed(capsys, "derive", "--width", "1", "--out", "/dev/null", "--format", "text") == ""
+
+
+def test_the_same_json_in_every_process():
+    def printed_by(seed: str) -> bytes:
+        command = [
+            sys.executable,
+            "-m",
+            "numerics.cli",
+            "derive",
+            "--activation",
+            "leaky_relu(0.2)",
+            "--format",
+            "json",
+        ]
+        return subprocess.run(
+            command,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+
+    first = printed_by("1")
+    assert first == printed_by("2")
+    assert json.loads(first)["steps"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--activation", "exp(exp(x))"], 1, "of 20 networks are not finite at t = 1, the first is sample"),
+        (["--x0", "1e308"], 1, "of 20 networks exploded"),
+        (["--of", "sde", "--x0", "1e308"], 1, "20 of 20 paths exploded"),
+        (["--activation", "1/(x-1)"], 2, "error: the activation 1/(x - 1) has no value at x = 1: layer 1 of 5, sample"),
+        (["--activation", "x**(1/3)"], 2, "error: the covariance x**(2/3) is"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_what_is_no_number_is_never_printed_as_a_result(arguments, status, says, capsys):
+    assert main(["simulate", "--samples", "20", "--depth", "5", *arguments]) == status
+    captured = capsys.readouterr()
+    assert "nan" not in captured.out
+    assert says in captured.err
+    assert all(line.startswith("deeplimits: ") for line in captured.err.splitlines())
+
+
+def test_tiny_states_are_summarised_in_their_scale(capsys):
+    text = printed(capsys, "simulate", "--samples", "20", "--depth", "5", "--x0", "1e-300")
+    assert "norm / sqrt(width): mean 0" not in text
+    assert "e-30" in text
 
 
 def test_ten_megabytes_of_formula_are_refused_at_once(capsys):

@@ -29,6 +29,7 @@ from numerics.ensembles import (
     run_ensemble,
     stream_ensemble,
 )
+from numerics.ensembles.checkpoint import Checkpoint
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 
@@ -358,3 +359,40 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, check=True, text=True
     )
+
+
+DAMAGE = {
+    "cut off": lambda content: content[: len(content) // 2],
+    "empty": lambda _: b"",
+    "text": lambda _: b"no archive",
+    "overwritten inside": lambda content: content[:200] + bytes(50) + content[250:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_named_with_what_to_do(damage, tmp_path):
+    kept = Checkpoint(tmp_path / "kept", {"task": "numbers"})
+    kept.save(3, np.arange(300.0))
+    (file,) = (tmp_path / "kept").glob("block_*.npz")
+    whole = file.read_bytes()
+    file.write_bytes(DAMAGE[damage](whole))
+    with pytest.raises(
+        ValueError, match=r"^the checkpoint .*block_00000003\.npz is damaged .*delete this file and run again"
+    ):
+        kept.load(3)
+    file.write_bytes(whole)
+    assert np.array_equal(kept.load(3), np.arange(300.0))  # the control
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
+def test_a_damaged_plan_is_named_with_what_to_do(content, tmp_path):
+    Checkpoint(tmp_path, {"task": "numbers"})
+    (tmp_path / "ensemble.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^the checkpoint .*ensemble\.json is damaged .*delete the directory"):
+        Checkpoint(tmp_path, {"task": "numbers"})
+
+
+def test_a_checkpoint_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(ValueError, match=r"a is a file"):
+        Checkpoint(tmp_path / "a", {"task": "numbers"})

@@ -1,0 +1,50 @@
+"""The one reading of a float: the shortest decimal that gives it back, as an exact fraction.
+
+``0.1`` is 1/10 and ``0.7071067811865476`` is that decimal, not √2/2 and not rounded to 15 digits. It is read so wherever a number
+enters: activations, variances, starts, times; a Python or NumPy float of any precision, a ``Decimal`` or a SymPy ``Float``
+alone or inside an expression. Whoever means √2/2 or 1/3 writes it with SymPy.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import mpmath
+import sympy as sp
+
+_DOUBLE = 53  # bits
+
+
+def exact_decimals(value: object) -> sp.Basic:
+    """A number or expression with every float in it read as a decimal; text is refused, never evaluated.
+
+    Raises
+    ------
+    SympifyError
+        If it is no number and no expression.
+
+    Examples
+    --------
+    >>> exact_decimals(0.1), exact_decimals(0.3333), exact_decimals(sp.Float("0.1", 40))
+    (1/10, 3333/10000, 1/10)
+    """
+    if isinstance(value, Decimal) and value.is_finite():
+        return sp.Rational(str(value))
+    expr = sp.sympify(value, strict=True)
+    if not isinstance(expr, sp.Basic):
+        raise sp.SympifyError(value)
+    return expr.xreplace({number: _decimal(number) for number in expr.atoms(sp.Float)})
+
+
+def _decimal(number: sp.Float) -> sp.Rational:
+    """The decimal of fewest digits that has the same binary form at the number's own precision."""
+    if number._prec == _DOUBLE and sp.Float(float(number)) == number:
+        return sp.Rational(
+            repr(float(number))
+        )  # Python's own shortest decimal, also of a number below the normal range
+    fewest, most = mpmath.libmp.prec_to_dps(number._prec), mpmath.libmp.repr_dps(number._prec)
+    for digits in range(max(fewest - 1, 1), most + 1):
+        text = mpmath.libmp.to_str(number._mpf_, digits)
+        if mpmath.libmp.from_str(text, number._prec, "n") == number._mpf_:
+            return sp.Rational(text)
+    raise ArithmeticError(f"{most} digits do not give {number} back at {number._prec} bits")

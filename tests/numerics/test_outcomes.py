@@ -1,0 +1,203 @@
+"""What becomes of samples: exploded ones are counted, undefined states are errors that say where, ends are kept."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import stats
+
+from derivations.activations import parse_activation, relu, tanh
+from derivations.architectures import ResNet, ShrinkingResNet
+from derivations.diffusion import Diffusion
+from derivations.laws import Normal
+from derivations.limits import depth_limit
+from derivations.symbols import time
+from numerics.ensembles import Moments, seed_sequence
+from numerics.networks import simulate_network
+from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
+from numerics.paths import simulate_sde
+from numerics.schemes import SCHEMES, Milstein
+
+x, y = sp.symbols("x y", real=True)
+HALF, UNIT = sp.Interval.open(0, sp.oo), sp.Interval.open(0, 1)
+STEPPED = [s.name for s in SCHEMES if s.name not in ("exact", "congruence", "linear_form", "unit_noise")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x**(1/3)", r"x\*\*\(1/3\) has no value at x = -.*layer \d+ of 50, sample \d+, neuron"),
+        ("1/(x-1)", r"has no value at x = 1: layer 1 of 50, sample 1, neuron 1"),
+        ("log(x+1/2)", r"log\(x \+ 1/2\) has no value at x = -.*layer"),
+        ("tanh(x)*sqrt(x)", "has no value"),
+    ],
+)
+def test_a_network_that_comes_to_an_undefined_state_says_where(text, message):
+    with pytest.raises(UndefinedState, match=message):
+        simulate_network(ResNet(parse_activation(text), 2), depth=50, samples=300, x0=1.0)
+    kwargs = {"record": lambda x: x[:, 0], "reduce": Moments(), "workers": 2}
+    with pytest.raises(UndefinedState, match=message):
+        simulate_network(ResNet(parse_activation(text), 2), depth=50, samples=300, x0=1.0, **kwargs)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_path_that_comes_to_an_undefined_state_says_where(width):
+    limit = depth_limit(ResNet(1 / (x - 1), width))
+    with pytest.raises(UndefinedState, match=r"has no value at x = 1, t = 0 \(step 1 of 9 of path 1\)"):
+        simulate_sde(limit, 1.0, steps=9, samples=3)
+
+
+@pytest.mark.parametrize("text", ["exp(exp(x))", "x**3"])
+def test_explosions_are_counted_and_hold_no_nan(text):
+    network = ResNet(parse_activation(text), 2)
+    with pytest.warns(ExplosionWarning, match=r"\d+ of 300 networks exploded"):
+        ends = simulate_network(network, depth=50, samples=300, x0=1.0)
+    assert not np.isnan(ends).any()
+    count = count_outcomes(depth_limit(network), ends)
+    assert 0 < count.exploded < 300
+    with pytest.warns(ExplosionWarning, match=f"{count.exploded} of 300"):
+        simulate_network(network, depth=50, samples=300, x0=1.0, reduce=Moments())
+    with pytest.warns(ExplosionWarning, match="of 300 paths"):
+        paths = simulate_sde(depth_limit(network), 1.0, steps=50, samples=300)
+    assert not np.isnan(paths).any()
+
+
+def test_a_start_at_the_edge_of_the_numbers():
+    with pytest.warns(ExplosionWarning, match="5 of 5"):
+        assert not np.isnan(simulate_network(ResNet(relu, 3), 20, 5, x0=1e308)).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.all(simulate_network(ResNet(tanh, 3), 20, 5, x0=1e308) == 1e308)
+
+
+def test_finite_absorbed_and_exploded_states_are_told_apart():
+    limit = depth_limit(ResNet(relu, 2))
+    count = count_outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
+    assert (count.samples, count.exploded, count.absorbed) == (5, 2, 2)
+    motion = Diffusion((x,), [0], [[1]], UNIT)
+    ends = simulate_sde(motion, 0.5, t=0.1, steps=1000, samples=4000)
+    # P(B stays in (0, 1) up to t from ½) = (4/π) Σ (−1)^k e^{−(2k+1)²π²t/2}/(2k+1); steps see ends that are 0.58 √h further away
+    k = np.arange(20)
+    stays = 4 / np.pi * np.sum((-1.0) ** k * np.exp(-((2 * k + 1) ** 2) * np.pi**2 * 0.1 / 2) / (2 * k + 1))
+    assert (
+        abs(count_outcomes(motion, ends).absorbed / 4000 - (1 - stays)) < 4 * np.sqrt(stays * (1 - stays) / 4000) + 0.02
+    )
+    assert count_outcomes(Diffusion((x,), [1 - x], [[x]], HALF), [[0.0], [1.0]]).absorbed == 0  # it comes back
+
+
+ENDS = {
+    "low Feller": (Diffusion((x,), [sp.Rational(1, 10) - x], [[x]], HALF), 0.1 + 0.2 * np.exp(-1)),
+    "absorbed": (Diffusion((x,), [-x], [[x]], HALF), 0.3 * np.exp(-1)),
+    "two ends": (Diffusion((x,), [sp.Rational(1, 2) - x], [[x * (1 - x)]], UNIT), 0.5 - 0.2 * np.exp(-1)),
+    "upper": (
+        Diffusion((x,), [sp.Rational(9, 10) - x], [[1 - x]], sp.Interval.open(-sp.oo, 1)),
+        0.9 - 0.6 * np.exp(-1),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        pytest.param(name, scheme, marks=[pytest.mark.slow] if (name, scheme) == ("two ends", "weak_second") else [])
+        for name in ENDS
+        for scheme in STEPPED
+    ],
+)
+def test_paths_stay_in_their_domain_in_every_scheme(name, scheme):
+    process, mean = ENDS[name]
+    ends = simulate_sde(process, 0.3, steps=60, samples=2000, scheme=scheme, backend="numpy")[:, 0]
+    assert np.all((ends >= float(process.domain.inf)) & (ends <= float(process.domain.sup)))
+    error = ends.std() / np.sqrt(len(ends))
+    assert abs(ends.mean() - mean) < 4 * error + 0.02  # the end is met in a share √h of the steps, of size √h each
+    assert abs(ends.mean() - mean - 0.1) > 4 * error + 0.02  # the control
+
+
+def test_ends_of_every_kind_follow_their_laws():
+    # absorbed CIR: P(X_t = 0) = exp(−2 x0 e^{−t}/(1 − e^{−t})) for dX = −X dt + √X dB
+    absorbed = Diffusion((x,), [-x], [[x]], HALF)
+    ends = simulate_sde(absorbed, 0.3, steps=400, samples=4000, scheme="milstein")[:, 0]
+    share = np.exp(-2 * 0.3 * np.exp(-1) / (1 - np.exp(-1)))
+    assert abs(np.mean(ends == 0) - share) < 4 * np.sqrt(share / 4000) + 0.02
+    # a Bessel process of dimension 3 from ½: its square over t is noncentral χ²
+    bessel = simulate_sde(Diffusion((x,), [1 / x], [[1]], HALF), 0.5, steps=400, samples=4000)[:, 0]
+    exact = stats.ncx2(3, 0.25)
+    assert stats.kstest(np.minimum(bessel, 20) ** 2, exact.cdf).pvalue > 1e-3
+    assert stats.kstest(1.05**2 * bessel**2, exact.cdf).pvalue < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["euler_maruyama", "milstein"])
+def test_machine_code_stays_inside_too(scheme):
+    pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
+    kwargs = {"x0": 0.3, "steps": 20, "samples": 50, "scheme": scheme}
+    process = ENDS["low Feller"][0]
+    arrays, kernel = (simulate_sde(process, **kwargs, backend=b) for b in ("numpy", "numba"))
+    np.testing.assert_allclose(kernel, arrays, rtol=1e-9, atol=1e-12)
+    fine, coarse = Milstein().couple(process)(np.full((50, 1), 0.05), 0.0, 0.05, 20, np.random.default_rng(0))
+    assert min(fine.min(), coarse.min()) >= 0
+
+
+def test_starts_outside_the_domain_are_refused_with_their_share():
+    motion = Diffusion((x,), [0], [[1]], HALF)
+    with pytest.raises(ValueError, match="50 % of its mass outside"):
+        simulate_sde(motion, Normal(0, 1), samples=5)
+    with pytest.raises(ValueError, match="for 2 of 3 samples"):
+        simulate_sde(motion, [-1.0, 0.0, 2.0], samples=3)
+    simulate_sde(motion, Normal(50, 1), steps=2, samples=5)
+
+
+def test_seeds_and_starts_of_every_kind():
+    network = ResNet(relu, 1)
+    ones = {"depth": 4, "samples": 6, "x0": np.ones(6)}
+    first, again = (simulate_network(network, **ones, seed=np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first, again)
+    rng = np.random.default_rng(5)
+    moved = [simulate_network(network, **ones, seed=rng) for _ in range(2)]
+    assert np.array_equal(moved[0], first)
+    assert not np.array_equal(moved[0], moved[1])  # a generator moves on
+    assert not np.array_equal(*(simulate_network(network, **ones, seed=None) for _ in range(2)))
+    assert seed_sequence(3).entropy == seed_sequence(np.random.SeedSequence(3)).entropy
+    for wrong in (-1, 1.5, "a", True):
+        with pytest.raises(ValueError, match="seed must be"):
+            simulate_network(network, **ones, seed=wrong)
+    starts = np.arange(1.0, 7.0)
+    assert np.array_equal(simulate_network(network, 0, 6, x0=starts)[:, 0, 0], starts)
+    wide = starts.reshape(3, 2)
+    assert np.array_equal(simulate_network(ResNet(relu, 2), 0, 3, x0=wide)[:, :, 0], wide)
+    assert simulate_sde(depth_limit(network), starts, steps=1, samples=6).shape == (6, 1)
+
+
+def test_paths_start_at_a_time_of_their_own():
+    growing = Diffusion((x,), [2 * time], [[0]])
+    for t0 in (0.0, 1.0):  # Euler's sum of 2 t h, exact up to h (t − t0)
+        end = simulate_sde(growing, 0.0, t=2.0, t0=t0, steps=1000, samples=1)[0, 0]
+        assert end == pytest.approx(4 - t0**2 - (2 - t0) ** 2 / 1000)
+    kept = simulate_sde(growing, 0.0, t=2.0, t0=1.0, steps=10, samples=1, times=[1.0, 1.5])
+    assert kept[0, 0, 0] == 0
+    with pytest.raises(ValueError, match="t0"):
+        simulate_sde(growing, 0.0, t=1.0, t0=1.0)
+    with pytest.raises(ValueError, match="between 1 and"):
+        simulate_sde(growing, 0.0, t=2.0, t0=1.0, times=[0.5])
+
+
+@pytest.mark.parametrize("scheme", [s for s in STEPPED if s != "derivative_free"])
+def test_states_that_share_a_motion_move_together(scheme):
+    # X = exp(B − t/2), Y = 2 log X + t: one Brownian motion, whatever the scheme
+    shared = Diffusion((x, y), [0, 0], sigma=[x, 2])
+    ends = simulate_sde(shared, [1.0, 0.0], t=0.25, steps=64, samples=400, scheme=scheme, backend="numpy")
+    follow = np.corrcoef(np.log(ends[:, 0]), ends[:, 1])[0, 1]
+    assert follow > 0.99
+    assert abs(ends[:, 1].std() / 1.0 - 1) < 4 / np.sqrt(800)
+
+
+def test_shrinking_silu_networks_are_simulated():
+    from derivations.activations import identity, silu
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExplosionWarning)
+        ends = simulate_network(ShrinkingResNet(silu, identity, 3), 64, 500, x0=1.0)
+    assert not np.isnan(ends).any()
