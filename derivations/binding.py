@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
+from sympy.core.function import PoleError
 
 #: Room for as many variables in one node; SymPy's own indices begin at a million.
 _STRIDE = 1000
@@ -78,6 +79,37 @@ def printed_symbols(names: Iterable[str], expr: sp.Basic) -> tuple[sp.Symbol, ..
     return tuple(found)
 
 
+def taylor(expr: sp.Expr, x: sp.Symbol, terms: int) -> sp.Expr:
+    """Taylor's polynomial at 0 with its order, by repeated differentiation.
+
+    Raises
+    ------
+    PoleError
+        If a derivative has no finite value there.
+    """
+    total, derivative = sp.S.Zero, expr
+    for k in range(terms):
+        value = derivative.subs(x, 0).doit()
+        if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            raise PoleError(f"{expr} has no expansion in powers of {x} at 0")
+        total += value * x**k / sp.factorial(k)
+        derivative = derivative.diff(x)
+    return total + sp.Order(x**terms)
+
+
+def leading_term(expr: sp.Expr, x: sp.Symbol, most: int = 8) -> sp.Expr:
+    """The first term of Taylor's polynomial that is not 0."""
+    derivative = expr
+    for k in range(most):
+        value = derivative.subs(x, 0).doit()
+        if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            break
+        if not value.is_zero:
+            return value * x**k / sp.factorial(k)
+        derivative = derivative.diff(x)
+    raise PoleError(f"{expr} has no leading power of {x} at 0 that is known")
+
+
 class Binding(sp.Expr):
     """A node with bound variables: ``subs`` and ``xreplace`` reach its parameters only, and capture nothing."""
 
@@ -102,6 +134,12 @@ class Binding(sp.Expr):
             return self, False
         made = self._changed(lambda part: part.xreplace(rule))
         return made, made != self
+
+    def _eval_nseries(self, x: sp.Symbol, n: int, logx: sp.Expr | None, cdir: int = 0) -> sp.Expr:
+        return taylor(self, x, n)
+
+    def _eval_as_leading_term(self, x: sp.Symbol, logx: sp.Expr | None = None, cdir: int = 0) -> sp.Expr:
+        return leading_term(self, x)
 
     def _changed_arguments(self, change: Callable[[sp.Basic], sp.Basic]) -> tuple[sp.Basic, ...]:
         """The arguments after a change, functions opened."""

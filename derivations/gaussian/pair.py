@@ -14,6 +14,7 @@ from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
+from derivations.gaussian.printed import called
 from derivations.gaussian.single import as_function, closed_form, expect, number, on_dummy, singular_points
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
@@ -260,6 +261,14 @@ class GaussianPairExpectation(Binding):
             cuts = kinks + [b for b in bends if all(abs(b - s) > mp.sqrt(left) / (2 * abs(slope)) for s in near)]
             value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), cuts, singular)
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.quadrature.gaussian_values")
+
+    _pythoncode = _numpycode
 
     def _sympystr(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])

@@ -15,6 +15,7 @@ from derivations.gaussian.finite import check_finite, has_mean, is_odd
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
 from derivations.gaussian.powers import power_mean
+from derivations.gaussian.printed import called
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -215,7 +216,10 @@ class GaussianExpectation(Binding):
         return list(self.args[0].variables)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        return GaussianExpectation(*self._changed_arguments(change))
+        function, mean, variance = self._changed_arguments(change)
+        if not function.expr.has_free(*function.variables):
+            return function.expr  # a constant is its own mean
+        return GaussianExpectation(function, mean, variance)
 
     def _eval_is_real(self) -> bool | None:
         return True if self.args[0].expr.is_extended_real else None
@@ -246,6 +250,14 @@ class GaussianExpectation(Binding):
             return None
         value = numeric_mean(f, variable, mean, variance, prec)
         return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.quadrature.gaussian_values")
+
+    _pythoncode = _numpycode
 
     def _sympystr(self, printer: Printer) -> str:
         z, integrand = self._printed()
