@@ -11,6 +11,7 @@ import sympy as sp
 from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
+from derivations.special import Weber
 from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
@@ -54,6 +55,12 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_logaddexp(self, node: sp.Expr) -> str:
         return f"logaddexp({', '.join(map(self._print, node.args))})"
+
+    def _print_log(self, node: sp.Expr) -> str:
+        inner = node.args[0]
+        if isinstance(inner, Weber) and inner.args[0] == 0:  # which itself overflows
+            return f"log_weber({', '.join(map(self._print, inner.args[1:]))})"
+        return f"log({self._print(inner)})"
 
     def _print_And(self, node: sp.Expr) -> str:
         return "(" + " & ".join(f"({self._print(arg)})" for arg in node.args) + ")"
