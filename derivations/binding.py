@@ -151,3 +151,10 @@ class Binding(sp.Expr):
             else:
                 made.append(change(argument))
         return tuple(made)
+
+
+def called(node: Binding, printer: Any, function: str) -> str:
+    """A call of an evaluating function with the node's text and its parameters."""
+    parameters = sorted(node.free_symbols, key=sp.default_sort_key)
+    text = repr(sp.srepr(sp.Tuple(node, *parameters)))
+    return f"{printer._module_format(function)}({', '.join([text, *map(printer._print, parameters)])})"

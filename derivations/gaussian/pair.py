@@ -8,13 +8,12 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, bound_symbols, printed_symbols, real_function
+from derivations.binding import Binding, bound_symbols, called, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
-from derivations.gaussian.printed import called
 from derivations.gaussian.single import as_function, closed_form, expect, number, on_dummy, singular_points
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms

@@ -8,14 +8,8 @@ from typing import Any
 import mpmath as mp
 import sympy as sp
 
-from derivations.binding import Binding
-
-
-def called(node: Binding, printer: Any, function: str) -> str:
-    """A call of an evaluating function with the node's text and its parameters."""
-    parameters = sorted(node.free_symbols, key=sp.default_sort_key)
-    text = repr(sp.srepr(sp.Tuple(node, *parameters)))
-    return f"{printer._module_format(function)}({', '.join([text, *map(printer._print, parameters)])})"
+from derivations.gaussian.pair import GaussianPairExpectation
+from derivations.gaussian.single import GaussianExpectation
 
 
 def gaussian_value(text: str, *values: Any) -> mp.mpf:
@@ -45,8 +39,6 @@ def _exact(value: Any) -> sp.Expr:
 
 @lru_cache(maxsize=64)
 def _read(text: str) -> sp.Tuple:
-    from derivations.gaussian import pair, single
-
-    names = {c.__name__: c for c in (single.GaussianExpectation, pair.GaussianPairExpectation)}
+    names = {c.__name__: c for c in (GaussianExpectation, GaussianPairExpectation)}
     made: sp.Tuple = eval(text, {**vars(sp), **names})  # what srepr wrote; sympify would number the dummies anew
     return made

@@ -8,14 +8,13 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, printed_symbols, real_function
+from derivations.binding import Binding, called, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
 from derivations.gaussian.powers import power_mean
-from derivations.gaussian.printed import called
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
