@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import sympy as sp
 from sympy.core.function import PoleError
