@@ -117,12 +117,13 @@ CASES = {
     "Bessel": Diffusion((p,), [sp.Rational(3, 4) / p], [[1]], HALF),
     "constant elasticity": Diffusion((p,), [p], [[p**3]], HALF),
     "without drift": Diffusion((p,), [0], [[p**4]], HALF),
+    "square root of whole index": Diffusion((p,), [2 * (1 - p)], [[p]], HALF),
     "logarithmic": Diffusion((p,), [p**3 + 2 * p], [[p**2]], HALF),
     "rational": Diffusion((x,), [0], [[(1 + x**2) ** 2]]),
     "sine": Diffusion((x,), [sp.sin(x)], [[1]]),
 }
 #: Of each kind of answer one in the fast lane.
-FAST = {"Brownian", "Bessel", "square root", "logarithmic"}
+FAST = {"Brownian", "Bessel", "square root of whole index", "logarithmic"}
 
 
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
