@@ -307,7 +307,7 @@ def _law_steps(d: Derivation) -> list[Step]:
     if process is None:
         return []
     if process.time in process.drift.free_symbols | process.covariance.free_symbols:
-        return [narrate_law.no_law_step(True, d.why_no_law)]
+        return [narrate_law.no_law_step(False, d.why_no_law)]
     try:
         forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise

@@ -70,14 +70,15 @@ class CompiledProgram:
             return self
         sizes = dict(self.sizes)
         for w in moving:
-            numbers = {name: float(compile_expression((time,), getattr(w, name))(now)) for name in _NAMES}
-            for name, value in numbers.items():
+            numbers = [float(compile_expression((time,), getattr(w, name))(now)) for name in _NAMES]
+            for name, value in zip(_NAMES, numbers, strict=True):
                 if not np.isfinite(value) or (name.endswith("variance") and value < 0):
                     raise ValueError(
                         f"the {name} {getattr(w, name)} of {w.name} is {value:g} at {time} = {now:.4g}, expected a finite number"
                         + (" ≥ 0" if name.endswith("variance") else "")
                     )
-            sizes[w] = Size(*(numbers[name] for name in _NAMES), sizes[w].out)
+            variance, mean, bias_variance, bias_mean = numbers
+            sizes[w] = Size(variance, mean, bias_variance, bias_mean, sizes[w].out)
         return replace(self, sizes=sizes)
 
     def advance(self, x: Array, size: float, draw: Draw, rng: np.random.Generator, trace: Trace | None = None) -> Array:

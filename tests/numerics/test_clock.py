@@ -44,8 +44,8 @@ def test_a_depth_dependent_variance_changes_the_clock(name):
     if name == "root":  # singular at the start, where steps and layers see a share of order √h less
         return
     for samples in (
-        simulate_network(network, 100, 20_000, x0=1.0, seed=1)[:, 0, 0],
-        simulate_sde(d.limit, 1.0, t0=1e-6, steps=150, samples=20_000, seed=2)[:, 0],
+        simulate_network(network, 400, 10_000, x0=1.0, seed=1)[:, 0, 0],
+        simulate_sde(d.limit, 1.0, t0=1e-6, steps=400, samples=10_000, seed=2)[:, 0],
     ):
         logs = np.log(samples)
         assert abs(Estimate.of(logs).test(-reading / 2).statistic) < 4.5
@@ -82,5 +82,5 @@ def test_variances_that_are_none_are_refused(speed, message):
 
 
 def test_networks_refuse_a_negative_variance():
-    with pytest.raises(ValueError, match="variance .* at t = .*expected a finite number"):
+    with pytest.raises(ValueError, match=r"variance .* at t = .*expected a finite number"):
         simulate_network(ResNet(relu, 2, weight_variance=sp.Rational(1, 2) - time), 16, 3, x0=1.0)
