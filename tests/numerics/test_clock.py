@@ -36,7 +36,7 @@ def test_a_depth_dependent_variance_changes_the_clock(name):
     network = ResNet(relu, 1, weight_variance=speed)
     d = derive(network)
     assert has_distribution(d.limit)
-    law = distribution(d, 1.0, 1.0)
+    law = distribution(d, 1.0, t=1.0)
     # geometric Brownian motion: log X ~ N(-C/2, C)
     exact = stats.lognorm(np.sqrt(reading), scale=np.exp(-reading / 2))
     at = np.array([0.2, 0.7, 1.5])
@@ -44,8 +44,8 @@ def test_a_depth_dependent_variance_changes_the_clock(name):
     if name == "root":  # singular at the start, where steps and layers see a share of order √h less
         return
     for samples in (
-        simulate_network(network, 400, 10_000, x0=1.0, seed=1)[:, 0, 0],
-        simulate_sde(d.limit, 1.0, t0=1e-6, steps=400, samples=10_000, seed=2)[:, 0],
+        simulate_network(network, 400, 20_000, x0=1.0, seed=1)[:, 0, 0],
+        simulate_sde(d.limit, 1.0, t0=1e-6, steps=400, samples=20_000, seed=2)[:, 0],
     ):
         logs = np.log(samples)
         assert abs(Estimate.of(logs).test(-reading / 2).statistic) < 4.5
@@ -78,7 +78,7 @@ def test_the_clock_of_other_limits():
 )
 def test_variances_that_are_none_are_refused(speed, message):
     with pytest.raises(DerivationError, match=message):
-        distribution(Diffusion((x,), [0], [[x**2 * speed]], time=time), 1.0, 1.0)
+        distribution(Diffusion((x,), [0], [[x**2 * speed]], time=time), 1.0, t=1.0)
 
 
 def test_networks_refuse_a_negative_variance():
