@@ -51,7 +51,7 @@ def distribution(
     process = of.limit if isinstance(of, Derivation) else of
     if depends_on_time(process):
         clock = own_clock(process)
-        return distribution(clock.base, x0, t=float(clock.at(t)), tol=tol)
+        return distribution(clock.base, x0=x0, t=float(clock.at(t)), tol=tol)
     if isinstance(of, Law):
         return compile_law(of, x0=x0, t=t)
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))

@@ -36,7 +36,7 @@ def test_a_depth_dependent_variance_changes_the_clock(name):
     network = ResNet(relu, 1, weight_variance=speed)
     d = derive(network)
     assert has_distribution(d.limit)
-    law = distribution(d, 1.0, t=1.0)
+    law = distribution(d, x0=1.0, t=1.0)
     # geometric Brownian motion: log X ~ N(-C/2, C)
     exact = stats.lognorm(np.sqrt(reading), scale=np.exp(-reading / 2))
     at = np.array([0.2, 0.7, 1.5])
@@ -78,7 +78,7 @@ def test_the_clock_of_other_limits():
 )
 def test_variances_that_are_none_are_refused(speed, message):
     with pytest.raises(DerivationError, match=message):
-        distribution(Diffusion((x,), [0], [[x**2 * speed]], time=time), 1.0, t=1.0)
+        distribution(Diffusion((x,), [0], [[x**2 * speed]], time=time), x0=1.0, t=1.0)
 
 
 def test_networks_refuse_a_negative_variance():
