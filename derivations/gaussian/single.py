@@ -146,15 +146,11 @@ def singular_points(f: sp.Expr, variable: sp.Symbol) -> list[Singular]:
     """Points beside which f is not smooth, at the working precision."""
     found = []
     for corner in corners(f, variable):
-        sides = [side for side in (corner.left, corner.right) if not side.smooth]
-        if sides:
-            least = min(0, *(side.exponent for side in sides))
-            root = sp.ilcm(*(side.root for side in sides))
+        if not corner.smooth:
             # the distance may be lost in the place: more digits, until what is lost is less than the last
-            power = int(root or sp.ceiling(3 / (1 + least)))
-            bits = mp.mp.prec * (2 + power)
-            beside = [_at_bits(sp.lambdify(DISTANCE, side.formula, "mpmath"), bits) for side in corner[1:]]
-            found.append(Singular(number(corner.point), power, *beside))
+            bits = mp.mp.prec * (2 + corner.power)
+            beside = [_at_bits(sp.lambdify(DISTANCE, s.formula, "mpmath"), bits) for s in (corner.left, corner.right)]
+            found.append(Singular(number(corner.point), corner.power, *beside))
     return found
 
 
