@@ -11,6 +11,7 @@ import sympy as sp
 
 from derivations.architectures.base import Architecture
 from derivations.architectures.scaling import ScaledArchitecture
+from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
@@ -225,7 +226,10 @@ def _law_steps(d: Derivation) -> list[Step]:
     if process is None:
         return []
     try:
-        forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
+        forms, split_up = (
+            tuple(form for form in split(process) if isinstance(form, UnitNoise)),
+            not crossed_zeros(process),
+        )
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
