@@ -76,6 +76,7 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
         raise DerivationError(
             f"the parameter {initial} of the diffusion has the name of the start of its law; rename it"
         )
+    forms = split(process, assuming)
     crossed = crossed_zeros(process)
     if crossed:
         places = ", ".join(str(zero.value) for zero in crossed[:4])
@@ -85,7 +86,6 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
             "time there; no closed form of it is known here, so solve the Fokker–Planck equation numerically or simulate"
         )
     parts: list[Law] = []
-    forms = split(process, assuming)
     for form in forms:
         if isinstance(form, UnitNoise):
             parts.append(_match(form))
