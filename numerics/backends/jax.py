@@ -10,14 +10,19 @@ from typing import Any
 import sympy as sp
 
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.numpy import NumPyWriter
+from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
     "ErfiInv": "erfi_inv",
     "LogNormalCdf": "log_ndtr",
     "ErrorTail": "erfc",
+    "LogCosh": "log_cosh",
+    "ReciprocalExpm1": "reciprocal_expm1",
+    "ReciprocalSinh": "reciprocal_sinh",
     "erfi": "erfi",
     "erfinv": "erfinv",
 }
@@ -61,7 +66,18 @@ def _modules() -> dict[str, Any]:
 
     names: dict[str, Any] = {name: getattr(special, name) for name in dir(special) if not name.startswith("_")}
     names |= {name: getattr(jnp, name) for name in dir(jnp) if not name.startswith("_")}
-    own = ("erfi", "erfi_inv", "safe_sqrt")
+    own = (
+        "cosh",
+        "erfi",
+        "erfi_inv",
+        "exp",
+        "expm1",
+        "log_cosh",
+        "reciprocal_expm1",
+        "reciprocal_sinh",
+        "safe_sqrt",
+        "sinh",
+    )
     return names | {name: getattr(differentiable, name) for name in own} | {"abs": jnp.abs}
 
 
@@ -85,5 +101,19 @@ def is_available() -> bool:
 
 
 JAX = Backend(
-    "jax", _printer, _modules, (cancelling_sums, stable_logarithms, logistic_quotients, guarded_branches), _wrap, 1e-13
+    "jax",
+    _printer,
+    _modules,
+    (
+        removable_points,
+        bounded_quotients,
+        bounded_logarithms,
+        cancelling_sums,
+        stable_logarithms,
+        logistic_quotients,
+        decaying_powers,
+        guarded_branches,
+    ),
+    _wrap,
+    1e-13,
 )

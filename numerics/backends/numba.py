@@ -13,6 +13,8 @@ import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
+from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 #: How every kernel is compiled: no bounds checks, IEEE division, and other threads run meanwhile.
@@ -22,6 +24,7 @@ _TWINS = {
     "ScaledBesselI": "scaled_bessel_i",
     "LogNormalCdf": "log_normal_cdf",
     "ErrorTail": "erfc",
+    "LogCosh": "log_cosh",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
@@ -41,11 +44,17 @@ _MATH = (
 class NumbaWriter(PythonCodePrinter):
     """Prints the formulas of this project for one point: a kink is a conditional expression, of which one branch runs."""
 
+    printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
+
     def _print_Max(self, node: sp.Expr) -> str:
         return reduce(lambda left, right: f"max({left}, {right})", map(self._print, node.args))
 
     def _print_Min(self, node: sp.Expr) -> str:
         return reduce(lambda left, right: f"min({left}, {right})", map(self._print, node.args))
+
+    def _print_Where(self, node: sp.Expr) -> str:
+        condition, inside, outside = map(self._print, node.args)
+        return f"(({inside}) if ({condition}) else ({outside}))"
 
     def _print_Heaviside(self, node: sp.Expr) -> str:
         return str(self._print(node.rewrite(sp.Piecewise)))
@@ -134,4 +143,11 @@ def is_available() -> bool:
     return find_spec("numba") is not None
 
 
-NUMBA = Backend("numba", printer, names, (cancelling_sums, stable_logarithms, logistic_quotients), _wrap, 1e-13)
+NUMBA = Backend(
+    "numba",
+    printer,
+    names,
+    (removable_points, bounded_quotients, bounded_logarithms, cancelling_sums, stable_logarithms, logistic_quotients),
+    _wrap,
+    1e-13,
+)

@@ -11,20 +11,19 @@ import sympy as sp
 from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
+from derivations.special import Weber
+from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
 from numerics.backends.kinks import guarded_branches
+from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
-    "ErfiInv": "erfi_inv",
-    "ScaledBesselI": "scaled_bessel_i",
-    "LogNormalCdf": "log_normal_cdf",
-    "IntervalKernel": "interval_kernel",
-    "LogIntervalKernel": "log_interval_kernel",
-    "Weber": "weber",
-    "WeberCoordinate": "weber_coordinate",
+    **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
     "ErrorTail": "erfc",
+    "LogCosh": "log_cosh",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
@@ -33,6 +32,10 @@ _TWINS = {
 
 class NumPyWriter(SciPyPrinter):
     """Prints the formulas of this project, kinks by ``where``; refuses what has no array function."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
 
     def _print_Where(self, node: sp.Expr) -> str:
         condition, inside, outside = (self._print(arg) for arg in node.args)
@@ -52,6 +55,12 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_logaddexp(self, node: sp.Expr) -> str:
         return f"logaddexp({', '.join(map(self._print, node.args))})"
+
+    def _print_log(self, node: sp.Expr) -> str:
+        inner = node.args[0]
+        if isinstance(inner, Weber) and inner.args[0] == 0:  # which itself overflows
+            return f"log_weber({', '.join(map(self._print, inner.args[1:]))})"
+        return f"log({self._print(inner)})"
 
     def _print_And(self, node: sp.Expr) -> str:
         return "(" + " & ".join(f"({self._print(arg)})" for arg in node.args) + ")"
@@ -113,7 +122,15 @@ NUMPY = Backend(
     "numpy",
     _printer,
     _modules,
-    (cancelling_sums, stable_logarithms, logistic_quotients, guarded_branches),
+    (
+        removable_points,
+        bounded_quotients,
+        bounded_logarithms,
+        cancelling_sums,
+        stable_logarithms,
+        logistic_quotients,
+        guarded_branches,
+    ),
     _wrap,
     1e-13,
 )

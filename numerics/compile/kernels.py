@@ -2,81 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, singledispatch
+from dataclasses import dataclass
+from functools import cache, cached_property, singledispatch
+from typing import Any
 
 import mpmath
 import numpy as np
 import sympy as sp
 
 from derivations.calculus.logs import log_of_positive
+from derivations.laws.ends import End
+from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.kernel import KernelLaw
+from derivations.laws.mehler import MehlerLaw
 from derivations.laws.numbers import compiled
 from derivations.laws.radial import RadialLaw
 from derivations.laws.recipes import Inversion
 from derivations.symbols import initial, time
 from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
+from numerics.compile.kernel_densities import (
+    GivenDensity,
+    HalfLineDensity,
+    IntervalDensity,
+    RadialDensity,
+    Solution,
+)
 from numerics.compile.samplers import compile_sampler
 from numerics.densities import KernelMeasure, Measure, PointMass
-from numerics.special import log_interval_kernel, log_scaled_bessel_i
+from numerics.densities.kernel import KernelDensity
 
 Array = np.ndarray
-Densities = tuple[Callable[[Array], Array], Callable[[Array], Array]]
+
+_DIGITS = 50
+_CLOSE = 1e6  # widths from the start to an end up to which samplers take less time than inversion
 
 
 def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
     """The moving part of a law and the atoms at its absorbing ends, from left to right."""
-    chart, form = part.chart, part.form
-    left, right = (float(end) for end in form.interval)
-    y0 = float(constant(part.chart.coordinate.subs(form.state, initial), start, when))
-    root = float(np.sqrt(float(when)))
-    length = float(chart.length)
-    in_x, in_y = densities(part, start, when)
-    atoms = [PointMass(float(a.location), number(a.mass, start, when)) for a in part.atoms]
+    found = [number(a.mass, start, when) for a in part.atoms]
+    atoms = [PointMass(float(a.location), float(mass)) for a, mass in zip(part.atoms, found, strict=True)]
+    with mpmath.workdps(_DIGITS):
+        remaining = float(1 - mpmath.fsum(found))
+    moving = moving_part(part, start, when, remaining)
+    parts: list[Measure] = ([moving] if moving is not None else []) + list(atoms)
+    return tuple(sorted(parts, key=lambda m: (m.support[0], m.support[1])))
+
+
+def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float) -> Measure | None:
+    """What has a density; as a point mass where doubles cannot tell it from one, none where nothing is left."""
+    if remaining <= 0:
+        return None
+    left, right = (float(end) for end in part.form.interval)
+    frame = frame_of(part, start, when)
+    if not np.isfinite(frame.centre) or not np.isfinite(frame.width):
+        return PointMass(left if part.chart.direction < 0 else right, remaining)
+    point = frame.only_double
+    if point is not None:
+        return PointMass(point, remaining)
     coordinate, back = maps(part)
-    sampler = compile_sampler(part)
-
-    by_quantiles = isinstance(part.sampler(), Inversion)
-    absorbed = {atom.location for atom in atoms}
-
-    def sample(generator: np.random.Generator, size: int) -> Array:
-        if by_quantiles:
-            return moving.quantile(moving.mass * generator.random(size))
-        found = np.empty(0)
-        while found.size < size:
-            drawn = sampler(np.full(max(64, 2 * (size - found.size)), float(start)), float(when), generator)
-            # states closer to an end than doubles can tell are rounded to it: they stay, where the end is no atom of its own
-            at_end = [(drawn == end) & (end not in absorbed) & np.isfinite(end) for end in (left, right)]
-            found = np.concatenate([found, drawn[((drawn > left) & (drawn < right)) | at_end[0] | at_end[1]]])
-        return found[:size]
-
-    moving = KernelMeasure(
+    direction, length = part.chart.direction, float(part.chart.length)
+    if frame.mirrored:
+        coordinate, back, direction = mirrored_maps(part)[0], mirrored_maps(part)[1], -direction
+    far = frame.centre > _CLOSE * frame.width and not part.chart.on_line
+    inverted = far or remaining < 1e-3 or isinstance(part.sampler(), Inversion)
+    return KernelMeasure(
         left,
         right,
         coordinate,
         back,
-        chart.direction,
-        -np.inf if chart.on_line else 0.0,
+        direction,
+        -np.inf if part.chart.on_line else 0.0,
         length,
-        y0,
-        min(root, length / 8) if np.isfinite(length) else root,
-        in_x,
-        in_y,
-        1.0 - sum(atom.mass for atom in atoms),
-        sample,
+        frame.powers,
+        frame.centre,
+        frame.width,
+        density(part, start, when),
+        remaining,
+        None if inverted else MovingSampler(part, start, when),
     )
-    parts: list[Measure] = [moving, *atoms]
-    return tuple(sorted(parts, key=lambda m: (m.support[0], m.support[1])))
 
 
-def number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> float:
+def number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
     """A constant of a law that may hold integrals."""
     if not expr.has(sp.Integral):
-        return float(constant(expr, start, when))
+        return constant(expr, start, when)
     with mpmath.workdps(20):
-        return float(compiled((), expr.subs({initial: start, time: when}, simultaneous=True))())
+        return compiled((), expr.subs({initial: start, time: when}, simultaneous=True))()
+
+
+@dataclass(frozen=True)
+class MovingSampler:
+    """Exact samples of what has not been absorbed."""
+
+    part: KernelLaw
+    start: sp.Expr
+    when: sp.Expr
+
+    def __call__(self, generator: np.random.Generator, size: int) -> Array:
+        """So many samples."""
+        left, right = (float(end) for end in self.part.form.interval)
+        resting = [float(atom.location) for atom in self.part.atoms]
+        found = np.empty(0)
+        while found.size < size:
+            starts = np.full(max(64, 2 * (size - found.size)), float(self.start))
+            drawn = compile_sampler(self.part)(starts, float(self.when), generator)
+            drawn = drawn[~np.isin(drawn, resting)] if resting else np.clip(drawn, left, right)
+            found = np.concatenate([found, drawn])
+        return found[:size]
 
 
 @cache
@@ -90,60 +124,184 @@ def maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
 
 
 @cache
+def mirrored_maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
+    """The same for the distance from the right end of a bounded coordinate."""
+    y = part.chart.back.variables[0]
+    assert part.chart.complement is not None
+    return (
+        compile_expression((part.form.state,), part.chart.complement),
+        compile_expression((y,), part.chart.back.expr.subs(y, part.chart.length - y)),
+    )
+
+
+@cache
 def log_scale(part: KernelLaw) -> CompiledFunction:
     r""":math:`\log\varphi(x)`."""
     return compile_expression((part.form.state,), log_of_positive(part.form.scale, part.form))
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where the mass is in the coordinate, or in its mirror image, and how the density falls off at the ends."""
+
+    part: KernelLaw
+    low: mpmath.mpf  # between these two lies all but 1e-15 of the mass
+    high: mpmath.mpf
+    centre: float
+    width: float
+    powers: tuple[float | None, float | None]
+    mirrored: bool = False
+
+    @cached_property
+    def only_double(self) -> float | None:
+        """The double to which all of the mass rounds, if it does."""
+        chart = self.part.chart
+        length = chart.length
+        with mpmath.workdps(_DIGITS):
+            top = mpmath.inf if length == sp.oo else compiled((), length)()
+            if not (chart.on_line or (self.low > 0 and self.high < top)):
+                return None
+            back = compiled((chart.back.variables[0],), chart.back.expr)
+            seen = [top - v if self.mirrored else v for v in (self.low, self.high)]
+            try:
+                first, second = (float(back(v)) for v in seen)
+            except (OverflowError, ZeroDivisionError, ValueError):
+                return None
+        return first if first == second else None
+
+
 @singledispatch
-def densities(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> Densities:
-    """The logarithm of the density per unit of x and per unit of y; by the law's own formula unless a family knows better."""
-    x = part.form.state
-    y = part.chart.back.variables[0]
-    at = {initial: start, time: when}
-    in_x = compile_expression((x,), part.logpdf(x).subs(at, simultaneous=True))
-    carried = part.logpdf(x) + sp.log(part.form.scale)
-    folded = carried.subs(at, simultaneous=True).subs(x, part.chart.back(y))
-    return in_x, compile_expression((y,), folded)
+def frame_of(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> Frame:
+    """The frame of a law; a family registers its own."""
+    y0 = constant(part.chart.coordinate.subs(part.form.state, initial), start, when)
+    root = mpmath.sqrt(constant(when, start, when))
+    return Frame(part, -mpmath.inf, mpmath.inf, float(y0), float(root), (None, None))
 
 
-@densities.register
-def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> Densities:
-    n, order = (float(constant(e, start, when)) for e in (part.index, part.order))
-    m = float(constant(part.centre(time, initial), start, when))
-    v = float(constant(part.variance(time), start, when))
-    coordinate, _ = maps(part)
-    scale = log_scale(part)
-    front = -np.log(v) - n * np.log(m)
-
-    def in_y(y: Array) -> Array:
-        gauss = np.square(y - m) / (2 * v)
-        return front + (1 + n) * np.log(y) - gauss + log_scaled_bessel_i(order, y * (m / v))
-
-    return lambda x: in_y(coordinate(x)) - scale(x), in_y
+@frame_of.register
+def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> Frame:
+    m, v, power = (
+        constant(e, start, when) for e in (part.centre(time, initial), part.variance(time), 1 + part.index + part.order)
+    )
+    with mpmath.workdps(_DIGITS):
+        reach = 8 * mpmath.sqrt(v) + 8 * v * (1 + abs(power)) / m
+        return Frame(part, m - reach, m + reach, float(m), float(mpmath.sqrt(v)), (float(power), None))
 
 
-@densities.register
-def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Densities:
+_POWERS = {End.UNATTAINABLE: 2.0, End.ABSORBING: 1.0, End.REFLECTING: 0.0}
+
+
+@frame_of.register
+def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> Frame:
+    y0, k, t = (constant(e, start, when) for e in (part._y(initial), part.rate, when))
+    with mpmath.workdps(_DIGITS):
+        reach = 8 * mpmath.sqrt(t) + k * t
+        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), (_POWERS[part.end], None))
+
+
+@frame_of.register
+def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     chart, x = part.chart, part.form.state
     assert chart.complement is not None
-    ends = (chart.coordinate / chart.length, chart.complement / chart.length)
-    at = {initial: start, time: when}
-    b, b_left = (float(constant(e.subs(x, initial), start, when)) for e in ends)
-    tau = float(constant(time / chart.length**2, start, when))
-    shift = float(constant(-part.form.potential * time / 2 - sp.log(chart.length), start, when))
-    both = compile_expression((x,), ends)
-    front = compile_expression((x,), part.log_prefactor(x).subs(at, simultaneous=True))
-    _, back = maps(part)
-    scale, length = log_scale(part), float(chart.length)
+    y0, rest, length, t = (
+        constant(e.subs(x, initial), start, when) for e in (chart.coordinate, chart.complement, chart.length, when)
+    )
+    mirrored = bool(rest < y0)
+    centre = rest if mirrored else y0
+    with mpmath.workdps(_DIGITS):
+        root = mpmath.sqrt(t)
+        reach = 8 * root + t / centre
+        width = float(min(root, length / 8))
+        left, right = (_POWERS[end] for end in part.ends)
+        powers = (right, left) if mirrored else (left, right)
+        return Frame(part, centre - reach, centre + reach, float(centre), width, powers, mirrored)
 
-    def in_x(points: Array) -> Array:
-        a, a_left = both(points)
-        return front(points) + log_interval_kernel(tau, a, b, a_left, b_left) + shift
 
-    def in_y(y: Array) -> Array:
-        points = back(y)
-        kernel = log_interval_kernel(tau, y / length, b, b_left=b_left)
-        return front(points) + scale(points) + kernel + shift
+@singledispatch
+def density(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+    """The logarithm of the density; by the law's own formula unless a family knows better."""
+    return GivenDensity(part, start, saturated(part, when))
 
-    return in_x, in_y
+
+def saturated(part: KernelLaw, when: sp.Expr) -> sp.Expr:
+    """The time, or an earlier one by which all that doubles can show of an outgoing process has long settled."""
+    if not isinstance(part, MehlerLaw):
+        return when
+    settled = sp.Rational(30) / part.alpha
+    return sp.nsimplify(settled, rational=True) if bool(when > settled) else when
+
+
+def _logarithm(value: mpmath.mpf) -> float:
+    """The logarithm of a number that need not be a double; minus infinity for 0."""
+    with mpmath.workdps(_DIGITS):
+        return float(mpmath.log(value)) if value > 0 else -np.inf
+
+
+@density.register
+def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+    m, v = (constant(e, start, when) for e in (part.centre(time, initial), part.variance(time)))
+    n, order = (float(constant(e, start, when)) for e in (part.index, part.order))
+    with mpmath.workdps(_DIGITS):
+        steep = float(m / v)
+    return RadialDensity(part, start, when, n, order, float(v), float(m), _logarithm(m), _logarithm(v), steep)
+
+
+@density.register
+def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+    y0, k, t = (constant(e, start, when) for e in (part._y(initial), part.rate, when))
+    slope = constant(part._start(initial)[1], start, when)
+    image = 1 if part.end is End.REFLECTING else -1
+    return HalfLineDensity(
+        part, start, when, _solution(y0, -k * k, slope, part.end), float(y0), float(k), float(t), image
+    )
+
+
+@density.register
+def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+    frame, chart, x = frame_of(part, start, when), part.chart, part.form.state
+    assert chart.complement is not None
+    places = (chart.complement, chart.coordinate) if frame.mirrored else (chart.coordinate, chart.complement)
+    y0, rest0 = (constant(e.subs(x, initial), start, when) for e in places)
+    length, t, potential = (constant(e, start, when) for e in (chart.length, when, part.form.potential))
+    slope = constant(part.form.beta.subs(x, initial), start, when)
+    ends = part.ends[::-1] if frame.mirrored else part.ends
+    solution = _solution(y0, -potential, -slope if frame.mirrored else slope, *ends, rest0)
+    with mpmath.workdps(_DIGITS):
+        tau, b, b_left = (float(e) for e in (t / length**2, y0 / length, rest0 / length))
+        shift = float(-potential * t / 2 - mpmath.log(length))
+    return IntervalDensity(part, start, when, solution, tau, b, b_left, float(length), shift, frame.mirrored)
+
+
+def _solution(
+    y0: mpmath.mpf, curvature: mpmath.mpf, slope: mpmath.mpf, low: End, high: End | None = None, rest0: Any = None
+) -> Solution:
+    r"""The u of a constant potential, :math:`u'' = -cu`, :math:`u(y_0) = 1`, from what it is at the ends."""
+    with mpmath.workdps(_DIGITS):
+        k = mpmath.sqrt(abs(curvature))
+
+        def even(s: mpmath.mpf) -> mpmath.mpf:
+            return mpmath.cos(k * s) if curvature > 0 else mpmath.cosh(k * s)
+
+        def odd(s: mpmath.mpf) -> mpmath.mpf:
+            return s if k == 0 else (mpmath.sin(k * s) if curvature > 0 else mpmath.sinh(k * s)) / k
+
+        at_low = mpmath.mpf(0) if low is End.UNATTAINABLE else even(y0) - slope * odd(y0)
+        if high is None:
+            plus, minus = ((1 + slope / k) / 2, (1 - slope / k) / 2) if k else (slope, mpmath.mpf(0))
+            grown = minus * mpmath.exp(2 * k * y0) if minus < 0 else mpmath.mpf(0)
+            sums = (plus + grown, plus - grown) if minus < 0 else (plus, minus)
+            return Solution(
+                float(k),
+                float(curvature),
+                _logarithm(at_low),
+                -np.inf,
+                tuple(map(float, sums)),
+                bool(minus < 0),
+                float(y0),
+            )
+        at_high = mpmath.mpf(0) if high is End.UNATTAINABLE else even(rest0) + slope * odd(rest0)
+        both = low is End.UNATTAINABLE and high is End.UNATTAINABLE
+        base = odd(y0) if both else odd(y0 + rest0)
+        return Solution(
+            float(k), float(curvature), _logarithm(at_low), _logarithm(at_high), (_logarithm(base),), both, float(y0)
+        )

@@ -9,12 +9,14 @@ from __future__ import annotations
 from functools import cache, singledispatch
 
 import mpmath
+import numpy as np
 import sympy as sp
 
 from derivations.laws import Law, Normal
 from derivations.laws.carried import CarriedGaussian, Component
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.kernel import KernelLaw
+from derivations.laws.numbers import compiled
 from derivations.symbols import initial
 from numerics.compile.constants import constant, exact_number, parts_of
 from numerics.compile.expression import compile_expression
@@ -31,7 +33,7 @@ from numerics.densities import (
 )
 
 
-def compile_law(law: Law | None, x0: float | Normal = 1.0, t: float = 1.0) -> FrozenDistribution:
+def compile_law(law: Law | None, *, x0: float | Normal = 1.0, t: float = 1.0) -> FrozenDistribution:
     r"""The distribution of :math:`X_t` given the start, with the methods of SciPy's frozen distributions.
 
     Parameters
@@ -46,8 +48,10 @@ def compile_law(law: Law | None, x0: float | Normal = 1.0, t: float = 1.0) -> Fr
     Returns
     -------
     FrozenDistribution
-        With pdf, logpdf, cdf, sf, ppf, isf, rvs, mean, var, std, moment, median, interval, support, atoms. Moments that are
-        not finite at t are infinite; ``law.finite_until(k)`` says from which time on.
+        With pdf, logpdf, cdf, logcdf, sf, logsf, ppf, isf, rvs, mean, var, std, moment, stats, median, interval, entropy, expect,
+        support, atoms. Moments that are not finite at t are infinite; ``law.finite_until(k)`` says from which time on. Functions of
+        x are those at a state that differs from x by a few roundings of x and of its unit-noise coordinate. Where all of a law rounds
+        to one double it is an atom there, and ``remark`` says so.
 
     Raises
     ------
@@ -76,40 +80,76 @@ def compile_law(law: Law | None, x0: float | Normal = 1.0, t: float = 1.0) -> Fr
             f"the start x0 = {x0} is outside the domain {law.diffusion.domain} of the law; choose one inside"
         )
     found = measures(chosen[0], start, when)
-    at = FixedMoments(chosen[0], start, when, found)
-    return FrozenDistribution(law.name, found, at.moment, at.variance)
-
-
-def measures(part: Law, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
-    """One part of a law from a fixed start: what moves, and the atoms at ends that absorb."""
-    return kernel_measures(part, start, when) if isinstance(part, KernelLaw) else (measure(part, start, when),)
-
-
-@singledispatch
-def measure(part: Law, start: sp.Expr, when: sp.Expr) -> Measure:
-    """One part of a law from a fixed start, as a measure; a kind of law registers how."""
-    raise ValueError(
-        f"laws of the kind {type(part).__name__} cannot be compiled; register a rule with numerics.compile.laws.measure.register"
+    return FrozenDistribution(
+        law.name, found, FixedMoments(chosen[0], start, when, found), remark=_remark(found, chosen[0])
     )
 
 
-@measure.register
-def _(part: FrozenLaw, start: sp.Expr, when: sp.Expr) -> Measure:
-    return PointMass(float(start))
+def _remark(found: tuple[Measure, ...], part: Law) -> str:
+    """What to say where doubles show an atom and the law has none."""
+    places = {float(atom.location) for atom in part.atoms if atom.location.is_number}
+    shown = [m.location for m in found if isinstance(m, PointMass) and m.mass > 0 and m.location not in places]
+    if not shown or isinstance(part, FrozenLaw):
+        return ""
+    return (
+        f"the law is narrower than doubles can tell: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
+        "the nearest double; moments are those of the exact law"
+    )
 
 
-@measure.register
-def _(part: CarriedGaussian, start: sp.Expr, when: sp.Expr) -> Measure:
+@singledispatch
+def measures(part: Law, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
+    """One part of a law from a fixed start: what moves, and the atoms; a kind of law registers how."""
+    raise ValueError(
+        f"laws of the kind {type(part).__name__} cannot be compiled; register a rule with numerics.compile.laws.measures.register"
+    )
+
+
+measures.register(KernelLaw, kernel_measures)
+
+
+@measures.register
+def _(part: FrozenLaw, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
+    return (PointMass(float(start)),)
+
+
+@measures.register
+def _(part: CarriedGaussian, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
     rows = [
         (constant(c.weight, start, when), constant(c.mean, start, when), _deviation(c, start, when))
         for c in part.components
     ]
-    kept = [(float(w), float(m), s) for w, m, s in rows if w != 0]
-    return CarriedMixture(chart(part), *zip(*kept, strict=True))
+    rows = [row for row in rows if float(row[0]) > 0]
+    left, right = (float(end) for end in part.form.interval)
+    if any(not np.isfinite(float(v)) for _, m, s in rows for v in (m, s)):
+        # the coordinate has outgrown the doubles: all is at the ends, as far as these can tell
+        above = mpmath.fsum(w * mpmath.ncdf(m / s) for w, m, s in rows)
+        ends = [PointMass(end, float(mass)) for end, mass in ((left, 1 - above), (right, above))]
+        return tuple(end for end in ends if end.mass > 0)
+    with mpmath.workdps(50):
+        point = only_double(part, min(m - _REACH * s for _, m, s in rows), max(m + _REACH * s for _, m, s in rows))
+    if point is not None:
+        return (PointMass(point),)
+    return (CarriedMixture(chart(part), *zip(*((float(w), float(m), float(s)) for w, m, s in rows), strict=True)),)
 
 
-def _deviation(component: Component, start: sp.Expr, when: sp.Expr) -> float:
-    return float(mpmath.sqrt(constant(component.variance, start, when)))
+_REACH = 8  # standard deviations, beyond which lies 1e-15
+
+
+def only_double(part: CarriedGaussian, low: mpmath.mpf, high: mpmath.mpf) -> float | None:
+    """The double to which all states between two values of the coordinate round, if they do."""
+    z, x = part.inverse
+    back = compiled((z,), x)
+    try:
+        first, last = (float(back(v)) for v in (low, high))
+    except (OverflowError, ZeroDivisionError, ValueError):
+        return None
+    return first if first == last else None
+
+
+def _deviation(component: Component, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
+    with mpmath.workdps(50):
+        return mpmath.sqrt(constant(component.variance, start, when))
 
 
 @cache
@@ -157,8 +197,7 @@ def _from_gaussian_start(law: Law, parts: tuple[Law, ...], x0: Normal, when: sp.
             f"the Gaussian start is inside the law's domain {law.diffusion.domain} only with probability {total}"
         )
     measures = tuple(spread(part, start, when) for part, start in zip(wide, starts, strict=True))
-    at = SpreadMoments(tuple(wide), Normal(mean, variance), measures, when)
-    return FrozenDistribution(law.name, measures, at.moment, at.variance)
+    return FrozenDistribution(law.name, measures, SpreadMoments(tuple(wide), Normal(mean, variance), measures, when))
 
 
 @singledispatch
@@ -189,7 +228,7 @@ def _(part: CarriedGaussian, start: GaussianPiece, when: sp.Expr) -> Measure:
     slope = constant(gain, inside, when)
     with mpmath.workdps(50):
         shift = constant(component.mean, inside, when) - slope * constant(z0, inside, when)
-    return SpreadStart(chart(part), float(slope), float(shift), _deviation(component, inside, when), start)
+    return SpreadStart(chart(part), float(slope), float(shift), float(_deviation(component, inside, when)), start)
 
 
 def _interior(part: CarriedGaussian) -> sp.Expr:

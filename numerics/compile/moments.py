@@ -2,39 +2,86 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cache
 
 import mpmath
-import numpy as np
 import sympy as sp
-from scipy.integrate import tanhsinh
 
 from derivations.gaussian import GaussianExpectation
 from derivations.laws import Law, Normal
+from derivations.laws.numbers import compiled
 from derivations.symbols import initial, time
 from numerics.compile.constants import constant
-from numerics.densities import KernelMeasure, Measure, PointMass, SpreadStart
+from numerics.densities import Measure, Moments
+from numerics.densities.base import Function
+
+_DIGITS = 50
+_MOST_DIGITS = 800
 
 
-class FrozenMoments(ABC):
-    """Moments of a distribution at a fixed time, infinity where they are not finite."""
+class FrozenMoments(Moments):
+    """Moments of a distribution at a fixed time, infinite where they are not finite."""
+
+    measures: tuple[Measure, ...]
+    when: sp.Expr
 
     @abstractmethod
-    def _moment(self, order: int) -> mpmath.mpf:
-        """The moment of an order, not yet rounded."""
+    def _is_finite(self, order: int) -> bool:
+        """Whether the moment of an order is finite."""
 
-    def moment(self, order: int) -> float:
+    @abstractmethod
+    def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
+        """The moment in closed form as a function of the start, and the start; None for that if there is none."""
+
+    def _value(self, order: int, digits: int) -> mpmath.mpf | None:
+        """The closed moment, not yet rounded; None without one."""
+        if order == 0:
+            return mpmath.mpf(1)
+        expr, start = self._closed(order)
+        if start is None:
+            return None
+        if digits == _DIGITS:
+            return constant(expr, start, self.when)
+        with mpmath.workdps(digits):
+            return compiled((initial, time), expr)(compiled((), start)(), compiled((), self.when)())
+
+    def raw(self, order: int) -> float:
         """The moment of an order, infinity where it is not finite."""
-        return float(self._moment(order))
-
-    def variance(self) -> float:
-        """The variance, from moments subtracted before they are rounded."""
-        second = self._moment(2)
-        if second == mpmath.inf:
+        if not self._is_finite(order):
             return float("inf")
-        with mpmath.workdps(50):
-            return float(second - self._moment(1) ** 2)
+        value = self._value(order, _DIGITS)
+        return float(value) if value is not None else self._integrated(lambda x: x**order)
+
+    def central(self, order: int) -> float:
+        """From moments about 0 with as many digits as cancel, or by quadrature."""
+        if not self._is_finite(order):
+            return float("inf")
+        digits = _DIGITS
+        while True:
+            values = [v for k in range(order + 1) if (v := self._value(k, digits)) is not None]
+            if len(values) <= order:
+                return self._about_the_mean(order)
+            with mpmath.workdps(digits):
+                terms = [mpmath.binomial(order, k) * values[k] * (-values[1]) ** (order - k) for k in range(order + 1)]
+                total, largest = mpmath.fsum(terms), max(map(abs, terms))
+            if total == 0 and largest == 0:
+                return 0.0
+            lost = digits if total == 0 else mpmath.log10(largest / abs(total))
+            known = digits >= _MOST_DIGITS or any(
+                self._closed(k)[0].has(GaussianExpectation) for k in range(1, order + 1)
+            )
+            if lost < digits - 20 or known:
+                return float(total) if lost < digits - 20 else 0.0
+            digits *= 2
+
+    def _about_the_mean(self, order: int) -> float:
+        mean = self.raw(1)
+        return self._integrated(lambda x: (x - mean) ** order)
+
+    def _integrated(self, function: Function) -> float:
+        return float(sum(measure.integral(function) for measure in self.measures))
 
 
 @dataclass(frozen=True)
@@ -46,13 +93,12 @@ class FixedMoments(FrozenMoments):
     when: sp.Expr
     measures: tuple[Measure, ...] = ()
 
-    def _moment(self, order: int) -> mpmath.mpf:
-        if not bool(self.when < self.part.finite_until(sp.Integer(order))):
-            return mpmath.inf
-        closed = self.part.moment(order, time, initial)
-        if closed.has(sp.Integral, sp.hyper):
-            return mpmath.mpf(sum(_against(measure, order) for measure in self.measures))
-        return constant(closed, self.start, self.when)
+    def _is_finite(self, order: int) -> bool:
+        return bool(self.when < self.part.finite_until(sp.Integer(order)))
+
+    def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
+        closed = closed_moment(self.part, order)
+        return (closed, None) if closed.has(sp.Integral, sp.hyper) else (closed, self.start)
 
 
 @dataclass(frozen=True)
@@ -64,34 +110,20 @@ class SpreadMoments(FrozenMoments):
     measures: tuple[Measure, ...]
     when: sp.Expr
 
-    def _moment(self, order: int) -> mpmath.mpf:
-        if not all(bool(self.when < part.finite_until(sp.Integer(order))) for part in self.parts):
-            return mpmath.inf
-        return sum((self._part(p, m, order) for p, m in zip(self.parts, self.measures, strict=True)), mpmath.mpf(0))
+    def _is_finite(self, order: int) -> bool:
+        return all(bool(self.when < part.finite_until(sp.Integer(order))) for part in self.parts)
 
-    def _part(self, part: Law, measured: Measure, order: int) -> mpmath.mpf:
+    def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
         inner = sp.Dummy("x0", real=True)
-        given = part.moment(order, self.when, inner)
-        if not given.has(GaussianExpectation, sp.Piecewise):
-            return constant(self.start.average(given, inner, part.diffusion.domain), initial, self.when)
-        assert isinstance(measured, SpreadStart)  # a frozen part's moments are polynomials
-        return mpmath.mpf(_integrated(measured, order))
+        given = [part.moment(order, self.when, inner) for part in self.parts]
+        if any(g.has(GaussianExpectation, sp.Piecewise, sp.Integral, sp.hyper) for g in given):
+            return sp.S.Zero, None
+        averaged = (self.start.average(g, inner, p.diffusion.domain) for g, p in zip(given, self.parts, strict=True))
+        total = sp.Add(*averaged)
+        return (total, None) if total.has(GaussianExpectation) else (total, sp.S.Zero)
 
 
-def _against(measure: Measure, order: int) -> float:
-    """A moment of an atom, or of a density by quadrature in its coordinate."""
-    if isinstance(measure, PointMass):
-        return measure.mass * measure.location**order if measure.mass else 0.0
-    assert isinstance(measure, KernelMeasure)
-    return measure.average(lambda x: x**order)
-
-
-def _integrated(measured: SpreadStart, order: int) -> float:
-    """A moment as an integral in the unit-noise coordinate, where the density is smooth."""
-
-    def integrand(z: np.ndarray) -> np.ndarray:
-        x, log_scale = measured.chart.backward(z)
-        with np.errstate(divide="ignore"):
-            return np.sign(x) ** order * np.exp(measured.logpdf(x) + log_scale + order * np.log(np.abs(x)))
-
-    return float(tanhsinh(integrand, -np.inf, np.inf, rtol=1e-12).integral)
+@cache
+def closed_moment(part: Law, order: int) -> sp.Expr:
+    """The law's moment in terms of ``initial`` and ``time``."""
+    return part.moment(order, time, initial)

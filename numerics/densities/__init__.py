@@ -6,7 +6,7 @@ from: the unit-noise maps arrive as plain functions of arrays (:func:`numerics.c
 
 from __future__ import annotations
 
-from numerics.densities.base import Chart, Measure
+from numerics.densities.base import Chart, Measure, Moments
 from numerics.densities.carried import CarriedMixture
 from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.kernel import KernelMeasure
@@ -20,6 +20,7 @@ __all__ = [
     "GaussianPiece",
     "KernelMeasure",
     "Measure",
+    "Moments",
     "PointMass",
     "SpreadStart",
 ]

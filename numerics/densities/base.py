@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
 
 LOG_ROOT_TWO_PI = np.log(2 * np.pi) / 2
 _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
@@ -33,20 +34,26 @@ class Chart:
     forward: Callable[[Array], Array]
     backward: Callable[[Array], tuple[Array, Array]]
 
+    def state(self, z: Array) -> Array:
+        """X at values of z, within the interval."""
+        with np.errstate(all="ignore"):
+            return np.clip(self.backward(z)[0], self.left, self.right)
+
     def on_interval(self, value: Callable[[Array], Array], x: ArrayLike, below: float, above: float) -> Array:
         """A function of z at points x, block by block, with given values left and right of the interval."""
         x = np.asarray(x, dtype=float)
         flat = x.ravel()
         result = np.empty(flat.shape)
-        for start in range(0, flat.size, _BLOCK):
-            here = flat[start : start + _BLOCK]
-            inside = (here > self.left) & (here < self.right)
-            if inside.all():
-                result[start : start + _BLOCK] = value(self.forward(here))
-                continue
-            block = np.where(here <= self.left, below, np.where(here >= self.right, above, np.nan))
-            block[inside] = value(self.forward(here[inside]))
-            result[start : start + _BLOCK] = block
+        with np.errstate(all="ignore"):  # the last double before an end may have z = ∞
+            for start in range(0, flat.size, _BLOCK):
+                here = flat[start : start + _BLOCK]
+                inside = (here > self.left) & (here < self.right)
+                if inside.all():
+                    result[start : start + _BLOCK] = value(self.forward(here))
+                    continue
+                block = np.where(here <= self.left, below, np.where(here >= self.right, above, np.nan))
+                block[inside] = value(self.forward(here[inside]))
+                result[start : start + _BLOCK] = block
         return result.reshape(x.shape)[()]
 
 
@@ -76,6 +83,41 @@ class Measure(ABC):
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Independent samples from the measure divided by its mass."""
 
+    @abstractmethod
+    def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
+        """The integral of a function of the state against the measure, cut at its kinks."""
+
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part."""
         return np.exp(self.logpdf(x))
+
+    def logcdf(self, x: ArrayLike) -> Array:
+        """Logarithm of :meth:`cdf`; a measure overrides it where that underflows."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.cdf(x))
+
+    def logsf(self, x: ArrayLike) -> Array:
+        """Logarithm of :meth:`sf`; a measure overrides it where that underflows."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.sf(x))
+
+
+class Moments(ABC):
+    """Moments of a distribution, infinite where they are not finite."""
+
+    @abstractmethod
+    def raw(self, order: int) -> float:
+        """The moment about 0."""
+
+    @abstractmethod
+    def central(self, order: int) -> float:
+        """The moment about the mean, without the cancellation of moments about 0; order 2 or more."""
+
+
+def weighted(function: Function, x: Array, weight: Array) -> Array:
+    """A function times a weight, 0 where the weight is, whatever the function does there."""
+    values = np.zeros(np.shape(x))
+    kept = weight > 0
+    with np.errstate(all="ignore"):
+        values[kept] = function(x[kept]) * weight[kept]
+    return values

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import elementwise
-from scipy.special import logsumexp, ndtr, ndtri
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
-from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Chart, Measure
+from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Chart, Function, Measure, weighted
+from numerics.densities.integrals import by_panels
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,23 @@ class CarriedMixture(Measure):
     def _tail(self, z: Array, sign: int) -> Array:
         return sum((w * ndtr(sign * (z - m) / s) for w, m, s in self._components), np.zeros_like(z))
 
+    def logcdf(self, x: ArrayLike) -> Array:
+        """The logarithm of the sum, far beyond where that underflows."""
+        return self.chart.on_interval(lambda z: self._log_tail(z, 1), x, -np.inf, 0.0)
+
+    def logsf(self, x: ArrayLike) -> Array:
+        """The logarithm of the sum, far beyond where that underflows."""
+        return self.chart.on_interval(lambda z: self._log_tail(z, -1), x, 0.0, -np.inf)
+
+    def _log_tail(self, z: Array, sign: int) -> Array:
+        return logsumexp([np.log(w) + log_ndtr(sign * (z - m) / s) for w, m, s in self._components], axis=0)
+
     def quantile(self, q: Array, upper: bool = False) -> Array:
         """In closed form for one Gaussian; the root between its extreme components' quantiles for several."""
         sign = -1 if upper else 1
         ends = np.array([m + sign * s * ndtri(q) for _, m, s in self._components])
         if len(self.weights) == 1:
-            return self.chart.backward(ends[0])[0]
+            return self.chart.state(ends[0])
         slack = 1e-9 * (1 + np.abs(ends))
         low, high = (ends - slack).min(axis=0), (ends + slack).max(axis=0)
 
@@ -102,11 +115,29 @@ class CarriedMixture(Measure):
             return np.log(np.maximum(self._tail(z, sign), 1e-320)) - np.log(q)
 
         root = elementwise.find_root(excess, (low, high), args=(q,))
-        return self.chart.backward(np.asarray(root.x))[0]
+        return self.chart.state(np.asarray(root.x))
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """A component, then its Gaussian."""
         which = generator.choice(len(self.weights), size, p=self.weights) if len(self.weights) > 1 else 0
         normal = generator.standard_normal(size)
         z = np.asarray(self.means)[which] + np.asarray(self.deviations)[which] * normal
-        return self.chart.backward(z)[0]
+        return self.chart.state(z)
+
+    def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
+        """In the coordinate, on panels of a deviation, cut at the kinks."""
+        low = min(m - 38.5 * s for _, m, s in self._components)
+        high = max(m + 38.5 * s for _, m, s in self._components)
+        inner = np.array([k for k in kinks if self.chart.left < k < self.chart.right])
+        cuts = self.chart.forward(inner) if inner.size else inner
+        steps = [m + s * np.linspace(-38.5, 38.5, 78) for _, m, s in self._components]
+        edges = np.unique(np.clip(np.concatenate([*steps, cuts]), low, high))
+
+        def integrand(z: Array) -> Array:
+            density = sum(
+                (w / s * np.exp(-np.square((z - m) / s) / 2 - LOG_ROOT_TWO_PI) for w, m, s in self._components),
+                np.zeros_like(z),
+            )
+            return weighted(function, self.chart.state(z), density)
+
+        return by_panels(integrand, edges)

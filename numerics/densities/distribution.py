@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
-from numerics.densities.base import Array, Measure
+from numerics.densities.base import Array, Function, Measure, Moments
 from numerics.densities.plain import PointMass
 
-Seed = int | np.random.Generator | None
+#: Whatever ``numpy.random.default_rng`` takes.
+Seed = Any
 
 
 @dataclass(frozen=True)
 class FrozenDistribution:
-    """A distribution on the line with the methods of SciPy's frozen ones.
+    r"""A distribution on the line with the methods of SciPy's frozen ones.
+
+    It may have atoms, which SciPy's have not: ``pdf`` and ``logpdf`` are those of the absolutely continuous part, everything else is of
+    the whole distribution. **A law narrower than a double can tell** (all of it rounds to one double) is one atom at that double:
+    ``pdf`` is 0, ``cdf`` a step, and ``remark`` says so; ``mean``, ``var`` and ``moment`` stay those of the exact law.
+
+    It pickles, and equal laws at equal times from equal starts are equal and have equal hashes.
 
     Parameters
     ----------
@@ -24,19 +33,18 @@ class FrozenDistribution:
         What it is the law of, for people.
     parts : tuple of Measure
         On disjoint intervals, from left to right; their masses add up to 1.
-    moments : callable
-        Order k to the k-th moment, infinity where it is not finite.
-    variance : callable
-        Without arguments to the variance, which the difference of two moments would lose to rounding.
+    moments : Moments
     error : float
         Estimated distance from the exact law in L¹, atoms included; 0 where the formulas are exact.
+    remark : str
+        What doubles cannot show of the law; empty if nothing.
     """
 
     name: str
     parts: tuple[Measure, ...]
-    moments: Callable[[int], float] = field(repr=False)
-    variance: Callable[[], float] = field(repr=False)
+    moments: Moments = field(repr=False)
     error: float = field(default=0.0)
+    remark: str = field(default="")
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part; 0 outside the domain, and it knows nothing of atoms."""
@@ -55,9 +63,24 @@ class FrozenDistribution:
         """Probability beyond x, computed as such."""
         return self._total([part.sf(x) for part in self.parts])
 
+    def logcdf(self, x: ArrayLike) -> Array:
+        """Logarithm of the distribution function, finite far beyond where that underflows."""
+        return self._log_total([part.logcdf(x) for part in self.parts], self.sf(x))
+
+    def logsf(self, x: ArrayLike) -> Array:
+        """Logarithm of the survival function, finite far beyond where that underflows."""
+        return self._log_total([part.logsf(x) for part in self.parts], self.cdf(x))
+
     @staticmethod
     def _total(values: list[Array]) -> Array:
-        return values[0] if len(values) == 1 else np.sum(values, axis=0)[()]
+        return values[0] if len(values) == 1 else np.clip(np.sum(values, axis=0), 0.0, None)[()]
+
+    @staticmethod
+    def _log_total(values: list[Array], other: Array) -> Array:
+        """The logarithm of a sum; near 1 by what is missing, which keeps its digits there."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = values[0] if len(values) == 1 else logsumexp(values, axis=0)
+            return np.where(other < 0.5, np.log1p(-np.minimum(other, 1.0)), total)[()]
 
     def ppf(self, q: ArrayLike) -> Array:
         """The smallest x with probability q up to it; ``nan`` unless 0 ≤ q ≤ 1."""
@@ -93,16 +116,19 @@ class FrozenDistribution:
             before += part.mass
         return result
 
-    def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Seed = None) -> Array:
+    def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Seed = None, *, rng: Seed = None) -> Array:
         """Exact samples.
 
         Parameters
         ----------
         size : int or tuple of int, optional
             A single number by default.
-        random_state : int or Generator, optional
+        random_state : int, Generator, RandomState, SeedSequence or BitGenerator, optional
+            Its state moves on. ``rng`` is its other name, as in SciPy; only one of the two may be given.
         """
-        generator = np.random.default_rng(random_state)
+        if random_state is not None and rng is not None:
+            raise ValueError("random_state and rng are two names of the same thing; give one of them")
+        generator = np.random.default_rng(random_state if rng is None else rng)
         count = int(np.prod(size)) if size is not None else 1
         if len(self.parts) == 1:
             samples = self.parts[0].draw(generator, count)
@@ -119,7 +145,7 @@ class FrozenDistribution:
         """The moment of an order, about 0; infinity where it is not finite."""
         if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
             raise ValueError(f"the order of a moment must be a whole number ≥ 0, got {order!r}")
-        return 1.0 if order == 0 else self.moments(int(order))
+        return 1.0 if order == 0 else self.moments.raw(int(order))
 
     def mean(self) -> float:
         """The mean."""
@@ -127,18 +153,49 @@ class FrozenDistribution:
 
     def var(self) -> float:
         """The variance; infinity from the time on at which the second moment is not finite."""
-        return self.variance()
+        return self.moments.central(2)
 
     def std(self) -> float:
         """The standard deviation."""
-        return float(np.sqrt(self.variance()))
+        return float(np.sqrt(self.var()))
+
+    def stats(self, moments: str = "mv") -> Any:
+        """Mean, variance, skewness and excess kurtosis, as asked for by their first letters.
+
+        Parameters
+        ----------
+        moments : str
+            Of the letters m, v, s, k; the answer is in this order whatever theirs is, a number for one letter, else a tuple.
+
+        Notes
+        -----
+        The skewness is ``nan`` where the third moment is not finite or the variance 0; the kurtosis ``nan`` where the variance is not
+        finite or 0, and infinite where only the fourth moment is not finite.
+        """
+        if not moments or set(moments) - set("mvsk"):
+            raise ValueError(f"expected letters of 'mvsk' for mean, variance, skewness and kurtosis, got {moments!r}")
+        rows: dict[str, Callable[[], float]] = {
+            "m": self.mean,
+            "v": self.var,
+            "s": lambda: self._standardised(3),
+            "k": lambda: self._standardised(4) - 3,
+        }
+        found = tuple(row() for letter, row in rows.items() if letter in moments)
+        return found[0] if len(found) == 1 else found
+
+    def _standardised(self, order: int) -> float:
+        variance = self.var()
+        if not (np.isfinite(variance) and variance > 0):
+            return float("nan")
+        value = self.moments.central(order) / variance ** (order / 2)
+        return value if np.isfinite(value) or order % 2 == 0 else float("nan")
 
     def median(self) -> float:
         """The median."""
         return float(self.ppf(0.5))
 
     def interval(self, confidence: ArrayLike) -> tuple[Array, Array]:
-        """Ends of the central interval with a given probability."""
+        """Ends of the central interval with a given probability; ``nan`` unless that is in [0, 1]."""
         outside = (1 - np.asarray(confidence, dtype=float)) / 2
         return self.ppf(outside), self.isf(outside)
 
@@ -150,3 +207,82 @@ class FrozenDistribution:
     def atoms(self) -> tuple[tuple[float, float], ...]:
         """Points of positive probability, each with its probability."""
         return tuple((part.location, part.mass) for part in self.parts if isinstance(part, PointMass))
+
+    def expect(
+        self,
+        func: Callable[[Any], Any] | None = None,
+        lb: float | None = None,
+        ub: float | None = None,
+        conditional: bool = False,
+        points: Sequence[float] = (),
+    ) -> float:
+        r""":math:`\mathbb{E}\,f(X);\ lb \le X \le ub`, over density and atoms.
+
+        Parameters
+        ----------
+        func : callable, optional
+            Of one number or of an array; the identity by default.
+        lb, ub : float, optional
+            Ends of the interval over which is averaged, both included; the support by default.
+        conditional : bool
+            Whether to divide by the probability of the interval.
+        points : sequence of float
+            States at which the function jumps or has a kink; without them it still settles, more slowly.
+
+        Raises
+        ------
+        ValueError
+            If the expectation is infinite or does not exist, or does not settle.
+
+        Examples
+        --------
+        >>> from derivations import ResNet, depth_limit, identity, recognise
+        >>> from numerics import compile_law
+        >>> d = compile_law(recognise(depth_limit(ResNet(identity, width=1))), x0=1.0, t=1.0)
+        >>> round(d.expect(lambda x: max(x - 1, 0), points=[1.0]), 10)  # Black and Scholes
+        0.3829249225
+        """
+        low, high = self.support()
+        low, high = low if lb is None else float(lb), high if ub is None else float(ub)
+        if np.isnan(low) or np.isnan(high):
+            raise ValueError(f"the ends lb and ub must be numbers, got {lb} and {ub}")
+        on_arrays = _on_arrays(func if func is not None else lambda x: x)
+
+        def inside(x: Array) -> Array:
+            within = (x >= low) & (x <= high)
+            values = np.zeros(x.shape)
+            values[within] = on_arrays(x[within])
+            return values
+
+        total = sum(part.integral(inside, (*map(float, points), low, high)) for part in self.parts)
+        if not conditional:
+            return total
+        share = float(self.cdf(high) - self.cdf(np.nextafter(low, -np.inf)))
+        if not share > 0:
+            raise ValueError(
+                f"the interval from {low} to {high} has probability 0, so nothing is known given that X is in it"
+            )
+        return total / share
+
+    def entropy(self) -> float:
+        r"""The differential entropy :math:`-\int p\log p`; minus infinity with atoms, near which densities pile up without bound."""
+        if any(mass > 0 for _, mass in self.atoms):
+            return -float("inf")
+        return -sum(part.integral(part.logpdf) for part in self.parts)
+
+
+def _on_arrays(function: Callable[[Any], Any]) -> Function:
+    """A function of one number as one of arrays, by whether it takes arrays."""
+
+    def value(x: Array) -> Array:
+        if not x.size:
+            return np.empty(0)
+        try:
+            found = np.asarray(function(x), dtype=float)
+            if found.shape in ((), x.shape):
+                return np.broadcast_to(found, x.shape)
+        except (TypeError, ValueError):
+            pass
+        return np.array([float(function(v)) for v in x])
+
+    return value

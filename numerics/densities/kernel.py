@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import elementwise
 
-from numerics.densities.base import Array, Measure
+from numerics.densities.base import Array, Function, Measure, weighted
+from numerics.densities.integrals import by_panels
+from numerics.densities.panels import Panels, settled_panels
 
-_POINTS = 16  # Gauss–Legendre nodes of a panel
-_FADED = 80.0  # fall of the logarithm of the density beyond which it adds nothing in double precision
 _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
-_GRADES = 60  # halvings towards an end at which the density is a power of the distance
+_FAR = 1e3  # widths from an end beyond which offsets from the centre are the better variable
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_POINTS)
+
+class KernelDensity(ABC):
+    """The density of a law on an interval, in logarithms."""
+
+    @abstractmethod
+    def at(self, y: Array, offset: Array) -> Array:
+        """Per unit of y, at points y whose offsets from the centre are given too, as one may have lost digits of the other."""
+
+    @abstractmethod
+    def per_x(self, x: Array) -> Array:
+        """Per unit of x."""
+
+    @abstractmethod
+    def log_scale(self, x: Array) -> Array:
+        """Logarithm of |dx/dy|."""
 
 
 @dataclass(frozen=True)
 class KernelMeasure(Measure):
-    r"""A density on an interval, smooth in a coordinate y over (0, length) or over the line.
+    r"""A density on an interval, smooth in a coordinate y over (low, high).
 
-    Integrals are taken in y with Gauss–Legendre rules on panels of a fraction of :math:`\sqrt t`, halved again and again
-    towards finite ends. In the last panel before y = 0, where the density is :math:`C y^p` to rounding, the power is integrated
-    in closed form, :math:`\int_0^y = C y^{p+1}/(p+1)`: for p close to −1 much of the mass may lie there, even below the smallest
-    double. A distribution function is a sum of whole panels and one part of a panel, from the end from which it is counted,
-    so that neither tail cancels.
+    Integrals are taken with Gauss–Legendre rules on panels that are halved until the rule has settled. Towards a finite end the density is
+    a power :math:`y^p`, and what lies between the end and the first panel is :math:`y\,q(y)/(1 + p)`. A tail is counted from its own
+    end up to the median, and from there on is what the other tail leaves, so that neither cancels, and both add up to the mass.
 
     Parameters
     ----------
     left, right : float
         The interval.
-    coordinate : callable
-        Points x inside the interval to y.
-    back : callable
-        y to x.
+    coordinate, back : callable
+        Points x inside the interval to y, and y to x.
     direction : int
         1 if y grows with x, else −1.
     low, high : float
         The range of y.
+    powers : pair of float or None
+        p at the ends of that range; None at infinite ones.
     centre, width : float
-        Where the mass starts from, and the scale on which the density of y changes.
-    log_density : callable
-        Points x to the logarithm of their density.
-    log_density_y : callable
-        The same for y, per unit of y.
-    mass : float
-        Its integral.
-    sample : callable
-        Generator and number to exact samples.
+        Where the mass starts from, and a scale on which the density of y changes.
+    density : KernelDensity
+    known_mass : float or None
+        Its integral, if that is known to more digits than by the sum over the panels.
+    sample : callable or None
+        Generator and number to exact samples; None to draw by inversion.
     """
 
     left: float
@@ -61,39 +70,78 @@ class KernelMeasure(Measure):
     direction: int
     low: float
     high: float
+    powers: tuple[float | None, float | None]
     centre: float
     width: float
-    log_density: Callable[[Array], Array]
-    log_density_y: Callable[[Array], Array]
-    mass: float
-    sample: Callable[[np.random.Generator, int], Array]
+    density: KernelDensity
+    known_mass: float | None
+    sample: Callable[[np.random.Generator, int], Array] | None = field(default=None)
 
     @property
     def support(self) -> tuple[float, float]:  # type: ignore[override]
         """The whole interval."""
         return self.left, self.right
 
+    @cached_property
+    def mass(self) -> float:  # type: ignore[override]
+        """The integral of the density."""
+        total = self._panels.total
+        if self.known_mass is None:
+            return total
+        if abs(total - self.known_mass) > 1e-8:
+            raise ValueError(
+                f"the density sums to {total:.12g} instead of {self.known_mass:.12g}: it cannot be resolved in double precision "
+                "from this start at this time; use the law's own formulas, which are exact"
+            )
+        # a small remainder is known better by its density than by what is missing from 1
+        return self.known_mass if self.known_mass > 1e-3 else total
+
+    @cached_property
+    def _by_offset(self) -> bool:
+        return min(self.centre - self.low, self.high - self.centre) > _FAR * self.width and np.isfinite(self.low)
+
+    @cached_property
+    def _shift(self) -> float:
+        """What is added to the variable of the panels to give y."""
+        return self.centre if self._by_offset else 0.0
+
+    def _log_at(self, s: Array) -> Array:
+        """The logarithm of the density in the panels' variable; nothing outside or where it is no number."""
+        y, offset = (s + self.centre, s) if self._by_offset else (s, s - self.centre)
+        with np.errstate(all="ignore"):
+            value = self.density.at(y, offset)
+        return np.where((y > self.low) & (y < self.high) & ~np.isnan(value), value, -np.inf)
+
+    @cached_property
+    def _panels(self) -> Panels:
+        low, high = self.low - self._shift, self.high - self._shift
+        return settled_panels(self._log_at, low, high, self.centre - self._shift, self.width, self.powers)
+
     def logpdf(self, x: ArrayLike) -> Array:
         """Logarithm of the density; minus infinity outside."""
-        return self._on_interval(self.log_density, x, -np.inf, -np.inf)
+        return self._on_interval(self.density.per_x, x, -np.inf, -np.inf)
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density; 0 outside."""
-        return self._on_interval(lambda inner: np.exp(self.log_density(inner)), x, 0.0, 0.0)
+        return self._on_interval(lambda inner: np.exp(self.density.per_x(inner)), x, 0.0, 0.0)
 
     def cdf(self, x: ArrayLike) -> Array:
         """Probability up to x, by quadrature."""
-        return self._on_interval(
-            lambda inner: self._tail(self.coordinate(inner), self.direction < 0), x, 0.0, self.mass
-        )
+        return self._on_interval(lambda inner: self._tail(inner, self.direction < 0), x, 0.0, self.mass)
 
     def sf(self, x: ArrayLike) -> Array:
         """Probability beyond x, by quadrature from there."""
-        return self._on_interval(
-            lambda inner: self._tail(self.coordinate(inner), self.direction > 0), x, self.mass, 0.0
-        )
+        return self._on_interval(lambda inner: self._tail(inner, self.direction > 0), x, self.mass, 0.0)
 
-    def _on_interval(self, value: Callable[[Array], Array], x: ArrayLike, below: float, above: float) -> Array:
+    def logcdf(self, x: ArrayLike) -> Array:
+        """Logarithm of :meth:`cdf`, far beyond where that underflows."""
+        return self._on_interval(lambda inner: self._log_tail(inner, self.direction < 0), x, -np.inf, np.log(self.mass))
+
+    def logsf(self, x: ArrayLike) -> Array:
+        """Logarithm of :meth:`sf`, far beyond where that underflows."""
+        return self._on_interval(lambda inner: self._log_tail(inner, self.direction > 0), x, np.log(self.mass), -np.inf)
+
+    def _on_interval(self, value: Function, x: ArrayLike, below: float, above: float) -> Array:
         x = np.asarray(x, dtype=float)
         flat = x.ravel()
         result = np.where(flat <= self.left, below, np.where(flat >= self.right, above, np.nan))
@@ -104,116 +152,90 @@ class KernelMeasure(Measure):
                 result[here] = value(flat[here])
         return result.reshape(x.shape)[()]
 
-    @cached_property
-    def _edges(self) -> Array:
-        """Ends of the panels, over all of y that carries mass."""
-        step = self.width / 2
-        ends = [self._faded(-1, step), self._faded(1, step)]
-        count = int(np.clip(np.ceil((ends[1] - ends[0]) / step), 4, 4000))
-        even = np.linspace(ends[0], ends[1], count + 1)
-        halves = (even[1] - even[0]) * 0.5 ** np.arange(1, _GRADES)
-        graded = [even]
-        if ends[0] == self.low:
-            graded.append(ends[0] + halves)
-        if ends[1] == self.high:
-            graded.append(ends[1] - halves[: 45 if ends[1] else None])
-        return np.unique(np.concatenate(graded))
+    def _variable(self, x: Array) -> Array:
+        y = self.coordinate(x)
+        lost = np.isnan(y) & ~np.isnan(x)
+        if lost.any():  # the last doubles before an end
+            rising = (np.abs(x - self.right) < np.abs(x - self.left)) == (self.direction > 0)
+            y = np.where(lost, np.where(rising, self.high, self.low), y)
+        return y - self._shift
 
-    def _faded(self, sign: int, step: float) -> float:
-        """The end of y on one side, or the point at which the density has faded."""
-        end = self.high if sign > 0 else self.low
-        at, peak = self.centre, -np.inf
-        for _ in range(2000):
-            if sign * at >= sign * end:
-                return end
-            with np.errstate(all="ignore"):
-                value = float(self.log_density_y(np.array([at]))[0])
-            peak = max(peak, value)
-            if value < peak - _FADED:
-                return at
-            at += sign * step
-        return at
+    @property
+    def _factor(self) -> float:
+        return self.mass / self._panels.total
 
-    def _density_y(self, y: Array) -> Array:
-        with np.errstate(all="ignore"):
-            value = np.exp(self.log_density_y(y))
-        return np.where(np.isfinite(value), value, 0.0)
+    def _tail(self, x: Array, upper: bool) -> Array:
+        """Probability of coordinates below that of x, or above it."""
+        value, counted_upper = self._panels.nearer_tail(self._log_at, self._variable(x))
+        scaled = np.minimum(value * self._factor, self.mass)
+        return np.where(counted_upper == upper, scaled, self.mass - scaled)
 
-    @cached_property
-    def _power(self) -> tuple[float, float]:
-        """Of the density before y = 0: one more than its exponent, and the mass of the first panel; the mass is 0 without such an end."""
-        end = self._edges[1]
-        if self._edges[0] != 0:
-            return 1.0, 0.0
-        with np.errstate(all="ignore"):
-            near, far = self.log_density_y(np.array([end / 4, end]))
-        order = 1 + float(far - near) / np.log(4.0)
-        return (order, float(end * np.exp(far) / order)) if order > 0 and np.isfinite(order) else (1.0, 0.0)
-
-    @cached_property
-    def _sums(self) -> tuple[Array, Array]:
-        """Probabilities below and above each panel's end."""
-        half = np.diff(self._edges) / 2
-        nodes = self._edges[:-1, None] + half[:, None] * (1 + _NODES)
-        panels = half * (self._density_y(nodes) @ _WEIGHTS)
-        if self._edges[0] == 0:
-            panels[0] = self._power[1]
-        below = np.concatenate([[0.0], np.cumsum(panels)])
-        above = np.concatenate([np.cumsum(panels[::-1])[::-1], [0.0]])
-        return below, above
-
-    def _tail(self, y: Array, upper: bool) -> Array:
-        """Probability of coordinates below y, or above it."""
-        below, above = self._sums
-        y = np.clip(y, self._edges[0], self._edges[-1])
-        panel = np.clip(np.searchsorted(self._edges, y, side="right") - 1, 0, self._edges.size - 2)
-        from_end = self._edges[panel + 1] if upper else self._edges[panel]
-        half = np.abs(from_end - y) / 2
-        nodes = np.minimum(from_end, y)[:, None] + half[:, None] * (1 + _NODES)
-        part = half * (self._density_y(nodes) @ _WEIGHTS)
-        if self._edges[0] == 0:
-            order, mass = self._power
-            below_y = mass * (y / self._edges[1]) ** order
-            part = np.where(panel == 0, mass - below_y if upper else below_y, part)
-        return part + (above[panel + 1] if upper else below[panel])
+    def _log_tail(self, x: Array, upper: bool) -> Array:
+        s = self._variable(x)
+        value = self._tail(x, upper)
+        result = np.log(value)
+        deep = (value < 1e-30) & ~np.isnan(s)
+        if deep.any():
+            result[deep] = self._panels.log_deep_tail(self._log_at, s[deep], upper) + np.log(self._factor)
+        return result
 
     def quantile(self, q: Array, upper: bool = False) -> Array:
         """A root in the coordinate, inside the panel that holds it."""
-        upper_y = upper != (self.direction < 0)
-        below, above = self._sums
-        q = np.minimum(q, below[-1])
-        panel = (
-            above.size - 1 - np.searchsorted(above[::-1], q, side="right")
-            if upper_y
-            else np.searchsorted(below, q, side="right") - 1
-        )
-        panel = np.clip(panel, 0, self._edges.size - 2)
-        sign = -1 if upper_y else 1
-        bracket = self._edges[panel], self._edges[panel + 1]
-        root = elementwise.find_root(
-            lambda y, p: sign * (self._tail(np.ravel(y), upper_y).reshape(np.shape(y)) - p), bracket, args=(q,)
-        )
-        y = np.where(root.success, root.x, bracket[0])
-        order, mass = self._power
-        if mass > 0:
-            share = np.clip((above[0] - q if upper_y else q) / mass, 0.0, 1.0)
-            y = np.where(panel == 0, self._edges[1] * share ** (1 / order), y)
+        q = np.asarray(q, dtype=float)
+        upper_y = np.full(q.shape, upper != (self.direction < 0))
+        q, total = q / self._factor, self._panels.total
+        other = q > np.where(upper_y, total - self._panels.half, self._panels.half)
+        q, upper_y = np.where(other, np.maximum(total - q, 0.0), q), upper_y != other
+        s = np.empty(q.shape)
+        for side in (False, True):
+            some = upper_y == side
+            if some.any():
+                s[some] = self._panels.inverse(self._log_at, q[some], side)
+        return self._to_x(s)
+
+    def _to_x(self, s: Array) -> Array:
         with np.errstate(all="ignore"):
-            return np.clip(np.asarray(self.back(y)), self.left, self.right)  # an end rounds to either side
+            x = np.asarray(self.back(s + self._shift), dtype=float)
+            beyond = (s > self.centre - self._shift) == (self.direction > 0)
+            x = np.where(np.isnan(x), np.where(beyond, self.right, self.left), x)
+            # one step of Newton's method makes up for digits that y lost near an end
+            off = s - self._variable(x)
+            better = x + self.direction * off * np.exp(self.density.log_scale(x))
+            inside = (better > self.left) & (better < self.right)
+            good = inside & (np.abs(s - self._variable(np.where(inside, better, x))) < np.abs(off))
+            return np.clip(np.where(good, better, x), self.left, self.right)  # an end rounds to either side
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Exact samples of the part that moves."""
+        if self.sample is None:
+            return self.quantile(self.mass * generator.random(size))
         return self.sample(generator, size)
 
-    def average(self, function: Callable[[Array], Array]) -> float:
-        """The integral of a function of x against the measure."""
-        half = np.diff(self._edges) / 2
-        nodes = self._edges[:-1, None] + half[:, None] * (1 + _NODES)
-        with np.errstate(all="ignore"):
-            values = function(self.back(nodes)) * self._density_y(nodes)
-            totals = half * (np.where(np.isfinite(values), values, 0.0) @ _WEIGHTS)
-            order, mass = self._power
-            if mass > 0:  # by the share of the panel's mass, in which the density is constant
-                inside = self._edges[1] * ((1 + _NODES) / 2) ** (1 / order)
-                totals[0] = mass * (np.asarray(function(self.back(inside))) @ _WEIGHTS) / 2
-        return float(np.sum(totals))
+    def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
+        """In the coordinate, on the panels, cut at the kinks."""
+        panels = self._panels
+        inner = np.array([k for k in kinks if self.left < k < self.right])
+        edges = panels.edges
+        ends = panels.faded
+        if not ends[0]:
+            edges = np.concatenate([edges[0] * 0.5 ** np.arange(40, 0, -1), edges])
+        cuts = self._variable(inner) if inner.size else inner
+        edges = np.unique(np.concatenate([edges, cuts[(cuts > edges[0]) & (cuts < edges[-1])]]))
+
+        def integrand(s: Array) -> Array:
+            with np.errstate(all="ignore"):
+                x = np.asarray(self.back(s + self._shift), dtype=float)
+            return weighted(function, x, np.exp(self._log_at(s)))
+
+        total = by_panels(integrand, edges, ends)
+        if not ends[0]:  # what is left at the end, where the function must have settled
+            first = edges[:1]
+            with np.errstate(all="ignore"):
+                here, before = (float(function(np.atleast_1d(self.back(s)))[0]) for s in (first, 2.0**8 * first))
+            left_over = panels.end_mass(self._log_at, first)[0]
+            if abs(here) > 1.1 * abs(before) and left_over * abs(here) > 1e-9 * abs(total):
+                raise ValueError(
+                    "the expectation is infinite or does not exist: the function outgrows the law at an end"
+                )
+            total += here * left_over if left_over > 0 and np.isfinite(here) else 0.0
+        return total * self._factor

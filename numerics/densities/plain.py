@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 
-from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Measure
+from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Function, Measure, weighted
+from numerics.densities.integrals import by_panels
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class PointMass(Measure):
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """The point, many times."""
         return np.full(size, self.location)
+
+    def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
+        """The value there, times the mass."""
+        return float(weighted(function, np.array([self.location]), np.array([self.mass]))[0])
 
 
 @dataclass(frozen=True)
@@ -104,3 +110,28 @@ class GaussianPiece(Measure):
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """By inversion."""
         return self.quantile(self.mass * generator.uniform(np.finfo(float).tiny, 1.0, size))
+
+    def logcdf(self, x: ArrayLike) -> Array:
+        """The logarithm of the same."""
+        return self._log_between(self.left, np.clip(x, self.left, self.right))
+
+    def logsf(self, x: ArrayLike) -> Array:
+        """The logarithm of the same."""
+        return self._log_between(np.clip(x, self.left, self.right), self.right)
+
+    def _log_between(self, low: ArrayLike, high: ArrayLike) -> Array:
+        a = (np.asarray(low, dtype=float) - self.mean) / self.deviation
+        b = (np.asarray(high, dtype=float) - self.mean) / self.deviation
+        a, b = np.where(a > 0, -b, a), np.where(a > 0, -a, b)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = log_ndtr(b) + np.log1p(-np.exp(log_ndtr(a) - log_ndtr(b)))
+        return np.where(np.isnan(value) & ~np.isnan(a + b), -np.inf, value)[()]
+
+    def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
+        """On panels of a deviation, cut at the kinks."""
+        steps = self.mean + self.deviation * np.linspace(-38.5, 38.5, 78)
+        edges = np.unique(np.clip([*steps, *kinks], max(self.left, steps[0]), min(self.right, steps[-1])))
+        if edges.size < 2:
+            return 0.0
+        ends = bool(edges[0] == steps[0]), bool(edges[-1] == steps[-1])
+        return by_panels(lambda x: weighted(function, x, self.pdf(x)), edges, ends)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import elementwise
 
-from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Chart, Measure
+from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Chart, Function, Measure, weighted
+from numerics.densities.integrals import by_panels
 from numerics.densities.plain import GaussianPiece
 
 _EDGE = 38.6  # standard deviations; beyond, a normal density is 0 in double precision
@@ -72,6 +73,14 @@ class SpreadStart(Measure):
         """The start's upper tail, averaged over the noise."""
         return self.chart.on_interval(lambda z: np.exp(self._log_tail(z, True)), x, self.mass, 0.0)
 
+    def logcdf(self, x: ArrayLike) -> Array:
+        """The logarithm of the average, far beyond where that underflows."""
+        return self.chart.on_interval(lambda z: self._log_tail(z, False), x, -np.inf, np.log(self.mass))
+
+    def logsf(self, x: ArrayLike) -> Array:
+        """The logarithm of the average, far beyond where that underflows."""
+        return self.chart.on_interval(lambda z: self._log_tail(z, True), x, np.log(self.mass), -np.inf)
+
     def _log_density(self, z0: Array) -> Array:
         x0, log_scale = self.chart.backward(z0)
         value = self.start.logpdf(x0)
@@ -82,7 +91,7 @@ class SpreadStart(Measure):
 
         def log_tail(z0: Array) -> Array:
             with np.errstate(divide="ignore"):
-                return np.log(probability(self.chart.backward(z0)[0]))
+                return np.log(probability(self.chart.state(z0)))
 
         return self._log_average(z, log_tail)
 
@@ -125,12 +134,34 @@ class SpreadStart(Measure):
         ones = np.ones(q.shape)
         bracket = elementwise.bracket_root(excess, (centre - width) * ones, (centre + width) * ones, args=(q,))
         root = elementwise.find_root(excess, bracket.bracket, args=(q,))
-        return self.chart.backward(np.asarray(root.x))[0]
+        return self.chart.state(np.asarray(root.x))
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """A start, then the noise."""
         z0 = self.chart.forward(self.start.draw(generator, size))
-        return self.chart.backward(self.gain * z0 + self.shift + self.deviation * generator.standard_normal(size))[0]
+        return self.chart.state(self.gain * z0 + self.shift + self.deviation * generator.standard_normal(size))
+
+    def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
+        """In the coordinate, cut at the kinks, over all that is reached within 38 standard deviations of start and noise."""
+        start, chart = self.start, self.chart
+        first, last = (
+            np.clip(
+                start.mean + side * _EDGE * start.deviation,
+                np.nextafter(chart.left, np.inf),
+                np.nextafter(chart.right, 0),
+            )
+            for side in (-1, 1)
+        )
+        with np.errstate(divide="ignore"):
+            inner = chart.forward(np.array([first, last, *(k for k in kinks if chart.left < k < chart.right)]))
+        ends = self.gain * inner[:2] + self.shift + self.deviation * np.array([-_EDGE, _EDGE])
+        cuts = inner[2:][(inner[2:] > ends[0]) & (inner[2:] < ends[1])]
+
+        def integrand(z: Array) -> Array:
+            density = np.exp(self._log_average(z, self._log_density)) / self.gain
+            return weighted(function, chart.state(z), density)
+
+        return by_panels(integrand, np.unique(np.concatenate([np.linspace(ends[0], ends[1], 65), cuts])))
 
 
 def _log_sum(values: Array) -> Array:

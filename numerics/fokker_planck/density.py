@@ -11,15 +11,14 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from derivations.laws.behaviour import EndBehaviour
-from numerics.densities.base import Array, Measure
+from numerics.densities.base import Array, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
-from numerics.densities.plain import PointMass
 from numerics.fokker_planck.coordinate import Coordinate, rule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridMeasure(Measure):
     """The part with a density.
 
@@ -43,6 +42,18 @@ class GridMeasure(Measure):
     density: Array
     mass: float
     weighted: bool = False
+
+    def _key(self) -> tuple[object, ...]:
+        """What is compared: the grid as bytes; the coordinate is that of the same equation."""
+        coordinate = self.coordinate
+        ends = coordinate.coefficients.left, coordinate.coefficients.right, coordinate.start, *self.ends
+        return *ends, self.nodes.tobytes(), self.density.tobytes(), self.mass, self.weighted
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GridMeasure) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @cached_property
     def _reference(self) -> float:
@@ -115,8 +126,11 @@ class GridMeasure(Measure):
         zero = np.isin(x, [cross.place for cross in c.crossings])
         values = np.where(zero, np.inf, values)
         inside &= ~zero
-        if inside.any():
-            values[inside] = self.per_z(self._z(x[inside])) / c.scale(x[inside])
+        density = self.per_z(self._z(x[inside]))
+        kept = density > 0  # elsewhere the noise may have underflown
+        flat = np.zeros(density.shape)
+        flat[kept] = density[kept] / c.scale(x[inside][kept])
+        values[inside] = flat
         return values[()]
 
     def _z(self, x: Array) -> Array:
@@ -199,7 +213,7 @@ class SolvedDistribution(FrozenDistribution):
     """
 
     cells: int = field(default=0)
-    order: float = field(default=float("nan"))
+    order: float = field(default=float("nan"), compare=False)
     ends: tuple[EndBehaviour, ...] = field(default=())
 
     def expectation(self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()) -> float:
@@ -212,14 +226,7 @@ class SolvedDistribution(FrozenDistribution):
         kinks : sequence of float
             States at which f or a derivative of it jumps.
         """
-        return sum(self._part(part, function, kinks) for part in self.parts)
-
-    @staticmethod
-    def _part(part: Measure, function: Callable[[Array], ArrayLike], kinks: Sequence[float]) -> float:
-        if isinstance(part, PointMass):
-            return part.mass * float(np.asarray(function(np.array([part.location])), dtype=float)[0])
-        assert isinstance(part, GridMeasure)
-        return part.integral(function, kinks)
+        return sum(part.integral(lambda x: np.asarray(function(x), dtype=float), kinks) for part in self.parts)
 
 
 def solved(
@@ -231,12 +238,23 @@ def solved(
     ends: tuple[EndBehaviour, ...] = (),
 ) -> SolvedDistribution:
     """A distribution from its parts, with moments taken from them."""
+    return SolvedDistribution(name, parts, IntegratedMoments(parts), error, cells=cells, order=order, ends=ends)
 
-    def mean_of(function: Callable[[Array], Array]) -> float:
-        return sum(SolvedDistribution._part(part, function, ()) for part in parts)
 
-    def variance() -> float:
-        mean = mean_of(lambda x: x)
-        return mean_of(lambda x: (x - mean) ** 2)
+@dataclass(frozen=True)
+class IntegratedMoments(Moments):
+    """Moments as integrals over measures."""
 
-    return SolvedDistribution(name, parts, lambda k: mean_of(lambda x: x**k), variance, error, cells, order, ends)
+    parts: tuple[Measure, ...]
+
+    def _mean_of(self, function: Callable[[Array], Array]) -> float:
+        return float(sum(part.integral(function) for part in self.parts))
+
+    def raw(self, order: int) -> float:
+        """The moment about 0."""
+        return self._mean_of(lambda x: x**order)
+
+    def central(self, order: int) -> float:
+        """The moment about the mean."""
+        mean = self.raw(1)
+        return self._mean_of(lambda x: (x - mean) ** order)

@@ -2,6 +2,7 @@ r"""Twins of special functions for JAX, which it can differentiate: importing th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,3 +60,70 @@ def safe_sqrt(x: Any) -> Any:
     """The root, whose derivative counts as 0 where the argument is not positive: a variance that vanishes is at a minimum."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), jnp.where(x < 0, jnp.nan, 0.0 * x))
+
+
+def _within(value: Any) -> Any:
+    """The number, or the largest one of its precision and sign: the slope of what has overflowed, so that 0 times it is 0."""
+    most = jnp.finfo(jnp.result_type(value)).max
+    return jnp.clip(value, -most, most)
+
+
+def _growing(function: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that overflows, with a derivative that stops at the largest number."""
+
+    @jax.custom_jvp
+    def wrapped(x: Any) -> Any:
+        return function(x)
+
+    @wrapped.defjvp
+    def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+        return wrapped(*primals), _within(slope(*primals)) * tangents[0]
+
+    return wrapped
+
+
+exp: Callable[[Any], Any] = _growing(jnp.exp, lambda x: exp(x))
+expm1 = _growing(jnp.expm1, lambda x: exp(x))
+cosh: Callable[[Any], Any] = _growing(jnp.cosh, lambda x: sinh(x))
+sinh: Callable[[Any], Any] = _growing(jnp.sinh, lambda x: cosh(x))
+
+
+@jax.custom_jvp
+def log_cosh(x: Any) -> Any:
+    """The logarithm of the hyperbolic cosine, as :func:`numerics.special.log_cosh`."""
+    size = jnp.abs(x)
+    near = jnp.minimum(size, 1.0)
+    return jnp.where(
+        size < 1, jnp.log1p(2 * jnp.sinh(near / 2) ** 2), size - jnp.log(2.0) + jnp.log1p(jnp.exp(-2 * size))
+    )
+
+
+@log_cosh.defjvp
+def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    (x,), (dx,) = primals, tangents
+    return log_cosh(x), jnp.tanh(x) * dx
+
+
+@jax.custom_jvp
+def reciprocal_expm1(x: Any) -> Any:
+    r"""One over :math:`e^x - 1`: r, with the derivative :math:`-r(1 + r)`."""
+    return 1 / jnp.expm1(x)
+
+
+@reciprocal_expm1.defjvp
+def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    (x,), (dx,) = primals, tangents
+    # 1 + r is minus the same at -x, without cancellation
+    return reciprocal_expm1(x), reciprocal_expm1(x) * reciprocal_expm1(-x) * dx
+
+
+@jax.custom_jvp
+def reciprocal_sinh(x: Any) -> Any:
+    """One over the hyperbolic sine."""
+    return 1 / jnp.sinh(x)
+
+
+@reciprocal_sinh.defjvp
+def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    (x,), (dx,) = primals, tangents
+    return reciprocal_sinh(x), -reciprocal_sinh(x) / jnp.tanh(x) * dx

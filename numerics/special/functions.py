@@ -161,3 +161,17 @@ def log_normal_cdf(x: ArrayLike) -> Array:
     [-5.00552421e+03 -6.93147181e-01 -1.12858841e-19]
     """
     return special.log_ndtr(np.asarray(x, dtype=float))
+
+
+def log_cosh(x: ArrayLike) -> Array:
+    """The logarithm of the hyperbolic cosine, which does not overflow and is accurate to the last digits everywhere.
+
+    Examples
+    --------
+    >>> log_cosh([800.0, 1e-8])
+    array([7.99306853e+02, 5.00000000e-17])
+    """
+    size = np.abs(np.asarray(x, dtype=float))
+    near = np.log1p(2 * np.sinh(np.minimum(size, 1.0) / 2) ** 2)
+    result: Array = np.where(size < 1, near, size - np.log(2.0) + np.log1p(np.exp(-2 * size)))
+    return result

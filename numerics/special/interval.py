@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from derivations.special import interval_kernel as in_many_digits
+
 Array = NDArray[np.float64]
 
 _SWITCH = 0.2  # scaled time at which the two series are equally good
 
 
 def log_interval_kernel(
-    tau: ArrayLike, a: ArrayLike, b: ArrayLike, a_left: ArrayLike | None = None, b_left: ArrayLike | None = None
+    tau: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    a_left: ArrayLike | None = None,
+    b_left: ArrayLike | None = None,
+    gap: ArrayLike | None = None,
 ) -> Array:
     r"""Logarithm of the heat kernel of (0, 1) with absorbing ends, without cancellation anywhere.
 
@@ -35,6 +42,8 @@ def log_interval_kernel(
         Points of (0, 1).
     a_left, b_left : array_like, optional
         1 − a and 1 − b, where they are known to more digits.
+    gap : array_like, optional
+        a − b, where it is.
 
     Examples
     --------
@@ -44,14 +53,15 @@ def log_interval_kernel(
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     a_left = 1 - a if a_left is None else np.asarray(a_left, dtype=float)
     b_left = 1 - b if b_left is None else np.asarray(b_left, dtype=float)
-    tau, a, b, a_left, b_left = np.broadcast_arrays(np.asarray(tau, dtype=float), a, b, a_left, b_left)
+    gap = a - b if gap is None else np.asarray(gap, dtype=float)
+    tau, a, b, a_left, b_left, gap = np.broadcast_arrays(np.asarray(tau, dtype=float), a, b, a_left, b_left, gap)
     result = np.full(tau.shape, -np.inf)
     with np.errstate(all="ignore"):
         inside = (a > 0) & (a_left > 0) & (b > 0) & (b_left > 0)
         for some, rule in ((inside & (tau < _SWITCH), _log_images), (inside & (tau >= _SWITCH), _log_waves)):
             if some.any():
                 every = some.all()
-                given = (v if every else v[some] for v in (tau, a, b, a_left, b_left))
+                given = (v if every else v[some] for v in (tau, a, b, a_left, b_left, gap))
                 value = rule(*given)
                 if every:
                     result = value
@@ -61,31 +71,30 @@ def log_interval_kernel(
     return result[()]
 
 
-def _log_images(tau: Array, a: Array, b: Array, a_left: Array, b_left: Array) -> Array:
+def _log_images(tau: Array, a: Array, b: Array, a_left: Array, b_left: Array, gap: Array) -> Array:
     turn = a > 0.5
     a, a_left = np.where(turn, a_left, a), np.where(turn, a, a_left)
     b, b_left = np.where(turn, b_left, b), np.where(turn, b, b_left)
     same = b <= 0.5
     other = np.where(same, b, b_left)  # b or b'
-    c = a * other / tau
-    flat = -np.expm1(-2 * c)  # 2 e^{-C} sinh C
-    # even: the central pair, e^{-(a-b)²/2τ} (1 - e^{-2ab/τ}); odd: m = 1 with exponent -(b - a)²/2τ
-    exponent = -np.square(np.where(same, a - b, b_left + a - 1)) / (2 * tau)
+    low, high = np.minimum(a, other), np.maximum(a, other)
+    flat = -np.expm1(-2 * a * other / tau)  # 2 e^{-C} sinh C
+    # even: the central pair, e^{-(a-b)²/2τ} (1 - e^{-2ab/τ}); odd: m = 1 with the same exponent
     total = np.where(same, flat, 0.0)
     for j in (1, 2):
         m = np.where(same, 2.0 * j, 2.0 * j - 1)
         big_a, big_b = m * a / tau, m * other / tau
         sines = np.expm1(-2 * big_a) * np.expm1(-2 * big_b)  # 4 e^{-A-B} sinh A sinh B
-        gap = np.abs(big_a - big_b)
-        cosine = flat * (1 + np.exp(-2 * gap))  # 4 e^{-C-|A-B|} sinh C cosh(A - B)
-        # exponents of the two products relative to the leading one
-        base = -(m * m + a * a + other * other) / (2 * tau) - exponent
-        first, second = np.exp(base + big_a + big_b - c) * sines, np.exp(base + gap + c) * cosine
-        total = total + np.where(same, second - first, first - second)
-    return exponent + np.log(total) - np.log(2 * np.pi * tau) / 2
+        cosine = flat * (1 + np.exp(-2 * np.abs(big_a - big_b)))  # 4 e^{-C-|A-B|} sinh C cosh(A - B)
+        # exponents of the two products relative to the leading one, as products in which nothing cancels
+        first = np.where(same, -(m - 2 * a) * (m - 2 * other), (m - 1) * (2 * (a + other) - m - 1)) / (2 * tau)
+        second = np.where(same, -m * (m - 2 * (high - low)), (2 * high - m - 1) * (m - 1 + 2 * low)) / (2 * tau)
+        product, ratio = np.exp(first) * sines, np.exp(second) * cosine
+        total = total + np.where(same, ratio - product, product - ratio)
+    return -np.square(gap) / (2 * tau) + np.log(total) - np.log(2 * np.pi * tau) / 2
 
 
-def _log_waves(tau: Array, a: Array, b: Array, a_left: Array, b_left: Array) -> Array:
+def _log_waves(tau: Array, a: Array, b: Array, a_left: Array, b_left: Array, gap: Array) -> Array:
     near_a, near_b = np.minimum(a, a_left), np.minimum(b, b_left)
     cos_a, cos_b = np.cos(np.pi * a), np.cos(np.pi * b)
     u, last_u, v, last_v = np.ones_like(a), np.zeros_like(a), np.ones_like(b), np.zeros_like(b)
@@ -99,13 +108,18 @@ def _log_waves(tau: Array, a: Array, b: Array, a_left: Array, b_left: Array) -> 
 
 
 def interval_kernel(order: float, tau: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
-    """The heat kernel of (0, 1) with absorbing ends; only itself, not its derivatives, in double precision.
+    """The heat kernel of (0, 1) with absorbing ends, or its derivative of an order in a; derivatives one number at a time.
 
     Examples
     --------
     >>> print(interval_kernel(0, 1.0, [0.25, 0.5], 0.5).round(12))
     [0.01017086 0.01438377]
+    >>> print(interval_kernel(1, 1.0, [0.25, 0.5], 0.5).round(7) + 0.0)
+    [0.0319527 0.       ]
     """
-    if np.any(np.asarray(order) != 0):
-        raise ValueError("derivatives of the interval's kernel are compiled for mpmath only")
-    return np.exp(log_interval_kernel(tau, a, b))
+    if np.all(np.asarray(order) == 0):
+        return np.exp(log_interval_kernel(tau, a, b))
+    result: Array = np.vectorize(lambda *at: float(in_many_digits(int(at[0]), *map(float, at[1:]))), otypes=[float])(
+        order, tau, a, b
+    )
+    return result[()]

@@ -31,18 +31,45 @@ def weber(order: float, alpha: float, gamma: float, slope: float, z: ArrayLike) 
     root = np.sqrt(alpha)
     y = root * np.asarray(z, dtype=float)
     g, rho = gamma / alpha, slope / root
-    if order == 0 and slope == 0:
-        return np.exp(_log_even(g, np.abs(y)))
+    if order == 0:
+        with np.errstate(all="ignore"):
+            even = np.exp(_log_even(g, np.abs(y)))
+            return even * (1 + rho * _odd_over_even(g, y)) if rho else even
     square = y * y
     p, q = (g + 1) / 4, (g + 3) / 4
     with np.errstate(all="ignore"):
         scale = np.exp(-square / 2)
-        even, odd = hyp1f1(p, 0.5, square), y * hyp1f1(q, 1.5, square)
-        if order == 0:
-            return scale * (even + rho * odd)
+        even = hyp1f1(p, 0.5, square)
         even_slope = y * (4 * p * hyp1f1(p + 1, 1.5, square) - even)
         odd_slope = hyp1f1(q, 1.5, square) * (1 - square) + square * (4 * q / 3) * hyp1f1(q + 1, 2.5, square)
         return root * scale * (even_slope + rho * odd_slope)
+
+
+def log_weber(alpha: float, gamma: float, slope: float, z: ArrayLike, scaled: bool = False) -> Array:
+    r"""The logarithm of the solution, also where that overflows; for slopes with :math:`u > 0`.
+
+    :math:`u = E + \rho O = E\,(1 + \rho r)`, and far out the quotient r is what it tends to.
+
+    Parameters
+    ----------
+    alpha, gamma, slope : float
+    z : array_like
+    scaled : bool
+        Whether :math:`\alpha z^2/2`, which outgrows the rest, is left out.
+
+    Examples
+    --------
+    >>> print(log_weber(1.0, -1.0, 0.0, [0.0, 1.0, 1e3]).tolist())
+    [0.0, -0.5, -500000.0]
+    """
+    alpha, gamma, slope = (float(np.asarray(v).flat[0]) for v in (alpha, gamma, slope))
+    root, g = np.sqrt(alpha), gamma / alpha
+    y = root * np.asarray(z, dtype=float)
+    even = _log_even(g, np.abs(y), scaled)
+    if slope == 0:
+        return even
+    with np.errstate(all="ignore"):
+        return even + np.log1p(slope / root * _odd_over_even(g, y))
 
 
 def weber_coordinate(alpha: float, gamma: float, x: ArrayLike) -> Array:
@@ -64,14 +91,25 @@ def weber_coordinate(alpha: float, gamma: float, x: ArrayLike) -> Array:
     return np.copysign(value / root, x)[()]
 
 
-def _log_even(g: float, y: Array) -> Array:
+def _odd_over_even(g: float, y: Array) -> Array:
+    """The quotient r, which far out is what it tends to."""
+    near = np.clip(y, -_END, _END)
+    return near * hyp1f1((g + 3) / 4, 1.5, near * near) / hyp1f1((g + 1) / 4, 0.5, near * near)
+
+
+def _log_even(g: float, y: Array, scaled: bool = False) -> Array:
     coefficients = _log_table(g)
     s = np.minimum(y, _END - _SPACING) / _SPACING
-    cell = s.astype(np.intp)
+    cell = np.where(np.isnan(s), 0.0, s).astype(np.intp)
     inside = _quintic(coefficients[cell], s - cell)
-    # beyond the table: E ~ e^{y²/2} y^{(g-1)/2}
-    beyond = (np.square(y) - _END**2) / 2 + (g - 1) / 2 * np.log(np.maximum(y, _END) / _END)
-    return np.where(y < _END - _SPACING, inside, _log_kummer(g, np.array([_END]))[0] + beyond)
+    # beyond the table: E ~ e^{y²/2} y^{(g-1)/2} for g > -1, and e^{-y²/2} for g = -1
+    power, sign = ((g - 1) / 2, 1.0) if g > -1 else (0.0, -1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        square, edge = np.square(y) / 2, _END**2 / 2
+        half = 0.0 if scaled else square
+        last = _log_kummer(g, np.array([_END]))[0] - sign * edge + power * np.log(np.maximum(y, _END) / _END)
+        beyond = last + (half if sign > 0 else half - 2 * square)
+        return np.where(~(y >= _END - _SPACING), inside - (square if scaled else 0.0), beyond)
 
 
 def _log_kummer(g: float, y: Array) -> Array:

@@ -110,6 +110,15 @@ def logaddexp(a: float, b: float) -> float:
 
 
 @numba.njit(error_model="numpy", nogil=True)
+def log_cosh(x: float) -> float:
+    """The logarithm of the hyperbolic cosine, as :func:`numerics.special.log_cosh`."""
+    size = abs(x)
+    if size < 1.0:
+        return math.log1p(2.0 * math.sinh(size / 2.0) ** 2)
+    return size - math.log(2.0) + math.log1p(math.exp(-2.0 * size))
+
+
+@numba.njit(error_model="numpy", nogil=True)
 def tanh(x: float) -> float:
     """Cephes' hyperbolic tangent, to 2.3e-16: a rational function near 0, one exponential beyond; a third of libm's time."""
     size = abs(x)

@@ -82,7 +82,7 @@ def test_samples_follow_the_law_and_not_a_wrong_one(name):
 def test_means_are_averages_over_the_law(name):
     d = frozen(name)
     (moving,) = [part for part in d.parts if isinstance(part, KernelMeasure)]
-    direct = moving.average(lambda s: s) + sum(a * m for a, m in d.atoms)
+    direct = moving.integral(lambda s: s) + sum(a * m for a, m in d.atoms)
     assert d.mean() == pytest.approx(direct, rel=1e-6)
 
 
