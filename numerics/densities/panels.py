@@ -209,12 +209,19 @@ def _candidates(low: float, high: float, centre: float, width: float) -> Array:
     points = [np.array([centre]), centre + distances, centre - distances]
     if np.isfinite(low) and centre - low < 2e3 * width:
         points.append(low + min(centre - low, width) * _CLOSER)
+        points.append(low + _between(centre - low, width))
     if np.isfinite(high) and high - centre < 2e3 * width:
         points.append(high - min(high - centre, width) * _CLOSER[:60])
+        points.append(high - _between(high - centre, width))
     if np.isfinite(low) and np.isfinite(high):
         points.append(low + (high - low) * np.linspace(0, 1, 33)[1:-1])
     every = np.unique(np.concatenate(points))
     return every[(every > low) & (every < high) & np.isfinite(every)]
+
+
+def _between(near: float, width: float) -> Array:
+    """Distances from an end that double from that of the centre to the width, where the centre is much closer to the end."""
+    return np.asarray(near * 2.0 ** np.arange(0, max(np.log2(width / near), 0.0), 0.5))
 
 
 def _sums(log_density: LogDensity, low: Array, high: Array) -> Array:

@@ -52,7 +52,7 @@ POINTS = np.array([-2.0, -0.7, -0.1, -1e-3, 1e-3, 0.1, 0.5, 1.5, 3.0])
     ],
 )
 def test_the_density_is_that_of_two_bessel_kernels(q, x0, t):
-    X = solve_fokker_planck(driftless(A(x) ** (2 * q)), x0, t)
+    X = solve_fokker_planck(driftless(A(x) ** (2 * q)), x0, t=t)
     assert X.atoms == ()
     assert X.error < 1e-6
     y = np.linspace(-12.0, 12.0, 40_000)  # of even length, so that 0 is no point
@@ -82,7 +82,7 @@ def test_a_fourth_root_from_the_front_door():
 def test_sides_of_different_size():
     # coming from 0 at radius y the process is on a side with probability ∝ 1/c there, for x = ±c^{1/(1−q)} (…) in natural scale
     q, below, above, x0, t = 0.25, 2.0, 1.0, 0.5, 1.0
-    X = solve_fokker_planck(two_sided(R(1, 4), sp.Integer(2), sp.Integer(1)), x0, t)
+    X = solve_fokker_planck(two_sided(R(1, 4), sp.Integer(2), sp.Integer(1)), x0, t=t)
     size = {side: c ** (1 / (1 - q)) for side, c in ((-1, below), (1, above))}  # x = ±size·((1−q) y)^{1/(1−q)}
     share = {side: (1 / size[side]) / (1 / size[-1] + 1 / size[1]) for side in size}
     y0 = x0 ** (1 - q) / (1 - q) / above
@@ -120,7 +120,7 @@ def test_which_zeros_are_crossed():
 
 @pytest.mark.parametrize("side", [0, A(x) ** R(3, 2)])
 def test_a_zero_of_one_side_absorbs(side):
-    X = solve_fokker_planck(driftless(sp.Piecewise((sp.sqrt(A(x)), x > 0), (side, True))), 0.5, 1.0, tol=1e-5)
+    X = solve_fokker_planck(driftless(sp.Piecewise((sp.sqrt(A(x)), x > 0), (side, True))), 0.5, t=1.0, tol=1e-5)
     ((place, mass),) = X.atoms
     # P(absorbed) = Γ(ν, y₀²/2t)/Γ(ν), ν = 2/3
     assert place == 0.0
@@ -138,11 +138,11 @@ def test_a_zero_of_one_side_absorbs(side):
     ],
 )
 def test_other_crossings_are_martingales(variance):
-    X = solve_fokker_planck(driftless(variance), 0.3, 0.7)
+    X = solve_fokker_planck(driftless(variance), 0.3, t=0.7)
     assert X.atoms == ()
     assert X.mean() == pytest.approx(0.3, abs=1e-6)
     # Itô: Var X_t = ∫ E φ², so its slope at t is E φ(X_t)²
-    later, earlier = (solve_fokker_planck(driftless(variance), 0.3, t).var() for t in (0.71, 0.69))
+    later, earlier = (solve_fokker_planck(driftless(variance), 0.3, t=t).var() for t in (0.71, 0.69))
     phi = sp.lambdify(x, variance, "numpy")
     slope = X.expectation(lambda s: phi(s), kinks=(0.0, 1.0))
     assert (later - earlier) / 0.02 == pytest.approx(slope, rel=2e-3)
@@ -151,13 +151,13 @@ def test_other_crossings_are_martingales(variance):
 
 @pytest.mark.slow
 def test_networks_cross():
-    X = solve_fokker_planck(driftless(sp.sqrt(A(x))), 0.5, 1.0)
+    X = solve_fokker_planck(driftless(sp.sqrt(A(x))), 0.5, t=1.0)
     drawn = simulate_network(ResNet(parse_activation("abs(x)**(1/4)"), width=1), 2000, 30_000, x0=0.5, seed=2)[:, 0, 0]
     share, expected = np.mean(drawn < -0.05), float(X.cdf(-0.05))
     spread = np.sqrt(expected * (1 - expected) / drawn.size)
     assert abs(share - expected) < 4 * spread + 0.006  # of this depth, where the step at 0 is L^{-2/3}
     # controls: absorbed at 0 nothing would be there; with noise larger by a fifth more would
-    wrong = float(solve_fokker_planck(driftless(R(36, 25) * sp.sqrt(A(x))), 0.5, 1.0, tol=1e-4).cdf(-0.05))
+    wrong = float(solve_fokker_planck(driftless(R(36, 25) * sp.sqrt(A(x))), 0.5, t=1.0, tol=1e-4).cdf(-0.05))
     assert abs(share - wrong) > 4 * spread + 0.006
     assert share > 0.1
 
@@ -165,7 +165,7 @@ def test_networks_cross():
 @pytest.mark.slow
 def test_a_removable_point_is_no_end():
     # sin(x)/x at 0: the networks' own law, by simulation with weights of this test
-    X = distribution(derive(ResNet(parse_activation("sin(x)/x"), width=1)), 0.7, 1.0)
+    X = distribution(derive(ResNet(parse_activation("sin(x)/x"), width=1)), 0.7, t=1.0)
     assert X.atoms == ()
     generator, states = np.random.default_rng(0), np.full(40_000, 0.7)
     for _ in range(200):
@@ -178,27 +178,27 @@ def test_a_removable_point_is_no_end():
 
 def test_refusals():
     with pytest.raises(ValueError, match=r"q = 0\.49"):
-        solve_fokker_planck(driftless(A(x) ** R(49, 50)), 0.5, 1.0)
+        solve_fokker_planck(driftless(A(x) ** R(49, 50)), 0.5, t=1.0)
     with pytest.raises(NoClosedForm, match="crosses the zeros of its noise at x = 0"):
         recognise(driftless(sp.sqrt(A(x))))
 
 
 @pytest.mark.slow
 def test_infinitely_many_zeros_are_crossed_where_the_process_gets():
-    X = solve_fokker_planck(driftless(A(sp.sin(x)) ** R(2, 3)), 0.5, 1.0)
+    X = solve_fokker_planck(driftless(A(sp.sin(x)) ** R(2, 3)), 0.5, t=1.0)
     assert X.mean() == pytest.approx(0.5, abs=1e-6)
     assert 0.2 < X.cdf(0.0) < 0.3
     with pytest.raises(ValueError, match="more zeros"):
-        solve_fokker_planck(driftless(A(sp.sin(x)) ** R(2, 3)), 0.5, 400.0, tol=1e-3)
+        solve_fokker_planck(driftless(A(sp.sin(x)) ** R(2, 3)), 0.5, t=400.0, tol=1e-3)
 
 
 @pytest.mark.slow
 def test_zeros_that_are_not_known_exactly_end_the_interval():
     # x − tanh x has a zero of order 3 at 0; |x − cos x|^{1/2} one at 0.739085 that is reached
-    natural = solve_fokker_planck(driftless((x - sp.tanh(x)) ** 2), 0.7, 1.0)
+    natural = solve_fokker_planck(driftless((x - sp.tanh(x)) ** 2), 0.7, t=1.0)
     assert natural.atoms == ()
     assert natural.support()[0] == 0.0
-    reached = solve_fokker_planck(driftless(A(x - sp.cos(x))), 1.0, 1.0, tol=1e-5)
+    reached = solve_fokker_planck(driftless(A(x - sp.cos(x))), 1.0, t=1.0, tol=1e-5)
     ((place, mass),) = reached.atoms
     assert place == pytest.approx(0.7390851332151607, abs=1e-12)
     assert 0.1 < mass < 0.9
