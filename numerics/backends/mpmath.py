@@ -15,6 +15,7 @@ from derivations import special
 from derivations.gaussian.integrate import normal_mean
 from derivations.piecewise import breakpoints
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.limits import exact_limits
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
@@ -154,4 +155,4 @@ def _modules() -> dict[str, Any]:
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average
-MPMATH = Backend("mpmath", _printer, _modules, (), _wrap, 1e-45, shares=False)
+MPMATH = Backend("mpmath", _printer, _modules, (exact_limits,), _wrap, 1e-45, shares=False)
