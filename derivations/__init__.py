@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Architecture,
         ConvResNet,
         Layer,
+        Network,
         Preactivation,
         PreNormResNet,
         ResNet,
@@ -72,8 +73,9 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
+    from derivations.language import Weights, average, drop_branch, dropout, epsilon, layer_norm, rms_norm
     from derivations.laws import LAWS, Law, Normal, first_passage, recognise
-    from derivations.limits import depth_limit, joint_limit, width_limit
+    from derivations.limits import depth_limit, gram_limit, joint_limit, width_limit
 
 __all__ = [
     "ACTIVATIONS",
@@ -89,6 +91,7 @@ __all__ = [
     "Flow",
     "Law",
     "Layer",
+    "Network",
     "NeuronDiffusion",
     "NoClosedForm",
     "NoLimit",
@@ -100,26 +103,33 @@ __all__ = [
     "ShapedMLP",
     "ShrinkingResNet",
     "UnsafeExpression",
+    "Weights",
     "absolute",
     "activation_from_potential",
     "as_activation",
+    "average",
     "celu",
     "cosine",
     "depth_limit",
     "derive",
+    "drop_branch",
+    "dropout",
     "elu",
+    "epsilon",
     "equivalence",
     "erf",
     "exponential",
     "first_passage",
     "gelu",
     "gelu_tanh",
+    "gram_limit",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "identity",
     "joint_limit",
+    "layer_norm",
     "leaky_relu",
     "logsigmoid",
     "mish",
@@ -132,6 +142,7 @@ __all__ = [
     "relu",
     "relu6",
     "relu_squared",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",
@@ -161,14 +172,16 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet Layer MLP PreNormResNet Preactivation ResNet ShapedMLP ShrinkingResNet"
+        "ARCHITECTURES Architecture ConvResNet Layer MLP Network PreNormResNet Preactivation ResNet ShapedMLP "
+        "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
     "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
+    "derivations.language": "Weights average drop_branch dropout epsilon layer_norm rms_norm",
     "derivations.laws": "LAWS Law Normal first_passage recognise",
-    "derivations.limits": "depth_limit joint_limit width_limit",
+    "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

@@ -3,25 +3,38 @@ r"""The front door: from a network recipe to its limit, its law and the derivati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Architecture, Recipe
+from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
 from derivations.emit import narrate, narrate_law, narrate_norm, text
+from derivations.emit.explain_program import gram_step, limit_step, moment_steps, program_steps
 from derivations.emit.files import write_whole
+from derivations.emit.narrate_existence import existence_steps
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.existence import Existence, existence
+from derivations.language import program
 from derivations.laws.glued import GluedLaw
 from derivations.laws.recognition import recognise
-from derivations.limits import CollapseDiffusion, depth_limit, joint_limit, width_flow, width_limit
+from derivations.limits import (
+    CollapseDiffusion,
+    GramLimit,
+    depth_limit,
+    gram_limit,
+    joint_limit,
+    kernel_flow,
+    width_limit,
+)
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 
 
@@ -45,7 +58,7 @@ class Derivation:
         The derivation, step by step.
     """
 
-    architecture: Architecture
+    architecture: Recipe
     order: str
     limit: Limit
     law: GluedLaw | None
@@ -57,15 +70,52 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        name = getattr(a, "activation", None) or a.layer().preactivation.inner
+        said = f"with layer {a.layer}" if isinstance(a, Network) else f"with activation {_activation(a)}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
-        return f"{type(a).__name__} with activation {name}, width {a.width}, {inputs}: limit of infinite {order}"
+        return f"{type(a).__name__} {said}, width {a.width}, {inputs}: limit of infinite {order}"
+
+    @cached_property
+    def _closure(self) -> tuple[GramLimit | None, str]:
+        if self.architecture.positions:
+            return None, "over a grid of positions the Gram matrix is not looked at"
+        try:
+            return gram_limit(self.architecture.program(), self.architecture.inputs), ""
+        except NotClosed as error:
+            return None, str(error)
+
+    @property
+    def gram(self) -> Diffusion | Flow | None:
+        r"""The Gram matrix's own diffusion at every width, or flow at infinite width; None where it has none (:attr:`why_no_gram`).
+
+        Of the centred state where only that closes, as with layer normalisation (:func:`~derivations.gram_limit` says which).
+        """
+        if self.order != "depth":
+            return self.limit if isinstance(self.limit, Diffusion | Flow) else None
+        found, _ = self._closure
+        return None if found is None else found.process
+
+    @property
+    def why_no_gram(self) -> str:
+        """Why the Gram matrix is no diffusion by itself; empty where it is one."""
+        return self._closure[1] if self.order == "depth" else ""
+
+    @cached_property
+    def gram_law(self) -> GluedLaw | None:
+        """The closed-form law of :attr:`gram` for one input, None where none is known."""
+        return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
         return tuple(_STEPS[self.order](self))
+
+    @cached_property
+    def existence(self) -> Existence | None:
+        """Whether the equation of a limit of infinite depth has a solution, a single one, and one for all times; None for others."""
+        if self.order != "depth" or isinstance(self.limit, Flow):
+            return None
+        return existence(self.limit, self.architecture)
 
     def latex(self) -> str:
         """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
@@ -111,7 +161,7 @@ class Derivation:
 _SHOWN = ("Limit for this activation", "Kernel flow for this activation", "Law")
 
 
-def derive(architecture: Architecture, order: str | None = None) -> Derivation:
+def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     r"""Derive the limit of a random network from its recursion.
 
     The increment of one layer is expanded in the small parameter, its conditional mean and
@@ -149,7 +199,7 @@ def derive(architecture: Architecture, order: str | None = None) -> Derivation:
     >>> d.law.name
     'geometric Brownian motion, frozen'
     """
-    if not isinstance(architecture, Architecture):
+    if not isinstance(architecture, Recipe):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
     if order is None:
         order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
@@ -159,9 +209,7 @@ def derive(architecture: Architecture, order: str | None = None) -> Derivation:
             f'or "joint" (both together), got {order!r}'
         )
     if order == "joint":
-        together = joint_limit(architecture)
-        law, why = _law(together)
-        return Derivation(architecture, order, together, law, why, None, None)
+        return _jointly(architecture)
     if order == "width" or architecture.width == sp.oo:
         return Derivation(
             architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
@@ -170,6 +218,22 @@ def derive(architecture: Architecture, order: str | None = None) -> Derivation:
     law, why = _law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
+
+
+def _jointly(architecture: Recipe) -> Derivation:
+    if not isinstance(architecture, Architecture):
+        raise DerivationError(
+            "depth and width together are derived for recipes with one matrix a layer (MLP, ShapedMLP, PreNormResNet, ResNet), got a "
+            "Network; its Gram matrix at finite width is derive(net).gram, where it closes"
+        )
+    together = joint_limit(architecture)
+    law, why = _law(together)
+    return Derivation(architecture, "joint", together, law, why, None, None)
+
+
+def _activation(architecture: Recipe) -> object:
+    assert isinstance(architecture, Architecture)
+    return getattr(architecture, "activation", None) or architecture.layer().preactivation.inner
 
 
 def _scalar(limit: Limit) -> Diffusion | None:
@@ -190,8 +254,8 @@ def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
         return None, str(error)
 
 
-def _norm(limit: Limit, architecture: Architecture) -> NormDynamics | None:
-    if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1:
+def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
+    if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1 or not isinstance(architecture, Architecture):
         return None
     try:
         return norm_dynamics(limit, architecture.layer().preactivation.inner)
@@ -209,6 +273,12 @@ def _slope(norm: NormDynamics | None) -> InitialSlope | None:
 
 
 def _depth_steps(d: Derivation) -> list[Step]:
+    if not isinstance(d.architecture, Architecture):
+        steps = [*program_steps(d.architecture), *moment_steps(d.architecture), limit_step(d.architecture, d.limit)]
+        steps.append(gram_step(*d._closure))
+        if d.gram_law is not None:
+            steps += [replace(s, name=f"{s.name} of V") for s in narrate_law.law_steps(d.gram_law)]
+        return steps + _law_steps(d) + _existence_steps(d)
     increments, generic = narrate.increment_steps(d.architecture)
     steps = [
         *narrate.recursion_steps(d.architecture),
@@ -217,7 +287,11 @@ def _depth_steps(d: Derivation) -> list[Step]:
     ]
     if d.norm is not None:
         steps += narrate_norm.norm_steps(d.norm, d.slope)
-    return steps + _law_steps(d)
+    return steps + _law_steps(d) + _existence_steps(d)
+
+
+def _existence_steps(d: Derivation) -> list[Step]:
+    return [] if d.existence is None else existence_steps(d.existence)
 
 
 def _law_steps(d: Derivation) -> list[Step]:
@@ -235,13 +309,20 @@ def _law_steps(d: Derivation) -> list[Step]:
 
 
 def _width_steps(d: Derivation) -> list[Step]:
-    generic = width_flow(d.architecture.generic_layer(), d.architecture.coordinates)
+    assert isinstance(d.limit, Flow)
+    if not isinstance(d.architecture, Architecture):
+        return [*program_steps(d.architecture), *narrate.width_steps(d.limit, d.limit)[1:]]
+    generic = kernel_flow(
+        program(d.architecture.generic_layer().expression(), d.architecture.width, parameters=None),
+        d.architecture.coordinates,
+    )
     assert isinstance(d.limit, Flow)
     return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.limit, generic)]
 
 
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
+    assert isinstance(d.architecture, Architecture)
     steps = joint_steps(d.architecture, d.limit)
     return steps if isinstance(d.limit, CollapseDiffusion) else steps + _law_steps(d)
 

@@ -18,12 +18,11 @@ from derivations.architectures.base import Architecture
 from derivations.diffusion import Flow
 from derivations.errors import DerivationError
 from derivations.jacobian import jacobian_diffusion
-from derivations.kernels import branch_rates, nngp
-from derivations.kernels.flows import tangent_gain
-from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
+from derivations.limits.meanfield import gram_symbols
+from derivations.limits.tangents import tangent_flow
 
 #: The mean square of a gradient's entry times the width, as a state of a flow.
-GRADIENT = sp.Symbol("Q", positive=True)
+GRADIENT = gram_symbols(1, "Q")[0, 0]
 
 
 def gradient_growth(architecture: Architecture) -> sp.Expr:
@@ -85,9 +84,4 @@ def gradient_flow(architecture: Architecture) -> Flow:
     if architecture.positions:
         raise DerivationError(f"gradients are derived for dense networks, got positions {architecture.positions}")
     single = replace(architecture, width=sp.oo, inputs=1)  # type: ignore[type-var]
-    kernel, layer = nngp(single), single.layer()
-    mean = mean_symbols(1) if len(kernel.states) > 1 else sp.ImmutableMatrix.zeros(1, 1)
-    rates, tangent = branch_rates(layer), sp.ImmutableMatrix([[GRADIENT]])
-    passed = tangent_gain(layer, Population(mean, gram_symbols(1)), tangent, 0, 0)
-    speed = sp.expand(rates.noise * passed + 2 * rates.own * GRADIENT)
-    return Flow((*kernel.states, GRADIENT), sp.ImmutableMatrix([*kernel.drift, speed]))
+    return tangent_flow(single.program(), 1, stem="Q", parameters=False)

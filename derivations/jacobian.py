@@ -18,11 +18,8 @@ import sympy as sp
 from derivations.architectures.base import Architecture
 from derivations.diffusion import NeuronDiffusion
 from derivations.errors import DerivationError
-from derivations.kernels import slope_of
-from derivations.limits.depth import taylor
-from derivations.limits.wick import gaussian_mean
-from derivations.sums import CoordinateSum, coordinate_sum
-from derivations.symbols import input_symbols, noise, shift, state
+from derivations.limits.tangents import tangent_limit
+from derivations.sums import CoordinateSum
 
 
 def jacobian_diffusion(architecture: Architecture, columns: int = 1) -> NeuronDiffusion:
@@ -65,43 +62,7 @@ def jacobian_diffusion(architecture: Architecture, columns: int = 1) -> NeuronDi
             "the Jacobian is derived for one input of a dense network at finite or symbolic width, got "
             f"{architecture.inputs} inputs, positions {architecture.positions}, width {architecture.width}"
         )
-    layer, width = architecture.layer(), architecture.width
-    pre, first, second = layer.preactivation, *taylor(layer)
-    neuron = input_symbols(state, 1 + columns)
-    x, tangents = neuron[0], neuron[1:]
-    slope = slope_of(pre.inner)(x)
-    # what the weights multiply, beside the state's ψ(x): along each tangent ψ'(x) v
-    fed = (pre.inner(x), *(slope * v for v in tangents))
-    bias = (pre.bias_variance, *(sp.S.Zero for _ in tangents))
-    noises = (noise, *(sp.Dummy(f"u^{k}", real=True) for k in range(columns)))
-    shifts = (shift, *(sp.Dummy(f"m^{k}", real=True) for k in range(columns)))
-
-    def along(coefficient: sp.Expr, k: int) -> sp.Expr:
-        moves = zip((state, noise, shift), (tangents[k - 1], noises[k], shifts[k]), strict=True)
-        return sp.Add(*(sp.diff(coefficient, s) * v for s, v in moves)).subs(state, x)
-
-    gram = {
-        (noises[a], noises[b]): pre.weight_variance * coordinate_sum(fed[a] * fed[b], neuron, width) / width
-        + (bias[0] if a == b == 0 else 0)
-        for a in range(1 + columns)
-        for b in range(1 + columns)
-    }
-    stand_ins = {pair: sp.Dummy("G", real=True) for pair in gram}
-    for a, b in gram:
-        stand_ins[b, a] = stand_ins[a, b]
-    back = {stand_ins[pair]: value for pair, value in gram.items()}
-    back |= {
-        m: pre.weight_mean * coordinate_sum(f, neuron, width) / width + (pre.bias_mean if k == 0 else 0)
-        for k, (m, f) in enumerate(zip(shifts, fed, strict=True))
-    }
-    linear = [first.subs(state, x), *(along(first, k) for k in range(1, 1 + columns))]
-    quadratic = [second.subs(state, x), *(along(second, k) for k in range(1, 1 + columns))]
-    size = 1 + columns
-    drift = sp.ImmutableMatrix([gaussian_mean(sp.expand(e), stand_ins) for e in quadratic]).xreplace(back)
-    covariance = sp.ImmutableMatrix(
-        size, size, lambda a, b: gaussian_mean(sp.expand(linear[min(a, b)] * linear[max(a, b)]), stand_ins)
-    ).xreplace(back)
-    return NeuronDiffusion(neuron, drift, covariance, width)
+    return tangent_limit(architecture.program(), columns)
 
 
 @dataclass(frozen=True)

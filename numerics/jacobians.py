@@ -20,9 +20,57 @@ from derivations.architectures import Architecture, Layer
 from derivations.symbols import noise, shift, state, step
 from numerics.compile import compile_expression
 from numerics.ensembles import Seed, run_ensemble
-from numerics.networks import BLOCK, compiled_layer, finite_width
+from numerics.networks import BLOCK, finite_width
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CompiledLayer:
+    """A layer's recursion as array functions."""
+
+    inner: Callable[[Array], Array]
+    advance: Callable[[Array, Array, Array | float, float], Array]
+    weight_variance: float
+    bias_variance: float
+    weight_mean: float
+    bias_mean: float
+    taps: tuple[tuple[int | None, ...], ...]
+
+    def features(self, x: Array) -> Array:
+        """What the weights multiply, shape (samples, k, m): one row per neuron, or per neuron and tap of a filter."""
+        values = self.inner(x)
+        if not self.taps:
+            return values
+        bordered = np.concatenate([values, np.zeros((*values.shape[:-1], 1))], axis=-1)  # beyond a border stands 0
+        return np.concatenate([bordered[..., [-1 if a is None else a for a in tap]] for tap in self.taps], axis=-2)
+
+    def shift(self, features: Array) -> Array | float:
+        """What the means of weights and biases add to every neuron's pre-activation."""
+        if not self.weight_mean:
+            return self.bias_mean
+        return self.bias_mean + self.weight_mean * features.mean(axis=-2, keepdims=True)
+
+
+@lru_cache(maxsize=64)
+def compiled_layer(layer: Layer) -> CompiledLayer:
+    """Compile a layer once; its variances and means must be numbers."""
+    pre = layer.preactivation
+    numbers = {}
+    for name in ("weight_variance", "bias_variance", "weight_mean", "bias_mean"):
+        value = getattr(pre, name)
+        if value.free_symbols:
+            raise ValueError(
+                f"expected a number for {name}, got {value}; "
+                f"substitute values for {', '.join(sorted(map(str, value.free_symbols)))}"
+            )
+        numbers[name] = float(value)
+    return CompiledLayer(
+        inner=compile_expression((pre.inner.variable,), pre.inner.expr),
+        advance=compile_expression((state, noise, shift, step), layer.update),
+        taps=pre.taps,
+        **numbers,
+    )
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import lru_cache
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from derivations.architectures import Architecture, Layer
-from derivations.symbols import noise, shift, state, step
-from numerics.compile import compile_expression
+from derivations.architectures import Architecture, Layer, Recipe
+from derivations.language import Program
+from numerics.compile.defined import everywhere_in
 from numerics.compile.fused_layers import layer_kernel
 from numerics.compile.machine import takes_kernel
+from numerics.compile.programs import Trace, compiled_program
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.linalg import semidefinite_factor
-from numerics.outcomes import NotFinite, defined_everywhere, explain_network, warn_of_explosions, without_nan
+from numerics.outcomes import NotFinite, explain_network, warn_of_explosions, without_nan
 
 Array = NDArray[np.float64]
 Record = Callable[[Array], ArrayLike]
@@ -117,54 +117,6 @@ DRAWINGS: tuple[Drawing, ...] = (InLaw(), AllWeights())
 
 
 @dataclass(frozen=True)
-class CompiledLayer:
-    """A layer's recursion as array functions."""
-
-    inner: Callable[[Array], Array]
-    advance: Callable[[Array, Array, Array | float, float], Array]
-    weight_variance: float
-    bias_variance: float
-    weight_mean: float
-    bias_mean: float
-    taps: tuple[tuple[int | None, ...], ...]
-
-    def features(self, x: Array) -> Array:
-        """What the weights multiply, shape (samples, k, m): one row per neuron, or per neuron and tap of a filter."""
-        values = self.inner(x)
-        if not self.taps:
-            return values
-        bordered = np.concatenate([values, np.zeros((*values.shape[:-1], 1))], axis=-1)  # beyond a border stands 0
-        return np.concatenate([bordered[..., [-1 if a is None else a for a in tap]] for tap in self.taps], axis=-2)
-
-    def shift(self, features: Array) -> Array | float:
-        """What the means of weights and biases add to every neuron's pre-activation."""
-        if not self.weight_mean:
-            return self.bias_mean
-        return self.bias_mean + self.weight_mean * features.mean(axis=-2, keepdims=True)
-
-
-@lru_cache(maxsize=64)
-def compiled_layer(layer: Layer) -> CompiledLayer:
-    """Compile a layer once; its variances and means must be numbers."""
-    pre = layer.preactivation
-    numbers = {}
-    for name in ("weight_variance", "bias_variance", "weight_mean", "bias_mean"):
-        value = getattr(pre, name)
-        if value.free_symbols:
-            raise ValueError(
-                f"expected a number for {name}, got {value}; "
-                f"substitute values for {', '.join(sorted(map(str, value.free_symbols)))}"
-            )
-        numbers[name] = float(value)
-    return CompiledLayer(
-        inner=compile_expression((pre.inner.variable,), pre.inner.expr),
-        advance=compile_expression((state, noise, shift, step), layer.update),
-        taps=pre.taps,
-        **numbers,
-    )
-
-
-@dataclass(frozen=True)
 class _Start:
     """Where networks start: fixed states, one array for all samples or one per sample, or inputs through a first layer."""
 
@@ -183,7 +135,8 @@ class _Start:
 class _Networks:
     """One ensemble, as a picklable function of a block: it draws networks ``first`` … ``first + count - 1``."""
 
-    layer: Layer
+    program: Program
+    layer: Layer | None  # of a recipe with one matrix, which has a machine-code kernel
     shape: tuple[int, int]
     depth: int
     time: float
@@ -197,18 +150,15 @@ class _Networks:
         begin = rng.bit_generator.state
         with np.errstate(all="ignore"):  # what is not finite is looked at below
             end, kept = self._fused(first, count, rng) if self.machine else self._layers(first, count, rng)
-            pre = self.layer.preactivation
-            if not np.isfinite(end).all() and not (
-                defined_everywhere(pre.inner.expr) and defined_everywhere(self.layer.update)
-            ):
+            if not np.isfinite(end).all() and not everywhere_in(self.program):
                 rng.bit_generator.state = begin
                 self._layers(first, count, rng, explain=True)
         return kept if self.record else without_nan(kept)
 
     def _layers(self, first: int, count: int, rng: np.random.Generator, explain: bool = False) -> tuple[Array, Array]:
         """The last states, and what is kept."""
-        layer = compiled_layer(self.layer)
-        x, u = np.empty((count, *self.shape)), np.empty((count, *self.shape))
+        layer = compiled_program(self.program)
+        x = np.empty((count, *self.shape))
         self.start.block(self.drawing, first, x, rng)
         size = np.sqrt(self.time / self.depth) if self.depth else 0.0
         kept = {}
@@ -216,24 +166,17 @@ class _Networks:
             if done in self.at:
                 kept[done] = np.array(self.record(x) if self.record else x, dtype=float)
             if done < self.depth:
-                features = layer.features(x)
-                self.drawing.draw(features, layer.weight_variance, layer.bias_variance, rng, u)
-                before, shift_ = x, layer.shift(features)
-                x = layer.advance(x, u, shift_, size)
-                if explain:
-                    self._look(first, done, before, x, (u, shift_, size))
+                trace: Trace | None = [] if explain else None
+                before, x = x, layer.advance(x, size, self.drawing.draw, rng, trace)
+                if trace is not None:
+                    lost = np.isfinite(before).all(axis=(1, 2)) & ~np.isfinite(x).all(axis=(1, 2))
+                    for k in np.flatnonzero(lost):
+                        explain_network(trace, int(k), f"layer {done + 1} of {self.depth}, sample {first + k + 1}")
         return x, np.stack([kept[done] for done in self.at], axis=1)
-
-    def _look(self, first: int, done: int, before: Array, after: Array, pre: tuple[Any, ...]) -> None:
-        """Explain each network that this layer took out of the range of numbers."""
-        finite, lost = (np.isfinite(x).all(axis=(1, 2)) for x in (before, after))
-        parts = [np.broadcast_to(part, before.shape) for part in pre]
-        for k in np.flatnonzero(finite & ~lost):
-            where = f"layer {done + 1} of {self.depth}, sample {first + k + 1}"
-            explain_network(self.layer, before[k], np.stack([part[k] for part in parts]), where)
 
     def _fused(self, first: int, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """The same numbers to rounding, by one kernel from each kept layer to the next."""
+        assert self.layer is not None
         kernel = layer_kernel(self.layer, self.shape[1])
         x = np.empty((count, *self.shape))
         self.start.block(self.drawing, first, x, rng)
@@ -247,7 +190,7 @@ class _Networks:
 
 
 def simulate_network(
-    architecture: Architecture,
+    architecture: Recipe,
     depth: int,
     samples: int,
     x0: ArrayLike | None = None,
@@ -266,12 +209,12 @@ def simulate_network(
 ) -> Any:
     r"""Draw finite random networks and return their last layers.
 
-    Each layer is :math:`x_i' = f(x_i, u_i, \varepsilon)` with :math:`\varepsilon = \sqrt{t/L}` and fresh weights, which the m inputs
-    share; f, :math:`\psi` and the variances are those of ``architecture.layer()``.
+    Each layer is run statement by statement from ``architecture.program()``, with :math:`\varepsilon = \sqrt{t/L}` and fresh weights,
+    which the m inputs share.
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Recipe
         With a number for the width n and no free parameters. On a grid of positions, m below stands for the number of
         inputs times that of positions.
     depth : int
@@ -352,17 +295,22 @@ def simulate_network(
     layers = tuple(at) if at is not None else tuple(range(depth + 1)) if record else (depth,)
     if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
         raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
-    layer = architecture.layer()
-    fan_in = max(width * max(1, len(layer.preactivation.taps)), 1 if start.inputs is None else start.inputs.shape[1])
-    block = max(1, BLOCK // drawing.entries(width, fan_in, m))
+    program = architecture.program()
+    layer = architecture.layer() if isinstance(architecture, Architecture) else None
+    first = (width, width if start.inputs is None else start.inputs.shape[1])
+    entries = (drawing.entries(rows, columns, m) for rows, columns in (first, *compiled_program(program).matrices))
+    block = max(1, BLOCK // max(entries))
 
     def fuse() -> Any:
-        if not isinstance(drawing, InLaw):
-            raise ValueError('only networks drawn in law have a machine-code kernel; use method="in_law"')
+        if not isinstance(drawing, InLaw) or layer is None:
+            raise ValueError(
+                'only networks with one matrix a layer drawn in law have a machine-code kernel; use method="in_law", or '
+                'backend="numpy"'
+            )
         return layer_kernel(layer, m)
 
     machine = takes_kernel(backend, samples * depth * width * m, fuse)
-    task = _Networks(layer, (width, m), depth, float(t), start, drawing, layers, record, machine)
+    task = _Networks(program, layer, (width, m), depth, float(t), start, drawing, layers, record, machine)
     single = at is None and record is None
     if reduce is not None:
         condensed = last_time(task) if single else task
@@ -380,7 +328,7 @@ def simulate_network(
     return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
 
 
-def finite_width(architecture: Architecture) -> int:
+def finite_width(architecture: Recipe) -> int:
     """The width as a number, or an error that says that it must be one."""
     width: Any = architecture.width
     if not getattr(width, "is_Integer", isinstance(width, int)):
@@ -398,7 +346,7 @@ def _whole(value: Any, name: str, least: int) -> int:
 
 
 def _checked_start(
-    x0: ArrayLike | None, inputs: ArrayLike | None, samples: int, width: int, architecture: Architecture
+    x0: ArrayLike | None, inputs: ArrayLike | None, samples: int, width: int, architecture: Recipe
 ) -> tuple[Array | None, Array | None]:
     """The start as states of shape (n, m) or (samples, n, m), or as inputs, one row per coordinate."""
     m = architecture.coordinates
@@ -419,7 +367,7 @@ def _checked_start(
     return column if column.ndim == 3 else np.broadcast_to(column, (width, m)), None
 
 
-def input_rows(architecture: Architecture, inputs: ArrayLike) -> Array:
+def input_rows(architecture: Recipe, inputs: ArrayLike) -> Array:
     """Network inputs as one row per coordinate of a neuron's state: what the first layer's weights multiply.
 
     Parameters

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derivations.architectures import Layer
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.steps.domain import continued
-from derivations.symbols import noise, shift, state, step
 from numerics.compile import compile_expression, compile_sums
 from numerics.compile.defined import defined_everywhere, formulas, has_value, undefined_entry
+from numerics.compile.programs import Trace
 from numerics.ensembles import Reduction
 
 Array = NDArray[np.float64]
@@ -156,38 +155,45 @@ def explain_path(limit: Diffusion | NeuronDiffusion, state: Array, time: float, 
             raise UndefinedState(f"the scheme {scheme} has no value at {shown} ({where}); use euler_maruyama there")
 
 
-def explain_network(layer: Layer, before: Array, pre: Array, where: str) -> None:
+def explain_network(trace: Trace, sample: int, where: str) -> None:
     """Raise where a network was not carried beyond finite states by the size of its numbers.
 
     Parameters
     ----------
-    layer : Layer
-    before : array, shape (n, m)
-        States of one network before the layer.
-    pre : array, shape (3, n, m)
-        The pre-activations of the layer, their shifts and its step size.
+    trace : Trace
+        What the formulas of one layer were evaluated at.
+    sample : int
+        Which network of the block.
     where : str
-        Which layer and which sample.
+        Which layer and which sample, for people.
 
     Raises
     ------
     UndefinedState
-        If the activation, or the update, has no value there.
+        If a formula has no value at finite numbers.
     """
-    inner = layer.preactivation.inner
-    for (neuron, column), value in np.ndenumerate(before):
-        if not defined_everywhere(inner.expr) and not has_value(inner.expr, (inner.variable,), (value,)):
+    for expr, arguments, value in trace:
+        if defined_everywhere(expr):
+            continue
+        symbols, values = tuple(arguments), tuple(arguments.values())
+        for neuron, column in np.argwhere(~np.isfinite(value[sample])):
+            point = tuple(_entry(v, sample, neuron, column) for v in values)
+            if not np.isfinite(point).all() or has_value(expr, symbols, point):
+                continue
+            at = ", ".join(f"{s.name} = {v:.6g}" for s, v in zip(symbols, point, strict=True))
+            several = f", input {column + 1}" if value.shape[2] > 1 else ""
             raise UndefinedState(
-                f"the activation {inner.expr} has no value at {inner.variable} = {value:.6g}: {where}, neuron {neuron + 1}"
-                + (f", input {column + 1}" if before.shape[1] > 1 else "")
-                + "; choose an activation that is defined wherever states go, or a start that stays away"
+                f"{expr} has no value at {at}: {where}, neuron {neuron + 1}{several}; choose an activation that is defined "
+                "wherever states go, or a start that stays away"
             )
-    if not np.isfinite(pre).all() or defined_everywhere(layer.update):
-        return
-    symbols = (state, noise, shift, step)
-    for point in zip(*(np.broadcast_to(part, before.shape).ravel() for part in (before, *pre)), strict=True):
-        if not has_value(layer.update, symbols, point):
-            raise UndefinedState(
-                f"the update {layer.update} has no value at a pre-activation of {point[1]:.6g}: {where}; "
-                "choose an outer activation that is defined everywhere"
-            )
+
+
+def _entry(values: Any, sample: int, neuron: int, column: int) -> float:
+    array = np.asarray(values)
+    return float(
+        array
+        if array.ndim == 0
+        else np.broadcast_to(array[sample], array.shape[1:])[
+            min(neuron, array.shape[1] - 1), min(column, array.shape[2] - 1)
+        ]
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from derivations.architectures.base import Architecture, Layer, Preactivation
+from derivations.architectures.base import Architecture, Layer, Preactivation, Recipe
 from derivations.architectures.convolutional import ConvResNet
+from derivations.architectures.network import Network
 from derivations.architectures.perceptron import MLP, ShapedMLP
 from derivations.architectures.prenorm import PreNormResNet
 from derivations.architectures.residual import ResNet
@@ -11,6 +12,7 @@ from derivations.architectures.scaling import ScaledArchitecture, Scaling
 from derivations.architectures.shrinking import ShrinkingResNet
 
 ARCHITECTURES: tuple[type[Architecture], ...] = (ResNet, ShrinkingResNet, ConvResNet, MLP, ShapedMLP)
+RECIPES: tuple[type[Recipe], ...] = (*ARCHITECTURES, Network)
 
 __all__ = [
     "ARCHITECTURES",
@@ -18,8 +20,11 @@ __all__ = [
     "ConvResNet",
     "Layer",
     "MLP",
+    "Network",
     "PreNormResNet",
     "Preactivation",
+    "RECIPES",
+    "Recipe",
     "ResNet",
     "ScaledArchitecture",
     "Scaling",

@@ -17,6 +17,7 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
+from derivations.language import Program, Weights, program
 from derivations.symbols import noise, require_free_names, shift, state, step
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
@@ -112,6 +113,23 @@ class Layer:
     update: sp.Expr
     preactivation: Preactivation
 
+    @property
+    def drawn(self) -> sp.Expr:
+        r"""The noise u in the language of programs: a centred matrix applied."""
+        pre = self.preactivation
+        weights = Weights("W", variance=pre.weight_variance, bias_variance=pre.bias_variance, taps=pre.taps)
+        return weights(pre.inner(state))
+
+    @property
+    def meant(self) -> sp.Expr:
+        r"""The shift m: a matrix without variance applied."""
+        pre = self.preactivation
+        return Weights("M", variance=0, mean=pre.weight_mean, bias_mean=pre.bias_mean, taps=pre.taps)(pre.inner(state))
+
+    def expression(self) -> sp.Expr:
+        """The update in the language of programs."""
+        return self.update.xreplace({noise: self.drawn, shift: self.meant})
+
     def __post_init__(self) -> None:
         stray = {s for s in (state, noise, step) if s not in sp.sympify(self.update).free_symbols}
         if noise in stray:
@@ -129,8 +147,8 @@ class Layer:
             require_free_names(f"the {name}", sp.sympify(value))
 
 
-class Architecture(ABC):
-    """A network recipe: an interface with one method, :meth:`layer`.
+class Recipe(ABC):
+    """A network recipe: an interface with one method, :meth:`program`.
 
     Implementations are frozen dataclasses with the fields ``width`` (a positive integer, a
     symbol, or ``sp.oo``) and ``inputs`` (the number m of network inputs followed jointly).
@@ -138,6 +156,15 @@ class Architecture(ABC):
 
     width: sp.Expr
     inputs: int
+
+    @abstractmethod
+    def program(self) -> Program:
+        """One layer as a program."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> Recipe:
+        """A small instance, for the contract tests that run over all recipes."""
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -149,10 +176,18 @@ class Architecture(ABC):
         """How many numbers make a neuron's state: one per input and position, inputs first."""
         return self.inputs * prod(self.positions)
 
+
+class Architecture(Recipe):
+    """A recipe with one matrix a layer: an interface with one method, :meth:`layer`."""
+
     @property
     def functions(self) -> tuple[tuple[str, Activation], ...]:
         """The activations by the letters that formulas call them; the inner one first."""
         return (("varphi", self.layer().preactivation.inner),)
+
+    def program(self) -> Program:
+        """The layer as a program."""
+        return program(self.layer().expression(), self.width, parameters=None)
 
     def generic_layer(self) -> Layer:
         """The same layer with undefined activations, so that formulas show where they enter."""
@@ -164,11 +199,6 @@ class Architecture(ABC):
     @abstractmethod
     def layer(self) -> Layer:
         """The recursion of one layer."""
-
-    @classmethod
-    @abstractmethod
-    def example(cls) -> Architecture:
-        """A small instance, for the contract tests that run over all architectures."""
 
 
 def checked_width(width: object) -> sp.Expr:

@@ -15,16 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import sympy as sp
 
-from derivations.calculus.assumptions import sign_of
+from derivations.calculus.assumptions import is_nonnegative, sign_of
 from derivations.calculus.quadratic import Quadratic
+from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import Piece, in_order, pieces
+from derivations.piecewise import Piece, in_order, pieces, zeros
 from derivations.special import fold_constants
+
+_MOST_WRITTEN = 250  # operations of a scale whose potential is written out
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class UnitNoise:
         """The sign of a constant, under what is assumed of the parameters: −1, 0 or 1."""
         return sign_of(expr, self.assuming)
 
+    def at_least_zero(self, expr: sp.Expr) -> bool:
+        """Whether a constant is at least 0; it need not be known whether it is 0."""
+        return is_nonnegative(expr, self.assuming)
+
     def derive(self, function: sp.Expr) -> sp.Expr:
         r"""The derivative along z, :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`."""
         return tidy(self.scale * sp.diff(function, self.state))
@@ -68,6 +76,11 @@ class UnitNoise:
         return tidy(self.beta**2 + self.derive(self.beta))
 
     @property
+    def is_writable(self) -> bool:
+        """Whether the potential can be written out, or is a formula of many thousand terms."""
+        return written_size(self.scale) <= _MOST_WRITTEN and written_size(self.drift) <= _MOST_WRITTEN
+
+    @property
     def on_interval(self) -> tuple[sp.Symbol, sp.Expr]:
         """A symbol with the assumptions of the interval, and x written in it: x = left + p or right − p with p > 0."""
         left, right = self.interval
@@ -80,13 +93,23 @@ class UnitNoise:
         return q, q
 
 
+_MOST_JOINED = 400  # terms of a formula whose powers are joined first
+
+
+@lru_cache(maxsize=1024)
 def tidy(expr: sp.Expr) -> sp.Expr:
-    """Bring a coefficient to lowest terms; powers with symbolic exponents are joined first."""
-    expr = sp.powsimp(sp.expand(expr), deep=True)
-    try:
-        return sp.factor_terms(sp.cancel(expr))
-    except sp.PolynomialError:
+    """Bring a coefficient to lowest terms; powers with symbolic exponents are joined first. What is too large stays as it is."""
+    if not is_moderate(expr):
         return expr
+    plain = expr.is_rational_function() or not is_moderate(expr, _MOST_JOINED)
+    joined = expr if plain else sp.powsimp(sp.expand(expr), deep=True)
+    for written in (joined, expr):  # joining powers can make more generators than there were
+        if is_moderate(written):
+            try:
+                return sp.factor_terms(sp.cancel(written))
+            except sp.PolynomialError:
+                return joined
+    return expr
 
 
 def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNoise | Piece, ...]:
@@ -123,8 +146,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
         left, right = sp.Max(part.left, low), sp.Min(part.right, high)
         if left >= right:
             continue
-        opened = sp.expand(part.expr)
-        variance, drift = opened.coeff(tag, 0), opened.coeff(tag, 1)
+        variance, drift = part.expr.xreplace({tag: sp.S.Zero}), expanded(sp.diff(part.expr, tag))
         _refuse_crossing(a, x, left, right, low, high)
         if variance == 0:
             if drift != 0:
@@ -211,7 +233,12 @@ def zeros_inside(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tup
     NoClosedForm
         If there are infinitely many, or they cannot be found exactly.
     """
-    factors = [base for base, _ in (f.as_base_exp() for f in sp.Mul.make_args(sp.factor(a))) if base.has(x)]
+    if a.free_symbols <= {x} and left.is_number and right.is_number:
+        found = zeros(factored(a), x, left, right)
+        if found.doubt:
+            raise NoClosedForm(f"the zeros of the noise on ({left}, {right}) are not all known: {found.doubt}")
+        return found.zeros
+    factors = [base for base, _ in (f.as_base_exp() for f in sp.Mul.make_args(factored(a))) if base.has(x)]
     roots: set[sp.Expr] = set()
     for factor in factors:
         if factor.is_positive or isinstance(factor, sp.exp):
@@ -248,7 +275,7 @@ def positive_factors(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Exp
     """
     known: list[sp.Expr] = []
     rest: list[sp.Expr] = []
-    for factor in sp.Mul.make_args(sp.factor(a)):
+    for factor in sp.Mul.make_args(factored(a)):
         base, power = factor.as_base_exp()
         value = base.subs(at)
         if factor.is_number or not base.has(*at) or isinstance(factor, sp.exp):

@@ -2,6 +2,8 @@ r"""Telling a derivation: each function turns one stage's result into steps."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sympy as sp
 
 from derivations.architectures.base import Architecture, Preactivation
@@ -9,9 +11,12 @@ from derivations.calculus.lamperti import positive_root
 from derivations.diffusion import Flow, Limit, NeuronDiffusion
 from derivations.emit.plain import plain
 from derivations.emit.steps import Glyph, Line, Step, Term, differential, equation
-from derivations.limits import ConditionalMoments, conditional_moments
+from derivations.language import program
+from derivations.limits.depth import as_sums
+from derivations.limits.elimination.expansion import Draw
+from derivations.limits.elimination.moments import LayerMoments
 from derivations.piecewise import Piece, join, pieces
-from derivations.symbols import depth, noise, shift, state, step, width
+from derivations.symbols import depth, input_symbols, noise, shift, state, step, width
 
 BROWNIAN = Glyph(r"\mathrm{d}B_t", "dB_t")
 
@@ -116,31 +121,51 @@ def _normal(variance: sp.Expr) -> Glyph:
     return Glyph(rf"N\left(0, {sp.latex(variance)}\right)", f"N(0, {variance})")
 
 
-def increment_steps(architecture: Architecture) -> tuple[list[Step], ConditionalMoments]:
+@dataclass(frozen=True)
+class GenericMoments:
+    """The conditional moments of one layer for undefined activations, for two inputs at most."""
+
+    drift: sp.ImmutableMatrix
+    covariance: sp.ImmutableMatrix
+    states: tuple[sp.Symbol, ...]
+
+
+def increment_steps(architecture: Architecture) -> tuple[list[Step], GenericMoments]:
     """Pre-activations given the state, and the conditional moments of one layer's increment, for a generic activation."""
-    inputs = min(architecture.coordinates, 2)
-    moments = conditional_moments(architecture.generic_layer(), architecture.width, architecture.coordinates, inputs)
-    gram = moments.preactivation_covariance
-    names = [(0, 0, "G")] if inputs == 1 else [(0, 0, "G^{11}"), (0, 1, "G^{12}")]
+    layer = architecture.generic_layer()
+    # the shift is a number given the state: it keeps its name in the increment
+    moments = _generic_moments(architecture, layer.update.xreplace({noise: layer.drawn}))
+    means = _generic_moments(architecture, state + step**2 * layer.meant)
+
+    def at(expr: sp.Expr) -> sp.Expr:
+        """Averages of the state as sums over the layer."""
+        return sp.factor_terms(as_sums(expr, moments.states, architecture.width))
+
+    size = min(architecture.coordinates, 2)
+    generic = GenericMoments(
+        sp.ImmutableMatrix([at(moments.drift(a).xreplace({shift: means.drift(a)})) for a in range(size)]),
+        sp.ImmutableMatrix(size, size, lambda a, b: at(moments.covariance(min(a, b), max(a, b)))),
+        moments.states[:size],
+    )
+    mean = at(means.drift(0))
+    names = [(0, 0, "G")] if size == 1 else [(0, 0, "G^{11}"), (0, 1, "G^{12}")]
     what = "coordinates" if architecture.positions else "inputs"
-    likewise = "" if inputs == 1 else f" ({what} 1 and 2; likewise for every pair)"
+    likewise = "" if size == 1 else f" ({what} 1 and 2; likewise for every pair)"
+    (draw,) = (random for random in moments.expansion.random if isinstance(random, Draw))
+    ours = input_symbols(noise, len(moments.states))
+    shown = dict(zip(draw.variables, ours, strict=True)) | {shift: input_symbols(shift, len(ours))[0]}
+    orders = zip(moments.expansion.increment[0][1:], (r"\varepsilon", r"\varepsilon^2"), ("ε", "ε²"), strict=True)
     increment = [
         Line(
             Glyph(r"\Delta", "Δ"),
-            tuple(
-                Term(c, Glyph(unit, text))
-                for c, unit, text in zip(
-                    moments.increment[0], (r"\varepsilon", r"\varepsilon^2"), ("ε", "ε²"), strict=True
-                )
-                if c != 0
-            ),
+            tuple(Term(at(c.xreplace(shown)), Glyph(unit, text)) for c, unit, text in orders if c != 0),
         ),
-        Line(Glyph(r"\mathbb{E}[\Delta \mid X]", "E[Δ | X]"), _at_second_order(moments.mean[0])),
+        Line(Glyph(r"\mathbb{E}[\Delta \mid X]", "E[Δ | X]"), _at_second_order(generic.drift[0])),
     ]
     for a, b, name in names:
         label = name.replace("G", "")
         left = Glyph(rf"\mathrm{{Cov}}[\Delta, \Delta \mid X]{label}", f"Cov[Δ, Δ | X]{label}")
-        increment.append(Line(left, _at_second_order(moments.covariance[a, b])))
+        increment.append(Line(left, _at_second_order(generic.covariance[a, b])))
     return [
         Step(
             "Pre-activations given the state",
@@ -151,12 +176,8 @@ def increment_steps(architecture: Architecture) -> tuple[list[Step], Conditional
                 likewise,
             ),
             (
-                *(equation(display(name), gram[a, b]) for a, b, name in names),
-                *(
-                    [equation(display("m"), moments.preactivation_mean[0])]
-                    if moments.preactivation_mean[0] != 0
-                    else []
-                ),
+                *(equation(display(name), at(draw.covariance[b, a][0])) for a, b, name in names),
+                *([equation(display("m"), mean)] if mean != 0 else []),
             ),
             (
                 "A linear combination of independent centred Gaussians is centred Gaussian with the sum of the squared coefficients "
@@ -175,7 +196,14 @@ def increment_steps(architecture: Architecture) -> tuple[list[Step], Conditional
             tuple(increment),
             ("Taylor's formula in the small parameter, then Wick's rule for the Gaussian ", noise, "."),
         ),
-    ], moments
+    ], generic
+
+
+def _generic_moments(architecture: Architecture, update: sp.Expr) -> LayerMoments:
+    """Moments of a layer with undefined activations."""
+    grid = bool(architecture.positions)
+    coordinates = architecture.coordinates if grid else min(architecture.inputs, 2)
+    return LayerMoments(program(update, architecture.width, parameters=None), coordinates)
 
 
 def _at_second_order(coefficient: sp.Expr) -> tuple[Term | Glyph, ...]:
@@ -183,7 +211,7 @@ def _at_second_order(coefficient: sp.Expr) -> tuple[Term | Glyph, ...]:
     return (rest,) if coefficient == 0 else (Term(coefficient, Glyph(r"\varepsilon^2", "ε²")), rest)
 
 
-def limit_steps(architecture: Architecture, limit: Limit, generic: ConditionalMoments) -> list[Step]:
+def limit_steps(architecture: Architecture, limit: Limit, generic: GenericMoments) -> list[Step]:
     """Matching moments per unit of time, for a generic and for the given activation."""
     because = (
         "Drift and covariance are the conditional moments per unit of time; the increments are Gaussian to leading order, so their higher "
@@ -193,26 +221,27 @@ def limit_steps(architecture: Architecture, limit: Limit, generic: ConditionalMo
     general = Step(
         "Limit of infinite depth",
         ("As ", depth, " grows, each neuron follows ", kind, ":"),
-        _differentials(generic.mean, generic.covariance, generic.neuron[: len(generic.mean)], architecture.width),
+        _differentials(generic.drift, generic.covariance, generic.states, architecture.width),
         (because,),
     )
-    if isinstance(limit, NeuronDiffusion):
-        m = min(limit.inputs, 2)
-        special = _differentials(
-            limit.neuron_drift[:m, :], limit.neuron_covariance[:m, :m], limit.neuron[:m], limit.width
-        )
-    else:
-        m = min(len(limit.states), 2)
-        special = _differentials(limit.drift[:m, :], limit.covariance[:m, :m], limit.states[:m], architecture.width)
     return [
         general,
         Step(
             "Limit for this activation",
             ("With this activation the coefficients are",),
-            special,
+            differential_lines(limit, architecture.width),
             ("Substitution of the activation, piece by piece.",),
         ),
     ]
+
+
+def differential_lines(limit: Limit, width: sp.Expr) -> tuple[Line, ...]:
+    """The equations of one neuron, for the first two inputs."""
+    if isinstance(limit, NeuronDiffusion):
+        m = min(limit.inputs, 2)
+        return _differentials(limit.neuron_drift[:m, :], limit.neuron_covariance[:m, :m], limit.neuron[:m], limit.width)
+    m = min(len(limit.states), 2)
+    return _differentials(limit.drift[:m, :], limit.covariance[:m, :m], limit.states[:m], width)
 
 
 def _differentials(

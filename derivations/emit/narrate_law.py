@@ -25,9 +25,9 @@ def unit_noise_steps(forms: tuple[UnitNoise, ...]) -> list[Step]:
         )
         lines += [
             equation(Glyph(where.latex + r"\sqrt{a(x)}", where.text + "sqrt(a(x))"), form.scale),
-            equation(display("beta"), form.beta),
-            equation(display("V"), form.potential),
         ]
+        if form.is_writable:
+            lines += [equation(display("beta"), form.beta), equation(display("V"), form.potential)]
     return [
         Step(
             "Unit-noise form and potential",

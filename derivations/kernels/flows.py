@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture, Layer
+from derivations.architectures.base import Architecture, Layer, Recipe
 from derivations.diffusion import Flow
-from derivations.errors import NotClosed
+from derivations.errors import NoLimit, NotClosed
 from derivations.kernels.means import slope_of
-from derivations.limits.depth import taylor
-from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
-from derivations.limits.width import mean_field_covariance, width_flow
+from derivations.limits import width_limit
+from derivations.limits.elimination.series import taylor
+from derivations.limits.tangents import tangent_flow
 from derivations.symbols import noise, shift, state
 
 
-def nngp(architecture: Architecture) -> Flow:
+def nngp(architecture: Recipe) -> Flow:
     r"""The flow of the Gaussian-process kernel :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`, and of the means if they move.
 
     An infinitely wide network at initialisation is a Gaussian process over its inputs; with a readout of independent
@@ -28,16 +28,17 @@ def nngp(architecture: Architecture) -> Flow:
     >>> nngp(ShrinkingResNet(tanh, identity, sp.oo)).drift
     Matrix([[K]])
     """
-    return width_flow(architecture.layer(), architecture.coordinates)
+    return width_limit(architecture)
 
 
-def ntk(architecture: Architecture) -> Flow:
+def ntk(architecture: Recipe) -> Flow:
     r"""The flow of the neural tangent kernel :math:`\Theta`, together with that of K.
 
     :math:`\Theta_{\alpha\beta} = \sum_\theta \partial_\theta X_i^\alpha\,\partial_\theta X_i^\beta` over all weights and biases
     written as :math:`W_{ij} = \sigma_w\omega_{ij}/\sqrt n`, :math:`b_i = \sigma_b\beta_i` with :math:`\omega, \beta` of unit variance.
 
-    *Derivation.* Differentiate the layer :math:`x' = f(x, u, m, \varepsilon)`. Its own parameters give
+    *Derivation.* The second moment of a tangent whose parameters move at random, :func:`~derivations.limits.tangents.tangent_flow`.
+    Written out for one matrix: differentiate the layer :math:`x' = f(x, u, m, \varepsilon)`. Its own parameters give
     :math:`f_u^\alpha f_u^\beta\,G_{\alpha\beta}`; those of the layers before pass through the Jacobian
     :math:`f_x\delta_{ij} + f_u W_{ij}\psi'(x_j) + f_m\tfrac{\mu_w}{n}\psi'(x_j)`, and since the weights are fresh and independent,
 
@@ -60,33 +61,10 @@ def ntk(architecture: Architecture) -> Flow:
     [        K],
     [K + Theta]])
     """
-    layer, size = architecture.layer(), architecture.coordinates
-    kernel_flow = width_flow(layer, size)
-    moving = len(kernel_flow.states) > size * (size + 1) // 2
-    mean = mean_symbols(size) if moving else sp.ImmutableMatrix.zeros(size, 1)
-    population, tangent = Population(mean, gram_symbols(size)), gram_symbols(size, "Theta")
-    rates = branch_rates(layer)
-
-    def velocity(a: int, b: int) -> sp.Expr:
-        passed = tangent_gain(layer, population, tangent, a, b)
-        own = mean_field_covariance(layer, population, a, b)
-        return sp.expand(rates.noise * (own + passed) + 2 * rates.own * tangent[a, b])
-
-    pairs = [(a, b) for a in range(size) for b in range(a, size)]
-    states = (*kernel_flow.states, *(tangent[a, b] for a, b in pairs))
-    return Flow(states, sp.ImmutableMatrix([*kernel_flow.drift, *(velocity(a, b) for a, b in pairs)]))
-
-
-def tangent_gain(layer: Layer, population: Population, tangent: sp.ImmutableMatrix, a: int, b: int) -> sp.Expr:
-    r"""What the weights pass on of the old tangents: :math:`\frac{\sigma_w^2}{|F|}\sum_\delta \mathbb{E}[\psi'\psi']\,\Theta`, tap by tap."""
-    pre = layer.preactivation
-    slope = slope_of(pre.inner)
-    x, y = sp.Dummy("x", real=True), sp.Dummy("y", real=True)
-    total = sp.S.Zero
-    for i, j in pre.pairs(a, b):
-        body = slope(x) ** 2 if i == j else slope(x) * slope(y)
-        total += population.average(body, {i: x} if i == j else {i: x, j: y}) * tangent[i, j]
-    return pre.weight_variance * pre.share * total
+    if isinstance(architecture, Architecture):
+        for _, activation in architecture.functions:
+            slope_of(activation)
+    return tangent_flow(architecture.program(), architecture.coordinates)
 
 
 @dataclass(frozen=True)
@@ -121,7 +99,9 @@ def branch_rates(layer: Layer) -> BranchRates:
     >>> branch_rates(ShrinkingResNet(silu, relu, 1).layer())
     BranchRates(noise=1/4, own=0, shift=0, curvature=1/4)
     """
-    first, second = taylor(layer)
+    moved, first, second = taylor(layer.update - state, 2)
+    if moved != 0:
+        raise NoLimit(f"the increment at ε = 0 is {moved}, not 0: scale the branch by ε (symbols.step)")
     gain, own, by_shift = sp.diff(first, noise), sp.diff(second, state), sp.diff(second, shift)
     curvature = sp.diff(second, noise, 2) / 2
     rest = sp.expand(second - own * state - by_shift * shift - curvature * noise**2)

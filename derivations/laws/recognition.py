@@ -106,9 +106,10 @@ def _match(form: UnitNoise) -> Family:
             return family.recognise(form)
         except NoClosedForm:
             continue
+    potential = f"V = {form.potential}" if form.is_writable else "V = β² + dβ/dz, too large a formula to be written out"
     raise NoClosedForm(
         f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the unit-noise form is "
-        f"V = {form.potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
+        f"{potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
     )
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from derivations.limits.closure import GramLimit, gram_limit
 from derivations.limits.collapse import CollapseDiffusion
-from derivations.limits.depth import ConditionalMoments, conditional_moments, depth_limit, taylor
+from derivations.limits.depth import depth_limit, neuron_limit
 from derivations.limits.gram import GramDiffusion
 from derivations.limits.joint import joint_limit
 from derivations.limits.wick import gaussian_mean
-from derivations.limits.width import mean_field_limit, width_flow, width_limit
+from derivations.limits.width import kernel_flow, mean_field_limit, width_limit
 
 __all__ = [
     "CollapseDiffusion",
-    "ConditionalMoments",
     "GramDiffusion",
-    "conditional_moments",
+    "GramLimit",
     "depth_limit",
     "gaussian_mean",
+    "gram_limit",
     "joint_limit",
+    "kernel_flow",
     "mean_field_limit",
-    "taylor",
-    "width_flow",
+    "neuron_limit",
     "width_limit",
 ]

@@ -9,6 +9,8 @@ from typing import Any
 import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
+from derivations.language import Program
+from derivations.language.statements import Mask
 from derivations.sums import CoordinateSum
 from numerics.compile.expression import compile_expression
 
@@ -86,3 +88,9 @@ def formulas(limit: Diffusion | NeuronDiffusion) -> dict[str, tuple[sp.Expr, ...
         both = sp.Tuple(*limit.neuron_drift, *limit.neuron_covariance)
         return {"summand": tuple(s.at(limit.neuron) for s in both.atoms(CoordinateSum))}
     return {"drift": tuple(limit.drift), "covariance": tuple(limit.covariance)}
+
+
+def everywhere_in(program: Program) -> bool:
+    """Whether every formula of a layer has a value wherever its numbers are finite."""
+    bodies = [s.body for s in program.statements if not isinstance(s, Mask)]
+    return all(map(defined_everywhere, (*bodies, program.update)))

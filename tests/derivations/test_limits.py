@@ -93,8 +93,8 @@ def test_without_noise_at_first_order_the_limit_is_a_flow():
     ("update", "says"),
     [
         (x + noise, "scale the branch"),
-        (x + step * (noise + 1), "must vanish at order"),
-        (x + step * noise**2, "must vanish at order"),
+        (x + step * (noise + 1), "must vanish at order 1"),
+        (x + step * noise**2, "must vanish at order 1"),
         (x + sp.sqrt(step) * noise, "twice differentiable"),
     ],
 )

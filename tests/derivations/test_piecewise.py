@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import sympy as sp
 
+from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
 from derivations.piecewise import IsolatedRoot, analyse, breakpoints, pieces, zeros
 from derivations.piecewise.expansion import LOG, Unknown, expansion_at
@@ -255,3 +256,13 @@ def test_a_search_without_end_stops_and_says_so():
     )  # as a power, its zeros are those of the base
     assert len(double.zeros) == 2
     assert not double.doubt
+
+
+def test_size_is_counted_before_algebra():
+    assert is_moderate(sp.tanh(x) ** 2 / (1 + x))
+    assert not is_moderate((x / (1 + sp.exp(-R(851, 500) * x))) ** 2)  # degree 1704 in exp(-x/500)
+    tower = x
+    for _ in range(10):
+        tower = sp.sin(tower) + sp.atan(tower)
+    assert written_size(tower) == 4 * 2**10 - 3
+    assert not is_moderate((tower + sp.exp(x) + x) ** 64)

@@ -169,7 +169,7 @@ def test_states_are_kept_at_chosen_layers():
     [
         ({"architecture": ResNet(relu, symbols.width)}, "width=n"),
         ({"architecture": ResNet(relu, sp.oo)}, "width=oo"),
-        ({"architecture": ResNet(relu, 3, weight_variance=sp.Symbol("v", positive=True))}, "weight_variance"),
+        ({"architecture": ResNet(relu, 3, weight_variance=sp.Symbol("v", positive=True))}, "variance of W"),
         ({"architecture": ResNet(sp.Symbol("k") * sp.Symbol("x"), 3)}, "k"),
         ({"depth": -1}, "depth must be a whole number, at least 0, got -1"),
         ({"depth": 1.5}, "depth"),

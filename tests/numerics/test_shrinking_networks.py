@@ -79,7 +79,7 @@ def test_both_ways_to_draw_have_the_same_law(network):
 
 def test_weights_of_a_filter_are_the_convolution_of_the_image():
     # one channel, no noise but the weights: reads must be those of an ordinary correlation with zero padding
-    from numerics.networks import compiled_layer
+    from numerics.jacobians import compiled_layer
 
     network = ConvResNet(tanh, identity, 1, (4, 5), (3, 3), 1, False)
     image = np.arange(20.0).reshape(4, 5)

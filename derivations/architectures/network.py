@@ -1,0 +1,76 @@
+r"""Any network, said as one layer's formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe, checked_inputs, checked_width
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError
+from derivations.language import Program, Weights, program
+from derivations.symbols import state, step
+
+
+@dataclass(frozen=True)
+class Network(Recipe):
+    r"""A network whose layers are given by a formula in the language of :mod:`derivations.language`.
+
+    Parameters
+    ----------
+    layer : callable or Expr
+        From the state x of a generic neuron to its new state, in ``epsilon``, matrices applied, averages and factors; kept as
+        the expression in ``symbols.state``.
+    width : int, Symbol or oo
+        The number n of neurons.
+    inputs : int
+        The number m of network inputs followed jointly; they share weights.
+    parameters : sequence of Symbol
+        Symbols that occur besides.
+
+    Raises
+    ------
+    DerivationError
+        For a symbol that is not declared, numbers of neurons that do not fit, or what is no expression.
+
+    Examples
+    --------
+    >>> from derivations import epsilon, relu, rms_norm
+    >>> A, B = Weights("A"), Weights("B", out=16)
+    >>> net = Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=4, inputs=2)
+    >>> print(net.layer)
+    varepsilon*A(Piecewise((0, B(x/sqrt(average(x**2))) <= 0), (B(x/sqrt(average(x**2))), True))) + x
+    """
+
+    layer: sp.Expr
+    width: sp.Expr
+    inputs: int = 1
+    parameters: Sequence[sp.Symbol] = field(default=())
+
+    def __post_init__(self) -> None:
+        said: object = self.layer
+        if isinstance(said, Callable):  # type: ignore[arg-type]
+            said = said(state)  # type: ignore[operator]
+        try:
+            expr = exact_decimals(said)  # text is never evaluated
+        except sp.SympifyError:
+            expr = None
+        if not isinstance(expr, sp.Expr):
+            raise DerivationError(f"a layer must give the new state as an expression in x, got {said!r}")
+        object.__setattr__(self, "layer", expr)
+        object.__setattr__(self, "width", checked_width(self.width))
+        object.__setattr__(self, "inputs", checked_inputs(self.inputs))
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        self.program()
+
+    def program(self) -> Program:
+        """The layer as statements."""
+        return program(self.layer, self.width, frozenset(self.parameters))
+
+    @classmethod
+    def example(cls) -> Network:
+        """A pre-norm block with two matrices and a gate of width 3."""
+        a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
+        return cls(lambda x: x + step * a(sp.tanh(b(x)) * c(x)), width=3)

@@ -1,0 +1,150 @@
+r"""How large the algebra of a formula would become, counted before it is done.
+
+Bringing a formula to lowest terms, or factoring it, treats it as a quotient of polynomials in its symbols, functions and roots.
+:math:`e^{1.702 x}` is the 851st power of :math:`e^{x/500}` there, and a formula of a line can have a numerator of a million terms. The
+degree is bounded without expanding anything, and what is too large is left as it stands.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import comb
+
+import sympy as sp
+
+MOST_DEGREE = 300  # of numerator or denominator, over all generators together
+MOST_TERMS = 20_000  # of a polynomial of that degree in that many generators
+MOST_FACTORED = 3_000  # terms of what is factored
+MOST_NODES = 2_000  # different parts of the formula
+
+
+def is_moderate(expr: sp.Expr, most_terms: int = MOST_TERMS) -> bool:
+    """Whether expanding, cancelling or factoring a formula stays within bounds.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> is_moderate(x * sp.tanh(x) ** 2 / (1 + x)), is_moderate(x / (1 + sp.exp(-x * sp.Rational(851, 500))) + sp.exp(x))
+    (True, False)
+    """
+    return _terms(expr) <= most_terms
+
+
+@lru_cache(maxsize=4096)
+def _terms(expr: sp.Expr) -> int:
+    """A bound on the terms of numerator and denominator; beyond every bound where the degree is."""
+    counted = _Degrees()
+    try:
+        over, under = counted.degrees(expr)
+    except OverflowError:
+        return 10**9
+    degree, generators = max(over, sum(under.values())), len(counted.units)
+    return comb(degree + generators, generators) if degree <= MOST_DEGREE else 10**9
+
+
+class _Degrees:
+    """Degrees of numerator and denominator; the latter as the powers of its factors, which a sum shares."""
+
+    def __init__(self) -> None:
+        self.units: dict[sp.Expr, int] = {}  # generators with the common denominator of their powers
+        self.seen: set[sp.Expr] = set()
+        self.known: dict[sp.Expr, tuple[int, dict[sp.Expr, int]]] = {}
+
+    def degrees(self, expr: sp.Expr) -> tuple[int, dict[sp.Expr, int]]:
+        self._collect(expr)
+        return self._of(expr)
+
+    def _collect(self, expr: sp.Expr) -> None:
+        if expr in self.seen or not expr.free_symbols:
+            return
+        self.seen.add(expr)
+        if len(self.seen) > MOST_NODES:
+            raise OverflowError
+        base, power = _base_and_power(expr)
+        if base is not None:
+            self.units[base] = sp.ilcm(self.units.get(base, 1), int(power.q))
+        else:
+            for part in expr.args:
+                self._collect(part)
+
+    def _of(self, expr: sp.Expr) -> tuple[int, dict[sp.Expr, int]]:
+        if expr not in self.known:
+            self.known[expr] = self._count(expr)
+        return self.known[expr]
+
+    def _count(self, expr: sp.Expr) -> tuple[int, dict[sp.Expr, int]]:
+        if not expr.free_symbols:
+            return 0, {}
+        if expr.is_Add:
+            parts = [self._of(a) for a in expr.args]
+            under: dict[sp.Expr, int] = {}
+            for _, d in parts:
+                for factor, power in d.items():
+                    under[factor] = max(under.get(factor, 0), power)
+            whole = sum(under.values())
+            return max(n + whole - sum(d.values()) for n, d in parts), under
+        if expr.is_Mul:
+            over, under = 0, {}
+            for a in expr.args:
+                n, d = self._of(a)
+                over += n
+                for factor, power in d.items():
+                    under[factor] = under.get(factor, 0) + power
+            return over, under
+        if expr.is_Pow and expr.exp.is_Integer and not expr.base.is_Symbol and not isinstance(expr.base, sp.exp):
+            n, d = self._of(expr.base)
+            k = abs(int(expr.exp))
+            if k > 10**4:
+                raise OverflowError
+            if expr.exp.is_positive:
+                return n * k, {factor: power * k for factor, power in d.items()}
+            return sum(d.values()) * k, {expr.base: n * k}
+        base, power = _base_and_power(expr)
+        if base is None:
+            return 1, {}
+        degree = int(abs(power) * self.units.get(base, 1))
+        return (degree, {}) if power > 0 else (0, {base: degree})
+
+
+def _base_and_power(node: sp.Expr) -> tuple[sp.Expr | None, sp.Rational]:
+    """A generator and its rational power: e^{q u} is the power q of e^u."""
+    if isinstance(node, sp.exp):
+        coefficient, rest = node.args[0].as_coeff_Mul()
+        return (sp.exp(rest), coefficient) if coefficient.is_Rational else (node, sp.S.One)
+    if node.is_Pow:
+        if not node.exp.is_Rational:
+            return node, sp.S.One
+        plain = node.base.is_Symbol or not node.exp.is_Integer
+        return (node.base, node.exp) if plain else (None, sp.S.One)
+    if node.is_Symbol or isinstance(node, sp.Function):
+        return node, sp.S.One
+    return None, sp.S.One
+
+
+def factored(expr: sp.Expr) -> sp.Expr:
+    """The formula as a product of irreducible factors, if that stays within bounds; else as it is."""
+    return sp.factor(expr) if is_moderate(expr, MOST_FACTORED) else expr
+
+
+def expanded(expr: sp.Expr) -> sp.Expr:
+    """The formula multiplied out, if that stays within bounds; else as it is."""
+    return sp.expand(expr) if is_moderate(expr) else expr
+
+
+def written_size(expr: sp.Expr) -> int:
+    """How many operations a formula has when it is written out, counted without writing it out.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x")
+    >>> written_size(x + sp.sin(x) ** 2)
+    6
+    """
+    known: dict[sp.Basic, int] = {}
+
+    def size(node: sp.Basic) -> int:
+        if node not in known:
+            known[node] = 1 + sum(map(size, node.args))
+        return known[node]
+
+    return size(expr)

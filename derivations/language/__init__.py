@@ -1,0 +1,13 @@
+r"""How a network is said: a layer as a short program of random matrices, averages, i.i.d. factors and functions.
+
+``weights`` has the random matrices, ``nodes`` what a body is made of, ``vocabulary`` the usual words made of these
+(norms, dropout), ``statements`` the program that a layer's expression stands for.
+"""
+
+from derivations.language.nodes import average
+from derivations.language.statements import Program, program
+from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
+from derivations.language.weights import Weights
+from derivations.symbols import step as epsilon
+
+__all__ = ["epsilon", "Weights", "average", "rms_norm", "layer_norm", "dropout", "drop_branch", "Program", "program"]

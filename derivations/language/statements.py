@@ -1,0 +1,240 @@
+r"""The program that a layer's expression stands for: statements in order, each with the neurons that it reads and makes.
+
+Matrices applied, averages and i.i.d. factors become statements, innermost first; equal ones become one. Neurons that meet
+in one formula are one layer of neurons, so the numbers of neurons follow from the matrices' and are checked where they meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.errors import DerivationError
+from derivations.language.nodes import Applied, Average, Factor, Node
+from derivations.language.weights import Weights
+from derivations.symbols import state, step, width
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """A layer of neurons inside a block: which one, and how many there are; the state's is number 0."""
+
+    index: int
+    size: sp.Expr
+
+
+@dataclass(frozen=True)
+class Matrix:
+    r"""The statement :math:`u = A b`: ``symbol`` is one neuron's value of ``target``, ``body`` one of ``source``."""
+
+    symbol: sp.Symbol
+    weights: Weights
+    body: sp.Expr
+    source: Neurons
+    target: Neurons
+
+
+@dataclass(frozen=True)
+class Mean:
+    r"""The statement :math:`s = \langle b \rangle`, an average over the neurons ``over``."""
+
+    symbol: sp.Symbol
+    body: sp.Expr
+    over: Neurons
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The statement that draws an i.i.d. factor for each neuron of ``over``, or one for all if that is None."""
+
+    symbol: sp.Symbol
+    keep: sp.Expr
+    shared: bool
+    over: Neurons | None
+
+
+Statement: TypeAlias = Matrix | Mean | Mask
+
+
+@dataclass(frozen=True)
+class Program:
+    r"""One layer as statements and an update, both functions of one neuron's numbers.
+
+    Parameters
+    ----------
+    statements : tuple of Statement
+        In an order in which each reads only earlier ones.
+    update : Expr
+        The new state in ``symbols.state``, ``symbols.step`` and the statements' symbols.
+    neurons : Neurons
+        The state's.
+    """
+
+    statements: tuple[Statement, ...]
+    update: sp.Expr
+    neurons: Neurons
+
+
+def program(expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset()) -> Program:
+    """Read a layer's expression.
+
+    Parameters
+    ----------
+    expr : Expr
+        The new state in ``symbols.state`` and ``symbols.step``, with matrices applied, averages and factors.
+    size : Expr
+        The number of neurons of the state; where a matrix says ``n``, this is meant.
+    parameters : set of Symbol or None
+        Symbols that may occur besides; None lets any occur.
+
+    Raises
+    ------
+    DerivationError
+        For a symbol that is not declared, numbers of neurons that do not fit, or a statement that reads no neurons.
+
+    Examples
+    --------
+    >>> A, B = Weights("A"), Weights("B", out=4 * width)
+    >>> p = program(state + step * A(B(state) ** 2))
+    >>> [(s.symbol, s.body) for s in p.statements], p.update
+    ([(_B, x), (_A, _B**2)], _A*varepsilon + x)
+    """
+    return _Reader(size, parameters).read(expr)
+
+
+class _Reader:
+    """Builds statements innermost first, and finds out which neurons are the same layer of neurons."""
+
+    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None) -> None:
+        self.size = size
+        self.parameters = parameters
+        self.parent: list[int] = [0]  # union-find over layers of neurons; 0 is the state's
+        self.claims: list[tuple[int, sp.Expr, str]] = [(0, size, "the state")]
+        self.layer_of: dict[sp.Symbol, int] = {state: 0}
+        self.symbols: dict[sp.Basic, sp.Symbol] = {}
+        self.matrices: dict[Weights, tuple[int, int]] = {}
+        self.drafts: list[tuple[str, sp.Symbol, Node, sp.Expr, int, int]] = []
+
+    def read(self, expr: sp.Expr) -> Program:
+        update = self._rewritten(sp.sympify(expr))
+        layer = self._layer(update, "the new state")
+        self._same(0, layer if layer is not None else 0)
+        return Program(self._finished(self._sizes()), update, Neurons(0, self.size))
+
+    def _rewritten(self, expr: sp.Expr) -> sp.Expr:
+        """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
+        nodes = sorted(_outermost(expr), key=sp.default_sort_key)
+        for node in nodes:
+            if node not in self.symbols:
+                self._draft(node)
+        inside = expr.xreplace({node: self.symbols[node] for node in nodes})
+        if self.parameters is None:
+            return inside
+        known = {state, step, *self.layer_of, *self.symbols.values(), *self.parameters, *self.size.free_symbols}
+        for stray in sorted(inside.free_symbols - known, key=str):
+            raise DerivationError(
+                f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter; "
+                f"declare it: Network(..., parameters=({stray},))"
+            )
+        return inside
+
+    def _draft(self, node: Node) -> None:
+        if isinstance(node, Applied):
+            weights = node.weights
+            body = self._rewritten(node.body)
+            twin = next((w for w in self.matrices if w.name == weights.name and w != weights), None)
+            if twin is not None:
+                raise DerivationError(
+                    f"two different matrices are called {weights.name}; give each its own name, or make them equal"
+                )
+            source = self._layer(body, str(node))
+            if source is None:
+                raise DerivationError(f"{node} reads no neurons; a matrix needs a body that depends on the state x")
+            if weights not in self.matrices:
+                self.matrices[weights] = source, self._new(weights.out.subs(width, self.size), weights.name)
+            first, target = self.matrices[weights]
+            self._same(first, source)
+            symbol = self._symbol(node, weights.name, real=True)
+            self.layer_of[symbol] = target
+            self.drafts.append(("matrix", symbol, node, body, first, target))
+        elif isinstance(node, Average):
+            body = self._rewritten(node.body)
+            over = self._layer(body, str(node))
+            if over is None:
+                raise DerivationError(f"{node} reads no neurons; an average needs a body that depends on the state x")
+            positive = {"positive": True} if body.is_nonnegative else {"real": True}
+            self.drafts.append(("average", self._symbol(node, "s", **positive), node, body, over, over))
+        elif isinstance(node, Factor):
+            symbol = self._symbol(node, str(node.args[0]), nonnegative=True)
+            over = -1 if node.branch else self._new(sp.S.NaN, str(node.args[0]))
+            if not node.branch:
+                self.layer_of[symbol] = over
+            self.drafts.append(("factor", symbol, node, sp.S.One, over, over))
+
+    def _symbol(self, node: Node, stem: str, **assumptions: bool) -> sp.Symbol:
+        taken = sum(s.name == stem or s.name.startswith(f"{stem}_") for s in self.symbols.values())
+        self.symbols[node] = sp.Dummy(stem if not taken else f"{stem}_{taken + 1}", **assumptions)
+        return self.symbols[node]
+
+    def _new(self, size: sp.Expr, name: str) -> int:
+        self.parent.append(len(self.parent))
+        if size is not sp.S.NaN:
+            self.claims.append((len(self.parent) - 1, size, name))
+        return len(self.parent) - 1
+
+    def _root(self, layer: int) -> int:
+        while self.parent[layer] != layer:
+            layer = self.parent[layer]
+        return layer
+
+    def _same(self, one: int, other: int) -> None:
+        low, high = sorted((self._root(one), self._root(other)))
+        self.parent[high] = low
+
+    def _layer(self, body: sp.Expr, what: str) -> int | None:
+        """The layer of neurons that a body is a function of: all that occur in it are the same."""
+        layers = [self.layer_of[s] for s in sorted(body.free_symbols, key=sp.default_sort_key) if s in self.layer_of]
+        for other in layers[1:]:
+            self._same(layers[0], other)
+        self._sizes(what)
+        return layers[0] if layers else None
+
+    def _sizes(self, what: str = "the layer") -> dict[int, sp.Expr]:
+        sizes: dict[int, tuple[sp.Expr, str]] = {}
+        for layer, size, name in self.claims:
+            root = self._root(layer)
+            if root in sizes and sizes[root][0] != size:
+                first, second = sizes[root][1], name
+                raise DerivationError(
+                    f"shapes do not fit in {what}: {first} has {sizes[root][0]} neurons and {second} has {size}; "
+                    f"give the matrix that puts them out out={sizes[root][0]}"
+                )
+            sizes.setdefault(root, (size, name))
+        return {root: size for root, (size, _) in sizes.items()}
+
+    def _finished(self, sizes: dict[int, sp.Expr]) -> tuple[Statement, ...]:
+        made: list[Statement] = []
+
+        def neurons(layer: int) -> Neurons:
+            root = self._root(layer)
+            return Neurons(root, sizes[root])
+
+        for kind, symbol, node, body, first, second in self.drafts:
+            if kind == "matrix":
+                assert isinstance(node, Applied)
+                made.append(Matrix(symbol, node.weights, body, neurons(first), neurons(second)))
+            elif kind == "average":
+                made.append(Mean(symbol, body, neurons(first)))
+            else:
+                assert isinstance(node, Factor)
+                made.append(Mask(symbol, node.keep, node.shared, None if first < 0 else neurons(first)))
+        return tuple(made)
+
+
+def _outermost(expr: sp.Basic) -> set[Node]:
+    """The nodes that are inside no other node."""
+    if isinstance(expr, Node):
+        return {expr}
+    return set().union(*(_outermost(arg) for arg in expr.args)) if expr.args else set()

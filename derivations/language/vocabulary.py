@@ -1,0 +1,59 @@
+r"""The usual words, made of averages and i.i.d. factors."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError
+from derivations.language.nodes import Factor, average
+
+
+def rms_norm(body: sp.Expr) -> sp.Expr:
+    r"""Root-mean-square normalisation over the layer, :math:`b / \sqrt{\langle b^2 \rangle}`; gains are 1 at the start.
+
+    Examples
+    --------
+    >>> from derivations.symbols import state
+    >>> rms_norm(state)
+    x/sqrt(average(x**2))
+    """
+    return body / sp.sqrt(average(body**2))
+
+
+def layer_norm(body: sp.Expr) -> sp.Expr:
+    r"""Layer normalisation: :func:`rms_norm` of the centred body; gains are 1 and shifts 0 at the start."""
+    return rms_norm(body - average(body))
+
+
+def dropout(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) -> sp.Expr:
+    r"""Each neuron kept with probability p and scaled by 1/p, else 0.
+
+    Parameters
+    ----------
+    body : Expr
+    keep : number or Expr
+        p, in (0, 1].
+    name : str
+        Bodies with the same name are dropped together.
+    shared : bool
+        Whether all inputs see the same mask.
+
+    Raises
+    ------
+    DerivationError
+        For a probability outside (0, 1].
+    """
+    return body * _factor(keep, name, shared, branch=False)
+
+
+def drop_branch(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) -> sp.Expr:
+    r"""A whole branch kept with probability p and scaled by 1/p (stochastic depth)."""
+    return body * _factor(keep, name, shared, branch=True)
+
+
+def _factor(keep: object, name: str, shared: bool, branch: bool) -> sp.Expr:
+    p = exact_decimals(keep)
+    if p.is_nonpositive or (1 - p).is_negative:
+        raise DerivationError(f"a probability of being kept must be above 0 and at most 1, got keep={p}")
+    return Factor(sp.Symbol(name), p, sp.sympify(shared), sp.sympify(branch)) / p

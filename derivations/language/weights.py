@@ -1,0 +1,140 @@
+r"""Random matrices as values: their shape, the law of their entries, and what they are applied to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError
+from derivations.language.nodes import Applied
+from derivations.symbols import width
+
+#: What one weight of a filter reads: for every coordinate of the new state a coordinate of the old one, or None.
+Tap: TypeAlias = tuple[int | None, ...]
+
+_NOTHING = sp.Integer(-1)
+
+
+class Weights(sp.Basic):
+    r"""A random matrix with biases, drawn afresh in every layer: :math:`A\,b_j \mapsto \sum_j A_{ij} b_j + c_i`.
+
+    The entries are i.i.d. with mean :math:`\mu/k` and variance :math:`\sigma^2/k`, where k is the number of neurons that the
+    matrix reads; the biases :math:`c_i` are i.i.d. with mean and variance as given. Matrices of different names are independent. The
+    same matrix applied twice is the same matrix: two objects with equal arguments are equal, as symbols are.
+
+    Parameters
+    ----------
+    name : str
+        One matrix, one name.
+    out : int or Expr, optional
+        How many neurons come out: a number, a symbol, or a multiple of ``symbols.width`` such as ``4*n``. By default as
+        many as the layer has.
+    variance, mean : number or Expr
+        :math:`\sigma^2` and :math:`\mu`, dimensionless.
+    bias_variance, bias_mean : number or Expr
+        Of the biases.
+    taps : sequence of Tap, optional
+        For states over a grid of positions: for each weight of a filter, which coordinate each coordinate reads (None: beyond a
+        border, where it reads 0). The filter's weights are independent and share the variance equally.
+
+    Raises
+    ------
+    DerivationError
+        If a variance is negative, or ``out`` is no number of neurons.
+
+    Examples
+    --------
+    >>> from derivations.symbols import state
+    >>> A = Weights("A", out=4 * width)
+    >>> A(state) == Weights("A", out=4 * width)(state)
+    True
+    >>> A(state)
+    A(x)
+    """
+
+    def __new__(
+        cls,
+        name: str | sp.Symbol,
+        out: object = width,
+        variance: object = 1,
+        mean: object = 0,
+        bias_variance: object = 0,
+        bias_mean: object = 0,
+        taps: Sequence[Tap] = (),
+    ) -> Weights:
+        """Check the numbers."""
+        if not str(name).isidentifier():
+            raise DerivationError(f"a matrix needs a name such as A or W_1, got {name!r}")
+        size, *numbers = (_number(value) for value in (out, variance, mean, bias_variance, bias_mean))
+        for word, value in zip(("variance", "bias_variance"), (numbers[0], numbers[2]), strict=True):
+            if value.is_negative:
+                raise DerivationError(f"{word} of {name} must be at least 0, got {value}")
+        if size.is_number and not (size.is_Integer and size > 0):
+            raise DerivationError(f"{name} must put out a positive whole number of neurons, got out={size}")
+        reads = sp.Tuple(*(sp.Tuple(*(_NOTHING if a is None else sp.Integer(a) for a in tap)) for tap in taps))
+        made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads)
+        return made
+
+    @property
+    def name(self) -> str:
+        """The matrix's name."""
+        return str(self.args[0])
+
+    @property
+    def out(self) -> sp.Expr:
+        """How many neurons come out."""
+        return self.args[1]
+
+    @property
+    def variance(self) -> sp.Expr:
+        r""":math:`\sigma^2`, the variance of an entry times the number of neurons that are read."""
+        return self.args[2]
+
+    @property
+    def mean(self) -> sp.Expr:
+        r""":math:`\mu`, the mean of an entry times the number of neurons that are read."""
+        return self.args[3]
+
+    @property
+    def bias_variance(self) -> sp.Expr:
+        """The variance of a bias."""
+        return self.args[4]
+
+    @property
+    def bias_mean(self) -> sp.Expr:
+        """The mean of a bias."""
+        return self.args[5]
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether nothing is drawn: no variance, neither of entries nor of biases."""
+        return bool(self.variance == 0 and self.bias_variance == 0)
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """What each weight of a filter reads, coordinate by coordinate; empty for a dense matrix."""
+        return tuple(tuple(None if a == _NOTHING else int(a) for a in tap) for tap in self.args[6])
+
+    def reads(self, a: int) -> tuple[int | None, ...]:
+        """The coordinates that coordinate a reads, weight by weight."""
+        return tuple(tap[a] for tap in self.taps) if self.taps else (a,)
+
+    def __call__(self, body: object) -> Applied:
+        """The matrix applied to a function of the neurons that it reads."""
+        expr = sp.sympify(body)
+        if not isinstance(expr, sp.Expr):
+            raise DerivationError(f"{self.name} must be applied to an expression in the state x, got {body!r}")
+        return Applied(self, expr)
+
+
+def _number(value: object) -> sp.Expr:
+    try:
+        expr = exact_decimals(value)
+    except (sp.SympifyError, TypeError) as error:
+        raise DerivationError(f"a number or an expression was expected of a matrix, got {value!r}") from error
+    if not isinstance(expr, sp.Expr) or expr.has(sp.nan, sp.oo, sp.zoo, sp.I):
+        raise DerivationError(f"a finite real number or expression was expected of a matrix, got {value!r}")
+    return expr

@@ -1,0 +1,122 @@
+r"""Averages over a layer of neurons as objects: :math:`\langle b \rangle = \frac1k \sum_j b(v_j)` with k any number or symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sympy as sp
+from sympy.printing.printer import Printer
+
+
+class LayerAverage(sp.Expr):
+    r"""The average of a function of one neuron's numbers over the neurons of a layer.
+
+    Built by :func:`layer_average`, which is linear and takes out what is the same for all neurons, so that equal averages
+    become equal objects.
+
+    Parameters
+    ----------
+    body : Expr
+        In the bound variables: the numbers of a generic neuron of the layer.
+    bound : Tuple of Symbol
+        Those that occur.
+    layer : Integer
+        Which layer of neurons.
+    """
+
+    is_commutative = True
+    is_extended_real = True
+
+    @property
+    def body(self) -> sp.Expr:
+        """The summand."""
+        return self.args[0]
+
+    @property
+    def bound(self) -> frozenset[sp.Basic]:
+        """The variables of the generic neuron."""
+        return frozenset(self.args[1].args)
+
+    @property
+    def layer(self) -> int:
+        """The layer of neurons."""
+        return int(self.args[2])
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Whatever occurs besides the bound variables."""
+        free: set[sp.Symbol] = self.body.free_symbols - self.bound
+        return free
+
+    @property
+    def bound_symbols(self) -> list[sp.Symbol]:
+        """The variables of the generic neuron that occur."""
+        return list(self.args[1].args)
+
+    def _eval_is_extended_positive(self) -> bool | None:
+        # almost surely: an average of squares of neurons vanishes only if all of them do
+        return True if self.body.is_extended_nonnegative and self.body != 0 else None
+
+    def _xreplace(self, rule: Any) -> tuple[sp.Basic, bool]:
+        if self in rule:
+            return rule[self], True
+        body, changed = self.body._xreplace(_Without(rule, self.bound))
+        return (layer_average(body, self.args[1].args, self.layer), True) if changed else (self, False)
+
+    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr:
+        if old in self.bound:
+            return self
+        return layer_average(self.body._subs(old, new), self.args[1].args, self.layer)
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        if symbol in self.bound:
+            return sp.S.Zero
+        return layer_average(sp.diff(self.body, symbol), self.args[1].args, self.layer)
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"<{printer._print(self.body)}>"
+
+    def _latex(self, printer: Printer) -> str:
+        return rf"\left\langle {printer._print(self.body)} \right\rangle"
+
+
+class _Without:
+    """A rule of replacement, a mapping or a SymPy transform, that leaves some symbols alone."""
+
+    def __init__(self, rule: Any, kept: frozenset[sp.Basic]) -> None:
+        self.rule, self.kept = rule, kept
+
+    def __contains__(self, old: sp.Basic) -> bool:
+        return old not in self.kept and old in self.rule
+
+    def __getitem__(self, old: sp.Basic) -> sp.Basic:
+        return self.rule[old]
+
+
+def layer_average(body: sp.Expr, variables: Sequence[sp.Symbol], layer: int) -> sp.Expr:
+    """The average of a body, linear in it; what does not depend on the neuron comes out.
+
+    Examples
+    --------
+    >>> x, c = sp.symbols("x c", real=True)
+    >>> layer_average(3 * c * x**2 + 1, (x,), 0)
+    3*c*<x**2> + 1
+    """
+    terms: list[Any] = []
+    for term in sp.Add.make_args(sp.expand(body, log=False, power_exp=False)):
+        outside, inside = term.as_independent(*variables, as_Add=False)
+        bound = [v for v in variables if v in inside.free_symbols]
+        terms.append(outside if inside == 1 else outside * LayerAverage(inside, sp.Tuple(*bound), sp.Integer(layer)))
+    return sp.Add(*terms)
+
+
+def reduced(expr: sp.Expr) -> sp.Expr:
+    """A rational function of averages in lowest terms, as a norm leaves it; anything else as it is."""
+    if not any(node.exp.is_negative and node.base.is_Add for node in expr.atoms(sp.Pow)):
+        return expr
+    names = {node: sp.Dummy("s", real=True) for node in expr.atoms(LayerAverage)}
+    opened = expr.xreplace(names)
+    if not opened.is_rational_function(*names.values()):
+        return expr
+    return sp.cancel(opened).xreplace({name: node for node, name in names.items()})

@@ -1,0 +1,279 @@
+r"""A program over m inputs, expanded in the small parameter: the increment of a neuron and what is drawn for it.
+
+Each statement of the program is made once for each input, and, where tangents are followed, its differential once for each
+input and direction: a matrix applied to a body has as its differential the same matrix applied to the body's. A function of
+earlier averages is expanded with them, so that what is left is polynomial in every average that fluctuates by powers of the small parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.errors import DerivationError
+from derivations.language.statements import Mask, Matrix, Mean, Neurons, Program
+from derivations.language.weights import Weights
+from derivations.limits.elimination.averages import layer_average, reduced
+from derivations.limits.elimination.held import held
+from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
+from derivations.symbols import input_symbols, state, step
+
+
+@dataclass(frozen=True)
+class Draw:
+    r"""All that one matrix puts out in a generic neuron: jointly Gaussian and centred, given what the matrix reads.
+
+    Parameters
+    ----------
+    variables : tuple of Symbol
+        One for each input and body.
+    covariance : dict
+        For each pair of positions (i ≥ j) its series in the small parameter, an expression in averages.
+    layer : int
+        The neurons that come out.
+    """
+
+    variables: tuple[sp.Symbol, ...]
+    covariance: dict[tuple[int, int], Series]
+    layer: int
+
+
+@dataclass(frozen=True)
+class Coins:
+    """I.i.d. factors in {0, 1}: the variables of a generic neuron, or those that all neurons share (layer None)."""
+
+    variables: tuple[sp.Symbol, ...]
+    keep: sp.Expr
+    layer: int | None
+
+
+Random: TypeAlias = Draw | Coins
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A program over m inputs to an order in the small parameter.
+
+    Parameters
+    ----------
+    increment : tuple of Series
+        For each coordinate the increment of a generic neuron of the state.
+    states : tuple of Symbol
+        That neuron's coordinates: its state for each input, then its tangents.
+    random : tuple of Random
+        What is drawn, in an order in which the law of each depends on earlier ones only.
+    variables : dict
+        By layer, the variables of a generic neuron.
+    sizes : dict
+        By layer, how many neurons there are.
+    """
+
+    increment: tuple[Series, ...]
+    states: tuple[sp.Symbol, ...]
+    random: tuple[Random, ...]
+    variables: dict[int, tuple[sp.Symbol, ...]]
+    sizes: dict[int, sp.Expr]
+
+
+def expand(program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False) -> Expansion:
+    r"""Expand a program over m inputs to an order in the small parameter.
+
+    Parameters
+    ----------
+    program : Program
+    inputs : int
+        m.
+    order : int
+        Of the series.
+    directions : int
+        How many tangents of the state are followed beside it, for each input: coordinates m, …, 2m − 1 are the first one's.
+    parameters : bool
+        Whether the layer's own weights and biases move too, each by an independent standard normal number in units of its
+        standard deviation. Then the second moment of a tangent, given the network, is the neural tangent kernel.
+
+    Raises
+    ------
+    DerivationError
+        If a matrix reads what depends on what it put out itself.
+    NoLimit
+        If a statement is not smooth in the small parameter.
+    """
+    return _Expander(program, inputs, order, directions, parameters).run()
+
+
+class _Expander:
+    def __init__(self, program: Program, inputs: int, order: int, directions: int, parameters: bool) -> None:
+        self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
+        self.states = input_symbols(state, inputs * (1 + directions))
+        self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
+        self.variables: dict[int, list[sp.Symbol]] = {0: list(self.states)}
+        self.sizes = {0: program.neurons.size}
+        # of each matrix, application by application: what it reads for each coordinate; and all that comes out
+        self.read: dict[Weights, list[list[Series]]] = {}
+        self.out: dict[Weights, list[sp.Symbol]] = {}
+        self.own: dict[Weights, list[sp.Symbol]] = {}  # what comes out of an independent copy, if parameters move
+        self.expanded: dict[object, Series] = {}
+        self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
+        self.coins: dict[sp.Symbol, Coins] = {}
+
+    def run(self) -> Expansion:
+        for statement in self.program.statements:  # all variables of a layer are known before it is averaged over
+            self._declare(statement)
+        for statement in self.program.statements:
+            if isinstance(statement, Mean):
+                self._mean(statement)
+            elif isinstance(statement, Matrix):
+                self._matrix(statement)
+        increment = []
+        for c, x in enumerate(self.states):
+            first, *rest = self._series(self.program.update, c)
+            increment.append((sp.expand(first - x), *rest))
+        variables = {layer: tuple(found) for layer, found in self.variables.items()}
+        return Expansion(tuple(increment), self.states, tuple(self._random()), variables, self.sizes)
+
+    def _place(self, c: int) -> tuple[int, int]:
+        """The direction of a coordinate, 0 for the state itself, and its input."""
+        return divmod(c, self.inputs)
+
+    def _declare(self, statement: Matrix | Mean | Mask) -> None:
+        if isinstance(statement, Mean):
+            return
+        name, every = statement.symbol.name, range(len(self.states))
+        if isinstance(statement, Matrix):
+            fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in every]
+            self.out.setdefault(statement.weights, []).extend(fresh)
+            copies = [sp.Dummy(f"{name}'{c + 1}", real=True) for c in every[self.inputs :] if self.parameters]
+            self.own.setdefault(statement.weights, []).extend(copies)
+            self._belongs(statement.target, [*fresh, *copies])
+            for c in every:
+                moved = copies[c - self.inputs] if copies and c >= self.inputs else sp.S.Zero
+                self.values[c][statement.symbol] = moved + (0 if statement.weights.is_mean else fresh[c])
+            return
+        fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(1 if statement.shared else self.inputs)]
+        self.coins[statement.symbol] = Coins(
+            tuple(fresh), statement.keep, None if statement.over is None else statement.over.index
+        )
+        if statement.over is not None:
+            self._belongs(statement.over, fresh)
+        for c in every:  # a factor has no differential
+            self.values[c][statement.symbol] = fresh[min(c, len(fresh) - 1)] if c < self.inputs else sp.S.Zero
+
+    def _belongs(self, neurons: Neurons, fresh: list[sp.Symbol]) -> None:
+        self.variables.setdefault(neurons.index, []).extend(fresh)
+        self.sizes[neurons.index] = neurons.size
+
+    def _series(self, body: sp.Expr, c: int) -> Series:
+        """Taylor coefficients of a body, or of its differential, at one coordinate."""
+        direction, a = self._place(c)
+        values = {s: self.values[a][s] for s in body.free_symbols if s in self.values[a]}
+        if direction:
+            moves = {s: sp.Dummy(f"d{s.name}", real=True) for s in values if self.values[c][s] != 0}
+            body = sp.Add(*(sp.diff(body, s) * moves[s] for s in sorted(moves, key=sp.default_sort_key)))
+            values |= {moves[s]: self.values[c][s] for s in moves}
+        return self._expanded(body, values)
+
+    def _expanded(self, body: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Series:
+        """A body with a name for each coefficient of what it holds, the same for all inputs, so that it is expanded once."""
+        moving: dict[sp.Symbol, sp.Expr] = {}
+        rule: dict[sp.Symbol, sp.Expr] = {}
+        for symbol, value in values.items():
+            series = taylor(value, self.order)
+            if not any(series[1:]):
+                rule[symbol] = value
+                continue
+            names = {k: self._name(symbol, k, c) for k, c in enumerate(series) if c != 0}
+            moving[symbol] = sp.Add(*(step**k * name for k, name in names.items()))
+            rule |= {name: series[k] for k, name in names.items()}
+        key = body, frozenset(moving.items())
+        if key not in self.expanded:
+            self.expanded[key] = taylor(body.xreplace(moving), self.order)
+        drawn = [v for found in self.variables.values() for v in found]
+        return tuple(held(c.xreplace(rule), drawn) for c in self.expanded[key])
+
+    def _name(self, symbol: sp.Symbol, k: int, value: sp.Expr) -> sp.Symbol:
+        key = symbol, k, value.is_positive
+        if key not in self.names:
+            sign = {"positive": True} if value.is_positive else {"real": True}
+            self.names[key] = sp.Dummy(f"{symbol.name}_{k}", **sign)
+        return self.names[key]
+
+    def _average(self, body: sp.Expr, layer: int) -> sp.Expr:
+        return reduced(layer_average(body, self.variables[layer], layer))
+
+    def _mean(self, statement: Mean) -> None:
+        for c in range(len(self.states)):
+            terms = self._series(statement.body, c)
+            self.values[c][statement.symbol] = as_expression([self._average(t, statement.over.index) for t in terms])
+
+    def _reads(self, weights: Weights, c: int) -> list[int | None]:
+        """The coordinates that a coordinate reads, weight by weight of a filter; a tangent reads tangents."""
+        direction, a = self._place(c)
+        return [None if i is None else direction * self.inputs + i for i in weights.reads(a)]
+
+    def _matrix(self, statement: Matrix) -> None:
+        """Note what the matrix reads, and add the shift that the means of weights and biases make."""
+        weights, over = statement.weights, statement.source.index
+        bodies = [self._series(statement.body, c) for c in range(len(self.states))]
+        self.read.setdefault(weights, []).append(bodies)
+        for c in range(len(self.states)):
+            shift = [sp.S.Zero if c >= self.inputs else weights.bias_mean, *[sp.S.Zero] * self.order]
+            if weights.mean != 0:
+                reads = self._reads(weights, c)
+                share = weights.mean / len(reads)
+                for k in range(self.order + 1):
+                    shift[k] += share * sp.Add(*(self._average(bodies[i][k], over) for i in reads if i is not None))
+            self.values[c][statement.symbol] += as_expression(shift)
+
+    def _random(self) -> list[Random]:
+        """A matrix is drawn where the last of its bodies is known."""
+        last = {s.weights: s for s in self.program.statements if isinstance(s, Matrix)}
+        found: list[Random] = []
+        for statement in self.program.statements:
+            if isinstance(statement, Mask):
+                found.append(self.coins[statement.symbol])
+            elif (
+                isinstance(statement, Matrix) and last[statement.weights] is statement and not statement.weights.is_mean
+            ):
+                found += self._draws(statement)
+        return found
+
+    def _draws(self, statement: Matrix) -> list[Draw]:
+        """What a matrix puts out, and what an independent copy of it puts out for the state alone."""
+        weights, over = statement.weights, statement.source.index
+        variables, applications = self.out[weights], self.read[weights]
+        read = {s for bodies in applications for body in bodies for term in body for s in term.atoms(sp.Symbol)}
+        if read & set(variables):
+            raise DerivationError(
+                f"the matrix {weights.name} reads what depends on its own output, which is then not Gaussian given the "
+                "state; use another matrix there"
+            )
+        share = weights.variance / max(1, len(weights.taps))
+        averages: dict[tuple[Series, Series], Series] = {}
+
+        def met(first: Series, second: Series) -> Series:
+            """The averages of a product; a filter meets each pair many times."""
+            if (first, second) not in averages:
+                averages[first, second] = tuple(self._average(t, over) for t in truncated_product(first, second))
+            return averages[first, second]
+
+        def entry(first: tuple[int, int], second: tuple[int, int]) -> Series:
+            (k, a), (q, b) = first, second
+            meet = zip(self._reads(weights, a), self._reads(weights, b), strict=True)
+            rows = [met(applications[k][i], applications[q][j]) for i, j in meet if i is not None and j is not None]
+            terms = [share * sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1)]
+            return (terms[0] + (weights.bias_variance if max(a, b) < self.inputs else 0), *terms[1:])
+
+        def drawn(symbols: list[sp.Symbol], places: list[tuple[int, int]]) -> Draw:
+            pairs = {(i, j): entry(places[i], places[j]) for i in range(len(places)) for j in range(i + 1)}
+            return Draw(tuple(symbols), pairs, statement.target.index)
+
+        size, count = len(self.states), len(applications)
+        draws = [drawn(variables, [(k, c) for k in range(count) for c in range(size)])]
+        if copies := self.own[weights]:
+            per = len(copies) // count
+            if per > self.inputs:
+                raise DerivationError("the parameters move in one direction; follow one tangent with parameters=True")
+            draws.append(drawn(copies, [(k, c) for k in range(count) for c in range(per)]))
+        return draws

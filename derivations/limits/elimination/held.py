@@ -1,0 +1,63 @@
+r"""Functions of one neuron's number that stay whole while products of them are multiplied out.
+
+Sums of polynomials are multiplied out, so that averages can be compared; a transcendental factor such as
+:math:`1 - \tanh^2 u` is not, since its Gaussian mean is one integral and not the difference of three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sympy as sp
+from sympy.printing.printer import Printer
+
+from derivations.limits.elimination.averages import LayerAverage
+
+
+class Held(sp.Expr):
+    """An expression in brackets."""
+
+    is_commutative = True
+    is_extended_real = True
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        return Held(sp.diff(self.args[0], symbol))
+
+    def _eval_is_extended_nonnegative(self) -> bool | None:
+        known: bool | None = self.args[0].is_extended_nonnegative
+        return known
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"({printer._print(self.args[0])})"
+
+
+def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
+    """The expression with its transcendental sums in brackets, where these are functions of one variable.
+
+    Examples
+    --------
+    >>> u, v = sp.symbols("u v", real=True)
+    >>> sp.expand(held(1 - sp.tanh(u) ** 2, (u, v)) * held(v + v**2, (u, v)))
+    v**2*(1 - tanh(u)**2) + v*(1 - tanh(u)**2)
+    """
+    known = set(variables)
+    # what an average is of is bound in it
+    averages = {node: sp.Dummy(real=True) for node in expr.atoms(LayerAverage)}
+    inside = _held(expr.xreplace(averages), known)
+    return inside.xreplace({name: node for node, name in averages.items()})
+
+
+def _held(expr: sp.Expr, known: set[sp.Symbol]) -> sp.Expr:
+    own = expr.free_symbols & known
+    if not expr.is_Add or not own or expr.is_polynomial(*own):
+        if expr.is_Mul or (expr.is_Pow and not expr.exp.has(*known)):
+            return expr.func(*(_held(arg, known) for arg in expr.args))
+        return expr
+    if len(own) == 1:
+        return Held(expr)
+    return sp.Add(*(_held(term, known) for term in expr.args))
+
+
+def released(expr: sp.Expr) -> sp.Expr:
+    """The expression without brackets."""
+    return expr.replace(Held, lambda inside: inside) if expr.has(Held) else expr

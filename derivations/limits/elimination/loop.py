@@ -1,0 +1,186 @@
+r"""Elimination: the conditional mean, given the state, of what a layer's random statements make of it.
+
+From the last statement to the first, what it draws is averaged out. An expression is a polynomial in averages over layers
+whose coefficients are functions of at most two tagged neurons i, j of the state. For a product of averages over k
+neurons the sums run over all tuples of neurons; a tuple says which of them coincide, with each other or with a tagged
+neuron, neurons that differ are independent given the state, and sums over distinct neurons are sums over all less
+those that coincide. So the result is exact for every k, a number or a symbol. With infinitely many neurons an average is
+its mean, in any function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.errors import NotClosed
+from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.expansion import Expansion
+from derivations.limits.elimination.expectation import Law, law_of
+from derivations.limits.elimination.series import as_expression, taylor
+
+#: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
+_MOST = 8
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One particular neuron of the state: a copy of the generic neuron's variables."""
+
+    copies: dict[sp.Symbol, sp.Symbol]
+
+    @classmethod
+    def of(cls, variables: Sequence[sp.Symbol], name: str) -> Tag:
+        """Fresh copies under a name."""
+        return cls({v: sp.Dummy(f"{v.name}_{name}", **v.assumptions0) for v in variables})
+
+    def here(self, expr: sp.Expr) -> sp.Expr:
+        """A function of the generic neuron at this one."""
+        return expr.xreplace(self.copies)
+
+    def generic(self, expr: sp.Expr) -> sp.Expr:
+        """A function of this neuron at the generic one."""
+        return expr.xreplace({copy: v for v, copy in self.copies.items()})
+
+
+def conditional_mean(
+    expr: sp.Expr, expansion: Expansion, order: int, tags: Sequence[Tag] = (), infinite: bool = False
+) -> sp.Expr:
+    r"""The mean, given the state, of an expression in tagged neurons and averages, to an order in the small parameter.
+
+    Parameters
+    ----------
+    expr : Expr
+        A polynomial in ``symbols.step``.
+    expansion : Expansion
+        Of the program.
+    order : int
+        Powers above are cut.
+    tags : sequence of Tag
+        At most two different neurons of the state.
+    infinite : bool
+        Whether all layers have infinitely many neurons; then an average is its mean.
+
+    Raises
+    ------
+    NotClosed
+        If an average that fluctuates enters in another way than as a power, or a mean has no rule.
+    """
+    for random in reversed(expansion.random):
+        law = law_of(random)
+        coefficients = taylor(expr, order)
+        eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
+        filled = law.filled(as_expression(eliminated))
+        expr = as_expression(taylor(filled, order))
+    return expr
+
+
+def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Tag], infinite: bool) -> sp.Expr:
+    if expr == 0:
+        return expr
+    if law.layer is None:
+        return law.mean(expr)
+    rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)
+    if infinite:
+        expr = expr.xreplace({node: rule.settled(node) for node in expr.atoms(LayerAverage) if rule.touches(node)})
+    return rule.apply(sp.expand(expr))
+
+
+@dataclass(frozen=True)
+class _Rule:
+    law: Law
+    layer: int
+    expansion: Expansion
+    tags: list[Tag]
+    infinite: bool
+
+    def touches(self, expr: sp.Basic) -> bool:
+        return bool(expr.atoms(sp.Symbol) & set(self.law.variables))
+
+    def average(self, body: sp.Expr) -> sp.Expr:
+        return layer_average(body, self.expansion.variables[self.layer], self.layer)
+
+    def settled(self, node: LayerAverage) -> sp.Expr:
+        """The average over infinitely many neurons."""
+        body = node.body
+        inner = {n: self.settled(n) for n in body.atoms(LayerAverage) if self.touches(n)}
+        body = body.xreplace(inner)
+        if node.layer == self.layer:
+            return self.average(self.law.mean(body))
+        return layer_average(body, node.args[1].args, node.layer)
+
+    def apply(self, expr: sp.Expr) -> sp.Expr:
+        nodes = sorted((n for n in expr.atoms(LayerAverage) if self.touches(n)), key=sp.default_sort_key)
+        nodes = [n for n in nodes if not any(n is not m and m.has(n) for m in nodes)]
+        for node in nodes:
+            if node.layer != self.layer or any(self.touches(n) for n in node.body.atoms(LayerAverage)):
+                raise NotClosed(
+                    f"the average {node} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
+                )
+        names = {node: sp.Dummy("a") for node in nodes}
+        stand_ins = tuple(names.values())
+        opened = expr.xreplace(names)
+        if nodes and not opened.is_polynomial(*stand_ins):
+            held = ", ".join(str(n) for n in nodes if not opened.is_polynomial(names[n]))
+            raise NotClosed(
+                f"the average {held} fluctuates at a fixed number of neurons and enters in another way than as a power; "
+                "its law has no closed form: take the width to infinity, or normalise the state instead"
+            )
+        terms = sp.Poly(opened, *stand_ins).terms() if nodes else [((), opened)]
+        total = sp.S.Zero
+        for powers, coefficient in terms:
+            bodies = [node.body for node, power in zip(nodes, powers, strict=True) for _ in range(power)]
+            for term in sp.Add.make_args(sp.expand(coefficient)):
+                total += self._term(term, bodies)
+        return sp.expand(total)
+
+    def _term(self, coefficient: sp.Expr, bodies: list[sp.Expr]) -> sp.Expr:
+        """Constant × functions of the tagged neurons × averages."""
+        if len(bodies) > _MOST:
+            raise NotClosed(f"a product of {len(bodies)} averages is more than is written out ({_MOST})")
+        own: list[sp.Expr] = []
+        for tag in self.tags:
+            copies = [tag.copies[v] for v in self.law.variables if v in tag.copies]
+            coefficient, function = coefficient.as_independent(*copies, as_Add=False)
+            own.append(tag.generic(function))
+        if not bodies and all(f == 1 for f in own):
+            return coefficient
+        if self.infinite:  # no average is left that depends on the draw
+            return coefficient * sp.Mul(*(t.here(self.law.mean(f)) for t, f in zip(self.tags, own, strict=True)))
+        size = self.expansion.sizes[self.layer]
+        total = sp.S.Zero
+        for places, blocks in _coincidences(len(bodies), len(self.tags)):
+            value = sp.S.One
+            for tag, function, chosen in zip(self.tags, own, places, strict=True):
+                value *= tag.here(self.law.mean(function * sp.Mul(*(bodies[i] for i in chosen))))
+            means = [self.law.mean(sp.Mul(*(bodies[i] for i in block))) for block in blocks]
+            if value != 0 and all(m != 0 for m in means):
+                total += value * self._over_distinct(means, size)
+        return coefficient * total / size ** len(bodies)
+
+    def _over_distinct(self, functions: list[sp.Expr], size: sp.Expr) -> sp.Expr:
+        """The sum of a product over distinct neurons, none of them tagged: over all, less those that coincide."""
+        if not functions:
+            return sp.S.One
+        *rest, last = functions
+        everywhere = size * self.average(last) - sp.Add(*(tag.here(last) for tag in self.tags))
+        total = everywhere * self._over_distinct(rest, size)
+        for k in range(len(rest)):
+            total -= self._over_distinct([*rest[:k], rest[k] * last, *rest[k + 1 :]], size)
+        return sp.expand(total)
+
+
+def _coincidences(count: int, tags: int) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+    """All ways in which ``count`` neurons can coincide: with one of the tagged ones, or with each other in blocks."""
+    if count == 0:
+        yield [[] for _ in range(tags)], []
+        return
+    for places, blocks in _coincidences(count - 1, tags):
+        last = count - 1
+        for k in range(tags):
+            yield [[*p, last] if i == k else p for i, p in enumerate(places)], blocks
+        for k in range(len(blocks)):
+            yield places, [[*b, last] if i == k else b for i, b in enumerate(blocks)]
+        yield places, [*blocks, [last]]

@@ -1,0 +1,170 @@
+r"""One layer's conditional moments in the small parameter: of a neuron, of a pair of neurons, of averages over the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.errors import NoLimit
+from derivations.language.statements import Program
+from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.expansion import Expansion, expand
+from derivations.limits.elimination.loop import Tag, conditional_mean
+from derivations.limits.elimination.series import Series, as_expression, taylor
+
+#: The time of a layer is ε², so moments are needed to this order.
+ORDER = 2
+
+
+@dataclass(frozen=True)
+class LayerMoments:
+    """A program over m inputs at a fixed number of neurons, or at infinitely many.
+
+    Parameters
+    ----------
+    program : Program
+    inputs : int
+        m.
+    infinite : bool
+        Whether averages are their means.
+    directions, parameters
+        Tangents, as for :func:`~derivations.limits.elimination.expansion.expand`.
+    """
+
+    program: Program
+    inputs: int
+    infinite: bool = False
+    directions: int = 0
+    parameters: bool = False
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """The program expanded, on the states that a layer can put out."""
+        return expand(self.program, self.inputs, ORDER, self.directions, self.parameters)
+
+    @cached_property
+    def states(self) -> tuple[sp.Symbol, ...]:
+        """A neuron's state, one symbol an input."""
+        return self.expansion.states
+
+    @cached_property
+    def other(self) -> tuple[sp.Symbol, ...]:
+        """Another neuron's state."""
+        return tuple(sp.Symbol(f"{x.name}'", real=True) for x in self.states)
+
+    def average(self, body: sp.Expr) -> sp.Expr:
+        """Over the neurons of the state."""
+        return layer_average(body, self.expansion.variables[0], 0)
+
+    @cached_property
+    def fixed(self) -> dict[sp.Expr, sp.Expr]:
+        r"""Averages of the state that every layer puts out with the same value, such as :math:`\langle x^2\rangle = 1` after a norm.
+
+        With the small parameter at 0 a layer is a map of the state. Where that map is not the identity but a projection, all
+        states after the first layer are in its range, and there these averages have the values given here.
+        """
+        found: dict[sp.Expr, sp.Expr] = {}
+        drawn = {v for random in self.expansion.random for v in random.variables}
+        if any(increment[0] != 0 for increment in self.expansion.increment):
+            for a, x in enumerate(self.states):
+                after = x + self.expansion.increment[a][0]
+                if after.atoms(sp.Symbol) & drawn:
+                    raise NoLimit(
+                        f"one layer moves the state by {self.expansion.increment[a][0]} even at ε = 0, at random: the network "
+                        "does not become continuous in depth; scale the branch by ε (symbols.step)"
+                    )
+                for body in (x, x**2):
+                    value = sp.cancel(self.average(sp.expand(body.xreplace({x: after}))))
+                    if value.is_number:
+                        found[self.average(body)] = value
+        return found
+
+    def on_range(self, expr: sp.Expr) -> sp.Expr:
+        """An expression at a state that a layer can put out."""
+        return expr.xreplace(self.fixed) if self.fixed else expr
+
+    def increment(self, a: int) -> sp.Expr:
+        """Of a generic neuron for one input, a polynomial in the small parameter."""
+        return as_expression(self.expansion.increment[a])
+
+    def at_rest(self) -> None:
+        """Require that a layer does nothing when the small parameter is 0.
+
+        Raises
+        ------
+        NoLimit
+            Saying what it does.
+        """
+        for a in range(len(self.states)):
+            moved = sp.cancel(self.on_range(self.expansion.increment[a][0]))
+            if moved != 0:
+                raise NoLimit(
+                    f"the increment at ε = 0 is {moved}, not 0: the network does not become continuous in depth; "
+                    "scale the branch by ε (symbols.step)"
+                )
+
+    def mean(self, expr: sp.Expr, tags: Sequence[Tag] = ()) -> Series:
+        """The conditional mean as a series."""
+        value = conditional_mean(expr, self.expansion, ORDER, tags, self.infinite)
+        return tuple(self.on_range(c) for c in taylor(value, ORDER))
+
+    @cached_property
+    def _tags(self) -> tuple[Tag, Tag]:
+        layer = self.expansion.variables[0]
+        return Tag.of(layer, "i"), Tag.of(layer, "j")
+
+    def _named(self, expr: sp.Expr) -> sp.Expr:
+        i, j = self._tags
+        back = {i.copies[x]: x for x in self.states}
+        back |= {j.copies[x]: y for x, y in zip(self.states, self.other, strict=True)}
+        return expr.xreplace(back)
+
+    def _required(self, series: Series) -> sp.Expr:
+        """The coefficient of one layer's time; those before must vanish."""
+        for k, moved in enumerate(series[:ORDER]):
+            if sp.cancel(moved) != 0:
+                raise NoLimit(
+                    f"the conditional mean of one layer's step is {self._named(moved)} ε^{k} + …: it must vanish at order {k}, since a "
+                    "layer takes ε² of time; scale this part of the update by ε², or centre it"
+                )
+        return self._named(series[ORDER])
+
+    def drift(self, a: int) -> sp.Expr:
+        """Of a neuron, in its own state and averages of the state."""
+        i, _ = self._tags
+        return self._required(self.mean(i.here(self.increment(a)), (i,)))
+
+    def covariance(self, a: int, b: int) -> sp.Expr:
+        """Of a neuron's increments for two inputs."""
+        i, _ = self._tags
+        product = sp.expand(self.increment(a) * self.increment(b))
+        return self._required(self.mean(i.here(as_expression(taylor(product, ORDER))), (i,)))
+
+    def between(self, a: int, b: int) -> sp.Expr:
+        """Covariance of the increments of two different neurons, in both their states."""
+        i, j = self._tags
+        product = sp.expand(i.here(self.increment(a)) * j.here(self.increment(b)))
+        return self._required(self.mean(as_expression(taylor(product, ORDER)), (i, j)))
+
+    def change(self, *bodies: sp.Expr) -> sp.Expr:
+        r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
+        moved = []
+        for body in bodies:
+            after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
+            difference = sp.expand(body.xreplace(after) - body)
+            moved.append(self.average(as_expression(taylor(difference, ORDER))))
+        product = moved[0] if len(moved) == 1 else as_expression(taylor(sp.expand(moved[0] * moved[1]), ORDER))
+        return self._required(self.mean(product))
+
+    def product(self, a: int, b: int) -> sp.Expr:
+        r"""Drift of the average of the product of two coordinates."""
+        return self.change(self.states[a] * self.states[b])
+
+
+def state_averages(expr: sp.Expr) -> list[LayerAverage]:
+    """The averages over the state in an expression, innermost first."""
+    nodes = [n for n in expr.atoms(LayerAverage) if n.layer == 0]
+    return sorted(nodes, key=lambda n: (len(n.atoms(LayerAverage)), sp.default_sort_key(n)))

@@ -1,0 +1,85 @@
+r"""Tangents of a network: its derivative along directions of the state, and along all its parameters, by the same elimination.
+
+The differential of a program is a program with the same matrices on the bodies' differentials, so a tangent is a second
+state that moves beside the first.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.diffusion import Flow, NeuronDiffusion
+from derivations.errors import NotClosed
+from derivations.language import Program
+from derivations.limits.depth import exchangeable
+from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.gram import upper
+from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
+from derivations.limits.width import gaussian_averages, kernel_flow
+
+
+def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
+    r"""The limit of infinite depth of one input's state x and of tangents :math:`v_k = J w_k`, at a fixed number of neurons.
+
+    Returns
+    -------
+    NeuronDiffusion
+        In :math:`(x, v_1, \dots, v_k)` of a neuron.
+
+    Raises
+    ------
+    NotClosed
+        If the neurons' noises depend on each other or on the neuron's own state.
+    """
+    return exchangeable(LayerMoments(program, 1, directions=directions))
+
+
+def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters: bool = True) -> Flow:
+    r"""Infinite width, then depth: the second moments K of the neurons and those of tangents, given the network.
+
+    With ``parameters`` the tangent is :math:`\sum_\theta \partial_\theta X\,\omega_\theta` with independent standard normal
+    :math:`\omega`, over all weights and biases in units of their standard deviations; its second moment given the network is
+    the neural tangent kernel. Without, it is the derivative along a direction of the input, whose second moment is the mean square
+    of a gradient. Tangents are centred given the network, whatever the state; forward and backward weights are independent.
+
+    Returns
+    -------
+    Flow
+        In the states of :func:`~derivations.limits.width.kernel_flow` and then the upper triangle of the tangents' second moments.
+
+    Raises
+    ------
+    NotClosed
+        If the tangents' second moments need more than themselves.
+    """
+    kernel = kernel_flow(program, inputs)
+    moments = LayerMoments(program, inputs, infinite=True, directions=1, parameters=parameters)
+    x, v = moments.states[:inputs], moments.states[inputs:]
+    known = set(kernel.states)
+    means = mean_symbols(inputs)
+    population = Population(means if set(means) <= known else sp.ImmutableMatrix.zeros(inputs, 1), gram_symbols(inputs))
+    tangent = gram_symbols(inputs, stem)
+
+    def second(node: LayerAverage) -> sp.Expr:
+        """The state and the tangents of a neuron are independent, and tangents are centred."""
+        total = sp.S.Zero
+        for term in sp.Add.make_args(sp.expand(node.body)):
+            function, product = term.as_independent(*v, as_Add=False)
+            powers = sp.Poly(product, *v).monoms()[0] if product.is_polynomial(*v) else ()
+            if sum(powers) % 2:
+                continue
+            places = [a for a, power in enumerate(powers) for _ in range(power)]
+            if product != 1 and len(places) != 2:
+                raise NotClosed(f"the tangents' second moments are moved by {node}, which they do not determine")
+            total += (tangent[tuple(places)] if places else 1) * layer_average(function, x, 0)
+        return total
+
+    def velocity(a: int, b: int) -> sp.Expr:
+        change = moments.product(inputs + a, inputs + b)
+        change = change.xreplace({node: second(node) for node in change.atoms(LayerAverage)})
+        return sp.expand(gaussian_averages(change, population, x))
+
+    pairs = upper(inputs)
+    states = (*kernel.states, *(tangent[p] for p in pairs))
+    return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))

@@ -1,0 +1,112 @@
+"""The language of layers: what is read, and what is refused with the statement named."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    DerivationError,
+    Network,
+    NotClosed,
+    Weights,
+    average,
+    derive,
+    drop_branch,
+    dropout,
+    epsilon,
+    relu,
+    rms_norm,
+)
+from derivations.architectures import RECIPES, Recipe
+from derivations.language import program
+from derivations.language.statements import Mask, Matrix, Mean
+from derivations.symbols import state as x
+from derivations.symbols import width as n
+
+A, B = Weights("A"), Weights("B", out=4 * n)
+
+
+def test_statements_come_in_order_and_equal_ones_once():
+    p = program(x + epsilon * A(dropout(relu(B(rms_norm(x))) * B(rms_norm(x)), sp.Rational(9, 10))))
+    assert [type(s) for s in p.statements] == [Mean, Matrix, Mask, Matrix]
+    mean, first, mask, second = p.statements
+    assert (mean.body, mean.over.size) == (x**2, n)
+    assert (first.source.size, first.target.size) == (n, 4 * n)
+    assert mask.over == first.target == second.source
+    assert second.target == p.neurons
+
+
+def test_a_matrix_applied_twice_is_one_matrix():
+    p = program(x + epsilon * (A(x) + A(sp.tanh(x))))
+    assert len({s.weights for s in p.statements}) == 1
+    assert len(p.statements) == 2
+
+
+def test_width_symbol_in_a_matrix_means_the_layers():
+    net = Network(lambda x: x + epsilon * A(relu(B(x))), width=3)
+    assert net.program().statements[0].target.size == 12
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (lambda x: x + epsilon * sp.Symbol("beta") * A(x), "symbol beta is neither .* declare it"),
+        (lambda x: x + epsilon * B(x), "shapes do not fit in the new state: the state has 3 neurons and B has 12"),
+        (lambda x: x + epsilon * A(B(x) * x), "shapes do not fit"),
+        (lambda x: x + epsilon * A(x) + Weights("A", variance=2)(x), "two different matrices are called A"),
+        (lambda x: x + epsilon * A(1), "reads no neurons"),
+        (lambda x: x + average(average(x)), "reads no neurons"),
+        (lambda x: "x", "must give the new state as an expression"),
+        (lambda x: x + epsilon * dropout(A(x), 0), "probability of being kept"),
+        (lambda x: x + epsilon * drop_branch(A(x), sp.Rational(3, 2)), "probability of being kept"),
+        (lambda x: x + epsilon * Weights("A", variance=-1)(x), "variance of A must be at least 0"),
+        (lambda x: x + epsilon * Weights("A", out=sp.Rational(3, 2))(x), "positive whole number of neurons"),
+        (lambda x: x + epsilon * Weights("2 A")(x), "needs a name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_statement(layer, says):
+    with pytest.raises(DerivationError, match=says):
+        Network(layer, width=3)
+
+
+def test_a_matrix_that_reads_its_own_output_is_refused():
+    with pytest.raises(DerivationError, match="reads what depends on its own output"):
+        derive(Network(lambda x: x + epsilon * A(sp.tanh(A(x))), width=2))
+
+
+def test_a_norm_of_hidden_neurons_has_no_closed_form_at_finite_width_but_a_flow():
+    layer = lambda x: x + epsilon * A(relu(rms_norm(B(x))))  # noqa: E731
+    with pytest.raises(NotClosed, match="fluctuates"):
+        derive(Network(layer, width=2))
+    assert derive(Network(layer, width=sp.oo)).limit.drift[0] == sp.Rational(1, 2)
+
+
+def test_declared_parameters_stay_and_are_not_captured():
+    a = sp.Symbol("A", positive=True)  # called as the matrix is
+    d = derive(Network(lambda x: x + epsilon * a * A(x), width=1, parameters=(a,)))
+    assert d.limit.covariance[0] == a**2 * x**2
+
+
+def test_networks_pickle_and_compare():
+    net = Network.example()
+    assert pickle.loads(pickle.dumps(net)) == net
+    assert hash(net) == hash(Network.example())
+
+
+def test_recipes_are_complete():
+    def leaves(kind: type) -> set[type]:
+        below = kind.__subclasses__()
+        return set().union(*(leaves(b) for b in below)) if below else {kind}
+
+    ours = {kind for kind in leaves(Recipe) if kind.__module__.startswith("derivations.")}
+    assert ours - set(RECIPES) == {kind for kind in ours if kind.__name__ == "PreNormResNet"}
+
+
+@pytest.mark.parametrize("kind", RECIPES, ids=lambda kind: kind.__name__)
+def test_every_recipe_is_a_program(kind):
+    p = kind.example().program()
+    assert any(isinstance(s, Matrix) for s in p.statements)
+    assert p.neurons.size == kind.example().width
