@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, singledispatch
 from typing import Any
@@ -62,6 +63,8 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         return PointMass(point, remaining)
     if not np.isfinite(frame.centre) or not np.isfinite(frame.width):  # the coordinate has outgrown the doubles
         return PointMass(left if part.chart.direction < 0 else right, remaining)
+    coordinate: Callable[[Array], Array]
+    back: Callable[[Array], Array]
     coordinate, back = maps(part)
     low, high = (-np.inf if part.chart.on_line else 0.0), np.inf
     if isinstance(part, IntervalLaw):

@@ -21,6 +21,7 @@ from derivations.laws.mehler import MehlerLaw
 from derivations.symbols import state as x
 from numerics import compile_law, solve_fokker_planck
 from numerics.compile import compile_sampler
+from numerics.densities import as_scipy_distribution
 
 HALF, z = sp.Interval.open(0, sp.oo), sp.Symbol("z", real=True)
 GBM, RELU = recognise(depth_limit(ResNet(identity, width=1))), recognise(depth_limit(ResNet(relu, width=1)))
@@ -200,3 +201,17 @@ def test_a_solved_law_takes_points_far_out_and_has_the_interface():
     assert again == d
     assert hash(again) == hash(d)
     np.testing.assert_array_equal(again.rvs(4, rng=1), d.rvs(4, rng=1))
+
+
+def test_laws_without_atoms_are_distributions_of_scipys_new_kind():
+    given, peer = as_scipy_distribution(frozen("geometric")), stats.lognorm(np.sqrt(0.5), scale=np.exp(-0.25))
+    points = peer.ppf([0.01, 0.5, 0.9])
+    for name in ("pdf", "cdf", "logcdf"):
+        np.testing.assert_allclose(getattr(given, name)(points), getattr(peer, name)(points), rtol=1e-12)
+    np.testing.assert_allclose(given.ccdf(points), peer.sf(points), rtol=1e-12)
+    np.testing.assert_allclose([given.mean(), given.variance()], [1, np.exp(0.5) - 1], rtol=1e-12)
+    assert given.sample((2, 3), rng=np.random.default_rng(1)).shape == (2, 3)
+    assert float(given.icdf(0.25)) == pytest.approx(peer.ppf(0.25), rel=1e-12)
+    for name in ("two walls", "a dead start"):
+        with pytest.raises(ValueError, match="the law has an atom of mass"):
+            as_scipy_distribution(frozen(name))
