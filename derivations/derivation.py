@@ -21,7 +21,7 @@ from derivations.emit.files import write_whole
 from derivations.emit.narrate_existence import existence_steps
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
-from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
 from derivations.existence import Existence, existence
 from derivations.language import program
 from derivations.laws.glued import GluedLaw
@@ -153,7 +153,9 @@ class Derivation:
             ".json": self.to_json,
         }
         if path.suffix not in writers:
-            raise DerivationError(f"write() knows the suffixes {', '.join(writers)}, got {path.name!r}")
+            raise DerivationError(
+                f"{unknown('suffix', path.suffix, writers)}; write() makes them from the name of a file"
+            )
         write_whole(path, writers[path.suffix]().encode())
         return path
 
@@ -204,10 +206,7 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     if order is None:
         order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
     if order not in _STEPS:
-        raise DerivationError(
-            'order must be "depth" (infinite depth at this width), "width" (infinite width, then depth) '
-            f'or "joint" (both together), got {order!r}'
-        )
+        raise DerivationError(unknown("order", order, _STEPS))
     if order == "joint":
         return _jointly(architecture)
     if order == "width" or architecture.width == sp.oo:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from numerics.cli.arguments import parser
 
@@ -31,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from numerics.cli import commands
 
         options.command_line = ["deeplimits", *arguments]
-        code = commands.COMMANDS[options.command](options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _warn
+            code = commands.COMMANDS[options.command](options)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -42,11 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _complain(f'this needs the package {error.name}; install it with: pip install "deeplimits[report]"')
     except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        return _complain(
+            f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
+        )
     except (ValueError, MemoryError) as error:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:  # a mistake of ours is still told in one line
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"deeplimits: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _complain(message: str) -> int:

@@ -100,7 +100,7 @@ def test_moments_with_a_frozen_part_from_a_gaussian_start(k):
     growth = mpmath.exp(k * (k - 1) * mpmath.mpf(2) / 5 / 2)
     right = frozen + growth * moving
     assert float(RELU.moment(k, t, start)) == pytest.approx(float(right), rel=1e-12)
-    assert compile_law(RELU, start, t).moment(k) == pytest.approx(float(right), rel=1e-12)
+    assert compile_law(RELU, x0=start, t=t).moment(k) == pytest.approx(float(right), rel=1e-12)
     if k > 1:  # the control: the frozen half moves too
         assert abs(growth * (frozen + moving) - right) > 1e-3 * abs(right)
 
@@ -111,18 +111,18 @@ def test_a_frozen_law_has_neither_drift_nor_noise():
     assert law.diffusion.domain == sp.Interval(-sp.oo, 0)
     assert (law.moment(3), law.finite_until(sp.Integer(9)), law.is_martingale) == (initial**3, sp.oo, True)
     assert law.cdf(x, time, sp.Integer(-2)).subs(x, -2) == 1
-    assert compile_law(law, -2.0, 3.0).moment(3) == -8
+    assert compile_law(law, x0=-2.0, t=3.0).moment(3) == -8
 
 
 def test_a_moment_is_infinite_at_the_very_time_and_finite_before_it():
     law = recognise(depth_limit(ResNet(ornstein_uhlenbeck, width=1)))
     last = law.finite_until(2)
     assert last == sp.log(2) / 2
-    assert compile_law(law, 0.5, last).var() == float("inf")
-    before = compile_law(law, 0.5, 0.34)
+    assert compile_law(law, x0=0.5, t=last).var() == float("inf")
+    before = compile_law(law, x0=0.5, t=0.34)
     assert 0 < before.var() < float("inf")
     assert before.moment(3) == float("inf")
     inverse_bessel = recognise(depth_limit(ResNet(x**2, width=1)))
-    d = compile_law(inverse_bessel, 1.0, 0.5)
+    d = compile_law(inverse_bessel, x0=1.0, t=0.5)
     assert d.var() < float("inf") == d.moment(3)
     assert str(d.stats("sk")) == "(nan, inf)"

@@ -1,7 +1,8 @@
 """Every family from tiny and huge starts, at tiny and huge times: distribution functions, quantiles, densities; against other formulas.
 
-A function of x is that at a state which differs from x by some roundings of x and of its coordinate y: an error of
-``ROUNDINGS`` · ε · (|x| + |y| φ(x)) in x is one of p(x) times that in the distribution function.
+A function of x is that at a state which differs from x by some roundings of x, of its coordinate y and of the start's: an error of
+``ROUNDINGS`` · ε · (|x| + (|y| + |y₀|) φ(x)) in x is one of p(x) times that in the distribution function. A probability itself is the
+exponential of a number that has been rounded, so that its relative error grows with the size of its logarithm.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ STARTS, TIMES = 10.0 ** np.arange(-12, 13, 2), 10.0 ** np.arange(-12, 4, 1.5)
 FAR = np.array([-np.inf, -1e300, -1e10, -1e-300, 0.0, 5e-324, 1e-300, 1e-9, 1e10, 1e300, np.inf])
 
 
-def roundings(part, points):
-    """What some roundings of x and of its coordinate are worth in x."""
+def roundings(part, points, start):
+    """What some roundings of x, of its coordinate and of the start's are worth in x."""
     if isinstance(part, CarriedGaussian):
-        y = chart(part).forward(points)
+        y, y0 = chart(part).forward(points), chart(part).forward(np.array([start]))[0]
         scale = np.exp(chart(part).backward(y)[1])
     elif isinstance(part, KernelLaw):
-        y, scale = (
-            np.array([float(compiled((x,), e)(v)) for v in points]) for e in (part.chart.coordinate, part.form.scale)
-        )
+        coordinate, noise = (compiled((x,), e) for e in (part.chart.coordinate, part.form.scale))
+        y, scale = (np.array([float(f(v)) for v in points]) for f in (coordinate, noise))
+        y0 = float(coordinate(start))
     else:
         return ROUNDINGS * EPS * np.abs(points)
-    return ROUNDINGS * EPS * (np.abs(points) + np.abs(y) * scale)
+    return ROUNDINGS * EPS * (np.abs(points) + (np.abs(y) + abs(y0)) * scale)
 
 
 def check(law, x0, t):
@@ -70,11 +71,11 @@ def check(law, x0, t):
     low, high = d.support()
     inside = points[(points > low) & (points < high) & (d.pdf(points) > 0)]
     with np.errstate(all="ignore"):
-        slack = roundings(part, inside) if inside.size else inside
+        slack = roundings(part, inside, x0) if inside.size else inside
         for there, back in ((d.cdf, d.ppf), (d.sf, d.isf)):
             level = there(inside)
             some = (level > 1e-290) & (level <= 0.6) & np.isfinite(slack)
-            own = EPS * ROUNDINGS * level / d.pdf(inside)  # of the level's last digits
+            own = EPS * ROUNDINGS * (1 - np.log(level)) * level / d.pdf(inside)  # of the level's last digits
             assert (
                 np.abs(back(level) - inside)[some] <= (slack + own)[some] + 2 * np.spacing(np.abs(inside[some]))
             ).all()
@@ -106,17 +107,17 @@ def test_every_process_keeps_the_contract_on_a_grid(case):
 
 
 def test_one_over_squares_and_theta_series_from_a_tiny_start_in_a_tiny_time():
-    square = compile_law(recognise(depth_limit(ResNet(x**2, width=1))), 1e-12, 1e-12)
+    square = compile_law(recognise(depth_limit(ResNet(x**2, width=1))), x0=1e-12, t=1e-12)
     # of width 1e-30: all of it rounds to one double
     assert square.atoms == ((1e-12, 1.0),)
     assert "narrower than doubles can tell" in square.remark
     assert (square.cdf(1e-12), square.sf(1e-12), square.cdf(0.999e-12), square.pdf(1e-12)) == (1, 0, 0, 0)
     assert square.mean() == 1e-12
-    lognormal = compile_law(GBM, 1e-12, 1e-40)  # whose moments are closed: of the exact law
+    lognormal = compile_law(GBM, x0=1e-12, t=1e-40)  # whose moments are closed: of the exact law
     assert lognormal.atoms == ((1e-12, 1.0),)
     assert lognormal.std() / 1e-32 == pytest.approx(1, rel=1e-12)
     assert lognormal.stats("k") == pytest.approx(0, abs=1e-12)
-    theta = compile_law(recognise(depth_limit(ResNet(1 + x**2, width=1))), 1e-12, 1e-12)
+    theta = compile_law(recognise(depth_limit(ResNet(1 + x**2, width=1))), x0=1e-12, t=1e-12)
     assert (theta.cdf(1e10), theta.sf(-1e10), theta.remark) == (1, 1, "")
     normal = stats.norm(1e-12, 1e-6)
     points = normal.ppf([1e-12, 0.01, 0.5, 0.9])
@@ -132,11 +133,11 @@ FEW = [(x0, t) for x0 in (1e-12, 1e-3, 1e6) for t in (1e-8, 1e-2, 10.0)]
 @pytest.mark.parametrize(("x0", "t"), FEW)
 def test_against_scipys_lognormal_and_noncentral_chi_square(x0, t):
     levels = np.array([1e-6, 0.2, 0.5, 0.99])
-    d, peer = compile_law(GBM, x0, t), stats.lognorm(np.sqrt(t), scale=x0 * np.exp(-t / 2))
+    d, peer = compile_law(GBM, x0=x0, t=t), stats.lognorm(np.sqrt(t), scale=x0 * np.exp(-t / 2))
     points = peer.ppf(levels)
     slack = 64 * EPS * (1 + np.abs(np.log(points))) / np.sqrt(t)
     np.testing.assert_allclose(d.cdf(points), levels, rtol=1e-11 + 40 * slack.max())
-    d = compile_law(CIR, x0, t)
+    d = compile_law(CIR, x0=x0, t=t)
     with mpmath.workdps(40):
         decay = mpmath.exp(-2 * mpmath.mpf(t))
         scale, shift = (1 - decay) / 8, 8 * decay * mpmath.mpf(x0) / (1 - decay)
@@ -166,17 +167,17 @@ def test_against_the_laws_own_formula_to_fifty_digits():
     ):
         part = recognise(process).parts[0]
         assert isinstance(part, HalfLineLaw)
-        d = compile_law(part, x0, t)
+        d = compile_law(part, x0=x0, t=t)
         formula = compiled((x, initial, time), part.cdf(x))
         points = d.ppf(np.array([1e-6, 0.1, 0.5, 0.9]) * d.parts[-1].mass + (d.cdf(d.support()[0])))
-        slack = roundings(part, points) * d.pdf(points) + 1e-12
+        slack = roundings(part, points, x0) * d.pdf(points) + 1e-12
         with mpmath.workdps(60):
             exact = [float(formula(mpmath.mpf(float(v)), mpmath.mpf(x0), mpmath.mpf(t))) for v in points]
         assert (np.abs(d.cdf(points) - exact) <= slack).all()
 
 
 def test_against_the_stationary_law_of_the_theta_series():
-    d = compile_law(recognise(depth_limit(ResNet(1 + x**2, width=1))), 1e6, 1e3)
+    d = compile_law(recognise(depth_limit(ResNet(1 + x**2, width=1))), x0=1e6, t=1e3)
     points = np.array([-1e5, -1.0, 0.3, 2.0, 1e4])
     y = np.arctan2(1, -points)
     np.testing.assert_allclose(d.cdf(points), (y - np.sin(y) * np.cos(y)) / np.pi, rtol=1e-12, atol=1e-16)
@@ -184,7 +185,7 @@ def test_against_the_stationary_law_of_the_theta_series():
 
 def test_mass_below_the_smallest_double_is_there():
     # dimension 0.01: y^{-0.99} at the end, of which a share lies where no double does
-    d = compile_law(recognise(Diffusion((x,), [sp.Rational(1, 100)], [[4 * x]], HALF)), 0.1, 5.0)
+    d = compile_law(recognise(Diffusion((x,), [sp.Rational(1, 100)], [[4 * x]], HALF)), x0=0.1, t=5.0)
     assert d.cdf(np.inf) == 1
     peer = stats.ncx2(0.01, 0.1 / 5, scale=5)
     points = np.array([1e-300, 1e-100, 1e-3, 1.0, 10.0])
@@ -197,7 +198,7 @@ def test_mass_below_the_smallest_double_is_there():
 def test_what_has_gone_to_the_ends_is_there_with_its_probabilities(t):
     from derivations.activations import unstable_ornstein_uhlenbeck
 
-    d = compile_law(recognise(depth_limit(ResNet(unstable_ornstein_uhlenbeck, width=1))), 0.3, t)
+    d = compile_law(recognise(depth_limit(ResNet(unstable_ornstein_uhlenbeck, width=1))), x0=0.3, t=t)
     # a bounded martingale: P(right end) = (x0 − l)/(r − l)
     assert d.cdf(0.0) == pytest.approx(0.5 - 0.3 / np.sqrt(np.pi), abs=1e-11)
     assert d.mean() == pytest.approx(0.3, rel=1e-12)
