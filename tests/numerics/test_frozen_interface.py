@@ -133,7 +133,7 @@ def test_atoms_count_in_expectations_and_make_the_entropy_minus_infinite():
     assert d.entropy() == -np.inf
     assert frozen("a dead start").entropy() == -np.inf
     assert np.isnan(frozen("a dead start").stats("sk")).all()
-    gauss = compile_law(recognise(depth_limit(ResNet(sp.Integer(2), width=1))), x0=0.0, t=0.25)
+    gauss = compile_law(recognise(Diffusion((x,), [0], [[4]])), x0=0.0, t=0.25)
     assert gauss.entropy() == pytest.approx(stats.norm(0, 1).entropy(), rel=1e-12)
     assert np.allclose(gauss.stats("sk"), 0, atol=1e-12)
     cir = stats.ncx2(12, 8 * np.exp(-1) / (1 - np.exp(-1)), scale=(1 - np.exp(-1)) / 8)
