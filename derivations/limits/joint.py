@@ -16,7 +16,7 @@ from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoLimit
 from derivations.limits.collapse import collapse_limit, transient
 from derivations.limits.gram import GramDiffusion, cone, upper
-from derivations.limits.increments import GramMoments, gram_moments
+from derivations.limits.increments import GramMoments, gram_moments, order_of
 from derivations.symbols import step
 
 
@@ -71,7 +71,13 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     moments = gram_moments(scaling, architecture.inputs)
     _require_slow(moments)
     pairs = upper(architecture.inputs)
-    drift = sp.ImmutableMatrix([_drift(moments.mean[2][pair], scaling, _fate(moments, scaling)) for pair in pairs])
+    drift = sp.ImmutableMatrix([_drift(moments.drift(*pair), scaling, _fate(moments, scaling)) for pair in pairs])
+    if order_of(scaling) is None:
+        rates = ", ".join(str(rate) for _, rate in scaling.sizes)
+        raise DerivationError(
+            f"with small parameters n^(-p), p = {rates}, a unit of n^({scaling.depth_rate}) layers needs terms of higher order than are "
+            "expanded, or of one whose sign is not known; give rates as numbers, at least a twelfth of the depth's"
+        )
     exponent = scaling.depth_rate - 1 - moments.order * scaling.sizes[0][1]
     noise = _survives(exponent, "the fluctuation of a layer", "the network is random already in finitely many layers")
     states = tuple(moments.matrix[pair] for pair in pairs)
@@ -129,7 +135,8 @@ def _survives(exponent: sp.Expr, what: str, instead: str) -> bool:
 def _fate(moments: GramMoments, scaling: Scaling) -> str:
     """Where the flow of the drift alone ends, which a drift that is too strong reaches at once."""
     ones = {size: 1 for size, _ in scaling.sizes}
-    norm, v = sp.expand(moments.mean[2][0, 0].subs(ones)), moments.matrix[0, 0]
+    first = next((mean[0, 0] for mean in moments.mean[2:] if not mean.is_zero_matrix), sp.S.Zero)
+    norm, v = sp.expand(first.subs(ones)), moments.matrix[0, 0]
     if norm == 0:
         return "the flow runs to its end at once, and the correlations of all inputs collapse to 1"
     rate = sp.cancel(norm / (v * (v - 1))) if norm.is_polynomial(v) else sp.nan
