@@ -76,6 +76,11 @@ class Program:
     update: sp.Expr
     neurons: Neurons
 
+    @property
+    def has_taps(self) -> bool:
+        """Whether states are over a grid, whose coordinates are not exchangeable."""
+        return any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
+
 
 def program(expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset()) -> Program:
     """Read a layer's expression.

@@ -18,6 +18,7 @@ import sympy as sp
 from derivations.architectures.scaling import Scaling
 from derivations.errors import DerivationError, NoLimit
 from derivations.gaussian import expect, expect_pair
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.wick import gaussian_mean
 from derivations.piecewise import Piece, canonical, join, pieces
@@ -25,6 +26,7 @@ from derivations.symbols import noise, state
 
 #: One formal parameter in front of every small parameter: powers of it are orders.
 _ORDER = sp.Dummy("tau", positive=True)
+_FEW = 4  # inputs of which the covariance of two entries of V is a formula
 _MOST = 12  # the highest order of an expansion
 _FIRST = 4  # to which a layer is expanded to see whether a term grows, where the order that matters is not known
 
@@ -149,6 +151,8 @@ def gram_moments(scaling: Scaling, inputs: int) -> GramMoments:
     NoLimit
         If the activation diverges or vanishes as its small parameters do.
     """
+    if inputs > _FEW:
+        return _for_many(gram_moments(scaling, _FEW), inputs)
     sizes, order = tuple(size for size, _ in scaling.sizes), order_of(scaling) or _FIRST
     matrix = gram_matrix(inputs)
     psi = taylor_coefficients(scaling.inner.expr, sizes, order)
@@ -169,6 +173,25 @@ def gram_moments(scaling: Scaling, inputs: int) -> GramMoments:
     leading = sp.ImmutableMatrix(inputs, inputs, lambda a, b: sp.expand(gain[0] * features[min(a, b), max(a, b)][0]))
     noise_term, leading_order = _noise(matrix, leading, skip, branch)
     return GramMoments(matrix, psi, gain, orders, noise_term, leading_order)
+
+
+def _for_many(generic: GramMoments, inputs: int) -> GramMoments:
+    """The moments over any number of inputs from those over four: inputs are exchangeable."""
+    matrix, place = gram_matrix(inputs), {pair: i for i, pair in enumerate(upper(_FEW))}
+    renamed = matrix_labels((generic.matrix, matrix))
+
+    def spread(mean: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+        entry = by_pattern(lambda a, b: mean[a, b], renamed, always=True)
+        return sp.ImmutableMatrix(inputs, inputs, lambda a, b: entry(min(a, b), max(a, b)))
+
+    def noise(a: int, b: int, c: int, d: int) -> sp.Expr:
+        return generic.covariance[place[min(a, b), max(a, b)], place[min(c, d), max(c, d)]]
+
+    entry, pairs = by_pattern(noise, renamed, always=True), upper(inputs)
+    table = {(i, j): entry(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
+    covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
+    means = tuple(spread(mean) for mean in generic.mean)
+    return GramMoments(matrix, generic.activation, generic.gain, means, covariance, generic.order)
 
 
 def _gain(scaling: Scaling, psi: tuple[sp.Expr, ...], sizes: tuple[sp.Symbol, ...], order: int) -> tuple[sp.Expr, ...]:

@@ -15,6 +15,7 @@ from derivations.architectures.scaling import ScaledArchitecture, Scaling
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoLimit
 from derivations.limits.collapse import collapse_limit, transient
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.gram import GramDiffusion, cone, upper
 from derivations.limits.increments import GramMoments, gram_moments, order_of
 from derivations.symbols import step
@@ -71,7 +72,9 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     moments = gram_moments(scaling, architecture.inputs)
     _require_slow(moments)
     pairs = upper(architecture.inputs)
-    drift = sp.ImmutableMatrix([_drift(moments.drift(*pair), scaling, _fate(moments, scaling)) for pair in pairs])
+    fate, same = _fate(moments, scaling), matrix_labels((moments.matrix, moments.matrix))
+    entry = by_pattern(lambda a, b: _drift(moments.drift(a, b), scaling, fate), same)
+    drift = sp.ImmutableMatrix([entry(*pair) for pair in pairs])
     if order_of(scaling) is None:
         rates = ", ".join(str(rate) for _, rate in scaling.sizes)
         raise DerivationError(
@@ -89,7 +92,7 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
 
 def _require_slow(moments: GramMoments) -> None:
     """One layer must change nothing at order 0, and nothing in the mean at order 1."""
-    for pair in upper(moments.matrix.rows):
+    for pair in upper(min(moments.matrix.rows, 2)):  # inputs are exchangeable
         moved = sp.factor(moments.mean[0][pair] - moments.matrix[pair])
         if moved != 0:
             raise NoLimit(
