@@ -18,9 +18,11 @@ from derivations.emit import latex as typeset
 from derivations.emit import narrate, narrate_law, narrate_norm, text
 from derivations.emit.explain_program import gram_step, limit_step, moment_steps, program_steps
 from derivations.emit.files import write_whole
+from derivations.emit.narrate_existence import existence_steps
 from derivations.emit.narrate_joint import joint_steps
 from derivations.emit.steps import Step
-from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
+from derivations.existence import Existence, existence
 from derivations.language import program
 from derivations.laws.glued import GluedLaw
 from derivations.laws.recognition import recognise
@@ -108,6 +110,13 @@ class Derivation:
         """Named steps, each with its statement, expressions and reason."""
         return tuple(_STEPS[self.order](self))
 
+    @cached_property
+    def existence(self) -> Existence | None:
+        """Whether the equation of a limit of infinite depth has a solution, a single one, and one for all times; None for others."""
+        if self.order != "depth" or isinstance(self.limit, Flow):
+            return None
+        return existence(self.limit, self.architecture)
+
     def latex(self) -> str:
         """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
         return "\n\n".join(typeset.step_latex(step) for step in self.steps)
@@ -144,7 +153,9 @@ class Derivation:
             ".json": self.to_json,
         }
         if path.suffix not in writers:
-            raise DerivationError(f"write() knows the suffixes {', '.join(writers)}, got {path.name!r}")
+            raise DerivationError(
+                f"{unknown('suffix', path.suffix, writers)}; write() makes them from the name of a file"
+            )
         write_whole(path, writers[path.suffix]().encode())
         return path
 
@@ -195,10 +206,7 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     if order is None:
         order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
     if order not in _STEPS:
-        raise DerivationError(
-            'order must be "depth" (infinite depth at this width), "width" (infinite width, then depth) '
-            f'or "joint" (both together), got {order!r}'
-        )
+        raise DerivationError(unknown("order", order, _STEPS))
     if order == "joint":
         return _jointly(architecture)
     if order == "width" or architecture.width == sp.oo:
@@ -269,7 +277,7 @@ def _depth_steps(d: Derivation) -> list[Step]:
         steps.append(gram_step(*d._closure))
         if d.gram_law is not None:
             steps += [replace(s, name=f"{s.name} of V") for s in narrate_law.law_steps(d.gram_law)]
-        return steps + _law_steps(d)
+        return steps + _law_steps(d) + _existence_steps(d)
     increments, generic = narrate.increment_steps(d.architecture)
     steps = [
         *narrate.recursion_steps(d.architecture),
@@ -278,7 +286,11 @@ def _depth_steps(d: Derivation) -> list[Step]:
     ]
     if d.norm is not None:
         steps += narrate_norm.norm_steps(d.norm, d.slope)
-    return steps + _law_steps(d)
+    return steps + _law_steps(d) + _existence_steps(d)
+
+
+def _existence_steps(d: Derivation) -> list[Step]:
+    return [] if d.existence is None else existence_steps(d.existence)
 
 
 def _law_steps(d: Derivation) -> list[Step]:

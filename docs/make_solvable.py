@@ -130,7 +130,7 @@ def densities(samples: int = 20_000, depth: int = 1000) -> str:
 
 
 def _panel(axes: Axes, example: Example, samples: int, depth: int) -> None:
-    law = distribution(derive(ResNet(example.activation, width=1)), example.x0, example.t)
+    law = distribution(derive(ResNet(example.activation, width=1)), x0=example.x0, t=example.t)
     with np.errstate(over="ignore", invalid="ignore"):  # a polynomial network whose state passes √L runs away
         net = ResNet(example.activation, width=1)
         ends = simulate_network(net, depth, samples, x0=example.x0, t=example.t, seed=0)[:, 0, 0]

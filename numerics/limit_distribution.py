@@ -14,7 +14,7 @@ from numerics.fokker_planck import solve_fokker_planck
 
 
 def distribution(
-    of: Derivation | Diffusion | Law, x0: float = 1.0, t: float = 1.0, tol: float = 1e-6
+    of: Derivation | Diffusion | Law, *, x0: float = 1.0, t: float = 1.0, tol: float = 1e-6
 ) -> FrozenDistribution:
     r"""The distribution of :math:`X_t` given :math:`X_0 = x_0`, by its closed form or by the Fokker–Planck equation.
 
@@ -47,16 +47,16 @@ def distribution(
     (0.5597..., True)
     """
     if isinstance(of, Law):
-        return compile_law(of, x0, t)
+        return compile_law(of, x0=x0, t=t)
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
     if law is not None:
-        return compile_law(law, x0, t)
+        return compile_law(law, x0=x0, t=t)
     if not has_distribution(process):
         raise ValueError(
             "expected a scalar diffusion whose coefficients do not depend on time, which one neuron with one input has, got "
             f"{type(process).__name__}; several neurons are simulated with simulate_sde, flows are solved with solve_flow"
         )
-    return solve_fokker_planck(process, x0, t, tol)
+    return solve_fokker_planck(process, x0, t=t, tol=tol)
 
 
 def has_distribution(limit: Any) -> TypeGuard[Diffusion]:

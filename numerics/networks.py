@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture, Layer, Recipe
+from derivations.errors import unknown
 from derivations.language import Program
 from numerics.compile.defined import everywhere_in
 from numerics.compile.fused_layers import layer_kernel
@@ -101,16 +102,29 @@ class InLaw(Drawing):
     def draw(
         self, features: Array, weight_variance: float, bias_variance: float, rng: np.random.Generator, out: Array
     ) -> None:
-        """Colour n standard normal vectors per sample by a square root of the Gram matrix."""
+        """Colour n standard normal vectors per sample by a square root of the Gram matrix.
+
+        Without biases the features' size is taken out first where their squares would leave the range of numbers.
+        """
         scale = weight_variance / features.shape[-2]
+        squares = np.einsum("bkm,bkm->bm", features, features)
+        if not bias_variance and not np.all((squares > _SMALL) & (squares < 1 / _SMALL)):
+            sizes = np.max(np.abs(features), axis=-2, keepdims=True)
+            outside = (sizes > 0) & np.isfinite(sizes) & ((sizes < _SMALL**0.5) | (sizes > _SMALL**-0.5))
+            if outside.any():
+                sizes = np.where(outside, sizes, 1.0)
+                self.draw(features / sizes, weight_variance, bias_variance, rng, out)
+                out *= sizes
+                return
         if features.shape[-1] == 1:
-            variance = np.einsum("bkm,bkm->b", features, features) * scale + bias_variance
             rng.standard_normal(out=out)
-            out *= np.sqrt(variance)[:, None, None]
+            out *= np.sqrt(squares * scale + bias_variance)[:, :, None]
             return
         gram = np.matmul(features.swapaxes(-1, -2), features) * scale + bias_variance
         np.matmul(rng.standard_normal(out.shape), semidefinite_factor(gram).swapaxes(-1, -2), out=out)
 
+
+_SMALL = 1e-280  # a sum of squares below has lost digits; above its inverse it may overflow
 
 #: The ways to draw a network; ``method`` takes the name of one.
 DRAWINGS: tuple[Drawing, ...] = (InLaw(), AllWeights())
@@ -123,6 +137,13 @@ class _Start:
     states: Array | None
     inputs: Array | None
     input_weight_variance: float
+
+    @property
+    def is_moderate(self) -> bool:
+        """Whether squares of all that is not 0 stay in the range of numbers, as machine code takes for granted."""
+        given = self.states if self.inputs is None else self.inputs
+        size = np.abs(np.asarray(0.0 if given is None else given))
+        return bool(np.all((size == 0) | ((size > _SMALL**0.5) & (size < _SMALL**-0.5))))
 
     def block(self, drawing: Drawing, first: int, out: Array, rng: np.random.Generator) -> None:
         if self.inputs is not None:
@@ -290,7 +311,7 @@ def simulate_network(
         raise ValueError(f"input_weight_variance must be finite and at least 0, got {input_weight_variance}")
     drawing = next((d for d in DRAWINGS if d.name == method), None)
     if drawing is None:
-        raise ValueError(f"method must be one of {', '.join(repr(d.name) for d in DRAWINGS)}, got {method!r}")
+        raise ValueError(unknown("method", method, (d.name for d in DRAWINGS)))
     start = _Start(*_checked_start(x0, inputs, samples, width, architecture), float(input_weight_variance))
     layers = tuple(at) if at is not None else tuple(range(depth + 1)) if record else (depth,)
     if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
@@ -309,7 +330,7 @@ def simulate_network(
             )
         return layer_kernel(layer, m)
 
-    machine = takes_kernel(backend, samples * depth * width * m, fuse)
+    machine = takes_kernel(backend, samples * depth * width * m, fuse) and start.is_moderate
     task = _Networks(program, layer, (width, m), depth, float(t), start, drawing, layers, record, machine)
     single = at is None and record is None
     if reduce is not None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import ScaledArchitecture, Scaling
+from derivations.errors import unknown
 from derivations.gaussian import expect
 from derivations.symbols import noise, state
 from numerics.compile import compile_expression
@@ -74,7 +75,7 @@ def _checked(
         raise ValueError(f"networks are simulated at a width that is a number, got width={architecture.width}")
     drawing = next((d for d in DRAWINGS if d.name == method), None)
     if drawing is None:
-        raise ValueError(f"method must be one of {', '.join(repr(d.name) for d in DRAWINGS)}, got {method!r}")
+        raise ValueError(unknown("method", method, (d.name for d in DRAWINGS)))
     for name, value, least in (("depth", depth, 0), ("samples", samples, 1)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{name} must be a whole number, at least {least}, got {value!r}")

@@ -1,13 +1,15 @@
 r"""Gaussian integrals by quadrature, split at the kinks: the check on ``derivations.gaussian``.
 
 Nothing here knows a closed form. The line is cut into panels at the kinks and at even steps, a
-Gauss–Legendre rule is used on each, and the panels are halved until the value stands still.
+Gauss–Legendre rule is used on each, and the panels are halved until the value stands still. Where it does not, a kink
+may be a root, a logarithm or an integrable pole: then the nodes crowd there like a power of theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +19,29 @@ Function = Callable[[Array], ArrayLike]
 
 _EDGE = 37.5  # deviations; beyond, the density underflows
 _POINTS = 20  # per panel
-_WIDEST = 4.0  # panels at the start, in deviations
+_CROWDED_POINTS, _CROWDED = 40, 12  # where nodes crowd at kinks, and with which power
+_WIDEST = 3.75  # panels at the start, in deviations
 _HALVINGS = 7
 _TOLERANCE = 2e-14  # of the integral of the modulus
+_GROWING = 1e-2  # of the integral of the modulus, by which a halving may change it
 _BLOCK = 1 << 20  # values of g at a time
+
+
+class Rule(NamedTuple):
+    """How often panels are halved, and whether nodes crowd at the cuts."""
+
+    halvings: int
+    crowded: bool
+
+    @property
+    def parts(self) -> int:
+        """Parts of a panel."""
+        return int(2**self.halvings)
+
+    @property
+    def points(self) -> int:
+        """Nodes in each part."""
+        return _CROWDED_POINTS if self.crowded else _POINTS
 
 
 def gauss_hermite(f: Function, variance: float = 1.0, mean: float = 0.0, order: int = 64) -> float:
@@ -68,7 +89,7 @@ def expect(f: Function, variance: float = 1.0, mean: float = 0.0, kinks: Sequenc
         Array to array, smooth between the kinks.
     variance, mean : float
     kinks : sequence of float
-        Where f or a derivative of it jumps.
+        Where f or a derivative of it jumps, or f is a root, a logarithm or a pole that can be integrated.
 
     Returns
     -------
@@ -77,12 +98,14 @@ def expect(f: Function, variance: float = 1.0, mean: float = 0.0, kinks: Sequenc
     Raises
     ------
     ValueError
-        If the variance is negative, f is not finite, or the value does not settle (a kink is missing).
+        If the variance is negative, f is not finite, or the value does not settle (a kink is missing, or there is no mean).
 
     Examples
     --------
     >>> round(expect(np.abs, kinks=[0.0]) ** 2 * np.pi, 12)
     2.0
+    >>> round(expect(lambda x: np.log(np.abs(x)), kinks=[0.0]) + (np.euler_gamma + np.log(2)) / 2, 12) + 0.0
+    0.0
     """
     _check_variance(variance)
     deviation = float(np.sqrt(variance))
@@ -90,12 +113,32 @@ def expect(f: Function, variance: float = 1.0, mean: float = 0.0, kinks: Sequenc
         return float(np.asarray(f(np.array([mean])), dtype=float)[0])
     cuts = (np.asarray(kinks, dtype=float) - mean) / deviation
 
-    def attempt(step: float) -> tuple[float, float]:
-        z, weights = _panels(_edges(step, cuts))
+    def attempt(rule: Rule) -> tuple[float, float]:
+        z, weights = _panels(cuts, rule)
         values = np.asarray(f(mean + deviation * z), dtype=float) * weights
         return float(values.sum()), float(np.abs(values).sum())
 
     return _settled(attempt)
+
+
+def gaussian_values(text: str, *values: ArrayLike) -> Array:
+    """An unevaluated Gaussian mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one.
+
+    Parameters
+    ----------
+    text : str
+        The mean and its parameters, as :mod:`derivations.gaussian.printed` writes them.
+    values : array
+        Of the parameters; they broadcast.
+    """
+    from derivations.gaussian.printed import gaussian_value
+
+    result: Array = (
+        np.vectorize(lambda *numbers: float(gaussian_value(text, *numbers)), otypes=[float])(*values)
+        if values
+        else np.asarray(float(gaussian_value(text)))
+    )
+    return result[()]
 
 
 def expect_pair(
@@ -141,24 +184,24 @@ def expect_pair(
         return expect(lambda u: np.asarray(f(u)) * np.asarray(g(slope * u)), k11, 0.0, [*cuts_f, *images])
     cuts = np.concatenate([cuts_f / outer_deviation, _graded(cuts_g, slope * outer_deviation, deviation)])
 
-    def attempt(step: float) -> tuple[float, float]:
-        z, weights = _panels(_edges(step, cuts))
+    def attempt(rule: Rule) -> tuple[float, float]:
+        z, weights = _panels(cuts, rule)
         u = outer_deviation * z
         outer = np.asarray(f(u), dtype=float) * weights
-        inner, size = _inner(g, slope * u, deviation, cuts_g, step)
+        inner, size = _inner(g, slope * u, deviation, cuts_g, rule)
         return float(np.sum(outer * inner)), float(np.sum(np.abs(outer) * size))
 
     return _settled(attempt)
 
 
-def _inner(g: Function, means: Array, deviation: float, kinks: Array, step: float) -> tuple[Array, Array]:
+def _inner(g: Function, means: Array, deviation: float, kinks: Array, rule: Rule) -> tuple[Array, Array]:
     """Means of g and of its modulus under N(mean, deviation²), for an array of means."""
     value, size = np.empty_like(means), np.empty_like(means)
-    block = max(1, int(_BLOCK * step / (2 * _EDGE * _POINTS)))
+    block = max(1, int(_BLOCK * _WIDEST / (2 * _EDGE * rule.points * rule.parts)))
     for start in range(0, means.size, block):
         some = slice(start, start + block)
         cuts = (kinks - means[some, None]) / deviation if kinks.size else kinks  # without kinks one grid serves all
-        z, weights = _panels(_edges(step, cuts))
+        z, weights = _panels(cuts, rule)
         values = np.asarray(g(means[some, None] + deviation * z), dtype=float) * weights
         value[some], size[some] = values.sum(axis=-1), np.abs(values).sum(axis=-1)
     return value, size
@@ -175,38 +218,68 @@ def _graded(kinks: Array, slope: float, deviation: float) -> Array:
     return images
 
 
-def _edges(step: float, cuts: Array) -> Array:
-    """Panel ends along the last axis: even steps and the cuts; a cut out of range makes an empty panel."""
-    even = np.linspace(-_EDGE, _EDGE, int(np.ceil(2 * _EDGE / step)) + 1)
+def _edges(cuts: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Panel ends along the last axis, and which of them are cuts; a cut out of range makes an empty panel."""
+    even = np.linspace(-_EDGE, _EDGE, int(np.ceil(2 * _EDGE / _WIDEST)) + 1)
     even = np.broadcast_to(even, (*cuts.shape[:-1], even.size))
-    return np.sort(np.concatenate([even, np.clip(cuts, -_EDGE, _EDGE)], axis=-1), axis=-1)
+    edges = np.concatenate([even, np.clip(cuts, -_EDGE, _EDGE)], axis=-1)
+    order = np.argsort(edges, axis=-1, kind="stable")
+    is_cut = np.concatenate([np.zeros(even.shape, dtype=bool), np.ones(cuts.shape, dtype=bool)], axis=-1)
+    edges, is_cut = (np.take_along_axis(array, order, axis=-1) for array in (edges, is_cut))
+    for one, two in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        is_cut[..., one] |= is_cut[..., two] & (edges[..., one] == edges[..., two])  # an even step at a cut
+    return edges, is_cut
 
 
 @cache
-def _legendre() -> tuple[Array, Array]:
-    return np.polynomial.legendre.leggauss(_POINTS)
+def _legendre(points: int) -> tuple[Array, Array]:
+    """Gauss–Legendre nodes and weights on (0, 1)."""
+    t, w = np.polynomial.legendre.leggauss(points)
+    return (1 + t) / 2, w / 2
 
 
-def _panels(edges: Array) -> tuple[Array, Array]:
+def _panels(cuts: Array, rule: Rule) -> tuple[Array, Array]:
     """Nodes, and weights times the standard normal density, over all panels, along the last axis."""
-    t, w = _legendre()
-    half = np.diff(edges)[..., None] / 2
-    z = edges[..., :-1, None] + half * (1 + t)
-    weights = half * w * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    edges, is_cut = _edges(cuts)
+    t, w = _legendre(rule.points)
+    part = np.arange(rule.parts)
+    width = np.diff(edges)[..., None] / rule.parts
+    low = edges[..., :-1, None] + width * part
+    high = np.where(part == rule.parts - 1, edges[..., 1:, None], low + width)
+    low, high, width = low[..., None], high[..., None], np.broadcast_to(width, low.shape)[..., None]
+    z, weights = low + width * t, width * w
+    if rule.crowded:
+        distance, slopes = t**_CROWDED, w * _CROWDED * t ** (_CROWDED - 1)
+        after, before = is_cut[..., :-1, None] & (part == 0), is_cut[..., 1:, None] & (part == rule.parts - 1)
+        # a node must not fall on the cut itself
+        z = np.where(after[..., None], np.maximum(low + width * distance, np.nextafter(low, np.inf)), z)
+        z = np.where(before[..., None], np.minimum(high - width * distance, np.nextafter(high, -np.inf)), z)
+        weights = np.where((after | before)[..., None], width * slopes, weights)
+    z = np.where(width > 0.0, z, 1.0)  # an empty panel has no weight, whatever the integrand is at its place
+    weights = weights * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     shape = (*edges.shape[:-1], -1)
     return z.reshape(shape), weights.reshape(shape)
 
 
-def _settled(attempt: Callable[[float], tuple[float, float]]) -> float:
-    """Halve the panels until two values agree."""
-    value, _ = attempt(_WIDEST)
-    for halving in range(1, _HALVINGS + 1):
-        previous, (value, size) = value, attempt(_WIDEST * 0.5**halving)
-        if not np.isfinite(value):
-            raise ValueError(f"a mean came out as {value}: the integrand is not finite up to {_EDGE} deviations")
-        if abs(value - previous) <= _TOLERANCE * size:
-            return value
-    raise ValueError(f"a Gaussian mean did not settle ({previous}, then {value}): name every kink of the integrand")
+def _settled(attempt: Callable[[Rule], tuple[float, float]]) -> float:
+    """Halve the panels until two values agree, first with plain panels, then with nodes that crowd at the cuts."""
+    value = previous = float("nan")
+    for crowded in (False, True):
+        with np.errstate(all="ignore"):
+            first = 1 if crowded else 0  # of a panel between two cuts each half belongs to one
+            value, size = attempt(Rule(first, crowded))
+            for halving in range(first + 1, _HALVINGS + 1):
+                previous, before = value, size
+                value, size = attempt(Rule(halving, crowded))
+                # without a mean the modulus grows on, though what cancels may stand still
+                if abs(value - previous) <= _TOLERANCE * size and abs(size - before) <= _GROWING * size:
+                    return value
+    if not np.isfinite(value):
+        raise ValueError(f"a mean came out as {value}: the integrand is not finite up to {_EDGE} deviations")
+    raise ValueError(
+        f"a Gaussian mean did not settle ({previous}, then {value}): name every kink of the integrand, "
+        "and see whether it has a mean at all"
+    )
 
 
 def _check_variance(variance: float) -> None:

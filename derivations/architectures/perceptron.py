@@ -41,8 +41,8 @@ class MLP(ScaledArchitecture):
     """
 
     activation: Activation
-    inputs: int = 1
     width: sp.Expr = any_width
+    inputs: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
@@ -99,11 +99,11 @@ class ShapedMLP(ScaledArchitecture):
     """
 
     activation: Activation
+    width: sp.Expr = any_width
     inputs: int = 1
     c_plus: sp.Expr | None = None
     c_minus: sp.Expr | None = None
     a: sp.Expr | None = None
-    width: sp.Expr = any_width
     skip: sp.Expr = sp.S.Zero
     rate: sp.Expr | tuple[sp.Expr, sp.Expr] = sp.S.Half
     depth_rate: sp.Expr = sp.S.One

@@ -36,8 +36,8 @@ class PreNormResNet(ScaledArchitecture):
     """
 
     activation: Activation
-    inputs: int = 1
     width: sp.Expr = any_width
+    inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
 
     def __post_init__(self) -> None:

@@ -186,7 +186,7 @@ def scale_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.E
     >>> scale_density(Diffusion((v,), [k * v * (v - 1)], [[2 * v**2]], sp.Interval.open(0, sp.oo)), (sp.S.Zero, sp.oo))
     V**kappa*exp(-V*kappa)
     """
-    x, mu, a = _on(process, interval)
+    x, mu, a = coefficients_on(process, interval)
     p, at, back = _positive_coordinate(x, interval)
     ratio = reduced((2 * mu / a).subs(x, at)) * sp.diff(at, p)
     exponent = sp.integrate(sp.expand(sp.apart(ratio, p) if ratio.is_rational_function(p) else ratio), p)
@@ -198,7 +198,7 @@ def scale_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.E
 
 def speed_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.Expr:
     r"""The density :math:`m = 2/(a s)` of the speed measure, with the s of :func:`scale_density`."""
-    _, _, a = _on(process, interval)
+    _, _, a = coefficients_on(process, interval)
     return sp.powsimp(2 / (a * scale_density(process, interval)))
 
 
@@ -227,8 +227,14 @@ def _positive_coordinate(x: sp.Symbol, interval: tuple[sp.Expr, sp.Expr]) -> tup
     return q, q, x
 
 
-def _on(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
-    """The coefficients on an interval in which one formula holds."""
+def coefficients_on(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+    """State, drift and variance on an interval in which one formula holds.
+
+    Raises
+    ------
+    DerivationError
+        If the coefficients have kinks inside it.
+    """
     x, mu, a = coefficients(process)
     tag = sp.Dummy("tag")
     inside = [p for p in pieces(a + tag * mu, x) if p.left < interval[1] and p.right > interval[0]]

@@ -2,12 +2,15 @@ r"""Where a scalar diffusion leaves an interval, when, and the law that it settl
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.calculus.boundaries import End, classify, coefficients, scale_density, speed_density
-from derivations.calculus.finiteness import Condition, tidy_condition
+from derivations.calculus.boundaries import End, classify, coefficients, speed_density
+from derivations.calculus.exit_integrals import ExitIntegrals
+from derivations.calculus.finiteness import Condition, roots, tidy_condition
 from derivations.calculus.pearson import pearson_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -93,81 +96,148 @@ def hitting_probability(process: Diffusion, start: sp.Expr, low: sp.Expr, high: 
     r"""The probability :math:`S(\ell, x)/S(\ell, h)` to come to ``high`` before ``low``.
 
     *Derivation.* The scale function is harmonic, :math:`\mathcal{L}S = 0`, so :math:`S(X)` stopped at the ends is a bounded martingale.
+    If S is infinite at one end only, the process comes to the other.
 
     Parameters
     ----------
     start, low, high : Expr
-        low < start < high; an end of the domain may stand for either if it is attracting, and is then tended to.
+        low < start < high; an end of the domain may stand for either, and is then tended to.
+
+    Returns
+    -------
+    Expr
+        By cases where the answer depends on the parameters; nan for those at which neither end is tended to.
+
+    Raises
+    ------
+    NoClosedForm
+        If neither end is tended to, for no parameters.
+    DerivationError
+        If a level is outside the domain, or the three are not in order.
 
     Examples
     --------
-    >>> x, mu = sp.Symbol("x", real=True), sp.Symbol("mu", positive=True)
+    >>> x, mu = sp.Symbol("x", real=True), sp.Symbol("mu", real=True)
     >>> hitting_probability(Diffusion((x,), [mu], [[1]]), sp.S.Zero, -sp.oo, sp.S.One)
-    1
+    Piecewise((exp(2*mu), mu < 0), (1, True))
     >>> hitting_probability(Diffusion((x,), [0], [[1]]), sp.S.One, sp.S.Zero, sp.Integer(3))
     1/3
     """
-    x, s = _scale(process, low, high)
-    _require_between(start, low, high)
-    ends = classify(process, (low, high))
-    infinite = [not end.point.is_finite and end.attracting != sp.true for end in ends]
-    if all(infinite):
-        raise NoClosedForm("neither end is tended to: the process is recurrent and comes to no end")
-    if infinite[0]:
-        return sp.S.One
-    if infinite[1]:
-        return sp.S.Zero
-    below, whole = _integral(s, x, low, start), _integral(s, x, low, high)
-    return sp.cancel(sp.powsimp(below / whole)) if not whole.has(sp.Integral) else below / whole
+    start, low, high = _levels(process, start, low, high)
+    below, above = (end.attracting for end in classify(process, (low, high)))
+    return _by_cases(
+        (process, start, low, high),
+        [
+            (sp.And(below, above), lambda integrals: integrals.probability_up),
+            (sp.And(sp.Not(below), above), sp.S.One),
+            (sp.And(below, sp.Not(above)), sp.S.Zero),
+        ],
+        "neither end is tended to: the process is recurrent and comes to no end",
+    )
 
 
 def mean_exit_time(process: Diffusion, start: sp.Expr, low: sp.Expr, high: sp.Expr) -> sp.Expr:
-    r"""The mean time until the process leaves (low, high): the u with :math:`\mathcal{L}u = -1` that vanishes at both.
+    r"""The mean time until the process leaves (low, high): the u with :math:`\mathcal{L}u = -1` that vanishes where it is left.
 
-    *Derivation.* With :math:`P = S(\ell, x)/S(\ell, h)`, Green's function gives
-
-    .. math:: u(x) = P \int_x^h S(y, h)\,m(y)\,\mathrm{d}y + (1 - P)\int_\ell^x S(\ell, y)\,m(y)\,\mathrm{d}y .
+    *Derivation.* With :math:`T' = sM`, :math:`M' = m`, :math:`\mathcal{L}T = 1`; so :math:`P\,T(h) + (1 - P)\,T(\ell) - T(x)`, P the
+    probability to leave at the top. If the process only leaves there and comes back from the other end, M vanishes at that end and
+    :math:`u = \int_x^h s M`, infinite if the speed measure is. It is infinite too if an end is tended to and never reached.
 
     Parameters
     ----------
     start, low, high : Expr
-        Finite, low < start < high, the noise positive on [low, high].
+        low < start < high. An end of the domain may stand for either: it ends the time if it is reached, also where the process
+        would be reflected.
+
+    Returns
+    -------
+    Expr
+        By cases where the answer depends on the parameters. Where an integral is not known in closed form it stands, and
+        ``.n()`` evaluates it.
+
+    Raises
+    ------
+    DerivationError
+        If a level is outside the domain, or the three are not in order.
 
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
     >>> sp.factor(mean_exit_time(Diffusion((x,), [0], [[1]]), x, sp.Integer(-1), sp.Integer(2)))
     -(x - 2)*(x + 1)
+    >>> mean_exit_time(Diffusion((x,), [-x], [[2]]), sp.S.Zero, -sp.S.One, sp.S.One)
+    hyper((1, 1), (3/2, 2), 1/2)/2
     """
-    x, s = _scale(process, low, high)
-    _require_between(start, low, high)
-    if not (sp.sympify(low).is_finite and sp.sympify(high).is_finite):
-        raise DerivationError(f"a mean exit time needs finite ends, got ({low}, {high})")
-    m = speed_density(process, (low, high))
-    y = sp.Dummy("y", positive=x.is_positive, real=True)
-    whole, below = _integral(s, x, low, high), _integral(s, x, low, start)
-    to_low, to_high = _integral(s, x, low, y), _integral(s, x, y, high)
-    speed = m.subs(x, y)
-    right = _integral(sp.expand(to_high * speed), y, start, high)
-    left = _integral(sp.expand(to_low * speed), y, low, start)
-    return (below * right + (whole - below) * left) / whole
+    start, low, high = _levels(process, start, low, high)
+    below, above = classify(process, (low, high))
+    up = sp.And(sp.Not(below.attracting), below.light, above.attainable)
+    down = sp.And(sp.Not(above.attracting), above.light, below.attainable)
+    both = sp.And(below.attainable, above.attainable)
+    return _by_cases(
+        (process, start, low, high),
+        [
+            (both, lambda integrals: integrals.mean_time()),
+            (up, lambda integrals: integrals.mean_time_one_sided(up=True)),
+            (down, lambda integrals: integrals.mean_time_one_sided(up=False)),
+            (sp.Not(sp.Or(both, up, down)), sp.oo),
+        ],
+        "no case applies",
+    )
 
 
-def _scale(process: Diffusion, low: sp.Expr, high: sp.Expr) -> tuple[sp.Symbol, sp.Expr]:
-    x, _, _ = coefficients(process)
+def _levels(process: Diffusion, *levels: sp.Expr) -> tuple[sp.Expr, ...]:
+    start, low, high = (sp.sympify(level) for level in levels)
     for end in (low, high):
-        inside = process.domain.closure.contains(end) if sp.sympify(end).is_finite else sp.true
+        inside = process.domain.closure.contains(end) if end.is_finite else sp.true
         if inside == sp.false:
             raise DerivationError(f"the level {end} is outside the domain {process.domain}")
-    return x, scale_density(process, (sp.sympify(low), sp.sympify(high)))
-
-
-def _require_between(start: sp.Expr, low: sp.Expr, high: sp.Expr) -> None:
-    if sp.sympify(low >= high) == sp.true or sp.sympify(start < low) == sp.true or sp.sympify(start > high) == sp.true:
+    if any(sp.sympify(wrong) == sp.true for wrong in (low >= high, start < low, start > high)):
         raise DerivationError(f"expected low < start < high, got {low}, {start}, {high}")
+    return start, low, high
 
 
-def _integral(function: sp.Expr, x: sp.Symbol, low: sp.Expr, high: sp.Expr) -> sp.Expr:
-    """An integral, evaluated where SymPy can and left as it is where not."""
-    dummy = sp.Dummy("y", positive=x.is_positive, real=True)
-    return sp.integrate(function.subs(x, dummy), (dummy, low, high))
+#: A process, its start, and the two levels.
+_Question: TypeAlias = tuple[Diffusion, sp.Expr, sp.Expr, sp.Expr]
+_Method: TypeAlias = Callable[[ExitIntegrals], sp.Expr]
+
+
+def _by_cases(question: _Question, cases: Sequence[tuple[Condition, _Method | sp.Expr]], otherwise: str) -> sp.Expr:
+    """The answer of each case whose condition can hold; refused with the reason where none can."""
+    found: list[tuple[sp.Expr, Condition]] = []
+    for condition, answer in cases:
+        condition = tidy_condition(condition)
+        if condition == sp.false:
+            continue
+        p = sp.Dummy("p", positive=True)
+        there, back = _with_sign(condition, p)
+        branches = [(answer, sp.true)] if isinstance(answer, sp.Expr) else _branches(_at(question, there), answer)
+        for value, special in branches:
+            where = tidy_condition(sp.And(condition, special.subs(p, back)))
+            if where != sp.false:
+                found.append((value.subs(p, back), where))
+    if not found:
+        raise NoClosedForm(otherwise)
+    return sp.Piecewise(*found)
+
+
+def _branches(question: _Question, method: _Method) -> list[tuple[sp.Expr, Condition]]:
+    """The answer for almost all parameters, after those at which an integral is another function."""
+    integrals = ExitIntegrals.of(*question)
+    generic = method(integrals)
+    special = dict.fromkeys(pair for value in sorted(integrals.nonzero, key=str) for pair in roots(value))
+    found = []
+    for parameter, root in special:
+        for value, condition in _branches(_at(question, {parameter: root}), method):
+            found.append((value, sp.And(sp.Eq(parameter, root), condition)))
+    return [*found, (generic, sp.true)]
+
+
+def _at(question: _Question, values: Mapping[sp.Symbol, sp.Expr]) -> _Question:
+    process, *levels = question
+    if not values:
+        return question
+    there = Diffusion(
+        process.states, process.drift.subs(values), process.covariance.subs(values), process.domain, process.time
+    )
+    start, low, high = (level.subs(values) for level in levels)
+    return there, start, low, high

@@ -36,7 +36,7 @@ def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) 
     -exp(z/2 - 1/2)
     """
     level = expr.subs(variable, inside)
-    for candidate in (_peel(expr, variable, value), *_solved(expr, variable, value)):
+    for candidate in (_peel(expr, variable, value, inside), *_solved(expr, variable, value)):
         if candidate is not None and _returns(candidate, value, level, inside):
             return candidate
     raise NoClosedForm(f"the map {variable} ↦ {expr} has no inverse in closed form here")
@@ -50,7 +50,7 @@ def _returns(candidate: sp.Expr, value: sp.Expr, level: sp.Expr, inside: sp.Expr
     return bool(abs(sp.N(difference.subs(numbers), 30)) < sp.Rational(1, 10**20))
 
 
-def _peel(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr) -> sp.Expr | None:
+def _peel(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) -> sp.Expr | None:
     while expr != variable:
         holders = [arg for arg in expr.args if arg.has(variable)]
         if len(holders) != 1:
@@ -66,12 +66,29 @@ def _peel(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr) -> sp.Expr | None:
             value = sp.log(value) / sp.log(expr.base)
         elif isinstance(expr, sp.exp):
             value = sp.log(value)
+        elif isinstance(expr, sp.sin | sp.cos | sp.tan | sp.cot):
+            value = _angle(type(expr), value, inner.subs(variable, inside))
         elif isinstance(expr, sp.Function) and hasattr(type(expr), "inverse"):
             value = expr.inverse()(value)
         else:
             return None
         expr = inner
     return sp.powsimp(sp.expand(value, deep=False)) if value.is_Add else value
+
+
+def _angle(kind: type[sp.Function], value: sp.Expr, at: sp.Expr) -> sp.Expr:
+    """The angle with a given sine, cosine, tangent or cotangent, on the monotone branch that holds a point."""
+    turns = at / sp.pi + (sp.S.Half if kind in (sp.sin, sp.tan) else 0)
+    k = sp.floor(turns) if turns.is_number else sp.S.Zero
+    first = {
+        sp.sin: sp.asin(value),
+        sp.cos: sp.acos(value),
+        sp.tan: sp.atan(value),
+        sp.cot: sp.pi / 2 - sp.atan(value),
+    }[kind]
+    if k.is_odd and kind in (sp.sin, sp.cos):
+        first = -first if kind is sp.sin else sp.pi - first
+    return first + k * sp.pi
 
 
 def _solved(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr) -> list[sp.Expr]:

@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import sympy as sp
 
-from derivations.calculus.assumptions import sign_of
+from derivations.calculus.assumptions import is_nonnegative, sign_of
 from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
@@ -56,6 +56,10 @@ class UnitNoise:
     def sign(self, expr: sp.Expr) -> int:
         """The sign of a constant, under what is assumed of the parameters: −1, 0 or 1."""
         return sign_of(expr, self.assuming)
+
+    def at_least_zero(self, expr: sp.Expr) -> bool:
+        """Whether a constant is at least 0; it need not be known whether it is 0."""
+        return is_nonnegative(expr, self.assuming)
 
     def derive(self, function: sp.Expr) -> sp.Expr:
         r"""The derivative along z, :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`."""

@@ -22,16 +22,19 @@ time only, and with :math:`\delta = -D^3b/D^2b` two things must hold: :math:`D\d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy as sp
+from sympy.integrals.manualintegrate import manualintegrate
 
 from derivations.binding import Binding, bound_symbol, bound_symbols, opened, printed_symbols
+from derivations.calculus.boundaries import moving_interval
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import generator
-from derivations.calculus.lamperti import positive_root
+from derivations.calculus.lamperti import UnitNoise, positive_root
 from derivations.calculus.linear_ode import solve_linear
+from derivations.calculus.logs import real_logs
 from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -90,6 +93,11 @@ class ItoIntegral(Binding):
                 f"{self} is not differentiable in {symbol}, its time; use Itô's formula (calculus.ito)"
             )
         return ItoIntegral(integrand.diff(symbol), s, upper) if integrand.has_free(symbol) else sp.S.Zero
+
+    def _numpycode(self, printer: sp.printing.printer.Printer, **settings: object) -> str:
+        raise DerivationError(f"{self} is random: it has no value to compute; simulate its paths instead")
+
+    _pythoncode = _mpmathcode = _numpycode
 
     def _printed(self) -> tuple[sp.Symbol, sp.Expr]:
         (s,) = printed_symbols(("s",), self)
@@ -270,8 +278,8 @@ class LinearReduction:
     def state_of(self, y: sp.Symbol) -> sp.Expr:
         """The state as a function of Y and time."""
         (x,) = self.process.states
-        inside = Piece(self.process.domain.inf, self.process.domain.sup, x).interior()
-        return invert(self.map, x, y, inside)
+        left, right = self.process.domain.inf, self.process.domain.sup
+        return invert(self.map, x, y, Piece(left, right, x).interior())
 
 
 def reduce_to_linear(process: Diffusion, start: sp.Expr | None = None) -> LinearReduction:
@@ -299,6 +307,7 @@ def reduce_to_linear(process: Diffusion, start: sp.Expr | None = None) -> Linear
     >>> w.map, w.equation.alpha, w.equation.beta, w.equation.delta, w.equation.start
     (t/sqrt(q), kappa, 2, -sqrt(2), 0)
     """
+    process = _between_zeros(process, start)
     x, mu, phi = _smooth(process)
     begin = sp.Symbol("x_0", **_assumptions(x)) if start is None else exact_decimals(start)
     if process.domain.contains(begin) == sp.false:
@@ -307,10 +316,30 @@ def reduce_to_linear(process: Diffusion, start: sp.Expr | None = None) -> Linear
         found = _verify(process, candidate, x, phi, begin)
         if found is not None:
             return found
+    if _second(process, x, mu, phi) == 0:
+        raise NoClosedForm(
+            f"the equation is linear in its unit-noise coordinate, but ∫ d{x}/({phi}) is not known in closed form for all parameters; "
+            "give the parameters numbers"
+        )
     raise NoClosedForm(
         "the equation is not the image of a linear one: neither D²b = 0 nor D(D³b/D²b) = 0, with b the drift of the unit-noise "
         f"coordinate; D²b = {_second(process, x, mu, phi)}"
     )
+
+
+def _between_zeros(process: Diffusion, start: sp.Expr | None) -> Diffusion:
+    """On the whole line, the process between the zeros of its noise around the start, around 0 where that is a symbol.
+
+    A noise that vanishes at that point itself, as the linear equation's own may, leaves the process as it is.
+    """
+    begin = sp.S.Zero if start is None or not sp.sympify(start).is_number else sp.sympify(start)
+    if process.domain != sp.S.Reals or len(process.states) != 1 or process.covariance.has(process.time):
+        return process
+    try:
+        interval = moving_interval(process, begin)
+    except DerivationError:
+        return process
+    return replace(process, domain=sp.Interval.open(*interval))
 
 
 def _assumptions(x: sp.Symbol) -> dict[str, bool]:
@@ -337,12 +366,19 @@ def _smooth(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
     mu, a = opened.coeff(tag, 1), opened.coeff(tag, 0)
     if a == 0:
         raise DerivationError(f"the diffusion is degenerate on its domain {process.domain}: the noise vanishes there")
-    return x, mu, positive_root(a, x, low, high)
+    root = positive_root(a, x, low, high)
+    radicals = [p for p in root.atoms(sp.Pow) if p.exp == sp.S.Half and p.has(x)]
+    return x, mu, sp.sqrt(sp.expand(root**2)) if len(radicals) > 1 else root
 
 
 def _flat(expr: sp.Expr) -> sp.Expr:
-    """Lowest terms."""
+    """Lowest terms, with the identities between circular and hyperbolic functions."""
     opened = sp.powsimp(sp.expand(expr), deep=True)
+    if opened.has(
+        sp.functions.elementary.trigonometric.TrigonometricFunction,
+        sp.functions.elementary.hyperbolic.HyperbolicFunction,
+    ):
+        opened = sp.expand(sp.trigsimp(sp.together(opened)))
     try:
         return sp.factor(sp.cancel(sp.together(opened)))
     except sp.PolynomialError:
@@ -368,8 +404,8 @@ def _candidates(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> 
     found = [x]
     second = _second(process, x, mu, phi)
     if second == 0:
-        z = sp.integrate(_flat(1 / phi), x)
-        return [*found, z] if not z.has(sp.Integral) else found
+        z = _coordinate(process, x, mu, phi)
+        return [*found, z] if z is not None else found
     delta = _flat(-along(second) / second)
     residual = _flat(sp.diff(delta, process.time) + delta * _slope(process, x, mu, phi) + second)
     if delta.has(x) or residual != 0:
@@ -377,6 +413,21 @@ def _candidates(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> 
     constant, moving = _flat(1 / second).as_independent(x, process.time, as_Add=False)
     del constant  # a constant factor is a matter of units
     return [*found, moving]
+
+
+def _coordinate(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> sp.Expr | None:
+    """The unit-noise coordinate ∫ dx/φ, real on the domain; None where it is not known for all parameters."""
+    z = manualintegrate(_flat(1 / phi), x)
+    if z.has(sp.Integral, sp.Piecewise):
+        z = sp.integrate(_flat(1 / phi), x)
+    if z.has(sp.Integral, sp.Piecewise):
+        return None
+    form = UnitNoise(x, (process.domain.inf, process.domain.sup), mu, phi)
+    turned = real_logs(sp.trigsimp(z), form)
+    return turned.replace(
+        lambda node: node.is_Pow and node.exp.is_negative and isinstance(node.base, sp.tan),
+        lambda node: sp.cot(node.base.args[0]) ** -node.exp,
+    )
 
 
 def _verify(

@@ -60,6 +60,17 @@ class Corner(NamedTuple):
     left: Side
     right: Side
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the function is smooth up to the point from both sides, as at a kink or jump."""
+        return self.left.smooth and self.right.smooth
+
+    @property
+    def power(self) -> int:
+        """A power p such that integrals are smooth, or bend little, in u where the distance is the p-th power of u."""
+        root = sp.ilcm(self.left.root, self.right.root)
+        return int(root or sp.ceiling(3 / (1 + min(0, self.left.exponent, self.right.exponent))))
+
 
 #: The distance from a corner.
 DISTANCE = sp.Symbol("d", positive=True)

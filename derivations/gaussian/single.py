@@ -8,7 +8,7 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, printed_symbols, real_function
+from derivations.binding import Binding, called, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
@@ -146,15 +146,11 @@ def singular_points(f: sp.Expr, variable: sp.Symbol) -> list[Singular]:
     """Points beside which f is not smooth, at the working precision."""
     found = []
     for corner in corners(f, variable):
-        sides = [side for side in (corner.left, corner.right) if not side.smooth]
-        if sides:
-            least = min(0, *(side.exponent for side in sides))
-            root = sp.ilcm(*(side.root for side in sides))
+        if not corner.smooth:
             # the distance may be lost in the place: more digits, until what is lost is less than the last
-            power = int(root or sp.ceiling(3 / (1 + least)))
-            bits = mp.mp.prec * (2 + power)
-            beside = [_at_bits(sp.lambdify(DISTANCE, side.formula, "mpmath"), bits) for side in corner[1:]]
-            found.append(Singular(number(corner.point), power, *beside))
+            bits = mp.mp.prec * (2 + corner.power)
+            beside = [_at_bits(sp.lambdify(DISTANCE, s.formula, "mpmath"), bits) for s in (corner.left, corner.right)]
+            found.append(Singular(number(corner.point), corner.power, *beside))
     return found
 
 
@@ -215,7 +211,10 @@ class GaussianExpectation(Binding):
         return list(self.args[0].variables)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        return GaussianExpectation(*self._changed_arguments(change))
+        function, mean, variance = self._changed_arguments(change)
+        if not function.expr.has_free(*function.variables):
+            return function.expr  # a constant is its own mean
+        return GaussianExpectation(function, mean, variance)
 
     def _eval_is_real(self) -> bool | None:
         return True if self.args[0].expr.is_extended_real else None
@@ -246,6 +245,14 @@ class GaussianExpectation(Binding):
             return None
         value = numeric_mean(f, variable, mean, variance, prec)
         return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.quadrature.gaussian_values")
+
+    _pythoncode = _numpycode
 
     def _sympystr(self, printer: Printer) -> str:
         z, integrand = self._printed()

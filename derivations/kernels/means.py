@@ -50,12 +50,11 @@ def means_of(function: Activation) -> Means:
     2*asin(2*c/(sqrt(2*v_1 + 1)*sqrt(2*v_2 + 1)))/pi
     """
     x = function.variable
-    shifted = function(x + MEAN)
     pair = expect_pair(function.expr, function.expr, x, ((PAIR[0], PAIR[1]), (PAIR[1], PAIR[2])))
     return Means(
         function,
-        _closed(expect(shifted, x, variance=VARIANCE)),
-        _closed(expect(shifted**2, x, variance=VARIANCE)),
+        _closed(expect(function.expr, x, VARIANCE, MEAN)),
+        _closed(expect(function.expr**2, x, VARIANCE, MEAN)),
         _closed(expect(function.expr**2, x, variance=VARIANCE)),
         _closed(pair),
     )

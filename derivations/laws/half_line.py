@@ -50,7 +50,7 @@ class HalfLineLaw(KernelLaw):
         potential = form.potential
         if form.derive(potential) != 0:
             raise NoClosedForm(f"the potential {potential} is not constant")
-        if form.sign(potential) < 0:
+        if not form.at_least_zero(potential):
             raise NoClosedForm("a negative constant potential has no positive solution on a half-line")
         chart = finite_length(form)
         if chart.length != sp.oo:
@@ -70,8 +70,13 @@ class HalfLineLaw(KernelLaw):
 
     @cached_property
     def rate(self) -> sp.Expr:
-        r""":math:`k = \sqrt V`."""
-        return sp.sqrt(sp.factor(self.form.potential))
+        r""":math:`k = \sqrt V`; where :math:`\beta` is constant, that drift along y, of either sign: one exponential is all of u."""
+        beta = self.form.beta
+        return (
+            sp.sqrt(sp.factor(self.form.potential))
+            if beta.has(self.form.state)
+            else sp.cancel(self.chart.direction * beta)
+        )
 
     @property
     def _image(self) -> int:
@@ -127,10 +132,39 @@ class HalfLineLaw(KernelLaw):
     @property
     def atoms(self) -> tuple[Atom, ...]:
         """At an absorbing end, what is missing from the density's mass."""
-        if self.end is not End.ABSORBING:
-            return ()
+        return (self._atom(self.chart.direction < 0, self._absorbed()),) if self.end is End.ABSORBING else ()
+
+    def _shares(self) -> list[tuple[sp.Expr, sp.Expr]]:
+        r"""The solution u relative to the start as a sum of exponentials: the share and the rate of each, for :math:`k \ne 0`."""
+        _, slope = self._start(initial)
+        both = ((sp.cancel((1 + slope / k) / 2), k) for k in (self.rate, -self.rate))
+        return [(share, k) for share, k in both if share != 0]
+
+    def _absorbed(self) -> sp.Expr:
+        r"""One minus the density's mass, as a sum of terms that do not cancel."""
         y0, slope = self._start(initial)
-        return (self._atom(self.chart.direction < 0, 1 - self._beyond(sp.S.Zero, time, y0, sp.S.One, slope)),)
+        root = sp.sqrt(time)
+        if self.rate == 0:
+            return 2 * sp.cancel(1 - slope * y0) * phi(-y0 / root)
+        return sp.Add(
+            *(
+                share * (phi(-(y0 + k * time) / root) + sp.exp(-2 * k * y0) * phi((k * time - y0) / root))
+                for share, k in self._shares()
+            )
+        )
+
+    @property
+    def flux(self) -> sp.Expr:
+        r"""Mass per unit of time that an absorbing end takes: :math:`\tfrac12\frac{u(0)}{u(y_0)}\,\partial_y K_V(t, y_0, 0)`.
+
+        Each exponential in u contributes :math:`e^{-k y_0 - k^2 t/2}\,y_0 g_t(y_0)/t`, where the square completes: an inverse
+        Gaussian density, defective where k > 0 points away from the end.
+        """
+        y0, slope = self._start(initial)
+        front = y0 / sp.sqrt(2 * sp.pi * time**3)
+        if self.rate == 0:
+            return sp.cancel(1 - slope * y0) * front * sp.exp(-(y0**2) / (2 * time))
+        return sp.Add(*(s * front * sp.exp(-((y0 + k * time) ** 2) / (2 * time)) for s, k in self._shares()))
 
     def _moving_moment(self, k: int, t: sp.Expr, x0: sp.Expr) -> sp.Expr:
         r"""The mean of a process without drift: x u solves the same equation as u, so that only value and slope change."""

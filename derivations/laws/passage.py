@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
+from derivations.calculus.exits import hitting_probability
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws.base import Law
@@ -26,14 +28,37 @@ class FirstPassage:
     ----------
     level : Expr
     density : Expr
-        Of the time, in terms of ``symbols.initial`` and ``symbols.time``; its integral is the probability of ever getting there.
+        Of the time, in terms of ``symbols.initial`` and ``symbols.time``; its integral is ``ever``.
     probability : Expr
         That it has been there by time t.
+    process : Diffusion
+        Stopped at the level.
     """
 
     level: sp.Expr
     density: sp.Expr
     probability: sp.Expr
+    process: Diffusion
+
+    @cached_property
+    def ever(self) -> sp.Expr:
+        r"""The probability of ever getting there: the limit of ``probability``, by cases where it depends on parameters.
+
+        *Derivation.* By scale functions (:func:`~derivations.calculus.exits.hitting_probability`), as no other end is left again.
+
+        Examples
+        --------
+        >>> x, mu = sp.Symbol("x", real=True), sp.Symbol("mu", positive=True)
+        >>> first_passage(Diffusion((x,), [mu], [[1]]), sp.S.Zero).ever
+        exp(-2*mu*x_0)
+        """
+        if self.density == 0:
+            return sp.S.Zero
+        low, high = self.process.domain.inf, self.process.domain.sup
+        (x,) = self.process.states
+        start = sp.Dummy("x", positive=x.is_positive, real=True)
+        up = hitting_probability(self.process, start, low, high)
+        return (up if self.level == high else 1 - up).subs(start, initial)
 
 
 def first_passage(
@@ -81,9 +106,9 @@ def first_passage(
     law = _stopped(recognise(stopped, assuming).parts[0 if above else -1], level)
     masses = [atom.mass for atom in law.atoms if atom.location == level]
     if not masses:  # never reached
-        return FirstPassage(level, sp.S.Zero, sp.S.Zero)
+        return FirstPassage(level, sp.S.Zero, sp.S.Zero, stopped)
     (mass,) = masses
-    return FirstPassage(level, _density(law, mass, above), mass)
+    return FirstPassage(level, _density(law, mass, above), mass, stopped)
 
 
 def _stopped(law: Law, level: sp.Expr) -> Law:
@@ -96,6 +121,8 @@ def _stopped(law: Law, level: sp.Expr) -> Law:
 
 
 def _density(law: Law, mass: sp.Expr, above: bool) -> sp.Expr:
+    if isinstance(law, HalfLineLaw):
+        return law.flux
     if not mass.has(sp.Integral):
         return sp.powsimp(sp.diff(mass, time))
     assert isinstance(law, IntervalLaw)

@@ -62,17 +62,58 @@ class _Nonlinear(ValueError):
     """A condition changes its truth value elsewhere than at the zero of a linear function."""
 
 
-def _threshold(condition: Relational, variable: sp.Symbol) -> sp.Expr:
-    """The single point at which a relation linear in the variable changes its truth value."""
+def _thresholds(condition: Relational, variable: sp.Symbol) -> tuple[sp.Expr, ...]:
+    """Where a relation changes its truth value that is linear in the variable or, with parameters, in a function of it that is known."""
     difference = condition.lhs - condition.rhs
     if not difference.is_polynomial(variable):
+        return _undone(difference, variable)
+    opened = sp.expand(difference)
+    slope = opened.coeff(variable, 1)
+    point = sp.cancel(-opened.coeff(variable, 0) / slope) if slope != 0 else sp.nan
+    if slope == 0 or sp.expand(opened - slope * (variable - point)) != 0:
+        return _undone(difference, variable)
+    return (point,)
+
+
+def _undone(difference: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, ...]:
+    """The zeros of a formula with parameters, by undoing functions one by one around a linear argument.
+
+    Each step must hold for all parameters: a factor of known sign, a logarithm or a root of what is positive.
+    """
+    if not difference.free_symbols - {variable}:
+        raise _Nonlinear  # a number: found, or isolated, elsewhere
+    values, rest = [sp.S.Zero], difference
+    while not (rest.is_polynomial(variable) and sp.degree(rest, variable) == 1):
+        outside, inner = rest.as_independent(variable, as_Add=rest.is_Add)
+        signs = {_sign(sp.factor(value)) for value in values}
+        if rest.is_Add and outside != 0:
+            values = [value - outside for value in values]
+        elif rest.is_Mul and _sign(outside) and outside != 1:
+            values = [value / outside for value in values]
+        elif isinstance(rest, sp.exp) and signs == {1}:
+            values, inner = [sp.log(value) for value in values], rest.args[0]
+        elif isinstance(rest, sp.sinh | sp.asinh):
+            values, inner = [rest.inverse()(value) for value in values], rest.args[0]
+        elif rest.is_Pow and rest.exp.is_Integer and rest.exp.is_positive and signs <= {1, -1}:
+            values, inner = _roots(values, rest.exp), rest.base
+        else:
+            raise _Nonlinear
+        rest = inner
+    slope = sp.expand(rest).coeff(variable, 1)
+    if not _sign(slope):
         raise _Nonlinear
-    difference = sp.expand(difference)
-    slope = difference.coeff(variable, 1)
-    point = sp.cancel(-difference.coeff(variable, 0) / slope) if slope != 0 else sp.nan
-    if slope == 0 or sp.expand(difference - slope * (variable - point)) != 0:
-        raise _Nonlinear
-    return point
+    return tuple(sp.expand_log(sp.cancel((value - rest.subs(variable, 0)) / slope)) for value in values)
+
+
+def _roots(values: list[sp.Expr], power: sp.Integer) -> list[sp.Expr]:
+    """Real roots of numbers of known sign: one of an odd power, two or none of an even one."""
+    found = [_sign(sp.factor(v)) * sp.Abs(v) ** (1 / power) for v in values if power.is_odd or _sign(sp.factor(v)) > 0]
+    return [sign * root for root in found for sign in ((1,) if power.is_odd else (-1, 1))]
+
+
+def _sign(value: sp.Expr) -> int:
+    """−1 or 1; 0 where the sign is not known for all parameters."""
+    return 1 if value.is_positive else -1 if value.is_negative else 0
 
 
 def _conditions(expr: sp.Expr, variable: sp.Symbol) -> set[Relational]:
@@ -99,7 +140,7 @@ def breakpoints(expr: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, ...]:
     """
     expr = _as_piecewise(sp.sympify(expr), variable)
     try:
-        return in_order({_threshold(c, variable) for c in _conditions(expr, variable)})
+        return in_order({p for c in _conditions(expr, variable) for p in _thresholds(c, variable)})
     except _Nonlinear:
         return tuple(part.left for part in _split(expr, variable)[1:])
 
@@ -139,7 +180,8 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     expr : Expr
         May hold ``Piecewise``, ``Abs``, ``Max``, ``Min``, ``sign`` and ``Heaviside``.
     variable : Symbol
-        The variable. Conditions may be any formula in it; with parameters they must be linear in it.
+        The variable. Conditions may be any formula in it; with parameters they must be linear in it, or in a power or an exponential of
+        it compared with something of known sign.
 
     Raises
     ------
@@ -157,7 +199,7 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     """
     expr = _as_piecewise(sp.sympify(expr), variable)
     try:
-        cuts = (-sp.oo, *in_order({_threshold(c, variable) for c in _conditions(expr, variable)}), sp.oo)
+        cuts = (-sp.oo, *in_order({p for c in _conditions(expr, variable) for p in _thresholds(c, variable)}), sp.oo)
     except _Nonlinear:
         return _split(expr, variable)
     found: list[Piece] = []
@@ -208,14 +250,15 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
     difference = condition.lhs - condition.rhs
     if difference.free_symbols - {variable}:
         try:
-            point = _threshold(condition, variable)
+            points = _thresholds(condition, variable)
         except _Nonlinear:
             raise DerivationError(
-                f"the condition {condition} of a piecewise function has parameters and is not linear in {variable}; give the "
-                f"parameters numbers, or write it as {variable} < c or {variable} > c"
+                f"the condition {condition} of a piecewise function has parameters and is not linear in {variable}, nor a "
+                f"power or an exponential against what is of known sign; give the parameters numbers or signs, or write it as "
+                f"{variable} < c or {variable} > c"
             ) from None
         raise DerivationError(
-            f"cannot order the breakpoint {point} among those of other conditions; give its parameters numbers"
+            f"cannot order the breakpoint {points[0]} among those of other conditions; give its parameters numbers"
         )
     found, singular = (f(difference, variable, left, right) for f in (zeros, singular_points))
     return Found((*found.zeros, *singular.zeros), found.doubt or singular.doubt)
@@ -235,12 +278,34 @@ def _branch(node: sp.Piecewise, variable: sp.Symbol, inside: sp.Expr) -> sp.Expr
     """The branch of a Piecewise that holds at ``inside``; other symbols in a condition keep the Piecewise."""
     kept: list[tuple[sp.Expr, sp.Basic]] = []
     for expr, condition in node.args:
-        here = condition.subs(variable, inside) if condition.has(variable) else condition
+        here = _at(condition, variable, inside) if condition.has(variable) else condition
         if here == sp.true and not kept:
             return expr
         if here != sp.false:
             kept.append((expr, here))
     return sp.Piecewise(*kept)
+
+
+def _at(condition: sp.Basic, variable: sp.Symbol, inside: sp.Expr) -> sp.Basic:
+    """A condition at a point between breakpoints.
+
+    Where it is not linear in the variable, its zeros were found for all parameters: between them its sign is the same for all, and
+    is seen at some.
+    """
+    here = condition.subs(variable, inside)
+    for relation in condition.atoms(Relational):
+        difference = relation.lhs - relation.rhs
+        linear = difference.is_polynomial(variable) and sp.degree(difference, variable) <= 1
+        if linear or not relation.has(variable) or not difference.free_symbols - {variable}:
+            continue
+        value = difference.subs(variable, inside)
+        names = sorted(value.free_symbols, key=str)
+        numbers = {s: sp.Rational(7 + 2 * k, 5 + k) * (-1 if s.is_negative else 1) for k, s in enumerate(names)}
+        sign = sp.sign(value.subs(numbers).evalf(30))
+        if sign in (1, -1):
+            condition = condition.xreplace({relation: relation.func(sign, 0)})
+            here = condition.subs(variable, inside)
+    return here
 
 
 def join(parts: tuple[Piece, ...], variable: sp.Symbol) -> sp.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derivations.errors import unknown
 from numerics.backends import jax, numba
 from numerics.backends.base import Backend
 from numerics.backends.jax import JAX
@@ -38,7 +39,7 @@ def find_backend(backend: Backend | str) -> Backend:
             raise ValueError(
                 f'the {backend} backend needs a package that is not installed; pip install "deeplimits[{extra}]"'
             )
-    raise ValueError(f"expected a backend among {', '.join(b.name for b in BACKENDS)}, got {backend!r}")
+    raise ValueError(unknown("backend", backend, (b.name for b in BACKENDS)))
 
 
 __all__ = ["BACKENDS", "JAX", "MPMATH", "NUMBA", "NUMPY", "Backend", "find_backend"]

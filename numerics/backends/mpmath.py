@@ -12,25 +12,21 @@ import sympy as sp
 from sympy.printing.pycode import MpmathPrinter
 
 from derivations import special
-from derivations.gaussian.integrate import normal_mean
+from derivations.gaussian.corners import DISTANCE, Corner, corners
+from derivations.gaussian.integrate import Singular, normal_mean
 from derivations.piecewise import breakpoints
+from derivations.special.numeric import Numeric
 from numerics.backends.base import Backend, Function, strict_settings
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
-_TWINS = {
-    "ErfiInv": "erfi_inverse",
-    "ScaledBesselI": "scaled_bessel_i",
-    "LogNormalCdf": "log_normal_cdf",
-    "IntervalKernel": "interval_kernel",
-    "LogIntervalKernel": "log_interval_kernel",
-    "Weber": "weber",
-    "WeberCoordinate": "weber_coordinate",
-}
+_TWINS = {node.__name__: node.exact_name for node in Numeric.__subclasses__()}
 
 
 class MpmathWriter(MpmathPrinter):
     """Prints the formulas of this project, kinks as conditional expressions, of which one branch is computed."""
+
+    printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
 
     def _print_Max(self, node: sp.Expr) -> str:
         return f"max({', '.join(map(self._print, node.args))})"
@@ -53,28 +49,41 @@ class MpmathWriter(MpmathPrinter):
     def _print_GaussianExpectation(self, node: sp.Expr) -> str:
         function, mean, variance = node.args
         body = f"lambda {self._print(function.variables[0])}: {self._print(function.expr)}"
-        kinks = ", ".join(map(self._print, breakpoints(function.expr, function.variables[0])))
-        return f"gaussian_mean({body}, {self._print(mean)}, {self._print(variance)}, [{kinks}])"
+        variable, f = function.variables[0], function.expr
+        kinks = ", ".join(map(self._print, breakpoints(f, variable)))
+        rough = [c for c in corners(f, variable) if not c.smooth] if f.free_symbols <= {variable} else []
+        singular = ", ".join(map(self._singular, rough))
+        return f"gaussian_mean({body}, {self._print(mean)}, {self._print(variance)}, [{kinks}], [{singular}])"
+
+    def _singular(self, corner: Corner) -> str:
+        d = self._print(DISTANCE)
+        sides = (f"lambda {d}: {self._print(side.formula)}" for side in (corner.left, corner.right))
+        return f"Singular({self._print(corner.point)}, {corner.power}, {', '.join(sides)})"
 
     def _print_Integral(self, node: sp.Expr) -> str:
         return str(self._print_not_supported(node))
 
 
 def gaussian_mean(
-    function: Function, mean: mpmath.mpf, variance: mpmath.mpf, kinks: Sequence[mpmath.mpf] = ()
+    function: Function,
+    mean: mpmath.mpf,
+    variance: mpmath.mpf,
+    kinks: Sequence[mpmath.mpf] = (),
+    singular: Sequence[Singular] = (),
 ) -> mpmath.mpf:
     r""":math:`\mathbb{E} f(Z)`, :math:`Z \sim N(m, s)`, also for an analytic f that grows almost as fast as the density falls.
 
     Without kinks by the trapezoidal rule, which for a function analytic in a strip squares its error whenever the
-    step is halved; each half-line is followed until the terms vanish.
+    step is halved; each half-line is followed until the terms vanish. With kinks or singular points as
+    :func:`derivations.gaussian.integrate.normal_mean` has it.
 
     Examples
     --------
     >>> mpmath.nstr(gaussian_mean(lambda z: mpmath.exp(0.49 * z**2), 0, mpmath.mpf(1)) ** 2, 12)
     '50.0'
     """
-    if kinks:
-        return normal_mean(function, mean, mpmath.sqrt(variance), kinks)
+    if kinks or singular:
+        return normal_mean(function, mean, mpmath.sqrt(variance), kinks, singular)
     sd = mpmath.sqrt(variance)
     edge = 4 * mpmath.sqrt(mpmath.mp.prec)
 
@@ -150,7 +159,14 @@ def _object_array(values: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarray
 def _modules() -> dict[str, Any]:
     names = {name: getattr(mpmath, name) for name in dir(mpmath.mp) if hasattr(mpmath, name) and name[0] != "_"}
     names |= {name: getattr(special, name) for name in _TWINS.values()}
-    return names | {"gaussian_mean": gaussian_mean, "max": max, "min": min, "abs": abs, "ninf": mpmath.ninf}
+    return names | {
+        "gaussian_mean": gaussian_mean,
+        "Singular": Singular,
+        "max": max,
+        "min": min,
+        "abs": abs,
+        "ninf": mpmath.ninf,
+    }
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average

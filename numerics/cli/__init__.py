@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from numerics.cli.arguments import parser
 
@@ -31,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from numerics.cli import commands
 
         options.command_line = ["deeplimits", *arguments]
-        code = commands.COMMANDS[options.command](options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _warn
+            code = commands.COMMANDS[options.command](options)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -47,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:  # a mistake of ours is still told in one line
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"deeplimits: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _complain(message: str) -> int:

@@ -102,21 +102,22 @@ def _simulate(options: argparse.Namespace) -> int:
         which = "network" if options.of == "network" else "path"
         print(
             f"deeplimits: {lost.sum()} of {options.samples} {which}s are not finite at t = {options.t:g}, the first is sample "
-            f"{np.argmax(lost)}: they ran away or left the activation's domain; means and quantiles are of the others",
+            f"{np.argmax(lost)}; means and quantiles are of the others",
             file=sys.stderr,
         )
         states = states[~lost]
     if len(states) < 2:
         return 1
-    norms = np.linalg.norm(states, axis=1) / np.sqrt(states.shape[1])
+    largest = np.max(np.abs(states)) or 1.0  # whose square may leave the range of numbers
+    norms = largest * (np.linalg.norm(states / largest, axis=1) / np.sqrt(states.shape[1]))
     print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {options.t:g}")
     for name, values in (("state of neuron 1", states[:, 0, :]), ("norm / sqrt(width)", norms)):
         for k, column in enumerate(values.T, 1):
             which = f", input {k}" if states.shape[2] > 1 else ""
-            error = column.std(ddof=1) / np.sqrt(len(column))
+            mean, error = (column / largest).mean(), (column / largest).std(ddof=1) / np.sqrt(len(column))
             low, middle, high = np.quantile(column, (0.05, 0.5, 0.95))
             print(
-                f"{name}{which}: mean {column.mean():.5g} ± {error:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
+                f"{name}{which}: mean {mean * largest:.5g} ± {error * largest:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
             )
     return 1 if lost.any() else 0
 

@@ -19,7 +19,7 @@ def parts_of(law: Law | None) -> tuple[Law, ...]:
     """The laws on single intervals that a law is glued from, none with parameters left."""
     if not isinstance(law, Law):
         raise ValueError(
-            f"expected a law, got {law!r}; where no closed form is known (d.law is None) use numerics.distribution(d, x0, t), "
+            f"expected a law, got {law!r}; where no closed form is known (d.law is None) use numerics.distribution(d, x0=x0, t=t), "
             "which solves the Fokker–Planck equation"
         )
     parts = law.parts if isinstance(law, GluedLaw) else (law,)

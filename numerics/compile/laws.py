@@ -33,7 +33,7 @@ from numerics.densities import (
 )
 
 
-def compile_law(law: Law | None, x0: float | Normal = 1.0, t: float = 1.0) -> FrozenDistribution:
+def compile_law(law: Law | None, *, x0: float | Normal = 1.0, t: float = 1.0) -> FrozenDistribution:
     r"""The distribution of :math:`X_t` given the start, with the methods of SciPy's frozen distributions.
 
     Parameters

@@ -16,6 +16,7 @@ from typing import Any
 import sympy as sp
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
+from derivations.errors import unknown
 from numerics.backends import find_backend
 from numerics.backends.numba import NUMBA, OPTIONS, is_available
 from numerics.backends.numba import names as machine_names
@@ -125,7 +126,7 @@ def takes_kernel(backend: str, work: int, fuse: Callable[[], Any]) -> bool:
         If ``"numba"`` is asked for and missing, or has no kernel for this.
     """
     if backend not in ("auto", "numpy", "numba"):
-        raise ValueError(f'backend must be "auto", "numpy" or "numba", got {backend!r}')
+        raise ValueError(unknown("backend", backend, ("auto", "numpy", "numba")))
     if backend == "numba":
         find_backend("numba")  # refuses where Numba is missing
         fuse()  # refuses where there is no kernel

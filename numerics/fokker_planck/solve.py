@@ -44,7 +44,7 @@ class StartingDensity:
 
 
 def solve_fokker_planck(
-    process: Diffusion, x0: float | StartingDensity, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
+    process: Diffusion, x0: float | StartingDensity, *, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
 ) -> SolvedDistribution:
     r"""The law of :math:`X_t` given :math:`X_0 = x_0`, by the forward equation on a grid.
 

@@ -21,7 +21,7 @@ _TERMS = 200
 _STEPS = (1 / 16, 1 / 32, 1 / 64)
 _HALVES = 1e-7  # how far both halves of a grid may differ: the square is what the grid is off
 _REACHES = (13.0, 20.0, 38.0)
-_CHUNK = 1 << 18
+_WIDEST = 0.75  # deviations in a panel: the last polynomial turns by ten there, which its nodes follow
 
 
 class Coefficients(NamedTuple):
@@ -94,7 +94,7 @@ def _by_panels(panels: Panels, mean: Array, deviation: Array, reach: float) -> t
     for start in range(0, count, step):
         some = slice(start, min(start + step, count))
         size = some.stop - start
-        nodes = panels.nodes(mean[some], deviation[some], reach)
+        nodes = panels.nodes(mean[some], deviation[some], reach, _WIDEST)
         scale[some] = nodes.mean(nodes.value**2, size)
         weighted = nodes.value * nodes.weight
         order = np.argsort(nodes.owner, kind="stable")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture
+from derivations.errors import unknown
 from numerics.compile.machine import takes_kernel
 from numerics.kernels.correlation import CorrelationMap
 from numerics.kernels.grid import solve_grid
@@ -88,7 +89,7 @@ def kernel_matrix(
            [0.34503029, 1.35914091]])
     """
     if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+        raise ValueError(unknown("kind", kind, KINDS))
     kernels = kernel_matrices(architecture, X, t, other, tolerance, workers, pool, kind == "ntk", backend)
     if kernels.ntk is not None:
         return kernels.ntk

@@ -30,6 +30,7 @@ _PLAIN, _BENT = 16, 48  # nodes of a plain panel, and of one that touches a corn
 # Of the largest value on a panel. Towards a corner the rule is exact to twice the degree of the polynomial, and
 # what polynomials follow badly there is a high power of u.
 _FOLLOWED, _FOLLOWED_BENT = 1e-13, 1e-11
+_ROUNDING = 4e-15  # of the largest value nearer to 0
 _HALVINGS, _MOST = 16, 20_000
 _POWER = 10  # of u in f² p u^(p-1), at least, and one more
 _WIDEST = 2.5  # deviations of the Gaussian in a panel
@@ -107,8 +108,8 @@ class Panels:
             self._found[size] = self._cut(size)
         return self._found[size]
 
-    def nodes(self, mean: Array, deviation: Array, reach: float) -> Nodes:
-        """Nodes of the means over N(mean, deviation²), one row of owners each."""
+    def nodes(self, mean: Array, deviation: Array, reach: float, widest: float = _WIDEST) -> Nodes:
+        """Nodes of the means over N(mean, deviation²), on panels of so many deviations at most."""
         low, high = mean - reach * deviation, mean + reach * deviation
         edges = self.edges(float(low.min()), float(high.max()))
         first = np.searchsorted(edges, low, "right") - 1
@@ -116,12 +117,14 @@ class Panels:
         owner = np.repeat(np.arange(len(mean)), last - first + 1)
         index = _counted(last - first + 1) + first[owner]
         left, right = np.maximum(edges[index], low[owner]), np.minimum(edges[index + 1], high[owner])
-        return self.on_panels(owner, left, right, mean, deviation)
+        return self.on_panels(owner, left, right, mean, deviation, widest)
 
-    def on_panels(self, owner: Whole, left: Array, right: Array, mean: Array, deviation: Array) -> Nodes:
+    def on_panels(
+        self, owner: Whole, left: Array, right: Array, mean: Array, deviation: Array, widest: float = _WIDEST
+    ) -> Nodes:
         """Nodes on given panels, each subdivided until it is narrow against its owner's Gaussian."""
         owner, left, right = self._graded(owner, left, right, deviation)
-        pieces = np.ceil((right - left) / (_WIDEST * deviation[owner]) - 1e-9).astype(int)
+        pieces = np.ceil((right - left) / (widest * deviation[owner]) - 1e-9).astype(int)
         pieces[(right > left) & (pieces < 1)] = 1
         owner, step = np.repeat(owner, pieces), np.repeat((right - left) / np.maximum(pieces, 1), pieces)
         k = _counted(pieces)
@@ -180,13 +183,14 @@ class Panels:
         start = np.unique(np.clip(np.concatenate([around, halves, [-size, size]]), -size, size))
         done: list[Array] = []
         left, right = start[:-1], start[1:]
+        noise = _ROUNDING * self._largest(left, right)
         for _ in range(_HALVINGS):
-            followed = self._followed(left, right)
+            followed = self._followed(left, right, noise)
             done.append(left[followed])
-            left, right = left[~followed], right[~followed]
+            left, right, noise = left[~followed], right[~followed], noise[~followed]
             if not len(left):
                 return np.unique(np.concatenate([*done, [size]]))
-            middle = (left + right) / 2
+            middle, noise = (left + right) / 2, np.concatenate([noise, noise])
             left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
             if len(left) > _MOST:
                 break
@@ -196,7 +200,17 @@ class Panels:
             "scale the inputs down, or write the function with its kinks as Piecewise, Abs or Max"
         )
 
-    def _followed(self, left: Array, right: Array) -> NDArray[np.bool_]:
+    def _largest(self, left: Array, right: Array) -> Array:
+        """The largest value found as near to 0 as each panel is, or nearer: parts of this size may cancel in the function."""
+        with np.errstate(all="ignore"):
+            values = np.abs(self.function(left[:, None] + (right - left)[:, None] * _legendre(_PLAIN)[0]))
+        largest = np.where(np.isfinite(values), values, 0.0).max(axis=1)
+        order = np.argsort(np.maximum(np.abs(left), np.abs(right)))
+        found = np.empty_like(largest)
+        found[order] = np.maximum.accumulate(largest[order])
+        return found
+
+    def _followed(self, left: Array, right: Array, noise: Array) -> NDArray[np.bool_]:
         """Whether the polynomial through the nodes of each panel meets the function between them."""
         good = np.zeros(len(left), dtype=bool)
         plain = np.ones(len(left), dtype=bool)
@@ -209,9 +223,8 @@ class Panels:
         t, _ = _legendre(_PLAIN)
         between, interpolate = _interpolation(_PLAIN)
         low, width = left[plain, None], (right - left)[plain, None]
-        good[plain] = _meets(
-            self.function(low + width * t), self.function(low + width * between), interpolate, _FOLLOWED
-        )
+        values, truth = self.function(low + width * t), self.function(low + width * between)
+        good[plain] = _meets(values, truth, interpolate, _FOLLOWED, noise[plain])
         return good
 
     def _bent_followed(self, corner: Corner, side: int, width: float) -> bool:
@@ -224,15 +237,19 @@ class Panels:
 
         between, interpolate = _interpolation(_BENT)
         return bool(
-            _meets(smoothed(_legendre(_BENT)[0])[None], smoothed(between)[None], interpolate, _FOLLOWED_BENT)[0]
+            _meets(
+                smoothed(_legendre(_BENT)[0])[None], smoothed(between)[None], interpolate, _FOLLOWED_BENT, np.zeros(1)
+            )[0]
         )
 
 
-def _meets(values: Array, truth: Array, interpolate: Array, tolerance: float) -> NDArray[np.bool_]:
+def _meets(values: Array, truth: Array, interpolate: Array, tolerance: float, noise: Array) -> NDArray[np.bool_]:
     if not (np.all(np.isfinite(values)) and np.all(np.isfinite(truth))):
         raise ValueError("a function is not finite where its Gaussian mean is asked for; scale the inputs down")
     size = np.max(np.abs(truth), axis=1)
-    good: NDArray[np.bool_] = np.max(np.abs(values @ interpolate.T - truth), axis=1) <= tolerance * size
+    good: NDArray[np.bool_] = np.max(np.abs(values @ interpolate.T - truth), axis=1) <= np.maximum(
+        tolerance * size, noise
+    )
     return good
 
 

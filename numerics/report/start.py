@@ -49,6 +49,10 @@ class Start:
             networks = simulate_network(
                 d.architecture, self.depth, self.samples, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers
             )
+        if not np.isfinite(networks).any():
+            raise ValueError(
+                f"all {self.samples} networks left the range of numbers from x0 = {self.x0:g}; choose a start or a time of moderate size"
+            )
         scalar = has_distribution(d.limit)
         compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
         with stage("checks and their controls"):

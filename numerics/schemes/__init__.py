@@ -2,6 +2,7 @@ r"""Ways to step a diffusion forward in time, one a file; adding one is a file h
 
 from __future__ import annotations
 
+from derivations.errors import unknown
 from numerics.schemes.base import Advance, Scheme
 from numerics.schemes.congruence import Congruence
 from numerics.schemes.derivative_free import DerivativeFree
@@ -40,7 +41,7 @@ def find_scheme(scheme: Scheme | str) -> Scheme:
     for known in SCHEMES:
         if known.name == scheme:
             return known
-    raise ValueError(f"expected a scheme among {', '.join(s.name for s in SCHEMES)}, got {scheme!r}")
+    raise ValueError(unknown("scheme", scheme, (s.name for s in SCHEMES)))
 
 
 __all__ = [

@@ -94,12 +94,12 @@ class Setting:
     def exact(self) -> Any:
         """The law, closed or solved on a grid."""
         of = self.limit if self.law is None else self.law
-        return distribution(of, float(self.start[0, 0]), self.t, _SOLVED)
+        return distribution(of, x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
 
     @cached_property
     def wrong(self) -> Any:
         """The law of the limit with its noise 5 % too large, recognised or solved anew from its coefficients."""
-        return distribution(mistaken(self.limit), float(self.start[0, 0]), self.t, _SOLVED)
+        return distribution(mistaken(self.limit), x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
 
     @property
     def named(self) -> str:

@@ -3,11 +3,14 @@
 import pytest
 import sympy as sp
 
+from derivations.calculus.invert import invert
 from derivations.calculus.ito import transform
-from derivations.calculus.linear import LinearSDE, brownian, inner_time, reduce_to_linear
+from derivations.calculus.linear import ItoIntegral, LinearSDE, brownian, inner_time, reduce_to_linear
 from derivations.calculus.linear_ode import solve_linear
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
+from derivations.laws import recognise
+from derivations.symbols import initial, time
 from tests.helpers import equal_symbolically
 
 t, q, k = sp.symbols("t q kappa", positive=True)
@@ -136,3 +139,80 @@ def test_bad_input():
         LinearSDE(sp.S.One, sp.S.Zero, sp.S.Zero, sp.S.One, sp.S.One, t).moment(-1)
     with pytest.raises(NoClosedForm, match="reversal"):
         _ = LinearSDE(sp.S.One, sp.S.Zero, sp.S.One, sp.S.One, sp.S.One, t).in_law
+
+
+CIRCLE = sp.Interval.open(-sp.pi / 2, sp.pi / 2)
+a, b = sp.symbols("a b", positive=True)
+
+
+@pytest.mark.parametrize(
+    ("drift", "noise", "domain", "back"),
+    [
+        (-sp.sin(x) * sp.cos(x) ** 3, sp.cos(x) ** 2, CIRCLE, sp.atan(y)),
+        (-sp.sin(x) * sp.cos(x) ** 3, sp.cos(x) ** 2, sp.S.Reals, sp.atan(y)),
+        (sp.sin(x) ** 3 * sp.cos(x), sp.sin(x) ** 2, sp.Interval.open(0, sp.pi), sp.atan(y) + sp.pi / 2),
+        (-x / 2, sp.sqrt(1 - x**2), sp.Interval.open(-1, 1), sp.sin(y)),
+        (x / 2, sp.sqrt(1 + x**2), sp.S.Reals, sp.sinh(y)),
+        ((1 - 2 * x) / 4, sp.sqrt(x * (1 - x)), sp.Interval.open(0, 1), sp.sin(y) / 2 + sp.S.Half),
+        (-(b**2) * x * (1 - x**2), b * (1 - x**2), sp.Interval.open(-1, 1), sp.tanh(b * y)),
+        (-sp.exp(-2 * x) / 2, sp.exp(-x), sp.S.Reals, sp.log(y)),
+        (-sp.tanh(x) * (a + b**2 / sp.cosh(x) ** 2 / 2), b / sp.cosh(x), sp.S.Reals, sp.asinh(b * y)),
+    ],
+    ids=str,
+)
+def test_the_image_of_a_gaussian_process_is_read_off(drift, noise, domain, back):
+    # with drift ½ φ φ' the state is a function of W + c; with a linear drift of the coordinate, of an Ornstein–Uhlenbeck process
+    found = reduce_to_linear(Diffusion((x,), [drift], [[noise**2]], domain, t))
+    new = sp.Symbol("Y", real=True)
+    assert equal_symbolically(found.state_of(new), back.subs(y, new))
+    w = found.equation
+    assert (w.gamma, w.delta) == (1, 0)
+    # Itô's formula from the other side: f(Y) has the drift and the noise of X
+    f = back.subs(y, new)
+    there = (sp.diff(f, new) * (w.alpha + w.beta * new) + sp.diff(f, new, 2) / 2, sp.diff(f, new))
+    point = sp.Rational(3, 5)
+    for ours, theirs in zip(there, (drift, noise), strict=True):
+        gap = (ours - theirs.subs(x, f)).subs({new: point, a: 2, b: sp.Rational(1, 3)})
+        assert abs(sp.N(gap, 20)) < 1e-15
+    assert abs(sp.N((there[0] - drift.subs(x, f) + there[1] / 10).subs({new: point, a: 2, b: 1}), 20)) > 1e-3
+
+
+def test_the_branch_is_that_of_the_start():
+    process = Diffusion((x,), [-sp.sin(x) * sp.cos(x) ** 3], [[sp.cos(x) ** 4]], sp.S.Reals, t)
+    found = reduce_to_linear(process, start=sp.Integer(3))
+    assert (found.process.domain.inf, found.process.domain.sup) == (sp.pi / 2, 3 * sp.pi / 2)
+    assert found.state_of(y) == sp.atan(y) + sp.pi
+    assert found.equation.start == sp.tan(3)
+
+
+def test_its_law_is_that_of_the_gaussian():
+    process = Diffusion((x,), [-sp.sin(x) * sp.cos(x) ** 3], [[sp.cos(x) ** 4]], CIRCLE)
+    (law,) = recognise(process).parts
+    at = {initial: sp.S.Half, time: sp.Rational(1, 3)}
+    expected = sp.erfc(-(sp.tan(1) - sp.tan(sp.S.Half)) / sp.sqrt(sp.Rational(2, 3))) / 2
+    assert abs(sp.N(law.cdf(sp.S.One).subs(at) - expected, 20)) < 1e-15
+
+
+def test_a_coordinate_that_depends_on_a_parameter_says_so():
+    # ∫ dx/xᵐ is a logarithm for m = 1
+    with pytest.raises(NoClosedForm, match="not known in closed form for all parameters"):
+        reduce_to_linear(Diffusion((q,), [k * q ** (2 * k - 1) / 2], [[q ** (2 * k)]], half_line, t))
+
+
+@pytest.mark.parametrize("kind", [sp.sin, sp.cos, sp.tan, sp.cot])
+@pytest.mark.parametrize("inside", [sp.Rational(1, 3), sp.Integer(2), sp.Integer(4), -sp.Integer(1)])
+def test_angles_are_inverted_on_the_branch_of_the_point(kind, inside):
+    back = invert(2 * kind(x) - 1, x, y, inside)
+    for near in (inside, inside + sp.Rational(1, 10)):
+        assert abs(sp.N(back.subs(y, 2 * kind(near) - 1) - near, 20)) < 1e-15
+
+
+def test_an_ito_integral_depends_on_its_integrand_and_its_end():
+    c, s = sp.Symbol("c"), inner_time
+    integral = ItoIntegral(c * sp.exp(-s), s, t)
+    assert integral.free_symbols == {c, t}
+    assert integral.subs(c, 2) == ItoIntegral(2 * sp.exp(-s), s, t)
+    assert (str(integral), sp.latex(integral)) == (
+        "ItoIntegral(c*exp(-s), (s, 0, t))",
+        r"\int_0^{t} c e^{- s}\,\mathrm{d}B_{s}",
+    )

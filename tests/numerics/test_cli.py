@@ -311,21 +311,28 @@ def test_the_same_json_in_every_process():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    ("arguments", "status", "says"),
     [
-        (["--activation", "exp(exp(x))"], {1, 2}),
-        (["--activation", "1/(x-1)"], {1, 2}),
-        (["--activation", "x**(1/3)"], {1, 2}),
-        (["--x0", "1e308"], {1, 2}),
+        (["--activation", "exp(exp(x))"], 1, "of 20 networks are not finite at t = 1, the first is sample"),
+        (["--x0", "1e308"], 1, "of 20 networks exploded"),
+        (["--of", "sde", "--x0", "1e308"], 1, "20 of 20 paths exploded"),
+        (["--activation", "1/(x-1)"], 2, "error: the activation 1/(x - 1) has no value at x = 1: layer 1 of 5, sample"),
+        (["--activation", "x**(1/3)"], 2, "error: the covariance x**(2/3) is"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_what_is_no_number_is_never_printed_as_a_result(arguments, status, capsys):
-    assert main(["simulate", "--samples", "20", "--depth", "5", *arguments]) in status
+def test_what_is_no_number_is_never_printed_as_a_result(arguments, status, says, capsys):
+    assert main(["simulate", "--samples", "20", "--depth", "5", *arguments]) == status
     captured = capsys.readouterr()
     assert "nan" not in captured.out
-    assert captured.err.startswith("deeplimits: ")
+    assert says in captured.err
+    assert all(line.startswith("deeplimits: ") for line in captured.err.splitlines())
+
+
+def test_tiny_states_are_summarised_in_their_scale(capsys):
+    text = printed(capsys, "simulate", "--samples", "20", "--depth", "5", "--x0", "1e-300")
+    assert "norm / sqrt(width): mean 0" not in text
+    assert "e-30" in text
 
 
 def test_ten_megabytes_of_formula_are_refused_at_once(capsys):

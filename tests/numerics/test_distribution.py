@@ -31,7 +31,7 @@ def test_derivation_diffusion_and_law_give_the_same():
 
 def test_solved_and_closed_agree_where_both_are():
     process = Diffusion((x,), [-x], [[1]])
-    closed, solved = compile_law(recognise(process), x0=1.0, t=0.7), solve_fokker_planck(process, 1.0, 0.7)
+    closed, solved = compile_law(recognise(process), x0=1.0, t=0.7), solve_fokker_planck(process, 1.0, t=0.7)
     points = closed.ppf(np.linspace(0.01, 0.99, 50))
     assert np.abs(closed.cdf(points) - solved.cdf(points)).max() < 1e-6
     assert np.abs(compile_law(recognise(process), x0=1.0, t=0.72).cdf(points) - solved.cdf(points)).max() > 1e-5
@@ -83,3 +83,22 @@ def test_networks_are_validated_against_the_solved_law():
     assert table, str(table)
     assert any("Fokker–Planck solution" in row.claim for row in table.rows)
     assert all(row.control_rejected for row in table.rows)
+
+
+def test_numbers_that_could_be_swapped_are_given_by_name():
+    from derivations import MLP, PreNormResNet, ShapedMLP, recognise
+    from numerics import compile_law
+
+    process = derive(ResNet(relu, width=1))
+    for call in (
+        lambda: compile_law(process.law, 1.0, 0.5),
+        lambda: distribution(process, 1.0, 0.5),
+        lambda: solve_fokker_planck(process.limit, 1.0, 0.5),
+    ):
+        with pytest.raises(TypeError, match="positional"):
+            call()
+    assert recognise(process.limit).name == process.law.name
+    widths = {kind(relu, 4).width for kind in (ResNet, MLP, PreNormResNet)} | {
+        ShapedMLP(relu, 4, c_plus=1, c_minus=0).width
+    }
+    assert widths == {4}

@@ -56,7 +56,7 @@ RECOGNISED = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("process", "x0", "t"), RECOGNISED)
 def test_agrees_with_closed_forms_to_the_tolerance(process, x0, t):
-    solved = solve_fokker_planck(process, x0, t, tol=1e-6)
+    solved = solve_fokker_planck(process, x0, t=t, tol=1e-6)
     law = compile_law(recognise(process), x0=x0, t=t)
     assert distance(solved, law.pdf) < 1e-6
     assert solved.error <= 1e-6
@@ -73,7 +73,7 @@ def test_agrees_with_closed_forms_to_the_tolerance(process, x0, t):
 def test_agrees_with_every_law(law):
     domain = law.diffusion.domain
     x0 = float(domain.inf) + 1.3 if domain.inf.is_finite else 0.4
-    solved = solve_fokker_planck(law.diffusion, x0, 0.7)
+    solved = solve_fokker_planck(law.diffusion, x0, t=0.7)
     assert distance(solved, compile_law(law, x0=x0, t=0.7).pdf) < 1e-6
     assert distance(solved, compile_law(law, x0=x0, t=0.701).pdf) > 1e-5  # control
 
@@ -82,14 +82,14 @@ def test_agrees_with_every_law(law):
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_agrees_with_every_example_and_its_atoms(case):
     solved, law = (
-        solve_fokker_planck(case.process, case.x0, case.t),
-        compile_law(recognise(case.process), case.x0, case.t),
+        solve_fokker_planck(case.process, case.x0, t=case.t),
+        compile_law(recognise(case.process), x0=case.x0, t=case.t),
     )
     assert distance(solved, law.pdf) < 1e-6
     assert [place for place, _ in solved.atoms] == [place for place, _ in law.atoms]
     for (_, mass), (_, expected) in zip(solved.atoms, law.atoms, strict=True):
         assert abs(mass - expected) < 1e-6
-    later = compile_law(recognise(case.process), case.x0, 1.001 * case.t)
+    later = compile_law(recognise(case.process), x0=case.x0, t=1.001 * case.t)
     assert distance(solved, later.pdf) > 1e-5  # control
 
 
@@ -102,7 +102,7 @@ def square_root_process(mean, x0, t):
 @pytest.mark.parametrize("mean", [2.0, 0.5, pytest.param(0.4, marks=pytest.mark.slow)])
 def test_end_that_reflects_or_is_not_reached(mean):
     exact = sp.nsimplify(mean)
-    solved = solve_fokker_planck(on_half_line(exact - p, p), 0.6, 0.7)
+    solved = solve_fokker_planck(on_half_line(exact - p, p), 0.6, t=0.7)
     assert solved.atoms == ()
     assert distance(solved, square_root_process(mean, 0.6, 0.7).pdf) < 1e-6
     assert solved.mean() == pytest.approx(mean + (0.6 - mean) * np.exp(-0.7), abs=1e-6)
@@ -112,7 +112,7 @@ def test_end_that_reflects_or_is_not_reached(mean):
 def test_absorbed_probability_is_an_atom():
     # Feller's branching diffusion dX = √X dB: E exp(−λX_t) = exp(−λx₀/(1 + λt/2)), so P(X_t = 0) = exp(−2x₀/t)
     x0, t = 0.4, 0.8
-    solved = solve_fokker_planck(on_half_line(0, p), x0, t)
+    solved = solve_fokker_planck(on_half_line(0, p), x0, t=t)
     ((place, mass),) = solved.atoms
     assert place == 0.0
     assert mass == pytest.approx(np.exp(-2 * x0 / t), abs=1e-6)
@@ -129,7 +129,7 @@ def test_brownian_motion_between_absorbing_ends():
     # images: the density on (0, 1) from x₀, killed at both ends
     x0, t = 0.3, 0.2
     process = Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1))
-    solved = solve_fokker_planck(process, x0, t)
+    solved = solve_fokker_planck(process, x0, t=t)
 
     def killed(s):
         return sum(stats.norm.pdf(s, x0 + 2 * k, t**0.5) - stats.norm.pdf(s, -x0 + 2 * k, t**0.5) for k in range(-8, 9))
@@ -144,7 +144,7 @@ def test_brownian_motion_between_absorbing_ends():
 def test_entrance_end_lets_nothing_out():
     # φ = x²: X = 1/R with R a Bessel process of dimension 3; a strict local martingale of mass 1
     x0, t = 1.0, 0.5
-    solved = solve_fokker_planck(on_half_line(0, p**4), x0, t)
+    solved = solve_fokker_planck(on_half_line(0, p**4), x0, t=t)
     assert solved.atoms == ()
     r0 = 1 / x0
 
@@ -158,7 +158,7 @@ def test_entrance_end_lets_nothing_out():
 
 def test_explosive_process_loses_mass_to_infinity():
     # dV = V(V − 1)dt + √2 V dB explodes; 1/V is linear, so P(alive) can be seen from V's own scale: as t → ∞, S(0,x)/S(0,∞)
-    solved = solve_fokker_planck(on_half_line(p * (p - 1), 2 * p**2), 1.0, 12.0, tol=1e-4)
+    solved = solve_fokker_planck(on_half_line(p * (p - 1), 2 * p**2), 1.0, t=12.0, tol=1e-4)
     ((place, mass),) = solved.atoms
     # s = exp(−∫(V−1)/V) = V e^{−V}: P(explode) = ∫₀¹ s/∫₀^∞ s = 1 − 2/e
     assert place == np.inf
@@ -196,18 +196,18 @@ def test_speed_measure_is_stationary_on_every_grid():
 @pytest.mark.slow
 def test_without_a_closed_form():
     process = depth_limit(ResNet(tanh, width=1))
-    solved = solve_fokker_planck(process, 1.0, 1.0)
+    solved = solve_fokker_planck(process, 1.0, t=1.0)
     assert solved.mean() == pytest.approx(1.0, abs=1e-6)  # a martingale
     networks = simulate_network(ResNet(tanh, width=1), depth=400, samples=40_000, x0=1.0, seed=0)[:, 0, 0]
     test = stats.ks_1samp(networks, solved.cdf)
     assert test.pvalue > 1e-3
     wrong = Diffusion(process.states, process.drift, process.covariance * sp.Rational(11, 10), process.domain)
-    assert stats.ks_1samp(networks, solve_fokker_planck(wrong, 1.0, 1.0, tol=1e-4).cdf).pvalue < 1e-6
+    assert stats.ks_1samp(networks, solve_fokker_planck(wrong, 1.0, t=1.0, tol=1e-4).cdf).pvalue < 1e-6
 
 
 def test_double_well_against_its_stationary_law():
     process = Diffusion((x,), [x - x**3], [[1]])
-    solved = solve_fokker_planck(process, 0.5, 40.0, tol=1e-5)
+    solved = solve_fokker_planck(process, 0.5, t=40.0, tol=1e-5)
     s = np.linspace(-5, 5, 20_001)
     weight = np.exp(s**2 - s**4 / 2)
     weight /= weight.sum() * (s[1] - s[0])
@@ -216,7 +216,7 @@ def test_double_well_against_its_stationary_law():
 
 @pytest.mark.slow
 def test_it_is_a_frozen_distribution():
-    solved = solve_fokker_planck(on_half_line(0, p), 0.4, 0.8)
+    solved = solve_fokker_planck(on_half_line(0, p), 0.4, t=0.8)
     q = np.array([0.2, 0.5, 0.9])
     atom = solved.cdf(0.0)
     inside = q > atom
@@ -231,7 +231,7 @@ def test_it_is_a_frozen_distribution():
 
 def test_moments_agree_with_the_hierarchy():
     process = on_half_line(sp.Rational(2) - p, p)
-    solved = solve_fokker_planck(process, 1.0, 0.7)
+    solved = solve_fokker_planck(process, 1.0, t=0.7)
     exact = moment_equations(process, 3).solve({p: sp.Integer(1)})
     for order in (1, 2, 3):
         expected = float(exact[(order,)].subs(process.time, sp.Rational(7, 10)))
@@ -239,11 +239,11 @@ def test_moments_agree_with_the_hierarchy():
 
 
 def test_frozen_parts_and_degenerate_starts():
-    solved = solve_fokker_planck(depth_limit(ResNet(relu, width=1)), -0.5, 1.0)
+    solved = solve_fokker_planck(depth_limit(ResNet(relu, width=1)), -0.5, t=1.0)
     assert solved.atoms == ((-0.5, 1.0),)
-    assert solve_fokker_planck(depth_limit(ResNet(sine, width=1)), 0.0, 1.0).atoms == ((0.0, 1.0),)
+    assert solve_fokker_planck(depth_limit(ResNet(sine, width=1)), 0.0, t=1.0).atoms == ((0.0, 1.0),)
     with pytest.raises(ValueError, match="degenerate at the start"):
-        solve_fokker_planck(Diffusion((x,), [1], [[x**2]]), 0.0, 1.0)
+        solve_fokker_planck(Diffusion((x,), [1], [[x**2]]), 0.0, t=1.0)
 
 
 @pytest.mark.parametrize(
@@ -259,20 +259,20 @@ def test_frozen_parts_and_degenerate_starts():
 )
 def test_bad_input(process, x0, t, message):
     with pytest.raises(ValueError, match=message):
-        solve_fokker_planck(process, x0, t)
+        solve_fokker_planck(process, x0, t=t)
 
 
 def test_more_bad_input():
     t = sp.Symbol("t", positive=True)
     with pytest.raises(DerivationError, match="do not depend on t"):
-        solve_fokker_planck(Diffusion((x,), [0], [[t]]), 0.0, 1.0)
+        solve_fokker_planck(Diffusion((x,), [0], [[t]]), 0.0, t=1.0)
     with pytest.raises(ValueError, match="tolerance must be positive"):
-        solve_fokker_planck(Diffusion((x,), [0], [[1]]), 0.0, 1.0, tol=0.0)
+        solve_fokker_planck(Diffusion((x,), [0], [[1]]), 0.0, t=1.0, tol=0.0)
     with pytest.raises(ValueError, match="raise points or tol"):
-        solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 4.0, 1.0, tol=1e-9, points=600)
+        solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 4.0, t=1.0, tol=1e-9, points=600)
     start = StartingDensity(lambda s: np.full(s.shape, 0.5), 0.5)
     with pytest.raises(ValueError, match="mass 1"):
-        solve_fokker_planck(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), start, 1.0)
+        solve_fokker_planck(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), start, t=1.0)
 
 
 # --- the angle of two neurons: E N and E log‖φ‖ without sampling ---
@@ -283,7 +283,7 @@ UNIFORM = StartingDensity(lambda s: np.full(s.shape, 2 / (3 * np.pi)), np.pi / 4
 
 def active(t, process=THETA, tol=1e-5):
     """E N(X_t): one neuron, or two where both coordinates are positive."""
-    solved = solve_fokker_planck(process, UNIFORM, t, tol=tol)
+    solved = solve_fokker_planck(process, UNIFORM, t=t, tol=tol)
     return 1.0 + float(solved.cdf(np.pi / 2) - solved.cdf(0.0))
 
 
@@ -357,7 +357,7 @@ def test_correlation_of_shaped_relu_against_paths():
 @pytest.mark.slow
 def test_a_drift_over_many_standard_deviations():
     # rounding spoils a contour integral there, and the time is stepped
-    solved = solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 10.0, 0.1)
+    solved = solve_fokker_planck(Diffusion((x,), [-x], [[1]]), 10.0, t=0.1)
     exact = stats.norm(10 * np.exp(-0.1), ((1 - np.exp(-0.2)) / 2) ** 0.5)
     points = exact.ppf([1e-6, 0.1, 0.5, 0.9, 1 - 1e-6])
     np.testing.assert_allclose(solved.cdf(points), exact.cdf(points), atol=1e-6)

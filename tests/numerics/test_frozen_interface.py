@@ -42,7 +42,7 @@ every = pytest.mark.parametrize("name", LAWS)
 
 def frozen(name, t=0.5):
     law, x0 = LAWS[name]
-    return compile_law(law, x0, t)
+    return compile_law(law, x0=x0, t=t)
 
 
 @every
@@ -131,7 +131,7 @@ def test_atoms_count_in_expectations_and_make_the_entropy_minus_infinite():
     assert d.entropy() == -np.inf
     assert frozen("a dead start").entropy() == -np.inf
     assert np.isnan(frozen("a dead start").stats("sk")).all()
-    gauss = compile_law(recognise(depth_limit(ResNet(sp.Integer(2), width=1))), 0.0, 0.25)
+    gauss = compile_law(recognise(depth_limit(ResNet(sp.Integer(2), width=1))), x0=0.0, t=0.25)
     assert gauss.entropy() == pytest.approx(stats.norm(0, 1).entropy(), rel=1e-12)
     assert np.allclose(gauss.stats("sk"), 0, atol=1e-12)
     cir = stats.ncx2(12, 8 * np.exp(-1) / (1 - np.exp(-1)), scale=(1 - np.exp(-1)) / 8)
@@ -186,11 +186,11 @@ def test_far_values_are_the_logarithms():
     # x = log y: the density is y² q'(0) near y = 0, so its logarithm falls with slope 2
     assert planar.logpdf(-1000.0) - planar.logpdf(-900.0) == pytest.approx(-200, rel=1e-12)
     mehler = recognise(Diffusion((x,), [sp.diff(x**2 / 2 + sp.log(1 + sp.erf(x) / 2), x)], [[1]]))
-    assert compile_law(mehler, 0.3, 0.5).logpdf([-1e300, 1e300]).tolist() == [-np.inf, -np.inf]
+    assert compile_law(mehler, x0=0.3, t=0.5).logpdf([-1e300, 1e300]).tolist() == [-np.inf, -np.inf]
 
 
 def test_a_solved_law_takes_points_far_out_and_has_the_interface():
-    d = solve_fokker_planck(Diffusion((x,), [0], [[sp.log(1 + sp.exp(x)) ** 2]]), 1.0, 0.5, tol=1e-3)
+    d = solve_fokker_planck(Diffusion((x,), [0], [[sp.log(1 + sp.exp(x)) ** 2]]), 1.0, t=0.5, tol=1e-3)
     values = d.pdf([-380.0, 1.0, 1e300])
     assert values[0] == 0 == values[2]
     assert values[1] > 0

@@ -114,7 +114,7 @@ def by_fokker_planck(growth, t, early):
     first, second = (float(form.moment(k).subs(time, early)) for k in (1, 2))
     spread = np.sqrt(np.log(second / first**2))
     start = stats.lognorm(spread, scale=first * np.exp(-(spread**2) / 2))
-    return solve_fokker_planck(process, StartingDensity(start.pdf, start.median()), t - early)
+    return solve_fokker_planck(process, StartingDensity(start.pdf, start.median()), t=t - early)
 
 
 @pytest.mark.slow

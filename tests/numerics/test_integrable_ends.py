@@ -44,7 +44,7 @@ CENTI, DECI = sp.Rational(1, 100), sp.Rational(1, 10)
     ],
 )
 def test_no_mass_is_lost_at_an_integrable_end(coefficients, x0, t):
-    X, reference = compile_law(square_root(*coefficients), x0, t), noncentral(*coefficients, x0, t)
+    X, reference = compile_law(square_root(*coefficients), x0=x0, t=t), noncentral(*coefficients, x0, t)
     np.testing.assert_allclose(X.cdf(POINTS), reference.cdf(POINTS), rtol=1e-9, atol=1e-13)
     np.testing.assert_allclose(X.sf(POINTS), reference.sf(POINTS), rtol=1e-9, atol=1e-13)
     assert X.cdf(np.inf) == pytest.approx(1.0, abs=1e-12)
@@ -56,17 +56,17 @@ def test_no_mass_is_lost_at_an_integrable_end(coefficients, x0, t):
 
 
 def test_the_values_of_two_processes_that_lost_mass():
-    bessel = compile_law(square_root(CENTI, 0, 4), 0.1, 5.0)
+    bessel = compile_law(square_root(CENTI, 0, 4), x0=0.1, t=5.0)
     assert bessel.cdf(0.1) == pytest.approx(0.970337912, abs=1e-9)
     assert bessel.mean() == pytest.approx(0.1 + 5 / 100, rel=1e-12)
-    ingersoll = compile_law(square_root(DECI**2, DECI, sp.Rational(1, 4)), 0.1, 5.0)
+    ingersoll = compile_law(square_root(DECI**2, DECI, sp.Rational(1, 4)), x0=0.1, t=5.0)
     assert ingersoll.cdf(0.3) == pytest.approx(0.897273, abs=1e-6)
     assert ingersoll.median() == pytest.approx(2.3721e-4, rel=1e-4)
 
 
 def test_draws_below_the_smallest_double_stay():
     # P(X < 1e-300) is 3 %: such states are rounded to 0, which is no atom, and must not be drawn again
-    X = compile_law(square_root(CENTI, 0, 4), 0.1, 5.0)
+    X = compile_law(square_root(CENTI, 0, 4), x0=0.1, t=5.0)
     drawn = X.rvs(20_000, random_state=1)
     below = 1e-200
     expected = float(X.cdf(below))

@@ -213,7 +213,7 @@ def test_the_explosion_is_where_the_closed_form_says():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"kind": "both"}, "kind must be"),
+        ({"kind": "both"}, "^unknown kind 'both'; known: nngp, ntk"),
         ({"t": -1.0}, "t must be"),
         ({"t": np.inf}, "t must be"),
         ({"tolerance": 0.0}, "tolerance"),

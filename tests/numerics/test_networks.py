@@ -187,7 +187,7 @@ def test_states_are_kept_at_chosen_layers():
         ({"x0": None, "inputs": [[1.0], [2.0]]}, "follows 1 inputs jointly, got 2 rows"),
         ({"x0": None, "inputs": [[np.inf]]}, "inputs must be finite"),
         ({"x0": None, "inputs": [[1.0], [2.0, 3.0]]}, "inputs must be an array of numbers"),
-        ({"method": "dense"}, "'in_law', 'weights'"),
+        ({"method": "dense"}, "^unknown method 'dense'; known: in_law, weights"),
         ({"at": [6]}, "from 0 to depth=5"),
         ({"at": []}, "at must list layers"),
         ({"workers": 0}, "workers"),
@@ -198,3 +198,18 @@ def test_bad_requests_are_named(given, says):
     request = {"architecture": ResNet(relu, 3), "depth": 5, "samples": 2, "x0": 1.0} | given
     with pytest.raises(ValueError, match=says):
         simulate_network(**request)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e200])
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_states_keep_their_scale_where_squares_leave_the_range_of_numbers(scale, inputs):
+    # a network without biases is homogeneous, and the same seed draws the same numbers
+    network, rows = ResNet(relu, width=3, inputs=inputs), np.array([[1, 0.3], [-0.2, 0.8]])[:inputs]
+    moderate, extreme = (simulate_network(network, 20, 50, inputs=s * rows, seed=1) for s in (1.0, scale))
+    assert np.allclose(extreme / scale, moderate, rtol=1e-11, atol=1e-13)
+    assert np.all(np.any(moderate != 0, axis=(1, 2)))
+
+
+def test_a_start_of_tiny_numbers_moves():
+    states = simulate_network(ResNet(relu, width=1), 20, 50, x0=1e-300, seed=1)
+    assert len(np.unique(states)) == 50

@@ -208,7 +208,7 @@ def test_schemes_state_their_orders():
         ({"samples": -1}, "samples must be"),
         ({"times": [0.5, 0.2]}, "times must increase"),
         ({"times": [2.0]}, "times must increase"),
-        ({"scheme": "guess"}, "expected a scheme"),
+        ({"scheme": "guess"}, "unknown scheme 'guess'"),
         ({"limit": LAYER, "scheme": "exact"}, "scalar diffusions"),
     ],
 )

@@ -1,0 +1,87 @@
+"""Means of products over jointly Gaussian noises: powers of any number, functions of two at most."""
+
+import pytest
+import sympy as sp
+
+from derivations.errors import DerivationError
+from derivations.limits import gaussian_mean
+
+u, v, w = NOISES = sp.symbols("u v w", real=True)
+half = sp.S.Half
+GRAM = sp.Matrix(
+    [[1, half, sp.Rational(1, 4)], [half, 2, -sp.Rational(1, 3)], [sp.Rational(1, 4), -sp.Rational(1, 3), 1]]
+)
+COVARIANCE = {(a, b): GRAM[i, j] for i, a in enumerate(NOISES) for j, b in enumerate(NOISES)}
+A, B, C = sp.symbols("A B C")
+
+
+def generated(**orders):
+    """Derivatives of E exp(Au + Bv + Cw) = exp(½ θᵀGθ): an independent way to means of exponentials times powers."""
+    theta = sp.Matrix([A, B, C])
+    value = sp.exp(sp.expand((theta.T * GRAM * theta)[0] / 2))
+    for name, order in orders.items():
+        value = sp.diff(value, sp.Symbol(name), order)
+    return value
+
+
+def at(value, a=0, b=0, c=0):
+    return sp.expand(sp.expand(value.subs({A: a, B: b, C: c})), complex=True)
+
+
+def sine_of_u_times(*orders):
+    value = generated(**dict(zip("ABC", orders, strict=True)))
+    return (at(value, a=sp.I) - at(value, a=-sp.I)) / (2 * sp.I)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (u * v * w * sp.sin(u), sine_of_u_times(1, 1, 1)),
+        (v * w**2 * sp.sin(u), sine_of_u_times(0, 1, 2)),
+        (sp.exp(u + v), at(generated(), a=1, b=1)),
+        (w**2 * sp.exp(u - v), at(generated(C=2), a=1, b=-1)),
+        (sp.exp(u) + sp.exp(v), at(generated(), a=1) + at(generated(), b=1)),
+        (v * sp.exp(u) + u**2 + 1, at(generated(B=1), a=1) + 2),
+        (w * sp.tanh(v) + u * v, half + sp.Rational(-1, 6) * sp.Symbol("m")),
+        (v * w * sp.Max(u, 0), -sp.Rational(5, 24) / sp.sqrt(2 * sp.pi)),
+        (sp.sin(u) * sp.sin(v), sp.exp(-sp.Rational(3, 2)) * sp.sinh(half)),
+    ],
+    ids=str,
+)
+def test_means_of_products(function, expected):
+    found = gaussian_mean(function, COVARIANCE)
+    if expected.has(sp.Symbol("m")):  # E w tanh v = (cov/var) E v tanh v
+        from derivations.gaussian import expect
+
+        expected = expected.subs(sp.Symbol("m"), expect(v * sp.tanh(v), v, 2))
+    assert abs(sp.N(found - expected, 20)) < 1e-12
+    assert abs(sp.N(found, 20)) > 1e-3  # so that 0 would not do
+
+
+def test_parameters_stand_outside():
+    c = sp.Symbol("c", positive=True)
+    assert sp.expand(gaussian_mean(c * sp.exp(u) * v, COVARIANCE) - c * sp.exp(half) / 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (sp.tanh(u * v), r"in u, v: tanh\(u\*v\) is no product"),
+        (sp.Max(u, v), "is no product"),
+        (1 + w * sp.tanh(u * v), "is no product"),
+        (sp.tanh(u) * sp.tanh(v) * sp.tanh(w), "at most two .* got"),
+        (sp.exp(u * v * w), "in u, v, w"),
+    ],
+    ids=str,
+)
+def test_what_has_no_rule_is_refused(function, message):
+    with pytest.raises(DerivationError, match=message):
+        gaussian_mean(function, COVARIANCE)
+
+
+def test_a_singular_pair_is_refused_where_it_would_be_divided_by():
+    same = {(a, b): sp.S.One if {a, b} <= {u, v} else COVARIANCE[a, b] for a in NOISES for b in NOISES}
+    with pytest.raises(DerivationError, match="singular"):
+        gaussian_mean(w * sp.sin(u) * sp.cos(v), same)
+    # the pair alone lies on a line, and is integrated there
+    assert sp.expand(gaussian_mean(sp.sin(u) * sp.sin(v), same) - (1 - sp.exp(-2)) / 2) == 0
