@@ -12,6 +12,7 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
+from derivations.calculus.clock import own_clock
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
@@ -248,6 +249,13 @@ def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
     if isinstance(process, CollapseDiffusion):
         return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
     try:
+        if process.time in process.drift.free_symbols | process.covariance.free_symbols:
+            clock = own_clock(process)
+            known = recognise(clock.base).name
+            return (
+                None,
+                f"it is the law of another process ({known}) at the time C = {clock.reading}, of the same start",
+            )
         return recognise(process), ""
     except NoClosedForm as error:
         return None, str(error)
@@ -297,6 +305,8 @@ def _law_steps(d: Derivation) -> list[Step]:
     process = _scalar(d.limit)
     if process is None:
         return []
+    if process.time in process.drift.free_symbols | process.covariance.free_symbols:
+        return [narrate_law.no_law_step(False, d.why_no_law)]
     try:
         forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise

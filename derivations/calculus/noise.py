@@ -125,7 +125,7 @@ def _with_kinks(covariance: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
     lower = sp.zeros(size, size)
     for j in range(size):
         pivot = covariance[j, j] - sp.Add(*(lower[j, k] ** 2 for k in range(j)))
-        if pivot == 0:
+        if vanishes(pivot):
             raise DerivationError(
                 f"the covariance is degenerate (pivot {j + 1} of Cholesky's algorithm is 0); "
                 "give a factor of your own, Diffusion(..., sigma=σ)"
@@ -190,5 +190,7 @@ def vanishes(expr: sp.Expr) -> bool:
         return True
     if opened.has(sp.Piecewise):
         folded = sp.piecewise_fold(opened)
-        return isinstance(folded, sp.Piecewise) and all(vanishes(branch) for branch, _ in folded.args)
+        if isinstance(folded, sp.Piecewise):
+            return all(vanishes(branch) for branch, _ in folded.args)
+        return not folded.has(sp.Piecewise) and vanishes(folded)
     return bool(sp.cancel(sp.together(opened)) == 0)
