@@ -154,9 +154,7 @@ class _Reader:
                 raise DerivationError(
                     f"two different matrices are called {weights.name}; give each its own name, or make them equal"
                 )
-            source = self._layer(body, str(node))
-            if source is None:
-                raise DerivationError(f"{node} reads no neurons; a matrix needs a body that depends on the state x")
+            source = self._layer(body, str(node)) or 0  # a constant stands for each neuron of the state
             if weights not in self.matrices:
                 self.matrices[weights] = source, self._new(weights.out.subs(width, self.size), weights.name)
             first, target = self.matrices[weights]
