@@ -17,6 +17,7 @@ from derivations.gaussian.integrate import Singular, normal_mean
 from derivations.piecewise import breakpoints
 from derivations.special.numeric import Numeric
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.limits import exact_limits
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
@@ -170,4 +171,4 @@ def _modules() -> dict[str, Any]:
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average
-MPMATH = Backend("mpmath", _printer, _modules, (), _wrap, 1e-45, shares=False)
+MPMATH = Backend("mpmath", _printer, _modules, (exact_limits,), _wrap, 1e-45, shares=False)
