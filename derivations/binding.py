@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import sympy as sp
+from sympy.core.function import PoleError
 
 #: Room for as many variables in one node; SymPy's own indices begin at a million.
 _STRIDE = 1000
@@ -78,6 +80,37 @@ def printed_symbols(names: Iterable[str], expr: sp.Basic) -> tuple[sp.Symbol, ..
     return tuple(found)
 
 
+def taylor(expr: sp.Expr, x: sp.Symbol, terms: int) -> sp.Expr:
+    """Taylor's polynomial at 0 with its order, by repeated differentiation.
+
+    Raises
+    ------
+    PoleError
+        If a derivative has no finite value there.
+    """
+    total, derivative = sp.S.Zero, expr
+    for k in range(terms):
+        value = derivative.subs(x, 0).doit()
+        if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            raise PoleError(f"{expr} has no expansion in powers of {x} at 0")
+        total += value * x**k / sp.factorial(k)
+        derivative = derivative.diff(x)
+    return total + sp.Order(x**terms)
+
+
+def leading_term(expr: sp.Expr, x: sp.Symbol, most: int = 8) -> sp.Expr:
+    """The first term of Taylor's polynomial that is not 0."""
+    derivative = expr
+    for k in range(most):
+        value = derivative.subs(x, 0).doit()
+        if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            break
+        if not value.is_zero:
+            return value * x**k / sp.factorial(k)
+        derivative = derivative.diff(x)
+    raise PoleError(f"{expr} has no leading power of {x} at 0 that is known")
+
+
 class Binding(sp.Expr):
     """A node with bound variables: ``subs`` and ``xreplace`` reach its parameters only, and capture nothing."""
 
@@ -103,6 +136,12 @@ class Binding(sp.Expr):
         made = self._changed(lambda part: part.xreplace(rule))
         return made, made != self
 
+    def _eval_nseries(self, x: sp.Symbol, n: int, logx: sp.Expr | None, cdir: int = 0) -> sp.Expr:
+        return taylor(self, x, n)
+
+    def _eval_as_leading_term(self, x: sp.Symbol, logx: sp.Expr | None = None, cdir: int = 0) -> sp.Expr:
+        return leading_term(self, x)
+
     def _changed_arguments(self, change: Callable[[sp.Basic], sp.Basic]) -> tuple[sp.Basic, ...]:
         """The arguments after a change, functions opened."""
         made = []
@@ -113,3 +152,10 @@ class Binding(sp.Expr):
             else:
                 made.append(change(argument))
         return tuple(made)
+
+
+def called(node: Binding, printer: Any, function: str) -> str:
+    """A call of an evaluating function with the node's text and its parameters."""
+    parameters = sorted(node.free_symbols, key=sp.default_sort_key)
+    text = repr(sp.srepr(sp.Tuple(node, *parameters)))
+    return f"{printer._module_format(function)}({', '.join([text, *map(printer._print, parameters)])})"

@@ -12,6 +12,8 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
+from derivations.calculus.boundaries import crossed_zeros
+from derivations.calculus.clock import own_clock
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
@@ -248,6 +250,13 @@ def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
     if isinstance(process, CollapseDiffusion):
         return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
     try:
+        if process.time in process.drift.free_symbols | process.covariance.free_symbols:
+            clock = own_clock(process)
+            known = recognise(clock.base).name
+            return (
+                None,
+                f"it is the law of another process ({known}) at the time C = {clock.reading}, of the same start",
+            )
         return recognise(process), ""
     except NoClosedForm as error:
         return None, str(error)
@@ -297,8 +306,13 @@ def _law_steps(d: Derivation) -> list[Step]:
     process = _scalar(d.limit)
     if process is None:
         return []
+    if process.time in process.drift.free_symbols | process.covariance.free_symbols:
+        return [narrate_law.no_law_step(False, d.why_no_law)]
     try:
-        forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
+        forms, split_up = (
+            tuple(form for form in split(process) if isinstance(form, UnitNoise)),
+            not crossed_zeros(process),
+        )
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise

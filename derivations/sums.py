@@ -110,6 +110,13 @@ class CoordinateSum(Binding):
         names = [f"x_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_j"]
         return self.at(printed_symbols(names, self))
 
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        raise DerivationError(
+            f"{self} holds no neurons to compute with; write the sum out with explicit(neurons), or use numerics.compile.compile_sums"
+        )
+
+    _pythoncode = _mpmathcode = _numpycode
+
     def _latex(self, printer: Printer) -> str:
         generic = self._generic()
         n = printer._print(self.width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+from derivations.calculus.clock import Clock, own_clock
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
@@ -21,7 +22,8 @@ def distribution(
     Parameters
     ----------
     of : Derivation, Diffusion or Law
-        What ``derive`` returned, for one neuron and one input; or any scalar diffusion; or a law. Without free parameters.
+        What ``derive`` returned, for one neuron and one input; or any scalar diffusion; or a law. Without free parameters. Where time
+        enters by a common factor, as by a variance of the weights that depends on depth, the law is read in its own clock.
     x0, t : float
         Start and time.
     tol : float
@@ -46,6 +48,10 @@ def distribution(
     >>> float(X.cdf(1.0)), 0 < X.error < 1e-6
     (0.5597..., True)
     """
+    process = of.limit if isinstance(of, Derivation) else of
+    if depends_on_time(process):
+        clock = own_clock(process)
+        return distribution(clock.base, x0=x0, t=float(clock.at(t)), tol=tol)
     if isinstance(of, Law):
         return compile_law(of, x0=x0, t=t)
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
@@ -60,10 +66,24 @@ def distribution(
 
 
 def has_distribution(limit: Any) -> TypeGuard[Diffusion]:
-    """Whether :func:`distribution` can be asked: a scalar diffusion with coefficients that do not depend on time."""
+    """Whether :func:`distribution` can be asked: a scalar diffusion whose coefficients depend on time by a common factor, if at all."""
     if not isinstance(limit, Diffusion) or len(limit.states) != 1:
         return False
-    return limit.time not in limit.drift.free_symbols | limit.covariance.free_symbols
+    return not depends_on_time(limit) or _clock(limit) is not None
+
+
+def depends_on_time(limit: Any) -> TypeGuard[Diffusion]:
+    """Whether this is a scalar diffusion with a coefficient that depends on time."""
+    if not isinstance(limit, Diffusion) or len(limit.states) != 1:
+        return False
+    return limit.time in limit.drift.free_symbols | limit.covariance.free_symbols
+
+
+def _clock(limit: Diffusion) -> Clock | None:
+    try:
+        return own_clock(limit)
+    except NoClosedForm:
+        return None
 
 
 def _known(process: Any) -> Law | None:

@@ -188,7 +188,8 @@ class _Networks:
                 kept[done] = np.array(self.record(x) if self.record else x, dtype=float)
             if done < self.depth:
                 trace: Trace | None = [] if explain else None
-                before, x = x, layer.advance(x, size, self.drawing.draw, rng, trace)
+                here = layer.at(self.time * (done + 0.5) / self.depth)
+                before, x = x, here.advance(x, size, self.drawing.draw, rng, trace)
                 if trace is not None:
                     lost = np.isfinite(before).all(axis=(1, 2)) & ~np.isfinite(x).all(axis=(1, 2))
                     for k in np.flatnonzero(lost):
@@ -231,7 +232,8 @@ def simulate_network(
     r"""Draw finite random networks and return their last layers.
 
     Each layer is run statement by statement from ``architecture.program()``, with :math:`\varepsilon = \sqrt{t/L}` and fresh weights,
-    which the m inputs share.
+    which the m inputs share. Variances and means that depend on the limit's time ``symbols.time`` are those of the middle of the
+    layer, :math:`(\ell - \tfrac12)t/L`.
 
     Parameters
     ----------

@@ -253,7 +253,14 @@ def svg(figure: Figure) -> str:
     out = StringIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "deeplimits"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    return out.getvalue()
+    return _numbered(out.getvalue())
+
+
+def _numbered(text: str) -> str:
+    """Ids that count instead of Matplotlib's, some of which are hashes of addresses in memory."""
+    found = dict.fromkeys(re.findall(r'(?:id="|url\(#|href="#)([a-z][0-9a-f]{10})\b', text))
+    numbers = {name: f"{name[0]}{k}" for k, name in enumerate(found)}
+    return re.sub(r"\b[a-z][0-9a-f]{10}\b", lambda match: numbers.get(match[0], match[0]), text)
 
 
 def inline_svg(figure: Figure, name: str) -> str:
@@ -267,7 +274,7 @@ def inline_svg(figure: Figure, name: str) -> str:
     out = StringIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "deeplimits"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = out.getvalue()
+    text = _numbered(out.getvalue())
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)

@@ -121,6 +121,26 @@ def expect(f: Function, variance: float = 1.0, mean: float = 0.0, kinks: Sequenc
     return _settled(attempt)
 
 
+def gaussian_values(text: str, *values: ArrayLike) -> Array:
+    """An unevaluated Gaussian mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one.
+
+    Parameters
+    ----------
+    text : str
+        The mean and its parameters, as :mod:`derivations.gaussian.printed` writes them.
+    values : array
+        Of the parameters; they broadcast.
+    """
+    from derivations.gaussian.printed import gaussian_value
+
+    result: Array = (
+        np.vectorize(lambda *numbers: float(gaussian_value(text, *numbers)), otypes=[float])(*values)
+        if values
+        else np.asarray(float(gaussian_value(text)))
+    )
+    return result[()]
+
+
 def expect_pair(
     f: Function, g: Function, covariance: ArrayLike, kinks_f: Sequence[float] = (), kinks_g: Sequence[float] = ()
 ) -> float:

@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.piecewise import Piece, breakpoints, canonical, join, pieces
+from derivations.piecewise import Piece, analyse, breakpoints, canonical, join, pieces
 from derivations.symbols import require_free_names, state
 
 
@@ -50,8 +50,13 @@ class Activation:
         object.__setattr__(self, "expr", exact_decimals(self.expr))
 
     def __call__(self, argument: object) -> sp.Expr:
-        """Value at an expression or number."""
-        return self.expr.subs(self.variable, sp.sympify(argument))
+        """Value at an expression or number; at a number at which the formula has only a limit, that limit."""
+        at = sp.sympify(argument)
+        value = self.expr.subs(self.variable, at)
+        if at.is_number and not self.parameters and value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            limit = next((p.limit for p in analyse(self.expr, self.variable).removable if p.value == at), None)
+            return value if limit is None else limit
+        return value
 
     def __str__(self) -> str:
         return self.name

@@ -25,7 +25,8 @@ from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import Piece, in_order, pieces, zeros
+from derivations.piecewise import IsolatedRoot, Piece, in_order, pieces, zeros
+from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
 
 _MOST_WRITTEN = 250  # operations of a scale whose potential is written out
@@ -82,18 +83,21 @@ class UnitNoise:
 
     @property
     def on_interval(self) -> tuple[sp.Symbol, sp.Expr]:
-        """A symbol with the assumptions of the interval, and x written in it: x = left + p or right − p with p > 0."""
+        """A symbol with the assumptions of the interval, and x written in it: x = left + p or right − p with p > 0.
+
+        An end that is known by a bracket only gives no formula, and is not shifted to.
+        """
         left, right = self.interval
         p = sp.Dummy("p", positive=True)
-        if left != -sp.oo:
+        if left != -sp.oo and not left.has(IsolatedRoot):
             return p, left + p
-        if right != sp.oo:
+        if right != sp.oo and not right.has(IsolatedRoot):
             return p, right - p
         q = sp.Dummy("q", real=True)
         return q, q
 
 
-_MOST_JOINED = 400  # terms of a formula whose powers are joined first
+_MOST_JOINED = 200  # operations of a formula that is expanded and whose powers are joined first
 
 
 @lru_cache(maxsize=1024)
@@ -101,7 +105,7 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     """Bring a coefficient to lowest terms; powers with symbolic exponents are joined first. What is too large stays as it is."""
     if not is_moderate(expr):
         return expr
-    plain = expr.is_rational_function() or not is_moderate(expr, _MOST_JOINED)
+    plain = expr.is_rational_function() or written_size(expr) > _MOST_JOINED
     joined = expr if plain else sp.powsimp(sp.expand(expr), deep=True)
     for written in (joined, expr):  # joining powers can make more generators than there were
         if is_moderate(written):
@@ -147,7 +151,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
         if left >= right:
             continue
         variance, drift = part.expr.xreplace({tag: sp.S.Zero}), expanded(sp.diff(part.expr, tag))
-        _refuse_crossing(a, x, left, right, low, high)
+        _refuse_crossing(variance, x, left, right, low, high)
         if variance == 0:
             if drift != 0:
                 raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
@@ -220,9 +224,21 @@ def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> N
 
 
 def _refuse_crossing(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, low: sp.Expr, high: sp.Expr) -> None:
-    for end in (left, right):
-        if end.is_finite and end not in (low, high) and fold_constants(a.subs(x, end)) != 0:
+    """The noise, as the formula between two kinks, must vanish towards both, except at the ends of the domain."""
+    for end, side in ((left, 1), (right, -1)):
+        if end.is_finite and end not in (low, high) and not _vanishes_towards(a, x, end, side):
             raise NoClosedForm(f"the process crosses a kink of its noise at {x} = {end}, where no kernel is known")
+
+
+def _vanishes_towards(a: sp.Expr, x: sp.Symbol, end: sp.Expr, side: int) -> bool:
+    value = fold_constants(a.subs(x, end))
+    if value.is_finite is not False and not value.has(sp.nan):
+        return is_zero(value) if value.is_number else value == 0
+    try:  # only a limit, or none
+        expansion = expansion_at(a, x, end, side)
+        return not expansion.terms or (not expansion.growth and expansion.leading[0] > 0)
+    except Unknown:
+        return False
 
 
 def zeros_inside(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tuple[sp.Expr, ...]:

@@ -94,6 +94,11 @@ class ItoIntegral(Binding):
             )
         return ItoIntegral(integrand.diff(symbol), s, upper) if integrand.has_free(symbol) else sp.S.Zero
 
+    def _numpycode(self, printer: sp.printing.printer.Printer, **settings: object) -> str:
+        raise DerivationError(f"{self} is random: it has no value to compute; simulate its paths instead")
+
+    _pythoncode = _mpmathcode = _numpycode
+
     def _printed(self) -> tuple[sp.Symbol, sp.Expr]:
         (s,) = printed_symbols(("s",), self)
         return s, self.args[0].xreplace({self.args[1]: s})

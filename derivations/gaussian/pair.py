@@ -8,7 +8,7 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, bound_symbols, printed_symbols, real_function
+from derivations.binding import Binding, bound_symbols, called, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
@@ -260,6 +260,14 @@ class GaussianPairExpectation(Binding):
             cuts = kinks + [b for b in bends if all(abs(b - s) > mp.sqrt(left) / (2 * abs(slope)) for s in near)]
             value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), cuts, singular)
             return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.quadrature.gaussian_values")
+
+    _pythoncode = _numpycode
 
     def _sympystr(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])

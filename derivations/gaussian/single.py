@@ -8,7 +8,7 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, printed_symbols, real_function
+from derivations.binding import Binding, called, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
@@ -211,7 +211,10 @@ class GaussianExpectation(Binding):
         return list(self.args[0].variables)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        return GaussianExpectation(*self._changed_arguments(change))
+        function, mean, variance = self._changed_arguments(change)
+        if not function.expr.has_free(*function.variables):
+            return function.expr  # a constant is its own mean
+        return GaussianExpectation(function, mean, variance)
 
     def _eval_is_real(self) -> bool | None:
         return True if self.args[0].expr.is_extended_real else None
@@ -242,6 +245,14 @@ class GaussianExpectation(Binding):
             return None
         value = numeric_mean(f, variable, mean, variance, prec)
         return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.quadrature.gaussian_values")
+
+    _pythoncode = _numpycode
 
     def _sympystr(self, printer: Printer) -> str:
         z, integrand = self._printed()

@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Proof:
-    """The checks that make a law more than a claim; true if all of them hold."""
+    """The checks that make a law more than a claim; true if there are some and all of them hold."""
 
     checks: tuple[Check, ...]
 
@@ -61,7 +61,7 @@ class Proof:
         return bool(self.checks) and all(check.holds for check in self.checks)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.checks))
+        return "\n".join(map(str, self.checks)) or "✗ nothing was checked"
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,16 @@ def is_zero(number: sp.Expr) -> bool:
     if known is not None:
         return bool(known)
     with_digits = number.evalf(50, maxn=200)
-    if with_digits.is_zero or with_digits.has(sp.nan):
-        return bool(with_digits.is_zero)
+    if with_digits.is_zero:
+        return True
+    if not with_digits.is_Float:
+        return False
     return bool(abs(with_digits) < sp.Rational(1, 10**45))
 
 
-def expansion_at(expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, side: int) -> Expansion:
+def expansion_at(
+    expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, side: int, spans: tuple[int, ...] = _SPANS
+) -> Expansion:
     """The expansion at a point from one side, or at infinity.
 
     Parameters
@@ -99,6 +103,8 @@ def expansion_at(expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, side: int) 
         A number, ``oo`` or ``-oo``.
     side : int
         1 from above, −1 from below; at infinity it is not looked at.
+    spans : tuple of int, optional
+        How far beyond the leading power terms are kept; the next one is tried where all terms cancel.
 
     Raises
     ------
@@ -121,7 +127,7 @@ def expansion_at(expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, side: int) 
         argument = Expansion({sp.S.One: sp.sympify(side)})
         if not is_zero(point):
             argument.terms[sp.S.Zero] = point
-    for span in _SPANS:
+    for span in spans:
         try:
             found = _Expander(variable, argument, sp.Integer(span)).expand(plain(expr))
             if found.terms or found.error >= FLAT:
@@ -203,6 +209,8 @@ class _Expander:
             raise _Cancelled
         _, c = u.leading
         c = c if not c.has(LOG) else sp.limit(c, LOG, -sp.oo)
+        if c.has(sp.AccumBounds):
+            raise Unknown(f"the sign of {c} is not known")
         positive = sp.sympify(c).is_extended_positive
         if positive is None:
             raise Unknown(f"the sign of {c} is not known")

@@ -112,7 +112,8 @@ class IntervalFunction:
             total = parts[0]
             for part in parts[1:]:
                 total = [libmp.mpi_add(p, q, PRECISION) for p, q in zip(total, part, strict=True)]
-            return total
+            tail = self._tail(expr)
+            return total if tail is None else [tail, *total[1:]]
         if expr.is_Mul:
             value = self._series(expr.args[0], n)
             for a in expr.args[1:]:
@@ -139,6 +140,20 @@ class IntervalFunction:
         if isinstance(expr, sp.Function) and len(expr.args) == 1:
             return self._function(expr, n)
         raise Unsupported(f"intervals are not known for {expr.func.__name__}")
+
+    def _tail(self, expr: sp.Add) -> Raw | None:
+        """The values of c (1 ± erf u) and c (1 ± tanh u), without the rounding of the sum."""
+        constant, term = expr.as_coeff_Add()
+        coefficient, function = term.as_coeff_Mul()
+        if not isinstance(function, sp.erf | sp.tanh) or constant == 0 or abs(coefficient) != abs(constant):
+            return None
+        (u,) = self._series(function.args[0], 0)
+        against = u if coefficient != constant else libmp.mpi_neg(u, PRECISION)
+        if isinstance(function, sp.erf):
+            value = function_value(sp.erfc, against)
+        else:  # 1 + tanh u = 2/(1 + e^{−2u})
+            value = _scale(_inverse(_plus(_ONE, _exponential([_scale(against, 2, 1)])[0])), 2, 1)
+        return _times(value, _constant(constant))
 
     def _function(self, expr: sp.Expr, n: int) -> Jet:
         """f(u) with the coefficients from f(u)′ = f′(u) u′, f′ as SymPy writes it."""

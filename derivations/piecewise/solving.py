@@ -8,7 +8,7 @@ from itertools import pairwise
 import sympy as sp
 
 from derivations.piecewise.exact import ODD, exact_zeros
-from derivations.piecewise.expansion import is_zero, plain
+from derivations.piecewise.expansion import Unknown, expansion_at, is_zero, plain
 from derivations.piecewise.interval import Budget
 from derivations.piecewise.isolate import OPERATIONS, Found, isolated_zeros
 
@@ -43,8 +43,8 @@ def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = 
     ((-1, 1), (0,), (root(-x + cos(x), 0.739085133215),))
     >>> zeros(sp.exp(x) - 1 - x, x)
     Found(zeros=(0,), doubt='')
-    >>> zeros(sp.sin(x), x, sp.S(1), sp.S(7)).zeros
-    (pi, 2*pi)
+    >>> zeros(sp.sin(x), x, sp.S(1), sp.S(7)).zeros, zeros(sp.sin(x) / x, x, -sp.S(4), sp.S(4)).zeros
+    ((pi, 2*pi), (-pi, pi))
     """
     found: dict[sp.Expr, None] = {}
     doubt = ""
@@ -61,7 +61,21 @@ def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = 
             part = _isolated(factor, x, start, end)
             found |= dict.fromkeys(part.zeros)
             doubt = doubt or part.doubt
-    return Found(tuple(sorted(found, key=lambda z: z.evalf(30))), doubt)
+    singular = singular_points(expr, x, left, right).zeros if found and _guards(expr, x) else ()
+    kept = [z for z in found if z not in singular or _tends_to_zero(expr, x, z)]
+    return Found(tuple(sorted(kept, key=lambda z: z.evalf(30))), doubt)
+
+
+def _tends_to_zero(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:
+    """Whether a product vanishes at a zero of one factor at which another is singular, as sin(x)/x does not at 0."""
+    for side in (-1, 1):
+        try:
+            e = expansion_at(expr, x, at, side)
+        except Unknown:
+            continue
+        if e.terms and not e.growth and e.leading[0] <= 0:
+            return False
+    return True
 
 
 @lru_cache(maxsize=512)

@@ -231,11 +231,19 @@ def split_at_conditions(expr: sp.Expr, variable: sp.Symbol) -> tuple[tuple[Piece
             doubt = doubt or (f"the condition {condition}: {changes.doubt}" if changes.doubt else "")
         ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
         resolved = [
-            Piece(left, right, part.expr.xreplace({node: _branch(node, variable, rational_between(left, right))}))
+            Piece(left, right, _with_branch(part.expr, node, variable, rational_between(left, right)))
             for left, right in pairwise(ends)
         ]
         todo += merged(resolved)[::-1]
     return merged(done), doubt
+
+
+def _with_branch(expr: sp.Expr, node: sp.Piecewise, variable: sp.Symbol, inside: sp.Rational) -> sp.Expr:
+    """The formula with one ``Piecewise`` decided at a point; not a number where its condition compares no real numbers."""
+    try:
+        return expr.xreplace({node: _branch(node, variable, inside)})
+    except (TypeError, ValueError):
+        return sp.nan
 
 
 def _innermost(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:
@@ -266,6 +274,12 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
 
 def _split(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     parts, doubt = split_at_conditions(expr, variable)
+    for part in parts:
+        if part.expr.has(sp.nan):
+            raise DerivationError(
+                f"the function is no real number on ({part.left}, {part.right}): a condition compares numbers that are not real; "
+                "change the formula there, or give the interval in which it is used"
+            )
     if doubt:
         raise DerivationError(
             f"not all points are known at which a piecewise function changes its formula ({doubt}); "

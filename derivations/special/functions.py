@@ -23,6 +23,8 @@ import sympy as sp
 from mpmath import mp
 from sympy.core.function import ArgumentIndexError
 
+from derivations.special.numeric import Numeric
+
 Fuzzy: TypeAlias = Any  # True, False or None, for what is not known: SymPy has no type for it
 
 GUARD = 20  # bits beyond the precision that was asked for
@@ -130,7 +132,7 @@ def value_of(node: sp.Function, function: Callable[..., mpmath.mpf], prec: int, 
         return sp.Expr._from_mpmath(function(*arguments), prec)
 
 
-class ErfiInv(sp.Function):
+class ErfiInv(Numeric):
     r"""The inverse of the imaginary error function on the real line, :math:`\operatorname{erfi}^{-1}`.
 
     Odd, increasing, a bijection of the real line; real arguments only. With
@@ -155,6 +157,7 @@ class ErfiInv(sp.Function):
     """
 
     nargs = 1
+    array_name, exact_name = "erfi_inv", "erfi_inverse"
 
     @classmethod
     def eval(cls, x: sp.Expr) -> sp.Expr | None:
@@ -202,7 +205,7 @@ class ErfiInv(sp.Function):
         return rf"\operatorname{{erfi}}^{{-1}}{{\left({printer._print(self.args[0])} \right)}}{power}"
 
 
-class ScaledBesselI(sp.Function):
+class ScaledBesselI(Numeric):
     r"""The exponentially scaled modified Bessel function :math:`e^{-z} I_\nu(z)`, :math:`z \ge 0`.
 
     Bounded, and :math:`\sim 1/\sqrt{2\pi z}` for large z, where the two factors are
@@ -229,6 +232,7 @@ class ScaledBesselI(sp.Function):
     """
 
     nargs = 2
+    array_name, exact_name = "scaled_bessel_i", "scaled_bessel_i"
 
     @classmethod
     def eval(cls, order: sp.Expr, z: sp.Expr) -> sp.Expr | None:
@@ -249,6 +253,20 @@ class ScaledBesselI(sp.Function):
             raise ArgumentIndexError(self, argindex)
         order, z = self.args
         return (ScaledBesselI(order - 1, z) + ScaledBesselI(order + 1, z)) / 2 - self
+
+    def _eval_nseries(self, x: sp.Symbol, n: int, logx: sp.Expr | None, cdir: int = 0) -> sp.Expr:
+        order, z = self.args
+        if z.subs(x, 0).is_zero and not (
+            order.is_integer and order.is_nonnegative
+        ):  # no power series: a power times one
+            return self.rewrite(sp.besseli)._eval_nseries(x, n, logx, cdir)
+        return super()._eval_nseries(x, n, logx, cdir)
+
+    def _eval_as_leading_term(self, x: sp.Symbol, logx: sp.Expr | None = None, cdir: int = 0) -> sp.Expr:
+        order, z = self.args
+        if z.subs(x, 0).is_zero:
+            return (z.as_leading_term(x) / 2) ** order / sp.gamma(order + 1)
+        return super()._eval_as_leading_term(x, logx, cdir)
 
     def _eval_rewrite_as_besseli(self, order: sp.Expr, z: sp.Expr, **hints: object) -> sp.Expr:
         return sp.exp(-z) * sp.besseli(order, z)
@@ -272,7 +290,7 @@ class ScaledBesselI(sp.Function):
         return rf"\left({body}\right)^{{{exp}}}" if exp else body
 
 
-class LogNormalCdf(sp.Function):
+class LogNormalCdf(Numeric):
     r"""The logarithm of the standard normal distribution function, :math:`\log \Phi(x)`.
 
     Finite over the whole real line, :math:`\sim -x^2/2 - \log(|x|\sqrt{2\pi})` in the left tail, where
@@ -299,6 +317,7 @@ class LogNormalCdf(sp.Function):
     """
 
     nargs = 1
+    array_name, exact_name = "log_normal_cdf", "log_normal_cdf"
 
     @classmethod
     def eval(cls, x: sp.Expr) -> sp.Expr | None:

@@ -7,9 +7,10 @@ from typing import Any
 import mpmath
 import sympy as sp
 from mpmath import mp
-from sympy.core.function import ArgumentIndexError
+from sympy.core.function import ArgumentIndexError, PoleError
 
 from derivations.special.functions import GUARD, Fuzzy, value_of
+from derivations.special.numeric import Numeric
 
 
 def interval_kernel(order: int, tau: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf) -> mpmath.mpf:
@@ -73,7 +74,14 @@ def by_eigenfunctions(order: int, tau: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf)
         m += 1
 
 
-class IntervalKernel(sp.Function):
+def _refuse_start(node: sp.Expr, tau: sp.Expr, x: sp.Symbol) -> None:
+    if tau.subs(x, 0).is_zero:
+        raise PoleError(
+            f"{node} has no expansion in powers of {x}: it vanishes faster than every power as its time goes to 0"
+        )
+
+
+class IntervalKernel(Numeric):
     r"""The derivative :math:`\partial_a^n K(\tau, a, b)` of the heat kernel of (0, 1) with absorbing ends.
 
     K solves :math:`\partial_\tau K = \tfrac12\partial_a^2 K`, vanishes at a = 0 and a = 1, and starts as a unit mass at b.
@@ -101,6 +109,7 @@ class IntervalKernel(sp.Function):
     """
 
     nargs = 4
+    array_name, exact_name = "interval_kernel", "interval_kernel"
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         """The heat equation for the time; one order more in a. In b only the kernel itself, which is symmetric."""
@@ -116,6 +125,14 @@ class IntervalKernel(sp.Function):
     def _eval_is_extended_real(self) -> Fuzzy:
         return True if all(arg.is_extended_real for arg in self.args) else None
 
+    def _eval_nseries(self, x: sp.Symbol, n: int, logx: sp.Expr | None, cdir: int = 0) -> sp.Expr:
+        _refuse_start(self, self.args[1], x)
+        return super()._eval_nseries(x, n, logx, cdir)
+
+    def _eval_as_leading_term(self, x: sp.Symbol, logx: sp.Expr | None = None, cdir: int = 0) -> sp.Expr:
+        _refuse_start(self, self.args[1], x)
+        return super()._eval_as_leading_term(x, logx, cdir)
+
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return value_of(self, interval_kernel, prec)
 
@@ -126,7 +143,7 @@ class IntervalKernel(sp.Function):
         return rf"{{{body}}}^{{{exp}}}" if exp else body
 
 
-class LogIntervalKernel(sp.Function):
+class LogIntervalKernel(Numeric):
     r"""The logarithm of :class:`IntervalKernel` of order 0, finite where the kernel itself underflows.
 
     Examples
@@ -139,6 +156,7 @@ class LogIntervalKernel(sp.Function):
     """
 
     nargs = 3
+    array_name, exact_name = "log_interval_kernel", "log_interval_kernel"
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         """Derivative of the kernel over the kernel."""
@@ -147,6 +165,14 @@ class LogIntervalKernel(sp.Function):
 
     def _eval_is_extended_real(self) -> Fuzzy:
         return True if all(arg.is_positive for arg in self.args) else None
+
+    def _eval_nseries(self, x: sp.Symbol, n: int, logx: sp.Expr | None, cdir: int = 0) -> sp.Expr:
+        _refuse_start(self, self.args[0], x)
+        return super()._eval_nseries(x, n, logx, cdir)
+
+    def _eval_as_leading_term(self, x: sp.Symbol, logx: sp.Expr | None = None, cdir: int = 0) -> sp.Expr:
+        _refuse_start(self, self.args[0], x)
+        return super()._eval_as_leading_term(x, logx, cdir)
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return value_of(self, log_interval_kernel, prec)

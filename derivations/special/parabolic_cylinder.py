@@ -10,6 +10,7 @@ from mpmath import mp
 from sympy.core.function import ArgumentIndexError
 
 from derivations.special.functions import GUARD, Fuzzy, constant_form, value_of
+from derivations.special.numeric import Numeric
 
 
 def weber(order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf) -> mpmath.mpf:
@@ -98,7 +99,7 @@ def _coordinate(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) 
     return +(mp.sign(x) * z)
 
 
-class Weber(sp.Function):
+class Weber(Numeric):
     r"""The solution of :math:`u'' = (\alpha^2 z^2 + \gamma)u` with :math:`u(0) = 1,\ u'(0) = \rho`, or its derivative.
 
     A parabolic cylinder function by its equation and its start, so that the equation is a rule of differentiation.
@@ -118,6 +119,7 @@ class Weber(sp.Function):
     """
 
     nargs = 5
+    array_name, exact_name = "weber", "weber"
 
     @classmethod
     def eval(cls, order: sp.Expr, alpha: sp.Expr, gamma: sp.Expr, slope: sp.Expr, z: sp.Expr) -> sp.Expr | None:
@@ -155,7 +157,7 @@ class Weber(sp.Function):
         return rf"{{{body}}}^{{{exp}}}" if exp else body
 
 
-class WeberCoordinate(sp.Function):
+class WeberCoordinate(Numeric):
     r"""The inverse of :math:`z \mapsto \int_0^z u^{-2}`, with u the even solution of :class:`Weber`.
 
     Odd and increasing. By Wronski's determinant the integral is the odd solution over the even one, which covers
@@ -173,6 +175,7 @@ class WeberCoordinate(sp.Function):
     """
 
     nargs = 3
+    array_name, exact_name = "weber_coordinate", "weber_coordinate"
 
     @classmethod
     def eval(cls, alpha: sp.Expr, gamma: sp.Expr, x: sp.Expr) -> sp.Expr | None:

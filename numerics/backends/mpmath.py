@@ -15,23 +15,19 @@ from derivations import special
 from derivations.gaussian.corners import DISTANCE, Corner, corners
 from derivations.gaussian.integrate import Singular, normal_mean
 from derivations.piecewise import breakpoints
+from derivations.special.numeric import Numeric
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.limits import exact_limits
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
-_TWINS = {
-    "ErfiInv": "erfi_inverse",
-    "ScaledBesselI": "scaled_bessel_i",
-    "LogNormalCdf": "log_normal_cdf",
-    "IntervalKernel": "interval_kernel",
-    "LogIntervalKernel": "log_interval_kernel",
-    "Weber": "weber",
-    "WeberCoordinate": "weber_coordinate",
-}
+_TWINS = {node.__name__: node.exact_name for node in Numeric.__subclasses__()}
 
 
 class MpmathWriter(MpmathPrinter):
     """Prints the formulas of this project, kinks as conditional expressions, of which one branch is computed."""
+
+    printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
 
     def _print_Max(self, node: sp.Expr) -> str:
         return f"max({', '.join(map(self._print, node.args))})"
@@ -175,4 +171,4 @@ def _modules() -> dict[str, Any]:
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average
-MPMATH = Backend("mpmath", _printer, _modules, (), _wrap, 1e-45, shares=False)
+MPMATH = Backend("mpmath", _printer, _modules, (exact_limits,), _wrap, 1e-45, shares=False)

@@ -44,6 +44,8 @@ _MATH = (
 class NumbaWriter(PythonCodePrinter):
     """Prints the formulas of this project for one point: a kink is a conditional expression, of which one branch runs."""
 
+    printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
+
     def _print_Max(self, node: sp.Expr) -> str:
         return reduce(lambda left, right: f"max({left}, {right})", map(self._print, node.args))
 

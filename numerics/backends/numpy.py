@@ -12,6 +12,7 @@ from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
 from derivations.special import Weber
+from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
@@ -20,13 +21,7 @@ from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
-    "ErfiInv": "erfi_inv",
-    "ScaledBesselI": "scaled_bessel_i",
-    "LogNormalCdf": "log_normal_cdf",
-    "IntervalKernel": "interval_kernel",
-    "LogIntervalKernel": "log_interval_kernel",
-    "Weber": "weber",
-    "WeberCoordinate": "weber_coordinate",
+    **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
     "ErrorTail": "erfc",
     "LogCosh": "log_cosh",
     "erfi": "erfi",
@@ -37,6 +32,10 @@ _TWINS = {
 
 class NumPyWriter(SciPyPrinter):
     """Prints the formulas of this project, kinks by ``where``; refuses what has no array function."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
 
     def _print_Where(self, node: sp.Expr) -> str:
         condition, inside, outside = (self._print(arg) for arg in node.args)

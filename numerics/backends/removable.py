@@ -18,12 +18,14 @@ import sympy as sp
 from mpmath import mp
 
 from numerics.backends.kinks import Where
+from numerics.backends.limits import may_be_singular, removable
 
 _TERMS, _POINTS = 16, 64  # of the polynomial; on the circle
 _DIGITS = 60
 _RADII = tuple(mpmath.mpf(2) ** -k for k in (1, 2, 4, 6, 9))
 _BITS = 58  # of the last two coefficients, which are left out of the estimate, relative to the first
 _NOT_ANALYTIC = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.Piecewise, sp.re, sp.im, sp.arg, sp.conjugate, Where)
+_NO_SERIES = (sp.log, sp.exp, *_NOT_ANALYTIC[:6])
 _VANISHING = (
     sp.sin,
     sp.sinh,
@@ -60,15 +62,27 @@ def removable_points(expr: sp.Expr) -> sp.Expr:
     >>> removable_points(sp.cos(x) / x) == sp.cos(x) / x
     True
     """
-    if not _denominators(expr):
+    if not may_be_singular(expr):
         return expr
     if len(expr.free_symbols) == 1:
         found = tuple(local for at in _candidates(expr) if (local := _local(expr, at)))
         if found:
             return _joined(expr, found)
+        if isinstance(expr, sp.Expr) and expr.has(*_NO_SERIES) and not expr.has(Where):
+            expr = _with_limits(expr)
     if not expr.args:
         return expr
     return expr.func(*map(removable_points, _grouped(expr)))
+
+
+def _with_limits(expr: sp.Expr) -> sp.Expr:
+    """Limits where there is no series: at the point alone."""
+    (variable,) = expr.free_symbols
+    points = tuple(removable(expr, variable))
+    for point in points:
+        at = sp.Eq(variable, point.value)
+        expr = Where(at, point.limit, expr.xreplace({variable: Where(at, point.value + 1, variable)}))
+    return expr
 
 
 def _grouped(expr: sp.Expr) -> Iterator[sp.Expr]:

@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _complain(f'this needs the package {error.name}; install it with: pip install "deeplimits[report]"')
     except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        return _complain(
+            f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
+        )
     except (ValueError, MemoryError) as error:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:  # a mistake of ours is still told in one line

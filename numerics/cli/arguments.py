@@ -41,7 +41,8 @@ class _Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-[\d.]")  # -1e5 and -1/2 are values too, not only -1
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"deeplimits: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+        message = re.sub(r"^argument [^:]+: ", "", " ".join(message.split()))
+        self.exit(2, f"deeplimits: error: {message} (see {self.prog} --help)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As always, but that an unknown option is named with those that are close."""
@@ -64,9 +65,20 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, unknown(name, value, action.choices))
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"deeplimits {version('deeplimits')}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     top = _Parser(prog="deeplimits", description=DESCRIPTION)
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     derive = _command(commands, "derive", "print a derivation step by step")
@@ -95,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     _start(density)
     density.add_argument(
         "--points",
-        type=_whole("points", 2),
+        type=_whole("points", 2, 10_000_000),
         default=201,
         metavar="N",
         help="rows of the table, evenly from the 0.1 %% to the 99.9 %% quantile (201)",
@@ -245,15 +257,16 @@ def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | No
     )
 
 
-def _whole(name: str, least: int) -> Callable[[str], int]:
+def _whole(name: str, least: int, most: int = 10**18 - 1) -> Callable[[str], int]:
     def read(text: str) -> int:
         try:
             value = int(text) if len(text) <= 18 else None
         except ValueError:
             value = None
-        if value is None or value < least:
+        if value is None or not least <= value <= most:
+            limit = "of at most 18 digits" if most >= 10**18 - 1 else f"of at most {most}"
             raise argparse.ArgumentTypeError(
-                f"{name} must be a whole number of at most 18 digits, at least {least}, got {text[:40]!r}"
+                f"{name} must be a whole number {limit}, at least {least}, got {text[:40]!r}"
             )
         return value
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -84,6 +86,7 @@ def _simulate(options: argparse.Namespace) -> int:
     inputs = _inputs(options)
     out = checked_output(options.out, options.force, tuple(ARRAYS))
     d = _derivation(options, 1 if inputs is None else len(inputs))
+    _require_memory(options.samples, d)
     start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
     with _workers(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
         run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress, "samples": options.samples}
@@ -220,7 +223,7 @@ def _fraction(text: str, name: str, signed: bool = False) -> object:
     from fractions import Fraction
 
     message = f"{name} must be a number{'' if signed else ' ≥ 0'} such as 2, 0.5 or 1/2, got {text[:40]!r}"
-    if len(text) > 20 or "e" in text.lower():  # 1e999999999 would be written out
+    if len(text) > 30 or re.search(r"e[+-]?\d{3}", text.lower()):  # 1e999999999 would be written out
         raise DerivationError(message)
     try:
         value = Fraction(text)
@@ -229,6 +232,21 @@ def _fraction(text: str, name: str, signed: bool = False) -> object:
     if value < 0 and not signed:
         raise DerivationError(message)
     return value
+
+
+def _require_memory(samples: int, d: Derivation) -> None:
+    """Refuse a size whose states alone do not fit this machine's memory."""
+    width = d.architecture.width
+    numbers = samples * (int(width) if width.is_Integer else 1) * d.architecture.coordinates
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return
+    if 4 * 8 * numbers > memory:  # states, pre-activations, features and the result
+        raise ValueError(
+            f"{samples} samples of {width} neurons take about {32 * numbers / 2**30:.3g} GiB, more than this machine's "
+            f"{memory / 2**30:.3g}; choose fewer samples or a smaller width"
+        )
 
 
 def _x0(options: argparse.Namespace) -> float:

@@ -30,7 +30,7 @@ def read_inputs(path: str) -> NDArray[np.float64]:
     if not file.is_file():
         raise ValueError(f"{path} does not exist; name a file of network inputs, CSV or .npy")
     if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
-        raise ValueError(f"{path} has {size} bytes; expected network inputs, one a row, in 1 to {MOST_BYTES} bytes")
+        raise ValueError(f"{path} has {size} bytes; network inputs, one a row, take 1 to {MOST_BYTES} bytes")
     rows = _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(
@@ -83,7 +83,7 @@ def _read_csv(file: Path) -> NDArray[np.float64]:
             rows.append([float(cell) for cell in cells])
         except ValueError as error:
             raise ValueError(
-                f"{file}, line {number}: expected numbers between commas, without a header, got {line[:60]!r}"
+                f"{file}, line {number}: {line[:60]!r} is no row of numbers between commas; write numbers only, without a header"
             ) from error
         if len(cells) != len(rows[0]):
             raise ValueError(

@@ -12,7 +12,7 @@ from functools import cached_property
 import mpmath
 import numpy as np
 import sympy as sp
-from scipy.special import gammaln
+from scipy.special import expit, gammaln
 
 from derivations.calculus.logs import log_of_positive
 from derivations.laws.kernel import KernelLaw
@@ -238,7 +238,7 @@ class HalfLineDensity(FamilyDensity):
 
 @dataclass(frozen=True)
 class IntervalDensity(FamilyDensity):
-    """The theta series times u, counted from the end nearer to the start."""
+    r"""The theta series times u, in the variable :math:`s = \log\frac{y}{\ell - y}`, in which both ends keep their digits."""
 
     solution: Solution
     tau: float
@@ -246,24 +246,64 @@ class IntervalDensity(FamilyDensity):
     b_left: float
     length: float
     shift: float
-    mirrored: bool
 
     def at(self, y: Array, offset: Array) -> Array:
-        """The offset is counted from the start."""
-        return self._at(y, self.length - y, offset)
+        """Per unit of s, which takes the place of y."""
+        near, rest = self.length * expit(y), self.length * expit(-y)
+        return self._at(near, rest, offset) + np.log(near * expit(-y))
 
     def _at(self, y: Array, rest: Array, offset: Array) -> Array:
-        kernel = log_interval_kernel(
-            self.tau, y / self.length, self.b, rest / self.length, self.b_left, offset / self.length
-        )
+        # a − b from the difference of the logits, in which a narrow law keeps its digits
+        gap = -(y / self.length) * self.b_left * np.expm1(-offset)
+        gap = np.where(np.abs(offset) < 1, gap, y / self.length - self.b)
+        kernel = log_interval_kernel(self.tau, y / self.length, self.b, rest / self.length, self.b_left, gap)
         return kernel + self.shift + self.solution.between(y, rest)
 
     @cached_property
     def _both(self) -> CompiledFunction:
         chart = self.part.chart
-        ends = (chart.complement, chart.coordinate) if self.mirrored else (chart.coordinate, chart.complement)
-        return compile_expression((self.part.form.state,), ends)
+        return compile_expression((self.part.form.state,), (chart.coordinate, chart.complement))
 
     def _per_x(self, x: Array) -> Array:
         y, rest = self._both(x)
-        return self._at(y, rest, y - self.b * self.length) - self.log_scale(x)
+        return self._at(y, rest, np.log(y / rest) - np.log(self.b / self.b_left)) - super().log_scale(x)
+
+    def log_scale(self, x: Array) -> Array:
+        r"""Of dx/ds."""
+        y, rest = self._both(x)
+        return super().log_scale(x) + np.log(y * (rest / self.length))
+
+
+@dataclass(frozen=True)
+class Logit:
+    """X to s, the logarithm of the distances from both ends over each other."""
+
+    part: KernelLaw
+
+    @cached_property
+    def _both(self) -> CompiledFunction:
+        chart = self.part.chart
+        return compile_expression((self.part.form.state,), (chart.coordinate, chart.complement))
+
+    def __call__(self, x: Array) -> Array:
+        """At points inside."""
+        y, rest = self._both(x)
+        with np.errstate(all="ignore"):
+            return np.log(y / rest)
+
+
+@dataclass(frozen=True)
+class FromLogit:
+    """S to x."""
+
+    part: KernelLaw
+
+    @cached_property
+    def _back(self) -> tuple[CompiledFunction, float]:
+        chart = self.part.chart
+        return compile_expression(chart.back.variables, chart.back.expr), float(chart.length)
+
+    def __call__(self, s: Array) -> Array:
+        """At any points."""
+        back, length = self._back
+        return np.asarray(back(np.clip(length * expit(s), np.finfo(float).tiny, np.nextafter(length, 0))), dtype=float)

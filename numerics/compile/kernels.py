@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, singledispatch
 from typing import Any
@@ -10,7 +11,6 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from derivations.calculus.logs import log_of_positive
 from derivations.laws.ends import End
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
@@ -23,9 +23,11 @@ from derivations.symbols import initial, time
 from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.kernel_densities import (
+    FromLogit,
     GivenDensity,
     HalfLineDensity,
     IntervalDensity,
+    Logit,
     RadialDensity,
     Solution,
 )
@@ -56,15 +58,17 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         return None
     left, right = (float(end) for end in part.form.interval)
     frame = frame_of(part, start, when)
-    if not np.isfinite(frame.centre) or not np.isfinite(frame.width):
-        return PointMass(left if part.chart.direction < 0 else right, remaining)
     point = frame.only_double
     if point is not None:
         return PointMass(point, remaining)
+    if not np.isfinite(frame.centre) or not np.isfinite(frame.width):  # the coordinate has outgrown the doubles
+        return PointMass(left if part.chart.direction < 0 else right, remaining)
+    coordinate: Callable[[Array], Array]
+    back: Callable[[Array], Array]
     coordinate, back = maps(part)
-    direction, length = part.chart.direction, float(part.chart.length)
-    if frame.mirrored:
-        coordinate, back, direction = mirrored_maps(part)[0], mirrored_maps(part)[1], -direction
+    low, high = (-np.inf if part.chart.on_line else 0.0), np.inf
+    if isinstance(part, IntervalLaw):
+        coordinate, back, low = Logit(part), FromLogit(part), -np.inf
     far = frame.centre > _CLOSE * frame.width and not part.chart.on_line
     inverted = far or remaining < 1e-3 or isinstance(part.sampler(), Inversion)
     return KernelMeasure(
@@ -72,9 +76,9 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         right,
         coordinate,
         back,
-        direction,
-        -np.inf if part.chart.on_line else 0.0,
-        length,
+        part.chart.direction,
+        low,
+        high,
         frame.powers,
         frame.centre,
         frame.width,
@@ -123,26 +127,9 @@ def maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
     )
 
 
-@cache
-def mirrored_maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
-    """The same for the distance from the right end of a bounded coordinate."""
-    y = part.chart.back.variables[0]
-    assert part.chart.complement is not None
-    return (
-        compile_expression((part.form.state,), part.chart.complement),
-        compile_expression((y,), part.chart.back.expr.subs(y, part.chart.length - y)),
-    )
-
-
-@cache
-def log_scale(part: KernelLaw) -> CompiledFunction:
-    r""":math:`\log\varphi(x)`."""
-    return compile_expression((part.form.state,), log_of_positive(part.form.scale, part.form))
-
-
 @dataclass(frozen=True)
 class Frame:
-    """Where the mass is in the coordinate, or in its mirror image, and how the density falls off at the ends."""
+    """Where the mass is in the coordinate, and how the density falls off at the ends."""
 
     part: KernelLaw
     low: mpmath.mpf  # between these two lies all but 1e-15 of the mass
@@ -150,7 +137,6 @@ class Frame:
     centre: float
     width: float
     powers: tuple[float | None, float | None]
-    mirrored: bool = False
 
     @cached_property
     def only_double(self) -> float | None:
@@ -159,12 +145,11 @@ class Frame:
         length = chart.length
         with mpmath.workdps(_DIGITS):
             top = mpmath.inf if length == sp.oo else compiled((), length)()
-            if not (chart.on_line or (self.low > 0 and self.high < top)):
+            if mpmath.isinf(self.low) or not (chart.on_line or (self.low > 0 and self.high < top)):
                 return None
             back = compiled((chart.back.variables[0],), chart.back.expr)
-            seen = [top - v if self.mirrored else v for v in (self.low, self.high)]
             try:
-                first, second = (float(back(v)) for v in seen)
+                first, second = (float(back(v)) for v in (self.low, self.high))
             except (OverflowError, ZeroDivisionError, ValueError):
                 return None
         return first if first == second else None
@@ -188,6 +173,23 @@ def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> Frame:
         return Frame(part, m - reach, m + reach, float(m), float(mpmath.sqrt(v)), (float(power), None))
 
 
+@frame_of.register
+def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> Frame:
+    y0, beta, alpha, t = (
+        constant(e.subs(part.form.state, initial), start, when)
+        for e in (part.coordinate, part.form.beta, part.alpha, when)
+    )
+    with mpmath.workdps(_DIGITS):
+        # far out u grows or falls off like e^{±αy²/2}, and y moves like an Ornstein–Uhlenbeck process, but for a drift like 1/y
+        kappa = alpha if beta * y0 > 0 else -alpha
+        grown = mpmath.exp(abs(kappa) * t)
+        reach = 8 * mpmath.sqrt((grown**2 - 1) / (2 * alpha)) + 2 * abs(beta - kappa * y0) * t * grown
+        middle = y0 * mpmath.exp(kappa * t)
+        far = bool(abs(beta - kappa * y0) * abs(y0) < 1e3 * (1 + alpha) and abs(y0) > 1e3 * mpmath.sqrt(t))
+        low, high = (middle - reach, middle + reach) if far else (-mpmath.inf, mpmath.inf)
+        return Frame(part, low, high, float(y0), float(mpmath.sqrt(t)), (None, None))
+
+
 _POWERS = {End.UNATTAINABLE: 2.0, End.ABSORBING: 1.0, End.REFLECTING: 0.0}
 
 
@@ -206,15 +208,11 @@ def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     y0, rest, length, t = (
         constant(e.subs(x, initial), start, when) for e in (chart.coordinate, chart.complement, chart.length, when)
     )
-    mirrored = bool(rest < y0)
-    centre = rest if mirrored else y0
     with mpmath.workdps(_DIGITS):
         root = mpmath.sqrt(t)
-        reach = 8 * root + t / centre
-        width = float(min(root, length / 8))
-        left, right = (_POWERS[end] for end in part.ends)
-        powers = (right, left) if mirrored else (left, right)
-        return Frame(part, centre - reach, centre + reach, float(centre), width, powers, mirrored)
+        reach = 8 * root + t / min(y0, rest)
+        width = min(mpmath.mpf(1), root * length / (y0 * rest))
+        return Frame(part, y0 - reach, y0 + reach, float(mpmath.log(y0 / rest)), float(width), (None, None))
 
 
 @singledispatch
@@ -258,18 +256,17 @@ def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
 
 @density.register
 def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
-    frame, chart, x = frame_of(part, start, when), part.chart, part.form.state
+    chart, x = part.chart, part.form.state
     assert chart.complement is not None
-    places = (chart.complement, chart.coordinate) if frame.mirrored else (chart.coordinate, chart.complement)
-    y0, rest0 = (constant(e.subs(x, initial), start, when) for e in places)
-    length, t, potential = (constant(e, start, when) for e in (chart.length, when, part.form.potential))
-    slope = constant(part.form.beta.subs(x, initial), start, when)
-    ends = part.ends[::-1] if frame.mirrored else part.ends
-    solution = _solution(y0, -potential, -slope if frame.mirrored else slope, *ends, rest0)
+    y0, rest0, length, t = (
+        constant(e.subs(x, initial), start, when) for e in (chart.coordinate, chart.complement, chart.length, when)
+    )
+    potential, slope = (constant(e.subs(x, initial), start, when) for e in (part.form.potential, part.form.beta))
+    solution = _solution(y0, -potential, slope, *part.ends, rest0)
     with mpmath.workdps(_DIGITS):
         tau, b, b_left = (float(e) for e in (t / length**2, y0 / length, rest0 / length))
         shift = float(-potential * t / 2 - mpmath.log(length))
-    return IntervalDensity(part, start, when, solution, tau, b, b_left, float(length), shift, frame.mirrored)
+    return IntervalDensity(part, start, when, solution, tau, b, b_left, float(length), shift)
 
 
 def _solution(

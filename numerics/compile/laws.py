@@ -93,7 +93,7 @@ def _remark(found: tuple[Measure, ...], part: Law) -> str:
         return ""
     return (
         f"the law is narrower than doubles can tell: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
-        "the nearest double; moments are those of the exact law"
+        "the nearest double; moments with a closed form are those of the exact law"
     )
 
 

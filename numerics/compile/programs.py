@@ -6,7 +6,7 @@ What a matrix puts out is drawn by a function that is handed in; a matrix that a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean, Statement
-from derivations.symbols import state, step
+from derivations.symbols import state, step, time
 from numerics.compile.expression import compile_expression
 
 Array = NDArray[np.float64]
 Values: TypeAlias = dict[sp.Symbol, Array]
 
 
+_NAMES = ("variance", "mean", "bias_variance", "bias_mean")
 #: Draws W f + b for features f, with fresh weights: (f, variance of W times its columns, variance of b, rng, where to).
 Draw: TypeAlias = Callable[[Array, float, float, np.random.Generator, Array], None]
 #: What a formula of the layer was evaluated at, and what came out: for people who ask where it had no value.
@@ -55,6 +56,30 @@ class CompiledProgram:
     update: Callable[..., Array] = field(repr=False, compare=False)
     sizes: dict[Weights, Size] = field(repr=False, compare=False)
     applications: dict[Weights, int] = field(repr=False, compare=False)
+
+    def at(self, now: float) -> CompiledProgram:
+        """The same with variances and means that depend on the limit's time as they are at one time.
+
+        Raises
+        ------
+        ValueError
+            If a variance is negative or no finite number then.
+        """
+        moving = [w for w in self.sizes if any(getattr(w, name).has(time) for name in _NAMES)]
+        if not moving:
+            return self
+        sizes = dict(self.sizes)
+        for w in moving:
+            numbers = [float(compile_expression((time,), getattr(w, name))(now)) for name in _NAMES]
+            for name, value in zip(_NAMES, numbers, strict=True):
+                if not np.isfinite(value) or (name.endswith("variance") and value < 0):
+                    raise ValueError(
+                        f"the {name} {getattr(w, name)} of {w.name} is {value:g} at {time} = {now:.4g}, expected a finite number"
+                        + (" ≥ 0" if name.endswith("variance") else "")
+                    )
+            variance, mean, bias_variance, bias_mean = numbers
+            sizes[w] = Size(variance, mean, bias_variance, bias_mean, sizes[w].out)
+        return replace(self, sizes=sizes)
 
     def advance(self, x: Array, size: float, draw: Draw, rng: np.random.Generator, trace: Trace | None = None) -> Array:
         r"""The states after one layer with fresh weights, :math:`\varepsilon` = ``size``; ``trace`` notes all evaluations."""
@@ -156,8 +181,8 @@ def compiled_program(program: Program) -> CompiledProgram:
         bodies[statement] = compile_expression(_arguments(statement.body), statement.body)
         if isinstance(statement, Matrix):
             w = statement.weights
-            names = ("variance", "mean", "bias_variance", "bias_mean")
-            numbers = [_number(getattr(w, name), f"{name} of {w.name}") for name in names]
+            half = {time: sp.S.Half}  # what depends on time is put in layer by layer
+            numbers = [_number(getattr(w, name).xreplace(half), f"{name} of {w.name}") for name in _NAMES]
             variance, mean, bias_variance, bias_mean = numbers
             out = int(_number(statement.target.size, f"out of {w.name}"))
             sizes[w] = Size(variance, mean, bias_variance, bias_mean, out)

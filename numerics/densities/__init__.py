@@ -11,6 +11,7 @@ from numerics.densities.carried import CarriedMixture
 from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.kernel import KernelMeasure
 from numerics.densities.plain import GaussianPiece, PointMass
+from numerics.densities.scipy_distribution import as_scipy_distribution
 from numerics.densities.spread import SpreadStart
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Moments",
     "PointMass",
     "SpreadStart",
+    "as_scipy_distribution",
 ]

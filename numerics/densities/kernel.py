@@ -98,7 +98,8 @@ class KernelMeasure(Measure):
 
     @cached_property
     def _by_offset(self) -> bool:
-        return min(self.centre - self.low, self.high - self.centre) > _FAR * self.width and np.isfinite(self.low)
+        room = min(self.centre - self.low, self.high - self.centre, abs(self.centre))
+        return room > _FAR * self.width
 
     @cached_property
     def _shift(self) -> float:
@@ -195,15 +196,24 @@ class KernelMeasure(Measure):
 
     def _to_x(self, s: Array) -> Array:
         with np.errstate(all="ignore"):
-            x = np.asarray(self.back(s + self._shift), dtype=float)
-            beyond = (s > self.centre - self._shift) == (self.direction > 0)
-            x = np.where(np.isnan(x), np.where(beyond, self.right, self.left), x)
-            # one step of Newton's method makes up for digits that y lost near an end
+            x = self._state(s)
             off = s - self._variable(x)
-            better = x + self.direction * off * np.exp(self.density.log_scale(x))
-            inside = (better > self.left) & (better < self.right)
-            good = inside & (np.abs(s - self._variable(np.where(inside, better, x))) < np.abs(off))
-            return np.clip(np.where(good, better, x), self.left, self.right)  # an end rounds to either side
+            for _ in range(60):  # Newton's method makes up for digits that y lost near an end
+                better = x + self.direction * off * np.exp(self.density.log_scale(x))
+                inside = (better > self.left) & (better < self.right)
+                left = s - self._variable(np.where(inside, better, x))
+                good = inside & (np.abs(left) < np.abs(off))
+                x, off = np.where(good, better, x), np.where(good, left, off)
+                if not (good & (np.abs(off) > 1e-9)).any():
+                    break
+            return np.clip(x, self.left, self.right)  # an end rounds to either side
+
+    def _state(self, s: Array) -> Array:
+        """X at values of the panels' variable, an end where that is beyond what the coordinate covers in doubles."""
+        with np.errstate(all="ignore"):
+            x = np.asarray(self.back(s + self._shift), dtype=float)
+        beyond = (s > self.centre - self._shift) == (self.direction > 0)
+        return np.clip(np.where(np.isnan(x), np.where(beyond, self.right, self.left), x), self.left, self.right)
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Exact samples of the part that moves."""
@@ -223,8 +233,7 @@ class KernelMeasure(Measure):
         edges = np.unique(np.concatenate([edges, cuts[(cuts > edges[0]) & (cuts < edges[-1])]]))
 
         def integrand(s: Array) -> Array:
-            with np.errstate(all="ignore"):
-                x = np.asarray(self.back(s + self._shift), dtype=float)
+            x = self._state(s)
             return weighted(function, x, np.exp(self._log_at(s)))
 
         total = by_panels(integrand, edges, ends)

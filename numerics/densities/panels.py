@@ -13,7 +13,7 @@ from numerics.densities.integrals import NODES, WEIGHTS
 
 LogDensity = Callable[[Array], Array]
 
-_FADED = 90.0  # fall of the logarithm of the density beyond which it adds nothing in double precision
+_FADED = 720.0  # fall of the logarithm of the density beyond which its integral is no double
 _CLOSER = 0.5 ** np.arange(0, 45, 0.5)  # distances from a finite end that are tried, in units of that of the centre
 _TOLERANCE = 2e-14  # of a panel
 _HALVINGS = 14
@@ -207,10 +207,10 @@ def _candidates(low: float, high: float, centre: float, width: float) -> Array:
     """Points at distances from the centre and from finite ends that double again and again."""
     distances = width * 2.0 ** np.arange(-10, 110, 0.5)
     points = [np.array([centre]), centre + distances, centre - distances]
-    if np.isfinite(low) and centre - low < 2e3 * width:
-        points.append(low + min(centre - low, width) * _CLOSER)
-    if np.isfinite(high) and high - centre < 2e3 * width:
-        points.append(high - min(high - centre, width) * _CLOSER[:60])
+    for end, side in ((low, 1), (high, -1)):
+        room = side * (centre - end)
+        if np.isfinite(end) and room < 2e3 * width:
+            points += [end + side * scale * _CLOSER for scale in (width, room) if 0 < scale <= width]
     if np.isfinite(low) and np.isfinite(high):
         points.append(low + (high - low) * np.linspace(0, 1, 33)[1:-1])
     every = np.unique(np.concatenate(points))
@@ -235,7 +235,12 @@ def _halved(log_density: LogDensity, edges: Array) -> tuple[Array, Array]:
         left, right = _sums(log_density, low, middle), _sums(log_density, middle, high)
         gap = np.abs(left + right - whole)
         total = max(total, float((left + right).sum()))
-        settled = (gap <= _TOLERANCE * (left + right)) | (gap <= 1e-18 * total) | (middle <= low) | (middle >= high)
+        settled = (
+            (gap <= _TOLERANCE * (left + right))
+            | ((gap <= 1e-18 * total) & (gap <= 1e-10 * (left + right)))
+            | (middle <= low)
+            | (middle >= high)
+        )
         if depth == _HALVINGS - 1 or 2 * np.count_nonzero(~settled) > _MOST:
             settled[:] = True
         kept.append((low[settled], whole[settled]))

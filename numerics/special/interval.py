@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from derivations.special import interval_kernel as in_many_digits
+
 Array = NDArray[np.float64]
 
 _SWITCH = 0.2  # scaled time at which the two series are equally good
@@ -106,13 +108,18 @@ def _log_waves(tau: Array, a: Array, b: Array, a_left: Array, b_left: Array, gap
 
 
 def interval_kernel(order: float, tau: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
-    """The heat kernel of (0, 1) with absorbing ends; only itself, not its derivatives, in double precision.
+    """The heat kernel of (0, 1) with absorbing ends, or its derivative of an order in a; derivatives one number at a time.
 
     Examples
     --------
     >>> print(interval_kernel(0, 1.0, [0.25, 0.5], 0.5).round(12))
     [0.01017086 0.01438377]
+    >>> print(interval_kernel(1, 1.0, [0.25, 0.5], 0.5).round(7) + 0.0)
+    [0.0319527 0.       ]
     """
-    if np.any(np.asarray(order) != 0):
-        raise ValueError("derivatives of the interval's kernel are compiled for mpmath only")
-    return np.exp(log_interval_kernel(tau, a, b))
+    if np.all(np.asarray(order) == 0):
+        return np.exp(log_interval_kernel(tau, a, b))
+    result: Array = np.vectorize(lambda *at: float(in_many_digits(int(at[0]), *map(float, at[1:]))), otypes=[float])(
+        order, tau, a, b
+    )
+    return result[()]

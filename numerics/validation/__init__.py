@@ -99,7 +99,7 @@ def _setting(d: Any, x0: ArrayLike, t: float, samples: int | None, depth: int | 
     setting = Setting(d.architecture, d.limit, d.law, start, float(t), samples, depth, workers)
     if np.all(setting.networks(4, 8, 0) == start):
         raise ValueError(
-            f"nothing moves from x0 = {start.tolist()}: the activation vanishes there; choose a start where it does not"
+            f"nothing moves from x0 = {start.tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
         )
     return setting
 

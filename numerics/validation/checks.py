@@ -198,11 +198,12 @@ def weak_order(s: Setting, seed: Seed) -> Iterator[Row]:
 
 def _short_time(s: Setting) -> float:
     """At most 1/4, halved until the logarithm of the noise's scale varies by at most 1/2 per deviation, within three of them."""
-    squared = compile_expression(s.limit.states, s.limit.covariance[0])
+    symbols = (*s.limit.states, s.limit.time)
+    squared = compile_expression(symbols, s.limit.covariance[0])
     short = min(0.25, s.t)
     for _ in range(10):
         reached = replace(s, t=short).exact.ppf(special.ndtr([-3.0, 0.0, 3.0]))
-        if np.ptp(np.log(squared(reached))) <= 6.0:
+        if np.ptp(np.log(squared(reached, short / 2))) <= 6.0:
             break
         short /= 2.0
     return float(short)
@@ -220,9 +221,11 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
     fresh, *seeds = spawn(seed, 1 + -(-samples // chunk))
     rng = np.random.default_rng(fresh)
     drift, covariance = (
-        compile_expression(s.limit.states, entry) for entry in (s.limit.drift[0], s.limit.covariance[0])
+        compile_expression((*s.limit.states, s.limit.time), entry)
+        for entry in (s.limit.drift[0], s.limit.covariance[0])
     )
     h = s.t / depth
+    times = h * (np.arange(depth) + 0.5)[:, np.newaxis]
     columns: list[tuple[Array, Array, Array]] = []
     for one in seeds:
         with (
@@ -232,8 +235,8 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
             x = simulate_network(
                 s.architecture, depth, chunk, x0=s.start, t=s.t, seed=one, workers=s.workers, at=range(depth + 1)
             )[:, :, 0, 0]
-            a = covariance(x[:-1])
-            g = (np.diff(x, axis=0) - h * drift(x[:-1])) / np.sqrt(h * np.where(a > 0, a, 1.0))
+            a = covariance(x[:-1], times)
+            g = (np.diff(x, axis=0) - h * drift(x[:-1], times)) / np.sqrt(h * np.where(a > 0, a, 1.0))
         x = without_nan(x)
         moves = (a > 0) & np.isfinite(g)
         g[~moves] = rng.standard_normal(np.count_nonzero(~moves))
@@ -348,11 +351,12 @@ def coefficients(limit: Any, state: Array) -> tuple[Array, Array]:
     """Drift, shape (n, m), and covariance between inputs of a neuron, shape (m, m), at a state of shape (n, m)."""
     n, m = state.shape
     if isinstance(limit, NeuronDiffusion):
-        drift = compile_sums(limit.neuron, limit.neuron_drift)(state)
-        covariance = compile_sums(limit.neuron, limit.neuron_covariance)(state)
+        drift = compile_sums(limit.neuron, limit.neuron_drift, (limit.time,))(state, 0.0)
+        covariance = compile_sums(limit.neuron, limit.neuron_covariance, (limit.time,))(state, 0.0)
         return np.broadcast_to(np.asarray(drift)[..., 0], (n, m)), np.asarray(covariance)
-    drift = compile_expression(limit.states, limit.drift)(*state.ravel())
-    covariance = compile_expression(limit.states, limit.covariance)(*state.ravel())
+    symbols = (*limit.states, limit.time)
+    drift = compile_expression(symbols, limit.drift)(*state.ravel(), 0.0)
+    covariance = compile_expression(symbols, limit.covariance)(*state.ravel(), 0.0)
     return np.asarray(drift).reshape(n, m), np.asarray(covariance)[:m, :m]
 
 

@@ -56,7 +56,7 @@ def cases() -> list[Case]:
     decay = np.exp(-2 * t)
     cir = stats.ncx2(12, 8 * decay / (1 - decay), scale=(1 - decay) / 8)
     return [
-        Case("constant", network(sp.Integer(2)), peer=stats.norm(1, 2 * np.sqrt(t)).pdf),
+        Case("constant", Diffusion((x,), [0], [[4]]), peer=stats.norm(1, 2 * np.sqrt(t)).pdf),
         Case("affine", network(2 * x + 1)),
         Case("ReLU", network(relu), peer=lognormal.pdf),
         Case("leaky ReLU", network(leaky_relu(sp.Rational(1, 3))), x0=-1.0),

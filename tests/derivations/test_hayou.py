@@ -143,7 +143,12 @@ def test_width_two_angle_is_a_driftless_diffusion(signs):
         }
         return sp.simplify(expr.subs(positive).subs(back, simultaneous=True).subs(polar))
 
-    assert len(quadrant) == 2
+    corner = {x1: sp.Rational(signs[0]), x2: sp.Rational(signs[1], 2)}
+    assert all(condition.subs(corner) == sp.true for condition in quadrant)
+    # the coefficient as it stands, at a point of the quadrant, and not that of another one
+    measured = sp.nsimplify(bracket(process, angle, angle).subs(corner))
+    seen = {other: sp.nsimplify(f(sp.atan2(corner[x2], corner[x1]))) for other, f in QUADRANTS.items()}
+    assert [other for other, coefficient in seen.items() if sp.expand(coefficient - measured) == 0] == [signs]
     assert here(generator(process, angle)) == 0
     assert equal_symbolically(here(bracket(process, angle, angle)), QUADRANTS[signs](theta))
 

@@ -206,7 +206,11 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["simulate", "--width", "n"], "width"),
         (["simulate", "--width", "oo"], "width"),
         (["simulate", "--samples", "5", "--depth", "2", "--out", "x.pdf"], ".npy or .csv"),
-        (["simulate", "--samples", "zero"], "whole number"),
+        (["simulate", "--samples", "zero"], "error: samples must be a whole number"),
+        (["simulate", "--samples", "999999999999999"], "more than this machine's"),
+        (["simulate", "--width", "999999999", "--samples", "100"], "more than this machine's"),
+        (["density", "--points", "99999999999"], "error: points must be a whole number of at most 10000000"),
+        (["derive", "--weight-variance", "1e1000"], "weight-variance must be"),
         (["report", "--width", "oo"], "width"),
         (["report", "--inputs", "no-such-file.csv"], "error: no-such-file.csv does not exist"),
         (["report", "--inputs", "."], "error: . is a folder"),
@@ -223,6 +227,17 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
 )
 def test_bad_request_is_refused_in_one_line(arguments, told, capsys):
     assert told in complaint(capsys, *arguments)
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("deeplimits ")
+
+
+def test_small_variances_are_read_exactly(capsys):
+    assert "N(0, 1/1000)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1e-3")
 
 
 def test_a_negative_value_is_no_option(capsys):
@@ -316,7 +331,7 @@ def test_the_same_json_in_every_process():
         (["--activation", "exp(exp(x))"], 1, "of 20 networks are not finite at t = 1, the first is sample"),
         (["--x0", "1e308"], 1, "of 20 networks exploded"),
         (["--of", "sde", "--x0", "1e308"], 1, "20 of 20 paths exploded"),
-        (["--activation", "1/(x-1)"], 2, "error: the activation 1/(x - 1) has no value at x = 1: layer 1 of 5, sample"),
+        (["--activation", "1/(x-1)"], 2, "1/(x - 1) has no value at x = 1: layer 1 of 5, sample"),
         (["--activation", "x**(1/3)"], 2, "error: the covariance x**(2/3) is"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",

@@ -62,7 +62,8 @@ def test_other_limits_are_refused(of, match):
 def test_who_has_a_distribution():
     time = sp.Symbol("t", positive=True)
     assert has_distribution(depth_limit(ResNet(tanh, width=1)))
-    assert not has_distribution(Diffusion((x,), [0], [[1 + time]]))
+    assert has_distribution(Diffusion((x,), [0], [[1 + time]]))  # in a clock of its own
+    assert not has_distribution(Diffusion((x,), [0], [[1 + time * x**2]]))
     assert not has_distribution(depth_limit(ResNet(tanh, width=2)))
 
 

@@ -17,9 +17,11 @@ from derivations import ResNet, depth_limit, recognise
 from derivations.activations import activation_from_potential, identity, ornstein_uhlenbeck, relu
 from derivations.diffusion import Diffusion
 from derivations.laws import Normal
+from derivations.laws.mehler import MehlerLaw
 from derivations.symbols import state as x
 from numerics import compile_law, solve_fokker_planck
 from numerics.compile import compile_sampler
+from numerics.densities import as_scipy_distribution
 
 HALF, z = sp.Interval.open(0, sp.oo), sp.Symbol("z", real=True)
 GBM, RELU = recognise(depth_limit(ResNet(identity, width=1))), recognise(depth_limit(ResNet(relu, width=1)))
@@ -131,7 +133,7 @@ def test_atoms_count_in_expectations_and_make_the_entropy_minus_infinite():
     assert d.entropy() == -np.inf
     assert frozen("a dead start").entropy() == -np.inf
     assert np.isnan(frozen("a dead start").stats("sk")).all()
-    gauss = compile_law(recognise(depth_limit(ResNet(sp.Integer(2), width=1))), x0=0.0, t=0.25)
+    gauss = compile_law(recognise(Diffusion((x,), [0], [[4]])), x0=0.0, t=0.25)
     assert gauss.entropy() == pytest.approx(stats.norm(0, 1).entropy(), rel=1e-12)
     assert np.allclose(gauss.stats("sk"), 0, atol=1e-12)
     cir = stats.ncx2(12, 8 * np.exp(-1) / (1 - np.exp(-1)), scale=(1 - np.exp(-1)) / 8)
@@ -185,8 +187,7 @@ def test_far_values_are_the_logarithms():
     assert (planar.pdf(1000.0), planar.logpdf(1000.0)) == (0, -np.inf)
     # x = log y: the density is y² q'(0) near y = 0, so its logarithm falls with slope 2
     assert planar.logpdf(-1000.0) - planar.logpdf(-900.0) == pytest.approx(-200, rel=1e-12)
-    mehler = recognise(Diffusion((x,), [sp.diff(x**2 / 2 + sp.log(1 + sp.erf(x) / 2), x)], [[1]]))
-    assert compile_law(mehler, x0=0.3, t=0.5).logpdf([-1e300, 1e300]).tolist() == [-np.inf, -np.inf]
+    assert compile_law(MehlerLaw.example(), x0=0.3, t=0.5).logpdf([-1e300, 1e300]).tolist() == [-np.inf, -np.inf]
 
 
 def test_a_solved_law_takes_points_far_out_and_has_the_interface():
@@ -200,3 +201,17 @@ def test_a_solved_law_takes_points_far_out_and_has_the_interface():
     assert again == d
     assert hash(again) == hash(d)
     np.testing.assert_array_equal(again.rvs(4, rng=1), d.rvs(4, rng=1))
+
+
+def test_laws_without_atoms_are_distributions_of_scipys_new_kind():
+    given, peer = as_scipy_distribution(frozen("geometric")), stats.lognorm(np.sqrt(0.5), scale=np.exp(-0.25))
+    points = peer.ppf([0.01, 0.5, 0.9])
+    for name in ("pdf", "cdf", "logcdf"):
+        np.testing.assert_allclose(getattr(given, name)(points), getattr(peer, name)(points), rtol=1e-12)
+    np.testing.assert_allclose(given.ccdf(points), peer.sf(points), rtol=1e-12)
+    np.testing.assert_allclose([given.mean(), given.variance()], [1, np.exp(0.5) - 1], rtol=1e-12)
+    assert given.sample((2, 3), rng=np.random.default_rng(1)).shape == (2, 3)
+    assert float(given.icdf(0.25)) == pytest.approx(peer.ppf(0.25), rel=1e-12)
+    for name in ("two walls", "a dead start"):
+        with pytest.raises(ValueError, match="the law has an atom of mass"):
+            as_scipy_distribution(frozen(name))

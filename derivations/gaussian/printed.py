@@ -1,0 +1,44 @@
+"""Gaussian means in code that SymPy prints: the node travels as its text, and is evaluated where the code runs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import mpmath as mp
+import sympy as sp
+
+from derivations.gaussian.pair import GaussianPairExpectation
+from derivations.gaussian.single import GaussianExpectation
+
+
+def gaussian_value(text: str, *values: Any) -> mp.mpf:
+    """A mean at numbers for its parameters, to mpmath's working precision.
+
+    Examples
+    --------
+    >>> from derivations.gaussian import expect
+    >>> x, s = sp.Symbol("x", real=True), sp.Symbol("s", positive=True)
+    >>> mp.nstr(gaussian_value(sp.srepr(sp.Tuple(expect(sp.tanh(x) ** 2, x, s), s)), 1), 12)
+    '0.394294490398'
+    """
+    node, *parameters = _read(text)
+    numbers = [value if isinstance(value, sp.Expr) else _exact(value) for value in values]
+    found = node.xreplace(dict(zip(parameters, numbers, strict=True)))._eval_evalf(mp.mp.prec)
+    if found is None:
+        raise ValueError(f"a Gaussian mean needs numbers for its parameters, got {values} for {tuple(parameters)}")
+    return found._to_mpmath(mp.mp.prec)
+
+
+def _exact(value: Any) -> sp.Expr:
+    """A float or mpmath's number as the binary fraction that it is."""
+    number = mp.mpf(value)
+    mantissa, exponent = mp.libmp.to_man_exp(number._mpf_) if number else (0, 0)
+    return sp.Rational(int(mantissa)) * sp.Integer(2) ** int(exponent)
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> sp.Tuple:
+    names = {c.__name__: c for c in (GaussianExpectation, GaussianPairExpectation)}
+    made: sp.Tuple = eval(text, {**vars(sp), **names})  # what srepr wrote; sympify would number the dummies anew
+    return made

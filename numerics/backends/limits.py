@@ -1,0 +1,89 @@
+r"""Removable points at which no power series holds, and removable points at any precision: by the analysis of ``derivations``.
+
+:math:`x \log|x|` has the limit 0 at 0 and no Taylor series there; :math:`\sin|x| / |x|` has one from each side. Such a point gets
+its limit. For a target of many digits every removable point gets, close by, the polynomial that the expansion of the formula begins
+with, since no digits make 0/0 a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import sympy as sp
+from sympy.functions.elementary.piecewise import ExprCondPair
+
+from derivations.calculus.size import written_size
+from derivations.errors import DerivationError
+from derivations.piecewise import Point, analyse
+from derivations.piecewise.expansion import Unknown, expansion_at
+
+_MOST_OPERATIONS = 120  # of a formula that is looked at
+_TERMS = 12
+_NEAR = sp.Rational(1, 2**20)  # (2^-20)^12 is below the 65 digits that the many-digit target computes with
+_KINKED = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.Piecewise)
+_X = sp.Symbol("x", real=True)
+
+
+def exact_limits(expr: sp.Expr) -> sp.Expr:
+    """Put limits, and polynomials beside them, at the removable points of each part of one variable.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> exact_limits(sp.exp(-1 / x**2))
+    Piecewise((0, Eq(x, 0)), (exp(-1/x**2), True))
+    >>> exact_limits(sp.sin(x) / x).args[0].expr.subs(x, 0)
+    1
+    """
+    if not (isinstance(expr, sp.Expr | ExprCondPair) and may_be_singular(expr)):
+        return expr
+    if isinstance(expr, sp.Expr) and len(expr.free_symbols) == 1:
+        (variable,) = expr.free_symbols
+        branches = [_branch(expr, variable, point) for point in removable(expr, variable)]
+        if branches:
+            return sp.Piecewise(*branches, (expr, True), evaluate=False)
+    return expr.func(*map(exact_limits, expr.args)) if expr.args else expr
+
+
+def may_be_singular(expr: sp.Expr) -> bool:
+    """Whether something is divided by, or a logarithm is taken of something, that may be 0."""
+    return any(
+        (node.is_Pow and node.exp.is_negative and node.base.free_symbols and not node.base.is_nonzero)
+        or (isinstance(node, sp.log) and node.args[0].free_symbols and not node.args[0].is_positive)
+        for node in expr.atoms(sp.Pow, sp.log)
+    )
+
+
+def removable(expr: sp.Expr, variable: sp.Symbol) -> Iterator[Point]:
+    """Removable points at rational numbers, which are the only ones that numbers of a computer reach."""
+    if written_size(expr) <= _MOST_OPERATIONS and variable.is_extended_real:
+        yield from _removable(expr.xreplace({variable: _X}))
+
+
+@lru_cache(maxsize=512)
+def _removable(expr: sp.Expr) -> tuple[Point, ...]:
+    try:
+        return tuple(p for p in analyse(expr, _X).removable if p.value.is_Rational)
+    except (DerivationError, ValueError, TypeError, NotImplementedError, RecursionError):
+        return ()  # what the analysis does not know stays as it is
+
+
+def _branch(expr: sp.Expr, variable: sp.Symbol, point: Point) -> tuple[sp.Expr, sp.Basic]:
+    polynomial = None if expr.has(*_KINKED) else _polynomial(expr, variable, point)
+    if polynomial is None:
+        return sp.sympify(point.limit), sp.Eq(variable, point.value)
+    return polynomial, sp.And(variable > point.value - _NEAR, variable < point.value + _NEAR)
+
+
+def _polynomial(expr: sp.Expr, variable: sp.Symbol, point: Point) -> sp.Expr | None:
+    """The first terms of the expansion, if it is one of whole powers and the same from both sides."""
+    try:
+        above, below = (expansion_at(expr, variable, point.value, side, (_TERMS,)) for side in (1, -1))
+    except Unknown:
+        return None
+    powers = {*above.terms, *below.terms}
+    same = all(p.is_Integer and p >= 0 and above.terms.get(p, 0) == (-1) ** p * below.terms.get(p, 0) for p in powers)
+    if not same or above.growth or not above.terms:
+        return None
+    return sp.Add(*(c * (variable - point.value) ** p for p, c in above.terms.items()))
