@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from math import lcm
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from derivations.activations import Activation
 from derivations.gaussian.corners import DISTANCE, Side, corners
+from derivations.piecewise import IsolatedRoot
 from numerics.compile import compile_expression
 
 Array = NDArray[np.float64]
@@ -284,7 +285,12 @@ def panels_of(function: Activation) -> Panels:
     """Panels of an activation, corners and what is beside them from the symbolic side."""
 
     def compiled(side: Side) -> Beside:
-        return compile_expression((DISTANCE,), side.formula)
+        if side.smooth:
+            return smooth  # nodes beside it are plain
+        return compile_expression((DISTANCE,), _with_numbers(side.formula))
+
+    def smooth(distance: Array) -> Array:
+        raise AssertionError("a smooth side is integrated as a plain panel")
 
     found = tuple(
         Corner(
@@ -296,4 +302,9 @@ def panels_of(function: Activation) -> Panels:
         )
         for corner in corners(function.expr, function.variable)
     )
-    return Panels(compile_expression((function.variable,), function.expr), found)
+    return Panels(compile_expression((function.variable,), _with_numbers(function.expr)), found)
+
+
+def _with_numbers(expr: Any) -> Any:
+    """Roots that are known by brackets as numbers, which every target can print."""
+    return expr.xreplace({root: root.evalf(30) for root in expr.atoms(IsolatedRoot)})

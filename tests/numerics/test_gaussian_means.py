@@ -30,6 +30,7 @@ def off(means, law, exact):
     with mp.workdps(30):
         covariance = float(mp.mpf(rho) * mp.sqrt(mp.mpf(v1) * mp.mpf(v2)))
     variance = np.array([float(v1), float(v2)])
+    means = means.trusted(variance)  # as kernels do
     found = means.pairs(np.zeros(2), variance)(slice(0, 1), slice(1, 2), np.array([[covariance]]))[0, 0]
     size = np.sqrt(np.prod(means.square(np.zeros(2), variance)))
     return abs(found - float(exact)) / size, abs(found + 1e-9 * size - float(exact)) / size
