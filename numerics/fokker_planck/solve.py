@@ -51,7 +51,8 @@ def solve_fokker_planck(
 
     Space is the unit-noise coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
     probability is conserved and positive, of second order in the width of the cells. The time is taken at once by a contour
-    integral, or in implicit steps where rounding asks for it. Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
+    integral, or in implicit steps where rounding asks for it.
+    Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
     reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out. A zero of the
     noise inside at which :math:`1/\varphi^2` is integrable on both sides is no end: the process crosses it
     (:func:`derivations.calculus.boundaries.crossed_zeros`, also on the solutions that do not).
