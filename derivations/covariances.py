@@ -19,6 +19,8 @@ _DIGITS = 40
 _ROUNDING = sp.Rational(1, 10**30)
 #: Operations in a matrix beyond which it is not looked at in points, and how many points.
 _LARGEST, _POINTS = 400, 6
+#: States beyond which it is not.
+_ROWS = 20
 #: Where to look, as shares of an interval's length or as distances from its finite end, and on the whole line.
 _SHARES = tuple(sp.Rational(k, 97) for k in (3, 22, 41, 57, 78, 95))
 _DISTANCES = tuple(sp.Rational(k, 89) for k in (1, 30, 71, 150, 400, 900))
@@ -41,7 +43,9 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
             )
     if all(entry.is_nonnegative for entry in covariance.diagonal()) and covariance.is_diagonal():
         return
-    if sum(entry.count_ops() for entry in covariance) > _LARGEST or covariance.free_symbols - set(states):
+    if covariance.rows > _ROWS or sum(entry.count_ops() for entry in covariance) > _LARGEST:
+        return
+    if covariance.free_symbols - set(states):
         return
     for point in points_of(domain, states) if covariance.free_symbols else [{}]:
         try:

@@ -11,7 +11,7 @@ from derivations.architectures.base import Recipe, checked_inputs, checked_width
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Program, Weights, program
-from derivations.symbols import state, step
+from derivations.symbols import require_free_names, state, step
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Network(Recipe):
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "parameters", tuple(self.parameters))
+        for parameter in self.parameters:
+            require_free_names("the layer", sp.sympify(parameter), timeless=True)
         self.program()
 
     def program(self) -> Program:

@@ -25,7 +25,7 @@ from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import Piece, in_order, pieces, zeros
+from derivations.piecewise import IsolatedRoot, Piece, in_order, pieces, zeros
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
 
@@ -83,12 +83,15 @@ class UnitNoise:
 
     @property
     def on_interval(self) -> tuple[sp.Symbol, sp.Expr]:
-        """A symbol with the assumptions of the interval, and x written in it: x = left + p or right − p with p > 0."""
+        """A symbol with the assumptions of the interval, and x written in it: x = left + p or right − p with p > 0.
+
+        An end that is known by a bracket only gives no formula, and is not shifted to.
+        """
         left, right = self.interval
         p = sp.Dummy("p", positive=True)
-        if left != -sp.oo:
+        if left != -sp.oo and not left.has(IsolatedRoot):
             return p, left + p
-        if right != sp.oo:
+        if right != sp.oo and not right.has(IsolatedRoot):
             return p, right - p
         q = sp.Dummy("q", real=True)
         return q, q

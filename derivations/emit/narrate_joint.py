@@ -101,7 +101,7 @@ def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
         Glyph(rf"\mathbb{{E}}[\Delta {sp.latex(moments.matrix[p])} \mid V]", f"E[Δ{moments.matrix[p]} | V]")
         for p in upper(m)
     ]
-    means = [equation(name, sp.factor(moments.mean[2][p].subs(values))) for name, p in zip(left, upper(m), strict=True)]
+    means = [equation(name, sp.factor(moments.drift(*p).subs(values))) for name, p in zip(left, upper(m), strict=True)]
     pairs = upper(m)
     covariances = [
         Line(

@@ -76,6 +76,11 @@ class Program:
     update: sp.Expr
     neurons: Neurons
 
+    @property
+    def has_taps(self) -> bool:
+        """Whether states are over a grid, whose coordinates are not exchangeable."""
+        return any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
+
 
 def program(expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset()) -> Program:
     """Read a layer's expression.
@@ -149,9 +154,7 @@ class _Reader:
                 raise DerivationError(
                     f"two different matrices are called {weights.name}; give each its own name, or make them equal"
                 )
-            source = self._layer(body, str(node))
-            if source is None:
-                raise DerivationError(f"{node} reads no neurons; a matrix needs a body that depends on the state x")
+            source = self._layer(body, str(node)) or 0  # a constant stands for each neuron of the state
             if weights not in self.matrices:
                 self.matrices[weights] = source, self._new(weights.out.subs(width, self.size), weights.name)
             first, target = self.matrices[weights]

@@ -3,7 +3,6 @@ r"""Closure at finite width: the Gram matrix of a layer as a diffusion by itself
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import sympy as sp
 
@@ -11,6 +10,8 @@ from derivations.diffusion import Flow
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.held import released
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
 
@@ -50,27 +51,27 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs)
+    moments = LayerMoments(program, inputs if program.has_taps else min(inputs, 4))
     moments.at_rest()
     try:
-        return _closed_gram(moments, centred=False)
+        return _closed_gram(moments, inputs, centred=False)
     except NotClosed as plain:
         try:
-            return _closed_gram(moments, centred=True)
+            return _closed_gram(moments, inputs, centred=True)
         except NotClosed:
             raise plain from None
 
 
-def _closed_gram(moments: LayerMoments, centred: bool) -> GramLimit:
-    matrix, x = gram_matrix(moments.inputs), moments.states
+def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit:
+    few, matrix, x = gram_matrix(moments.inputs), gram_matrix(inputs), moments.states
     means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(moments.inputs)]
-    entry = {pair: moments.average(x[pair[0]] * x[pair[1]]) for pair in upper(moments.inputs)}
-    rule = {entry[a, b]: matrix[a, b] + (means[a] * means[b] if centred else 0) for a, b in entry}
+    averages = {pair: moments.average(x[pair[0]] * x[pair[1]]) for pair in upper(moments.inputs)}
+    rule = {averages[a, b]: few[a, b] + (means[a] * means[b] if centred else 0) for a, b in averages}
     if centred:
         rule |= {moments.average(x[a]): means[a] for a in range(moments.inputs)}
 
     def closed(expr: sp.Expr) -> sp.Expr:
-        inside = sp.expand(expr.xreplace(rule))
+        inside = sp.expand(released(expr).xreplace(rule))
         left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
             f"<{v}>" for v, mean in zip(x, means, strict=True) if inside.has(mean)
         )
@@ -81,28 +82,35 @@ def _closed_gram(moments: LayerMoments, centred: bool) -> GramLimit:
             )
         return sp.factor_terms(inside)
 
-    # each entry as a function of averages: <x x'>, and centred minus <x><x'>; its differential by Itô's formula
-    known = [pair for pair in upper(moments.inputs) if entry[pair] not in moments.fixed]
-
+    # each entry as a function of averages, <x x'>, or centred <x x'> - <x><x'>; its differential by Itô's formula
     def drift(a: int, b: int) -> sp.Expr:
         total = moments.change(x[a] * x[b])
         if centred:
             total -= means[a] * moments.change(x[b]) + means[b] * moments.change(x[a]) + moments.change(x[a], x[b])
-        return total
+        return closed(total)
 
     def linear(a: int, b: int) -> list[tuple[sp.Expr, sp.Expr]]:
         """Coefficients and bodies of the differential's part of first order."""
         own = [(sp.S.One, x[a] * x[b])]
         return [*own, (-means[a], x[b]), (-means[b], x[a])] if centred else own
 
-    def noise(first: tuple[int, int], second: tuple[int, int]) -> sp.Expr:
-        return sp.Add(*(c * d * moments.change(f, g) for c, f in linear(*first) for d, g in linear(*second)))
+    def noise(a: int, b: int, c: int, d: int) -> sp.Expr:
+        rates = (v * w * moments.change(f, g) for v, f in linear(a, b) for w, g in linear(c, d))
+        return closed(sp.Add(*rates))
 
-    drifts = sp.ImmutableMatrix([closed(drift(*pair)) for pair in known])
-    covariance = cache(lambda i, j: closed(noise(known[i], known[j])))
-    noises = sp.ImmutableMatrix(len(known), len(known), lambda i, j: covariance(max(i, j), min(i, j)))
+    renamed = matrix_labels((few, matrix))
+    always = inputs > moments.inputs
+    drift_of, noise_of = drift, noise
+    if not moments.program.has_taps:
+        drift_of, noise_of = by_pattern(drift, renamed, always), by_pattern(noise, renamed, always)
+    norm_fixed = averages[0, 0] in moments.fixed
+    known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
+    size = len(known)
+    table = {(i, j): noise_of(*known[i], *known[j]) for i in range(size) for j in range(i + 1)}
+    drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
+    noises = sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
     states = tuple(matrix[p] for p in known)
-    fixed = {matrix[p]: moments.fixed[entry[p]] for p in upper(moments.inputs) if p not in known}
+    fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
     if noises.is_zero_matrix:
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     return GramLimit(GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix), matrix, centred, fixed)

@@ -12,6 +12,7 @@ The conditional moments are exact in the number of neurons (:mod:`derivations.li
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import sympy as sp
 
@@ -20,11 +21,11 @@ from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import PairMoments
+from derivations.limits.elimination.labels import by_pattern, neuron_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
 from derivations.sums import CoordinateSum, coordinate_sum
-from derivations.symbols import neuron_symbols, state
+from derivations.symbols import input_symbols, neuron_symbols, state
 
 
 def depth_limit(architecture: Recipe) -> Limit:
@@ -64,14 +65,11 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     NotClosed
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
-    return diffusion_of(PairMoments.of(program, inputs))
-
-
-def diffusion_of(moments: LayerMoments | PairMoments) -> Limit:
-    """The limit whose coefficients one layer's moments are, per unit of time."""
-    n = moments.program.neurons.size
+    few = inputs if program.has_taps else min(inputs, 2)
+    moments = NeuronMoments.of(LayerMoments(program, few), inputs)
+    n = program.neurons.size
     try:
-        limit = exchangeable(moments)
+        limit = moments.exchangeable()
     except NotClosed as error:
         if not n.is_Integer:
             raise NotClosed(
@@ -83,34 +81,70 @@ def diffusion_of(moments: LayerMoments | PairMoments) -> Limit:
     return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if n == 1 else limit
 
 
-def exchangeable(moments: LayerMoments | PairMoments) -> NeuronDiffusion:
-    """The limit of neurons whose noises are independent of each other, with one covariance for all.
+@dataclass(frozen=True)
+class NeuronMoments:
+    """Drift and covariance of neurons for all inputs, with averages as sums over the layer.
 
-    Raises
-    ------
-    NotClosed
-        If they are not so.
+    Parameters
+    ----------
+    layer : LayerMoments
+        Over the first inputs.
+    states, other : tuple of Symbol
+        Two neurons' coordinates for all inputs.
+    drift, covariance, between : callable
+        From labels of inputs to formulas.
     """
-    moments.at_rest()
-    n, states, size = moments.program.neurons.size, moments.states, len(moments.states)
-    own = {(a, b): as_sums(moments.covariance(a, b), states, n) for a, b in upper(size)}
-    if n != 1:
-        local = any(value.free_symbols & set(states) for value in own.values())
-        if local or any(as_sums(moments.between(a, b), states, n) != 0 for a in range(size) for b in range(size)):
-            raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
-    drift = sp.ImmutableMatrix([as_sums(moments.drift(a), states, n) for a in range(size)])
-    covariance = sp.ImmutableMatrix(size, size, lambda a, b: own[min(a, b), max(a, b)])
-    return NeuronDiffusion(states, drift, covariance, n)
+
+    layer: LayerMoments
+    states: tuple[sp.Symbol, ...]
+    other: tuple[sp.Symbol, ...]
+    drift: Callable[..., sp.Expr]
+    covariance: Callable[..., sp.Expr]
+    between: Callable[..., sp.Expr]
+
+    @classmethod
+    def of(cls, layer: LayerMoments, inputs: int) -> NeuronMoments:
+        """Of a layer that does nothing when the small parameter is 0."""
+        layer.at_rest()
+        size = max(inputs, len(layer.states))
+        states = input_symbols(state, size)
+        other = tuple(sp.Symbol(f"{x.name}'", real=True) for x in states)
+        renamed = neuron_labels((layer.states, layer.other), (states, other))
+
+        def entry(moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
+            def value(*labels: int) -> sp.Expr:
+                return as_sums(moment(*labels), layer.states, layer.program.neurons.size)
+
+            # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
+            if size == len(layer.states):
+                return value
+            return by_pattern(value, renamed, always=True)
+
+        return cls(layer, states, other, entry(layer.drift), entry(layer.covariance), entry(layer.between))
+
+    def exchangeable(self) -> NeuronDiffusion:
+        """The limit of neurons whose noises are independent of each other, with one covariance for all.
+
+        Raises
+        ------
+        NotClosed
+            If they are not so.
+        """
+        n, size, few = self.layer.program.neurons.size, len(self.states), len(self.layer.states)
+        if n != 1:
+            own = [self.layer.covariance(a, b) for a, b in upper(few)]
+            local = any(value.free_symbols & set(self.layer.states) for value in own)
+            if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a in range(few) for b in range(few)):
+                raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
+        drift = sp.ImmutableMatrix([self.drift(a) for a in range(size)])
+        table = {pair: self.covariance(*pair) for pair in upper(size)}
+        covariance = sp.ImmutableMatrix(size, size, lambda a, b: table[min(a, b), max(a, b)])
+        return NeuronDiffusion(self.states, drift, covariance, n)
 
 
-def _written_out(moments: LayerMoments | PairMoments) -> Diffusion:
+def _written_out(moments: NeuronMoments) -> Diffusion:
     """All neurons, with the covariances between them."""
-    n, m = int(moments.program.neurons.size), len(moments.states)
-    drift = [as_sums(moments.drift(a), moments.states, sp.Integer(n)) for a in range(m)]
-    own = {(a, b): as_sums(moments.covariance(a, b), moments.states, sp.Integer(n)) for a, b in upper(m)}
-    between = {
-        (a, b): as_sums(moments.between(a, b), moments.states, sp.Integer(n)) for a in range(m) for b in range(m)
-    }
+    n, m = int(moments.layer.program.neurons.size), len(moments.states)
     states = neuron_symbols(state, n, m)
     neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 
@@ -121,21 +155,19 @@ def _written_out(moments: LayerMoments | PairMoments) -> Diffusion:
 
     def entry(row: int, column: int) -> sp.Expr:
         (i, a), (j, b) = divmod(row, m), divmod(column, m)
-        return at(own[min(a, b), max(a, b)] if i == j else between[a, b], i, j)
+        return at(moments.covariance(*sorted((a, b))) if i == j else moments.between(a, b), i, j)
 
-    stacked = [at(drift[a], i, i) for i in range(n) for a in range(m)]
-    domain = _range(moments, states, lambda value: at(as_sums(value, moments.states, sp.Integer(n)), 0, 0))
+    stacked = [at(moments.drift(a), i, i) for i in range(n) for a in range(m)]
+    # the states that a layer puts out: where averages that every layer fixes have their values
+    conditions = [
+        sp.Eq(sp.Add(*(neuron[a] ** power for neuron in neurons)) / n, value)
+        for a in range(m)
+        for power, value in moments.layer.fixed_powers.items()
+    ]
+    domain = (
+        sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states)) if conditions else sp.S.Reals
+    )
     return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry), domain)
-
-
-def _range(
-    moments: LayerMoments | PairMoments, states: tuple[sp.Symbol, ...], written: Callable[[sp.Expr], sp.Expr]
-) -> sp.Set:
-    """Where a layer puts the states: where the averages that every layer fixes have their values."""
-    conditions = [sp.Eq(written(node), value) for node, value in moments.fixed.items()]
-    if not conditions:
-        return sp.S.Reals
-    return sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states))
 
 
 def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr:

@@ -3,9 +3,9 @@ r"""Diffusions of Gram matrices: the state of a layer seen by m inputs, on the p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import sympy as sp
+from sympy.printing.printer import Printer
 
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
@@ -35,21 +35,38 @@ def upper(inputs: int) -> tuple[tuple[int, int], ...]:
     return tuple((a, b) for a in range(inputs) for b in range(a, inputs))
 
 
+class Semidefinite(sp.logic.boolalg.BooleanFunction):
+    r"""The condition :math:`V \succeq 0` on a symmetric matrix; decided for numbers.
+
+    Examples
+    --------
+    >>> Semidefinite(sp.ImmutableMatrix([[1, 2], [2, 1]])), Semidefinite(gram_matrix(2))
+    (False, V >= 0)
+    """
+
+    @classmethod
+    def eval(cls, matrix: sp.ImmutableMatrix) -> sp.Basic | None:
+        """Of a matrix of numbers."""
+        if matrix.free_symbols:
+            return None
+        return sp.sympify(bool(matrix.is_positive_semidefinite))
+
+    def _sympystr(self, printer: Printer) -> str:
+        return "V >= 0"
+
+    def _latex(self, printer: Printer) -> str:
+        return r"V \succeq 0"
+
+
 def cone(matrix: sp.ImmutableMatrix) -> sp.Set:
-    r"""The positive semi-definite cone in the coordinates of the upper triangle: all principal minors are at least 0."""
+    r"""The positive semi-definite cone :math:`V \succeq 0` in the coordinates of the upper triangle."""
     inputs = matrix.rows
     if inputs == 1:
         return sp.Interval.open(0, sp.oo)
-    states = sp.Tuple(*(matrix[i] for i in upper(inputs)))
+    states = [matrix[i] for i in upper(inputs)]
     # the symbols of the diagonal are positive by assumption: the condition is written on real ones
-    real = [sp.Symbol(s.name, real=True) for s in states]
-    minors = [
-        matrix[list(rows), list(rows)].det(method="berkowitz")
-        for size in range(1, inputs + 1)
-        for rows in combinations(range(inputs), size)
-    ]
-    condition = sp.And(*(minor.xreplace(dict(zip(states, real, strict=True))) >= 0 for minor in minors))
-    return sp.ConditionSet(sp.Tuple(*real), condition, sp.Reals ** len(real))
+    real = {s: sp.Symbol(s.name, real=True) for s in states}
+    return sp.ConditionSet(sp.Tuple(*real.values()), Semidefinite(matrix.xreplace(real)), sp.Reals ** len(real))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import sympy as sp
 from derivations.architectures.scaling import Scaling
 from derivations.errors import DerivationError, NoLimit
 from derivations.gaussian import expect, expect_pair
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.wick import gaussian_mean
 from derivations.piecewise import Piece, canonical, join, pieces
@@ -25,6 +26,9 @@ from derivations.symbols import noise, state
 
 #: One formal parameter in front of every small parameter: powers of it are orders.
 _ORDER = sp.Dummy("tau", positive=True)
+_FEW = 4  # inputs of which the covariance of two entries of V is a formula
+_MOST = 12  # the highest order of an expansion
+_FIRST = 4  # to which a layer is expanded to see whether a term grows, where the order that matters is not known
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,11 @@ class GramMoments:
     matrix : Matrix, shape (m, m)
         The symbols of V.
     activation : tuple of Expr
-        :math:`\psi_0, \psi_1, \psi_2`: the Taylor coefficients of the activation, in ``symbols.state``.
+        :math:`\psi_0, \psi_1, \dots`: the Taylor coefficients of the activation, in ``symbols.state``, to the order that the rates ask for.
     gain : tuple of Expr
         Those of :math:`\sigma_w^2`.
     mean : tuple of Matrix
-        Those of :math:`\mathbb{E}[V' \mid V]`, orders 0, 1 and 2.
+        Those of :math:`\mathbb{E}[V' \mid V]`.
     covariance : Matrix
         The leading term of :math:`n\,\mathrm{Cov}[V' \mid V]` in the upper triangle.
     order : int
@@ -54,8 +58,31 @@ class GramMoments:
     covariance: sp.ImmutableMatrix
     order: int
 
+    def drift(self, a: int, b: int) -> sp.Expr:
+        """The mean change of an entry beyond first order."""
+        return sp.Add(*(mean[a, b] for mean in self.mean[2:]))
 
-def taylor_coefficients(expr: sp.Expr, sizes: tuple[sp.Symbol, ...], order: int = 2) -> tuple[sp.Expr, ...]:
+
+def order_of(scaling: Scaling) -> int | None:
+    r"""The order to which a layer must be expanded: terms of size :math:`n^{-\sum_k j_k p_k}` matter up to :math:`n^{-\delta}`.
+
+    None if it is not known, the rates being symbols without a sign, or if it is beyond what is expanded.
+
+    Examples
+    --------
+    >>> from derivations.activations import tanh
+    >>> from derivations.architectures.perceptron import ShapedMLP
+    >>> [order_of(ShapedMLP(tanh, a=1, rate=p).scaling()) for p in (1, sp.Rational(1, 2), sp.Rational(1, 4))]
+    [2, 2, 4]
+    """
+    shares = [sp.cancel(rate / scaling.depth_rate) for _, rate in scaling.sizes]  # both are positive
+    for order in range(2, _MOST + 1):
+        if all(((order + 1) * share - 1).is_positive for share in shares):
+            return order
+    return None
+
+
+def taylor_coefficients(expr: sp.Expr, sizes: tuple[sp.Symbol, ...], order: int) -> tuple[sp.Expr, ...]:
     r"""Coefficients of orders 0 to ``order`` of a function of x in its small parameters, piece by piece.
 
     A pole :math:`1/\varepsilon` in front, as in :math:`\varphi(\varepsilon x)/\varepsilon`, must cancel.
@@ -68,7 +95,7 @@ def taylor_coefficients(expr: sp.Expr, sizes: tuple[sp.Symbol, ...], order: int 
     Examples
     --------
     >>> from derivations.symbols import state, step
-    >>> taylor_coefficients(sp.tanh(step * state) / step, (step,))
+    >>> taylor_coefficients(sp.tanh(step * state) / step, (step,), 2)
     (x, 0, -varepsilon**2*x**3/3)
     """
     parts = pieces(expr, state)
@@ -124,14 +151,16 @@ def gram_moments(scaling: Scaling, inputs: int) -> GramMoments:
     NoLimit
         If the activation diverges or vanishes as its small parameters do.
     """
-    sizes = tuple(size for size, _ in scaling.sizes)
+    if inputs > _FEW:
+        return _for_many(gram_moments(scaling, _FEW), inputs)
+    sizes, order = tuple(size for size, _ in scaling.sizes), order_of(scaling) or _FIRST
     matrix = gram_matrix(inputs)
-    psi = taylor_coefficients(scaling.inner.expr, sizes)
+    psi = taylor_coefficients(scaling.inner.expr, sizes, order)
     if psi[0] == 0:
         raise NoLimit(f"{scaling.inner} has slope 0 at 0: its shaping tends to 0 instead of a linear function")
-    gain = _gain(scaling, psi, sizes)
+    gain = _gain(scaling, psi, sizes, order)
     features = {pair: _feature(psi, matrix, *pair, scaling.normalised) for pair in upper(inputs)}
-    skip, branch = _linear_part(scaling.update, sizes)
+    skip, branch = _linear_part(scaling.update, sizes, order)
     skip2, branch2 = product(skip, skip), product(branch, branch)
     mean = []
     for pair in upper(inputs):
@@ -139,18 +168,37 @@ def gram_moments(scaling: Scaling, inputs: int) -> GramMoments:
         mean.append([sp.expand(s * matrix[pair] + g) for s, g in zip(skip2, product(branch2, covariance), strict=True)])
     table = {pair: row for pair, row in zip(upper(inputs), mean, strict=True)}
     orders = tuple(
-        sp.ImmutableMatrix(inputs, inputs, lambda a, b, k=k: table[min(a, b), max(a, b)][k]) for k in range(3)
+        sp.ImmutableMatrix(inputs, inputs, lambda a, b, k=k: table[min(a, b), max(a, b)][k]) for k in range(order + 1)
     )
     leading = sp.ImmutableMatrix(inputs, inputs, lambda a, b: sp.expand(gain[0] * features[min(a, b), max(a, b)][0]))
-    noise_term, order = _noise(matrix, leading, skip, branch)
-    return GramMoments(matrix, psi, gain, orders, noise_term, order)
+    noise_term, leading_order = _noise(matrix, leading, skip, branch)
+    return GramMoments(matrix, psi, gain, orders, noise_term, leading_order)
 
 
-def _gain(scaling: Scaling, psi: tuple[sp.Expr, ...], sizes: tuple[sp.Symbol, ...]) -> tuple[sp.Expr, ...]:
+def _for_many(generic: GramMoments, inputs: int) -> GramMoments:
+    """The moments over any number of inputs from those over four: inputs are exchangeable."""
+    matrix, place = gram_matrix(inputs), {pair: i for i, pair in enumerate(upper(_FEW))}
+    renamed = matrix_labels((generic.matrix, matrix))
+
+    def spread(mean: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+        entry = by_pattern(lambda a, b: mean[a, b], renamed, always=True)
+        return sp.ImmutableMatrix(inputs, inputs, lambda a, b: entry(min(a, b), max(a, b)))
+
+    def noise(a: int, b: int, c: int, d: int) -> sp.Expr:
+        return generic.covariance[place[min(a, b), max(a, b)], place[min(c, d), max(c, d)]]
+
+    entry, pairs = by_pattern(noise, renamed, always=True), upper(inputs)
+    table = {(i, j): entry(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
+    covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
+    means = tuple(spread(mean) for mean in generic.mean)
+    return GramMoments(matrix, generic.activation, generic.gain, means, covariance, generic.order)
+
+
+def _gain(scaling: Scaling, psi: tuple[sp.Expr, ...], sizes: tuple[sp.Symbol, ...], order: int) -> tuple[sp.Expr, ...]:
     if scaling.weight_variance is None:
         squares = _feature(psi, sp.ImmutableMatrix([[1]]), 0, 0, False)
         return reciprocal(squares)
-    return taylor_coefficients(sp.sympify(scaling.weight_variance), sizes)
+    return taylor_coefficients(sp.sympify(scaling.weight_variance), sizes, order)
 
 
 def _feature(
@@ -173,7 +221,9 @@ def _feature(
     return tuple(sp.expand(sp.Add(*(mean(psi[i], psi[k - i]) for i in range(k + 1)))) for k in range(len(psi)))
 
 
-def _linear_part(update: sp.Expr, sizes: tuple[sp.Symbol, ...]) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
+def _linear_part(
+    update: sp.Expr, sizes: tuple[sp.Symbol, ...], order: int
+) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
     """Taylor coefficients of A and B in x' = A x + B u."""
     expanded = sp.expand(update)
     skip, branch = sp.diff(expanded, state), sp.diff(expanded, noise)
@@ -184,7 +234,7 @@ def _linear_part(update: sp.Expr, sizes: tuple[sp.Symbol, ...]) -> tuple[tuple[s
         raise DerivationError(
             f"when depth and width grow together a layer's update must be A x + B u with numbers A and B, got {update}"
         )
-    return taylor_coefficients(skip, sizes), taylor_coefficients(branch, sizes)
+    return taylor_coefficients(skip, sizes, order), taylor_coefficients(branch, sizes, order)
 
 
 def _noise(

@@ -15,8 +15,9 @@ from derivations.architectures.scaling import ScaledArchitecture, Scaling
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoLimit
 from derivations.limits.collapse import collapse_limit, transient
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.gram import GramDiffusion, cone, upper
-from derivations.limits.increments import GramMoments, gram_moments
+from derivations.limits.increments import GramMoments, gram_moments, order_of
 from derivations.symbols import step
 
 
@@ -71,7 +72,15 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     moments = gram_moments(scaling, architecture.inputs)
     _require_slow(moments)
     pairs = upper(architecture.inputs)
-    drift = sp.ImmutableMatrix([_drift(moments.mean[2][pair], scaling, _fate(moments, scaling)) for pair in pairs])
+    fate, same = _fate(moments, scaling), matrix_labels((moments.matrix, moments.matrix))
+    entry = by_pattern(lambda a, b: _drift(moments.drift(a, b), scaling, fate), same)
+    drift = sp.ImmutableMatrix([entry(*pair) for pair in pairs])
+    if order_of(scaling) is None:
+        rates = ", ".join(str(rate) for _, rate in scaling.sizes)
+        raise DerivationError(
+            f"with small parameters n^(-p), p = {rates}, a unit of n^({scaling.depth_rate}) layers needs terms of higher order than are "
+            "expanded, or of one whose sign is not known; give rates as numbers, at least a twelfth of the depth's"
+        )
     exponent = scaling.depth_rate - 1 - moments.order * scaling.sizes[0][1]
     noise = _survives(exponent, "the fluctuation of a layer", "the network is random already in finitely many layers")
     states = tuple(moments.matrix[pair] for pair in pairs)
@@ -83,7 +92,7 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
 
 def _require_slow(moments: GramMoments) -> None:
     """One layer must change nothing at order 0, and nothing in the mean at order 1."""
-    for pair in upper(moments.matrix.rows):
+    for pair in upper(min(moments.matrix.rows, 2)):  # inputs are exchangeable
         moved = sp.factor(moments.mean[0][pair] - moments.matrix[pair])
         if moved != 0:
             raise NoLimit(
@@ -129,7 +138,8 @@ def _survives(exponent: sp.Expr, what: str, instead: str) -> bool:
 def _fate(moments: GramMoments, scaling: Scaling) -> str:
     """Where the flow of the drift alone ends, which a drift that is too strong reaches at once."""
     ones = {size: 1 for size, _ in scaling.sizes}
-    norm, v = sp.expand(moments.mean[2][0, 0].subs(ones)), moments.matrix[0, 0]
+    first = next((mean[0, 0] for mean in moments.mean[2:] if not mean.is_zero_matrix), sp.S.Zero)
+    norm, v = sp.expand(first.subs(ones)), moments.matrix[0, 0]
     if norm == 0:
         return "the flow runs to its end at once, and the correlations of all inputs collapse to 1"
     rate = sp.cancel(norm / (v * (v - 1))) if norm.is_polynomial(v) else sp.nan

@@ -11,7 +11,7 @@ import sympy as sp
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import NotClosed
 from derivations.language import Program
-from derivations.limits.depth import exchangeable
+from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import upper
@@ -32,7 +32,7 @@ def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
     NotClosed
         If the neurons' noises depend on each other or on the neuron's own state.
     """
-    return exchangeable(LayerMoments(program, 1, directions=directions))
+    return NeuronMoments.of(LayerMoments(program, 1, directions=directions), 1).exchangeable()
 
 
 def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters: bool = True) -> Flow:

@@ -9,8 +9,8 @@ from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import PairMoments
-from derivations.limits.elimination.moments import state_averages
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
+from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
 from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
 from derivations.sums import CoordinateSum
@@ -34,28 +34,34 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
     NoLimit
         If the second moments move at a lower order than a layer's time.
     """
-    moments = PairMoments.of(program, inputs, infinite=True)
-    moments.at_rest()
-    x, kernel = moments.states, gram_symbols(inputs)
-    drift = [moments.drift(a) for a in range(inputs)]
-    _require_gaussian(drift, [moments.covariance(a, b) for a, b in upper(inputs)], x)
-    change = {pair: moments.product(*pair) for pair in upper(inputs)}
-    population, means = Population(sp.ImmutableMatrix.zeros(inputs, 1), kernel), ()
+    few = inputs if program.has_taps else min(inputs, 2)
+    layer = LayerMoments(program, few, infinite=True)
+    layer.at_rest()
+    x, generic, kernel = layer.states, gram_symbols(few), gram_symbols(inputs)
+    drift = [layer.drift(a) for a in range(few)]
+    _require_gaussian(drift, [layer.covariance(a, b) for a, b in upper(few)], x)
+    population = Population(sp.ImmutableMatrix.zeros(few, 1), generic)
     at_zero = dict.fromkeys(x, sp.S.Zero)
+    means: tuple[sp.Symbol, ...] = ()
+    names = [(generic, kernel)]
     if any(gaussian_averages(d.xreplace(at_zero), population, x) != 0 for d in drift):
-        population = Population(mean_symbols(inputs), kernel)
-        means = tuple(population.mean)
-    speeds: list[sp.Expr] = (
-        [sp.expand(gaussian_averages(moments.average(d), population, x)) for d in drift] if means else []
-    )
-    fixed = {
-        kernel[a, a]: moments.fixed[moments.average(x[a] ** 2)]
-        for a in range(inputs)
-        if moments.average(x[a] ** 2) in moments.fixed
-    }
-    known = [p for p in upper(inputs) if kernel[p] not in fixed]
-    velocity = [sp.expand(gaussian_averages(change[p], population, x)).xreplace(fixed) for p in known]
-    return Flow((*means, *(kernel[p] for p in known)), sp.ImmutableMatrix([*speeds, *velocity]))
+        population = Population(mean_symbols(few), generic)
+        means = tuple(mean_symbols(inputs))
+        names.append((population.mean, mean_symbols(inputs)))
+    fixed = {entry: layer.fixed_powers[2] for entry in generic.diagonal() if 2 in layer.fixed_powers}
+
+    def speed(a: int) -> sp.Expr:
+        return sp.expand(gaussian_averages(layer.average(drift[a]), population, x))
+
+    def velocity(a: int, b: int) -> sp.Expr:
+        return sp.expand(gaussian_averages(layer.product(a, b), population, x)).xreplace(fixed)
+
+    if inputs > few:
+        renamed = matrix_labels(*names)
+        speed, velocity = by_pattern(speed, renamed, always=True), by_pattern(velocity, renamed, always=True)
+    known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in layer.fixed_powers]
+    rates = [*(speed(a) for a in range(inputs) if means), *(velocity(*pair) for pair in known)]
+    return Flow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates))
 
 
 def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:

@@ -1,5 +1,6 @@
 """Depth and width together: the engine's limits against THEORY, symbol by symbol; every identity has a control."""
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -336,3 +337,51 @@ def test_mixture_is_recognised_and_gives_bougerols_identity():
 def test_unshaped_pairs_only():
     with pytest.raises(DerivationError, match="pair by pair"):
         joint_limit(MLP(relu, inputs=3))
+
+
+QUARTER, V = sp.Rational(1, 4), sp.Symbol("V", positive=True)
+
+
+@pytest.mark.parametrize(
+    ("activation", "rate", "drift"),
+    [
+        (x + x**5, QUARTER, 30 * (V**3 - V)),  # E x x⁵ = 15, twice, less the gain's share
+        (x + x**4, sp.Rational(1, 6), 105 * (V**4 - V)),  # E x⁸ = 105
+        (x + x**7, sp.Rational(1, 6), 210 * (V**4 - V)),
+        (x + x**5, sp.Rational(1, 3), 0),
+        (sp.sinh(x) - x**3 / 6, QUARTER, (V**3 - V) / 4),
+    ],
+)
+def test_order_of_the_expansion_follows_from_the_rates(activation, rate, drift):
+    limit = joint_limit(ShapedMLP(activation, a=1, rate=rate))
+    assert sp.expand(limit.drift[0] - drift) == 0
+    assert limit.covariance[0] == 2 * V**2
+
+
+def test_a_skip_scales_the_drift_of_higher_order():
+    limit = joint_limit(ShapedMLP(x + x**5, a=1, rate=QUARTER, skip=sp.Rational(1, 2)))
+    assert sp.expand(limit.drift[0] - sp.Rational(3, 4) * 30 * (V**3 - V)) == 0
+
+
+def test_rates_too_small_grow_or_are_refused():
+    with pytest.raises(NoLimit, match="grows like"):
+        joint_limit(ShapedMLP(tanh, a=1, rate=sp.Rational(1, 100)))
+    with pytest.raises(DerivationError, match="higher order than are expanded"):
+        joint_limit(ShapedMLP(x + x**41, a=1, rate=sp.Rational(1, 40)))
+
+
+@pytest.mark.slow
+def test_networks_follow_the_drift_of_fourth_order():
+    # V_0 = 1/2, t = 1/20: the flow of the drift's mean is 0.128; an expansion stopped at order 2 says 0.5
+    found = []
+    for n, samples in ((400, 400), (1600, 100)):
+        net, rng = n // 20, np.random.default_rng(n)
+        v = np.full(samples, 0.5)
+        gain = 1 + 30 / n + 945 / n**2  # E (g + g⁵/n)²
+        for _ in range(net):
+            z = np.sqrt(v)[:, None] * rng.standard_normal((samples, n))
+            v = ((z + z**5 / n) ** 2).mean(axis=1) / gain
+        found.append((v.mean(), v.std() / np.sqrt(samples)))
+    for mean, error in found:
+        assert abs(mean - 0.128) < 4 * error + 0.006
+        assert abs(mean - 0.5) > 20 * error

@@ -57,7 +57,6 @@ def test_width_symbol_in_a_matrix_means_the_layers():
         (lambda x: x + epsilon * B(x), "shapes do not fit in the new state: the state has 3 neurons and B has 12"),
         (lambda x: x + epsilon * A(B(x) * x), "shapes do not fit"),
         (lambda x: x + epsilon * A(x) + Weights("A", variance=2)(x), "two different matrices are called A"),
-        (lambda x: x + epsilon * A(1), "reads no neurons"),
         (lambda x: x + average(average(x)), "reads no neurons"),
         (lambda x: "x", "must give the new state as an expression"),
         (lambda x: x + epsilon * dropout(A(x), 0), "probability of being kept"),
@@ -70,6 +69,18 @@ def test_width_symbol_in_a_matrix_means_the_layers():
 def test_what_makes_no_sense_is_refused_with_the_statement(layer, says):
     with pytest.raises(DerivationError, match=says):
         Network(layer, width=3)
+
+
+def test_a_constant_is_read_from_every_neuron():
+    d = derive(Network(lambda x: x + epsilon * Weights("A", variance=3)(2), width=5))
+    assert d.limit.neuron_covariance[0] == 12
+
+
+@pytest.mark.parametrize("name", ["V", "K_12", "t"])
+def test_parameters_named_as_results_are_refused(name):
+    c = sp.Symbol(name, real=True) if name == "K_12" else sp.Symbol(name, positive=True)
+    with pytest.raises(DerivationError, match=f"parameter {name} of the layer"):
+        Network(lambda x: x + epsilon * c * A(x), width=2, parameters=(c,))
 
 
 def test_a_matrix_that_reads_its_own_output_is_refused():

@@ -1,119 +1,88 @@
-r"""Moments over any number of inputs from those over two: inputs of a dense network are exchangeable.
+r"""Formulas over any number of inputs from those over a few: inputs of a dense network are exchangeable.
 
-A moment of inputs a and b is that of inputs 1 and 2 with other labels, and the same for all b ≠ a. So a dense program is
-expanded for two inputs, whatever their number. Over a grid of positions coordinates are not exchangeable and each entry is
-taken by itself.
+An entry with inputs a, b, … is the entry of the first inputs with the same pattern of equal ones, under other labels. So a
+dense network is expanded for two inputs for its drift and for four for the covariance of a Gram matrix, whatever their number.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 
 import sympy as sp
 
-from derivations.language import Program
-from derivations.language.statements import Matrix
-from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.moments import LayerMoments
-from derivations.symbols import input_symbols, state
+from derivations.sums import CoordinateSum
 
 
-@dataclass(frozen=True)
-class PairMoments:
-    """The moments of :class:`~derivations.limits.elimination.moments.LayerMoments` for many inputs.
+def by_pattern(
+    entry: Callable[..., sp.Expr], renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], always: bool = False
+) -> Callable[..., sp.Expr]:
+    """An entry for any inputs from the entries for the first ones.
 
     Parameters
     ----------
-    generic : LayerMoments
-        Over two inputs at most, or over all coordinates of a grid.
-    inputs : int
+    entry : callable
+        From labels 0, 1, … to a formula; asked once for each pattern of equal labels.
+    renamed : callable
+        The formula with input i called ``labels[i]``.
+    always : bool
+        Whether the first inputs have other names among all than alone.
+
+    Examples
+    --------
+    >>> K = sp.IndexedBase("K")
+    >>> rename = lambda expr, labels: expr.xreplace({K[i]: K[a] for i, a in enumerate(labels)})
+    >>> by_pattern(lambda a, b: K[a] * K[b] + a - b, rename)(5, 5)
+    K[5]**2
     """
+    known: dict[tuple[int, ...], sp.Expr] = {}
 
-    generic: LayerMoments
-    inputs: int
-
-    @classmethod
-    def of(cls, program: Program, inputs: int, infinite: bool = False) -> PairMoments:
-        """Of a program."""
-        grid = any(isinstance(s, Matrix) and s.weights.taps for s in program.statements)
-        return cls(LayerMoments(program, inputs if grid else min(inputs, 2), infinite), inputs)
-
-    @property
-    def program(self) -> Program:
-        """The layer."""
-        return self.generic.program
-
-    @cached_property
-    def states(self) -> tuple[sp.Symbol, ...]:
-        """A neuron's state, one symbol an input."""
-        return input_symbols(state, self.inputs) if self._relabels else self.generic.states
-
-    @cached_property
-    def other(self) -> tuple[sp.Symbol, ...]:
-        """Another neuron's state."""
-        return tuple(sp.Symbol(f"{x.name}'", real=True) for x in self.states) if self._relabels else self.generic.other
-
-    @property
-    def _relabels(self) -> bool:
-        return self.inputs > self.generic.inputs
-
-    @cached_property
-    def fixed(self) -> dict[sp.Expr, sp.Expr]:
-        """Averages that every layer fixes, for all inputs."""
-        found = self.generic.fixed
-        if not self._relabels:
-            return found
-        return {self._labelled(node, {0: a, 1: a}): value for node, value in found.items() for a in range(self.inputs)}
-
-    def at_rest(self) -> None:
-        """Require that a layer does nothing when the small parameter is 0."""
-        self.generic.at_rest()
-
-    def average(self, body: sp.Expr) -> sp.Expr:
-        """Over the neurons of the state."""
-        return layer_average(body, self.states, 0)
-
-    def drift(self, a: int) -> sp.Expr:
-        """Of a neuron."""
-        return self._taken("drift", a)
-
-    def covariance(self, a: int, b: int) -> sp.Expr:
-        """Of a neuron's increments for two inputs."""
-        return self._taken("covariance", a, b)
-
-    def between(self, a: int, b: int) -> sp.Expr:
-        """Covariance of the increments of two neurons."""
-        return self._taken("between", a, b)
-
-    def product(self, a: int, b: int) -> sp.Expr:
-        r"""Drift of the average of the product of a neuron's state for two inputs."""
-        return self._taken("product", a, b)
-
-    @cached_property
-    def _known(self) -> dict[tuple[str, tuple[int, ...]], sp.Expr]:
-        return {}
-
-    def _taken(self, moment: str, *labels: int) -> sp.Expr:
-        if not self._relabels:
-            return getattr(self.generic, moment)(*labels)
-        different = sorted(set(labels), key=labels.index)
+    def value(*labels: int) -> sp.Expr:
+        different = tuple(dict.fromkeys(labels))
         pattern = tuple(different.index(a) for a in labels)
-        if (moment, pattern) not in self._known:
-            self._known[moment, pattern] = getattr(self.generic, moment)(*pattern)
-        return self._labelled(self._known[moment, pattern], dict(enumerate(different)))
+        if pattern not in known:
+            known[pattern] = entry(*pattern)
+        same = not always and different == tuple(range(len(different)))
+        return known[pattern] if same else renamed(known[pattern], different)
 
-    def _labelled(self, expr: sp.Expr, labels: dict[int, int]) -> sp.Expr:
-        rule: dict[sp.Basic, sp.Basic] = {}
-        for i, a in labels.items():
-            rule[self.generic.states[i]] = self.states[a]
-            rule[self.generic.other[i]] = self.other[a]
-        return _renamed(expr, rule, self.states)
+    return value
 
 
-def _renamed(expr: sp.Expr, rule: dict[sp.Basic, sp.Basic], states: tuple[sp.Symbol, ...]) -> sp.Expr:
-    """An expression with other labels, in averages over the state too."""
-    nodes = [n for n in expr.atoms(LayerAverage) if n.layer == 0]
-    outer = [n for n in nodes if not any(m is not n and m.has(n) for m in nodes)]
-    inside = {n: layer_average(_renamed(n.body, rule, states), states, 0) for n in outer}
-    return expr.xreplace({**rule, **inside})
+def neuron_labels(
+    few: Sequence[Sequence[sp.Symbol]], many: Sequence[Sequence[sp.Symbol]]
+) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames the coordinates of neurons, in sums over a layer too.
+
+    Parameters
+    ----------
+    few, many : sequences of rows of symbols
+        The coordinates of each neuron that may occur, for the first inputs and for all.
+    """
+    width = len(many[0])
+
+    def renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rule: dict[sp.Basic, sp.Basic] = {
+            row[i]: wide[a] for row, wide in zip(few, many, strict=True) for i, a in enumerate(labels)
+        }
+        bound = sp.symbols(f"b:{width}", cls=sp.Dummy, real=True)
+        for node in expr.atoms(CoordinateSum):
+            own = dict(zip(node.bound_symbols, (bound[a] for a in labels), strict=False))
+            rule[node] = CoordinateSum(node.body.xreplace(own), sp.Tuple(*bound), node.width)
+        return expr.xreplace(rule)
+
+    return renamed
+
+
+def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames the entries of symmetric matrices, or of columns, of symbols."""
+
+    def renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rule = {}
+        for few, many in pairs:
+            for i, a in enumerate(labels):
+                if few.cols == 1 < few.rows or many.cols == 1 < many.rows:
+                    rule[few[i]] = many[a]
+                else:
+                    rule |= {few[i, j]: many[a, b] for j, b in enumerate(labels)}
+        return expr.xreplace(rule)
+
+    return renamed

@@ -82,6 +82,12 @@ class LayerMoments:
                         found[self.average(body)] = value
         return found
 
+    @property
+    def fixed_powers(self) -> dict[int, sp.Expr]:
+        """The powers of the state whose averages every layer fixes, the same for all inputs."""
+        x = self.states[0]
+        return {k: self.fixed[self.average(x**k)] for k in (1, 2) if self.average(x**k) in self.fixed}
+
     def on_range(self, expr: sp.Expr) -> sp.Expr:
         """An expression at a state that a layer can put out."""
         return expr.xreplace(self.fixed) if self.fixed else expr
