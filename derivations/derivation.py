@@ -12,6 +12,7 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
+from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
@@ -308,7 +309,10 @@ def _law_steps(d: Derivation) -> list[Step]:
     if process.time in process.drift.free_symbols | process.covariance.free_symbols:
         return [narrate_law.no_law_step(False, d.why_no_law)]
     try:
-        forms, split_up = tuple(form for form in split(process) if isinstance(form, UnitNoise)), True
+        forms, split_up = (
+            tuple(form for form in split(process) if isinstance(form, UnitNoise)),
+            not crossed_zeros(process),
+        )
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 
 import sympy as sp
 
@@ -91,7 +92,32 @@ def noise_factor(process: Diffusion) -> sp.ImmutableMatrix:
         return sp.ImmutableMatrix([[_scalar_root(process.covariance[0, 0], process)]])
     if process.covariance.is_diagonal() or not process.covariance.has(sp.Piecewise):
         return square_root(process.covariance)
-    return _with_kinks(process.covariance)
+    shared = _one_column(process)
+    return _with_kinks(process.covariance) if shared is None else shared
+
+
+def _one_column(process: Diffusion) -> sp.ImmutableMatrix | None:
+    """The factor of states that share one Brownian motion, each with a noise of its own state, as the inputs of one neuron; else None."""
+    entries = []
+    for x, a in zip(process.states, process.covariance.diagonal(), strict=True):
+        if a.free_symbols & set(process.states) - {x}:
+            return None
+        entries.append(_scalar_root(a, Diffusion((x,), [0], [[a]])))
+    column = sp.ImmutableMatrix(entries)
+    difference = column * column.T - process.covariance
+    signs = [dict(zip(process.states, row, strict=True)) for row in product(_PLACES, repeat=min(len(entries), 4))]
+    if len(entries) > 4 or any(_differs_at(entry, point) for entry in difference for point in signs):
+        return None
+    return column
+
+
+#: Where products of roots are compared with the covariance, on both sides of usual kinks.
+_PLACES = (sp.Rational(-13, 7), sp.Rational(5, 3), sp.Rational(29, 6))
+
+
+def _differs_at(entry: sp.Expr, point: dict[sp.Symbol, sp.Rational]) -> bool:
+    value = sp.N(entry.xreplace(point), 30)
+    return not (value.is_number and abs(value) < sp.Rational(1, 10**20))
 
 
 def _scalar_root(a: sp.Expr, process: Diffusion) -> sp.Expr:

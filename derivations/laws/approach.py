@@ -154,6 +154,13 @@ class Approach:
         return order < 0 or (order == 0 and self.signs[4] > 0)
 
     @property
+    def keeps(self) -> bool | None:
+        """Whether the end is reached and keeps what reaches it."""
+        if self.attainable is False or self.returns is True:
+            return False
+        return None if self.attainable is None or self.returns is None else True
+
+    @property
     def kind(self) -> str | None:
         """Feller's class, or None where it is not decided."""
         if self.attainable is None or self.enterable is None:

@@ -14,19 +14,40 @@ import sympy as sp
 from mpmath import mp
 
 from derivations.calculus.lamperti import UnitNoise
+from derivations.diffusion import Diffusion
+from derivations.laws.approach import approach
 from derivations.laws.base import Check, Law
 from derivations.laws.chart import Chart
 from derivations.laws.numbers import compiled
-from derivations.laws.proofs import check_forward, draw_point
+from derivations.laws.proofs import check_forward, draw_inside, draw_point
 from derivations.symbols import initial, time
 
 _DIGITS = 36
 
 
 def contract(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:
-    """The four checks for a law whose density lives on the interval of a form, with coordinate y."""
+    """The checks for a law whose density lives on the interval of a form, with coordinate y."""
     forward = check_forward(law.diffusion, law.logpdf(form.state), form.interval, initial, form.assuming)
-    return (forward, *integral_checks(law, form, chart))
+    return (forward, *integral_checks(law, form, chart), *_end_checks(law, form))
+
+
+def _end_checks(law: Law, form: UnitNoise) -> tuple[Check, ...]:
+    """An end has an atom iff it is reached and keeps what reaches it: a reflected and an absorbed density solve the same equation."""
+    point = draw_point(form, law.parameters, random.Random(1))
+    ends = tuple(end.subs(point) for end in form.interval)
+    drift, variance = form.drift.subs(point), (form.scale**2).subs(point)
+    process = Diffusion((form.state,), [drift], [[variance]], sp.Interval.open(*ends))
+    inside = draw_inside(ends, random.Random(1))
+    atoms = {atom.location for atom in law.atoms}
+    rows = []
+    for end, number in zip(form.interval, ends, strict=True):
+        way = approach(process, number, inside)
+        keeps = False if drift == 0 and not number.is_finite else way.keeps
+        if keeps is not None:
+            found = sp.Integer(end in atoms)
+            statement = f"atoms at {end}, as many as the local exponents there ask for"
+            rows.append(Check(statement, found, sp.Integer(keeps), True, bool(found) == keeps))
+    return tuple(rows)
 
 
 def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
+from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -75,8 +76,16 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
         raise DerivationError(
             f"the parameter {initial} of the diffusion has the name of the start of its law; rename it"
         )
-    parts: list[Law] = []
     forms = split(process, assuming)
+    crossed = crossed_zeros(process)
+    if crossed:
+        places = ", ".join(str(zero.value) for zero in crossed[:4])
+        raise NoClosedForm(
+            f"the process crosses the zeros of its noise at {process.states[0]} = {places}, where 1/φ² is integrable: the equation "
+            "alone does not decide this (Engelbert and Schmidt), but networks overshoot the zero and take the solution that spends no "
+            "time there; no closed form of it is known here, so solve the Fokker–Planck equation numerically or simulate"
+        )
+    parts: list[Law] = []
     for form in forms:
         if isinstance(form, UnitNoise):
             parts.append(_match(form))

@@ -17,14 +17,16 @@ A start in a point is all probability in one node. The chain's even cumulants ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.interpolate import PchipInterpolator
 
-from numerics.fokker_planck.coordinate import Array, Coordinate
+from numerics.fokker_planck.coordinate import Array, Coordinate, rule
 from numerics.fokker_planck.semigroup import propagated, stepped
 
 _ROUNDING = 1e-12  # of a sum over states
@@ -36,7 +38,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 class Grid:
     r"""Cells in the unit-noise coordinate, the start a node and both ends faces.
 
-    They are equal cells under a smooth map :math:`z = h\xi + c\xi^2`. Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
+    They are equal cells under a smooth map :math:`z = h\xi + c\xi^2`; with crossings, which are faces, too, under a monotone
+    piecewise cubic one. Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ class Grid:
         Cells left and right of the start's own on the coarsest grid.
     level : int
         How many times each cell was cut in three.
+    crossings : tuple of tuple
+        z at the crossings, and how many coarse cells from the start's middle they are, a half-integer.
     """
 
     left: float
@@ -53,6 +58,7 @@ class Grid:
     before: int
     after: int
     level: int = 0
+    crossings: tuple[tuple[float, float], ...] = ()
 
     @cached_property
     def _map(self) -> tuple[float, float, float, float]:
@@ -61,9 +67,10 @@ class Grid:
         return self.right / b - c * b, c, a, b
 
     @classmethod
-    def of(cls, left: float, right: float, cells: int) -> Grid:
-        """About so many cells, more if the start is close to an end."""
-        nearest = min(-left, right)
+    def of(cls, left: float, right: float, cells: int, crossings: Sequence[float] = ()) -> Grid:
+        """About so many cells, more if the start is close to an end or a crossing."""
+        inside = sorted(z for z in crossings if left < z < right)
+        nearest = min(-left, right, *(abs(z) for z in inside), *(b - a for a, b in pairwise(inside)))
         cells = max(cells, int(np.ceil(3 * (right - left) / nearest)))
         if cells > 3000:
             raise ValueError(
@@ -71,11 +78,13 @@ class Grid:
                 "coordinate; start farther inside, or at the end"
             )
         width = (right - left) / cells
-        return cls(left, right, max(1, round(-left / width - 0.5)), max(1, round(right / width - 0.5)))
+        before, after = max(1, round(-left / width - 0.5)), max(1, round(right / width - 0.5))
+        faces = [np.floor(z / width) + 0.5 for z in inside]
+        return cls(left, right, before, after, 0, tuple(zip(inside, map(float, faces), strict=True)))
 
     def refined(self) -> Grid:
         """Each cell cut in three."""
-        return Grid(self.left, self.right, self.before, self.after, self.level + 1)
+        return Grid(self.left, self.right, self.before, self.after, self.level + 1, self.crossings)
 
     @property
     def size(self) -> int:
@@ -86,7 +95,16 @@ class Grid:
         """Points z and the width of a cell there, at ``count`` points that begin ``offset`` cells from the left end."""
         h, c, a, _ = self._map
         xi = -a + (np.arange(count) + offset) / 3**self.level
+        if self.crossings:
+            map_ = self._monotone
+            return map_(xi), map_(xi, 1) / 3**self.level
         return h * xi + c * xi**2, (h + 2 * c * xi) / 3**self.level
+
+    @cached_property
+    def _monotone(self) -> PchipInterpolator:
+        _, _, a, b = self._map
+        knots = sorted([(-a, self.left), (0.0, 0.0), (b, self.right), *((face, z) for z, face in self.crossings)])
+        return PchipInterpolator(*zip(*knots, strict=True))
 
     @cached_property
     def nodes(self) -> tuple[Array, Array]:
@@ -129,24 +147,34 @@ class Chain:
         """
         z, _ = self.grid.nodes
         faces = np.concatenate([[self.grid.left], self.grid.faces[0], [self.grid.right]])
-        # half the width of each half, shape (cells, 2, 1)
-        sides = np.stack([z - faces[:-1], faces[1:] - z], axis=1)[..., None] / 2
-        middles = np.stack([(z + faces[:-1]) / 2, (z + faces[1:]) / 2], axis=1)[..., None]
-        x, energy = self.coordinate.backward((middles + sides * _NODES).ravel())
         at, here = self.coordinate.backward(z)
-        shape = (len(z), 2, len(_NODES))
-        phi = self.coordinate.coefficients.scale(x).reshape(shape)
-        tilt = energy.reshape(shape) - here[:, None, None]
-        weights = sides * _WEIGHTS
+        phi, tilt, weights = self._at_nodes(z, faces, here, 1)
         density = 2 / self.coordinate.coefficients.scale(at)
         # a cell across which m changes by orders of magnitude is not resolved: with its mass lumped at the node, and an
         # energy taken linear, the chain is upwind there, and carries probability along at the speed of the drift
         outer = np.stack([tilt[:, 0, 0], tilt[:, 1, -1]], axis=1)
         steep = np.abs(outer) > _STEEP
-        linear = 2 * sides[..., 0] * (2 / density)[:, None] * _mean_exp(-outer)
+        sides = np.stack([z - faces[:-1], faces[1:] - z], axis=1)
+        linear = sides * (2 / density)[:, None] * _mean_exp(-outer)
         speed = np.where(steep.any(1), density * self.grid.nodes[1], (weights * 2 * _exp(tilt) / phi).sum((1, 2)))
+        if self.grid.crossings:
+            phi, tilt, weights = self._at_nodes(z, faces, here, -1)
         scale = np.where(steep, linear, (weights * _exp(-tilt) * phi).sum(2))
         return here, speed, scale, density
+
+    def _at_nodes(self, z: Array, faces: Array, here: Array, sign: int) -> tuple[Array, Array, Array]:
+        """Noise, energy above that of the node, and weights, in both halves of each cell; beside a crossing for the noise's power."""
+        a, b = np.stack([faces[:-1], z], axis=1), np.stack([z, faces[1:]], axis=1)
+        powers = []
+        for place, (left, right) in self.coordinate.crossings:
+            face = int(np.argmin(np.abs(faces - place)))
+            if 0 < face < len(faces) - 1:
+                powers.append((float(faces[face]), (sign * left, sign * right)))
+        nodes, weights = rule(a.ravel(), b.ravel(), powers, _NODES, _WEIGHTS)
+        x, energy = self.coordinate.backward(nodes.ravel())
+        shape = (len(z), 2, len(_NODES))
+        phi = self.coordinate.coefficients.scale(x).reshape(shape)
+        return phi, energy.reshape(shape) - here[:, None, None], weights.reshape(shape)
 
     @cached_property
     def rates(self) -> tuple[Array, Array]:

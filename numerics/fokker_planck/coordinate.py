@@ -1,13 +1,14 @@
 r"""The unit-noise coordinate :math:`z = \int \mathrm{d}x/\varphi` as numbers, where no closed form of it is needed.
 
 The interval is cut into panels that shrink towards a finite end and grow towards an infinite one, and are halved
-until Gauss's rule has settled on them. So z, and :math:`E = \int 2\mu/a\,\mathrm{d}x` with it, are known to rounding up to
+until Gauss's rule has settled on them; so they do towards a zero of the noise that the process crosses, beside which the integrands
+are powers. So z, and :math:`E = \int 2\mu/a\,\mathrm{d}x` with it, are known to rounding up to
 ends at which :math:`\varphi` vanishes or explodes; within a panel :math:`z(x) = z` is solved by Newton's method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,21 @@ _FARTHEST = 1e120  # beyond it, squares of states overflow
 
 
 @dataclass(frozen=True)
+class Crossing:
+    r"""A zero of the noise at which :math:`1/\varphi^2` is integrable.
+
+    Parameters
+    ----------
+    place : float
+    orders : tuple of float
+        The exponents q < ½ with :math:`\varphi \sim |x - c|^q` from the left and from the right.
+    """
+
+    place: float
+    orders: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Coefficients:
     r"""Drift :math:`\mu` and variance a of a scalar diffusion on an interval, as functions of arrays.
 
@@ -35,6 +51,8 @@ class Coefficients:
         The ends, finite or not.
     kinks : tuple of float
         Points inside at which a formula changes.
+    crossings : tuple of Crossing
+        Zeros of the noise inside, which the process crosses.
     """
 
     drift: Callable[[Array], Array]
@@ -42,6 +60,7 @@ class Coefficients:
     left: float
     right: float
     kinks: tuple[float, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
 
     def scale(self, x: Array) -> Array:
         r"""The noise :math:`\varphi = \sqrt a`."""
@@ -56,7 +75,10 @@ class Coefficients:
 
     def tilt(self, x: Array) -> Array:
         r""":math:`2\mu/a`, the logarithmic derivative of 1/s."""
-        return 2 * np.asarray(self.drift(x), dtype=float) / np.asarray(self.variance(x), dtype=float)
+        mu = np.asarray(self.drift(x), dtype=float)
+        found = np.zeros(mu.shape)
+        np.divide(2 * mu, np.asarray(self.variance(x), dtype=float), out=found, where=mu != 0)
+        return found
 
 
 @dataclass(frozen=True)
@@ -105,16 +127,62 @@ class Coordinate:
         return x, z - z[zero], energy - energy[zero]
 
     def _integrals(self, a: Array, b: Array) -> tuple[Array, Array]:
-        half = (b - a)[:, None] / 2
-        x = a[:, None] + half * (1 + _NODES)
         c = self.coefficients
-        return (half * _WEIGHTS / c.scale(x)).sum(-1), (half * _WEIGHTS * c.tilt(x)).sum(-1)
+        if c.crossings and np.any(a == b):  # the noise may vanish there
+            moved = a != b
+            found = np.zeros((2, len(a)))
+            found[:, moved] = self._integrals(a[moved], b[moved])
+            return found[0], found[1]
+        x, weights = rule(a, b, [(cross.place, cross.orders) for cross in c.crossings], _NODES, _WEIGHTS)
+        steps = (weights / c.scale(x)).sum(-1)
+        if c.crossings:  # the tilt is twice as singular
+            x, weights = rule(
+                a, b, [(d.place, (2 * d.orders[0], 2 * d.orders[1])) for d in c.crossings], _NODES, _WEIGHTS
+            )
+        return steps, (weights * c.tilt(x)).sum(-1)
+
+    def _partial(self, k: NDArray[np.intp], x: Array) -> tuple[Array, Array]:
+        """The integrals from the left edge of panel k to x; from the right one where a crossing is there."""
+        edges, z, energy = self._table
+        steps, tilts = self._integrals(edges[k], x)
+        backwards = np.isin(edges[k + 1], [cross.place for cross in self.coefficients.crossings])
+        if backwards.any():
+            from_right = self._integrals(x[backwards], edges[k + 1][backwards])
+            here = k[backwards]
+            steps[backwards] = z[here + 1] - z[here] - from_right[0]
+            tilts[backwards] = energy[here + 1] - energy[here] - from_right[1]
+        return steps, tilts
+
+    def _before_crossing(self, here: float, direction: int) -> list[float]:
+        """Bounds on the next panel: they shrink towards a crossing, and grow from it."""
+        bounds = []
+        for cross in self.coefficients.crossings:
+            last = 1e-4 * min(1.0, abs(cross.place - self.start))
+            away = (cross.place - here) * direction
+            if away > last:
+                bounds.append(away / 2)
+            elif away == 0:
+                bounds.append(last)
+        return bounds
+
+    @cached_property
+    def crossings(self) -> list[tuple[float, tuple[float, float]]]:
+        r"""Values of z at the crossings in the table, with the exponents :math:`q/(1-q)` of the noise in z on both sides."""
+        low, high = self.range
+        inside = [cross for cross in self.coefficients.crossings if low < cross.place < high]
+        edges, z, _ = self._table
+        places = [z[np.searchsorted(edges, cross.place)] for cross in inside]
+        return [
+            (float(place), (cross.orders[0] / (1 - cross.orders[0]), cross.orders[1] / (1 - cross.orders[1])))
+            for place, cross in zip(places, inside, strict=True)
+        ]
 
     def _walk(self, direction: int, reach: float) -> Side:
         """Panels outward from the start until z exceeds the reach or the end is met."""
         c = self.coefficients
         end = c.right if direction > 0 else c.left
-        kinks = [k for k in c.kinks if (k - self.start) * direction > 0]
+        zeros = [cross.place for cross in c.crossings]
+        kinks = [k for k in {*c.kinks, *zeros} if (k - self.start) * direction > 0]
         least = (
             1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
         )  # closer to the end doubles cannot tell states apart
@@ -130,12 +198,13 @@ class Coordinate:
             if increments[-1] < 1e-17 * length and increments[-1] < increments[-2]:
                 stops = True
                 break
-            step = min(width, room / 2)
+            step = min(width, room / 2, *self._before_crossing(here, direction))
             ahead = [abs(k - here) for k in kinks if 0 < (k - here) * direction < step * (1 + 1e-9)]
             there = here + direction * (min(ahead) if ahead else step)
             if ahead:
                 there = min(kinks, key=lambda k: abs(k - there))
-            panels = self._settled(here, there, _HALVINGS)
+            # beside a crossing the noise is a power, which is integrated as one
+            panels = [there] if here in zeros or there in zeros else self._settled(here, there, _HALVINGS)
             gained = float(np.abs(self._integrals(np.array([here, *panels[:-1]]), np.array(panels))[0]).sum())
             edges += panels
             length += gained
@@ -174,7 +243,7 @@ class Coordinate:
         edges, z, _ = self._table
         x = np.clip(np.asarray(x, dtype=float), edges[0], edges[-1])
         k = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
-        return z[k] + self._integrals(edges[k], x)[0]
+        return z[k] + self._partial(k, x)[0]
 
     def backward(self, z: Array) -> tuple[Array, Array]:
         """State x and E at points z, which are clipped to the table's range."""
@@ -185,21 +254,58 @@ class Coordinate:
         low, high = left.copy(), right.copy()
         x = left + (right - left) * (z - table[k]) / (table[k + 1] - table[k])
         for _ in range(60):
-            off = table[k] + self._integrals(left, x)[0] - z
+            off = table[k] + self._partial(k, x)[0] - z
             low, high = np.where(off < 0, x, low), np.where(off > 0, x, high)
             settled = np.abs(off) <= 2e-15 * (1 + np.abs(z))
             if settled.all():
                 break
-            step = x - off * self.coefficients.scale(x)
+            noise = np.sqrt(self.coefficients.variance(x))
+            step = np.where(noise > 0, x - off * noise, np.nan)  # at a crossing, halve
             new = np.where((step >= low) & (step <= high), step, (low + high) / 2)
             settled |= np.abs(new - x) <= 2e-16 * np.abs(x)
             x = np.where(settled, x, new)
             if settled.all():
                 break
-        return x, energy[k] + self._integrals(left, x)[1]
+        return x, energy[k] + self._partial(k, x)[1]
 
     @property
     def range(self) -> tuple[float, float]:
         """States at the ends of the table."""
         left, right = self.sides
         return float(left.edges[-1]), float(right.edges[-1])
+
+
+def rule(
+    a: Array, b: Array, powers: Sequence[tuple[float, tuple[float, float]]], nodes: Array, weights: Array
+) -> tuple[Array, Array]:
+    r"""Gauss's rule on intervals (a, b): points and weights, of shape (intervals, nodes).
+
+    Beside a point c at which the integrand is like :math:`|x - c|^{-e}`, it is applied in
+    :math:`v = |x - c|^{1 - e}`, in which that power is constant.
+
+    Parameters
+    ----------
+    a, b : array
+    powers : sequence
+        Points c, each with the exponents e < 1 from the left and from the right.
+    nodes, weights : array
+        On (−1, 1).
+
+    Examples
+    --------
+    >>> gauss = np.polynomial.legendre.leggauss(3)
+    >>> x, w = rule(np.zeros(1), np.ones(1), [(0.0, (0.5, 0.5))], *gauss)
+    >>> float((w / np.sqrt(x)).sum())  # ∫₀¹ dx/√x
+    2.0
+    """
+    half = (b - a)[:, None] / 2
+    x, w = a[:, None] + half * (1 + nodes), half * weights
+    share = (1 + nodes) / 2
+    for place, (left, right) in powers:
+        for beside, sign, exponent in ((a == place, 1, right), (b == place, -1, left)):
+            if beside.any():
+                stretch = 1 / (1 - exponent)
+                width = (b - a)[beside][:, None]
+                x[beside] = place + sign * width * share**stretch
+                w[beside] = width * stretch * share ** (stretch - 1) * weights / 2
+    return x, w

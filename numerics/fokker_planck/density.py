@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
-from numerics.fokker_planck.coordinate import Coordinate
+from numerics.fokker_planck.coordinate import Coordinate, rule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
@@ -76,13 +76,20 @@ class GridMeasure(Measure):
     @cached_property
     def _cumulative(self) -> tuple[Array, Array]:
         """Knots and the probability below them, before scaling."""
-        knots = np.concatenate([[self.ends[0]], self.nodes, [self.ends[1]]])
+        zeros = [z for z, _ in self._crossings]
+        knots = np.unique(np.concatenate([self.ends, self.nodes, zeros]))
         return knots, np.concatenate([[0.0], np.cumsum(self._between(knots[:-1], knots[1:]))])
 
+    @property
+    def _crossings(self) -> list[tuple[float, tuple[float, float]]]:
+        return [c for c in self.coordinate.crossings if self.ends[0] < c[0] < self.ends[1]]
+
     def _between(self, a: Array, b: Array) -> Array:
-        half = (b - a)[:, None] / 2
-        z = a[:, None] + half * (1 + _NODES)
-        return (half * _WEIGHTS * self._unscaled(z.ravel()).reshape(z.shape)).sum(-1)
+        found = np.zeros(len(a))
+        wide = a != b
+        z, weights = rule(a[wide], b[wide], self._crossings, _NODES, _WEIGHTS)
+        found[wide] = (weights * self._unscaled(z.ravel()).reshape(z.shape)).sum(-1)
+        return found
 
     @cached_property
     def _factor(self) -> float:
@@ -92,7 +99,12 @@ class GridMeasure(Measure):
         """Probability below points z of the grid."""
         knots, total = self._cumulative
         k = np.clip(np.searchsorted(knots, z, side="right") - 1, 0, len(knots) - 2)
-        return self._factor * (total[k] + self._between(knots[k], z))
+        part = self._between(knots[k], z)
+        backwards = np.isin(knots[k + 1], [c for c, _ in self._crossings])
+        if backwards.any():  # beside a crossing, from there
+            here = k[backwards]
+            part[backwards] = total[here + 1] - total[here] - self._between(z[backwards], knots[here + 1])
+        return self._factor * (total[k] + part)
 
     @property
     def support(self) -> tuple[float, float]:  # type: ignore[override]
@@ -111,6 +123,9 @@ class GridMeasure(Measure):
         c = self.coordinate.coefficients
         inside = (x > c.left) & (x < c.right)
         values = np.where(np.isnan(x), np.nan, 0.0)
+        zero = np.isin(x, [cross.place for cross in c.crossings])
+        values = np.where(zero, np.inf, values)
+        inside &= ~zero
         density = self.per_z(self._z(x[inside]))
         kept = density > 0  # elsewhere the noise may have underflown
         flat = np.zeros(density.shape)
@@ -167,10 +182,17 @@ class GridMeasure(Measure):
         """The integral of a function of the state against the density, cell by cell and cut at its kinks."""
         inner = self.coordinate.forward(np.array([*kinks, *self.coordinate.coefficients.kinks], dtype=float))
         middles = (self.nodes[1:] + self.nodes[:-1]) / 2
-        edges = np.unique(np.clip(np.concatenate([self.ends, middles, inner]), *self.ends))
-        half = np.diff(edges)[:, None] / 2
-        z = (edges[:-1, None] + half * (1 + _NODES)).ravel()
-        weights = (half * _WEIGHTS).ravel() * self.per_z(z)
+        for zero, _ in self._crossings:  # one of them lies there but for rounding
+            middles = np.delete(middles, np.argmin(np.abs(middles - zero)))
+        zeros = [z for z, _ in self._crossings]
+        inner = inner[
+            ~np.isin(
+                [*kinks, *self.coordinate.coefficients.kinks], [c.place for c in self.coordinate.coefficients.crossings]
+            )
+        ]
+        edges = np.unique(np.clip(np.concatenate([self.ends, middles, inner, zeros]), *self.ends))
+        z, weights = (v.ravel() for v in rule(edges[:-1], edges[1:], self._crossings, _NODES, _WEIGHTS))
+        weights = weights * self.per_z(z)
         kept = weights > 0
         x, _ = self.coordinate.backward(z[kept])
         return float(np.sum(np.asarray(function(x), dtype=float) * weights[kept]))

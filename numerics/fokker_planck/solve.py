@@ -11,17 +11,18 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from derivations.calculus.boundaries import coefficients as require_coefficients
-from derivations.calculus.boundaries import moving_interval
+from derivations.calculus.boundaries import crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
-from derivations.piecewise import breakpoints
+from derivations.piecewise import Point
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
-from numerics.fokker_planck.coordinate import Coefficients, Coordinate
+from numerics.fokker_planck.coordinate import Coefficients, Coordinate, Crossing
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
 
+_STEEPEST = 0.47  # exponent of the noise at a zero that is crossed
 _COARSEST = 60  # cells
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
 _SURELY = 1e-3  # share of the tolerance that steps in time may use
@@ -51,7 +52,9 @@ def solve_fokker_planck(
     Space is the unit-noise coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
     probability is conserved and positive, of second order in the width of the cells. Time is stepped implicitly with an error
     control. Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
-    reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out.
+    reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out. A zero of the
+    noise inside at which :math:`1/\varphi^2` is integrable on both sides is no end: the process crosses it
+    (:func:`derivations.calculus.boundaries.crossed_zeros`, also on the solutions that do not).
 
     Each grid cuts the cells of the last one in three; two neighbouring grids are extrapolated in the logarithm of the density,
     which keeps it positive, and the distance of two neighbouring extrapolations is the error that is returned. It bounds
@@ -110,13 +113,27 @@ def solve_fokker_planck(
     interval = moving_interval(process, start)
     ends = end_behaviour(process, interval, start)
     left, right = (float(end) for end in interval)
-    kinks = {
-        float(k)
-        for entry in (process.drift[0], process.covariance[0, 0])
-        for k in breakpoints(entry, process.states[0])
-    }
-    coefficients = Coefficients(drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)))
-    return _Problem(coefficients, start, when, ends, spread).solve(tol, points)
+    kinks = {float(k) for k in kinks_inside(process, start)}
+    crossed = tuple(_crossing(zero) for zero in crossed_zeros(process, start) if left < float(zero) < right)
+    coefficients = Coefficients(
+        drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)), crossed
+    )
+    found = _Problem(coefficients, start, when, ends, spread).solve(tol, points)
+    outermost = {float(zero) for zero in crossed_zeros(process, start)}
+    if any(place in outermost and mass > tol for place, mass in found.atoms):
+        raise ValueError("the process crosses more zeros of its noise than were listed; take a smaller time")
+    return found
+
+
+def _crossing(zero: Point) -> Crossing:
+    """A zero of the noise; the orders of the squared noise are known there."""
+    below, above = (float(order) / 2 for order in zero.orders if order is not None)
+    if max(below, above) > _STEEPEST:
+        raise ValueError(
+            f"the noise vanishes like |x - c|^q with q = {max(below, above):.4g} at c = {float(zero):.6g}: so close to 1/2 most of "
+            "the time beside c is spent closer to it than doubles can tell; simulate instead"
+        )
+    return Crossing(float(zero), (below, above))
 
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
@@ -158,7 +175,8 @@ class _Problem:
 
     def solve(self, tol: float, points: int) -> SolvedDistribution:
         coordinate, left, right, absorbing = self._window(tol)
-        levels = [self._level(coordinate, Grid.of(left, right, _COARSEST), absorbing, tol)]
+        zeros = [z for z, _ in coordinate.crossings]
+        levels = [self._level(coordinate, Grid.of(left, right, _COARSEST, zeros), absorbing, tol)]
         extrapolated: list[_Level] = []
         error = float("inf")
         while True:
@@ -176,7 +194,7 @@ class _Problem:
                     break
         best = extrapolated[-1]
         near = (left == coordinate.ends[0], right == coordinate.ends[1])
-        weighted = any(close and not takes for close, takes in zip(near, absorbing, strict=True))
+        weighted = bool(zeros) or any(close and not takes for close, takes in zip(near, absorbing, strict=True))
         measure = GridMeasure(
             coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted
         )
@@ -202,7 +220,12 @@ class _Problem:
             whole = [length <= far for length, far in zip(lengths, reach, strict=True)]
             spans = [length if at_end else far for length, far, at_end in zip(lengths, reach, whole, strict=True)]
             absorbing = (takes[0], takes[1])
-            level = self._level(coordinate, Grid.of(-spans[0], spans[1], 3 * _COARSEST), absorbing, tol)
+            level = self._level(
+                coordinate,
+                Grid.of(-spans[0], spans[1], 3 * _COARSEST, [z for z, _ in coordinate.crossings]),
+                absorbing,
+                tol,
+            )
             edge = (level.density[0], level.density[-1])
             if before is not None and any(takes):
                 moved = [abs(a - b) > tol / 10 for a, b in zip(before, level.ends, strict=True)]

@@ -83,4 +83,4 @@ def test_draws_below_the_smallest_double_stay():
 def test_a_proof_raises_no_false_alarm(law):
     proof = law.prove()
     assert proof, str(proof)
-    assert len(proof.checks) == 5
+    assert any(check.statement.endswith("local exponents there ask for") for check in proof.checks)

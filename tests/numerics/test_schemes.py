@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -152,3 +154,43 @@ def test_refusals_are_value_errors_with_the_reason():
     with pytest.raises(ValueError, match="whole line"):
         UnitNoiseSteps().prepare(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo)))
     assert find_scheme("weak_second").weak_order == 2
+
+
+def test_stated_orders_are_those_that_are_measured_and_proved():
+    # weak orders are proved in tests/derivations/test_steps.py, strong ones measured above and in the slow lane
+    stated = {s.name: (s.strong_order, s.weak_order) for s in SCHEMES}
+    assert stated["milstein"] == stated["derivative_free"] == stated["unit_noise"] == (1, 1)
+    assert stated["two_point"] == (None, 1)
+    assert stated["weak_second"] == (Fraction(1, 2), 2)
+    assert stated["euler_maruyama"] == (Fraction(1, 2), 1)
+    assert stated["exact"] == (None, None)
+    half = compile_step(
+        euler_formula()
+    )  # without its term of size h a step of the weak scheme has strong order 1/2 too
+    assert abs(strong_slope(half, 20_000).test(float(stated["weak_second"][0])).statistic) < 4
+
+
+@pytest.mark.parametrize("scheme", ["euler_maruyama", "milstein", "derivative_free", "two_point", "weak_second"])
+def test_every_scheme_with_a_drift_and_a_frozen_state(scheme):
+    # X Ornstein–Uhlenbeck, Y frozen at −1 by its kink: E X = e^{-t} exactly but for (1 − h)^N, and Y stays
+    z, y = sp.symbols("z y", real=True)
+    process = Diffusion((z, y), [-z, 0], sp.diag(1, sp.Max(y, 0) ** 2))
+    ends = simulate_sde(process, [1.0, -1.0], steps=8, samples=4000, scheme=scheme, backend="numpy")
+    assert np.all(ends[:, 1] == -1)
+    mean = Estimate.of(ends[:, 0])
+    chain = (1 - 1 / 8 + (1 / 128 if scheme == "weak_second" else 0)) ** 8
+    assert abs(mean.test(chain).statistic) < 4
+    assert abs(mean.test(1.0).statistic) > 4  # the control: without its drift
+
+
+@pytest.mark.parametrize("scheme", ["euler_maruyama", "derivative_free", "two_point"])
+def test_schemes_with_several_inputs(scheme):
+    limit = depth_limit(ResNet(relu, width=1, inputs=3))
+    start = np.array([1.0, 0.5, -2.0])
+    ends = simulate_sde(limit, start, t=0.04, steps=4, samples=4000, scheme=scheme, backend="numpy")
+    assert np.all(ends[:, 2] == -2)
+    np.testing.assert_allclose(ends[:, 1] / ends[:, 0], 0.5, rtol=1e-6)  # two inputs of one line share their noise
+    assert abs(Estimate.of(ends[:, 0]).test(1.0).statistic) < 4
+    spread = Estimate.of((ends[:, 0] - 1) ** 2)
+    assert abs(spread.test(1.01**4 - 1).statistic) < 4
+    assert abs(spread.test(1.25 * (1.01**4 - 1)).statistic) > 4  # the control

@@ -1,0 +1,205 @@
+"""Zeros of the noise that the process crosses, because 1/φ² is integrable on both sides, and zeros that it does not cross."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import special, stats
+
+from derivations import ResNet, derive, parse_activation
+from derivations.calculus.boundaries import crossed_zeros, kinks_inside, moving_interval
+from derivations.diffusion import Diffusion
+from derivations.errors import NoClosedForm
+from derivations.laws import recognise
+from numerics import distribution, solve_fokker_planck
+from numerics.networks import simulate_network
+
+x = sp.Symbol("x", real=True)
+A, R = sp.Abs, sp.Rational
+
+
+def driftless(variance):
+    return Diffusion((x,), [0], [[variance]])
+
+
+def two_sided(q, below, above):
+    """φ = above·x^q for x > 0 and below·|x|^q for x < 0."""
+    return driftless(sp.Piecewise((above**2 * A(x) ** (2 * q), x > 0), (below**2 * A(x) ** (2 * q), True)))
+
+
+def kernels(q, y, y0, t):
+    """Densities of y = |x|^{1−q}/(1−q) for φ = |x|^q, reflected and absorbed at 0: Bessel's, of order ν = 1/(2 − 2q)."""
+    nu = 1 / (2 - 2 * q)
+    front = y / t * (y / y0) ** -nu * np.exp(-((y - y0) ** 2) / (2 * t))
+    return front * special.ive(-nu, y * y0 / t), front * special.ive(nu, y * y0 / t)
+
+
+def crossing_density(q, points, x0, t):
+    """½(reflected + absorbed) on the start's side, ½(reflected − absorbed) on the other, per unit of x."""
+    y, y0 = (np.abs(v) ** (1 - q) / (1 - q) for v in (points, x0))
+    reflected, absorbed = kernels(q, y, y0, t)
+    return (reflected + np.sign(points * x0) * absorbed) / 2 * np.abs(points) ** -q
+
+
+POINTS = np.array([-2.0, -0.7, -0.1, -1e-3, 1e-3, 0.1, 0.5, 1.5, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("q", "x0", "t"),
+    [
+        (R(1, 4), 0.5, 1.0),
+        pytest.param(R(1, 10), -0.8, 0.5, marks=pytest.mark.slow),
+        pytest.param(R(2, 5), 0.5, 1.0, marks=pytest.mark.slow),
+    ],
+)
+def test_the_density_is_that_of_two_bessel_kernels(q, x0, t):
+    X = solve_fokker_planck(driftless(A(x) ** (2 * q)), x0, t=t)
+    assert X.atoms == ()
+    assert X.error < 1e-6
+    y = np.linspace(-12.0, 12.0, 40_000)  # of even length, so that 0 is no point
+    states = np.sign(y) * ((1 - float(q)) * np.abs(y)) ** (1 / (1 - float(q)))
+    off = np.abs(X.pdf(states) - crossing_density(float(q), states, x0, t)) * np.abs(states) ** float(q)
+    assert np.sum(off) * (y[1] - y[0]) < 2e-6  # L¹ in y: the tolerance of X, and the rule's
+    # beside 0 the density is interpolated between nodes
+    np.testing.assert_allclose(X.pdf(POINTS), crossing_density(float(q), POINTS, x0, t), rtol=2e-4)
+    assert np.abs(X.pdf(POINTS) / crossing_density(float(q), POINTS, x0, 1.01 * t) - 1).max() > 1e-3  # control
+    assert X.mean() == pytest.approx(x0, abs=1e-6)  # a martingale
+    assert X.expectation(lambda s: np.ones_like(s)) == pytest.approx(1.0, abs=1e-9)
+    probabilities = np.array([0.05, 0.3, 0.7, 0.95])
+    np.testing.assert_allclose(X.cdf(X.ppf(probabilities)), probabilities, atol=1e-9)
+    assert X.pdf(0.0) == np.inf
+
+
+def test_a_fourth_root_from_the_front_door():
+    d = derive(ResNet(parse_activation("abs(x)**(1/4)"), width=1))
+    X = distribution(d, x0=0.5, t=1.0)
+    assert float(X.cdf(0.0)) == pytest.approx(0.27323, abs=1e-5)
+    assert X.atoms == ()
+    assert "Engelbert and Schmidt" in d.why_no_law
+    assert "crosses the zeros" in str(d)
+
+
+@pytest.mark.slow
+def test_sides_of_different_size():
+    # coming from 0 at radius y the process is on a side with probability ∝ 1/c there, for x = ±c^{1/(1−q)} (…) in natural scale
+    q, below, above, x0, t = 0.25, 2.0, 1.0, 0.5, 1.0
+    X = solve_fokker_planck(two_sided(R(1, 4), sp.Integer(2), sp.Integer(1)), x0, t=t)
+    size = {side: c ** (1 / (1 - q)) for side, c in ((-1, below), (1, above))}  # x = ±size·((1−q) y)^{1/(1−q)}
+    share = {side: (1 / size[side]) / (1 / size[-1] + 1 / size[1]) for side in size}
+    y0 = x0 ** (1 - q) / (1 - q) / above
+    y = np.where(
+        POINTS > 0, np.abs(POINTS) ** (1 - q) / (above * (1 - q)), np.abs(POINTS) ** (1 - q) / (below * (1 - q))
+    )
+    reflected, absorbed = kernels(q, y, y0, t)
+    noise = np.where(POINTS > 0, above, below) * np.abs(POINTS) ** q
+    expected = (
+        np.where(POINTS > 0, absorbed + share[1] * (reflected - absorbed), share[-1] * (reflected - absorbed)) / noise
+    )
+    np.testing.assert_allclose(X.pdf(POINTS), expected, rtol=5e-5)
+    assert np.abs(X.pdf(POINTS) / crossing_density(q, POINTS, x0, t) - 1).max() > 0.05  # control: equal sides
+
+
+def test_which_zeros_are_crossed():
+    assert [float(z) for z in crossed_zeros(driftless(sp.sqrt(A(x)) * A(x - 1) ** R(2, 5) * A(x + 1)))] == [0.0, 1.0]
+    # order ½ of the noise and above, one-sided zeros, and an exit on the other side: reached, and not left
+    for variance in (
+        A(x),
+        A(x) ** R(3, 2),
+        sp.Piecewise((sp.sqrt(A(x)), x > 0), (0, True)),
+        sp.Piecewise((sp.sqrt(A(x)), x > 0), (A(x) ** R(3, 2), True)),
+    ):
+        assert crossed_zeros(driftless(variance)) == ()
+        assert moving_interval(driftless(variance), sp.S.One) == (0, sp.oo)
+    assert moving_interval(driftless(sp.sqrt(A(x))), sp.S.One) == (-sp.oo, sp.oo)
+    # a drift without bound at the zero decides for itself
+    assert crossed_zeros(Diffusion((x,), [1 / x], [[sp.sqrt(A(x))]])) == ()
+    assert len(crossed_zeros(Diffusion((x,), [1], [[sp.sqrt(A(x))]]))) == 1
+    beta = sp.Symbol("beta", positive=True)
+    assert crossed_zeros(driftless(A(x) ** beta)) == ()  # with parameters nothing is decided
+    assert kinks_inside(Diffusion((x,), [A(x - 3)], [[1 + A(x)]]), 0) == (3, 0)
+
+
+@pytest.mark.parametrize("side", [0, A(x) ** R(3, 2)])
+def test_a_zero_of_one_side_absorbs(side):
+    X = solve_fokker_planck(driftless(sp.Piecewise((sp.sqrt(A(x)), x > 0), (side, True))), 0.5, t=1.0, tol=1e-5)
+    ((place, mass),) = X.atoms
+    # P(absorbed) = Γ(ν, y₀²/2t)/Γ(ν), ν = 2/3
+    assert place == 0.0
+    assert mass == pytest.approx(special.gammaincc(2 / 3, (4 * 0.5**0.75 / 3) ** 2 / 2), abs=1e-5)
+    assert mass != pytest.approx(special.gammaincc(2 / 3, (4 * 0.51**0.75 / 3) ** 2 / 2), abs=1e-3)  # control
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variance",
+    [
+        A(x) ** R(1, 4) * A(x - 1) ** R(1, 2),
+        sp.Piecewise((sp.sqrt(A(x)), x > 0), (A(x) ** R(1, 4), True)),
+        A(x - 1) ** R(1, 2),
+    ],
+)
+def test_other_crossings_are_martingales(variance):
+    X = solve_fokker_planck(driftless(variance), 0.3, t=0.7)
+    assert X.atoms == ()
+    assert X.mean() == pytest.approx(0.3, abs=1e-6)
+    # Itô: Var X_t = ∫ E φ², so its slope at t is E φ(X_t)²
+    later, earlier = (solve_fokker_planck(driftless(variance), 0.3, t=t).var() for t in (0.71, 0.69))
+    phi = sp.lambdify(x, variance, "numpy")
+    slope = X.expectation(lambda s: phi(s), kinks=(0.0, 1.0))
+    assert (later - earlier) / 0.02 == pytest.approx(slope, rel=2e-3)
+    assert (later - earlier) / 0.02 != pytest.approx(1.02 * slope, rel=2e-3)  # control
+
+
+@pytest.mark.slow
+def test_networks_cross():
+    X = solve_fokker_planck(driftless(sp.sqrt(A(x))), 0.5, t=1.0)
+    drawn = simulate_network(ResNet(parse_activation("abs(x)**(1/4)"), width=1), 2000, 30_000, x0=0.5, seed=2)[:, 0, 0]
+    share, expected = np.mean(drawn < -0.05), float(X.cdf(-0.05))
+    spread = np.sqrt(expected * (1 - expected) / drawn.size)
+    assert abs(share - expected) < 4 * spread + 0.006  # of this depth, where the step at 0 is L^{-2/3}
+    # controls: absorbed at 0 nothing would be there; with noise larger by a fifth more would
+    wrong = float(solve_fokker_planck(driftless(R(36, 25) * sp.sqrt(A(x))), 0.5, t=1.0, tol=1e-4).cdf(-0.05))
+    assert abs(share - wrong) > 4 * spread + 0.006
+    assert share > 0.1
+
+
+@pytest.mark.slow
+def test_a_removable_point_is_no_end():
+    # sin(x)/x at 0: the networks' own law, by simulation with weights of this test
+    X = distribution(derive(ResNet(parse_activation("sin(x)/x"), width=1)), 0.7, t=1.0)
+    assert X.atoms == ()
+    generator, states = np.random.default_rng(0), np.full(40_000, 0.7)
+    for _ in range(200):
+        states = states + np.sinc(states / np.pi) * generator.standard_normal(states.size) / np.sqrt(200)
+    assert X.cdf(0.0) == pytest.approx(0.218, abs=0.004)
+    assert X.var() == pytest.approx(0.765, abs=0.004)
+    assert stats.ks_1samp(states, X.cdf).pvalue > 1e-3
+    assert stats.ks_1samp(1.03 * states, X.cdf).pvalue < 1e-3  # control
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"q = 0\.49"):
+        solve_fokker_planck(driftless(A(x) ** R(49, 50)), 0.5, t=1.0)
+    with pytest.raises(NoClosedForm, match="crosses the zeros of its noise at x = 0"):
+        recognise(driftless(sp.sqrt(A(x))))
+
+
+@pytest.mark.slow
+def test_infinitely_many_zeros_are_crossed_where_the_process_gets():
+    X = solve_fokker_planck(driftless(A(sp.sin(x)) ** R(2, 3)), 0.5, t=1.0)
+    assert X.mean() == pytest.approx(0.5, abs=1e-6)
+    assert 0.2 < X.cdf(0.0) < 0.3
+    with pytest.raises(ValueError, match="more zeros"):
+        solve_fokker_planck(driftless(A(sp.sin(x)) ** R(2, 3)), 0.5, t=400.0, tol=1e-3)
+
+
+@pytest.mark.slow
+def test_zeros_that_are_not_known_exactly_end_the_interval():
+    # x − tanh x has a zero of order 3 at 0; |x − cos x|^{1/2} one at 0.739085 that is reached
+    natural = solve_fokker_planck(driftless((x - sp.tanh(x)) ** 2), 0.7, t=1.0)
+    assert natural.atoms == ()
+    assert natural.support()[0] == 0.0
+    reached = solve_fokker_planck(driftless(A(x - sp.cos(x))), 1.0, t=1.0, tol=1e-5)
+    ((place, mass),) = reached.atoms
+    assert place == pytest.approx(0.7390851332151607, abs=1e-12)
+    assert 0.1 < mass < 0.9
+    assert reached.mean() == pytest.approx(1.0, abs=1e-4)
