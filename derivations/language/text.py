@@ -96,9 +96,10 @@ class _Builder(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> sp.Expr:
         """A number, read as it is written."""
-        if type(node.value) not in (int, float) or not abs(node.value) < 1e100:
-            _refuse(f"{str(node.value)[:40]!r} is no number of moderate size", "use numbers below 1e100")
-        return exact_decimals(node.value)
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 10**100:
+            _refuse(f"{str(value)[:40]!r} is no number of moderate size", "use numbers below 1e100")
+        return exact_decimals(value)
 
     def visit_Name(self, node: ast.Name) -> sp.Expr:
         """The state, the small parameter, the width."""
