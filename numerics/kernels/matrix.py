@@ -78,8 +78,9 @@ def kernel_matrix(
     Raises
     ------
     ValueError
-        For an unknown kind, shapes that do not fit, numbers that are not finite, a t beyond the explosion, or machine code
-        where there is none.
+        For an unknown kind, shapes that do not fit, numbers that are not finite, a t beyond the explosion, machine code
+        where there is none, or an infinite mean: the tangent kernel of an activation that jumps, or whose squared derivative
+        has no Gaussian mean.
 
     Examples
     --------
@@ -176,7 +177,9 @@ def _by_formula(architecture: Architecture, features: Array, split: int | None, 
 def _by_correlation(
     rates: Rates, features: Array, split: int | None, t: float, tolerance: float, tangent: bool
 ) -> Kernels:
-    norms = np.sqrt(np.mean(features**2, axis=1))
+    largest = np.max(np.abs(features), axis=1, keepdims=True)
+    unit = np.divide(features, largest, out=np.zeros_like(features), where=largest > 0)  # squares of 1e-160 lose digits
+    norms = largest[:, 0] * np.sqrt(np.mean(unit**2, axis=1))
     directions = np.divide(features, norms[:, None], out=np.zeros_like(features), where=norms[:, None] > 0)
     left, right = (slice(None), slice(None)) if split is None else (slice(split), slice(split, None))
     cosines = directions[left] @ directions[right].T / features.shape[1]
