@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-    from derivations.language import Weights, average, drop_branch, dropout, epsilon, layer_norm, rms_norm
+    from derivations.language import Weights, average, drop_branch, dropout, epsilon, layer_norm, parse_layer, rms_norm
     from derivations.laws import LAWS, Law, Normal, first_passage, recognise
     from derivations.limits import depth_limit, gram_limit, joint_limit, width_limit
 
@@ -135,6 +135,7 @@ __all__ = [
     "mish",
     "ornstein_uhlenbeck",
     "parse_activation",
+    "parse_layer",
     "polynomial",
     "prelu",
     "quick_gelu",
@@ -179,7 +180,7 @@ _NAMES = {
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
     "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
-    "derivations.language": "Weights average drop_branch dropout epsilon layer_norm rms_norm",
+    "derivations.language": "Weights average drop_branch dropout epsilon layer_norm parse_layer rms_norm",
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
 }

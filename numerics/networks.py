@@ -217,7 +217,7 @@ def simulate_network(
     samples: int,
     x0: ArrayLike | None = None,
     inputs: ArrayLike | None = None,
-    t: float = 1.0,
+    t: float | None = None,
     seed: Seed = 0,
     workers: int | Executor = 1,
     method: str = "in_law",
@@ -249,8 +249,9 @@ def simulate_network(
     inputs : array, shape (m, dim) or (m, channels, positions...), optional
         Network inputs a, one a row, mapped at each position by :math:`X_0 = W_{\mathrm{in}} a` with entries
         :math:`N(0, v/\mathrm{dim})`, drawn for each network and shared by its inputs. Give this or ``x0``.
-    t : float
-        The limit's time that the L layers take together.
+    t : float, optional
+        The limit's time that the L layers take together, 1 by default. Where depth and width grow together it is not free but
+        :math:`L/n^\delta` (``architecture.time_of(depth)``), and refused if another is given.
     seed : int, SeedSequence, Generator or None
         A generator moves on; None is fresh each time. The result depends on it, and not on ``workers``, bit for bit.
     workers : int or Executor
@@ -307,6 +308,7 @@ def simulate_network(
     width = finite_width(architecture)
     m = architecture.coordinates
     depth, samples = _whole(depth, "depth", 0), _whole(samples, "samples", 1)
+    t = _clock(architecture, depth, t)
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}; for the start itself use depth=0")
     if not (np.isfinite(input_weight_variance) and input_weight_variance >= 0):
@@ -349,6 +351,19 @@ def simulate_network(
     lost_rows = np.isnan(flat).any(axis=1) if record else ~np.isfinite(flat).all(axis=1)
     warn_of_explosions(int(np.count_nonzero(lost_rows)), samples, "networks")
     return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
+
+
+def _clock(architecture: Recipe, depth: int, t: float | None) -> float:
+    """The time of the layers: what is asked for where it is free, else what the recipe says."""
+    own = architecture.time_of(depth)
+    if own is None or depth == 0:
+        return 1.0 if t is None else t
+    if t is not None and not np.isclose(t, float(own), rtol=1e-9):
+        raise ValueError(
+            f"t = {t:g} is not free: {depth} layers of width {architecture.width} take the time {float(own):g} when depth and width grow "
+            f"together; leave t out, or choose another depth"
+        )
+    return float(own)
 
 
 def finite_width(architecture: Recipe) -> int:

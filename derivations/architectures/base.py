@@ -171,6 +171,10 @@ class Recipe(ABC):
         """The grid on which each neuron lives; empty for dense layers."""
         return ()
 
+    def time_of(self, depth: int) -> sp.Expr | None:
+        """The limit's time that so many layers take; None where it is free, the size of a layer's step following from it."""
+        return None
+
     @property
     def coordinates(self) -> int:
         """How many numbers make a neuron's state: one per input and position, inputs first."""

@@ -59,3 +59,7 @@ class ScaledArchitecture(Architecture):
     def layer(self) -> Layer:
         """The same at this width."""
         return self.scaling().at(self.width)
+
+    def time_of(self, depth: int) -> sp.Expr:
+        r"""Depth in units of :math:`n^\delta` layers."""
+        return depth / self.width ** self.scaling().depth_rate

@@ -6,8 +6,20 @@ r"""How a network is said: a layer as a short program of random matrices, averag
 
 from derivations.language.nodes import average
 from derivations.language.statements import Program, program
+from derivations.language.text import parse_layer
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights
 from derivations.symbols import step as epsilon
 
-__all__ = ["epsilon", "Weights", "average", "rms_norm", "layer_norm", "dropout", "drop_branch", "Program", "program"]
+__all__ = [
+    "parse_layer",
+    "epsilon",
+    "Weights",
+    "average",
+    "rms_norm",
+    "layer_norm",
+    "dropout",
+    "drop_branch",
+    "Program",
+    "program",
+]

@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     derive = _command(commands, "derive", "print a derivation step by step")
-    _recipe(derive)
+    _recipe(derive, layers=True)
     for option, what in _SHAPING.items():
         derive.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
     derive.add_argument(
@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     _force(density)
 
     simulate = _command(commands, "simulate", "simulate random networks, or paths of the derived limit")
-    _recipe(simulate, width="1")
+    _recipe(simulate, width="1", layers=True)
     _start(simulate, inputs=True)
     _size(simulate, depth=1000, samples=10_000)
     simulate.add_argument(
@@ -175,13 +175,20 @@ def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentPars
     )
 
 
-def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
+def _recipe(command: argparse.ArgumentParser, width: str = "n", layers: bool = False) -> None:
     command.add_argument(
         "architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the network's recursion (resnet)"
     )
     command.add_argument(
         "--activation", default="relu", metavar="NAME|FORMULA", help="activation, such as gelu or 'x*tanh(x)' (relu)"
     )
+    if layers:
+        command.add_argument(
+            "--layer",
+            metavar="FORMULA",
+            help="instead of an architecture, a layer as a formula: capitals are matrices, eps is L^(-1/2), such as "
+            "'x + eps*A(relu(B(rms_norm(x), out=4*n)))'",
+        )
     command.add_argument(
         "--outer",
         default="tanh",
@@ -222,7 +229,10 @@ def _start(command: argparse.ArgumentParser, inputs: bool = False) -> None:
     if inputs:
         command.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
     command.add_argument(
-        "--t", type=_finite("t"), default=1.0, metavar="T", help="the limit's time that all layers take together (1)"
+        "--t",
+        type=_finite("t"),
+        metavar="T",
+        help="the limit's time that all layers take together (1; for mlp, shaped and prenorm depth over width, and not free)",
     )
 
 

@@ -55,7 +55,7 @@ def _density(options: argparse.Namespace) -> int:
 
     out = checked_output(options.out, options.force)
     d = _derivation(options)
-    law = distribution(d, x0=_x0(options), t=options.t)
+    law = distribution(d, x0=_x0(options), t=_time(options))
     if law.error > 0:
         print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
@@ -87,24 +87,25 @@ def _simulate(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force, tuple(ARRAYS))
     d = _derivation(options, 1 if inputs is None else len(inputs))
     _require_memory(options.samples, d)
+    time = _time(options, d if options.of == "network" else None)
     start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
     with _workers(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
         run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress, "samples": options.samples}
         if options.of == "network":
             states = simulate_network(
-                d.architecture, options.depth, t=options.t, seed=options.seed, method=options.method, **start, **run
+                d.architecture, options.depth, t=time, seed=options.seed, method=options.method, **start, **run
             )
         else:
             begin, path = np.random.SeedSequence(options.seed).spawn(2)
             at = simulate_network(d.architecture, 0, options.samples, seed=begin, **start).reshape(options.samples, -1)
-            states = simulate_sde(d.limit, x0=at, t=options.t, steps=options.depth, seed=path, **run)
+            states = simulate_sde(d.limit, x0=at, t=time, steps=options.depth, seed=path, **run)
             states = states.reshape(options.samples, int(d.architecture.width), -1)
     save_states(states, out)
     lost = ~np.isfinite(states).all(axis=(1, 2))
     if lost.any():
         which = "network" if options.of == "network" else "path"
         print(
-            f"deeplimits: {lost.sum()} of {options.samples} {which}s are not finite at t = {options.t:g}, the first is sample "
+            f"deeplimits: {lost.sum()} of {options.samples} {which}s are not finite at t = {time:g}, the first is sample "
             f"{np.argmax(lost)}; means and quantiles are of the others",
             file=sys.stderr,
         )
@@ -113,7 +114,7 @@ def _simulate(options: argparse.Namespace) -> int:
         return 1
     largest = np.max(np.abs(states)) or 1.0  # whose square may leave the range of numbers
     norms = largest * (np.linalg.norm(states / largest, axis=1) / np.sqrt(states.shape[1]))
-    print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {options.t:g}")
+    print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {time:g}")
     for name, values in (("state of neuron 1", states[:, 0, :]), ("norm / sqrt(width)", norms)):
         for k, column in enumerate(values.T, 1):
             which = f", input {k}" if states.shape[2] > 1 else ""
@@ -132,7 +133,7 @@ def _validate(options: argparse.Namespace) -> int:
     table = validate(
         d,
         x0=_x0(options),
-        t=options.t,
+        t=_time(options),
         samples=options.samples,
         depth=options.depth,
         seed=options.seed,
@@ -148,7 +149,7 @@ def _report(options: argparse.Namespace) -> int:
     from numerics.report import Inputs, Start, report
 
     d = _derivation(options, 1 if inputs is None else len(inputs))
-    size = {"t": options.t, "depth": options.depth, "seed": options.seed, "workers": options.workers}
+    size = {"t": _time(options), "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples
     of = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
@@ -169,6 +170,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
+    if getattr(options, "layer", None) is not None:
+        network = derivations.Network(derivations.parse_layer(options.layer), _width(options.width), inputs)
+        return derive(network, order=getattr(options, "order", None))
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
     known = {field.name for field in dataclasses.fields(architecture)}
     variances = {
@@ -192,6 +196,14 @@ def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
         *around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known}
     )
     return derive(recipe, order=getattr(options, "order", None))
+
+
+def _time(options: argparse.Namespace, networks: Derivation | None = None) -> float:
+    """The time asked for, else that of so many layers where it is not free, else 1."""
+    own = None if networks is None else networks.architecture.time_of(options.depth)
+    if own is not None and own.is_number and options.t is None:
+        return float(own)
+    return 1.0 if options.t is None else float(options.t)
 
 
 def _grid(options: argparse.Namespace, convolutional: bool) -> dict[str, object]:

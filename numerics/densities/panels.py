@@ -237,7 +237,7 @@ def _halved(log_density: LogDensity, edges: Array) -> tuple[Array, Array]:
         total = max(total, float((left + right).sum()))
         settled = (
             (gap <= _TOLERANCE * (left + right))
-            | ((gap <= 1e-18 * total) & (gap <= 1e-10 * (left + right)))
+            | ((gap <= 1e-18 * total) & (gap <= 1e-12 * (left + right)))
             | (middle <= low)
             | (middle >= high)
         )

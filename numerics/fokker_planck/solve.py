@@ -50,8 +50,9 @@ def solve_fokker_planck(
     r"""The law of :math:`X_t` given :math:`X_0 = x_0`, by the forward equation on a grid.
 
     Space is the unit-noise coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
-    probability is conserved and positive, of second order in the width of the cells. Time is stepped implicitly with an error
-    control. Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
+    probability is conserved and positive, of second order in the width of the cells. The time is taken at once by a contour
+    integral, or in implicit steps where rounding asks for it.
+    Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
     reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out. A zero of the
     noise inside at which :math:`1/\varphi^2` is integrable on both sides is no end: the process crosses it
     (:func:`derivations.calculus.boundaries.crossed_zeros`, also on the solutions that do not).

@@ -82,6 +82,7 @@ def test_symbols(function, cuts):
         sp.Max(sp.exp(x) - shift, 0),  # the sign of c is not known
         sp.Max(shift * sp.exp(x) - strike, 0),
         sp.Max(x**3 - shift, 0),
+        sp.Max(shift * sp.sinh(x) - strike, 0),
         sp.Max(sp.exp(x) - strike, x),
         sp.Max(sp.exp(shift * x) - strike, 0),
     ],
@@ -90,6 +91,11 @@ def test_symbols(function, cuts):
 def test_what_depends_on_an_unknown_sign_is_refused(function):
     with pytest.raises(DerivationError, match="numbers or signs"):
         expect(function, x, spread, centre)
+
+
+def test_a_mean_is_real():
+    with pytest.raises(DerivationError, match="a mean must be real"):
+        expect(x, x, 1, sp.I)
 
 
 def test_breakpoints_whose_order_is_not_known_are_refused():

@@ -17,6 +17,7 @@ from derivations import (
     drop_branch,
     dropout,
     epsilon,
+    parse_layer,
     relu,
     rms_norm,
 )
@@ -121,3 +122,43 @@ def test_every_recipe_is_a_program(kind):
     p = kind.example().program()
     assert any(isinstance(s, Matrix) for s in p.statements)
     assert p.neurons.size == kind.example().width
+
+
+@pytest.mark.parametrize(
+    ("text", "expr"),
+    [
+        ("x + eps*A(relu(B(rms_norm(x), out=4*n)))", x + epsilon * A(relu(B(rms_norm(x))))),
+        ("x + epsilon*A(dropout(leaky_relu(x, 0.2), 0.9))", None),
+        ("rms_norm(x + eps*A(tanh(x)/2)) - average(x)**2", None),
+        ("x + eps*drop_branch(A(x, variance=2), 1/2, shared=True)", None),
+    ],
+)
+def test_layers_are_read_from_text(text, expr):
+    read = parse_layer(text)
+    assert read.has(epsilon)
+    if expr is not None:
+        assert read == expr
+    Network(read, width=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x + eps*A(rellu(x))", "relu"),
+        ("y + eps*A(x)", "unknown symbol 'y'|symbol"),
+        ("x + eps*A(x, outt=3)", "out"),
+        ("x + eps*A(x, x)", "one body"),
+        ("__import__('os')", "no number of moderate size"),
+        ("x.real", "no part of a layer"),
+        ("x**x", "exponent"),
+        ("x + eps*A(", "does not parse"),
+        ("x + 1e300", "moderate size"),
+        ("lambda: x", "no part of a layer"),
+        ("dropout(x, 0.5, share=True)", "one option"),
+        ("A(x, out=3) + A(x, out=4)", "two sets of options"),
+        ("+".join(["x"] * 900), "characters|too large"),
+    ],
+)
+def test_text_that_is_no_layer_is_refused(text, says):
+    with pytest.raises(DerivationError, match=says):
+        parse_layer(text)

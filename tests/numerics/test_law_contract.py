@@ -102,7 +102,7 @@ def test_every_family_keeps_the_contract_at_the_corners(family):
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_every_process_keeps_the_contract_on_a_grid(case):
     law = recognise(case.process)
-    pairs = random.Random(case.name).sample(list(product(STARTS, TIMES)), 10) + CORNERS[:4]
+    pairs = random.Random(case.name).sample(list(product(STARTS, TIMES)), 5) + CORNERS[:2]
     assert any([check(law, side * x0, t) for x0, t in pairs for side in (1, -1)])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import ARCHITECTURES, Architecture, Layer, Preactivation, ResNet, identity, relu, symbols, tanh
+from derivations import ARCHITECTURES, MLP, Architecture, Layer, Preactivation, ResNet, identity, relu, symbols, tanh
 from numerics.networks import DRAWINGS, simulate_network
 from numerics.statistics import Estimate, ks_two_sample
 
@@ -213,3 +213,13 @@ def test_states_keep_their_scale_where_squares_leave_the_range_of_numbers(scale,
 def test_a_start_of_tiny_numbers_moves():
     states = simulate_network(ResNet(relu, width=1), 20, 50, x0=1e-300, seed=1)
     assert len(np.unique(states)) == 50
+
+
+def test_time_is_not_free_where_depth_and_width_grow_together():
+    net = MLP(relu, width=50, inputs=1)
+    assert net.time_of(500) == 10
+    with pytest.raises(ValueError, match="t = 7 is not free: 500 layers of width 50 take the time 10"):
+        simulate_network(net, 500, 2, x0=1.0, t=7)
+    free, own = (simulate_network(net, 10, 2, x0=1.0, t=t, seed=1) for t in (None, 0.2))
+    assert (free == own).all()
+    assert ResNet(relu, 3).time_of(500) is None
