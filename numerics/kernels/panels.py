@@ -302,7 +302,14 @@ def panels_of(function: Activation) -> Panels:
         )
         for corner in corners(function.expr, function.variable)
     )
-    return Panels(compile_expression((function.variable,), _with_numbers(function.expr)), found)
+    compiled_function = compile_expression((function.variable,), _with_numbers(function.expr))
+
+    def quiet(x: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):  # of branches that do not hold
+            values: Array = compiled_function(x)
+        return values
+
+    return Panels(quiet, found)
 
 
 def _with_numbers(expr: Any) -> Any:

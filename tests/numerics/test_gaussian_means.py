@@ -32,7 +32,7 @@ def off(means, law, exact):
     variance = np.array([float(v1), float(v2)])
     means = means.trusted(variance)  # as kernels do
     found = means.pairs(np.zeros(2), variance)(slice(0, 1), slice(1, 2), np.array([[covariance]]))[0, 0]
-    size = np.sqrt(np.prod(means.square(np.zeros(2), variance)))
+    size = np.sqrt(np.prod(means.square(np.zeros(2), variance))) or 1.0  # 0: fifty deviations of a dead zone
     return abs(found - float(exact)) / size, abs(found + 1e-9 * size - float(exact)) / size
 
 
