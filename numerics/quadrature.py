@@ -104,8 +104,8 @@ def expect(f: Function, variance: float = 1.0, mean: float = 0.0, kinks: Sequenc
     --------
     >>> round(expect(np.abs, kinks=[0.0]) ** 2 * np.pi, 12)
     2.0
-    >>> round(expect(lambda x: np.log(np.abs(x)), kinks=[0.0]) + (np.euler_gamma + np.log(2)) / 2, 12) + 0.0
-    0.0
+    >>> bool(abs(expect(lambda x: np.log(np.abs(x)), kinks=[0.0]) + (np.euler_gamma + np.log(2)) / 2) < 1e-12)
+    True
     """
     _check_variance(variance)
     deviation = float(np.sqrt(variance))

@@ -72,7 +72,7 @@ def parse_activation(text: str) -> Activation:
     x*exp(-x**2/2)
     >>> parse_activation("rellu")
     Traceback (most recent call last):
-    derivations.errors.UnsafeExpression: unknown word 'rellu'; close names: relu, prelu, selu; a variable is one letter, such as x
+    derivations.errors.UnsafeExpression: unknown word 'rellu'; close names: relu, relu6, relu2; a variable is one letter, such as x
     """
     body = syntax(text)
     text = text.strip()

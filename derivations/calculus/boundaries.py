@@ -31,6 +31,7 @@ from derivations.calculus.finiteness import (
     without_flat_terms,
 )
 from derivations.calculus.lamperti import zeros_inside
+from derivations.decimals import exact_decimals
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Analysis, Piece, Point, analyse, pieces
@@ -145,7 +146,7 @@ def moving_interval(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Exp
     (-oo, oo)
     """
     x, _, a = coefficients(process)
-    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
+    inside = exact_decimals(inside)
     if process.domain.contains(inside) == sp.false:
         raise DerivationError(f"the point {inside} is outside the domain {process.domain}")
     low, high = process.domain.inf, process.domain.sup

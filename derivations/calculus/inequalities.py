@@ -50,6 +50,8 @@ def follows(claim: Inequality, known: Sequence[Inequality]) -> bool:
     >>> follows(Inequality(a - 1, True), [Inequality(a - 2, True)])
     True
     >>> follows(Inequality(a * b - 6, True), [Inequality(a - 2, True), Inequality(b - 3, False)])
+    True
+    >>> follows(Inequality(a * b - 7, True), [Inequality(a - 2, True), Inequality(b - 3, False)])
     False
     >>> follows(Inequality(a**2 - 2, True), [Inequality(a - 2, True)])
     True

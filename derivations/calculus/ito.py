@@ -191,7 +191,7 @@ def real_root(a: sp.Expr) -> sp.Expr:
     if a.has(sp.Piecewise, sp.Max, sp.Min, sp.Heaviside, sp.sign):
         return sp.sqrt(a)
     factors = [factor for part in sp.Mul.make_args(a) for factor in _factors(part)]
-    outside, inside = sp.S.One, sp.S.One
+    outside, left = sp.S.One, []
     for factor in factors:
         base, power = factor.as_base_exp()
         if isinstance(factor, sp.exp):
@@ -200,11 +200,12 @@ def real_root(a: sp.Expr) -> sp.Expr:
             outside *= base ** (power / 2)
         elif factor.is_positive:
             outside *= sp.sqrt(factor)
-        elif inside == -1:
-            inside = -factor  # −(x − 1) is written 1 − x
         else:
-            inside *= factor
-    return outside * sp.sqrt(inside)
+            left.append(factor)
+    if sp.S.NegativeOne in left and (turned := next((f for f in left if f.is_Add), None)) is not None:
+        left.remove(sp.S.NegativeOne)
+        left[left.index(turned)] = -turned  # −(x − 1) is written 1 − x
+    return outside * sp.sqrt(sp.Mul(*left))
 
 
 def _factors(expr: sp.Expr) -> tuple[sp.Expr, ...]:

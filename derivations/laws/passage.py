@@ -58,7 +58,8 @@ class FirstPassage:
         (x,) = self.process.states
         start = sp.Dummy("x", positive=x.is_positive, real=True)
         up = hitting_probability(self.process, start, low, high)
-        return (up if self.level == high else 1 - up).subs(start, initial)
+        reached = up if self.level == high else sp.expand(1 - up)
+        return reached.subs(start, initial)
 
 
 def first_passage(

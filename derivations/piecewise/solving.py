@@ -196,7 +196,7 @@ def rational_between(left: sp.Expr, right: sp.Expr) -> sp.Rational:
     Examples
     --------
     >>> rational_between(sp.S.Zero, sp.pi), rational_between(sp.sqrt(2), sp.oo)
-    (3/2, 3)
+    (2, 3)
     """
     if left == -sp.oo and right == sp.oo:
         return sp.S.Zero

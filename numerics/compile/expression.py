@@ -117,7 +117,9 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
     try:
         written = tuple(backend.rewrite(entry.xreplace(fresh)) for entry in entries)
         modules, printer = [dict(backend.modules())], backend.printer()
-        return backend.wrap(sp.lambdify(dummies, written, modules=modules, printer=printer, cse=backend.shares))
+        # what a node with bound variables holds is no number that could be shared
+        shares = backend.shares and not any(entry.has(sp.Lambda) for entry in written)
+        return backend.wrap(sp.lambdify(dummies, written, modules=modules, printer=printer, cse=shares))
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "

@@ -47,7 +47,7 @@ def propagated(up: Array, down: Array, start: Array, time: float) -> Array:
     Examples
     --------
     >>> up, down = np.array([2.0, 0.0]), np.array([0.0, 1.0])  # two states: P(second) = 2/3 (1 − e^{−3t})
-    >>> propagated(up, down, np.array([1.0, 0.0]), 0.5)[1], 2 / 3 * (1 - np.exp(-1.5))
+    >>> float(propagated(up, down, np.array([1.0, 0.0]), 0.5)[1]), 2 / 3 * (1 - float(np.exp(-1.5)))
     (0.51791..., 0.51791...)
     """
     above, below = -time * down[1:].astype(complex), -time * up[:-1].astype(complex)

@@ -60,7 +60,7 @@ DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", 
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.
-INTERNAL = {"Binding", "Numeric", "ErrorTail", "Where", "LogCosh", "ReciprocalSinh", "ReciprocalExpm1"}
+INTERNAL = {"Binding", "Semidefinite", "Numeric", "ErrorTail", "Where", "LogCosh", "ReciprocalSinh", "ReciprocalExpm1"}
 
 
 def all_nodes():

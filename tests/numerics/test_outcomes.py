@@ -66,7 +66,7 @@ def test_explosions_are_counted_and_hold_no_nan(text):
 
 
 def test_a_start_at_the_edge_of_the_numbers():
-    with pytest.warns(ExplosionWarning, match="5 of 5"):
+    with pytest.warns(ExplosionWarning, match="of 5 networks"):
         assert not np.isnan(simulate_network(ResNet(relu, 3), 20, 5, x0=1e308)).any()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -71,7 +71,7 @@ def test_the_parts_of_a_formula_of_several_variables():
 
 
 def test_what_is_no_removable_point_is_left_alone():
-    for expr in (1 / x, sp.cos(x) / x, e(-1 / x**2), sp.Abs(x) / x, sp.sqrt(x**2) / x, sp.sin(x) / (x**2 + 1)):
+    for expr in (1 / x, sp.cos(x) / x, sp.Abs(x) / x, sp.sqrt(x**2) / x, sp.sin(x) / (x**2 + 1)):
         assert removable_points(expr) == expr
     with np.errstate(all="ignore"):
         assert np.isinf(compile_expression(x, sp.cos(x) / x)(0.0))
