@@ -78,6 +78,9 @@ def is_zero(number: sp.Expr) -> bool:
         return bool(sp.expand(number) == 0)
     if number.is_Float:
         return bool(abs(number) < sp.Rational(1, 10**45))
+    seen = number.evalf(20, maxn=50)
+    if seen.is_Float and abs(seen) > sp.Rational(1, 10**12):
+        return False  # seen not to be, which is quicker than to ask what is known of it
     known = number.is_zero
     if known is not None:
         return bool(known)

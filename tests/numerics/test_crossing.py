@@ -165,7 +165,7 @@ def test_networks_cross():
 @pytest.mark.slow
 def test_a_removable_point_is_no_end():
     # sin(x)/x at 0: the networks' own law, by simulation with weights of this test
-    X = distribution(derive(ResNet(parse_activation("sin(x)/x"), width=1)), 0.7, t=1.0)
+    X = distribution(derive(ResNet(parse_activation("sin(x)/x"), width=1)), x0=0.7, t=1.0)
     assert X.atoms == ()
     generator, states = np.random.default_rng(0), np.full(40_000, 0.7)
     for _ in range(200):

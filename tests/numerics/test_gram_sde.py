@@ -183,7 +183,7 @@ def test_networks_explode_as_often_as_the_equation():
 
     def equation(a):
         limit = joint_limit(ShapedMLP(2 * x - sp.tanh(x), inputs=1, a=a))
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), pytest.warns(ExplosionWarning, match="of 40000 paths"):
             ends = simulate_sde(limit, x0=1.5, t=1.0, steps=400, samples=40_000, scheme="congruence", seed=8)
         return beyond(ends[:, 0])
 
