@@ -16,6 +16,9 @@ from derivations.piecewise import Piece, join, pieces
 from derivations.sums import CoordinateSum
 from derivations.symbols import time
 
+#: Beyond this number of neurons (1 - q)^n is not written out.
+_WIDEST = 10_000
+
 squared_norm = sp.Symbol("S", positive=True)
 log_norm = sp.Symbol("Lambda", real=True)
 
@@ -117,7 +120,7 @@ def initial_slope(dynamics: NormDynamics) -> InitialSlope:
     Raises
     ------
     NotClosed
-        If the drift needs more than counts.
+        If the drift needs more than counts, or the width is a number so large that the slope is not written out.
 
     Examples
     --------
@@ -130,6 +133,10 @@ def initial_slope(dynamics: NormDynamics) -> InitialSlope:
     closure, x = dynamics.logarithm, dynamics.activation.variable
     (drift,) = closure.drift
     width = closure.limit.width
+    if width.is_Integer and width > _WIDEST:
+        raise NotClosed(
+            f"the chance that no neuron of {width} moves has too many digits to write; take the width as a symbol"
+        )
     counts = sorted(filter(is_count, drift.atoms(CoordinateSum)), key=sp.default_sort_key)
     stand_ins = {s: sp.Dummy() for s in counts}
     opened = drift.xreplace(stand_ins)

@@ -6,6 +6,7 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -119,6 +120,7 @@ class _Reader:
         self.claims: list[tuple[int, sp.Expr, str]] = [(0, size, "the state")]
         self.layer_of: dict[sp.Symbol, int] = {state: 0}
         self.symbols: dict[sp.Basic, sp.Symbol] = {}
+        self.used: Counter[str] = Counter()
         self.matrices: dict[Weights, tuple[int, int]] = {}
         self.drafts: list[tuple[str, sp.Symbol, Node, sp.Expr, int, int]] = []
 
@@ -177,8 +179,9 @@ class _Reader:
             self.drafts.append(("factor", symbol, node, sp.S.One, over, over))
 
     def _symbol(self, node: Node, stem: str, **assumptions: bool) -> sp.Symbol:
-        taken = sum(s.name == stem or s.name.startswith(f"{stem}_") for s in self.symbols.values())
-        self.symbols[node] = sp.Dummy(stem if not taken else f"{stem}_{taken + 1}", **assumptions)
+        self.used[stem] += 1
+        count = self.used[stem]
+        self.symbols[node] = sp.Dummy(stem if count == 1 else f"{stem}_{count}", **assumptions)
         return self.symbols[node]
 
     def _new(self, size: sp.Expr, name: str) -> int:

@@ -53,6 +53,7 @@ def test_every_step_has_a_statement_and_a_reason(name):
 
 
 @every
+@pytest.mark.slow
 def test_json_holds_the_expressions(name):
     data = json.loads(derive(CASES[name]).to_json())
     rows = [line for step in data["steps"] for line in step["lines"]]

@@ -44,6 +44,7 @@ every = pytest.mark.parametrize("name", CASES)
 
 
 @every
+@pytest.mark.slow
 def test_every_step_says_what_and_why(name):
     d = derive(CASES[name], order="joint")
     assert "depth and width together" in d.title

@@ -394,6 +394,7 @@ def test_random_piecewise_polynomials(left, right, kink, law):
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(polynomials, polynomials, polynomials, polynomials, st.sampled_from(COVARIANCES))
+@pytest.mark.slow
 def test_random_pairs_with_a_kink_at_zero(a, b, c, d, law):
     f, g = sp.Piecewise((a, x < 0), (b, True)), sp.Piecewise((c, x < 0), (d, True))
     closed = expect_pair(f, g, x, [[k11, k12], [k12, k22]])

@@ -179,3 +179,8 @@ def test_second_moment_of_the_carried_process_from_the_origin():
     growth = 1 / sp.sqrt(1 - 2 * (1 - sp.exp(-2 * t)))
     assert equal_by_sampling(sp.diff(second, t), growth, symbols={t: ["1/10", "1/5", "3/10"]})
     assert sp.limit(second, t, sp.log(2) / 2) == sp.pi / 4
+
+
+def test_slope_at_a_width_of_too_many_digits_is_left_out():
+    assert derive(ResNet(relu, width=999_999_999)).slope is None
+    assert derive(ResNet(relu, width=10_000)).slope is not None

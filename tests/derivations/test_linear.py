@@ -160,6 +160,7 @@ a, b = sp.symbols("a b", positive=True)
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_the_image_of_a_gaussian_process_is_read_off(drift, noise, domain, back):
     # with drift ½ φ φ' the state is a function of W + c; with a linear drift of the coordinate, of an Ornstein–Uhlenbeck process
     found = reduce_to_linear(Diffusion((x,), [drift], [[noise**2]], domain, t))

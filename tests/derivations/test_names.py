@@ -81,6 +81,7 @@ def equal(left, right) -> bool:
     "what", [pytest.param(w, marks=[pytest.mark.slow] * (w in ("pair", "kernel", "law"))) for w in DERIVED]
 )
 @pytest.mark.parametrize("assumption", ["positive", "real"])
+@pytest.mark.slow
 def test_the_name_of_a_parameter_does_not_matter(what, assumption):
     derive, names = DERIVED[what]
     try:

@@ -107,6 +107,7 @@ def test_post_norm_stays_on_the_sphere():
     assert pair.process.states == (V12,)
 
 
+@pytest.mark.slow
 def test_dropout_with_masks_of_their_own_reaches_the_diagonal_only():
     def entries(layer):
         drift = derive(Network(layer, width=n, inputs=2, parameters=(k,))).gram.drift

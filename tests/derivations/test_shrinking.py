@@ -151,6 +151,7 @@ def test_identity_inside_gives_the_flow_of_the_theory(outer, first, second):
 @pytest.mark.parametrize("inner", [relu, identity, tanh, erf], ids=str)
 @pytest.mark.parametrize("outer", [tanh, silu], ids=str)
 @pytest.mark.parametrize("inputs", [1, 2])
+@pytest.mark.slow
 def test_depth_then_width_is_width_then_depth(outer, inner, inputs):
     parameters = SHARED if inputs == 1 or inner == identity else {"bias_variance": sb**2}
     first = mean_field_limit(depth_limit(ShrinkingResNet(outer, inner, n, inputs, **parameters)))

@@ -61,6 +61,7 @@ def test_derive_prints_potential_map_theta_series_and_proof(capsys):
         assert wanted in text, wanted
 
 
+@pytest.mark.slow
 def test_shrinking_and_convolutional_networks_have_names(capsys):
     dense = printed(capsys, "derive", "shrinking", "--activation", "relu", "--outer", "silu", "--bias-variance", "1/3")
     assert "φ''(0) = 1/2" in dense
@@ -300,6 +301,7 @@ def test_links_are_followed_and_devices_written_to(tmp_path, capsys):
     assert printed(capsys, "derive", "--width", "1", "--out", "/dev/null", "--format", "text") == ""
 
 
+@pytest.mark.slow
 def test_the_same_json_in_every_process():
     def printed_by(seed: str) -> bytes:
         command = [

@@ -31,6 +31,7 @@ SPEEDS = {
 
 
 @pytest.mark.parametrize("name", SPEEDS)
+@pytest.mark.slow
 def test_a_depth_dependent_variance_changes_the_clock(name):
     speed, reading = SPEEDS[name]
     network = ResNet(relu, 1, weight_variance=speed)

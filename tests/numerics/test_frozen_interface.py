@@ -48,6 +48,7 @@ def frozen(name, t=0.5):
 
 
 @every
+@pytest.mark.slow
 def test_copies_are_equal_have_equal_hashes_and_draw_the_same(name):
     d = frozen(name)
     again, same = pickle.loads(pickle.dumps(d)), frozen(name)

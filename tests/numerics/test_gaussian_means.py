@@ -51,6 +51,7 @@ def check(name, closed):
 
 
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in MEANS])
+@pytest.mark.slow
 def test_means_agree_with_thirty_digits(name):
     check(name, closed=True)
     check(name, closed=False)

@@ -62,6 +62,7 @@ def test_every_pair_follows_the_symbolic_flow(network):
 
 @pytest.mark.parametrize("inner", [relu, erf, tanh, silu], ids=str)
 @pytest.mark.parametrize("outer", [tanh, silu], ids=str)
+@pytest.mark.slow
 def test_one_position_is_the_dense_network(inner, outer):
     parameters = {"bias_variance": HALF, "weight_mean": HALF}
     dense = kernel_matrices(ShrinkingResNet(outer, inner, sp.oo, **parameters), X, t=0.7)
@@ -139,6 +140,7 @@ def test_depth_zero_and_repeated_inputs():
 
 @pytest.mark.parametrize("inner", [relu, erf, gelu, sp.Max(sp.Symbol("x", real=True) - 1, 0), softplus])
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])
+@pytest.mark.slow
 def test_an_input_of_norm_0_is_the_limit_of_small_ones(inner, kind):
     network = ShrinkingResNet(tanh, inner, sp.oo, bias_variance=HALF)
 
@@ -257,6 +259,7 @@ def test_memory_is_that_of_a_few_matrices():
 
 @pytest.mark.parametrize("inner", [relu, erf], ids=str)
 @pytest.mark.parametrize("circular", [True, False])
+@pytest.mark.slow
 def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
     network = ConvResNet(tanh, inner, sp.oo, (6,), (3,), circular=circular)
     images = np.zeros((2, 1, 6))

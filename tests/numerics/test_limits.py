@@ -22,6 +22,7 @@ LIMITS = [
 
 @pytest.mark.parametrize("backend", ["numpy", "mpmath"])
 @pytest.mark.parametrize(("expr", "at", "limit"), LIMITS, ids=str)
+@pytest.mark.slow
 def test_values_at_removable_points_are_limits(expr, at, limit, backend):
     f = compile_expression((x,), expr, backend)
     assert float(f(float(at))) == float(limit)

@@ -156,6 +156,7 @@ def test_moments_are_those_of_weights_drawn_by_hand(name, derived):
 
 @pytest.mark.parametrize("method", ["weights", "in_law"])
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.slow
 def test_simulated_layers_have_these_moments(name, method, derived):
     drift, covariance = derived(name)
     layer, width = LAYERS[name]

@@ -26,6 +26,7 @@ def start(network, seed=3):
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["dense", "line", "plane"])
+@pytest.mark.slow
 def test_one_layer_has_the_derived_drift_and_covariance(network):
     # per unit of time one layer of size h has the mean b + ch + O(h²), and likewise the product; from h and h/2 without c
     x0, samples, h = start(network), 150_000, 0.02
@@ -50,6 +51,7 @@ def test_one_layer_has_the_derived_drift_and_covariance(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["dense", "line", "plane"])
+@pytest.mark.slow
 def test_drift_of_the_mean_is_derived(network):
     # with all variances 0 a layer is deterministic: x' = x + φ(h m), so (x' - x)/h is the drift to O(h)
     quiet = replace(network, weight_variance=sp.S.Zero, bias_variance=sp.S.Zero, weight_mean=sp.Integer(3))

@@ -164,6 +164,7 @@ def test_derived_values_are_the_published_ones():
     assert k12 / k11 == pytest.approx(c, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_derived_values_of_shrinking_networks_are_the_published_ones():
     # typed in here only: (1 + β)e^{st} - β with s = 1/2, β = 1; e^{σ²t}; 8 from α = 1/4, y_0 = 1/2; log|det J| ~ N(-½, 1)
     assert peluchetti.second_moment(peluchetti.DENSE, 0, 0, 1) == pytest.approx(2 * np.exp(0.5) - 1)
