@@ -114,7 +114,7 @@ def as_activation(given: object) -> Activation:
     ------
     DerivationError
         If the object is no expression, its argument cannot be told, or that is declared to be more than real: SymPy has then
-        folded |y| or max(y, 0) before anyone could see it.
+        folded ``|y|`` or max(y, 0) before anyone could see it.
 
     Examples
     --------
