@@ -79,12 +79,15 @@ def test_what_is_no_covariance_is_refused(name):
 
 
 def test_what_is_a_covariance_is_not():
-    Diffusion((x, y), [0, 0], [[1, 1], [1, 1]])
-    Diffusion((x, y), [0, 0], [[sp.sqrt(2), sp.sqrt(2)], [sp.sqrt(2), sp.sqrt(2)]])
-    Diffusion((x, y), [0, 0], [[1, x], [x, 1]], sp.Interval(-1, 1) * sp.S.Reals)
-    Diffusion((x,), [0], [[x * (1 - x)]], sp.Interval(0, 1))
-    Diffusion((c,), [0], [[c]])
-    Diffusion((x,), [0], [[sp.Symbol("s", real=True)]])
+    taken = [
+        Diffusion((x, y), [0, 0], [[1, 1], [1, 1]]),
+        Diffusion((x, y), [0, 0], [[sp.sqrt(2), sp.sqrt(2)], [sp.sqrt(2), sp.sqrt(2)]]),
+        Diffusion((x, y), [0, 0], [[1, x], [x, 1]], sp.Interval(-1, 1) * sp.S.Reals),
+        Diffusion((x,), [0], [[x * (1 - x)]], sp.Interval(0, 1)),
+        Diffusion((c,), [0], [[c]]),
+        Diffusion((x,), [0], [[sp.Symbol("s", real=True)]]),
+    ]
+    assert [d.covariance[0, 0] for d in taken] == [1, sp.sqrt(2), 1, x * (1 - x), c, sp.Symbol("s", real=True)]
 
 
 def test_states_that_share_a_brownian_motion_take_every_step():
