@@ -418,3 +418,18 @@ def test_map_marks_what_is_planned():
 
 def test_what_is_started_exists():
     assert set(STARTED) <= {f.name for f in HOUSE}
+
+
+def misplaced_tests(folders: set[str], packages: set[str]) -> set[str]:
+    """Folders of tests that no package of the same path explains."""
+    return folders - packages
+
+
+def test_tests_are_laid_out_as_the_packages_are():
+    folders = {str(file.parent.relative_to(ROOT / "tests")) for file in (ROOT / "tests").rglob("test_*.py")} - {
+        ".",
+        "contracts",
+    }
+    packages = {str(file.parent.relative_to(ROOT)) for name in ROOMS for file in (ROOT / name).rglob("*.py")}
+    assert not misplaced_tests(folders, packages)
+    assert misplaced_tests(folders | {"numerics/law"}, packages) == {"numerics/law"}

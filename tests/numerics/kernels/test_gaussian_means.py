@@ -17,7 +17,7 @@ from derivations import parse_activation
 from derivations.kernels import slope_of
 from numerics.kernels.means import compile_means
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 MEANS = json.loads((DATA / "gaussian_means.json").read_text())
 #: Of the roots of both mean squares: what `kernel_matrix` needs of a mean, with room for its other errors.
 TOLERANCE = 1e-11

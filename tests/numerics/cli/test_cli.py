@@ -316,7 +316,7 @@ def test_the_same_json_in_every_process():
         ]
         return subprocess.run(
             command,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             check=True,
             env={**os.environ, "PYTHONHASHSEED": seed},
@@ -464,7 +464,7 @@ def test_simulate_on_a_cluster_of_processes_prints_the_same(capsys):
     size = ("simulate", "--width", "2", "--depth", "4", "--samples", "30000")
     plain = printed(capsys, *size)
     command = [sys.executable, "-m", "numerics.cli", *size, "--dask", "--workers", "2"]
-    cluster = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=100)
+    cluster = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=100)
     assert cluster.stdout == plain, cluster.stderr
 
 

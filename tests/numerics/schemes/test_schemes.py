@@ -157,7 +157,7 @@ def test_refusals_are_value_errors_with_the_reason():
 
 
 def test_stated_orders_are_those_that_are_measured_and_proved():
-    # weak orders are proved in tests/derivations/test_steps.py, strong ones measured above and in the slow lane
+    # weak orders are proved in tests/derivations/steps/test_steps.py, strong ones measured above and in the slow lane
     stated = {s.name: (s.strong_order, s.weak_order) for s in SCHEMES}
     assert stated["milstein"] == stated["derivative_free"] == stated["unit_noise"] == (1, 1)
     assert stated["two_point"] == (None, 1)

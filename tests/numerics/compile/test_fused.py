@@ -154,7 +154,7 @@ def test_kernels_are_kept_on_disk(tmp_path):
         "print(sum(kernel.stats.cache_hits.values()))"
     )
     environment = {"DEEPLIMITS_CACHE": str(tmp_path), "PATH": ""}
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     hits = [
         subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, check=True).stdout
         for _ in range(2)

@@ -79,7 +79,7 @@ def test_backends_agree_on_laws(family):
     start = 1.5 if right > 2 else -1.5
     pairs = [law.cdf(state), *([law.pdf(state), law.logpdf(state)] if isinstance(law, CarriedGaussian) else [])]
     for expr in pairs:
-        if expr.has(sp.Integral):  # known by quadrature alone: tests/numerics/test_kernel_laws.py
+        if expr.has(sp.Integral):  # known by quadrature alone: tests/numerics/densities/test_kernel_densities.py
             continue
         fast, exact = (compile_expression((state, time, initial), expr, b) for b in (NUMPY, MPMATH))
         # the exponent of a density of size 1e-400 is known to 400 times the rounding error
@@ -219,7 +219,7 @@ def test_a_function_of_a_neuron_and_of_sums():
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import numerics, sys; assert not {'sympy', 'scipy', 'numpy'} & set(sys.modules); numerics.compile_law"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
     import numerics
 
     assert all(callable(getattr(numerics, name)) for name in ("compile_law", "compile_expression", "simulate_sde"))

@@ -33,7 +33,7 @@ from numerics.ensembles.checkpoint import Checkpoint
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def normals(first: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -304,7 +304,7 @@ import sys
 sys.path.insert(0, "{root}")
 import numpy as np
 from numerics.ensembles import dask_executor, run_ensemble
-from tests.numerics.test_ensembles import dies_once
+from tests.numerics.ensembles.test_ensembles import dies_once
 
 if __name__ == "__main__":
     with dask_executor(workers=2) as executor:
