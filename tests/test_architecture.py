@@ -24,9 +24,9 @@ LAYERS = {
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "emit", "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "starts", "expectations", "paths",
-        "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
-        "regression", "statistics", "depths", "validation", "plots", "report", "cli",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations", "paths",
+        "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }
 # modules whose place is kept and that nobody has built yet: on the map they are marked (planned)
