@@ -24,8 +24,8 @@ LAYERS = {
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "emit", "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations", "paths",
-        "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
+        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }
