@@ -1,0 +1,205 @@
+"""Every family from tiny and huge starts, at tiny and huge times: distribution functions, quantiles, densities; against other formulas.
+
+A function of x is that at a state which differs from x by some roundings of x, of its coordinate y and of the start's: an error of
+``ROUNDINGS`` · ε · (|x| + (|y| + |y₀|) φ(x)) in x is one of p(x) times that in the distribution function. A probability itself is the
+exponential of a number that has been rounded, so that its relative error grows with the size of its logarithm.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import stats
+
+from derivations import ResNet, depth_limit, recognise
+from derivations.diffusion import Diffusion
+from derivations.laws import LAWS
+from derivations.laws.half_line import HalfLineLaw
+from derivations.laws.kernel import KernelLaw
+from derivations.laws.numbers import compiled
+from derivations.laws.transformed import TransformedGaussian
+from derivations.symbols import initial, time
+from derivations.symbols import state as x
+from numerics import compile_law
+from numerics.compile.laws import chart
+from tests.benchmarks.bench_laws import cases
+
+HALF = sp.Interval.open(0, sp.oo)
+EPS, ROUNDINGS = np.finfo(float).eps, 32
+STARTS, TIMES = 10.0 ** np.arange(-12, 13, 2), 10.0 ** np.arange(-12, 4, 1.5)
+FAR = np.array([-np.inf, -1e300, -1e10, -1e-300, 0.0, 5e-324, 1e-300, 1e-9, 1e10, 1e300, np.inf])
+
+
+def roundings(part, points, start):
+    """What some roundings of x, of its coordinate and of the start's are worth in x."""
+    if isinstance(part, TransformedGaussian):
+        y, y0 = chart(part).forward(points), chart(part).forward(np.array([start]))[0]
+        scale = np.exp(chart(part).backward(y)[1])
+    elif isinstance(part, KernelLaw):
+        coordinate, noise = (compiled((x,), e) for e in (part.chart.coordinate, part.form.scale))
+        y, scale = (np.array([float(f(v)) for v in points]) for f in (coordinate, noise))
+        y0 = float(coordinate(start))
+    else:
+        return ROUNDINGS * EPS * np.abs(points)
+    return ROUNDINGS * EPS * (np.abs(points) + (np.abs(y) + abs(y0)) * scale)
+
+
+def check(law, x0, t):
+    """The contract at one start and time; False where the start is outside the domain."""
+    start = sp.Rational(x0)
+    part = next((p for p in getattr(law, "parts", (law,)) if p.diffusion.domain.contains(start) == sp.true), None)
+    if part is None:
+        return False
+    d = compile_law(law, x0=x0, t=t)
+    levels = np.array([1e-12, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-12])
+    inner = d.ppf(levels)
+    points = np.unique(np.concatenate([inner, FAR, x0 * (1 + 1e-3 * np.arange(-1, 2))]))
+    below, above = d.cdf(points), d.sf(points)
+    assert not np.isnan([below, above, d.pdf(points), d.logpdf(points)]).any()
+    assert np.abs(below + above - 1).max() < 1e-12
+    assert min(below.min(), above.min()) >= 0
+    assert max(below.max(), above.max()) <= 1
+    assert np.diff(below).min() > -4 * EPS
+    assert np.diff(above).max() < 4 * EPS
+    assert d.pdf(points).min() >= 0
+    assert (inner[1:] >= inner[:-1]).all()
+    low, high = d.support()
+    inside = points[(points > low) & (points < high) & (d.pdf(points) > 0)]
+    with np.errstate(all="ignore"):
+        slack = roundings(part, inside, x0) if inside.size else inside
+        for there, back in ((d.cdf, d.ppf), (d.sf, d.isf)):
+            level = there(inside)
+            some = (level > 1e-290) & (level <= 0.6) & np.isfinite(slack)
+            own = EPS * ROUNDINGS * (1 - np.log(level)) * level / d.pdf(inside)  # of the level's last digits
+            assert (
+                np.abs(back(level) - inside)[some] <= (slack + own)[some] + 2 * np.spacing(np.abs(inside[some]))
+            ).all()
+    shown = [
+        a
+        for a, mass in d.atoms
+        if mass > 0 and a not in [float(b.location) for b in part.atoms if b.location.is_number]
+    ]
+    assert bool(shown) == bool(d.remark) or d.parts[0].__class__.__name__ == "PointMass"
+    return True
+
+
+CORNERS = [(1e-12, 1e-12), (1e12, 1e-12), (1e-12, 1e3), (1e12, 1e3), (1e-12, 1.0)]
+
+
+@pytest.mark.parametrize("family", LAWS, ids=lambda c: c.__name__)
+def test_every_family_keeps_the_contract_at_the_corners(family):
+    law = family.example()
+    tried = [check(law, side * x0, t) for x0, t in CORNERS[::2] for side in (1, -1)]
+    assert any(tried)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_every_process_keeps_the_contract_on_a_grid(case):
+    law = recognise(case.process)
+    pairs = random.Random(case.name).sample(list(product(STARTS, TIMES)), 5) + CORNERS[:2]
+    assert any([check(law, side * x0, t) for x0, t in pairs for side in (1, -1)])
+
+
+def test_one_over_squares_and_theta_series_from_a_tiny_start_in_a_tiny_time():
+    square = compile_law(recognise(depth_limit(ResNet(x**2, width=1))), x0=1e-12, t=1e-12)
+    # of width 1e-30: all of it rounds to one double
+    assert square.atoms == ((1e-12, 1.0),)
+    assert "narrower than doubles can tell" in square.remark
+    assert (square.cdf(1e-12), square.sf(1e-12), square.cdf(0.999e-12), square.pdf(1e-12)) == (1, 0, 0, 0)
+    assert square.mean() == 1e-12
+    lognormal = compile_law(GBM, x0=1e-12, t=1e-40)  # whose moments are closed: of the exact law
+    assert lognormal.atoms == ((1e-12, 1.0),)
+    assert lognormal.std() / 1e-32 == pytest.approx(1, rel=1e-12)
+    assert lognormal.stats("k") == pytest.approx(0, abs=1e-12)
+    theta = compile_law(recognise(depth_limit(ResNet(1 + x**2, width=1))), x0=1e-12, t=1e-12)
+    assert (theta.cdf(1e10), theta.sf(-1e10), theta.remark) == (1, 1, "")
+    normal = stats.norm(1e-12, 1e-6)
+    points = normal.ppf([1e-12, 0.01, 0.5, 0.9])
+    np.testing.assert_allclose(theta.cdf(points), normal.cdf(points), rtol=1e-5)  # corrections of order √t
+    np.testing.assert_allclose(theta.cdf(points) + theta.sf(points), 1, rtol=1e-15)
+
+
+GBM = recognise(Diffusion((x,), [0], [[x**2]], HALF))
+CIR = recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF))
+FEW = [(x0, t) for x0 in (1e-12, 1e-3, 1e6) for t in (1e-8, 1e-2, 10.0)]
+
+
+@pytest.mark.parametrize(("x0", "t"), FEW)
+def test_against_scipys_lognormal_and_noncentral_chi_square(x0, t):
+    levels = np.array([1e-6, 0.2, 0.5, 0.99])
+    d, peer = compile_law(GBM, x0=x0, t=t), stats.lognorm(np.sqrt(t), scale=x0 * np.exp(-t / 2))
+    points = peer.ppf(levels)
+    slack = 64 * EPS * (1 + np.abs(np.log(points))) / np.sqrt(t)
+    np.testing.assert_allclose(d.cdf(points), levels, rtol=1e-11 + 40 * slack.max())
+    d = compile_law(CIR, x0=x0, t=t)
+    with mpmath.workdps(40):
+        decay = mpmath.exp(-2 * mpmath.mpf(t))
+        scale, shift = (1 - decay) / 8, 8 * decay * mpmath.mpf(x0) / (1 - decay)
+    if shift > 1e4:  # Sankaran's and other expansions in the peer are not as good as the quadrature
+        points = d.ppf(levels)
+        normal = stats.norm(d.mean(), d.std())
+        np.testing.assert_allclose(normal.cdf(points), levels, atol=2 / np.sqrt(float(shift)))
+        return
+    for point, level in zip(d.ppf(levels), levels, strict=True):
+        with mpmath.workdps(30):  # a Poisson mixture of Gamma laws
+            half, u = shift / 2, mpmath.mpf(float(point)) / (2 * scale)
+            reach = int(half + 12 * mpmath.sqrt(half) + 60)
+            mixture = mpmath.fsum(
+                mpmath.exp(-half + j * mpmath.log(half) - mpmath.loggamma(j + 1)) * mpmath.gammainc(6 + j, 0, u, True)
+                for j in range(max(0, int(half - 12 * mpmath.sqrt(half) - 60)), reach)
+            )
+        assert float(mixture) == pytest.approx(level, rel=1e-10)
+
+
+@pytest.mark.slow
+def test_against_the_laws_own_formula_to_fifty_digits():
+    for process, x0, t in (
+        (Diffusion((x,), [0], [[x**4]], HALF), 1e-3, 1e3),
+        (Diffusion((x,), [0], [[x**4]], HALF), 1e6, 1e-6),
+        (Diffusion((x,), [sp.Rational(1, 2)], [[1]], HALF), 40.0, 0.5),
+        (Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]], sp.Interval.open(1, sp.oo)), 1.001, 0.3),
+    ):
+        part = recognise(process).parts[0]
+        assert isinstance(part, HalfLineLaw)
+        d = compile_law(part, x0=x0, t=t)
+        formula = compiled((x, initial, time), part.cdf(x))
+        points = d.ppf(np.array([1e-6, 0.1, 0.5, 0.9]) * d.parts[-1].mass + (d.cdf(d.support()[0])))
+        slack = roundings(part, points, x0) * d.pdf(points) + 1e-12
+        with mpmath.workdps(60):
+            exact = [float(formula(mpmath.mpf(float(v)), mpmath.mpf(x0), mpmath.mpf(t))) for v in points]
+        assert (np.abs(d.cdf(points) - exact) <= slack).all()
+
+
+def test_against_the_stationary_law_of_the_theta_series():
+    d = compile_law(recognise(depth_limit(ResNet(1 + x**2, width=1))), x0=1e6, t=1e3)
+    points = np.array([-1e5, -1.0, 0.3, 2.0, 1e4])
+    y = np.arctan2(1, -points)
+    np.testing.assert_allclose(d.cdf(points), (y - np.sin(y) * np.cos(y)) / np.pi, rtol=1e-12, atol=1e-16)
+
+
+def test_mass_below_the_smallest_double_is_there():
+    # dimension 0.01: y^{-0.99} at the end, of which a share lies where no double does
+    d = compile_law(recognise(Diffusion((x,), [sp.Rational(1, 100)], [[4 * x]], HALF)), x0=0.1, t=5.0)
+    assert d.cdf(np.inf) == 1
+    peer = stats.ncx2(0.01, 0.1 / 5, scale=5)
+    points = np.array([1e-300, 1e-100, 1e-3, 1.0, 10.0])
+    np.testing.assert_allclose(d.cdf(points), peer.cdf(points), rtol=1e-9)
+    np.testing.assert_allclose(d.sf(points), peer.sf(points), rtol=1e-8)
+    assert d.ppf(0.5) < 1e-58
+
+
+@pytest.mark.parametrize("t", [30.0, 1e3])
+def test_what_has_gone_to_the_ends_is_there_with_its_probabilities(t):
+    from derivations.activations import unstable_ornstein_uhlenbeck
+
+    d = compile_law(recognise(depth_limit(ResNet(unstable_ornstein_uhlenbeck, width=1))), x0=0.3, t=t)
+    # a bounded martingale: P(right end) = (x0 − l)/(r − l)
+    assert d.cdf(0.0) == pytest.approx(0.5 - 0.3 / np.sqrt(np.pi), abs=1e-11)
+    assert d.mean() == pytest.approx(0.3, rel=1e-12)
+    assert bool(d.remark) == (t > 700)

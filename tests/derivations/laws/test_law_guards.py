@@ -1,0 +1,128 @@
+"""What guards a law: empty proofs, each family's own condition without the screen, frozen parts, edges of moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import mpmath
+import pytest
+import sympy as sp
+
+from derivations import ResNet, depth_limit, recognise
+from derivations.activations import ornstein_uhlenbeck, relu
+from derivations.calculus.lamperti import LampertiForm
+from derivations.errors import NoClosedForm
+from derivations.laws import LAWS, Normal, Proof
+from derivations.laws.free import FreeLaw
+from derivations.laws.frozen import FrozenLaw
+from derivations.laws.half_line import HalfLineLaw
+from derivations.laws.interval import IntervalLaw
+from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
+from derivations.laws.mehler import MehlerLaw
+from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
+from derivations.symbols import initial, time
+from derivations.symbols import state as x
+from numerics import compile_law
+
+RELU = recognise(depth_limit(ResNet(relu, width=1)))
+
+
+@dataclass(frozen=True)
+class Unproved(FrozenLaw):
+    """A law that checks nothing."""
+
+    def prove(self):
+        return Proof(())
+
+
+def test_a_proof_without_checks_proves_nothing():
+    assert not Proof(())
+    assert str(Proof(())) == "✗ nothing was checked"
+    proof = replace(RELU, parts=(Unproved(sp.Interval(-sp.oo, 0)), *RELU.parts[1:])).prove()
+    assert not proof
+    assert "✗ Interval(-oo, 0): checks of the law" in str(proof)
+    assert RELU.prove()
+
+
+HALF, LINE = (sp.S.Zero, sp.oo), (-sp.oo, sp.oo)
+FORMS = {
+    "Brownian motion": LampertiForm(x, LINE, sp.S.Zero, sp.S.One),
+    "drift tanh": LampertiForm(x, LINE, sp.tanh(x), sp.S.One),
+    "Ornstein–Uhlenbeck": LampertiForm(x, LINE, -x, sp.S.One),
+    "stopped": LampertiForm(x, HALF, sp.S.Zero, sp.S.One),
+    "inverse Bessel": LampertiForm(x, HALF, sp.S.Zero, x**2),
+    "theta": LampertiForm(x, LINE, sp.S.Zero, 1 + x**2),
+    "planar radius": LampertiForm(x, LINE, sp.S.Zero, sp.exp(-x)),
+    "CIR": LampertiForm(x, HALF, 3 - 2 * x, sp.sqrt(x)),
+    "Mehler": MehlerLaw.example().form,
+    "double well": LampertiForm(x, LINE, x - x**3, sp.S.One),
+    "quartic": LampertiForm(x, LINE, -(x**3), sp.S.One),
+    "stopped Ornstein–Uhlenbeck": LampertiForm(x, HALF, -x, sp.S.One),
+}
+#: What each family accepts of these, whatever was tried before it.
+ACCEPTED = {
+    FreeLaw: {"Brownian motion", "drift tanh"},
+    OrnsteinUhlenbeckLaw: {"Ornstein–Uhlenbeck"},
+    HalfLineLaw: {"stopped", "inverse Bessel"},
+    IntervalLaw: {"theta"},
+    MehlerLaw: {"Ornstein–Uhlenbeck", "Mehler"},
+    BesselLaw: {"planar radius"},
+    RadialOrnsteinUhlenbeckLaw: {"CIR", "stopped Ornstein–Uhlenbeck"},
+}
+
+
+def test_every_family_has_its_row():
+    assert {*ACCEPTED, FrozenLaw} == set(LAWS)
+
+
+@pytest.mark.parametrize("family", ACCEPTED, ids=lambda c: c.__name__)
+def test_a_family_keeps_its_own_condition_without_the_screen(family):
+    accepted = set()
+    for name, form in FORMS.items():
+        try:
+            family.recognise(form)
+        except NoClosedForm:
+            continue
+        accepted.add(name)
+    assert accepted == ACCEPTED[family]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_moments_with_a_frozen_part_from_a_gaussian_start(k):
+    mean, variance, t = sp.Rational(-1, 3), sp.Rational(3, 2), sp.Rational(2, 5)
+    start = Normal(mean, variance)
+
+    def half(low, high):
+        density = sp.lambdify(x, start.density(x), "mpmath")
+        return mpmath.quad(lambda v: v**k * density(v), [low, -1 if low < 0 else 1, high])
+
+    frozen, moving = half(-mpmath.inf, 0), half(0, mpmath.inf)
+    growth = mpmath.exp(k * (k - 1) * mpmath.mpf(2) / 5 / 2)
+    right = frozen + growth * moving
+    assert float(RELU.moment(k, t, start)) == pytest.approx(float(right), rel=1e-12)
+    assert compile_law(RELU, x0=start, t=t).moment(k) == pytest.approx(float(right), rel=1e-12)
+    if k > 1:  # the control: the frozen half moves too
+        assert abs(growth * (frozen + moving) - right) > 1e-3 * abs(right)
+
+
+def test_a_frozen_law_has_neither_drift_nor_noise():
+    law = FrozenLaw.example()
+    assert (law.diffusion.drift[0], law.diffusion.covariance[0]) == (0, 0)
+    assert law.diffusion.domain == sp.Interval(-sp.oo, 0)
+    assert (law.moment(3), law.finite_until(sp.Integer(9)), law.is_martingale) == (initial**3, sp.oo, True)
+    assert law.cdf(x, time, sp.Integer(-2)).subs(x, -2) == 1
+    assert compile_law(law, x0=-2.0, t=3.0).moment(3) == -8
+
+
+def test_a_moment_is_infinite_at_the_very_time_and_finite_before_it():
+    law = recognise(depth_limit(ResNet(ornstein_uhlenbeck, width=1)))
+    last = law.finite_until(2)
+    assert last == sp.log(2) / 2
+    assert compile_law(law, x0=0.5, t=last).var() == float("inf")
+    before = compile_law(law, x0=0.5, t=0.34)
+    assert 0 < before.var() < float("inf")
+    assert before.moment(3) == float("inf")
+    inverse_bessel = recognise(depth_limit(ResNet(x**2, width=1)))
+    d = compile_law(inverse_bessel, x0=1.0, t=0.5)
+    assert d.var() < float("inf") == d.moment(3)
+    assert str(d.stats("sk")) == "(nan, inf)"

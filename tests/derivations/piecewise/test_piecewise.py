@@ -1,0 +1,284 @@
+"""The analysis of functions of one variable, against sampled sign changes and values worked out by hand."""
+
+import pickle
+from itertools import pairwise
+
+import mpmath
+import pytest
+import sympy as sp
+
+from derivations.calculus.size import is_moderate, written_size
+from derivations.errors import DerivationError
+from derivations.piecewise import IsolatedRoot, analyse, breakpoints, pieces, zeros
+from derivations.piecewise.expansion import LOG, Unknown, expansion_at
+
+x = sp.Symbol("x", real=True)
+R = sp.Rational
+
+
+def sampled_sign_changes(expr, low=-8, high=8, cells=500):
+    """Cells of a grid on which the signs at both ends differ; the grid misses every simple number."""
+    f = sp.lambdify(x, expr, "mpmath")
+    start = mpmath.mpf(low) + mpmath.mpf(1) / 9973
+    ends = [start + (high - low) * mpmath.mpf(k) / cells for k in range(cells)]
+    values = [mpmath.re(f(e)) for e in ends]
+    return [(a, b) for (a, b), (u, v) in zip(pairwise(ends), pairwise(values), strict=True) if u * v < 0]
+
+
+def agrees_with_sampling(points, changes):
+    """Whether zeros of odd order lie one in each cell in which the sign changes."""
+    pairs = zip(points, changes, strict=False)
+    return len(points) == len(changes) and all(a < float(p) < b for p, (a, b) in pairs)
+
+
+SMOOTH = [
+    x - sp.tanh(x) - R(1, 5),
+    sp.cos(x) - x / 5,
+    x * sp.exp(x) + R(1, 3),
+    sp.exp(x) - x**2,
+    x**5 - x - 1,
+    x**3 - 3 * x + 1 + sp.exp(-(x**2)),
+    x + sp.sin(x) ** 2,
+    sp.erf(x) * x - R(1, 2),
+    sp.log(1 + x**2) - x / 2,
+    sp.sin(x) - x / 3,
+    sp.diff(x / (1 + sp.exp(-x)), x),
+    x * sp.tanh(sp.log(1 + sp.exp(x))) + R(1, 4),
+    sp.atan(x) - x / 2,
+    x / (1 + sp.exp(-R(851, 500) * x)) + R(1, 10),
+]
+
+
+@pytest.mark.parametrize("expr", SMOOTH, ids=str)
+def test_zeros_are_the_sign_changes(expr):
+    found = analyse(expr, x).zeros
+    odd = [p for p in found if p.order % 2 and -8 < float(p) < 7.9]
+    changes = sampled_sign_changes(expr)
+    assert changes
+    assert agrees_with_sampling(odd, changes)
+    assert not agrees_with_sampling(odd[:-1], changes)  # the control
+
+
+@pytest.mark.parametrize("expr", SMOOTH, ids=str)
+def test_brackets_hold_the_zero(expr):
+    f = sp.lambdify(x, expr, "mpmath")
+    with mpmath.workdps(40):
+        for p in analyse(expr, x).zeros:
+            if p.order == 1:
+                width = mpmath.mpf(2) ** -50
+                low, high = (mpmath.mpf(e.p) / e.q for e in (p.low, p.high))
+                assert f(low - width) * f(high + width) < 0
+
+
+def at(points):
+    return [p.value for p in points]
+
+
+def test_kinks_at_roots_of_nonlinear_conditions():
+    assert breakpoints(sp.Max(x**2 - 1, 0), x) == (-1, 1)
+    assert breakpoints(sp.Max(sp.tanh(x), 0), x) == (0,)
+    elu = pieces(sp.Max(x, 0) + sp.Min(sp.exp(x) - 1, 0), x)
+    assert [(p.left, p.right, p.expr) for p in elu] == [(-sp.oo, 0, sp.exp(x) - 1), (0, sp.oo, x)]
+    assert breakpoints(100 * sp.Max(sp.exp(x) - R(11, 10), 0), x) == (-sp.log(10) + sp.log(11),)
+    assert breakpoints(sp.Max(sp.Max(x, 0) ** 2 - 1, 0), x) == (1,)
+    assert breakpoints(sp.Max(sp.exp(x), -1), x) == ()
+    assert breakpoints(sp.sign(1 / x), x) == (0,)  # at a pole
+    (kink,) = breakpoints(sp.Max(sp.cos(x) - x, 0), x)
+    assert abs(kink.evalf(40) - sp.Float("0.7390851332151606416553120876738734040134", 40)) < sp.Float("1e-39", 40)
+    assert len(breakpoints(sp.Max(x - sp.tanh(x), sp.sin(x) / (1 + x**2)), x)) == 3
+
+
+def test_infinitely_many_kinks_are_refused_or_listed_in_a_window():
+    with pytest.raises(DerivationError, match="not all points are known"):
+        pieces(sp.Max(sp.sin(x), 0), x)
+    a = analyse(sp.Max(sp.sin(x), 0), x)
+    assert at(a.kinks) == [k * sp.pi for k in range(-10, 11)]
+    assert not a.complete
+    assert "beyond [-32, 32]" in a.reason
+    assert a.growth(sp.oo).exponent is None
+
+
+def test_singular_points_are_told_apart():
+    a = analyse(sp.sin(x) / x, x)
+    assert [(p.value, p.limit) for p in a.removable] == [(0, 1)]
+    assert a.intervals == ((-sp.oo, sp.oo),)
+    assert not a.kinks
+    assert a.parity == "even"
+    a = analyse(1 / (x - 1), x)
+    assert [(p.value, p.limits, p.order) for p in a.poles] == [(1, (-sp.oo, sp.oo), -1)]
+    assert a.intervals == ((-sp.oo, 1), (1, sp.oo))
+    a = analyse(sp.sign(x) * x + sp.Heaviside(x - 2), x)
+    assert at(a.kinks) == [0]
+    assert [(p.value, p.limits) for p in a.jumps] == [(2, (2, 3))]
+    a = analyse(sp.exp(1 / x), x)
+    assert [p.limits for p in a.poles] == [(0, sp.oo)]
+    a = analyse(sp.sqrt(x), x)
+    assert a.intervals == ((0, sp.oo),)
+    assert [(p.value, p.orders) for p in a.zeros] == [(0, (None, R(1, 2)))]
+    assert analyse(sp.log(x**2 - 1), x).intervals == ((-sp.oo, -1), (1, sp.oo))
+
+
+REMOVABLE = {
+    x / (sp.exp(x) - 1): 1,
+    (1 - sp.cos(x)) / x**2: R(1, 2),
+    sp.tanh(x) / x: 1,
+    x * sp.coth(x): 1,
+    (sp.exp(x) - 1) / x: 1,
+    (x - sp.sin(x)) / x**3: R(1, 6),
+    sp.log(1 + x) / x: 1,
+    sp.atan(3 * x) / x: 3,
+    (sp.sqrt(1 + x) - 1) / x: R(1, 2),
+    x * sp.log(abs(x)): 0,
+    sp.tanh(sp.sin(x) / x): sp.tanh(1),
+    sp.exp(-1 / x**2): 0,
+}
+
+
+@pytest.mark.parametrize("expr", REMOVABLE, ids=str)
+def test_limits_at_removable_points(expr):
+    found = {p.value: p.limit for p in analyse(expr, x).removable}
+    assert found[sp.S.Zero] == REMOVABLE[expr]
+
+
+@pytest.mark.parametrize(
+    ("expr", "orders"),
+    [
+        (sp.sqrt(abs(x)), (R(1, 2), R(1, 2))),
+        (abs(x) ** R(1, 4), (R(1, 4), R(1, 4))),
+        (x**2 * sp.tanh(x), (3, 3)),
+        (1 - sp.cos(x), (2, 2)),
+        (sp.Max(x, 0) ** 2, (sp.oo, 2)),
+        (x * sp.log(abs(x)), (1, 1)),
+        (sp.log(sp.cosh(x)), (2, 2)),
+        (x - sp.sin(x), (3, 3)),
+        (sp.exp(x) - 1 - x, (2, 2)),
+        ((sp.exp(x) - 1) ** 3 * sp.sqrt(abs(x)), (R(7, 2), R(7, 2))),
+    ],
+    ids=str,
+)
+def test_local_orders(expr, orders):
+    assert {p.value: p.orders for p in analyse(expr, x).zeros}[sp.S.Zero] == orders
+
+
+@pytest.mark.parametrize(
+    ("expr", "orders"),
+    [
+        (sp.atan(x**2 - 2) ** 2, [2, 2]),
+        ((x**2 - 2) ** 3 * sp.tanh(x - sp.sqrt(2)) / sp.cosh(x), [3, 4]),
+        ((1 - sp.cos(x**2 - 2)) * (x**2 - 2), [3, 3]),
+        (sp.sqrt((x**2 - 2) ** 2 * (x**2 + 1)) * (x**2 - 2), [2, 2]),
+    ],
+    ids=str,
+)
+def test_orders_at_irrational_zeros_add_up_over_factors(expr, orders):
+    assert [p.order for p in analyse(expr, x).zeros] == orders
+
+
+GROWTHS = [
+    (sp.log(1 + sp.exp(x)), (-sp.oo, 0), (1, sp.oo)),
+    (x / (1 + sp.exp(-x)), (-sp.oo, 0), (1, sp.oo)),
+    (x / 2 * (1 + sp.erf(x / sp.sqrt(2))), (-sp.oo, 0), (1, sp.oo)),
+    (sp.log(sp.cosh(x)), (1, sp.oo), (1, sp.oo)),
+    (x / (1 + abs(x)), (0, -1), (0, 1)),
+    (sp.atan(x) * x, (1, sp.oo), (1, sp.oo)),
+    (sp.log(1 + x**2), (0, sp.oo), (0, sp.oo)),
+    (sp.sqrt(1 + x**2) - x, (1, sp.oo), (-1, 0)),
+    (sp.exp(x), (-sp.oo, 0), (sp.oo, sp.oo)),
+    (x**3 / (1 + x**2), (1, -sp.oo), (1, sp.oo)),
+]
+
+
+@pytest.mark.parametrize(("expr", "left", "right"), GROWTHS, ids=str)
+def test_growth(expr, left, right):
+    a = analyse(expr, x)
+    for end, expected in ((-sp.oo, left), (sp.oo, right)):
+        growth = a.growth(end)
+        assert (growth.exponent, growth.limit) == expected
+        if growth.exponent.is_finite:  # the coefficient against the value far out
+            far = sp.Integer(10) ** 30 * sp.sign(end)
+            leading = growth.coefficient.subs(LOG, -sp.log(abs(far))) * abs(far) ** growth.exponent
+            assert abs((expr.subs(x, far) / leading).evalf(20, maxn=400) - 1) < R(1, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("expr", "parity"),
+    [
+        (sp.tanh(x), "odd"),
+        (abs(x), "even"),
+        (x / (1 + abs(x)), "odd"),
+        (sp.Max(x, 0), None),
+        (x * sp.tanh(x), "even"),
+        (sp.sign(x), "odd"),
+        (sp.exp(x) + x, None),
+        (sp.Min(sp.Max(x, -1), 1), "odd"),
+    ],
+    ids=str,
+)
+def test_parity(expr, parity):
+    assert analyse(expr, x).parity == parity
+
+
+def test_a_function_needs_numbers_and_a_domain():
+    with pytest.raises(DerivationError, match="needs numbers for the parameters c"):
+        analyse(sp.Symbol("c") * x, x)
+    with pytest.raises(DerivationError, match="a real number nowhere"):
+        analyse(sp.log(-1 - x**2), x)
+    with pytest.raises(DerivationError, match="at oo or -oo"):
+        analyse(x, x).growth(sp.S.Zero)
+    with pytest.raises(DerivationError, match="not defined towards -oo"):
+        analyse(sp.log(x), x).growth(-sp.oo)
+
+
+def test_isolated_root_is_a_number():
+    (r,) = zeros(sp.cos(x) - x, x).zeros
+    with mpmath.workdps(60):
+        dottie = mpmath.findroot(lambda t: mpmath.cos(t) - t, mpmath.mpf("0.739"))
+        assert abs(r.evalf(60)._to_mpmath(220) - dottie) < mpmath.mpf(10) ** -58
+    assert r.is_real
+    assert r.is_number
+    assert r.is_positive
+    assert not r.free_symbols
+    assert not r.is_rational
+    assert (r > R(73, 100)) == sp.true
+    assert (r < R(73, 100)) == sp.false
+    assert (r - 1).is_negative
+    assert r == zeros(sp.cos(x) - x, x, sp.S.Zero, sp.S(2)).zeros[0]  # the same bracket, however it was found
+    assert pickle.loads(pickle.dumps(r)) == r
+    assert hash(pickle.loads(pickle.dumps(r))) == hash(r)
+    assert sp.diff(r * x, x) == r
+    assert (r + x).subs(x, 3) == r + 3
+    assert (r * x).xreplace({x: 2 * x}) == 2 * r * x
+    assert sp.lambdify(x, r * x, "numpy")(1.0) == float(r) == sp.lambdify(x, r * x, "math")(1.0)
+    with mpmath.workdps(50):
+        assert abs(sp.lambdify(x, r, "mpmath")(0) - dottie) < mpmath.mpf(10) ** -48
+    assert "0.739085133215" in sp.latex(r)
+    with pytest.raises(ValueError, match="does not change its sign"):
+        IsolatedRoot(x**2 + 1, x, sp.S.Zero, sp.S.One).evalf()
+
+
+def test_what_has_no_expansion_says_so():
+    with pytest.raises(Unknown, match="does not tend to a limit"):
+        expansion_at(sp.sin(x), x, sp.oo, 1)
+    with pytest.raises(Unknown, match="exponential of an exponential"):
+        expansion_at(sp.exp(sp.exp(x)), x, sp.oo, 1)
+
+
+@pytest.mark.slow
+def test_a_search_without_end_stops_and_says_so():
+    found = zeros(sp.sin(x) + sp.sin(sp.sqrt(2) * x) / 2, x)
+    assert found.doubt
+    double = zeros(
+        (sp.cos(x) - sp.exp(-x / 7)) ** 2, x, sp.S.One, sp.S(8)
+    )  # as a power, its zeros are those of the base
+    assert len(double.zeros) == 2
+    assert not double.doubt
+
+
+def test_size_is_counted_before_algebra():
+    assert is_moderate(sp.tanh(x) ** 2 / (1 + x))
+    assert not is_moderate((x / (1 + sp.exp(-R(851, 500) * x))) ** 2)  # degree 1704 in exp(-x/500)
+    tower = x
+    for _ in range(10):
+        tower = sp.sin(tower) + sp.atan(tower)
+    assert written_size(tower) == 4 * 2**10 - 3
+    assert not is_moderate((tower + sp.exp(x) + x) ** 64)

@@ -1,0 +1,240 @@
+"""Theory against networks: true claims agree, and a wrong coefficient anywhere is caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
+from numerics.statistics import Estimate, Test, holm
+from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, peluchetti, starting_states, validate
+from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
+from numerics.validation.hayou import (
+    active_neurons,
+    kernel_after,
+    log_norm_increment,
+    lyapunov_exponent,
+    slope_at_start,
+)
+
+FAST = [claim for claim in CATALOGUE if not claim.slow]
+SLOW = [claim for claim in CATALOGUE if claim.slow]
+
+
+@cache
+def setting(activation=relu, width=1, inputs=1, x0=1.0, t=0.25, **overrides) -> Setting:
+    d = derive(ResNet(activation, width, inputs=inputs))
+    start = np.full((1, 1), x0) if width == inputs == 1 else x0 * starting_states(d.architecture)
+    return Setting(d.architecture, d.limit, d.law, start, t, overrides.get("samples"), overrides.get("depth"), 2)
+
+
+def table(check, s, seed=1) -> Validation:
+    return Validation(tuple(check(s, seed)))
+
+
+# --- checks of a derivation ---
+
+
+@pytest.mark.parametrize("check", [*LIMIT_CHECKS, *LAW_CHECKS], ids=lambda c: c.__name__)
+def test_width_one_agrees(check):
+    outcome = table(check, setting())
+    assert outcome, f"\n{outcome}"
+    assert all(row.control_rejected for row in outcome.rows)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_one_layer_of_several_neurons_agrees(inputs):
+    outcome = table(LIMIT_CHECKS[0], setting(tanh, 3, inputs))
+    assert outcome, f"\n{outcome}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", [*LIMIT_CHECKS, *LAW_CHECKS], ids=lambda c: c.__name__)
+def test_a_wrong_engine_is_caught(check):
+    right = setting()
+    limit = negative_control(right.limit)
+    wrong = replace(right, limit=limit, law=recognise(limit))
+    assert "differs" in table(check, wrong).verdicts
+
+
+@pytest.mark.parametrize("check", [LAW_CHECKS[0], LAW_CHECKS[1]], ids=lambda c: c.__name__)
+def test_too_few_samples_do_not_pass(check):
+    outcome = table(check, replace(setting(), samples=100))
+    assert not outcome
+    assert "no power" in outcome.verdicts[0]
+
+
+def test_too_shallow_networks_do_not_pass():
+    outcome = table(LAW_CHECKS[0], replace(setting(), depth=4))
+    assert not outcome
+    assert outcome.verdicts == ("biased: raise depth",)
+    (row,) = outcome.rows
+    # the distance is there, and the next order in the depth explains it
+    assert row.test.p_value < 1e-10
+    assert row.test.statistic < row.bias + row.noise
+
+
+def test_a_recursion_that_is_exact_at_every_depth_has_no_order_to_measure():
+    constant = symbols.state * 0 + 2
+    assert table(LAW_CHECKS[2], setting(constant)).rows == ()
+
+
+def test_coefficients_are_those_of_the_limit():
+    state = np.array([[1.0], [-2.0], [3.0]])
+    drift, covariance = coefficients(setting(relu, 3).limit, state)
+    assert np.array_equal(drift, np.zeros((3, 1)))
+    assert covariance == pytest.approx(np.array([[10 / 3]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "x0", "t"),
+    [
+        (ResNet(relu, 1), 1.0, 1.0),
+        (ResNet(identity, 1), -2.0, 1.0),
+        (ResNet(ornstein_uhlenbeck, 1), 0.3, 0.25),
+        (ResNet(symbols.state**2 + 1, 1), 1.0, 1.0),
+        (ResNet(relu, 4), 1.0, 1.0),
+        (ResNet(tanh, 1), 1.0, 1.0),
+        (ResNet(relu, 3, inputs=2), 1.0, 0.5),
+    ],
+    ids=["relu", "identity", "ornstein-uhlenbeck", "theta series", "four neurons", "no law", "two inputs"],
+)
+def test_validate_agrees(network, x0, t):
+    outcome = validate(derive(network), x0=x0, t=t, seed=1, workers=2)
+    assert outcome, f"\n{outcome}"
+
+
+def test_requests_that_make_no_sense_are_named():
+    d = derive(ResNet(relu, 1))
+    with pytest.raises(ValueError, match="nothing moves"):
+        validate(d, x0=-1.0)
+    with pytest.raises(ValueError, match="t must be"):
+        validate(d, t=0.0)
+    with pytest.raises(ValueError, match="x0 must be finite"):
+        validate(d, x0=np.nan)
+    with pytest.raises(ValueError, match="deterministic flow"):
+        validate(derive(ResNet(relu, float("inf"))))
+    with pytest.raises(ValueError, match="width"):
+        validate(derive(ResNet(relu, symbols.width)))
+    with pytest.raises(ValueError, match="flow is compared"):
+        negative_control(width_limit(ResNet(relu, float("inf"))))
+
+
+# --- the catalogue ---
+
+
+@pytest.mark.parametrize("claim", FAST, ids=lambda c: c.name)
+def test_claim_agrees(claim):
+    outcome = Validation((claim.check(seed=1, workers=2),))
+    assert outcome, f"\n{outcome}"
+
+
+@pytest.mark.parametrize("claim", [FAST[0], next(c for c in FAST if isinstance(c, Distribution))], ids=lambda c: c.name)
+def test_claim_differs_if_the_engine_derives_it_wrongly(claim):
+    # what an engine with a 5 % error in the noise's scale would have derived
+    mutant = claim.derive(WRONG)
+    wrong = claim.check(seed=1, workers=2, mutate=lambda _: mutant)
+    assert Validation((wrong,)).verdicts == ("differs",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", SLOW, ids=lambda c: c.name)
+def test_slow_claim_agrees(claim):
+    outcome = Validation((claim.check(seed=1, workers=2),))
+    assert outcome, f"\n{outcome}"
+
+
+def test_derived_values_are_the_published_ones():
+    # typed in here only, to compare with what the engine derives
+    assert [slope_at_start(n, 1) for n in (1, 2, 3, 4)] == pytest.approx([-1 / 2, -1 / 6, -1 / 21, 1 / 60])
+    assert [lyapunov_exponent(3, k, 1) for k in (1, 2, 3)] == pytest.approx([(3 - 2 * k) / 6 for k in (1, 2, 3)])
+    k11, k12, k22 = kernel_after(0.5, 1)
+    assert (k11, k22) == pytest.approx((np.exp(0.25) / 2, np.exp(0.25) / 2), rel=1e-8)
+    # dc/dt = (√(1-c²) - c arccos c)/(2π), integrated here by its own steps
+    c, h = 0.6, 1e-4
+    for _ in range(5000):
+        slope = (np.sqrt(1 - c**2) - c * np.arccos(c)) / (2 * np.pi)
+        middle = c + h / 2 * slope
+        c += h * (np.sqrt(1 - middle**2) - middle * np.arccos(middle)) / (2 * np.pi)
+    assert k12 / k11 == pytest.approx(c, rel=1e-7)
+
+
+@pytest.mark.slow
+def test_derived_values_of_shrinking_networks_are_the_published_ones():
+    # typed in here only: (1 + β)e^{st} - β with s = 1/2, β = 1; e^{σ²t}; 8 from α = 1/4, y_0 = 1/2; log|det J| ~ N(-½, 1)
+    assert peluchetti.second_moment(peluchetti.DENSE, 0, 0, 1) == pytest.approx(2 * np.exp(0.5) - 1)
+    assert peluchetti.mean_square_gradient(1) == pytest.approx(np.e)
+    assert peluchetti.swish_explosion(1) == pytest.approx(8)
+    law = peluchetti.log_determinant_law(1)
+    assert (law.mean(), law.std()) == pytest.approx((-0.5, 1.0))
+    # ẏ_pq = σ_b² + σ_w²/3 Σ_δ y_{p+δ,q+δ} over positions inside, integrated here by its own steps
+    y, h = np.ones((3, 3)), 1e-4
+    for _ in range(10_000):
+        padded = np.pad(y, 1)
+        y = y + h * (0.5 + sum(padded[1 + d : 4 + d, 1 + d : 4 + d] for d in (-1, 0, 1)) / 6)
+    assert peluchetti.second_moments(peluchetti.LINE, 1) == pytest.approx(y, rel=2e-4)
+
+
+def test_slope_changes_sign_from_width_three_to_four():
+    below, above = (Estimate.of(log_norm_increment(n, 2**14, 400_000, n, 2)) for n in (3, 4))
+    assert below.value + 5 * below.error < 0 < above.value - 5 * above.error
+
+
+@pytest.mark.slow
+def test_active_neurons_decrease():
+    # E N = 2.133, 2.0915 ± 0.003, 1.785 at t = 0, 1, 8 for width 4
+    for time, published, error in ((1, 2.0915, 0.003), (8, 1.785, 0.003)):
+        counts = Estimate.of(active_neurons(4, time, 64, 100_000, time, 2))
+        assert (counts - Estimate(published, error)).test(0.0).p_value > 1e-3
+    assert Estimate.of(active_neurons(4, 1, 1, 100_000, 0, 2)).value < 4 / (2 * (1 - 2**-4))
+
+
+# --- rows and tables ---
+
+SURE, FAILED = Test(0.1, 0.9), Test(9.0, 1e-12)
+
+
+def test_verdicts():
+    row = Row("claim", "z", SURE, FAILED)
+    assert Validation((row,)).verdicts == ("agrees",)
+    assert Validation((replace(row, test=FAILED),)).verdicts == ("differs",)
+    assert "no power" in Validation((replace(row, control=Test(1.0, CONTROL_LEVEL * 2)),)).verdicts[0]
+    assert "biased" in Validation((replace(row, bias=0.6, noise=1.0),)).verdicts[0]
+    assert not Validation(())
+    assert not Validation((row, replace(row, test=FAILED)))
+
+
+def test_several_tests_are_corrected_for():
+    rows = tuple(Row(str(k), "z", Test(3.0, p), FAILED) for k, p in enumerate((0.6 * LEVEL, 0.5, 0.7)))
+    assert Validation(rows[:1]).verdicts == ("differs",)
+    assert Validation(rows)  # one of three at this p-value is no evidence
+    assert Validation(rows).adjusted == pytest.approx(tuple(holm([row.test.p_value for row in rows])))
+
+
+def test_table_is_text():
+    text = str(Validation((Row("claim", "z", SURE, FAILED, 1.0, 1.1, Estimate(1.01, 0.1)),), "title"))
+    assert text.startswith("title")
+    assert "1.01 ± 0.1" in text
+    assert "✓ agrees" in text
+
+
+def test_depth_puts_the_bias_below_the_noise():
+    assert depth_below_noise(rate=1.0, noise=0.01) == 512
+    assert depth_below_noise(rate=0.0, noise=0.01) == 64
+
+
+def test_every_claim_says_what_it_is():
+    assert len({claim.name for claim in CATALOGUE}) == len(CATALOGUE)
+    assert all(claim.statement for claim in CATALOGUE)
+    assert {claim.source.split(",")[0].split(".")[-1].strip() for claim in CATALOGUE} == {
+        "Hayou",
+        "Li",
+        "Peluchetti",
+        "derived by this engine",
+    }
+    assert any(isinstance(claim, Distribution) for claim in CATALOGUE)
