@@ -6,7 +6,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sympy as sp
 
@@ -153,7 +153,8 @@ class _Builder(ast.NodeVisitor):
                 unknown(f"option of the matrix {name}", wrong, _OPTIONS) if wrong else f"{name} is applied to one body"
             )
         if options or name not in self.matrices:
-            made = Weights(name, **{k: self._word(v) if k == "law" else self.visit(v) for k, v in options.items()})
+            read: dict[str, Any] = {k: self._word(v) if k == "law" else self.visit(v) for k, v in options.items()}
+            made = Weights(name, **read)
             if self.matrices.setdefault(name, made) != made:
                 raise DerivationError(f"the matrix {name} has two sets of options; give them where it first stands")
         return self.matrices[name](arguments[0])

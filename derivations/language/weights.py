@@ -127,7 +127,8 @@ class Weights(sp.Basic):
     @property
     def law(self) -> MatrixLaw:
         """The law of the centred matrix, up to its variance."""
-        return self.args[7]
+        law: MatrixLaw = self.args[7]
+        return law
 
     @property
     def is_gaussian(self) -> bool:

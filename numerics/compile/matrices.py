@@ -38,6 +38,7 @@ def _(law: Orthogonal, samples: int, rows: int, columns: int, rng: np.random.Gen
 @draw_matrices.register
 def _(law: Independent, samples: int, rows: int, columns: int, rng: np.random.Generator) -> Array:
     shape = samples, rows, columns
+    drawn: Array
     if law.name == "uniform":
         drawn = rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape)
     elif law.name == "rademacher":
