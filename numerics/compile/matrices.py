@@ -40,7 +40,7 @@ def _(law: Independent, samples: int, rows: int, columns: int, rng: np.random.Ge
     shape = samples, rows, columns
     drawn: Array
     if law.name == "uniform":
-        drawn = rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape)
+        drawn = np.asarray(rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape), dtype=float)
     elif law.name == "rademacher":
         drawn = 2.0 * rng.integers(0, 2, shape) - 1.0
     elif law.name == "laplace":
