@@ -3,6 +3,7 @@ r"""Random matrices of every law of the language, drawn with all their entries; 
 from __future__ import annotations
 
 from functools import lru_cache, singledispatch
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,9 @@ def _(law: Orthogonal, samples: int, rows: int, columns: int, rng: np.random.Gen
 @draw_matrices.register
 def _(law: Independent, samples: int, rows: int, columns: int, rng: np.random.Generator) -> Array:
     shape = samples, rows, columns
-    drawn: Array
+    drawn: NDArray[Any]
     if law.name == "uniform":
-        drawn = np.asarray(rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape), dtype=float)
+        drawn = rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape)
     elif law.name == "rademacher":
         drawn = 2.0 * rng.integers(0, 2, shape) - 1.0
     elif law.name == "laplace":
