@@ -25,7 +25,7 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
-        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "jacobians", "perceptrons", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }
@@ -45,6 +45,7 @@ OPTIONAL_LIBRARIES = {
     "latex2mathml",
     "sklearn",
     "threadpoolctl",
+    "torch",
 }
 STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
 LONGEST, TYPICAL = 600, 150  # lines

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -32,6 +31,8 @@ class Draw:
         Of one bias.
     source : str
         The initialiser's name, or how it was measured.
+    law : str
+        Of the entries, as in :class:`derivations.Weights`.
     error : float
         The standard error of ``variance``; 0 where a name says it.
     """
@@ -39,39 +40,22 @@ class Draw:
     variance: sp.Expr
     bias_variance: sp.Expr
     source: str
+    law: str = "gaussian"
     error: float = 0.0
 
 
-def _torch_default(read: sp.Expr, ratio: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """``nn.Linear``: both uniform on ±1/√k, of variance 1/(3k)."""
-    return sp.Rational(1, 3), 1 / (3 * read)
-
-
-def _he(read: sp.Expr, ratio: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """Gain √2 over the neurons that are read."""
-    return sp.Integer(2), sp.S.Zero
-
-
-def _glorot(read: sp.Expr, ratio: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """Variance 2/(k + k′)."""
-    return 2 / (1 + ratio), sp.S.Zero
-
-
-def _lecun(read: sp.Expr, ratio: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """Variance 1/k."""
-    return sp.S.One, sp.S.Zero
-
-
-#: From the number of neurons read, and that put out over it, to σ² and a bias's variance. ``torch.nn.init`` sets weights only; the usual
-#: code beside it sets biases to 0, which is what the names here mean. All entries are i.i.d.
-NAMED: MappingProxyType[str, Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]] = MappingProxyType(
+#: From the number of neurons read, and that put out over it, to σ², a bias's variance and the entries' law. ``torch.nn.init`` sets
+#: weights only; the usual code beside it sets biases to 0, which is what the names here mean. ``nn.Linear`` by itself draws
+#: weights and biases uniformly on ±1/√k, of variance 1/(3k).
+NAMED: MappingProxyType[str, Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr, str]]] = MappingProxyType(
     {
-        "default": _torch_default,
-        "kaiming_normal": _he,
-        "kaiming_uniform": _he,
-        "xavier_normal": _glorot,
-        "xavier_uniform": _glorot,
-        "lecun_normal": _lecun,
+        "default": lambda read, ratio: (sp.Rational(1, 3), 1 / (3 * read), "uniform"),
+        "kaiming_normal": lambda read, ratio: (sp.Integer(2), sp.S.Zero, "gaussian"),
+        "kaiming_uniform": lambda read, ratio: (sp.Integer(2), sp.S.Zero, "uniform"),
+        "xavier_normal": lambda read, ratio: (2 / (1 + ratio), sp.S.Zero, "gaussian"),
+        "xavier_uniform": lambda read, ratio: (2 / (1 + ratio), sp.S.Zero, "uniform"),
+        "lecun_normal": lambda read, ratio: (sp.S.One, sp.S.Zero, "gaussian"),
+        "orthogonal": lambda read, ratio: (1 / sp.Max(1, ratio), sp.S.Zero, "orthogonal"),
     }
 )
 
@@ -106,8 +90,8 @@ def named(initialiser: str | float, read: sp.Expr, ratio: sp.Expr, biases: bool)
     word = initialiser.removesuffix("_")
     if word not in NAMED:
         raise ValueError(unknown("initialiser", initialiser, [*NAMED, "measured"]))
-    variance, bias = NAMED[word](read, ratio)
-    return Draw(variance, bias if biases else sp.S.Zero, word)
+    variance, bias, law = NAMED[word](read, ratio)
+    return Draw(variance, bias if biases else sp.S.Zero, word, law)
 
 
 def measured(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Draw:
@@ -139,7 +123,7 @@ def measured(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Dra
     _require_centred(bias, "biases")
     copies = "this copy" if len(weights) == 1 else f"{len(weights)} fresh copies"
     return Draw(
-        _digits(variance * fan_in), _digits(_second_moment(bias)[0]), f"measured on {copies}", error * fan_in
+        _digits(variance * fan_in), _digits(_second_moment(bias)[0]), f"measured on {copies}", error=error * fan_in
     )
 
 

@@ -44,5 +44,7 @@ class TorchNetwork(Network):
         for name, draw in self.modules:
             error = f" +- {draw.error:.2g}" if draw.error else ""
             biases = f", biases of variance {draw.bias_variance}" if draw.bias_variance else ""
-            lines.append(f"  {name}: weights of variance {draw.variance}{error} over the neurons read{biases} ({draw.source})")
+            lines.append(
+                f"  {name}: weights of variance {draw.variance}{error} over the neurons read{biases} ({draw.source})"
+            )
         return "\n".join([*lines, *(f"  note: {remark}" for remark in self.remarks)])

@@ -40,14 +40,16 @@ class Reader:
         fresh: Callable[[], Any] | None,
         copies: int,
         scale: sp.Expr,
+        exact_law: bool,
     ) -> None:
         self.block, self.given, self.initialiser, self.scale = block, width, initialiser, scale
+        self.exact_law = exact_law
         self.fresh, self.copies = fresh, copies
         self.features: int | None = None
         self.modules: dict[str, Draw] = {}
         self.remarks: list[str] = []
         self._names: dict[str, str] = {}  # of matrices, by the storage of their weights
-        self._calls: dict[str, sp.Expr] = {}
+        self.factors = 0  # drawn by operations, which have no name of their own
 
     @property
     def width(self) -> sp.Expr:
@@ -59,7 +61,9 @@ class Reader:
         if first:
             return Value(state, None, skip=True)
         if not node.args:
-            raise ValueError(f"the block needs a second argument, {node.target}; wrap it in a module that takes the state only")
+            raise ValueError(
+                f"the block needs a second argument, {node.target}; wrap it in a module that takes the state only"
+            )
         return node.args[0]
 
     def value(self, said: Any, where: str) -> Value:
@@ -94,27 +98,48 @@ class Reader:
         self.modules[name] = draw
         shared = self._names.setdefault(str(module.weight.data_ptr()), identifier(name))
         weights = Weights(
-            shared, out=self.part(module.out_features), variance=draw.variance, bias_variance=draw.bias_variance
+            shared,
+            out=self.part(module.out_features),
+            variance=draw.variance,
+            bias_variance=draw.bias_variance,
+            law=self._law(name, draw),
         )
         inner = next((a for a in body.expr.atoms(Applied) if a.weights == weights), None)
         if inner is not None:
-            self.refuse(name, "reads what it has put out itself: weights that are tied over depth have no law of this kind")
+            self.refuse(
+                name, "reads what it has put out itself: weights that are tied over depth have no law of this kind"
+            )
         return Value(weights(body.expr), module.out_features)
 
+    def _law(self, name: str, draw: Draw) -> str:
+        if draw.law != "uniform" or self.exact_law:
+            return draw.law
+        self.remark(
+            "uniform weights are taken as Gaussian ones of the same variance, which is exact as the width grows; exact_law=True keeps them"
+        )
+        return "gaussian"
+
     def _draw(self, name: str, module: Any) -> Draw:
-        said = self.initialiser
-        if isinstance(said, Mapping):
-            if name not in said and "" not in said:
-                raise ValueError(f'no initialiser is given for {name}; add it, or "" for all others')
-            said = said.get(name, said.get(""))  # type: ignore[assignment]
+        said = self._said(name)
         if said == "measured":
             return self._measured(name)
         read = self.width * sp.Rational(module.in_features, self.features)
-        draw = named(said, read, sp.Rational(module.out_features, module.in_features), module.bias is not None)  # type: ignore[arg-type]
+        draw = named(said, read, sp.Rational(module.out_features, module.in_features), module.bias is not None)
         why = disagreement(draw, module.weight.detach().cpu().numpy()) if said == "default" else None
         if why is not None:
-            self.refuse(name, f'does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"')
+            self.refuse(
+                name,
+                f'does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"',
+            )
         return draw
+
+    def _said(self, name: str) -> str | float:
+        if not isinstance(self.initialiser, Mapping):
+            return self.initialiser
+        for key in (name, ""):
+            if key in self.initialiser:
+                return self.initialiser[key]
+        raise ValueError(f'no initialiser is given for {name}; add it, or "" for all others')
 
     def _measured(self, name: str) -> Draw:
         modules = [copy.get_submodule(name) for copy in self._copies]
@@ -128,7 +153,9 @@ class Reader:
     @cached_property
     def _copies(self) -> list[Any]:
         if self.fresh is None:
-            self.remarks.append("weights were measured on one copy; give a callable that makes the block to measure fresh ones")
+            self.remarks.append(
+                "weights were measured on one copy; give a callable that makes the block to measure fresh ones"
+            )
             return [self.block]
         return [self.block, *(self.fresh() for _ in range(self.copies - 1))]
 
@@ -142,7 +169,10 @@ class Reader:
         """A tensor whose entries are all one number."""
         entries = tensor.detach().reshape(-1)
         if entries.numel() == 0 or bool((entries != entries[0]).any()):
-            self.refuse(name, "holds numbers that differ between neurons; only a gain that is the same for all, as before training, is known")
+            self.refuse(
+                name,
+                "holds numbers that differ between neurons; only a gain that is the same for all, as before training, is known",
+            )
         return Value(number(float(entries[0])), None)
 
     def dropped(self, name: str) -> sp.Symbol:
@@ -167,8 +197,12 @@ class Reader:
     def split(self, value: Value, sizes: list[int]) -> tuple[Value, ...]:
         """Parts of the neurons: rows of one matrix are independent, so its parts are independent matrices."""
         outer = [node for node in _outermost(value.expr)]
-        if not all(isinstance(node, Applied) for node in outer) or value.expr.xreplace({a: sp.S.One for a in outer}).has(state):
-            raise ValueError("only what a linear module puts out can be cut into parts; cut it before it meets the state or an average")
+        if not all(isinstance(node, Applied) for node in outer) or value.expr.xreplace(
+            {a: sp.S.One for a in outer}
+        ).has(state):
+            raise ValueError(
+                "only what a linear module puts out can be cut into parts; cut it before it meets the state or an average"
+            )
         parts = []
         for index, size in enumerate(sizes, 1):
             swap = {a: _with_name(a.weights, f"{a.weights.name}_{index}", self.part(size))(a.body) for a in outer}
@@ -180,12 +214,14 @@ class Reader:
         names = {node.weights.name for node in expr.atoms(Applied)}
         for name in sorted(names):
             if any(f"{name}_{i}" in names for i in range(1, 9)):
-                raise ValueError(f"what {name} puts out is read whole and in parts; write the layer by hand with derivations.Network")
+                raise ValueError(
+                    f"what {name} puts out is read whole and in parts; write the layer by hand with derivations.Network"
+                )
         return expr
 
 
 def _with_name(weights: Weights, name: str, out: sp.Expr) -> Weights:
-    return Weights(name, out=out, variance=weights.variance, bias_variance=weights.bias_variance)
+    return Weights(name, out=out, variance=weights.variance, bias_variance=weights.bias_variance, law=weights.law)
 
 
 def _outermost(expr: sp.Basic) -> set[Node]:

@@ -68,7 +68,9 @@ def layer_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
 
 def rms_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """Divided by the root mean square over the neurons, then the gain."""
-    value = reader.sized(reader.value(x, name), module.weight.numel() if module.weight is not None else module.normalized_shape[0], name)
+    value = reader.sized(
+        reader.value(x, name), module.weight.numel() if module.weight is not None else module.normalized_shape[0], name
+    )
     return _gained(reader, name, module, Value(rms_norm(value.expr), value.size, value.skip))
 
 
@@ -84,13 +86,16 @@ def _gained(reader: Reader, name: str, module: Any, value: Value) -> Value:
 def dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """I.i.d. factors in training, nothing else."""
     value = reader.value(x, name)
-    return value if not module.training or module.p == 0 else value.map(lambda e: dropout(e, 1 - number(module.p), name=str(reader.dropped(name))))
+    return (
+        value
+        if not module.training or module.p == 0
+        else value.map(lambda e: dropout(e, 1 - number(module.p), name=str(reader.dropped(name))))
+    )
 
 
 def branch_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """A whole branch dropped for each input: torchvision's StochasticDepth in mode row, timm's DropPath."""
-    value, p = reader.value(x, name), getattr(module, "p", None)
-    p = getattr(module, "drop_prob", 0.0) if p is None else p
+    value, p = reader.value(x, name), float(getattr(module, "p", getattr(module, "drop_prob", 0.0)))
     if not module.training or p == 0:
         return value
     shared = getattr(module, "mode", "row") == "batch"
@@ -151,7 +156,11 @@ def rule_of(module: Any, otherwise: Any = False) -> Any:
     for base in type(module).__mro__:
         if base.__name__ in MODULES:
             return MODULES[base.__name__]
-    return _refused_rule("has no rule; write the layer by hand with derivations.Network") if otherwise is False else otherwise
+    return (
+        _refused_rule("has no rule; write the layer by hand with derivations.Network")
+        if otherwise is False
+        else otherwise
+    )
 
 
 def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -190,7 +199,9 @@ def powered(reader: Reader, a: Any, exponent: Any) -> Value:
 
 def _common(first: Value, second: Value) -> int | None:
     if None not in (first.size, second.size) and first.size != second.size:
-        raise ValueError(f"{first.size} and {second.size} features meet in one operation; the block's shapes do not fit")
+        raise ValueError(
+            f"{first.size} and {second.size} features meet in one operation; the block's shapes do not fit"
+        )
     return first.size if first.size is not None else second.size
 
 
@@ -236,7 +247,7 @@ def dropped_function(reader: Reader, x: Any, p: float = 0.5, training: bool = Tr
     value = reader.value(x, "dropout")
     if not training or p == 0:
         return value
-    reader.factors = getattr(reader, "factors", 0) + 1
+    reader.factors += 1
     return value.map(lambda e: dropout(e, 1 - number(p), name=f"d_{reader.factors}"))
 
 
@@ -257,6 +268,13 @@ def _function(text: str, *names: str) -> Rule:
     return rule
 
 
+def _pointwise(function: Callable[[sp.Expr], sp.Expr]) -> Rule:
+    def rule(reader: Reader, x: Any) -> Value:
+        return reader.value(x, "the argument").map(function)
+
+    return rule
+
+
 FUNCTIONS: dict[str, Rule] = {
     "add": added,
     "iadd": added,
@@ -270,10 +288,15 @@ FUNCTIONS: dict[str, Rule] = {
     "itruediv": divided,
     "div": divided,
     "pow": powered,
-    "square": lambda reader, x: powered(reader, x, 2),
-    "sqrt": lambda reader, x: reader.value(x, "sqrt").map(sp.sqrt),
-    "rsqrt": lambda reader, x: reader.value(x, "rsqrt").map(lambda e: 1 / sp.sqrt(e)),
-    "neg": lambda reader, x: reader.value(x, "neg").map(lambda e: -e),
+    "square": _pointwise(lambda e: e**2),
+    "sqrt": _pointwise(sp.sqrt),
+    "rsqrt": _pointwise(lambda e: 1 / sp.sqrt(e)),
+    "neg": _pointwise(lambda e: -e),
+    "abs": _pointwise(sp.Abs),
+    "sin": _pointwise(sp.sin),
+    "cos": _pointwise(sp.cos),
+    "exp": _pointwise(sp.exp),
+    "erf": _pointwise(sp.erf),
     "chunk": cut,
     "split": cut_by_sizes,
     "getitem": item,
@@ -292,8 +315,20 @@ FUNCTIONS: dict[str, Rule] = {
     **{
         word: _function(word)
         for word in (
-            *("relu", "relu6", "silu", "mish", "tanh", "sigmoid", "selu", "hardswish", "hardsigmoid", "softsign", "logsigmoid"),
-            *("tanhshrink", "sin", "cos", "exp", "erf", "abs"),
+            *(
+                "relu",
+                "relu6",
+                "silu",
+                "mish",
+                "tanh",
+                "sigmoid",
+                "selu",
+                "hardswish",
+                "hardsigmoid",
+                "softsign",
+                "logsigmoid",
+            ),
+            "tanhshrink",
         )
     },
 }

@@ -10,7 +10,6 @@ import sympy as sp
 
 from derivations import epsilon
 from derivations.architectures.base import checked_width
-from numerics.pytorch.initialisers import Draw
 from numerics.pytorch.network import TorchNetwork
 from numerics.pytorch.reader import Reader, Value
 from numerics.pytorch.rules import FUNCTIONS, rule_of
@@ -27,6 +26,7 @@ def from_torch(
     initialiser: str | float | Mapping[str, str | float] = "default",
     copies: int = COPIES,
     scale: object = epsilon,
+    exact_law: bool = False,
 ) -> TorchNetwork:
     r"""A PyTorch block as a network whose layers are drawn like it.
 
@@ -50,6 +50,8 @@ def from_torch(
         How many fresh copies are measured.
     scale : Expr
         What multiplies a branch; 1 leaves the block as it stands.
+    exact_law : bool
+        Keep uniform weights as such. Without it Gaussian weights of the same variance stand for them, and a remark says so.
 
     Returns
     -------
@@ -66,27 +68,31 @@ def from_torch(
 
     Examples
     --------
-    >>> from torch import nn
-    >>> class Block(nn.Module):
-    ...     def __init__(self, n=16):
-    ...         super().__init__()
-    ...         self.norm, self.up, self.down = nn.LayerNorm(n), nn.Linear(n, 4 * n), nn.Linear(4 * n, n)
-    ...     def forward(self, x):
-    ...         return x + self.down(nn.functional.relu(self.up(self.norm(x))))
-    >>> net = from_torch(Block, initialiser="kaiming_normal", width=sp.oo)
-    >>> from derivations import derive
-    >>> derive(net).limit.drift[0]
-    2
+    The page "From your PyTorch model to its limit" runs this and more where PyTorch is installed::
+
+        class Block(nn.Module):
+            def __init__(self, n=16):
+                super().__init__()
+                self.norm, self.up, self.down = nn.LayerNorm(n), nn.Linear(n, 4 * n), nn.Linear(4 * n, n)
+
+            def forward(self, x):
+                return x + self.down(nn.functional.relu(self.up(self.norm(x))))
+
+        derive(from_torch(Block, initialiser="kaiming_normal", width=oo)).limit.drift[0]  # 2
     """
     try:
         nn = import_module("torch.nn")
     except ImportError as error:
-        raise ImportError("PyTorch is not installed; install the extra torch: pip install 'deeplimits[torch]'") from error
-    made, fresh = (block, None) if isinstance(block, nn.Module) else (block(), block)
+        raise ImportError(
+            "PyTorch is not installed; install the extra torch: pip install 'deeplimits[torch]'"
+        ) from error
+    made, fresh = (block, None) if isinstance(block, nn.Module) or not callable(block) else (block(), block)
     if not isinstance(made, nn.Module):
         raise ValueError(f"a block must be a torch.nn.Module or make one, got {type(made).__name__}")
+    if rule_of(made, None) is not None:  # a single module is read as the one in a sequence
+        made, fresh = nn.Sequential(made), None if fresh is None else (lambda: nn.Sequential(block()))
     size = None if width is None else checked_width(width)
-    reader = Reader(made, size, initialiser, fresh, copies, sp.sympify(scale))
+    reader = Reader(made, size, initialiser, fresh, copies, sp.sympify(scale), exact_law)
     value = _walk(reader, made)
     if value.size != reader.features or reader.features is None:
         raise ValueError(
@@ -115,14 +121,19 @@ def _walk(reader: Reader, block: Any) -> Value:
             return reader.value(result, "the block's output")
         else:
             word = node.target if isinstance(node.target, str) else node.target.__name__
-            seen[node] = _called(word)(reader, *arguments, **options)
+            try:
+                seen[node] = _called(word)(reader, *arguments, **options)
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"the operation {word} ({node.name} in the traced graph) is not known here: {error}"
+                ) from error
     raise ValueError("the block puts nothing out")
 
 
 def _called(word: str) -> Callable[..., Any]:
     plain = word.strip("_")
     if plain not in FUNCTIONS:
-        raise ValueError(f"no rule reads the operation {word}; write the layer by hand with derivations.Network")
+        raise ValueError("it has no rule; write the layer by hand with derivations.Network")
     return FUNCTIONS[plain]
 
 
@@ -130,12 +141,10 @@ def _graph(block: Any) -> Any:
     """What torch.fx lists; modules with a rule are left whole."""
     fx = import_module("torch.fx")
 
-    class Tracer(fx.Tracer):  # type: ignore[misc, name-defined]
+    class Tracer(fx.Tracer):
         def is_leaf_module(self, module: Any, name: str) -> bool:
             return rule_of(module, None) is not None or super().is_leaf_module(module, name)
 
-    if rule_of(block, None) is not None:  # a single module: traced as the one in a sequence
-        block = import_module("torch.nn").Sequential(block)
     try:
         return Tracer().trace(block)
     except Exception as error:  # whatever a module's own code raises on symbolic values
@@ -150,6 +159,3 @@ def _known(argument: Any, seen: Mapping[Any, Any]) -> Any:
     if isinstance(argument, (tuple, list)):
         return tuple(_known(item, seen) for item in argument)
     return seen.get(argument, argument) if argument.__hash__ is not None else argument
-
-
-__all__ = ["TorchNetwork", "from_torch", "Draw"]
