@@ -141,7 +141,7 @@ def _graph(block: Any) -> Any:
     """What torch.fx lists; modules with a rule are left whole."""
     fx = import_module("torch.fx")
 
-    class Tracer(fx.Tracer):
+    class Tracer(fx.Tracer):  # type: ignore[name-defined]
         def is_leaf_module(self, module: Any, name: str) -> bool:
             return rule_of(module, None) is not None or super().is_leaf_module(module, name)
 
