@@ -194,7 +194,7 @@ def foreign_to_derivations(files: list[File]) -> list[str]:
 
 
 def symbolic_off_the_bridge(files: list[File]) -> list[str]:
-    rest = [f for f in files if f.module not in ("compile", "backends")]
+    rest = [f for f in files if f.module not in ("compile", "backends", "pytorch")]
     return [f"{f.name} imports {i.target}" for f in rest for i in f.imports if i.library == "sympy"]
 
 
