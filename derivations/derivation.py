@@ -87,6 +87,11 @@ class Derivation:
             return None, str(error)
 
     @property
+    def closure(self) -> GramLimit | None:
+        """The Gram matrix's limit at finite width with its symbols, and whether it is that of the centred state; None where it has none."""
+        return self._closure[0] if self.order == "depth" else None
+
+    @property
     def gram(self) -> Diffusion | Flow | None:
         r"""The Gram matrix's own diffusion at every width, or flow at infinite width; None where it has none (:attr:`why_no_gram`).
 
@@ -94,8 +99,7 @@ class Derivation:
         """
         if self.order != "depth":
             return self.limit if isinstance(self.limit, Diffusion | Flow) else None
-        found, _ = self._closure
-        return None if found is None else found.process
+        return None if self.closure is None else self.closure.process
 
     @property
     def why_no_gram(self) -> str:

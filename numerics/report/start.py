@@ -12,7 +12,7 @@ from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
 from numerics.report.page import Drawing, Section, Table
-from numerics.report.stages import Stage
+from numerics.validation.stages import Stage
 from numerics.validation import Validation, validate
 
 CHECKS_CAPTION = (

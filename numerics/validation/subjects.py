@@ -1,0 +1,352 @@
+r"""What is compared: coordinates of a limit, seen in finite networks and along paths of the limit.
+
+A subject says how networks of a size are drawn and looked at, so that every check runs on every derivation: neurons, Gram matrices at
+finite width, flows of infinite width, and Gram matrices of depth and width together.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from derivations.architectures import Recipe, ScaledArchitecture
+from derivations.limits import GramLimit
+from numerics.ensembles import Seed
+from numerics.limit_distribution import distribution, has_distribution
+from numerics.linalg import semidefinite_factor
+from numerics.networks import simulate_network
+from numerics.outcomes import ExplosionWarning
+from numerics.paths import simulate_sde
+from numerics.perceptrons import simulate_collapse, simulate_gram
+from numerics.validation.base import Array, negative_control
+
+#: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
+_SOLVED = 1e-5
+#: A number of each sample, with its name.
+Statistic = tuple[str, Callable[[Array], Array]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The neurons of a layer, and where they are validated.
+
+    Parameters
+    ----------
+    architecture : Recipe
+    limit : Diffusion, NeuronDiffusion or Flow
+    law : GluedLaw or None
+    start : array, shape (n, m)
+        Of the neurons.
+    t : float
+    samples, depth : int or None
+        Overrides of what the checks choose.
+    workers : int
+    exploded : dict
+        How many samples left the range of numbers, by what was simulated.
+    """
+
+    architecture: Any
+    limit: Any
+    law: Any
+    start: Array
+    t: float
+    samples: int | None
+    depth: int | None
+    workers: int
+    exploded: dict[str, int] = field(default_factory=dict, compare=False)
+
+    #: The power of one over the size in which what finite size adds is a series, and the ratio of sizes.
+    order = 1.0
+    ratio = 2
+    smallest = 16
+
+    def view(self, x: Array) -> Array:
+        """What is looked at, of neurons of shape (samples, n, m): an array of shape (samples, rows, columns)."""
+        return x
+
+    @cached_property
+    def origin(self) -> Array:
+        """What is looked at, at the start."""
+        return self.view(self.start[None])[0]
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """What is looked at in networks of a size, here their depth, shape (samples, rows, columns)."""
+        with explosions_counted(self.exploded, f"networks of depth {size}", samples):
+            x = simulate_network(
+                self.architecture, size, samples, x0=self.start, t=self.t, seed=seed, workers=self.workers
+            )
+        return self.view(x)
+
+    def sized(self, size: int) -> str:
+        """What networks of a size are, for the table."""
+        return f"depth {size}"
+
+    def cost(self, size: int) -> float:
+        """Numbers that a network of a size draws."""
+        return float(size * self.start.size)
+
+    def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
+        """Ends of paths of a limit, of the same shape as those of networks."""
+        with explosions_counted(self.exploded, f"paths of {steps} steps", samples):
+            ends = simulate_sde(
+                limit, x0=self.origin.ravel(), t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
+            )
+        return ends.reshape(samples, *self.origin.shape)
+
+    def one_layer(self, state: Array, h: float, samples: int, seed: Seed) -> Array:
+        """What is looked at after one layer of time h from given neurons, shape (samples, rows, columns)."""
+        after = simulate_network(self.architecture, 1, samples, x0=state, t=h, seed=seed, workers=self.workers)
+        return self.view(after)
+
+    @property
+    def one_layer_of(self) -> tuple[str, str]:
+        """What the drift and the variance of one layer are of, for the table."""
+        return ", mean over neurons", ""
+
+    @property
+    def one_layer_size(self) -> tuple[float, int]:
+        """The time of one layer whose drift is measured, and samples with which the control's is told apart."""
+        return 1 / 16, 2_000_000 // len(self.start)
+
+    def reached(self, seed: Seed) -> Array:
+        """Neurons that some networks reach, shape (networks, n, m)."""
+        return np.asarray(simulate_network(self.architecture, 32, 32, x0=self.start, t=self.t, seed=seed))
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """Groups of statistics, of each of which the one that tells most is compared."""
+        first, m = float(self.start[0, 0]), self.start.shape[1]
+        groups: list[list[Statistic]] = [
+            [("neuron 1", lambda x: x[:, 0, 0]), ("how far neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - first))]
+        ]
+        if len(self.start) > 1:
+            groups.append([("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1)))])
+        if m > 1:
+            last = float(self.start[0, -1])
+            pair: list[Statistic] = [
+                ("product of two coordinates' motions", lambda x: (x[:, 0, 0] - first) * (x[:, 0, -1] - last))
+            ]
+            if len(self.start) > 1:
+                pair.append(("correlation of two inputs", lambda x: _correlation(x[:, :, 0], x[:, :, -1])))
+            groups.append(pair)
+        return groups
+
+    #: Whether the equation is compared by the law, without paths.
+    by_law = False
+
+    @property
+    def has_law(self) -> bool:
+        """Whether the limit's distribution is known or can be solved for."""
+        return has_distribution(self.limit)
+
+    @cached_property
+    def exact(self) -> Any:
+        """The law, closed or solved on a grid."""
+        of = self.limit if self.law is None else self.law
+        return distribution(of, x0=float(self.origin[0, 0]), t=self.t, tol=_SOLVED)
+
+    @cached_property
+    def wrong(self) -> Any:
+        """The law of the limit with its noise 5 % too large, recognised or solved anew from its coefficients."""
+        return distribution(negative_control(self.limit), x0=float(self.origin[0, 0]), t=self.t, tol=_SOLVED)
+
+    @property
+    def named(self) -> str:
+        """What the law is, for the table."""
+        return "law" if self.exact.error == 0 else f"Fokker–Planck solution (error {self.exact.error:.1g})"
+
+
+@dataclass(frozen=True)
+class GramSetting(Setting):
+    """The Gram matrix of a layer of finite width, which is a diffusion by itself.
+
+    Parameters
+    ----------
+    closure : GramLimit
+        Which entries are states, and whether of the centred neurons.
+    """
+
+    closure: GramLimit = None  # type: ignore[assignment]
+
+    @property
+    def one_layer_of(self) -> tuple[str, str]:
+        """The first state."""
+        return f": {self.limit.states[0]}", f", {self.limit.states[0]}"
+
+    @property
+    def one_layer_size(self) -> tuple[float, int]:
+        """One number of each network instead of one of each neuron."""
+        return 1 / 8, 1_000_000
+
+    @property
+    def by_law(self) -> bool:  # type: ignore[override]
+        """Where there is one."""
+        return self.has_law
+
+    def view(self, x: Array) -> Array:
+        """The entries that are states, as one row."""
+        centred = x - x.mean(axis=1, keepdims=True) if self.closure.centred else x
+        gram = np.einsum("nia,nib->nab", centred, centred) / x.shape[1]
+        return _entries(gram, self.closure.matrix, self.limit.states)[:, None, :]
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """Logarithms of norms and correlations."""
+        return gram_statistics(self.closure.matrix, self.limit.states, self.closure.fixed)
+
+
+@dataclass(frozen=True)
+class WideSetting(Setting):
+    """Second moments of an infinitely wide layer, which move without noise; a network's size is its depth and its width."""
+
+    matrix: Any = None
+    smallest = 32
+
+    @cached_property
+    def origin(self) -> Array:
+        """Means 0, then second moments."""
+        gram = _entries(self.start[None], self.matrix, self._moments)[0]
+        return np.concatenate([np.zeros(len(self.limit.states) - len(self._moments)), gram])[None, :]
+
+    @property
+    def _moments(self) -> tuple[sp.Symbol, ...]:
+        return tuple(s for s in self.limit.states if s in self.matrix)
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """Averages over the neurons of Gaussian starts."""
+        recipe, m = at_width(self.architecture, size), self.architecture.inputs
+        rows = np.sqrt(len(self.start)) * semidefinite_factor(self.start)  # X_0 = W_in a has the covariance aaᵀ/dim
+        inputs = np.moveaxis(rows.reshape(m, *self.architecture.positions, -1), -1, 1)
+        with explosions_counted(self.exploded, f"networks of depth and width {size}", samples):
+            x = simulate_network(recipe, size, samples, inputs=inputs, t=self.t, seed=seed, workers=self.workers)
+        means = x.mean(axis=1)[:, : len(self.limit.states) - len(self._moments)]
+        gram = np.einsum("nia,nib->nab", x, x) / size
+        return np.concatenate([means, _entries(gram, self.matrix, self._moments)], axis=1)[:, None, :]
+
+    def sized(self, size: int) -> str:
+        """Both."""
+        return f"depth and width {size}"
+
+    def cost(self, size: int) -> float:
+        """Of the states."""
+        return float(size * size * len(self.start))
+
+
+@dataclass(frozen=True)
+class JointSetting(WideSetting):
+    r"""Gram matrices of networks whose depth and width go together; the size is the width n, and the bias a series in :math:`n^{-1/2}`."""
+
+    ratio = 4
+    smallest = 16
+
+    order = 0.5
+
+    def layers(self, size: int) -> int:
+        """As many as take the time t at a width."""
+        unit = at_width(self.architecture, size).time_of(1)
+        return max(1, round(self.t * size if unit is None else self.t / float(unit)))
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """Entries of the Gram matrix."""
+        recipe, layers = at_width(self.architecture, size), self.layers(size)
+        if isinstance(recipe, ScaledArchitecture):
+            gram = simulate_gram(recipe, layers, samples, self.start, seed=seed, workers=self.workers)
+        else:
+            rows = np.sqrt(len(self.start)) * semidefinite_factor(self.start)
+            x = simulate_network(recipe, layers, samples, inputs=rows, t=self.t, seed=seed, workers=self.workers)
+            gram = np.einsum("nia,nib->nab", x, x) / size
+        return _entries(gram, self.matrix, self.limit.states)[:, None, :]
+
+    def sized(self, size: int) -> str:
+        """Both."""
+        return f"width {size} with {self.layers(size)} layers"
+
+    def cost(self, size: int) -> float:
+        """Of the states."""
+        return float(size * self.layers(size) * len(self.start))
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """Logarithms of norms and correlations."""
+        return gram_statistics(self.matrix, self.limit.states, {})
+
+
+@dataclass(frozen=True)
+class CollapseSetting(JointSetting):
+    r"""Two inputs that collapse, :math:`q = \ell^2(1 - \rho_\ell)`, from correlation 0.3."""
+
+    @cached_property
+    def origin(self) -> Array:
+        """Whatever the networks start from, the limit starts at its own point."""
+        return np.array([[float(self.limit.start)]])
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """The gap in units of one over the square of the depth; layers without an active neuron, which have none, count as 0."""
+        layers = self.layers(size)
+        gap = simulate_collapse(at_width(self.architecture, size), layers, samples, 0.7, seed=seed, workers=self.workers)
+        return (layers**2 * np.nan_to_num(gap))[:, None, None]
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """Its logarithm."""
+        return [[("q", lambda x: x[:, 0, 0])]]
+
+
+def at_width(recipe: Recipe, width: int) -> Any:
+    """The same recipe at another width."""
+    return replace(recipe, width=sp.Integer(width))  # type: ignore[type-var]
+
+
+def _entries(gram: Array, matrix: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...]) -> Array:
+    """Entries of matrices, shape (samples, m, m), in the order of the symbols of a limit."""
+    m = matrix.rows
+    place = {matrix[a, b]: (a, b) for a in range(m) for b in range(a, m)}
+    return np.stack([gram[:, *place[s]] for s in states], axis=1) if states else np.empty((len(gram), 0))
+
+
+def gram_statistics(
+    matrix: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...], fixed: dict[sp.Expr, sp.Expr]
+) -> list[list[Statistic]]:
+    """Of entries in one row: the logarithm of the first norm, and the correlation of the first and the last input."""
+    place, m = {s: k for k, s in enumerate(states)}, matrix.rows
+
+    def entry(x: Array, a: int, b: int) -> Array:
+        s = matrix[a, b]
+        return x[:, 0, place[s]] if s in place else np.full(len(x), float(fixed[s]))
+
+    groups: list[list[Statistic]] = []
+    if matrix[0, 0] in place:
+        groups.append([("log of the first input's squared norm", lambda x: np.log(entry(x, 0, 0)))])
+    if m > 1:
+
+        def correlation(x: Array) -> Array:
+            return entry(x, 0, m - 1) / np.sqrt(entry(x, 0, 0) * entry(x, m - 1, m - 1))
+
+        groups.append([("correlation of the first and the last input", correlation)])
+    return groups
+
+
+def _correlation(first: Array, second: Array) -> Array:
+    return np.sum(first * second, axis=1) / np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))
+
+
+@contextmanager
+def explosions_counted(counts: dict[str, int], what: str, samples: int) -> Iterator[None]:
+    """Keep warnings of explosions, the largest number of each kind of simulation, for the table instead of showing them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if issubclass(warning.category, ExplosionWarning):
+            number = int(str(warning.message).split()[0])
+            name = f"of {samples} {what}"
+            counts[name] = max(counts.get(name, 0), number)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
