@@ -11,7 +11,6 @@ import sympy as sp
 
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
-from derivations.architectures.scaling import ScaledArchitecture
 from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
 from derivations.calculus.lamperti import LampertiForm, split
@@ -206,7 +205,7 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     if not isinstance(architecture, Recipe):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
     if order is None:
-        order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
+        order = "joint" if architecture.regime.is_joint else "depth"
     if order not in _STEPS:
         raise DerivationError(unknown("order", order, _STEPS))
     if order == "joint":
@@ -222,19 +221,17 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
 
 
 def _jointly(architecture: Recipe) -> Derivation:
-    if not isinstance(architecture, Architecture):
-        raise DerivationError(
-            "depth and width together are derived for recipes with one matrix a layer (MLP, ShapedMLP, PreNormResNet, ResNet), got a "
-            "Network; its Gram matrix at finite width is derive(net).gram, where it closes"
-        )
     together = joint_limit(architecture)
     law, why = _law(together)
     return Derivation(architecture, "joint", together, law, why, None, None)
 
 
 def _activation(architecture: Recipe) -> object:
-    assert isinstance(architecture, Architecture)
-    return getattr(architecture, "activation", None) or architecture.layer().preactivation.inner
+    own = getattr(architecture, "activation", None)
+    if own is None:
+        assert isinstance(architecture, Architecture)
+        own = architecture.layer().preactivation.inner
+    return own
 
 
 def _scalar(limit: Limit) -> Diffusion | None:
@@ -335,7 +332,6 @@ def _width_steps(d: Derivation) -> list[Step]:
 
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
-    assert isinstance(d.architecture, Architecture)
     steps = joint_steps(d.architecture, d.limit)
     return steps if isinstance(d.limit, CollapseDiffusion) else steps + _law_steps(d)
 

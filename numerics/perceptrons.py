@@ -1,7 +1,7 @@
 r"""Gram matrices of finite networks whose depth and width go together, and pairs of inputs that collapse.
 
 Nothing here knows a limit. A layer is :math:`x' = A x + B u`, :math:`u = W\psi(x)`, from the architecture's own
-``scaling()`` at its width. Two things are followed:
+program at its width. Two things are followed:
 
 * :func:`simulate_gram`: the covariance of the pre-activations of the next layer,
   :math:`V = \frac{\sigma_w^2}{n} \sum_i \psi(x_i)\psi(x_i)^\top` for a perceptron, :math:`\frac1n\sum_i x_i x_i^\top` with a skip. It is a
@@ -20,12 +20,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from derivations.architectures import ScaledArchitecture, Scaling
+from derivations.architectures import Recipe
 from derivations.errors import unknown
-from derivations.gaussian import expect
-from derivations.symbols import noise, state
+from derivations.language.statements import Matrix, Mean
+from derivations.symbols import state
 from numerics.compile import compile_expression
 from numerics.ensembles import Seed, run_ensemble
 from numerics.linalg import semidefinite_factor
@@ -47,28 +48,33 @@ class _Numbers:
 
 
 @lru_cache(maxsize=64)
-def _numbers(scaling: Scaling, width: int) -> _Numbers:
-    values = {size: width ** (-rate) for size, rate in scaling.sizes}
-    inner, x = scaling.inner.expr.subs(values), scaling.inner.variable
-    gain = 1 / expect(inner**2, x) if scaling.weight_variance is None else scaling.weight_variance
-    update = scaling.update.subs(values)
+def _numbers(recipe: Recipe) -> _Numbers:
+    *before, matrix = recipe.program().statements
+    update, x = recipe.program().update, state
+    norms = {s.symbol: sp.S.One for s in before if isinstance(s, Mean) and s.body == x**2}
+    if not isinstance(matrix, Matrix) or len(norms) != len(before):
+        raise ValueError(
+            f"expected a layer with one matrix, which may read the state behind a norm, got {recipe!r}; for others use "
+            "simulate_network(..., record=...)"
+        )
+    inner, gain = matrix.body.xreplace(norms), matrix.weights.variance
     coefficients: list[float] = []
-    for name, value in (("skip", update.coeff(state)), ("branch", update.coeff(noise)), ("weight variance", gain)):
+    for name, value in (("skip", update.coeff(x)), ("branch", update.coeff(matrix.symbol)), ("weight variance", gain)):
         if value.free_symbols:
             raise ValueError(
                 f"expected a number for the {name}, got {value}; give the architecture numbers for its symbols"
             )
         coefficients.append(float(value))
     skip, branch, variance = coefficients
-    return _Numbers(width, skip, branch, variance, compile_expression((x,), inner), scaling.normalised)
+    return _Numbers(int(recipe.width), skip, branch, variance, compile_expression((x,), inner), bool(norms))
 
 
 def _checked(
     architecture: Any, depth: int, samples: int, at: Sequence[int] | None, method: str
 ) -> tuple[_Numbers, tuple[int, ...], Drawing]:
-    if not isinstance(architecture, ScaledArchitecture):
+    if not isinstance(architecture, Recipe) or not architecture.regime.is_joint:
         raise ValueError(
-            f"expected an architecture with a scaling, such as ShapedMLP or MLP, got {architecture!r}; "
+            f"expected an architecture whose depth and width go together, such as ShapedMLP or MLP, got {architecture!r}; "
             "for others use simulate_network(..., record=...)"
         )
     if not getattr(architecture.width, "is_Integer", isinstance(architecture.width, int)):
@@ -82,7 +88,7 @@ def _checked(
     layers = (depth,) if at is None else tuple(at)
     if not layers or any(not 0 <= layer <= depth for layer in layers):
         raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
-    return _numbers(architecture.scaling(), int(architecture.width)), layers, drawing
+    return _numbers(architecture), layers, drawing
 
 
 # --- Gram matrices ---
@@ -92,17 +98,16 @@ def _checked(
 class _Grams:
     """An ensemble of Gram matrices as a picklable function of a block."""
 
-    scaling: Scaling
-    width: int
+    recipe: Recipe
     depth: int
     factor: Array
     drawing: Drawing
     at: tuple[int, ...]
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
-        layer, m = _numbers(self.scaling, self.width), len(self.factor)
+        layer, m = _numbers(self.recipe), len(self.factor)
         start = np.broadcast_to(self.factor.T, (1, m, m))
-        x, u = np.empty((2, count, self.width, m))
+        x, u = np.empty((2, count, layer.width, m))
         # W_in with entries N(0, m/m) times the rows of the factor: neurons are i.i.d. N(0, V_0)
         self.drawing.draw(start, float(m), 0.0, rng, x)
         kept = {0: np.broadcast_to(self.factor @ self.factor.T, (count, m, m))}
@@ -128,7 +133,7 @@ def _gram(x: Array) -> Array:
 
 
 def simulate_gram(
-    architecture: ScaledArchitecture,
+    architecture: Recipe,
     depth: int,
     samples: int,
     start: ArrayLike,
@@ -141,7 +146,7 @@ def simulate_gram(
 
     Parameters
     ----------
-    architecture : ScaledArchitecture
+    architecture : Recipe
         With numbers for the width and all parameters.
     depth : int
         Number of layers; a unit of the limit's time is :math:`n^\delta` of them.
@@ -182,7 +187,7 @@ def simulate_gram(
         )
     if np.linalg.eigvalsh(gram)[0] < -1e-12 * np.trace(gram):
         raise ValueError(f"start must be positive semi-definite, got the eigenvalues {np.linalg.eigvalsh(gram)}")
-    task = _Grams(architecture.scaling(), layer.width, depth, semidefinite_factor(gram), drawing, layers)
+    task = _Grams(architecture, depth, semidefinite_factor(gram), drawing, layers)
     block = max(1, BLOCK // drawing.entries(layer.width, layer.width, m))
     kept = run_ensemble(task, samples, block=block, seed=seed, workers=workers)
     return kept[:, 0] if at is None else np.moveaxis(kept, 1, 0)
@@ -259,7 +264,7 @@ def _pair(gap: Array, rng: np.random.Generator, z: Array, d: Array) -> None:
 
 
 def simulate_collapse(
-    architecture: ScaledArchitecture,
+    architecture: Recipe,
     depth: int,
     samples: int,
     gap: float,
@@ -274,7 +279,7 @@ def simulate_collapse(
 
     Parameters
     ----------
-    architecture : ScaledArchitecture
+    architecture : Recipe
         ``MLP(..., inputs=2)`` or ``ShapedMLP`` with slopes; a width that is a number.
     depth, samples, seed, workers, method, at
         As for :func:`simulate_gram`.

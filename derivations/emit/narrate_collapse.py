@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.scaling import Scaling
+from derivations.activations.base import Activation
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion, Flow
 from derivations.emit.narrate import display
@@ -16,9 +16,9 @@ from derivations.symbols import time, width
 _DB = Glyph(r"\mathrm{d}B_t", "dB_t")
 
 
-def collapse_steps(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
+def collapse_steps(phi: Activation, limit: Diffusion | Flow) -> list[Step]:
     """The steps after the recursion: of a pair of inputs, or of one input's norm."""
-    return _collapse(scaling, limit) if isinstance(limit, CollapseDiffusion) else _one_input(limit)
+    return _collapse(phi, limit) if isinstance(limit, CollapseDiffusion) else _one_input(limit)
 
 
 def _one_input(limit: Diffusion | Flow) -> list[Step]:
@@ -41,13 +41,13 @@ def _one_input(limit: Diffusion | Flow) -> list[Step]:
     ]
 
 
-def _collapse(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
+def _collapse(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
     form = collapse_linear(limit)
     gap = display("delta")
     root = sp.sqrt(gap)
     kappa = display("kappa")
-    after = gap_map(scaling.inner)
-    (s,) = after.free_symbols - scaling.inner.parameters
+    after = gap_map(phi)
+    (s,) = after.free_symbols - phi.parameters
     shown = after.subs(s, root)
     mean, variance = limit.mean_rate, limit.variance_rate
     return [

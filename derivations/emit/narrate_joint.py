@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
-from derivations.architectures.scaling import Scaling
+from derivations.architectures.base import Recipe
 from derivations.calculus.boundaries import classify, explosion, speed_density
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.diffusion import Diffusion, Flow
+from derivations.emit.explain_program import program_steps
 from derivations.emit.narrate import display
 from derivations.emit.narrate_collapse import collapse_steps
 from derivations.emit.plain import plain
 from derivations.emit.steps import Glyph, Line, Step, Term, differential, equation
 from derivations.errors import DerivationError
-from derivations.limits.collapse import transient
+from derivations.gaussian import expect
+from derivations.language import Program
+from derivations.language.statements import Matrix, Mean
+from derivations.limits.collapse import unshaped
+from derivations.limits.elimination.series import taylor
 from derivations.limits.gram import GramDiffusion, upper
-from derivations.limits.increments import GramMoments, gram_moments
-from derivations.limits.joint import scaling_of
-from derivations.symbols import noise, state, width
+from derivations.limits.joint import JointMoments
+from derivations.symbols import state, step, width
 
 _DT = Glyph(r"\mathrm{d}t", "dt")
 _DB = Glyph(r"\mathrm{d}B_t", "dB_t")
@@ -26,20 +29,39 @@ _PHI = Glyph(r"\varphi_n(x)", "φ_n(x)")
 _ITO = "Itô's formula."
 
 
-def joint_steps(architecture: Architecture, limit: Diffusion | Flow) -> list[Step]:
+def joint_steps(recipe: Recipe, limit: Diffusion | Flow) -> list[Step]:
     """All steps of a joint limit but its law."""
-    scaling = scaling_of(architecture)
-    steps = _recursion(scaling)
-    if transient(scaling):
-        return steps + (collapse_steps(scaling, limit))
-    moments = gram_moments(scaling, min(architecture.inputs, 2))
+    moments = JointMoments.of(recipe, min(recipe.inputs, 2))
+    found = _one_matrix(moments.chain.program)
+    steps = program_steps(recipe) if found is None else _recursion(moments, *found)
+    activation = unshaped(moments.chain.program)
+    if activation is not None:
+        return steps + collapse_steps(activation, limit)
     return [
         *steps,
-        *_moments(scaling, moments, isinstance(limit, Flow)),
-        *_limit(scaling, limit),
+        *([] if found is None else [_expansion(moments, *found)]),
+        _moments(moments, isinstance(limit, Flow)),
+        *_limit(moments, limit),
         *_parts(limit),
         *_ends(limit),
     ]
+
+
+def _one_matrix(program: Program) -> tuple[Matrix, bool] | None:
+    """The only matrix of a layer and whether it reads the state behind a norm; None for any other layer."""
+    *before, last = program.statements
+    norm = len(before) == 1 and isinstance(before[0], Mean) and before[0].body == state**2
+    if before and not norm or not isinstance(last, Matrix) or last.weights.bias_variance != 0:
+        return None
+    if last.weights.mean != 0 or last.weights.bias_mean != 0 or not _linear(program.update, last.symbol):
+        return None
+    return last, norm
+
+
+def _linear(update: sp.Expr, noise: sp.Symbol) -> bool:
+    slopes = [sp.diff(sp.expand(update), s) for s in (state, noise)]
+    plain = not any(slope.has(state, noise) for slope in slopes)
+    return plain and sp.expand(update - slopes[0] * state - slopes[1] * noise) == 0
 
 
 _MEAN_SQUARE = equation(
@@ -50,23 +72,19 @@ _MEAN_SQUARE = equation(
 )
 
 
-def _recursion(scaling: Scaling) -> list[Step]:
-    values = {size: width ** (-rate) for size, rate in scaling.sizes}
-    update = sp.sympify(scaling.update).subs(values)
-    skip, branch = sp.diff(update, state), sp.diff(update, noise)
+def _recursion(moments: JointMoments, matrix: Matrix, norm: bool) -> list[Step]:
+    update = moments.at_width(moments.chain.program.update)
+    skip, branch = sp.diff(update, state), sp.diff(update, matrix.symbol)
     here, there = display(r"z_{\ell}^{i}"), Glyph(r"z_{\ell+1}^{i}", "z_{l+1}^i")
-    argument = r"z_{\ell}^{j}/r_\ell" if scaling.normalised else r"z_{\ell}^{j}"
+    argument = r"z_{\ell}^{j}/r_\ell" if norm else r"z_{\ell}^{j}"
     total = Glyph(
         rf"\sqrt{{\tfrac{{c}}{{n}}}} \sum_{{j=1}}^{{n}} W_{{ij}}\,\varphi_n({argument})",
-        "sqrt(c/n) Sum_j W_ij φ_n(" + ("z_l^j/r_l" if scaling.normalised else "z_l^j") + ")",
+        "sqrt(c/n) Sum_j W_ij φ_n(" + ("z_l^j/r_l" if norm else "z_l^j") + ")",
     )
     terms = [Term(skip * here)] if skip != 0 else []
-    inner = scaling.inner.expr.subs(values)
-    gain = (
-        Glyph(r"1/\mathbb{E}\,\varphi_n(g)^2", "1/E φ_n(g)²")
-        if scaling.weight_variance is None
-        else sp.sympify(scaling.weight_variance)
-    )
+    inner, variance = moments.at_width(matrix.body), matrix.weights.variance
+    critical = sp.cancel(variance * expect(matrix.body**2, state) - 1) == 0
+    gain = Glyph(r"1/\mathbb{E}\,\varphi_n(g)^2", "1/E φ_n(g)²") if critical else moments.at_width(variance)
     return [
         Step(
             "Recursion",
@@ -81,27 +99,41 @@ def _recursion(scaling: Scaling) -> list[Step]:
                 Line(there, (*terms, Term(branch, total))),
                 equation(_PHI, inner),
                 equation(display("c"), gain),
-                *([_MEAN_SQUARE] if scaling.normalised else []),
+                *([_MEAN_SQUARE] if norm else []),
             ),
             (
                 "This is the network; everything below is derived from it. A unit of time is ",
-                width**scaling.depth_rate,
+                width**moments.regime.depth,
                 " layers.",
             ),
         )
     ]
 
 
-def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
-    values = {size: width ** (-rate) for size, rate in scaling.sizes}
-    expansion = tuple(Term(sp.expand(c).subs(values)) for c in moments.activation if c != 0)
-    gains = tuple(Term(sp.expand(c).subs(values)) for c in moments.gain if c != 0)
+def _expansion(moments: JointMoments, matrix: Matrix, norm: bool) -> Step:
+    def shown(expr: sp.Expr) -> tuple[Term, ...]:
+        series = enumerate(taylor(expr, moments.chain.kept.all))
+        return tuple(Term(sp.expand(moments.at_width(c * step**k))) for k, c in series if c != 0)
+
+    body = matrix.body.xreplace({s.symbol: 1 for s in moments.chain.program.statements if isinstance(s, Mean)})
+    return Step(
+        "Expansion of a layer",
+        ("In powers of the width, to the order that matters,",),
+        (
+            Line(_PHI, shown(body), r"\approx"),
+            Line(display("c"), shown(matrix.weights.variance), r"\approx"),
+        ),
+        ("Taylor's formula, piece by piece; c is the series whose product with that of the mean square is 1.",),
+    )
+
+
+def _moments(moments: JointMoments, quiet: bool) -> Step:
     m = moments.matrix.rows
     left = [
         Glyph(rf"\mathbb{{E}}[\Delta {sp.latex(moments.matrix[p])} \mid V]", f"E[Δ{moments.matrix[p]} | V]")
         for p in upper(m)
     ]
-    means = [equation(name, sp.factor(moments.drift(*p).subs(values))) for name, p in zip(left, upper(m), strict=True)]
+    means = [equation(name, sp.factor(moments.moved(*p))) for name, p in zip(left, upper(m), strict=True)]
     pairs = upper(m)
     covariances = [
         Line(
@@ -109,23 +141,13 @@ def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
                 rf"\mathrm{{Cov}}[{sp.latex(moments.matrix[p])}', {sp.latex(moments.matrix[q])}' \mid V]",
                 f"Cov[{moments.matrix[p]}', {moments.matrix[q]}' | V]",
             ),
-            (Term(sp.factor(moments.covariance[i, j].subs(values)) / width),),
+            (Term(sp.factor(moments.spread(p, q))),),
         )
         for i, p in enumerate(pairs)
         for j, q in enumerate(pairs)
         if j >= i and not quiet
     ]
-    return [
-        Step(
-            "Expansion of a layer",
-            ("In powers of the width, to the order that matters,",),
-            (
-                Line(_PHI, expansion, r"\approx"),
-                Line(display("c"), gains, r"\approx"),
-            ),
-            ("Taylor's formula, piece by piece; c is the series whose product with that of the mean square is 1.",),
-        ),
-        Step(
+    return Step(
             "Conditional moments of the Gram matrix",
             (
                 "Given ",
@@ -140,11 +162,10 @@ def _moments(scaling: Scaling, moments: GramMoments, quiet: bool) -> list[Step]:
                 "of order 1 cancel by the choice of c. The covariance of an average over n neurons is Wick's rule divided by n"
                 + ("; that many layers do not make it visible." if quiet else "."),
             ),
-        ),
-    ]
+        )
 
 
-def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
+def _limit(moments: JointMoments, limit: Diffusion | Flow) -> list[Step]:
     lines = [
         Line(
             Glyph(rf"\mathbb{{E}}[\mathrm{{d}}{sp.latex(s)} \mid V]", f"E[d{s} | V]"),
@@ -160,7 +181,7 @@ def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
         return [
             Step(
                 "Limit for this activation",
-                ("A unit of time is ", width**scaling.depth_rate, " layers. The limit is a flow:"),
+                ("A unit of time is ", width**moments.regime.depth, " layers. The limit is a flow:"),
                 tuple(lines),
                 (
                     "The fluctuations of that many layers add up to nothing as the width grows; the means add up to the velocity.",
@@ -172,7 +193,7 @@ def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
         return [
             Step(
                 "Limit for this activation",
-                ("A unit of time is ", width**scaling.depth_rate, " layers. The limit is the diffusion"),
+                ("A unit of time is ", width**moments.regime.depth, " layers. The limit is the diffusion"),
                 (differential(Glyph(f"{sp.latex(x)}_t", f"{x}_t"), b, sp.sqrt(a), _DB),),
                 ("Conditional mean and covariance of a layer, times the number of layers in a unit of time.",),
             )
@@ -189,7 +210,7 @@ def _limit(scaling: Scaling, limit: Diffusion | Flow) -> list[Step]:
             "Limit for this activation",
             (
                 "A unit of time is ",
-                width**scaling.depth_rate,
+                width**moments.regime.depth,
                 " layers. The Gram matrix follows a diffusion on the cone of positive semi-definite matrices:",
             ),
             (*lines, Line(left, (Term(limit.strength, right),))),

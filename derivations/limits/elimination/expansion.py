@@ -249,7 +249,8 @@ class _Expander:
                 f"the matrix {weights.name} reads what depends on its own output, which is then not Gaussian given the "
                 "state; use another matrix there"
             )
-        share = weights.variance / max(1, len(weights.taps))
+        share = taylor(weights.variance / max(1, len(weights.taps)), self.order)
+        bias = taylor(weights.bias_variance, self.order)
         averages: dict[tuple[Series, Series], Series] = {}
 
         def met(first: Series, second: Series) -> Series:
@@ -262,8 +263,9 @@ class _Expander:
             (k, a), (q, b) = first, second
             meet = zip(self._reads(weights, a), self._reads(weights, b), strict=True)
             rows = [met(applications[k][i], applications[q][j]) for i, j in meet if i is not None and j is not None]
-            terms = [share * sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1)]
-            return (terms[0] + (weights.bias_variance if max(a, b) < self.inputs else 0), *terms[1:])
+            read = tuple(sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1))
+            terms = truncated_product(share, read)
+            return tuple(t + c for t, c in zip(terms, bias, strict=True)) if max(a, b) < self.inputs else terms
 
         def drawn(symbols: list[sp.Symbol], places: list[tuple[int, int]]) -> Draw:
             pairs = {(i, j): entry(places[i], places[j]) for i in range(len(places)) for j in range(i + 1)}

@@ -9,8 +9,8 @@ import sympy as sp
 from derivations.errors import DerivationError, NotClosed
 from derivations.limits.elimination.expansion import Coins, Draw
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.series import as_expression
-from derivations.limits.wick import gaussian_mean
+from derivations.limits.elimination.series import Series, as_expression
+from derivations.limits.elimination.wick import gaussian_mean
 
 
 class Law:
@@ -23,8 +23,8 @@ class Law:
         """The expectation over the variables."""
         raise NotImplementedError
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
-        """The expression with the covariance in the place of its placeholders, a polynomial in the small parameter."""
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
+        """The expression with the covariance, to an order in the small parameter, in the place of its placeholders."""
         raise NotImplementedError
 
 
@@ -34,16 +34,15 @@ class GaussianLaw(Law):
     def __init__(self, draw: Draw) -> None:
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
-        names: dict[sp.Expr, sp.Symbol] = {}
+        names: dict[Series, sp.Symbol] = {}
         self.table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr] = {}
         for (i, j), series in draw.covariance.items():
-            value = as_expression(series)
-            if value.is_number:
-                entry: sp.Expr = value
+            if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
+                entry: sp.Expr = series[0]
             else:
-                entry = names.setdefault(value, sp.Dummy("S", **({"positive": True} if i == j else {"real": True})))
+                entry = names.setdefault(series, sp.Dummy("S", **({"positive": True} if i == j else {"real": True})))
             self.table[self.variables[i], self.variables[j]] = self.table[self.variables[j], self.variables[i]] = entry
-        self.values = {symbol: value for value, symbol in names.items()}
+        self.values = {symbol: series for series, symbol in names.items()}
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Term by term, by Stein's identity or the Gaussian calculus."""
@@ -58,9 +57,9 @@ class GaussianLaw(Law):
                 raise NotClosed(f"no rule is known for the Gaussian mean of {inside}: {error}") from error
         return total
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
-        return expr.xreplace(self.values)
+        return expr.xreplace({symbol: as_expression(series[: order + 1]) for symbol, series in self.values.items()})
 
 
 class CoinLaw(Law):
@@ -76,7 +75,7 @@ class CoinLaw(Law):
                 body = self.keep * body.subs(d, 1) + (1 - self.keep) * body.subs(d, 0)
         return sp.expand(body)
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Nothing to fill in."""
         return expr
 
