@@ -53,7 +53,7 @@ class Network(Recipe):
     width: sp.Expr
     inputs: int = 1
     parameters: Sequence[sp.Symbol] = field(default=())
-    regime: Regime = field(default=Regime())  # type: ignore[assignment]
+    regime: Regime = field(default=Regime())
 
     def __post_init__(self) -> None:
         said: object = self.layer

@@ -22,7 +22,7 @@ _MINUS = sp.Symbol("varepsilon_-", positive=True)
 
 
 class Perceptron(Architecture):
-    r"""A layer :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,W\varphi(z)` with the critical variance :math:`1/\mathbb{E}\,\varphi(g)^2`: two abstract properties."""
+    r"""A layer :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,W\varphi(z)` with the critical variance; an interface."""
 
     @property
     @abstractmethod
@@ -185,7 +185,10 @@ class ShapedMLP(Perceptron):
                 "shape a smooth one with a"
             )
         self.shaped  # noqa: B018 - a zoom that does not exist is refused here
-        if self.a is not None and sp.diff(self.activation.expr, self.activation.variable).subs(self.activation.variable, 0) == 0:
+        if (
+            self.a is not None
+            and sp.diff(self.activation.expr, self.activation.variable).subs(self.activation.variable, 0) == 0
+        ):
             raise NoLimit(f"{self.activation} has slope 0 at 0: its shaping tends to 0 instead of a linear function")
 
     @property

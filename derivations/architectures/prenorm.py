@@ -62,7 +62,9 @@ class PreNormResNet(Recipe):
 
     def _program(self, values: Mapping[sp.Symbol, sp.Expr], width: sp.Expr) -> Program:
         weights = Weights("W", variance=self.weight_variance)
-        return program((state + step * weights(self.activation(rms_norm(state)))).xreplace(values), width, parameters=None)
+        return program(
+            (state + step * weights(self.activation(rms_norm(state)))).xreplace(values), width, parameters=None
+        )
 
     @classmethod
     def example(cls) -> PreNormResNet:

@@ -51,7 +51,7 @@ def _one_matrix(program: Program) -> tuple[Matrix, bool] | None:
     """The only matrix of a layer and whether it reads the state behind a norm; None for any other layer."""
     *before, last = program.statements
     norm = len(before) == 1 and isinstance(before[0], Mean) and before[0].body == state**2
-    if before and not norm or not isinstance(last, Matrix) or last.weights.bias_variance != 0:
+    if (before and not norm) or not isinstance(last, Matrix) or last.weights.bias_variance != 0:
         return None
     if last.weights.mean != 0 or last.weights.bias_mean != 0 or not _linear(program.update, last.symbol):
         return None
@@ -148,21 +148,21 @@ def _moments(moments: JointMoments, quiet: bool) -> Step:
         if j >= i and not quiet
     ]
     return Step(
-            "Conditional moments of the Gram matrix",
-            (
-                "Given ",
-                display("V"),
-                " the neurons are independent ",
-                Glyph(r"N(0, V)", "N(0, V)"),
-                " over the inputs; one layer moves V by",
-            ),
-            tuple(means + covariances),
-            (
-                "Gaussian expectations of the products of the expansion, term by term; terms of order 0 return V and those "
-                "of order 1 cancel by the choice of c. The covariance of an average over n neurons is Wick's rule divided by n"
-                + ("; that many layers do not make it visible." if quiet else "."),
-            ),
-        )
+        "Conditional moments of the Gram matrix",
+        (
+            "Given ",
+            display("V"),
+            " the neurons are independent ",
+            Glyph(r"N(0, V)", "N(0, V)"),
+            " over the inputs; one layer moves V by",
+        ),
+        tuple(means + covariances),
+        (
+            "Gaussian expectations of the products of the expansion, term by term; terms of order 0 return V and those "
+            "of order 1 cancel by the choice of c. The covariance of an average over n neurons is Wick's rule divided by n"
+            + ("; that many layers do not make it visible." if quiet else "."),
+        ),
+    )
 
 
 def _limit(moments: JointMoments, limit: Diffusion | Flow) -> list[Step]:

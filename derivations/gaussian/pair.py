@@ -69,7 +69,9 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
         return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
     left, right = (in_units(side, dummy, k) for side, k in ((first, k11), (second, k22)))
     if left is not None and right is not None:
-        return expect_pair(left, right, dummy, [[1, k12 / sp.sqrt(k11) / sp.sqrt(k22)], [k12 / sp.sqrt(k11) / sp.sqrt(k22), 1]])
+        return expect_pair(
+            left, right, dummy, [[1, k12 / sp.sqrt(k11) / sp.sqrt(k22)], [k12 / sp.sqrt(k11) / sp.sqrt(k22), 1]]
+        )
     for side in (first, second):
         if side.free_symbols <= {dummy}:
             check_corners(side, dummy, f"the mean of {side.xreplace({dummy: variable})} under a Gaussian")

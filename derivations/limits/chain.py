@@ -8,7 +8,7 @@ outputs to a multiple of the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -20,11 +20,21 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.expansion import Coins, Draw, Expansion, Random, expand
-from derivations.limits.elimination.expectation import Law, law_of
-from derivations.limits.elimination.fluctuations import Kept, Moment, Projected, Settled, covariance_of, filled, mean_of, share_of
+from derivations.limits.elimination.expansion import Draw, EntriesDraw, Expansion, OrthogonalDraw, Random, expand
+from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.fluctuations import (
+    Kept,
+    Moment,
+    Projected,
+    Settled,
+    covariance_of,
+    filled,
+    mean_of,
+    share_of,
+)
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
+from derivations.limits.elimination.matrix_laws import law_of
+from derivations.limits.elimination.series import Series, as_expression, truncated_product
 from derivations.limits.gram import gram_matrix
 from derivations.symbols import step
 
@@ -147,7 +157,14 @@ class GramChain:
     @cached_property
     def expansion(self) -> Expansion:
         """The program over the inputs, in the small parameter."""
-        return expand(self.program, self.inputs, self.kept.all)
+        expansion = expand(self.program, self.inputs, self.kept.all)
+        for draw in expansion.random:
+            if isinstance(draw, EntriesDraw | OrthogonalDraw):
+                raise NotClosed(
+                    "depth and width together are derived for Gaussian weights: others change the limit by terms of the same size as the "
+                    "fluctuation of a layer"
+                )
+        return expansion
 
     @cached_property
     def after(self) -> tuple[Series, ...]:
@@ -181,7 +198,9 @@ class GramChain:
                 rest = opened
                 for v in own:
                     slope = sp.diff(opened, v)
-                    coefficients.setdefault(v, [sp.S.Zero] * len(series))[k] = slope.xreplace({s: n for n, s in names.items()})
+                    coefficients.setdefault(v, [sp.S.Zero] * len(series))[k] = slope.xreplace(
+                        {s: n for n, s in names.items()}
+                    )
                     rest -= slope * v
                     if slope.free_symbols & set(self._neuron):
                         rest = sp.nan
@@ -266,7 +285,10 @@ class GramChain:
             moment = covariance_of((one, other), moment, settled, self.kept)
             if law is self.laws[-1] and not self.is_conditional and self.skip[0] != 0:
                 self._require_forgotten(moment.second, before, settled)
-            one, other = (self._closed(mean_of(Moment(f, sp.S.Zero), settled, Kept(self.kept.all, -1)).first) for f in (one, other))
+            one, other = (
+                self._closed(mean_of(Moment(f, sp.S.Zero), settled, Kept(self.kept.all, -1)).first)
+                for f in (one, other)
+            )
             moment = Moment(self._closed(moment.first), self._closed(moment.second))
         return moment
 
@@ -285,7 +307,9 @@ class GramChain:
         assert law.layer is not None
         if law is self.laws[-1] and not self.is_conditional:
             return self._projected(law, observables)
-        return Settled(law, law.layer, self.expansion.variables[law.layer], self.expansion.sizes[law.layer], observables)
+        return Settled(
+            law, law.layer, self.expansion.variables[law.layer], self.expansion.sizes[law.layer], observables
+        )
 
     def _projected(self, law: Law, observables: Sequence[sp.Expr]) -> Projected:
         """Of the state given its Gram matrix."""

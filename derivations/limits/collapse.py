@@ -48,7 +48,11 @@ class CollapseDiffusion(Diffusion):
 
 def unshaped(program: Program) -> Activation | None:
     """The activation of a perceptron whose activation keeps its shape, at the critical weight variance; None for any other layer."""
-    if len(program.statements) != 1 or program.update != (only := program.statements[0]).symbol or not isinstance(only, Matrix):
+    if (
+        len(program.statements) != 1
+        or program.update != (only := program.statements[0]).symbol
+        or not isinstance(only, Matrix)
+    ):
         return None
     weights, body = only.weights, only.body
     if weights.bias_variance != 0 or weights.mean != 0 or weights.bias_mean != 0 or body.has(step):

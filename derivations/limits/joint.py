@@ -67,7 +67,9 @@ class JointMoments:
             )
         orders = orders_of(regime)
         if step not in orders.powers and _holds(program, step):
-            raise DerivationError(f"the small parameter {step} of the layer has no rate; give it one, or use one that has")
+            raise DerivationError(
+                f"the small parameter {step} of the layer has no rate; give it one, or use one that has"
+            )
         return cls(GramChain(in_one_parameter(program, orders.powers), inputs, orders.kept), orders, regime)
 
     @property

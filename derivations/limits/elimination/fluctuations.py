@@ -25,7 +25,8 @@ from derivations.errors import NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.expansion import Draw
-from derivations.limits.elimination.expectation import Law, law_of
+from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import as_expression, taylor
 from derivations.symbols import step, width
 
@@ -69,7 +70,9 @@ def share_of(size: sp.Expr) -> sp.Expr | None:
         return None
     ratio = sp.cancel(size / width)
     if ratio.has(width):
-        raise NotClosed(f"a layer of {size} neurons is no fixed multiple of the width {width}; use a multiple or a number")
+        raise NotClosed(
+            f"a layer of {size} neurons is no fixed multiple of the width {width}; use a multiple or a number"
+        )
     return ratio
 
 
@@ -141,24 +144,28 @@ class Settled:
     def _moves(self) -> dict[tuple[int, int], sp.Expr]:
         return {}
 
-    def moves(self, l: int, k: int) -> sp.Expr:
+    def moves(self, place: int, k: int) -> sp.Expr:
         r""":math:`\partial t_l/\partial\xi_k`: an average moves with the averages inside it."""
-        if l == k:
+        if place == k:
             return sp.S.One
-        if (l, k) not in self._moves:
-            inside = [j for j in range(k, l) if self.means[l].has(self.symbols[j])]
-            self._moves[l, k] = sp.Add(
-                *(derivative(self.means[l], self.symbols[j]) * self.moves(j, k) for j in inside if self.moves(j, k) != 0)
+        if (place, k) not in self._moves:
+            inside = [j for j in range(k, place) if self.means[place].has(self.symbols[j])]
+            self._moves[place, k] = sp.Add(
+                *(
+                    derivative(self.means[place], self.symbols[j]) * self.moves(j, k)
+                    for j in inside
+                    if self.moves(j, k) != 0
+                )
             )
-        return self._moves[l, k]
+        return self._moves[place, k]
 
     def slopes(self, expr: sp.Expr) -> dict[int, sp.Expr]:
         r""":math:`\tilde F_k`, where not zero."""
         found: dict[int, sp.Expr] = {}
-        for l, s in enumerate(self.symbols):
+        for place, s in enumerate(self.symbols):
             own = derivative(expr, s) if expr.has(s) else sp.S.Zero
-            for k in range(l + 1):
-                if own != 0 and (move := self.moves(l, k)) != 0:
+            for k in range(place + 1):
+                if own != 0 and (move := self.moves(place, k)) != 0:
                     found[k] = found.get(k, sp.S.Zero) + own * move
         return {k: value for k, value in found.items() if value != 0}
 
@@ -170,9 +177,9 @@ class Settled:
     def _covariances(self) -> dict[tuple[int, int], sp.Expr]:
         return {}
 
-    def between(self, k: int, l: int) -> sp.Expr:
+    def between(self, k: int, j: int) -> sp.Expr:
         """C of two averages."""
-        low, high = sorted((k, l))
+        low, high = sorted((k, j))
         if (low, high) not in self._covariances:
             self._covariances[low, high] = self.covariance(self.bodies[low][1], self.bodies[high][1])
         return self._covariances[low, high]
@@ -184,13 +191,13 @@ class Settled:
         for k, slope in first.items():
             for j, second in self.slopes(slope).items():
                 total += second * self.between(k, j) / 2
-            for l, symbol in enumerate(self.symbols):
+            for place, symbol in enumerate(self.symbols):
                 if not self.bodies[k][1].has(symbol):
                     continue
                 moved = derivative(self.bodies[k][1], symbol)
                 for j in range(len(self.symbols)):
-                    if self.moves(l, j) != 0:
-                        total += slope * self.moves(l, j) * self.covariance(moved, self.bodies[j][1])
+                    if self.moves(place, j) != 0:
+                        total += slope * self.moves(place, j) * self.covariance(moved, self.bodies[j][1])
             total += slope * self.corrected(k)
         return self.settled(total)
 
@@ -229,7 +236,9 @@ class Projected(Settled):
         firsts = {(p,): derivative(mean, s) for p, s in self.own.items() if mean.has(s)}
         if order == 1:
             return {p: self._back(d) for p, d in firsts.items()}
-        return {(*p, q): self._back(derivative(d, s)) for p, d in firsts.items() for q, s in self.own.items() if d.has(s)}
+        return {
+            (*p, q): self._back(derivative(d, s)) for p, d in firsts.items() for q, s in self.own.items() if d.has(s)
+        }
 
     def _back(self, expr: sp.Expr) -> sp.Expr:
         nodes = {node: node.xreplace(self.back).doit() for node in expr.atoms(*_MEANS)}
@@ -292,7 +301,9 @@ def covariance_of(pair: tuple[sp.Expr, sp.Expr], moment: Moment, settled: Settle
     one, other = map(settled.opened, pair)
     law = settled.law
     first = filled(law, settled.settled(settled.opened(moment.first)), kept.all)
-    second = filled(law, settled.settled(settled.opened(moment.second)), kept.beside) if moment.second != 0 else sp.S.Zero
+    second = (
+        filled(law, settled.settled(settled.opened(moment.second)), kept.beside) if moment.second != 0 else sp.S.Zero
+    )
     if settled.share is None:
         first += filled(law, settled.joined(one, other) / settled.size, kept.all)
     elif kept.beside >= 0:

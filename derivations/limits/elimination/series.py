@@ -203,12 +203,15 @@ def _of_pieces(expr: sp.Piecewise, order: int) -> _Laurent:
                 series = _laurent(difference, first + max(order, 1))
                 lead = sp.expand(series[first])
                 rule[relation] = relation.func(lead, 0)
-                moves |= any(k > first and sp.cancel(c / lead).free_symbols & lead.free_symbols for k, c in series.items())
+                moves |= any(
+                    k > first and sp.cancel(c / lead).free_symbols & lead.free_symbols for k, c in series.items()
+                )
         conditions.append(condition.xreplace(rule))
     parts = [_laurent(value, order) for value, _ in expr.args]
     powers = sorted({k for part in parts for k in part})
     found = {
-        k: sp.Piecewise(*((sp.expand(part.get(k, sp.S.Zero)), c) for part, c in zip(parts, conditions, strict=True))) for k in powers
+        k: sp.Piecewise(*((sp.expand(part.get(k, sp.S.Zero)), c) for part, c in zip(parts, conditions, strict=True)))
+        for k in powers
     }
     if moves:
         found |= {k: found.get(k, sp.S.Zero) + moving_kink for k in range(2, order + 1)}
