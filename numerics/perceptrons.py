@@ -20,7 +20,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
@@ -49,15 +48,15 @@ class _Numbers:
 
 @lru_cache(maxsize=64)
 def _numbers(recipe: Recipe) -> _Numbers:
-    *before, matrix = recipe.program().statements
-    update, x = recipe.program().update, state
-    norms = {s.symbol: sp.S.One for s in before if isinstance(s, Mean) and s.body == x**2}
+    program, x = recipe.program(), state
+    *before, matrix = program.statements
+    norms = {s.symbol: 1 for s in before if isinstance(s, Mean) and s.body == x**2}
     if not isinstance(matrix, Matrix) or len(norms) != len(before):
         raise ValueError(
             f"expected a layer with one matrix, which may read the state behind a norm, got {recipe!r}; for others use "
             "simulate_network(..., record=...)"
         )
-    inner, gain = matrix.body.xreplace(norms), matrix.weights.variance
+    update, inner, gain = program.update, matrix.body.subs(norms), matrix.weights.variance
     coefficients: list[float] = []
     for name, value in (("skip", update.coeff(x)), ("branch", update.coeff(matrix.symbol)), ("weight variance", gain)):
         if value.free_symbols:

@@ -2,6 +2,8 @@ r"""Telling the joint limit: from one layer's moments in powers of the width to 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
@@ -39,7 +41,7 @@ def joint_steps(recipe: Recipe, limit: Diffusion | Flow) -> list[Step]:
         return steps + collapse_steps(activation, limit)
     return [
         *steps,
-        *([] if found is None else [_expansion(moments, *found)]),
+        *([] if found is None else [_expansion(moments, found[0])]),
         _moments(moments, isinstance(limit, Flow)),
         *_limit(moments, limit),
         *_parts(limit),
@@ -55,7 +57,8 @@ def _one_matrix(program: Program) -> tuple[Matrix, bool] | None:
         return None
     if last.weights.mean != 0 or last.weights.bias_mean != 0 or not _linear(program.update, last.symbol):
         return None
-    return last, norm
+    inner = last.body.xreplace({s.symbol: sp.S.One for s in before})  # in the normalised state
+    return replace(last, body=inner), norm
 
 
 def _linear(update: sp.Expr, noise: sp.Symbol) -> bool:
@@ -110,17 +113,17 @@ def _recursion(moments: JointMoments, matrix: Matrix, norm: bool) -> list[Step]:
     ]
 
 
-def _expansion(moments: JointMoments, matrix: Matrix, norm: bool) -> Step:
+def _expansion(moments: JointMoments, matrix: Matrix) -> Step:
     def shown(expr: sp.Expr) -> tuple[Term, ...]:
         series = enumerate(taylor(expr, moments.chain.kept.all))
-        return tuple(Term(sp.expand(moments.at_width(c * step**k))) for k, c in series if c != 0)
+        terms = (sp.piecewise_fold(moments.at_width(c * step**k)) for k, c in series if c != 0)
+        return tuple(Term(term if term.has(sp.Piecewise) else sp.expand(term)) for term in terms)
 
-    body = matrix.body.xreplace({s.symbol: 1 for s in moments.chain.program.statements if isinstance(s, Mean)})
     return Step(
         "Expansion of a layer",
         ("In powers of the width, to the order that matters,",),
         (
-            Line(_PHI, shown(body), r"\approx"),
+            Line(_PHI, shown(matrix.body), r"\approx"),
             Line(display("c"), shown(matrix.weights.variance), r"\approx"),
         ),
         ("Taylor's formula, piece by piece; c is the series whose product with that of the mean square is 1.",),

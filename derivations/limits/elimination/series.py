@@ -143,7 +143,9 @@ def _of_power(expr: sp.Expr, order: int) -> _Laurent:
     first = _first(base)
     start = first * exponent
     if not start.is_Integer:
-        raise NoLimit(f"{expr} is not a power series in ε at ε = 0; write it in powers of ε")
+        raise NoLimit(
+            f"{expr} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε"
+        )
     steps = order - int(start)
     if steps < 0:
         return {}
