@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from derivations.emit.files import write_whole
+from derivations.explain.files import write_whole
 from derivations.errors import unknown
 
 Writer = Callable[[np.ndarray], bytes]

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as Xml
 
 from latex2mathml.converter import convert
 
-from derivations.emit.latex import latex, line_latex
-from derivations.emit.steps import Line, Words
+from derivations.explain.latex import latex, line_latex
+from derivations.explain.steps import Line, Words
 
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _THIN = "0.167em"

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from derivations import Derivation
-from derivations.emit.steps import Step, Words
+from derivations.explain.steps import Step, Words
 from numerics.report.mathml import display, sentence
 
 #: Whose versions a reader needs to repeat the numbers.

@@ -9,9 +9,9 @@ import pytest
 import sympy as sp
 
 from derivations import ResNet, derive, gelu, identity, leaky_relu, ornstein_uhlenbeck, relu, sine, tanh
-from derivations.emit.latex import LINE_WIDTH, escaped, line_latex, printed_width
-from derivations.emit.plain import plain
-from derivations.emit.steps import Glyph, Line, Term, differential
+from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
+from derivations.explain.plain import plain
+from derivations.explain.steps import Glyph, Line, Term, differential
 from derivations.errors import DerivationError
 from derivations.gaussian import expect, expect_pair
 from derivations.symbols import width

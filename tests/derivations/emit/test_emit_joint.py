@@ -23,9 +23,9 @@ from derivations import (
     tanh,
     width_limit,
 )
-from derivations.emit.latex import document
-from derivations.emit.narrate_equivalence import equivalence_steps
-from derivations.emit.text import text
+from derivations.explain.latex import document
+from derivations.explain.equivalence import equivalence_steps
+from derivations.explain.text import document
 
 A = sp.Symbol("a", positive=True)
 UP, DOWN = sp.symbols("c_+ c_-", real=True)

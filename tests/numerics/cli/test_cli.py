@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from derivations.emit import files
+from derivations.explain import files
 from numerics.cli import main
 from numerics.cli.files import read_inputs
 
