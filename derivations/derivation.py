@@ -12,9 +12,10 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
+from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.lamperti import LampertiForm, split
 from derivations.calculus.settling import Settling, settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
@@ -24,13 +25,21 @@ from derivations.explain.collapse import collapse_steps, one_input_step
 from derivations.explain.existence import existence_step
 from derivations.explain.files import write_whole
 from derivations.explain.joint import moment_steps, recursion_step
-from derivations.explain.law import law_steps, no_law_step, unit_noise_step
-from derivations.explain.limit import gram_limit_steps, gram_step, neuron_steps, settling_step, sub_process_step, width_steps
+from derivations.explain.law import lamperti_step, law_steps, no_law_step
+from derivations.explain.limit import (
+    gram_limit_steps,
+    gram_step,
+    neuron_steps,
+    settling_step,
+    sub_process_step,
+    width_steps,
+)
 from derivations.explain.norm import norm_steps
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
+from derivations.language import Weights
 from derivations.laws.base import Proof
-from derivations.laws.glued import GluedLaw
+from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits import (
     CollapseDiffusion,
@@ -61,7 +70,7 @@ class Derivation:
         Which dimension went to infinity: ``"depth"``, ``"width"`` (then depth), or both (``"joint"``).
     limit : Diffusion, NeuronDiffusion or Flow
         The limit: ``.states``, ``.time``, ``.drift``, ``.covariance``.
-    law : GluedLaw or None
+    law : PiecewiseLaw or None
         The closed-form law of a scalar limit; None where none is known (``why_no_law`` says why).
     norm : NormDynamics or None
         The equations of the squared norm and of its logarithm, for more than one neuron.
@@ -72,7 +81,7 @@ class Derivation:
     architecture: Recipe
     order: str
     limit: Limit
-    law: GluedLaw | None
+    law: PiecewiseLaw | None
     why_no_law: str
     norm: NormDynamics | None
     slope: InitialSlope | None
@@ -81,10 +90,10 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        said = f"with layer {a.layer}" if isinstance(a, Network) else f"with activation {_activation(a)}"
+        made = f"weights {', '.join(_matrices(a))}" if isinstance(a, Network) else f"activation {_activation(a)}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
-        return f"{type(a).__name__} {said}, width {a.width}, {inputs}: limit of infinite {order}"
+        return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
 
     @cached_property
     def _closure(self) -> tuple[GramLimit | None, str]:
@@ -112,7 +121,7 @@ class Derivation:
         return self._closure[1] if self.order == "depth" else ""
 
     @cached_property
-    def gram_law(self) -> GluedLaw | None:
+    def gram_law(self) -> PiecewiseLaw | None:
         """The closed-form law of :attr:`gram` for one input, None where none is known."""
         return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
 
@@ -122,17 +131,25 @@ class Derivation:
         return None if self.law is None else self.law.prove()
 
     @cached_property
-    def unit_noise(self) -> tuple[UnitNoise, ...]:
-        """A scalar limit in the coordinate that has unit noise, on each interval between zeros of the noise; else empty."""
+    def _lamperti(self) -> tuple[tuple[LampertiForm, ...], bool]:
+        """The Lamperti forms, and whether the potential decides what is known: no path crosses a zero of the noise."""
         process = _scalar(self.limit)
         if process is None or isinstance(process, CollapseDiffusion) or _moves_in_time(process):
-            return ()
+            return (), False
         try:
-            return tuple(form for form in split(process) if isinstance(form, UnitNoise))
-        except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
+            forms = tuple(form for form in split(process) if isinstance(form, LampertiForm))
+            return forms, not crossed_zeros(process)
+        except (
+            NoClosedForm
+        ):  # the potential is a function of x all the same, on any interval between zeros of the noise
             (x,), (mu,), (a,) = process.states, process.drift, process.covariance
             root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
-            return (UnitNoise(x, (-sp.oo, sp.oo), mu, root),)
+            return (LampertiForm(x, (-sp.oo, sp.oo), mu, root),), False
+
+    @property
+    def lamperti(self) -> tuple[LampertiForm, ...]:
+        """A scalar limit in the coordinate that has unit noise, on each interval between zeros of the noise; else empty."""
+        return self._lamperti[0]
 
     @cached_property
     def squared_norm(self) -> SubProcess | None:
@@ -158,7 +175,12 @@ class Derivation:
     def settling(self) -> Settling | None:
         """In a joint limit, whether the squared norm of an input explodes or settles in a law; None where this is not decided."""
         limit = self.limit
-        if self.order != "joint" or not isinstance(limit, Diffusion) or limit.drift[0] == 0 or isinstance(limit, CollapseDiffusion):
+        if (
+            self.order != "joint"
+            or not isinstance(limit, Diffusion)
+            or limit.drift[0] == 0
+            or isinstance(limit, CollapseDiffusion)
+        ):
             return None
         try:
             norm = squared_norm(limit, limit.states[0]).process()
@@ -213,8 +235,9 @@ class Derivation:
         """
         path = Path(path)
         if path.suffix not in _DOCUMENTS:
+            known = ", ".join(_DOCUMENTS)
             raise DerivationError(
-                f"{unknown('suffix', path.suffix, _DOCUMENTS)}; write() makes them from the name of a file"
+                f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {known}"
             )
         write_whole(path, _DOCUMENTS[path.suffix](self.title, self.steps).encode())
         return path
@@ -303,11 +326,15 @@ def _activation(architecture: Recipe) -> object:
     return getattr(architecture, "activation", None) or architecture.layer().preactivation.inner
 
 
+def _matrices(network: Network) -> list[str]:
+    return list(dict.fromkeys(w.name for w in sorted(network.layer.atoms(Weights), key=lambda w: str(w.name))))
+
+
 def _scalar(limit: Limit) -> Diffusion | None:
     return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None
 
 
-def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
+def _law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
     process = _scalar(limit)
     if process is None:
         return None, "the limit is a deterministic flow" if isinstance(
@@ -366,9 +393,9 @@ def _depth_steps(d: Derivation) -> list[Step]:
 def _law_steps(d: Derivation) -> list[Step]:
     if _scalar(d.limit) is None:
         return []
-    form = [unit_noise_step(d.unit_noise)] if d.unit_noise else []
+    form = [lamperti_step(d.lamperti)] if d.lamperti else []
     if d.law is None or d.proof is None:
-        return [*form, no_law_step(d.why_no_law)]
+        return [*form, no_law_step("the potential is none of the solvable ones" if d._lamperti[1] else d.why_no_law)]
     return [*form, *law_steps(d.law, d.proof)]
 
 

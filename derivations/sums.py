@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, bound_symbols, opened, printed_symbols
@@ -105,6 +106,11 @@ class CoordinateSum(Binding):
         return coordinate_sum(body, function.variables, width)
 
     @property
+    def precedence(self) -> int:
+        """A power of a sum needs a bracket."""
+        return int(PRECEDENCE["Mul"]) + 5
+
+    @property
     def counts(self) -> bool:
         """Whether the summand is 1 on one side of a point and 0 on the other, so that the sum is a number of neurons."""
         return isinstance(self.body, sp.Piecewise) and sorted(str(e) for e, _ in self.body.args) == ["0", "1"]
@@ -134,7 +140,11 @@ class CoordinateSum(Binding):
         (body, condition), n = self.printed(), printer._print(self.width)
         if condition is not None:
             where = printer._print(condition)
-            return rf"\#\left\{{j : {where}\right\}}" if body == 1 else rf"\sum_{{j \le {n} : {where}}} {printer._print(body)}"
+            return (
+                rf"\#\left\{{j : {where}\right\}}"
+                if body == 1
+                else rf"\sum_{{j \le {n} : {where}}} {printer._print(body)}"
+            )
         inner = printer._print(body)
         return rf"\sum_{{j=1}}^{{{n}}} " + (rf"\left({inner}\right)" if isinstance(body, sp.Add) else inner)
 

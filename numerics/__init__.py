@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
-    from numerics.depths import expect_network
+    from numerics.depth_extrapolation import expect_network
     from numerics.expectations import expect_sde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
@@ -56,7 +56,7 @@ _HOMES = {
     "solve_flow": "numerics.flows",
     "solve_fokker_planck": "numerics.fokker_planck",
     "solve_moments": "numerics.flows",
-    "expect_network": "numerics.depths",
+    "expect_network": "numerics.depth_extrapolation",
     "expect_sde": "numerics.expectations",
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",

@@ -15,7 +15,8 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.steps import Line, Step, Term, Words, equation
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line, Step, Term, equation
 from derivations.limits.gram import upper
 from derivations.limits.increments import GramMoments
 from derivations.symbols import noise, state, width
@@ -32,11 +33,11 @@ def recursion_step(scaling: Scaling) -> Step:
     here, there = indexed("z", ("ell",), ("i",)), indexed("z", (letter("ell") + 1,), ("i",))
     read, norm, j = indexed("z", ("ell",), ("j",)), indexed("r", ("ell",)), letter("j")
     entry, argument = indexed("W", ("i", "j")), read / norm if scaling.normalised else read
-    drawn = Juxtaposed(sp.sqrt(_C / width), Total(entry * _PHI(argument), j, width, ()))
-    if scaling.weight_variance is None:
-        gain = 1 / expected(_PHI(letter("g")) ** 2)
-    else:
-        gain = sp.sympify(scaling.weight_variance)
+    drawn = Juxtaposed(
+        sp.Pow(_C / width, sp.S.Half, evaluate=False), Total(Juxtaposed(entry, _PHI(argument)), j, width, ())
+    )
+    critical = scaling.weight_variance is None
+    gain = 1 / expected(_PHI(letter("g")) ** 2) if critical else sp.sympify(scaling.weight_variance)
     lines = [
         Line(there, (*((Term(skip * here),) if skip != 0 else ()), Term(branch, drawn))),
         equation(_PHI(state), scaling.inner.expr.subs(values)),

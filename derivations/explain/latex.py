@@ -7,6 +7,7 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
 from derivations.explain.notation import (
+    Angled,
     Density,
     DerivativeOf,
     Differential,
@@ -25,12 +26,24 @@ from derivations.explain.notation import (
     Variation,
     Word,
 )
-from derivations.explain.steps import Line, Step, Term, Words
+from derivations.explain.plain import GREEK, Words
+from derivations.explain.steps import Line, Step, Term, wrapped
+from derivations.sums import CoordinateSum
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
 LINE_WIDTH = 75
 
 _RELATIONS = {"=": "=", "~": r"\sim", "≈": r"\approx", ":": ":"}
+_SIGNS = {
+    "∞": r"\infty",
+    "≤": r"\le",
+    "≥": r"\ge",
+    "≠": r"\ne",
+    "≈": r"\approx",
+    "√": r"\surd",
+    "∫": r"\int",
+    "²": "^2",
+}
 _OPERATORS = {"E": r"\mathbb{E}"}
 
 
@@ -38,7 +51,7 @@ class Printer(LatexPrinter):
     r"""SymPy's printer with the notation of the field: :math:`\log`, :math:`\Phi`, fractions that do not explode."""
 
     def __init__(self) -> None:
-        super().__init__({"ln_notation": False, "fold_short_frac": False, "mul_symbol": None})
+        super().__init__({"ln_notation": False, "fold_short_frac": False, "mul_symbol": None, "diff_operator": "rd"})
 
     def _print_ExpBase(self, expr: sp.exp, exp: str | None = None) -> str:
         r"""A tall exponent stands beside :math:`\exp`, not above the line."""
@@ -46,6 +59,12 @@ class Printer(LatexPrinter):
         if exp is None and sp.count_ops(argument) > 4:
             return rf"\exp\left({self._print(argument)}\right)"
         return str(super()._print_ExpBase(expr, exp))
+
+    def _needs_mul_brackets(self, expr: sp.Expr, first: bool = False, last: bool = False) -> bool:
+        """A sum over the layer reaches to the end of a product."""
+        if isinstance(expr, CoordinateSum) and not expr.counts and not last:
+            return True
+        return bool(super()._needs_mul_brackets(expr, first, last))
 
     # notation
 
@@ -62,7 +81,7 @@ class Printer(LatexPrinter):
             if indices:
                 joint = " " if all(i.is_Symbol for i in indices) else ", "
                 text += rf"{mark}{{{joint.join(map(self._print, indices))}}}"
-        return f"{{{text}}}"
+        return text
 
     def _print_Differential(self, expr: Differential) -> str:
         return rf"\mathrm{{d}}{self._print(expr.args[0])}"
@@ -106,10 +125,13 @@ class Printer(LatexPrinter):
             sign = rf"\sum_{{{under}}}"
         else:
             sign = rf"\sum_{{{self._print(index)}=1}}^{{{self._print(upper)}}}"
-        return rf"{sign} {self.parenthesize(body, PRECEDENCE['Mul'])}"
+        return rf"{sign} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_Juxtaposed(self, expr: Juxtaposed) -> str:
-        return r"\,".join(self.parenthesize(a, PRECEDENCE["Mul"]) for a in expr.args)
+        return r"\,".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
+
+    def _print_Angled(self, expr: Angled) -> str:
+        return rf"\left\langle {self._print(expr.args[0])} \right\rangle"
 
     def _print_Transposed(self, expr: Transposed) -> str:
         return rf"{self._print(expr.args[0])}^\top"
@@ -150,13 +172,8 @@ def _term(term: Term, first: bool) -> str:
     return rf"{sign}{body}\,{unit}"
 
 
-def _split(line: Line) -> list[Term]:
-    """Open a lone long sum into its terms, so that it can be wrapped."""
-    if len(line.terms) == 1 and line.terms[0].unit is None:
-        whole = line.terms[0].coefficient
-        if whole.is_Add and printed_width(latex(whole)) > LINE_WIDTH:
-            return [Term(part) for part in whole.as_ordered_terms()]
-    return list(line.terms)
+_UNSEEN = frozenset({"left", "right", "frac", "mathrm", "operatorname", "quad", "begin", "end"})
+_SPELT = frozenset({"log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "min", "max"})
 
 
 def printed_width(source: str) -> int:
@@ -168,33 +185,18 @@ def printed_width(source: str) -> int:
             while end < len(source) and source[end].isalpha():
                 end += 1
             name = source[index + 1 : end]
-            width += (
-                0
-                if name in {"left", "right", "frac", "mathrm", "operatorname", "quad"}
-                else 3
-                if name in {"log", "exp"}
-                else 1
-            )
+            width += 0 if name in _UNSEEN else len(name) if name in _SPELT else 1
             index = max(end, index + 2)
             continue
-        width += source[index] not in "{}^_ &"
+        width += 2 if source[index] in "+-=" else source[index] not in "{}^_ &"
         index += 1
     return width
 
 
 def line_rows(line: Line) -> tuple[str, str, list[str]]:
-    """The left side of a line, its relation, and the rows of its right side, wrapped between terms where it is too long."""
-    rows: list[str] = []
-    current = ""
-    for index, term in enumerate(_split(line)):
-        piece = _term(term, index == 0)
-        if current and printed_width(f"{current} {piece}") > LINE_WIDTH:
-            rows.append(current)
-            current = piece
-        else:
-            current = f"{current} {piece}".strip()
+    """The left side of a line, its relation, and the rows of its right side."""
     where = rf"{latex(line.where)}:\quad " if line.where is not None else ""
-    return where + latex(line.left), _RELATIONS[line.relation], [*rows, current]
+    return where + latex(line.left), _RELATIONS[line.relation], wrapped(line, _term, printed_width, LINE_WIDTH)
 
 
 def line_latex(line: Line) -> str:
@@ -255,5 +257,8 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
 def escaped(plain: str) -> str:
     """Plain text with the characters that LaTeX reads as commands made printable."""
     table = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    table |= {c: f"${c}$" for c in "<>|"}
+    table |= {c: f"${c}$" for c in "<>|"} | {
+        c: rf"$\{name}$" for name, c in GREEK.items() if name not in ("ell", "lamda")
+    }
+    table |= {c: f"${source}$" for c, source in _SIGNS.items()}
     return "".join(table.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in plain)

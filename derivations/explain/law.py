@@ -1,33 +1,36 @@
-"""Explaining a law: the unit-noise form and its potential, the density, the moments, the proof; or that none is known."""
+"""Explaining a law: the Lamperti form and its potential, the density, the moments, the proof; or that none is known."""
 
 from __future__ import annotations
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise
-from derivations.explain.notation import Density, Partial, Probability, Rate, equals, expected, indexed, letter
-from derivations.explain.steps import Line, Step, Words, equation
+from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
+from derivations.explain.notation import Density, Partial, Probability, Rate, equals, expected, indexed, letter
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line, Step, equation
 from derivations.laws.base import Check, Proof
 from derivations.laws.frozen import FrozenLaw
-from derivations.laws.glued import GluedLaw
 from derivations.laws.kernel import KernelLaw
+from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.symbols import initial, state, time
 
 _X = indexed("X", (time,))
 _ORDERS = range(1, 9)  # moments whose finiteness is looked at
 
 
-def unit_noise_step(forms: tuple[UnitNoise, ...]) -> Step:
-    """The unit-noise form of each moving interval: its drift and its potential."""
+def lamperti_step(forms: tuple[LampertiForm, ...]) -> Step:
+    """The Lamperti form of each moving interval: its drift and its potential."""
     beta, v, z, a = letter("beta"), letter("V"), letter("z"), sp.Function("a")(state)
     lines = []
     for form in forms:
-        lines.append(equation(sp.sqrt(a), form.scale, where=sp.Contains(state, sp.Interval.open(*form.interval))))
+        interval = sp.Interval.open(*form.interval)
+        where = None if interval == sp.S.Reals else sp.Contains(state, interval, evaluate=False)
+        lines.append(equation(sp.sqrt(a), form.scale, where=where))
         if form.is_writable:
             lines += [equation(beta, form.beta), equation(v, form.potential)]
     return Step(
-        "Unit-noise form and potential",
+        "Lamperti form and potential",
         (
             "On each interval between zeros of the noise, the coordinate ",
             equals(z, sp.Integral(1 / sp.sqrt(a), state)),
@@ -39,29 +42,35 @@ def unit_noise_step(forms: tuple[UnitNoise, ...]) -> Step:
         ),
         tuple(lines),
         (
-            "Lamperti's transform. The transition density has a closed form where the kernel of ",
-            (Partial(z) ** 2 - v) / 2,
+            "Lamperti's transform. The transition density has a closed form where the kernel of the operator ",
+            Partial(z) ** 2 / 2,
+            " minus ",
+            v / 2,
             " is known.",
         ),
     )
 
 
-def law_steps(law: GluedLaw, proof: Proof, of: str = "") -> list[Step]:
+def law_steps(law: PiecewiseLaw, proof: Proof, of: str = "") -> list[Step]:
     """The law: density, distribution function, moments, atoms.
 
     Parameters
     ----------
-    law : GluedLaw
+    law : PiecewiseLaw
     proof : Proof
         What was checked about it.
     of : str
         What the law is of, if that is not the state.
     """
-    moments = [
-        equation(expected(_X**k), value) for k in (1, 2) if not (value := law.moment(k)).has(sp.Integral)
-    ]
-    claim: Words = ("From the start ", initial, ":") if moments else ("The first two moments have no closed form here.",)
-    open_: Words = () if len(moments) == 2 else ("What is not given is an integral over the density. It is computed by quadrature. ",)
+    moments = [equation(expected(_X**k), value) for k in (1, 2) if not (value := law.moment(k)).has(sp.Integral)]
+    claim: Words = (
+        ("From the start ", initial, ":") if moments else ("The first two moments have no closed form here.",)
+    )
+    open_: Words = (
+        ()
+        if len(moments) == 2
+        else ("What is not given is an integral over the density. It is computed by quadrature. ",)
+    )
     return [
         Step(
             f"Law{of}",
@@ -74,7 +83,7 @@ def law_steps(law: GluedLaw, proof: Proof, of: str = "") -> list[Step]:
     ]
 
 
-def _finiteness(law: GluedLaw) -> Words:
+def _finiteness(law: PiecewiseLaw) -> Words:
     """Which moments are finite, and until when."""
     try:
         until = {k: law.finite_until(sp.Integer(k)) for k in _ORDERS}
@@ -105,14 +114,15 @@ def _proof_step(proof: Proof, of: str) -> Step:
 
 def _checked(check: Check) -> Words:
     how = "exactly" if check.exact else "to 30 digits at random points"
+    where: Words = () if check.domain is None else ("on ", check.domain, ", ")
     if not check.holds:
-        return (f"{check.statement}: ", check.value, " in place of ", check.expected, ".")
+        return (*where, f"{check.statement}: ", check.value, " in place of ", check.expected, ".")
     if check.expected.is_number:
-        return (f"{check.statement}: ", check.expected, f", {how}.")
-    return (f"{check.statement}, {how}.",)
+        return (*where, f"{check.statement}: ", check.expected, f", {how}.")
+    return (*where, f"{check.statement}, {how}.")
 
 
-def _density_lines(law: GluedLaw) -> list[Line]:
+def _density_lines(law: PiecewiseLaw) -> list[Line]:
     lines: list[Line] = []
     for part in law.parts:
         domain = part.diffusion.domain

@@ -19,8 +19,9 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
+from derivations.explain.plain import Words
 from derivations.explain.statements import ShownMoments
-from derivations.explain.steps import Line, Step, Term, Words, differential, equation
+from derivations.explain.steps import Line, Step, Term, differential, equation
 from derivations.limits.closure import GramLimit
 from derivations.limits.gram import GramDiffusion
 from derivations.limits.width import KernelFlow
@@ -70,9 +71,7 @@ def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
     return _neuron(limit.drift[:m, :], limit.covariance[:m, :m], limit.states[:m], size)
 
 
-def _neuron(
-    drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ...], size: sp.Expr
-) -> tuple[Line, ...]:
+def _neuron(drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ...], size: sp.Expr) -> tuple[Line, ...]:
     above = () if size == 1 else ("i",)
     if len(neuron) == 1:
         name = indexed("X", (time,), above)
@@ -216,19 +215,15 @@ def sub_process_step(name: str, found: SubProcess) -> Step:
     """A function of the Gram matrix: its equation, and whether that is closed."""
     symbol = found.name
     shown = indexed(symbol, (time,)) if "_" not in symbol.name else symbol
-    if found.variance == 0:
-        line = equation(Rate(shown, time), found.drift)
-    else:
-        line = differential(shown, found.drift, _positive(found.variance, symbol), DB)
+    noise = _positive(found.variance, symbol)
+    line = differential(shown, found.drift, noise, DB) if noise != 0 else equation(Rate(shown, time), found.drift)
     left_over = ", ".join(map(str, found.left_over))
     verdict = (
         "The equation is closed: this is a process by itself."
         if found.closed
         else f"The equation is not closed. Its coefficients also depend on {left_over}."
     )
-    what: Words = (
-        ("For ", symbol, ":") if found.function == symbol else ("For ", symbol, " = ", found.function, ":")
-    )
+    what: Words = ("For ", symbol, ":") if found.function == symbol else ("For ", symbol, " = ", found.function, ":")
     return Step(name, what, (line,), (f"Itô's formula. {verdict}",))
 
 

@@ -7,7 +7,8 @@ import sympy as sp
 from derivations.calculus.closure import Closure
 from derivations.explain.limit import DB
 from derivations.explain.notation import DerivativeOf, EvaluatedAt, Norm, Word, equals, expected, indexed
-from derivations.explain.steps import Line, Step, Words, differential, equation
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line, Step, differential, equation
 from derivations.norms import InitialSlope, NormDynamics
 from derivations.symbols import time
 

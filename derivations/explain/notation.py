@@ -87,6 +87,10 @@ class Juxtaposed(Notation):
     precedence = PRECEDENCE["Mul"]
 
 
+class Angled(Notation):
+    r"""An average :math:`\langle b \rangle` over hidden neurons."""
+
+
 class Transposed(Notation):
     r""":math:`A^\top`."""
 

@@ -10,6 +10,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from derivations.explain.notation import (
+    Angled,
     Density,
     DerivativeOf,
     Differential,
@@ -33,7 +34,7 @@ from derivations.explain.notation import (
 Words: TypeAlias = tuple[str | sp.Basic, ...]
 
 _NAMES = "alpha beta gamma delta epsilon zeta eta theta kappa mu nu xi rho sigma tau phi chi psi omega"
-_GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", strict=True)) | {
+GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", strict=True)) | {
     "varepsilon": "ε", "varphi": "φ", "lamda": "λ", "lambda": "λ", "Lambda": "Λ", "Delta": "Δ", "Theta": "Θ", "Sigma": "Σ", "ell": "l",
 }  # fmt: skip
 
@@ -43,12 +44,12 @@ class PlainPrinter(StrPrinter):
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         name = re.sub(r"[\\{}]", "", expr.name)
-        return re.sub(r"[A-Za-z]+", lambda word: _GREEK.get(word[0], word[0]), name)
+        return re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), name)
 
     _print_Dummy = _print_Symbol
 
     def _print_Function(self, expr: sp.Function) -> str:
-        name = re.sub(r"[A-Za-z]+", lambda word: _GREEK.get(word[0], word[0]), expr.func.__name__)
+        name = re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), expr.func.__name__)
         return f"{name}({self.stringify(expr.args, ', ')})"
 
     def _print_Relational(self, expr: sp.Rel) -> str:
@@ -74,9 +75,13 @@ class PlainPrinter(StrPrinter):
         return "{" + "; ".join(cases) + "}"
 
     def _print_Integral(self, expr: sp.Integral) -> str:
-        body = self.parenthesize(expr.function, PRECEDENCE["Add"], strict=True)
+        body: str = self.parenthesize(expr.function, PRECEDENCE["Add"], strict=True)
         for variable, *ends in reversed(expr.limits):
-            bounds = "_{}^{}".format(*(self.parenthesize(end, PRECEDENCE["Atom"]) for end in ends)) if ends else ""
+            bounds = (
+                "_{}^{}".format(*(self.parenthesize(end, PRECEDENCE["Atom"], strict=True) for end in ends))
+                if ends
+                else ""
+            )
             body = f"∫{bounds} {body} d{self._print(variable)}"
         return body
 
@@ -90,7 +95,7 @@ class PlainPrinter(StrPrinter):
 
     def _print_Scripted(self, expr: Scripted) -> str:
         stem, lower, upper = expr.args
-        text = self._print(stem)
+        text: str = self._print(stem)
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
                 joint = "" if all(i.is_Symbol for i in indices) else ","
@@ -132,10 +137,13 @@ class PlainPrinter(StrPrinter):
     def _print_Total(self, expr: Total) -> str:
         body, index, _, more = expr.args
         over = ", ".join(map(self._print, (index, *more)))
-        return f"Sum_{over} {self.parenthesize(body, PRECEDENCE['Mul'])}"
+        return f"Sum_{over} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_Juxtaposed(self, expr: Juxtaposed) -> str:
-        return " ".join(self.parenthesize(a, PRECEDENCE["Mul"]) for a in expr.args)
+        return " ".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
+
+    def _print_Angled(self, expr: Angled) -> str:
+        return f"<{self._print(expr.args[0])}>"
 
     def _print_Transposed(self, expr: Transposed) -> str:
         return f"{self._print(expr.args[0])}ᵀ"

@@ -9,7 +9,9 @@ import sympy as sp
 
 from derivations.architectures.base import Architecture, Recipe
 from derivations.explain.notation import (
+    Angled,
     Distribution,
+    Juxtaposed,
     Remainder,
     Total,
     covariance_of,
@@ -22,6 +24,7 @@ from derivations.explain.steps import Line, Step, Term, equation
 from derivations.language import Program, Weights, program
 from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.limits.depth import as_sums
+from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.expansion import Draw
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import depth, state, step, width
@@ -120,10 +123,15 @@ class _Recursion:
         w, (entry, bias) = s.weights, self._entries(s.weights)
         tap = letter("d") if w.taps else None
         body = self._at(s.body, "j", tap)
-        factor = w.mean / self._fan_in(s) if w.is_mean else entry
-        total = Total(factor * body, letter("j"), s.source.size, () if tap is None else (tap,))
+        mean = w.mean / self._fan_in(s)
+        total = Total(
+            mean * body if w.is_mean else Juxtaposed(entry, body),
+            letter("j"),
+            s.source.size,
+            () if tap is None else (tap,),
+        )
         constant = w.bias_mean if w.is_mean else bias if w.bias_variance != 0 or w.bias_mean != 0 else sp.S.Zero
-        return Line(left, tuple(Term(t) for t in (total if factor != 0 else 0, constant) if t != 0))
+        return Line(left, tuple(Term(t) for t in (sp.S.Zero if w.is_mean and mean == 0 else total, constant) if t != 0))
 
     def _entries(self, w: Weights) -> tuple[sp.Expr, sp.Expr]:
         """A weight and a bias."""
@@ -201,8 +209,9 @@ class ShownMoments:
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
         """Averages of the state as sums over the layer."""
-        sums = as_sums(expr, self.layer.states, self.layer.program.neurons.size)
-        return sp.factor_terms(sums).xreplace(self._names)
+        sums = sp.factor_terms(as_sums(expr, self.layer.states, self.layer.program.neurons.size))
+        averages = {node: Angled(node.body.xreplace(self._names)) for node in sums.atoms(LayerAverage)}
+        return sums.xreplace(averages).xreplace(self._names)
 
     def drift(self, a: int) -> sp.Expr:
         """The mean of a coordinate's increment."""
@@ -225,12 +234,12 @@ class ShownMoments:
                 value = draw.covariance[max(i, j), min(i, j)][0]
                 lines.append(equation(covariance_of(*names, letter("X")), self._at(value)))
         what = "coordinates" if self.recipe.positions else "inputs"
-        likewise = f" for {what} 1 and 2, and likewise for every pair" if self.size > 1 else ""
+        likewise = f" for {what} 1 and 2 (and likewise for every pair)" if self.size > 1 else ""
         return Step(
             "Pre-activations given the state",
             (
-                "Given what a matrix reads, the neurons that it puts out are independent and Gaussian. Around the part that the means of "
-                f"weights and biases add, their covariance is{likewise}:",
+                "Given the state, what a matrix puts out is Gaussian. It is independent from neuron to neuron, given what the matrix reads. "
+                f"Its covariance{likewise} is",
             ),
             tuple(lines),
             (

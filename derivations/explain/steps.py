@@ -2,12 +2,13 @@ r"""A derivation as data: named steps, each a statement, its lines of mathematic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import sympy as sp
 
-from derivations.explain.notation import Differential, Notation
-from derivations.explain.plain import Words, sentence
+from derivations.explain.notation import Differential, Notation, Scripted
+from derivations.explain.plain import Words, plain, sentence
 from derivations.symbols import time
 
 
@@ -28,6 +29,10 @@ class Term:
 
 #: How the two sides of a line are related.
 RELATIONS = ("=", "~", "≈", ":")
+
+
+def _symbol(*args: sp.Basic) -> sp.Symbol:
+    return sp.Symbol(plain(Scripted(*args)), real=True)
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,9 @@ class Line:
 
     @property
     def expressions(self) -> tuple[sp.Expr, ...]:
-        """The coefficients that SymPy can compute with."""
-        return tuple(term.coefficient for term in self.terms if not term.coefficient.has(Notation))
+        """The coefficients that SymPy can compute with; letters with indices are symbols."""
+        found = (term.coefficient.replace(Scripted, _symbol) for term in self.terms)
+        return tuple(expr for expr in found if not expr.has(Notation))
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,40 @@ class Step:
         return tuple(e for line in self.lines for e in line.expressions)
 
 
+def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str], int], longest: int) -> list[str]:
+    """The right side of a line in rows, broken between terms and, where a term alone is too long, between those of its sum.
+
+    Parameters
+    ----------
+    line : Line
+    shown : callable
+        A term in some format, the first of a line or a later one.
+    width : callable
+        How many characters its source prints.
+    longest : int
+        Of a row.
+    """
+    terms: list[Term] = []
+    for term in line.terms:
+        number, whole = term.coefficient.as_coeff_Mul() if isinstance(term.coefficient, sp.Expr) else (1, sp.S.One)
+        opened = whole.is_Add and width(shown(term, True)) > longest
+        terms += [Term(number * part, term.unit) for part in whole.as_ordered_terms()] if opened else [term]
+    rows = [""]
+    for index, term in enumerate(terms):
+        piece = shown(term, index == 0)
+        if rows[-1] and width(f"{rows[-1]} {piece}") > longest:
+            rows.append(piece)
+        else:
+            rows[-1] = f"{rows[-1]} {piece}".strip()
+    return rows
+
+
 def equation(left: sp.Basic, right: sp.Basic, relation: str = "=", where: sp.Basic | None = None) -> Line:
     """A line ``left = right``."""
     return Line(left, (Term(right),), relation, where)
 
 
-def differential(
-    name: sp.Expr, drift: sp.Expr, noise: sp.Expr, brownian: sp.Expr, at: sp.Symbol = time
-) -> Line:
+def differential(name: sp.Expr, drift: sp.Expr, noise: sp.Expr, brownian: sp.Expr, at: sp.Symbol = time) -> Line:
     r"""The line :math:`\mathrm{d}X_t = b\,\mathrm{d}t + \sigma\,\mathrm{d}B_t`, in that order, vanishing terms left out."""
     terms = [Term(drift, Differential(at))] if drift != 0 else []
     if noise != 0 or not terms:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from derivations.explain.plain import plain, sentence
-from derivations.explain.steps import Line, Step, Term, Words
+from derivations.explain.plain import Words, plain, sentence
+from derivations.explain.steps import Line, Step, Term
 
 #: The width of a line of text; formulas are broken between terms.
 WIDTH = 80
+_INDENT, _FURTHER = " " * 5, " " * 8  # of a formula, and of its lines after the first
+_DEEPEST = 8  # brackets inside which a formula is broken
 
 
 def line_text(line: Line) -> str:
@@ -34,14 +36,43 @@ def _term(term: Term, first: bool) -> str:
 
 
 def _formula(line: Line) -> list[str]:
-    """The lines that one line of mathematics takes, broken between terms."""
-    rows, indent = [""], 7
+    """The lines that one line of mathematics takes: broken between terms, then between the sums inside."""
+    rows = [""]
+    room = WIDTH - len(_FURTHER)
     for part in _parts(line):
-        if rows[-1] and len(rows[-1]) + len(part) + 1 > WIDTH - indent:
-            rows.append(f"    {part}")
-        else:
+        if not rows[-1] or len(rows[-1]) + len(part) < WIDTH - len(_INDENT):
             rows[-1] = f"{rows[-1]} {part}" if rows[-1] else part
-    return [" " * indent + row for row in rows]
+        else:
+            rows += broken(part, room)
+    first, *rest = [row for part in rows[:1] for row in broken(part, WIDTH - len(_INDENT))] + rows[1:]
+    return [_INDENT + first, *(_FURTHER + row for row in rest)]
+
+
+def broken(formula: str, room: int, depth: int = 0) -> list[str]:
+    """A formula in lines no longer than a room, broken before signs, outside of brackets first.
+
+    Examples
+    --------
+    >>> broken("f(a + b) + g(c - d)", 12)
+    ['f(a + b)', '+ g(c - d)']
+    >>> broken("f(a + b) + g(c - d)", 8)
+    ['f(a + b)', '+ g(c', '- d)']
+    """
+    if len(formula) <= room or depth > _DEEPEST:
+        return [formula]
+    pieces, level, start = [], 0, 0
+    for index, char in enumerate(formula):
+        level += (char in "([{") - (char in ")]}")
+        if level == depth and index > start and formula[index : index + 3] in (" + ", " - "):
+            pieces.append(formula[start:index])
+            start = index + 1
+    rows: list[str] = []
+    for piece in (*pieces, formula[start:]):
+        if rows and len(rows[-1]) + len(piece) < room:
+            rows[-1] += f" {piece}"
+        else:
+            rows += broken(piece, room, depth + 1)
+    return rows
 
 
 def _paragraph(words: Words, mark: str = "", indent: str = "   ") -> list[str]:
@@ -65,5 +96,4 @@ def step_text(number: int, step: Step) -> str:
 
 def document(title: str, steps: tuple[Step, ...]) -> str:
     """The derivation as plain text."""
-    heading = textwrap.wrap(title, WIDTH, break_long_words=False)
-    return "\n\n".join(["\n".join(heading), *(step_text(k, step) for k, step in enumerate(steps, 1))]) + "\n"
+    return "\n\n".join([title, *(step_text(k, step) for k, step in enumerate(steps, 1))]) + "\n"

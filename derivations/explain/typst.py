@@ -11,65 +11,46 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
-from derivations.explain.steps import Line, Step, Term, Words
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line, Step, Term, wrapped
+from derivations.sums import CoordinateSum
 
+#: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
+LINE_WIDTH = 75
+
+# fmt: off
 #: Letters whose names differ from SymPy's; other Greek letters have the same names.
 _LETTERS = {
     "varepsilon": "epsilon", "epsilon": "epsilon.alt", "varphi": "phi", "phi": "phi.alt", "vartheta": "theta.alt",
     "lamda": "lambda", "Lamda": "Lambda", "ell": "ell",
-}  # fmt: skip
-_GREEK = "alpha beta gamma delta zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon chi psi omega".split()
-_LETTERS |= {name: name for name in _GREEK} | {name.capitalize(): name.capitalize() for name in _GREEK}
-
-#: Functions as prefixes, in place of their names as operators; ``{0}``… are the arguments, ``{*}`` those that are left over.
-_FUNCTIONS = {
-    "Abs": "abs({0})",
-    "floor": "floor({0})",
-    "ceiling": "ceil({0})",
-    "sqrt": "sqrt({0})",
-    "factorial": "({0})!",
-    "conjugate": "overline({0})",
-    "binomial": "binom({0}, {1})",
-    "gamma": "Gamma({0})",
-    "lowergamma": "gamma({0}, {1})",
-    "uppergamma": "Gamma({0}, {1})",
-    "polygamma": "psi^(({0}))({1})",
-    "beta": 'upright("B")({0}, {1})',
-    "zeta": "zeta({0})",
-    "besseli": "I_({0})({1})",
-    "besselj": "J_({0})({1})",
-    "besselk": "K_({0})({1})",
-    "bessely": "Y_({0})({1})",
-    "expint": "E_({0})({1})",
-    "hermite": "H_({0})({1})",
-    "laguerre": "L_({0})({1})",
-    "assoc_laguerre": "L_({0})^(({1}))({2})",
-    "legendre": "P_({0})({1})",
-    "jacobi": "P_({0})^(({1}, {2}))({3})",
-    "gegenbauer": "C_({0})^(({1}))({2})",
-    "chebyshevt": "T_({0})({1})",
-    "chebyshevu": "U_({0})({1})",
-    "elliptic_k": "K({0})",
-    "elliptic_e": "E({*})",
-    "LambertW": "W({0})",
-    "Heaviside": "theta({0})",
-    "DiracDelta": "delta({0})",
-    "KroneckerDelta": "delta_({0} {1})",
-    "erfinv": '"erf"^(-1)({0})',
-    "erfcinv": '"erfc"^(-1)({0})',
-    "asin": "arcsin({0})",
-    "acos": "arccos({0})",
-    "atan": "arctan({0})",
-    "atan2": '"atan2"({0}, {1})',
-    "Ei": '"Ei"({0})',
-    "ErfiInv": '"erfi"^(-1)({0})',
-    "LogNormalCdf": "log Phi({0})",
-    "ScaledBesselI": "e^(-{1:Mul}) I_({0})({1})",
-    "WeberCoordinate": "g_({0}, {1})({2})",
-    "LogIntervalKernel": "log theta.alt({*})",
 }
+for _name in ("alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho",
+              "sigma", "tau", "upsilon", "chi", "psi", "omega"):
+    _LETTERS |= {_name: _name, _name.capitalize(): _name.capitalize()}
+
+#: Functions that are not printed as operators with their own names; ``{0}``, … are the arguments, ``{*}`` is all of them.
+_FUNCTIONS = {
+    "Abs": "abs({0})", "floor": "floor({0})", "ceiling": "ceil({0})", "conjugate": "overline({0})", "factorial": "({0})!",
+    "asin": "arcsin({0})", "acos": "arccos({0})", "atan": "arctan({0})", "Heaviside": "theta({0})", "DiracDelta": "delta({0})",
+    "KroneckerDelta": "delta_({0} {1})", "binomial": "binom({0}, {1})", "LambertW": "W({0})", "Ei": '"Ei"({0})',
+    "gamma": "Gamma({0})", "lowergamma": "gamma({0}, {1})", "uppergamma": "Gamma({0}, {1})", "polygamma": "psi^(({0}))({1})",
+    "beta": 'upright("B")({0}, {1})', "zeta": "zeta({0})", "expint": "E_({0})({1})", "elliptic_k": "K({0})", "elliptic_e": "E({*})",
+    "besseli": "I_({0})({1})", "besselj": "J_({0})({1})", "besselk": "K_({0})({1})", "bessely": "Y_({0})({1})",
+    "hermite": "H_({0})({1})", "laguerre": "L_({0})({1})", "assoc_laguerre": "L_({0})^(({1}))({2})", "legendre": "P_({0})({1})",
+    "jacobi": "P_({0})^(({1}, {2}))({3})", "gegenbauer": "C_({0})^(({1}))({2})", "chebyshevt": "T_({0})({1})", "chebyshevu": "U_({0})({1})",
+    "erfinv": '"erf"^(-1)({0})', "erfcinv": '"erfc"^(-1)({0})', "ErfiInv": '"erfi"^(-1)({0})', "LogNormalCdf": "log Phi({0})",
+    "ScaledBesselI": "e^(-{1:Mul}) I_({0})({1})", "WeberCoordinate": "g_({0}, {1})({2})", "LogIntervalKernel": "log theta.alt({*})",
+}
+#: Those of them after which a power would belong to the last factor only, or stand at the wrong place.
+_UNPOWERED = frozenset({"LogNormalCdf", "LogIntervalKernel", "ScaledBesselI", "factorial", "exp"})
 #: Operators that Typst knows by name.
 _OPERATORS = frozenset({"exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "cot", "coth", "sec", "csc", "min", "max", "arg"})
+_CONSTANTS = {
+    "Pi": "pi", "Exp1": "e", "Infinity": "infinity", "NegativeInfinity": "-infinity", "ComplexInfinity": "tilde(infinity)",
+    "NaN": '"NaN"', "ImaginaryUnit": "i", "EulerGamma": "gamma", "BooleanTrue": '"true"', "BooleanFalse": '"false"',
+    "Reals": "RR", "EmptySet": "emptyset", "Integers": "ZZ", "Naturals": "NN", "Naturals0": "NN_0", "Complexes": "CC",
+}
+# fmt: on
 _RELATIONS = {"==": "=", "!=": "!=", "<=": "<=", ">=": ">=", "<": "<", ">": ">"}
 _MARKS = {"=": "=", "~": "tilde.op", "≈": "approx", ":": ":"}
 
@@ -88,7 +69,7 @@ class TypstPrinter(Printer):
     def _joined(self, items: Iterable[sp.Basic], between: str = ", ") -> str:
         return between.join(str(self._print(item)) for item in items)
 
-    def emptyPrinter(self, expr: Any) -> str:  # noqa: N802
+    def emptyPrinter(self, expr: Any) -> str:
         """What has no method of its own: its class as an operator, its arguments in brackets."""
         if not isinstance(expr, sp.Basic):
             return _word(str(expr))
@@ -151,7 +132,11 @@ class TypstPrinter(Printer):
         above, below = sp.fraction(expr, exact=True)
         if below != 1:
             return f"frac({self._print(above)}, {self._print(below)})"
-        factors = [self._factor(f) for f in expr.as_ordered_factors()]
+        parts = expr.as_ordered_factors()
+        factors = [
+            *(f"({self._print(f)})" if _is_open(f) else self._factor(f) for f in parts[:-1]),
+            self._factor(parts[-1]),
+        ]
         text = factors[0]
         for factor in factors[1:]:
             text += f" dot {factor}" if factor[0].isdigit() and text[-1].isdigit() else f" {factor}"
@@ -161,17 +146,23 @@ class TypstPrinter(Printer):
         return self.parenthesize(expr, PRECEDENCE["Mul"], strict=not isinstance(expr, sp.Rational) or expr.is_Integer)
 
     def _print_Pow(self, expr: sp.Pow) -> str:
-        base, exponent = expr.as_base_exp() if expr.base.is_Rational and not expr.base.is_Integer else (expr.base, expr.exp)
+        base, exponent = (
+            expr.as_base_exp() if expr.base.is_Rational and not expr.base.is_Integer else (expr.base, expr.exp)
+        )
         if exponent.is_Rational and exponent.is_negative:
             return f"frac(1, {self._print(base**-exponent)})"
         if exponent == sp.S.Half:
             return f"sqrt({self._print(base)})"
         if exponent.is_Rational and exponent.p == 1:
             return f"root({exponent.q}, {self._print(base)})"
-        if base.is_Function and not base.func.__name__ == "exp" and _is_plain_call(base):
+        if base.is_Function and base.func.__name__ not in _UNPOWERED:
             return f"{self._print(base)}^({self._print(exponent)})"
         bracketed = self.parenthesize(base, PRECEDENCE["Pow"])
-        if bracketed.startswith(("sqrt(", "frac(", "root(")):
+        if (
+            bracketed.startswith(("sqrt(", "frac(", "root("))
+            or (base.is_Symbol and "^" in bracketed)
+            or base.func.__name__ in _UNPOWERED
+        ):
             bracketed = f"({bracketed})"
         return f"{bracketed}^({self._print(exponent)})"
 
@@ -208,7 +199,7 @@ class TypstPrinter(Printer):
         return f"min({self._joined(expr.args)})"
 
     def _print_Piecewise(self, expr: sp.Piecewise) -> str:
-        when = ['"otherwise"' if c == sp.true else f'"for" {self._print(c)}' for _, c in expr.args]
+        when = ['quad "otherwise"' if c == sp.true else f'quad "for" {self._print(c)}' for _, c in expr.args]
         rows = (f"{self._print(e)} & {case}" for (e, _), case in zip(expr.args, when, strict=True))
         return f"cases({', '.join(rows)})"
 
@@ -216,14 +207,18 @@ class TypstPrinter(Printer):
         body = self.parenthesize(expr.expr, PRECEDENCE["Mul"])
         total = sum(count for _, count in expr.variable_count)
         power = f"^({total})" if total != 1 else ""
-        below = " ".join(f"partial {self._print(v)}" + (f"^({self._print(k)})" if k != 1 else "") for v, k in expr.variable_count)
+        below = " ".join(
+            f"partial {self._print(v)}" + (f"^({self._print(k)})" if k != 1 else "") for v, k in expr.variable_count
+        )
         return f"frac(partial{power}, {below}) {body}"
 
     def _print_Integral(self, expr: sp.Integral) -> str:
         text = self.parenthesize(expr.function, PRECEDENCE["Add"])
         for variable, *ends in expr.limits:
             low, high = ends if len(ends) == 2 else (None, ends[0] if ends else None)
-            bounds = (f"_({self._print(low)})" if low is not None else "") + (f"^({self._print(high)})" if high is not None else "")
+            bounds = (f"_({self._print(low)})" if low is not None else "") + (
+                f"^({self._print(high)})" if high is not None else ""
+            )
             text = f"integral{bounds} {text} thin dif {self._print(variable)}"
         return text
 
@@ -314,11 +309,13 @@ class TypstPrinter(Printer):
     def _print_CoordinateSum(self, expr: Any) -> str:
         summand, condition = expr.printed()
         if condition is None:
-            return f"sum_(j = 1)^({self._print(expr.width)}) {self.parenthesize(summand, PRECEDENCE['Mul'])}"
+            return (
+                f"sum_(j = 1)^({self._print(expr.width)}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"
+            )
         where = self._print(condition)
         if summand == 1:
             return f"\\#{{j : {where}}}"
-        return f"sum_(j <= {self._print(expr.width)} : {where}) {self.parenthesize(summand, PRECEDENCE['Mul'])}"
+        return f"sum_(j <= {self._print(expr.width)} : {where}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_LayerAverage(self, expr: Any) -> str:
         return f"chevron.l {self._print(expr.body)} chevron.r"
@@ -363,7 +360,7 @@ class TypstPrinter(Printer):
         return f"integral_({self._print(low)})^({self._print(high)}) {outer} {inner} thin dif {self._print(y)}"
 
     def _print_ItoIntegral(self, expr: Any) -> str:
-        s, integrand, upper = expr.printed() + (expr.args[2],)
+        (s, integrand), upper = expr.printed(), expr.args[2]
         return f"integral_0^({self._print(upper)}) {self.parenthesize(integrand, PRECEDENCE['Add'])} thin dif B_({self._print(s)})"
 
     # notation
@@ -397,7 +394,7 @@ class TypstPrinter(Printer):
 
     def _print_Statistic(self, expr: sp.Basic) -> str:
         operator, of, given = expr.args
-        name = "EE" if str(operator) == "E" else f'op({_quoted(str(operator))})'
+        name = "EE" if str(operator) == "E" else f"op({_quoted(str(operator))})"
         return f"{name}[{self._joined(of)}{' | ' + self._joined(given) if given else ''}]"
 
     def _print_Probability(self, expr: sp.Basic) -> str:
@@ -417,10 +414,13 @@ class TypstPrinter(Printer):
             sign = f"sum_({self._print(index)} <= {self._print(upper)}, {self._joined(more)} in F)"
         else:
             sign = f"sum_({self._print(index)} = 1)^({self._print(upper)})"
-        return f"{sign} {self.parenthesize(body, PRECEDENCE['Mul'])}"
+        return f"{sign} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_Juxtaposed(self, expr: sp.Basic) -> str:
-        return " thin ".join(self.parenthesize(a, PRECEDENCE["Mul"]) for a in expr.args)
+        return " thin ".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
+
+    def _print_Angled(self, expr: sp.Basic) -> str:
+        return f"chevron.l {self._print(expr.args[0])} chevron.r"
 
     def _print_Transposed(self, expr: sp.Basic) -> str:
         return f"{self._print(expr.args[0])}^top"
@@ -435,16 +435,11 @@ class TypstPrinter(Printer):
         return f"lr({self._print(expr.args[0])} |)_({self._print(expr.args[1])})"
 
 
-_CONSTANTS = {
-    "Pi": "pi", "Exp1": "e", "Infinity": "infinity", "NegativeInfinity": "-infinity", "ComplexInfinity": "tilde(infinity)",
-    "NaN": '"NaN"', "ImaginaryUnit": "i", "EulerGamma": "gamma", "BooleanTrue": '"true"', "BooleanFalse": '"false"',
-    "Reals": "RR", "EmptySet": "emptyset", "Integers": "ZZ", "Naturals": "NN", "Naturals0": "NN_0", "Complexes": "CC",
-}  # fmt: skip
-
-
-def _is_plain_call(expr: sp.Function) -> bool:
-    """Whether the printed form ends with its arguments in brackets, so that a power can stand behind it."""
-    return expr.func.__name__ not in ("LogNormalCdf", "LogIntervalKernel", "ScaledBesselI", "factorial", "Abs")
+def _is_open(expr: sp.Expr) -> bool:
+    """Whether the printed form reaches to the end of a product."""
+    return isinstance(expr, sp.Integral | sp.Sum | sp.Derivative | sp.Limit) or (
+        isinstance(expr, CoordinateSum) and not expr.counts
+    )
 
 
 def _word(name: str) -> str:
@@ -484,11 +479,15 @@ def _term(term: Term, first: bool) -> str:
 
 
 def line_typst(line: Line) -> str:
-    """One line with an alignment mark before the relation."""
+    """One line with an alignment mark before the relation, wrapped between terms where it is too long."""
     where = f"{typst(line.where)}: quad " if line.where is not None else ""
-    return f"{where}{typst(line.left)} &{_MARKS[line.relation]} " + " ".join(
-        _term(term, k == 0) for k, term in enumerate(line.terms)
-    )
+    rows = wrapped(line, _term, _printed_width, LINE_WIDTH)
+    return " \\\n  & quad ".join([f"{where}{typst(line.left)} &{_MARKS[line.relation]} {rows[0]}", *rows[1:]])
+
+
+def _printed_width(source: str) -> int:
+    """A rough count of the characters that are printed: a name counts one, brackets of indices and fractions nothing."""
+    return len(re.sub(r"[\s^_()]|frac|sqrt|lr|thin", "", re.sub(r"(?!frac|sqrt|thin)[a-zA-Z][a-zA-Z.]+", "x", source)))
 
 
 def sentence(words: Words) -> str:

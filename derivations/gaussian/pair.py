@@ -275,6 +275,7 @@ class GaussianPairExpectation(Binding):
         return f"E[{printer._print(self.product())}, ({u}, {v}) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
 
     def product(self) -> sp.Expr:
+        """The product of both functions, in the symbols that are printed."""
         f, g, x = self._functions()
         u, v = self.printed()
         return sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False)
