@@ -257,7 +257,8 @@ def simulate_network(
     workers : int or Executor
         Threads to run blocks of networks in, or any executor.
     method : {"in_law", "weights"}
-        Exact in law by conditional Gaussians, or every weight drawn.
+        Exact in law by conditional Gaussians, or every weight drawn. A matrix that is not Gaussian, or that a layer applies more than
+        once, is drawn with all its weights in both.
     input_weight_variance : float
         v.
     at : sequence of int, optional
@@ -323,7 +324,8 @@ def simulate_network(
     program = architecture.program()
     layer = architecture.layer() if isinstance(architecture, Architecture) else None
     first = (width, width if start.inputs is None else start.inputs.shape[1])
-    entries = (drawing.entries(rows, columns, m) for rows, columns in (first, *compiled_program(program).matrices))
+    matrices = ((*first, False), *compiled_program(program).matrices)
+    entries = [(AllWeights() if whole else drawing).entries(rows, columns, m) for rows, columns, whole in matrices]
     block = max(1, BLOCK // max(entries))
 
     def fuse() -> Any:
