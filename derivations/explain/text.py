@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from derivations.explain.plain import Words, plain, sentence
@@ -11,6 +12,7 @@ from derivations.explain.steps import Line, Step, Term
 WIDTH = 80
 _INDENT, _FURTHER = " " * 5, " " * 8  # of a formula, and of its lines after the first
 _DEEPEST = 8  # brackets inside which a formula is broken
+_SIGNS, _FACTORS = re.compile(r" [+-] "), re.compile(r"(?<!\*)[*/](?!\*)")  # before which it is
 
 
 def line_text(line: Line) -> str:
@@ -48,30 +50,32 @@ def _formula(line: Line) -> list[str]:
     return [_INDENT + first, *(_FURTHER + row for row in rest)]
 
 
-def broken(formula: str, room: int, depth: int = 0) -> list[str]:
-    """A formula in lines no longer than a room, broken before signs, outside of brackets first.
+def broken(formula: str, room: int, level: int = 0) -> list[str]:
+    """A formula in lines no longer than a room, broken before signs, then between factors, outside of brackets first.
 
     Examples
     --------
-    >>> broken("f(a + b) + g(c - d)", 12)
-    ['f(a + b)', '+ g(c - d)']
-    >>> broken("f(a + b) + g(c - d)", 8)
-    ['f(a + b)', '+ g(c', '- d)']
+    >>> broken("f(a + b)*h(x) + g(c - d)", 13)
+    ['f(a + b)*h(x)', '+ g(c - d)']
+    >>> broken("f(a + b)*h(x) + g(c - d)", 10)
+    ['f(a + b)', '*h(x)', '+ g(c - d)']
     """
-    if len(formula) <= room or depth > _DEEPEST:
+    if len(formula) <= room or level > 2 * _DEEPEST:
         return [formula]
-    pieces, level, start = [], 0, 0
+    depth, between = divmod(level, 2)
+    marks = _FACTORS if between else _SIGNS
+    pieces, inside, start = [], 0, 0
     for index, char in enumerate(formula):
-        level += (char in "([{") - (char in ")]}")
-        if level == depth and index > start and formula[index : index + 3] in (" + ", " - "):
+        inside += (char in "([{") - (char in ")]}")
+        if inside == depth and index > start and marks.match(formula, index):
             pieces.append(formula[start:index])
-            start = index + 1
+            start = index
     rows: list[str] = []
     for piece in (*pieces, formula[start:]):
-        if rows and len(rows[-1]) + len(piece) < room:
-            rows[-1] += f" {piece}"
+        if rows and len(rows[-1]) + len(piece) <= room:
+            rows[-1] += piece
         else:
-            rows += broken(piece, room, depth + 1)
+            rows += broken(piece.strip(), room, level + 1)
     return rows
 
 

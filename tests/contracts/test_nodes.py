@@ -56,8 +56,10 @@ VALUELESS = {
     "CoordinateSum": (coordinate_sum(sp.tanh(v * x), (x,), sp.Symbol("n", integer=True, positive=True)), "no neurons"),
     "ItoIntegral": (ItoIntegral(v * x, x, sp.Symbol("t", positive=True)), "random"),
 }
+#: Laws of random matrices.
+MATRIX_LAWS = {"MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
-DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", "Weights"}
+DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.

@@ -17,7 +17,7 @@ from derivations.piecewise import IsolatedRoot
 from derivations.special.numeric import Numeric
 from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import state, time, width
-from tests.contracts.test_nodes import INTERNAL, NODES, NOTATION_CLASSES, VALUELESS, all_nodes
+from tests.contracts.test_nodes import INTERNAL, MATRIX_LAWS, NODES, NOTATION_CLASSES, VALUELESS, all_nodes
 
 x, t, y = sp.symbols("x t y", real=True)
 p = sp.Symbol("p", positive=True)
@@ -65,7 +65,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "Semidefinite": Semidefinite(gram_matrix(2)),
 }  # fmt: skip
 #: Bases, and what only a target's rewriting makes just before it prints code.
-NEVER = INTERNAL - {"Semidefinite"} | {"Node", "Weights"}
+NEVER = INTERNAL - {"Semidefinite"} | {"Node", "Weights"} | MATRIX_LAWS
 
 
 def test_the_list_of_nodes_is_whole():
