@@ -76,7 +76,7 @@ class Printer(LatexPrinter):
 
     def _print_Scripted(self, expr: Scripted) -> str:
         stem, lower, upper = expr.args
-        text = self._print(stem)
+        text: str = self._print(stem)
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
                 joint = " " if all(i.is_Symbol for i in indices) else ", "
