@@ -82,6 +82,12 @@ class JointMoments:
         assert self.regime.depth is not None
         return sp.expand(self.regime.depth * (1 - weight / self.orders.total))
 
+    @property
+    def unit(self) -> sp.Expr:
+        """How many layers are a unit of time."""
+        assert self.regime.depth is not None
+        return width**self.regime.depth
+
     def at_width(self, expr: sp.Expr) -> sp.Expr:
         """A formula of the layer with the small parameter as a power of the width."""
         assert self.regime.depth is not None
