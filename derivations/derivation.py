@@ -12,8 +12,8 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
-from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
+from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import UnitNoise, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset

@@ -8,10 +8,12 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.calculus.boundaries import End, classify, coefficients, speed_density
+from derivations.calculus.boundaries import End, classify
 from derivations.calculus.exit_integrals import ExitIntegrals
 from derivations.calculus.finiteness import Condition, roots, tidy_condition
+from derivations.calculus.intervals import coefficients
 from derivations.calculus.pearson import pearson_density
+from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 

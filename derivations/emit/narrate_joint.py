@@ -6,8 +6,9 @@ import sympy as sp
 
 from derivations.architectures.base import Architecture
 from derivations.architectures.scaling import Scaling
-from derivations.calculus.boundaries import classify, explosion, speed_density
+from derivations.calculus.boundaries import classify, explosion
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
+from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion, Flow
 from derivations.emit.narrate import display
 from derivations.emit.narrate_collapse import collapse_steps

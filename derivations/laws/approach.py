@@ -20,7 +20,7 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from derivations.calculus.boundaries import coefficients
+from derivations.calculus.intervals import coefficients
 from derivations.diffusion import Diffusion
 from derivations.laws.numbers import compiled
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.boundaries import End, classify, coefficients
+from derivations.calculus.boundaries import End, classify
+from derivations.calculus.intervals import coefficients
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.approach import approach

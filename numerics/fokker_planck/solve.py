@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from derivations.calculus.boundaries import coefficients as require_coefficients
-from derivations.calculus.boundaries import crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.intervals import coefficients as require_coefficients
+from derivations.calculus.intervals import crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from derivations.piecewise import Point
@@ -55,7 +55,7 @@ def solve_fokker_planck(
     Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
     reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out. A zero of the
     noise inside at which :math:`1/\varphi^2` is integrable on both sides is no end: the process crosses it
-    (:func:`derivations.calculus.boundaries.crossed_zeros`, also on the solutions that do not).
+    (:func:`derivations.calculus.intervals.crossed_zeros`, also on the solutions that do not).
 
     Each grid cuts the cells of the last one in three; two neighbouring grids are extrapolated in the logarithm of the density,
     which keeps it positive, and the distance of two neighbouring extrapolations is the error that is returned. It bounds
