@@ -14,12 +14,12 @@ from functools import lru_cache
 
 import sympy as sp
 
+from derivations.calculus.ends import AtEnd
 from derivations.calculus.finiteness import (
     Condition,
     converges,
     leading,
     reduced,
-    relation,
     roots,
     tidy_condition,
     without_flat_terms,
@@ -48,10 +48,9 @@ class End:
         :math:`\int m < \infty`: the speed measure is finite near the end.
     near : Boolean
         :math:`\int \mathrm{d}x/\sqrt a < \infty`: the end is at a finite distance in the unit-noise coordinate.
-    returns : Boolean
-        Whether the equation itself brings the process back from the end: the drift points inward there, and either it
-        explodes or the noise vanishes. So it is for the Cox–Ingersoll–Ross and Bessel processes; elsewhere an attainable end
-        keeps what reaches it, by :math:`\mu = a = 0` or by definition of the domain.
+    returns, sticky : Boolean
+        Whether the equation itself brings the process back from the end, and whether it is held there for a time before: as
+        :mod:`derivations.calculus.ends` says.
     """
 
     point: sp.Expr
@@ -61,6 +60,7 @@ class End:
     light: Condition
     near: Condition
     returns: Condition
+    sticky: Condition = sp.false
 
     @property
     def kinds(self) -> dict[str, Condition]:
@@ -154,7 +154,7 @@ def _end(x: sp.Symbol, part: Piece, tag: sp.Symbol, point: sp.Expr, is_left: boo
 
 
 def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr, finite: bool) -> tuple[Condition, ...]:
-    """Attracting, attainable, enterable, light, near, returns: for parameters at which no leading term vanishes."""
+    """Attracting, attainable, enterable, light, near, returns, sticky: for parameters at which no leading term vanishes."""
     growth = reduced(sp.diff(a, y) / a)
     scale = reduced(-2 * mu / a)  # s'/s
     speed = reduced(-scale - growth)  # m'/m
@@ -165,24 +165,15 @@ def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr, finite: bool) -> tuple[Conditi
         _double(light, attracting, scale, growth, y),
         light,
         converges(-growth / 2, y),
-        _pushes_back(y, mu, a) if finite else sp.false,
+        *_at_reached(y, mu, a, finite),
     )
 
 
-def _pushes_back(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> Condition:
-    """Drift inward at y → 0 while a vanishes like a power there, or drift that explodes inward."""
-    order, coefficient = leading(mu, y)
-    if order > 0:
-        return sp.false
-    inward = _positive(coefficient)
-    if order < 0 or inward == sp.false:
-        return inward
-    power, exponent = leading(y * reduced(sp.diff(a, y) / a), y)
-    return sp.And(inward, _positive(exponent)) if power <= 0 else sp.false
-
-
-def _positive(value: sp.Expr) -> Condition:
-    return relation(value) if value.free_symbols else sp.sympify(value > 0)
+def _at_reached(y: sp.Symbol, mu: sp.Expr, a: sp.Expr, finite: bool) -> tuple[Condition, Condition]:
+    if not finite:
+        return sp.false, sp.false
+    here = AtEnd.of(mu, a, y)
+    return here.comes_back(), here.sticks()
 
 
 def _special(y: sp.Symbol, mu: sp.Expr, a: sp.Expr) -> set[tuple[sp.Symbol, sp.Expr]]:
