@@ -12,8 +12,9 @@ import sympy as sp
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
+from derivations.errors import unknown
 from derivations.language import Program, Weights
-from derivations.language.statements import Matrix
+from derivations.language.statements import Mask, Matrix
 from derivations.symbols import state
 from numerics.compile.differences import Differences, Pair
 from numerics.compile.programs import (
@@ -54,8 +55,10 @@ class Observable(ABC):
     inputs: int
     positions: int
 
-    #: Whether networks run as plain states between the layers that are kept, as machine code runs them.
+    #: Whether networks run as plain states up to the layers that are kept, as machine code runs them.
     plain = False
+    #: How many layers before a kept one must be run by the rules.
+    looks_back = 0
     #: Whether a value that is no number says that the network left the range of numbers.
     explodes = True
 
@@ -127,6 +130,8 @@ class Gram(States):
 @dataclass(frozen=True)
 class ConditionalGram(States):
     r"""The mean of :math:`X^\top X/n` given the layer before, where what comes out of one matrix is the new state."""
+
+    looks_back = 1
 
     def start(self, start: Start, first: int, count: int, width: int, drawing: Drawing, rng: np.random.Generator) -> Carried:
         """With the rows of its mean."""
@@ -360,7 +365,8 @@ def output_matrix(program: Program) -> Matrix:
     """
     drawn = {s.symbol: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
     found = [s for symbol, s in drawn.items() if symbol in program.update.free_symbols]
-    neurons = {state, *drawn, *_masks(program)}
+    masks = {s.symbol for s in program.statements if isinstance(s, Mask)}
+    neurons = {state, *drawn, *masks}
     if len(found) == 1:
         (last,) = found
         coefficient = sp.diff(program.update, last.symbol)
@@ -371,10 +377,6 @@ def output_matrix(program: Program) -> Matrix:
         f"given the layer before, the Gram matrix has a mean by itself where the new state is the output of one matrix, got the "
         f'update {program.update}; use record="gram" or "gap", which are of the states themselves'
     )
-
-
-def _masks(program: Program) -> set[sp.Symbol]:
-    return {s.symbol for s in program.statements if not isinstance(s, Matrix) and hasattr(s, "keep")}
 
 
 def conditional_rows(carried: Carried, rules: Rules) -> Any:
@@ -429,27 +431,24 @@ def gaps(rows: Pair, inputs: int) -> Array:
 # --- names ---
 
 
-def observable(record: str | Record | None, architecture: Recipe, program: Program) -> Observable:
-    """What a user asked to record.
+def observable(record: str | Record, architecture: Recipe, program: Program) -> Observable:
+    """What a user asked to record: a word, or a function of the states.
 
     Raises
     ------
     ValueError
         For an unknown word, or an observable that the recipe has not.
     """
-    from derivations.errors import unknown
-
-    compiled_program(program)
-    at = (program, architecture.inputs, architecture.coordinates // architecture.inputs)
-    if record is None or callable(record):
-        return States(*at, function=record)
-    if record not in RECORDS:
+    compiled_program(program)  # refuses what is no number
+    if not callable(record) and record not in RECORDS:
         raise ValueError(unknown("record", str(record), RECORDS))
-    if record.startswith("conditional"):
-        output_matrix(program)
-    if record.endswith("gap") and architecture.inputs < 2:
+    if not callable(record) and record.endswith("gap") and architecture.inputs < 2:
         raise ValueError(f"a gap is between inputs, got inputs={architecture.inputs}; set inputs=2 in the architecture")
-    return RECORDS[record](*at)
+    at = (program, architecture.inputs, architecture.coordinates // architecture.inputs)
+    seen = States(*at, function=record) if callable(record) else RECORDS[record](*at)
+    if isinstance(seen, ConditionalGram) or (isinstance(seen, Gap) and seen.conditional):
+        output_matrix(program)
+    return seen
 
 
 #: What ``record`` may name.

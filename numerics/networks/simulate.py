@@ -6,7 +6,7 @@ Nothing here knows a limit or a law: this is what theory is compared with.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from derivations.architectures import Recipe
 from derivations.errors import unknown
 from numerics.compile.defined import everywhere_in
-from numerics.compile.machine import takes_kernel
+from numerics.compile.jit import uses_jit
+from numerics.compile.jit_programs import program_kernel
 from numerics.compile.programs import Array, Trace, compiled_program
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.networks.drawings import DRAWINGS, Drawing, InLaw
@@ -47,30 +48,37 @@ class Networks:
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
         begin = rng.bit_generator.state
         with np.errstate(all="ignore"):  # what is not finite is looked at below
-            end, kept = self._layers(first, count, rng)
+            end, kept = self._layers(first, count, rng, self.jit)
             if not np.isfinite(end).all() and not everywhere_in(self.observable.program):
                 rng.bit_generator.state = begin
-                self._layers(first, count, rng, explain=True)
+                self._layers(first, count, rng, jit=False, explain=True)
         return without_nan(kept) if self.observable.explodes else kept
 
-    def _layers(self, first: int, count: int, rng: np.random.Generator, explain: bool = False) -> tuple[Array, Array]:
-        """The last states, and what is kept."""
+    def _layers(
+        self, first: int, count: int, rng: np.random.Generator, jit: bool, explain: bool = False
+    ) -> tuple[Array, Array]:
+        """The last states, and what is kept; by jit the same numbers to rounding."""
         seen, program = self.observable, compiled_program(self.observable.program)
         carried = seen.start(self.start, first, count, self.width, self.drawing, rng)
         size = np.sqrt(self.time / self.depth) if self.depth else 0.0
-        kept = {}
-        for done in range(self.depth + 1):
-            if done in self.at:
-                kept[done] = seen.value(carried)
-            if done < self.depth:
+        layers = [program.at(self.time * (done + 0.5) / self.depth) for done in range(self.depth)]
+        kept, done = {}, 0
+        for stop in sorted({*self.at, self.depth}):
+            if jit and stop - seen.looks_back > done:
+                kernel = program_kernel(seen.program, seen.columns)
+                kernel(carried.x, layers[done : stop - seen.looks_back], size, rng)
+                done = stop - seen.looks_back
+            for done in range(done, stop):
                 trace: Trace | None = [] if explain else None
-                here = program.at(self.time * (done + 0.5) / self.depth)
-                before, carried = carried, seen.advance(carried, here, size, self.drawing, rng, trace)
+                before, carried = carried, seen.advance(carried, layers[done], size, self.drawing, rng, trace)
                 if trace is not None:
                     lost = _finite(seen.states(before)) & ~_finite(seen.states(carried))
                     for k in np.flatnonzero(lost):
                         explain_network(trace, int(k), f"layer {done + 1} of {self.depth}, sample {first + k + 1}")
-        return seen.states(carried), np.stack([kept[done] for done in self.at], axis=1)
+            done = stop
+            if stop in self.at:
+                kept[stop] = seen.value(carried)
+        return seen.states(carried), np.stack([kept[layer] for layer in self.at], axis=1)
 
 
 def _finite(states: Array) -> Array:
@@ -182,19 +190,38 @@ def simulate_network(
     >>> norms.shape, float(norms[0, 0])
     ((2, 1000), 3.0)
     """
-    width = finite_width(architecture)
-    depth, samples = _whole(depth, "depth", 0), _whole(samples, "samples", 1)
+    every = callable(record) and at is None
+
+    def start(width: int) -> Start:
+        return checked_start(x0, inputs, input_weight_variance, _whole(samples, "samples", 1), width, architecture)
+
+    layers = range(_whole(depth, "depth", 0) + 1) if every else at
+    task = ensemble(architecture, depth, start, record, t, method, layers)
+    if isinstance(task.observable, Gap):
+        task = replace(task, start=task.start.in_differences(task.observable.positions))
+    return run_networks(task, samples, at is None and not every, seed, workers, backend, reduce, checkpoint, progress)
+
+
+def ensemble(
+    architecture: Recipe,
+    depth: int,
+    start: Callable[[int], Start],
+    record: str | Record,
+    t: float | None = None,
+    method: str | None = None,
+    at: Sequence[int] | None = None,
+) -> Networks:
+    """The networks that a user asks for, checked; ``start`` makes their start at a width."""
+    width, depth = finite_width(architecture), _whole(depth, "depth", 0)
     t = _clock(architecture, depth, t)
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}; for the start itself use depth=0")
-    start = checked_start(x0, inputs, input_weight_variance, samples, width, architecture)
+    begin = start(width)
     seen = observable(record, architecture, architecture.program())
-    if isinstance(seen, Gap):
-        start = start.in_differences(seen.positions)
-    every = callable(record) and at is None
-    layers = _layers(range(depth + 1) if every else at, depth)
-    task = Networks(seen, width, depth, float(t), start, _drawing(method, seen), layers)
-    return run_networks(task, samples, at is None and not every, seed, workers, backend, reduce, checkpoint, progress)
+    layers = (depth,) if at is None else tuple(at)
+    if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
+        raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
+    return Networks(seen, width, depth, float(t), begin, _drawing(method, seen), layers)
 
 
 def run_networks(
@@ -209,11 +236,12 @@ def run_networks(
     progress: Progress | None = None,
 ) -> Any:
     """An ensemble of networks, block by block; ``single`` drops the axis of the layers that are kept."""
-    seen, columns = task.observable, task.observable.columns
+    seen, columns, samples = task.observable, task.observable.columns, _whole(samples, "samples", 1)
     first = (task.width, task.width if task.start.rows is None else task.start.rows.shape[1])
     shapes = [first, *((numbers.rows, numbers.columns) for numbers in compiled_program(seen.program).matrices)]
     block = max(1, BLOCK // max(task.drawing.entries(*shape, columns) for shape in shapes))
-    task = replace(task, jit=takes_kernel(backend, samples * task.depth * work(task), partial(_kernel, task)))
+    work = samples * task.depth * columns * sum(numbers.rows for numbers in compiled_program(seen.program).matrices)
+    task = replace(task, jit=uses_jit(backend, work, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task
         several = (reduce,) if isinstance(reduce, Reduction) else tuple(reduce)
@@ -234,6 +262,14 @@ def run_networks(
     return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
 
 
+def _kernel(task: Networks) -> Any:
+    if not isinstance(task.drawing, InLaw) or not task.observable.plain:
+        raise ValueError(
+            'only states and Gram matrices of networks in law have a machine-code kernel; use method="in_law", or backend="numpy"'
+        )
+    return program_kernel(task.observable.program, task.observable.columns)
+
+
 def _warn_of_lost_angles(lost: int, samples: int) -> None:
     if lost:
         warnings.warn(
@@ -250,13 +286,6 @@ def _drawing(method: str | None, seen: Observable) -> Drawing:
     if isinstance(seen, Jacobian) and method == InLaw().name:
         raise ValueError('derivatives are products of matrices that are drawn; leave method out, or give method="weights"')
     return seen.drawing(named)
-
-
-def _layers(at: Sequence[int] | None, depth: int) -> tuple[int, ...]:
-    layers = (depth,) if at is None else tuple(at)
-    if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
-        raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
-    return layers
 
 
 def _clock(architecture: Recipe, depth: int, t: float | None) -> float:

@@ -16,7 +16,7 @@ from derivations.jacobian import jacobian_diffusion
 from derivations.limits import mean_field_limit
 from numerics.compile import compile_expression
 from numerics.ensembles import blocks
-from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
+from numerics.networks import simulate_jacobian, simulate_tangent_kernel
 from numerics.kernels import kernel_matrices
 from numerics.networks import BLOCK, simulate_network
 from numerics.statistics import Estimate, ks_two_sample, richardson

@@ -7,7 +7,7 @@ from scipy import stats
 
 from derivations import MLP, PreNormResNet, ResNet, ShapedMLP, absolute, relu, tanh
 from derivations.activations import leaky_relu
-from numerics.perceptrons import _pair, simulate_collapse, simulate_gram
+from numerics.networks import _pair, simulate_collapse, simulate_gram
 from numerics.statistics import ks_two_sample
 
 START = [[1.0, 0.3], [0.3, 1.0]]
