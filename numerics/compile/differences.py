@@ -63,7 +63,7 @@ class Differences(Rules):
     def evaluated(self, expr: sp.Expr, values: Values, size: float, rows: int, trace: Trace | None = None) -> Pair:
         """The formula, and what it differs by."""
         samples, others = len(values[state].first), self.inputs - 1
-        at = {s: size if s == step else values[s].first for s in arguments_of(expr)}
+        at: Values = {s: size if s == step else values[s].first for s in arguments_of(expr)}
         first = evaluated(expr, at, size, (samples, rows, self.positions), trace)
         shape = (samples, rows, others * self.positions)
         moves = {s: values[s].rest for s in at if s != step and values[s].rest.any()}

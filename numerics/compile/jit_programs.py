@@ -147,7 +147,9 @@ class _Printer:
         share = f"({variance}/{self._size(source)})"
         every = lower_triangle(len(columns))
         entries = {(p, q): f"(g{w}_{p}_{q}*{share} + {bias})" for p, q in every}
-        root = [re.sub(r"\b(l|r|i|small)(\d+)", rf"\g<1>{k}_\g<2>", line) for line in factor_lines(len(columns), entries)]
+        root = [
+            re.sub(r"\b(l|r|i|small)(\d+)", rf"\g<1>{k}_\g<2>", line) for line in factor_lines(len(columns), entries)
+        ]
         moved = weights.mean != 0 or weights.bias_mean != 0
         root += [f"m{k}_{a} = {s}" for a, s in enumerate(shift)] if moved else []
         lengths = {f"l{k}_{p}_{q}" for p, q in every} | ({f"m{k}_{a}" for a in range(m)} if moved else set())
@@ -261,13 +263,17 @@ def _kernel(program: Program, inputs: int) -> Kernel:
 
 
 def program_kernel(program: Program, inputs: int) -> Kernel:
-    """The compiled kernel: of states x, a list of layers whose numbers are known, :math:`\\varepsilon` and a generator."""
+    r"""The compiled kernel: of states x, a list of layers whose numbers are known, :math:`\varepsilon` and a generator."""
     kernel, sizes = _kernel(program, inputs), _sizes(program)
 
     def run(x: Array, layers: list[CompiledProgram], size: float, rng: np.random.Generator) -> None:
         order = dict.fromkeys(s.weights for s in program.statements if isinstance(s, Matrix))
         numbers = [
-            [getattr(layer.numbers[w], name) for w in order for name in ("variance", "mean", "bias_variance", "bias_mean")]
+            [
+                getattr(layer.numbers[w], name)
+                for w in order
+                for name in ("variance", "mean", "bias_variance", "bias_mean")
+            ]
             for layer in layers
         ]
         kernel(x, np.array(numbers, dtype=float).reshape(len(layers), 4 * len(order)), sizes, size, rng)

@@ -144,7 +144,7 @@ class CompiledProgram:
             return self
         numbers = dict(self.numbers)
         for w in moving:
-            there = {name: float(_function(getattr(w, name), (time,))(now)) for name in _NAMES}
+            there: dict[str, Any] = {name: float(_function(getattr(w, name), (time,))(now)) for name in _NAMES}
             for name, value in there.items():
                 if not np.isfinite(value) or (name.endswith("variance") and value < 0):
                     raise ValueError(
@@ -155,7 +155,13 @@ class CompiledProgram:
         return replace(self, numbers=numbers)
 
     def advance(
-        self, x: Any, size: float, draw: Draw, rng: np.random.Generator, rules: Rules = PLAIN, trace: Trace | None = None
+        self,
+        x: Any,
+        size: float,
+        draw: Draw,
+        rng: np.random.Generator,
+        rules: Rules = PLAIN,
+        trace: Trace | None = None,
     ) -> tuple[Any, Values]:
         r"""The states after one layer with fresh weights, :math:`\varepsilon` = ``size``, and the values of all statements.
 

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations.language import Weights
 from derivations.language.statements import Mask, Matrix
-from derivations.symbols import state, step
+from derivations.symbols import step
 from numerics.compile.differences import in_pieces
 from numerics.compile.programs import (
     PLAIN,

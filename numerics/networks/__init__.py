@@ -2,7 +2,7 @@
 
 from numerics.networks.drawings import DRAWINGS, AllWeights, Drawing, InLaw
 from numerics.networks.initial import input_rows
-from numerics.networks.observables import RECORDS
+from numerics.networks.records import RECORDS
 from numerics.networks.short_names import simulate_collapse, simulate_gram, simulate_jacobian, simulate_tangent_kernel
 from numerics.networks.simulate import BLOCK, finite_width, simulate_network
 

@@ -52,7 +52,11 @@ class AllWeights(Drawing):
         """Draw it now; all inputs and all applications share it."""
         weights = rng.standard_normal((samples, numbers.rows, numbers.columns))
         size = np.sqrt(numbers.variance / numbers.columns)
-        bias = np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.rows, 1)) if numbers.bias_variance else 0
+        bias = (
+            np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.rows, 1))
+            if numbers.bias_variance
+            else 0
+        )
 
         def apply(features: Array, biased: Array | None = None) -> Array:
             out: Array = np.matmul(weights, features)

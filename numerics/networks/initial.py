@@ -66,7 +66,7 @@ class Start:
         return drawing(MatrixNumbers(self.variance, 0.0, 0.0, 0.0, width, dim, 1), count, rng)(self.rows.T[None], None)
 
     def rows_of_covariance(self, width: int) -> Array:
-        """Rows whose Gram matrix, their sum of products, is the mean of :math:`X^\\top X/n`; shape (samples or 1, k, columns)."""
+        r"""Rows whose Gram matrix, their sum of products, is the mean of :math:`X^\top X/n`; shape (samples or 1, k, columns)."""
         if self.rows is not None:
             return self.rows.T[None] * np.sqrt(self.variance / self.rows.shape[1])
         assert self.states is not None
@@ -142,7 +142,11 @@ def gram_start(gram: ArrayLike, inputs: int, width: int, rotated: bool) -> Start
         If it is no covariance of so many inputs, or there are fewer neurons than inputs.
     """
     given = np.asarray(gram, dtype=float)
-    if given.shape != (inputs, inputs) or not np.allclose(given, given.T, rtol=1e-12, atol=0) or not np.isfinite(given).all():
+    if (
+        given.shape != (inputs, inputs)
+        or not np.allclose(given, given.T, rtol=1e-12, atol=0)
+        or not np.isfinite(given).all()
+    ):
         raise ValueError(
             f"start must be a symmetric matrix of shape ({inputs}, {inputs}), the Gram matrix of {inputs} inputs, got {gram!r}"
         )

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from derivations.architectures import Recipe
 from numerics.compile.programs import Array
 from numerics.ensembles import Seed
+from numerics.networks.derivatives import Jacobian
 from numerics.networks.initial import Start, checked_start, factor_start, gram_start
-from numerics.networks.observables import Jacobian
 from numerics.networks.simulate import ensemble, run_networks, simulate_network
 
 
@@ -112,12 +112,16 @@ def simulate_collapse(
     """
     _one_of(record, ("gap", "conditional gap"))
     if architecture.coordinates != 2:
-        raise ValueError(f"expected an architecture with two inputs and no positions, got {architecture}; use simulate_network")
+        raise ValueError(
+            f"expected an architecture with two inputs and no positions, got {architecture}; use simulate_network"
+        )
     if not (np.isfinite(gap) and 0 < gap <= 2):
         raise ValueError(f"gap must be 1 - ρ, in (0, 2], got {gap}")
 
     def begin(width: int) -> Start:
-        factor = np.array([[1.0, 0.0], [-gap, np.sqrt(gap * (2 - gap))]])  # the first input, and what the second differs by
+        factor = np.array(
+            [[1.0, 0.0], [-gap, np.sqrt(gap * (2 - gap))]]
+        )  # the first input, and what the second differs by
         return factor_start(factor, width, rotated=record == "gap")
 
     task = ensemble(architecture, depth, begin, record, t, method, at)

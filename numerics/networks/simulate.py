@@ -14,7 +14,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from derivations.errors import unknown
@@ -23,9 +23,12 @@ from numerics.compile.jit import uses_jit
 from numerics.compile.jit_programs import program_kernel
 from numerics.compile.programs import Array, Trace, compiled_program
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
+from numerics.networks.derivatives import Jacobian
 from numerics.networks.drawings import DRAWINGS, Drawing, InLaw
+from numerics.networks.gram import Gap
 from numerics.networks.initial import Start, checked_start
-from numerics.networks.observables import RECORDS, Gap, Jacobian, Observable, Record, observable
+from numerics.networks.observables import Observable, Record
+from numerics.networks.records import observable
 from numerics.outcomes import NotFinite, ProjectWarning, explain_network, warn_of_explosions, without_nan
 
 #: Numbers in a buffer of one block: a few buffers of this size stay in a core's cache.
@@ -46,6 +49,7 @@ class Networks:
     jit: bool = False
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
+        """What is kept of them, shape (count, layers, ...)."""
         begin = rng.bit_generator.state
         with np.errstate(all="ignore"):  # what is not finite is looked at below
             end, kept = self._layers(first, count, rng, self.jit)
@@ -68,21 +72,21 @@ class Networks:
                 kernel = program_kernel(seen.program, seen.columns)
                 kernel(carried.x, layers[done : stop - seen.looks_back], size, rng)
                 done = stop - seen.looks_back
-            for done in range(done, stop):
+            for layer in layers[done:stop]:
+                done += 1
                 trace: Trace | None = [] if explain else None
-                before, carried = carried, seen.advance(carried, layers[done], size, self.drawing, rng, trace)
+                before, carried = carried, seen.advance(carried, layer, size, self.drawing, rng, trace)
                 if trace is not None:
                     lost = _finite(seen.states(before)) & ~_finite(seen.states(carried))
                     for k in np.flatnonzero(lost):
-                        explain_network(trace, int(k), f"layer {done + 1} of {self.depth}, sample {first + k + 1}")
-            done = stop
+                        explain_network(trace, int(k), f"layer {done} of {self.depth}, sample {first + k + 1}")
             if stop in self.at:
                 kept[stop] = seen.value(carried)
-        return seen.states(carried), np.stack([kept[layer] for layer in self.at], axis=1)
+        return seen.states(carried), np.stack([kept[at] for at in self.at], axis=1)
 
 
-def _finite(states: Array) -> Array:
-    return np.isfinite(states).all(axis=(1, 2))
+def _finite(states: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(states).all(axis=(1, 2)))
 
 
 def simulate_network(
@@ -284,7 +288,9 @@ def _drawing(method: str | None, seen: Observable) -> Drawing:
     if named is None:
         raise ValueError(unknown("method", str(method), (d.name for d in DRAWINGS)))
     if isinstance(seen, Jacobian) and method == InLaw().name:
-        raise ValueError('derivatives are products of matrices that are drawn; leave method out, or give method="weights"')
+        raise ValueError(
+            'derivatives are products of matrices that are drawn; leave method out, or give method="weights"'
+        )
     return seen.drawing(named)
 
 

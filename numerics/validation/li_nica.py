@@ -25,8 +25,8 @@ from derivations.limits import CollapseDiffusion, joint_limit
 from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.ensembles import Seed
-from numerics.paths import simulate_sde
 from numerics.networks import simulate_collapse, simulate_gram
+from numerics.paths import simulate_sde
 from numerics.validation.base import Array
 from numerics.validation.claims import Claim, Comparison, Number
 
@@ -173,7 +173,9 @@ def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
 def w_of_networks(start: float, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0 > 0`."""
     gap = 1 / (size * start) ** 2
-    ends = simulate_collapse(MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers, record="conditional gap")
+    ends = simulate_collapse(
+        MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers, record="conditional gap"
+    )
     alive = ends[ends > 0]  # with probability of order 2^-n a layer has at most one active neuron, and no angle is left
     return 1 / (size * np.sqrt(alive))
 
