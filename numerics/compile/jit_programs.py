@@ -21,6 +21,8 @@ from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warm
 from numerics.compile.jit_paths import factor_lines, indented, lower_triangle
 from numerics.compile.programs import Array, CompiledProgram, arguments_of
 
+_NAME = re.compile(r"[a-z]+\d*(?:_\d+)+")
+
 
 @dataclass
 class _Loop:
@@ -235,9 +237,12 @@ def kernel(x, numbers, sizes, eps, rng):
         if loop.over is None:
             return loop.lines
         x = {f"x_{a}" for a in range(self.inputs)}
-        lines = [f"{name} = x[s, i, {name[2:]}]" for name in sorted(loop.reads & x)]
-        lines += [f"{name} = {name}_[s, i]" for name in sorted((loop.reads - loop.sets) & per_neuron)]
-        lines += loop.lines
+        loads = {name: f"{name} = x[s, i, {name[2:]}]" for name in loop.reads & x}
+        loads |= {name: f"{name} = {name}_[s, i]" for name in (loop.reads - loop.sets) & per_neuron}
+        lines: list[str] = []
+        for line in loop.lines:  # a value is loaded where it is first used: held over a drawing it would leave its register
+            used = sorted(set(_NAME.findall(line.split("=", 1)[1])) & set(loads))
+            lines += [loads.pop(name) for name in used] + [line]
         lines += [f"{name}_[s, i] = {name}" for name in sorted(loop.sets & per_neuron)]
         lines += [f"x[s, i, {name[2:]}] = {name}" for name in sorted(loop.sets & x)]
         return [f"for i in range(n{loop.over}):", *(f"    {line}" for line in lines)]

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from os import PathLike
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from derivations.errors import unknown
+from derivations.language import Program
 from numerics.compile.defined import everywhere_in
 from numerics.compile.jit import uses_jit
 from numerics.compile.jit_programs import program_kernel
@@ -221,11 +222,24 @@ def ensemble(
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}; for the start itself use depth=0")
     begin = start(width)
-    seen = observable(record, architecture, architecture.program())
+    seen = observable(record, architecture, _program(architecture))
     layers = (depth,) if at is None else tuple(at)
     if not layers or any(not 0 <= _whole(k, "each layer in at", 0) <= depth for k in layers):
         raise ValueError(f"at must list layers from 0 to depth={depth}, got {list(layers)}")
     return Networks(seen, width, depth, float(t), begin, _drawing(method, seen), layers)
+
+
+def _program(architecture: Recipe) -> Program:
+    """One program for equal recipes, so that what is compiled for it is found again."""
+    try:
+        return _known_program(architecture)
+    except TypeError:  # a recipe of one's own that has no hash
+        return architecture.program()
+
+
+@lru_cache(maxsize=64)
+def _known_program(architecture: Recipe) -> Program:
+    return architecture.program()
 
 
 def run_networks(
