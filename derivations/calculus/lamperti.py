@@ -25,7 +25,7 @@ from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import IsolatedRoot, Piece, in_order, pieces, zeros
+from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
 
@@ -157,6 +157,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
                 raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
             found.append(Piece(left, right, sp.S.Zero))
             continue
+        _refuse_singular(variance, x, left, right)
         _refuse_unreal(variance, x, left, right)
         squared = quadratic_root(variance, x)
         if squared is not None and (squared.has_parameters or not zeros_are_rational(variance, x)):
@@ -200,6 +201,20 @@ def _quadratic_forms(
         between = kind > 0 and (start, end) == q.roots
         found.append(LampertiForm(x, (start, end), drift, -q.expr if between else q.expr, assuming))
     return found
+
+
+def _refuse_singular(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> None:
+    """Within one formula too, the noise must be smooth where it does not vanish: no pole, no kink as of |atan(1/x)|."""
+    if a.is_polynomial(x) or a.free_symbols != {x} or not (left.is_number and right.is_number):
+        return
+    known = analyse(a, x)
+    zeros_of_a = {point.value for point in known.zeros}
+    for name, points in (("pole", known.poles), ("jump", known.jumps), ("kink", known.kinks)):
+        for point in sorted(points, key=lambda p: abs(float(p))):
+            if point.value not in zeros_of_a and between(point.value, left, right):
+                raise NoClosedForm(
+                    f"the process crosses a {name} of its noise at {x} = {point.value}, where no kernel is known"
+                )
 
 
 def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> None:
@@ -309,6 +324,9 @@ def positive_factors(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Exp
 
 def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
     r"""The positive square root of a on an interval, with absolute values resolved by a point inside."""
+    squares, a = _squares(a, {x: Piece(left, right, a).interior()})
+    if a == 1:
+        return tidy(squares)
     p, inside = LampertiForm(x, (left, right), sp.S.Zero, sp.S.One).on_interval
     point = Piece(left, right, a).interior()
     at = {p: sp.solve(inside - point, p)[0]}
@@ -325,4 +343,17 @@ def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp
 
     root = root.replace(lambda node: isinstance(node, sp.Abs), resolve)
     back = sp.solve(inside - x, p)[0]
-    return tidy(root.subs(p, back))
+    return tidy(squares * root.subs(p, back))
+
+
+def _squares(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> tuple[sp.Expr, sp.Expr]:
+    """The root of the even powers among the factors of a, positive at a point, and the other factors."""
+    root, rest = sp.S.One, []
+    for factor in sp.Mul.make_args(a):
+        base, power = factor.as_base_exp()
+        value = base.subs(at)
+        if power.is_Integer and power.is_even and (value.is_positive or value.is_negative):
+            root *= (base if value.is_positive else -base) ** (power / 2)
+        else:
+            rest.append(factor)
+    return root, sp.Mul(*rest)

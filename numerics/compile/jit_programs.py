@@ -66,8 +66,12 @@ class _Printer:
         Raises
         ------
         ValueError
-            If a state lies on a grid of positions: the array code draws it.
+            If a state lies on a grid of positions, or a matrix is not Gaussian: the array code draws it.
         """
+        drawn = (s.weights for s in self.program.statements if isinstance(s, Matrix))
+        other = next((w for w in drawn if not w.is_gaussian), None)
+        if other is not None:
+            raise ValueError(f"no jit kernel for matrices that are not Gaussian, such as {other.name}")
         if self.program.has_taps:
             raise ValueError("no jit kernel for layers over a grid of positions")
         for k, statement in enumerate(self.program.statements):
@@ -240,7 +244,9 @@ def kernel(x, numbers, sizes, eps, rng):
         loads = {name: f"{name} = x[s, i, {name[2:]}]" for name in loop.reads & x}
         loads |= {name: f"{name} = {name}_[s, i]" for name in (loop.reads - loop.sets) & per_neuron}
         lines: list[str] = []
-        for line in loop.lines:  # a value is loaded where it is first used: held over a drawing it would leave its register
+        for (
+            line
+        ) in loop.lines:  # a value is loaded where it is first used: held over a drawing it would leave its register
             used = sorted(set(_NAME.findall(line.split("=", 1)[1])) & set(loads))
             lines += [loads.pop(name) for name in used] + [line]
         lines += [f"{name}_[s, i] = {name}" for name in sorted(loop.sets & per_neuron)]

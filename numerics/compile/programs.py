@@ -19,6 +19,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from derivations.language import Program, Weights
+from derivations.language.entries import Gaussian, MatrixLaw
 from derivations.language.statements import Mask, Matrix, Mean
 from derivations.symbols import state, step, time
 from numerics.compile.expression import CompiledFunction, compile_expression
@@ -31,6 +32,7 @@ Apply: TypeAlias = Callable[[Array, Array | None], Array]
 #: What a formula of the layer was evaluated at, and what came out: for people who ask where it had no value.
 Trace: TypeAlias = list[tuple[sp.Expr, dict[sp.Symbol, Any], Array]]
 
+_GAUSSIAN = Gaussian()
 _NAMES = ("variance", "mean", "bias_variance", "bias_mean")
 
 
@@ -45,6 +47,7 @@ class MatrixNumbers:
     rows: int
     columns: int
     applications: int
+    law: MatrixLaw = _GAUSSIAN
 
 
 #: Draws the centred part of a matrix and of its biases, fresh for each sample: (numbers, samples, rng).
@@ -268,7 +271,7 @@ def compiled_program(program: Program) -> CompiledProgram:
             law = {name: _number(getattr(w, name).xreplace(half), f"{name} of {w.name}") for name in _NAMES}
             rows = int(_number(statement.target.size, f"out of {w.name}"))
             columns = int(_number(statement.source.size, f"what {w.name} reads")) * max(1, len(w.taps))
-            numbers[w] = MatrixNumbers(**law, rows=rows, columns=columns, applications=applied[w])
+            numbers[w] = MatrixNumbers(**law, rows=rows, columns=columns, applications=applied[w], law=w.law)
     _compiled(program.update, known)
     return CompiledProgram(program, numbers)
 

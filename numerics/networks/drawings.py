@@ -3,7 +3,7 @@ r"""How the matrices of a layer are drawn: every weight, or what they put out by
 The rows of a Gaussian matrix W being independent, what it makes of features f is, given these, i.i.d. over its rows:
 :math:`N(0, G)` with :math:`G = \sigma_b^2 + \frac{\sigma_w^2}{k} f^\top f`. Applied once more to features g that depend on Wf, its rows given
 Wf are still Gaussian: the triangular factor of the Gram matrix of (f, g) grows by the columns of g. So a layer costs
-:math:`O(k m^2)` instead of :math:`O(k^2 m)`, and the law of the states is exactly the same.
+:math:`O(k m^2)` instead of :math:`O(k^2 m)`, and the law of the states is exactly the same. Matrices of other laws are drawn.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derivations.language.entries import Gaussian
+from numerics.compile.matrices import draw_matrices
 from numerics.compile.programs import Apply, Array, MatrixNumbers
 from numerics.linalg import semidefinite_factor
 
@@ -26,7 +28,7 @@ class Drawing(ABC):
     name: str
 
     @abstractmethod
-    def entries(self, rows: int, columns: int, inputs: int) -> int:
+    def entries(self, numbers: MatrixNumbers, inputs: int) -> int:
         """Random numbers and working memory per sample and layer, which decide how many samples make a block."""
 
     @abstractmethod
@@ -44,24 +46,20 @@ class AllWeights(Drawing):
 
     name: str = "weights"
 
-    def entries(self, rows: int, columns: int, inputs: int) -> int:
+    def entries(self, numbers: MatrixNumbers, inputs: int) -> int:
         """The weight matrix."""
-        return rows * max(columns, inputs)
+        return numbers.rows * max(numbers.columns, inputs)
 
     def __call__(self, numbers: MatrixNumbers, samples: int, rng: np.random.Generator) -> Apply:
         """Draw it now; all inputs and all applications share it."""
-        weights = rng.standard_normal((samples, numbers.rows, numbers.columns))
-        size = np.sqrt(numbers.variance / numbers.columns)
-        bias = (
-            np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.rows, 1))
-            if numbers.bias_variance
-            else 0
-        )
+        weights = draw_matrices(numbers.law, samples, numbers.rows, numbers.columns, rng)
+        size, biases = np.sqrt([numbers.variance, numbers.bias_variance])
+        bias = biases * rng.standard_normal((samples, numbers.rows, 1)) if biases else 0.0
 
         def apply(features: Array, biased: Array | None = None) -> Array:
             out: Array = np.matmul(weights, features)
             out *= size
-            if numbers.bias_variance:
+            if biases:
                 out += bias if biased is None else bias * biased
             return out
 
@@ -82,12 +80,16 @@ class InLaw(Drawing):
     name: str = "in_law"
     precise: bool = False
 
-    def entries(self, rows: int, columns: int, inputs: int) -> int:
+    def entries(self, numbers: MatrixNumbers, inputs: int) -> int:
         """What comes out, or what is read if this is more."""
-        return max(rows, columns) * inputs
+        if not isinstance(numbers.law, Gaussian):
+            return AllWeights().entries(numbers, inputs)
+        return max(numbers.rows, numbers.columns) * inputs
 
     def __call__(self, numbers: MatrixNumbers, samples: int, rng: np.random.Generator) -> Apply:
-        """Draw nothing yet."""
+        """Draw nothing yet, but a matrix that is not Gaussian."""
+        if not isinstance(numbers.law, Gaussian):
+            return AllWeights()(numbers, samples, rng)
         return _Conditional(numbers, samples, rng, self.precise)
 
 

@@ -53,6 +53,10 @@ class Start:
         states = None if self.states is None else moved(self.states, -1)
         return replace(self, states=states, rows=None if self.rows is None else moved(self.rows, 0))
 
+    def matrix(self, width: int) -> MatrixNumbers:
+        """The first layer's."""
+        return MatrixNumbers(self.variance, 0.0, 0.0, 0.0, width, width if self.rows is None else self.rows.shape[1], 1)
+
     def block(self, drawing: Drawing, first: int, count: int, width: int, rng: np.random.Generator) -> Array:
         """The states of samples ``first`` …, shape (count, n, columns)."""
         if self.states is not None:
@@ -63,7 +67,7 @@ class Start:
         if self.rotated:
             frames, _ = column_factor(rng.standard_normal((count, width, dim)))
             return np.sqrt(self.variance * width / dim) * np.matmul(frames, self.rows.T)
-        return drawing(MatrixNumbers(self.variance, 0.0, 0.0, 0.0, width, dim, 1), count, rng)(self.rows.T[None], None)
+        return drawing(self.matrix(width), count, rng)(self.rows.T[None], None)
 
     def rows_of_covariance(self, width: int) -> Array:
         r"""Rows whose Gram matrix, their sum of products, is the mean of :math:`X^\top X/n`; shape (samples or 1, k, columns)."""

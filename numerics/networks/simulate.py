@@ -136,7 +136,8 @@ def simulate_network(
     workers : int or Executor
         Threads to run blocks of networks in, or any executor.
     method : {"in_law", "weights"}, optional
-        Exact in law by conditional Gaussians, the default, or every weight drawn, as derivatives always need it.
+        Exact in law by conditional Gaussians, the default, or every weight drawn, as derivatives always need it. A matrix that is not
+        Gaussian is drawn in both.
     input_weight_variance : float
         v.
     at : sequence of int, optional
@@ -255,10 +256,9 @@ def run_networks(
 ) -> Any:
     """An ensemble of networks, block by block; ``single`` drops the axis of the layers that are kept."""
     seen, columns, samples = task.observable, task.observable.columns, _whole(samples, "samples", 1)
-    first = (task.width, task.width if task.start.rows is None else task.start.rows.shape[1])
-    shapes = [first, *((numbers.rows, numbers.columns) for numbers in compiled_program(seen.program).matrices)]
-    block = max(1, BLOCK // max(task.drawing.entries(*shape, columns) for shape in shapes))
-    work = samples * task.depth * columns * sum(numbers.rows for numbers in compiled_program(seen.program).matrices)
+    matrices = compiled_program(seen.program).matrices
+    block = max(1, BLOCK // max(task.drawing.entries(m, columns) for m in (task.start.matrix(task.width), *matrices)))
+    work = samples * task.depth * columns * sum(numbers.rows for numbers in matrices)
     task = replace(task, jit=uses_jit(backend, work, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task
