@@ -3,16 +3,12 @@ r"""Gram matrices of networks and the angles between inputs: of the states, or a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import sympy as sp
 
-from derivations.language import Program
-from derivations.language.statements import Mask, Matrix
-from derivations.symbols import state
+from numerics.compile.conditional_rows import conditional_rows
 from numerics.compile.differences import Differences, Pair
-from numerics.compile.programs import PLAIN, Array, Rules, matrix_applied
+from numerics.compile.programs import PLAIN, Array
 from numerics.networks.drawings import Drawing, InLaw
 from numerics.networks.initial import Start
 from numerics.networks.observables import Carried, Observable, States, block_of, gram
@@ -46,7 +42,7 @@ class ConditionalGram(States):
         if carried.layer is None:
             assert carried.product is not None
             return gram(carried.product)
-        return gram(conditional_rows(carried, PLAIN))
+        return gram(conditional_rows(carried.layer, carried.values, carried.size, PLAIN))
 
 
 @dataclass(frozen=True)
@@ -81,57 +77,12 @@ class Gap(Observable):
             assert carried.product is not None
             pair = self.rules.form(carried.product)
         else:
-            pair = conditional_rows(carried, self.rules)
+            pair = conditional_rows(carried.layer, carried.values, carried.size, self.rules)
         return gaps(pair, self.inputs)
 
     def states(self, carried: Carried) -> Array:
         """Both parts."""
         return self.rules.columns(carried.x)
-
-
-def output_matrix(program: Program) -> Matrix:
-    """The statement whose matrix puts out the new state.
-
-    Raises
-    ------
-    ValueError
-        If the update is anything else, with what it reads besides.
-    """
-    drawn = {s.symbol: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
-    found = [s for symbol, s in drawn.items() if symbol in program.update.free_symbols]
-    masks = {s.symbol for s in program.statements if isinstance(s, Mask)}
-    neurons = {state, *drawn, *masks}
-    if len(found) == 1:
-        (last,) = found
-        coefficient = sp.diff(program.update, last.symbol)
-        rest = program.update.subs(last.symbol, 0)
-        if not (coefficient.free_symbols | rest.free_symbols) & neurons:
-            return last
-    raise ValueError(
-        f"given the layer before, the Gram matrix has a mean by itself where the new state is the output of one matrix, got the "
-        f'update {program.update}; use record="gram" or "gap", which are of the states themselves'
-    )
-
-
-def conditional_rows(carried: Carried, rules: Rules) -> Any:
-    """Rows whose Gram matrix is the mean of the new states' given the layer before: features, bias and mean of its matrix."""
-    layer, values = carried.layer, carried.values
-    assert layer is not None
-    assert values is not None
-    last = output_matrix(layer.program)
-    numbers, update, u = layer.numbers[last.weights], layer.program.update, last.symbol
-    features = rules.features(last.weights, rules.evaluated(last.body, values, carried.size, int(last.source.size)))
-    biased = np.ones(features.shape[2]) if rules.biased is None else rules.biased
-    bias = np.broadcast_to(np.sqrt(numbers.bias_variance) * biased, (len(features), 1, len(biased)))
-    centred = np.concatenate([features * np.sqrt(numbers.variance / numbers.columns), bias], axis=1)
-    mean = matrix_applied(None, features, rules.biased, numbers)[:, :1]
-    here = {s: rules.form(rules.columns(v)[:, :1]) for s, v in values.items()} | {u: rules.form(mean)}
-    scaled = sp.diff(update, u) * u
-    rows = [
-        rules.evaluated(scaled, here | {u: rules.form(centred)}, carried.size, centred.shape[1]),
-        rules.evaluated(update, here, carried.size, 1),
-    ]
-    return rules.form(np.concatenate([rules.columns(part) for part in rows], axis=1))
 
 
 def gaps(rows: Pair, inputs: int) -> Array:

@@ -8,9 +8,10 @@ from functools import partial
 from derivations.architectures import Recipe
 from derivations.errors import unknown
 from derivations.language import Program
+from numerics.compile.conditional_rows import output_matrix
 from numerics.compile.programs import compiled_program
 from numerics.networks.derivatives import Jacobian, TangentKernel
-from numerics.networks.gram import ConditionalGram, Gap, Gram, output_matrix
+from numerics.networks.gram import ConditionalGram, Gap, Gram
 from numerics.networks.observables import Observable, Record, States
 
 
