@@ -47,7 +47,7 @@ class End:
     light : Boolean
         :math:`\int m < \infty`: the speed measure is finite near the end.
     near : Boolean
-        :math:`\int \mathrm{d}x/\sqrt a < \infty`: the end is at a finite distance in the unit-noise coordinate.
+        :math:`\int \mathrm{d}x/\sqrt a < \infty`: the end is at a finite distance in the Lamperti coordinate.
     returns, sticky : Boolean
         Whether the equation itself brings the process back from the end, and whether it is held there for a time before: as
         :mod:`derivations.calculus.ends` says.

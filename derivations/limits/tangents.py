@@ -15,7 +15,7 @@ from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import upper
-from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
+from derivations.limits.meanfield import MeanFieldLaw, gram_symbols, mean_symbols
 from derivations.limits.width import gaussian_averages, kernel_flow
 
 
@@ -58,7 +58,9 @@ def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters:
     x, v = moments.states[:inputs], moments.states[inputs:]
     known = set(kernel.states)
     means = mean_symbols(inputs)
-    population = Population(means if set(means) <= known else sp.ImmutableMatrix.zeros(inputs, 1), gram_symbols(inputs))
+    mean_field = MeanFieldLaw(
+        means if set(means) <= known else sp.ImmutableMatrix.zeros(inputs, 1), gram_symbols(inputs)
+    )
     tangent = gram_symbols(inputs, stem)
 
     def second(node: LayerAverage) -> sp.Expr:
@@ -78,7 +80,7 @@ def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters:
     def velocity(a: int, b: int) -> sp.Expr:
         change = moments.product(inputs + a, inputs + b)
         change = change.xreplace({node: second(node) for node in change.atoms(LayerAverage)})
-        return sp.expand(gaussian_averages(change, population, x))
+        return sp.expand(gaussian_averages(change, mean_field, x))
 
     pairs = upper(inputs)
     states = (*kernel.states, *(tangent[p] for p in pairs))

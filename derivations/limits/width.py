@@ -2,6 +2,8 @@ r"""Infinite width: before infinite depth, or after it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
@@ -12,16 +14,29 @@ from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
-from derivations.limits.meanfield import Population, gram_symbols, mean_symbols
+from derivations.limits.meanfield import MeanFieldLaw, gram_symbols, mean_symbols
 from derivations.sums import CoordinateSum
 
 
-def width_limit(architecture: Recipe) -> Flow:
+@dataclass(frozen=True)
+class KernelFlow(Flow):
+    r"""The flow of a layer's Gaussian neurons: of their second moments, and of their means where these move.
+
+    Parameters
+    ----------
+    means : tuple of Symbol
+        The states that are means; empty where all neurons stay centred.
+    """
+
+    means: tuple[sp.Symbol, ...] = ()
+
+
+def width_limit(architecture: Recipe) -> KernelFlow:
     """Limit of infinite width, then of infinite depth; see :func:`kernel_flow`."""
     return kernel_flow(architecture.program(), architecture.coordinates)
 
 
-def kernel_flow(program: Program, inputs: int = 1) -> Flow:
+def kernel_flow(program: Program, inputs: int = 1) -> KernelFlow:
     r"""Infinite width, then infinite depth: the flow of the second moments K of the neurons, and of their means where they move.
 
     Neurons are i.i.d. Gaussian vectors over the inputs and stay so if one layer adds noise that does not depend on the
@@ -40,28 +55,28 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
     x, generic, kernel = layer.states, gram_symbols(few), gram_symbols(inputs)
     drift = [layer.drift(a) for a in range(few)]
     _require_gaussian(drift, [layer.covariance(a, b) for a, b in upper(few)], x)
-    population = Population(sp.ImmutableMatrix.zeros(few, 1), generic)
+    mean_field = MeanFieldLaw(sp.ImmutableMatrix.zeros(few, 1), generic)
     at_zero = dict.fromkeys(x, sp.S.Zero)
     means: tuple[sp.Symbol, ...] = ()
     names = [(generic, kernel)]
-    if any(gaussian_averages(d.xreplace(at_zero), population, x) != 0 for d in drift):
-        population = Population(mean_symbols(few), generic)
+    if any(gaussian_averages(d.xreplace(at_zero), mean_field, x) != 0 for d in drift):
+        mean_field = MeanFieldLaw(mean_symbols(few), generic)
         means = tuple(mean_symbols(inputs))
-        names.append((population.mean, mean_symbols(inputs)))
+        names.append((mean_field.mean, mean_symbols(inputs)))
     fixed = {entry: layer.fixed_powers[2] for entry in generic.diagonal() if 2 in layer.fixed_powers}
 
     def speed(a: int) -> sp.Expr:
-        return sp.expand(gaussian_averages(layer.average(drift[a]), population, x))
+        return sp.expand(gaussian_averages(layer.average(drift[a]), mean_field, x))
 
     def velocity(a: int, b: int) -> sp.Expr:
-        return sp.expand(gaussian_averages(layer.product(a, b), population, x)).xreplace(fixed)
+        return sp.expand(gaussian_averages(layer.product(a, b), mean_field, x)).xreplace(fixed)
 
     if inputs > few:
         renamed = matrix_labels(*names)
         speed, velocity = by_pattern(speed, renamed, always=True), by_pattern(velocity, renamed, always=True)
     known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in layer.fixed_powers]
     rates = [*(speed(a) for a in range(inputs) if means), *(velocity(*pair) for pair in known)]
-    return Flow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates))
+    return KernelFlow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates), means=means)
 
 
 def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:
@@ -74,18 +89,18 @@ def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[
         )
 
 
-def gaussian_averages(expr: sp.Expr, population: Population, x: tuple[sp.Symbol, ...]) -> sp.Expr:
+def gaussian_averages(expr: sp.Expr, mean_field: MeanFieldLaw, x: tuple[sp.Symbol, ...]) -> sp.Expr:
     """Averages over infinitely many Gaussian neurons."""
     while nodes := state_averages(expr):
         node = nodes[0]
         used = {a: v for a, v in enumerate(x) if node.body.has(v)}
         if len(used) > 2:
             raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
-        expr = expr.xreplace({node: population.average(released(node.body), used)})
+        expr = expr.xreplace({node: mean_field.average(released(node.body), used)})
     return expr
 
 
-def mean_field_limit(limit: NeuronDiffusion) -> Flow:
+def mean_field_limit(limit: NeuronDiffusion) -> KernelFlow:
     r"""Infinite width after infinite depth: the flow of M and K for a :class:`NeuronDiffusion` whose width grows.
 
     By the law of large numbers :math:`\frac1n\sum_i g(X_i) \to \mathbb{E}\,g(X)`, with X one neuron. The neurons become
@@ -108,30 +123,31 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
     size = limit.inputs
     kernel = gram_symbols(size)
 
-    def closed(population: Population) -> tuple[list[sp.Expr], sp.Matrix]:
+    def closed(mean_field: MeanFieldLaw) -> tuple[list[sp.Expr], sp.Matrix]:
         def average(s: CoordinateSum) -> sp.Expr:
-            return limit.width * population.average(s.body, dict(enumerate(s.bound_symbols)))
+            return limit.width * mean_field.average(s.body, dict(enumerate(s.bound_symbols)))
 
         def at(entry: sp.Expr) -> sp.Expr:
             return sp.expand(entry.xreplace({s: average(s) for s in entry.atoms(CoordinateSum)}))
 
         return [at(e) for e in limit.neuron_drift], limit.neuron_covariance.applyfunc(at)
 
-    population = Population(sp.ImmutableMatrix.zeros(size, 1), kernel)
-    drifts, noise_rates = closed(population)
+    mean_field = MeanFieldLaw(sp.ImmutableMatrix.zeros(size, 1), kernel)
+    drifts, noise_rates = closed(mean_field)
     origin = dict.fromkeys(own, sp.S.Zero)
     means: tuple[sp.Symbol, ...] = ()
     if any(drift.subs(origin) != 0 for drift in drifts):
-        population = Population(mean_symbols(size), kernel)
-        (drifts, noise_rates), means = closed(population), tuple(population.mean)
+        mean_field = MeanFieldLaw(mean_symbols(size), kernel)
+        (drifts, noise_rates), means = closed(mean_field), tuple(mean_field.mean)
 
     def against(drift: sp.Expr, other: int) -> sp.Expr:
         linear = sp.Add(*(drift.diff(x) * kernel[k, other] for k, x in enumerate(own)))
-        return linear + drift.subs(origin) * population.mean[other]
+        return linear + drift.subs(origin) * mean_field.mean[other]
 
     pairs = [(a, b) for a in range(size) for b in range(a, size)]
     speeds: list[sp.Expr] = (
         [sp.expand(drift.subs(dict(zip(own, means, strict=True)))) for drift in drifts] if means else []
     )
     velocities = [sp.expand(against(drifts[a], b) + against(drifts[b], a) + noise_rates[a, b]) for a, b in pairs]
-    return Flow((*means, *(kernel[a, b] for a, b in pairs)), sp.ImmutableMatrix([*speeds, *velocities]))
+    rates = sp.ImmutableMatrix([*speeds, *velocities])
+    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means)
