@@ -11,9 +11,9 @@ import sympy as sp
 
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
-from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
+from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.calculus.settling import Settling, settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
