@@ -36,9 +36,10 @@ def settings_of(
     recipe: Any = d.architecture
     given = (t, samples, depth, workers)
     if isinstance(d.limit, CollapseDiffusion):
-        return [CollapseSetting(recipe, d.limit, None, np.ones((1, 1)), *given)]
+        return [CollapseSetting(recipe, d.limit, None, np.ones((1, 1)), min(t, 0.25), samples, depth, workers)]
     if d.order == "joint":
-        return [JointSetting(recipe, d.limit, d.law, start_gram(x0, recipe.inputs), *given, matrix=_matrix(d.limit, recipe))]
+        start, matrix = start_gram(x0, recipe.inputs), gram_matrix(recipe.inputs)
+        return [JointSetting.at_short_time(recipe, d.limit, d.law, start, *given, matrix=matrix)]
     if d.order == "width":
         gram = start_gram(x0, recipe.coordinates)
         if len(d.limit.states) < recipe.coordinates * (recipe.coordinates + 1) // 2:  # norms that every layer fixes
@@ -60,11 +61,6 @@ def settings_of(
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
     return [neurons, GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)]
-
-
-def _matrix(limit: Any, recipe: Recipe) -> Any:
-    """The symbols of the Gram matrix of a limit."""
-    return getattr(limit, "matrix", None) or gram_matrix(recipe.inputs)
 
 
 def start_gram(x0: ArrayLike, inputs: int) -> Array:

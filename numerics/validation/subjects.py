@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from derivations.architectures import Recipe, ScaledArchitecture
+from derivations.architectures import Recipe
 from derivations.limits import GramLimit
+from derivations.symbols import state
 from numerics.ensembles import Seed
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.linalg import semidefinite_factor
-from numerics.networks import simulate_network
+from numerics.networks import simulate_collapse, simulate_gram, simulate_network
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
-from numerics.perceptrons import simulate_collapse, simulate_gram
 from numerics.validation.base import Array, negative_control
 
 #: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
@@ -241,27 +241,45 @@ class WideSetting(Setting):
 
 @dataclass(frozen=True)
 class JointSetting(WideSetting):
-    r"""Gram matrices of networks whose depth and width go together; the size is the width n, and the bias a series in :math:`n^{-1/2}`."""
+    r"""Gram matrices of networks whose depth and width go together; the size is the width n, and the bias a series in :math:`n^{-1/2}`.
 
-    ratio = 4
-    smallest = 16
+    Noise is looked at over a short time, which costs less and shows as much: at most 1/8, so that all widths have whole numbers of layers.
+    """
 
     order = 0.5
+    smallest = 8
+
+    @property
+    def ratio(self) -> int:  # type: ignore[override]
+        """The least by which a whole number of layers is one at the next width too."""
+        exponent = self.architecture.regime.depth
+        return 4 if exponent is None else int(max(4, 2 ** sp.Rational(exponent).q))
+
+    @classmethod
+    def at_short_time(cls, recipe: Recipe, limit: Any, law: Any, start: Array, t: float, *rest: Any, matrix: Any) -> Any:
+        """With the time that a whole number of layers takes at the smallest width."""
+        unit = float(at_width(recipe, cls.smallest).regime.depth_of(1) or cls.smallest)
+        wanted = t if isinstance(limit, Flow) else min(t, 1 / 8)
+        return cls(recipe, limit, law, start, max(1, round(wanted * unit)) / unit, *rest, matrix=matrix)
 
     def layers(self, size: int) -> int:
         """As many as take the time t at a width."""
-        unit = at_width(self.architecture, size).time_of(1)
-        return max(1, round(self.t * size if unit is None else self.t / float(unit)))
+        asked = at_width(self.architecture, size).regime.depth_of(self.t)
+        return max(1, round(self.t * size if asked is None else float(asked)))
 
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
-        """Entries of the Gram matrix."""
-        recipe, layers = at_width(self.architecture, size), self.layers(size)
-        if isinstance(recipe, ScaledArchitecture):
-            gram = simulate_gram(recipe, layers, samples, self.start, seed=seed, workers=self.workers)
-        else:
-            rows = np.sqrt(len(self.start)) * semidefinite_factor(self.start)
-            x = simulate_network(recipe, layers, samples, inputs=rows, t=self.t, seed=seed, workers=self.workers)
-            gram = np.einsum("nia,nib->nab", x, x) / size
+        """Entries of the Gram matrix, of a layer that is what one matrix puts out the covariance given the layer before."""
+        recipe = at_width(self.architecture, size)
+        gram = simulate_gram(
+            recipe,
+            self.layers(size),
+            samples,
+            self.start,
+            t=None if recipe.regime.is_joint else self.t,
+            record="gram" if state in recipe.program().update.free_symbols else "conditional gram",
+            seed=seed,
+            workers=self.workers,
+        )
         return _entries(gram, self.matrix, self.limit.states)[:, None, :]
 
     def sized(self, size: int) -> str:
@@ -280,23 +298,37 @@ class JointSetting(WideSetting):
 
 @dataclass(frozen=True)
 class CollapseSetting(JointSetting):
-    r"""Two inputs that collapse, :math:`q = \ell^2(1 - \rho_\ell)`, from correlation 0.3."""
+    r"""Two inputs that collapse: :math:`w = 1/(n\sqrt{1 - \rho})` from 1/2, which solves an equation free of time; :math:`q = (t/w)^2`."""
+
+    order = 1.0
+    ratio = 2
+    smallest = 32
 
     @cached_property
     def origin(self) -> Array:
-        """Whatever the networks start from, the limit starts at its own point."""
-        return np.array([[float(self.limit.start)]])
+        """In the limit's own coordinate at time 1."""
+        return np.array([[4.0]])
 
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
-        """The gap in units of one over the square of the depth; layers without an active neuron, which have none, count as 0."""
-        layers = self.layers(size)
-        gap = simulate_collapse(at_width(self.architecture, size), layers, samples, 0.7, seed=seed, workers=self.workers)
-        return (layers**2 * np.nan_to_num(gap))[:, None, None]
+        """Networks whose inputs have lost their angle, for want of active neurons, count as infinite."""
+        recipe, gap = at_width(self.architecture, size), 4.0 / size**2
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks have no angle")
+            ends = simulate_collapse(recipe, self.layers(size), samples, gap, seed=seed, workers=self.workers)
+        with np.errstate(divide="ignore"):
+            return (1.0 / (size * np.sqrt(np.nan_to_num(ends))))[:, None, None]
+
+    def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
+        """From time 1 on."""
+        q = simulate_sde(
+            limit, x0=4.0, t0=1.0, t=1.0 + self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
+        )
+        return ((1.0 + self.t) / np.sqrt(q))[:, :, None]
 
     @property
     def statistics(self) -> list[list[Statistic]]:
-        """Its logarithm."""
-        return [[("q", lambda x: x[:, 0, 0])]]
+        """Its value."""
+        return [[("w = 1/(n √(1 - ρ)) from 1/2", lambda x: x[:, 0, 0])]]
 
 
 def at_width(recipe: Recipe, width: int) -> Any:
