@@ -124,8 +124,12 @@ class Derivation:
 
     @cached_property
     def gram_law(self) -> PiecewiseLaw | None:
-        """The closed-form law of :attr:`gram` for one input, None where none is known."""
-        return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
+        """The closed-form law of :attr:`gram` where that is scalar, None where none is known."""
+        gram = self.gram
+        if not isinstance(gram, Diffusion) or len(gram.states) != 1:
+            return None
+        # no solvable family has the angle between two inputs in it, and to look for one takes minutes
+        return None if gram.drift.has(sp.asin, sp.acos) else _law(gram)[0]
 
     @cached_property
     def proof(self) -> Proof | None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from derivations import Derivation, DerivationError
 from numerics.report.inputs import Inputs
 from numerics.report.page import Page
-from numerics.validation.stages import Stage, silent
 from numerics.report.start import Start
+from numerics.validation.stages import Stage, silent
 
 
 def report(

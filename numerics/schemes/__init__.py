@@ -11,8 +11,8 @@ from numerics.schemes.congruence import Congruence
 from numerics.schemes.derivative_free import DerivativeFree
 from numerics.schemes.euler import EulerMaruyama
 from numerics.schemes.exact import ExactLaw, law_steps
-from numerics.schemes.lamperti import LampertiSteps
 from numerics.schemes.gram_euler import GramEuler
+from numerics.schemes.lamperti import LampertiSteps
 from numerics.schemes.linear_form import LinearForm
 from numerics.schemes.milstein import Milstein
 from numerics.schemes.two_point import TwoPoint
@@ -37,7 +37,7 @@ def usual_scheme(limit: Limit) -> Scheme:
     """The scheme for those who choose none: Euler–Maruyama, but where it would leave the state space or meet a singular start."""
     if isinstance(limit, CollapseDiffusion):
         return LinearForm()
-    if isinstance(limit, GramDiffusion) and 1 < limit.inputs and len(limit.states) == len(upper(limit.inputs)):
+    if isinstance(limit, GramDiffusion) and limit.inputs > 1 and len(limit.states) == len(upper(limit.inputs)):
         return GramEuler()
     return EulerMaruyama()
 

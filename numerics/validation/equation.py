@@ -1,7 +1,7 @@
 r"""A limit's equation against networks, whatever is followed: extrapolated to infinite size, and tested by scores.
 
-What finite size adds to an expectation is a series in a power h of one over the size. From networks of two or three sizes the
-first terms are removed, :math:`\sum_k w_k m(h_k)` with Lagrange's weights for h = 0; what is left is of the next order.
+What finite size adds to an expectation is a series in one over the size. From networks of two sizes its first term is
+removed by Richardson's weights; what is left is of the next order.
 
 * A limit with noise: U, the rank of a statistic among paths of the limit, is uniform, and the mean of the first Legendre polynomials of U
   is compared (Neyman's smooth test): they see location, scale and shape, and are bounded whatever explodes.
@@ -132,7 +132,7 @@ def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: See
     if s.by_law:
         return [Extrapolated(*(np.zeros((DEGREES,) * k) for k in (1, 2, 1))) for _ in shown]
     for steps in (_STEPS * 2**k for k in range(_LARGER)):
-        sizes = Sizes.of((steps, 2 * steps), 1.0, 4.0 * needed, float, MOST_PATHS)
+        sizes = Sizes.of((steps, 2 * steps), 4.0 * needed, float, MOST_PATHS)
         paths = extrapolated(lambda steps, count, one: s.paths(s.limit, steps, count, one), shown, sizes, seed)
         if _small(paths, needed):
             break
@@ -169,36 +169,32 @@ def _quadratic(gap: Array, covariance: Array) -> Test:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes with their weights and samples."""
+    """Two sizes with their samples."""
 
-    sizes: tuple[int, ...]
-    order: float
-    samples: tuple[int, ...]
+    sizes: tuple[int, int]
+    samples: tuple[int, int]
 
     @property
     def weights(self) -> Array:
-        """Lagrange's, for h = 0."""
-        h = np.array(self.sizes, dtype=float) ** -self.order
-        return np.array([np.prod([x / (x - y) for x in h if x != y]) for y in h])
+        """Richardson's, which remove a term in one over the size."""
+        small, large = self.sizes
+        return np.array([small, -large]) / (small - large)
 
     @classmethod
-    def of(
-        cls, sizes: Sequence[int], order: float, wanted: float, cost: Callable[[int], float], most: int = MOST
-    ) -> Sizes:
+    def of(cls, sizes: tuple[int, int], wanted: float, cost: Callable[[int], float], most: int = MOST) -> Sizes:
         """Samples with which the extrapolated mean has the noise of that many samples, at the least cost."""
-        weights = np.abs(cls(tuple(sizes), order, ()).weights)
+        weights = np.abs(cls(sizes, (0, 0)).weights)
         roots = np.sqrt([cost(size) for size in sizes])
         counts = wanted * float(weights @ roots) * weights / roots
-        return cls(tuple(sizes), order, tuple(int(np.clip(np.ceil(n), 2, most)) for n in counts))
+        small, large = (int(np.clip(np.ceil(n), 2, most)) for n in counts)
+        return cls(sizes, (small, large))
 
 
 def network_sizes(s: Setting, wanted: float, larger: int = 0) -> Sizes:
-    """Two sizes where the bias is a series in one over the size, three where it is one in its root."""
+    """The smallest two sizes, or larger ones."""
     first = s.depth or s.smallest * s.ratio**larger
-    sizes = tuple(first * s.ratio**k for k in range(2 if s.order == 1.0 else 3))
-    if s.samples:
-        return Sizes(sizes, s.order, (s.samples,) * len(sizes))
-    return Sizes.of(sizes, s.order, wanted, s.cost)
+    sizes = first, first * s.ratio
+    return Sizes(sizes, (s.samples, s.samples)) if s.samples else Sizes.of(sizes, wanted, s.cost)
 
 
 @dataclass(frozen=True)
@@ -219,27 +215,20 @@ def extrapolated(
     """Extrapolated means of functions of the same samples."""
     means: list[list[Array]] = [[] for _ in functions]
     spreads: list[list[Array]] = [[] for _ in functions]
-    for size, count, one in zip(sizes.sizes, sizes.samples, spawn(seed, len(sizes.sizes)), strict=True):
+    for size, count, one in zip(sizes.sizes, sizes.samples, spawn(seed, 2), strict=True):
         x = simulate(size, count, one)
         for k, f in enumerate(functions):
             values = f(x)
             means[k].append(values.mean(axis=0))
             spreads[k].append(np.atleast_2d(np.cov(values.T)) / count)
-    weights, out = sizes.weights, []
-    finest = sizes.sizes[-1] ** -sizes.order
-    for mean, spread in zip(means, spreads, strict=True):
-        covariance = sum(w**2 * c for w, c in zip(weights, spread, strict=True))
-        whole = np.tensordot(weights, np.stack(mean), 1)
-        # without the last term, times the next power of h: what is left if the coefficients of the series are alike
-        coarse = mean[-1] if len(mean) == 2 else _pair(sizes.sizes[-2:], sizes.order, mean[-2:])
-        left = (whole - coarse) * 2.0 * finest
-        out.append(Extrapolated(whole, np.asarray(covariance), np.asarray(left)))
+    first, second = sizes.weights
+    out = []
+    for (small, large), (rough, fine) in zip(means, spreads, strict=True):
+        whole = first * small + second * large
+        # the term that was removed, times one over the size: what is left if the coefficients of the series are alike
+        left = (whole - large) * 2.0 / sizes.sizes[1]
+        out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left))
     return out
-
-
-def _pair(sizes: Sequence[int], order: float, means: Sequence[Array]) -> Array:
-    weights = Sizes(tuple(sizes), order, ()).weights
-    return np.asarray(weights[0] * means[0] + weights[1] * means[1])
 
 
 # --- flows ---

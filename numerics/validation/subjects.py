@@ -17,6 +17,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.architectures import Recipe
+from derivations.diffusion import Flow
 from derivations.limits import GramLimit
 from derivations.symbols import state
 from numerics.ensembles import Seed
@@ -62,8 +63,7 @@ class Setting:
     workers: int
     exploded: dict[str, int] = field(default_factory=dict, compare=False)
 
-    #: The power of one over the size in which what finite size adds is a series, and the ratio of sizes.
-    order = 1.0
+    #: The ratio of sizes, and the smallest; what finite size adds is a series in one over the size.
     ratio = 2
     smallest = 16
 
@@ -207,7 +207,7 @@ class WideSetting(Setting):
     """Second moments of an infinitely wide layer, which move without noise; a network's size is its depth and its width."""
 
     matrix: Any = None
-    smallest = 32
+    smallest = 16
 
     @cached_property
     def origin(self) -> Array:
@@ -241,22 +241,24 @@ class WideSetting(Setting):
 
 @dataclass(frozen=True)
 class JointSetting(WideSetting):
-    r"""Gram matrices of networks whose depth and width go together; the size is the width n, and the bias a series in :math:`n^{-1/2}`.
+    """Gram matrices of networks whose depth and width go together; the size is the width n.
 
-    Noise is looked at over a short time, which costs less and shows as much: at most 1/8, so that all widths have whole numbers of layers.
+    Noise is looked at over a short time, at most 1/8, which costs less and shows as much: what rates of half a power of n add to the drift
+    is then far below it. All widths have whole numbers of layers.
     """
 
-    order = 0.5
-    smallest = 8
+    smallest = 32
 
     @property
     def ratio(self) -> int:  # type: ignore[override]
         """The least by which a whole number of layers is one at the next width too."""
         exponent = self.architecture.regime.depth
-        return 4 if exponent is None else int(max(4, 2 ** sp.Rational(exponent).q))
+        return 2 if exponent is None else int(2 ** sp.Rational(exponent).q)
 
     @classmethod
-    def at_short_time(cls, recipe: Recipe, limit: Any, law: Any, start: Array, t: float, *rest: Any, matrix: Any) -> Any:
+    def at_short_time(
+        cls, recipe: Recipe, limit: Any, law: Any, start: Array, t: float, *rest: Any, matrix: Any
+    ) -> Any:
         """With the time that a whole number of layers takes at the smallest width."""
         unit = float(at_width(recipe, cls.smallest).regime.depth_of(1) or cls.smallest)
         wanted = t if isinstance(limit, Flow) else min(t, 1 / 8)
@@ -299,10 +301,6 @@ class JointSetting(WideSetting):
 @dataclass(frozen=True)
 class CollapseSetting(JointSetting):
     r"""Two inputs that collapse: :math:`w = 1/(n\sqrt{1 - \rho})` from 1/2, which solves an equation free of time; :math:`q = (t/w)^2`."""
-
-    order = 1.0
-    ratio = 2
-    smallest = 32
 
     @cached_property
     def origin(self) -> Array:
