@@ -20,8 +20,12 @@ class GramEuler(Scheme):
     r"""A step of a network's Gram matrix at finite width, :math:`V' = MM^\top + h\,(b - mG)`, :math:`M = L + \sqrt h\,R\,\Gamma^\top`.
 
     Here :math:`V = LL^\top`, :math:`G = RR^\top`, :math:`\Gamma` has m × m independent standard normal entries, and the covariance of the
-    limit is :math:`V_{\alpha\gamma}G_{\beta\delta} + V_{\alpha\delta}G_{\beta\gamma} + V_{\beta\gamma}G_{\alpha\delta} + V_{\beta\delta}G_{\alpha\gamma}`, as where neurons have
-    independent noises of covariance nG; G is read off it.
+    limit is that of neurons with independent noises of covariance nG,
+
+    .. math:: V_{\alpha\gamma}G_{\beta\delta} + V_{\alpha\delta}G_{\beta\gamma} + V_{\beta\gamma}G_{\alpha\delta}
+              + V_{\beta\delta}G_{\alpha\gamma} ;
+
+    G is read off it.
     *Derivation.* :math:`\mathbb{E}MM^\top = V + hmG`, and the noise of :math:`MM^\top` is :math:`\sqrt h\,(L\Gamma R^\top + R\Gamma^\top L^\top)` to first
     order. For n ≥ m neurons this is the Gram matrix of :math:`X + \sqrt h\,\xi R^\top` but for the noise of the n − m directions
     that no input has, whose mean is in b: it stays on the cone where :math:`b \succeq mG`.

@@ -39,7 +39,7 @@ def settings_of(
         return [CollapseSetting(recipe, d.limit, None, np.ones((1, 1)), min(t, 0.25), samples, depth, workers)]
     if d.order == "joint":
         start, matrix = start_gram(x0, recipe.inputs), gram_matrix(recipe.inputs)
-        return [JointSetting.at_short_time(recipe, d.limit, d.law, start, *given, matrix=matrix)]
+        return [JointSetting(recipe, d.limit, d.law, start, *given, matrix=matrix).in_whole_layers]
     if d.order == "width":
         gram = start_gram(x0, recipe.coordinates)
         if len(d.limit.states) < recipe.coordinates * (recipe.coordinates + 1) // 2:  # norms that every layer fixes

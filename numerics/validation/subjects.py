@@ -255,14 +255,12 @@ class JointSetting(WideSetting):
         exponent = self.architecture.regime.depth
         return 2 if exponent is None else int(2 ** sp.Rational(exponent).q)
 
-    @classmethod
-    def at_short_time(
-        cls, recipe: Recipe, limit: Any, law: Any, start: Array, t: float, *rest: Any, matrix: Any
-    ) -> Any:
-        """With the time that a whole number of layers takes at the smallest width."""
-        unit = float(at_width(recipe, cls.smallest).regime.depth_of(1) or cls.smallest)
-        wanted = t if isinstance(limit, Flow) else min(t, 1 / 8)
-        return cls(recipe, limit, law, start, max(1, round(wanted * unit)) / unit, *rest, matrix=matrix)
+    @property
+    def in_whole_layers(self) -> JointSetting:
+        """The same over a time that a whole number of layers takes at the smallest width, a short one where there is noise."""
+        unit = float(at_width(self.architecture, self.smallest).regime.depth_of(1) or self.smallest)
+        wanted = self.t if isinstance(self.limit, Flow) else min(self.t, 1 / 8)
+        return replace(self, t=max(1, round(wanted * unit)) / unit)
 
     def layers(self, size: int) -> int:
         """As many as take the time t at a width."""

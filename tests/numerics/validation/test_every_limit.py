@@ -120,7 +120,7 @@ def test_gram_matrices_of_neurons_and_of_the_derived_diffusion_have_the_same_law
 
 
 def test_a_flow_that_starts_outside_its_domain_is_refused():
-    with pytest.raises(ValueError, match="the flow has no velocity of K_12 at its start K_11 = 0.3"):
+    with pytest.raises(ValueError, match=r"the flow has no velocity of K_12 at its start K_11 = 0\.3"):
         simulate_sde(derive(ResNet(relu, sp.oo, inputs=2)).limit, x0=[0.3, 0.6, 0.9])
 
 
