@@ -96,14 +96,14 @@ _TUPLE = sp.Tuple(sp.Symbol("X"))
 NOTATION = {
     "Word": n.Word('in "law" \\ 5%'),
     "Scripted": n.indexed("X", (n.letter("ell") + 1,), ("i", x + y)),
-    "Differential": n.Differential(x),
+    "DifferentialOf": n.DifferentialOf(x),
     "Rate": n.Rate(x, t),
     "DerivativeOf": n.DerivativeOf(n.expected(x), t),
     "Partial": n.Partial(x) ** 2,
     "Variation": n.Variation(x, y, time),
     "Statistic": n.covariance_of(x, y, sp.Symbol("X")),
-    "Probability": n.Probability(n.equals(x, y)),
-    "Density": n.Density(time, x, y),
+    "ProbabilityOf": n.ProbabilityOf(n.equals(x, y)),
+    "TransitionDensity": n.TransitionDensity(time, x, y),
     "Distribution": n.Distribution("Bernoulli", sp.Rational(1, 2)),
     "Total": n.Total(x + y, sp.Symbol("j"), width, (sp.Symbol("d"),)),
     "Juxtaposed": n.Juxtaposed(x + y, sp.sqrt(y), n.Word("in law")),
@@ -118,6 +118,9 @@ NOTATION = {
 def test_every_piece_of_notation_prints_in_every_format():
     assert set(NOTATION) == {cls.__name__ for cls in n.Notation.__subclasses__()}
     for name, node in NOTATION.items():
+        assert str(node)
+        assert sp.latex(node)
+        assert sp.pretty(node)
         for shown in (plain.plain(node), latex.latex(node), typst.typst(node)):
             assert name not in shown, shown
     compiled(*map(typst.typst, NOTATION.values()))
