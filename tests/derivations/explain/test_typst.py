@@ -10,6 +10,7 @@ from derivations import MLP, Network, ResNet, Weights, average, derive, dropout,
 from derivations.calculus.iterated import IteratedIntegral
 from derivations.explain import latex, plain, typst
 from derivations.explain import notation as n
+from derivations.language.nodes import Cases
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import Held
 from derivations.limits.gram import Semidefinite, gram_matrix
@@ -59,6 +60,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "IteratedIntegral": IteratedIntegral(sp.Lambda(x, x**2), sp.Lambda(y, sp.exp(y)), sp.S.Zero, sp.S.Zero, sp.S.One),
     "Applied": A(relu(state)),
     "Average": average(state**2),
+    "Cases": Cases(sp.Tuple(x, x > 0), sp.Tuple(0, True)),
     "Factor": dropout(state, sp.Rational(1, 2)),
     "Held": Held(sp.tanh(x)),
     "LayerAverage": LayerAverage(x**2, sp.Tuple(x), sp.S.Zero),
