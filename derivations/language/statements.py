@@ -13,7 +13,7 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.language.nodes import Applied, Average, Factor, Node
+from derivations.language.nodes import Applied, Average, Factor, Node, outermost
 from derivations.language.weights import Weights
 from derivations.symbols import state, step, time, width
 
@@ -132,7 +132,7 @@ class _Reader:
 
     def _rewritten(self, expr: sp.Expr) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
-        nodes = sorted(_outermost(expr), key=sp.default_sort_key)
+        nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
             if node not in self.symbols:
                 self._draft(node)
@@ -244,10 +244,3 @@ class _Reader:
                 assert isinstance(node, Factor)
                 made.append(Mask(symbol, node.keep, node.shared, None if first < 0 else neurons(first)))
         return tuple(made)
-
-
-def _outermost(expr: sp.Basic) -> set[Node]:
-    """The nodes that are inside no other node."""
-    if isinstance(expr, Node):
-        return {expr}
-    return set().union(*(_outermost(arg) for arg in expr.args)) if expr.args else set()

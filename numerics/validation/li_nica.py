@@ -18,9 +18,9 @@ from scipy import integrate
 
 from derivations.activations import relu, tanh
 from derivations.architectures import MLP, PreNormResNet, ShapedMLP
-from derivations.calculus.boundaries import speed_density
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import squared_norm
+from derivations.calculus.speed import speed_density
 from derivations.limits import CollapseDiffusion, joint_limit
 from derivations.symbols import time
 from numerics.compile import compile_expression
