@@ -23,7 +23,7 @@ from derivations.piecewise import breakpoints
 from derivations.symbols import correlation
 
 
-def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -> sp.Expr:
+def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object, evaluate: bool = True) -> sp.Expr:
     r""":math:`\mathbb{E} f(U) g(V)` for a centred Gaussian pair, in closed form where one is known.
 
     Closed are the functions of :func:`expect`, as long as at most two kinks or erfs meet in a term and,
@@ -42,6 +42,8 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
         Without a sign.
     covariance : Matrix or nested sequence
         ``[[k11, k12], [k12, k22]]``, or ``((k11, k22), rho)``: variances and correlation.
+    evaluate : bool
+        Whether to look for a closed form, as for :func:`expect`.
 
     Returns
     -------
@@ -64,13 +66,16 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
     (first, dummy), (second, other) = on_dummy(f, variable), on_dummy(g, variable)
     second = second.xreplace({other: dummy})
     if k12 == 0:
-        return sp.expand_mul(expect(first, dummy, k11) * expect(second, dummy, k22))
+        sides = ((first, k11), (second, k22))
+        return sp.expand_mul(sp.Mul(*(expect(side, dummy, k, evaluate=evaluate) for side, k in sides)))
     if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
-        return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
+        return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11, evaluate=evaluate)
     for side in (first, second):
         if side.free_symbols <= {dummy}:
             check_corners(side, dummy, f"the mean of {side.xreplace({dummy: variable})} under a Gaussian")
     check_finite_pair(first, second, dummy, entries)
+    if not evaluate and not (first * second).is_polynomial(dummy):
+        return GaussianPairExpectation(as_function(first, dummy), as_function(second, dummy), *entries)
     try:
         return _closed(first, second, dummy, entries)
     except NoClosedForm:

@@ -24,7 +24,8 @@ def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
 
     def entry(a: int, b: int) -> sp.Symbol:
         low, high = min(a, b) + 1, max(a, b) + 1
-        name = f"{stem}_{low}{high}" if inputs > 1 else stem
+        between = "," if high > 9 else ""
+        name = f"{stem}_{low}{between}{high}" if inputs > 1 else stem
         return sp.Symbol(name, **({"positive": True} if low == high else {"real": True}))
 
     return sp.ImmutableMatrix(inputs, inputs, entry)

@@ -77,7 +77,9 @@ class Expansion:
     sizes: dict[int, sp.Expr]
 
 
-def expand(program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False) -> Expansion:
+def expand(
+    program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False, infinite: bool = False
+) -> Expansion:
     r"""Expand a program over m inputs to an order in the small parameter.
 
     Parameters
@@ -92,6 +94,9 @@ def expand(program: Program, inputs: int, order: int, directions: int = 0, param
     parameters : bool
         Whether the layer's own weights and biases move too, each by an independent standard normal number in units of its
         standard deviation. Then the second moment of a tangent, given the network, is the neural tangent kernel.
+    infinite : bool
+        Whether layers have infinitely many neurons. Tangents are then independent of the neurons and centred given the network, so
+        that averages, which are their means, do not move with them.
 
     Raises
     ------
@@ -100,12 +105,15 @@ def expand(program: Program, inputs: int, order: int, directions: int = 0, param
     NoLimit
         If a statement is not smooth in the small parameter.
     """
-    return _Expander(program, inputs, order, directions, parameters).run()
+    return _Expander(program, inputs, order, directions, parameters, infinite).run()
 
 
 class _Expander:
-    def __init__(self, program: Program, inputs: int, order: int, directions: int, parameters: bool) -> None:
+    def __init__(
+        self, program: Program, inputs: int, order: int, directions: int, parameters: bool, infinite: bool
+    ) -> None:
         self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
+        self.infinite = infinite
         self.states = input_symbols(state, inputs * (1 + directions))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
         self.variables: dict[int, list[sp.Symbol]] = {0: list(self.states)}
@@ -204,6 +212,9 @@ class _Expander:
 
     def _mean(self, statement: Mean) -> None:
         for c in range(len(self.states)):
+            if c >= self.inputs and self.infinite:
+                self.values[c][statement.symbol] = sp.S.Zero
+                continue
             terms = self._series(statement.body, c)
             self.values[c][statement.symbol] = as_expression([self._average(t, statement.over.index) for t in terms])
 
@@ -219,7 +230,7 @@ class _Expander:
         self.read.setdefault(weights, []).append(bodies)
         for c in range(len(self.states)):
             shift = [sp.S.Zero if c >= self.inputs else weights.bias_mean, *[sp.S.Zero] * self.order]
-            if weights.mean != 0:
+            if weights.mean != 0 and not (c >= self.inputs and self.infinite):
                 reads = self._reads(weights, c)
                 share = weights.mean / len(reads)
                 for k in range(self.order + 1):
@@ -260,6 +271,8 @@ class _Expander:
 
         def entry(first: tuple[int, int], second: tuple[int, int]) -> Series:
             (k, a), (q, b) = first, second
+            if self.infinite and (a < self.inputs) != (b < self.inputs):
+                return (sp.S.Zero,) * (self.order + 1)  # an average that is linear in tangents
             meet = zip(self._reads(weights, a), self._reads(weights, b), strict=True)
             rows = [met(applications[k][i], applications[q][j]) for i, j in meet if i is not None and j is not None]
             terms = [share * sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1)]

@@ -31,7 +31,8 @@ class Law:
 class GaussianLaw(Law):
     """Of what a matrix puts out."""
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Draw, evaluate: bool) -> None:
+        self.evaluate = evaluate
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
         names: dict[sp.Expr, sp.Symbol] = {}
@@ -51,7 +52,9 @@ class GaussianLaw(Law):
         for term in sp.Add.make_args(sp.expand(body)):
             outside, inside = term.as_independent(*self.variables, as_Add=False)
             try:
-                total += outside * (inside if inside == 1 else gaussian_mean(released(inside), self.table))
+                total += outside * (
+                    inside if inside == 1 else gaussian_mean(released(inside), self.table, self.evaluate)
+                )
             except NotClosed:
                 raise
             except DerivationError as error:
@@ -82,16 +85,16 @@ class CoinLaw(Law):
 
 
 @singledispatch
-def law_of(random: object) -> Law:
-    """The law of what a statement draws."""
+def law_of(random: object, evaluate: bool = True) -> Law:
+    """The law of what a statement draws; without ``evaluate`` its means are left as nodes, for a closed form later."""
     raise DerivationError(f"no law is known of {type(random).__name__}")
 
 
 @law_of.register
-def _(random: Draw) -> Law:
-    return GaussianLaw(random)
+def _(random: Draw, evaluate: bool = True) -> Law:
+    return GaussianLaw(random, evaluate)
 
 
 @law_of.register
-def _(random: Coins) -> Law:
+def _(random: Coins, evaluate: bool = True) -> Law:
     return CoinLaw(random)

@@ -43,7 +43,7 @@ class LayerMoments:
     @cached_property
     def expansion(self) -> Expansion:
         """The program expanded, on the states that a layer can put out."""
-        return expand(self.program, self.inputs, ORDER, self.directions, self.parameters)
+        return expand(self.program, self.inputs, ORDER, self.directions, self.parameters, self.infinite)
 
     @cached_property
     def states(self) -> tuple[sp.Symbol, ...]:
