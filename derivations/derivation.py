@@ -14,7 +14,7 @@ from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
 from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.emit import latex as typeset
 from derivations.emit import narrate, narrate_law, narrate_norm, text
@@ -26,7 +26,7 @@ from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
 from derivations.existence import Existence, existence
 from derivations.language import program
-from derivations.laws.glued import GluedLaw
+from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits import (
     CollapseDiffusion,
@@ -52,7 +52,7 @@ class Derivation:
         Which dimension went to infinity: ``"depth"``, ``"width"`` (then depth), or both (``"joint"``).
     limit : Diffusion, NeuronDiffusion or Flow
         The limit: ``.states``, ``.time``, ``.drift``, ``.covariance``.
-    law : GluedLaw or None
+    law : PiecewiseLaw or None
         The closed-form law of a scalar limit; None where none is known (``why_no_law`` says why).
     norm : NormDynamics or None
         The equations of the squared norm and of its logarithm, for more than one neuron.
@@ -63,7 +63,7 @@ class Derivation:
     architecture: Recipe
     order: str
     limit: Limit
-    law: GluedLaw | None
+    law: PiecewiseLaw | None
     why_no_law: str
     norm: NormDynamics | None
     slope: InitialSlope | None
@@ -103,7 +103,7 @@ class Derivation:
         return self._closure[1] if self.order == "depth" else ""
 
     @cached_property
-    def gram_law(self) -> GluedLaw | None:
+    def gram_law(self) -> PiecewiseLaw | None:
         """The closed-form law of :attr:`gram` for one input, None where none is known."""
         return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
 
@@ -241,7 +241,7 @@ def _scalar(limit: Limit) -> Diffusion | None:
     return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None
 
 
-def _law(limit: Limit) -> tuple[GluedLaw | None, str]:
+def _law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
     process = _scalar(limit)
     if process is None:
         return None, "the limit is a deterministic flow" if isinstance(
@@ -310,15 +310,15 @@ def _law_steps(d: Derivation) -> list[Step]:
         return [narrate_law.no_law_step(False, d.why_no_law)]
     try:
         forms, split_up = (
-            tuple(form for form in split(process) if isinstance(form, UnitNoise)),
+            tuple(form for form in split(process) if isinstance(form, LampertiForm)),
             not crossed_zeros(process),
         )
     except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
-        forms, split_up = (UnitNoise(x, (-sp.oo, sp.oo), mu, root),), False
+        forms, split_up = (LampertiForm(x, (-sp.oo, sp.oo), mu, root),), False
     told = narrate_law.law_steps(d.law) if d.law is not None else [narrate_law.no_law_step(split_up, d.why_no_law)]
-    return narrate_law.unit_noise_steps(forms) + told
+    return narrate_law.lamperti_steps(forms) + told
 
 
 def _width_steps(d: Derivation) -> list[Step]:

@@ -135,7 +135,7 @@ class Diffusion:
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix = _Covariance()  # type: ignore[assignment]  # by default made from sigma
+    covariance: sp.ImmutableMatrix = _Covariance()  # by default made from sigma
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
     sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)

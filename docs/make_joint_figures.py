@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 from derivations import MLP, ResNet, ShapedMLP, joint_limit, relu, tanh, width_limit
 from numerics import compile_expression, simulate_collapse, simulate_gram, simulate_network
-from numerics.functional import CollapseLaw
+from numerics.exponential_functional import CollapseLaw
 from numerics.plots import Course, Followed, course_figure, density_figure, svg
 
 FIGURES = Path(__file__).parent / "figures"

@@ -28,7 +28,7 @@ from derivations.activations import (
     tanh,
     unstable_ornstein_uhlenbeck,
 )
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.lamperti import LampertiForm, split
 from derivations.symbols import state as x
 from numerics import distribution, simulate_network
 from numerics.plots import INK, NETWORKS, THEORY, Histogram, common_edges, svg
@@ -94,7 +94,7 @@ def table() -> str:
     for example in examples():
         d = derive(ResNet(example.activation, width=1))
         if d.law is None:
-            (form, *_) = [form for form in split(d.limit) if isinstance(form, UnitNoise)]
+            (form, *_) = [form for form in split(d.limit) if isinstance(form, LampertiForm)]
             rows.append(f"| {example.name} | | {_potential(form.potential)} | none known | solved by Fokker–Planck |")
             continue
         for part in d.law.parts:

@@ -26,8 +26,8 @@ from derivations.architectures import Architecture, Layer, Recipe
 from derivations.errors import unknown
 from derivations.language import Program
 from numerics.compile.defined import everywhere_in
-from numerics.compile.fused_layers import layer_kernel
-from numerics.compile.machine import takes_kernel
+from numerics.compile.jit import uses_jit
+from numerics.compile.jit_layers import layer_kernel
 from numerics.compile.programs import Trace, compiled_program
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.linalg import semidefinite_factor
@@ -165,12 +165,12 @@ class _Networks:
     drawing: Drawing
     at: tuple[int, ...]
     record: Record | None
-    machine: bool
+    compiled: bool
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
         begin = rng.bit_generator.state
         with np.errstate(all="ignore"):  # what is not finite is looked at below
-            end, kept = self._fused(first, count, rng) if self.machine else self._layers(first, count, rng)
+            end, kept = self._jitted(first, count, rng) if self.compiled else self._layers(first, count, rng)
             if not np.isfinite(end).all() and not everywhere_in(self.program):
                 rng.bit_generator.state = begin
                 self._layers(first, count, rng, explain=True)
@@ -196,7 +196,7 @@ class _Networks:
                         explain_network(trace, int(k), f"layer {done + 1} of {self.depth}, sample {first + k + 1}")
         return x, np.stack([kept[done] for done in self.at], axis=1)
 
-    def _fused(self, first: int, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _jitted(self, first: int, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """The same numbers to rounding, by one kernel from each kept layer to the next."""
         assert self.layer is not None
         kernel = layer_kernel(self.layer, self.shape[1])
@@ -257,7 +257,8 @@ def simulate_network(
     workers : int or Executor
         Threads to run blocks of networks in, or any executor.
     method : {"in_law", "weights"}
-        Exact in law by conditional Gaussians, or every weight drawn.
+        Exact in law by conditional Gaussians, or every weight drawn. A matrix that is not Gaussian, or that a layer applies more than
+        once, is drawn with all its weights in both.
     input_weight_variance : float
         v.
     at : sequence of int, optional
@@ -323,7 +324,8 @@ def simulate_network(
     program = architecture.program()
     layer = architecture.layer() if isinstance(architecture, Architecture) else None
     first = (width, width if start.inputs is None else start.inputs.shape[1])
-    entries = (drawing.entries(rows, columns, m) for rows, columns in (first, *compiled_program(program).matrices))
+    matrices = ((*first, False), *compiled_program(program).matrices)
+    entries = [(AllWeights() if whole else drawing).entries(rows, columns, m) for rows, columns, whole in matrices]
     block = max(1, BLOCK // max(entries))
 
     def fuse() -> Any:
@@ -334,8 +336,8 @@ def simulate_network(
             )
         return layer_kernel(layer, m)
 
-    machine = takes_kernel(backend, samples * depth * width * m, fuse) and start.is_moderate
-    task = _Networks(program, layer, (width, m), depth, float(t), start, drawing, layers, record, machine)
+    compiled = uses_jit(backend, samples * depth * width * m, fuse) and start.is_moderate
+    task = _Networks(program, layer, (width, m), depth, float(t), start, drawing, layers, record, compiled)
     single = at is None and record is None
     if reduce is not None:
         condensed = last_time(task) if single else task

@@ -16,12 +16,12 @@ from scipy.integrate import solve_ivp
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.laws import Law, Normal
 from numerics.compile import compile_expression
-from numerics.compile.machine import takes_kernel
+from numerics.compile.jit import uses_jit
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.expectations.choice import choose_scheme
+from numerics.initial_conditions import Grid, Start, Starts, shape_of
 from numerics.outcomes import NotFinite, defined_everywhere, explain_path, formulas, warn_of_explosions, without_nan
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
-from numerics.starts import Grid, Start, Starts, shape_of
 
 __all__ = ["SCHEMES", "EulerMaruyama", "ExactLaw", "Scheme", "sample_law", "simulate_sde"]
 
@@ -128,7 +128,7 @@ def simulate_sde(
     else:
         chosen = find_scheme(scheme)
         work = samples * sum(grid.steps) * int(np.prod(shape))
-        task = _Paths(limit, chosen, shape, start, grid, takes_kernel(backend, work, lambda: chosen.fuse(limit)))
+        task = _Paths(limit, chosen, shape, start, grid, uses_jit(backend, work, lambda: chosen.jit(limit)))
         if reduce is not None:
             condensed = last_time(task) if times is None else task
             block = _block(samples, int(np.prod(shape)))
@@ -193,11 +193,11 @@ class _Paths:
     shape: tuple[int, ...]
     start: Starts
     grid: Grid
-    machine: bool
+    compiled: bool
 
     @cached_property
     def advance(self) -> Advance:
-        return self.scheme.fuse(self.limit) if self.machine else self.scheme.prepare(self.limit)
+        return self.scheme.jit(self.limit) if self.compiled else self.scheme.prepare(self.limit)
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
         begin = rng.bit_generator.state
@@ -228,7 +228,7 @@ class _Paths:
                     explain_path(limit, before[k], start + step * h, where, self.scheme.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.limit, self.scheme, self.shape, self.start, self.grid, self.machine)
+        return type(self), (self.limit, self.scheme, self.shape, self.start, self.grid, self.compiled)
 
 
 @dataclass(frozen=True)

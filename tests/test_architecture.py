@@ -18,18 +18,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # fmt: off
-ROOMS = {
+LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "emit", "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "starts", "expectations", "paths",
-        "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "functional", "kernels",
-        "regression", "statistics", "depths", "validation", "plots", "report", "cli",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
+        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }
-# rooms whose place is kept and that nobody has built yet: on the map they are marked (planned)
+# modules whose place is kept and that nobody has built yet: on the map they are marked (planned)
 PLANNED: dict[str, set[str]] = {"derivations": set(), "numerics": set()}
 # fmt: on
 SYMBOLIC_LIBRARIES = {"sympy", "mpmath"}
@@ -45,6 +45,7 @@ OPTIONAL_LIBRARIES = {
     "latex2mathml",
     "sklearn",
     "threadpoolctl",
+    "torch",
 }
 STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
 LONGEST, TYPICAL = 600, 150  # lines
@@ -83,7 +84,7 @@ class File:
         return self.name.split(".")[0]
 
     @property
-    def room(self) -> str:
+    def module(self) -> str:
         """The part of the name after the package; empty for the package's own ``__init__.py``."""
         return ".".join(self.name.split(".")[1:2])
 
@@ -134,20 +135,20 @@ HOUSE = DERIVATIONS + NUMERICS
 
 
 def off_the_map(files: list[File]) -> list[str]:
-    return [f"{f.name} is in no room" for f in files if f.room and f.room not in ROOMS[f.package]]
+    return [f"{f.name} is in no module" for f in files if f.module and f.module not in LAYERS[f.package]]
 
 
 def against_the_order(files: list[File]) -> list[str]:
-    """Imports of a room below one's own; the package itself is below all its rooms."""
+    """Imports of a module below one's own; the package itself is below all its modules."""
 
-    def rank(package: str, room: str) -> int:
-        return ROOMS[package].index(room) if room in ROOMS[package] else len(ROOMS[package])
+    def rank(package: str, module: str) -> int:
+        return LAYERS[package].index(module) if module in LAYERS[package] else len(LAYERS[package])
 
     broken = []
     for f in files:
         for i in f.imports:
             target = File(i.target, "")
-            if target.package == f.package and rank(f.package, f.room) < rank(f.package, target.room):
+            if target.package == f.package and rank(f.package, f.module) < rank(f.package, target.module):
                 broken.append(f"{f.name} imports {i.target}, which is below it")
     return broken
 
@@ -193,7 +194,7 @@ def foreign_to_derivations(files: list[File]) -> list[str]:
 
 
 def symbolic_off_the_bridge(files: list[File]) -> list[str]:
-    rest = [f for f in files if f.room not in ("compile", "backends")]
+    rest = [f for f in files if f.module not in ("compile", "backends", "pytorch")]
     return [f"{f.name} imports {i.target}" for f in rest for i in f.imports if i.library == "sympy"]
 
 
@@ -385,33 +386,33 @@ def test_rule_accepts_what_it_allows(rule, files):
 # --- the map itself ---
 
 
-def rooms_on_the_map(text: str) -> dict[str, list[str]]:
+def packages_on_the_map(text: str) -> dict[str, list[str]]:
     """The first column of the table under each package's heading, from top to bottom."""
     sections = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
     by_heading = dict(zip(sections[1::2], sections[2::2], strict=True))
-    return {p: re.findall(r"^\| `(\w+)` \|", by_heading.get(p, ""), flags=re.MULTILINE) for p in ROOMS}
+    return {p: re.findall(r"^\| `(\w+)` \|", by_heading.get(p, ""), flags=re.MULTILINE) for p in LAYERS}
 
 
-def test_map_lists_the_rooms_in_the_order_that_is_kept():
+def test_map_lists_the_packages_in_the_order_that_is_kept():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert rooms_on_the_map(text) == ROOMS
-    assert rooms_on_the_map(text.replace("| `limits` |", "| `attic` |")) != ROOMS
+    assert packages_on_the_map(text) == LAYERS
+    assert packages_on_the_map(text.replace("| `limits` |", "| `attic` |")) != LAYERS
 
 
-@pytest.mark.parametrize("package", ROOMS)
-def test_every_room_exists_or_is_planned(package):
-    missing = {r for r in ROOMS[package] if not any(f.package == package and f.room == r for f in HOUSE)}
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_package_exists_or_is_planned(package):
+    missing = {r for r in LAYERS[package] if not any(f.package == package and f.module == r for f in HOUSE)}
     assert missing == PLANNED[package], f"without a file: {missing}; marked as planned: {PLANNED[package]}"
 
 
-def rooms_marked_planned(text: str) -> set[str]:
+def packages_marked_planned(text: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \| \(planned\) ", text, flags=re.MULTILINE))
 
 
 def test_map_marks_what_is_planned():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert rooms_marked_planned(text) == set().union(*PLANNED.values())
-    assert rooms_marked_planned(text.replace("| `limits` | ", "| `limits` | (planned) ")) != set().union(
+    assert packages_marked_planned(text) == set().union(*PLANNED.values())
+    assert packages_marked_planned(text.replace("| `limits` | ", "| `limits` | (planned) ")) != set().union(
         *PLANNED.values()
     )
 
@@ -430,6 +431,6 @@ def test_tests_are_laid_out_as_the_packages_are():
         ".",
         "contracts",
     }
-    packages = {str(file.parent.relative_to(ROOT)) for name in ROOMS for file in (ROOT / name).rglob("*.py")}
+    packages = {str(file.parent.relative_to(ROOT)) for name in LAYERS for file in (ROOT / name).rglob("*.py")}
     assert not misplaced_tests(folders, packages)
     assert misplaced_tests(folders | {"numerics/law"}, packages) == {"numerics/law"}

@@ -27,7 +27,7 @@ _z = sp.Symbol("z", real=True)
 def from_inverse(
     name: str, chart: sp.Expr, inverse: sp.Expr, coordinate: sp.Symbol = _z, domain: sp.Interval = sp.S.Reals
 ) -> Activation:
-    r"""The activation whose unit-noise coordinate is a given one, :math:`\varphi(x) = h'(g(x))`.
+    r"""The activation whose Lamperti coordinate is a given one, :math:`\varphi(x) = h'(g(x))`.
 
     *Derivation.* Unit noise in z = g(x) asks for :math:`g' \varphi = 1`; as g inverts h,
     :math:`g'(x) = 1/h'(g(x))`.

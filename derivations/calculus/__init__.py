@@ -1,1 +1,1 @@
-"""Stochastic calculus: Itô's formula, Kolmogorov's equations, the unit-noise form, closure."""
+"""Stochastic calculus: Itô's formula, Kolmogorov's equations, the Lamperti form, closure."""

@@ -54,7 +54,7 @@ class End:
     light : Boolean
         :math:`\int m < \infty`: the speed measure is finite near the end.
     near : Boolean
-        :math:`\int \mathrm{d}x/\sqrt a < \infty`: the end is at a finite distance in the unit-noise coordinate.
+        :math:`\int \mathrm{d}x/\sqrt a < \infty`: the end is at a finite distance in the Lamperti coordinate.
     returns : Boolean
         Whether the equation itself brings the process back from the end: the drift points inward there, and either it
         explodes or the noise vanishes. So it is for the Cox–Ingersoll–Ross and Bessel processes; elsewhere an attainable end

@@ -1,4 +1,4 @@
-r"""The unit-noise (Lamperti) form of a one-dimensional diffusion, and its potential.
+r"""The Lamperti form of a one-dimensional diffusion, and its potential.
 
 On an interval where :math:`\varphi = \sqrt{a} > 0`, :math:`z = \int \mathrm{d}x/\varphi` turns
 :math:`\mathrm{d}X = \mu\,\mathrm{d}t + \varphi\,\mathrm{d}B` into :math:`\mathrm{d}Z = \beta\,\mathrm{d}t + \mathrm{d}B` with
@@ -25,7 +25,7 @@ from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import IsolatedRoot, Piece, in_order, pieces, zeros
+from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
 
@@ -33,7 +33,7 @@ _MOST_WRITTEN = 250  # operations of a scale whose potential is written out
 
 
 @dataclass(frozen=True)
-class UnitNoise:
+class LampertiForm:
     r"""A scalar diffusion on one interval between zeros of its noise, seen through :math:`z = \int \mathrm{d}x/\varphi`.
 
     Parameters
@@ -116,7 +116,7 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     return expr
 
 
-def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNoise | Piece, ...]:
+def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[LampertiForm | Piece, ...]:
     r"""Cut the line at the kinks and zeros of the noise.
 
     Parameters
@@ -129,7 +129,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
     Returns
     -------
     tuple
-        From left to right: a :class:`UnitNoise` for each interval in which the process moves, a
+        From left to right: a :class:`LampertiForm` for each interval in which the process moves, a
         :class:`~derivations.piecewise.Piece` with expression 0 for each in which it is frozen.
 
     Raises
@@ -139,13 +139,13 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
         noise has drift, or if the zeros of the noise cannot be found.
     """
     if len(process.states) != 1:
-        raise DerivationError(f"the unit-noise form needs a scalar diffusion, got {len(process.states)} states")
+        raise DerivationError(f"the Lamperti form needs a scalar diffusion, got {len(process.states)} states")
     (x,), (mu,), (a,) = process.states, process.drift, process.covariance
     if process.time in (mu.free_symbols | a.free_symbols):
-        raise DerivationError("the unit-noise form needs coefficients that do not depend on time")
+        raise DerivationError("the Lamperti form needs coefficients that do not depend on time")
     tag = sp.Dummy("tag")
     low, high = process.domain.inf, process.domain.sup
-    found: list[UnitNoise | Piece] = []
+    found: list[LampertiForm | Piece] = []
     for part in pieces(a + tag * mu, x):
         left, right = sp.Max(part.left, low), sp.Min(part.right, high)
         if left >= right:
@@ -157,6 +157,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
                 raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
             found.append(Piece(left, right, sp.S.Zero))
             continue
+        _refuse_singular(variance, x, left, right)
         _refuse_unreal(variance, x, left, right)
         squared = quadratic_root(variance, x)
         if squared is not None and (squared.has_parameters or not zeros_are_rational(variance, x)):
@@ -164,7 +165,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[UnitNo
             continue
         cuts = (left, *zeros_inside(variance, x, left, right), right)
         found += [
-            UnitNoise(x, (start, end), drift, positive_root(variance, x, start, end), tuple(assuming))
+            LampertiForm(x, (start, end), drift, positive_root(variance, x, start, end), tuple(assuming))
             for start, end in pairwise(cuts)
         ]
     return tuple(found)
@@ -188,7 +189,7 @@ def quadratic_root(variance: sp.Expr, x: sp.Symbol) -> Quadratic | None:
 
 def _quadratic_forms(
     q: Quadratic, x: sp.Symbol, left: sp.Expr, right: sp.Expr, drift: sp.Expr, assuming: tuple[sp.Basic, ...]
-) -> list[UnitNoise]:
+) -> list[LampertiForm]:
     """The intervals between the zeros of a quadratic noise, whose number the discriminant's sign decides."""
     kind = sign_of(q.discriminant, assuming)
     roots = [] if kind < 0 else [-q.b / (2 * q.a)] if kind == 0 else list(q.roots)
@@ -198,8 +199,22 @@ def _quadratic_forms(
     found = []
     for start, end in pairwise(cuts):
         between = kind > 0 and (start, end) == q.roots
-        found.append(UnitNoise(x, (start, end), drift, -q.expr if between else q.expr, assuming))
+        found.append(LampertiForm(x, (start, end), drift, -q.expr if between else q.expr, assuming))
     return found
+
+
+def _refuse_singular(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> None:
+    """Within one formula too, the noise must be smooth where it does not vanish: no pole, no kink as of |atan(1/x)|."""
+    if a.is_polynomial(x) or a.free_symbols != {x} or not (left.is_number and right.is_number):
+        return
+    known = analyse(a, x)
+    zeros_of_a = {point.value for point in known.zeros}
+    for name, points in (("pole", known.poles), ("jump", known.jumps), ("kink", known.kinks)):
+        for point in sorted(points, key=lambda p: abs(float(p))):
+            if point.value not in zeros_of_a and between(point.value, left, right):
+                raise NoClosedForm(
+                    f"the process crosses a {name} of its noise at {x} = {point.value}, where no kernel is known"
+                )
 
 
 def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> None:
@@ -309,7 +324,10 @@ def positive_factors(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Exp
 
 def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
     r"""The positive square root of a on an interval, with absolute values resolved by a point inside."""
-    p, inside = UnitNoise(x, (left, right), sp.S.Zero, sp.S.One).on_interval
+    squares, a = _squares(a, {x: Piece(left, right, a).interior()})
+    if a == 1:
+        return tidy(squares)
+    p, inside = LampertiForm(x, (left, right), sp.S.Zero, sp.S.One).on_interval
     point = Piece(left, right, a).interior()
     at = {p: sp.solve(inside - point, p)[0]}
     # the coefficients are real on the interval, so an exponential is positive and its root is plain
@@ -325,4 +343,17 @@ def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp
 
     root = root.replace(lambda node: isinstance(node, sp.Abs), resolve)
     back = sp.solve(inside - x, p)[0]
-    return tidy(root.subs(p, back))
+    return tidy(squares * root.subs(p, back))
+
+
+def _squares(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> tuple[sp.Expr, sp.Expr]:
+    """The root of the even powers among the factors of a, positive at a point, and the other factors."""
+    root, rest = sp.S.One, []
+    for factor in sp.Mul.make_args(a):
+        base, power = factor.as_base_exp()
+        value = base.subs(at)
+        if power.is_Integer and power.is_even and (value.is_positive or value.is_negative):
+            root *= (base if value.is_positive else -base) ** (power / 2)
+        else:
+            rest.append(factor)
+    return root, sp.Mul(*rest)

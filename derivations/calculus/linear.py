@@ -32,7 +32,7 @@ from derivations.binding import Binding, bound_symbol, bound_symbols, opened, pr
 from derivations.calculus.boundaries import moving_interval
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import generator
-from derivations.calculus.lamperti import UnitNoise, positive_root
+from derivations.calculus.lamperti import LampertiForm, positive_root
 from derivations.calculus.linear_ode import solve_linear
 from derivations.calculus.logs import real_logs
 from derivations.decimals import exact_decimals
@@ -318,11 +318,11 @@ def reduce_to_linear(process: Diffusion, start: sp.Expr | None = None) -> Linear
             return found
     if _second(process, x, mu, phi) == 0:
         raise NoClosedForm(
-            f"the equation is linear in its unit-noise coordinate, but ∫ d{x}/({phi}) is not known in closed form for all parameters; "
+            f"the equation is linear in its Lamperti coordinate, but ∫ d{x}/({phi}) is not known in closed form for all parameters; "
             "give the parameters numbers"
         )
     raise NoClosedForm(
-        "the equation is not the image of a linear one: neither D²b = 0 nor D(D³b/D²b) = 0, with b the drift of the unit-noise "
+        "the equation is not the image of a linear one: neither D²b = 0 nor D(D³b/D²b) = 0, with b the drift of the Lamperti "
         f"coordinate; D²b = {_second(process, x, mu, phi)}"
     )
 
@@ -416,13 +416,13 @@ def _candidates(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> 
 
 
 def _coordinate(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> sp.Expr | None:
-    """The unit-noise coordinate ∫ dx/φ, real on the domain; None where it is not known for all parameters."""
+    """The Lamperti coordinate ∫ dx/φ, real on the domain; None where it is not known for all parameters."""
     z = manualintegrate(_flat(1 / phi), x)
     if z.has(sp.Integral, sp.Piecewise):
         z = sp.integrate(_flat(1 / phi), x)
     if z.has(sp.Integral, sp.Piecewise):
         return None
-    form = UnitNoise(x, (process.domain.inf, process.domain.sup), mu, phi)
+    form = LampertiForm(x, (process.domain.inf, process.domain.sup), mu, phi)
     turned = real_logs(sp.trigsimp(z), form)
     return turned.replace(
         lambda node: node.is_Pow and node.exp.is_negative and isinstance(node.base, sp.tan),

@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import DerivationError
 from derivations.piecewise import Piece
 
 
-def log_of_positive(expr: sp.Expr, form: UnitNoise) -> sp.Expr:
+def log_of_positive(expr: sp.Expr, form: LampertiForm) -> sp.Expr:
     r"""The logarithm of a function that is positive on the interval of a form, as a sum of real logarithms.
 
     A product that has no zero on an interval has factors that keep their signs there; each is taken with the sign that it
@@ -20,7 +20,7 @@ def log_of_positive(expr: sp.Expr, form: UnitNoise) -> sp.Expr:
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
-    >>> left = UnitNoise(x, (-sp.oo, sp.S.Zero), sp.S.Zero, -2 * x)
+    >>> left = LampertiForm(x, (-sp.oo, sp.S.Zero), sp.S.Zero, -2 * x)
     >>> log_of_positive(-2 * x, left), log_of_positive(x**2 * sp.exp(x), left)
     (log(-x) + log(2), x + 2*log(-x))
     """
@@ -40,13 +40,13 @@ def log_of_positive(expr: sp.Expr, form: UnitNoise) -> sp.Expr:
     return opened + sp.log(sign * kept)
 
 
-def real_logs(expr: sp.Expr, form: UnitNoise) -> sp.Expr:
+def real_logs(expr: sp.Expr, form: LampertiForm) -> sp.Expr:
     r"""An antiderivative with :math:`\log(-g)` for every :math:`\log g` of a g < 0: they differ by a constant.
 
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
-    >>> real_logs(sp.log(x - 1), UnitNoise(x, (sp.S.Zero, sp.S.One), sp.S.Zero, x * (1 - x)))
+    >>> real_logs(sp.log(x - 1), LampertiForm(x, (sp.S.Zero, sp.S.One), sp.S.Zero, x * (1 - x)))
     log(1 - x)
     """
     inside = _inside(form)
@@ -57,11 +57,11 @@ def real_logs(expr: sp.Expr, form: UnitNoise) -> sp.Expr:
     return expr.replace(lambda node: isinstance(node, sp.log) and node.has(form.state), turn)
 
 
-def _inside(form: UnitNoise) -> sp.Expr:
+def _inside(form: LampertiForm) -> sp.Expr:
     return Piece(*form.interval, form.scale).interior()
 
 
-def _sign(value: sp.Expr, form: UnitNoise) -> int:
+def _sign(value: sp.Expr, form: LampertiForm) -> int:
     """The sign of a number or of a constant with parameters; 0 where it is not known."""
     with suppress(DerivationError, TypeError, AttributeError):
         return form.sign(value)

@@ -1,4 +1,4 @@
-r"""Unit-noise coordinates of a quadratic noise :math:`\varphi = a x^2 + b x + c`, by the sign of its discriminant."""
+r"""Lamperti coordinates of a quadratic noise :math:`\varphi = a x^2 + b x + c`, by the sign of its discriminant."""
 
 from __future__ import annotations
 

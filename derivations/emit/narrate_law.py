@@ -1,22 +1,22 @@
-"""Telling a law: the unit-noise form and its potential, the density, the moments, the proof; or that none is known."""
+"""Telling a law: the Lamperti form and its potential, the density, the moments, the proof; or that none is known."""
 
 from __future__ import annotations
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.emit.narrate import display
 from derivations.emit.plain import plain
 from derivations.emit.steps import Glyph, Line, Step, Words, equation
 from derivations.errors import NoClosedForm
 from derivations.laws.frozen import FrozenLaw
-from derivations.laws.glued import GluedLaw
 from derivations.laws.kernel import KernelLaw
+from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.symbols import state
 
 
-def unit_noise_steps(forms: tuple[UnitNoise, ...]) -> list[Step]:
-    """The unit-noise form of each moving interval: its drift and its potential."""
+def lamperti_steps(forms: tuple[LampertiForm, ...]) -> list[Step]:
+    """The Lamperti form of each moving interval: its drift and its potential."""
     lines = []
     for form in forms:
         where = Glyph(
@@ -30,7 +30,7 @@ def unit_noise_steps(forms: tuple[UnitNoise, ...]) -> list[Step]:
             lines += [equation(display("beta"), form.beta), equation(display("V"), form.potential)]
     return [
         Step(
-            "Unit-noise form and potential",
+            "Lamperti form and potential",
             (
                 "On each interval between zeros of the noise, the coordinate ",
                 Glyph(r"z = \int \mathrm{d}x/\sqrt{a(x)}", "z = ∫dx/sqrt(a(x))"),
@@ -50,14 +50,14 @@ def unit_noise_steps(forms: tuple[UnitNoise, ...]) -> list[Step]:
     ]
 
 
-def law_steps(law: GluedLaw) -> list[Step]:
+def law_steps(law: PiecewiseLaw) -> list[Step]:
     """The law: density, distribution function, moments, atoms."""
     steps = [
         Step(
             "Law",
             (f"The law is known in closed form ({law.name}): ", *law.description, "."),
             tuple(_density_lines(law)),
-            ("The kernel of the potential, carried back by the map.",),
+            ("The kernel of the potential, transformed back by the map.",),
         )
     ]
     moments = []
@@ -80,7 +80,7 @@ def law_steps(law: GluedLaw) -> list[Step]:
 _ORDERS = range(1, 9)  # moments whose finiteness is looked at
 
 
-def _finiteness(law: GluedLaw) -> Words:
+def _finiteness(law: PiecewiseLaw) -> Words:
     """Which moments are finite, and until when."""
     try:
         until = {k: law.finite_until(sp.Integer(k)) for k in _ORDERS}
@@ -94,7 +94,7 @@ def _finiteness(law: GluedLaw) -> Words:
     return ("The second moment is finite for ", display("t"), " < ", until[2], " only.")
 
 
-def _proof_step(law: GluedLaw) -> Step:
+def _proof_step(law: PiecewiseLaw) -> Step:
     """What the engine has checked, each statement once, with how it was decided."""
     rows: dict[str, tuple[bool, bool]] = {}
     for part in law.parts:
@@ -118,7 +118,7 @@ def _proof_step(law: GluedLaw) -> Step:
     )
 
 
-def _density_lines(law: GluedLaw) -> list[Line]:
+def _density_lines(law: PiecewiseLaw) -> list[Line]:
     lines = []
     for part in law.parts:
         domain = part.diffusion.domain

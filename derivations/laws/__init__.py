@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from derivations.laws.base import Atom, Check, Law, Proof, Recipe
-from derivations.laws.glued import GluedLaw
 from derivations.laws.initial import Normal
 from derivations.laws.passage import FirstPassage, first_passage
+from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import LAWS, recognise
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Atom",
     "Check",
     "FirstPassage",
-    "GluedLaw",
+    "PiecewiseLaw",
     "Law",
     "Normal",
     "Proof",

@@ -1,4 +1,4 @@
-r"""Unit-noise coordinates measured from an end: the distance y from an end that z reaches at finite length."""
+r"""Lamperti coordinates measured from an end: the distance y from an end that z reaches at finite length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.calculus.invert import invert
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
@@ -42,7 +42,7 @@ class Chart:
     on_line: bool = False
 
 
-def antiderivative(form: UnitNoise) -> sp.Expr:
+def antiderivative(form: LampertiForm) -> sp.Expr:
     r"""An antiderivative :math:`z = \int \mathrm{d}x/\varphi` on the interval."""
     p, inside = form.on_interval
     speed = tidy(sp.powdenest(1 / form.scale.subs(form.state, inside), force=False))
@@ -53,14 +53,14 @@ def antiderivative(form: UnitNoise) -> sp.Expr:
     return real_logs(integral.subs(p, back), form)
 
 
-def inverted(form: UnitNoise, coordinate: sp.Expr, positive: bool) -> sp.Lambda:
+def inverted(form: LampertiForm, coordinate: sp.Expr, positive: bool) -> sp.Lambda:
     """X as a function of a coordinate."""
     y = sp.Dummy("y", positive=True) if positive else sp.Dummy("y", real=True)
     left, right = form.interval
     return sp.Lambda(y, invert(coordinate, form.state, y, Piece(left, right, coordinate).interior()))
 
 
-def finite_length(form: UnitNoise) -> Chart:
+def finite_length(form: LampertiForm) -> Chart:
     r"""The coordinate measured from an end that z reaches at finite length, the left one if both are.
 
     Raises
@@ -72,7 +72,7 @@ def finite_length(form: UnitNoise) -> Chart:
     return _quadratic(form, q) if q is not None else _general(form)
 
 
-def _quadratic(form: UnitNoise, q: Quadratic) -> Chart:
+def _quadratic(form: LampertiForm, q: Quadratic) -> Chart:
     left, right = form.interval
     kind = form.sign(q.discriminant)
     if kind < 0 and (left, right) == (-sp.oo, sp.oo):
@@ -93,7 +93,7 @@ def _quadratic(form: UnitNoise, q: Quadratic) -> Chart:
     return _general(form)
 
 
-def _general(form: UnitNoise) -> Chart:
+def _general(form: LampertiForm) -> Chart:
     x = form.state
     z = antiderivative(form)
     low, high = (_limit(z, form, right) for right in (False, True))
@@ -106,10 +106,10 @@ def _general(form: UnitNoise) -> Chart:
     if high.is_finite:
         y = tidy(high - z)
         return Chart(y, inverted(form, y, True), -1)
-    raise NoClosedForm(f"the unit-noise coordinate {z} of {x} reaches neither end at a finite length")
+    raise NoClosedForm(f"the Lamperti coordinate {z} of {x} reaches neither end at a finite length")
 
 
-def _limit(z: sp.Expr, form: UnitNoise, right: bool) -> sp.Expr:
+def _limit(z: sp.Expr, form: LampertiForm, right: bool) -> sp.Expr:
     end = form.interval[int(right)]
     value = z.subs(form.state, end)
     if value.is_extended_real:

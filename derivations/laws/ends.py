@@ -1,4 +1,4 @@
-r"""What the process does at an end that its unit-noise coordinate reaches at a finite length.
+r"""What the process does at an end that its Lamperti coordinate reaches at a finite length.
 
 Near such an end, at distance y, :math:`u \sim y^{e}` and :math:`\beta = (\log u)' \sim e/y`. The kernel with absorbing ends
 falls off like the *smaller* solution. If u is that one, :math:`u/u_0` times the kernel is Doob's transform of a process killed at the
@@ -13,18 +13,18 @@ from enum import Enum
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 
 
 class End(Enum):
-    """How an end at finite unit-noise length behaves."""
+    """How an end at finite length in the Lamperti coordinate behaves."""
 
     UNATTAINABLE = "never reached"
     ABSORBING = "reached, and the process stays there"
     REFLECTING = "reached, and left at once"
 
 
-def end_value(expr: sp.Expr, form: UnitNoise, right: bool) -> sp.Expr:
+def end_value(expr: sp.Expr, form: LampertiForm, right: bool) -> sp.Expr:
     """The limit of a function of x at an end of the interval."""
     end = form.interval[int(right)]
     value = expr.subs(form.state, end)
@@ -33,7 +33,7 @@ def end_value(expr: sp.Expr, form: UnitNoise, right: bool) -> sp.Expr:
     return sp.limit(expr, form.state, end, "-" if right else "+") if end.is_number else value
 
 
-def goes_on(form: UnitNoise, right: bool, distance: sp.Expr) -> bool:
+def goes_on(form: LampertiForm, right: bool, distance: sp.Expr) -> bool:
     """Whether the drift takes the process back inside from an end at which its noise vanishes, or is infinite there."""
     inward = -form.drift if right else form.drift
     if inward == 0:
@@ -45,7 +45,7 @@ def goes_on(form: UnitNoise, right: bool, distance: sp.Expr) -> bool:
     return bool(strength.is_finite) and form.sign(strength) > 0
 
 
-def regular_end(form: UnitNoise, right: bool, distance: sp.Expr) -> End:
+def regular_end(form: LampertiForm, right: bool, distance: sp.Expr) -> End:
     r"""The kind of an end at which the potential stays bounded: u vanishes there iff :math:`\beta` is infinite."""
     if end_value(form.beta, form, right).is_infinite:
         return End.UNATTAINABLE

@@ -1,4 +1,4 @@
-r"""What the families of laws share: each is recognised by the unit-noise form of the process on one interval."""
+r"""What the families of laws share: each is recognised by the Lamperti form of the process on one interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.diffusion import Diffusion
 from derivations.laws.base import Law
 
@@ -18,15 +18,15 @@ class Family(Law):
 
     Parameters
     ----------
-    form : UnitNoise
+    form : LampertiForm
         The interval, the noise :math:`\varphi` and the drift.
     """
 
-    form: UnitNoise
+    form: LampertiForm
 
     @classmethod
     @abstractmethod
-    def recognise(cls, form: UnitNoise) -> Family:
+    def recognise(cls, form: LampertiForm) -> Family:
         """Accept a form of this family, or raise NoClosedForm."""
 
     @property

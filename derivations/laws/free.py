@@ -7,17 +7,17 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Words
-from derivations.laws.carried import CarriedGaussian, Component, moved, require_line
+from derivations.laws.transformed import Component, TransformedGaussian, moved, require_line
 from derivations.symbols import initial, state, time
 
 
 @dataclass(frozen=True)
-class FreeLaw(CarriedGaussian):
+class FreeLaw(TransformedGaussian):
     r"""Law of a process whose potential is a constant :math:`V = k^2` on the whole line.
 
     The kernel of :math:`\tfrac12\partial_z^2 - \tfrac12 k^2` is Gauss's times :math:`e^{-k^2t/2}`, and the solution of
@@ -31,7 +31,7 @@ class FreeLaw(CarriedGaussian):
     """
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> FreeLaw:
+    def recognise(cls, form: LampertiForm) -> FreeLaw:
         """Accept a form with :math:`DV = 0` whose coordinate covers the line."""
         if form.derive(form.potential) != 0:
             raise NoClosedForm(f"the potential {form.potential} is not constant")
@@ -80,7 +80,7 @@ class FreeLaw(CarriedGaussian):
 
     @property
     def name(self) -> str:
-        """Brownian motion where the map is affine, geometric where it is an exponential, else a carried one."""
+        """Brownian motion where the map is affine, geometric where it is an exponential, else a transformed one."""
         z, x = self.inverse
         bend = sp.cancel(sp.diff(x, z, 2) / sp.diff(x, z))
         if bend == 0:
@@ -88,7 +88,7 @@ class FreeLaw(CarriedGaussian):
             return "Brownian motion with drift" if moves else "Brownian motion"
         if not bend.has(z) and len(self.components) == 1:
             return "geometric Brownian motion"
-        return "Brownian motion carried through the unit-noise map"
+        return "Brownian motion under the inverse Lamperti transform"
 
     @property
     def description(self) -> Words:
@@ -96,9 +96,9 @@ class FreeLaw(CarriedGaussian):
         drifts: list[str | sp.Basic] = []
         for k, c in enumerate(self.components):
             drifts += [" or "] * (k > 0) + [sp.diff(c.mean, time)]
-        return (*self._carried(), ", where ", moved, " is Brownian motion with drift ", *drifts)
+        return (*self._transformed(), ", where ", moved, " is Brownian motion with drift ", *drifts)
 
     @classmethod
     def example(cls) -> FreeLaw:
         """Geometric Brownian motion on the half-line."""
-        return cls.recognise(UnitNoise(state, (sp.S.Zero, sp.oo), sp.S.Zero, state))
+        return cls.recognise(LampertiForm(state, (sp.S.Zero, sp.oo), sp.S.Zero, state))

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, finite_length
@@ -37,7 +37,7 @@ class HalfLineLaw(KernelLaw):
 
     Parameters
     ----------
-    form : UnitNoise
+    form : LampertiForm
     end : End
         What happens where y = 0.
     """
@@ -45,7 +45,7 @@ class HalfLineLaw(KernelLaw):
     end: End = End.UNATTAINABLE
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> HalfLineLaw:
+    def recognise(cls, form: LampertiForm) -> HalfLineLaw:
         """Accept a form with :math:`DV = 0` whose coordinate reaches exactly one end at finite length."""
         potential = form.potential
         if form.derive(potential) != 0:
@@ -60,7 +60,7 @@ class HalfLineLaw(KernelLaw):
         if end is End.REFLECTING and end_value(form.beta, form, right) != 0:
             raise NoClosedForm("reflection with a slope of u at the end has no kernel by images")
         law = cls(form, end)
-        _ = law.boost  # the integral must exist
+        _ = law.log_h_transform  # the integral must exist
         return law
 
     @cached_property
@@ -200,14 +200,14 @@ class HalfLineLaw(KernelLaw):
     def name(self) -> str:
         """By the shape of u and of the map."""
         if self.end is End.ABSORBING:
-            return "Brownian motion absorbed at an end, carried through the unit-noise map"
+            return "Brownian motion absorbed at an end, under the inverse Lamperti transform"
         if self.end is End.REFLECTING:
-            return "reflected Brownian motion, carried through the unit-noise map"
+            return "reflected Brownian motion, under the inverse Lamperti transform"
         if self.rate != 0:
-            return "hyperbolic Bessel process, carried through the unit-noise map"
+            return "hyperbolic Bessel process, under the inverse Lamperti transform"
         x, y = self.form.state, self.chart.coordinate
         inverse = self.form.drift == 0 and sp.cancel(y * self.form.scale / (x - self._finite_end())) in (1, -1)
-        return "inverse Bessel process of dimension 3" if inverse else "Bessel process of dimension 3, carried"
+        return "inverse Bessel process of dimension 3" if inverse else "Bessel process of dimension 3, transformed"
 
     def _finite_end(self) -> sp.Expr:
         return next((e for e in self.form.interval if e.is_finite), sp.S.Zero)
@@ -216,7 +216,7 @@ class HalfLineLaw(KernelLaw):
     def description(self) -> Words:
         """The map, what Y is, and what happens at the end."""
         words: Words = (
-            *self._carried(),
+            *self._transformed(),
             ", where ",
             moved,
             " has unit noise, the constant potential ",
@@ -263,4 +263,4 @@ class HalfLineLaw(KernelLaw):
     @classmethod
     def example(cls) -> HalfLineLaw:
         r"""The inverse Bessel process :math:`\mathrm{d}X = X^2\,\mathrm{d}B`, a strict local martingale."""
-        return cls.recognise(UnitNoise(state, (sp.S.Zero, sp.oo), sp.S.Zero, state**2))
+        return cls.recognise(LampertiForm(state, (sp.S.Zero, sp.oo), sp.S.Zero, state**2))

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, finite_length
@@ -32,7 +32,7 @@ class IntervalLaw(KernelLaw):
 
     Parameters
     ----------
-    form : UnitNoise
+    form : LampertiForm
     ends : tuple of End
         What happens at the left and the right end.
     """
@@ -40,7 +40,7 @@ class IntervalLaw(KernelLaw):
     ends: tuple[End, End] = (End.UNATTAINABLE, End.UNATTAINABLE)
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> IntervalLaw:
+    def recognise(cls, form: LampertiForm) -> IntervalLaw:
         """Accept a form with :math:`DV = 0` whose coordinate reaches both ends at finite length."""
         if form.derive(form.potential) != 0:
             raise NoClosedForm(f"the potential {form.potential} is not constant")
@@ -51,7 +51,7 @@ class IntervalLaw(KernelLaw):
         if End.REFLECTING in ends:
             raise NoClosedForm("a reflecting end of an interval is not among the kernels")
         law = cls(form, ends)
-        _ = law.boost  # the integral must exist
+        _ = law.log_h_transform  # the integral must exist
         return law
 
     @cached_property
@@ -149,8 +149,8 @@ class IntervalLaw(KernelLaw):
     def name(self) -> str:
         """By what happens at the ends."""
         if self.ends == (End.UNATTAINABLE, End.UNATTAINABLE):
-            return "Brownian motion conditioned to stay in an interval, carried through the unit-noise map"
-        return "Brownian motion on an interval with absorption, carried through the unit-noise map"
+            return "Brownian motion conditioned to stay in an interval, under the inverse Lamperti transform"
+        return "Brownian motion on an interval with absorption, under the inverse Lamperti transform"
 
     @property
     def description(self) -> Words:
@@ -164,7 +164,7 @@ class IntervalLaw(KernelLaw):
             f"{side} is {end.value}" for side, end in zip(("0", "the length"), self.ends, strict=True)
         )
         return (
-            *self._carried(),
+            *self._transformed(),
             ", where ",
             moved,
             " has unit noise and the constant potential ",
@@ -190,4 +190,4 @@ class IntervalLaw(KernelLaw):
     @classmethod
     def example(cls) -> IntervalLaw:
         r""":math:`\mathrm{d}X = (1 + X^2)\,\mathrm{d}B`."""
-        return cls.recognise(UnitNoise(state, (-sp.oo, sp.oo), sp.S.Zero, 1 + state**2))
+        return cls.recognise(LampertiForm(state, (-sp.oo, sp.oo), sp.S.Zero, 1 + state**2))

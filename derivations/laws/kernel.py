@@ -8,17 +8,17 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.calculus.logs import log_of_positive
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Atom, Proof, Words
 from derivations.laws.chart import Chart
-from derivations.laws.contract import contract
 from derivations.laws.family import Family
 from derivations.laws.recipes import AnyRecipe, Inversion
+from derivations.laws.verification import contract
 from derivations.symbols import initial, time
 
-#: The process in its unit-noise coordinate, for display.
+#: The process in its Lamperti coordinate, for display.
 moved = sp.Symbol("Y_t", positive=True)
 
 
@@ -53,7 +53,7 @@ class KernelLaw(Family):
         return ()
 
     @cached_property
-    def boost(self) -> sp.Expr:
+    def log_h_transform(self) -> sp.Expr:
         r"""The antiderivative :math:`\int \mu/\varphi^2\,\mathrm{d}x`; 0 without drift."""
         if self.form.drift == 0:
             return sp.S.Zero
@@ -75,13 +75,13 @@ class KernelLaw(Family):
         r""":math:`\log\bigl(u(x)/(u(x_0)\varphi(x))\bigr)`."""
         logs = log_of_positive(self.form.scale, self.form)
         here, there = (logs.subs(self.form.state, v) for v in (x, x0))
-        gain = self.boost.subs(self.form.state, x) - self.boost.subs(self.form.state, x0)
+        gain = self.log_h_transform.subs(self.form.state, x) - self.log_h_transform.subs(self.form.state, x0)
         return there / 2 - sp.Rational(3, 2) * here + gain
 
     def pdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Density at x in the interval, for x0 in the interval."""
         here, there = (self.form.scale.subs(self.form.state, v) for v in (x, x0))
-        gain = sp.exp(self.boost.subs(self.form.state, x) - self.boost.subs(self.form.state, x0))
+        gain = sp.exp(self.log_h_transform.subs(self.form.state, x) - self.log_h_transform.subs(self.form.state, x0))
         return sp.sqrt(there) / here ** sp.Rational(3, 2) * gain * self.kernel(t, self._y(x0), self._y(x))
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
@@ -139,7 +139,7 @@ class KernelLaw(Family):
         """Forward equation, mass, initial law and Chapman–Kolmogorov."""
         return Proof(contract(self, self.form, self.chart))
 
-    def _carried(self) -> Words:
+    def _transformed(self) -> Words:
         return (sp.Symbol("X_t", real=True), " = ", self.chart.back(moved))
 
 
@@ -154,7 +154,7 @@ def _primitive(term: sp.Expr, x: sp.Symbol) -> sp.Expr:
     return sp.integrate(term, x)
 
 
-def always_or_never(form: UnitNoise, excess: sp.Expr) -> sp.Expr:
+def always_or_never(form: LampertiForm, excess: sp.Expr) -> sp.Expr:
     """Infinity if the excess is positive, 0 if not; by cases where its sign depends on parameters."""
     try:
         return sp.oo if form.sign(excess) > 0 else sp.S.Zero

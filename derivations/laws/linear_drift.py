@@ -1,4 +1,4 @@
-r"""Drift affine in the unit-noise coordinate: the Ornstein–Uhlenbeck process and its images."""
+r"""Drift affine in the Lamperti coordinate: the Ornstein–Uhlenbeck process and its images."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Words
-from derivations.laws.carried import CarriedGaussian, Component, moved, require_line
+from derivations.laws.transformed import Component, TransformedGaussian, moved, require_line
 from derivations.symbols import initial, state, time
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeckLaw(CarriedGaussian):
+class OrnsteinUhlenbeckLaw(TransformedGaussian):
     r"""Law of a process with :math:`D\beta = \kappa \ne 0` constant: quadratic potential, Mehler's kernel.
 
-    Then :math:`Z = \beta/\kappa` is itself a unit-noise coordinate (its derivative along z is 1) and satisfies
+    Then :math:`Z = \beta/\kappa` is itself a Lamperti coordinate (its derivative along z is 1) and satisfies
     :math:`\mathrm{d}Z = \kappa Z\,\mathrm{d}t + \mathrm{d}B`. By variation of constants
 
     .. math:: Z_t = e^{\kappa t} Z_0 + \int_0^t e^{\kappa(t-s)}\,\mathrm{d}B_s,
@@ -28,11 +28,11 @@ class OrnsteinUhlenbeckLaw(CarriedGaussian):
     """
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> OrnsteinUhlenbeckLaw:
+    def recognise(cls, form: LampertiForm) -> OrnsteinUhlenbeckLaw:
         r"""Accept a form with :math:`D\beta` a constant other than 0 whose coordinate covers the line."""
         rate = form.derive(form.beta)
         if rate == 0 or form.derive(rate) != 0:
-            raise NoClosedForm(f"the drift {form.beta} of the unit-noise form is not affine in its coordinate")
+            raise NoClosedForm(f"the drift {form.beta} of the Lamperti form is not affine in its coordinate")
         law = cls(form)
         require_line(form, law.map)
         return law
@@ -57,7 +57,7 @@ class OrnsteinUhlenbeckLaw(CarriedGaussian):
 
     @property
     def stationary(self) -> sp.Expr | None:
-        r"""For :math:`\kappa < 0`, :math:`N(0, 1/2|\kappa|)` carried to x."""
+        r"""For :math:`\kappa < 0`, :math:`N(0, 1/2|\kappa|)` transformed to x."""
         if self.form.sign(self.rate) > 0:
             return None
         pull = -self.rate
@@ -65,17 +65,17 @@ class OrnsteinUhlenbeckLaw(CarriedGaussian):
 
     @property
     def name(self) -> str:
-        """Ornstein–Uhlenbeck, bare or carried."""
+        """Ornstein–Uhlenbeck, bare or transformed."""
         z, x = self.inverse
         kind = "unstable Ornstein–Uhlenbeck process" if self.rate.is_positive else "Ornstein–Uhlenbeck process"
-        return kind if sp.diff(x, z, 2) == 0 else f"{kind}, carried through the unit-noise map"
+        return kind if sp.diff(x, z, 2) == 0 else f"{kind}, under the inverse Lamperti transform"
 
     @property
     def description(self) -> Words:
         """The map, and the drift of the coordinate."""
-        return (*self._carried(), ", where ", moved, " has unit noise and drift ", self.rate * moved)
+        return (*self._transformed(), ", where ", moved, " has unit noise and drift ", self.rate * moved)
 
     @classmethod
     def example(cls) -> OrnsteinUhlenbeckLaw:
         r"""The Ornstein–Uhlenbeck process itself, :math:`\mathrm{d}X = -X\,\mathrm{d}t + \mathrm{d}B`."""
-        return cls.recognise(UnitNoise(state, (-sp.oo, sp.oo), -state, sp.S.One))
+        return cls.recognise(LampertiForm(state, (-sp.oo, sp.oo), -state, sp.S.One))

@@ -7,12 +7,12 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Words
-from derivations.laws.carried import image
 from derivations.laws.chart import Chart, inverted
 from derivations.laws.kernel import KernelLaw, moved
+from derivations.laws.transformed import image
 from derivations.symbols import state
 
 
@@ -30,7 +30,7 @@ class MehlerLaw(KernelLaw):
     """
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> MehlerLaw:
+    def recognise(cls, form: LampertiForm) -> MehlerLaw:
         """Accept a form with :math:`D^3V = 0`, :math:`D^2V > 0`, whose coordinate covers the line."""
         second = form.derive(form.derive(form.potential))
         if second == 0 or form.derive(second) != 0 or form.sign(second) < 0:
@@ -38,8 +38,8 @@ class MehlerLaw(KernelLaw):
         law = cls(form)
         ends = image(form, law.coordinate)
         if ends != (-sp.oo, sp.oo):
-            raise NoClosedForm(f"the unit-noise coordinate covers {ends}, not the whole line")
-        _ = law.boost  # the integral must exist
+            raise NoClosedForm(f"the Lamperti coordinate covers {ends}, not the whole line")
+        _ = law.log_h_transform  # the integral must exist
         return law
 
     @cached_property
@@ -91,14 +91,14 @@ class MehlerLaw(KernelLaw):
     @property
     def name(self) -> str:
         """The name in the field."""
-        return "process with a quadratic potential (Mehler's kernel), carried through the unit-noise map"
+        return "process with a quadratic potential (Mehler's kernel), under the inverse Lamperti transform"
 
     @property
     def description(self) -> Words:
         """The map and the potential."""
         y = sp.Symbol("y", real=True)
         return (
-            *self._carried(),
+            *self._transformed(),
             ", where ",
             moved,
             " has unit noise and the potential ",
@@ -114,4 +114,4 @@ class MehlerLaw(KernelLaw):
     def example(cls) -> MehlerLaw:
         r"""Unit noise and :math:`u = e^{x^2/2}(1 + \tfrac12\operatorname{erf} x)`: :math:`V = x^2 + 1`, neither end favoured for good."""
         log_u = state**2 / 2 + sp.log(1 + sp.erf(state) / 2)
-        return cls.recognise(UnitNoise(state, (-sp.oo, sp.oo), sp.diff(log_u, state), sp.S.One))
+        return cls.recognise(LampertiForm(state, (-sp.oo, sp.oo), sp.diff(log_u, state), sp.S.One))

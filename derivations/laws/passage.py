@@ -114,8 +114,8 @@ def first_passage(
 
 def _stopped(law: Law, level: sp.Expr) -> Law:
     """The law of the process up to the level, also where it would be reflected there: with the kernel that absorbs."""
-    if isinstance(law, RadialLaw) and not law.killed and law.form.sign(law.index) < 0:
-        return replace(law, killed=True) if level == law.form.interval[int(law.direction < 0)] else law
+    if isinstance(law, RadialLaw) and not law.absorbed and law.form.sign(law.index) < 0:
+        return replace(law, absorbed=True) if level == law.form.interval[int(law.direction < 0)] else law
     if isinstance(law, HalfLineLaw) and law.end is End.REFLECTING:
         return replace(law, end=End.ABSORBING) if level == law.form.interval[int(law.chart.direction < 0)] else law
     return law
@@ -132,6 +132,8 @@ def _density(law: Law, mass: sp.Expr, above: bool) -> sp.Expr:
     y = sp.Dummy("y", positive=True)
     end = form.interval[0 if above else 1]
     here, there = form.scale.subs(form.state, initial), form.scale.subs(form.state, end)
-    ratio = sp.sqrt(here / there) * sp.exp(law.boost.subs(form.state, end) - law.boost.subs(form.state, initial))
+    ratio = sp.sqrt(here / there) * sp.exp(
+        law.log_h_transform.subs(form.state, end) - law.log_h_transform.subs(form.state, initial)
+    )
     steep = sp.diff(law.kernel(time, chart.coordinate.subs(form.state, initial), y), y)
     return ratio * steep.subs(y, 0) / 2 if above else -ratio * steep.subs(y, chart.length) / 2

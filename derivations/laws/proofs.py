@@ -10,7 +10,7 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws.base import Check
@@ -86,7 +86,7 @@ def _parameters(
     raise DerivationError(f"found no values for {', '.join(map(str, names))} that satisfy {list(assuming)}")
 
 
-def draw_point(form: UnitNoise, parameters: Iterable[sp.Symbol], draw: random.Random) -> dict[sp.Symbol, sp.Expr]:
+def draw_point(form: LampertiForm, parameters: Iterable[sp.Symbol], draw: random.Random) -> dict[sp.Symbol, sp.Expr]:
     """Rational values for a law's parameters that keep to what is assumed of them."""
     return _parameters(parameters, (), form.assuming, draw)
 

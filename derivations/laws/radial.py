@@ -7,7 +7,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, tidy
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.calculus.logs import log_of_positive
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
@@ -32,13 +32,13 @@ class RadialLaw(KernelLaw):
 
     Parameters
     ----------
-    form : UnitNoise
+    form : LampertiForm
     y : Expr
         The coordinate, positive.
     direction : int
     index, pull : Expr
         n and a.
-    killed : bool
+    absorbed : bool
         Whether 0 is reached and absorbs.
     """
 
@@ -46,24 +46,24 @@ class RadialLaw(KernelLaw):
     direction: int = 1
     index: sp.Expr = sp.S.Zero
     pull: sp.Expr = sp.S.Zero
-    killed: bool = False
+    absorbed: bool = False
 
     @classmethod
-    def from_coordinate(cls, form: UnitNoise, y: sp.Expr) -> RadialLaw:
+    def from_coordinate(cls, form: LampertiForm, y: sp.Expr) -> RadialLaw:
         r"""Accept a coordinate over (0, ∞) along which :math:`y\beta = n + \tfrac12 - a y^2`."""
         y, direction = _positive(form, tidy(y))
         slope = tidy(direction * y * form.beta)
         a = tidy(-direction * form.derive(slope) / (2 * y))
         n = tidy(slope + a * y**2 - sp.Rational(1, 2))
         if form.state in a.free_symbols | n.free_symbols:
-            raise NoClosedForm("the drift of the unit-noise form is not n/y - a y along its coordinate")
-        killed = False
+            raise NoClosedForm("the drift of the Lamperti form is not n/y - a y along its coordinate")
+        absorbed = False
         if goes_on(form, direction < 0, y):
             if form.sign(n + 1) <= 0:
                 raise NoClosedForm("the drift is inward, but 0 cannot be left")
         else:
-            killed = form.sign(n) < 0
-        return cls(form, y, direction, n, a, killed)
+            absorbed = form.sign(n) < 0
+        return cls(form, y, direction, n, a, absorbed)
 
     @cached_property
     def chart(self) -> Chart:
@@ -73,7 +73,7 @@ class RadialLaw(KernelLaw):
     @property
     def order(self) -> sp.Expr:
         r""":math:`\nu`, the order of the Bessel function."""
-        return -self.index if self.killed else self.index
+        return -self.index if self.absorbed else self.index
 
     def centre(self, t: sp.Expr, x0: sp.Expr) -> sp.Expr:
         """The m of the density."""
@@ -112,7 +112,7 @@ class RadialLaw(KernelLaw):
     @property
     def atoms(self) -> tuple[Atom, ...]:
         r"""Absorbed at 0: :math:`\Gamma(\nu, m^2/2v)/\Gamma(\nu)`."""
-        if not self.killed:
+        if not self.absorbed:
             return ()
         weight = self.centre(time, initial) ** 2 / (2 * self.variance(time))
         return (self._atom(self.direction < 0, sp.uppergamma(self.order, weight) / sp.gamma(self.order)),)
@@ -131,12 +131,12 @@ class RadialLaw(KernelLaw):
         r""":math:`\mathbb{E}[Y^s]` on the event of no absorption.
 
         From the power series of :math:`I_\nu`, :math:`(2v)^{s/2}\frac{\Gamma(1+\nu+s/2)}{\Gamma(1+\nu)}\,{}_1F_1(-\tfrac s2; 1+\nu; -\lambda)`,
-        :math:`\lambda = m^2/2v`; the killed density is :math:`(m/y)^{2\nu}` times the other one.
+        :math:`\lambda = m^2/2v`; the absorbed density is :math:`(m/y)^{2\nu}` times the other one.
         """
         nu, m, v = self.order, self.centre(t, x0), self.variance(t)
         weight = m**2 / (2 * v)
-        s = sp.cancel(s - 2 * nu) if self.killed else s
-        front = m ** (2 * nu) if self.killed else sp.S.One
+        s = sp.cancel(s - 2 * nu) if self.absorbed else s
+        front = m ** (2 * nu) if self.absorbed else sp.S.One
         if sp.cancel(s + 2 * nu) == 0 and nu != 0:
             return front * m**s * sp.lowergamma(nu, weight) / sp.gamma(nu)
         half = sp.cancel(s / 2)
@@ -187,7 +187,7 @@ class RadialLaw(KernelLaw):
     @property
     def stationary(self) -> sp.Expr | None:
         r"""For a > 0 and without absorption :math:`Y^2` is Gamma: :math:`q(y) = \tfrac{2 a^{1+n}}{\Gamma(1+n)} y^{1+2n} e^{-ay^2}`."""
-        if self.killed or self.pull == 0 or self.form.sign(self.pull) < 0:
+        if self.absorbed or self.pull == 0 or self.form.sign(self.pull) < 0:
             return None
         n, a, y = self.index, self.pull, self.y
         return 2 * a ** (1 + n) * y ** (1 + 2 * n) * sp.exp(-a * y**2) / (sp.gamma(1 + n) * self.form.scale)
@@ -196,17 +196,17 @@ class RadialLaw(KernelLaw):
     def name(self) -> str:
         """By the dimension, the pull and what happens at 0."""
         pulled = "Bessel process" if self.pull == 0 else "radial Ornstein–Uhlenbeck process"
-        if self.power is not None and self.power[1] == 2 and not self.killed:
+        if self.power is not None and self.power[1] == 2 and not self.absorbed:
             pulled = "squared Bessel process" if self.pull == 0 else "Cox–Ingersoll–Ross process"
-        absorbed = ", absorbed at 0" if self.killed else ""
-        bare = tidy(self.y) == self.form.state or (self.power is not None and self.power[1] == 2 and not self.killed)
-        return f"{pulled}{absorbed}" if bare else f"{pulled}{absorbed}, carried through the unit-noise map"
+        absorbed = ", absorbed at 0" if self.absorbed else ""
+        bare = tidy(self.y) == self.form.state or (self.power is not None and self.power[1] == 2 and not self.absorbed)
+        return f"{pulled}{absorbed}" if bare else f"{pulled}{absorbed}, under the inverse Lamperti transform"
 
     @property
     def description(self) -> Words:
         """The map, the dimension and the pull."""
         words: Words = (
-            *self._carried(),
+            *self._transformed(),
             ", where ",
             moved,
             " is the radius of a process in dimension ",
@@ -214,7 +214,7 @@ class RadialLaw(KernelLaw):
         )
         if self.pull != 0:
             words = (*words, " pulled to the origin at rate ", self.pull)
-        if self.killed:
+        if self.absorbed:
             words = (*words, ", absorbed at 0")
         if self.is_martingale is False:
             moves = "falls" if self.direction < 0 else "rises"  # away from the infinite end, which it never reaches
@@ -227,10 +227,10 @@ class RadialLaw(KernelLaw):
         return ((sp.Symbol("y", positive=True), self.y),)
 
     def sampler(self) -> RadialRecipe:
-        """Noncentral chi-square, or its killed variant."""
+        """Noncentral chi-square, or its absorbed variant."""
         end = self.form.interval[int(self.direction < 0)]
         return RadialRecipe(
-            self.index, self.variance(time), self.centre(time, initial), self.killed, self.chart.back, end
+            self.index, self.variance(time), self.centre(time, initial), self.absorbed, self.chart.back, end
         )
 
 
@@ -243,7 +243,7 @@ class BesselLaw(RadialLaw):
     """
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> RadialLaw:
+    def recognise(cls, form: LampertiForm) -> RadialLaw:
         """Accept a potential of this shape."""
         first = form.derive(form.potential)
         second = form.derive(first)
@@ -260,7 +260,7 @@ class BesselLaw(RadialLaw):
     @classmethod
     def example(cls) -> RadialLaw:
         r"""The logarithm of the two-dimensional Bessel process, :math:`\mathrm{d}X = e^{-X}\,\mathrm{d}B`."""
-        return cls.recognise(UnitNoise(state, (-sp.oo, sp.oo), sp.S.Zero, sp.exp(-state)))
+        return cls.recognise(LampertiForm(state, (-sp.oo, sp.oo), sp.S.Zero, sp.exp(-state)))
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ class RadialOrnsteinUhlenbeckLaw(RadialLaw):
     """
 
     @classmethod
-    def recognise(cls, form: UnitNoise) -> RadialLaw:
+    def recognise(cls, form: LampertiForm) -> RadialLaw:
         """Accept a potential of this shape."""
         second = form.derive(form.derive(form.potential))
         third = form.derive(second)
@@ -292,10 +292,10 @@ class RadialOrnsteinUhlenbeckLaw(RadialLaw):
     @classmethod
     def example(cls) -> RadialLaw:
         r"""The process of Cox, Ingersoll and Ross :math:`\mathrm{d}X = (3 - 2X)\,\mathrm{d}t + \sqrt{X}\,\mathrm{d}B`."""
-        return cls.recognise(UnitNoise(state, (sp.S.Zero, sp.oo), 3 - 2 * state, sp.sqrt(state)))
+        return cls.recognise(LampertiForm(state, (sp.S.Zero, sp.oo), 3 - 2 * state, sp.sqrt(state)))
 
 
-def _positive(form: UnitNoise, y: sp.Expr) -> tuple[sp.Expr, int]:
+def _positive(form: LampertiForm, y: sp.Expr) -> tuple[sp.Expr, int]:
     """A coordinate over (0, ∞) with its direction, from one over (0, ∞) or (−∞, 0)."""
     low, high = _ends(form, y)
     if (low, high) == (0, sp.oo):
@@ -305,7 +305,7 @@ def _positive(form: UnitNoise, y: sp.Expr) -> tuple[sp.Expr, int]:
     raise NoClosedForm(f"the coordinate covers ({low}, {high}), not a half-line from its singular point")
 
 
-def _ends(form: UnitNoise, y: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+def _ends(form: LampertiForm, y: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """Limits of an increasing coordinate at both ends; a power by the sign of its exponent, which may be a parameter."""
     x = form.state
     power = tidy(x * sp.diff(y, x) / y)

@@ -16,21 +16,21 @@ from derivations.laws.base import Law, Recipe
 
 @dataclass(frozen=True)
 class RadialRecipe:
-    r"""A radius Y with :math:`Y^2/v` noncentral :math:`\chi^2` with :math:`2 + 2n` degrees of freedom, and its killed variant.
+    r"""A radius Y with :math:`Y^2/v` noncentral :math:`\chi^2` with :math:`2 + 2n` degrees of freedom, and its absorbed variant.
 
-    Unkilled: :math:`Y^2/v \sim \chi'^2_{2+2n}(m^2/v)`. Killed at 0, for index :math:`n = -\nu < 0`: with
+    Not absorbed: :math:`Y^2/v \sim \chi'^2_{2+2n}(m^2/v)`. Absorbed at 0, for index :math:`n = -\nu < 0`: with
     :math:`\lambda = m^2/2v` draw G from the Gamma law of shape :math:`\nu`; if :math:`G \ge \lambda` the process has been absorbed, else
     :math:`J \sim \mathrm{Poisson}(\lambda - G)` and :math:`Y^2/2v \sim \mathrm{Gamma}(J + 1)`.
 
-    *Derivation of the killed case.* :math:`\int_0^\lambda \frac{g^{\nu-1}e^{-g}}{\Gamma(\nu)} \frac{(\lambda-g)^j e^{-(\lambda-g)}}{j!}\,\mathrm{d}g
+    *Derivation of the absorbed case.* :math:`\int_0^\lambda \frac{g^{\nu-1}e^{-g}}{\Gamma(\nu)} \frac{(\lambda-g)^j e^{-(\lambda-g)}}{j!}\,\mathrm{d}g
     = \frac{e^{-\lambda}\lambda^{\nu+j}}{\Gamma(\nu+j+1)}`, the coefficient of the Gamma(j + 1) density in the power series of
-    the killed density.
+    the absorbed density.
 
     Parameters
     ----------
     index, variance, centre : Expr
         n, v and m.
-    killed : bool
+    absorbed : bool
     value : Lambda
         The sample as a function of the radius.
     end : Expr
@@ -40,7 +40,7 @@ class RadialRecipe:
     index: sp.Expr
     variance: sp.Expr
     centre: sp.Expr
-    killed: bool
+    absorbed: bool
     value: sp.Lambda
     end: sp.Expr
 
@@ -102,7 +102,7 @@ class ConditionedRecipe:
 
 @dataclass(frozen=True)
 class Inversion:
-    """Inversion of the law's own distribution function, by quadrature of its density in the unit-noise coordinate."""
+    """Inversion of the law's own distribution function, by quadrature of its density in the Lamperti coordinate."""
 
     law: Law
 

@@ -7,20 +7,19 @@ from collections.abc import Callable, Sequence
 import sympy as sp
 
 from derivations.calculus.boundaries import crossed_zeros
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Law
 from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
-from derivations.laws.glued import GluedLaw
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
-from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
-from derivations.laws.screen import (
+from derivations.laws.piecewise_law import PiecewiseLaw
+from derivations.laws.prefilter import (
     Derivatives,
     derivatives_along,
     may_be,
@@ -29,6 +28,7 @@ from derivations.laws.screen import (
     may_be_parabola,
     may_be_radial,
 )
+from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
 from derivations.symbols import initial
 
 #: Families that are tried on each interval, in this order.
@@ -46,11 +46,11 @@ FAMILIES: tuple[type[Family], ...] = (
 LAWS: tuple[type[Law], ...] = (*FAMILIES, FrozenLaw)
 
 
-def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw:
+def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> PiecewiseLaw:
     """Find the law of a scalar, time-homogeneous diffusion.
 
     Each interval between zeros of the noise is its own problem, decided by the potential of its
-    unit-noise form; a part without noise or drift is frozen.
+    Lamperti form; a part without noise or drift is frozen.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> GluedLaw
         )
     parts: list[Law] = []
     for form in forms:
-        if isinstance(form, UnitNoise):
+        if isinstance(form, LampertiForm):
             parts.append(_match(form))
         else:
             parts.append(FrozenLaw(sp.Interval(form.left, form.right), process.states[0]))
-    return GluedLaw(process, tuple(_with_points(parts, process)))
+    return PiecewiseLaw(process, tuple(_with_points(parts, process)))
 
 
 #: What the derivatives of the potential must satisfy, as numbers, for a family to be worth the algebra.
@@ -106,7 +106,7 @@ SCREENS: dict[type[Family], Callable[[Derivatives], bool]] = {
 }
 
 
-def _match(form: UnitNoise) -> Family:
+def _match(form: LampertiForm) -> Family:
     seen = derivatives_along(form)
     for family in FAMILIES:
         if not may_be(SCREENS[family], seen):
@@ -117,7 +117,7 @@ def _match(form: UnitNoise) -> Family:
             continue
     potential = f"V = {form.potential}" if form.is_writable else "V = β² + dβ/dz, too large a formula to be written out"
     raise NoClosedForm(
-        f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the unit-noise form is "
+        f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the Lamperti form is "
         f"{potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
     )
 

@@ -19,7 +19,7 @@ def mean_symbols(inputs: int) -> sp.ImmutableMatrix:
 
 
 @dataclass(frozen=True)
-class Population:
+class MeanFieldLaw:
     r"""A neuron's law: means :math:`M_\alpha` and second moments :math:`K_{\alpha\beta} = \mathbb{E}\,X^\alpha X^\beta`.
 
     The second moment, not the covariance, is the kernel: a readout with independent centred weights has it as its

@@ -17,7 +17,7 @@ from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
-from derivations.limits.width import MeanField, kernel_flow
+from derivations.limits.width import MeanFieldLayer, kernel_flow
 
 
 def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
@@ -57,7 +57,7 @@ def tangent_flow(
         If the tangents' second moments need more than themselves.
     """
     few = inputs if program.has_taps else min(inputs, 2)
-    kernel, field = kernel_flow(program, inputs, evaluate), MeanField.of(program, few)
+    kernel, field = kernel_flow(program, inputs, evaluate), MeanFieldLayer.of(program, few)
     moments = LayerMoments(program, few, infinite=True, directions=1, parameters=parameters)
     x, v = moments.states[:few], moments.states[few:]
     tangent, generic = gram_matrix(inputs, stem), gram_matrix(few, stem)
@@ -83,7 +83,7 @@ def tangent_flow(
     if inputs > few:
         names = [(gram_matrix(few, "K"), gram_matrix(inputs, "K")), (generic, tangent)]
         if field.moving:
-            names.append((field.population.mean, mean_symbols(inputs)))
+            names.append((field.law.mean, mean_symbols(inputs)))
         velocity = by_pattern(velocity, matrix_labels(*names), always=True)
     pairs = upper(inputs)
     states = (*kernel.states, *(tangent[p] for p in pairs))

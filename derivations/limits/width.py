@@ -16,7 +16,7 @@ from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import gram_matrix, upper
-from derivations.limits.meanfield import Population, mean_symbols
+from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
 
 
@@ -47,11 +47,11 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Flo
         If the second moments move at a lower order than a layer's time.
     """
     few = inputs if program.has_taps else min(inputs, 2)
-    field, kernel = MeanField.of(program, few), gram_matrix(inputs, "K")
+    field, kernel = MeanFieldLayer.of(program, few), gram_matrix(inputs, "K")
     layer, names = field.layer, [(gram_matrix(few, "K"), kernel)]
     means = mean_symbols(inputs)
     if field.moving:
-        names.append((field.population.mean, means))
+        names.append((field.law.mean, means))
 
     def speed(a: int) -> sp.Expr:
         return field.closed(layer.average(layer.drift(a)), evaluate)
@@ -69,13 +69,13 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Flo
 
 
 @dataclass(frozen=True)
-class MeanField:
+class MeanFieldLayer:
     """One layer of infinitely many neurons, Gaussian over a few inputs.
 
     Parameters
     ----------
     layer : LayerMoments
-    population : Population
+    law : MeanFieldLaw
         A neuron's law in the symbols of K, and of M where the means move.
     moving : bool
         Whether they do.
@@ -84,23 +84,23 @@ class MeanField:
     """
 
     layer: LayerMoments
-    population: Population
+    law: MeanFieldLaw
     moving: bool
     fixed: dict[sp.Symbol, sp.Expr]
 
     @classmethod
-    def of(cls, program: Program, inputs: int) -> MeanField:
+    def of(cls, program: Program, inputs: int) -> MeanFieldLayer:
         """Of a layer that does nothing when the small parameter is 0, and keeps neurons Gaussian."""
         layer, kernel = LayerMoments(program, inputs, infinite=True), gram_matrix(inputs, "K")
         layer.at_rest()
         drift = [layer.drift(a) for a in range(inputs)]
         _require_gaussian(drift, [layer.covariance(a, b) for a, b in upper(inputs)], layer.states)
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
-        at_rest = cls(layer, Population(sp.ImmutableMatrix.zeros(inputs, 1), kernel), False, fixed)
+        at_rest = cls(layer, MeanFieldLaw(sp.ImmutableMatrix.zeros(inputs, 1), kernel), False, fixed)
         origin = dict.fromkeys(layer.states, sp.S.Zero)
         if all(at_rest.closed(d.xreplace(origin), True) == 0 for d in drift):
             return at_rest
-        return cls(layer, Population(mean_symbols(inputs), kernel), True, fixed)
+        return cls(layer, MeanFieldLaw(mean_symbols(inputs), kernel), True, fixed)
 
     def closed(self, expr: sp.Expr, evaluate: bool, states: Sequence[sp.Symbol] = ()) -> sp.Expr:
         """Averages over infinitely many Gaussian neurons, as closed forms where these are known and wanted.
@@ -116,7 +116,7 @@ class MeanField:
             used = {a: v for a, v in enumerate(x) if node.body.has(v)}
             if len(used) > 2:
                 raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
-            expr = expr.xreplace({node: self.population.average(released(node.body), used, evaluate=False)})
+            expr = expr.xreplace({node: self.law.average(released(node.body), used, evaluate=False)})
         expr = sp.expand(expr).xreplace(self.fixed)
         return sp.expand(evaluated(expr)) if evaluate else expr
 
@@ -159,26 +159,26 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
     size = limit.inputs
     kernel = gram_matrix(size, "K")
 
-    def closed(population: Population) -> tuple[list[sp.Expr], sp.Matrix]:
+    def closed(mean_field: MeanFieldLaw) -> tuple[list[sp.Expr], sp.Matrix]:
         def average(s: CoordinateSum) -> sp.Expr:
-            return limit.width * population.average(s.body, dict(enumerate(s.bound_symbols)))
+            return limit.width * mean_field.average(s.body, dict(enumerate(s.bound_symbols)))
 
         def at(entry: sp.Expr) -> sp.Expr:
             return sp.expand(entry.xreplace({s: average(s) for s in entry.atoms(CoordinateSum)}))
 
         return [at(e) for e in limit.neuron_drift], limit.neuron_covariance.applyfunc(at)
 
-    population = Population(sp.ImmutableMatrix.zeros(size, 1), kernel)
-    drifts, noise_rates = closed(population)
+    mean_field = MeanFieldLaw(sp.ImmutableMatrix.zeros(size, 1), kernel)
+    drifts, noise_rates = closed(mean_field)
     origin = dict.fromkeys(own, sp.S.Zero)
     means: tuple[sp.Symbol, ...] = ()
     if any(drift.subs(origin) != 0 for drift in drifts):
-        population = Population(mean_symbols(size), kernel)
-        (drifts, noise_rates), means = closed(population), tuple(population.mean)
+        mean_field = MeanFieldLaw(mean_symbols(size), kernel)
+        (drifts, noise_rates), means = closed(mean_field), tuple(mean_field.mean)
 
     def against(drift: sp.Expr, other: int) -> sp.Expr:
         linear = sp.Add(*(drift.diff(x) * kernel[k, other] for k, x in enumerate(own)))
-        return linear + drift.subs(origin) * population.mean[other]
+        return linear + drift.subs(origin) * mean_field.mean[other]
 
     pairs = [(a, b) for a in range(size) for b in range(a, size)]
     speeds: list[sp.Expr] = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from derivations.piecewise.analysis import Analysis, Growth, Point, analyse
 from derivations.piecewise.root import IsolatedRoot
-from derivations.piecewise.solving import Found, zeros
+from derivations.piecewise.solving import Found, between, zeros
 from derivations.piecewise.splitting import Piece, breakpoints, canonical, in_order, join, merged, pieces
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Piece",
     "Point",
     "analyse",
+    "between",
     "breakpoints",
     "canonical",
     "in_order",

@@ -191,15 +191,31 @@ def _side(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, direction: int) -> _Side:
 
 
 def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
-    """The order of a zero at which the formula is smooth: 1 where the derivative is not 0, by intervals."""
-    bracket = Point(root)
+    """The order of a zero at which the formula is smooth: that of a power of factors, each 0 or 1 by intervals where it can be."""
+    total: sp.Expr = sp.S.Zero
+    for factor in sp.Mul.make_args(expr):
+        if not factor.has(x):
+            continue
+        base, power = (factor.base, factor.exp) if factor.is_Pow else (factor, sp.S.One)
+        if not power.is_Integer:
+            return _side(expr, x, root, 1).order
+        order = _simple_order(base, x, Point(root))
+        order = _side(base, x, root, 1).order if order is None else order
+        if order is None:
+            return None
+        total += power * order
+    return total
+
+
+def _simple_order(expr: sp.Expr, x: sp.Symbol, bracket: Point) -> sp.Expr | None:
+    """0 or 1 where a formula or its derivative is seen not to vanish on a bracket, else None."""
     try:
-        slope = IntervalFunction(expr, x).jet(raw(bracket.low, bracket.high), 1)[1]
-        if not contains_zero(slope):
-            return sp.S.One
+        value, slope = IntervalFunction(expr, x).jet(raw(bracket.low, bracket.high), 1)
     except Unsupported:
-        pass
-    return _side(expr, x, root, 1).order
+        return None
+    if not contains_zero(value):
+        return sp.S.Zero
+    return None if contains_zero(slope) else sp.S.One
 
 
 def is_zero_function(expr: sp.Expr) -> bool:

@@ -1,4 +1,4 @@
-"""Numba: machine code for one point at a time, kinks by branches; the heart of fused kernels. Extra ``fast``."""
+"""Numba: machine code for one point at a time, kinks by branches; the heart of jit kernels. Extra ``fast``."""
 
 from __future__ import annotations
 

@@ -9,20 +9,20 @@ import numpy as np
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.laws import GluedLaw, Law
+from derivations.laws import Law, PiecewiseLaw
 from derivations.symbols import initial, time
 from numerics.backends import MPMATH
 from numerics.compile.expression import compile_expression
 
 
 def parts_of(law: Law | None) -> tuple[Law, ...]:
-    """The laws on single intervals that a law is glued from, none with parameters left."""
+    """The laws on single intervals that a law is put together from, none with parameters left."""
     if not isinstance(law, Law):
         raise ValueError(
             f"expected a law, got {law!r}; where no closed form is known (d.law is None) use numerics.distribution(d, x0=x0, t=t), "
             "which solves the Fokker–Planck equation"
         )
-    parts = law.parts if isinstance(law, GluedLaw) else (law,)
+    parts = law.parts if isinstance(law, PiecewiseLaw) else (law,)
     loose = sorted(set().union(*(part.diffusion.parameters for part in parts)), key=str)
     if loose:
         raise ValueError(

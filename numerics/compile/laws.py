@@ -13,23 +13,23 @@ import numpy as np
 import sympy as sp
 
 from derivations.laws import Law, Normal
-from derivations.laws.carried import CarriedGaussian, Component
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.numbers import compiled
+from derivations.laws.transformed import Component, TransformedGaussian
 from derivations.symbols import initial
 from numerics.compile.constants import constant, exact_number, parts_of
 from numerics.compile.expression import compile_expression
 from numerics.compile.kernels import kernel_measures
 from numerics.compile.moments import FixedMoments, SpreadMoments
 from numerics.densities import (
-    CarriedMixture,
     Chart,
     FrozenDistribution,
     GaussianPiece,
     Measure,
     PointMass,
     SpreadStart,
+    TransformedMixture,
 )
 
 
@@ -50,7 +50,7 @@ def compile_law(law: Law | None, *, x0: float | Normal = 1.0, t: float = 1.0) ->
     FrozenDistribution
         With pdf, logpdf, cdf, logcdf, sf, logsf, ppf, isf, rvs, mean, var, std, moment, stats, median, interval, entropy, expect,
         support, atoms. Moments that are not finite at t are infinite; ``law.finite_until(k)`` says from which time on. Functions of
-        x are those at a state that differs from x by a few roundings of x and of its unit-noise coordinate. Where all of a law rounds
+        x are those at a state that differs from x by a few roundings of x and of its Lamperti coordinate. Where all of a law rounds
         to one double it is an atom there, and ``remark`` says so.
 
     Raises
@@ -114,7 +114,7 @@ def _(part: FrozenLaw, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
 
 
 @measures.register
-def _(part: CarriedGaussian, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
+def _(part: TransformedGaussian, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
     rows = [
         (constant(c.weight, start, when), constant(c.mean, start, when), _deviation(c, start, when))
         for c in part.components
@@ -130,13 +130,13 @@ def _(part: CarriedGaussian, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ..
         point = only_double(part, min(m - _REACH * s for _, m, s in rows), max(m + _REACH * s for _, m, s in rows))
     if point is not None:
         return (PointMass(point),)
-    return (CarriedMixture(chart(part), *zip(*((float(w), float(m), float(s)) for w, m, s in rows), strict=True)),)
+    return (TransformedMixture(chart(part), *zip(*((float(w), float(m), float(s)) for w, m, s in rows), strict=True)),)
 
 
 _REACH = 8  # standard deviations, beyond which lies 1e-15
 
 
-def only_double(part: CarriedGaussian, low: mpmath.mpf, high: mpmath.mpf) -> float | None:
+def only_double(part: TransformedGaussian, low: mpmath.mpf, high: mpmath.mpf) -> float | None:
     """The double to which all states between two values of the coordinate round, if they do."""
     z, x = part.inverse
     back = compiled((z,), x)
@@ -153,8 +153,8 @@ def _deviation(component: Component, start: sp.Expr, when: sp.Expr) -> mpmath.mp
 
 
 @cache
-def chart(part: CarriedGaussian) -> Chart:
-    r"""The unit-noise map of a law and its inverse as functions of arrays, with :math:`\log \mathrm{d}x/\mathrm{d}z` written in z."""
+def chart(part: TransformedGaussian) -> Chart:
+    r"""The Lamperti map of a law and its inverse as functions of arrays, with :math:`\log \mathrm{d}x/\mathrm{d}z` written in z."""
     left, right = part.form.interval
     z, x = part.inverse
     slope = sp.powsimp(sp.expand_power_base(part.form.scale.subs(part.form.state, x)))
@@ -214,7 +214,7 @@ def _(part: FrozenLaw, start: GaussianPiece, when: sp.Expr) -> Measure:
 
 
 @spread.register
-def _(part: CarriedGaussian, start: GaussianPiece, when: sp.Expr) -> Measure:
+def _(part: TransformedGaussian, start: GaussianPiece, when: sp.Expr) -> Measure:
     z0 = part.map.subs(part.form.state, initial)
     if len(part.components) != 1:
         raise ValueError(
@@ -231,7 +231,7 @@ def _(part: CarriedGaussian, start: GaussianPiece, when: sp.Expr) -> Measure:
     return SpreadStart(chart(part), float(slope), float(shift), float(_deviation(component, inside, when)), start)
 
 
-def _interior(part: CarriedGaussian) -> sp.Expr:
+def _interior(part: TransformedGaussian) -> sp.Expr:
     left, right = part.form.interval
     if left.is_finite and right.is_finite:
         return (left + right) / 2

@@ -1,6 +1,7 @@
 r"""One layer of finite networks, run statement by statement from its program; knows no theory.
 
-What a matrix puts out is drawn by a function that is handed in; a matrix that a layer applies more than once is drawn itself.
+What a matrix puts out is drawn by a function that is handed in; a matrix that a layer applies more than once, or that is not Gaussian,
+is drawn itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.symbols import state, step, time
 from numerics.compile.expression import compile_expression
+from numerics.compile.matrices import draw_matrices
 
 Array = NDArray[np.float64]
 Values: TypeAlias = dict[sp.Symbol, Array]
@@ -124,12 +126,12 @@ class CompiledProgram:
         samples, fan_in, m = features.shape
         if weights.is_mean:
             return np.broadcast_to(shift, (samples, numbers.out, m))
-        if self.applications[weights] == 1:
+        if not self.draws_whole(weights):
             out = np.empty((samples, numbers.out, m))
             draw(features, numbers.variance, numbers.bias_variance, rng, out)
         else:
             if weights not in drawn:
-                matrix = rng.standard_normal((samples, numbers.out, fan_in)) * np.sqrt(numbers.variance / fan_in)
+                matrix = draw_matrices(weights.law, samples, numbers.out, fan_in, rng) * np.sqrt(numbers.variance)
                 bias = np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.out, 1))
                 drawn[weights] = matrix, bias
             matrix, bias = drawn[weights]
@@ -144,11 +146,18 @@ class CompiledProgram:
         bordered = np.concatenate([body, np.zeros((*body.shape[:-1], 1))], axis=-1)
         return np.concatenate([bordered[..., [-1 if a is None else a for a in tap]] for tap in weights.taps], axis=1)
 
+    def draws_whole(self, weights: Weights) -> bool:
+        """Whether the matrix itself is drawn, whatever function is handed in."""
+        return self.applications[weights] > 1 or not weights.is_gaussian
+
     @property
-    def matrices(self) -> tuple[tuple[int, int], ...]:
-        """Rows and columns of each matrix, filters' weights side by side."""
+    def matrices(self) -> tuple[tuple[int, int, bool], ...]:
+        """Rows and columns of each matrix, filters' weights side by side, and whether it is drawn itself in any case."""
         found = {s.weights: s for s in self.program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
-        return tuple((int(s.target.size), int(s.source.size) * max(1, len(w.taps))) for w, s in found.items())
+        return tuple(
+            (int(s.target.size), int(s.source.size) * max(1, len(w.taps)), self.draws_whole(w))
+            for w, s in found.items()
+        )
 
 
 def _mask(statement: Mask, x: Array, rng: np.random.Generator) -> Array:

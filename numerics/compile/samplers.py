@@ -96,7 +96,7 @@ def _(recipe: RadialRecipe) -> Draw:
 
     def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
         n, v, m = numbers(x0, duration)
-        if not recipe.killed:
+        if not recipe.absorbed:
             return value(np.sqrt(v * generator.noncentral_chisquare(2 + 2 * n, m * m / v)))
         weight = m * m / (2 * v)
         gamma = generator.standard_gamma(-n)
@@ -190,9 +190,9 @@ def _(recipe: Inversion) -> Draw:
     assert isinstance(law, KernelLaw)
     chart, form = law.chart, law.form
     y, y0 = chart.back.variables[0], sp.Dummy("y0", positive=not chart.on_line, real=True)
-    carried = {form.state: chart.back(y), initial: chart.back(y0)}
+    transformed = {form.state: chart.back(y), initial: chart.back(y0)}
     log_density = compile_expression(
-        (y0, y, time), (law.logpdf(form.state) + sp.log(form.scale)).subs(carried, simultaneous=True)
+        (y0, y, time), (law.logpdf(form.state) + sp.log(form.scale)).subs(transformed, simultaneous=True)
     )
     coordinate = compile_expression((form.state,), chart.coordinate)
     value = compile_expression((y,), chart.back.expr)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from derivations.steps import Step
 from numerics.compile.expression import CompiledFunction, compile_expression
-from numerics.compile.fused import indented
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
+from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
+from numerics.compile.jit_paths import indented
 
 Array = NDArray[np.float64]
 

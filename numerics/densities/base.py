@@ -1,4 +1,4 @@
-"""What distributions are made of: measures on intervals, and the unit-noise maps of these."""
+"""What distributions are made of: measures on intervals, and the Lamperti maps of these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
 
 @dataclass(frozen=True)
 class Chart:
-    r"""An interval and its unit-noise coordinate, an increasing map z of (left, right) onto the real line.
+    r"""An interval and its Lamperti coordinate, an increasing map z of (left, right) onto the real line.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Measures known by their density: distribution function and quantiles by quadrature in the unit-noise coordinate."""
+"""Measures known by their density: distribution function and quantiles by quadrature in the Lamperti coordinate."""
 
 from __future__ import annotations
 

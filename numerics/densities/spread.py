@@ -1,4 +1,4 @@
-"""A carried Gaussian from a Gaussian start: an average over the noise that is smooth down to t = 0."""
+"""A transformed Gaussian from a Gaussian start: an average over the noise that is smooth down to t = 0."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class SpreadStart(Measure):
         return total + np.log(step)
 
     def quantile(self, q: Array, upper: bool = False) -> Array:
-        """A root in the unit-noise coordinate, from a bracket that grows until it holds one."""
+        """A root in the Lamperti coordinate, from a bracket that grows until it holds one."""
         sign = -1 if upper else 1
 
         def excess(z: Array, q: Array) -> Array:

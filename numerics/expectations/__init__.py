@@ -17,10 +17,10 @@ from numerics.expectations.budget import Budget
 from numerics.expectations.choice import known_law
 from numerics.expectations.levels import Function, Level, Levels, Problem
 from numerics.expectations.points import expect_on_points
+from numerics.initial_conditions import checked_start
 from numerics.schemes import Advance, Scheme, find_scheme
 from numerics.schemes.exact import law_steps
 from numerics.schemes.symbolic import SymbolicScheme
-from numerics.starts import checked_start
 
 __all__ = ["Budget", "Levels", "Problem", "expect_sde"]
 

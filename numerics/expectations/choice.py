@@ -11,9 +11,9 @@ from derivations.diffusion import Diffusion, Limit
 from derivations.errors import DerivationError
 from derivations.laws import Law, recognise
 from numerics.expectations.levels import PILOT
+from numerics.initial_conditions import Start, checked_start
 from numerics.schemes import ExactLaw, Scheme, find_scheme
 from numerics.schemes.base import Couple
-from numerics.starts import Start, checked_start
 
 #: In the order of their cost per step, which random numbers dominate: ties go to the first.
 _CANDIDATES = ("euler_maruyama", "milstein", "weak_second")

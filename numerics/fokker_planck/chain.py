@@ -7,7 +7,7 @@ Gummel, and :math:`P_i = M_i g_i` is the probability of cell i, so
 .. math:: \dot P_i = J_{i-1/2} - J_{i+1/2}, \qquad J_{i+1/2} = \frac{P_i/M_i - P_{i+1}/M_{i+1}}{S_{i+1} - S_i} .
 
 That is the forward equation of a continuous-time Markov chain that jumps to neighbours with positive rates: probability is
-conserved and stays positive, and m is stationary, on every grid. In the unit-noise coordinate
+conserved and stays positive, and m is stationary, on every grid. In the Lamperti coordinate
 :math:`\mathrm{d}S = e^{-E}\varphi\,\mathrm{d}z` and :math:`m\,\mathrm{d}x = 2 e^{E}/\varphi\,\mathrm{d}z`; both are
 integrated by Gauss's rule, so that ends at which one of them is singular cost nothing. Second order in the width of the cells is what remains.
 
@@ -36,7 +36,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 @dataclass(frozen=True)
 class Grid:
-    r"""Cells in the unit-noise coordinate, the start a node and both ends faces.
+    r"""Cells in the Lamperti coordinate, the start a node and both ends faces.
 
     They are equal cells under a smooth map :math:`z = h\xi + c\xi^2`; with crossings, which are faces, too, under a monotone
     piecewise cubic one. Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
@@ -74,7 +74,7 @@ class Grid:
         cells = max(cells, int(np.ceil(3 * (right - left) / nearest)))
         if cells > 3000:
             raise ValueError(
-                f"the start is too close to an end of the interval: {nearest:.2g} of {right - left:.2g} in the unit-noise "
+                f"the start is too close to an end of the interval: {nearest:.2g} of {right - left:.2g} in the Lamperti "
                 "coordinate; start farther inside, or at the end"
             )
         width = (right - left) / cells

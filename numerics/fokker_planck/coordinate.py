@@ -1,4 +1,4 @@
-r"""The unit-noise coordinate :math:`z = \int \mathrm{d}x/\varphi` as numbers, where no closed form of it is needed.
+r"""The Lamperti coordinate :math:`z = \int \mathrm{d}x/\varphi` as numbers, where no closed form of it is needed.
 
 The interval is cut into panels that shrink towards a finite end and grow towards an infinite one, and are halved
 until Gauss's rule has settled on them; so they do towards a zero of the noise that the process crosses, beside which the integrands

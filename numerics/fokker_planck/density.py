@@ -1,4 +1,4 @@
-"""The solution as a distribution: a density on a grid, splined in the unit-noise coordinate, beside atoms at the ends."""
+"""The solution as a distribution: a density on a grid, splined in the Lamperti coordinate, beside atoms at the ends."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class GridMeasure(Measure):
         return c.left, c.right
 
     def per_z(self, z: Array) -> Array:
-        """The density in the unit-noise coordinate."""
+        """The density in the Lamperti coordinate."""
         inside = (z >= self.ends[0]) & (z <= self.ends[1])
         return np.where(inside, self._unscaled(np.clip(z, *self.ends)) * self._factor, 0.0)
 

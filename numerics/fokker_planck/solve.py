@@ -49,7 +49,7 @@ def solve_fokker_planck(
 ) -> SolvedDistribution:
     r"""The law of :math:`X_t` given :math:`X_0 = x_0`, by the forward equation on a grid.
 
-    Space is the unit-noise coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
+    Space is the Lamperti coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
     probability is conserved and positive, of second order in the width of the cells. The time is taken at once by a contour
     integral, or in implicit steps where rounding asks for it.
     Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
@@ -247,7 +247,7 @@ class _Problem:
             if not any(grow):
                 return coordinate, -spans[0], spans[1], absorbing
             reach = [far * 1.5 if more else far for far, more in zip(reach, grow, strict=True)]
-        raise ValueError("probability spreads too far in the unit-noise coordinate; take a smaller time")
+        raise ValueError("probability spreads too far in the Lamperti coordinate; take a smaller time")
 
 
 def _extrapolate(coarse: _Level, fine: _Level) -> _Level:

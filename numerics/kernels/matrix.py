@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture
 from derivations.errors import unknown
-from numerics.compile.machine import takes_kernel
+from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap
 from numerics.kernels.grid import solve_grid
 from numerics.kernels.pairs import solve_block
@@ -127,7 +127,7 @@ def kernel_matrices(
     by_formula = rates.linear and not rates.moving
     by_correlation = rates.homogeneous and not rates.moving and not rates.bias_variance
     if architecture.positions or by_formula or by_correlation:
-        takes_kernel(backend, 0, _no_kernel)
+        uses_jit(backend, 0, _no_kernel)
     features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
     if architecture.positions:
         return _over_grid(
@@ -213,7 +213,7 @@ def _by_pairs(
     found = [np.empty(shape) for _ in range(2 if tangent else 1)]
     step = max(1, _BLOCK // max(1, shape[1]))
     means = len(found) * alone.evaluations * (prod(shape) if split is not None else total * (total + 1) // 2)
-    kernel = rates.fuse(tangent) if takes_kernel(backend, means, lambda: rates.fuse(tangent)) else None
+    kernel = rates.jit(tangent) if uses_jit(backend, means, lambda: rates.jit(tangent)) else None
 
     def block(first: int) -> None:
         rows = slice(first, min(first + step, height))

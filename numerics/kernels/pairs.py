@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from numerics.compile.machine import Kernel
+from numerics.compile.jit import Kernel
 from numerics.kernels.means import BELOW_ONE, LEAST
 from numerics.kernels.rates import Alone, Rates, integrate
 
@@ -32,7 +32,7 @@ def solve_block(
     start : array, shape (rows, columns)
         Their kernel at depth 0, which is also the tangent kernel there.
     kernel : callable, optional
-        The right-hand side as machine code, of :meth:`numerics.kernels.rates.Rates.fuse`; without it arrays.
+        The right-hand side as machine code, of :meth:`numerics.kernels.rates.Rates.jit`; without it arrays.
     """
     shape, parts = start.shape, 2 if tangent else 1
     if t == 0.0 or not start.size:

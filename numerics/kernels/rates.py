@@ -14,8 +14,8 @@ from derivations.gaussian.finite import is_odd
 from derivations.kernels import branch_rates, is_homogeneous, ntk, slope_of, solve_flow
 from derivations.symbols import time
 from numerics.compile import compile_expression
-from numerics.compile.fused_pairs import pair_kernel
-from numerics.compile.machine import Kernel
+from numerics.compile.jit import Kernel
+from numerics.compile.jit_pairs import pair_kernel
 from numerics.kernels.means import CompiledMeans, compile_means
 
 Array = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Rates:
         """D from E ψ and the diagonal of G."""
         return self.shift * (self.bias_mean + self.weight_mean * first) + self.curvature * square
 
-    def fuse(self, tangent: bool) -> Kernel:
+    def jit(self, tangent: bool) -> Kernel:
         """The flow of pairs as machine code.
 
         Raises

@@ -26,7 +26,7 @@ from numerics.report.stages import Stage
 from numerics.report.start import checks_section
 from numerics.statistics import Estimate
 from numerics.validation import Row, Validation
-from numerics.validation.base import mistaken, spawn
+from numerics.validation.base import negative_control, spawn
 
 Array = NDArray[np.float64]
 Seed = int | np.random.SeedSequence
@@ -78,7 +78,7 @@ class Inputs:
         with stage("as many paths of the derived diffusion"):
             diffusion = self._follow(partial(self._paths, d.limit), start, seeds[1])
         with stage("and of the control with 5 % more noise"):
-            control = self._follow(partial(self._paths, mistaken(d.limit)), start, seeds[2])
+            control = self._follow(partial(self._paths, negative_control(d.limit)), start, seeds[2])
         return Study(SHARES * self.t, len(self.rows), int(d.architecture.width), networks, diffusion, control)
 
     def _networks(self, d: Derivation, start: Array, seed: Seed) -> Array:

@@ -8,10 +8,10 @@ from numerics.schemes.congruence import Congruence
 from numerics.schemes.derivative_free import DerivativeFree
 from numerics.schemes.euler import EulerMaruyama
 from numerics.schemes.exact import ExactLaw, law_steps
+from numerics.schemes.lamperti import LampertiSteps
 from numerics.schemes.linear_form import LinearForm
 from numerics.schemes.milstein import Milstein
 from numerics.schemes.two_point import TwoPoint
-from numerics.schemes.unit_noise import UnitNoiseSteps
 from numerics.schemes.weak_second import WeakSecond
 
 #: All schemes.
@@ -19,7 +19,7 @@ SCHEMES: tuple[Scheme, ...] = (
     EulerMaruyama(),
     Milstein(),
     DerivativeFree(),
-    UnitNoiseSteps(),
+    LampertiSteps(),
     TwoPoint(),
     WeakSecond(),
     ExactLaw(),
@@ -54,7 +54,7 @@ __all__ = [
     "LinearForm",
     "Milstein",
     "TwoPoint",
-    "UnitNoiseSteps",
+    "LampertiSteps",
     "WeakSecond",
     "Scheme",
     "find_scheme",

@@ -43,7 +43,7 @@ class Scheme(ABC):
     def prepare(self, limit: Limit) -> Advance:
         """Compile what stepping this diffusion needs; the result is called ``(states, time, duration, steps, rng)``."""
 
-    def fuse(self, limit: Limit) -> Advance:
+    def jit(self, limit: Limit) -> Advance:
         """The same as one machine-code kernel: the same draws in the same order, hence the same numbers to rounding.
 
         Raises
@@ -94,7 +94,7 @@ def samples_last(x: Array) -> Array:
     return np.moveaxis(np.array(np.moveaxis(x, 0, -1), order="C"), -1, 0)
 
 
-def fused(kernel: Kernel) -> Advance:
+def jitted(kernel: Kernel) -> Advance:
     """A kernel as an :data:`Advance`."""
 
     def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:

@@ -15,7 +15,7 @@ from derivations.limits import CollapseDiffusion
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
 from numerics.linalg import semidefinite_factor
-from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, fused, kept_inside, samples_last
+from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, jitted, kept_inside, samples_last
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class EulerMaruyama(Scheme):
 
         return both_inside(beyond, couple)
 
-    def fuse(self, limit: Limit) -> Advance:
+    def jit(self, limit: Limit) -> Advance:
         """One kernel for draws, coefficients and update."""
-        from numerics.compile.fused import euler_kernel
+        from numerics.compile.jit_paths import euler_kernel
 
         beyond = continued(limit)
-        return kept_inside(beyond, fused(euler_kernel(limit if beyond is None else beyond.process)))
+        return kept_inside(beyond, jitted(euler_kernel(limit if beyond is None else beyond.process)))
 
 
 @singledispatch

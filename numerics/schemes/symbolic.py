@@ -13,7 +13,7 @@ from derivations.errors import DerivationError
 from derivations.steps.domain import Continued, continued
 from numerics.backends.numba import is_available
 from numerics.compile.steps import compile_step, coupled_kernel, step_kernel
-from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, fused, kept_inside
+from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, jitted, kept_inside
 
 
 class SymbolicScheme(Scheme):
@@ -62,9 +62,9 @@ class SymbolicScheme(Scheme):
 
         return both_inside(self._beyond(limit), couple)
 
-    def fuse(self, limit: Limit) -> Advance:
+    def jit(self, limit: Limit) -> Advance:
         """Compile the formula to one kernel."""
-        advance = fused(step_kernel(self.step(limit)))
+        advance = jitted(step_kernel(self.step(limit)))
 
         def on_columns(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             return advance(x.reshape(len(x), -1), time, duration, steps, rng).reshape(x.shape)

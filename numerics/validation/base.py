@@ -32,7 +32,7 @@ RIGHT, WRONG = Fraction(1), SCALE**2
 BIAS_SHARE = 0.5
 
 
-def mistaken(limit: Any) -> Any:
+def negative_control(limit: Any) -> Any:
     """The same limit with its noise 5 % too large, which a check of it must notice."""
     if isinstance(limit, NeuronDiffusion):
         return replace(limit, neuron_covariance=limit.neuron_covariance * WRONG)

@@ -31,7 +31,7 @@ from numerics.validation.base import (
     depth_below_noise,
     distribution_row,
     ks_noise,
-    mistaken,
+    negative_control,
     number_row,
     spawn,
 )
@@ -50,7 +50,7 @@ class Setting:
     ----------
     architecture : Architecture
     limit : Diffusion or NeuronDiffusion
-    law : GluedLaw or None
+    law : PiecewiseLaw or None
     start : array, shape (n, m)
     t : float
     samples, depth : int or None
@@ -99,7 +99,7 @@ class Setting:
     @cached_property
     def wrong(self) -> Any:
         """The law of the limit with its noise 5 % too large, recognised or solved anew from its coefficients."""
-        return distribution(mistaken(self.limit), x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
+        return distribution(negative_control(self.limit), x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
 
     @property
     def named(self) -> str:
@@ -264,7 +264,10 @@ def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     depth = s.depth or min(2048, depth_below_noise(max(rates), noise))
     steps = depth + depth // 4  # not the same number, or a residual network and its scheme are the same recursion
     networks = s.networks(depth, samples, network_seed)
-    right, wrong = s.paths(s.limit, steps, samples, path_seed), s.paths(mistaken(s.limit), steps, samples, control_seed)
+    right, wrong = (
+        s.paths(s.limit, steps, samples, path_seed),
+        s.paths(negative_control(s.limit), steps, samples, control_seed),
+    )
     for (name, f, _), rate in zip(shown, rates, strict=True):
         claim = f"{name}: {samples} networks of depth {depth} against paths of {steps} Euler–Maruyama steps"
         test, control = (ks_two_sample(f(networks), f(paths)) for paths in (right, wrong))
@@ -285,7 +288,7 @@ def _most_telling(s: Setting, seed: Seed) -> list[tuple[str, Callable[[Array], A
     of_layer: list[tuple[str, Callable[[Array], Array]]] = [
         ("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1)))
     ]
-    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, mistaken(s.limit)))
+    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, negative_control(s.limit)))
     groups = [of_neuron, of_layer] if s.width > 1 else [of_neuron]
     return [
         max(((name, f, ks_two_sample(f(right), f(wrong)).statistic) for name, f in group), key=lambda row: row[2])

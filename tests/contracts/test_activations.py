@@ -141,7 +141,7 @@ def test_polynomial_counts_from_the_constant():
 
 
 @pytest.mark.parametrize(("activation", "rate"), [(ornstein_uhlenbeck, -1), (unstable_ornstein_uhlenbeck, 1)], ids=str)
-def test_unit_noise_coordinate_has_linear_drift(activation, rate):
+def test_lamperti_coordinate_has_linear_drift(activation, rate):
     # Z = ∫₀ˣ du/φ(u), found here by quadrature; its drift is -φ'(X)/2 and must be rate · Z
     with mp.workdps(20):
         for point in POINTS[::2]:

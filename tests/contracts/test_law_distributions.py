@@ -19,10 +19,10 @@ from scipy import stats
 from derivations import ResNet, depth_limit, recognise
 from derivations.diffusion import Diffusion
 from derivations.laws import LAWS
-from derivations.laws.carried import CarriedGaussian
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.numbers import compiled
+from derivations.laws.transformed import TransformedGaussian
 from derivations.symbols import initial, time
 from derivations.symbols import state as x
 from numerics import compile_law
@@ -37,7 +37,7 @@ FAR = np.array([-np.inf, -1e300, -1e10, -1e-300, 0.0, 5e-324, 1e-300, 1e-9, 1e10
 
 def roundings(part, points, start):
     """What some roundings of x, of its coordinate and of the start's are worth in x."""
-    if isinstance(part, CarriedGaussian):
+    if isinstance(part, TransformedGaussian):
         y, y0 = chart(part).forward(points), chart(part).forward(np.array([start]))[0]
         scale = np.exp(chart(part).backward(y)[1])
     elif isinstance(part, KernelLaw):

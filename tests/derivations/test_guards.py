@@ -7,7 +7,7 @@ import sympy as sp
 
 from derivations import ResNet, depth_limit, identity
 from derivations.calculus.ito import generator
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.linear import reduce_to_linear
 from derivations.calculus.logs import log_of_positive, real_logs
 from derivations.calculus.noise import classify_noise, noise_factor
@@ -29,11 +29,11 @@ HALF = sp.Interval.open(0, sp.oo)
 
 
 def test_factors_of_unknown_sign_stay_together():
-    form = UnitNoise(x, (sp.S.Zero, sp.oo), sp.S.Zero, x)
+    form = LampertiForm(x, (sp.S.Zero, sp.oo), sp.S.Zero, x)
     opened = log_of_positive(c * d * x**2, form)
     assert opened.subs({c: -2, d: -3}) == sp.log(6) + 2 * sp.log(x)  # apart, they would be log 6 + 2πi
     assert opened.subs({c: 2, d: 3}) == sp.log(6) + 2 * sp.log(x)
-    left = UnitNoise(x, (-sp.oo, sp.S.Zero), sp.S.Zero, -x)
+    left = LampertiForm(x, (-sp.oo, sp.S.Zero), sp.S.Zero, -x)
     assert log_of_positive(-c * x, left).subs({c: 5, x: -2}) == sp.log(2) + sp.log(5)
     assert real_logs(sp.log(c * x), form) == sp.log(c * x)  # not known to be negative
 
@@ -48,7 +48,7 @@ def test_factors_of_unknown_sign_stay_together():
 )
 def test_the_distance_from_an_end_beside_a_double_zero(interval, end):
     # φ = (x − 1)²: ∫ dx/φ = −1/(x − 1) is infinite at the zero and finite at the other end
-    form = UnitNoise(x, tuple(map(sp.sympify, interval)), sp.S.Zero, (x - 1) ** 2)
+    form = LampertiForm(x, tuple(map(sp.sympify, interval)), sp.S.Zero, (x - 1) ** 2)
     chart = finite_length(form)
     assert sp.limit(chart.coordinate, x, end, "-" if end in (3, sp.oo) else "+") == 0
     inside = sp.Rational(5, 2) if interval[1] in (3, sp.oo, 5) else -sp.S.Half

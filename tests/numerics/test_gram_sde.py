@@ -10,8 +10,8 @@ from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import pair_correlation
 from derivations.diffusion import Diffusion
 from derivations.symbols import time
+from numerics.exponential_functional import CollapseLaw
 from numerics.fokker_planck import StartingDensity, solve_fokker_planck
-from numerics.functional import CollapseLaw
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
 from numerics.perceptrons import simulate_gram

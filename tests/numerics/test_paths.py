@@ -179,7 +179,7 @@ def test_a_flow_is_integrated():
 
 def test_schemes_state_their_orders():
     assert {s.name for s in SCHEMES} == {
-        *("euler_maruyama", "milstein", "derivative_free", "unit_noise", "two_point", "weak_second"),
+        *("euler_maruyama", "milstein", "derivative_free", "lamperti", "two_point", "weak_second"),
         *("exact", "congruence", "linear_form"),
     }
     half, one, two = Fraction(1, 2), Fraction(1), Fraction(2)
@@ -187,7 +187,7 @@ def test_schemes_state_their_orders():
         "euler_maruyama": (half, one),
         "milstein": (one, one),
         "derivative_free": (one, one),
-        "unit_noise": (one, one),
+        "lamperti": (one, one),
         "two_point": (None, one),  # its normals are signs: no paths to compare
         "weak_second": (half, two),
         "exact": (None, None),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import bracket, generator, square_root, to_stratonovich, transform
 from derivations.calculus.kolmogorov import backward, forward
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece
@@ -100,7 +100,7 @@ def test_a_degenerate_covariance_has_fewer_columns():
     [(x, sp.Rational(1, 4)), (sp.exp(-x), -sp.exp(-2 * x) / 4), (x**2 + 1, -1), (sp.tanh(x), None)],
 )
 def test_potential_without_drift(scale, potential):
-    form = UnitNoise(x, (sp.S.Zero, sp.oo), sp.S.Zero, scale)
+    form = LampertiForm(x, (sp.S.Zero, sp.oo), sp.S.Zero, scale)
     direct = sp.diff(scale, x) ** 2 / 4 - scale * sp.diff(scale, x, 2) / 2
     assert equal_symbolically(form.potential, direct)
     if potential is not None:
@@ -127,7 +127,34 @@ def test_a_kink_inside_has_no_kernel():
         split(Diffusion((x,), [0], [[sp.Piecewise((1, x < 0), (2, True))]]))
 
 
-def test_time_dependent_and_vector_diffusions_have_no_unit_noise_form():
+@pytest.mark.parametrize(
+    ("noise", "why"),
+    [
+        (1 / x, "a pole of its noise at x = 0"),
+        ((x - 1) / (x - 2), "a pole of its noise at x = 2"),
+        (1 / (x**2 - 2), r"a pole of its noise at x = -?sqrt\(2\)"),
+        (sp.tan(x), r"a pole of its noise at x = -?pi/2"),
+        (sp.atan(1 / (x - 1)), "a kink of its noise at x = 1"),
+        (1 / (1 + sp.exp(1 / x)), "a jump of its noise at x = 0"),
+    ],
+    ids=str,
+)
+def test_a_singular_point_within_a_formula_has_no_kernel(noise, why):
+    with pytest.raises(NoClosedForm, match=f"crosses {why}"):
+        split(Diffusion((x,), [0], [[noise**2]]))
+    (beyond,) = split(
+        Diffusion((x,), [0], [[1 / (x - 2) ** 2]], sp.Interval.open(2, sp.oo))
+    )  # the control: at an end it may be
+    assert beyond.scale == 1 / (x - 2)
+
+
+def test_roots_at_irrational_ends_are_read_off_squares():
+    phi = sp.log(1 + sp.exp(x)) - 2 - sp.atan(sp.tanh(2))
+    below, above = split(Diffusion((x,), [0], [[phi**2]]))
+    assert (below.scale, above.scale) == (-phi, phi)
+
+
+def test_time_dependent_and_vector_diffusions_have_no_lamperti_form():
     with pytest.raises(DerivationError, match="scalar"):
         split(heston)
     with pytest.raises(DerivationError, match="time"):

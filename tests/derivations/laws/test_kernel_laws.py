@@ -7,7 +7,7 @@ import sympy as sp
 
 from derivations import ResNet, derive
 from derivations.activations import absolute, gelu, identity, leaky_relu, ornstein_uhlenbeck, silu, sine, softplus, tanh
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws import LAWS, recognise
@@ -15,9 +15,9 @@ from derivations.laws.ends import End
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.numbers import compiled
+from derivations.laws.prefilter import derivatives_along, may_be
 from derivations.laws.radial import BesselLaw, RadialLaw
 from derivations.laws.recognition import SCREENS
-from derivations.laws.screen import derivatives_along, may_be
 from derivations.special import ErfiInv
 from derivations.symbols import initial, state, time
 from tests.helpers import equal_by_sampling, equal_symbolically
@@ -68,7 +68,7 @@ def test_numbers_never_rule_out_the_family_that_fits(law):
 
 @pytest.mark.parametrize("activation", [tanh, gelu, silu, softplus], ids=str)
 def test_numbers_rule_out_every_family_at_once(activation):
-    seen = derivatives_along(UnitNoise(x, (sp.S.One, sp.Integer(2)), sp.S.Zero, activation(x)))
+    seen = derivatives_along(LampertiForm(x, (sp.S.One, sp.Integer(2)), sp.S.Zero, activation(x)))
     assert seen is not None
     assert not any(may_be(rule, seen) for rule in SCREENS.values())
 
@@ -135,8 +135,8 @@ def test_a_power_on_both_sides_of_one():
     below, above = driftless(x**beta, HALF, [beta < 1]).parts[0], driftless(x**beta, HALF, [beta > 1]).parts[0]
     assert equal_symbolically(below.index, 1 / (2 * (beta - 1)))
     assert equal_symbolically(above.index, 1 / (2 * (beta - 1)))
-    assert below.killed
-    assert not above.killed
+    assert below.absorbed
+    assert not above.absorbed
     assert below.is_martingale
     assert above.is_martingale is False
     (atom,) = below.atoms
@@ -248,7 +248,7 @@ def test_the_logarithm_of_a_planar_radius():
 WRONG = [
     replace(HalfLineLaw.example(), end=End.REFLECTING),
     replace(driftless(x**3, HALF).parts[0], index=sp.Rational(1, 3)),
-    replace(driftless(sp.cbrt(x), HALF).parts[0], killed=False),
+    replace(driftless(sp.cbrt(x), HALF).parts[0], absorbed=False),
     replace(recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF)).parts[0], pull=sp.Rational(11, 10)),
     replace(recognise(Diffusion((x,), [0], [[1]], UNIT)).parts[0], ends=(End.UNATTAINABLE, End.ABSORBING)),
 ]

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations import ResNet, depth_limit, recognise
 from derivations.activations import ornstein_uhlenbeck, relu
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws import LAWS, Normal, Proof
 from derivations.laws.free import FreeLaw
@@ -46,18 +46,18 @@ def test_a_proof_without_checks_proves_nothing():
 
 HALF, LINE = (sp.S.Zero, sp.oo), (-sp.oo, sp.oo)
 FORMS = {
-    "Brownian motion": UnitNoise(x, LINE, sp.S.Zero, sp.S.One),
-    "drift tanh": UnitNoise(x, LINE, sp.tanh(x), sp.S.One),
-    "Ornstein–Uhlenbeck": UnitNoise(x, LINE, -x, sp.S.One),
-    "stopped": UnitNoise(x, HALF, sp.S.Zero, sp.S.One),
-    "inverse Bessel": UnitNoise(x, HALF, sp.S.Zero, x**2),
-    "theta": UnitNoise(x, LINE, sp.S.Zero, 1 + x**2),
-    "planar radius": UnitNoise(x, LINE, sp.S.Zero, sp.exp(-x)),
-    "CIR": UnitNoise(x, HALF, 3 - 2 * x, sp.sqrt(x)),
+    "Brownian motion": LampertiForm(x, LINE, sp.S.Zero, sp.S.One),
+    "drift tanh": LampertiForm(x, LINE, sp.tanh(x), sp.S.One),
+    "Ornstein–Uhlenbeck": LampertiForm(x, LINE, -x, sp.S.One),
+    "stopped": LampertiForm(x, HALF, sp.S.Zero, sp.S.One),
+    "inverse Bessel": LampertiForm(x, HALF, sp.S.Zero, x**2),
+    "theta": LampertiForm(x, LINE, sp.S.Zero, 1 + x**2),
+    "planar radius": LampertiForm(x, LINE, sp.S.Zero, sp.exp(-x)),
+    "CIR": LampertiForm(x, HALF, 3 - 2 * x, sp.sqrt(x)),
     "Mehler": MehlerLaw.example().form,
-    "double well": UnitNoise(x, LINE, x - x**3, sp.S.One),
-    "quartic": UnitNoise(x, LINE, -(x**3), sp.S.One),
-    "stopped Ornstein–Uhlenbeck": UnitNoise(x, HALF, -x, sp.S.One),
+    "double well": LampertiForm(x, LINE, x - x**3, sp.S.One),
+    "quartic": LampertiForm(x, LINE, -(x**3), sp.S.One),
+    "stopped Ornstein–Uhlenbeck": LampertiForm(x, HALF, -x, sp.S.One),
 }
 #: What each family accepts of these, whatever was tried before it.
 ACCEPTED = {

@@ -27,23 +27,25 @@ def relu_pair(a, b, c):
     return (sp.sqrt(a * c - b**2) + b * (sp.pi / 2 + sp.asin(b / sp.sqrt(a * c)))) / (2 * sp.pi)
 
 
-def test_covariance_of_twelve_inputs_is_that_of_the_theory():
-    gram = derive(Network(LAYERS["two matrices"], width=n, inputs=12)).gram
-    S, place = gram.matrix, {pair: i for i, pair in enumerate(upper(12))}
+def test_covariance_of_six_inputs_is_that_of_the_theory():
+    gram = derive(Network(LAYERS["two matrices"], width=n, inputs=6)).gram
+    S, place = gram.matrix, {pair: i for i, pair in enumerate(upper(6))}
 
     def force(a, b):
         return S[a, a] / 2 if a == b else relu_pair(S[a, a], S[a, b], S[b, b])
 
-    for (a, b), (c, d) in (((2, 7), (7, 11)), ((10, 11), (3, 4)), ((9, 9), (0, 9)), ((5, 6), (5, 6))):
+    for (a, b), (c, d) in (((2, 3), (3, 5)), ((4, 5), (0, 1)), ((4, 4), (0, 4)), ((1, 5), (1, 5))):
         found = gram.covariance[place[a, b], place[c, d]]
         wanted = (S[a, c] * force(b, d) + S[a, d] * force(b, c) + S[b, c] * force(a, d) + S[b, d] * force(a, c)) / n
         assert equal_symbolically(found, wanted)
         assert found == gram.covariance[place[c, d], place[a, b]]
-    assert gram.covariance[place[2, 7], place[7, 11]] != gram.covariance[place[2, 7], place[6, 11]]  # the control
+    assert gram.covariance[place[2, 3], place[3, 5]] != gram.covariance[place[2, 3], place[4, 5]]  # the control
     assert pickle.loads(pickle.dumps(gram)).covariance == gram.covariance
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("layer norm", "gate") else []) for name in LAYERS]
+)
 def test_work_does_not_grow_with_the_inputs(name, monkeypatch):
     counted, mean = [], LayerMoments.mean
 
@@ -52,7 +54,7 @@ def test_work_does_not_grow_with_the_inputs(name, monkeypatch):
         return mean(self, *arguments)
 
     monkeypatch.setattr(LayerMoments, "mean", counting)
-    for inputs in (5, 24):
+    for inputs in (5, 11):
         counted.append(0)
         _ = derive(Network(LAYERS[name], width=n, inputs=inputs)).gram if name != "norm at the end" else None
         ntk(Network(LAYERS[name], width=sp.oo, inputs=inputs))
@@ -66,7 +68,8 @@ def test_symmetric_pairs_are_all_labels_of_one_covariance():
 
 
 def test_names_of_entries_are_different_for_a_hundred_inputs():
-    names = [str(gram_matrix(112)[a, b]) for a, b in upper(112)]
+    matrix = gram_matrix(112)
+    names = [str(matrix[pair]) for pair in upper(112)]
     assert len(set(names)) == len(names)
 
 
@@ -75,7 +78,7 @@ def test_relabelling_is_replacement():
     rule = {few[0, 0]: many[21, 21], few[0, 1]: many[3, 21], few[1, 1]: many[3, 3]}
     expr = relu_pair(few[0, 0], few[0, 1], few[1, 1]) + sp.exp(few[0, 1] - few[0, 0]) / (1 + few[1, 1]) ** 2
     assert relabelled(expr, rule) == expr.xreplace(rule)
-    assert relabelled(expr, {}) is expr
+    assert relabelled(expr, {}) == expr
 
 
 def test_tangent_kernel_through_layer_norm_at_sixteen_inputs():

@@ -152,11 +152,26 @@ def test_limits_at_removable_points(expr):
         (sp.log(sp.cosh(x)), (2, 2)),
         (x - sp.sin(x), (3, 3)),
         (sp.exp(x) - 1 - x, (2, 2)),
+        ((sp.exp(x) - 1) ** 3 * sp.sqrt(abs(x)), (R(7, 2), R(7, 2))),
     ],
     ids=str,
 )
 def test_local_orders(expr, orders):
     assert {p.value: p.orders for p in analyse(expr, x).zeros}[sp.S.Zero] == orders
+
+
+@pytest.mark.parametrize(
+    ("expr", "orders"),
+    [
+        (sp.atan(x**2 - 2) ** 2, [2, 2]),
+        ((x**2 - 2) ** 3 * sp.tanh(x - sp.sqrt(2)) / sp.cosh(x), [3, 4]),
+        ((1 - sp.cos(x**2 - 2)) * (x**2 - 2), [3, 3]),
+        (sp.sqrt((x**2 - 2) ** 2 * (x**2 + 1)) * (x**2 - 2), [2, 2]),
+    ],
+    ids=str,
+)
+def test_orders_at_irrational_zeros_add_up_over_factors(expr, orders):
+    assert [p.order for p in analyse(expr, x).zeros] == orders
 
 
 GROWTHS = [

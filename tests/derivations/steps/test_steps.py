@@ -15,7 +15,7 @@ from derivations.calculus.noise import NoiseKind, classify_noise, noise_factor
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.limits import depth_limit
-from derivations.steps import milstein_step, two_point_step, unit_noise_step, weak_second_step
+from derivations.steps import lamperti_step, milstein_step, two_point_step, weak_second_step
 from derivations.symbols import time
 
 x, y = sp.symbols("x y", positive=True)
@@ -90,8 +90,8 @@ def test_moments_of_one_step_agree_to_the_weak_order(maker, order, process):
     assert defect(process, wrong, order, process.states[0]) != 0
 
 
-def test_unit_noise_steps_of_geometric_motion_are_exact():
-    step = unit_noise_step(Diffusion((x,), [x / 3], [[4 * x**2]], sp.Interval.open(0, sp.oo)))
+def test_lamperti_steps_of_geometric_motion_are_exact():
+    step = lamperti_step(Diffusion((x,), [x / 3], [[4 * x**2]], sp.Interval.open(0, sp.oo)))
     (xi,) = step.normals
     exact = x * sp.exp((sp.Rational(1, 3) - 2) * step.size + 2 * sp.sqrt(step.size) * xi)
     assert sp.expand(sp.log(step.update[0] / exact).expand(force=True)) == 0
@@ -140,10 +140,10 @@ def test_a_commutative_step_needs_all_its_terms():
         (lambda: milstein_step(depth_limit(ResNet(relu, 2))), DerivationError, "commutative"),
         (lambda: milstein_step(depth_limit(ResNet(relu, 40))), DerivationError, "up to 8"),
         (lambda: milstein_step(Flow((x,), sp.Matrix([x]))), DerivationError, "expected a diffusion"),
-        (lambda: unit_noise_step(CASES["general"]), DerivationError, "scalar"),
-        (lambda: unit_noise_step(depth_limit(ResNet(tanh, 1))), NoClosedForm, "inverse"),
+        (lambda: lamperti_step(CASES["general"]), DerivationError, "scalar"),
+        (lambda: lamperti_step(depth_limit(ResNet(tanh, 1))), NoClosedForm, "inverse"),
         (
-            lambda: unit_noise_step(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo))),
+            lambda: lamperti_step(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo))),
             NoClosedForm,
             "not over the whole line",
         ),
@@ -156,12 +156,12 @@ def test_what_does_not_apply_is_refused(call, error, message):
 
 
 def test_kinks_and_dead_pieces_step_as_they_should():
-    step = unit_noise_step(depth_limit(ResNet(leaky_relu(sp.Rational(1, 2)), 1)))
+    step = lamperti_step(depth_limit(ResNet(leaky_relu(sp.Rational(1, 2)), 1)))
     (update,), (state,), (xi,) = step.update, step.states, step.normals
     at = {step.size: sp.Rational(1, 4), xi: sp.Rational(1, 3)}
     for value in (-2, 3):
         slope = sp.Integer(1) if value > 0 else -sp.Rational(1, 2)
         exact = value * sp.exp(slope * at[xi] / 2 - slope**2 / 8)
         assert abs((update.subs(at).subs(state, value) - exact).evalf(30)) < sp.Rational(1, 10**25)
-    dead = unit_noise_step(depth_limit(ResNet(relu, 1)))
+    dead = lamperti_step(depth_limit(ResNet(relu, 1)))
     assert dead.update[0].subs(dead.states[0], -1) == -1

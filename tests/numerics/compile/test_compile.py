@@ -15,7 +15,7 @@ from derivations.activations import ACTIVATIONS, gelu, leaky_relu, ornstein_uhle
 from derivations.architectures import ResNet
 from derivations.gaussian import GaussianExpectation
 from derivations.laws import LAWS
-from derivations.laws.carried import CarriedGaussian
+from derivations.laws.transformed import TransformedGaussian
 from derivations.limits import depth_limit
 from derivations.special import LogNormalCdf, ScaledBesselI
 from derivations.sums import coordinate_sum
@@ -77,7 +77,7 @@ def test_backends_agree_on_laws(family):
     left, right = law.diffusion.domain.inf, law.diffusion.domain.sup
     xs = np.array([v for v in (-3.0, -1.0, 0.25, 1.0, 2.0, 40.0) if left < v < right])
     start = 1.5 if right > 2 else -1.5
-    pairs = [law.cdf(state), *([law.pdf(state), law.logpdf(state)] if isinstance(law, CarriedGaussian) else [])]
+    pairs = [law.cdf(state), *([law.pdf(state), law.logpdf(state)] if isinstance(law, TransformedGaussian) else [])]
     for expr in pairs:
         if expr.has(sp.Integral):  # known by quadrature alone: tests/numerics/densities/test_kernel_densities.py
             continue

@@ -15,7 +15,7 @@ from derivations.activations import identity, leaky_relu, ornstein_uhlenbeck, re
 from derivations.architectures import ResNet
 from derivations.diffusion import Diffusion
 from derivations.laws import LAWS, Normal, recognise
-from derivations.laws.carried import CarriedGaussian
+from derivations.laws.transformed import TransformedGaussian
 from derivations.limits import depth_limit
 from derivations.symbols import initial, state, time
 from numerics.backends import MPMATH
@@ -41,7 +41,7 @@ def moving(law, x0):
     return next(p for p in law.parts if p.diffusion.domain.contains(sp.Rational(x0)) == sp.true)
 
 
-@pytest.mark.parametrize("family", [c for c in LAWS if issubclass(c, CarriedGaussian)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("family", [c for c in LAWS if issubclass(c, TransformedGaussian)], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("t", [1e-12, 0.25, 3.0])
 def test_density_is_the_laws_to_fifty_digits(family, t):
     law = family.example()
@@ -80,14 +80,14 @@ def test_mass_is_one_and_the_functions_belong_together(name, x0):
 
 @pytest.mark.parametrize(("name", "x0"), FIXED)
 def test_moments_are_integrals_of_the_density(name, x0):
-    t = 0.2  # before log(2)/2, where the second moment of the carried Ornstein–Uhlenbeck process ceases to exist
+    t = 0.2  # before log(2)/2, where the second moment of the transformed Ornstein–Uhlenbeck process ceases to exist
     d = compile_law(CASES[name], x0=x0, t=t)
     low, high = d.ppf(1e-18), d.isf(1e-18)
     inner = list(d.ppf([1e-6, 0.01, 0.5, 0.99, 1 - 1e-6]))
     first, second = (
         integrate.quad(lambda v, k=k: v**k * d.pdf(v), low, high, points=inner, limit=400)[0] for k in (1, 2)
     )
-    # what lies beyond the 1e-18 quantiles: for the heavy tail of the carried process about 1e-4 of the second moment
+    # what lies beyond the 1e-18 quantiles: for the heavy tail of the transformed process about 1e-4 of the second moment
     slack = 2e-2 if name == "ornstein_uhlenbeck" else 1e-7
     assert abs(d.mean() - first) < 1e-6
     assert abs(d.var() - (second - first**2)) < slack * second

@@ -12,7 +12,7 @@ from derivations.architectures import ResNet
 from derivations.diffusion import Diffusion, Flow
 from derivations.laws import Normal
 from derivations.limits import depth_limit
-from numerics.depths import expect_network
+from numerics.depth_extrapolation import expect_network
 from numerics.expectations import Budget, expect_sde
 from numerics.expectations.choice import choose_scheme
 from numerics.expectations.levels import Level, Levels, Problem
@@ -29,7 +29,7 @@ def first(states: np.ndarray) -> np.ndarray:
     return states[:, 0]
 
 
-@pytest.mark.parametrize("scheme", ["auto", "weak_second", "milstein", "euler_maruyama", "unit_noise"])
+@pytest.mark.parametrize("scheme", ["auto", "weak_second", "milstein", "euler_maruyama", "lamperti"])
 def test_the_promised_error_is_kept(scheme):
     budget = expect_sde(GBM, first, 1.0, tol=4e-3, scheme=scheme, seed=5)
     assert budget.error <= 4.05e-3

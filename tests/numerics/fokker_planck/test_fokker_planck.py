@@ -35,7 +35,7 @@ def on_half_line(drift, variance):
 
 
 def distance(solved, density):
-    """L¹ distance of the densities, by the trapezoidal rule in the unit-noise coordinate."""
+    """L¹ distance of the densities, by the trapezoidal rule in the Lamperti coordinate."""
     (grid,) = (part for part in solved.parts if isinstance(part, GridMeasure))
     z = np.linspace(*grid.ends, 20_001)[1:-1]
     states, _ = grid.coordinate.backward(z)

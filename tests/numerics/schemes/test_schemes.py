@@ -15,7 +15,7 @@ from derivations.limits import depth_limit
 from derivations.steps import milstein_step, two_point_step
 from numerics.compile.steps import compile_step, coupled_kernel
 from numerics.paths import simulate_sde
-from numerics.schemes import SCHEMES, Milstein, UnitNoiseSteps, WeakSecond, find_scheme
+from numerics.schemes import SCHEMES, LampertiSteps, Milstein, WeakSecond, find_scheme
 from numerics.schemes.levy import areas
 from numerics.schemes.symbolic import SymbolicScheme
 from numerics.statistics import Estimate, convergence_order
@@ -152,14 +152,14 @@ def test_refusals_are_value_errors_with_the_reason():
     with pytest.raises(ValueError, match=r"milstein does not apply.*commutative"):
         simulate_sde(depth_limit(ResNet(relu, width=2)), 1.0, scheme="milstein")
     with pytest.raises(ValueError, match="whole line"):
-        UnitNoiseSteps().prepare(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo)))
+        LampertiSteps().prepare(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo)))
     assert find_scheme("weak_second").weak_order == 2
 
 
 def test_stated_orders_are_those_that_are_measured_and_proved():
     # weak orders are proved in tests/derivations/steps/test_steps.py, strong ones measured above and in the slow lane
     stated = {s.name: (s.strong_order, s.weak_order) for s in SCHEMES}
-    assert stated["milstein"] == stated["derivative_free"] == stated["unit_noise"] == (1, 1)
+    assert stated["milstein"] == stated["derivative_free"] == stated["lamperti"] == (1, 1)
     assert stated["two_point"] == (None, 1)
     assert stated["weak_second"] == (Fraction(1, 2), 2)
     assert stated["euler_maruyama"] == (Fraction(1, 2), 1)

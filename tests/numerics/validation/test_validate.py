@@ -11,7 +11,7 @@ import pytest
 from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
 from numerics.statistics import Estimate, Test, holm
 from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, peluchetti, starting_states, validate
-from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, mistaken
+from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
 from numerics.validation.hayou import (
     active_neurons,
@@ -56,7 +56,7 @@ def test_one_layer_of_several_neurons_agrees(inputs):
 @pytest.mark.parametrize("check", [*LIMIT_CHECKS, *LAW_CHECKS], ids=lambda c: c.__name__)
 def test_a_wrong_engine_is_caught(check):
     right = setting()
-    limit = mistaken(right.limit)
+    limit = negative_control(right.limit)
     wrong = replace(right, limit=limit, law=recognise(limit))
     assert "differs" in table(check, wrong).verdicts
 
@@ -122,7 +122,7 @@ def test_requests_that_make_no_sense_are_named():
     with pytest.raises(ValueError, match="width"):
         validate(derive(ResNet(relu, symbols.width)))
     with pytest.raises(ValueError, match="flow is compared"):
-        mistaken(width_limit(ResNet(relu, float("inf"))))
+        negative_control(width_limit(ResNet(relu, float("inf"))))
 
 
 # --- the catalogue ---

@@ -1,4 +1,4 @@
-r"""The law on the whole line, glued from one law per interval between zeros of the noise."""
+r"""The law on the whole line, put together from one law per interval between zeros of the noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Start: TypeAlias = sp.Expr | Normal
 
 
 @dataclass(frozen=True)
-class GluedLaw(Law):
+class PiecewiseLaw(Law):
     r"""The law of a scalar diffusion on its whole domain, one part per interval that it never leaves.
 
     Every method takes a fixed start, a number or a symbol, or a :class:`Normal` one; a number picks its part,

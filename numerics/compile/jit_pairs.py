@@ -13,7 +13,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.kernels.means import PAIR
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
+from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 
 
 def pair_source(products: tuple[sp.Expr, ...]) -> str:

@@ -1,4 +1,4 @@
-r"""One fused kernel a network layer, exact in law: pre-activations drawn where they are used.
+r"""One jit kernel a network layer, exact in law: pre-activations drawn where they are used.
 
 The kernel takes ``(x, layers, size, rng)`` with x of shape (networks, n, m), :math:`\varepsilon` = ``size``, and moves x
 through a number of layers in place. Normals come network by network, neuron by neuron, in the order in which the
@@ -14,8 +14,8 @@ import sympy as sp
 
 from derivations.architectures import Layer
 from derivations.symbols import noise, shift, state, step
-from numerics.compile.fused import factor_lines, indented, lower_triangle
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
+from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
+from numerics.compile.jit_paths import factor_lines, indented, lower_triangle
 
 
 def layer_source(layer: Layer, inputs: int) -> str:
@@ -30,7 +30,7 @@ def layer_source(layer: Layer, inputs: int) -> str:
     """
     pre = layer.preactivation
     if pre.taps:
-        raise ValueError("no fused kernel for layers over a grid of positions")
+        raise ValueError("no jit kernel for layers over a grid of positions")
     pairs = lower_triangle(inputs)
     numbers = (pre.weight_variance, pre.bias_variance, pre.weight_mean, pre.bias_mean)
     functions = [

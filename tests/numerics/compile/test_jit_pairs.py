@@ -11,7 +11,7 @@ import sympy as sp
 from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, gelu, identity, relu, silu, softplus, tanh
 from numerics.backends import NUMPY
 from numerics.backends.numba import NUMBA
-from numerics.compile import machine
+from numerics.compile import jit
 from numerics.kernels import kernel_matrices, kernel_matrix, rates
 
 pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
@@ -61,7 +61,7 @@ def test_where_there_is_no_kernel_numba_is_refused_and_auto_takes_arrays(network
     inputs = X[:4, :, None] * np.ones(3) if network.positions else X[:4]
     with pytest.raises(ValueError, match=says):
         kernel_matrix(network, inputs, t=0.2, backend="numba")
-    monkeypatch.setattr(machine, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(jit, "WORTH_COMPILING", 0)
     arrays, auto = (kernel_matrix(network, inputs, t=0.2, backend=backend) for backend in ("numpy", "auto"))
     assert np.array_equal(arrays, auto)
     with pytest.raises(ValueError, match="unknown backend"):
@@ -78,7 +78,7 @@ def test_auto_takes_machine_code_for_many_means(monkeypatch):
         return bool(compiled)
 
     assert [fuses(backend=backend) for backend in ("numpy", "numba", "auto")] == [False, True, False]
-    monkeypatch.setattr(machine, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(jit, "WORTH_COMPILING", 1)
     assert [fuses(), fuses(t=0.0)] == [True, False]
-    monkeypatch.setattr(machine, "is_available", lambda: False)
+    monkeypatch.setattr(jit, "is_available", lambda: False)
     assert not fuses()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.calculus.lamperti import UnitNoise, split
+from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Limit
 from derivations.errors import NoClosedForm
 from derivations.laws.chart import antiderivative, inverted
@@ -12,7 +12,7 @@ from derivations.piecewise import Piece, join
 from derivations.steps.base import Step, normals, size, written_out
 
 
-def unit_noise_step(limit: Limit) -> Step:
+def lamperti_step(limit: Limit) -> Step:
     r""":math:`x' = z^{-1}(z(x) + \beta(x)\,h + \sqrt h\,\xi)` with :math:`z = \int \mathrm{d}x/\varphi`, :math:`\beta = \mu/\varphi - \tfrac12\varphi'`.
 
     *Derivation.* :math:`\mathrm{d}Z = \beta\,\mathrm{d}t + \mathrm{d}B` has additive noise, for which Euler's step is Milstein's, of
@@ -35,7 +35,7 @@ def unit_noise_step(limit: Limit) -> Step:
     --------
     >>> from derivations.diffusion import Diffusion
     >>> x = sp.Symbol("x", positive=True)
-    >>> [sp.powsimp(sp.expand(u)) for u in unit_noise_step(Diffusion((x,), [0], [[x**2]], sp.Interval.open(0, sp.oo))).update]
+    >>> [sp.powsimp(sp.expand(u)) for u in lamperti_step(Diffusion((x,), [0], [[x**2]], sp.Interval.open(0, sp.oo))).update]
     [x*exp(sqrt(h)*xi_1 - h/2)]
     """
     process = written_out(limit)
@@ -60,11 +60,11 @@ def unit_noise_step(limit: Limit) -> Step:
     return Step(process.states, process.time, size, (xi,), (), (update,))
 
 
-def _require_line(part: UnitNoise, z: sp.Expr) -> None:
+def _require_line(part: LampertiForm, z: sp.Expr) -> None:
     left, right = part.interval
     ends = (sp.limit(z, part.state, left, "+"), sp.limit(z, part.state, right, "-"))
     if ends != (-sp.oo, sp.oo):
         raise NoClosedForm(
-            f"the unit-noise coordinate {z} of {part.state} runs over {ends}, not over the whole line: a step could leave it; "
+            f"the Lamperti coordinate {z} of {part.state} runs over {ends}, not over the whole line: a step could leave it; "
             "use Milstein's scheme"
         )

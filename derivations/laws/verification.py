@@ -1,6 +1,6 @@
 r"""The proof of a law from its density alone: forward equation, mass, initial law, Chapman–Kolmogorov.
 
-Integrals are taken in the unit-noise coordinate, where a density is Gaussian times something tame, with the double
+Integrals are taken in the Lamperti coordinate, where a density is Gaussian times something tame, with the double
 exponential rule at 36 digits; what should vanish must do so to 30.
 """
 
@@ -13,7 +13,7 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion
 from derivations.laws.approach import approach
 from derivations.laws.base import Check, Law
@@ -25,13 +25,13 @@ from derivations.symbols import initial, time
 _DIGITS = 36
 
 
-def contract(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:
+def contract(law: Law, form: LampertiForm, chart: Chart) -> tuple[Check, ...]:
     """The checks for a law whose density lives on the interval of a form, with coordinate y."""
     forward = check_forward(law.diffusion, law.logpdf(form.state), form.interval, initial, form.assuming)
     return (forward, *integral_checks(law, form, chart), *_end_checks(law, form))
 
 
-def _end_checks(law: Law, form: UnitNoise) -> tuple[Check, ...]:
+def _end_checks(law: Law, form: LampertiForm) -> tuple[Check, ...]:
     """An end has an atom iff it is reached and keeps what reaches it: a reflected and an absorbed density solve the same equation."""
     point = draw_point(form, law.parameters, random.Random(1))
     ends = tuple(end.subs(point) for end in form.interval)
@@ -50,7 +50,7 @@ def _end_checks(law: Law, form: UnitNoise) -> tuple[Check, ...]:
     return tuple(rows)
 
 
-def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...]:
+def integral_checks(law: Law, form: LampertiForm, chart: Chart) -> tuple[Check, ...]:
     """Mass, Chapman–Kolmogorov and the initial law, at random rational points."""
     density = _in_coordinate(law, form, chart)
     start, t = density.points[0], mp.mpf(2) / 5
@@ -62,7 +62,7 @@ def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...
         _row("missing mass: 1 minus the integral of the density and the atoms", mass),
         _chained(density),
         _row(
-            "density over Gauss's with variance t in the unit-noise coordinate, minus 1, as t goes to 0",
+            "density over Gauss's with variance t in the Lamperti coordinate, minus 1, as t goes to 0",
             density.at_start(),
         ),
     )
@@ -71,7 +71,7 @@ def integral_checks(law: Law, form: UnitNoise, chart: Chart) -> tuple[Check, ...
 _TIMES = (sp.Rational(2, 5), sp.Rational(3, 7))
 
 
-def chapman_kolmogorov(law: Law, form: UnitNoise, chart: Chart) -> Check:
+def chapman_kolmogorov(law: Law, form: LampertiForm, chart: Chart) -> Check:
     r""":math:`\int p_s(y_0, \eta)\,p_t(\eta, y)\,\mathrm{d}\eta = p_{s+t}(y_0, y)`, which two wrong densities do not keep."""
     return _chained(_in_coordinate(law, form, chart))
 
@@ -85,7 +85,7 @@ def _chained(density: _InCoordinate) -> Check:
     return _row("Chapman–Kolmogorov at two times, relative", gap)
 
 
-def _in_coordinate(law: Law, form: UnitNoise, chart: Chart) -> _InCoordinate:
+def _in_coordinate(law: Law, form: LampertiForm, chart: Chart) -> _InCoordinate:
     with mp.workdps(2 * _DIGITS):
         return _InCoordinate(law, form, chart, draw_point(form, law.parameters, random.Random(1)))
 
@@ -98,11 +98,11 @@ def _row(statement: str, value: mpmath.mpf) -> Check:
 class _InCoordinate:
     """The density of Y as a function of numbers, with the law's parameters fixed."""
 
-    def __init__(self, law: Law, form: UnitNoise, chart: Chart, point: dict[sp.Symbol, sp.Expr]) -> None:
+    def __init__(self, law: Law, form: LampertiForm, chart: Chart, point: dict[sp.Symbol, sp.Expr]) -> None:
         x, y = form.state, chart.back.variables[0]
         y0 = sp.Dummy("y0", positive=y.is_positive, real=True)
-        carried = {x: chart.back(y), initial: chart.back(y0)}
-        log_density = (law.logpdf(x) + sp.log(form.scale)).subs(carried, simultaneous=True)
+        transformed = {x: chart.back(y), initial: chart.back(y0)}
+        log_density = (law.logpdf(x) + sp.log(form.scale)).subs(transformed, simultaneous=True)
         self.given = {s: mp.mpf(v.p) / v.q for s, v in point.items()}
         names, given = tuple(self.given), tuple(self.given.values())
         log = compiled((time, y0, y, *names), log_density)

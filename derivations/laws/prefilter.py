@@ -15,7 +15,7 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import DerivationError
 from derivations.laws.numbers import compiled
 from derivations.laws.proofs import draw_inside, draw_point
@@ -29,7 +29,7 @@ _ORDER = 5
 _POINTS = 3
 
 
-def derivatives_along(form: UnitNoise) -> tuple[Derivatives, ...]:
+def derivatives_along(form: LampertiForm) -> tuple[Derivatives, ...]:
     r"""The numbers :math:`V, DV, \dots, D^5V` at random rational points, from Taylor series; at those points at which there are any.
 
     At several points, since far out :math:`\varphi` may be equal to a simpler function in all digits.
@@ -46,7 +46,7 @@ def derivatives_along(form: UnitNoise) -> tuple[Derivatives, ...]:
     return tuple(found)
 
 
-def _at_random(form: UnitNoise, draw: random.Random) -> Derivatives | None:
+def _at_random(form: LampertiForm, draw: random.Random) -> Derivatives | None:
     point = draw_point(form, (form.scale.free_symbols | form.drift.free_symbols) - {form.state}, draw)
     at = draw_inside((form.interval[0].subs(point), form.interval[1].subs(point)), draw)
     with mp.workdps(_DIGITS):

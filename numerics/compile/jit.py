@@ -65,7 +65,7 @@ def compiled_kernel(source: str, name: str = "kernel") -> Kernel:
     """Compile the functions of a source to machine code and return one of them.
 
     Numba keeps what it compiles beside the source, which is written to a directory of this user under a name made
-    from its content: a kernel is compiled once a machine. Where nothing can be written it is compiled once a process.
+    from its content: a kernel is compiled once on a machine. Where nothing can be written it is compiled once a process.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def warmed(kernel: Kernel, *arguments: Any) -> Kernel:
     return kernel
 
 
-def takes_kernel(backend: str, work: int, fuse: Callable[[], Any]) -> bool:
+def uses_jit(backend: str, work: int, fuse: Callable[[], Any]) -> bool:
     """Whether an ensemble or a flow runs as machine code, decided by what is asked for alone, never by who computes it.
 
     Parameters

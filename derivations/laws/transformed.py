@@ -1,4 +1,4 @@
-r"""Laws of processes that are a mixture of Gaussians in their unit-noise coordinate."""
+r"""Laws of processes that are a mixture of Gaussians in their Lamperti coordinate."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.invert import invert
-from derivations.calculus.lamperti import UnitNoise
+from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.logs import log_of_positive
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Proof, Recipe, Words
 from derivations.laws.chart import Chart
-from derivations.laws.contract import chapman_kolmogorov
 from derivations.laws.family import Family
 from derivations.laws.proofs import check_forward, check_zero
+from derivations.laws.verification import chapman_kolmogorov
 from derivations.piecewise import Piece
 from derivations.special import LogNormalCdf, fold_constants, fold_inverses
 from derivations.symbols import initial, time
 
-#: The process in its unit-noise coordinate, for display.
+#: The process in its Lamperti coordinate, for display.
 moved = sp.Symbol("Z_t", real=True)
 
 
@@ -37,10 +37,10 @@ class Component:
 
 
 @dataclass(frozen=True)
-class CarriedGaussian(Family):
+class TransformedGaussian(Family):
     r"""The law of :math:`X_t = x(Z_t)`, where :math:`Z_t` given :math:`Z_0` is a mixture of Gaussians.
 
-    With :math:`z : (l, r) \to \mathbb{R}` the unit-noise map, weights :math:`w_j`, means :math:`m_j` and variance
+    With :math:`z : (l, r) \to \mathbb{R}` the Lamperti map, weights :math:`w_j`, means :math:`m_j` and variance
     :math:`s^2`, the density is :math:`p(x) = z'(x)\sum_j w_j\, N(z(x); m_j, s^2)`. Families differ in how the
     components are found from the coefficients.
     """
@@ -48,7 +48,7 @@ class CarriedGaussian(Family):
     @cached_property
     @abstractmethod
     def map(self) -> sp.Expr:
-        """The unit-noise coordinate z as a function of x, increasing, onto the real line."""
+        """The Lamperti coordinate z as a function of x, increasing, onto the real line."""
 
     @cached_property
     @abstractmethod
@@ -65,9 +65,9 @@ class CarriedGaussian(Family):
     @property
     def name(self) -> str:
         """The name in the field, from the shape of the map."""
-        return "carried Gaussian"
+        return "transformed Gaussian"
 
-    def _carried(self) -> Words:
+    def _transformed(self) -> Words:
         z, x = self.inverse
         return (sp.Symbol("X_t", real=True), " = ", x.subs(z, moved))
 
@@ -232,8 +232,8 @@ class CarriedGaussian(Family):
         return rows
 
 
-def image(form: UnitNoise, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """Limits of the unit-noise coordinate at the two ends of the interval."""
+def image(form: LampertiForm, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Limits of the Lamperti coordinate at the two ends of the interval."""
     known = _positive_roots(form, map_)
     map_ = map_.subs(known)
 
@@ -245,7 +245,7 @@ def image(form: UnitNoise, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     return approach(left, "+" if left.is_finite else "-"), approach(right, "-")
 
 
-def _positive_roots(form: UnitNoise, map_: sp.Expr) -> dict[sp.Expr, sp.Symbol]:
+def _positive_roots(form: LampertiForm, map_: sp.Expr) -> dict[sp.Expr, sp.Symbol]:
     """A positive symbol for each square root of a constant that is positive by what is assumed of the parameters."""
     ends = sp.Tuple(map_, *form.interval)
     roots = [r for r in ends.atoms(sp.Pow) if r.exp == sp.Rational(1, 2) and not r.has(form.state) and r.free_symbols]
@@ -257,10 +257,10 @@ def _positive_roots(form: UnitNoise, map_: sp.Expr) -> dict[sp.Expr, sp.Symbol]:
     return found
 
 
-def require_line(form: UnitNoise, map_: sp.Expr) -> None:
+def require_line(form: LampertiForm, map_: sp.Expr) -> None:
     """Refuse a map that does not cover the real line: the free kernel is then not the process's."""
     ends = image(form, map_)
     if ends != (-sp.oo, sp.oo):
         raise NoClosedForm(
-            f"the unit-noise coordinate covers {ends}, not the whole line; its ends need a kernel of their own"
+            f"the Lamperti coordinate covers {ends}, not the whole line; its ends need a kernel of their own"
         )

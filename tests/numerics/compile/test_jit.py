@@ -21,7 +21,7 @@ from derivations.limits import depth_limit
 from derivations.special import ErfiInv, ScaledBesselI
 from derivations.symbols import time
 from numerics import backends
-from numerics.compile import fused, machine
+from numerics.compile import jit, jit_paths
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.schemes import find_scheme
@@ -79,11 +79,11 @@ def test_chosen_times_and_drawn_starts_follow_the_same_stream():
 
 def test_what_is_chosen_depends_on_the_work_alone(monkeypatch):
     limit, _ = CASES["layer"]
-    euler, exact = (lambda name=name: find_scheme(name).fuse(limit) for name in ("euler_maruyama", "exact"))
-    assert [machine.takes_kernel("auto", work, euler) for work in (2**20, 2**26)] == [False, True]
-    assert not machine.takes_kernel("auto", 2**26, exact)  # no kernel: arrays
-    monkeypatch.setattr(machine, "is_available", lambda: False)
-    assert not machine.takes_kernel("auto", 2**26, euler)
+    euler, exact = (lambda name=name: find_scheme(name).jit(limit) for name in ("euler_maruyama", "exact"))
+    assert [jit.uses_jit("auto", work, euler) for work in (2**20, 2**26)] == [False, True]
+    assert not jit.uses_jit("auto", 2**26, exact)  # no kernel: arrays
+    monkeypatch.setattr(jit, "is_available", lambda: False)
+    assert not jit.uses_jit("auto", 2**26, euler)
 
 
 def test_a_missing_numba_is_named(monkeypatch):
@@ -97,15 +97,15 @@ def test_what_has_no_kernel_is_refused():
     with pytest.raises(ValueError, match="no machine-code kernel"):
         simulate_sde(limit, 1.0, backend="numba", scheme="exact")
     with pytest.raises(ValueError, match="singular at t = 0"):
-        fused.euler_kernel(derive(MLP(relu, inputs=2), order="joint").limit)
+        jit_paths.euler_kernel(derive(MLP(relu, inputs=2), order="joint").limit)
     with pytest.raises(ValueError, match="unknown backend"):
         simulate_sde(limit, 1.0, backend="fortran")
     with pytest.raises(ValueError, match="no machine code for"):
-        machine.printed_function("f", (x,), [sp.zeta(x)])
+        jit.printed_function("f", (x,), [sp.zeta(x)])
     many = sp.symbols("v:17", real=True)
     dense = sp.eye(17) + sp.ones(17)
     with pytest.raises(ValueError, match="up to 16 states"):
-        fused.euler_kernel(Diffusion(many, [0] * 17, dense))
+        jit_paths.euler_kernel(Diffusion(many, [0] * 17, dense))
 
 
 def test_the_hyperbolic_tangent_is_right_to_the_last_bits():
@@ -118,10 +118,10 @@ def test_the_hyperbolic_tangent_is_right_to_the_last_bits():
 
 
 def test_what_numba_cannot_compile_falls_back_to_arrays():
-    broken = machine.compiled_kernel("def kernel(x):\n    return undefined(x)")
+    broken = jit.compiled_kernel("def kernel(x):\n    return undefined(x)")
     with pytest.raises(ValueError, match="Numba cannot compile"):
-        machine.warmed(broken, 1.0)
-    assert not machine.takes_kernel("auto", 2**26, lambda: machine.warmed(broken, 1.0))
+        jit.warmed(broken, 1.0)
+    assert not jit.uses_jit("auto", 2**26, lambda: jit.warmed(broken, 1.0))
 
 
 def test_a_joint_limit_has_a_kernel_too():
@@ -147,7 +147,7 @@ def test_scalar_twins_agree_with_arrays(value):
 @pytest.mark.slow
 def test_kernels_are_kept_on_disk(tmp_path):
     code = (
-        "from derivations import ResNet, depth_limit, relu; from numerics.compile.fused import euler_kernel\n"
+        "from derivations import ResNet, depth_limit, relu; from numerics.compile.jit_paths import euler_kernel\n"
         "import numpy as np\n"
         "kernel = euler_kernel(depth_limit(ResNet(relu, width=4)))\n"
         "kernel(np.ones((4, 1, 4)), 0.0, 0.1, 2, np.random.Generator(np.random.SFC64(0)))\n"

@@ -1,4 +1,4 @@
-r"""One fused kernel a diffusion: steps outside, the paths of a block inside, normals drawn where they are used.
+r"""One jit kernel a diffusion: steps outside, the paths of a block inside, normals drawn where they are used.
 
 A kernel takes ``(x, time, h, steps, rng)``, x with the paths along its last axis, and moves x in place. Each step draws
 its normals row by row, a row being one coordinate of all paths of the block: the order in which the array schemes
@@ -16,7 +16,7 @@ import sympy as sp
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
 from derivations.sums import CoordinateSum
-from numerics.compile.machine import Kernel, compiled_kernel, printed_function, warmed
+from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 
 _LARGEST_FACTOR = 16  # states whose factor is written out, in size³/6 lines
 
@@ -28,9 +28,9 @@ def euler_source(limit: Any) -> str:
     Raises
     ------
     ValueError
-        If the limit has no fused kernel: the array scheme steps it.
+        If the limit has no jit kernel: the array scheme steps it.
     """
-    raise ValueError(f"no fused kernel for a {type(limit).__name__}")
+    raise ValueError(f"no jit kernel for a {type(limit).__name__}")
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians carried through a unit-noise map: a law from a fixed start."""
+"""Mixtures of Gaussians under the inverse of a Lamperti map: a law from a fixed start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numerics.densities.integrals import by_panels
 
 
 @dataclass(frozen=True)
-class CarriedMixture(Measure):
+class TransformedMixture(Measure):
     r"""The law of x(Z), where Z is :math:`N(m_j, s_j^2)` with probability :math:`w_j`.
 
     Parameters
