@@ -20,12 +20,28 @@ from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
 
 
-def width_limit(architecture: Recipe) -> Flow:
+@dataclass(frozen=True)
+class KernelFlow(Flow):
+    r"""The flow of a layer's Gaussian neurons: of their second moments, and of their means where these move.
+
+    Parameters
+    ----------
+    means : tuple of Symbol
+        The states that are means; empty where all neurons stay centred.
+    fixed : tuple of (Symbol, Expr)
+        Diagonal entries that every layer fixes, as a norm at its end does, and their values.
+    """
+
+    means: tuple[sp.Symbol, ...] = ()
+    fixed: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+
+
+def width_limit(architecture: Recipe) -> KernelFlow:
     """Limit of infinite width, then of infinite depth; see :func:`kernel_flow`."""
     return kernel_flow(architecture.program(), architecture.coordinates)
 
 
-def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Flow:
+def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> KernelFlow:
     r"""Infinite width, then infinite depth: the flow of the second moments K of the neurons, and of their means where they move.
 
     Neurons are i.i.d. Gaussian vectors over the inputs and stay so if one layer adds noise that does not depend on the
@@ -64,8 +80,10 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Flo
         speed, velocity = by_pattern(speed, renamed, always=True), by_pattern(velocity, renamed, always=True)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
-    states = (*(means if field.moving else ()), *(kernel[pair] for pair in known))
-    return Flow(states, sp.ImmutableMatrix(rates))
+    moved = tuple(means) if field.moving else ()
+    fixed = tuple((entry, value) for value in {*field.fixed.values()} for entry in kernel.diagonal())
+    states = (*moved, *(kernel[pair] for pair in known))
+    return KernelFlow(states, sp.ImmutableMatrix(rates), means=moved, fixed=fixed)
 
 
 @dataclass(frozen=True)
@@ -185,4 +203,5 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
         [sp.expand(drift.subs(dict(zip(own, means, strict=True)))) for drift in drifts] if means else []
     )
     velocities = [sp.expand(against(drifts[a], b) + against(drifts[b], a) + noise_rates[a, b]) for a, b in pairs]
-    return Flow((*means, *(kernel[a, b] for a, b in pairs)), sp.ImmutableMatrix([*speeds, *velocities]))
+    rates = sp.ImmutableMatrix([*speeds, *velocities])
+    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means)
