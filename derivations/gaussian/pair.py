@@ -14,7 +14,7 @@ from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
-from derivations.gaussian.single import as_function, closed_form, expect, number, on_dummy, singular_points
+from derivations.gaussian.single import as_function, closed_form, expect, in_units, number, on_dummy, singular_points
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -67,6 +67,11 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
         return sp.expand_mul(expect(first, dummy, k11) * expect(second, dummy, k22))
     if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
         return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
+    left, right = (in_units(side, dummy, k) for side, k in ((first, k11), (second, k22)))
+    if left is not None and right is not None:
+        return expect_pair(
+            left, right, dummy, [[1, k12 / sp.sqrt(k11) / sp.sqrt(k22)], [k12 / sp.sqrt(k11) / sp.sqrt(k22), 1]]
+        )
     for side in (first, second):
         if side.free_symbols <= {dummy}:
             check_corners(side, dummy, f"the mean of {side.xreplace({dummy: variable})} under a Gaussian")
@@ -271,23 +276,24 @@ class GaussianPairExpectation(Binding):
 
     def _sympystr(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
-        u, v = self._printed()
-        return f"E[{printer._print(self._product())}, ({u}, {v}) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
+        u, v = self.printed()
+        return f"E[{printer._print(self.product())}, ({u}, {v}) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
 
-    def _product(self) -> sp.Expr:
+    def product(self) -> sp.Expr:
+        """The product of both functions, in the symbols that are printed."""
         f, g, x = self._functions()
-        u, v = self._printed()
+        u, v = self.printed()
         return sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False)
 
-    def _printed(self) -> tuple[sp.Symbol, ...]:
+    def printed(self) -> tuple[sp.Symbol, ...]:
         """The bound variables as they are printed."""
         return printed_symbols(("u", "v"), self)
 
     def _latex(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
         matrix = rf"\begin{{pmatrix}} {k11} & {k12} \\ {k12} & {k22} \end{{pmatrix}}"
-        u, v = map(printer._print, self._printed())
-        return rf"\mathbb{{E}}_{{({u}, {v}) \sim N(0, {matrix})}}\left[{printer._print(self._product())}\right]"
+        u, v = map(printer._print, self.printed())
+        return rf"\mathbb{{E}}_{{({u}, {v}) \sim N(0, {matrix})}}\left[{printer._print(self.product())}\right]"
 
 
 def _against(side: Function, given: Function, at: mp.mpf, sign: int) -> Function:

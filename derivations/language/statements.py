@@ -13,9 +13,9 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.language.nodes import Applied, Average, Factor, Node
+from derivations.language.nodes import Applied, Average, Factor, Node, outermost
 from derivations.language.weights import Weights
-from derivations.symbols import state, step, width
+from derivations.symbols import state, step, time, width
 
 
 @dataclass(frozen=True)
@@ -132,24 +132,30 @@ class _Reader:
 
     def _rewritten(self, expr: sp.Expr) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
-        nodes = sorted(_outermost(expr), key=sp.default_sort_key)
+        nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
             if node not in self.symbols:
                 self._draft(node)
         inside = expr.xreplace({node: self.symbols[node] for node in nodes})
+        self._declared(inside, {state, step, *self.layer_of, *self.symbols.values()}, str(expr))
+        return inside
+
+    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: str) -> None:
+        """Require that each symbol is known or a declared parameter."""
         if self.parameters is None:
-            return inside
-        known = {state, step, *self.layer_of, *self.symbols.values(), *self.parameters, *self.size.free_symbols}
-        for stray in sorted(inside.free_symbols - known, key=str):
+            return
+        symbols = given.parameters if isinstance(given, Weights) else given.free_symbols
+        for stray in sorted(symbols - known - self.parameters - self.size.free_symbols, key=str):
             raise DerivationError(
-                f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter; "
+                f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter, in {what}; "
                 f"declare it: Network(..., parameters=({stray},))"
             )
-        return inside
 
     def _draft(self, node: Node) -> None:
         if isinstance(node, Applied):
             weights = node.weights
+            self._declared(weights, {time, step}, f"the matrix {weights.name}")
+            self._declared(weights.out, {width}, f"the number of neurons of {weights.name}")
             body = self._rewritten(node.body)
             twin = next((w for w in self.matrices if w.name == weights.name and w != weights), None)
             if twin is not None:
@@ -172,6 +178,7 @@ class _Reader:
             positive = {"positive": True} if body.is_nonnegative else {"real": True}
             self.drafts.append(("average", self._symbol(node, "s", **positive), node, body, over, over))
         elif isinstance(node, Factor):
+            self._declared(node.keep, set(), f"the factor {node}")
             symbol = self._symbol(node, str(node.args[0]), nonnegative=True)
             over = -1 if node.branch else self._new(sp.S.NaN, str(node.args[0]))
             if not node.branch:
@@ -237,10 +244,3 @@ class _Reader:
                 assert isinstance(node, Factor)
                 made.append(Mask(symbol, node.keep, node.shared, None if first < 0 else neurons(first)))
         return tuple(made)
-
-
-def _outermost(expr: sp.Basic) -> set[Node]:
-    """The nodes that are inside no other node."""
-    if isinstance(expr, Node):
-        return {expr}
-    return set().union(*(_outermost(arg) for arg in expr.args)) if expr.args else set()

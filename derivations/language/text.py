@@ -6,7 +6,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sympy as sp
 
@@ -37,13 +37,13 @@ _NORMS: dict[str, Callable[[sp.Expr], sp.Expr]] = {
 }
 _FACTORS: dict[str, Callable[..., sp.Expr]] = {"dropout": dropout, "drop_branch": drop_branch}
 _MATRIX = re.compile(r"[A-Z][A-Z0-9_]*")
-_OPTIONS = ("out", "variance", "mean", "bias_variance", "bias_mean")
+_OPTIONS = ("out", "variance", "mean", "bias_variance", "bias_mean", "law")
 
 
 def parse_layer(text: str) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
-    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2)``. ``average``, ``rms_norm``,
+    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2, law=orthogonal)``. ``average``, ``rms_norm``,
     ``layer_norm``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
     applied to its first argument.
 
@@ -153,10 +153,21 @@ class _Builder(ast.NodeVisitor):
                 unknown(f"option of the matrix {name}", wrong, _OPTIONS) if wrong else f"{name} is applied to one body"
             )
         if options or name not in self.matrices:
-            made = Weights(name, **{k: self.visit(v) for k, v in options.items()})
+            read: dict[str, Any] = {k: self._word(v) if k == "law" else self.visit(v) for k, v in options.items()}
+            made = Weights(name, **read)
             if self.matrices.setdefault(name, made) != made:
                 raise DerivationError(f"the matrix {name} has two sets of options; give them where it first stands")
         return self.matrices[name](arguments[0])
+
+    def _word(self, value: ast.expr) -> str:
+        """A name, with or without quotation marks."""
+        if isinstance(value, ast.Name):
+            return value.id
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return value.value
+        _refuse(
+            f"{ast.unparse(value)[:60]!r} is no name of a law", "write law=orthogonal, law=uniform or law=rademacher"
+        )
 
     def _shared(self, name: str, options: dict[str, ast.expr]) -> bool:
         value = options.pop("shared", None)

@@ -9,7 +9,8 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.language.nodes import Applied
+from derivations.language.entries import Gaussian, MatrixLaw, Orthogonal, matrix_law
+from derivations.language.nodes import Applied, enclosed
 from derivations.symbols import width
 
 #: What one weight of a filter reads: for every coordinate of the new state a coordinate of the old one, or None.
@@ -21,8 +22,9 @@ _NOTHING = sp.Integer(-1)
 class Weights(sp.Basic):
     r"""A random matrix with biases, drawn afresh in every layer: :math:`A\,b_j \mapsto \sum_j A_{ij} b_j + c_i`.
 
-    The entries are i.i.d. with mean :math:`\mu/k` and variance :math:`\sigma^2/k`, where k is the number of neurons that the
-    matrix reads; the biases :math:`c_i` are i.i.d. with mean and variance as given. Matrices of different names are independent. The
+    The entries have mean :math:`\mu/k` and variance :math:`\sigma^2/k`, where k is the number of neurons that the
+    matrix reads, and are i.i.d. Gaussian if ``law`` says nothing else; the biases :math:`c_i` are i.i.d. Gaussian with mean and
+    variance as given. Matrices of different names are independent. The
     same matrix applied twice is the same matrix: two objects with equal arguments are equal, as symbols are.
 
     Parameters
@@ -36,6 +38,9 @@ class Weights(sp.Basic):
         :math:`\sigma^2` and :math:`\mu`, dimensionless.
     bias_variance, bias_mean : number or Expr
         Of the biases.
+    law : str, mapping, sequence or MatrixLaw
+        ``"gaussian"``, ``"orthogonal"`` (Haar's law), or that of i.i.d. entries: ``"uniform"``, ``"rademacher"``, ``"laplace"``,
+        ``"truncated_normal"``, or standardised moments from order 3 on, such as ``{4: 9/5}``.
     taps : sequence of Tap, optional
         For states over a grid of positions: for each weight of a filter, which coordinate each coordinate reads (None: beyond a
         border, where it reads 0). The filter's weights are independent and share the variance equally.
@@ -64,6 +69,7 @@ class Weights(sp.Basic):
         bias_variance: object = 0,
         bias_mean: object = 0,
         taps: Sequence[Tap] = (),
+        law: object = "gaussian",
     ) -> Weights:
         """Check the numbers."""
         if not str(name).isidentifier():
@@ -75,7 +81,7 @@ class Weights(sp.Basic):
         if size.is_number and not (size.is_Integer and size > 0):
             raise DerivationError(f"{name} must put out a positive whole number of neurons, got out={size}")
         reads = sp.Tuple(*(sp.Tuple(*(_NOTHING if a is None else sp.Integer(a) for a in tap)) for tap in taps))
-        made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads)
+        made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads, matrix_law(law))
         return made
 
     @property
@@ -118,6 +124,28 @@ class Weights(sp.Basic):
         """What each weight of a filter reads, coordinate by coordinate; empty for a dense matrix."""
         return tuple(tuple(None if a == _NOTHING else int(a) for a in tap) for tap in self.args[6])
 
+    @property
+    def law(self) -> MatrixLaw:
+        """The law of the centred matrix, up to its variance."""
+        law: MatrixLaw = self.args[7]
+        return law
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether entries are independent Gaussian ones."""
+        return isinstance(self.law, Gaussian)
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the matrix has Haar's law."""
+        return isinstance(self.law, Orthogonal)
+
+    @property
+    def parameters(self) -> set[sp.Symbol]:
+        """The symbols in the law of the matrix."""
+        numbers = (self.variance, self.mean, self.bias_variance, self.bias_mean)
+        return set().union(self.law.symbols, *(value.free_symbols for value in numbers))
+
     def reads(self, a: int) -> tuple[int | None, ...]:
         """The coordinates that coordinate a reads, weight by weight."""
         return tuple(tap[a] for tap in self.taps) if self.taps else (a,)
@@ -127,7 +155,7 @@ class Weights(sp.Basic):
         expr = sp.sympify(body)
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"{self.name} must be applied to an expression in the state x, got {body!r}")
-        return Applied(self, expr)
+        return Applied(self, enclosed(expr))
 
 
 def _number(value: object) -> sp.Expr:

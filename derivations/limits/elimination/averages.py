@@ -93,6 +93,10 @@ class _Without:
     def __getitem__(self, old: sp.Basic) -> sp.Basic:
         return self.rule[old]
 
+    def get(self, old: sp.Basic, default: Any = None) -> Any:
+        """As a mapping has it: SymPy's numbers ask this way."""
+        return self.rule[old] if old in self else default
+
 
 def layer_average(body: sp.Expr, variables: Sequence[sp.Symbol], layer: int) -> sp.Expr:
     """The average of a body, linear in it; what does not depend on the neuron comes out.

@@ -7,12 +7,15 @@ earlier averages is expanded with them, so that what is left is polynomial in ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeAlias
 
 import sympy as sp
 
 from derivations.errors import DerivationError
+from derivations.language.entries import Independent
 from derivations.language.statements import Mask, Matrix, Mean, Neurons, Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import layer_average, reduced
@@ -38,6 +41,32 @@ class Draw:
     variables: tuple[sp.Symbol, ...]
     covariance: dict[tuple[int, int], Series]
     layer: int
+
+
+@dataclass(frozen=True)
+class EntriesDraw(Draw):
+    r"""What a matrix with i.i.d. entries that are not Gaussian puts out: a sum over the neurons that it reads.
+
+    Parameters
+    ----------
+    cumulant : callable
+        From positions among the variables, three or more, to their joint cumulant as a series.
+    """
+
+    cumulant: Callable[[tuple[int, ...]], Series]
+
+
+@dataclass(frozen=True)
+class OrthogonalDraw(Draw):
+    r"""What an orthogonal matrix puts out: :math:`u_i = \sqrt N S^{1/2} h_i` with rows :math:`h_i` of a Haar N × N matrix.
+
+    Parameters
+    ----------
+    dimension : Expr
+        N, the larger one of the numbers that a neuron reads and of those that come out.
+    """
+
+    dimension: sp.Expr
 
 
 @dataclass(frozen=True)
@@ -77,7 +106,9 @@ class Expansion:
     sizes: dict[int, sp.Expr]
 
 
-def expand(program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False) -> Expansion:
+def expand(
+    program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False, infinite: bool = False
+) -> Expansion:
     r"""Expand a program over m inputs to an order in the small parameter.
 
     Parameters
@@ -92,6 +123,8 @@ def expand(program: Program, inputs: int, order: int, directions: int = 0, param
     parameters : bool
         Whether the layer's own weights and biases move too, each by an independent standard normal number in units of its
         standard deviation. Then the second moment of a tangent, given the network, is the neural tangent kernel.
+    infinite : bool
+        Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one.
 
     Raises
     ------
@@ -100,12 +133,15 @@ def expand(program: Program, inputs: int, order: int, directions: int = 0, param
     NoLimit
         If a statement is not smooth in the small parameter.
     """
-    return _Expander(program, inputs, order, directions, parameters).run()
+    return _Expander(program, inputs, order, directions, parameters, infinite).run()
 
 
 class _Expander:
-    def __init__(self, program: Program, inputs: int, order: int, directions: int, parameters: bool) -> None:
+    def __init__(
+        self, program: Program, inputs: int, order: int, directions: int, parameters: bool, infinite: bool
+    ) -> None:
         self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
+        self.infinite = infinite
         self.states = input_symbols(state, inputs * (1 + directions))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
         self.variables: dict[int, list[sp.Symbol]] = {0: list(self.states)}
@@ -114,6 +150,7 @@ class _Expander:
         self.read: dict[Weights, list[list[Series]]] = {}
         self.out: dict[Weights, list[sp.Symbol]] = {}
         self.own: dict[Weights, list[sp.Symbol]] = {}  # what comes out of an independent copy, if parameters move
+        self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
         self.expanded: dict[object, Series] = {}
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
@@ -142,14 +179,21 @@ class _Expander:
             return
         name, every = statement.symbol.name, range(len(self.states))
         if isinstance(statement, Matrix):
+            weights = statement.weights
             fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in every]
-            self.out.setdefault(statement.weights, []).extend(fresh)
+            # a bias is Gaussian whatever the matrix is
+            apart = not self._is_gaussian(statement) and weights.bias_variance != 0
+            if apart and weights not in self.biases:
+                self.biases[weights] = sp.Dummy(f"b_{name}", real=True)
+                self._belongs(statement.target, [self.biases[weights]])
+            self.out.setdefault(weights, []).extend(fresh)
             copies = [sp.Dummy(f"{name}'{c + 1}", real=True) for c in every[self.inputs :] if self.parameters]
-            self.own.setdefault(statement.weights, []).extend(copies)
+            self.own.setdefault(weights, []).extend(copies)
             self._belongs(statement.target, [*fresh, *copies])
             for c in every:
                 moved = copies[c - self.inputs] if copies and c >= self.inputs else sp.S.Zero
-                self.values[c][statement.symbol] = moved + (0 if statement.weights.is_mean else fresh[c])
+                bias = self.biases[weights] if apart and c < self.inputs else sp.S.Zero
+                self.values[c][statement.symbol] = moved + bias + (0 if weights.is_mean else fresh[c])
             return
         fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(1 if statement.shared else self.inputs)]
         self.coins[statement.symbol] = Coins(
@@ -159,6 +203,18 @@ class _Expander:
             self._belongs(statement.over, fresh)
         for c in every:  # a factor has no differential
             self.values[c][statement.symbol] = fresh[min(c, len(fresh) - 1)] if c < self.inputs else sp.S.Zero
+
+    def _is_gaussian(self, statement: Matrix) -> bool:
+        """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.
+
+        A sum of infinitely many independent numbers is so, and so are finitely many coordinates of an infinite orthogonal matrix.
+        """
+        sizes = (
+            [statement.source.size, statement.target.size]
+            if statement.weights.is_orthogonal
+            else [statement.source.size]
+        )
+        return statement.weights.is_gaussian or (self.infinite and not all(size.is_Integer for size in sizes))
 
     def _belongs(self, neurons: Neurons, fresh: list[sp.Symbol]) -> None:
         self.variables.setdefault(neurons.index, []).extend(fresh)
@@ -239,7 +295,7 @@ class _Expander:
                 found += self._draws(statement)
         return found
 
-    def _draws(self, statement: Matrix) -> list[Draw]:
+    def _draws(self, statement: Matrix) -> list[Random]:
         """What a matrix puts out, and what an independent copy of it puts out for the state alone."""
         weights, over = statement.weights, statement.source.index
         variables, applications = self.out[weights], self.read[weights]
@@ -249,31 +305,59 @@ class _Expander:
                 f"the matrix {weights.name} reads what depends on its own output, which is then not Gaussian given the "
                 "state; use another matrix there"
             )
-        share = weights.variance / max(1, len(weights.taps))
-        averages: dict[tuple[Series, Series], Series] = {}
+        taps = max(1, len(weights.taps))
+        share = weights.variance / taps
+        reads = statement.source.size * taps
+        averages: dict[tuple[Series, ...], Series] = {}
 
-        def met(first: Series, second: Series) -> Series:
+        def met(*factors: Series) -> Series:
             """The averages of a product; a filter meets each pair many times."""
-            if (first, second) not in averages:
-                averages[first, second] = tuple(self._average(t, over) for t in truncated_product(first, second))
-            return averages[first, second]
+            if factors not in averages:
+                averages[factors] = tuple(self._average(t, over) for t in reduce(truncated_product, factors))
+            return averages[factors]
 
-        def entry(first: tuple[int, int], second: tuple[int, int]) -> Series:
-            (k, a), (q, b) = first, second
-            meet = zip(self._reads(weights, a), self._reads(weights, b), strict=True)
-            rows = [met(applications[k][i], applications[q][j]) for i, j in meet if i is not None and j is not None]
-            terms = [share * sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1)]
-            return (terms[0] + (weights.bias_variance if max(a, b) < self.inputs else 0), *terms[1:])
+        def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
+            """The average of a product of what is read at places, application and coordinate, over the filter."""
+            meet = zip(*(self._reads(weights, c) for _, c in places), strict=True)
+            rows = [
+                met(*(applications[k][i] for (k, _), i in zip(places, read, strict=True) if i is not None))
+                for read in meet
+                if None not in read
+            ]
+            total = tuple(sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1))
+            return truncated_product(taylor(scale, self.order), total)
 
-        def drawn(symbols: list[sp.Symbol], places: list[tuple[int, int]]) -> Draw:
-            pairs = {(i, j): entry(places[i], places[j]) for i in range(len(places)) for j in range(i + 1)}
-            return Draw(tuple(symbols), pairs, statement.target.index)
+        def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr) -> Series:
+            own, added = moment(share, first, second), taylor(bias, self.order)
+            return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < self.inputs else own
 
-        size, count = len(self.states), len(applications)
-        draws = [drawn(variables, [(k, c) for k in range(count) for c in range(size)])]
+        def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> dict[tuple[int, int], Series]:
+            return {(i, j): entry(places[i], places[j], bias) for i in range(len(places)) for j in range(i + 1)}
+
+        size, count, layer = len(self.states), len(applications), statement.target.index
+        places = [(k, c) for k in range(count) for c in range(size)]
+        apart = weights in self.biases
+        own = tuple(variables), pairs(places, sp.S.Zero if apart else weights.bias_variance), layer
+        if self._is_gaussian(statement):
+            draws: list[Random] = [Draw(*own)]
+        elif isinstance(weights.law, Independent):
+            law, variance = weights.law, weights.variance
+
+            def cumulant(positions: tuple[int, ...]) -> Series:
+                """Cumulants of independent numbers add up."""
+                r = sp.Integer(len(positions))
+                scale = law.cumulant(int(r)) * variance ** (r / 2) * reads ** (1 - r / 2) / taps
+                return moment(scale, *(places[p] for p in positions))
+
+            draws = [EntriesDraw(*own, cumulant)]
+        else:
+            draws = [OrthogonalDraw(*own, sp.Max(reads, statement.target.size))]
+        if apart:
+            draws.append(Draw((self.biases[weights],), {(0, 0): taylor(weights.bias_variance, self.order)}, layer))
         if copies := self.own[weights]:
             per = len(copies) // count
             if per > self.inputs:
                 raise DerivationError("the parameters move in one direction; follow one tangent with parameters=True")
-            draws.append(drawn(copies, [(k, c) for k in range(count) for c in range(per)]))
+            places = [(k, c) for k in range(count) for c in range(per)]
+            draws.append(Draw(tuple(copies), pairs(places, weights.bias_variance), layer))
         return draws

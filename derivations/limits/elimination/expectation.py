@@ -2,15 +2,15 @@ r"""The expectation of a function of one neuron's numbers over what one statemen
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Sequence
 
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
 from derivations.limits.elimination.expansion import Coins, Draw
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.series import as_expression
-from derivations.limits.wick import gaussian_mean
+from derivations.limits.elimination.series import Series, as_expression
+from derivations.limits.elimination.wick import gaussian_mean
 
 
 class Law:
@@ -18,13 +18,18 @@ class Law:
 
     variables: tuple[sp.Symbol, ...]
     layer: int | None
+    independent = True  # whether different neurons are, given what the statement reads
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """The expectation over the variables."""
         raise NotImplementedError
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
-        """The expression with the covariance in the place of its placeholders, a polynomial in the small parameter."""
+    def joint(self, bodies: Sequence[sp.Expr]) -> list[tuple[sp.Expr, list[sp.Expr]]]:
+        """The expectation of a product of functions of different neurons: a sum of constants times one function a neuron."""
+        return [(sp.S.One, [self.mean(body) for body in bodies])]
+
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
+        """The expression with the covariance, to an order in the small parameter, in the place of its placeholders."""
         raise NotImplementedError
 
 
@@ -34,33 +39,36 @@ class GaussianLaw(Law):
     def __init__(self, draw: Draw) -> None:
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
-        names: dict[sp.Expr, sp.Symbol] = {}
+        self.names: dict[Series, sp.Symbol] = {}
         self.table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr] = {}
         for (i, j), series in draw.covariance.items():
-            value = as_expression(series)
-            if value.is_number:
-                entry: sp.Expr = value
-            else:
-                entry = names.setdefault(value, sp.Dummy("S", **({"positive": True} if i == j else {"real": True})))
+            entry = self._placeholder(series, positive=i == j)
             self.table[self.variables[i], self.variables[j]] = self.table[self.variables[j], self.variables[i]] = entry
-        self.values = {symbol: value for value, symbol in names.items()}
+
+    def _placeholder(self, series: Series, positive: bool = False) -> sp.Expr:
+        if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
+            return series[0]
+        return self.names.setdefault(series, sp.Dummy("S", **({"positive": True} if positive else {"real": True})))
 
     def mean(self, body: sp.Expr) -> sp.Expr:
-        """Term by term, by Stein's identity or the Gaussian calculus."""
-        total = sp.S.Zero
-        for term in sp.Add.make_args(sp.expand(body)):
-            outside, inside = term.as_independent(*self.variables, as_Add=False)
-            try:
-                total += outside * (inside if inside == 1 else gaussian_mean(released(inside), self.table))
-            except NotClosed:
-                raise
-            except DerivationError as error:
-                raise NotClosed(f"no rule is known for the Gaussian mean of {inside}: {error}") from error
-        return total
+        """Term by term."""
+        terms = (term.as_independent(*self.variables, as_Add=False) for term in sp.Add.make_args(sp.expand(body)))
+        return sp.Add(*(outside * self.own_mean(inside) for outside, inside in terms))
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
+    def own_mean(self, body: sp.Expr) -> sp.Expr:
+        """Of a function of the variables, by Stein's identity or the Gaussian calculus."""
+        if body == 1:
+            return body
+        try:
+            return gaussian_mean(released(body), self.table)
+        except NotClosed:
+            raise
+        except DerivationError as error:
+            raise NotClosed(f"no rule is known for the Gaussian mean of {body}: {error}") from error
+
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
-        return expr.xreplace(self.values)
+        return expr.xreplace({symbol: as_expression(series[: order + 1]) for series, symbol in self.names.items()})
 
 
 class CoinLaw(Law):
@@ -76,22 +84,6 @@ class CoinLaw(Law):
                 body = self.keep * body.subs(d, 1) + (1 - self.keep) * body.subs(d, 0)
         return sp.expand(body)
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Nothing to fill in."""
         return expr
-
-
-@singledispatch
-def law_of(random: object) -> Law:
-    """The law of what a statement draws."""
-    raise DerivationError(f"no law is known of {type(random).__name__}")
-
-
-@law_of.register
-def _(random: Draw) -> Law:
-    return GaussianLaw(random)
-
-
-@law_of.register
-def _(random: Coins) -> Law:
-    return CoinLaw(random)

@@ -18,7 +18,8 @@ import sympy as sp
 from derivations.errors import NotClosed
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.expansion import Expansion
-from derivations.limits.elimination.expectation import Law, law_of
+from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import as_expression, taylor
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
@@ -72,7 +73,7 @@ def conditional_mean(
         law = law_of(random)
         coefficients = taylor(expr, order)
         eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
-        filled = law.filled(as_expression(eliminated))
+        filled = law.filled(as_expression(eliminated), order)
         expr = as_expression(taylor(filled, order))
     return expr
 
@@ -82,6 +83,7 @@ def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Ta
         return expr
     if law.layer is None:
         return law.mean(expr)
+    infinite = infinite and not expansion.sizes[law.layer].is_Integer  # hidden neurons may be finitely many
     rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)
     if infinite:
         expr = expr.xreplace({node: rule.settled(node) for node in expr.atoms(LayerAverage) if rule.touches(node)})
@@ -152,12 +154,12 @@ class _Rule:
         size = self.expansion.sizes[self.layer]
         total = sp.S.Zero
         for places, blocks in _coincidences(len(bodies), len(self.tags)):
-            value = sp.S.One
-            for tag, function, chosen in zip(self.tags, own, places, strict=True):
-                value *= tag.here(self.law.mean(function * sp.Mul(*(bodies[i] for i in chosen))))
-            means = [self.law.mean(sp.Mul(*(bodies[i] for i in block))) for block in blocks]
-            if value != 0 and all(m != 0 for m in means):
-                total += value * self._over_distinct(means, size)
+            functions = [f * sp.Mul(*(bodies[i] for i in chosen)) for f, chosen in zip(own, places, strict=True)]
+            functions += [sp.Mul(*(bodies[i] for i in block)) for block in blocks]
+            for constant, means in self.law.joint(functions):
+                if constant != 0 and all(m != 0 for m in means):
+                    value = sp.Mul(constant, *(t.here(m) for t, m in zip(self.tags, means, strict=False)))
+                    total += value * self._over_distinct(means[len(self.tags) :], size)
         return coefficient * total / size ** len(bodies)
 
     def _over_distinct(self, functions: list[sp.Expr], size: sp.Expr) -> sp.Expr:

@@ -9,14 +9,14 @@ from scipy.stats import ks_2samp
 
 from derivations import Network, relu, tanh
 from derivations.language import Weights, average, drop_branch, dropout, layer_norm, program, rms_norm
-from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from derivations.symbols import width as n
 from numerics import simulate_network
+from numerics.compile.jit_programs import program_kernel
 from numerics.compile.programs import compiled_program
 from numerics.networks import DRAWINGS
+from tests.one_layer import derived_moments, worst_distance
 
 HALF = sp.Rational(1, 2)
 A, B, C = Weights("A"), Weights("B", out=3), Weights("C", out=3)
@@ -90,56 +90,9 @@ def _by_hand(name: str, start: np.ndarray, size: float, samples: int, rng: np.ra
     raise AssertionError(name)
 
 
-@pytest.fixture(scope="module")
-def derived():
-    """Drift and covariance of each layer at the start, as numbers: of all neurons and inputs."""
-
-    def at(name: str) -> tuple[np.ndarray, np.ndarray]:
-        layer, width = LAYERS[name]
-        moments = LayerMoments(program(layer, sp.Integer(width)), 2)
-        moments.at_rest()
-        start = _start(name)
-
-        def number(expr: sp.Expr, i: int, j: int = 0) -> float:
-            while nodes := sorted(expr.atoms(LayerAverage), key=lambda v: len(v.atoms(LayerAverage))):
-                values = [
-                    nodes[0].body.xreplace(dict(zip(moments.states, map(sp.Float, row), strict=True))) for row in start
-                ]
-                expr = expr.xreplace({nodes[0]: sum(values) / width})
-            rule = dict(zip(moments.states, map(sp.Float, start[i]), strict=True))
-            rule |= dict(zip(moments.other, map(sp.Float, start[j]), strict=True))
-            return float(expr.xreplace(rule))
-
-        drift = np.array([[number(moments.drift(a), i) for a in range(2)] for i in range(width)])
-        covariance = np.empty((width, 2, width, 2))
-        for a in range(2):
-            for b in range(2):
-                own, between = moments.covariance(a, b), moments.between(a, b)
-                for i in range(width):
-                    for j in range(width):
-                        covariance[i, a, j, b] = number(own, i) if i == j else number(between, i, j)
-        return drift, covariance
-
-    return at
-
-
 def _start(name: str) -> np.ndarray:
     start = STARTS[: LAYERS[name][1]]
     return start / np.sqrt((start**2).mean(axis=0)) if name == "post-norm" else start
-
-
-def _worst(sample: np.ndarray, start: np.ndarray, size: float, drift: np.ndarray, covariance: np.ndarray) -> float:
-    """The largest distance of the sample's moments from the derived ones, in standard errors."""
-    step = (sample - start) / size
-    count = len(step)
-    flat = step.reshape(count, -1)
-    mean = flat / size - drift.ravel()
-    products = flat[:, :, None] * flat[:, None, :] - covariance.reshape(flat.shape[1], -1)
-    off = []
-    for values in (mean, products.reshape(count, -1)):
-        error = values.std(axis=0) / np.sqrt(count)
-        off.append(np.max(np.abs(values.mean(axis=0)) / np.maximum(error, 1e-12)))
-    return float(max(off))
 
 
 # ε so small that terms of relative order ε stay below a standard error of the drift, which is 1/(ε √samples)
@@ -147,24 +100,27 @@ SIZE, SAMPLES = 0.02, 40_000
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_moments_are_those_of_weights_drawn_by_hand(name, derived):
-    drift, covariance = derived(name)
+def test_moments_are_those_of_weights_drawn_by_hand(name):
+    drift, covariance = derived_moments(LAYERS[name][0], _start(name))
     sample = _by_hand(name, _start(name), SIZE, SAMPLES, np.random.default_rng(5))
-    assert _worst(sample, _start(name), SIZE, drift, covariance) < 4.8
-    assert _worst(sample, _start(name), SIZE, drift, 1.1 * covariance) > 4.8  # a wrong coefficient is seen
+    assert worst_distance(sample, _start(name), SIZE, drift, covariance) < 4.8
+    assert worst_distance(sample, _start(name), SIZE, drift, 1.1 * covariance) > 4.8  # a wrong coefficient is seen
 
 
-@pytest.mark.parametrize("method", ["weights", "in_law"])
+@pytest.mark.parametrize("method", ["weights", "in_law", "numba"])
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.slow
-def test_simulated_layers_have_these_moments(name, method, derived):
-    drift, covariance = derived(name)
+def test_simulated_layers_have_these_moments(name, method):
     layer, width = LAYERS[name]
+    drift, covariance = derived_moments(layer, _start(name))
     compiled = compiled_program(program(layer, sp.Integer(width)))
-    drawing = next(d for d in DRAWINGS if d.name == method)
-    start = np.broadcast_to(_start(name), (SAMPLES, width, 2))
-    sample = compiled.advance(start, SIZE, drawing.draw, np.random.default_rng(6))
-    assert _worst(sample, _start(name), SIZE, drift, covariance) < 4.8
+    sample, rng = np.array(np.broadcast_to(_start(name), (SAMPLES, width, 2))), np.random.default_rng(6)
+    if method == "numba":
+        pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
+        program_kernel(compiled.program, 2)(sample, [compiled], SIZE, rng)
+    else:
+        sample, _ = compiled.advance(sample, SIZE, next(d for d in DRAWINGS if d.name == method), rng)
+    assert worst_distance(sample, _start(name), SIZE, drift, covariance) < 4.8
 
 
 def test_a_symbol_without_a_number_is_refused():

@@ -1,0 +1,198 @@
+r"""The laws of what a layer's statements draw; of matrices that are not Gaussian, exactly in the numbers of neurons.
+
+With i.i.d. entries a neuron is a sum of independent numbers, so its cumulants are averages over what the matrix reads, and polynomials
+have a mean. Rows of an orthogonal matrix lie uniformly on a sphere, each in the complement of the others: a Gaussian vector is
+such a row times an independent length, so homogeneous functions have Gaussian means up to a factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from itertools import product
+
+import sympy as sp
+from sympy.utilities.iterables import multiset_partitions
+
+from derivations.errors import DerivationError, NotClosed
+from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, OrthogonalDraw
+from derivations.limits.elimination.expectation import CoinLaw, GaussianLaw, Law
+from derivations.limits.elimination.held import released
+from derivations.limits.elimination.wick import gaussian_mean
+from derivations.piecewise import pieces
+
+
+class EntriesLaw(GaussianLaw):
+    """Of what a matrix with i.i.d. entries puts out."""
+
+    def __init__(self, draw: EntriesDraw) -> None:
+        super().__init__(draw)
+        self.cumulant = draw.cumulant
+
+    def own_mean(self, body: sp.Expr) -> sp.Expr:
+        """Of a polynomial: over all ways to split a product into blocks, the product of their cumulants."""
+        body = released(body)
+        used = [v for v in self.variables if body.has(v)]
+        if not body.is_polynomial(*used):
+            raise NotClosed(
+                f"the mean of {body} has no closed form for entries that are not Gaussian: only polynomials are known by the moments of "
+                "the entries; take the width to infinity, or Gaussian entries"
+            )
+        total = sp.S.Zero
+        for powers, coefficient in sp.Poly(body, *used).terms() if used else [((), body)]:
+            factors = [self.variables.index(v) for v, power in zip(used, powers, strict=True) for _ in range(power)]
+            total += coefficient * self._moment(factors)
+        return total
+
+    def _moment(self, factors: list[int]) -> sp.Expr:
+        if not factors:
+            return sp.S.One
+        total = sp.S.Zero
+        for blocks in multiset_partitions(list(range(len(factors)))):
+            if all(len(block) > 1 for block in blocks):
+                total += sp.Mul(*(self._joint_cumulant(tuple(factors[i] for i in block)) for block in blocks))
+        return total
+
+    def _joint_cumulant(self, places: tuple[int, ...]) -> sp.Expr:
+        if len(places) == 2:
+            return self.table[self.variables[places[0]], self.variables[places[1]]]
+        return self._placeholder(self.cumulant(tuple(sorted(places))))
+
+
+class OrthogonalLaw(GaussianLaw):
+    """Of what an orthogonal matrix puts out."""
+
+    independent = False
+
+    def __init__(self, draw: OrthogonalDraw) -> None:
+        super().__init__(draw)
+        self.size = draw.dimension
+
+    @property
+    def dimension(self) -> sp.Expr:
+        """N of the N × N matrix whose rows or columns these are."""
+        if self.size.has(sp.Max):
+            raise NotClosed(
+                f"an orthogonal matrix here lives in dimension {self.size}, and which number is larger is not known; give numbers"
+            )
+        return self.size
+
+    def own_mean(self, body: sp.Expr) -> sp.Expr:
+        """Of a function of one row: a Gaussian mean over the mean of the length's power, degree by degree."""
+        total = sp.S.Zero
+        for degree, part in self._parts(body):
+            gaussian = super().own_mean(part)
+            total += gaussian if gaussian == 0 else self._share(degree, 0) * gaussian
+        return total
+
+    def _share(self, degree: int, before: int) -> sp.Expr:
+        r""":math:`N^{d/2}/\mathbb{E}R^d` with R the length of N standard normal numbers, in the complement of earlier rows."""
+        if degree in (0, 2):
+            return sp.S.One
+        free, half = self.dimension - before, sp.Rational(degree, 2)
+        if degree % 2 == 0:
+            return sp.Mul(*(free / (free + 2 * k) for k in range(degree // 2)))
+        return (free / 2) ** half * sp.gamma(free / 2) / sp.gamma(free / 2 + half)
+
+    def _parts(self, body: sp.Expr) -> list[tuple[int, sp.Expr]]:
+        """Homogeneous parts with their degrees."""
+        degree, rest, polynomial = 0, sp.S.One, sp.S.One
+        used = [v for v in self.variables if body.has(v)]
+        for factor in sp.Mul.make_args(released(body)):
+            if factor.is_polynomial(*used):
+                polynomial *= factor
+            else:
+                degree, rest = degree + _degree(factor, used), rest * factor
+        terms = sp.Poly(polynomial, *used).terms() if used else [((), polynomial)]
+        return [
+            (degree + sum(powers), coefficient * rest * sp.Mul(*(v**p for v, p in zip(used, powers, strict=True))))
+            for powers, coefficient in terms
+        ]
+
+    def joint(self, bodies: Sequence[sp.Expr]) -> list[tuple[sp.Expr, list[sp.Expr]]]:
+        """Rows one after the other, each uniform in the complement of those before."""
+        if len(bodies) < 2:
+            return super().joint(bodies)
+        split = []
+        for body in bodies:
+            terms = sp.Add.make_args(sp.expand(body))
+            split.append([term.as_independent(*self.variables, as_Add=False) for term in terms])
+        return [(self._rows([own for _, own in chosen]), [rest for rest, _ in chosen]) for chosen in product(*split)]
+
+    def _rows(self, functions: list[sp.Expr]) -> sp.Expr:
+        """The mean of a product of functions of different rows, of which one at most is no polynomial."""
+        functions = [f for f in map(released, functions) if f != 1]
+        functions.sort(key=lambda f: f.is_polynomial(*self.variables))
+        if len(functions) < 2:
+            return self.own_mean(functions[0]) if functions else sp.S.One
+        if not functions[1].is_polynomial(*self.variables):
+            raise NotClosed(
+                f"no rule is known for the mean of {functions[0]} times {functions[1]} at two rows of an orthogonal matrix, which "
+                "depend on each other; take the width to infinity, or Gaussian entries"
+            )
+        rows = [{v: sp.Dummy(v.name, real=True) for v in self.variables} for _ in functions[1:]]
+        after = sp.S.One
+        for place in range(len(functions) - 1, 0, -1):
+            row, before = rows[place - 1], [{v: v for v in self.variables}, *rows[: place - 1]]
+            body = sp.expand(functions[place].xreplace(row) * after)
+            own = [v for v in row.values() if body.has(v)]
+            after = sp.S.Zero
+            for powers, coefficient in sp.Poly(body, *own).terms() if own else [((), body)]:
+                if sum(powers) % 2:
+                    continue
+                if sum(powers) and (self.dimension - place).is_nonpositive:
+                    return sp.S.Zero  # there are not so many rows
+                table = (
+                    {
+                        (row[a], row[b]): (self.dimension * s - sp.Add(*(q[a] * q[b] for q in before)))
+                        / (self.dimension - place)
+                        for (a, b), s in self.table.items()
+                        if {row[a], row[b]} <= set(own)
+                    }
+                    if sum(powers)
+                    else {}
+                )
+                monomial = sp.Mul(*(v**p for v, p in zip(own, powers, strict=True)))
+                after += coefficient * self._share(sum(powers), place) * gaussian_mean(monomial, table)
+        return self.mean(functions[0] * after)
+
+
+def _degree(factor: sp.Expr, variables: list[sp.Symbol]) -> int:
+    """The degree of a positively homogeneous function of one variable."""
+    own = [v for v in variables if factor.has(v)]
+    if len(own) == 1:
+        parts = pieces(factor, own[0])
+        degrees = {sp.cancel(own[0] * sp.diff(p.expr, own[0]) / p.expr) for p in parts if p.expr != 0}
+        kinks = {end for p in parts for end in (p.left, p.right)} <= {sp.S.Zero, sp.oo, -sp.oo}
+        if kinks and len(degrees) == 1 and (degree := degrees.pop()).is_Integer and degree >= 0:
+            return int(degree)
+    raise NotClosed(
+        f"the mean of {factor} over a row of an orthogonal matrix has no closed form: only functions are known that scale with their "
+        "argument, such as relu; take the width to infinity, or Gaussian entries"
+    )
+
+
+@singledispatch
+def law_of(random: object) -> Law:
+    """The law of what a statement draws."""
+    raise DerivationError(f"no law is known of {type(random).__name__}")
+
+
+@law_of.register
+def _(random: Draw) -> Law:
+    return GaussianLaw(random)
+
+
+@law_of.register
+def _(random: Coins) -> Law:
+    return CoinLaw(random)
+
+
+@law_of.register
+def _(random: EntriesDraw) -> Law:
+    return EntriesLaw(random)
+
+
+@law_of.register
+def _(random: OrthogonalDraw) -> Law:
+    return OrthogonalLaw(random)

@@ -1,0 +1,133 @@
+r"""Expectations of the polynomials in Gaussian noises that a Taylor expansion leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.errors import DerivationError
+from derivations.gaussian import expect, expect_pair
+from derivations.symbols import noise
+
+Covariance: TypeAlias = Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
+
+
+def gaussian_mean(expr: sp.Expr, covariance: Covariance) -> sp.Expr:
+    r"""Expectation over centred jointly Gaussian symbols of a polynomial in them.
+
+    Stein's identity :math:`\mathbb{E}[u_a f(u)] = \sum_b G_{ab}\,\mathbb{E}[\partial_b f(u)]` lowers the
+    degree by two at each step. Products of functions of one or two of them, times powers of any, go to the Gaussian
+    calculus.
+
+    Raises
+    ------
+    DerivationError
+        For a function of two of them that is no product, such as tanh(u v), or of three.
+    """
+    noises = sorted({a for a, _ in covariance if expr.has(a)}, key=lambda s: s.name)
+    if not noises:
+        return expr
+    if not expr.is_polynomial(*noises):
+        return _transcendental_mean(expr, noises, covariance)
+    total = sp.S.Zero
+    for powers, coefficient in sp.Poly(expr, *noises).terms():
+        total += coefficient * _moment(tuple(powers), tuple(noises), covariance)
+    return total
+
+
+def _moment(powers: tuple[int, ...], noises: tuple[sp.Symbol, ...], covariance: Covariance) -> sp.Expr:
+    if sum(powers) % 2:
+        return sp.S.Zero
+    if sum(powers) == 0:
+        return sp.S.One
+    a = next(k for k, p in enumerate(powers) if p)
+    rest = list(powers)
+    rest[a] -= 1
+    total = sp.S.Zero
+    for b, power in enumerate(rest):
+        if power:
+            lowered = (*rest[:b], power - 1, *rest[b + 1 :])
+            total += power * covariance[noises[a], noises[b]] * _moment(lowered, noises, covariance)
+    return total
+
+
+def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:
+    """Term by term: a product of functions of one noise each, of two noises at most, and powers of any number."""
+    if len(noises) == 1:
+        return expect(expr, noises[0], variance=covariance[noises[0], noises[0]])
+    total = sp.S.Zero
+    # what stands in a denominator is not multiplied out: there it is a product of functions of one variable
+    below = {p: sp.Dummy() for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    back = {name: p for p, name in below.items()}
+    for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)):
+        term = part.xreplace(back)
+        constant, moving = term.as_independent(*noises, as_Add=False)
+        if moving.is_polynomial(*noises):
+            total += constant * gaussian_mean(moving, covariance)
+        else:
+            total += constant * _product_mean(moving, noises, covariance)
+    return total
+
+
+def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:
+    functions: dict[sp.Symbol, sp.Expr] = {}
+    powers = sp.S.One
+    for factor in sp.Mul.make_args(term):
+        inside = [a for a in noises if factor.has(a)]
+        if factor.is_polynomial(*noises):
+            powers *= factor
+        elif len(inside) == 1:
+            functions[inside[0]] = functions.get(inside[0], sp.S.One) * factor
+        else:
+            raise DerivationError(
+                f"no rule for the joint Gaussian expectation of {term} in {', '.join(map(str, inside))}: {factor} is no product of "
+                "functions of one of them each"
+            )
+    if len(functions) > 2:
+        raise DerivationError(
+            f"no rule for the joint Gaussian expectation of {term}: functions of at most two Gaussian variables may be other than "
+            f"powers, got {', '.join(map(str, functions))}"
+        )
+    kept = list(functions)
+    reduced = sp.Poly(_given(powers, kept, noises, covariance), *kept)
+    return sp.Add(*(q * _pair_mean(functions, kept, exponents, covariance) for exponents, q in reduced.terms()))
+
+
+def _given(powers: sp.Expr, kept: list[sp.Symbol], noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:
+    r"""The conditional mean of a polynomial given some of the noises: the others are linear in them plus independent noise.
+
+    Raises
+    ------
+    DerivationError
+        If the covariance of the given noises is singular.
+    """
+    rest = [a for a in noises if a not in kept and powers.has(a)]
+    if not rest:
+        return powers
+    block = sp.Matrix(len(kept), len(kept), lambda i, j: covariance[kept[i], kept[j]])
+    if sp.expand(block.det()) == 0:
+        raise DerivationError(
+            f"the covariance of {', '.join(map(str, kept))} is singular: write one of them as a multiple of the other first"
+        )
+    cross = sp.Matrix(len(rest), len(kept), lambda i, j: covariance[rest[i], kept[j]])
+    slopes = cross * block.inv()
+    own = [sp.Dummy(a.name, real=True) for a in rest]
+    left = sp.Matrix(len(rest), len(rest), lambda i, j: covariance[rest[i], rest[j]]) - slopes * cross.T
+    lines = {
+        a: r + sum(slopes[k, j] * kept[j] for j in range(len(kept)))
+        for k, (a, r) in enumerate(zip(rest, own, strict=True))
+    }
+    independent = {(a, b): sp.cancel(left[i, j]) for i, a in enumerate(own) for j, b in enumerate(own)}
+    return sp.expand(gaussian_mean(sp.expand(powers.xreplace(lines)), independent))
+
+
+def _pair_mean(
+    functions: dict[sp.Symbol, sp.Expr], kept: list[sp.Symbol], exponents: tuple[int, ...], covariance: Covariance
+) -> sp.Expr:
+    sides = [(a**e * functions[a]).subs(a, noise) for a, e in zip(kept, exponents, strict=True)]
+    if len(kept) == 1:
+        return expect(sides[0], noise, variance=covariance[kept[0], kept[0]])
+    block = sp.Matrix(2, 2, lambda i, j: covariance[kept[i], kept[j]])
+    return expect_pair(sides[0], sides[1], noise, block)
