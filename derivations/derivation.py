@@ -50,7 +50,7 @@ from derivations.limits import (
     width_limit,
 )
 from derivations.limits.collapse import unshaped
-from derivations.limits.joint import JointMoments
+from derivations.limits.joint_moments import JointMoments
 from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
@@ -216,7 +216,7 @@ class Derivation:
 
     def _repr_latex_(self) -> str:
         """The limit and its law, for notebooks."""
-        wanted = [line for step in self.steps for line in step.lines if step.name in _SHOWN]
+        wanted = [line for step in self.steps for line in step.lines if step.is_result]
         return f"$\\displaystyle {latex.aligned(tuple(wanted))}$"
 
     def __str__(self) -> str:
@@ -256,8 +256,6 @@ _DOCUMENTS: dict[str, Callable[[str, tuple[Step, ...]], str]] = {
     ".txt": text.document,
     ".json": data.document,
 }
-
-_SHOWN = ("Limit for this activation", "Kernel flow for this activation", "Law")
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
-from numerics.compile.defined import defined_everywhere, formulas, has_value, undefined_entry
+from numerics.compile.defined import defined_everywhere, formulas, has_value, possibly_zero, undefined_entry
 from numerics.compile.programs import Trace
 from numerics.ensembles import Reduction
 
@@ -111,14 +111,14 @@ class NotFinite(Reduction):
         return int(part["count"][0]), int(part["count"][1])
 
 
-def warn_of_explosions(exploded: int, samples: int, what: str) -> None:
-    """Say how many samples exploded, if any did."""
+def warn_of_explosions(exploded: int, samples: int, what: str, callers: int = 1) -> None:
+    """Say how many samples exploded, if any did, to who called the function ``callers`` up from the one that counted."""
     if exploded:
         warnings.warn(
             f"{exploded} of {samples} {what} exploded: they left the range of numbers and hold infinite states; "
             "a shorter time keeps them finite, or more layers or steps where it is the discretisation",
             ExplosionWarning,
-            stacklevel=3,
+            stacklevel=2 + callers,
         )
 
 
@@ -173,7 +173,7 @@ def explain_network(trace: Trace, sample: int, where: str) -> None:
         If a formula has no value at finite numbers.
     """
     for expr, arguments, value in trace:
-        if defined_everywhere(expr):
+        if defined_everywhere(possibly_zero(expr)):
             continue
         symbols, values = tuple(arguments), tuple(arguments.values())
         for neuron, column in np.argwhere(~np.isfinite(value[sample])):

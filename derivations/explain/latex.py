@@ -8,20 +8,20 @@ from sympy.printing.precedence import PRECEDENCE
 
 from derivations.explain.notation import (
     Angled,
-    Density,
     DerivativeOf,
-    Differential,
+    DifferentialOf,
     Distribution,
     EvaluatedAt,
     Juxtaposed,
     Norm,
     Partial,
-    Probability,
+    ProbabilityOf,
     Rate,
     Remainder,
     Scripted,
     Statistic,
     Total,
+    TransitionDensity,
     Transposed,
     Variation,
     Word,
@@ -32,6 +32,8 @@ from derivations.sums import CoordinateSum
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
 LINE_WIDTH = 75
+#: Most lines of a display that is kept on one page.
+LONGEST = 12
 
 _RELATIONS = {"=": "=", "~": r"\sim", "≈": r"\approx", ":": ":"}
 _SIGNS = {
@@ -79,11 +81,11 @@ class Printer(LatexPrinter):
         text: str = self._print(stem)
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                joint = " " if all(i.is_Symbol for i in indices) else ", "
+                joint = " " if Scripted.are_letters(indices) else ", "
                 text += rf"{mark}{{{joint.join(map(self._print, indices))}}}"
         return text
 
-    def _print_Differential(self, expr: Differential) -> str:
+    def _print_DifferentialOf(self, expr: DifferentialOf) -> str:
         return rf"\mathrm{{d}}{self._print(expr.args[0])}"
 
     def _print_Rate(self, expr: Rate) -> str:
@@ -106,10 +108,10 @@ class Printer(LatexPrinter):
         condition = rf" \mid {self._listed(given)}" if given else ""
         return f"{name}[{self._listed(of)}{condition}]"
 
-    def _print_Probability(self, expr: Probability) -> str:
+    def _print_ProbabilityOf(self, expr: ProbabilityOf) -> str:
         return rf"P({self._print(expr.args[0])})"
 
-    def _print_Density(self, expr: Density) -> str:
+    def _print_TransitionDensity(self, expr: TransitionDensity) -> str:
         at, x, start = map(self._print, expr.args)
         return rf"p_{{{at}}}({x} \mid {start})"
 
@@ -221,7 +223,10 @@ def step_latex(step: Step) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    if step.lines:
+    if len(step.lines) > LONGEST:  # an aligned block does not break over pages
+        rows = " \\\\\n".join(map(line_latex, step.lines))
+        parts.append(f"\\begin{{align*}}\n{rows}\n\\end{{align*}}")
+    elif step.lines:
         parts.append(f"\\begin{{equation*}}\n{aligned(step.lines)}\n\\end{{equation*}}")
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)

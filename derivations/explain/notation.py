@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 from sympy.core.symbol import Str
+from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE
 
 
@@ -34,8 +35,13 @@ class Scripted(Notation):
         """A power of a letter with an upper index needs a bracket."""
         return int(PRECEDENCE["Pow" if self.args[2] else "Atom"])
 
+    @staticmethod
+    def are_letters(indices: sp.Tuple) -> bool:
+        """Whether indices can stand beside each other without commas."""
+        return all(i.is_Symbol and i.name.isalpha() for i in indices)
 
-class Differential(Notation):
+
+class DifferentialOf(Notation):
     r""":math:`\mathrm{d}x`."""
 
 
@@ -63,11 +69,11 @@ class Statistic(Notation):
     r""":math:`\mathbb{E}[x \mid V]`, :math:`\mathrm{Cov}[x, y \mid V]`: the operator's name, a tuple, and a tuple of what is given."""
 
 
-class Probability(Notation):
+class ProbabilityOf(Notation):
     """The probability of an event."""
 
 
-class Density(Notation):
+class TransitionDensity(Notation):
     r"""The transition density :math:`p_t(x \mid x_0)`: time, state and start."""
 
 
@@ -125,12 +131,20 @@ def indexed(stem: sp.Symbol | str, lower: tuple[object, ...] = (), upper: tuple[
     --------
     >>> indexed("W", ("i", "j")).args
     (W, (i, j), ())
+    >>> indexed("W_1", ("i", "j")).args
+    (W, (1, i, j), ())
     """
 
     def place(names: tuple[object, ...]) -> sp.Tuple:
         return sp.Tuple(*(letter(name) if isinstance(name, str) else sp.sympify(name) for name in names))
 
-    made = Scripted(letter(stem) if isinstance(stem, str) else stem, place(lower), place(upper))
+    symbol = letter(stem) if isinstance(stem, str) else stem
+    base, above, below = split_super_sub(symbol.name)
+    if base != symbol.name and (above or below):  # indices of its own come first
+        symbol = sp.Symbol(base, **symbol.assumptions0)
+    else:
+        above, below = [], []
+    made = Scripted(symbol, place((*below, *lower)), place((*above, *upper)))
     assert isinstance(made, Scripted)
     return made
 

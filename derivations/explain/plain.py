@@ -11,24 +11,25 @@ from sympy.printing.str import StrPrinter
 
 from derivations.explain.notation import (
     Angled,
-    Density,
     DerivativeOf,
-    Differential,
+    DifferentialOf,
     Distribution,
     EvaluatedAt,
     Juxtaposed,
     Norm,
     Partial,
-    Probability,
+    ProbabilityOf,
     Rate,
     Remainder,
     Scripted,
     Statistic,
     Total,
+    TransitionDensity,
     Transposed,
     Variation,
     Word,
 )
+from derivations.sums import CoordinateSum
 
 #: A sentence: text with mathematics in between.
 Words: TypeAlias = tuple[str | sp.Basic, ...]
@@ -41,6 +42,10 @@ GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", stric
 
 class PlainPrinter(StrPrinter):
     """SymPy's text printer with Greek letters, intervals with brackets, and pieces in words."""
+
+    def parenthesize(self, item: sp.Basic, level: int, strict: bool = False) -> str:
+        """A sum over the layer has a bracket of its own."""
+        return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         name = re.sub(r"[\\{}]", "", expr.name)
@@ -98,12 +103,12 @@ class PlainPrinter(StrPrinter):
         text: str = self._print(stem)
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                joint = "" if all(i.is_Symbol for i in indices) else ","
+                joint = "" if Scripted.are_letters(indices) else ","
                 inside = joint.join(self._print(i).replace(" ", "") for i in indices)
                 text += mark + (inside if inside.isalnum() else f"{{{inside}}}")
         return text
 
-    def _print_Differential(self, expr: Differential) -> str:
+    def _print_DifferentialOf(self, expr: DifferentialOf) -> str:
         return f"d{self._print(expr.args[0])}"
 
     def _print_Rate(self, expr: Rate) -> str:
@@ -123,10 +128,10 @@ class PlainPrinter(StrPrinter):
         operator, of, given = expr.args
         return f"{operator}[{self._listed(of)}{' | ' + self._listed(given) if given else ''}]"
 
-    def _print_Probability(self, expr: Probability) -> str:
+    def _print_ProbabilityOf(self, expr: ProbabilityOf) -> str:
         return f"P({self._print(expr.args[0])})"
 
-    def _print_Density(self, expr: Density) -> str:
+    def _print_TransitionDensity(self, expr: TransitionDensity) -> str:
         at, x, start = map(self._print, expr.args)
         return f"p_{at}({x} | {start})"
 

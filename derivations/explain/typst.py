@@ -11,6 +11,7 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
+from derivations.explain.notation import Scripted
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
@@ -325,6 +326,9 @@ class TypstPrinter(Printer):
     def _print_Applied(self, expr: Any) -> str:
         return f"{_word(expr.weights.name)}({self._print(expr.body)})"
 
+    def _print_Cases(self, expr: Any) -> str:
+        return str(self._print(sp.Piecewise(*expr.args)))
+
     def _print_Factor(self, expr: Any) -> str:
         return str(self._print(expr.args[0]))
 
@@ -373,10 +377,10 @@ class TypstPrinter(Printer):
         text = str(self._print(stem))
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                text += f"{mark}({self._joined(indices, ' ' if all(i.is_Symbol for i in indices) else ', ')})"
+                text += f"{mark}({self._joined(indices, ' ' if Scripted.are_letters(indices) else ', ')})"
         return text
 
-    def _print_Differential(self, expr: sp.Basic) -> str:
+    def _print_DifferentialOf(self, expr: sp.Basic) -> str:
         return f"dif {self._print(expr.args[0])}"
 
     def _print_Rate(self, expr: sp.Basic) -> str:
@@ -397,10 +401,10 @@ class TypstPrinter(Printer):
         name = "EE" if str(operator) == "E" else f"op({_quoted(str(operator))})"
         return f"{name}[{self._joined(of)}{' | ' + self._joined(given) if given else ''}]"
 
-    def _print_Probability(self, expr: sp.Basic) -> str:
+    def _print_ProbabilityOf(self, expr: sp.Basic) -> str:
         return f"P({self._print(expr.args[0])})"
 
-    def _print_Density(self, expr: sp.Basic) -> str:
+    def _print_TransitionDensity(self, expr: sp.Basic) -> str:
         at, x, start = map(self._print, expr.args)
         return f"p_({at})({x} | {start})"
 
@@ -524,6 +528,7 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         '#set page(paper: "a4", margin: 25mm)\n'
         '#set text(font: "New Computer Modern", size: 10pt)\n'
         "#set par(justify: true)\n"
+        "#show math.equation: set block(breakable: true)\n"
         f"\n= {escaped(title)}\n\n{body(steps)}\n"
     )
 

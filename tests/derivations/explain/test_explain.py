@@ -8,16 +8,32 @@ import subprocess
 import pytest
 import sympy as sp
 
-from derivations import ResNet, derive, gelu, identity, leaky_relu, ornstein_uhlenbeck, relu, sine, tanh
+from derivations import (
+    MLP,
+    Network,
+    ResNet,
+    Weights,
+    derive,
+    dropout,
+    epsilon,
+    gelu,
+    identity,
+    leaky_relu,
+    ornstein_uhlenbeck,
+    relu,
+    sine,
+    tanh,
+)
 from derivations.errors import DerivationError
 from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
-from derivations.explain.notation import Differential, indexed, letter
+from derivations.explain.notation import DifferentialOf, indexed, letter
 from derivations.explain.plain import plain
 from derivations.explain.steps import Line, Term, differential
 from derivations.gaussian import expect, expect_pair
 from derivations.symbols import time, width
 from tests.helpers import equal_symbolically
 
+W_1, W_11 = Weights("W_1", bias_variance=2), Weights("W_11", out=4 * width, bias_variance=3)
 CASES = {
     "relu-1": ResNet(relu, width=1),
     "relu-n": ResNet(relu, width=width),
@@ -30,9 +46,14 @@ CASES = {
     "relu-4-inputs-2": ResNet(relu, width=4, inputs=2),
     "relu-oo-inputs-2": ResNet(relu, width=sp.oo, inputs=2),
     "tanh-oo": ResNet(tanh, width=sp.oo),
+    "program": Network(
+        lambda x: x + epsilon * W_1(dropout(W_11(x), 0.5, name="d_2")) + epsilon * W_1(W_11(x)),
+        width=width,
+        inputs=2,
+    ),
 }
 every = pytest.mark.parametrize("name", CASES)
-X, DB = indexed("X", (time,)), Differential(indexed("B", (time,)))
+X, DB = indexed("X", (time,)), DifferentialOf(indexed("B", (time,)))
 
 
 @pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-oo-inputs-2"])
@@ -155,6 +176,45 @@ def test_notebook_shows_limit_and_law():
     assert shown.startswith("$\\displaystyle \\begin{aligned}")
     assert r"\mathrm{d}X_{t}" in shown
     assert r"p_{t}(x \mid x_{0})" in shown
+
+
+def test_notebook_shows_the_gram_matrix_of_a_program_and_its_law():
+    """Whatever the steps are called: a control without a law shows the equations only."""
+    a, b = Weights("A"), Weights("B", out=4 * width)
+    shown = derive(Network(lambda x: x + epsilon * a(relu(b(x))), width=width))._repr_latex_()
+    assert r"\mathrm{d}V_{t} &= \frac{V}{2}\,\mathrm{d}t" in shown
+    assert r"p_{t}(V \mid V_{0})" in shown
+    without = derive(Network(lambda x: x + epsilon * a(tanh(b(x))), width=width))._repr_latex_()
+    assert r"\mathrm{d}V_{t}" in without
+    assert "p_{t}" not in without
+
+
+def test_a_law_is_written_in_the_state_that_it_is_of():
+    text = str(derive(MLP(relu, inputs=1)))
+    assert "E[V_t] = V_0" in text
+    assert "V in (0, oo): sqrt(a(V)) = sqrt(5)*V" in text
+    assert "U = 5/4" in text, "the potential has another letter than the state"
+    assert "x_0" not in text
+
+
+@pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-4-inputs-2"])
+def test_text_fits_a_terminal(name):
+    _, *rows = str(derive(CASES[name])).splitlines()  # a title is one line, however long
+    assert max(map(len, rows)) <= 80
+
+
+def test_names_of_matrices_are_kept_whole():
+    """A matrix W_1 that puts out numbers for inputs 1 and 2 is another than W_11."""
+    text = " ".join(str(derive(CASES["program"])).split())
+    for wanted in (
+        "u_{W_1}^i = Sum_j W_{1,i,j} 2*d_2^j*u_{W_11}^j + b_i^{W_1}",
+        "Cov[u_{W_11}^1, u_{W_11}^2 | X] = 3 + Sum_j(x_j^1*x_j^2)/n",
+        "Cov[u_{W_1}^1, u_{W_1_2}^1 | X] = 2*<d_2^1*(u_{W_11}^1)**2> + 2",
+        "b_i^{W_1} ~ N(0, 2)",
+        "d_2^i ~ Bernoulli(1/2)",
+        "Δ^1 = (u_{W_1}^1 + u_{W_1_2}^1) ε",
+    ):
+        assert wanted in text, wanted
 
 
 def test_write_by_suffix(tmp_path):
