@@ -12,7 +12,6 @@ from derivations.architectures import Recipe
 from derivations.diffusion import Flow
 from derivations.limits import CollapseDiffusion
 from derivations.limits.gram import gram_matrix
-from derivations.limits.meanfield import gram_symbols
 from numerics.networks import simulate_network
 from numerics.validation.base import Array
 from numerics.validation.subjects import CollapseSetting, GramSetting, JointSetting, Setting, WideSetting, at_width
@@ -46,7 +45,7 @@ def settings_of(
             x = simulate_network(at_width(recipe, 8), 1, 1, x0=starting_states(at_width(recipe, 8)), t=_INSTANT)[0]
             scale = np.sqrt(np.mean(x**2, axis=0) / np.diag(gram))
             gram = gram * scale[:, None] * scale
-        return [WideSetting(recipe, d.limit, None, gram, *given, matrix=gram_symbols(recipe.coordinates))]
+        return [WideSetting(recipe, d.limit, None, gram, *given, matrix=gram_matrix(recipe.coordinates, "K"))]
     if np.ndim(x0) == 0 and recipe.coordinates > 1:
         x0 = np.asarray(x0, dtype=float) * starting_states(recipe)
     start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
