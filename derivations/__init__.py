@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     )
     from derivations.architectures import (
         ARCHITECTURES,
+        GatedBlock,
         MLP,
+        MLPBlock,
         Architecture,
         ConvResNet,
         Layer,
@@ -81,7 +83,9 @@ __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "LAWS",
+    "GatedBlock",
     "MLP",
+    "MLPBlock",
     "Activation",
     "Architecture",
     "ConvResNet",
@@ -173,7 +177,7 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet Layer MLP Network PreNormResNet Preactivation ResNet ShapedMLP "
+        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",

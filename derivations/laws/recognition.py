@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
+from derivations.binding import Binding
 from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
@@ -75,6 +76,13 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
     if initial in process.parameters:
         raise DerivationError(
             f"the parameter {initial} of the diffusion has the name of the start of its law; rename it"
+        )
+    moving = process.states[0]
+    unknown = {n for e in (*process.drift, *process.covariance) for n in e.atoms(Binding) if moving in n.free_symbols}
+    if unknown:
+        raise NoClosedForm(
+            f"the coefficients hold {min(unknown, key=sp.default_sort_key)}, which has no closed form in {moving}: no family of laws "
+            "has such coefficients; solve the Fokker–Planck equation numerically or simulate"
         )
     forms = split(process, assuming)
     crossed = crossed_zeros(process)
