@@ -9,12 +9,13 @@ import pytest
 import sympy as sp
 
 from derivations import ResNet, derive, gelu, identity, leaky_relu, ornstein_uhlenbeck, relu, sine, tanh
-from derivations.emit.latex import LINE_WIDTH, escaped, line_latex, printed_width
-from derivations.emit.plain import plain
-from derivations.emit.steps import Glyph, Line, Term, differential
 from derivations.errors import DerivationError
+from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
+from derivations.explain.notation import Differential, indexed, letter
+from derivations.explain.plain import plain
+from derivations.explain.steps import Line, Term, differential
 from derivations.gaussian import expect, expect_pair
-from derivations.symbols import width
+from derivations.symbols import time, width
 from tests.helpers import equal_symbolically
 
 CASES = {
@@ -31,6 +32,7 @@ CASES = {
     "tanh-oo": ResNet(tanh, width=sp.oo),
 }
 every = pytest.mark.parametrize("name", CASES)
+X, DB = indexed("X", (time,)), Differential(indexed("B", (time,)))
 
 
 @pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-oo-inputs-2"])
@@ -112,19 +114,18 @@ def test_a_broken_document_is_noticed(tmp_path):
 
 def test_drift_comes_before_noise():
     x = sp.Symbol("x", real=True)
-    line = differential(Glyph("X_t", "X_t"), -2 * x, x + 1, Glyph(r"\mathrm{d}B_t", "dB_t"))
-    assert line_latex(line) == r"\mathrm{d}X_t &= -2 x\,\mathrm{d}t + \left(x + 1\right)\,\mathrm{d}B_t"
+    line = differential(X, -2 * x, x + 1, DB)
+    assert line_latex(line) == r"\mathrm{d}X_{t} &= -2 x\,\mathrm{d}t + \left(x + 1\right)\,\mathrm{d}B_{t}"
 
 
 def test_vanishing_terms_are_left_out():
-    brownian = Glyph(r"\mathrm{d}B_t", "dB_t")
-    assert "mathrm{d}t" not in line_latex(differential(Glyph("X_t", "X_t"), sp.S.Zero, sp.S.One, brownian))
-    assert line_latex(differential(Glyph("X_t", "X_t"), sp.S.One, sp.S.Zero, brownian)).endswith(r"= \mathrm{d}t")
+    assert "mathrm{d}t" not in line_latex(differential(X, sp.S.Zero, sp.S.One, DB))
+    assert line_latex(differential(X, sp.S.One, sp.S.Zero, DB)).endswith(r"= \mathrm{d}t")
 
 
 def test_long_sums_are_wrapped_between_terms():
     terms = sp.symbols("alpha_1:40")
-    rows = line_latex(Line(Glyph("S", "S"), (Term(sp.Add(*terms)),))).split(" \\\\\n")
+    rows = line_latex(Line(letter("S"), (Term(sp.Add(*terms)),))).split(" \\\\\n")
     assert len(rows) > 1
     assert all(printed_width(row) <= LINE_WIDTH + 10 for row in rows)
     assert sum(row.count(r"\alpha") for row in rows) == len(terms)
@@ -152,8 +153,8 @@ def test_plain_text_of_expectations_has_greek_letters():
 def test_notebook_shows_limit_and_law():
     shown = derive(ResNet(relu, width=1))._repr_latex_()
     assert shown.startswith("$\\displaystyle \\begin{aligned}")
-    assert r"\mathrm{d}X_t" in shown
-    assert r"p_t(x \mid x_0)" in shown
+    assert r"\mathrm{d}X_{t}" in shown
+    assert r"p_{t}(x \mid x_{0})" in shown
 
 
 def test_write_by_suffix(tmp_path):

@@ -23,9 +23,9 @@ from derivations import (
     tanh,
     width_limit,
 )
-from derivations.emit.latex import document
-from derivations.emit.narrate_equivalence import equivalence_steps
-from derivations.emit.text import text
+from derivations.explain.equivalence import equivalence_steps
+from derivations.explain.latex import document
+from derivations.explain.text import document as text
 
 A = sp.Symbol("a", positive=True)
 UP, DOWN = sp.symbols("c_+ c_-", real=True)
@@ -87,10 +87,10 @@ def test_limits_of_the_front_door():
     assert "deterministic flow" in derive(CASES["residual"], order="joint").why_no_law
 
 
-def test_feller_and_gamma_are_told():
+def test_feller_and_gamma_are_explained():
     text = str(derive(CASES["shaped-tanh"], order="joint"))
     assert "Gamma law, rate = 2/a**2" in text
-    assert "explosion : never" in text
+    assert "explosion: never" in text
 
 
 def test_equivalence_is_a_theorem_with_its_steps():
