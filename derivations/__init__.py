@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     )
     from derivations.architectures import (
         ARCHITECTURES,
-        GatedBlock,
         MLP,
-        MLPBlock,
         Architecture,
         ConvResNet,
+        GatedBlock,
         Layer,
+        MLPBlock,
         Network,
         Preactivation,
         PreNormResNet,

@@ -126,7 +126,7 @@ class MLPBlock(_Block):
 
 @dataclass(frozen=True)
 class GatedBlock(_Block):
-    r"""The gated block :math:`x' = x + \varepsilon\, A\,(\varphi(Bv) \odot Cv)`, :math:`v = \mathrm{norm}(x)`: GLU, ReGLU, GEGLU, SwiGLU by :math:`\varphi`.
+    r"""The gated block :math:`x' = x + \varepsilon\, A\,(\varphi(Bv) \odot Cv)` with :math:`v = \mathrm{norm}(x)`.
 
     Parameters
     ----------

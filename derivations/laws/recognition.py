@@ -12,6 +12,7 @@ from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Law
+from derivations.laws.constants import as_symbols, rewritten
 from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
@@ -84,6 +85,9 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
             f"the coefficients hold {min(unknown, key=sp.default_sort_key)}, which has no closed form in {moving}: no family of laws "
             "has such coefficients; solve the Fokker–Planck equation numerically or simulate"
         )
+    if named := as_symbols(process):
+        found = recognise(process.xreplace(named), assuming)
+        return rewritten(found, {name: mean for mean, name in named.items()})  # type: ignore[no-any-return]
     forms = split(process, assuming)
     crossed = crossed_zeros(process)
     if crossed:
