@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         Network,
         Preactivation,
         PreNormResNet,
+        Regime,
         ResNet,
         ShapedMLP,
         ShrinkingResNet,
@@ -102,6 +103,7 @@ __all__ = [
     "Normal",
     "NotClosed",
     "PreNormResNet",
+    "Regime",
     "Preactivation",
     "ResNet",
     "ShapedMLP",
@@ -177,7 +179,7 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation ResNet ShapedMLP "
+        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",

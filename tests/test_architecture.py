@@ -26,7 +26,7 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
-        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }

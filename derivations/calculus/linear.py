@@ -29,7 +29,7 @@ import sympy as sp
 from sympy.integrals.manualintegrate import manualintegrate
 
 from derivations.binding import Binding, bound_symbol, bound_symbols, opened, printed_symbols
-from derivations.calculus.boundaries import moving_interval
+from derivations.calculus.intervals import moving_interval
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import generator
 from derivations.calculus.lamperti import LampertiForm, positive_root

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.boundaries import classify, explosion, speed_density
+from derivations.calculus.boundaries import classify, explosion
 from derivations.calculus.finiteness import Condition
+from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion
 
 

@@ -54,7 +54,7 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 def _density(options: argparse.Namespace) -> int:
     from numerics.limit_distribution import distribution
 
-    out = checked_output(options.out, options.force)
+    out = checked_output(options.out, options.force, (".csv",))
     d = _derivation(options)
     law = distribution(d, x0=_x0(options), t=_time(options))
     if law.error > 0:

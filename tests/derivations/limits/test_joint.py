@@ -6,10 +6,11 @@ import sympy as sp
 
 from derivations import MLP, PreNormResNet, ResNet, ShapedMLP, joint_limit, width_limit
 from derivations.activations import Activation, absolute, gelu, identity, leaky_relu, relu, silu, sine, softplus, tanh
-from derivations.calculus.boundaries import classify, explosion, speed_density
+from derivations.calculus.boundaries import classify, explosion
 from derivations.calculus.exponential import collapse_linear, mixed
 from derivations.calculus.gram import pair_correlation, squared_norm
 from derivations.calculus.ito import bracket, generator
+from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.laws import recognise
@@ -282,8 +283,7 @@ def test_normalised_branch():
     found = pair_correlation(limit, limit.states).drift.subs({V22: V11})
     kernel = (sp.sqrt(1 - rho**2) - rho * sp.acos(rho)) / (2 * sp.pi)
     assert same(found * V11, kernel)
-    with pytest.raises(DerivationError, match="joint_limit"):
-        PreNormResNet(relu).layer()
+    assert PreNormResNet(relu, width=25).program().update.coeff(x) == 1
 
 
 # --- unshaped ---

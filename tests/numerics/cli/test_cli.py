@@ -204,6 +204,8 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "--out", "x"], "error: --out must end in .tex"),
         (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder does not exist"),
         (["derive", "--out", ".", "--format", "text"], "error: . is a folder"),
+        (["density", "--out", "x.npy"], "error: unknown suffix '.npy'; known: .csv"),
+        (["density", "--out", "x"], "error: --out must end in .csv"),
         (["density", "--out", "no/such/folder/x.csv"], "no/such/folder does not exist"),
         (["density", "--x0", "1e308"], "quantiles of the law are beyond double precision"),
         (["density", "--width", "3"], "expected a scalar diffusion"),

@@ -10,15 +10,14 @@ import sympy as sp
 from scipy.integrate import solve_ivp
 from scipy.special import erf as numeric_erf
 
-from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, gelu, identity, relu, silu, symbols, tanh
+from derivations import ResNet, ShrinkingResNet, erf, gelu, identity, relu, silu, symbols, tanh
 from derivations.gradients import GRADIENT, gradient_flow, gradient_growth
 from derivations.jacobian import jacobian_diffusion
 from derivations.limits import mean_field_limit
 from numerics.compile import compile_expression
 from numerics.ensembles import blocks
-from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
 from numerics.kernels import kernel_matrices
-from numerics.networks import BLOCK, simulate_network
+from numerics.networks import BLOCK, simulate_jacobian, simulate_network, simulate_tangent_kernel
 from numerics.statistics import Estimate, ks_two_sample, richardson
 from tests.helpers import equal_by_sampling, equal_symbolically
 
@@ -107,11 +106,12 @@ def test_mean_square_of_a_backward_gradient():
     assert derived == pytest.approx(np.e)
 
     def measured(depth, seed):
-        _, j = simulate_jacobian(net, depth, 150_000, X0, seed=seed)
+        _, j = simulate_jacobian(net, depth, 100_000, X0, seed=seed)
         g = np.random.default_rng(seed).standard_normal((len(j), 3)) / np.sqrt(3)
         return Estimate.of(np.sum(np.einsum("sik,si->sk", j, g) ** 2, axis=1))
 
-    found = extrapolated(measured(8, 1), measured(16, 2), measured(32, 3))
+    # the next order in 1/L, which stays, is -0.09 from L = 8 (two million networks) and an eighth of that from 16
+    found = extrapolated(measured(16, 1), measured(32, 2), measured(64, 3))
     assert found.test(derived).p_value > 1e-3
     assert found.test(wrong).p_value < 1e-3
 
@@ -171,11 +171,10 @@ def test_empirical_tangent_kernels_have_the_derived_limit(inner):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"x0": [1.0]}, "x0 of shape"),
-        ({"depth": 0}, "depth"),
+        ({"x0": [1.0]}, "x0 must be a number or have shape"),
+        ({"depth": -1}, "depth"),
         ({"t": 0.0}, "t must be"),
         ({"architecture": ResNet(relu, sp.oo)}, "width"),
-        ({"architecture": ConvResNet(tanh, relu, 3, (3,), (3,))}, "positions"),
         ({"architecture": ResNet(relu, 3, inputs=2)}, "one input"),
     ],
     ids=lambda v: str(v) if isinstance(v, str) else "",

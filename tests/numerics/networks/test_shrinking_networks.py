@@ -9,6 +9,7 @@ import pytest
 import sympy as sp
 
 from derivations import ConvResNet, ShrinkingResNet, depth_limit, identity, relu, silu, tanh
+from derivations.language import Weights
 from numerics.compile import compile_sums
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate, ks_two_sample, richardson
@@ -81,11 +82,11 @@ def test_both_ways_to_draw_have_the_same_law(network):
 
 def test_weights_of_a_filter_are_the_convolution_of_the_image():
     # one channel, no noise but the weights: reads must be those of an ordinary correlation with zero padding
-    from numerics.jacobians import compiled_layer
+    from numerics.compile.programs import filtered
 
     network = ConvResNet(tanh, identity, 1, (4, 5), (3, 3), 1, False)
     image = np.arange(20.0).reshape(4, 5)
-    features = compiled_layer(network.layer()).features(image.reshape(1, 1, 20))[0]
+    features = filtered(Weights("W", taps=network.taps), image.reshape(1, 1, 20))[0]
     kernel = np.random.default_rng(0).normal(size=(3, 3))
     padded = np.pad(image, 1)
     expected = [[np.sum(kernel * padded[p : p + 3, q : q + 3]) for q in range(5)] for p in range(4)]
