@@ -3,6 +3,7 @@ r"""Residual blocks with hidden neurons, as they are trained: two matrices or a 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sympy as sp
@@ -18,7 +19,7 @@ from derivations.symbols import state, step
 from derivations.symbols import width as n
 
 #: What a block divides by, by the word that PyTorch and JAX users know it under.
-NORMS = {"rms": rms_norm, "layer": layer_norm, "none": lambda body: body}
+NORMS: dict[str, Callable[[sp.Expr], sp.Expr]] = {"rms": rms_norm, "layer": layer_norm, "none": lambda body: body}
 PLACES = ("pre", "post")
 
 
