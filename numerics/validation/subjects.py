@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from derivations.architectures import Recipe
 from derivations.diffusion import Flow
@@ -216,7 +215,7 @@ class WideSetting(Setting):
         return np.concatenate([np.zeros(len(self.limit.states) - len(self._moments)), gram])[None, :]
 
     @property
-    def _moments(self) -> tuple[sp.Symbol, ...]:
+    def _moments(self) -> tuple[Any, ...]:
         return tuple(s for s in self.limit.states if s in self.matrix)
 
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
@@ -253,7 +252,7 @@ class JointSetting(WideSetting):
     def ratio(self) -> int:  # type: ignore[override]
         """The least by which a whole number of layers is one at the next width too."""
         exponent = self.architecture.regime.depth
-        return 2 if exponent is None else int(2 ** sp.Rational(exponent).q)
+        return 2 if exponent is None else int(2**exponent.q)
 
     @property
     def in_whole_layers(self) -> JointSetting:
@@ -329,19 +328,17 @@ class CollapseSetting(JointSetting):
 
 def at_width(recipe: Recipe, width: int) -> Any:
     """The same recipe at another width."""
-    return replace(recipe, width=sp.Integer(width))  # type: ignore[type-var]
+    return replace(recipe, width=width)  # type: ignore[type-var]
 
 
-def _entries(gram: Array, matrix: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...]) -> Array:
+def _entries(gram: Array, matrix: Any, states: tuple[Any, ...]) -> Array:
     """Entries of matrices, shape (samples, m, m), in the order of the symbols of a limit."""
     m = matrix.rows
     place = {matrix[a, b]: (a, b) for a in range(m) for b in range(a, m)}
     return np.stack([gram[:, *place[s]] for s in states], axis=1) if states else np.empty((len(gram), 0))
 
 
-def gram_statistics(
-    matrix: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...], fixed: dict[sp.Expr, sp.Expr]
-) -> list[list[Statistic]]:
+def gram_statistics(matrix: Any, states: tuple[Any, ...], fixed: dict[Any, Any]) -> list[list[Statistic]]:
     """Of entries in one row: the logarithm of the first norm, and the correlation of the first and the last input."""
     place, m = {s: k for k, s in enumerate(states)}, matrix.rows
 
