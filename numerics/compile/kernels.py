@@ -24,10 +24,10 @@ from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.kernel_densities import (
     FromLogit,
-    GivenDensity,
     HalfLineDensity,
     IntervalDensity,
     Logit,
+    MehlerDensity,
     RadialDensity,
     Solution,
 )
@@ -38,6 +38,7 @@ from numerics.densities.kernel import KernelDensity
 Array = np.ndarray
 
 _DIGITS = 50
+_SETTLED = sp.Integer(30)  # times the rate at which an outgoing process goes: e^{−60} is left
 _CLOSE = 1e6  # widths from the start to an end up to which samplers take less time than inversion
 
 
@@ -47,22 +48,23 @@ def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Mea
     atoms = [PointMass(float(a.location), float(mass)) for a, mass in zip(part.atoms, found, strict=True)]
     with mpmath.workdps(_DIGITS):
         remaining = float(1 - mpmath.fsum(found))
-    moving = moving_part(part, start, when, remaining)
-    parts: list[Measure] = ([moving] if moving is not None else []) + list(atoms)
+    parts: list[Measure] = [*moving_part(part, start, when, remaining), *atoms]
     return tuple(sorted(parts, key=lambda m: (m.support[0], m.support[1])))
 
 
-def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float) -> Measure | None:
-    """What has a density; as a point mass where doubles cannot tell it from one, none where nothing is left."""
+def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float) -> tuple[Measure, ...]:
+    """What has a density; as point masses where doubles cannot tell it from them, none where nothing is left."""
     if remaining <= 0:
-        return None
+        return ()
     left, right = (float(end) for end in part.form.interval)
     frame = frame_of(part, start, when)
     point = frame.only_double
     if point is not None:
-        return PointMass(point, remaining)
+        return (PointMass(point, remaining),)
     if not np.isfinite(frame.centre) or not np.isfinite(frame.width):  # the coordinate has outgrown the doubles
-        return PointMass(left if part.chart.direction < 0 else right, remaining)
+        if isinstance(part, MehlerLaw):
+            return _gone(part, start)
+        return (PointMass(left if part.chart.direction < 0 else right, remaining),)
     coordinate: Callable[[Array], Array]
     back: Callable[[Array], Array]
     coordinate, back = maps(part)
@@ -71,7 +73,7 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         coordinate, back, low = Logit(part), FromLogit(part), -np.inf
     far = frame.centre > _CLOSE * frame.width and not part.chart.on_line
     inverted = far or remaining < 1e-3 or isinstance(part.sampler(), Inversion)
-    return KernelMeasure(
+    measure = KernelMeasure(
         left,
         right,
         coordinate,
@@ -85,7 +87,21 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         density(part, start, when),
         remaining,
         None if inverted else MovingSampler(part, start, when),
+        frame.features,
     )
+    if frame.beside_an_end(back, left, right):
+        first, last = (float(measure.quantile(np.array([1e-15 * remaining]), upper)[0]) for upper in (False, True))
+        if first == last:
+            return (PointMass(first, remaining),)
+    return (measure,)
+
+
+def _gone(part: MehlerLaw, start: sp.Expr) -> tuple[Measure, ...]:
+    """What has gone out for good by when the coordinate is no double any more: masses at both ends, as they settle long before."""
+    (measure,) = moving_part(part, start, _SETTLED / part.alpha, 1.0)
+    left, right = (float(end) for end in part.form.interval)
+    middle = maps(part)[1](np.zeros(1))
+    return PointMass(left, float(measure.cdf(middle)[0])), PointMass(right, float(measure.sf(middle)[0]))
 
 
 def number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
@@ -137,6 +153,14 @@ class Frame:
     centre: float
     width: float
     powers: tuple[float | None, float | None]
+    push: float = 0.0  # how far a drift carries the coordinate
+    features: tuple[float, ...] = ()  # where the density changes on scales of its own
+
+    def beside_an_end(self, back: Callable[[Array], Array], left: float, right: float) -> bool:
+        """Whether a state typical of the law can hardly be told from an end, as where it tends to one that it never reaches."""
+        with np.errstate(all="ignore"):
+            (x,) = back(np.array([self.centre + self.push]))
+        return any(np.isfinite(end) and abs(x - end) <= 64 * np.spacing(abs(end)) for end in (left, right))
 
     @cached_property
     def only_double(self) -> float | None:
@@ -187,7 +211,10 @@ def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> Frame:
         middle = y0 * mpmath.exp(kappa * t)
         far = bool(abs(beta - kappa * y0) * abs(y0) < 1e3 * (1 + alpha) and abs(y0) > 1e3 * mpmath.sqrt(t))
         low, high = (middle - reach, middle + reach) if far else (-mpmath.inf, mpmath.inf)
-        return Frame(part, low, high, float(y0), float(mpmath.sqrt(t)), (None, None))
+        # u has left its last bend a few 1/√α from the bottom of the parabola, of which a wide law knows nothing
+        bends = float(1 / mpmath.sqrt(alpha)) * 2.0 ** np.arange(-3, 13)
+    features = (*-bends, 0.0, *bends)
+    return Frame(part, low, high, *density(part, start, when).peak, (None, None), features=features)
 
 
 _POWERS = {End.UNATTAINABLE: 2.0, End.ABSORBING: 1.0, End.REFLECTING: 0.0}
@@ -198,7 +225,8 @@ def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     y0, k, t = (constant(e, start, when) for e in (part._y(initial), part.rate, when))
     with mpmath.workdps(_DIGITS):
         reach = 8 * mpmath.sqrt(t) + k * t
-        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), (_POWERS[part.end], None))
+        powers = (_POWERS[part.end], None)
+        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), powers, float(k * t))
 
 
 @frame_of.register
@@ -216,17 +244,24 @@ def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Frame:
 
 
 @singledispatch
-def density(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
-    """The logarithm of the density; by the law's own formula unless a family knows better."""
-    return GivenDensity(part, start, saturated(part, when))
+def density(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> Any:
+    """The logarithm of the density; a family registers its own."""
+    raise ValueError(
+        f"the density of a {type(part).__name__} is not compiled; register it with numerics.compile.kernels.density"
+    )
 
 
-def saturated(part: KernelLaw, when: sp.Expr) -> sp.Expr:
-    """The time, or an earlier one by which all that doubles can show of an outgoing process has long settled."""
-    if not isinstance(part, MehlerLaw):
+@density.register
+def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> MehlerDensity:
+    return MehlerDensity(part, start, saturated(part, when))
+
+
+def saturated(part: MehlerLaw, when: sp.Expr) -> sp.Expr:
+    """The time, or an earlier one by which all that doubles can show of an outgoing process on a bounded interval has long settled."""
+    if not all(end.is_finite for end in part.form.interval):
         return when
-    settled = sp.Rational(30) / part.alpha
-    return sp.nsimplify(settled, rational=True) if bool(when > settled) else when
+    settled = sp.nsimplify(_SETTLED / part.alpha, rational=True)
+    return settled if bool(when > settled) else when
 
 
 def _logarithm(value: mpmath.mpf) -> float:
