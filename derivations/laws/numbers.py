@@ -60,7 +60,7 @@ def _integral(arguments: Sequence[sp.Symbol], node: sp.Integral) -> Callable[...
 _HALVINGS = 12
 
 
-def settled(function: Callable[[Any], mpmath.mpf], low: mpmath.mpf, high: mpmath.mpf) -> mpmath.mpf:
+def settled(function: Callable[[Any], mpmath.mpf], low: mpmath.mpf, high: mpmath.mpf, depth: int = 0) -> mpmath.mpf:
     """An integral to the working precision: where the rule says that it has not settled, both halves are asked.
 
     Examples
@@ -69,32 +69,10 @@ def settled(function: Callable[[Any], mpmath.mpf], low: mpmath.mpf, high: mpmath
     '0.25'
     """
     value, error = mp.quad(function, [low, high], error=True)
-    if error <= _slack(value):
+    if error <= abs(value) * mp.eps * 1000 or error <= mp.eps**2 or depth == _HALVINGS:
         return value
     middle = _middle(low, high)
-    halves = [(a, b, *mp.quad(function, [a, b], error=True)) for a, b in ((low, middle), (middle, high))]
-    size = sum(abs(half[2]) for half in halves)  # what each part is measured by, also one of which nothing is left
-    return mp.fsum(_halved(function, *half, size, 1) for half in halves)
-
-
-def _halved(
-    function: Callable[[Any], mpmath.mpf],
-    low: mpmath.mpf,
-    high: mpmath.mpf,
-    value: mpmath.mpf,
-    error: mpmath.mpf,
-    size: mpmath.mpf,
-    depth: int,
-) -> mpmath.mpf:
-    if error <= _slack(max(abs(value), size)) or depth == _HALVINGS:
-        return value
-    middle = _middle(low, high)
-    halves = ((low, middle), (middle, high))
-    return mp.fsum(_halved(function, a, b, *mp.quad(function, [a, b], error=True), size, depth + 1) for a, b in halves)
-
-
-def _slack(value: mpmath.mpf) -> mpmath.mpf:
-    return max(abs(value) * mp.eps * 1000, mp.eps**2)
+    return settled(function, low, middle, depth + 1) + settled(function, middle, high, depth + 1)
 
 
 def _middle(low: mpmath.mpf, high: mpmath.mpf) -> mpmath.mpf:

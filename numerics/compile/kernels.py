@@ -20,6 +20,7 @@ from derivations.laws.numbers import compiled
 from derivations.laws.radial import RadialLaw
 from derivations.laws.recipes import Inversion
 from derivations.symbols import initial, time
+from numerics.compile.absorption import leaving
 from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.kernel_densities import (
@@ -44,7 +45,7 @@ _CLOSE = 1e6  # widths from the start to an end up to which samplers take less t
 
 def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
     """The moving part of a law and the atoms at its absorbing ends, from left to right."""
-    found = [number(a.mass, start, when) for a in part.atoms]
+    found = absorbed(part, start, when)
     atoms = [PointMass(float(a.location), float(mass)) for a, mass in zip(part.atoms, found, strict=True)]
     with mpmath.workdps(_DIGITS):
         remaining = float(1 - mpmath.fsum(found))
@@ -102,6 +103,24 @@ def _gone(part: MehlerLaw, start: sp.Expr) -> tuple[Measure, ...]:
     left, right = (float(end) for end in part.form.interval)
     middle = maps(part)[1](np.zeros(1))
     return PointMass(left, float(measure.cdf(middle)[0])), PointMass(right, float(measure.sf(middle)[0]))
+
+
+@singledispatch
+def absorbed(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> list[mpmath.mpf]:
+    """The masses of the atoms; a family registers a better way than its formula."""
+    return [number(a.mass, start, when) for a in part.atoms]
+
+
+@absorbed.register
+def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> list[mpmath.mpf]:
+    y0, rest, t, potential, slope = _at_start(part, start, when)
+    with mpmath.workdps(_DIGITS):
+        masses = []
+        for end, near, far, outward in ((part.ends[0], y0, rest, -slope), (part.ends[1], rest, y0, slope)):
+            if end is End.ABSORBING:
+                even, odd = _even_and_odd(-potential)
+                masses.append((even(near) + outward * odd(near)) * leaving(t, near, far, potential))
+        return masses
 
 
 def number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
@@ -291,17 +310,33 @@ def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
 
 @density.register
 def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
-    chart, x = part.chart, part.form.state
-    assert chart.complement is not None
-    y0, rest0, length, t = (
-        constant(e.subs(x, initial), start, when) for e in (chart.coordinate, chart.complement, chart.length, when)
-    )
-    potential, slope = (constant(e.subs(x, initial), start, when) for e in (part.form.potential, part.form.beta))
+    y0, rest0, t, potential, slope = _at_start(part, start, when)
     solution = _solution(y0, -potential, slope, *part.ends, rest0)
     with mpmath.workdps(_DIGITS):
+        length = y0 + rest0
         tau, b, b_left = (float(e) for e in (t / length**2, y0 / length, rest0 / length))
         shift = float(-potential * t / 2 - mpmath.log(length))
     return IntervalDensity(part, start, when, solution, tau, b, b_left, float(length), shift)
+
+
+def _at_start(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> tuple[mpmath.mpf, ...]:
+    r"""The distances of the start from both ends, the time, the potential, and :math:`(\log u)'` there."""
+    assert part.chart.complement is not None
+    exprs = (part.chart.coordinate, part.chart.complement, when, part.form.potential, part.form.beta)
+    return tuple(constant(e.subs(part.form.state, initial), start, when) for e in exprs)
+
+
+def _even_and_odd(curvature: mpmath.mpf) -> tuple[Callable[[mpmath.mpf], mpmath.mpf], ...]:
+    """The solutions of f″ = −curvature f with values 1, 0 and slopes 0, 1 at 0."""
+    k = mpmath.sqrt(abs(curvature))
+
+    def even(s: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.cos(k * s) if curvature > 0 else mpmath.cosh(k * s)
+
+    def odd(s: mpmath.mpf) -> mpmath.mpf:
+        return s if k == 0 else (mpmath.sin(k * s) if curvature > 0 else mpmath.sinh(k * s)) / k
+
+    return even, odd
 
 
 def _solution(
@@ -310,13 +345,7 @@ def _solution(
     r"""The u of a constant potential, :math:`u'' = -cu`, :math:`u(y_0) = 1`, from what it is at the ends."""
     with mpmath.workdps(_DIGITS):
         k = mpmath.sqrt(abs(curvature))
-
-        def even(s: mpmath.mpf) -> mpmath.mpf:
-            return mpmath.cos(k * s) if curvature > 0 else mpmath.cosh(k * s)
-
-        def odd(s: mpmath.mpf) -> mpmath.mpf:
-            return s if k == 0 else (mpmath.sin(k * s) if curvature > 0 else mpmath.sinh(k * s)) / k
-
+        even, odd = _even_and_odd(curvature)
         at_low = mpmath.mpf(0) if low is End.UNATTAINABLE else even(y0) - slope * odd(y0)
         if high is None:
             plus, minus = ((1 + slope / k) / 2, (1 - slope / k) / 2) if k else (slope, mpmath.mpf(0))
