@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from derivations.architectures.base import Recipe, checked_inputs, checked_width
+from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Program, Weights, program
 from derivations.symbols import require_free_names, state, step
+from derivations.symbols import width as any_width
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Network(Recipe):
         The number m of network inputs followed jointly; they share weights.
     parameters : sequence of Symbol
         Symbols that occur besides.
+    regime : Regime, optional
+        How it is taken to its limit: rates of small parameters and of the depth where these grow with the width; by default the depth
+        grows alone.
 
     Raises
     ------
@@ -48,6 +53,7 @@ class Network(Recipe):
     width: sp.Expr
     inputs: int = 1
     parameters: Sequence[sp.Symbol] = field(default=())
+    regime: Regime = field(default=Regime())
 
     def __post_init__(self) -> None:
         said: object = self.layer
@@ -65,11 +71,18 @@ class Network(Recipe):
         object.__setattr__(self, "parameters", tuple(self.parameters))
         for parameter in self.parameters:
             require_free_names("the layer", sp.sympify(parameter), timeless=True)
+        if not isinstance(self.regime, Regime):
+            raise DerivationError(f"regime must be a Regime, got {self.regime!r}; e.g. regime=Regime(depth=1)")
+        object.__setattr__(self, "regime", self.regime.at(self.width))
         self.program()
 
     def program(self) -> Program:
-        """The layer as statements."""
-        return program(self.layer, self.width, frozenset(self.parameters))
+        """The layer as statements, with small parameters that the regime ties to the width at their values."""
+        return program(self.layer.xreplace(self.regime.values), self.width, frozenset(self.parameters))
+
+    def scaled_program(self) -> Program:
+        """The layer in its small parameters and with a symbol for the width."""
+        return program(self.layer, any_width, frozenset({*self.parameters, *self.regime.values}))
 
     @classmethod
     def example(cls) -> Network:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.scaling import Scaling
+from derivations.activations.base import Activation
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion
 from derivations.explain.limit import DB
 from derivations.explain.notation import (
-    Differential,
+    DifferentialOf,
     Juxtaposed,
     Remainder,
     Statistic,
@@ -19,7 +19,7 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.steps import Line, Step, Term, differential, equation
+from derivations.explain.steps import Line, Step, Term, differential, equation, result
 from derivations.limits.collapse import CollapseDiffusion, gap_map
 from derivations.symbols import correlation, time, width
 
@@ -32,7 +32,7 @@ def one_input_step(limit: Diffusion) -> Step:
     """The limit of one input's squared norm."""
     (v,), (a,) = limit.states, limit.covariance
     phi = sp.Function("varphi")(letter("g"))
-    return Step(
+    return result(
         "Limit for this activation",
         ("A unit of time is ", width, " layers. One layer multiplies the squared norm by the mean of ", width, " copies of ",
          letter("c") * phi**2, ":"),
@@ -41,12 +41,12 @@ def one_input_step(limit: Diffusion) -> Step:
     )  # fmt: skip
 
 
-def collapse_steps(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
+def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
     """The map of the correlation, the fluctuation of a layer, the limit, and the functional that it is."""
     gap, after, kappa = letter("delta"), sp.Symbol("delta'", real=True), letter("kappa")
     root = sp.sqrt(gap)
-    mapped = gap_map(scaling.inner)
-    (s,) = mapped.free_symbols - scaling.inner.parameters
+    mapped = gap_map(phi)
+    (s,) = mapped.free_symbols - phi.parameters
     mean, variance = limit.mean_rate, limit.variance_rate
     ell, ratio, q = letter("ell"), after / gap, letter("q")
     return [
@@ -78,7 +78,7 @@ def collapse_steps(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
                 "active neurons, and the ratio is expanded around the means.",
             ),
         ),
-        Step(
+        result(
             "Limit for this activation",
             ("For ", equals(q, ell**2 * (1 - indexed(correlation, (ell,)))), " with ", equals(time, ell / width), ":"),
             (
@@ -144,7 +144,7 @@ def _functional_steps(form: LinearForm) -> list[Step]:
                     y,
                     form.mixture.drift[0].subs(mixture),
                     mixture_noise.subs(mixture),
-                    Differential(indexed("B", (_CLOCK,))),
+                    DifferentialOf(indexed("B", (_CLOCK,))),
                     _CLOCK,
                 ),
             ),

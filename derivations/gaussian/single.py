@@ -22,7 +22,7 @@ from derivations.gaussian.weak import weak_derivative
 from derivations.piecewise import breakpoints
 
 
-def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0) -> sp.Expr:
+def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0, evaluate: bool = True) -> sp.Expr:
     r""":math:`\mathbb{E} f(Z)` for :math:`Z \sim N(\text{mean}, \text{variance})`, in closed form where one is known.
 
     Closed are sums of monomials times exponentials of quadratics (sin and cos among them), times
@@ -43,6 +43,9 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     variance, mean : Expr
         Real; the variance nonnegative. A parameter in an exponent is taken where the integral
         is finite.
+    evaluate : bool
+        Whether to look for a closed form; without, only the means of polynomials and those that vanish by symmetry have one, and
+        the node's :meth:`~GaussianExpectation.doit` looks for it later.
 
     Returns
     -------
@@ -72,9 +75,12 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
         raise DerivationError(f"a mean must be real, got {centre}")
     if spread == 0:
         return expr.subs(dummy, centre)
+    if centre == 0 and (scaled := in_units(expr, dummy, spread)) is not None:
+        return expect(scaled, dummy, evaluate=evaluate)
     check_finite(expr, dummy, spread)
     scale = spread if spread.is_number else sp.Dummy("s", positive=True)
-    for rule in (_closed, _of_powers, _of_odd):
+    rules = (_closed, _of_powers, _of_odd) if evaluate or expr.is_polynomial(dummy) else (_of_odd,)
+    for rule in rules:
         try:
             return rule(expr, dummy, Gaussian((centre,), ((scale,),))).xreplace({scale: spread})
         except NoClosedForm:
@@ -132,6 +138,15 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
         )
     dummy = sp.Dummy(variable.name, real=True)
     return expr.xreplace({variable: dummy}), dummy
+
+
+def in_units(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> sp.Expr | None:
+    """The function of a variable in units of its standard deviation, where this drops out, as behind a norm; else None."""
+    symbols = variance.free_symbols
+    if not symbols or symbols.isdisjoint(expr.free_symbols):
+        return None
+    scaled = expr.xreplace({variable: sp.sqrt(variance) * variable})
+    return None if scaled.has_free(*symbols) else scaled
 
 
 def numeric_mean(f: sp.Expr, variable: sp.Symbol, mean: sp.Expr, variance: sp.Expr, prec: int) -> mp.mpf:

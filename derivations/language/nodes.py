@@ -24,6 +24,37 @@ class Node(sp.Expr):
         return set().union(*(arg.free_symbols for arg in inside)) if inside else set()
 
 
+class Cases(sp.Expr):
+    """A function with kinks inside a node, in a form that SymPy does not fold into the functions around the node."""
+
+    is_commutative = True
+    is_extended_real = True
+
+    def _eval_is_extended_nonnegative(self) -> bool | None:
+        return True if all(value.is_extended_nonnegative for value, _ in self.args) else None
+
+
+def enclosed(body: sp.Expr) -> sp.Expr:
+    """A body as it stands inside a node."""
+    return body.replace(sp.Piecewise, lambda *parts: Cases(*(sp.Tuple(*part) for part in parts)))
+
+
+def unfolded(body: sp.Expr) -> sp.Expr:
+    """A body as it is written; nodes in it keep theirs."""
+    if not body.has(Cases):
+        return body
+    names = {node: sp.Dummy(real=True) for node in outermost(body)}
+    written = body.xreplace(names).replace(Cases, lambda *parts: sp.Piecewise(*parts))
+    return written.xreplace({name: node for node, name in names.items()})
+
+
+def outermost(expr: sp.Basic) -> set[Node]:
+    """The nodes that are inside no other node."""
+    if isinstance(expr, Node):
+        return {expr}
+    return set().union(*(outermost(arg) for arg in expr.args)) if expr.args else set()
+
+
 class Applied(Node):
     """A random matrix applied to a body: ``A(body)``."""
 
@@ -35,7 +66,7 @@ class Applied(Node):
     @property
     def body(self) -> sp.Expr:
         """What it reads, neuron by neuron."""
-        return self.args[1]
+        return unfolded(self.args[1])
 
     def _sympystr(self, printer: Printer) -> str:
         return f"{self.args[0].args[0]}({printer._print(self.body)})"
@@ -50,7 +81,7 @@ class Average(Node):
     @property
     def body(self) -> sp.Expr:
         """What is averaged."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     def _eval_is_extended_nonnegative(self) -> bool | None:
         return True if self.body.is_extended_nonnegative else None
@@ -116,4 +147,4 @@ def average(body: object) -> Average:
     expr = sp.sympify(body)
     if not isinstance(expr, sp.Expr):
         raise DerivationError(f"an average is taken of an expression in the state x, got {body!r}")
-    return Average(expr)
+    return Average(enclosed(expr))

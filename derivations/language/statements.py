@@ -13,7 +13,7 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.language.nodes import Applied, Average, Factor, Node
+from derivations.language.nodes import Applied, Average, Factor, Node, outermost
 from derivations.language.weights import Weights
 from derivations.symbols import state, step, time, width
 
@@ -132,7 +132,7 @@ class _Reader:
 
     def _rewritten(self, expr: sp.Expr) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
-        nodes = sorted(_outermost(expr), key=sp.default_sort_key)
+        nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
             if node not in self.symbols:
                 self._draft(node)
@@ -154,7 +154,7 @@ class _Reader:
     def _draft(self, node: Node) -> None:
         if isinstance(node, Applied):
             weights = node.weights
-            self._declared(weights, {time}, f"the matrix {weights.name}")
+            self._declared(weights, {time, step}, f"the matrix {weights.name}")
             self._declared(weights.out, {width}, f"the number of neurons of {weights.name}")
             body = self._rewritten(node.body)
             twin = next((w for w in self.matrices if w.name == weights.name and w != weights), None)
@@ -244,10 +244,3 @@ class _Reader:
                 assert isinstance(node, Factor)
                 made.append(Mask(symbol, node.keep, node.shared, None if first < 0 else neurons(first)))
         return tuple(made)
-
-
-def _outermost(expr: sp.Basic) -> set[Node]:
-    """The nodes that are inside no other node."""
-    if isinstance(expr, Node):
-        return {expr}
-    return set().union(*(_outermost(arg) for arg in expr.args)) if expr.args else set()

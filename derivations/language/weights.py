@@ -10,7 +10,7 @@ import sympy as sp
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language.entries import Gaussian, MatrixLaw, Orthogonal, matrix_law
-from derivations.language.nodes import Applied
+from derivations.language.nodes import Applied, enclosed
 from derivations.symbols import width
 
 #: What one weight of a filter reads: for every coordinate of the new state a coordinate of the old one, or None.
@@ -155,7 +155,7 @@ class Weights(sp.Basic):
         expr = sp.sympify(body)
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"{self.name} must be applied to an expression in the state x, got {body!r}")
-        return Applied(self, expr)
+        return Applied(self, enclosed(expr))
 
 
 def _number(value: object) -> sp.Expr:

@@ -1,52 +1,42 @@
-r"""Depth and width to infinity together: matching one layer's moments, power by power of the width.
+r"""Depth and width to infinity together: matching one layer's moments with the time that a layer takes.
 
 With n neurons, a unit of time of :math:`n^\delta` layers and small parameters :math:`\varepsilon_k = n^{-p_k}`, a term
-:math:`\prod_k \varepsilon_k^{j_k}` of the mean adds :math:`n^{\delta - \sum_k j_k p_k}` times its coefficient per unit of time, and the
-noise of a layer, which is an average over n neurons, has one more :math:`n^{-1}`. A positive exponent has
-no limit, zero survives, a negative one vanishes.
+:math:`\prod_k \varepsilon_k^{j_k} n^{-i}` of one layer's mean or covariance adds :math:`n^{\delta - \sum_k j_k p_k - i}` times its
+coefficient per unit of time. A positive exponent has no limit, zero survives, a negative one vanishes.
 """
 
 from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
-from derivations.architectures.scaling import ScaledArchitecture, Scaling
+from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow
-from derivations.errors import DerivationError, NoLimit
-from derivations.limits.collapse import collapse_limit, transient
+from derivations.errors import DerivationError, NotClosed
+from derivations.limits.collapse import collapse_limit, require_homogeneous, unshaped
 from derivations.limits.elimination.labels import by_pattern, matrix_labels
-from derivations.limits.gram import GramDiffusion, cone, upper
-from derivations.limits.increments import GramMoments, gram_moments, order_of
-from derivations.symbols import step
+from derivations.limits.gram import GramDiffusion, Semidefinite, cone, gram_matrix, upper
+from derivations.limits.joint_moments import JointMoments
+from derivations.limits.manifold import SlowManifold
+from derivations.limits.meanfield import mean_symbols
+
+_FEW = 4  # inputs of which the covariance of two entries of V is a formula
 
 
-def scaling_of(architecture: Architecture) -> Scaling:
-    r"""How a network scales: its own word, or :math:`\varepsilon = L^{-1/2}` with L = n layers in a unit of time."""
-    if isinstance(architecture, ScaledArchitecture):
-        return architecture.scaling()
-    layer = architecture.layer()
-    pre = layer.preactivation
-    if pre.bias_variance != 0 or pre.has_means or pre.taps:
-        raise DerivationError("the joint limit is derived for dense layers with centred weights and without bias")
-    return Scaling(layer.update, pre.inner, ((step, sp.S.Half),), sp.S.One, pre.weight_variance)
-
-
-def joint_limit(architecture: Architecture) -> Diffusion | Flow:
+def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     r"""Limit of the Gram matrix of m inputs as depth and width grow together.
 
     .. math:: b = \lim n^\delta\, \mathbb{E}[V' - V \mid V], \qquad a = \lim n^\delta\,\mathrm{Cov}[V' \mid V] .
 
     Parameters
     ----------
-    architecture : Architecture
-        A :class:`~derivations.architectures.scaling.ScaledArchitecture` states its rates; any other takes
-        :math:`\varepsilon^2 = 1/n` per layer.
+    recipe : Recipe
+        Any: a :class:`~derivations.Network` or a named one. Its :class:`~derivations.architectures.regime.Regime` states the rates; one that states none
+        takes :math:`\varepsilon = n^{-1/2}` and n layers in a unit of time.
 
     Returns
     -------
     GramDiffusion or Flow
-        In the upper triangle of V, row by row; a flow where the noise vanishes. For an activation that
+        In the upper triangle of V, row by row; a flow where the noise vanishes. For a perceptron with an activation that
         keeps its shape, inputs = 2: the diffusion of :math:`q = \ell^2(1 - \rho_\ell)`, see
         :func:`~derivations.limits.collapse.collapse_limit`.
 
@@ -54,6 +44,8 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     ------
     NoLimit
         If a term grows; the message says what the network does instead.
+    NotClosed
+        If V is no chain by itself.
     DerivationError
         If the sign of an exponent is not known: declare the rates' symbols.
 
@@ -66,85 +58,46 @@ def joint_limit(architecture: Architecture) -> Diffusion | Flow:
     >>> limit.drift, limit.covariance
     (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
     """
-    scaling = scaling_of(architecture)
-    if transient(scaling):
-        return collapse_limit(scaling, architecture.inputs)
-    moments = gram_moments(scaling, architecture.inputs)
-    _require_slow(moments)
-    pairs = upper(architecture.inputs)
-    fate, same = _fate(moments, scaling), matrix_labels((moments.matrix, moments.matrix))
-    entry = by_pattern(lambda a, b: _drift(moments.drift(a, b), scaling, fate), same)
-    drift = sp.ImmutableMatrix([entry(*pair) for pair in pairs])
-    if order_of(scaling) is None:
-        rates = ", ".join(str(rate) for _, rate in scaling.sizes)
-        raise DerivationError(
-            f"with small parameters n^(-p), p = {rates}, a unit of n^({scaling.depth_rate}) layers needs terms of higher order than are "
-            "expanded, or of one whose sign is not known; give rates as numbers, at least a twelfth of the depth's"
-        )
-    exponent = scaling.depth_rate - 1 - moments.order * scaling.sizes[0][1]
-    noise = _survives(exponent, "the fluctuation of a layer", "the network is random already in finitely many layers")
-    states = tuple(moments.matrix[pair] for pair in pairs)
-    covariance = sp.ImmutableMatrix(moments.covariance.subs({size: 1 for size, _ in scaling.sizes}))
-    if not noise or covariance.is_zero_matrix:
-        return Flow(states, drift)
-    return GramDiffusion(states, drift, covariance, cone(moments.matrix), matrix=moments.matrix)
-
-
-def _require_slow(moments: GramMoments) -> None:
-    """One layer must change nothing at order 0, and nothing in the mean at order 1."""
-    for pair in upper(min(moments.matrix.rows, 2)):  # inputs are exchangeable
-        moved = sp.factor(moments.mean[0][pair] - moments.matrix[pair])
-        if moved != 0:
-            raise NoLimit(
-                f"one layer moves the Gram matrix by {moved} however wide the network is, so it settles in finitely many "
-                "layers instead of becoming continuous in depth; shape the activation (ShapedMLP) or scale the branch"
+    moments = JointMoments.of(recipe, min(recipe.inputs, _FEW))
+    if (activation := unshaped(moments.chain.program)) is not None:
+        require_homogeneous(activation)
+        if recipe.inputs == 2:
+            return collapse_limit(activation)
+        if recipe.inputs > 2:
+            raise DerivationError(
+                f"the limit of an unshaped perceptron is derived for a pair of inputs, got {recipe.inputs}; follow them pair by pair"
             )
-        if moments.mean[1][pair] != 0:
-            raise NoLimit(
-                f"the mean of one layer's increment is {moments.mean[1][pair]} at first order; it must vanish there: "
-                "use the critical weight variance"
-            )
-
-
-def _drift(mean: sp.Expr, scaling: Scaling, fate: str) -> sp.Expr:
-    total = sp.S.Zero
-    symbols = [size for size, _ in scaling.sizes]
-    for powers, coefficient in sp.Poly(mean, *symbols).terms() if mean != 0 else ():
-        exponent = scaling.depth_rate - sum(
-            (power * rate for power, (_, rate) in zip(powers, scaling.sizes, strict=True)), sp.S.Zero
+    manifold = SlowManifold.of(moments)
+    source: JointMoments | SlowManifold = moments if manifold is None else manifold
+    inputs, matrix = recipe.inputs, gram_matrix(recipe.inputs)
+    means = tuple(mean_symbols(inputs)) if moments.chain.means else ()
+    named = [(moments.matrix, matrix), *([(sp.Matrix(moments.chain.means), sp.Matrix(means))] if means else [])]
+    renamed, always = matrix_labels(*named), inputs > _FEW
+    velocity = moments.velocity if manifold is None else manifold.drift
+    drift = by_pattern(velocity, renamed, always)
+    noise = by_pattern(lambda a, b, c, d: source.noise((a, b), (c, d)), renamed, always)
+    pairs = [p for p in upper(inputs) if manifold is None or p[0] != p[1]]
+    states = tuple(matrix[pair] for pair in pairs)
+    drifts = sp.ImmutableMatrix([sp.factor(drift(*pair)) for pair in pairs])
+    table = {(i, j): noise(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
+    covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
+    if means and covariance.is_zero_matrix and manifold is None:
+        speeds = by_pattern(moments.speed, renamed, always)
+        return Flow((*means, *states), sp.ImmutableMatrix([*(sp.factor(speeds(a)) for a in range(inputs)), *drifts]))
+    if means:
+        raise NotClosed(
+            "neurons whose mean moves together with a Gram matrix that fluctuates are not derived; centre the weights and biases"
         )
-        if _survives(exponent, "the drift", fate):
-            total += coefficient
-    return sp.factor(total)
+    if covariance.is_zero_matrix:
+        return Flow(states, drifts)
+    if manifold is not None:
+        settled = matrix.xreplace({matrix[a, a]: manifold.norm for a in range(inputs)})
+        return Diffusion(states, drifts, covariance, _of_norm(settled, states))
+    return GramDiffusion(states, drifts, covariance, cone(matrix), matrix=matrix)
 
 
-def _survives(exponent: sp.Expr, what: str, instead: str) -> bool:
-    """Whether a term of size n^exponent per unit of time stays as n grows."""
-    sign = sp.expand(exponent)
-    if sign.is_zero:
-        return True
-    if sign.is_negative:
-        return False
-    if sign.is_positive:
-        raise NoLimit(
-            f"{what} grows like n^({sign}) per unit of time: {instead}; choose a larger rate or a smaller depth_rate"
-        )
-    raise DerivationError(
-        f"{what} is of size n^({sign}) per unit of time, whose sign is not known; "
-        "give the rates as numbers, or as symbols for which it is"
-    )
-
-
-def _fate(moments: GramMoments, scaling: Scaling) -> str:
-    """Where the flow of the drift alone ends, which a drift that is too strong reaches at once."""
-    ones = {size: 1 for size, _ in scaling.sizes}
-    first = next((mean[0, 0] for mean in moments.mean[2:] if not mean.is_zero_matrix), sp.S.Zero)
-    norm, v = sp.expand(first.subs(ones)), moments.matrix[0, 0]
-    if norm == 0:
-        return "the flow runs to its end at once, and the correlations of all inputs collapse to 1"
-    rate = sp.cancel(norm / (v * (v - 1))) if norm.is_polynomial(v) else sp.nan
-    if rate.is_positive:
-        return "the norms explode where they start above 1 and vanish below"
-    if rate.is_negative:
-        return "the norms settle at 1 at once, and the correlations run to a fixed point of their flow"
-    return f"the flow of the norm, with velocity {sp.factor(norm)}, runs to its end at once"
+def _of_norm(matrix: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...]) -> sp.Set:
+    """Positive semi-definite matrices with a fixed diagonal, in the entries above it."""
+    if len(states) == 1:
+        return sp.Interval.open(-matrix[0, 0], matrix[0, 0])
+    return sp.ConditionSet(sp.Tuple(*states), Semidefinite(matrix), sp.Reals ** len(states))

@@ -13,22 +13,6 @@ import sympy as sp
 from derivations.gaussian import expect, expect_pair
 
 
-def gram_symbols(inputs: int, stem: str = "K") -> sp.ImmutableMatrix:
-    r"""Symbols :math:`K_{\alpha\beta}` of a symmetric m × m kernel, positive on the diagonal."""
-
-    def entry(a: int, b: int) -> sp.Symbol:
-        low, high = min(a, b) + 1, max(a, b) + 1
-        return sp.Symbol(
-            _indexed(stem, low, high) if inputs > 1 else stem, **({"positive": True} if low == high else {"real": True})
-        )
-
-    return sp.ImmutableMatrix(inputs, inputs, entry)
-
-
-def _indexed(stem: str, low: int, high: int) -> str:
-    return f"{stem}_{low}{high}" if high < 10 else f"{stem}_{low},{high}"
-
-
 def mean_symbols(inputs: int) -> sp.ImmutableMatrix:
     r"""Symbols :math:`M_\alpha` of the means."""
     return sp.ImmutableMatrix([sp.Symbol(f"M_{a}" if inputs > 1 else "M", real=True) for a in range(1, inputs + 1)])
@@ -54,8 +38,8 @@ class MeanFieldLaw:
         """Of two coordinates."""
         return self.second[a, b] - self.mean[a] * self.mean[b]
 
-    def average(self, body: sp.Expr, variables: dict[int, sp.Symbol]) -> sp.Expr:
-        r"""The expectation of a function of at most two coordinates, a product of one of each."""
+    def average(self, body: sp.Expr, variables: dict[int, sp.Symbol], evaluate: bool = True) -> sp.Expr:
+        r"""The expectation of a function of at most two coordinates, a product of one of each; as nodes without ``evaluate``."""
         used = [a for a in variables if body.has(variables[a])]
         centred = {variables[a]: variables[a] + self.mean[a] for a in used if self.mean[a] != 0}
         body = body.subs(centred, simultaneous=True)
@@ -63,7 +47,7 @@ class MeanFieldLaw:
             return body
         if len(used) == 1:
             (a,) = used
-            return expect(body, variables[a], variance=self.covariance(a, a))
+            return expect(body, variables[a], self.covariance(a, a), evaluate=evaluate)
         total = sp.S.Zero
         a, b = used
         block = sp.Matrix(2, 2, lambda i, j: self.covariance(used[i], used[j]))
@@ -72,7 +56,8 @@ class MeanFieldLaw:
             left, right = rest.as_independent(variables[b], as_Add=False)
             if not rest.has(variables[b]) or left == 1:
                 alone = a if rest.has(variables[a]) else b
-                total += constant * expect(rest, variables[alone], variance=self.covariance(alone, alone))
+                total += constant * expect(rest, variables[alone], self.covariance(alone, alone), evaluate=evaluate)
             else:
-                total += constant * expect_pair(left, right.subs(variables[b], variables[a]), variables[a], block)
+                other = right.subs(variables[b], variables[a])
+                total += constant * expect_pair(left, other, variables[a], block, evaluate)
         return total

@@ -196,6 +196,8 @@ class CompiledProgram:
 
 def evaluated(expr: sp.Expr, values: Values, size: float, shape: tuple[int, ...], trace: Trace | None = None) -> Array:
     """A formula at arrays, brought to a shape."""
+    if expr in values:
+        return np.broadcast_to(values[expr], shape)
     arguments = {s: size if s == step else values[s] for s in arguments_of(expr)}
     value = np.asarray(_function(expr, tuple(arguments))(*arguments.values()))
     if trace is not None:
@@ -238,6 +240,7 @@ def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Gener
     return (rng.random((samples, rows, 1 if statement.shared else columns)) < float(statement.keep)).astype(float)
 
 
+@lru_cache(maxsize=1024)
 def arguments_of(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
     """The symbols of a formula, in an order."""
     return tuple(sorted(expr.free_symbols, key=sp.default_sort_key))

@@ -13,7 +13,7 @@ from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.expansion import Expansion, expand
 from derivations.limits.elimination.loop import Tag, conditional_mean
-from derivations.limits.elimination.series import Series, as_expression, taylor
+from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -136,7 +136,7 @@ class LayerMoments:
                     f"the conditional mean of one layer's step is {self._named(moved)} ε^{k} + …: it must vanish at order {k}, since a "
                     "layer takes ε² of time; scale this part of the update by ε², or centre it"
                 )
-        return self._named(series[ORDER])
+        return self._named(require_still(series[ORDER]))
 
     def drift(self, a: int) -> sp.Expr:
         """Of a neuron, in its own state and averages of the state."""
@@ -157,6 +157,16 @@ class LayerMoments:
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
+        key = tuple(sorted(bodies, key=sp.default_sort_key))
+        if key not in self._changes:
+            self._changes[key] = self._change(key)
+        return self._changes[key]
+
+    @cached_property
+    def _changes(self) -> dict[tuple[sp.Expr, ...], sp.Expr]:
+        return {}
+
+    def _change(self, bodies: tuple[sp.Expr, ...]) -> sp.Expr:
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
