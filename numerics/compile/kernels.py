@@ -233,7 +233,8 @@ def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> Frame:
         # u has left its last bend a few 1/√α from the bottom of the parabola, of which a wide law knows nothing
         bends = float(1 / mpmath.sqrt(alpha)) * 2.0 ** np.arange(-3, 13)
     features = (*-bends, 0.0, *bends)
-    return Frame(part, low, high, *density(part, start, when).peak, (None, None), features=features)
+    top, width = MehlerDensity(part, start, saturated(part, when)).peak
+    return Frame(part, low, high, top, width, (None, None), features=features)
 
 
 _POWERS = {End.UNATTAINABLE: 2.0, End.ABSORBING: 1.0, End.REFLECTING: 0.0}
@@ -263,7 +264,7 @@ def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Frame:
 
 
 @singledispatch
-def density(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> Any:
+def density(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
     """The logarithm of the density; a family registers its own."""
     raise ValueError(
         f"the density of a {type(part).__name__} is not compiled; register it with numerics.compile.kernels.density"
