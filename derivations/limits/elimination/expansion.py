@@ -124,7 +124,8 @@ def expand(
         Whether the layer's own weights and biases move too, each by an independent standard normal number in units of its
         standard deviation. Then the second moment of a tangent, given the network, is the neural tangent kernel.
     infinite : bool
-        Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one.
+        Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one. Tangents are
+        independent of the neurons and centred given the network, so that averages, which are their means, do not move with them.
 
     Raises
     ------
@@ -260,6 +261,9 @@ class _Expander:
 
     def _mean(self, statement: Mean) -> None:
         for c in range(len(self.states)):
+            if c >= self.inputs and self.infinite:
+                self.values[c][statement.symbol] = sp.S.Zero
+                continue
             terms = self._series(statement.body, c)
             self.values[c][statement.symbol] = as_expression([self._average(t, statement.over.index) for t in terms])
 
@@ -275,7 +279,7 @@ class _Expander:
         self.read.setdefault(weights, []).append(bodies)
         for c in range(len(self.states)):
             shift = [sp.S.Zero if c >= self.inputs else weights.bias_mean, *[sp.S.Zero] * self.order]
-            if weights.mean != 0:
+            if weights.mean != 0 and not (c >= self.inputs and self.infinite):
                 reads = self._reads(weights, c)
                 share = weights.mean / len(reads)
                 for k in range(self.order + 1):
@@ -328,6 +332,8 @@ class _Expander:
             return truncated_product(taylor(scale, self.order), total)
 
         def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr) -> Series:
+            if self.infinite and (first[1] < self.inputs) != (second[1] < self.inputs):
+                return (sp.S.Zero,) * (self.order + 1)  # an average that is linear in tangents
             own, added = moment(share, first, second), taylor(bias, self.order)
             return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < self.inputs else own
 
