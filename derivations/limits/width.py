@@ -34,7 +34,7 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
     NoLimit
         If the second moments move at a lower order than a layer's time.
     """
-    few = inputs if program.has_taps else min(inputs, 2)
+    few = inputs if program.has_positions else min(inputs, 2)
     layer = LayerMoments(program, few, infinite=True)
     layer.at_rest()
     x, generic, kernel = layer.states, gram_symbols(few), gram_symbols(inputs)

@@ -16,7 +16,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Mask, Matrix, Mean, Statement
+from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.symbols import state, step, time
 from numerics.compile.expression import compile_expression
 from numerics.compile.matrices import draw_matrices
@@ -54,10 +54,11 @@ class CompiledProgram:
     """
 
     program: Program
-    bodies: dict[Statement, Callable[..., Array]] = field(repr=False, compare=False)
+    bodies: dict[Any, Callable[..., Array]] = field(repr=False, compare=False)
     update: Callable[..., Array] = field(repr=False, compare=False)
     sizes: dict[Weights, Size] = field(repr=False, compare=False)
     applications: dict[Weights, int] = field(repr=False, compare=False)
+    between: dict[Statement, Array] = field(repr=False, compare=False)
 
     def at(self, now: float) -> CompiledProgram:
         """The same with variances and means that depend on the limit's time as they are at one time.
@@ -90,17 +91,57 @@ class CompiledProgram:
         samples, _, m = x.shape
         for statement in self.program.statements:
             if isinstance(statement, Mask):
-                values[statement.symbol] = _mask(statement, x, rng)
-                continue
-            neurons = statement.source if isinstance(statement, Matrix) else statement.over
-            body = self._evaluated(self.bodies[statement], statement.body, values, size, trace)
-            body = np.broadcast_to(body, (samples, int(neurons.size), m))
-            if isinstance(statement, Mean):
-                values[statement.symbol] = body.mean(axis=1, keepdims=True)
-            else:
+                values[statement.symbol] = _mask(statement, x, self.program.positions, rng)
+            elif isinstance(statement, Between):
+                values[statement.symbol] = self.between[statement]
+            elif isinstance(statement, Matrix):
+                body = self._evaluated(self.bodies[statement], statement.body, values, size, trace)
+                body = np.broadcast_to(body, (samples, int(statement.source.size), m))
                 values[statement.symbol] = self._applied(statement.weights, body, drawn, draw, rng)
+            elif isinstance(statement, Mean) and not statement.pair:
+                body = self._evaluated(self.bodies[statement], statement.body, values, size, trace)
+                body = np.broadcast_to(body, (samples, int(statement.over.size), m))
+                values[statement.symbol] = body.mean(axis=1, keepdims=True) * _root(statement)
+            elif isinstance(statement, Shares):
+                scores, mask = (
+                    self._over_pairs(expr, self.bodies[key], 1, values, size, trace, x)
+                    for expr, key in ((statement.body, statement), (statement.mask, (statement, "mask")))
+                )
+                values[statement.symbol] = _softmax(scores, mask)
+            else:
+                rows = 1 if statement.over is None else int(statement.over.size)
+                body = self._over_pairs(statement.body, self.bodies[statement], rows, values, size, trace, x)
+                if isinstance(statement, Mix):
+                    values[statement.symbol] = body.sum(axis=-1).reshape(samples, -1, m)
+                else:
+                    values[statement.symbol] = body.mean(axis=1, keepdims=True) * _root(statement)
         after = self._evaluated(self.update, self.program.update, values, size, trace)
         return after if after.shape == x.shape else np.broadcast_to(after, x.shape)
+
+    def _over_pairs(
+        self,
+        expr: sp.Expr,
+        function: Callable[..., Array],
+        rows: int,
+        values: Values,
+        size: float,
+        trace: Trace | None,
+        x: Array,
+    ) -> Array:
+        """A body at every pair of positions of an input, shape (samples, neurons or 1, inputs, positions, positions)."""
+        p = self.program.positions
+        others = dict(self.program.others)
+
+        def at_pairs(symbol: sp.Symbol) -> Array:
+            value = values[others.get(symbol, symbol)]
+            if value.ndim == 5:  # one of each pair already
+                return value
+            grid = np.broadcast_to(value, (*value.shape[:2], x.shape[2])).reshape(*value.shape[:2], -1, p)
+            return grid[..., None, :] if symbol in others else grid[..., :, None]
+
+        known = {s: at_pairs(s) for s in expr.free_symbols if s != step}
+        body = self._evaluated(function, expr, known, size, trace)
+        return np.broadcast_to(body, (len(x), rows, x.shape[2] // p, p, p))
 
     @staticmethod
     def _evaluated(
@@ -160,10 +201,26 @@ class CompiledProgram:
         )
 
 
-def _mask(statement: Mask, x: Array, rng: np.random.Generator) -> Array:
+def _mask(statement: Mask, x: Array, positions: int, rng: np.random.Generator) -> Array:
+    """One for each coordinate, for each input if a whole branch is dropped, or for all."""
     rows = 1 if statement.over is None else int(statement.over.size)
-    columns = 1 if statement.shared else x.shape[2]
-    return (rng.random((len(x), rows, columns)) < float(statement.keep)).astype(float)
+    each = positions if statement.over is None else 1
+    columns = 1 if statement.shared else x.shape[2] // each
+    kept = (rng.random((len(x), rows, columns)) < float(statement.keep)).astype(float)
+    return kept if statement.shared or each == 1 else np.repeat(kept, each, axis=2)
+
+
+def _softmax(scores: Array, mask: Array) -> Array:
+    """Shares of the last axis, scores less their largest one that is not masked out."""
+    top = np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
+    weights = np.where(mask > 0, mask * np.exp(np.minimum(scores - top, 0.0)), 0.0)
+    shares: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _root(statement: Mean) -> float:
+    """What makes an average the sum over a power of the number of neurons."""
+    return float(statement.over.size) ** float(1 - statement.power)
 
 
 def _arguments(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
@@ -179,15 +236,22 @@ def compiled_program(program: Program) -> CompiledProgram:
     ValueError
         If a variance, a mean, a probability or a number of neurons is no number.
     """
-    bodies: dict[Statement, Callable[..., Array]] = {}
+    bodies: dict[Any, Callable[..., Array]] = {}
     sizes: dict[Weights, Size] = {}
-    known = {state, step, *(s.symbol for s in program.statements)}
+    between: dict[Statement, Array] = {}
+    known = {state, step, *(s.symbol for s in program.statements), *(twin for twin, _ in program.others)}
     for statement in program.statements:
         if isinstance(statement, Mask):
             _number(statement.keep, "keep")
             continue
+        if isinstance(statement, Between):
+            between[statement] = _entries(statement, program.positions)
+            continue
         _numbers_only(statement.body, known)
         bodies[statement] = compile_expression(_arguments(statement.body), statement.body)
+        if isinstance(statement, Shares):
+            _numbers_only(statement.mask, known)
+            bodies[statement, "mask"] = compile_expression(_arguments(statement.mask), statement.mask)
         if isinstance(statement, Matrix):
             w = statement.weights
             half = {time: sp.S.Half}  # what depends on time is put in layer by layer
@@ -198,7 +262,12 @@ def compiled_program(program: Program) -> CompiledProgram:
     _numbers_only(program.update, known)
     update = compile_expression(_arguments(program.update), program.update)
     applied = [s.weights for s in program.statements if isinstance(s, Matrix)]
-    return CompiledProgram(program, bodies, update, sizes, {w: applied.count(w) for w in sizes})
+    return CompiledProgram(program, bodies, update, sizes, {w: applied.count(w) for w in sizes}, between)
+
+
+def _entries(statement: Between, positions: int) -> Array:
+    entries = [[statement.matrix.entry(a, b) for b in range(positions)] for a in range(positions)]
+    return np.array([[_number(e, "a matrix over positions") for e in row] for row in entries])[None, None, None]
 
 
 def _numbers_only(expr: sp.Expr, known: set[sp.Symbol]) -> None:

@@ -15,8 +15,8 @@ import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed
-from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, OrthogonalDraw
-from derivations.limits.elimination.expectation import CoinLaw, GaussianLaw, Law
+from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
+from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.held import released
 from derivations.limits.wick import gaussian_mean
 from derivations.piecewise import pieces
@@ -196,3 +196,8 @@ def _(random: EntriesDraw) -> Law:
 @law_of.register
 def _(random: OrthogonalDraw) -> Law:
     return OrthogonalLaw(random)
+
+
+@law_of.register
+def _(random: Fluctuations) -> Law:
+    return FluctuationLaw(random)
