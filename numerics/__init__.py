@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
     from numerics.paths import sample_law, simulate_sde
     from numerics.perceptrons import simulate_collapse, simulate_gram
+    from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
     from numerics.validation import validate
 
@@ -35,6 +36,7 @@ __all__ = [
     "distribution",
     "expect_network",
     "expect_sde",
+    "from_torch",
     "kernel_matrix",
     "sample_law",
     "simulate_collapse",
@@ -58,6 +60,7 @@ _HOMES = {
     "solve_moments": "numerics.flows",
     "expect_network": "numerics.depth_extrapolation",
     "expect_sde": "numerics.expectations",
+    "from_torch": "numerics.pytorch",
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",
     "count_outcomes": "numerics.outcomes",

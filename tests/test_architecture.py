@@ -25,7 +25,7 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
-        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "jacobians", "perceptrons", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }
@@ -45,6 +45,7 @@ OPTIONAL_LIBRARIES = {
     "latex2mathml",
     "sklearn",
     "threadpoolctl",
+    "torch",
 }
 STARTED = ("derivations", "numerics", "numerics.cli")  # what a user imports or runs without asking for an extra
 LONGEST, TYPICAL = 600, 150  # lines
@@ -193,7 +194,7 @@ def foreign_to_derivations(files: list[File]) -> list[str]:
 
 
 def symbolic_off_the_bridge(files: list[File]) -> list[str]:
-    rest = [f for f in files if f.module not in ("compile", "backends")]
+    rest = [f for f in files if f.module not in ("compile", "backends", "pytorch")]
     return [f"{f.name} imports {i.target}" for f in rest for i in f.imports if i.library == "sympy"]
 
 

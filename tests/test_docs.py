@@ -25,6 +25,8 @@ PRINTED = re.compile(r"^```python\n(.*?)^```\n\n?(?:```text\n(.*?)^```$)?", re.M
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.stem)
 def test_code_on_the_page_runs(page):
+    if page.stem == "pytorch":
+        pytest.importorskip("torch", reason="the page on PyTorch needs the extra torch")
     names: dict[str, object] = {"__name__": page.stem}
     for code, shown in PRINTED.findall(page.read_text()):
         out = io.StringIO()
