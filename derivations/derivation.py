@@ -39,7 +39,6 @@ from derivations.limits import (
 )
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 
-
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
 
@@ -84,7 +83,10 @@ class Derivation:
     @cached_property
     def _closure(self) -> tuple[GramLimit | None, str]:
         if self.architecture.positions and self.architecture.coordinates > _MOST_COORDINATES:
-            return None, f"over more than {_MOST_COORDINATES} positions the Gram matrix is not looked at; ask gram_limit for it"
+            return (
+                None,
+                f"over more than {_MOST_COORDINATES} positions the Gram matrix is not looked at; ask gram_limit for it",
+            )
         try:
             return gram_limit(self.architecture.program(), self.architecture.coordinates), ""
         except NotClosed as error:

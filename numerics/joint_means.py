@@ -55,7 +55,9 @@ def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
     (0.308361025, True)
     """
     if node.free_symbols:
-        raise ValueError(f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values")
+        raise ValueError(
+            f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values"
+        )
     covariance = np.array(node.covariance.evalf(20), dtype=float)
     first, *others = _estimates(node.function, covariance)
     if len(others) == 1:

@@ -87,5 +87,7 @@ class Network(Recipe):
 def _grid(positions: object) -> tuple[int, ...]:
     sizes = positions if isinstance(positions, tuple) else (positions,)
     if any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in sizes):
-        raise DerivationError(f"positions must be a positive whole number, or a tuple of them for a grid, got {positions!r}")
+        raise DerivationError(
+            f"positions must be a positive whole number, or a tuple of them for a grid, got {positions!r}"
+        )
     return sizes

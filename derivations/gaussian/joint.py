@@ -3,6 +3,7 @@ r"""Means of functions of several Gaussian variables, kept as a value of their o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import mpmath as mp
 import sympy as sp
@@ -35,7 +36,7 @@ class GaussianJointExpectation(Binding):
         """Sympify and keep; exponentials are put together, since differences of their exponents stay in range where they do not."""
         names = [f"z{k}" for k in range(1, len(function.variables) + 1)]
         bound = bound_symbols(names, function.free_symbols, real=True)
-        body = sp.powsimp(function.expr.xreplace(dict(zip(function.variables, bound, strict=True))), deep=True)
+        body = _together(function.expr.xreplace(dict(zip(function.variables, bound, strict=True))))
         node: GaussianJointExpectation = sp.Expr.__new__(cls, sp.Lambda(bound, body), sp.ImmutableMatrix(covariance))
         return node
 
@@ -103,6 +104,12 @@ class GaussianJointExpectation(Binding):
         variables = ", ".join(map(printer._print, names))
         inside = printer._print(self.function(*names))
         return rf"\mathbb{{E}}_{{({variables}) \sim N(0, {printer._print(self.covariance)})}}\left[{inside}\right]"
+
+
+@lru_cache(maxsize=256)
+def _together(body: sp.Expr) -> sp.Expr:
+    """Products of exponentials as one."""
+    return sp.powsimp(body, deep=True)
 
 
 def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -> sp.Expr:

@@ -7,6 +7,7 @@ from typing import Any
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 
 
@@ -209,7 +210,7 @@ def average(body: object) -> Average:
     >>> average(state**2)
     average(x**2)
     """
-    return Average(body_of(body, "an average"), sp.S.One)
+    return Average(body_of(body, "an average is taken of"), sp.S.One)
 
 
 def normalised_sum(body: object) -> Average:
@@ -223,12 +224,15 @@ def normalised_sum(body: object) -> Average:
     >>> normalised_sum(state)
     normalised_sum(x)
     """
-    return Average(body_of(body, "a normalised sum"), sp.S.Half)
+    return Average(body_of(body, "a normalised sum is taken of"), sp.S.Half)
 
 
 def body_of(body: object, what: str) -> sp.Expr:
     """An expression, or an error that says what needs one."""
-    expr = sp.sympify(body)
+    try:
+        expr = exact_decimals(body)  # text is never evaluated
+    except sp.SympifyError:
+        expr = None
     if not isinstance(expr, sp.Expr):
-        raise DerivationError(f"{what} is taken of an expression in the state x, got {body!r}")
+        raise DerivationError(f"{what} an expression in the state x, got {body!r}")
     return expr

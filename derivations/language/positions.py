@@ -24,12 +24,12 @@ def other(body: object) -> Other:
     >>> over_positions(other(state) - state)
     over_positions(-x + other(x))
     """
-    return Other(body_of(body, "another position's value"))
+    return Other(body_of(body, "another position has"))
 
 
 def over_positions(body: object) -> OverPositions:
     """The sum over all positions of the input of a body that holds :func:`other`."""
-    return OverPositions(body_of(body, "a sum over positions"))
+    return OverPositions(body_of(body, "a sum over positions is taken of"))
 
 
 def position_matrix(entries: object) -> PositionMatrix:
@@ -56,9 +56,13 @@ def position_matrix(entries: object) -> PositionMatrix:
     try:
         matrix = sp.ImmutableMatrix(entries).applyfunc(exact_decimals)
     except (TypeError, ValueError) as error:
-        raise DerivationError(f"a matrix over positions is a square matrix or a function of two places, got {entries!r}") from error
+        raise DerivationError(
+            f"a matrix over positions is a square matrix or a function of two places, got {entries!r}"
+        ) from error
     if matrix.rows != matrix.cols:
-        raise DerivationError(f"a matrix over positions must be square, got {matrix.rows} rows and {matrix.cols} columns")
+        raise DerivationError(
+            f"a matrix over positions must be square, got {matrix.rows} rows and {matrix.cols} columns"
+        )
     return PositionMatrix(matrix)
 
 
@@ -81,7 +85,7 @@ def softmax(scores: object, mask: object = sp.S.One) -> Softmax:
     mask : Expr
         Such as :data:`causal`.
     """
-    return Softmax(body_of(scores, "a softmax"), body_of(mask, "a mask"))
+    return Softmax(body_of(scores, "a softmax is taken of"), body_of(mask, "a mask is"))
 
 
 _SCALES: dict[str, Callable[[object], sp.Expr]] = {"sqrt": normalised_sum, "linear": average}
@@ -89,7 +93,12 @@ _KINDS = ("softmax", "linear")
 
 
 def attention(
-    queries: sp.Expr, keys: sp.Expr, values: sp.Expr, kind: str = "softmax", scale: str = "sqrt", mask: sp.Expr = sp.S.One
+    queries: sp.Expr,
+    keys: sp.Expr,
+    values: sp.Expr,
+    kind: str = "softmax",
+    scale: str = "sqrt",
+    mask: sp.Expr = sp.S.One,
 ) -> sp.Expr:
     r"""Attention :math:`\sum_\beta A_{\alpha\beta}\,v^\beta` with scores :math:`Y_{\alpha\beta} = k^{-1/2}\sum_j q_j^\alpha k_j^\beta`.
 

@@ -259,7 +259,9 @@ class _Reader:
         elif isinstance(node, Softmax):
             body, mask = (self._rewritten(part, pairs=True) for part in (node.body, node.mask))
             if {s for s in (body.free_symbols | mask.free_symbols) if s in self.layer_of}:
-                raise DerivationError(f"{node} reads single neurons; scores are averages over neurons, such as normalised_sum")
+                raise DerivationError(
+                    f"{node} reads single neurons; scores are averages over neurons, such as normalised_sum"
+                )
             self.pairs.add(symbol := self._symbol(node, "a", nonnegative=True))
             self.masks[symbol] = mask
             self.drafts.append(("softmax", symbol, node, body, 0, 0))

@@ -9,7 +9,7 @@ from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
 from derivations.limits.meanfield import MeanFieldLaw, gram_symbols, mean_symbols
@@ -39,7 +39,8 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
     layer.at_rest()
     x, generic, kernel = layer.states, gram_symbols(few), gram_symbols(inputs)
     drift = [layer.drift(a) for a in range(few)]
-    _require_gaussian(drift, [layer.covariance(a, b) for a, b in upper(few)], x)
+    pairs = [(0, b) for b in range(min(few, 2))] if program.is_exchangeable(inputs) else upper(few)
+    _require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], x)
     mean_field = MeanFieldLaw(sp.ImmutableMatrix.zeros(few, 1), generic)
     at_zero = dict.fromkeys(x, sp.S.Zero)
     means: tuple[sp.Symbol, ...] = ()
@@ -56,9 +57,9 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
     def velocity(a: int, b: int) -> sp.Expr:
         return sp.expand(gaussian_averages(layer.product(a, b), mean_field, x)).xreplace(fixed)
 
-    if inputs > few:
-        renamed = matrix_labels(*names)
-        speed, velocity = by_pattern(speed, renamed, always=True), by_pattern(velocity, renamed, always=True)
+    if program.is_exchangeable(inputs):
+        renamed, more = permuted(matrix_labels(*names), few), inputs > few
+        speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in layer.fixed_powers]
     rates = [*(speed(a) for a in range(inputs) if means), *(velocity(*pair) for pair in known)]
     return Flow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates))

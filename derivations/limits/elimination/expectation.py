@@ -81,7 +81,9 @@ class FluctuationLaw(GaussianLaw):
         """By the Gaussian calculus where it has a rule."""
         body = released(body)
         if body.has(LayerAverage):
-            raise NotClosed(f"an average of a function of scores, {body}, has no rule; read the sum over positions linearly")
+            raise NotClosed(
+                f"an average of a function of scores, {body}, has no rule; read the sum over positions linearly"
+            )
         try:
             return super().own_mean(body)
         except NotClosed:
