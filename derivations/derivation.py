@@ -3,7 +3,7 @@ r"""The front door: from a network recipe to its limit, its law and the derivati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,20 +12,33 @@ import sympy as sp
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
 from derivations.architectures.scaling import ScaledArchitecture
-from derivations.calculus.boundaries import crossed_zeros
 from derivations.calculus.clock import own_clock
+from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
+from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
+from derivations.calculus.settling import Settling, settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.emit import latex as typeset
-from derivations.emit import narrate, narrate_law, narrate_norm, text
-from derivations.emit.explain_program import gram_step, limit_step, moment_steps, program_steps
-from derivations.emit.files import write_whole
-from derivations.emit.narrate_existence import existence_steps
-from derivations.emit.narrate_joint import joint_steps
-from derivations.emit.steps import Step
 from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
 from derivations.existence import Existence, existence
-from derivations.language import program
+from derivations.explain import data, latex, text, typst
+from derivations.explain.collapse import collapse_steps, one_input_step
+from derivations.explain.existence import existence_step
+from derivations.explain.files import write_whole
+from derivations.explain.joint import moment_steps, recursion_step
+from derivations.explain.law import lamperti_step, law_steps, no_law_step
+from derivations.explain.limit import (
+    gram_limit_steps,
+    gram_step,
+    neuron_steps,
+    settling_step,
+    sub_process_step,
+    width_steps,
+)
+from derivations.explain.norm import norm_steps
+from derivations.explain.statements import ShownMoments, generic_program, network_steps
+from derivations.explain.steps import Step
+from derivations.language import Weights
+from derivations.laws.base import Proof
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits import (
@@ -37,7 +50,12 @@ from derivations.limits import (
     kernel_flow,
     width_limit,
 )
+from derivations.limits.collapse import transient
+from derivations.limits.increments import gram_moments
+from derivations.limits.joint import scaling_of
+from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
+from derivations.symbols import width
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
@@ -75,10 +93,10 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        said = f"with layer {a.layer}" if isinstance(a, Network) else f"with activation {_activation(a)}"
+        made = f"weights {', '.join(_matrices(a))}" if isinstance(a, Network) else f"activation {_activation(a)}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
-        return f"{type(a).__name__} {said}, width {a.width}, {inputs}: limit of infinite {order}"
+        return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
 
     @cached_property
     def _closure(self) -> tuple[GramLimit | None, str]:
@@ -114,9 +132,67 @@ class Derivation:
         return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
 
     @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """Named steps, each with its statement, expressions and reason."""
-        return tuple(_STEPS[self.order](self))
+    def proof(self) -> Proof | None:
+        """What was checked about :attr:`law`; None where no law is known."""
+        return None if self.law is None else self.law.prove()
+
+    @cached_property
+    def _lamperti(self) -> tuple[tuple[LampertiForm, ...], bool]:
+        """The Lamperti forms, and whether the potential decides what is known: no path crosses a zero of the noise."""
+        process = _scalar(self.limit)
+        if process is None or isinstance(process, CollapseDiffusion) or _moves_in_time(process):
+            return (), False
+        try:
+            forms = tuple(form for form in split(process) if isinstance(form, LampertiForm))
+            return forms, not crossed_zeros(process)
+        except (
+            NoClosedForm
+        ):  # the potential is a function of x all the same, on any interval between zeros of the noise
+            (x,), (mu,), (a,) = process.states, process.drift, process.covariance
+            root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
+            return (LampertiForm(x, (-sp.oo, sp.oo), mu, root),), False
+
+    @property
+    def lamperti(self) -> tuple[LampertiForm, ...]:
+        """A scalar limit in the coordinate that has unit noise, on each interval between zeros of the noise; else empty."""
+        return self._lamperti[0]
+
+    @cached_property
+    def squared_norm(self) -> SubProcess | None:
+        """In a joint limit of several inputs, how the squared norm of the first one moves; else None."""
+        pair = self._pair
+        return None if pair is None else squared_norm(*pair[:2])
+
+    @cached_property
+    def correlation(self) -> SubProcess | None:
+        """In a joint limit of several inputs, how the correlation of the first two moves; else None."""
+        pair = self._pair
+        return None if pair is None else pair_correlation(pair[0], pair[1:])
+
+    @property
+    def _pair(self) -> tuple[Diffusion | Flow, sp.Symbol, sp.Symbol, sp.Symbol] | None:
+        """The limit of a Gram matrix and its entries for the first two inputs."""
+        if self.order != "joint" or len(self.limit.states) == 1 or isinstance(self.limit, NeuronDiffusion):
+            return None
+        states = self.limit.states
+        return self.limit, states[0], states[1], states[self.architecture.inputs]
+
+    @cached_property
+    def settling(self) -> Settling | None:
+        """In a joint limit, whether the squared norm of an input explodes or settles in a law; None where this is not decided."""
+        limit = self.limit
+        if (
+            self.order != "joint"
+            or not isinstance(limit, Diffusion)
+            or limit.drift[0] == 0
+            or isinstance(limit, CollapseDiffusion)
+        ):
+            return None
+        try:
+            norm = squared_norm(limit, limit.states[0]).process()
+            return settling(norm) if isinstance(norm, Diffusion) else None
+        except DerivationError:
+            return None
 
     @cached_property
     def existence(self) -> Existence | None:
@@ -125,21 +201,30 @@ class Derivation:
             return None
         return existence(self.limit, self.architecture)
 
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Named steps, each with its statement, expressions and reason."""
+        return tuple(_STEPS[self.order](self))
+
     def latex(self) -> str:
         """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
-        return "\n\n".join(typeset.step_latex(step) for step in self.steps)
+        return latex.body(self.steps)
+
+    def typst(self) -> str:
+        """The derivation as Typst sections and displays, to paste into a document."""
+        return typst.body(self.steps)
 
     def _repr_latex_(self) -> str:
         """The limit and its law, for notebooks."""
         wanted = [line for step in self.steps for line in step.lines if step.name in _SHOWN]
-        return f"$\\displaystyle {typeset.aligned(tuple(wanted))}$"
+        return f"$\\displaystyle {latex.aligned(tuple(wanted))}$"
 
     def __str__(self) -> str:
-        return text.text(self.title, self.steps)
+        return text.document(self.title, self.steps)
 
     def to_json(self) -> str:
         """The derivation as JSON."""
-        return text.to_json(self.title, self.steps)
+        return data.document(self.title, self.steps)
 
     def write(self, path: str | Path) -> Path:
         """Write the derivation to a file, in the format that its suffix names; a file that is there is replaced as a whole.
@@ -147,7 +232,7 @@ class Derivation:
         Parameters
         ----------
         path : path
-            ``.tex`` (a document for pdflatex), ``.txt`` or ``.json``.
+            ``.tex`` (a document for pdflatex), ``.typ`` (one for Typst), ``.txt`` or ``.json``.
 
         Raises
         ------
@@ -155,18 +240,22 @@ class Derivation:
             For another suffix.
         """
         path = Path(path)
-        writers: dict[str, Callable[[], str]] = {
-            ".tex": lambda: typeset.document(typeset.escaped(self.title), self.steps),
-            ".txt": lambda: str(self),
-            ".json": self.to_json,
-        }
-        if path.suffix not in writers:
+        if path.suffix not in _DOCUMENTS:
+            known = ", ".join(_DOCUMENTS)
             raise DerivationError(
-                f"{unknown('suffix', path.suffix, writers)}; write() makes them from the name of a file"
+                f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {known}"
             )
-        write_whole(path, writers[path.suffix]().encode())
+        write_whole(path, _DOCUMENTS[path.suffix](self.title, self.steps).encode())
         return path
 
+
+#: Whole documents by the suffix of their file.
+_DOCUMENTS: dict[str, Callable[[str, tuple[Step, ...]], str]] = {
+    ".tex": latex.document,
+    ".typ": typst.document,
+    ".txt": text.document,
+    ".json": data.document,
+}
 
 _SHOWN = ("Limit for this activation", "Kernel flow for this activation", "Law")
 
@@ -243,6 +332,10 @@ def _activation(architecture: Recipe) -> object:
     return getattr(architecture, "activation", None) or architecture.layer().preactivation.inner
 
 
+def _matrices(network: Network) -> list[str]:
+    return list(dict.fromkeys(w.name for w in sorted(network.layer.atoms(Weights), key=lambda w: str(w.name))))
+
+
 def _scalar(limit: Limit) -> Diffusion | None:
     return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None
 
@@ -256,7 +349,7 @@ def _law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
     if isinstance(process, CollapseDiffusion):
         return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
     try:
-        if process.time in process.drift.free_symbols | process.covariance.free_symbols:
+        if _moves_in_time(process):
             clock = own_clock(process)
             known = recognise(clock.base).name
             return (
@@ -286,67 +379,58 @@ def _slope(norm: NormDynamics | None) -> InitialSlope | None:
         return None
 
 
+def _moves_in_time(process: Diffusion) -> bool:
+    return process.time in process.drift.free_symbols | process.covariance.free_symbols
+
+
 def _depth_steps(d: Derivation) -> list[Step]:
-    if not isinstance(d.architecture, Architecture):
-        steps = [*program_steps(d.architecture), *moment_steps(d.architecture), limit_step(d.architecture, d.limit)]
+    named = isinstance(d.architecture, Architecture)
+    moments = ShownMoments(d.architecture)
+    steps = [*network_steps(d.architecture), *moments.steps(), *neuron_steps(d.limit, moments, named)]
+    if d.norm is not None:
+        steps += norm_steps(d.norm, d.slope)
+    if not named:
         steps.append(gram_step(*d._closure))
         if d.gram_law is not None:
-            steps += [replace(s, name=f"{s.name} of V") for s in narrate_law.law_steps(d.gram_law)]
-        return steps + _law_steps(d) + _existence_steps(d)
-    increments, generic = narrate.increment_steps(d.architecture)
-    steps = [
-        *narrate.recursion_steps(d.architecture),
-        *increments,
-        *narrate.limit_steps(d.architecture, d.limit, generic),
-    ]
-    if d.norm is not None:
-        steps += narrate_norm.norm_steps(d.norm, d.slope)
-    return steps + _law_steps(d) + _existence_steps(d)
-
-
-def _existence_steps(d: Derivation) -> list[Step]:
-    return [] if d.existence is None else existence_steps(d.existence)
+            steps += law_steps(d.gram_law, d.gram_law.prove(), " of V")
+    return [*steps, *_law_steps(d), *([] if d.existence is None else [existence_step(d.existence)])]
 
 
 def _law_steps(d: Derivation) -> list[Step]:
-    process = _scalar(d.limit)
-    if process is None:
+    if _scalar(d.limit) is None:
         return []
-    if process.time in process.drift.free_symbols | process.covariance.free_symbols:
-        return [narrate_law.no_law_step(False, d.why_no_law)]
-    try:
-        forms, split_up = (
-            tuple(form for form in split(process) if isinstance(form, LampertiForm)),
-            not crossed_zeros(process),
-        )
-    except NoClosedForm:  # the potential is a function of x all the same, on any interval between zeros of the noise
-        (x,), (mu,), (a,) = process.states, process.drift, process.covariance
-        root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
-        forms, split_up = (LampertiForm(x, (-sp.oo, sp.oo), mu, root),), False
-    told = narrate_law.law_steps(d.law) if d.law is not None else [narrate_law.no_law_step(split_up, d.why_no_law)]
-    return narrate_law.lamperti_steps(forms) + told
+    form = [lamperti_step(d.lamperti)] if d.lamperti else []
+    if d.law is None or d.proof is None:
+        return [*form, no_law_step("the potential is none of the solvable ones" if d._lamperti[1] else d.why_no_law)]
+    return [*form, *law_steps(d.law, d.proof)]
 
 
 def _width_steps(d: Derivation) -> list[Step]:
-    assert isinstance(d.limit, Flow)
-    if not isinstance(d.architecture, Architecture):
-        return [*program_steps(d.architecture), *narrate.width_steps(d.limit, d.limit)[1:]]
-    generic = kernel_flow(
-        program(d.architecture.generic_layer().expression(), d.architecture.width, parameters=None),
-        d.architecture.coordinates,
-    )
-    assert isinstance(d.limit, Flow)
-    return [*narrate.recursion_steps(d.architecture), *narrate.width_steps(d.limit, generic)]
+    assert isinstance(d.limit, KernelFlow)
+    named = isinstance(d.architecture, Architecture)
+    generic = kernel_flow(generic_program(d.architecture), d.architecture.coordinates) if named else None
+    return [*network_steps(d.architecture), *width_steps(d.limit, generic)]
 
 
 def _joint_steps(d: Derivation) -> list[Step]:
-    assert not isinstance(d.limit, NeuronDiffusion)
     assert isinstance(d.architecture, Architecture)
-    steps = joint_steps(d.architecture, d.limit)
-    return steps if isinstance(d.limit, CollapseDiffusion) else steps + _law_steps(d)
+    assert not isinstance(d.limit, NeuronDiffusion)
+    scaling = scaling_of(d.architecture)
+    first = recursion_step(scaling)
+    if isinstance(d.limit, CollapseDiffusion):
+        return [first, *collapse_steps(scaling, d.limit)]
+    if transient(scaling):
+        assert isinstance(d.limit, Diffusion)
+        return [first, one_input_step(d.limit), *_law_steps(d)]
+    moments = gram_moments(scaling, min(d.architecture.inputs, 2))
+    steps = [first, *moment_steps(scaling, moments, isinstance(d.limit, Flow))]
+    steps += gram_limit_steps(d.limit, width**scaling.depth_rate)
+    for name, part in (("Squared norm", d.squared_norm), ("Correlation", d.correlation)):
+        steps += [] if part is None else [sub_process_step(name, part)]
+    return [*steps, *([] if d.settling is None else [settling_step(d.settling)]), *_law_steps(d)]
 
 
-#: What tells a derivation, order by order.
+#: The steps of a derivation, order by order.
 _STEPS: dict[str, Callable[[Derivation], list[Step]]] = {
     "depth": _depth_steps,
     "width": _width_steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, bound_symbols, opened, printed_symbols
@@ -86,7 +87,7 @@ class CoordinateSum(Binding):
         return True if self.body.is_real and self.width.is_real else None
 
     def _eval_is_nonnegative(self) -> bool | None:
-        return True if self.body.is_nonnegative or _is_indicator(self.body) else None
+        return True if self.body.is_nonnegative or self.counts else None
 
     def _eval_derivative(self, parameter: sp.Symbol) -> sp.Expr:
         if parameter in self.bound_symbols:
@@ -104,11 +105,29 @@ class CoordinateSum(Binding):
             return CoordinateSum(body, function.variables, width)
         return coordinate_sum(body, function.variables, width)
 
-    def _generic(self) -> sp.Expr:
+    @property
+    def precedence(self) -> int:
+        """A power of a sum needs a bracket."""
+        return int(PRECEDENCE["Mul"]) + 5
+
+    @property
+    def counts(self) -> bool:
+        """Whether the summand is 1 on one side of a point and 0 on the other, so that the sum is a number of neurons."""
+        return isinstance(self.body, sp.Piecewise) and sorted(str(e) for e, _ in self.body.args) == ["0", "1"]
+
+    def generic(self) -> sp.Expr:
         """The summand at neuron j, for printing beside neuron i."""
         inputs = self.bound_symbols
         names = [f"x_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_j"]
         return self.at(printed_symbols(names, self))
+
+    def printed(self) -> tuple[sp.Expr, sp.Basic | None]:
+        """The summand at neuron j, and the condition on j outside of which it is 0, or None."""
+        body = self.generic()
+        if isinstance(body, sp.Piecewise) and len(body.args) == 2 and sp.S.Zero in (body.args[0][0], body.args[1][0]):
+            (first, condition), (second, _) = body.args
+            return (first, condition) if second == 0 else (second, sp.Not(condition))
+        return body, None
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         raise DerivationError(
@@ -118,39 +137,22 @@ class CoordinateSum(Binding):
     _pythoncode = _mpmathcode = _numpycode
 
     def _latex(self, printer: Printer) -> str:
-        generic = self._generic()
-        n = printer._print(self.width)
-        if _is_indicator(self.body):
-            condition = printer._print(_support(generic))
-            return rf"\#\left\{{j : {condition}\right\}}"
-        if (
-            isinstance(generic, sp.Piecewise)
-            and len(generic.args) == 2
-            and sp.S.Zero in (generic.args[0][0], generic.args[1][0])
-        ):
-            inside = generic.args[0][0] if generic.args[1][0] == 0 else generic.args[1][0]
-            return rf"\sum_{{j \le {n} : {printer._print(_support(generic))}}} {printer._print(inside)}"
-        inner = printer._print(generic)
-        if isinstance(generic, sp.Add):
-            inner = rf"\left({inner}\right)"
-        return rf"\sum_{{j=1}}^{{{n}}} {inner}"
+        (body, condition), n = self.printed(), printer._print(self.width)
+        if condition is not None:
+            where = printer._print(condition)
+            return (
+                rf"\#\left\{{j : {where}\right\}}"
+                if body == 1
+                else rf"\sum_{{j \le {n} : {where}}} {printer._print(body)}"
+            )
+        inner = printer._print(body)
+        return rf"\sum_{{j=1}}^{{{n}}} " + (rf"\left({inner}\right)" if isinstance(body, sp.Add) else inner)
 
     def _sympystr(self, printer: Printer) -> str:
-        generic = self._generic()
-        if _is_indicator(self.body):
-            return f"Count_j({printer._print(_support(generic))})"
-        return f"Sum_j({printer._print(generic)})"
-
-
-def _support(body: sp.Expr) -> sp.Basic:
-    """The condition under which a summand of the form ``value on a half-line, else 0`` is not 0."""
-    (_, condition), (second, _) = body.args
-    return condition if second == 0 else sp.Not(condition)
-
-
-def _is_indicator(body: sp.Expr) -> bool:
-    """Whether a summand is 1 on one half-line and 0 on the other."""
-    return isinstance(body, sp.Piecewise) and sorted(map(str, (e for e, _ in body.args))) == ["0", "1"]
+        body, condition = self.printed()
+        if condition is not None and body == 1:
+            return f"Count_j({printer._print(condition)})"
+        return f"Sum_j({printer._print(self.generic())})"
 
 
 def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr) -> sp.Expr:

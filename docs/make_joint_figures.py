@@ -20,14 +20,16 @@ FIGURES = Path(__file__).parent / "figures"
 def stationary(width: int = 100, samples: int = 20_000) -> str:
     """Shaped tanh with a = 1/2: κ = -8, Gamma(7, 8), against networks after two units of time."""
     net = ShapedMLP(tanh, inputs=1, a=0.5, width=width)
-    norms = simulate_gram(net, 2 * width, samples, [[1.0]], seed=0)[:, 0, 0]
+    norms = simulate_gram(net, 2 * width, samples, [[1.0]], seed=0, record="conditional gram")[:, 0, 0]
     return svg(density_figure(stats.gamma(7, scale=1 / 8).pdf, norms, x="squared norm $V$ after two units of time"))
 
 
 def functional(width: int = 400, samples: int = 4000) -> str:
     """Unshaped ReLU at t = 1/2 from ρ = 0.3, against the density of the exponential functional."""
     law = CollapseLaw(joint_limit(MLP(relu, inputs=2)), 0.5)
-    gaps = simulate_collapse(MLP(relu, inputs=2, width=width), width // 2, samples, 0.7, seed=0)
+    gaps = simulate_collapse(
+        MLP(relu, inputs=2, width=width), width // 2, samples, 0.7, seed=0, record="conditional gap"
+    )
     return svg(density_figure(law.pdf, 1 / (width * np.sqrt(gaps)), x=r"$w = 1/(n\sqrt{1 - \rho})$"))
 
 
@@ -41,7 +43,7 @@ def two_networks(width: int = 400, layers: int = 20, samples: int = 2000) -> str
     half, start = sp.Rational(1, 2), np.array([[1.0, 0.3], [0.3, 1.0]])
     shaped = ShapedMLP(relu, inputs=2, c_plus=half, c_minus=-half, width=width, rate=half / 2, depth_rate=half)
     at = range(0, layers + 1, 2)
-    perceptrons = simulate_gram(shaped, layers, samples, start, seed=0, at=at)
+    perceptrons = simulate_gram(shaped, layers, samples, start, seed=0, at=at, record="conditional gram")
     residual = simulate_network(
         ResNet(relu, width, inputs=2),
         layers,

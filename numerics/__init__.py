@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from numerics.expectations import expect_sde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
-    from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
     from numerics.kernels import kernel_matrix
     from numerics.limit_distribution import distribution
-    from numerics.networks import simulate_network
+    from numerics.networks import (
+        simulate_collapse,
+        simulate_gram,
+        simulate_jacobian,
+        simulate_network,
+        simulate_tangent_kernel,
+    )
     from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
     from numerics.paths import sample_law, simulate_sde
-    from numerics.perceptrons import simulate_collapse, simulate_gram
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
     from numerics.validation import validate
@@ -68,13 +72,13 @@ _HOMES = {
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",
     "NTKRegressor": "numerics.regression",
-    "simulate_collapse": "numerics.perceptrons",
-    "simulate_gram": "numerics.perceptrons",
-    "simulate_jacobian": "numerics.jacobians",
+    "simulate_collapse": "numerics.networks",
+    "simulate_gram": "numerics.networks",
+    "simulate_jacobian": "numerics.networks",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
     "validate": "numerics.validation",
-    "simulate_tangent_kernel": "numerics.jacobians",
+    "simulate_tangent_kernel": "numerics.networks",
 }
 
 

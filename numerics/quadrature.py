@@ -25,6 +25,8 @@ _HALVINGS = 7
 _TOLERANCE = 2e-14  # of the integral of the modulus
 _GROWING = 1e-2  # of the integral of the modulus, by which a halving may change it
 _BLOCK = 1 << 20  # values of g at a time
+_UNEVEN = 0.17  # share of a panel by which the panels are moved, so that no pole cancels because of their symmetry
+_NEAR = (2.0**-20, 2.0**-40)  # distances from a cut, at which what can be integrated shows to shrink
 
 
 class Rule(NamedTuple):
@@ -111,12 +113,12 @@ def expect(f: Function, variance: float = 1.0, mean: float = 0.0, kinks: Sequenc
     deviation = float(np.sqrt(variance))
     if deviation == 0.0:
         return float(np.asarray(f(np.array([mean])), dtype=float)[0])
+    _check_cuts(f, kinks, deviation)
     cuts = (np.asarray(kinks, dtype=float) - mean) / deviation
 
-    def attempt(rule: Rule) -> tuple[float, float]:
+    def attempt(rule: Rule) -> Attempt:
         z, weights = _panels(cuts, rule)
-        values = np.asarray(f(mean + deviation * z), dtype=float) * weights
-        return float(values.sum()), float(np.abs(values).sum())
+        return _summed(z, np.asarray(f(mean + deviation * z), dtype=float) * weights)
 
     return _settled(attempt)
 
@@ -183,13 +185,15 @@ def expect_pair(
         images = cuts_g / slope if slope != 0.0 else cuts_g[:0]
         return expect(lambda u: np.asarray(f(u)) * np.asarray(g(slope * u)), k11, 0.0, [*cuts_f, *images])
     cuts = np.concatenate([cuts_f / outer_deviation, _graded(cuts_g, slope * outer_deviation, deviation)])
+    _check_cuts(f, cuts_f, float(outer_deviation))
+    _check_cuts(g, cuts_g, deviation)
 
-    def attempt(rule: Rule) -> tuple[float, float]:
+    def attempt(rule: Rule) -> Attempt:
         z, weights = _panels(cuts, rule)
         u = outer_deviation * z
         outer = np.asarray(f(u), dtype=float) * weights
         inner, size = _inner(g, slope * u, deviation, cuts_g, rule)
-        return float(np.sum(outer * inner)), float(np.sum(np.abs(outer) * size))
+        return _summed(z, outer * inner)._replace(size=float(np.sum(np.abs(outer) * size)))
 
     return _settled(attempt)
 
@@ -221,6 +225,7 @@ def _graded(kinks: Array, slope: float, deviation: float) -> Array:
 def _edges(cuts: Array) -> tuple[Array, NDArray[np.bool_]]:
     """Panel ends along the last axis, and which of them are cuts; a cut out of range makes an empty panel."""
     even = np.linspace(-_EDGE, _EDGE, int(np.ceil(2 * _EDGE / _WIDEST)) + 1)
+    even[1:-1] += _UNEVEN * _WIDEST
     even = np.broadcast_to(even, (*cuts.shape[:-1], even.size))
     edges = np.concatenate([even, np.clip(cuts, -_EDGE, _EDGE)], axis=-1)
     order = np.argsort(edges, axis=-1, kind="stable")
@@ -261,16 +266,47 @@ def _panels(cuts: Array, rule: Rule) -> tuple[Array, Array]:
     return z.reshape(shape), weights.reshape(shape)
 
 
-def _settled(attempt: Callable[[Rule], tuple[float, float]]) -> float:
+class Attempt(NamedTuple):
+    """An integral, that of its modulus, and what of this lies farthest out."""
+
+    value: float
+    size: float
+    far: float
+
+
+def _summed(z: Array, values: Array) -> Attempt:
+    modulus = np.abs(values)
+    return Attempt(float(values.sum()), float(modulus.sum()), float(modulus[np.abs(z) > _EDGE - 1].sum()))
+
+
+def _check_cuts(f: Function, kinks: ArrayLike, deviation: float) -> None:
+    """Refuse a pole that cannot be integrated: there the distance times f does not shrink with the distance."""
+    for kink in np.asarray(kinks, dtype=float).ravel():
+        steps = [max(near * deviation, 16 * float(np.spacing(abs(kink))) * near / _NEAR[1]) for near in _NEAR]
+        with np.errstate(all="ignore"):
+            for side in (-1, 1):
+                far, close = (d * abs(float(np.asarray(f(np.array([kink + side * d])))[0])) for d in steps)
+                if 0 < far < np.inf and close > 0.99 * far:
+                    raise ValueError(
+                        f"the integrand has a pole at {kink:.6g} that cannot be integrated, or hardly: there is no Gaussian mean of it"
+                    )
+
+
+def _settled(attempt: Callable[[Rule], Attempt]) -> float:
     """Halve the panels until two values agree, first with plain panels, then with nodes that crowd at the cuts."""
     value = previous = float("nan")
     for crowded in (False, True):
         with np.errstate(all="ignore"):
             first = 1 if crowded else 0  # of a panel between two cuts each half belongs to one
-            value, size = attempt(Rule(first, crowded))
+            value, size, far = attempt(Rule(first, crowded))
             for halving in range(first + 1, _HALVINGS + 1):
                 previous, before = value, size
-                value, size = attempt(Rule(halving, crowded))
+                value, size, far = attempt(Rule(halving, crowded))
+                if far > _TOLERANCE * size and np.isfinite(size):
+                    raise ValueError(
+                        f"a Gaussian mean lies beyond {_EDGE} deviations, or there is none: the integrand grows too fast; "
+                        "take out its exponential growth, which moves the mean of the Gaussian"
+                    )
                 # without a mean the modulus grows on, though what cancels may stand still
                 if abs(value - previous) <= _TOLERANCE * size and abs(size - before) <= _GROWING * size:
                     return value

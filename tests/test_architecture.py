@@ -21,11 +21,12 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
-        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "emit", "derivation",
+        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "explain",
+        "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
-        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "jacobians", "perceptrons", "exponential_functional", "kernels",
+        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }

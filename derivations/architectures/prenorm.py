@@ -11,6 +11,7 @@ from derivations.activations.piecewise_linear import relu
 from derivations.architectures.base import Layer, checked_inputs, checked_variance, checked_width
 from derivations.architectures.scaling import ScaledArchitecture, Scaling
 from derivations.errors import DerivationError
+from derivations.language import Program, Weights, program, rms_norm
 from derivations.symbols import noise, state, step
 from derivations.symbols import width as any_width
 
@@ -49,6 +50,11 @@ class PreNormResNet(ScaledArchitecture):
     def scaling(self) -> Scaling:
         """The layer, with its normalisation."""
         return Scaling(state + step * noise, self.activation, weight_variance=self.weight_variance, normalised=True)
+
+    def program(self) -> Program:
+        """The layer as a program."""
+        w = Weights("W", variance=self.weight_variance)
+        return program(state + step * w(self.activation(rms_norm(state))), self.width, parameters=None)
 
     def layer(self) -> Layer:
         """Not a function of one neuron.

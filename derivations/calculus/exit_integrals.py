@@ -13,9 +13,9 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.boundaries import coefficients_on, scale_density
 from derivations.calculus.iterated import IteratedIntegral
 from derivations.calculus.power_exponential import antiderivative, at_end, parse, product_antiderivative
+from derivations.calculus.speed import coefficients_on, scale_density
 from derivations.diffusion import Diffusion
 
 

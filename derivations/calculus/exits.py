@@ -8,10 +8,12 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.calculus.boundaries import End, classify, coefficients, speed_density
+from derivations.calculus.boundaries import End, classify
 from derivations.calculus.exit_integrals import ExitIntegrals
 from derivations.calculus.finiteness import Condition, roots, tidy_condition
+from derivations.calculus.intervals import coefficients
 from derivations.calculus.pearson import pearson_density
+from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 
@@ -39,12 +41,12 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
 
     *Derivation.* :math:`\mathcal{L}^* m = 0` with no flux, since :math:`m s\,\tfrac{a}{2} = 1`. It is reached iff m has finite mass and
     the process is recurrent: at each end :math:`\int s = \infty`, or the process reaches it and is brought back
-    (:attr:`derivations.calculus.boundaries.End.returns`).
+    (:mod:`derivations.calculus.ends`); where it is held there before, the law has an atom at that end, which a density does not show.
 
     Raises
     ------
     NoClosedForm
-        If it exists for no parameters, or the mass is not elementary.
+        If it exists for no parameters, has an atom, or the mass is not elementary.
 
     Examples
     --------
@@ -55,7 +57,14 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     """
     x, _, _ = coefficients(process)
     ends = interval if interval is not None else (process.domain.inf, process.domain.sup)
-    condition = tidy_condition(sp.And(*map(_recurrent, classify(process, interval))))
+    both = classify(process, interval)
+    condition = tidy_condition(sp.And(*map(_recurrent, both)))
+    held = [end.point for end in both if sp.And(end.attainable, end.sticky, condition) != sp.false]
+    if held:
+        raise NoClosedForm(
+            f"the process is held at {held[0]} for times of positive length, so that its stationary law has an atom there; "
+            "solve_fokker_planck over a long time gives both"
+        )
     if condition == sp.false:
         raise NoClosedForm("there is no stationary law: the process is not recurrent, or its speed measure is infinite")
     shaped = _shaped(process, ends)

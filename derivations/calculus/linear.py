@@ -29,7 +29,7 @@ import sympy as sp
 from sympy.integrals.manualintegrate import manualintegrate
 
 from derivations.binding import Binding, bound_symbol, bound_symbols, opened, printed_symbols
-from derivations.calculus.boundaries import moving_interval
+from derivations.calculus.intervals import moving_interval
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import generator
 from derivations.calculus.lamperti import LampertiForm, positive_root
@@ -99,16 +99,17 @@ class ItoIntegral(Binding):
 
     _pythoncode = _mpmathcode = _numpycode
 
-    def _printed(self) -> tuple[sp.Symbol, sp.Expr]:
+    def printed(self) -> tuple[sp.Symbol, sp.Expr]:
+        """The variable as it is printed, and the integrand in it."""
         (s,) = printed_symbols(("s",), self)
         return s, self.args[0].xreplace({self.args[1]: s})
 
     def _latex(self, printer: sp.printing.latex.LatexPrinter) -> str:
-        s, integrand, upper = map(printer._print, (*self._printed(), self.args[2]))
+        s, integrand, upper = map(printer._print, (*self.printed(), self.args[2]))
         return rf"\int_0^{{{upper}}} {integrand}\,\mathrm{{d}}B_{{{s}}}"
 
     def _sympystr(self, printer: sp.printing.str.StrPrinter) -> str:
-        s, integrand, upper = map(printer._print, (*self._printed(), self.args[2]))
+        s, integrand, upper = map(printer._print, (*self.printed(), self.args[2]))
         return f"ItoIntegral({integrand}, ({s}, 0, {upper}))"
 
 

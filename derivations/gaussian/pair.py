@@ -271,23 +271,24 @@ class GaussianPairExpectation(Binding):
 
     def _sympystr(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
-        u, v = self._printed()
-        return f"E[{printer._print(self._product())}, ({u}, {v}) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
+        u, v = self.printed()
+        return f"E[{printer._print(self.product())}, ({u}, {v}) ~ N(0, [[{k11}, {k12}], [{k12}, {k22}]])]"
 
-    def _product(self) -> sp.Expr:
+    def product(self) -> sp.Expr:
+        """The product of both functions, in the symbols that are printed."""
         f, g, x = self._functions()
-        u, v = self._printed()
+        u, v = self.printed()
         return sp.Mul(f.xreplace({x: u}), g.xreplace({x: v}), evaluate=False)
 
-    def _printed(self) -> tuple[sp.Symbol, ...]:
+    def printed(self) -> tuple[sp.Symbol, ...]:
         """The bound variables as they are printed."""
         return printed_symbols(("u", "v"), self)
 
     def _latex(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])
         matrix = rf"\begin{{pmatrix}} {k11} & {k12} \\ {k12} & {k22} \end{{pmatrix}}"
-        u, v = map(printer._print, self._printed())
-        return rf"\mathbb{{E}}_{{({u}, {v}) \sim N(0, {matrix})}}\left[{printer._print(self._product())}\right]"
+        u, v = map(printer._print, self.printed())
+        return rf"\mathbb{{E}}_{{({u}, {v}) \sim N(0, {matrix})}}\left[{printer._print(self.product())}\right]"
 
 
 def _against(side: Function, given: Function, at: mp.mpf, sign: int) -> Function:

@@ -255,15 +255,15 @@ class GaussianExpectation(Binding):
     _pythoncode = _numpycode
 
     def _sympystr(self, printer: Printer) -> str:
-        z, integrand = self._printed()
+        z, integrand = self.printed()
         function, mean, variance = (printer._print(arg) for arg in (integrand, *self.args[1:]))
         return f"E[{function}, {z} ~ N({mean}, {variance})]"
 
-    def _printed(self) -> tuple[sp.Symbol, sp.Expr]:
+    def printed(self) -> tuple[sp.Symbol, sp.Expr]:
         """The bound variable as it is printed, and the function of it."""
         (z,) = printed_symbols(("z",), self)
         return z, self.args[0](z)
 
     def _latex(self, printer: Printer) -> str:
-        variable, function, mean, variance = (printer._print(arg) for arg in (*self._printed(), *self.args[1:]))
+        variable, function, mean, variance = (printer._print(arg) for arg in (*self.printed(), *self.args[1:]))
         return rf"\mathbb{{E}}_{{{variable} \sim N({mean}, {variance})}}\left[{function}\right]"

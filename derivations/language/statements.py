@@ -59,6 +59,11 @@ class Mean:
     power: sp.Expr = sp.S.One
     pair: bool = False
 
+    @property
+    def root(self) -> sp.Expr:
+        """What makes an average the sum over a power of the number of neurons."""
+        return self.over.size ** (1 - self.power)
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -85,15 +90,23 @@ class Between:
     symbol: sp.Symbol
     matrix: PositionMatrix
 
+    def entries(self, positions: int) -> list[sp.Expr]:
+        """All numbers, row by row."""
+        return [self.matrix.entry(a, b) for a in range(positions) for b in range(positions)]
+
 
 @dataclass(frozen=True)
 class Mask:
-    """The statement that draws an i.i.d. factor for each neuron of ``over``, or one for all if that is None."""
+    """The statement that draws an i.i.d. factor for each neuron of ``over``, or one for all if that is None.
+
+    ``each`` is how many coordinates side by side have the same one: a branch is dropped for all positions of an input.
+    """
 
     symbol: sp.Symbol
     keep: sp.Expr
     shared: bool
     over: Neurons | None
+    each: int = 1
 
 
 Statement: TypeAlias = Matrix | Mean | Mask | Mix | Shares | Between
@@ -127,6 +140,11 @@ class Program:
     def has_positions(self) -> bool:
         """Whether states are over positions, so that coordinates are not exchangeable."""
         return self.positions > 1 or any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a statement is about pairs of positions."""
+        return any(isinstance(s, Mix | Shares | Between) or (isinstance(s, Mean) and s.pair) for s in self.statements)
 
     def is_exchangeable(self, coordinates: int) -> bool:
         """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
@@ -363,7 +381,8 @@ class _Reader:
                 made.append(Between(symbol, node))
             else:
                 assert isinstance(node, Factor)
-                made.append(Mask(symbol, node.keep, node.shared, None if first < 0 else neurons(first)))
+                over, each = (None, self.positions) if first < 0 else (neurons(first), 1)
+                made.append(Mask(symbol, node.keep, node.shared, over, each))
         return tuple(made)
 
 

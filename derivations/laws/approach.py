@@ -20,7 +20,8 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from derivations.calculus.boundaries import coefficients
+from derivations.calculus.ends import AtEnd
+from derivations.calculus.intervals import coefficients
 from derivations.diffusion import Diffusion
 from derivations.laws.numbers import compiled
 
@@ -103,7 +104,7 @@ class Approach:
         return 2 * x * mu / a - 2, 4 - x * slope / a, mp.zero
 
     def _signs(self, seen: tuple[tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf], ...]) -> tuple[int | None, ...]:
-        """Signs of one more than the exponents of s, m, and Σ's and N's integrands where the inner integral is infinite; of γ's and μ's."""
+        """Signs of one more than the exponents of s, m, and Σ's and N's integrands where the inner integral is infinite; of γ's, μ's and 1 − γ's."""
         scale = [s + 1 for s, _, _ in seen]
         speed = [1 - s - g for s, g, _ in seen]
         growth = [g for _, g, _ in seen]
@@ -115,6 +116,7 @@ class Approach:
             limit_sign(_double(scale, growth)),
             limit_sign(growth),
             limit_sign(_local_exponents(pushes)) if all(mu > 0 for mu in pushes[-4:]) else 0,
+            limit_sign([1 - g for g in growth]),
         )
 
     @cached_property
@@ -143,15 +145,28 @@ class Approach:
         return self.light if self.attracting else _both(self.light, self.attracting, _converges(self.signs[3]))
 
     @property
-    def returns(self) -> bool | None:
-        """As :class:`derivations.calculus.boundaries.End` says: an inward drift where the noise vanishes, or one that explodes."""
+    def _at_end(self) -> AtEnd | None:
+        """The evidence on what happens there; None where it is not seen."""
         pushes = [mu for _, _, mu in self.exponents][-4:]
         if not self.point.is_finite or all(mu <= 0 for mu in pushes):
-            return False
-        order = self.signs[5]
-        if any(mu <= 0 for mu in pushes) or order is None or self.signs[4] is None:
+            return AtEnd(sp.S.Zero, sp.S.One, sp.S.One)
+        order, vanishes, slowly = self.signs[5], self.signs[4], self.signs[6]
+        if any(mu <= 0 for mu in pushes) or order is None or vanishes is None:
             return None
-        return order < 0 or (order == 0 and self.signs[4] > 0)
+        if slowly is None and order == 0 and vanishes > 0:
+            return None
+        noise = sp.Integer(vanishes) if vanishes <= 0 else sp.Rational(1, 2) if (slowly or 0) > 0 else sp.S.One
+        return AtEnd(sp.S.One, sp.Integer(order), noise)
+
+    @property
+    def returns(self) -> bool | None:
+        """Whether the equation takes the process back, as :mod:`derivations.calculus.ends` says."""
+        return None if self._at_end is None else bool(self._at_end.comes_back())
+
+    @property
+    def sticky(self) -> bool | None:
+        """Whether it is held there for a time before."""
+        return None if self._at_end is None else bool(self._at_end.sticks())
 
     @property
     def keeps(self) -> bool | None:

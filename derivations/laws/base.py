@@ -34,21 +34,33 @@ class Atom:
 
 @dataclass(frozen=True)
 class Check:
-    """One proven statement about a law: what was computed and whether it is what it must be."""
+    """One proven statement about a law: what was computed and whether it is what it must be.
+
+    Parameters
+    ----------
+    statement : str
+    value, expected : Expr
+        What was found, and what it must be.
+    exact : bool
+        Whether it was decided by algebra, not at random points.
+    holds : bool
+    domain : Set, optional
+        The interval of which it is said, where the law has several.
+    """
 
     statement: str
     value: sp.Expr
     expected: sp.Expr
     exact: bool
     holds: bool
+    domain: sp.Set | None = None
 
     def __str__(self) -> str:
         how = "exactly" if self.exact else "to 30 digits at random rational points"
-        return (
-            f"{'✓' if self.holds else '✗'} {self.statement}: {self.expected} ({how})"
-            if self.holds
-            else (f"✗ {self.statement}: got {self.value}, expected {self.expected}")
-        )
+        what = self.statement if self.domain is None else f"{self.domain}: {self.statement}"
+        if self.holds:
+            return f"✓ {what}: {self.expected} ({how})"
+        return f"✗ {what}: got {self.value}, expected {self.expected}"
 
 
 @dataclass(frozen=True)

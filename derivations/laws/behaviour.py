@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.boundaries import End, classify, coefficients
+from derivations.calculus.boundaries import End, classify
+from derivations.calculus.intervals import coefficients
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.approach import approach
@@ -25,8 +26,8 @@ class EndBehaviour:
         A number or an infinity.
     reached : bool
         Whether the process comes there in finite time with positive probability.
-    returns : bool
-        Whether the equation itself brings it back, as :class:`derivations.calculus.boundaries.End` says.
+    returns, sticky : bool
+        Whether the equation itself brings it back, and whether it is held there for a time before, as :mod:`derivations.calculus.ends` says.
     kind : str
         Feller's class; empty where only the above is decided.
     ground : str
@@ -39,6 +40,7 @@ class EndBehaviour:
     returns: bool
     kind: str
     ground: str
+    sticky: bool = False
 
     @property
     def keeps(self) -> bool:
@@ -96,7 +98,8 @@ def _rational(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> bool:
 
 
 def _of(end: End) -> EndBehaviour:
-    return EndBehaviour(end.point, end.attainable == True, end.returns == True, end.kind, "proved")  # noqa: E712
+    reached, returns, sticky = (bool(fact == True) for fact in (end.attainable, end.returns, end.sticky))  # noqa: E712
+    return EndBehaviour(end.point, reached, returns, end.kind, "proved", reached and sticky)
 
 
 def _by_numbers(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: sp.Expr, right: bool) -> EndBehaviour:
@@ -106,7 +109,8 @@ def _by_numbers(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: s
     reached, returns = way.attainable, way.returns
     if reached is None or (reached and returns is None):
         return _by_law(process, interval, right)
-    return EndBehaviour(interval[right], reached, bool(returns), way.kind or "", "local exponents")
+    sticky = bool(reached and way.sticky)
+    return EndBehaviour(interval[right], reached, bool(returns), way.kind or "", "local exponents", sticky)
 
 
 def _by_law(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], right: bool) -> EndBehaviour:

@@ -3,8 +3,7 @@ r"""What the process does at an end that its Lamperti coordinate reaches at a fi
 Near such an end, at distance y, :math:`u \sim y^{e}` and :math:`\beta = (\log u)' \sim e/y`. The kernel with absorbing ends
 falls off like the *smaller* solution. If u is that one, :math:`u/u_0` times the kernel is Doob's transform of a process killed at the
 end into one that never gets there: the end is unattainable and no mass is lost. If u is the larger one, the process gets
-there, and what happens then is decided by the equation itself: it goes on if its drift points inward where its noise vanishes (or if
-the drift becomes infinite there), and it stays where noise and drift both vanish.
+there, and what happens then is the rule of :mod:`derivations.calculus.ends`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from enum import Enum
 
 import sympy as sp
 
+from derivations.calculus.ends import AtEnd
 from derivations.calculus.lamperti import LampertiForm, tidy
 
 
@@ -34,15 +34,20 @@ def end_value(expr: sp.Expr, form: LampertiForm, right: bool) -> sp.Expr:
 
 
 def goes_on(form: LampertiForm, right: bool, distance: sp.Expr) -> bool:
-    """Whether the drift takes the process back inside from an end at which its noise vanishes, or is infinite there."""
+    r"""Whether the equation takes the process back from an end, as :mod:`derivations.calculus.ends` says; ``distance`` is that along y.
+
+    It is not held there before: with :math:`a \sim x^p`, p < 1, and a drift c at the end, the potential has a term
+    :math:`y^{-1-q}`, :math:`q = p/(2-p) < 1`, with a coefficient :math:`\propto qc`, which no family has.
+    """
     inward = -form.drift if right else form.drift
     if inward == 0:
         return False
-    value = end_value(inward, form, right)
-    if value.is_finite:
-        return end_value(form.scale, form, right) == 0 and form.sign(value) > 0
-    strength = end_value(tidy(inward * distance / form.scale), form, right)  # the coefficient of 1/y in the drift of Y
-    return bool(strength.is_finite) and form.sign(strength) > 0
+    value, order = end_value(inward, form, right), sp.S.Zero
+    if not value.is_finite:
+        value = end_value(tidy(inward * distance / form.scale), form, right)  # the coefficient of 1/y in the drift of Y
+        order = -sp.S.One if value.is_finite else sp.S.One
+    noise = sp.Integer(end_value(form.scale, form, right) == 0)
+    return bool(AtEnd(value, order, noise).comes_back(lambda number: sp.sympify(form.sign(number) > 0)))
 
 
 def regular_end(form: LampertiForm, right: bool, distance: sp.Expr) -> End:

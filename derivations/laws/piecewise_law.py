@@ -3,7 +3,7 @@ r"""The law on the whole line, put together from one law per interval between ze
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import sympy as sp
@@ -149,12 +149,18 @@ class PiecewiseLaw(Law):
         rows = []
         for part in self.parts:
             domain, found = part.diffusion.domain, part.prove().checks
-            rows += [Check(f"{domain}: {c.statement}", c.value, c.expected, c.exact, c.holds) for c in found]
+            rows += [replace(c, domain=domain if len(self.parts) > 1 else None) for c in found]
             if not found:  # nothing checked is nothing proved
-                rows.append(Check(f"{domain}: checks of the law", sp.S.Zero, sp.S.One, True, False))
+                rows.append(Check("checks of the law", sp.S.Zero, sp.S.One, True, False, domain))
         union = sp.Union(*(p.diffusion.domain for p in self.parts))
         rows.append(
-            Check("union of the parts' domains", union, self.diffusion.domain, True, union == self.diffusion.domain)
+            Check(
+                "the intervals of the parts make up the domain",
+                union,
+                self.diffusion.domain,
+                True,
+                union == self.diffusion.domain,
+            )
         )
         return Proof(tuple(rows))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
-from derivations.calculus.boundaries import crossed_zeros
+from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm

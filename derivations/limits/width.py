@@ -2,6 +2,8 @@ r"""Infinite width: before infinite depth, or after it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
@@ -16,12 +18,25 @@ from derivations.limits.meanfield import MeanFieldLaw, gram_symbols, mean_symbol
 from derivations.sums import CoordinateSum
 
 
-def width_limit(architecture: Recipe) -> Flow:
+@dataclass(frozen=True)
+class KernelFlow(Flow):
+    r"""The flow of a layer's Gaussian neurons: of their second moments, and of their means where these move.
+
+    Parameters
+    ----------
+    means : tuple of Symbol
+        The states that are means; empty where all neurons stay centred.
+    """
+
+    means: tuple[sp.Symbol, ...] = ()
+
+
+def width_limit(architecture: Recipe) -> KernelFlow:
     """Limit of infinite width, then of infinite depth; see :func:`kernel_flow`."""
     return kernel_flow(architecture.program(), architecture.coordinates)
 
 
-def kernel_flow(program: Program, inputs: int = 1) -> Flow:
+def kernel_flow(program: Program, inputs: int = 1) -> KernelFlow:
     r"""Infinite width, then infinite depth: the flow of the second moments K of the neurons, and of their means where they move.
 
     Neurons are i.i.d. Gaussian vectors over the inputs and stay so if one layer adds noise that does not depend on the
@@ -62,7 +77,7 @@ def kernel_flow(program: Program, inputs: int = 1) -> Flow:
         speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in layer.fixed_powers]
     rates = [*(speed(a) for a in range(inputs) if means), *(velocity(*pair) for pair in known)]
-    return Flow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates))
+    return KernelFlow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates), means=means)
 
 
 def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:
@@ -86,7 +101,7 @@ def gaussian_averages(expr: sp.Expr, mean_field: MeanFieldLaw, x: tuple[sp.Symbo
     return expr
 
 
-def mean_field_limit(limit: NeuronDiffusion) -> Flow:
+def mean_field_limit(limit: NeuronDiffusion) -> KernelFlow:
     r"""Infinite width after infinite depth: the flow of M and K for a :class:`NeuronDiffusion` whose width grows.
 
     By the law of large numbers :math:`\frac1n\sum_i g(X_i) \to \mathbb{E}\,g(X)`, with X one neuron. The neurons become
@@ -135,4 +150,5 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
         [sp.expand(drift.subs(dict(zip(own, means, strict=True)))) for drift in drifts] if means else []
     )
     velocities = [sp.expand(against(drifts[a], b) + against(drifts[b], a) + noise_rates[a, b]) for a, b in pairs]
-    return Flow((*means, *(kernel[a, b] for a, b in pairs)), sp.ImmutableMatrix([*speeds, *velocities]))
+    rates = sp.ImmutableMatrix([*speeds, *velocities])
+    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means)

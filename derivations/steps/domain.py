@@ -2,11 +2,11 @@ r"""Steps that do not leave the interval in which a scalar diffusion lives.
 
 A step of a scheme is a Gaussian jump, and can end where the coefficients have no value. So they are continued beyond each finite end, and what
 is shown is the state projected back. How they are continued is what the equation does at the end
-(:func:`derivations.laws.ends.goes_on`):
+(:mod:`derivations.calculus.ends`):
 
-* the noise vanishes and the drift is finite and points inward: both are those of the end itself, and the drift brings the process
-  back, as at 0 for Cox–Ingersoll–Ross (the fully truncated scheme of Lord, Koekkoek and van Dijk 2010);
-* the drift is infinite and points inward, as of a Bessel process: the process is mirrored;
+* it takes the process back by a finite drift, at once or after a time: the coefficients are those of the end itself, as at 0 for
+  Cox–Ingersoll–Ross (the fully truncated scheme of Lord, Koekkoek and van Dijk 2010);
+* it does so by an infinite drift, as of a Bessel process: the process is mirrored;
 * elsewhere the end keeps what reaches it: nothing moves beyond.
 """
 
@@ -17,6 +17,7 @@ from enum import Enum
 
 import sympy as sp
 
+from derivations.calculus.ends import AtEnd
 from derivations.calculus.noise import noise_factor
 from derivations.diffusion import Diffusion, Limit
 from derivations.steps.base import Step
@@ -112,9 +113,11 @@ def beyond_end(process: Diffusion, end: sp.Expr, inward: int) -> Beyond:
     """How to continue a diffusion beyond an end; ``inward`` is 1 at the lower end, −1 at the upper."""
     noise = _value(process.covariance[0, 0], process.states[0], end, inward)
     drift = inward * _value(process.drift[0], process.states[0], end, inward)
-    if drift == sp.oo:
-        return Beyond.MIRRORED
-    return Beyond.TRUNCATED if noise == 0 and drift.is_positive else Beyond.STOPPED
+    exploding = drift == sp.oo
+    here = AtEnd(sp.S.One if exploding else drift, sp.Integer(-1 if exploding else 0), sp.Integer(noise == 0))
+    if here.comes_back(lambda number: sp.sympify(bool(number.is_positive))) != sp.true:
+        return Beyond.STOPPED
+    return Beyond.MIRRORED if exploding else Beyond.TRUNCATED
 
 
 def _value(expr: sp.Expr, x: sp.Symbol, end: sp.Expr, inward: int) -> sp.Expr:

@@ -28,7 +28,7 @@ _SHAPING = {
     "a": "a smooth activation φ is used as s φ(x/s) with s = C sqrt(n)",
     "skip": "share C of the state that skips the layer, at least 0 and below 1 (0)",
 }
-FORMATS = ("text", "latex", "json", "html")
+FORMATS = ("text", "latex", "typst", "json", "html")
 
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
@@ -95,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
     )
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
     derive.add_argument(
-        "--out", metavar="FILE", help="write to a file (.tex is a document for pdflatex) instead of standard output"
+        "--out",
+        metavar="FILE",
+        help="write to a file (.tex and .typ are documents for pdflatex and Typst) instead of standard output",
     )
 
     _force(derive)

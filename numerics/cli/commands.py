@@ -22,14 +22,14 @@ from numerics.cli.files import read_inputs
 from numerics.cli.output import ARRAYS, checked_output, put, save_states
 from numerics.cli.progress import samples_bar, stage
 
-_SUFFIXES = {".tex": "latex", ".txt": "text", ".json": "json", ".html": "html"}
+_SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
 
 def _derive(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
     d = _derivation(options, options.inputs)
-    if kind == "latex" and out and out.suffix == ".tex":
+    if out and _SUFFIXES.get(out.suffix) == kind != "html":
         d.write(out)
     else:
         put(_FORMATS[kind](d, options), out)
@@ -45,6 +45,7 @@ def _html(d: Derivation, options: argparse.Namespace) -> str:
 _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
     "text": lambda d, _: str(d),
     "latex": lambda d, _: d.latex() + "\n",
+    "typst": lambda d, _: d.typst() + "\n",
     "json": lambda d, _: d.to_json(),
     "html": _html,
 }
@@ -53,7 +54,7 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 def _density(options: argparse.Namespace) -> int:
     from numerics.limit_distribution import distribution
 
-    out = checked_output(options.out, options.force)
+    out = checked_output(options.out, options.force, (".csv",))
     d = _derivation(options)
     law = distribution(d, x0=_x0(options), t=_time(options))
     if law.error > 0:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from derivations.emit.files import write_whole
 from derivations.errors import unknown
+from derivations.explain.files import write_whole
 
 Writer = Callable[[np.ndarray], bytes]
 

@@ -1,11 +1,14 @@
 r"""One layer of finite networks, run statement by statement from its program; knows no theory.
 
-What a matrix puts out is drawn by a function that is handed in; a matrix that a layer applies more than once, or that is not Gaussian,
-is drawn itself.
+There is one traversal of the statements. What a value is, and so how a body is evaluated and a matrix applied, is said by
+:class:`Rules`: plain numbers here, differences between inputs (``differences``), derivatives (``tangents``). How a matrix is drawn
+is a function that is handed in.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,36 +19,132 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares, Statement
+from derivations.language.entries import Gaussian, MatrixLaw
+from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares
 from derivations.symbols import state, step, time
-from numerics.compile.expression import compile_expression
-from numerics.compile.matrices import draw_matrices
+from numerics.compile.expression import CompiledFunction, compile_expression
+from numerics.compile.positions import pair_values
 
 Array = NDArray[np.float64]
-Values: TypeAlias = dict[sp.Symbol, Array]
-
-
-_NAMES = ("variance", "mean", "bias_variance", "bias_mean")
-#: Draws W f + b for features f, with fresh weights: (f, variance of W times its columns, variance of b, rng, where to).
-Draw: TypeAlias = Callable[[Array, float, float, np.random.Generator, Array], None]
+#: The number that a symbol stands for, for each sample, neuron and coordinate; in the form that the rules work with.
+Values: TypeAlias = dict[sp.Symbol, Any]
+#: A drawn matrix: takes features, shape (samples, k, columns), and for each column how much of the bias it gets (None: all of it).
+Apply: TypeAlias = Callable[[Array, Array | None], Array]
 #: What a formula of the layer was evaluated at, and what came out: for people who ask where it had no value.
 Trace: TypeAlias = list[tuple[sp.Expr, dict[sp.Symbol, Any], Array]]
 
+_GAUSSIAN = Gaussian()
+_NAMES = ("variance", "mean", "bias_variance", "bias_mean")
+
 
 @dataclass(frozen=True)
-class Size:
-    """Numbers of one matrix."""
+class MatrixNumbers:
+    """One matrix as numbers: its law, its shape, and how many times the layer applies it."""
 
     variance: float
     mean: float
     bias_variance: float
     bias_mean: float
-    out: int
+    rows: int
+    columns: int
+    applications: int
+    law: MatrixLaw = _GAUSSIAN
+
+
+#: Draws the centred part of a matrix and of its biases, fresh for each sample: (numbers, samples, rng).
+Draw: TypeAlias = Callable[[MatrixNumbers, int, np.random.Generator], Apply]
+
+
+class Rules(ABC):
+    """Interface: how values of one form go through the statements of a layer.
+
+    A value's *columns* are an array of shape (samples, neurons or 1, columns), in which it is linear.
+    """
+
+    #: How much of a bias each column gets; None for all of it.
+    biased: Array | None = None
+
+    @abstractmethod
+    def columns(self, value: Any) -> Array:
+        """All numbers of a value, side by side."""
+
+    @abstractmethod
+    def form(self, columns: Array) -> Any:
+        """The value of such columns."""
+
+    @abstractmethod
+    def evaluated(self, expr: sp.Expr, values: Values, size: float, rows: int, trace: Trace | None = None) -> Any:
+        r"""A formula at each of some neurons, :math:`\varepsilon` = ``size``."""
+
+    @abstractmethod
+    def features(self, weights: Weights, value: Any) -> Array:
+        """The columns of what the weights multiply."""
+
+    @abstractmethod
+    def masked(self, statement: Mask, like: Any, rng: np.random.Generator) -> Any:
+        """A mask, drawn."""
+
+    def paired(
+        self, statement: Mean | Mix | Shares | Between, values: Values, size: float, program: Program, trace: Trace | None
+    ) -> Any:
+        """What a statement about pairs of positions makes.
+
+        Raises
+        ------
+        ValueError
+            Where such values have no rule for it.
+        """
+        raise ValueError(
+            f"{type(self).__name__.lower()} are not computed through a layer that mixes positions; simulate its states instead"
+        )
+
+    def averaged(self, value: Any) -> Any:
+        """The average over the neurons."""
+        return self.form(self.columns(value).mean(axis=1, keepdims=True))
+
+    def applied(self, apply: Apply | None, value: Any, statement: Matrix, numbers: MatrixNumbers) -> Any:
+        """What a matrix makes of a value; None stands for the mean of the matrix alone."""
+        return self.form(matrix_applied(apply, self.features(statement.weights, value), self.biased, numbers))
+
+
+@dataclass(frozen=True)
+class Plain(Rules):
+    """Values are arrays of shape (samples, neurons or 1, coordinates or 1)."""
+
+    def columns(self, value: Array) -> Array:
+        """The value itself."""
+        return value
+
+    def form(self, columns: Array) -> Array:
+        """The columns themselves."""
+        return columns
+
+    def evaluated(self, expr: sp.Expr, values: Values, size: float, rows: int, trace: Trace | None = None) -> Array:
+        """The formula's array function, at the values of its symbols."""
+        samples, _, columns = values[state].shape
+        return evaluated(expr, values, size, (samples, rows, columns), trace)
+
+    def features(self, weights: Weights, value: Array) -> Array:
+        """Through the filter."""
+        return filtered(weights, value)
+
+    def masked(self, statement: Mask, like: Array, rng: np.random.Generator) -> Array:
+        """One number for each neuron, or for all, and for each coordinate, or for all."""
+        return drawn_mask(statement, len(like), like.shape[2], rng)
+
+    def paired(
+        self, statement: Mean | Mix | Shares | Between, values: Values, size: float, program: Program, trace: Trace | None
+    ) -> Array:
+        """Shape (samples, neurons or 1, coordinates), or for each pair (samples, 1, inputs, positions, positions)."""
+        return pair_values(statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace))
+
+
+PLAIN = Plain()
 
 
 @dataclass(frozen=True)
 class CompiledProgram:
-    r"""A program as array functions: :meth:`advance` moves states of shape (samples, n, m) through one layer.
+    r"""A program whose numbers are known: :meth:`advance` moves states of shape (samples, n, m) through one layer.
 
     Parameters
     ----------
@@ -54,11 +153,7 @@ class CompiledProgram:
     """
 
     program: Program
-    bodies: dict[Any, Callable[..., Array]] = field(repr=False, compare=False)
-    update: Callable[..., Array] = field(repr=False, compare=False)
-    sizes: dict[Weights, Size] = field(repr=False, compare=False)
-    applications: dict[Weights, int] = field(repr=False, compare=False)
-    between: dict[Statement, Array] = field(repr=False, compare=False)
+    numbers: dict[Weights, MatrixNumbers] = field(repr=False, compare=False)
 
     def at(self, now: float) -> CompiledProgram:
         """The same with variances and means that depend on the limit's time as they are at one time.
@@ -68,163 +163,116 @@ class CompiledProgram:
         ValueError
             If a variance is negative or no finite number then.
         """
-        moving = [w for w in self.sizes if any(getattr(w, name).has(time) for name in _NAMES)]
+        moving = [w for w in self.numbers if any(getattr(w, name).has(time) for name in _NAMES)]
         if not moving:
             return self
-        sizes = dict(self.sizes)
+        numbers = dict(self.numbers)
         for w in moving:
-            numbers = [float(compile_expression((time,), getattr(w, name))(now)) for name in _NAMES]
-            for name, value in zip(_NAMES, numbers, strict=True):
+            there: dict[str, Any] = {name: float(_function(getattr(w, name), (time,))(now)) for name in _NAMES}
+            for name, value in there.items():
                 if not np.isfinite(value) or (name.endswith("variance") and value < 0):
                     raise ValueError(
                         f"the {name} {getattr(w, name)} of {w.name} is {value:g} at {time} = {now:.4g}, expected a finite number"
                         + (" ≥ 0" if name.endswith("variance") else "")
                     )
-            variance, mean, bias_variance, bias_mean = numbers
-            sizes[w] = Size(variance, mean, bias_variance, bias_mean, sizes[w].out)
-        return replace(self, sizes=sizes)
+            numbers[w] = replace(numbers[w], **there)
+        return replace(self, numbers=numbers)
 
-    def advance(self, x: Array, size: float, draw: Draw, rng: np.random.Generator, trace: Trace | None = None) -> Array:
-        r"""The states after one layer with fresh weights, :math:`\varepsilon` = ``size``; ``trace`` notes all evaluations."""
-        values: Values = {state: x}
-        drawn: dict[Weights, tuple[Array, Array]] = {}
-        samples, _, m = x.shape
-        for statement in self.program.statements:
-            if isinstance(statement, Mask):
-                values[statement.symbol] = _mask(statement, x, self.program.positions, rng)
-            elif isinstance(statement, Between):
-                values[statement.symbol] = self.between[statement]
-            elif isinstance(statement, Matrix):
-                body = self._evaluated(self.bodies[statement], statement.body, values, size, trace)
-                body = np.broadcast_to(body, (samples, int(statement.source.size), m))
-                values[statement.symbol] = self._applied(statement.weights, body, drawn, draw, rng)
-            elif isinstance(statement, Mean) and not statement.pair:
-                body = self._evaluated(self.bodies[statement], statement.body, values, size, trace)
-                body = np.broadcast_to(body, (samples, int(statement.over.size), m))
-                values[statement.symbol] = body.mean(axis=1, keepdims=True) * _root(statement)
-            elif isinstance(statement, Shares):
-                scores, mask = (
-                    self._over_pairs(expr, self.bodies[key], 1, values, size, trace, x)
-                    for expr, key in ((statement.body, statement), (statement.mask, (statement, "mask")))
-                )
-                values[statement.symbol] = _softmax(scores, mask)
-            else:
-                rows = 1 if statement.over is None else int(statement.over.size)
-                body = self._over_pairs(statement.body, self.bodies[statement], rows, values, size, trace, x)
-                if isinstance(statement, Mix):
-                    values[statement.symbol] = body.sum(axis=-1).reshape(samples, -1, m)
-                else:
-                    values[statement.symbol] = body.mean(axis=1, keepdims=True) * _root(statement)
-        after = self._evaluated(self.update, self.program.update, values, size, trace)
-        return after if after.shape == x.shape else np.broadcast_to(after, x.shape)
-
-    def _over_pairs(
+    def advance(
         self,
-        expr: sp.Expr,
-        function: Callable[..., Array],
-        rows: int,
-        values: Values,
+        x: Any,
         size: float,
-        trace: Trace | None,
-        x: Array,
-    ) -> Array:
-        """A body at every pair of positions of an input, shape (samples, neurons or 1, inputs, positions, positions)."""
-        p = self.program.positions
-        others = dict(self.program.others)
-
-        def at_pairs(symbol: sp.Symbol) -> Array:
-            value = values[others.get(symbol, symbol)]
-            if value.ndim == 5:  # one of each pair already
-                return value
-            grid = np.broadcast_to(value, (*value.shape[:2], x.shape[2])).reshape(*value.shape[:2], -1, p)
-            return grid[..., None, :] if symbol in others else grid[..., :, None]
-
-        known = {s: at_pairs(s) for s in expr.free_symbols if s != step}
-        body = self._evaluated(function, expr, known, size, trace)
-        return np.broadcast_to(body, (len(x), rows, x.shape[2] // p, p, p))
-
-    @staticmethod
-    def _evaluated(
-        function: Callable[..., Array], expr: sp.Expr, values: Values, size: float, trace: Trace | None
-    ) -> Array:
-        arguments = {s: size if s == step else values[s] for s in _arguments(expr)}
-        value = np.asarray(function(*arguments.values()))
-        if trace is not None:
-            trace.append((expr, arguments, value))
-        return value
-
-    def _applied(
-        self,
-        weights: Weights,
-        body: Array,
-        drawn: dict[Weights, tuple[Array, Array]],
         draw: Draw,
         rng: np.random.Generator,
-    ) -> Array:
-        """What the matrix puts out; one that is applied again is the same matrix."""
-        numbers, features = self.sizes[weights], self._features(weights, body)
-        shift = numbers.bias_mean + (numbers.mean * features.mean(axis=1, keepdims=True) if numbers.mean else 0.0)
-        samples, fan_in, m = features.shape
-        if weights.is_mean:
-            return np.broadcast_to(shift, (samples, numbers.out, m))
-        if not self.draws_whole(weights):
-            out = np.empty((samples, numbers.out, m))
-            draw(features, numbers.variance, numbers.bias_variance, rng, out)
-        else:
+        rules: Rules = PLAIN,
+        trace: Trace | None = None,
+    ) -> tuple[Any, Values]:
+        r"""The states after one layer with fresh weights, :math:`\varepsilon` = ``size``, and the values of all statements.
+
+        ``trace`` notes all evaluations.
+        """
+        values: Values = {state: x}
+        drawn: dict[Weights, Apply | None] = {}
+        for statement in self.program.statements:
+            if isinstance(statement, Mask):
+                values[statement.symbol] = rules.masked(statement, x, rng)
+                continue
+            if isinstance(statement, Mix | Shares | Between) or (isinstance(statement, Mean) and statement.pair):
+                values[statement.symbol] = rules.paired(statement, values, size, self.program, trace)
+                continue
+            neurons = statement.source if isinstance(statement, Matrix) else statement.over
+            body = rules.evaluated(statement.body, values, size, int(neurons.size), trace)
+            if isinstance(statement, Mean):
+                average = rules.averaged(body)
+                values[statement.symbol] = average if statement.power == 1 else rules.form(rules.columns(average) * float(statement.root))
+                continue
+            weights = statement.weights
+            numbers = self.numbers[weights]
             if weights not in drawn:
-                matrix = draw_matrices(weights.law, samples, numbers.out, fan_in, rng) * np.sqrt(numbers.variance)
-                bias = np.sqrt(numbers.bias_variance) * rng.standard_normal((samples, numbers.out, 1))
-                drawn[weights] = matrix, bias
-            matrix, bias = drawn[weights]
-            out = matrix @ features + bias
-        return out + shift if weights.mean != 0 or weights.bias_mean != 0 else out
-
-    @staticmethod
-    def _features(weights: Weights, body: Array) -> Array:
-        """What the weights multiply, one row a neuron, or a neuron and weight of a filter; beyond a border stands 0."""
-        if not weights.taps:
-            return body
-        bordered = np.concatenate([body, np.zeros((*body.shape[:-1], 1))], axis=-1)
-        return np.concatenate([bordered[..., [-1 if a is None else a for a in tap]] for tap in weights.taps], axis=1)
-
-    def draws_whole(self, weights: Weights) -> bool:
-        """Whether the matrix itself is drawn, whatever function is handed in."""
-        return self.applications[weights] > 1 or not weights.is_gaussian
+                drawn[weights] = None if weights.is_mean else draw(numbers, len(rules.columns(x)), rng)
+            values[statement.symbol] = rules.applied(drawn[weights], body, statement, numbers)
+        return rules.evaluated(self.program.update, values, size, int(self.program.neurons.size), trace), values
 
     @property
-    def matrices(self) -> tuple[tuple[int, int, bool], ...]:
-        """Rows and columns of each matrix, filters' weights side by side, and whether it is drawn itself in any case."""
-        found = {s.weights: s for s in self.program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
-        return tuple(
-            (int(s.target.size), int(s.source.size) * max(1, len(w.taps)), self.draws_whole(w))
-            for w, s in found.items()
-        )
+    def matrices(self) -> tuple[MatrixNumbers, ...]:
+        """Those that are drawn; columns are a filter's weights side by side."""
+        return tuple(numbers for weights, numbers in self.numbers.items() if not weights.is_mean)
 
 
-def _mask(statement: Mask, x: Array, positions: int, rng: np.random.Generator) -> Array:
-    """One for each coordinate, for each input if a whole branch is dropped, or for all."""
+def evaluated(expr: sp.Expr, values: Values, size: float, shape: tuple[int, ...], trace: Trace | None = None) -> Array:
+    """A formula at arrays, brought to a shape."""
+    arguments = {s: size if s == step else values[s] for s in arguments_of(expr)}
+    value = np.asarray(_function(expr, tuple(arguments))(*arguments.values()))
+    if trace is not None:
+        trace.append((expr, arguments, value))
+    return value if value.shape == shape else np.broadcast_to(value, shape)
+
+
+def matrix_applied(apply: Apply | None, features: Array, biased: Array | None, numbers: MatrixNumbers) -> Array:
+    r""":math:`W f + b` with means: ``biased`` says for each column how much of b it gets, as in ``Apply``."""
+    ones = 1.0 if biased is None else biased
+    shift: Any = numbers.bias_mean * ones if numbers.bias_mean else 0.0
+    if numbers.mean:
+        shift = shift + numbers.mean * features.mean(axis=1, keepdims=True)
+    if apply is None:
+        return np.broadcast_to(shift, (len(features), numbers.rows, features.shape[2]))
+    out = apply(features, biased)
+    return out + shift if numbers.mean or numbers.bias_mean else out
+
+
+def filtered(weights: Weights, body: Array, block: slice = slice(None)) -> Array:
+    """What the weights multiply, one row a neuron, or a neuron and weight of a filter; beyond a border stands 0.
+
+    Parameters
+    ----------
+    body : array, shape (samples, k, coordinates, ...)
+    block : slice
+        The coordinates that it holds, which read among themselves; all by default.
+    """
+    if not weights.taps:
+        return body
+    first = block.start or 0
+    bordered = np.concatenate([body, np.zeros((*body.shape[:2], 1, *body.shape[3:]))], axis=2)
+    taps = [[-1 if a is None else a - first for a in tap[block]] for tap in weights.taps]
+    return np.concatenate([bordered[:, :, tap] for tap in taps], axis=1)
+
+
+def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Generator) -> Array:
+    """Zeros and ones, shape (samples, neurons or 1, columns or 1)."""
     rows = 1 if statement.over is None else int(statement.over.size)
-    each = positions if statement.over is None else 1
-    columns = 1 if statement.shared else x.shape[2] // each
-    kept = (rng.random((len(x), rows, columns)) < float(statement.keep)).astype(float)
-    return kept if statement.shared or each == 1 else np.repeat(kept, each, axis=2)
+    each = 1 if statement.shared else statement.each
+    kept = (rng.random((samples, rows, 1 if statement.shared else columns // each)) < float(statement.keep)).astype(float)
+    return kept if each == 1 else np.repeat(kept, each, axis=2)
 
 
-def _softmax(scores: Array, mask: Array) -> Array:
-    """Shares of the last axis, scores less their largest one that is not masked out."""
-    top = np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
-    weights = np.where(mask > 0, mask * np.exp(np.minimum(scores - top, 0.0)), 0.0)
-    shares: Array = weights / weights.sum(axis=-1, keepdims=True)
-    return shares
-
-
-def _root(statement: Mean) -> float:
-    """What makes an average the sum over a power of the number of neurons."""
-    return float(statement.over.size) ** float(1 - statement.power)
-
-
-def _arguments(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
+def arguments_of(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
+    """The symbols of a formula, in an order."""
     return tuple(sorted(expr.free_symbols, key=sp.default_sort_key))
+
+
+@lru_cache(maxsize=1024)
+def _function(expr: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> CompiledFunction:
+    return compile_expression(arguments, expr)
 
 
 @lru_cache(maxsize=64)
@@ -236,46 +284,38 @@ def compiled_program(program: Program) -> CompiledProgram:
     ValueError
         If a variance, a mean, a probability or a number of neurons is no number.
     """
-    bodies: dict[Any, Callable[..., Array]] = {}
-    sizes: dict[Weights, Size] = {}
-    between: dict[Statement, Array] = {}
+    numbers: dict[Weights, MatrixNumbers] = {}
     known = {state, step, *(s.symbol for s in program.statements), *(twin for twin, _ in program.others)}
+    applied = Counter(s.weights for s in program.statements if isinstance(s, Matrix))
     for statement in program.statements:
         if isinstance(statement, Mask):
             _number(statement.keep, "keep")
             continue
         if isinstance(statement, Between):
-            between[statement] = _entries(statement, program.positions)
+            for entry in statement.entries(program.positions):
+                _number(entry, "a matrix over positions")
             continue
-        _numbers_only(statement.body, known)
-        bodies[statement] = compile_expression(_arguments(statement.body), statement.body)
         if isinstance(statement, Shares):
-            _numbers_only(statement.mask, known)
-            bodies[statement, "mask"] = compile_expression(_arguments(statement.mask), statement.mask)
+            _compiled(statement.mask, known)
+        _compiled(statement.body, known)
         if isinstance(statement, Matrix):
             w = statement.weights
             half = {time: sp.S.Half}  # what depends on time is put in layer by layer
-            numbers = [_number(getattr(w, name).xreplace(half), f"{name} of {w.name}") for name in _NAMES]
-            variance, mean, bias_variance, bias_mean = numbers
-            out = int(_number(statement.target.size, f"out of {w.name}"))
-            sizes[w] = Size(variance, mean, bias_variance, bias_mean, out)
-    _numbers_only(program.update, known)
-    update = compile_expression(_arguments(program.update), program.update)
-    applied = [s.weights for s in program.statements if isinstance(s, Matrix)]
-    return CompiledProgram(program, bodies, update, sizes, {w: applied.count(w) for w in sizes}, between)
+            law = {name: _number(getattr(w, name).xreplace(half), f"{name} of {w.name}") for name in _NAMES}
+            rows = int(_number(statement.target.size, f"out of {w.name}"))
+            columns = int(_number(statement.source.size, f"what {w.name} reads")) * max(1, len(w.taps))
+            numbers[w] = MatrixNumbers(**law, rows=rows, columns=columns, applications=applied[w], law=w.law)
+    _compiled(program.update, known)
+    return CompiledProgram(program, numbers)
 
 
-def _entries(statement: Between, positions: int) -> Array:
-    entries = [[statement.matrix.entry(a, b) for b in range(positions)] for a in range(positions)]
-    return np.array([[_number(e, "a matrix over positions") for e in row] for row in entries])[None, None, None]
-
-
-def _numbers_only(expr: sp.Expr, known: set[sp.Symbol]) -> None:
+def _compiled(expr: sp.Expr, known: set[sp.Symbol]) -> None:
     free = sorted(map(str, expr.free_symbols - known))
     if free:
         raise ValueError(
             f"expected numbers in the layer, got {expr} with {', '.join(free)}; substitute values for these"
         )
+    _function(expr, arguments_of(expr))
 
 
 def _number(value: sp.Expr, name: str) -> float:

@@ -107,7 +107,8 @@ class Panels:
         if not self.faded[int(upper)]:
             end, power, first = self.ends[int(upper)], self.powers[int(upper)] or 0.0, tails[0]
             close = q < first
-            distance = np.abs(edges[0] - end) * (np.where(close, q, first) / first) ** (1 / (1 + power))
+            share = np.where(close, q, first) / (first or 1.0)  # where nothing is beyond the edge, none is close
+            distance = np.abs(edges[0] - end) * share ** (1 / (1 + power))
             s = np.where(close, end - distance if upper else end + distance, s)
         return s
 

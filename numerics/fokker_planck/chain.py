@@ -124,7 +124,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chain:
-    """The chain on a grid; its first and last states are the ends, which only collect.
+    """The chain on a grid; its first and last states are the ends, which collect.
 
     Parameters
     ----------
@@ -132,11 +132,14 @@ class Chain:
     grid : Grid
     absorbing : tuple of bool
         Whether the ends take what reaches them, or reflect it.
+    sticky : tuple of bool
+        Whether an end that takes gives back, too: its mass in the speed measure is finite, one over the inward drift there times s.
     """
 
     coordinate: Coordinate
     grid: Grid
     absorbing: tuple[bool, bool]
+    sticky: tuple[bool, bool] = (False, False)
 
     @cached_property
     def _halves(self) -> tuple[Array, Array, Array, Array]:
@@ -190,7 +193,16 @@ class Chain:
             down[1] = 1 / (speed[0] * left[0])
         if self.absorbing[1]:
             up[n] = 1 / (speed[-1] * right[-1])
+        if self.sticky[0]:
+            up[0] = self._push(self.grid.left, energy[0]) / left[0]
+        if self.sticky[1]:
+            down[n + 1] = -self._push(self.grid.right, energy[-1]) / right[-1]
         return up, down
+
+    def _push(self, end: float, energy: float) -> float:
+        """The drift at an end over the scale density there, in units of that of the node beside it."""
+        x, there = self.coordinate.backward(np.array([end]))
+        return float(self.coordinate.coefficients.drift(x)[0] * np.exp(energy - there[0]))
 
     def density(self, probabilities: Array) -> Array:
         r"""The density per unit of z at the nodes, :math:`m_i P_i/M_i`."""

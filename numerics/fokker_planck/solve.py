@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from derivations.calculus.boundaries import coefficients as require_coefficients
-from derivations.calculus.boundaries import crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.intervals import coefficients as require_coefficients
+from derivations.calculus.intervals import crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from derivations.piecewise import Point
@@ -53,9 +53,10 @@ def solve_fokker_planck(
     probability is conserved and positive, of second order in the width of the cells. The time is taken at once by a contour
     integral, or in implicit steps where rounding asks for it.
     Ends are treated as :func:`derivations.laws.behaviour.end_behaviour` says: an end that is reached keeps what
-    reaches it, as an atom, unless the equation itself brings the process back; one that is not reached lets nothing out. A zero of the
+    reaches it, as an atom, unless the equation itself brings the process back, at once or, at a sticky end, after a time, with an
+    atom there, too; one that is not reached lets nothing out. A zero of the
     noise inside at which :math:`1/\varphi^2` is integrable on both sides is no end: the process crosses it
-    (:func:`derivations.calculus.boundaries.crossed_zeros`, also on the solutions that do not).
+    (:func:`derivations.calculus.intervals.crossed_zeros`, also on the solutions that do not).
 
     Each grid cuts the cells of the last one in three; two neighbouring grids are extrapolated in the logarithm of the density,
     which keeps it positive, and the distance of two neighbouring extrapolations is the error that is returned. It bounds
@@ -195,7 +196,7 @@ class _Problem:
                     break
         best = extrapolated[-1]
         near = (left == coordinate.ends[0], right == coordinate.ends[1])
-        weighted = bool(zeros) or any(close and not takes for close, takes in zip(near, absorbing, strict=True))
+        weighted = bool(zeros) or any(close and not end.keeps for close, end in zip(near, self.ends, strict=True))
         measure = GridMeasure(
             coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted
         )
@@ -205,13 +206,13 @@ class _Problem:
         return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends)
 
     def _level(self, coordinate: Coordinate, grid: Grid, absorbing: tuple[bool, bool], tol: float) -> _Level:
-        chain = Chain(coordinate, grid, absorbing)
+        chain = Chain(coordinate, grid, absorbing, (self.ends[0].sticky, self.ends[1].sticky))
         p = chain.run(chain.start(self.spread), self.time, _SURELY * tol)
         return _Level(grid, chain.density(p), (float(p[0]), float(p[-1])), float(p.sum()))
 
     def _window(self, tol: float) -> tuple[Coordinate, float, float, tuple[bool, bool]]:
         """The part of the line that matters: to the ends at a finite distance, and as far as probability gets elsewhere."""
-        takes = [end.keeps for end in self.ends]
+        takes = [end.keeps or end.sticky for end in self.ends]
         # towards a far end that is reached the drift grows without bound: approach it from where it is moderate
         reach = [min(8.0 * np.sqrt(self.time), 3.0 if take else 8.0) for take in takes]
         before: tuple[float, ...] | None = None

@@ -12,8 +12,9 @@ from xml.etree import ElementTree as Xml
 
 from latex2mathml.converter import convert
 
-from derivations.emit.latex import latex, line_latex
-from derivations.emit.steps import Line, Words
+from derivations.explain.latex import latex, line_rows
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line
 
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _THIN = "0.167em"
@@ -108,9 +109,8 @@ def display(lines: tuple[Line, ...]) -> str:
     """Lines of mathematics, aligned at their relations, as one display."""
     rows = []
     for line in lines:
-        first, *rest = line_latex(line).split(" \\\\\n  &\\quad ")
-        left, right = first.split(f" &{line.relation} ", 1)
-        rows.append((_row(left, "block"), _row(rf"{{}}{line.relation} {right}", "block")))
+        left, relation, (first, *rest) = line_rows(line)
+        rows.append((_row(left, "block"), _row(rf"{{}}{relation} {first}", "block")))
         rows += [("", _row(rf"\quad {more}", "block")) for more in rest]
     body = "".join(f"<mtr><mtd>{left}</mtd><mtd>{right}</mtd></mtr>" for left, right in rows)
     return f'<math display="block"><mtable displaystyle="true" class="aligned">{body}</mtable></math>'

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from derivations import Derivation
-from derivations.emit.steps import Step, Words
+from derivations.explain.plain import Words
+from derivations.explain.steps import Step
 from numerics.report.mathml import display, sentence
 
 #: Whose versions a reader needs to repeat the numbers.
@@ -21,7 +22,7 @@ DISTRIBUTIONS = ("deeplimits", "sympy", "mpmath", "numpy", "scipy", "matplotlib"
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure on a page: inline SVG, and the sentence below it, which also tells it to those who cannot see it."""
+    """A figure on a page: inline SVG, and the sentence below it, which also says it to those who cannot see it."""
 
     svg: str
     caption: str
@@ -53,7 +54,7 @@ class Page:
     Parameters
     ----------
     derivation : Derivation
-        Told step by step.
+        Explained step by step.
     summary : tuple of (str, str)
         Names and values of what was chosen.
     sections : tuple of Section

@@ -18,15 +18,15 @@ from scipy import integrate
 
 from derivations.activations import relu, tanh
 from derivations.architectures import MLP, PreNormResNet, ShapedMLP
-from derivations.calculus.boundaries import speed_density
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import squared_norm
+from derivations.calculus.speed import speed_density
 from derivations.limits import CollapseDiffusion, joint_limit
 from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.ensembles import Seed
+from numerics.networks import simulate_collapse, simulate_gram
 from numerics.paths import simulate_sde
-from numerics.perceptrons import simulate_collapse, simulate_gram
 from numerics.validation.base import Array
 from numerics.validation.claims import Claim, Comparison, Number
 
@@ -72,9 +72,13 @@ def log_norm(factor: Fraction) -> float:
     return float((b / v - a / (2 * v**2)).cancel())
 
 
+#: Gram matrices of perceptrons, whose rows are i.i.d. given the layer before: the Markov chain that the theory is of.
+end_of_perceptrons = partial(simulate_gram, record="conditional gram")
+
+
 def log_norm_of_networks(size: int, samples: int, seed: Seed, workers: int) -> Array:
     """Log V of networks with as many layers as neurons."""
-    return np.log(simulate_gram(shaped_relu(1, size), size, samples, [[1.0]], seed, workers)[:, 0, 0])
+    return np.log(end_of_perceptrons(shaped_relu(1, size), size, samples, [[1.0]], seed, workers)[:, 0, 0])
 
 
 def correlation_gram(inputs: int, rho: float) -> Array:
@@ -109,10 +113,12 @@ def volume_of_limit(
     return log_volume(gram)
 
 
-def volume_of_networks(build: Build, inputs: int, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
+def volume_of_networks(
+    build: Build, record: str, inputs: int, t: float, size: int, samples: int, seed: Seed, workers: int
+) -> Array:
     """The same from networks."""
-    net = build(inputs, size)
-    return log_volume(simulate_gram(net, int(size * t), samples, correlation_gram(inputs, 0.3), seed, workers))
+    net, start = build(inputs, size), correlation_gram(inputs, 0.3)
+    return log_volume(simulate_gram(net, int(size * t), samples, start, seed, workers, record=record))
 
 
 # --- a residual network that normalises what goes into its branch: a flow, though depth is proportional to width ---
@@ -149,7 +155,7 @@ def stationary_mean(factor: Fraction) -> float:
 def late_norm(size: int, samples: int, seed: Seed, workers: int) -> Array:
     """V at t = 8."""
     net = ShapedMLP(tanh, inputs=1, a=1, width=size)
-    return simulate_gram(net, 8 * size, samples, [[0.5]], seed, workers)[:, 0, 0]
+    return end_of_perceptrons(net, 8 * size, samples, [[0.5]], seed, workers)[:, 0, 0]
 
 
 # --- unshaped ---
@@ -167,7 +173,9 @@ def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
 def w_of_networks(start: float, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0 > 0`."""
     gap = 1 / (size * start) ** 2
-    ends = simulate_collapse(MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers)
+    ends = simulate_collapse(
+        MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers, record="conditional gap"
+    )
     alive = ends[ends > 0]  # with probability of order 2^-n a layer has at most one active neuron, and no angle is left
     return 1 / (size * np.sqrt(alive))
 
@@ -186,7 +194,7 @@ CLAIMS: tuple[Claim, ...] = (
         "E log det of the correlations at t = 1/2, shaped ReLU, three inputs jointly",
         SOURCE,
         partial(volume_of_limit, shaped_relu, 3, 0.5),
-        partial(volume_of_networks, shaped_relu, 3, 0.5),
+        partial(volume_of_networks, shaped_relu, "conditional gram", 3, 0.5),
         size=16,
         slow=True,
         pilot=20_000,
@@ -197,12 +205,15 @@ CLAIMS: tuple[Claim, ...] = (
             f"E log det of the correlations at t = 1/2, shaped ReLU with {name}, two inputs",
             "derived by this engine",
             partial(volume_of_limit, build, 2, 0.5),
-            partial(volume_of_networks, build, 2, 0.5),
+            partial(volume_of_networks, build, record, 2, 0.5),
             size=32,
             slow=True,
             pilot=100_000,
         )
-        for name, build in (("a skip connection", skipped), ("two rates", unequal))
+        for name, build, record in (
+            ("a skip connection", skipped, "gram"),
+            ("two rates", unequal, "conditional gram"),
+        )
     ),
     Number(
         "normalised branch",

@@ -23,9 +23,8 @@ from derivations.jacobian import jacobian_diffusion, log_volume
 from derivations.kernels import explosion_depth
 from derivations.limits import depth_limit
 from numerics.ensembles import Seed
-from numerics.jacobians import simulate_jacobian, simulate_tangent_kernel
 from numerics.kernels import kernel_matrix
-from numerics.networks import simulate_network
+from numerics.networks import simulate_jacobian, simulate_network, simulate_tangent_kernel
 from numerics.paths import simulate_sde
 from numerics.validation.base import Array, spawn
 from numerics.validation.claims import Claim, Comparison, Distribution, Number

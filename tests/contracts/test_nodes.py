@@ -16,6 +16,7 @@ import derivations
 import numerics
 from derivations import DerivationError
 from derivations.calculus.linear import ItoIntegral
+from derivations.explain.notation import Notation
 from derivations.gaussian import expect, expect_pair, joint_mean
 from derivations.laws import LAWS
 from derivations.piecewise import IsolatedRoot
@@ -56,14 +57,17 @@ VALUELESS = {
     "CoordinateSum": (coordinate_sum(sp.tanh(v * x), (x,), sp.Symbol("n", integer=True, positive=True)), "no neurons"),
     "ItoIntegral": (ItoIntegral(v * x, x, sp.Symbol("t", positive=True)), "random"),
 }
+#: Laws of random matrices.
+MATRIX_LAWS = {"MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
-DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", "Weights"} | {
-    *("Other", "OverPositions", "PositionMatrix", "Softmax", "MatrixLaw", "Gaussian", "Orthogonal", "Independent")
-}
+POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax"}
+DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS | POSITIONS
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.
 INTERNAL = {"Binding", "Semidefinite", "Numeric", "ErrorTail", "Where", "LogCosh", "ReciprocalSinh", "ReciprocalExpm1"}
+#: What formulas are explained with: notation without rules of computation (tests/derivations/explain/test_typst.py prints each).
+NOTATION_CLASSES = {"Notation"} | {cls.__name__ for cls in Notation.__subclasses__()}
 
 
 def all_nodes():
@@ -79,7 +83,7 @@ def all_nodes():
 
 
 def test_the_list_is_whole():
-    assert all_nodes() - DESCRIPTIONS - UNPRINTED == {*NODES, *VALUELESS, *INTERNAL, "IsolatedRoot"}
+    assert all_nodes() - DESCRIPTIONS - UNPRINTED - NOTATION_CLASSES == {*NODES, *VALUELESS, *INTERNAL, "IsolatedRoot"}
 
 
 @pytest.mark.parametrize("name", VALUED)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from derivations import DerivationError, Diffusion, Normal, ResNet, ShapedMLP, parse_activation, relu
 from derivations.activations import Activation, as_activation, leaky_relu
 from derivations.activations.base import exact
-from derivations.calculus.boundaries import moving_interval
+from derivations.calculus.intervals import moving_interval
 from derivations.calculus.moments import moment_equations
 from derivations.decimals import exact_decimals
 from derivations.symbols import state as x

@@ -12,9 +12,9 @@ from derivations.diffusion import Diffusion
 from derivations.symbols import time
 from numerics.exponential_functional import CollapseLaw
 from numerics.fokker_planck import StartingDensity, solve_fokker_planck
+from numerics.networks import simulate_gram
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
-from numerics.perceptrons import simulate_gram
 from numerics.statistics import Estimate, ks_test, ks_two_sample
 
 SHAPED = joint_limit(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from numerics.quadrature import expect, expect_pair, gauss_hermite
 
@@ -92,3 +92,36 @@ def test_refusals():
         expect_pair(np.cos, np.cos, [[1.0, 0.2], [0.1, 1.0]])
     with pytest.raises(ValueError, match="semidefinite"):
         expect_pair(np.cos, np.cos, [[1.0, 2.0], [2.0, 1.0]])
+
+
+POLES = [(j + 0.5) * np.pi for j in range(-12, 12)]
+
+
+@pytest.mark.parametrize(
+    ("function", "kinks"),
+    [
+        (np.tan, []),
+        (np.tan, POLES),
+        (lambda x: 1000 + np.tan(x), []),
+        (lambda x: 1 / x, [0.0]),
+        (lambda x: 1000 + 1 / x, [0.0]),
+        (lambda x: x / (x * x - 2), [np.sqrt(2), -np.sqrt(2)]),
+        (lambda x: x * np.exp(x * x / 2), []),
+        (lambda x: np.exp(37 * x), []),  # it has a mean, half of which lies beyond the grid
+    ],
+    ids=str,
+)
+def test_what_only_symmetry_or_the_grid_makes_finite_is_refused(function, kinks):
+    with pytest.raises(ValueError, match="mean"), np.errstate(all="ignore"):
+        expect(function, kinks=kinks)
+
+
+def test_integrable_poles_and_fast_growth_stay():
+    assert expect(lambda x: np.abs(x) ** -0.5, kinks=[0.0]) == pytest.approx(
+        special.gamma(0.25) / (2**0.25 * np.sqrt(np.pi)), rel=1e-12
+    )
+    assert expect(lambda x: np.exp(15 * x)) == pytest.approx(np.exp(112.5), rel=1e-12)
+    with pytest.raises(ValueError, match="pole at 1 "):
+        expect_pair(lambda x: 1 / (x - 1), np.cos, [[1.0, 0.5], [0.5, 1.0]], [1.0])
+    with pytest.raises(ValueError, match="pole at 0 "):
+        expect_pair(np.cos, lambda x: 1 / x, [[1.0, 0.5], [0.5, 1.0]], [], [0.0])

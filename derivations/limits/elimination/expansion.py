@@ -227,8 +227,7 @@ class _Expander:
                 self.values[c][statement.symbol] = moved + bias + (0 if weights.is_mean else fresh[c])
             return
         # one for each coordinate, for each input if a whole branch is dropped, or for all
-        positions = self.program.positions if statement.over is None else 1
-        count = 1 if statement.shared else self.inputs // positions
+        count = 1 if statement.shared else self.inputs // statement.each
         fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(count)]
         self.coins[statement.symbol] = Coins(
             tuple(fresh), statement.keep, None if statement.over is None else statement.over.index
@@ -236,7 +235,7 @@ class _Expander:
         if statement.over is not None:
             self._belongs(statement.over, fresh)
         for c in every:  # a factor has no differential
-            self.values[c][statement.symbol] = fresh[min(c // positions, count - 1)] if c < self.inputs else sp.S.Zero
+            self.values[c][statement.symbol] = fresh[min(c // statement.each, count - 1)] if c < self.inputs else sp.S.Zero
 
     def _is_gaussian(self, statement: Matrix) -> bool:
         """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.

@@ -6,18 +6,13 @@ import sympy as sp
 
 from derivations import ResNet, depth_limit, identity, relu, tanh
 from derivations.calculus.angle import angle, angle_diffusion
-from derivations.calculus.boundaries import (
-    classify,
-    explosion,
-    limits_almost_surely,
-    moving_interval,
-    scale_density,
-    speed_density,
-)
+from derivations.calculus.boundaries import classify, explosion, limits_almost_surely
 from derivations.calculus.exits import hitting_probability, mean_exit_time, stationary
 from derivations.calculus.finiteness import converges, tidy_condition
+from derivations.calculus.intervals import moving_interval
 from derivations.calculus.ito import generator
 from derivations.calculus.kolmogorov import forward
+from derivations.calculus.speed import scale_density, speed_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from tests.helpers import equal_by_sampling, equal_symbolically

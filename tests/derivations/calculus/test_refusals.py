@@ -5,12 +5,14 @@ import sympy as sp
 
 from derivations import MLP, joint_limit, relu
 from derivations.calculus.angle import angle_diffusion
-from derivations.calculus.boundaries import classify, moving_interval, scale_density
+from derivations.calculus.boundaries import classify
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.girsanov import change_of_drift, time_change
+from derivations.calculus.intervals import moving_interval
 from derivations.calculus.lamperti import split
 from derivations.calculus.linear_ode import solve_linear
 from derivations.calculus.moment_closures import Gaussian
+from derivations.calculus.speed import scale_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 

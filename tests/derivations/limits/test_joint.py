@@ -6,10 +6,11 @@ import sympy as sp
 
 from derivations import MLP, PreNormResNet, ResNet, ShapedMLP, joint_limit, width_limit
 from derivations.activations import Activation, absolute, gelu, identity, leaky_relu, relu, silu, sine, softplus, tanh
-from derivations.calculus.boundaries import classify, explosion, speed_density
+from derivations.calculus.boundaries import classify, explosion
 from derivations.calculus.exponential import collapse_linear, mixed
 from derivations.calculus.gram import pair_correlation, squared_norm
 from derivations.calculus.ito import bracket, generator
+from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.laws import recognise

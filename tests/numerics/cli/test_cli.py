@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from derivations.emit import files
+from derivations.explain import files
 from numerics.cli import main
 from numerics.cli.files import read_inputs
 
@@ -42,6 +42,7 @@ def printed(capsys, *arguments) -> str:
 def test_derive_prints_the_derivation(capsys):
     assert "Itô's formula for S" in printed(capsys, "derive", "resnet", "--activation", "relu", "--width", "n")
     assert r"\begin{aligned}" in printed(capsys, "derive", "--width", "1", "--format", "latex")
+    assert printed(capsys, "derive", "--width", "1", "--format", "typst").startswith("== Recursion")
     assert json.loads(printed(capsys, "derive", "--width", "1", "--format", "json"))["steps"]
     assert "<math" in printed(capsys, "derive", "--width", "1", "--format", "html")
     assert "dK_12/dt" in printed(capsys, "derive", "--width", "oo", "--inputs", "2")
@@ -57,7 +58,7 @@ def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
 
 def test_derive_prints_potential_map_theta_series_and_proof(capsys):
     text = printed(capsys, "derive", "resnet", "--activation", "x**2 + 1", "--width", "1")
-    for wanted in ("V = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Proved by the engine"):
+    for wanted in ("V = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Each statement was checked"):
         assert wanted in text, wanted
 
 
@@ -105,7 +106,14 @@ def test_weight_variance_is_exact(capsys):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "start"), [("tex", "\\documentclass"), ("txt", "ResNet"), ("json", "{"), ("html", "<!doctype html>")]
+    ("suffix", "start"),
+    [
+        ("tex", "\\documentclass"),
+        ("typ", "#set document"),
+        ("txt", "ResNet"),
+        ("json", "{"),
+        ("html", "<!doctype html>"),
+    ],
 )
 def test_derive_writes_what_the_suffix_says(suffix, start, tmp_path, capsys):
     out = tmp_path / f"derivation.{suffix}"
@@ -196,6 +204,8 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "--out", "x"], "error: --out must end in .tex"),
         (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder does not exist"),
         (["derive", "--out", ".", "--format", "text"], "error: . is a folder"),
+        (["density", "--out", "x.npy"], "error: unknown suffix '.npy'; known: .csv"),
+        (["density", "--out", "x"], "error: --out must end in .csv"),
         (["density", "--out", "no/such/folder/x.csv"], "no/such/folder does not exist"),
         (["density", "--x0", "1e308"], "quantiles of the law are beyond double precision"),
         (["density", "--width", "3"], "expected a scalar diffusion"),

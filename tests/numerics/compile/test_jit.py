@@ -14,11 +14,13 @@ import pytest
 import sympy as sp
 
 from derivations.activations import gelu, ornstein_uhlenbeck, relu, tanh
-from derivations.architectures import ARCHITECTURES, MLP, ConvResNet, ResNet, ShapedMLP
+from derivations.architectures import MLP, ConvResNet, Network, PreNormResNet, ResNet, ShapedMLP, ShrinkingResNet
 from derivations.derivation import derive
 from derivations.diffusion import Diffusion
+from derivations.language import Weights, average, drop_branch, dropout, layer_norm, rms_norm
 from derivations.limits import depth_limit
 from derivations.special import ErfiInv, ScaledBesselI
+from derivations.symbols import step as eps
 from derivations.symbols import time
 from numerics import backends
 from numerics.compile import jit, jit_paths
@@ -167,15 +169,31 @@ def test_kernels_are_kept_on_disk(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True)
 
 
-NETWORKS = [
-    *(ResNet(relu, 5, inputs=m) for m in (1, 2, 3)),
-    ResNet(gelu, 3, weight_variance=sp.Rational(3, 2)),
-    *(a.example() for a in ARCHITECTURES if a.__name__ == "ShrinkingResNet"),
-]
+A, B, C = Weights("A"), Weights("B", out=7), Weights("C", out=7, bias_variance=1)
+D = Weights("D", mean=1, bias_variance=2, bias_mean=-1)
+NETWORKS = {
+    **{f"ReLU, {m} inputs": ResNet(relu, 5, inputs=m) for m in (1, 2, 3)},
+    "GELU": ResNet(gelu, 3, weight_variance=sp.Rational(3, 2)),
+    "means and biases": ShrinkingResNet.example(),
+    "perceptron": MLP(relu, inputs=2, width=5),
+    "shaped": ShapedMLP(tanh, inputs=2, a=1, width=5, skip=sp.Rational(1, 2)),
+    "pre-norm": PreNormResNet(relu, inputs=2, width=6),
+    "two matrices": Network(lambda x: x + eps * A(relu(B(x))), width=4, inputs=2),
+    "gate": Network(lambda x: x + eps * A(relu(B(rms_norm(x))) * C(layer_norm(x))), width=4, inputs=2),
+    "dropout": Network(lambda x: x + eps * A(dropout(relu(B(x)), 0.5)), width=4, inputs=2),
+    "masks": Network(
+        lambda x: rms_norm(x + eps * drop_branch(A(dropout(relu(B(x)), 0.7, shared=True)), 0.8, name="e")),
+        width=4,
+        inputs=2,
+    ),
+    "one matrix twice": Network(lambda x: x + eps * D(tanh(D(x)) * average(D(x))), width=12, inputs=2),
+    "variance of time": Network(lambda x: x + eps * Weights("A", variance=1 + time)(relu(x)), width=4),
+}
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda a: f"{type(a).__name__}-{a.width}-{a.inputs}")
-def test_networks_in_machine_code_are_those_of_the_arrays(network):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_in_machine_code_are_those_of_the_arrays(name):
+    network = NETWORKS[name]
     n, m = int(network.width), network.inputs
     x0 = np.random.default_rng(1).normal(size=(n, m))
     kwargs = {"depth": 12, "samples": 40, "x0": x0, "seed": 2, "at": [0, 5, 12]}

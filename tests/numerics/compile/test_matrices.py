@@ -105,9 +105,7 @@ def test_the_interpreter_draws_these_laws(law, name):
     layer, options, _ = LAYERS[name]
     expr = layer(Weights("W", law=LAWS[law], **options))
     compiled = compiled_program(program(expr, sp.Integer(4)))
-    sample = compiled.advance(
-        np.broadcast_to(START, (SAMPLES, 4, 2)), SIZE, DRAWINGS[0].draw, np.random.default_rng(12)
-    )
+    sample, _ = compiled.advance(np.broadcast_to(START, (SAMPLES, 4, 2)), SIZE, DRAWINGS[0], np.random.default_rng(12))
     assert worst_distance(sample, START, SIZE, *derived_moments(expr, START)) < 4.8
 
 

@@ -13,6 +13,7 @@ from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from derivations.symbols import width as n
 from numerics import simulate_network
+from numerics.compile.jit_programs import program_kernel
 from numerics.compile.programs import compiled_program
 from numerics.networks import DRAWINGS
 from tests.one_layer import derived_moments, worst_distance
@@ -106,16 +107,19 @@ def test_moments_are_those_of_weights_drawn_by_hand(name):
     assert worst_distance(sample, _start(name), SIZE, drift, 1.1 * covariance) > 4.8  # a wrong coefficient is seen
 
 
-@pytest.mark.parametrize("method", ["weights", "in_law"])
+@pytest.mark.parametrize("method", ["weights", "in_law", "numba"])
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.slow
 def test_simulated_layers_have_these_moments(name, method):
     layer, width = LAYERS[name]
     drift, covariance = derived_moments(layer, _start(name))
     compiled = compiled_program(program(layer, sp.Integer(width)))
-    drawing = next(d for d in DRAWINGS if d.name == method)
-    start = np.broadcast_to(_start(name), (SAMPLES, width, 2))
-    sample = compiled.advance(start, SIZE, drawing.draw, np.random.default_rng(6))
+    sample, rng = np.array(np.broadcast_to(_start(name), (SAMPLES, width, 2))), np.random.default_rng(6)
+    if method == "numba":
+        pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
+        program_kernel(compiled.program, 2)(sample, [compiled], SIZE, rng)
+    else:
+        sample, _ = compiled.advance(sample, SIZE, next(d for d in DRAWINGS if d.name == method), rng)
     assert worst_distance(sample, _start(name), SIZE, drift, covariance) < 4.8
 
 

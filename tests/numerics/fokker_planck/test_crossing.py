@@ -6,7 +6,7 @@ import sympy as sp
 from scipy import special, stats
 
 from derivations import ResNet, derive, parse_activation
-from derivations.calculus.boundaries import crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.intervals import crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import recognise

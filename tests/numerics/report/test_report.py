@@ -16,7 +16,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from derivations import ACTIVATIONS, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
-from derivations.emit.steps import Line, Term, equation
+from derivations.explain.steps import Line, Term, equation
 from numerics.cli import main
 from numerics.report import Inputs, Start, report
 from numerics.report.inputs import observe, wide_limit

@@ -1,0 +1,185 @@
+"""On which interval a scalar diffusion moves: where its noise vanishes, which of these zeros it crosses, where coefficients have kinks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from derivations.calculus.lamperti import zeros_inside
+from derivations.decimals import exact_decimals
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError, NoClosedForm
+from derivations.piecewise import Analysis, Point, analyse, pieces
+
+
+def coefficients(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+    """State, drift and variance of a scalar, time-homogeneous diffusion with noise.
+
+    Raises
+    ------
+    DerivationError
+        For several states, coefficients that depend on time, or no noise at all.
+    """
+    if len(process.states) != 1:
+        raise DerivationError(f"boundaries are those of a scalar diffusion, got {len(process.states)} states")
+    (x,), (mu,), (a,) = process.states, process.drift, process.covariance
+    if process.time in (mu.free_symbols | a.free_symbols):
+        raise DerivationError(
+            f"scale and speed need coefficients that do not depend on {process.time}; change time first"
+        )
+    if a == 0:
+        raise DerivationError("the diffusion is degenerate: its noise vanishes identically; it is a flow")
+    return x, mu, a
+
+
+def moving_interval(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, sp.Expr]:
+    """The largest open interval around a point, within the domain, on which the process moves.
+
+    It ends where the noise vanishes, unless the process crosses the zero (:func:`crossed_zeros`).
+
+    Raises
+    ------
+    DerivationError
+        If the point is outside the domain or the noise vanishes at it.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> moving_interval(Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]]), sp.Rational(1, 3))
+    (0, 1)
+    >>> moving_interval(Diffusion((x,), [0], [[sp.sin(x) ** 2]]), sp.Integer(4))
+    (pi, 2*pi)
+    >>> moving_interval(Diffusion((x,), [0], [[sp.sqrt(abs(x))]]), sp.Integer(4))
+    (-oo, oo)
+    """
+    x, _, a = coefficients(process)
+    inside = exact_decimals(inside)
+    if process.domain.contains(inside) == sp.false:
+        raise DerivationError(f"the point {inside} is outside the domain {process.domain}")
+    low, high = process.domain.inf, process.domain.sup
+    cuts = {low, high, *_cuts(process, inside)}
+    if a.subs(x, inside) == 0 or any(c == inside for c in cuts if c.is_finite):
+        raise DerivationError(f"the noise vanishes at {x} = {inside}: the process is degenerate there")
+    below, above = [c for c in cuts if c < inside], [c for c in cuts if c > inside]
+    if not below or not above:
+        raise DerivationError(f"the point {inside} is an end of the domain {process.domain}; give one inside")
+    return max(below), min(above)
+
+
+def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
+    """Points that the process does not cross."""
+    x, _, a = coefficients(process)
+    if a.free_symbols - {x}:
+        return _cuts_with_parameters(process, inside)
+    found = _analysed(a, x, inside)
+    crossed = [zero.value for zero in crossed_zeros(process, inside)]
+    outermost = set() if found.complete else {*crossed[:1], *crossed[-1:]}  # beyond them others are not listed
+    return (
+        ({zero.value for zero in found.zeros} - set(crossed))
+        | outermost
+        | {e for pair in found.vanishing for e in pair}
+    )
+
+
+def kinks_inside(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, ...]:
+    """Points at which a coefficient changes its formula, jumps or has a pole, around a point where there are infinitely many.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> kinks_inside(Diffusion((x,), [abs(x - 3)], [[1]]), 0)
+    (3,)
+    """
+    x, mu, a = coefficients(process)
+    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
+    return tuple(point.value for entry in (mu, a) if entry.has(x) for point in _analysed(entry, x, inside).singular)
+
+
+def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
+    """Of the noise, around a point where only a window of infinitely many zeros is listed."""
+    found = analyse(a, x)
+    shift = sp.floor(inside)
+    if found.complete or shift == 0:
+        return found
+    moved = analyse(a.subs(x, x + shift), x)
+
+    def back(points: tuple[Point, ...]) -> tuple[Point, ...]:
+        return tuple(Point(p.value + shift, p.orders, p.limits) for p in points)
+
+    vanishing = tuple((left + shift, right + shift) for left, right in moved.vanishing)
+    return replace(
+        moved,
+        expr=a,
+        vanishing=vanishing,
+        zeros=back(moved.zeros),
+        poles=back(moved.poles),
+        kinks=back(moved.kinks),
+        jumps=back(moved.jumps),
+    )
+
+
+def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Point, ...]:
+    r"""The zeros of the noise at which a diffusion without parameters, coming from either side, goes on to the other.
+
+    A process without drift is Brownian motion at the time :math:`A_t` with :math:`A = \inf\{s : \int_0^s a(W_u)^{-1}\mathrm{d}u > t\}`, and
+    Brownian motion crosses a point unless that integral diverges at it: iff :math:`1/a` is integrable on both sides, that is if a
+    vanishes there to an order below 1, from both sides. With a drift that stays bounded, which the scale function then carries away, it is
+    the same. Other solutions of the equation stay at the zero for a while, or for ever (Engelbert and Schmidt); networks with random
+    weights, which overshoot it, take the one that crosses.
+
+    Parameters
+    ----------
+    process : Diffusion
+    inside : Expr or float
+        Around it zeros are listed where there are infinitely many.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> [float(z) for z in crossed_zeros(Diffusion((x,), [0], [[sp.sqrt(abs(x)) * abs(x - 1)]]))]
+    [0.0]
+    """
+    x, mu, a = coefficients(process)
+    if a.free_symbols - {x}:
+        return ()
+    inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
+    low, high = process.domain.inf, process.domain.sup
+    zeros = [
+        zero
+        for zero in _analysed(a, x, inside).zeros
+        if low < zero.value < high and all(order is not None and order < 1 for order in zero.orders)
+    ]
+    if not zeros or mu == 0:
+        return tuple(zeros)
+    poles = {pole.value for pole in analyse(mu, x).poles}
+    return tuple(zero for zero in zeros if zero.value not in poles)
+
+
+def _cuts_with_parameters(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
+    x, _, a = coefficients(process)
+    low, high = process.domain.inf, process.domain.sup
+    cuts: set[sp.Expr] = set()
+    for part in pieces(a, x):
+        left, right = sp.Max(part.left, low), sp.Min(part.right, high)
+        if left >= right:
+            continue
+        if part.expr == 0:
+            cuts |= {left, right}
+            continue
+        cuts |= {end for end in (left, right) if end.is_finite and part.expr.subs(x, end) == 0}
+        cuts |= set(_zeros_around(part.expr, x, left, right, inside))
+    return cuts
+
+
+def _zeros_around(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, inside: sp.Expr) -> tuple[sp.Expr, ...]:
+    """All zeros of the noise; where there are infinitely many, as of a sine, those near a point, on both sides of it."""
+    try:
+        return zeros_inside(a, x, left, right)
+    except NoClosedForm:
+        for reach in (4, 16, 64):
+            window = sp.Max(left, sp.floor(inside) - reach), sp.Min(right, sp.floor(inside) + reach)
+            found = zeros_inside(a, x, *window)
+            if any(z < inside for z in found) and any(z > inside for z in found):
+                return found
+        raise

@@ -1,1 +1,0 @@
-"""A derivation as steps, and the steps as LaTeX, text and JSON."""

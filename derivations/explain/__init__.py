@@ -1,0 +1,1 @@
+"""A derivation as named steps, and the steps as text, LaTeX, Typst and JSON."""

@@ -1,0 +1,35 @@
+"""A derivation as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import sympy as sp
+
+from derivations.explain.latex import latex, line_latex
+from derivations.explain.plain import sentence
+from derivations.explain.steps import Step
+from derivations.explain.text import line_text
+
+
+def document(title: str, steps: tuple[Step, ...]) -> str:
+    """The derivation as JSON: every step with its text, and of each line the LaTeX, the text and the SymPy source of its expressions."""
+    rows = [
+        {
+            "name": step.name,
+            "statement": step.statement,
+            "items": [sentence(item) for item in step.items],
+            "reason": step.reason,
+            "lines": [
+                {
+                    "latex": line_latex(line),
+                    "text": line_text(line),
+                    "left": latex(line.left),
+                    "sympy": [sp.srepr(expr) for expr in line.expressions],
+                }
+                for line in step.lines
+            ],
+        }
+        for step in steps
+    ]
+    return json.dumps({"title": title, "steps": rows}, indent=2, ensure_ascii=False) + "\n"

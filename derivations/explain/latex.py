@@ -1,0 +1,264 @@
+r"""A derivation as LaTeX: expressions, lines, steps, documents."""
+
+from __future__ import annotations
+
+import sympy as sp
+from sympy.printing.latex import LatexPrinter
+from sympy.printing.precedence import PRECEDENCE
+
+from derivations.explain.notation import (
+    Angled,
+    Density,
+    DerivativeOf,
+    Differential,
+    Distribution,
+    EvaluatedAt,
+    Juxtaposed,
+    Norm,
+    Partial,
+    Probability,
+    Rate,
+    Remainder,
+    Scripted,
+    Statistic,
+    Total,
+    Transposed,
+    Variation,
+    Word,
+)
+from derivations.explain.plain import GREEK, Words
+from derivations.explain.steps import Line, Step, Term, wrapped
+from derivations.sums import CoordinateSum
+
+#: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
+LINE_WIDTH = 75
+
+_RELATIONS = {"=": "=", "~": r"\sim", "≈": r"\approx", ":": ":"}
+_SIGNS = {
+    "∞": r"\infty",
+    "≤": r"\le",
+    "≥": r"\ge",
+    "≠": r"\ne",
+    "≈": r"\approx",
+    "√": r"\surd",
+    "∫": r"\int",
+    "²": "^2",
+}
+_OPERATORS = {"E": r"\mathbb{E}"}
+
+
+class Printer(LatexPrinter):
+    r"""SymPy's printer with the notation of the field: :math:`\log`, :math:`\Phi`, fractions that do not explode."""
+
+    def __init__(self) -> None:
+        super().__init__({"ln_notation": False, "fold_short_frac": False, "mul_symbol": None, "diff_operator": "rd"})
+
+    def _print_ExpBase(self, expr: sp.exp, exp: str | None = None) -> str:
+        r"""A tall exponent stands beside :math:`\exp`, not above the line."""
+        argument = expr.args[0]
+        if exp is None and sp.count_ops(argument) > 4:
+            return rf"\exp\left({self._print(argument)}\right)"
+        return str(super()._print_ExpBase(expr, exp))
+
+    def _needs_mul_brackets(self, expr: sp.Expr, first: bool = False, last: bool = False) -> bool:
+        """A sum over the layer reaches to the end of a product."""
+        if isinstance(expr, CoordinateSum) and not expr.counts and not last:
+            return True
+        return bool(super()._needs_mul_brackets(expr, first, last))
+
+    # notation
+
+    def _listed(self, items: sp.Tuple) -> str:
+        return ", ".join(map(self._print, items))
+
+    def _print_Word(self, expr: Word) -> str:
+        return rf"\text{{{escaped(str(expr.args[0]))}}}"
+
+    def _print_Scripted(self, expr: Scripted) -> str:
+        stem, lower, upper = expr.args
+        text: str = self._print(stem)
+        for mark, indices in (("_", lower), ("^", upper)):
+            if indices:
+                joint = " " if all(i.is_Symbol for i in indices) else ", "
+                text += rf"{mark}{{{joint.join(map(self._print, indices))}}}"
+        return text
+
+    def _print_Differential(self, expr: Differential) -> str:
+        return rf"\mathrm{{d}}{self._print(expr.args[0])}"
+
+    def _print_Rate(self, expr: Rate) -> str:
+        return "/".join(rf"\mathrm{{d}}{self._print(a)}" for a in expr.args)
+
+    def _print_DerivativeOf(self, expr: DerivativeOf) -> str:
+        body, at = map(self._print, expr.args)
+        return rf"\frac{{\mathrm{{d}}}}{{\mathrm{{d}}{at}}}{body}"
+
+    def _print_Partial(self, expr: Partial, exp: str | None = None) -> str:
+        return rf"\partial_{{{self._print(expr.args[0])}}}" + (f"^{{{exp}}}" if exp else "")
+
+    def _print_Variation(self, expr: Variation) -> str:
+        first, second, at = map(self._print, expr.args)
+        return rf"\mathrm{{d}}[{first}, {second}]_{{{at}}}"
+
+    def _print_Statistic(self, expr: Statistic) -> str:
+        operator, of, given = expr.args
+        name = _OPERATORS.get(str(operator), rf"\mathrm{{{operator}}}")
+        condition = rf" \mid {self._listed(given)}" if given else ""
+        return f"{name}[{self._listed(of)}{condition}]"
+
+    def _print_Probability(self, expr: Probability) -> str:
+        return rf"P({self._print(expr.args[0])})"
+
+    def _print_Density(self, expr: Density) -> str:
+        at, x, start = map(self._print, expr.args)
+        return rf"p_{{{at}}}({x} \mid {start})"
+
+    def _print_Distribution(self, expr: Distribution) -> str:
+        name, *parameters = expr.args
+        shown = str(name) if len(str(name)) == 1 else rf"\mathrm{{{name}}}"
+        return rf"{shown}\left({', '.join(map(self._print, parameters))}\right)"
+
+    def _print_Total(self, expr: Total) -> str:
+        body, index, upper, more = expr.args
+        if more:
+            under = rf"{self._print(index)} \le {self._print(upper)}, {self._listed(more)} \in F"
+            sign = rf"\sum_{{{under}}}"
+        else:
+            sign = rf"\sum_{{{self._print(index)}=1}}^{{{self._print(upper)}}}"
+        return rf"{sign} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
+
+    def _print_Juxtaposed(self, expr: Juxtaposed) -> str:
+        return r"\,".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
+
+    def _print_Angled(self, expr: Angled) -> str:
+        return rf"\left\langle {self._print(expr.args[0])} \right\rangle"
+
+    def _print_Transposed(self, expr: Transposed) -> str:
+        return rf"{self._print(expr.args[0])}^\top"
+
+    def _print_Norm(self, expr: Norm) -> str:
+        return rf"\|{self._print(expr.args[0])}\|"
+
+    def _print_Remainder(self, expr: Remainder) -> str:
+        return rf"{expr.args[0]}({self._print(expr.args[1])})"
+
+    def _print_EvaluatedAt(self, expr: EvaluatedAt) -> str:
+        body, condition = map(self._print, expr.args)
+        return rf"\left.{body}\right|_{{{condition}}}"
+
+
+def latex(expr: sp.Basic) -> str:
+    r"""One expression or piece of notation as LaTeX.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> latex(sp.sqrt(sp.Symbol("x", positive=True)))
+    '\\sqrt{x}'
+    """
+    return str(Printer().doprint(expr))
+
+
+def _term(term: Term, first: bool) -> str:
+    sign, coefficient = term.signed(first)
+    if term.unit is None:
+        return sign + latex(coefficient)
+    unit = latex(term.unit)
+    if coefficient == 1:
+        return sign + unit
+    body = latex(coefficient)
+    if coefficient.is_Add:
+        body = rf"\left({body}\right)"
+    return rf"{sign}{body}\,{unit}"
+
+
+_UNSEEN = frozenset({"left", "right", "frac", "mathrm", "operatorname", "quad", "begin", "end"})
+_SPELT = frozenset({"log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "min", "max"})
+
+
+def printed_width(source: str) -> int:
+    """A rough count of the characters that a LaTeX source prints: commands count one, braces nothing."""
+    width, index = 0, 0
+    while index < len(source):
+        if source[index] == "\\":
+            end = index + 1
+            while end < len(source) and source[end].isalpha():
+                end += 1
+            name = source[index + 1 : end]
+            width += 0 if name in _UNSEEN else len(name) if name in _SPELT else 1
+            index = max(end, index + 2)
+            continue
+        width += 2 if source[index] in "+-=" else source[index] not in "{}^_ &"
+        index += 1
+    return width
+
+
+def line_rows(line: Line) -> tuple[str, str, list[str]]:
+    """The left side of a line, its relation, and the rows of its right side."""
+    where = rf"{latex(line.where)}:\quad " if line.where is not None else ""
+    return where + latex(line.left), _RELATIONS[line.relation], wrapped(line, _term, printed_width, LINE_WIDTH)
+
+
+def line_latex(line: Line) -> str:
+    """One line with an alignment mark before the relation, wrapped between terms where it is too long."""
+    left, relation, rows = line_rows(line)
+    return " \\\\\n  &\\quad ".join([f"{left} &{relation} {rows[0]}", *rows[1:]])
+
+
+def sentence(words: Words) -> str:
+    """A sentence with its formulas between dollar signs."""
+    return "".join(escaped(w) if isinstance(w, str) else f"${latex(w)}$" for w in words)
+
+
+def aligned(lines: tuple[Line, ...]) -> str:
+    r"""Lines in one ``aligned`` environment, for a display of any kind."""
+    return "\\begin{aligned}\n" + " \\\\\n".join(line_latex(line) for line in lines) + "\n\\end{aligned}"
+
+
+def step_latex(step: Step) -> str:
+    """One step: heading, statement, list, aligned display, reason."""
+    parts = [rf"\paragraph{{{step.name}.}} {sentence(step.claim)}"]
+    if step.items:
+        items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
+        parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
+    if step.lines:
+        parts.append(f"\\begin{{equation*}}\n{aligned(step.lines)}\n\\end{{equation*}}")
+    parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
+    return "\n".join(parts)
+
+
+def body(steps: tuple[Step, ...]) -> str:
+    """The steps as paragraphs and displays, to paste into a document with amsmath."""
+    return "\n\n".join(step_latex(step) for step in steps)
+
+
+def document(title: str, steps: tuple[Step, ...]) -> str:
+    """A complete LaTeX document, needing amsmath and amssymb only.
+
+    Returns
+    -------
+    str
+        Source for pdflatex.
+    """
+    return (
+        "\\documentclass[10pt,a4paper]{article}\n"
+        "\\usepackage[utf8]{inputenc}\n"
+        "\\usepackage[margin=25mm]{geometry}\n"
+        "\\usepackage{amsmath,amssymb}\n"
+        "\\setlength{\\parindent}{0pt}\n"
+        "\\setlength{\\emergencystretch}{3em}\n"
+        "\\allowdisplaybreaks\n"
+        f"\\title{{{escaped(title)}}}\n\\author{{}}\n\\date{{}}\n"
+        "\\begin{document}\n\\maketitle\n\n"
+        f"{body(steps)}\n\n\\end{{document}}\n"
+    )
+
+
+def escaped(plain: str) -> str:
+    """Plain text with the characters that LaTeX reads as commands made printable."""
+    table = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    table |= {c: f"${c}$" for c in "<>|"} | {
+        c: rf"$\{name}$" for name, c in GREEK.items() if name not in ("ell", "lamda")
+    }
+    table |= {c: f"${source}$" for c, source in _SIGNS.items()}
+    return "".join(table.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in plain)

@@ -1,0 +1,157 @@
+"""Explaining a law: the Lamperti form and its potential, the density, the moments, the proof; or that none is known."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.calculus.lamperti import LampertiForm
+from derivations.errors import NoClosedForm
+from derivations.explain.notation import Density, Partial, Probability, Rate, equals, expected, indexed, letter
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line, Step, equation
+from derivations.laws.base import Check, Proof
+from derivations.laws.frozen import FrozenLaw
+from derivations.laws.kernel import KernelLaw
+from derivations.laws.piecewise_law import PiecewiseLaw
+from derivations.symbols import initial, state, time
+
+_X = indexed("X", (time,))
+_ORDERS = range(1, 9)  # moments whose finiteness is looked at
+
+
+def lamperti_step(forms: tuple[LampertiForm, ...]) -> Step:
+    """The Lamperti form of each moving interval: its drift and its potential."""
+    beta, v, z, a = letter("beta"), letter("V"), letter("z"), sp.Function("a")(state)
+    lines = []
+    for form in forms:
+        interval = sp.Interval.open(*form.interval)
+        where = None if interval == sp.S.Reals else sp.Contains(state, interval, evaluate=False)
+        lines.append(equation(sp.sqrt(a), form.scale, where=where))
+        if form.is_writable:
+            lines += [equation(beta, form.beta), equation(v, form.potential)]
+    return Step(
+        "Lamperti form and potential",
+        (
+            "On each interval between zeros of the noise, the coordinate ",
+            equals(z, sp.Integral(1 / sp.sqrt(a), state)),
+            " has unit noise, drift ",
+            beta,
+            " and potential ",
+            equals(v, beta**2 + Rate(beta, z)),
+            ":",
+        ),
+        tuple(lines),
+        (
+            "Lamperti's transform. The transition density has a closed form where the kernel of the operator ",
+            Partial(z) ** 2 / 2,
+            " minus ",
+            v / 2,
+            " is known.",
+        ),
+    )
+
+
+def law_steps(law: PiecewiseLaw, proof: Proof, of: str = "") -> list[Step]:
+    """The law: density, distribution function, moments, atoms.
+
+    Parameters
+    ----------
+    law : PiecewiseLaw
+    proof : Proof
+        What was checked about it.
+    of : str
+        What the law is of, if that is not the state.
+    """
+    moments = [equation(expected(_X**k), value) for k in (1, 2) if not (value := law.moment(k)).has(sp.Integral)]
+    claim: Words = (
+        ("From the start ", initial, ":") if moments else ("The first two moments have no closed form here.",)
+    )
+    open_: Words = (
+        ()
+        if len(moments) == 2
+        else ("What is not given is an integral over the density. It is computed by quadrature. ",)
+    )
+    return [
+        Step(
+            f"Law{of}",
+            (f"The law has a closed form ({law.name}): ", *law.description, "."),
+            tuple(_density_lines(law)),
+            ("The kernel of the potential, transformed back to the state.",),
+        ),
+        Step(f"Moments{of}", claim, tuple(moments), (*open_, *_finiteness(law))),
+        _proof_step(proof, of),
+    ]
+
+
+def _finiteness(law: PiecewiseLaw) -> Words:
+    """Which moments are finite, and until when."""
+    try:
+        until = {k: law.finite_until(sp.Integer(k)) for k in _ORDERS}
+    except NoClosedForm as error:
+        return (str(error),)
+    never = next((k for k, last in until.items() if last == 0), None)
+    if never is not None:
+        return (f"Moments of order {never} and beyond are infinite at every time.",)
+    if until[2] == sp.oo:
+        return ("All moments are finite at all times.",) if all(v == sp.oo for v in until.values()) else ()
+    return ("The second moment is finite for ", time, " < ", until[2], " only.")
+
+
+def _proof_step(proof: Proof, of: str) -> Step:
+    """What has been checked, with how it was decided."""
+    verdict = "Each statement was checked" if proof else "Not every statement holds"
+    return Step(
+        f"Proof{of}",
+        (f"{verdict}:",),
+        (),
+        (
+            "The density is put into the Fokker–Planck equation. Its mass, its start and its transitions are checked. What algebra does not "
+            "decide is computed at random points, to more digits than a coincidence has.",
+        ),
+        tuple(_checked(check) for check in proof.checks),
+    )
+
+
+def _checked(check: Check) -> Words:
+    how = "exactly" if check.exact else "to 30 digits at random points"
+    where: Words = () if check.domain is None else ("on ", check.domain, ", ")
+    if not check.holds:
+        return (*where, f"{check.statement}: ", check.value, " in place of ", check.expected, ".")
+    if check.expected.is_number:
+        return (*where, f"{check.statement}: ", check.expected, f", {how}.")
+    return (*where, f"{check.statement}, {how}.")
+
+
+def _density_lines(law: PiecewiseLaw) -> list[Line]:
+    lines: list[Line] = []
+    for part in law.parts:
+        domain = part.diffusion.domain
+        if domain.measure == 0:
+            continue
+        where = sp.Contains(initial, domain, evaluate=False) if len(law.parts) > 1 else None
+        for atom in part.atoms:
+            left = Probability(equals(_X, atom.location))
+            lines.append(equation(left, _readable(atom.mass), where=where))
+        if not isinstance(part, FrozenLaw):
+            density = Density(time, state, initial)
+            lines.append(equation(density, _readable(part.pdf(state)), where=where))
+        if isinstance(part, KernelLaw):
+            lines += [equation(left, right) for left, right in part.definitions if equation(left, right) not in lines]
+    return lines
+
+
+def _readable(expr: sp.Expr) -> sp.Expr:
+    """Two-argument arctangents, which computers like, as people write them."""
+    return expr.replace(
+        lambda node: isinstance(node, sp.atan2) and node.args[0] == 1, lambda node: sp.pi / 2 - sp.atan(node.args[1])
+    )
+
+
+def no_law_step(reason: str) -> Step:
+    """That no closed form is known, and why."""
+    return Step(
+        "No closed form known",
+        (f"{reason[0].upper()}{reason[1:]}.",),
+        (),
+        ("The density can be computed from the Fokker–Planck equation or by simulation.",),
+    )

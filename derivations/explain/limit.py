@@ -1,0 +1,258 @@
+r"""Explaining a limit: the equations of neurons, of second moments at infinite width, and of Gram matrices."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.calculus.gram import SubProcess
+from derivations.calculus.lamperti import positive_root
+from derivations.calculus.settling import Settling
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.explain.notation import (
+    Differential,
+    Juxtaposed,
+    Rate,
+    Transposed,
+    Variation,
+    Word,
+    expected,
+    indexed,
+    letter,
+)
+from derivations.explain.plain import Words
+from derivations.explain.statements import ShownMoments
+from derivations.explain.steps import Line, Step, Term, differential, equation
+from derivations.limits.closure import GramLimit
+from derivations.limits.gram import GramDiffusion
+from derivations.limits.width import KernelFlow
+from derivations.piecewise import Piece, join, pieces
+from derivations.symbols import depth, time, width
+
+DT = Differential(time)
+DB = Differential(indexed("B", (time,)))
+_V = letter("V")
+_MATCHED = (
+    "Drift and covariance are the conditional moments per unit of time. To leading order the increments are Gaussian, so their higher "
+    "moments vanish faster. Where the equation (in Itô's sense) has a unique solution, the chain converges to it."
+)
+
+
+def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]:
+    """The limit of infinite depth: for activations without values where the recipe names them, and for the given ones."""
+    kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
+    claim: Words = ("As ", depth, f" grows, each neuron follows {kind}:")
+    if not named:
+        return [Step("Limit of infinite depth", claim, neuron_lines(limit, moments.recipe.width), (_MATCHED,))]
+    size = moments.size
+    drift = sp.Matrix([moments.drift(a) for a in range(size)])
+    covariance = sp.Matrix(size, size, moments.covariance)
+    return [
+        Step(
+            "Limit of infinite depth",
+            claim,
+            _neuron(drift, covariance, moments.layer.states[:size], moments.recipe.width),
+            (_MATCHED,),
+        ),
+        Step(
+            "Limit for this activation",
+            ("With this activation the equation is",),
+            neuron_lines(limit, moments.recipe.width),
+            ("The activation is inserted, piece by piece.",),
+        ),
+    ]
+
+
+def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
+    """The equations of one neuron, for the first two inputs."""
+    if isinstance(limit, NeuronDiffusion):
+        m = min(limit.inputs, 2)
+        return _neuron(limit.neuron_drift[:m, :], limit.neuron_covariance[:m, :m], limit.neuron[:m], limit.width)
+    m = min(len(limit.states), 2)
+    return _neuron(limit.drift[:m, :], limit.covariance[:m, :m], limit.states[:m], size)
+
+
+def _neuron(drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ...], size: sp.Expr) -> tuple[Line, ...]:
+    above = () if size == 1 else ("i",)
+    if len(neuron) == 1:
+        name = indexed("X", (time,), above)
+        at = {neuron[0]: name}
+        brownian = Differential(indexed("B", (time,), above))
+        return (differential(name, drift[0].subs(at), _root(covariance[0, 0], neuron[0]).subs(at), brownian),)
+    lines = []
+    at = {x: indexed("X", (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
+    unit = DT if size == 1 else Juxtaposed(indexed("delta", ("i", "j")), DT)
+    for a in range(len(neuron)):
+        for b in range(a, len(neuron)):
+            lower = ((), ()) if size == 1 else (("i",), ("j",))
+            pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
+            lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
+        if drift[a] != 0:
+            left = expected(Differential(indexed("X", (), (sp.Integer(a + 1),))), letter("X"))
+            lines.append(Line(left, (Term(drift[a].subs(at), DT),)))
+    return tuple(lines)
+
+
+def _root(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    """The positive root of a variance, piece by piece where it has kinks."""
+    if not variance.has(x):
+        return sp.sqrt(variance).replace(sp.Abs, lambda inside: inside)  # the law does not see the noise's sign
+    return join(
+        tuple(Piece(p.left, p.right, positive_root(p.expr, x, p.left, p.right)) for p in pieces(variance, x)), x
+    )
+
+
+def flow_lines(flow: Flow) -> tuple[Line, ...]:
+    """The velocity of each state."""
+    return tuple(equation(Rate(s, flow.time), v) for s, v in zip(flow.states, flow.drift, strict=True))
+
+
+def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
+    """Infinite width, then infinite depth: the flow of the second moments, for activations without values and for the given ones."""
+    gaussian: Words = (
+        ("At infinite width the neurons of a layer are independent and Gaussian, with means ", letter("M"), " and second moments ",
+         letter("K"), " over the inputs. One layer adds")
+        if flow.means
+        else ("At infinite width the neurons of a layer are independent, Gaussian and centred, with covariance ", letter("K"),
+              " over the inputs. One layer adds")
+    )  # fmt: skip
+    because = (
+        "The mean over the neurons becomes an expectation, by the law of large numbers. The weights are independent of the state that "
+        "they are added to."
+    )
+    steps = [Step("Limit of infinite width", gaussian, flow_lines(flow if generic is None else generic), (because,))]
+    if generic is not None:
+        closed = "Gaussian expectations are in closed form where a rule applies."
+        steps.append(Step("Kernel flow for this activation", ("With this activation",), flow_lines(flow), (closed,)))
+    return steps
+
+
+def gram_step(gram: GramLimit | None, why: str) -> Step:
+    """The Gram matrix's own diffusion at finite width, or why it has none."""
+    if gram is None:
+        return Step("Gram matrix", (f"{why[0].upper()}{why[1:]}.",), (), ("So the neurons have to be followed.",))
+    process = gram.process
+    lines = [
+        Line(expected(Differential(name), _V), (Term(drift, DT),))
+        for name, drift in zip(process.states, process.drift, strict=True)
+    ]
+    if isinstance(process, Diffusion):
+        count = range(len(process.states))
+        lines += [
+            Line(Variation(process.states[i], process.states[j], time), (Term(process.covariance[i, j], DT),))
+            for i in count
+            for j in count[i:]
+        ]
+    lines += [equation(name, value) for name, value in gram.fixed.items()]
+    what = "centred states" if gram.centred else "states"
+    return Step(
+        "Gram matrix",
+        (f"The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
+         "It is a diffusion by itself at every width ", width, ":"),
+        tuple(lines),
+        (
+            "The state is read through random matrices and averages only. So the network is invariant under rotations of its neurons, and no "
+            "other average of the state is left over.",
+        ),
+    )  # fmt: skip
+
+
+def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
+    """The limit of the Gram matrix where depth and width grow together, a unit of time being so many layers."""
+    clock: Words = ("A unit of time is ", unit, " layers. ")
+    matched = "Mean and covariance of one layer's change, times the number of layers in a unit of time."
+    name = "Limit for this activation"
+    if isinstance(limit, Flow):
+        because = (
+            "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
+        )
+        return [Step(name, (*clock, "The limit is a flow:"), flow_lines(limit), (because,))]
+    if len(limit.states) == 1:
+        (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
+        line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
+        return [Step(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
+    lines = [
+        Line(expected(Differential(s), _V), (Term(b, DT if b != 0 else None),))
+        for s, b in zip(limit.states, limit.drift, strict=True)
+    ]
+    assert isinstance(limit, GramDiffusion)
+    alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
+
+    def v(first: str, second: str) -> sp.Expr:
+        return indexed("V", (first, second))
+
+    products = v(alpha, gamma) * v(beta, delta) + v(alpha, delta) * v(beta, gamma)
+    noise = Line(Variation(v(alpha, beta), v(gamma, delta), time), (Term(limit.strength, Juxtaposed(products, DT)),))
+    claim: Words = (*clock, "The Gram matrix follows a diffusion on the cone of positive semi-definite matrices:")
+    return [Step(name, claim, (*lines, noise), (matched,)), *_factor_steps(limit)]
+
+
+def _factor_steps(limit: GramDiffusion) -> list[Step]:
+    if limit.inputs != 2:
+        return []
+    rows = limit.factor
+    motions = [Differential(indexed("B", (time,), (sp.Integer(k + 1),))) for k in range(rows.cols)]
+    lines = [
+        Line(
+            Juxtaposed(letter("sigma"), Differential(letter("B"))),
+            tuple(Term(rows[i, k], motions[k]) for k in range(rows.cols) if rows[i, k] != 0),
+            where=s,
+        )
+        for i, s in enumerate(limit.states)
+    ]
+    a, n = letter("A"), letter("N")
+    return [
+        Step(
+            "Square root of the covariance",
+            ("With independent Brownian motions, as few as possible, the noise of each entry is",),
+            tuple(lines),
+            ("Let A be Cholesky's triangle of V, and N a symmetric matrix of independent Brownian motions. Then ",
+             Juxtaposed(a, n, Transposed(a)), " has this covariance."),
+        )
+    ]  # fmt: skip
+
+
+def sub_process_step(name: str, found: SubProcess) -> Step:
+    """A function of the Gram matrix: its equation, and whether that is closed."""
+    symbol = found.name
+    shown = indexed(symbol, (time,)) if "_" not in symbol.name else symbol
+    noise = _positive(found.variance, symbol)
+    line = differential(shown, found.drift, noise, DB) if noise != 0 else equation(Rate(shown, time), found.drift)
+    left_over = ", ".join(map(str, found.left_over))
+    verdict = (
+        "The equation is closed: this is a process by itself."
+        if found.closed
+        else f"The equation is not closed. Its coefficients also depend on {left_over}."
+    )
+    what: Words = ("For ", symbol, ":") if found.function == symbol else ("For ", symbol, " = ", found.function, ":")
+    return Step(name, what, (line,), (f"Itô's formula. {verdict}",))
+
+
+def _positive(variance: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
+    """The root that is positive on the domain, whose sign the noise does not see."""
+    value = sp.sqrt(sp.factor(variance)).replace(sp.Abs, lambda inside: inside)
+    at_zero = value.subs(symbol, 0)
+    return sp.expand(-value if at_zero.is_negative else value)
+
+
+def settling_step(found: Settling) -> Step:
+    """Explosion and the stationary law of one input's squared norm."""
+    lines = [
+        equation(Word("explosion"), _condition(found.explodes), ":"),
+        equation(Word("stationary law"), _condition(found.stationary), ":"),
+    ]
+    if found.gamma is not None:
+        shape, rate = found.gamma
+        lines += [equation(Word("Gamma law, shape"), shape), equation(Word("Gamma law, rate"), rate)]
+    return Step(
+        "Feller's test",
+        ("The squared norm ", found.process.states[0], " on the half-line:"),
+        tuple(lines),
+        (
+            "Scale and speed at 0 and at infinity. Where the density of the speed measure has finite mass, it is that of the stationary law.",
+        ),
+    )
+
+
+def _condition(condition: sp.Basic) -> sp.Basic:
+    words = {sp.true: "always", sp.false: "never"}
+    return Word(words[condition]) if condition in words else condition

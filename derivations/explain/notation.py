@@ -1,0 +1,150 @@
+r"""The notation of the page as SymPy objects: what a formula needs besides expressions, once for all formats.
+
+A piece of notation, such as :math:`\mathrm{d}X_t` or :math:`\mathbb{E}[\Delta \mid X]`, is an object without rules of computation. Each
+format is one printer, with one method for each class below.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+from sympy.core.symbol import Str
+from sympy.printing.precedence import PRECEDENCE
+
+
+class Notation(sp.Expr):
+    """A piece of notation; text among its arguments becomes a SymPy string."""
+
+    is_commutative = True
+
+    def __new__(cls, *args: object) -> Notation:
+        """Keep the arguments as they are."""
+        made: Notation = sp.Basic.__new__(cls, *(Str(a) if isinstance(a, str) else sp.sympify(a) for a in args))
+        return made
+
+
+class Word(Notation):
+    """Upright text among mathematics."""
+
+
+class Scripted(Notation):
+    r"""A letter with lower and upper indices, :math:`X_{\ell}^{i}`: its arguments are the letter and two tuples."""
+
+    @property
+    def precedence(self) -> int:
+        """A power of a letter with an upper index needs a bracket."""
+        return int(PRECEDENCE["Pow" if self.args[2] else "Atom"])
+
+
+class Differential(Notation):
+    r""":math:`\mathrm{d}x`."""
+
+
+class Rate(Notation):
+    r""":math:`\mathrm{d}x/\mathrm{d}t`, of a state and a time."""
+
+    precedence = PRECEDENCE["Mul"]
+
+
+class DerivativeOf(Notation):
+    r""":math:`\frac{\mathrm{d}}{\mathrm{d}t}\,b`, of a body and a time."""
+
+    precedence = PRECEDENCE["Mul"]
+
+
+class Partial(Notation):
+    r"""The operator :math:`\partial_z`."""
+
+
+class Variation(Notation):
+    r"""The differential of a covariation, :math:`\mathrm{d}[x, y]_t`: two processes and the time."""
+
+
+class Statistic(Notation):
+    r""":math:`\mathbb{E}[x \mid V]`, :math:`\mathrm{Cov}[x, y \mid V]`: the operator's name, a tuple, and a tuple of what is given."""
+
+
+class Probability(Notation):
+    """The probability of an event."""
+
+
+class Density(Notation):
+    r"""The transition density :math:`p_t(x \mid x_0)`: time, state and start."""
+
+
+class Distribution(Notation):
+    r"""A distribution by its name and parameters, :math:`N(0, 1/n)`."""
+
+
+class Total(Notation):
+    r"""A sum :math:`\sum_{j=1}^{k} b_j`: the body, the index, the upper bound, and a tuple of further indices, over a filter F."""
+
+    precedence = PRECEDENCE["Mul"]
+
+
+class Juxtaposed(Notation):
+    """Factors beside each other, in this order."""
+
+    precedence = PRECEDENCE["Mul"]
+
+
+class Angled(Notation):
+    r"""An average :math:`\langle b \rangle` over hidden neurons."""
+
+
+class Transposed(Notation):
+    r""":math:`A^\top`."""
+
+
+class Norm(Notation):
+    r""":math:`\|x\|`."""
+
+
+class Remainder(Notation):
+    r"""What is smaller than, or of the order of, something: :math:`o(\varepsilon^2)`; the letter and the scale."""
+
+
+class EvaluatedAt(Notation):
+    """A body at a condition."""
+
+
+def letter(name: str) -> sp.Symbol:
+    """A real symbol for display only.
+
+    Examples
+    --------
+    >>> letter("kappa")
+    kappa
+    """
+    return sp.Symbol(name, real=True)
+
+
+def indexed(stem: sp.Symbol | str, lower: tuple[object, ...] = (), upper: tuple[object, ...] = ()) -> Scripted:
+    r"""A letter with indices, such as :math:`X_{\ell}^{i}`.
+
+    Examples
+    --------
+    >>> indexed("W", ("i", "j")).args
+    (W, (i, j), ())
+    """
+
+    def place(names: tuple[object, ...]) -> sp.Tuple:
+        return sp.Tuple(*(letter(name) if isinstance(name, str) else sp.sympify(name) for name in names))
+
+    made = Scripted(letter(stem) if isinstance(stem, str) else stem, place(lower), place(upper))
+    assert isinstance(made, Scripted)
+    return made
+
+
+def expected(body: sp.Expr, *given: sp.Expr) -> Notation:
+    r""":math:`\mathbb{E}[b \mid g]`."""
+    return Statistic("E", sp.Tuple(body), sp.Tuple(*given))
+
+
+def covariance_of(first: sp.Expr, second: sp.Expr, *given: sp.Expr) -> Notation:
+    r""":math:`\mathrm{Cov}[f, g \mid v]`."""
+    return Statistic("Cov", sp.Tuple(first, second), sp.Tuple(*given))
+
+
+def equals(left: sp.Expr, right: sp.Expr) -> sp.Basic:
+    """The equation itself, neither decided nor turned around."""
+    return sp.Eq(left, right, evaluate=False)

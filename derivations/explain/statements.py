@@ -1,0 +1,276 @@
+r"""Explaining a network: the statements of one layer, and one layer's moments given the state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.architectures.base import Architecture, Recipe
+from derivations.explain.notation import (
+    Angled,
+    Distribution,
+    Juxtaposed,
+    Remainder,
+    Total,
+    covariance_of,
+    equals,
+    expected,
+    indexed,
+    letter,
+)
+from derivations.explain.steps import Line, Step, Term, equation
+from derivations.language import Program, Weights, program
+from derivations.language.statements import Mask, Matrix, Mean, Statement
+from derivations.limits.depth import as_sums
+from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.expansion import Draw
+from derivations.limits.elimination.moments import LayerMoments
+from derivations.symbols import depth, state, step, width
+
+#: How the small parameter of a layer depends on the depth.
+SMALL = equals(step, 1 / sp.sqrt(depth))
+_DELTA = letter("Delta")
+
+
+def network_steps(recipe: Recipe) -> list[Step]:
+    """The statements of one layer in order with the laws of its weights, and the activations that they name."""
+    layer = _named(recipe)
+    count = layer.neurons.size
+    neurons = "1 neuron" if count == 1 else " neurons"
+    inputs = "one network input" if recipe.inputs == 1 else f"{recipe.inputs} network inputs, which share the weights"
+    return [
+        Step(
+            "Recursion",
+            (
+                *("Layer ", letter("ell"), " of ", depth, " acts on "),
+                *((neurons,) if count == 1 else (count, neurons)),
+                f" and {inputs}. Weights are independent, and fresh in every layer:",
+            ),
+            _Recursion(layer).lines(),
+            ("This is the network. Everything below is derived from it.",),
+        ),
+        *_activation_steps(recipe),
+    ]
+
+
+def _named(recipe: Recipe) -> Program:
+    """One layer as a program in which the activation inside the weights has a name."""
+    at = replace(recipe, width=width) if recipe.width == sp.oo else recipe  # type: ignore[type-var]
+    if isinstance(at, Architecture):
+        return program(Architecture.generic_layer(at).expression(), at.width, parameters=None)
+    return at.program()
+
+
+def generic_program(recipe: Recipe) -> Program:
+    """One layer with undefined activations where the recipe names them, so that formulas show where they enter."""
+    if isinstance(recipe, Architecture):
+        return program(recipe.generic_layer().expression(), recipe.width, parameters=None)
+    return recipe.program()
+
+
+@dataclass(frozen=True)
+class _Recursion:
+    """The statements of a layer as lines, neuron by neuron."""
+
+    layer: Program
+
+    @cached_property
+    def matrices(self) -> tuple[Weights, ...]:
+        """Each matrix once."""
+        return tuple(dict.fromkeys(s.weights for s in self.layer.statements if isinstance(s, Matrix)))
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether more than one random matrix is applied, so that what they put out needs names."""
+        return sum(isinstance(s, Matrix) and not s.weights.is_mean for s in self.layer.statements) > 1
+
+    def lines(self) -> tuple[Line, ...]:
+        """All statements, the laws of the weights, and the update."""
+        here, there = indexed("X", ("ell",), ("i",)), indexed("X", (letter("ell") + 1,), ("i",))
+        update = self._at(self.layer.update.xreplace({step: 1 / sp.sqrt(depth)}), "i")
+        rest = sp.expand(update - here)
+        terms = (here, *rest.as_ordered_terms()) if not rest.has(here) else sp.Add.make_args(update)
+        return (
+            Line(there, tuple(Term(term) for term in terms)),
+            *(self._line(s) for s in self.layer.statements),
+            *(line for w in self.matrices if not w.is_mean for line in self._laws(w)),
+        )
+
+    def _value(self, s: Statement, neuron: str) -> sp.Expr:
+        """What a statement puts out, at a neuron."""
+        name = s.symbol.name
+        if isinstance(s, Matrix):
+            if s.weights.is_mean:
+                return letter("m")
+            return indexed("u", (name,) if self.several else (), (neuron,))
+        if isinstance(s, Mean) or s.over is None:
+            return letter(name)
+        return indexed(name, (), (neuron,))
+
+    def _at(self, body: sp.Expr, neuron: str, tap: sp.Expr | None = None) -> sp.Expr:
+        place = (neuron,) if tap is None else (neuron, letter("p") + tap)
+        rule = {s.symbol: self._value(s, neuron) for s in self.layer.statements}
+        return body.xreplace({**rule, state: indexed("X", ("ell",), place)})
+
+    def _line(self, s: Statement) -> Line:
+        left = self._value(s, "i")
+        if isinstance(s, Mean):
+            return Line(left, (Term(1 / s.over.size, Total(self._at(s.body, "j"), letter("j"), s.over.size, ())),))
+        if isinstance(s, Mask):
+            return equation(left, Distribution("Bernoulli", s.keep), "~")
+        w, (entry, bias) = s.weights, self._entries(s.weights)
+        tap = letter("d") if w.taps else None
+        body = self._at(s.body, "j", tap)
+        mean = w.mean / self._fan_in(s)
+        total = Total(
+            mean * body if w.is_mean else Juxtaposed(entry, body),
+            letter("j"),
+            s.source.size,
+            () if tap is None else (tap,),
+        )
+        constant = w.bias_mean if w.is_mean else bias if w.bias_variance != 0 or w.bias_mean != 0 else sp.S.Zero
+        return Line(left, tuple(Term(t) for t in (sp.S.Zero if w.is_mean and mean == 0 else total, constant) if t != 0))
+
+    def _entries(self, w: Weights) -> tuple[sp.Expr, sp.Expr]:
+        """A weight and a bias."""
+        bias = indexed("b", ("i",), (w.name,) if self.several else ())
+        return indexed(w.name, ("i", "j"), ("d",) if w.taps else ()), bias
+
+    def _fan_in(self, s: Matrix) -> sp.Expr:
+        return s.source.size * max(1, len(s.weights.taps))
+
+    def _laws(self, w: Weights) -> list[Line]:
+        entry, bias = self._entries(w)
+        k = self._fan_in(next(s for s in self.layer.statements if isinstance(s, Matrix) and s.weights == w))
+        lines = [equation(entry, Distribution("N", w.mean / k, w.variance / k), "~")]
+        if w.bias_variance != 0 or w.bias_mean != 0:
+            lines.append(equation(bias, Distribution("N", w.bias_mean, w.bias_variance), "~"))
+        return lines
+
+
+def _activation_steps(recipe: Recipe) -> list[Step]:
+    if not isinstance(recipe, Architecture):
+        return []
+    (name, inner), *outer = recipe.functions
+    lines = [equation(sp.Function(name)(state), inner.expr)]
+    if not outer:
+        because = "It enters through its values. Its derivatives enter by Itô's formula."
+        return [Step("Activation", ("The activation is",), tuple(lines), (because,))]
+    for name, activation in outer:
+        lines.append(equation(sp.Function(name)(state), activation.expr))
+        for order, mark in enumerate(("", "'", "''")):
+            value = (activation.derivative(order) if order else activation.expr).subs(state, 0)
+            lines.append(equation(sp.Symbol(rf"\{name}{mark}(0)"), value))
+    because = (
+        "The one inside the weights enters through its values. The argument of the outer one is small, so only its "
+        "Taylor coefficients at 0 enter."
+    )
+    return [Step("Activations", ("The activations inside and outside the weights are",), tuple(lines), (because,))]
+
+
+@dataclass(frozen=True)
+class ShownMoments:
+    """One layer's moments given the state, for at most two coordinates, with names that can be read.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of finite width.
+    """
+
+    recipe: Recipe
+
+    @cached_property
+    def layer(self) -> LayerMoments:
+        """The layer over as many coordinates as are needed for two."""
+        made = generic_program(self.recipe)
+        return LayerMoments(made, self.recipe.coordinates if made.has_taps else min(self.recipe.coordinates, 2))
+
+    @property
+    def size(self) -> int:
+        """How many coordinates are shown."""
+        return min(len(self.layer.states), 2)
+
+    @cached_property
+    def _names(self) -> dict[sp.Basic, sp.Basic]:
+        """What the drawn numbers of a generic neuron are called."""
+        draws = [r for r in self.layer.expansion.random if isinstance(r, Draw)]
+        several = len(draws) > 1 or any(len(d.variables) > len(self.layer.states) for d in draws)
+        names: dict[sp.Basic, sp.Basic] = {}
+        for random in self.layer.expansion.random:
+            for v in random.variables:
+                stem = v.name.rstrip("0123456789")
+                above = (v.name[len(stem) :],) if len(self.layer.states) > 1 else ()
+                drawn = isinstance(random, Draw)
+                names[v] = indexed("u", (stem,) if several else (), above) if drawn else indexed(stem, (), above)
+        return names
+
+    def _at(self, expr: sp.Expr) -> sp.Expr:
+        """Averages of the state as sums over the layer."""
+        sums = sp.factor_terms(as_sums(expr, self.layer.states, self.layer.program.neurons.size))
+        averages = {node: Angled(node.body.xreplace(self._names)) for node in sums.atoms(LayerAverage)}
+        return sums.xreplace(averages).xreplace(self._names)
+
+    def drift(self, a: int) -> sp.Expr:
+        """The mean of a coordinate's increment."""
+        return self._at(self.layer.drift(a))
+
+    def covariance(self, a: int, b: int) -> sp.Expr:
+        """Of the increments of two coordinates."""
+        return self._at(self.layer.covariance(min(a, b), max(a, b)))
+
+    def steps(self) -> list[Step]:
+        """What the matrices put out given the state; the increment and its moments."""
+        return [self._drawn(), self._increment()]
+
+    def _drawn(self) -> Step:
+        lines = []
+        for draw in (r for r in self.layer.expansion.random if isinstance(r, Draw)):
+            count = len(draw.variables)
+            for i, j in ((0, 0), (0, 1))[:count]:
+                names = (self._names[draw.variables[k]] for k in (i, j))
+                value = draw.covariance[max(i, j), min(i, j)][0]
+                lines.append(equation(covariance_of(*names, letter("X")), self._at(value)))
+        what = "coordinates" if self.recipe.positions else "inputs"
+        likewise = f" for {what} 1 and 2 (and likewise for every pair)" if self.size > 1 else ""
+        return Step(
+            "Pre-activations given the state",
+            (
+                "Given the state, what a matrix puts out is Gaussian. It is independent from neuron to neuron, given what the matrix reads. "
+                f"Its covariance{likewise} is",
+            ),
+            tuple(lines),
+            (
+                "A linear combination of independent Gaussians is Gaussian. Its variance is the sum of squared coefficients times variances. "
+                "The rows of a matrix are independent.",
+            ),
+        )
+
+    def _increment(self) -> Step:
+        several = len(self.layer.states) > 1
+        names = [indexed(_DELTA, (), (sp.Integer(a + 1),)) if several else _DELTA for a in range(self.size)]
+        orders = [(k, c) for k, c in enumerate(self.layer.expansion.increment[0][1:], 1) if c != 0]
+        lines = [
+            Line(names[0], tuple(Term(self._at(c), step**k) for k, c in orders)),
+            Line(expected(names[0], letter("X")), _to_second_order(self.drift(0))),
+        ]
+        for b, other in enumerate(names):
+            left = covariance_of(names[0], other, letter("X"))
+            lines.append(Line(left, _to_second_order(self.covariance(0, b))))
+        return Step(
+            "Increment and its conditional moments",
+            ("With ", SMALL, " one layer takes ", step**2, " of time. The increment of a neuron and its moments are"),
+            tuple(lines),
+            (
+                "Taylor's formula in the small parameter. Then statements are averaged out from the last to the first: a matrix by its "
+                "Gaussian mean, whose covariance is an average over what it reads, and an i.i.d. factor by its expectation. This is exact for "
+                "every number of neurons.",
+            ),
+        )
+
+
+def _to_second_order(coefficient: sp.Expr) -> tuple[Term, ...]:
+    rest = Term(Remainder("o", step**2))
+    return (rest,) if coefficient == 0 else (Term(coefficient, step**2), rest)

@@ -1,0 +1,143 @@
+r"""A derivation as data: named steps, each a statement, its lines of mathematics, a list and the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from derivations.explain.notation import Differential, Notation, Scripted
+from derivations.explain.plain import Words, plain, sentence
+from derivations.symbols import time
+
+
+@dataclass(frozen=True)
+class Term:
+    r"""A coefficient times a unit, e.g. :math:`\sigma(x)` times :math:`\mathrm{d}B_t`; no unit for a plain expression."""
+
+    coefficient: sp.Expr
+    unit: sp.Expr | None = None
+
+    def signed(self, first: bool) -> tuple[str, sp.Expr]:
+        """The sign to write before it, none before a positive first term, and the coefficient that is left to write."""
+        bare_sum = self.coefficient.is_Add and self.unit is None  # has no bracket that a minus could stand before
+        if self.coefficient.could_extract_minus_sign() and not bare_sum:
+            return "-" if first else "- ", -self.coefficient
+        return "" if first else "+ ", self.coefficient
+
+
+#: How the two sides of a line are related.
+RELATIONS = ("=", "~", "≈", ":")
+
+
+def _symbol(*args: sp.Basic) -> sp.Symbol:
+    return sp.Symbol(plain(Scripted(*args)), real=True)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of mathematics.
+
+    Parameters
+    ----------
+    left : Basic
+    terms : tuple of Term
+        The right side, in the order in which it is to be read.
+    relation : str
+        One of ``RELATIONS``.
+    where : Basic, optional
+        The condition under which it holds.
+    """
+
+    left: sp.Basic
+    terms: tuple[Term, ...]
+    relation: str = field(default="=")
+    where: sp.Basic | None = None
+
+    @property
+    def expressions(self) -> tuple[sp.Expr, ...]:
+        """The coefficients that SymPy can compute with; letters with indices are symbols."""
+        found = (term.coefficient.replace(Scripted, _symbol) for term in self.terms)
+        return tuple(expr for expr in found if not expr.has(Notation))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One named step of a derivation.
+
+    Parameters
+    ----------
+    name : str
+        A short heading.
+    claim : tuple of str and Basic
+        What is claimed, a sentence.
+    lines : tuple of Line
+        The mathematics.
+    because : tuple of str and Basic
+        Why it holds.
+    items : tuple of sentences
+        A list after the claim.
+    """
+
+    name: str
+    claim: Words
+    lines: tuple[Line, ...]
+    because: Words
+    items: tuple[Words, ...] = ()
+
+    @property
+    def statement(self) -> str:
+        """The claim in plain text."""
+        return sentence(self.claim)
+
+    @property
+    def reason(self) -> str:
+        """The reason in plain text."""
+        return sentence(self.because)
+
+    @property
+    def expression(self) -> tuple[sp.Basic, ...]:
+        """The expressions of the right sides, for further use in SymPy; without those that are notation."""
+        return tuple(e for line in self.lines for e in line.expressions)
+
+
+def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str], int], longest: int) -> list[str]:
+    """The right side of a line in rows, broken between terms and, where a term alone is too long, between those of its sum.
+
+    Parameters
+    ----------
+    line : Line
+    shown : callable
+        A term in some format, the first of a line or a later one.
+    width : callable
+        How many characters its source prints.
+    longest : int
+        Of a row.
+    """
+    terms: list[Term] = []
+    for term in line.terms:
+        number, whole = term.coefficient.as_coeff_Mul() if isinstance(term.coefficient, sp.Expr) else (1, sp.S.One)
+        opened = whole.is_Add and width(shown(term, True)) > longest
+        terms += [Term(number * part, term.unit) for part in whole.as_ordered_terms()] if opened else [term]
+    rows = [""]
+    for index, term in enumerate(terms):
+        piece = shown(term, index == 0)
+        if rows[-1] and width(f"{rows[-1]} {piece}") > longest:
+            rows.append(piece)
+        else:
+            rows[-1] = f"{rows[-1]} {piece}".strip()
+    return rows
+
+
+def equation(left: sp.Basic, right: sp.Basic, relation: str = "=", where: sp.Basic | None = None) -> Line:
+    """A line ``left = right``."""
+    return Line(left, (Term(right),), relation, where)
+
+
+def differential(name: sp.Expr, drift: sp.Expr, noise: sp.Expr, brownian: sp.Expr, at: sp.Symbol = time) -> Line:
+    r"""The line :math:`\mathrm{d}X_t = b\,\mathrm{d}t + \sigma\,\mathrm{d}B_t`, in that order, vanishing terms left out."""
+    terms = [Term(drift, Differential(at))] if drift != 0 else []
+    if noise != 0 or not terms:
+        terms.append(Term(noise, brownian))
+    return Line(Differential(name), tuple(terms))

@@ -1,0 +1,173 @@
+"""What a reader sees: steps, LaTeX that compiles, text and JSON."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import sympy as sp
+
+from derivations import ResNet, derive, gelu, identity, leaky_relu, ornstein_uhlenbeck, relu, sine, tanh
+from derivations.errors import DerivationError
+from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
+from derivations.explain.notation import Differential, indexed, letter
+from derivations.explain.plain import plain
+from derivations.explain.steps import Line, Term, differential
+from derivations.gaussian import expect, expect_pair
+from derivations.symbols import time, width
+from tests.helpers import equal_symbolically
+
+CASES = {
+    "relu-1": ResNet(relu, width=1),
+    "relu-n": ResNet(relu, width=width),
+    "leaky-n": ResNet(leaky_relu(sp.Rational(1, 10)), width=width),
+    "identity-n": ResNet(identity, width=width),
+    "ornstein-uhlenbeck-1": ResNet(ornstein_uhlenbeck, width=1),
+    "tanh-1": ResNet(tanh, width=1),
+    "sine-1": ResNet(sine, width=1),
+    "gelu-8": ResNet(gelu, width=8),
+    "relu-4-inputs-2": ResNet(relu, width=4, inputs=2),
+    "relu-oo-inputs-2": ResNet(relu, width=sp.oo, inputs=2),
+    "tanh-oo": ResNet(tanh, width=sp.oo),
+}
+every = pytest.mark.parametrize("name", CASES)
+X, DB = indexed("X", (time,)), Differential(indexed("B", (time,)))
+
+
+@pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-oo-inputs-2"])
+def test_golden_latex(name, golden):
+    golden(f"{name}.tex").check(derive(CASES[name]).latex() + "\n")
+
+
+@pytest.mark.parametrize("name", ["relu-1", "relu-n"])
+def test_golden_text(name, golden):
+    golden(f"{name}.txt").check(str(derive(CASES[name])))
+
+
+@every
+def test_every_step_has_a_statement_and_a_reason(name):
+    for step in derive(CASES[name]).steps:
+        assert step.name
+        assert step.statement
+        assert step.reason.endswith(".")
+        assert "\\" not in step.statement + step.reason, "LaTeX in plain text"
+
+
+@every
+@pytest.mark.slow
+def test_json_holds_the_expressions(name):
+    data = json.loads(derive(CASES[name]).to_json())
+    rows = [line for step in data["steps"] for line in step["lines"]]
+    assert rows
+    assert all(row["latex"] and row["text"] for row in rows)
+
+
+def test_json_expressions_can_be_read_back():
+    d = derive(ResNet(relu, width=1))
+    data = json.loads(d.to_json())
+    (noise,) = next(step for step in data["steps"] if step["name"] == "Limit for this activation")["lines"][0]["sympy"]
+    (read,) = [sp.sympify(noise)]
+    (variable,) = read.free_symbols
+    assert equal_symbolically(read.subs(variable, 3), relu(3))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@every
+def test_document_compiles_without_a_warning(name, tmp_path):
+    source = derive(CASES[name]).write(tmp_path / "derivation.tex")
+    run = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-2000:]
+    complaints = [line for line in run.stdout.splitlines() if re.search(r"Warning|Overfull|Underfull", line)]
+    assert not complaints
+    assert (tmp_path / "derivation.pdf").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_a_broken_document_is_noticed(tmp_path):
+    """The control of the test above: an overfull line must show in the log that it reads."""
+    long = "\\text{" + "wide " * 60 + "}"
+    (tmp_path / "wide.tex").write_text(
+        "\\documentclass{article}\\usepackage{amsmath}\\begin{document}\\begin{equation*}\\begin{aligned}"
+        + long
+        + "\\end{aligned}\\end{equation*}\\end{document}"
+    )
+    run = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "wide.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        timeout=60,
+        check=False,
+    )
+    assert "Overfull" in run.stdout
+
+
+def test_drift_comes_before_noise():
+    x = sp.Symbol("x", real=True)
+    line = differential(X, -2 * x, x + 1, DB)
+    assert line_latex(line) == r"\mathrm{d}X_{t} &= -2 x\,\mathrm{d}t + \left(x + 1\right)\,\mathrm{d}B_{t}"
+
+
+def test_vanishing_terms_are_left_out():
+    assert "mathrm{d}t" not in line_latex(differential(X, sp.S.Zero, sp.S.One, DB))
+    assert line_latex(differential(X, sp.S.One, sp.S.Zero, DB)).endswith(r"= \mathrm{d}t")
+
+
+def test_long_sums_are_wrapped_between_terms():
+    terms = sp.symbols("alpha_1:40")
+    rows = line_latex(Line(letter("S"), (Term(sp.Add(*terms)),))).split(" \\\\\n")
+    assert len(rows) > 1
+    assert all(printed_width(row) <= LINE_WIDTH + 10 for row in rows)
+    assert sum(row.count(r"\alpha") for row in rows) == len(terms)
+
+
+def test_escaping():
+    assert escaped("x**2 & 50% of a_b") == r"x**2 \& 50\% of a\_b"
+
+
+def test_plain_text_of_sets_and_pieces():
+    x = sp.Symbol("x", real=True)
+    assert plain(sp.Interval.Lopen(0, sp.oo)) == "(0, oo)"
+    assert plain(sp.Piecewise((1, x < 0), (x, True))) == "{1 if x < 0; x otherwise}"
+
+
+def test_plain_text_of_expectations_has_greek_letters():
+    x, rho, psi = sp.Symbol("x", real=True), sp.Symbol("rho", real=True), sp.Function("psi", real=True)
+    single = expect(psi(x) ** 2, x, sp.Symbol("kappa", positive=True))
+    assert plain(single) == "E[ψ(z)**2, z ~ N(0, κ)]"
+    assert str(single) == "E[psi(z)**2, z ~ N(0, kappa)]"
+    pair = expect_pair(psi(x), psi(x), x, [[1, rho], [rho, 1]])
+    assert plain(pair) == "E[ψ(u)*ψ(v), (u, v) ~ N(0, [[1, ρ], [ρ, 1]])]"
+
+
+def test_notebook_shows_limit_and_law():
+    shown = derive(ResNet(relu, width=1))._repr_latex_()
+    assert shown.startswith("$\\displaystyle \\begin{aligned}")
+    assert r"\mathrm{d}X_{t}" in shown
+    assert r"p_{t}(x \mid x_{0})" in shown
+
+
+def test_write_by_suffix(tmp_path):
+    d = derive(ResNet(relu, width=1))
+    assert d.write(tmp_path / "a.txt").read_text() == str(d)
+    assert json.loads(d.write(tmp_path / "a.json").read_text())["title"] == d.title
+    with pytest.raises(DerivationError, match=r"\.tex"):
+        d.write(tmp_path / "a.docx")
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"), [({"order": "both"}, "^unknown order 'both'; known: depth, width, joint$"), ({}, "architecture")]
+)
+def test_bad_requests(bad, says):
+    with pytest.raises(DerivationError, match=says):
+        derive(ResNet(relu, width=1) if bad else relu, **bad)

@@ -1,0 +1,133 @@
+"""The emitted derivations of joint limits: they compile, say what they must, and carry their expressions."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    DerivationError,
+    PreNormResNet,
+    ResNet,
+    ShapedMLP,
+    derive,
+    equivalence,
+    gelu,
+    identity,
+    joint_limit,
+    relu,
+    tanh,
+    width_limit,
+)
+from derivations.explain.equivalence import equivalence_steps
+from derivations.explain.latex import document
+from derivations.explain.text import document as text
+
+A = sp.Symbol("a", positive=True)
+UP, DOWN = sp.symbols("c_+ c_-", real=True)
+CASES = {
+    "shaped-relu": ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN),
+    "shaped-tanh": ShapedMLP(tanh, inputs=1, a=A),
+    "shaped-gelu": ShapedMLP(gelu, inputs=2, a=A),
+    "skip": ShapedMLP(relu, inputs=2, c_plus=1, c_minus=0, skip=sp.Rational(1, 2)),
+    "linear": MLP(identity, inputs=2),
+    "unshaped": MLP(relu, inputs=2),
+    "one-input": MLP(relu, inputs=1),
+    "residual": ResNet(relu, width=4, inputs=2),
+    "prenorm": PreNormResNet(relu, inputs=2),
+}
+every = pytest.mark.parametrize("name", CASES)
+
+
+@every
+@pytest.mark.slow
+def test_every_step_says_what_and_why(name):
+    d = derive(CASES[name], order="joint")
+    assert "depth and width together" in d.title
+    assert all(
+        (step.statement and step.reason and step.lines) or step.name.startswith(("No closed", "Proof"))
+        for step in d.steps
+    )
+    assert "Limit for this activation" in [step.name for step in d.steps]
+    assert len(json.loads(d.to_json())["steps"]) == len(d.steps)
+    assert d._repr_latex_()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@every
+@pytest.mark.slow
+def test_document_compiles_without_a_warning(name, tmp_path):
+    source = derive(CASES[name], order="joint").write(tmp_path / "derivation.tex")
+    complaints, log = compiled(source, tmp_path)
+    assert not complaints, log
+
+
+def compiled(source, folder):
+    run = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
+        cwd=folder, capture_output=True, text=True, encoding="latin-1", timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-2000:]
+    return [line for line in run.stdout.splitlines() if re.search(r"Warning|Overfull|Underfull", line)], run.stdout[
+        -3000:
+    ]
+
+
+def test_limits_of_the_front_door():
+    assert [str(s) for s in derive(CASES["shaped-tanh"], order="joint").limit.states] == ["V"]
+    unshaped = derive(CASES["unshaped"], order="joint")
+    assert [str(s) for s in unshaped.limit.states] == ["q"]
+    assert unshaped.law is None
+    assert "exponential functional" in unshaped.why_no_law
+    assert derive(CASES["one-input"], order="joint").law.name == "geometric Brownian motion"
+    assert "deterministic flow" in derive(CASES["residual"], order="joint").why_no_law
+
+
+def test_feller_and_gamma_are_explained():
+    text = str(derive(CASES["shaped-tanh"], order="joint"))
+    assert "Gamma law, rate = 2/a**2" in text
+    assert "explosion: never" in text
+
+
+def test_equivalence_is_a_theorem_with_its_steps():
+    v, eta = sp.symbols("v eta", positive=True)
+    residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    shaped = ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta)
+    found = equivalence(residual, joint_limit(shaped), v)
+    assert sp.expand(found.value - (UP - DOWN) ** 2) == 0
+    steps = equivalence_steps(found, "residual network", "shaped perceptron")
+    assert steps[0].name == "Theorem"
+    assert found.value in steps[0].expression
+    assert r"\begin{document}" in document("Equivalence", tuple(steps))
+
+
+def test_flows_that_are_not_the_same_are_refused():
+    v, eta = sp.symbols("v eta", positive=True)
+    residual = width_limit(ResNet(tanh, sp.oo, inputs=2, weight_variance=v))
+    shaped = ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta)
+    with pytest.raises(DerivationError):
+        equivalence(residual, joint_limit(shaped), v)
+    with pytest.raises(DerivationError, match="without noise"):
+        equivalence(width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v)), joint_limit(CASES["shaped-relu"]), v)
+
+
+@pytest.mark.parametrize("name", ["shaped-relu", "shaped-gelu", "skip", "unshaped", "prenorm"])
+def test_golden_latex(name, golden):
+    golden(f"{name}.tex").check(derive(CASES[name]).latex() + "\n")
+
+
+@pytest.mark.parametrize("name", ["shaped-relu", "shaped-tanh", "skip", "prenorm", "unshaped"])
+def test_golden_text(name, golden):
+    golden(f"{name}.txt").check(str(derive(CASES[name])))  # shown in the documentation
+
+
+def test_golden_equivalence(golden):
+    v, eta = sp.symbols("v eta", positive=True)
+    residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    shaped = joint_limit(ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta))
+    steps = equivalence_steps(equivalence(residual, shaped, v), "residual network", "shaped perceptron")
+    golden("equivalence.txt").check(text("Equivalence", tuple(steps)))
