@@ -52,7 +52,7 @@ class Network(Recipe):
     width: sp.Expr
     inputs: int = 1
     parameters: Sequence[sp.Symbol] = field(default=())
-    positions: int | tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()  # a number becomes a tuple of one
 
     def __post_init__(self) -> None:
         said: object = self.layer

@@ -53,7 +53,7 @@ class GaussianJointExpectation(Binding):
     @property
     def free_symbols(self) -> set[sp.Basic]:
         """Parameters: whatever occurs besides the bound variables."""
-        return self.args[0].free_symbols | self.args[1].free_symbols
+        return set().union(*(argument.free_symbols for argument in self.args))
 
     @property
     def bound_symbols(self) -> list[sp.Symbol]:
@@ -95,14 +95,20 @@ class GaussianJointExpectation(Binding):
 
     _pythoncode = _numpycode
 
-    def _sympystr(self, printer: Printer) -> str:
+    def printed(self) -> tuple[tuple[sp.Symbol, ...], sp.Expr]:
+        """The bound variables as they are printed, and the function of them."""
         names = printed_symbols([z.name for z in self.bound_symbols], self)
-        return f"E[{printer._print(self.function(*names))}, {printer._print(names)} ~ N(0, {printer._print(self.covariance)})]"
+        return names, self.function(*names)
+
+    def _sympystr(self, printer: Printer) -> str:
+        names, body = self.printed()
+        rows = ", ".join(f"[{', '.join(map(printer._print, row))}]" for row in self.covariance.tolist())
+        return f"E[{printer._print(body)}, {printer._print(names)} ~ N(0, [{rows}])]"
 
     def _latex(self, printer: Printer) -> str:
-        names = printed_symbols([z.name for z in self.bound_symbols], self)
+        names, body = self.printed()
         variables = ", ".join(map(printer._print, names))
-        inside = printer._print(self.function(*names))
+        inside = printer._print(body)
         return rf"\mathbb{{E}}_{{({variables}) \sim N(0, {printer._print(self.covariance)})}}\left[{inside}\right]"
 
 

@@ -53,9 +53,9 @@ _OPTIONS = ("out", "variance", "mean", "bias_variance", "bias_mean", "law")
 def parse_layer(text: str) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
-    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2, law=orthogonal)``. ``average``, ``rms_norm``,
-    ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
-    applied to its first argument.
+    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2, law=orthogonal)``. ``average``,
+    ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)``
+    are those of the language; any name of an activation is applied to its first argument.
 
     Parameters
     ----------

@@ -296,7 +296,7 @@ def _sizes(program: Program) -> np.ndarray:
     """Numbers of neurons by the layers' numbers."""
     found = {program.neurons.index: int(program.neurons.size)}
     for s in program.statements:
-        at = (s.source, s.target) if isinstance(s, Matrix) else (s.over,)
+        at = (s.source, s.target) if isinstance(s, Matrix) else (s.over,) if isinstance(s, Mean | Mask) else ()
         found |= {neurons.index: int(neurons.size) for neurons in at if neurons is not None}
     sizes = np.zeros(max(found) + 1, dtype=np.int64)
     for index, size in found.items():

@@ -85,7 +85,12 @@ class Rules(ABC):
         """A mask, drawn."""
 
     def paired(
-        self, statement: Mean | Mix | Shares | Between, values: Values, size: float, program: Program, trace: Trace | None
+        self,
+        statement: Mean | Mix | Shares | Between,
+        values: Values,
+        size: float,
+        program: Program,
+        trace: Trace | None,
     ) -> Any:
         """What a statement about pairs of positions makes.
 
@@ -133,7 +138,12 @@ class Plain(Rules):
         return drawn_mask(statement, len(like), like.shape[2], rng)
 
     def paired(
-        self, statement: Mean | Mix | Shares | Between, values: Values, size: float, program: Program, trace: Trace | None
+        self,
+        statement: Mean | Mix | Shares | Between,
+        values: Values,
+        size: float,
+        program: Program,
+        trace: Trace | None,
     ) -> Array:
         """Shape (samples, neurons or 1, coordinates), or for each pair (samples, 1, inputs, positions, positions)."""
         return pair_values(statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace))
@@ -204,7 +214,9 @@ class CompiledProgram:
             body = rules.evaluated(statement.body, values, size, int(neurons.size), trace)
             if isinstance(statement, Mean):
                 average = rules.averaged(body)
-                values[statement.symbol] = average if statement.power == 1 else rules.form(rules.columns(average) * float(statement.root))
+                values[statement.symbol] = (
+                    average if statement.power == 1 else rules.form(rules.columns(average) * float(statement.root))
+                )
                 continue
             weights = statement.weights
             numbers = self.numbers[weights]
@@ -261,7 +273,9 @@ def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Gener
     """Zeros and ones, shape (samples, neurons or 1, columns or 1)."""
     rows = 1 if statement.over is None else int(statement.over.size)
     each = 1 if statement.shared else statement.each
-    kept = (rng.random((samples, rows, 1 if statement.shared else columns // each)) < float(statement.keep)).astype(float)
+    kept = (rng.random((samples, rows, 1 if statement.shared else columns // each)) < float(statement.keep)).astype(
+        float
+    )
     return kept if each == 1 else np.repeat(kept, each, axis=2)
 
 

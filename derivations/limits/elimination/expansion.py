@@ -235,7 +235,9 @@ class _Expander:
         if statement.over is not None:
             self._belongs(statement.over, fresh)
         for c in every:  # a factor has no differential
-            self.values[c][statement.symbol] = fresh[min(c // statement.each, count - 1)] if c < self.inputs else sp.S.Zero
+            self.values[c][statement.symbol] = (
+                fresh[min(c // statement.each, count - 1)] if c < self.inputs else sp.S.Zero
+            )
 
     def _is_gaussian(self, statement: Matrix) -> bool:
         """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.
