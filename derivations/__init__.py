@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         Network,
         Preactivation,
         PreNormResNet,
+        Regime,
         ResNet,
         ShapedMLP,
         ShrinkingResNet,
@@ -116,6 +117,7 @@ __all__ = [
     "Normal",
     "NotClosed",
     "PreNormResNet",
+    "Regime",
     "Preactivation",
     "ResNet",
     "ShapedMLP",
@@ -200,7 +202,7 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet Layer MLP Network PreNormResNet Preactivation ResNet ShapedMLP "
+        "ARCHITECTURES Architecture ConvResNet Layer MLP Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",

@@ -11,7 +11,6 @@ import sympy as sp
 
 from derivations.architectures.base import Architecture, Recipe
 from derivations.architectures.network import Network
-from derivations.architectures.scaling import ScaledArchitecture
 from derivations.calculus.clock import own_clock
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.intervals import crossed_zeros
@@ -24,7 +23,7 @@ from derivations.explain import data, latex, text, typst
 from derivations.explain.collapse import collapse_steps, one_input_step
 from derivations.explain.existence import existence_step
 from derivations.explain.files import write_whole
-from derivations.explain.joint import moment_steps, recursion_step
+from derivations.explain.joint import expansion_step, moment_step, recursion_step
 from derivations.explain.law import lamperti_step, law_steps, no_law_step
 from derivations.explain.limit import (
     gram_limit_steps,
@@ -50,12 +49,11 @@ from derivations.limits import (
     kernel_flow,
     width_limit,
 )
-from derivations.limits.collapse import transient
-from derivations.limits.increments import gram_moments
-from derivations.limits.joint import scaling_of
+from derivations.limits.collapse import unshaped
+from derivations.limits.joint import JointMoments
+from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
-from derivations.symbols import width
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
@@ -301,7 +299,7 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     if not isinstance(architecture, Recipe):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
     if order is None:
-        order = "joint" if isinstance(architecture, ScaledArchitecture) else "depth"
+        order = "joint" if architecture.regime.is_joint else "depth"
     if order not in _STEPS:
         raise DerivationError(unknown("order", order, _STEPS))
     if order == "joint":
@@ -317,19 +315,17 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
 
 
 def _jointly(architecture: Recipe) -> Derivation:
-    if not isinstance(architecture, Architecture):
-        raise DerivationError(
-            "depth and width together are derived for recipes with one matrix a layer (MLP, ShapedMLP, PreNormResNet, ResNet), got a "
-            "Network; its Gram matrix at finite width is derive(net).gram, where it closes"
-        )
     together = joint_limit(architecture)
     law, why = _law(together)
     return Derivation(architecture, "joint", together, law, why, None, None)
 
 
 def _activation(architecture: Recipe) -> object:
-    assert isinstance(architecture, Architecture)
-    return getattr(architecture, "activation", None) or architecture.layer().preactivation.inner
+    own = getattr(architecture, "activation", None)
+    if own is None:
+        assert isinstance(architecture, Architecture)
+        own = architecture.layer().preactivation.inner
+    return own
 
 
 def _matrices(network: Network) -> list[str]:
@@ -413,18 +409,19 @@ def _width_steps(d: Derivation) -> list[Step]:
 
 
 def _joint_steps(d: Derivation) -> list[Step]:
-    assert isinstance(d.architecture, Architecture)
     assert not isinstance(d.limit, NeuronDiffusion)
-    scaling = scaling_of(d.architecture)
-    first = recursion_step(scaling)
+    moments = JointMoments.of(d.architecture, min(d.architecture.inputs, 2))
+    single = OneMatrix.of(moments)
+    steps = network_steps(d.architecture) if single is None else [recursion_step(moments, single)]
+    activation = unshaped(moments.chain.program)
     if isinstance(d.limit, CollapseDiffusion):
-        return [first, *collapse_steps(scaling, d.limit)]
-    if transient(scaling):
+        assert activation is not None
+        return [*steps, *collapse_steps(activation, d.limit)]
+    if activation is not None:
         assert isinstance(d.limit, Diffusion)
-        return [first, one_input_step(d.limit), *_law_steps(d)]
-    moments = gram_moments(scaling, min(d.architecture.inputs, 2))
-    steps = [first, *moment_steps(scaling, moments, isinstance(d.limit, Flow))]
-    steps += gram_limit_steps(d.limit, width**scaling.depth_rate)
+        return [*steps, one_input_step(d.limit), *_law_steps(d)]
+    steps += [] if single is None else [expansion_step(single)]
+    steps += [moment_step(moments, isinstance(d.limit, Flow)), *gram_limit_steps(d.limit, moments.unit)]
     for name, part in (("Squared norm", d.squared_norm), ("Correlation", d.correlation)):
         steps += [] if part is None else [sub_process_step(name, part)]
     return [*steps, *([] if d.settling is None else [settling_step(d.settling)]), *_law_steps(d)]

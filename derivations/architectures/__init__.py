@@ -7,8 +7,8 @@ from derivations.architectures.convolutional import ConvResNet
 from derivations.architectures.network import Network
 from derivations.architectures.perceptron import MLP, ShapedMLP
 from derivations.architectures.prenorm import PreNormResNet
+from derivations.architectures.regime import Regime
 from derivations.architectures.residual import ResNet
-from derivations.architectures.scaling import ScaledArchitecture, Scaling
 from derivations.architectures.shrinking import ShrinkingResNet
 
 ARCHITECTURES: tuple[type[Architecture], ...] = (ResNet, ShrinkingResNet, ConvResNet, MLP, ShapedMLP)
@@ -25,9 +25,8 @@ __all__ = [
     "Preactivation",
     "RECIPES",
     "Recipe",
+    "Regime",
     "ResNet",
-    "ScaledArchitecture",
-    "Scaling",
     "ShapedMLP",
     "ShrinkingResNet",
 ]

@@ -10,15 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import sympy as sp
 
 from derivations.activations.base import Activation
+from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Program, Weights, program
 from derivations.symbols import noise, require_free_names, shift, state, step
+from derivations.symbols import width as any_width
 
 #: What one weight of each channel reads: for every coordinate of the new state a coordinate of the old one, or None.
 Tap: TypeAlias = tuple[int | None, ...]
@@ -171,9 +173,19 @@ class Recipe(ABC):
         """The grid on which each neuron lives; empty for dense layers."""
         return ()
 
+    @property
+    def regime(self) -> Regime:
+        """What goes to infinity at which rate; by default the depth alone, at a free time."""
+        return Regime(width=self.width)
+
+    def scaled_program(self) -> Program:
+        """One layer in its small parameters and with a symbol for the width, as limits of depth and width together need it."""
+        recipe: Any = self
+        return cast(Program, replace(recipe, width=any_width).program())
+
     def time_of(self, depth: int) -> sp.Expr | None:
         """The limit's time that so many layers take; None where it is free, the size of a layer's step following from it."""
-        return None
+        return self.regime.time(depth)
 
     @property
     def coordinates(self) -> int:

@@ -9,10 +9,12 @@ from math import prod
 import sympy as sp
 
 from derivations.architectures.base import Recipe, checked_inputs, checked_width
+from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Program, Weights, program
 from derivations.symbols import require_free_names, state, step
+from derivations.symbols import width as any_width
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Network(Recipe):
     positions : int or tuple of int
         How many positions (tokens, pixels) an input has, or the sizes of their grid; the state has one coordinate for each input and
         position, positions in row-major order.
+    regime : Regime, optional
+        How it is taken to its limit: rates of small parameters and of the depth where these grow with the width; by default the depth
+        grows alone.
 
     Raises
     ------
@@ -53,6 +58,7 @@ class Network(Recipe):
     inputs: int = 1
     parameters: Sequence[sp.Symbol] = field(default=())
     positions: tuple[int, ...] = ()  # a number becomes a tuple of one
+    regime: Regime = field(default=Regime())
 
     def __post_init__(self) -> None:
         said: object = self.layer
@@ -71,11 +77,20 @@ class Network(Recipe):
         object.__setattr__(self, "positions", _grid(self.positions))
         for parameter in self.parameters:
             require_free_names("the layer", sp.sympify(parameter), timeless=True)
+        if not isinstance(self.regime, Regime):
+            raise DerivationError(f"regime must be a Regime, got {self.regime!r}; e.g. regime=Regime(depth=1)")
+        object.__setattr__(self, "regime", self.regime.at(self.width))
         self.program()
 
     def program(self) -> Program:
-        """The layer as statements."""
-        return program(self.layer, self.width, frozenset(self.parameters), prod(self.positions))
+        """The layer as statements, with small parameters that the regime ties to the width at their values."""
+        layer = self.layer.xreplace(self.regime.values)
+        return program(layer, self.width, frozenset(self.parameters), prod(self.positions))
+
+    def scaled_program(self) -> Program:
+        """The layer in its small parameters and with a symbol for the width."""
+        known = frozenset({*self.parameters, *self.regime.values})
+        return program(self.layer, any_width, known, prod(self.positions))
 
     @classmethod
     def example(cls) -> Network:

@@ -2,6 +2,7 @@ r"""Multilayer perceptrons, with and without shaping (Li & Nica 2023)."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import sympy as sp
@@ -9,17 +10,53 @@ import sympy as sp
 from derivations.activations.base import Activation, as_activation, exact
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.shaped import shaped_slopes, shaped_smooth
-from derivations.architectures.base import checked_inputs, checked_width
-from derivations.architectures.scaling import ScaledArchitecture, Scaling
-from derivations.errors import DerivationError
+from derivations.architectures.base import Architecture, Layer, Preactivation, checked_inputs, checked_width
+from derivations.architectures.regime import Regime
+from derivations.errors import DerivationError, NoLimit
+from derivations.gaussian import expect
+from derivations.language import Program, Weights, program
 from derivations.symbols import noise, require_free_names, state, step
 from derivations.symbols import width as any_width
 
 _MINUS = sp.Symbol("varepsilon_-", positive=True)
 
 
+class Perceptron(Architecture):
+    r"""A layer :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,W\varphi(z)` with the critical variance; an interface."""
+
+    @property
+    @abstractmethod
+    def shaped(self) -> Activation:
+        r""":math:`\varphi` in its small parameters."""
+
+    @property
+    def skip_weight(self) -> sp.Expr:
+        r""":math:`\lambda`."""
+        return sp.S.Zero
+
+    @property
+    def _slopes(self) -> tuple[sp.Expr, sp.Expr]:
+        return self.skip_weight, sp.sqrt(1 - self.skip_weight**2)
+
+    def layer(self) -> Layer:
+        """The layer at this width."""
+        skip, branch = self._slopes
+        inner = Activation(self.shaped.name, self.shaped.expr.subs(self.regime.values))
+        return Layer(skip * state + branch * noise, Preactivation(inner, _critical(inner)))
+
+    def scaled_program(self) -> Program:
+        """The layer in its small parameters."""
+        skip, branch = self._slopes
+        drawn = Weights("W", variance=_critical(self.shaped))(self.shaped(state))
+        return program(skip * state + branch * drawn, any_width, parameters=None)
+
+
+def _critical(inner: Activation) -> sp.Expr:
+    return 1 / expect(inner.expr**2, inner.variable)
+
+
 @dataclass(frozen=True)
-class MLP(ScaledArchitecture):
+class MLP(Perceptron):
     r"""The perceptron :math:`z_{\ell+1} = \sqrt{c/n}\,W\varphi(z_\ell)` with :math:`c = 1/\mathbb{E}\,\varphi(g)^2`.
 
     W has i.i.d. N(0, 1) entries. Given the Gram matrix V of a layer's m inputs, its neurons are i.i.d.
@@ -49,9 +86,15 @@ class MLP(ScaledArchitecture):
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "width", checked_width(self.width))
 
-    def scaling(self) -> Scaling:
-        """No small parameter but the width itself."""
-        return Scaling(noise, self.activation)
+    @property
+    def shaped(self) -> Activation:
+        """As it is."""
+        return self.activation
+
+    @property
+    def regime(self) -> Regime:
+        """N layers in a unit of time."""
+        return Regime(depth=sp.S.One, width=self.width)
 
     @classmethod
     def example(cls) -> MLP:
@@ -60,7 +103,7 @@ class MLP(ScaledArchitecture):
 
 
 @dataclass(frozen=True)
-class ShapedMLP(ScaledArchitecture):
+class ShapedMLP(Perceptron):
     r"""The perceptron with an activation that tends to the identity as the width grows.
 
     .. math:: z_{\ell+1} = \sqrt{c/n}\,W\varphi_s(z_\ell), \qquad c = 1/\mathbb{E}\,\varphi_s(g)^2,
@@ -141,17 +184,30 @@ class ShapedMLP(ScaledArchitecture):
                 f"slopes 1 + c/√n need an activation with two slopes and its kink at 0, got {self.activation}; "
                 "shape a smooth one with a"
             )
-        self.scaling()
+        self.shaped  # noqa: B018 - a zoom that does not exist is refused here
+        if (
+            self.a is not None
+            and sp.diff(self.activation.expr, self.activation.variable).subs(self.activation.variable, 0) == 0
+        ):
+            raise NoLimit(f"{self.activation} has slope 0 at 0: its shaping tends to 0 instead of a linear function")
 
-    def scaling(self) -> Scaling:
-        """The layer in the small parameters of its shaping."""
+    @property
+    def skip_weight(self) -> sp.Expr:
+        r""":math:`\lambda`."""
+        return self.skip
+
+    @property
+    def shaped(self) -> Activation:
+        r""":math:`\varphi_s` in its small parameters."""
         if self.a is not None:
-            inner = shaped_smooth(self.activation, self.a)
-        else:
-            inner = shaped_slopes(self.c_plus, self.c_minus, step, _MINUS if isinstance(self.rate, tuple) else step)
-        rates = zip((step, _MINUS), self.rate, strict=True) if isinstance(self.rate, tuple) else ((step, self.rate),)
-        update = self.skip * state + sp.sqrt(1 - self.skip**2) * noise
-        return Scaling(update, inner, tuple(rates), self.depth_rate)
+            return shaped_smooth(self.activation, self.a)
+        return shaped_slopes(self.c_plus, self.c_minus, step, _MINUS if isinstance(self.rate, tuple) else step)
+
+    @property
+    def regime(self) -> Regime:
+        """The rates of the shaping and of the depth."""
+        rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)
+        return Regime(tuple(zip((step, _MINUS), rates, strict=False)), self.depth_rate, self.width)
 
     @classmethod
     def example(cls) -> ShapedMLP:

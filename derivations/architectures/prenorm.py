@@ -2,22 +2,22 @@ r"""Residual networks that normalise what goes into the branch (pre-norm)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sympy as sp
 
 from derivations.activations.base import Activation, as_activation
 from derivations.activations.piecewise_linear import relu
-from derivations.architectures.base import Layer, checked_inputs, checked_variance, checked_width
-from derivations.architectures.scaling import ScaledArchitecture, Scaling
-from derivations.errors import DerivationError
+from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
+from derivations.architectures.regime import Regime
 from derivations.language import Program, Weights, program, rms_norm
-from derivations.symbols import noise, state, step
+from derivations.symbols import state, step
 from derivations.symbols import width as any_width
 
 
 @dataclass(frozen=True)
-class PreNormResNet(ScaledArchitecture):
+class PreNormResNet(Recipe):
     r"""The residual network :math:`x' = x + L^{-1/2}\,W\varphi(x/r)`, r the root mean square of x over the layer.
 
     Parameters
@@ -32,8 +32,8 @@ class PreNormResNet(ScaledArchitecture):
 
     Examples
     --------
-    >>> PreNormResNet(relu, inputs=2).scaling().normalised
-    True
+    >>> PreNormResNet(relu, width=100).time_of(50)
+    1/2
     """
 
     activation: Activation
@@ -47,25 +47,23 @@ class PreNormResNet(ScaledArchitecture):
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "weight_variance", checked_variance(self.weight_variance, "weight_variance"))
 
-    def scaling(self) -> Scaling:
-        """The layer, with its normalisation."""
-        return Scaling(state + step * noise, self.activation, weight_variance=self.weight_variance, normalised=True)
+    @property
+    def regime(self) -> Regime:
+        """N layers in a unit of time."""
+        return Regime(depth=sp.S.One, width=self.width)
+
+    def scaled_program(self) -> Program:
+        """The layer in its small parameter."""
+        return self._program({}, any_width)
 
     def program(self) -> Program:
-        """The layer as a program."""
-        w = Weights("W", variance=self.weight_variance)
-        return program(state + step * w(self.activation(rms_norm(state))), self.width, parameters=None)
+        """The layer at this width."""
+        return self._program(self.regime.values, self.width)
 
-    def layer(self) -> Layer:
-        """Not a function of one neuron.
-
-        Raises
-        ------
-        DerivationError
-            Always: r is shared by all neurons.
-        """
-        raise DerivationError(
-            "a normalised layer is no function of one neuron alone; use joint_limit, and simulate_gram for networks"
+    def _program(self, values: Mapping[sp.Symbol, sp.Expr], width: sp.Expr) -> Program:
+        weights = Weights("W", variance=self.weight_variance)
+        return program(
+            (state + step * weights(self.activation(rms_norm(state)))).xreplace(values), width, parameters=None
         )
 
     @classmethod

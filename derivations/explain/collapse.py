@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.architectures.scaling import Scaling
+from derivations.activations.base import Activation
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion
 from derivations.explain.limit import DB
@@ -41,12 +41,12 @@ def one_input_step(limit: Diffusion) -> Step:
     )  # fmt: skip
 
 
-def collapse_steps(scaling: Scaling, limit: CollapseDiffusion) -> list[Step]:
+def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
     """The map of the correlation, the fluctuation of a layer, the limit, and the functional that it is."""
     gap, after, kappa = letter("delta"), sp.Symbol("delta'", real=True), letter("kappa")
     root = sp.sqrt(gap)
-    mapped = gap_map(scaling.inner)
-    (s,) = mapped.free_symbols - scaling.inner.parameters
+    mapped = gap_map(phi)
+    (s,) = mapped.free_symbols - phi.parameters
     mean, variance = limit.mean_rate, limit.variance_rate
     ell, ratio, q = letter("ell"), after / gap, letter("q")
     return [

@@ -140,8 +140,7 @@ class _Recursion:
             share = self._at(s.mask, "i") * sp.exp(self._at(s.body, "i"))
             return equation(left, share / Total(share, letter("beta"), sp.Integer(self.layer.positions), ()))
         if isinstance(s, Between):
-            given = s.matrix.args[0]
-            return equation(left, given(letter("alpha"), letter("beta")) if isinstance(given, sp.Lambda) else given)
+            return equation(left, s.matrix.shown(letter("alpha"), letter("beta")))
         if isinstance(s, Mask):
             return equation(left, Distribution("Bernoulli", s.keep), "~")
         w, (entry, bias) = s.weights, self._entries(s.weights)

@@ -364,8 +364,7 @@ class TypstPrinter(Printer):
         return f"{_word('softmax')}({self._print(expr.body)})"
 
     def _print_PositionMatrix(self, expr: Any) -> str:
-        given = expr.args[0]
-        return str(self._print(given.expr if isinstance(given, sp.Lambda) else given))
+        return str(self._print(expr.shown(sp.Symbol("alpha"), sp.Symbol("beta"))))
 
     def _print_IsolatedRoot(self, expr: Any) -> str:
         return f"{str(sp.N(expr, 10)).rstrip('0')} dots"

@@ -14,7 +14,7 @@ from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
-from derivations.gaussian.single import as_function, closed_form, expect, number, on_dummy, singular_points
+from derivations.gaussian.single import as_function, closed_form, expect, in_units, number, on_dummy, singular_points
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -67,6 +67,11 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
         return sp.expand_mul(expect(first, dummy, k11) * expect(second, dummy, k22))
     if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
         return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
+    left, right = (in_units(side, dummy, k) for side, k in ((first, k11), (second, k22)))
+    if left is not None and right is not None:
+        return expect_pair(
+            left, right, dummy, [[1, k12 / sp.sqrt(k11) / sp.sqrt(k22)], [k12 / sp.sqrt(k11) / sp.sqrt(k22), 1]]
+        )
     for side in (first, second):
         if side.free_symbols <= {dummy}:
             check_corners(side, dummy, f"the mean of {side.xreplace({dummy: variable})} under a Gaussian")

@@ -72,6 +72,8 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
         raise DerivationError(f"a mean must be real, got {centre}")
     if spread == 0:
         return expr.subs(dummy, centre)
+    if centre == 0 and (scaled := in_units(expr, dummy, spread)) is not None:
+        return expect(scaled, dummy)
     check_finite(expr, dummy, spread)
     scale = spread if spread.is_number else sp.Dummy("s", positive=True)
     for rule in (_closed, _of_powers, _of_odd):
@@ -132,6 +134,15 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
         )
     dummy = sp.Dummy(variable.name, real=True)
     return expr.xreplace({variable: dummy}), dummy
+
+
+def in_units(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> sp.Expr | None:
+    """The function of a variable in units of its standard deviation, where this drops out, as behind a norm; else None."""
+    symbols = variance.free_symbols
+    if not symbols or symbols.isdisjoint(expr.free_symbols):
+        return None
+    scaled = expr.xreplace({variable: sp.sqrt(variance) * variable})
+    return None if scaled.has_free(*symbols) else scaled
 
 
 def numeric_mean(f: sp.Expr, variable: sp.Symbol, mean: sp.Expr, variance: sp.Expr, prec: int) -> mp.mpf:

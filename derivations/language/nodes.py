@@ -25,6 +25,37 @@ class Node(sp.Expr):
         return set().union(*(arg.free_symbols for arg in inside)) if inside else set()
 
 
+class Cases(sp.Expr):
+    """A function with kinks inside a node, in a form that SymPy does not fold into the functions around the node."""
+
+    is_commutative = True
+    is_extended_real = True
+
+    def _eval_is_extended_nonnegative(self) -> bool | None:
+        return True if all(value.is_extended_nonnegative for value, _ in self.args) else None
+
+
+def enclosed(body: sp.Expr) -> sp.Expr:
+    """A body as it stands inside a node."""
+    return body.replace(sp.Piecewise, lambda *parts: Cases(*(sp.Tuple(*part) for part in parts)))
+
+
+def unfolded(body: sp.Expr) -> sp.Expr:
+    """A body as it is written; nodes in it keep theirs."""
+    if not body.has(Cases):
+        return body
+    names = {node: sp.Dummy(real=True) for node in outermost(body)}
+    written = body.xreplace(names).replace(Cases, lambda *parts: sp.Piecewise(*parts))
+    return written.xreplace({name: node for node, name in names.items()})
+
+
+def outermost(expr: sp.Basic) -> set[Node]:
+    """The nodes that are inside no other node."""
+    if isinstance(expr, Node):
+        return {expr}
+    return set().union(*(outermost(arg) for arg in expr.args)) if expr.args else set()
+
+
 class Applied(Node):
     """A random matrix applied to a body: ``A(body)``."""
 
@@ -36,7 +67,7 @@ class Applied(Node):
     @property
     def body(self) -> sp.Expr:
         """What it reads, neuron by neuron."""
-        return self.args[1]
+        return unfolded(self.args[1])
 
     def _sympystr(self, printer: Printer) -> str:
         return f"{self.args[0].args[0]}({printer._print(self.body)})"
@@ -59,7 +90,7 @@ class Average(Node):
     @property
     def body(self) -> sp.Expr:
         """What is averaged."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     @property
     def power(self) -> sp.Expr:
@@ -84,7 +115,7 @@ class Other(Node):
     @property
     def body(self) -> sp.Expr:
         """What is taken there."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     def _sympystr(self, printer: Printer) -> str:
         return f"other({printer._print(self.body)})"
@@ -99,7 +130,7 @@ class OverPositions(Node):
     @property
     def body(self) -> sp.Expr:
         """What is summed."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     def _sympystr(self, printer: Printer) -> str:
         return f"over_positions({printer._print(self.body)})"
@@ -122,12 +153,12 @@ class Softmax(Node):
     @property
     def body(self) -> sp.Expr:
         """The scores."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     @property
     def mask(self) -> sp.Expr:
         """What the exponentials are multiplied by."""
-        return self.args[1]
+        return unfolded(self.args[1])
 
     def _eval_is_extended_nonnegative(self) -> bool:
         return True
@@ -145,7 +176,14 @@ class PositionMatrix(Node):
     def entry(self, here: int, there: int) -> sp.Expr:
         """For two positions, counted from 0."""
         given = self.args[0]
-        return given(here, there) if isinstance(given, sp.Lambda) else given[here, there]
+        return self.shown(sp.Integer(here), sp.Integer(there)) if isinstance(given, sp.Lambda) else given[here, there]
+
+    def shown(self, here: sp.Expr, there: sp.Expr) -> sp.Expr:
+        """The function at two places, or the whole matrix."""
+        given = self.args[0]
+        if not isinstance(given, sp.Lambda):
+            return given
+        return unfolded(given.expr).subs(dict(zip(given.variables, (here, there), strict=True)), simultaneous=True)
 
     def _eval_is_extended_nonnegative(self) -> bool | None:
         given = self.args[0]
@@ -153,8 +191,7 @@ class PositionMatrix(Node):
         return True if all(entry.is_extended_nonnegative for entry in body) else None
 
     def _sympystr(self, printer: Printer) -> str:
-        given = self.args[0]
-        return f"positions({printer._print(given.expr if isinstance(given, sp.Lambda) else given)})"
+        return f"positions({printer._print(self.shown(*sp.symbols('alpha beta')))})"
 
     _latex = _sympystr
 
@@ -235,4 +272,4 @@ def body_of(body: object, what: str) -> sp.Expr:
         expr = None
     if not isinstance(expr, sp.Expr):
         raise DerivationError(f"{what} an expression in the state x, got {body!r}")
-    return expr
+    return enclosed(expr)

@@ -52,7 +52,9 @@ def position_matrix(entries: object) -> PositionMatrix:
     1
     """
     if isinstance(entries, Callable):  # type: ignore[arg-type]
-        return PositionMatrix(sp.Lambda((_HERE, _THERE), sp.sympify(entries(_HERE, _THERE))))  # type: ignore[operator]
+        function: Callable[..., object] = entries  # type: ignore[assignment]
+        body = body_of(function(_HERE, _THERE), "an entry of a matrix over positions is")
+        return PositionMatrix(sp.Lambda((_HERE, _THERE), body))
     try:
         matrix = sp.ImmutableMatrix(entries).applyfunc(exact_decimals)
     except (TypeError, ValueError) as error:

@@ -13,7 +13,17 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.language.nodes import Applied, Average, Factor, Node, Other, OverPositions, PositionMatrix, Softmax
+from derivations.language.nodes import (
+    Applied,
+    Average,
+    Factor,
+    Node,
+    Other,
+    OverPositions,
+    PositionMatrix,
+    Softmax,
+    outermost,
+)
 from derivations.language.weights import Weights
 from derivations.symbols import state, step, time, width
 
@@ -212,7 +222,7 @@ class _Reader:
 
     def _rewritten(self, expr: sp.Expr, pairs: bool = False) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
-        nodes = sorted(_outermost(expr), key=sp.default_sort_key)
+        nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
             if node not in self.symbols:
                 self._draft(node)
@@ -384,10 +394,3 @@ class _Reader:
                 over, each = (None, self.positions) if first < 0 else (neurons(first), 1)
                 made.append(Mask(symbol, node.keep, node.shared, over, each))
         return tuple(made)
-
-
-def _outermost(expr: sp.Basic) -> set[Node]:
-    """The nodes that are inside no other node."""
-    if isinstance(expr, Node):
-        return {expr}
-    return set().union(*(_outermost(arg) for arg in expr.args)) if expr.args else set()

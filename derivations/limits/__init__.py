@@ -5,9 +5,9 @@ from __future__ import annotations
 from derivations.limits.closure import GramLimit, gram_limit
 from derivations.limits.collapse import CollapseDiffusion
 from derivations.limits.depth import depth_limit, neuron_limit
+from derivations.limits.elimination.wick import gaussian_mean
 from derivations.limits.gram import GramDiffusion
 from derivations.limits.joint import joint_limit
-from derivations.limits.wick import gaussian_mean
 from derivations.limits.width import kernel_flow, mean_field_limit, width_limit
 
 __all__ = [

@@ -15,11 +15,12 @@ from itertools import product
 import sympy as sp
 
 from derivations.activations.base import Activation
-from derivations.architectures.scaling import Scaling
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoLimit
+from derivations.errors import NoLimit
 from derivations.gaussian import dual, expect
-from derivations.symbols import correlation, noise, state, time
+from derivations.language import Program
+from derivations.language.statements import Matrix
+from derivations.symbols import correlation, state, step, time
 
 collapse_state = sp.Symbol("q", positive=True)
 _GAP = sp.Dummy("s", positive=True)  # √(1 − ρ)
@@ -45,20 +46,28 @@ class CollapseDiffusion(Diffusion):
     variance_rate: sp.Expr = sp.S.Zero
 
 
-def transient(scaling: Scaling) -> bool:
-    """Whether a layer is a perceptron's with an activation that keeps its shape and is not linear."""
-    symbols = {size for size, _ in scaling.sizes}
-    phi = scaling.inner
-    linear = len(phi.pieces) == 1 and sp.diff(phi.pieces[0].expr, phi.variable, 2) == 0
-    return not linear and not phi.expr.free_symbols & symbols and sp.sympify(scaling.update) == noise
+def unshaped(program: Program) -> Activation | None:
+    """The activation of a perceptron whose activation keeps its shape, at the critical weight variance; None for any other layer."""
+    if (
+        len(program.statements) != 1
+        or program.update != (only := program.statements[0]).symbol
+        or not isinstance(only, Matrix)
+    ):
+        return None
+    weights, body = only.weights, only.body
+    if weights.bias_variance != 0 or weights.mean != 0 or weights.bias_mean != 0 or body.has(step):
+        return None
+    phi = Activation("phi", body)
+    linear = len(phi.pieces) == 1 and sp.diff(phi.pieces[0].expr, state, 2) == 0
+    if linear or sp.cancel(weights.variance * expect(body**2, state) - 1) != 0:
+        return None
+    return phi
 
 
-def collapse_limit(scaling: Scaling, inputs: int) -> Diffusion:
-    r"""The limit of an unshaped perceptron with a positively homogeneous activation, n layers being one unit of time.
+def collapse_limit(phi: Activation) -> CollapseDiffusion:
+    r"""The limit of two inputs of an unshaped perceptron with a positively homogeneous activation, n layers being one unit of time.
 
-    One input: the squared norm V multiplies by the mean of n copies of :math:`c\,\varphi(g)^2`, so
-    :math:`\mathrm{d}V = \sqrt{\kappa_4}\,V\,\mathrm{d}B` with :math:`\kappa_4 = c^2\mathbb{E}\,\varphi(g)^4 - 1`. Two inputs: with
-    :math:`\delta = 1 - \rho = q/\ell^2`, one layer gives
+    With :math:`\delta = 1 - \rho = q/\ell^2`, one layer gives
 
     .. math:: \delta' = \delta\,\Bigl(1 - 2\kappa\sqrt\delta + \frac{\mu}{n} + \sqrt{\frac{v}{n}}\,\xi\Bigr), \qquad
               q' = (\ell + 1)^2 \delta' ,
@@ -69,28 +78,14 @@ def collapse_limit(scaling: Scaling, inputs: int) -> Diffusion:
     ------
     NoLimit
         For other activations: the message says what the correlation does.
-    DerivationError
-        For more than two inputs.
 
     Examples
     --------
     >>> from derivations.activations import relu
-    >>> collapse_limit(Scaling(noise, relu), 2).start
+    >>> collapse_limit(relu).start
     9*pi**2/2
     """
-    phi = scaling.inner
-    _require_homogeneous(phi)
-    if inputs == 1:
-        v = sp.Symbol("V", positive=True)
-        squares = expect(phi.expr**2, state)
-        excess = sp.cancel(expect(phi.expr**4, state) / squares**2 - 1)
-        return Diffusion(
-            (v,), sp.ImmutableMatrix([0]), sp.ImmutableMatrix([[excess * v**2]]), sp.Interval.open(0, sp.oo)
-        )
-    if inputs > 2:
-        raise DerivationError(
-            f"the limit of an unshaped perceptron is derived for a pair of inputs, got {inputs}; follow them pair by pair"
-        )
+    require_homogeneous(phi)
     curvature, (mean, variance) = correlation_curvature(phi), fluctuation(phi)
     h, q, root = sp.Dummy("h", positive=True), collapse_state, sp.Dummy("r", positive=True)  # h = 1/n, ℓ = t/h, r = √q
     kappa, mu = sp.Dummy("kappa"), sp.Dummy("mu")
@@ -112,7 +107,14 @@ def collapse_limit(scaling: Scaling, inputs: int) -> Diffusion:
     )
 
 
-def _require_homogeneous(phi: Activation) -> None:
+def require_homogeneous(phi: Activation) -> None:
+    """Require that an activation that keeps its shape leaves the norms alone.
+
+    Raises
+    ------
+    NoLimit
+        Saying what the norms and correlations do instead.
+    """
     x, k = phi.variable, sp.Dummy("k", positive=True)
     bent = [p for p in phi.pieces if sp.expand(p.expr.subs(x, k * x) - k * p.expr) != 0]
     if not bent and all(kink == 0 for kink in phi.kinks):

@@ -99,7 +99,11 @@ def from_torch(
             f"the block reads {reader.features} features and puts out {value.size}; a layer that is repeated must keep their number"
         )
     return TorchNetwork(
-        reader.checked(value.expr), reader.width, inputs, (), tuple(reader.modules.items()), tuple(reader.remarks)
+        reader.checked(value.expr),
+        reader.width,
+        inputs,
+        modules=tuple(reader.modules.items()),
+        remarks=tuple(reader.remarks),
     )
 
 

@@ -61,7 +61,9 @@ VALUELESS = {
 MATRIX_LAWS = {"MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
 POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax"}
-DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS | POSITIONS
+DESCRIPTIONS = (
+    {"Applied", "Average", "Cases", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS | POSITIONS
+)
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.

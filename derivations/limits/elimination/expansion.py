@@ -427,11 +427,12 @@ class _Expander:
                 for read in meet
                 if None not in read
             ]
-            return tuple(scale * sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1))
+            total = tuple(sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1))
+            return truncated_product(taylor(scale, self.order), total)
 
         def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr) -> Series:
-            constant, *rest = moment(share, first, second)
-            return (constant + (bias if max(first[1], second[1]) < self.inputs else 0), *rest)
+            own, added = moment(share, first, second), taylor(bias, self.order)
+            return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < self.inputs else own
 
         def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> dict[tuple[int, int], Series]:
             return {(i, j): entry(places[i], places[j], bias) for i in range(len(places)) for j in range(i + 1)}

@@ -12,7 +12,7 @@ from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.expansion import Coins, Draw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.series import Series, as_expression
-from derivations.limits.wick import gaussian_mean
+from derivations.limits.elimination.wick import gaussian_mean
 
 
 class Law:
@@ -30,8 +30,8 @@ class Law:
         """The expectation of a product of functions of different neurons: a sum of constants times one function a neuron."""
         return [(sp.S.One, [self.mean(body) for body in bodies])]
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
-        """The expression with the covariance in the place of its placeholders, a polynomial in the small parameter."""
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
+        """The expression with the covariance, to an order in the small parameter, in the place of its placeholders."""
         raise NotImplementedError
 
 
@@ -41,17 +41,16 @@ class GaussianLaw(Law):
     def __init__(self, draw: Draw) -> None:
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
-        self.names: dict[sp.Expr, sp.Symbol] = {}
+        self.names: dict[Series, sp.Symbol] = {}
         self.table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr] = {}
         for (i, j), series in draw.covariance.items():
             entry = self._placeholder(series, positive=i == j)
             self.table[self.variables[i], self.variables[j]] = self.table[self.variables[j], self.variables[i]] = entry
 
     def _placeholder(self, series: Series, positive: bool = False) -> sp.Expr:
-        value = as_expression(series)
-        if value.is_number:
-            return value
-        return self.names.setdefault(value, sp.Dummy("S", **({"positive": True} if positive else {"real": True})))
+        if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
+            return series[0]
+        return self.names.setdefault(series, sp.Dummy("S", **({"positive": True} if positive else {"real": True})))
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Term by term."""
@@ -69,9 +68,9 @@ class GaussianLaw(Law):
         except DerivationError as error:
             raise NotClosed(f"no rule is known for the Gaussian mean of {body}: {error}") from error
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
-        return expr.xreplace({symbol: value for value, symbol in self.names.items()})
+        return expr.xreplace({symbol: as_expression(series[: order + 1]) for series, symbol in self.names.items()})
 
 
 class FluctuationLaw(GaussianLaw):
@@ -104,6 +103,6 @@ class CoinLaw(Law):
                 body = self.keep * body.subs(d, 1) + (1 - self.keep) * body.subs(d, 0)
         return sp.expand(body)
 
-    def filled(self, expr: sp.Expr) -> sp.Expr:
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Nothing to fill in."""
         return expr

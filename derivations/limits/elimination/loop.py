@@ -73,7 +73,7 @@ def conditional_mean(
         law = law_of(random)
         coefficients = taylor(expr, order)
         eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
-        filled = law.filled(as_expression(eliminated))
+        filled = law.filled(as_expression(eliminated), order)
         expr = as_expression(taylor(filled, order))
     return expr
 

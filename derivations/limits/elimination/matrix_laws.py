@@ -18,7 +18,7 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.held import released
-from derivations.limits.wick import gaussian_mean
+from derivations.limits.elimination.wick import gaussian_mean
 from derivations.piecewise import pieces
 
 

@@ -13,7 +13,7 @@ from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.expansion import Expansion, Fluctuations, expand
 from derivations.limits.elimination.loop import Tag, conditional_mean
-from derivations.limits.elimination.series import Series, as_expression, taylor
+from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -150,7 +150,7 @@ class LayerMoments:
                     f"the conditional mean of one layer's step is {self._named(moved)} ε^{k} + …: it must vanish at order {k}, since a "
                     "layer takes ε² of time; scale this part of the update by ε², or centre it"
                 )
-        return self._named(series[ORDER])
+        return self._named(require_still(series[ORDER]))
 
     def drift(self, a: int) -> sp.Expr:
         """Of a neuron, in its own state and averages of the state."""

@@ -283,8 +283,7 @@ def test_normalised_branch():
     found = pair_correlation(limit, limit.states).drift.subs({V22: V11})
     kernel = (sp.sqrt(1 - rho**2) - rho * sp.acos(rho)) / (2 * sp.pi)
     assert same(found * V11, kernel)
-    with pytest.raises(DerivationError, match="joint_limit"):
-        PreNormResNet(relu).layer()
+    assert PreNormResNet(relu, width=25).program().update.coeff(x) == 1
 
 
 # --- unshaped ---

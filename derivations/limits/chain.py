@@ -1,0 +1,323 @@
+r"""One layer of a network whose depth and width grow together, as a Markov chain of the Gram matrix V of m inputs.
+
+Two chains have the same limit where both exist. *Conditional*: the new state is what matrices put out and nothing else; then V is
+the covariance of a neuron given the past, and neurons are i.i.d. N(0, V). *Empirical*: with a skip, V is the Gram matrix
+:math:`X^\top X/n` itself; given V, the state is a uniformly rotated Gaussian up to terms that vanish, if a layer only adds matrices'
+outputs to a multiple of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import sympy as sp
+
+from derivations.architectures.regime import Regime
+from derivations.errors import DerivationError, NotClosed
+from derivations.language import Program, Weights
+from derivations.language.statements import Mask, Matrix, Mean, Statement
+from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.expansion import Draw, EntriesDraw, Expansion, OrthogonalDraw, Random, expand
+from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.fluctuations import (
+    Kept,
+    Moment,
+    Projected,
+    Settled,
+    covariance_of,
+    filled,
+    mean_of,
+    share_of,
+)
+from derivations.limits.elimination.held import released
+from derivations.limits.elimination.matrix_laws import law_of
+from derivations.limits.elimination.series import Series, as_expression, truncated_product
+from derivations.limits.gram import gram_matrix
+from derivations.symbols import step
+
+_MOST = 12  # the highest order of an expansion, in powers of the largest small parameter
+_FIRST = 4  # to which a layer is expanded to see whether a term grows, where the order that matters is higher
+
+
+@dataclass(frozen=True)
+class Orders:
+    r"""Small things in powers of one formal parameter :math:`\varepsilon`, in which a unit of time's share of a layer is :math:`\varepsilon^N`.
+
+    Parameters
+    ----------
+    total : int
+        N.
+    powers : dict
+        Of each small parameter.
+    depth : Expr
+        :math:`\delta`.
+    expanded : int
+        To which order a layer is expanded: N, or fewer if N is too many.
+
+    Examples
+    --------
+    >>> from derivations.symbols import step
+    >>> of(Regime({step: sp.Rational(1, 4)}, depth=1))
+    Orders(total=4, powers={varepsilon: 1}, depth=1, expanded=4)
+    """
+
+    total: int
+    powers: dict[sp.Symbol, int]
+    depth: sp.Expr
+    expanded: int
+
+    @property
+    def share(self) -> sp.Expr:
+        r"""The order of 1/n, :math:`N/\delta`; any number, or a symbol."""
+        return sp.cancel(self.total / self.depth)
+
+    @property
+    def kept(self) -> Kept:
+        """What must be kept to see a unit of time.
+
+        Raises
+        ------
+        DerivationError
+            If it is not known whether the noise of a layer matters.
+        """
+        left = sp.expand(self.depth - 1)
+        if left.is_negative:
+            return Kept(self.expanded, -1)
+        if not left.is_number:
+            raise DerivationError(
+                f"whether the fluctuation of a layer matters in n^({self.depth}) layers is not known: it is of size n^({left}), whose sign is not "
+                "known; give the depth's exponent as a number"
+            )
+        return Kept(self.expanded, min(self.expanded, int(sp.floor(left * self.total / self.depth))))
+
+
+def of(regime: Regime) -> Orders:
+    """The orders of a regime in which depth and width go together.
+
+    Raises
+    ------
+    DerivationError
+        If the rates are no numbers in units of the depth's exponent.
+    """
+    assert regime.depth is not None
+    shares = {size: sp.cancel(rate / regime.depth) for size, rate in regime.rates}
+    if not all(s.is_Rational for s in shares.values()):
+        raise DerivationError(
+            f"with small parameters n^(-p), p = {', '.join(str(rate) for _, rate in regime.rates)}, in a unit of n^({regime.depth}) layers there "
+            "are orders whose sign is not known; give rates as numbers, or as multiples of the depth's exponent"
+        )
+    total = int(sp.ilcm(*(s.q for s in shares.values()), 1))
+    powers = {size: int(s * total) for size, s in shares.items()}
+    least = min(powers.values())
+    expanded = total if total <= _MOST * least else _FIRST * least
+    return Orders(total, powers, regime.depth, expanded)
+
+
+def in_one_parameter(program: Program, powers: dict[sp.Symbol, int]) -> Program:
+    """The program with each small parameter as a power of ``symbols.step``."""
+    rule = {size: step**power for size, power in powers.items()}
+    weights: dict[Weights, Weights] = {}
+
+    def changed(statement: Statement) -> Statement:
+        if isinstance(statement, Matrix):
+            w = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
+            return replace(statement, weights=w, body=statement.body.xreplace(rule))
+        if isinstance(statement, Mask):
+            return replace(statement, keep=statement.keep.xreplace(rule))
+        return replace(statement, body=statement.body.xreplace(rule)) if isinstance(statement, Mean) else statement
+
+    return replace(program, statements=tuple(map(changed, program.statements)), update=program.update.xreplace(rule))
+
+
+@dataclass(frozen=True)
+class GramChain:
+    r"""One layer's conditional moments of :math:`V'` given V.
+
+    Parameters
+    ----------
+    program : Program
+        In ``symbols.step`` alone, with ``symbols.width`` for the width.
+    inputs : int
+        m.
+    kept : Kept
+    """
+
+    program: Program
+    inputs: int
+    kept: Kept
+
+    @cached_property
+    def matrix(self) -> sp.ImmutableMatrix:
+        """The symbols of V."""
+        return gram_matrix(self.inputs)
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """The program over the inputs, in the small parameter."""
+        expansion = expand(self.program, self.inputs, self.kept.all)
+        for draw in expansion.random:
+            if isinstance(draw, EntriesDraw | OrthogonalDraw):
+                raise NotClosed(
+                    "depth and width together are derived for Gaussian weights: others change the limit by terms of the same size as the "
+                    "fluctuation of a layer"
+                )
+        return expansion
+
+    @cached_property
+    def after(self) -> tuple[Series, ...]:
+        """The new state of a generic neuron, for each input."""
+        e = self.expansion
+        return tuple((d[0] + x, *d[1:]) for d, x in zip(e.increment, e.states, strict=True))
+
+    @cached_property
+    def _neuron(self) -> dict[sp.Symbol, Random | None]:
+        """All variables of a generic neuron of the state with what draws them; None for the state itself."""
+        found: dict[sp.Symbol, Random | None] = dict.fromkeys(self.expansion.states)
+        found |= {v: r for r in self.expansion.random for v in r.variables if r.layer in (0, None)}
+        return found
+
+    @cached_property
+    def slopes(self) -> tuple[dict[sp.Symbol, Series], ...]:
+        """The new state as a linear combination of a neuron's variables, for each input.
+
+        Raises
+        ------
+        NotClosed
+            If it is none.
+        """
+        found = []
+        for series in self.after:
+            coefficients: dict[sp.Symbol, list[sp.Expr]] = {}
+            for k, term in enumerate(series):
+                names = {node: sp.Dummy("s") for node in term.atoms(LayerAverage)}
+                opened = sp.expand(released(term).xreplace(names))
+                own = [v for v in self._neuron if opened.has(v)]
+                rest = opened
+                for v in own:
+                    slope = sp.diff(opened, v)
+                    coefficients.setdefault(v, [sp.S.Zero] * len(series))[k] = slope.xreplace(
+                        {s: n for n, s in names.items()}
+                    )
+                    rest -= slope * v
+                    if slope.free_symbols & set(self._neuron):
+                        rest = sp.nan
+                        break
+                if sp.expand(rest) != 0:
+                    raise NotClosed(
+                        f"the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state "
+                        f"has the part {term}"
+                    )
+            found.append({v: tuple(c) for v, c in coefficients.items()})
+        return tuple(found)
+
+    @cached_property
+    def is_conditional(self) -> bool:
+        """Whether the new state is what matrices put out and nothing else, with numbers in front."""
+        used = {v for slopes in self.slopes for v in slopes}
+        plain = all(not c.has(LayerAverage) for slopes in self.slopes for series in slopes.values() for c in series)
+        return plain and all(isinstance(self._neuron[v], Draw) for v in used)
+
+    def observable(self, a: int, b: int) -> sp.Expr:
+        """An entry of :math:`V'` as a function of averages."""
+        if not self.is_conditional:
+            return self._empirical(self.after[a], self.after[b])
+        total = [sp.S.Zero] * (self.kept.all + 1)
+        for (v, p), (w, q) in product(self.slopes[a].items(), self.slopes[b].items()):
+            if (draw := self._neuron[v]) is self._neuron[w]:
+                assert isinstance(draw, Draw)
+                i, j = sorted((draw.variables.index(v), draw.variables.index(w)), reverse=True)
+                terms = truncated_product(truncated_product(p, q), draw.covariance[i, j])
+                total = [t + c for t, c in zip(total, terms, strict=True)]
+        return as_expression(total)
+
+    def _empirical(self, one: Series, other: Series) -> sp.Expr:
+        average = [self._average(c) for c in truncated_product(one, other)]
+        return as_expression(average).xreplace(self._known)
+
+    def _average(self, body: sp.Expr) -> sp.Expr:
+        return layer_average(body, self.expansion.variables[0], 0)
+
+    @cached_property
+    def _known(self) -> dict[sp.Expr, sp.Expr]:
+        """Averages of the state that are entries of V."""
+        x = self.expansion.states
+        return {self._average(x[a] * x[b]): self.matrix[a, b] for a in range(self.inputs) for b in range(self.inputs)}
+
+    @cached_property
+    def laws(self) -> list[Law]:
+        """What is eliminated, in order: what the layer draws, last first, and the state itself."""
+        last = {id(self._neuron[v]) for slopes in self.slopes for v in slopes} if self.is_conditional else set()
+        drawn = [law_of(r) for r in reversed(self.expansion.random) if id(r) not in last]
+        entries = {
+            (i, j): (self.matrix[i, j], *[sp.S.Zero] * self.kept.all) for i in range(self.inputs) for j in range(i + 1)
+        }
+        return [*drawn, law_of(Draw(self.expansion.states, entries, 0))]
+
+    def mean(self, a: int, b: int) -> Moment:
+        """Of an entry of :math:`V'`."""
+        moment = Moment(self.kept.cut(self.observable(a, b)), sp.S.Zero)
+        for law in self.laws:
+            if law.layer is None:
+                moment = Moment(law.mean(moment.first), law.mean(moment.second))
+            else:
+                moment = mean_of(moment, self._settled(law, (moment.first, moment.second)), self.kept)
+            moment = Moment(self._closed(moment.first), self._closed(moment.second))
+        return moment
+
+    def covariance(self, p: tuple[int, int], q: tuple[int, int]) -> Moment:
+        """Of two entries of :math:`V'`."""
+        # what fluctuates by powers of n^(-1/2) is beside 1/n from the start
+        exact = any(law.layer is None or share_of(self.expansion.sizes[law.layer]) is None for law in self.laws)
+        cut = self.kept.cut if exact else self.kept.cut_beside
+        one, other = (cut(self.observable(*pair)) for pair in (p, q))
+        moment = Moment(sp.S.Zero, sp.S.Zero)
+        for law in self.laws:
+            if law.layer is None:
+                first = law.mean(sp.expand(one * other)) - law.mean(one) * law.mean(other)
+                moment = Moment(self.kept.cut(law.mean(moment.first) + first), law.mean(moment.second))
+                one, other = law.mean(one), law.mean(other)
+                continue
+            settled = self._settled(law, (one, other, moment.first, moment.second))
+            before = moment.second
+            moment = covariance_of((one, other), moment, settled, self.kept)
+            if law is self.laws[-1] and not self.is_conditional and self.skip[0] != 0:
+                self._require_forgotten(moment.second, before, settled)
+            one, other = (
+                self._closed(mean_of(Moment(f, sp.S.Zero), settled, Kept(self.kept.all, -1)).first)
+                for f in (one, other)
+            )
+            moment = Moment(self._closed(moment.first), self._closed(moment.second))
+        return moment
+
+    def _require_forgotten(self, after: sp.Expr, before: sp.Expr, settled: Settled) -> None:
+        """Averages of the state other than V must not matter: they last as long as the skip remembers them."""
+        if sp.expand(after - filled(settled.law, settled.settled(settled.opened(before)), self.kept.beside)) != 0:
+            raise NotClosed(
+                f"an average of the state other than the Gram matrix, {settled.bodies[0][1]}, fluctuates and lasts through the skip "
+                f"{self.skip[0]} for many layers, so that one layer's noise is not all; shape the activation or leave out the skip"
+            )
+
+    def _closed(self, expr: sp.Expr) -> sp.Expr:
+        return expr if self.is_conditional else expr.xreplace(self._known)
+
+    def _settled(self, law: Law, observables: Sequence[sp.Expr]) -> Settled:
+        assert law.layer is not None
+        if law is self.laws[-1] and not self.is_conditional:
+            return self._projected(law, observables)
+        return Settled(
+            law, law.layer, self.expansion.variables[law.layer], self.expansion.sizes[law.layer], observables
+        )
+
+    def _projected(self, law: Law, observables: Sequence[sp.Expr]) -> Projected:
+        """Of the state given its Gram matrix."""
+        variables, size = self.expansion.variables[0], self.expansion.sizes[0]
+        return Projected(law, 0, variables, size, observables).given(self.matrix)
+
+    @property
+    def skip(self) -> Series:
+        """How much of the state a layer keeps."""
+        nothing = tuple([sp.S.Zero] * (self.kept.all + 1))
+        return self.slopes[0].get(self.expansion.states[0], nothing)
