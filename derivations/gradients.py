@@ -18,11 +18,11 @@ from derivations.architectures.base import Architecture
 from derivations.diffusion import Flow
 from derivations.errors import DerivationError
 from derivations.jacobian import jacobian_diffusion
-from derivations.limits.meanfield import gram_symbols
+from derivations.limits.gram import gram_matrix
 from derivations.limits.tangents import tangent_flow
 
 #: The mean square of a gradient's entry times the width, as a state of a flow.
-GRADIENT = gram_symbols(1, "Q")[0, 0]
+GRADIENT = gram_matrix(1, "Q")[0, 0]
 
 
 def gradient_growth(architecture: Architecture) -> sp.Expr:

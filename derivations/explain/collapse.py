@@ -9,7 +9,7 @@ from derivations.calculus.exponential import LinearForm, collapse_linear, invers
 from derivations.diffusion import Diffusion
 from derivations.explain.limit import DB
 from derivations.explain.notation import (
-    Differential,
+    DifferentialOf,
     Juxtaposed,
     Remainder,
     Statistic,
@@ -144,7 +144,7 @@ def _functional_steps(form: LinearForm) -> list[Step]:
                     y,
                     form.mixture.drift[0].subs(mixture),
                     mixture_noise.subs(mixture),
-                    Differential(indexed("B", (_CLOCK,))),
+                    DifferentialOf(indexed("B", (_CLOCK,))),
                     _CLOCK,
                 ),
             ),

@@ -8,20 +8,20 @@ from sympy.printing.precedence import PRECEDENCE
 
 from derivations.explain.notation import (
     Angled,
-    Density,
     DerivativeOf,
-    Differential,
+    DifferentialOf,
     Distribution,
     EvaluatedAt,
     Juxtaposed,
     Norm,
     Partial,
-    Probability,
+    ProbabilityOf,
     Rate,
     Remainder,
     Scripted,
     Statistic,
     Total,
+    TransitionDensity,
     Transposed,
     Variation,
     Word,
@@ -83,7 +83,7 @@ class Printer(LatexPrinter):
                 text += rf"{mark}{{{joint.join(map(self._print, indices))}}}"
         return text
 
-    def _print_Differential(self, expr: Differential) -> str:
+    def _print_DifferentialOf(self, expr: DifferentialOf) -> str:
         return rf"\mathrm{{d}}{self._print(expr.args[0])}"
 
     def _print_Rate(self, expr: Rate) -> str:
@@ -106,10 +106,10 @@ class Printer(LatexPrinter):
         condition = rf" \mid {self._listed(given)}" if given else ""
         return f"{name}[{self._listed(of)}{condition}]"
 
-    def _print_Probability(self, expr: Probability) -> str:
+    def _print_ProbabilityOf(self, expr: ProbabilityOf) -> str:
         return rf"P({self._print(expr.args[0])})"
 
-    def _print_Density(self, expr: Density) -> str:
+    def _print_TransitionDensity(self, expr: TransitionDensity) -> str:
         at, x, start = map(self._print, expr.args)
         return rf"p_{{{at}}}({x} \mid {start})"
 

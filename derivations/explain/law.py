@@ -6,7 +6,16 @@ import sympy as sp
 
 from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
-from derivations.explain.notation import Density, Partial, Probability, Rate, equals, expected, indexed, letter
+from derivations.explain.notation import (
+    Partial,
+    ProbabilityOf,
+    Rate,
+    TransitionDensity,
+    equals,
+    expected,
+    indexed,
+    letter,
+)
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, equation
 from derivations.laws.base import Check, Proof
@@ -130,10 +139,10 @@ def _density_lines(law: PiecewiseLaw) -> list[Line]:
             continue
         where = sp.Contains(initial, domain, evaluate=False) if len(law.parts) > 1 else None
         for atom in part.atoms:
-            left = Probability(equals(_X, atom.location))
+            left = ProbabilityOf(equals(_X, atom.location))
             lines.append(equation(left, _readable(atom.mass), where=where))
         if not isinstance(part, FrozenLaw):
-            density = Density(time, state, initial)
+            density = TransitionDensity(time, state, initial)
             lines.append(equation(density, _readable(part.pdf(state)), where=where))
         if isinstance(part, KernelLaw):
             lines += [equation(left, right) for left, right in part.definitions if equation(left, right) not in lines]

@@ -9,7 +9,7 @@ from derivations.calculus.lamperti import positive_root
 from derivations.calculus.settling import Settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.explain.notation import (
-    Differential,
+    DifferentialOf,
     Juxtaposed,
     Rate,
     Transposed,
@@ -28,8 +28,8 @@ from derivations.limits.width import KernelFlow
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import depth, time, width
 
-DT = Differential(time)
-DB = Differential(indexed("B", (time,)))
+DT = DifferentialOf(time)
+DB = DifferentialOf(indexed("B", (time,)))
 _V = letter("V")
 _MATCHED = (
     "Drift and covariance are the conditional moments per unit of time. To leading order the increments are Gaussian, so their higher "
@@ -76,7 +76,7 @@ def _neuron(drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ..
     if len(neuron) == 1:
         name = indexed("X", (time,), above)
         at = {neuron[0]: name}
-        brownian = Differential(indexed("B", (time,), above))
+        brownian = DifferentialOf(indexed("B", (time,), above))
         return (differential(name, drift[0].subs(at), _root(covariance[0, 0], neuron[0]).subs(at), brownian),)
     lines = []
     at = {x: indexed("X", (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
@@ -87,7 +87,7 @@ def _neuron(drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ..
             pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
             lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
         if drift[a] != 0:
-            left = expected(Differential(indexed("X", (), (sp.Integer(a + 1),))), letter("X"))
+            left = expected(DifferentialOf(indexed("X", (), (sp.Integer(a + 1),))), letter("X"))
             lines.append(Line(left, (Term(drift[a].subs(at), DT),)))
     return tuple(lines)
 
@@ -132,7 +132,7 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
         return Step("Gram matrix", (f"{why[0].upper()}{why[1:]}.",), (), ("So the neurons have to be followed.",))
     process = gram.process
     lines = [
-        Line(expected(Differential(name), _V), (Term(drift, DT),))
+        Line(expected(DifferentialOf(name), _V), (Term(drift, DT),))
         for name, drift in zip(process.states, process.drift, strict=True)
     ]
     if isinstance(process, Diffusion):
@@ -171,7 +171,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
         return [Step(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
     lines = [
-        Line(expected(Differential(s), _V), (Term(b, DT if b != 0 else None),))
+        Line(expected(DifferentialOf(s), _V), (Term(b, DT if b != 0 else None),))
         for s, b in zip(limit.states, limit.drift, strict=True)
     ]
     assert isinstance(limit, GramDiffusion)
@@ -190,10 +190,10 @@ def _factor_steps(limit: GramDiffusion) -> list[Step]:
     if limit.inputs != 2:
         return []
     rows = limit.factor
-    motions = [Differential(indexed("B", (time,), (sp.Integer(k + 1),))) for k in range(rows.cols)]
+    motions = [DifferentialOf(indexed("B", (time,), (sp.Integer(k + 1),))) for k in range(rows.cols)]
     lines = [
         Line(
-            Juxtaposed(letter("sigma"), Differential(letter("B"))),
+            Juxtaposed(letter("sigma"), DifferentialOf(letter("B"))),
             tuple(Term(rows[i, k], motions[k]) for k in range(rows.cols) if rows[i, k] != 0),
             where=s,
         )

@@ -35,7 +35,7 @@ class Scripted(Notation):
         return int(PRECEDENCE["Pow" if self.args[2] else "Atom"])
 
 
-class Differential(Notation):
+class DifferentialOf(Notation):
     r""":math:`\mathrm{d}x`."""
 
 
@@ -63,11 +63,11 @@ class Statistic(Notation):
     r""":math:`\mathbb{E}[x \mid V]`, :math:`\mathrm{Cov}[x, y \mid V]`: the operator's name, a tuple, and a tuple of what is given."""
 
 
-class Probability(Notation):
+class ProbabilityOf(Notation):
     """The probability of an event."""
 
 
-class Density(Notation):
+class TransitionDensity(Notation):
     r"""The transition density :math:`p_t(x \mid x_0)`: time, state and start."""
 
 

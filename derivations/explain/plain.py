@@ -11,20 +11,20 @@ from sympy.printing.str import StrPrinter
 
 from derivations.explain.notation import (
     Angled,
-    Density,
     DerivativeOf,
-    Differential,
+    DifferentialOf,
     Distribution,
     EvaluatedAt,
     Juxtaposed,
     Norm,
     Partial,
-    Probability,
+    ProbabilityOf,
     Rate,
     Remainder,
     Scripted,
     Statistic,
     Total,
+    TransitionDensity,
     Transposed,
     Variation,
     Word,
@@ -106,7 +106,7 @@ class PlainPrinter(StrPrinter):
                 text += mark + (inside if inside.isalnum() else f"{{{inside}}}")
         return text
 
-    def _print_Differential(self, expr: Differential) -> str:
+    def _print_DifferentialOf(self, expr: DifferentialOf) -> str:
         return f"d{self._print(expr.args[0])}"
 
     def _print_Rate(self, expr: Rate) -> str:
@@ -126,10 +126,10 @@ class PlainPrinter(StrPrinter):
         operator, of, given = expr.args
         return f"{operator}[{self._listed(of)}{' | ' + self._listed(given) if given else ''}]"
 
-    def _print_Probability(self, expr: Probability) -> str:
+    def _print_ProbabilityOf(self, expr: ProbabilityOf) -> str:
         return f"P({self._print(expr.args[0])})"
 
-    def _print_Density(self, expr: Density) -> str:
+    def _print_TransitionDensity(self, expr: TransitionDensity) -> str:
         at, x, start = map(self._print, expr.args)
         return f"p_{at}({x} | {start})"
 

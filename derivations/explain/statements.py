@@ -98,8 +98,9 @@ class _Recursion:
         """All statements, the laws of the weights, and the update."""
         here, there = indexed("X", ("ell",), ("i",)), indexed("X", (letter("ell") + 1,), ("i",))
         update = self._at(self.layer.update.xreplace({step: 1 / sp.sqrt(depth)}), "i")
-        rest = sp.expand(update - here)
-        terms = (here, *rest.as_ordered_terms()) if not rest.has(here) else sp.Add.make_args(update)
+        rest = update - here
+        rest = sp.expand(rest) if rest.has(here) else rest
+        terms = sp.Add.make_args(update) if rest.has(here) else (here, *rest.as_ordered_terms())
         return (
             Line(there, tuple(Term(term) for term in terms)),
             *(self._line(s) for s in self.layer.statements),

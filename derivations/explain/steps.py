@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from derivations.explain.notation import Differential, Notation, Scripted
+from derivations.explain.notation import DifferentialOf, Notation, Scripted
 from derivations.explain.plain import Words, plain, sentence
 from derivations.symbols import time
 
@@ -137,7 +137,7 @@ def equation(left: sp.Basic, right: sp.Basic, relation: str = "=", where: sp.Bas
 
 def differential(name: sp.Expr, drift: sp.Expr, noise: sp.Expr, brownian: sp.Expr, at: sp.Symbol = time) -> Line:
     r"""The line :math:`\mathrm{d}X_t = b\,\mathrm{d}t + \sigma\,\mathrm{d}B_t`, in that order, vanishing terms left out."""
-    terms = [Term(drift, Differential(at))] if drift != 0 else []
+    terms = [Term(drift, DifferentialOf(at))] if drift != 0 else []
     if noise != 0 or not terms:
         terms.append(Term(noise, brownian))
-    return Line(Differential(name), tuple(terms))
+    return Line(DifferentialOf(name), tuple(terms))

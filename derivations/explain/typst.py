@@ -325,6 +325,9 @@ class TypstPrinter(Printer):
     def _print_Applied(self, expr: Any) -> str:
         return f"{_word(expr.weights.name)}({self._print(expr.body)})"
 
+    def _print_Cases(self, expr: Any) -> str:
+        return str(self._print(sp.Piecewise(*expr.args)))
+
     def _print_Factor(self, expr: Any) -> str:
         return str(self._print(expr.args[0]))
 
@@ -393,7 +396,7 @@ class TypstPrinter(Printer):
                 text += f"{mark}({self._joined(indices, ' ' if all(i.is_Symbol for i in indices) else ', ')})"
         return text
 
-    def _print_Differential(self, expr: sp.Basic) -> str:
+    def _print_DifferentialOf(self, expr: sp.Basic) -> str:
         return f"dif {self._print(expr.args[0])}"
 
     def _print_Rate(self, expr: sp.Basic) -> str:
@@ -414,10 +417,10 @@ class TypstPrinter(Printer):
         name = "EE" if str(operator) == "E" else f"op({_quoted(str(operator))})"
         return f"{name}[{self._joined(of)}{' | ' + self._joined(given) if given else ''}]"
 
-    def _print_Probability(self, expr: sp.Basic) -> str:
+    def _print_ProbabilityOf(self, expr: sp.Basic) -> str:
         return f"P({self._print(expr.args[0])})"
 
-    def _print_Density(self, expr: sp.Basic) -> str:
+    def _print_TransitionDensity(self, expr: sp.Basic) -> str:
         at, x, start = map(self._print, expr.args)
         return f"p_({at})({x} | {start})"
 

@@ -14,6 +14,13 @@ from derivations.errors import DerivationError
 def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
     r"""Symbols :math:`V_{\alpha\beta}` of a symmetric m × m matrix, positive on the diagonal.
 
+    Parameters
+    ----------
+    inputs : int
+        m.
+    stem : str
+        The letter.
+
     Examples
     --------
     >>> gram_matrix(2)
@@ -24,7 +31,8 @@ def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
 
     def entry(a: int, b: int) -> sp.Symbol:
         low, high = min(a, b) + 1, max(a, b) + 1
-        name = f"{stem}_{low}{high}" if inputs > 1 else stem
+        indices = f"{low}{high}" if high < 10 else f"{low},{high}"
+        name = f"{stem}_{indices}" if inputs > 1 else stem
         return sp.Symbol(name, **({"positive": True} if low == high else {"real": True}))
 
     return sp.ImmutableMatrix(inputs, inputs, entry)

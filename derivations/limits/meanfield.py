@@ -13,22 +13,6 @@ import sympy as sp
 from derivations.gaussian import expect, expect_pair
 
 
-def gram_symbols(inputs: int, stem: str = "K") -> sp.ImmutableMatrix:
-    r"""Symbols :math:`K_{\alpha\beta}` of a symmetric m × m kernel, positive on the diagonal."""
-
-    def entry(a: int, b: int) -> sp.Symbol:
-        low, high = min(a, b) + 1, max(a, b) + 1
-        return sp.Symbol(
-            _indexed(stem, low, high) if inputs > 1 else stem, **({"positive": True} if low == high else {"real": True})
-        )
-
-    return sp.ImmutableMatrix(inputs, inputs, entry)
-
-
-def _indexed(stem: str, low: int, high: int) -> str:
-    return f"{stem}_{low}{high}" if high < 10 else f"{stem}_{low},{high}"
-
-
 def mean_symbols(inputs: int) -> sp.ImmutableMatrix:
     r"""Symbols :math:`M_\alpha` of the means."""
     return sp.ImmutableMatrix([sp.Symbol(f"M_{a}" if inputs > 1 else "M", real=True) for a in range(1, inputs + 1)])

@@ -14,8 +14,8 @@ from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.moments import LayerMoments
-from derivations.limits.gram import upper
-from derivations.limits.meanfield import MeanFieldLaw, gram_symbols, mean_symbols
+from derivations.limits.gram import gram_matrix, upper
+from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.limits.width import gaussian_averages, kernel_flow
 
 
@@ -59,9 +59,9 @@ def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters:
     known = set(kernel.states)
     means = mean_symbols(inputs)
     mean_field = MeanFieldLaw(
-        means if set(means) <= known else sp.ImmutableMatrix.zeros(inputs, 1), gram_symbols(inputs)
+        means if set(means) <= known else sp.ImmutableMatrix.zeros(inputs, 1), gram_matrix(inputs, "K")
     )
-    tangent = gram_symbols(inputs, stem)
+    tangent = gram_matrix(inputs, stem)
 
     def second(node: LayerAverage) -> sp.Expr:
         """The state and the tangents of a neuron are independent, and tangents are centred."""

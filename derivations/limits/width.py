@@ -13,8 +13,8 @@ from derivations.language import Program
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
-from derivations.limits.gram import upper
-from derivations.limits.meanfield import MeanFieldLaw, gram_symbols, mean_symbols
+from derivations.limits.gram import gram_matrix, upper
+from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
 
 
@@ -52,7 +52,7 @@ def kernel_flow(program: Program, inputs: int = 1) -> KernelFlow:
     few = inputs if program.has_positions else min(inputs, 2)
     layer = LayerMoments(program, few, infinite=True)
     layer.at_rest()
-    x, generic, kernel = layer.states, gram_symbols(few), gram_symbols(inputs)
+    x, generic, kernel = layer.states, gram_matrix(few, "K"), gram_matrix(inputs, "K")
     drift = [layer.drift(a) for a in range(few)]
     pairs = [(0, b) for b in range(min(few, 2))] if program.is_exchangeable(inputs) else upper(few)
     _require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], x)
@@ -122,7 +122,7 @@ def mean_field_limit(limit: NeuronDiffusion) -> KernelFlow:
             f"and a covariance free of it, got {limit.neuron_drift.T} and {limit.neuron_covariance}"
         )
     size = limit.inputs
-    kernel = gram_symbols(size)
+    kernel = gram_matrix(size, "K")
 
     def closed(mean_field: MeanFieldLaw) -> tuple[list[sp.Expr], sp.Matrix]:
         def average(s: CoordinateSum) -> sp.Expr:

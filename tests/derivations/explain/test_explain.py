@@ -11,7 +11,7 @@ import sympy as sp
 from derivations import ResNet, derive, gelu, identity, leaky_relu, ornstein_uhlenbeck, relu, sine, tanh
 from derivations.errors import DerivationError
 from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
-from derivations.explain.notation import Differential, indexed, letter
+from derivations.explain.notation import DifferentialOf, indexed, letter
 from derivations.explain.plain import plain
 from derivations.explain.steps import Line, Term, differential
 from derivations.gaussian import expect, expect_pair
@@ -32,7 +32,7 @@ CASES = {
     "tanh-oo": ResNet(tanh, width=sp.oo),
 }
 every = pytest.mark.parametrize("name", CASES)
-X, DB = indexed("X", (time,)), Differential(indexed("B", (time,)))
+X, DB = indexed("X", (time,)), DifferentialOf(indexed("B", (time,)))
 
 
 @pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-oo-inputs-2"])

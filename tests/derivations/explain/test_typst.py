@@ -27,6 +27,7 @@ from derivations import (
 from derivations.calculus.iterated import IteratedIntegral
 from derivations.explain import latex, plain, typst
 from derivations.explain import notation as n
+from derivations.language.nodes import Cases
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import Held
 from derivations.limits.gram import Semidefinite, gram_matrix
@@ -79,6 +80,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "IteratedIntegral": IteratedIntegral(sp.Lambda(x, x**2), sp.Lambda(y, sp.exp(y)), sp.S.Zero, sp.S.Zero, sp.S.One),
     "Applied": A(relu(state)),
     "Average": average(state**2),
+    "Cases": Cases(sp.Tuple(x, x > 0), sp.Tuple(0, True)),
     "Factor": dropout(state, sp.Rational(1, 2)),
     "Other": other(state),
     "OverPositions": over_positions(other(state)),
@@ -120,14 +122,14 @@ _TUPLE = sp.Tuple(sp.Symbol("X"))
 NOTATION = {
     "Word": n.Word('in "law" \\ 5%'),
     "Scripted": n.indexed("X", (n.letter("ell") + 1,), ("i", x + y)),
-    "Differential": n.Differential(x),
+    "DifferentialOf": n.DifferentialOf(x),
     "Rate": n.Rate(x, t),
     "DerivativeOf": n.DerivativeOf(n.expected(x), t),
     "Partial": n.Partial(x) ** 2,
     "Variation": n.Variation(x, y, time),
     "Statistic": n.covariance_of(x, y, sp.Symbol("X")),
-    "Probability": n.Probability(n.equals(x, y)),
-    "Density": n.Density(time, x, y),
+    "ProbabilityOf": n.ProbabilityOf(n.equals(x, y)),
+    "TransitionDensity": n.TransitionDensity(time, x, y),
     "Distribution": n.Distribution("Bernoulli", sp.Rational(1, 2)),
     "Total": n.Total(x + y, sp.Symbol("j"), width, (sp.Symbol("d"),)),
     "Juxtaposed": n.Juxtaposed(x + y, sp.sqrt(y), n.Word("in law")),
@@ -142,6 +144,9 @@ NOTATION = {
 def test_every_piece_of_notation_prints_in_every_format():
     assert set(NOTATION) == {cls.__name__ for cls in n.Notation.__subclasses__()}
     for name, node in NOTATION.items():
+        assert str(node)
+        assert sp.latex(node)
+        assert sp.pretty(node)
         for shown in (plain.plain(node), latex.latex(node), typst.typst(node)):
             assert name not in shown, shown
     compiled(*map(typst.typst, NOTATION.values()))
