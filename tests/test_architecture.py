@@ -25,7 +25,7 @@ LAYERS = {
         "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "joint_means", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
         "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
