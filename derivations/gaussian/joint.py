@@ -17,7 +17,7 @@ class GaussianJointExpectation(Binding):
     r""":math:`\mathbb{E} f(Z_1, \dots, Z_r)`, :math:`Z \sim N(0, C)`, f smooth, where no closed form is known.
 
     Differentiates by the heat equation :math:`\partial_{C_{ij}} \mathbb{E} f = \tfrac12\,\mathbb{E}\,\partial_i\partial_j f` (over all i, j). Evaluates
-    to any precision where f depends on one or two linear combinations only; else ``numerics.joint_means`` has a value with an error.
+    to any precision where f depends on one or two linear combinations only; else ``numerics.compile.joint_means`` has a value with an error.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class GaussianJointExpectation(Binding):
         return called(self, printer, "derivations.gaussian.printed.gaussian_value")
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "numerics.joint_means.joint_gaussian_values")
+        return called(self, printer, "numerics.compile.joint_means.joint_gaussian_values")
 
     _pythoncode = _numpycode
 

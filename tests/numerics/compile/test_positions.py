@@ -23,8 +23,8 @@ from derivations.language import (
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from numerics import simulate_network
+from numerics.compile.joint_means import joint_gaussian_mean
 from numerics.compile.programs import compiled_program
-from numerics.joint_means import joint_gaussian_mean
 from numerics.networks import DRAWINGS
 from tests.one_layer import derived_moments, worst_distance
 
