@@ -214,7 +214,7 @@ class Derivation:
 
     def _repr_latex_(self) -> str:
         """The limit and its law, for notebooks."""
-        wanted = [line for step in self.steps for line in step.lines if step.name in _SHOWN]
+        wanted = [line for step in self.steps for line in step.lines if step.is_result]
         return f"$\\displaystyle {latex.aligned(tuple(wanted))}$"
 
     def __str__(self) -> str:
@@ -254,8 +254,6 @@ _DOCUMENTS: dict[str, Callable[[str, tuple[Step, ...]], str]] = {
     ".txt": text.document,
     ".json": data.document,
 }
-
-_SHOWN = ("Limit for this activation", "Kernel flow for this activation", "Law")
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:

@@ -19,7 +19,7 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.steps import Line, Step, Term, differential, equation
+from derivations.explain.steps import Line, Step, Term, differential, equation, result
 from derivations.limits.collapse import CollapseDiffusion, gap_map
 from derivations.symbols import correlation, time, width
 
@@ -32,7 +32,7 @@ def one_input_step(limit: Diffusion) -> Step:
     """The limit of one input's squared norm."""
     (v,), (a,) = limit.states, limit.covariance
     phi = sp.Function("varphi")(letter("g"))
-    return Step(
+    return result(
         "Limit for this activation",
         ("A unit of time is ", width, " layers. One layer multiplies the squared norm by the mean of ", width, " copies of ",
          letter("c") * phi**2, ":"),
@@ -78,7 +78,7 @@ def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
                 "active neurons, and the ratio is expanded around the means.",
             ),
         ),
-        Step(
+        result(
             "Limit for this activation",
             ("For ", equals(q, ell**2 * (1 - indexed(correlation, (ell,)))), " with ", equals(time, ell / width), ":"),
             (

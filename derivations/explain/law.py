@@ -5,6 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.calculus.lamperti import LampertiForm
+from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.explain.notation import (
     Partial,
@@ -17,7 +18,7 @@ from derivations.explain.notation import (
     letter,
 )
 from derivations.explain.plain import Words
-from derivations.explain.steps import Line, Step, equation
+from derivations.explain.steps import Line, Step, equation, result
 from derivations.laws.base import Check, Proof
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.kernel import KernelLaw
@@ -30,11 +31,12 @@ _ORDERS = range(1, 9)  # moments whose finiteness is looked at
 
 def lamperti_step(forms: tuple[LampertiForm, ...]) -> Step:
     """The Lamperti form of each moving interval: its drift and its potential."""
-    beta, v, z, a = letter("beta"), letter("V"), letter("z"), sp.Function("a")(state)
+    x = forms[0].state
+    beta, v, z, a = letter("beta"), letter("U" if x.name == "V" else "V"), letter("z"), sp.Function("a")(x)
     lines = []
     for form in forms:
         interval = sp.Interval.open(*form.interval)
-        where = None if interval == sp.S.Reals else sp.Contains(state, interval, evaluate=False)
+        where = None if interval == sp.S.Reals else sp.Contains(x, interval, evaluate=False)
         lines.append(equation(sp.sqrt(a), form.scale, where=where))
         if form.is_writable:
             lines += [equation(beta, form.beta), equation(v, form.potential)]
@@ -42,7 +44,7 @@ def lamperti_step(forms: tuple[LampertiForm, ...]) -> Step:
         "Lamperti form and potential",
         (
             "On each interval between zeros of the noise, the coordinate ",
-            equals(z, sp.Integral(1 / sp.sqrt(a), state)),
+            equals(z, sp.Integral(1 / sp.sqrt(a), x)),
             " has unit noise, drift ",
             beta,
             " and potential ",
@@ -80,8 +82,8 @@ def law_steps(law: PiecewiseLaw, proof: Proof, of: str = "") -> list[Step]:
         if len(moments) == 2
         else ("What is not given is an integral over the density. It is computed by quadrature. ",)
     )
-    return [
-        Step(
+    steps = [
+        result(
             f"Law{of}",
             (f"The law has a closed form ({law.name}): ", *law.description, "."),
             tuple(_density_lines(law)),
@@ -90,6 +92,20 @@ def law_steps(law: PiecewiseLaw, proof: Proof, of: str = "") -> list[Step]:
         Step(f"Moments{of}", claim, tuple(moments), (*open_, *_finiteness(law))),
         _proof_step(proof, of),
     ]
+    return [step.xreplace(_names(law.diffusion)) for step in steps]
+
+
+def _names(process: Diffusion) -> dict[sp.Basic, sp.Basic]:
+    """The state, the process and its start where these are not a neuron's."""
+    (x,) = process.states
+    if x == state:
+        return {}
+    return {
+        state: x,
+        initial: indexed(x, (sp.S.Zero,)),
+        _X: indexed(x, (time,)),
+        sp.Symbol("X_t", real=True): indexed(x, (time,)),
+    }
 
 
 def _finiteness(law: PiecewiseLaw) -> Words:
@@ -110,7 +126,7 @@ def _proof_step(proof: Proof, of: str) -> Step:
     """What has been checked, with how it was decided."""
     verdict = "Each statement was checked" if proof else "Not every statement holds"
     return Step(
-        f"Proof{of}",
+        f"Proof{of and f' of the law{of}'}",
         (f"{verdict}:",),
         (),
         (

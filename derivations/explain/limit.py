@@ -21,7 +21,7 @@ from derivations.explain.notation import (
 )
 from derivations.explain.plain import Words
 from derivations.explain.statements import ShownMoments
-from derivations.explain.steps import Line, Step, Term, differential, equation
+from derivations.explain.steps import Line, Step, Term, differential, equation, result
 from derivations.limits.closure import GramLimit
 from derivations.limits.gram import GramDiffusion
 from derivations.limits.width import KernelFlow
@@ -42,7 +42,7 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
     claim: Words = ("As ", depth, f" grows, each neuron follows {kind}:")
     if not named:
-        return [Step("Limit of infinite depth", claim, neuron_lines(limit, moments.recipe.width), (_MATCHED,))]
+        return [result("Limit of infinite depth", claim, neuron_lines(limit, moments.recipe.width), (_MATCHED,))]
     size = moments.size
     drift = sp.Matrix([moments.drift(a) for a in range(size)])
     covariance = sp.Matrix(size, size, moments.covariance)
@@ -53,7 +53,7 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
             _neuron(drift, covariance, moments.layer.states[:size], moments.recipe.width),
             (_MATCHED,),
         ),
-        Step(
+        result(
             "Limit for this activation",
             ("With this activation the equation is",),
             neuron_lines(limit, moments.recipe.width),
@@ -119,11 +119,14 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
         "The mean over the neurons becomes an expectation, by the law of large numbers. The weights are independent of the state that "
         "they are added to."
     )
-    steps = [Step("Limit of infinite width", gaussian, flow_lines(flow if generic is None else generic), (because,))]
-    if generic is not None:
-        closed = "Gaussian expectations are in closed form where a rule applies."
-        steps.append(Step("Kernel flow for this activation", ("With this activation",), flow_lines(flow), (closed,)))
-    return steps
+    first = "Limit of infinite width"
+    if generic is None:
+        return [result(first, gaussian, flow_lines(flow), (because,))]
+    closed = "Gaussian expectations are in closed form where a rule applies."
+    return [
+        Step(first, gaussian, flow_lines(generic), (because,)),
+        result("Kernel flow for this activation", ("With this activation",), flow_lines(flow), (closed,)),
+    ]
 
 
 def gram_step(gram: GramLimit | None, why: str) -> Step:
@@ -135,7 +138,10 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
         Line(expected(DifferentialOf(name), _V), (Term(drift, DT),))
         for name, drift in zip(process.states, process.drift, strict=True)
     ]
-    if isinstance(process, Diffusion):
+    if isinstance(process, Diffusion) and len(process.states) == 1:
+        (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
+        lines = [differential(indexed(v, (time,)), drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside), DB)]
+    elif isinstance(process, Diffusion):
         count = range(len(process.states))
         lines += [
             Line(Variation(process.states[i], process.states[j], time), (Term(process.covariance[i, j], DT),))
@@ -144,7 +150,7 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
         ]
     lines += [equation(name, value) for name, value in gram.fixed.items()]
     what = "centred states" if gram.centred else "states"
-    return Step(
+    return result(
         "Gram matrix",
         (f"The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
          "It is a diffusion by itself at every width ", width, ":"),
@@ -165,11 +171,11 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
-        return [Step(name, (*clock, "The limit is a flow:"), flow_lines(limit), (because,))]
+        return [result(name, (*clock, "The limit is a flow:"), flow_lines(limit), (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
-        return [Step(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
+        return [result(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
     lines = [
         Line(expected(DifferentialOf(s), _V), (Term(b, DT if b != 0 else None),))
         for s, b in zip(limit.states, limit.drift, strict=True)
@@ -183,7 +189,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
     products = v(alpha, gamma) * v(beta, delta) + v(alpha, delta) * v(beta, gamma)
     noise = Line(Variation(v(alpha, beta), v(gamma, delta), time), (Term(limit.strength, Juxtaposed(products, DT)),))
     claim: Words = (*clock, "The Gram matrix follows a diffusion on the cone of positive semi-definite matrices:")
-    return [Step(name, claim, (*lines, noise), (matched,)), *_factor_steps(limit)]
+    return [result(name, claim, (*lines, noise), (matched,)), *_factor_steps(limit)]
 
 
 def _factor_steps(limit: GramDiffusion) -> list[Step]:

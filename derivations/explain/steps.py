@@ -2,8 +2,8 @@ r"""A derivation as data: named steps, each a statement, its lines of mathematic
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -55,6 +55,12 @@ class Line:
     relation: str = field(default="=")
     where: sp.Basic | None = None
 
+    def xreplace(self, rule: Mapping[sp.Basic, sp.Basic]) -> Line:
+        """The same with other symbols."""
+        terms = tuple(replace(term, coefficient=term.coefficient.xreplace(rule)) for term in self.terms)
+        where = None if self.where is None else self.where.xreplace(rule)
+        return replace(self, left=self.left.xreplace(rule), terms=terms, where=where)
+
     @property
     def expressions(self) -> tuple[sp.Expr, ...]:
         """The coefficients that SymPy can compute with; letters with indices are symbols."""
@@ -78,6 +84,8 @@ class Step:
         Why it holds.
     items : tuple of sentences
         A list after the claim.
+    is_result : bool
+        Whether it holds the limit or its law, not what is done on the way.
     """
 
     name: str
@@ -85,6 +93,21 @@ class Step:
     lines: tuple[Line, ...]
     because: Words
     items: tuple[Words, ...] = ()
+    is_result: bool = False
+
+    def xreplace(self, rule: Mapping[sp.Basic, sp.Basic]) -> Step:
+        """The same with other symbols."""
+
+        def words(given: Words) -> Words:
+            return tuple(w if isinstance(w, str) else w.xreplace(rule) for w in given)
+
+        return replace(
+            self,
+            claim=words(self.claim),
+            lines=tuple(line.xreplace(rule) for line in self.lines),
+            because=words(self.because),
+            items=tuple(map(words, self.items)),
+        )
 
     @property
     def statement(self) -> str:
@@ -100,6 +123,11 @@ class Step:
     def expression(self) -> tuple[sp.Basic, ...]:
         """The expressions of the right sides, for further use in SymPy; without those that are notation."""
         return tuple(e for line in self.lines for e in line.expressions)
+
+
+def result(name: str, claim: Words, lines: tuple[Line, ...], because: Words) -> Step:
+    """A step that holds the limit or its law."""
+    return Step(name, claim, lines, because, is_result=True)
 
 
 def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str], int], longest: int) -> list[str]:

@@ -12,7 +12,8 @@ from derivations.explain.steps import Line, Step, Term
 WIDTH = 80
 _INDENT, _FURTHER = " " * 5, " " * 8  # of a formula, and of its lines after the first
 _DEEPEST = 8  # brackets inside which a formula is broken
-_SIGNS, _FACTORS = re.compile(r" [+-] "), re.compile(r"(?<!\*)[*/](?!\*)")  # before which it is
+#: Before what it is: signs, what follows a comma or a condition, factors.
+_MARKS = tuple(map(re.compile, (r" [+-] ", r"(?<=[,;]) | if ", r"(?<!\*)[*/](?!\*)")))
 
 
 def line_text(line: Line) -> str:
@@ -51,7 +52,7 @@ def _formula(line: Line) -> list[str]:
 
 
 def broken(formula: str, room: int, level: int = 0) -> list[str]:
-    """A formula in lines no longer than a room, broken before signs, then between factors, outside of brackets first.
+    """A formula in lines no longer than a room, broken before signs, after commas, then between factors, outside of brackets first.
 
     Examples
     --------
@@ -60,14 +61,13 @@ def broken(formula: str, room: int, level: int = 0) -> list[str]:
     >>> broken("f(a + b)*h(x) + g(c - d)", 10)
     ['f(a + b)', '*h(x)', '+ g(c - d)']
     """
-    if len(formula) <= room or level > 2 * _DEEPEST:
+    if len(formula) <= room or level > len(_MARKS) * _DEEPEST:
         return [formula]
-    depth, between = divmod(level, 2)
-    marks = _FACTORS if between else _SIGNS
+    depth, kind = divmod(level, len(_MARKS))
     pieces, inside, start = [], 0, 0
     for index, char in enumerate(formula):
         inside += (char in "([{") - (char in ")]}")
-        if inside == depth and index > start and marks.match(formula, index):
+        if inside == depth and index > start and _MARKS[kind].match(formula, index):
             pieces.append(formula[start:index])
             start = index
     rows: list[str] = []

@@ -8,7 +8,21 @@ import subprocess
 import pytest
 import sympy as sp
 
-from derivations import ResNet, derive, gelu, identity, leaky_relu, ornstein_uhlenbeck, relu, sine, tanh
+from derivations import (
+    MLP,
+    Network,
+    ResNet,
+    Weights,
+    derive,
+    epsilon,
+    gelu,
+    identity,
+    leaky_relu,
+    ornstein_uhlenbeck,
+    relu,
+    sine,
+    tanh,
+)
 from derivations.errors import DerivationError
 from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
 from derivations.explain.notation import DifferentialOf, indexed, letter
@@ -155,6 +169,31 @@ def test_notebook_shows_limit_and_law():
     assert shown.startswith("$\\displaystyle \\begin{aligned}")
     assert r"\mathrm{d}X_{t}" in shown
     assert r"p_{t}(x \mid x_{0})" in shown
+
+
+def test_notebook_shows_the_gram_matrix_of_a_program_and_its_law():
+    """Whatever the steps are called: a control without a law shows the equations only."""
+    a, b = Weights("A"), Weights("B", out=4 * width)
+    shown = derive(Network(lambda x: x + epsilon * a(relu(b(x))), width=width))._repr_latex_()
+    assert r"\mathrm{d}V_{t} &= \frac{V}{2}\,\mathrm{d}t" in shown
+    assert r"p_{t}(V \mid V_{0})" in shown
+    without = derive(Network(lambda x: x + epsilon * a(tanh(b(x))), width=width))._repr_latex_()
+    assert r"\mathrm{d}V_{t}" in without
+    assert "p_{t}" not in without
+
+
+def test_a_law_is_written_in_the_state_that_it_is_of():
+    text = str(derive(MLP(relu, inputs=1)))
+    assert "E[V_t] = V_0" in text
+    assert "V in (0, oo): sqrt(a(V)) = sqrt(5)*V" in text
+    assert "U = 5/4" in text, "the potential has another letter than the state"
+    assert "x_0" not in text
+
+
+@pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-4-inputs-2"])
+def test_text_fits_a_terminal(name):
+    _, *rows = str(derive(CASES[name])).splitlines()  # a title is one line, however long
+    assert max(map(len, rows)) <= 80
 
 
 def test_write_by_suffix(tmp_path):
