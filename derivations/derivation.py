@@ -50,7 +50,7 @@ from derivations.limits import (
     width_limit,
 )
 from derivations.limits.collapse import unshaped
-from derivations.limits.joint import JointMoments
+from derivations.limits.joint_moments import JointMoments
 from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics

@@ -111,14 +111,14 @@ class NotFinite(Reduction):
         return int(part["count"][0]), int(part["count"][1])
 
 
-def warn_of_explosions(exploded: int, samples: int, what: str) -> None:
-    """Say how many samples exploded, if any did."""
+def warn_of_explosions(exploded: int, samples: int, what: str, callers: int = 1) -> None:
+    """Say how many samples exploded, if any did, to who called the function ``callers`` up from the one that counted."""
     if exploded:
         warnings.warn(
             f"{exploded} of {samples} {what} exploded: they left the range of numbers and hold infinite states; "
             "a shorter time keeps them finite, or more layers or steps where it is the discretisation",
             ExplosionWarning,
-            stacklevel=3,
+            stacklevel=2 + callers,
         )
 
 

@@ -17,7 +17,7 @@ from derivations.explain.notation import (
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, equation
 from derivations.limits.gram import upper
-from derivations.limits.joint import JointMoments
+from derivations.limits.joint_moments import JointMoments
 from derivations.limits.one_matrix import OneMatrix
 from derivations.symbols import state, width
 

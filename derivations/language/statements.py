@@ -249,7 +249,7 @@ class _Reader:
     def _draft(self, node: Node) -> None:
         if isinstance(node, Applied):
             weights = node.weights
-            self._declared(weights, {time}, f"the matrix {weights.name}")
+            self._declared(weights, {time, step}, f"the matrix {weights.name}")
             self._declared(weights.out, {width}, f"the number of neurons of {weights.name}")
             body = self._rewritten(node.body)
             twin = next((w for w in self.matrices if w.name == weights.name and w != weights), None)

@@ -20,8 +20,8 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.expansion import Draw, EntriesDraw, Expansion, OrthogonalDraw, Random, expand
-from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random, expand
+from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.fluctuations import (
     Kept,
     Moment,
@@ -36,8 +36,10 @@ from derivations.limits.elimination.held import released
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import Series, as_expression, truncated_product
 from derivations.limits.gram import gram_matrix
+from derivations.limits.meanfield import mean_symbols
 from derivations.symbols import step
 
+_UNDEFINED = (sp.nan, sp.zoo, sp.oo, -sp.oo)
 _MOST = 12  # the highest order of an expansion, in powers of the largest small parameter
 _FIRST = 4  # to which a layer is expanded to see whether a term grows, where the order that matters is higher
 
@@ -132,6 +134,24 @@ def in_one_parameter(program: Program, powers: dict[sp.Symbol, int]) -> Program:
     return replace(program, statements=tuple(map(changed, program.statements)), update=program.update.xreplace(rule))
 
 
+def _opened(term: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
+    """A function of one neuron with names for the averages in it, and what they name."""
+    names = {node: sp.Dummy("s", real=True) for node in term.atoms(LayerAverage)}
+    return sp.expand(released(term).xreplace(names)), {name: node for node, name in names.items()}
+
+
+class ShiftedLaw(GaussianLaw):
+    """Of a state with means."""
+
+    def __init__(self, draw: Draw, means: Sequence[sp.Symbol]) -> None:
+        super().__init__(draw)
+        self.shifts = {x: x + mean for x, mean in zip(draw.variables, means, strict=True)}
+
+    def mean(self, body: sp.Expr) -> sp.Expr:
+        """Of the centred state beside its mean."""
+        return super().mean(body.xreplace(self.shifts))
+
+
 @dataclass(frozen=True)
 class GramChain:
     r"""One layer's conditional moments of :math:`V'` given V.
@@ -143,11 +163,19 @@ class GramChain:
     inputs : int
         m.
     kept : Kept
+    centred : bool
+        Whether neurons stay centred; else their means are followed beside V.
     """
 
     program: Program
     inputs: int
     kept: Kept
+    centred: bool = True
+
+    @cached_property
+    def means(self) -> tuple[sp.Symbol, ...]:
+        """The symbols of the neurons' means; none where they stay 0."""
+        return () if self.centred else tuple(mean_symbols(self.inputs))
 
     @cached_property
     def matrix(self) -> sp.ImmutableMatrix:
@@ -180,50 +208,93 @@ class GramChain:
         return found
 
     @cached_property
-    def slopes(self) -> tuple[dict[sp.Symbol, Series], ...]:
-        """The new state as a linear combination of a neuron's variables, for each input.
-
-        Raises
-        ------
-        NotClosed
-            If it is none.
-        """
+    def _split(self) -> tuple[tuple[dict[sp.Symbol, Series], Series], ...]:
+        """The new state for each input as a linear combination of a neuron's variables, and what is left."""
         found = []
         for series in self.after:
             coefficients: dict[sp.Symbol, list[sp.Expr]] = {}
+            left = []
             for k, term in enumerate(series):
-                names = {node: sp.Dummy("s") for node in term.atoms(LayerAverage)}
-                opened = sp.expand(released(term).xreplace(names))
-                own = [v for v in self._neuron if opened.has(v)]
+                opened, back = _opened(term)
                 rest = opened
-                for v in own:
-                    slope = sp.diff(opened, v)
-                    coefficients.setdefault(v, [sp.S.Zero] * len(series))[k] = slope.xreplace(
-                        {s: n for n, s in names.items()}
-                    )
+                for v in (v for v in self._neuron if opened.has(v)):
+                    slope = sp.diff(opened, v).xreplace(dict.fromkeys(self._neuron, sp.S.Zero))
+                    if slope.has(*_UNDEFINED):
+                        continue
+                    coefficients.setdefault(v, [sp.S.Zero] * len(series))[k] = slope.xreplace(back)
                     rest -= slope * v
-                    if slope.free_symbols & set(self._neuron):
-                        rest = sp.nan
-                        break
-                if sp.expand(rest) != 0:
-                    raise NotClosed(
-                        f"the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state "
-                        f"has the part {term}"
-                    )
-            found.append({v: tuple(c) for v, c in coefficients.items()})
+                left.append(sp.expand(rest).xreplace(back))
+            found.append(({v: tuple(c) for v, c in coefficients.items()}, tuple(left)))
         return tuple(found)
+
+    @property
+    def slopes(self) -> tuple[dict[sp.Symbol, Series], ...]:
+        """The coefficients of a neuron's variables in the new state, for each input."""
+        return tuple(linear for linear, _ in self._split)
 
     @cached_property
     def is_conditional(self) -> bool:
         """Whether the new state is what matrices put out and nothing else, with numbers in front."""
+        if any(any(left) for _, left in self._split):
+            return False
         used = {v for slopes in self.slopes for v in slopes}
         plain = all(not c.has(LayerAverage) for slopes in self.slopes for series in slopes.values() for c in series)
         return plain and all(isinstance(self._neuron[v], Draw) for v in used)
 
+    @cached_property
+    def keeps_all(self) -> bool:
+        """Whether a layer keeps the whole state at order 0."""
+        kept = self.skip[0]
+        for law in self.laws if kept.has(LayerAverage) else ():
+            if law.layer is not None:
+                kept = self._closed(mean_of(Moment(kept, sp.S.Zero), self._settled(law, (kept,)), Kept(0, -1)).first)
+        return bool(sp.cancel(kept**2 - 1) == 0)
+
+    def _require_gaussian(self, a: int) -> None:
+        """Given V, a neuron must be Gaussian up to what vanishes.
+
+        With a skip of less than 1 the new state must be linear. With a full skip many small terms add up: those of the size of
+        the noise must be linear and free of the neuron's own state, and the mean of the others affine in it.
+        """
+        linear, left = self._split[a]
+        refusal = NotClosed(
+            "the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state has the "
+            f"part {next((c for c in left if c != 0), '')}"
+        )
+        if not self.keeps_all:
+            if any(left) or any(isinstance(self._neuron[v], Coins) and any(c) for v, c in linear.items()):
+                raise refusal
+            return
+        if any(c.has(LayerAverage) for c in left[: self.kept.all]):
+            raise refusal  # an average that stays and moves all neurons at once
+        drawn = {v for v, random in self._neuron.items() if random is not None}
+        noisy = [k for k, term in enumerate(self.after[a]) if term.atoms(sp.Symbol) & drawn]
+        for k, term in enumerate(self.after[a]):
+            opened, _ = _opened(term)
+            if noisy and k < 2 * noisy[0]:
+                if any(sp.diff(opened, v).has(*self.expansion.states) for v in drawn) or _opened(left[k])[0].has(
+                    *self._neuron
+                ):
+                    product_of_draws = all(v in drawn for v in _opened(left[k])[0].free_symbols & set(self._neuron))
+                    if not product_of_draws or self._mean_given(_opened(left[k])[0]) != 0:
+                        raise refusal
+            else:
+                mean = self._mean_given(opened)
+                if any(sp.diff(mean, x, y) != 0 for x in self.expansion.states for y in self.expansion.states):
+                    raise refusal
+
+    def _mean_given(self, opened: sp.Expr) -> sp.Expr:
+        """Of a function of a neuron given its state."""
+        for random in reversed(self.expansion.random):
+            if random.layer in (0, None) and opened.has(*random.variables):
+                opened = law_of(random).mean(opened)
+        return opened
+
     def observable(self, a: int, b: int) -> sp.Expr:
         """An entry of :math:`V'` as a function of averages."""
         if not self.is_conditional:
-            return self._empirical(self.after[a], self.after[b])
+            self._require_gaussian(a)
+            return self._empirical(truncated_product(self.after[a], self.after[b]))
         total = [sp.S.Zero] * (self.kept.all + 1)
         for (v, p), (w, q) in product(self.slopes[a].items(), self.slopes[b].items()):
             if (draw := self._neuron[v]) is self._neuron[w]:
@@ -233,37 +304,52 @@ class GramChain:
                 total = [t + c for t, c in zip(total, terms, strict=True)]
         return as_expression(total)
 
-    def _empirical(self, one: Series, other: Series) -> sp.Expr:
-        average = [self._average(c) for c in truncated_product(one, other)]
-        return as_expression(average).xreplace(self._known)
+    def _empirical(self, series: Series) -> sp.Expr:
+        return as_expression([self._average(c) for c in series]).xreplace(self._known)
 
     def _average(self, body: sp.Expr) -> sp.Expr:
         return layer_average(body, self.expansion.variables[0], 0)
 
     @cached_property
     def _known(self) -> dict[sp.Expr, sp.Expr]:
-        """Averages of the state that are entries of V."""
+        """Averages of the state that are entries of V, or its means where these move."""
         x = self.expansion.states
-        return {self._average(x[a] * x[b]): self.matrix[a, b] for a in range(self.inputs) for b in range(self.inputs)}
+        known = {self._average(x[a] * x[b]): self.matrix[a, b] for a in range(self.inputs) for b in range(a + 1)}
+        return known | {self._average(v): mean for v, mean in zip(x, self.means, strict=False)}
 
     @cached_property
     def laws(self) -> list[Law]:
         """What is eliminated, in order: what the layer draws, last first, and the state itself."""
         last = {id(self._neuron[v]) for slopes in self.slopes for v in slopes} if self.is_conditional else set()
         drawn = [law_of(r) for r in reversed(self.expansion.random) if id(r) not in last]
+        shift = self.means or [sp.S.Zero] * self.inputs
         entries = {
-            (i, j): (self.matrix[i, j], *[sp.S.Zero] * self.kept.all) for i in range(self.inputs) for j in range(i + 1)
+            (i, j): (self.matrix[i, j] - shift[i] * shift[j], *[sp.S.Zero] * self.kept.all)
+            for i in range(self.inputs)
+            for j in range(i + 1)
         }
-        return [*drawn, law_of(Draw(self.expansion.states, entries, 0))]
+        state = Draw(self.expansion.states, entries, 0)
+        return [*drawn, law_of(state) if self.centred else ShiftedLaw(state, self.means)]
+
+    def mean_of_average(self, a: int) -> Moment:
+        """Of the average of the new state over its neurons."""
+        return self._mean(self._empirical(self.after[a]))
 
     def mean(self, a: int, b: int) -> Moment:
         """Of an entry of :math:`V'`."""
-        moment = Moment(self.kept.cut(self.observable(a, b)), sp.S.Zero)
+        return self._mean(self.observable(a, b))
+
+    def _mean(self, observable: sp.Expr) -> Moment:
+        moment = Moment(self.kept.cut(observable), sp.S.Zero)
         for law in self.laws:
             if law.layer is None:
                 moment = Moment(law.mean(moment.first), law.mean(moment.second))
             else:
-                moment = mean_of(moment, self._settled(law, (moment.first, moment.second)), self.kept)
+                settled = self._settled(law, (moment.first, moment.second))
+                last = law is self.laws[-1] and not self.is_conditional
+                if last and self.keeps_all and settled.bent(settled.opened(self.kept.cut_beside(moment.first))) != 0:
+                    raise self._remembered(settled)
+                moment = mean_of(moment, settled, self.kept)
             moment = Moment(self._closed(moment.first), self._closed(moment.second))
         return moment
 
@@ -295,10 +381,13 @@ class GramChain:
     def _require_forgotten(self, after: sp.Expr, before: sp.Expr, settled: Settled) -> None:
         """Averages of the state other than V must not matter: they last as long as the skip remembers them."""
         if sp.expand(after - filled(settled.law, settled.settled(settled.opened(before)), self.kept.beside)) != 0:
-            raise NotClosed(
-                f"an average of the state other than the Gram matrix, {settled.bodies[0][1]}, fluctuates and lasts through the skip "
-                f"{self.skip[0]} for many layers, so that one layer's noise is not all; shape the activation or leave out the skip"
-            )
+            raise self._remembered(settled)
+
+    def _remembered(self, settled: Settled) -> NotClosed:
+        return NotClosed(
+            f"an average of the state other than the Gram matrix, that of {settled.bodies[0][1]}, fluctuates and lasts through the skip "
+            f"{self.skip[0]} for many layers, so that one layer's noise is not all; shape the activation or leave out the skip"
+        )
 
     def _closed(self, expr: sp.Expr) -> sp.Expr:
         return expr if self.is_conditional else expr.xreplace(self._known)
@@ -311,9 +400,11 @@ class GramChain:
             law, law.layer, self.expansion.variables[law.layer], self.expansion.sizes[law.layer], observables
         )
 
-    def _projected(self, law: Law, observables: Sequence[sp.Expr]) -> Projected:
+    def _projected(self, law: Law, observables: Sequence[sp.Expr]) -> Settled:
         """Of the state given its Gram matrix."""
         variables, size = self.expansion.variables[0], self.expansion.sizes[0]
+        if not self.centred:
+            return Settled(law, 0, variables, size, observables)
         return Projected(law, 0, variables, size, observables).given(self.matrix)
 
     @property

@@ -9,7 +9,7 @@ import sympy as sp
 from derivations.gaussian import expect
 from derivations.language.statements import Matrix, Mean
 from derivations.limits.elimination.series import taylor
-from derivations.limits.joint import JointMoments
+from derivations.limits.joint_moments import JointMoments
 from derivations.symbols import state, step
 
 

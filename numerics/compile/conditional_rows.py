@@ -2,6 +2,7 @@ r"""The mean of a new state's Gram matrix given the layer before, where one matr
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,21 @@ def output_matrix(program: Program) -> Matrix:
     Raises
     ------
     ValueError
-        If the update is anything else, with what it reads besides.
+        If the update is anything else, or the matrix is applied once more, on which its output would depend.
     """
     drawn = {s.symbol: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
     found = [s for symbol, s in drawn.items() if symbol in program.update.free_symbols]
     masks = {s.symbol for s in program.statements if isinstance(s, Mask | Mix)}
     neurons = {state, *drawn, *masks}
-    if len(found) == 1:
+    applied = Counter(s.weights for s in drawn.values())
+    if len(found) == 1 and applied[found[0].weights] == 1:
         (last,) = found
         coefficient = sp.diff(program.update, last.symbol)
         rest = program.update.subs(last.symbol, 0)
         if not (coefficient.free_symbols | rest.free_symbols) & neurons:
             return last
     raise ValueError(
-        f"given the layer before, the Gram matrix has a mean by itself where the new state is the output of one matrix, got the "
+        f"given the layer before, the Gram matrix has a mean by itself where the new state is the output of one matrix applied once, got the "
         f'update {program.update}; use record="gram" or "gap", which are of the states themselves'
     )
 

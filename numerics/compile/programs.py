@@ -233,6 +233,8 @@ class CompiledProgram:
 
 def evaluated(expr: sp.Expr, values: Values, size: float, shape: tuple[int, ...], trace: Trace | None = None) -> Array:
     """A formula at arrays, brought to a shape."""
+    if expr in values:
+        return np.broadcast_to(values[expr], shape)
     arguments = {s: size if s == step else values[s] for s in arguments_of(expr)}
     value = np.asarray(_function(expr, tuple(arguments))(*arguments.values()))
     if trace is not None:
@@ -279,6 +281,7 @@ def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Gener
     return kept if each == 1 else np.repeat(kept, each, axis=2)
 
 
+@lru_cache(maxsize=1024)
 def arguments_of(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
     """The symbols of a formula, in an order."""
     return tuple(sorted(expr.free_symbols, key=sp.default_sort_key))

@@ -48,13 +48,14 @@ class Tangents(Rules):
     directions : int
         How many there are.
     sources : dict
-        The place from which on the directions move what a statement's matrix puts out by itself.
+        The place from which on directions move what a statement's matrix puts out by itself, and whether all its neurons move along
+        the same ones.
     """
 
     inputs: int
     positions: int
     directions: int
-    sources: dict[Matrix, int] = field(default_factory=dict)
+    sources: dict[Matrix, tuple[int, bool]] = field(default_factory=dict)
 
     def columns(self, value: Dual) -> Array:
         """The values alone."""
@@ -95,7 +96,8 @@ class Tangents(Rules):
             flat = features.reshape(*features.shape[:2], -1)
             along = matrix_applied(apply, flat, np.zeros(flat.shape[2]), numbers).reshape(*out.shape, self.directions)
         if statement in self.sources:
-            own = unit_directions(numbers.rows, self.inputs, self.positions, self.directions, self.sources[statement])
+            first, together = self.sources[statement]
+            own = unit_directions(numbers.rows, self.inputs, self.positions, self.directions, first, together)
             along = np.broadcast_to(own, (*out.shape, self.directions)) if along is None else along + own
         return Dual(out, along)
 
@@ -104,11 +106,16 @@ class Tangents(Rules):
         return Dual(PLAIN.masked(statement, like.value, rng), None)
 
 
-def unit_directions(neurons: int, inputs: int, positions: int, directions: int, first: int = 0) -> Array:
-    """The derivatives of neurons' own coordinates along directions ``first`` …, shape (neurons, inputs · positions, directions)."""
+def unit_directions(
+    neurons: int, inputs: int, positions: int, directions: int, first: int = 0, together: bool = False
+) -> Array:
+    """The derivatives of neurons' own coordinates along directions ``first`` …, shape (neurons, inputs · positions, directions).
+
+    Each neuron has its own directions, one a position, or all have the same.
+    """
     along = np.zeros((neurons, inputs, positions, directions))
     i, a, p = np.ix_(range(neurons), range(inputs), range(positions))
-    along[i, a, p, first + i * positions + p] = 1.0
+    along[i, a, p, first + (0 if together else i * positions) + p] = 1.0
     return along.reshape(neurons, inputs * positions, directions)
 
 

@@ -2,13 +2,14 @@ r"""Derivatives of networks by explicit products, layer by layer, with all weigh
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from derivations.language import Weights
-from derivations.language.statements import Matrix
+from derivations.language import Program, Weights
+from derivations.language.statements import Mask, Matrix
 from numerics.compile.programs import PLAIN, Array, CompiledProgram, Draw, Trace, Values, filtered
 from numerics.compile.tangents import Dual, Tangents, unit_directions
 from numerics.networks.drawings import AllWeights, Drawing
@@ -107,20 +108,24 @@ class Jacobian(Observable):
 class TangentKernel(Jacobian):
     r"""The empirical tangent kernel, averaged over the neurons of a layer; every weight and bias is a parameter of unit variance."""
 
-    _places: dict[Matrix, int] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[Matrix, tuple[int, bool]] = field(default_factory=dict, repr=False, compare=False)
+    _directions: int = field(default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        place = self.neurons
+        """Lay out the directions: those of the state, then of what each matrix puts out."""
+        place, applied = self.neurons, Counter(s.weights for s in self.program.statements if isinstance(s, Matrix))
         for statement in self.program.statements:
             if isinstance(statement, Matrix) and not statement.weights.is_mean:
-                self._places[statement] = place
-                place += int(statement.target.size) * self.positions
+                # what is read neuron by neuron to the end moves that neuron alone
+                together = applied[statement.weights] == 1 and not _spreads(self.program, statement)
+                self._places[statement] = place, together
+                place += (1 if together else int(statement.target.size)) * self.positions
+        object.__setattr__(self, "_directions", place)
 
     @property
     def rules(self) -> Tangents:
         """Derivatives along the state's own coordinates, and along what each matrix puts out."""
-        moved = sum(int(s.target.size) * self.positions for s in self._places)
-        return Tangents(self.inputs, self.positions, self.neurons + moved, self._places)
+        return Tangents(self.inputs, self.positions, self._directions, self._places)
 
     def start(
         self, start: Start, first: int, count: int, width: int, drawing: Drawing, rng: np.random.Generator
@@ -153,7 +158,10 @@ class TangentKernel(Jacobian):
             features = [filtered(weights, PLAIN.evaluated(s.body, values, size, int(s.source.size))) for s in read]
             scale = np.sqrt(numbers.variance / numbers.columns)
             own = gram(np.concatenate(features, axis=2) * scale) + numbers.bias_variance
-            theta = theta + self._added([self._reached(along, s) for s in read], own)
+            if self._places[read[0]][1]:
+                theta = theta + self._added_alone(along, read[0], own)
+            else:
+                theta = theta + self._added([self._reached(along, s) for s in read], own)
         return Carried(x, product=theta)
 
     def _applications(self) -> dict[Weights, list[Matrix]]:
@@ -164,20 +172,31 @@ class TangentKernel(Jacobian):
 
     def _reached(self, along: Array, statement: Matrix) -> Array:
         """Derivatives of the new state in what a matrix puts out, shape (samples, inputs, N, rows, positions)."""
-        rows = int(statement.target.size)
-        place = self._places[statement]
+        rows, (place, _) = int(statement.target.size), self._places[statement]
         by = self._by_input(along, slice(place, place + rows * self.positions))
         return by.reshape(*by.shape[:3], rows, self.positions)
 
     def _added(self, reached: list[Array], own: Array) -> Array:
         """The sum over one matrix's parameters: they meet in the same row, and there by what they multiply."""
-        m, p = self.inputs, self.positions
+        m, p, n = self.inputs, self.positions, self.neurons
         share = own.reshape(len(own), len(reached), m, p, len(reached), m, p)
         total: Any = 0.0
         for s, left in enumerate(reached):
             for r, right in enumerate(reached):
-                total = total + np.einsum("zaikp,zapbq,zbjkq->zabij", left, share[:, s, :, :, r], right, optimize=True)
+                mixed = np.einsum("zaikp,zapbq->zabikq", left, share[:, s, :, :, r])
+                flat = right.reshape(len(own), 1, m, n, -1).swapaxes(3, 4)
+                total = total + mixed.reshape(len(own), m, m, n, -1) @ flat
         return np.asarray(total)
+
+    def _added_alone(self, along: Array, statement: Matrix, own: Array) -> Array:
+        """The same where each of the matrix's rows moves one neuron."""
+        m, p, (place, _) = self.inputs, self.positions, self._places[statement]
+        by = along[..., place : place + p].reshape(len(along), -1, m, p, p)  # neuron, input, position, moved position
+        diagonal = np.einsum("ziapr,zarbs,zibqs->izabpq", by, own.reshape(len(own), m, p, m, p), by)
+        added = np.zeros((len(own), m, m, len(diagonal), p, len(diagonal), p))
+        i = np.arange(len(diagonal))
+        added[:, :, :, i, :, i, :] = diagonal
+        return added.reshape(len(own), m, m, self.neurons, self.neurons)
 
     def value(self, carried: Carried) -> Array:
         """Shape (samples, coordinates, coordinates)."""
@@ -186,3 +205,8 @@ class TangentKernel(Jacobian):
         theta = product.reshape(len(product), m, m, -1, p, self.neurons // p, p)
         kernel: Array = np.einsum("zabipiq->zapbq", theta) / theta.shape[3]
         return kernel.reshape(len(kernel), m * p, m * p)
+
+
+def _spreads(program: Program, source: Matrix) -> bool:
+    """Whether what a matrix puts out reaches other neurons than its own: through another matrix or an average."""
+    return any(source.symbol in s.body.free_symbols for s in program.statements if not isinstance(s, Mask))

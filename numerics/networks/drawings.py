@@ -118,10 +118,17 @@ class _Conditional:
         return np.matmul(np.concatenate(self.normals, axis=2), factor[:, known:].swapaxes(1, 2))
 
     def _drawn(self, features: Array, biased: Array | None) -> Array:
-        out = np.empty((self.samples, self.numbers.rows, features.shape[2]))
+        factor, columns = self._factor(features, biased), features.shape[2]
+        if self.precise:  # column by column, each in one piece of memory
+            planes = self.rng.standard_normal((columns, self.samples, self.numbers.rows))
+            for j in reversed(range(columns)):
+                planes[j] *= factor[:, j, j, None]
+                for i in range(j):
+                    planes[j] += factor[:, j, i, None] * planes[i]
+            return np.moveaxis(planes, 0, 2)
+        out = np.empty((self.samples, self.numbers.rows, columns))
         self.rng.standard_normal(out=out)
-        factor = self._factor(features, biased)
-        if factor.shape[1] == 1:
+        if columns == 1:
             out *= factor
             return out
         return np.matmul(out, factor.swapaxes(1, 2))
@@ -176,10 +183,10 @@ def column_factor(columns: Array) -> tuple[Array, Array]:
     samples, _, count = columns.shape
     rest = np.moveaxis(columns, 2, 0).copy()  # a column's entries side by side
     factor = np.zeros((count, count, samples))
-    lengths = np.sqrt(np.einsum("cbk,cbk->cb", rest, rest))
     for j in range(count):
         length = np.sqrt(np.einsum("bk,bk->b", rest[j], rest[j]))
-        alive = length > 4 * count * np.finfo(float).eps * lengths[j]
+        whole = np.sqrt(length**2 + np.sum(factor[j, :j] ** 2, axis=0))
+        alive = length > 4 * count * np.finfo(float).eps * whole
         factor[j, j] = np.where(alive, length, 0.0)
         rest[j] *= np.where(alive, 1 / np.where(alive, length, 1.0), 0.0)[:, None]
         for i in range(j + 1, count):

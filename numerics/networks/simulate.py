@@ -147,8 +147,8 @@ def simulate_network(
 
         * ``"state"``: x, shape (samples, n, m);
         * ``"gram"``: :math:`X^\top X/n`, shape (samples, m, m);
-        * ``"conditional gram"``: its mean given the layer before, where the new state is what one matrix puts out: the covariance of
-          the rows, for a perceptron :math:`\sigma_b^2 + \frac{\sigma_w^2}{n}\varphi(X)^\top\varphi(X)`. It is a Markov chain by itself;
+        * ``"conditional gram"``: its mean given all that this layer draws before, where the new state is what one matrix puts out: the
+          covariance of the rows, for a perceptron :math:`\sigma_b^2 + \frac{\sigma_w^2}{n}\varphi(X)^\top\varphi(X)`. It is a Markov chain by itself;
         * ``"gap"``, ``"conditional gap"``: :math:`1 - \rho` of each pair of inputs by these matrices, shape (samples, inputs, inputs), over all
           neurons and positions. Inputs are carried as differences from the first, so that gaps keep their digits however small they
           are (:math:`q = \ell^2(1 - \rho)` is a multiple). nan where a state is 0;
@@ -267,7 +267,7 @@ def run_networks(
             condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
         )
         if seen.explodes:
-            warn_of_explosions(lost[0], lost[1], "networks")
+            warn_of_explosions(lost[0], lost[1], "networks", callers=2)
         return results[0] if isinstance(reduce, Reduction) else tuple(results)
     kept = run_ensemble(task, samples, block, seed, workers, progress, checkpoint)
     flat = kept.reshape(samples, -1)
@@ -276,7 +276,7 @@ def run_networks(
     if isinstance(seen, Gap):
         _warn_of_lost_angles(count, samples)
     else:
-        warn_of_explosions(count, samples, "networks")
+        warn_of_explosions(count, samples, "networks", callers=2)
     return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
 
 

@@ -58,7 +58,11 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
     if len(noises) == 1:
         return expect(expr, noises[0], variance=covariance[noises[0], noises[0]])
     total = sp.S.Zero
-    for term in sp.Add.make_args(sp.expand(expr, power_base=False)):
+    # what stands in a denominator is not multiplied out: there it is a product of functions of one variable
+    below = {p: sp.Dummy() for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    back = {name: p for p, name in below.items()}
+    for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)):
+        term = part.xreplace(back)
         constant, moving = term.as_independent(*noises, as_Add=False)
         if moving.is_polynomial(*noises):
             total += constant * gaussian_mean(moving, covariance)

@@ -71,7 +71,7 @@ def test_one_layer_keeps_the_digits_of_a_tiny_gap(phi):
     net = MLP(phi, inputs=2, width=width)
     (got,) = simulate_collapse(net, 1, 1, gap, seed=seed, record="conditional gap")
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(0,))))
-    normals = rng.standard_normal((width, 2))
+    normals = rng.standard_normal((2, width)).T
     with mpmath.workdps(50):
         up, down = (1, 0) if phi is relu else (1, -1)
         slope = lambda x: (up if x > 0 else down) * x  # noqa: E731
