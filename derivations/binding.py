@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -43,10 +44,15 @@ def bound_symbols(names: Iterable[str], taken: Iterable[sp.Basic], **assumptions
     """One dummy a name, of the least level at which none of them is taken."""
     names, taken, level = tuple(names), set(taken), 0
     while True:
-        found = tuple(bound_symbol(name, k, level, **assumptions) for k, name in enumerate(names, 1))
+        found = _of_level(names, level, **assumptions)
         if taken.isdisjoint(found):
             return found
         level += 1
+
+
+@lru_cache(maxsize=1024)
+def _of_level(names: tuple[str, ...], level: int, **assumptions: bool) -> tuple[sp.Dummy, ...]:
+    return tuple(bound_symbol(name, k, level, **assumptions) for k, name in enumerate(names, 1))
 
 
 def real_function(function: sp.Lambda) -> sp.Lambda:

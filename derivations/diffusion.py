@@ -58,6 +58,40 @@ class Flow:
         return frozenset(self.drift.free_symbols) - set(self.states) - {self.time}
 
 
+class _Covariance:
+    """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read."""
+
+    def __get__(self, instance: Diffusion | None, owner: type[Diffusion] | None = None) -> Any:
+        if instance is None:
+            return None
+        held = instance.__dict__["covariance"]
+        if not isinstance(held, LazyCovariance):
+            return held
+        instance.__dict__["covariance"] = matrix = held.matrix(len(instance.states))
+        return matrix
+
+    def __set__(self, instance: Diffusion, value: Any) -> None:
+        instance.__dict__["covariance"] = value
+
+
+@dataclass(frozen=True)
+class LazyCovariance:
+    """A covariance matrix by its entries, for many states: made when it is read.
+
+    Parameters
+    ----------
+    entry : callable
+        From positions i ≥ j of states to the formula; trusted to be a covariance.
+    """
+
+    entry: Callable[[int, int], sp.Expr]
+
+    def matrix(self, size: int) -> sp.ImmutableMatrix:
+        """All entries."""
+        table = {(i, j): self.entry(i, j) for i in range(size) for j in range(i + 1)}
+        return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
+
+
 @dataclass(frozen=True)
 class Diffusion:
     r"""The Itô diffusion with drift b and covariance a.
@@ -73,7 +107,7 @@ class Diffusion:
         The d coordinates, real symbols.
     drift : Matrix, shape (d, 1)
         State per unit of time.
-    covariance : Matrix, shape (d, d), optional
+    covariance : Matrix, shape (d, d), or LazyCovariance, optional
         State² per unit of time; symmetric and positive semi-definite on the domain. By default :math:`\sigma\sigma^\top`.
     domain : Set
         For d = 1 the interval in which the state lives; the product space otherwise.
@@ -101,14 +135,18 @@ class Diffusion:
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix = field(default=None)  # then made from sigma
+    covariance: sp.ImmutableMatrix = _Covariance()  # by default made from sigma
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
     sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         size = len(self.states)
+        object.__setattr__(self, "states", tuple(self.states))
         drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift))).applyfunc(exact_decimals)
+        object.__setattr__(self, "drift", drift)
+        if isinstance(self.__dict__["covariance"], LazyCovariance):
+            return
         factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma).applyfunc(exact_decimals)
         if factor is not None and factor.rows != size:
             raise DerivationError(f"the factor of {size} states must have {size} rows, got shape {factor.shape}")
@@ -128,14 +166,15 @@ class Diffusion:
             for j in range(i)
         ):
             raise DerivationError("the covariance of a diffusion must be symmetric; give σσᵀ, not σ")
-        object.__setattr__(self, "states", tuple(self.states))
-        object.__setattr__(self, "drift", drift)
         object.__setattr__(self, "covariance", covariance)
         object.__setattr__(self, "sigma", factor)
         if product is None:
             require_covariance(covariance, self.states, self.domain)
         elif self.covariance is not product:
             require_equal(covariance, product, self.states, self.domain)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "covariance": self.covariance}  # what makes entries may hold no text of its own
 
     def subs(self, *values: Any, **options: Any) -> Diffusion:
         """The same diffusion with parameters replaced, as by SymPy's ``subs``; states and time keep their names.

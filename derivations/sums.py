@@ -13,8 +13,8 @@ from derivations.errors import DerivationError
 from derivations.piecewise import Piece, canonical, join, pieces
 
 
-def _bound(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, ...]:
-    """The summand's own variables: the same ones for every sum, so that equal sums compare equal."""
+def coordinates(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, ...]:
+    """A summand's own variables: the same ones for every sum, so that equal sums compare equal."""
     return bound_symbols([f"xi_{a}" for a in range(1, count + 1)], taken, real=True)
 
 
@@ -48,7 +48,7 @@ class CoordinateSum(Binding):
 
     def __new__(cls, body: sp.Expr, bound: sp.Tuple, width: sp.Expr) -> CoordinateSum:  # noqa: D102
         body, given, width = sp.sympify(body), tuple(bound), sp.sympify(width)
-        own = _bound(len(given), (body.free_symbols - set(given)) | width.free_symbols)
+        own = coordinates(len(given), (body.free_symbols - set(given)) | width.free_symbols)
         if own != given:
             body = body.xreplace(dict(zip(given, own, strict=True)))
         made: CoordinateSum = sp.Expr.__new__(cls, body, sp.Tuple(*own), width)
@@ -180,7 +180,7 @@ def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr
     body, width = sp.sympify(body), sp.sympify(width)
     if width == 1:
         return body
-    bound = _bound(len(variables), (body.free_symbols - set(variables)) | width.free_symbols)
+    bound = coordinates(len(variables), (body.free_symbols - set(variables)) | width.free_symbols)
     body = body.subs(dict(zip(variables, bound, strict=True)), simultaneous=True)
     present = [b for b in bound if body.has(b)]
     if len(present) == 1 and body.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):

@@ -3,12 +3,13 @@ r"""The mean of a product of functions of two correlated Gaussian variables."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, bound_symbols, called, printed_symbols, real_function
+from derivations.binding import Binding, bound_symbol, bound_symbols, called, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
@@ -23,7 +24,7 @@ from derivations.piecewise import breakpoints
 from derivations.symbols import correlation
 
 
-def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -> sp.Expr:
+def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object, evaluate: bool = True) -> sp.Expr:
     r""":math:`\mathbb{E} f(U) g(V)` for a centred Gaussian pair, in closed form where one is known.
 
     Closed are the functions of :func:`expect`, as long as at most two kinks or erfs meet in a term and,
@@ -42,6 +43,8 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
         Without a sign.
     covariance : Matrix or nested sequence
         ``[[k11, k12], [k12, k22]]``, or ``((k11, k22), rho)``: variances and correlation.
+    evaluate : bool
+        Whether to look for a closed form, as for :func:`expect`.
 
     Returns
     -------
@@ -64,18 +67,20 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object) -
     (first, dummy), (second, other) = on_dummy(f, variable), on_dummy(g, variable)
     second = second.xreplace({other: dummy})
     if k12 == 0:
-        return sp.expand_mul(expect(first, dummy, k11) * expect(second, dummy, k22))
+        sides = ((first, k11), (second, k22))
+        return sp.expand_mul(sp.Mul(*(expect(side, dummy, k, evaluate=evaluate) for side, k in sides)))
     if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
-        return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11)
+        return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11, evaluate=evaluate)
     left, right = (in_units(side, dummy, k) for side, k in ((first, k11), (second, k22)))
     if left is not None and right is not None:
-        return expect_pair(
-            left, right, dummy, [[1, k12 / sp.sqrt(k11) / sp.sqrt(k22)], [k12 / sp.sqrt(k11) / sp.sqrt(k22), 1]]
-        )
+        rho = k12 / sp.sqrt(k11) / sp.sqrt(k22)
+        return expect_pair(left, right, dummy, [[1, rho], [rho, 1]], evaluate)
     for side in (first, second):
         if side.free_symbols <= {dummy}:
             check_corners(side, dummy, f"the mean of {side.xreplace({dummy: variable})} under a Gaussian")
     check_finite_pair(first, second, dummy, entries)
+    if not evaluate and not (first * second).is_polynomial(dummy):
+        return GaussianPairExpectation(as_function(first, dummy), as_function(second, dummy), *entries)
     try:
         return _closed(first, second, dummy, entries)
     except NoClosedForm:
@@ -128,8 +133,26 @@ def _entries(covariance: object) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
 
 
 def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr, sp.Expr, sp.Expr]) -> sp.Expr:
-    law, values = _generic(entries)
-    left, right = terms(f, variable), terms(g, variable)
+    k11, k12, k22 = entries
+    if all(entry.is_number for entry in entries):
+        return tidy(_generic(as_function(f, variable), as_function(g, variable), k11, k12, k22))
+    determinant = sp.factor_terms(sp.expand(k11 * k22 - k12**2))
+    first, second = (k if k.is_number else name for k, name in ((k11, _FIRST), (k22, _SECOND)))
+    total = _generic(as_function(f, variable), as_function(g, variable), first, _CROSS, second)
+    return tidy(total.xreplace({_FIRST: k11, _SECOND: k22, _CROSS: k12, _DETERMINANT: determinant}))
+
+
+#: Entries of a covariance as positive symbols, with the determinant :math:`\Delta = k_{11}k_{22} - k_{12}^2` one of them.
+_FIRST, _SECOND, _DETERMINANT = (bound_symbol(s, 1, positive=True) for s in ("k_11", "k_22", "Delta"))
+_CROSS = bound_symbol("k_12", 1, real=True)
+
+
+@lru_cache(maxsize=256)
+def _generic(f: sp.Lambda, g: sp.Lambda, k11: sp.Expr, k12: sp.Expr, k22: sp.Expr) -> sp.Expr:
+    """The mean for numbers, or in the symbols of the entries: once for every pair of functions."""
+    (variable,) = f.variables
+    law = _law(k11, k12, k22)
+    left, right = terms(f.expr, variable), terms(g(variable), variable)
     memo = Memo()
     total = sp.S.Zero
     for one, p in left.items():
@@ -141,32 +164,29 @@ def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr,
                 constant *= factor
             sigmoids = tuple((0, s) for s in one.sigmoids) + tuple((1, s) for s in two.sigmoids)
             total += constant * moment(tilted, (one.power, two.power), sigmoids, memo)
-    return tidy(closed_form(total).xreplace(values))
+    return closed_form(total)
 
 
-def _generic(entries: tuple[sp.Expr, sp.Expr, sp.Expr]) -> tuple[Gaussian, dict[sp.Expr, sp.Expr]]:
-    r"""The law on positive symbols, with the determinant :math:`\Delta = k_{11}k_{22} - k_{12}^2` one of them.
+def _law(a: sp.Expr, c: sp.Expr, b: sp.Expr) -> Gaussian:
+    r"""The law, in symbols for an entry that is no number.
 
     Conditioning makes variances such as :math:`k_{22} - k_{12}^2/k_{11}`; written as :math:`\Delta/k_{11}`
     they are seen to be positive, and their roots come apart. The normal form is linear in :math:`k_{12}`.
     """
-    k11, k12, k22 = entries
-    if all(entry.is_number for entry in entries):
-        return Gaussian((sp.S.Zero,) * 2, ((k11, k12), (k12, k22)), _simplest_number), {}
-    a = k11 if k11.is_number else sp.Dummy("k_11", positive=True)
-    b = k22 if k22.is_number else sp.Dummy("k_22", positive=True)
-    c, delta = sp.Dummy("k_12", real=True), sp.Dummy("Delta", positive=True)
-    determinant = sp.factor_terms(sp.expand(k11 * k22 - k12**2))
+    if c.is_number:
+        return Gaussian((sp.S.Zero,) * 2, ((a, c), (c, b)), _simplest_number)
 
     def normal(entry: sp.Expr) -> sp.Expr:
         above, below = (
-            sum((q * c ** (i % 2) * (a * b - delta) ** (i // 2) for (i,), q in sp.Poly(part, c).terms()), sp.S.Zero)
+            sum(
+                (q * c ** (i % 2) * (a * b - _DETERMINANT) ** (i // 2) for (i,), q in sp.Poly(part, c).terms()),
+                sp.S.Zero,
+            )
             for part in sp.fraction(sp.cancel(entry))
         )
         return sp.cancel(above / below)
 
-    law = Gaussian((sp.S.Zero,) * 2, ((a, c), (c, b)), normal)
-    return law, {a: k11, b: k22, c: k12, delta: determinant}
+    return Gaussian((sp.S.Zero,) * 2, ((a, c), (c, b)), normal)
 
 
 def _simplest_number(entry: sp.Expr) -> sp.Expr:

@@ -22,7 +22,7 @@ from derivations.gaussian.weak import weak_derivative
 from derivations.piecewise import breakpoints
 
 
-def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0) -> sp.Expr:
+def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0, evaluate: bool = True) -> sp.Expr:
     r""":math:`\mathbb{E} f(Z)` for :math:`Z \sim N(\text{mean}, \text{variance})`, in closed form where one is known.
 
     Closed are sums of monomials times exponentials of quadratics (sin and cos among them), times
@@ -43,6 +43,9 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     variance, mean : Expr
         Real; the variance nonnegative. A parameter in an exponent is taken where the integral
         is finite.
+    evaluate : bool
+        Whether to look for a closed form; without, only the means of polynomials and those that vanish by symmetry have one, and
+        the node's :meth:`~GaussianExpectation.doit` looks for it later.
 
     Returns
     -------
@@ -73,10 +76,11 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     if spread == 0:
         return expr.subs(dummy, centre)
     if centre == 0 and (scaled := in_units(expr, dummy, spread)) is not None:
-        return expect(scaled, dummy)
+        return expect(scaled, dummy, evaluate=evaluate)
     check_finite(expr, dummy, spread)
     scale = spread if spread.is_number else sp.Dummy("s", positive=True)
-    for rule in (_closed, _of_powers, _of_odd):
+    rules = (_closed, _of_powers, _of_odd) if evaluate or expr.is_polynomial(dummy) else (_of_odd,)
+    for rule in rules:
         try:
             return rule(expr, dummy, Gaussian((centre,), ((scale,),))).xreplace({scale: spread})
         except NoClosedForm:

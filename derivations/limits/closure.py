@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.diffusion import Flow
+from derivations.diffusion import Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
 
@@ -103,15 +103,15 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     drift_of, noise_of = drift, noise
     if moments.program.is_exchangeable(inputs):
         renamed_all = permuted(renamed, len(x))
-        drift_of, noise_of = by_pattern(drift, renamed_all, always), by_pattern(noise, renamed_all, always)
+        drift_of = by_pattern(drift, renamed_all, always)
+        noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
     norm_fixed = averages[0, 0] in moments.fixed
     known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
-    size = len(known)
-    table = {(i, j): noise_of(*known[i], *known[j]) for i in range(size) for j in range(i + 1)}
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
-    noises = sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
     states = tuple(matrix[p] for p in known)
     fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
-    if noises.is_zero_matrix:
+    first = known if moments.program.has_positions else [p for p in known if max(p) < moments.inputs]
+    if not any([noise_of(*p, *q) for i, p in enumerate(first) for q in first[: i + 1]]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
+    noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]))
     return GramLimit(GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix), matrix, centred, fixed)

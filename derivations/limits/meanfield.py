@@ -38,8 +38,8 @@ class MeanFieldLaw:
         """Of two coordinates."""
         return self.second[a, b] - self.mean[a] * self.mean[b]
 
-    def average(self, body: sp.Expr, variables: dict[int, sp.Symbol]) -> sp.Expr:
-        r"""The expectation of a function of at most two coordinates, a product of one of each."""
+    def average(self, body: sp.Expr, variables: dict[int, sp.Symbol], evaluate: bool = True) -> sp.Expr:
+        r"""The expectation of a function of at most two coordinates, a product of one of each; as nodes without ``evaluate``."""
         used = [a for a in variables if body.has(variables[a])]
         centred = {variables[a]: variables[a] + self.mean[a] for a in used if self.mean[a] != 0}
         body = body.subs(centred, simultaneous=True)
@@ -47,7 +47,7 @@ class MeanFieldLaw:
             return body
         if len(used) == 1:
             (a,) = used
-            return expect(body, variables[a], variance=self.covariance(a, a))
+            return expect(body, variables[a], self.covariance(a, a), evaluate=evaluate)
         total = sp.S.Zero
         a, b = used
         block = sp.Matrix(2, 2, lambda i, j: self.covariance(used[i], used[j]))
@@ -56,7 +56,8 @@ class MeanFieldLaw:
             left, right = rest.as_independent(variables[b], as_Add=False)
             if not rest.has(variables[b]) or left == 1:
                 alone = a if rest.has(variables[a]) else b
-                total += constant * expect(rest, variables[alone], variance=self.covariance(alone, alone))
+                total += constant * expect(rest, variables[alone], self.covariance(alone, alone), evaluate=evaluate)
             else:
-                total += constant * expect_pair(left, right.subs(variables[b], variables[a]), variables[a], block)
+                other = right.subs(variables[b], variables[a])
+                total += constant * expect_pair(left, other, variables[a], block, evaluate)
         return total

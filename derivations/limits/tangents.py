@@ -13,10 +13,11 @@ from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.labels import by_pattern, matrix_labels
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
-from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
-from derivations.limits.width import gaussian_averages, kernel_flow
+from derivations.limits.meanfield import mean_symbols
+from derivations.limits.width import MeanFieldLayer, kernel_flow
 
 
 def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
@@ -35,7 +36,9 @@ def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
     return NeuronMoments.of(LayerMoments(program, 1, directions=directions), 1).exchangeable()
 
 
-def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters: bool = True) -> Flow:
+def tangent_flow(
+    program: Program, inputs: int, stem: str = "Theta", parameters: bool = True, evaluate: bool = True
+) -> Flow:
     r"""Infinite width, then depth: the second moments K of the neurons and those of tangents, given the network.
 
     With ``parameters`` the tangent is :math:`\sum_\theta \partial_\theta X\,\omega_\theta` with independent standard normal
@@ -53,15 +56,11 @@ def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters:
     NotClosed
         If the tangents' second moments need more than themselves.
     """
-    kernel = kernel_flow(program, inputs)
-    moments = LayerMoments(program, inputs, infinite=True, directions=1, parameters=parameters)
-    x, v = moments.states[:inputs], moments.states[inputs:]
-    known = set(kernel.states)
-    means = mean_symbols(inputs)
-    mean_field = MeanFieldLaw(
-        means if set(means) <= known else sp.ImmutableMatrix.zeros(inputs, 1), gram_matrix(inputs, "K")
-    )
-    tangent = gram_matrix(inputs, stem)
+    few = inputs if program.has_positions else min(inputs, 2)
+    kernel, field = kernel_flow(program, inputs, evaluate), MeanFieldLayer.of(program, few)
+    moments = LayerMoments(program, few, infinite=True, directions=1, parameters=parameters)
+    x, v = moments.states[:few], moments.states[few:]
+    tangent, generic = gram_matrix(inputs, stem), gram_matrix(few, stem)
 
     def second(node: LayerAverage) -> sp.Expr:
         """The state and the tangents of a neuron are independent, and tangents are centred."""
@@ -74,14 +73,18 @@ def tangent_flow(program: Program, inputs: int, stem: str = "Theta", parameters:
             places = [a for a, power in enumerate(powers) for _ in range(power)]
             if product != 1 and len(places) != 2:
                 raise NotClosed(f"the tangents' second moments are moved by {node}, which they do not determine")
-            total += (tangent[tuple(places)] if places else 1) * layer_average(function, x, 0)
+            total += (generic[tuple(places)] if places else 1) * layer_average(function, x, 0)
         return total
 
     def velocity(a: int, b: int) -> sp.Expr:
-        change = moments.product(inputs + a, inputs + b)
-        change = change.xreplace({node: second(node) for node in change.atoms(LayerAverage)})
-        return sp.expand(gaussian_averages(change, mean_field, x))
+        change = moments.product(few + a, few + b)
+        return field.closed(change.xreplace({node: second(node) for node in change.atoms(LayerAverage)}), evaluate, x)
 
+    if inputs > few:
+        names = [(gram_matrix(few, "K"), gram_matrix(inputs, "K")), (generic, tangent)]
+        if field.moving:
+            names.append((field.law.mean, mean_symbols(inputs)))
+        velocity = by_pattern(velocity, matrix_labels(*names), always=True)
     pairs = upper(inputs)
     states = (*kernel.states, *(tangent[p] for p in pairs))
     return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))

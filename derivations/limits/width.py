@@ -2,6 +2,7 @@ r"""Infinite width: before infinite depth, or after it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -9,6 +10,7 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.language import Program
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
@@ -26,9 +28,12 @@ class KernelFlow(Flow):
     ----------
     means : tuple of Symbol
         The states that are means; empty where all neurons stay centred.
+    fixed : tuple of (Symbol, Expr)
+        Diagonal entries that every layer fixes, as a norm at its end does, and their values.
     """
 
     means: tuple[sp.Symbol, ...] = ()
+    fixed: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
 
 
 def width_limit(architecture: Recipe) -> KernelFlow:
@@ -36,11 +41,19 @@ def width_limit(architecture: Recipe) -> KernelFlow:
     return kernel_flow(architecture.program(), architecture.coordinates)
 
 
-def kernel_flow(program: Program, inputs: int = 1) -> KernelFlow:
+def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> KernelFlow:
     r"""Infinite width, then infinite depth: the flow of the second moments K of the neurons, and of their means where they move.
 
     Neurons are i.i.d. Gaussian vectors over the inputs and stay so if one layer adds noise that does not depend on the
-    neuron's own state, and a drift at most affine in it.
+    neuron's own state, and a drift at most affine in it. Entries that every layer fixes, as a norm at the end of a layer fixes
+    the diagonal, are no states.
+
+    Parameters
+    ----------
+    program : Program
+    inputs : int
+    evaluate : bool
+        Whether Gaussian means are brought to closed forms where one is known; else all are nodes.
 
     Raises
     ------
@@ -50,34 +63,88 @@ def kernel_flow(program: Program, inputs: int = 1) -> KernelFlow:
         If the second moments move at a lower order than a layer's time.
     """
     few = inputs if program.has_positions else min(inputs, 2)
-    layer = LayerMoments(program, few, infinite=True)
-    layer.at_rest()
-    x, generic, kernel = layer.states, gram_matrix(few, "K"), gram_matrix(inputs, "K")
-    drift = [layer.drift(a) for a in range(few)]
-    pairs = [(0, b) for b in range(min(few, 2))] if program.is_exchangeable(inputs) else upper(few)
-    _require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], x)
-    mean_field = MeanFieldLaw(sp.ImmutableMatrix.zeros(few, 1), generic)
-    at_zero = dict.fromkeys(x, sp.S.Zero)
-    means: tuple[sp.Symbol, ...] = ()
-    names = [(generic, kernel)]
-    if any(gaussian_averages(d.xreplace(at_zero), mean_field, x) != 0 for d in drift):
-        mean_field = MeanFieldLaw(mean_symbols(few), generic)
-        means = tuple(mean_symbols(inputs))
-        names.append((mean_field.mean, mean_symbols(inputs)))
-    fixed = {entry: layer.fixed_powers[2] for entry in generic.diagonal() if 2 in layer.fixed_powers}
+    field, kernel = MeanFieldLayer.of(program, few), gram_matrix(inputs, "K")
+    layer, names = field.layer, [(gram_matrix(few, "K"), kernel)]
+    means = mean_symbols(inputs)
+    if field.moving:
+        names.append((field.law.mean, means))
 
     def speed(a: int) -> sp.Expr:
-        return sp.expand(gaussian_averages(layer.average(drift[a]), mean_field, x))
+        return field.closed(layer.average(layer.drift(a)), evaluate)
 
     def velocity(a: int, b: int) -> sp.Expr:
-        return sp.expand(gaussian_averages(layer.product(a, b), mean_field, x)).xreplace(fixed)
+        return field.closed(layer.product(a, b), evaluate)
 
     if program.is_exchangeable(inputs):
         renamed, more = permuted(matrix_labels(*names), few), inputs > few
         speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
-    known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in layer.fixed_powers]
-    rates = [*(speed(a) for a in range(inputs) if means), *(velocity(*pair) for pair in known)]
-    return KernelFlow((*means, *(kernel[pair] for pair in known)), sp.ImmutableMatrix(rates), means=means)
+    known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
+    rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
+    moved = tuple(means) if field.moving else ()
+    fixed = tuple((entry, value) for value in {*field.fixed.values()} for entry in kernel.diagonal())
+    states = (*moved, *(kernel[pair] for pair in known))
+    return KernelFlow(states, sp.ImmutableMatrix(rates), means=moved, fixed=fixed)
+
+
+@dataclass(frozen=True)
+class MeanFieldLayer:
+    """One layer of infinitely many neurons, Gaussian over a few inputs.
+
+    Parameters
+    ----------
+    layer : LayerMoments
+    law : MeanFieldLaw
+        A neuron's law in the symbols of K, and of M where the means move.
+    moving : bool
+        Whether they do.
+    fixed : dict
+        Diagonal entries that every layer fixes, and their values.
+    """
+
+    layer: LayerMoments
+    law: MeanFieldLaw
+    moving: bool
+    fixed: dict[sp.Symbol, sp.Expr]
+
+    @classmethod
+    def of(cls, program: Program, inputs: int) -> MeanFieldLayer:
+        """Of a layer that does nothing when the small parameter is 0, and keeps neurons Gaussian."""
+        layer, kernel = LayerMoments(program, inputs, infinite=True), gram_matrix(inputs, "K")
+        layer.at_rest()
+        drift = [layer.drift(a) for a in range(inputs)]
+        # coordinates that are alike have covariances that are alike
+        alike = program.is_exchangeable(inputs)
+        pairs = [(0, b) for b in range(min(inputs, 2))] if alike else upper(inputs)
+        _require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
+        fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
+        at_rest = cls(layer, MeanFieldLaw(sp.ImmutableMatrix.zeros(inputs, 1), kernel), False, fixed)
+        origin = dict.fromkeys(layer.states, sp.S.Zero)
+        if all(at_rest.closed(d.xreplace(origin), True) == 0 for d in drift):
+            return at_rest
+        return cls(layer, MeanFieldLaw(mean_symbols(inputs), kernel), True, fixed)
+
+    def closed(self, expr: sp.Expr, evaluate: bool, states: Sequence[sp.Symbol] = ()) -> sp.Expr:
+        """Averages over infinitely many Gaussian neurons, as closed forms where these are known and wanted.
+
+        Parameters
+        ----------
+        states : sequence of Symbol
+            A neuron's, if they are called otherwise than in the layer.
+        """
+        x = states or self.layer.states
+        while nodes := state_averages(expr):
+            node = nodes[0]
+            used = {a: v for a, v in enumerate(x) if node.body.has(v)}
+            if len(used) > 2:
+                raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
+            expr = expr.xreplace({node: self.law.average(released(node.body), used, evaluate=False)})
+        expr = sp.expand(expr).xreplace(self.fixed)
+        return sp.expand(evaluated(expr)) if evaluate else expr
+
+
+def evaluated(expr: sp.Expr) -> sp.Expr:
+    """With closed forms in the place of Gaussian means that have one, the innermost first."""
+    return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
 
 
 def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:
@@ -90,18 +157,7 @@ def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[
         )
 
 
-def gaussian_averages(expr: sp.Expr, mean_field: MeanFieldLaw, x: tuple[sp.Symbol, ...]) -> sp.Expr:
-    """Averages over infinitely many Gaussian neurons."""
-    while nodes := state_averages(expr):
-        node = nodes[0]
-        used = {a: v for a, v in enumerate(x) if node.body.has(v)}
-        if len(used) > 2:
-            raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
-        expr = expr.xreplace({node: mean_field.average(released(node.body), used)})
-    return expr
-
-
-def mean_field_limit(limit: NeuronDiffusion) -> KernelFlow:
+def mean_field_limit(limit: NeuronDiffusion) -> Flow:
     r"""Infinite width after infinite depth: the flow of M and K for a :class:`NeuronDiffusion` whose width grows.
 
     By the law of large numbers :math:`\frac1n\sum_i g(X_i) \to \mathbb{E}\,g(X)`, with X one neuron. The neurons become

@@ -137,7 +137,8 @@ def expand(
         Whether the layer's own weights and biases move too, each by an independent standard normal number in units of its
         standard deviation. Then the second moment of a tangent, given the network, is the neural tangent kernel.
     infinite : bool
-        Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one.
+        Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one. Tangents are
+        independent of the neurons and centred given the network, so that averages, which are their means, do not move with them.
 
     Raises
     ------
@@ -317,6 +318,8 @@ class _Expander:
             found = [as_expression([root * self._average(t, layer) for t in terms]) for terms in bodies]
         for (c, b), value in zip(places, found, strict=True):
             direction, a = self._place(c)
+            if direction and self.infinite and statement.power == 1:
+                value = sp.S.Zero  # tangents are centred
             where = self.values[c] if b is None else self._pair(direction, a, b)
             where[statement.symbol] = value
 
@@ -376,7 +379,7 @@ class _Expander:
         self.read.setdefault(weights, []).append(bodies)
         for c in range(len(self.states)):
             shift = [sp.S.Zero if c >= self.inputs else weights.bias_mean, *[sp.S.Zero] * self.order]
-            if weights.mean != 0:
+            if weights.mean != 0 and not (c >= self.inputs and self.infinite):
                 reads = self._reads(weights, c)
                 share = weights.mean / len(reads)
                 for k in range(self.order + 1):
@@ -431,6 +434,8 @@ class _Expander:
             return truncated_product(taylor(scale, self.order), total)
 
         def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr) -> Series:
+            if self.infinite and (first[1] < self.inputs) != (second[1] < self.inputs):
+                return (sp.S.Zero,) * (self.order + 1)  # an average that is linear in tangents
             own, added = moment(share, first, second), taylor(bias, self.order)
             return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < self.inputs else own
 

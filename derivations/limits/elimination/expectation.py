@@ -38,7 +38,8 @@ class Law:
 class GaussianLaw(Law):
     """Of what a matrix puts out."""
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Draw, evaluate: bool = True) -> None:
+        self.evaluate = evaluate
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
         self.names: dict[Series, sp.Symbol] = {}
@@ -62,7 +63,7 @@ class GaussianLaw(Law):
         if body == 1:
             return body
         try:
-            return gaussian_mean(released(body), self.table)
+            return gaussian_mean(released(body), self.table, self.evaluate)
         except NotClosed:
             raise
         except DerivationError as error:

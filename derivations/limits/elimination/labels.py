@@ -6,15 +6,30 @@ dense network is expanded for two inputs for its drift and for four for the cova
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cmp_to_key
 
 import sympy as sp
 
-from derivations.sums import CoordinateSum
+from derivations.sums import CoordinateSum, coordinates
+
+
+def one_order(*labels: int) -> tuple[tuple[int, ...], ...]:
+    """Labels of which no others give the same entry."""
+    return (labels,)
+
+
+def symmetric_pairs(a: int, b: int, c: int, d: int) -> tuple[tuple[int, ...], ...]:
+    """Labels with the same covariance of entries (a, b) and (c, d) of a symmetric matrix."""
+    halves = [((*p, *q), (*q, *p)) for p in ((a, b), (b, a)) for q in ((c, d), (d, c))]
+    return tuple(labels for both in halves for labels in both)
 
 
 def by_pattern(
-    entry: Callable[..., sp.Expr], renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], always: bool = False
+    entry: Callable[..., sp.Expr],
+    renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr],
+    always: bool = False,
+    alike: Callable[..., tuple[tuple[int, ...], ...]] = one_order,
 ) -> Callable[..., sp.Expr]:
     """An entry for any inputs from the entries for the first ones.
 
@@ -26,6 +41,8 @@ def by_pattern(
         The formula with input i called ``labels[i]``.
     always : bool
         Whether the first inputs have other names among all than alone.
+    alike : callable
+        From labels to all those with the same entry, so that fewer patterns are asked for.
 
     Examples
     --------
@@ -37,14 +54,51 @@ def by_pattern(
     known: dict[tuple[int, ...], sp.Expr] = {}
 
     def value(*labels: int) -> sp.Expr:
-        different = tuple(dict.fromkeys(labels))
-        pattern = tuple(different.index(a) for a in labels)
+        pattern, different = min(map(_pattern, alike(*labels)))
         if pattern not in known:
             known[pattern] = entry(*pattern)
         same = not always and different == tuple(range(len(different)))
         return known[pattern] if same else renamed(known[pattern], different)
 
     return value
+
+
+def _pattern(labels: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The labels numbered by first appearance, and those that differ."""
+    different = tuple(dict.fromkeys(labels))
+    return tuple(different.index(a) for a in labels), different
+
+
+def relabelled(expr: sp.Basic, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Basic:
+    """An expression with symbols in the place of others of the same signs, without asking again what could be simplified.
+
+    Examples
+    --------
+    >>> a, b, c = sp.symbols("a b c", positive=True)
+    >>> relabelled(a * sp.sqrt(b + 1), {a: c}) == c * sp.sqrt(b + 1)
+    True
+    """
+    made: dict[sp.Basic, sp.Basic] = dict(rule)
+
+    def at(node: sp.Basic) -> sp.Basic:
+        found = made.get(node)
+        if found is None:
+            found = made[node] = _with(node, [at(arg) for arg in node.args]) if node.args else node
+        return found
+
+    return at(expr)
+
+
+def _with(node: sp.Basic, args: list[sp.Basic]) -> sp.Basic:
+    if all(new is old for new, old in zip(args, node.args, strict=True)):
+        return node
+    if isinstance(node, sp.Add | sp.Mul):
+        first, rest = (args[:1], args[1:]) if args[0].is_Number else ([], args)
+        rest.sort(key=cmp_to_key(sp.Basic.compare))
+        return node._from_args([*first, *rest], is_commutative=True)
+    if isinstance(node, sp.Pow):
+        return sp.Pow(*args, evaluate=False)
+    return node.func(*args, evaluate=False) if isinstance(node, sp.Function) else node.func(*args)
 
 
 def neuron_labels(
@@ -63,11 +117,11 @@ def neuron_labels(
         rule: dict[sp.Basic, sp.Basic] = {
             row[i]: wide[a] for row, wide in zip(few, many, strict=True) for i, a in enumerate(labels)
         }
-        bound = sp.symbols(f"b:{width}", cls=sp.Dummy, real=True)
         for node in expr.atoms(CoordinateSum):
+            bound = coordinates(width, node.free_symbols)
             own = dict(zip(node.bound_symbols, (bound[a] for a in labels), strict=False))
-            rule[node] = CoordinateSum(node.body.xreplace(own), sp.Tuple(*bound), node.width)
-        return expr.xreplace(rule)
+            rule[node] = CoordinateSum(relabelled(node.body, own), sp.Tuple(*bound), node.width)
+        return relabelled(expr, rule)
 
     return renamed
 
@@ -83,7 +137,7 @@ def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tup
                     rule[few[i]] = many[a]
                 else:
                     rule |= {few[i, j]: many[a, b] for j, b in enumerate(labels)}
-        return expr.xreplace(rule)
+        return relabelled(expr, rule)
 
     return renamed
 

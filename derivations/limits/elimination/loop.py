@@ -62,7 +62,7 @@ def conditional_mean(
     tags : sequence of Tag
         At most two different neurons of the state.
     infinite : bool
-        Whether all layers have infinitely many neurons; then an average is its mean.
+        Whether all layers have infinitely many neurons; then an average is its mean, and Gaussian means are left as nodes.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def conditional_mean(
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
     for random in reversed(expansion.random):
-        law = law_of(random)
+        law = law_of(random, evaluate=not infinite)
         coefficients = taylor(expr, order)
         eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
         filled = law.filled(as_expression(eliminated), order)

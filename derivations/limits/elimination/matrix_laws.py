@@ -173,31 +173,31 @@ def _degree(factor: sp.Expr, variables: list[sp.Symbol]) -> int:
 
 
 @singledispatch
-def law_of(random: object) -> Law:
-    """The law of what a statement draws."""
+def law_of(random: object, evaluate: bool = True) -> Law:
+    """The law of what a statement draws; without ``evaluate`` a Gaussian's means are left as nodes, for a closed form later."""
     raise DerivationError(f"no law is known of {type(random).__name__}")
 
 
 @law_of.register
-def _(random: Draw) -> Law:
-    return GaussianLaw(random)
+def _(random: Draw, evaluate: bool = True) -> Law:
+    return GaussianLaw(random, evaluate)
 
 
 @law_of.register
-def _(random: Coins) -> Law:
+def _(random: Coins, evaluate: bool = True) -> Law:
     return CoinLaw(random)
 
 
 @law_of.register
-def _(random: EntriesDraw) -> Law:
+def _(random: EntriesDraw, evaluate: bool = True) -> Law:
     return EntriesLaw(random)
 
 
 @law_of.register
-def _(random: OrthogonalDraw) -> Law:
+def _(random: OrthogonalDraw, evaluate: bool = True) -> Law:
     return OrthogonalLaw(random)
 
 
 @law_of.register
-def _(random: Fluctuations) -> Law:
-    return FluctuationLaw(random)
+def _(random: Fluctuations, evaluate: bool = True) -> Law:
+    return FluctuationLaw(random, evaluate)

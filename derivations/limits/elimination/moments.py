@@ -171,6 +171,16 @@ class LayerMoments:
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
+        key = tuple(sorted(bodies, key=sp.default_sort_key))
+        if key not in self._changes:
+            self._changes[key] = self._change(key)
+        return self._changes[key]
+
+    @cached_property
+    def _changes(self) -> dict[tuple[sp.Expr, ...], sp.Expr]:
+        return {}
+
+    def _change(self, bodies: tuple[sp.Expr, ...]) -> sp.Expr:
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}

@@ -14,12 +14,12 @@ from derivations.symbols import noise
 Covariance: TypeAlias = Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
 
 
-def gaussian_mean(expr: sp.Expr, covariance: Covariance) -> sp.Expr:
+def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) -> sp.Expr:
     r"""Expectation over centred jointly Gaussian symbols of a polynomial in them.
 
     Stein's identity :math:`\mathbb{E}[u_a f(u)] = \sum_b G_{ab}\,\mathbb{E}[\partial_b f(u)]` lowers the
     degree by two at each step. Products of functions of one or two of them, times powers of any, go to the Gaussian
-    calculus.
+    calculus, with or without a closed form (``evaluate``).
 
     Raises
     ------
@@ -30,7 +30,7 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance) -> sp.Expr:
     if not noises:
         return expr
     if not expr.is_polynomial(*noises):
-        return _transcendental_mean(expr, noises, covariance)
+        return _transcendental_mean(expr, noises, covariance, evaluate)
     total = sp.S.Zero
     for powers, coefficient in sp.Poly(expr, *noises).terms():
         total += coefficient * _moment(tuple(powers), tuple(noises), covariance)
@@ -53,10 +53,10 @@ def _moment(powers: tuple[int, ...], noises: tuple[sp.Symbol, ...], covariance: 
     return total
 
 
-def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:
+def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Covariance, evaluate: bool) -> sp.Expr:
     """Term by term: a product of functions of one noise each, of two noises at most, and powers of any number."""
     if len(noises) == 1:
-        return expect(expr, noises[0], variance=covariance[noises[0], noises[0]])
+        return expect(expr, noises[0], covariance[noises[0], noises[0]], evaluate=evaluate)
     total = sp.S.Zero
     # what stands in a denominator is not multiplied out: there it is a product of functions of one variable
     below = {p: sp.Dummy() for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
@@ -67,11 +67,11 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
         if moving.is_polynomial(*noises):
             total += constant * gaussian_mean(moving, covariance)
         else:
-            total += constant * _product_mean(moving, noises, covariance)
+            total += constant * _product_mean(moving, noises, covariance, evaluate)
     return total
 
 
-def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:
+def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance, evaluate: bool) -> sp.Expr:
     functions: dict[sp.Symbol, sp.Expr] = {}
     powers = sp.S.One
     for factor in sp.Mul.make_args(term):
@@ -92,7 +92,7 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
         )
     kept = list(functions)
     reduced = sp.Poly(_given(powers, kept, noises, covariance), *kept)
-    return sp.Add(*(q * _pair_mean(functions, kept, exponents, covariance) for exponents, q in reduced.terms()))
+    return sp.Add(*(q * _pair_mean(functions, kept, powers, covariance, evaluate) for powers, q in reduced.terms()))
 
 
 def _given(powers: sp.Expr, kept: list[sp.Symbol], noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:
@@ -124,10 +124,14 @@ def _given(powers: sp.Expr, kept: list[sp.Symbol], noises: list[sp.Symbol], cova
 
 
 def _pair_mean(
-    functions: dict[sp.Symbol, sp.Expr], kept: list[sp.Symbol], exponents: tuple[int, ...], covariance: Covariance
+    functions: dict[sp.Symbol, sp.Expr],
+    kept: list[sp.Symbol],
+    exponents: tuple[int, ...],
+    covariance: Covariance,
+    evaluate: bool,
 ) -> sp.Expr:
     sides = [(a**e * functions[a]).subs(a, noise) for a, e in zip(kept, exponents, strict=True)]
     if len(kept) == 1:
-        return expect(sides[0], noise, variance=covariance[kept[0], kept[0]])
+        return expect(sides[0], noise, covariance[kept[0], kept[0]], evaluate=evaluate)
     block = sp.Matrix(2, 2, lambda i, j: covariance[kept[i], kept[j]])
-    return expect_pair(sides[0], sides[1], noise, block)
+    return expect_pair(sides[0], sides[1], noise, block, evaluate)
