@@ -168,16 +168,27 @@ class _Recursion:
     def _laws(self, w: Weights) -> list[Line]:
         entry, bias = self._entries(w)
         k = self._fan_in(next(s for s in self.layer.statements if isinstance(s, Matrix) and s.weights == w))
-        lines = [
-            equation(
-                entry,
-                Distribution("N" if w.is_gaussian else _LAWS.get(str(w.law), "Law"), w.mean / k, w.variance / k),
-                "~",
-            )
-        ]
-        if w.bias_variance != 0 or w.bias_mean != 0:
+        name = "N" if w.is_gaussian else _LAWS.get(str(w.law), "Law")
+        lines = [equation(entry, Distribution(name, w.mean / k, w.variance / k), "~")]
+        if w.bias_variance != 0:
             lines.append(equation(bias, Distribution("N", w.bias_mean, w.bias_variance), "~"))
+        elif w.bias_mean != 0:
+            lines.append(equation(bias, w.bias_mean))
         return lines
+
+
+def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
+    """Positions of what one matrix puts out, application by application: the first two coordinates, and two applications."""
+    starts = range(0, count, size)
+    own = [(k, k + c) for k in starts for c in range(min(size, 2))]
+    return own + [(k, q) for k in starts for q in starts if k < q]
+
+
+def _drawn_at(program: Program) -> list[Matrix | Mask]:
+    """Where the random numbers of an expansion are drawn: factors, and each matrix at its last application."""
+    last = {s.weights: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
+    finals = list(last.values())
+    return [s for s in program.statements if isinstance(s, Mask) or (isinstance(s, Matrix) and s in finals)]
 
 
 def _activation_steps(recipe: Recipe) -> list[Step]:
@@ -226,15 +237,20 @@ class ShownMoments:
     @cached_property
     def _names(self) -> dict[sp.Basic, sp.Basic]:
         """What the drawn numbers of a generic neuron are called."""
-        draws = [r for r in self.layer.expansion.random if isinstance(r, Draw)]
-        several = len(draws) > 1 or any(len(d.variables) > len(self.layer.states) for d in draws)
+        program, size = self.layer.program, len(self.layer.states)
+        matrices = [s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean]
         names: dict[sp.Basic, sp.Basic] = {}
-        for random in self.layer.expansion.random:
-            for v in random.variables:
-                stem = v.name.rstrip("0123456789")
-                above = (v.name[len(stem) :],) if len(self.layer.states) > 1 else ()
-                drawn = isinstance(random, Draw)
-                names[v] = indexed("u", (stem,) if several else (), above) if drawn else indexed(stem, (), above)
+        for random, last in zip(self.layer.expansion.random, _drawn_at(program), strict=True):
+            applied = [s for s in matrices if s.weights == last.weights] if isinstance(last, Matrix) else [last]
+            for place, v in enumerate(random.variables):
+                of, c = applied[place // size if isinstance(last, Matrix) else 0], place % size
+                above = (sp.Integer(c + 1),) if size > 1 and (isinstance(last, Matrix) or not last.shared) else ()
+                name = of.symbol.name
+                names[v] = (
+                    indexed("u", (letter(name),) if len(matrices) > 1 else (), above)
+                    if isinstance(of, Matrix)
+                    else indexed(name, (), above)
+                )
         return names
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
@@ -258,11 +274,9 @@ class ShownMoments:
     def _drawn(self) -> Step:
         lines = []
         for draw in (r for r in self.layer.expansion.random if isinstance(r, Draw)):
-            count = len(draw.variables)
-            for i, j in ((0, 0), (0, 1))[:count]:
+            for i, j in _shown_pairs(len(draw.variables), len(self.layer.states)):
                 names = (self._names[draw.variables[k]] for k in (i, j))
-                value = draw.covariance[max(i, j), min(i, j)][0]
-                lines.append(equation(covariance_of(*names, letter("X")), self._at(value)))
+                lines.append(equation(covariance_of(*names, letter("X")), self._at(draw.covariance[j, i][0])))
         gaussian = all(s.weights.is_gaussian for s in self.layer.program.statements if isinstance(s, Matrix))
         what = "coordinates" if self.recipe.positions else "inputs"
         likewise = f" for {what} 1 and 2 (and likewise for every pair)" if self.size > 1 else ""

@@ -11,6 +11,7 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
+from derivations.explain.notation import Scripted
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
@@ -393,7 +394,7 @@ class TypstPrinter(Printer):
         text = str(self._print(stem))
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                text += f"{mark}({self._joined(indices, ' ' if all(i.is_Symbol for i in indices) else ', ')})"
+                text += f"{mark}({self._joined(indices, ' ' if Scripted.are_letters(indices) else ', ')})"
         return text
 
     def _print_DifferentialOf(self, expr: sp.Basic) -> str:
@@ -544,6 +545,7 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         '#set page(paper: "a4", margin: 25mm)\n'
         '#set text(font: "New Computer Modern", size: 10pt)\n'
         "#set par(justify: true)\n"
+        "#show math.equation: set block(breakable: true)\n"
         f"\n= {escaped(title)}\n\n{body(steps)}\n"
     )
 
