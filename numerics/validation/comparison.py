@@ -30,7 +30,6 @@ from numerics.validation.settings import settings_of
 from numerics.validation.stages import Stage, silent
 from numerics.validation.subjects import Setting, WideSetting
 
-
 #: What of a correction for finite size may be wrong: the inverse of the smaller of the sizes that it is measured at, a little more.
 _LEFT = 1 / 16
 
