@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +30,8 @@ from numerics.validation.settings import settings_of
 from numerics.validation.stages import Stage, silent
 from numerics.validation.subjects import Setting, WideSetting
 
+#: Numbers that the networks of a correction draw.
+_NUMBERS = 50_000_000
 #: What of a correction for finite size may be wrong: the inverse of the smaller of the sizes that it is measured at, a little more.
 _LEFT = 1 / 16
 
@@ -122,7 +124,7 @@ def _states(d: Derivation, samples: ArrayLike) -> Array:
 
 def _rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
     if isinstance(s.limit, Flow):
-        yield from _flow_rows(s, x)
+        yield from _flow_rows(s, x, depth, width, seed)
         return
     pilot, path_seed, bias_seed = spawn(seed, 3)
     shown = [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)] if s.has_law else told_apart(s, pilot)
@@ -137,25 +139,36 @@ def _rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> It
 
 
 def _finite_size(
-    s: Setting, shown: list[Scores], depth: int | None, width: int, seed: Seed
+    s: Setting,
+    shown: Sequence[Callable[[Array], Array]],
+    depth: int | None,
+    width: int,
+    seed: Seed,
+    numbers: int = DEGREES,
 ) -> list[tuple[Array, Array]]:
-    """What the samples' size adds to their mean scores, with the covariance of its error: c over the size, c from small networks of the recipe.
+    """What the samples' size adds to their means, with the covariance of its error: c over the size, c from small networks of the recipe.
 
     A part of it is counted as a bias that may be left: what the next order adds to c.
     """
     if depth is None:
-        return [(np.zeros(DEGREES), np.zeros((DEGREES, DEGREES))) for _ in shown]
+        return [(np.zeros(numbers), np.zeros((numbers, numbers))) for _ in shown]
     size = width if isinstance(s, WideSetting) else depth
     first = s.smallest * s.ratio
-    found = extrapolated(s.networks, shown, Sizes((first, first * s.ratio), (PILOT, PILOT)), seed)
+    count = int(np.clip(_NUMBERS / s.cost(first * s.ratio), 1000, PILOT))
+    found = extrapolated(s.networks, shown, Sizes((first, first * s.ratio), (count, count)), seed)
     share = first / size
     return [((one.small - one.mean) * share, one.covariance * share**2) for one in found]
 
 
-def _flow_rows(s: Setting, x: Array) -> Iterator[Row]:
+def _flow_rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
     right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+
+    def entries(states: Array) -> Array:
+        return states.reshape(len(states), -1)
+
+    ((added, noise),) = _finite_size(s, [entries], depth, width, seed, len(right))
     for k, name in enumerate(s.limit.states):
         if abs(wrong[k] - right[k]) > 1e-9 * max(abs(right[k]), 1e-300):
-            yield number_row(
-                f"{name} of the flow: mean of your samples", Estimate.of(x[:, 0, k]), float(right[k]), float(wrong[k])
-            )
+            own = Estimate.of(entries(x)[:, k]) - Estimate(float(added[k]), float(np.sqrt(noise[k, k])))
+            claim = f"{name} of the flow: mean of your samples"
+            yield number_row(claim, own, float(right[k]), float(wrong[k]), abs(float(added[k])) * _LEFT)
