@@ -102,6 +102,11 @@ class Derivation:
             return None, str(error)
 
     @property
+    def closure(self) -> GramLimit | None:
+        """The Gram matrix's limit at finite width with its symbols, and whether it is that of the centred state; None where it has none."""
+        return self._closure[0] if self.order == "depth" else None
+
+    @property
     def gram(self) -> Diffusion | Flow | None:
         r"""The Gram matrix's own diffusion at every width, or flow at infinite width; None where it has none (:attr:`why_no_gram`).
 
@@ -109,8 +114,7 @@ class Derivation:
         """
         if self.order != "depth":
             return self.limit if isinstance(self.limit, Diffusion | Flow) else None
-        found, _ = self._closure
-        return None if found is None else found.process
+        return None if self.closure is None else self.closure.process
 
     @property
     def why_no_gram(self) -> str:
@@ -119,8 +123,12 @@ class Derivation:
 
     @cached_property
     def gram_law(self) -> PiecewiseLaw | None:
-        """The closed-form law of :attr:`gram` for one input, None where none is known."""
-        return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
+        """The closed-form law of :attr:`gram` where that is scalar, None where none is known."""
+        gram = self.gram
+        if not isinstance(gram, Diffusion) or len(gram.states) != 1:
+            return None
+        # no solvable family has the angle between two inputs in it, and to look for one takes minutes
+        return None if gram.drift.has(sp.asin, sp.acos) else _law(gram)[0]
 
     @cached_property
     def proof(self) -> Proof | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.diffusion import Flow, LazyCovariance
+from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
@@ -22,7 +22,7 @@ class GramLimit:
 
     Parameters
     ----------
-    process : GramDiffusion or Flow
+    process : GramDiffusion, Diffusion or Flow
         In the upper triangle of the matrix, without entries that every layer fixes.
     matrix : Matrix, shape (m, m)
         Its symbols.
@@ -32,7 +32,7 @@ class GramLimit:
         Entries that every layer fixes, as a norm at the end of a layer does, and their values.
     """
 
-    process: GramDiffusion | Flow
+    process: Diffusion | Flow
     matrix: sp.ImmutableMatrix
     centred: bool
     fixed: dict[sp.Expr, sp.Expr]
@@ -113,4 +113,16 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     if not any([noise_of(*p, *q) for i, p in enumerate(first) for q in first[: i + 1]]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]))
+    if fixed:  # no longer all of a cone
+        bound = fixed[matrix[0, 0]]
+        domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
+        return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
     return GramLimit(GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix), matrix, centred, fixed)
+
+
+def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:
+    """The part of the cone on which some entries have fixed values."""
+    inside = cone(matrix)
+    rest = [s for s in inside.sym if s.name not in {f.name for f in fixed}]
+    values = {s: v for s in inside.sym for f, v in fixed.items() if s.name == f.name}
+    return sp.ConditionSet(sp.Tuple(*rest), inside.condition.xreplace(values), sp.Reals ** len(rest))
