@@ -54,6 +54,9 @@ from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 
+#: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
+_MOST_COORDINATES = 4
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -94,10 +97,13 @@ class Derivation:
 
     @cached_property
     def _closure(self) -> tuple[GramLimit | None, str]:
-        if self.architecture.positions:
-            return None, "over a grid of positions the Gram matrix is not looked at"
+        if self.architecture.positions and self.architecture.coordinates > _MOST_COORDINATES:
+            return (
+                None,
+                f"over more than {_MOST_COORDINATES} positions the Gram matrix is not looked at; ask gram_limit for it",
+            )
         try:
-            return gram_limit(self.architecture.program(), self.architecture.inputs), ""
+            return gram_limit(self.architecture.program(), self.architecture.coordinates), ""
         except NotClosed as error:
             return None, str(error)
 
@@ -173,8 +179,10 @@ class Derivation:
         """The limit of a Gram matrix and its entries for the first two inputs."""
         if self.order != "joint" or len(self.limit.states) == 1 or isinstance(self.limit, NeuronDiffusion):
             return None
-        states = self.limit.states
-        return self.limit, states[0], states[1], states[self.architecture.inputs]
+        states, m = self.limit.states, self.architecture.inputs
+        if len(states) != m * (m + 1) // 2 or not states[0].is_positive:
+            return None  # norms that a layer fixes, or means beside the Gram matrix
+        return self.limit, states[0], states[1], states[m]
 
     @cached_property
     def settling(self) -> Settling | None:
@@ -185,6 +193,7 @@ class Derivation:
             or not isinstance(limit, Diffusion)
             or limit.drift[0] == 0
             or isinstance(limit, CollapseDiffusion)
+            or not limit.states[0].is_positive
         ):
             return None
         try:

@@ -11,7 +11,7 @@ from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, symmetric_pairs
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
 
@@ -51,7 +51,7 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs if program.has_taps else min(inputs, 4))
+    moments = LayerMoments(program, inputs if program.has_positions else min(inputs, 4))
     moments.at_rest()
     try:
         return _closed_gram(moments, inputs, centred=False)
@@ -101,15 +101,16 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     renamed = matrix_labels((few, matrix))
     always = inputs > moments.inputs
     drift_of, noise_of = drift, noise
-    if not moments.program.has_taps:
-        drift_of = by_pattern(drift, renamed, always)
-        noise_of = by_pattern(noise, renamed, always, symmetric_pairs)
+    if moments.program.is_exchangeable(inputs):
+        renamed_all = permuted(renamed, len(x))
+        drift_of = by_pattern(drift, renamed_all, always)
+        noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
     norm_fixed = averages[0, 0] in moments.fixed
     known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
     fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
-    first = known if moments.program.has_taps else [p for p in known if max(p) < moments.inputs]
+    first = known if moments.program.has_positions else [p for p in known if max(p) < moments.inputs]
     if not any([noise_of(*p, *q) for i, p in enumerate(first) for q in first[: i + 1]]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]))
