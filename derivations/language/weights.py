@@ -89,7 +89,9 @@ class Weights(sp.Basic):
         chosen = matrix_law(law)
         if row_covariance is not None or column_covariance is not None:
             if not isinstance(chosen, Gaussian) or taps:
-                raise DerivationError(f"covariances of rows and columns are of dense Gaussian matrices, got law={chosen} for {name}")
+                raise DerivationError(
+                    f"covariances of rows and columns are of dense Gaussian matrices, got law={chosen} for {name}"
+                )
             chosen = correlated(row_covariance, column_covariance)
         reads = sp.Tuple(*(sp.Tuple(*(_NOTHING if a is None else sp.Integer(a) for a in tap)) for tap in taps))
         made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads, chosen)

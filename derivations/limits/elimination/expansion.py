@@ -263,7 +263,9 @@ class _Expander:
         law = statement.weights.law
         assert isinstance(law, Correlated)
         if self.parameters:
-            raise NotClosed(f"tangent kernels are derived for weights that are independent, got covariances of {statement.weights.name}")
+            raise NotClosed(
+                f"tangent kernels are derived for weights that are independent, got covariances of {statement.weights.name}"
+            )
         for neurons, matrix in ((statement.target, law.rows), (statement.source, law.columns)):
             if matrix.rows and neurons.index not in self.places:
                 self.places[neurons.index] = tuple(sp.Dummy(f"e{i + 1}", real=True) for i in range(matrix.rows))
@@ -496,7 +498,7 @@ class _Expander:
         places = [(k, c) for k in range(count) for c in range(size)]
         apart = weights in self.biases
         own = tuple(variables), pairs(places, sp.S.Zero if apart else weights.bias_variance), layer
-        if self._is_gaussian(statement):
+        if self._is_gaussian(statement) or weights.is_correlated:
             draws: list[Random] = [Draw(*own)]
         elif isinstance(weights.law, Independent):
             law, variance = weights.law, weights.variance

@@ -150,7 +150,9 @@ class LayerMoments:
         i, j = self._tags
         back = {i.copies[x]: x for x in self.states}
         back |= {j.copies[x]: y for x, y in zip(self.states, self.other, strict=True)}
-        back |= {i.copies[e]: e for e in self.places} | {j.copies[e]: f for e, f in zip(self.places, self.other_places, strict=True)}
+        back |= {i.copies[e]: e for e in self.places} | {
+            j.copies[e]: f for e, f in zip(self.places, self.other_places, strict=True)
+        }
         return expr.xreplace(back)
 
     def _required(self, series: Series) -> sp.Expr:
