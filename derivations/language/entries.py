@@ -103,7 +103,8 @@ def triangular_root(covariance: sp.Matrix) -> tuple[sp.Matrix, list[sp.Expr]]:
     [1/2, 1]]), [4, 0])
     """
     size = covariance.rows
-    lower, pivots = sp.eye(size), []
+    lower = sp.eye(size)
+    pivots: list[sp.Expr] = []
     for j in range(size):
         pivots.append(sp.cancel(covariance[j, j] - sum((lower[j, k] ** 2 * pivots[k] for k in range(j)), sp.S.Zero)))
         for i in range(j + 1, size):
