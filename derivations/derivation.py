@@ -23,7 +23,7 @@ from derivations.explain import data, latex, text, typst
 from derivations.explain.collapse import collapse_steps, one_input_step
 from derivations.explain.existence import existence_step
 from derivations.explain.files import write_whole
-from derivations.explain.joint import expansion_step, moment_step, recursion_step
+from derivations.explain.joint import expansion_step, joint_recursion_step, moment_step
 from derivations.explain.law import lamperti_step, law_steps, no_law_step
 from derivations.explain.limit import (
     gram_limit_steps,
@@ -404,7 +404,7 @@ def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     moments = JointMoments.of(d.architecture, min(d.architecture.inputs, 2))
     single = OneMatrix.of(moments)
-    steps = network_steps(d.architecture) if single is None else [recursion_step(moments, single)]
+    steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     activation = unshaped(moments.chain.program)
     if isinstance(d.limit, CollapseDiffusion):
         assert activation is not None
@@ -413,7 +413,10 @@ def _joint_steps(d: Derivation) -> list[Step]:
         assert isinstance(d.limit, Diffusion)
         return [*steps, one_input_step(d.limit), *_law_steps(d)]
     steps += [] if single is None else [expansion_step(single)]
-    steps += [moment_step(moments, isinstance(d.limit, Flow)), *gram_limit_steps(d.limit, moments.unit)]
+    steps += [
+        moment_step(moments, isinstance(d.limit, Flow)),
+        *gram_limit_steps(d.limit, moments.unit, named=single is not None),
+    ]
     for name, part in (("Squared norm", d.squared_norm), ("Correlation", d.correlation)):
         steps += [] if part is None else [sub_process_step(name, part)]
     return [*steps, *([] if d.settling is None else [settling_step(d.settling)]), *_law_steps(d)]
