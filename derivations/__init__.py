@@ -61,7 +61,9 @@ if TYPE_CHECKING:
         MLP,
         Architecture,
         ConvResNet,
+        GatedBlock,
         Layer,
+        MLPBlock,
         Network,
         Preactivation,
         PreNormResNet,
@@ -82,7 +84,9 @@ __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "LAWS",
+    "GatedBlock",
     "MLP",
+    "MLPBlock",
     "Activation",
     "Architecture",
     "ConvResNet",
@@ -175,7 +179,7 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet Layer MLP Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
+        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",

@@ -10,7 +10,6 @@ from pathlib import Path
 import sympy as sp
 
 from derivations.architectures.base import Architecture, Recipe
-from derivations.architectures.network import Network
 from derivations.calculus.clock import own_clock
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.intervals import crossed_zeros
@@ -36,7 +35,7 @@ from derivations.explain.limit import (
 from derivations.explain.norm import norm_steps
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
-from derivations.language import Weights
+from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
@@ -88,7 +87,7 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        made = f"weights {', '.join(_matrices(a))}" if isinstance(a, Network) else f"activation {_activation(a)}"
+        made = f"activation {_activation(a)}" if isinstance(a, Architecture) else f"weights {', '.join(_matrices(a))}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
@@ -320,8 +319,9 @@ def _activation(architecture: Recipe) -> object:
     return own
 
 
-def _matrices(network: Network) -> list[str]:
-    return list(dict.fromkeys(w.name for w in sorted(network.layer.atoms(Weights), key=lambda w: str(w.name))))
+def _matrices(recipe: Recipe) -> list[str]:
+    """The names of a program's matrices, each once."""
+    return sorted({s.weights.name for s in recipe.program().statements if isinstance(s, Matrix)})
 
 
 def _scalar(limit: Limit) -> Diffusion | None:

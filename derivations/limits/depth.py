@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
@@ -112,6 +113,7 @@ class NeuronMoments:
         renamed = neuron_labels((layer.states, layer.other), (states, other))
 
         def entry(moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
+            @cache  # all neurons share one formula
             def value(*labels: int) -> sp.Expr:
                 return as_sums(moment(*labels), layer.states, layer.program.neurons.size)
 
