@@ -87,7 +87,8 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        made = f"activation {_activation(a)}" if isinstance(a, Architecture) else f"weights {', '.join(_matrices(a))}"
+        own = getattr(a, "activation", getattr(a, "inner", None))
+        made = f"weights {', '.join(_matrices(a))}" if own is None else f"activation {own}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
@@ -309,14 +310,6 @@ def _jointly(architecture: Recipe) -> Derivation:
     together = joint_limit(architecture)
     law, why = _law(together)
     return Derivation(architecture, "joint", together, law, why, None, None)
-
-
-def _activation(architecture: Recipe) -> object:
-    own = getattr(architecture, "activation", None)
-    if own is None:
-        assert isinstance(architecture, Architecture)
-        own = architecture.layer().preactivation.inner
-    return own
 
 
 def _matrices(recipe: Recipe) -> list[str]:
