@@ -76,7 +76,25 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-    from derivations.language import Weights, average, drop_branch, dropout, epsilon, layer_norm, parse_layer, rms_norm
+    from derivations.language import (
+        Weights,
+        attention,
+        average,
+        causal,
+        drop_branch,
+        dropout,
+        epsilon,
+        layer_norm,
+        mixed,
+        normalised_sum,
+        other,
+        over_positions,
+        parse_layer,
+        position_matrix,
+        rms_norm,
+        self_attention,
+        softmax,
+    )
     from derivations.laws import LAWS, Law, Normal, first_passage, recognise
     from derivations.limits import depth_limit, gram_limit, joint_limit, width_limit
 
@@ -113,7 +131,9 @@ __all__ = [
     "absolute",
     "activation_from_potential",
     "as_activation",
+    "attention",
     "average",
+    "causal",
     "celu",
     "cosine",
     "depth_limit",
@@ -139,10 +159,15 @@ __all__ = [
     "leaky_relu",
     "logsigmoid",
     "mish",
+    "mixed",
+    "normalised_sum",
     "ornstein_uhlenbeck",
+    "other",
+    "over_positions",
     "parse_activation",
     "parse_layer",
     "polynomial",
+    "position_matrix",
     "prelu",
     "quick_gelu",
     "recognise",
@@ -150,10 +175,12 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "self_attention",
     "selu",
     "sigmoid",
     "silu",
     "sine",
+    "softmax",
     "softplus",
     "softshrink",
     "softsign",
@@ -186,7 +213,10 @@ _NAMES = {
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
     "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
-    "derivations.language": "Weights average drop_branch dropout epsilon layer_norm parse_layer rms_norm",
+    "derivations.language": (
+        "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "
+        "position_matrix rms_norm self_attention softmax"
+    ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
 }

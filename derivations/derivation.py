@@ -54,6 +54,9 @@ from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 
+#: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
+_MOST_COORDINATES = 4
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -95,12 +98,20 @@ class Derivation:
 
     @cached_property
     def _closure(self) -> tuple[GramLimit | None, str]:
-        if self.architecture.positions:
-            return None, "over a grid of positions the Gram matrix is not looked at"
+        if self.architecture.positions and self.architecture.coordinates > _MOST_COORDINATES:
+            return (
+                None,
+                f"over more than {_MOST_COORDINATES} positions the Gram matrix is not looked at; ask gram_limit for it",
+            )
         try:
-            return gram_limit(self.architecture.program(), self.architecture.inputs), ""
+            return gram_limit(self.architecture.program(), self.architecture.coordinates), ""
         except NotClosed as error:
             return None, str(error)
+
+    @property
+    def closure(self) -> GramLimit | None:
+        """The Gram matrix's limit at finite width with its symbols, and whether it is that of the centred state; None where it has none."""
+        return self._closure[0] if self.order == "depth" else None
 
     @property
     def gram(self) -> Diffusion | Flow | None:
@@ -110,8 +121,7 @@ class Derivation:
         """
         if self.order != "depth":
             return self.limit if isinstance(self.limit, Diffusion | Flow) else None
-        found, _ = self._closure
-        return None if found is None else found.process
+        return None if self.closure is None else self.closure.process
 
     @property
     def why_no_gram(self) -> str:
@@ -120,8 +130,12 @@ class Derivation:
 
     @cached_property
     def gram_law(self) -> PiecewiseLaw | None:
-        """The closed-form law of :attr:`gram` for one input, None where none is known."""
-        return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
+        """The closed-form law of :attr:`gram` where that is scalar, None where none is known."""
+        gram = self.gram
+        if not isinstance(gram, Diffusion) or len(gram.states) != 1:
+            return None
+        # no solvable family has the angle between two inputs in it, and to look for one takes minutes
+        return None if gram.drift.has(sp.asin, sp.acos) else _law(gram)[0]
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -166,8 +180,10 @@ class Derivation:
         """The limit of a Gram matrix and its entries for the first two inputs."""
         if self.order != "joint" or len(self.limit.states) == 1 or isinstance(self.limit, NeuronDiffusion):
             return None
-        states = self.limit.states
-        return self.limit, states[0], states[1], states[self.architecture.inputs]
+        states, m = self.limit.states, self.architecture.inputs
+        if len(states) != m * (m + 1) // 2 or not states[0].is_positive:
+            return None  # norms that a layer fixes, or means beside the Gram matrix
+        return self.limit, states[0], states[1], states[m]
 
     @cached_property
     def settling(self) -> Settling | None:
@@ -178,6 +194,7 @@ class Derivation:
             or not isinstance(limit, Diffusion)
             or limit.drift[0] == 0
             or isinstance(limit, CollapseDiffusion)
+            or not limit.states[0].is_positive
         ):
             return None
         try:

@@ -79,6 +79,9 @@ class PlainPrinter(StrPrinter):
         ]
         return "{" + "; ".join(cases) + "}"
 
+    def _print_MatrixBase(self, expr: sp.Matrix) -> str:
+        return f"[{', '.join('[' + ', '.join(map(self._print, row)) + ']' for row in expr.tolist())}]"
+
     def _print_Integral(self, expr: sp.Integral) -> str:
         body: str = self.parenthesize(expr.function, PRECEDENCE["Add"], strict=True)
         for variable, *ends in reversed(expr.limits):

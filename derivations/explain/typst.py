@@ -353,6 +353,23 @@ class TypstPrinter(Printer):
         law = f"N(0, mat({k11}, {k12}; {k12}, {k22}))"
         return f"EE_(({self._joined(expr.printed())}) tilde.op {law}) [{self._print(expr.product())}]"
 
+    def _print_GaussianJointExpectation(self, expr: Any) -> str:
+        names, body = expr.printed()
+        law = f"N(0, {self._print(expr.covariance)})"
+        return f"EE_(({self._joined(names)}) tilde.op {law}) [{self._print(body)}]"
+
+    def _print_Other(self, expr: Any) -> str:
+        return f"({self._print(expr.body)})^(beta)"
+
+    def _print_OverPositions(self, expr: Any) -> str:
+        return f"(sum_(beta) {self._print(expr.body)})"
+
+    def _print_Softmax(self, expr: Any) -> str:
+        return f"{_word('softmax')}({self._print(expr.body)})"
+
+    def _print_PositionMatrix(self, expr: Any) -> str:
+        return str(self._print(expr.shown(sp.Symbol("alpha"), sp.Symbol("beta"))))
+
     def _print_IsolatedRoot(self, expr: Any) -> str:
         return f"{str(sp.N(expr, 10)).rstrip('0')} dots"
 

@@ -66,7 +66,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     NotClosed
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
-    few = inputs if program.has_taps else min(inputs, 2)
+    few = inputs if program.has_positions else min(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
     n = program.neurons.size
     try:

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.language import Program
-from derivations.language.statements import Mask
+from derivations.language.statements import Between, Mask
 from derivations.sums import CoordinateSum
 from derivations.symbols import step
 from numerics.compile.expression import compile_expression
@@ -93,7 +93,7 @@ def formulas(limit: Diffusion | NeuronDiffusion) -> dict[str, tuple[sp.Expr, ...
 
 def everywhere_in(program: Program) -> bool:
     """Whether every formula of a layer has a value wherever its numbers are finite."""
-    bodies = [s.body for s in program.statements if not isinstance(s, Mask)]
+    bodies = [s.body for s in program.statements if not isinstance(s, Mask | Between)]
     return all(defined_everywhere(possibly_zero(body)) for body in (*bodies, program.update))
 
 
