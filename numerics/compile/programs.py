@@ -68,6 +68,10 @@ class Rules(ABC):
     def columns(self, value: Any) -> Array:
         """All numbers of a value, side by side."""
 
+    def samples(self, value: Any) -> int:
+        """How many networks it is of."""
+        return len(self.columns(value))
+
     @abstractmethod
     def form(self, columns: Array) -> Any:
         """The value of such columns."""
@@ -84,6 +88,7 @@ class Rules(ABC):
     def masked(self, statement: Mask, like: Any, rng: np.random.Generator) -> Any:
         """A mask, drawn."""
 
+    @abstractmethod
     def paired(
         self,
         statement: Mean | Mix | Shares | Between,
@@ -92,16 +97,7 @@ class Rules(ABC):
         program: Program,
         trace: Trace | None,
     ) -> Any:
-        """What a statement about pairs of positions makes.
-
-        Raises
-        ------
-        ValueError
-            Where such values have no rule for it.
-        """
-        raise ValueError(
-            f"{type(self).__name__.lower()} are not computed through a layer that mixes positions; simulate its states instead"
-        )
+        """What a statement about pairs of positions makes."""
 
     def averaged(self, value: Any) -> Any:
         """The average over the neurons."""
@@ -221,7 +217,7 @@ class CompiledProgram:
             weights = statement.weights
             numbers = self.numbers[weights]
             if weights not in drawn:
-                drawn[weights] = None if weights.is_mean else draw(numbers, len(rules.columns(x)), rng)
+                drawn[weights] = None if weights.is_mean else draw(numbers, rules.samples(x), rng)
             values[statement.symbol] = rules.applied(drawn[weights], body, statement, numbers)
         return rules.evaluated(self.program.update, values, size, int(self.program.neurons.size), trace), values
 
