@@ -1,6 +1,7 @@
 r"""Kernel matrices of infinitely wide, infinitely deep networks, by integrating the derived flows with error control.
 
-``means`` evaluates the Gaussian means, ``correlation`` solves positively homogeneous networks by a map of the
+``means`` evaluates the Gaussian means, ``derived`` integrates the derived flow of any recipe; of recipes with one matrix ``correlation`` solves
+positively homogeneous ones by a map of the
 correlation alone, ``pairs`` integrates any dense network pair by pair, ``grid`` convolutional ones all together.
 """
 
