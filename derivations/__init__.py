@@ -61,7 +61,9 @@ if TYPE_CHECKING:
         MLP,
         Architecture,
         ConvResNet,
+        GatedBlock,
         Layer,
+        MLPBlock,
         Network,
         Preactivation,
         PreNormResNet,
@@ -74,7 +76,25 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-    from derivations.language import Weights, average, drop_branch, dropout, epsilon, layer_norm, parse_layer, rms_norm
+    from derivations.language import (
+        Weights,
+        attention,
+        average,
+        causal,
+        drop_branch,
+        dropout,
+        epsilon,
+        layer_norm,
+        mixed,
+        normalised_sum,
+        other,
+        over_positions,
+        parse_layer,
+        position_matrix,
+        rms_norm,
+        self_attention,
+        softmax,
+    )
     from derivations.laws import LAWS, Law, Normal, first_passage, recognise
     from derivations.limits import depth_limit, gram_limit, joint_limit, width_limit
 
@@ -82,7 +102,9 @@ __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "LAWS",
+    "GatedBlock",
     "MLP",
+    "MLPBlock",
     "Activation",
     "Architecture",
     "ConvResNet",
@@ -109,7 +131,9 @@ __all__ = [
     "absolute",
     "activation_from_potential",
     "as_activation",
+    "attention",
     "average",
+    "causal",
     "celu",
     "cosine",
     "depth_limit",
@@ -135,10 +159,15 @@ __all__ = [
     "leaky_relu",
     "logsigmoid",
     "mish",
+    "mixed",
+    "normalised_sum",
     "ornstein_uhlenbeck",
+    "other",
+    "over_positions",
     "parse_activation",
     "parse_layer",
     "polynomial",
+    "position_matrix",
     "prelu",
     "quick_gelu",
     "recognise",
@@ -146,10 +175,12 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "self_attention",
     "selu",
     "sigmoid",
     "silu",
     "sine",
+    "softmax",
     "softplus",
     "softshrink",
     "softsign",
@@ -175,14 +206,17 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet Layer MLP Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
+        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
     "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
-    "derivations.language": "Weights average drop_branch dropout epsilon layer_norm parse_layer rms_norm",
+    "derivations.language": (
+        "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "
+        "position_matrix rms_norm self_attention softmax"
+    ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
 }

@@ -10,7 +10,6 @@ from pathlib import Path
 import sympy as sp
 
 from derivations.architectures.base import Architecture, Recipe
-from derivations.architectures.network import Network
 from derivations.calculus.clock import own_clock
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.intervals import crossed_zeros
@@ -36,7 +35,7 @@ from derivations.explain.limit import (
 from derivations.explain.norm import norm_steps
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
-from derivations.language import Weights
+from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
@@ -54,6 +53,9 @@ from derivations.limits.joint_moments import JointMoments
 from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
+
+#: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
+_MOST_COORDINATES = 4
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,27 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        made = f"weights {', '.join(_matrices(a))}" if isinstance(a, Network) else f"activation {_activation(a)}"
+        made = f"activation {_activation(a)}" if isinstance(a, Architecture) else f"weights {', '.join(_matrices(a))}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
 
     @cached_property
     def _closure(self) -> tuple[GramLimit | None, str]:
-        if self.architecture.positions:
-            return None, "over a grid of positions the Gram matrix is not looked at"
+        if self.architecture.positions and self.architecture.coordinates > _MOST_COORDINATES:
+            return (
+                None,
+                f"over more than {_MOST_COORDINATES} positions the Gram matrix is not looked at; ask gram_limit for it",
+            )
         try:
-            return gram_limit(self.architecture.program(), self.architecture.inputs), ""
+            return gram_limit(self.architecture.program(), self.architecture.coordinates), ""
         except NotClosed as error:
             return None, str(error)
+
+    @property
+    def closure(self) -> GramLimit | None:
+        """The Gram matrix's limit at finite width with its symbols, and whether it is that of the centred state; None where it has none."""
+        return self._closure[0] if self.order == "depth" else None
 
     @property
     def gram(self) -> Diffusion | Flow | None:
@@ -110,8 +120,7 @@ class Derivation:
         """
         if self.order != "depth":
             return self.limit if isinstance(self.limit, Diffusion | Flow) else None
-        found, _ = self._closure
-        return None if found is None else found.process
+        return None if self.closure is None else self.closure.process
 
     @property
     def why_no_gram(self) -> str:
@@ -120,8 +129,12 @@ class Derivation:
 
     @cached_property
     def gram_law(self) -> PiecewiseLaw | None:
-        """The closed-form law of :attr:`gram` for one input, None where none is known."""
-        return _law(self.gram)[0] if isinstance(self.gram, Diffusion) and len(self.gram.states) == 1 else None
+        """The closed-form law of :attr:`gram` where that is scalar, None where none is known."""
+        gram = self.gram
+        if not isinstance(gram, Diffusion) or len(gram.states) != 1:
+            return None
+        # no solvable family has the angle between two inputs in it, and to look for one takes minutes
+        return None if gram.drift.has(sp.asin, sp.acos) else _law(gram)[0]
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -320,8 +333,9 @@ def _activation(architecture: Recipe) -> object:
     return own
 
 
-def _matrices(network: Network) -> list[str]:
-    return list(dict.fromkeys(w.name for w in sorted(network.layer.atoms(Weights), key=lambda w: str(w.name))))
+def _matrices(recipe: Recipe) -> list[str]:
+    """The names of a program's matrices, each once."""
+    return sorted({s.weights.name for s in recipe.program().statements if isinstance(s, Matrix)})
 
 
 def _scalar(limit: Limit) -> Diffusion | None:

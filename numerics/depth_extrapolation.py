@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derivations.architectures import Architecture
+from derivations.architectures import Recipe
 from numerics.ensembles import Moments, Seed, seed_sequence
 from numerics.expectations.budget import Budget
 from numerics.networks import simulate_network
@@ -17,7 +17,7 @@ from numerics.statistics import Estimate, richardson
 
 
 def expect_network(
-    architecture: Architecture,
+    architecture: Recipe,
     function: Callable[[Any], Any],
     depth: int,
     samples: int,
@@ -35,7 +35,7 @@ def expect_network(
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Recipe
         As for :func:`numerics.networks.simulate_network`.
     function : callable
         From states of shape (samples, n, m) to (samples,).
@@ -50,6 +50,11 @@ def expect_network(
     -------
     Budget
 
+    Raises
+    ------
+    ValueError
+        If depth and width grow together, where twice as many layers take twice the time.
+
     Examples
     --------
     >>> from derivations import ResNet, identity
@@ -58,6 +63,11 @@ def expect_network(
     >>> plain.depth_bias > plain.statistical  # (1 + 1/16)^16 instead of e
     True
     """
+    if architecture.time_of(depth) is not None:
+        raise ValueError(
+            f"the time of {depth} layers is not free where depth and width grow together, so more layers are another time; compare widths instead, "
+            "with simulate_network or simulate_gram"
+        )
     root = seed_sequence(seed)
     estimates = []
     for index, layers in enumerate((depth, 2 * depth)):

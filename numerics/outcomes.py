@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
-from numerics.compile.defined import defined_everywhere, formulas, has_value, undefined_entry
+from numerics.compile.defined import defined_everywhere, formulas, has_value, possibly_zero, undefined_entry
 from numerics.compile.programs import Trace
 from numerics.ensembles import Reduction
 
@@ -173,7 +173,7 @@ def explain_network(trace: Trace, sample: int, where: str) -> None:
         If a formula has no value at finite numbers.
     """
     for expr, arguments, value in trace:
-        if defined_everywhere(expr):
+        if defined_everywhere(possibly_zero(expr)):
             continue
         symbols, values = tuple(arguments), tuple(arguments.values())
         for neuron, column in np.argwhere(~np.isfinite(value[sample])):

@@ -21,7 +21,7 @@ from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ense
 from numerics.expectations.choice import choose_scheme
 from numerics.initial_conditions import Grid, Start, Starts, shape_of
 from numerics.outcomes import NotFinite, defined_everywhere, explain_path, formulas, warn_of_explosions, without_nan
-from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps
+from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps, usual_scheme
 
 __all__ = ["SCHEMES", "EulerMaruyama", "ExactLaw", "Scheme", "sample_law", "simulate_sde"]
 
@@ -38,7 +38,7 @@ def simulate_sde(
     samples: int = 1000,
     seed: Seed = 0,
     workers: int | Executor = 1,
-    scheme: Scheme | str = EulerMaruyama(),  # noqa: B008 - frozen
+    scheme: Scheme | str | None = None,
     times: Sequence[float] | Array | None = None,
     progress: Progress | None = None,
     backend: str = "auto",
@@ -66,8 +66,9 @@ def simulate_sde(
         A generator moves on; None is fresh each time. The result depends on it, and not on ``workers``, bit for bit.
     workers : int or Executor
         Threads, or any ``concurrent.futures.Executor``.
-    scheme : Scheme or str
-        One of ``SCHEMES``.
+    scheme : Scheme or str, optional
+        One of ``SCHEMES``; by default Euler–Maruyama, for Gram matrices of several inputs a scheme that stays on their cone, and for two inputs
+        that collapse one that starts where the coefficients are singular.
     times : sequence of float, optional
         Increasing times in [0, t] at which to keep the states.
     progress : callable, optional
@@ -126,7 +127,7 @@ def simulate_sde(
     if isinstance(limit, Flow):
         kept = _flow(limit, start, grid, samples)
     else:
-        chosen = find_scheme(scheme)
+        chosen = usual_scheme(limit) if scheme is None else find_scheme(scheme)
         work = samples * sum(grid.steps) * int(np.prod(shape))
         task = _Paths(limit, chosen, shape, start, grid, uses_jit(backend, work, lambda: chosen.jit(limit)))
         if reduce is not None:
@@ -268,10 +269,21 @@ def _flow(limit: Flow, start: Starts, grid: Grid, samples: int) -> Array:
     velocity = compile_expression((*limit.states, limit.time), tuple(limit.drift))
 
     def right_side(time: float, flat: Array) -> Array:
-        return np.concatenate(velocity(*flat.reshape(size, together), time))
+        with np.errstate(all="ignore"):
+            values = np.concatenate(velocity(*flat.reshape(size, together), time))
+        return np.where(np.isfinite(values), values, 1e200)  # a trial step that leaves the domain is made shorter
 
     x0 = start.block(0, together, (size,), np.random.default_rng(0))
     ends = np.add(grid.starts, grid.durations)
+    with np.errstate(all="ignore"):
+        at_start = np.stack(velocity(*x0.T, grid.starts[0]))
+    if not np.isfinite(at_start).all():
+        (row, sample), *_ = np.argwhere(~np.isfinite(at_start))
+        where = ", ".join(f"{name} = {value:g}" for name, value in zip(limit.states, x0[sample], strict=True))
+        raise ValueError(
+            f"the flow has no velocity of {limit.states[row]} at its start {where}; start inside the domain, second moments as those of "
+            "random variables"
+        )
     solved = solve_ivp(
         right_side, (grid.starts[0], ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12
     )

@@ -13,16 +13,16 @@ from derivations.limits.elimination.moments import LayerMoments
 
 
 @cache
-def _moments(layer: sp.Expr, width: int, coordinates: int) -> LayerMoments:
-    moments = LayerMoments(program(layer, sp.Integer(width)), coordinates)
+def _moments(layer: sp.Expr, width: int, coordinates: int, positions: int) -> LayerMoments:
+    moments = LayerMoments(program(layer, sp.Integer(width), positions=positions), coordinates)
     moments.at_rest()
     return moments
 
 
-def derived_moments(layer: sp.Expr, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def derived_moments(layer: sp.Expr, start: np.ndarray, positions: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Drift and covariance of all neurons and coordinates at a start of shape (neurons, coordinates)."""
     width, m = start.shape
-    moments = _moments(layer, width, m)
+    moments = _moments(layer, width, m, positions)
 
     def number(expr: sp.Expr, i: int, j: int = 0) -> float:
         while nodes := sorted(expr.atoms(LayerAverage), key=lambda v: len(v.atoms(LayerAverage))):

@@ -25,8 +25,8 @@ LAYERS = {
         "derivation",
     ],
     "numerics": [
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions", "expectations",
-        "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
+        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
+        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
     ],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from derivations.architectures.base import Architecture, Layer, Preactivation, Recipe
+from derivations.architectures.blocks import GatedBlock, MLPBlock
 from derivations.architectures.convolutional import ConvResNet
 from derivations.architectures.network import Network
 from derivations.architectures.perceptron import MLP, ShapedMLP
@@ -12,14 +13,16 @@ from derivations.architectures.residual import ResNet
 from derivations.architectures.shrinking import ShrinkingResNet
 
 ARCHITECTURES: tuple[type[Architecture], ...] = (ResNet, ShrinkingResNet, ConvResNet, MLP, ShapedMLP)
-RECIPES: tuple[type[Recipe], ...] = (*ARCHITECTURES, Network)
+RECIPES: tuple[type[Recipe], ...] = (*ARCHITECTURES, MLPBlock, GatedBlock, Network)
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "ConvResNet",
+    "GatedBlock",
     "Layer",
     "MLP",
+    "MLPBlock",
     "Network",
     "PreNormResNet",
     "Preactivation",

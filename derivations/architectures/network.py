@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import sympy as sp
 
@@ -31,6 +32,9 @@ class Network(Recipe):
         The number m of network inputs followed jointly; they share weights.
     parameters : sequence of Symbol
         Symbols that occur besides.
+    positions : int or tuple of int
+        How many positions (tokens, pixels) an input has, or the sizes of their grid; the state has one coordinate for each input and
+        position, positions in row-major order.
     regime : Regime, optional
         How it is taken to its limit: rates of small parameters and of the depth where these grow with the width; by default the depth
         grows alone.
@@ -53,6 +57,7 @@ class Network(Recipe):
     width: sp.Expr
     inputs: int = 1
     parameters: Sequence[sp.Symbol] = field(default=())
+    positions: tuple[int, ...] = ()  # a number becomes a tuple of one
     regime: Regime = field(default=Regime())
 
     def __post_init__(self) -> None:
@@ -69,6 +74,7 @@ class Network(Recipe):
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "parameters", tuple(self.parameters))
+        object.__setattr__(self, "positions", _grid(self.positions))
         for parameter in self.parameters:
             require_free_names("the layer", sp.sympify(parameter), timeless=True)
         if not isinstance(self.regime, Regime):
@@ -78,14 +84,25 @@ class Network(Recipe):
 
     def program(self) -> Program:
         """The layer as statements, with small parameters that the regime ties to the width at their values."""
-        return program(self.layer.xreplace(self.regime.values), self.width, frozenset(self.parameters))
+        layer = self.layer.xreplace(self.regime.values)
+        return program(layer, self.width, frozenset(self.parameters), prod(self.positions))
 
     def scaled_program(self) -> Program:
         """The layer in its small parameters and with a symbol for the width."""
-        return program(self.layer, any_width, frozenset({*self.parameters, *self.regime.values}))
+        known = frozenset({*self.parameters, *self.regime.values})
+        return program(self.layer, any_width, known, prod(self.positions))
 
     @classmethod
     def example(cls) -> Network:
         """A pre-norm block with two matrices and a gate of width 3."""
         a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
         return cls(lambda x: x + step * a(sp.tanh(b(x)) * c(x)), width=3)
+
+
+def _grid(positions: object) -> tuple[int, ...]:
+    sizes = positions if isinstance(positions, tuple) else (positions,)
+    if any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in sizes):
+        raise DerivationError(
+            f"positions must be a positive whole number, or a tuple of them for a grid, got {positions!r}"
+        )
+    return sizes

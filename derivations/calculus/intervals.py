@@ -7,6 +7,7 @@ from dataclasses import replace
 import sympy as sp
 
 from derivations.calculus.lamperti import zeros_inside
+from derivations.calculus.size import factored
 from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -98,6 +99,7 @@ def kinks_inside(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, 
 
 def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
     """Of the noise, around a point where only a window of infinitely many zeros is listed."""
+    a = factored(a)
     found = analyse(a, x)
     shift = sp.floor(inside)
     if found.complete or shift == 0:

@@ -30,6 +30,7 @@ from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
 
 _MOST_WRITTEN = 250  # operations of a scale whose potential is written out
+_MOST_POTENTIAL = 300  # terms of a potential that is written out
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,11 @@ class LampertiForm:
 
     @property
     def is_writable(self) -> bool:
-        """Whether the potential can be written out, or is a formula of many thousand terms."""
-        return written_size(self.scale) <= _MOST_WRITTEN and written_size(self.drift) <= _MOST_WRITTEN
+        """Whether the potential can be written out, or is a formula of thousands of characters."""
+        if max(written_size(self.scale), written_size(self.drift)) > _MOST_WRITTEN:
+            return False
+        beta = self.drift / self.scale - sp.diff(self.scale, self.state) / 2
+        return is_moderate(beta**2 + self.scale * sp.diff(beta, self.state), _MOST_POTENTIAL)
 
     @property
     def on_interval(self) -> tuple[sp.Symbol, sp.Expr]:
@@ -143,7 +147,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
     (x,), (mu,), (a,) = process.states, process.drift, process.covariance
     if process.time in (mu.free_symbols | a.free_symbols):
         raise DerivationError("the Lamperti form needs coefficients that do not depend on time")
-    tag = sp.Dummy("tag")
+    tag, a = sp.Dummy("tag"), factored(a)
     low, high = process.domain.inf, process.domain.sup
     found: list[LampertiForm | Piece] = []
     for part in pieces(a + tag * mu, x):
@@ -157,13 +161,13 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
                 raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
             found.append(Piece(left, right, sp.S.Zero))
             continue
-        _refuse_singular(variance, x, left, right)
         _refuse_unreal(variance, x, left, right)
         squared = quadratic_root(variance, x)
         if squared is not None and (squared.has_parameters or not zeros_are_rational(variance, x)):
             found += _quadratic_forms(squared, x, left, right, drift, tuple(assuming))
             continue
         cuts = (left, *zeros_inside(variance, x, left, right), right)
+        _refuse_singular(a, x, left, right)
         found += [
             LampertiForm(x, (start, end), drift, positive_root(variance, x, start, end), tuple(assuming))
             for start, end in pairwise(cuts)
@@ -221,7 +225,7 @@ def _refuse_unreal(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> N
     """A squared noise must be a nonnegative number; asked at a point inside, with parameters left out of it."""
     point = Piece(left, right, a).interior()
     value = a.subs(x, point) if point.is_number else sp.S.One
-    if value.is_number and (value.is_extended_real is False or value.is_extended_negative):
+    if value.is_finite and (value.is_extended_real is False or value.is_extended_negative):
         raise DerivationError(
             f"the squared noise {a} is {value} at {x} = {point}, expected a number ≥ 0; give the diffusion the interval "
             f"in which it lives as its domain, or write |{x}| where {x} may be negative"
@@ -265,7 +269,7 @@ def zeros_inside(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tup
         If there are infinitely many, or they cannot be found exactly.
     """
     if a.free_symbols <= {x} and left.is_number and right.is_number:
-        found = zeros(factored(a), x, left, right)
+        found = zeros(factored(a), x, left, right, partly=False)
         if found.doubt:
             raise NoClosedForm(f"the zeros of the noise on ({left}, {right}) are not all known: {found.doubt}")
         return found.zeros
@@ -324,7 +328,7 @@ def positive_factors(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Exp
 
 def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
     r"""The positive square root of a on an interval, with absolute values resolved by a point inside."""
-    squares, a = _squares(a, {x: Piece(left, right, a).interior()})
+    squares, a = _squares(factored(a), {x: Piece(left, right, a).interior()})
     if a == 1:
         return tidy(squares)
     p, inside = LampertiForm(x, (left, right), sp.S.Zero, sp.S.One).on_interval

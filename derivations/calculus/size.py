@@ -121,6 +121,7 @@ def _base_and_power(node: sp.Expr) -> tuple[sp.Expr | None, sp.Rational]:
     return None, sp.S.One
 
 
+@lru_cache(maxsize=256)
 def factored(expr: sp.Expr) -> sp.Expr:
     """The formula as a product of irreducible factors, if that stays within bounds; else as it is."""
     return sp.factor(expr) if is_moderate(expr, MOST_FACTORED) else expr

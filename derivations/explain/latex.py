@@ -32,6 +32,8 @@ from derivations.sums import CoordinateSum
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
 LINE_WIDTH = 75
+#: Most lines of a display that is kept on one page.
+LONGEST = 12
 
 _RELATIONS = {"=": "=", "~": r"\sim", "≈": r"\approx", ":": ":"}
 _SIGNS = {
@@ -79,7 +81,7 @@ class Printer(LatexPrinter):
         text: str = self._print(stem)
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                joint = " " if all(i.is_Symbol for i in indices) else ", "
+                joint = " " if Scripted.are_letters(indices) else ", "
                 text += rf"{mark}{{{joint.join(map(self._print, indices))}}}"
         return text
 
@@ -221,7 +223,10 @@ def step_latex(step: Step) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    if step.lines:
+    if len(step.lines) > LONGEST:  # an aligned block does not break over pages
+        rows = " \\\\\n".join(map(line_latex, step.lines))
+        parts.append(f"\\begin{{align*}}\n{rows}\n\\end{{align*}}")
+    elif step.lines:
         parts.append(f"\\begin{{equation*}}\n{aligned(step.lines)}\n\\end{{equation*}}")
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 from sympy.core.symbol import Str
+from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE
 
 
@@ -33,6 +34,11 @@ class Scripted(Notation):
     def precedence(self) -> int:
         """A power of a letter with an upper index needs a bracket."""
         return int(PRECEDENCE["Pow" if self.args[2] else "Atom"])
+
+    @staticmethod
+    def are_letters(indices: sp.Tuple) -> bool:
+        """Whether indices can stand beside each other without commas."""
+        return all(i.is_Symbol and i.name.isalpha() for i in indices)
 
 
 class DifferentialOf(Notation):
@@ -125,12 +131,20 @@ def indexed(stem: sp.Symbol | str, lower: tuple[object, ...] = (), upper: tuple[
     --------
     >>> indexed("W", ("i", "j")).args
     (W, (i, j), ())
+    >>> indexed("W_1", ("i", "j")).args
+    (W, (1, i, j), ())
     """
 
     def place(names: tuple[object, ...]) -> sp.Tuple:
         return sp.Tuple(*(letter(name) if isinstance(name, str) else sp.sympify(name) for name in names))
 
-    made = Scripted(letter(stem) if isinstance(stem, str) else stem, place(lower), place(upper))
+    symbol = letter(stem) if isinstance(stem, str) else stem
+    base, above, below = split_super_sub(symbol.name)
+    if base != symbol.name and (above or below):  # indices of its own come first
+        symbol = sp.Symbol(base, **symbol.assumptions0)
+    else:
+        above, below = [], []
+    made = Scripted(symbol, place((*below, *lower)), place((*above, *upper)))
     assert isinstance(made, Scripted)
     return made
 

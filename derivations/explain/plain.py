@@ -29,6 +29,7 @@ from derivations.explain.notation import (
     Variation,
     Word,
 )
+from derivations.sums import CoordinateSum
 
 #: A sentence: text with mathematics in between.
 Words: TypeAlias = tuple[str | sp.Basic, ...]
@@ -41,6 +42,10 @@ GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", stric
 
 class PlainPrinter(StrPrinter):
     """SymPy's text printer with Greek letters, intervals with brackets, and pieces in words."""
+
+    def parenthesize(self, item: sp.Basic, level: int, strict: bool = False) -> str:
+        """A sum over the layer has a bracket of its own."""
+        return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         name = re.sub(r"[\\{}]", "", expr.name)
@@ -74,6 +79,9 @@ class PlainPrinter(StrPrinter):
         ]
         return "{" + "; ".join(cases) + "}"
 
+    def _print_MatrixBase(self, expr: sp.Matrix) -> str:
+        return f"[{', '.join('[' + ', '.join(map(self._print, row)) + ']' for row in expr.tolist())}]"
+
     def _print_Integral(self, expr: sp.Integral) -> str:
         body: str = self.parenthesize(expr.function, PRECEDENCE["Add"], strict=True)
         for variable, *ends in reversed(expr.limits):
@@ -98,7 +106,7 @@ class PlainPrinter(StrPrinter):
         text: str = self._print(stem)
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                joint = "" if all(i.is_Symbol for i in indices) else ","
+                joint = "" if Scripted.are_letters(indices) else ","
                 inside = joint.join(self._print(i).replace(" ", "") for i in indices)
                 text += mark + (inside if inside.isalnum() else f"{{{inside}}}")
         return text

@@ -22,7 +22,7 @@ from derivations.explain.notation import (
 )
 from derivations.explain.steps import Line, Step, Term, equation
 from derivations.language import Program, Weights, program
-from derivations.language.statements import Mask, Matrix, Mean, Statement
+from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.expansion import Draw
@@ -31,6 +31,14 @@ from derivations.symbols import depth, state, step, width
 
 #: How the small parameter of a layer depends on the depth.
 SMALL = equals(step, 1 / sp.sqrt(depth))
+#: What laws of matrices are called that are not Gaussian; each with the mean and the variance of an entry.
+_LAWS = {
+    "orthogonal": "Haar",
+    "uniform": "Uniform",
+    "rademacher": "Rademacher",
+    "laplace": "Laplace",
+    "truncated_normal": "TruncatedNormal",
+}
 _DELTA = letter("Delta")
 
 
@@ -99,26 +107,41 @@ class _Recursion:
             *(line for w in self.matrices if not w.is_mean for line in self._laws(w)),
         )
 
-    def _value(self, s: Statement, neuron: str) -> sp.Expr:
-        """What a statement puts out, at a neuron."""
-        name = s.symbol.name
+    def _value(self, s: Statement, neuron: str, position: sp.Expr = letter("alpha")) -> sp.Expr:  # noqa: B008
+        """What a statement puts out, at a neuron, and at a position where these meet."""
+        name, at = s.symbol.name, (position,) if self.layer.has_pairs else ()
         if isinstance(s, Matrix):
             if s.weights.is_mean:
                 return letter("m")
-            return indexed("u", (name,) if self.several else (), (neuron,))
+            return indexed("u", (name,) if self.several else (), (neuron, *at))
+        if isinstance(s, Shares | Between) or (isinstance(s, Mean) and s.pair):
+            return indexed(name, (), (letter("alpha"), letter("beta")))
         if isinstance(s, Mean) or s.over is None:
-            return letter(name)
-        return indexed(name, (), (neuron,))
+            return indexed(name, (), at) if at else letter(name)
+        return indexed(name, (), (neuron, *at))
 
     def _at(self, body: sp.Expr, neuron: str, tap: sp.Expr | None = None) -> sp.Expr:
-        place = (neuron,) if tap is None else (neuron, letter("p") + tap)
-        rule = {s.symbol: self._value(s, neuron) for s in self.layer.statements}
-        return body.xreplace({**rule, state: indexed("X", ("ell",), place)})
+        def state_at(position: sp.Expr) -> sp.Expr:
+            place = (position,) if self.layer.has_pairs else () if tap is None else (letter("p") + tap,)
+            return indexed("X", ("ell",), (neuron, *place))
+
+        here, there = letter("alpha"), letter("beta")
+        rule = {s.symbol: self._value(s, neuron) for s in self.layer.statements} | {state: state_at(here)}
+        far = {s.symbol: self._value(s, neuron, there) for s in self.layer.statements} | {state: state_at(there)}
+        return body.xreplace({**rule, **{twin: far[own] for twin, own in self.layer.others}})
 
     def _line(self, s: Statement) -> Line:
         left = self._value(s, "i")
         if isinstance(s, Mean):
-            return Line(left, (Term(1 / s.over.size, Total(self._at(s.body, "j"), letter("j"), s.over.size, ())),))
+            total = Total(self._at(s.body, "j"), letter("j"), s.over.size, ())
+            return Line(left, (Term(s.over.size**-s.power, total),))
+        if isinstance(s, Mix):
+            return equation(left, Total(self._at(s.body, "i"), letter("beta"), sp.Integer(self.layer.positions), ()))
+        if isinstance(s, Shares):
+            share = self._at(s.mask, "i") * sp.exp(self._at(s.body, "i"))
+            return equation(left, share / Total(share, letter("beta"), sp.Integer(self.layer.positions), ()))
+        if isinstance(s, Between):
+            return equation(left, s.matrix.shown(letter("alpha"), letter("beta")))
         if isinstance(s, Mask):
             return equation(left, Distribution("Bernoulli", s.keep), "~")
         w, (entry, bias) = s.weights, self._entries(s.weights)
@@ -145,10 +168,27 @@ class _Recursion:
     def _laws(self, w: Weights) -> list[Line]:
         entry, bias = self._entries(w)
         k = self._fan_in(next(s for s in self.layer.statements if isinstance(s, Matrix) and s.weights == w))
-        lines = [equation(entry, Distribution("N", w.mean / k, w.variance / k), "~")]
-        if w.bias_variance != 0 or w.bias_mean != 0:
+        name = "N" if w.is_gaussian else _LAWS.get(str(w.law), "Law")
+        lines = [equation(entry, Distribution(name, w.mean / k, w.variance / k), "~")]
+        if w.bias_variance != 0:
             lines.append(equation(bias, Distribution("N", w.bias_mean, w.bias_variance), "~"))
+        elif w.bias_mean != 0:
+            lines.append(equation(bias, w.bias_mean))
         return lines
+
+
+def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
+    """Positions of what one matrix puts out, application by application: the first two coordinates, and two applications."""
+    starts = range(0, count, size)
+    own = [(k, k + c) for k in starts for c in range(min(size, 2))]
+    return own + [(k, q) for k in starts for q in starts if k < q]
+
+
+def _drawn_at(program: Program) -> list[Matrix | Mask]:
+    """Where the random numbers of an expansion are drawn: factors, and each matrix at its last application."""
+    last = {s.weights: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
+    finals = list(last.values())
+    return [s for s in program.statements if isinstance(s, Mask) or (isinstance(s, Matrix) and s in finals)]
 
 
 def _activation_steps(recipe: Recipe) -> list[Step]:
@@ -187,7 +227,7 @@ class ShownMoments:
     def layer(self) -> LayerMoments:
         """The layer over as many coordinates as are needed for two."""
         made = generic_program(self.recipe)
-        return LayerMoments(made, self.recipe.coordinates if made.has_taps else min(self.recipe.coordinates, 2))
+        return LayerMoments(made, self.recipe.coordinates if made.has_positions else min(self.recipe.coordinates, 2))
 
     @property
     def size(self) -> int:
@@ -197,15 +237,20 @@ class ShownMoments:
     @cached_property
     def _names(self) -> dict[sp.Basic, sp.Basic]:
         """What the drawn numbers of a generic neuron are called."""
-        draws = [r for r in self.layer.expansion.random if isinstance(r, Draw)]
-        several = len(draws) > 1 or any(len(d.variables) > len(self.layer.states) for d in draws)
+        program, size = self.layer.program, len(self.layer.states)
+        matrices = [s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean]
         names: dict[sp.Basic, sp.Basic] = {}
-        for random in self.layer.expansion.random:
-            for v in random.variables:
-                stem = v.name.rstrip("0123456789")
-                above = (v.name[len(stem) :],) if len(self.layer.states) > 1 else ()
-                drawn = isinstance(random, Draw)
-                names[v] = indexed("u", (stem,) if several else (), above) if drawn else indexed(stem, (), above)
+        for random, last in zip(self.layer.expansion.random, _drawn_at(program), strict=True):
+            applied = [s for s in matrices if s.weights == last.weights] if isinstance(last, Matrix) else [last]
+            for place, v in enumerate(random.variables):
+                of, c = applied[place // size if isinstance(last, Matrix) else 0], place % size
+                above = (sp.Integer(c + 1),) if size > 1 and (isinstance(last, Matrix) or not last.shared) else ()
+                name = of.symbol.name
+                names[v] = (
+                    indexed("u", (letter(name),) if len(matrices) > 1 else (), above)
+                    if isinstance(of, Matrix)
+                    else indexed(name, (), above)
+                )
         return names
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
@@ -229,23 +274,36 @@ class ShownMoments:
     def _drawn(self) -> Step:
         lines = []
         for draw in (r for r in self.layer.expansion.random if isinstance(r, Draw)):
-            count = len(draw.variables)
-            for i, j in ((0, 0), (0, 1))[:count]:
+            for i, j in _shown_pairs(len(draw.variables), len(self.layer.states)):
                 names = (self._names[draw.variables[k]] for k in (i, j))
-                value = draw.covariance[max(i, j), min(i, j)][0]
-                lines.append(equation(covariance_of(*names, letter("X")), self._at(value)))
+                lines.append(equation(covariance_of(*names, letter("X")), self._at(draw.covariance[j, i][0])))
+        gaussian = all(s.weights.is_gaussian for s in self.layer.program.statements if isinstance(s, Matrix))
         what = "coordinates" if self.recipe.positions else "inputs"
         likewise = f" for {what} 1 and 2 (and likewise for every pair)" if self.size > 1 else ""
         return Step(
             "Pre-activations given the state",
             (
-                "Given the state, what a matrix puts out is Gaussian. It is independent from neuron to neuron, given what the matrix reads. "
+                *(
+                    (
+                        "Given the state, what a matrix puts out is Gaussian. It is independent from neuron to neuron, given what the ",
+                        "matrix reads. ",
+                    )
+                    if gaussian
+                    else ("Given the state, what a matrix puts out is centred. ",)
+                ),
                 f"Its covariance{likewise} is",
             ),
             tuple(lines),
             (
-                "A linear combination of independent Gaussians is Gaussian. Its variance is the sum of squared coefficients times variances. "
-                "The rows of a matrix are independent.",
+                (
+                    "A linear combination of independent Gaussians is Gaussian. Its variance is the sum of squared coefficients times "
+                    "variances. The rows of a matrix are independent."
+                )
+                if gaussian
+                else (
+                    "The entries have mean 0 and one variance, and are uncorrelated. Where more of the law enters than the covariance, it is "
+                    "taken with the law of the matrix."
+                ),
             ),
         )
 

@@ -11,7 +11,7 @@ from derivations.explain.steps import Line, Step, Term
 #: The width of a line of text; formulas are broken between terms.
 WIDTH = 80
 _INDENT, _FURTHER = " " * 5, " " * 8  # of a formula, and of its lines after the first
-_DEEPEST = 8  # brackets inside which a formula is broken
+_DEEPEST = 20  # brackets inside which a formula is broken
 #: Before what it is: signs, what follows a comma or a condition, factors.
 _MARKS = tuple(map(re.compile, (r" [+-] ", r"(?<=[,;]) | if ", r"(?<!\*)[*/](?!\*)")))
 
@@ -51,7 +51,7 @@ def _formula(line: Line) -> list[str]:
     return [_INDENT + first, *(_FURTHER + row for row in rest)]
 
 
-def broken(formula: str, room: int, level: int = 0) -> list[str]:
+def broken(formula: str, room: int, level: int = 0, opened: int = 0) -> list[str]:
     """A formula in lines no longer than a room, broken before signs, after commas, then between factors, outside of brackets first.
 
     Examples
@@ -64,18 +64,18 @@ def broken(formula: str, room: int, level: int = 0) -> list[str]:
     if len(formula) <= room or level > len(_MARKS) * _DEEPEST:
         return [formula]
     depth, kind = divmod(level, len(_MARKS))
-    pieces, inside, start = [], 0, 0
+    pieces, inside, start, outside = [], opened, 0, opened
     for index, char in enumerate(formula):
         inside += (char in "([{") - (char in ")]}")
         if inside == depth and index > start and _MARKS[kind].match(formula, index):
-            pieces.append(formula[start:index])
-            start = index
+            pieces.append((formula[start:index], outside))
+            start, outside = index, inside
     rows: list[str] = []
-    for piece in (*pieces, formula[start:]):
+    for piece, before in (*pieces, (formula[start:], outside)):
         if rows and len(rows[-1]) + len(piece) <= room:
             rows[-1] += piece
         else:
-            rows += broken(piece.strip(), room, level + 1)
+            rows += broken(piece.strip(), room, level + 1, before)
     return rows
 
 

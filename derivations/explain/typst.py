@@ -11,6 +11,7 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
+from derivations.explain.notation import Scripted
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
@@ -352,6 +353,23 @@ class TypstPrinter(Printer):
         law = f"N(0, mat({k11}, {k12}; {k12}, {k22}))"
         return f"EE_(({self._joined(expr.printed())}) tilde.op {law}) [{self._print(expr.product())}]"
 
+    def _print_GaussianJointExpectation(self, expr: Any) -> str:
+        names, body = expr.printed()
+        law = f"N(0, {self._print(expr.covariance)})"
+        return f"EE_(({self._joined(names)}) tilde.op {law}) [{self._print(body)}]"
+
+    def _print_Other(self, expr: Any) -> str:
+        return f"({self._print(expr.body)})^(beta)"
+
+    def _print_OverPositions(self, expr: Any) -> str:
+        return f"(sum_(beta) {self._print(expr.body)})"
+
+    def _print_Softmax(self, expr: Any) -> str:
+        return f"{_word('softmax')}({self._print(expr.body)})"
+
+    def _print_PositionMatrix(self, expr: Any) -> str:
+        return str(self._print(expr.shown(sp.Symbol("alpha"), sp.Symbol("beta"))))
+
     def _print_IsolatedRoot(self, expr: Any) -> str:
         return f"{str(sp.N(expr, 10)).rstrip('0')} dots"
 
@@ -376,7 +394,7 @@ class TypstPrinter(Printer):
         text = str(self._print(stem))
         for mark, indices in (("_", lower), ("^", upper)):
             if indices:
-                text += f"{mark}({self._joined(indices, ' ' if all(i.is_Symbol for i in indices) else ', ')})"
+                text += f"{mark}({self._joined(indices, ' ' if Scripted.are_letters(indices) else ', ')})"
         return text
 
     def _print_DifferentialOf(self, expr: sp.Basic) -> str:
@@ -527,6 +545,7 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         '#set page(paper: "a4", margin: 25mm)\n'
         '#set text(font: "New Computer Modern", size: 10pt)\n'
         "#set par(justify: true)\n"
+        "#show math.equation: set block(breakable: true)\n"
         f"\n= {escaped(title)}\n\n{body(steps)}\n"
     )
 

@@ -6,6 +6,7 @@ no closed form is known.
 """
 
 from derivations.gaussian.hermite import HermiteSeries, hermite_pair
+from derivations.gaussian.joint import GaussianJointExpectation, joint_mean
 from derivations.gaussian.pair import GaussianPairExpectation, dual, expect_pair
 from derivations.gaussian.single import GaussianExpectation, expect
 
@@ -17,4 +18,6 @@ __all__ = [
     "HermiteSeries",
     "GaussianExpectation",
     "GaussianPairExpectation",
+    "GaussianJointExpectation",
+    "joint_mean",
 ]

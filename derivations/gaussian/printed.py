@@ -8,6 +8,7 @@ from typing import Any
 import mpmath as mp
 import sympy as sp
 
+from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.pair import GaussianPairExpectation
 from derivations.gaussian.single import GaussianExpectation
 
@@ -22,11 +23,13 @@ def gaussian_value(text: str, *values: Any) -> mp.mpf:
     >>> mp.nstr(gaussian_value(sp.srepr(sp.Tuple(expect(sp.tanh(x) ** 2, x, s), s)), 1), 12)
     '0.394294490398'
     """
-    node, *parameters = _read(text)
+    node, *parameters = read_node(text)
     numbers = [value if isinstance(value, sp.Expr) else _exact(value) for value in values]
     found = node.xreplace(dict(zip(parameters, numbers, strict=True)))._eval_evalf(mp.mp.prec)
     if found is None:
-        raise ValueError(f"a Gaussian mean needs numbers for its parameters, got {values} for {tuple(parameters)}")
+        raise ValueError(
+            f"a Gaussian mean needs numbers for its parameters, got {values} for {tuple(parameters)}, and one or two dimensions"
+        )
     return found._to_mpmath(mp.mp.prec)
 
 
@@ -38,7 +41,8 @@ def _exact(value: Any) -> sp.Expr:
 
 
 @lru_cache(maxsize=64)
-def _read(text: str) -> sp.Tuple:
-    names = {c.__name__: c for c in (GaussianExpectation, GaussianPairExpectation)}
+def read_node(text: str) -> sp.Tuple:
+    """A node and its parameters from their text."""
+    names = {c.__name__: c for c in (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)}
     made: sp.Tuple = eval(text, {**vars(sp), **names})  # what srepr wrote; sympify would number the dummies anew
     return made

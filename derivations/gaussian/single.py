@@ -258,6 +258,8 @@ class GaussianExpectation(Binding):
         variable, f = function.variables[0], function.expr
         if self.free_symbols:
             return None
+        if variance.evalf(15).is_negative:
+            return sp.nan
         value = numeric_mean(f, variable, mean, variance, prec)
         return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
 

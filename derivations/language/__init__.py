@@ -4,7 +4,17 @@ r"""How a network is said: a layer as a short program of random matrices, averag
 (norms, dropout), ``statements`` the program that a layer's expression stands for.
 """
 
-from derivations.language.nodes import average
+from derivations.language.nodes import average, normalised_sum
+from derivations.language.positions import (
+    attention,
+    causal,
+    mixed,
+    other,
+    over_positions,
+    position_matrix,
+    self_attention,
+    softmax,
+)
 from derivations.language.statements import Program, program
 from derivations.language.text import parse_layer
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
@@ -16,6 +26,15 @@ __all__ = [
     "epsilon",
     "Weights",
     "average",
+    "normalised_sum",
+    "other",
+    "over_positions",
+    "position_matrix",
+    "causal",
+    "mixed",
+    "softmax",
+    "attention",
+    "self_attention",
     "rms_norm",
     "layer_norm",
     "dropout",

@@ -7,6 +7,7 @@ from typing import Any
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 
 
@@ -76,21 +77,123 @@ class Applied(Node):
 
 
 class Average(Node):
-    r"""The average :math:`\frac1k\sum_j b_j` over the neurons of a layer, one number for each input."""
+    r"""A sum over the k neurons of a layer over k, or over :math:`\sqrt k`: one number for each input, or for each pair of positions.
+
+    Parameters
+    ----------
+    body : Expr
+        What is summed.
+    power : Rational
+        1 for the average :math:`\frac1k\sum_j b_j`, 1/2 for :math:`\frac1{\sqrt k}\sum_j b_j`.
+    """
 
     @property
     def body(self) -> sp.Expr:
         """What is averaged."""
         return unfolded(self.args[0])
 
+    @property
+    def power(self) -> sp.Expr:
+        """The power of the number of neurons by which the sum is divided."""
+        return self.args[1]
+
     def _eval_is_extended_nonnegative(self) -> bool | None:
         return True if self.body.is_extended_nonnegative else None
 
     def _sympystr(self, printer: Printer) -> str:
-        return f"average({printer._print(self.body)})"
+        word = "average" if self.power == 1 else "normalised_sum"
+        return f"{word}({printer._print(self.body)})"
 
     def _latex(self, printer: Printer) -> str:
-        return rf"\left\langle {printer._print(self.body)} \right\rangle"
+        body = printer._print(self.body)
+        return rf"\left\langle {body} \right\rangle" if self.power == 1 else rf"\tfrac{{1}}{{\sqrt k}}\sum {body}"
+
+
+class Other(Node):
+    """A body at another position of the same input: inside a sum over positions, or in an average, which is then one of each pair."""
+
+    @property
+    def body(self) -> sp.Expr:
+        """What is taken there."""
+        return unfolded(self.args[0])
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"other({printer._print(self.body)})"
+
+    def _latex(self, printer: Printer) -> str:
+        return rf"\left({printer._print(self.body)}\right)^{{\beta}}"
+
+
+class OverPositions(Node):
+    r"""The sum over all positions :math:`\beta` of the input of a body that may hold :class:`Other`."""
+
+    @property
+    def body(self) -> sp.Expr:
+        """What is summed."""
+        return unfolded(self.args[0])
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"over_positions({printer._print(self.body)})"
+
+    def _latex(self, printer: Printer) -> str:
+        return rf"\sum_\beta {printer._print(self.body)}"
+
+
+class Softmax(Node):
+    r"""Shares :math:`m_{\alpha\beta}e^{Y_{\alpha\beta}}/\sum_\delta m_{\alpha\delta}e^{Y_{\alpha\delta}}` of the other positions.
+
+    Parameters
+    ----------
+    scores : Expr
+        Y, a number for each pair of positions.
+    mask : Expr
+        m, nonnegative.
+    """
+
+    @property
+    def body(self) -> sp.Expr:
+        """The scores."""
+        return unfolded(self.args[0])
+
+    @property
+    def mask(self) -> sp.Expr:
+        """What the exponentials are multiplied by."""
+        return unfolded(self.args[1])
+
+    def _eval_is_extended_nonnegative(self) -> bool:
+        return True
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"softmax({', '.join(printer._print(arg) for arg in self.args[: 1 if self.mask == 1 else 2])})"
+
+    def _latex(self, printer: Printer) -> str:
+        return rf"\mathrm{{softmax}}_\beta\left({printer._print(self.body)}\right)"
+
+
+class PositionMatrix(Node):
+    """A number for each pair of positions, this one and the other one: a matrix, or a function of the two places."""
+
+    def entry(self, here: int, there: int) -> sp.Expr:
+        """For two positions, counted from 0."""
+        given = self.args[0]
+        return self.shown(sp.Integer(here), sp.Integer(there)) if isinstance(given, sp.Lambda) else given[here, there]
+
+    def shown(self, here: sp.Expr, there: sp.Expr) -> sp.Expr:
+        """The function at two places, or the whole matrix."""
+        given = self.args[0]
+        if not isinstance(given, sp.Lambda):
+            return given
+        return unfolded(given.expr).subs(dict(zip(given.variables, (here, there), strict=True)), simultaneous=True)
+
+    def _eval_is_extended_nonnegative(self) -> bool | None:
+        given = self.args[0]
+        body = [given.expr] if isinstance(given, sp.Lambda) else list(given)
+        return True if all(entry.is_extended_nonnegative for entry in body) else None
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"positions({printer._print(self.shown(*sp.symbols('alpha beta')))})"
+
+    _latex = _sympystr
 
 
 class Factor(Node):
@@ -136,7 +239,7 @@ class Factor(Node):
 
 
 def average(body: object) -> Average:
-    r"""The average of a body over the neurons that it is a function of.
+    r"""The average of a body over the neurons that it is a function of; with :func:`~derivations.other` one of each pair of positions.
 
     Examples
     --------
@@ -144,7 +247,29 @@ def average(body: object) -> Average:
     >>> average(state**2)
     average(x**2)
     """
-    expr = sp.sympify(body)
+    return Average(body_of(body, "an average is taken of"), sp.S.One)
+
+
+def normalised_sum(body: object) -> Average:
+    r"""The sum :math:`k^{-1/2}\sum_j b_j` over the k neurons that a body is a function of, as scores of attention are.
+
+    At infinite width it is Gaussian where the body is centred given the state, and does not exist where it is not.
+
+    Examples
+    --------
+    >>> from derivations.symbols import state
+    >>> normalised_sum(state)
+    normalised_sum(x)
+    """
+    return Average(body_of(body, "a normalised sum is taken of"), sp.S.Half)
+
+
+def body_of(body: object, what: str) -> sp.Expr:
+    """An expression, or an error that says what needs one."""
+    try:
+        expr = exact_decimals(body)  # text is never evaluated
+    except sp.SympifyError:
+        expr = None
     if not isinstance(expr, sp.Expr):
-        raise DerivationError(f"an average is taken of an expression in the state x, got {body!r}")
-    return Average(enclosed(expr))
+        raise DerivationError(f"{what} an expression in the state x, got {body!r}")
+    return enclosed(expr)

@@ -13,7 +13,17 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.language.nodes import Applied, Average, Factor, Node, outermost
+from derivations.language.nodes import (
+    Applied,
+    Average,
+    Factor,
+    Node,
+    Other,
+    OverPositions,
+    PositionMatrix,
+    Softmax,
+    outermost,
+)
 from derivations.language.weights import Weights
 from derivations.symbols import state, step, time, width
 
@@ -39,24 +49,77 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Mean:
-    r"""The statement :math:`s = \langle b \rangle`, an average over the neurons ``over``."""
+    r"""The statement :math:`s = \langle b \rangle`, an average over the neurons ``over``, or :math:`\sqrt k` times it.
+
+    Parameters
+    ----------
+    symbol : Symbol
+    body : Expr
+        Where it holds symbols of another position, the average is one number for each pair of positions.
+    over : Neurons
+    power : Rational
+        By which power of their number the sum is divided, 1 or 1/2.
+    pair : bool
+        Whether there is one for each pair of positions.
+    """
 
     symbol: sp.Symbol
     body: sp.Expr
     over: Neurons
+    power: sp.Expr = sp.S.One
+    pair: bool = False
+
+    @property
+    def root(self) -> sp.Expr:
+        """What makes an average the sum over a power of the number of neurons."""
+        return self.over.size ** (1 - self.power)
+
+
+@dataclass(frozen=True)
+class Mix:
+    r"""The statement :math:`m^\alpha = \sum_\beta b^{\alpha\beta}`, a sum over positions; a neuron's value of ``over``, or one for all."""
+
+    symbol: sp.Symbol
+    body: sp.Expr
+    over: Neurons | None
+
+
+@dataclass(frozen=True)
+class Shares:
+    r"""The statement :math:`a_{\alpha\beta} = m_{\alpha\beta}e^{b_{\alpha\beta}}/\sum_\delta m_{\alpha\delta}e^{b_{\alpha\delta}}`, a softmax."""
+
+    symbol: sp.Symbol
+    body: sp.Expr
+    mask: sp.Expr
+
+
+@dataclass(frozen=True)
+class Between:
+    r"""The statement :math:`c_{\alpha\beta}`: given numbers for pairs of positions."""
+
+    symbol: sp.Symbol
+    matrix: PositionMatrix
+
+    def entries(self, positions: int) -> list[sp.Expr]:
+        """All numbers, row by row."""
+        return [self.matrix.entry(a, b) for a in range(positions) for b in range(positions)]
 
 
 @dataclass(frozen=True)
 class Mask:
-    """The statement that draws an i.i.d. factor for each neuron of ``over``, or one for all if that is None."""
+    """The statement that draws an i.i.d. factor for each neuron of ``over``, or one for all if that is None.
+
+    ``each`` is how many coordinates side by side have the same one: a branch is dropped for all positions of an input.
+    """
 
     symbol: sp.Symbol
     keep: sp.Expr
     shared: bool
     over: Neurons | None
+    each: int = 1
 
 
-Statement: TypeAlias = Matrix | Mean | Mask
+Statement: TypeAlias = Matrix | Mean | Mask | Mix | Shares | Between
 
 
 @dataclass(frozen=True)
@@ -71,19 +134,39 @@ class Program:
         The new state in ``symbols.state``, ``symbols.step`` and the statements' symbols.
     neurons : Neurons
         The state's.
+    positions : int
+        How many positions an input has; a neuron's coordinates are inputs × positions, inputs first.
+    others : tuple of pairs of Symbol
+        For a symbol at another position, the symbol.
     """
 
     statements: tuple[Statement, ...]
     update: sp.Expr
     neurons: Neurons
+    positions: int = 1
+    others: tuple[tuple[sp.Symbol, sp.Symbol], ...] = ()
 
     @property
-    def has_taps(self) -> bool:
-        """Whether states are over a grid, whose coordinates are not exchangeable."""
-        return any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
+    def has_positions(self) -> bool:
+        """Whether states are over positions, so that coordinates are not exchangeable."""
+        return self.positions > 1 or any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a statement is about pairs of positions."""
+        return any(isinstance(s, Mix | Shares | Between) or (isinstance(s, Mean) and s.pair) for s in self.statements)
+
+    def is_exchangeable(self, coordinates: int) -> bool:
+        """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
+        if not self.has_positions:
+            return True
+        ordered = any(isinstance(s, Between) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
+        return not ordered and coordinates == self.positions
 
 
-def program(expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset()) -> Program:
+def program(
+    expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset(), positions: int = 1
+) -> Program:
     """Read a layer's expression.
 
     Parameters
@@ -94,6 +177,8 @@ def program(expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbo
         The number of neurons of the state; where a matrix says ``n``, this is meant.
     parameters : set of Symbol or None
         Symbols that may occur besides; None lets any occur.
+    positions : int
+        How many positions an input has.
 
     Raises
     ------
@@ -107,19 +192,23 @@ def program(expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbo
     >>> [(s.symbol, s.body) for s in p.statements], p.update
     ([(_B, x), (_A, _B**2)], _A*varepsilon + x)
     """
-    return _Reader(size, parameters).read(expr)
+    return _Reader(size, parameters, positions).read(expr)
 
 
 class _Reader:
     """Builds statements innermost first, and finds out which neurons are the same layer of neurons."""
 
-    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None) -> None:
+    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None, positions: int) -> None:
         self.size = size
+        self.positions = positions
+        self.others: dict[sp.Symbol, sp.Symbol] = {}  # a symbol at another position: the symbol
+        self.pairs: set[sp.Symbol] = set()  # numbers for pairs of positions
+        self.masks: dict[sp.Symbol, sp.Expr] = {}  # of a softmax
         self.parameters = parameters
         self.parent: list[int] = [0]  # union-find over layers of neurons; 0 is the state's
         self.claims: list[tuple[int, sp.Expr, str]] = [(0, size, "the state")]
         self.layer_of: dict[sp.Symbol, int] = {state: 0}
-        self.symbols: dict[sp.Basic, sp.Symbol] = {}
+        self.symbols: dict[sp.Basic, sp.Expr] = {}
         self.used: Counter[str] = Counter()
         self.matrices: dict[Weights, tuple[int, int]] = {}
         self.drafts: list[tuple[str, sp.Symbol, Node, sp.Expr, int, int]] = []
@@ -128,16 +217,22 @@ class _Reader:
         update = self._rewritten(sp.sympify(expr))
         layer = self._layer(update, "the new state")
         self._same(0, layer if layer is not None else 0)
-        return Program(self._finished(self._sizes()), update, Neurons(0, self.size))
+        others = tuple(self.others.items())
+        return Program(self._finished(self._sizes()), update, Neurons(0, self.size), self.positions, others)
 
-    def _rewritten(self, expr: sp.Expr) -> sp.Expr:
+    def _rewritten(self, expr: sp.Expr, pairs: bool = False) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
         nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
             if node not in self.symbols:
                 self._draft(node)
         inside = expr.xreplace({node: self.symbols[node] for node in nodes})
-        self._declared(inside, {state, step, *self.layer_of, *self.symbols.values()}, str(expr))
+        named = {s for value in self.symbols.values() for s in value.free_symbols}
+        self._declared(inside, {state, step, *self.layer_of, *named}, str(expr))
+        if not pairs and inside.free_symbols & (self.pairs | set(self.others)):
+            raise DerivationError(
+                f"{expr} depends on two positions, this one and another; sum over the other one: over_positions({expr})"
+            )
         return inside
 
     def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: str) -> None:
@@ -171,12 +266,43 @@ class _Reader:
             self.layer_of[symbol] = target
             self.drafts.append(("matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
-            body = self._rewritten(node.body)
+            body = self._rewritten(node.body, pairs=True)
             over = self._layer(body, str(node))
             if over is None:
                 raise DerivationError(f"{node} reads no neurons; an average needs a body that depends on the state x")
             positive = {"positive": True} if body.is_nonnegative else {"real": True}
             self.drafts.append(("average", self._symbol(node, "s", **positive), node, body, over, over))
+            if body.free_symbols & (self.pairs | set(self.others)):
+                self.pairs.add(self.symbols[node])
+        elif isinstance(node, Other):
+            body = self._rewritten(node.body)
+            self.symbols[node] = body.xreplace({s: self._other(s) for s in body.free_symbols if self._moves(s)})
+        elif isinstance(node, OverPositions):
+            body = self._rewritten(node.body, pairs=True)
+            layer = self._layer(body, str(node))
+            symbol = self._symbol(node, "m", **({"positive": True} if body.is_positive else {"real": True}))
+            if layer is not None:
+                self.layer_of[symbol] = layer
+            self.drafts.append(("mix", symbol, node, body, -1 if layer is None else layer, 0))
+        elif isinstance(node, Softmax):
+            body, mask = (self._rewritten(part, pairs=True) for part in (node.body, node.mask))
+            if {s for s in (body.free_symbols | mask.free_symbols) if s in self.layer_of}:
+                raise DerivationError(
+                    f"{node} reads single neurons; scores are averages over neurons, such as normalised_sum"
+                )
+            self.pairs.add(symbol := self._symbol(node, "a", nonnegative=True))
+            self.masks[symbol] = mask
+            self.drafts.append(("softmax", symbol, node, body, 0, 0))
+        elif isinstance(node, PositionMatrix):
+            self._declared(node, set(), f"the matrix {node}")
+            given = node.args[0]
+            if isinstance(given, sp.MatrixBase) and given.rows != self.positions:
+                raise DerivationError(
+                    f"the matrix {node} is over {given.rows} positions and the network over {self.positions}; give it as many rows"
+                )
+            symbol = self._symbol(node, "c", **({"nonnegative": True} if node.is_nonnegative else {"real": True}))
+            self.pairs.add(symbol)
+            self.drafts.append(("between", symbol, node, sp.S.One, 0, 0))
         elif isinstance(node, Factor):
             self._declared(node.keep, set(), f"the factor {node}")
             symbol = self._symbol(node, str(node.args[0]), nonnegative=True)
@@ -185,11 +311,26 @@ class _Reader:
                 self.layer_of[symbol] = over
             self.drafts.append(("factor", symbol, node, sp.S.One, over, over))
 
+    def _moves(self, symbol: sp.Symbol) -> bool:
+        """Whether a symbol stands for something that differs from position to position."""
+        return symbol in self.layer_of or any(symbol == value for value in self.symbols.values())
+
+    def _other(self, symbol: sp.Symbol) -> sp.Symbol:
+        """The symbol's value at another position."""
+        found = next((twin for twin, own in self.others.items() if own == symbol), None)
+        if found is None:
+            found = sp.Dummy(f"{symbol.name}'", **symbol.assumptions0)
+            self.others[found] = symbol
+            if symbol in self.layer_of:
+                self.layer_of[found] = self.layer_of[symbol]
+        return found
+
     def _symbol(self, node: Node, stem: str, **assumptions: bool) -> sp.Symbol:
         self.used[stem] += 1
         count = self.used[stem]
-        self.symbols[node] = sp.Dummy(stem if count == 1 else f"{stem}_{count}", **assumptions)
-        return self.symbols[node]
+        symbol = sp.Dummy(stem if count == 1 else f"{stem}_{count}", **assumptions)
+        self.symbols[node] = symbol
+        return symbol
 
     def _new(self, size: sp.Expr, name: str) -> int:
         self.parent.append(len(self.parent))
@@ -239,8 +380,17 @@ class _Reader:
                 assert isinstance(node, Applied)
                 made.append(Matrix(symbol, node.weights, body, neurons(first), neurons(second)))
             elif kind == "average":
-                made.append(Mean(symbol, body, neurons(first)))
+                assert isinstance(node, Average)
+                made.append(Mean(symbol, body, neurons(first), node.power, symbol in self.pairs))
+            elif kind == "mix":
+                made.append(Mix(symbol, body, None if first < 0 else neurons(first)))
+            elif kind == "softmax":
+                made.append(Shares(symbol, body, self.masks[symbol]))
+            elif kind == "between":
+                assert isinstance(node, PositionMatrix)
+                made.append(Between(symbol, node))
             else:
                 assert isinstance(node, Factor)
-                made.append(Mask(symbol, node.keep, node.shared, None if first < 0 else neurons(first)))
+                over, each = (None, self.positions) if first < 0 else (neurons(first), 1)
+                made.append(Mask(symbol, node.keep, node.shared, over, each))
         return tuple(made)

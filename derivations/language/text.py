@@ -6,6 +6,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, NoReturn
 
 import sympy as sp
@@ -14,7 +15,8 @@ from derivations.activations.registry import ACTIVATIONS
 from derivations.activations.text import parse_activation
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, UnsafeExpression, unknown
-from derivations.language.nodes import average
+from derivations.language.nodes import average, normalised_sum
+from derivations.language.positions import attention, causal, other, over_positions, self_attention, softmax
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights
 from derivations.symbols import state, step, width
@@ -23,7 +25,7 @@ MAX_LENGTH = 1000  # characters
 MAX_NODES = 250  # of the syntax tree
 MAX_EXPONENT = 64
 
-_SYMBOLS = {"x": state, "eps": step, "epsilon": step, "varepsilon": step, "n": width, "pi": sp.pi}
+_SYMBOLS = {"x": state, "eps": step, "epsilon": step, "varepsilon": step, "n": width, "pi": sp.pi, "causal": causal}
 _OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -32,10 +34,18 @@ _OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
 }
 _NORMS: dict[str, Callable[[sp.Expr], sp.Expr]] = {
     "average": average,
+    "normalised_sum": normalised_sum,
+    "other": other,
+    "over_positions": over_positions,
     "rms_norm": rms_norm,
     "layer_norm": layer_norm,
 }
 _FACTORS: dict[str, Callable[..., sp.Expr]] = {"dropout": dropout, "drop_branch": drop_branch}
+_ATTENTION: dict[str, tuple[Callable[..., sp.Expr], int]] = {
+    "softmax": (softmax, 1),
+    "attention": (attention, 3),
+    "self_attention": (self_attention, 1),
+}
 _MATRIX = re.compile(r"[A-Z][A-Z0-9_]*")
 _OPTIONS = ("out", "variance", "mean", "bias_variance", "bias_mean", "law")
 
@@ -43,9 +53,9 @@ _OPTIONS = ("out", "variance", "mean", "bias_variance", "bias_mean", "law")
 def parse_layer(text: str) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
-    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2, law=orthogonal)``. ``average``, ``rms_norm``,
-    ``layer_norm``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
-    applied to its first argument.
+    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2, law=orthogonal)``. ``average``,
+    ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)``
+    are those of the language; any name of an activation is applied to its first argument.
 
     Parameters
     ----------
@@ -137,6 +147,8 @@ class _Builder(ast.NodeVisitor):
             return _NORMS[name](arguments[0])
         if name in _FACTORS and len(arguments) == 2:
             return _FACTORS[name](*arguments, shared=self._shared(name, options))
+        if name in _ATTENTION and len(arguments) == _ATTENTION[name][1]:
+            return self._attention(name, arguments, options)
         if options or name in _NORMS or name in _FACTORS:
             _refuse(
                 f"{name} is given {len(arguments)} arguments{' and options' if options else ''}",
@@ -159,15 +171,26 @@ class _Builder(ast.NodeVisitor):
                 raise DerivationError(f"the matrix {name} has two sets of options; give them where it first stands")
         return self.matrices[name](arguments[0])
 
+    def _attention(self, name: str, arguments: list[sp.Expr], options: dict[str, ast.expr]) -> sp.Expr:
+        function, _ = _ATTENTION[name]
+        known = [word for word in list(signature(function).parameters)[len(arguments) :] if word != "names"]
+        for word in options:
+            if word not in known:
+                raise UnsafeExpression(unknown(f"option of {name}", word, known))
+        read: dict[str, Any] = {
+            k: self._word(v) if k in ("kind", "scale") else self.visit(v) for k, v in options.items()
+        }
+        if "heads" in read:
+            read["heads"] = int(read["heads"]) if read["heads"].is_Integer else read["heads"]
+        return function(*arguments, **read)
+
     def _word(self, value: ast.expr) -> str:
         """A name, with or without quotation marks."""
         if isinstance(value, ast.Name):
             return value.id
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             return value.value
-        _refuse(
-            f"{ast.unparse(value)[:60]!r} is no name of a law", "write law=orthogonal, law=uniform or law=rademacher"
-        )
+        _refuse(f"{ast.unparse(value)[:60]!r} is no name", "write law=orthogonal, law=uniform or law=rademacher")
 
     def _shared(self, name: str, options: dict[str, ast.expr]) -> bool:
         value = options.pop("shared", None)

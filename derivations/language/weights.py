@@ -10,7 +10,7 @@ import sympy as sp
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language.entries import Gaussian, MatrixLaw, Orthogonal, matrix_law
-from derivations.language.nodes import Applied, enclosed
+from derivations.language.nodes import Applied, body_of
 from derivations.symbols import width
 
 #: What one weight of a filter reads: for every coordinate of the new state a coordinate of the old one, or None.
@@ -152,10 +152,7 @@ class Weights(sp.Basic):
 
     def __call__(self, body: object) -> Applied:
         """The matrix applied to a function of the neurons that it reads."""
-        expr = sp.sympify(body)
-        if not isinstance(expr, sp.Expr):
-            raise DerivationError(f"{self.name} must be applied to an expression in the state x, got {body!r}")
-        return Applied(self, enclosed(expr))
+        return Applied(self, body_of(body, f"{self.name} must be applied to"))
 
 
 def _number(value: object) -> sp.Expr:

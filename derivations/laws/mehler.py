@@ -83,8 +83,10 @@ class MehlerLaw(KernelLaw):
         return front * sp.exp(-a * (y - y0 * e) ** 2 / spread + a * (y**2 - y0**2) / 2)
 
     def finite_until(self, k: sp.Expr) -> sp.Expr:
-        """All moments of a bounded process are finite; an unbounded one is asked for its growth."""
+        r"""All moments of a bounded process are finite, and of one that is a polynomial in y: u is at most :math:`\propto e^{\alpha y^2/2}`."""
         if all(end.is_finite for end in self.form.interval):
+            return sp.oo
+        if self.chart.back.expr.is_polynomial(self.chart.back.variables[0]):
             return sp.oo
         raise NoClosedForm(f"how fast {self.chart.back.expr} grows is not known, so neither is when moments are finite")
 

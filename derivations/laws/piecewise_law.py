@@ -11,6 +11,7 @@ import sympy as sp
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws.base import Atom, Check, Law, Proof, Words
+from derivations.laws.constants import with_numbers
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.initial import Normal
 from derivations.symbols import initial, time
@@ -147,7 +148,7 @@ class PiecewiseLaw(Law):
     def prove(self) -> Proof:
         """The proofs of all parts, and that their domains make up the whole."""
         rows = []
-        for part in self.parts:
+        for part in with_numbers(self.parts, self.diffusion, 60):
             domain, found = part.diffusion.domain, part.prove().checks
             rows += [replace(c, domain=domain if len(self.parts) > 1 else None) for c in found]
             if not found:  # nothing checked is nothing proved

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
+from derivations.binding import Binding
 from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Law
+from derivations.laws.constants import as_symbols, rewritten
 from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
@@ -76,6 +78,16 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
         raise DerivationError(
             f"the parameter {initial} of the diffusion has the name of the start of its law; rename it"
         )
+    moving = process.states[0]
+    unknown = {n for e in (*process.drift, *process.covariance) for n in e.atoms(Binding) if moving in n.free_symbols}
+    if unknown:
+        raise NoClosedForm(
+            f"the coefficients hold {min(unknown, key=sp.default_sort_key)}, which has no closed form in {moving}: no family of laws "
+            "has such coefficients; solve the Fokker–Planck equation numerically or simulate"
+        )
+    if named := as_symbols(process):
+        found = recognise(process.xreplace(named), assuming)
+        return rewritten(found, {name: mean for mean, name in named.items()})  # type: ignore[no-any-return]
     forms = split(process, assuming)
     crossed = crossed_zeros(process)
     if crossed:

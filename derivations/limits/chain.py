@@ -9,7 +9,7 @@ outputs to a multiple of the state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
@@ -18,7 +18,7 @@ import sympy as sp
 from derivations.architectures.regime import Regime
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program, Weights
-from derivations.language.statements import Mask, Matrix, Mean
+from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random, expand
 from derivations.limits.elimination.expectation import GaussianLaw, Law
@@ -123,15 +123,15 @@ def in_one_parameter(program: Program, powers: dict[sp.Symbol, int]) -> Program:
     rule = {size: step**power for size, power in powers.items()}
     weights: dict[Weights, Weights] = {}
 
-    def changed(statement: Matrix | Mean | Mask) -> Matrix | Mean | Mask:
+    def changed(statement: Statement) -> Statement:
         if isinstance(statement, Matrix):
             w = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
-            return Matrix(statement.symbol, w, statement.body.xreplace(rule), statement.source, statement.target)
-        if isinstance(statement, Mean):
-            return Mean(statement.symbol, statement.body.xreplace(rule), statement.over)
-        return Mask(statement.symbol, statement.keep.xreplace(rule), statement.shared, statement.over)
+            return replace(statement, weights=w, body=statement.body.xreplace(rule))
+        if isinstance(statement, Mask):
+            return replace(statement, keep=statement.keep.xreplace(rule))
+        return replace(statement, body=statement.body.xreplace(rule)) if isinstance(statement, Mean) else statement
 
-    return Program(tuple(map(changed, program.statements)), program.update.xreplace(rule), program.neurons)
+    return replace(program, statements=tuple(map(changed, program.statements)), update=program.update.xreplace(rule))
 
 
 def _opened(term: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.diffusion import Flow, LazyCovariance
+from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, symmetric_pairs
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
 
@@ -22,7 +22,7 @@ class GramLimit:
 
     Parameters
     ----------
-    process : GramDiffusion or Flow
+    process : GramDiffusion, Diffusion or Flow
         In the upper triangle of the matrix, without entries that every layer fixes.
     matrix : Matrix, shape (m, m)
         Its symbols.
@@ -32,7 +32,7 @@ class GramLimit:
         Entries that every layer fixes, as a norm at the end of a layer does, and their values.
     """
 
-    process: GramDiffusion | Flow
+    process: Diffusion | Flow
     matrix: sp.ImmutableMatrix
     centred: bool
     fixed: dict[sp.Expr, sp.Expr]
@@ -51,7 +51,7 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs if program.has_taps else min(inputs, 4))
+    moments = LayerMoments(program, inputs if program.has_positions else min(inputs, 4))
     moments.at_rest()
     try:
         return _closed_gram(moments, inputs, centred=False)
@@ -101,16 +101,29 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     renamed = matrix_labels((few, matrix))
     always = inputs > moments.inputs
     drift_of, noise_of = drift, noise
-    if not moments.program.has_taps:
-        drift_of = by_pattern(drift, renamed, always)
-        noise_of = by_pattern(noise, renamed, always, symmetric_pairs)
+    if moments.program.is_exchangeable(inputs):
+        renamed_all = permuted(renamed, len(x))
+        drift_of = by_pattern(drift, renamed_all, always)
+        noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
     norm_fixed = averages[0, 0] in moments.fixed
     known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
     fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
-    first = known if moments.program.has_taps else [p for p in known if max(p) < moments.inputs]
+    first = known if moments.program.has_positions else [p for p in known if max(p) < moments.inputs]
     if not any([noise_of(*p, *q) for i, p in enumerate(first) for q in first[: i + 1]]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]))
+    if fixed:  # no longer all of a cone
+        bound = fixed[matrix[0, 0]]
+        domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
+        return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
     return GramLimit(GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix), matrix, centred, fixed)
+
+
+def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:
+    """The part of the cone on which some entries have fixed values."""
+    inside = cone(matrix)
+    rest = [s for s in inside.sym if s.name not in {f.name for f in fixed}]
+    values = {s: v for s in inside.sym for f, v in fixed.items() if s.name == f.name}
+    return sp.ConditionSet(sp.Tuple(*rest), inside.condition.xreplace(values), sp.Reals ** len(rest))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
@@ -65,7 +66,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     NotClosed
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
-    few = inputs if program.has_taps else min(inputs, 2)
+    few = inputs if program.has_positions else min(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
     n = program.neurons.size
     try:
@@ -112,6 +113,7 @@ class NeuronMoments:
         renamed = neuron_labels((layer.states, layer.other), (states, other))
 
         def entry(moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
+            @cache  # all neurons share one formula
             def value(*labels: int) -> sp.Expr:
                 return as_sums(moment(*labels), layer.states, layer.program.neurons.size)
 

@@ -50,9 +50,13 @@ class JointMoments:
         """
         regime = joint_regime(recipe)
         program = recipe.scaled_program()
-        if program.has_taps:
+        if program.has_positions or program.has_pairs:
             raise DerivationError(
                 "depth and width together are derived for dense layers, got a state over a grid of positions; use width=oo there"
+            )
+        if any(isinstance(s, Mean) and s.power != 1 for s in program.statements):
+            raise DerivationError(
+                "depth and width together are derived for averages, got a normalised sum over neurons; use average, or width=oo"
             )
         orders = orders_of(regime)
         if step not in orders.powers and _holds(program, step):

@@ -56,7 +56,7 @@ def tangent_flow(
     NotClosed
         If the tangents' second moments need more than themselves.
     """
-    few = inputs if program.has_taps else min(inputs, 2)
+    few = inputs if program.has_positions else min(inputs, 2)
     kernel, field = kernel_flow(program, inputs, evaluate), MeanFieldLayer.of(program, few)
     moments = LayerMoments(program, few, infinite=True, directions=1, parameters=parameters)
     x, v = moments.states[:few], moments.states[few:]

@@ -13,7 +13,7 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.language import Program
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
@@ -62,7 +62,7 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     NoLimit
         If the second moments move at a lower order than a layer's time.
     """
-    few = inputs if program.has_taps else min(inputs, 2)
+    few = inputs if program.has_positions else min(inputs, 2)
     field, kernel = MeanFieldLayer.of(program, few), gram_matrix(inputs, "K")
     layer, names = field.layer, [(gram_matrix(few, "K"), kernel)]
     means = mean_symbols(inputs)
@@ -75,9 +75,9 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     def velocity(a: int, b: int) -> sp.Expr:
         return field.closed(layer.product(a, b), evaluate)
 
-    if inputs > few:
-        renamed = matrix_labels(*names)
-        speed, velocity = by_pattern(speed, renamed, always=True), by_pattern(velocity, renamed, always=True)
+    if program.is_exchangeable(inputs):
+        renamed, more = permuted(matrix_labels(*names), few), inputs > few
+        speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
     moved = tuple(means) if field.moving else ()
@@ -112,7 +112,10 @@ class MeanFieldLayer:
         layer, kernel = LayerMoments(program, inputs, infinite=True), gram_matrix(inputs, "K")
         layer.at_rest()
         drift = [layer.drift(a) for a in range(inputs)]
-        _require_gaussian(drift, [layer.covariance(a, b) for a, b in upper(inputs)], layer.states)
+        # coordinates that are alike have covariances that are alike
+        alike = program.is_exchangeable(inputs)
+        pairs = [(0, b) for b in range(min(inputs, 2))] if alike else upper(inputs)
+        _require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
         at_rest = cls(layer, MeanFieldLaw(sp.ImmutableMatrix.zeros(inputs, 1), kernel), False, fixed)
         origin = dict.fromkeys(layer.states, sp.S.Zero)

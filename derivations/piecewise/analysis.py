@@ -161,33 +161,32 @@ class _Side:
     order: sp.Expr | None
     coefficient: sp.Expr | None
     limit: sp.Expr | None
-    expansion: Expansion | None = None
 
 
 def _side(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, direction: int) -> _Side:
     """Order and limit of a smooth formula towards a point."""
     if is_zero_function(expr):
-        return _Side(sp.oo, None, sp.S.Zero, Expansion({}))
+        return _Side(sp.oo, None, sp.S.Zero)
     try:
         e = expansion_at(expr, x, point, direction)
     except Unknown:
         return _Side(None, None, None)
     if not e.terms:
-        return _Side(sp.oo, None, sp.S.Zero, e)
+        return _Side(sp.oo, None, sp.S.Zero)
     growth = min(e.growth, default=None)
     power, coefficient = e.leading
     if growth is not None:
         falls = sp.sympify(e.growth[growth]).is_extended_negative
         sign = sp.sign(coefficient.subs(LOG, -1))
-        return _Side(sp.oo if falls else -sp.oo, None, sp.S.Zero if falls else sign * sp.oo, e)
+        return _Side(sp.oo if falls else -sp.oo, None, sp.S.Zero if falls else sign * sp.oo)
     at_zero = sp.limit(coefficient, LOG, -sp.oo) if coefficient.has(LOG) else coefficient
     if at_zero.has(sp.Float) and power == 0 and is_defined(expr, x, point):
         at_zero = expr.xreplace({x: point})
     if power > 0:
-        return _Side(power, coefficient, sp.S.Zero, e)
+        return _Side(power, coefficient, sp.S.Zero)
     if power < 0:
-        return _Side(power, coefficient, sp.sign(at_zero) * sp.oo, e)
-    return _Side(power, coefficient, at_zero, e)
+        return _Side(power, coefficient, sp.sign(at_zero) * sp.oo)
+    return _Side(power, coefficient, at_zero)
 
 
 def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
@@ -199,7 +198,7 @@ def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
         base, power = (factor.base, factor.exp) if factor.is_Pow else (factor, sp.S.One)
         if not power.is_Integer:
             return _side(expr, x, root, 1).order
-        order = _simple_order(base, x, Point(root))
+        order = _simple_order(base, x, root)
         order = _side(base, x, root, 1).order if order is None else order
         if order is None:
             return None
@@ -207,10 +206,12 @@ def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
     return total
 
 
-def _simple_order(expr: sp.Expr, x: sp.Symbol, bracket: Point) -> sp.Expr | None:
-    """0 or 1 where a formula or its derivative is seen not to vanish on a bracket, else None."""
+def _simple_order(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> sp.Expr | None:
+    """0 or 1 where a formula or its derivative is seen not to vanish on a small bracket around a point, else None."""
+    middle = at if at.is_Rational else sp.Rational(at.evalf(40))
+    reach = 0 if at.is_Rational else abs(middle) / _WIDTH
     try:
-        value, slope = IntervalFunction(expr, x).jet(raw(bracket.low, bracket.high), 1)
+        value, slope = IntervalFunction(expr, x).jet(raw(middle - reach, middle + reach), 1)
     except Unsupported:
         return None
     if not contains_zero(value):
@@ -352,16 +353,26 @@ class _Sorter:
             return
         if all(map(is_zero, known)) and any(s.order != sp.oo or s.coefficient for s in sides):
             self.zeros.append(Point(at, orders, limits))
-        if below is None or above is None:
+        if before is None or after is None:
             return
         if not is_zero(known[0] - known[1]):
             self.jumps.append(Point(at, (sp.S.Zero, sp.S.Zero), limits))
             return
         if not is_defined(self.expr, self.x, at):
             self.removable.append(Point(at, orders, (known[1], known[1])))
-        difference = _differ(below.expansion, above.expansion)
+        difference = _differ(*(_continued(p.expr, self.x, at, side) for p, side in ((before, -1), (after, 1))))
         if difference is not None:
             self.kinks.append(Point(at, (difference, difference), (known[1], known[1])))
+
+
+def _continued(expr: sp.Expr, x: sp.Symbol, at: sp.Expr, direction: int) -> Expansion | None:
+    """The expansion with some powers beyond the leading one."""
+    if is_zero_function(expr):
+        return Expansion({})
+    try:
+        return expansion_at(expr, x, at, direction, (4, 9))
+    except Unknown:
+        return None
 
 
 def _differ(below: Expansion | None, above: Expansion | None) -> sp.Expr | None:
@@ -370,6 +381,8 @@ def _differ(below: Expansion | None, above: Expansion | None) -> sp.Expr | None:
         return sp.S.One
     for power in sorted({*below.terms, *above.terms}):
         p, q = (e.terms.get(power, sp.S.Zero) for e in (below, above))
+        if is_zero(p) and is_zero(q):
+            continue
         if not power.is_Integer or p.has(LOG) or q.has(LOG) or not is_zero(p * (-1) ** power - q):
             return power
     return None if min(below.error, above.error) > 1 and not below.growth and not above.growth else sp.oo

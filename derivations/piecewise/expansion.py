@@ -9,6 +9,7 @@ limit at a removable point, and the growth at infinity.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from typing import TypeAlias
 
@@ -18,8 +19,9 @@ from derivations.piecewise.root import IsolatedRoot
 
 LOG = sp.Symbol("L", negative=True)  # log t
 _T = sp.Symbol("t", positive=True)
-_SPANS = (4, 9)  # how far beyond the leading power terms are kept, in turn, while terms cancel
+_SPANS = (2, 4, 9)  # how far beyond the leading power terms are kept, in turn, while terms cancel
 _DIGITS = 60  # of a point that is known by a bracket
+_FIRST = 12  # the power up to which a first coefficient that is not 0 is looked for
 _MOST = 120  # terms of one expansion
 FLAT = sp.Integer(10**6)  # the power of what is smaller than every power
 
@@ -70,6 +72,7 @@ def plain(expr: sp.Expr) -> sp.Expr:
     return expr.replace(lambda node: type(node) in _QUOTIENTS, quotient)
 
 
+@lru_cache(maxsize=4096)
 def is_zero(number: sp.Expr) -> bool:
     """Whether a constant is 0: exactly where SymPy knows, else to 50 digits."""
     if number.is_Rational:
@@ -157,16 +160,21 @@ class _Expander:
         return self.known[expr]
 
     def tidy(self, e: Expansion) -> Expansion:
-        terms = {p: c for p, c in e.terms.items() if p < e.error and not is_zero(c)}
+        """Terms from the first that is not 0 on; of those after it only what is seen to be 0 is left out."""
+        terms = {p: c for p, c in e.terms.items() if p < e.error and c != 0}
+        for power in sorted(terms):
+            if not is_zero(terms[power]):
+                break
+            del terms[power]
+        error = e.error
         if terms:
             limit = min(terms) + self.span
             kept = {p: c for p, c in terms.items() if p < limit}
             if len(kept) > _MOST:
                 raise Unknown("too many terms")
-            error = e.error if len(kept) == len(terms) else sp.Min(e.error, limit)
+            if len(kept) < len(terms):
+                error = sp.Min(error, limit)
             terms = kept
-        else:
-            error = e.error
         return Expansion(terms, error, {p: c for p, c in e.growth.items() if not is_zero(c)})
 
     def _work(self, expr: sp.Expr) -> Expansion:
@@ -245,7 +253,7 @@ class _Expander:
         if not a.terms or not b.terms:
             if (a.error == sp.oo and not a.terms) or (b.error == sp.oo and not b.terms):
                 return Expansion({})
-            if max(a.error, b.error) >= FLAT and not (a.growth or b.growth):
+            if all(e.terms or e.error >= FLAT for e in (a, b)) and not (a.growth or b.growth):
                 return Expansion({}, FLAT)
             raise _Cancelled
         error = sp.Min(a.error + min(b.terms), b.error + min(a.terms))
@@ -266,21 +274,25 @@ class _Expander:
             return Expansion({sp.S.Zero: first}, small.error)
         v = min(small.terms)
         total, power = Expansion({}, sp.oo), Expansion({sp.S.Zero: sp.S.One})
+        end = None  # the span is counted from the first coefficient that is not 0
         for k in count():
-            c = next(coefficients)  # type: ignore[call-overload]
-            if k * v >= self.span:
+            if k * v >= (_FIRST if end is None else end):
                 break
-            term = Expansion({p: sp.expand(c * d) for p, d in power.terms.items()}, power.error)
+            c = next(coefficients)  # type: ignore[call-overload]
+            if end is None and not is_zero(c):
+                end = k * v + self.span
             terms = dict(total.terms)
-            for p, d in term.terms.items():
-                terms[p] = terms.get(p, sp.S.Zero) + d
-            total = Expansion(terms, sp.Min(total.error, term.error))
+            for p, d in power.terms.items():
+                terms[p] = terms.get(p, sp.S.Zero) + sp.expand(c * d)
+            total = Expansion(terms, sp.Min(total.error, power.error))
             power = self.tidy(self.times(power, small))
             if not power.terms:
-                break
-        return Expansion(total.terms, sp.Min(total.error, self.span, small.error))
+                return Expansion(total.terms, sp.Min(total.error, power.error, small.error))
+        return Expansion(total.terms, sp.Min(total.error, k * v, small.error))
 
     def _power(self, u: Expansion, r: sp.Expr) -> Expansion:
+        if not u.terms and u.error >= FLAT and r.is_positive:
+            return Expansion({}, u.error)
         if not u.terms:
             raise _Cancelled
         p, c = u.leading

@@ -42,17 +42,21 @@ class Found:
     doubt: str = ""
 
 
-def isolated_zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, budget: Budget) -> Found:
-    """Zeros in an open interval on which the formula is defined and smooth."""
+def isolated_zeros(
+    expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, budget: Budget, partly: bool = True
+) -> Found:
+    """Zeros in an open interval on which the formula is defined and smooth; none, unless partly, where not all are known."""
     function = IntervalFunction(expr, x, budget)
     known = [c for c in _CANDIDATES if _inside(c, left, right) and _vanishes(function, expr, x, c)]
     zeros: list[sp.Expr] = list(known)
     doubts: list[str] = []
     for start, end in pairwise((left, *sorted(known), right)):
-        part = _between(function, expr, x, start, end)
+        part = _between(function, expr, x, start, end, partly)
         zeros += part.zeros
         if part.doubt:
             doubts.append(part.doubt)
+            if not partly:
+                return Found((), part.doubt)
     return Found(tuple(sorted(zeros, key=lambda z: z.evalf(20))), doubts[0] if doubts else "")
 
 
@@ -69,7 +73,9 @@ def _vanishes(function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, at: sp.Ra
         return False
 
 
-def _between(function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> Found:
+def _between(
+    function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, partly: bool
+) -> Found:
     """Zeros strictly between two ends, at which the formula may vanish or be singular."""
     found: list[Bracket] = []
     doubts: list[str] = []
@@ -84,17 +90,36 @@ def _between(function: IntervalFunction, expr: sp.Expr, x: sp.Symbol, left: sp.E
         doubts.append(f"the budget of interval operations ended in ({left}, {right})")
     except Unsupported as error:
         doubts.append(str(error))
-    return Found(tuple(_named_root(function, x, *bracket) for bracket in found), doubts[0] if doubts else "")
+    named = found if partly or not doubts else []
+    return Found(tuple(_named_root(function, x, *bracket) for bracket in named), doubts[0] if doubts else "")
 
 
 def _forms(expr: sp.Expr, x: sp.Symbol, budget: Budget) -> list[IntervalFunction]:
-    """Formulas with the same zeros in which terms cancel less: over one denominator, and relative to each exponential."""
-    if expr.count_ops() > _MOST_OPERATIONS or not expr.has(sp.exp):
+    """Formulas that vanish wherever this one does and in which terms cancel less.
+
+    Over one denominator, and relative to each exponential; and A² − B²r for A + B√r.
+    """
+    if expr.count_ops() > _MOST_OPERATIONS:
         return []
-    numerator = sp.expand_mul(sp.numer(sp.together(expr)))
-    factors = [f for term in sp.Add.make_args(numerator) for f in sp.Mul.make_args(term)]
-    exponentials = [f for f in dict.fromkeys(factors) if isinstance(f, sp.exp) and f.has(x)][:_MOST_FORMS]
-    return [IntervalFunction(sp.expand_mul(numerator / e), x, budget) for e in (sp.S.One, *exponentials)]
+    found = _conjugates(expr, x)
+    if expr.has(sp.exp):
+        numerator = sp.expand_mul(sp.numer(sp.together(expr)))
+        factors = [f for term in sp.Add.make_args(numerator) for f in sp.Mul.make_args(term)]
+        exponentials = [f for f in dict.fromkeys(factors) if isinstance(f, sp.exp) and f.has(x)][:_MOST_FORMS]
+        found += [sp.expand_mul(numerator / e) for e in (sp.S.One, *exponentials)]
+    return [IntervalFunction(form, x, budget) for form in found]
+
+
+def _conjugates(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
+    terms = sp.Add.make_args(expr)
+    half = sp.Rational(1, 2)
+    roots = {f for term in terms for f in sp.Mul.make_args(term) if f.is_Pow and f.exp == half and f.has(x)}
+    found = []
+    for root in sorted(roots, key=sp.default_sort_key)[:_MOST_FORMS]:
+        with_root = [term for term in terms if root in sp.Mul.make_args(term)]
+        rest = sp.Add(*(term for term in terms if term not in with_root))
+        found.append(sp.expand(rest**2) - sp.expand(sp.Add(*(term / root for term in with_root)) ** 2 * root.base))
+    return found
 
 
 def _over(function: IntervalFunction, left: sp.Expr, right: sp.Expr) -> Raw:

@@ -13,6 +13,7 @@ from sympy.core.expr import AtomicExpr
 
 _X = sp.Symbol("x", real=True)
 _SHOWN = 12  # digits in print
+_ENOUGH = 140  # bits that are worked out at least
 _GUARD = 20  # bits beyond the precision that was asked for
 
 
@@ -106,16 +107,27 @@ class IsolatedRoot(AtomicExpr):
         return f"{printer._module_format('mpmath.mpf')}('{mp.nstr(_narrow(self, 260), 75)}')"
 
 
-@lru_cache(maxsize=1024)
 def _narrow(root: IsolatedRoot, prec: int) -> mpmath.mpf:
-    """The zero to a precision: false position by the Illinois rule, every third step a bisection."""
-    value = sp.lambdify(_X, root.function, "mpmath")
-    for working in (max(prec, 64) + 64, max(prec, 64) + 512):  # digits may cancel in the function
+    """The zero to a precision, at least; what is enough for most questions is worked out once."""
+    return _narrowed(root, max(prec, _ENOUGH))
+
+
+@lru_cache(maxsize=1024)
+def _narrowed(root: IsolatedRoot, prec: int) -> mpmath.mpf:
+    """False position by the Illinois rule, every third step a bisection."""
+    value = _compiled(root.function)
+    for working in (prec + 64, prec + 512):  # digits may cancel in the function
         with mp.workprec(working):
             low, high = (mp.mpf(end.p) / end.q for end in (root.low, root.high))
             if value(low) * value(high) <= 0:
                 return _between(value, low, high, prec)
     raise ValueError(f"{root.function} does not change its sign between {root.low} and {root.high}")
+
+
+@lru_cache(maxsize=64)
+def _compiled(function: sp.Expr) -> Callable[[mpmath.mpf], mpmath.mpf]:
+    compiled: Callable[[mpmath.mpf], mpmath.mpf] = sp.lambdify(_X, function, "mpmath", cse=True)
+    return compiled
 
 
 def _between(value: Callable[[mpmath.mpf], mpmath.mpf], low: mpmath.mpf, high: mpmath.mpf, prec: int) -> mpmath.mpf:

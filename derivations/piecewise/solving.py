@@ -11,6 +11,7 @@ from derivations.piecewise.exact import ODD, exact_zeros
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero, plain
 from derivations.piecewise.interval import Budget
 from derivations.piecewise.isolate import OPERATIONS, Found, isolated_zeros
+from derivations.piecewise.root import IsolatedRoot
 
 __all__ = ["Found", "between", "is_defined", "rational_between", "singular_points", "zeros"]
 
@@ -18,7 +19,7 @@ WINDOW = 32  # half the length of the window in which infinitely many zeros are 
 
 
 @lru_cache(maxsize=512)
-def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = sp.oo) -> Found:
+def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = sp.oo, partly: bool = True) -> Found:
     r"""Zeros of a smooth formula in an open interval.
 
     Parameters
@@ -29,6 +30,8 @@ def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = 
         Its only symbol.
     left, right : Expr
         Ends, numbers or infinite.
+    partly : bool, optional
+        Whether to list those that are known where not all are; if not, the search stops at the first doubt.
 
     Returns
     -------
@@ -58,9 +61,11 @@ def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = 
         for start, end in pairwise((left, *cuts.zeros, right)):
             if not is_defined(factor, x, rational_between(start, end)):
                 continue
-            part = _isolated(factor, x, start, end)
+            part = _isolated(factor, x, start, end, partly)
             found |= dict.fromkeys(part.zeros)
             doubt = doubt or part.doubt
+            if doubt and not partly:
+                return Found((), doubt)
     singular = singular_points(expr, x, left, right).zeros if found and _guards(expr, x) else ()
     kept = [z for z in found if z not in singular or _tends_to_zero(expr, x, z)]
     return Found(tuple(sorted(kept, key=lambda z: z.evalf(30))), doubt)
@@ -144,7 +149,7 @@ def _factors(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
     return [expr]
 
 
-def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> Found:
+def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, partly: bool) -> Found:
     """Zeros where algebra alone does not find them: of a function of one sine, exactly in a window; else by intervals."""
     window = sp.Max(left, -WINDOW), sp.Min(right, sp.Integer(WINDOW))
     outside = (
@@ -153,8 +158,9 @@ def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> F
     periodic = _periodic_zeros(factor, x, *window)
     if periodic is not None:
         return Found(periodic, outside if periodic else "")
-    found = isolated_zeros(factor, x, left, right, Budget(OPERATIONS))
-    if not found.doubt or not outside or not factor.atoms(sp.sin, sp.cos):
+    oscillates = bool(outside and factor.atoms(sp.sin, sp.cos))
+    found = isolated_zeros(factor, x, left, right, Budget(OPERATIONS), partly and not oscillates)
+    if not found.doubt or not oscillates or not partly:
         return found
     # oscillation: there may be infinitely many
     inside = isolated_zeros(factor, x, *window, Budget(OPERATIONS))
@@ -175,7 +181,7 @@ def _periodic_zeros(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr
     slope, offset = inner.coeff(x, 1), inner.coeff(x, 0)
     found: list[sp.Expr] = []
     for level in levels:
-        if not between(sp.Abs(level), -1, 1) and not is_zero(sp.Abs(level) - 1):
+        if not between(sp.Abs(level), sp.S.NegativeOne, sp.S.One) and not is_zero(sp.Abs(level) - 1):
             continue
         arc = sp.asin(level) if isinstance(nodes[0], sp.sin) else sp.acos(level)
         mirror = sp.pi - arc if isinstance(nodes[0], sp.sin) else -arc
@@ -187,7 +193,21 @@ def _periodic_zeros(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr
 
 def between(point: sp.Expr, left: sp.Expr, right: sp.Expr) -> bool:
     """Whether a number is strictly between two others or infinities."""
-    return bool((point - left).is_extended_positive and (right - point).is_extended_positive)
+    return _less(left, point) and _less(point, right)
+
+
+def _less(a: sp.Expr, b: sp.Expr) -> bool:
+    """Whether a < b, by the brackets where they tell."""
+    if _bounds(a)[1] <= _bounds(b)[0] and (isinstance(a, IsolatedRoot) or isinstance(b, IsolatedRoot)):
+        return True
+    return bool((b - a).is_extended_positive)
+
+
+def _bounds(number: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Numbers at most and at least a number that are quick to compare; infinite ones where none are known."""
+    if isinstance(number, IsolatedRoot):
+        return number.low, number.high
+    return (number, number) if number.is_Rational or number.is_infinite else (-sp.oo, sp.oo)
 
 
 def rational_between(left: sp.Expr, right: sp.Expr) -> sp.Rational:
@@ -204,9 +224,11 @@ def rational_between(left: sp.Expr, right: sp.Expr) -> sp.Rational:
         return sp.floor(right) - 1 if right.is_Rational else sp.floor(right.evalf(30))
     if right == sp.oo:
         return sp.ceiling(left) + 1 if left.is_Rational else sp.ceiling(left.evalf(30)) + 1
-    middle = sp.Rational(((left + right) / 2).evalf(30))
+    low, high = _bounds(left)[1], _bounds(right)[0]
+    low, high = (low, high) if low < high and low.is_finite and high.is_finite else (left, right)
+    middle = sp.Rational(((low + high) / 2).evalf(30))
     for bound in (1, 2, 16, 10**3, 10**9):
         point = middle.limit_denominator(bound)
-        if between(point, left, right):
+        if between(point, low, high):
             return point
     return middle

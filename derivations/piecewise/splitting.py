@@ -8,14 +8,14 @@ set of measure zero, are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import sympy as sp
 from sympy.core.relational import Relational
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
@@ -185,9 +185,10 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
 
     Raises
     ------
+    NoClosedForm
+        If the points at which a condition changes are not all known (such as the infinitely many of sin x > 0).
     DerivationError
-        If the points at which a condition changes are not all known (such as the infinitely many of sin x > 0), or their
-        order depends on a parameter.
+        If their order depends on a parameter.
 
     Examples
     --------
@@ -215,6 +216,10 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
 
 def split_at_conditions(expr: sp.Expr, variable: sp.Symbol) -> tuple[tuple[Piece, ...], str]:
     """Pieces, kinks inside kinks first, each condition at the zeros of its difference; and why some may be missing, or ""."""
+    return _split_up(expr, variable, lambda doubt: doubt)
+
+
+def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str]) -> tuple[tuple[Piece, ...], str]:
     done: list[Piece] = []
     doubt = ""
     todo = [Piece(-sp.oo, sp.oo, _as_piecewise(expr, variable))]
@@ -228,7 +233,8 @@ def split_at_conditions(expr: sp.Expr, variable: sp.Symbol) -> tuple[tuple[Piece
         for condition in _conditions(node, variable):
             changes = _changes(condition, variable, part.left, part.right)
             cuts |= set(changes.zeros)
-            doubt = doubt or (f"the condition {condition}: {changes.doubt}" if changes.doubt else "")
+            if changes.doubt:
+                doubt = doubt or doubted(f"the condition {condition}: {changes.doubt}")
         ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
         resolved = [
             Piece(left, right, _with_branch(part.expr, node, variable, rational_between(left, right)))
@@ -273,18 +279,19 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
 
 
 def _split(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
-    parts, doubt = split_at_conditions(expr, variable)
+    def refuse(doubt: str) -> str:
+        raise NoClosedForm(
+            f"not all points are known at which a piecewise function changes its formula ({doubt}); "
+            f"write it with conditions such as {variable} < c"
+        )
+
+    parts, _ = _split_up(expr, variable, refuse)
     for part in parts:
         if part.expr.has(sp.nan):
             raise DerivationError(
                 f"the function is no real number on ({part.left}, {part.right}): a condition compares numbers that are not real; "
                 "change the formula there, or give the interval in which it is used"
             )
-    if doubt:
-        raise DerivationError(
-            f"not all points are known at which a piecewise function changes its formula ({doubt}); "
-            f"write it with conditions such as {variable} < c"
-        )
     return parts
 
 

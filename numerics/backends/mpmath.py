@@ -65,6 +65,9 @@ class MpmathWriter(MpmathPrinter):
         return str(self._print_not_supported(node))
 
 
+_PROBES = 17  # at distances that grow by √2, up to about two thousand standard deviations
+
+
 def gaussian_mean(
     function: Function,
     mean: mpmath.mpf,
@@ -91,16 +94,23 @@ def gaussian_mean(
     def term(g: mpmath.mpf) -> mpmath.mpf:
         return function(mean + sd * g) * mpmath.npdf(g)
 
+    far = [edge / 8 * mpmath.mpf(2) ** (mpmath.mpf(k) / 2) for k in range(_PROBES)]
+    for sign in (1, -1):  # a function that grows almost as fast as the density falls has its mass far out
+        sizes = [abs(term(sign * g)) for g in (0, *far)]
+        if sizes[-1] > max(sizes) * mpmath.eps / 8:
+            raise ValueError(
+                f"the function grows almost as fast as the density falls: most of its Gaussian mean lies beyond {int(far[-1] / 4)} standard "
+                "deviations, or there is none; a moment becomes infinite about here, take a smaller time"
+            )
+
     def one_side(step: mpmath.mpf, sign: int, first: int, stride: int) -> mpmath.mpf:
         total, k, largest = mpmath.mpf(0), first, mpmath.mpf(0)
         while True:
             value = term(sign * k * step)
             total += value
             largest = max(largest, abs(value))
-            if k * step > edge / 8 and abs(value) <= largest * mpmath.eps / 8:
+            if (k * step > edge / 8 and abs(value) <= largest * mpmath.eps / 8) or k * step > far[-1]:
                 return total
-            if k * step > 1000 * edge:
-                raise ValueError("the Gaussian mean does not converge: the function grows as fast as the density falls")
             k += stride
 
     step = mpmath.mpf(1) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache, reduce, wraps
 from typing import Any
 
@@ -28,6 +29,11 @@ _TWINS = {
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
 }
+
+
+#: Whole numbers up to here are doubles.
+_EXACT = 2**53
+_LARGEST = 10**300
 
 
 class NumPyWriter(SciPyPrinter):
@@ -73,6 +79,16 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_Integral(self, node: sp.Expr) -> str:
         return str(self._print_not_supported(node))
+
+    def _print_Integer(self, node: sp.Expr) -> str:
+        # beyond 64 bits NumPy would compute with objects
+        return repr(float(int(node))) if _EXACT < abs(int(node)) < _LARGEST else str(int(node))
+
+    def _print_Rational(self, node: sp.Expr) -> str:
+        value = Fraction(int(node.p), int(node.q))
+        if max(abs(node.p), node.q) <= _EXACT or not 1 / _LARGEST < abs(value) < _LARGEST:
+            return f"{node.p}/{node.q}"
+        return repr(float(value))
 
     def _print_Pow(self, node: sp.Expr, **settings: Any) -> str:
         # NumPy's power is ten times as slow as a product of two or three

@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.laws import Law, PiecewiseLaw
+from derivations.laws.constants import with_numbers
 from derivations.symbols import initial, time
 from numerics.backends import MPMATH
 from numerics.compile.expression import compile_expression
@@ -28,7 +29,7 @@ def parts_of(law: Law | None) -> tuple[Law, ...]:
         raise ValueError(
             f"the law has the parameters {', '.join(map(str, loose))} left; derive it with numbers in their place"
         )
-    return parts
+    return with_numbers(parts, law.diffusion, 50)
 
 
 def exact_number(number: Any, what: str) -> sp.Expr:

@@ -10,8 +10,9 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.language import Program
-from derivations.language.statements import Mask
+from derivations.language.statements import Between, Mask
 from derivations.sums import CoordinateSum
+from derivations.symbols import step
 from numerics.compile.expression import compile_expression
 
 #: Functions that have a value at every real number.
@@ -92,5 +93,12 @@ def formulas(limit: Diffusion | NeuronDiffusion) -> dict[str, tuple[sp.Expr, ...
 
 def everywhere_in(program: Program) -> bool:
     """Whether every formula of a layer has a value wherever its numbers are finite."""
-    bodies = [s.body for s in program.statements if not isinstance(s, Mask)]
-    return all(map(defined_everywhere, (*bodies, program.update)))
+    bodies = [s.body for s in program.statements if not isinstance(s, Mask | Between)]
+    return all(defined_everywhere(possibly_zero(body)) for body in (*bodies, program.update))
+
+
+def possibly_zero(expr: sp.Expr) -> sp.Expr:
+    """A layer's formula with averages that may be 0, though almost surely they are positive: a layer may be dead."""
+    return expr.xreplace(
+        {s: sp.Dummy(s.name, nonnegative=True) for s in expr.free_symbols if s.is_positive and s != step}
+    )

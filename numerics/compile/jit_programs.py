@@ -72,7 +72,7 @@ class _Printer:
         other = next((w for w in drawn if not w.is_gaussian), None)
         if other is not None:
             raise ValueError(f"no jit kernel for matrices that are not Gaussian, such as {other.name}")
-        if self.program.has_taps:
+        if self.program.has_positions or self.program.has_pairs:
             raise ValueError("no jit kernel for layers over a grid of positions")
         for k, statement in enumerate(self.program.statements):
             self.names[statement.symbol] = f"s{k}"
@@ -80,7 +80,7 @@ class _Printer:
                 self._matrix(k, statement)
             elif isinstance(statement, Mean):
                 self._mean(k, statement)
-            else:
+            elif isinstance(statement, Mask):
                 self._mask(k, statement)
         values, lines, reads = self._evaluated(self.program.update)
         news = [f"x_{a} = {v}" for a, v in enumerate(values)]
@@ -112,7 +112,7 @@ class _Printer:
         sums = [f"e{k}_{a}" for a in range(self.inputs)]
         added = [f"{s} += {v}" for s, v in zip(sums, values, strict=True)]
         self._add(_Loop(statement.over.index, [*lines, *added], reads, set(), zeros=sums))
-        done = [f"s{k}_{a} = {s}/{self._size(statement.over)}" for a, s in enumerate(sums)]
+        done = [f"s{k}_{a} = {s}/{self._size(statement.over)}**{float(statement.power)!r}" for a, s in enumerate(sums)]
         self._add(_Loop(None, done, set(sums), {f"s{k}_{a}" for a in range(self.inputs)}))
 
     def _mask(self, k: int, statement: Mask) -> None:
@@ -296,7 +296,7 @@ def _sizes(program: Program) -> np.ndarray:
     """Numbers of neurons by the layers' numbers."""
     found = {program.neurons.index: int(program.neurons.size)}
     for s in program.statements:
-        at = (s.source, s.target) if isinstance(s, Matrix) else (s.over,)
+        at = (s.source, s.target) if isinstance(s, Matrix) else (s.over,) if isinstance(s, Mean | Mask) else ()
         found |= {neurons.index: int(neurons.size) for neurons in at if neurons is not None}
     sizes = np.zeros(max(found) + 1, dtype=np.int64)
     for index, size in found.items():

@@ -16,6 +16,7 @@ from scipy.special import expit, gammaln
 
 from derivations.calculus.logs import log_of_positive
 from derivations.laws.kernel import KernelLaw
+from derivations.laws.mehler import MehlerLaw
 from derivations.laws.numbers import compiled
 from derivations.special import Weber
 from derivations.symbols import initial, time
@@ -70,8 +71,14 @@ class FamilyDensity(KernelDensity):
 
 
 @dataclass(frozen=True)
-class GivenDensity(FamilyDensity):
-    r"""By the law's own formula, with its terms in y and :math:`y^2` collected to fifty digits, since large ones cancel."""
+class MehlerDensity(FamilyDensity):
+    r"""By the law's own formula, with its terms in y and :math:`y^2` collected to fifty digits, since large ones cancel.
+
+    They are a parabola, which opens downwards, counted from its top: around there lies the mass, also where the process has gone far from
+    its start.
+    """
+
+    part: MehlerLaw
 
     @cached_property
     def _formula(
@@ -93,31 +100,29 @@ class GivenDensity(FamilyDensity):
                 collected[power] += factor
             else:
                 rest += term
-        centre = part.chart.coordinate.subs(part.form.state, initial)
-        with mpmath.workdps(50):
+        grown = int(part.alpha * self.when) + 1
+        with mpmath.workdps(50 + grown):  # e^{−2αt} is what is left of the square where the process goes out
             constant, linear, square = (compiled((), c)() for c in collected.values())
-            y0 = compiled((initial,), centre)(compiled((), self.start)())
-            # the parabola in the offset from the start, in which a narrow law has small terms
-            value = constant + linear * y0 + square * y0**2
-            parabola = (float(value), float(linear + 2 * square * y0), float(square))
+            top = -linear / (2 * square)
+            parabola = (float(constant - linear**2 / (4 * square)), float(top), float(square))
         nodes = tuple((n.args[0], compile_expression((y,), n.args[0].args[4])) for n in logs)
         return parabola, compile_expression((y, *rests.values()), rest), nodes
 
-    @cached_property
-    def _start(self) -> float:
-        with mpmath.workdps(50):
-            coordinate = self.part.chart.coordinate.subs(self.part.form.state, initial)
-            return float(compiled((initial,), coordinate)(compiled((), self.start)()))
+    @property
+    def peak(self) -> tuple[float, float]:
+        """The top of the parabola and the standard deviation of the Gauss curve that it is the logarithm of; infinite where they outgrow doubles."""
+        _, top, square = self._formula[0]
+        return top, float(np.sqrt(-0.5 / square)) if square < 0 else np.inf
 
     def at(self, y: Array, offset: Array) -> Array:
-        """The formula carried to y; the offset is counted from the start."""
-        (value, slope, square), rest, nodes = self._formula
+        """The formula carried to y; the offset is counted from the top of the parabola."""
+        (value, _, square), rest, nodes = self._formula
         scaled = [_scaled_weber(node, place(y)) for node, place in nodes]
-        return value + slope * offset + square * np.square(offset) + rest(y, *scaled)
+        return value + square * np.square(offset) + rest(y, *scaled)
 
     def _per_x(self, x: Array) -> Array:
         y = self._functions[0](x)
-        value = self.at(y, y - self._start) - self.log_scale(x)
+        value = self.at(y, y - self.peak[0]) - self.log_scale(x)
         return np.where(np.isfinite(y), value, -np.inf)  # the last doubles before an end have no coordinate
 
 

@@ -20,14 +20,15 @@ from derivations.laws.numbers import compiled
 from derivations.laws.radial import RadialLaw
 from derivations.laws.recipes import Inversion
 from derivations.symbols import initial, time
+from numerics.compile.absorption import leaving
 from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.kernel_densities import (
     FromLogit,
-    GivenDensity,
     HalfLineDensity,
     IntervalDensity,
     Logit,
+    MehlerDensity,
     RadialDensity,
     Solution,
 )
@@ -38,31 +39,33 @@ from numerics.densities.kernel import KernelDensity
 Array = np.ndarray
 
 _DIGITS = 50
+_SETTLED = sp.Integer(30)  # times the rate at which an outgoing process goes: e^{−60} is left
 _CLOSE = 1e6  # widths from the start to an end up to which samplers take less time than inversion
 
 
 def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
     """The moving part of a law and the atoms at its absorbing ends, from left to right."""
-    found = [number(a.mass, start, when) for a in part.atoms]
+    found = absorbed(part, start, when)
     atoms = [PointMass(float(a.location), float(mass)) for a, mass in zip(part.atoms, found, strict=True)]
     with mpmath.workdps(_DIGITS):
         remaining = float(1 - mpmath.fsum(found))
-    moving = moving_part(part, start, when, remaining)
-    parts: list[Measure] = ([moving] if moving is not None else []) + list(atoms)
+    parts: list[Measure] = [*moving_part(part, start, when, remaining), *atoms]
     return tuple(sorted(parts, key=lambda m: (m.support[0], m.support[1])))
 
 
-def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float) -> Measure | None:
-    """What has a density; as a point mass where doubles cannot tell it from one, none where nothing is left."""
+def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float) -> tuple[Measure, ...]:
+    """What has a density; as point masses where doubles cannot tell it from them, none where nothing is left."""
     if remaining <= 0:
-        return None
+        return ()
     left, right = (float(end) for end in part.form.interval)
     frame = frame_of(part, start, when)
     point = frame.only_double
     if point is not None:
-        return PointMass(point, remaining)
+        return (PointMass(point, remaining),)
     if not np.isfinite(frame.centre) or not np.isfinite(frame.width):  # the coordinate has outgrown the doubles
-        return PointMass(left if part.chart.direction < 0 else right, remaining)
+        if isinstance(part, MehlerLaw):
+            return _gone(part, start)
+        return (PointMass(left if part.chart.direction < 0 else right, remaining),)
     coordinate: Callable[[Array], Array]
     back: Callable[[Array], Array]
     coordinate, back = maps(part)
@@ -71,7 +74,7 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         coordinate, back, low = Logit(part), FromLogit(part), -np.inf
     far = frame.centre > _CLOSE * frame.width and not part.chart.on_line
     inverted = far or remaining < 1e-3 or isinstance(part.sampler(), Inversion)
-    return KernelMeasure(
+    measure = KernelMeasure(
         left,
         right,
         coordinate,
@@ -85,7 +88,39 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         density(part, start, when),
         remaining,
         None if inverted else MovingSampler(part, start, when),
+        frame.features,
     )
+    if frame.beside_an_end(back, left, right):
+        first, last = (float(measure.quantile(np.array([1e-15 * remaining]), upper)[0]) for upper in (False, True))
+        if first == last:
+            return (PointMass(first, remaining),)
+    return (measure,)
+
+
+def _gone(part: MehlerLaw, start: sp.Expr) -> tuple[Measure, ...]:
+    """What has gone out for good by when the coordinate is no double any more: masses at both ends, as they settle long before."""
+    (measure,) = moving_part(part, start, _SETTLED / part.alpha, 1.0)
+    left, right = (float(end) for end in part.form.interval)
+    middle = maps(part)[1](np.zeros(1))
+    return PointMass(left, float(measure.cdf(middle)[0])), PointMass(right, float(measure.sf(middle)[0]))
+
+
+@singledispatch
+def absorbed(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> list[mpmath.mpf]:
+    """The masses of the atoms; a family registers a better way than its formula."""
+    return [number(a.mass, start, when) for a in part.atoms]
+
+
+@absorbed.register
+def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> list[mpmath.mpf]:
+    y0, rest, t, potential, slope = _at_start(part, start, when)
+    with mpmath.workdps(_DIGITS):
+        masses = []
+        for end, near, far, outward in ((part.ends[0], y0, rest, -slope), (part.ends[1], rest, y0, slope)):
+            if end is End.ABSORBING:
+                even, odd = _even_and_odd(-potential)
+                masses.append((even(near) + outward * odd(near)) * leaving(t, near, far, potential))
+        return masses
 
 
 def number(expr: sp.Expr, start: sp.Expr, when: sp.Expr) -> mpmath.mpf:
@@ -137,6 +172,14 @@ class Frame:
     centre: float
     width: float
     powers: tuple[float | None, float | None]
+    push: float = 0.0  # how far a drift carries the coordinate
+    features: tuple[float, ...] = ()  # where the density changes on scales of its own
+
+    def beside_an_end(self, back: Callable[[Array], Array], left: float, right: float) -> bool:
+        """Whether a state typical of the law can hardly be told from an end, as where it tends to one that it never reaches."""
+        with np.errstate(all="ignore"):
+            (x,) = back(np.array([self.centre + self.push]))
+        return any(np.isfinite(end) and abs(x - end) <= 64 * np.spacing(abs(end)) for end in (left, right))
 
     @cached_property
     def only_double(self) -> float | None:
@@ -187,7 +230,11 @@ def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> Frame:
         middle = y0 * mpmath.exp(kappa * t)
         far = bool(abs(beta - kappa * y0) * abs(y0) < 1e3 * (1 + alpha) and abs(y0) > 1e3 * mpmath.sqrt(t))
         low, high = (middle - reach, middle + reach) if far else (-mpmath.inf, mpmath.inf)
-        return Frame(part, low, high, float(y0), float(mpmath.sqrt(t)), (None, None))
+        # u has left its last bend a few 1/√α from the bottom of the parabola, of which a wide law knows nothing
+        bends = float(1 / mpmath.sqrt(alpha)) * 2.0 ** np.arange(-3, 13)
+    features = (*-bends, 0.0, *bends)
+    top, width = MehlerDensity(part, start, saturated(part, when)).peak
+    return Frame(part, low, high, top, width, (None, None), features=features)
 
 
 _POWERS = {End.UNATTAINABLE: 2.0, End.ABSORBING: 1.0, End.REFLECTING: 0.0}
@@ -198,7 +245,8 @@ def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     y0, k, t = (constant(e, start, when) for e in (part._y(initial), part.rate, when))
     with mpmath.workdps(_DIGITS):
         reach = 8 * mpmath.sqrt(t) + k * t
-        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), (_POWERS[part.end], None))
+        powers = (_POWERS[part.end], None)
+        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), powers, float(k * t))
 
 
 @frame_of.register
@@ -217,16 +265,23 @@ def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> Frame:
 
 @singledispatch
 def density(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
-    """The logarithm of the density; by the law's own formula unless a family knows better."""
-    return GivenDensity(part, start, saturated(part, when))
+    """The logarithm of the density; a family registers its own."""
+    raise ValueError(
+        f"the density of a {type(part).__name__} is not compiled; register it with numerics.compile.kernels.density"
+    )
 
 
-def saturated(part: KernelLaw, when: sp.Expr) -> sp.Expr:
-    """The time, or an earlier one by which all that doubles can show of an outgoing process has long settled."""
-    if not isinstance(part, MehlerLaw):
+@density.register
+def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> MehlerDensity:
+    return MehlerDensity(part, start, saturated(part, when))
+
+
+def saturated(part: MehlerLaw, when: sp.Expr) -> sp.Expr:
+    """The time, or an earlier one by which all that doubles can show of an outgoing process on a bounded interval has long settled."""
+    if not all(end.is_finite for end in part.form.interval):
         return when
-    settled = sp.Rational(30) / part.alpha
-    return sp.nsimplify(settled, rational=True) if bool(when > settled) else when
+    settled = sp.nsimplify(_SETTLED / part.alpha, rational=True)
+    return settled if bool(when > settled) else when
 
 
 def _logarithm(value: mpmath.mpf) -> float:
@@ -256,17 +311,33 @@ def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
 
 @density.register
 def _(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
-    chart, x = part.chart, part.form.state
-    assert chart.complement is not None
-    y0, rest0, length, t = (
-        constant(e.subs(x, initial), start, when) for e in (chart.coordinate, chart.complement, chart.length, when)
-    )
-    potential, slope = (constant(e.subs(x, initial), start, when) for e in (part.form.potential, part.form.beta))
+    y0, rest0, t, potential, slope = _at_start(part, start, when)
     solution = _solution(y0, -potential, slope, *part.ends, rest0)
     with mpmath.workdps(_DIGITS):
+        length = y0 + rest0
         tau, b, b_left = (float(e) for e in (t / length**2, y0 / length, rest0 / length))
         shift = float(-potential * t / 2 - mpmath.log(length))
     return IntervalDensity(part, start, when, solution, tau, b, b_left, float(length), shift)
+
+
+def _at_start(part: IntervalLaw, start: sp.Expr, when: sp.Expr) -> tuple[mpmath.mpf, ...]:
+    r"""The distances of the start from both ends, the time, the potential, and :math:`(\log u)'` there."""
+    assert part.chart.complement is not None
+    exprs = (part.chart.coordinate, part.chart.complement, when, part.form.potential, part.form.beta)
+    return tuple(constant(e.subs(part.form.state, initial), start, when) for e in exprs)
+
+
+def _even_and_odd(curvature: mpmath.mpf) -> tuple[Callable[[mpmath.mpf], mpmath.mpf], ...]:
+    """The solutions of f″ = −curvature f with values 1, 0 and slopes 0, 1 at 0."""
+    k = mpmath.sqrt(abs(curvature))
+
+    def even(s: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.cos(k * s) if curvature > 0 else mpmath.cosh(k * s)
+
+    def odd(s: mpmath.mpf) -> mpmath.mpf:
+        return s if k == 0 else (mpmath.sin(k * s) if curvature > 0 else mpmath.sinh(k * s)) / k
+
+    return even, odd
 
 
 def _solution(
@@ -275,13 +346,7 @@ def _solution(
     r"""The u of a constant potential, :math:`u'' = -cu`, :math:`u(y_0) = 1`, from what it is at the ends."""
     with mpmath.workdps(_DIGITS):
         k = mpmath.sqrt(abs(curvature))
-
-        def even(s: mpmath.mpf) -> mpmath.mpf:
-            return mpmath.cos(k * s) if curvature > 0 else mpmath.cosh(k * s)
-
-        def odd(s: mpmath.mpf) -> mpmath.mpf:
-            return s if k == 0 else (mpmath.sin(k * s) if curvature > 0 else mpmath.sinh(k * s)) / k
-
+        even, odd = _even_and_odd(curvature)
         at_low = mpmath.mpf(0) if low is End.UNATTAINABLE else even(y0) - slope * odd(y0)
         if high is None:
             plus, minus = ((1 + slope / k) / 2, (1 - slope / k) / 2) if k else (slope, mpmath.mpf(0))

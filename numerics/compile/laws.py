@@ -91,6 +91,8 @@ def _remark(found: tuple[Measure, ...], part: Law) -> str:
     shown = [m.location for m in found if isinstance(m, PointMass) and m.mass > 0 and m.location not in places]
     if not shown or isinstance(part, FrozenLaw):
         return ""
+    if not np.isfinite(shown).all():
+        return "the law has outgrown doubles: what lies beyond them is a point mass at infinity"
     return (
         f"the law is narrower than doubles can tell: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
         "the nearest double; moments with a closed form are those of the exact law"

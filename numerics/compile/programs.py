@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from derivations.language import Program, Weights
 from derivations.language.entries import Gaussian, MatrixLaw
-from derivations.language.statements import Mask, Matrix, Mean
+from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares
 from derivations.symbols import state, step, time
 from numerics.compile.expression import CompiledFunction, compile_expression
+from numerics.compile.positions import pair_values
 
 Array = NDArray[np.float64]
 #: The number that a symbol stands for, for each sample, neuron and coordinate; in the form that the rules work with.
@@ -83,6 +84,25 @@ class Rules(ABC):
     def masked(self, statement: Mask, like: Any, rng: np.random.Generator) -> Any:
         """A mask, drawn."""
 
+    def paired(
+        self,
+        statement: Mean | Mix | Shares | Between,
+        values: Values,
+        size: float,
+        program: Program,
+        trace: Trace | None,
+    ) -> Any:
+        """What a statement about pairs of positions makes.
+
+        Raises
+        ------
+        ValueError
+            Where such values have no rule for it.
+        """
+        raise ValueError(
+            f"{type(self).__name__.lower()} are not computed through a layer that mixes positions; simulate its states instead"
+        )
+
     def averaged(self, value: Any) -> Any:
         """The average over the neurons."""
         return self.form(self.columns(value).mean(axis=1, keepdims=True))
@@ -116,6 +136,17 @@ class Plain(Rules):
     def masked(self, statement: Mask, like: Array, rng: np.random.Generator) -> Array:
         """One number for each neuron, or for all, and for each coordinate, or for all."""
         return drawn_mask(statement, len(like), like.shape[2], rng)
+
+    def paired(
+        self,
+        statement: Mean | Mix | Shares | Between,
+        values: Values,
+        size: float,
+        program: Program,
+        trace: Trace | None,
+    ) -> Array:
+        """Shape (samples, neurons or 1, coordinates), or for each pair (samples, 1, inputs, positions, positions)."""
+        return pair_values(statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace))
 
 
 PLAIN = Plain()
@@ -176,10 +207,16 @@ class CompiledProgram:
             if isinstance(statement, Mask):
                 values[statement.symbol] = rules.masked(statement, x, rng)
                 continue
+            if isinstance(statement, Mix | Shares | Between) or (isinstance(statement, Mean) and statement.pair):
+                values[statement.symbol] = rules.paired(statement, values, size, self.program, trace)
+                continue
             neurons = statement.source if isinstance(statement, Matrix) else statement.over
             body = rules.evaluated(statement.body, values, size, int(neurons.size), trace)
             if isinstance(statement, Mean):
-                values[statement.symbol] = rules.averaged(body)
+                average = rules.averaged(body)
+                values[statement.symbol] = (
+                    average if statement.power == 1 else rules.form(rules.columns(average) * float(statement.root))
+                )
                 continue
             weights = statement.weights
             numbers = self.numbers[weights]
@@ -237,7 +274,11 @@ def filtered(weights: Weights, body: Array, block: slice = slice(None)) -> Array
 def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Generator) -> Array:
     """Zeros and ones, shape (samples, neurons or 1, columns or 1)."""
     rows = 1 if statement.over is None else int(statement.over.size)
-    return (rng.random((samples, rows, 1 if statement.shared else columns)) < float(statement.keep)).astype(float)
+    each = 1 if statement.shared else statement.each
+    kept = (rng.random((samples, rows, 1 if statement.shared else columns // each)) < float(statement.keep)).astype(
+        float
+    )
+    return kept if each == 1 else np.repeat(kept, each, axis=2)
 
 
 @lru_cache(maxsize=1024)
@@ -261,12 +302,18 @@ def compiled_program(program: Program) -> CompiledProgram:
         If a variance, a mean, a probability or a number of neurons is no number.
     """
     numbers: dict[Weights, MatrixNumbers] = {}
-    known = {state, step, *(s.symbol for s in program.statements)}
+    known = {state, step, *(s.symbol for s in program.statements), *(twin for twin, _ in program.others)}
     applied = Counter(s.weights for s in program.statements if isinstance(s, Matrix))
     for statement in program.statements:
         if isinstance(statement, Mask):
             _number(statement.keep, "keep")
             continue
+        if isinstance(statement, Between):
+            for entry in statement.entries(program.positions):
+                _number(entry, "a matrix over positions")
+            continue
+        if isinstance(statement, Shares):
+            _compiled(statement.mask, known)
         _compiled(statement.body, known)
         if isinstance(statement, Matrix):
             w = statement.weights

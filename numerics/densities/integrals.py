@@ -11,6 +11,9 @@ Array = NDArray[np.float64]
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 _HALVINGS = 48
+_MOST = (
+    1 << 16
+)  # panels that are halved at a time: more do not settle because of roundings, and halving them would take for ever
 _LEFT_OVER = 1e-7  # relative error beyond which an integral is refused
 _OUTERMOST = 1e-6  # share of the outermost panel beyond which the integral does not end there
 
@@ -56,7 +59,7 @@ def by_panels(
         gap = np.abs(parts[:count] + parts[count:] - whole)
         settled = gap <= np.maximum(rtol * scale / 64, 4e-16 * (sizes[:count] + sizes[count:]))
         settled |= (middle <= low) | (middle >= high)
-        if depth == _HALVINGS - 1:
+        if depth == _HALVINGS - 1 or np.count_nonzero(~settled) > _MOST:
             owed, settled = float(gap[~settled].sum()), np.ones_like(settled)
         both = np.concatenate([settled, settled])
         total += float(parts[both].sum())

@@ -61,6 +61,8 @@ class KernelMeasure(Measure):
         Its integral, if that is known to more digits than by the sum over the panels.
     sample : callable or None
         Generator and number to exact samples; None to draw by inversion.
+    features : tuple of float
+        Values of y between which the density may change on scales of its own.
     """
 
     left: float
@@ -76,6 +78,7 @@ class KernelMeasure(Measure):
     density: KernelDensity
     known_mass: float | None
     sample: Callable[[np.random.Generator, int], Array] | None = field(default=None)
+    features: tuple[float, ...] = field(default=())
 
     @property
     def support(self) -> tuple[float, float]:  # type: ignore[override]
@@ -116,7 +119,8 @@ class KernelMeasure(Measure):
     @cached_property
     def _panels(self) -> Panels:
         low, high = self.low - self._shift, self.high - self._shift
-        return settled_panels(self._log_at, low, high, self.centre - self._shift, self.width, self.powers)
+        features = np.array(self.features) - self._shift
+        return settled_panels(self._log_at, low, high, self.centre - self._shift, self.width, self.powers, features)
 
     def logpdf(self, x: ArrayLike) -> Array:
         """Logarithm of the density; minus infinity outside."""

@@ -153,6 +153,7 @@ def settled_panels(
     centre: float,
     width: float,
     powers: tuple[float | None, float | None],
+    features: Array,
 ) -> Panels:
     """Panels over all of the line on which a density has not faded.
 
@@ -165,8 +166,10 @@ def settled_panels(
         A point and a scale from which the mass is looked for, at distances from tiny to huge.
     powers : pair of float or None
         Of the density in the distance from a finite end.
+    features : array
+        Further points between which the density may change.
     """
-    points = _candidates(low, high, centre, width)
+    points = _candidates(low, high, centre, width, features)
     values = log_density(points)
     for _ in range(40):  # uphill to the top
         top = int(np.argmax(values))
@@ -204,10 +207,10 @@ def settled_panels(
     return Panels(edges, below, above, faded, ends, powers)
 
 
-def _candidates(low: float, high: float, centre: float, width: float) -> Array:
+def _candidates(low: float, high: float, centre: float, width: float, features: Array) -> Array:
     """Points at distances from the centre and from finite ends that double again and again."""
     distances = width * 2.0 ** np.arange(-10, 110, 0.5)
-    points = [np.array([centre]), centre + distances, centre - distances]
+    points = [np.array([centre]), centre + distances, centre - distances, features]
     for end, side in ((low, 1), (high, -1)):
         room = side * (centre - end)
         if np.isfinite(end) and room < 2e3 * width:

@@ -77,6 +77,8 @@ class Coefficients:
         r""":math:`2\mu/a`, the logarithmic derivative of 1/s."""
         mu = np.asarray(self.drift(x), dtype=float)
         found = np.zeros(mu.shape)
+        if not mu.any():
+            return found
         np.divide(2 * mu, np.asarray(self.variance(x), dtype=float), out=found, where=mu != 0)
         return found
 
@@ -250,22 +252,23 @@ class Coordinate:
         edges, table, energy = self._table
         z = np.clip(np.asarray(z, dtype=float), table[0], table[-1])
         k = np.clip(np.searchsorted(table, z, side="right") - 1, 0, len(edges) - 2)
-        left, right = edges[k], edges[k + 1]
-        low, high = left.copy(), right.copy()
-        x = left + (right - left) * (z - table[k]) / (table[k + 1] - table[k])
+        x = edges[k] + (edges[k + 1] - edges[k]) * (z - table[k]) / (table[k + 1] - table[k])
+        low, high = edges[k].copy(), edges[k + 1].copy()
+        moving = np.arange(len(x))  # the points that Newton's steps still move
         for _ in range(60):
-            off = table[k] + self._partial(k, x)[0] - z
-            low, high = np.where(off < 0, x, low), np.where(off > 0, x, high)
-            settled = np.abs(off) <= 2e-15 * (1 + np.abs(z))
-            if settled.all():
+            here, panel = x[moving], k[moving]
+            off = table[panel] + self._partial(panel, here)[0] - z[moving]
+            low[moving] = np.where(off < 0, here, low[moving])
+            high[moving] = np.where(off > 0, here, high[moving])
+            noise = np.sqrt(self.coefficients.variance(here))
+            new = np.where(noise > 0, here - off * noise, np.nan)  # at a crossing, halve
+            middle = (low[moving] + high[moving]) / 2
+            new = np.where((new >= low[moving]) & (new <= high[moving]), new, middle)
+            on = (np.abs(off) > 2e-15 * (1 + np.abs(z[moving]))) & (np.abs(new - here) > 2e-16 * np.abs(here))
+            moving = moving[on]
+            if not len(moving):
                 break
-            noise = np.sqrt(self.coefficients.variance(x))
-            step = np.where(noise > 0, x - off * noise, np.nan)  # at a crossing, halve
-            new = np.where((step >= low) & (step <= high), step, (low + high) / 2)
-            settled |= np.abs(new - x) <= 2e-16 * np.abs(x)
-            x = np.where(settled, x, new)
-            if settled.all():
-                break
+            x[moving] = new[on]
         return x, energy[k] + self._partial(k, x)[1]
 
     @property

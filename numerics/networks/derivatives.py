@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Mask, Matrix
+from derivations.language.statements import Between, Mask, Matrix
 from numerics.compile.programs import PLAIN, Array, CompiledProgram, Draw, Trace, Values, filtered
 from numerics.compile.tangents import Dual, Tangents, unit_directions
 from numerics.networks.drawings import AllWeights, Drawing
@@ -209,4 +209,4 @@ class TangentKernel(Jacobian):
 
 def _spreads(program: Program, source: Matrix) -> bool:
     """Whether what a matrix puts out reaches other neurons than its own: through another matrix or an average."""
-    return any(source.symbol in s.body.free_symbols for s in program.statements if not isinstance(s, Mask))
+    return any(source.symbol in s.body.free_symbols for s in program.statements if not isinstance(s, Mask | Between))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from derivations import Derivation, DerivationError
 from numerics.report.inputs import Inputs
 from numerics.report.page import Page
-from numerics.report.stages import Stage, silent
 from numerics.report.start import Start
+from numerics.validation.stages import Stage, silent
 
 
 def report(
@@ -27,7 +27,7 @@ def report(
     command : str
         The command line that makes the page again.
     stage : callable
-        Announces each piece of work; see :mod:`numerics.report.stages`.
+        Announces each piece of work; see :mod:`numerics.validation.stages`.
 
     Raises
     ------

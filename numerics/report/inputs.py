@@ -22,11 +22,11 @@ from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.plots import Course, Followed, course_figure, inline_svg
 from numerics.report.page import Drawing, Section
-from numerics.report.stages import Stage
 from numerics.report.start import checks_section
 from numerics.statistics import Estimate
 from numerics.validation import Row, Validation
 from numerics.validation.base import negative_control, spawn
+from numerics.validation.stages import Stage
 
 Array = NDArray[np.float64]
 Seed = int | np.random.SeedSequence

@@ -12,8 +12,8 @@ from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
 from numerics.report.page import Drawing, Section, Table
-from numerics.report.stages import Stage
 from numerics.validation import Validation, validate
+from numerics.validation.stages import Stage
 
 CHECKS_CAPTION = (
     "Each claim with the same test against a noise 5 % too large, its control. A check passes if its claim is not rejected, "

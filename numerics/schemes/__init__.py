@@ -2,12 +2,16 @@ r"""Ways to step a diffusion forward in time, one a file; adding one is a file h
 
 from __future__ import annotations
 
+from derivations.diffusion import Limit
 from derivations.errors import unknown
+from derivations.limits import CollapseDiffusion, GramDiffusion
+from derivations.limits.gram import upper
 from numerics.schemes.base import Advance, Scheme
 from numerics.schemes.congruence import Congruence
 from numerics.schemes.derivative_free import DerivativeFree
 from numerics.schemes.euler import EulerMaruyama
 from numerics.schemes.exact import ExactLaw, law_steps
+from numerics.schemes.gram_euler import GramEuler
 from numerics.schemes.lamperti import LampertiSteps
 from numerics.schemes.linear_form import LinearForm
 from numerics.schemes.milstein import Milstein
@@ -24,8 +28,18 @@ SCHEMES: tuple[Scheme, ...] = (
     WeakSecond(),
     ExactLaw(),
     Congruence(),
+    GramEuler(),
     LinearForm(),
 )
+
+
+def usual_scheme(limit: Limit) -> Scheme:
+    """The scheme for those who choose none: Euler–Maruyama, but where it would leave the state space or meet a singular start."""
+    if isinstance(limit, CollapseDiffusion):
+        return LinearForm()
+    if isinstance(limit, GramDiffusion) and limit.inputs > 1 and len(limit.states) == len(upper(limit.inputs)):
+        return GramEuler()
+    return EulerMaruyama()
 
 
 def find_scheme(scheme: Scheme | str) -> Scheme:
@@ -51,6 +65,7 @@ __all__ = [
     "DerivativeFree",
     "EulerMaruyama",
     "ExactLaw",
+    "GramEuler",
     "LinearForm",
     "Milstein",
     "TwoPoint",
@@ -59,4 +74,5 @@ __all__ = [
     "Scheme",
     "find_scheme",
     "law_steps",
+    "usual_scheme",
 ]

@@ -5,58 +5,65 @@ Every check carries its control, the same test with a coefficient that is 5 % of
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from derivations.architectures import Architecture
+from derivations import Derivation
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
-from numerics.limit_distribution import has_distribution
-from numerics.networks import simulate_network
 from numerics.validation import hayou, li_nica, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation, spawn
-from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
+from numerics.validation.equation import equation_of_networks
+from numerics.validation.settings import settings_of, starting_states
+from numerics.validation.stages import Stage, silent
+from numerics.validation.subjects import JointSetting, Setting
 
 #: All claims, source by source.
 CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS)
 
 
 def validate(
-    d: Any,
+    d: Derivation,
     x0: ArrayLike = 1.0,
     t: float = 1.0,
     samples: int | None = None,
     depth: int | None = None,
     seed: Seed = 0,
     workers: int = 1,
+    stage: Stage = silent,
 ) -> Validation:
     r"""Compare a derivation's limit, its law and simulated finite networks.
 
-    * One layer's conditional mean and covariance against the drift and the covariance.
-    * Paths of the limit against networks, in distribution.
-    * For one neuron with one input: networks against the law, solved on a grid where no closed form is known, by
-      Kolmogorov–Smirnov and by moments, and the order in which they approach it with depth.
+    * Neurons at a finite width: one layer's conditional mean and covariance against the drift and the covariance; networks against paths
+      of the limit, in distribution; for one neuron with one input networks against the law, solved on a grid where no closed form is
+      known, by Kolmogorov–Smirnov and by moments, and the order in which they approach it with depth.
+    * The Gram matrix, where it is a diffusion by itself: the same, against its law or its paths.
+    * Infinite width: the means of networks' second moments against the solution of the flow.
+    * Depth and width together: Gram matrices of networks against paths or the solution of the limit.
 
-    Each row has a control, the same test with the noise's scale 5 % off, and passes only if the control is rejected.
+    Networks are extrapolated to infinite size. Each row has a control, the same test with the noise's scale 5 % off, a flow 5 % too
+    fast, and passes only if the control is rejected.
 
     Parameters
     ----------
     d : Derivation
-        What :func:`derivations.derive` returned, with a number for the width and no free parameters.
-    x0 : float or array, shape (n,) or (n, m)
+        What :func:`derivations.derive` returned, without free parameters.
+    x0 : float or array, shape (n,) or (n, m); (m, m) for Gram matrices of infinite width, or of depth and width together
         Where the neurons start. A number puts them all there; several inputs must differ, and a number then scales
-        standard normal states, drawn once.
+        standard normal states, drawn once. Of a Gram matrix, a number scales inputs of norm 1 and correlation 0.3.
     t : float
         The limit's time.
     samples, depth : int, optional
         By default chosen check by check: samples so that the control is rejected, depth so that the bias
-        is below the noise. Too few or too shallow, and the row says so instead of passing.
+        is below the noise. Too few or too shallow, and the row says so instead of passing. For infinite width, and for depth and width
+        together, ``depth`` is the smallest size of networks.
     seed : int, SeedSequence, Generator or None
     workers : int
         Threads for the networks and the paths; the result does not depend on it.
+    stage : callable
+        Announces each check: from its name to a context in which it is made.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def validate(
     Raises
     ------
     ValueError
-        If the limit has no noise or is that of a Gram matrix, the width is no number, t ≤ 0, or ``x0`` is where nothing moves.
+        If the width is a symbol, t ≤ 0, parameters are left, or ``x0`` is where nothing moves.
 
     Examples
     --------
@@ -75,41 +82,24 @@ def validate(
     >>> bool(validate(derive(ResNet(relu, width=1)), samples=200, depth=64))  # no power with so few
     False
     """
-    setting = _setting(d, x0, t, samples, depth, workers)
-    checks = [*LIMIT_CHECKS, *(LAW_CHECKS if has_distribution(d.limit) else ())]
-    rows = [row for check, s in zip(checks, spawn(seed, len(checks)), strict=True) for row in check(setting, s)]
-    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}", dict(setting.exploded))
-
-
-def _setting(d: Any, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int) -> Setting:
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}")
-    if d.order == "joint":
-        raise ValueError(
-            f"expected the limit of a network's neurons, got that of the Gram matrix of {type(d.architecture).__name__}, for which "
-            "depth and width grow together; compare simulate_gram with simulate_sde, or run check_catalogue"
-        )
-    if isinstance(d.limit, Flow):
-        raise ValueError(
-            "the limit is a deterministic flow, with no law to compare; compare its solution with wide networks instead"
-        )
-    if np.ndim(x0) == 0 and d.architecture.coordinates > 1:
-        x0 = np.asarray(x0, dtype=float) * starting_states(d.architecture)
-    start = simulate_network(d.architecture, depth=0, samples=1, x0=x0)[0]
-    setting = Setting(d.architecture, d.limit, d.law, start, float(t), samples, depth, workers)
-    if np.all(setting.networks(4, 8, 0) == start):
-        raise ValueError(
-            f"nothing moves from x0 = {start.tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
-        )
-    return setting
+    found = [(check, s) for s in settings_of(d, x0, float(t), samples, depth, workers) for check in checks_of(s)]
+    rows: list[Row] = []
+    for (check, s), one in zip(found, spawn(seed, len(found)), strict=True):
+        with stage(check.__name__.replace("_", " ")):
+            rows += check(s, one)
+    exploded: dict[str, int] = {}
+    for _, s in found:
+        exploded |= s.exploded
+    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}", exploded)
 
 
-def starting_states(architecture: Architecture) -> NDArray[np.float64]:
-    """Standard normal states of several inputs, shape (n, m), always the same ones; the first neuron is active."""
-    width = simulate_network(architecture, depth=0, samples=1, x0=0.0).shape[1]
-    states = np.random.default_rng(0).standard_normal((width, architecture.coordinates))
-    states[0] = np.abs(states[0])
-    return states
+def checks_of(s: Setting) -> tuple[Check, ...]:
+    """The checks of a subject."""
+    if isinstance(s.limit, Flow) or isinstance(s, JointSetting):
+        return (equation_of_networks,)
+    return (*LIMIT_CHECKS, *(LAW_CHECKS if s.has_law and not s.by_law else ()))
 
 
 def check_catalogue(
@@ -131,5 +121,6 @@ __all__ = [
     "Row",
     "Validation",
     "check_catalogue",
+    "starting_states",
     "validate",
 ]

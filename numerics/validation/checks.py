@@ -2,25 +2,19 @@ r"""The checks of one derivation: its limit, its law and simulated networks agai
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import special
 
-from derivations.architectures import Architecture
 from derivations.diffusion import NeuronDiffusion
 from numerics.compile import compile_expression, compile_sums
 from numerics.ensembles import Seed
-from numerics.limit_distribution import distribution
 from numerics.networks import simulate_network
-from numerics.outcomes import ExplosionWarning, without_nan
-from numerics.paths import simulate_sde
-from numerics.statistics import Estimate, convergence_order, ks_samples, ks_two_sample, richardson, z_error
+from numerics.outcomes import without_nan
+from numerics.statistics import Estimate, convergence_order, ks_samples, richardson, z_error
 from numerics.validation.base import (
     CONTROL_LEVEL,
     WRONG,
@@ -31,95 +25,14 @@ from numerics.validation.base import (
     depth_below_noise,
     distribution_row,
     ks_noise,
-    negative_control,
     number_row,
     spawn,
 )
+from numerics.validation.equation import equation_of_networks
+from numerics.validation.subjects import Setting, explosions_counted
 
-#: Samples of a pilot run, and the most that a comparison of two simulations draws.
-PILOT, MOST = 50_000, 250_000
-#: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
-_SOLVED = 1e-5
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is validated, and where.
-
-    Parameters
-    ----------
-    architecture : Architecture
-    limit : Diffusion or NeuronDiffusion
-    law : PiecewiseLaw or None
-    start : array, shape (n, m)
-    t : float
-    samples, depth : int or None
-        Overrides of what the checks choose.
-    workers : int
-    exploded : dict
-        How many samples left the range of numbers, by what was simulated.
-    """
-
-    architecture: Architecture
-    limit: Any
-    law: Any
-    start: Array
-    t: float
-    samples: int | None
-    depth: int | None
-    workers: int
-    exploded: dict[str, int] = field(default_factory=dict, compare=False)
-
-    @property
-    def width(self) -> int:
-        """The number of neurons."""
-        return int(self.architecture.width)
-
-    def networks(self, depth: int, samples: int, seed: Seed) -> Array:
-        """Last layers, shape (samples, n, m)."""
-        with explosions_counted(self.exploded, f"networks of depth {depth}", samples):
-            return simulate_network(
-                self.architecture, depth, samples, x0=self.start, t=self.t, seed=seed, workers=self.workers
-            )
-
-    def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
-        """Ends of paths of a limit, shape (samples, n, m)."""
-        with explosions_counted(self.exploded, f"paths of {steps} steps", samples):
-            ends = simulate_sde(
-                limit, x0=self.start.ravel(), t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
-            )
-        return ends.reshape(samples, self.width, -1)
-
-    @cached_property
-    def exact(self) -> Any:
-        """The law, closed or solved on a grid."""
-        of = self.limit if self.law is None else self.law
-        return distribution(of, x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
-
-    @cached_property
-    def wrong(self) -> Any:
-        """The law of the limit with its noise 5 % too large, recognised or solved anew from its coefficients."""
-        return distribution(negative_control(self.limit), x0=float(self.start[0, 0]), t=self.t, tol=_SOLVED)
-
-    @property
-    def named(self) -> str:
-        """What the law is, for the table."""
-        return "law" if self.exact.error == 0 else f"Fokker–Planck solution (error {self.exact.error:.1g})"
-
-
-@contextmanager
-def explosions_counted(counts: dict[str, int], what: str, samples: int) -> Iterator[None]:
-    """Keep warnings of explosions, the largest number of each kind of simulation, for the table instead of showing them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        if issubclass(warning.category, ExplosionWarning):
-            number = int(str(warning.message).split()[0])
-            name = f"of {samples} {what}"
-            counts[name] = max(counts.get(name, 0), number)
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+#: The most that a comparison of two simulations draws.
+MOST = 250_000
 
 
 # --- the law against networks ---
@@ -246,64 +159,6 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
     return first, second, third
 
 
-# --- the equation against networks ---
-
-
-def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
-    """Euler–Maruyama paths of the limit and networks have the same law: neuron 1, and the layer's norm."""
-    network_pilot, path_pilot, distance_pilot, network_seed, path_seed, control_seed = spawn(seed, 6)
-    shown = _most_telling(s, distance_pilot)
-    # a margin twice as wide as for a known distance: this one is of a pilot with few steps
-    samples = s.samples or min(MOST, ks_samples(min(d for *_, d in shown), CONTROL_LEVEL, sides=2, margin=4.0))
-    noise = ks_noise(samples, sides=2)
-    rates = [
-        bias_rate(partial(_ends_of_networks, s, f), PILOT, network_pilot)
-        + bias_rate(partial(_ends_of_paths, s, f), PILOT, path_pilot)
-        for _, f, _ in shown
-    ]
-    depth = s.depth or min(2048, depth_below_noise(max(rates), noise))
-    steps = depth + depth // 4  # not the same number, or a residual network and its scheme are the same recursion
-    networks = s.networks(depth, samples, network_seed)
-    right, wrong = (
-        s.paths(s.limit, steps, samples, path_seed),
-        s.paths(negative_control(s.limit), steps, samples, control_seed),
-    )
-    for (name, f, _), rate in zip(shown, rates, strict=True):
-        claim = f"{name}: {samples} networks of depth {depth} against paths of {steps} Euler–Maruyama steps"
-        test, control = (ks_two_sample(f(networks), f(paths)) for paths in (right, wrong))
-        yield Row(claim, "KS", test, control, bias=rate / depth, noise=noise)
-
-
-def _most_telling(s: Setting, seed: Seed) -> list[tuple[str, Callable[[Array], Array], float]]:
-    """A statistic of neuron 1 and one of the layer, with the distance that the control puts between its laws.
-
-    Right and wrong paths are driven by the same noise, so that their distance is seen well. Of neuron 1 the state or how
-    far it moved is taken, whichever tells the two apart better.
-    """
-    first = float(s.start[0, 0])
-    of_neuron: list[tuple[str, Callable[[Array], Array]]] = [
-        ("neuron 1", lambda x: x[:, 0, 0]),
-        ("how far neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - first)),
-    ]
-    of_layer: list[tuple[str, Callable[[Array], Array]]] = [
-        ("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1)))
-    ]
-    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, negative_control(s.limit)))
-    groups = [of_neuron, of_layer] if s.width > 1 else [of_neuron]
-    return [
-        max(((name, f, ks_two_sample(f(right), f(wrong)).statistic) for name, f in group), key=lambda row: row[2])
-        for group in groups
-    ]
-
-
-def _ends_of_networks(s: Setting, function: Callable[[Array], Array], depth: int, samples: int, seed: Seed) -> Array:
-    return function(s.networks(depth, samples, seed))
-
-
-def _ends_of_paths(s: Setting, function: Callable[[Array], Array], steps: int, samples: int, seed: Seed) -> Array:
-    return function(s.paths(s.limit, steps, samples, seed))
-
-
 # --- one layer against the coefficients ---
 
 
@@ -316,16 +171,18 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
     that of the drift, which may be 0, is off by 5 % of the noise's scale.
     """
     start, first, second = spawn(seed, 3)
-    state = _generic_state(s, start)
+    neurons = _generic_state(s, start)
+    state = s.view(neurons[None])[0]
     drift, covariance = coefficients(s.limit, state)
-    n, m = state.shape
-    samples = s.samples or max(2, 4_000_000 // n)
+    m = state.shape[1]
+    h, wanted = s.one_layer_size
+    samples = s.samples or max(2, wanted)
 
     def extrapolated(h: float, count: int, seed: Seed, function: Callable[[Array, float], Array]) -> list[Estimate]:
         """Estimates of several means per unit of time, one a column of what the function returns."""
         runs = []
         for size, one in zip((h, h / 2), spawn(seed, 2), strict=True):
-            after = simulate_network(s.architecture, 1, count, x0=state, t=size, seed=one, workers=s.workers)
+            after = s.one_layer(neurons, size, count, one)
             runs.append([Estimate.of(column / size) for column in function(after - state, size)])
         return [richardson(coarse, fine) for coarse, fine in zip(*runs, strict=True)]
 
@@ -333,25 +190,27 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
         centred = moved - drift * size
         return np.stack([np.mean(centred[:, :, 0] * centred[:, :, a], axis=1) for a in (0, m - 1)])
 
-    (mean,) = extrapolated(1 / 16, samples, first, lambda moved, _: np.mean(moved[:, :, 0], axis=1)[None])
-    square, cross = extrapolated(1 / 512, max(2, samples // 8), second, products)
+    (mean,) = extrapolated(h, samples, first, lambda moved, _: np.mean(moved[:, :, 0], axis=1)[None])
+    square, cross = extrapolated(1 / 512, max(2, samples // 4), second, products)
     expected, variance, joint = float(np.mean(drift[:, 0])), float(covariance[0, 0]), float(covariance[0, m - 1])
-    yield number_row("drift of one layer, mean over neurons", mean, expected, expected + 0.05 * np.sqrt(variance))
-    yield number_row("variance of one layer's increment", square, variance, variance * float(WRONG))
+    of, first_one = s.one_layer_of
+    yield number_row(f"drift of one layer{of}", mean, expected, expected + 0.05 * np.sqrt(variance))
+    yield number_row(f"variance of one layer's increment{first_one}", square, variance, variance * float(WRONG))
     if m > 1 and abs(joint) > 0.1 * variance:
         yield number_row("covariance of the first and the last coordinate", cross, joint, joint * float(WRONG))
 
 
 def _generic_state(s: Setting, seed: Seed) -> Array:
-    """A state that a network reaches and at which it still moves; the start itself if it is a single number."""
+    """Neurons that a network reaches and at which it still moves; the start itself if it is a single number."""
     if s.start.size == 1:
         return s.start
-    reached = s.networks(32, 32, seed)
-    return next((x for x in reached if coefficients(s.limit, x)[1][0, 0] > 0), reached[0])
+    reached = s.reached(seed)
+    moving = (x for x in reached if coefficients(s.limit, s.view(x[None])[0])[1][0, 0] > 0)
+    return np.asarray(next(moving, reached[0]))
 
 
 def coefficients(limit: Any, state: Array) -> tuple[Array, Array]:
-    """Drift, shape (n, m), and covariance between inputs of a neuron, shape (m, m), at a state of shape (n, m)."""
+    """Drift, shape (n, m), and the mean over neurons of their covariance between inputs, shape (m, m), at a state of shape (n, m)."""
     n, m = state.shape
     if isinstance(limit, NeuronDiffusion):
         drift = compile_sums(limit.neuron, limit.neuron_drift, (limit.time,))(state, 0.0)
@@ -359,10 +218,11 @@ def coefficients(limit: Any, state: Array) -> tuple[Array, Array]:
         return np.broadcast_to(np.asarray(drift)[..., 0], (n, m)), np.asarray(covariance)
     symbols = (*limit.states, limit.time)
     drift = compile_expression(symbols, limit.drift)(*state.ravel(), 0.0)
-    covariance = compile_expression(symbols, limit.covariance)(*state.ravel(), 0.0)
-    return np.asarray(drift).reshape(n, m), np.asarray(covariance)[:m, :m]
+    covariance = np.asarray(compile_expression(symbols, limit.covariance)(*state.ravel(), 0.0)).reshape(n, m, n, m)
+    return np.asarray(drift).reshape(n, m), np.einsum("iaib->ab", covariance) / n
 
 
+Check: TypeAlias = Callable[[Setting, Seed], Iterator[Row]]
 #: Checks of any limit with noise, and those that need its law; each yields rows.
-LIMIT_CHECKS: tuple[Callable[[Setting, Seed], Iterator[Row]], ...] = (one_layer, equation_of_networks)
-LAW_CHECKS: tuple[Callable[[Setting, Seed], Iterator[Row]], ...] = (law_of_networks, moments_of_networks, weak_order)
+LIMIT_CHECKS: tuple[Check, ...] = (one_layer, equation_of_networks)
+LAW_CHECKS: tuple[Check, ...] = (law_of_networks, moments_of_networks, weak_order)

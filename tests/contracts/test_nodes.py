@@ -17,7 +17,7 @@ import numerics
 from derivations import DerivationError
 from derivations.calculus.linear import ItoIntegral
 from derivations.explain.notation import Notation
-from derivations.gaussian import expect, expect_pair
+from derivations.gaussian import expect, expect_pair, joint_mean
 from derivations.laws import LAWS
 from derivations.piecewise import IsolatedRoot
 from derivations.special import (
@@ -33,7 +33,7 @@ from derivations.sums import coordinate_sum
 
 q = sp.Rational
 v = sp.Symbol("v", positive=True)
-x = sp.Symbol("x", real=True)
+x, y = sp.symbols("x y", real=True)
 third, half = q(1, 3), q(1, 2)
 
 #: A node of each class in one variable v, with numbers for all else.
@@ -46,6 +46,7 @@ NODES = {
     "Weber": Weber(1, 1, 3, half, v),
     "WeberCoordinate": WeberCoordinate(1, 3, v / 2),
     "GaussianExpectation": expect(sp.tanh(x) ** 2, x, v),
+    "GaussianJointExpectation": joint_mean((1 + sp.exp(x - y)) ** -2, (x, y), ((1 + v, 1), (1, 1))),
     "GaussianPairExpectation": expect_pair(sp.tanh(x), sp.tanh(x), x, ((1, v / 2), (v / 2, 1))),
 }
 PAIR = "GaussianPairExpectation"  # a value takes a second
@@ -59,7 +60,10 @@ VALUELESS = {
 #: Laws of random matrices.
 MATRIX_LAWS = {"MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
-DESCRIPTIONS = {"Applied", "Average", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS
+POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax"}
+DESCRIPTIONS = (
+    {"Applied", "Average", "Cases", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS | POSITIONS
+)
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.

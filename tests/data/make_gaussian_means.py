@@ -6,7 +6,7 @@ For :math:`(U, V)` Gaussian the mean :math:`\mathbb{E} f(U) f(V)` is an integral
 where f is analytic in a strip, by Gauss–Legendre between the points otherwise; around the images of the points the panels
 double from the width of V given U on, for there the inner mean bends.
 
-Run as ``python make_gaussian_means.py [names...]``; ``test_gaussian_means`` recomputes some of it in the slow lane.
+Run as ``python make_gaussian_means.py [names...]``, without names for all of them; ``test_gaussian_means`` recomputes some of it in the slow lane.
 """
 
 from __future__ import annotations
@@ -384,16 +384,13 @@ def means(name: str) -> list[dict[str, object]]:
 
 
 def main(names: Sequence[str]) -> None:
-    """Write the file, or print the entries of some activations."""
-    if names:
-        for name in names:
-            print(name, json.dumps(means(name), indent=1))
-        return
-    found = {}
-    for name in CASES:
+    """Make the entries of some activations, or of all, and keep them beside those of the file."""
+    path = Path(__file__).with_name("gaussian_means.json")
+    found = json.loads(path.read_text())
+    for name in names or CASES:
         found[name] = means(name)
         print(name, flush=True)
-        Path(__file__).with_name("gaussian_means.json").write_text(json.dumps(found, indent=1) + "\n")
+        path.write_text(json.dumps({name: found[name] for name in CASES if name in found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

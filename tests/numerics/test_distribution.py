@@ -1,10 +1,13 @@
 """One door to the distribution of a scalar limit: closed, or solved; each agrees with the other where both are."""
 
+import time
+
 import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import ResNet, depth_limit, derive, recognise, relu, sine, tanh, width_limit
+from derivations import ResNet, depth_limit, derive, parse_activation, recognise, relu, sine, tanh, width_limit
+from derivations.activations import ACTIVATIONS
 from derivations.diffusion import Diffusion
 from numerics import compile_law, distribution, solve_flow, solve_fokker_planck, validate
 from numerics.densities import FrozenDistribution
@@ -69,6 +72,32 @@ def test_who_has_a_distribution():
 
 def test_flows_are_solved_from_the_front_door():
     assert solve_flow(width_limit(ResNet(relu, width=sp.oo)), [1.0])(1.0)[0] == pytest.approx(np.exp(0.5))
+
+
+def cpu(action):
+    """What an action returns, and the processor time that it takes."""
+    start = time.process_time()
+    return action(), time.process_time() - start
+
+
+@pytest.mark.slow
+def test_every_named_activation_has_its_distribution_within_a_second():
+    # in units of a loop of a million products in this process: 0.04 s on the machine on which this was written, and longer
+    # where the tests themselves take longer
+    distribution(derive(ResNet(tanh, width=1)))  # what is loaded once
+    late, texts = (
+        {},
+        ("exp(-x**2)", "sin(x)/x", "x+sin(x)**2", "x/(1+abs(x))", "log(cosh(x))", "x*tanh(x)", "sqrt(abs(x))"),
+    )
+    named = {**ACTIVATIONS, **{text: parse_activation(text) for text in texts}}
+    for name, activation in named.items():
+        _, unit = cpu(lambda: sum(k * k for k in range(10**6)))
+        d = derive(ResNet(activation, width=1))
+        found, spent = cpu(lambda d=d: distribution(d, x0=0.7, t=1.0))
+        assert found.error <= 1e-6
+        if spent > 25 * unit:
+            late[name] = spent / unit
+    assert not late
 
 
 @pytest.mark.slow

@@ -103,8 +103,9 @@ def test_singular_start():
     assert ks_test(w * 1.05, law.cdf).p_value < 1e-4
     assert law.mass() == pytest.approx(1, abs=1e-10)
     assert law.mean() == pytest.approx(law.moment(1), rel=1e-10)
+    assert simulate_sde(COLLAPSE, x0=1.0, samples=10).shape == (10, 1)
     with pytest.raises(ValueError, match="linear_form"):
-        simulate_sde(COLLAPSE, x0=1.0)
+        simulate_sde(COLLAPSE, x0=1.0, scheme="euler_maruyama")
 
 
 def by_fokker_planck(growth, t, early):

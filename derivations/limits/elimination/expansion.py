@@ -16,7 +16,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError
 from derivations.language.entries import Independent
-from derivations.language.statements import Mask, Matrix, Mean, Neurons, Program
+from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Neurons, Program, Shares, Statement
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import layer_average, reduced
 from derivations.limits.elimination.held import held
@@ -40,7 +40,7 @@ class Draw:
 
     variables: tuple[sp.Symbol, ...]
     covariance: dict[tuple[int, int], Series]
-    layer: int
+    layer: int | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,19 @@ class OrthogonalDraw(Draw):
     """
 
     dimension: sp.Expr
+
+
+@dataclass(frozen=True)
+class Fluctuations(Draw):
+    r"""Sums over infinitely many neurons, over the root of their number: jointly Gaussian, the same for all neurons (layer None).
+
+    Parameters
+    ----------
+    means : tuple of Expr
+        Averages that must vanish, else the sums do not exist.
+    """
+
+    means: tuple[sp.Expr, ...]
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,10 @@ class _Expander:
         self.infinite = infinite
         self.states = input_symbols(state, inputs * (1 + directions))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
+        self.others = dict(program.others)
+        # by direction and two coordinates of an input
+        self.pairs: dict[tuple[int, int, int], dict[sp.Symbol, sp.Expr]] = {}
+        self.fluctuations: dict[sp.Symbol, Fluctuations] = {}
         self.variables: dict[int, list[sp.Symbol]] = {0: list(self.states)}
         self.sizes = {0: program.neurons.size}
         # of each matrix, application by application: what it reads for each coordinate; and all that comes out
@@ -164,6 +181,12 @@ class _Expander:
                 self._mean(statement)
             elif isinstance(statement, Matrix):
                 self._matrix(statement)
+            elif isinstance(statement, Mix):
+                self._mix(statement)
+            elif isinstance(statement, Shares):
+                self._shares(statement)
+            elif isinstance(statement, Between):
+                self._between(statement)
         increment = []
         for c, x in enumerate(self.states):
             first, *rest = self._series(self.program.update, c)
@@ -175,8 +198,16 @@ class _Expander:
         """The direction of a coordinate, 0 for the state itself, and its input."""
         return divmod(c, self.inputs)
 
-    def _declare(self, statement: Matrix | Mean | Mask) -> None:
-        if isinstance(statement, Mean):
+    def _beside(self, a: int) -> range:
+        """The coordinates of the same input."""
+        first = a - a % self.program.positions
+        return range(first, first + self.program.positions)
+
+    def _pair(self, direction: int, a: int, b: int) -> dict[sp.Symbol, sp.Expr]:
+        return self.pairs.setdefault((direction, a, b), {})
+
+    def _declare(self, statement: Statement) -> None:
+        if not isinstance(statement, Matrix | Mask):
             return
         name, every = statement.symbol.name, range(len(self.states))
         if isinstance(statement, Matrix):
@@ -196,14 +227,18 @@ class _Expander:
                 bias = self.biases[weights] if apart and c < self.inputs else sp.S.Zero
                 self.values[c][statement.symbol] = moved + bias + (0 if weights.is_mean else fresh[c])
             return
-        fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(1 if statement.shared else self.inputs)]
+        # one for each coordinate, for each input if a whole branch is dropped, or for all
+        count = 1 if statement.shared else self.inputs // statement.each
+        fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(count)]
         self.coins[statement.symbol] = Coins(
             tuple(fresh), statement.keep, None if statement.over is None else statement.over.index
         )
         if statement.over is not None:
             self._belongs(statement.over, fresh)
         for c in every:  # a factor has no differential
-            self.values[c][statement.symbol] = fresh[min(c, len(fresh) - 1)] if c < self.inputs else sp.S.Zero
+            self.values[c][statement.symbol] = (
+                fresh[min(c // statement.each, count - 1)] if c < self.inputs else sp.S.Zero
+            )
 
     def _is_gaussian(self, statement: Matrix) -> bool:
         """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.
@@ -221,14 +256,23 @@ class _Expander:
         self.variables.setdefault(neurons.index, []).extend(fresh)
         self.sizes[neurons.index] = neurons.size
 
-    def _series(self, body: sp.Expr, c: int) -> Series:
-        """Taylor coefficients of a body, or of its differential, at one coordinate."""
+    def _known(self, body: sp.Expr, direction: int, a: int, b: int) -> dict[sp.Symbol, sp.Expr]:
+        """What the symbols of a body stand for at a coordinate and another one of its input."""
+        here, there = self.values[direction * self.inputs + a], self.values[direction * self.inputs + b]
+        known = {**here, **self.pairs.get((direction, a, b), {})}
+        known |= {twin: there[own] for twin, own in self.others.items() if own in there}
+        return {s: known[s] for s in body.free_symbols if s in known}
+
+    def _series(self, body: sp.Expr, c: int, other: int | None = None) -> Series:
+        """Taylor coefficients of a body, or of its differential, at one coordinate, and another one of the same input."""
         direction, a = self._place(c)
-        values = {s: self.values[a][s] for s in body.free_symbols if s in self.values[a]}
+        b = a if other is None else other
+        values = self._known(body, 0, a, b)
         if direction:
-            moves = {s: sp.Dummy(f"d{s.name}", real=True) for s in values if self.values[c][s] != 0}
+            moved = {s: value for s, value in self._known(body, direction, a, b).items() if value != 0}
+            moves = {s: sp.Dummy(f"d{s.name}", real=True) for s in moved}
             body = sp.Add(*(sp.diff(body, s) * moves[s] for s in sorted(moves, key=sp.default_sort_key)))
-            values |= {moves[s]: self.values[c][s] for s in moves}
+            values |= {moves[s]: value for s, value in moved.items()}
         return self._expanded(body, values)
 
     def _expanded(self, body: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Series:
@@ -260,12 +304,68 @@ class _Expander:
         return reduced(layer_average(body, self.variables[layer], layer))
 
     def _mean(self, statement: Mean) -> None:
+        places: list[tuple[int, int | None]] = [(c, None) for c in range(len(self.states))]
+        if statement.pair:
+            places = [(c, b) for c, _ in places for b in self._beside(self._place(c)[1])]
+        bodies = [self._series(statement.body, c, b) for c, b in places]
+        size, layer = statement.over.size, statement.over.index
+        if statement.power == 1:
+            found = [as_expression([self._average(t, layer) for t in terms]) for terms in bodies]
+        elif self.infinite and not size.is_Integer:
+            found = self._fluctuating(statement, bodies)
+        else:
+            root = size ** (1 - statement.power)
+            found = [as_expression([root * self._average(t, layer) for t in terms]) for terms in bodies]
+        for (c, b), value in zip(places, found, strict=True):
+            direction, a = self._place(c)
+            if direction and self.infinite and statement.power == 1:
+                value = sp.S.Zero  # tangents are centred
+            where = self.values[c] if b is None else self._pair(direction, a, b)
+            where[statement.symbol] = value
+
+    def _fluctuating(self, statement: Mean, bodies: list[Series]) -> list[sp.Expr]:
+        """Sums over infinitely many neurons over the root of their number: a Gaussian number for each."""
+        layer, name = statement.over.index, statement.symbol.name
+        terms = [term for body in bodies for term in body if term != 0]
+        drawn = tuple(sp.Dummy(f"{name}{i + 1}", real=True) for i in range(len(terms)))
+        means = tuple(self._average(term, layer) for term in terms)
+        covariance = {
+            (i, j): taylor(self._average(terms[i] * terms[j], layer) - means[i] * means[j], self.order)
+            for i in range(len(terms))
+            for j in range(i + 1)
+        }
+        self.fluctuations[statement.symbol] = Fluctuations(drawn, covariance, None, means)
+        fresh = iter(drawn)
+        return [as_expression([next(fresh) if term != 0 else term for term in body]) for body in bodies]
+
+    def _mix(self, statement: Mix) -> None:
         for c in range(len(self.states)):
-            if c >= self.inputs and self.infinite:
-                self.values[c][statement.symbol] = sp.S.Zero
-                continue
-            terms = self._series(statement.body, c)
-            self.values[c][statement.symbol] = as_expression([self._average(t, statement.over.index) for t in terms])
+            rows = (self._series(statement.body, c, b) for b in self._beside(self._place(c)[1]))
+            self.values[c][statement.symbol] = sp.Add(*map(as_expression, rows))
+
+    def _shares(self, statement: Shares) -> None:
+        for c in range(len(self.states)):
+            direction, a = self._place(c)
+            row = self._beside(a)
+            scores, masks = ([sp.Dummy(f"{stem}{b}", real=True) for b in row] for stem in ("y", "m"))
+            values = {y: as_expression(self._series(statement.body, a, b)) for y, b in zip(scores, row, strict=True)}
+            values |= {m: as_expression(self._series(statement.mask, a, b)) for m, b in zip(masks, row, strict=True)}
+            moved = {}
+            if direction:
+                moved = {y: as_expression(self._series(statement.body, c, b)) for y, b in zip(scores, row, strict=True)}
+            for k, b in enumerate(row):  # differences of scores stay in range where exponentials of scores do not
+                body = masks[k] / sp.Add(*(m * sp.exp(y - scores[k]) for m, y in zip(masks, scores, strict=True)))
+                if direction:
+                    moves = {y: sp.Dummy(f"d{y.name}", real=True) for y in moved}
+                    body = sp.Add(*(sp.diff(body, y) * dy for y, dy in moves.items()))
+                    values |= {dy: moved[y] for y, dy in moves.items()}
+                self._pair(direction, a, b)[statement.symbol] = as_expression(self._expanded(body, values))
+
+    def _between(self, statement: Between) -> None:
+        for a in range(self.inputs):
+            for b in self._beside(a):
+                places = a % self.program.positions, b % self.program.positions
+                self._pair(0, a, b)[statement.symbol] = statement.matrix.entry(*places)
 
     def _reads(self, weights: Weights, c: int) -> list[int | None]:
         """The coordinates that a coordinate reads, weight by weight of a filter; a tangent reads tangents."""
@@ -293,6 +393,8 @@ class _Expander:
         for statement in self.program.statements:
             if isinstance(statement, Mask):
                 found.append(self.coins[statement.symbol])
+            elif statement.symbol in self.fluctuations:
+                found.append(self.fluctuations[statement.symbol])
             elif (
                 isinstance(statement, Matrix) and last[statement.weights] is statement and not statement.weights.is_mean
             ):

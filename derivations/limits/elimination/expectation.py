@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
+from derivations.gaussian import joint_mean
+from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.expansion import Coins, Draw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.series import Series, as_expression
@@ -70,6 +72,23 @@ class GaussianLaw(Law):
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
         return expr.xreplace({symbol: as_expression(series[: order + 1]) for series, symbol in self.names.items()})
+
+
+class FluctuationLaw(GaussianLaw):
+    """Of sums over infinitely many neurons: a function of them without a closed form is kept as an unevaluated mean."""
+
+    def own_mean(self, body: sp.Expr) -> sp.Expr:
+        """By the Gaussian calculus where it has a rule."""
+        body = released(body)
+        if body.has(LayerAverage):
+            raise NotClosed(
+                f"an average of a function of scores, {body}, has no rule; read the sum over positions linearly"
+            )
+        try:
+            return super().own_mean(body)
+        except NotClosed:
+            used = [v for v in self.variables if body.has(v)]
+            return joint_mean(body, used, sp.Matrix(len(used), len(used), lambda i, j: self.table[used[i], used[j]]))
 
 
 class CoinLaw(Law):

@@ -32,7 +32,7 @@ class Held(sp.Expr):
 
 
 def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
-    """The expression with its transcendental sums in brackets, where these are functions of one variable.
+    """The expression with its transcendental sums in brackets, where these are functions of one variable or divided by.
 
     Examples
     --------
@@ -50,6 +50,8 @@ def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
 def _held(expr: sp.Expr, known: set[sp.Symbol]) -> sp.Expr:
     own = expr.free_symbols & known
     if not expr.is_Add or not own or expr.is_polynomial(*own):
+        if expr.is_Pow and len(own) > 1 and expr.base.is_Add and expr.exp.is_negative:
+            return Held(expr.base) ** expr.exp  # a sum that is divided by is not taken apart
         if expr.is_Mul or (expr.is_Pow and not expr.exp.has(*known)):
             return expr.func(*(_held(arg, known) for arg in expr.args))
         return expr

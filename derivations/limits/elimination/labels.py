@@ -140,3 +140,18 @@ def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tup
         return relabelled(expr, rule)
 
     return renamed
+
+
+def permuted(
+    renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], size: int
+) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames all of the first coordinates, of which the labels say some: the others follow in order.
+
+    Sums over positions hold every position, also those that an entry is not about.
+    """
+
+    def all_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rest = [a for a in range(size) if a not in labels]
+        return renamed(expr, (*labels, *rest[: size - len(labels)]))
+
+    return all_renamed

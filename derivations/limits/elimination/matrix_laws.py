@@ -15,8 +15,8 @@ import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed
-from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, OrthogonalDraw
-from derivations.limits.elimination.expectation import CoinLaw, GaussianLaw, Law
+from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
+from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.wick import gaussian_mean
 from derivations.piecewise import pieces
@@ -196,3 +196,8 @@ def _(random: EntriesDraw, evaluate: bool = True) -> Law:
 @law_of.register
 def _(random: OrthogonalDraw, evaluate: bool = True) -> Law:
     return OrthogonalLaw(random)
+
+
+@law_of.register
+def _(random: Fluctuations, evaluate: bool = True) -> Law:
+    return FluctuationLaw(random, evaluate)

@@ -11,7 +11,7 @@ import sympy as sp
 from derivations.errors import NoLimit
 from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.expansion import Expansion, expand
+from derivations.limits.elimination.expansion import Expansion, Fluctuations, expand
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
 
@@ -42,8 +42,22 @@ class LayerMoments:
 
     @cached_property
     def expansion(self) -> Expansion:
-        """The program expanded, on the states that a layer can put out."""
-        return expand(self.program, self.inputs, ORDER, self.directions, self.parameters, self.infinite)
+        """The program expanded, on the states that a layer can put out.
+
+        Raises
+        ------
+        NoLimit
+            If a sum over infinitely many neurons over the root of their number is not centred.
+        """
+        expansion = expand(self.program, self.inputs, ORDER, self.directions, self.parameters, self.infinite)
+        for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
+            for mean in sums.means:
+                value = conditional_mean(mean, expansion, ORDER, (), self.infinite)
+                if value != 0:
+                    raise NoLimit(
+                        f"a normalised sum over k neurons has the mean {value} √k, which grows with k: use average, or centre what is summed"
+                    )
+        return expansion
 
     @cached_property
     def states(self) -> tuple[sp.Symbol, ...]:

@@ -14,6 +14,7 @@ from derivations import (
     ResNet,
     Weights,
     derive,
+    dropout,
     epsilon,
     gelu,
     identity,
@@ -32,6 +33,7 @@ from derivations.gaussian import expect, expect_pair
 from derivations.symbols import time, width
 from tests.helpers import equal_symbolically
 
+W_1, W_11 = Weights("W_1", bias_variance=2), Weights("W_11", out=4 * width, bias_variance=3)
 CASES = {
     "relu-1": ResNet(relu, width=1),
     "relu-n": ResNet(relu, width=width),
@@ -44,6 +46,11 @@ CASES = {
     "relu-4-inputs-2": ResNet(relu, width=4, inputs=2),
     "relu-oo-inputs-2": ResNet(relu, width=sp.oo, inputs=2),
     "tanh-oo": ResNet(tanh, width=sp.oo),
+    "program": Network(
+        lambda x: x + epsilon * W_1(dropout(W_11(x), 0.5, name="d_2")) + epsilon * W_1(W_11(x)),
+        width=width,
+        inputs=2,
+    ),
 }
 every = pytest.mark.parametrize("name", CASES)
 X, DB = indexed("X", (time,)), DifferentialOf(indexed("B", (time,)))
@@ -194,6 +201,20 @@ def test_a_law_is_written_in_the_state_that_it_is_of():
 def test_text_fits_a_terminal(name):
     _, *rows = str(derive(CASES[name])).splitlines()  # a title is one line, however long
     assert max(map(len, rows)) <= 80
+
+
+def test_names_of_matrices_are_kept_whole():
+    """A matrix W_1 that puts out numbers for inputs 1 and 2 is another than W_11."""
+    text = " ".join(str(derive(CASES["program"])).split())
+    for wanted in (
+        "u_{W_1}^i = Sum_j W_{1,i,j} 2*d_2^j*u_{W_11}^j + b_i^{W_1}",
+        "Cov[u_{W_11}^1, u_{W_11}^2 | X] = 3 + Sum_j(x_j^1*x_j^2)/n",
+        "Cov[u_{W_1}^1, u_{W_1_2}^1 | X] = 2*<d_2^1*(u_{W_11}^1)**2> + 2",
+        "b_i^{W_1} ~ N(0, 2)",
+        "d_2^i ~ Bernoulli(1/2)",
+        "Δ^1 = (u_{W_1}^1 + u_{W_1_2}^1) ε",
+    ):
+        assert wanted in text, wanted
 
 
 def test_write_by_suffix(tmp_path):

@@ -6,7 +6,24 @@ import pytest
 import sympy as sp
 import typst as compiler
 
-from derivations import MLP, Network, ResNet, Weights, average, derive, dropout, epsilon, relu, rms_norm
+from derivations import (
+    MLP,
+    Network,
+    ResNet,
+    Weights,
+    attention,
+    average,
+    causal,
+    derive,
+    dropout,
+    epsilon,
+    other,
+    over_positions,
+    position_matrix,
+    relu,
+    rms_norm,
+    softmax,
+)
 from derivations.calculus.iterated import IteratedIntegral
 from derivations.explain import latex, plain, typst
 from derivations.explain import notation as n
@@ -28,6 +45,9 @@ CASES = {
     "relu-n": ResNet(relu, width=width),
     "relu-oo-inputs-2": ResNet(relu, width=sp.oo, inputs=2),
     "unshaped": MLP(relu, inputs=2),
+    "attention": Network(
+        lambda x: x + epsilon * attention(A(x), Weights("C")(x), Weights("D")(x), mask=causal), width=sp.oo, positions=2
+    ),
     "program": Network(lambda x: x + epsilon * A(dropout(relu(B(rms_norm(x))), sp.Rational(1, 2))), width=sp.oo),
 }
 
@@ -62,6 +82,10 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "Average": average(state**2),
     "Cases": Cases(sp.Tuple(x, x > 0), sp.Tuple(0, True)),
     "Factor": dropout(state, sp.Rational(1, 2)),
+    "Other": other(state),
+    "OverPositions": over_positions(other(state)),
+    "Softmax": softmax(average(state * other(state)), causal),
+    "PositionMatrix": position_matrix([[0, 1], [1, 0]]),
     "Held": Held(sp.tanh(x)),
     "LayerAverage": LayerAverage(x**2, sp.Tuple(x), sp.S.Zero),
     "Semidefinite": Semidefinite(gram_matrix(2)),

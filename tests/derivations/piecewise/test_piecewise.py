@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
-from derivations.piecewise import IsolatedRoot, analyse, breakpoints, pieces, zeros
+from derivations.piecewise import Found, IsolatedRoot, analyse, breakpoints, pieces, zeros
 from derivations.piecewise.expansion import LOG, Unknown, expansion_at
 
 x = sp.Symbol("x", real=True)
@@ -125,6 +125,7 @@ REMOVABLE = {
     x * sp.coth(x): 1,
     (sp.exp(x) - 1) / x: 1,
     (x - sp.sin(x)) / x**3: R(1, 6),
+    (sp.cos(x) - 1 + x**2 / 2 - x**4 / 24 + x**6 / 720) / x**8: R(1, 40320),
     sp.log(1 + x) / x: 1,
     sp.atan(3 * x) / x: 3,
     (sp.sqrt(1 + x) - 1) / x: R(1, 2),
@@ -172,6 +173,16 @@ def test_local_orders(expr, orders):
 )
 def test_orders_at_irrational_zeros_add_up_over_factors(expr, orders):
     assert [p.order for p in analyse(expr, x).zeros] == orders
+
+
+def test_a_square_of_what_is_flat_is_flat():
+    a = analyse(sp.log(1 + sp.exp(1 / x)) ** 2, x)
+    assert [(p.value, p.limits) for p in a.poles] == [(0, (0, sp.oo))]
+
+
+def test_zeros_that_a_conjugate_rules_out():
+    assert zeros(x + sp.sqrt(x**2 + 4), x) == Found(())
+    assert zeros(x - 3 + sp.sqrt(x**2 + 4), x).zeros == (R(5, 6),)
 
 
 GROWTHS = [

@@ -8,7 +8,7 @@ import sympy as sp
 from scipy import stats
 
 from derivations.activations import identity, relu, tanh
-from derivations.architectures import ResNet
+from derivations.architectures import MLP, ResNet
 from derivations.diffusion import Diffusion, Flow
 from derivations.laws import Normal
 from derivations.limits import depth_limit
@@ -157,3 +157,5 @@ def test_networks_tell_the_bias_of_their_depth():
     assert better.value == pytest.approx(2 * fine.mean() - coarse.mean(), rel=1e-12)
     with pytest.raises(ValueError, match="one number for each"):
         expect_network(network, lambda x: x, depth=2, samples=10, x0=1.0)
+    with pytest.raises(ValueError, match="not free where depth and width grow together"):
+        expect_network(MLP(identity, width=4), square, depth=2, samples=10, x0=1.0)

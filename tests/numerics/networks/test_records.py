@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, ConvResNet, Network, ResNet, identity, relu, tanh
+from derivations import MLP, ConvResNet, Network, Regime, ResNet, identity, relu, tanh
 from derivations.language import Weights, average, dropout, layer_norm, rms_norm
 from derivations.language.statements import Matrix
 from derivations.symbols import step as eps
@@ -328,3 +328,22 @@ def test_networks_without_an_angle_are_counted():
     with pytest.warns(UserWarning, match="2 of 2 networks have no angle"):
         gap = simulate_network(MLP(relu, inputs=2, width=3), 1, 2, x0=0.0, record="gap")
     assert np.isnan(gap[:, 0, 1]).all()
+
+
+def test_a_norm_of_a_dead_layer_is_named():
+    dead = Network(lambda x: A(relu(rms_norm(x))), width=2)
+    with pytest.raises(ValueError, match=r"has no value at .*: layer \d of 20, sample"):
+        simulate_network(dead, 20, 200, x0=1.0)
+
+
+def test_small_parameters_are_tied_to_the_width():
+    """n = 16, ε = n^{-1/4} = 1/2 and √n = 4 layers in a unit of time: one layer by hand."""
+    regime = Regime({eps: sp.Rational(1, 4)}, depth=HALF)
+    shaped = Network(lambda x: A(tanh(eps * x) / eps), width=16, regime=regime)
+    start = np.random.default_rng(2).normal(size=(16, 1))
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(SEED, spawn_key=(0,))))
+    w = rng.standard_normal((16, 16))
+    kwargs = {"x0": start, "seed": SEED, "method": "weights"}
+    assert np.allclose(simulate_network(shaped, 1, 1, **kwargs)[0], w @ (2 * np.tanh(start / 2)) / 4, rtol=1e-12)
+    with pytest.raises(ValueError, match="t = 1 is not free: 8 layers of width 16 take the time 2"):
+        simulate_network(shaped, 8, 1, t=1.0, **kwargs)

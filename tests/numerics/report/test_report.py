@@ -22,7 +22,7 @@ from numerics.report import Inputs, Start, report
 from numerics.report.inputs import observe, wide_limit
 from numerics.report.mathml import display, inline, sentence
 from numerics.report.page import Page
-from numerics.report.stages import silent
+from numerics.validation.stages import silent
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 RECIPES = {

@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh, width_limit
+from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh
 from numerics.statistics import Estimate, Test, holm
 from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, peluchetti, starting_states, validate
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control
-from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Setting, coefficients
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, coefficients
 from numerics.validation.hayou import (
     active_neurons,
     kernel_after,
@@ -20,6 +20,7 @@ from numerics.validation.hayou import (
     lyapunov_exponent,
     slope_at_start,
 )
+from numerics.validation.subjects import Setting
 
 FAST = [claim for claim in CATALOGUE if not claim.slow]
 SLOW = [claim for claim in CATALOGUE if claim.slow]
@@ -117,12 +118,12 @@ def test_requests_that_make_no_sense_are_named():
         validate(d, t=0.0)
     with pytest.raises(ValueError, match="x0 must be finite"):
         validate(d, x0=np.nan)
-    with pytest.raises(ValueError, match="deterministic flow"):
-        validate(derive(ResNet(relu, float("inf"))))
+    with pytest.raises(ValueError, match="second moments of the inputs"):
+        validate(derive(ResNet(relu, float("inf"), inputs=2)), x0=[[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(ValueError, match="width"):
         validate(derive(ResNet(relu, symbols.width)))
-    with pytest.raises(ValueError, match="flow is compared"):
-        negative_control(width_limit(ResNet(relu, float("inf"))))
+    with pytest.raises(ValueError, match="expected a limit"):
+        negative_control("a limit")
 
 
 # --- the catalogue ---

@@ -1,0 +1,202 @@
+r"""Means of functions of several Gaussian variables, kept as a value of their own: shares of a softmax over Gaussian scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import mpmath as mp
+import sympy as sp
+from sympy.printing.printer import Printer
+
+from derivations.binding import Binding, bound_symbols, called, printed_symbols
+from derivations.errors import DerivationError
+
+
+class GaussianJointExpectation(Binding):
+    r""":math:`\mathbb{E} f(Z_1, \dots, Z_r)`, :math:`Z \sim N(0, C)`, f smooth, where no closed form is known.
+
+    Differentiates by the heat equation :math:`\partial_{C_{ij}} \mathbb{E} f = \tfrac12\,\mathbb{E}\,\partial_i\partial_j f` (over all i, j). Evaluates
+    to any precision where f depends on one or two linear combinations only; else ``numerics.compile.joint_means`` has a value with an error.
+
+    Parameters
+    ----------
+    function : Lambda
+        Of r real variables.
+    covariance : Matrix, shape (r, r)
+
+    Examples
+    --------
+    >>> x, y, s = sp.Symbol("x", real=True), sp.Symbol("y", real=True), sp.Symbol("s", positive=True)
+    >>> joint_mean(sp.exp(x) / (sp.exp(x) + sp.exp(y)), (x, y), [[s, 0], [0, s]]).subs(s, 1).evalf(12)
+    0.500000000000
+    """
+
+    def __new__(cls, function: sp.Lambda, covariance: sp.Matrix) -> GaussianJointExpectation:
+        """Sympify and keep; exponentials are put together, since differences of their exponents stay in range where they do not."""
+        names = [f"z{k}" for k in range(1, len(function.variables) + 1)]
+        bound = bound_symbols(names, function.free_symbols, real=True)
+        body = _together(function.expr.xreplace(dict(zip(function.variables, bound, strict=True))))
+        node: GaussianJointExpectation = sp.Expr.__new__(cls, sp.Lambda(bound, body), sp.ImmutableMatrix(covariance))
+        return node
+
+    @property
+    def function(self) -> sp.Lambda:
+        """What the mean is of."""
+        return self.args[0]
+
+    @property
+    def covariance(self) -> sp.ImmutableMatrix:
+        """Of the variables."""
+        return self.args[1]
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Parameters: whatever occurs besides the bound variables."""
+        return set().union(*(argument.free_symbols for argument in self.args))
+
+    @property
+    def bound_symbols(self) -> list[sp.Symbol]:
+        """The variables."""
+        return list(self.args[0].variables)
+
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        function, covariance = self._changed_arguments(change)
+        return joint_mean(function.expr, function.variables, covariance)
+
+    def _eval_is_real(self) -> bool | None:
+        return True if self.args[0].expr.is_extended_real else None
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        z, f = self.args[0].variables, self.args[0].expr
+        total = joint_mean(sp.diff(f, symbol), z, self.covariance) if f.has(symbol) else sp.S.Zero
+        for i in range(len(z)):
+            for j in range(len(z)):
+                slope = sp.diff(self.covariance[i, j], symbol)
+                if slope != 0:
+                    total += slope * joint_mean(sp.diff(f, z[i], z[j]), z, self.covariance) / 2
+        return total
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if self.free_symbols:
+            return None
+        with mp.workprec(prec + 20):
+            function, size = _in_few_dimensions(self.args[0], self.covariance)
+            if size > 2:
+                return None
+            value = _integral(function, size)
+        return sp.Float(value, precision=prec)
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.compile.joint_means.joint_gaussian_values")
+
+    _pythoncode = _numpycode
+
+    def printed(self) -> tuple[tuple[sp.Symbol, ...], sp.Expr]:
+        """The bound variables as they are printed, and the function of them."""
+        names = printed_symbols([z.name for z in self.bound_symbols], self)
+        return names, self.function(*names)
+
+    def _sympystr(self, printer: Printer) -> str:
+        names, body = self.printed()
+        rows = ", ".join(f"[{', '.join(map(printer._print, row))}]" for row in self.covariance.tolist())
+        return f"E[{printer._print(body)}, {printer._print(names)} ~ N(0, [{rows}])]"
+
+    def _latex(self, printer: Printer) -> str:
+        names, body = self.printed()
+        variables = ", ".join(map(printer._print, names))
+        inside = printer._print(body)
+        return rf"\mathbb{{E}}_{{({variables}) \sim N(0, {printer._print(self.covariance)})}}\left[{inside}\right]"
+
+
+@lru_cache(maxsize=256)
+def _together(body: sp.Expr) -> sp.Expr:
+    """Products of exponentials as one."""
+    return sp.powsimp(body, deep=True)
+
+
+def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -> sp.Expr:
+    r"""The mean of a smooth function of centred jointly Gaussian variables, unevaluated; constants are taken out.
+
+    Parameters
+    ----------
+    f : Expr
+    variables : sequence of Symbol
+    covariance : matrix, shape (r, r)
+
+    Raises
+    ------
+    DerivationError
+        If the function has kinks.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> joint_mean(3, (x, y), [[1, 0], [0, 1]])
+    3
+    """
+    f = sp.sympify(f)
+    if f.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
+        raise DerivationError(f"no rule is known for the joint Gaussian mean of {f}, which has kinks")
+    table = sp.ImmutableMatrix(covariance)
+    constant, inside = f.as_independent(*variables, as_Add=False)
+    # a variable without variance is 0
+    still = {z: sp.S.Zero for i, z in enumerate(variables) if table[i, i] == 0}
+    inside = inside.xreplace(still) if still else inside
+    used = [i for i, z in enumerate(variables) if inside.has(z)]
+    if not used:
+        return constant * inside
+    node = GaussianJointExpectation(
+        sp.Lambda(tuple(variables[i] for i in used), inside), table.extract(used, used).as_immutable()
+    )
+    return constant * node
+
+
+def _in_few_dimensions(function: sp.Lambda, covariance: sp.Matrix) -> tuple[Callable[..., mp.mpf], int]:
+    r"""The function of independent standard normal variables, of as many as it depends on.
+
+    Its gradients at points that are not special span the combinations that it depends on: f(z) = f(Bᵀ B z), and B z is Gaussian.
+    """
+    z, r = function.variables, len(function.variables)
+    slopes = sp.lambdify(z, [sp.diff(function.expr, v) for v in z], "mpmath")
+    points = [[mp.sin(7 * (i + 1) * (k + 2)) for i in range(r)] for k in range(r + 1)]
+    basis = _range(mp.matrix([list(slopes(*point)) for point in points]).T)
+    numbers = mp.matrix([[mp.mpmathify(e.evalf(mp.mp.dps)) for e in covariance.row(i)] for i in range(r)])
+    inner = basis.T * numbers * basis
+    values, vectors = mp.eigsy(inner) if inner.rows else (mp.matrix(0, 1), mp.matrix(0, 0))
+    kept = [k for k in range(inner.rows) if values[k] > mp.mpf(2) ** (-mp.mp.prec // 2)]
+    root = mp.matrix(r, len(kept))
+    for column, k in enumerate(kept):
+        scaled = basis * vectors[:, k] * mp.sqrt(values[k])
+        for i in range(r):
+            root[i, column] = scaled[i]
+    value = sp.lambdify(z, function.expr, "mpmath")
+
+    def at(*normal: mp.mpf) -> mp.mpf:
+        return value(*(mp.fsum(root[i, k] * g for k, g in enumerate(normal)) for i in range(r)))
+
+    return at, len(kept)
+
+
+def _range(matrix: mp.matrix) -> mp.matrix:
+    """An orthonormal basis of the columns' span."""
+    values, vectors = mp.eigsy(matrix * matrix.T)
+    kept = [k for k in range(len(values)) if values[k] > mp.mpf(2) ** (-mp.mp.prec // 2)]
+    basis = mp.matrix(matrix.rows, len(kept))
+    for column, k in enumerate(kept):
+        for i in range(matrix.rows):
+            basis[i, column] = vectors[i, k]
+    return basis
+
+
+def _integral(function: Callable[..., mp.mpf], size: int) -> mp.mpf:
+    """Against the standard normal density, cut where it is below the working precision."""
+    if size == 0:
+        return function()
+    end = mp.sqrt(2 * mp.log(2) * mp.mp.prec) + 2
+    places = [mp.linspace(-end, end, 5)] * size
+    weighted = lambda *g: function(*g) * mp.exp(-mp.fsum(x**2 for x in g) / 2)  # noqa: E731
+    return mp.quad(weighted, *places, method="gauss-legendre") / (2 * mp.pi) ** (mp.mpf(size) / 2)

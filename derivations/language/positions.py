@@ -1,0 +1,175 @@
+r"""Words for states over positions: what another position has, sums over positions, attention made of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy as sp
+
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError, unknown
+from derivations.language.nodes import Other, OverPositions, PositionMatrix, Softmax, average, body_of, normalised_sum
+from derivations.language.weights import Weights
+from derivations.symbols import width
+
+_HERE, _THERE = sp.symbols("alpha beta", integer=True, nonnegative=True, cls=sp.Dummy)
+
+
+def other(body: object) -> Other:
+    r"""A body at another position :math:`\beta` of the same input, over which :func:`over_positions` sums.
+
+    Examples
+    --------
+    >>> from derivations.symbols import state
+    >>> over_positions(other(state) - state)
+    over_positions(-x + other(x))
+    """
+    return Other(body_of(body, "another position has"))
+
+
+def over_positions(body: object) -> OverPositions:
+    """The sum over all positions of the input of a body that holds :func:`other`."""
+    return OverPositions(body_of(body, "a sum over positions is taken of"))
+
+
+def position_matrix(entries: object) -> PositionMatrix:
+    r"""Numbers :math:`c_{\alpha\beta}` for pairs of positions: this one and the other one.
+
+    Parameters
+    ----------
+    entries : matrix, nested sequence or callable
+        A p × p matrix, or a function of two symbols, the places :math:`\alpha` and :math:`\beta` from 0 on, that returns an expression.
+
+    Raises
+    ------
+    DerivationError
+        For a matrix that is not square.
+
+    Examples
+    --------
+    >>> shift = position_matrix([[0, 1], [1, 0]])
+    >>> shift.entry(0, 1)
+    1
+    """
+    if isinstance(entries, Callable):  # type: ignore[arg-type]
+        function: Callable[..., object] = entries  # type: ignore[assignment]
+        body = body_of(function(_HERE, _THERE), "an entry of a matrix over positions is")
+        return PositionMatrix(sp.Lambda((_HERE, _THERE), body))
+    try:
+        matrix = sp.ImmutableMatrix(entries).applyfunc(exact_decimals)
+    except (TypeError, ValueError) as error:
+        raise DerivationError(
+            f"a matrix over positions is a square matrix or a function of two places, got {entries!r}"
+        ) from error
+    if matrix.rows != matrix.cols:
+        raise DerivationError(
+            f"a matrix over positions must be square, got {matrix.rows} rows and {matrix.cols} columns"
+        )
+    return PositionMatrix(matrix)
+
+
+#: 1 where the other position is this one or comes before it, else 0.
+causal = position_matrix(lambda here, there: sp.Piecewise((1, there <= here), (0, True)))
+
+
+def mixed(entries: object, body: object) -> OverPositions:
+    r"""Positions mixed by fixed numbers, :math:`\sum_\beta c_{\alpha\beta} b^\beta`."""
+    return over_positions(position_matrix(entries) * other(body))
+
+
+def softmax(scores: object, mask: object = sp.S.One) -> Softmax:
+    r"""The softmax of scores over the other positions, :math:`m_{\alpha\beta}e^{Y_{\alpha\beta}}/\sum_\delta m_{\alpha\delta}e^{Y_{\alpha\delta}}`.
+
+    Parameters
+    ----------
+    scores : Expr
+        One number for each pair of positions.
+    mask : Expr
+        Such as :data:`causal`.
+    """
+    return Softmax(body_of(scores, "a softmax is taken of"), body_of(mask, "a mask is"))
+
+
+_SCALES: dict[str, Callable[[object], sp.Expr]] = {"sqrt": normalised_sum, "linear": average}
+_KINDS = ("softmax", "linear")
+
+
+def attention(
+    queries: sp.Expr,
+    keys: sp.Expr,
+    values: sp.Expr,
+    kind: str = "softmax",
+    scale: str = "sqrt",
+    mask: sp.Expr = sp.S.One,
+) -> sp.Expr:
+    r"""Attention :math:`\sum_\beta A_{\alpha\beta}\,v^\beta` with scores :math:`Y_{\alpha\beta} = k^{-1/2}\sum_j q_j^\alpha k_j^\beta`.
+
+    Parameters
+    ----------
+    queries, keys, values : Expr
+        Matrices applied, such as ``Q(x)``; queries and keys have the same number of neurons.
+    kind : {"softmax", "linear"}
+        Whether A is the softmax of the scores, or the scores.
+    scale : {"sqrt", "linear"}
+        Scores divided by :math:`\sqrt k` or by k, the number of neurons of the keys.
+    mask : Expr
+        Such as :data:`causal`.
+
+    Raises
+    ------
+    DerivationError
+        For another word.
+
+    Examples
+    --------
+    >>> from derivations import Network, derive, epsilon
+    >>> Q, K, W = Weights("Q", out=5), Weights("K", out=5), Weights("V")
+    >>> net = Network(lambda x: x + epsilon * attention(Q(x), K(x), W(x), "linear"), width=width, positions=1)
+    >>> derive(net).gram.drift[0]
+    V**3
+    """
+    if kind not in _KINDS:
+        raise DerivationError(unknown("kind of attention", kind, _KINDS))
+    if scale not in _SCALES:
+        raise DerivationError(unknown("scale of scores", scale, _SCALES))
+    scores = _SCALES[scale](queries * other(keys))
+    weights = softmax(scores, mask) if kind == "softmax" else mask * scores
+    return over_positions(weights * other(values))
+
+
+def self_attention(
+    body: sp.Expr,
+    heads: int = 1,
+    size: object = width,
+    kind: str = "softmax",
+    scale: str = "sqrt",
+    mask: sp.Expr = sp.S.One,
+    names: Sequence[str] = ("Q", "K", "V", "O"),
+) -> sp.Expr:
+    r"""Attention of a body with itself, with one or more heads: :math:`\sum_h O_h\,\mathrm{attention}(Q_h b, K_h b, V_h b)`.
+
+    Parameters
+    ----------
+    body : Expr
+    heads : int
+    size : int or Expr
+        How many neurons queries, keys and values of a head have.
+    kind, scale, mask
+        As for :func:`attention`.
+    names : sequence of str
+        Of the four matrices; those of head h end in h where there are several. Entries of the last have the variance 1 over the
+        neurons of all heads together.
+
+    Raises
+    ------
+    DerivationError
+        For a number of heads below 1.
+    """
+    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
+        raise DerivationError(f"attention has a positive whole number of heads, got {heads!r}")
+    total = sp.S.Zero
+    for h in range(1, heads + 1):
+        q, k, v = (Weights(f"{name}{h if heads > 1 else ''}", out=size)(body) for name in names[:3])
+        out = Weights(f"{names[3]}{h if heads > 1 else ''}", variance=sp.Rational(1, heads))
+        total += out(attention(q, k, v, kind, scale, mask))
+    return total

@@ -1,0 +1,69 @@
+r"""Statements about pairs of positions on arrays: averages of each pair, sums over the other position, shares of a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from derivations.language import Program
+from derivations.language.statements import Between, Mean, Mix, Shares
+from derivations.symbols import state, step
+
+Array = NDArray[np.float64]
+#: A formula at arrays, brought to a shape.
+Evaluated: TypeAlias = Callable[[sp.Expr, dict[sp.Symbol, Any], tuple[int, ...]], Array]
+
+
+def pair_values(
+    statement: Mean | Mix | Shares | Between, values: dict[sp.Symbol, Any], program: Program, evaluated: Evaluated
+) -> Array:
+    """What a statement makes, from the values of earlier ones.
+
+    Parameters
+    ----------
+    values : dict
+        Arrays of shape (samples, neurons or 1, coordinates or 1), or (samples, 1, inputs, positions, positions) for pairs.
+    program : Program
+    evaluated : callable
+
+    Returns
+    -------
+    array
+        Of the one shape or the other.
+    """
+    p, others = program.positions, dict(program.others)
+    samples, _, coordinates = values[state].shape
+    if isinstance(statement, Between):
+        entries = np.array([float(e) for e in statement.entries(p)]).reshape(p, p)
+        return np.broadcast_to(entries, (samples, 1, coordinates // p, p, p))
+
+    def at_pairs(symbol: sp.Symbol) -> Array:
+        value: Array = values[others.get(symbol, symbol)]
+        if value.ndim == 5:
+            return value
+        grid = np.broadcast_to(value, (*value.shape[:2], coordinates)).reshape(*value.shape[:2], -1, p)
+        return grid[..., None, :] if symbol in others else grid[..., :, None]
+
+    def body(expr: sp.Expr, rows: int) -> Array:
+        at = {s: at_pairs(s) for s in expr.free_symbols if s != step}
+        return evaluated(expr, at, (samples, rows, coordinates // p, p, p))
+
+    if isinstance(statement, Shares):
+        return _shares(body(statement.body, 1), body(statement.mask, 1))
+    found = body(statement.body, 1 if statement.over is None else int(statement.over.size))
+    if isinstance(statement, Mix):
+        return found.sum(axis=-1).reshape(samples, -1, coordinates)
+    averaged: Array = found.mean(axis=1, keepdims=True) * float(statement.root)
+    return averaged
+
+
+def _shares(scores: Array, mask: Array) -> Array:
+    """Of the last axis; scores are taken less the largest one that is not masked out."""
+    top = np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
+    weights = np.where(mask > 0, mask * np.exp(np.minimum(scores - top, 0.0)), 0.0)
+    shares: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return shares

@@ -1,0 +1,263 @@
+r"""A limit's equation against networks, whatever is followed: extrapolated to infinite size, and tested by scores.
+
+What finite size adds to an expectation is a series in one over the size. From networks of two sizes its first term is
+removed by Richardson's weights; what is left is of the next order.
+
+* A limit with noise: U, the rank of a statistic among paths of the limit, is uniform, and the mean of the first Legendre polynomials of U
+  is compared (Neyman's smooth test): they see location, scale and shape, and are bounded whatever explodes.
+* A flow: the mean of its states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import legendre
+from scipy import stats
+
+from derivations.diffusion import Flow
+from numerics.ensembles import Seed
+from numerics.statistics import Estimate, Test, z_error
+from numerics.validation.base import CONTROL_LEVEL, Array, Row, negative_control, number_row, spawn
+from numerics.validation.subjects import Setting
+
+#: Paths of a pilot run, and the most networks and paths of one size.
+PILOT, MOST, MOST_PATHS = 50_000, 250_000, 400_000
+#: Polynomials of a smooth test.
+DEGREES = 4
+#: The noncentrality at which a control is rejected at its level, but for three standard deviations of the statistic.
+_SEEN = 75.0
+#: Steps of paths, extrapolated from so many and twice as many.
+_STEPS = 16
+#: Largest size, in steps of the ratio from the smallest.
+_LARGER = 4
+
+
+def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+    """Networks, extrapolated to infinite size, move as the limit says: paths of it, or its solution where it has no noise."""
+    yield from flow_of_networks(s, seed) if isinstance(s.limit, Flow) else _paths_of_networks(s, seed)
+
+
+# --- limits with noise ---
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Orthonormal polynomials of the rank of a statistic, among paths of the limit or by its law.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+        The statistic.
+    rank : callable
+        From its values to their ranks, from -1 to 1.
+    shift : array, shape (degrees,)
+        The mean scores of the control, those of the limit being 0.
+    """
+
+    name: str
+    function: Callable[[Array], Array]
+    rank: Callable[[Array], Array]
+    shift: Array
+
+    @property
+    def noncentrality(self) -> float:
+        """Of one sample of the control."""
+        return float(self.shift @ self.shift)
+
+    def __call__(self, x: Array) -> Array:
+        """Scores, shape (samples, degrees)."""
+        with np.errstate(all="ignore"):
+            return _polynomials(self.rank(self.function(x)))
+
+    @classmethod
+    def of_paths(cls, name: str, function: Callable[[Array], Array], right: Array, wrong: Array) -> Scores:
+        """From paths of the limit and of its control, driven by the same noise."""
+        with np.errstate(all="ignore"):
+            first, second = function(right), function(wrong)
+        ranked = np.sort(first)
+
+        def rank(values: Array) -> Array:
+            both = np.searchsorted(ranked, values, "left") + np.searchsorted(ranked, values, "right")
+            return np.asarray(both / len(ranked) - 1.0)
+
+        return cls(name, function, rank, (_polynomials(rank(second)) - _polynomials(rank(first))).mean(axis=0))
+
+    @classmethod
+    def of_law(cls, name: str, right: Any, wrong: Any) -> Scores:
+        """From the law of the first number."""
+
+        def rank(values: Array) -> Array:
+            return np.asarray(2.0 * right.cdf(values) - 1.0)
+
+        quantiles = wrong.ppf((np.arange(2000) + 0.5) / 2000)
+        return cls(name, lambda x: x[:, 0, 0], rank, _polynomials(rank(quantiles)).mean(axis=0))
+
+
+def _polynomials(ranks: Array) -> Array:
+    table = legendre.legvander(ranks, DEGREES)[:, 1:]
+    return np.asarray(table * np.sqrt(2.0 * np.arange(1, DEGREES + 1) + 1.0))
+
+
+def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+    pilot, network_seed, path_seed = spawn(seed, 3)
+    shown = told_apart(s, pilot)
+    needed = _SEEN / min(one.noncentrality for one in shown)
+    paths = paths_of_limit(s, shown, needed, path_seed)
+    for larger in range(_LARGER):
+        sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
+        networks = extrapolated(s.networks, shown, sizes, network_seed)
+        if s.depth or _small(networks, needed):
+            break
+    for scores, net, path in zip(shown, networks, paths, strict=True):
+        against = s.named if s.by_law else "paths of the limit"
+        claim = f"{scores.name}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
+        yield score_row(claim, scores, net, path)
+
+
+def score_row(claim: str, scores: Scores, net: Extrapolated, path: Extrapolated) -> Row:
+    """The smooth test of networks' mean scores against those of the limit, and of its control."""
+    gap, covariance = net.mean - path.mean, net.covariance + path.covariance
+    test, control = (_quadratic(g, covariance) for g in (gap, gap - scores.shift))
+    left = float(np.linalg.norm(net.left) + np.linalg.norm(path.left))
+    return Row(claim, "χ²", test, control, bias=left, noise=float(np.sqrt(np.trace(covariance) / DEGREES)))
+
+
+def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: Seed) -> list[Extrapolated]:
+    """Mean scores of the limit: 0 by its law, else those of paths, extrapolated in their steps."""
+    if s.by_law:
+        return [Extrapolated(*(np.zeros((DEGREES,) * k) for k in (1, 2, 1))) for _ in shown]
+    for steps in (_STEPS * 2**k for k in range(_LARGER)):
+        sizes = Sizes.of((steps, 2 * steps), 4.0 * needed, float, MOST_PATHS)
+        paths = extrapolated(lambda steps, count, one: s.paths(s.limit, steps, count, one), shown, sizes, seed)
+        if _small(paths, needed):
+            break
+    return paths
+
+
+def told_apart(s: Setting, seed: Seed) -> list[Scores]:
+    """Of each group the statistic by which the control is seen best, without groups that hardly see it."""
+    if s.by_law:
+        return [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)]
+    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, negative_control(s.limit)))
+    best = [
+        max((Scores.of_paths(name, f, right, wrong) for name, f in group), key=lambda one: one.noncentrality)
+        for group in s.statistics
+    ]
+    enough = [one for one in best if one.noncentrality * MOST > 5.0 * _SEEN]
+    return enough or [max(best, key=lambda one: one.noncentrality)]
+
+
+def _small(means: Sequence[Extrapolated], needed: float) -> bool:
+    """Whether what is left over is below a fifth of the noise of so many samples."""
+    return max(float(np.linalg.norm(m.left)) for m in means) < 0.2 / np.sqrt(needed)
+
+
+def _quadratic(gap: Array, covariance: Array) -> Test:
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > 1e-9 * values[-1]
+    statistic = float(np.sum((vectors[:, kept].T @ gap) ** 2 / values[kept]))
+    return Test(statistic, float(stats.chi2.sf(statistic, np.count_nonzero(kept))))
+
+
+# --- sizes ---
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Two sizes with their samples."""
+
+    sizes: tuple[int, int]
+    samples: tuple[int, int]
+
+    @property
+    def weights(self) -> Array:
+        """Richardson's, which remove a term in one over the size."""
+        small, large = self.sizes
+        return np.array([small, -large]) / (small - large)
+
+    @classmethod
+    def of(cls, sizes: tuple[int, int], wanted: float, cost: Callable[[int], float], most: int = MOST) -> Sizes:
+        """Samples with which the extrapolated mean has the noise of that many samples, at the least cost."""
+        weights = np.abs(cls(sizes, (0, 0)).weights)
+        roots = np.sqrt([cost(size) for size in sizes])
+        counts = wanted * float(weights @ roots) * weights / roots
+        small, large = (int(np.clip(np.ceil(n), 2, most)) for n in counts)
+        return cls(sizes, (small, large))
+
+
+def network_sizes(s: Setting, wanted: float, larger: int = 0) -> Sizes:
+    """The smallest two sizes, or larger ones."""
+    first = s.depth or s.smallest * s.ratio**larger
+    sizes = first, first * s.ratio
+    return Sizes(sizes, (s.samples, s.samples)) if s.samples else Sizes.of(sizes, wanted, s.cost)
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """A mean of several numbers, the covariance of its error, and what extrapolation has left over."""
+
+    mean: Array
+    covariance: Array
+    left: Array
+
+
+def extrapolated(
+    simulate: Callable[[int, int, Seed], Array],
+    functions: Sequence[Callable[[Array], Array]],
+    sizes: Sizes,
+    seed: Seed,
+) -> list[Extrapolated]:
+    """Extrapolated means of functions of the same samples."""
+    means: list[list[Array]] = [[] for _ in functions]
+    spreads: list[list[Array]] = [[] for _ in functions]
+    for size, count, one in zip(sizes.sizes, sizes.samples, spawn(seed, 2), strict=True):
+        x = simulate(size, count, one)
+        for k, f in enumerate(functions):
+            values = f(x)
+            means[k].append(values.mean(axis=0))
+            spreads[k].append(np.atleast_2d(np.cov(values.T)) / count)
+    first, second = sizes.weights
+    out = []
+    for (small, large), (rough, fine) in zip(means, spreads, strict=True):
+        whole = first * small + second * large
+        # the term that was removed, times one over the size: what is left if the coefficients of the series are alike
+        left = (whole - large) * 2.0 / sizes.sizes[1]
+        out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left))
+    return out
+
+
+# --- flows ---
+
+
+def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+    """The means of networks' second moments are the solution of the flow, and not that of one 5 % faster."""
+    pilot, main = spawn(seed, 2)
+    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+    moved = np.abs(wrong - right)
+    flat: Callable[[Array], Array] = lambda x: x.reshape(len(x), -1)  # noqa: E731
+    spread = flat(s.networks(s.smallest, 400, pilot)).std(axis=0)
+    shown = [k for k in range(len(right)) if moved[k] > 1e-3 * max(spread[k], np.abs(right[k]))]
+    if not shown:
+        raise ValueError(
+            "nothing moves: the flow's solution at t hardly differs from its start; choose another start or a longer time"
+        )
+    # of a flow that networks follow without noise, such as one neuron's, two samples say all
+    wanted = max(float((spread[k] / z_error(moved[k], CONTROL_LEVEL)) ** 2) for k in shown)
+    for larger in range(_LARGER):
+        sizes = network_sizes(s, wanted, larger)
+        (found,) = extrapolated(s.networks, [flat], sizes, main)
+        errors = np.sqrt(np.diag(found.covariance))
+        left = np.abs(found.left)
+        if s.depth or np.all(left[shown] < np.maximum(errors, 1e-2 * moved)[shown] / 4):
+            break
+    for k in shown:
+        error, bias = float(errors[k]), float(left[k])
+        if spread[k] < 1e-9 * moved[k]:  # networks without noise: what is left over is the only error
+            error, bias = bias, 0.0
+        claim = f"{s.limit.states[k]} of the flow: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated"
+        yield number_row(claim, Estimate(float(found.mean[k]), error), float(right[k]), float(wrong[k]), bias)

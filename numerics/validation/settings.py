@@ -1,0 +1,89 @@
+"""What of a derivation is validated, and from where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derivations import Derivation
+from derivations.architectures import Recipe
+from derivations.diffusion import Flow
+from derivations.limits import CollapseDiffusion
+from derivations.limits.gram import gram_matrix
+from numerics.networks import simulate_network
+from numerics.validation.base import Array
+from numerics.validation.subjects import CollapseSetting, GramSetting, JointSetting, Setting, WideSetting, at_width
+
+#: Correlation of inputs where only their size is given.
+_CORRELATION = 0.3
+#: A time too short for noise to be seen.
+_INSTANT = 1e-60
+
+
+def settings_of(
+    d: Derivation, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int
+) -> list[Setting]:
+    """Neurons and Gram matrix at a finite width; second moments at infinite width; the Gram matrix of depth and width together.
+
+    Raises
+    ------
+    ValueError
+        If the width is a symbol, parameters are left, the start does not fit, or nothing moves from it.
+    """
+    recipe: Any = d.architecture
+    given = (t, samples, depth, workers)
+    if isinstance(d.limit, CollapseDiffusion):
+        return [CollapseSetting(recipe, d.limit, None, np.ones((1, 1)), min(t, 0.25), samples, depth, workers)]
+    if d.order == "joint":
+        start, matrix = start_gram(x0, recipe.inputs), gram_matrix(recipe.inputs)
+        return [JointSetting(recipe, d.limit, d.law, start, *given, matrix=matrix).in_whole_layers]
+    if d.order == "width":
+        gram = start_gram(x0, recipe.coordinates)
+        if len(d.limit.states) < recipe.coordinates * (recipe.coordinates + 1) // 2:  # norms that every layer fixes
+            x = simulate_network(at_width(recipe, 8), 1, 1, x0=starting_states(at_width(recipe, 8)), t=_INSTANT)[0]
+            scale = np.sqrt(np.mean(x**2, axis=0) / np.diag(gram))
+            gram = gram * scale[:, None] * scale
+        return [WideSetting(recipe, d.limit, None, gram, *given, matrix=gram_matrix(recipe.coordinates, "K"))]
+    if np.ndim(x0) == 0 and recipe.coordinates > 1:
+        x0 = np.asarray(x0, dtype=float) * starting_states(recipe)
+    start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
+    if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
+        start = simulate_network(recipe, depth=1, samples=1, x0=start, t=_INSTANT)[0]
+    neurons = Setting(recipe, d.limit, d.law, start, *given)
+    if np.all(neurons.networks(4, 8, 0) == start):
+        raise ValueError(
+            f"nothing moves from x0 = {start.tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
+        )
+    closure = d.closure if recipe.width > 1 else None
+    if closure is None or not closure.process.states or isinstance(closure.process, Flow):
+        return [neurons]
+    return [neurons, GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)]
+
+
+def start_gram(x0: ArrayLike, inputs: int) -> Array:
+    """Second moments of m inputs at the start: a matrix as given, or inputs of one size and one correlation.
+
+    Raises
+    ------
+    ValueError
+        If it is no positive semi-definite matrix of m inputs.
+    """
+    given = np.asarray(x0, dtype=float)
+    if given.ndim == 0:
+        given = float(given) ** 2 * ((1.0 - _CORRELATION) * np.eye(inputs) + _CORRELATION)
+    fits = given.shape == (inputs, inputs) and np.isfinite(given).all() and np.allclose(given, given.T, rtol=1e-12)
+    if not fits or np.linalg.eigvalsh(given)[0] < -1e-12 * np.trace(given):
+        raise ValueError(
+            f"x0 must be a number, or the second moments of the inputs, positive semi-definite of shape ({inputs}, {inputs}), got {x0!r}"
+        )
+    return given
+
+
+def starting_states(architecture: Recipe) -> Array:
+    """Standard normal states of several inputs, shape (n, m), always the same ones; the first neuron is active."""
+    width = simulate_network(architecture, depth=0, samples=1, x0=0.0).shape[1]
+    states = np.random.default_rng(0).standard_normal((width, architecture.coordinates))
+    states[0] = np.abs(states[0])
+    return np.asarray(states)

@@ -1,0 +1,129 @@
+"""Every kind of limit is validated, and a wrong one is caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    ConvResNet,
+    Network,
+    PreNormResNet,
+    ResNet,
+    ShapedMLP,
+    Weights,
+    average,
+    derive,
+    epsilon,
+    layer_norm,
+    relu,
+    rms_norm,
+    tanh,
+)
+from numerics import simulate_sde, validate
+from numerics.validation import Validation
+from numerics.validation.base import negative_control
+from numerics.validation.equation import equation_of_networks
+from numerics.validation.settings import settings_of, start_gram
+
+A, B = Weights("A"), Weights("B")
+TWO = lambda x: x + epsilon * A(relu(B(x)))  # noqa: E731
+POST = lambda x: rms_norm(x + epsilon * A(relu(B(x))))  # noqa: E731
+SHAPED = ShapedMLP(relu, c_plus=0, c_minus=-1)
+
+
+def subjects(d, x0=1.0, t=0.25, samples=None):
+    return settings_of(d, x0, t, samples, None, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "t"),
+    [
+        (Network(TWO, width=3), 1.0),
+        (Network(TWO, width=4, inputs=2), 0.5),
+        (Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=4), 0.5),
+        (Network(lambda x: x + epsilon * (A(relu(x)) - average(A(relu(x)))), width=3), 0.5),
+        (ResNet(relu, sp.oo, inputs=2), 1.0),
+        (Network(TWO, width=sp.oo), 1.0),
+        (ConvResNet(tanh, relu, width=sp.oo, positions=(2,), filter=(1,)), 1.0),
+        (PreNormResNet(relu), 1.0),
+        (ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1), 1.0),
+        (MLP(relu, inputs=2), 1.0),
+    ],
+    ids=str,
+)
+def test_validate_takes_every_limit(network, t):
+    outcome = validate(derive(network), t=t, seed=1)
+    assert outcome, f"\n{outcome}"
+    assert all(row.control_rejected for row in outcome.rows)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Network(TWO, width=3), ResNet(relu, sp.oo), SHAPED, Network(lambda x: x + epsilon**2 * sp.tanh(x), width=1)],
+    ids=["Gram matrix", "flow of infinite width", "depth and width together", "flow of one neuron"],
+)
+def test_a_wrong_limit_is_caught(network):
+    (*_, s) = subjects(derive(network))
+    s = replace(s, limit=negative_control(s.limit), law=None)
+    assert "differs" in Validation(tuple(equation_of_networks(s, 3))).verdicts
+
+
+def test_what_of_a_derivation_is_validated():
+    kinds = [
+        [type(s).__name__ for s in subjects(derive(network))]
+        for network in (ResNet(relu, 3), Network(TWO, width=3), Network(TWO, width=1), Network(POST, width=3), SHAPED)
+    ]
+    assert kinds == [["Setting"], ["Setting", "GramSetting"], ["Setting"], ["Setting"], ["JointSetting"]]
+
+
+def test_a_norm_at_the_end_starts_on_its_sphere():
+    neurons, gram = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
+    assert np.mean(neurons.start**2, axis=0) == pytest.approx(np.ones(2))
+    assert gram.origin.shape == (1, 1)
+    assert abs(gram.origin[0, 0]) < 1
+
+
+def test_starts_of_gram_matrices():
+    assert start_gram(2.0, 2) == pytest.approx(np.array([[4.0, 1.2], [1.2, 4.0]]))
+    with pytest.raises(ValueError, match=r"positive semi-definite of shape \(2, 2\)"):
+        start_gram([[1.0, 2.0], [2.0, 1.0]], 2)
+    with pytest.raises(ValueError, match=r"shape \(3, 3\)"):
+        start_gram(np.eye(2), 3)
+
+
+# --- paths of Gram matrices at finite width ---
+
+
+def test_gram_matrices_of_neurons_and_of_the_derived_diffusion_have_the_same_law():
+    # nearly parallel inputs: plain Euler-Maruyama steps leave the cone
+    d = derive(Network(TWO, width=3, inputs=2))
+    start = np.array([[1.0, 0.9], [-0.5, -0.6], [0.7, 0.7]])
+    gram = (start.T @ start / 3)[np.triu_indices(2)]
+    x = simulate_sde(d.limit, x0=start.ravel(), t=0.5, steps=40, samples=8000, seed=1).reshape(-1, 3, 2)
+    neurons = (np.einsum("nia,nib->nab", x, x) / 3)[:, *np.triu_indices(2)]
+    matrices = simulate_sde(d.gram, x0=gram, t=0.5, steps=40, samples=8000, seed=2)
+    wrong = simulate_sde(negative_control(d.gram), x0=gram, t=0.5, steps=40, samples=8000, seed=2)
+    assert np.all(matrices[:, 0] * matrices[:, 2] >= matrices[:, 1] ** 2)
+    logs = [np.log(v[:, 0]) for v in (neurons, matrices, wrong)]
+    errors = np.hypot(*(v.std() / np.sqrt(8000) for v in logs[:2]))
+    assert abs(logs[0].mean() - logs[1].mean()) < 4 * errors
+    spreads = [np.var(v) for v in logs]
+    noise = spreads[0] * np.sqrt(2 * 2 / 8000)
+    assert abs(spreads[0] - spreads[1]) < 4 * noise
+    assert abs(spreads[0] - spreads[2]) > 2 * noise
+
+
+def test_a_flow_that_starts_outside_its_domain_is_refused():
+    with pytest.raises(ValueError, match=r"the flow has no velocity of K_12 at its start K_11 = 0\.3"):
+        simulate_sde(derive(ResNet(relu, sp.oo, inputs=2)).limit, x0=[0.3, 0.6, 0.9])
+
+
+def test_schemes_for_gram_matrices_refuse_others():
+    with pytest.raises(ValueError, match="Gram matrices of a finite number of neurons"):
+        simulate_sde(derive(ResNet(relu, 2)).limit, x0=1.0, scheme="gram_euler")
