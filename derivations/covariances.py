@@ -41,7 +41,9 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
             raise DerivationError(
                 f"expected a covariance, whose diagonal is ≥ 0, got {entry} for {states[k]}; give σσᵀ, or sigma=σ"
             )
-    if all(entry.is_nonnegative for entry in covariance.diagonal()) and covariance.is_diagonal():
+    size = covariance.rows
+    between = (covariance[i, j] != 0 for i in range(size) for j in range(i))
+    if all(entry.is_nonnegative for entry in covariance.diagonal()) and not any(between):
         return
     if covariance.rows > _ROWS or sum(entry.count_ops() for entry in covariance) > _LARGEST:
         return

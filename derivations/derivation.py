@@ -179,8 +179,10 @@ class Derivation:
         """The limit of a Gram matrix and its entries for the first two inputs."""
         if self.order != "joint" or len(self.limit.states) == 1 or isinstance(self.limit, NeuronDiffusion):
             return None
-        states = self.limit.states
-        return self.limit, states[0], states[1], states[self.architecture.inputs]
+        states, m = self.limit.states, self.architecture.inputs
+        if len(states) != m * (m + 1) // 2 or not states[0].is_positive:
+            return None  # norms that a layer fixes, or means beside the Gram matrix
+        return self.limit, states[0], states[1], states[m]
 
     @cached_property
     def settling(self) -> Settling | None:
@@ -191,6 +193,7 @@ class Derivation:
             or not isinstance(limit, Diffusion)
             or limit.drift[0] == 0
             or isinstance(limit, CollapseDiffusion)
+            or not limit.states[0].is_positive
         ):
             return None
         try:

@@ -142,12 +142,7 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
         (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
         lines = [differential(indexed(v, (time,)), drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside), DB)]
     elif isinstance(process, Diffusion):
-        count = range(len(process.states))
-        lines += [
-            Line(Variation(process.states[i], process.states[j], time), (Term(process.covariance[i, j], DT),))
-            for i in count
-            for j in count[i:]
-        ]
+        lines += _brackets(process)
     lines += [equation(name, value) for name, value in gram.fixed.items()]
     what = "centred states" if gram.centred else "states"
     return result(
@@ -180,7 +175,8 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
         Line(expected(DifferentialOf(s), _V), (Term(b, DT if b != 0 else None),))
         for s, b in zip(limit.states, limit.drift, strict=True)
     ]
-    assert isinstance(limit, GramDiffusion)
+    if not isinstance(limit, GramDiffusion) or not limit.is_of_products:
+        return [result(name, (*clock, "The limit is the diffusion"), (*lines, *_brackets(limit)), (matched,))]
     alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
 
     def v(first: str, second: str) -> sp.Expr:
@@ -190,6 +186,16 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
     noise = Line(Variation(v(alpha, beta), v(gamma, delta), time), (Term(limit.strength, Juxtaposed(products, DT)),))
     claim: Words = (*clock, "The Gram matrix follows a diffusion on the cone of positive semi-definite matrices:")
     return [result(name, claim, (*lines, noise), (matched,)), *_factor_steps(limit)]
+
+
+def _brackets(process: Diffusion) -> list[Line]:
+    """The quadratic variations entry by entry."""
+    count = range(len(process.states))
+    return [
+        Line(Variation(process.states[i], process.states[j], time), (Term(process.covariance[i, j], DT),))
+        for i in count
+        for j in count[i:]
+    ]
 
 
 def _factor_steps(limit: GramDiffusion) -> list[Step]:

@@ -357,8 +357,8 @@ class GramChain:
         """Of two entries of :math:`V'`."""
         # what fluctuates by powers of n^(-1/2) is beside 1/n from the start
         exact = any(law.layer is None or share_of(self.expansion.sizes[law.layer]) is None for law in self.laws)
-        cut = self.kept.cut if exact else self.kept.cut_beside
-        one, other = (cut(self.observable(*pair)) for pair in (p, q))
+        kept = Kept(self.kept.all if exact else self.kept.beside, -1)
+        one, other = (kept.cut(self.observable(*pair)) if kept.all >= 0 else sp.S.Zero for pair in (p, q))
         moment = Moment(sp.S.Zero, sp.S.Zero)
         for law in self.laws:
             if law.layer is None:
@@ -371,10 +371,7 @@ class GramChain:
             moment = covariance_of((one, other), moment, settled, self.kept)
             if law is self.laws[-1] and not self.is_conditional and self.skip[0] != 0:
                 self._require_forgotten(moment.second, before, settled)
-            one, other = (
-                self._closed(mean_of(Moment(f, sp.S.Zero), settled, Kept(self.kept.all, -1)).first)
-                for f in (one, other)
-            )
+            one, other = (self._closed(mean_of(Moment(f, sp.S.Zero), settled, kept).first) for f in (one, other))
             moment = Moment(self._closed(moment.first), self._closed(moment.second))
         return moment
 

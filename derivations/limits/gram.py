@@ -106,6 +106,18 @@ class GramDiffusion(Diffusion):
         return sp.cancel(self.covariance[0, 0] / (2 * first**2))
 
     @property
+    def is_of_products(self) -> bool:
+        """Whether the covariance is that of products of Gaussians, times the factor."""
+        v, pairs = self.matrix, upper(self.inputs)
+        if len(self.states) != len(pairs):
+            return False
+        first = [(self.covariance[i, j], pairs[i], pairs[j]) for i in range(len(pairs)) for j in range(i + 1)]
+        return all(
+            sp.expand(entry - self.strength * (v[a, c] * v[b, d] + v[a, d] * v[b, c])) == 0
+            for entry, (a, b), (c, d) in first
+        )
+
+    @property
     def drift_matrix(self) -> sp.ImmutableMatrix:
         """The drift as a symmetric matrix."""
         table = dict(zip(upper(self.inputs), self.drift, strict=True))

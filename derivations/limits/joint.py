@@ -74,16 +74,16 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     named = [(moments.matrix, matrix), *([(sp.Matrix(moments.chain.means), sp.Matrix(means))] if means else [])]
     renamed, always = matrix_labels(*named), inputs > _FEW
     velocity = moments.velocity if manifold is None else manifold.drift
-    drift = by_pattern(velocity, renamed, always)
+    drift = by_pattern(lambda a, b: sp.factor(velocity(a, b)), renamed, always)
     noise = by_pattern(lambda a, b, c, d: source.noise((a, b), (c, d)), renamed, always)
     pairs = [p for p in upper(inputs) if manifold is None or p[0] != p[1]]
     states = tuple(matrix[pair] for pair in pairs)
-    drifts = sp.ImmutableMatrix([sp.factor(drift(*pair)) for pair in pairs])
+    drifts = sp.ImmutableMatrix([drift(*pair) for pair in pairs])
     table = {(i, j): noise(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
     covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
     if means and covariance.is_zero_matrix and manifold is None:
-        speeds = by_pattern(moments.speed, renamed, always)
-        return Flow((*means, *states), sp.ImmutableMatrix([*(sp.factor(speeds(a)) for a in range(inputs)), *drifts]))
+        speeds = by_pattern(lambda a: sp.factor(moments.speed(a)), renamed, always)
+        return Flow((*means, *states), sp.ImmutableMatrix([*(speeds(a) for a in range(inputs)), *drifts]))
     if means:
         raise NotClosed(
             "neurons whose mean moves together with a Gram matrix that fluctuates are not derived; centre the weights and biases"

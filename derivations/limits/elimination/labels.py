@@ -128,15 +128,29 @@ def neuron_labels(
 
 def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
     """Renames the entries of symmetric matrices, or of columns, of symbols."""
+    rows = [
+        (few.tolist(), many.tolist(), few.cols == 1 < few.rows or many.cols == 1 < many.rows) for few, many in pairs
+    ]
+    places: dict[sp.Expr, list[tuple[sp.Symbol, int, int, int]]] = {}
+
+    def where(expr: sp.Expr) -> list[tuple[sp.Symbol, int, int, int]]:
+        """The symbols of an expression that are entries, and where they stand."""
+        if expr not in places:
+            free = expr.free_symbols
+            places[expr] = [
+                (few[i][j], k, i, j)
+                for k, (few, _, column) in enumerate(rows)
+                for i in range(len(few))
+                for j in range(1 if column else i + 1)
+                if few[i][j] in free
+            ]
+        return places[expr]
 
     def renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
         rule = {}
-        for few, many in pairs:
-            for i, a in enumerate(labels):
-                if few.cols == 1 < few.rows or many.cols == 1 < many.rows:
-                    rule[few[i]] = many[a]
-                else:
-                    rule |= {few[i, j]: many[a, b] for j, b in enumerate(labels)}
+        for symbol, k, i, j in where(expr):
+            _, many, column = rows[k]
+            rule[symbol] = many[labels[i]][0 if column else labels[j]]
         return relabelled(expr, rule)
 
     return renamed

@@ -7,6 +7,7 @@ By recursion on the expression: sums, products, powers by the binomial series, f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import sympy as sp
@@ -27,6 +28,7 @@ _DEEPEST = 12  # the highest power of ε that is looked for as the first of a se
 _INFINITE = (sp.nan, sp.zoo, sp.oo, -sp.oo, sp.AccumBounds)
 
 
+@lru_cache(maxsize=4096)
 def taylor(expr: sp.Expr, order: int) -> Series:
     r"""Coefficients of an expression in :math:`\varepsilon` at 0, up to an order.
 
@@ -98,11 +100,13 @@ def _laurent(expr: sp.Expr, order: int) -> _Laurent:
     return _by_derivatives(expr, order)
 
 
+@lru_cache(maxsize=4096)
 def _first(expr: sp.Expr) -> int:
     """The lowest power in the series of an expression."""
-    for order in range(-_DEEPEST, _DEEPEST + 1):
-        if any(sp.expand(c) != 0 for c in _laurent(expr, order).values()):
-            return min(k for k, c in _laurent(expr, order).items() if sp.expand(c) != 0)
+    for order in range(_DEEPEST + 1):
+        powers = [k for k, c in _laurent(expr, order).items() if sp.expand(c) != 0]
+        if powers:
+            return min(powers)
     raise NoLimit(f"{expr} vanishes faster than ε^{_DEEPEST} as ε tends to 0, or is 0")
 
 

@@ -1,0 +1,148 @@
+"""Deep networks with every weight drawn, written out here, against the derived limits of depth and width together; controls must fail."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import Diffusion, Network, Weights, average, joint_limit, relu, rms_norm
+from derivations.activations.shaped import shaped_slopes
+from derivations.errors import NotClosed
+from derivations.gaussian import expect
+from derivations.symbols import width as n
+
+pytestmark = pytest.mark.slow
+SKIP = 0.6
+FULL = 0.8
+A, RECTIFIED = Weights("A"), Weights("A", variance=2)
+
+
+def starts(rng, count, size, correlation):
+    """Two inputs with the Gram matrix ((1, ρ), (ρ, 1)) exactly, Gaussian up to a rotation of the inputs."""
+    x = rng.standard_normal((count, size, 2))
+    factor = np.linalg.cholesky(np.einsum("bia,bic->bac", x, x) / size)
+    white = np.linalg.solve(factor, x.transpose(0, 2, 1)).transpose(0, 2, 1)
+    wanted = np.linalg.cholesky(np.array([[1, correlation], [correlation, 1]]))
+    return (white @ wanted.T).astype(np.float32)
+
+
+def matrices(rng, count, size):
+    return rng.standard_normal((count, size, size), dtype=np.float32) / np.float32(np.sqrt(size))
+
+
+def mean_of(limit, start, t, seed, paths=200_000, steps=60):
+    """The mean of a scalar limit at a time, by Euler's scheme written out here."""
+    drift, noise = (sp.lambdify(limit.states, e) for e in (limit.drift[0], sp.sqrt(limit.covariance[0, 0])))
+    x, rng = np.full(paths, start), np.random.default_rng(seed)
+    for _ in range(steps):
+        x = x + drift(x) * t / steps + noise(x) * rng.standard_normal(paths) * np.sqrt(t / steps)
+    return x.mean()
+
+
+def test_norms_beside_a_skip_push_the_correlation():
+    size, depth, rho, blocks, per = 60, 20, 0.5, 24, 250
+    rng, after = np.random.default_rng(1), []
+    for _ in range(blocks):
+        start, weights = starts(rng, per, size, rho), [matrices(rng, per, size) for _ in range(depth)]
+        pair = np.zeros(per)
+        for sign in (1, -1):  # the same weights with the other sign: an antithetic pair
+            x = start
+            for w in weights:
+                x = SKIP * x + sign * FULL * (w @ (x / np.sqrt((x**2).mean(1, keepdims=True))))
+            gram = np.einsum("bia,bic->bac", x, x)
+            pair += gram[:, 0, 1] / np.sqrt(gram[:, 0, 0] * gram[:, 1, 1]) / 2
+        after.append(pair)
+    change = np.concatenate(after) - rho
+    error = change.std() / np.sqrt(len(change))
+    limit = joint_limit(
+        Network(lambda x: sp.Rational(3, 5) * x + sp.Rational(4, 5) * A(rms_norm(x)), width=n, inputs=2)
+    )
+    t = depth / size
+    derived = mean_of(limit, rho, t, 2) - rho
+    without = mean_of(_scaled(limit, sp.Rational(272, 344)), rho, t, 2) - rho
+    allowed = 4 * error + 0.03 * abs(derived)  # and the next order, 1/n, times a factor of 2
+    assert abs(change.mean() - derived) < allowed
+    assert abs(change.mean() - without) > 4 * error
+    assert error < 0.004
+
+
+def _scaled(limit, factor):
+    return Diffusion(limit.states, [factor * limit.drift[0]], limit.covariance, limit.domain)
+
+
+def test_an_average_inside_a_kink_lowers_the_norm():
+    size, depth, v0, count = 50, 20, 1.3, 3000
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((count, size, 1), dtype=np.float32)
+    x *= np.sqrt(v0 / (x**2).mean(1, keepdims=True))
+    # the covariance of a neuron of the next layer: what the limit is about
+    for layer in range(depth):
+        features = np.maximum(x - x.mean(1, keepdims=True), 0)
+        v = 2 * (features**2).mean((1, 2))
+        if layer < depth - 1:
+            x = np.sqrt(2) * matrices(rng, count, size) @ features
+    limit = joint_limit(Network(lambda x: RECTIFIED(relu(x - average(x))), width=n))
+    (state,) = limit.states
+    rate, spread = (float(sp.cancel(e)) for e in (limit.drift[0] / state, limit.covariance[0, 0] / state**2))
+    t = depth / size
+    error = v.std() / np.sqrt(count)
+    assert abs(v.mean() - v0 * np.exp(rate * t)) < 4 * error + 2 * v0 / size
+    assert abs(v.mean() - v0 * np.exp(-rate * t)) > 10 * error  # without the cross term
+    logs = np.log(v)
+    assert abs(logs.var() / (spread * t) - 1) < 4 * np.sqrt(2 / count) + 4 / size
+    assert abs(logs.var() / (5 * t) - 1) > 0.3  # the noise without the average inside
+
+
+def test_what_lasts_through_a_skip_is_rightly_refused():
+    size, depth, count = 40, 30, 3000
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((count, size, 1), dtype=np.float32)
+    for _ in range(20):  # until what does not move with n has settled
+        x = SKIP * x + FULL * np.sqrt(2) * matrices(rng, count, size) @ np.maximum(x, 0)
+    before = (x**2).mean((1, 2))
+    for _ in range(depth):
+        x = SKIP * x + FULL * np.sqrt(2) * matrices(rng, count, size) @ np.maximum(x, 0)
+    per_layer = size * np.log((x**2).mean((1, 2)) / before).var() / depth
+    one_layer = 4 * SKIP**2 * FULL**2 + 2 * FULL**4 + FULL**4 * 3  # Var of x u, of u², and of 2 relu² given the norm
+    assert per_layer > 1.5 * one_layer
+    layer = Network(lambda x: sp.Rational(3, 5) * x + sp.Rational(4, 5) * RECTIFIED(relu(x)), width=n)
+    with pytest.raises(NotClosed, match="lasts through the skip"):
+        joint_limit(layer)
+
+
+def test_two_matrices_with_hidden_neurons_of_their_own():
+    size, depth, count, rho = 40, 20, 2000, 0.3
+    rng = np.random.default_rng(5)
+    wide = 2 * size
+    x = starts(rng, count, size, rho)
+    gain = 2 / (1 + (1 - 1 / np.sqrt(size)) ** 2)
+    down = np.float32(1 - 1 / np.sqrt(size))
+
+    def shaped(z):
+        return np.where(z > 0, z, down * z)
+
+    for _ in range(depth):
+        inner = (
+            rng.standard_normal((count, wide, size), dtype=np.float32) @ shaped(x) * np.float32(np.sqrt(gain / size))
+        )
+        x = (
+            rng.standard_normal((count, size, wide), dtype=np.float32)
+            @ shaped(inner)
+            * np.float32(np.sqrt(gain / wide))
+        )
+    gram = np.einsum("bia,bic->bac", x, x) / size
+    logs = np.log(gram[:, 0, 0])
+    slopes = shaped_slopes(0, -1)
+    critical = 1 / expect(slopes.expr**2, slopes.variable)
+    net = Network(
+        lambda x: Weights("A", variance=critical)(slopes(Weights("B", out=2 * n, variance=critical)(slopes(x)))),
+        width=n,
+        inputs=2,
+    )
+    limit = joint_limit(net)
+    first = limit.states[0]
+    spread = float(sp.cancel(limit.covariance[0, 0] / first**2))
+    t = depth / size
+    assert (
+        abs(logs.var() / (spread * t) - 1) < 4 * np.sqrt(2 / count) + 6 / size
+    )  # the last average adds 2/n, and so on
+    assert abs(logs.var() / (2 * t) - 1) > 0.3  # one matrix
