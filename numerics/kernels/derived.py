@@ -263,8 +263,11 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
         If a parameter has no number yet, or a mean has no rule.
     """
     program = architecture.program()
-    if program.has_taps:
-        raise ValueError("kernels over a grid are integrated for ConvResNet; a Network with filters has none yet")
+    if program.has_positions:
+        raise ValueError(
+            "the flow couples all positions of an input, not pairs of inputs alone; kernel matrices over positions are integrated for "
+            "ConvResNet only: take the flow itself, derive(net).limit, for few positions"
+        )
     if tangent:
         require_slopes(program)
     kernel: KernelFlow = kernel_flow(program, 2, evaluate=False)
