@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Architecture, Recipe
 from derivations.errors import unknown
+from derivations.kernels.generic_pair import depends_on_depth
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap
-from numerics.kernels.derived import depends_on_depth, derived_flow, solve_derived
+from numerics.kernels.derived import derived_flow, solve_derived
 from numerics.kernels.grid import solve_grid
 from numerics.kernels.pairs import solve_block
 from numerics.kernels.rates import Alone, Rates, closed_kernels, rates_of
