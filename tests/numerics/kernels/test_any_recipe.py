@@ -210,6 +210,7 @@ def test_a_norm_at_the_end_forgets_the_sizes_of_the_inputs():
 def test_wide_networks_with_dropout_and_norm_have_the_kernel_as_gram_matrix():
     layer = lambda x: x + epsilon * A(dropout(relu(B(rms_norm(x))), sp.S.Half))  # noqa: E731
     derived = kernel_matrix(Network(layer, sp.oo), X[:2], 1.0)
+    dry = kernel_matrix(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), sp.oo), X[:2], 1.0)
     rng, width, depth, found = np.random.default_rng(0), 96, 96, []
     for _ in range(60):
         x = rng.standard_normal((width, 3)) @ X[:2].T / np.sqrt(3)
@@ -221,9 +222,7 @@ def test_wide_networks_with_dropout_and_norm_have_the_kernel_as_gram_matrix():
     for a, b in ((0, 0), (0, 1)):
         measured = Estimate.of(np.array(found)[:, a, b])
         assert abs(measured.value - derived[a, b]) < 4 * measured.error + 0.01  # the bias is of order 1/n + 1/L
-        assert (
-            a != b or abs(measured.value - derived[a, b] / 1.1) > 4 * measured.error + 0.01
-        )  # the control: noise 5 % off
+        assert a != b or abs(measured.value - dry[a, b]) > 8 * measured.error + 0.01  # the control: masks without noise
 
 
 @pytest.mark.parametrize(
