@@ -15,19 +15,26 @@ with W a Brownian motion in n dimensions, and X explodes iff :math:`T = \int_0^\
 * :math:`\kappa = 0`, n ≥ 3: :math:`\|W_s\|^2` is of size s. If :math:`|\psi| \ge c|x|^p`, p > 1, on both sides, then
   :math:`S \ge c'\|w\|^{2p}` far out and :math:`T < \infty`. If :math:`|\psi| \le C(1 + |x|)` on one side, W is in the cone of that side
   at infinitely many scales, each of which adds at least a constant to T: :math:`T = \infty`.
+* For a layer written as a program: no explosion at linear growth of the coefficients; else, where the squared norm is a diffusion by itself,
+  Feller's test on it, which decides for every input alone. Its covariance is then a smooth function of the norm, away from 0.
 * :math:`\kappa \ne 0`: all coordinates of Y tend to :math:`\pm\infty` like :math:`\kappa s`, and :math:`T < \infty` iff
   :math:`\int^\infty \mathrm{d}r/\psi(\pm r)^2 < \infty` on that side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sympy as sp
 
 from derivations.architectures.base import Architecture, Layer, Recipe
+from derivations.calculus.boundaries import classify, explosion
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, NotClosed
+from derivations.gaussian import GaussianExpectation
+from derivations.language.statements import Matrix, Mean
+from derivations.limits.closure import gram_limit
 from derivations.piecewise import Analysis, analyse
 from derivations.sums import CoordinateSum
 from derivations.symbols import noise, state, step
@@ -94,13 +101,16 @@ def existence(limit: Limit, architecture: Recipe) -> Existence:
     if not isinstance(limit, Diffusion | NeuronDiffusion):
         raise DerivationError(f"existence is asked of a diffusion, got a {type(limit).__name__}")
     if not isinstance(architecture, Architecture):
-        why = "the layer is a program of its own, for which this is not decided"
-        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+        return _of_program(limit, architecture)
     layer = architecture.layer()
     inner = layer.preactivation.inner
     linear_noise = not sp.diff(_order(layer, 1), noise).free_symbols
     if not linear_noise:
         why = "the noise is not linear in the activation"
+        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    if open_symbols := inner.expr.free_symbols - {inner.variable}:
+        names = ", ".join(sorted(map(str, open_symbols)))
+        why = f"it depends on the numbers that {names} stand for; give them with subs"
         return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
     a = analyse(inner.expr, inner.variable)
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
@@ -155,21 +165,7 @@ def _explodes(a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Arc
     if kappa == 0:
         if strongest <= 1:
             return "cannot", "the activation grows at most linearly, and there is no drift"
-        if n in (1, 2):
-            return (
-                "cannot",
-                "in one or two dimensions Brownian motion is recurrent, and the layer is one in a clock of its own",
-            )
-        if weakest <= 1:
-            return "cannot", "the activation grows at most linearly on one side, to which the layer returns"
-        if n.is_Integer:
-            return "can", (
-                f"the activation grows faster than linearly on both sides, and in {n} dimensions Brownian motion does not return"
-            )
-        return (
-            UNKNOWN,
-            "the activation grows faster than linearly: no explosion for one or two neurons, explosion from three on",
-        )
+        return _by_recurrence(weakest, n)
     if kappa.is_number and not kappa.has(CoordinateSum):
         side = high if kappa.is_positive else low
         if side <= sp.S.Half:
@@ -189,6 +185,25 @@ def _explodes(a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Arc
     return UNKNOWN, "drift or noise grow faster than linearly"
 
 
+def _by_recurrence(weakest: sp.Expr, n: sp.Expr) -> tuple[str, str]:
+    """Whether a layer without drift explodes whose noise grows faster than linearly, at least like a power on both sides."""
+    if n in (1, 2):
+        return (
+            "cannot",
+            "in one or two dimensions Brownian motion is recurrent, and the layer is one in a clock of its own",
+        )
+    if weakest <= 1:
+        return "cannot", "the activation grows at most linearly on one side, to which the layer returns"
+    if n.is_Integer:
+        return "can", (
+            f"the activation grows faster than linearly on both sides, and in {n} dimensions Brownian motion does not return"
+        )
+    return (
+        UNKNOWN,
+        "the activation grows faster than linearly: no explosion for one or two neurons, explosion from three on",
+    )
+
+
 def _order(layer: Layer, order: int) -> sp.Expr:
     """The increment's coefficient at a power of the step size, up to a factorial."""
     return sp.expand(sp.diff(layer.update, step, order).subs(step, 0))
@@ -206,3 +221,160 @@ def _growth(a: Analysis, end: sp.Expr) -> sp.Expr | None:
     if logarithm and growth.exponent in (sp.S.Half, sp.S.One):
         return None  # between the cases that are decided
     return growth.exponent
+
+
+def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existence:
+    if isinstance(limit, NeuronDiffusion):
+        states, drift, covariance = limit.neuron, limit.neuron_drift, limit.neuron_covariance
+    else:
+        states, drift, covariance = limit.states, limit.drift, limit.covariance
+    norm = _squared_norm(network)
+    explodes, why_explodes = (
+        UNKNOWN,
+        "the coefficients are not seen to grow at most linearly, and the squared norm is no diffusion by itself",
+    )
+    found, noise_degrees = ([_degree(entry, states) for entry in entries] for entries in (drift, covariance))
+    if norm is not None and not _at_most(found, noise_degrees):
+        found, noise_degrees = [_degree(norm.drift[0], norm.states)], [_degree(norm.covariance[0, 0], norm.states)]
+    if _at_most(found, noise_degrees):
+        explodes, why_explodes = "cannot", "drift and noise grow at most linearly"
+    elif norm is not None:
+        explodes, why_explodes = _by_fellers_test(norm)
+    root = _root_of_summand(drift, covariance)  # one matrix: the layer is Brownian motion in a clock of its own
+    if root is not None and explodes == UNKNOWN:
+        low, high = (_growth(root, end) for end in (-sp.oo, sp.oo))
+        if low is not None and high is not None:
+            explodes, why_explodes = _by_recurrence(min(low, high), network.width)
+    if (
+        root is not None
+        and not root.jumps
+        and all(q is not None and q >= 1 for p in (*root.zeros, *root.kinks) for q in p.orders)
+    ):
+        return Existence("yes", "yes", explodes, ("the root of the covariance is locally Lipschitz", why_explodes))
+    smooth = _is_smooth([*drift, *covariance]) and (network.inputs == 1 or _is_lipschitz(network))
+    if norm is not None and smooth and _stays_away_from_zero(norm):
+        return Existence(
+            "yes", "yes", explodes, ("the coefficients are smooth away from 0, which is not reached", why_explodes)
+        )
+    why = "the coefficients are not seen to be locally Lipschitz"
+    return Existence(UNKNOWN, UNKNOWN, explodes, (why, why_explodes))
+
+
+def _root_of_summand(drift: sp.Matrix, covariance: sp.Matrix) -> Analysis | None:
+    r"""The :math:`\sqrt g` of a neuron's variance :math:`c \sum_j g(x_j)` without drift: all of it is Lipschitz where this is."""
+    number, total = covariance[0, 0].as_independent(CoordinateSum)
+    if covariance.shape != (1, 1) or drift[0] != 0 or not isinstance(total, CoordinateSum) or number == 0:
+        return None
+    if len(total.bound_symbols) != 1 or total.body.free_symbols - set(total.bound_symbols):
+        return None
+    y = sp.Dummy("y", real=True)
+    try:
+        a = analyse(sp.sqrt(total.body.xreplace({total.bound_symbols[0]: y})), y)
+    except DerivationError:
+        return None
+    return a if a.complete and a.intervals == ((-sp.oo, sp.oo),) and not a.poles else None
+
+
+def _squared_norm(network: Recipe) -> Diffusion | None:
+    """Of one input, over n, if it is a diffusion by itself; each of several inputs alone moves like one."""
+    if network.positions:
+        return None
+    try:
+        found = gram_limit(network.program(), 1)
+    except NotClosed:
+        return None
+    return found.process if not found.centred and isinstance(found.process, Diffusion) else None
+
+
+def _is_lipschitz(network: Recipe) -> bool:
+    """Whether all that a program applies is locally Lipschitz: then several inputs move in a Lipschitz way also where they meet."""
+    program = network.program()
+    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean)]
+    for body in (b for b in (*bodies, program.update) if not _is_smooth([b])):
+        if len(body.free_symbols) != 1:
+            return False
+        x = sp.Dummy("x", real=True)
+        try:
+            a = analyse(body.xreplace({body.free_symbols.pop(): x}), x)
+        except DerivationError:
+            return False
+        if (
+            not a.complete
+            or a.jumps
+            or a.poles
+            or any(q is None or q < 1 for p in (*a.zeros, *a.kinks) for q in p.orders)
+        ):
+            return False
+    return True
+
+
+def _stays_away_from_zero(norm: Diffusion) -> bool:
+    """Whether V > 0 for good: its logarithm has bounded coefficients near 0, or Feller's test says so."""
+    drift, variance = (_degree(entry, norm.states, far=False) for entry in (norm.drift[0], norm.covariance[0, 0]))
+    if drift is not None and variance is not None and drift >= 1 and variance >= 2:
+        return True
+    try:
+        return bool(classify(norm)[0].attainable == sp.false)
+    except DerivationError:
+        return False
+
+
+def _by_fellers_test(norm: Diffusion) -> tuple[str, str]:
+    try:
+        reached = explosion(norm)
+    except DerivationError:
+        return UNKNOWN, "Feller's test of the squared norm has no closed form"
+    if reached == sp.true:
+        return "can", "by Feller's test the squared norm, a diffusion by itself, reaches infinity in finite time"
+    if reached == sp.false:
+        return "cannot", "by Feller's test the squared norm, a diffusion by itself, does not reach infinity"
+    return UNKNOWN, f"by Feller's test of the squared norm it explodes if {reached}"
+
+
+def _at_most(drift: list[sp.Expr | None], covariance: list[sp.Expr | None]) -> bool:
+    """Linear growth: degree 1 of the drift, 2 of the covariance."""
+    return all(d is not None and d <= 1 for d in drift) and all(d is not None and d <= 2 for d in covariance)
+
+
+def _is_smooth(entries: list[sp.Expr]) -> bool:
+    return not any(e.has(sp.Abs, sp.Max, sp.Min, sp.Piecewise, sp.sign, sp.Heaviside) for e in entries)
+
+
+def _degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.Expr | None:
+    """A power of the size of the state that bounds an expression far out, or close to 0; None if none is seen."""
+    if not expr.has(CoordinateSum, *states):
+        return None if expr.has(sp.oo, sp.zoo, sp.nan) else sp.S.Zero
+    if expr in states:
+        return sp.S.One
+    if isinstance(expr, CoordinateSum):
+        return _degree(expr.body, (*states, *expr.bound_symbols), far)
+    most = sp.Max if far else sp.Min
+    if isinstance(expr, GaussianExpectation):
+        function, *place = expr.args
+        own = _degree(function.expr, function.variables, far) if not function.expr.has(*states) else None
+        mean, variance = (_degree(entry, states, far) for entry in place)
+        if own is None or mean is None or variance is None:
+            return None
+        return own * (variance / 2 if place[0] == 0 else most(mean, variance / 2))
+    if isinstance(expr, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
+        parts = [_degree(part, states, far) for part in expr.args]
+        return None if None in parts else sp.Add(*parts) if expr.is_Mul else most(*parts)
+    if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
+        base = _degree(expr.base, states, far)
+        return None if base is None else base * expr.exp
+    return _degree_of_function(expr, far) if len(expr.free_symbols) == 1 and not expr.has(CoordinateSum) else None
+
+
+def _degree_of_function(expr: sp.Expr, far: bool) -> sp.Expr | None:
+    x = sp.Dummy("x", real=True)
+    try:
+        a = analyse(expr.xreplace({expr.free_symbols.pop(): x}), x)
+        ends = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
+    except DerivationError:
+        return None
+    if not ends or any(g.exponent is None or (g.coefficient is not None and g.coefficient.free_symbols) for g in ends):
+        return None
+    if far:
+        return sp.Max(0, *(g.exponent for g in ends))
+    orders = [order for zero in a.zeros if zero.value == 0 for order in zero.orders]
+    return None if None in orders else sp.Min(*orders) if orders else sp.S.Zero

@@ -37,6 +37,82 @@ class Orthogonal(MatrixLaw):
         return "orthogonal"
 
 
+class Correlated(MatrixLaw):
+    r"""Gaussian entries with the covariance :math:`\mathrm{Cov}(W_{ij}, W_{kl}) = \tfrac{\sigma^2}{k}(\Sigma_O)_{ik}(\Sigma_I)_{jl}`.
+
+    Parameters
+    ----------
+    rows, columns : Matrix
+        :math:`\Sigma_O` over the neurons that come out and :math:`\Sigma_I` over those that are read; an empty one stands for the identity.
+    """
+
+    @property
+    def rows(self) -> sp.ImmutableMatrix:
+        """Of the neurons that come out."""
+        return self.args[0]
+
+    @property
+    def columns(self) -> sp.ImmutableMatrix:
+        """Of those that are read."""
+        return self.args[1]
+
+    @property
+    def symbols(self) -> set[sp.Symbol]:
+        """Those of the entries."""
+        return set(self.rows.free_symbols | self.columns.free_symbols)
+
+    def _sympystr(self, printer: object) -> str:
+        return "gaussian, correlated"
+
+
+def correlated(rows: object, columns: object) -> MatrixLaw:
+    """Gaussian entries with covariances over rows and columns, or plain ones where neither is given.
+
+    Raises
+    ------
+    DerivationError
+        For what is no covariance matrix.
+    """
+    if rows is None and columns is None:
+        return Gaussian()
+    return Correlated(_covariance(rows, "row_covariance"), _covariance(columns, "column_covariance"))
+
+
+def _covariance(given: object, name: str) -> sp.ImmutableMatrix:
+    if given is None:
+        return sp.ImmutableMatrix(0, 0, [])
+    try:
+        matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
+    except (TypeError, ValueError) as error:
+        raise DerivationError(f"{name} must be a square matrix, got {given!r}") from error
+    if matrix.rows != matrix.cols or not matrix.rows or matrix != matrix.T:
+        raise DerivationError(f"{name} must be a symmetric matrix, got {matrix.tolist()}")
+    if matrix.is_positive_semidefinite is False:
+        raise DerivationError(f"{name} must be positive semidefinite, as covariances are, got {matrix.tolist()}")
+    return matrix
+
+
+def triangular_root(covariance: sp.Matrix) -> tuple[sp.Matrix, list[sp.Expr]]:
+    r"""Unit lower-triangular L and nonnegative D with :math:`L D L^\top` the covariance, by columns; a column without variance is 0.
+
+    Examples
+    --------
+    >>> triangular_root(sp.Matrix([[4, 2], [2, 1]]))
+    (Matrix([
+    [  1, 0],
+    [1/2, 1]]), [4, 0])
+    """
+    size = covariance.rows
+    lower = sp.eye(size)
+    pivots: list[sp.Expr] = []
+    for j in range(size):
+        pivots.append(sp.cancel(covariance[j, j] - sum((lower[j, k] ** 2 * pivots[k] for k in range(j)), sp.S.Zero)))
+        for i in range(j + 1, size):
+            rest = covariance[i, j] - sum((lower[i, k] * lower[j, k] * pivots[k] for k in range(j)), sp.S.Zero)
+            lower[i, j] = sp.cancel(rest / pivots[j]) if pivots[j] != 0 else sp.S.Zero
+    return lower, pivots
+
+
 class Independent(MatrixLaw):
     r"""Independent entries with a common law that is not Gaussian, known by its moments.
 

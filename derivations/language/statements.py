@@ -13,6 +13,7 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import DerivationError
+from derivations.language.entries import Correlated
 from derivations.language.nodes import (
     Applied,
     Average,
@@ -379,6 +380,7 @@ class _Reader:
             if kind == "matrix":
                 assert isinstance(node, Applied)
                 made.append(Matrix(symbol, node.weights, body, neurons(first), neurons(second)))
+                _require_fit(made[-1])
             elif kind == "average":
                 assert isinstance(node, Average)
                 made.append(Mean(symbol, body, neurons(first), node.power, symbol in self.pairs))
@@ -394,3 +396,20 @@ class _Reader:
                 over, each = (None, self.positions) if first < 0 else (neurons(first), 1)
                 made.append(Mask(symbol, node.keep, node.shared, over, each))
         return tuple(made)
+
+
+def _require_fit(statement: Statement) -> None:
+    """Covariances of rows and columns are as large as what is put out and read."""
+    assert isinstance(statement, Matrix)
+    law, name = statement.weights.law, statement.weights.name
+    if not isinstance(law, Correlated):
+        return
+    for word, matrix, size in (
+        ("row_covariance", law.rows, statement.target.size),
+        ("column_covariance", law.columns, statement.source.size),
+    ):
+        if matrix.rows and matrix.rows != size:
+            raise DerivationError(
+                f"shapes do not fit: {word} of {name} is {matrix.rows} × {matrix.rows} and there are {size} neurons; give the width as a "
+                "number, and matrices of its size"
+            )

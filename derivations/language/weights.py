@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.language.entries import Gaussian, MatrixLaw, Orthogonal, matrix_law
+from derivations.language.entries import Correlated, Gaussian, MatrixLaw, Orthogonal, correlated, matrix_law
 from derivations.language.nodes import Applied, body_of
 from derivations.symbols import width
 
@@ -41,6 +41,10 @@ class Weights(sp.Basic):
     law : str, mapping, sequence or MatrixLaw
         ``"gaussian"``, ``"orthogonal"`` (Haar's law), or that of i.i.d. entries: ``"uniform"``, ``"rademacher"``, ``"laplace"``,
         ``"truncated_normal"``, or standardised moments from order 3 on, such as ``{4: 9/5}``.
+    row_covariance, column_covariance : matrix, optional
+        :math:`\Sigma_O` and :math:`\Sigma_I` of Gaussian entries with
+        :math:`\mathrm{Cov}(A_{ij}, A_{kl}) = \tfrac{\sigma^2}{k}(\Sigma_O)_{ik}(\Sigma_I)_{jl}`, at numbers of neurons that are numbers; the identity
+        where they are left out.
     taps : sequence of Tap, optional
         For states over a grid of positions: for each weight of a filter, which coordinate each coordinate reads (None: beyond a
         border, where it reads 0). The filter's weights are independent and share the variance equally.
@@ -70,6 +74,8 @@ class Weights(sp.Basic):
         bias_mean: object = 0,
         taps: Sequence[Tap] = (),
         law: object = "gaussian",
+        row_covariance: object = None,
+        column_covariance: object = None,
     ) -> Weights:
         """Check the numbers."""
         if not str(name).isidentifier():
@@ -80,8 +86,15 @@ class Weights(sp.Basic):
                 raise DerivationError(f"{word} of {name} must be at least 0, got {value}")
         if size.is_number and not (size.is_Integer and size > 0):
             raise DerivationError(f"{name} must put out a positive whole number of neurons, got out={size}")
+        chosen = matrix_law(law)
+        if row_covariance is not None or column_covariance is not None:
+            if not isinstance(chosen, Gaussian) or taps:
+                raise DerivationError(
+                    f"covariances of rows and columns are of dense Gaussian matrices, got law={chosen} for {name}"
+                )
+            chosen = correlated(row_covariance, column_covariance)
         reads = sp.Tuple(*(sp.Tuple(*(_NOTHING if a is None else sp.Integer(a) for a in tap)) for tap in taps))
-        made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads, matrix_law(law))
+        made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads, chosen)
         return made
 
     @property
@@ -139,6 +152,11 @@ class Weights(sp.Basic):
     def is_orthogonal(self) -> bool:
         """Whether the matrix has Haar's law."""
         return isinstance(self.law, Orthogonal)
+
+    @property
+    def is_correlated(self) -> bool:
+        """Whether rows or columns have covariances of their own."""
+        return isinstance(self.law, Correlated)
 
     @property
     def parameters(self) -> set[sp.Symbol]:

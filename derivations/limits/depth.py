@@ -21,6 +21,8 @@ from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
+from derivations.language.statements import Matrix
+from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, neuron_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
@@ -66,6 +68,8 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     NotClosed
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
+    if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
+        return _told_apart(LayerMoments(program, inputs))
     few = inputs if program.has_positions else min(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
     n = program.neurons.size
@@ -170,6 +174,41 @@ def _written_out(moments: NeuronMoments) -> Diffusion:
         sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states)) if conditions else sp.S.Reals
     )
     return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry), domain)
+
+
+def _told_apart(layer: LayerMoments) -> Diffusion:
+    """All neurons, where they are not alike: what is 1 for one of them is put in neuron by neuron."""
+    layer.at_rest()
+    n, m, sizes = int(layer.program.neurons.size), len(layer.states), layer.expansion.sizes
+    states = neuron_symbols(state, n, m)
+
+    def neuron(i: int, symbols: tuple[sp.Symbol, ...], places: tuple[sp.Symbol, ...]) -> dict[sp.Symbol, sp.Expr]:
+        coordinates = dict(zip(symbols, states[i * m : (i + 1) * m], strict=True))
+        return coordinates | {e: sp.Integer(q == i) for q, e in enumerate(places)}
+
+    def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
+        expr = released(expr)
+        while nodes := sorted(expr.atoms(LayerAverage), key=lambda v: len(v.atoms(LayerAverage))):
+            node, count = nodes[0], int(sizes[nodes[0].layer])
+            places = layer.expansion.places.get(node.layer, ())
+            rows = [neuron(k, layer.states, places) if node.layer == 0 else _one_of(places, k) for k in range(count)]
+            expr = expr.xreplace({node: sp.Add(*(node.body.xreplace(row) for row in rows)) / count})
+        here, there = neuron(i, layer.states, layer.places), neuron(j, layer.other, layer.other_places)
+        return sp.cancel(sp.expand(expr.xreplace(here | there)))
+
+    def entry(row: int, column: int) -> sp.Expr:
+        (i, a), (j, b) = divmod(row, m), divmod(column, m)
+        if row > column:
+            return entry(column, row)
+        return at(layer.covariance(*sorted((a, b))) if i == j else layer.between(a, b), i, j)
+
+    drift = sp.ImmutableMatrix([at(layer.drift(a), i, i) for i in range(n) for a in range(m)])
+    covariance = sp.ImmutableMatrix(n * m, n * m, entry)
+    return Diffusion(states, drift, covariance)
+
+
+def _one_of(places: tuple[sp.Symbol, ...], k: int) -> dict[sp.Symbol, sp.Expr]:
+    return {e: sp.Integer(q == k) for q, e in enumerate(places)}
 
 
 def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr:

@@ -57,9 +57,19 @@ class Differences(Rules):
         parts = [np.moveaxis(part, 2, 0) for part in (value.first, value.rest)]
         return np.moveaxis(np.concatenate(parts, axis=0), 0, 2)
 
+    def samples(self, value: Pair) -> int:
+        """Of either part."""
+        return len(value.first)
+
     def form(self, columns: Array) -> Pair:
         """Cut after the first input."""
         return Pair(columns[:, :, : self.positions], columns[:, :, self.positions :])
+
+    def inputs_of(self, value: Pair) -> Array:
+        """The values of all inputs."""
+        if value.first.shape[2] < self.positions:  # one number for all
+            return value.first
+        return np.concatenate([value.first, np.tile(value.first, (1, 1, self.inputs - 1)) + value.rest], axis=2)
 
     def evaluated(self, expr: sp.Expr, values: Values, size: float, rows: int, trace: Trace | None = None) -> Pair:
         """The formula, and what it differs by."""
@@ -72,7 +82,10 @@ class Differences(Rules):
             same: Pair = values[expr]
             return same
         at: Values = {s: size if s == step else values[s].first for s in arguments_of(expr)}
-        first = evaluated(expr, at, size, (samples, rows, self.positions), trace)
+        first = evaluated(expr, at, size, (samples, rows, self.positions))
+        if trace is not None:
+            every = {s: self.inputs_of(values[s]) for s in at if s != step}
+            evaluated(expr, every, size, (samples, rows, self.inputs * self.positions), trace)
         shape = (samples, rows, others * self.positions)
         moves = {s: values[s].rest for s in at if s != step and values[s].rest.any()}
         if not moves:
@@ -113,9 +126,10 @@ def _difference(expr: sp.Expr, at: Values, moves: Values, shape: tuple[int, ...]
     if not rule.is_linear:
         for s, d in by.items():
             far |= np.abs(d) > _SMALL * np.abs(before[s])
-    if rule.sides is not None:
-        for left, right in zip(rule.sides(*before.values()), rule.sides(*after.values()), strict=True):
-            far |= left != right
+    if rule.kinks is not None:
+        ends = (rule.kinks(*values.values()) for values in (before, after))
+        for side, here, there in zip(rule.sides, *ends, strict=True):
+            far |= side(here, 0.0) != side(there, 0.0)
     if far.any():
         here, there = ([v[far] for v in values.values()] for values in (before, after))
         out[far] = rule.value(*there) - rule.value(*here)
@@ -124,13 +138,18 @@ def _difference(expr: sp.Expr, at: Values, moves: Values, shape: tuple[int, ...]
 
 @dataclass(frozen=True)
 class _Rule:
-    """A formula's differential in given arguments, the sides of its kinks on which they lie, and a rule along a segment."""
+    """A formula's differential in given arguments, where it has kinks, and a rule along a segment."""
 
     value: CompiledFunction
     slope: CompiledFunction
-    sides: CompiledFunction | None
+    kinks: CompiledFunction | None  # what is compared with 0
+    sides: tuple[np.ufunc, ...]  # and how
     nodes: tuple[tuple[float, float], ...]
     is_linear: bool
+
+
+#: On which side of its kink a condition puts 0 itself.
+_SIDES = {sp.Le: np.greater, sp.Gt: np.greater, sp.Lt: np.greater_equal, sp.Ge: np.greater_equal}
 
 
 @lru_cache(maxsize=256)
@@ -144,7 +163,8 @@ def _rule(expr: sp.Expr, arguments: tuple[sp.Symbol, ...], moving: tuple[sp.Symb
     return _Rule(
         compile_expression(arguments, expr),
         compile_expression((*arguments, *steps.values()), slope),
-        compile_expression(arguments, tuple(sp.Piecewise((1, kink), (0, True)) for kink in kinks)) if kinks else None,
+        compile_expression(arguments, tuple(kink.lhs - kink.rhs for kink in kinks)) if kinks else None,
+        tuple(_SIDES.get(type(kink), np.equal) for kink in kinks),
         tuple((float(point + 1) / 2, float(weight) / 2) for point, weight in zip(points, weights, strict=True)),
         linear,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import truncnorm
 
-from derivations.language.entries import Gaussian, Independent, Orthogonal
+from derivations.language.entries import Correlated, Gaussian, Independent, MatrixLaw, Orthogonal, triangular_root
 
 Array = NDArray[np.float64]
 
@@ -24,6 +24,31 @@ def draw_matrices(law: object, samples: int, rows: int, columns: int, rng: np.ra
 def _(law: Gaussian, samples: int, rows: int, columns: int, rng: np.random.Generator) -> Array:
     drawn: Array = rng.standard_normal((samples, rows, columns)) / np.sqrt(columns)
     return drawn
+
+
+@draw_matrices.register
+def _(law: Correlated, samples: int, rows: int, columns: int, rng: np.random.Generator) -> Array:
+    drawn: Array = rng.standard_normal((samples, rows, columns)) / np.sqrt(columns)
+    left, right = _roots(law)
+    drawn = drawn if left is None else left @ drawn
+    return drawn if right is None else drawn @ right.T
+
+
+@lru_cache(maxsize=32)
+def _roots(law: Correlated) -> tuple[Array | None, Array | None]:
+    _require_numbers(law, (law.rows, law.columns))
+    found: list[Array | None] = []
+    for covariance in (law.rows, law.columns):
+        lower, pivots = triangular_root(covariance)
+        root = np.array(lower.tolist(), dtype=float) * np.sqrt(np.array(pivots, dtype=float)) if pivots else None
+        found.append(root)
+    return found[0], found[1]
+
+
+def _require_numbers(law: MatrixLaw, given: object) -> None:
+    if law.symbols:
+        names = ", ".join(sorted(map(str, law.symbols)))
+        raise ValueError(f"expected numbers for the law of the entries, got {given}; substitute values for {names}")
 
 
 @draw_matrices.register
@@ -66,10 +91,7 @@ def _points(law: Independent) -> tuple[Array, Array]:
         If a moment is no number.
     """
     given = law.args[1]
-    if law.symbols:
-        raise ValueError(
-            f"expected numbers for the moments of the entries, got {given}; substitute values for {', '.join(map(str, law.symbols))}"
-        )
+    _require_numbers(law, given)
     known = [1.0, 0.0, 1.0, *map(float, given)]
     size = (len(known) + 1) // 2  # so many points have 2·size − 1 free moments
     if len(known) < 2 * size:

@@ -68,6 +68,10 @@ class Rules(ABC):
     def columns(self, value: Any) -> Array:
         """All numbers of a value, side by side."""
 
+    def samples(self, value: Any) -> int:
+        """How many networks it is of."""
+        return len(self.columns(value))
+
     @abstractmethod
     def form(self, columns: Array) -> Any:
         """The value of such columns."""
@@ -221,7 +225,7 @@ class CompiledProgram:
             weights = statement.weights
             numbers = self.numbers[weights]
             if weights not in drawn:
-                drawn[weights] = None if weights.is_mean else draw(numbers, len(rules.columns(x)), rng)
+                drawn[weights] = None if weights.is_mean else draw(numbers, rules.samples(x), rng)
             values[statement.symbol] = rules.applied(drawn[weights], body, statement, numbers)
         return rules.evaluated(self.program.update, values, size, int(self.program.neurons.size), trace), values
 

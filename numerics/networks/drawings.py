@@ -161,7 +161,7 @@ def _sizes(features: Array) -> Array | None:
 
 
 def column_factor(columns: Array) -> tuple[Array, Array]:
-    r"""Orthonormal columns and the triangular :math:`\ell` with :math:`F = Q\ell^\top`, column by column (modified Gram–Schmidt).
+    r"""Orthogonal columns and the triangular :math:`\ell` with :math:`F^\top F = \ell\ell^\top`, column by column (modified Gram–Schmidt).
 
     What a column has besides the ones before it is a sum of squares of differences, and so keeps its digits however small it is;
     below the rounding error of the column it is 0.
@@ -172,11 +172,13 @@ def column_factor(columns: Array) -> tuple[Array, Array]:
 
     Returns
     -------
-    array, shape (samples, k, c), and array, shape (samples, c, c)
+    array, shape (samples, k, c)
+        Each of the length that stands on the diagonal of :math:`\ell`, or smaller than rounding where 0 does.
+    array, shape (samples, c, c)
 
     Examples
     --------
-    >>> q, factor = column_factor(np.array([[[1.0, 1.0], [0.0, 1e-12]]]))
+    >>> _, factor = column_factor(np.array([[[1.0, 1.0], [0.0, 1e-12]]]))
     >>> factor[0].tolist()
     [[1.0, 0.0], [1.0, 1e-12]]
     """
@@ -184,14 +186,15 @@ def column_factor(columns: Array) -> tuple[Array, Array]:
     rest = np.moveaxis(columns, 2, 0).copy()  # a column's entries side by side
     factor = np.zeros((count, count, samples))
     for j in range(count):
-        length = np.sqrt(np.einsum("bk,bk->b", rest[j], rest[j]))
-        whole = np.sqrt(length**2 + np.sum(factor[j, :j] ** 2, axis=0))
-        alive = length > 4 * count * np.finfo(float).eps * whole
-        factor[j, j] = np.where(alive, length, 0.0)
-        rest[j] *= np.where(alive, 1 / np.where(alive, length, 1.0), 0.0)[:, None]
+        square = np.einsum("bk,bk->b", rest[j], rest[j])
+        rounding = 4 * count * np.finfo(float).eps * np.sqrt(square + np.sum(factor[j, :j] ** 2, axis=0))
+        alive = np.sqrt(square) > rounding
+        factor[j, j] = np.where(alive, np.sqrt(square), 0.0)
+        inverse = np.where(alive, 1 / np.where(alive, square, 1.0), 0.0)
         for i in range(j + 1, count):
-            factor[i, j] = np.einsum("bk,bk->b", rest[j], rest[i])
-            rest[i] -= factor[i, j][:, None] * rest[j]
+            share = np.einsum("bk,bk->b", rest[j], rest[i]) * inverse
+            factor[i, j] = share * factor[j, j]
+            rest[i] -= share[:, None] * rest[j]
     return np.moveaxis(rest, 0, 2), np.moveaxis(factor, 2, 0)
 
 

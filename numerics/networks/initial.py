@@ -65,7 +65,8 @@ class Start:
         assert self.rows is not None
         dim = self.rows.shape[1]
         if self.rotated:
-            frames, _ = column_factor(rng.standard_normal((count, width, dim)))
+            frames, lengths = column_factor(rng.standard_normal((count, width, dim)))
+            frames = frames / np.einsum("bjj->bj", lengths)[:, None]
             return np.sqrt(self.variance * width / dim) * np.matmul(frames, self.rows.T)
         return drawing(self.matrix(width), count, rng)(self.rows.T[None], None)
 

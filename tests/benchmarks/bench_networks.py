@@ -1,4 +1,4 @@
-"""In-law networks against drawing every weight, in one run: prints their ratio (run as a script; no timed test)."""
+"""Networks in law against drawing every weight, and what is recorded of them, in one run (a script; no timed test)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread on each side
 
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
-from derivations import ResNet, relu
+from derivations import MLP, Network, ResNet, Weights, epsilon, relu, rms_norm, symbols
 from numerics.networks import simulate_network
 
 WIDTHS = (10, 100, 1000)
@@ -48,11 +48,45 @@ def ratios() -> list[tuple[int, float, float, float]]:
     return rows
 
 
+A, B = Weights("A"), Weights("B", out=2 * symbols.width)
+#: What is timed besides: a network of a width, the record, and how many neurons of all inputs a layer draws in units of the width.
+OTHERS = {
+    "one input": (lambda n: ResNet(relu, n), "state", 1),
+    "two inputs": (lambda n: ResNet(relu, n, inputs=2), "state", 2),
+    "two matrices, pre-norm": (lambda n: Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n), "state", 3),
+    "Gram matrix": (lambda n: MLP(relu, width=n, inputs=2), "conditional gram", 2),
+    "gap": (lambda n: MLP(relu, width=n, inputs=2), "conditional gap", 2),
+}
+
+
+def nanoseconds(name: str, width: int, backend: str, repeats: int = 3, depth: int = 100) -> float:
+    """CPU time for each number that a layer draws, of the best of some runs; a kernel is compiled before."""
+    make, record, drawn = OTHERS[name]
+    network, samples = make(width), max(4, 400_000 // (width * drawn))
+    start = np.random.default_rng(0).normal(size=(width, network.inputs))
+
+    def once() -> float:
+        begin = process_time()
+        simulate_network(network, depth, samples, x0=start, record=record, backend=backend)
+        return process_time() - begin
+
+    once()
+    return 1e9 * min(once() for _ in range(repeats)) / (depth * samples * width * drawn)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     print(f"{'width':>6}  {'all weights / in law':>20}  {'in law / n normals':>18}  {'all weights / n normals':>23}")
     for width, speedup, fast, slow in ratios():
         print(f"{width:>6}  {speedup:>20.1f}  {fast:>18.2f}  {slow:>23.1f}")
+    print(
+        f"\n{'ns of CPU a number':<24}"
+        + "".join(f"{f'{b}, n = {n}':>18}" for b in ("numpy", "numba") for n in (100, 10_000))
+    )
+    for name, (_, record, _) in OTHERS.items():
+        backends = ("numpy",) if record.endswith("gap") else ("numpy", "numba")
+        times = [nanoseconds(name, n, backend) for backend in backends for n in (100, 10_000)]
+        print(f"{name:<24}" + "".join(f"{ns:>18.1f}" for ns in times))
 
 
 if __name__ == "__main__":

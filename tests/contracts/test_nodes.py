@@ -58,7 +58,7 @@ VALUELESS = {
     "ItoIntegral": (ItoIntegral(v * x, x, sp.Symbol("t", positive=True)), "random"),
 }
 #: Laws of random matrices.
-MATRIX_LAWS = {"MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
+MATRIX_LAWS = {"Correlated", "MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
 POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax"}
 DESCRIPTIONS = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import derive
+from derivations import Network, Weights, derive, epsilon, rms_norm
 from derivations.activations import identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, ResNet, ShrinkingResNet
 from derivations.errors import DerivationError
@@ -86,3 +86,59 @@ def test_networks_explode_where_the_limit_does():
     for control in (ResNet(x**2, 1), ResNet(ramp**2, 3)):  # vanishes with depth where it cannot
         early, late = beyond(control, 100), beyond(control, 1600)
         assert late < 0.5 * early + 0.002
+
+
+A, B = Weights("A"), Weights("B", out=3)
+PROGRAMS = {
+    "two matrices": (Network(lambda x: x + epsilon * A(relu(B(x))), 4), "yes", "cannot"),
+    "two, any width, two inputs": (Network(lambda x: x + epsilon * A(relu(B(x))), width, inputs=2), "yes", "cannot"),
+    "two, with jumps": (Network(lambda x: x + epsilon * A(sp.Heaviside(B(x), 0)), 4), "yes", "cannot"),
+    "two, with jumps, two inputs": (
+        Network(lambda x: x + epsilon * A(sp.Heaviside(B(x), 0)), 4, inputs=2),
+        "not known",
+        "cannot",
+    ),
+    "two, squared": (Network(lambda x: x + epsilon * A(relu(B(x)) ** 2), 4), "yes", "can"),
+    "two, squared and pulled back": (
+        Network(lambda x: x + epsilon * A(relu(B(x)) ** 2) - 9 * epsilon**2 * x, 4),
+        "yes",
+        "can",
+    ),
+    "two, smooth": (Network(lambda x: x + epsilon * A(tanh(B(x))), 4), "yes", "cannot"),
+    "pre-norm": (Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), 4), "yes", "cannot"),
+    "one, smooth, any width": (Network(lambda x: x + epsilon * A(tanh(x)), width), "yes", "cannot"),
+    "one, squared": (Network(lambda x: x + epsilon * A(x**2), 4), "yes", "can"),
+    "one, squared, two neurons": (Network(lambda x: x + epsilon * A(x**2), 2), "yes", "cannot"),
+    "one, squared, any width": (Network(lambda x: x + epsilon * A(x**2), width), "yes", "not known"),
+    "one, root": (Network(lambda x: x + epsilon * A(sp.sqrt(sp.Abs(x))), 4), "not known", "cannot"),
+}
+
+
+@pytest.mark.parametrize("case", PROGRAMS.values(), ids=PROGRAMS)
+def test_programs(case):
+    network, unique, explodes = case
+    found = derive(network).existence
+    assert (found.unique, found.explodes) == (unique, explodes), found
+
+
+@pytest.mark.slow
+def test_networks_of_two_matrices_explode_as_fellers_test_says():
+    # V = |X|²/4 moves with dV = (3/2) V² dt + √(3/2) V^{3/2} dB: log V has the drift (3/4) V
+    shares = []
+    for name in ("two, squared", "two, smooth"):
+        for depth in (100, 800):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExplosionWarning)
+                ends = simulate_network(PROGRAMS[name][0], depth, 500, x0=1.5, seed=7)
+            shares.append(np.mean(~(np.abs(ends).max((1, 2)) < 1e6)))
+    assert min(shares[:2]) > 0.3  # and does not vanish with the depth
+    assert max(shares[2:]) == 0  # the control
+
+
+def test_parameters_of_an_activation_leave_existence_open():
+    x, c = sp.symbols("x c", real=True)
+    d = derive(ResNet(sp.tanh(c * x), width=1))
+    assert d.existence.exists == d.existence.explodes == "not known"
+    assert "the numbers that c stand for" in d.existence.reasons[0]
+    assert "tanh" in str(d)  # the whole derivation is written
+    assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"

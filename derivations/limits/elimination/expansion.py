@@ -8,14 +8,14 @@ earlier averages is expanded with them, so that what is left is polynomial in ev
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import DerivationError
-from derivations.language.entries import Independent
+from derivations.errors import DerivationError, NotClosed
+from derivations.language.entries import Correlated, Independent, triangular_root
 from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Neurons, Program, Shares, Statement
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import layer_average, reduced
@@ -110,6 +110,8 @@ class Expansion:
         By layer, the variables of a generic neuron.
     sizes : dict
         By layer, how many neurons there are.
+    places : dict
+        By layer whose neurons are not alike, one symbol a neuron, which is 1 for that one and 0 for all others.
     """
 
     increment: tuple[Series, ...]
@@ -117,6 +119,7 @@ class Expansion:
     random: tuple[Random, ...]
     variables: dict[int, tuple[sp.Symbol, ...]]
     sizes: dict[int, sp.Expr]
+    places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
 
 
 def expand(
@@ -168,6 +171,7 @@ class _Expander:
         self.read: dict[Weights, list[list[Series]]] = {}
         self.out: dict[Weights, list[sp.Symbol]] = {}
         self.own: dict[Weights, list[sp.Symbol]] = {}  # what comes out of an independent copy, if parameters move
+        self.places: dict[int, tuple[sp.Symbol, ...]] = {}  # of layers whose neurons are not alike
         self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
         self.expanded: dict[object, Series] = {}
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
@@ -192,7 +196,7 @@ class _Expander:
             first, *rest = self._series(self.program.update, c)
             increment.append((sp.expand(first - x), *rest))
         variables = {layer: tuple(found) for layer, found in self.variables.items()}
-        return Expansion(tuple(increment), self.states, tuple(self._random()), variables, self.sizes)
+        return Expansion(tuple(increment), self.states, tuple(self._random()), variables, self.sizes, self.places)
 
     def _place(self, c: int) -> tuple[int, int]:
         """The direction of a coordinate, 0 for the state itself, and its input."""
@@ -226,6 +230,8 @@ class _Expander:
                 moved = copies[c - self.inputs] if copies and c >= self.inputs else sp.S.Zero
                 bias = self.biases[weights] if apart and c < self.inputs else sp.S.Zero
                 self.values[c][statement.symbol] = moved + bias + (0 if weights.is_mean else fresh[c])
+            if weights.is_correlated:
+                self._places_of(statement)
             return
         # one for each coordinate, for each input if a whole branch is dropped, or for all
         count = 1 if statement.shared else self.inputs // statement.each
@@ -251,6 +257,37 @@ class _Expander:
             else [statement.source.size]
         )
         return statement.weights.is_gaussian or (self.infinite and not all(size.is_Integer for size in sizes))
+
+    def _places_of(self, statement: Matrix) -> None:
+        """Tell the neurons apart on the sides of a matrix where they are not alike."""
+        law = statement.weights.law
+        assert isinstance(law, Correlated)
+        if self.parameters:
+            raise NotClosed(
+                f"tangent kernels are derived for weights that are independent, got covariances of {statement.weights.name}"
+            )
+        for neurons, matrix in ((statement.target, law.rows), (statement.source, law.columns)):
+            if matrix.rows and neurons.index not in self.places:
+                self.places[neurons.index] = tuple(sp.Dummy(f"e{i + 1}", real=True) for i in range(matrix.rows))
+                self._belongs(neurons, list(self.places[neurons.index]))
+
+    def _spread(self, statement: Matrix) -> None:
+        r"""What comes out of a matrix whose rows have the covariance :math:`L D L^\\top`: :math:`L D^{1/2} u` of independent neurons u."""
+        law, target = statement.weights.law, statement.target
+        if not isinstance(law, Correlated) or not law.rows.rows:
+            return
+        here, (lower, pivots) = self.places[target.index], triangular_root(law.rows)
+        for c in range(len(self.states)):
+            value = self.values[c][statement.symbol]
+            drawn = [v for v in self.out[statement.weights] if value.has(v)]
+            for u in drawn:
+                rows = [
+                    here[p] * lower[p, q] * sp.sqrt(pivots[q]) * target.size * self._average(here[q] * u, target.index)
+                    for p in range(len(here))
+                    for q in range(p + 1)
+                    if lower[p, q] != 0 and pivots[q] != 0
+                ]
+                self.values[c][statement.symbol] = value.xreplace({u: sp.Add(*rows)})
 
     def _belongs(self, neurons: Neurons, fresh: list[sp.Symbol]) -> None:
         self.variables.setdefault(neurons.index, []).extend(fresh)
@@ -385,6 +422,19 @@ class _Expander:
                 for k in range(self.order + 1):
                     shift[k] += share * sp.Add(*(self._average(bodies[i][k], over) for i in reads if i is not None))
             self.values[c][statement.symbol] += as_expression(shift)
+        self._spread(statement)
+
+    def _quadratic(self, columns: sp.Matrix, statement: Matrix, pair: list[Series], scale: sp.Expr) -> Series:
+        r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l` times a number; one neuron's value is k times an average."""
+        here, k, layer = self.places[statement.source.index], statement.source.size, statement.source.index
+        single = [[tuple(self._average(e * t, layer) for t in body) for e in here] for body in pair]
+        total = [sp.S.Zero] * (self.order + 1)
+        for j, first in enumerate(single[0]):
+            for i, second in enumerate(single[1]):
+                if columns[j, i] != 0:
+                    for c, term in enumerate(truncated_product(first, second)):
+                        total[c] += k * columns[j, i] * term
+        return truncated_product(taylor(scale, self.order), tuple(total))
 
     def _random(self) -> list[Random]:
         """A matrix is drawn where the last of its bodies is known."""
@@ -425,6 +475,8 @@ class _Expander:
         def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
             """The average of a product of what is read at places, application and coordinate, over the filter."""
             meet = zip(*(self._reads(weights, c) for _, c in places), strict=True)
+            if isinstance(weights.law, Correlated) and weights.law.columns.rows:
+                return self._quadratic(weights.law.columns, statement, [applications[k][c] for k, c in places], scale)
             rows = [
                 met(*(applications[k][i] for (k, _), i in zip(places, read, strict=True) if i is not None))
                 for read in meet
@@ -446,7 +498,7 @@ class _Expander:
         places = [(k, c) for k in range(count) for c in range(size)]
         apart = weights in self.biases
         own = tuple(variables), pairs(places, sp.S.Zero if apart else weights.bias_variance), layer
-        if self._is_gaussian(statement):
+        if self._is_gaussian(statement) or weights.is_correlated:
             draws: list[Random] = [Draw(*own)]
         elif isinstance(weights.law, Independent):
             law, variance = weights.law, weights.variance

@@ -69,6 +69,16 @@ class LayerMoments:
         """Another neuron's state."""
         return tuple(sp.Symbol(f"{x.name}'", real=True) for x in self.states)
 
+    @cached_property
+    def places(self) -> tuple[sp.Symbol, ...]:
+        """Where neurons of the state are not alike: one symbol a neuron, 1 for that one and 0 for all others."""
+        return self.expansion.places.get(0, ())
+
+    @cached_property
+    def other_places(self) -> tuple[sp.Symbol, ...]:
+        """The same of another neuron."""
+        return tuple(sp.Dummy(f"{e.name}'", real=True) for e in self.places)
+
     def average(self, body: sp.Expr) -> sp.Expr:
         """Over the neurons of the state."""
         return layer_average(body, self.expansion.variables[0], 0)
@@ -140,6 +150,9 @@ class LayerMoments:
         i, j = self._tags
         back = {i.copies[x]: x for x in self.states}
         back |= {j.copies[x]: y for x, y in zip(self.states, self.other, strict=True)}
+        back |= {i.copies[e]: e for e in self.places} | {
+            j.copies[e]: f for e, f in zip(self.places, self.other_places, strict=True)
+        }
         return expr.xreplace(back)
 
     def _required(self, series: Series) -> sp.Expr:

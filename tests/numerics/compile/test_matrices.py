@@ -118,5 +118,5 @@ def test_orthogonal_matrices_keep_norms():
 def test_moments_without_numbers_cannot_be_drawn():
     k4 = sp.Symbol("kappa", positive=True)
     net = Network(lambda x: x + eps * Weights("W", law={4: k4})(x), width=2, parameters=(k4,))
-    with pytest.raises(ValueError, match="expected numbers for the moments of the entries"):
+    with pytest.raises(ValueError, match="expected numbers for the law of the entries"):
         simulate_network(net, 2, 2, x0=1.0)

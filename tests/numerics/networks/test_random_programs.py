@@ -114,11 +114,11 @@ def test_machine_code_gives_the_numbers_of_the_arrays(seed):
     net = network(seed)
     more = {"x0": START[:, : net.inputs], "depth": 3, "samples": 200, "seed": 1}
     arrays, kernel = (simulate_network(net, backend=b, **more) for b in ("numpy", "numba"))
-    off = np.abs(kernel - arrays) / np.max(np.abs(arrays), axis=(1, 2), keepdims=True)
+    off = np.max(np.abs(kernel - arrays), axis=(1, 2)) / np.max(np.abs(arrays), axis=(1, 2))
     assert np.median(off) < 1e-12
-    # fewer active neurons than inputs make a singular Gram matrix G, of which a pivot of the size of rounding, 4mε G, counts or
-    # does not, and enters by its root
-    assert np.max(off) < 20 * np.sqrt(4 * net.inputs * np.finfo(float).eps)
+    # fewer active neurons than inputs make a singular Gram matrix G: a pivot that should be 0 is rounding over the pivots before it,
+    # and enters by its root
+    assert np.max(off) < 1e-4
     assert np.max(np.abs(kernel - simulate_network(net, backend="numba", **(more | {"seed": 2})))) > 0.01
 
 

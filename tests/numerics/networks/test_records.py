@@ -336,6 +336,13 @@ def test_a_norm_of_a_dead_layer_is_named():
         simulate_network(dead, 20, 200, x0=1.0)
 
 
+@pytest.mark.parametrize("record", ["state", "gap", "jacobian"])
+def test_states_without_a_value_are_named_whatever_is_recorded(record):
+    logarithm = Network(lambda x: x + eps * A(sp.log(x)), width=2, inputs=2)
+    with pytest.raises(ValueError, match=r"log\(x\) has no value at x = -1: layer 1 of 3, sample 1, neuron 2, input 2"):
+        simulate_network(logarithm, 3, 2, x0=[[1.0, 2.0], [1.0, -1.0]], record=record)
+
+
 def test_small_parameters_are_tied_to_the_width():
     """n = 16, ε = n^{-1/4} = 1/2 and √n = 4 layers in a unit of time: one layer by hand."""
     regime = Regime({eps: sp.Rational(1, 4)}, depth=HALF)
