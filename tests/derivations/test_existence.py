@@ -133,3 +133,11 @@ def test_networks_of_two_matrices_explode_as_fellers_test_says():
             shares.append(np.mean(~(np.abs(ends).max((1, 2)) < 1e6)))
     assert min(shares[:2]) > 0.3  # and does not vanish with the depth
     assert max(shares[2:]) == 0  # the control
+
+
+def test_a_gate_whose_norm_has_no_closed_limit_at_infinity_is_said_to_be_open():
+    """The squared norm moves with the mean of a gate under N(0, V), whose expansion at V = infinity is not known."""
+    a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
+    found = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * c(x)), width=3)).existence
+    assert (found.unique, found.explodes) == ("yes", "not known")
+    assert "no closed form" in found.reasons[1]
