@@ -135,6 +135,15 @@ def test_networks_of_two_matrices_explode_as_fellers_test_says():
     assert max(shares[2:]) == 0  # the control
 
 
+def test_parameters_of_an_activation_leave_existence_open():
+    x, c = sp.symbols("x c", real=True)
+    d = derive(ResNet(sp.tanh(c * x), width=1))
+    assert d.existence.exists == d.existence.explodes == "not known"
+    assert "the numbers that c stand for" in d.existence.reasons[0]
+    assert "tanh" in str(d)  # the whole derivation is written
+    assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"
+
+
 def test_a_gate_whose_norm_has_no_closed_limit_at_infinity_is_said_to_be_open():
     """The squared norm moves with the mean of a gate under N(0, V), whose expansion at V = infinity is not known."""
     a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
