@@ -88,6 +88,7 @@ class Rules(ABC):
     def masked(self, statement: Mask, like: Any, rng: np.random.Generator) -> Any:
         """A mask, drawn."""
 
+    @abstractmethod
     def paired(
         self,
         statement: Mean | Mix | Shares | Between,
@@ -96,20 +97,11 @@ class Rules(ABC):
         program: Program,
         trace: Trace | None,
     ) -> Any:
-        """What a statement about pairs of positions makes.
+        """What a statement about pairs of positions makes."""
 
-        Raises
-        ------
-        ValueError
-            Where such values have no rule for it.
-        """
-        raise ValueError(
-            f"{type(self).__name__.lower()} are not computed through a layer that mixes positions; simulate its states instead"
-        )
-
-    def averaged(self, value: Any) -> Any:
-        """The average over the neurons."""
-        return self.form(self.columns(value).mean(axis=1, keepdims=True))
+    def averaged(self, value: Any, factor: float = 1.0) -> Any:
+        """The average over the neurons, times a number."""
+        return self.form(self.columns(value).mean(axis=1, keepdims=True) * factor)
 
     def applied(self, apply: Apply | None, value: Any, statement: Matrix, numbers: MatrixNumbers) -> Any:
         """What a matrix makes of a value; None stands for the mean of the matrix alone."""
@@ -217,10 +209,7 @@ class CompiledProgram:
             neurons = statement.source if isinstance(statement, Matrix) else statement.over
             body = rules.evaluated(statement.body, values, size, int(neurons.size), trace)
             if isinstance(statement, Mean):
-                average = rules.averaged(body)
-                values[statement.symbol] = (
-                    average if statement.power == 1 else rules.form(rules.columns(average) * float(statement.root))
-                )
+                values[statement.symbol] = rules.averaged(body, float(statement.root))
                 continue
             weights = statement.weights
             numbers = self.numbers[weights]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from derivations.language import Program, Weights
+from derivations.language.entries import Correlated
 from derivations.language.statements import Between, Mask, Matrix
 from numerics.compile.programs import PLAIN, Array, CompiledProgram, Draw, Trace, Values, filtered
 from numerics.compile.tangents import Dual, Tangents, unit_directions
@@ -116,6 +117,11 @@ class TangentKernel(Jacobian):
         place, applied = self.neurons, Counter(s.weights for s in self.program.statements if isinstance(s, Matrix))
         for statement in self.program.statements:
             if isinstance(statement, Matrix) and not statement.weights.is_mean:
+                if isinstance(statement.weights.law, Correlated):
+                    raise ValueError(
+                        f"the entries of {statement.weights.name} are correlated, so that they are no parameters of their own variance, over "
+                        "which a tangent kernel is a sum; record the state, its Gram matrix or its Jacobian"
+                    )
                 # what is read neuron by neuron to the end moves that neuron alone
                 together = applied[statement.weights] == 1 and not _spreads(self.program, statement)
                 self._places[statement] = place, together
@@ -209,4 +215,5 @@ class TangentKernel(Jacobian):
 
 def _spreads(program: Program, source: Matrix) -> bool:
     """Whether what a matrix puts out reaches other neurons than its own: through another matrix or an average."""
-    return any(source.symbol in s.body.free_symbols for s in program.statements if not isinstance(s, Mask | Between))
+    seen = {source.symbol, *(twin for twin, symbol in program.others if symbol == source.symbol)}
+    return any(seen & s.body.free_symbols for s in program.statements if not isinstance(s, Mask | Between))
