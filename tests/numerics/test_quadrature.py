@@ -109,7 +109,7 @@ POLES = [(j + 0.5) * np.pi for j in range(-12, 12)]
         (lambda x: x * np.exp(x * x / 2), []),
         (lambda x: np.exp(37 * x), []),  # it has a mean, half of which lies beyond the grid
     ],
-    ids=str,
+    ids=["tan", "tan with kinks", "raised tan", "1/x", "raised 1/x", "two poles", "growth", "beyond the grid"],
 )
 def test_what_only_symmetry_or_the_grid_makes_finite_is_refused(function, kinks):
     with pytest.raises(ValueError, match="mean"), np.errstate(all="ignore"):
