@@ -22,7 +22,7 @@ from derivations.explain import data, latex, text, typst
 from derivations.explain.collapse import collapse_steps, one_input_step
 from derivations.explain.existence import existence_step
 from derivations.explain.files import write_whole
-from derivations.explain.joint import expansion_step, moment_step, recursion_step
+from derivations.explain.joint import expansion_step, joint_recursion_step, moment_step
 from derivations.explain.law import lamperti_step, law_steps, no_law_step
 from derivations.explain.limit import (
     gram_limit_steps,
@@ -90,7 +90,8 @@ class Derivation:
     def title(self) -> str:
         """What was derived, in a few words."""
         a = self.architecture
-        made = f"activation {_activation(a)}" if isinstance(a, Architecture) else f"weights {', '.join(_matrices(a))}"
+        own = getattr(a, "activation", getattr(a, "inner", None))
+        made = f"weights {', '.join(_matrices(a))}" if own is None else f"activation {own}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
@@ -328,14 +329,6 @@ def _jointly(architecture: Recipe) -> Derivation:
     return Derivation(architecture, "joint", together, law, why, None, None)
 
 
-def _activation(architecture: Recipe) -> object:
-    own = getattr(architecture, "activation", None)
-    if own is None:
-        assert isinstance(architecture, Architecture)
-        own = architecture.layer().preactivation.inner
-    return own
-
-
 def _matrices(recipe: Recipe) -> list[str]:
     """The names of a program's matrices, each once."""
     return sorted({s.weights.name for s in recipe.program().statements if isinstance(s, Matrix)})
@@ -421,7 +414,7 @@ def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     moments = JointMoments.of(d.architecture, min(d.architecture.inputs, 2))
     single = OneMatrix.of(moments)
-    steps = network_steps(d.architecture) if single is None else [recursion_step(moments, single)]
+    steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     activation = unshaped(moments.chain.program)
     if isinstance(d.limit, CollapseDiffusion):
         assert activation is not None
@@ -430,7 +423,10 @@ def _joint_steps(d: Derivation) -> list[Step]:
         assert isinstance(d.limit, Diffusion)
         return [*steps, one_input_step(d.limit), *_law_steps(d)]
     steps += [] if single is None else [expansion_step(single)]
-    steps += [moment_step(moments, isinstance(d.limit, Flow)), *gram_limit_steps(d.limit, moments.unit)]
+    steps += [
+        moment_step(moments, isinstance(d.limit, Flow)),
+        *gram_limit_steps(d.limit, moments.unit, named=single is not None),
+    ]
     for name, part in (("Squared norm", d.squared_norm), ("Correlation", d.correlation)):
         steps += [] if part is None else [sub_process_step(name, part)]
     return [*steps, *([] if d.settling is None else [settling_step(d.settling)]), *_law_steps(d)]

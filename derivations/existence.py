@@ -108,6 +108,10 @@ def existence(limit: Limit, architecture: Recipe) -> Existence:
     if not linear_noise:
         why = "the noise is not linear in the activation"
         return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    if open_symbols := inner.expr.free_symbols - {inner.variable}:
+        names = ", ".join(sorted(map(str, open_symbols)))
+        why = f"it depends on the numbers that {names} stand for; give them with subs"
+        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
     a = analyse(inner.expr, inner.variable)
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
     still = all(entry == 0 for entry in drift)

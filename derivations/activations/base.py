@@ -129,6 +129,7 @@ def as_activation(given: object) -> Activation:
             f"an activation must be an Activation or a SymPy expression in one symbol, got the text {given!r}; "
             "use parse_activation(text)"
         )
+    _require_shallow(given)
     try:
         expr = exact_decimals(given)
     except (sp.SympifyError, TypeError) as error:
@@ -151,8 +152,22 @@ def as_activation(given: object) -> Activation:
     return _with_free_names(Activation(str(inside), inside))
 
 
+_DEEPEST = 80  # levels of a formula: SymPy works through them by recursion
+
+
+def _require_shallow(given: object) -> None:
+    """Refuse a formula that is nested so deep that Python's stack would not hold the work on it."""
+    level, depth = [given] if isinstance(given, sp.Basic) else [], 0
+    while level:
+        level, depth = list(dict.fromkeys(arg for node in level for arg in node.args)), depth + 1
+        if depth > _DEEPEST:
+            raise DerivationError(
+                f"the formula of an activation is nested more than {_DEEPEST} levels deep; write it with fewer functions of functions"
+            )
+
+
 def _with_free_names(activation: Activation) -> Activation:
-    rest = activation.expr.xreplace({activation.variable: sp.Dummy()})
+    rest = activation.expr.xreplace({activation.variable: sp.Dummy(real=True)})
     require_free_names(f"the activation {activation}", rest, timeless=True)
     return activation
 

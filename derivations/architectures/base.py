@@ -139,9 +139,9 @@ class Layer:
                 f"a layer's update must contain the pre-activation u (symbols.noise), got {self.update}"
             )
         inner, read = self.preactivation.inner, self.preactivation
-        own = {symbol: sp.Dummy() for symbol in (state, noise, shift, step)}
+        own = {symbol: sp.Dummy(real=True) for symbol in (state, noise, shift, step)}
         require_free_names("the update", sp.sympify(self.update).xreplace(own), timeless=True)
-        expr = inner.expr.xreplace({symbol: sp.Dummy() for symbol in (inner.variable, step)})
+        expr = inner.expr.xreplace({symbol: sp.Dummy(real=True) for symbol in (inner.variable, step)})
         require_free_names(f"the activation {inner}", expr, timeless=True)
         moments = {"weight variance": read.weight_variance, "bias variance": read.bias_variance}
         moments |= {"weight mean": read.weight_mean, "bias mean": read.bias_mean}

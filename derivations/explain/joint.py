@@ -2,53 +2,41 @@ r"""Explaining a layer whose width grows with its depth: its recursion, its expa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy as sp
 
-from derivations.explain.notation import (
-    Distribution,
-    Juxtaposed,
-    Total,
-    Word,
-    covariance_of,
-    expected,
-    indexed,
-    letter,
-)
+from derivations.explain.notation import Distribution, Juxtaposed, covariance_of, expected, letter
 from derivations.explain.plain import Words
+from derivations.explain.statements import recursion_step
 from derivations.explain.steps import Line, Step, Term, equation
+from derivations.language import Program, Weights
+from derivations.language.statements import Matrix
 from derivations.limits.gram import upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.one_matrix import OneMatrix
-from derivations.symbols import state, width
+from derivations.symbols import state, step
 
 _PHI = sp.Function("varphi_n")
 _V, _C = letter("V"), letter("c")
 
 
-def recursion_step(moments: JointMoments, layer: OneMatrix) -> Step:
-    """One layer with its gain and its activation."""
-    here, there = indexed("z", ("ell",), ("i",)), indexed("z", (letter("ell") + 1,), ("i",))
-    read, norm, j = indexed("z", ("ell",), ("j",)), indexed("r", ("ell",)), letter("j")
-    entry, argument = indexed("W", ("i", "j")), read / norm if layer.is_normalised else read
-    drawn = Juxtaposed(
-        sp.Pow(_C / width, sp.S.Half, evaluate=False), Total(Juxtaposed(entry, _PHI(argument)), j, width, ())
-    )
-    gain = 1 / expected(_PHI(letter("g")) ** 2) if layer.variance is None else layer.variance
-    lines = [
-        Line(there, (*((Term(layer.skip * here),) if layer.skip != 0 else ()), Term(layer.branch, drawn))),
-        equation(_PHI(state), layer.inner),
-        equation(_C, gain),
-    ]
-    if layer.is_normalised:
-        mean_square = Juxtaposed(Total(read**2, j, width, ()), Word("for each input"))
-        lines.append(Line(norm**2, (Term(1 / width, mean_square),)))
-    normal = Distribution("N", sp.S.Zero, sp.S.One)
-    return Step(
-        "Recursion",
-        ("One layer of ", width, " neurons, with weights ", entry, " that are independent, ", normal, " and fresh:"),
-        tuple(lines),
-        ("This is the network. Everything below is derived from it. A unit of time is ", moments.unit, " layers."),
-    )  # fmt: skip
+def joint_recursion_step(moments: JointMoments, inputs: int, single: OneMatrix | None) -> Step:
+    """One layer; where it has one matrix only, with names for its activation and its gain."""
+    program = moments.chain.program
+    named, more = (program, ()) if single is None else _named(program, single)
+    clock: Words = (" A unit of time is ", moments.unit, " layers.")
+    return recursion_step(named, inputs, moments.at_width(step), more, clock)
+
+
+def _named(program: Program, single: OneMatrix) -> tuple[Program, tuple[Line, ...]]:
+    *before, last = program.statements
+    assert isinstance(last, Matrix)
+    argument = state / sp.sqrt(before[0].symbol) if single.is_normalised else state
+    weights = Weights(last.weights.name, variance=_C)
+    named = replace(program, statements=(*before, replace(last, weights=weights, body=_PHI(argument))))
+    gain = 1 / expected(_PHI(letter("g")) ** 2) if single.variance is None else single.variance
+    return named, (equation(_PHI(state), single.inner), equation(_C, gain))
 
 
 def expansion_step(layer: OneMatrix) -> Step:
@@ -61,7 +49,10 @@ def expansion_step(layer: OneMatrix) -> Step:
         "Expansion of a layer",
         ("In powers of the width, to the order that is needed,",),
         (Line(_PHI(state), series(layer.activation), "≈"), Line(_C, series(layer.gain), "≈")),
-        ("Taylor's formula, piece by piece. The product of c and the series of the mean square is 1.",),
+        (
+            "Taylor's formula, piece by piece."
+            + ("" if layer.variance is not None else " The product of c and the series of the mean square is 1."),
+        ),
     )
 
 
@@ -85,7 +76,7 @@ def moment_step(moments: JointMoments, is_flow: bool) -> Step:
         given,
         tuple(lines),
         (
-            "Gaussian expectations of the products in the expansion, term by term. Terms of order 0 give V back. Those of order 1 cancel by "
-            f"the choice of c. The covariance of an average over n neurons is Wick's rule divided by n.{vanishes}",
+            "Statements are averaged out from the last to the first, term by term in powers of the width. Terms before those shown cancel, or "
+            f"give V back. The covariance of averages over n neurons is that of one neuron divided by n.{vanishes}",
         ),
     )

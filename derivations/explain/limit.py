@@ -157,11 +157,11 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
     )  # fmt: skip
 
 
-def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr) -> list[Step]:
+def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> list[Step]:
     """The limit of the Gram matrix where depth and width grow together, a unit of time being so many layers."""
     clock: Words = ("A unit of time is ", unit, " layers. ")
     matched = "Mean and covariance of one layer's change, times the number of layers in a unit of time."
-    name = "Limit for this activation"
+    name = "Limit for this activation" if named else "Limit of infinite depth and width"
     if isinstance(limit, Flow):
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."

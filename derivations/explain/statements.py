@@ -20,6 +20,7 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
+from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, equation
 from derivations.language import Program, Weights, program
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
@@ -44,23 +45,36 @@ _DELTA = letter("Delta")
 
 def network_steps(recipe: Recipe) -> list[Step]:
     """The statements of one layer in order with the laws of its weights, and the activations that they name."""
-    layer = _named(recipe)
+    return [recursion_step(_named(recipe), recipe.inputs, 1 / sp.sqrt(depth)), *_activation_steps(recipe)]
+
+
+def recursion_step(layer: Program, inputs: int, small: sp.Expr, more: tuple[Line, ...] = (), clock: Words = ()) -> Step:
+    """The statements of one layer in order, and the laws of its weights.
+
+    Parameters
+    ----------
+    layer : Program
+    inputs : int
+        How many network inputs are followed.
+    small : Expr
+        The small parameter, in the depth or the width.
+    more : tuple of Line
+        What letters stand for.
+    clock : sentence
+        What a unit of time is, where it is not that of all layers.
+    """
     count = layer.neurons.size
-    neurons = "1 neuron" if count == 1 else " neurons"
-    inputs = "one network input" if recipe.inputs == 1 else f"{recipe.inputs} network inputs, which share the weights"
-    return [
-        Step(
-            "Recursion",
-            (
-                *("Layer ", letter("ell"), " of ", depth, " acts on "),
-                *((neurons,) if count == 1 else (count, neurons)),
-                f" and {inputs}. Weights are independent, and fresh in every layer:",
-            ),
-            _Recursion(layer).lines(),
-            ("This is the network. Everything below is derived from it.",),
+    acts: Words = ("1 neuron",) if count == 1 else (count, " neurons")
+    followed = "one network input" if inputs == 1 else f"{inputs} network inputs, which share the weights"
+    return Step(
+        "Recursion",
+        (
+            *("Layer ", letter("ell"), " of ", depth, " acts on ", *acts),
+            f" and {followed}. Weights are independent, and fresh in every layer:",
         ),
-        *_activation_steps(recipe),
-    ]
+        _Recursion(layer, small).lines() + more,
+        ("This is the network. Everything below is derived from it.", *clock),
+    )
 
 
 def _named(recipe: Recipe) -> Program:
@@ -83,6 +97,7 @@ class _Recursion:
     """The statements of a layer as lines, neuron by neuron."""
 
     layer: Program
+    small: sp.Expr
 
     @cached_property
     def matrices(self) -> tuple[Weights, ...]:
@@ -97,7 +112,7 @@ class _Recursion:
     def lines(self) -> tuple[Line, ...]:
         """All statements, the laws of the weights, and the update."""
         here, there = indexed("X", ("ell",), ("i",)), indexed("X", (letter("ell") + 1,), ("i",))
-        update = self._at(self.layer.update.xreplace({step: 1 / sp.sqrt(depth)}), "i")
+        update = self._at(self.layer.update, "i")
         rest = update - here
         rest = sp.expand(rest) if rest.has(here) else rest
         terms = sp.Add.make_args(update) if rest.has(here) else (here, *rest.as_ordered_terms())
@@ -130,7 +145,7 @@ class _Recursion:
         here, there = letter("alpha"), letter("beta")
         rule = {s.symbol: self._value(s, neuron) for s in self.layer.statements} | {state: state_at(here)}
         far = {s.symbol: self._value(s, neuron, there) for s in self.layer.statements} | {state: state_at(there)}
-        return body.xreplace({**rule, **{twin: far[own] for twin, own in self.layer.others}})
+        return body.xreplace({step: self.small, **rule, **{twin: far[own] for twin, own in self.layer.others}})
 
     def _line(self, s: Statement) -> Line:
         left = self._value(s, "i")

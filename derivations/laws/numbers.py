@@ -38,8 +38,9 @@ def compiled(arguments: Sequence[sp.Symbol], expr: sp.Expr) -> Callable[..., mpm
     dummies = [sp.Dummy(f"a{k}", real=True) for k in range(len(arguments))]
     body = sp.sympify(expr).subs(dict(zip(arguments, dummies, strict=True)))
     inner = {node: sp.Dummy(f"i{k}", real=True) for k, node in enumerate(sorted(body.atoms(sp.Integral), key=str))}
-    names = [*dummies, *inner.values()]
-    outer = sp.lambdify(names, body.xreplace(inner), [_NODES, "mpmath"])
+    # in the place of dummies `lambdify` puts symbols without assumptions, and SymPy then asks what it knows of each part, level by level
+    names = {name: sp.Symbol(f"given_{k}", real=True) for k, name in enumerate([*dummies, *inner.values()])}
+    outer = sp.lambdify(list(names.values()), body.xreplace(inner).xreplace(names), [_NODES, "mpmath"])
     integrals = [_integral(dummies, node) for node in inner]
 
     def value(*numbers: Any) -> mpmath.mpf:

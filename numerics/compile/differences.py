@@ -13,11 +13,12 @@ from functools import lru_cache
 import numpy as np
 import sympy as sp
 
-from derivations.language import Weights
-from derivations.language.statements import Mask
+from derivations.language import Program, Weights
+from derivations.language.statements import Between, Mask, Mean, Mix, Shares
 from derivations.symbols import state, step
 from numerics.compile.expression import CompiledFunction, compile_expression
-from numerics.compile.programs import Array, Rules, Trace, Values, arguments_of, drawn_mask, evaluated, filtered
+from numerics.compile.positions import on_pairs, over_pairs
+from numerics.compile.programs import PLAIN, Array, Rules, Trace, Values, arguments_of, drawn_mask, evaluated, filtered
 
 #: A difference below this share of each value is integrated: the direct one loses at most two digits above.
 _SMALL = 1 / 64
@@ -92,6 +93,37 @@ class Differences(Rules):
             return Pair(first, np.zeros(shape))
         tiled = {s: v if s == step or v.shape[2] == 1 else np.tile(v, (1, 1, others)) for s, v in at.items()}
         return Pair(first, _difference(expr, tiled, moves, shape))
+
+    def paired(
+        self,
+        statement: Mean | Mix | Shares | Between,
+        values: Values,
+        size: float,
+        program: Program,
+        trace: Trace | None,
+    ) -> Pair:
+        """What the first input makes of its pairs of positions, and what the others' differs by."""
+        p, others, count = self.positions, dict(program.others), self.inputs - 1
+        plain = {s: v.first for s, v in values.items()}
+        first = PLAIN.paired(statement, plain, size, program, trace)
+        if isinstance(statement, Between):
+            return Pair(first, np.zeros((1, 1, count, p, p)))
+        sources = {s: others.get(s, s) for s in arguments_of(statement.body) if s != step}
+        at: Values = {step: size} if step in statement.body.free_symbols else {}
+        at |= {s: on_pairs(plain[of], s in others, p, p) for s, of in sources.items()}
+        moves = {
+            s: on_pairs(values[of].rest, s in others, count * p, p)
+            for s, of in sources.items()
+            if values[of].rest.any()
+        }
+        rows = 1 if isinstance(statement, Shares) or statement.over is None else int(statement.over.size)
+        shape = (len(values[state].first), rows, count, p, p)
+        moved = _difference(statement.body, at, moves, shape) if moves else np.zeros(shape)
+        if isinstance(statement, Shares):  # a' = a e^d / Σ a e^d
+            grown = first * np.expm1(moved)
+            total = grown.sum(axis=4, keepdims=True)
+            return Pair(first, (grown - first * total) / (1 + total))
+        return Pair(first, over_pairs(statement, moved))
 
     def features(self, weights: Weights, value: Pair) -> Array:
         """Through the filter, input by input."""

@@ -41,29 +41,39 @@ def pair_values(
         entries = np.array([float(e) for e in statement.entries(p)]).reshape(p, p)
         return np.broadcast_to(entries, (samples, 1, coordinates // p, p, p))
 
-    def at_pairs(symbol: sp.Symbol) -> Array:
-        value: Array = values[others.get(symbol, symbol)]
-        if value.ndim == 5:
-            return value
-        grid = np.broadcast_to(value, (*value.shape[:2], coordinates)).reshape(*value.shape[:2], -1, p)
-        return grid[..., None, :] if symbol in others else grid[..., :, None]
-
     def body(expr: sp.Expr, rows: int) -> Array:
-        at = {s: at_pairs(s) for s in expr.free_symbols if s != step}
+        at = {
+            s: on_pairs(values[others.get(s, s)], s in others, coordinates, p) for s in expr.free_symbols if s != step
+        }
         return evaluated(expr, at, (samples, rows, coordinates // p, p, p))
 
     if isinstance(statement, Shares):
-        return _shares(body(statement.body, 1), body(statement.mask, 1))
+        return shares(body(statement.body, 1), body(statement.mask, 1))
     found = body(statement.body, 1 if statement.over is None else int(statement.over.size))
+    return over_pairs(statement, found)
+
+
+def on_pairs(value: Array, other: bool, coordinates: int, positions: int, trailing: int = 0) -> Array:
+    """A value at each pair of positions, as that of the one or of the other; axes after the coordinates' may trail."""
+    if value.ndim == 5 + trailing:
+        return value
+    lead, tail = value.shape[:2], value.shape[3:]
+    grid = np.broadcast_to(value, (*lead, coordinates, *tail)).reshape(*lead, -1, positions, *tail)
+    return np.expand_dims(grid, 3 if other else 4)
+
+
+def over_pairs(statement: Mean | Mix, found: Array) -> Array:
+    """The sum over the other position, or the average over neurons, of a body at pairs."""
     if isinstance(statement, Mix):
-        return found.sum(axis=-1).reshape(samples, -1, coordinates)
+        total: Array = found.sum(axis=4)
+        return total.reshape(*found.shape[:2], -1, *found.shape[5:])
     averaged: Array = found.mean(axis=1, keepdims=True) * float(statement.root)
     return averaged
 
 
-def _shares(scores: Array, mask: Array) -> Array:
+def shares(scores: Array, mask: Array) -> Array:
     """Of the last axis; scores are taken less the largest one that is not masked out."""
     top = np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
     weights = np.where(mask > 0, mask * np.exp(np.minimum(scores - top, 0.0)), 0.0)
-    shares: Array = weights / weights.sum(axis=-1, keepdims=True)
-    return shares
+    normed: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return normed

@@ -95,6 +95,7 @@ class Rules(ABC):
     def masked(self, statement: Mask, like: Any, rng: np.random.Generator) -> Any:
         """A mask, drawn."""
 
+    @abstractmethod
     def paired(
         self,
         statement: Mean | Mix | Shares | Between,
@@ -103,16 +104,7 @@ class Rules(ABC):
         program: Program,
         trace: Trace | None,
     ) -> Any:
-        """What a statement about pairs of positions makes.
-
-        Raises
-        ------
-        ValueError
-            Where such values have no rule for it.
-        """
-        raise ValueError(
-            f"{type(self).__name__.lower()} are not computed through a layer that mixes positions; simulate its states instead"
-        )
+        """What a statement about pairs of positions makes."""
 
     def averaged(self, value: Any) -> Any:
         """The average over the neurons."""

@@ -8,10 +8,11 @@ from functools import lru_cache
 import numpy as np
 import sympy as sp
 
-from derivations.language import Weights
-from derivations.language.statements import Back, Mask, Matrix
+from derivations.language import Program, Weights
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares
 from derivations.symbols import step
 from numerics.compile.differences import in_pieces
+from numerics.compile.positions import on_pairs, over_pairs
 from numerics.compile.programs import (
     PLAIN,
     Apply,
@@ -21,6 +22,7 @@ from numerics.compile.programs import (
     Trace,
     Values,
     arguments_of,
+    evaluated,
     filtered,
     matrix_applied,
 )
@@ -81,6 +83,37 @@ class Tangents(Rules):
     def features(self, weights: Weights, value: Dual) -> Array:
         """Of the values."""
         return filtered(weights, value.value)
+
+    def paired(
+        self,
+        statement: Mean | Mix | Shares | Between,
+        values: Values,
+        size: float,
+        program: Program,
+        trace: Trace | None,
+    ) -> Dual:
+        """The same with its differential at each pair of positions."""
+        plain = {s: v.value for s, v in values.items()}
+        value = PLAIN.paired(statement, plain, size, program, trace)
+        if isinstance(statement, Between):
+            return Dual(value, None)
+        others, p = dict(program.others), self.positions
+        coordinates = self.inputs * p
+        sources = {s: others.get(s, s) for s in arguments_of(statement.body) if s != step}
+        at = {s: on_pairs(plain[of], s in others, coordinates, p) for s, of in sources.items()}
+        along: Array | None = None
+        for s, of in sources.items():
+            if values[of].along is not None:
+                moved = on_pairs(values[of].along, s in others, coordinates, p, trailing=1)
+                shape = np.broadcast_shapes(*(v.shape for v in at.values()))
+                term = evaluated(_slope(statement.body, s), at, size, shape)[..., None] * moved
+                along = term if along is None else along + term
+        if along is None:
+            return Dual(value, None)
+        if isinstance(statement, Shares):
+            share = value[..., None]
+            return Dual(value, share * (along - (share * along).sum(axis=4, keepdims=True)))
+        return Dual(value, over_pairs(statement, along))
 
     def averaged(self, value: Dual) -> Dual:
         """Linear."""

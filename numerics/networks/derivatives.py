@@ -209,4 +209,5 @@ class TangentKernel(Jacobian):
 
 def _spreads(program: Program, source: Matrix) -> bool:
     """Whether what a matrix puts out reaches other neurons than its own: through another matrix or an average."""
-    return any(source.symbol in s.body.free_symbols for s in program.statements if not isinstance(s, Mask | Between))
+    seen = {source.symbol, *(twin for twin, symbol in program.others if symbol == source.symbol)}
+    return any(seen & s.body.free_symbols for s in program.statements if not isinstance(s, Mask | Between))

@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 from mpmath import mp
 
-from derivations import activations
+from derivations import ResNet, activations, derive
 from derivations.activations import (
     ACTIVATIONS,
     Activation,
@@ -202,3 +202,18 @@ def test_a_plain_argument_keeps_its_kinks(y):
     for formula in list(FOLDED.values())[:5]:
         for point in (-2, 3):
             assert as_activation(formula(y))(point) == formula(sp.Integer(point))
+
+
+def test_deep_formulas_are_worked_on_or_refused():
+    def nested(depth):
+        formula = sp.Symbol("x", real=True)
+        for _ in range(depth):
+            formula = sp.tanh(formula)
+        return formula
+
+    assert (
+        derive(ResNet(nested(12), width=1)).limit.covariance[0] == nested(12) ** 2
+    )  # took minutes: 3 times as long a level
+    for depth in (100, 300):
+        with pytest.raises(DerivationError, match="nested more than 80 levels deep"):
+            as_activation(nested(depth))

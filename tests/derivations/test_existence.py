@@ -133,3 +133,12 @@ def test_networks_of_two_matrices_explode_as_fellers_test_says():
             shares.append(np.mean(~(np.abs(ends).max((1, 2)) < 1e6)))
     assert min(shares[:2]) > 0.3  # and does not vanish with the depth
     assert max(shares[2:]) == 0  # the control
+
+
+def test_parameters_of_an_activation_leave_existence_open():
+    x, c = sp.symbols("x c", real=True)
+    d = derive(ResNet(sp.tanh(c * x), width=1))
+    assert d.existence.exists == d.existence.explodes == "not known"
+    assert "the numbers that c stand for" in d.existence.reasons[0]
+    assert "tanh" in str(d)  # the whole derivation is written
+    assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"

@@ -11,10 +11,13 @@ import sympy as sp
 from derivations import (
     MLP,
     DerivationError,
+    Network,
     PreNormResNet,
     ResNet,
     ShapedMLP,
+    Weights,
     derive,
+    epsilon,
     equivalence,
     gelu,
     identity,
@@ -26,6 +29,7 @@ from derivations import (
 from derivations.explain.equivalence import equivalence_steps
 from derivations.explain.latex import document
 from derivations.explain.text import document as text
+from derivations.symbols import width
 
 A = sp.Symbol("a", positive=True)
 UP, DOWN = sp.symbols("c_+ c_-", real=True)
@@ -91,6 +95,17 @@ def test_feller_and_gamma_are_explained():
     text = str(derive(CASES["shaped-tanh"], order="joint"))
     assert "Gamma law, rate = 2/a**2" in text
     assert "explosion: never" in text
+
+
+def test_a_program_says_its_small_parameter_in_the_width():
+    """The control is the same program at infinite depth, whose small parameter is in the depth."""
+    a, b = Weights("A"), Weights("B", out=4 * width)
+    net = Network(lambda x: x + epsilon * a(relu(b(x))), width=width)
+    together, deep = str(derive(net, order="joint")), str(derive(net))
+    assert "X_{l+1}^i = X_l^i + u_A^i/sqrt(n)" in together
+    assert "X_{l+1}^i = X_l^i + u_A^i/sqrt(L)" in deep
+    assert "Limit of infinite depth and width" in together
+    assert "choice of c" not in together, "there is no c"
 
 
 def test_equivalence_is_a_theorem_with_its_steps():

@@ -10,8 +10,9 @@ import pytest
 import sympy as sp
 
 from derivations import MLP, ConvResNet, Network, Regime, ResNet, identity, relu, tanh
-from derivations.language import Weights, average, dropout, layer_norm, rms_norm
+from derivations.language import Weights, attention, average, causal, dropout, layer_norm, rms_norm
 from derivations.language.statements import Matrix
+from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from numerics import simulate_collapse, simulate_jacobian, simulate_network, simulate_tangent_kernel
 from numerics.networks import RECORDS, simulate_gram
@@ -301,6 +302,63 @@ def test_log_determinants_of_linear_networks():
     assert Estimate.of(logs).test(-0.4 * 1.2).p_value < 1e-3
     assert Estimate.of((logs + 0.4) ** 2).test(0.8).p_value > 1e-3
     assert Estimate.of((logs + 0.4) ** 2).test(0.8 * 1.15).p_value < 1e-3
+
+
+# --- positions ---
+
+Q, K, V = (Weights(name, out=out) for name, out in (("Q", 3), ("K", 3), ("V", 4)))
+ATTENTION = {
+    "softmax": (x + eps * attention(tanh(Q(x)), K(x), V(x)), False),
+    "causal": (x + eps * attention(Q(x), K(x), V(x), mask=causal), True),
+}
+
+
+def attend(f, x, drawn, is_causal):
+    """Layers of attention by hand, x of shape (n, p)."""
+    for w in drawn:
+        q, k, v = (w[name] @ x / 2 for name in "QKV")
+        scores = (q if is_causal else f["tanh"](q)).T @ k / f["root3"]
+        shares = np.vectorize(f["exp"], otypes=[x.dtype])(scores) * (np.tri(x.shape[1]) if is_causal else 1)
+        x = x + SIZE * v @ (shares / shares.sum(axis=1, keepdims=True)).T
+    return x
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_derivatives_and_gaps_through_attention(name):
+    layer, is_causal = ATTENTION[name]
+    both = Network(layer, width=4, inputs=2, positions=3)
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(SEED, spawn_key=(0,))))
+    shapes = {s.weights.name: s for s in both.program().statements if isinstance(s, Matrix)}
+    sizes = {k: (int(s.target.size), int(s.source.size)) for k, s in shapes.items()}
+    drawn = [{k: rng.standard_normal((1, *size))[0] for k, size in sizes.items()} for _ in range(DEPTH)]
+    f = {"tanh": np.tanh, "exp": np.exp, "root3": 3**0.5}
+    one = np.random.default_rng(7).normal(size=(4, 3))
+    kwargs = {"seed": SEED, "method": "weights"}
+    start = np.concatenate([one, one + 1e-6 * one[::-1]], axis=1)
+    ends = simulate_network(both, DEPTH, 1, x0=start, **kwargs)[0]
+    assert np.allclose(ends[:, :3], attend(f, one, drawn, is_causal), rtol=1e-12)
+    found = simulate_network(both, DEPTH, 1, x0=start, record="jacobian", **kwargs)[0, 0]
+    along = slopes(lambda v: attend(f, v, drawn, is_causal), one).reshape(12, 12)
+    assert np.allclose(found, along.T, atol=1e-8)
+    flat = np.concatenate([w.ravel() for layer in drawn for w in layer.values()])
+
+    def end(values):
+        rest = iter(np.split(values, np.cumsum([w.size for layer in drawn for w in layer.values()])[:-1]))
+        again = [{k: next(rest).reshape(w.shape) for k, w in layer.items()} for layer in drawn]
+        return np.concatenate([attend(f, part, again, is_causal) for part in (start[:, :3], start[:, 3:])], axis=1)
+
+    moved = slopes(end, flat)
+    kernel = simulate_network(both, DEPTH, 1, x0=start, record="tangent kernel", **kwargs)[0]
+    assert np.allclose(kernel, np.einsum("pia,pib->ab", moved, moved) / 4, rtol=1e-5, atol=1e-7)
+    got = simulate_network(both, DEPTH, 1, x0=start, record="gap", **kwargs)[0, 0, 1]
+    with mpmath.workdps(50):
+        exact = np.vectorize(mpmath.mpf, otypes=[object])
+        f = {"tanh": digits()["tanh"], "exp": mpmath.exp, "root3": mpmath.sqrt(3)}
+        many = [{k: exact(w) for k, w in layer.items()} for layer in drawn]
+        u, v = (attend(f, exact(part), many, is_causal).ravel() for part in (start[:, :3], start[:, 3:]))
+        wanted = float(1 - (u @ v) / mpmath.sqrt((u @ u) * (v @ v)))
+    assert wanted < 1e-10
+    assert got == pytest.approx(wanted, rel=1e-12)
 
 
 # --- what is said and what is refused ---
