@@ -110,6 +110,10 @@ class Rules(ABC):
         """The average over the neurons."""
         return self.form(self.columns(value).mean(axis=1, keepdims=True))
 
+    def scaled(self, value: Any, factor: float) -> Any:
+        """A value times a number."""
+        return self.form(self.columns(value) * factor)
+
     def applied(self, apply: Apply | None, value: Any, statement: Matrix | Back, numbers: MatrixNumbers) -> Any:
         """What a matrix makes of a value; None stands for the mean of the matrix alone."""
         return self.form(matrix_applied(apply, self.features(statement.weights, value), self.biased, numbers))
@@ -218,7 +222,7 @@ class CompiledProgram:
             if isinstance(statement, Mean):
                 average = rules.averaged(body)
                 values[statement.symbol] = (
-                    average if statement.power == 1 else rules.form(rules.columns(average) * float(statement.root))
+                    average if statement.power == 1 else rules.scaled(average, float(statement.root))
                 )
                 continue
             weights = statement.weights

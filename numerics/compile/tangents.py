@@ -120,6 +120,10 @@ class Tangents(Rules):
         along = None if value.along is None else value.along.mean(axis=1, keepdims=True)
         return Dual(value.value.mean(axis=1, keepdims=True), along)
 
+    def scaled(self, value: Dual, factor: float) -> Dual:
+        """Linear."""
+        return Dual(value.value * factor, None if value.along is None else value.along * factor)
+
     def applied(self, apply: Apply | None, value: Dual, statement: Matrix | Back, numbers: MatrixNumbers) -> Dual:
         """Linear but for the biases; then moved by itself, if asked for."""
         out = PLAIN.applied(apply, value.value, statement, numbers)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Between, Mask, Matrix
+from derivations.language.statements import Back, Between, Mask, Matrix
 from numerics.compile.programs import PLAIN, Array, CompiledProgram, Draw, Trace, Values, filtered
 from numerics.compile.tangents import Dual, Tangents, unit_directions
 from numerics.networks.drawings import AllWeights, Drawing
@@ -112,7 +112,17 @@ class TangentKernel(Jacobian):
     _directions: int = field(default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Lay out the directions: those of the state, then of what each matrix puts out."""
+        """Lay out the directions: those of the state, then of what each matrix puts out.
+
+        Raises
+        ------
+        ValueError
+            For a layer in which a weight moves more than what its matrix puts out, or weights move together.
+        """
+        for s in self.program.statements:
+            if isinstance(s, Back) or (isinstance(s, Matrix) and s.weights.is_correlated):
+                what = "transposes" if isinstance(s, Back) else "weights that have covariances"
+                raise ValueError(f"tangent kernels are simulated without {what}, got {s.weights.name}")
         place, applied = self.neurons, Counter(s.weights for s in self.program.statements if isinstance(s, Matrix))
         for statement in self.program.statements:
             if isinstance(statement, Matrix) and not statement.weights.is_mean:

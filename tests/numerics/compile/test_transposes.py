@@ -19,7 +19,7 @@ from derivations import (
     tanh,
     width_limit,
 )
-from derivations.language import program
+from derivations.language import normalised_sum, program
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from derivations.symbols import width as n
@@ -134,6 +134,20 @@ def test_an_even_body_is_noise_that_depends_on_the_state():
 def test_what_has_no_rule_is_refused(layer, error, says):
     with pytest.raises(error, match=says):
         derive(Network(layer, width=3))
+
+
+def test_tangent_kernels_are_refused_and_jacobians_go_through_the_transpose():
+    net = Network(lambda x: x + eps * A.T(tanh(A(x))), width=3)
+    with pytest.raises(ValueError, match="tangent kernels are simulated without transposes"):
+        simulate_network(net, 2, 2, inputs=np.ones((1, 2)), record="tangent kernel")
+    # a derivative, by the difference of two networks with the same weights
+    start, h = np.array([0.5, -0.2, 0.1]), 1e-6
+    for layer in (x + eps * A.T(tanh(A(x))), x + eps * normalised_sum(W(x) * tanh(x)) * A.T(A(x))):
+        net = Network(layer, width=3)
+        ends = [start + s * np.array([h, 0, 0]) for s in (1, -1)]
+        moved = [simulate_network(net, 2, 3, x0=end, seed=4, method="weights")[..., 0] for end in ends]
+        slope = simulate_network(net, 2, 3, x0=start, seed=4, method="weights", record="jacobian").reshape(3, 3, 3)
+        assert np.allclose(slope[:, :, 0], (moved[0] - moved[1]) / (2 * h), atol=1e-6)
 
 
 def test_networks_use_the_same_matrix_backwards():
