@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
 from derivations.errors import DerivationError
 from derivations.jacobian import jacobian_diffusion
@@ -25,7 +25,7 @@ from derivations.limits.tangents import tangent_flow
 GRADIENT = gram_matrix(1, "Q")[0, 0]
 
 
-def gradient_growth(architecture: Architecture) -> sp.Expr:
+def gradient_growth(architecture: Recipe) -> sp.Expr:
     r"""The rate :math:`\mathcal{L}\|v\|^2/\|v\|^2` at which the mean square of a tangent, and so of a gradient, grows with depth.
 
     Where it is a constant r, :math:`\mathbb{E}\,\|J_t^\top g\|^2 = e^{rt}\,\mathbb{E}\|g\|^2` for every width; else it holds the sums over
@@ -47,7 +47,7 @@ def gradient_growth(architecture: Architecture) -> sp.Expr:
     return sp.factor(sp.cancel(sp.expand(limit.generator(square)) / square))
 
 
-def gradient_flow(architecture: Architecture) -> Flow:
+def gradient_flow(architecture: Recipe) -> Flow:
     r"""At infinite width: the flow of the kernel and of the mean square Q of a gradient from depth t.
 
     .. math:: \dot Q = \bigl(p\,\sigma_w^2\,\mathbb{E}\,\psi'(X_t)^2 + 2c\bigr)\,Q
@@ -60,7 +60,7 @@ def gradient_flow(architecture: Architecture) -> Flow:
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Recipe
         Dense; its width and number of inputs are ignored.
 
     Returns

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Recipe
 from derivations.diffusion import NeuronDiffusion
 from derivations.errors import DerivationError
+from derivations.language.statements import Matrix, Mean, Program
 from derivations.limits.tangents import tangent_limit
 from derivations.sums import CoordinateSum
+from derivations.symbols import state, step
 
 
-def jacobian_diffusion(architecture: Architecture, columns: int = 1) -> NeuronDiffusion:
+def jacobian_diffusion(architecture: Recipe, columns: int = 1) -> NeuronDiffusion:
     r"""The joint depth limit of a neuron's state and of its row of some columns of the Jacobian.
 
     For :math:`x' = x + \varphi(W\psi(x) + b)` with shrinking weights,
@@ -36,7 +38,7 @@ def jacobian_diffusion(architecture: Architecture, columns: int = 1) -> NeuronDi
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Recipe
         Dense, with one input, a width that is a number or a symbol.
     columns : int
         How many tangents to follow.
@@ -76,7 +78,7 @@ class LogVolume:
     rate: sp.Expr
 
 
-def log_volume(architecture: Architecture, columns: int) -> LogVolume:
+def log_volume(architecture: Recipe, columns: int) -> LogVolume:
     r"""Itô's formula on :math:`\tfrac12\log\det(V^\top V)`, V the n × k matrix of k tangents.
 
     The Gram matrix holds sums over the neurons, so n may be a symbol. Where the coefficients still
@@ -96,7 +98,7 @@ def log_volume(architecture: Architecture, columns: int) -> LogVolume:
     return LogVolume(sp.factor(sp.cancel(limit.generator(volume) / (2 * volume) - rate)), sp.factor(rate))
 
 
-def lyapunov_exponent(architecture: Architecture, index: int) -> sp.Expr:
+def lyapunov_exponent(architecture: Recipe, index: int) -> sp.Expr:
     r"""The k-th Lyapunov exponent where volumes have constant rates: growth of k-volumes minus that of (k−1)-volumes.
 
     Raises
@@ -112,13 +114,17 @@ def lyapunov_exponent(architecture: Architecture, index: int) -> sp.Expr:
     """
     drifts = [log_volume(architecture, k).drift if k else sp.S.Zero for k in (index - 1, index)]
     if any(
-        d.free_symbols - architecture.width.free_symbols - _parameters(architecture) or d.has(CoordinateSum)
+        d.free_symbols - architecture.width.free_symbols - _parameters(architecture.program()) or d.has(CoordinateSum)
         for d in drifts
     ):
         raise DerivationError(f"the volumes of {architecture} do not grow at constant rates; simulate the Jacobian")
     return sp.factor(drifts[1] - drifts[0])
 
 
-def _parameters(architecture: Architecture) -> set[sp.Symbol]:
-    pre = architecture.layer().preactivation
-    return {s for e in (pre.weight_variance, pre.bias_variance, pre.weight_mean, pre.bias_mean) for s in e.free_symbols}
+def _parameters(program: Program) -> set[sp.Symbol]:
+    known = {state, step, *(statement.symbol for statement in program.statements)}
+    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean)]
+    numbers = [
+        n for s in program.statements if isinstance(s, Matrix) for n in s.weights.args[2:] if isinstance(n, sp.Expr)
+    ]
+    return set().union(*(e.free_symbols for e in (program.update, *bodies, *numbers))) - known

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
-    from numerics.validation import validate
+    from numerics.validation import compare, validate
 
 __all__ = [
     "ExplosionWarning",
     "NNGPRegressor",
     "NTKRegressor",
     "UndefinedState",
+    "compare",
     "compile_expression",
     "compile_law",
     "count_outcomes",
@@ -77,6 +78,7 @@ _HOMES = {
     "simulate_jacobian": "numerics.networks",
     "simulate_network": "numerics.networks",
     "simulate_sde": "numerics.paths",
+    "compare": "numerics.validation",
     "validate": "numerics.validation",
     "simulate_tangent_kernel": "numerics.networks",
 }

@@ -6,10 +6,12 @@ Okabe and Ito, which stay apart for colour-blind readers, and a line style or ma
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -250,9 +252,15 @@ def svg(figure: Figure) -> str:
 
     Letters are outlines, so that the figure needs no font.
     """
+    return _saved(figure, facecolor="white")
+
+
+def _saved(figure: Figure, **colours: Any) -> str:
+    """The text of a figure, drawn from a copy: the layout starts from where the last drawing left it, and ends elsewhere in the last digit."""
     out = StringIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "deeplimits"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+        copy = pickle.loads(pickle.dumps(figure))
+        copy.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, **colours)
     return _numbered(out.getvalue())
 
 
@@ -271,10 +279,7 @@ def inline_svg(figure: Figure, name: str) -> str:
     name : str
         Prefix of the element's ids, which must differ from figure to figure on one page.
     """
-    out = StringIO()
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "deeplimits"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = _numbered(out.getvalue())
+    text = _saved(figure, transparent=True)
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)

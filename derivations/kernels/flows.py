@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture, Layer, Recipe
+from derivations.activations.base import Activation
+from derivations.architectures.base import Layer, Recipe
 from derivations.diffusion import Flow
 from derivations.errors import NoLimit, NotClosed
 from derivations.kernels.means import slope_of
+from derivations.language.statements import Matrix, Mean, Program
 from derivations.limits import width_limit
 from derivations.limits.elimination.series import taylor
 from derivations.limits.tangents import tangent_flow
-from derivations.symbols import noise, shift, state
+from derivations.symbols import noise, shift, state, step
 
 
 def nngp(architecture: Recipe) -> Flow:
@@ -61,10 +63,30 @@ def ntk(architecture: Recipe) -> Flow:
     [        K],
     [K + Theta]])
     """
-    if isinstance(architecture, Architecture):
-        for _, activation in architecture.functions:
-            slope_of(activation)
-    return tangent_flow(architecture.program(), architecture.coordinates)
+    program = architecture.program()
+    require_slopes(program)
+    return tangent_flow(program, architecture.coordinates)
+
+
+def require_slopes(program: Program) -> None:
+    """Refuse programs whose tangent kernel is infinite.
+
+    Raises
+    ------
+    DerivationError
+        If a function of a neuron jumps, or the mean of its squared derivative diverges.
+    """
+    averages = {s.symbol: sp.S.One for s in program.statements if isinstance(s, Mean)}  # norms are positive numbers
+    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean)]
+    for body in (*bodies, program.update):
+        for factor in sp.Mul.make_args(body.xreplace(averages)):
+            neurons = sorted((factor.free_symbols - {step}) & _neurons(program), key=sp.default_sort_key)
+            if len(neurons) == 1 and not factor.is_polynomial(*neurons):
+                slope_of(Activation(str(factor.xreplace({neurons[0]: state})), factor.xreplace({neurons[0]: state})))
+
+
+def _neurons(program: Program) -> set[sp.Symbol]:
+    return {state, *(s.symbol for s in program.statements)}
 
 
 @dataclass(frozen=True)

@@ -82,17 +82,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     derive = _command(commands, "derive", "print a derivation step by step")
-    _recipe(derive, layers=True)
-    for option, what in _SHAPING.items():
-        derive.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
-    derive.add_argument(
-        "--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
-    )
-    derive.add_argument(
-        "--order",
-        choices=("depth", "width", "joint"),
-        help="what goes to infinity first, or both together (joint for mlp, shaped and prenorm, else depth)",
-    )
+    _recipe(derive)
+    _inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
     derive.add_argument(
         "--out",
@@ -120,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _force(density)
 
     simulate = _command(commands, "simulate", "simulate random networks, or paths of the derived limit")
-    _recipe(simulate, width="1", layers=True)
+    _recipe(simulate, width="1")
     _start(simulate, inputs=True)
     _size(simulate, depth=1000, samples=10_000)
     simulate.add_argument(
@@ -154,8 +145,30 @@ def parser() -> argparse.ArgumentParser:
         commands, "validate", "compare limit, law and simulated networks; exit status 1 if a check fails"
     )
     _recipe(validate, width="1")
+    _inputs_followed(validate)
     _start(validate)
     _size(validate, depth=None, samples=None)
+
+    compare = _command(
+        commands,
+        "compare",
+        "compare samples of your own networks with the derived limit; exit status 1 if a check fails",
+    )
+    _recipe(compare, width="1")
+    _start(compare)
+    compare.add_argument(
+        "--samples",
+        required=True,
+        metavar="FILE",
+        help="last layers of your networks, .npy of shape (samples, width, inputs), or CSV with a network a row",
+    )
+    compare.add_argument(
+        "--depth",
+        type=_whole("depth", 1),
+        metavar="L",
+        help="their number of layers, whose bias is then taken off (not counted)",
+    )
+    _seed(compare)
 
     report = _command(commands, "report", "write one self-contained HTML page: derivation, density, networks, checks")
     _recipe(report, width="1")
@@ -164,6 +177,12 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     _force(report)
     return top
+
+
+def _inputs_followed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
+    )
 
 
 def _force(command: argparse.ArgumentParser) -> None:
@@ -177,20 +196,26 @@ def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentPars
     )
 
 
-def _recipe(command: argparse.ArgumentParser, width: str = "n", layers: bool = False) -> None:
+def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     command.add_argument(
         "architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the network's recursion (resnet)"
     )
     command.add_argument(
         "--activation", default="relu", metavar="NAME|FORMULA", help="activation, such as gelu or 'x*tanh(x)' (relu)"
     )
-    if layers:
-        command.add_argument(
-            "--layer",
-            metavar="FORMULA",
-            help="instead of an architecture, a layer as a formula: capitals are matrices, eps is L^(-1/2), such as "
-            "'x + eps*A(relu(B(rms_norm(x), out=4*n)))'",
-        )
+    command.add_argument(
+        "--layer",
+        metavar="FORMULA",
+        help="instead of an architecture, a layer as a formula: capitals are matrices, eps is L^(-1/2), such as "
+        "'x + eps*A(relu(B(rms_norm(x), out=4*n)))'",
+    )
+    for option, what in _SHAPING.items():
+        command.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
+    command.add_argument(
+        "--order",
+        choices=("depth", "width", "joint"),
+        help="what goes to infinity first, or both together (joint for mlp, shaped and prenorm, else depth)",
+    )
     command.add_argument(
         "--outer",
         default="tanh",
@@ -253,6 +278,10 @@ def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | No
         metavar="N",
         help=f"number of networks or paths ({samples or 'chosen by what is compared'})",
     )
+    _seed(command)
+
+
+def _seed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed",
         type=_whole("seed", 0),

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import derivations
 from derivations import Derivation, DerivationError, derive, parse_activation, symbols
 from numerics.cli.arguments import ARCHITECTURES
-from numerics.cli.files import read_inputs
+from numerics.cli.files import read_inputs, read_samples
 from numerics.cli.output import ARRAYS, checked_output, put, save_states
-from numerics.cli.progress import samples_bar, stage
+from numerics.cli.progress import samples_bar, slow_stage, stage
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
@@ -52,11 +53,16 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 
 
 def _density(options: argparse.Namespace) -> int:
-    from numerics.limit_distribution import distribution
+    from numerics.limit_distribution import distribution, has_distribution
 
     out = checked_output(options.out, options.force, (".csv",))
     d = _derivation(options)
-    law = distribution(d, x0=_x0(options), t=_time(options))
+    of: Any = d
+    x0 = _x0(options)
+    if d.order == "depth" and not has_distribution(d.limit) and has_distribution(d.gram):
+        print("density of V, the mean square of a layer's neurons, from V = x0²", file=sys.stderr)
+        of, x0 = d.gram if d.gram_law is None else d.gram_law, x0**2
+    law = distribution(of, x0=x0, t=_time(options))
     if law.error > 0:
         print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
@@ -130,7 +136,7 @@ def _simulate(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
-    d = _derivation(options)
+    d = _derivation(options, options.inputs)
     table = validate(
         d,
         x0=_x0(options),
@@ -139,6 +145,26 @@ def _validate(options: argparse.Namespace) -> int:
         depth=options.depth,
         seed=options.seed,
         workers=options.workers,
+        stage=slow_stage,
+    )
+    print(table)
+    return 0 if table else 1
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from numerics.validation import compare
+
+    samples = read_samples(options.samples)
+    d = _derivation(options, samples.shape[2] if samples.ndim == 3 else 1)
+    table = compare(
+        d,
+        samples,
+        x0=_x0(options),
+        t=_time(options),
+        depth=options.depth,
+        seed=options.seed,
+        workers=options.workers,
+        stage=slow_stage,
     )
     print(table)
     return 0 if table else 1
@@ -166,6 +192,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "density": _density,
     "simulate": _simulate,
     "validate": _validate,
+    "compare": _compare,
     "report": _report,
 }
 

@@ -1,4 +1,4 @@
-"""Network inputs from files, read with suspicion."""
+"""Network inputs and samples of networks from files, read with suspicion."""
 
 from __future__ import annotations
 
@@ -24,14 +24,7 @@ def read_inputs(path: str) -> NDArray[np.float64]:
     ValueError
         If the file is missing, empty, too large, of another format, ragged, pickled, or holds anything but finite numbers.
     """
-    file = Path(path)
-    if file.is_dir():
-        raise ValueError(f"{path} is a folder; name a file of network inputs, CSV or .npy")
-    if not file.is_file():
-        raise ValueError(f"{path} does not exist; name a file of network inputs, CSV or .npy")
-    if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
-        raise ValueError(f"{path} has {size} bytes; network inputs, one a row, take 1 to {MOST_BYTES} bytes")
-    rows = _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
+    rows = _read(path, "network inputs")
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(
             f"{path} holds an array of shape {rows.shape}; expected shape (m, dim), one network input a row"
@@ -50,6 +43,35 @@ def read_inputs(path: str) -> NDArray[np.float64]:
     if np.max(np.abs(rows)) > 1e100:
         raise ValueError(f"{path} holds numbers beyond 1e100, whose squares overflow; scale the inputs")
     return rows
+
+
+def read_samples(path: str) -> NDArray[np.float64]:
+    """Last layers of networks from a CSV or .npy file, one network a row.
+
+    Returns
+    -------
+    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from .npy
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, empty, too large, of another format, ragged or pickled, or holds an array of another kind.
+    """
+    samples = _read(path, "samples of networks")
+    if not 1 <= samples.ndim <= 3 or 0 in samples.shape:
+        raise ValueError(f"{path} holds an array of shape {samples.shape}; expected shape (samples, width, inputs)")
+    return samples
+
+
+def _read(path: str, what: str) -> NDArray[np.float64]:
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"{path} is a folder; name a file of {what}, CSV or .npy")
+    if not file.is_file():
+        raise ValueError(f"{path} does not exist; name a file of {what}, CSV or .npy")
+    if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
+        raise ValueError(f"{path} has {size} bytes; {what}, one a row, take 1 to {MOST_BYTES} bytes")
+    return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
 
 
 def _read_npy(file: Path) -> NDArray[np.float64]:

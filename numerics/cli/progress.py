@@ -18,6 +18,16 @@ def stage(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def slow_stage(name: str) -> Iterator[None]:
+    """The same for work that is mostly quick: a line if it took more than two seconds."""
+    start = time.perf_counter()
+    with _spinner(name):
+        yield
+    if (taken := time.perf_counter() - start) > 2.0:
+        print(f"  {name}: {taken:.1f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
 def _spinner(name: str) -> Iterator[None]:
     try:
         from rich.console import Console

@@ -9,6 +9,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.language import Program
+from derivations.language.entries import Correlated
 from derivations.language.statements import Back, Mask, Matrix, Mix
 from derivations.symbols import state
 from numerics.compile.programs import CompiledProgram, Rules, Values, matrix_applied
@@ -20,21 +21,22 @@ def output_matrix(program: Program) -> Matrix:
     Raises
     ------
     ValueError
-        If the update is anything else, or the matrix is applied once more, on which its output would depend.
+        If the update is anything else, the matrix is applied once more, on which its output would depend, or its entries are correlated.
     """
     drawn = {s.symbol: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
     found = [s for symbol, s in drawn.items() if symbol in program.update.free_symbols]
     masks = {s.symbol for s in program.statements if isinstance(s, Mask | Mix | Back)}
     neurons = {state, *drawn, *masks}
     applied = Counter(s.weights for s in drawn.values())
-    if len(found) == 1 and applied[found[0].weights] == 1:
+    if len(found) == 1 and applied[found[0].weights] == 1 and not isinstance(found[0].weights.law, Correlated):
         (last,) = found
         coefficient = sp.diff(program.update, last.symbol)
         rest = program.update.subs(last.symbol, 0)
         if not (coefficient.free_symbols | rest.free_symbols) & neurons:
             return last
     raise ValueError(
-        f"given the layer before, the Gram matrix has a mean by itself where the new state is the output of one matrix applied once, got the "
+        "given the layer before, the Gram matrix has a mean by itself where the new state is the output of one matrix applied once, "
+        f"of uncorrelated entries, got the "
         f'update {program.update}; use record="gram" or "gap", which are of the states themselves'
     )
 

@@ -106,13 +106,9 @@ class Rules(ABC):
     ) -> Any:
         """What a statement about pairs of positions makes."""
 
-    def averaged(self, value: Any) -> Any:
-        """The average over the neurons."""
-        return self.form(self.columns(value).mean(axis=1, keepdims=True))
-
-    def scaled(self, value: Any, factor: float) -> Any:
-        """A value times a number."""
-        return self.form(self.columns(value) * factor)
+    def averaged(self, value: Any, factor: float = 1.0) -> Any:
+        """The average over the neurons, times a number."""
+        return self.form(self.columns(value).mean(axis=1, keepdims=True) * factor)
 
     def applied(self, apply: Apply | None, value: Any, statement: Matrix | Back, numbers: MatrixNumbers) -> Any:
         """What a matrix makes of a value; None stands for the mean of the matrix alone."""
@@ -220,10 +216,7 @@ class CompiledProgram:
             neurons = statement.source if isinstance(statement, Matrix | Back) else statement.over
             body = rules.evaluated(statement.body, values, size, int(neurons.size), trace)
             if isinstance(statement, Mean):
-                average = rules.averaged(body)
-                values[statement.symbol] = (
-                    average if statement.power == 1 else rules.scaled(average, float(statement.root))
-                )
+                values[statement.symbol] = rules.averaged(body, float(statement.root))
                 continue
             weights = statement.weights
             numbers = self.numbers[weights]

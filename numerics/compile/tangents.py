@@ -115,14 +115,10 @@ class Tangents(Rules):
             return Dual(value, share * (along - (share * along).sum(axis=4, keepdims=True)))
         return Dual(value, over_pairs(statement, along))
 
-    def averaged(self, value: Dual) -> Dual:
+    def averaged(self, value: Dual, factor: float = 1.0) -> Dual:
         """Linear."""
-        along = None if value.along is None else value.along.mean(axis=1, keepdims=True)
-        return Dual(value.value.mean(axis=1, keepdims=True), along)
-
-    def scaled(self, value: Dual, factor: float) -> Dual:
-        """Linear."""
-        return Dual(value.value * factor, None if value.along is None else value.along * factor)
+        along = None if value.along is None else value.along.mean(axis=1, keepdims=True) * factor
+        return Dual(value.value.mean(axis=1, keepdims=True) * factor, along)
 
     def applied(self, apply: Apply | None, value: Dual, statement: Matrix | Back, numbers: MatrixNumbers) -> Dual:
         """Linear but for the biases; then moved by itself, if asked for."""

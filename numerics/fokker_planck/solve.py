@@ -195,8 +195,18 @@ class _Problem:
                 if error <= tol:
                     break
         best = extrapolated[-1]
+        kinks = coordinate.forward(np.array(self.coefficients.kinks))
+        kinks = kinks[(kinks > left) & (kinks < right)]
+        finest = float(best.grid.nodes[1].max())
+        if kinks.size > 1 and np.diff(kinks).min() < finest:
+            raise ValueError(
+                f"the coefficients change twice within {np.diff(kinks).min():.2g} in the Lamperti coordinate, less than a cell of "
+                f"{finest:.2g}, which the error does not see; lower tol, or simulate"
+            )
         near = (left == coordinate.ends[0], right == coordinate.ends[1])
-        weighted = bool(zeros) or any(close and not end.keeps for close, end in zip(near, self.ends, strict=True))
+        weighted = bool(zeros or self.coefficients.kinks) or any(
+            close and not end.keeps for close, end in zip(near, self.ends, strict=True)
+        )
         measure = GridMeasure(
             coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted
         )

@@ -10,10 +10,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from derivations.architectures import Architecture
+from derivations.architectures import Architecture, Recipe
 from derivations.errors import unknown
+from derivations.kernels.generic_pair import depends_on_depth
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap
+from numerics.kernels.derived import derived_flow, solve_derived
 from numerics.kernels.grid import solve_grid
 from numerics.kernels.pairs import solve_block
 from numerics.kernels.rates import Alone, Rates, closed_kernels, rates_of
@@ -36,7 +38,7 @@ class Kernels:
 
 
 def kernel_matrix(
-    architecture: Architecture,
+    architecture: Recipe,
     X: ArrayLike,
     t: float = 1.0,
     kind: str = "nngp",
@@ -54,8 +56,8 @@ def kernel_matrix(
 
     Parameters
     ----------
-    architecture : Architecture
-        With ``width=oo`` and numbers for its parameters; its ``inputs`` are ignored.
+    architecture : Recipe
+        Any with ``width=oo``, a :class:`~derivations.Network` too, with numbers for its parameters; its ``inputs`` are ignored.
     X : array, shape (m, dim), or (m, channels, positions...) over a grid
     t : float
         Depth, at least 0.
@@ -98,7 +100,7 @@ def kernel_matrix(
 
 
 def kernel_matrices(
-    architecture: Architecture,
+    architecture: Recipe,
     X: ArrayLike,
     t: float = 1.0,
     other: ArrayLike | None = None,
@@ -123,6 +125,9 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
+    if not isinstance(architecture, Architecture) or depends_on_depth(architecture):
+        uses_jit(backend, 0, _no_kernel)
+        return _derived(architecture, rows, count if other is not None else None, t, tolerance, tangent)
     rates = rates_of(architecture, tangent)
     by_formula = rates.linear and not rates.moving
     by_correlation = rates.homogeneous and not rates.moving and not rates.bias_variance
@@ -147,6 +152,21 @@ def kernel_matrices(
     if by_correlation:
         return _by_correlation(rates, features, split, t, tolerance, tangent)
     return _by_pairs(rates, features, split, t, tolerance, tangent, workers, backend)
+
+
+def _derived(
+    architecture: Recipe, rows: Array, split: int | None, t: float, tolerance: float, tangent: bool
+) -> Kernels:
+    """Any recipe, by the derived flow of a pair."""
+    flow = derived_flow(architecture, tangent)
+    features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
+    left, right = (features, features) if split is None else (features[:split], features[split:])
+    start, own = left @ right.T / features.shape[1], np.mean(features**2, axis=1)
+    if split is None:
+        np.fill_diagonal(start, own)
+    with one_thread():
+        found = solve_derived(flow, start, own, t, tolerance, split, _BLOCK)
+    return Kernels(found[0], found[1] if tangent else None)
 
 
 def _no_kernel() -> NoReturn:

@@ -78,14 +78,16 @@ class CompiledMeans:
         if self.closed_product is not None and not mean.any():
             variance = np.maximum(variance, LEAST)  # an input of norm 0 has the correlation 0 with all others
             closed, deviation = self.closed_product, np.sqrt(variance)
-            squares = self.square(mean, variance)
+            squares = self.square(mean, variance) if self.panels.corners else variance
 
             def product(rows: slice, columns: slice, covariance: Array) -> Array:
                 most = deviation[rows, None] * deviation[columns]
                 inside = np.clip(covariance, -most * BELOW_ONE, most * BELOW_ONE)
                 found = closed(variance[rows, None], inside, variance[columns])
+                if not self.panels.corners:
+                    return found
                 on_line = np.abs(covariance) >= most * BELOW_ONE
-                if self.panels.corners and on_line.any():  # with a kink the formula bends like a root at correlation 1
+                if on_line.any():  # with a kink the formula bends like a root at correlation 1
                     found = np.broadcast_to(found, on_line.shape).copy()
                     alike = np.abs(deviation[rows, None] - deviation[columns]) <= 1e-14 * deviation[rows, None]
                     alike &= on_line & (covariance > 0)

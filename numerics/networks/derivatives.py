@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from derivations.language import Program, Weights
+from derivations.language.entries import Correlated
 from derivations.language.statements import Back, Between, Mask, Matrix
 from numerics.compile.programs import PLAIN, Array, CompiledProgram, Draw, Trace, Values, filtered
 from numerics.compile.tangents import Dual, Tangents, unit_directions
@@ -126,6 +127,11 @@ class TangentKernel(Jacobian):
         place, applied = self.neurons, Counter(s.weights for s in self.program.statements if isinstance(s, Matrix))
         for statement in self.program.statements:
             if isinstance(statement, Matrix) and not statement.weights.is_mean:
+                if isinstance(statement.weights.law, Correlated):
+                    raise ValueError(
+                        f"the entries of {statement.weights.name} are correlated, so that they are no parameters of their own variance, over "
+                        "which a tangent kernel is a sum; record the state, its Gram matrix or its Jacobian"
+                    )
                 # what is read neuron by neuron to the end moves that neuron alone
                 together = applied[statement.weights] == 1 and not _spreads(self.program, statement)
                 self._places[statement] = place, together

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from derivations.architectures import Architecture
+from derivations.architectures import Recipe
 from numerics.kernels import Kernels, kernel_matrices
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     _tangent = False  # whether a prediction needs the tangent kernel
 
-    def __init__(
-        self, architecture: Architecture, t: float = 1.0, noise: float = 1e-6, tolerance: float = 1e-9
-    ) -> None:
+    def __init__(self, architecture: Recipe, t: float = 1.0, noise: float = 1e-6, tolerance: float = 1e-9) -> None:
         self.architecture, self.t, self.noise, self.tolerance = architecture, t, noise, tolerance
 
     def __sklearn_tags__(self) -> Any:
@@ -103,10 +101,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """Inputs and labels, shape (m, outputs), copied, so that what the caller does to them later changes nothing."""
         from sklearn.utils.validation import validate_data
 
-        if not isinstance(self.architecture, Architecture):
-            raise ValueError(
-                f"architecture must be an Architecture such as ResNet(relu, width=oo), got {self.architecture!r}"
-            )
+        if not isinstance(self.architecture, Recipe):
+            raise ValueError(f"architecture must be a recipe such as ResNet(relu, width=oo), got {self.architecture!r}")
         if not (np.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"noise must be a variance, finite and at least 0, got {self.noise}")
         given, labels = validate_data(

@@ -20,7 +20,7 @@ class NNGPRegressor(KernelRegressor):
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Recipe
         With ``width=oo``.
     t : float
         Depth.

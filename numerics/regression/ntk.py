@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derivations.architectures import Architecture
+from derivations.architectures import Recipe
 from numerics.kernels import Kernels, kernel_matrices
 from numerics.regression.base import Array, KernelRegressor
 from numerics.regression.factors import Factor, Flow, factor
@@ -23,7 +23,7 @@ class NTKRegressor(KernelRegressor):
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Recipe
         With ``width=oo``.
     t : float
         Depth.
@@ -51,7 +51,7 @@ class NTKRegressor(KernelRegressor):
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: Recipe,
         t: float = 1.0,
         noise: float = 1e-6,
         tolerance: float = 1e-9,

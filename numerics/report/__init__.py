@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from derivations import Derivation, DerivationError
 from numerics.report.inputs import Inputs
 from numerics.report.page import Page
-from numerics.report.start import Start
+from numerics.report.start import Start, checks_section
+from numerics.validation import validate
 from numerics.validation.stages import Stage, silent
 
 
@@ -19,7 +20,7 @@ def report(
     Parameters
     ----------
     d : Derivation
-        Of an architecture with a number for the width.
+        Of an architecture with a number for the width, or for the width going to infinity too; the page then has the checks of its second moments.
     of : Start or Inputs
         What networks start from: a fixed state, or network inputs.
     summary : sequence of (str, str)
@@ -32,14 +33,14 @@ def report(
     Raises
     ------
     DerivationError
-        If the width is no number: such a network cannot be simulated; or depth and width grow together.
+        If the width is a symbol at which the depth alone grows: such a network cannot be simulated.
     """
     width = d.architecture.width
-    if d.order == "joint":
-        raise DerivationError(
-            f"a report follows the neurons of a network, and for {type(d.architecture).__name__}, whose depth and width grow "
-            "together, the limit is that of the Gram matrix; write the derivation alone: deeplimits derive --format html"
-        )
+    if d.order != "depth":  # no neurons of one width to draw: the checks follow second moments
+        with stage("checks and their controls"):
+            x0 = of.rows @ of.rows.T / of.rows.shape[1] if isinstance(of, Inputs) else of.x0
+            table = validate(d, x0=x0, t=of.t, seed=of.seed, workers=of.workers)
+        return Page(d, tuple(summary), (checks_section(table),), command)
     if not width.is_Integer:
         raise DerivationError(
             f"a report simulates networks, so the width must be a number, got {width}; "

@@ -15,6 +15,7 @@ from numerics.validation import hayou, li_nica, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
+from numerics.validation.comparison import compare
 from numerics.validation.equation import equation_of_networks
 from numerics.validation.settings import settings_of, starting_states
 from numerics.validation.stages import Stage, silent
@@ -121,6 +122,7 @@ __all__ = [
     "Row",
     "Validation",
     "check_catalogue",
+    "compare",
     "starting_states",
     "validate",
 ]

@@ -85,11 +85,14 @@ class Row:
 
     def verdict(self, p_value: float) -> str:
         """The outcome at a p-value adjusted for the other rows."""
+        biased = self.bias > self.noise * BIAS_SHARE
+        if p_value < LEVEL and not biased:
+            return "differs"  # whatever else the row could have seen
         if not self.control_rejected:
             return "no power: the control passed; raise samples"
-        if self.bias > self.noise * BIAS_SHARE:
+        if biased:
             return "biased: raise depth"
-        return "agrees" if p_value >= LEVEL else "differs"
+        return "agrees"
 
 
 @dataclass(frozen=True)

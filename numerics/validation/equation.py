@@ -127,10 +127,16 @@ def score_row(claim: str, scores: Scores, net: Extrapolated, path: Extrapolated)
     return Row(claim, "χ²", test, control, bias=left, noise=float(np.sqrt(np.trace(covariance) / DEGREES)))
 
 
+def law_scores(shown: Sequence[Scores]) -> list[Extrapolated]:
+    """Mean scores of a law: 0, without an error."""
+    zero, matrix = np.zeros(DEGREES), np.zeros((DEGREES, DEGREES))
+    return [Extrapolated(zero, matrix, zero, zero) for _ in shown]
+
+
 def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: Seed) -> list[Extrapolated]:
     """Mean scores of the limit: 0 by its law, else those of paths, extrapolated in their steps."""
     if s.by_law:
-        return [Extrapolated(*(np.zeros((DEGREES,) * k) for k in (1, 2, 1))) for _ in shown]
+        return law_scores(shown)
     for steps in (_STEPS * 2**k for k in range(_LARGER)):
         sizes = Sizes.of((steps, 2 * steps), 4.0 * needed, float, MOST_PATHS)
         paths = extrapolated(lambda steps, count, one: s.paths(s.limit, steps, count, one), shown, sizes, seed)
@@ -199,11 +205,12 @@ def network_sizes(s: Setting, wanted: float, larger: int = 0) -> Sizes:
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """A mean of several numbers, the covariance of its error, and what extrapolation has left over."""
+    """A mean of several numbers, the covariance of its error, what extrapolation has left over, and the mean at the smaller size."""
 
     mean: Array
     covariance: Array
     left: Array
+    small: Array
 
 
 def extrapolated(
@@ -227,7 +234,7 @@ def extrapolated(
         whole = first * small + second * large
         # the term that was removed, times one over the size: what is left if the coefficients of the series are alike
         left = (whole - large) * 2.0 / sizes.sizes[1]
-        out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left))
+        out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left, small))
     return out
 
 

@@ -70,6 +70,10 @@ class Setting:
         """What is looked at, of neurons of shape (samples, n, m): an array of shape (samples, rows, columns)."""
         return x
 
+    def seen(self, x: Array) -> Array:
+        """What is looked at, of neurons of networks of any size."""
+        return self.view(x)
+
     @cached_property
     def origin(self) -> Array:
         """What is looked at, at the start."""
@@ -225,8 +229,12 @@ class WideSetting(Setting):
         inputs = np.moveaxis(rows.reshape(m, *self.architecture.positions, -1), -1, 1)
         with explosions_counted(self.exploded, f"networks of depth and width {size}", samples):
             x = simulate_network(recipe, size, samples, inputs=inputs, t=self.t, seed=seed, workers=self.workers)
+        return self.seen(x)
+
+    def seen(self, x: Array) -> Array:
+        """Means over the neurons where these are states, then second moments."""
         means = x.mean(axis=1)[:, : len(self.limit.states) - len(self._moments)]
-        gram = np.einsum("nia,nib->nab", x, x) / size
+        gram = np.einsum("nia,nib->nab", x, x) / x.shape[1]
         return np.concatenate([means, _entries(gram, self.matrix, self._moments)], axis=1)[:, None, :]
 
     def sized(self, size: int) -> str:

@@ -92,7 +92,9 @@ def check(law, x0, t):
         if mass > 0 and a not in [float(b.location) for b in part.atoms if b.location.is_number]
     ]
     assert bool(shown) == bool(d.remark) or isinstance(part, FrozenLaw)
-    assert inner[0] < inner[-1] or d.atoms  # what is narrower than doubles can tell is an atom
+    assert (
+        inner[0] < inner[-1] or d.atoms or low < inner[0] < high
+    )  # what has come within a double of an end is an atom there
     return True
 
 

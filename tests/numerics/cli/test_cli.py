@@ -180,7 +180,10 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "transformer"], "error: unknown architecture 'transformer'"),
         (["derive", "resnets"], "error: unknown architecture 'resnets'; close names: resnet"),
         (["derive", "resnet", "mlp"], "error: 'mlp' is one argument too many"),
-        (["density", "--a", "1"], "error: unknown option of density '--a'; close names: --t"),
+        (["density", "--ti", "1"], "error: unknown option of density '--ti'"),
+        (["density", "--a", "1"], "error: --a is for shaped, got it with resnet"),
+        (["compare"], "--samples"),
+        (["compare", "--samples", "no-such-file.npy"], "error: no-such-file.npy does not exist"),
         (["derive", "--activatio", "relu"], "error: unknown option of derive '--activatio'; close names: --activation"),
         (["simulate", "--samp=5"], "error: unknown option of simulate '--samp'; close names: --samples"),
         (["derive", "--order", "dept"], "error: unknown --order 'dept'; close names: depth"),
@@ -222,7 +225,6 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["simulate", "--width", "999999999", "--samples", "100"], "more than this machine's"),
         (["density", "--points", "99999999999"], "error: points must be a whole number of at most 10000000"),
         (["derive", "--weight-variance", "1e1000"], "weight-variance must be"),
-        (["report", "--width", "oo"], "width"),
         (["report", "--inputs", "no-such-file.csv"], "error: no-such-file.csv does not exist"),
         (["report", "--inputs", "."], "error: . is a folder"),
         (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
@@ -231,8 +233,6 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "shaped"], "needs either c_plus and c_minus"),
         (["derive", "resnet", "--a", "2"], "--a is for shaped"),
         (["derive", "shaped", "--c-plus", "x", "--c-minus", "0"], "c-plus must be a number"),
-        (["validate", "mlp", "--width", "4"], "Gram matrix of MLP"),
-        (["report", "prenorm", "--width", "4"], "Gram matrix"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
 )
@@ -491,3 +491,23 @@ def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
         "  networks: 100 of 400, 10 per s, 30 s left",
         "  networks: 200 of 400, 10 per s, 20 s left",
     ]
+
+
+def test_samples_of_ones_own_networks_are_compared(tmp_path, capsys):
+    file = str(tmp_path / "mine.csv")
+    recipe = ["--layer", "x + eps*A(relu(B(x)))", "--width", "3"]
+    assert main(["simulate", *recipe, "--depth", "64", "--samples", "4000", "--out", file]) == 0
+    capsys.readouterr()
+    assert main(["compare", *recipe, "--samples", file, "--t", "1.5"]) == 1  # another time than theirs
+    table = capsys.readouterr().out
+    assert "your samples against" in table
+    assert "differs" in table
+
+
+def test_density_of_the_mean_square_where_neurons_have_none(capsys):
+    assert main(["density", "--layer", "x + eps*A(relu(B(x)))", "--width", "3", "--points", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert "density of V" in err
+    # log V ~ N((1/2 - 1/n) t, 2t/n): the 0.1 % quantile
+    low = float(out.splitlines()[1].split(",")[0])
+    assert low == pytest.approx(np.exp(1 / 6 - 3.0902323 * np.sqrt(2 / 3)), rel=1e-6)

@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 
 from derivations import MLP, ConvResNet, Network, Regime, ResNet, identity, relu, tanh
-from derivations.language import Weights, attention, average, causal, dropout, layer_norm, rms_norm
+from derivations.language import Weights, attention, average, causal, dropout, layer_norm, normalised_sum, rms_norm
 from derivations.language.statements import Matrix
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
@@ -302,6 +302,24 @@ def test_log_determinants_of_linear_networks():
     assert Estimate.of(logs).test(-0.4 * 1.2).p_value < 1e-3
     assert Estimate.of((logs + 0.4) ** 2).test(0.8).p_value > 1e-3
     assert Estimate.of((logs + 0.4) ** 2).test(0.8 * 1.15).p_value < 1e-3
+
+
+def test_correlated_entries_have_no_conditional_gram_matrix_and_no_tangent_kernel():
+    w = Weights("W", row_covariance=[[1, HALF], [HALF, 1]])
+    both = Network(lambda x: w(tanh(x)), width=2)
+    with pytest.raises(ValueError, match="of uncorrelated entries"):
+        simulate_network(both, 2, 2, x0=1.0, record="conditional gram")
+    with pytest.raises(ValueError, match="the entries of W are correlated"):
+        simulate_network(both, 2, 2, x0=1.0, record="tangent kernel")
+    assert simulate_network(both, 2, 2, x0=1.0, record="jacobian").shape == (2, 1, 2, 2)
+
+
+def test_normalised_sums_pass_derivatives_on():
+    summed = Network(lambda x: x + normalised_sum(sp.tanh(x)) * A(x) / 4, width=4)
+    kwargs = {"seed": SEED, "method": "weights"}
+    found = simulate_network(summed, 2, 1, x0=START[:, 0], record="jacobian", **kwargs)[0, 0]
+    along = slopes(lambda v: simulate_network(summed, 2, 1, x0=v, **kwargs)[0, :, 0], START[:, 0])
+    assert np.allclose(found, along.T, atol=1e-8)
 
 
 # --- positions ---

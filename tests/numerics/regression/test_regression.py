@@ -154,7 +154,7 @@ def test_bad_input_is_refused_in_scikit_learn_s_words(model):
     for noise in (-1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match="noise"):
             model(ResNet(relu, sp.oo), noise=noise).fit(X, Y)
-    with pytest.raises(ValueError, match="must be an Architecture"):
+    with pytest.raises(ValueError, match="must be a recipe"):
         model("relu").fit(X, Y)
     with pytest.raises(ValueError, match="training_time"):
         NTKRegressor(ResNet(relu, sp.oo), training_time=0.0).fit(X, Y)

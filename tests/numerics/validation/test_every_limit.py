@@ -24,7 +24,7 @@ from derivations import (
     rms_norm,
     tanh,
 )
-from numerics import simulate_sde, validate
+from numerics import compare, simulate_network, simulate_sde, validate
 from numerics.validation import Validation
 from numerics.validation.base import negative_control
 from numerics.validation.equation import equation_of_networks
@@ -127,3 +127,54 @@ def test_a_flow_that_starts_outside_its_domain_is_refused():
 def test_schemes_for_gram_matrices_refuse_others():
     with pytest.raises(ValueError, match="Gram matrices of a finite number of neurons"):
         simulate_sde(derive(ResNet(relu, 2)).limit, x0=1.0, scheme="gram_euler")
+
+
+# --- samples of somebody's own networks ---
+
+
+def own_networks(samples: int, depth: int, branch: float, rng: np.random.Generator) -> np.ndarray:
+    """Two matrices of width 3 from x = 1, written out with NumPy."""
+    x = np.ones((samples, 3, 1))
+    for _ in range(depth):
+        inner, outer = (rng.standard_normal((samples, 3, 3)) / np.sqrt(3) for _ in range(2))
+        x = x + branch / np.sqrt(depth) * outer @ np.maximum(inner @ x, 0)
+    return x
+
+
+def test_own_networks_are_told_from_those_of_another_branch():
+    d = derive(Network(TWO, width=3))
+    right, wrong = (own_networks(20_000, 48, branch, np.random.default_rng(4)) for branch in (1.0, 1.1))
+    outcome = compare(d, right, depth=48)
+    assert outcome, f"\n{outcome}"
+    assert set(compare(d, wrong[:, :, 0], depth=48).verdicts) == {"differs"}
+
+
+def test_own_wide_networks_against_the_flow():
+    d = derive(ResNet(relu, sp.oo))
+    x = simulate_network(ResNet(relu, 100), 100, 8000, inputs=[[1.0]], seed=1)
+    assert compare(d, x)
+    assert compare(d, x, depth=100)
+    assert "differs" in compare(d, 1.05 * x).verdicts
+    assert "give depth" in compare(d, x).title
+
+
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        (np.ones((5, 4)), r"shape \(samples, 3, 1\)"),
+        ("text", "array of numbers"),
+        (np.full((5, 3), np.nan), "5 samples are nan"),
+        (np.ones((1, 3)), "shape"),
+    ],
+    ids=["width", "text", "nan", "one"],
+)
+def test_samples_that_do_not_fit_are_refused(samples, says):
+    with pytest.raises(ValueError, match=says):
+        compare(derive(ResNet(relu, 3)), samples)
+
+
+def test_samples_that_collapse_are_refused():
+    with pytest.raises(ValueError, match="run validate"):
+        compare(derive(MLP(relu, inputs=2)), np.ones((5, 8, 2)))
+    with pytest.raises(ValueError, match="t must be"):
+        compare(derive(ResNet(relu, 3)), np.ones((5, 3)), t=-1.0)

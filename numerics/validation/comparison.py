@@ -1,0 +1,174 @@
+"""Samples of somebody's own networks against a derived limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derivations import Derivation
+from derivations.diffusion import Flow
+from derivations.limits import CollapseDiffusion
+from numerics.ensembles import Seed
+from numerics.statistics import Estimate
+from numerics.validation.base import Array, Row, Validation, negative_control, number_row, spawn
+from numerics.validation.equation import (
+    DEGREES,
+    PILOT,
+    Extrapolated,
+    Scores,
+    Sizes,
+    extrapolated,
+    law_scores,
+    paths_of_limit,
+    score_row,
+    told_apart,
+)
+from numerics.validation.settings import settings_of
+from numerics.validation.stages import Stage, silent
+from numerics.validation.subjects import Setting, WideSetting
+
+#: Numbers that the networks of a correction draw.
+_NUMBERS = 50_000_000
+#: What of a correction for finite size may be wrong: the inverse of the smaller of the sizes that it is measured at, a little more.
+_LEFT = 1 / 16
+
+
+def compare(
+    d: Derivation,
+    samples: ArrayLike,
+    x0: ArrayLike = 1.0,
+    t: float = 1.0,
+    depth: int | None = None,
+    seed: Seed = 0,
+    workers: int = 1,
+    stage: Stage = silent,
+) -> Validation:
+    r"""Compare the last layers of your own networks with a derived limit, by the checks and controls of :func:`numerics.validate`.
+
+    Parameters
+    ----------
+    d : Derivation
+    samples : array, shape (samples, n, m)
+        States of the last layer of independent networks; (samples, n) for one input, (samples,) for one neuron. For a limit of infinite
+        width, or of depth and width together, n is the width of your networks.
+    x0 : float or array
+        Where the networks start, as for :func:`numerics.validate`: states at a finite width, second moments else.
+    t : float
+        The limit's time that all layers take together.
+    depth : int, optional
+        How many layers your networks have: what a finite depth adds, or a finite width of networks that grow in both, is then measured on
+        small networks of the recipe and taken off. Without it the bias is not counted.
+    seed : int, SeedSequence, Generator or None
+        Of the paths of the limit.
+    workers : int
+    stage : callable
+        Announces each comparison.
+
+    Returns
+    -------
+    Validation
+        True if every row agrees and every control is rejected.
+
+    Raises
+    ------
+    ValueError
+        If the samples' shape does not fit, or there are nan among them.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, derive, relu
+    >>> from numerics import simulate_network
+    >>> d = derive(ResNet(relu, width=2))
+    >>> mine = simulate_network(ResNet(relu, width=2), depth=100, samples=500, x0=1.0)
+    >>> [row.test.p_value > 1e-3 for row in compare(d, mine, x0=1.0).rows]
+    [True, True]
+    """
+    if not (np.isfinite(t) and t > 0):
+        raise ValueError(f"t must be finite and positive, got {t}")
+    if isinstance(d.limit, CollapseDiffusion):
+        raise ValueError(
+            "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"
+        )
+    states = _states(d, samples)
+    subjects = [replace(s, t=float(t)) for s in settings_of(d, x0, float(t), None, None, workers)]
+    rows: list[Row] = []
+    for s, one in zip(subjects, spawn(seed, len(subjects)), strict=True):
+        with stage(f"samples against the limit of {', '.join(map(str, s.limit.states[:3]))}"):
+            rows += _rows(s, s.seen(states), depth, states.shape[1], one)
+    counted = "" if depth else "; the bias of finite depth is not counted, give depth"
+    return Validation(tuple(rows), f"{len(states)} samples against {d.title.partition(':')[0]}, t = {t:g}{counted}")
+
+
+def _states(d: Derivation, samples: ArrayLike) -> Array:
+    try:
+        given = np.asarray(samples, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"samples must be an array of numbers, got {type(samples).__name__}: {error}") from error
+    m, width = d.architecture.coordinates, d.architecture.width
+    finite = d.order == "depth"
+    n = int(width) if finite and width.is_Integer else None
+    if given.ndim == 2 and m > 1 and n and given.shape[1] == n * m:
+        given = given.reshape(len(given), n, m)
+    shaped = given.reshape(*given.shape, *(1,) * (3 - given.ndim)) if given.ndim < 3 and m == 1 else given
+    if shaped.ndim != 3 or len(shaped) < 2 or shaped.shape[2] != m or (n and shaped.shape[1] != n):
+        raise ValueError(
+            f"samples must have shape (samples, {n or 'n'}, {m}), the last layer's states of each network, got shape {given.shape}"
+        )
+    if np.isnan(shaped).any():
+        raise ValueError(f"{np.count_nonzero(np.isnan(shaped).any(axis=(1, 2)))} samples are nan; leave them out")
+    return shaped
+
+
+def _rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
+    if isinstance(s.limit, Flow):
+        yield from _flow_rows(s, x, depth, width, seed)
+        return
+    pilot, path_seed, bias_seed = spawn(seed, 3)
+    shown = [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)] if s.has_law else told_apart(s, pilot)
+    paths = law_scores(shown) if s.has_law else paths_of_limit(s, shown, float(min(len(x), PILOT)), path_seed)
+    finite = _finite_size(s, shown, depth, width, bias_seed)
+    for scores, path, (added, noise) in zip(shown, paths, finite, strict=True):
+        values = scores(x)
+        mean, covariance = values.mean(axis=0) - added, np.atleast_2d(np.cov(values.T)) / len(x) + noise
+        own = Extrapolated(mean, covariance, added * _LEFT, mean)
+        against = s.named if s.has_law else "paths of the limit"
+        yield score_row(f"{scores.name}: your samples against {against}", scores, own, path)
+
+
+def _finite_size(
+    s: Setting,
+    shown: Sequence[Callable[[Array], Array]],
+    depth: int | None,
+    width: int,
+    seed: Seed,
+    numbers: int = DEGREES,
+) -> list[tuple[Array, Array]]:
+    """What the samples' size adds to their means, with the covariance of its error: c over the size, c from small networks of the recipe.
+
+    A part of it is counted as a bias that may be left: what the next order adds to c.
+    """
+    if depth is None:
+        return [(np.zeros(numbers), np.zeros((numbers, numbers))) for _ in shown]
+    size = width if isinstance(s, WideSetting) else depth
+    first = s.smallest * s.ratio
+    count = int(np.clip(_NUMBERS / s.cost(first * s.ratio), 1000, PILOT))
+    found = extrapolated(s.networks, shown, Sizes((first, first * s.ratio), (count, count)), seed)
+    share = first / size
+    return [((one.small - one.mean) * share, one.covariance * share**2) for one in found]
+
+
+def _flow_rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
+    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+
+    def entries(states: Array) -> Array:
+        return states.reshape(len(states), -1)
+
+    ((added, noise),) = _finite_size(s, [entries], depth, width, seed, len(right))
+    for k, name in enumerate(s.limit.states):
+        if abs(wrong[k] - right[k]) > 1e-9 * max(abs(right[k]), 1e-300):
+            own = Estimate.of(entries(x)[:, k]) - Estimate(float(added[k]), float(np.sqrt(noise[k, k])))
+            claim = f"{name} of the flow: mean of your samples"
+            yield number_row(claim, own, float(right[k]), float(wrong[k]), abs(float(added[k])) * _LEFT)

@@ -1,0 +1,25 @@
+"""Jacobians and gradients of any network: growth that is known."""
+
+import sympy as sp
+
+from derivations import Network, Weights, epsilon, identity, relu, rms_norm, symbols
+from derivations.gradients import GRADIENT, gradient_flow, gradient_growth
+from derivations.jacobian import lyapunov_exponent
+from tests.helpers import equal_symbolically
+
+n, c = symbols.width, sp.Symbol("c", positive=True)
+A, B = Weights("A", variance=c), Weights("B", out=4 * n)
+
+
+def test_gradients_of_two_matrices_grow_by_the_mean_squared_slope():
+    # each layer adds ε² c E φ'(h)² |v|²/n to the mean square: ReLU c/2, after a norm c/(2K)
+    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo, parameters=(c,)))
+    assert equal_symbolically(flow.drift[-1], c * GRADIENT / 2)
+    normed = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), sp.oo, parameters=(c,)))
+    assert equal_symbolically(normed.drift[-1], c * GRADIENT / (2 * normed.states[0]))
+
+
+def test_linear_network_has_the_spectrum_of_the_named_one():
+    network = Network(lambda x: x + epsilon * A(identity(x)), n, parameters=(c,))
+    assert equal_symbolically(gradient_growth(network), c)
+    assert equal_symbolically(lyapunov_exponent(network, 1), c * (n - 2) / (2 * n))

@@ -1,0 +1,142 @@
+"""Every recipe in every regime through every command: it runs, or says why not in the user's terms."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    ConvResNet,
+    DerivationError,
+    Network,
+    PreNormResNet,
+    ResNet,
+    ShapedMLP,
+    ShrinkingResNet,
+    Weights,
+    average,
+    derive,
+    drop_branch,
+    dropout,
+    epsilon,
+    layer_norm,
+    relu,
+    rms_norm,
+    tanh,
+)
+from numerics import compare, distribution, kernel_matrix, simulate_network, simulate_sde, validate
+from numerics.report import Start, report
+
+A, B, C = Weights("A"), Weights("B"), Weights("C")
+HALF = sp.Rational(1, 2)
+BIASED = Weights("A", bias_variance=1)
+
+LAYERS = {
+    "two matrices": lambda x: x + epsilon * A(relu(B(x))),
+    "pre-norm": lambda x: x + epsilon * A(relu(B(rms_norm(x)))),
+    "layer norm": lambda x: x + epsilon * A(relu(B(layer_norm(x)))),
+    "post-norm": lambda x: rms_norm(x + epsilon * A(relu(B(x)))),
+    "gate": lambda x: x + epsilon * A(relu(B(x)) * C(x)),
+    "dropout": lambda x: x + epsilon * A(dropout(relu(B(x)), HALF)),
+    "shared dropout": lambda x: x + epsilon * A(dropout(relu(B(x)), HALF, shared=True)),
+    "dropped branch": lambda x: x + epsilon * drop_branch(A(relu(B(x))), HALF),
+    "biases": lambda x: x + epsilon * BIASED(relu(x)),
+    "mean subtracted": lambda x: x + epsilon * (A(relu(x)) - average(A(relu(x)))),
+}
+RECIPES = {
+    "resnet": lambda n, m: ResNet(relu, width=n, inputs=m),
+    "shrinking": lambda n, m: ShrinkingResNet(tanh, relu, width=n, inputs=m, bias_variance=1),
+    "conv": lambda n, m: ConvResNet(tanh, relu, width=n, inputs=m, positions=(2,), filter=(1,)),
+    "mlp": lambda n, m: MLP(relu, width=n, inputs=m),
+    "shaped": lambda n, m: ShapedMLP(relu, c_plus=0, c_minus=-1, width=n, inputs=m),
+    "prenorm": lambda n, m: PreNormResNet(relu, width=n, inputs=m),
+    **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
+}
+#: Order and width.
+REGIMES = {"depth": 3, "width": sp.oo, "joint": 16}
+
+
+def _start(d) -> float | np.ndarray:
+    m = d.architecture.coordinates
+    if d.order == "depth" and m > 1:
+        return np.random.default_rng(0).standard_normal((int(d.architecture.width), m))
+    return 1.0
+
+
+def _paths(d):
+    m = d.architecture.coordinates
+    if d.order == "depth":
+        start = _start(d)
+        return simulate_sde(d.limit, x0=np.ravel(start) if np.ndim(start) else start, steps=4, samples=3)
+    gram = 0.7 * np.eye(m) + 0.3
+    place = {f"{a + 1}{b + 1}": gram[a, b] for a in range(m) for b in range(a, m)}
+    start = [place.get(str(s).split("_")[-1], 1.0) for s in d.limit.states]
+    return simulate_sde(d.limit, x0=start, steps=4, samples=3)
+
+
+COMMANDS = {
+    "derive": lambda d: (str(d), d.latex(), d.to_json()),
+    "distribution": lambda d: distribution(d),
+    "network": lambda d: simulate_network(d.architecture, 4, 3, x0=_start(d)),
+    "paths": _paths,
+    "kernel": lambda d: kernel_matrix(d.architecture, np.eye(2), t=0.25),
+    "validate": lambda d: validate(d, t=0.25, samples=50, depth=16),
+    "compare": lambda d: compare(d, np.ones((20, 3 if d.order == "depth" else 16, d.architecture.coordinates)), t=0.25),
+    "report": lambda d: report(d, Start(t=0.25, depth=8, samples=50)).html(),
+}
+QUICK = ("derive", "distribution", "network", "paths")
+#: A reason has no type of ours or of Python's in it, and says more than a word.
+PYTHON = ("object", "NoneType", "attribute", "Traceback")
+
+
+def _cell(recipe: str, regime: str, inputs: int, commands: tuple[str, ...]) -> dict[str, str]:
+    """What each command says: ran, or its reason."""
+    said = {}
+    try:
+        d = derive(RECIPES[recipe](REGIMES[regime], inputs), order=regime)
+    except DerivationError as error:
+        return {"derive": str(error)}
+    for command in commands:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                COMMANDS[command](d)
+                said[command] = ""
+            except ValueError as error:
+                said[command] = str(error)
+    return said
+
+
+def _check(said: dict[str, str]) -> None:
+    for command, reason in said.items():
+        if reason:
+            assert len(reason) > 30, (command, reason)
+            assert not any(word in reason for word in PYTHON), (command, reason)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("recipe", ["resnet", "mlp", "shaped", "prenorm", "two matrices", "pre-norm", "biases"])
+def test_quick_commands_run_or_say_why(recipe, regime):
+    said = _cell(recipe, regime, 1, QUICK)
+    _check(said)
+    if said.get("derive") == "" and regime == "depth":
+        assert said["network"] == said["paths"] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("inputs", [1, 2])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_command_runs_or_says_why(recipe, regime, inputs):
+    said = _cell(recipe, regime, inputs, tuple(COMMANDS))
+    _check(said)
+    if said.get("derive") == "":
+        # what simulates and compares is refused only for what has no numbers yet
+        for command in ("validate", "report"):
+            assert said[command] == "" or "cannot compute" in said[command] or "nothing moves" in said[command], said[
+                command
+            ]
