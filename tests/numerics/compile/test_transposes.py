@@ -45,45 +45,52 @@ FAST = ("gradient", "without its matrix")
 CASES = [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in LAYERS]
 
 
+def _start(name: str) -> np.ndarray:
+    """Two inputs; one where the matrix reads two bodies of each, whose Gram matrix is to be inverted."""
+    return START[:, :1] if name == "two bodies" else START
+
+
 def _by_hand(name: str, rng: np.random.Generator) -> np.ndarray:
+    start = _start(name)
     draw = lambda rows, columns: rng.standard_normal((SAMPLES, rows, columns)) / np.sqrt(columns)  # noqa: E731
     a, w = draw(2, 3), draw(3, 3)
     back = a.swapaxes(1, 2)
     match name:
         case "even":
-            step = back @ (a @ START) ** 2
+            step = back @ (a @ start) ** 2
         case "gradient":
-            step = -SIZE * (back @ np.maximum(a @ START, 0)) + w @ START
+            step = -SIZE * (back @ np.maximum(a @ start, 0)) + w @ start
         case "without its matrix":
-            step = back @ (draw(2, 3) @ START)
+            step = back @ (draw(2, 3) @ start)
         case "bias and mean":
             full = np.sqrt(2) * a + 1 / 3
-            put_out = full @ START + rng.standard_normal((SAMPLES, 2, 1)) - 1
-            step = SIZE * (full.swapaxes(1, 2) @ put_out) + w @ START
+            put_out = full @ start + rng.standard_normal((SAMPLES, 2, 1)) - 1
+            step = SIZE * (full.swapaxes(1, 2) @ put_out) + w @ start
         case "two bodies":
-            u = a @ START
-            step = back @ (u * (a @ START**2) + u**2)
-    return START + SIZE * step
+            u = a @ start
+            step = back @ (u * (a @ start**2) + u**2)
+    return start + SIZE * step
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_moments_are_those_of_weights_drawn_by_hand(name):
-    drift, covariance = derived_moments(LAYERS[name], START)
+    drift, covariance = derived_moments(LAYERS[name], _start(name))
     sample = _by_hand(name, np.random.default_rng(31))
-    assert worst_distance(sample, START, SIZE, drift, covariance) < 4.8
-    assert worst_distance(sample, START, SIZE, drift, 1.15 * covariance) > 4.8
+    assert worst_distance(sample, _start(name), SIZE, drift, covariance) < 4.8
+    assert worst_distance(sample, _start(name), SIZE, drift, 1.25 * covariance) > 4.8
     if name in ("gradient", "bias and mean"):
-        assert worst_distance(sample, START, SIZE, 2 * drift + 1, covariance) > 4.8
+        assert worst_distance(sample, _start(name), SIZE, 2 * drift + 1, covariance) > 4.8
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_interpreter_draws_these_layers(name):
     compiled = compiled_program(program(LAYERS[name], sp.Integer(3)))
-    moments = derived_moments(LAYERS[name], START)
+    moments = derived_moments(LAYERS[name], _start(name))
     for drawing in DRAWINGS:
-        sample, _ = compiled.advance(np.broadcast_to(START, (SAMPLES, 3, 2)), SIZE, drawing, np.random.default_rng(32))
-        assert worst_distance(sample, START, SIZE, *moments) < 4.8
+        start = np.broadcast_to(_start(name), (SAMPLES, *_start(name).shape))
+        sample, _ = compiled.advance(start, SIZE, drawing, np.random.default_rng(32))
+        assert worst_distance(sample, _start(name), SIZE, *moments) < 4.8
 
 
 def test_a_gradient_step_is_a_flow():
