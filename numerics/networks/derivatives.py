@@ -121,9 +121,8 @@ class TangentKernel(Jacobian):
             For a layer in which a weight moves more than what its matrix puts out, or weights move together.
         """
         for s in self.program.statements:
-            if isinstance(s, Back) or (isinstance(s, Matrix) and s.weights.is_correlated):
-                what = "transposes" if isinstance(s, Back) else "weights that have covariances"
-                raise ValueError(f"tangent kernels are simulated without {what}, got {s.weights.name}")
+            if isinstance(s, Back):
+                raise ValueError(f"tangent kernels are simulated without transposes, got {s.weights.name}.T")
         place, applied = self.neurons, Counter(s.weights for s in self.program.statements if isinstance(s, Matrix))
         for statement in self.program.statements:
             if isinstance(statement, Matrix) and not statement.weights.is_mean:
