@@ -96,7 +96,7 @@ def taylor(expr: sp.Expr, x: sp.Symbol, terms: int) -> sp.Expr:
     """
     total, derivative = sp.S.Zero, expr
     for k in range(terms):
-        value = derivative.subs(x, 0).doit()
+        value = _at_zero(derivative, x)
         if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
             raise PoleError(f"{expr} has no expansion in powers of {x} at 0")
         total += value * x**k / sp.factorial(k)
@@ -104,11 +104,17 @@ def taylor(expr: sp.Expr, x: sp.Symbol, terms: int) -> sp.Expr:
     return total + sp.Order(x**terms)
 
 
+def _at_zero(expr: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    """The value at 0; nan where a node would have an infinite parameter there."""
+    value = expr.subs(x, 0)
+    return sp.nan if value.has(sp.nan, sp.zoo) else value.doit()
+
+
 def leading_term(expr: sp.Expr, x: sp.Symbol, most: int = 8) -> sp.Expr:
     """The first term of Taylor's polynomial that is not 0."""
     derivative = expr
     for k in range(most):
-        value = derivative.subs(x, 0).doit()
+        value = _at_zero(derivative, x)
         if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
             break
         if not value.is_zero:

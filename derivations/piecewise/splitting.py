@@ -313,6 +313,10 @@ def _at(condition: sp.Basic, variable: sp.Symbol, inside: sp.Expr) -> sp.Basic:
     Where it is not linear in the variable, its zeros were found for all parameters: between them its sign is the same for all, and
     is seen at some.
     """
+    for relation in condition.atoms(Relational):
+        value = (relation.lhs - relation.rhs).xreplace({variable: inside})
+        if value.is_number and not value.is_real and value.evalf(15).is_extended_real is False:
+            raise TypeError(f"{relation} compares numbers that are not real at {variable} = {inside}")
     here = condition.subs(variable, inside)
     for relation in condition.atoms(Relational):
         difference = relation.lhs - relation.rhs

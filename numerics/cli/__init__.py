@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all is well, 1 if a check failed or samples are not finite, 2 for an error, told in one line on stderr, 130 if interrupted.
+        0 if all is well, 1 if a check failed or samples are not finite, 2 for an error, in one line on stderr, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (ValueError, MemoryError) as error:
         return _complain(str(error) or type(error).__name__)
-    except Exception as error:  # a mistake of ours is still told in one line
+    except Exception as error:  # a mistake of ours is one line too
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
 
 

@@ -67,7 +67,9 @@ class Inputs:
         if len(zero):
             raise ValueError(f"inputs that are 0 have no direction to follow: row {zero[0] + 1} is 0; leave it out")
         study = self.study(d, stage)
-        return self._pictures(study, *wide_limit(d, self.rows, self.t)), checks_section(study.checks(), self._told())
+        return self._pictures(study, *wide_limit(d, self.rows, self.t)), checks_section(
+            study.checks(), self._explained()
+        )
 
     def study(self, d: Derivation, stage: Stage) -> Study:
         """Simulate networks, the diffusion, and the control whose noise is 5 % too large, all from the same starts."""
@@ -111,7 +113,7 @@ class Inputs:
         parts = [observe(states(block, own)) for block, own in zip(blocks, spawn(seed, len(blocks)), strict=True)]
         return Observed.joined(parts)
 
-    def _told(self) -> str:
+    def _explained(self) -> str:
         return (
             f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion from the "
             f"same starts, from t = 0 to {self.t:g}; growth is counted without the first-order part of each step, which has mean 0 "

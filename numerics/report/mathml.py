@@ -19,7 +19,7 @@ from derivations.explain.steps import Line
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _THIN = "0.167em"
 _TALL = frozenset({"mfrac", "mtable", "munder", "munderover", "mover", "msqrt", "mroot"})
-#: An upright letter on its own becomes an entity in latex2mathml's answer, and so can be told from an italic one.
+#: An upright letter on its own becomes an entity in latex2mathml's answer, which sets it apart from an italic one.
 _UPRIGHT = re.compile(r"<mi>&#x000([4-7][0-9A-F]);</mi>")
 
 

@@ -142,3 +142,11 @@ def test_parameters_of_an_activation_leave_existence_open():
     assert "the numbers that c stand for" in d.existence.reasons[0]
     assert "tanh" in str(d)  # the whole derivation is written
     assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"
+
+
+def test_a_gate_whose_norm_has_no_closed_limit_at_infinity_is_said_to_be_open():
+    """The squared norm moves with the mean of a gate under N(0, V), whose expansion at V = infinity is not known."""
+    a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
+    found = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * c(x)), width=3)).existence
+    assert (found.unique, found.explodes) == ("yes", "not known")
+    assert "no closed form" in found.reasons[1]

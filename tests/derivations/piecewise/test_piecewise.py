@@ -293,3 +293,9 @@ def test_size_is_counted_before_algebra():
         tower = sp.sin(tower) + sp.atan(tower)
     assert written_size(tower) == 4 * 2**10 - 3
     assert not is_moderate((tower + sp.exp(x) + x) ** 64)
+
+
+def test_a_condition_between_complex_numbers_is_refused_at_once():
+    root = sp.sqrt(x)
+    with pytest.raises(DerivationError, match="compares numbers that are not real"):
+        pieces(sp.Max(root / (1 + sp.exp(-root)), 0), x)
