@@ -26,7 +26,7 @@ from derivations.language import Program, Weights, program
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.expansion import Draw
+from derivations.limits.elimination.draws import Draw
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import depth, state, step, width
 
