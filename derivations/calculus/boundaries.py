@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import sympy as sp
 
+from derivations.binding import Binding
 from derivations.calculus.ends import AtEnd
 from derivations.calculus.finiteness import (
     Condition,
@@ -26,7 +27,7 @@ from derivations.calculus.finiteness import (
 )
 from derivations.calculus.intervals import coefficients
 from derivations.diffusion import Boundary, Diffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
 
 
@@ -129,6 +130,10 @@ def classify(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None
     ({'natural': True}, {'exit': kappa > 0, 'entrance': kappa < 0, 'natural': Eq(kappa, 0)})
     """
     x, mu, a = coefficients(process)
+    if any(x in mean.free_symbols for mean in (mu + a).atoms(Binding)):
+        raise NoClosedForm(
+            f"the coefficients hold a mean without closed form in {x}, whose growth at the ends is not known"
+        )
     left, right = interval if interval is not None else (process.domain.inf, process.domain.sup)
     tag = sp.Dummy("tag")
     parts = [p for p in pieces(a + tag * mu, x) if p.left < right and p.right > left]

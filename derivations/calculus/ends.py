@@ -73,7 +73,8 @@ class AtEnd:
             return sp.false
         if self.order.is_negative:
             return sign(self.drift)
-        return sp.And(sign(self.drift), sign(self.noise))
+        quiet = sign(self.noise)  # first, since without noise at the end the drift's sign need not be known
+        return sp.false if quiet == sp.false else sp.And(quiet, sign(self.drift))
 
     def sticks(self, positive: Callable[[sp.Expr], Condition] | None = None) -> Condition:
         """Whether it is held there for a time before."""

@@ -180,7 +180,7 @@ def test_a_flow_is_integrated():
 def test_schemes_state_their_orders():
     assert {s.name for s in SCHEMES} == {
         *("euler_maruyama", "milstein", "derivative_free", "lamperti", "two_point", "weak_second"),
-        *("exact", "congruence", "linear_form"),
+        *("exact", "congruence", "gram_euler", "linear_form"),
     }
     half, one, two = Fraction(1, 2), Fraction(1), Fraction(2)
     assert {s.name: (s.strong_order, s.weak_order) for s in SCHEMES} == {
@@ -192,6 +192,7 @@ def test_schemes_state_their_orders():
         "weak_second": (half, two),
         "exact": (None, None),
         "congruence": (half, one),
+        "gram_euler": (half, one),
         "linear_form": (one, one),
     }
     assert all(pickle.loads(pickle.dumps(s)) == s for s in SCHEMES)

@@ -51,6 +51,7 @@ CASES = {
 def test_machine_code_gives_the_numbers_that_arrays_give(case):
     limit, x0 = CASES[case]
     kwargs = {"x0": x0, "t": 0.5, "steps": 20, "samples": 300, "seed": 3}
+    kwargs["scheme"] = "euler_maruyama"
     arrays, kernel = (simulate_sde(limit, **kwargs, backend=b) for b in ("numpy", "numba"))
     # equal inputs, or more of them than neurons, make a singular G: a pivot of the size of rounding, 4mε G, counts or does
     # not, and enters a step by its root
@@ -74,6 +75,7 @@ def test_chosen_times_and_drawn_starts_follow_the_same_stream():
 
     limit, _ = CASES["layer"]
     kwargs = {"x0": Normal(0, 1), "steps": 8, "samples": 50, "times": [0.0, 0.5, 1.0]}
+    kwargs["scheme"] = "euler_maruyama"
     arrays, kernel = (simulate_sde(limit, **kwargs, backend=b) for b in ("numpy", "numba"))
     assert kernel.shape == (3, 50, 4)
     np.testing.assert_allclose(kernel, arrays, rtol=1e-12)
@@ -129,6 +131,7 @@ def test_what_numba_cannot_compile_falls_back_to_arrays():
 def test_a_joint_limit_has_a_kernel_too():
     limit = derive(ShapedMLP(tanh, inputs=2, a=1), order="joint").limit
     kwargs = {"x0": [1.0, 0.3, 1.0], "t": 0.2, "steps": 10, "samples": 50}
+    kwargs["scheme"] = "euler_maruyama"
     arrays, kernel = (simulate_sde(limit, **kwargs, backend=b) for b in ("numpy", "numba"))
     np.testing.assert_allclose(kernel, arrays, rtol=1e-11)
 
