@@ -23,10 +23,10 @@ from derivations.explain.notation import (
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, equation
 from derivations.language import Program, Weights, program
-from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares, Statement
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.expansion import Draw
+from derivations.limits.elimination.draws import Draw
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import depth, state, step, width
 
@@ -131,6 +131,8 @@ class _Recursion:
             return indexed("u", (name,) if self.several else (), (neuron, *at))
         if isinstance(s, Shares | Between) or (isinstance(s, Mean) and s.pair):
             return indexed(name, (), (letter("alpha"), letter("beta")))
+        if isinstance(s, Back):
+            return indexed("v", (s.weights.name,), (neuron, *at))
         if isinstance(s, Mean) or s.over is None:
             return indexed(name, (), at) if at else letter(name)
         return indexed(name, (), (neuron, *at))
@@ -157,6 +159,10 @@ class _Recursion:
             return equation(left, share / Total(share, letter("beta"), sp.Integer(self.layer.positions), ()))
         if isinstance(s, Between):
             return equation(left, s.matrix.shown(letter("alpha"), letter("beta")))
+        if isinstance(s, Back):
+            entry = indexed(s.weights.name, ("j", "i"))
+            total = Total(Juxtaposed(entry, self._at(s.body, "j")), letter("j"), s.source.size, ())
+            return equation(left, total)
         if isinstance(s, Mask):
             return equation(left, Distribution("Bernoulli", s.keep), "~")
         w, (entry, bias) = s.weights, self._entries(s.weights)

@@ -329,6 +329,9 @@ class TypstPrinter(Printer):
     def _print_Cases(self, expr: Any) -> str:
         return str(self._print(sp.Piecewise(*expr.args)))
 
+    def _print_TransposeApplied(self, expr: Any) -> str:
+        return f"{_word(expr.weights.name)}^top ({self._print(expr.body)})"
+
     def _print_Factor(self, expr: Any) -> str:
         return str(self._print(expr.args[0]))
 

@@ -76,6 +76,16 @@ class Applied(Node):
         return rf"{self.args[0].args[0]}\,\left({printer._print(self.body)}\right)"
 
 
+class TransposeApplied(Applied):
+    """The transpose of a random matrix applied to a body: ``A.T(body)``, of the neurons that the matrix puts out."""
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"{self.args[0].args[0]}.T({printer._print(self.body)})"
+
+    def _latex(self, printer: Printer) -> str:
+        return rf"{self.args[0].args[0]}^{{\top}}\,\left({printer._print(self.body)}\right)"
+
+
 class Average(Node):
     r"""A sum over the k neurons of a layer over k, or over :math:`\sqrt k`: one number for each input, or for each pair of positions.
 

@@ -23,6 +23,7 @@ from derivations.language.nodes import (
     OverPositions,
     PositionMatrix,
     Softmax,
+    TransposeApplied,
     outermost,
 )
 from derivations.language.weights import Weights
@@ -40,6 +41,17 @@ class Neurons:
 @dataclass(frozen=True)
 class Matrix:
     r"""The statement :math:`u = A b`: ``symbol`` is one neuron's value of ``target``, ``body`` one of ``source``."""
+
+    symbol: sp.Symbol
+    weights: Weights
+    body: sp.Expr
+    source: Neurons
+    target: Neurons
+
+
+@dataclass(frozen=True)
+class Back:
+    r"""The statement :math:`w = A^\top b`: ``body`` is one neuron's value of ``source``, which the matrix puts out."""
 
     symbol: sp.Symbol
     weights: Weights
@@ -120,7 +132,7 @@ class Mask:
     each: int = 1
 
 
-Statement: TypeAlias = Matrix | Mean | Mask | Mix | Shares | Between
+Statement: TypeAlias = Matrix | Back | Mean | Mask | Mix | Shares | Between
 
 
 @dataclass(frozen=True)
@@ -259,13 +271,21 @@ class _Reader:
                     f"two different matrices are called {weights.name}; give each its own name, or make them equal"
                 )
             source = self._layer(body, str(node)) or 0  # a constant stands for each neuron of the state
-            if weights not in self.matrices:
+            back = isinstance(node, TransposeApplied)
+            if weights not in self.matrices and back:  # the transpose reads what the matrix puts out
+                self.matrices[weights] = (
+                    self._new(sp.S.NaN, weights.name),
+                    self._new(weights.out.subs(width, self.size), weights.name),
+                )
+            elif weights not in self.matrices:
                 self.matrices[weights] = source, self._new(weights.out.subs(width, self.size), weights.name)
             first, target = self.matrices[weights]
+            if back:
+                first, target = target, first
             self._same(first, source)
-            symbol = self._symbol(node, weights.name, real=True)
+            symbol = self._symbol(node, f"{weights.name}^T" if back else weights.name, real=True)
             self.layer_of[symbol] = target
-            self.drafts.append(("matrix", symbol, node, body, first, target))
+            self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
             body = self._rewritten(node.body, pairs=True)
             over = self._layer(body, str(node))
@@ -381,6 +401,9 @@ class _Reader:
                 assert isinstance(node, Applied)
                 made.append(Matrix(symbol, node.weights, body, neurons(first), neurons(second)))
                 _require_fit(made[-1])
+            elif kind == "back":
+                assert isinstance(node, Applied)
+                made.append(Back(symbol, node.weights, body, neurons(first), neurons(second)))
             elif kind == "average":
                 assert isinstance(node, Average)
                 made.append(Mean(symbol, body, neurons(first), node.power, symbol in self.pairs))
@@ -395,7 +418,7 @@ class _Reader:
                 assert isinstance(node, Factor)
                 over, each = (None, self.positions) if first < 0 else (neurons(first), 1)
                 made.append(Mask(symbol, node.keep, node.shared, over, each))
-        return tuple(made)
+        return tuple(_transposes_last(made))
 
 
 def _require_fit(statement: Statement) -> None:
@@ -413,3 +436,38 @@ def _require_fit(statement: Statement) -> None:
                 f"shapes do not fit: {word} of {name} is {matrix.rows} × {matrix.rows} and there are {size} neurons; give the width as a "
                 "number, and matrices of its size"
             )
+
+
+def _transposes_last(statements: list[Statement]) -> list[Statement]:
+    """In an order in which a transpose comes after its matrix: given what the matrix put out, the law of the transpose is known.
+
+    Raises
+    ------
+    DerivationError
+        If the matrix reads what its transpose put out.
+    """
+    made = list(statements)
+    for back in [s for s in statements if isinstance(s, Back)]:
+        forward = [s for s in made if isinstance(s, Matrix) and s.weights == back.weights]
+        if not forward or made.index(forward[-1]) < made.index(back):
+            continue
+        first, last = made.index(back), made.index(forward[-1])
+        moved: list[Statement] = [back]
+        for s in made[first + 1 : last + 1]:
+            if _reads(s) & {m.symbol for m in moved}:
+                moved.append(s)
+        if forward[-1] in moved:
+            raise DerivationError(
+                f"the matrix {back.weights.name} reads what its transpose put out; use another matrix there"
+            )
+        rest = [s for s in made[first : last + 1] if s not in moved]
+        made[first : last + 1] = [*rest, *moved]
+    return made
+
+
+def _reads(statement: Statement) -> set[sp.Symbol]:
+    bodies = [
+        getattr(statement, name) for name in ("body", "mask") if isinstance(getattr(statement, name, None), sp.Expr)
+    ]
+    found: set[sp.Symbol] = set().union(*(body.free_symbols for body in bodies)) if bodies else set()
+    return found

@@ -3,6 +3,7 @@ r"""Random matrices as values: their shape, the law of their entries, and what t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import sympy as sp
@@ -10,7 +11,7 @@ import sympy as sp
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language.entries import Correlated, Gaussian, MatrixLaw, Orthogonal, correlated, matrix_law
-from derivations.language.nodes import Applied, body_of
+from derivations.language.nodes import Applied, TransposeApplied, body_of
 from derivations.symbols import width
 
 #: What one weight of a filter reads: for every coordinate of the new state a coordinate of the old one, or None.
@@ -168,9 +169,29 @@ class Weights(sp.Basic):
         """The coordinates that coordinate a reads, weight by weight."""
         return tuple(tap[a] for tap in self.taps) if self.taps else (a,)
 
+    @property
+    def T(self) -> Transpose:
+        """The transpose, to be applied to neurons that the matrix puts out; biases stay with the matrix."""
+        return Transpose(self)
+
     def __call__(self, body: object) -> Applied:
         """The matrix applied to a function of the neurons that it reads."""
         return Applied(self, body_of(body, f"{self.name} must be applied to"))
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """The transpose of a random matrix."""
+
+    weights: Weights
+
+    def __call__(self, body: object) -> TransposeApplied:
+        """Applied to a function of the neurons that the matrix puts out."""
+        if self.weights.taps:
+            raise DerivationError(
+                f"the transpose of a filter has no rule, got {self.weights.name}.T; use a dense matrix"
+            )
+        return TransposeApplied(self.weights, body_of(body, f"{self.weights.name}.T must be applied to"))
 
 
 def _number(value: object) -> sp.Expr:

@@ -20,7 +20,8 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program, Weights
 from derivations.language.statements import Mask, Matrix, Mean, Statement
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random, expand
+from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random
+from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.fluctuations import (
     Kept,

@@ -11,7 +11,7 @@ from derivations.architectures.base import Recipe
 from derivations.architectures.regime import Regime
 from derivations.errors import DerivationError, NoLimit
 from derivations.language import Program
-from derivations.language.statements import Matrix, Mean
+from derivations.language.statements import Back, Matrix, Mean
 from derivations.limits.chain import GramChain, Orders, in_one_parameter
 from derivations.limits.chain import of as orders_of
 from derivations.limits.elimination.fluctuations import Moment
@@ -53,6 +53,10 @@ class JointMoments:
         if program.has_positions or program.has_pairs:
             raise DerivationError(
                 "depth and width together are derived for dense layers, got a state over a grid of positions; use width=oo there"
+            )
+        if any(isinstance(s, Back) for s in program.statements):
+            raise DerivationError(
+                "depth and width together are derived without transposes; take the width to infinity, or fix it"
             )
         if any(isinstance(s, Mean) and s.power != 1 for s in program.statements):
             raise DerivationError(

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations.language import Program
 from derivations.language.entries import Correlated
-from derivations.language.statements import Mask, Matrix, Mix
+from derivations.language.statements import Back, Mask, Matrix, Mix
 from derivations.symbols import state
 from numerics.compile.programs import CompiledProgram, Rules, Values, matrix_applied
 
@@ -25,7 +25,7 @@ def output_matrix(program: Program) -> Matrix:
     """
     drawn = {s.symbol: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
     found = [s for symbol, s in drawn.items() if symbol in program.update.free_symbols]
-    masks = {s.symbol for s in program.statements if isinstance(s, Mask | Mix)}
+    masks = {s.symbol for s in program.statements if isinstance(s, Mask | Mix | Back)}
     neurons = {state, *drawn, *masks}
     applied = Counter(s.weights for s in drawn.values())
     if len(found) == 1 and applied[found[0].weights] == 1 and not isinstance(found[0].weights.law, Correlated):

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Mask, Matrix, Mean, Neurons
+from derivations.language.statements import Back, Mask, Matrix, Mean, Neurons
 from derivations.symbols import state, step
 from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 from numerics.compile.jit_paths import factor_lines, indented, lower_triangle
@@ -72,6 +72,8 @@ class _Printer:
         other = next((w for w in drawn if not w.is_gaussian), None)
         if other is not None:
             raise ValueError(f"no jit kernel for matrices that are not Gaussian, such as {other.name}")
+        if any(isinstance(s, Back) for s in self.program.statements):
+            raise ValueError("no jit kernel for layers with the transpose of a matrix")
         if self.program.has_positions or self.program.has_pairs:
             raise ValueError("no jit kernel for layers over a grid of positions")
         for k, statement in enumerate(self.program.statements):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from derivations.language import Program, Weights
 from derivations.language.entries import Gaussian, MatrixLaw
-from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares
 from derivations.symbols import state, step, time
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.positions import pair_values
@@ -49,6 +49,13 @@ class MatrixNumbers:
     columns: int
     applications: int
     law: MatrixLaw = _GAUSSIAN
+    whole: bool = False  # whether the matrix itself is needed, for its transpose
+
+    @property
+    def transposed(self) -> MatrixNumbers:
+        """Of the transpose, in the same units; without biases."""
+        mean = self.mean * self.rows / self.columns
+        return replace(self, mean=mean, bias_variance=0.0, bias_mean=0.0, rows=self.columns, columns=self.rows)
 
 
 #: Draws the centred part of a matrix and of its biases, fresh for each sample: (numbers, samples, rng).
@@ -103,7 +110,7 @@ class Rules(ABC):
         """The average over the neurons, times a number."""
         return self.form(self.columns(value).mean(axis=1, keepdims=True) * factor)
 
-    def applied(self, apply: Apply | None, value: Any, statement: Matrix, numbers: MatrixNumbers) -> Any:
+    def applied(self, apply: Apply | None, value: Any, statement: Matrix | Back, numbers: MatrixNumbers) -> Any:
         """What a matrix makes of a value; None stands for the mean of the matrix alone."""
         return self.form(matrix_applied(apply, self.features(statement.weights, value), self.biased, numbers))
 
@@ -206,7 +213,7 @@ class CompiledProgram:
             if isinstance(statement, Mix | Shares | Between) or (isinstance(statement, Mean) and statement.pair):
                 values[statement.symbol] = rules.paired(statement, values, size, self.program, trace)
                 continue
-            neurons = statement.source if isinstance(statement, Matrix) else statement.over
+            neurons = statement.source if isinstance(statement, Matrix | Back) else statement.over
             body = rules.evaluated(statement.body, values, size, int(neurons.size), trace)
             if isinstance(statement, Mean):
                 values[statement.symbol] = rules.averaged(body, float(statement.root))
@@ -215,6 +222,10 @@ class CompiledProgram:
             numbers = self.numbers[weights]
             if weights not in drawn:
                 drawn[weights] = None if weights.is_mean else draw(numbers, rules.samples(x), rng)
+            if isinstance(statement, Back):
+                back = None if weights.is_mean else drawn[weights].transposed  # type: ignore[union-attr]
+                values[statement.symbol] = rules.applied(back, body, statement, numbers.transposed)
+                continue
             values[statement.symbol] = rules.applied(drawn[weights], body, statement, numbers)
         return rules.evaluated(self.program.update, values, size, int(self.program.neurons.size), trace), values
 
@@ -308,13 +319,19 @@ def compiled_program(program: Program) -> CompiledProgram:
         if isinstance(statement, Shares):
             _compiled(statement.mask, known)
         _compiled(statement.body, known)
-        if isinstance(statement, Matrix):
+        if isinstance(statement, Matrix | Back):
             w = statement.weights
             half = {time: sp.S.Half}  # what depends on time is put in layer by layer
             law = {name: _number(getattr(w, name).xreplace(half), f"{name} of {w.name}") for name in _NAMES}
-            rows = int(_number(statement.target.size, f"out of {w.name}"))
-            columns = int(_number(statement.source.size, f"what {w.name} reads")) * max(1, len(w.taps))
-            numbers[w] = MatrixNumbers(**law, rows=rows, columns=columns, applications=applied[w], law=w.law)
+            reads, out = statement.source, statement.target
+            if isinstance(statement, Back):
+                reads, out = out, reads
+            rows = int(_number(out.size, f"out of {w.name}"))
+            columns = int(_number(reads.size, f"what {w.name} reads")) * max(1, len(w.taps))
+            whole = any(isinstance(s, Back) and s.weights == w for s in program.statements)
+            numbers[w] = MatrixNumbers(
+                **law, rows=rows, columns=columns, applications=applied[w], law=w.law, whole=whole
+            )
     _compiled(program.update, known)
     return CompiledProgram(program, numbers)
 

@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Shares
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares
 from derivations.symbols import step
 from numerics.compile.differences import in_pieces
 from numerics.compile.positions import on_pairs, over_pairs
@@ -120,7 +120,7 @@ class Tangents(Rules):
         along = None if value.along is None else value.along.mean(axis=1, keepdims=True) * factor
         return Dual(value.value.mean(axis=1, keepdims=True) * factor, along)
 
-    def applied(self, apply: Apply | None, value: Dual, statement: Matrix, numbers: MatrixNumbers) -> Dual:
+    def applied(self, apply: Apply | None, value: Dual, statement: Matrix | Back, numbers: MatrixNumbers) -> Dual:
         """Linear but for the biases; then moved by itself, if asked for."""
         out = PLAIN.applied(apply, value.value, statement, numbers)
         along = None
@@ -128,7 +128,7 @@ class Tangents(Rules):
             features = filtered(statement.weights, value.along)
             flat = features.reshape(*features.shape[:2], -1)
             along = matrix_applied(apply, flat, np.zeros(flat.shape[2]), numbers).reshape(*out.shape, self.directions)
-        if statement in self.sources:
+        if isinstance(statement, Matrix) and statement in self.sources:
             first, together = self.sources[statement]
             own = unit_directions(numbers.rows, self.inputs, self.positions, self.directions, first, together)
             along = np.broadcast_to(own, (*out.shape, self.directions)) if along is None else along + own

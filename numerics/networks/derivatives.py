@@ -10,7 +10,7 @@ import numpy as np
 
 from derivations.language import Program, Weights
 from derivations.language.entries import Correlated
-from derivations.language.statements import Between, Mask, Matrix
+from derivations.language.statements import Back, Between, Mask, Matrix
 from numerics.compile.programs import PLAIN, Array, CompiledProgram, Draw, Trace, Values, filtered
 from numerics.compile.tangents import Dual, Tangents, unit_directions
 from numerics.networks.drawings import AllWeights, Drawing
@@ -113,7 +113,16 @@ class TangentKernel(Jacobian):
     _directions: int = field(default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Lay out the directions: those of the state, then of what each matrix puts out."""
+        """Lay out the directions: those of the state, then of what each matrix puts out.
+
+        Raises
+        ------
+        ValueError
+            For a layer in which a weight moves more than what its matrix puts out, or weights move together.
+        """
+        for s in self.program.statements:
+            if isinstance(s, Back):
+                raise ValueError(f"tangent kernels are simulated without transposes, got {s.weights.name}.T")
         place, applied = self.neurons, Counter(s.weights for s in self.program.statements if isinstance(s, Matrix))
         for statement in self.program.statements:
             if isinstance(statement, Matrix) and not statement.weights.is_mean:

@@ -52,18 +52,29 @@ class AllWeights(Drawing):
 
     def __call__(self, numbers: MatrixNumbers, samples: int, rng: np.random.Generator) -> Apply:
         """Draw it now; all inputs and all applications share it."""
-        weights = draw_matrices(numbers.law, samples, numbers.rows, numbers.columns, rng)
-        size, biases = np.sqrt([numbers.variance, numbers.bias_variance])
-        bias = biases * rng.standard_normal((samples, numbers.rows, 1)) if biases else 0.0
+        return _Drawn(numbers, samples, rng)
 
-        def apply(features: Array, biased: Array | None = None) -> Array:
-            out: Array = np.matmul(weights, features)
-            out *= size
-            if biases:
-                out += bias if biased is None else bias * biased
-            return out
 
-        return apply
+class _Drawn:
+    """Drawn matrices and biases, applied as often as the layer does."""
+
+    def __init__(self, numbers: MatrixNumbers, samples: int, rng: np.random.Generator) -> None:
+        self.weights = draw_matrices(numbers.law, samples, numbers.rows, numbers.columns, rng)
+        self.size, biases = np.sqrt([numbers.variance, numbers.bias_variance])
+        self.bias = biases * rng.standard_normal((samples, numbers.rows, 1)) if biases else None
+
+    def __call__(self, features: Array, biased: Array | None = None) -> Array:
+        out: Array = np.matmul(self.weights, features)
+        out *= self.size
+        if self.bias is not None:
+            out += self.bias if biased is None else self.bias * biased
+        return out
+
+    def transposed(self, features: Array, biased: Array | None = None) -> Array:
+        """By the transposes, which have no biases."""
+        out: Array = np.matmul(self.weights.swapaxes(1, 2), features)
+        out *= self.size
+        return out
 
 
 @dataclass(frozen=True)
@@ -82,13 +93,13 @@ class InLaw(Drawing):
 
     def entries(self, numbers: MatrixNumbers, inputs: int) -> int:
         """What comes out, or what is read if this is more."""
-        if not isinstance(numbers.law, Gaussian):
+        if numbers.whole or not isinstance(numbers.law, Gaussian):
             return AllWeights().entries(numbers, inputs)
         return max(numbers.rows, numbers.columns) * inputs
 
     def __call__(self, numbers: MatrixNumbers, samples: int, rng: np.random.Generator) -> Apply:
         """Draw nothing yet, but a matrix that is not Gaussian."""
-        if not isinstance(numbers.law, Gaussian):
+        if numbers.whole or not isinstance(numbers.law, Gaussian):
             return AllWeights()(numbers, samples, rng)
         return _Conditional(numbers, samples, rng, self.precise)
 

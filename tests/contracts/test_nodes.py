@@ -60,7 +60,7 @@ VALUELESS = {
 #: Laws of random matrices.
 MATRIX_LAWS = {"Correlated", "MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
-POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax"}
+POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax", "TransposeApplied"}
 DESCRIPTIONS = (
     {"Applied", "Average", "Cases", "Factor", "Held", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS | POSITIONS
 )

@@ -7,119 +7,27 @@ earlier averages is expanded with them, so that what is left is polynomial in ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import reduce
-from typing import TypeAlias
 
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
 from derivations.language.entries import Correlated, Independent, triangular_root
-from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Neurons, Program, Shares, Statement
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Neurons, Program, Shares, Statement
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import layer_average, reduced
+from derivations.limits.elimination.draws import (
+    Coins,
+    Draw,
+    EntriesDraw,
+    Expansion,
+    Fluctuations,
+    OrthogonalDraw,
+    Random,
+)
 from derivations.limits.elimination.held import held
 from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
-from derivations.symbols import input_symbols, state, step
-
-
-@dataclass(frozen=True)
-class Draw:
-    r"""All that one matrix puts out in a generic neuron: jointly Gaussian and centred, given what the matrix reads.
-
-    Parameters
-    ----------
-    variables : tuple of Symbol
-        One for each input and body.
-    covariance : dict
-        For each pair of positions (i ≥ j) its series in the small parameter, an expression in averages.
-    layer : int
-        The neurons that come out.
-    """
-
-    variables: tuple[sp.Symbol, ...]
-    covariance: dict[tuple[int, int], Series]
-    layer: int | None
-
-
-@dataclass(frozen=True)
-class EntriesDraw(Draw):
-    r"""What a matrix with i.i.d. entries that are not Gaussian puts out: a sum over the neurons that it reads.
-
-    Parameters
-    ----------
-    cumulant : callable
-        From positions among the variables, three or more, to their joint cumulant as a series.
-    """
-
-    cumulant: Callable[[tuple[int, ...]], Series]
-
-
-@dataclass(frozen=True)
-class OrthogonalDraw(Draw):
-    r"""What an orthogonal matrix puts out: :math:`u_i = \sqrt N S^{1/2} h_i` with rows :math:`h_i` of a Haar N × N matrix.
-
-    Parameters
-    ----------
-    dimension : Expr
-        N, the larger one of the numbers that a neuron reads and of those that come out.
-    """
-
-    dimension: sp.Expr
-
-
-@dataclass(frozen=True)
-class Fluctuations(Draw):
-    r"""Sums over infinitely many neurons, over the root of their number: jointly Gaussian, the same for all neurons (layer None).
-
-    Parameters
-    ----------
-    means : tuple of Expr
-        Averages that must vanish, else the sums do not exist.
-    """
-
-    means: tuple[sp.Expr, ...]
-
-
-@dataclass(frozen=True)
-class Coins:
-    """I.i.d. factors in {0, 1}: the variables of a generic neuron, or those that all neurons share (layer None)."""
-
-    variables: tuple[sp.Symbol, ...]
-    keep: sp.Expr
-    layer: int | None
-
-
-Random: TypeAlias = Draw | Coins
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """A program over m inputs to an order in the small parameter.
-
-    Parameters
-    ----------
-    increment : tuple of Series
-        For each coordinate the increment of a generic neuron of the state.
-    states : tuple of Symbol
-        That neuron's coordinates: its state for each input, then its tangents.
-    random : tuple of Random
-        What is drawn, in an order in which the law of each depends on earlier ones only.
-    variables : dict
-        By layer, the variables of a generic neuron.
-    sizes : dict
-        By layer, how many neurons there are.
-    places : dict
-        By layer whose neurons are not alike, one symbol a neuron, which is 1 for that one and 0 for all others.
-    """
-
-    increment: tuple[Series, ...]
-    states: tuple[sp.Symbol, ...]
-    random: tuple[Random, ...]
-    variables: dict[int, tuple[sp.Symbol, ...]]
-    sizes: dict[int, sp.Expr]
-    places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
+from derivations.symbols import input_symbols, state, step, width
 
 
 def expand(
@@ -172,6 +80,9 @@ class _Expander:
         self.out: dict[Weights, list[sp.Symbol]] = {}
         self.own: dict[Weights, list[sp.Symbol]] = {}  # what comes out of an independent copy, if parameters move
         self.places: dict[int, tuple[sp.Symbol, ...]] = {}  # of layers whose neurons are not alike
+        self.back: dict[Back, list[sp.Symbol]] = {}  # of a transpose, what is new in it for each coordinate
+        self.backs: dict[Weights, list[tuple[Back, list[Series]]]] = {}
+        self.turned = {s.weights for s in program.statements if isinstance(s, Back)}
         self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
         self.expanded: dict[object, Series] = {}
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
@@ -185,6 +96,8 @@ class _Expander:
                 self._mean(statement)
             elif isinstance(statement, Matrix):
                 self._matrix(statement)
+            elif isinstance(statement, Back):
+                self._back(statement)
             elif isinstance(statement, Mix):
                 self._mix(statement)
             elif isinstance(statement, Shares):
@@ -211,6 +124,10 @@ class _Expander:
         return self.pairs.setdefault((direction, a, b), {})
 
     def _declare(self, statement: Statement) -> None:
+        if isinstance(statement, Back):
+            fresh = [sp.Dummy(f"{statement.symbol.name}{c + 1}", real=True) for c in range(len(self.states))]
+            self.back[statement] = fresh
+            self._belongs(statement.target, fresh)
         if not isinstance(statement, Matrix | Mask):
             return
         name, every = statement.symbol.name, range(len(self.states))
@@ -218,7 +135,7 @@ class _Expander:
             weights = statement.weights
             fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in every]
             # a bias is Gaussian whatever the matrix is
-            apart = not self._is_gaussian(statement) and weights.bias_variance != 0
+            apart = not (self._is_gaussian(statement) and weights not in self.turned) and weights.bias_variance != 0
             if apart and weights not in self.biases:
                 self.biases[weights] = sp.Dummy(f"b_{name}", real=True)
                 self._belongs(statement.target, [self.biases[weights]])
@@ -424,6 +341,65 @@ class _Expander:
             self.values[c][statement.symbol] += as_expression(shift)
         self._spread(statement)
 
+    def _back(self, statement: Back) -> None:
+        r"""The transpose, given what the matrix put out.
+
+        Given :math:`u = A b` for columns b, a Gaussian A is :math:`u\,(b^\top b)^{-1} b^\top` plus an independent copy beside the columns. So
+        :math:`A^\top g = b\,(b^\top b)^{-1} u^\top g + P z`, with :math:`z = \tilde A^\top g` and P the projection beside the columns.
+        """
+        weights, size = statement.weights, len(self.states)
+        if not weights.is_gaussian:
+            raise NotClosed(
+                f"the transpose of a matrix has a rule for independent Gaussian entries only, got the law {weights.law} for {weights.name}"
+            )
+        if self.parameters:
+            raise NotClosed(f"tangent kernels are derived without transposes, got {weights.name}.T")
+        bodies = [self._series(statement.body, c) for c in range(size)]
+        self.backs.setdefault(weights, []).append((statement, bodies))
+        outer, inner = statement.source.index, statement.target.index
+        ratio = self._ratio(statement)
+        columns: dict[Series, sp.Symbol] = {}
+        for k, application in enumerate(self.read.get(weights, [])):
+            for c, column in enumerate(application):
+                if any(column):
+                    columns.setdefault(column, self.out[weights][k * size + c])
+        gram = sp.Matrix(
+            len(columns),
+            len(columns),
+            lambda i, j: self._mean_of(truncated_product([*columns][i], [*columns][j]), inner),
+        )
+        if columns and sp.cancel(gram.det()) == 0:
+            raise NotClosed(
+                f"the columns that {weights.name} reads depend on each other; its transpose is known for independent ones only"
+            )
+        inverse = gram.inv(method="ADJ") if columns else gram
+        for c, z in enumerate(self.back[statement]):
+            value: sp.Expr = z if any(bodies[c]) else sp.S.Zero
+            if weights.mean != 0:
+                value += weights.mean * ratio * self._mean_of(bodies[c], outer)
+            for i, b in enumerate(columns):
+                for j, (other, u) in enumerate(columns.items()):
+                    put_out = ratio * self._mean_of(tuple(u * t for t in bodies[c]), outer)
+                    beside = self._mean_of(tuple(z * t for t in other), inner) if any(bodies[c]) else sp.S.Zero
+                    value += as_expression(b) * inverse[i, j] * (put_out - beside)
+            self.values[c][statement.symbol] = value
+
+    def _ratio(self, statement: Back) -> sp.Expr:
+        """How many neurons the matrix puts out for each one that it reads."""
+        if not self.infinite:
+            return statement.source.size / statement.target.size
+        said = {s.target.index: s.weights.out for s in self.program.statements if isinstance(s, Matrix)} | {0: width}
+        ratio = sp.cancel(said[statement.source.index] / said[statement.target.index])
+        limit = ratio.subs(width, sp.oo) if ratio.free_symbols <= {width} else sp.oo
+        if not limit.is_finite:
+            raise NotClosed(
+                f"at infinite width {statement.weights.name}.T needs a number of neurons for each one, got {ratio}; say out= in n"
+            )
+        return limit
+
+    def _mean_of(self, series: Series, layer: int) -> sp.Expr:
+        return as_expression([self._average(t, layer) for t in series])
+
     def _quadratic(self, columns: sp.Matrix, statement: Matrix, pair: list[Series], scale: sp.Expr) -> Series:
         r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l` times a number; one neuron's value is k times an average."""
         here, k, layer = self.places[statement.source.index], statement.source.size, statement.source.index
@@ -443,6 +419,9 @@ class _Expander:
         for statement in self.program.statements:
             if isinstance(statement, Mask):
                 found.append(self.coins[statement.symbol])
+            elif isinstance(statement, Back):
+                if self.backs[statement.weights][-1][0] == statement:
+                    found.append(self._new_in(statement.weights))
             elif statement.symbol in self.fluctuations:
                 found.append(self.fluctuations[statement.symbol])
             elif (
@@ -450,6 +429,24 @@ class _Expander:
             ):
                 found += self._draws(statement)
         return found
+
+    def _new_in(self, weights: Weights) -> Draw:
+        """What transposes of one matrix put out that the matrix did not say."""
+        every = [(z, body) for s, bodies in self.backs[weights] for z, body in zip(self.back[s], bodies, strict=True)]
+        statement = self.backs[weights][0][0]
+        read = {v for _, body in every for t in body for v in t.atoms(sp.Symbol)}
+        if read & {z for z, _ in every}:
+            raise DerivationError(
+                f"the transpose of {weights.name} reads what depends on its own output; use another matrix there"
+            )
+        scale = taylor(weights.variance * self._ratio(statement), self.order)
+
+        def entry(first: Series, second: Series) -> Series:
+            product = truncated_product(first, second)
+            return truncated_product(scale, tuple(self._average(t, statement.source.index) for t in product))
+
+        pairs = {(i, j): entry(every[i][1], every[j][1]) for i in range(len(every)) for j in range(i + 1)}
+        return Draw(tuple(z for z, _ in every), pairs, statement.target.index)
 
     def _draws(self, statement: Matrix) -> list[Random]:
         """What a matrix puts out, and what an independent copy of it puts out for the state alone."""

@@ -9,7 +9,7 @@ import sympy as sp
 from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import joint_mean
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.expansion import Coins, Draw
+from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean

@@ -17,7 +17,7 @@ import sympy as sp
 
 from derivations.errors import NotClosed
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.expansion import Expansion
+from derivations.limits.elimination.draws import Expansion
 from derivations.limits.elimination.expectation import Law
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import as_expression, taylor

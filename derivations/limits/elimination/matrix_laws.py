@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed
-from derivations.limits.elimination.expansion import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
+from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.wick import gaussian_mean

@@ -11,7 +11,8 @@ import sympy as sp
 from derivations.errors import NoLimit
 from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.expansion import Expansion, Fluctuations, expand
+from derivations.limits.elimination.draws import Expansion, Fluctuations
+from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
 

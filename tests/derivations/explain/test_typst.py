@@ -83,6 +83,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "Cases": Cases(sp.Tuple(x, x > 0), sp.Tuple(0, True)),
     "Factor": dropout(state, sp.Rational(1, 2)),
     "Other": other(state),
+    "TransposeApplied": A.T(relu(state)),
     "OverPositions": over_positions(other(state)),
     "Softmax": softmax(average(state * other(state)), causal),
     "PositionMatrix": position_matrix([[0, 1], [1, 0]]),

@@ -12,7 +12,9 @@ from derivations import (
     Network,
     NotClosed,
     Weights,
+    attention,
     average,
+    causal,
     derive,
     drop_branch,
     dropout,
@@ -20,6 +22,7 @@ from derivations import (
     parse_layer,
     relu,
     rms_norm,
+    self_attention,
 )
 from derivations.architectures import RECIPES, Recipe
 from derivations.language import program
@@ -131,6 +134,13 @@ def test_every_recipe_is_a_program(kind):
         ("x + epsilon*A(dropout(leaky_relu(x, 0.2), 0.9))", None),
         ("rms_norm(x + eps*A(tanh(x)/2)) - average(x)**2", None),
         ("x + eps*drop_branch(A(x, variance=2), 1/2, shared=True)", None),
+        ("x + eps*A(relu(B(x, law=orthogonal)))", x + epsilon * A(relu(Weights("B", law="orthogonal")(x)))),
+        (
+            "x + eps*attention(A(x), C(x), D(x), kind=linear, mask=causal)",
+            x + epsilon * attention(A(x), Weights("C")(x), Weights("D")(x), kind="linear", mask=causal),
+        ),
+        ("x + eps*self_attention(rms_norm(x), heads=2, size=8)", x + epsilon * self_attention(rms_norm(x), 2, 8)),
+        ("x + eps*over_positions(normalised_sum(A(x)*other(C(x)))*other(D(x)))", None),
     ],
 )
 def test_layers_are_read_from_text(text, expr):
@@ -154,6 +164,9 @@ def test_layers_are_read_from_text(text, expr):
         ("x + eps*A(", "does not parse"),
         ("x + 1e300", "moderate size"),
         ("lambda: x", "no part of a layer"),
+        ("x + eps*A(x, law=ortogonal)", "unknown law of weights"),
+        ("x + eps*A(x, law=1+1)", "is no name"),
+        ("x + eps*attention(A(x), C(x), D(x), maks=causal)", "option of attention"),
         ("dropout(x, 0.5, share=True)", "one option"),
         ("A(x, out=3) + A(x, out=4)", "two sets of options"),
         ("+".join(["x"] * 900), "characters|too large"),

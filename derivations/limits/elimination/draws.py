@@ -1,0 +1,109 @@
+r"""What a layer draws for a generic neuron, and a program expanded in the small parameter, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.limits.elimination.series import Series
+
+
+@dataclass(frozen=True)
+class Draw:
+    r"""All that one matrix puts out in a generic neuron: jointly Gaussian and centred, given what the matrix reads.
+
+    Parameters
+    ----------
+    variables : tuple of Symbol
+        One for each input and body.
+    covariance : dict
+        For each pair of positions (i ≥ j) its series in the small parameter, an expression in averages.
+    layer : int
+        The neurons that come out.
+    """
+
+    variables: tuple[sp.Symbol, ...]
+    covariance: dict[tuple[int, int], Series]
+    layer: int | None
+
+
+@dataclass(frozen=True)
+class EntriesDraw(Draw):
+    r"""What a matrix with i.i.d. entries that are not Gaussian puts out: a sum over the neurons that it reads.
+
+    Parameters
+    ----------
+    cumulant : callable
+        From positions among the variables, three or more, to their joint cumulant as a series.
+    """
+
+    cumulant: Callable[[tuple[int, ...]], Series]
+
+
+@dataclass(frozen=True)
+class OrthogonalDraw(Draw):
+    r"""What an orthogonal matrix puts out: :math:`u_i = \sqrt N S^{1/2} h_i` with rows :math:`h_i` of a Haar N × N matrix.
+
+    Parameters
+    ----------
+    dimension : Expr
+        N, the larger one of the numbers that a neuron reads and of those that come out.
+    """
+
+    dimension: sp.Expr
+
+
+@dataclass(frozen=True)
+class Fluctuations(Draw):
+    r"""Sums over infinitely many neurons, over the root of their number: jointly Gaussian, the same for all neurons (layer None).
+
+    Parameters
+    ----------
+    means : tuple of Expr
+        Averages that must vanish, else the sums do not exist.
+    """
+
+    means: tuple[sp.Expr, ...]
+
+
+@dataclass(frozen=True)
+class Coins:
+    """I.i.d. factors in {0, 1}: the variables of a generic neuron, or those that all neurons share (layer None)."""
+
+    variables: tuple[sp.Symbol, ...]
+    keep: sp.Expr
+    layer: int | None
+
+
+Random: TypeAlias = Draw | Coins
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A program over m inputs to an order in the small parameter.
+
+    Parameters
+    ----------
+    increment : tuple of Series
+        For each coordinate the increment of a generic neuron of the state.
+    states : tuple of Symbol
+        That neuron's coordinates: its state for each input, then its tangents.
+    random : tuple of Random
+        What is drawn, in an order in which the law of each depends on earlier ones only.
+    variables : dict
+        By layer, the variables of a generic neuron.
+    sizes : dict
+        By layer, how many neurons there are.
+    places : dict
+        By layer whose neurons are not alike, one symbol a neuron, which is 1 for that one and 0 for all others.
+    """
+
+    increment: tuple[Series, ...]
+    states: tuple[sp.Symbol, ...]
+    random: tuple[Random, ...]
+    variables: dict[int, tuple[sp.Symbol, ...]]
+    sizes: dict[int, sp.Expr]
+    places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
