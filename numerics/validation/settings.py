@@ -63,9 +63,9 @@ def settings_of(
     closure = d.closure if recipe.width > 1 else None
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
-    gram = GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)
+    matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)
     # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
-    return [gram] if closure.fixed and recipe.coordinates > 1 else [neurons, gram]
+    return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
 
 
 def start_gram(x0: ArrayLike, inputs: int) -> Array:
