@@ -9,6 +9,7 @@ import numpy as np
 from derivations import Derivation
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
+from numerics.outcomes import UndefinedState
 from numerics.paths import simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
 from numerics.report.page import Drawing, Section, Table
@@ -54,7 +55,15 @@ class Start:
                 f"all {self.samples} networks left the range of numbers from x0 = {self.x0:g}; choose a start or a time of moderate size"
             )
         scalar = has_distribution(d.limit)
-        compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
+        try:
+            compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
+        except UndefinedState:  # a norm at the end of a layer: steps of neurons leave their sphere
+            compared = Section(
+                "Derived diffusion and simulated networks",
+                (
+                    "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix.",
+                ),
+            )
         with stage("checks and their controls"):
             table = validate(d, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers)
         return compared, checks_section(table)

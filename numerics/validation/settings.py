@@ -34,6 +34,10 @@ def settings_of(
     """
     recipe: Any = d.architecture
     given = (t, samples, depth, workers)
+    if not d.limit.states:
+        raise ValueError(
+            "nothing moves: every layer fixes the norm of an input, which is all that this limit follows of one; follow two inputs"
+        )
     if isinstance(d.limit, CollapseDiffusion):
         return [CollapseSetting(recipe, d.limit, None, np.ones((1, 1)), min(t, 0.25), samples, depth, workers)]
     if d.order == "joint":
@@ -59,7 +63,9 @@ def settings_of(
     closure = d.closure if recipe.width > 1 else None
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
-    return [neurons, GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)]
+    matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)
+    # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
+    return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
 
 
 def start_gram(x0: ArrayLike, inputs: int) -> Array:

@@ -83,10 +83,15 @@ def test_what_of_a_derivation_is_validated():
 
 
 def test_a_norm_at_the_end_starts_on_its_sphere():
-    neurons, gram = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
-    assert np.mean(neurons.start**2, axis=0) == pytest.approx(np.ones(2))
+    (gram,) = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
+    assert np.mean(gram.start**2, axis=0) == pytest.approx(np.ones(2))
     assert gram.origin.shape == (1, 1)
     assert abs(gram.origin[0, 0]) < 1
+
+
+def test_a_limit_without_states_has_nothing_to_compare():
+    with pytest.raises(ValueError, match="nothing moves: every layer fixes the norm"):
+        validate(derive(Network(POST, width=sp.oo)))
 
 
 def test_starts_of_gram_matrices():
