@@ -103,7 +103,8 @@ def own_clock(process: Diffusion) -> Clock:
             for t in _TIMES[1:]:
                 here = {x: point, process.time: t}
                 difference = sp.N(whole.xreplace(here) - speed.xreplace(here) * part.xreplace(here), 30)
-                if difference.is_number and abs(difference) > sp.Rational(1, 10**20):
+                singular = difference.has(sp.nan, sp.zoo, sp.oo)
+                if singular or (difference.is_number and abs(difference) > sp.Rational(1, 10**20)):
                     raise NoClosedForm(
                         "the coefficients are not a common function of time times functions of the state, so no change of clock "
                         "removes time; simulate it"

@@ -66,7 +66,7 @@ class GramEuler(Scheme):
                 own, velocity = rates(*states, now), drift(*states, now)
                 g, rest = np.empty((2, count, m, m))
                 for k, (a, b) in enumerate(pairs):
-                    norm = np.where(v[:, a, a] > 0, v[:, a, a], 1.0)
+                    norm = states[at(a, a)]
                     g_aa = own[at(a, a)] / (4 * norm)
                     g[:, a, b] = g[:, b, a] = g_aa if a == b else (own[k] / 2 - states[k] * g_aa) / norm
                     rest[:, a, b] = rest[:, b, a] = velocity[k]
@@ -79,9 +79,13 @@ class GramEuler(Scheme):
         return advance
 
 
+#: Of a squared norm: at 0 itself angles have no value.
+_LEAST = 1e-100
+
+
 def _inside(v: Array, a: int, b: int) -> Array:
     """An entry within the bounds of Cauchy and Schwarz, which rounding may break."""
     if a == b:
-        return np.asarray(v[:, a, a])
+        return np.maximum(v[:, a, a], _LEAST)
     bound = np.sqrt(v[:, a, a] * v[:, b, b]) * (1.0 - 2.0**-50)
     return np.clip(v[:, a, b], -bound, bound)

@@ -13,6 +13,7 @@ from derivations.diffusion import Flow
 from derivations.limits import CollapseDiffusion
 from derivations.limits.gram import gram_matrix
 from numerics.networks import simulate_network
+from numerics.outcomes import UndefinedState
 from numerics.validation.base import Array
 from numerics.validation.subjects import CollapseSetting, GramSetting, JointSetting, Setting, WideSetting, at_width
 
@@ -50,7 +51,7 @@ def settings_of(
             scale = np.sqrt(np.mean(x**2, axis=0) / np.diag(gram))
             gram = gram * scale[:, None] * scale
         return [WideSetting(recipe, d.limit, None, gram, *given, matrix=gram_matrix(recipe.coordinates, "K"))]
-    if np.ndim(x0) == 0 and recipe.coordinates > 1:
+    if np.ndim(x0) == 0 and (recipe.coordinates > 1 or _centred(recipe, x0)):
         x0 = np.asarray(x0, dtype=float) * starting_states(recipe)
     start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
     if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
@@ -66,6 +67,15 @@ def settings_of(
     matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)
     # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
     return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
+
+
+def _centred(recipe: Any, x0: ArrayLike) -> bool:
+    """Whether neurons that start alike have no next layer, as where a layer normalises what is left of them without their mean."""
+    try:
+        simulate_network(recipe, depth=1, samples=1, x0=x0)
+    except UndefinedState:
+        return recipe.width > 1
+    return False
 
 
 def start_gram(x0: ArrayLike, inputs: int) -> Array:

@@ -228,7 +228,12 @@ class WideSetting(Setting):
         rows = np.sqrt(len(self.start)) * semidefinite_factor(self.start)  # X_0 = W_in a has the covariance aaᵀ/dim
         inputs = np.moveaxis(rows.reshape(m, *self.architecture.positions, -1), -1, 1)
         with explosions_counted(self.exploded, f"networks of depth and width {size}", samples):
-            x = simulate_network(recipe, size, samples, inputs=inputs, t=self.t, seed=seed, workers=self.workers)
+            time, layers = (
+                (self.t, size) if not recipe.regime.is_joint else (None, round(float(recipe.regime.depth_of(self.t))))
+            )
+            x = simulate_network(
+                recipe, max(1, layers), samples, inputs=inputs, t=time, seed=seed, workers=self.workers
+            )
         return self.seen(x)
 
     def seen(self, x: Array) -> Array:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from derivations import derive
 from derivations.activations import relu, tanh
-from derivations.architectures import ResNet, ShrinkingResNet
+from derivations.architectures import MLP, ResNet, ShrinkingResNet
 from derivations.calculus.clock import own_clock
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -85,3 +85,8 @@ def test_variances_that_are_none_are_refused(speed, message):
 def test_networks_refuse_a_negative_variance():
     with pytest.raises(ValueError, match=r"variance .* at t = .*expected a finite number"):
         simulate_network(ResNet(relu, 2, weight_variance=sp.Rational(1, 2) - time), 16, 3, x0=1.0)
+
+
+def test_coefficients_that_are_singular_in_time_have_no_clock():
+    with pytest.raises(NoClosedForm, match="no change of clock"):
+        own_clock(derive(MLP(relu, inputs=2)).limit)

@@ -130,6 +130,14 @@ def test_a_flow_that_starts_outside_its_domain_is_refused():
         simulate_sde(derive(ResNet(relu, sp.oo, inputs=2)).limit, x0=[0.3, 0.6, 0.9])
 
 
+def test_two_centred_neurons_degrees_of_freedom_stay_on_the_cone():
+    # three neurons, centred, two inputs: b - mG vanishes, and rounding puts norms at 0
+    d = derive(Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=3, inputs=2))
+    x = simulate_sde(d.gram, x0=[0.3, 0.1, 0.4], t=0.25, steps=32, samples=20_000, seed=1)
+    assert np.isfinite(x).all()
+    assert x[:, 0].mean() == pytest.approx(0.3 + 0.25 * 2 / 3 / 2, abs=5 * x[:, 0].std() / np.sqrt(20_000))
+
+
 def test_schemes_for_gram_matrices_refuse_others():
     with pytest.raises(ValueError, match="Gram matrices of a finite number of neurons"):
         simulate_sde(derive(ResNet(relu, 2)).limit, x0=1.0, scheme="gram_euler")
