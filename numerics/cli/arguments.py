@@ -198,11 +198,13 @@ def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentPars
 
 def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     command.add_argument(
-        "architecture", nargs="?", choices=ARCHITECTURES, default="resnet", help="the network's recursion (resnet)"
+        "architecture",
+        nargs="?",
+        choices=ARCHITECTURES,
+        metavar="ARCHITECTURE",
+        help=f"the network's recursion: {', '.join(ARCHITECTURES)} (resnet)",
     )
-    command.add_argument(
-        "--activation", default="relu", metavar="NAME|FORMULA", help="activation, such as gelu or 'x*tanh(x)' (relu)"
-    )
+    command.add_argument("--activation", metavar="NAME|FORMULA", help="activation, such as gelu or 'x*tanh(x)' (relu)")
     command.add_argument(
         "--layer",
         metavar="FORMULA",

@@ -199,8 +199,14 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
     if getattr(options, "layer", None) is not None:
+        for word, given in (("architecture", options.architecture), ("activation", options.activation)):
+            if given is not None:
+                raise DerivationError(
+                    f"--layer says the whole layer, and the {word} {given} beside it; leave one of both out"
+                )
         network = derivations.Network(derivations.parse_layer(options.layer), _width(options.width), inputs)
         return derive(network, order=getattr(options, "order", None))
+    options.architecture, options.activation = options.architecture or "resnet", options.activation or "relu"
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
     known = {field.name for field in dataclasses.fields(architecture)}
     variances = {

@@ -511,3 +511,9 @@ def test_density_of_the_mean_square_where_neurons_have_none(capsys):
     # log V ~ N((1/2 - 1/n) t, 2t/n): the 0.1 % quantile
     low = float(out.splitlines()[1].split(",")[0])
     assert low == pytest.approx(np.exp(1 / 6 - 3.0902323 * np.sqrt(2 / 3)), rel=1e-6)
+
+
+@pytest.mark.parametrize("beside", [["resnet"], ["--activation", "tanh"]])
+def test_a_layer_and_a_recipe_beside_it_are_refused(beside, capsys):
+    assert main(["derive", *beside, "--layer", "x + eps*A(relu(x))"]) == 2
+    assert "--layer says the whole layer" in capsys.readouterr().err
