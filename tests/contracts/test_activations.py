@@ -204,6 +204,7 @@ def test_a_plain_argument_keeps_its_kinks(y):
             assert as_activation(formula(y))(point) == formula(sp.Integer(point))
 
 
+@pytest.mark.slow
 def test_deep_formulas_are_worked_on_or_refused():
     def nested(depth):
         formula = sp.Symbol("x", real=True)

@@ -235,6 +235,7 @@ def test_a_process_that_leaves_every_double_is_where_its_h_transform_says():
     assert (d.median() / (1e8 * np.exp(0.5)), one) == pytest.approx((1, np.sqrt(np.expm1(1) / 2)), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_what_has_come_to_an_end_within_a_double_is_an_atom_there():
     d = compile_law(recognise(depth_limit(ResNet(x**2 + x - 1, width=1))), x0=1e4, t=1e3)
     assert d.atoms == ((pytest.approx((np.sqrt(5) - 1) / 2, rel=1e-15), 1.0),)

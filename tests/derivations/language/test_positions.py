@@ -74,6 +74,7 @@ def test_several_inputs_mix_their_own_positions_only():
     }
 
 
+@pytest.mark.slow
 def test_a_circular_filter_is_a_sum_of_shifted_matrices():
     # a convolution of three taps said by shifts is the one that is said by taps
     size = 3

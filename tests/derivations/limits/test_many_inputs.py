@@ -43,6 +43,7 @@ def test_covariance_of_six_inputs_is_that_of_the_theory():
     assert pickle.loads(pickle.dumps(gram)).covariance == gram.covariance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("layer norm", "gate") else []) for name in LAYERS]
 )

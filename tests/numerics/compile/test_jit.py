@@ -194,6 +194,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_in_machine_code_are_those_of_the_arrays(name):
     network = NETWORKS[name]

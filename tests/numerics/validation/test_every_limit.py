@@ -82,6 +82,7 @@ def test_what_of_a_derivation_is_validated():
     assert kinds == [["Setting"], ["Setting", "GramSetting"], ["Setting"], ["Setting"], ["JointSetting"]]
 
 
+@pytest.mark.slow
 def test_a_norm_at_the_end_starts_on_its_sphere():
     (gram,) = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
     assert np.mean(gram.start**2, axis=0) == pytest.approx(np.ones(2))
@@ -154,6 +155,7 @@ def own_networks(samples: int, depth: int, branch: float, rng: np.random.Generat
     return x
 
 
+@pytest.mark.slow
 def test_own_networks_are_told_from_those_of_another_branch():
     d = derive(Network(TWO, width=3))
     right, wrong = (own_networks(20_000, 48, branch, np.random.default_rng(4)) for branch in (1.0, 1.1))
