@@ -80,8 +80,9 @@ class Regime:
 
     @property
     def values(self) -> dict[sp.Symbol, sp.Expr]:
-        """The small parameters at the width; none where the time is free."""
-        return {size: self.width ** (-rate) for size, rate in self.rates}
+        r"""The small parameters at the width; none where the time is free, and :math:`\varepsilon` not at infinite width, after which the depth grows."""
+        kept = {step} if self.width == sp.oo else set()
+        return {size: self.width ** (-rate) for size, rate in self.rates if size not in kept}
 
     def time(self, depth: object) -> sp.Expr | None:
         r"""The time that so many layers take: :math:`L/n^\delta`, None where it is free."""

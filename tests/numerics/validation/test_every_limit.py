@@ -193,3 +193,11 @@ def test_samples_that_collapse_are_refused():
         compare(derive(MLP(relu, inputs=2)), np.ones((5, 8, 2)))
     with pytest.raises(ValueError, match="t must be"):
         compare(derive(ResNet(relu, 3)), np.ones((5, 3)), t=-1.0)
+
+
+def test_a_tied_small_parameter_is_free_again_at_infinite_width():
+    # ε = n^(-1/2) is not 0 at n = oo: the depth grows after the width, as for the same layer without rates
+    tied, free = PreNormResNet(relu, sp.oo, inputs=2), Network(lambda x: x + epsilon * A(relu(rms_norm(x))), sp.oo, 2)
+    drifts = [derive(net, order="width").limit.drift for net in (tied, free)]
+    assert drifts[0][0] == sp.Rational(1, 2)
+    assert drifts[0] == drifts[1]
