@@ -160,7 +160,7 @@ def test_empirical_tangent_kernels_have_the_derived_limit(inner):
     def measured(size, samples, seed):
         return simulate_tangent_kernel(replace(net, width=size), size, samples, inputs, seed=seed)
 
-    runs = [measured(size, samples, size) for size, samples in ((6, 10_000), (12, 10_000), (24, 6000))]
+    runs = [measured(size, samples, size) for size, samples in ((6, 10_000), (12, 10_000), (24, 20_000))]
     for a, b in ((0, 0), (0, 1)):
         found = extrapolated(*(Estimate.of(run[:, a, b]) for run in runs))
         assert found.test(derived[a, b]).p_value > 1e-3
