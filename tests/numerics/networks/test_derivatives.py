@@ -160,7 +160,8 @@ def test_empirical_tangent_kernels_have_the_derived_limit(inner):
     def measured(size, samples, seed):
         return simulate_tangent_kernel(replace(net, width=size), size, samples, inputs, seed=seed)
 
-    runs = [measured(size, samples, size) for size, samples in ((6, 10_000), (12, 10_000), (24, 20_000))]
+    # from 6, 12 and 24 the term of third order leaves −0.02 for ReLU, more than the error; from 8, 16 and 32 half of that
+    runs = [measured(size, samples, size) for size, samples in ((8, 10_000), (16, 10_000), (32, 8000))]
     for a, b in ((0, 0), (0, 1)):
         found = extrapolated(*(Estimate.of(run[:, a, b]) for run in runs))
         assert found.test(derived[a, b]).p_value > 1e-3
