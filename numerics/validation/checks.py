@@ -168,7 +168,7 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
     The sharpest check: no depth, no path, only the coefficients at one generic state. Increments over h and h/2 are extrapolated,
     which leaves a bias of order h². The noise of a covariance does not depend on h, which can be tiny; that of a mean grows like
     :math:`h^{-1/2}`, so there h is the larger and the samples are more. The control of the covariance is 5 % in the noise's scale;
-    that of the drift, which may be 0, is off by 5 % of the noise's scale.
+    that of the drift is off by 5 % of itself or, since it may be 0, of the noise's scale, whichever is more.
     """
     start, first, second = spawn(seed, 3)
     neurons = _generic_state(s, start)
@@ -194,7 +194,7 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
     square, cross = extrapolated(1 / 512, max(2, samples // 4), second, products)
     expected, variance, joint = float(np.mean(drift[:, 0])), float(covariance[0, 0]), float(covariance[0, m - 1])
     of, first_one = s.one_layer_of
-    yield number_row(f"drift of one layer{of}", mean, expected, expected + 0.05 * np.sqrt(variance))
+    yield number_row(f"drift of one layer{of}", mean, expected, expected + 0.05 * max(abs(expected), np.sqrt(variance)))
     yield number_row(f"variance of one layer's increment{first_one}", square, variance, variance * float(WRONG))
     if m > 1 and abs(joint) > 0.1 * variance:
         yield number_row("covariance of the first and the last coordinate", cross, joint, joint * float(WRONG))
