@@ -1,4 +1,4 @@
-r"""What networks of finite depth say of their limit, with what the depth adds told apart from the noise."""
+r"""What networks of finite depth say of their limit, with what the depth adds separated from the noise."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def expect_network(
         estimates.append(Estimate(float(summary.mean[0]), float(summary.error[0])))
     coarse, fine = estimates
     gap = coarse - fine
-    seen = float(np.hypot(gap.value, gap.error))  # what cannot be told from noise may be there
+    seen = float(np.hypot(gap.value, gap.error))  # what is within the noise may be there
     chosen = richardson(coarse, fine) if extrapolate else fine
     return Budget(
         chosen.value,

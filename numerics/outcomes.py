@@ -1,4 +1,4 @@
-r"""What became of simulated samples: finite, exploded, or undefined, told apart and never passed over.
+r"""What became of simulated samples: finite, exploded, or undefined, counted apart and never passed over.
 
 A state that is no number has one of two causes. Either the numbers grew beyond the double range, as where the equation itself explodes: such a
 sample is *exploded*, its entries that are not numbers are infinite, and a warning says how many there are. Or a formula has no value where

@@ -113,7 +113,7 @@ def as_activation(given: object) -> Activation:
     Raises
     ------
     DerivationError
-        If the object is no expression, its argument cannot be told, or that is declared to be more than real: SymPy has then
+        If the object is no expression, its argument is not clear, or that is declared to be more than real: SymPy has then
         folded ``|y|`` or max(y, 0) before anyone could see it.
 
     Examples

@@ -114,7 +114,7 @@ def _sub_process(
         expr = sp.powdenest(sp.expand(expr.subs({v: s**2 for v, s in norms.items()})), force=False)
         return sp.factor(sp.cancel(expr)).subs({s: sp.sqrt(v) for v, s in norms.items()})
 
-    # what the drift of V does, and what its noise adds by Itô's formula, are told apart
+    # what the drift of V does, and what its noise adds by Itô's formula, are separated
     drift = rewrite(generator(Flow(limit.states, limit.drift, limit.time), function))
     variance = sp.S.Zero
     if isinstance(limit, Diffusion):

@@ -132,10 +132,10 @@ def require_homogeneous(phi: Activation) -> None:
 
 def _fate(slope: sp.Expr, stable: str, unstable: str) -> str:
     value = slope if slope.free_symbols else sp.N(slope, 8)
-    told = (
+    shown = (
         stable if (value - 1).is_negative else unstable if (value - 1).is_positive else f"{stable} if this is below 1"
     )
-    return f"{told} (the map has slope {value} there)"
+    return f"{shown} (the map has slope {value} there)"
 
 
 def gap_map(phi: Activation) -> sp.Expr:

@@ -199,13 +199,13 @@ class JointMoments:
         speeds = {w: t for w, t in self.mean(0, 0).items() if w != 0}
         norm = sp.expand(speeds[min(speeds, key=lambda w: sp.N(w))]) if speeds else sp.S.Zero
         if norm == 0:
-            return "the flow runs to its end at once, and the correlations of all inputs collapse to 1"
+            return "the flow comes to its end point in a time that vanishes, and the correlations of all inputs collapse to 1"
         rate = sp.cancel(norm / (v * (v - 1))) if norm.is_polynomial(v) else sp.nan
         if rate.is_positive:
             return "the norms explode where they start above 1 and vanish below"
         if rate.is_negative:
             return "the norms settle at 1 at once, and the correlations run to a fixed point of their flow"
-        return f"the flow of the norm, with velocity {sp.factor(norm)}, runs to its end at once"
+        return f"the flow of the norm, with velocity {sp.factor(norm)}, comes to its end point in a time that vanishes"
 
 
 def _holds(program: Program, symbol: sp.Symbol) -> bool:

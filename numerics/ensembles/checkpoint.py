@@ -31,7 +31,7 @@ class Checkpoint:
     directory : path
         Made where it is missing.
     plan : mapping
-        What the ensemble is, as :func:`fingerprint` tells it.
+        What the ensemble is, as :func:`fingerprint` gives it.
 
     Raises
     ------

@@ -228,6 +228,6 @@ def integrate(
     if not solution.success or not np.all(np.isfinite(solution.y[:, -1])):
         raise ValueError(
             f"the kernel explodes near depth t = {solution.t[-1]:.6g}, before the t = {t:g} asked for; "
-            "choose a smaller t, smaller inputs or smaller variances (derivations.kernels.explosion_depth tells where)"
+            "choose a smaller t, smaller inputs or smaller variances (derivations.kernels.explosion_depth says where)"
         )
     return solution

@@ -103,20 +103,20 @@ class Start:
                 seed=self.seed + 1,
                 workers=self.workers,
             ).reshape(networks.shape)
-        told = (
+        shown = (
             f"at t = {self.t:g} from x₀ = {self.x0:g}: {self.samples} networks of depth {self.depth}, and as many paths of "
             f"the diffusion in {steps} steps"
         )
         figures = [
             Drawing(
                 inline_svg(comparison_figure(networks[:, 0, 0], paths[:, 0, 0], "state $x_1$ of one neuron"), "neuron"),
-                f"One neuron {told}.",
+                f"One neuron {shown}.",
             )
         ]
         if networks.shape[1] > 1:
             norms = [np.linalg.norm(x[:, :, 0], axis=1) / np.sqrt(x.shape[1]) for x in (networks, paths)]
             figure = comparison_figure(norms[0], norms[1], r"norm of the layer $\|X\|/\sqrt{n}$")
-            figures.append(Drawing(inline_svg(figure, "norm"), f"Root mean square over the layer's neurons {told}."))
+            figures.append(Drawing(inline_svg(figure, "norm"), f"Root mean square over the layer's neurons {shown}."))
         text = (
             "The law of several neurons together has no density to draw, so networks are compared with paths of the derived diffusion, "
             "simulated with another step and another seed."
