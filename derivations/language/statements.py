@@ -258,6 +258,12 @@ class _Reader:
             return
         symbols = given.parameters if isinstance(given, Weights) else given.free_symbols
         for stray in sorted(symbols - known - self.parameters - self.size.free_symbols, key=str):
+            for own in (state, step):
+                if stray.name == own.name:
+                    raise DerivationError(
+                        f"the symbol {stray} in {what} is not declared as {own} is; write the layer as a function, lambda x: …, or take "
+                        f"symbols.{'state' if own == state else 'step'}"
+                    )
             raise DerivationError(
                 f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter, in {what}; "
                 f"declare it: Network(..., parameters=({stray},))"

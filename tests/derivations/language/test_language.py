@@ -73,6 +73,11 @@ def test_width_symbol_in_a_matrix_means_the_layers():
         (lambda x: x + epsilon * A(B(x) * x), "shapes do not fit"),
         (lambda x: x + epsilon * A(x) + Weights("A", variance=2)(x), "two different matrices are called A"),
         (lambda x: x + average(average(x)), "reads no neurons"),
+        (
+            lambda x: sp.Symbol("x") + epsilon * A(sp.Symbol("x")),
+            "symbol x in x is not declared as x is; .* symbols.state",
+        ),
+        (lambda x: x + sp.Symbol("varepsilon") * A(x), "take symbols.step"),
         (lambda x: x + sp.I * epsilon * A(x), "a real, finite formula"),
         (lambda x: x + epsilon * A(x) / 0, "a real, finite formula"),
         (lambda x: x + epsilon * A(A.T(x)), "reads what its transpose put out"),
