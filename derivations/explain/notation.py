@@ -205,7 +205,7 @@ class PatternPrinter:
             text = ", ".join(map(show, chosen))
             return f"{before or ''}{text}" if text else ""
 
-        return self._MARK.sub(argument, pattern)
+        return str(self._MARK.sub(argument, pattern))
 
     def _print_Scripted(self: Any, expr: Scripted) -> str:
         stem, lower, upper = expr.args
@@ -217,4 +217,4 @@ class PatternPrinter:
 
     def _indices(self: Any, indices: sp.Tuple) -> str:
         opening, closing, *between = self.INDICES
-        return opening + between[not Scripted.are_letters(indices)].join(map(self._print, indices)) + closing
+        return f"{opening}{between[not Scripted.are_letters(indices)].join(map(self._print, indices))}{closing}"

@@ -340,7 +340,7 @@ class TypstPrinter(PatternPrinter, Printer):
 
     def _print_Total(self, expr: sp.Basic) -> str:
         with_filter = "sum_(«1» <= «2», «3» in F) «0:Mul»"
-        return self._filled(with_filter if expr.args[3] else "sum_(«1» = 1)^(«2») «0:Mul»", expr)
+        return str(self._filled(with_filter if expr.args[3] else "sum_(«1» = 1)^(«2») «0:Mul»", expr))
 
     def _print_Juxtaposed(self, expr: sp.Basic) -> str:
         return " thin ".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
