@@ -17,7 +17,7 @@ from derivations.sums import CoordinateSum
 
 # fmt: off
 #: Letters whose names differ from SymPy's; other Greek letters have the same names.
-_LETTERS = {name: name for letter in greeks for name in (letter, letter.capitalize())} | {
+_LETTERS: dict[str, str] = {name: name for letter in greeks for name in (letter, letter.capitalize())} | {
     "varepsilon": "epsilon", "epsilon": "epsilon.alt", "varphi": "phi", "phi": "phi.alt", "vartheta": "theta.alt",
     "lamda": "lambda", "Lamda": "Lambda", "lambda": "lambda", "Lambda": "Lambda", "ell": "ell",
 }
