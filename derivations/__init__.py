@@ -57,16 +57,14 @@ if TYPE_CHECKING:
         unstable_ornstein_uhlenbeck,
     )
     from derivations.architectures import (
-        ARCHITECTURES,
         MLP,
-        Architecture,
+        RECIPES,
         ConvResNet,
         GatedBlock,
-        Layer,
         MLPBlock,
         Network,
-        Preactivation,
         PreNormResNet,
+        Recipe,
         Regime,
         ResNet,
         ShapedMLP,
@@ -100,20 +98,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATIONS",
-    "ARCHITECTURES",
     "LAWS",
     "GatedBlock",
     "MLP",
     "MLPBlock",
     "Activation",
-    "Architecture",
     "ConvResNet",
     "Derivation",
     "DerivationError",
     "Diffusion",
     "Flow",
     "Law",
-    "Layer",
     "Network",
     "NeuronDiffusion",
     "NoClosedForm",
@@ -121,8 +116,9 @@ __all__ = [
     "Normal",
     "NotClosed",
     "PreNormResNet",
+    "RECIPES",
+    "Recipe",
     "Regime",
-    "Preactivation",
     "ResNet",
     "ShapedMLP",
     "ShrinkingResNet",
@@ -206,7 +202,7 @@ _NAMES = {
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
+        "ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",
