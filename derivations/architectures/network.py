@@ -68,6 +68,8 @@ class Network(Recipe):
             expr = None
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"a layer must give the new state as an expression in x, got {said!r}")
+        if expr.has(sp.I, sp.nan, sp.zoo, sp.oo):
+            raise DerivationError(f"a layer must be a real, finite formula, got {expr}")
         object.__setattr__(self, "layer", expr)
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))

@@ -110,7 +110,7 @@ def test_mean_square_of_a_backward_gradient():
         g = np.random.default_rng(seed).standard_normal((len(j), 3)) / np.sqrt(3)
         return Estimate.of(np.sum(np.einsum("sik,si->sk", j, g) ** 2, axis=1))
 
-    # the next order in 1/L, which stays, is -0.09 from L = 8 (two million networks) and an eighth of that from 16
+    # the next order in 1/L, which stays, is -0.09 from L = 8 (0.9 million networks) and an eighth of that from 16
     found = extrapolated(measured(16, 1), measured(32, 2), measured(64, 3))
     assert found.test(derived).p_value > 1e-3
     assert found.test(wrong).p_value < 1e-3
