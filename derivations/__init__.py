@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         two_slope,
         unstable_ornstein_uhlenbeck,
     )
+    from derivations.activations.shaped import shaped, shaped_slopes, shaped_smooth
     from derivations.architectures import (
         MLP,
         RECIPES,
@@ -173,6 +174,9 @@ __all__ = [
     "rms_norm",
     "self_attention",
     "selu",
+    "shaped",
+    "shaped_slopes",
+    "shaped_smooth",
     "sigmoid",
     "silu",
     "sine",
@@ -201,6 +205,7 @@ _NAMES = {
         "relu6 relu_squared selu sigmoid silu sine softplus softshrink softsign sparse_plus sparse_sigmoid "
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
+    "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
     "derivations.architectures": (
         "ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
         "ShrinkingResNet"

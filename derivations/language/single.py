@@ -47,6 +47,7 @@ class OneMatrixLayer:
         Examples
         --------
         >>> from derivations.language import program
+        >>> from derivations.symbols import state, step
         >>> W = Weights("W")
         >>> OneMatrixLayer.of(program(state + step * W(sp.tanh(state)))).inner.expr
         tanh(x)
