@@ -92,7 +92,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "Semidefinite": Semidefinite(gram_matrix(2)),
 }  # fmt: skip
 #: Bases, and what only a target's rewriting makes just before it prints code.
-NEVER = INTERNAL - {"Semidefinite"} | {"Node", "Weights"} | MATRIX_LAWS
+NEVER = INTERNAL - {"Semidefinite"} | {"Filter", "Node", "Weights"} | MATRIX_LAWS
 
 
 def test_the_list_of_nodes_is_whole():
