@@ -2,5 +2,6 @@
 
 from numerics.training.descent import Training, TrainingDiverged, train
 from numerics.training.network import TrainableNetwork
+from numerics.training.trainability import Trainability, trainability
 
-__all__ = ["TrainableNetwork", "Training", "TrainingDiverged", "train"]
+__all__ = ["TrainableNetwork", "Trainability", "Training", "TrainingDiverged", "train", "trainability"]
