@@ -2,6 +2,6 @@
 
 from numerics.training.descent import Training, TrainingDiverged, train
 from numerics.training.network import TrainableNetwork
-from numerics.training.trainability import Trainability, trainability
+from numerics.training.by_depth import Trainability, trainability
 
 __all__ = ["TrainableNetwork", "Trainability", "Training", "TrainingDiverged", "train", "trainability"]
