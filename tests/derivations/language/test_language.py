@@ -184,9 +184,17 @@ def test_layers_are_read_from_text(text, expr):
         ("x + 1e300", "moderate size"),
         ("lambda: x", "no part of a layer"),
         ("x + eps*A(x, law=ortogonal)", "unknown law of weights"),
-        ("x + eps*A(x, law=1+1)", "is no name"),
+        ("x + eps*A(x, law=1+1)", "law"),
+        ("x + eps*dropout(A(x), 1/2, shared=2)", "True or False"),
+        ("x + eps*A(x, law='1+1')", "unknown law"),
+        ("x + eps*A(relu(x, [1]))", "no lists"),
+        ("x + eps*A(mixed([[0, 1]], x))", "must be square"),
+        ("x + eps*A(x, out={1: 2})", "expected of a matrix"),
+        ("x + eps*A(*x)", "no part of a layer"),
+        ("x + eps*A(x, **y)", "no part of a layer"),
+        ("x + eps*tanh.T(x)", "no transpose"),
         ("x + eps*attention(A(x), C(x), D(x), maks=causal)", "option of attention"),
-        ("dropout(x, 0.5, share=True)", "one option"),
+        ("dropout(x, 0.5, share=True)", "unknown option of dropout 'share'; close names: shared"),
         ("A(x, out=3) + A(x, out=4)", "two sets of options"),
         ("+".join(["x"] * 900), "characters|too large"),
     ],
@@ -194,3 +202,31 @@ def test_layers_are_read_from_text(text, expr):
 def test_text_that_is_no_layer_is_refused(text, says):
     with pytest.raises(DerivationError, match=says):
         parse_layer(text)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_errors_call_numbers_by_their_statements(inputs):
+    """What a matrix puts out is called as the matrix is, with the input above it where there are several."""
+    with pytest.raises(DerivationError) as caught:
+        derive(Network(lambda x: A(relu(x)), width=3, inputs=inputs))
+    above = "^1" if inputs > 1 else ""
+    assert f"one layer moves the state by A{above} - x{above} even at ε = 0" in str(caught.value)
+    with pytest.raises(DerivationError) as caught:
+        derive(Network(lambda x: x + epsilon * A(relu(Weights("B", law="rademacher")(x))), width=3, inputs=inputs))
+    assert "the mean of Piecewise((0, B" in str(caught.value)
+    assert "_B" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (lambda x: x - epsilon**2 * A.T(sp.tanh(A(x))), "Cov[v_A^1, v_A^1 | X] = <tanh(u^1)**2>"),
+        (lambda x: x + epsilon * Weights("A", law="rademacher", bias_variance=2)(x), "Cov[b, b | X] = 2"),
+        (lambda x: x + epsilon * Weights("A", law="orthogonal", bias_variance=2)(B(x)), "Cov[b_A, b_A | X] = 2"),
+        (lambda x: x + epsilon * dropout(A(relu(x)), 0.5, shared=True), "Cov[Δ^1, Δ^2 | X]"),
+    ],
+    ids=["transpose", "bias apart", "two matrices", "shared mask"],
+)
+def test_every_statement_that_draws_is_explained(layer, said):
+    hidden = Network(lambda x: layer(x).subs(B, Weights("B")), width=2, inputs=2)
+    assert said in str(derive(hidden))
