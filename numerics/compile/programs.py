@@ -32,6 +32,8 @@ Values: TypeAlias = dict[sp.Symbol, Any]
 Apply: TypeAlias = Callable[[Array, Array | None], Array]
 #: What a formula of the layer was evaluated at, and what came out: for people who ask where it had no value.
 Trace: TypeAlias = list[tuple[sp.Expr, dict[sp.Symbol, Any], Array]]
+#: A statement about pairs of positions.
+Paired: TypeAlias = Mean | Mix | Shares | Between
 
 _GAUSSIAN = Gaussian()
 _NAMES = ("variance", "mean", "bias_variance", "bias_mean")
@@ -96,14 +98,7 @@ class Rules(ABC):
         """A mask, drawn."""
 
     @abstractmethod
-    def paired(
-        self,
-        statement: Mean | Mix | Shares | Between,
-        values: Values,
-        size: float,
-        program: Program,
-        trace: Trace | None,
-    ) -> Any:
+    def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Any:
         """What a statement about pairs of positions makes."""
 
     def averaged(self, value: Any, factor: float = 1.0) -> Any:
@@ -140,14 +135,7 @@ class Plain(Rules):
         """One number for each neuron, or for all, and for each coordinate, or for all."""
         return drawn_mask(statement, len(like), like.shape[2], rng)
 
-    def paired(
-        self,
-        statement: Mean | Mix | Shares | Between,
-        values: Values,
-        size: float,
-        program: Program,
-        trace: Trace | None,
-    ) -> Array:
+    def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Array:
         """Shape (samples, neurons or 1, coordinates), or for each pair (samples, 1, inputs, positions, positions)."""
         return pair_values(statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace))
 
