@@ -14,7 +14,18 @@ class DerivationError(ValueError):
     """
 
     def __init__(self, message: object = "", *more: object) -> None:
-        super().__init__(re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", str(message)), *more)
+        super().__init__(readable(str(message)), *more)
+
+
+def readable(message: str) -> str:
+    """A message with bound symbols by their names.
+
+    Examples
+    --------
+    >>> readable("one layer moves the state by _A - x")
+    'one layer moves the state by A - x'
+    """
+    return re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", message)
 
 
 class NoLimit(DerivationError):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.language.statements import Statement
+from derivations.language.statements import Back, Mask, Matrix
 from derivations.language.weights import Weights
 from derivations.limits.elimination.series import Series
 
@@ -111,4 +111,6 @@ class Expansion:
     variables: dict[int, tuple[sp.Symbol, ...]]
     sizes: dict[int, sp.Expr]
     places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
-    origin: dict[sp.Symbol, tuple[Statement | Weights, int | None]] = field(default_factory=dict, compare=False)
+    origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Weights, int | None]] = field(
+        default_factory=dict, compare=False
+    )

@@ -87,7 +87,7 @@ class _Expander:
         self.expanded: dict[object, Series] = {}
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
-        self.origin: dict[sp.Symbol, tuple[Statement | Weights, int | None]] = {}
+        self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Weights, int | None]] = {}
 
     def run(self) -> Expansion:
         for statement in self.program.statements:  # all variables of a layer are known before it is averaged over

@@ -567,8 +567,8 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
 @pytest.mark.parametrize(
     ("layer", "more", "said"),
     [
-        ("x - eps**2*A.T(tanh(A(x, out=8)))", ["--width", "3"], "A^T"),
-        ("x + eps*A(relu(B(x, out=3, law={4: 9/5})))", ["--width", "2"], "B_ij ~ Law(0, 1/2)"),
+        ("x - eps**2*A.T(tanh(A(x, out=8)))", ["--width", "3"], "v_A^i = Sum_j A_ji tanh(u^j)"),
+        ("x + eps*A(B(x, out=3, law={4: 9/5}))", ["--width", "2"], "B_ij ~ Law(0, 1/2)"),
         (
             "x + eps*A(x, variance=1 + t, bias_variance=2) + eps**2*M(x, variance=0, mean=1/2, bias_mean=1/3)",
             ["--width", "2"],
