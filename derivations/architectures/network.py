@@ -61,7 +61,7 @@ class Network(Recipe):
     def __post_init__(self) -> None:
         said: object = self.layer
         if isinstance(said, Callable):  # type: ignore[arg-type]
-            said = _said(said)
+            said = _said(said)  # type: ignore[arg-type]
         try:
             expr = exact_decimals(said)  # text is never evaluated
         except sp.SympifyError:
