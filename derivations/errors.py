@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class DerivationError(ValueError):
-    """A request that the engine cannot honour; the message says what was expected, what came and what to do."""
+    """A request that the engine cannot honour; the message says what was expected, what came and what to do.
+
+    Bound symbols print with an underscore before their names, which says nothing to a reader and is left out.
+    """
+
+    def __init__(self, message: object = "", *more: object) -> None:
+        super().__init__(readable(str(message)), *more)
+
+
+def readable(message: str) -> str:
+    """A message with bound symbols by their names.
+
+    Examples
+    --------
+    >>> readable("one layer moves the state by _A - x")
+    'one layer moves the state by A - x'
+    """
+    return re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", message)
 
 
 class NoLimit(DerivationError):

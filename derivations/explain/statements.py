@@ -208,15 +208,8 @@ class _Recursion:
 def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
     """Positions of what one matrix puts out, application by application: the first two coordinates, and two applications."""
     starts = range(0, count, size)
-    own = [(k, k + c) for k in starts for c in range(min(size, 2))]
+    own = [(k, k + c) for k in starts for c in range(min(size, 2)) if k + c < count]
     return own + [(k, q) for k in starts for q in starts if k < q]
-
-
-def _drawn_at(program: Program) -> list[Matrix | Mask]:
-    """Where the random numbers of an expansion are drawn: factors, and each matrix at its last application."""
-    last = {s.weights: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
-    finals = list(last.values())
-    return [s for s in program.statements if isinstance(s, Mask) or (isinstance(s, Matrix) and s in finals)]
 
 
 def _activation_steps(recipe: Recipe) -> list[Step]:
@@ -265,20 +258,19 @@ class ShownMoments:
     @cached_property
     def _names(self) -> dict[sp.Basic, sp.Basic]:
         """What the drawn numbers of a generic neuron are called."""
-        program, size = self.layer.program, len(self.layer.states)
-        matrices = [s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean]
+        program, several = self.layer.program, len(self.layer.states) > 1
+        alone = sum(isinstance(s, Matrix) and not s.weights.is_mean for s in program.statements) == 1
         names: dict[sp.Basic, sp.Basic] = {}
-        for random, last in zip(self.layer.expansion.random, _drawn_at(program), strict=True):
-            applied = [s for s in matrices if s.weights == last.weights] if isinstance(last, Matrix) else [last]
-            for place, v in enumerate(random.variables):
-                of, c = applied[place // size if isinstance(last, Matrix) else 0], place % size
-                above = (sp.Integer(c + 1),) if size > 1 and (isinstance(last, Matrix) or not last.shared) else ()
-                name = of.symbol.name
-                names[v] = (
-                    indexed("u", (letter(name),) if len(matrices) > 1 else (), above)
-                    if isinstance(of, Matrix)
-                    else indexed(name, (), above)
-                )
+        for v, (of, c) in self.layer.expansion.origin.items():
+            above = () if c is None or not several else (sp.Integer(c + 1),)
+            if isinstance(of, Mask):
+                names[v] = indexed(of.symbol.name, (), above)
+            elif isinstance(of, Back):
+                names[v] = indexed("v", (letter(of.weights.name),), above)
+            elif isinstance(of, Matrix):
+                names[v] = indexed("u", () if alone else (letter(of.symbol.name),), above)
+            else:
+                names[v] = indexed("b", () if alone else (letter(of.name),), above)
         return names
 
     def _at(self, expr: sp.Expr) -> sp.Expr:

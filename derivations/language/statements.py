@@ -297,6 +297,7 @@ class _Reader:
             if back:
                 first, target = target, first
             self._same(first, source)
+            self._sizes(f"{node}, where {weights.name} reads one layer of neurons, the same wherever it is applied")
             symbol = self._symbol(node, f"{weights.name}^T" if back else weights.name, real=True)
             self.layer_of[symbol] = target
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
