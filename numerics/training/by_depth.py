@@ -25,8 +25,8 @@ from numerics.training.start import (
     measured_largest_rate,
 )
 
-#: Inputs at which the start is looked at.
-_LOOKED_AT = 50
+#: Inputs at which the start is looked at, and at most so many coordinates, whose kernel is a matrix.
+_LOOKED_AT, _COORDINATES = 50, 400
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ def _at_depth(
     checkpoint: Path | None,
     progress: Progress | None,
 ) -> AtDepth:
-    looked_at, why = inputs[:_LOOKED_AT], []
+    positions = int(np.prod(network.recipe.positions, dtype=int))
+    looked_at, why = inputs[: max(2, min(_LOOKED_AT, _COORDINATES // positions))], []
     targets = checked_targets(network, labels, inputs)
 
     def derived(ask: Callable[[TrainableNetwork, ArrayLike], Any]) -> Any:
