@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
+    from derivations.exponents import Scalings, scalings
     from derivations.language import (
         Weights,
         attention,
@@ -124,6 +125,7 @@ __all__ = [
     "Regime",
     "Preactivation",
     "ResNet",
+    "Scalings",
     "ShapedMLP",
     "ShrinkingResNet",
     "UnsafeExpression",
@@ -175,6 +177,7 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "scalings",
     "self_attention",
     "selu",
     "sigmoid",
@@ -219,6 +222,7 @@ _NAMES = {
     ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
+    "derivations.exponents": "Scalings scalings",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

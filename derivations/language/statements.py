@@ -7,7 +7,8 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import sympy as sp
@@ -162,6 +163,22 @@ class Program:
     neurons: Neurons
     positions: int = 1
     others: tuple[tuple[sp.Symbol, sp.Symbol], ...] = ()
+
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Program:
+        """The program with other symbols, or formulas in their place, in the update, in what statements read and in the matrices' laws."""
+        weights: dict[Weights, Weights] = {}
+
+        def changed(statement: Statement) -> Statement:
+            words = {
+                word: getattr(statement, word).xreplace(rule)
+                for word in ("body", "mask", "keep")
+                if hasattr(statement, word)
+            }
+            if isinstance(statement, Matrix | Back):
+                words["weights"] = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
+            return replace(statement, **words)
+
+        return replace(self, statements=tuple(map(changed, self.statements)), update=self.update.xreplace(rule))
 
     @property
     def has_positions(self) -> bool:
