@@ -201,14 +201,15 @@ def _is_complete(found: Family, graded: Graded, known: set[Powers], degree: int)
     if any(size.grows for size in found.sizes):
         return degree >= 4 or bool(known)
     sizes = [size.symbol for size in found.sizes]
+    known = {p[: len(sizes)] for p in known if any(p[: len(sizes)])}
     for chosen in product((False, True), repeat=len(sizes)):
-        supported = any(all(c or power == 0 for c, power in zip(chosen, powers, strict=False)) for powers in known)
+        supported = any(all(c or power == 0 for c, power in zip(chosen, powers, strict=True)) for powers in known)
         kept = [s for s, c in zip(sizes, chosen, strict=True) if c]
         if kept and not supported and not _does_nothing(graded, kept):
             return False
     pure = [min((p[k] for p in known if sum(p) == p[k] > 0), default=sp.Integer(2)) for k in range(len(sizes))]
     standard = [
-        m for m in product(*map(range, pure)) if not any(all(a >= b for a, b in zip(m, p, strict=False)) for p in known)
+        m for m in product(*map(range, pure)) if not any(all(a >= b for a, b in zip(m, p, strict=True)) for p in known)
     ]
     return all(sum(m) <= degree for m in standard)
 
