@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.architectures.network import Network
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Program, Weights
@@ -122,7 +121,7 @@ def family(
 
 def _free(net: Recipe) -> Program:
     """The layer with its small parameters as symbols."""
-    return net.scaled_program() if isinstance(net, Network) and net.regime.is_joint else net.program()
+    return net.scaled_program() if net.regime.is_joint else net.program()
 
 
 def _given(
