@@ -2,7 +2,7 @@
 
 from derivations.kernels.correlation import CorrelationFlow, correlation_flow, solve_variance
 from derivations.kernels.flows import BranchRates, branch_rates, nngp, ntk
-from derivations.kernels.means import Means, is_homogeneous, means_of, slope_of
+from derivations.kernels.means import Means, degree, means_of, slope_of
 from derivations.kernels.riccati import Riccati, explosion_depth
 from derivations.kernels.solve import solve_flow
 
@@ -13,8 +13,8 @@ __all__ = [
     "Riccati",
     "branch_rates",
     "correlation_flow",
+    "degree",
     "explosion_depth",
-    "is_homogeneous",
     "means_of",
     "nngp",
     "ntk",
