@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from typing import TypeAlias
 
 import sympy as sp
@@ -23,8 +22,8 @@ from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, e
 from derivations.gaussian.finite import is_odd
 from derivations.kernels.flows import require_slopes
 from derivations.kernels.means import MEAN, VARIANCE, degree
+from derivations.language.filters import Tap
 from derivations.language.statements import Mask, Program
-from derivations.language.weights import Tap, Weights
 from derivations.limits.elimination.averages import FilterAverage
 from derivations.limits.gram import gram_matrix
 from derivations.limits.meanfield import mean_symbols
@@ -396,7 +395,7 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     [1, 1, True]
     """
     program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
-    filters = tuple(_of_one_input(w, prod(architecture.positions)) for w in program.filters)
+    filters = tuple(w.taps for w in program.filters)
     if program.has_positions:
         _require_filters(program)
         program = program.at_one_position()
@@ -432,16 +431,6 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
         tuple(both),
         filters,
     )
-
-
-def _of_one_input(weights: Weights, positions: int) -> tuple[Tap, ...]:
-    """What the weights of a filter read for the positions of one input."""
-    taps = tuple(tap[:positions] for tap in weights.taps)
-    if any(len(tap) < positions or any(a is not None and not 0 <= a < positions for a in tap) for tap in taps):
-        raise DerivationError(
-            f"the taps of {weights.name} must say for each of {positions} positions which one is read, or None, got {weights.taps}"
-        )
-    return taps
 
 
 def _require_filters(program: Program) -> None:
