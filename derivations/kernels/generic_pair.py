@@ -223,7 +223,9 @@ def _parameters_outside(body: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     outside, inside = body.as_independent(_Z, as_Add=False)
     for cases in sp.Mul.make_args(inside):
         if isinstance(cases, sp.Piecewise):
-            found = {value.as_independent(_Z, as_Add=False)[0].as_coeff_Mul()[1] for value, _ in cases.args if value != 0}
+            found = {
+                value.as_independent(_Z, as_Add=False)[0].as_coeff_Mul()[1] for value, _ in cases.args if value != 0
+            }
             if len(found) == 1:
                 (common,) = found
                 divided = sp.Piecewise(*((value / common, condition) for value, condition in cases.args))
@@ -339,15 +341,20 @@ class PairFlow:
             sizes[own.names[1]] = own.names[1] * one.xreplace({scales[0]: scales[1]})
         for pair in self.pairs:
             assert isinstance(pair, PairMean)
-            powers = [degree(a) for a in pair.activations]
-            variances = pair.laws[0][1], pair.laws[1][1].xreplace(_other(self))
-            factors = [_scaled_by(v, sizes) for v in variances]
             across = _scaled_by(pair.covariance, sizes)
-            if None in powers or None in factors or across is None or any(law[0] != 0 for law in pair.laws):
+            factor = sp.S.One
+            if across is None or any(law[0] != 0 for law in pair.laws):
                 return False
-            if sp.powdenest(across**2 / (factors[0] * factors[1])) != 1:
+            variances = pair.laws[0][1], pair.laws[1][1].xreplace(_other(self))
+            for activation, variance in zip(pair.activations, variances, strict=True):
+                power, size = degree(activation), _scaled_by(variance, sizes)
+                if power is None or size is None:
+                    return False
+                across /= sp.sqrt(size)
+                factor *= size ** (power / 2)
+            if sp.powdenest(across) != 1:
                 return False
-            sizes[pair.name] = pair.name * sp.Mul(*(f ** (p / 2) for f, p in zip(factors, powers, strict=True)))
+            sizes[pair.name] = pair.name * factor
         own_rates = [_scaled_by(e, sizes) for e in self.own_rates if e != 0]
         pair_rates = [_scaled_by(e, sizes) for e in self.pair_rates if e != 0]
         return all(f == scales[0] ** 2 for f in own_rates) and all(f == scales[0] * scales[1] for f in pair_rates)

@@ -106,7 +106,7 @@ class Block:
 
     rows: slice
     columns: slice
-    diagonal: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
+    diagonal: tuple[NDArray[np.intp], ...] | None = None
 
 
 @dataclass(frozen=True)
