@@ -170,7 +170,8 @@ class _Solver:
                     kernel[block.diagonal] = values[rows][block.diagonal[0]]
             speed = flow.velocity(s, states, block, kernels, self.kernel)
             if block.diagonal is not None:
-                speed[(slice(None), *block.diagonal)] = 0.0
+                for rates in speed:
+                    rates[block.diagonal] = 0.0
             return speed.ravel()
 
         sizes = [np.maximum(own, e) for e in ends]
