@@ -291,6 +291,40 @@ class PairFlow:
         """Whether the means of neurons move."""
         return 0 in self.states
 
+    @property
+    def centred(self) -> bool:
+        """Whether all neurons in means over pairs are."""
+        return all(law[0] == 0 for p in self.pairs if isinstance(p, PairMean) for law in p.laws)
+
+    @cached_property
+    def needed(self) -> frozenset[int]:
+        """The steps for one input whose values the steps for pairs, or what filters read of a pair with itself, are made of."""
+        parts: list[sp.Basic] = [*self.pair_rates]
+        for p in self.pairs:
+            parts += [sp.Tuple(*p.laws[0], *p.laws[1], p.covariance)] if isinstance(p, PairMean) else [p.inside]
+        wanted = set().union(*(part.free_symbols for part in parts))
+        tags = {(p.filter, p.tag) for p in self.pairs if not isinstance(p, PairMean)}
+        found = set()
+        for k, o in reversed(list(enumerate(self.own))):
+            if wanted & set(o.names) or (not isinstance(o, OwnMean) and (o.filter, o.tag) in tags):
+                found.add(k)
+                wanted |= sp.Tuple(o.mean, o.variance).free_symbols if isinstance(o, OwnMean) else o.inside.free_symbols
+        return frozenset(found)
+
+    @property
+    def generator(self) -> sp.ImmutableMatrix:
+        """Of (1, K, Θ) between both inputs, where these move by an affine equation."""
+        equations = sp.Matrix(self.pair_rates)
+        constant, slopes = equations.subs(dict.fromkeys(self.both, 0)), equations.jacobian(self.both)
+        return sp.ImmutableMatrix(sp.zeros(1, 1 + len(self.both)).col_join(constant.row_join(slopes)))
+
+    @property
+    def joint_laws(self) -> list[tuple[sp.Expr, ...]]:
+        """Of each mean over a pair: both variances and the covariance between them."""
+        second = dict(zip(self.first, self.second, strict=True))
+        means = [p for p in self.pairs if isinstance(p, PairMean)]
+        return [(p.laws[0][1], p.covariance, p.laws[1][1].xreplace(second)) for p in means]
+
     @cached_property
     def linear(self) -> bool:
         """Whether K and Θ between both inputs move by an affine equation that is the same for all inputs."""
@@ -345,7 +379,7 @@ class PairFlow:
             factor = sp.S.One
             if across is None or any(law[0] != 0 for law in pair.laws):
                 return False
-            variances = pair.laws[0][1], pair.laws[1][1].xreplace(_other(self))
+            variances = pair.laws[0][1], pair.laws[1][1].xreplace(dict(zip(self.first, self.second, strict=True)))
             for activation, variance in zip(pair.activations, variances, strict=True):
                 power, size = degree(activation), _scaled_by(variance, sizes)
                 if power is None or size is None:
@@ -358,10 +392,6 @@ class PairFlow:
         own_rates = [_scaled_by(e, sizes) for e in self.own_rates if e != 0]
         pair_rates = [_scaled_by(e, sizes) for e in self.pair_rates if e != 0]
         return all(f == scales[0] ** 2 for f in own_rates) and all(f == scales[0] * scales[1] for f in pair_rates)
-
-
-def _other(flow: PairFlow) -> dict[sp.Expr, sp.Expr]:
-    return dict(zip(flow.first, flow.second, strict=True))
 
 
 def _scaled_by(expr: sp.Expr, sizes: dict[sp.Expr, sp.Expr]) -> sp.Expr | None:

@@ -7,68 +7,50 @@ code's, pair by pair, without its temporaries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import sympy as sp
 
+from derivations.kernels.generic_pair import PairFlow
 from derivations.kernels.means import PAIR
+from derivations.symbols import time
 from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 
 
-class JointLaw(NamedTuple):
-    """Means over one pair of centred neurons.
-
-    Parameters
-    ----------
-    law : three Expr
-        Both variances and the covariance between them.
-    names : tuple of Symbol
-    products : tuple of Expr
-        The means, in ``PAIR``.
-    """
-
-    law: tuple[sp.Expr, ...]
-    names: tuple[sp.Symbol, ...]
-    products: tuple[sp.Expr, ...]
-
-
-def pair_source(
-    symbols: tuple[Sequence[sp.Symbol], Sequence[sp.Symbol], Sequence[sp.Symbol]],
-    laws: Sequence[JointLaw],
-    rates: Sequence[sp.Expr],
-) -> str:
+def pair_source(flow: PairFlow, products: tuple[sp.Expr, ...]) -> str:
     """The source of the rates of a pair.
 
     Parameters
     ----------
-    symbols : three sequences of Symbol
-        The time and the values of a row; those of a column; those of the pair.
-    laws : sequence of JointLaw
-        Each may hold the means of earlier ones.
-    rates : sequence of Expr
-        Of the values of the pair.
+    flow : PairFlow
+    products : tuple of Expr
+        Its means over pairs of centred neurons, in ``PAIR``.
     """
-    first, second, both = symbols
-    known = [*first, *second, *both]
-    given = ["t", *(f"left[{k}, i]" for k in range(len(first) - 1))]
-    given += [*(f"right[{k}, j]" for k in range(len(second))), *(f"kernels[{k}, i, j]" for k in range(len(both)))]
+    known = [time, *flow.first, *flow.second, *flow.both]
+    given = ["t", *(f"left[{k}, i]" for k in range(len(flow.first)))]
+    given += [f"right[{k}, j]" for k in range(len(flow.second))] + [
+        f"kernels[{k}, i, j]" for k in range(len(flow.both))
+    ]
     functions, lines = [], []
-    for k, (law, names, products) in enumerate(laws):
-        functions += [printed_function(f"law{k}", known, law), printed_function(f"means{k}", PAIR, products)]
+    laws = flow.joint_laws
+    for k, law in enumerate(dict.fromkeys(laws)):
+        some = [i for i, other in enumerate(laws) if other == law]
+        functions += [
+            printed_function(f"law{k}", known, law),
+            printed_function(f"means{k}", PAIR, [products[i] for i in some]),
+        ]
         lines += [
             f"v, c, w = law{k}({', '.join(given)})",
             "v, w = max(v, least), max(w, least)",
             "most = sqrt(v)*sqrt(w)*limit",
             f"mean{k} = means{k}(v, min(max(c, -most), most), w)",
         ]
-        known += names
-        given += [f"mean{k}[{i}]" for i in range(len(names))]
-    functions.append(printed_function("rates", known, rates))
+        known += [flow.pairs[i].name for i in some]
+        given += [f"mean{k}[{i}]" for i in range(len(some))]
+    functions.append(printed_function("rates", known, flow.pair_rates))
     lines.append(f"rate = rates({', '.join(given)})")
-    lines += [f"speed[{k}, i, j] = rate[{k}]" for k in range(len(rates))]
+    lines += [f"speed[{k}, i, j] = rate[{k}]" for k in range(len(flow.pair_rates))]
     body = "\n            ".join(lines)
     return (
         "\n\n\n".join(functions)
@@ -84,13 +66,8 @@ def kernel(t, left, right, kernels, limit, least, speed):
 
 
 @lru_cache(maxsize=64)
-def pair_kernel(
-    symbols: tuple[tuple[sp.Symbol, ...], ...], laws: tuple[JointLaw, ...], rates: tuple[sp.Expr, ...]
-) -> Kernel:
+def pair_kernel(flow: PairFlow, products: tuple[sp.Expr, ...]) -> Kernel:
     """The compiled kernel."""
-    first, second, both = symbols
-    left, right = np.empty((len(first) - 1, 0)), np.empty((len(second), 0))
-    pairs = np.empty((len(both), 0, 0))
-    return warmed(
-        compiled_kernel(pair_source((first, second, both), laws, rates)), 0.0, left, right, pairs, 1.0, 0.0, pairs
-    )
+    left, right = np.empty((len(flow.first), 0)), np.empty((len(flow.second), 0))
+    pairs = np.empty((len(flow.both), 0, 0))
+    return warmed(compiled_kernel(pair_source(flow, products)), 0.0, left, right, pairs, 1.0, 0.0, pairs)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import sympy as sp
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from scipy.linalg import expm
@@ -89,12 +88,8 @@ def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[
 
 def affine_map(flow: DerivedFlow, t: float) -> Array:
     """K and Θ of a pair at depth t from their value at depth 0 where their equation is affine: a constant and a factor a row."""
-    both = flow.flow.both
-    equations = sp.Matrix(flow.flow.pair_rates)
-    constant, slopes = equations.subs(dict.fromkeys(both, 0)), equations.jacobian(both)
-    entries = sp.zeros(1, 1 + len(both)).col_join(constant.row_join(slopes))
-    at = compile_expression((time,), list(entries))
-    size = 1 + len(both)
+    entries = flow.flow.generator
+    size, at = entries.rows, compile_expression((time,), list(entries))
 
     def generator(s: float) -> Array:
         return np.array([float(entry) for entry in at(s)]).reshape(size, size)

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from derivations.architectures import Recipe
@@ -22,7 +21,7 @@ from derivations.symbols import time
 from numerics import quadrature
 from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
-from numerics.compile.jit_pairs import JointLaw, pair_kernel
+from numerics.compile.jit_pairs import pair_kernel
 from numerics.kernels.hermite import coefficients
 from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means
 from numerics.kernels.panels import panels_of
@@ -111,10 +110,7 @@ class Block:
 
 @dataclass(frozen=True)
 class DerivedFlow:
-    """The flow of a pair of inputs as functions of arrays; make it with :func:`derived_flow`.
-
-    ``needed`` are the steps for one input that those for pairs need.
-    """
+    """The flow of a pair of inputs as functions of arrays; make it with :func:`derived_flow`."""
 
     flow: PairFlow
     tangent: bool
@@ -122,7 +118,6 @@ class DerivedFlow:
     own_rates: Formula
     pairs: tuple[TwoMeans | TwoFilter, ...]
     pair_rates: Formula
-    needed: frozenset[int]
 
     @property
     def positions(self) -> int:
@@ -133,7 +128,7 @@ class DerivedFlow:
         """The states of all coordinates and what is found from one alone; and what filters read of it."""
         values, read, zero = list(states), [], np.zeros(states.shape[1])
         for k, step in enumerate(self.own):
-            if for_pairs and k not in self.needed:
+            if for_pairs and k not in self.flow.needed:
                 values.append(zero)
                 read.append(zero)
                 continue
@@ -213,23 +208,17 @@ class DerivedFlow:
         """
         if self.flow.moving:
             raise ValueError('no machine-code kernel for pairs whose means move; use backend="auto"')
-        laws: dict[tuple[sp.Expr, ...], list[tuple[sp.Symbol, sp.Expr]]] = {}
-        second = dict(zip(self.flow.first, self.flow.second, strict=True))
-        for said, step in zip(self.flow.pairs, self.pairs, strict=True):
-            if isinstance(step, TwoFilter) or not isinstance(said, PairMean):
+        products: list[Any] = []
+        for step in self.pairs:
+            if isinstance(step, TwoFilter):
                 raise ValueError(
                     'no machine-code kernel for flows that are not integrated pair by pair; use backend="auto"'
                 )
             closed = step.left.closed_product
-            if closed is None or step.left is not step.right or any(law[0] != 0 for law in said.laws):
-                raise ValueError(
-                    'no machine-code kernel where a mean over pairs has no closed form; use backend="auto"'
-                )
-            law = said.laws[0][1], said.covariance, said.laws[1][1].xreplace(second)
-            laws.setdefault(law, []).append((said.name, closed.expression))
-        symbols = (time, *self.flow.first), self.flow.second, self.flow.both
-        joint = tuple(JointLaw(law, *zip(*found, strict=True)) for law, found in laws.items())
-        return pair_kernel(symbols, joint, self.flow.pair_rates)
+            products.append(None if closed is None or step.left is not step.right else closed.expression)
+        if any(product is None for product in products) or not self.flow.centred:
+            raise ValueError('no machine-code kernel where a mean over pairs has no closed form; use backend="auto"')
+        return pair_kernel(self.flow, tuple(products))
 
 
 def _pair_means(
@@ -305,29 +294,12 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
         compile_expression((time, *flow.first), list(flow.own_rates)),
         tuple(pairs),
         compile_expression((*sides, *names), list(flow.pair_rates)),
-        _needed(flow),
     )
 
 
-def _formula(known: Sequence[sp.Symbol], expr: sp.Expr) -> Formula:
+def _formula(known: Sequence[Any], expr: Any) -> Formula:
     """A formula as a function of arrays; a symbol is picked out."""
     if expr in known:
         place = known.index(expr)
         return lambda *values: values[place]
     return compile_expression(known, expr)
-
-
-def _needed(flow: PairFlow) -> frozenset[int]:
-    """The steps for one input whose values the steps for pairs, or what these hold of a pair with itself, are made of."""
-    parts: list[sp.Basic] = [*flow.pair_rates]
-    for p in flow.pairs:
-        parts += [sp.Tuple(*p.laws[0], *p.laws[1], p.covariance)] if isinstance(p, PairMean) else [p.inside]
-    wanted = set().union(*(part.free_symbols for part in parts))
-    tags = {(p.filter, p.tag) for p in flow.pairs if not isinstance(p, PairMean)}
-    found = set()
-    for k, o in reversed(list(enumerate(flow.own))):
-        said = o.mean.free_symbols | o.variance.free_symbols if isinstance(o, OwnMean) else o.inside.free_symbols
-        if wanted & set(o.names) or (not isinstance(o, OwnMean) and (o.filter, o.tag) in tags):
-            found.add(k)
-            wanted |= said
-    return frozenset(found)
