@@ -203,8 +203,9 @@ def _standard(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
         argument = next(filter(_is_moved, _arguments(body)), None)
         if argument is None:
             break
-        slope = sp.diff(argument, _Z)
-        shift = sp.expand(argument - slope * _Z)
+        whole = sp.diff(argument, _Z)
+        slope = _symbolic(whole)  # numbers stay in the function, so that rules know it
+        shift = sp.expand((argument - whole * _Z) * slope / whole)
         changed = body.xreplace({_Z: (_Z - shift) / slope}).replace(
             lambda e: e.is_Relational, lambda e: e.func(sp.expand(e.lhs - e.rhs), 0)
         )
@@ -219,18 +220,36 @@ def _standard(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
 
 
 def _parameters_outside(body: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """A factor without z, which all pieces of a function with kinks may have, and the rest."""
+    """A factor without z, which all terms of a sum or all pieces of a function with kinks may have, and the rest."""
     outside, inside = body.as_independent(_Z, as_Add=False)
-    for cases in sp.Mul.make_args(inside):
-        if isinstance(cases, sp.Piecewise):
-            found = {
-                value.as_independent(_Z, as_Add=False)[0].as_coeff_Mul()[1] for value, _ in cases.args if value != 0
-            }
-            if len(found) == 1:
-                (common,) = found
-                divided = sp.Piecewise(*((value / common, condition) for value, condition in cases.args))
-                return outside * common, inside / cases * divided
-    return outside, inside
+    factors = []
+    for factor in sp.Mul.make_args(inside):
+        parts = [part for part in _terms(factor) if part not in (0, factor)]
+        common = {_symbolic(_parameters_outside(part)[0]) for part in parts}
+        if len(common) == 1:
+            (shared,) = common
+            outside, factor = outside * shared, _divided(factor, shared)
+        factors.append(factor)
+    return outside, sp.Mul(*factors)
+
+
+def _symbolic(factor: sp.Expr) -> sp.Expr:
+    """Without numbers."""
+    symbols = factor.free_symbols
+    return factor.as_independent(*symbols, as_Add=False)[1] if symbols else sp.S.One
+
+
+def _terms(factor: sp.Expr) -> tuple[sp.Expr, ...]:
+    if isinstance(factor, sp.Piecewise):
+        return tuple(value for value, _ in factor.args)
+    return factor.args if factor.is_Add else (factor,)
+
+
+def _divided(factor: sp.Expr, by: sp.Expr) -> sp.Expr:
+    """Term by term."""
+    if isinstance(factor, sp.Piecewise):
+        return sp.Piecewise(*((_divided(value, by), condition) for value, condition in factor.args))
+    return sp.Add(*(term / by for term in factor.args)) if factor.is_Add else factor / by
 
 
 def _arguments(body: sp.Expr) -> Iterator[sp.Basic]:
