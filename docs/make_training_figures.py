@@ -34,7 +34,8 @@ def runs(depths: tuple[int, ...] = (10, 100, 1000), steps: int = 200) -> dict[st
     """All recipes at all depths."""
     images, labels, test = digits()
     return {
-        name: trainability(recipe, depths, images, labels, test, steps=steps, seed=0) for name, recipe in RECIPES.items()
+        name: trainability(recipe, depths, images, labels, test, steps=steps, seed=0)
+        for name, recipe in RECIPES.items()
     }
 
 

@@ -236,7 +236,9 @@ def series_figure(series: Sequence[Series], x: str, y: str, log: bool = False) -
     lines = [one for one in series if one.error is None]
     dots = [one for one in series if one.error is not None]
     if max(len(lines), len(dots)) > len(SERIES):
-        raise ValueError(f"expected at most {len(SERIES)} lines and as many sets of points, got {len(lines)} and {len(dots)}")
+        raise ValueError(
+            f"expected at most {len(SERIES)} lines and as many sets of points, got {len(lines)} and {len(dots)}"
+        )
     if log:
         axes.set_yscale("log")
     for color, style, one in zip(SERIES, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), lines, strict=False):

@@ -205,7 +205,11 @@ def _kernel(kernel: _Parser) -> None:
 def _train(train: _Parser) -> None:
     _recipe(train, width="32")
     train.add_argument(
-        "--depth", type=_depths, default=(10, 100), metavar="L,…", help="numbers of layers, each trained by itself (10,100)"
+        "--depth",
+        type=_depths,
+        default=(10, 100),
+        metavar="L,…",
+        help="numbers of layers, each trained by itself (10,100)",
     )
     train.add_argument(
         "--data",
@@ -222,7 +226,10 @@ def _train(train: _Parser) -> None:
     )
     train.add_argument("--optimizer", default="sgd", metavar="NAME", help="one of optax's, such as adam (sgd)")
     train.add_argument(
-        "--t", type=_finite("t"), metavar="T", help="the limit's time that all layers take together, where it is free (1)"
+        "--t",
+        type=_finite("t"),
+        metavar="T",
+        help="the limit's time that all layers take together, where it is free (1)",
     )
     _random(train)
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")

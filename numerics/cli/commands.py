@@ -188,6 +188,7 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
         checkpoint=options.checkpoint,
         progress=lambda depth: plain_progress(f"depth {depth}"),
+        stage=slow_stage,
     )
     print(found)
     if out is not None:

@@ -60,7 +60,9 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     rows = read_inputs(path, most=10_000_000)
     labels = rows[:, -1]
     if rows.shape[1] < 2 or np.any((labels != np.floor(labels)) | (labels < 0) | (labels > 9999)):
-        raise ValueError(f"{path} must hold an input a row and its label, a whole number from 0 to 9999, in the last column")
+        raise ValueError(
+            f"{path} must hold an input a row and its label, a whole number from 0 to 9999, in the last column"
+        )
     return rows[:, :-1], labels.astype(np.int64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,7 @@ from numerics.training.start import (
 )
 
 #: Inputs at which the start is looked at, and at most so many coordinates, whose kernel is a matrix.
-_LOOKED_AT, _COORDINATES = 50, 400
+_LOOKED_AT, _COORDINATES = 50, 128
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def trainability(
     seed: int = 0,
     checkpoint: str | PathLike[str] | None = None,
     progress: Callable[[int], Progress] | None = None,
+    stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
 ) -> Trainability:
     r"""Train a recipe at several depths on the squared loss, and put what is derived of its start beside what is measured.
 
@@ -146,6 +148,8 @@ def trainability(
         A directory with one for each depth.
     progress : callable, optional
         Makes for each depth what :func:`numerics.training.train` reports to.
+    stage : callable, optional
+        Makes a context manager around what is done before, from its name.
 
     Returns
     -------
@@ -175,7 +179,9 @@ def trainability(
         kept = None if checkpoint is None else Path(checkpoint) / f"depth {depth}"
         show = None if progress is None else progress(depth)
         rows.append(
-            _at_depth(network, given, labels, test, learning_rate, steps, batch, optimizer, networks, seed, kept, show)
+            _at_depth(
+                network, given, labels, test, learning_rate, steps, batch, optimizer, networks, seed, kept, show, stage
+            )
         )
     return Trainability(recipe, tuple(rows))
 
@@ -193,6 +199,7 @@ def _at_depth(
     seed: int,
     checkpoint: Path | None,
     progress: Progress | None,
+    stage: Callable[[str], AbstractContextManager[None]],
 ) -> AtDepth:
     positions = int(np.prod(network.recipe.positions, dtype=int))
     looked_at, why = inputs[: max(2, min(_LOOKED_AT, _COORDINATES // positions))], []
@@ -205,8 +212,10 @@ def _at_depth(
             why.append(str(error))
             return None
 
-    profile, largest = derived(derived_gradients), derived(derived_largest_rate)
-    gradients = measured_gradients(network, looked_at, networks, seed)
+    with stage(f"depth {network.depth}, derived"):
+        profile, largest = derived(derived_gradients), derived(derived_largest_rate)
+    with stage(f"depth {network.depth}, gradients of {networks} networks"):
+        gradients = measured_gradients(network, looked_at, networks, seed)
     last = gradients[:, -1].mean()
     ratio, measured = Estimate.of(gradients[:, 0] / last), gradients.mean(axis=0) / last
     rate, losses, accuracy = learning_rate, np.empty(0), np.nan

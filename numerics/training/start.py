@@ -16,6 +16,9 @@ from numerics.kernels import kernel_matrix
 from numerics.training.descent import TrainingDiverged, checked_targets, loss_of, train
 from numerics.training.network import TrainableNetwork
 
+#: Relative error of a kernel's entries: a learning rate is not asked for to more digits.
+_TOLERANCE = 1e-5
+
 
 def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     r"""Mean squares of a random readout's gradient in :math:`X_1, …, X_L` over that in :math:`X_L`, at infinite width and depth.
@@ -107,7 +110,8 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
     _require_own_depth(network, "kernels are")
     rows = network.rows(inputs)
     wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))  # type: ignore[type-var]
-    kernel = kernel_matrix(wide, rows, t=network.t, kind="ntk") + kernel_matrix(wide, rows, t=network.t, kind="nngp")
+    kernels = (kernel_matrix(wide, rows, t=network.t, kind=kind, tolerance=_TOLERANCE) for kind in ("ntk", "nngp"))
+    kernel = sum(kernels)
     return float(2 * len(rows) / np.linalg.eigvalsh(kernel)[-1])
 
 
