@@ -20,6 +20,7 @@ from numerics.statistics import Estimate
 from numerics.training.descent import TrainingDiverged, checked_targets, train
 from numerics.training.network import TrainableNetwork
 from numerics.training.start import (
+    NothingFalls,
     derived_gradients,
     derived_largest_rate,
     measured_gradients,
@@ -219,18 +220,22 @@ def _at_depth(
     last = gradients[:, -1].mean()
     ratio, measured = Estimate.of(gradients[:, 0] / last), gradients.mean(axis=0) / last
     rate, losses, accuracy = learning_rate, np.empty(0), np.nan
-    try:
-        if rate is None:
-            rate = 0.5 * (
-                largest or measured_largest_rate(network, looked_at, targets[: len(looked_at)], 10, seed).stable
-            )
-        run = train(network, inputs, targets, rate, steps, optimizer, batch, "squared", seed, checkpoint, progress)
-        losses = run.losses
-        accuracy = np.nan if test is None else run.accuracy(*test)
-    except TrainingDiverged as error:
-        losses = error.losses
-        why.append(str(error))
-    except ValueError as error:
-        why.append(f"depth {network.depth}: {error}")
+    if rate is None and largest is None:
+        try:
+            largest_measured = measured_largest_rate(network, looked_at, targets[: len(looked_at)], 10, seed)
+        except NothingFalls as error:
+            why.append(f"depth {network.depth}: {error}")
+        else:
+            rate = 0.5 * largest_measured.stable
+    elif rate is None:
+        rate = 0.5 * largest
+    if rate is not None:
+        try:
+            run = train(network, inputs, targets, rate, steps, optimizer, batch, "squared", seed, checkpoint, progress)
+        except TrainingDiverged as error:
+            losses = error.losses
+            why.append(str(error))
+        else:
+            losses, accuracy = run.losses, np.nan if test is None else run.accuracy(*test)
     rate = np.nan if rate is None else rate
     return AtDepth(network.depth, ratio, measured, profile, largest, rate, losses, accuracy, tuple(why))

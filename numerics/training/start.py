@@ -115,6 +115,10 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
     return float(2 * len(rows) / np.linalg.eigvalsh(kernel)[-1])
 
 
+class NothingFalls(ValueError):
+    """No learning rate lowers the loss."""
+
+
 @dataclass(frozen=True)
 class LargestRate:
     """Between which learning rates stability ends."""
@@ -149,7 +153,7 @@ def measured_largest_rate(
 
     Raises
     ------
-    ValueError
+    NothingFalls
         If no rate lowers the loss, or the first loss is no finite number.
     """
 
@@ -166,7 +170,7 @@ def measured_largest_rate(
     while not falls(low):
         low, high = low / 4, low
         if low < 1e-6 * start:
-            raise ValueError(
+            raise NothingFalls(
                 f"the loss falls at no learning rate above {low:.1g}; look at the targets, and at the size of the states"
             )
     while high / low > ratio:
@@ -185,7 +189,7 @@ def _natural_rate(network: TrainableNetwork, inputs: ArrayLike, targets: ArrayLi
     )
     square = sum(float((g.astype(float) ** 2).sum()) for g in jax.tree.leaves(gradient))
     if not (np.isfinite(value) and np.isfinite(square) and square > 0):
-        raise ValueError(
+        raise NothingFalls(
             f"the loss is {float(value):g} at the start, and the square of its gradient {square:g}; scale the branch down"
         )
     return float(value) / square

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("jax", reason="training needs the extra jax")
 pytest.importorskip("optax", reason="training needs the extra jax")
 
-from numerics.cli import main  # noqa: E402
-from numerics.cli.files import read_labelled  # noqa: E402
+from numerics.cli import main
+from numerics.cli.files import read_labelled
 
 
 @pytest.fixture
