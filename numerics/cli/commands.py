@@ -234,9 +234,10 @@ def _network(options: argparse.Namespace, inputs: int = 1) -> Recipe:
             said = word if value is True else f"{word} {value}"
             raise DerivationError(f"--layer says the whole layer, and {said} stands beside it; leave one of both out")
     grid = recipes.positions(given["positions"]) if "positions" in given else ()
-    return derivations.Network(
-        derivations.parse_layer(options.layer), _width(options.width), inputs, positions=grid, regime=_regime(given)
-    )
+    layer, width = derivations.parse_layer(options.layer), _width(options.width)
+    if isinstance(width, int):
+        layer = layer.subs(symbols.width, width)
+    return derivations.Network(layer, width, inputs, positions=grid, regime=_regime(given))
 
 
 def _regime(given: dict[str, Any]) -> Regime:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from inspect import cleandoc, signature
 from typing import Any
 
-from derivations import RECIPES, DerivationError, Network, Recipe, parse_activation, shaped
+import sympy as sp
+
+from derivations import RECIPES, DerivationError, Network, Recipe, parse_activation, shaped, symbols
 from derivations.language.text import parse_number
 
 #: Fields that every recipe has and a command says in a way of its own.
@@ -146,7 +148,8 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
             raise DerivationError(
                 f"{known[field].name} is for {', '.join(known[field].kinds)}, got it with {typed}; leave it out"
             )
-        read[field] = known[field].value(value)
+        got = known[field].value(value)  # n is the width, where that is a number
+        read[field] = got.subs(symbols.width, width) if isinstance(got, sp.Expr) and isinstance(width, int) else got
     if "positions" in fields and "positions" not in values:
         raise DerivationError(
             f"{typed} needs the sizes of its grid of positions, such as --positions 8 or --positions 8x8"

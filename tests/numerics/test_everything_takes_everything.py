@@ -72,7 +72,7 @@ RECIPES = {
     "shaped": lambda n, m: ShapedMLP(relu, c_plus=0, c_minus=-1, width=n, inputs=m),
     "prenorm": lambda n, m: PreNormResNet(relu, width=n, inputs=m),
     "mlp-block": lambda n, m: MLPBlock(relu, width=n, inputs=m, norm="rms", keep=HALF),
-    "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="layer", place="post"),
+    "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="rms", place="post"),
     "shaped value": lambda n, m: MLP(shaped_slopes(0, -1), width=n, inputs=m),
     **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
     **{

@@ -258,6 +258,14 @@ def test_every_statement_that_draws_is_explained(layer, said):
         (lambda x, y: x, "the layer is a function from the state x of one neuron"),
         (lambda x: x.shape, "the layer is a function .* has no attribute 'shape'"),
         (lambda x: A(A), "A must be applied to an expression"),
+        (
+            lambda x: x + A(relu(Weights("B", out=n / 2)(x))),
+            "B must put out a positive whole number .* got n/2 = 3/2 at a width of 3",
+        ),
+        (
+            lambda x: x + A(relu(Weights("B", out=n - 4)(x))),
+            "B must put out a positive whole number .* = -1 at a width of 3",
+        ),
     ],
 )
 def test_bad_layers_are_refused_with_the_statement(layer, says):

@@ -99,6 +99,7 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
         (["mlp-block", "--place", "before"], "unknown place 'before'; known: pre, post"),
         (["mlp-block", "--hidden", "0"], "positive whole number of neurons"),
         (["mlp-block", "--hidden", "4*x"], "hidden must be a number"),
+        (["mlp-block", "--hidden", "n/2", "--width", "3"], "positive whole number of neurons"),
         (["mlp-block", "--keep", "2"], "probability"),
         (["gated-block", "--keep-branch", "A(2)"], "keep-branch must be a number"),
         (["shaped", "--c-plus", "1", "--c-minus", "0", "--rate", "1,2,3"], "a pair for two"),
@@ -578,6 +579,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
         ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^d ~ N(0, 1/6)"),
         ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,d+p}"),
         ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β X_l^iβ*c^αβ"),
+        ("x + eps*A(x, variance=n)", ["--width", "5"], "A_ij ~ N(0, 1)"),
         ("W(x - average(x))", ["--order", "joint", "--depth-rate", "1"], "depth and width together"),
         ("x + eps*W(x)", ["--order", "joint", "--depth-rate", "1", "--rate", "1/2"], "dV/dt = V"),
     ],
@@ -645,6 +647,7 @@ def test_kernel_of_random_inputs_comes_from_the_seed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--random", "1000x2"], "random must be two whole numbers"),
         (["--random", "3"], "random must be two whole numbers such as 3x4"),
         (["--random", "0x4"], "random must be two whole numbers"),
         (["--random", "2x2", "--inputs", "a.csv"], "given both"),
