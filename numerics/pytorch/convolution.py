@@ -63,7 +63,9 @@ def _taps(reader: Reader, name: str, module: Any) -> tuple[Tap, ...]:
             "circular",
         ):
             reader.refuse(name, f"pads {size} positions by {max(left, right)} ({module.padding_mode})")
-        lines.append([[_read(p + d * dilation - left, size, module.padding_mode) for p in range(size)] for d in range(kernel)])
+        lines.append(
+            [[_read(p + d * dilation - left, size, module.padding_mode) for p in range(size)] for d in range(kernel)]
+        )
     return tuple(
         tuple(
             None if found is None else a * reader.places + found

@@ -55,7 +55,12 @@ class Draws:
                     f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
                 )
         read = width * sp.Rational(tensors.fan_in, features)
-        draw = named(tensors.default if said == "default" else said, read, sp.Rational(tensors.out, tensors.reads), tensors.bias is not None)
+        draw = named(
+            tensors.default if said == "default" else said,
+            read,
+            sp.Rational(tensors.out, tensors.reads),
+            tensors.bias is not None,
+        )
         if said == "default":
             self._require_default(name, draw, tensors)
         return draw
@@ -63,7 +68,9 @@ class Draws:
     def _require_default(self, name: str, draw: Draw, tensors: Tensors) -> None:
         why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in)
         if why is None and tensors.bias is not None:
-            why = disagreement(sp.Rational(1, 3) if tensors.default == "default" else 0, "biases", array(tensors.bias), tensors.fan_in)
+            why = disagreement(
+                sp.Rational(1, 3) if tensors.default == "default" else 0, "biases", array(tensors.bias), tensors.fan_in
+            )
         if why is not None:
             raise ValueError(
                 f'{with_kind(self.block, name)} does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"'

@@ -142,11 +142,10 @@ def disagreement(variance: object, what: str, values: np.ndarray, fan_in: int) -
         The number k of numbers that are read.
     """
     entries = np.asarray(values, dtype=float).ravel()
-    value, error = _second_moment(entries)
+    value, _ = _second_moment(entries)
     claimed = float(variance) / fan_in  # type: ignore[arg-type]
-    # under the claim the error is at most that of Gaussian entries; the larger of both keeps narrow modules from false alarms
-    error = max(error, claimed * np.sqrt(2.0 / entries.size))
-    if abs(value - claimed) <= SURE * error and not (claimed > 0 and value == 0):
+    # the error of a mean of squares is that of Gaussian entries at most, for uniform ones smaller
+    if abs(value - claimed) <= SURE * claimed * np.sqrt(2.0 / entries.size) and (value > 0 or claimed == 0):
         return None
     return f"its {what} have variance {value * fan_in:.4g}/k, where k = {fan_in} numbers are read, and not {float(variance):.4g}/k"  # type: ignore[arg-type]
 

@@ -20,6 +20,10 @@ from numerics.pytorch.initialisers import Draw
 from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Axis, Part, Value, batch_size, combined, spoken
 
 
+#: How long the formula that a matrix reads may be, written out: a pre-norm transformer layer of twelve heads has 11 000 words.
+LONGEST = 40_000
+
+
 @dataclass(frozen=True)
 class Tensors:
     """The weights of one matrix of a block.
@@ -75,6 +79,7 @@ class Reader:
         self.modules: dict[str, Draw] = {}
         self.remarks: list[str] = []
         self._factors: dict[str, int] = {}
+        self._lengths: dict[sp.Basic, int] = {}
         self.scores: dict[sp.Expr, int] = {}  # sums over the neurons of queries and keys, and how many these are
         self._matrices: dict[int, tuple[str, Any, Any]] = {}  # by the storage of their weights: name, weight, bias
         self._origin: dict[str, int] = {}  # the storage that a named matrix comes from
@@ -113,6 +118,8 @@ class Reader:
             return self.uniform(self.name_of(said), said)
         if isinstance(said, tuple) and len(said) == 1:
             return self.value(said[0], where)
+        if isinstance(said, sp.Expr):
+            raise ValueError(f"{where} depends on the size of the batch, while networks treat inputs one by one")
         raise ValueError(f"{where} is {type(said).__name__}, where one tensor of features was expected")
 
     def count(self, part: Part) -> int:
@@ -158,6 +165,7 @@ class Reader:
 
     def matrix(self, name: str, tensors: Tensors, body: Value) -> Value:
         """A random matrix, with its biases, applied to every entry of a list."""
+        self._require_short(name, body)
         body = self.sized(body, tensors.reads, with_kind(self.block, name))
         draw = self.draws.of(name, self.width, self.features, tensors)
         self.modules[name] = draw
@@ -166,7 +174,9 @@ class Reader:
             self._matrices[key] = self._unique(identifier(name), key), tensors.weight, tensors.bias
         shared, weight, bias = self._matrices[key]
         if weight.shape != tensors.weight.shape or weight.stride() != tensors.weight.stride():
-            self.refuse(name, f"shares its weights with {shared} in another shape, as a transpose; write it with Weights(...).T")
+            self.refuse(
+                name, f"shares its weights with {shared} in another shape, as a transpose; write it with Weights(...).T"
+            )
         if bias is not tensors.bias and draw.bias_variance != 0:
             self.refuse(name, f"shares its weights with {shared} but not its biases, which has no rule")
         self._require_untied(name, key, body)
@@ -198,6 +208,23 @@ class Reader:
         while self._origin.setdefault(name, key) != key:
             name += "_"
         return name
+
+    def _require_short(self, name: str, body: Value) -> None:
+        """Refuse several layers in one formula, which grows with each of them by a factor."""
+        for index in np.ndindex(body.entries.shape):
+            if sum(self._length(part.expr) for part in body.entries[index]) > LONGEST:
+                self.refuse(
+                    name,
+                    "is read after so many sublayers that their formula is too long; give one layer that is repeated",
+                )
+
+    def _length(self, expr: sp.Basic) -> int:
+        """How long a formula is, written out."""
+        if not expr.args:
+            return 1
+        if expr not in self._lengths:
+            self._lengths[expr] = 1 + sum(self._length(arg) for arg in expr.args)
+        return self._lengths[expr]
 
     def _require_untied(self, name: str, key: int, body: Value) -> None:
         inside = set().union(

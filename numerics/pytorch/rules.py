@@ -114,9 +114,7 @@ def rms_norm_function(reader: Reader, x: Any, normalized_shape: Any, weight: Any
     return _normed(reader, reader.name_of(weight) or "rms_norm", x, tuple(normalized_shape), weight, None, False)
 
 
-def _normed(
-    reader: Reader, name: str, x: Any, shape: tuple[int, ...], weight: Any, bias: Any, centred: bool
-) -> Value:
+def _normed(reader: Reader, name: str, x: Any, shape: tuple[int, ...], weight: Any, bias: Any, centred: bool) -> Value:
     value = reader.value(x, name)
     if len(shape) != 1:
         raise ValueError(f"{name} averages over {len(shape)} dimensions; only the last one holds neurons")

@@ -161,7 +161,9 @@ def _regrouped(reader: Reader, value: Value, groups: list[tuple[list[int], list[
         elif old[-1] == NEURONS and all(isinstance(a, int) for a in old[:-1]):
             made = _cut(reader, _side_by_side(made, at, len(taken)), at, [int(s) for s in sizes])
         else:
-            raise ValueError(f"the axes {spoken(old)} are made one or cut; positions, batch and neurons must stay apart")
+            raise ValueError(
+                f"the axes {spoken(old)} are made one or cut; positions, batch and neurons must stay apart"
+            )
         at += len(sizes)
     return made
 
@@ -222,8 +224,7 @@ def cut_by_sizes(reader: Reader, x: Any, sizes: Any, dim: int = 0) -> tuple[Valu
         return reader.split(value, each)
     bounds = np.cumsum([0, *each])
     return tuple(
-        stacked([value.taken(axis, i) for i in range(a, b)], axis)
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+        stacked([value.taken(axis, i) for i in range(a, b)], axis) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
     )
 
 
@@ -345,7 +346,5 @@ SHAPES: dict[str, Rule] = {
     "concat": together,
     "stack": stacked_up,
     "getitem": item,
-    **{
-        word: same for word in ("contiguous", "clone", "detach", "float", "double", "to", "type_as", "requires_grad_")
-    },
+    **{word: same for word in ("contiguous", "clone", "detach", "float", "double", "to", "type_as", "requires_grad_")},
 }

@@ -266,9 +266,7 @@ def _reads(module: Any) -> tuple[int | None, bool]:
 
 
 def _has_values(arguments: Iterable[Any]) -> bool:
-    return any(
-        isinstance(a, Value) or (isinstance(a, (tuple, list)) and _has_values(a)) for a in arguments
-    )
+    return any(isinstance(a, Value) or (isinstance(a, (tuple, list)) and _has_values(a)) for a in arguments)
 
 
 def _plain(node: Any, word: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:

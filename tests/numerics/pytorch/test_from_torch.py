@@ -21,6 +21,7 @@ START = np.array([0.9, -1.4, 0.3, 2.0, -0.2, 0.7])
 
 @pytest.fixture(autouse=True)
 def seeded():
+    torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
