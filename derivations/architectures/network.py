@@ -99,6 +99,7 @@ class Network(Recipe):
 
 
 def grid_of(positions: object) -> tuple[int, ...]:
+    """The sizes of a grid of positions; a number is a line."""
     sizes = positions if isinstance(positions, tuple) else (positions,)
     if any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in sizes):
         raise DerivationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from derivations.language.weights import Tap
+from derivations.language.filters import Tap
 from numerics.pytorch.reader import Reader, Tensors, here
 from numerics.pytorch.values import BATCH, NEURONS, Value, spoken
 
@@ -67,12 +67,7 @@ def _taps(reader: Reader, name: str, module: Any) -> tuple[Tap, ...]:
             [[_read(p + d * dilation - left, size, module.padding_mode) for p in range(size)] for d in range(kernel)]
         )
     return tuple(
-        tuple(
-            None if found is None else a * reader.places + found
-            for a in range(reader.inputs)
-            for found in _through(reader, lines, offsets)
-        )
-        for offsets in product(*(range(k) for k in module.kernel_size))
+        tuple(_through(reader, lines, offsets)) for offsets in product(*(range(k) for k in module.kernel_size))
     )
 
 

@@ -49,11 +49,10 @@ class Draws:
         said = self._said(name)
         if said == "measured":
             return self._measured(name)
-        if said == "default":
-            if not tensors.default:
-                raise ValueError(
-                    f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
-                )
+        if said == "default" and not tensors.default:
+            raise ValueError(
+                f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
+            )
         read = width * sp.Rational(tensors.fan_in, features)
         draw = named(
             tensors.default if said == "default" else said,

@@ -2,6 +2,7 @@ r"""What is known while a traced block is read: its axes, the matrices met so fa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -11,14 +12,13 @@ import numpy as np
 import sympy as sp
 
 from derivations import Weights
+from derivations.language.filters import Tap
 from derivations.language.nodes import Applied, outermost
-from derivations.language.weights import Tap
 from derivations.symbols import state
 from derivations.symbols import width as n
 from numerics.pytorch.draws import Draws, with_kind
 from numerics.pytorch.initialisers import Draw
 from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Axis, Part, Value, batch_size, combined, spoken
-
 
 #: How long the formula that a matrix reads may be, written out: a pre-norm transformer layer of twelve heads has 11 000 words.
 LONGEST = 40_000
@@ -69,11 +69,10 @@ class Reader:
         draws: Draws,
         scale: sp.Expr,
         exact_law: bool,
-        inputs: int,
         positions: tuple[int, ...],
     ) -> None:
         self.block, self.given, self.draws, self.scale, self.exact_law = block, width, draws, scale, exact_law
-        self.inputs, self.positions = inputs, positions
+        self.positions = positions
         self.features: int | None = None
         self.axes: tuple[Axis, ...] = (ANY, NEURONS)
         self.modules: dict[str, Draw] = {}
@@ -211,8 +210,8 @@ class Reader:
 
     def _require_short(self, name: str, body: Value) -> None:
         """Refuse several layers in one formula, which grows with each of them by a factor."""
-        for index in np.ndindex(body.entries.shape):
-            if sum(self._length(part.expr) for part in body.entries[index]) > LONGEST:
+        for _, parts in body.items():
+            if sum(self._length(part.expr) for part in parts) > LONGEST:
                 self.refuse(
                     name,
                     "is read after so many sublayers that their formula is too long; give one layer that is repeated",
@@ -227,9 +226,7 @@ class Reader:
         return self._lengths[expr]
 
     def _require_untied(self, name: str, key: int, body: Value) -> None:
-        inside = set().union(
-            *(p.expr.atoms(Applied) for index in np.ndindex(body.entries.shape) for p in body.entries[index])
-        )
+        inside = set().union(*(p.expr.atoms(Applied) for _, parts in body.items() for p in parts))
         if any(self._origin.get(node.weights.name) == key for node in inside):
             self.refuse(
                 name, "reads what it has put out itself: weights that are tied over depth have no law of this kind"
@@ -245,7 +242,7 @@ class Reader:
 
     def split(self, value: Value, sizes: Sequence[int]) -> tuple[Value, ...]:
         """Neurons cut into runs: rows of one matrix are independent, so its parts are independent matrices."""
-        cut = {index: self._runs(value.entries[index], list(sizes)) for index in np.ndindex(value.entries.shape)}
+        cut = {index: self._runs(entry, list(sizes)) for index, entry in value.items()}
         made = []
         for place in range(len(sizes)):
             entries = np.empty(value.entries.shape, dtype=object)
@@ -262,7 +259,7 @@ class Reader:
         for part in parts:
             size = self.count(part)
             bounds = [start, *sorted(c for c in cuts if start < c < start + size), start + size]
-            lengths = [b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+            lengths = [b - a for a, b in itertools.pairwise(bounds)]
             pieces.extend([part] if len(lengths) == 1 else self._cut(part, lengths))
             start += size
         if start != sum(sizes):

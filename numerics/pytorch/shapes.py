@@ -2,6 +2,7 @@ r"""Operations that move the axes of a tensor: transposing, reshaping into heads
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -223,9 +224,7 @@ def cut_by_sizes(reader: Reader, x: Any, sizes: Any, dim: int = 0) -> tuple[Valu
     if value.axes[axis] == NEURONS:
         return reader.split(value, each)
     bounds = np.cumsum([0, *each])
-    return tuple(
-        stacked([value.taken(axis, i) for i in range(a, b)], axis) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    )
+    return tuple(stacked([value.taken(axis, i) for i in range(a, b)], axis) for a, b in itertools.pairwise(bounds))
 
 
 def _cuttable(reader: Reader, value: Value, dim: int, word: str) -> int:

@@ -35,8 +35,8 @@ def from_torch(
     r"""A PyTorch block as a network whose layers are drawn like it.
 
     The block maps a tensor of shape (..., features) to one of the same shape. It is traced with ``torch.fx``; linear modules and filters
-    become random matrices, norms averages over the neurons, dropout i.i.d. factors, attention a softmax over positions. A branch that is added to the state is
-    multiplied by ``scale``, since a block as it stands has no limit as the depth grows: :math:`\varepsilon = L^{-1/2}` gives it one.
+    become random matrices, norms averages over the neurons, dropout i.i.d. factors, attention a softmax over positions. A branch
+    that is added to the state is multiplied by ``scale``, since a block as it stands has no limit as the depth grows: :math:`\varepsilon = L^{-1/2}` gives it one.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def from_torch(
         raise ValueError(f"a block must be a torch.nn.Module or make one, got {type(made).__name__}")
     draws = Draws(made, initialiser, fresh, copies)
     size = None if width is None else checked_width(width)
-    reader = Reader(made, size, draws, sp.sympify(scale), exact_law, inputs, grid_of(positions))
+    reader = Reader(made, size, draws, sp.sympify(scale), exact_law, grid_of(positions))
     value = _walked(reader, made)
     if value.axes != reader.axes:
         raise ValueError(
@@ -261,7 +261,7 @@ def _reads(module: Any) -> tuple[int | None, bool]:
     for name in ("in_features", "embed_dim"):
         if isinstance(getattr(module, name, None), int):
             return int(getattr(module, name)), False
-    shape = getattr(module, "normalized_shape", ())
+    shape = list(getattr(module, "normalized_shape", []))
     return (int(shape[0]), False) if len(shape) == 1 else (None, False)
 
 

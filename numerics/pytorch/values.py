@@ -22,17 +22,19 @@ HERE, THERE = ("here", 0), ("there", 0)
 #: The size of the batch, which no formula may depend on.
 batch_size = sp.Symbol("B", integer=True, positive=True)
 
-_SPOKEN = {BATCH: "batch", NEURONS: "features", ONE: "1", ANY: "..."}
+_SPOKEN = {
+    BATCH: "batch",
+    NEURONS: "features",
+    ONE: "1",
+    ANY: "...",
+    "here": "positions",
+    "there": "other positions",
+}
 
 
 def spoken(axes: Sequence[Axis]) -> str:
     """The axes in words."""
-    words = {"here": "positions", "there": "other positions"}
-    return (
-        "("
-        + ", ".join(words[a[0]] if isinstance(a, tuple) else _SPOKEN.get(a, str(a)) for a in axes)  # type: ignore[call-overload]
-        + ")"
-    )
+    return f"({', '.join(_SPOKEN.get(a[0] if isinstance(a, tuple) else str(a), str(a)) for a in axes)})"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class Value:
             raise ValueError("several heads or parts of neurons stand where one was expected; a matrix must read them")
         return self.entries[()][0]
 
+    def items(self) -> list[tuple[tuple[int, ...], tuple[Part, ...]]]:
+        """The entries of the list with their places."""
+        return [(index, self.entries[index]) for index in np.ndindex(self.entries.shape)]  # type: ignore[misc]
+
     def map(self, function: Callable[[sp.Expr], sp.Expr], skip: bool = False) -> Value:
         """A function of each number."""
         return self.each(lambda parts: tuple(replace(p, expr=function(p.expr)) for p in parts), skip=skip)
@@ -82,7 +88,7 @@ class Value:
         self, function: Callable[[tuple[Part, ...]], tuple[Part, ...]], axes: Any = None, skip: bool = False
     ) -> Value:
         """A function of each entry of the list."""
-        made = _array(self.entries.shape, [function(self.entries[i]) for i in np.ndindex(self.entries.shape)])
+        made = _array(self.entries.shape, [function(parts) for _, parts in self.items()])
         return Value(self.axes if axes is None else tuple(axes), made, skip)
 
     def axis(self, dim: int, where: str) -> int:
@@ -121,7 +127,7 @@ class Value:
 
     def with_one(self, axis: int) -> Value:
         """One more axis, of size 1."""
-        return replace(self, axes=self.axes[:axis] + (ONE,) + self.axes[axis:])
+        return replace(self, axes=(*self.axes[:axis], ONE, *self.axes[axis:]))
 
     def without(self, axis: int) -> Value:
         """Without an axis of size 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -74,10 +75,7 @@ def linear_in_scores(block, x, B, T, C):
 def rows(base, *sizes):
     """A matrix whose outputs are cut."""
     ends = np.cumsum([0, *sizes])
-    return {
-        f"{base}_{i}": (base, slice(a, b), slice(None))
-        for i, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True), 1)
-    }
+    return {f"{base}_{i}": (base, slice(a, b), slice(None)) for i, (a, b) in enumerate(itertools.pairwise(ends), 1)}
 
 
 def columns(base, *sizes):
@@ -254,7 +252,8 @@ def test_the_formula_is_what_pytorch_computes(name):
 
 def test_scores_are_said_with_the_root_of_the_number_of_keys():
     net = from_torch(lambda: SelfAttention(by_hand, biases=False), positions=2, width=sp.oo)
-    assert "normalised_sum(qkv_1" in str(net) and "causal" not in str(net.remarks)
+    assert "normalised_sum(qkv_1" in str(net)
+    assert "causal" not in str(net.remarks)
     assert "average(qkv_1" in str(from_torch(lambda: SelfAttention(linear_in_scores, 1), positions=2))
 
 
