@@ -227,9 +227,9 @@ def multihead(
     heads = []
     split = [reader.split(x, [per_head] * module.num_heads) if module.num_heads > 1 else (x,) for x in projected]
     for q, k, v in zip(*split, strict=True):
-        one, other, third = (replace(x, axes=(HERE, NEURONS)) for x in (q, k, v))
+        one, two, three = (replace(x, axes=(HERE, NEURONS)) for x in (q, k, v))
         mask = attn_mask if is_tensor(attn_mask) and "bool" not in str(attn_mask.dtype) else _turned(attn_mask)
-        heads.append(scaled_attention(reader, one, other, third, mask, 0.0, is_causal and attn_mask is None))
+        heads.append(scaled_attention(reader, one, two, three, mask, 0.0, is_causal and attn_mask is None))
     size = per_head * module.num_heads
     joined = heads[0].each(lambda _: tuple(Part(h.expr, per_head) for h in heads), axes=expected)
     assert reader.size_of(joined, expected.index(NEURONS)) == size

@@ -36,7 +36,8 @@ def from_torch(
 
     The block maps a tensor of shape (..., features) to one of the same shape. It is traced with ``torch.fx``; linear modules and filters
     become random matrices, norms averages over the neurons, dropout i.i.d. factors, attention a softmax over positions. A branch
-    that is added to the state is multiplied by ``scale``, since a block as it stands has no limit as the depth grows: :math:`\varepsilon = L^{-1/2}` gives it one.
+    that is added to the state is multiplied by ``scale``, since a block as it stands has no limit as the depth grows:
+    :math:`\varepsilon = L^{-1/2}` gives it one.
 
     Parameters
     ----------
