@@ -10,8 +10,8 @@ import sympy as sp
 
 from derivations import causal, normalised_sum, other, over_positions, position_matrix, softmax
 from derivations.language.nodes import Average, PositionMatrix, average
-from numerics.pytorch.draws import array
-from numerics.pytorch.reader import Reader, Tensors, is_tensor, number
+from numerics.pytorch.draws import Tensors, array
+from numerics.pytorch.reader import Reader, is_tensor, number
 from numerics.pytorch.shapes import transposed
 from numerics.pytorch.values import BATCH, HERE, NEURONS, THERE, Part, Value, spoken
 

@@ -6,7 +6,8 @@ from itertools import product
 from typing import Any
 
 from derivations.language.filters import Tap
-from numerics.pytorch.reader import Reader, Tensors, here
+from numerics.pytorch.draws import Tensors
+from numerics.pytorch.reader import Reader, here
 from numerics.pytorch.values import BATCH, NEURONS, Value, spoken
 
 

@@ -2,17 +2,51 @@ r"""Which law each matrix of a block is drawn from: named by the user, PyTorch's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import sympy as sp
 
+from derivations.language.filters import Tap
 from numerics.pytorch.initialisers import Draw, disagreement, measured, named
 
-if TYPE_CHECKING:
-    from numerics.pytorch.reader import Tensors
+
+@dataclass(frozen=True)
+class Tensors:
+    """The weights of one matrix of a block.
+
+    Parameters
+    ----------
+    weight : tensor, shape (out, in, ...)
+    bias : tensor or None
+    default : str
+        The initialiser that PyTorch itself uses for this module.
+    taps : sequence of Tap
+        For filters.
+    """
+
+    weight: Any
+    bias: Any = None
+    default: str = "default"
+    taps: Sequence[Tap] = ()
+
+    @property
+    def out(self) -> int:
+        """How many neurons come out."""
+        return int(self.weight.shape[0])
+
+    @property
+    def reads(self) -> int:
+        """How many neurons are read."""
+        return int(self.weight.shape[1])
+
+    @property
+    def fan_in(self) -> int:
+        """How many numbers one neuron reads, a filter's places included."""
+        return int(self.weight[0].numel())
 
 
 class Draws:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any, NoReturn
 
@@ -12,51 +12,15 @@ import numpy as np
 import sympy as sp
 
 from derivations import Weights
-from derivations.language.filters import Tap
 from derivations.language.nodes import Applied, outermost
 from derivations.symbols import state
 from derivations.symbols import width as n
-from numerics.pytorch.draws import Draws, with_kind
+from numerics.pytorch.draws import Draws, Tensors, with_kind
 from numerics.pytorch.initialisers import Draw
 from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Axis, Part, Value, batch_size, combined, spoken
 
 #: How long the formula that a matrix reads may be, written out: a pre-norm transformer layer of twelve heads has 11 000 words.
 LONGEST = 40_000
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """The weights of one matrix of a block.
-
-    Parameters
-    ----------
-    weight : tensor, shape (out, in, ...)
-    bias : tensor or None
-    default : str
-        The initialiser that PyTorch itself uses for this module.
-    taps : sequence of Tap
-        For filters.
-    """
-
-    weight: Any
-    bias: Any = None
-    default: str = "default"
-    taps: Sequence[Tap] = ()
-
-    @property
-    def out(self) -> int:
-        """How many neurons come out."""
-        return int(self.weight.shape[0])
-
-    @property
-    def reads(self) -> int:
-        """How many neurons are read."""
-        return int(self.weight.shape[1])
-
-    @property
-    def fan_in(self) -> int:
-        """How many numbers one neuron reads, a filter's places included."""
-        return int(self.weight[0].numel())
 
 
 class Reader:

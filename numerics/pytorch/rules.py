@@ -25,8 +25,8 @@ from numerics.pytorch.attention import (
     shares,
 )
 from numerics.pytorch.convolution import convolved
-from numerics.pytorch.draws import with_kind
-from numerics.pytorch.reader import Reader, Tensors, is_tensor, number
+from numerics.pytorch.draws import Tensors, with_kind
+from numerics.pytorch.reader import Reader, is_tensor, number
 from numerics.pytorch.shapes import SHAPES, chunked
 from numerics.pytorch.values import NEURONS, ONE, THERE, Part, Value
 
