@@ -7,6 +7,7 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
@@ -177,6 +178,22 @@ class Program:
         """The program at a generic position of each input, for programs whose positions meet in filters only."""
         statements = tuple(replace(s, each=1) if isinstance(s, Mask) else s for s in self.statements)
         return replace(self, statements=statements, positions=1, generic=True)
+
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Program:
+        """The program with other symbols, or formulas in their place, in the update, in what statements read and in the matrices' laws."""
+        weights: dict[Weights, Weights] = {}
+
+        def changed(statement: Statement) -> Statement:
+            words = {
+                word: getattr(statement, word).xreplace(rule)
+                for word in ("body", "mask", "keep")
+                if hasattr(statement, word)
+            }
+            if isinstance(statement, Matrix | Back):
+                words["weights"] = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
+            return replace(statement, **words)
+
+        return replace(self, statements=tuple(map(changed, self.statements)), update=self.update.xreplace(rule))
 
     @property
     def has_positions(self) -> bool:
