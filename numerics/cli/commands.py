@@ -306,12 +306,18 @@ def _inputs(options: argparse.Namespace) -> np.ndarray | None:
     return read_inputs(options.inputs)
 
 
+def _usual(typed: str) -> str | None:
+    """The activation where none was typed."""
+    kind = recipes.named()[typed]
+    return str(getattr(kind, recipes.activations(kind)[0], "relu")) if recipes.activations(kind) else None
+
+
 def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[tuple[str, str], ...]:
     """What was chosen, for the head of a page; of a file only its name."""
     inputs = getattr(options, "inputs", None)
     chosen = {
         "layer": options.layer,
-        "activation": None if options.layer else options.activation or "relu",
+        "activation": None if options.layer else options.activation or _usual(options.architecture),
         "width": options.width,
         **{name.replace("_", " "): getattr(options, name) for name in recipes.options()},
         "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,

@@ -12,7 +12,7 @@ from typing import Any
 import sympy as sp
 
 from derivations import RECIPES, DerivationError, Network, Recipe, parse_activation, shaped, symbols
-from derivations.language.text import parse_number
+from derivations.language.text import parse_number, parse_option
 
 #: Fields that every recipe has and a command says in a way of its own.
 _COMMON = ("width", "inputs")
@@ -236,6 +236,7 @@ _READERS: tuple[tuple[str, Callable[[str, str], object]], ...] = (
     ("tuple[sp.Expr", _numbers),
     ("sp.Expr", number),
     ("int", _whole),
+    ("object", lambda text, _: parse_option(text)),
     ("", lambda text, _: text),
 )
 
