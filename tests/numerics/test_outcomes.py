@@ -82,7 +82,7 @@ def test_a_start_at_the_edge_of_the_numbers():
         assert np.all(simulate_network(ResNet(tanh, 3), 20, 5, x0=1e308) == 1e308)
 
 
-def test_finite_absorbed_and_exploded_states_are_told_apart():
+def test_finite_absorbed_and_exploded_states_are_distinguished():
     limit = depth_limit(ResNet(relu, 2))
     count = count_outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
     assert (count.samples, count.exploded, count.absorbed) == (5, 2, 2)

@@ -156,7 +156,7 @@ def own_networks(samples: int, depth: int, branch: float, rng: np.random.Generat
 
 
 @pytest.mark.slow
-def test_own_networks_are_told_from_those_of_another_branch():
+def test_own_networks_differ_from_those_of_another_branch():
     d = derive(Network(TWO, width=3))
     right, wrong = (own_networks(20_000, 48, branch, np.random.default_rng(4)) for branch in (1.0, 1.1))
     outcome = compare(d, right, depth=48)
