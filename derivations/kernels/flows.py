@@ -9,7 +9,7 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
-from derivations.errors import NoLimit, NotClosed
+from derivations.errors import NoLimit, NotClosed, brief
 from derivations.kernels.means import slope_of
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix, Mean, Program
@@ -125,7 +125,7 @@ def branch_rates(layer: OneMatrixLayer) -> BranchRates:
     noise, shift = layer.noise, sp.Dummy("m") if layer.shift is None else layer.shift
     moved, first, second = taylor(layer.update - state, 2)
     if moved != 0:
-        raise NoLimit(f"the increment at ε = 0 is {moved}, not 0: scale the branch by ε (symbols.step)")
+        raise NoLimit(f"the increment at ε = 0 is {brief(moved)}, not 0: scale the branch by ε (symbols.step)")
     gain, own, by_shift = sp.diff(first, noise), sp.diff(second, state), sp.diff(second, shift)
     curvature = sp.diff(second, noise, 2) / 2
     rest = sp.expand(second - own * state - by_shift * shift - curvature * noise**2)

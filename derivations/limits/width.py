@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed
+from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.language import Program
 from derivations.limits.elimination.held import released
@@ -152,7 +152,7 @@ def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[
     if not affine or any(c.free_symbols & set(x) for c in covariance):
         raise NotClosed(
             "at infinite width neurons stay Gaussian only if their noise is free of the neuron's own state and their drift at "
-            f"most affine in it, got the drift {drift[0]} and the variance {covariance[0]}; take the depth limit at a finite "
+            f"most affine in it, got the drift {brief(drift[0])} and the variance {brief(covariance[0])}; take the depth limit at a finite "
             "width instead"
         )
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 import sympy as sp
 from sympy.core.relational import Relational
 
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
@@ -261,7 +261,7 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
             changes = _changes(condition, variable, part.left, part.right)
             cuts |= set(changes.zeros)
             if changes.doubt:
-                doubt = doubt or doubted(f"the condition {condition}: {changes.doubt}")
+                doubt = doubt or doubted(f"the condition {brief(condition)}: {changes.doubt}")
         ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
         resolved = [
             Piece(left, right, _with_branch(part.expr, node, variable, rational_between(left, right)))
@@ -294,7 +294,7 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
             points = _thresholds(condition, variable)
         except _Nonlinear:
             raise DerivationError(
-                f"the condition {condition} of a piecewise function has parameters and is not linear in {variable}, nor a "
+                f"the condition {brief(condition)} of a piecewise function has parameters and is not linear in {variable}, nor a "
                 f"power or an exponential against what is of known sign; give the parameters numbers or signs, or write it as "
                 f"{variable} < c or {variable} > c"
             ) from None
