@@ -7,7 +7,7 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
@@ -156,6 +156,8 @@ class Program:
         How many positions an input has; a neuron's coordinates are inputs × positions, inputs first.
     others : tuple of pairs of Symbol
         For a symbol at another position, the symbol.
+    generic : bool
+        Whether one generic position of each input stands for all, and what filters read is left as averages over them.
     """
 
     statements: tuple[Statement, ...]
@@ -163,10 +165,24 @@ class Program:
     neurons: Neurons
     positions: int = 1
     others: tuple[tuple[sp.Symbol, sp.Symbol], ...] = ()
+    generic: bool = False
+
+    @property
+    def filters(self) -> tuple[Weights, ...]:
+        """The matrices that read other positions, each once."""
+        matrices = (s.weights for s in self.statements if isinstance(s, Matrix))
+        return tuple(dict.fromkeys(w for w in matrices if w.taps))
+
+    def at_one_position(self) -> Program:
+        """The program at a generic position of each input, for programs whose positions meet in filters only."""
+        statements = tuple(replace(s, each=1) if isinstance(s, Mask) else s for s in self.statements)
+        return replace(self, statements=statements, positions=1, generic=True)
 
     @property
     def has_positions(self) -> bool:
         """Whether states are over positions, so that coordinates are not exchangeable."""
+        if self.generic:
+            return False
         return self.positions > 1 or any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
 
     @property
