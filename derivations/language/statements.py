@@ -7,6 +7,7 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
@@ -178,6 +179,22 @@ class Program:
         statements = tuple(replace(s, each=1) if isinstance(s, Mask) else s for s in self.statements)
         return replace(self, statements=statements, positions=1, generic=True)
 
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Program:
+        """The program with other symbols, or formulas in their place, in the update, in what statements read and in the matrices' laws."""
+        weights: dict[Weights, Weights] = {}
+
+        def changed(statement: Statement) -> Statement:
+            words = {
+                word: getattr(statement, word).xreplace(rule)
+                for word in ("body", "mask", "keep")
+                if hasattr(statement, word)
+            }
+            if isinstance(statement, Matrix | Back):
+                words["weights"] = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
+            return replace(statement, **words)
+
+        return replace(self, statements=tuple(map(changed, self.statements)), update=self.update.xreplace(rule))
+
     @property
     def has_positions(self) -> bool:
         """Whether states are over positions, so that coordinates are not exchangeable."""
@@ -265,14 +282,14 @@ class _Reader:
                 self._draft(node)
         inside = expr.xreplace({node: self.symbols[node] for node in nodes})
         named = {s for value in self.symbols.values() for s in value.free_symbols}
-        self._declared(inside, {state, step, *self.layer_of, *named}, str(expr))
+        self._declared(inside, {state, step, *self.layer_of, *named}, expr)
         if not pairs and inside.free_symbols & (self.pairs | set(self.others)):
             raise DerivationError(
                 f"{brief(expr)} depends on two positions, this one and another; sum over the other one: over_positions({brief(expr)})"
             )
         return inside
 
-    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: str) -> None:
+    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: object) -> None:
         """Require that each symbol is known or a declared parameter."""
         if self.parameters is None:
             return
@@ -300,7 +317,7 @@ class _Reader:
                 raise DerivationError(
                     f"two different matrices are called {weights.name}; give each its own name, or make them equal"
                 )
-            source = self._layer(body, str(node)) or 0  # a constant stands for each neuron of the state
+            source = self._layer(body, node) or 0  # a constant stands for each neuron of the state
             back = isinstance(node, TransposeApplied)
             if weights not in self.matrices and back:  # the transpose reads what the matrix puts out
                 self.matrices[weights] = (
@@ -318,7 +335,7 @@ class _Reader:
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
             body = self._rewritten(node.body, pairs=True)
-            over = self._layer(body, str(node))
+            over = self._layer(body, node)
             if over is None:
                 raise DerivationError(
                     f"{brief(node)} reads no neurons; an average needs a body that depends on the state x"
@@ -332,7 +349,7 @@ class _Reader:
             self.symbols[node] = body.xreplace({s: self._other(s) for s in body.free_symbols if self._moves(s)})
         elif isinstance(node, OverPositions):
             body = self._rewritten(node.body, pairs=True)
-            layer = self._layer(body, str(node))
+            layer = self._layer(body, node)
             symbol = self._symbol(node, "m", **({"positive": True} if body.is_positive else {"real": True}))
             if layer is not None:
                 self.layer_of[symbol] = layer
@@ -400,7 +417,7 @@ class _Reader:
         low, high = sorted((self._root(one), self._root(other)))
         self.parent[high] = low
 
-    def _layer(self, body: sp.Expr, what: str) -> int | None:
+    def _layer(self, body: sp.Expr, what: object) -> int | None:
         """The layer of neurons that a body is a function of: all that occur in it are the same."""
         layers = [self.layer_of[s] for s in sorted(body.free_symbols, key=sp.default_sort_key) if s in self.layer_of]
         for other in layers[1:]:
@@ -408,7 +425,7 @@ class _Reader:
         self._sizes(what)
         return layers[0] if layers else None
 
-    def _sizes(self, what: str = "the layer") -> dict[int, sp.Expr]:
+    def _sizes(self, what: object = "the layer") -> dict[int, sp.Expr]:
         """The number of neurons of each layer, in terms of the width.
 
         Raises
