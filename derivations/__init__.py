@@ -56,17 +56,16 @@ if TYPE_CHECKING:
         two_slope,
         unstable_ornstein_uhlenbeck,
     )
+    from derivations.activations.shaped import shaped, shaped_slopes, shaped_smooth
     from derivations.architectures import (
-        ARCHITECTURES,
         MLP,
-        Architecture,
+        RECIPES,
         ConvResNet,
         GatedBlock,
-        Layer,
         MLPBlock,
         Network,
-        Preactivation,
         PreNormResNet,
+        Recipe,
         Regime,
         ResNet,
         ShapedMLP,
@@ -76,6 +75,7 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
+    from derivations.exponents import Scalings, scalings
     from derivations.language import (
         Weights,
         attention,
@@ -100,20 +100,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATIONS",
-    "ARCHITECTURES",
     "LAWS",
     "GatedBlock",
     "MLP",
     "MLPBlock",
     "Activation",
-    "Architecture",
     "ConvResNet",
     "Derivation",
     "DerivationError",
     "Diffusion",
     "Flow",
     "Law",
-    "Layer",
     "Network",
     "NeuronDiffusion",
     "NoClosedForm",
@@ -121,9 +118,11 @@ __all__ = [
     "Normal",
     "NotClosed",
     "PreNormResNet",
+    "RECIPES",
+    "Recipe",
     "Regime",
-    "Preactivation",
     "ResNet",
+    "Scalings",
     "ShapedMLP",
     "ShrinkingResNet",
     "UnsafeExpression",
@@ -175,8 +174,12 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "scalings",
     "self_attention",
     "selu",
+    "shaped",
+    "shaped_slopes",
+    "shaped_smooth",
     "sigmoid",
     "silu",
     "sine",
@@ -205,8 +208,9 @@ _NAMES = {
         "relu6 relu_squared selu sigmoid silu sine softplus softshrink softsign sparse_plus sparse_sigmoid "
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
+    "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
+        "ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",
@@ -219,6 +223,7 @@ _NAMES = {
     ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
+    "derivations.exponents": "Scalings scalings",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

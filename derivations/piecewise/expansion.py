@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sympy as sp
 
@@ -42,7 +42,7 @@ _QUOTIENTS = {
 
 
 @lru_cache(maxsize=1024)
-def _derivative(function: type[sp.Function], order: int) -> sp.Expr:
+def _derivative(function: Any, order: int) -> sp.Expr:
     """In expanded form, in which its terms stay few."""
     return sp.expand_mul(sp.diff(_derivative(function, order - 1), _Y)) if order else function(_Y)
 

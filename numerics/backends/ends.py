@@ -52,6 +52,8 @@ _FAST = (sp.exp, sp.sinh, sp.cosh)
 class Naive(Protocol):
     """A target without a look at the ends of the double range."""
 
+    def __hash__(self) -> int: ...
+
     def written(self, expr: sp.Expr) -> sp.Expr:
         """The formula in the form that is printed."""
 

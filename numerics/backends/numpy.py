@@ -145,7 +145,7 @@ _REWRITES = (
 
 
 class _Naive:
-    """This target without a look at the ends of the double range."""
+    """NumPy without a look at the ends of the double range."""
 
     def written(self, expr: sp.Expr) -> sp.Expr:
         return reduce(lambda form, rule: rule(form), _REWRITES, expr)

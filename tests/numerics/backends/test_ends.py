@@ -69,11 +69,8 @@ def _wrong(values: np.ndarray, true: list[mpmath.mpf], share: float, largest: fl
     """Points at which a double is not the number, infinite where that is too large, nearly 0 where it is too small."""
     found = []
     for index, (value, number) in enumerate(zip(np.asarray(values, dtype=float), true, strict=True)):
-        if abs(number) >= largest:
-            right = value * float(mp.sign(number)) >= largest * (1 - share)
-        else:
-            right = abs(value - number) <= share * abs(number) + least
-        if not right:
+        beyond = value * float(mp.sign(number)) >= largest * (1 - share)
+        if not (beyond if abs(number) >= largest else abs(value - number) <= share * abs(number) + least):
             found.append(index)
     return found
 
