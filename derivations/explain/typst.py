@@ -361,6 +361,16 @@ class TypstPrinter(Printer):
         law = f"N(0, {self._print(expr.covariance)})"
         return f"EE_(({self._joined(names)}) tilde.op {law}) [{self._print(body)}]"
 
+    def _print_SoftmaxMean(self, expr: Any) -> str:
+        a, c = (row + 1 for row in expr.rows)
+        form, queries, keys = map(self._print, expr.args[2:5])
+        inside = f"{_word('softmax')}(Y_({a}))^top {form} thin {_word('softmax')}(Y_({c}))"
+        law = f"N(0, {queries} times.o {keys})"
+        if expr.neurons != sp.oo:
+            number = self._print(expr.neurons)
+            law = f"({number})^(-1/2) q^top k, q in RR^({number}) tilde.op N(0, {queries}), k tilde.op N(0, {keys})"
+        return f"EE_(Y tilde.op {law}) [{inside}]"
+
     def _print_Other(self, expr: Any) -> str:
         return f"({self._print(expr.body)})^(beta)"
 

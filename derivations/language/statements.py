@@ -177,7 +177,8 @@ class Program:
         """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
         if not self.has_positions:
             return True
-        ordered = any(isinstance(s, Between) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
+        # means over the scores of a softmax keep their positions, so that all are taken from the same scores
+        ordered = any(isinstance(s, Between | Shares) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
         return not ordered and coordinates == self.positions
 
 
@@ -474,7 +475,7 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
         first, last = made.index(back), made.index(forward[-1])
         moved: list[Statement] = [back]
         for s in made[first + 1 : last + 1]:
-            if _reads(s) & {m.symbol for m in moved}:
+            if read_symbols(s) & {m.symbol for m in moved}:
                 moved.append(s)
         if forward[-1] in moved:
             raise DerivationError(
@@ -485,7 +486,8 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
     return made
 
 
-def _reads(statement: Statement) -> set[sp.Symbol]:
+def read_symbols(statement: Statement) -> set[sp.Symbol]:
+    """The symbols that a statement reads, of earlier ones and of the state."""
     bodies = [
         getattr(statement, name) for name in ("body", "mask") if isinstance(getattr(statement, name, None), sp.Expr)
     ]

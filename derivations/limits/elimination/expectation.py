@@ -74,7 +74,9 @@ class GaussianLaw(Law):
 
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
-        return expr.xreplace({symbol: as_expression(series[: order + 1]) for series, symbol in self.names.items()})
+        present = expr.atoms(sp.Symbol)
+        rule = {name: as_expression(series[: order + 1]) for series, name in self.names.items() if name in present}
+        return expr.xreplace(rule)
 
 
 def _sign_of(node: LayerAverage) -> dict[str, bool]:
