@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 import sympy as sp
@@ -183,7 +184,10 @@ class Program:
 
 
 def program(
-    expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset(), positions: int = 1
+    expr: sp.Expr,
+    size: sp.Expr = width,
+    parameters: frozenset[sp.Symbol] | None = frozenset(),
+    positions: tuple[int, ...] = (),
 ) -> Program:
     """Read a layer's expression.
 
@@ -195,8 +199,8 @@ def program(
         The number of neurons of the state; where a matrix says ``n``, this is meant.
     parameters : set of Symbol or None
         Symbols that may occur besides; None lets any occur.
-    positions : int
-        How many positions an input has.
+    positions : tuple of int
+        The sizes of the grid of positions that an input has; empty for none.
 
     Raises
     ------
@@ -216,9 +220,9 @@ def program(
 class _Reader:
     """Builds statements innermost first, and finds out which neurons are the same layer of neurons."""
 
-    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None, positions: int) -> None:
+    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None, grid: tuple[int, ...]) -> None:
         self.size = size
-        self.positions = positions
+        self.grid, self.positions = grid, prod(grid)
         self.others: dict[sp.Symbol, sp.Symbol] = {}  # a symbol at another position: the symbol
         self.pairs: set[sp.Symbol] = set()  # numbers for pairs of positions
         self.masks: dict[sp.Symbol, sp.Expr] = {}  # of a softmax
@@ -272,7 +276,7 @@ class _Reader:
 
     def _draft(self, node: Node) -> None:
         if isinstance(node, Applied):
-            weights = node.weights
+            weights = node.weights.over(self.grid)
             self._declared(weights, {time, step}, f"the matrix {weights.name}")
             self._declared(weights.out, {width}, f"the number of neurons of {weights.name}")
             body = self._rewritten(node.body)
@@ -420,7 +424,7 @@ class _Reader:
         for kind, symbol, node, body, first, second in self.drafts:
             if kind == "matrix":
                 assert isinstance(node, Applied)
-                made.append(Matrix(symbol, node.weights, body, neurons(first), neurons(second)))
+                made.append(Matrix(symbol, node.weights.over(self.grid), body, neurons(first), neurons(second)))
                 _require_fit(made[-1])
             elif kind == "back":
                 assert isinstance(node, Applied)

@@ -127,11 +127,7 @@ class Differences(Rules):
 
     def features(self, weights: Weights, value: Pair) -> Array:
         """Through the filter, input by input."""
-        p, both = self.positions, self.columns(value)
-        if not weights.taps:
-            return both
-        blocks = [slice(k * p, (k + 1) * p) for k in range(self.inputs)]
-        return np.concatenate([filtered(weights, both[:, :, block], block) for block in blocks], axis=2)
+        return filtered(weights, self.columns(value))
 
     def masked(self, statement: Mask, like: Pair, rng: np.random.Generator) -> Pair:
         """The first input's mask, and what the others' differ by."""

@@ -258,21 +258,19 @@ def matrix_applied(apply: Apply | None, features: Array, biased: Array | None, n
     return out + shift if numbers.mean or numbers.bias_mean else out
 
 
-def filtered(weights: Weights, body: Array, block: slice = slice(None)) -> Array:
+def filtered(weights: Weights, body: Array) -> Array:
     """What the weights multiply, one row a neuron, or a neuron and weight of a filter; beyond a border stands 0.
 
     Parameters
     ----------
     body : array, shape (samples, k, coordinates, ...)
-    block : slice
-        The coordinates that it holds, which read among themselves; all by default.
+        Coordinates are inputs times positions, inputs first.
     """
     if not weights.taps:
         return body
-    first = block.start or 0
     bordered = np.concatenate([body, np.zeros((*body.shape[:2], 1, *body.shape[3:]))], axis=2)
-    taps = [[-1 if a is None else a - first for a in tap[block]] for tap in weights.taps]
-    return np.concatenate([bordered[:, :, tap] for tap in taps], axis=1)
+    reads = [[-1 if a is None else a for a in weights.reads(c)] for c in range(body.shape[2])]
+    return np.concatenate([bordered[:, :, tap] for tap in np.transpose(reads)], axis=1)
 
 
 def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Generator) -> Array:
