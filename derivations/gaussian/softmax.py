@@ -32,8 +32,8 @@ class SoftmaxMean(Binding):
         Q and C.
     mask : Matrix, shape (p, p)
         What exponentials are multiplied by, over the p positions of an input.
-    neurons : Integer, Symbol or oo
-        N.
+    inverse : Expr
+        1/N, so that no infinity is inside.
     """
 
     is_extended_real = True
@@ -67,7 +67,7 @@ class SoftmaxMean(Binding):
     @property
     def neurons(self) -> sp.Expr:
         """N."""
-        return self.args[6]
+        return sp.oo if self.args[6] == 0 else 1 / self.args[6]
 
     @property
     def positions(self) -> int:
@@ -100,9 +100,7 @@ class SoftmaxMean(Binding):
             own = dict(self.seen(r))
             return own[b] / sp.Add(*(m * sp.exp(names[r, d] - names[r, b]) for d, m in own.items()))
 
-        body = sp.Add(
-            *(self.form[b, d] * share(a, b) * share(c, d) for b, _ in self.seen(a) for d, _ in self.seen(c))
-        )
+        body = sp.Add(*(self.form[b, d] * share(a, b) * share(c, d) for b, _ in self.seen(a) for d, _ in self.seen(c)))
         places = [*names]
         covariance = sp.Matrix(
             len(places),
@@ -113,7 +111,9 @@ class SoftmaxMean(Binding):
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         moved = sp.diff(self.form, symbol)
-        total = softmax_mean(*self.rows, moved, *self.args[3:]) if not moved.is_zero_matrix else sp.S.Zero
+        total = (
+            softmax_mean(*self.rows, moved, *self.args[3:6], self.neurons) if not moved.is_zero_matrix else sp.S.Zero
+        )
         if any(part.has(symbol) for part in self.args[3:]):
             still = sp.ImmutableMatrix(*self.form.shape, lambda i, j: sp.Dummy(f"m{i}{j}", real=True))
             back = dict(zip(still, self.form, strict=True))
@@ -126,7 +126,8 @@ class SoftmaxMean(Binding):
         return self.joint()._eval_evalf(prec)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        return softmax_mean(*map(change, self.args))
+        *parts, inverse = map(change, self.args)
+        return softmax_mean(*parts, sp.oo if inverse == 0 else 1 / inverse)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -161,8 +162,10 @@ def softmax_mean(
 
     Parameters
     ----------
-    row, other, form, queries, keys, mask, neurons
+    row, other, form, queries, keys, mask
         As of :class:`SoftmaxMean`.
+    neurons : int, Symbol or oo
+        N.
 
     Examples
     --------
@@ -174,7 +177,7 @@ def softmax_mean(
     matrices = [sp.ImmutableMatrix(part) for part in (form, queries, keys, mask)]
     if matrices[0].is_zero_matrix:
         return sp.S.Zero
-    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, sp.sympify(neurons))
+    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons))
     shares = [node.seen(int(r)) if node.queries[r, r] == 0 or len(node.seen(int(r))) == 1 else None for r in (a, c)]
     if shares[0] is None or shares[1] is None:
         return node

@@ -179,7 +179,9 @@ class Program:
         if not self.has_positions:
             return True
         # means over the scores of a softmax keep their positions, so that all are taken from the same scores
-        ordered = any(isinstance(s, Between | Shares) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
+        ordered = any(
+            isinstance(s, Between | Shares) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements
+        )
         return not ordered and coordinates == self.positions
 
 

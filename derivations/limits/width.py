@@ -153,7 +153,7 @@ class MeanFieldLayer:
                 self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
             return self._matrices[key]
 
-        return softmax_mean(*node.args[:2], *map(matrix, node.args[2:5]), *node.args[5:])
+        return softmax_mean(*node.args[:2], *map(matrix, node.args[2:5]), node.mask, node.neurons)
 
     @cached_property
     def _matrices(self) -> dict[object, sp.ImmutableMatrix]:

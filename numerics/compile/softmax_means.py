@@ -46,7 +46,7 @@ class Group(NamedTuple):
 
 def group_of(node: SoftmaxMean) -> Group:
     """The group of a mean."""
-    return Group(*node.args[3:])
+    return Group(*node.args[3:6], node.neurons)
 
 
 def bilinear_means(
@@ -192,7 +192,9 @@ def softmax_mean_value(node: SoftmaxMean) -> JointMean:
     values = [bilinear_means([(*node.rows, 0)], [numbers[0]], *numbers[1:], neurons, shift)[0] for shift in (0, 1)]
     if len(numbers[1]) == 2 and len(numbers[3]) == 2 and np.isinf(neurons):
         return JointMean(float(values[0]), float(abs(values[0] - values[1])) + 1e-15)
-    more = [bilinear_means([(*node.rows, 0)], [numbers[0]], *numbers[1:], neurons, shift)[0] for shift in range(2, _SHIFTS)]
+    more = [
+        bilinear_means([(*node.rows, 0)], [numbers[0]], *numbers[1:], neurons, shift)[0] for shift in range(2, _SHIFTS)
+    ]
     every = np.array([*values, *more])
     return JointMean(float(every.mean()), float(3 * every.std(ddof=1) / np.sqrt(len(every))))
 

@@ -64,7 +64,9 @@ MATRIX_LAWS = {"Correlated", "MatrixLaw", "Gaussian", "Independent", "Orthogonal
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
 POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax", "TransposeApplied"}
 DESCRIPTIONS = (
-    {"Applied", "Average", "Cases", "Factor", "Held", "HeldMean", "LayerAverage", "Node", "Weights"} | MATRIX_LAWS | POSITIONS
+    {"Applied", "Average", "Cases", "Factor", "Filter", "Held", "HeldMean", "LayerAverage", "Node", "Weights"}
+    | MATRIX_LAWS
+    | POSITIONS
 )
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}

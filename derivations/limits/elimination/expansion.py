@@ -311,7 +311,10 @@ class _Expander:
         """What a head of attention puts out, Gaussian given forms of its shares."""
         size, layer, name = len(self.states), head.values.target.index, head.mix.symbol.name
         pairs = [(i, j) for i in range(size) for j in range(i + 1)]
-        forms = {(i, j): sp.Dummy(f"Phi_{i + 1}{j + 1}", **({"positive": True} if i == j else {"real": True})) for i, j in pairs}
+        forms = {
+            (i, j): sp.Dummy(f"Phi_{i + 1}{j + 1}", **({"positive": True} if i == j else {"real": True}))
+            for i, j in pairs
+        }
         fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in range(size)]
         self.variables[layer].extend(fresh)
         keys = head.scores.over.size

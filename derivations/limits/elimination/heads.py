@@ -68,7 +68,11 @@ def _heads(program: Program) -> Iterator[Head]:
         symbols = program.update.free_symbols if statement is None else read_symbols(statement)
         for own in {others.get(s, s) for s in symbols}:
             readers.setdefault(own, []).append(statement)
-    applied = [s.weights for s in program.statements if not isinstance(s, Mean | Mix | Shares | Between) and hasattr(s, "weights")]
+    applied = [
+        s.weights
+        for s in program.statements
+        if not isinstance(s, Mean | Mix | Shares | Between) and hasattr(s, "weights")
+    ]
 
     def only(symbol: sp.Symbol, reader: Statement) -> bool:
         return readers.get(symbol) == [reader]
@@ -99,7 +103,13 @@ def _heads(program: Program) -> Iterator[Head]:
         if [s in others for s in sorted(scores.body.free_symbols, key=lambda s: s in others)] != [False, True]:
             continue
         query, key = ends
-        chain = ((shares.symbol, mix), (value.symbol, mix), (scores.symbol, shares), (query.symbol, scores), (key.symbol, scores))
+        chain = (
+            (shares.symbol, mix),
+            (value.symbol, mix),
+            (scores.symbol, shares),
+            (query.symbol, scores),
+            (key.symbol, scores),
+        )
         if query is key or not all(only(s, reader) for s, reader in chain):
             continue
         mask = _numbers(shares.mask, made, program.positions)

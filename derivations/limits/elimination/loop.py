@@ -70,7 +70,9 @@ def conditional_mean(
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
     for random in reversed(expansion.random):
-        if not expr.atoms(sp.Symbol) & {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}:
+        if not expr.atoms(sp.Symbol) & {
+            v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))
+        }:
             continue
         law = law_of(random, evaluate=not infinite)
         coefficients = taylor(expr, order)
