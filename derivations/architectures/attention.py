@@ -135,7 +135,7 @@ class AttentionBlock(Recipe):
     @classmethod
     def example(cls) -> AttentionBlock:
         """A pre-norm block of linear attention over two tokens, of width 2 with 3 neurons a head."""
-        return cls(2, positions=2, size=3, value_size=2, kind="linear", norm="rms")
+        return cls(2, positions=(2,), size=3, value_size=2, kind="linear", norm="rms")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class TransformerBlock(AttentionBlock):
     @classmethod
     def example(cls) -> TransformerBlock:
         """A pre-norm block with linear attention over two tokens, of width 2."""
-        return cls(2, activation=relu, positions=2, size=2, value_size=2, hidden=3, kind="linear")
+        return cls(2, activation=relu, positions=(2,), size=2, value_size=2, hidden=3, kind="linear")
 
 
 @dataclass(frozen=True)

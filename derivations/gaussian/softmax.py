@@ -112,7 +112,9 @@ class SoftmaxMean(Binding):
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         moved = sp.diff(self.form, symbol)
         total = (
-            softmax_mean(*self.rows, moved, *self.args[3:6], self.neurons) if not moved.is_zero_matrix else sp.S.Zero
+            softmax_mean(*self.rows, moved, self.queries, self.keys, self.mask, self.neurons)
+            if not moved.is_zero_matrix
+            else sp.S.Zero
         )
         if any(part.has(symbol) for part in self.args[3:]):
             still = sp.ImmutableMatrix(*self.form.shape, lambda i, j: sp.Dummy(f"m{i}{j}", real=True))
@@ -126,8 +128,8 @@ class SoftmaxMean(Binding):
         return self.joint()._eval_evalf(prec)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        *parts, inverse = map(change, self.args)
-        return softmax_mean(*parts, sp.oo if inverse == 0 else 1 / inverse)
+        row, other, form, queries, keys, mask, inverse = map(change, self.args)
+        return softmax_mean(row, other, form, queries, keys, mask, sp.oo if inverse == 0 else 1 / inverse)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -178,11 +180,8 @@ def softmax_mean(
     if matrices[0].is_zero_matrix:
         return sp.S.Zero
     node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons))
-    shares = [node.seen(int(r)) if node.queries[r, r] == 0 or len(node.seen(int(r))) == 1 else None for r in (a, c)]
-    if shares[0] is None or shares[1] is None:
+    one, two = (node.seen(int(r)) for r in (a, c))
+    if any(node.queries[r, r] != 0 and len(found) > 1 for r, found in ((a, one), (c, two))):
         return node
-    total = sp.S.Zero
-    for b, m in shares[0]:
-        for d, k in shares[1]:
-            total += m * k * node.form[b, d]
-    return total / sp.Mul(*(sum(m for _, m in found) for found in shares))
+    total = sp.Add(*(m * k * node.form[b, d] for b, m in one for d, k in two))
+    return total / (sp.Add(*(m for _, m in one)) * sp.Add(*(k for _, k in two)))

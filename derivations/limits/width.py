@@ -153,7 +153,8 @@ class MeanFieldLayer:
                 self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
             return self._matrices[key]
 
-        return softmax_mean(*node.args[:2], *map(matrix, node.args[2:5]), node.mask, node.neurons)
+        form, queries, keys = map(matrix, node.args[2:5])
+        return softmax_mean(*node.rows, form, queries, keys, node.mask, node.neurons)
 
     @cached_property
     def _matrices(self) -> dict[object, sp.ImmutableMatrix]:

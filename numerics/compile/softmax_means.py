@@ -46,7 +46,7 @@ class Group(NamedTuple):
 
 def group_of(node: SoftmaxMean) -> Group:
     """The group of a mean."""
-    return Group(*node.args[3:6], node.neurons)
+    return Group(node.queries, node.keys, node.mask, node.neurons)
 
 
 def bilinear_means(
@@ -187,15 +187,14 @@ def softmax_mean_value(node: SoftmaxMean) -> JointMean:
         raise ValueError(
             f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values"
         )
-    numbers = [np.array(part.evalf(20), dtype=float) for part in node.args[2:6]]
-    neurons = float(node.neurons)
-    values = [bilinear_means([(*node.rows, 0)], [numbers[0]], *numbers[1:], neurons, shift)[0] for shift in (0, 1)]
-    if len(numbers[1]) == 2 and len(numbers[3]) == 2 and np.isinf(neurons):
-        return JointMean(float(values[0]), float(abs(values[0] - values[1])) + 1e-15)
-    more = [
-        bilinear_means([(*node.rows, 0)], [numbers[0]], *numbers[1:], neurons, shift)[0] for shift in range(2, _SHIFTS)
-    ]
-    every = np.array([*values, *more])
+    form, queries, keys, mask = (np.array(part.evalf(20), dtype=float) for part in node.args[2:6])
+
+    def value(shift: int) -> float:
+        return float(bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift)[0])
+
+    if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
+        return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
+    every = np.array([value(shift) for shift in range(_SHIFTS)])
     return JointMean(float(every.mean()), float(3 * every.std(ddof=1) / np.sqrt(len(every))))
 
 

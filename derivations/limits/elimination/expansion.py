@@ -90,8 +90,8 @@ class _Expander:
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
         found = () if directions else heads(program)
-        self.heads = {head.mix: head for head in found if all(map(self._is_gaussian, head.inner[:3]))}
-        self.inside = {s.symbol for head in self.heads.values() for s in head.inner}
+        self.heads = {head.mix: head for head in found if all(map(self._is_gaussian, head.matrices))}
+        self.inside = {s.symbol for head in self.heads.values() for s in (*head.matrices, head.scores, head.shares)}
         self.mixed: dict[sp.Symbol, list[Random]] = {}
 
     def run(self) -> Expansion:
@@ -317,22 +317,26 @@ class _Expander:
         }
         fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in range(size)]
         self.variables[layer].extend(fresh)
-        keys = head.scores.over.size
-        neurons = sp.oo if self.infinite and not keys.is_Integer else keys
-        tables = []
-        for matrix in (head.values, head.queries, head.keys):
-            (draw,) = self._draws(matrix)
-            assert isinstance(draw, Draw)
-            tables.append(draw.covariance)
+        count = head.scores.over.size
+        neurons = sp.oo if self.infinite and not count.is_Integer else count
+        values, queries, keys = (self._covariances(matrix) for matrix in head.matrices)
         drawn = {v for found in self.variables.values() for v in found} - {*self.states}
-        settled = not any(t.atoms(sp.Symbol) & drawn for table in tables for entry in table.values() for t in entry)
+        settled = not any(
+            t.atoms(sp.Symbol) & drawn for table in (values, queries, keys) for entry in table.values() for t in entry
+        )
         given = {pair: (symbol, *[sp.S.Zero] * self.order) for pair, symbol in forms.items()}
         self.mixed[head.mix.symbol] = [
-            AttentionDraw(forms, *tables, head.factor, head.scores.power, head.mask, neurons, settled),
+            AttentionDraw(forms, values, queries, keys, head.factor, head.scores.power, head.mask, neurons, settled),
             Draw(tuple(fresh), given, layer),
         ]
         for c, m in enumerate(fresh):
             self.values[c][head.mix.symbol] = m
+
+    def _covariances(self, statement: Matrix) -> dict[tuple[int, int], Series]:
+        """Of what a Gaussian matrix puts out."""
+        (draw,) = self._draws(statement)
+        assert isinstance(draw, Draw)
+        return draw.covariance
 
     def _shares(self, statement: Shares) -> None:
         for c in range(len(self.states)):

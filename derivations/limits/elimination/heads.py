@@ -50,9 +50,9 @@ class Head:
     mask: sp.ImmutableMatrix
 
     @property
-    def inner(self) -> tuple[Statement, ...]:
-        """All statements but the last."""
-        return self.queries, self.keys, self.values, self.scores, self.shares
+    def matrices(self) -> tuple[Matrix, Matrix, Matrix]:
+        """Of values, queries and keys."""
+        return self.values, self.queries, self.keys
 
 
 def heads(program: Program) -> tuple[Head, ...]:
@@ -74,14 +74,10 @@ def _heads(program: Program) -> Iterator[Head]:
         if not isinstance(s, Mean | Mix | Shares | Between) and hasattr(s, "weights")
     ]
 
-    def only(symbol: sp.Symbol, reader: Statement) -> bool:
-        return readers.get(symbol) == [reader]
-
-    def plain(found: object) -> bool:
+    def plain(found: Matrix) -> bool:
         """A centred matrix that is applied once."""
         return (
-            isinstance(found, Matrix)
-            and applied.count(found.weights) == 1
+            applied.count(found.weights) == 1
             and found.weights.mean == 0
             and found.weights.bias_mean == 0
             and not found.weights.taps
@@ -97,20 +93,14 @@ def _heads(program: Program) -> Iterator[Head]:
         scores = made.get(symbol)
         if not isinstance(scores, Mean) or not scores.pair or factor.has(step):
             continue
-        ends = [made.get(others.get(s, s)) for s in sorted(scores.body.free_symbols, key=lambda s: s in others)]
-        if len(ends) != 2 or sp.Mul(*scores.body.free_symbols) != scores.body or not all(map(plain, ends)):
+        ends = sorted(scores.body.free_symbols, key=lambda s: s in others)
+        if [s in others for s in ends] != [False, True] or sp.Mul(*ends) != scores.body:
             continue
-        if [s in others for s in sorted(scores.body.free_symbols, key=lambda s: s in others)] != [False, True]:
+        query, key = made.get(ends[0]), made.get(others[ends[1]])
+        if not isinstance(query, Matrix) or not isinstance(key, Matrix) or not plain(query) or not plain(key):
             continue
-        query, key = ends
-        chain = (
-            (shares.symbol, mix),
-            (value.symbol, mix),
-            (scores.symbol, shares),
-            (query.symbol, scores),
-            (key.symbol, scores),
-        )
-        if query is key or not all(only(s, reader) for s, reader in chain):
+        chain = ((shares, mix), (value, mix), (scores, shares), (query, scores), (key, scores))
+        if query is key or not all(readers.get(s.symbol) == [reader] for s, reader in chain):
             continue
         mask = _numbers(shares.mask, made, program.positions)
         if mask is not None:
@@ -168,7 +158,8 @@ class AttentionLaw(Law):
 
     def _node(self, a: int, c: int, order: int) -> sp.Expr:
         def mean() -> sp.Expr:
-            return softmax_mean(a, c, *self._matrices(order), self.draw.mask, self.draw.neurons)
+            values, queries, keys = self._matrices(order)
+            return softmax_mean(a, c, values, queries, keys, self.draw.mask, self.draw.neurons)
 
         if not self.draw.settled:
             return mean()
@@ -186,4 +177,5 @@ class AttentionLaw(Law):
                 )
 
             self.draw.known[order] = table(d.values), table(d.queries, scale), table(d.keys)
-        return self.draw.known[order]
+        found: tuple[sp.ImmutableMatrix, ...] = self.draw.known[order]
+        return found

@@ -41,6 +41,8 @@ class HeldMean(sp.Dummy):
     """
 
     __slots__ = ("_made", "_value")
+    _made: Callable[[], sp.Expr]
+    _value: sp.Expr | None
 
     @classmethod
     def of(cls, name: str, made: Callable[[], sp.Expr]) -> HeldMean:
@@ -54,7 +56,8 @@ class HeldMean(sp.Dummy):
         """What it stands for."""
         if self._value is None:
             self._value = self._made()
-        return self._value
+        value: sp.Expr = self._value
+        return value
 
 
 def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:

@@ -235,7 +235,7 @@ def _by_derivatives(expr: sp.Expr, order: int) -> _Laurent:
                 "choose an activation that is smooth at 0"
             )
         found[k] = value / sp.factorial(k)
-        expr = sp.diff(expr, step)
+        expr = sp.diff(expr, step) if k < order else expr
     return found
 
 
