@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
+    from derivations.exponents import Scalings, scalings
     from derivations.language import (
         Weights,
         attention,
@@ -126,6 +127,7 @@ __all__ = [
     "Recipe",
     "Regime",
     "ResNet",
+    "Scalings",
     "ShapedMLP",
     "ShrinkingResNet",
     "TransformerBlock",
@@ -178,6 +180,7 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "scalings",
     "self_attention",
     "selu",
     "shaped",
@@ -226,6 +229,7 @@ _NAMES = {
     ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
+    "derivations.exponents": "Scalings scalings",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

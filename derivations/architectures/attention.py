@@ -12,7 +12,7 @@ from derivations.activations.smooth import gelu
 from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
 from derivations.architectures.blocks import NORMS, PLACES, MLPBlock
 from derivations.architectures.convolutional import checked_sizes
-from derivations.architectures.network import checked_grid
+from derivations.architectures.network import grid_of
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, unknown
 from derivations.language import Weights, attention, causal, drop_branch, dropout
@@ -91,7 +91,7 @@ class AttentionBlock(Recipe):
     def __post_init__(self) -> None:
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
-        object.__setattr__(self, "positions", checked_grid(self.positions))
+        object.__setattr__(self, "positions", grid_of(self.positions))
         for name in ("weight_variance", "bias_variance"):
             object.__setattr__(self, name, checked_variance(getattr(self, name), name))
         for name in ("size", "value_size", "keep", "keep_branch"):

@@ -9,7 +9,7 @@ from derivations.gaussian.hermite import HermiteSeries, hermite_pair
 from derivations.gaussian.joint import GaussianJointExpectation, joint_mean
 from derivations.gaussian.pair import GaussianPairExpectation, dual, expect_pair
 from derivations.gaussian.single import GaussianExpectation, expect
-from derivations.gaussian.softmax import SoftmaxMean, softmax_mean
+from derivations.gaussian.softmax import SoftmaxMean, SoftmaxShare, softmax_mean
 
 __all__ = [
     "expect",
@@ -22,5 +22,6 @@ __all__ = [
     "GaussianJointExpectation",
     "joint_mean",
     "SoftmaxMean",
+    "SoftmaxShare",
     "softmax_mean",
 ]

@@ -10,11 +10,49 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sympy as sp
+from sympy.core.function import ArgumentIndexError
 from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, called
 from derivations.errors import NotClosed
 from derivations.gaussian.joint import joint_mean
+
+
+class SoftmaxShare(sp.Function):
+    r"""The share :math:`m_k e^{y_k}/\sum_j m_j e^{y_j}` of one of p positions, whole while derivatives are taken.
+
+    Parameters
+    ----------
+    place : Integer
+        k, from 0 on.
+    *numbers : Expr
+        The p factors m, and the p scores y.
+    """
+
+    is_extended_nonnegative = True
+    is_finite = True
+
+    @classmethod
+    def eval(cls, place: sp.Integer, *numbers: sp.Expr) -> sp.Expr | None:
+        """Where all scores are equal."""
+        masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        return masks[int(place)] / sp.Add(*masks) if len(set(scores)) == 1 else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """By a score."""
+        place, *numbers = self.args
+        p = len(numbers) // 2
+        if argindex <= p + 1:
+            raise ArgumentIndexError(self, argindex)
+        other = self.func(argindex - p - 2, *numbers)
+        return self * (int(argindex - p - 2 == place) - other)
+
+    def explicit(self) -> sp.Expr:
+        """In exponentials of differences, which stay in range where exponentials of scores do not."""
+        place, *numbers = self.args
+        masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        own = scores[int(place)]
+        return masks[int(place)] / sp.Add(*(m * sp.exp(y - own) for m, y in zip(masks, scores, strict=True)))
 
 
 class SoftmaxMean(Binding):

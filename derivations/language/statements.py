@@ -7,7 +7,8 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
@@ -122,6 +123,11 @@ class Between:
         """All numbers, row by row."""
         return [self.matrix.entry(a, b) for a in range(positions) for b in range(positions)]
 
+    def is_symmetric(self, positions: int) -> bool:
+        """Whether the numbers are the same for all positions, and for all pairs of different ones."""
+        every = [(a, b) for a in range(positions) for b in range(positions)]
+        return all(len({self.matrix.entry(a, b) for a, b in every if (a == b) == same}) <= 1 for same in (True, False))
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -156,6 +162,8 @@ class Program:
         How many positions an input has; a neuron's coordinates are inputs × positions, inputs first.
     others : tuple of pairs of Symbol
         For a symbol at another position, the symbol.
+    generic : bool
+        Whether one generic position of each input stands for all, and what filters read is left as averages over them.
     """
 
     statements: tuple[Statement, ...]
@@ -163,10 +171,40 @@ class Program:
     neurons: Neurons
     positions: int = 1
     others: tuple[tuple[sp.Symbol, sp.Symbol], ...] = ()
+    generic: bool = False
+
+    @property
+    def filters(self) -> tuple[Weights, ...]:
+        """The matrices that read other positions, each once."""
+        matrices = (s.weights for s in self.statements if isinstance(s, Matrix))
+        return tuple(dict.fromkeys(w for w in matrices if w.taps))
+
+    def at_one_position(self) -> Program:
+        """The program at a generic position of each input, for programs whose positions meet in filters only."""
+        statements = tuple(replace(s, each=1) if isinstance(s, Mask) else s for s in self.statements)
+        return replace(self, statements=statements, positions=1, generic=True)
+
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Program:
+        """The program with other symbols, or formulas in their place, in the update, in what statements read and in the matrices' laws."""
+        weights: dict[Weights, Weights] = {}
+
+        def changed(statement: Statement) -> Statement:
+            words = {
+                word: getattr(statement, word).xreplace(rule)
+                for word in ("body", "mask", "keep")
+                if hasattr(statement, word)
+            }
+            if isinstance(statement, Matrix | Back):
+                words["weights"] = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
+            return replace(statement, **words)
+
+        return replace(self, statements=tuple(map(changed, self.statements)), update=self.update.xreplace(rule))
 
     @property
     def has_positions(self) -> bool:
         """Whether states are over positions, so that coordinates are not exchangeable."""
+        if self.generic:
+            return False
         return self.positions > 1 or any(isinstance(s, Matrix) and bool(s.weights.taps) for s in self.statements)
 
     @property
@@ -178,9 +216,10 @@ class Program:
         """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
         if not self.has_positions:
             return True
-        # means over the scores of a softmax keep their positions, so that all are taken from the same scores
         ordered = any(
-            isinstance(s, Between | Shares) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements
+            (isinstance(s, Between) and not s.is_symmetric(self.positions))
+            or (isinstance(s, Matrix) and bool(s.weights.taps))
+            for s in self.statements
         )
         return not ordered and coordinates == self.positions
 
@@ -252,14 +291,14 @@ class _Reader:
                 self._draft(node)
         inside = expr.xreplace({node: self.symbols[node] for node in nodes})
         named = {s for value in self.symbols.values() for s in value.free_symbols}
-        self._declared(inside, {state, step, *self.layer_of, *named}, str(expr))
+        self._declared(inside, {state, step, *self.layer_of, *named}, expr)
         if not pairs and inside.free_symbols & (self.pairs | set(self.others)):
             raise DerivationError(
                 f"{expr} depends on two positions, this one and another; sum over the other one: over_positions({expr})"
             )
         return inside
 
-    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: str) -> None:
+    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: object) -> None:
         """Require that each symbol is known or a declared parameter."""
         if self.parameters is None:
             return
@@ -287,7 +326,7 @@ class _Reader:
                 raise DerivationError(
                     f"two different matrices are called {weights.name}; give each its own name, or make them equal"
                 )
-            source = self._layer(body, str(node)) or 0  # a constant stands for each neuron of the state
+            source = self._layer(body, node) or 0  # a constant stands for each neuron of the state
             back = isinstance(node, TransposeApplied)
             if weights not in self.matrices and back:  # the transpose reads what the matrix puts out
                 self.matrices[weights] = (
@@ -305,7 +344,7 @@ class _Reader:
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
             body = self._rewritten(node.body, pairs=True)
-            over = self._layer(body, str(node))
+            over = self._layer(body, node)
             if over is None:
                 raise DerivationError(f"{node} reads no neurons; an average needs a body that depends on the state x")
             positive = {"positive": True} if body.is_nonnegative else {"real": True}
@@ -317,7 +356,7 @@ class _Reader:
             self.symbols[node] = body.xreplace({s: self._other(s) for s in body.free_symbols if self._moves(s)})
         elif isinstance(node, OverPositions):
             body = self._rewritten(node.body, pairs=True)
-            layer = self._layer(body, str(node))
+            layer = self._layer(body, node)
             symbol = self._symbol(node, "m", **({"positive": True} if body.is_positive else {"real": True}))
             if layer is not None:
                 self.layer_of[symbol] = layer
@@ -385,7 +424,7 @@ class _Reader:
         low, high = sorted((self._root(one), self._root(other)))
         self.parent[high] = low
 
-    def _layer(self, body: sp.Expr, what: str) -> int | None:
+    def _layer(self, body: sp.Expr, what: object) -> int | None:
         """The layer of neurons that a body is a function of: all that occur in it are the same."""
         layers = [self.layer_of[s] for s in sorted(body.free_symbols, key=sp.default_sort_key) if s in self.layer_of]
         for other in layers[1:]:
@@ -393,7 +432,7 @@ class _Reader:
         self._sizes(what)
         return layers[0] if layers else None
 
-    def _sizes(self, what: str = "the layer") -> dict[int, sp.Expr]:
+    def _sizes(self, what: object = "the layer") -> dict[int, sp.Expr]:
         """The number of neurons of each layer, in terms of the width.
 
         Raises

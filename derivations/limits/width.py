@@ -3,7 +3,7 @@ r"""Infinite width: before infinite depth, or after it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy as sp
@@ -14,6 +14,7 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean, softmax_mean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
@@ -77,7 +78,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     def velocity(a: int, b: int) -> sp.Expr:
         return field.closed(layer.product(a, b), evaluate)
 
-    if program.is_exchangeable(inputs):
+    # means over the scores of a softmax keep their positions, so that all are taken from the same scores
+    if program.is_exchangeable(inputs) and not heads(program):
         renamed, more = permuted(matrix_labels(*names), few), inputs > few
         speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
@@ -117,13 +119,25 @@ class MeanFieldLayer:
         # coordinates that are alike have covariances that are alike
         alike = program.is_exchangeable(inputs)
         pairs = [(0, b) for b in range(min(inputs, 2))] if alike else upper(inputs)
-        _require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
+        require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
-        at_rest = cls(layer, MeanFieldLaw(sp.ImmutableMatrix.zeros(inputs, 1), kernel), False, fixed)
+        at_rest = replace(cls.centred(layer), fixed=fixed)
         origin = dict.fromkeys(layer.states, sp.S.Zero)
         if all(at_rest.closed(d.xreplace(origin), True) == 0 for d in drift):
             return at_rest
-        return cls(layer, MeanFieldLaw(mean_symbols(inputs), kernel), True, fixed)
+        return replace(cls.shifted(layer), fixed=fixed)
+
+    @classmethod
+    def centred(cls, layer: LayerMoments) -> MeanFieldLayer:
+        """With neurons whose means are 0."""
+        inputs = len(layer.states)
+        return cls(layer, MeanFieldLaw(sp.ImmutableMatrix.zeros(inputs, 1), gram_matrix(inputs, "K")), False, {})
+
+    @classmethod
+    def shifted(cls, layer: LayerMoments) -> MeanFieldLayer:
+        """With neurons whose means move."""
+        inputs = len(layer.states)
+        return cls(layer, MeanFieldLaw(mean_symbols(inputs), gram_matrix(inputs, "K")), True, {})
 
     def closed(self, expr: sp.Expr, evaluate: bool, states: Sequence[sp.Symbol] = ()) -> sp.Expr:
         """Averages over infinitely many Gaussian neurons, as closed forms where these are known and wanted.
@@ -185,12 +199,20 @@ def evaluated(expr: sp.Expr) -> sp.Expr:
     return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
 
 
-def _require_gaussian(drift: list[sp.Expr], covariance: list[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:
-    affine = all(sp.diff(d, a, b) == 0 for d in drift for a in x for b in x)
-    if not affine or any(c.free_symbols & set(x) for c in covariance):
+def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:
+    """Require that neurons of an infinitely wide layer stay Gaussian.
+
+    Raises
+    ------
+    NotClosed
+        If their noise depends on the neuron's own state, or their drift is not affine in it.
+    """
+    bent = [d for d in drift if any(sp.diff(d, a, b) != 0 for a in x for b in x)]
+    local = [c for c in covariance if c.free_symbols & set(x)]
+    if bent or local:
         raise NotClosed(
             "at infinite width neurons stay Gaussian only if their noise is free of the neuron's own state and their drift at "
-            f"most affine in it, got the drift {drift[0]} and the variance {covariance[0]}; take the depth limit at a finite "
+            f"most affine in it, got the drift {(bent or drift)[0]} and the variance {(local or covariance)[0]}; take the depth limit at a finite "
             "width instead"
         )
 

@@ -12,10 +12,11 @@ from functools import reduce
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
+from derivations.gaussian import SoftmaxShare
 from derivations.language.entries import Correlated, Independent, triangular_root
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Neurons, Program, Shares, Statement
 from derivations.language.weights import Weights
-from derivations.limits.elimination.averages import layer_average, reduced
+from derivations.limits.elimination.averages import FilterAverage, layer_average, reduced
 from derivations.limits.elimination.draws import (
     AttentionDraw,
     Coins,
@@ -348,8 +349,8 @@ class _Expander:
             moved = {}
             if direction:
                 moved = {y: as_expression(self._series(statement.body, c, b)) for y, b in zip(scores, row, strict=True)}
-            for k, b in enumerate(row):  # differences of scores stay in range where exponentials of scores do not
-                body = masks[k] / sp.Add(*(m * sp.exp(y - scores[k]) for m, y in zip(masks, scores, strict=True)))
+            for k, b in enumerate(row):
+                body = SoftmaxShare(k, *masks, *scores)
                 if direction:
                     moves = {y: sp.Dummy(f"d{y.name}", real=True) for y in moved}
                     body = sp.Add(*(sp.diff(body, y) * dy for y, dy in moves.items()))
@@ -365,7 +366,17 @@ class _Expander:
     def _reads(self, weights: Weights, c: int) -> list[int | None]:
         """The coordinates that a coordinate reads, weight by weight of a filter; a tangent reads tangents."""
         direction, a = self._place(c)
+        if self.program.generic:
+            return [c]
         return [None if i is None else direction * self.inputs + i for i in weights.reads(a)]
+
+    def _filtered(self, weights: Weights, value: sp.Expr, tag: tuple[int, ...], *coordinates: int) -> sp.Expr:
+        """What a filter reads: at a generic position a node, else as it is."""
+        if not (self.program.generic and weights.taps) or value == 0:
+            return value
+        places = (sp.Integer(self._place(c)[1]) for c in coordinates)
+        which = sp.Integer(self.program.filters.index(weights))
+        return FilterAverage(value, which, sp.Tuple(*map(sp.Integer, tag)), sp.Tuple(*places))
 
     def _matrix(self, statement: Matrix) -> None:
         """Note what the matrix reads, and add the shift that the means of weights and biases make."""
@@ -378,7 +389,9 @@ class _Expander:
                 reads = self._reads(weights, c)
                 share = weights.mean / len(reads)
                 for k in range(self.order + 1):
-                    shift[k] += share * sp.Add(*(self._average(bodies[i][k], over) for i in reads if i is not None))
+                    read = sp.Add(*(self._average(bodies[i][k], over) for i in reads if i is not None))
+                    application = len(self.read[weights]) - 1
+                    shift[k] += share * self._filtered(weights, read, (application, self._place(c)[0], k), c)
             self.values[c][statement.symbol] += as_expression(shift)
         self._spread(statement)
 
@@ -502,7 +515,7 @@ class _Expander:
                 f"the matrix {weights.name} reads what depends on its own output, which is then not Gaussian given the "
                 "state; use another matrix there"
             )
-        taps = max(1, len(weights.taps))
+        taps = 1 if self.program.generic else max(1, len(weights.taps))
         share = weights.variance / taps
         reads = statement.source.size * taps
         averages: dict[tuple[Series, ...], Series] = {}
@@ -523,7 +536,15 @@ class _Expander:
                 for read in meet
                 if None not in read
             ]
-            total = tuple(sp.Add(*(row[c] for row in rows)) for c in range(self.order + 1))
+            total = tuple(
+                self._filtered(
+                    weights,
+                    sp.Add(*(row[c] for row in rows)),
+                    (c, *(entry for k, a in places for entry in (k, self._place(a)[0]))),
+                    *(a for _, a in places),
+                )
+                for c in range(self.order + 1)
+            )
             return truncated_product(taylor(scale, self.order), total)
 
         def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr) -> Series:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
-from derivations.gaussian import joint_mean
+from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import released
@@ -88,7 +88,7 @@ class FluctuationLaw(GaussianLaw):
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """By the Gaussian calculus where it has a rule."""
-        body = released(body)
+        body = released(body).replace(SoftmaxShare, lambda *parts: SoftmaxShare(*parts).explicit())
         if body.has(LayerAverage):
             raise NotClosed(
                 f"an average of a function of scores, {body}, has no rule; read the sum over positions linearly"

@@ -228,6 +228,7 @@ def _by_derivatives(expr: sp.Expr, order: int) -> _Laurent:
     """Of what has no rule of its own."""
     found: _Laurent = {}
     for k in range(order + 1):
+        expr = expr if k == 0 else sp.diff(expr, step)
         value = expr.subs(step, 0)
         if value.has(*_INFINITE):
             raise NoLimit(
@@ -235,7 +236,6 @@ def _by_derivatives(expr: sp.Expr, order: int) -> _Laurent:
                 "choose an activation that is smooth at 0"
             )
         found[k] = value / sp.factorial(k)
-        expr = sp.diff(expr, step) if k < order else expr
     return found
 
 

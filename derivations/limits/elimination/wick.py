@@ -60,6 +60,8 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
     total = sp.S.Zero
     # what stands in a denominator is not multiplied out: there it is a product of functions of one variable
     below = {p: sp.Dummy() for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    if not evaluate:  # a sum that is a function of one noise is one function in a node
+        below |= {f: sp.Dummy() for f in _factors(expr) if f.is_Add and sum(map(f.has, noises)) == 1}
     back = {name: p for p, name in below.items()}
     for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)):
         term = part.xreplace(back)
@@ -69,6 +71,12 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
         else:
             total += constant * _product_mean(moving, noises, covariance, evaluate)
     return total
+
+
+def _factors(expr: sp.Expr) -> list[sp.Expr]:
+    """Of each term that are no polynomials."""
+    factors = (factor for term in sp.Add.make_args(expr) for factor in sp.Mul.make_args(term))
+    return [factor for factor in factors if not factor.is_polynomial(*factor.free_symbols)]
 
 
 def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance, evaluate: bool) -> sp.Expr:

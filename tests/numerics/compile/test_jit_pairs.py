@@ -12,7 +12,7 @@ from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, gelu, identity
 from numerics.backends import NUMPY
 from numerics.backends.numba import NUMBA
 from numerics.compile import jit
-from numerics.kernels import kernel_matrices, kernel_matrix, rates
+from numerics.kernels import derived, kernel_matrices, kernel_matrix
 
 pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
 
@@ -69,8 +69,8 @@ def test_where_there_is_no_kernel_numba_is_refused_and_auto_takes_arrays(network
 
 
 def test_auto_takes_machine_code_for_many_means(monkeypatch):
-    compiled, pair_kernel = [], rates.pair_kernel
-    monkeypatch.setattr(rates, "pair_kernel", lambda products: compiled.append(products) or pair_kernel(products))
+    compiled, pair_kernel = [], derived.pair_kernel
+    monkeypatch.setattr(derived, "pair_kernel", lambda *said: compiled.append(said) or pair_kernel(*said))
 
     def fuses(**options):
         compiled.clear()
