@@ -24,7 +24,7 @@ from derivations.calculus.assumptions import is_nonnegative, sign_of
 from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import expanded, factored, is_moderate, written_size
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
@@ -158,7 +158,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
         _refuse_crossing(variance, x, left, right, low, high)
         if variance == 0:
             if drift != 0:
-                raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
+                raise NoClosedForm(f"on ({left}, {right}) there is drift {brief(drift)} but no noise")
             found.append(Piece(left, right, sp.S.Zero))
             continue
         _refuse_unreal(variance, x, left, right)

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed
+from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean, softmax_mean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
@@ -212,8 +212,8 @@ def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x:
     if bent or local:
         raise NotClosed(
             "at infinite width neurons stay Gaussian only if their noise is free of the neuron's own state and their drift at "
-            f"most affine in it, got the drift {(bent or drift)[0]} and the variance {(local or covariance)[0]}; take the depth limit at a finite "
-            "width instead"
+            f"most affine in it, got the drift {brief((bent or drift)[0])} and the variance {brief((local or covariance)[0])}; take the depth "
+            "limit at a finite width instead"
         )
 
 

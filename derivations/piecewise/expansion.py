@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
+from derivations.errors import brief
 from derivations.piecewise.root import IsolatedRoot
 
 LOG = sp.Symbol("L", negative=True)  # log t
@@ -140,7 +141,7 @@ def expansion_at(
                 return found
         except _Cancelled:
             pass
-    raise Unknown(f"the leading terms of {expr} cancel")
+    raise Unknown(f"the leading terms of {brief(expr)} cancel")
 
 
 class _Cancelled(ValueError):
@@ -182,7 +183,7 @@ class _Expander:
             return self.argument
         if not expr.has(self.variable):
             if expr.has(sp.oo, -sp.oo, sp.nan, sp.zoo):
-                raise Unknown(f"{expr} is no number")
+                raise Unknown(f"{brief(expr)} is no number")
             return Expansion({sp.S.Zero: expr})
         if expr.is_Add:
             return self._sum([self.expand(a) for a in expr.args])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from derivations.errors import DerivationError, NotClosed
+from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Draw
@@ -70,7 +70,7 @@ class GaussianLaw(Law):
         except NotClosed:
             raise
         except DerivationError as error:
-            raise NotClosed(f"no rule is known for the Gaussian mean of {body}: {error}") from error
+            raise NotClosed(f"no rule is known for the Gaussian mean of {brief(body)}: {error}") from error
 
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
@@ -91,7 +91,7 @@ class FluctuationLaw(GaussianLaw):
         body = released(body).replace(SoftmaxShare, lambda *parts: SoftmaxShare(*parts).explicit())
         if body.has(LayerAverage):
             raise NotClosed(
-                f"an average of a function of scores, {body}, has no rule; read the sum over positions linearly"
+                f"an average of a function of scores, {brief(body)}, has no rule; read the sum over positions linearly"
             )
         try:
             return super().own_mean(body)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, brief
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion
 from derivations.limits.elimination.expectation import Law
@@ -126,7 +126,7 @@ class _Rule:
         for node in nodes:
             if node.layer != self.layer or any(self.touches(n) for n in node.body.atoms(LayerAverage)):
                 raise NotClosed(
-                    f"the average {node} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
+                    f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
         names = {node: sp.Dummy("a") for node in nodes}
         stand_ins = tuple(names.values())
@@ -134,7 +134,7 @@ class _Rule:
         if nodes and not opened.is_polynomial(*stand_ins):
             held = ", ".join(str(n) for n in nodes if not opened.is_polynomial(names[n]))
             raise NotClosed(
-                f"the average {held} fluctuates at a fixed number of neurons and enters in another way than as a power; "
+                f"the average {brief(held)} fluctuates at a fixed number of neurons and enters in another way than as a power; "
                 "its law has no closed form: take the width to infinity, or normalise the state instead"
             )
         terms = sp.Poly(opened, *stand_ins).terms() if nodes else [((), opened)]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.errors import NoLimit
+from derivations.errors import NoLimit, brief
 from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
@@ -139,7 +139,7 @@ class LayerMoments:
             moved = sp.cancel(self.on_range(self.expansion.increment[a][0]))
             if moved != 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {moved}, not 0: the network does not become continuous in depth; "
+                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; "
                     "scale the branch by ε (symbols.step)"
                 )
 

@@ -106,7 +106,8 @@ def _rates(kernel, **options):
     return sp.lambdify(flow.states, list(flow.drift))(*kernel)
 
 
-@pytest.mark.parametrize("mask", [pytest.param(sp.S.One, marks=pytest.mark.slow), causal], ids=["all", "causal"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", [sp.S.One, causal], ids=["all", "causal"])
 def test_softmax_attention_moves_the_kernel_as_wide_networks_do(mask):
     gram = START.T @ START / 2
     rates = _rates((gram[0, 0], gram[0, 1], gram[1, 1]), mask=mask)
