@@ -10,6 +10,8 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    AttentionBlock,
+    ConvBlock,
     ConvResNet,
     DerivationError,
     GatedBlock,
@@ -19,6 +21,7 @@ from derivations import (
     ResNet,
     ShapedMLP,
     ShrinkingResNet,
+    TransformerBlock,
     Weights,
     attention,
     average,
@@ -73,6 +76,11 @@ RECIPES = {
     "prenorm": lambda n, m: PreNormResNet(relu, width=n, inputs=m),
     "mlp-block": lambda n, m: MLPBlock(relu, width=n, inputs=m, norm="rms", keep=HALF),
     "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="rms", place="post"),
+    "conv-block": lambda n, m: ConvBlock(relu, width=n, inputs=m, positions=(2,), filter=(1,)),
+    "attention-block": lambda n, m: AttentionBlock(width=n, inputs=m, positions=(2,), kind="linear"),
+    "transformer-block": lambda n, m: TransformerBlock(
+        width=n, activation=relu, inputs=m, positions=(2,), kind="linear"
+    ),
     "shaped value": lambda n, m: MLP(shaped_slopes(0, -1), width=n, inputs=m),
     **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
     **{

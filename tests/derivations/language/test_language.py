@@ -226,11 +226,13 @@ def test_errors_call_numbers_by_their_statements(inputs):
         (lambda x: x + epsilon * Weights("A", law="rademacher", bias_variance=2)(x), "Cov[b, b | X] = 2"),
         (lambda x: x + epsilon * Weights("A", law="orthogonal", bias_variance=2)(C(x)), "Cov[b_A, b_A | X] = 2"),
         (lambda x: x + epsilon * dropout(A(relu(x)), 0.5, shared=True), "Cov[Δ^1, Δ^2 | X]"),
+        (lambda x: x + epsilon * attention(A(x), C(x), Weights("D")(x)), "Cov[m^1, m^2 | X] = Phi^{1,2}"),
     ],
-    ids=["transpose", "bias apart", "two matrices", "shared mask"],
+    ids=["transpose", "bias apart", "two matrices", "shared mask", "softmax"],
 )
 def test_every_statement_that_draws_is_explained(layer, said):
-    assert said in str(derive(Network(layer, width=2, inputs=2)))
+    positions = 2 if "Phi" in said else ()
+    assert said in str(derive(Network(layer, width=2, inputs=1 if positions else 2, positions=positions)))
 
 
 @pytest.mark.parametrize(
