@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from derivations.explain.latex import latex
 from numerics.statistics import Slope, standard_error
 
 Array = NDArray[np.float64]
@@ -332,7 +333,7 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     others = np.array([0.0 if k in shown else 10.0 * most * s for k, s in enumerate(exponents.signs)])
     left = 1.0 - rows @ others  # what is left for the two
     slopes = rows[:, shown] * np.array(signs)
-    figure, axes = _axes(f"${_tex(first)}$", f"${_tex(second)}$" if second is not None else "", SIZE)
+    figure, axes = _axes(f"${latex(first)}$", f"${latex(second)}$" if second is not None else "", SIZE)
     angles = np.zeros(1)
     if second is not None:  # with the corners
         corners = [c for r in found.regimes for face in r.faces for c in face.corners]
@@ -368,12 +369,6 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     axes.text(0.03, 0.05, "too strong", transform=axes.transAxes, ha="left", va="bottom", color=INK)
     _legend(figure, 3)
     return figure
-
-
-def _tex(symbol: Any) -> str:
-    from sympy import latex
-
-    return str(latex(symbol))
 
 
 def _kind(tight: frozenset[int], exponents: Any) -> str:

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-import sympy as sp
 from scipy.optimize import brentq
 
 from derivations import derive
@@ -54,7 +53,7 @@ class Choice:
         With the value in place; for a depth, as it was.
     """
 
-    parameter: sp.Symbol
+    parameter: Any
     value: float
     statistic: str
     target: float
@@ -75,7 +74,7 @@ class Choice:
 
 def choose(
     net: Recipe,
-    parameter: sp.Symbol,
+    parameter: Any,
     *,
     norm: float | None = None,
     correlation: float | None = None,
@@ -123,6 +122,7 @@ def choose(
 
     Examples
     --------
+    >>> import sympy as sp
     >>> from derivations import Network, Weights, epsilon, relu
     >>> c, A, B = sp.Symbol("c", positive=True), Weights("A"), Weights("B", out=12)
     >>> net = Network(lambda x: x + epsilon * c * A(relu(B(x))), width=3, parameters=(c,))
@@ -139,7 +139,7 @@ class Question:
     """What is asked of a network, as a function of its parameter."""
 
     net: Recipe
-    parameter: sp.Symbol
+    parameter: Any
     norm: float | None
     correlation: float | None
     quantile: float | None
@@ -167,9 +167,8 @@ class Question:
             raise ValueError(
                 f"inputs must start at a positive norm0 and a correlation0 between -1 and 1, got {self.norm0} and {self.correlation0}"
             )
-        width = sp.sympify(self.net.width)
-        if not (width.is_Integer or width == sp.oo):
-            raise ValueError(f"the width must be a number or oo to compare networks, got {width}")
+        if not cast(Any, self.net.width).is_number:
+            raise ValueError(f"the width must be a number or oo to compare networks, got {self.net.width}")
         if self.of_depth:
             if (self.parameter == layers) != self.is_joint:
                 how = (
@@ -181,7 +180,7 @@ class Question:
             if self.depth is not None or self.t is not None:
                 raise ValueError("the depth is sought, and depth or t is given beside it; leave both out")
         elif self.parameter not in self.symbols:
-            known = _with(self.net, self.parameter, sp.Dummy(positive=True)) != self.net
+            known = _with(self.net, self.parameter, exact_decimals(1)) != self.net
             raise ValueError(
                 f"{'the norm' if self.norm is not None else 'the correlation'} of the output does not depend on {self.parameter}"
                 if known
@@ -209,7 +208,7 @@ class Question:
     @property
     def is_joint(self) -> bool:
         """Whether depth and width go together."""
-        return self.net.regime.is_joint and self.net.width != sp.oo
+        return self.net.regime.is_joint and not cast(Any, self.net.width).is_infinite
 
     @cached_property
     def derived(self) -> Derivation:
@@ -218,7 +217,7 @@ class Question:
         return derive(replace(cast(Any, self.net), inputs=inputs))
 
     @cached_property
-    def symbols(self) -> set[sp.Symbol]:
+    def symbols(self) -> set[Any]:
         """The free parameters of the limit."""
         return set(self.process.parameters)
 
@@ -347,19 +346,19 @@ class Question:
         )
 
 
-def _at(process: Diffusion | Flow, parameter: sp.Symbol, value: sp.Expr) -> Diffusion | Flow:
+def _at(process: Diffusion | Flow, parameter: Any, value: Any) -> Diffusion | Flow:
     """A limit with a number for a parameter."""
     if isinstance(process, Diffusion):
         return process.subs(parameter, value)
     return replace(process, drift=process.drift.subs(parameter, value))
 
 
-def _with(net: Recipe, parameter: sp.Symbol, value: sp.Expr) -> Recipe:
+def _with(net: Recipe, parameter: Any, value: Any) -> Recipe:
     """The network with a number for a parameter."""
     changed: dict[str, Any] = {}
     for field in fields(cast(Any, net)):
         given = getattr(net, field.name)
-        if isinstance(given, sp.Basic) and given.has(parameter):
+        if hasattr(given, "xreplace") and given.has(parameter):
             changed[field.name] = given.xreplace({parameter: value})
         elif hasattr(given, "expr") and given.expr.has(parameter):
             changed[field.name] = replace(given, expr=given.expr.xreplace({parameter: value}))
