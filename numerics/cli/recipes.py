@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from inspect import cleandoc, signature
 from typing import Any
 
-import sympy as sp
-
 from derivations import RECIPES, DerivationError, Network, Recipe, parse_activation, shaped, symbols
 from derivations.language.text import parse_number, parse_option
 
@@ -149,7 +147,7 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
                 f"{known[field].name} is for {', '.join(known[field].kinds)}, got it with {typed}; leave it out"
             )
         got = known[field].value(value)  # n is the width, where that is a number
-        read[field] = got.subs(symbols.width, width) if isinstance(got, sp.Expr) and isinstance(width, int) else got
+        read[field] = got.subs(symbols.width, width) if hasattr(got, "subs") and isinstance(width, int) else got
     if "positions" in fields and "positions" not in values:
         raise DerivationError(
             f"{typed} needs the sizes of its grid of positions, such as --positions 8 or --positions 8x8"

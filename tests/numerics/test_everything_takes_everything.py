@@ -65,7 +65,7 @@ LAYERS = {
 GRIDDED = {
     "filter": lambda x: x + epsilon * Weights("W", filter=1, padding="zeros")(relu(x)),
     "mixed": lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)),
-    "linear attention": lambda x: x + epsilon * attention(A(x), B(x), C(x), kind="linear"),
+    "linear attention": lambda x: x + epsilon * attention(*(W(rms_norm(x)) for W in (A, B, C)), kind="linear"),
 }
 RECIPES = {
     "resnet": lambda n, m: ResNet(relu, width=n, inputs=m),
@@ -77,7 +77,7 @@ RECIPES = {
     "mlp-block": lambda n, m: MLPBlock(relu, width=n, inputs=m, norm="rms", keep=HALF),
     "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="rms", place="post"),
     "conv-block": lambda n, m: ConvBlock(relu, width=n, inputs=m, positions=(2,), filter=(1,)),
-    "attention-block": lambda n, m: AttentionBlock(width=n, inputs=m, positions=(2,), kind="linear"),
+    "attention-block": lambda n, m: AttentionBlock(width=n, inputs=m, positions=(2,), kind="linear", norm="rms"),
     "transformer-block": lambda n, m: TransformerBlock(
         width=n, activation=relu, inputs=m, positions=(2,), kind="linear"
     ),

@@ -22,6 +22,7 @@ from derivations import (
     dropout,
     epsilon,
     gram_limit,
+    mixed,
     parse_layer,
     relu,
     rms_norm,
@@ -297,3 +298,8 @@ def test_a_layer_that_reads_neurons_one_by_one_is_named_where_invariance_is_need
 def test_layers_that_read_neurons_together_have_a_gram_matrix():
     for layer in (lambda x: x + epsilon * A(sp.tanh(B(x))), lambda x: x + epsilon * A(rms_norm(x)) * average(x**2)):
         gram_limit(Network(layer, width=3).program())
+
+
+def test_positions_are_explained_where_depth_and_width_grow_together():
+    d = derive(Network(lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)), width=16, positions=2), order="joint")
+    assert "dV_11/dt = V_22" in str(d)
