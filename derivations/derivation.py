@@ -415,7 +415,8 @@ def _width_steps(d: Derivation) -> list[Step]:
 
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
-    moments = JointMoments.of(d.architecture, min(d.architecture.inputs, 2))
+    shown = d.architecture.coordinates if d.architecture.positions else min(d.architecture.inputs, 2)
+    moments = JointMoments.of(d.architecture, shown)
     single = OneMatrix.of(moments)
     steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     activation = unshaped(moments.chain.program)

@@ -60,8 +60,8 @@ class ConvResNet(ShrinkingResNet):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "positions", _sizes(self.positions, "positions"))
-        object.__setattr__(self, "filter", _sizes(self.filter or (1,) * len(self.positions), "filter"))
+        object.__setattr__(self, "positions", checked_sizes(self.positions, "positions"))
+        object.__setattr__(self, "filter", checked_sizes(self.filter or (1,) * len(self.positions), "filter"))
         self.program()
 
     def weights(self, name: str, **moments: object) -> Weights:
@@ -74,7 +74,8 @@ class ConvResNet(ShrinkingResNet):
         return cls(tanh, relu, 2, positions=(3,), filter=(3,), bias_variance=sp.Rational(1, 2))
 
 
-def _sizes(given: object, name: str) -> tuple[int, ...]:
+def checked_sizes(given: object, name: str) -> tuple[int, ...]:
+    """One or two sizes of a grid or of a filter."""
     sizes = tuple(given) if isinstance(given, tuple | list) else (given,)
     whole = all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in sizes)
     if not 1 <= len(sizes) <= 2 or not whole:

@@ -27,7 +27,7 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.draws import Draw
+from derivations.limits.elimination.draws import AttentionDraw, Draw
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import depth, state, step, width
 
@@ -42,6 +42,10 @@ _LAWS = {
     "truncated_normal": "TruncatedNormal",
 }
 _DELTA = letter("Delta")
+#: What a head of attention puts out has as its covariance, given its shares.
+_FORM = Juxtaposed(
+    Juxtaposed(indexed("a", (letter("alpha"),), (letter("T"),)), letter("S")), indexed("a", (letter("gamma"),), ())
+)
 
 
 def network_steps(recipe: Recipe) -> list[Step]:
@@ -263,7 +267,7 @@ class ShownMoments:
         names: dict[sp.Basic, sp.Basic] = {}
         for v, (of, c) in self.layer.expansion.origin.items():
             above = () if c is None or not several else (sp.Integer(c + 1),)
-            if isinstance(of, Mask):
+            if isinstance(of, Mask | Mix):
                 names[v] = indexed(of.symbol.name, (), above)
             elif isinstance(of, Back):
                 names[v] = indexed("v", (letter(of.weights.name),), above)
@@ -271,7 +275,18 @@ class ShownMoments:
                 names[v] = indexed("u", () if alone else (letter(of.symbol.name),), above)
             else:
                 names[v] = indexed("b", () if alone else (letter(of.name),), above)
+        heads = self._heads
+        for h, head in enumerate(heads, 1):
+            below = () if len(heads) == 1 else (sp.Integer(h),)
+            names |= {
+                form: indexed("Phi", below, (sp.Integer(j + 1), sp.Integer(i + 1)))
+                for (i, j), form in head.forms.items()
+            }
         return names
+
+    @property
+    def _heads(self) -> list[AttentionDraw]:
+        return [random for random in self.layer.expansion.random if isinstance(random, AttentionDraw)]
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
         """Averages of the state as sums over the layer."""
@@ -310,6 +325,17 @@ class ShownMoments:
                     )
                     if gaussian
                     else ("Given the state, what a matrix puts out is centred. ",)
+                ),
+                *(
+                    (
+                        "What a head of attention puts out is so given its shares a; ",
+                        letter("Phi"),
+                        " is the form ",
+                        _FORM,
+                        " in them, with S the covariance of its values. ",
+                    )
+                    if self._heads
+                    else ()
                 ),
                 f"Its covariance{likewise} is",
             ),

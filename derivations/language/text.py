@@ -90,6 +90,10 @@ def parse_layer(text: str) -> sp.Expr:
     >>> parse_layer("x + eps*A(tanh(B(x, out=8)))")
     varepsilon*A(tanh(B(x))) + x
     """
+    return _Builder().visit(_tree(text))
+
+
+def _tree(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         _refuse(f"the layer has {len(text)} characters", f"use at most {MAX_LENGTH}")
     try:
@@ -98,7 +102,23 @@ def parse_layer(text: str) -> sp.Expr:
         raise UnsafeExpression(f"{text[:60]!r} does not parse; check operators, commas and parentheses") from error
     if sum(1 for _ in ast.walk(body)) > 2 * MAX_NODES:
         _refuse("the layer is too large", f"use at most {MAX_NODES} operations")
-    return _Builder().visit(body)
+    return body
+
+
+def parse_option(text: str) -> Any:
+    """What an option of a matrix may be, such as ``orthogonal``, ``{4: 9/5}`` or ``[[1, 1/2], [1/2, 1]]``.
+
+    Raises
+    ------
+    UnsafeExpression
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_option("[[1, 1/2], [1/2, 1]]"), parse_option("orthogonal")
+    ([[1, 1/2], [1/2, 1]], 'orthogonal')
+    """
+    return _Builder()._value(_tree(text))
 
 
 def parse_number(text: str) -> sp.Expr:

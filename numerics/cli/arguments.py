@@ -365,7 +365,7 @@ def _whole(name: str, least: int, most: int = 10**18 - 1) -> Callable[[str], int
 
 def _pair(name: str) -> Callable[[str], tuple[int, int]]:
     def read(text: str) -> tuple[int, int]:
-        if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,5}", text, re.ASCII):
+        if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
         rows, columns = map(int, text.split("x"))
         return rows, columns

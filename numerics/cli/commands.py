@@ -278,9 +278,10 @@ def _network(options: argparse.Namespace, inputs: int = 1) -> Recipe:
             said = word if value is True else f"{word} {value}"
             raise DerivationError(f"--layer says the whole layer, and {said} stands beside it; leave one of both out")
     grid = recipes.positions(given["positions"]) if "positions" in given else ()
-    return derivations.Network(
-        derivations.parse_layer(options.layer), _width(options.width), inputs, positions=grid, regime=_regime(given)
-    )
+    layer, width = derivations.parse_layer(options.layer), _width(options.width)
+    if isinstance(width, int):
+        layer = layer.subs(symbols.width, width)
+    return derivations.Network(layer, width, inputs, positions=grid, regime=_regime(given))
 
 
 def _regime(given: dict[str, Any]) -> Regime:
@@ -349,12 +350,18 @@ def _inputs(options: argparse.Namespace) -> np.ndarray | None:
     return read_inputs(options.inputs)
 
 
+def _usual(typed: str) -> str | None:
+    """The activation where none was typed."""
+    kind = recipes.named()[typed]
+    return str(getattr(kind, recipes.activations(kind)[0], "relu")) if recipes.activations(kind) else None
+
+
 def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[tuple[str, str], ...]:
     """What was chosen, for the head of a page; of a file only its name."""
     inputs = getattr(options, "inputs", None)
     chosen = {
         "layer": options.layer,
-        "activation": None if options.layer else options.activation or "relu",
+        "activation": None if options.layer else options.activation or _usual(options.architecture),
         "width": options.width,
         **{name.replace("_", " "): getattr(options, name) for name in recipes.options()},
         "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,

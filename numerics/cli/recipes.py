@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from inspect import cleandoc, signature
 from typing import Any
 
-from derivations import RECIPES, DerivationError, Network, Recipe, parse_activation, shaped
-from derivations.language.text import parse_number
+from derivations import RECIPES, DerivationError, Network, Recipe, parse_activation, shaped, symbols
+from derivations.language.text import parse_number, parse_option
 
 #: Fields that every recipe has and a command says in a way of its own.
 _COMMON = ("width", "inputs")
@@ -146,7 +146,8 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
             raise DerivationError(
                 f"{known[field].name} is for {', '.join(known[field].kinds)}, got it with {typed}; leave it out"
             )
-        read[field] = known[field].value(value)
+        got = known[field].value(value)  # n is the width, where that is a number
+        read[field] = got.subs(symbols.width, width) if hasattr(got, "subs") and isinstance(width, int) else got
     if "positions" in fields and "positions" not in values:
         raise DerivationError(
             f"{typed} needs the sizes of its grid of positions, such as --positions 8 or --positions 8x8"
@@ -233,6 +234,7 @@ _READERS: tuple[tuple[str, Callable[[str, str], object]], ...] = (
     ("tuple[sp.Expr", _numbers),
     ("sp.Expr", number),
     ("int", _whole),
+    ("object", lambda text, _: parse_option(text)),
     ("", lambda text, _: text),
 )
 

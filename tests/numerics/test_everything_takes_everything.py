@@ -10,6 +10,8 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    AttentionBlock,
+    ConvBlock,
     ConvResNet,
     DerivationError,
     GatedBlock,
@@ -19,6 +21,7 @@ from derivations import (
     ResNet,
     ShapedMLP,
     ShrinkingResNet,
+    TransformerBlock,
     Weights,
     attention,
     average,
@@ -62,7 +65,7 @@ LAYERS = {
 GRIDDED = {
     "filter": lambda x: x + epsilon * Weights("W", filter=1, padding="zeros")(relu(x)),
     "mixed": lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)),
-    "linear attention": lambda x: x + epsilon * attention(A(x), B(x), C(x), kind="linear"),
+    "linear attention": lambda x: x + epsilon * attention(*(W(rms_norm(x)) for W in (A, B, C)), kind="linear"),
 }
 RECIPES = {
     "resnet": lambda n, m: ResNet(relu, width=n, inputs=m),
@@ -72,7 +75,12 @@ RECIPES = {
     "shaped": lambda n, m: ShapedMLP(relu, c_plus=0, c_minus=-1, width=n, inputs=m),
     "prenorm": lambda n, m: PreNormResNet(relu, width=n, inputs=m),
     "mlp-block": lambda n, m: MLPBlock(relu, width=n, inputs=m, norm="rms", keep=HALF),
-    "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="layer", place="post"),
+    "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="rms", place="post"),
+    "conv-block": lambda n, m: ConvBlock(relu, width=n, inputs=m, positions=(2,), filter=(1,)),
+    "attention-block": lambda n, m: AttentionBlock(width=n, inputs=m, positions=(2,), kind="linear", norm="rms"),
+    "transformer-block": lambda n, m: TransformerBlock(
+        width=n, activation=relu, inputs=m, positions=(2,), kind="linear"
+    ),
     "shaped value": lambda n, m: MLP(shaped_slopes(0, -1), width=n, inputs=m),
     **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
     **{

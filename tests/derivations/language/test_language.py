@@ -22,6 +22,7 @@ from derivations import (
     dropout,
     epsilon,
     gram_limit,
+    mixed,
     parse_layer,
     relu,
     rms_norm,
@@ -226,11 +227,13 @@ def test_errors_call_numbers_by_their_statements(inputs):
         (lambda x: x + epsilon * Weights("A", law="rademacher", bias_variance=2)(x), "Cov[b, b | X] = 2"),
         (lambda x: x + epsilon * Weights("A", law="orthogonal", bias_variance=2)(C(x)), "Cov[b_A, b_A | X] = 2"),
         (lambda x: x + epsilon * dropout(A(relu(x)), 0.5, shared=True), "Cov[Δ^1, Δ^2 | X]"),
+        (lambda x: x + epsilon * attention(A(x), C(x), Weights("D")(x)), "Cov[m^1, m^2 | X] = Phi^{1,2}"),
     ],
-    ids=["transpose", "bias apart", "two matrices", "shared mask"],
+    ids=["transpose", "bias apart", "two matrices", "shared mask", "softmax"],
 )
 def test_every_statement_that_draws_is_explained(layer, said):
-    assert said in str(derive(Network(layer, width=2, inputs=2)))
+    positions = 2 if "Phi" in said else ()
+    assert said in str(derive(Network(layer, width=2, inputs=1 if positions else 2, positions=positions)))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +261,14 @@ def test_every_statement_that_draws_is_explained(layer, said):
         (lambda x, y: x, "the layer is a function from the state x of one neuron"),
         (lambda x: x.shape, "the layer is a function .* has no attribute 'shape'"),
         (lambda x: A(A), "A must be applied to an expression"),
+        (
+            lambda x: x + A(relu(Weights("B", out=n / 2)(x))),
+            "B must put out a positive whole number .* got n/2 = 3/2 at a width of 3",
+        ),
+        (
+            lambda x: x + A(relu(Weights("B", out=n - 4)(x))),
+            "B must put out a positive whole number .* = -1 at a width of 3",
+        ),
     ],
 )
 def test_bad_layers_are_refused_with_the_statement(layer, says):
@@ -287,3 +298,8 @@ def test_a_layer_that_reads_neurons_one_by_one_is_named_where_invariance_is_need
 def test_layers_that_read_neurons_together_have_a_gram_matrix():
     for layer in (lambda x: x + epsilon * A(sp.tanh(B(x))), lambda x: x + epsilon * A(rms_norm(x)) * average(x**2)):
         gram_limit(Network(layer, width=3).program())
+
+
+def test_positions_are_explained_where_depth_and_width_grow_together():
+    d = derive(Network(lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)), width=16, positions=2), order="joint")
+    assert "dV_11/dt = V_22" in str(d)

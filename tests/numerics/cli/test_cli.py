@@ -99,6 +99,7 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
         (["mlp-block", "--place", "before"], "unknown place 'before'; known: pre, post"),
         (["mlp-block", "--hidden", "0"], "positive whole number of neurons"),
         (["mlp-block", "--hidden", "4*x"], "hidden must be a number"),
+        (["mlp-block", "--hidden", "n/2", "--width", "3"], "positive whole number of neurons"),
         (["mlp-block", "--keep", "2"], "probability"),
         (["gated-block", "--keep-branch", "A(2)"], "keep-branch must be a number"),
         (["shaped", "--c-plus", "1", "--c-minus", "0", "--rate", "1,2,3"], "a pair for two"),
@@ -186,7 +187,7 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "said"),
     [
         ([], "required"),
         (["frobnicate"], "error: unknown command 'frobnicate'"),
@@ -249,8 +250,8 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
 )
-def test_bad_request_is_refused_in_one_line(arguments, told, capsys):
-    assert told in complaint(capsys, *arguments)
+def test_bad_request_is_refused_in_one_line(arguments, said, capsys):
+    assert said in complaint(capsys, *arguments)
 
 
 def test_the_version_is_printed(capsys):
@@ -398,15 +399,15 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_file_is_refused_in_one_line(name, tmp_path, capsys):
-    content, told = BAD_FILES[name]
+    content, said = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(content)
-    assert told in complaint(capsys, "report", "--inputs", str(path), "--out", str(tmp_path / "r.html"))
+    assert said in complaint(capsys, "report", "--inputs", str(path), "--out", str(tmp_path / "r.html"))
     assert not (tmp_path / "r.html").exists()
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "said"),
     [
         (np.array([{"a": 1}], dtype=object), "cannot be read"),  # a pickle, which could run anything
         (np.array([["a", "b"]]), "expected real numbers"),
@@ -417,12 +418,12 @@ def test_bad_file_is_refused_in_one_line(name, tmp_path, capsys):
     ],
     ids=["pickle", "words", "complex", "one axis", "no rows", "three axes"],
 )
-def test_bad_array_is_refused(array, told, tmp_path):
+def test_bad_array_is_refused(array, said, tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, array)
     with pytest.raises(ValueError, match=r"a\.npy") as refused:
         read_inputs(str(path))
-    assert told in str(refused.value)
+    assert said in str(refused.value)
 
 
 def test_good_files_are_read_alike(tmp_path):
@@ -461,7 +462,7 @@ def test_missing_extra_says_how_to_get_it(monkeypatch, capsys):
     assert 'pip install "deeplimits[report]"' in complaint(capsys, "derive", "--width", "1", "--format", "html")
 
 
-def test_our_own_mistake_is_told_in_one_line_too(monkeypatch, capsys):
+def test_our_own_mistake_is_reported_in_one_line_too(monkeypatch, capsys):
     from numerics.cli import commands
 
     def broken(options):
@@ -499,8 +500,8 @@ def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
     with progress.samples_bar("networks") as show:
         for finished in (10, 100, 110, 200):
             show(finished, 400)
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
         "  networks: 100 of 400, 10 per s, 30 s left",
         "  networks: 200 of 400, 10 per s, 20 s left",
     ]
@@ -578,6 +579,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
         ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^d ~ N(0, 1/6)"),
         ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,d+p}"),
         ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β X_l^iβ*c^αβ"),
+        ("x + eps*A(x, variance=n)", ["--width", "5"], "A_ij ~ N(0, 1)"),
         ("W(x - average(x))", ["--order", "joint", "--depth-rate", "1"], "depth and width together"),
         ("x + eps*W(x)", ["--order", "joint", "--depth-rate", "1", "--rate", "1/2"], "dV/dt = V"),
     ],
@@ -645,6 +647,7 @@ def test_kernel_of_random_inputs_comes_from_the_seed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--random", "1000x2"], "random must be two whole numbers"),
         (["--random", "3"], "random must be two whole numbers such as 3x4"),
         (["--random", "0x4"], "random must be two whole numbers"),
         (["--random", "2x2", "--inputs", "a.csv"], "given both"),
