@@ -190,7 +190,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _scalings(command: _Parser) -> None:
+def _scalings(command: argparse.ArgumentParser) -> None:
     _recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
@@ -198,7 +198,7 @@ def _scalings(command: _Parser) -> None:
     _force(command)
 
 
-def _choose(command: _Parser) -> None:
+def _choose(command: argparse.ArgumentParser) -> None:
     _recipe(command, width="100")
     command.add_argument("--norm", type=_finite("norm"), metavar="V", help="wanted mean square of the output's neurons")
     command.add_argument(
