@@ -55,7 +55,8 @@ def unshaped(program: Program) -> Activation | None:
     ):
         return None
     weights, body = only.weights, only.body
-    if weights.bias_variance != 0 or weights.mean != 0 or weights.bias_mean != 0 or body.has(step):
+    plain = weights.is_gaussian and (weights.bias_variance, weights.mean, weights.bias_mean) == (0, 0, 0)
+    if not plain or body.has(step):
         return None
     phi = Activation("phi", body)
     linear = len(phi.pieces) == 1 and sp.diff(phi.pieces[0].expr, state, 2) == 0

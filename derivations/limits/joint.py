@@ -10,11 +10,11 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow
+from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import DerivationError, NotClosed
 from derivations.limits.collapse import collapse_limit, require_homogeneous, unshaped
-from derivations.limits.elimination.labels import by_pattern, matrix_labels
-from derivations.limits.gram import GramDiffusion, Semidefinite, cone, gram_matrix, upper
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, symmetric_pairs
+from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.manifold import SlowManifold
 from derivations.limits.meanfield import mean_symbols
@@ -75,20 +75,21 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     renamed, always = matrix_labels(*named), inputs > _FEW
     velocity = moments.velocity if manifold is None else manifold.drift
     drift = by_pattern(lambda a, b: sp.factor(velocity(a, b)), renamed, always)
-    noise = by_pattern(lambda a, b, c, d: source.noise((a, b), (c, d)), renamed, always)
+    noise = by_pattern(lambda a, b, c, d: source.noise((a, b), (c, d)), renamed, always, symmetric_pairs)
     pairs = [p for p in upper(inputs) if manifold is None or p[0] != p[1]]
     states = tuple(matrix[pair] for pair in pairs)
     drifts = sp.ImmutableMatrix([drift(*pair) for pair in pairs])
-    table = {(i, j): noise(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
-    covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
-    if means and covariance.is_zero_matrix and manifold is None:
+    generic = generic_entries(pairs)
+    covariance = LazyCovariance(lambda i, j: noise(*pairs[i], *pairs[j]), generic)
+    is_flow = all(noise(*pairs[i], *pairs[j]) == 0 for i, j in generic)
+    if means and is_flow and manifold is None:
         speeds = by_pattern(lambda a: sp.factor(moments.speed(a)), renamed, always)
         return Flow((*means, *states), sp.ImmutableMatrix([*(speeds(a) for a in range(inputs)), *drifts]))
     if means:
         raise NotClosed(
             "neurons whose mean moves together with a Gram matrix that fluctuates are not derived; centre the weights and biases"
         )
-    if covariance.is_zero_matrix:
+    if is_flow:
         return Flow(states, drifts)
     if manifold is not None:
         settled = matrix.xreplace({matrix[a, a]: manifold.norm for a in range(inputs)})

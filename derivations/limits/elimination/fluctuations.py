@@ -212,17 +212,19 @@ class Settled:
 
 
 class Projected(Settled):
-    r"""The same for the state's own neurons given their Gram matrix V, which they share.
+    r"""The same for neurons given their Gram matrix V, which they share: the state's own, and what orthogonal weights put out.
 
     With :math:`Q_{pq}` the covariance of the products p, q of two coordinates, :math:`C(f, g)` loses
-    :math:`\sum\partial_p(\mathbb{E}f)Q_{pq}\partial_q(\mathbb{E}g)` and the mean :math:`\tfrac{1}{2n}\sum Q_{pq}\,\partial_p\partial_q\mathbb{E}f`.
+    :math:`\sum\langle\partial_p\mathbb{E}f\rangle Q_{pq}\langle\partial_q\mathbb{E}g\rangle` and the mean
+    :math:`\tfrac{1}{2n}\sum Q_{pq}\,\partial_p\partial_q\mathbb{E}f`; of some of the neurons that share V, by their fraction of it.
     """
 
     matrix: sp.ImmutableMatrix
+    fraction: sp.Expr
 
-    def given(self, matrix: sp.ImmutableMatrix) -> Projected:
+    def given(self, matrix: sp.ImmutableMatrix, fraction: sp.Expr = sp.S.One) -> Projected:
         """With V; the derivatives are by the law's covariance and leave V where bodies have it."""
-        self.matrix = matrix
+        self.matrix, self.fraction = matrix, fraction
         self.pairs = [(a, b) for a in range(matrix.rows) for b in range(a, matrix.rows)]
         self.own = {p: sp.Dummy("V", **({"positive": True} if p[0] == p[1] else {"real": True})) for p in self.pairs}
         entries = {(b, a): (self.own[a, b],) for a, b in self.pairs}
@@ -250,14 +252,15 @@ class Projected(Settled):
 
     def covariance(self, f: sp.Expr, g: sp.Expr) -> sp.Expr:
         """C of two bodies, given V."""
-        one, other = self._by(f, 1), self._by(g, 1)
+        one, other = ({p: self.average(d) for p, d in self._by(body, 1).items()} for body in (f, g))
         shared = (d * e * self._product(p, q) for (p,), d in one.items() for (q,), e in other.items())
-        return sp.expand(super().covariance(f, g) - sp.Add(*shared))
+        return sp.expand(super().covariance(f, g) - self.fraction * sp.Add(*shared))
 
     def corrected(self, k: int) -> sp.Expr:
         """What is lost of the mean of an average."""
         second = self._by(self.bodies[k][1], 2)
-        return -sp.Add(*(d * self._product(p, q) for (p, q), d in second.items())) / 2
+        total = sp.Add(*(self.average(d) * self._product(p, q) for (p, q), d in second.items()))
+        return -self.fraction * total / 2
 
 
 def derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:

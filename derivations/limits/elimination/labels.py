@@ -54,13 +54,18 @@ def by_pattern(
     known: dict[tuple[int, ...], sp.Expr] = {}
 
     def value(*labels: int) -> sp.Expr:
-        pattern, different = min(map(_pattern, alike(*labels)))
+        pattern, different = generic_labels(alike(*labels))
         if pattern not in known:
             known[pattern] = entry(*pattern)
         same = not always and different == tuple(range(len(different)))
         return known[pattern] if same else renamed(known[pattern], different)
 
     return value
+
+
+def generic_labels(alike: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of labels with the same entry: the first pattern of equal ones, and the labels that differ."""
+    return min(map(_pattern, alike))
 
 
 def _pattern(labels: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
