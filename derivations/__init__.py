@@ -56,17 +56,16 @@ if TYPE_CHECKING:
         two_slope,
         unstable_ornstein_uhlenbeck,
     )
+    from derivations.activations.shaped import shaped, shaped_slopes, shaped_smooth
     from derivations.architectures import (
-        ARCHITECTURES,
         MLP,
-        Architecture,
+        RECIPES,
         ConvResNet,
         GatedBlock,
-        Layer,
         MLPBlock,
         Network,
-        Preactivation,
         PreNormResNet,
+        Recipe,
         Regime,
         ResNet,
         ShapedMLP,
@@ -100,20 +99,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATIONS",
-    "ARCHITECTURES",
     "LAWS",
     "GatedBlock",
     "MLP",
     "MLPBlock",
     "Activation",
-    "Architecture",
     "ConvResNet",
     "Derivation",
     "DerivationError",
     "Diffusion",
     "Flow",
     "Law",
-    "Layer",
     "Network",
     "NeuronDiffusion",
     "NoClosedForm",
@@ -121,8 +117,9 @@ __all__ = [
     "Normal",
     "NotClosed",
     "PreNormResNet",
+    "RECIPES",
+    "Recipe",
     "Regime",
-    "Preactivation",
     "ResNet",
     "ShapedMLP",
     "ShrinkingResNet",
@@ -177,6 +174,9 @@ __all__ = [
     "rms_norm",
     "self_attention",
     "selu",
+    "shaped",
+    "shaped_slopes",
+    "shaped_smooth",
     "sigmoid",
     "silu",
     "sine",
@@ -205,8 +205,9 @@ _NAMES = {
         "relu6 relu_squared selu sigmoid silu sine softplus softshrink softsign sparse_plus sparse_sigmoid "
         "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
     ),
+    "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
     "derivations.architectures": (
-        "ARCHITECTURES Architecture ConvResNet GatedBlock Layer MLP MLPBlock Network PreNormResNet Preactivation Regime ResNet ShapedMLP "
+        "ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
         "ShrinkingResNet"
     ),
     "derivations.calculus.equivalence": "equivalence",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture, Recipe
+from derivations.architectures.base import Recipe
 from derivations.calculus.clock import own_clock
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.intervals import crossed_zeros
@@ -35,6 +35,7 @@ from derivations.explain.limit import (
 from derivations.explain.norm import norm_steps
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
+from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
 from derivations.laws.piecewise_law import PiecewiseLaw
@@ -64,7 +65,7 @@ class Derivation:
 
     Attributes
     ----------
-    architecture : Architecture
+    architecture : Recipe
         The recipe.
     order : str
         Which dimension went to infinity: ``"depth"``, ``"width"`` (then depth), or both (``"joint"``).
@@ -276,9 +277,8 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
 
     Parameters
     ----------
-    architecture : Architecture
-        A recipe, e.g. ``ResNet(relu, width=1)``. Any object with the interface of
-        :class:`~derivations.architectures.base.Architecture` will do.
+    architecture : Recipe
+        Such as ``ResNet(relu, width=1)`` or a :class:`~derivations.Network`.
     order : {"depth", "width", "joint"}, optional
         ``"depth"``: infinite depth at the given width. ``"width"``: infinite width first, then
         infinite depth; what a width of ``oo`` means in any case. ``"joint"``: both together, at the rates that the
@@ -360,10 +360,13 @@ def _law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
 
 
 def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
-    if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1 or not isinstance(architecture, Architecture):
+    if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1:
+        return None
+    layer = OneMatrixLayer.of(architecture.program())
+    if layer is None:
         return None
     try:
-        return norm_dynamics(limit, architecture.layer().preactivation.inner)
+        return norm_dynamics(limit, layer.inner)
     except NotClosed:
         return None
 
@@ -382,7 +385,7 @@ def _moves_in_time(process: Diffusion) -> bool:
 
 
 def _depth_steps(d: Derivation) -> list[Step]:
-    named = isinstance(d.architecture, Architecture)
+    named = bool(d.architecture.letters)
     moments = ShownMoments(d.architecture)
     steps = [*network_steps(d.architecture), *moments.steps(), *neuron_steps(d.limit, moments, named)]
     if d.norm is not None:
@@ -405,7 +408,7 @@ def _law_steps(d: Derivation) -> list[Step]:
 
 def _width_steps(d: Derivation) -> list[Step]:
     assert isinstance(d.limit, KernelFlow)
-    named = isinstance(d.architecture, Architecture)
+    named = bool(d.architecture.letters)
     generic = kernel_flow(generic_program(d.architecture), d.architecture.coordinates) if named else None
     return [*network_steps(d.architecture), *width_steps(d.limit, generic)]
 

@@ -28,16 +28,17 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture, Layer, Recipe
+from derivations.architectures.base import Recipe
 from derivations.calculus.boundaries import classify, explosion
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation
+from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix, Mean
 from derivations.limits.closure import gram_limit
 from derivations.piecewise import Analysis, analyse
 from derivations.sums import CoordinateSum
-from derivations.symbols import noise, state, step
+from derivations.symbols import state
 
 UNKNOWN = "not known"
 
@@ -84,7 +85,7 @@ def existence(limit: Limit, architecture: Recipe) -> Existence:
     ----------
     limit : Diffusion or NeuronDiffusion
         As :func:`derivations.depth_limit` returns it for the architecture.
-    architecture : Architecture
+    architecture : Recipe
 
     Raises
     ------
@@ -100,14 +101,10 @@ def existence(limit: Limit, architecture: Recipe) -> Existence:
     """
     if not isinstance(limit, Diffusion | NeuronDiffusion):
         raise DerivationError(f"existence is asked of a diffusion, got a {type(limit).__name__}")
-    if not isinstance(architecture, Architecture):
+    layer = OneMatrixLayer.of(architecture.program())
+    if layer is None or not layer.has_linear_noise:
         return _of_program(limit, architecture)
-    layer = architecture.layer()
-    inner = layer.preactivation.inner
-    linear_noise = not sp.diff(_order(layer, 1), noise).free_symbols
-    if not linear_noise:
-        why = "the noise is not linear in the activation"
-        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    inner = layer.inner
     if open_symbols := inner.expr.free_symbols - {inner.variable}:
         names = ", ".join(sorted(map(str, open_symbols)))
         why = f"it depends on the numbers that {names} stand for; give them with subs"
@@ -115,12 +112,12 @@ def existence(limit: Limit, architecture: Recipe) -> Existence:
     a = analyse(inner.expr, inner.variable)
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
     still = all(entry == 0 for entry in drift)
-    exists, unique, why_unique = _unique(a, architecture, still)
-    explodes, why_explodes = _explodes(a, limit, architecture)
+    exists, unique, why_unique = _unique(a, architecture, layer, still)
+    explodes, why_explodes = _explodes(a, limit, architecture, layer)
     return Existence(exists, unique, explodes, (why_unique, why_explodes))
 
 
-def _unique(a: Analysis, architecture: Architecture, still: bool) -> tuple[str, str, str]:
+def _unique(a: Analysis, architecture: Recipe, layer: OneMatrixLayer, still: bool) -> tuple[str, str, str]:
     if not a.complete or a.intervals != ((-sp.oo, sp.oo),) or a.poles:
         missing = a.reason or "it is not defined on the whole line, or infinite somewhere"
         return UNKNOWN, UNKNOWN, f"the activation is not seen to be locally bounded: {missing}"
@@ -128,7 +125,7 @@ def _unique(a: Analysis, architecture: Architecture, still: bool) -> tuple[str, 
     if not a.jumps and all(order is not None and order >= 1 for order in orders):
         return "yes", "yes", "the activation is locally Lipschitz, and the noise is linear in it"
     one = architecture.width == 1 and architecture.coordinates == 1 and still
-    if one and architecture.layer().preactivation.bias_variance == 0:
+    if one and layer.weights.bias_variance == 0:
         crossed = [p for p in a.zeros if all(q is not None and 2 * q < 1 for q in p.orders)]
         half = [p for p in a.zeros if any(q is None or 2 * q < 1 for q in p.orders)]
         if crossed:
@@ -146,7 +143,9 @@ def _unique(a: Analysis, architecture: Architecture, still: bool) -> tuple[str, 
     return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
 
 
-def _explodes(a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Architecture) -> tuple[str, str]:
+def _explodes(
+    a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Recipe, layer: OneMatrixLayer
+) -> tuple[str, str]:
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
     covariance = limit.neuron_covariance if isinstance(limit, NeuronDiffusion) else limit.covariance
     sides = [_growth(a, end) for end in (-sp.oo, sp.oo)]
@@ -177,10 +176,10 @@ def _explodes(a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Arc
             "can",
             f"the drift is {kappa} times the variance, and carries all neurons to where the inverse square of the activation is integrable",
         )
-    second = _order(architecture.layer(), 2)
+    second = layer.order(2)
     if state in second.free_symbols:
         return UNKNOWN, "the drift of a neuron depends on its own state"
-    if strongest <= sp.S.Half or (strongest <= 1 and sp.diff(second, noise) == 0):
+    if strongest <= sp.S.Half or (strongest <= 1 and sp.diff(second, layer.noise) == 0):
         return "cannot", "drift and noise grow at most linearly with the activation"
     return UNKNOWN, "drift or noise grow faster than linearly"
 
@@ -202,11 +201,6 @@ def _by_recurrence(weakest: sp.Expr, n: sp.Expr) -> tuple[str, str]:
         UNKNOWN,
         "the activation grows faster than linearly: no explosion for one or two neurons, explosion from three on",
     )
-
-
-def _order(layer: Layer, order: int) -> sp.Expr:
-    """The increment's coefficient at a power of the step size, up to a factorial."""
-    return sp.expand(sp.diff(layer.update, step, order).subs(step, 0))
 
 
 def _growth(a: Analysis, end: sp.Expr) -> sp.Expr | None:

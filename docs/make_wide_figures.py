@@ -34,8 +34,8 @@ def convolution(channels: int = 32, samples: int = 500) -> str:
     image[0, 0, :3] = 2.0
     times = np.linspace(0, 2, 5)
     for circular, name in ((True, "circular"), (False, "zero padding")):
-        wide = ConvResNet(tanh, relu, sp.oo, (grid,), (3,), circular=circular)
-        finite = ConvResNet(tanh, relu, channels, (grid,), (3,), circular=circular)
+        wide = ConvResNet(tanh, relu, sp.oo, positions=(grid,), filter=(3,), circular=circular)
+        finite = ConvResNet(tanh, relu, channels, positions=(grid,), filter=(3,), circular=circular)
         line = [kernel_matrix(wide, image, t=t)[0, 0] for t in times]
         at = [0, 128, 256]
         x = simulate_network(finite, at[-1], samples, inputs=image, t=2.0, seed=2, at=at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +35,14 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str], GoldenFile]:
     """``golden("relu.tex").check(text)`` compares with ``tests/golden/relu.tex``, or rewrites it under ``--update``."""
     update = request.config.getoption("--update")
     return lambda name: GoldenFile(GOLDEN / name, update=update)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A test file that cannot be imported is a failure; the collector of doctests would skip it without a word."""
+    report = yield
+    if report.skipped and collector.path.name.startswith("test_") and "unable to import module" in str(report.longrepr):
+        report.outcome = "failed"
+    return report

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 
 import sympy as sp
+
+
+class Made(Mapping):
+    """Examples by name, each made when a test first asks for it and kept: collecting the tests makes none."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], object]]):
+        self.makers, self.made = dict(makers), {}
+
+    def __getitem__(self, name: str) -> object:
+        if name not in self.made:
+            self.made[name] = self.makers[name]()
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
 
 
 def equal_symbolically(a: object, b: object) -> bool:

@@ -14,7 +14,7 @@ from derivations.limits.elimination.moments import LayerMoments
 
 @cache
 def _moments(layer: sp.Expr, width: int, coordinates: int, positions: int) -> LayerMoments:
-    moments = LayerMoments(program(layer, sp.Integer(width), positions=positions), coordinates)
+    moments = LayerMoments(program(layer, sp.Integer(width), positions=(positions,)), coordinates)
     moments.at_rest()
     return moments
 

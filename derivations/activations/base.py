@@ -28,6 +28,8 @@ class Activation:
         The formula in ``variable``; other symbols in it are parameters.
     variable : Symbol
         The argument, real.
+    rates : tuple of pairs
+        Small parameters of the formula and their rates p: at n neurons each is :math:`n^{-p}` (:mod:`derivations.activations.shaped`).
 
     Raises
     ------
@@ -44,6 +46,7 @@ class Activation:
     name: str
     expr: sp.Expr
     variable: sp.Symbol = field(default=state)
+    rates: tuple[tuple[sp.Symbol, sp.Expr], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _require_plain(self.variable)
@@ -104,11 +107,17 @@ def exact(number: object) -> sp.Expr:
     return expr
 
 
-def as_activation(given: object) -> Activation:
+def as_activation(given: object, shaped: bool = False) -> Activation:
     """Accept an :class:`Activation` or any SymPy expression in one symbol.
 
     Where several symbols occur, the one called ``x`` is the argument and the others are
     parameters. Decimals are read as exact, 0.1 as 1/10.
+
+    Parameters
+    ----------
+    given : Activation or Expr
+    shaped : bool
+        Whether its shape may depend on the width.
 
     Raises
     ------
@@ -123,6 +132,11 @@ def as_activation(given: object) -> Activation:
     x**2 + 1
     """
     if isinstance(given, Activation):
+        if given.rates and not shaped:
+            raise DerivationError(
+                f"{given} tends to a linear function as the width grows, and here the depth grows at a width of its own; choose MLP, ShapedMLP "
+                "or PreNormResNet, or a Network whose regime has its rates: Regime(rates=activation.rates, depth=1)"
+            )
         return _with_free_names(given)
     if isinstance(given, str):
         raise DerivationError(
@@ -167,7 +181,8 @@ def _require_shallow(given: object) -> None:
 
 
 def _with_free_names(activation: Activation) -> Activation:
-    rest = activation.expr.xreplace({activation.variable: sp.Dummy(real=True)})
+    own = (activation.variable, *(size for size, _ in activation.rates))
+    rest = activation.expr.xreplace({symbol: sp.Dummy(real=True) for symbol in own})
     require_free_names(f"the activation {activation}", rest, timeless=True)
     return activation
 

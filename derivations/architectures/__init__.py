@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from derivations.architectures.base import Architecture, Layer, Preactivation, Recipe
+from derivations.architectures.base import Recipe
 from derivations.architectures.blocks import GatedBlock, MLPBlock
 from derivations.architectures.convolutional import ConvResNet
 from derivations.architectures.network import Network
@@ -12,20 +12,26 @@ from derivations.architectures.regime import Regime
 from derivations.architectures.residual import ResNet
 from derivations.architectures.shrinking import ShrinkingResNet
 
-ARCHITECTURES: tuple[type[Architecture], ...] = (ResNet, ShrinkingResNet, ConvResNet, MLP, ShapedMLP)
-RECIPES: tuple[type[Recipe], ...] = (*ARCHITECTURES, MLPBlock, GatedBlock, Network)
+#: All recipes: what is asked of every one of them, and what the command line offers, follows from here.
+RECIPES: tuple[type[Recipe], ...] = (
+    ResNet,
+    ShrinkingResNet,
+    ConvResNet,
+    MLP,
+    ShapedMLP,
+    PreNormResNet,
+    MLPBlock,
+    GatedBlock,
+    Network,
+)
 
 __all__ = [
-    "ARCHITECTURES",
-    "Architecture",
     "ConvResNet",
     "GatedBlock",
-    "Layer",
     "MLP",
     "MLPBlock",
     "Network",
     "PreNormResNet",
-    "Preactivation",
     "RECIPES",
     "Recipe",
     "Regime",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
@@ -14,7 +14,7 @@ from derivations.activations.smooth import silu
 from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, unknown
-from derivations.language import Program, Weights, drop_branch, dropout, layer_norm, program, rms_norm
+from derivations.language import Weights, drop_branch, dropout, layer_norm, rms_norm
 from derivations.symbols import state, step
 from derivations.symbols import width as n
 
@@ -29,6 +29,7 @@ class _Block(Recipe):
 
     activation: Activation
     width: sp.Expr
+    _: KW_ONLY
     inputs: int = 1
     hidden: sp.Expr = 4 * n
     norm: str = "none"
@@ -72,10 +73,6 @@ class _Block(Recipe):
     def dropped(self, body: sp.Expr) -> sp.Expr:
         """Hidden neurons after dropout."""
         return body if self.keep == 1 else dropout(body, self.keep)
-
-    def program(self) -> Program:
-        """The layer as statements."""
-        return program(self.expression(), self.width, parameters=None)
 
 
 @dataclass(frozen=True)

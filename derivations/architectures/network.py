@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import sympy as sp
 
@@ -12,9 +11,8 @@ from derivations.architectures.base import Recipe, checked_inputs, checked_width
 from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.language import Program, Weights, program
+from derivations.language import Weights
 from derivations.symbols import require_free_names, state, step
-from derivations.symbols import width as any_width
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,8 @@ class Network(Recipe):
             expr = None
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"a layer must give the new state as an expression in x, got {said!r}")
+        if expr.has(sp.I, sp.nan, sp.zoo, sp.oo):
+            raise DerivationError(f"a layer must be a real, finite formula, got {expr}")
         object.__setattr__(self, "layer", expr)
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
@@ -82,15 +82,14 @@ class Network(Recipe):
         object.__setattr__(self, "regime", self.regime.at(self.width))
         self.program()
 
-    def program(self) -> Program:
-        """The layer as statements, with small parameters that the regime ties to the width at their values."""
-        layer = self.layer.xreplace(self.regime.values)
-        return program(layer, self.width, frozenset(self.parameters), prod(self.positions))
+    @property
+    def declared(self) -> frozenset[sp.Symbol]:
+        """Parameters, and small parameters whose rates the regime says."""
+        return frozenset({*self.parameters, *(size for size, _ in self.regime.rates)})
 
-    def scaled_program(self) -> Program:
-        """The layer in its small parameters and with a symbol for the width."""
-        known = frozenset({*self.parameters, *self.regime.values})
-        return program(self.layer, any_width, known, prod(self.positions))
+    def expression(self) -> sp.Expr:
+        """The new state."""
+        return self.layer
 
     @classmethod
     def example(cls) -> Network:

@@ -3,25 +3,23 @@ r"""Multilayer perceptrons, with and without shaping (Li & Nica 2023)."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
 from derivations.activations.base import Activation, as_activation, exact
 from derivations.activations.piecewise_linear import relu
-from derivations.activations.shaped import shaped_slopes, shaped_smooth
-from derivations.architectures.base import Architecture, Layer, Preactivation, checked_inputs, checked_width
+from derivations.activations.shaped import shaped
+from derivations.architectures.base import Recipe, checked_inputs, checked_width
 from derivations.architectures.regime import Regime
-from derivations.errors import DerivationError, NoLimit
+from derivations.errors import DerivationError
 from derivations.gaussian import expect
-from derivations.language import Program, Weights, program
-from derivations.symbols import noise, require_free_names, state, step
+from derivations.language import Weights
+from derivations.symbols import require_free_names, state
 from derivations.symbols import width as any_width
 
-_MINUS = sp.Symbol("varepsilon_-", positive=True)
 
-
-class Perceptron(Architecture):
+class Perceptron(Recipe):
     r"""A layer :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,W\varphi(z)` with the critical variance; an interface."""
 
     @property
@@ -34,25 +32,11 @@ class Perceptron(Architecture):
         r""":math:`\lambda`."""
         return sp.S.Zero
 
-    @property
-    def _slopes(self) -> tuple[sp.Expr, sp.Expr]:
-        return self.skip_weight, sp.sqrt(1 - self.skip_weight**2)
-
-    def layer(self) -> Layer:
-        """The layer at this width."""
-        skip, branch = self._slopes
-        inner = Activation(self.shaped.name, self.shaped.expr.subs(self.regime.values))
-        return Layer(skip * state + branch * noise, Preactivation(inner, _critical(inner)))
-
-    def scaled_program(self) -> Program:
-        """The layer in its small parameters."""
-        skip, branch = self._slopes
-        drawn = Weights("W", variance=_critical(self.shaped))(self.shaped(state))
-        return program(skip * state + branch * drawn, any_width, parameters=None)
-
-
-def _critical(inner: Activation) -> sp.Expr:
-    return 1 / expect(inner.expr**2, inner.variable)
+    def expression(self) -> sp.Expr:
+        """The new state."""
+        W = Weights("W", variance=1 / expect(self.shaped.expr**2, self.shaped.variable))
+        skip = self.skip_weight
+        return skip * state + sp.sqrt(1 - skip**2) * W(self.shaped(state))
 
 
 @dataclass(frozen=True)
@@ -61,7 +45,7 @@ class MLP(Perceptron):
 
     W has i.i.d. N(0, 1) entries. Given the Gram matrix V of a layer's m inputs, its neurons are i.i.d.
     N(0, V), and the next one is :math:`V' = \frac{c}{n}\sum_i \varphi(z_i)\varphi(z_i)^\top`. The
-    activation keeps its shape whatever the width.
+    activation keeps its shape whatever the width, or is a shaped one with its rates (:mod:`derivations.activations.shaped`).
 
     Parameters
     ----------
@@ -73,16 +57,17 @@ class MLP(Perceptron):
 
     Examples
     --------
-    >>> MLP(relu, inputs=2).layer().preactivation.weight_variance
+    >>> MLP(relu, inputs=2).program().statements[0].weights.variance
     2
     """
 
     activation: Activation
     width: sp.Expr = any_width
+    _: KW_ONLY
     inputs: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", as_activation(self.activation))
+        object.__setattr__(self, "activation", as_activation(self.activation, shaped=True))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "width", checked_width(self.width))
 
@@ -94,7 +79,7 @@ class MLP(Perceptron):
     @property
     def regime(self) -> Regime:
         """N layers in a unit of time."""
-        return Regime(depth=sp.S.One, width=self.width)
+        return Regime(self.activation.rates, sp.S.One, self.width)
 
     @classmethod
     def example(cls) -> MLP:
@@ -114,7 +99,8 @@ class ShapedMLP(Perceptron):
     Parameters
     ----------
     activation : Activation or Expr
-        :math:`\varphi`; with slopes, any member of the two-slope family (it only says which kind it is).
+        :math:`\varphi`; with slopes, any member of the two-slope family (it only says which kind it is). Or a shaped one, with its rates;
+        then c_plus, c_minus, a and rate are left out.
     inputs : int
         m.
     c_plus, c_minus : number or Expr, optional
@@ -137,12 +123,13 @@ class ShapedMLP(Perceptron):
 
     Examples
     --------
-    >>> ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1).layer().preactivation.inner.expr
+    >>> ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1).program().statements[0].body
     Piecewise((x - x/sqrt(n), x <= 0), (x, True))
     """
 
     activation: Activation
     width: sp.Expr = any_width
+    _: KW_ONLY
     inputs: int = 1
     c_plus: sp.Expr | None = None
     c_minus: sp.Expr | None = None
@@ -152,44 +139,20 @@ class ShapedMLP(Perceptron):
     depth_rate: sp.Expr = sp.S.One
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", as_activation(self.activation))
+        object.__setattr__(self, "activation", as_activation(self.activation, shaped=True))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "width", checked_width(self.width))
-        slopes = self.c_plus is not None and self.c_minus is not None
-        if slopes == (self.a is not None) or (self.c_plus is None) != (self.c_minus is None):
-            raise DerivationError(
-                "a shaping needs either c_plus and c_minus (slopes 1 + c/√n) or a (s φ(x/s) with s = a√n), "
-                f"got c_plus={self.c_plus}, c_minus={self.c_minus}, a={self.a}"
-            )
         for name in ("c_plus", "c_minus", "a", "skip", "depth_rate"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, exact(getattr(self, name)))
                 require_free_names(name, getattr(self, name), timeless=True)
         rate = tuple(map(exact, self.rate)) if isinstance(self.rate, tuple) else exact(self.rate)
         object.__setattr__(self, "rate", rate)
-        rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)
-        if any(p.is_nonpositive for p in (*rates, self.depth_rate)) or (
-            len(rates) != (2 if slopes else 1) and len(rates) != 1
-        ):
-            raise DerivationError(
-                f"rates must be positive, one for both slopes or a pair for two, got rate={self.rate}, "
-                f"depth_rate={self.depth_rate}"
-            )
+        if self.depth_rate.is_nonpositive:
+            raise DerivationError(f"depth_rate must be positive, got {self.depth_rate}")
         if self.skip.is_negative or (1 - self.skip).is_nonpositive:
             raise DerivationError(f"skip must be at least 0 and below 1, got {self.skip}")
-        kinks = self.activation.kinks
-        bent = [p for p in self.activation.pieces if sp.diff(p.expr, self.activation.variable, 2) != 0]
-        if slopes and (bent or any(kink != 0 for kink in kinks)):
-            raise DerivationError(
-                f"slopes 1 + c/√n need an activation with two slopes and its kink at 0, got {self.activation}; "
-                "shape a smooth one with a"
-            )
-        self.shaped  # noqa: B018 - a zoom that does not exist is refused here
-        if (
-            self.a is not None
-            and sp.diff(self.activation.expr, self.activation.variable).subs(self.activation.variable, 0) == 0
-        ):
-            raise NoLimit(f"{self.activation} has slope 0 at 0: its shaping tends to 0 instead of a linear function")
+        self.shaped  # noqa: B018 - a shaping that does not exist is refused here
 
     @property
     def skip_weight(self) -> sp.Expr:
@@ -199,15 +162,12 @@ class ShapedMLP(Perceptron):
     @property
     def shaped(self) -> Activation:
         r""":math:`\varphi_s` in its small parameters."""
-        if self.a is not None:
-            return shaped_smooth(self.activation, self.a)
-        return shaped_slopes(self.c_plus, self.c_minus, step, _MINUS if isinstance(self.rate, tuple) else step)
+        return shaped(self.activation, self.c_plus, self.c_minus, self.a, self.rate)
 
     @property
     def regime(self) -> Regime:
         """The rates of the shaping and of the depth."""
-        rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)
-        return Regime(tuple(zip((step, _MINUS), rates, strict=False)), self.depth_rate, self.width)
+        return Regime(self.shaped.rates, self.depth_rate, self.width)
 
     @classmethod
     def example(cls) -> ShapedMLP:

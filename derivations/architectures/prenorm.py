@@ -2,16 +2,16 @@ r"""Residual networks that normalise what goes into the branch (pre-norm)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
 from derivations.activations.base import Activation, as_activation
 from derivations.activations.piecewise_linear import relu
+from derivations.activations.shaped import apart
 from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
 from derivations.architectures.regime import Regime
-from derivations.language import Program, Weights, program, rms_norm
+from derivations.language import Weights, rms_norm
 from derivations.symbols import state, step
 from derivations.symbols import width as any_width
 
@@ -38,33 +38,25 @@ class PreNormResNet(Recipe):
 
     activation: Activation
     width: sp.Expr = any_width
+    _: KW_ONLY
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", as_activation(self.activation))
+        object.__setattr__(self, "activation", as_activation(self.activation, shaped=True))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "weight_variance", checked_variance(self.weight_variance, "weight_variance"))
 
     @property
     def regime(self) -> Regime:
-        """N layers in a unit of time."""
-        return Regime(depth=sp.S.One, width=self.width)
+        """N layers in a unit of time; besides, the rates of a shaped activation."""
+        return Regime(((step, sp.S.Half), *apart(self.activation).rates), sp.S.One, self.width)
 
-    def scaled_program(self) -> Program:
-        """The layer in its small parameter."""
-        return self._program({}, any_width)
-
-    def program(self) -> Program:
-        """The layer at this width."""
-        return self._program(self.regime.values, self.width)
-
-    def _program(self, values: Mapping[sp.Symbol, sp.Expr], width: sp.Expr) -> Program:
-        weights = Weights("W", variance=self.weight_variance)
-        return program(
-            (state + step * weights(self.activation(rms_norm(state)))).xreplace(values), width, parameters=None
-        )
+    def expression(self) -> sp.Expr:
+        """The new state."""
+        W = Weights("W", variance=self.weight_variance)
+        return state + step * W(apart(self.activation)(rms_norm(state)))
 
     @classmethod
     def example(cls) -> PreNormResNet:

@@ -2,25 +2,19 @@ r"""Residual networks whose branch is scaled by :math:`L^{-1/2}` (Hayou 2022).""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
 from derivations.activations.base import Activation, as_activation
 from derivations.activations.piecewise_linear import relu
-from derivations.architectures.base import (
-    Architecture,
-    Layer,
-    Preactivation,
-    checked_inputs,
-    checked_variance,
-    checked_width,
-)
-from derivations.symbols import noise, state, step
+from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
+from derivations.language import Weights
+from derivations.symbols import state, step
 
 
 @dataclass(frozen=True)
-class ResNet(Architecture):
+class ResNet(Recipe):
     r"""The residual network :math:`X_{\ell+1} = X_\ell + L^{-1/2}\, W_{\ell+1}\,\varphi(X_\ell)`.
 
     :math:`W_{ij} \sim N(0, \sigma_w^2/n)` i.i.d., fresh in every layer; no bias.
@@ -43,8 +37,9 @@ class ResNet(Architecture):
 
     Examples
     --------
-    >>> ResNet(relu, width=4).layer().update
-    u*varepsilon + x
+    >>> from derivations import tanh
+    >>> ResNet(tanh, width=4).expression()
+    varepsilon*W(tanh(x)) + x
 
     References
     ----------
@@ -53,8 +48,10 @@ class ResNet(Architecture):
 
     activation: Activation
     width: sp.Expr
+    _: KW_ONLY
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
+    letters = (("activation", "varphi"),)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
@@ -62,12 +59,10 @@ class ResNet(Architecture):
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "weight_variance", checked_variance(self.weight_variance, "weight_variance"))
 
-    def layer(self) -> Layer:
-        r"""The step :math:`x' = x + \varepsilon u` with :math:`u = (W\varphi(x))_i`."""
-        return Layer(
-            update=state + step * noise,
-            preactivation=Preactivation(self.activation, self.weight_variance),
-        )
+    def expression(self) -> sp.Expr:
+        """The new state."""
+        W = Weights("W", variance=self.weight_variance)
+        return state + step * W(self.activation(state))
 
     @classmethod
     def example(cls) -> ResNet:

@@ -2,7 +2,7 @@ r"""Residual networks with shrinking weights (Peluchetti & Favaro 2021)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 
 import sympy as sp
@@ -10,16 +10,15 @@ import sympy as sp
 from derivations.activations.base import Activation, as_activation
 from derivations.activations.smooth import tanh
 from derivations.architectures.base import (
-    Architecture,
-    Layer,
-    Preactivation,
+    Recipe,
     checked_inputs,
     checked_mean,
     checked_variance,
     checked_width,
 )
 from derivations.errors import NoLimit
-from derivations.symbols import noise, shift, state, step
+from derivations.language import Weights
+from derivations.symbols import state, step
 
 
 def checked_outer(outer: object) -> Activation:
@@ -64,14 +63,8 @@ def _refuse(activation: Activation, why: str) -> None:
     )
 
 
-def taylor_stand_in(letter: str) -> Activation:
-    r"""A generic outer activation: :math:`\varphi'(0)\,x + \tfrac12\varphi''(0)\,x^2`, its derivatives at 0 as symbols."""
-    first, second = (sp.Symbol(rf"\{letter}{mark}(0)", real=True) for mark in ("'", "''"))
-    return Activation(letter, first * state + second * state**2 / 2)
-
-
 @dataclass(frozen=True)
-class ShrinkingResNet(Architecture):
+class ShrinkingResNet(Recipe):
     r"""The residual network :math:`X_{\ell+1} = X_\ell + \varphi(W_{\ell+1}\,\psi(X_\ell) + b_{\ell+1})` whose weights shrink with depth.
 
     With :math:`h = T/L` the time of a layer,
@@ -102,8 +95,8 @@ class ShrinkingResNet(Architecture):
     Examples
     --------
     >>> from derivations import identity, tanh
-    >>> ShrinkingResNet(tanh, identity, width=4).layer().update
-    x + tanh(u*varepsilon)
+    >>> ShrinkingResNet(tanh, identity, width=4).expression()
+    x + tanh(varepsilon*W(x))
 
     References
     ----------
@@ -114,11 +107,13 @@ class ShrinkingResNet(Architecture):
     outer: Activation
     inner: Activation
     width: sp.Expr
+    _: KW_ONLY
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
     bias_variance: sp.Expr = sp.S.Zero
     weight_mean: sp.Expr = sp.S.Zero
     bias_mean: sp.Expr = sp.S.Zero
+    letters = (("inner", "psi"), ("outer", "varphi"))
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -131,27 +126,20 @@ class ShrinkingResNet(Architecture):
         for name in ("weight_mean", "bias_mean"):
             set_(self, name, checked_mean(getattr(self, name), name))
 
-    @property
-    def functions(self) -> tuple[tuple[str, Activation], ...]:
-        r"""Inside the weights :math:`\psi`, outside :math:`\varphi`."""
-        return (("psi", self.inner), ("varphi", self.outer))
+    def weights(self, name: str, **moments: object) -> Weights:
+        """A matrix of the layer."""
+        return Weights(name, **moments)  # type: ignore[arg-type]
 
-    def layer(self) -> Layer:
-        r"""The step :math:`x' = x + \varphi(\varepsilon u + \varepsilon^2 m)`."""
-        weights = Preactivation(self.inner, self.weight_variance, self.bias_variance, self.weight_mean, self.bias_mean)
-        return Layer(branch(self.outer, weights), weights)
-
-    def generic_layer(self) -> Layer:
-        r"""The same with :math:`\psi` undefined and of :math:`\varphi` the derivatives at 0 only."""
-        layer = super().generic_layer()
-        return replace(layer, update=branch(taylor_stand_in("varphi"), layer.preactivation))
+    def expression(self) -> sp.Expr:
+        """The new state: noise of size ε, and means of size ε² with a matrix of their own."""
+        W = self.weights("W", variance=self.weight_variance, bias_variance=self.bias_variance)
+        M = self.weights("M", variance=0, mean=self.weight_mean, bias_mean=self.bias_mean)
+        read = self.inner(state)
+        moved = step**2 * M(read) if self.weight_mean != 0 or self.bias_mean != 0 else 0
+        return state + self.outer(step * W(read) + moved)
 
     @classmethod
     def example(cls) -> ShrinkingResNet:
         """A tanh network of width 3 with means and biases."""
-        return cls(tanh, tanh, 3, 1, sp.S.One, sp.Rational(1, 2), sp.Rational(1, 3), sp.Rational(-1, 4))
-
-
-def branch(outer: Activation, weights: Preactivation) -> sp.Expr:
-    r"""The update :math:`x + \varphi(\varepsilon u + \varepsilon^2 m)`, without m where weights and biases are centred."""
-    return state + outer(step * noise + (step**2 * shift if weights.has_means else 0))
+        half, third = sp.Rational(1, 2), sp.Rational(1, 3)
+        return cls(tanh, tanh, 3, bias_variance=half, weight_mean=third, bias_mean=sp.Rational(-1, 4))

@@ -12,7 +12,7 @@ from derivations.explain.notation import (
     DifferentialOf,
     Juxtaposed,
     Remainder,
-    Statistic,
+    Variance,
     Word,
     equals,
     expected,
@@ -71,7 +71,7 @@ def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
             ),
             (
                 Line(expected(ratio) - 1, (Term(mean / width), Term(-2 * kappa * root)), "≈"),
-                Line(Statistic("Var", sp.Tuple(ratio), sp.Tuple()), (Term(variance / width),), "≈"),
+                Line(Variance(ratio, sp.Tuple()), (Term(variance / width),), "≈"),
             ),
             (
                 "The second input differs from the first by an independent Gaussian. Squares of Gaussians are averaged over the random set of "

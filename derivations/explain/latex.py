@@ -2,30 +2,14 @@ r"""A derivation as LaTeX: expressions, lines, steps, documents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
-from derivations.explain.notation import (
-    Angled,
-    DerivativeOf,
-    DifferentialOf,
-    Distribution,
-    EvaluatedAt,
-    Juxtaposed,
-    Norm,
-    Partial,
-    ProbabilityOf,
-    Rate,
-    Remainder,
-    Scripted,
-    Statistic,
-    Total,
-    TransitionDensity,
-    Transposed,
-    Variation,
-    Word,
-)
+from derivations.explain.notation import Juxtaposed, PatternPrinter, Total, Word
 from derivations.explain.plain import GREEK, Words
 from derivations.explain.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
@@ -46,11 +30,30 @@ _SIGNS = {
     "∫": r"\int",
     "²": "^2",
 }
-_OPERATORS = {"E": r"\mathbb{E}"}
 
 
-class Printer(LatexPrinter):
+class Printer(PatternPrinter, LatexPrinter):
     r"""SymPy's printer with the notation of the field: :math:`\log`, :math:`\Phi`, fractions that do not explode."""
+
+    INDICES = ("{", "}", " ", ", ")
+    PATTERNS: ClassVar[Mapping[str, str]] = {
+        "DifferentialOf": r"\mathrm{d}«0»",
+        "Rate": r"\mathrm{d}«0»/\mathrm{d}«1»",
+        "DerivativeOf": r"\frac{\mathrm{d}}{\mathrm{d}«1»}«0»",
+        "Partial": r"\partial_{«0»}",
+        "Variation": r"\mathrm{d}[«0», «1»]_{«2»}",
+        "Expectation": r"\mathbb{E}[«0»«1? \mid »]",
+        "Variance": r"\mathrm{Var}[«0»«1? \mid »]",
+        "Covariance": r"\mathrm{Cov}[«0»«1? \mid »]",
+        "ProbabilityOf": "P(«0»)",
+        "TransitionDensity": r"p_{«0»}(«1» \mid «2»)",
+        "Distribution": r"«0»\left(«1+»\right)",
+        "Angled": r"\left\langle «0» \right\rangle",
+        "Transposed": r"«0»^\top",
+        "Norm": r"\|«0»\|",
+        "Remainder": "«0»(«1»)",
+        "EvaluatedAt": r"\left.«0»\right|_{«1»}",
+    }
 
     def __init__(self) -> None:
         super().__init__({"ln_notation": False, "fold_short_frac": False, "mul_symbol": None, "diff_operator": "rd"})
@@ -70,83 +73,18 @@ class Printer(LatexPrinter):
 
     # notation
 
-    def _listed(self, items: sp.Tuple) -> str:
-        return ", ".join(map(self._print, items))
+    def _print_Str(self, expr: sp.Basic) -> str:
+        return expr.name if len(expr.name) == 1 else rf"\mathrm{{{expr.name}}}"
 
     def _print_Word(self, expr: Word) -> str:
         return rf"\text{{{escaped(str(expr.args[0]))}}}"
 
-    def _print_Scripted(self, expr: Scripted) -> str:
-        stem, lower, upper = expr.args
-        text: str = self._print(stem)
-        for mark, indices in (("_", lower), ("^", upper)):
-            if indices:
-                joint = " " if Scripted.are_letters(indices) else ", "
-                text += rf"{mark}{{{joint.join(map(self._print, indices))}}}"
-        return text
-
-    def _print_DifferentialOf(self, expr: DifferentialOf) -> str:
-        return rf"\mathrm{{d}}{self._print(expr.args[0])}"
-
-    def _print_Rate(self, expr: Rate) -> str:
-        return "/".join(rf"\mathrm{{d}}{self._print(a)}" for a in expr.args)
-
-    def _print_DerivativeOf(self, expr: DerivativeOf) -> str:
-        body, at = map(self._print, expr.args)
-        return rf"\frac{{\mathrm{{d}}}}{{\mathrm{{d}}{at}}}{body}"
-
-    def _print_Partial(self, expr: Partial, exp: str | None = None) -> str:
-        return rf"\partial_{{{self._print(expr.args[0])}}}" + (f"^{{{exp}}}" if exp else "")
-
-    def _print_Variation(self, expr: Variation) -> str:
-        first, second, at = map(self._print, expr.args)
-        return rf"\mathrm{{d}}[{first}, {second}]_{{{at}}}"
-
-    def _print_Statistic(self, expr: Statistic) -> str:
-        operator, of, given = expr.args
-        name = _OPERATORS.get(str(operator), rf"\mathrm{{{operator}}}")
-        condition = rf" \mid {self._listed(given)}" if given else ""
-        return f"{name}[{self._listed(of)}{condition}]"
-
-    def _print_ProbabilityOf(self, expr: ProbabilityOf) -> str:
-        return rf"P({self._print(expr.args[0])})"
-
-    def _print_TransitionDensity(self, expr: TransitionDensity) -> str:
-        at, x, start = map(self._print, expr.args)
-        return rf"p_{{{at}}}({x} \mid {start})"
-
-    def _print_Distribution(self, expr: Distribution) -> str:
-        name, *parameters = expr.args
-        shown = str(name) if len(str(name)) == 1 else rf"\mathrm{{{name}}}"
-        return rf"{shown}\left({', '.join(map(self._print, parameters))}\right)"
-
     def _print_Total(self, expr: Total) -> str:
-        body, index, upper, more = expr.args
-        if more:
-            under = rf"{self._print(index)} \le {self._print(upper)}, {self._listed(more)} \in F"
-            sign = rf"\sum_{{{under}}}"
-        else:
-            sign = rf"\sum_{{{self._print(index)}=1}}^{{{self._print(upper)}}}"
-        return rf"{sign} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
+        with_filter = r"\sum_{«1» \le «2», «3» \in F} «0:Mul»"
+        return self._filled(with_filter if expr.args[3] else r"\sum_{«1»=1}^{«2»} «0:Mul»", expr)
 
     def _print_Juxtaposed(self, expr: Juxtaposed) -> str:
         return r"\,".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
-
-    def _print_Angled(self, expr: Angled) -> str:
-        return rf"\left\langle {self._print(expr.args[0])} \right\rangle"
-
-    def _print_Transposed(self, expr: Transposed) -> str:
-        return rf"{self._print(expr.args[0])}^\top"
-
-    def _print_Norm(self, expr: Norm) -> str:
-        return rf"\|{self._print(expr.args[0])}\|"
-
-    def _print_Remainder(self, expr: Remainder) -> str:
-        return rf"{expr.args[0]}({self._print(expr.args[1])})"
-
-    def _print_EvaluatedAt(self, expr: EvaluatedAt) -> str:
-        body, condition = map(self._print, expr.args)
-        return rf"\left.{body}\right|_{{{condition}}}"
 
 
 def latex(expr: sp.Basic) -> str:
@@ -162,16 +100,7 @@ def latex(expr: sp.Basic) -> str:
 
 
 def _term(term: Term, first: bool) -> str:
-    sign, coefficient = term.signed(first)
-    if term.unit is None:
-        return sign + latex(coefficient)
-    unit = latex(term.unit)
-    if coefficient == 1:
-        return sign + unit
-    body = latex(coefficient)
-    if coefficient.is_Add:
-        body = rf"\left({body}\right)"
-    return rf"{sign}{body}\,{unit}"
+    return term.printed(first, latex, r"\,", (r"\left(", r"\right)"))
 
 
 _UNSEEN = frozenset({"left", "right", "frac", "mathrm", "operatorname", "quad", "begin", "end"})

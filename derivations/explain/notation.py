@@ -1,10 +1,15 @@
 r"""The notation of the page as SymPy objects: what a formula needs besides expressions, once for all formats.
 
 A piece of notation, such as :math:`\mathrm{d}X_t` or :math:`\mathbb{E}[\Delta \mid X]`, is an object without rules of computation. Each
-format is one printer, with one method for each class below.
+format is one printer, with one pattern or method for each class below.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partialmethod
+from typing import Any, ClassVar
 
 import sympy as sp
 from sympy.core.symbol import Str
@@ -65,8 +70,16 @@ class Variation(Notation):
     r"""The differential of a covariation, :math:`\mathrm{d}[x, y]_t`: two processes and the time."""
 
 
-class Statistic(Notation):
-    r""":math:`\mathbb{E}[x \mid V]`, :math:`\mathrm{Cov}[x, y \mid V]`: the operator's name, a tuple, and a tuple of what is given."""
+class Expectation(Notation):
+    r""":math:`\mathbb{E}[x \mid V]`: of what, and a tuple of what is given."""
+
+
+class Variance(Notation):
+    r""":math:`\mathrm{Var}[x \mid V]`: of what, and a tuple of what is given."""
+
+
+class Covariance(Notation):
+    r""":math:`\mathrm{Cov}[x, y \mid V]`: a tuple of two, and a tuple of what is given."""
 
 
 class ProbabilityOf(Notation):
@@ -151,14 +164,57 @@ def indexed(stem: sp.Symbol | str, lower: tuple[object, ...] = (), upper: tuple[
 
 def expected(body: sp.Expr, *given: sp.Expr) -> Notation:
     r""":math:`\mathbb{E}[b \mid g]`."""
-    return Statistic("E", sp.Tuple(body), sp.Tuple(*given))
+    return Expectation(body, sp.Tuple(*given))
 
 
 def covariance_of(first: sp.Expr, second: sp.Expr, *given: sp.Expr) -> Notation:
     r""":math:`\mathrm{Cov}[f, g \mid v]`."""
-    return Statistic("Cov", sp.Tuple(first, second), sp.Tuple(*given))
+    return Covariance(sp.Tuple(first, second), sp.Tuple(*given))
 
 
 def equals(left: sp.Expr, right: sp.Expr) -> sp.Basic:
     """The equation itself, neither decided nor turned around."""
     return sp.Eq(left, right, evaluate=False)
+
+
+class PatternPrinter:
+    """What the printers of all formats share: nodes that print by a pattern, and letters with indices.
+
+    A pattern is text with marks: ``«0»`` is the first argument, a tuple as a list with commas; ``«1+»`` are all arguments from the second
+    on; ``«0:Mul»`` has brackets where it binds less than a factor; ``«1? | »`` has a text before it, and is left out where it is empty.
+    """
+
+    #: The patterns of a format by the names of nodes.
+    PATTERNS: ClassVar[Mapping[str, str]] = {}
+    #: Brackets around indices, what stands between letters, and between other indices.
+    INDICES: ClassVar[tuple[str, str, str, str]]
+    _MARK = re.compile(r"«(\d)(\+)?(?::(\w+))?(?:\?([^»]*))?»")
+
+    def __init_subclass__(cls) -> None:
+        """One method for each pattern."""
+        for node, pattern in cls.PATTERNS.items():
+            setattr(cls, f"_print_{node}", partialmethod(cls._filled, pattern))
+
+    def _filled(self: Any, pattern: str, expr: sp.Basic) -> str:
+        def argument(mark: re.Match[str]) -> str:
+            first, further, level, before = mark.groups()
+            chosen = expr.args[int(first) :] if further else expr.args[int(first) : int(first) + 1]
+            if len(chosen) == 1 and isinstance(chosen[0], sp.Tuple):
+                chosen = chosen[0].args
+            show = (lambda a: self.parenthesize(a, PRECEDENCE[level], strict=True)) if level else self._print
+            text = ", ".join(map(show, chosen))
+            return f"{before or ''}{text}" if text else ""
+
+        return str(self._MARK.sub(argument, pattern))
+
+    def _print_Scripted(self: Any, expr: Scripted) -> str:
+        stem, lower, upper = expr.args
+        text: str = self._print(stem)
+        for mark, indices in (("_", lower), ("^", upper)):
+            if indices:
+                text += mark + self._indices(indices)
+        return text
+
+    def _indices(self: Any, indices: sp.Tuple) -> str:
+        opening, closing, *between = self.INDICES
+        return f"{opening}{between[not Scripted.are_letters(indices)].join(map(self._print, indices))}{closing}"

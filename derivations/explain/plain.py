@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import ClassVar, TypeAlias
 
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from derivations.explain.notation import (
-    Angled,
-    DerivativeOf,
-    DifferentialOf,
-    Distribution,
-    EvaluatedAt,
-    Juxtaposed,
-    Norm,
-    Partial,
-    ProbabilityOf,
-    Rate,
-    Remainder,
-    Scripted,
-    Statistic,
-    Total,
-    TransitionDensity,
-    Transposed,
-    Variation,
-    Word,
-)
+from derivations.explain.notation import Juxtaposed, PatternPrinter, Scripted, Total
 from derivations.sums import CoordinateSum
 
 #: A sentence: text with mathematics in between.
@@ -40,8 +22,30 @@ GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", stric
 }  # fmt: skip
 
 
-class PlainPrinter(StrPrinter):
+class PlainPrinter(PatternPrinter, StrPrinter):
     """SymPy's text printer with Greek letters, intervals with brackets, and pieces in words."""
+
+    PATTERNS: ClassVar[Mapping[str, str]] = {
+        "Reals": "the real line",
+        "Contains": "«0» in «1»",
+        "Word": "«0»",
+        "DifferentialOf": "d«0»",
+        "Rate": "d«0»/d«1»",
+        "DerivativeOf": "d/d«1» «0»",
+        "Partial": "∂_«0»",
+        "Variation": "d[«0», «1»]_«2»",
+        "Expectation": "E[«0»«1? | »]",
+        "Variance": "Var[«0»«1? | »]",
+        "Covariance": "Cov[«0»«1? | »]",
+        "ProbabilityOf": "P(«0»)",
+        "TransitionDensity": "p_«0»(«1» | «2»)",
+        "Distribution": "«0»(«1+»)",
+        "Angled": "<«0»>",
+        "Transposed": "«0»ᵀ",
+        "Norm": "‖«0»‖",
+        "Remainder": "«0»(«1»)",
+        "EvaluatedAt": "«0» at «1»",
+    }
 
     def parenthesize(self, item: sp.Basic, level: int, strict: bool = False) -> str:
         """A sum over the layer has a bracket of its own."""
@@ -66,12 +70,6 @@ class PlainPrinter(StrPrinter):
         left, right = "(" if expr.left_open else "[", ")" if expr.right_open else "]"
         return f"{left}{self._print(expr.start)}, {self._print(expr.end)}{right}"
 
-    def _print_Reals(self, expr: sp.Set) -> str:
-        return "the real line"
-
-    def _print_Contains(self, expr: sp.Contains) -> str:
-        return f"{self._print(expr.args[0])} in {self._print(expr.args[1])}"
-
     def _print_Piecewise(self, expr: sp.Piecewise) -> str:
         cases = [
             f"{self._print(e)} if {self._print(c)}" if c != sp.true else f"{self._print(e)} otherwise"
@@ -95,52 +93,10 @@ class PlainPrinter(StrPrinter):
 
     # notation
 
-    def _listed(self, items: sp.Tuple) -> str:
-        return ", ".join(map(self._print, items))
-
-    def _print_Word(self, expr: Word) -> str:
-        return str(expr.args[0])
-
-    def _print_Scripted(self, expr: Scripted) -> str:
-        stem, lower, upper = expr.args
-        text: str = self._print(stem)
-        for mark, indices in (("_", lower), ("^", upper)):
-            if indices:
-                joint = "" if Scripted.are_letters(indices) else ","
-                inside = joint.join(self._print(i).replace(" ", "") for i in indices)
-                text += mark + (inside if inside.isalnum() else f"{{{inside}}}")
-        return text
-
-    def _print_DifferentialOf(self, expr: DifferentialOf) -> str:
-        return f"d{self._print(expr.args[0])}"
-
-    def _print_Rate(self, expr: Rate) -> str:
-        return "/".join(f"d{self._print(a)}" for a in expr.args)
-
-    def _print_DerivativeOf(self, expr: DerivativeOf) -> str:
-        return f"d/d{self._print(expr.args[1])} {self._print(expr.args[0])}"
-
-    def _print_Partial(self, expr: Partial) -> str:
-        return f"∂_{self._print(expr.args[0])}"
-
-    def _print_Variation(self, expr: Variation) -> str:
-        first, second, at = map(self._print, expr.args)
-        return f"d[{first}, {second}]_{at}"
-
-    def _print_Statistic(self, expr: Statistic) -> str:
-        operator, of, given = expr.args
-        return f"{operator}[{self._listed(of)}{' | ' + self._listed(given) if given else ''}]"
-
-    def _print_ProbabilityOf(self, expr: ProbabilityOf) -> str:
-        return f"P({self._print(expr.args[0])})"
-
-    def _print_TransitionDensity(self, expr: TransitionDensity) -> str:
-        at, x, start = map(self._print, expr.args)
-        return f"p_{at}({x} | {start})"
-
-    def _print_Distribution(self, expr: Distribution) -> str:
-        name, *parameters = expr.args
-        return f"{name}({', '.join(map(self._print, parameters))})"
+    def _indices(self, indices: sp.Tuple) -> str:
+        joint = "" if Scripted.are_letters(indices) else ","
+        inside = joint.join(self._print(i).replace(" ", "") for i in indices)
+        return inside if inside.isalnum() else f"{{{inside}}}"
 
     def _print_Total(self, expr: Total) -> str:
         body, index, _, more = expr.args
@@ -149,21 +105,6 @@ class PlainPrinter(StrPrinter):
 
     def _print_Juxtaposed(self, expr: Juxtaposed) -> str:
         return " ".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)
-
-    def _print_Angled(self, expr: Angled) -> str:
-        return f"<{self._print(expr.args[0])}>"
-
-    def _print_Transposed(self, expr: Transposed) -> str:
-        return f"{self._print(expr.args[0])}ᵀ"
-
-    def _print_Norm(self, expr: Norm) -> str:
-        return f"‖{self._print(expr.args[0])}‖"
-
-    def _print_Remainder(self, expr: Remainder) -> str:
-        return f"{expr.args[0]}({self._print(expr.args[1])})"
-
-    def _print_EvaluatedAt(self, expr: EvaluatedAt) -> str:
-        return f"{self._print(expr.args[0])} at {self._print(expr.args[1])}"
 
 
 def plain(expr: sp.Basic) -> str:

@@ -7,7 +7,8 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture, Recipe
+from derivations.activations.base import Activation
+from derivations.architectures.base import Recipe
 from derivations.explain.notation import (
     Angled,
     Distribution,
@@ -22,7 +23,7 @@ from derivations.explain.notation import (
 )
 from derivations.explain.plain import Words
 from derivations.explain.steps import Line, Step, Term, equation
-from derivations.language import Program, Weights, program
+from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
@@ -80,16 +81,22 @@ def recursion_step(layer: Program, inputs: int, small: sp.Expr, more: tuple[Line
 def _named(recipe: Recipe) -> Program:
     """One layer as a program in which the activation inside the weights has a name."""
     at = replace(recipe, width=width) if recipe.width == sp.oo else recipe  # type: ignore[type-var]
-    if isinstance(at, Architecture):
-        return program(Architecture.generic_layer(at).expression(), at.width, parameters=None)
-    return at.program()
+    return _with_names(at, recipe.letters[:1]).program()
 
 
 def generic_program(recipe: Recipe) -> Program:
     """One layer with undefined activations where the recipe names them, so that formulas show where they enter."""
-    if isinstance(recipe, Architecture):
-        return program(recipe.generic_layer().expression(), recipe.width, parameters=None)
-    return recipe.program()
+    return _with_names(recipe, recipe.letters).program()
+
+
+def _with_names(recipe: Recipe, letters: tuple[tuple[str, str], ...]) -> Recipe:
+    """The activation inside the weights undefined, and of others the derivatives at 0, where their argument is small, as symbols."""
+    rule = {}
+    for k, (name, called) in enumerate(letters):
+        first, second = (sp.Symbol(rf"\{called}{mark}(0)", real=True) for mark in ("'", "''"))
+        outer = first * state + second * state**2 / 2
+        rule[name] = Activation(called, outer if k else sp.Function(called, real=True)(state))
+    return replace(recipe, **rule)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -213,9 +220,9 @@ def _drawn_at(program: Program) -> list[Matrix | Mask]:
 
 
 def _activation_steps(recipe: Recipe) -> list[Step]:
-    if not isinstance(recipe, Architecture):
+    if not recipe.letters:
         return []
-    (name, inner), *outer = recipe.functions
+    (name, inner), *outer = ((letter, getattr(recipe, field)) for field, letter in recipe.letters)
     lines = [equation(sp.Function(name)(state), inner.expr)]
     if not outer:
         because = "It enters through its values. Its derivatives enter by Itô's formula."

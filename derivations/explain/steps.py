@@ -26,6 +26,18 @@ class Term:
             return "-" if first else "- ", -self.coefficient
         return "" if first else "+ ", self.coefficient
 
+    def printed(
+        self, first: bool, show: Callable[[sp.Basic], str], apart: str = " ", brackets: tuple[str, str] = ("(", ")")
+    ) -> str:
+        """The term in some format, the first of a line or a later one: how an expression is shown, what stands before a unit, brackets."""
+        sign, coefficient = self.signed(first)
+        if self.unit is None:
+            return sign + show(coefficient)
+        if coefficient == 1:
+            return sign + show(self.unit)
+        opening, closing = brackets if coefficient.is_Add else ("", "")
+        return f"{sign}{opening}{show(coefficient)}{closing}{apart}{show(self.unit)}"
+
 
 #: How the two sides of a line are related.
 RELATIONS = ("=", "~", "≈", ":")

@@ -6,7 +6,7 @@ import re
 import textwrap
 
 from derivations.explain.plain import Words, plain, sentence
-from derivations.explain.steps import Line, Step, Term
+from derivations.explain.steps import Line, Step
 
 #: The width of a line of text; formulas are broken between terms.
 WIDTH = 80
@@ -24,18 +24,7 @@ def line_text(line: Line) -> str:
 def _parts(line: Line) -> list[str]:
     where = f"{plain(line.where)}: " if line.where is not None else ""
     head = f"{where}{plain(line.left)}{'' if line.relation == ':' else ' '}{line.relation}"
-    return [head, *(_term(term, k == 0) for k, term in enumerate(line.terms))]
-
-
-def _term(term: Term, first: bool) -> str:
-    sign, coefficient = term.signed(first)
-    if term.unit is None:
-        return f"{sign}{plain(coefficient)}"
-    unit = plain(term.unit)
-    if coefficient == 1:
-        return f"{sign}{unit}"
-    body = f"({plain(coefficient)})" if coefficient.is_Add else plain(coefficient)
-    return f"{sign}{body} {unit}"
+    return [head, *(term.printed(k == 0, plain) for k, term in enumerate(line.terms))]
 
 
 def _formula(line: Line) -> list[str]:

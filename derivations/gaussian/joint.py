@@ -9,11 +9,12 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, bound_symbols, called, printed_symbols
+from derivations.binding import bound_symbols, printed_symbols
 from derivations.errors import DerivationError
+from derivations.gaussian.node import GaussianMean
 
 
-class GaussianJointExpectation(Binding):
+class GaussianJointExpectation(GaussianMean):
     r""":math:`\mathbb{E} f(Z_1, \dots, Z_r)`, :math:`Z \sim N(0, C)`, f smooth, where no closed form is known.
 
     Differentiates by the heat equation :math:`\partial_{C_{ij}} \mathbb{E} f = \tfrac12\,\mathbb{E}\,\partial_i\partial_j f` (over all i, j). Evaluates
@@ -31,6 +32,8 @@ class GaussianJointExpectation(Binding):
     >>> joint_mean(sp.exp(x) / (sp.exp(x) + sp.exp(y)), (x, y), [[s, 0], [0, s]]).subs(s, 1).evalf(12)
     0.500000000000
     """
+
+    array_code = "numerics.compile.joint_means.joint_gaussian_values"
 
     def __new__(cls, function: sp.Lambda, covariance: sp.Matrix) -> GaussianJointExpectation:
         """Sympify and keep; exponentials are put together, since differences of their exponents stay in range where they do not."""
@@ -50,22 +53,9 @@ class GaussianJointExpectation(Binding):
         """Of the variables."""
         return self.args[1]
 
-    @property
-    def free_symbols(self) -> set[sp.Basic]:
-        """Parameters: whatever occurs besides the bound variables."""
-        return set().union(*(argument.free_symbols for argument in self.args))
-
-    @property
-    def bound_symbols(self) -> list[sp.Symbol]:
-        """The variables."""
-        return list(self.args[0].variables)
-
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         function, covariance = self._changed_arguments(change)
         return joint_mean(function.expr, function.variables, covariance)
-
-    def _eval_is_real(self) -> bool | None:
-        return True if self.args[0].expr.is_extended_real else None
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         z, f = self.args[0].variables, self.args[0].expr
@@ -77,23 +67,10 @@ class GaussianJointExpectation(Binding):
                     total += slope * joint_mean(sp.diff(f, z[i], z[j]), z, self.covariance) / 2
         return total
 
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        if self.free_symbols:
-            return None
+    def _value(self, prec: int) -> mp.mpf | None:
         with mp.workprec(prec + 20):
             function, size = _in_few_dimensions(self.args[0], self.covariance)
-            if size > 2:
-                return None
-            value = _integral(function, size)
-        return sp.Float(value, precision=prec)
-
-    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
-
-    def _numpycode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "numerics.compile.joint_means.joint_gaussian_values")
-
-    _pythoncode = _numpycode
+            return None if size > 2 else _integral(function, size)
 
     def printed(self) -> tuple[tuple[sp.Symbol, ...], sp.Expr]:
         """The bound variables as they are printed, and the function of them."""

@@ -9,12 +9,13 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, bound_symbol, bound_symbols, called, printed_symbols, real_function
+from derivations.binding import bound_symbol, bound_symbols, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
+from derivations.gaussian.node import GaussianMean
 from derivations.gaussian.single import as_function, closed_form, expect, in_units, number, on_dummy, singular_points
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
@@ -193,7 +194,7 @@ def _simplest_number(entry: sp.Expr) -> sp.Expr:
     return sp.radsimp(sp.cancel(entry))
 
 
-class GaussianPairExpectation(Binding):
+class GaussianPairExpectation(GaussianMean):
     r""":math:`\mathbb{E} f(U) g(V)`, kept as a value of its own where no closed form is known.
 
     Differentiates by Price's theorem, :math:`\partial_{k_{12}} = \mathbb{E} f' g'`,
@@ -222,21 +223,8 @@ class GaussianPairExpectation(Binding):
         node: GaussianPairExpectation = sp.Expr.__new__(cls, *functions, *entries)
         return node
 
-    @property
-    def free_symbols(self) -> set[sp.Basic]:
-        """Parameters: whatever occurs besides the bound variables."""
-        return set().union(*(argument.free_symbols for argument in self.args))
-
-    @property
-    def bound_symbols(self) -> list[sp.Symbol]:
-        """The bound variables."""
-        return [*self.args[0].variables, *self.args[1].variables]
-
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         return GaussianPairExpectation(*self._changed_arguments(change))
-
-    def _eval_is_real(self) -> bool | None:
-        return True if all(function.expr.is_extended_real for function in self.args[:2]) else None
 
     def doit(self, **hints: object) -> sp.Expr:
         """Look for a closed form again, after a substitution."""
@@ -266,9 +254,7 @@ class GaussianPairExpectation(Binding):
                 total += slope * factor * weak_pair_mean(left, right, expect, expect_pair, covariance)
         return total
 
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        if self.free_symbols:
-            return None
+    def _value(self, prec: int) -> mp.mpf | mp.mpc:
         f, g, x = self._functions()
         with mp.workprec(prec + 15):
             k11, k12, k22 = (number(entry) for entry in self.args[2:])
@@ -283,16 +269,7 @@ class GaussianPairExpectation(Binding):
             bends = _bends([number(point) for point in breakpoints(g, x)], slope, mp.sqrt(left), mp.sqrt(k11))
             near = [s.at for s in singular]
             cuts = kinks + [b for b in bends if all(abs(b - s) > mp.sqrt(left) / (2 * abs(slope)) for s in near)]
-            value = normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), cuts, singular)
-            return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
-
-    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
-
-    def _numpycode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "numerics.quadrature.gaussian_values")
-
-    _pythoncode = _numpycode
+            return normal_mean(lambda u: outer(u) * given(u), mp.mpf(0), mp.sqrt(k11), cuts, singular)
 
     def _sympystr(self, printer: Printer) -> str:
         k11, k12, k22 = (printer._print(arg) for arg in self.args[2:])

@@ -8,12 +8,13 @@ import mpmath as mp
 import sympy as sp
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, called, printed_symbols, real_function
+from derivations.binding import printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
+from derivations.gaussian.node import GaussianMean
 from derivations.gaussian.powers import power_mean
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
@@ -187,7 +188,7 @@ def as_function(expr: sp.Expr, dummy: sp.Symbol) -> sp.Lambda:
     return real_function(sp.Lambda(dummy, expr))
 
 
-class GaussianExpectation(Binding):
+class GaussianExpectation(GaussianMean):
     r""":math:`\mathbb{E} f(Z)`, :math:`Z \sim N(m, s)`, kept as a value of its own where no closed form is known.
 
     Differentiates by :math:`\partial_m \mathbb{E} f = \mathbb{E} f'` and the heat equation
@@ -215,24 +216,11 @@ class GaussianExpectation(Binding):
         node: GaussianExpectation = sp.Expr.__new__(cls, real_function(function), *map(sp.sympify, (mean, variance)))
         return node
 
-    @property
-    def free_symbols(self) -> set[sp.Basic]:
-        """Parameters: whatever occurs besides the bound variable."""
-        return set().union(*(argument.free_symbols for argument in self.args))
-
-    @property
-    def bound_symbols(self) -> list[sp.Symbol]:
-        """The bound variable."""
-        return list(self.args[0].variables)
-
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         function, mean, variance = self._changed_arguments(change)
         if not function.expr.has_free(*function.variables):
             return function.expr  # a constant is its own mean
         return GaussianExpectation(function, mean, variance)
-
-    def _eval_is_real(self) -> bool | None:
-        return True if self.args[0].expr.is_extended_real else None
 
     def doit(self, **hints: object) -> sp.Expr:
         """Look for a closed form again, after a substitution."""
@@ -253,23 +241,11 @@ class GaussianExpectation(Binding):
                 total += slope * factor * weak_derivative(f, variable, order).mean(expect, mean, variance)
         return total
 
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+    def _value(self, prec: int) -> mp.mpf | mp.mpc:
         function, mean, variance = self.args
-        variable, f = function.variables[0], function.expr
-        if self.free_symbols:
-            return None
         if variance.evalf(15).is_negative:
-            return sp.nan
-        value = numeric_mean(f, variable, mean, variance, prec)
-        return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)
-
-    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
-
-    def _numpycode(self, printer: Printer, **settings: object) -> str:
-        return called(self, printer, "numerics.quadrature.gaussian_values")
-
-    _pythoncode = _numpycode
+            return mp.nan
+        return numeric_mean(function.expr, function.variables[0], mean, variance, prec)
 
     def _sympystr(self, printer: Printer) -> str:
         z, integrand = self.printed()

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.activations.base import Activation
-from derivations.architectures.base import Layer, Recipe
+from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
 from derivations.errors import NoLimit, NotClosed
 from derivations.kernels.means import slope_of
+from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix, Mean, Program
 from derivations.limits import width_limit
 from derivations.limits.elimination.series import taylor
 from derivations.limits.tangents import tangent_flow
-from derivations.symbols import noise, shift, state, step
+from derivations.symbols import state, step
 
 
 def nngp(architecture: Recipe) -> Flow:
@@ -107,7 +108,7 @@ class BranchRates:
     curvature: sp.Expr
 
 
-def branch_rates(layer: Layer) -> BranchRates:
+def branch_rates(layer: OneMatrixLayer) -> BranchRates:
     """Read the rates off the Taylor coefficients of the layer.
 
     Raises
@@ -118,9 +119,10 @@ def branch_rates(layer: Layer) -> BranchRates:
     Examples
     --------
     >>> from derivations import ShrinkingResNet, relu, silu
-    >>> branch_rates(ShrinkingResNet(silu, relu, 1).layer())
+    >>> branch_rates(OneMatrixLayer.of(ShrinkingResNet(silu, relu, 1).program()))
     BranchRates(noise=1/4, own=0, shift=0, curvature=1/4)
     """
+    noise, shift = layer.noise, sp.Dummy("m") if layer.shift is None else layer.shift
     moved, first, second = taylor(layer.update - state, 2)
     if moved != 0:
         raise NoLimit(f"the increment at ε = 0 is {moved}, not 0: scale the branch by ε (symbols.step)")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Architecture
+from derivations.architectures.base import Recipe
 from derivations.errors import NoClosedForm
 from derivations.kernels.flows import nngp
 
@@ -81,7 +81,7 @@ def _if_positive(condition: sp.Expr, value: sp.Expr) -> sp.Expr:
     return sp.oo if condition.is_nonpositive else sp.Piecewise((value, condition > 0), (sp.oo, True))
 
 
-def explosion_depth(architecture: Architecture) -> sp.Expr:
+def explosion_depth(architecture: Recipe) -> sp.Expr:
     r"""The depth t at which the kernel of an infinitely wide network with ``identity`` inside becomes infinite; oo if it never does.
 
     In :math:`\dot M = d(K)`, :math:`\dot K = e(M, K)` the ratio :math:`e/d` is a function of M alone, so K is its

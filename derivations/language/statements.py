@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 import sympy as sp
@@ -32,10 +33,14 @@ from derivations.symbols import state, step, time, width
 
 @dataclass(frozen=True)
 class Neurons:
-    """A layer of neurons inside a block: which one, and how many there are; the state's is number 0."""
+    """A layer of neurons inside a block: which one, and how many there are; the state's is number 0.
+
+    ``said`` is the number in terms of ``symbols.width``, so that infinitely many of two layers can still be compared.
+    """
 
     index: int
     size: sp.Expr
+    said: sp.Expr = width
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,10 @@ class Program:
 
 
 def program(
-    expr: sp.Expr, size: sp.Expr = width, parameters: frozenset[sp.Symbol] | None = frozenset(), positions: int = 1
+    expr: sp.Expr,
+    size: sp.Expr = width,
+    parameters: frozenset[sp.Symbol] | None = frozenset(),
+    positions: tuple[int, ...] = (),
 ) -> Program:
     """Read a layer's expression.
 
@@ -190,8 +198,8 @@ def program(
         The number of neurons of the state; where a matrix says ``n``, this is meant.
     parameters : set of Symbol or None
         Symbols that may occur besides; None lets any occur.
-    positions : int
-        How many positions an input has.
+    positions : tuple of int
+        The sizes of the grid of positions that an input has; empty for none.
 
     Raises
     ------
@@ -211,15 +219,15 @@ def program(
 class _Reader:
     """Builds statements innermost first, and finds out which neurons are the same layer of neurons."""
 
-    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None, positions: int) -> None:
+    def __init__(self, size: sp.Expr, parameters: frozenset[sp.Symbol] | None, grid: tuple[int, ...]) -> None:
         self.size = size
-        self.positions = positions
+        self.grid, self.positions = grid, prod(grid)
         self.others: dict[sp.Symbol, sp.Symbol] = {}  # a symbol at another position: the symbol
         self.pairs: set[sp.Symbol] = set()  # numbers for pairs of positions
         self.masks: dict[sp.Symbol, sp.Expr] = {}  # of a softmax
         self.parameters = parameters
         self.parent: list[int] = [0]  # union-find over layers of neurons; 0 is the state's
-        self.claims: list[tuple[int, sp.Expr, str]] = [(0, size, "the state")]
+        self.claims: list[tuple[int, sp.Expr, str]] = [(0, width, "the state")]  # in terms of the width
         self.layer_of: dict[sp.Symbol, int] = {state: 0}
         self.symbols: dict[sp.Basic, sp.Expr] = {}
         self.used: Counter[str] = Counter()
@@ -254,6 +262,12 @@ class _Reader:
             return
         symbols = given.parameters if isinstance(given, Weights) else given.free_symbols
         for stray in sorted(symbols - known - self.parameters - self.size.free_symbols, key=str):
+            for own in (state, step):
+                if stray.name == own.name:
+                    raise DerivationError(
+                        f"the symbol {stray} in {what} is not declared as {own} is; write the layer as a function, lambda x: …, or take "
+                        f"symbols.{'state' if own == state else 'step'}"
+                    )
             raise DerivationError(
                 f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter, in {what}; "
                 f"declare it: Network(..., parameters=({stray},))"
@@ -261,7 +275,7 @@ class _Reader:
 
     def _draft(self, node: Node) -> None:
         if isinstance(node, Applied):
-            weights = node.weights
+            weights = node.weights.over(self.grid)
             self._declared(weights, {time, step}, f"the matrix {weights.name}")
             self._declared(weights.out, {width}, f"the number of neurons of {weights.name}")
             body = self._rewritten(node.body)
@@ -275,10 +289,10 @@ class _Reader:
             if weights not in self.matrices and back:  # the transpose reads what the matrix puts out
                 self.matrices[weights] = (
                     self._new(sp.S.NaN, weights.name),
-                    self._new(weights.out.subs(width, self.size), weights.name),
+                    self._new(weights.out, weights.name),
                 )
             elif weights not in self.matrices:
-                self.matrices[weights] = source, self._new(weights.out.subs(width, self.size), weights.name)
+                self.matrices[weights] = source, self._new(weights.out, weights.name)
             first, target = self.matrices[weights]
             if back:
                 first, target = target, first
@@ -377,29 +391,39 @@ class _Reader:
         return layers[0] if layers else None
 
     def _sizes(self, what: str = "the layer") -> dict[int, sp.Expr]:
+        """The number of neurons of each layer, in terms of the width.
+
+        Raises
+        ------
+        DerivationError
+            If one layer has two.
+        """
         sizes: dict[int, tuple[sp.Expr, str]] = {}
         for layer, size, name in self.claims:
-            root = self._root(layer)
-            if root in sizes and sizes[root][0] != size:
-                first, second = sizes[root][1], name
+            first, other = sizes.setdefault(self._root(layer), (size, name))
+            if first != size and (self.size == sp.oo or self._counted(first) != self._counted(size)):
+                here, there = (s if self.size == sp.oo else self._counted(s) for s in (first, size))
                 raise DerivationError(
-                    f"shapes do not fit in {what}: {first} has {sizes[root][0]} neurons and {second} has {size}; "
-                    f"give the matrix that puts them out out={sizes[root][0]}"
+                    f"shapes do not fit in {what}: {other} has {here} neurons and {name} has {there}; "
+                    f"give the matrix that puts them out out={here}"
                 )
-            sizes.setdefault(root, (size, name))
         return {root: size for root, (size, _) in sizes.items()}
+
+    def _counted(self, size: sp.Expr) -> sp.Expr:
+        return size.subs(width, self.size)
 
     def _finished(self, sizes: dict[int, sp.Expr]) -> tuple[Statement, ...]:
         made: list[Statement] = []
 
         def neurons(layer: int) -> Neurons:
             root = self._root(layer)
-            return Neurons(root, sizes[root])
+            said = sizes.get(root, width)  # what only a transpose puts out is as wide as the state
+            return Neurons(root, self._counted(said), said)
 
         for kind, symbol, node, body, first, second in self.drafts:
             if kind == "matrix":
                 assert isinstance(node, Applied)
-                made.append(Matrix(symbol, node.weights, body, neurons(first), neurons(second)))
+                made.append(Matrix(symbol, node.weights.over(self.grid), body, neurons(first), neurons(second)))
                 _require_fit(made[-1])
             elif kind == "back":
                 assert isinstance(node, Applied)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from math import prod
 
 import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language.entries import Correlated, Gaussian, MatrixLaw, Orthogonal, correlated, matrix_law
+from derivations.language.filters import Filter, Tap
 from derivations.language.nodes import Applied, TransposeApplied, body_of
 from derivations.symbols import width
-
-#: What one weight of a filter reads: for every coordinate of the new state a coordinate of the old one, or None.
-Tap: TypeAlias = tuple[int | None, ...]
 
 _NOTHING = sp.Integer(-1)
 
@@ -46,9 +44,12 @@ class Weights(sp.Basic):
         :math:`\Sigma_O` and :math:`\Sigma_I` of Gaussian entries with
         :math:`\mathrm{Cov}(A_{ij}, A_{kl}) = \tfrac{\sigma^2}{k}(\Sigma_O)_{ik}(\Sigma_I)_{jl}`, at numbers of neurons that are numbers; the identity
         where they are left out.
+    filter : int, tuple of int or Filter, optional
+        For states over a grid of positions: the odd sizes of a filter. Its weights are independent and share mean and variance equally.
+    padding : {"circular", "zeros", "reflect", "replicate"}
+        What the filter reads beyond a border.
     taps : sequence of Tap, optional
-        For states over a grid of positions: for each weight of a filter, which coordinate each coordinate reads (None: beyond a
-        border, where it reads 0). The filter's weights are independent and share the variance equally.
+        The same without a filter's form: for each weight, which position each position reads (None: 0).
 
     Raises
     ------
@@ -73,10 +74,12 @@ class Weights(sp.Basic):
         mean: object = 0,
         bias_variance: object = 0,
         bias_mean: object = 0,
-        taps: Sequence[Tap] = (),
+        taps: Sequence[Tap] | Filter = (),
         law: object = "gaussian",
         row_covariance: object = None,
         column_covariance: object = None,
+        filter: object = None,
+        padding: object = "circular",
     ) -> Weights:
         """Check the numbers."""
         if not str(name).isidentifier():
@@ -89,12 +92,18 @@ class Weights(sp.Basic):
             raise DerivationError(f"{name} must put out a positive whole number of neurons, got out={size}")
         chosen = matrix_law(law)
         if row_covariance is not None or column_covariance is not None:
-            if not isinstance(chosen, Gaussian) or taps:
+            if not isinstance(chosen, Gaussian) or taps or filter is not None:
                 raise DerivationError(
                     f"covariances of rows and columns are of dense Gaussian matrices, got law={chosen} for {name}"
                 )
             chosen = correlated(row_covariance, column_covariance)
-        reads = sp.Tuple(*(sp.Tuple(*(_NOTHING if a is None else sp.Integer(a) for a in tap)) for tap in taps))
+        if filter is not None:
+            taps = filter if isinstance(filter, Filter) else Filter(filter, padding)
+        reads = (
+            taps
+            if isinstance(taps, Filter)
+            else sp.Tuple(*(sp.Tuple(*(_NOTHING if a is None else sp.Integer(a) for a in tap)) for tap in taps))
+        )
         made: Weights = sp.Basic.__new__(cls, sp.Symbol(str(name)), size, *numbers, reads, chosen)
         return made
 
@@ -134,9 +143,34 @@ class Weights(sp.Basic):
         return bool(self.variance == 0 and self.bias_variance == 0)
 
     @property
+    def filter(self) -> Filter | None:
+        """The filter, which a network with positions writes out; None for a dense matrix, or where :attr:`taps` are given."""
+        return self.args[6] if isinstance(self.args[6], Filter) else None
+
+    @property
     def taps(self) -> tuple[Tap, ...]:
-        """What each weight of a filter reads, coordinate by coordinate; empty for a dense matrix."""
-        return tuple(tuple(None if a == _NOTHING else int(a) for a in tap) for tap in self.args[6])
+        """What each weight of a filter reads, position by position; empty for a dense matrix."""
+        taps = () if self.filter is not None else self.args[6]
+        return tuple(tuple(None if a == _NOTHING else int(a) for a in tap) for tap in taps)
+
+    def over(self, grid: tuple[int, ...]) -> Weights:
+        """The same with the filter written out over a grid of positions.
+
+        Raises
+        ------
+        DerivationError
+            If the filter, or what it reads, does not fit the grid.
+        """
+        if self.filter is None and not self.taps:
+            return self
+        taps = self.taps if self.filter is None else self.filter.taps(grid, f"the matrix {self.name}")
+        size = prod(grid)
+        if any(len(tap) != size or any(a is not None and not 0 <= a < size for a in tap) for tap in taps):
+            raise DerivationError(
+                f"shapes do not fit: the matrix {self.name} reads other positions than the {size} of the network; give a tap as many"
+            )
+        made: Weights = self.func(*self.args[:6], taps, self.law)
+        return made
 
     @property
     def law(self) -> MatrixLaw:
@@ -166,8 +200,11 @@ class Weights(sp.Basic):
         return set().union(self.law.symbols, *(value.free_symbols for value in numbers))
 
     def reads(self, a: int) -> tuple[int | None, ...]:
-        """The coordinates that coordinate a reads, weight by weight."""
-        return tuple(tap[a] for tap in self.taps) if self.taps else (a,)
+        """The coordinates that coordinate a reads, weight by weight: positions of the same input."""
+        if not self.taps:
+            return (a,)
+        first = a - a % len(self.taps[0])
+        return tuple(None if (read := tap[a - first]) is None else first + read for tap in self.taps)
 
     @property
     def T(self) -> Transpose:
@@ -187,7 +224,7 @@ class Transpose:
 
     def __call__(self, body: object) -> TransposeApplied:
         """Applied to a function of the neurons that the matrix puts out."""
-        if self.weights.taps:
+        if self.weights.taps or self.weights.filter is not None:
             raise DerivationError(
                 f"the transpose of a filter has no rule, got {self.weights.name}.T; use a dense matrix"
             )

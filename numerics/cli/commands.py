@@ -137,18 +137,7 @@ def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
     d = _derivation(options, options.inputs)
-    table = validate(
-        d,
-        x0=_x0(options),
-        t=_time(options),
-        samples=options.samples,
-        depth=options.depth,
-        seed=options.seed,
-        workers=options.workers,
-        stage=slow_stage,
-    )
-    print(table)
-    return 0 if table else 1
+    return _shown(validate(d, samples=options.samples, **_setting(options)))
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -156,16 +145,16 @@ def _compare(options: argparse.Namespace) -> int:
 
     samples = read_samples(options.samples)
     d = _derivation(options, samples.shape[2] if samples.ndim == 3 else 1)
-    table = compare(
-        d,
-        samples,
-        x0=_x0(options),
-        t=_time(options),
-        depth=options.depth,
-        seed=options.seed,
-        workers=options.workers,
-        stage=slow_stage,
-    )
+    return _shown(compare(d, samples, **_setting(options)))
+
+
+def _setting(options: argparse.Namespace) -> dict[str, Any]:
+    """What every check asks for."""
+    size = {"depth": options.depth, "seed": options.seed, "workers": options.workers}
+    return {"x0": _x0(options), "t": _time(options), "stage": slow_stage, **size}
+
+
+def _shown(table: Any) -> int:
     print(table)
     return 0 if table else 1
 

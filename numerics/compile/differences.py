@@ -14,11 +14,22 @@ import numpy as np
 import sympy as sp
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Between, Mask, Mean, Mix, Shares
+from derivations.language.statements import Between, Mask, Shares
 from derivations.symbols import state, step
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.positions import on_pairs, over_pairs
-from numerics.compile.programs import PLAIN, Array, Rules, Trace, Values, arguments_of, drawn_mask, evaluated, filtered
+from numerics.compile.programs import (
+    PLAIN,
+    Array,
+    Paired,
+    Rules,
+    Trace,
+    Values,
+    arguments_of,
+    drawn_mask,
+    evaluated,
+    filtered,
+)
 
 #: A difference below this share of each value is integrated: the direct one loses at most two digits above.
 _SMALL = 1 / 64
@@ -94,14 +105,7 @@ class Differences(Rules):
         tiled = {s: v if s == step or v.shape[2] == 1 else np.tile(v, (1, 1, others)) for s, v in at.items()}
         return Pair(first, _difference(expr, tiled, moves, shape))
 
-    def paired(
-        self,
-        statement: Mean | Mix | Shares | Between,
-        values: Values,
-        size: float,
-        program: Program,
-        trace: Trace | None,
-    ) -> Pair:
+    def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Pair:
         """What the first input makes of its pairs of positions, and what the others' differs by."""
         p, others, count = self.positions, dict(program.others), self.inputs - 1
         plain = {s: v.first for s, v in values.items()}
@@ -127,11 +131,7 @@ class Differences(Rules):
 
     def features(self, weights: Weights, value: Pair) -> Array:
         """Through the filter, input by input."""
-        p, both = self.positions, self.columns(value)
-        if not weights.taps:
-            return both
-        blocks = [slice(k * p, (k + 1) * p) for k in range(self.inputs)]
-        return np.concatenate([filtered(weights, both[:, :, block], block) for block in blocks], axis=2)
+        return filtered(weights, self.columns(value))
 
     def masked(self, statement: Mask, like: Pair, rng: np.random.Generator) -> Pair:
         """The first input's mask, and what the others' differ by."""

@@ -32,6 +32,8 @@ Values: TypeAlias = dict[sp.Symbol, Any]
 Apply: TypeAlias = Callable[[Array, Array | None], Array]
 #: What a formula of the layer was evaluated at, and what came out: for people who ask where it had no value.
 Trace: TypeAlias = list[tuple[sp.Expr, dict[sp.Symbol, Any], Array]]
+#: A statement about pairs of positions.
+Paired: TypeAlias = Mean | Mix | Shares | Between
 
 _GAUSSIAN = Gaussian()
 _NAMES = ("variance", "mean", "bias_variance", "bias_mean")
@@ -96,14 +98,7 @@ class Rules(ABC):
         """A mask, drawn."""
 
     @abstractmethod
-    def paired(
-        self,
-        statement: Mean | Mix | Shares | Between,
-        values: Values,
-        size: float,
-        program: Program,
-        trace: Trace | None,
-    ) -> Any:
+    def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Any:
         """What a statement about pairs of positions makes."""
 
     def averaged(self, value: Any, factor: float = 1.0) -> Any:
@@ -140,14 +135,7 @@ class Plain(Rules):
         """One number for each neuron, or for all, and for each coordinate, or for all."""
         return drawn_mask(statement, len(like), like.shape[2], rng)
 
-    def paired(
-        self,
-        statement: Mean | Mix | Shares | Between,
-        values: Values,
-        size: float,
-        program: Program,
-        trace: Trace | None,
-    ) -> Array:
+    def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Array:
         """Shape (samples, neurons or 1, coordinates), or for each pair (samples, 1, inputs, positions, positions)."""
         return pair_values(statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace))
 
@@ -258,21 +246,19 @@ def matrix_applied(apply: Apply | None, features: Array, biased: Array | None, n
     return out + shift if numbers.mean or numbers.bias_mean else out
 
 
-def filtered(weights: Weights, body: Array, block: slice = slice(None)) -> Array:
+def filtered(weights: Weights, body: Array) -> Array:
     """What the weights multiply, one row a neuron, or a neuron and weight of a filter; beyond a border stands 0.
 
     Parameters
     ----------
     body : array, shape (samples, k, coordinates, ...)
-    block : slice
-        The coordinates that it holds, which read among themselves; all by default.
+        Coordinates are inputs times positions, inputs first.
     """
     if not weights.taps:
         return body
-    first = block.start or 0
     bordered = np.concatenate([body, np.zeros((*body.shape[:2], 1, *body.shape[3:]))], axis=2)
-    taps = [[-1 if a is None else a - first for a in tap[block]] for tap in weights.taps]
-    return np.concatenate([bordered[:, :, tap] for tap in taps], axis=1)
+    reads = [[-1 if a is None else a for a in weights.reads(c)] for c in range(body.shape[2])]
+    return np.concatenate([bordered[:, :, tap] for tap in np.transpose(reads)], axis=1)
 
 
 def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.language import Program, Weights
-from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares
+from derivations.language.statements import Back, Between, Mask, Matrix, Shares
 from derivations.symbols import step
 from numerics.compile.differences import in_pieces
 from numerics.compile.positions import on_pairs, over_pairs
@@ -18,6 +18,7 @@ from numerics.compile.programs import (
     Apply,
     Array,
     MatrixNumbers,
+    Paired,
     Rules,
     Trace,
     Values,
@@ -84,14 +85,7 @@ class Tangents(Rules):
         """Of the values."""
         return filtered(weights, value.value)
 
-    def paired(
-        self,
-        statement: Mean | Mix | Shares | Between,
-        values: Values,
-        size: float,
-        program: Program,
-        trace: Trace | None,
-    ) -> Dual:
+    def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Dual:
         """The same with its differential at each pair of positions."""
         plain = {s: v.value for s, v in values.items()}
         value = PLAIN.paired(statement, plain, size, program, trace)

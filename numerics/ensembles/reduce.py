@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from numerics.ensembles.reductions import Part, Reduction
-from numerics.ensembles.stream import Progress, Seed, Task, opened, seed_sequence, stream_ensemble
+from numerics.ensembles.stream import Progress, Seed, Task, of_samples, opened, seed_sequence, stream_ensemble
 
 _PREFIX = "joined"  # what is joined so far, beside the blocks that wait for their turn
 _JOIN_EVERY = 64  # blocks
@@ -25,9 +25,7 @@ class _Reduced:
     reductions: tuple[Reduction, ...]
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Part:
-        values = np.asarray(self.task(first, count, rng))
-        if values.shape[:1] != (count,):
-            raise ValueError(f"the task must return {count} samples along the first axis, got shape {values.shape}")
+        values = of_samples(self.task(first, count, rng), count)
         with np.errstate(over="ignore", invalid="ignore"):  # infinite samples have no finite moments
             return _flat([reduction.part(values) for reduction in self.reductions])
 

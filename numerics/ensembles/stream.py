@@ -250,6 +250,14 @@ def _worker_died(error: Exception) -> bool:
     return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in lost
 
 
+def of_samples(value: Any, count: int) -> Array:
+    """What a task returned, as an array whose first axis is over its samples."""
+    values = np.asarray(value)
+    if values.shape[:1] != (count,):
+        raise ValueError(f"the task must return {count} samples along the first axis, got shape {values.shape}")
+    return values
+
+
 def run_ensemble(
     task: Task,
     samples: int,
@@ -278,11 +286,7 @@ def run_ensemble(
     """
     result: Array | None = None
     for piece, value in stream_ensemble(task, samples, block, seed, workers, progress, checkpoint):
-        value = np.asarray(value)
-        if value.shape[:1] != (piece.count,):
-            raise ValueError(
-                f"the task must return {piece.count} samples along the first axis, got shape {value.shape}"
-            )
+        value = of_samples(value, piece.count)
         if result is None:
             result = np.empty((samples, *value.shape[1:]), dtype=value.dtype)
         result[piece.first : piece.first + piece.count] = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from derivations.architectures.base import Tap
+from derivations.language.filters import Tap
 from numerics.kernels.rates import Rates, integrate
 
 Array = NDArray[np.float64]

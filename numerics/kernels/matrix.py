@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from derivations.architectures import Architecture, Recipe
+from derivations.architectures import Recipe
 from derivations.errors import unknown
 from derivations.kernels.generic_pair import depends_on_depth
+from derivations.language.single import OneMatrixLayer
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap
 from numerics.kernels.derived import derived_flow, solve_derived
@@ -125,7 +126,7 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
-    if not isinstance(architecture, Architecture) or depends_on_depth(architecture):
+    if not architecture.letters or depends_on_depth(architecture):
         uses_jit(backend, 0, _no_kernel)
         return _derived(architecture, rows, count if other is not None else None, t, tolerance, tangent)
     rates = rates_of(architecture, tangent)
@@ -186,7 +187,7 @@ def _inputs(given: ArrayLike, name: str) -> Array:
     return values
 
 
-def _by_formula(architecture: Architecture, features: Array, split: int | None, t: float, tangent: bool) -> Kernels:
+def _by_formula(architecture: Recipe, features: Array, split: int | None, t: float, tangent: bool) -> Kernels:
     """A linear activation inside: both kernels are affine in the inputs' inner products, in closed form."""
     left, right = (features, features) if split is None else (features[:split], features[split:])
     start = left @ right.T / features.shape[1]
@@ -258,7 +259,7 @@ def _by_pairs(
 
 
 def _over_grid(
-    architecture: Architecture,
+    architecture: Recipe,
     rates: Rates,
     features: Array,
     t: float,
@@ -271,7 +272,9 @@ def _over_grid(
     size = prod(architecture.positions)
     start = features @ features.T / features.shape[1]
     rates = rates.trusted(np.diag(start))
-    taps = architecture.layer().preactivation.taps
+    layer = OneMatrixLayer.of(architecture.program())
+    assert layer is not None
+    taps = tuple(zip(*(layer.weights.reads(c) for c in range(architecture.coordinates)), strict=True))
     solved = solve_grid(rates, taps, start, t, tolerance, tangent)
 
     def read_out(kernel: Array | None) -> Array | None:

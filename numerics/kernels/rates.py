@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from derivations.architectures import Architecture
+from derivations.architectures import Recipe
 from derivations.gaussian.finite import is_odd
 from derivations.kernels import branch_rates, is_homogeneous, ntk, slope_of, solve_flow
+from derivations.language.single import OneMatrixLayer
 from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
@@ -88,7 +89,7 @@ class Rates:
         return pair_kernel(products)
 
 
-def rates_of(architecture: Architecture, tangent: bool) -> Rates:
+def rates_of(architecture: Recipe, tangent: bool) -> Rates:
     """Read the rates off the architecture's layer, with or without those of the tangent kernel.
 
     Raises
@@ -96,17 +97,18 @@ def rates_of(architecture: Architecture, tangent: bool) -> Rates:
     ValueError
         If a parameter has no number yet, or a mean diverges.
     """
-    layer = architecture.layer()
-    pre, branch = layer.preactivation, branch_rates(layer)
+    layer = OneMatrixLayer.of(architecture.program())
+    assert layer is not None
+    weights, means, branch = layer.weights, layer.means or layer.weights, branch_rates(layer)
     named = {
         "noise": branch.noise,
         "own": branch.own,
         "shift": branch.shift,
         "curvature": branch.curvature,
-        "weight_variance": pre.weight_variance,
-        "bias_variance": pre.bias_variance,
-        "weight_mean": pre.weight_mean,
-        "bias_mean": pre.bias_mean,
+        "weight_variance": weights.variance,
+        "bias_variance": weights.bias_variance,
+        "weight_mean": means.mean,
+        "bias_mean": means.bias_mean,
     }
     for name, value in named.items():
         if value.free_symbols:
@@ -114,18 +116,18 @@ def rates_of(architecture: Architecture, tangent: bool) -> Rates:
                 f"expected numbers in the architecture, got {name} = {value}; substitute values for its symbols"
             )
     numbers = {name: float(value) for name, value in named.items()}
-    inner = compile_means(pre.inner)
+    inner = compile_means(layer.inner)
     return Rates(
         **numbers,
         inner=inner,
-        slope=compile_means(slope_of(pre.inner)) if tangent else None,
-        homogeneous=is_homogeneous(pre.inner),
-        linear=is_homogeneous(pre.inner) and not pre.inner.kinks,
-        odd=is_odd(pre.inner.expr, pre.inner.variable),
+        slope=compile_means(slope_of(layer.inner)) if tangent else None,
+        homogeneous=is_homogeneous(layer.inner),
+        linear=is_homogeneous(layer.inner) and not layer.inner.kinks,
+        odd=is_odd(layer.inner.expr, layer.inner.variable),
     )
 
 
-def closed_kernels(architecture: Architecture) -> Callable[[Array, float], tuple[Array, Array]]:
+def closed_kernels(architecture: Recipe) -> Callable[[Array, float], tuple[Array, Array]]:
     """Both kernels from the one at depth 0 and the depth, where :func:`derivations.kernels.solve_flow` solves the flow.
 
     The formula is that of one input; being affine with coefficients that depend on depth alone, it holds for every pair.

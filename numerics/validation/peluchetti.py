@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.linalg import expm
 
 from derivations.activations import erf, identity, relu, silu, tanh
-from derivations.architectures import Architecture, ConvResNet, ShrinkingResNet
+from derivations.architectures import ConvResNet, Recipe, ShrinkingResNet
 from derivations.diffusion import NeuronDiffusion
 from derivations.gradients import gradient_growth
 from derivations.jacobian import jacobian_diffusion, log_volume
@@ -47,10 +47,12 @@ def wide(network: Any, size: int) -> Any:
 # --- dense and convolutional, finite width: second moments, which a linear inner activation closes ---
 
 DENSE = ShrinkingResNet(tanh, identity, 4, weight_variance=HALF, bias_variance=HALF)
-LINE = ConvResNet(tanh, identity, 3, (3,), (3,), circular=False, weight_variance=HALF, bias_variance=HALF)
+LINE = ConvResNet(
+    tanh, identity, 3, positions=(3,), filter=(3,), circular=False, weight_variance=HALF, bias_variance=HALF
+)
 
 
-def second_moments(network: Architecture, factor: Fraction) -> Array:
+def second_moments(network: Recipe, factor: Fraction) -> Array:
     r"""The engine's :math:`\mathbb{E}\frac1n\sum_i x_i^p x_i^q` at t = 1 from all neurons at 1, shape (coordinates, coordinates).
 
     The generator of the limit maps these sums to linear combinations of themselves and 1, so their means obey a linear
@@ -75,12 +77,12 @@ def second_moments(network: Architecture, factor: Fraction) -> Array:
     return gram
 
 
-def second_moment(network: Architecture, a: int, b: int, factor: Fraction) -> float:
+def second_moment(network: Recipe, a: int, b: int, factor: Fraction) -> float:
     """One of them."""
     return float(second_moments(network, factor)[a, b])
 
 
-def product(network: Architecture, a: int, b: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+def product(network: Recipe, a: int, b: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The same in networks of ``size`` layers."""
     x = simulate_network(network, size, samples, x0=1.0, seed=seed, workers=workers)
     return np.mean(x[:, :, a] * x[:, :, b], axis=1)
@@ -160,7 +162,9 @@ INPUTS = np.array([[1.0, 0.0], [0.6, 0.8]])
 IMAGES = 2 * np.array([[[1.0, 0.2, -0.5]], [[0.3, 1.0, 0.4]]])
 BIASED = ShrinkingResNet(tanh, relu, OO, weight_variance=HALF, bias_variance=HALF)
 SMOOTH = ShrinkingResNet(identity, erf, OO)
-FILTERED = ConvResNet(tanh, relu, OO, (3,), (3,), circular=False, weight_variance=HALF, bias_variance=Fraction(1, 8))
+FILTERED = ConvResNet(
+    tanh, relu, OO, positions=(3,), filter=(3,), circular=False, weight_variance=HALF, bias_variance=Fraction(1, 8)
+)
 
 
 def kernel(network: Any, inputs: Array, kind: str, a: int, b: int, factor: Fraction) -> float:

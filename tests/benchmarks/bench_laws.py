@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import mpmath
 import numpy as np
@@ -38,10 +39,15 @@ class Case:
     """A process with a start, a time, and the same density of SciPy's where there is one."""
 
     name: str
-    process: Diffusion
+    make: Callable[[], Diffusion]
     x0: float = 1.0
     t: float = 0.7
     peer: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @cached_property
+    def process(self) -> Diffusion:
+        """Made when first asked for, so that a list of cases costs nothing."""
+        return self.make()
 
 
 def network(activation: object) -> Diffusion:
@@ -56,29 +62,29 @@ def cases() -> list[Case]:
     decay = np.exp(-2 * t)
     cir = stats.ncx2(12, 8 * decay / (1 - decay), scale=(1 - decay) / 8)
     return [
-        Case("constant", Diffusion((x,), [0], [[4]]), peer=stats.norm(1, 2 * np.sqrt(t)).pdf),
-        Case("affine", network(2 * x + 1)),
-        Case("ReLU", network(relu), peer=lognormal.pdf),
-        Case("leaky ReLU", network(leaky_relu(sp.Rational(1, 3))), x0=-1.0),
-        Case("|x|", network(absolute), x0=-1.0),
-        Case("x(1 − x)", network(x * (1 - x)), x0=0.3),
-        Case("x²", network(x**2)),
-        Case("1 + x²", network(1 + x**2)),
-        Case("x² + x − 1", network(x**2 + x - 1), x0=0.2),
-        Case("x² + x + 3", network(x**2 + x + 3)),
-        Case("√x", Diffusion((x,), [0], [[x]], HALF)),
-        Case("x^(3/2)", Diffusion((x,), [0], [[x**3]], HALF)),
-        Case("e^(−x)", network(sp.exp(-x))),
-        Case("erfi activation", network(ornstein_uhlenbeck), t=0.3),
-        Case("erf activation", network(erf_activation), x0=0.3, t=0.3),
-        Case("parabolic cylinder", network(activation_from_potential(z**2 + 3, z)), x0=0.2, t=0.3),
-        Case("GBM with drift", Diffusion((x,), [x / 3], [[x**2]], HALF)),
-        Case("Ornstein–Uhlenbeck", Diffusion((x,), [-x], [[1]])),
-        Case("drift tanh x", Diffusion((x,), [sp.tanh(x)], [[1]])),
-        Case("Bessel, dimension 3/2", Diffusion((x,), [1 / (4 * x)], [[1]], HALF)),
-        Case("Cox–Ingersoll–Ross", Diffusion((x,), [3 - 2 * x], [[x]], HALF), peer=cir.pdf),
-        Case("stopped at two walls", Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2))),
-        Case("reflected", Diffusion((x,), [1], [[4 * x]], HALF)),
+        Case("constant", lambda: Diffusion((x,), [0], [[4]]), peer=stats.norm(1, 2 * np.sqrt(t)).pdf),
+        Case("affine", lambda: network(2 * x + 1)),
+        Case("ReLU", lambda: network(relu), peer=lognormal.pdf),
+        Case("leaky ReLU", lambda: network(leaky_relu(sp.Rational(1, 3))), x0=-1.0),
+        Case("|x|", lambda: network(absolute), x0=-1.0),
+        Case("x(1 − x)", lambda: network(x * (1 - x)), x0=0.3),
+        Case("x²", lambda: network(x**2)),
+        Case("1 + x²", lambda: network(1 + x**2)),
+        Case("x² + x − 1", lambda: network(x**2 + x - 1), x0=0.2),
+        Case("x² + x + 3", lambda: network(x**2 + x + 3)),
+        Case("√x", lambda: Diffusion((x,), [0], [[x]], HALF)),
+        Case("x^(3/2)", lambda: Diffusion((x,), [0], [[x**3]], HALF)),
+        Case("e^(−x)", lambda: network(sp.exp(-x))),
+        Case("erfi activation", lambda: network(ornstein_uhlenbeck), t=0.3),
+        Case("erf activation", lambda: network(erf_activation), x0=0.3, t=0.3),
+        Case("parabolic cylinder", lambda: network(activation_from_potential(z**2 + 3, z)), x0=0.2, t=0.3),
+        Case("GBM with drift", lambda: Diffusion((x,), [x / 3], [[x**2]], HALF)),
+        Case("Ornstein–Uhlenbeck", lambda: Diffusion((x,), [-x], [[1]])),
+        Case("drift tanh x", lambda: Diffusion((x,), [sp.tanh(x)], [[1]])),
+        Case("Bessel, dimension 3/2", lambda: Diffusion((x,), [1 / (4 * x)], [[1]], HALF)),
+        Case("Cox–Ingersoll–Ross", lambda: Diffusion((x,), [3 - 2 * x], [[x]], HALF), peer=cir.pdf),
+        Case("stopped at two walls", lambda: Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2))),
+        Case("reflected", lambda: Diffusion((x,), [1], [[4 * x]], HALF)),
     ]
 
 

@@ -34,6 +34,7 @@ from numerics import compile_law
 from numerics.compile.laws import chart
 from numerics.densities import PointMass
 from tests.benchmarks.bench_laws import cases
+from tests.helpers import Made
 
 HALF = sp.Interval.open(0, sp.oo)
 EPS, ROUNDINGS = np.finfo(float).eps, 32
@@ -98,6 +99,12 @@ def check(law, x0, t):
     return True
 
 
+KNOWN = Made(
+    {
+        "GBM": lambda: recognise(Diffusion((x,), [0], [[x**2]], HALF)),
+        "CIR": lambda: recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF)),
+    }
+)
 CORNERS = [(1e-12, 1e-12), (1e12, 1e-12), (1e-12, 1e3), (1e12, 1e3), (1e-12, 1.0)]
 
 
@@ -124,7 +131,7 @@ def test_one_over_squares_and_theta_series_from_a_tiny_start_in_a_tiny_time():
     assert "narrower than doubles can tell" in square.remark
     assert (square.cdf(1e-12), square.sf(1e-12), square.cdf(0.999e-12), square.pdf(1e-12)) == (1, 0, 0, 0)
     assert square.mean() == 1e-12
-    lognormal = compile_law(GBM, x0=1e-12, t=1e-40)  # whose moments are closed: of the exact law
+    lognormal = compile_law(KNOWN["GBM"], x0=1e-12, t=1e-40)  # whose moments are closed: of the exact law
     assert lognormal.atoms == ((1e-12, 1.0),)
     assert lognormal.std() / 1e-32 == pytest.approx(1, rel=1e-12)
     assert lognormal.stats("k") == pytest.approx(0, abs=1e-12)
@@ -136,19 +143,17 @@ def test_one_over_squares_and_theta_series_from_a_tiny_start_in_a_tiny_time():
     np.testing.assert_allclose(theta.cdf(points) + theta.sf(points), 1, rtol=1e-15)
 
 
-GBM = recognise(Diffusion((x,), [0], [[x**2]], HALF))
-CIR = recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF))
 FEW = [(x0, t) for x0 in (1e-12, 1e-3, 1e6) for t in (1e-8, 1e-2, 10.0)]
 
 
 @pytest.mark.parametrize(("x0", "t"), FEW)
 def test_against_scipys_lognormal_and_noncentral_chi_square(x0, t):
     levels = np.array([1e-6, 0.2, 0.5, 0.99])
-    d, peer = compile_law(GBM, x0=x0, t=t), stats.lognorm(np.sqrt(t), scale=x0 * np.exp(-t / 2))
+    d, peer = compile_law(KNOWN["GBM"], x0=x0, t=t), stats.lognorm(np.sqrt(t), scale=x0 * np.exp(-t / 2))
     points = peer.ppf(levels)
     slack = 64 * EPS * (1 + np.abs(np.log(points))) / np.sqrt(t)
     np.testing.assert_allclose(d.cdf(points), levels, rtol=1e-11 + 40 * slack.max())
-    d = compile_law(CIR, x0=x0, t=t)
+    d = compile_law(KNOWN["CIR"], x0=x0, t=t)
     with mpmath.workdps(40):
         decay = mpmath.exp(-2 * mpmath.mpf(t))
         scale, shift = (1 - decay) / 8, 8 * decay * mpmath.mpf(x0) / (1 - decay)

@@ -18,22 +18,20 @@ from derivations.calculus.kolmogorov import forward
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws import LAWS, Normal, recognise
-from derivations.special import Weber, WeberCoordinate
 from derivations.symbols import initial, state, time
 from tests.helpers import equal_by_sampling, equal_symbolically
 
 x, t, x0 = state, time, initial
-every = pytest.mark.parametrize("law", [c.example() for c in LAWS], ids=lambda law: type(law).__name__)
-# SymPy differentiates a parabolic cylinder function by name only after minutes; its law is proved in test_is_proved
-plain = pytest.mark.parametrize(
-    "law",
-    [law for law in (c.example() for c in LAWS) if not law.pdf(x).has(Weber, WeberCoordinate)],
-    ids=lambda law: type(law).__name__,
-)
+every = pytest.mark.parametrize("law", LAWS, ids=lambda family: family.__name__, indirect=True)
 POINTS = [
     {x: sp.Rational(3, 5), x0: sp.Rational(4, 7), t: sp.Rational(2, 3)},
     {x: sp.Rational(11, 9), x0: sp.Rational(1, 3), t: sp.Rational(7, 5)},
 ]
+
+
+@pytest.fixture
+def law(request):
+    return request.param.example()
 
 
 def at(expr, point):
@@ -47,7 +45,7 @@ def test_is_proved(law):
     assert proof, str(proof)
 
 
-@plain
+@every
 @pytest.mark.parametrize("point", POINTS)
 def test_density_solves_fokker_planck(law, point):
     density = law.pdf(x)
@@ -61,7 +59,7 @@ def test_density_solves_fokker_planck(law, point):
     assert abs(at(forward(wrong, density) / density, point)) > sp.Float("1e-4", 40)
 
 
-@plain
+@every
 @pytest.mark.parametrize("point", POINTS)
 def test_logarithm_and_distribution_function_agree_with_the_density(law, point):
     density = law.pdf(x)

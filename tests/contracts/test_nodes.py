@@ -67,7 +67,17 @@ DESCRIPTIONS = (
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.
-INTERNAL = {"Binding", "Semidefinite", "Numeric", "ErrorTail", "Where", "LogCosh", "ReciprocalSinh", "ReciprocalExpm1"}
+INTERNAL = {
+    "Binding",
+    "GaussianMean",
+    "Semidefinite",
+    "Numeric",
+    "ErrorTail",
+    "Where",
+    "LogCosh",
+    "ReciprocalSinh",
+    "ReciprocalExpm1",
+}
 #: What formulas are explained with: notation without rules of computation (tests/derivations/explain/test_typst.py prints each).
 NOTATION_CLASSES = {"Notation"} | {cls.__name__ for cls in Notation.__subclasses__()}
 

@@ -17,7 +17,8 @@ mu_w, mu_b = sp.symbols("mu_w mu_b", real=True)
     ("outer", "first", "second"), [(tanh, 1, 0), (silu, sp.S.Half, sp.S.Half)], ids=["tanh", "silu"]
 )
 def test_the_matrix_equation_is_that_of_the_theory(outer, first, second):
-    limit = jacobian_diffusion(ShrinkingResNet(outer, tanh, n, 1, sw**2, sb**2, mu_w, mu_b), columns=2)
+    moments = {"weight_variance": sw**2, "bias_variance": sb**2, "weight_mean": mu_w, "bias_mean": mu_b}
+    limit = jacobian_diffusion(ShrinkingResNet(outer, tanh, n, **moments), columns=2)
     x, v, w = limit.neuron
     psi, slope = sp.tanh(x), 1 - sp.tanh(x) ** 2
     drift = second * sw**2 / n * limit.sum(psi * slope * v) + first * mu_w / n * limit.sum(slope * v)

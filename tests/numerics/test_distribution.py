@@ -50,16 +50,17 @@ def test_a_sine_moves_between_its_zeros():
 @pytest.mark.parametrize(
     ("of", "match"),
     [
-        (derive(ResNet(relu, width=3)), "expected a scalar diffusion"),
-        (width_limit(ResNet(relu, width=sp.oo)), "expected a Derivation"),
-        (depth_limit(ResNet(relu, width=2)), "expected a Derivation"),
-        (None, "expected a Derivation"),
+        (lambda: derive(ResNet(relu, width=3)), "expected a scalar diffusion"),
+        (lambda: width_limit(ResNet(relu, width=sp.oo)), "expected a Derivation"),
+        (lambda: depth_limit(ResNet(relu, width=2)), "expected a Derivation"),
+        (lambda: None, "expected a Derivation"),
     ],
     ids=["width 3", "flow", "neurons", "nothing"],
 )
 def test_other_limits_are_refused(of, match):
+    thing = of()
     with pytest.raises(ValueError, match=match):
-        distribution(of)
+        distribution(thing)
 
 
 def test_who_has_a_distribution():

@@ -17,8 +17,15 @@ from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
 from numerics.statistics import Estimate, ks_test, ks_two_sample
 
-SHAPED = joint_limit(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1))
-COLLAPSE = joint_limit(MLP(relu, inputs=2))
+
+@pytest.fixture(scope="module")
+def shaped():
+    return joint_limit(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1))
+
+
+@pytest.fixture(scope="module")
+def collapse():
+    return joint_limit(MLP(relu, inputs=2))
 
 
 def rejected(sample, expected):
@@ -44,8 +51,8 @@ def test_congruence_keeps_the_cone(inputs):
         assert np.any(plain[:, 0] * plain[:, 2] < plain[:, 1] ** 2)  # the control: Euler's scheme leaves it
 
 
-def test_congruence_has_the_moments_of_the_limit():
-    x = simulate_sde(SHAPED, x0=[1.0, 0.3, 1.0], t=0.5, steps=200, samples=40_000, scheme="congruence", seed=1)
+def test_congruence_has_the_moments_of_the_limit(shaped):
+    x = simulate_sde(shaped, x0=[1.0, 0.3, 1.0], t=0.5, steps=200, samples=40_000, scheme="congruence", seed=1)
     norm = x[:, 0]
     assert agrees(norm, 1.0)
     assert agrees(np.log(norm), -0.5)
@@ -68,10 +75,10 @@ def test_congruence_has_the_moments_of_the_limit():
     assert rejected(x[:, 1] ** 2, expected * 1.15)
 
 
-def test_correlation_of_the_matrix_is_the_scalar_equation():
-    x = simulate_sde(SHAPED, x0=[1.0, 0.3, 1.0], t=0.5, steps=100, samples=20_000, scheme="congruence", seed=3)
+def test_correlation_of_the_matrix_is_the_scalar_equation(shaped):
+    x = simulate_sde(shaped, x0=[1.0, 0.3, 1.0], t=0.5, steps=100, samples=20_000, scheme="congruence", seed=3)
     rho = x[:, 1] / np.sqrt(x[:, 0] * x[:, 2])
-    scalar = pair_correlation(SHAPED, SHAPED.states).process()
+    scalar = pair_correlation(shaped, shaped.states).process()
     path = simulate_sde(scalar, x0=0.3, t=0.5, steps=400, samples=20_000, seed=4)[:, 0]
     for f in (np.asarray, np.square):
         assert (Estimate.of(f(rho)) - Estimate.of(f(path))).test(0.0).p_value > 1e-3
@@ -90,27 +97,27 @@ def test_norms_explode_for_positive_kappa_only():
     assert huge[1] == 0
 
 
-def test_singular_start():
-    form = collapse_linear(COLLAPSE)
-    q = simulate_sde(COLLAPSE, x0=float(COLLAPSE.start), t=0.5, steps=100, samples=40_000, scheme="linear_form", seed=5)
+def test_singular_start(collapse):
+    form = collapse_linear(collapse)
+    q = simulate_sde(collapse, x0=float(collapse.start), t=0.5, steps=100, samples=40_000, scheme="linear_form", seed=5)
     w = 0.5 / np.sqrt(q[:, 0])
     for k in (1, 2):
         expected = float(form.moment(k).subs(time, 0.5))
         assert agrees(w**k, expected)
         assert rejected(w**k, expected * 1.1)
-    law = CollapseLaw(COLLAPSE, 0.5)
+    law = CollapseLaw(collapse, 0.5)
     assert ks_test(w, law.cdf).p_value > 1e-3
     assert ks_test(w * 1.05, law.cdf).p_value < 1e-4
     assert law.mass() == pytest.approx(1, abs=1e-10)
     assert law.mean() == pytest.approx(law.moment(1), rel=1e-10)
-    assert simulate_sde(COLLAPSE, x0=1.0, samples=10).shape == (10, 1)
+    assert simulate_sde(collapse, x0=1.0, samples=10).shape == (10, 1)
     with pytest.raises(ValueError, match="linear_form"):
-        simulate_sde(COLLAPSE, x0=1.0, scheme="euler_maruyama")
+        simulate_sde(collapse, x0=1.0, scheme="euler_maruyama")
 
 
-def by_fokker_planck(growth, t, early):
+def by_fokker_planck(collapse, growth, t, early):
     """w at time t from the forward equation, started at a time when w is log-normal but for a skewness of order √early."""
-    form = collapse_linear(COLLAPSE)
+    form = collapse_linear(collapse)
     w = sp.Symbol("w", positive=True)
     process = Diffusion((w,), [form.source + growth * w], [[form.variance * w**2]], sp.Interval.open(0, sp.oo))
     first, second = (float(form.moment(k).subs(time, early)) for k in (1, 2))
@@ -120,25 +127,25 @@ def by_fokker_planck(growth, t, early):
 
 
 @pytest.mark.slow
-def test_the_functional_has_the_same_law_by_the_forward_equation():
-    law, form = CollapseLaw(COLLAPSE, 0.5), collapse_linear(COLLAPSE)
+def test_the_functional_has_the_same_law_by_the_forward_equation(collapse):
+    law, form = CollapseLaw(collapse, 0.5), collapse_linear(collapse)
     p = np.linspace(0.01, 0.99, 99)
-    solved = by_fokker_planck(form.growth, 0.5, 0.04)
+    solved = by_fokker_planck(collapse, form.growth, 0.5, 0.04)
     assert solved.error < 1e-6
     assert np.max(np.abs(solved.cdf(law.ppf(p)) - p)) < 1e-6
-    wrong = by_fokker_planck(form.growth * sp.Rational(21, 20), 0.5, 0.04)
+    wrong = by_fokker_planck(collapse, form.growth * sp.Rational(21, 20), 0.5, 0.04)
     assert np.max(np.abs(wrong.cdf(law.ppf(p)) - p)) > 1e-3
 
 
-def test_refusals():
+def test_refusals(shaped, collapse):
     with pytest.raises(ValueError, match="Gram"):
-        simulate_sde(COLLAPSE, x0=1.0, scheme="congruence")
+        simulate_sde(collapse, x0=1.0, scheme="congruence")
     with pytest.raises(ValueError, match="unshaped"):
-        simulate_sde(SHAPED, x0=[1, 0, 1], scheme="linear_form")
+        simulate_sde(shaped, x0=[1, 0, 1], scheme="linear_form")
     with pytest.raises(ValueError, match="unshaped"):
-        CollapseLaw(SHAPED, 1.0)
+        CollapseLaw(shaped, 1.0)
     with pytest.raises(ValueError, match="positive"):
-        CollapseLaw(COLLAPSE, 0.0)
+        CollapseLaw(collapse, 0.0)
 
 
 @pytest.mark.slow

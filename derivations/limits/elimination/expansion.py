@@ -388,8 +388,7 @@ class _Expander:
         """How many neurons the matrix puts out for each one that it reads."""
         if not self.infinite:
             return statement.source.size / statement.target.size
-        said = {s.target.index: s.weights.out for s in self.program.statements if isinstance(s, Matrix)} | {0: width}
-        ratio = sp.cancel(said[statement.source.index] / said[statement.target.index])
+        ratio = sp.cancel(statement.source.said / statement.target.said)
         limit = ratio.subs(width, sp.oo) if ratio.free_symbols <= {width} else sp.oo
         if not limit.is_finite:
             raise NotClosed(

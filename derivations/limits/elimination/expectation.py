@@ -62,8 +62,11 @@ class GaussianLaw(Law):
         """Of a function of the variables, by Stein's identity or the Gaussian calculus."""
         if body == 1:
             return body
+        # an average, which an earlier mean left in a variance, is a parameter to the Gaussian calculus
+        names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage)}
+        back = {name: node for node, name in names.items()}
         try:
-            return gaussian_mean(released(body), self.table, self.evaluate)
+            return gaussian_mean(released(body.xreplace(names)), self.table, self.evaluate).xreplace(back)
         except NotClosed:
             raise
         except DerivationError as error:
@@ -72,6 +75,10 @@ class GaussianLaw(Law):
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
         return expr.xreplace({symbol: as_expression(series[: order + 1]) for series, symbol in self.names.items()})
+
+
+def _sign_of(node: LayerAverage) -> dict[str, bool]:
+    return {"positive": True} if node.is_extended_positive else {"real": True}
 
 
 class FluctuationLaw(GaussianLaw):

@@ -9,10 +9,12 @@ from derivations import (
     MLP,
     DerivationError,
     Diffusion,
+    Network,
     PreNormResNet,
     ResNet,
     ShapedMLP,
     ShrinkingResNet,
+    Weights,
     depth_limit,
     joint_limit,
     recognise,
@@ -21,7 +23,6 @@ from derivations import (
     two_slope,
     width_limit,
 )
-from derivations.architectures import Layer, Preactivation
 from derivations.calculus.moments import moment_equations
 from derivations.symbols import state as x
 
@@ -131,9 +132,7 @@ def test_a_name_of_the_result_is_refused_everywhere(name):
         lambda: ResNet(taken * sp.tanh(x), 2),
         lambda: ResNet(silu, 2, weight_variance=taken**2),
         lambda: ShapedMLP(two_slope(1, 0), c_plus=taken, c_minus=0),
-        lambda: (
-            Layer(x + taken**2 * symbols.step * symbols.noise, Preactivation(silu, sp.S.One)) and ResNet(taken + x, 2)
-        ),
+        lambda: Network(x + taken**2 * symbols.step * Weights("W")(x), 2, parameters=(taken,)),
     ):
         with pytest.raises(DerivationError, match=f"has the name of {REFUSED[name]}"):
             make()

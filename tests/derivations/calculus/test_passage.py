@@ -169,10 +169,9 @@ def test_the_pulled_radius_is_the_free_one_by_another_clock():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "law", [k.example() for k in LAWS if issubclass(k, KernelLaw)], ids=lambda law: type(law).__name__
-)
-def test_kernels_solve_feynman_and_kacs_equation_for_half_the_potential(law):
+@pytest.mark.parametrize("family", [k for k in LAWS if issubclass(k, KernelLaw)], ids=lambda kind: kind.__name__)
+def test_kernels_solve_feynman_and_kacs_equation_for_half_the_potential(family):
+    law = family.example()
     y0, y = sp.Rational(2, 5), sp.Symbol("y", positive=True)
     at = {y: sp.Rational(3, 4), t: sp.Rational(2, 3)}
     potential = law.form.potential.subs(law.form.state, law.chart.back(y))

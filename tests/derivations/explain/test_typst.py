@@ -92,7 +92,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "Semidefinite": Semidefinite(gram_matrix(2)),
 }  # fmt: skip
 #: Bases, and what only a target's rewriting makes just before it prints code.
-NEVER = INTERNAL - {"Semidefinite"} | {"Node", "Weights"} | MATRIX_LAWS
+NEVER = INTERNAL - {"Semidefinite"} | {"Filter", "Node", "Weights"} | MATRIX_LAWS
 
 
 def test_the_list_of_nodes_is_whole():
@@ -128,7 +128,9 @@ NOTATION = {
     "DerivativeOf": n.DerivativeOf(n.expected(x), t),
     "Partial": n.Partial(x) ** 2,
     "Variation": n.Variation(x, y, time),
-    "Statistic": n.covariance_of(x, y, sp.Symbol("X")),
+    "Expectation": n.expected(x + y),
+    "Variance": n.Variance(x**2, sp.Tuple()),
+    "Covariance": n.covariance_of(x, y, sp.Symbol("X")),
     "ProbabilityOf": n.ProbabilityOf(n.equals(x, y)),
     "TransitionDensity": n.TransitionDensity(time, x, y),
     "Distribution": n.Distribution("Bernoulli", sp.Rational(1, 2)),

@@ -4,12 +4,10 @@ import mpmath as mp
 import pytest
 import sympy as sp
 
-from derivations import relu
-from derivations.architectures.base import Layer, Preactivation
+from derivations import Network, Weights, depth_limit, relu
 from derivations.errors import DerivationError, NoLimit
 from derivations.gaussian import GaussianExpectation, expect, expect_pair
 from derivations.gaussian.corners import corners
-from derivations.limits.depth import conditional_moments
 from derivations.symbols import noise, state, step
 
 x = sp.Symbol("x", real=True)
@@ -143,15 +141,20 @@ def test_an_odd_function_has_mean_0(f):
 def test_layers_of_odd_branches_have_a_limit(branch):
     """x + ε φ(u) with u ~ N(0, G): mean 0, covariance δ_ij E φ(z)²."""
 
-    def moments(update):
-        return conditional_moments(Layer(update, Preactivation(relu, sp.S.One)), sp.S(2), 2)
+    put_out = Weights("W")(relu(state))
 
-    found = moments(state + step * branch)
-    assert found.mean == sp.zeros(2, 1)
-    variance = found.preactivation_covariance[0, 0]
-    assert found.covariance[0, 0] == expect(branch.xreplace({noise: x}) ** 2, x, variance)
+    def limit(update):
+        return depth_limit(Network(update.xreplace({noise: put_out}), width=2))
+
+    found = limit(state + step * branch)
+    assert found.drift == sp.zeros(2, 1)
+    assert found.covariance[0, 1] == 0
+    variance = sum(relu(s) ** 2 for s in found.states) / 2
+    rule = dict(zip(found.states, (sp.Rational(2, 3), sp.Rational(1, 5)), strict=True))
+    expected = expect(branch.xreplace({noise: x}) ** 2, x, variance.xreplace(rule))
+    assert abs(sp.N(found.covariance[0, 0].xreplace(rule) - expected, 20)) < sp.Float("1e-15")
     with pytest.raises(NoLimit, match="must vanish"):
-        moments(state + step * (branch + sp.exp(-(noise**2))))
+        limit(state + step * (branch + sp.exp(-(noise**2))))
 
 
 def test_a_corner_knows_both_sides():

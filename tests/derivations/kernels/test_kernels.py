@@ -6,11 +6,10 @@ import sympy as sp
 
 from derivations import (
     ConvResNet,
-    Layer,
     NoClosedForm,
-    Preactivation,
     ResNet,
     ShrinkingResNet,
+    Weights,
     erf,
     identity,
     relu,
@@ -21,7 +20,9 @@ from derivations.errors import NotClosed
 from derivations.gaussian import expect_pair
 from derivations.kernels import Riccati, branch_rates, explosion_depth, nngp, ntk, solve_flow
 from derivations.kernels.means import PAIR, is_homogeneous, means_of, slope_of
-from derivations.symbols import noise, state, step, time
+from derivations.language import program
+from derivations.language.single import OneMatrixLayer
+from derivations.symbols import state, step, time
 from tests.helpers import equal_by_sampling, equal_symbolically
 
 sw, sb = sp.symbols("sigma_w sigma_b", positive=True)
@@ -31,7 +32,7 @@ SHARED = {"weight_variance": sw**2, "bias_variance": sb**2}
 @pytest.mark.parametrize(("outer", "gain"), [(tanh, 1), (erf, 4 / sp.pi)], ids=["tanh", "erf"])
 @pytest.mark.parametrize("inner", [relu, erf, tanh], ids=str)
 def test_tangent_flow_is_that_of_the_theory(outer, gain, inner):
-    flow = ntk(ShrinkingResNet(outer, inner, sp.oo, 2, **SHARED))
+    flow = ntk(ShrinkingResNet(outer, inner, sp.oo, inputs=2, **SHARED))
     k11, k12, k22, _, theta, _ = flow.states
     x = inner.variable
     block = ((k11, k12), (k12, k22))
@@ -42,11 +43,11 @@ def test_tangent_flow_is_that_of_the_theory(outer, gain, inner):
 
 
 def test_the_residual_network_is_the_shrinking_one_with_nothing_outside():
-    assert ntk(ResNet(relu, sp.oo, 2)) == ntk(ShrinkingResNet(identity, relu, sp.oo, 2))
+    assert ntk(ResNet(relu, sp.oo, inputs=2)) == ntk(ShrinkingResNet(identity, relu, sp.oo, inputs=2))
 
 
 def test_identity_inside_is_solved_by_exponentials():
-    solved = solve_flow(ntk(ShrinkingResNet(erf, identity, sp.oo, 2, **SHARED)))
+    solved = solve_flow(ntk(ShrinkingResNet(erf, identity, sp.oo, inputs=2, **SHARED)))
     s, beta = 4 * sw**2 / sp.pi, sb**2 / sw**2
     for name in ("12", "11"):
         start, tangent = (
@@ -122,18 +123,18 @@ def test_solved_swish_moments_solve_their_flow():
 
 def test_what_has_no_closed_form_says_so():
     with pytest.raises(NoClosedForm, match="numerically"):
-        solve_flow(nngp(ResNet(relu, sp.oo, 2)))
-    odd = Layer(state + step * sp.sin(noise), Preactivation(relu, sp.S.One))
+        solve_flow(nngp(ResNet(relu, sp.oo, inputs=2)))
+    odd = OneMatrixLayer.of(program(state + step * sp.sin(Weights("W")(relu(state)))))
     with pytest.raises(NotClosed, match="order ε"):
         branch_rates(odd)
 
 
 def test_convolution_couples_positions_in_the_tangent_kernel():
-    flow = ntk(ConvResNet(tanh, identity, sp.oo, (2,), (1,), 1, True, **SHARED))
+    flow = ntk(ConvResNet(tanh, identity, sp.oo, positions=(2,), filter=(1,), **SHARED))
     velocity = dict(zip(map(str, flow.states), flow.drift, strict=True))
     names = {str(s): s for s in flow.states}
     assert equal_symbolically(velocity["Theta_12"], sb**2 + sw**2 * (names["K_12"] + names["Theta_12"]))
-    wide = ntk(ConvResNet(tanh, identity, sp.oo, (3,), (3,), 1, True, **SHARED))
+    wide = ntk(ConvResNet(tanh, identity, sp.oo, positions=(3,), filter=(3,), **SHARED))
     names = {str(s): s for s in wide.states}
     velocity = dict(zip(map(str, wide.states), wide.drift, strict=True))
     around = sum(names[f"{stem}_{k}{k}"] for stem in ("K", "Theta") for k in (1, 2, 3))

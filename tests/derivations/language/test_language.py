@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from inspect import isabstract
 
 import pytest
 import sympy as sp
@@ -49,6 +50,17 @@ def test_a_matrix_applied_twice_is_one_matrix():
     assert len(p.statements) == 2
 
 
+def test_infinitely_many_neurons_of_two_layers_are_still_compared():
+    with pytest.raises(DerivationError, match=r"P has n neurons and B has 4\*n"):
+        Network(lambda x: x + epsilon * B.T(Weights("P")(x)), width=sp.oo)
+
+
+def test_what_a_transpose_alone_puts_out_is_as_wide_as_the_state():
+    net = Network(lambda x: x + epsilon * A(relu(Weights("P").T(x))), width=sp.oo)
+    (drift,) = derive(net).limit.drift
+    assert drift == derive(Network(lambda x: x + epsilon * A(relu(Weights("P")(x))), width=sp.oo)).limit.drift[0]
+
+
 def test_width_symbol_in_a_matrix_means_the_layers():
     net = Network(lambda x: x + epsilon * A(relu(B(x))), width=3)
     assert net.program().statements[0].target.size == 12
@@ -62,6 +74,14 @@ def test_width_symbol_in_a_matrix_means_the_layers():
         (lambda x: x + epsilon * A(B(x) * x), "shapes do not fit"),
         (lambda x: x + epsilon * A(x) + Weights("A", variance=2)(x), "two different matrices are called A"),
         (lambda x: x + average(average(x)), "reads no neurons"),
+        (
+            lambda x: sp.Symbol("x") + epsilon * A(sp.Symbol("x")),
+            "symbol x in x is not declared as x is; .* symbols.state",
+        ),
+        (lambda x: x + sp.Symbol("varepsilon") * A(x), "take symbols.step"),
+        (lambda x: x + sp.I * epsilon * A(x), "a real, finite formula"),
+        (lambda x: x + epsilon * A(x) / 0, "a real, finite formula"),
+        (lambda x: x + epsilon * A(A.T(x)), "reads what its transpose put out"),
         (lambda x: "x", "must give the new state as an expression"),
         (lambda x: x + epsilon * dropout(A(x), 0), "probability of being kept"),
         (lambda x: x + epsilon * drop_branch(A(x), sp.Rational(3, 2)), "probability of being kept"),
@@ -112,12 +132,11 @@ def test_networks_pickle_and_compare():
 
 
 def test_recipes_are_complete():
-    def leaves(kind: type) -> set[type]:
-        below = kind.__subclasses__()
-        return set().union(*(leaves(b) for b in below)) if below else {kind}
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*(below(b) for b in kind.__subclasses__()))
 
-    ours = {kind for kind in leaves(Recipe) if kind.__module__.startswith("derivations.")}
-    assert ours - set(RECIPES) == {kind for kind in ours if kind.__name__ == "PreNormResNet"}
+    ours = {kind for kind in below(Recipe) if kind.__module__.startswith("derivations.") and not isabstract(kind)}
+    assert ours == set(RECIPES)
 
 
 @pytest.mark.parametrize("kind", RECIPES, ids=lambda kind: kind.__name__)

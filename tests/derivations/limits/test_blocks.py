@@ -51,7 +51,8 @@ def test_gates_explode_without_a_norm_and_not_with_one():
 
 def test_dropped_neurons_and_branches_raise_the_diagonal():
     plain, dropped, branch = (
-        derive(MLPBlock(relu, sp.oo, 2, **options)).limit.drift for options in ({}, {"keep": 0.8}, {"keep_branch": 0.8})
+        derive(MLPBlock(relu, sp.oo, inputs=2, **options)).limit.drift
+        for options in ({}, {"keep": 0.8}, {"keep_branch": 0.8})
     )
     assert dropped[0] == sp.Rational(5, 4) * plain[0]
     assert dropped[1] == plain[1]  # masks are drawn for each input

@@ -109,11 +109,11 @@ def test_biases_and_means():
     biased = limit(lambda x: Weights("A", bias_variance=beta * step**2)(x), parameters=(beta,))
     assert list(biased.drift) == [beta] * 3
     assert biased.covariance[0, 0] == 2 * V11**2
-    options = (2, 1, HALF, sp.Rational(1, 3), sp.Rational(-1, 4))
+    moments = {"bias_variance": HALF, "weight_mean": sp.Rational(1, 3), "bias_mean": sp.Rational(-1, 4)}
     for outer, inner in ((silu, identity), (tanh, identity)):
         joint, wide = (
-            joint_limit(ShrinkingResNet(outer, inner, n, *options)),
-            width_limit(ShrinkingResNet(outer, inner, sp.oo, *options)),
+            joint_limit(ShrinkingResNet(outer, inner, n, inputs=2, **moments)),
+            width_limit(ShrinkingResNet(outer, inner, sp.oo, inputs=2, **moments)),
         )
         renamed = dict(zip(wide.states, joint.states, strict=True))
         assert all(sp.expand(b - w.xreplace(renamed)) == 0 for b, w in zip(joint.drift, wide.drift, strict=True))

@@ -1,16 +1,13 @@
 """The limit algorithm: moments of the increment, matched per unit of time."""
 
-from dataclasses import dataclass
-
 import pytest
 import sympy as sp
 
 from derivations import (
-    Architecture,
-    Layer,
+    Network,
     NoLimit,
-    Preactivation,
     ResNet,
+    Weights,
     depth_limit,
     identity,
     relu,
@@ -20,27 +17,12 @@ from derivations import (
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError
 from derivations.limits import gaussian_mean, mean_field_limit
-from derivations.symbols import noise, state, step, width
+from derivations.symbols import state, step, width
 
 x = state
 sigma2 = sp.Symbol("s", positive=True)
-
-
-@dataclass(frozen=True)
-class Custom(Architecture):
-    """Any update with any activation: what a user would write."""
-
-    update: sp.Expr
-    width: sp.Expr = sp.S.One
-    inputs: int = 1
-    bias_variance: sp.Expr = sp.S.Zero
-
-    def layer(self):
-        return Layer(self.update, Preactivation(relu, sp.S.One, self.bias_variance))
-
-    @classmethod
-    def example(cls):
-        return cls(x + step * noise)
+W = Weights("W")
+u = W(relu(x))
 
 
 def test_one_neuron_is_a_zero_drift_diffusion_with_noise_phi_squared():
@@ -73,18 +55,18 @@ def test_two_inputs_share_the_weights():
 
 def test_bias_in_the_branch_adds_its_variance():
     bias = sp.Symbol("v", positive=True)
-    limit = depth_limit(Custom(x + step * noise, bias_variance=bias))
+    limit = depth_limit(Network(x + step * Weights("W", bias_variance=bias)(relu(x)), 1, parameters=(bias,)))
     assert sp.simplify(limit.covariance[0] - bias - relu(x) ** 2) == 0
 
 
 def test_second_order_of_the_update_becomes_drift():
-    limit = depth_limit(Custom(x + sp.sin(step * noise) + (step * noise) ** 2))
+    limit = depth_limit(Network(x + sp.sin(step * u) + (step * u) ** 2, 1))
     assert sp.simplify(limit.drift[0] - relu(x) ** 2) == 0
     assert sp.simplify(limit.covariance[0] - relu(x) ** 2) == 0
 
 
 def test_without_noise_at_first_order_the_limit_is_a_flow():
-    limit = depth_limit(Custom(x + step**2 * (noise**2 - x)))
+    limit = depth_limit(Network(x + step**2 * (u**2 - x), 1))
     assert isinstance(limit, Flow)
     assert sp.simplify(limit.drift[0] - (relu(x) ** 2 - x)) == 0
 
@@ -92,15 +74,15 @@ def test_without_noise_at_first_order_the_limit_is_a_flow():
 @pytest.mark.parametrize(
     ("update", "says"),
     [
-        (x + noise, "scale the branch"),
-        (x + step * (noise + 1), "must vanish at order 1"),
-        (x + step * noise**2, "must vanish at order 1"),
-        (x + sp.sqrt(step) * noise, "twice differentiable"),
+        (x + u, "scale the branch"),
+        (x + step * (u + 1), "must vanish at order 1"),
+        (x + step * u**2, "must vanish at order 1"),
+        (x + sp.sqrt(step) * u, "twice differentiable"),
     ],
 )
 def test_a_wrong_scaling_is_refused_with_the_reason(update, says):
     with pytest.raises(NoLimit, match=says):
-        depth_limit(Custom(update))
+        depth_limit(Network(update, 1))
 
 
 def test_an_infinite_width_has_no_depth_limit():

@@ -166,3 +166,10 @@ def test_linear_one_matrix_closes():
 def test_a_wrong_scaling_is_refused(layer, says):
     with pytest.raises(NoLimit, match=says):
         derive(Network(layer, width=2, parameters=(k,)))
+
+
+def test_larger_of_two_matrices_in_one_body():
+    # Var max(p, q) = V (1 - 1/pi) for two independent N(0, V), and half of it stays after the mean of two neurons is taken off
+    p, q, r = Weights("P"), Weights("Q"), Weights("R")
+    net = Network(lambda x: x + epsilon * r(sp.Max(p(x), q(x)) - average(sp.Max(p(x), q(x)))), width=2)
+    assert equal_symbolically(derive(net).gram.drift[0], V * (1 - 1 / sp.pi) / 2)

@@ -60,7 +60,7 @@ def test_two_inputs_share_weights_and_biases():
 @pytest.mark.parametrize("circular", [True, False])
 def test_convolution_on_a_line(circular):
     P, F = 4, 3
-    limit = depth_limit(ConvResNet(silu, tanh, n, (P,), (F,), 1, circular, **SHARED))
+    limit = depth_limit(ConvResNet(silu, tanh, n, positions=(P,), filter=(F,), circular=circular, **SHARED))
     xs = limit.neuron
 
     def psi(p):
@@ -77,14 +77,14 @@ def test_convolution_on_a_line(circular):
 
 
 def test_convolution_on_a_plane_reads_both_directions():
-    taps = ConvResNet(tanh, relu, 1, (3, 4), (3, 1), circular=True).taps
+    taps = ConvResNet(tanh, relu, 1, positions=(3, 4), filter=(3, 1)).program().statements[0].weights.taps
     assert taps[0] == (8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7)
     assert taps[1] == tuple(range(12))
 
 
 def test_one_position_is_the_dense_network():
-    conv = depth_limit(ConvResNet(silu, relu, n, (1,), (1,), 2, **SHARED))
-    dense = depth_limit(ShrinkingResNet(silu, relu, n, 2, **SHARED))
+    conv = depth_limit(ConvResNet(silu, relu, n, positions=(1,), filter=(1,), inputs=2, **SHARED))
+    dense = depth_limit(ShrinkingResNet(silu, relu, n, inputs=2, **SHARED))
     assert conv == dense
 
 
@@ -154,8 +154,8 @@ def test_identity_inside_gives_the_flow_of_the_theory(outer, first, second):
 @pytest.mark.slow
 def test_depth_then_width_is_width_then_depth(outer, inner, inputs):
     parameters = SHARED if inputs == 1 or inner == identity else {"bias_variance": sb**2}
-    first = mean_field_limit(depth_limit(ShrinkingResNet(outer, inner, n, inputs, **parameters)))
-    second = width_limit(ShrinkingResNet(outer, inner, sp.oo, inputs, **parameters))
+    first = mean_field_limit(depth_limit(ShrinkingResNet(outer, inner, n, inputs=inputs, **parameters)))
+    second = width_limit(ShrinkingResNet(outer, inner, sp.oo, inputs=inputs, **parameters))
     assert first.states == second.states
     assert all(sp.expand(a - b) == 0 for a, b in zip(first.drift, second.drift, strict=True))
 
@@ -164,7 +164,16 @@ def test_depth_then_width_is_width_then_depth(outer, inner, inputs):
 @pytest.mark.parametrize("circular", [True, False])
 def test_convolutional_orders_of_limits(circular):
     def net(channels):
-        return ConvResNet(tanh, relu, channels, (3,), (3,), 1, circular, sw**2, sb**2)
+        return ConvResNet(
+            tanh,
+            relu,
+            channels,
+            positions=(3,),
+            filter=(3,),
+            circular=circular,
+            weight_variance=sw**2,
+            bias_variance=sb**2,
+        )
 
     first, second = mean_field_limit(depth_limit(net(n))), width_limit(net(sp.oo))
     assert first.states == second.states
@@ -176,7 +185,7 @@ def test_convolutional_orders_of_limits(circular):
 
 
 def test_relu_inside_gives_the_correlation_flow_of_the_residual_network():
-    flow = width_limit(ShrinkingResNet(tanh, relu, sp.oo, 2))
+    flow = width_limit(ShrinkingResNet(tanh, relu, sp.oo, inputs=2))
     k11, k12, k22 = flow.states
     rho = k12 / sp.sqrt(k11 * k22)
     expected = sp.sqrt(k11 * k22) / (2 * sp.pi) * (sp.sqrt(1 - rho**2) + rho * (sp.pi - sp.acos(rho)))
@@ -195,6 +204,6 @@ def test_derivation_names_both_activations_and_the_means():
 
 
 def test_convolution_and_infinite_width_are_explained():
-    assert "X_l^{j,d+p}" in str(derive(ConvResNet(tanh, relu, n, (4,), (3,))))
+    assert "X_l^{j,d+p}" in str(derive(ConvResNet(tanh, relu, n, positions=(4,), filter=(3,))))
     text = " ".join(str(derive(ShrinkingResNet(silu, identity, sp.oo))).split())
     assert "with means M and second moments K" in text

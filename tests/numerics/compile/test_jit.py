@@ -27,24 +27,32 @@ from numerics.compile import jit, jit_paths
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.schemes import find_scheme
+from tests.helpers import Made
 
 pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
 from numerics.special import scalar
 
 x, y = sp.symbols("x y", real=True)
-CASES = {
-    "layer": (depth_limit(ResNet(relu, width=4)), 0.7),
-    "inputs": (depth_limit(ResNet(tanh, width=2, inputs=2)), [1.0, 0.3, -0.5, 0.2]),
-    "equal inputs": (depth_limit(ResNet(relu, width=2, inputs=2)), 1.0),
-    "scalar": (depth_limit(ResNet(gelu, width=1)), 0.5),
-    "solvable": (depth_limit(ResNet(ornstein_uhlenbeck, width=1)), 0.3),
-    "many inputs": (depth_limit(ResNet(relu, width=2, inputs=8)), np.linspace(-1, 1, 16)),
-    "matrix": (Diffusion((x, y), [-x + y * time, sp.sin(x)], [[1 + x**2, x * y], [x * y, 1 + y**2]]), [1.0, -0.5]),
-    "special": (
-        Diffusion((x,), [-ErfiInv(x) + sp.erf(x) / 2 - sp.Heaviside(x, 0)], [[ScaledBesselI(0, x**2) + sp.erfc(x)]]),
-        0.1,
-    ),
-}
+CASES = Made(
+    {
+        "layer": lambda: (depth_limit(ResNet(relu, width=4)), 0.7),
+        "inputs": lambda: (depth_limit(ResNet(tanh, width=2, inputs=2)), [1.0, 0.3, -0.5, 0.2]),
+        "equal inputs": lambda: (depth_limit(ResNet(relu, width=2, inputs=2)), 1.0),
+        "scalar": lambda: (depth_limit(ResNet(gelu, width=1)), 0.5),
+        "solvable": lambda: (depth_limit(ResNet(ornstein_uhlenbeck, width=1)), 0.3),
+        "many inputs": lambda: (depth_limit(ResNet(relu, width=2, inputs=8)), np.linspace(-1, 1, 16)),
+        "matrix": lambda: (
+            Diffusion((x, y), [-x + y * time, sp.sin(x)], [[1 + x**2, x * y], [x * y, 1 + y**2]]),
+            [1.0, -0.5],
+        ),
+        "special": lambda: (
+            Diffusion(
+                (x,), [-ErfiInv(x) + sp.erf(x) / 2 - sp.Heaviside(x, 0)], [[ScaledBesselI(0, x**2) + sp.erfc(x)]]
+            ),
+            0.1,
+        ),
+    }
+)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -28,7 +28,7 @@ WITHOUT = {
     "no closed mean": (ShrinkingResNet(tanh, softplus, sp.oo), "no closed form"),
     "a map of the correlation": (ResNet(relu, sp.oo), "pair by pair"),
     "linear": (ShrinkingResNet(tanh, identity, sp.oo), "pair by pair"),
-    "a grid": (ConvResNet(tanh, relu, sp.oo, (3,), (1,)), "pair by pair"),
+    "a grid": (ConvResNet(tanh, relu, sp.oo, positions=(3,), filter=(1,)), "pair by pair"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 
 import mpmath
@@ -22,23 +23,32 @@ from derivations.symbols import state as x
 from numerics import compile_law, solve_fokker_planck
 from numerics.compile import compile_sampler
 from numerics.densities import as_scipy_distribution
+from tests.helpers import Made
 
 HALF, z = sp.Interval.open(0, sp.oo), sp.Symbol("z", real=True)
-GBM, RELU = recognise(depth_limit(ResNet(identity, width=1))), recognise(depth_limit(ResNet(relu, width=1)))
-LAWS = {
-    "geometric": (GBM, 1.0),
-    "two components": (recognise(Diffusion((x,), [sp.tanh(x)], [[1]])), 0.3),
-    "erfi": (recognise(depth_limit(ResNet(ornstein_uhlenbeck, width=1))), 0.3),
-    "inverse Bessel": (recognise(Diffusion((x,), [0], [[x**4]], HALF)), 1.0),
-    "theta series": (recognise(Diffusion((x,), [0], [[(1 + x**2) ** 2]])), 0.4),
-    "two walls": (recognise(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2))), 0.7),
-    "planar": (recognise(Diffusion((x,), [0], [[sp.exp(-2 * x)]])), 0.3),
-    "CIR": (recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF)), 1.0),
-    "absorbed": (recognise(Diffusion((x,), [0], [[x]], HALF)), 0.6),
-    "Weber": (recognise(depth_limit(ResNet(activation_from_potential(z**2 + 3, z), width=1))), 0.1),
-    "a dead start": (RELU, -2.0),
-    "a Gaussian start": (RELU, Normal(0, 1)),
-}
+
+
+@cache
+def of_network(activation):
+    return recognise(depth_limit(ResNet(activation, width=1)))
+
+
+LAWS = Made(
+    {
+        "geometric": lambda: (of_network(identity), 1.0),
+        "two components": lambda: (recognise(Diffusion((x,), [sp.tanh(x)], [[1]])), 0.3),
+        "erfi": lambda: (of_network(ornstein_uhlenbeck), 0.3),
+        "inverse Bessel": lambda: (recognise(Diffusion((x,), [0], [[x**4]], HALF)), 1.0),
+        "theta series": lambda: (recognise(Diffusion((x,), [0], [[(1 + x**2) ** 2]])), 0.4),
+        "two walls": lambda: (recognise(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2))), 0.7),
+        "planar": lambda: (recognise(Diffusion((x,), [0], [[sp.exp(-2 * x)]])), 0.3),
+        "CIR": lambda: (recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF)), 1.0),
+        "absorbed": lambda: (recognise(Diffusion((x,), [0], [[x]], HALF)), 0.6),
+        "Weber": lambda: (of_network(activation_from_potential(z**2 + 3, z)), 0.1),
+        "a dead start": lambda: (of_network(relu), -2.0),
+        "a Gaussian start": lambda: (of_network(relu), Normal(0, 1)),
+    }
+)
 every = pytest.mark.parametrize("name", LAWS)
 
 

@@ -11,25 +11,27 @@ from derivations.diffusion import Diffusion
 from derivations.symbols import state as x
 from numerics import compile_law, sample_law
 from numerics.densities import KernelMeasure
+from tests.helpers import Made
 
 HALF, z = sp.Interval.open(0, sp.oo), sp.Symbol("z", real=True)
-CYLINDER = depth_limit(ResNet(activation_from_potential(z**2 + 3, z), width=1))
 #: name: process, start
-CASES = {
-    "inverse Bessel": (Diffusion((x,), [0], [[x**4]], HALF), 1.0),
-    "hyperbolic Bessel": (Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]], sp.Interval.open(1, sp.oo)), 2.0),
-    "stopped at a wall": (Diffusion((x,), [0], [[1]], HALF), 0.8),
-    "stopped, with drift": (Diffusion((x,), [sp.Rational(1, 2)], [[1]], HALF), 0.8),
-    "reflected": (Diffusion((x,), [1], [[4 * x]], HALF), 0.7),
-    "theta series": (Diffusion((x,), [0], [[(1 + x**2) ** 2]]), 0.4),
-    "two walls": (Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2)), 0.7),
-    "planar radius": (Diffusion((x,), [0], [[sp.exp(-2 * x)]]), 0.3),
-    "absorbed power": (Diffusion((x,), [0], [[x]], HALF), 0.6),
-    "power above one": (Diffusion((x,), [0], [[x**3]], HALF), 1.0),
-    "CIR": (Diffusion((x,), [3 - 2 * x], [[x]], HALF), 1.0),
-    "reflecting CIR": (Diffusion((x,), [sp.Rational(1, 5) - x], [[x]], HALF), 0.5),
-    "parabolic cylinder": (CYLINDER, 0.1),
-}
+CASES = Made(
+    {
+        "inverse Bessel": lambda: (Diffusion((x,), [0], [[x**4]], HALF), 1.0),
+        "hyperbolic Bessel": lambda: (Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]], sp.Interval.open(1, sp.oo)), 2.0),
+        "stopped at a wall": lambda: (Diffusion((x,), [0], [[1]], HALF), 0.8),
+        "stopped, with drift": lambda: (Diffusion((x,), [sp.Rational(1, 2)], [[1]], HALF), 0.8),
+        "reflected": lambda: (Diffusion((x,), [1], [[4 * x]], HALF), 0.7),
+        "theta series": lambda: (Diffusion((x,), [0], [[(1 + x**2) ** 2]]), 0.4),
+        "two walls": lambda: (Diffusion((x,), [0], [[1]], sp.Interval.open(0, 2)), 0.7),
+        "planar radius": lambda: (Diffusion((x,), [0], [[sp.exp(-2 * x)]]), 0.3),
+        "absorbed power": lambda: (Diffusion((x,), [0], [[x]], HALF), 0.6),
+        "power above one": lambda: (Diffusion((x,), [0], [[x**3]], HALF), 1.0),
+        "CIR": lambda: (Diffusion((x,), [3 - 2 * x], [[x]], HALF), 1.0),
+        "reflecting CIR": lambda: (Diffusion((x,), [sp.Rational(1, 5) - x], [[x]], HALF), 0.5),
+        "parabolic cylinder": lambda: (depth_limit(ResNet(activation_from_potential(z**2 + 3, z), width=1)), 0.1),
+    }
+)
 T = 0.6
 every = pytest.mark.parametrize("name", CASES)
 

@@ -66,7 +66,9 @@ def test_every_pair_follows_the_symbolic_flow(network):
 def test_one_position_is_the_dense_network(inner, outer):
     parameters = {"bias_variance": HALF, "weight_mean": HALF}
     dense = kernel_matrices(ShrinkingResNet(outer, inner, sp.oo, **parameters), X, t=0.7)
-    grid = kernel_matrices(ConvResNet(outer, inner, sp.oo, (1,), (1,), **parameters), X[:, :, None], t=0.7)
+    grid = kernel_matrices(
+        ConvResNet(outer, inner, sp.oo, positions=(1,), filter=(1,), **parameters), X[:, :, None], t=0.7
+    )
     assert np.allclose(dense.nngp, grid.nngp, rtol=1e-8, atol=1e-9)
     assert np.allclose(dense.ntk, grid.ntk, rtol=1e-8, atol=1e-9)
 
@@ -121,7 +123,7 @@ def test_crossed_kernels_are_blocks_of_the_whole_one():
         whole = kernel_matrix(network, X, kind="ntk")
         block = kernel_matrix(network, X[:2], kind="ntk", other=X[2:])
         assert np.allclose(whole[:2, 2:], block, rtol=1e-8)
-    conv = ConvResNet(tanh, relu, sp.oo, (2,), (1,), bias_variance=HALF)
+    conv = ConvResNet(tanh, relu, sp.oo, positions=(2,), filter=(1,), bias_variance=HALF)
     images = np.random.default_rng(1).normal(size=(4, 3, 2))
     for pool in (False, True):
         whole = kernel_matrix(conv, images, pool=pool)
@@ -184,7 +186,7 @@ def test_wide_deep_networks_have_the_kernel_as_gram_matrix(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", [False, True])
 def test_convolutional_gram_matrix_of_many_channels(pool):
-    conv = ConvResNet(tanh, relu, sp.oo, (4,), (3,), circular=False, bias_variance=sp.Rational(1, 8))
+    conv = ConvResNet(tanh, relu, sp.oo, positions=(4,), filter=(3,), circular=False, bias_variance=sp.Rational(1, 8))
     image = 2 * np.random.default_rng(3).normal(size=(1, 2, 4))
     derived, wrong = (
         kernel_matrix(replace(conv, weight_variance=f), image, t=0.5, pool=pool)[0, 0]
@@ -225,7 +227,7 @@ def test_the_explosion_is_where_the_closed_form_says():
         ({"architecture": ShrinkingResNet(silu, identity, sp.oo), "t": 20.0}, "explodes near depth"),
         ({"architecture": ResNet(relu, 3)}, "infinitely wide"),
         ({"architecture": ResNet(relu, sp.oo, weight_variance=sp.Symbol("s", positive=True))}, "substitute values"),
-        ({"architecture": ConvResNet(tanh, relu, sp.oo, (2,), (1,))}, "shape"),
+        ({"architecture": ConvResNet(tanh, relu, sp.oo, positions=(2,), filter=(1,))}, "shape"),
     ],
 )
 def test_bad_input_is_refused_with_what_to_do(arguments, says):
@@ -261,7 +263,7 @@ def test_memory_is_that_of_a_few_matrices():
 @pytest.mark.parametrize("circular", [True, False])
 @pytest.mark.slow
 def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
-    network = ConvResNet(tanh, inner, sp.oo, (6,), (3,), circular=circular)
+    network = ConvResNet(tanh, inner, sp.oo, positions=(6,), filter=(3,), circular=circular)
     images = np.zeros((2, 1, 6))
     images[0, 0, :2], images[1, 0, 1:] = 2.0, 1.0
     black, dark, grey = (kernel_matrix(network, images + level, kind="ntk") for level in (0.0, 1e-7, 1e-2))

@@ -23,7 +23,7 @@ from tests.helpers import equal_by_sampling, equal_symbolically
 
 HALF = sp.Rational(1, 2)
 X0 = np.array([1.0, -0.5, 0.3])
-FULL = ShrinkingResNet(silu, tanh, 3, 1, sp.Integer(2), HALF, sp.Integer(1), HALF)
+FULL = ShrinkingResNet(silu, tanh, 3, weight_variance=2, bias_variance=HALF, weight_mean=1, bias_mean=HALF)
 WRONG = sp.Rational(441, 400)  # 5 % in the noise's scale
 
 
@@ -52,7 +52,7 @@ def test_states_have_the_law_of_simulated_networks():
 
 def test_the_tangent_kernel_is_a_sum_over_all_parameters():
     # one input, one layer, one neuron: x1 = x0 + φ(√h(σ ω ψ(x0) + τ β)), x0 = v a; derivatives by hand
-    network = ShrinkingResNet(tanh, erf, 1, 1, sp.Integer(2), HALF)
+    network = ShrinkingResNet(tanh, erf, 1, weight_variance=2, bias_variance=HALF)
     theta = simulate_tangent_kernel(network, 1, 3, [[1.5]], seed=4)[:, 0, 0]
     (block,) = blocks(3, BLOCK, 4)  # the same numbers once more
     rng = block.generator()
@@ -110,7 +110,7 @@ def test_mean_square_of_a_backward_gradient():
         g = np.random.default_rng(seed).standard_normal((len(j), 3)) / np.sqrt(3)
         return Estimate.of(np.sum(np.einsum("sik,si->sk", j, g) ** 2, axis=1))
 
-    # the next order in 1/L, which stays, is -0.09 from L = 8 (two million networks) and an eighth of that from 16
+    # the next order in 1/L, which stays, is -0.09 from L = 8 (0.9 million networks) and an eighth of that from 16
     found = extrapolated(measured(16, 1), measured(32, 2), measured(64, 3))
     assert found.test(derived).p_value > 1e-3
     assert found.test(wrong).p_value < 1e-3
@@ -154,7 +154,7 @@ def test_gradient_norms_of_wide_networks_follow_the_flow(inner):
 @pytest.mark.parametrize("inner", [relu, erf], ids=str)
 def test_empirical_tangent_kernels_have_the_derived_limit(inner):
     inputs = np.array([[1.0, 0.5], [-0.3, 1.0]])
-    net = ShrinkingResNet(tanh, inner, sp.oo, 2, bias_variance=HALF)
+    net = ShrinkingResNet(tanh, inner, sp.oo, inputs=2, bias_variance=HALF)
     derived, wrong = (kernel_matrices(replace(net, weight_variance=f), inputs).ntk for f in (sp.S.One, WRONG))
 
     def measured(size, samples, seed):

@@ -9,26 +9,27 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import ARCHITECTURES, MLP, Architecture, Layer, Preactivation, ResNet, identity, relu, symbols, tanh
+from derivations import MLP, ConvResNet, ResNet, ShrinkingResNet, Weights, identity, relu, symbols, tanh
+from derivations.architectures import Recipe
 from numerics.networks import DRAWINGS, simulate_network
 from numerics.statistics import Estimate, ks_two_sample
 
-GRIDDED = [a for a in ARCHITECTURES if a.__name__ in ("ShrinkingResNet", "ConvResNet")]  # means, and taps of a filter
+GRIDDED = [ShrinkingResNet, ConvResNet]  # means, and a filter
 METHODS = [drawing.name for drawing in DRAWINGS]
 CONTROL = sp.Rational(3, 2)  # of the weights' variance, which is only a part of the noise where there are biases
 
 
 @dataclass(frozen=True)
-class Biased(Architecture):
+class Biased(Recipe):
     """A user's own recursion: a bias in the branch, and a term of order ε²."""
 
     width: sp.Expr
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
 
-    def layer(self) -> Layer:
-        x, u, eps = symbols.state, symbols.noise, symbols.step
-        return Layer(x * (1 - eps**2 / 2) + eps * u, Preactivation(tanh, self.weight_variance, sp.Rational(1, 4)))
+    def expression(self) -> sp.Expr:
+        x, eps, A = symbols.state, symbols.step, Weights("A", variance=self.weight_variance, bias_variance=0.25)
+        return x * (1 - eps**2 / 2) + eps * A(tanh(x))
 
     @classmethod
     def example(cls) -> Biased:

@@ -9,15 +9,28 @@ import pytest
 import sympy as sp
 
 from derivations import ConvResNet, ShrinkingResNet, depth_limit, identity, relu, silu, tanh
-from derivations.language import Weights
 from numerics.compile import compile_sums
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate, ks_two_sample, richardson
 
 HALF = sp.Rational(1, 2)
-DENSE = ShrinkingResNet(silu, tanh, 4, 2, sp.Integer(2), HALF, sp.Integer(3), sp.Rational(-1, 4))
-LINE = ConvResNet(silu, relu, 3, (4,), (3,), 2, False, sp.Integer(2), HALF, sp.Integer(1), HALF)
-PLANE = ConvResNet(silu, tanh, 2, (2, 3), (1, 3), 1, True, sp.Integer(2), HALF)
+DENSE = ShrinkingResNet(
+    silu, tanh, 4, inputs=2, weight_variance=2, bias_variance=HALF, weight_mean=3, bias_mean=sp.Rational(-1, 4)
+)
+LINE = ConvResNet(
+    silu,
+    relu,
+    3,
+    positions=(4,),
+    filter=(3,),
+    inputs=2,
+    circular=False,
+    weight_variance=2,
+    bias_variance=HALF,
+    weight_mean=1,
+    bias_mean=HALF,
+)
+PLANE = ConvResNet(silu, tanh, 2, positions=(2, 3), filter=(1, 3), weight_variance=2, bias_variance=HALF)
 NETWORKS = [DENSE, LINE, PLANE]
 CONTROL = sp.Rational(441, 400)  # 5 % in the noise's scale
 
@@ -84,9 +97,9 @@ def test_weights_of_a_filter_are_the_convolution_of_the_image():
     # one channel, no noise but the weights: reads must be those of an ordinary correlation with zero padding
     from numerics.compile.programs import filtered
 
-    network = ConvResNet(tanh, identity, 1, (4, 5), (3, 3), 1, False)
+    network = ConvResNet(tanh, identity, 1, positions=(4, 5), filter=(3, 3), circular=False)
     image = np.arange(20.0).reshape(4, 5)
-    features = filtered(Weights("W", taps=network.taps), image.reshape(1, 1, 20))[0]
+    features = filtered(network.program().statements[0].weights, image.reshape(1, 1, 20))[0]
     kernel = np.random.default_rng(0).normal(size=(3, 3))
     padded = np.pad(image, 1)
     expected = [[np.sum(kernel * padded[p : p + 3, q : q + 3]) for q in range(5)] for p in range(4)]

@@ -159,7 +159,7 @@ def test_bad_input_is_refused_in_scikit_learn_s_words(model):
     with pytest.raises(ValueError, match="training_time"):
         NTKRegressor(ResNet(relu, sp.oo), training_time=0.0).fit(X, Y)
     with pytest.raises(ValueError, match="all but m in one axis"):
-        model(ConvResNet(tanh, erf, sp.oo, (3,), (1,))).fit(X, Y)
+        model(ConvResNet(tanh, erf, sp.oo, positions=(3,), filter=(1,))).fit(X, Y)
 
 
 INSIDE = {
@@ -282,7 +282,7 @@ def test_several_outputs_have_deviations_and_covariances_each(model):
 
 def test_images_may_come_one_a_row():
     images = np.random.default_rng(5).normal(size=(8, 2, 3))
-    network = ConvResNet(tanh, relu, sp.oo, (3,), (3,), bias_variance=BIASED["bias_variance"])
+    network = ConvResNet(tanh, relu, sp.oo, positions=(3,), filter=(3,), bias_variance=BIASED["bias_variance"])
     as_grid = NNGPRegressor(network, noise=0.1).fit(images[:6], Y[:6])
     as_rows = NNGPRegressor(network, noise=0.1).fit(images[:6].reshape(6, -1), Y[:6])
     assert np.array_equal(as_grid.predict(images[6:]), as_rows.predict(images[6:].reshape(2, -1)))

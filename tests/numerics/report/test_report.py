@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import sympy as sp
 from scipy import stats
-from sklearn.datasets import load_digits
 
 from derivations import ACTIVATIONS, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
 from derivations.explain.steps import Line, Term, equation
@@ -40,6 +39,8 @@ def digits() -> np.ndarray:
 
     One scale for all of them: a digit with more ink keeps its larger norm.
     """
+    from sklearn.datasets import load_digits
+
     images, labels = load_digits(return_X_y=True)
     ten = np.stack([images[labels == k][0] for k in range(10)])
     return ten / np.sqrt(np.mean(ten**2))
