@@ -16,7 +16,7 @@ import sympy as sp
 from derivations.covariances import require_covariance, require_equal
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
 
 
@@ -298,8 +298,7 @@ class NeuronDiffusion:
         neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 
         def write_out(entry: sp.Expr) -> sp.Expr:
-            sums = entry.atoms(CoordinateSum)
-            return entry.xreplace({s: s.explicit(neurons) for s in sums})
+            return written_out(entry, neurons)
 
         covariance = self.neuron_covariance.applyfunc(write_out)
         drift = self.neuron_drift.applyfunc(write_out)

@@ -353,13 +353,14 @@ class GramChain:
 
     def mean_of_average(self, a: int) -> Moment:
         """Of the average of the new state over its neurons."""
-        return self._mean(self._empirical(self.after[a]))
+        return self.observed_mean(self._empirical(self.after[a]))
 
     def mean(self, a: int, b: int) -> Moment:
         """Of an entry of :math:`V'`."""
-        return self._mean(self.observable(a, b))
+        return self.observed_mean(self.observable(a, b))
 
-    def _mean(self, observable: sp.Expr) -> Moment:
+    def observed_mean(self, observable: sp.Expr) -> Moment:
+        """Of any function of averages over layers of this one's statements."""
         moment = Moment(self.kept.cut(observable), sp.S.Zero)
         for law in self.laws:
             if law.layer is None:
@@ -375,10 +376,14 @@ class GramChain:
 
     def covariance(self, p: tuple[int, int], q: tuple[int, int]) -> Moment:
         """Of two entries of :math:`V'`."""
+        return self.observed_covariance(self.observable(*p), self.observable(*q))
+
+    def observed_covariance(self, one: sp.Expr, other: sp.Expr) -> Moment:
+        """Of two functions of averages."""
         # what fluctuates by powers of n^(-1/2) is beside 1/n from the start
         exact = any(law.layer is None or share_of(self.expansion.sizes[law.layer]) is None for law in self.laws)
         kept = Kept(self.kept.all if exact else self.kept.beside, -1)
-        one, other = (kept.cut(self.observable(*pair)) if kept.all >= 0 else sp.S.Zero for pair in (p, q))
+        one, other = (kept.cut(f) if kept.all >= 0 else sp.S.Zero for f in (one, other))
         moment = Moment(sp.S.Zero, sp.S.Zero)
         for law in self.laws:
             if law.layer is None:

@@ -27,7 +27,7 @@ from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, neuron_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
-from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import input_symbols, neuron_symbols, state
 
 
@@ -155,7 +155,7 @@ def _written_out(moments: NeuronMoments) -> Diffusion:
     neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 
     def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
-        expr = expr.xreplace({s: s.explicit(neurons) for s in expr.atoms(CoordinateSum)})
+        expr = written_out(expr, neurons)
         here = dict(zip(moments.states, neurons[i], strict=True)) | dict(zip(moments.other, neurons[j], strict=True))
         return sp.expand(expr.xreplace(here))
 

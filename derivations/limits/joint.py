@@ -12,7 +12,7 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import DerivationError, NotClosed
-from derivations.limits.collapse import collapse_limit, require_homogeneous, unshaped
+from derivations.limits.collapse import collapse_limit, collapses, require_homogeneous, unshaped
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, symmetric_pairs
 from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
@@ -61,8 +61,9 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     moments = JointMoments.of(recipe, min(recipe.inputs, _FEW))
     if (activation := unshaped(moments.chain.program)) is not None:
         require_homogeneous(activation)
+    if collapses(moments):
         if recipe.inputs == 2:
-            return collapse_limit(activation)
+            return collapse_limit(moments)
         if recipe.inputs > 2:
             raise DerivationError(
                 f"the limit of an unshaped perceptron is derived for a pair of inputs, got {recipe.inputs}; follow them pair by pair"

@@ -122,11 +122,13 @@ def neuron_labels(
         rule: dict[sp.Basic, sp.Basic] = {
             row[i]: wide[a] for row, wide in zip(few, many, strict=True) for i, a in enumerate(labels)
         }
-        for node in expr.atoms(CoordinateSum):
+        inside: dict[sp.Basic, sp.Basic] = {}
+        # a sum inside another one comes first
+        for node in sorted(expr.atoms(CoordinateSum), key=lambda node: len(node.atoms(CoordinateSum))):
             bound = coordinates(width, node.free_symbols)
             own = dict(zip(node.bound_symbols, (bound[a] for a in labels), strict=False))
-            rule[node] = CoordinateSum(relabelled(node.body, own), sp.Tuple(*bound), node.width)
-        return relabelled(expr, rule)
+            inside[node] = CoordinateSum(relabelled(node.body, inside | own), sp.Tuple(*bound), node.width)
+        return relabelled(expr, rule | inside)
 
     return renamed
 

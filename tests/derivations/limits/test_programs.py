@@ -173,3 +173,14 @@ def test_larger_of_two_matrices_in_one_body():
     p, q, r = Weights("P"), Weights("Q"), Weights("R")
     net = Network(lambda x: x + epsilon * r(sp.Max(p(x), q(x)) - average(sp.Max(p(x), q(x)))), width=2)
     assert equal_symbolically(derive(net).gram.drift[0], V * (1 - 1 / sp.pi) / 2)
+
+
+def test_an_average_inside_a_kink_at_a_width_that_is_a_number():
+    limit = derive(Network(lambda x: x + epsilon * Weights("A")(relu(x - average(x))), width=3)).limit.explicit
+    at = dict(zip(limit.states, (1, 2, 6), strict=True))  # of which 6 is above the mean 3
+    assert limit.covariance.xreplace(at) == 3 * sp.eye(3)
+    pair = derive(Network(lambda x: x + epsilon * Weights("A")(relu(x - average(x))) * x, width=2, inputs=3)).limit
+    at = dict(zip(pair.states, (1, 2, 3, 3, 0, 9), strict=True))  # three inputs, above their means by 1, 1, 3
+    assert pair.covariance[0, 2].xreplace(at) == 1 * 3 * sp.Rational(1 * 3, 2)
+    assert pair.covariance[3, 5].xreplace(at) == 3 * 9 * sp.Rational(1 * 3, 2)
+    assert pair.covariance[0, 3] == 0
