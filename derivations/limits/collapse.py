@@ -52,11 +52,9 @@ class CollapseDiffusion(Diffusion):
 def collapses(moments: JointMoments) -> bool:
     """Whether a layer of infinite width leaves norms as they are and moves products of different inputs."""
     v = moments.matrix
-    return (
-        v.rows > 1
-        and sp.cancel(moments.at_rest(0, 0) - v[0, 0]) == 0
-        and sp.expand(moments.at_rest(0, 1) - v[0, 1]) != 0
-    )
+    if v.rows == 1 or sp.cancel(moments.at_rest(0, 0) - v[0, 0]) != 0:
+        return False
+    return bool(sp.expand(moments.at_rest(0, 1) - v[0, 1]) != 0)
 
 
 def collapse_limit(moments: JointMoments) -> CollapseDiffusion:

@@ -39,7 +39,8 @@ def pair_values(
     samples, _, coordinates = values[state].shape
     if isinstance(statement, Between):
         entries = np.array([float(e) for e in statement.entries(p)]).reshape(p, p)
-        return np.broadcast_to(entries, (samples, 1, coordinates // p, p, p))
+        xp = values[state].__array_namespace__()
+        return xp.broadcast_to(xp.asarray(entries), (samples, 1, coordinates // p, p, p))
 
     def body(expr: sp.Expr, rows: int) -> Array:
         at = {
@@ -57,9 +58,10 @@ def on_pairs(value: Array, other: bool, coordinates: int, positions: int, traili
     """A value at each pair of positions, as that of the one or of the other; axes after the coordinates' may trail."""
     if value.ndim == 5 + trailing:
         return value
-    lead, tail = value.shape[:2], value.shape[3:]
-    grid = np.broadcast_to(value, (*lead, coordinates, *tail)).reshape(*lead, -1, positions, *tail)
-    return np.expand_dims(grid, 3 if other else 4)
+    lead, tail, xp = value.shape[:2], value.shape[3:], value.__array_namespace__()
+    grid = xp.broadcast_to(value, (*lead, coordinates, *tail)).reshape(*lead, -1, positions, *tail)
+    expanded: Array = xp.expand_dims(grid, axis=3 if other else 4)
+    return expanded
 
 
 def over_pairs(statement: Mean | Mix, found: Array) -> Array:
@@ -73,7 +75,8 @@ def over_pairs(statement: Mean | Mix, found: Array) -> Array:
 
 def shares(scores: Array, mask: Array) -> Array:
     """Of the last axis; scores are taken less the largest one that is not masked out."""
-    top = np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
-    weights = np.where(mask > 0, mask * np.exp(np.minimum(scores - top, 0.0)), 0.0)
+    xp = scores.__array_namespace__()
+    top = xp.max(xp.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
+    weights = xp.where(mask > 0, mask * xp.exp(xp.minimum(scores - top, 0.0)), 0.0)
     normed: Array = weights / weights.sum(axis=-1, keepdims=True)
     return normed

@@ -112,7 +112,9 @@ class Rules(ABC):
 
 @dataclass(frozen=True)
 class Plain(Rules):
-    """Values are arrays of shape (samples, neurons or 1, coordinates or 1)."""
+    """Values are arrays of shape (samples, neurons or 1, coordinates or 1), NumPy's or those of another backend."""
+
+    backend: str = "numpy"
 
     def columns(self, value: Array) -> Array:
         """The value itself."""
@@ -125,7 +127,7 @@ class Plain(Rules):
     def evaluated(self, expr: sp.Expr, values: Values, size: float, rows: int, trace: Trace | None = None) -> Array:
         """The formula's array function, at the values of its symbols."""
         samples, _, columns = values[state].shape
-        return evaluated(expr, values, size, (samples, rows, columns), trace)
+        return evaluated(expr, values, size, (samples, rows, columns), trace, self.backend)
 
     def features(self, weights: Weights, value: Array) -> Array:
         """Through the filter."""
@@ -137,7 +139,9 @@ class Plain(Rules):
 
     def paired(self, statement: Paired, values: Values, size: float, program: Program, trace: Trace | None) -> Array:
         """Shape (samples, neurons or 1, coordinates), or for each pair (samples, 1, inputs, positions, positions)."""
-        return pair_values(statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace))
+        return pair_values(
+            statement, values, program, lambda expr, at, shape: evaluated(expr, at, size, shape, trace, self.backend)
+        )
 
 
 PLAIN = Plain()
@@ -223,15 +227,28 @@ class CompiledProgram:
         return tuple(numbers for weights, numbers in self.numbers.items() if not weights.is_mean)
 
 
-def evaluated(expr: sp.Expr, values: Values, size: float, shape: tuple[int, ...], trace: Trace | None = None) -> Array:
+def evaluated(
+    expr: sp.Expr,
+    values: Values,
+    size: float,
+    shape: tuple[int, ...],
+    trace: Trace | None = None,
+    backend: str = "numpy",
+) -> Array:
     """A formula at arrays, brought to a shape."""
     if expr in values:
-        return np.broadcast_to(values[expr], shape)
+        return _shaped(values[expr], shape)
     arguments = {s: size if s == step else values[s] for s in arguments_of(expr)}
-    value = np.asarray(_function(expr, tuple(arguments))(*arguments.values()))
+    value = _function(expr, tuple(arguments), backend)(*arguments.values())
+    value = np.asarray(value) if backend == "numpy" else value
     if trace is not None:
         trace.append((expr, arguments, value))
-    return value if value.shape == shape else np.broadcast_to(value, shape)
+    return _shaped(value, shape)
+
+
+def _shaped(value: Array, shape: tuple[int, ...]) -> Array:
+    broadcast: Array = value if value.shape == shape else value.__array_namespace__().broadcast_to(value, shape)
+    return broadcast
 
 
 def matrix_applied(apply: Apply | None, features: Array, biased: Array | None, numbers: MatrixNumbers) -> Array:
@@ -241,7 +258,9 @@ def matrix_applied(apply: Apply | None, features: Array, biased: Array | None, n
     if numbers.mean:
         shift = shift + numbers.mean * features.mean(axis=1, keepdims=True)
     if apply is None:
-        return np.broadcast_to(shift, (len(features), numbers.rows, features.shape[2]))
+        xp = features.__array_namespace__()
+        shifted: Array = xp.broadcast_to(xp.asarray(shift), (len(features), numbers.rows, features.shape[2]))
+        return shifted
     out = apply(features, biased)
     return out + shift if numbers.mean or numbers.bias_mean else out
 
@@ -256,9 +275,11 @@ def filtered(weights: Weights, body: Array) -> Array:
     """
     if not weights.taps:
         return body
-    bordered = np.concatenate([body, np.zeros((*body.shape[:2], 1, *body.shape[3:]))], axis=2)
+    xp = body.__array_namespace__()
+    bordered = xp.concatenate([body, xp.zeros((*body.shape[:2], 1, *body.shape[3:]))], axis=2)
     reads = [[-1 if a is None else a for a in weights.reads(c)] for c in range(body.shape[2])]
-    return np.concatenate([bordered[:, :, tap] for tap in np.transpose(reads)], axis=1)
+    read: Array = xp.concatenate([bordered[:, :, tap] for tap in np.transpose(reads)], axis=1)
+    return read
 
 
 def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Generator) -> Array:
@@ -278,8 +299,8 @@ def arguments_of(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _function(expr: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> CompiledFunction:
-    return compile_expression(arguments, expr)
+def _function(expr: sp.Expr, arguments: tuple[sp.Symbol, ...], backend: str = "numpy") -> CompiledFunction:
+    return compile_expression(arguments, expr, backend)
 
 
 @lru_cache(maxsize=64)

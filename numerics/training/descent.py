@@ -1,0 +1,265 @@
+r"""Training by gradient descent: optax's optimizers on a recipe's network, with checkpoints, and a stop where the loss is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derivations.errors import unknown
+from numerics.compile.programs import Array
+from numerics.ensembles import Progress
+from numerics.ensembles.checkpoint import Checkpoint
+from numerics.training.network import Parameters, TrainableNetwork
+
+LOSSES = ("squared", "cross_entropy")
+#: Of optax: those that need the gradient and the parameters, and no more.
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "lion", "lamb", "nadam", "radam", "sign_sgd")
+#: Steps that run in one piece, between two looks at the loss.
+_PIECE = 20
+
+
+class TrainingDiverged(ValueError):
+    """The loss is no finite number any more; says at which step, and what was kept."""
+
+    def __init__(self, message: str, step: int, losses: Array) -> None:
+        super().__init__(message)
+        self.step, self.losses = step, losses
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training gave.
+
+    Parameters
+    ----------
+    network : TrainableNetwork
+    parameters : dict
+        After the last step.
+    losses : array, shape (steps,)
+        The loss of each step's batch, before the step.
+    """
+
+    network: TrainableNetwork
+    parameters: Parameters = field(repr=False)
+    losses: Array
+
+    def __call__(self, inputs: ArrayLike) -> Array:
+        """The trained network at inputs, shape (m, outputs)."""
+        return np.asarray(self.network(self.parameters, self.network.rows(inputs)))
+
+    def accuracy(self, inputs: ArrayLike, labels: ArrayLike) -> float:
+        """The share of inputs whose largest output is that of their label, a number from 0."""
+        return float(np.mean(self(inputs).argmax(axis=1) == np.asarray(labels)))
+
+
+def loss_of(network: TrainableNetwork, kind: str = "squared") -> Any:
+    r"""The loss as a function of (parameters, inputs, targets, key, pushes), in JAX.
+
+    ``"squared"`` is :math:`\frac{1}{2m}\sum_\alpha\|f(a_\alpha) - y_\alpha\|^2`; ``"cross_entropy"`` the mean of
+    :math:`-\log\mathrm{softmax}(f)` at labels, or at rows of probabilities.
+    """
+    if kind not in LOSSES:
+        raise ValueError(unknown("loss", kind, LOSSES))
+
+    def loss(parameters: Parameters, inputs: Any, targets: Any, key: Any = None, pushes: Any = 0.0) -> Any:
+        import jax
+
+        out, _ = network.run(parameters, inputs, key, pushes)
+        if kind == "squared":
+            return 0.5 * ((out - targets) ** 2).sum(axis=1).mean()
+        return -(targets * jax.nn.log_softmax(out, axis=1)).sum(axis=1).mean()
+
+    return loss
+
+
+def one_hot(labels: ArrayLike, outputs: int) -> Array:
+    """Labels 0 … outputs − 1 as rows of zeros and a one."""
+    whole = np.asarray(labels)
+    if whole.ndim != 1 or not np.issubdtype(whole.dtype, np.integer) or whole.min() < 0 or whole.max() >= outputs:
+        raise ValueError(f"labels must be whole numbers from 0 to {outputs - 1}, one for each input")
+    return np.eye(outputs)[whole]
+
+
+def train(
+    network: TrainableNetwork,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    learning_rate: float,
+    steps: int,
+    optimizer: str = "sgd",
+    batch: int | None = None,
+    loss: str = "squared",
+    seed: int = 0,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Training:
+    r"""Train a network from its random start.
+
+    Parameters
+    ----------
+    network : TrainableNetwork
+    inputs : array, shape (m, features), or (m, channels, positions...) over a grid
+    targets : array, shape (m, outputs), or (m,) of labels
+    learning_rate : float
+        :math:`\eta`; on the parameters as ``network.parametrization`` has them.
+    steps : int
+    optimizer : str
+        The name of one of optax's in ``OPTIMIZERS``, such as ``"sgd"``, ``"adam"``, ``"sign_sgd"``.
+    batch : int, optional
+        Inputs in a step, drawn without replacement in each pass; all by default.
+    loss : {"squared", "cross_entropy"}
+    seed : int
+        Of the start, the batches and the layer's random factors.
+    checkpoint : path, optional
+        A directory that keeps the state of the training; the same call goes on from it, to the same numbers.
+    progress : callable, optional
+        Called with the numbers of finished and of all steps.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or the numbers would not fit in memory.
+    TrainingDiverged
+        If the loss is no finite number, with the step; the checkpoint holds the last one before.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> network = TrainableNetwork(ResNet(relu, width=8), depth=10, features=2)
+    >>> x = np.random.default_rng(0).normal(size=(32, 2))
+    >>> run = train(network, x, x[:, :1], learning_rate=0.1, steps=50)
+    >>> bool(run.losses[-1] < 0.2 * run.losses[0])
+    True
+    """
+    rows, wanted = network.rows(inputs), _targets(network, targets, inputs)
+    batch = len(rows) if batch is None else batch
+    if not 1 <= batch <= len(rows):
+        raise ValueError(f"batch must be from 1 to {len(rows)}, the number of inputs, got {batch}")
+    if not (np.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate must be finite and positive, got {learning_rate}")
+    require_memory(network, batch)
+    import jax
+
+    many = _many_steps(network, optimizer, loss)
+    parameters = jax.tree.map(jax.numpy.asarray, network.initial(np.random.SeedSequence([seed, 0])))
+    memory, losses, done = _optimizer(optimizer, learning_rate).init(parameters), np.empty(0), 0
+    plan = {
+        "network": repr(network),
+        "data": hashlib.sha256(rows.tobytes() + wanted.tobytes()).hexdigest(),
+        "optimizer": f"{optimizer}({learning_rate!r})",
+        "batch": str(batch),
+        "loss": loss,
+        "seed": str(seed),
+    }
+    kept = None if checkpoint is None else Checkpoint(checkpoint, plan)
+    leaves, shape = jax.tree.flatten((parameters, memory))
+    if kept is not None and kept.has("state"):
+        found = kept.load("state")
+        losses, done = found["losses"], len(found["losses"])
+        leaves = [jax.numpy.asarray(found[f"leaf {k}"]) for k in range(len(leaves))]
+        parameters, memory = jax.tree.unflatten(shape, leaves)
+    while done < steps:
+        count = min(_PIECE, steps - done)
+        chosen = np.stack([_chosen(len(rows), batch, seed, done + k) for k in range(count)])
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), done), count)
+        state, piece = many((parameters, memory), rows[chosen], wanted[chosen], keys)
+        piece = np.asarray(piece, dtype=float)
+        if not np.isfinite(piece).all():
+            at = done + int(np.argmin(np.isfinite(piece)))
+            raise TrainingDiverged(
+                f"the loss is {piece[at - done]} at step {at + 1} of {steps}, with the learning rate {learning_rate:g}; take a smaller one"
+                + (f", the state after step {done} is kept in {checkpoint}" if kept is not None and done else ""),
+                at + 1,
+                np.concatenate([losses, piece[: at - done]]),
+            )
+        parameters, memory = state
+        losses, done = np.concatenate([losses, piece]), done + count
+        if kept is not None:
+            leaves = jax.tree.leaves((parameters, memory))
+            kept.save("state", {"losses": losses, **{f"leaf {k}": np.asarray(v) for k, v in enumerate(leaves)}})
+        if progress is not None:
+            progress(done, steps)
+    return Training(network, {name: np.asarray(value) for name, value in parameters.items()}, losses)
+
+
+@lru_cache(maxsize=8)
+def _many_steps(network: TrainableNetwork, optimizer: str, loss: str) -> Any:
+    """Some steps as one compiled function of the state; the learning rate is part of the state."""
+    import jax
+
+    update = _optimizer(optimizer, 1.0)
+    value_and_gradient = jax.value_and_grad(loss_of(network, loss))
+
+    def one(state: Any, given: Any) -> tuple[Any, Any]:
+        parameters, memory = state
+        x, y, key = given
+        value, gradient = value_and_gradient(parameters, x, y, key)
+        moves, memory = update.update(gradient, memory, parameters)
+        return (jax.tree.map(lambda p, d: p + d, parameters, moves), memory), value
+
+    return jax.jit(lambda state, x, y, keys: jax.lax.scan(one, state, (x, y, keys)))
+
+
+def _chosen(count: int, batch: int, seed: int, step: int) -> Any:
+    """The inputs of a step: each pass goes through all of them, in an order of its own."""
+    if batch == count:
+        return np.arange(count)
+    a_pass = count // batch
+    order = np.random.default_rng([seed, 1, step // a_pass]).permutation(count)
+    return order[(step % a_pass) * batch :][:batch]
+
+
+def _optimizer(name: str, learning_rate: float) -> Any:
+    try:
+        import optax
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('training needs optax; pip install "deeplimits[jax]"', name="optax") from error
+    if name not in OPTIMIZERS:
+        raise ValueError(unknown("optimizer", name, OPTIMIZERS))
+    return optax.inject_hyperparams(getattr(optax, name))(learning_rate=learning_rate)
+
+
+def _targets(network: TrainableNetwork, targets: ArrayLike, inputs: ArrayLike) -> Array:
+    given = np.asarray(targets)
+    if given.ndim == 1 and np.issubdtype(given.dtype, np.integer) and network.outputs > 1:
+        given = one_hot(given, network.outputs)
+    wanted = np.asarray(given, dtype=float)
+    expected = (len(np.asarray(inputs)), network.outputs)
+    if wanted.shape != expected or not np.isfinite(wanted).all():
+        raise ValueError(
+            f"targets must be finite, of shape {expected}, or labels from 0 to {network.outputs - 1}, got shape {wanted.shape}"
+        )
+    return wanted
+
+
+def require_memory(network: TrainableNetwork, batch: int) -> None:
+    """Refuse a training whose numbers do not fit in this machine's memory.
+
+    Parameters, their gradients and two moments of each, and what a layer keeps for the way back: each statement and formula at each input.
+
+    Raises
+    ------
+    MemoryError
+        With the number of bytes.
+    """
+    columns = batch * int(np.prod(network.recipe.positions, dtype=int))
+    rows = sum(m.rows + m.columns for m in network.matrices.values())
+    kept = network.depth * columns * (rows + network.width * (2 + network.formulas))
+    needed = 8 * (4 * network.parameters + kept)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise MemoryError(
+            f"training {network.parameters} parameters with {batch} inputs in a step takes about {needed / 2**30:.1f} GiB, and there are "
+            f"{there / 2**30:.1f} GiB; take a smaller batch, width or depth"
+        )

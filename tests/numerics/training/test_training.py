@@ -1,0 +1,256 @@
+"""Networks with parameters: the same networks as are simulated, their gradients, and descent from a random start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+jax = pytest.importorskip("jax", reason="training needs the extra jax")
+pytest.importorskip("optax", reason="training needs the extra jax")
+
+from derivations import (  # noqa: E402
+    MLP,
+    DerivationError,
+    GatedBlock,
+    MLPBlock,
+    Network,
+    PreNormResNet,
+    ResNet,
+    ShrinkingResNet,
+    Weights,
+    dropout,
+    epsilon,
+    identity,
+    relu,
+    silu,
+    symbols,
+    tanh,
+)
+from derivations.architectures import RECIPES  # noqa: E402
+from numerics.statistics import Estimate  # noqa: E402
+from numerics.training import TrainableNetwork, TrainingDiverged, train  # noqa: E402
+from numerics.training.start import (  # noqa: E402
+    derived_gradient_growth,
+    derived_largest_rate,
+    measured_gradients,
+    measured_largest_rate,
+)
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def some_inputs(m, features, seed=0, grid=()):
+    return np.random.default_rng(seed).normal(size=(m, features, *grid))
+
+
+def test_residual_network_written_out():
+    network = TrainableNetwork(
+        ShrinkingResNet(tanh, silu, width=5, weight_variance=2, bias_variance=sp.Rational(1, 2)),
+        7,
+        features=3,
+        outputs=2,
+        t=0.8,
+    )
+    p, a = network.initial(seed=3), some_inputs(4, 3)
+    x = p["input"] @ a.T / np.sqrt(3)
+    for w, b in zip(p["W"], p["W bias"], strict=True):
+        u = np.sqrt(2 / 5) * w @ (x / (1 + np.exp(-x))) + np.sqrt(0.5) * b
+        x = x + np.tanh(np.sqrt(0.8 / 7) * u)
+    assert np.allclose(network(p, a), (p["output"] @ x / np.sqrt(5)).T, rtol=1e-12)
+
+
+def test_gated_block_written_out():
+    network = TrainableNetwork(GatedBlock(silu, width=4, hidden=6), 5, features=4)
+    p, a = network.initial(seed=1), some_inputs(3, 4, seed=1)
+    x = p["input"] @ a.T / 2
+    for A, B, C in zip(p["A"], p["B"], p["C"], strict=True):
+        b = B @ x / 2
+        x = x + np.sqrt(1 / 5) * A @ (b / (1 + np.exp(-b)) * (C @ x / 2)) / np.sqrt(6)
+    assert np.allclose(network(p, a), (p["output"] @ x / 2).T, rtol=1e-12)
+
+
+def test_variance_that_depends_on_time_is_that_of_each_layer():
+    net = Network(lambda x: x + epsilon * Weights("A", variance=1 + symbols.time)(x), width=3)
+    network = TrainableNetwork(net, 4, features=3)
+    p, a = network.initial(), some_inputs(2, 3)
+    x = p["input"] @ a.T / np.sqrt(3)
+    for k, w in enumerate(p["A"]):
+        x = x + 0.5 * np.sqrt((1 + (k + 0.5) / 4) / 3) * w @ x
+    assert np.allclose(network(p, a), (p["output"] @ x / np.sqrt(3)).T, rtol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [*RECIPES, PreNormResNet], ids=lambda r: r.__name__)
+@pytest.mark.parametrize("parametrization", ["ntk", "standard"])
+def test_gradients_are_difference_quotients(recipe, parametrization):
+    example = recipe.example()
+    network = TrainableNetwork(example, 3, features=2, parametrization=parametrization)
+    p, a, key = network.initial(seed=2), some_inputs(3, 2, grid=example.positions), jax.random.key(0)
+    assert sum(v.size for v in p.values()) == network.parameters
+    along = {name: np.random.default_rng(5).normal(size=v.shape) for name, v in p.items()}
+
+    def moved(h):
+        return float(network({name: p[name] + h * along[name] for name in p}, a, key).sum())
+
+    slope = jax.grad(lambda q: network(q, a, key).sum())(p)
+    inner = sum(float((slope[name] * along[name]).sum()) for name in p)
+    assert np.isclose((moved(1e-5) - moved(-1e-5)) / 2e-5, inner, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parametrization", ["ntk", "standard"])
+def test_both_parametrizations_start_as_the_same_network(parametrization):
+    recipe, a = MLPBlock(relu, width=4, hidden=3, norm="rms", bias_variance=2), some_inputs(2, 3)
+    one, other = (TrainableNetwork(recipe, 6, 3, parametrization=word) for word in ("ntk", parametrization))
+    assert np.allclose(one(one.initial(4), a), other(other.initial(4), a), rtol=1e-12)
+
+
+def test_factors_of_a_layer_come_from_the_key():
+    net = Network(lambda x: x + epsilon * Weights("A")(dropout(x, sp.Rational(1, 2))), width=4)
+    network = TrainableNetwork(net, 5, features=2)
+    p, a = network.initial(), some_inputs(2, 2)
+    outs = [np.asarray(network(p, a, jax.random.key(k))) for k in (0, 0, 1)]
+    assert np.array_equal(outs[0], outs[1])
+    assert not np.allclose(outs[0], outs[2])
+    with pytest.raises(ValueError, match=r"dropout.*key="):
+        network(p, a)
+
+
+def test_training_goes_on_from_its_checkpoint_to_the_same_numbers(tmp_path):
+    network = TrainableNetwork(ResNet(relu, width=6), 5, features=3)
+    a = some_inputs(20, 3)
+    options = {"learning_rate": 0.05, "batch": 8, "optimizer": "adam", "seed": 7}
+    whole = train(network, a, a[:, :1], steps=45, **options)
+    train(network, a, a[:, :1], steps=20, checkpoint=tmp_path / "kept", **options)
+    seen = []
+    rest = train(
+        network,
+        a,
+        a[:, :1],
+        steps=45,
+        checkpoint=tmp_path / "kept",
+        progress=lambda k, n: seen.append((k, n)),
+        **options,
+    )
+    assert seen == [(40, 45), (45, 45)]
+    assert np.array_equal(rest.losses, whole.losses)
+    assert whole.losses[-1] < whole.losses[0]
+    assert all(np.array_equal(rest.parameters[name], whole.parameters[name]) for name in whole.parameters)
+    with pytest.raises(ValueError, match="another ensemble: it differs in seed"):
+        train(network, a, a[:, :1], steps=45, checkpoint=tmp_path / "kept", **(options | {"seed": 8}))
+
+
+def test_each_pass_goes_through_all_inputs():
+    from numerics.training.descent import _chosen
+
+    passes = [np.concatenate([_chosen(12, 4, seed=0, step=3 * k + j) for j in range(3)]) for k in range(2)]
+    assert all(sorted(p) == list(range(12)) for p in passes)
+    assert list(passes[0]) != list(passes[1])
+
+
+def test_lost_loss_stops_with_its_step_and_the_checkpoint_stays(tmp_path):
+    network = TrainableNetwork(ResNet(identity, width=6), 5, features=3)
+    a = some_inputs(20, 3)
+    with pytest.raises(
+        TrainingDiverged, match=r"the loss is (nan|inf) at step \d+ of 60, with the learning rate 100"
+    ) as stopped:
+        train(network, a, a[:, :1], learning_rate=100, steps=60)
+    assert len(stopped.value.losses) == stopped.value.step - 1
+    assert np.isfinite(stopped.value.losses).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"optimizer": "adamm"}, "unknown optimizer 'adamm'; close names: adam"),
+        ({"loss": "square"}, "unknown loss 'square'; close names: squared"),
+        ({"batch": 21}, "batch must be from 1 to 20"),
+        ({"learning_rate": -1.0}, "learning_rate must be finite and positive"),
+        (
+            {"targets": np.ones(20)},
+            r"targets must be finite, of shape \(20, 2\), or labels from 0 to 1, got shape \(20,\)",
+        ),
+        ({"targets": np.full(20, 2)}, "labels must be whole numbers from 0 to 1"),
+        ({"inputs": np.ones((20, 4))}, "expected inputs with 3 features"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(asked, says):
+    network = TrainableNetwork(ResNet(relu, width=4), 2, features=3, outputs=2)
+    given = {"inputs": some_inputs(20, 3), "targets": np.zeros(20, dtype=int), "learning_rate": 0.1, "steps": 1}
+    with pytest.raises(ValueError, match=says):
+        train(network, **(given | asked))
+
+
+def test_what_does_not_fit_in_memory_is_refused_with_its_size():
+    network = TrainableNetwork(ResNet(relu, width=100_000), 10_000, features=3)
+    with pytest.raises(MemoryError, match=r"training \d+ parameters .* GiB, and there are"):
+        train(network, some_inputs(4, 3), np.zeros((4, 1)), 0.1, 1)
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: TrainableNetwork(ResNet(relu, width=sp.oo), 2, 3), "a width that is a number"),
+        (lambda: TrainableNetwork(ResNet(relu, width=2), 0, 3), "depth must be a whole number"),
+        (lambda: TrainableNetwork(ResNet(relu, width=2), 2, 3, parametrization="mup"), "unknown parametrization"),
+        (
+            lambda: TrainableNetwork(
+                Network(lambda x: x + epsilon * Weights("A", mean=symbols.time)(x), width=2), 2, 3
+            ),
+            "means that do not depend on the time, got A",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_trained_are_refused(build, says):
+    with pytest.raises(ValueError, match=says):
+        build()
+
+
+@pytest.mark.slow
+def test_gradients_of_a_linear_network_grow_as_their_mean_says():
+    # J = (I + W / sqrt(L))^(L-1): E |J^T g|^2 = (1 + 1/L)^(L-1) E |g|^2 exactly, at every width
+    network = TrainableNetwork(ResNet(identity, width=24), 16, features=2)
+    found = measured_gradients(network, some_inputs(1, 2), networks=1500, seed=1)
+    grown, exact = Estimate.of(found[:, 0]), (1 + 1 / 16) ** 15  # the mean square of the readout's weights is 1
+    assert grown.test(exact).p_value > 1e-3
+    assert grown.test(1.1 * exact).p_value < 1e-6
+    assert np.isclose(derived_gradient_growth(network, some_inputs(1, 2)), np.exp(15 / 16))
+
+
+@pytest.mark.slow
+def test_largest_rate_is_where_the_tangent_kernel_says():
+    # lambda_max of the kernel at width 512 is within a few per cent of its limit, and bisection stops at a ratio of 1.2
+    network = TrainableNetwork(ResNet(relu, width=512), 16, features=8)
+    a = some_inputs(24, 8)
+    derived = derived_largest_rate(network, a)
+    found = measured_largest_rate(network, a, np.tanh(a[:, :1]), seed=0)
+    assert found.stable / 1.25 < derived < 1.25 * found.unstable
+    assert (
+        not found.stable / 1.25 < 2 * derived < 1.25 * found.unstable
+    )  # a kernel without the readout's part, or without the half
+
+
+def test_where_nothing_is_derived_it_says_why():
+    network, a = TrainableNetwork(MLP(relu, width=8), 4, features=2), some_inputs(2, 2)
+    for ask in (derived_gradient_growth, derived_largest_rate):
+        with pytest.raises(DerivationError, match="depth and width grow together"):
+            ask(network, a)
+    with pytest.raises(DerivationError, match="NTK parametrization"):
+        derived_largest_rate(TrainableNetwork(ResNet(relu, width=8), 4, 2, parametrization="standard"), a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [10, 300])
+def test_digits_are_learnt_at_every_depth(depth):
+    datasets = pytest.importorskip("sklearn.datasets", reason="the digits come with the extra sklearn")
+    images, labels = datasets.load_digits(return_X_y=True)
+    images = (images - images.mean()) / images.std()
+    network = TrainableNetwork(ResNet(relu, width=32), depth, features=64, outputs=10)
+    run = train(network, images[:1400], labels[:1400], learning_rate=0.3, steps=300, batch=128, seed=1)
+    assert run.accuracy(images[1400:], labels[1400:]) > 0.65
+    untrained = train(network, images[:1400], labels[:1400], learning_rate=1e-9, steps=1, batch=128, seed=1)
+    assert untrained.accuracy(images[1400:], labels[1400:]) < 0.35
