@@ -11,6 +11,7 @@ from sympy.printing.printer import Printer
 from derivations.binding import Binding, bound_symbols, opened, printed_symbols
 from derivations.errors import DerivationError
 from derivations.piecewise import Piece, canonical, join, pieces
+from derivations.piecewise.cases import Encloses, enclosed, unfolded
 
 
 def coordinates(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, ...]:
@@ -18,7 +19,7 @@ def coordinates(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, .
     return bound_symbols([f"xi_{a}" for a in range(1, count + 1)], taken, real=True)
 
 
-class CoordinateSum(Binding):
+class CoordinateSum(Encloses, Binding):
     r"""The function :math:`x \mapsto \sum_{j=1}^{n} g(x_j)` of a layer's state, as one object.
 
     Each :math:`x_j \in \mathbb{R}^m` is one neuron's state over the m network inputs and n
@@ -51,13 +52,13 @@ class CoordinateSum(Binding):
         own = coordinates(len(given), (body.free_symbols - set(given)) | width.free_symbols)
         if own != given:
             body = body.xreplace(dict(zip(given, own, strict=True)))
-        made: CoordinateSum = sp.Expr.__new__(cls, body, sp.Tuple(*own), width)
+        made: CoordinateSum = sp.Expr.__new__(cls, enclosed(body), sp.Tuple(*own), width)
         return made
 
     @property
     def body(self) -> sp.Expr:
         """The summand g in the bound variables."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     @property
     def width(self) -> sp.Expr:
@@ -216,15 +217,22 @@ class _Terms:
     def total(self) -> sp.Expr:
         present = [b for b in self.bound if self.body.has(b)]
         if len(present) == 1 and self.body.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
-            whole = pieces(canonical(self.body, present[0]), present[0])
+            whole = self._split(present[0])
             if len(whole) > 1:
                 return self._over_pieces(whole, present[0])
-            self.body = whole[0].expr
+            self.body = whole[0].expr if whole else self.body
         terms = []
         for term in sp.Add.make_args(sp.expand(self.body)):
             constant, rest = term.as_independent(*self.bound, as_Add=False)
             terms.append(self._known(constant) * (self.width if rest == 1 else self._sum(rest)))
         return sp.Add(*terms)
+
+    def _split(self, variable: sp.Symbol) -> tuple[Piece, ...]:
+        """The summand's pieces; none where their order depends on numbers that are not known."""
+        try:
+            return pieces(canonical(self.body, variable), variable)
+        except DerivationError:
+            return ()
 
     def _known(self, expr: sp.Expr) -> sp.Expr:
         return expr.xreplace(self.inside)

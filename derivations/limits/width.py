@@ -137,7 +137,14 @@ class MeanFieldLayer:
             used = {a: v for a, v in enumerate(x) if node.body.has(v)}
             if len(used) > 2:
                 raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
-            expr = expr.xreplace({node: self.law.average(released(node.body), used, evaluate=False)})
+            # inside another average it may be where a kink is, so its value must be known first
+            inside = any(other is not node and other.has(node) for other in nodes)
+            value = self.law.average(released(node.body), used, evaluate=inside)
+            if inside and value.has(sp.Piecewise):
+                raise NotClosed(
+                    f"the average {node} has no closed form at infinite width and stands inside another one, whose kinks it may move"
+                )
+            expr = expr.xreplace({node: value})
         expr = sp.expand(expr).xreplace(self.fixed)
         return sp.expand(evaluated(expr)) if evaluate else expr
 

@@ -136,6 +136,8 @@ class Settled:
         """An opened observable at the means, in what is left."""
         for symbol, mean in zip(reversed(self.symbols), reversed(self.means), strict=True):
             if expr.has(symbol):
+                if mean.has(sp.Piecewise) and any(kinked.has(symbol) for kinked in expr.atoms(*_KINKED)):
+                    raise NotClosed(f"the average {mean} has no closed form, and it moves a kink of another one")
                 means = {node: node.xreplace({symbol: mean}) for node in expr.atoms(*_MEANS) if node.has(symbol)}
                 expr = expr.xreplace({symbol: mean}).xreplace({node: node.doit() for node in means.values()})
         return expr
