@@ -52,7 +52,7 @@ def gradient_flow(architecture: Recipe) -> Flow:
 
     .. math:: \dot Q = \bigl(p\,\sigma_w^2\,\mathbb{E}\,\psi'(X_t)^2 + 2c\bigr)\,Q
 
-    with the layer's noise p and own drift c (:class:`derivations.kernels.BranchRates`), :math:`p = \varphi'(0)^2` and :math:`c = 0` for
+    where a layer's noise has the variance p times that of its matrix, and its drift is c x; :math:`p = \varphi'(0)^2` and :math:`c = 0` for
     shrinking blocks. *Derivation.* At infinite width a neuron and its tangent are independent if they start so: their
     covariance obeys a linear equation without a source. Then only what the weights pass on is left,
     as in the tangent kernel without the layers' own parameters. Gradients vanish or explode at most exponentially,

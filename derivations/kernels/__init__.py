@@ -1,20 +1,18 @@
 """Kernels of infinitely wide networks: their flows with depth, and closed forms where there are some."""
 
 from derivations.kernels.correlation import CorrelationFlow, correlation_flow, solve_variance
-from derivations.kernels.flows import BranchRates, branch_rates, nngp, ntk
-from derivations.kernels.means import Means, is_homogeneous, means_of, slope_of
+from derivations.kernels.flows import nngp, ntk
+from derivations.kernels.means import Means, degree, means_of, slope_of
 from derivations.kernels.riccati import Riccati, explosion_depth
 from derivations.kernels.solve import solve_flow
 
 __all__ = [
-    "BranchRates",
     "CorrelationFlow",
     "Means",
     "Riccati",
-    "branch_rates",
     "correlation_flow",
+    "degree",
     "explosion_depth",
-    "is_homogeneous",
     "means_of",
     "nngp",
     "ntk",

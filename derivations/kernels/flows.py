@@ -2,19 +2,14 @@ r"""The two kernels of an infinitely wide and deep network as flows in depth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
-from derivations.errors import NoLimit, NotClosed
 from derivations.kernels.means import slope_of
-from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix, Mean, Program
 from derivations.limits import width_limit
-from derivations.limits.elimination.series import taylor
 from derivations.limits.tangents import tangent_flow
 from derivations.symbols import state, step
 
@@ -88,51 +83,3 @@ def require_slopes(program: Program) -> None:
 
 def _neurons(program: Program) -> set[sp.Symbol]:
     return {state, *(s.symbol for s in program.statements)}
-
-
-@dataclass(frozen=True)
-class BranchRates:
-    r"""What one layer does to a neuron, per unit of time.
-
-    Noise of variance ``noise`` times G, and the drift ``own`` times x plus ``shift`` times m plus ``curvature`` times G.
-    For :math:`x' = x + \varphi(\varepsilon u + \varepsilon^2 m)` they are :math:`\varphi'(0)^2`, 0, :math:`\varphi'(0)` and
-    :math:`\tfrac12\varphi''(0)`. With them all kernels of the network move by
-
-    .. math:: \dot M_\alpha = c M_\alpha + d_\alpha, \quad d_\alpha = s\,m_\alpha + v\,G_{\alpha\alpha}, \qquad
-              \dot K_{\alpha\beta} = p\,G_{\alpha\beta} + 2c K_{\alpha\beta} + M_\alpha d_\beta + d_\alpha M_\beta .
-    """
-
-    noise: sp.Expr
-    own: sp.Expr
-    shift: sp.Expr
-    curvature: sp.Expr
-
-
-def branch_rates(layer: OneMatrixLayer) -> BranchRates:
-    """Read the rates off the Taylor coefficients of the layer.
-
-    Raises
-    ------
-    NotClosed
-        If the increment is not linear in the noise at order ε, or not such a sum at order ε².
-
-    Examples
-    --------
-    >>> from derivations import ShrinkingResNet, relu, silu
-    >>> branch_rates(OneMatrixLayer.of(ShrinkingResNet(silu, relu, 1).program()))
-    BranchRates(noise=1/4, own=0, shift=0, curvature=1/4)
-    """
-    noise, shift = layer.noise, sp.Dummy("m") if layer.shift is None else layer.shift
-    moved, first, second = taylor(layer.update - state, 2)
-    if moved != 0:
-        raise NoLimit(f"the increment at ε = 0 is {moved}, not 0: scale the branch by ε (symbols.step)")
-    gain, own, by_shift = sp.diff(first, noise), sp.diff(second, state), sp.diff(second, shift)
-    curvature = sp.diff(second, noise, 2) / 2
-    rest = sp.expand(second - own * state - by_shift * shift - curvature * noise**2)
-    linear = sp.expand(first - gain * noise)
-    if linear != 0 or rest != 0 or any(e.has(state, noise, shift) for e in (gain, own, by_shift, curvature)):
-        raise NotClosed(
-            f"expected an increment c u at order ε and a x + b m + d u² at order ε², got {first} and {second}; "
-            "the kernels of this recursion need more than two moments of a neuron"
-        )
-    return BranchRates(gain**2, own, by_shift, curvature)

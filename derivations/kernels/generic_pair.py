@@ -1,28 +1,34 @@
-r"""The kernel flow of a generic pair of inputs in parts: means over one neuron, means over pairs, and formulas of both.
+r"""The kernel flow of a generic pair of inputs in parts: means over one neuron, means over pairs, filters, and formulas of all these.
 
 The derivation leaves Gaussian means as nodes (``evaluate=False``). Each is brought to a mean of a function without parameters: what
 scales or shifts its argument, as a norm does, goes into the Gaussian's mean and variance. What depends on one input alone is said once,
-for the first input.
+for the first input. Where positions meet in filters only, the flow is that at one generic position of each input, and what a filter reads is a
+node too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
 
 import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect
+from derivations.gaussian.finite import is_odd
 from derivations.kernels.flows import require_slopes
-from derivations.kernels.means import MEAN, VARIANCE
-from derivations.language.statements import Matrix
+from derivations.kernels.means import MEAN, VARIANCE, degree
+from derivations.language.filters import Tap
+from derivations.language.statements import Mask, Program
+from derivations.limits.elimination.averages import FilterAverage
 from derivations.limits.gram import gram_matrix
 from derivations.limits.meanfield import mean_symbols
 from derivations.limits.tangents import tangent_flow
-from derivations.limits.width import evaluated, kernel_flow
+from derivations.limits.width import kernel_flow
 from derivations.symbols import time
 
 _K, _M, _T = gram_matrix(2, "K"), mean_symbols(2), gram_matrix(2, "Theta")
@@ -30,6 +36,8 @@ _K, _M, _T = gram_matrix(2, "K"), mean_symbols(2), gram_matrix(2, "Theta")
 _FIRST, _SECOND = ((_M[a], _K[a, a], _T[a, a]) for a in (0, 1))
 _ALONE = dict(zip(_SECOND, _FIRST, strict=True))
 _BOTH = (_K[0, 1], _T[0, 1])
+_Z = sp.Symbol("z", real=True)
+_MOST = 8  # scales and shifts taken out of a function one after the other
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,16 @@ class OwnMean:
 
 
 @dataclass(frozen=True)
+class OwnFilter:
+    """What a filter reads of one input: names for the first and the second input, which filter, its tag, and what is read."""
+
+    names: tuple[sp.Symbol, sp.Symbol]
+    filter: int
+    tag: sp.Tuple
+    inside: sp.Expr
+
+
+@dataclass(frozen=True)
 class PairMean:
     """A mean of a product over a pair of neurons, one at each input."""
 
@@ -69,38 +87,73 @@ class PairMean:
         return first, second
 
 
-_Z = sp.Symbol("z", real=True)
+@dataclass(frozen=True)
+class PairFilter:
+    """What a filter reads of a pair of inputs; the tag is that of the same part for one input."""
+
+    name: sp.Symbol
+    filter: int
+    tag: sp.Tuple
+    inside: sp.Expr
+
+
+Own: TypeAlias = OwnMean | OwnFilter
+Both: TypeAlias = PairMean | PairFilter
 
 
 class _Lowering:
-    """Expressions with names in the place of Gaussian means."""
+    """Expressions with names in the place of Gaussian means and filters."""
 
     def __init__(self) -> None:
-        self.own: list[OwnMean] = []
-        self.pairs: list[PairMean] = []
+        self.own: list[Own] = []
+        self.pairs: list[Both] = []
         self.swap: dict[sp.Expr, sp.Expr] = dict(_ALONE)
+        self.known: dict[sp.Expr, sp.Expr] = {}
 
     def __call__(self, expr: sp.Expr) -> sp.Expr:
         """Names for the means in an expression, innermost first."""
+        if expr not in self.known:
+            self.known[expr] = self._lowered(expr)
+        return self.known[expr]
+
+    def _lowered(self, expr: sp.Expr) -> sp.Expr:
         if isinstance(expr, GaussianExpectation):
             mean, variance = map(self, expr.args[1:])
             factor, function, slope, shift = _standard(expr.args[0])
             return factor * self._one(function, slope * mean + shift, slope**2 * variance)
         if isinstance(expr, GaussianPairExpectation):
             return self._two(expr)
-        if not expr.has(GaussianExpectation, GaussianPairExpectation):
+        if isinstance(expr, FilterAverage):
+            return self._filter(expr)
+        if not expr.has(GaussianExpectation, GaussianPairExpectation, FilterAverage):
             return expr
         return expr.func(*map(self, expr.args))
+
+    def _names(self, stem: str) -> tuple[sp.Symbol, sp.Symbol]:
+        names = sp.Dummy(f"{stem}_1", real=True), sp.Dummy(f"{stem}_2", real=True)
+        self.swap[names[1]] = names[0]
+        return names
 
     def _one(self, function: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
         law, side = self._alone(sp.Tuple(mean, variance))
         for known in self.own:
-            if (known.function, known.mean, known.variance) == (function, *law):
+            if isinstance(known, OwnMean) and (known.function, known.mean, known.variance) == (function, *law):
                 return known.names[side]
-        names = sp.Dummy("e_1", real=True), sp.Dummy("e_2", real=True)
-        self.swap[names[1]] = names[0]
-        self.own.append(OwnMean(names, function, *law))
-        return names[side]
+        self.own.append(OwnMean(self._names("e"), function, *law))
+        return self.own[-1].names[side]
+
+    def _filter(self, node: FilterAverage) -> sp.Expr:
+        inside, (_, which, tag, places) = self(node.body), node.args
+        if not node.is_own:
+            self.pairs.append(PairFilter(sp.Dummy("g", real=True), int(which), tag, inside))
+            return self.pairs[-1].name
+        (moved,), _ = self._alone(sp.Tuple(inside))
+        side = int(places[0])
+        for known in self.own:
+            if isinstance(known, OwnFilter) and (known.filter, known.tag, known.inside) == (int(which), tag, moved):
+                return known.names[side]
+        self.own.append(OwnFilter(self._names("g"), int(which), tag, moved))
+        return self.own[-1].names[side]
 
     def _two(self, node: sp.Expr) -> sp.Expr:
         first, covariance, second = map(self, node.args[2:])
@@ -116,12 +169,15 @@ class _Lowering:
             sides.reverse()
         if sides[0][0] == 1 or sides[1][0] == 0:
             raise DerivationError(
-                f"the mean {node} is not over one neuron at each of both inputs; no rule is known for it"
+                f"the mean {brief(node)} is not over one neuron at each of both inputs; no rule is known for it"
             )
         functions, laws = [side[1] for side in sides], [side[2] for side in sides]
-        name = sp.Dummy("p", real=True)
-        self.pairs.append(PairMean(name, tuple(functions), tuple(laws), covariance))  # type: ignore[arg-type]
-        return factor * name
+        found = PairMean(sp.Dummy("p", real=True), tuple(functions), tuple(laws), covariance)  # type: ignore[arg-type]
+        for known in self.pairs:
+            if isinstance(known, PairMean) and replace(found, name=known.name) == known:
+                return factor * known.name
+        self.pairs.append(found)
+        return factor * found.name
 
     def _alone(self, law: sp.Tuple) -> tuple[sp.Tuple, int]:
         """An expression of one input as that of the first, and which input it was."""
@@ -137,34 +193,82 @@ class _Lowering:
 def _standard(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
     """A factor c, a function h without parameters, a slope a and a shift b, so that the function is c h(a z + b)."""
     body, factor, scale, moved = function(_Z), sp.S.One, sp.S.One, sp.S.Zero
-    while body.free_symbols - {_Z}:
-        outside, inside = body.as_independent(_Z, as_Add=False)
+    for _ in range(_MOST):
+        if not body.free_symbols - {_Z}:
+            return factor, body, scale, moved
+        outside, inside = _parameters_outside(body)
         if outside.free_symbols:
             factor, body = factor * outside, inside
             continue
-        argument = next(
-            (
-                e
-                for e in sp.preorder_traversal(body)
-                if isinstance(e, sp.Expr)
-                and e.has(_Z)
-                and e.free_symbols - {_Z}
-                and e.is_polynomial(_Z)
-                and sp.degree(e, _Z) == 1
-            ),
-            None,
-        )
+        argument = next(filter(_is_moved, _arguments(body)), None)
         if argument is None:
-            raise DerivationError(
-                f"the mean of {function(_Z)} has no rule: averages over the layer may shift or scale what a function reads, as norms do, "
-                f"but here {', '.join(sorted(map(str, body.free_symbols - {_Z})))} enters in another way"
-            )
-        slope = sp.diff(argument, _Z)
-        shift = sp.expand(argument - slope * _Z)
-        changed = body.xreplace({_Z: (_Z - shift) / slope})
-        body = changed.replace(lambda e: e.is_Add or e.is_Mul, sp.expand_mul)
+            break
+        whole = sp.diff(argument, _Z)
+        slope = _symbolic(whole)  # numbers stay in the function, so that rules know it
+        shift = sp.expand((argument - whole * _Z) * slope / whole)
+        changed = body.xreplace({_Z: (_Z - shift) / slope}).replace(
+            lambda e: e.is_Relational, lambda e: e.func(sp.expand(e.lhs - e.rhs), 0)
+        )
+        body = changed.replace(
+            lambda e: e.is_Add or e.is_Mul, lambda e: sp.expand(e) if e.is_polynomial(_Z) else sp.expand_mul(e)
+        )
         scale, moved = slope * scale, slope * moved + shift
-    return factor, body, scale, moved
+    raise DerivationError(
+        f"the mean of {function(_Z)} has no rule: averages over the layer may shift or scale what a function reads, as norms do, "
+        f"but here {', '.join(sorted(map(str, body.free_symbols - {_Z})))} enters in another way"
+    )
+
+
+def _parameters_outside(body: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A factor without z, which all terms of a sum or all pieces of a function with kinks may have, and the rest."""
+    outside, inside = body.as_independent(_Z, as_Add=False)
+    factors = []
+    for factor in sp.Mul.make_args(inside):
+        parts = [part for part in _terms(factor) if part not in (0, factor)]
+        common = {_symbolic(_parameters_outside(part)[0]) for part in parts}
+        if len(common) == 1:
+            (shared,) = common
+            outside, factor = outside * shared, _divided(factor, shared)
+        factors.append(factor)
+    return outside, sp.Mul(*factors)
+
+
+def _symbolic(factor: sp.Expr) -> sp.Expr:
+    """Without numbers."""
+    symbols = factor.free_symbols
+    return factor.as_independent(*symbols, as_Add=False)[1] if symbols else sp.S.One
+
+
+def _terms(factor: sp.Expr) -> tuple[sp.Expr, ...]:
+    if isinstance(factor, sp.Piecewise):
+        return tuple(value for value, _ in factor.args)
+    return factor.args if factor.is_Add else (factor,)
+
+
+def _divided(factor: sp.Expr, by: sp.Expr) -> sp.Expr:
+    """Term by term."""
+    if isinstance(factor, sp.Piecewise):
+        return sp.Piecewise(*((_divided(value, by), condition) for value, condition in factor.args))
+    return sp.Add(*(term / by for term in factor.args)) if factor.is_Add else factor / by
+
+
+def _arguments(body: sp.Expr) -> Iterator[sp.Basic]:
+    """What a body is a function of: where it changes its form, then arguments of functions, then any sum or product."""
+    yield from (e.lhs - e.rhs for e in sorted(body.atoms(sp.core.relational.Relational), key=sp.default_sort_key))
+    parts = list(sp.preorder_traversal(body))
+    yield from (arg for e in parts if isinstance(e, sp.Function | sp.Pow) for arg in e.args)
+    yield from parts
+
+
+def _is_moved(e: sp.Basic) -> bool:
+    """Whether an argument is z scaled or shifted by parameters."""
+    return (
+        isinstance(e, sp.Expr)
+        and e.has(_Z)
+        and bool(e.free_symbols - {_Z})
+        and e.is_polynomial(_Z)
+        and sp.degree(e, _Z) == 1
+    )
 
 
 @dataclass(frozen=True)
@@ -182,9 +286,11 @@ class PairFlow:
     first, second : tuple of Symbol
         The states of both inputs, and the names of the means over a neuron at each.
     own, pairs : tuple
-        The means, in an order in which each holds earlier ones only.
+        The means and filters, in an order in which each holds earlier ones only.
     own_rates, pair_rates : tuple of Expr
         Of the states of the first input; of K and Θ between both, whose symbols are ``both``.
+    filters : tuple
+        For each filter what its weights read, coordinate by coordinate of one input.
     """
 
     states: tuple[int, ...]
@@ -193,15 +299,133 @@ class PairFlow:
     first: tuple[sp.Symbol, ...]
     second: tuple[sp.Symbol, ...]
     both: tuple[sp.Symbol, ...]
-    own: tuple[OwnMean, ...]
-    pairs: tuple[PairMean, ...]
+    own: tuple[Own, ...]
+    pairs: tuple[Both, ...]
     own_rates: tuple[sp.Expr, ...]
     pair_rates: tuple[sp.Expr, ...]
+    filters: tuple[tuple[Tap, ...], ...] = ()
+
+    @property
+    def moving(self) -> bool:
+        """Whether the means of neurons move."""
+        return 0 in self.states
+
+    @property
+    def centred(self) -> bool:
+        """Whether all neurons in means over pairs are."""
+        return all(law[0] == 0 for p in self.pairs if isinstance(p, PairMean) for law in p.laws)
+
+    @cached_property
+    def needed(self) -> frozenset[int]:
+        """The steps for one input whose values the steps for pairs, or what filters read of a pair with itself, are made of."""
+        parts: list[sp.Basic] = [*self.pair_rates]
+        for p in self.pairs:
+            parts += [sp.Tuple(*p.laws[0], *p.laws[1], p.covariance)] if isinstance(p, PairMean) else [p.inside]
+        wanted = set().union(*(part.free_symbols for part in parts))
+        tags = {(p.filter, p.tag) for p in self.pairs if not isinstance(p, PairMean)}
+        found = set()
+        for k, o in reversed(list(enumerate(self.own))):
+            if wanted & set(o.names) or (not isinstance(o, OwnMean) and (o.filter, o.tag) in tags):
+                found.add(k)
+                wanted |= sp.Tuple(o.mean, o.variance).free_symbols if isinstance(o, OwnMean) else o.inside.free_symbols
+        return frozenset(found)
+
+    @property
+    def generator(self) -> sp.ImmutableMatrix:
+        """Of (1, K, Θ) between both inputs, where these move by an affine equation."""
+        equations = sp.Matrix(self.pair_rates)
+        constant, slopes = equations.subs(dict.fromkeys(self.both, 0)), equations.jacobian(self.both)
+        return sp.ImmutableMatrix(sp.zeros(1, 1 + len(self.both)).col_join(constant.row_join(slopes)))
+
+    @property
+    def joint_laws(self) -> list[tuple[sp.Expr, ...]]:
+        """Of each mean over a pair: both variances and the covariance between them."""
+        second = dict(zip(self.first, self.second, strict=True))
+        means = [p for p in self.pairs if isinstance(p, PairMean)]
+        return [(p.laws[0][1], p.covariance, p.laws[1][1].xreplace(second)) for p in means]
+
+    @cached_property
+    def linear(self) -> bool:
+        """Whether K and Θ between both inputs move by an affine equation that is the same for all inputs."""
+        known = {*self.both, time}
+        return (
+            not self.filters
+            and not self.pairs
+            and self.fixed is None
+            and self.repeats
+            and all(e.free_symbols <= known and sp.Poly(e, *self.both).total_degree() <= 1 for e in self.pair_rates)
+        )
+
+    @cached_property
+    def odd(self) -> bool:
+        """Whether the kernels of x and -y are minus those of x and y."""
+        turned: dict[sp.Expr, sp.Expr] = {s: -s for s in self.both}
+        if not self.repeats or self.filters:
+            return False
+        for pair in self.pairs:
+            assert isinstance(pair, PairMean)
+            parities = {_parity(f) for f in pair.functions}
+            change = sp.expand(pair.covariance.xreplace(turned) + pair.covariance)
+            if len(parities) > 1 or None in parities or change != 0 or any(law[0] != 0 for law in pair.laws):
+                return False
+            if 1 in parities:
+                turned[pair.name] = -pair.name
+        return all(sp.expand(e.xreplace(turned) + e) == 0 for e in self.pair_rates)
+
+    @cached_property
+    def scale_free(self) -> bool:
+        r"""Whether K and Θ of inputs scaled by a and b are ab times those of the inputs.
+
+        Then :math:`K_{\alpha\beta}/\sqrt{K_{\alpha\alpha}K_{\beta\beta}}` has an equation of its own, the same for all pairs: that of inputs of size 1.
+        """
+        if self.filters or self.fixed is not None or self.moving or not self.repeats:
+            return False
+        scales = sp.Dummy("a", positive=True), sp.Dummy("b", positive=True)
+        sizes: dict[sp.Expr, sp.Expr] = {s: s * scales[0] * scales[1] for s in self.both}
+        sizes |= {s: s * a**2 for row, a in zip((_FIRST, _SECOND), scales, strict=True) for s in row[1:]}
+        for own in self.own:
+            assert isinstance(own, OwnMean)
+            power = degree(own.activation)
+            factor = _scaled_by(own.variance, sizes)
+            if power is None or factor is None or own.mean != 0:
+                return False
+            one = factor ** (power / 2)
+            sizes[own.names[0]] = own.names[0] * one
+            sizes[own.names[1]] = own.names[1] * one.xreplace({scales[0]: scales[1]})
+        for pair in self.pairs:
+            assert isinstance(pair, PairMean)
+            across = _scaled_by(pair.covariance, sizes)
+            factor = sp.S.One
+            if across is None or any(law[0] != 0 for law in pair.laws):
+                return False
+            variances = pair.laws[0][1], pair.laws[1][1].xreplace(dict(zip(self.first, self.second, strict=True)))
+            for activation, variance in zip(pair.activations, variances, strict=True):
+                power, size = degree(activation), _scaled_by(variance, sizes)
+                if power is None or size is None:
+                    return False
+                across /= sp.sqrt(size)
+                factor *= size ** (power / 2)
+            if sp.powdenest(across) != 1:
+                return False
+            sizes[pair.name] = pair.name * factor
+        own_rates = [_scaled_by(e, sizes) for e in self.own_rates if e != 0]
+        pair_rates = [_scaled_by(e, sizes) for e in self.pair_rates if e != 0]
+        return all(f == scales[0] ** 2 for f in own_rates) and all(f == scales[0] * scales[1] for f in pair_rates)
 
 
-def depends_on_depth(architecture: Recipe) -> bool:
-    """Whether the law of its weights does."""
-    return any(isinstance(s, Matrix) and s.weights.has(time) for s in architecture.program().statements)
+def _scaled_by(expr: sp.Expr, sizes: dict[sp.Expr, sp.Expr]) -> sp.Expr | None:
+    """The factor that comes out of an expression when its symbols are scaled; None where none does."""
+    moved = sp.powdenest(sp.expand(expr.xreplace(sizes)))
+    ratio = sp.cancel(sp.powsimp(sp.expand(moved / expr))) if expr.is_Add else sp.powsimp(moved / expr)
+    ratio = sp.powdenest(ratio)
+    return None if ratio.free_symbols & set(sizes) or ratio.has(time) else ratio
+
+
+def _parity(function: sp.Expr) -> int | None:
+    """1 for an odd function, 0 for an even one."""
+    if is_odd(function, _Z):
+        return 1
+    return 0 if not function.has(_Z) or is_odd(_Z * function, _Z) else None
 
 
 def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
@@ -217,7 +441,7 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     Raises
     ------
     DerivationError
-        If a parameter has no number yet, positions are coupled, or a mean has no rule.
+        If a parameter has no number yet, positions are coupled by more than filters, or a mean has no rule.
 
     Examples
     --------
@@ -226,12 +450,11 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     >>> [len(flow.own), len(flow.pairs), flow.repeats]
     [1, 1, True]
     """
-    program = architecture.program()
+    program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
+    filters = tuple(w.taps for w in program.filters)
     if program.has_positions:
-        raise DerivationError(
-            "the flow couples all positions of an input, not pairs of inputs alone; kernel matrices over positions are integrated for "
-            "ConvResNet only: take the flow itself, derive(net).limit, for few positions"
-        )
+        _require_filters(program)
+        program = program.at_one_position()
     if tangent:
         require_slopes(program)
     kernel = kernel_flow(program, 2, evaluate=False)
@@ -249,10 +472,12 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     first = [_FIRST[k] for k in states]
     second = [_SECOND[k] for k in states]
     names = [[o.names[side] for o in lower.own] for side in (0, 1)]
+    # equal inputs that see the same draws are in the same state
+    repeats = not any(isinstance(s, Mask) and not s.shared for s in program.statements)
     return PairFlow(
         states,
         kernel.fixed[0][1] if kernel.fixed else None,
-        _repeats(rates, tangent, bool(kernel.fixed)),
+        repeats,
         (*first, *names[0]),
         (*second, *names[1]),
         _BOTH[: 1 + tangent],
@@ -260,13 +485,19 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
         tuple(lower.pairs),
         tuple(own),
         tuple(both),
+        filters,
     )
 
 
-def _repeats(rates: Mapping[sp.Symbol, sp.Expr], tangent: bool, fixed: bool) -> bool:
-    """Whether a pair of equal inputs moves as each of them, as it does where they share all that is drawn."""
-    together = {**_ALONE, _K[0, 1]: _K[0, 0], _T[0, 1]: _T[0, 0]}
-    if fixed:
-        return False
-    found = ((_K[0, 1], _K[0, 0]), (_T[0, 1], _T[0, 0]))[: 1 + tangent]
-    return all(sp.expand(evaluated(rates[pair].xreplace(together)) - evaluated(rates[own])) == 0 for pair, own in found)
+def _require_filters(program: Program) -> None:
+    """Positions meet in filters only, and positions of one input move as those of two do."""
+    if program.has_pairs:
+        raise DerivationError(
+            "the flow couples all positions of an input, not pairs of inputs alone; kernel matrices over positions are integrated for "
+            "ConvResNet only: take the flow itself, derive(net).limit, for few positions"
+        )
+    if any(isinstance(s, Mask) and s.over is None and not s.shared for s in program.statements):
+        raise DerivationError(
+            "a branch that is dropped for each input on its own is dropped for all of its positions together, which kernel matrices over "
+            "positions do not follow; use drop_branch(..., shared=True)"
+        )

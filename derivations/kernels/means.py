@@ -86,16 +86,19 @@ def slope_of(activation: Activation) -> Activation:
     return Activation(f"{activation.name}'", slope, x)
 
 
-def is_homogeneous(activation: Activation) -> bool:
-    r"""Whether :math:`\psi(cx) = c\,\psi(x)` for all :math:`c > 0`: linear on both sides of 0.
+def degree(activation: Activation) -> sp.Rational | None:
+    r"""The power d with :math:`\psi(cx) = c^d\,\psi(x)` for all :math:`c > 0`: a power on either side of 0; None where there is none.
 
     Examples
     --------
     >>> from derivations import relu, tanh
-    >>> is_homogeneous(relu), is_homogeneous(tanh)
-    (True, False)
+    >>> degree(relu), degree(tanh), degree(slope_of(relu))
+    (1, None, 0)
     """
     x = activation.variable
-    return set(activation.kinks) <= {sp.S.Zero} and all(
-        not sp.cancel(part.expr / x).has(x) for part in activation.pieces
-    )
+    if not set(activation.kinks) <= {sp.S.Zero}:
+        return None
+    found = {
+        sp.cancel(sp.powsimp(x * sp.diff(part.expr, x) / part.expr)) for part in activation.pieces if part.expr != 0
+    }
+    return next(iter(found)) if len(found) == 1 and all(d.is_Rational for d in found) else None

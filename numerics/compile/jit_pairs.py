@@ -1,8 +1,8 @@
-r"""The flows of kernels over pairs as one machine-code loop, printed from the closed means that the array code compiles.
+r"""The flows of kernels over pairs as one machine-code loop, printed from the derived rates and the closed means of the array code.
 
-The kernel takes ``(left, right, kernels, limit, noise, own, weight_variance, bias_variance, speed)``: the variances of rows and
-of columns, K and perhaps Θ stacked, the largest correlation that the means may see, the numbers p, c, :math:`\sigma_w^2` and
-:math:`\sigma_b^2` of the flow, and where the rates of change go. They are the array code's, pair by pair, without its temporaries.
+The kernel takes ``(t, left, right, kernels, limit, least, speed)``: the depth, the values of rows and of columns, a row a symbol, K and perhaps Θ
+stacked, the largest correlation and the least variance that the means may see, and where the rates of change go. They are the array
+code's, pair by pair, without its temporaries.
 """
 
 from __future__ import annotations
@@ -12,38 +12,62 @@ from functools import lru_cache
 import numpy as np
 import sympy as sp
 
+from derivations.kernels.generic_pair import PairFlow
 from derivations.kernels.means import PAIR
+from derivations.symbols import time
 from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 
 
-def pair_source(products: tuple[sp.Expr, ...]) -> str:
-    r"""The source of :math:`\dot K = pG + 2cK` and, with two means, :math:`\dot\Theta = p(G + \sigma_w^2\,\mathbb{E}[\psi'\psi']\Theta) + 2c\Theta`.
+def pair_source(flow: PairFlow, products: tuple[sp.Expr, ...]) -> str:
+    """The source of the rates of a pair.
 
     Parameters
     ----------
-    products : one or two Expr
-        The means of :math:`\psi\psi` and of :math:`\psi'\psi'` over a centred pair, in ``PAIR``.
+    flow : PairFlow
+    products : tuple of Expr
+        Its means over pairs of centred neurons, in ``PAIR``.
     """
-    tangent = "speed[1, i, j] = noise*(gram + weight_variance*mean[1]*kernels[1, i, j]) + 2.0*own*kernels[1, i, j]"
+    known = [time, *flow.first, *flow.second, *flow.both]
+    given = ["t", *(f"left[{k}, i]" for k in range(len(flow.first)))]
+    given += [f"right[{k}, j]" for k in range(len(flow.second))] + [
+        f"kernels[{k}, i, j]" for k in range(len(flow.both))
+    ]
+    functions, lines = [], []
+    laws = flow.joint_laws
+    for k, law in enumerate(dict.fromkeys(laws)):
+        some = [i for i, other in enumerate(laws) if other == law]
+        functions += [
+            printed_function(f"law{k}", known, law),
+            printed_function(f"means{k}", PAIR, [products[i] for i in some]),
+        ]
+        lines += [
+            f"v, c, w = law{k}({', '.join(given)})",
+            "v, w = max(v, least), max(w, least)",
+            "most = sqrt(v)*sqrt(w)*limit",
+            f"mean{k} = means{k}(v, min(max(c, -most), most), w)",
+        ]
+        known += [flow.pairs[i].name for i in some]
+        given += [f"mean{k}[{i}]" for i in range(len(some))]
+    functions.append(printed_function("rates", known, flow.pair_rates))
+    lines.append(f"rate = rates({', '.join(given)})")
+    lines += [f"speed[{k}, i, j] = rate[{k}]" for k in range(len(flow.pair_rates))]
+    body = "\n            ".join(lines)
     return (
-        printed_function("means", PAIR, products)
+        "\n\n\n".join(functions)
         + f"""
 
 
-def kernel(left, right, kernels, limit, noise, own, weight_variance, bias_variance, speed):
-    for i in range(left.size):
-        for j in range(right.size):
-            most = sqrt(left[i])*sqrt(right[j])*limit
-            mean = means(left[i], min(max(kernels[0, i, j], -most), most), right[j])
-            gram = bias_variance + weight_variance*mean[0]
-            speed[0, i, j] = noise*gram + 2.0*own*kernels[0, i, j]
-            {tangent if len(products) > 1 else ""}
+def kernel(t, left, right, kernels, limit, least, speed):
+    for i in range(left.shape[1]):
+        for j in range(right.shape[1]):
+            {body}
 """
     )
 
 
 @lru_cache(maxsize=64)
-def pair_kernel(products: tuple[sp.Expr, ...]) -> Kernel:
-    """The compiled kernel, one for an activation: parameters of the network are among its arguments."""
-    none, no_pairs = np.empty(0), np.empty((len(products), 0, 0))
-    return warmed(compiled_kernel(pair_source(products)), none, none, no_pairs, 1.0, 0.0, 0.0, 0.0, 0.0, no_pairs)
+def pair_kernel(flow: PairFlow, products: tuple[sp.Expr, ...]) -> Kernel:
+    """The compiled kernel."""
+    left, right = np.empty((len(flow.first), 0)), np.empty((len(flow.second), 0))
+    pairs = np.empty((len(flow.both), 0, 0))
+    return warmed(compiled_kernel(pair_source(flow, products)), 0.0, left, right, pairs, 1.0, 0.0, pairs)

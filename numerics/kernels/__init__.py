@@ -1,8 +1,7 @@
 r"""Kernel matrices of infinitely wide, infinitely deep networks, by integrating the derived flows with error control.
 
-``means`` evaluates the Gaussian means, ``derived`` integrates the derived flow of any recipe pair by pair. Of recipes with one matrix
-``correlation`` solves positively homogeneous ones by a map of the correlation alone, ``pairs`` integrates the other dense ones, ``grid``
-convolutional ones all together.
+``means`` evaluates the Gaussian means, ``derived`` the derived flow of a generic pair of inputs. ``correlation`` solves the flows that are one map
+for all pairs, those of positively homogeneous and of linear networks; ``pairs`` integrates all others, over positions too.
 """
 
 from numerics.kernels.matrix import Kernels, kernel_matrices, kernel_matrix

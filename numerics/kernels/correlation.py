@@ -1,11 +1,8 @@
-r"""Positively homogeneous networks: one map of the correlation serves all pairs.
+r"""Flows that are the same for all pairs: a map of the correlation for positively homogeneous networks, an affine map for linear ones.
 
-Without bias and means, :math:`K_{\alpha\alpha}` grows by the same factor for all inputs, and
-:math:`\rho = K_{\alpha\beta}/\sqrt{K_{\alpha\alpha}K_{\beta\beta}}` and :math:`\theta = \Theta_{\alpha\beta}/\sqrt{K_{\alpha\alpha}K_{\beta\beta}}` obey
-
-.. math:: \dot\rho = p\sigma_w^2(e_1(\rho) - e_1(1)\rho), \qquad \dot\theta = p\sigma_w^2(e_1(\rho) + (e_0(\rho) - e_1(1))\theta),
-
-with :math:`e_1 = \mathbb{E}\psi\psi` and :math:`e_0 = \mathbb{E}\psi'\psi'` at unit variance. So :math:`\rho_t` and :math:`\theta_t` are functions of
+Where the flow scales with its inputs, :math:`\rho = K_{\alpha\beta}/\sqrt{K_{\alpha\alpha}K_{\beta\beta}}` and
+:math:`\theta = \Theta_{\alpha\beta}/\sqrt{K_{\alpha\alpha}K_{\beta\beta}}` obey the derived rates at inputs of size 1, less the growth
+:math:`g\rho` and :math:`g\theta` with :math:`\dot K_{\alpha\alpha} = g K_{\alpha\alpha}`. So :math:`\rho_t` and :math:`\theta_t` are functions of
 :math:`\rho_0 = \cos u` alone. In u they are analytic on :math:`[0, \pi]`, ends included, so Chebyshev series
 converge geometrically; terms are added until the last ones vanish.
 """
@@ -17,11 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
+from scipy.linalg import expm
 
-from numerics.kernels.rates import Rates, integrate
+from derivations.symbols import time
+from numerics.compile import compile_expression
+from numerics.kernels.derived import Block, DerivedFlow
+from numerics.kernels.integration import integrate
 
 Array = NDArray[np.float64]
 _BLOCK = 1 << 15
+_EXACT = 1e-13
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,16 @@ class CorrelationMap:
     growth: float
 
     @classmethod
-    def solve(cls, rates: Rates, t: float, tolerance: float) -> CorrelationMap:
+    def solve(cls, flow: DerivedFlow, t: float, tolerance: float) -> CorrelationMap:
         """Integrate at Chebyshev points in u, twice as many until the series ends below the tolerance."""
-        size = 32
+        size = 128
         while size <= 512:
             u = (chebyshev.chebpts1(size) + 1) * np.pi / 2
-            rho, theta = _flow(rates, np.cos(u), t, tolerance / 100)
+            rho, theta, grown = _flow(flow, np.cos(u), t, tolerance / 100)
             series = [chebyshev.chebfit(chebyshev.chebpts1(size), values, size - 1) for values in (rho, theta)]
             if all(np.abs(s[-4:]).max() <= tolerance * np.abs(s).max() / 10 for s in series):
                 kept = [_trimmed(s, tolerance / 100) for s in series]
-                growth = rates.noise * rates.weight_variance * _unit_square(rates) + 2 * rates.own
-                return cls(kept[0], kept[1], float(np.exp(growth * t)))
+                return cls(kept[0], kept[1], float(np.exp(grown)))
             size *= 2
         raise ValueError(f"the correlation map at t = {t:g} is too steep for {size // 2} terms; choose a smaller t")
 
@@ -65,26 +66,41 @@ def _trimmed(series: NDArray[np.floating], tolerance: float) -> Array:
     return np.asarray(series[: large[-1] + 1] if len(large) else series[:1], dtype=float)
 
 
-def _unit_square(rates: Rates) -> float:
-    return float(rates.inner.square(np.zeros(1), np.ones(1))[0])
+def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[Array, Array, float]:
+    """Correlations, normalised tangent kernels, and the logarithm of the growth of the variances."""
+    parts, unit = 1 + flow.tangent, np.ones((len(flow.flow.states), 1))
+    every = Block(slice(None), slice(None))
 
-
-def _flow(rates: Rates, start: Array, t: float, tolerance: float) -> tuple[Array, Array]:
-    gain, one = rates.noise * rates.weight_variance, _unit_square(rates)
-    unit = np.ones(1)
-    every = slice(None)
-    product = rates.inner.pairs(np.zeros(1), unit)
-    slopes = None if rates.slope is None else rates.slope.pairs(np.zeros(1), unit)
-
-    def velocity(_: float, y: Array) -> Array:
-        rho, theta = y.reshape(2, -1)
-        inside = np.clip(rho, -1.0, 1.0)[None]
-        e1 = product(every, every, inside)[0]
-        e0 = slopes(every, every, inside)[0] if slopes is not None else 0.0
-        return gain * np.concatenate([e1 - one * rho, e1 + (e0 - one) * theta])
+    def velocity(s: float, y: Array) -> Array:
+        kernels = y[:-1].reshape(parts, 1, -1)
+        kernels = np.concatenate([np.clip(kernels[:1], -1.0, 1.0), kernels[1:]])
+        growth = flow.velocity_alone(s, unit)[flow.flow.states.index(1), 0]
+        speed = flow.velocity(s, unit, every, kernels) - growth * y[:-1].reshape(kernels.shape)
+        return np.append(speed.ravel(), growth)
 
     if t == 0.0:
-        return start, start
-    both = np.concatenate([start, start])
-    rho, theta = integrate(velocity, both, t, max(tolerance, 1e-13), np.ones(len(both))).y[:, -1].reshape(2, -1)
-    return rho, theta
+        return start, start, 0.0
+    both = np.append(np.tile(start, parts), 0.0)
+    end = integrate(velocity, both, t, max(tolerance, _EXACT), np.ones(len(both))).y[:, -1]
+    found = end[:-1].reshape(parts, -1)
+    return found[0], found[-1], float(end[-1])
+
+
+def affine_map(flow: DerivedFlow, t: float) -> Array:
+    """K and Θ of a pair at depth t from their value at depth 0 where their equation is affine: a constant and a factor a row."""
+    entries = flow.flow.generator
+    size, at = entries.rows, compile_expression((time,), list(entries))
+
+    def generator(s: float) -> Array:
+        return np.array([float(entry) for entry in at(s)]).reshape(size, size)
+
+    if entries.has(time):
+
+        def velocity(s: float, y: Array) -> Array:
+            return (generator(s) @ y.reshape(size, size)).ravel()
+
+        moved = integrate(velocity, np.eye(size).ravel(), t, _EXACT, np.ones(size**2)).y[:, -1].reshape(size, size)
+    else:
+        moved = expm(t * generator(0.0))
+    found: Array = np.stack([moved[1:, 0], moved[1:, 1:].sum(axis=1)], axis=1)
+    return found

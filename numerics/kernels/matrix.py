@@ -2,7 +2,7 @@ r"""The front door: kernel matrices of network inputs."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NoReturn
@@ -12,22 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from derivations.errors import unknown
-from derivations.kernels.generic_pair import depends_on_depth
-from derivations.language.single import OneMatrixLayer
 from numerics.compile.jit import uses_jit
-from numerics.kernels.correlation import CorrelationMap
-from numerics.kernels.derived import derived_flow, solve_derived
-from numerics.kernels.grid import solve_grid
-from numerics.kernels.pairs import solve_block
-from numerics.kernels.rates import Alone, Rates, closed_kernels, rates_of
+from numerics.kernels.correlation import CorrelationMap, affine_map
+from numerics.kernels.derived import DerivedFlow, derived_flow
+from numerics.kernels.pairs import Inputs, solve_pairs
 from numerics.linalg import one_thread
 from numerics.networks import input_rows
 
 Array = NDArray[np.float64]
 
 KINDS = ("nngp", "ntk")
-#: Pairs integrated together: few enough for a core's cache, enough to hide the interpreter.
-_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -126,48 +120,30 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
-    if not architecture.letters or depends_on_depth(architecture):
-        uses_jit(backend, 0, _no_kernel)
-        return _derived(architecture, rows, count if other is not None else None, t, tolerance, tangent)
-    rates = rates_of(architecture, tangent)
-    by_formula = rates.linear and not rates.moving
-    by_correlation = rates.homogeneous and not rates.moving and not rates.bias_variance
-    if architecture.positions or by_formula or by_correlation:
-        uses_jit(backend, 0, _no_kernel)
+    flow = derived_flow(replace(architecture, inputs=1), tangent)  # type: ignore[type-var]
     features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
-    if architecture.positions:
-        return _over_grid(
-            replace(architecture, inputs=len(rows)),  # type: ignore[type-var]
-            rates,
-            features,
-            t,
-            tolerance,
-            tangent,
-            count,
-            other is not None,
-            pool,
-        )
-    split = count if other is not None else None
-    if by_formula:
-        return _by_formula(architecture, features, split, t, tangent)
-    if by_correlation:
-        return _by_correlation(rates, features, split, t, tolerance, tangent)
-    return _by_pairs(rates, features, split, t, tolerance, tangent, workers, backend)
-
-
-def _derived(
-    architecture: Recipe, rows: Array, split: int | None, t: float, tolerance: float, tangent: bool
-) -> Kernels:
-    """Any recipe, by the derived flow of a pair."""
-    flow = derived_flow(architecture, tangent)
-    features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
-    left, right = (features, features) if split is None else (features[:split], features[split:])
-    start, own = left @ right.T / features.shape[1], np.mean(features**2, axis=1)
-    if split is None:
-        np.fill_diagonal(start, own)
+    split, size = count if other is not None else None, prod(architecture.positions)
     with one_thread():
-        found = solve_derived(flow, start, own, t, tolerance, split, _BLOCK)
+        if flow.flow.linear or flow.flow.scale_free:
+            uses_jit(backend, 0, _no_kernel)
+            found = (_by_formula if flow.flow.linear else _by_correlation)(flow, features, split, t, tolerance)
+        else:
+            inputs = Inputs(features, split, size)
+            found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
     return Kernels(found[0], found[1] if tangent else None)
+
+
+def _read_out(size: int, pool: bool) -> Callable[[Array], Array]:
+    """From a kernel over coordinates to that of the readout."""
+
+    def read_out(kernel: Array) -> Array:
+        if size == 1:
+            return kernel
+        blocks = kernel.reshape(len(kernel) // size, size, -1, size)
+        found: Array = blocks.mean(axis=(1, 3)) if pool else np.einsum("apbp->ab", blocks) / size
+        return found
+
+    return read_out
 
 
 def _no_kernel() -> NoReturn:
@@ -187,103 +163,26 @@ def _inputs(given: ArrayLike, name: str) -> Array:
     return values
 
 
-def _by_formula(architecture: Recipe, features: Array, split: int | None, t: float, tangent: bool) -> Kernels:
-    """A linear activation inside: both kernels are affine in the inputs' inner products, in closed form."""
-    left, right = (features, features) if split is None else (features[:split], features[split:])
-    start = left @ right.T / features.shape[1]
-    nngp, ntk = closed_kernels(architecture)(start, t)
-    return Kernels(nngp, ntk if tangent else None)
+def _by_formula(flow: DerivedFlow, features: Array, split: int | None, t: float, tolerance: float) -> list[Array]:
+    """A linear activation inside: both kernels are affine in the inputs' inner products."""
+    start = Inputs(features, split, 1).kernel(*_sides(split))
+    return [constant + factor * start for constant, factor in affine_map(flow, t)]
 
 
-def _by_correlation(
-    rates: Rates, features: Array, split: int | None, t: float, tolerance: float, tangent: bool
-) -> Kernels:
+def _sides(split: int | None) -> tuple[slice, slice]:
+    return (slice(None), slice(None)) if split is None else (slice(split), slice(split, None))
+
+
+def _by_correlation(flow: DerivedFlow, features: Array, split: int | None, t: float, tolerance: float) -> list[Array]:
     largest = np.max(np.abs(features), axis=1, keepdims=True)
     unit = np.divide(features, largest, out=np.zeros_like(features), where=largest > 0)  # squares of 1e-160 lose digits
     norms = largest[:, 0] * np.sqrt(np.mean(unit**2, axis=1))
     directions = np.divide(features, norms[:, None], out=np.zeros_like(features), where=norms[:, None] > 0)
-    left, right = (slice(None), slice(None)) if split is None else (slice(split), slice(split, None))
+    left, right = _sides(split)
     cosines = directions[left] @ directions[right].T / features.shape[1]
     if split is None:
         np.fill_diagonal(cosines, 1.0)
-    solved = CorrelationMap.solve(rates, t, tolerance)
-    rho, theta = solved(cosines, tangent)
+    solved = CorrelationMap.solve(flow, t, tolerance)
+    rho, theta = solved(cosines, flow.tangent)
     scale = solved.growth * np.outer(norms[left], norms[right])
-    return Kernels(rho * scale, None if theta is None else theta * scale)
-
-
-def _by_pairs(
-    rates: Rates,
-    features: Array,
-    split: int | None,
-    t: float,
-    tolerance: float,
-    tangent: bool,
-    workers: int,
-    backend: str,
-) -> Kernels:
-    norms = np.mean(features**2, axis=1)
-    rates = rates.trusted(norms)
-    alone = Alone.solve(rates, norms, t, tolerance / 10)
-    last = rates.trusted(alone.at(t)[1])
-    if last != rates:
-        rates, alone = last, Alone.solve(last, norms, t, tolerance / 10)
-    total = len(features)
-    height = total if split is None else split
-    shape = (total, total) if split is None else (split, total - split)
-    found = [np.empty(shape) for _ in range(2 if tangent else 1)]
-    step = max(1, _BLOCK // max(1, shape[1]))
-    means = len(found) * alone.evaluations * (prod(shape) if split is not None else total * (total + 1) // 2)
-    kernel = rates.jit(tangent) if uses_jit(backend, means, lambda: rates.jit(tangent)) else None
-
-    def block(first: int) -> None:
-        rows = slice(first, min(first + step, height))
-        columns = slice(first if split is None else split, None)
-        start = features[rows] @ features[columns].T / features.shape[1]
-        solved = solve_block(rates, alone, rows, columns, start, t, tolerance, tangent, kernel)
-        kernels = [k for k in solved if k is not None]
-        for matrix, values in zip(found, kernels, strict=True):
-            if split is not None:
-                matrix[rows] = values
-                continue
-            own = np.triu(values[:, : len(values)])  # the block's rows with themselves, both halves alike
-            values[:, : len(values)] = own + np.triu(own, 1).T
-            matrix[rows, first:], matrix[first:, rows] = values, values.T
-
-    with one_thread(), ThreadPoolExecutor(workers) as threads:
-        list((threads.map if workers > 1 else map)(block, range(0, height, step)))
-    if split is None:
-        for matrix, own in zip(found, alone.at(t)[1:], strict=False):
-            np.fill_diagonal(matrix, own)
-    return Kernels(found[0], found[1] if tangent else None)
-
-
-def _over_grid(
-    architecture: Recipe,
-    rates: Rates,
-    features: Array,
-    t: float,
-    tolerance: float,
-    tangent: bool,
-    count: int,
-    crossed: bool,
-    pool: bool,
-) -> Kernels:
-    size = prod(architecture.positions)
-    start = features @ features.T / features.shape[1]
-    rates = rates.trusted(np.diag(start))
-    layer = OneMatrixLayer.of(architecture.program())
-    assert layer is not None
-    taps = tuple(zip(*(layer.weights.reads(c) for c in range(architecture.coordinates)), strict=True))
-    solved = solve_grid(rates, taps, start, t, tolerance, tangent)
-
-    def read_out(kernel: Array | None) -> Array | None:
-        if kernel is None:
-            return None
-        blocks = kernel.reshape(-1, size, kernel.shape[0] // size, size)
-        read: Array = blocks.mean(axis=(1, 3)) if pool else np.einsum("apbp->ab", blocks) / size
-        return read[:count, count:] if crossed else read
-
-    nngp = read_out(solved[0])
-    assert nngp is not None
-    return Kernels(nngp, read_out(solved[1]))
+    return [values * scale for values in (rho, theta) if values is not None]

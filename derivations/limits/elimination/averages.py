@@ -104,6 +104,38 @@ class _Without:
         return self.rule[old] if old in self else default
 
 
+class FilterAverage(sp.Expr):
+    r"""The average over a filter's weights of what is read at them: where a program is followed at one generic position of each input.
+
+    Parameters
+    ----------
+    body : Expr
+        At one position of each input; each weight reads it at another one, and 0 beyond a border.
+    matrix : Integer
+        Which filter of the program.
+    tag : Tuple of Integer
+        Which part of its covariance, or of its mean: the same tag for all inputs.
+    places : Tuple of Integer
+        Whose: one input for a mean, two for a covariance.
+    """
+
+    is_commutative = True
+    is_extended_real = True
+
+    @property
+    def body(self) -> sp.Expr:
+        """What is read."""
+        return self.args[0]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is of one input."""
+        return len(set(self.args[3])) == 1
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"filter_{self.args[1]}({printer._print(self.body)})"
+
+
 def layer_average(body: sp.Expr, variables: Sequence[sp.Symbol], layer: int) -> sp.Expr:
     """The average of a body, linear in it; what does not depend on the neuron comes out.
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
 from derivations.symbols import noise
 
@@ -60,6 +60,8 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
     total = sp.S.Zero
     # what stands in a denominator is not multiplied out: there it is a product of functions of one variable
     below = {p: sp.Dummy() for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    if not evaluate:  # a sum that is a function of one noise is one function in a node
+        below |= {f: sp.Dummy() for f in _factors(expr) if f.is_Add and sum(map(f.has, noises)) == 1}
     back = {name: p for p, name in below.items()}
     for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)):
         term = part.xreplace(back)
@@ -69,6 +71,12 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
         else:
             total += constant * _product_mean(moving, noises, covariance, evaluate)
     return total
+
+
+def _factors(expr: sp.Expr) -> list[sp.Expr]:
+    """Of each term that are no polynomials."""
+    factors = (factor for term in sp.Add.make_args(expr) for factor in sp.Mul.make_args(term))
+    return [factor for factor in factors if not factor.is_polynomial(*factor.free_symbols)]
 
 
 def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance, evaluate: bool) -> sp.Expr:
@@ -82,12 +90,12 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
             functions[inside[0]] = functions.get(inside[0], sp.S.One) * factor
         else:
             raise DerivationError(
-                f"no rule for the joint Gaussian expectation of {term} in {', '.join(map(str, inside))}: {factor} is no product of "
+                f"no rule for the joint Gaussian expectation of {brief(term)} in {', '.join(map(str, inside))}: {brief(factor)} is no product of "
                 "functions of one of them each"
             )
     if len(functions) > 2:
         raise DerivationError(
-            f"no rule for the joint Gaussian expectation of {term}: functions of at most two Gaussian variables may be other than "
+            f"no rule for the joint Gaussian expectation of {brief(term)}: functions of at most two Gaussian variables may be other than "
             f"powers, got {', '.join(map(str, functions))}"
         )
     kept = list(functions)

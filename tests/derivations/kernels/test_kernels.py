@@ -6,22 +6,21 @@ import sympy as sp
 
 from derivations import (
     ConvResNet,
+    Network,
     NoClosedForm,
     ResNet,
     ShrinkingResNet,
     Weights,
     erf,
     identity,
+    leaky_relu,
     relu,
     silu,
     tanh,
 )
-from derivations.errors import NotClosed
 from derivations.gaussian import expect_pair
-from derivations.kernels import Riccati, branch_rates, explosion_depth, nngp, ntk, solve_flow
-from derivations.kernels.means import PAIR, is_homogeneous, means_of, slope_of
-from derivations.language import program
-from derivations.language.single import OneMatrixLayer
+from derivations.kernels import Riccati, degree, explosion_depth, nngp, ntk, solve_flow
+from derivations.kernels.means import PAIR, means_of, slope_of
 from derivations.symbols import state, step, time
 from tests.helpers import equal_by_sampling, equal_symbolically
 
@@ -124,9 +123,12 @@ def test_solved_swish_moments_solve_their_flow():
 def test_what_has_no_closed_form_says_so():
     with pytest.raises(NoClosedForm, match="numerically"):
         solve_flow(nngp(ResNet(relu, sp.oo, inputs=2)))
-    odd = OneMatrixLayer.of(program(state + step * sp.sin(Weights("W")(relu(state)))))
-    with pytest.raises(NotClosed, match="order ε"):
-        branch_rates(odd)
+
+
+def test_a_function_around_the_matrix_keeps_neurons_gaussian():
+    flow = nngp(Network(state + step * sp.sin(Weights("W")(relu(state))), width=sp.oo))
+    (k,) = flow.states  # E sin(u)² with u of variance K/2
+    assert equal_symbolically(flow.drift[0], (1 - sp.exp(-k)) / 2)
 
 
 def test_convolution_couples_positions_in_the_tangent_kernel():
@@ -150,5 +152,4 @@ def test_means_are_those_of_the_gaussian_calculus():
     )
     assert means_of(tanh).product is None
     assert means_of(slope_of(relu)).square is not None
-    assert is_homogeneous(relu)
-    assert not is_homogeneous(erf)
+    assert [degree(f) for f in (relu, slope_of(relu), leaky_relu(sp.Rational(1, 5)), erf)] == [1, 0, 1, None]

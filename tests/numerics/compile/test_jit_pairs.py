@@ -12,7 +12,7 @@ from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, gelu, identity
 from numerics.backends import NUMPY
 from numerics.backends.numba import NUMBA
 from numerics.compile import jit
-from numerics.kernels import kernel_matrices, kernel_matrix, rates
+from numerics.kernels import derived, kernel_matrices, kernel_matrix
 
 pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
 
@@ -41,10 +41,10 @@ def apart(a, b):
 def test_machine_code_gives_the_numbers_of_arrays(network):
     # both evaluate the same formulas to their accuracy, and over t = 1 the flow stretches differences as it does kernels
     rounding = NUMPY.tolerance + NUMBA.tolerance
-    arrays, fused = (kernel_matrices(network, X, backend=backend) for backend in ("numpy", "numba"))
+    arrays, compiled = (kernel_matrices(network, X, backend=backend) for backend in ("numpy", "numba"))
     off = kernel_matrices(replace(network, weight_variance=network.weight_variance * (1 + sp.Rational(1, 10**11))), X)
     for name in ("nngp", "ntk"):
-        array, machine_code, wrong = (getattr(kernels, name) for kernels in (arrays, fused, off))
+        array, machine_code, wrong = (getattr(kernels, name) for kernels in (arrays, compiled, off))
         assert apart(machine_code, array) < rounding < apart(wrong, array)
     crossed = [kernel_matrix(network, X[:20], other=X[20:], backend=backend) for backend in ("numpy", "numba")]
     assert apart(*crossed) < rounding
@@ -69,8 +69,8 @@ def test_where_there_is_no_kernel_numba_is_refused_and_auto_takes_arrays(network
 
 
 def test_auto_takes_machine_code_for_many_means(monkeypatch):
-    compiled, pair_kernel = [], rates.pair_kernel
-    monkeypatch.setattr(rates, "pair_kernel", lambda products: compiled.append(products) or pair_kernel(products))
+    compiled, pair_kernel = [], derived.pair_kernel
+    monkeypatch.setattr(derived, "pair_kernel", lambda *said: compiled.append(said) or pair_kernel(*said))
 
     def fuses(**options):
         compiled.clear()

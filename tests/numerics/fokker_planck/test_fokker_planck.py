@@ -128,15 +128,15 @@ def test_absorbed_probability_is_an_atom():
 
 
 def test_brownian_motion_between_absorbing_ends():
-    # images: the density on (0, 1) from x₀, killed at both ends
+    # images: the density on (0, 1) from x₀, absorbed at both ends
     x0, t = 0.3, 0.2
     process = Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1))
     solved = solve_fokker_planck(process, x0, t=t)
 
-    def killed(s):
+    def absorbed(s):
         return sum(stats.norm.pdf(s, x0 + 2 * k, t**0.5) - stats.norm.pdf(s, -x0 + 2 * k, t**0.5) for k in range(-8, 9))
 
-    assert distance(solved, killed) < 1e-6
+    assert distance(solved, absorbed) < 1e-6
     assert sum(m for _, m in solved.atoms) + solved.parts[1].mass == pytest.approx(1.0, abs=1e-14)
     assert solved.mean() == pytest.approx(x0, abs=1e-6)  # a bounded martingale
     (_, left), (_, right) = solved.atoms

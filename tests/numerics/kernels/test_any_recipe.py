@@ -160,7 +160,7 @@ def _of_direction(K, T, a, b):
     return force, force + mean(tanh_slope, tanh_slope, 1, rho, 1) * T[a, b] / size
 
 
-SLOW = {"three matrices", "gate", "layer norm", "shared dropped branch", "dropped branch"}
+SLOW = {"RMS norm", "three matrices", "gate", "layer norm", "shared dropped branch", "dropped branch"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in RECIPES])
@@ -233,7 +233,7 @@ def test_wide_networks_with_dropout_and_norm_have_the_kernel_as_gram_matrix():
         (lambda x: x + epsilon * Weights("A", variance=sp.Symbol("c", positive=True))(x), "nngp", "substitute values"),
         (lambda x: x + epsilon * x * A(x), "nngp", "stay Gaussian"),
         (lambda x: x + A(x), "nngp", "scale the branch"),
-        (lambda x: x + epsilon * Weights("A", taps=((0,), (None,)))(x), "nngp", "positions"),
+        (lambda x: x + epsilon * Weights("A", taps=((1,), (None,)))(x), "nngp", "reads other positions"),
     ],
 )
 def test_what_has_no_kernel_is_refused_with_its_reason(layer, kind, says):
