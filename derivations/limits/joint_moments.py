@@ -50,10 +50,8 @@ class JointMoments:
         """
         regime = joint_regime(recipe)
         program = recipe.scaled_program()
-        if program.has_positions or program.has_pairs:
-            raise DerivationError(
-                "depth and width together are derived for dense layers, got a state over a grid of positions; use width=oo there"
-            )
+        if any(isinstance(s, Matrix) and s.weights.taps for s in program.statements):
+            raise DerivationError("depth and width together are derived without filters, got one; use width=oo there")
         if any(isinstance(s, Back) for s in program.statements):
             raise DerivationError(
                 "depth and width together are derived without transposes; take the width to infinity, or fix it"

@@ -21,6 +21,7 @@ from derivations.limits.elimination.draws import Expansion
 from derivations.limits.elimination.expectation import Law
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import as_expression, taylor
+from derivations.symbols import step
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
 _MOST = 8
@@ -70,11 +71,17 @@ def conditional_mean(
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
     for random in reversed(expansion.random):
+        if not expr.atoms(sp.Symbol) & {
+            v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))
+        }:
+            continue
         law = law_of(random, evaluate=not infinite)
         coefficients = taylor(expr, order)
         eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
-        filled = law.filled(as_expression(eliminated), order)
-        expr = as_expression(taylor(filled, order))
+        # what a power of ε multiplies is needed to the order that is left for it
+        kept = (taylor(law.filled(c, order - k), order - k) for k, c in enumerate(eliminated))
+        expr = sp.Add(*(step**k * as_expression(series) for k, series in enumerate(kept)))
+        expr = as_expression(taylor(expr, order))
     return expr
 
 
