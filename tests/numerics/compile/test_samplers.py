@@ -49,6 +49,8 @@ def test_samples_follow_the_law(name):
     assert p_value > 1e-3
     assert off < 4
     # the control: the law at another time, or from another start where it has settled
-    other = compile_law(law, x0=x0, t=0.7 * t) if name != "conditioned, long" else compile_law(law, x0=x0 + 2.5, t=0.1 * t)
+    other = (
+        compile_law(law, x0=x0, t=0.7 * t) if name != "conditioned, long" else compile_law(law, x0=x0 + 2.5, t=0.1 * t)
+    )
     p_value, off = distance(samples, other)
     assert p_value < 1e-3 or off > 4
