@@ -70,11 +70,9 @@ DESCRIPTIONS = (
 )
 #: Evaluates and differentiates (tests of exit times), and is not printed as code.
 UNPRINTED = {"IteratedIntegral"}
-#: Nodes that no user meets: bases, what stands in a formula while a pair of positions is followed, and what a target's rewriting makes
-#: just before it prints.
+#: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.
 INTERNAL = {
     "Binding",
-    "FilterAverage",
     "GaussianMean",
     "Semidefinite",
     "Numeric",
