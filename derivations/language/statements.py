@@ -26,9 +26,9 @@ from derivations.language.nodes import (
     PositionMatrix,
     Softmax,
     TransposeApplied,
-    outermost,
 )
 from derivations.language.weights import Weights
+from derivations.piecewise.cases import outermost
 from derivations.symbols import state, step, time, width
 
 
@@ -123,6 +123,11 @@ class Between:
         """All numbers, row by row."""
         return [self.matrix.entry(a, b) for a in range(positions) for b in range(positions)]
 
+    def is_symmetric(self, positions: int) -> bool:
+        """Whether the numbers are the same for all positions, and for all pairs of different ones."""
+        every = [(a, b) for a in range(positions) for b in range(positions)]
+        return all(len({self.matrix.entry(a, b) for a, b in every if (a == b) == same}) <= 1 for same in (True, False))
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -211,7 +216,11 @@ class Program:
         """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
         if not self.has_positions:
             return True
-        ordered = any(isinstance(s, Between) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
+        ordered = any(
+            (isinstance(s, Between) and not s.is_symmetric(self.positions))
+            or (isinstance(s, Matrix) and bool(s.weights.taps))
+            for s in self.statements
+        )
         return not ordered and coordinates == self.positions
 
 
@@ -513,7 +522,7 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
         first, last = made.index(back), made.index(forward[-1])
         moved: list[Statement] = [back]
         for s in made[first + 1 : last + 1]:
-            if _reads(s) & {m.symbol for m in moved}:
+            if read_symbols(s) & {m.symbol for m in moved}:
                 moved.append(s)
         if forward[-1] in moved:
             raise DerivationError(
@@ -524,7 +533,8 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
     return made
 
 
-def _reads(statement: Statement) -> set[sp.Symbol]:
+def read_symbols(statement: Statement) -> set[sp.Symbol]:
+    """The symbols that a statement reads, of earlier ones and of the state."""
     bodies = [
         getattr(statement, name) for name in ("body", "mask") if isinstance(getattr(statement, name, None), sp.Expr)
     ]

@@ -15,8 +15,9 @@ import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed, brief
-from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
+from derivations.limits.elimination.draws import AttentionDraw, Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
+from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.wick import gaussian_mean
 from derivations.piecewise import pieces
@@ -201,3 +202,8 @@ def _(random: OrthogonalDraw, evaluate: bool = True) -> Law:
 @law_of.register
 def _(random: Fluctuations, evaluate: bool = True) -> Law:
     return FluctuationLaw(random, evaluate)
+
+
+@law_of.register
+def _(random: AttentionDraw, evaluate: bool = True) -> Law:
+    return AttentionLaw(random)
