@@ -157,7 +157,11 @@ def _exponential(u: Any) -> Any:
 
 def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
     """Each end with the smooth formula that holds towards it, not a number where that is not known."""
-    parts, doubt = split_at_conditions(expr, X)
+    kinked = expr.atoms(sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
+    endless = any(
+        node.has(*_OSCILLATING) for node in kinked
+    )  # kinks without end take long, and hide what holds at the end
+    parts, doubt = ((), "endless") if endless else split_at_conditions(expr, X)
     for side in SIDES:
         yield side, sp.nan if doubt else next(p.expr for p in parts if _touches(p, side))
 
