@@ -246,6 +246,18 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scalings(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_scalings
+
+    return run_scalings(options, _network)
+
+
+def _choose(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_choose
+
+    return run_choose(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
@@ -255,6 +267,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "validate": _validate,
     "compare": _compare,
+    "scalings": _scalings,
+    "choose": _choose,
     "report": _report,
 }
 

@@ -92,7 +92,7 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
         (["conv", "--positions", "2x2x2"], "one or two positive whole numbers"),
         (["conv", "--positions", "0"], "positions must be whole numbers from 1 to 999"),
         (["shrinking", "--positions", "4"], "--positions is for conv"),
-        (["resnet", "--no-circular"], "--no-circular is for conv, got it with resnet"),
+        (["resnet", "--no-circular"], "--no-circular is for conv, conv-block, got it with resnet"),
         (["resnet", "--bias-variance", "1"], "--bias-variance is for shrinking, conv, "),
         (["mlp", "--weight-variance", "2"], "--weight-variance is for resnet, "),
         (["mlp-block", "--norm", "rmsnorm"], "unknown norm 'rmsnorm'; close names: rms"),
@@ -547,7 +547,7 @@ def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, capsys):
         value, option = getattr(example, field.name), known.get(field.name)
         if field.name in inside:
             arguments += ["--activation", str(value)]
-        elif option is not None and value is not None and value != field.default:
+        elif option is not None and value is not None and (value != field.default or field.name == "positions"):
             shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
             arguments += [option.name] if option.is_flag else [f"{option.name}={shown}"]
     shown = json.loads(printed(capsys, "derive", *arguments, "--inputs", str(example.inputs), "--format", "json"))
