@@ -8,7 +8,7 @@ import sympy as sp
 from scipy import stats
 from scipy.linalg import expm
 
-from derivations import ResNet, depth_limit, leaky_relu, recognise, relu, sine, tanh
+from derivations import ResNet, depth_limit, derive, leaky_relu, recognise, relu, sine, tanh
 from derivations.architectures.perceptron import ShapedMLP
 from derivations.calculus.angle import angle_diffusion
 from derivations.calculus.gram import pair_correlation
@@ -24,6 +24,7 @@ from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coordinate import Coefficients, Coordinate
 from numerics.fokker_planck.semigroup import propagated, stepped
 from numerics.networks import simulate_network
+from numerics.paths import simulate_sde
 from numerics.statistics import Estimate
 from tests.benchmarks.bench_laws import cases
 
@@ -392,3 +393,12 @@ def test_what_changes_within_one_cell_is_refused():
         solve_fokker_planck(Diffusion((x,), [0], [[narrow]]), 0.5)
     kinked = solve_fokker_planck(Diffusion((x,), [0], [[(1 + sp.Abs(x - 1)) ** 2]]), 0.5)
     assert kinked.mean() == pytest.approx(0.5, abs=2 * kinked.error)
+
+
+@pytest.mark.parametrize("t", [4.0, 4.6, 5.0, 8.0])
+def test_the_correlation_of_shaped_relu_keeps_its_mean_while_mass_gathers_at_one(t):
+    # E ρ grows from 0.3 to 1: the density of speed leaves the range of numbers before the probability gathers at the end
+    process = derive(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1)).correlation.process()
+    found = solve_fokker_planck(process, 0.3, t=t)
+    paths = simulate_sde(process, 0.3, t, steps=int(60 * t), samples=2000, seed=1)[:, 0]
+    assert abs(found.mean() - paths.mean()) < 4 * paths.std() / np.sqrt(2000) + 1 / 60
