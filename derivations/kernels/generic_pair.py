@@ -119,7 +119,7 @@ class _Lowering:
     def _lowered(self, expr: sp.Expr) -> sp.Expr:
         if isinstance(expr, GaussianExpectation):
             mean, variance = map(self, expr.args[1:])
-            factor, function, slope, shift = _standard(expr.args[0])
+            factor, function, slope, shift = standard_form(expr.args[0])
             return factor * self._one(function, slope * mean + shift, slope**2 * variance)
         if isinstance(expr, GaussianPairExpectation):
             return self._two(expr)
@@ -160,7 +160,7 @@ class _Lowering:
         factor = sp.S.One
         sides: list[tuple[int | None, sp.Expr, tuple[sp.Expr, ...]]] = []
         for function, own in zip(node.args[:2], (first, second), strict=True):
-            scale, bare, slope, shift = _standard(function)
+            scale, bare, slope, shift = standard_form(function)
             law, at = self._alone(sp.Tuple(shift, slope**2 * own))
             sides.append((at if law.free_symbols - {time} else None, bare, tuple(law)))
             factor *= scale
@@ -190,7 +190,7 @@ class _Lowering:
         return moved, int(moved != law)
 
 
-def _standard(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
+def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
     """A factor c, a function h without parameters, a slope a and a shift b, so that the function is c h(a z + b)."""
     body, factor, scale, moved = function(_Z), sp.S.One, sp.S.One, sp.S.Zero
     for _ in range(_MOST):
