@@ -493,8 +493,7 @@ def _require_filters(program: Program) -> None:
     """Positions meet in filters only, and positions of one input move as those of two do."""
     if program.has_pairs:
         raise DerivationError(
-            "the flow couples all positions of an input, not pairs of inputs alone; kernel matrices over positions are integrated for "
-            "ConvResNet only: take the flow itself, derive(net).limit, for few positions"
+            "the flow couples all positions of an input, not pairs of positions alone: take derivations.kernels.coupled"
         )
     if any(isinstance(s, Mask) and s.over is None and not s.shared for s in program.statements):
         raise DerivationError(

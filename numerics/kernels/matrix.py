@@ -14,6 +14,7 @@ from derivations.architectures import Recipe
 from derivations.errors import unknown
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap, affine_map
+from numerics.kernels.coupled import coupled, solve_coupled
 from numerics.kernels.derived import DerivedFlow, derived_flow
 from numerics.kernels.pairs import Inputs, solve_pairs
 from numerics.linalg import one_thread
@@ -120,9 +121,15 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
-    flow = derived_flow(replace(architecture, inputs=1), tangent)  # type: ignore[type-var]
+    single: Recipe = replace(architecture, inputs=1)  # type: ignore[type-var]
     features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
     split, size = count if other is not None else None, prod(architecture.positions)
+    if single.program().has_pairs:
+        uses_jit(backend, 0, _no_kernel)
+        with one_thread():
+            found = solve_coupled(coupled(single, tangent), features, split, t, tolerance, pool)
+        return Kernels(found[0], found[1] if tangent else None)
+    flow = derived_flow(single, tangent)
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
             uses_jit(backend, 0, _no_kernel)
