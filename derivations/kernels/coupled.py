@@ -14,9 +14,8 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError
-from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.kernels.flows import require_slopes
-from derivations.language.statements import Program
+from derivations.language.statements import Mean, Program, Shares
 from derivations.limits.elimination.labels import matrix_labels
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
@@ -26,8 +25,7 @@ from derivations.limits.width import MeanFieldLayer
 from derivations.symbols import time
 
 #: Positions for which a derivation takes seconds: without an order of positions, and with one.
-_MOST = {False: 8, True: 4}
-_DIMENSIONS = 3  # of a mean over scores that is known to many digits
+_MOST = {False: 4, True: 3}
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     Raises
     ------
     DerivationError
-        For parameters without numbers, more positions than a derivation takes, neurons whose means move or whose norm every layer fixes, and means
-        over scores in more dimensions than are known to many digits.
+        For parameters without numbers, more positions than a derivation takes, neurons whose means move or whose norm every layer fixes, and a
+        softmax of normalised sums over more than two positions or for the tangent kernel.
 
     Examples
     --------
@@ -75,6 +73,11 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
         raise DerivationError(
             f"the kernels of {size} positions that are {'mixed in an order' if ordered else 'all coupled'} take too long to derive; at most "
             f"{_MOST[ordered]} are followed: give fewer, or let positions meet in filters only"
+        )
+    if _shares_fluctuate(program) and (tangent or size > 2):
+        raise DerivationError(
+            "a softmax of normalised sums holds means over all scores of two rows, which are known to many digits for two positions and the NNGP "
+            "kernel only; take scale='linear', or kind='linear'"
         )
     if tangent:
         require_slopes(program)
@@ -114,7 +117,7 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
         tuple(own_rates),
         tuple(pair_rates),
     )
-    _require_known(flow, program)
+    _require_numbers(flow)
     return flow
 
 
@@ -137,7 +140,13 @@ def _by_labels(
     return entry
 
 
-def _require_known(flow: CoupledFlow, program: Program) -> None:
+def _shares_fluctuate(program: Program) -> bool:
+    """Whether a softmax reads sums over the root of the number of neurons, which are random at infinite width."""
+    sums = {s.symbol for s in program.statements if isinstance(s, Mean) and s.power != 1}
+    return any(isinstance(s, Shares) and bool(s.body.free_symbols & sums) for s in program.statements)
+
+
+def _require_numbers(flow: CoupledFlow) -> None:
     rates = sp.Tuple(*flow.own_rates, *flow.pair_rates)
     free = rates.free_symbols - {*flow.first, *flow.second, *flow.both, time}
     if free:
@@ -145,18 +154,3 @@ def _require_known(flow: CoupledFlow, program: Program) -> None:
         raise DerivationError(
             f"expected numbers in the architecture, got the symbols {named}; substitute values for them"
         )
-    means = rates.atoms(GaussianJointExpectation)
-    if any(len(node.bound_symbols) - _free_directions(node) > _DIMENSIONS for node in means):
-        raise DerivationError(
-            f"a softmax of normalised sums over {flow.positions} positions needs means over more scores than are known to many digits; take two "
-            "positions, scale='linear', or kind='linear'"
-        )
-
-
-def _free_directions(node: GaussianJointExpectation) -> int:
-    """How many shifts of scores change nothing, as a softmax has one for each of its rows."""
-    z, function = node.bound_symbols, node.functions[0].expr
-    slopes = [sp.diff(function, v) for v in z]
-    at = {v: sp.Rational(k + 1, 7) for k, v in enumerate(z)}
-    rows = sp.Matrix([[sp.N(s.xreplace({**at, v: at[v] + sp.Rational(j, 5)}), 30) for s in slopes] for j, v in enumerate(z)])
-    return len(z) - rows.rank(iszerofunc=lambda e: abs(e) < 1e-20)

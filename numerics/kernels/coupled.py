@@ -31,9 +31,7 @@ def coupled(architecture: Recipe, tangent: bool) -> Coupled:
     """Derive and compile."""
     flow = coupled_flow(architecture, tangent)
     own = compile_expression((time, *flow.first), list(flow.own_rates))
-    return Coupled(
-        flow, own, compile_expression((time, *flow.first, *flow.second, *flow.both), list(flow.pair_rates))
-    )
+    return Coupled(flow, own, compile_expression((time, *flow.first, *flow.second, *flow.both), list(flow.pair_rates)))
 
 
 def solve_coupled(

@@ -23,7 +23,7 @@ from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
 from numerics.compile.jit_pairs import pair_kernel
 from numerics.kernels.hermite import coefficients
-from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means
+from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means, stretched
 from numerics.kernels.panels import panels_of
 
 Array = NDArray[np.float64]
@@ -234,7 +234,9 @@ def _pair_means(
         coefficients(m.panels, at, d)
         for m, at, d in zip((left, right), (first_mean, second_mean), deviations, strict=True)
     ]
-    rho = np.clip(covariance / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0)
+    stretch = [stretched(v) if v.min() < LEAST else np.ones_like(v) for v in (first, second)]
+    between = covariance * stretch[0][rows, None] * stretch[1][columns]
+    rho = np.clip(between / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0)
     total, power = np.zeros(shape), np.ones(shape)
     for n in range(min(found[0].last, found[1].last) + 1):
         total += power * found[0].terms[rows, n, None] * found[1].terms[columns, n]
@@ -249,7 +251,9 @@ def _pair_means(
         ]
         shifted = _shifted(left, first_mean[a]), _shifted(right, second_mean[b])
         total[i, j] = quadrature.expect_pair(*shifted, block, *kinks)
-    return total
+    left_size, right_size = left.shrunk(first_mean, first), right.shrunk(second_mean, second)
+    scaled: Array = total * left_size[rows, None] * right_size[columns]
+    return scaled
 
 
 def _shifted(means: CompiledMeans, by: float) -> Callable[[Array], Array]:

@@ -54,7 +54,8 @@ def kernel_matrix(
     ----------
     architecture : Recipe
         Any with ``width=oo``, a :class:`~derivations.Network` too, with numbers for its parameters; its ``inputs`` are ignored.
-    X : array, shape (m, dim), or (m, channels, positions...) over a grid
+    X : array, shape (m, dim), or (m, channels, positions...) over a grid or a sequence
+        Positions may meet in filters, however many there are, or in sums over positions such as attention, where few are followed.
     t : float
         Depth, at least 0.
     kind : {"nngp", "ntk"}
@@ -77,8 +78,8 @@ def kernel_matrix(
     ------
     ValueError
         For an unknown kind, shapes that do not fit, numbers that are not finite, a t beyond the explosion, machine code
-        where there is none, or an infinite mean: the tangent kernel of an activation that jumps, or whose squared derivative
-        has no Gaussian mean.
+        where there is none, an infinite mean (the tangent kernel of an activation that jumps, or whose squared derivative
+        has no Gaussian mean), or positions that are coupled in a way that is not followed.
 
     Examples
     --------

@@ -55,7 +55,7 @@ def gaussian_values(text: str, *values: ArrayLike) -> Array:
         zero = np.zeros(min(_SOME, size - first))
         factor, *rest = (zero + entry for entry in law(*some))
         sides = [Side(m, rest[2 * k], np.maximum(rest[2 * k + 1], 0.0)) for k, m in enumerate(functions)]
-        mean = sides[0].means.first(*sides[0][1:]) if len(sides) == 1 else pair_values(*sides, rest[-1])
+        mean = sides[0].means.first(*sides[0][1:]) if len(sides) == 1 else pair_values(sides[0], sides[1], rest[-1])
         found[first : first + _SOME] = factor * mean
     result: Array = found.reshape(shape)[()]
     return result
@@ -64,7 +64,8 @@ def gaussian_values(text: str, *values: ArrayLike) -> Array:
 @lru_cache(maxsize=64)
 def _parts(text: str) -> tuple[list[CompiledMeans], Any] | None:
     node, *parameters = read_node(text)
-    entries, functions, total, slopes = [], [], 1, []
+    entries, functions, total = [], [], 1
+    slopes: list[Any] = []
     own = node.args[1:] if len(node.functions) == 1 else (0, node.args[2], 0, node.args[4])
     for k, said in enumerate(node.functions):
         try:
@@ -83,9 +84,7 @@ def _parts(text: str) -> tuple[list[CompiledMeans], Any] | None:
 def pair_values(left: Side, right: Side, covariance: Array) -> Array:
     """E f(U) g(V) for pairs side by side: the Hermite series in the correlation, and an integral where that leaves too much out."""
     deviations = [np.sqrt(np.maximum(side.variance, LEAST)) for side in (left, right)]
-    found = [
-        coefficients(side.means.panels, side.mean, d) for side, d in zip((left, right), deviations, strict=True)
-    ]
+    found = [coefficients(side.means.panels, side.mean, d) for side, d in zip((left, right), deviations, strict=True)]
     rho = np.clip(covariance / (deviations[0] * deviations[1]), -1.0, 1.0)
     total = np.zeros_like(rho)
     for n in range(min(found[0].last, found[1].last), -1, -1):
