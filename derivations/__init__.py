@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from derivations.architectures import (
         MLP,
         RECIPES,
+        AttentionBlock,
+        ConvBlock,
         ConvResNet,
         GatedBlock,
         MLPBlock,
@@ -70,11 +72,13 @@ if TYPE_CHECKING:
         ResNet,
         ShapedMLP,
         ShrinkingResNet,
+        TransformerBlock,
     )
     from derivations.calculus.equivalence import equivalence
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
+    from derivations.exponents import Scalings, scalings
     from derivations.language import (
         Weights,
         attention,
@@ -100,6 +104,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVATIONS",
     "LAWS",
+    "AttentionBlock",
+    "ConvBlock",
     "GatedBlock",
     "MLP",
     "MLPBlock",
@@ -121,8 +127,10 @@ __all__ = [
     "Recipe",
     "Regime",
     "ResNet",
+    "Scalings",
     "ShapedMLP",
     "ShrinkingResNet",
+    "TransformerBlock",
     "UnsafeExpression",
     "Weights",
     "absolute",
@@ -172,6 +180,7 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "scalings",
     "self_attention",
     "selu",
     "shaped",
@@ -207,8 +216,8 @@ _NAMES = {
     ),
     "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
     "derivations.architectures": (
-        "ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
-        "ShrinkingResNet"
+        "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
+        "ShrinkingResNet TransformerBlock"
     ),
     "derivations.calculus.equivalence": "equivalence",
     "derivations.derivation": "Derivation derive",
@@ -220,6 +229,7 @@ _NAMES = {
     ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
+    "derivations.exponents": "Scalings scalings",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
+    from numerics.targets import choose
     from numerics.validation import compare, validate
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "NNGPRegressor",
     "NTKRegressor",
     "UndefinedState",
+    "choose",
     "compare",
     "compile_expression",
     "compile_law",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "choose": "numerics.targets",
     "compile_expression": "numerics.compile",
     "compile_law": "numerics.compile",
     "distribution": "numerics.limit_distribution",

@@ -22,12 +22,12 @@ LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "explain",
-        "derivation",
+        "exponents", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
         "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
-        "regression", "training", "statistics", "depth_extrapolation", "validation", "plots", "report", "cli",
+        "regression", "training", "statistics", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }
 # modules whose place is kept and that nobody has built yet: on the map they are marked (planned)

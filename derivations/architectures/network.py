@@ -74,7 +74,7 @@ class Network(Recipe):
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "parameters", tuple(self.parameters))
-        object.__setattr__(self, "positions", _grid(self.positions))
+        object.__setattr__(self, "positions", grid_of(self.positions))
         for parameter in self.parameters:
             require_free_names("the layer", sp.sympify(parameter), timeless=True)
         if not isinstance(self.regime, Regime):
@@ -98,7 +98,8 @@ class Network(Recipe):
         return cls(lambda x: x + step * a(sp.tanh(b(x)) * c(x)), width=3)
 
 
-def _grid(positions: object) -> tuple[int, ...]:
+def grid_of(positions: object) -> tuple[int, ...]:
+    """The sizes of a grid of positions; a number is a line."""
     sizes = positions if isinstance(positions, tuple) else (positions,)
     if any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in sizes):
         raise DerivationError(

@@ -7,13 +7,14 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.language.entries import Correlated
 from derivations.language.nodes import (
     Applied,
@@ -122,6 +123,11 @@ class Between:
         """All numbers, row by row."""
         return [self.matrix.entry(a, b) for a in range(positions) for b in range(positions)]
 
+    def is_symmetric(self, positions: int) -> bool:
+        """Whether the numbers are the same for all positions, and for all pairs of different ones."""
+        every = [(a, b) for a in range(positions) for b in range(positions)]
+        return all(len({self.matrix.entry(a, b) for a, b in every if (a == b) == same}) <= 1 for same in (True, False))
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -178,6 +184,22 @@ class Program:
         statements = tuple(replace(s, each=1) if isinstance(s, Mask) else s for s in self.statements)
         return replace(self, statements=statements, positions=1, generic=True)
 
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Program:
+        """The program with other symbols, or formulas in their place, in the update, in what statements read and in the matrices' laws."""
+        weights: dict[Weights, Weights] = {}
+
+        def changed(statement: Statement) -> Statement:
+            words = {
+                word: getattr(statement, word).xreplace(rule)
+                for word in ("body", "mask", "keep")
+                if hasattr(statement, word)
+            }
+            if isinstance(statement, Matrix | Back):
+                words["weights"] = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
+            return replace(statement, **words)
+
+        return replace(self, statements=tuple(map(changed, self.statements)), update=self.update.xreplace(rule))
+
     @property
     def has_positions(self) -> bool:
         """Whether states are over positions, so that coordinates are not exchangeable."""
@@ -194,7 +216,11 @@ class Program:
         """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
         if not self.has_positions:
             return True
-        ordered = any(isinstance(s, Between) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
+        ordered = any(
+            (isinstance(s, Between) and not s.is_symmetric(self.positions))
+            or (isinstance(s, Matrix) and bool(s.weights.taps))
+            for s in self.statements
+        )
         return not ordered and coordinates == self.positions
 
 
@@ -265,14 +291,14 @@ class _Reader:
                 self._draft(node)
         inside = expr.xreplace({node: self.symbols[node] for node in nodes})
         named = {s for value in self.symbols.values() for s in value.free_symbols}
-        self._declared(inside, {state, step, *self.layer_of, *named}, str(expr))
+        self._declared(inside, {state, step, *self.layer_of, *named}, expr)
         if not pairs and inside.free_symbols & (self.pairs | set(self.others)):
             raise DerivationError(
-                f"{expr} depends on two positions, this one and another; sum over the other one: over_positions({expr})"
+                f"{brief(expr)} depends on two positions, this one and another; sum over the other one: over_positions({brief(expr)})"
             )
         return inside
 
-    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: str) -> None:
+    def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: object) -> None:
         """Require that each symbol is known or a declared parameter."""
         if self.parameters is None:
             return
@@ -300,7 +326,7 @@ class _Reader:
                 raise DerivationError(
                     f"two different matrices are called {weights.name}; give each its own name, or make them equal"
                 )
-            source = self._layer(body, str(node)) or 0  # a constant stands for each neuron of the state
+            source = self._layer(body, node) or 0  # a constant stands for each neuron of the state
             back = isinstance(node, TransposeApplied)
             if weights not in self.matrices and back:  # the transpose reads what the matrix puts out
                 self.matrices[weights] = (
@@ -318,9 +344,11 @@ class _Reader:
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
             body = self._rewritten(node.body, pairs=True)
-            over = self._layer(body, str(node))
+            over = self._layer(body, node)
             if over is None:
-                raise DerivationError(f"{node} reads no neurons; an average needs a body that depends on the state x")
+                raise DerivationError(
+                    f"{brief(node)} reads no neurons; an average needs a body that depends on the state x"
+                )
             positive = {"positive": True} if body.is_nonnegative else {"real": True}
             self.drafts.append(("average", self._symbol(node, "s", **positive), node, body, over, over))
             if body.free_symbols & (self.pairs | set(self.others)):
@@ -330,7 +358,7 @@ class _Reader:
             self.symbols[node] = body.xreplace({s: self._other(s) for s in body.free_symbols if self._moves(s)})
         elif isinstance(node, OverPositions):
             body = self._rewritten(node.body, pairs=True)
-            layer = self._layer(body, str(node))
+            layer = self._layer(body, node)
             symbol = self._symbol(node, "m", **({"positive": True} if body.is_positive else {"real": True}))
             if layer is not None:
                 self.layer_of[symbol] = layer
@@ -339,23 +367,23 @@ class _Reader:
             body, mask = (self._rewritten(part, pairs=True) for part in (node.body, node.mask))
             if {s for s in (body.free_symbols | mask.free_symbols) if s in self.layer_of}:
                 raise DerivationError(
-                    f"{node} reads single neurons; scores are averages over neurons, such as normalised_sum"
+                    f"{brief(node)} reads single neurons; scores are averages over neurons, such as normalised_sum"
                 )
             self.pairs.add(symbol := self._symbol(node, "a", nonnegative=True))
             self.masks[symbol] = mask
             self.drafts.append(("softmax", symbol, node, body, 0, 0))
         elif isinstance(node, PositionMatrix):
-            self._declared(node, set(), f"the matrix {node}")
+            self._declared(node, set(), f"the matrix {brief(node)}")
             given = node.args[0]
             if isinstance(given, sp.MatrixBase) and given.rows != self.positions:
                 raise DerivationError(
-                    f"the matrix {node} is over {given.rows} positions and the network over {self.positions}; give it as many rows"
+                    f"the matrix {brief(node)} is over {given.rows} positions and the network over {self.positions}; give it as many rows"
                 )
             symbol = self._symbol(node, "c", **({"nonnegative": True} if node.is_nonnegative else {"real": True}))
             self.pairs.add(symbol)
             self.drafts.append(("between", symbol, node, sp.S.One, 0, 0))
         elif isinstance(node, Factor):
-            self._declared(node.keep, set(), f"the factor {node}")
+            self._declared(node.keep, set(), f"the factor {brief(node)}")
             symbol = self._symbol(node, str(node.args[0]), nonnegative=True)
             over = -1 if node.branch else self._new(sp.S.NaN, str(node.args[0]))
             if not node.branch:
@@ -398,7 +426,7 @@ class _Reader:
         low, high = sorted((self._root(one), self._root(other)))
         self.parent[high] = low
 
-    def _layer(self, body: sp.Expr, what: str) -> int | None:
+    def _layer(self, body: sp.Expr, what: object) -> int | None:
         """The layer of neurons that a body is a function of: all that occur in it are the same."""
         layers = [self.layer_of[s] for s in sorted(body.free_symbols, key=sp.default_sort_key) if s in self.layer_of]
         for other in layers[1:]:
@@ -406,7 +434,7 @@ class _Reader:
         self._sizes(what)
         return layers[0] if layers else None
 
-    def _sizes(self, what: str = "the layer") -> dict[int, sp.Expr]:
+    def _sizes(self, what: object = "the layer") -> dict[int, sp.Expr]:
         """The number of neurons of each layer, in terms of the width.
 
         Raises
@@ -494,7 +522,7 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
         first, last = made.index(back), made.index(forward[-1])
         moved: list[Statement] = [back]
         for s in made[first + 1 : last + 1]:
-            if _reads(s) & {m.symbol for m in moved}:
+            if read_symbols(s) & {m.symbol for m in moved}:
                 moved.append(s)
         if forward[-1] in moved:
             raise DerivationError(
@@ -505,7 +533,8 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
     return made
 
 
-def _reads(statement: Statement) -> set[sp.Symbol]:
+def read_symbols(statement: Statement) -> set[sp.Symbol]:
+    """The symbols that a statement reads, of earlier ones and of the state."""
     bodies = [
         getattr(statement, name) for name in ("body", "mask") if isinstance(getattr(statement, name, None), sp.Expr)
     ]

@@ -9,7 +9,7 @@ outputs to a multiple of the state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
@@ -17,8 +17,7 @@ import sympy as sp
 
 from derivations.architectures.regime import Regime
 from derivations.errors import DerivationError, NotClosed
-from derivations.language import Program, Weights
-from derivations.language.statements import Mask, Matrix, Mean, Statement
+from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random
 from derivations.limits.elimination.expansion import expand
@@ -121,18 +120,7 @@ def of(regime: Regime) -> Orders:
 
 def in_one_parameter(program: Program, powers: dict[sp.Symbol, int]) -> Program:
     """The program with each small parameter as a power of ``symbols.step``."""
-    rule = {size: step**power for size, power in powers.items()}
-    weights: dict[Weights, Weights] = {}
-
-    def changed(statement: Statement) -> Statement:
-        if isinstance(statement, Matrix):
-            w = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
-            return replace(statement, weights=w, body=statement.body.xreplace(rule))
-        if isinstance(statement, Mask):
-            return replace(statement, keep=statement.keep.xreplace(rule))
-        return replace(statement, body=statement.body.xreplace(rule)) if isinstance(statement, Mean) else statement
-
-    return replace(program, statements=tuple(map(changed, program.statements)), update=program.update.xreplace(rule))
+    return program.xreplace({size: step**power for size, power in powers.items()})
 
 
 def _opened(term: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:

@@ -46,12 +46,13 @@ class Draw:
 
 #: From the number of neurons read, and that put out over it, to σ², a bias's variance and the entries' law. ``torch.nn.init`` sets
 #: weights only; the usual code beside it sets biases to 0, which is what the names here mean. ``nn.Linear`` by itself draws
-#: weights and biases uniformly on ±1/√k, of variance 1/(3k).
+#: weights and biases uniformly on ±1/√k, of variance 1/(3k); ``nn.MultiheadAttention`` sets the biases of its output to 0.
 NAMED: MappingProxyType[str, Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr, str]]] = MappingProxyType(
     {
         "default": lambda read, ratio: (sp.Rational(1, 3), 1 / (3 * read), "uniform"),
         "kaiming_normal": lambda read, ratio: (sp.Integer(2), sp.S.Zero, "gaussian"),
         "kaiming_uniform": lambda read, ratio: (sp.Integer(2), sp.S.Zero, "uniform"),
+        "default_zero_bias": lambda read, ratio: (sp.Rational(1, 3), sp.S.Zero, "uniform"),
         "xavier_normal": lambda read, ratio: (2 / (1 + ratio), sp.S.Zero, "gaussian"),
         "xavier_uniform": lambda read, ratio: (2 / (1 + ratio), sp.S.Zero, "uniform"),
         "lecun_normal": lambda read, ratio: (sp.S.One, sp.S.Zero, "gaussian"),
@@ -127,17 +128,26 @@ def measured(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Dra
     )
 
 
-def disagreement(draw: Draw, weight: np.ndarray) -> str | None:
-    """Why weights as they stand cannot come from a named initialiser, or None if they can."""
-    entries = np.asarray(weight, dtype=float).ravel()
-    value, error = _second_moment(entries)
-    fan_in = weight.shape[1]
-    claimed = float(draw.variance) / fan_in
-    # under the claim the error is at most that of Gaussian entries; the larger of both keeps narrow modules from false alarms
-    error = max(error, claimed * np.sqrt(2.0 / entries.size))
-    if abs(value - claimed) <= SURE * error:
+def disagreement(variance: object, what: str, values: np.ndarray, fan_in: int) -> str | None:
+    """Why numbers as they stand cannot be centred with a variance over k, or None if they can.
+
+    Parameters
+    ----------
+    variance : Expr
+        What is claimed, times the number of neurons that are read.
+    what : str
+        "weights" or "biases".
+    values : array
+    fan_in : int
+        The number k of numbers that are read.
+    """
+    entries = np.asarray(values, dtype=float).ravel()
+    value, _ = _second_moment(entries)
+    claimed = float(variance) / fan_in  # type: ignore[arg-type]
+    # the error of a mean of squares is that of Gaussian entries at most, for uniform ones smaller
+    if abs(value - claimed) <= SURE * claimed * np.sqrt(2.0 / entries.size) and (value > 0 or claimed == 0):
         return None
-    return f"its weights have variance {value * fan_in:.4g}/k, where k = {fan_in} neurons are read, and not {float(draw.variance):.4g}/k"
+    return f"its {what} have variance {value * fan_in:.4g}/k, where k = {fan_in} numbers are read, and not {float(variance):.4g}/k"  # type: ignore[arg-type]
 
 
 def _second_moment(entries: np.ndarray) -> tuple[float, float]:

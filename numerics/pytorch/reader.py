@@ -1,32 +1,26 @@
-r"""What is known while a traced block is read: its width, the matrices met so far, and what was simplified."""
+r"""What is known while a traced block is read: its axes, the matrices met so far, and what was simplified."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any, NoReturn
 
+import numpy as np
 import sympy as sp
 
 from derivations import Weights
-from derivations.language.nodes import Applied, Node
+from derivations.language.nodes import Applied, outermost
 from derivations.symbols import state
 from derivations.symbols import width as n
-from numerics.pytorch.initialisers import Draw, disagreement, measured, named
+from numerics.pytorch.draws import Draws, Tensors, with_kind
+from numerics.pytorch.initialisers import Draw
+from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Axis, Part, Value, batch_size, combined, spoken
 
-
-@dataclass(frozen=True)
-class Value:
-    """What a node of the graph is: the number of a generic neuron, how many neurons, and whether it is the state itself."""
-
-    expr: sp.Expr
-    size: int | None
-    skip: bool = False
-
-    def map(self, function: Callable[[sp.Expr], sp.Expr]) -> Value:
-        """A function of each neuron."""
-        return Value(function(self.expr), self.size)
+#: How long the formula that a matrix reads may be, written out: a pre-norm transformer layer of twelve heads has 11 000 words.
+LONGEST = 40_000
 
 
 class Reader:
@@ -36,30 +30,39 @@ class Reader:
         self,
         block: Any,
         width: sp.Expr | None,
-        initialiser: str | float | Mapping[str, str | float],
-        fresh: Callable[[], Any] | None,
-        copies: int,
+        draws: Draws,
         scale: sp.Expr,
         exact_law: bool,
+        positions: tuple[int, ...],
     ) -> None:
-        self.block, self.given, self.initialiser, self.scale = block, width, initialiser, scale
-        self.exact_law = exact_law
-        self.fresh, self.copies = fresh, copies
+        self.block, self.given, self.draws, self.scale, self.exact_law = block, width, draws, scale, exact_law
+        self.positions = positions
         self.features: int | None = None
+        self.axes: tuple[Axis, ...] = (ANY, NEURONS)
         self.modules: dict[str, Draw] = {}
         self.remarks: list[str] = []
-        self._names: dict[str, str] = {}  # of matrices, by the storage of their weights
-        self.factors = 0  # drawn by operations, which have no name of their own
+        self._factors: dict[str, int] = {}
+        self._lengths: dict[sp.Basic, int] = {}
+        self.scores: dict[sp.Expr, int] = {}  # sums over the neurons of queries and keys, and how many these are
+        self._matrices: dict[int, tuple[str, Any, Any]] = {}  # by the storage of their weights: name, weight, bias
+        self._origin: dict[str, int] = {}  # the storage that a named matrix comes from
+        self._whole: dict[str, str] = {}  # what a matrix is a part of
+        self._tensors: dict[int, tuple[str, Any]] = {}  # names of the block's own tensors
 
     @property
     def width(self) -> sp.Expr:
         """The network's width."""
         return sp.Integer(self.features) if self.given is None else self.given
 
-    def placeholder(self, node: Any, first: bool) -> Value | None:
+    @property
+    def places(self) -> int:
+        """The number of positions."""
+        return prod(self.positions)
+
+    def placeholder(self, node: Any, first: bool) -> Any:
         """The state, or the default of an argument that a layer leaves out."""
         if first:
-            return Value(state, None, skip=True)
+            return Value.of(state, self.axes, skip=True)
         if not node.args:
             raise ValueError(
                 f"the block needs a second argument, {node.target}; wrap it in a module that takes the state only"
@@ -67,49 +70,131 @@ class Reader:
         return node.args[0]
 
     def value(self, said: Any, where: str) -> Value:
-        """A value of one neuron; numbers are constants."""
+        """A value of one neuron; numbers are constants, tensors of the block those whose entries are all one number."""
         if isinstance(said, Value):
             return said
         if isinstance(said, (int, float)) and not isinstance(said, bool):
-            return Value(number(said), None)
+            return Value.of(number(said))
+        if isinstance(said, sp.Expr) and said.is_number:
+            return Value.of(said)
+        if is_tensor(said):
+            return self.uniform(self.name_of(said), said)
         if isinstance(said, tuple) and len(said) == 1:
             return self.value(said[0], where)
+        if isinstance(said, sp.Expr):
+            raise ValueError(f"{where} depends on the size of the batch, while networks treat inputs one by one")
         raise ValueError(f"{where} is {type(said).__name__}, where one tensor of features was expected")
+
+    def count(self, part: Part) -> int:
+        """How many neurons a part has."""
+        size = part.size if part.size is not None else self.features
+        if size is None:
+            raise ValueError("the number of features is not known before a module says it")
+        return size
+
+    def size_of(self, value: Value, axis: int) -> Any:
+        """The size of an axis; the batch's is a symbol."""
+        kind = value.axes[axis]
+        if kind == NEURONS:
+            return sum(self.count(p) for p in value.entries[(0,) * value.entries.ndim])
+        if isinstance(kind, tuple):
+            return self.positions[kind[1]] if len(self.positions) > 1 else self.places
+        return {BATCH: batch_size, ONE: 1}[kind] if isinstance(kind, str) else kind
 
     def sized(self, value: Value, size: int, where: str) -> Value:
         """The same with its number of features checked; the first to say it says it for the state."""
-        if value.size is None and value.expr.has(state):
-            if self.features is None:
-                self.features = size
-            value = replace(value, size=self.features)
-        if value.size is not None and value.size != size:
-            raise ValueError(f"{where} reads {size} features and gets {value.size}; the block's shapes do not fit")
-        return replace(value, size=size)
+        if self.features is None:
+            self.features = size
+        if NEURONS not in value.axes:
+            raise ValueError(f"{where} reads {size} features and gets a tensor of {spoken(value.axes)}")
+        got = int(self.size_of(value, value.axes.index(NEURONS)))
+        if got != size:
+            raise ValueError(f"{where} reads {size} features and gets {got}; the block's shapes do not fit")
+        made = value.each(lambda parts: tuple(Part(p.expr, self.count(p)) for p in parts))
+        return replace(made, skip=value.skip)
 
     def part(self, size: int) -> sp.Expr:
         """A number of features as a multiple of the width."""
         assert self.features is not None
         return sp.Rational(size, self.features) * n
 
-    def matrix(self, name: str, module: Any, body: Value) -> Value:
-        """A linear module applied."""
-        body = self.sized(body, module.in_features, name)
-        draw = self._draw(name, module)
+    def on(self, value: Value, axis: int, where: str) -> None:
+        """Refuse what works along another axis than the neurons."""
+        if value.axes[axis] != NEURONS:
+            raise ValueError(
+                f"{where} works along the last axis of a tensor of {spoken(value.axes)}, which must hold the neurons: "
+                "matrices and norms over positions have no rule"
+            )
+
+    def matrix(self, name: str, tensors: Tensors, body: Value) -> Value:
+        """A random matrix, with its biases, applied to every entry of a list."""
+        self._require_short(name, body)
+        body = self.sized(body, tensors.reads, with_kind(self.block, name))
+        draw = self.draws.of(name, self.width, self.features, tensors)
         self.modules[name] = draw
-        shared = self._names.setdefault(str(module.weight.data_ptr()), identifier(name))
-        weights = Weights(
-            shared,
-            out=self.part(module.out_features),
-            variance=draw.variance,
-            bias_variance=draw.bias_variance,
-            law=self._law(name, draw),
-        )
-        inner = next((a for a in body.expr.atoms(Applied) if a.weights == weights), None)
-        if inner is not None:
+        key = int(tensors.weight.data_ptr())
+        if key not in self._matrices:
+            self._matrices[key] = self._unique(identifier(name), key), tensors.weight, tensors.bias
+        shared, weight, bias = self._matrices[key]
+        if weight.shape != tensors.weight.shape or weight.stride() != tensors.weight.stride():
+            self.refuse(
+                name, f"shares its weights with {shared} in another shape, as a transpose; write it with Weights(...).T"
+            )
+        if bias is not tensors.bias and draw.bias_variance != 0:
+            self.refuse(name, f"shares its weights with {shared} but not its biases, which has no rule")
+        self._require_untied(name, key, body)
+        law = self._law(name, draw)
+        return body.each(lambda parts: (self._applied(name, shared, key, tensors, draw, law, parts),))
+
+    def _applied(
+        self, name: str, shared: str, key: int, tensors: Tensors, draw: Draw, law: str, parts: tuple[Part, ...]
+    ) -> Part:
+        """One matrix on neurons side by side: a matrix for each part, of its share of the variance."""
+        if len(parts) > 1 and law == "orthogonal":
+            self.refuse(name, "is orthogonal and reads several heads or parts, whose columns are not independent")
+        total = sp.S.Zero
+        for index, part in enumerate(parts, 1):
+            own = shared if len(parts) == 1 else self._unique(f"{shared}_{index}", key)
+            weights = Weights(
+                own,
+                out=self.part(tensors.out),
+                variance=draw.variance * sp.Rational(self.count(part), tensors.reads),
+                bias_variance=draw.bias_variance if index == 1 else 0,
+                law=law,
+                taps=tensors.taps,
+            )
+            total += weights(part.expr)
+        return Part(total, tensors.out)
+
+    def _unique(self, name: str, key: int) -> str:
+        """A name that no other tensor's matrix has."""
+        while self._origin.setdefault(name, key) != key:
+            name += "_"
+        return name
+
+    def _require_short(self, name: str, body: Value) -> None:
+        """Refuse several layers in one formula, which grows with each of them by a factor."""
+        for _, parts in body.items():
+            if sum(self._length(part.expr) for part in parts) > LONGEST:
+                self.refuse(
+                    name,
+                    "is read after so many sublayers that their formula is too long; give one layer that is repeated",
+                )
+
+    def _length(self, expr: sp.Basic) -> int:
+        """How long a formula is, written out."""
+        if not expr.args:
+            return 1
+        if expr not in self._lengths:
+            self._lengths[expr] = 1 + sum(self._length(arg) for arg in expr.args)
+        return self._lengths[expr]
+
+    def _require_untied(self, name: str, key: int, body: Value) -> None:
+        inside = set().union(*(p.expr.atoms(Applied) for _, parts in body.items() for p in parts))
+        if any(self._origin.get(node.weights.name) == key for node in inside):
             self.refuse(
                 name, "reads what it has put out itself: weights that are tied over depth have no law of this kind"
             )
-        return Value(weights(body.expr), module.out_features)
 
     def _law(self, name: str, draw: Draw) -> str:
         if draw.law != "uniform" or self.exact_law:
@@ -119,51 +204,95 @@ class Reader:
         )
         return "gaussian"
 
-    def _draw(self, name: str, module: Any) -> Draw:
-        said = self._said(name)
-        if said == "measured":
-            return self._measured(name)
-        read = self.width * sp.Rational(module.in_features, self.features)
-        draw = named(said, read, sp.Rational(module.out_features, module.in_features), module.bias is not None)
-        why = disagreement(draw, module.weight.detach().cpu().numpy()) if said == "default" else None
-        if why is not None:
-            self.refuse(
-                name,
-                f'does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"',
+    def split(self, value: Value, sizes: Sequence[int]) -> tuple[Value, ...]:
+        """Neurons cut into runs: rows of one matrix are independent, so its parts are independent matrices."""
+        cut = {index: self._runs(entry, list(sizes)) for index, entry in value.items()}
+        made = []
+        for place in range(len(sizes)):
+            entries = np.empty(value.entries.shape, dtype=object)
+            for index, runs in cut.items():
+                entries[index] = runs[place]
+            made.append(Value(value.axes, entries))
+        return tuple(made)
+
+    def _runs(self, parts: tuple[Part, ...], sizes: list[int]) -> list[tuple[Part, ...]]:
+        """Parts regrouped into runs of the given sizes, cutting a part where a run ends in it."""
+        cuts = set(np.cumsum(sizes).tolist())
+        pieces: list[Part] = []
+        start = 0
+        for part in parts:
+            size = self.count(part)
+            bounds = [start, *sorted(c for c in cuts if start < c < start + size), start + size]
+            lengths = [b - a for a, b in itertools.pairwise(bounds)]
+            pieces.extend([part] if len(lengths) == 1 else self._cut(part, lengths))
+            start += size
+        if start != sum(sizes):
+            raise ValueError(f"{start} features are cut into parts of {sizes}")
+        runs: list[tuple[Part, ...]] = []
+        for size in sizes:
+            run: list[Part] = []
+            while sum(self.count(p) for p in run) < size:
+                run.append(pieces.pop(0))
+            runs.append(tuple(run))
+        return runs
+
+    def _cut(self, part: Part, sizes: Sequence[int]) -> list[Part]:
+        outer = outermost(part.expr)
+        if not all(type(node) is Applied for node in outer) or part.expr.xreplace({a: sp.S.One for a in outer}).has(
+            state
+        ):
+            raise ValueError(
+                "only what a linear module puts out can be cut into parts; cut it before it meets the state or an average"
             )
-        return draw
+        made = []
+        for index, size in enumerate(sizes, 1):
+            swap = {a: self._named(a.weights, f"{a.weights.name}_{index}", size)(a.body) for a in outer}
+            made.append(Part(part.expr.xreplace(swap), size))
+        return made
 
-    def _said(self, name: str) -> str | float:
-        if not isinstance(self.initialiser, Mapping):
-            return self.initialiser
-        for key in (name, ""):
-            if key in self.initialiser:
-                return self.initialiser[key]
-        raise ValueError(f'no initialiser is given for {name}; add it, or "" for all others')
+    def _named(self, weights: Weights, name: str, size: int) -> Weights:
+        if weights.is_orthogonal:
+            raise ValueError(f"{weights.name} is orthogonal, so parts of what it puts out are not independent")
+        name = self._unique(name, self._origin[weights.name])
+        self._whole[name] = weights.name
+        return Weights(
+            name,
+            out=self.part(size),
+            variance=weights.variance,
+            bias_variance=weights.bias_variance,
+            law=weights.law,
+            taps=weights.taps,
+        )
 
-    def _measured(self, name: str) -> Draw:
-        modules = [copy.get_submodule(name) for copy in self._copies]
-        weights = [m.weight.detach().cpu().numpy() for m in modules]
-        biases = [m.bias.detach().cpu().numpy() for m in modules if m.bias is not None]
-        try:
-            return measured(weights, biases)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-
-    @cached_property
-    def _copies(self) -> list[Any]:
-        if self.fresh is None:
-            self.remarks.append(
-                "weights were measured on one copy; give a callable that makes the block to measure fresh ones"
+    def alike(self, first: tuple[Part, ...], second: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        """The neurons of two tensors cut at the same places."""
+        sizes = [[p.size if p.size is not None else self.features for p in parts] for parts in (first, second)]
+        if sizes[0] == sizes[1] or None in (*sizes[0], *sizes[1]):
+            return first, second
+        totals = [sum(s) for s in sizes]  # type: ignore[arg-type]
+        if totals[0] != totals[1]:
+            raise ValueError(
+                f"{totals[0]} and {totals[1]} features meet in one operation; the block's shapes do not fit"
             )
-            return [self.block]
-        return [self.block, *(self.fresh() for _ in range(self.copies - 1))]
+        ends = sorted({int(c) for s in sizes for c in np.cumsum(s)})  # type: ignore[arg-type]
+        common = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        one, other = (tuple(p for run in self._runs(parts, common) for p in run) for parts in (first, second))
+        return one, other
 
-    def constant(self, name: str) -> Value:
-        """A tensor of the module that is one number for all neurons, as gains are before training."""
+    def combine(self, a: Value, b: Value, function: Any) -> Value:
+        """A function of two tensors, number by number."""
+        return combined(a, b, function, self.alike)
+
+    def tensor(self, name: str) -> Any:
+        """A tensor of the block, whose name later errors say."""
         holder, _, last = name.rpartition(".")
-        tensor = getattr(self.block.get_submodule(holder), last)
-        return self.uniform(name, tensor)
+        found = getattr(self.block.get_submodule(holder), last)
+        self._tensors[id(found)] = name, found
+        return found
+
+    def name_of(self, tensor: Any) -> str:
+        """The name of one of the block's tensors."""
+        return self._tensors.get(id(tensor), ("", None))[0]
 
     def uniform(self, name: str, tensor: Any) -> Value:
         """A tensor whose entries are all one number."""
@@ -173,11 +302,16 @@ class Reader:
                 name,
                 "holds numbers that differ between neurons; only a gain that is the same for all, as before training, is known",
             )
-        return Value(number(float(entries[0])), None)
+        return Value.of(number(float(entries[0])))
 
-    def dropped(self, name: str) -> sp.Symbol:
-        """The name of a module's i.i.d. factors."""
-        return sp.Symbol(identifier(name))
+    def factor(self, name: str) -> str:
+        """A name for i.i.d. factors that no other call has drawn."""
+        stem = own = identifier(name)
+        while own in self._factors:
+            self._factors[stem] += 1
+            own = f"{stem}_{self._factors[stem]}"
+        self._factors[own] = 1
+        return own
 
     def remark(self, text: str) -> None:
         """What the reader of the result should know, once."""
@@ -186,48 +320,30 @@ class Reader:
 
     def refuse(self, name: str, reason: str) -> NoReturn:
         """A module that has no limit of this kind."""
-        raise ValueError(f"{name} ({type(self._module(name)).__name__}) {reason}")
-
-    def _module(self, name: str) -> Any:
-        try:
-            return self.block.get_submodule(name)
-        except AttributeError:
-            return self.block.get_parameter(name) if name in dict(self.block.named_parameters()) else self.block
-
-    def split(self, value: Value, sizes: list[int]) -> tuple[Value, ...]:
-        """Parts of the neurons: rows of one matrix are independent, so its parts are independent matrices."""
-        outer = [node for node in _outermost(value.expr)]
-        if not all(isinstance(node, Applied) for node in outer) or value.expr.xreplace(
-            {a: sp.S.One for a in outer}
-        ).has(state):
-            raise ValueError(
-                "only what a linear module puts out can be cut into parts; cut it before it meets the state or an average"
-            )
-        parts = []
-        for index, size in enumerate(sizes, 1):
-            swap = {a: _with_name(a.weights, f"{a.weights.name}_{index}", self.part(size))(a.body) for a in outer}
-            parts.append(Value(value.expr.xreplace(swap), size))
-        return tuple(parts)
+        raise ValueError(f"{with_kind(self.block, name)} {reason}")
 
     def checked(self, expr: sp.Expr) -> sp.Expr:
         """The finished layer; a matrix must not be read whole and in parts."""
         names = {node.weights.name for node in expr.atoms(Applied)}
         for name in sorted(names):
-            if any(f"{name}_{i}" in names for i in range(1, 9)):
-                raise ValueError(
-                    f"what {name} puts out is read whole and in parts; write the layer by hand with derivations.Network"
-                )
+            whole = self._whole.get(name)
+            while whole is not None:
+                if whole in names:
+                    raise ValueError(
+                        f"what {whole} puts out is read whole and in parts; write the layer by hand with derivations.Network"
+                    )
+                whole = self._whole.get(whole)
         return expr
 
 
-def _with_name(weights: Weights, name: str, out: sp.Expr) -> Weights:
-    return Weights(name, out=out, variance=weights.variance, bias_variance=weights.bias_variance, law=weights.law)
+def is_tensor(said: Any) -> bool:
+    """Whether this is a tensor of PyTorch."""
+    return hasattr(said, "data_ptr") and hasattr(said, "numel")
 
 
-def _outermost(expr: sp.Basic) -> set[Node]:
-    if isinstance(expr, Node):
-        return {expr}
-    return set().union(*(_outermost(arg) for arg in expr.args)) if expr.args else set()
+def here(positions: tuple[int, ...]) -> tuple[Axis, ...]:
+    """The axes of the positions."""
+    return (HERE,) if len(positions) < 2 else tuple(("here", i) for i in range(len(positions)))
 
 
 def identifier(name: str) -> str:

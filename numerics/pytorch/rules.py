@@ -7,12 +7,28 @@ arguments. Subclasses are read as the class that they extend.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sympy as sp
 
 from derivations import average, drop_branch, dropout, layer_norm, parse_activation, rms_norm
-from numerics.pytorch.reader import Reader, Value, number
+from numerics.pytorch.attention import (
+    DROPPED,
+    encoder_layer,
+    filled,
+    masked,
+    multihead,
+    multiplied_as_matrices,
+    scaled_attention,
+    shares,
+)
+from numerics.pytorch.convolution import convolved
+from numerics.pytorch.draws import Tensors, with_kind
+from numerics.pytorch.reader import Reader, is_tensor, number
+from numerics.pytorch.shapes import SHAPES, chunked
+from numerics.pytorch.values import NEURONS, ONE, THERE, Part, Value
 
 Rule = Callable[..., Any]
 
@@ -43,54 +59,125 @@ ACTIVATIONS: dict[str, Callable[[Any], str]] = {
 
 #: Modules that have no limit of this kind, and why.
 REFUSED = {
-    "_BatchNorm": "divides by averages over a batch of inputs, which couples inputs that networks treat one by one; call eval() after "
-    "replacing it, or use LayerNorm",
     "_InstanceNorm": "averages over positions, which this reader does not follow",
     "GroupNorm": "averages over groups of neurons; only norms over all neurons are known",
     "RNNBase": "is recurrent: its weights are tied over time",
     "Embedding": "reads whole numbers; give the block that is repeated, not the input layer",
-    "Softmax": "mixes neurons with one another; inside attention it mixes positions",
+    "TransformerEncoder": "is a whole stack; give one of its layers, such as .layers[0]",
+    "TransformerDecoder": "is a whole stack and reads a second sequence; no rule",
+    "TransformerDecoderLayer": "reads a second sequence, which a layer that is repeated does not have",
+    "Transformer": "is a whole model; give one layer of its encoder, such as .encoder.layers[0]",
+    "Bilinear": "multiplies two inputs by one tensor of weights, which has no rule",
+    "_MaxPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
+    "_AvgPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
+    "_ConvTransposeNd": "is the transpose of a filter, which has no rule",
 }
 
 
 def linear(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """A matrix with biases."""
-    return reader.matrix(name, module, reader.value(x, name))
+    value = reader.value(x, name)
+    reader.on(value, len(value.axes) - 1, with_kind(reader.block, name))
+    return reader.matrix(name, Tensors(module.weight, module.bias), value)
+
+
+def linear_function(reader: Reader, x: Any, weight: Any, bias: Any = None) -> Value:
+    """``F.linear`` with tensors of the block."""
+    if not is_tensor(weight):
+        raise ValueError("its matrix is computed from the state")
+    value = reader.value(x, "linear")
+    reader.on(value, len(value.axes) - 1, "linear")
+    return reader.matrix(reader.name_of(weight) or "W", Tensors(weight, bias, default=""), value)
 
 
 def layer_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """Centred and divided by the standard deviation over the neurons, then the gain and the shift."""
-    if len(module.normalized_shape) != 1:
-        reader.refuse(name, f"averages over {len(module.normalized_shape)} dimensions; only the last one holds neurons")
-    value = reader.sized(reader.value(x, name), module.normalized_shape[0], name)
-    return _gained(reader, name, module, Value(layer_norm(value.expr), value.size, value.skip))
+    shape = module.normalized_shape
+    return _normed(reader, name, x, tuple(shape), module.weight, module.bias, True)
 
 
 def rms_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """Divided by the root mean square over the neurons, then the gain."""
-    value = reader.sized(
-        reader.value(x, name), module.weight.numel() if module.weight is not None else module.normalized_shape[0], name
-    )
-    return _gained(reader, name, module, Value(rms_norm(value.expr), value.size, value.skip))
+    shape = tuple(module.weight.shape if module.weight is not None else module.normalized_shape)
+    return _normed(reader, name, x, shape, module.weight, None, False)
 
 
-def _gained(reader: Reader, name: str, module: Any, value: Value) -> Value:
+def layer_norm_function(
+    reader: Reader, x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Value:
+    """``F.layer_norm``."""
+    return _normed(reader, reader.name_of(weight) or "layer_norm", x, tuple(normalized_shape), weight, bias, True)
+
+
+def rms_norm_function(reader: Reader, x: Any, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Value:
+    """``F.rms_norm``."""
+    return _normed(reader, reader.name_of(weight) or "rms_norm", x, tuple(normalized_shape), weight, None, False)
+
+
+def _normed(reader: Reader, name: str, x: Any, shape: tuple[int, ...], weight: Any, bias: Any, centred: bool) -> Value:
+    value = reader.value(x, name)
+    if len(shape) != 1:
+        raise ValueError(f"{name} averages over {len(shape)} dimensions; only the last one holds neurons")
+    reader.on(value, len(value.axes) - 1, name)
+    value = reader.sized(value, int(shape[0]), name)
+    made = value.each(lambda parts: _divided(reader, parts, centred))
+    return _gained(reader, name, weight, bias, replace(made, skip=value.skip))
+
+
+def _divided(reader: Reader, parts: tuple[Part, ...], centred: bool) -> tuple[Part, ...]:
+    if len(parts) == 1:
+        return (replace(parts[0], expr=(layer_norm if centred else rms_norm)(parts[0].expr)),)
+    middle = mean_of(reader, parts, lambda e: e) if centred else sp.S.Zero
+    root = sp.sqrt(mean_of(reader, parts, lambda e: (e - middle) ** 2))
+    return tuple(replace(p, expr=(p.expr - middle) / root) for p in parts)
+
+
+def mean_of(reader: Reader, parts: tuple[Part, ...], function: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+    """The average over neurons that several matrices put out."""
+    total = sum(reader.count(p) for p in parts) if len(parts) > 1 else 1
+    shares = (sp.Rational(reader.count(p), total) if len(parts) > 1 else sp.S.One for p in parts)
+    return sp.Add(*(share * average(function(p.expr)) for share, p in zip(shares, parts, strict=True)))
+
+
+def _gained(reader: Reader, name: str, weight: Any, bias: Any, value: Value) -> Value:
     reader.remark(f"{name} is taken without the small number that it adds under its root")
-    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     gain = reader.uniform(name, weight).expr if weight is not None else sp.S.One
     shift = reader.uniform(name, bias).expr if bias is not None else sp.S.Zero
     keeps = value.skip and gain == 1 and shift == 0
-    return Value(gain * value.expr + shift, value.size, keeps)
+    return value.map(lambda e: gain * e + shift, skip=keeps)
+
+
+def batch_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """After ``eval()``: the same affine function of every neuron, if its running averages are the same for all."""
+    if module.training or module.running_mean is None:
+        reader.refuse(
+            name,
+            "divides by averages over a batch of inputs in training mode, and keeps them as its state; networks treat inputs one by one: "
+            "call eval(), or use LayerNorm",
+        )
+    value = reader.value(x, name)
+    mean, variance = (reader.uniform(name, t).expr for t in (module.running_mean, module.running_var))
+    centred = value.map(lambda e: (e - mean) / sp.sqrt(variance), skip=value.skip and (mean, variance) == (0, 1))
+    return _gained(reader, name, module.weight, module.bias, centred)
 
 
 def dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """I.i.d. factors in training, nothing else."""
     value = reader.value(x, name)
-    return (
-        value
-        if not module.training or module.p == 0
-        else value.map(lambda e: dropout(e, 1 - number(module.p), name=str(reader.dropped(name))))
-    )
+    if not module.training or module.p == 0:
+        return value
+    if THERE in value.axes:
+        reader.refuse(name, DROPPED)
+    return _with_factors(reader, value, module.p, name)
+
+
+def _with_factors(reader: Reader, value: Value, p: float, name: str) -> Value:
+    """One factor for each neuron: every part of a list has its own."""
+
+    def thinned(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple(replace(q, expr=dropout(q.expr, 1 - number(p), name=reader.factor(name))) for q in parts)
+
+    return value.each(thinned)
 
 
 def branch_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
@@ -99,7 +186,8 @@ def branch_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     if not module.training or p == 0:
         return value
     shared = getattr(module, "mode", "row") == "batch"
-    return value.map(lambda e: drop_branch(e, 1 - number(p), name=str(reader.dropped(name)), shared=shared))
+    factor = reader.factor(name)
+    return value.map(lambda e: drop_branch(e, 1 - number(p), name=factor, shared=shared))
 
 
 def identity(reader: Reader, name: str, module: Any, x: Any) -> Any:
@@ -138,6 +226,13 @@ def _refused_rule(reason: str) -> Rule:
 
 MODULES: dict[str, Rule] = {
     "Linear": linear,
+    "Conv1d": convolved,
+    "Conv2d": convolved,
+    "Conv3d": convolved,
+    "MultiheadAttention": multihead,
+    "TransformerEncoderLayer": partial(encoder_layer, apply=lambda *a, **o: applied(*a, **o), add=lambda *a: added(*a)),
+    "Softmax": lambda reader, name, module, x: shares(reader, x, module.dim),
+    "_BatchNorm": batch_normed,
     "LayerNorm": layer_normed,
     "RMSNorm": rms_normed,
     "Dropout": dropped,
@@ -163,15 +258,30 @@ def rule_of(module: Any, otherwise: Any = False) -> Any:
     )
 
 
+def applied(reader: Reader, name: str, module: Any, *arguments: Any, **options: Any) -> Any:
+    """A submodule, or a function that stands in its place."""
+    if hasattr(module, "named_modules"):
+        return rule_of(module)(reader, name, module, *arguments, **options)
+    word = module.__name__
+    if word not in FUNCTIONS:
+        raise ValueError(f"{name} is the function {word}, which has no rule")
+    return FUNCTIONS[word](reader, *arguments, **options)
+
+
 def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
-    """A sum; what is added to the state is a branch."""
-    first, second = reader.value(a, "a term"), reader.value(b, "a term").map(lambda e: number(alpha) * e)
-    second = Value(second.expr, second.size, alpha == 1 and isinstance(b, Value) and b.skip)
-    size = _common(first, second)
+    """A sum; what is added to the state is a branch, numbers that are added to scores are a mask."""
+    for scores, mask in ((a, b), (b, a)):
+        if isinstance(scores, Value) and THERE in scores.axes and is_tensor(mask) and mask.numel() > 1:
+            return masked(reader, scores, mask, False)
+    first, second = reader.value(a, "a term"), reader.value(b, "a term")
+    if alpha != 1:
+        second = second.map(lambda e: number(alpha) * e)
     if first.skip == second.skip:
-        return Value(first.expr + second.expr, size)
-    kept, branch = (first, second) if first.skip else (second, first)
-    return Value(kept.expr + reader.scale * branch.expr, size, skip=True)
+        return reader.combine(first, second, lambda x, y: x + y)
+    if second.skip:
+        first, second = second, first
+    made = reader.combine(first, second, lambda x, y: x + reader.scale * y)
+    return replace(made, skip=True)
 
 
 def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -182,64 +292,28 @@ def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
 def multiplied(reader: Reader, a: Any, b: Any) -> Value:
     """A product, neuron by neuron."""
     first, second = reader.value(a, "a factor"), reader.value(b, "a factor")
-    keeps = (first.skip and second.expr == 1) or (second.skip and first.expr == 1)
-    return Value(first.expr * second.expr, _common(first, second), keeps)
+    keeps = (first.skip and _is_one(second)) or (second.skip and _is_one(first))
+    return replace(reader.combine(first, second, lambda x, y: x * y), skip=keeps)
+
+
+def _is_one(value: Value) -> bool:
+    return not value.axes and value.expr == 1
 
 
 def divided(reader: Reader, a: Any, b: Any) -> Value:
     """A quotient, neuron by neuron."""
-    first, second = reader.value(a, "a numerator"), reader.value(b, "a denominator")
-    return Value(first.expr / second.expr, _common(first, second))
+    return reader.combine(reader.value(a, "a numerator"), reader.value(b, "a denominator"), lambda x, y: x / y)
 
 
 def powered(reader: Reader, a: Any, exponent: Any) -> Value:
     """A power, neuron by neuron."""
-    return reader.value(a, "a base").map(lambda e: e ** reader.value(exponent, "an exponent").expr)
-
-
-def _common(first: Value, second: Value) -> int | None:
-    if None not in (first.size, second.size) and first.size != second.size:
-        raise ValueError(
-            f"{first.size} and {second.size} features meet in one operation; the block's shapes do not fit"
-        )
-    return first.size if first.size is not None else second.size
-
-
-def cut(reader: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    """``torch.chunk`` over the neurons."""
-    value = _along_neurons(reader, x, dim, "chunk")
-    size = -(-value.size // chunks)  # type: ignore[operator]
-    return reader.split(value, [min(size, value.size - start) for start in range(0, value.size, size)])  # type: ignore[arg-type, operator]
-
-
-def cut_by_sizes(reader: Reader, x: Any, sizes: Any, dim: int = 0) -> tuple[Value, ...]:
-    """``torch.split`` over the neurons: into parts of one size, or of the sizes that are listed."""
-    value = _along_neurons(reader, x, dim, "split")
-    if isinstance(sizes, int):
-        sizes = [min(sizes, value.size - start) for start in range(0, value.size, sizes)]  # type: ignore[arg-type, operator]
-    return reader.split(value, list(sizes))
+    return reader.combine(reader.value(a, "a base"), reader.value(exponent, "an exponent"), lambda x, y: x**y)
 
 
 def glu(reader: Reader, x: Any, dim: int = -1) -> Value:
     """The first half times the sigmoid of the second."""
-    a, b = cut(reader, x, 2, dim)
+    a, b = chunked(reader, x, 2, dim)
     return multiplied(reader, a, b.map(parse_activation("sigmoid")))
-
-
-def _along_neurons(reader: Reader, x: Any, dim: int, word: str) -> Value:
-    value = reader.value(x, word)
-    if dim != -1:
-        raise ValueError(f"{word} cuts along dimension {dim}; only the last one, dim=-1, holds the neurons")
-    if value.size is None:
-        raise ValueError(f"{word} cuts the state; a layer treats its neurons alike")
-    return value
-
-
-def item(reader: Reader, values: Any, index: Any) -> Any:
-    """One of several values."""
-    if not isinstance(values, tuple) or not isinstance(index, int):
-        raise ValueError("a tensor is indexed; a layer treats its neurons and positions alike")
-    return values[index]
 
 
 def dropped_function(reader: Reader, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Value:
@@ -247,15 +321,20 @@ def dropped_function(reader: Reader, x: Any, p: float = 0.5, training: bool = Tr
     value = reader.value(x, "dropout")
     if not training or p == 0:
         return value
-    reader.factors += 1
-    return value.map(lambda e: dropout(e, 1 - number(p), name=f"d_{reader.factors}"))
+    if THERE in value.axes:
+        raise ValueError(DROPPED)
+    return _with_factors(reader, value, p, "d_1")
 
 
 def averaged(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
     """``x.mean(-1, keepdim=True)``: an average over the neurons."""
-    if dim not in (-1, (-1,)) or not keepdim:
+    value = reader.value(x, "mean")
+    (along,) = dim if isinstance(dim, tuple) and len(dim) == 1 else (dim,)
+    if not isinstance(along, int) or not keepdim or value.axes[value.axis(along, "mean")] != NEURONS:
         raise ValueError("mean is known over the neurons only: mean(-1, keepdim=True)")
-    return reader.value(x, "mean").map(average)
+    axis = value.axis(along, "mean")
+    made = value.each(lambda parts: (Part(mean_of(reader, parts, lambda e: e)),))
+    return replace(made, axes=(*value.axes[:axis], ONE, *value.axes[axis + 1 :]))
 
 
 def _function(text: str, *names: str) -> Rule:
@@ -297,13 +376,18 @@ FUNCTIONS: dict[str, Rule] = {
     "cos": _pointwise(sp.cos),
     "exp": _pointwise(sp.exp),
     "erf": _pointwise(sp.erf),
-    "chunk": cut,
-    "split": cut_by_sizes,
-    "getitem": item,
+    **SHAPES,
     "glu": glu,
     "mean": averaged,
     "dropout": dropped_function,
-    "contiguous": lambda reader, x: x,
+    "linear": linear_function,
+    "layer_norm": layer_norm_function,
+    "rms_norm": rms_norm_function,
+    "matmul": multiplied_as_matrices,
+    "bmm": multiplied_as_matrices,
+    "softmax": shares,
+    "masked_fill": filled,
+    "scaled_dot_product_attention": scaled_attention,
     "gelu": _function("gelu", "approximate"),
     "leaky_relu": _function("leaky_relu", "negative_slope"),
     "elu": _function("elu", "alpha"),

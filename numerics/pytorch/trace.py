@@ -2,7 +2,7 @@ r"""From a PyTorch module to a layer's formula: torch.fx lists what the module d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -10,9 +10,12 @@ import sympy as sp
 
 from derivations import epsilon
 from derivations.architectures.base import checked_width
+from derivations.architectures.network import grid_of
+from numerics.pytorch.draws import Draws, with_kind
 from numerics.pytorch.network import TorchNetwork
-from numerics.pytorch.reader import Reader, Value
+from numerics.pytorch.reader import Reader, here, is_tensor
 from numerics.pytorch.rules import FUNCTIONS, rule_of
+from numerics.pytorch.values import ANY, BATCH, NEURONS, Axis, Value, spoken
 
 #: How many fresh copies of a block measure its weights.
 COPIES = 64
@@ -24,15 +27,17 @@ def from_torch(
     width: object = None,
     inputs: int = 1,
     initialiser: str | float | Mapping[str, str | float] = "default",
+    positions: object = (),
     copies: int = COPIES,
     scale: object = epsilon,
     exact_law: bool = False,
 ) -> TorchNetwork:
     r"""A PyTorch block as a network whose layers are drawn like it.
 
-    The block maps a tensor of shape (..., features) to one of the same shape. It is traced with ``torch.fx``; linear modules become
-    random matrices, norms averages over the neurons, dropout i.i.d. factors. A branch that is added to the state is
-    multiplied by ``scale``, since a block as it stands has no limit as the depth grows: :math:`\varepsilon = L^{-1/2}` gives it one.
+    The block maps a tensor of shape (..., features) to one of the same shape. It is traced with ``torch.fx``; linear modules and filters
+    become random matrices, norms averages over the neurons, dropout i.i.d. factors, attention a softmax over positions. A branch
+    that is added to the state is multiplied by ``scale``, since a block as it stands has no limit as the depth grows:
+    :math:`\varepsilon = L^{-1/2}` gives it one.
 
     Parameters
     ----------
@@ -46,6 +51,10 @@ def from_torch(
         What the weights are drawn from: ``"default"`` (PyTorch's own), a name of ``torch.nn.init`` (``"kaiming_normal"``,
         ``"xavier_uniform"``, ...) with biases 0, ``"lecun_normal"``, the standard deviation of each weight, or ``"measured"`` from fresh
         copies. A mapping gives one for each module's dotted name, with ``""`` for all others.
+    positions : int or tuple of int
+        How many positions (tokens, pixels) an input has, or the sizes of their grid; needed where the block mixes them, as attention and
+        convolutions do, or asks for the shape of its input. Tensors then have axes (batch, positions, features), with positions first
+        where an attention module says ``batch_first=False``, or (batch, channels, grid) where the block begins with a convolution.
     copies : int
         How many fresh copies are measured.
     scale : Expr
@@ -89,49 +98,185 @@ def from_torch(
     made, fresh = (block, None) if isinstance(block, nn.Module) or not callable(block) else (block(), block)
     if not isinstance(made, nn.Module):
         raise ValueError(f"a block must be a torch.nn.Module or make one, got {type(made).__name__}")
-    if rule_of(made, None) is not None:  # a single module is read as the one in a sequence
-        made, fresh = nn.Sequential(made), None if fresh is None else (lambda: nn.Sequential(block()))
+    draws = Draws(made, initialiser, fresh, copies)
     size = None if width is None else checked_width(width)
-    reader = Reader(made, size, initialiser, fresh, copies, sp.sympify(scale), exact_law)
-    value = _walk(reader, made)
-    if value.size != reader.features or reader.features is None:
+    reader = Reader(made, size, draws, sp.sympify(scale), exact_law, grid_of(positions))
+    value = _walked(reader, made)
+    if value.axes != reader.axes:
         raise ValueError(
-            f"the block reads {reader.features} features and puts out {value.size}; a layer that is repeated must keep their number"
+            f"the block reads a tensor of {spoken(reader.axes)} and puts out one of {spoken(value.axes)}; a layer that is repeated must "
+            "keep them"
+        )
+    out, features = value.part, reader.features
+    if out.size != features or features is None:
+        raise ValueError(
+            f"the block reads {features} features and puts out {out.size}; a layer that is repeated must keep their number"
         )
     return TorchNetwork(
-        reader.checked(value.expr),
+        reader.checked(out.expr),
         reader.width,
         inputs,
+        positions=reader.positions,
         modules=tuple(reader.modules.items()),
-        remarks=tuple(reader.remarks),
+        remarks=(*reader.remarks, *draws.remarks),
     )
 
 
-def _walk(reader: Reader, block: Any) -> Value:
-    """Read the traced graph node by node."""
-    seen: dict[Any, Any] = {}
-    for node in _graph(block).nodes:
-        arguments = _known(node.args, seen)
-        options = {word: _known(value, seen) for word, value in node.kwargs.items()}
+def _walked(reader: Reader, block: Any) -> Value:
+    """What the block puts out; a module with a rule is not traced."""
+    rule = rule_of(block, None)
+    if rule is not None:
+        reader.features, reader.axes = _shape([("", block)], reader.positions)
+        found = rule(reader, "", block, *[reader.placeholder(None, first=True)] * _tensors_read(block))
+        return reader.value(found[0] if isinstance(found, tuple) else found, "the block's output")
+    return reader.value(_Graph(reader, block).output(), "the block's output")
+
+
+def _tensors_read(module: Any) -> int:
+    """Attention by itself is that of the state with itself."""
+    return 3 if _extends(module, "MultiheadAttention") else 1
+
+
+def _extends(module: Any, name: str) -> bool:
+    return any(base.__name__ == name for base in type(module).__mro__)
+
+
+class _Graph:
+    """The graph that torch.fx lists, whose nodes are read when they are asked for."""
+
+    def __init__(self, reader: Reader, block: Any) -> None:
+        self.reader, self.block = reader, block
+        self.seen: dict[Any, Any] = {}
+        self.graph = self._traced()
+        self._prepare(self.graph.nodes)
+
+    def output(self) -> Any:
+        """What the block puts out."""
+        for node in self.graph.nodes:
+            found = self.of(node)
+        return found
+
+    def of(self, node: Any) -> Any:
+        """What a node is."""
+        if node not in self.seen:
+            self.seen[node] = self._read(node)
+        return self.seen[node]
+
+    def _read(self, node: Any) -> Any:
         if node.op == "placeholder":
-            seen[node] = reader.placeholder(node, first=not seen)
-        elif node.op == "get_attr":
-            seen[node] = reader.constant(node.target)
-        elif node.op == "call_module":
-            module = block.get_submodule(node.target)
-            seen[node] = rule_of(module)(reader, node.target, module, *arguments, **options)
-        elif node.op == "output":
-            (result,) = arguments
-            return reader.value(result, "the block's output")
-        else:
-            word = node.target if isinstance(node.target, str) else node.target.__name__
+            return self.reader.placeholder(node, first=not any(n.op == "placeholder" for n in self.seen))
+        arguments = tuple(self._known(a) for a in node.args)
+        options = {word: self._known(value) for word, value in node.kwargs.items()}
+        if node.op == "get_attr":
+            return self.reader.tensor(node.target)
+        if node.op == "output":
+            return arguments[0]
+        if node.op == "call_module":
+            module = self.block.get_submodule(node.target)
             try:
-                seen[node] = _called(word)(reader, *arguments, **options)
-            except (ValueError, TypeError) as error:
-                raise ValueError(
-                    f"the operation {word} ({node.name} in the traced graph) is not known here: {error}"
-                ) from error
-    raise ValueError("the block puts nothing out")
+                return rule_of(module)(self.reader, node.target, module, *arguments, **options)
+            except ValueError as error:
+                if node.target in str(error):
+                    raise
+                raise ValueError(f"{with_kind(self.block, node.target)}: {error}") from error
+        word = node.target if isinstance(node.target, str) else node.target.__name__
+        try:
+            if not _has_values((*arguments, *options.values())):
+                return _plain(node, word, arguments, options)
+            return _called(word)(self.reader, *arguments, **options)
+        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise ValueError(
+                f"the operation {word} ({node.name} in the traced graph) is not known here: {error}"
+            ) from error
+
+    def _known(self, argument: Any) -> Any:
+        """An argument with values in the place of the graph's nodes."""
+        if isinstance(argument, (tuple, list)):
+            return tuple(self._known(item) for item in argument)
+        if isinstance(argument, slice):
+            return slice(*(self._known(part) for part in (argument.start, argument.stop, argument.step)))
+        return self.of(argument) if hasattr(argument, "all_input_nodes") else argument
+
+    def _prepare(self, nodes: Iterable[Any]) -> None:
+        """The number of features and the axes, from the first module that says them in the order of use, else of definition."""
+        called = [(n.target, self.block.get_submodule(n.target)) for n in nodes if n.op == "call_module"]
+        tensors = [n.args[1] for n in nodes if n.op == "call_function" and n.target.__name__ == "linear"]
+        raw = [self.reader.tensor(n.target).shape[-1] for n in tensors if getattr(n, "op", "") == "get_attr"]
+        found, axes = _shape([*called, *self.block.named_modules()], self.reader.positions)
+        if not called and raw:
+            found = int(raw[0])
+        self.reader.features, self.reader.axes = found, axes
+
+    def _traced(self) -> Any:
+        """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
+        fx = import_module("torch.fx")
+        outer = self
+
+        class Tracer(fx.Tracer):  # type: ignore[name-defined]
+            proxy_buffer_attributes = True
+
+            def is_leaf_module(self, module: Any, name: str) -> bool:
+                return rule_of(module, None) is not None or super().is_leaf_module(module, name)
+
+            def to_bool(self, obj: Any) -> bool:
+                outer._prepare(self.graph.nodes)
+                found = outer.of(obj.node)
+                if _has_values((found,)) or is_tensor(found):
+                    return bool(super().to_bool(obj))  # says why not
+                return bool(found)
+
+        try:
+            return Tracer().trace(self.block)
+        except Exception as error:  # whatever a module's own code raises on symbolic values
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ValueError(
+                f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors"
+            ) from error
+
+
+def _shape(modules: Iterable[tuple[str, Any]], positions: tuple[int, ...]) -> tuple[int | None, tuple[Axis, ...]]:
+    """The number of features of the state and its axes, from the first modules that say them."""
+    features, filters, last = None, False, True
+    for _, module in modules:
+        size, is_filter = _reads(module)
+        if size is not None and features is None:
+            features, filters = size, is_filter
+        attention = getattr(module, "self_attn", module)
+        if hasattr(attention, "batch_first"):
+            last = last and attention.batch_first
+    if not positions:
+        return features, (ANY, NEURONS)
+    if filters:
+        return features, (BATCH, NEURONS, *here(positions))
+    return features, (BATCH, *here(positions), NEURONS) if last else (*here(positions), BATCH, NEURONS)
+
+
+def _reads(module: Any) -> tuple[int | None, bool]:
+    """How many features a module reads, and whether they stand before the positions."""
+    if _extends(module, "_ConvNd"):
+        return int(module.in_channels), True
+    if _extends(module, "_BatchNorm"):
+        return int(module.num_features), not _extends(module, "BatchNorm1d")
+    if _extends(module, "TransformerEncoderLayer"):
+        return int(module.self_attn.embed_dim), False
+    for name in ("in_features", "embed_dim"):
+        if isinstance(getattr(module, name, None), int):
+            return int(getattr(module, name)), False
+    shape = list(getattr(module, "normalized_shape", []))
+    return (int(shape[0]), False) if len(shape) == 1 else (None, False)
+
+
+def _has_values(arguments: Iterable[Any]) -> bool:
+    return any(isinstance(a, Value) or (isinstance(a, (tuple, list)) and _has_values(a)) for a in arguments)
+
+
+def _plain(node: Any, word: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Arithmetic of sizes and of the block's own tensors, as PyTorch does it."""
+    if arguments and is_tensor(arguments[0]) and word.endswith("_"):
+        raise ValueError("it changes a tensor of the block in place")
+    if node.op == "call_method":
+        return getattr(arguments[0], word)(*arguments[1:], **options)
+    return node.target(*arguments, **options)
 
 
 def _called(word: str) -> Callable[..., Any]:
@@ -139,27 +284,3 @@ def _called(word: str) -> Callable[..., Any]:
     if plain not in FUNCTIONS:
         raise ValueError("it has no rule; write the layer by hand with derivations.Network")
     return FUNCTIONS[plain]
-
-
-def _graph(block: Any) -> Any:
-    """What torch.fx lists; modules with a rule are left whole."""
-    fx = import_module("torch.fx")
-
-    class Tracer(fx.Tracer):  # type: ignore[name-defined]
-        def is_leaf_module(self, module: Any, name: str) -> bool:
-            return rule_of(module, None) is not None or super().is_leaf_module(module, name)
-
-    try:
-        return Tracer().trace(block)
-    except Exception as error:  # whatever a module's own code raises on symbolic values
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"{type(block).__name__} cannot be traced: {reason}; its forward must not branch on values or shapes of tensors"
-        ) from error
-
-
-def _known(argument: Any, seen: Mapping[Any, Any]) -> Any:
-    """An argument with values in the place of the graph's nodes."""
-    if isinstance(argument, (tuple, list)):
-        return tuple(_known(item, seen) for item in argument)
-    return seen.get(argument, argument) if argument.__hash__ is not None else argument

@@ -8,11 +8,12 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.errors import NoLimit
+from derivations.errors import NoLimit, brief
 from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
+from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
 
@@ -33,6 +34,8 @@ class LayerMoments:
         Whether averages are their means.
     directions, parameters
         Tangents, as for :func:`~derivations.limits.elimination.expansion.expand`.
+    order : int
+        To which moments are expanded; that of one layer's time where a limit is wanted.
     """
 
     program: Program
@@ -40,6 +43,7 @@ class LayerMoments:
     infinite: bool = False
     directions: int = 0
     parameters: bool = False
+    order: int = ORDER
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -50,10 +54,10 @@ class LayerMoments:
         NoLimit
             If a sum over infinitely many neurons over the root of their number is not centred.
         """
-        expansion = expand(self.program, self.inputs, ORDER, self.directions, self.parameters, self.infinite)
+        expansion = expand(self.program, self.inputs, self.order, self.directions, self.parameters, self.infinite)
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
-                value = conditional_mean(mean, expansion, ORDER, (), self.infinite)
+                value = conditional_mean(mean, expansion, self.order, (), self.infinite)
                 if value != 0:
                     raise NoLimit(
                         f"a normalised sum over k neurons has the mean {value} √k, which grows with k: use average, or centre what is summed"
@@ -115,7 +119,9 @@ class LayerMoments:
 
     def on_range(self, expr: sp.Expr) -> sp.Expr:
         """An expression at a state that a layer can put out."""
-        return expr.xreplace(self.fixed) if self.fixed else expr
+        if not self.fixed:
+            return expr
+        return inside_means(expr.xreplace(self.fixed), lambda mean: mean.xreplace(self.fixed))
 
     def increment(self, a: int) -> sp.Expr:
         """Of a generic neuron for one input, a polynomial in the small parameter."""
@@ -133,14 +139,14 @@ class LayerMoments:
             moved = sp.cancel(self.on_range(self.expansion.increment[a][0]))
             if moved != 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {moved}, not 0: the network does not become continuous in depth; "
+                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; "
                     "scale the branch by ε (symbols.step)"
                 )
 
     def mean(self, expr: sp.Expr, tags: Sequence[Tag] = ()) -> Series:
         """The conditional mean as a series."""
-        value = conditional_mean(expr, self.expansion, ORDER, tags, self.infinite)
-        return tuple(self.on_range(c) for c in taylor(value, ORDER))
+        value = conditional_mean(expr, self.expansion, self.order, tags, self.infinite)
+        return tuple(self.on_range(c) for c in taylor(value, self.order))
 
     @cached_property
     def _tags(self) -> tuple[Tag, Tag]:
@@ -168,40 +174,49 @@ class LayerMoments:
 
     def drift(self, a: int) -> sp.Expr:
         """Of a neuron, in its own state and averages of the state."""
+        return self._required(self.moved(a))
+
+    def moved(self, a: int) -> Series:
+        """The mean of a neuron's increment."""
         i, _ = self._tags
-        return self._required(self.mean(i.here(self.increment(a)), (i,)))
+        return tuple(map(self._named, self.mean(i.here(self.increment(a)), (i,))))
 
     def covariance(self, a: int, b: int) -> sp.Expr:
         """Of a neuron's increments for two inputs."""
+        return self._required(self.spread(a, b))
+
+    def spread(self, a: int, b: int) -> Series:
+        """The mean of the product of a neuron's increments for two inputs."""
         i, _ = self._tags
         product = sp.expand(self.increment(a) * self.increment(b))
-        return self._required(self.mean(i.here(as_expression(taylor(product, ORDER))), (i,)))
+        return tuple(map(self._named, self.mean(i.here(as_expression(taylor(product, self.order))), (i,))))
 
     def between(self, a: int, b: int) -> sp.Expr:
         """Covariance of the increments of two different neurons, in both their states."""
         i, j = self._tags
         product = sp.expand(i.here(self.increment(a)) * j.here(self.increment(b)))
-        return self._required(self.mean(as_expression(taylor(product, ORDER)), (i, j)))
+        return self._required(self.mean(as_expression(taylor(product, self.order)), (i, j)))
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
         key = tuple(sorted(bodies, key=sp.default_sort_key))
         if key not in self._changes:
-            self._changes[key] = self._change(key)
+            self._changes[key] = self._required(self.changed(*key))
         return self._changes[key]
 
     @cached_property
     def _changes(self) -> dict[tuple[sp.Expr, ...], sp.Expr]:
         return {}
 
-    def _change(self, bodies: tuple[sp.Expr, ...]) -> sp.Expr:
+    def changed(self, *bodies: sp.Expr) -> Series:
+        """The mean change of the average of a body, or of the product of the changes of two, as a series."""
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
             difference = sp.expand(body.xreplace(after) - body)
-            moved.append(self.average(as_expression(taylor(difference, ORDER))))
-        product = moved[0] if len(moved) == 1 else as_expression(taylor(sp.expand(moved[0] * moved[1]), ORDER))
-        return self._required(self.mean(product))
+            moved.append(self.average(as_expression(taylor(difference, self.order))))
+        product = moved[0] if len(moved) == 1 else as_expression(taylor(sp.expand(moved[0] * moved[1]), self.order))
+        return self.mean(product)
 
     def product(self, a: int, b: int) -> sp.Expr:
         r"""Drift of the average of the product of two coordinates."""

@@ -181,6 +181,7 @@ GELU = (
 SLOW = {
     "two sublayers in sequence",
     "norm before GELU",
+    "RMS norm",
     "three matrices",
     "gate",
     "layer norm",

@@ -21,6 +21,7 @@ START = np.array([0.9, -1.4, 0.3, 2.0, -0.2, 0.7])
 
 @pytest.fixture(autouse=True)
 def seeded():
+    torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
@@ -279,7 +280,7 @@ class TwoInputs(nn.Module):
         (Branching(), "Branching cannot be traced"),
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), r"1 \(BatchNorm1d\) divides by averages over a batch"),
         (nn.Sequential(nn.LSTM(4, 4)), r"0 \(LSTM\) is recurrent"),
-        (nn.Sequential(nn.Conv2d(3, 3, 3)), r"0 \(Conv2d\) has no rule"),
+        (nn.Sequential(nn.Conv2d(3, 3, 3)), r"0 \(Conv2d\) reads a grid of 2 dimensions, got no positions"),
         (nn.Sequential(nn.GroupNorm(2, 4)), r"0 \(GroupNorm\) averages over groups"),
         (TiedOverDepth(), r"step \(Linear\) reads what it has put out itself"),
         (Uneven(), "gamma .* holds numbers that differ"),

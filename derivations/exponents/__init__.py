@@ -1,0 +1,8 @@
+"""Scalings: at which exponents of its sizes in the depth a network has a limit, and what it does at others."""
+
+from derivations.exponents.found import Verdict
+from derivations.exponents.front import Scalings, scalings
+from derivations.exponents.maps import FixedPoint, LayerMaps
+from derivations.exponents.regimes import ScalingRegime
+
+__all__ = ["FixedPoint", "LayerMaps", "ScalingRegime", "Scalings", "Verdict", "scalings"]

@@ -1,0 +1,89 @@
+r"""Where a flow of the mean square of neurons goes in the long run: what a network does whose terms are too strong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import mpmath as mp
+import sympy as sp
+
+from derivations.exponents.maps import steady
+
+_FAR = 40  # octaves beyond 1 at which growth is measured
+_CLOSE = sp.Rational(1, 1000)
+
+
+@dataclass(frozen=True)
+class Course:
+    r"""The long run of :math:`\dot V = b(V)` from any start.
+
+    Parameters
+    ----------
+    kind : str
+        ``"rests"``, ``"grows"``, ``"explodes"``, ``"vanishes"``, ``"settles"``.
+    power : Expr or None
+        r of :math:`b \sim V^r` where V grows.
+    values : tuple of Expr
+        Where V settles.
+    """
+
+    kind: str
+    power: sp.Expr | None = None
+    values: tuple[sp.Expr, ...] = ()
+
+
+def course(rate: sp.Expr, v: sp.Symbol) -> Course | None:
+    """The long run of a flow; None where it is not decided.
+
+    Examples
+    --------
+    >>> V = sp.Symbol("V", positive=True)
+    >>> course(V / 2, V).kind, course(sp.Integer(1), V).power, course(V * (1 - V), V).values
+    ('grows', 0, (1,))
+    """
+    rate = sp.expand(rate)
+    if rate == 0:
+        return Course("rests")
+    if rate.free_symbols - {v}:
+        return None
+    power = sp.cancel(v * sp.diff(rate, v) / rate) if not rate.has(sp.Integral) else sp.nan
+    if power.is_number and power is not sp.nan:
+        return _of_power(power, bool(rate.subs(v, 1).is_positive))
+    if rate.is_polynomial(v):
+        roots = sorted((r for r in sp.roots(sp.Poly(rate, v)) if r.is_positive), key=sp.N)
+        leading = sp.Poly(rate, v)
+        if leading.LC().is_negative:
+            stable = tuple(r for r in roots if sp.diff(rate, v).subs(v, r).is_negative)
+            return Course("settles", None, stable) if stable else Course("vanishes")
+        if not roots:
+            return _of_power(sp.Integer(leading.degree()), True)
+        return None
+    return _measured(rate, v)
+
+
+def _of_power(power: sp.Expr, grows: bool) -> Course:
+    if not grows:
+        return Course("vanishes", power)
+    return Course("explodes" if (power - 1).is_positive else "grows", power)
+
+
+def _measured(rate: sp.Expr, v: sp.Symbol) -> Course | None:
+    """From values on a geometric grid."""
+    function = steady(rate, v)
+    values = [value for k in range(-_FAR, _FAR + 1, 4) if (value := function(mp.mpf(2) ** k)) is not None]
+    if len(values) <= 2 * _FAR // 4:
+        return None
+    signs = {mp.sign(value) for value in values}
+    if signs == {-1}:
+        return Course("vanishes")
+    if signs != {1}:
+        changes = [k for k, (a, b) in enumerate(pairwise(values)) if a > 0 > b]
+        if len(changes) != 1 or values[-1] > 0:
+            return None
+        low, high = (mp.mpf(2) ** (-_FAR + 4 * k) for k in (changes[0], changes[0] + 1))
+        root = mp.findroot(function, (low, high), solver="anderson")
+        return Course("settles", None, (sp.Float(root, 6),))
+    measured = mp.log(values[-1] / values[-2], 2) / 4
+    nearest = sp.Rational(int(mp.nint(4 * measured)), 4)
+    return _of_power(nearest, True) if abs(nearest - measured) < _CLOSE else None

@@ -1,0 +1,219 @@
+r"""What is known of a network's scalings: those that have a limit, and what it does at any exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
+from derivations.exponents.course import Course, course
+from derivations.exponents.family import Family
+from derivations.exponents.maps import LayerMaps, layer_maps
+from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
+from derivations.exponents.terms import Powers, Terms
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a network does at given exponents.
+
+    Parameters
+    ----------
+    kind : {"limit", "identity", "too strong", "not continuous"}
+    regime : ScalingRegime or None
+        Of a limit; of what is too strong, that of the leading terms.
+    sizes : dict
+        From monomials to the exponent of the depth in what they add in all layers.
+    course : Course or None
+        Where terms that are too strong take the mean square of the neurons.
+    """
+
+    kind: str
+    regime: ScalingRegime | None
+    sizes: dict[Powers, sp.Expr]
+    course: Course | None = None
+
+    @property
+    def excess(self) -> sp.Expr:
+        """The exponent of the depth in the time that the leading terms run for: 0 for a limit, negative for the identity."""
+        return max(self.sizes.values()) if self.sizes else sp.S.NegativeInfinity
+
+
+@dataclass(frozen=True)
+class Found:
+    """The regimes of a network.
+
+    Parameters
+    ----------
+    net : Recipe
+    family : Family
+        The layer in its sizes.
+    terms : Terms or None
+        What one layer adds; None where it moves the state however small the sizes are.
+    why : str
+        Then, the reason.
+    """
+
+    net: Recipe
+    family: Family
+    terms: Terms | None
+    why: str = ""
+
+    @cached_property
+    def exponents(self) -> Exponents | None:
+        """The polyhedron of exponents; None where there are no terms."""
+        if self.terms is None:
+            return None
+        sizes = self.family.sizes
+        symbols = tuple(size.exponent for size in sizes)
+        signs = tuple(-1 if size.grows else 1 for size in sizes)
+        if self.family.order == "joint":
+            symbols, signs = (*symbols, width_exponent), (*signs, 1)
+        return Exponents(symbols, signs, self.terms)
+
+    @property
+    def regimes(self) -> tuple[ScalingRegime, ...]:
+        """Every regime with a limit that is not trivial."""
+        return () if self.exponents is None else self.exponents.regimes
+
+    @cached_property
+    def _maps(self) -> tuple[LayerMaps | None, str]:
+        if self.family.introduced is None and self.terms is not None:
+            return None, "the layer is continuous in depth"
+        program = self.net.program()
+        if program.has_positions:
+            return None, "the maps of variance and correlation are derived for layers without positions"
+        try:
+            return layer_maps(program), ""
+        except (NotClosed, NoLimit) as error:
+            return None, str(error)
+
+    @property
+    def maps(self) -> LayerMaps | None:
+        """The maps of variance and correlation of a layer that is not near the identity as it stands; None where they are not known."""
+        return self._maps[0]
+
+    @property
+    def why_no_maps(self) -> str:
+        """Why there are none."""
+        return self._maps[1]
+
+    def long_run(self, powers: Sequence[Powers]) -> Course | None:
+        """Where some terms take the mean square of the neurons in the long run, at infinite width; None where this is not decided."""
+        if self.terms is None:
+            return None
+        count = len(self.family.sizes)
+        rates = [self.terms.wide[p[:count]] for p in powers if p[:count] in self.terms.wide and not any(p[count:])]
+        if not rates:
+            return None
+        rate = sp.expand(sp.Add(*(row[0] for row in rates)))
+        symbol = next((s for s in rate.free_symbols if s.name in _DIAGONAL), sp.Symbol("V", positive=True))
+        if any(len(row) > 2 and row[2] != 0 for row in rates):
+            return None  # the means move too
+        rate = rate.xreplace({s: sp.S.Zero for s in rate.free_symbols if s.name.startswith("M")})
+        return course(rate.doit(), symbol)
+
+    def at(self, exponents: Mapping[sp.Symbol, object] | None = None) -> Verdict:
+        """What the network does at some exponents.
+
+        Parameters
+        ----------
+        exponents : mapping, optional
+            From the exponents, or the sizes, to numbers; those that are left out are as the network has them, and parameters that it does
+            not have stay away.
+
+        Raises
+        ------
+        DerivationError
+            For a name or a number that makes no sense, or an exponent that is not known.
+        """
+        found = self.exponents
+        if found is None:
+            return Verdict("not continuous", None, {})
+        given, absent = self._point(exponents or {}, found)
+        alive = [m for m in found.monomials if not any(m[k] for k in absent)]
+        sizes = {m: found.size(given, m) for m in alive}
+        if any(
+            size.symbol in _branches(self.family) and given[size.exponent] <= 0 and not size.grows
+            for size in self.family.sizes
+        ):
+            return Verdict("not continuous", None, sizes)
+        top = max(sizes.values(), default=sp.S.NegativeInfinity)
+        leading = frozenset(m for m, value in sizes.items() if value == top)
+        regime = next((r for r in self.regimes if r.surviving == leading), None)
+        if top > 0:
+            return Verdict("too strong", regime, sizes, self.long_run(tuple(leading)))
+        return Verdict("identity" if top < 0 else "limit", regime, sizes)
+
+    def _point(
+        self, exponents: Mapping[sp.Symbol, object], found: Exponents
+    ) -> tuple[dict[sp.Symbol, sp.Expr], set[int]]:
+        names = {size.symbol: size.exponent for size in self.family.sizes}
+        given: dict[sp.Symbol, sp.Expr] = dict(self.family.stands)
+        if self.net.regime.depth is not None and self.family.order == "joint":
+            given[width_exponent] = 1 / self.net.regime.depth
+        for key, value in exponents.items():
+            symbol = names.get(key, key)
+            if symbol not in found.symbols:
+                raise DerivationError(unknown("exponent", str(key), [str(s) for s in found.symbols]))
+            number = exact_decimals(value)
+            if not number.is_Rational:
+                raise DerivationError(f"the exponent {symbol} must be a rational number, got {value!r}; e.g. 1/2")
+            given[symbol] = number
+        absent = {
+            k
+            for k, size in enumerate(self.family.sizes)
+            if size.exponent not in given and size.role.startswith("the mean")
+        }
+        missing = [s for k, s in enumerate(found.symbols) if s not in given and k not in absent]
+        if missing:
+            raise DerivationError(
+                f"the network does not say the exponent {missing[0]}; give it, e.g. at({{{missing[0]}: 1/2}})"
+            )
+        return {**given, **{found.symbols[k]: sp.S.Zero for k in absent}}, absent
+
+    def times(self, depth: object, values: Mapping[sp.Symbol, object]) -> dict[Powers, sp.Expr]:
+        """The time that each term runs for in a network as it stands: the depth times the monomial at values of the sizes.
+
+        At 1 a term has done what its limit does in a unit of time; well below, nothing.
+
+        Parameters
+        ----------
+        depth : int
+            How many layers.
+        values : mapping
+            From sizes to numbers; means that are left out are 0.
+        """
+        if self.exponents is None:
+            raise NoLimit(self.why)
+        layers = exact_decimals(depth)
+        if not (layers.is_Integer and layers.is_positive):
+            raise DerivationError(f"depth must be a positive whole number, got {depth!r}")
+        sizes = [size.symbol for size in self.family.sizes]
+        for key in values:
+            if key not in sizes:
+                raise DerivationError(unknown("size", str(key), map(str, sizes)))
+        missing = [
+            s
+            for s, size in zip(sizes, self.family.sizes, strict=True)
+            if s not in values and not size.role.startswith("the mean")
+        ]
+        if missing:
+            raise DerivationError(f"a value of {missing[0]} is needed; give it, e.g. {{{missing[0]}: 0.1}}")
+        numbers = [exact_decimals(values.get(s, 0)) for s in sizes]
+        if self.family.order == "joint":
+            numbers.append(1 / self.net.width)
+        found = {m: layers * sp.Mul(*(v**p for v, p in zip(numbers, m, strict=True))) for m in self.exponents.monomials}
+        return {m: value for m, value in found.items() if value != 0}
+
+
+_DIAGONAL = ("V_11", "K_11")
+
+
+def _branches(found: Family) -> set[sp.Symbol]:
+    return {size.symbol for size in found.sizes if "branch" in size.role}

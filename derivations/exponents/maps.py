@@ -1,0 +1,250 @@
+r"""The maps of variance and correlation of a layer that is not near the identity: where they rest, and whether it is stable.
+
+At infinite width a layer takes the Gram matrix of two inputs to another one. On the diagonal this is a map of the variance V; at a
+variance that rests, off the diagonal, one of the correlation. Tangents tell how two inputs that are close come apart: a layer multiplies the mean square
+of a tangent by :math:`\chi`. Inputs come together where :math:`\chi < 1` and apart where :math:`\chi > 1` (Poole et al. 2016; Schoenholz et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import mpmath as mp
+import sympy as sp
+
+from derivations.errors import NotClosed
+from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation
+from derivations.language import Program
+from derivations.language.statements import Matrix
+from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.loop import conditional_mean
+from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.gram import gram_matrix
+from derivations.limits.width import MeanFieldLayer
+
+variance = sp.Symbol("V", positive=True)
+correlation = sp.Symbol("rho", real=True)
+MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
+_WIDEST = 10  # octaves around 1 in which fixed points are looked for
+_DIGITS = 15
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Where a map rests.
+
+    Parameters
+    ----------
+    value : Expr
+    slope : Expr
+        Of the map there.
+    """
+
+    value: sp.Expr
+    slope: sp.Expr
+
+    @property
+    def is_stable(self) -> bool | None:
+        """Whether the map comes back to it; None where the slope is ±1, within the digits that are known."""
+        away = abs(sp.N(self.slope, _DIGITS)) - 1
+        return None if abs(away) < sp.Rational(1, 10**10) else bool(away < 0)
+
+
+@dataclass(frozen=True)
+class LayerMaps:
+    r"""What a layer makes of variances and correlations at infinite width.
+
+    Parameters
+    ----------
+    variances : Expr
+        The new variance in the old one, V.
+    covariances : Expr
+        The new covariance of two inputs in ``entries``.
+    entries : Matrix
+        The symbols of the old Gram matrix.
+    tangents : Expr
+        :math:`\chi` in V: what a layer multiplies the mean square of a tangent by.
+    """
+
+    variances: sp.Expr
+    covariances: sp.Expr
+    entries: sp.ImmutableMatrix
+    tangents: sp.Expr
+
+    @property
+    def at_one(self) -> sp.Expr:
+        r"""The new variance of neurons of variance 1; :math:`\mathbb{E}\,\varphi(Z)^2` for one matrix of variance 1 behind an activation."""
+        return self.variances.subs(variance, 1)
+
+    @property
+    def slope_at_one(self) -> sp.Expr:
+        r"""The derivative there; :math:`\mathbb{E}\,\varphi(Z)\varphi'(Z)Z` for one matrix of variance 1 behind an activation."""
+        return _slope(self.variances, sp.S.One)
+
+    @property
+    def gain(self) -> sp.Expr:
+        """The factor of all that a layer puts out with which variance 1 rests."""
+        return 1 / sp.sqrt(self.at_one)
+
+    @cached_property
+    def factor(self) -> sp.Expr | None:
+        """The factor of every variance, where it is the same for all; else None."""
+        ratio = sp.expand(self.variances / variance)
+        return None if ratio.has(variance) else ratio
+
+    @cached_property
+    def rests(self) -> tuple[FixedPoint, ...]:
+        """Variances above 0 that rest."""
+        if self.factor is not None:
+            return ()
+        difference = self.variances - variance
+        if difference.is_polynomial(variance):
+            roots = [r for r in sp.roots(sp.Poly(difference, variance)) if r.is_positive]
+            return tuple(
+                FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r)) for r in sorted(roots, key=sp.N)
+            )
+        found = []
+        grid = [mp.mpf(2) ** k for k in range(-_WIDEST, _WIDEST + 1)]
+        for root in _roots(steady(difference, variance), grid):
+            found.append(FixedPoint(root, _slope(self.variances, root)))
+        return tuple(found)
+
+    def correlations(self, at: sp.Expr) -> sp.Expr:
+        """The new correlation of two inputs, in the old one, at a variance."""
+        v = self.entries
+        return self.covariances.xreplace({v[0, 0]: at, v[1, 1]: at}).subs(
+            v[0, 1], correlation * at
+        ) / self.variances.subs(variance, at)
+
+    def correlation_rests(self, at: sp.Expr) -> tuple[FixedPoint, ...]:
+        r"""Correlations in [0, 1] that rest at a variance that does; at 1 the slope is :math:`\chi`.
+
+        The new correlation is a power series in the old one with coefficients of one sign (it is positive definite in any dimension,
+        Schoenberg), so it is convex on [0, 1]: beside 1 it rests nowhere if :math:`\chi \le 1`, else at one point.
+        """
+        chi = self.chi(at)
+        one = FixedPoint(sp.S.One, chi if chi.is_Rational else sp.N(chi, _DIGITS))
+        if one.is_stable is not False:
+            return (one,)
+        c = self.correlations(at)
+        gap = (c - correlation) / (1 - correlation)  # falls, through 0 once
+        low, high = mp.mpf(2) ** -10, 1 - mp.mpf(2) ** -10
+
+        def value(r: mp.mpf) -> mp.mpf:
+            return mp.mpf(sp.N(gap.subs(correlation, r), 10))
+
+        if value(low) <= 0:
+            return FixedPoint(sp.S.Zero, _slope(c, sp.Float(low), correlation)), one
+        if value(high) >= 0:
+            return (one,)  # closer to 1 than is looked at
+        root = sp.Float(mp.findroot(value, (low, high), solver="anderson", tol=mp.mpf(10) ** -8), 8)
+        return FixedPoint(root, _slope(c, root, correlation)), one
+
+    def chi(self, at: sp.Expr) -> sp.Expr:
+        """How a layer multiplies the mean square distance of inputs that are close, beside the variance, which rests."""
+        return self.tangents.subs(variance, at)
+
+
+def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
+    """A derivative; of what SymPy has no derivative of, by a difference of high order."""
+    slope = sp.diff(expr, symbol)
+    if not slope.has(sp.Derivative, sp.Subs):
+        value = slope.subs(symbol, at)
+        return value if value.is_Rational else sp.N(value, _DIGITS)
+    with mp.workdps(2 * _DIGITS):
+        return sp.Float(mp.diff(lambda v: mp.mpf(sp.N(expr.subs(symbol, v), 2 * _DIGITS)), mp.mpf(at)), _DIGITS)
+
+
+def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None]:
+    """A formula as a function of numbers: None where digits cancel, so that two precisions disagree."""
+    if expr.has(*MEANS):
+        return lambda at: _real(sp.N(expr.subs(symbol, at), _DIGITS))
+    compiled = sp.lambdify(symbol, expr, "mpmath")
+
+    def value(at: mp.mpf) -> mp.mpf | None:
+        found = []
+        for digits in (2 * _DIGITS, 6 * _DIGITS):
+            with mp.workdps(digits):
+                found.append(compiled(mp.mpf(at)))
+        few, many = found
+        close = abs(few - many) <= abs(many) * mp.mpf(10) ** (-_DIGITS) + mp.mpf(10) ** (1 - 2 * _DIGITS)
+        return _real(many) if close else None
+
+    return value
+
+
+def _real(value: object) -> mp.mpf | None:
+    number = mp.mpmathify(value)
+    return number if isinstance(number, mp.mpf) and mp.isfinite(number) else None
+
+
+def _roots(function: Callable[[mp.mpf], mp.mpf | None], grid: list[mp.mpf]) -> list[sp.Float]:
+    """Where a function changes its sign between points of a grid, or is 0 at one."""
+    found: list[sp.Float] = []
+    known = [(g, function(g)) for g in grid]
+    small = mp.mpf(10) ** (2 - _DIGITS)
+    for (a, fa), (b, fb) in pairwise(known):
+        if fa is None or fb is None:
+            continue
+        if abs(fa) <= small * max(1, abs(a)):
+            found.append(sp.Float(a, _DIGITS))
+        elif fa * fb < 0 and abs(fb) > small * max(1, abs(b)):
+            found.append(sp.Float(mp.findroot(function, (a, b), solver="anderson", tol=small), _DIGITS))
+    return found
+
+
+def layer_maps(program: Program, coordinates: int = 1) -> LayerMaps:
+    """The maps of a layer at infinite width.
+
+    Raises
+    ------
+    NotClosed
+        If neurons do not stay Gaussian and centred, or a mean has no rule.
+    """
+    if any(isinstance(s, Matrix) and (s.weights.mean != 0 or s.weights.bias_mean != 0) for s in program.statements):
+        raise NotClosed("the maps of variance and correlation are derived for centred weights")
+    entries = gram_matrix(2, "K")
+    pair = _Order0(program, 2)
+    diagonal, covariances = pair.product(0, 0), pair.product(0, 1)
+    return LayerMaps(
+        diagonal.subs(entries[0, 0], variance),
+        covariances,
+        entries,
+        _Order0(program, 1, directions=1).chi().subs(entries[0, 0], variance),
+    )
+
+
+class _Order0:
+    """A layer's moments at infinite width without any expansion."""
+
+    def __init__(self, program: Program, inputs: int, directions: int = 0) -> None:
+        self.layer = LayerMoments(program, inputs, infinite=True, directions=directions, order=0)
+        expansion = self.layer.expansion
+        self.after = [sp.expand(x + d[0]) for x, d in zip(expansion.states, expansion.increment, strict=True)]
+        own = expansion.variables[0]
+        if any(sp.diff(a, u, v) != 0 for a in self.after[:inputs] for u in own for v in own):
+            raise NotClosed(
+                "neurons do not stay Gaussian: the new state is no linear function of the old one and of what matrices put out"
+            )
+
+    def _mean(self, a: int, b: int) -> sp.Expr:
+        expansion = self.layer.expansion
+        body = layer_average(sp.expand(self.after[a] * self.after[b]), expansion.variables[0], 0)
+        return conditional_mean(body, expansion, 0, (), infinite=True)
+
+    def product(self, a: int, b: int) -> sp.Expr:
+        """The mean of a product of two coordinates."""
+        return MeanFieldLayer.centred(self.layer).closed(self._mean(a, b), True)
+
+    def chi(self) -> sp.Expr:
+        """The mean square of the tangent, of one that is independent of the neurons and has mean square 1."""
+        mean, tangent = self._mean(1, 1), self.layer.states[1]
+        nodes = {
+            node: layer_average(sp.cancel(node.body / tangent**2), self.layer.states[:1], 0)
+            for node in mean.atoms(LayerAverage)
+            if node.body.has(tangent)
+        }
+        return MeanFieldLayer.centred(self.layer).closed(mean.xreplace(nodes), True)

@@ -1,0 +1,327 @@
+"""Scalings as named steps, in words that whoever asks about a network understands."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.explain.notation import Rate, Word, indexed, letter
+from derivations.explain.plain import Words
+from derivations.explain.statements import recursion_step
+from derivations.explain.steps import Line, Step, Term, equation, result
+from derivations.exponents.course import Course
+from derivations.exponents.found import Found
+from derivations.exponents.maps import FixedPoint, LayerMaps, variance
+from derivations.exponents.regimes import ScalingRegime, width_exponent
+from derivations.exponents.terms import Powers
+from derivations.symbols import depth, step, time
+
+_DIGITS = 6
+
+
+def steps(found: Found) -> tuple[Step, ...]:
+    """All steps."""
+    shown = [_family_step(found)]
+    if found.maps is not None:
+        shown.append(_maps_step(found.maps))
+    if found.terms is None:
+        shown.append(
+            Step(
+                "Limits",
+                ("None by exponents alone: ", found.why, "."),
+                (),
+                ("A layer that is not near the identity has no limit in depth.",),
+            )
+        )
+        return tuple(shown)
+    shown.append(_terms_step(found))
+    shown += [_regime_step(found, regime, k) for k, regime in enumerate(found.regimes, 1)]
+    shown.append(_outside_step(found))
+    if found.family.stands:
+        shown.append(_stands_step(found))
+    return tuple(shown)
+
+
+def _family_step(found: Found) -> Step:
+    made = found.family
+    base = recursion_step(made.program, made.coordinates, step)
+    lines = tuple(
+        Line(size.symbol, (Term(letter(f"sigma_{k}" if len(made.sizes) > 1 else "sigma") * depth ** (-size.exponent)),))
+        for k, size in enumerate(made.sizes, 1)
+    )
+    if made.order == "joint":
+        lines += (equation(made.program.neurons.size, depth**width_exponent),)
+    items: list[Words] = [(size.symbol, f": {size.role}") for size in made.sizes]
+    kept = made.introduced
+    told: Words = (
+        "Exponents of sizes that go to 0 are at least 0, those of sizes that grow at most 0; factors before the powers are free.",
+    )
+    if kept is not None and made.sizes:
+        told += (
+            " The layer has no small parameter as it stands; the size of its branch was introduced, and the layer is that of size ",
+            sp.sqrt(1 - kept**2) if kept != 1 else sp.S.One,
+            ".",
+        )
+    return Step(
+        "Sizes",
+        ("One layer of ", depth, " with its sizes as powers of the depth:"),
+        (*base.lines, *lines),
+        told,
+        tuple(items),
+    )
+
+
+def _maps_step(maps: LayerMaps) -> Step:
+    lines = []
+    if len(sp.sstr(maps.variances)) < 200:
+        lines.append(Line(Word("new variance"), (Term(maps.variances),)))
+    one, slope = maps.at_one, maps.slope_at_one
+    lines.append(Line(Word("at variance 1"), (Term(_number(one)),)))
+    lines.append(Line(Word("slope there"), (Term(_number(slope)),)))
+    lines.append(Line(Word("gain with which 1 rests"), (Term(_number(maps.gain)),)))
+    items: list[Words] = []
+    if maps.factor is not None:
+        factor = maps.factor
+        if factor == 1:
+            items.append(("Every variance rests: a layer keeps it.",))
+            items += _correlations(maps, sp.S.One)
+        else:
+            grows = "grows" if (factor - 1).is_positive else "vanishes"
+            items.append(
+                (
+                    "Every variance is multiplied by ",
+                    _number(factor),
+                    f": it {grows} geometrically with depth.",
+                )
+            )
+            items += _correlations(maps, sp.S.One)
+    elif not maps.rests:
+        items.append(("No variance above 0 rests" + _without_rest(maps) + ".",))
+    for point in maps.rests:
+        items.append(
+            (
+                "The variance ",
+                _number(point.value),
+                f" rests, {_stability(point)} (slope ",
+                _number(point.slope),
+                ").",
+            )
+        )
+        items += _correlations(maps, point.value)
+    return Step(
+        "The layer as it stands",
+        (
+            "It is not near the identity. At infinite width it maps the variance ",
+            variance,
+            " and the correlation of two inputs:",
+        ),
+        tuple(lines),
+        (
+            "Given what it reads, a layer puts out Gaussian neurons. For one matrix behind an activation the value at variance 1 is "
+            "E φ(Z)², and its slope E φ(Z)φ'(Z)Z.",
+        ),
+        tuple(items),
+    )
+
+
+def _without_rest(maps: LayerMaps) -> str:
+    moved = sp.N(maps.variances.subs(variance, 1) - 1, _DIGITS)
+    return ": it grows with every layer" if moved > 0 else ": it shrinks with every layer"
+
+
+def _correlations(maps: LayerMaps, at: sp.Expr) -> list[Words]:
+    points = maps.correlation_rests(at)
+    chi = points[-1]
+    close = {
+        True: "inputs come together: correlation 1 is stable, and deep networks see all inputs alike in finitely many layers",
+        False: "inputs come apart (chaos)",
+        None: "the edge of chaos: to first order inputs neither come together nor apart",
+    }[chi.is_stable]
+    told: list[Words] = [
+        ("There a layer multiplies the squared distance of close inputs by ", _number(chi.slope), f": {close}.")
+    ]
+    for point in points[:-1]:
+        told.append(
+            (
+                "The correlation ",
+                _number(point.value),
+                f" rests, {_stability(point)} (slope ",
+                _number(point.slope),
+                ").",
+            )
+        )
+    return told
+
+
+def _stability(point: FixedPoint) -> str:
+    return {True: "stable", False: "unstable", None: "neutral to first order"}[point.is_stable]
+
+
+def _number(value: sp.Expr) -> sp.Expr:
+    """As it is where it is short, else with a few digits."""
+    if len(sp.sstr(value)) <= 24 and not value.has(sp.Float):
+        return value
+    return sp.N(value, _DIGITS) if value.is_number else value
+
+
+def monomial(found: Found, powers: Powers) -> sp.Expr:
+    """A monomial in the sizes and the number of neurons."""
+    count = len(found.family.sizes)
+    made = sp.Mul(*(size.symbol**p for size, p in zip(found.family.sizes, powers, strict=False)))
+    return made / found.family.program.neurons.size ** powers[count] if len(powers) > count else made
+
+
+def _sum(found: Found, table: dict[Powers, tuple[sp.Expr, ...]], place: int) -> sp.Expr:
+    return sp.Add(*(row[place] * monomial(found, powers) for powers, row in table.items() if place < len(row)))
+
+
+def _terms_step(found: Found) -> Step:
+    made = found.terms
+    assert made is not None
+    drift = [monomial(found, p) for p in made.drift]
+    noise = [monomial(found, p) for p in made.noise]
+    items: list[Words] = [_listed("In the mean", drift), _listed("In the covariance", noise)]
+    seen: Words = (
+        ("The sizes enter polynomially to this order: no other monomial can matter.",)
+        if made.complete
+        else (f"Monomials of a degree above {made.degree} were not looked at.",)
+    )
+    return Step(
+        "One layer",
+        ("What a layer adds, given the state, consists of these monomials, each with a coefficient in the state:",),
+        (),
+        (
+            "A monomial of size ",
+            depth ** (-letter("e")),
+            " adds ",
+            depth ** (1 - letter("e")),
+            " in all layers: it survives for ",
+            sp.Eq(letter("e"), 1),
+            " and explodes for less. ",
+            *seen,
+        ),
+        tuple(items),
+    )
+
+
+def _listed(head: str, monomials: list[sp.Expr]) -> Words:
+    if not monomials:
+        return (f"{head}: none.",)
+    told: Words = (f"{head}: ",)
+    for k, one in enumerate(monomials):
+        told += ((", " if k else ""), one)
+    return (*told, ".")
+
+
+def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
+    made = found.terms
+    assert made is not None
+    claim: Words = (f"A limit with {regime.kind}, for ", *_conditions(regime), ".")
+    lines = []
+    if found.family.order == "depth":
+        x = indexed("X", (time,), ("i",))
+        if regime.drift:
+            lines.append(
+                Line(Word("mean change of a neuron"), (Term(_sum(found, {p: made.drift[p] for p in regime.drift}, 0)),))
+            )
+        if regime.noise:
+            lines.append(Line(Word("its variance"), (Term(_sum(found, {p: made.noise[p] for p in regime.noise}, 0)),)))
+        del x
+    else:
+        entry = "V_11" if found.family.order == "joint" else "K_11"
+        for place, name in enumerate((entry, entry.replace("11", "12"))):
+            total = _sum(found, {p: made.drift[p] for p in regime.drift}, place)
+            lines.append(Line(Rate(sp.Symbol(name), time), (Term(total),)))
+        if regime.noise:
+            lines.append(
+                Line(Word("covariance of V_11"), (Term(_sum(found, {p: made.noise[p] for p in regime.noise}, 0)),))
+            )
+    course = found.long_run((*regime.drift, *regime.noise))
+    because: Words = (
+        "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",
+    )
+    return result(f"Regime {k}: {regime.kind}", claim, tuple(lines), (*because, *_beyond(course)))
+
+
+def _conditions(regime: ScalingRegime) -> Words:
+    told: Words = ()
+    for j, relation in enumerate(regime.conditions):
+        told += ((", " if j else ""), relation)
+    return told
+
+
+def _beyond(course: Course | None, far: str = " If they are larger") -> Words:
+    """What happens beyond the regime."""
+    if course is None:
+        return (f"{far}, their flow runs on to its end within a vanishing share of the layers.",)
+    v = variance
+    if course.kind == "rests":
+        return (
+            f"{far}, the mean squares of neurons stay, and the correlations of inputs come to the end of their flow within a vanishing share of the "
+            "layers.",
+        )
+    if course.kind == "settles":
+        told: Words = (f"{far}, the mean square of the neurons settles at ",)
+        for k, value in enumerate(course.values):
+            told += ((" or " if k else ""), _number(value))
+        return (*told, " within a vanishing share of the layers, and correlations at their fixed point.")
+    if course.kind == "vanishes":
+        return (f"{far}, the mean square of the neurons vanishes.",)
+    if course.kind == "explodes":
+        return (
+            f"{far}, the mean square of the neurons explodes after finitely many of them: it grows like a power of itself, ",
+            v**course.power,
+            ".",
+        )
+    assert course.power is not None
+    if course.power == 1:
+        return (f"{far}, the mean square of the neurons explodes exponentially in the excess.",)
+    power = 1 / (1 - course.power)
+    grown = "in proportion to the time" if power == 1 else f"like the power {power} of the time"
+    return (f"{far}, nothing explodes: the mean square of the neurons grows {grown}, the depth times the monomial.",)
+
+
+def _outside_step(found: Found) -> Step:
+    return Step(
+        "Elsewhere",
+        (
+            "Where every monomial is smaller than ",
+            1 / depth,
+            ", the network tends to the identity. Where one is larger, its flow runs for a time that grows with the depth.",
+        ),
+        (),
+        (
+            "A power of the depth in front of a flow is a time that goes to infinity. At exponent 0 of a branch a layer is not near the identity, and "
+            "there is no limit in depth: the network is a Markov chain that changes by as much as its state in each layer.",
+        ),
+    )
+
+
+def _stands_step(found: Found) -> Step:
+    verdict = found.at()
+    items: list[Words] = [(sp.Eq(s, p), "") for s, p in found.family.stands.items()]
+    items += [("over all layers ", monomial(found, m), " adds ", depth**size) for m, size in verdict.sizes.items()]
+    if verdict.kind == "limit":
+        claim: Words = ("As it stands the network is in a regime with a limit",)
+        claim += (f": {verdict.regime.kind}.",) if verdict.regime else (".",)
+        because: Words = ("Its leading monomials are of the size of a layer's time.",)
+    elif verdict.kind == "identity":
+        claim = (
+            "As it stands the network tends to the identity: what all layers add is of size ",
+            depth**verdict.excess,
+            " in the mean square.",
+        )
+        because = (
+            "All monomials are smaller than a layer's time. Larger branches have a limit, under the conditions above.",
+        )
+    elif verdict.kind == "not continuous":
+        claim = ("As it stands the branch does not shrink with the depth, so that there is no limit in depth.",)
+        leading = found.long_run(tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess))
+        because = ("A layer changes the state by as much as it is.", *_beyond(leading, " Over the layers"))
+    else:
+        claim = (
+            "As it stands the network has no limit: its leading monomials add ",
+            depth**verdict.excess,
+            ", a time that grows with the depth.",
+        )
+        because = ("The flow of these terms runs on.", *_beyond(verdict.course, " So"))
+    return Step("As it stands", claim, (), because, tuple(items))

@@ -1,0 +1,177 @@
+r"""Which law each matrix of a block is drawn from: named by the user, PyTorch's own, or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from derivations.language.filters import Tap
+from numerics.pytorch.initialisers import Draw, disagreement, measured, named
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The weights of one matrix of a block.
+
+    Parameters
+    ----------
+    weight : tensor, shape (out, in, ...)
+    bias : tensor or None
+    default : str
+        The initialiser that PyTorch itself uses for this module.
+    taps : sequence of Tap
+        For filters.
+    """
+
+    weight: Any
+    bias: Any = None
+    default: str = "default"
+    taps: Sequence[Tap] = ()
+
+    @property
+    def out(self) -> int:
+        """How many neurons come out."""
+        return int(self.weight.shape[0])
+
+    @property
+    def reads(self) -> int:
+        """How many neurons are read."""
+        return int(self.weight.shape[1])
+
+    @property
+    def fan_in(self) -> int:
+        """How many numbers one neuron reads, a filter's places included."""
+        return int(self.weight[0].numel())
+
+
+class Draws:
+    """The laws of a block's matrices.
+
+    Parameters
+    ----------
+    block : Module
+    initialiser : str, float or mapping
+        As for :func:`numerics.from_torch`.
+    fresh : callable or None
+        Makes another copy of the block.
+    copies : int
+        How many copies are measured.
+    """
+
+    def __init__(
+        self,
+        block: Any,
+        initialiser: str | float | Mapping[str, str | float],
+        fresh: Callable[[], Any] | None,
+        copies: int,
+    ) -> None:
+        self.block, self.initialiser, self.fresh, self.copies = block, initialiser, fresh, copies
+
+    def of(self, name: str, width: sp.Expr, features: int | None, tensors: Tensors) -> Draw:
+        """The law of one matrix.
+
+        Raises
+        ------
+        ValueError
+            If the weights as they stand cannot come from PyTorch's own initialiser, or no law is given for them.
+        """
+        said = self._said(name)
+        if said == "measured":
+            return self._measured(name)
+        if said == "default" and not tensors.default:
+            raise ValueError(
+                f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
+            )
+        read = width * sp.Rational(tensors.fan_in, features)
+        draw = named(
+            tensors.default if said == "default" else said,
+            read,
+            sp.Rational(tensors.out, tensors.reads),
+            tensors.bias is not None,
+        )
+        if said == "default":
+            self._require_default(name, draw, tensors)
+        return draw
+
+    def _require_default(self, name: str, draw: Draw, tensors: Tensors) -> None:
+        why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in)
+        if why is None and tensors.bias is not None:
+            why = disagreement(
+                sp.Rational(1, 3) if tensors.default == "default" else 0, "biases", array(tensors.bias), tensors.fan_in
+            )
+        if why is not None:
+            raise ValueError(
+                f'{with_kind(self.block, name)} does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"'
+            )
+
+    def _said(self, name: str) -> str | float:
+        if not isinstance(self.initialiser, Mapping):
+            return self.initialiser
+        above = name.split(".")
+        for key in (*(".".join(above[:i]) for i in range(len(above), 0, -1)), ""):
+            if key in self.initialiser:
+                return self.initialiser[key]
+        raise ValueError(f'no initialiser is given for {name}; add it, or "" for all others')
+
+    def _measured(self, name: str) -> Draw:
+        found = [tensors_of(copy, name) for copy in self._all_copies]
+        weights = [array(weight).reshape(len(weight), -1) for weight, _ in found]
+        biases = [array(bias) for _, bias in found if bias is not None]
+        try:
+            return measured(weights, biases)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    @cached_property
+    def _all_copies(self) -> list[Any]:
+        if self.fresh is None:
+            return [self.block]
+        return [self.block, *(self.fresh() for _ in range(self.copies - 1))]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What should be known of measured weights."""
+        if "_all_copies" in self.__dict__ and self.fresh is None:
+            return ("weights were measured on one copy; give a callable that makes the block to measure fresh ones",)
+        return ()
+
+
+def tensors_of(block: Any, name: str) -> tuple[Any, Any]:
+    """Weight and bias by a matrix's name: a module's, a packed input projection's, or that of a tensor itself.
+
+    ``attn.in_proj`` are the packed projections of an attention module, ``attn.q_proj`` one of several.
+    """
+    holder, _, last = name.rpartition(".")
+    parent = block.get_submodule(holder)
+    packed = getattr(parent, f"{last}_weight", None)
+    if packed is not None:
+        biases = parent.in_proj_bias
+        return packed, biases if last == "in_proj" or biases is None else biases.chunk(3)["qkv".index(last[0])]
+    found = block.get_submodule(name) if hasattr(block, "get_submodule") and _is_module(parent, last) else None
+    if found is None:
+        return getattr(parent, last), None
+    return found.weight, found.bias
+
+
+def with_kind(block: Any, name: str) -> str:
+    """A module or a tensor of a block by its name and kind, as messages say it."""
+    try:
+        kind = type(block.get_submodule(name)).__name__
+    except AttributeError:
+        holder, _, last = name.rpartition(".")
+        kind = type(getattr(block.get_submodule(holder), last, block.get_submodule(holder))).__name__
+    return f"{name} ({kind})" if name else kind
+
+
+def _is_module(parent: Any, last: str) -> bool:
+    return last == "" or last in dict(parent.named_children())
+
+
+def array(tensor: Any) -> np.ndarray:
+    """As NumPy sees it."""
+    return np.asarray(tensor.detach().cpu().numpy(), dtype=float)

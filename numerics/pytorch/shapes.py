@@ -1,0 +1,349 @@
+r"""Operations that move the axes of a tensor: transposing, reshaping into heads and back, cutting and putting together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from numerics.pytorch.reader import Reader
+from numerics.pytorch.values import ANY, NEURONS, ONE, Axis, Part, Value, batch_size, spoken, stacked
+
+Rule = Callable[..., Any]
+
+
+def shape_of(reader: Reader, x: Any, dim: Any = None) -> Any:
+    """``x.size()`` and ``x.size(dim)``."""
+    value = reader.value(x, "a shape")
+    if dim is not None:
+        return reader.size_of(value, value.axis(dim, "size"))
+    if ANY in value.axes:
+        raise ValueError("the block asks for the shape of its input; give the number of positions, positions=")
+    return tuple(reader.size_of(value, i) for i in range(len(value.axes)))
+
+
+def attribute(reader: Reader, x: Any, name: str) -> Any:
+    """``x.shape``, ``x.mT`` and what does not touch the numbers."""
+    if name == "shape":
+        return shape_of(reader, x)
+    if name == "mT":
+        return transposed(reader, x, -2, -1)
+    if name == "ndim":
+        return len(shape_of(reader, x))
+    if name in ("device", "dtype"):
+        return None
+    raise ValueError(f"the attribute {name} of a tensor is asked for, which has no rule")
+
+
+def transposed(reader: Reader, x: Any, dim0: int, dim1: int) -> Value:
+    """Two axes exchanged."""
+    value = reader.value(x, "transpose")
+    order = list(range(len(value.axes)))
+    i, j = value.axis(dim0, "transpose"), value.axis(dim1, "transpose")
+    order[i], order[j] = order[j], order[i]
+    return value.arranged(order)
+
+
+def permuted(reader: Reader, x: Any, *dims: Any) -> Value:
+    """All axes in a new order."""
+    value = reader.value(x, "permute")
+    return value.arranged([value.axis(d, "permute") for d in _listed(dims)])
+
+
+def unsqueezed(reader: Reader, x: Any, dim: int) -> Value:
+    """An axis of size 1 more."""
+    value = reader.value(x, "unsqueeze")
+    if ANY in value.axes and dim >= 0:
+        value.axis(dim, "unsqueeze")
+    return value.with_one(dim if dim >= 0 else len(value.axes) + 1 + dim)
+
+
+def squeezed(reader: Reader, x: Any, dim: int) -> Value:
+    """An axis of size 1 less."""
+    value = reader.value(x, "squeeze")
+    axis = value.axis(dim, "squeeze")
+    return value.without(axis) if value.axes[axis] == ONE else value
+
+
+def flattened(reader: Reader, x: Any, start_dim: int = 0, end_dim: int = -1) -> Value:
+    """Neighbouring axes made one."""
+    value = reader.value(x, "flatten")
+    first, last = value.axis(start_dim, "flatten"), value.axis(end_dim, "flatten")
+    sizes = [reader.size_of(value, i) for i in range(len(value.axes))]
+    whole = int(np.prod(sizes[first : last + 1])) if batch_size not in sizes[first : last + 1] else sp.prod(sizes)
+    return reshaped(reader, value, *sizes[:first], whole, *sizes[last + 1 :])
+
+
+def unflattened(reader: Reader, x: Any, dim: int, sizes: Any) -> Value:
+    """One axis made several."""
+    value = reader.value(x, "unflatten")
+    at = value.axis(dim, "unflatten")
+    all_sizes = [reader.size_of(value, i) for i in range(len(value.axes))]
+    made = list(sizes)
+    if -1 in made:
+        made[made.index(-1)] = all_sizes[at] // -int(np.prod(made))
+    return reshaped(reader, value, *all_sizes[:at], *made, *all_sizes[at + 1 :])
+
+
+def reshaped(reader: Reader, x: Any, *shape: Any) -> Value:
+    """``x.reshape`` and ``x.view``: neurons cut into heads, heads put side by side, lists regrouped.
+
+    Raises
+    ------
+    ValueError
+        If positions, batch and neurons would be mixed into one axis.
+    """
+    value = reader.value(x, "reshape")
+    old = list(shape_of(reader, value))
+    new = [sp.sympify(size) for size in _listed(shape)]
+    total = sp.prod(old)
+    if -1 in new:
+        rest = sp.prod([size for size in new if size != -1])
+        new[new.index(-1)] = total / rest
+    if sp.cancel(sp.prod(new) - total) != 0:
+        raise ValueError(f"a tensor of {spoken(value.axes)} with sizes {tuple(old)} is reshaped to {tuple(new)}")
+    return _regrouped(reader, value, _groups(value.axes, old, new))
+
+
+def _groups(axes: Sequence[Axis], old: list[Any], new: list[Any]) -> list[tuple[list[int], list[Any]]]:
+    """Which old axes become which new sizes: the finest match from the left."""
+    groups: list[tuple[list[int], list[Any]]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        taken: list[int] = []
+        sizes: list[Any] = []
+        if i < len(old) and axes[i] == ONE:
+            groups.append(([i], []))  # holds nothing
+            i += 1
+            continue
+        if j < len(new) and new[j] == 1 and (i == len(old) or old[i] != 1):
+            groups.append(([], [new[j]]))
+            j += 1
+            continue
+        left = right = sp.S.One
+        while True:
+            ratio = sp.cancel(left / right)
+            if taken and sizes and ratio == 1:
+                break
+            above, below = ratio.as_numer_denom()
+            if i < len(old) and (not taken or (above == 1 and below != 1) or (below != 1 and j >= len(new))):
+                taken.append(i)
+                left *= old[i]
+                i += 1
+            elif j < len(new):
+                sizes.append(new[j])
+                right *= new[j]
+                j += 1
+            elif i < len(old):
+                taken.append(i)
+                left *= old[i]
+                i += 1
+            else:
+                break
+        groups.append((taken, sizes))
+    return groups
+
+
+def _regrouped(reader: Reader, value: Value, groups: list[tuple[list[int], list[Any]]]) -> Value:
+    made, at = value, 0
+    for taken, sizes in groups:
+        old = made.axes[at : at + len(taken)]
+        if not taken:
+            made = made.with_one(at)
+        elif not sizes:
+            made = made.without(at)
+        elif len(taken) == 1 and len(sizes) == 1:
+            pass
+        elif all(isinstance(a, int) for a in old):
+            made = _lists(made, at, len(taken), [int(s) for s in sizes])
+        elif old[-1] == NEURONS and all(isinstance(a, int) for a in old[:-1]):
+            made = _cut(reader, _side_by_side(made, at, len(taken)), at, [int(s) for s in sizes])
+        else:
+            raise ValueError(
+                f"the axes {spoken(old)} are made one or cut; positions, batch and neurons must stay apart"
+            )
+        at += len(sizes)
+    return made
+
+
+def _lists(value: Value, at: int, count: int, sizes: list[int]) -> Value:
+    """Listed axes regrouped."""
+    first = value.listed(at)
+    shape = value.entries.shape
+    entries = value.entries.reshape(*shape[:first], *sizes, *shape[first + count :])
+    return Value((*value.axes[:at], *sizes, *value.axes[at + count :]), entries)
+
+
+def _side_by_side(value: Value, at: int, count: int) -> Value:
+    """Listed axes before the neurons become parts of them."""
+    if count == 1:
+        return value
+    first, number = value.listed(at), count - 1
+    order = [*range(first), *range(first + number, value.entries.ndim), *range(first, first + number)]
+    moved = value.entries.transpose(order)
+    shape = moved.shape[: value.entries.ndim - number]
+    entries = np.empty(shape, dtype=object)
+    for index in np.ndindex(shape):
+        inner = moved[index]
+        entries[index] = tuple(part for i in np.ndindex(inner.shape) for part in inner[i])
+    return Value((*value.axes[:at], NEURONS, *value.axes[at + count :]), entries)
+
+
+def _cut(reader: Reader, value: Value, at: int, sizes: list[int]) -> Value:
+    """The neurons cut into lists, the last size being neurons again."""
+    *lists, last = sizes
+    count = int(np.prod(lists)) if lists else 1
+    if count == 1 and not lists:
+        return value
+    pieces = reader.split(value, [last] * count)
+    made = stacked(pieces, at)
+    return _lists(made, at, 1, lists)
+
+
+def chunked(reader: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    """``torch.chunk``: over the neurons, or over a list."""
+    value = reader.value(x, "chunk")
+    size = _cuttable(reader, value, dim, "chunk")
+    each = -(-size // chunks)
+    return cut_by_sizes(reader, value, each, dim)
+
+
+def cut_by_sizes(reader: Reader, x: Any, sizes: Any, dim: int = 0) -> tuple[Value, ...]:
+    """``torch.split``: into parts of one size, or of the sizes that are listed."""
+    value = reader.value(x, "split")
+    size = _cuttable(reader, value, dim, "split")
+    each = (
+        [min(sizes, size - start) for start in range(0, size, sizes)]
+        if isinstance(sizes, int)
+        else [int(s) for s in sizes]
+    )
+    axis = value.axis(dim, "split")
+    if value.axes[axis] == NEURONS:
+        return reader.split(value, each)
+    bounds = np.cumsum([0, *each])
+    return tuple(stacked([value.taken(axis, i) for i in range(a, b)], axis) for a, b in itertools.pairwise(bounds))
+
+
+def _cuttable(reader: Reader, value: Value, dim: int, word: str) -> int:
+    axis = value.axis(dim, word)
+    kind = value.axes[axis]
+    if kind == NEURONS and value.entries.size == 1 and value.entries[(0,) * value.entries.ndim][0].size is None:
+        raise ValueError(f"{word} cuts the state; a layer treats its neurons alike")
+    if kind != NEURONS and not isinstance(kind, int):
+        raise ValueError(f"{word} cuts along {spoken([kind])}, which a layer treats alike")
+    return int(reader.size_of(value, axis))
+
+
+def unbound(reader: Reader, x: Any, dim: int = 0) -> tuple[Value, ...]:
+    """The entries of a list."""
+    value = reader.value(x, "unbind")
+    axis = value.axis(dim, "unbind")
+    size = value.axes[axis]
+    if not isinstance(size, int):
+        raise ValueError(f"unbind goes through {spoken([size])}, which a layer treats alike")
+    return tuple(value.taken(axis, i) for i in range(size))
+
+
+def together(reader: Reader, tensors: Any, dim: int = 0) -> Value:
+    """``torch.cat`` over the neurons, or over a list."""
+    values = [reader.value(x, "cat") for x in tensors]
+    axis = values[0].axis(dim, "cat")
+    if values[0].axes[axis] == NEURONS:
+        return _side_by_side(stacked([_known_size(reader, v) for v in values], axis), axis, 2)
+    if isinstance(values[0].axes[axis], int):
+        parts = [v.taken(axis, i) for v in values for i in range(int(reader.size_of(v, axis)))]
+        return stacked(parts, axis)
+    raise ValueError(f"cat joins along {spoken([values[0].axes[axis]])}; a layer keeps its batch and positions")
+
+
+def _known_size(reader: Reader, value: Value) -> Value:
+    def sized(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple(Part(p.expr, reader.count(p)) for p in parts)
+
+    return value.each(sized)
+
+
+def stacked_up(reader: Reader, tensors: Any, dim: int = 0) -> Value:
+    """``torch.stack``: a new list."""
+    values = [reader.value(x, "stack") for x in tensors]
+    return stacked(values, dim if dim >= 0 else len(values[0].axes) + 1 + dim)
+
+
+def item(reader: Reader, values: Any, index: Any) -> Any:
+    """One of several values, an entry of a list, or a run of neurons.
+
+    Raises
+    ------
+    ValueError
+        If the batch or the positions are indexed.
+    """
+    if not isinstance(values, Value):
+        return values[index]
+    steps = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in steps:
+        missing = len(values.axes) - sum(s is not None and s is not Ellipsis for s in steps)
+        at = steps.index(Ellipsis)
+        if ANY in values.axes:
+            missing = 1
+        steps[at : at + 1] = [slice(None)] * missing
+    elif ANY in values.axes:
+        raise ValueError("a tensor is indexed; give the number of positions, positions=, so that its axes are known")
+    made, axis = values, 0
+    for step in steps:
+        if step is None:
+            made, axis = made.with_one(axis), axis + 1
+        elif step == slice(None):
+            axis += 1
+        elif isinstance(made.axes[axis], int) and isinstance(step, int):
+            made = made.taken(axis, step)
+        elif isinstance(made.axes[axis], int) and isinstance(step, slice):
+            picked = range(int(reader.size_of(made, axis)))[step]
+            made, axis = stacked([made.taken(axis, i) for i in picked], axis), axis + 1
+        elif made.axes[axis] == NEURONS and isinstance(step, slice) and step.step in (None, 1):
+            size = _cuttable(reader, made, axis - len(made.axes), "an index")
+            start, stop, _ = step.indices(size)
+            sizes = [s for s in (start, stop - start, size - stop) if s > 0]
+            made, axis = reader.split(made, sizes)[1 if start else 0], axis + 1
+        elif made.axes[axis] == ONE and step == 0:
+            made = made.without(axis)
+        else:
+            raise ValueError(
+                f"a tensor is indexed along {spoken([made.axes[axis]])}; a layer treats its neurons and positions alike"
+            )
+    return made
+
+
+def _listed(given: tuple[Any, ...]) -> list[Any]:
+    return list(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else list(given)
+
+
+def same(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
+    """Nothing."""
+    return x
+
+
+SHAPES: dict[str, Rule] = {
+    "size": shape_of,
+    "getattr": attribute,
+    "dim": lambda reader, x: len(shape_of(reader, x)),
+    "transpose": transposed,
+    "swapaxes": transposed,
+    "permute": permuted,
+    "unsqueeze": unsqueezed,
+    "squeeze": squeezed,
+    "flatten": flattened,
+    "unflatten": unflattened,
+    "reshape": reshaped,
+    "view": reshaped,
+    "chunk": chunked,
+    "split": cut_by_sizes,
+    "unbind": unbound,
+    "cat": together,
+    "concat": together,
+    "stack": stacked_up,
+    "getitem": item,
+    **{word: same for word in ("contiguous", "clone", "detach", "float", "double", "to", "type_as", "requires_grad_")},
+}

@@ -1,0 +1,188 @@
+r"""What a tensor of a traced block is here: the formula of a generic neuron, with axes that know what they run over.
+
+An axis runs over the batch, the positions, the neurons, over a list (heads; queries, keys and values), or it has size 1. Each entry of the
+list is a tuple of parts: neurons that one matrix puts out, side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import sympy as sp
+
+#: An axis: one of the words below, a place of the grid such as ``("here", 1)``, or the size of a list.
+Axis: TypeAlias = "str | int | tuple[str, int]"
+
+BATCH, NEURONS, ONE, ANY = "batch", "neurons", "one", "any"
+HERE, THERE = ("here", 0), ("there", 0)
+
+#: The size of the batch, which no formula may depend on.
+batch_size = sp.Symbol("B", integer=True, positive=True)
+
+_SPOKEN = {
+    BATCH: "batch",
+    NEURONS: "features",
+    ONE: "1",
+    ANY: "...",
+    "here": "positions",
+    "there": "other positions",
+}
+
+
+def spoken(axes: Sequence[Axis]) -> str:
+    """The axes in words."""
+    return f"({', '.join(_SPOKEN.get(a[0] if isinstance(a, tuple) else str(a), str(a)) for a in axes)})"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neurons side by side: the number of a generic one, and how many; None for as many as the state has, or for no neurons."""
+
+    expr: sp.Expr
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor: its axes, an array of parts over the listed axes, and whether it is the state itself."""
+
+    axes: tuple[Axis, ...]
+    entries: np.ndarray
+    skip: bool = False
+
+    @classmethod
+    def of(cls, expr: sp.Expr, axes: tuple[Axis, ...] = (), size: int | None = None, skip: bool = False) -> Value:
+        """One generic neuron, or a number."""
+        return cls(axes, _array((), [(Part(expr, size),)]), skip)
+
+    @property
+    def expr(self) -> sp.Expr:
+        """The formula of a value of one part."""
+        return self.part.expr
+
+    @property
+    def part(self) -> Part:
+        """The only part.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        if self.entries.shape or len(self.entries[()]) != 1:
+            raise ValueError("several heads or parts of neurons stand where one was expected; a matrix must read them")
+        return self.entries[()][0]
+
+    def items(self) -> list[tuple[tuple[int, ...], tuple[Part, ...]]]:
+        """The entries of the list with their places."""
+        return [(index, self.entries[index]) for index in np.ndindex(self.entries.shape)]  # type: ignore[misc]
+
+    def map(self, function: Callable[[sp.Expr], sp.Expr], skip: bool = False) -> Value:
+        """A function of each number."""
+        return self.each(lambda parts: tuple(replace(p, expr=function(p.expr)) for p in parts), skip=skip)
+
+    def each(
+        self, function: Callable[[tuple[Part, ...]], tuple[Part, ...]], axes: Any = None, skip: bool = False
+    ) -> Value:
+        """A function of each entry of the list."""
+        made = _array(self.entries.shape, [function(parts) for _, parts in self.items()])
+        return Value(self.axes if axes is None else tuple(axes), made, skip)
+
+    def axis(self, dim: int, where: str) -> int:
+        """A dimension as a place among the axes.
+
+        Raises
+        ------
+        ValueError
+            If it is not known which axis is meant.
+        """
+        count = len(self.axes)
+        if self.axes[:1] == (ANY,) and (dim >= 0 or count + dim < 1):
+            raise ValueError(
+                f"{where} works along dimension {dim}, which is known where positions are given, positions=; "
+                "dim=-1 holds the neurons"
+            )
+        if not -count <= dim < count:
+            raise ValueError(f"{where} works along dimension {dim} of a tensor of {spoken(self.axes)}")
+        return dim % count
+
+    def listed(self, axis: int) -> int:
+        """The place of a listed axis among those of the array."""
+        return sum(isinstance(a, int) for a in self.axes[:axis])
+
+    def arranged(self, order: Sequence[int]) -> Value:
+        """The axes in another order."""
+        places = [self.listed(i) for i in order if isinstance(self.axes[i], int)]
+        return Value(tuple(self.axes[i] for i in order), self.entries.transpose(places), self.skip)
+
+    def taken(self, axis: int, index: int) -> Value:
+        """One entry along a listed axis."""
+        found = np.take(self.entries, index, axis=self.listed(axis))
+        if not isinstance(found, np.ndarray) or found.dtype != object:
+            found = _array((), [found])
+        return Value(self.axes[:axis] + self.axes[axis + 1 :], found)
+
+    def with_one(self, axis: int) -> Value:
+        """One more axis, of size 1."""
+        return replace(self, axes=(*self.axes[:axis], ONE, *self.axes[axis:]))
+
+    def without(self, axis: int) -> Value:
+        """Without an axis of size 1."""
+        return replace(self, axes=self.axes[:axis] + self.axes[axis + 1 :])
+
+
+def _array(shape: tuple[int, ...], entries: Sequence[tuple[Part, ...]]) -> np.ndarray:
+    made = np.empty(shape, dtype=object)
+    for index, entry in zip(np.ndindex(shape), entries, strict=True):
+        made[index] = entry
+    return made
+
+
+def stacked(values: Sequence[Value], axis: int) -> Value:
+    """Several values along a new listed axis."""
+    first = values[0]
+    if any(v.axes != first.axes for v in values):
+        raise ValueError("tensors of different axes are put together")
+    at = first.listed(axis)
+    entries = np.stack([v.entries for v in values], axis=at)
+    return Value((*first.axes[:axis], len(values), *first.axes[axis:]), entries)
+
+
+def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr], fit: Any) -> Value:
+    """A function of two values, axis by axis from the last as PyTorch broadcasts them.
+
+    Parameters
+    ----------
+    fit : callable
+        From two tuples of parts to the same neurons cut alike, where both tensors have neurons.
+    """
+    axes: list[Axis] = []
+    shapes: tuple[list[int], list[int]] = ([], [])
+    count = max(len(a.axes), len(b.axes))
+    for place in range(count):
+        pair = [v.axes[place - count + len(v.axes)] if place - count + len(v.axes) >= 0 else ONE for v in (a, b)]
+        chosen = pair[0] if pair[1] == ONE else pair[1]
+        if pair[0] != pair[1] and ONE not in pair:
+            raise ValueError(f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation")
+        axes.append(chosen)
+        if isinstance(chosen, int):
+            for shape, own in zip(shapes, pair, strict=True):
+                shape.append(chosen if own == chosen else 1)
+    left, right = np.broadcast_arrays(a.entries.reshape(shapes[0]), b.entries.reshape(shapes[1]))
+    entries = []
+    for index in np.ndindex(left.shape):
+        one, other = left[index], right[index]
+        if NEURONS in a.axes and NEURONS in b.axes:
+            one, other = fit(one, other)
+        elif len(one) != len(other):
+            one, other = (one * len(other), other) if len(one) == 1 else (one, other * len(one))
+        entries.append(
+            tuple(
+                Part(function(p.expr, q.expr), p.size if p.size is not None else q.size)
+                for p, q in zip(one, other, strict=True)
+            )
+        )
+    return Value(tuple(axes), _array(left.shape, entries))

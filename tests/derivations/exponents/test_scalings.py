@@ -1,0 +1,252 @@
+r"""Scalings that have a limit: what is known of networks that people ask about, and the polyhedron itself."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    DerivationError,
+    MLPBlock,
+    Network,
+    NotClosed,
+    ResNet,
+    ShapedMLP,
+    ShrinkingResNet,
+    Weights,
+    epsilon,
+    gelu,
+    layer_norm,
+    polynomial,
+    relu,
+    rms_norm,
+    scalings,
+    selu,
+    silu,
+    tanh,
+)
+from derivations.exponents.course import course
+from derivations.exponents.polyhedron import Constraint, Polyhedron
+from derivations.symbols import width as n
+
+A, B = Weights("A"), Weights("B", out=4 * n)
+HALF = sp.Rational(1, 2)
+c, m, s, alpha, beta = sp.symbols("c m s alpha beta", positive=True)
+p, q = sp.symbols("p q", real=True)
+
+
+def found(made):
+    """Kind and conditions of each regime."""
+    return {(r.kind, frozenset(r.conditions)) for r in made.regimes}
+
+
+def above(x, value):
+    return sp.StrictGreaterThan(x, value, evaluate=False)
+
+
+def test_a_resnet_has_noise_at_the_root_of_the_depth_and_a_flow_of_means_at_the_depth():
+    made = scalings(ResNet(relu, n))
+    mean = sp.Symbol("p_mu_W", real=True)
+    assert found(made) == {
+        ("drift and noise", frozenset({sp.Eq(p, HALF), sp.Eq(mean, HALF)})),
+        ("noise only", frozenset({sp.Eq(p, HALF), above(mean, HALF)})),
+        ("drift only", frozenset({sp.Eq(p, 1 - mean), sp.StrictLessThan(mean, HALF, evaluate=False)})),
+    }
+    assert made.regimes[-1].example == {p: 1, mean: 0}  # branch 1/L with means of order 1
+    assert made.at().kind == "limit"
+    assert made.at({p: 1}).kind == "identity"
+    assert made.at({p: 1, mean: 0}).regime.kind == "drift only"
+    assert made.at({p: sp.Rational(1, 4)}).kind == "too strong"
+    assert made.at({epsilon: 0}).kind == "not continuous"
+
+
+def test_shrinking_weights_have_independent_exponents_of_noise_and_means():
+    made = scalings(ShrinkingResNet(silu, tanh, 3, weight_mean=1))
+    noise, mean = (sp.Symbol(f"p_varepsilon_{w}", real=True) for w in "WM")
+    assert found(made) == {
+        ("drift and noise", frozenset({sp.Eq(noise, HALF), sp.Eq(mean, 1)})),
+        ("drift and noise", frozenset({sp.Eq(noise, HALF), above(mean, 1)})),  # the activation's curvature
+        ("drift only", frozenset({sp.Eq(mean, 1), above(noise, HALF)})),
+    }
+
+
+def test_a_shaped_perceptron_has_li_and_nicas_rate():
+    made = scalings(ShapedMLP(tanh, inputs=2, a=1))
+    assert found(made) == {
+        ("drift and noise", frozenset({sp.Eq(p, HALF), sp.Eq(q, 1)})),
+        ("drift only", frozenset({sp.Eq(p, HALF), above(q, 1)})),
+        ("noise only", frozenset({sp.Eq(q, 1), above(p, HALF)})),
+    }
+    assert made.at({p: 1, q: 2}).kind == "identity"
+
+
+def test_a_shaping_that_acts_at_fourth_order_has_another_rate():
+    made = scalings(ShapedMLP(polynomial(0, 1, 0, 0, 0, 1), a=1, rate=sp.Rational(1, 4)))
+    assert ("drift and noise", frozenset({sp.Eq(p, sp.Rational(1, 4)), sp.Eq(q, 1)})) in found(made)
+
+
+def test_pre_norm_streams_grow_in_proportion_to_the_depth_without_scaling():
+    made = scalings(Network(lambda x: x + A(gelu(B(layer_norm(x)))), width=n))
+    verdict = made.at()
+    assert verdict.kind == "not continuous"
+    assert made.long_run(((2, 0),)).power == 0
+    assert made.maps.variances - sp.Symbol("V", positive=True) == sp.sqrt(3) / (6 * sp.pi) + sp.Rational(1, 3)
+    text = str(made)
+    assert "grows in proportion" in " ".join(text.split())
+    assert "p = 1/2" in text
+
+
+def test_a_constant_skip_settles_and_a_smaller_branch_has_a_limit():
+    made = scalings(Network(lambda x: (x + A(relu(B(x)))) / sp.sqrt(2), width=n))
+    assert made.at().kind == "not continuous"
+    assert made.maps.factor == sp.Rational(3, 4)  # ReLU halves the mean square
+    tuned = scalings(Network(lambda x: (x + Weights("A", variance=2)(relu(B(x)))) / sp.sqrt(2), width=n))
+    assert tuned.maps.factor == 1
+    assert tuned.maps.correlation_rests(sp.S.One)[-1].slope == 1
+    assert ("noise only" in {r.kind for r in tuned.regimes}) or ("drift and noise" in {r.kind for r in tuned.regimes})
+
+
+def test_deepnorm_tends_to_the_identity_at_the_start():
+    net = Network(lambda x: rms_norm(x + beta**2 / alpha * A(relu(B(x)))), width=n, parameters=(alpha, beta))
+    made = scalings(net, small={alpha: -sp.Rational(1, 4), beta: sp.Rational(1, 4)})
+    verdict = made.at()
+    assert verdict.kind == "identity"
+    assert verdict.excess == -HALF  # β⁴/α² adds L^(-1/2) over all layers
+    assert made.regimes[0].conditions == (
+        sp.Eq(sp.Symbol("p_alpha", real=True), 2 * sp.Symbol("p_beta", real=True) - HALF),
+    )
+
+
+def test_a_layer_scale_is_a_time():
+    net = Network(lambda x: x + c * A(gelu(B(layer_norm(x)))), width=n, parameters=(c,))
+    made = scalings(net, small=(c,))
+    assert made.times(36, {c: sp.Rational(1, 10**4)}) == {(2,): sp.Rational(36, 10**8)}
+    assert made.times(36, {c: 0.1}) == {(2,): sp.Rational(36, 100)}
+    with pytest.raises(DerivationError, match="does not say the exponent p_c"):
+        made.at()
+
+
+def test_depth_aware_multipliers_are_one_program_at_the_start():
+    one = Network(lambda x: x + m * Weights("A", variance=s**2)(relu(B(rms_norm(x)))), width=n, parameters=(m, s))
+    first = scalings(one, small={m: 1, s: -HALF}).at()
+    second = scalings(one, small={m: HALF, s: 0}).at()
+    assert first.kind == second.kind == "limit"
+    assert first.sizes == second.sizes == {(2, 2): 0}
+    assert scalings(one, small={m: 1, s: 0}).at().kind == "identity"  # the multiplier alone
+
+
+def test_gain_and_fixed_point_of_selu():
+    maps = scalings(Network(lambda x: Weights("W")(selu(x)), width=n)).maps
+    assert abs(sp.N(maps.at_one - 1, 20)) < sp.Rational(1, 10**14)  # its constants are made so
+    (rest,) = maps.rests
+    assert rest.is_stable
+    assert abs(sp.N(rest.slope) - 0.782648) < 1e-6  # Klambauer et al. 2017, the Jacobian's entry
+    assert abs(sp.N(maps.chi(1)) - 1.071) < 1e-3
+
+
+def test_relu_is_at_the_edge_with_variance_two():
+    maps = scalings(Network(lambda x: Weights("W", variance=2)(relu(x)), width=n)).maps
+    assert maps.factor == 1
+    (one,) = maps.correlation_rests(sp.S.One)
+    assert one.slope == 1
+    assert one.is_stable is None
+
+
+def test_two_branches_have_two_exponents():
+    D, E = Weights("D"), Weights("E", out=n)
+
+    def layer(x):
+        y = x + epsilon * D(tanh(E(rms_norm(x))))
+        return y + epsilon * A(relu(B(rms_norm(y))))
+
+    made = scalings(Network(layer, width=sp.oo), means=False)
+    assert len(made.family.sizes) == 2
+    assert {r.kind for r in made.regimes} == {"drift only"}
+    assert len(made.regimes) == 3
+
+
+def test_what_is_printed_has_all_formats(tmp_path):
+    made = scalings(MLPBlock(relu, n, norm="rms"))
+    for suffix in (".txt", ".tex", ".typ", ".json"):
+        assert made.write(tmp_path / f"scalings{suffix}").stat().st_size > 500
+    assert "mu_{A}" in made._repr_latex_() or "varepsilon" in made._repr_latex_()
+    with pytest.raises(DerivationError, match=r"unknown suffix '.doc'"):
+        made.write("scalings.doc")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: scalings(relu), "scalings expects a network"),
+        (lambda: scalings(ResNet(relu, 4), order="dept"), "unknown order 'dept'; close names: depth"),
+        (lambda: scalings(ResNet(relu, sp.oo), order="depth"), "at a fixed width"),
+        (lambda: scalings(ResNet(relu, 4), small=(c,)), "which the layer does not have"),
+        (lambda: scalings(ResNet(relu, 4), small={}), "small names no parameter"),
+        (lambda: scalings(ResNet(relu, 4)).at({"p_x": 1}), "unknown exponent 'p_x'"),
+        (lambda: scalings(ResNet(relu, 4)).at({p: sp.sqrt(2)}), "must be a rational number"),
+        (lambda: scalings(ResNet(relu, 4)).times(0, {epsilon: 1}), "depth must be a positive whole number"),
+        (lambda: scalings(ResNet(relu, 4)).times(3, {}), "a value of varepsilon is needed"),
+        (lambda: scalings(ResNet(relu, 4)).times(3, {c: 1}), "unknown size 'c'"),
+    ],
+)
+def test_refusals(wrong, message):
+    with pytest.raises(DerivationError, match=message):
+        wrong()
+
+
+def test_a_size_must_be_positive_and_named():
+    z = sp.Symbol("z", real=True)
+    net = Network(lambda x: x + z * A(x), width=n, parameters=(z,))
+    with pytest.raises(DerivationError, match="must be positive"):
+        scalings(net, small=(z,))
+    both = Network(lambda x: x + epsilon * c * A(x), width=n, parameters=(c,))
+    with pytest.raises(DerivationError, match="small parameter varepsilon beside"):
+        scalings(both, small=(c,))
+    with pytest.raises(DerivationError, match="must be a rational number"):
+        scalings(both, small={c: sp.pi, epsilon: 1})
+
+
+def test_a_size_that_grows_on_its_own_is_refused():
+    net = Network(lambda x: rms_norm(alpha * x + A(x)), width=n, parameters=(alpha,))
+    with pytest.raises(DerivationError, match="alpha grows with the depth, and a product with it is not small"):
+        scalings(net, small={alpha: -1})
+
+
+def test_sizes_that_meet_inside_a_kink_are_refused():
+    D = Weights("D")
+    net = Network(lambda x: x + relu(c * A(x) + m * D(x)), width=3, parameters=(c, m))
+    with pytest.raises(NotClosed, match="kink"):
+        scalings(net, small=(c, m)).regimes  # noqa: B018
+
+
+def test_corners_and_faces_of_a_polyhedron():
+    def line(a, b, bound=1):
+        return Constraint((Fraction(a), Fraction(b)), Fraction(bound))
+
+    wedge = Polyhedron((line(2, 0), line(1, 1), line(1, 0, 0), line(0, 1, 0)))
+    assert set(wedge.whole.corners) == {(Fraction(1, 2), Fraction(1, 2)), (1, 0)}
+    assert wedge.implies(line(3, 1))
+    assert not wedge.implies(line(3, 3, 4))
+    assert len(wedge.faces) == 6  # itself, three sides, two corners
+    assert Polyhedron((line(1, 0), line(-1, 0, 0), line(1, 0, 0), line(0, 1, 0))).is_empty
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind", "power"),
+    [
+        (lambda v: v**2, "explodes", 2),
+        (lambda v: 3 * v, "grows", 1),
+        (lambda v: sp.S.One, "grows", 0),
+        (lambda v: sp.sqrt(v), "grows", HALF),
+        (lambda v: -v, "vanishes", 1),
+        (lambda v: v - v**3, "settles", None),
+        (lambda v: v + v**3, "explodes", 3),
+        (lambda v: sp.S.Zero, "rests", None),
+    ],
+)
+def test_the_long_run_of_a_flow(rate, kind, power):
+    v = sp.Symbol("V_11", positive=True)
+    run = course(rate(v), v)
+    assert (run.kind, run.power) == (kind, power)
