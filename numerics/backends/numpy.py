@@ -50,6 +50,9 @@ class NumPyWriter(SciPyPrinter):
     def _print_GaussianMean(self, node: Any) -> str:
         return str(node._numpycode(self))
 
+    def _print_SoftmaxShare(self, node: Any) -> str:
+        return str(self._print(node.explicit()))
+
     def _print_Max(self, node: sp.Expr) -> str:
         return self._chain("maximum", node)
 
