@@ -203,9 +203,10 @@ def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Ex
         argument = next(filter(_is_moved, _arguments(body)), None)
         if argument is None:
             break
-        whole = sp.diff(argument, _Z)
-        slope = _symbolic(whole)  # numbers stay in the function, so that rules know it
-        shift = sp.expand((argument - whole * _Z) * slope / whole)
+        power = sp.degree(argument, _Z)
+        whole = sp.LC(argument, _Z)
+        slope = _symbolic(whole) ** sp.Rational(1, power)  # numbers stay in the function, so that rules know it
+        shift = sp.expand((argument - whole * _Z) * slope / whole) if power == 1 else sp.S.Zero
         changed = body.xreplace({_Z: (_Z - shift) / slope}).replace(
             lambda e: e.is_Relational, lambda e: e.func(sp.expand(e.lhs - e.rhs), 0)
         )
@@ -261,14 +262,10 @@ def _arguments(body: sp.Expr) -> Iterator[sp.Basic]:
 
 
 def _is_moved(e: sp.Basic) -> bool:
-    """Whether an argument is z scaled or shifted by parameters."""
-    return (
-        isinstance(e, sp.Expr)
-        and e.has(_Z)
-        and bool(e.free_symbols - {_Z})
-        and e.is_polynomial(_Z)
-        and sp.degree(e, _Z) == 1
-    )
+    """Whether an argument is z scaled or shifted by parameters, or a power of z that is scaled."""
+    if not isinstance(e, sp.Expr) or not e.has(_Z) or not e.free_symbols - {_Z} or not e.is_polynomial(_Z):
+        return False
+    return sp.degree(e, _Z) == 1 or not (e / _Z ** sp.degree(e, _Z)).has(_Z)
 
 
 @dataclass(frozen=True)

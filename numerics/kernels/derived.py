@@ -79,6 +79,7 @@ class TwoLaw:
 
     own: tuple[Formula, ...]
     covariance: Formula
+    known: int  # how many values the covariance is a formula of
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class DerivedFlow:
                     continue
                 if step.law is not met:
                     met, law = step.law, [zero + entry(t, *values) for entry in step.law.own]
-                    between = np.broadcast_to(step.law.covariance(*given), kernels[0].shape)
+                    between = np.broadcast_to(step.law.covariance(*given[: step.law.known]), kernels[0].shape)
                 given.append(_pair_means(step.left, step.right, law, rows, columns, between))
             for row, rate in zip(speed, self.pair_rates(*given), strict=True):
                 row[:] = rate
@@ -285,7 +286,7 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
         if isinstance(p, PairMean):
             if (p.laws, p.covariance) not in laws:
                 entries = tuple(_formula((time, *flow.first), entry) for law in p.laws for entry in law)
-                laws[p.laws, p.covariance] = TwoLaw(entries, _formula(here, p.covariance))
+                laws[p.laws, p.covariance] = TwoLaw(entries, _formula(here, p.covariance), len(here))
             left, right = map(compile_means, p.activations)  # kept: equal ones are one object
             pairs.append(TwoMeans(left, right, laws[p.laws, p.covariance]))
         else:

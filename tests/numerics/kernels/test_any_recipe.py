@@ -154,7 +154,7 @@ RECIPES = {
     "variance that depends on depth": (lambda x: x + epsilon * Weights("A", variance=1 + t)(tanh(B(x))), deeper),
     "two sublayers in sequence": (
         lambda x: sublayer(sublayer(x, "A", "B"), "C", "D"),
-        lambda *given: [2 * rate for rate in normed(*given)],
+        normed,
     ),
     "norm before GELU": (lambda x: x + epsilon * A(gelu(rms_norm(x))), lambda _, *given: _of_direction(*given, GELU)),
     "three matrices": (lambda x: x + epsilon * A(silu(B(tanh(C(x))))), three_matrices),
@@ -169,7 +169,7 @@ def _of_direction(K, T, a, b, function):
 
 
 def sublayer(x, outer, inner):
-    return x + epsilon * Weights(outer)(softplus(Weights(inner, out=4 * n)(rms_norm(x))))
+    return x + epsilon * Weights(outer, variance=sp.S.Half)(softplus(Weights(inner, out=4 * n)(rms_norm(x))))
 
 
 GELU = (

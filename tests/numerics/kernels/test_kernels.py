@@ -279,6 +279,7 @@ def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
         ("tanh(max(x,0))", "nngp", (0, 1), 0.04618167021),
         ("sqrt(abs(x))", "nngp", (0, 1), 0.27783907),
         ("x/(1+abs(x))", "ntk", (0, 0), 0.70185442),
+        ("atan(x)", "ntk", (0, 1), 0.03423789205),
     ],
 )
 def test_kinks_and_singular_points_cost_no_digits(formula, kind, at, exact):
