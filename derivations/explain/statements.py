@@ -27,7 +27,8 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.draws import Draw
+from derivations.limits.elimination.draws import AttentionDraw, Draw
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import depth, state, step, width
 
@@ -212,11 +213,20 @@ def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
     return own + [(k, q) for k in starts for q in starts if k < q]
 
 
-def _drawn_at(program: Program) -> list[Matrix | Mask]:
-    """Where the random numbers of an expansion are drawn: factors, and each matrix at its last application."""
+def _drawn_at(program: Program) -> list[Matrix | Mask | Mix]:
+    """Where the random numbers of an expansion are drawn: factors, each matrix at its last application, and twice a head of attention."""
+    found = heads(program)
+    inside = {matrix.symbol for head in found for matrix in head.matrices}
     last = {s.weights: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
-    finals = list(last.values())
-    return [s for s in program.statements if isinstance(s, Mask) or (isinstance(s, Matrix) and s in finals)]
+    finals = [s for s in last.values() if s.symbol not in inside]
+    ends = [head.mix for head in found]
+    places: list[Matrix | Mask | Mix] = []
+    for s in program.statements:
+        if isinstance(s, Mix) and s in ends:
+            places += [s, s]
+        elif isinstance(s, Mask) or (isinstance(s, Matrix) and s in finals):
+            places.append(s)
+    return places
 
 
 def _activation_steps(recipe: Recipe) -> list[Step]:
@@ -269,10 +279,15 @@ class ShownMoments:
         matrices = [s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean]
         names: dict[sp.Basic, sp.Basic] = {}
         for random, last in zip(self.layer.expansion.random, _drawn_at(program), strict=True):
+            if isinstance(random, AttentionDraw):  # named by two positions already
+                of_head = (sp.Symbol(last.symbol.name),) if len(heads(program)) > 1 else ()
+                for (i, j), v in random.forms.items():
+                    names[v] = indexed("Phi", of_head, (sp.Integer(j + 1), sp.Integer(i + 1)))
+                continue
             applied = [s for s in matrices if s.weights == last.weights] if isinstance(last, Matrix) else [last]
             for place, v in enumerate(random.variables):
                 of, c = applied[place // size if isinstance(last, Matrix) else 0], place % size
-                above = (sp.Integer(c + 1),) if size > 1 and (isinstance(last, Matrix) or not last.shared) else ()
+                above = (sp.Integer(c + 1),) if size > 1 and not (isinstance(last, Mask) and last.shared) else ()
                 name = of.symbol.name
                 names[v] = (
                     indexed("u", (letter(name),) if len(matrices) > 1 else (), above)
@@ -318,6 +333,14 @@ class ShownMoments:
                     )
                     if gaussian
                     else ("Given the state, what a matrix puts out is centred. ",)
+                ),
+                *(
+                    (
+                        "Given its shares, so is what a head of attention puts out; its covariance is a form in the shares, with the covariance of its "
+                        "values. ",
+                    )
+                    if heads(self.layer.program)
+                    else ()
                 ),
                 f"Its covariance{likewise} is",
             ),

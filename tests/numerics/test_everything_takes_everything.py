@@ -10,13 +10,17 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    AttentionBlock,
+    ConvBlock,
     ConvResNet,
     DerivationError,
     Network,
     PreNormResNet,
     ResNet,
+    ShapedAttention,
     ShapedMLP,
     ShrinkingResNet,
+    TransformerBlock,
     Weights,
     average,
     derive,
@@ -54,6 +58,10 @@ RECIPES = {
     "mlp": lambda n, m: MLP(relu, width=n, inputs=m),
     "shaped": lambda n, m: ShapedMLP(relu, c_plus=0, c_minus=-1, width=n, inputs=m),
     "prenorm": lambda n, m: PreNormResNet(relu, width=n, inputs=m),
+    "attention": lambda n, m: AttentionBlock(n, positions=(2,), inputs=m, size=3, norm="rms", masked=True),
+    "transformer": lambda n, m: TransformerBlock(n, positions=(2,), inputs=m, activation=relu, size=3),
+    "shaped attention": lambda n, m: ShapedAttention(n, positions=(2,), inputs=m),
+    "conv block": lambda n, m: ConvBlock(relu, n, positions=(2,), filter=(1,), inputs=m),
     **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
 }
 #: Order and width.
