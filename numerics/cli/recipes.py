@@ -31,7 +31,7 @@ _LETTERS = {
 
 
 def word(kind: type[Recipe]) -> str:
-    """What a recipe is called: its name without another recipe's at its end; a block is a word of its own.
+    """What a recipe is called: its name without another recipe's at its end; a block or an attention is a word of its own.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def word(kind: type[Recipe]) -> str:
     for other in RECIPES:
         if name != other.__name__:
             name = name.removesuffix(other.__name__)
-    return re.sub(r"(?<=.)Block$", "-Block", name).lower()
+    return re.sub(r"(?<=.)(Block|Attention)$", r"-\1", name).lower()
 
 
 def named() -> dict[str, type[Recipe]]:
