@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from derivations.architectures import (
         MLP,
         RECIPES,
+        AttentionBlock,
+        ConvBlock,
         ConvResNet,
         GatedBlock,
         MLPBlock,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         ResNet,
         ShapedMLP,
         ShrinkingResNet,
+        TransformerBlock,
     )
     from derivations.calculus.equivalence import equivalence
     from derivations.derivation import Derivation, derive
@@ -101,6 +104,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVATIONS",
     "LAWS",
+    "AttentionBlock",
+    "ConvBlock",
     "GatedBlock",
     "MLP",
     "MLPBlock",
@@ -125,6 +130,7 @@ __all__ = [
     "Scalings",
     "ShapedMLP",
     "ShrinkingResNet",
+    "TransformerBlock",
     "UnsafeExpression",
     "Weights",
     "absolute",
@@ -210,8 +216,8 @@ _NAMES = {
     ),
     "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
     "derivations.architectures": (
-        "ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
-        "ShrinkingResNet"
+        "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
+        "ShrinkingResNet TransformerBlock"
     ),
     "derivations.calculus.equivalence": "equivalence",
     "derivations.derivation": "Derivation derive",

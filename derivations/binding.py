@@ -166,7 +166,7 @@ class Binding(sp.Expr):
         return tuple(made)
 
 
-def called(node: Binding, printer: Any, function: str) -> str:
+def called(node: sp.Expr, printer: Any, function: str) -> str:
     """A call of an evaluating function with the node's text and its parameters."""
     parameters = sorted(node.free_symbols, key=sp.default_sort_key)
     text = repr(sp.srepr(sp.Tuple(node, *parameters)))

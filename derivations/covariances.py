@@ -12,7 +12,7 @@ from itertools import product
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 
 _DIGITS = 40
 #: Relative to its terms, what counts as rounding.
@@ -39,7 +39,7 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
     for k, entry in enumerate(covariance.diagonal()):
         if entry.is_extended_negative or entry.is_extended_real is False:
             raise DerivationError(
-                f"expected a covariance, whose diagonal is ≥ 0, got {entry} for {states[k]}; give σσᵀ, or sigma=σ"
+                f"expected a covariance, whose diagonal is ≥ 0, got {brief(entry)} for {states[k]}; give σσᵀ, or sigma=σ"
             )
     size = covariance.rows
     between = (covariance[i, j] != 0 for i in range(size) for j in range(i))
@@ -79,7 +79,7 @@ def require_equal(
             if value.is_finite and abs(value) > _ROUNDING * 1000:
                 raise DerivationError(
                     "the given factor σ does not satisfy σσᵀ = covariance: "
-                    f"the difference is {entry}, not 0; leave the covariance out, and it is σσᵀ"
+                    f"the difference is {brief(entry)}, not 0; leave the covariance out, and it is σσᵀ"
                 )
 
 

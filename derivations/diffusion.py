@@ -258,7 +258,7 @@ class NeuronDiffusion:
 
     @property
     def inputs(self) -> int:
-        """Number m of network inputs carried along."""
+        """The number m of network inputs."""
         return len(self.neuron)
 
     @property

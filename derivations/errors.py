@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -51,3 +52,20 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     close = [lower[found] for found in get_close_matches(given.lower(), lower, 3)] if isinstance(given, str) else []
     hint = f"; close names: {', '.join(close)}" if close else f"; known: {', '.join(names)}" if len(names) <= 3 else ""
     return f"unknown {what} {shown!a}{hint}"
+
+
+def brief(formula: object, most: int = 120) -> str:
+    """A formula as people can read it in a message: the middle left out where it is long, bound variables by their names.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> brief(sp.Dummy("u") + 1)
+    'u + 1'
+    >>> brief(sum(k * sp.Symbol("x") ** k for k in range(40)), 40)
+    '39*x**39 + 38*x**38 + 37*x … **2 + x (403 characters)'
+    """
+    text = re.sub(r"\b_(?=[^\W\d_])", "", str(formula))
+    if len(text) <= most:
+        return text
+    return f"{text[: 2 * most // 3]} … {text[-most // 6 :]} ({len(text)} characters)"

@@ -10,7 +10,7 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.calculus.closure import Closure, close, is_count
 from derivations.diffusion import NeuronDiffusion
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, brief
 from derivations.gaussian import expect
 from derivations.piecewise import Piece, join, pieces
 from derivations.sums import CoordinateSum
@@ -143,7 +143,7 @@ def initial_slope(dynamics: NormDynamics) -> InitialSlope:
     affine = all(sp.diff(opened, a, b) == 0 for a in stand_ins.values() for b in stand_ins.values())
     if opened.has(CoordinateSum) or log_norm in opened.free_symbols or not affine:
         raise NotClosed(
-            f"the drift of the log-norm, {drift}, is not an affine function of counts; its average needs the law of the state"
+            f"the drift of the log-norm, {brief(drift)}, is not an affine function of counts; its average needs the law of the state"
         )
     moving = join(
         tuple(Piece(p.left, p.right, sp.Integer(p.expr != 0)) for p in pieces(dynamics.activation.expr, x)), x

@@ -9,7 +9,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, bound_symbols, opened, printed_symbols
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.piecewise import Piece, canonical, join, pieces
 
 
@@ -94,7 +94,7 @@ class CoordinateSum(Binding):
             return sp.S.Zero
         if self.width.has(parameter):
             raise DerivationError(
-                f"cannot differentiate {self} in {parameter}, the number of its terms; differentiate in a parameter of the summand"
+                f"cannot differentiate {brief(self)} in {parameter}, the number of its terms; differentiate in a parameter of the summand"
             )
         return coordinate_sum(sp.diff(self.body, parameter), self.bound_symbols, self.width)
 
@@ -131,7 +131,7 @@ class CoordinateSum(Binding):
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         raise DerivationError(
-            f"{self} holds no neurons to compute with; write the sum out with explicit(neurons), or use numerics.compile.compile_sums"
+            f"{brief(self)} holds no neurons to compute with; write the sum out with explicit(neurons), or use numerics.compile.compile_sums"
         )
 
     _pythoncode = _mpmathcode = _numpycode

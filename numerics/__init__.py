@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
+    from numerics.targets import choose
     from numerics.validation import compare, validate
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "NNGPRegressor",
     "NTKRegressor",
     "UndefinedState",
+    "choose",
     "compare",
     "compile_expression",
     "compile_law",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "choose": "numerics.targets",
     "compile_expression": "numerics.compile",
     "compile_law": "numerics.compile",
     "distribution": "numerics.limit_distribution",

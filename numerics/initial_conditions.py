@@ -23,7 +23,7 @@ def checked_start(limit: Limit, x0: Start, t: float) -> Array:
     Grid.of(t, 1, None)
     if isinstance(x0, Normal):
         raise ValueError("expected a fixed start, a number or an array of states, got a law")
-    start = Starts.of(x0, shape, 1, limit)
+    start = InitialStates.of(x0, shape, 1, limit)
     return start.block(0, 1, shape, np.random.default_rng(0))[0]
 
 
@@ -69,7 +69,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Starts:
+class InitialStates:
     """The start as an array that broadcasts to (samples, ...), or as the law of independent coordinates."""
 
     states: Array | None
@@ -77,7 +77,7 @@ class Starts:
     per_sample: bool
 
     @classmethod
-    def of(cls, x0: Any, shape: tuple[int, ...], samples: int, limit: Any) -> Starts:
+    def of(cls, x0: Any, shape: tuple[int, ...], samples: int, limit: Any) -> InitialStates:
         """What a user gave, checked against the limit."""
         if isinstance(x0, Normal):
             _require_mass_inside(x0, samples, limit)

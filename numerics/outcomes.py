@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
+from derivations.errors import brief
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
 from numerics.compile.defined import defined_everywhere, formulas, has_value, possibly_zero, undefined_entry
@@ -145,7 +146,7 @@ def explain_path(limit: Diffusion | NeuronDiffusion, state: Array, time: float, 
             missing = undefined_entry(entries, symbols, (*row, time))
             if missing is not None:
                 raise UndefinedState(
-                    f"the {name} {missing} has no value at {shown} ({where}); give the diffusion the interval in which it "
+                    f"the {name} {brief(missing)} has no value at {shown} ({where}); give the diffusion the interval in which it "
                     "lives as its domain, or start elsewhere"
                 )
     if not neurons and np.abs(state).max() < 1e30:
@@ -183,7 +184,7 @@ def explain_network(trace: Trace, sample: int, where: str) -> None:
             at = ", ".join(f"{s.name} = {v:.6g}" for s, v in zip(symbols, point, strict=True))
             several = f", input {column + 1}" if value.shape[2] > 1 else ""
             raise UndefinedState(
-                f"{expr} has no value at {at}: {where}, neuron {neuron + 1}{several}; choose an activation that is defined "
+                f"{brief(expr)} has no value at {at}: {where}, neuron {neuron + 1}{several}; choose an activation that is defined "
                 "wherever states go, or a start that stays away"
             )
 

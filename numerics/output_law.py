@@ -109,11 +109,11 @@ class Readout:
         return self.bias_variance * float(self.c.sum()) ** 2
 
     def of(self, second: Array) -> Array:
-        """From :math:`c^\\top V c`."""
+        r"""From :math:`c^\top V c`."""
         return self.variance * np.maximum(second, 0.0) + self.floor
 
     def moment(self, power: int, second: Callable[[int], float]) -> float:
-        """:math:`E S^k` from the moments of :math:`c^\\top V c`."""
+        r""":math:`E S^k` from the moments of :math:`c^\top V c`."""
         terms = ((j, comb(power, j) * self.variance**j * self.floor ** (power - j)) for j in range(power + 1))
         return float(sum(factor * second(j) for j, factor in terms if factor))
 

@@ -19,7 +19,7 @@ from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.expectations.choice import choose_scheme
-from numerics.initial_conditions import Grid, Start, Starts, shape_of
+from numerics.initial_conditions import Grid, InitialStates, Start, shape_of
 from numerics.outcomes import NotFinite, defined_everywhere, explain_path, formulas, warn_of_explosions, without_nan
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps, usual_scheme
 
@@ -123,7 +123,7 @@ def simulate_sde(
         choice = choose_scheme(limit, x0, t, tol)
         scheme, steps = choice.scheme, choice.steps
     grid = Grid.of(t, steps, times, t0)
-    start = Starts.of(x0, shape, samples, limit)
+    start = InitialStates.of(x0, shape, samples, limit)
     if isinstance(limit, Flow):
         kept = _flow(limit, start, grid, samples)
     else:
@@ -173,7 +173,7 @@ def sample_law(
     states = x0 if isinstance(x0, Normal) else np.asarray(x0, dtype=float)
     if not isinstance(states, Normal) and states.ndim == 1:
         states = states[:, np.newaxis]
-    start = Starts.of(states, (1,), samples, law.diffusion)
+    start = InitialStates.of(states, (1,), samples, law.diffusion)
     kept = run_ensemble(_LawPaths(law, (1,), start, Grid.of(t, 1, None)), samples, _BLOCK, seed, workers)
     return kept[:, 0, 0]
 
@@ -192,7 +192,7 @@ class _Paths:
     limit: Limit
     scheme: Scheme
     shape: tuple[int, ...]
-    start: Starts
+    start: InitialStates
     grid: Grid
     compiled: bool
 
@@ -238,7 +238,7 @@ class _LawPaths:
 
     law: Law
     shape: tuple[int, ...]
-    start: Starts
+    start: InitialStates
     grid: Grid
 
     @cached_property
@@ -262,7 +262,7 @@ def _walk(advance: Advance, x: Array, grid: Grid, rng: np.random.Generator) -> A
     return kept
 
 
-def _flow(limit: Flow, start: Starts, grid: Grid, samples: int) -> Array:
+def _flow(limit: Flow, start: InitialStates, grid: Grid, samples: int) -> Array:
     """Solve the ordinary differential equation, once for all samples that start together."""
     size = len(limit.states)
     together = 1 if not start.per_sample else samples

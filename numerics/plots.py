@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from derivations.explain.latex import latex
 from numerics.statistics import Slope, standard_error
 
 Array = NDArray[np.float64]
@@ -290,3 +291,89 @@ def inline_svg(figure: Figure, name: str) -> str:
     for index, color in enumerate(SERIES):
         text = text.replace(color, f"var(--series-{index}, {color})")
     return text
+
+
+_KINDS = {"drift only": (THEORY, "-"), "noise only": (NETWORKS, "--"), "drift and noise": (THIRD, "-.")}
+
+
+def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) -> Figure:
+    """Where a network has a limit, in the plane of two exponents.
+
+    Shaded: terms that are too strong; white: the network tends to the identity. On the line between them a limit is not trivial, drawn by what
+    survives there; corners are dots.
+
+    Parameters
+    ----------
+    found : Scalings
+        What :func:`derivations.scalings` returned.
+    x, y : Symbol, optional
+        The exponents on the axes; by default the first one, and that of the width or else the second one. All others are so large that their
+        sizes do not matter, except those of branches, which are at 1.
+    most : float
+        The end of both axes.
+
+    Raises
+    ------
+    ValueError
+        If the network has no scaling with a limit, or an exponent is not one of its.
+    """
+    exponents = found.exponents
+    if exponents is None:
+        raise ValueError(f"there is no phase diagram: {found.why}")
+    symbols = exponents.symbols
+    for given in (x, y):
+        if given is not None and given not in symbols:
+            raise ValueError(f"unknown exponent {given}; the network has {', '.join(map(str, symbols))}")
+    first = symbols[0] if x is None else x
+    rest = [s for s in symbols if s != first]
+    second = y if y is not None else (rest[-1] if found.family.order == "joint" else rest[0]) if rest else None
+    shown = [symbols.index(s) for s in (first, second) if s is not None]
+    signs = [exponents.signs[k] for k in shown]
+    rows = np.array([[float(p) for p in m] for m in exponents.monomials])
+    others = np.array([0.0 if k in shown else 10.0 * most * s for k, s in enumerate(exponents.signs)])
+    left = 1.0 - rows @ others  # what is left for the two
+    slopes = rows[:, shown] * np.array(signs)
+    figure, axes = _axes(f"${latex(first)}$", f"${latex(second)}$" if second is not None else "", SIZE)
+    angles = np.zeros(1)
+    if second is not None:  # with the corners
+        corners = [c for r in found.regimes for face in r.faces for c in face.corners]
+        turns = [np.arctan2(*(float(c[k]) * s for k, s in zip(shown[::-1], signs[::-1], strict=True))) for c in corners]
+        angles = np.union1d(np.linspace(0.0, np.pi / 2, 721), turns)
+    rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, : len(shown)]
+    along = rays @ slopes.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        need = np.where(along > 1e-12, left / along, np.where(left > 0, 100.0 * most, -np.inf))
+    radius = need.max(axis=1)
+    seen = [frozenset(map(int, np.flatnonzero(np.abs(row - r) < 1e-9))) for row, r in zip(need, radius, strict=True)]
+    kinds = [_kind(tight, exponents) for tight in seen]
+    edge = np.minimum(radius, 10.0 * most)[:, None] * rays
+    if second is None:
+        axes.axvspan(0.0, float(edge[0, 0]), color=NETWORKS, alpha=0.12, linewidth=0)
+        axes.axvline(float(edge[0, 0]), color=_KINDS[kinds[0]][0], linewidth=2.2, label=kinds[0])
+        axes.set_yticks([])
+    else:
+        axes.fill(np.append(edge[:, 0], 0.0), np.append(edge[:, 1], 0.0), color=NETWORKS, alpha=0.12, linewidth=0)
+        for kind, (color, style) in _KINDS.items():
+            here = np.array([k == kind for k in kinds])
+            if not here.any():
+                continue
+            line = np.where(here[:, None], edge, np.nan)
+            dots = here & ~np.roll(here, 1) & ~np.roll(here, -1)
+            if (here & ~dots).any():
+                axes.plot(*line.T, linestyle=style, color=color, linewidth=2.2, label=kind)
+            else:
+                axes.plot(*line.T, "o", color=color, markersize=7, label=kind)
+        axes.set_ylim(0.0, most)
+    axes.set_xlim(0.0, most)
+    axes.text(0.97, 0.95, "identity", transform=axes.transAxes, ha="right", va="top", color=INK)
+    axes.text(0.03, 0.05, "too strong", transform=axes.transAxes, ha="left", va="bottom", color=INK)
+    _legend(figure, 3)
+    return figure
+
+
+def _kind(tight: frozenset[int], exponents: Any) -> str:
+    alive = [exponents.monomials[k] for k in tight]
+    drift, noise = any(m in exponents.terms.drift for m in alive), any(m in exponents.terms.noise for m in alive)
+    return {(True, True): "drift and noise", (True, False): "drift only", (False, True): "noise only"}.get(
+        (drift, noise), ""
+    )

@@ -6,9 +6,18 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
+from functools import cache
 from pathlib import Path
 
 import sympy as sp
+
+from derivations import Derivation, derive
+
+
+@cache
+def derived(network: object, order: str | None = None) -> Derivation:
+    """A network's derivation, made once for all tests that only look at it."""
+    return derive(network) if order is None else derive(network, order=order)
 
 
 class Made(Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derivations.architectures.attention import AttentionBlock, ConvBlock, TransformerBlock
 from derivations.architectures.base import Recipe
 from derivations.architectures.blocks import GatedBlock, MLPBlock
 from derivations.architectures.convolutional import ConvResNet
@@ -22,10 +23,15 @@ RECIPES: tuple[type[Recipe], ...] = (
     PreNormResNet,
     MLPBlock,
     GatedBlock,
+    ConvBlock,
+    AttentionBlock,
+    TransformerBlock,
     Network,
 )
 
 __all__ = [
+    "AttentionBlock",
+    "ConvBlock",
     "ConvResNet",
     "GatedBlock",
     "MLP",
@@ -38,4 +44,5 @@ __all__ = [
     "ResNet",
     "ShapedMLP",
     "ShrinkingResNet",
+    "TransformerBlock",
 ]

@@ -61,7 +61,7 @@ class ConvResNet(ShrinkingResNet):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("positions", "filter"):
-            object.__setattr__(self, name, _sizes(getattr(self, name), name))
+            object.__setattr__(self, name, checked_sizes(getattr(self, name), name))
         self.program()
 
     def weights(self, name: str, **moments: object) -> Weights:
@@ -74,7 +74,8 @@ class ConvResNet(ShrinkingResNet):
         return cls(tanh, relu, 2, positions=(3,), filter=(3,), bias_variance=sp.Rational(1, 2))
 
 
-def _sizes(given: object, name: str) -> tuple[int, ...]:
+def checked_sizes(given: object, name: str) -> tuple[int, ...]:
+    """One or two sizes of a grid or of a filter."""
     sizes = tuple(given) if isinstance(given, tuple | list) else (given,)
     whole = all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in sizes)
     if not 1 <= len(sizes) <= 2 or not whole:

@@ -6,7 +6,7 @@ import sympy as sp
 
 from derivations.calculus.ito import bracket, generator
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NotClosed
+from derivations.errors import DerivationError, NotClosed, brief
 from derivations.piecewise import Piece, breakpoints, join, merged, pieces
 
 angle = sp.Symbol("theta", real=True)
@@ -78,7 +78,9 @@ def _quadrant(process: Diffusion, k: int) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp
     for expr in (generator(here, theta), bracket(here, theta, theta)):
         value = _trigonometric(sp.cancel(sp.together(expr)).subs(polar, simultaneous=True))
         if value.has(r):
-            raise NotClosed(f"the angle is no diffusion by itself: its coefficients depend on the radius, {value}")
+            raise NotClosed(
+                f"the angle is no diffusion by itself: its coefficients depend on the radius, {brief(value)}"
+            )
         found.append(value)
     return left, right, found[0], found[1]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, brief
 from derivations.piecewise import pieces
 from derivations.sums import CoordinateSum
 
@@ -75,7 +75,9 @@ class Closure:
         """
         if self.left_over:
             rest = ", ".join(map(str, self.left_over))
-            raise NotClosed(f"the coefficients also depend on {rest}; add these as states, or simulate the layer")
+            raise NotClosed(
+                f"the coefficients also depend on {brief(rest)}; add these as states, or simulate the layer"
+            )
         where = domain if len(self.states) == 1 else sp.S.UniversalSet  # what several sums can be together is not known
         return Diffusion(self.states, self.drift, self.covariance, where, self.limit.time)
 

@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations.calculus.gram import pair_correlation
 from derivations.diffusion import Flow
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,6 @@ def equivalence(first: Flow, second: Flow, unknown: sp.Symbol) -> Equivalence:
     for value in found:
         if sp.expand(velocity.subs(unknown, value) - right.drift[0]) == 0:
             return Equivalence(left, right, unknown, sp.factor(value))
-    raise DerivationError(f"no value of {unknown} makes {velocity} and {right.drift[0]} the same function")
+    raise DerivationError(
+        f"no value of {unknown} makes {brief(velocity)} and {brief(right.drift[0])} the same function"
+    )

@@ -15,7 +15,7 @@ from derivations.calculus.intervals import coefficients
 from derivations.calculus.pearson import pearson_density
 from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 
 Interval = tuple[sp.Expr, sp.Expr]
 
@@ -75,7 +75,7 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     there, back = _with_sign(condition, p)
     mass = sp.integrate(density.subs(there), (x, *ends))
     if mass.has(sp.Integral, sp.Piecewise):
-        raise NoClosedForm(f"the mass of the speed measure, ∫ {density} d{x}, is not elementary")
+        raise NoClosedForm(f"the mass of the speed measure, ∫ {brief(density)} d{x}, is not elementary")
     return Stationary(sp.powsimp(density / mass.subs(p, back)), condition)
 
 

@@ -19,7 +19,7 @@ import sympy as sp
 
 from derivations.calculus.ito import transform
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.limits.collapse import CollapseDiffusion
 from derivations.symbols import time
 
@@ -136,6 +136,6 @@ def collapse_linear(limit: CollapseDiffusion) -> LinearForm:
     source = sp.cancel(drift - growth * w)
     if {w, t} & (growth.free_symbols | source.free_symbols | variance.free_symbols):
         raise DerivationError(
-            f"the equation of w = t/√q is not linear: drift {drift}, covariance {process.covariance[0, 0]}"
+            f"the equation of w = t/√q is not linear: drift {brief(drift)}, covariance {brief(process.covariance[0, 0])}"
         )
     return LinearForm(sp.factor(source), sp.factor(growth), sp.factor(variance))

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import sympy as sp
 from sympy.core.relational import Relational
 
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import Piece, in_order
 
 #: A condition on the parameters: true, false, or relations.
@@ -129,12 +129,12 @@ def leading(expr: sp.Expr, y: sp.Symbol) -> tuple[int, sp.Expr]:
         value = sp.limit(expr, y, 0, "+")
     except NotImplementedError as error:
         raise NoClosedForm(
-            f"the limit of {expr} at {y} → 0 is not known: {error}; give the parameters signs"
+            f"the limit of {brief(expr)} at {y} → 0 is not known: {error}; give the parameters signs"
         ) from error
     if value.has(sp.oo, -sp.oo):
         return -1, value.subs(sp.oo, 1).replace(sp.sign, lambda inside: inside)
     if value.has(sp.Limit, sp.AccumBounds) or value is sp.nan:
-        raise NoClosedForm(f"the limit of {expr} at {y} → 0 is not known; give the parameters signs")
+        raise NoClosedForm(f"the limit of {brief(expr)} at {y} → 0 is not known; give the parameters signs")
     return (1, value) if value == 0 else (0, value)
 
 
@@ -245,7 +245,7 @@ def _read(
 
 def _truth(value: Condition) -> bool:
     if value not in (sp.true, sp.false):
-        raise DerivationError(f"{value} is not decided by one parameter")
+        raise DerivationError(f"{brief(value)} is not decided by one parameter")
     return bool(value)
 
 

@@ -59,13 +59,12 @@ def moving_interval(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Exp
     if process.domain.contains(inside) == sp.false:
         raise DerivationError(f"the point {inside} is outside the domain {process.domain}")
     low, high = process.domain.inf, process.domain.sup
+    if inside in (low, high):
+        raise DerivationError(f"the point {inside} is an end of the domain {process.domain}; give one inside")
     cuts = {low, high, *_cuts(process, inside)}
     if a.subs(x, inside) == 0 or any(c == inside for c in cuts if c.is_finite):
         raise DerivationError(f"the noise vanishes at {x} = {inside}: the process is degenerate there")
-    below, above = [c for c in cuts if c < inside], [c for c in cuts if c > inside]
-    if not below or not above:
-        raise DerivationError(f"the point {inside} is an end of the domain {process.domain}; give one inside")
-    return max(below), min(above)
+    return max(c for c in cuts if c < inside), min(c for c in cuts if c > inside)
 
 
 def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:

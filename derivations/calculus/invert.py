@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.errors import NoClosedForm
+from derivations.errors import NoClosedForm, brief
 
 
 def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) -> sp.Expr:
@@ -39,7 +39,7 @@ def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) 
     for candidate in (_peel(expr, variable, value, inside), *_solved(expr, variable, value)):
         if candidate is not None and _returns(candidate, value, level, inside):
             return candidate
-    raise NoClosedForm(f"the map {variable} ↦ {expr} has no inverse in closed form here")
+    raise NoClosedForm(f"the map {variable} ↦ {brief(expr)} has no inverse in closed form here")
 
 
 def _returns(candidate: sp.Expr, value: sp.Expr, level: sp.Expr, inside: sp.Expr) -> bool:

@@ -22,14 +22,15 @@ import sympy as sp
 
 from derivations.calculus.assumptions import is_nonnegative, sign_of
 from derivations.calculus.quadratic import Quadratic
-from derivations.calculus.size import expanded, factored, is_moderate, written_size
+from derivations.calculus.size import expanded, factored, is_moderate, nested_functions, written_size
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.special import fold_constants
 
 _MOST_WRITTEN = 250  # operations of a scale whose potential is written out
+_MOST_NESTED = 12  # functions inside one another, each of which a derivative multiplies by a formula of its own
 _MOST_POTENTIAL = 300  # terms of a potential that is written out
 
 
@@ -80,7 +81,8 @@ class LampertiForm:
     @property
     def is_writable(self) -> bool:
         """Whether the potential can be written out, or is a formula of thousands of characters."""
-        if max(written_size(self.scale), written_size(self.drift)) > _MOST_WRITTEN:
+        given = (self.scale, self.drift)
+        if max(map(written_size, given)) > _MOST_WRITTEN or max(map(nested_functions, given)) > _MOST_NESTED:
             return False
         beta = self.drift / self.scale - sp.diff(self.scale, self.state) / 2
         return is_moderate(beta**2 + self.scale * sp.diff(beta, self.state), _MOST_POTENTIAL)
@@ -158,7 +160,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
         _refuse_crossing(variance, x, left, right, low, high)
         if variance == 0:
             if drift != 0:
-                raise NoClosedForm(f"on ({left}, {right}) there is drift {drift} but no noise")
+                raise NoClosedForm(f"on ({left}, {right}) there is drift {brief(drift)} but no noise")
             found.append(Piece(left, right, sp.S.Zero))
             continue
         _refuse_unreal(variance, x, left, right)

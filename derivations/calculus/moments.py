@@ -17,7 +17,7 @@ from derivations.calculus.linear_ode import solve_linear
 from derivations.calculus.moment_closures import Index, MomentClosure
 from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion, Flow
-from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.errors import DerivationError, NoClosedForm, NotClosed, brief
 
 _MOST = 400  # moments in one system
 
@@ -156,7 +156,7 @@ def _require_polynomial(process: Diffusion) -> None:
     for entry in (*process.drift, *process.covariance):
         if not sp.sympify(entry).is_polynomial(*process.states):
             raise NotClosed(
-                f"the coefficient {entry} is no polynomial in the states, so that moments have no equations among themselves; "
+                f"the coefficient {brief(entry)} is no polynomial in the states, so that moments have no equations among themselves; "
                 "take functions of the state in which it is one (transform), or solve the forward equation"
             )
 

@@ -19,7 +19,7 @@ import sympy as sp
 
 from derivations.calculus.ito import real_root, square_root
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.piecewise import Piece, join, pieces
 
 
@@ -66,7 +66,7 @@ class Noise:
             j, k, bracket = self.obstacle
             shown = str(list(bracket))
             raise DerivationError(
-                f"{scheme} needs commutative noise, but [σ^{j + 1}, σ^{k + 1}] = {shown[:200]} is not 0; "
+                f"{scheme} needs commutative noise, but [σ^{j + 1}, σ^{k + 1}] = {brief(shown)} is not 0; "
                 "use the derivative-free scheme for general noise, or a weak scheme"
             )
 

@@ -132,6 +132,26 @@ def expanded(expr: sp.Expr) -> sp.Expr:
     return sp.expand(expr) if is_moderate(expr) else expr
 
 
+def nested_functions(expr: sp.Expr) -> int:
+    """How many functions of functions a formula has inside one another, counted level by level.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x")
+    >>> nested_functions(sp.tanh(sp.sin(x) ** 2) + sp.exp(x))
+    2
+    """
+    known: dict[sp.Basic, int] = {}
+
+    def depth(node: sp.Basic) -> int:
+        if node not in known:
+            inside = max(map(depth, node.args), default=0)
+            known[node] = inside + isinstance(node, sp.Function)
+        return known[node]
+
+    return depth(expr)
+
+
 def written_size(expr: sp.Expr) -> int:
     """How many operations a formula has when it is written out, counted without writing it out.
 

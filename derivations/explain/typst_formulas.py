@@ -302,6 +302,18 @@ class TypstPrinter(PatternPrinter, Printer):
         law = f"N(0, mat({k11}, {k12}; {k12}, {k22}))"
         return f"EE_(({self._joined(expr.printed())}) tilde.op {law}) [{self._print(expr.product())}]"
 
+    def _print_SoftmaxMean(self, expr: Any) -> str:
+        a, c = (row + 1 for row in expr.rows)
+        form, queries, keys = map(self._print, expr.args[2:5])
+        inside = f"{_word('softmax')}(Y_({a}))^top {form} thin {_word('softmax')}(Y_({c}))"
+        law = f"N(0, {queries} times.o {keys})"
+        if expr.neurons != sp.oo:
+            number = self._print(expr.neurons)
+            law = f"({number})^(-1/2) q^top k, q in RR^({number}) tilde.op N(0, {queries}), k tilde.op N(0, {keys})"
+        if expr.mask != sp.ones(*expr.mask.shape):
+            law += f", m = {self._print(expr.mask)}"
+        return f"EE_(Y tilde.op {law}) [{inside}]"
+
     def _print_GaussianJointExpectation(self, expr: Any) -> str:
         names, body = expr.printed()
         law = f"N(0, {self._print(expr.covariance)})"

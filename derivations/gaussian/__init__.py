@@ -9,6 +9,7 @@ from derivations.gaussian.hermite import HermiteSeries, hermite_pair
 from derivations.gaussian.joint import GaussianJointExpectation, joint_mean
 from derivations.gaussian.pair import GaussianPairExpectation, dual, expect_pair
 from derivations.gaussian.single import GaussianExpectation, expect
+from derivations.gaussian.softmax import SoftmaxMean, SoftmaxShare, softmax_mean
 
 __all__ = [
     "expect",
@@ -20,4 +21,7 @@ __all__ = [
     "GaussianPairExpectation",
     "GaussianJointExpectation",
     "joint_mean",
+    "SoftmaxMean",
+    "SoftmaxShare",
+    "softmax_mean",
 ]

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbols, printed_symbols
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.gaussian.node import GaussianMean
 
 
@@ -117,7 +117,7 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
     """
     f = sp.sympify(f)
     if f.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
-        raise DerivationError(f"no rule is known for the joint Gaussian mean of {f}, which has kinks")
+        raise DerivationError(f"no rule is known for the joint Gaussian mean of {brief(f)}, which has kinks")
     table = sp.ImmutableMatrix(covariance)
     constant, inside = f.as_independent(*variables, as_Add=False)
     # a variable without variance is 0

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbol, bound_symbols, printed_symbols, real_function
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
@@ -244,7 +244,9 @@ class GaussianPairExpectation(GaussianMean):
         total = sp.S.Zero
         if f.has(symbol) or g.has(symbol):
             if any(point.has(symbol) for point in (*breakpoints(f, x), *breakpoints(g, x))):
-                raise DerivationError(f"cannot differentiate {self} in {symbol}, which moves a kink; rescale f and g")
+                raise DerivationError(
+                    f"cannot differentiate {brief(self)} in {symbol}, which moves a kink; rescale f and g"
+                )
             total += expect_pair(sp.diff(f, symbol), g, x, covariance)
             total += expect_pair(f, sp.diff(g, symbol), x, covariance)
         for entry, orders, factor in ((k12, (1, 1), sp.S.One), (k11, (2, 0), sp.S.Half), (k22, (0, 2), sp.S.Half)):

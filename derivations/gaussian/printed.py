@@ -11,6 +11,7 @@ import sympy as sp
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.pair import GaussianPairExpectation
 from derivations.gaussian.single import GaussianExpectation
+from derivations.gaussian.softmax import SoftmaxMean
 
 
 def gaussian_value(text: str, *values: Any) -> mp.mpf:
@@ -43,6 +44,7 @@ def _exact(value: Any) -> sp.Expr:
 @lru_cache(maxsize=64)
 def read_node(text: str) -> sp.Tuple:
     """A node and its parameters from their text."""
-    names = {c.__name__: c for c in (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)}
+    known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean)
+    names = {c.__name__: c for c in known}
     made: sp.Tuple = eval(text, {**vars(sp), **names})  # what srepr wrote; sympify would number the dummies anew
     return made

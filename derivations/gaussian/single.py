@@ -9,7 +9,7 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.binding import printed_symbols, real_function
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
 from derivations.gaussian.integrate import Function, Singular, normal_mean
@@ -117,7 +117,7 @@ def closed_form(total: sp.Expr) -> sp.Expr:
     """A sum of values in tidy form; refuses one in which an imaginary part did not cancel."""
     value = tidy(total.replace(sp.erf, _real_erf))
     if value.has(sp.I):
-        raise NoClosedForm(f"the value {value} is real but is not known in terms of real functions")
+        raise NoClosedForm(f"the value {brief(value)} is real but is not known in terms of real functions")
     return value
 
 
@@ -233,7 +233,9 @@ class GaussianExpectation(GaussianMean):
         total = sp.S.Zero
         if f.has(symbol):
             if any(point.has(symbol) for point in breakpoints(f, variable)):
-                raise DerivationError(f"cannot differentiate {self} in {symbol}, which moves a kink; rescale f first")
+                raise DerivationError(
+                    f"cannot differentiate {brief(self)} in {symbol}, which moves a kink; rescale f first"
+                )
             total += expect(sp.diff(f, symbol), variable, variance, mean)
         for argument, order, factor in ((mean, 1, sp.S.One), (variance, 2, sp.S.Half)):
             slope = sp.diff(argument, symbol)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import sympy as sp
 
-from derivations.errors import NoClosedForm
+from derivations.errors import NoClosedForm, brief
 from derivations.piecewise import pieces
 
 
@@ -115,7 +115,7 @@ def _term(term: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, Shape]:
             sigmoids += [Sigmoid(a, d, sp.S.Half)] * int(exponent)
         elif factor != 1:
             raise NoClosedForm(
-                f"no closed Gaussian integral is known with the factor {factor}; "
+                f"no closed Gaussian integral is known with the factor {brief(factor)}; "
                 "known are powers, exponentials of quadratics, sin, cos, erf and linear breakpoints"
             )
     return coefficient, Shape(power, square, linear, tuple(sigmoids))
@@ -125,5 +125,7 @@ def _quadratic(expr: sp.Expr, variable: sp.Symbol, degree: int) -> tuple[sp.Expr
     """Coefficients (of x², x, 1) of a polynomial of at most the given degree."""
     poly = sp.Poly(expr, variable) if expr.is_polynomial(variable) else None
     if poly is None or poly.degree() > degree:
-        raise NoClosedForm(f"no closed Gaussian integral is known with the argument {expr}, not of degree {degree}")
+        raise NoClosedForm(
+            f"no closed Gaussian integral is known with the argument {brief(expr)}, not of degree {degree}"
+        )
     return poly.coeff_monomial(variable**2), poly.coeff_monomial(variable), poly.coeff_monomial(1)

@@ -17,7 +17,7 @@ import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect
 from derivations.gaussian.finite import is_odd
 from derivations.kernels.flows import require_slopes
@@ -169,7 +169,7 @@ class _Lowering:
             sides.reverse()
         if sides[0][0] == 1 or sides[1][0] == 0:
             raise DerivationError(
-                f"the mean {node} is not over one neuron at each of both inputs; no rule is known for it"
+                f"the mean {brief(node)} is not over one neuron at each of both inputs; no rule is known for it"
             )
         functions, laws = [side[1] for side in sides], [side[2] for side in sides]
         found = PairMean(sp.Dummy("p", real=True), tuple(functions), tuple(laws), covariance)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.diffusion import Flow
-from derivations.errors import NoClosedForm
+from derivations.errors import NoClosedForm, brief
 from derivations.kernels.correlation import solve_variance
 from derivations.kernels.riccati import mean_riccati
 from derivations.symbols import time
@@ -75,5 +75,5 @@ def _integral(term: sp.Expr) -> sp.Expr:
     powers, exponentials = shape.as_independent(sp.exp, as_Add=False)
     rate = sp.diff(sp.log(exponentials), time) if exponentials != 1 else sp.S.Zero
     if not powers.is_polynomial(time) or sp.expand_log(rate, force=True).has(time):
-        raise NoClosedForm(f"the integral of {term} over t has no closed form known; solve the flow numerically")
+        raise NoClosedForm(f"the integral of {brief(term)} over t has no closed form known; solve the flow numerically")
     return constant * sp.integrate(shape, (time, 0, time))

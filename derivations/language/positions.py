@@ -90,8 +90,8 @@ def softmax(scores: object, mask: object = sp.S.One) -> Softmax:
     return Softmax(body_of(scores, "a softmax is taken of"), body_of(mask, "a mask is"))
 
 
-_SCALES: dict[str, Callable[[object], sp.Expr]] = {"sqrt": normalised_sum, "linear": average}
-_KINDS = ("softmax", "linear")
+SCALES: dict[str, Callable[[object], sp.Expr]] = {"sqrt": normalised_sum, "linear": average}
+KINDS = ("softmax", "linear")
 
 
 def attention(
@@ -128,11 +128,11 @@ def attention(
     >>> derive(net).gram.drift[0]
     V**3
     """
-    if kind not in _KINDS:
-        raise DerivationError(unknown("kind of attention", kind, _KINDS))
-    if scale not in _SCALES:
-        raise DerivationError(unknown("scale of scores", scale, _SCALES))
-    scores = _SCALES[scale](queries * other(keys))
+    if kind not in KINDS:
+        raise DerivationError(unknown("kind of attention", kind, KINDS))
+    if scale not in SCALES:
+        raise DerivationError(unknown("scale of scores", scale, SCALES))
+    scores = SCALES[scale](queries * other(keys))
     weights = softmax(scores, mask) if kind == "softmax" else mask * scores
     return over_positions(weights * other(values))
 

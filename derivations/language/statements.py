@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.language.entries import Correlated
 from derivations.language.nodes import (
     Applied,
@@ -123,6 +123,11 @@ class Between:
         """All numbers, row by row."""
         return [self.matrix.entry(a, b) for a in range(positions) for b in range(positions)]
 
+    def is_symmetric(self, positions: int) -> bool:
+        """Whether the numbers are the same for all positions, and for all pairs of different ones."""
+        every = [(a, b) for a in range(positions) for b in range(positions)]
+        return all(len({self.matrix.entry(a, b) for a, b in every if (a == b) == same}) <= 1 for same in (True, False))
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -211,7 +216,11 @@ class Program:
         """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
         if not self.has_positions:
             return True
-        ordered = any(isinstance(s, Between) or (isinstance(s, Matrix) and s.weights.taps) for s in self.statements)
+        ordered = any(
+            (isinstance(s, Between) and not s.is_symmetric(self.positions))
+            or (isinstance(s, Matrix) and bool(s.weights.taps))
+            for s in self.statements
+        )
         return not ordered and coordinates == self.positions
 
 
@@ -285,7 +294,7 @@ class _Reader:
         self._declared(inside, {state, step, *self.layer_of, *named}, expr)
         if not pairs and inside.free_symbols & (self.pairs | set(self.others)):
             raise DerivationError(
-                f"{expr} depends on two positions, this one and another; sum over the other one: over_positions({expr})"
+                f"{brief(expr)} depends on two positions, this one and another; sum over the other one: over_positions({brief(expr)})"
             )
         return inside
 
@@ -337,7 +346,9 @@ class _Reader:
             body = self._rewritten(node.body, pairs=True)
             over = self._layer(body, node)
             if over is None:
-                raise DerivationError(f"{node} reads no neurons; an average needs a body that depends on the state x")
+                raise DerivationError(
+                    f"{brief(node)} reads no neurons; an average needs a body that depends on the state x"
+                )
             positive = {"positive": True} if body.is_nonnegative else {"real": True}
             self.drafts.append(("average", self._symbol(node, "s", **positive), node, body, over, over))
             if body.free_symbols & (self.pairs | set(self.others)):
@@ -356,23 +367,23 @@ class _Reader:
             body, mask = (self._rewritten(part, pairs=True) for part in (node.body, node.mask))
             if {s for s in (body.free_symbols | mask.free_symbols) if s in self.layer_of}:
                 raise DerivationError(
-                    f"{node} reads single neurons; scores are averages over neurons, such as normalised_sum"
+                    f"{brief(node)} reads single neurons; scores are averages over neurons, such as normalised_sum"
                 )
             self.pairs.add(symbol := self._symbol(node, "a", nonnegative=True))
             self.masks[symbol] = mask
             self.drafts.append(("softmax", symbol, node, body, 0, 0))
         elif isinstance(node, PositionMatrix):
-            self._declared(node, set(), f"the matrix {node}")
+            self._declared(node, set(), f"the matrix {brief(node)}")
             given = node.args[0]
             if isinstance(given, sp.MatrixBase) and given.rows != self.positions:
                 raise DerivationError(
-                    f"the matrix {node} is over {given.rows} positions and the network over {self.positions}; give it as many rows"
+                    f"the matrix {brief(node)} is over {given.rows} positions and the network over {self.positions}; give it as many rows"
                 )
             symbol = self._symbol(node, "c", **({"nonnegative": True} if node.is_nonnegative else {"real": True}))
             self.pairs.add(symbol)
             self.drafts.append(("between", symbol, node, sp.S.One, 0, 0))
         elif isinstance(node, Factor):
-            self._declared(node.keep, set(), f"the factor {node}")
+            self._declared(node.keep, set(), f"the factor {brief(node)}")
             symbol = self._symbol(node, str(node.args[0]), nonnegative=True)
             over = -1 if node.branch else self._new(sp.S.NaN, str(node.args[0]))
             if not node.branch:
@@ -511,7 +522,7 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
         first, last = made.index(back), made.index(forward[-1])
         moved: list[Statement] = [back]
         for s in made[first + 1 : last + 1]:
-            if _reads(s) & {m.symbol for m in moved}:
+            if read_symbols(s) & {m.symbol for m in moved}:
                 moved.append(s)
         if forward[-1] in moved:
             raise DerivationError(
@@ -522,7 +533,8 @@ def _transposes_last(statements: list[Statement]) -> list[Statement]:
     return made
 
 
-def _reads(statement: Statement) -> set[sp.Symbol]:
+def read_symbols(statement: Statement) -> set[sp.Symbol]:
+    """The symbols that a statement reads, of earlier ones and of the state."""
     bodies = [
         getattr(statement, name) for name in ("body", "mask") if isinstance(getattr(statement, name, None), sp.Expr)
     ]

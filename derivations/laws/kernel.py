@@ -15,7 +15,7 @@ from derivations.laws.base import Atom, Proof, Words
 from derivations.laws.chart import Chart
 from derivations.laws.family import Family
 from derivations.laws.recipes import AnyRecipe, Inversion
-from derivations.laws.verification import contract
+from derivations.laws.verification import checks_of
 from derivations.symbols import initial, time
 
 #: The process in its Lamperti coordinate, for display.
@@ -137,7 +137,7 @@ class KernelLaw(Family):
 
     def prove(self) -> Proof:
         """Forward equation, mass, initial law and Chapman–Kolmogorov."""
-        return Proof(contract(self, self.form, self.chart))
+        return Proof(checks_of(self, self.form, self.chart))
 
     def _transformed(self) -> Words:
         return (sp.Symbol("X_t", real=True), " = ", self.chart.back(moved))

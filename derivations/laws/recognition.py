@@ -107,7 +107,7 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
 
 
 #: What the derivatives of the potential must satisfy, as numbers, for a family to be worth the algebra.
-SCREENS: dict[type[Family], Callable[[Derivatives], bool]] = {
+PREFILTERS: dict[type[Family], Callable[[Derivatives], bool]] = {
     FreeLaw: may_be_constant,
     OrnsteinUhlenbeckLaw: may_be_parabola,
     HalfLineLaw: may_be_constant,
@@ -121,7 +121,7 @@ SCREENS: dict[type[Family], Callable[[Derivatives], bool]] = {
 def _match(form: LampertiForm) -> Family:
     seen = derivatives_along(form)
     for family in FAMILIES:
-        if not may_be(SCREENS[family], seen):
+        if not may_be(PREFILTERS[family], seen):
             continue
         try:
             return family.recognise(form)

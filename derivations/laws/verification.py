@@ -25,7 +25,7 @@ from derivations.symbols import initial, time
 _DIGITS = 36
 
 
-def contract(law: Law, form: LampertiForm, chart: Chart) -> tuple[Check, ...]:
+def checks_of(law: Law, form: LampertiForm, chart: Chart) -> tuple[Check, ...]:
     """The checks for a law whose density lives on the interval of a form, with coordinate y."""
     forward = check_forward(law.diffusion, law.logpdf(form.state), form.interval, initial, form.assuming)
     return (forward, *integral_checks(law, form, chart), *_end_checks(law, form))

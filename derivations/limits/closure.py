@@ -10,6 +10,7 @@ from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
@@ -101,7 +102,7 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     renamed = matrix_labels((few, matrix))
     always = inputs > moments.inputs
     drift_of, noise_of = drift, noise
-    if moments.program.is_exchangeable(inputs):
+    if moments.program.is_exchangeable(inputs) and not heads(moments.program):
         renamed_all = permuted(renamed, len(x))
         drift_of = by_pattern(drift, renamed_all, always)
         noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)

@@ -69,7 +69,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
-        return _told_apart(LayerMoments(program, inputs))
+        return _not_alike(LayerMoments(program, inputs))
     few = inputs if program.has_positions else min(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
     n = program.neurons.size
@@ -176,7 +176,7 @@ def _written_out(moments: NeuronMoments) -> Diffusion:
     return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry), domain)
 
 
-def _told_apart(layer: LayerMoments) -> Diffusion:
+def _not_alike(layer: LayerMoments) -> Diffusion:
     """All neurons, where they are not alike: what is 1 for one of them is put in neuron by neuron."""
     layer.at_rest()
     n, m, sizes = int(layer.program.neurons.size), len(layer.states), layer.expansion.sizes

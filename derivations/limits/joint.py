@@ -7,13 +7,15 @@ coefficient per unit of time. A positive exponent has no limit, zero survives, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NotClosed
 from derivations.limits.collapse import collapse_limit, require_homogeneous, unshaped
-from derivations.limits.elimination.labels import by_pattern, matrix_labels
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
 from derivations.limits.gram import GramDiffusion, Semidefinite, cone, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.manifold import SlowManifold
@@ -58,31 +60,40 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     >>> limit.drift, limit.covariance
     (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
     """
-    moments = JointMoments.of(recipe, min(recipe.inputs, _FEW))
+    program, inputs = recipe.scaled_program(), recipe.coordinates
+    few = inputs if program.has_positions else min(inputs, _FEW)  # positions are summed over
+    moments = JointMoments.of(recipe, few)
     if (activation := unshaped(moments.chain.program)) is not None:
         require_homogeneous(activation)
-        if recipe.inputs == 2:
+        if inputs == 2:
             return collapse_limit(activation)
-        if recipe.inputs > 2:
+        if inputs > 2:
             raise DerivationError(
-                f"the limit of an unshaped perceptron is derived for a pair of inputs, got {recipe.inputs}; follow them pair by pair"
+                f"the limit of an unshaped perceptron is derived for a pair of inputs, got {inputs}; follow them pair by pair"
             )
     manifold = SlowManifold.of(moments)
     source: JointMoments | SlowManifold = moments if manifold is None else manifold
-    inputs, matrix = recipe.inputs, gram_matrix(recipe.inputs)
+    matrix = gram_matrix(inputs)
     means = tuple(mean_symbols(inputs)) if moments.chain.means else ()
     named = [(moments.matrix, matrix), *([(sp.Matrix(moments.chain.means), sp.Matrix(means))] if means else [])]
-    renamed, always = matrix_labels(*named), inputs > _FEW
+    renamed, always = matrix_labels(*named), inputs > few
+    alike = program.is_exchangeable(inputs)
+    if program.has_positions:
+        renamed = permuted(renamed, inputs)
+
+    def everywhere(entry: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
+        return by_pattern(entry, renamed, always) if alike else entry
+
     velocity = moments.velocity if manifold is None else manifold.drift
-    drift = by_pattern(lambda a, b: sp.factor(velocity(a, b)), renamed, always)
-    noise = by_pattern(lambda a, b, c, d: source.noise((a, b), (c, d)), renamed, always)
+    drift = everywhere(lambda a, b: sp.factor(velocity(a, b)))
+    noise = everywhere(lambda a, b, c, d: source.noise((a, b), (c, d)))
     pairs = [p for p in upper(inputs) if manifold is None or p[0] != p[1]]
     states = tuple(matrix[pair] for pair in pairs)
     drifts = sp.ImmutableMatrix([drift(*pair) for pair in pairs])
     table = {(i, j): noise(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
     covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
     if means and covariance.is_zero_matrix and manifold is None:
-        speeds = by_pattern(lambda a: sp.factor(moments.speed(a)), renamed, always)
+        speeds = everywhere(lambda a: sp.factor(moments.speed(a)))
         return Flow((*means, *states), sp.ImmutableMatrix([*(speeds(a) for a in range(inputs)), *drifts]))
     if means:
         raise NotClosed(

@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.architectures.regime import Regime
-from derivations.errors import DerivationError, NoLimit
+from derivations.errors import DerivationError, NoLimit, brief
 from derivations.language import Program
 from derivations.language.statements import Back, Matrix, Mean
 from derivations.limits.chain import GramChain, Orders, in_one_parameter
@@ -50,10 +50,8 @@ class JointMoments:
         """
         regime = joint_regime(recipe)
         program = recipe.scaled_program()
-        if program.has_positions or program.has_pairs:
-            raise DerivationError(
-                "depth and width together are derived for dense layers, got a state over a grid of positions; use width=oo there"
-            )
+        if any(isinstance(s, Matrix) and s.weights.taps for s in program.statements):
+            raise DerivationError("depth and width together are derived without filters, got one; use width=oo there")
         if any(isinstance(s, Back) for s in program.statements):
             raise DerivationError(
                 "depth and width together are derived without transposes; take the width to infinity, or fix it"
@@ -151,7 +149,7 @@ class JointMoments:
         moved = sp.factor(terms.pop(sp.S.Zero, sp.S.Zero) - self.chain.means[a])
         if moved != 0:
             raise NoLimit(
-                f"one layer moves the mean of the neurons by {moved} however wide the network is: it settles in finitely many layers; centre the "
+                f"one layer moves the mean of the neurons by {brief(moved)} however wide the network is: it settles in finitely many layers; centre the "
                 "weights and the activation, or scale the branch"
             )
         return self._surviving(terms, "the drift of the mean")
@@ -205,7 +203,7 @@ class JointMoments:
             return "the norms explode where they start above 1 and vanish below"
         if rate.is_negative:
             return "the norms settle at 1 at once, and the correlations run to a fixed point of their flow"
-        return f"the flow of the norm, with velocity {sp.factor(norm)}, comes to its end point in a time that vanishes"
+        return f"the flow of the norm, with velocity {brief(sp.factor(norm))}, comes to its end point in a time that vanishes"
 
 
 def _holds(program: Program, symbol: sp.Symbol) -> bool:

@@ -18,7 +18,7 @@ from itertools import combinations_with_replacement
 
 import sympy as sp
 
-from derivations.errors import NoLimit, NotClosed
+from derivations.errors import NoLimit, NotClosed, brief
 from derivations.limits.joint_moments import JointMoments
 
 Pair = tuple[int, int]
@@ -53,7 +53,7 @@ class SlowManifold:
             return None
         first = sp.factor(next(m for m in moves if m != 0))
         refusal = NoLimit(
-            f"one layer moves the Gram matrix by {first} however wide the network is, so it settles in finitely many "
+            f"one layer moves the Gram matrix by {brief(first)} however wide the network is, so it settles in finitely many "
             "layers instead of becoming continuous in depth; shape the activation (ShapedMLP) or scale the branch"
         )
         if not moves[0].is_polynomial(v[0, 0]) or moves[0] == 0:

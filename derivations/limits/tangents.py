@@ -9,7 +9,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, brief
 from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
@@ -72,7 +72,7 @@ def tangent_flow(
                 continue
             places = [a for a, power in enumerate(powers) for _ in range(power)]
             if product != 1 and len(places) != 2:
-                raise NotClosed(f"the tangents' second moments are moved by {node}, which they do not determine")
+                raise NotClosed(f"the tangents' second moments are moved by {brief(node)}, which they do not determine")
             total += (generic[tuple(places)] if places else 1) * layer_average(function, x, 0)
         return total
 

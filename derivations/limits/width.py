@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
+from derivations.errors import DerivationError, NotClosed, brief
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean, softmax_mean
 from derivations.language import Program
+from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
@@ -75,7 +78,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     def velocity(a: int, b: int) -> sp.Expr:
         return field.closed(layer.product(a, b), evaluate)
 
-    if program.is_exchangeable(inputs):
+    # means over the scores of a softmax keep their positions, so that all are taken from the same scores
+    if program.is_exchangeable(inputs) and not heads(program):
         renamed, more = permuted(matrix_labels(*names), few), inputs > few
         speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
@@ -143,15 +147,51 @@ class MeanFieldLayer:
         states : sequence of Symbol
             A neuron's, if they are called otherwise than in the layer.
         """
+        expr = released(expr)
+        # what a softmax is of stays as it is, and its matrices are the same in many means
+        means = {node: sp.Dummy("E", real=True) for node in _outermost_means(expr)}
+        if means:
+            inside = self.closed(expr.xreplace(means), evaluate, states)
+            return inside.xreplace({name: self._closed_mean(node, evaluate, states) for node, name in means.items()})
         x = states or self.layer.states
         while nodes := state_averages(expr):
-            node = nodes[0]
+            own = [node for node in nodes if not state_averages(node.body)]
+            expr = expr.xreplace({node: self._average_of(node, x) for node in own})
+        expr = sp.expand(expr).xreplace(self.fixed)
+        return sp.expand(evaluated(expr)) if evaluate else expr
+
+    def _closed_mean(self, node: SoftmaxMean, evaluate: bool, states: Sequence[sp.Symbol]) -> sp.Expr:
+        def matrix(given: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+            key = given, evaluate, tuple(states)
+            if key not in self._matrices:
+                self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
+            return self._matrices[key]
+
+        form, queries, keys = map(matrix, node.args[2:5])
+        return softmax_mean(*node.rows, form, queries, keys, node.mask, node.neurons)
+
+    @cached_property
+    def _matrices(self) -> dict[object, sp.ImmutableMatrix]:
+        return {}
+
+    @cached_property
+    def _averages(self) -> dict[object, sp.Expr]:
+        return {}
+
+    def _average_of(self, node: LayerAverage, x: Sequence[sp.Symbol]) -> sp.Expr:
+        key = node, tuple(x)
+        if key not in self._averages:
             used = {a: v for a, v in enumerate(x) if node.body.has(v)}
             if len(used) > 2:
                 raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
-            expr = expr.xreplace({node: self.law.average(released(node.body), used, evaluate=False)})
-        expr = sp.expand(expr).xreplace(self.fixed)
-        return sp.expand(evaluated(expr)) if evaluate else expr
+            self._averages[key] = self.law.average(released(node.body), used, evaluate=False)
+        return self._averages[key]
+
+
+def _outermost_means(expr: sp.Expr) -> list[SoftmaxMean]:
+    if isinstance(expr, SoftmaxMean):
+        return [expr]
+    return [node for arg in expr.args for node in _outermost_means(arg)] if isinstance(expr, sp.Expr) else []
 
 
 def evaluated(expr: sp.Expr) -> sp.Expr:
@@ -172,8 +212,8 @@ def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x:
     if bent or local:
         raise NotClosed(
             "at infinite width neurons stay Gaussian only if their noise is free of the neuron's own state and their drift at "
-            f"most affine in it, got the drift {(bent or drift)[0]} and the variance {(local or covariance)[0]}; take the depth limit at a finite "
-            "width instead"
+            f"most affine in it, got the drift {brief((bent or drift)[0])} and the variance {brief((local or covariance)[0])}; take the depth "
+            "limit at a finite width instead"
         )
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.piecewise.expansion import LOG, Expansion, Unknown, expansion_at, is_zero, plain
 from derivations.piecewise.interval import IntervalFunction, Unsupported, contains_zero, raw
 from derivations.piecewise.solving import is_defined, rational_between, singular_points, zeros
@@ -141,7 +141,7 @@ class Analysis:
             raise DerivationError(f"growth is asked at oo or -oo, got {end}")
         part = next((p for p in self.pieces if end in (p.left, p.right)), None)
         if part is None:
-            raise DerivationError(f"{self.expr} is not defined towards {end}")
+            raise DerivationError(f"{brief(self.expr)} is not defined towards {end}")
         if not self.reaches:
             return Growth(None, None, None)
         side = _side(part.expr, self.variable, end, 1)
@@ -260,7 +260,9 @@ def analyse(expr: sp.Expr, variable: sp.Symbol) -> Analysis:
     expr = sp.sympify(expr)
     if expr.free_symbols - {variable}:
         others = ", ".join(sorted(map(str, expr.free_symbols - {variable})))
-        raise DerivationError(f"the analysis of a function needs numbers for the parameters {others}, got {expr}")
+        raise DerivationError(
+            f"the analysis of a function needs numbers for the parameters {others}, got {brief(expr)}"
+        )
     parts, reason = split_at_conditions(plain(expr), variable)
     reaches = not reason
     cells: list[Piece] = []
@@ -272,7 +274,7 @@ def analyse(expr: sp.Expr, variable: sp.Symbol) -> Analysis:
             Piece(a, b, part.expr) for a, b in pairwise(ends) if is_defined(part.expr, variable, rational_between(a, b))
         ]
     if not cells:
-        raise DerivationError(f"{expr} is a real number nowhere")
+        raise DerivationError(f"{brief(expr)} is a real number nowhere")
     sorter = _Sorter(expr, variable)
     for before, after in zip([None, *cells], [*cells, None], strict=True):
         sorter.judge(before, after)
@@ -344,7 +346,7 @@ class _Sorter:
         limits = (below.limit if below else None, above.limit if above else None)
         known = [s.limit for s in sides if s.limit is not None]
         if len(known) < len(sides):
-            self.doubt = self.doubt or f"the limit of {self.expr} at {at} is not known"
+            self.doubt = self.doubt or f"the limit of {brief(self.expr)} at {at} is not known"
             self.cuts.add(at)
             return
         if any(limit in (sp.oo, -sp.oo) for limit in limits):

@@ -8,17 +8,20 @@ limit at a removable point, and the growth at infinity.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sympy as sp
 
+from derivations.errors import brief
 from derivations.piecewise.root import IsolatedRoot
 
 LOG = sp.Symbol("L", negative=True)  # log t
 _T = sp.Symbol("t", positive=True)
+_Y = sp.Dummy("y", real=True)
 _SPANS = (2, 4, 9)  # how far beyond the leading power terms are kept, in turn, while terms cancel
 _DIGITS = 60  # of a point that is known by a bracket
 _FIRST = 12  # the power up to which a first coefficient that is not 0 is looked for
@@ -37,6 +40,12 @@ _QUOTIENTS = {
     sp.sech: (None, sp.cosh),
     sp.csch: (None, sp.sinh),
 }
+
+
+@lru_cache(maxsize=1024)
+def _derivative(function: Any, order: int) -> sp.Expr:
+    """In expanded form, in which its terms stay few."""
+    return sp.expand_mul(sp.diff(_derivative(function, order - 1), _Y)) if order else function(_Y)
 
 
 class Unknown(ValueError):
@@ -140,7 +149,7 @@ def expansion_at(
                 return found
         except _Cancelled:
             pass
-    raise Unknown(f"the leading terms of {expr} cancel")
+    raise Unknown(f"the leading terms of {brief(expr)} cancel")
 
 
 class _Cancelled(ValueError):
@@ -182,7 +191,7 @@ class _Expander:
             return self.argument
         if not expr.has(self.variable):
             if expr.has(sp.oo, -sp.oo, sp.nan, sp.zoo):
-                raise Unknown(f"{expr} is no number")
+                raise Unknown(f"{brief(expr)} is no number")
             return Expansion({sp.S.Zero: expr})
         if expr.is_Add:
             return self._sum([self.expand(a) for a in expr.args])
@@ -373,15 +382,12 @@ class _Expander:
     def _has_log(self, u: Expansion) -> bool:
         return bool(u.terms and u.leading[0] == 0 and u.leading[1].has(LOG))
 
-    def _taylor(self, expr: sp.Expr, at: sp.Expr) -> object:
-        y = sp.Dummy("y", real=True)
-        derivative = expr.func(y)
+    def _taylor(self, expr: sp.Expr, at: sp.Expr) -> Iterator[sp.Expr]:
         for k in count():
-            value = derivative.subs(y, at)
+            value = _derivative(expr.func, k).subs(_Y, at)
             if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo) or value.is_extended_real is False:
                 raise Unknown(f"{expr.func.__name__} is singular at {at}")
             yield value / sp.factorial(k)
-            derivative = sp.diff(derivative, y)
 
     def _at_infinity(self, expr: sp.Expr, u: Expansion) -> Expansion:
         """A function whose argument tends to ±∞: a limit that is approached faster than any power, or by the function of 1/u."""

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import sympy as sp
 from mpmath import libmp, mp
 
+from derivations.errors import brief
+
 PRECISION = 60  # bits
 _HUGE = 400  # a binary exponent beyond which exp is not worked out: e^(2^400) counts as infinite
 _WHOLE = (libmp.fninf, libmp.finf)
@@ -220,9 +222,9 @@ def _constant(expr: sp.Expr) -> Raw:
     try:
         value = expr.evalf(25)._to_mpmath(PRECISION + 20)
     except (AttributeError, ValueError, TypeError) as error:
-        raise Unsupported(f"{expr} is no real number") from error
+        raise Unsupported(f"{brief(expr)} is no real number") from error
     if not isinstance(value, mp.mpf):
-        raise Unsupported(f"{expr} is no real number")
+        raise Unsupported(f"{brief(expr)} is no real number")
     return _wider(value._mpf_, value._mpf_)
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
+from derivations.errors import brief
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
 from derivations.piecewise.interval import Budget, IntervalFunction, Raw, Spent, Unsupported, contains_zero, raw, sign
 from derivations.piecewise.root import IsolatedRoot
@@ -214,7 +215,7 @@ def _search(
     todo = [cuts]
     while todo:
         if len(found) > MOST_ZEROS:
-            doubts.append(f"{function.expr} has more than {MOST_ZEROS} zeros")
+            doubts.append(f"{brief(function.expr)} has more than {MOST_ZEROS} zeros")
             return
         ends = todo.pop()
         if len(ends) < 2 or _settled(function, forms, x, ends[0], ends[-1], found):
@@ -239,11 +240,11 @@ def _bisected(
     while todo:
         low, high, depth = todo.pop()
         if len(found) > MOST_ZEROS:
-            return f"{function.expr} has more than {MOST_ZEROS} zeros"
+            return f"{brief(function.expr)} has more than {MOST_ZEROS} zeros"
         if depth and _settled(function, forms, x, low, high, found):
             continue
         if depth >= _FINEST:
-            return f"whether {function.expr} has a double zero near {sp.N(low, 8)} is not decided"
+            return f"whether {brief(function.expr)} has a double zero near {sp.N(low, 8)} is not decided"
         at = (low * 31 + high * 33) / 64
         todo += [(at, high, depth + 1), (low, at, depth + 1)]
     return ""

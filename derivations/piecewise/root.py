@@ -108,8 +108,8 @@ class IsolatedRoot(AtomicExpr):
 
 
 def _narrow(root: IsolatedRoot, prec: int) -> mpmath.mpf:
-    """The zero to a precision, at least; what is enough for most questions is worked out once."""
-    return _narrowed(root, max(prec, _ENOUGH))
+    """The zero to a precision, at least; at few of them, so that questions with more and more digits share the work."""
+    return _narrowed(root, _ENOUGH << max(0, -(-prec // _ENOUGH) - 1).bit_length())
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ from itertools import pairwise
 import sympy as sp
 from sympy.core.relational import Relational
 
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
@@ -50,12 +50,39 @@ def _as_piecewise(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr:
 
 
 def _branches(node: sp.Expr) -> sp.Expr:
+    if isinstance(node, sp.Max | sp.Min) and all(map(_is_compared, node.args)):
+        # SymPy's own rewriting nests conditions, which takes it longer than all the rest of a derivation
+        parts, rising = list(node.args), isinstance(node, sp.Max)
+        cases = []
+        for k, part in enumerate(parts, 1):
+            above = (_at_least(part, other) if rising else _at_least(other, part) for other in parts[k:])
+            kinked = part.atoms(*_KINKED)
+            cases.append((part.xreplace({inner: _branches(inner) for inner in kinked}), sp.And(*above)))
+        return sp.Piecewise(*cases)
     written = node.rewrite(sp.Piecewise)
     if not written.has(*_KINKED) or not isinstance(node, sp.sign | sp.Abs):
         return written
     (inner,) = node.args  # SymPy leaves what may be infinite, such as 1/x
     values = (sp.S.One, sp.S.NegativeOne) if isinstance(node, sp.sign) else (inner, -inner)
     return sp.Piecewise((values[0], inner > 0), (values[1], True))
+
+
+def _is_compared(expr: sp.Expr) -> bool:
+    """Whether comparisons with a formula are comparisons with what its maxima and minima are of."""
+    if isinstance(expr, sp.Max | sp.Min):
+        return all(map(_is_compared, expr.args))
+    return not expr.has(*_KINKED, sp.Piecewise)
+
+
+def _at_least(left: sp.Expr, right: sp.Expr) -> sp.Basic:
+    """The condition left ≥ right, without a maximum or minimum on either side."""
+    if isinstance(left, sp.Max | sp.Min):
+        made = sp.Or if isinstance(left, sp.Max) else sp.And
+        return made(*(_at_least(part, right) for part in left.args))
+    if isinstance(right, sp.Max | sp.Min):
+        made = sp.And if isinstance(right, sp.Max) else sp.Or
+        return made(*(_at_least(left, part) for part in right.args))
+    return sp.Ge(left, right)
 
 
 class _Nonlinear(ValueError):
@@ -234,7 +261,7 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
             changes = _changes(condition, variable, part.left, part.right)
             cuts |= set(changes.zeros)
             if changes.doubt:
-                doubt = doubt or doubted(f"the condition {condition}: {changes.doubt}")
+                doubt = doubt or doubted(f"the condition {brief(condition)}: {changes.doubt}")
         ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
         resolved = [
             Piece(left, right, _with_branch(part.expr, node, variable, rational_between(left, right)))
@@ -267,7 +294,7 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
             points = _thresholds(condition, variable)
         except _Nonlinear:
             raise DerivationError(
-                f"the condition {condition} of a piecewise function has parameters and is not linear in {variable}, nor a "
+                f"the condition {brief(condition)} of a piecewise function has parameters and is not linear in {variable}, nor a "
                 f"power or an exponential against what is of known sign; give the parameters numbers or signs, or write it as "
                 f"{variable} < c or {variable} > c"
             ) from None

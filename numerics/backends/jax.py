@@ -12,8 +12,7 @@ import sympy as sp
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
 from numerics.backends.kinks import guarded_branches
-from numerics.backends.numpy import NumPyWriter
-from numerics.backends.removable import removable_points
+from numerics.backends.numpy import NumPyWriter, safe
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
@@ -105,7 +104,7 @@ JAX = Backend(
     _printer,
     _modules,
     (
-        removable_points,
+        safe,
         bounded_quotients,
         bounded_logarithms,
         cancelling_sums,

@@ -16,9 +16,9 @@ from derivations.special import Weber
 from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.ends import X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
 from numerics.backends.kinks import guarded_branches
-from numerics.backends.removable import removable_points
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
 _TWINS = {
@@ -134,19 +134,39 @@ def _modules() -> dict[str, Any]:
     return names | {"abs": np.abs}
 
 
-NUMPY = Backend(
-    "numpy",
-    _printer,
-    _modules,
-    (
-        removable_points,
-        bounded_quotients,
-        bounded_logarithms,
-        cancelling_sums,
-        stable_logarithms,
-        logistic_quotients,
-        guarded_branches,
-    ),
-    _wrap,
-    1e-13,
+_REWRITES = (
+    bounded_quotients,
+    bounded_logarithms,
+    cancelling_sums,
+    stable_logarithms,
+    logistic_quotients,
+    guarded_branches,
 )
+
+
+class _Naive:
+    """NumPy without a look at the ends of the double range."""
+
+    def written(self, expr: sp.Expr) -> sp.Expr:
+        return reduce(lambda form, rule: rule(form), _REWRITES, expr)
+
+    def __call__(self, expr: sp.Expr) -> Function:
+        return sp.lambdify(X, self.written(expr), modules=[dict(_modules())], printer=_printer(), cse=True)
+
+
+_NAIVE = _Naive()
+
+
+def safe(expr: sp.Expr) -> sp.Expr:
+    """The formula with its limits at removable points and its expansions at the ends of the double range where it needs them.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> safe(x**2 / (1 + x**2)).args[0], safe(x**2 + 1)
+    (Abs(x) > 256, x**2 + 1)
+    """
+    return safe_ends(expr, _NAIVE)
+
+
+NUMPY = Backend("numpy", _printer, _modules, (safe, *_REWRITES), _wrap, 1e-13)

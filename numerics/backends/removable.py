@@ -72,7 +72,7 @@ def removable_points(expr: sp.Expr) -> sp.Expr:
             expr = _with_limits(expr)
     if not expr.args:
         return expr
-    return expr.func(*map(removable_points, _grouped(expr)))
+    return expr.func(*map(removable_points, grouped(expr)))
 
 
 def _with_limits(expr: sp.Expr) -> sp.Expr:
@@ -85,7 +85,7 @@ def _with_limits(expr: sp.Expr) -> sp.Expr:
     return expr
 
 
-def _grouped(expr: sp.Expr) -> Iterator[sp.Expr]:
+def grouped(expr: sp.Expr) -> Iterator[sp.Expr]:
     """The arguments, of a sum or a product those of one variable together, if there is more than one group."""
     if not (expr.is_Add or expr.is_Mul):
         yield from expr.args

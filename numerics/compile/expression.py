@@ -10,9 +10,11 @@ import numpy as np
 import sympy as sp
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
+from derivations.gaussian import SoftmaxMean
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
+from numerics.compile.softmax_means import GroupedMeans
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
     _check_arguments(arguments)
     for entry in entries:
         _check_symbols(entry, arguments)
+    means = sorted(set().union(*(entry.atoms(SoftmaxMean) for entry in entries)), key=sp.default_sort_key)
+    if means and backend.name == "numpy":  # over the same scores, all at once
+        names = {node: sp.Dummy(f"e{k}", real=True) for k, node in enumerate(means)}
+        inner = _compile((*arguments, *names.values()), [entry.xreplace(names) for entry in entries], backend)
+        grouped = GroupedMeans(means, arguments)
+        return lambda *values: inner(*values, *grouped(*values))
     dummies = [sp.Dummy(f"a{index}", real=True) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:

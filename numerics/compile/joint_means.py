@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -15,19 +14,13 @@ from scipy.stats import qmc
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.printed import read_node
 from numerics.compile.expression import compile_expression
+from numerics.compile.softmax_means import JointMean
 
 Array = NDArray[np.float64]
 
 #: Points in each dimension of two rules, the second one for the error; beyond three dimensions points are spread.
 _NODES = {1: (80, 60), 2: (60, 44), 3: (36, 28)}
 _SPREAD, _SHIFTS = 2**12, 8
-
-
-class JointMean(NamedTuple):
-    """A mean and what it may err by."""
-
-    value: float
-    error: float
 
 
 def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:

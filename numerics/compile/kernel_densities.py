@@ -115,7 +115,7 @@ class MehlerDensity(FamilyDensity):
         return top, float(np.sqrt(-0.5 / square)) if square < 0 else np.inf
 
     def at(self, y: Array, offset: Array) -> Array:
-        """The formula carried to y; the offset is counted from the top of the parabola."""
+        """The formula in the coordinate y; the offset is counted from the top of the parabola."""
         (value, _, square), rest, nodes = self._formula
         scaled = [_scaled_weber(node, place(y)) for node, place in nodes]
         return value + square * np.square(offset) + rest(y, *scaled)

@@ -95,6 +95,12 @@ class GridMeasure(Measure):
     def _factor(self) -> float:
         return self.mass / float(self._cumulative[1][-1])
 
+    @property
+    def missing(self) -> float:
+        """The share of the probability by which the spline is off before it is scaled."""
+        seen = float(self._cumulative[1][-1])
+        return abs(seen / self.mass - 1.0) if np.isfinite(seen) and self.mass > 0 else float(self.mass > 0)
+
     def below(self, z: Array) -> Array:
         """Probability below points z of the grid."""
         knots, total = self._cumulative

@@ -25,6 +25,7 @@ from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solv
 _STEEPEST = 0.47  # exponent of the noise at a zero that is crossed
 _COARSEST = 60  # cells
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
+_UNSEEN = 1e-3  # share of the probability that a spline of the density may miss before it is scaled
 _SURELY = 1e-3  # share of the tolerance that steps in time may use
 
 
@@ -207,9 +208,16 @@ class _Problem:
         weighted = bool(zeros or self.coefficients.kinks) or any(
             close and not end.keeps for close, end in zip(near, self.ends, strict=True)
         )
-        measure = GridMeasure(
-            coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), weighted
-        )
+        measures = [
+            GridMeasure(coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), by)
+            for by in (weighted, not weighted)
+        ]
+        # where the density of speed leaves the range of numbers a spline over it misses probability, which must not be made up by scaling
+        measure = min(measures, key=lambda m: m.missing > _UNSEEN)
+        if not measure.missing <= _UNSEEN:
+            raise ValueError(
+                "probability gathers closer to an end of the interval than doubles can tell from it; take a smaller time"
+            )
         locations = (self.coefficients.left, self.coefficients.right)
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
         parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]

@@ -106,7 +106,7 @@ def test_moments_of_geometric_brownian_motion():
     assert law.finite_until(sp.Integer(7)) == sp.oo
 
 
-def test_ornstein_uhlenbeck_carried_through_h():
+def test_ornstein_uhlenbeck_transformed_by_h():
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     z, zeta = sp.symbols("z zeta", real=True)
     h = sp.sqrt(sp.pi) / 2 * sp.erfi(z)
@@ -119,7 +119,7 @@ def test_ornstein_uhlenbeck_carried_through_h():
 
 
 @pytest.mark.parametrize("p", [sp.Integer(2), sp.Integer(3), sp.Rational(3, 2)])
-def test_time_at_which_a_moment_of_the_carried_process_becomes_infinite(p):
+def test_time_at_which_a_moment_of_the_transformed_process_becomes_infinite(p):
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     last = law.finite_until(p)
     assert equal_symbolically(p * (1 - sp.exp(-2 * last)), 1)

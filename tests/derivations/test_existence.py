@@ -79,6 +79,7 @@ def beyond(network, depth: int, samples: int = 4000, seed: int = 0) -> float:
     return float(np.mean(np.abs(ends).max(axis=(1, 2)) > 1e6))
 
 
+@pytest.mark.slow
 def test_networks_explode_where_the_limit_does():
     shares = [beyond(ResNet(x**2, 3), depth) for depth in (100, 400, 1600)]
     error = np.sqrt(0.17 * 0.83 / 4000)

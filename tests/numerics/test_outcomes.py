@@ -9,6 +9,7 @@ import pytest
 import sympy as sp
 from scipy import stats
 
+from derivations import Network, NoLimit, Weights, derive, epsilon
 from derivations.activations import parse_activation, relu, tanh
 from derivations.architectures import ResNet, ShrinkingResNet
 from derivations.diffusion import Diffusion
@@ -82,7 +83,7 @@ def test_a_start_at_the_edge_of_the_numbers():
         assert np.all(simulate_network(ResNet(tanh, 3), 20, 5, x0=1e308) == 1e308)
 
 
-def test_finite_absorbed_and_exploded_states_are_told_apart():
+def test_finite_absorbed_and_exploded_states_are_distinguished():
     limit = depth_limit(ResNet(relu, 2))
     count = count_outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
     assert (count.samples, count.exploded, count.absorbed) == (5, 2, 2)
@@ -210,3 +211,14 @@ def test_shrinking_silu_networks_are_simulated():
         warnings.simplefilter("ignore", ExplosionWarning)
         ends = simulate_network(ShrinkingResNet(silu, identity, 3), 64, 500, x0=1.0)
     assert not np.isnan(ends).any()
+
+
+def test_a_long_formula_is_named_in_one_short_line():
+    z = sp.Symbol("z", real=True)
+    formula = sp.log(z) * sp.Add(*(sp.sin(k * z) * k for k in range(1, 30)))
+    with pytest.raises(UndefinedState, match=r" … .*characters\) has no value at x = -") as refused:
+        simulate_network(ResNet(formula, width=3), 2, 10, x0=-1.0)
+    assert len(str(formula)) > 300 > len(str(refused.value))
+    with pytest.raises(NoLimit, match=" … ") as no_limit:
+        derive(Network(lambda x: sp.Add(*(x**k for k in range(40))) + epsilon * Weights("A")(x), width=3))
+    assert len(str(no_limit.value)) < 400

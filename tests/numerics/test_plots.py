@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+import sympy as sp
 
+from derivations import Network, ResNet, ShapedMLP, Weights, relu, scalings, symbols, tanh
 from numerics.plots import (
     INK,
     Course,
@@ -22,6 +24,7 @@ from numerics.plots import (
     density_figure,
     inline_svg,
     order_figure,
+    phase_figure,
     svg,
 )
 from numerics.statistics import Estimate, convergence_order
@@ -134,3 +137,33 @@ def test_what_has_run_away_is_left_out_of_the_edges_and_counted():
     edges = common_edges(sample, bins=3, beyond=0.0)
     assert (edges[0], edges[-1]) == (0.0, 3.0)
     assert Histogram.of(sample, edges).height.sum() == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (lambda: scalings(ResNet(relu, symbols.width)), {"drift only", "noise only", "drift and noise"}),
+        (lambda: scalings(ShapedMLP(tanh, inputs=2, a=1)), {"drift only", "noise only", "drift and noise"}),
+        (lambda: scalings(ResNet(relu, sp.oo)), {"drift only"}),
+    ],
+)
+def test_a_phase_diagram_names_what_survives(made, names):
+    figure = phase_figure(made())
+    (axes,) = figure.axes
+    assert {line.get_label() for line in axes.get_lines()} == names
+    assert svg(figure) == svg(figure)
+
+
+def test_the_corner_of_a_phase_diagram_is_where_drift_and_noise_meet():
+    (axes,) = phase_figure(scalings(ShapedMLP(tanh, inputs=2, a=1))).axes
+    both = next(line for line in axes.get_lines() if line.get_label() == "drift and noise")
+    points = np.array(both.get_xydata())
+    assert np.allclose(points[np.isfinite(points).all(axis=1)], [[0.5, 1.0]])
+
+
+def test_a_phase_diagram_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="unknown exponent z"):
+        phase_figure(scalings(ResNet(relu, symbols.width)), sp.Symbol("z"))
+    grows = Network(lambda x: 2 * x + Weights("A")(x), width=3)
+    with pytest.raises(ValueError, match="there is no phase diagram"):
+        phase_figure(scalings(grows))

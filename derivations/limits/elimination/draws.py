@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sympy as sp
 
@@ -78,7 +78,44 @@ class Coins:
     layer: int | None
 
 
-Random: TypeAlias = Draw | Coins
+@dataclass(frozen=True)
+class AttentionDraw:
+    r"""The forms :math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma` in the shares a of a head of attention, the same for all neurons.
+
+    Parameters
+    ----------
+    forms : dict
+        From two coordinates :math:`\alpha \ge \gamma` to the symbol.
+    values, queries, keys : dict
+        From two coordinates to the covariance of what the matrices put out, as a series.
+    factor, power : Expr
+        Scores are the factor times a sum over the neurons of the keys over this power of their number.
+    mask : Matrix, shape (p, p)
+    neurons : Expr
+        The number of neurons of the keys; infinite, a number or a symbol.
+    settled : bool
+        Whether the covariances depend on the state alone.
+    """
+
+    forms: dict[tuple[int, int], sp.Symbol]
+    values: dict[tuple[int, int], Series]
+    queries: dict[tuple[int, int], Series]
+    keys: dict[tuple[int, int], Series]
+    factor: sp.Expr
+    power: sp.Expr
+    mask: sp.ImmutableMatrix
+    neurons: sp.Expr
+    settled: bool
+    layer: None = None
+    known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def variables(self) -> tuple[sp.Symbol, ...]:
+        """All forms."""
+        return tuple(self.forms.values())
+
+
+Random: TypeAlias = Draw | Coins | AttentionDraw
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from functools import reduce
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
+from derivations.gaussian import SoftmaxShare
 from derivations.language.entries import Correlated, Independent, triangular_root
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Neurons, Program, Shares, Statement
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import FilterAverage, layer_average, reduced
 from derivations.limits.elimination.draws import (
+    AttentionDraw,
     Coins,
     Draw,
     EntriesDraw,
@@ -25,6 +27,7 @@ from derivations.limits.elimination.draws import (
     OrthogonalDraw,
     Random,
 )
+from derivations.limits.elimination.heads import Head, heads
 from derivations.limits.elimination.held import held
 from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
 from derivations.symbols import input_symbols, state, step, width
@@ -87,12 +90,20 @@ class _Expander:
         self.expanded: dict[object, Series] = {}
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
+        found = () if directions else heads(program)
+        self.heads = {head.mix: head for head in found if all(map(self._is_gaussian, head.matrices))}
+        self.inside = {s.symbol for head in self.heads.values() for s in (*head.matrices, head.scores, head.shares)}
+        self.mixed: dict[sp.Symbol, list[Random]] = {}
 
     def run(self) -> Expansion:
         for statement in self.program.statements:  # all variables of a layer are known before it is averaged over
             self._declare(statement)
         for statement in self.program.statements:
-            if isinstance(statement, Mean):
+            if statement.symbol in self.inside and not isinstance(statement, Matrix):
+                continue
+            if isinstance(statement, Mix) and statement in self.heads:
+                self._head(self.heads[statement])
+            elif isinstance(statement, Mean):
                 self._mean(statement)
             elif isinstance(statement, Matrix):
                 self._matrix(statement)
@@ -297,6 +308,37 @@ class _Expander:
             rows = (self._series(statement.body, c, b) for b in self._beside(self._place(c)[1]))
             self.values[c][statement.symbol] = sp.Add(*map(as_expression, rows))
 
+    def _head(self, head: Head) -> None:
+        """What a head of attention puts out, Gaussian given forms of its shares."""
+        size, layer, name = len(self.states), head.values.target.index, head.mix.symbol.name
+        pairs = [(i, j) for i in range(size) for j in range(i + 1)]
+        forms = {
+            (i, j): sp.Dummy(f"Phi_{i + 1}{j + 1}", **({"positive": True} if i == j else {"real": True}))
+            for i, j in pairs
+        }
+        fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in range(size)]
+        self.variables[layer].extend(fresh)
+        count = head.scores.over.size
+        neurons = sp.oo if self.infinite and not count.is_Integer else count
+        values, queries, keys = (self._covariances(matrix) for matrix in head.matrices)
+        drawn = {v for found in self.variables.values() for v in found} - {*self.states}
+        settled = not any(
+            t.atoms(sp.Symbol) & drawn for table in (values, queries, keys) for entry in table.values() for t in entry
+        )
+        given = {pair: (symbol, *[sp.S.Zero] * self.order) for pair, symbol in forms.items()}
+        self.mixed[head.mix.symbol] = [
+            AttentionDraw(forms, values, queries, keys, head.factor, head.scores.power, head.mask, neurons, settled),
+            Draw(tuple(fresh), given, layer),
+        ]
+        for c, m in enumerate(fresh):
+            self.values[c][head.mix.symbol] = m
+
+    def _covariances(self, statement: Matrix) -> dict[tuple[int, int], Series]:
+        """Of what a Gaussian matrix puts out."""
+        (draw,) = self._draws(statement)
+        assert isinstance(draw, Draw)
+        return draw.covariance
+
     def _shares(self, statement: Shares) -> None:
         for c in range(len(self.states)):
             direction, a = self._place(c)
@@ -307,8 +349,8 @@ class _Expander:
             moved = {}
             if direction:
                 moved = {y: as_expression(self._series(statement.body, c, b)) for y, b in zip(scores, row, strict=True)}
-            for k, b in enumerate(row):  # differences of scores stay in range where exponentials of scores do not
-                body = masks[k] / sp.Add(*(m * sp.exp(y - scores[k]) for m, y in zip(masks, scores, strict=True)))
+            for k, b in enumerate(row):
+                body = SoftmaxShare(k, *masks, *scores)
                 if direction:
                     moves = {y: sp.Dummy(f"d{y.name}", real=True) for y in moved}
                     body = sp.Add(*(sp.diff(body, y) * dy for y, dy in moves.items()))
@@ -428,7 +470,11 @@ class _Expander:
         last = {s.weights: s for s in self.program.statements if isinstance(s, Matrix)}
         found: list[Random] = []
         for statement in self.program.statements:
-            if isinstance(statement, Mask):
+            if statement.symbol in self.inside:
+                continue
+            if statement.symbol in self.mixed:
+                found += self.mixed[statement.symbol]
+            elif isinstance(statement, Mask):
                 found.append(self.coins[statement.symbol])
             elif isinstance(statement, Back):
                 if self.backs[statement.weights][-1][0] == statement:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from derivations.errors import DerivationError, NotClosed
-from derivations.gaussian import joint_mean
+from derivations.errors import DerivationError, NotClosed, brief
+from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import released
@@ -70,11 +70,13 @@ class GaussianLaw(Law):
         except NotClosed:
             raise
         except DerivationError as error:
-            raise NotClosed(f"no rule is known for the Gaussian mean of {body}: {error}") from error
+            raise NotClosed(f"no rule is known for the Gaussian mean of {brief(body)}: {error}") from error
 
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
-        return expr.xreplace({symbol: as_expression(series[: order + 1]) for series, symbol in self.names.items()})
+        present = expr.atoms(sp.Symbol)
+        rule = {name: as_expression(series[: order + 1]) for series, name in self.names.items() if name in present}
+        return expr.xreplace(rule)
 
 
 def _sign_of(node: LayerAverage) -> dict[str, bool]:
@@ -86,10 +88,10 @@ class FluctuationLaw(GaussianLaw):
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """By the Gaussian calculus where it has a rule."""
-        body = released(body)
+        body = released(body).replace(SoftmaxShare, lambda *parts: SoftmaxShare(*parts).explicit())
         if body.has(LayerAverage):
             raise NotClosed(
-                f"an average of a function of scores, {body}, has no rule; read the sum over positions linearly"
+                f"an average of a function of scores, {brief(body)}, has no rule; read the sum over positions linearly"
             )
         try:
             return super().own_mean(body)

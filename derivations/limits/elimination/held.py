@@ -6,7 +6,7 @@ Sums of polynomials are multiplied out, so that averages can be compared; a tran
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import sympy as sp
 from sympy.printing.printer import Printer
@@ -29,6 +29,35 @@ class Held(sp.Expr):
 
     def _sympystr(self, printer: Printer) -> str:
         return f"({printer._print(self.args[0])})"
+
+
+class HeldMean(sp.Dummy):
+    """A name for a mean that is known and that nothing else is drawn for: too large to be carried through the elimination.
+
+    Parameters
+    ----------
+    made : callable
+        Makes what it stands for, once.
+    """
+
+    __slots__ = ("_made", "_value")
+    _made: Callable[[], sp.Expr]
+    _value: sp.Expr | None
+
+    @classmethod
+    def of(cls, name: str, made: Callable[[], sp.Expr]) -> HeldMean:
+        """A fresh name."""
+        symbol: HeldMean = cls(name, real=True)
+        symbol._made, symbol._value = made, None
+        return symbol
+
+    @property
+    def value(self) -> sp.Expr:
+        """What it stands for."""
+        if self._value is None:
+            self._value = self._made()
+        value: sp.Expr = self._value
+        return value
 
 
 def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
@@ -61,5 +90,13 @@ def _held(expr: sp.Expr, known: set[sp.Symbol]) -> sp.Expr:
 
 
 def released(expr: sp.Expr) -> sp.Expr:
-    """The expression without brackets."""
-    return expr.replace(Held, lambda inside: inside) if expr.has(Held) else expr
+    """The expression without brackets, and means in the place of their names."""
+    expr = expr.replace(Held, lambda inside: inside) if expr.has(Held) else expr
+    names = {symbol: symbol.value for symbol in expr.atoms(HeldMean)}
+    return expr.xreplace(names) if names else expr
+
+
+def inside_means(expr: sp.Expr, change: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+    """The expression with a change applied to what names stand for."""
+    names = {m: HeldMean.of(m.name, lambda m=m: change(m.value)) for m in expr.atoms(HeldMean)}  # type: ignore[misc]
+    return expr.xreplace(names) if names else expr

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, brief
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion
 from derivations.limits.elimination.expectation import Law
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import as_expression, taylor
+from derivations.symbols import step
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
 _MOST = 8
@@ -70,11 +71,17 @@ def conditional_mean(
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
     for random in reversed(expansion.random):
+        if not expr.atoms(sp.Symbol) & {
+            v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))
+        }:
+            continue
         law = law_of(random, evaluate=not infinite)
         coefficients = taylor(expr, order)
         eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
-        filled = law.filled(as_expression(eliminated), order)
-        expr = as_expression(taylor(filled, order))
+        # what a power of ε multiplies is needed to the order that is left for it
+        kept = (taylor(law.filled(c, order - k), order - k) for k, c in enumerate(eliminated))
+        expr = sp.Add(*(step**k * as_expression(series) for k, series in enumerate(kept)))
+        expr = as_expression(taylor(expr, order))
     return expr
 
 
@@ -119,7 +126,7 @@ class _Rule:
         for node in nodes:
             if node.layer != self.layer or any(self.touches(n) for n in node.body.atoms(LayerAverage)):
                 raise NotClosed(
-                    f"the average {node} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
+                    f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
         names = {node: sp.Dummy("a") for node in nodes}
         stand_ins = tuple(names.values())
@@ -127,7 +134,7 @@ class _Rule:
         if nodes and not opened.is_polynomial(*stand_ins):
             held = ", ".join(str(n) for n in nodes if not opened.is_polynomial(names[n]))
             raise NotClosed(
-                f"the average {held} fluctuates at a fixed number of neurons and enters in another way than as a power; "
+                f"the average {brief(held)} fluctuates at a fixed number of neurons and enters in another way than as a power; "
                 "its law has no closed form: take the width to infinity, or normalise the state instead"
             )
         terms = sp.Poly(opened, *stand_ins).terms() if nodes else [((), opened)]

@@ -14,9 +14,10 @@ from itertools import product
 import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
-from derivations.errors import DerivationError, NotClosed
-from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
+from derivations.errors import DerivationError, NotClosed, brief
+from derivations.limits.elimination.draws import AttentionDraw, Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
+from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.wick import gaussian_mean
 from derivations.piecewise import pieces
@@ -35,7 +36,7 @@ class EntriesLaw(GaussianLaw):
         used = [v for v in self.variables if body.has(v)]
         if not body.is_polynomial(*used):
             raise NotClosed(
-                f"the mean of {body} has no closed form for entries that are not Gaussian: only polynomials are known by the moments of "
+                f"the mean of {brief(body)} has no closed form for entries that are not Gaussian: only polynomials are known by the moments of "
                 "the entries; take the width to infinity, or Gaussian entries"
             )
         total = sp.S.Zero
@@ -167,7 +168,7 @@ def _degree(factor: sp.Expr, variables: list[sp.Symbol]) -> int:
         if kinks and len(degrees) == 1 and (degree := degrees.pop()).is_Integer and degree >= 0:
             return int(degree)
     raise NotClosed(
-        f"the mean of {factor} over a row of an orthogonal matrix has no closed form: only functions are known that scale with their "
+        f"the mean of {brief(factor)} over a row of an orthogonal matrix has no closed form: only functions are known that scale with their "
         "argument, such as relu; take the width to infinity, or Gaussian entries"
     )
 
@@ -201,3 +202,8 @@ def _(random: OrthogonalDraw, evaluate: bool = True) -> Law:
 @law_of.register
 def _(random: Fluctuations, evaluate: bool = True) -> Law:
     return FluctuationLaw(random, evaluate)
+
+
+@law_of.register
+def _(random: AttentionDraw, evaluate: bool = True) -> Law:
+    return AttentionLaw(random)

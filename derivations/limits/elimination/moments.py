@@ -8,11 +8,12 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.errors import NoLimit
+from derivations.errors import NoLimit, brief
 from derivations.language.statements import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
+from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
 
@@ -118,7 +119,9 @@ class LayerMoments:
 
     def on_range(self, expr: sp.Expr) -> sp.Expr:
         """An expression at a state that a layer can put out."""
-        return expr.xreplace(self.fixed) if self.fixed else expr
+        if not self.fixed:
+            return expr
+        return inside_means(expr.xreplace(self.fixed), lambda mean: mean.xreplace(self.fixed))
 
     def increment(self, a: int) -> sp.Expr:
         """Of a generic neuron for one input, a polynomial in the small parameter."""
@@ -136,7 +139,7 @@ class LayerMoments:
             moved = sp.cancel(self.on_range(self.expansion.increment[a][0]))
             if moved != 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {moved}, not 0: the network does not become continuous in depth; "
+                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; "
                     "scale the branch by ε (symbols.step)"
                 )
 

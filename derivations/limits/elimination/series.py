@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import NoLimit, NotClosed
+from derivations.errors import NoLimit, NotClosed, brief
 from derivations.gaussian import GaussianExpectation, expect
 from derivations.symbols import step
 
@@ -54,7 +54,7 @@ def taylor(expr: sp.Expr, order: int) -> Series:
     if poles:
         first = min(poles)
         raise NoLimit(
-            f"{expr} grows like {poles[first] * step**first} as ε tends to 0; for an activation subtract φ(0), its value at 0, since else all "
+            f"{brief(expr)} grows like {poles[first] * step**first} as ε tends to 0; for an activation subtract φ(0), its value at 0, since else all "
             "inputs look the same after one layer"
         )
     return tuple(found.get(k, sp.S.Zero) for k in range(order + 1))
@@ -107,7 +107,7 @@ def _first(expr: sp.Expr) -> int:
         powers = [k for k, c in _laurent(expr, order).items() if sp.expand(c) != 0]
         if powers:
             return min(powers)
-    raise NoLimit(f"{expr} vanishes faster than ε^{_DEEPEST} as ε tends to 0, or is 0")
+    raise NoLimit(f"{brief(expr)} vanishes faster than ε^{_DEEPEST} as ε tends to 0, or is 0")
 
 
 def _multiplied(one: _Laurent, other: _Laurent, order: int) -> _Laurent:
@@ -148,7 +148,7 @@ def _of_power(expr: sp.Expr, order: int) -> _Laurent:
     start = first * exponent
     if not start.is_Integer:
         raise NoLimit(
-            f"{expr} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε"
+            f"{brief(expr)} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε"
         )
     steps = order - int(start)
     if steps < 0:
@@ -168,7 +168,7 @@ def _of_function(expr: sp.Function, order: int) -> _Laurent:
     """Taylor's formula at the argument's value at ε = 0."""
     inside = _laurent(expr.args[0], order)
     if any(k < 0 and sp.expand(c) != 0 for k, c in inside.items()):
-        raise NoLimit(f"{expr} is not smooth at ε = 0: its argument grows; write it in powers of ε")
+        raise NoLimit(f"{brief(expr)} is not smooth at ε = 0: its argument grows; write it in powers of ε")
     y = sp.Dummy("y", real=True)
     at, rest = inside.get(0, sp.S.Zero), {k: c for k, c in inside.items() if k > 0}
     outer, power = expr.func(y), {0: sp.S.One}
@@ -177,7 +177,7 @@ def _of_function(expr: sp.Function, order: int) -> _Laurent:
         value = outer.subs(y, at)
         if value.has(*_INFINITE):
             raise NoLimit(
-                f"{expr} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε, or "
+                f"{brief(expr)} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε, or "
                 "choose an activation that is smooth at 0"
             )
         for k, c in power.items():
@@ -232,7 +232,7 @@ def _by_derivatives(expr: sp.Expr, order: int) -> _Laurent:
         value = expr.subs(step, 0)
         if value.has(*_INFINITE):
             raise NoLimit(
-                f"{expr} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε, or "
+                f"{brief(expr)} is not {_TIMES.get(order, f'{order} times')} differentiable in ε at ε = 0; write it in powers of ε, or "
                 "choose an activation that is smooth at 0"
             )
         found[k] = value / sp.factorial(k)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
 from derivations.symbols import noise
 
@@ -90,12 +90,12 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
             functions[inside[0]] = functions.get(inside[0], sp.S.One) * factor
         else:
             raise DerivationError(
-                f"no rule for the joint Gaussian expectation of {term} in {', '.join(map(str, inside))}: {factor} is no product of "
+                f"no rule for the joint Gaussian expectation of {brief(term)} in {', '.join(map(str, inside))}: {brief(factor)} is no product of "
                 "functions of one of them each"
             )
     if len(functions) > 2:
         raise DerivationError(
-            f"no rule for the joint Gaussian expectation of {term}: functions of at most two Gaussian variables may be other than "
+            f"no rule for the joint Gaussian expectation of {brief(term)}: functions of at most two Gaussian variables may be other than "
             f"powers, got {', '.join(map(str, functions))}"
         )
     kept = list(functions)

@@ -137,8 +137,9 @@ def outcome(text):
 
 
 @pytest.mark.slow
-def test_random_formulas_derive_in_time():
-    draw, ends, late = random.Random(77), Counter(), []
+@pytest.mark.parametrize("seed", [9, 77])
+def test_random_formulas_derive_in_time(seed):
+    draw, ends, late = random.Random(seed), Counter(), []
     while ends["derived"] + ends["refused"] < 200:
         text = random_formula(draw)
         ended, spent = outcome(text)
@@ -147,3 +148,14 @@ def test_random_formulas_derive_in_time():
             late.append((text, spent))
     assert not late
     assert ends["derived"] >= 150
+
+
+@pytest.mark.slow
+def test_deep_nesting_derives_in_time():
+    """Its potential is not written out: each derivative multiplies by as many factors as there are levels."""
+    deep = sp.Symbol("x", real=True)
+    for _ in range(75):
+        deep = sp.tanh(deep)
+    derived, spent = seconds(lambda: derive(ResNet(deep, width=1)))
+    assert spent < 5
+    assert "too large a formula to be written out" in str(derived.why_no_law)

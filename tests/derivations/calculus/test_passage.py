@@ -60,7 +60,7 @@ def test_an_ornstein_uhlenbeck_process_at_its_mean():
         (Diffusion((x,), [sp.Rational(1, 2)], [[1]], sp.Interval.open(0, 2)), 0, 2, sp.Rational(1, 2)),
         (Diffusion((x,), [0], [[(1 + x**2) ** 2]], sp.Interval.open(-1, 1)), -1, 1, sp.Rational(1, 3)),
     ],
-    ids=["Brownian", "with drift", "carried"],
+    ids=["Brownian", "with drift", "transformed"],
 )
 def test_the_flux_out_of_an_interval_adds_up_to_the_hitting_probability(process, low, high, start):
     up = first_passage(process, sp.Integer(high), above=False)
@@ -163,9 +163,9 @@ def test_the_pulled_radius_is_the_free_one_by_another_clock():
     (free,) = recognise(Diffusion((x,), [sp.Rational(3, 2) / x], [[1]], HALF)).parts
     assert isinstance(pulled, RadialOrnsteinUhlenbeckLaw)
     clock, growth = sp.exp(t) - 1, sp.exp(t / 2)
-    carried = growth * free.pdf(growth * x, clock)
+    transformed = growth * free.pdf(growth * x, clock)
     points = {x: ["1/3", 2], x0: ["3/4", "1/5"], t: ["1/2", 1]}
-    assert equal_by_sampling(pulled.pdf(x), carried, points, points=2)
+    assert equal_by_sampling(pulled.pdf(x), transformed, points, points=2)
 
 
 @pytest.mark.slow

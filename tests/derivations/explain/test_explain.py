@@ -31,7 +31,7 @@ from derivations.explain.plain import plain
 from derivations.explain.steps import Line, Term, differential
 from derivations.gaussian import expect, expect_pair
 from derivations.symbols import time, width
-from tests.helpers import equal_symbolically
+from tests.helpers import derived, equal_symbolically
 
 W_1, W_11 = Weights("W_1", bias_variance=2), Weights("W_11", out=4 * width, bias_variance=3)
 CASES = {
@@ -58,17 +58,17 @@ X, DB = indexed("X", (time,)), DifferentialOf(indexed("B", (time,)))
 
 @pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-oo-inputs-2"])
 def test_golden_latex(name, golden):
-    golden(f"{name}.tex").check(derive(CASES[name]).latex() + "\n")
+    golden(f"{name}.tex").check(derived(CASES[name]).latex() + "\n")
 
 
 @pytest.mark.parametrize("name", ["relu-1", "relu-n"])
 def test_golden_text(name, golden):
-    golden(f"{name}.txt").check(str(derive(CASES[name])))
+    golden(f"{name}.txt").check(str(derived(CASES[name])))
 
 
 @every
 def test_every_step_has_a_statement_and_a_reason(name):
-    for step in derive(CASES[name]).steps:
+    for step in derived(CASES[name]).steps:
         assert step.name
         assert step.statement
         assert step.reason.endswith(".")
@@ -78,14 +78,14 @@ def test_every_step_has_a_statement_and_a_reason(name):
 @every
 @pytest.mark.slow
 def test_json_holds_the_expressions(name):
-    data = json.loads(derive(CASES[name]).to_json())
+    data = json.loads(derived(CASES[name]).to_json())
     rows = [line for step in data["steps"] for line in step["lines"]]
     assert rows
     assert all(row["latex"] and row["text"] for row in rows)
 
 
 def test_json_expressions_can_be_read_back():
-    d = derive(ResNet(relu, width=1))
+    d = derived(ResNet(relu, width=1))
     data = json.loads(d.to_json())
     (noise,) = next(step for step in data["steps"] if step["name"] == "Limit for this activation")["lines"][0]["sympy"]
     (read,) = [sp.sympify(noise)]
@@ -96,7 +96,7 @@ def test_json_expressions_can_be_read_back():
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 @every
 def test_document_compiles_without_a_warning(name, tmp_path):
-    source = derive(CASES[name]).write(tmp_path / "derivation.tex")
+    source = derived(CASES[name]).write(tmp_path / "derivation.tex")
     run = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
         cwd=tmp_path,
@@ -172,7 +172,7 @@ def test_plain_text_of_expectations_has_greek_letters():
 
 
 def test_notebook_shows_limit_and_law():
-    shown = derive(ResNet(relu, width=1))._repr_latex_()
+    shown = derived(ResNet(relu, width=1))._repr_latex_()
     assert shown.startswith("$\\displaystyle \\begin{aligned}")
     assert r"\mathrm{d}X_{t}" in shown
     assert r"p_{t}(x \mid x_{0})" in shown
@@ -199,13 +199,13 @@ def test_a_law_is_written_in_the_state_that_it_is_of():
 
 @pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-4-inputs-2"])
 def test_text_fits_a_terminal(name):
-    _, *rows = str(derive(CASES[name])).splitlines()  # a title is one line, however long
+    _, *rows = str(derived(CASES[name])).splitlines()  # a title is one line, however long
     assert max(map(len, rows)) <= 80
 
 
 def test_names_of_matrices_are_kept_whole():
     """A matrix W_1 that puts out numbers for inputs 1 and 2 is another than W_11."""
-    text = " ".join(str(derive(CASES["program"])).split())
+    text = " ".join(str(derived(CASES["program"])).split())
     for wanted in (
         "u_{W_1}^i = Sum_j W_{1,i,j} 2*d_2^j*u_{W_11}^j + b_i^{W_1}",
         "Cov[u_{W_11}^1, u_{W_11}^2 | X] = 3 + Sum_j(x_j^1*x_j^2)/n",
@@ -218,7 +218,7 @@ def test_names_of_matrices_are_kept_whole():
 
 
 def test_write_by_suffix(tmp_path):
-    d = derive(ResNet(relu, width=1))
+    d = derived(ResNet(relu, width=1))
     assert d.write(tmp_path / "a.txt").read_text() == str(d)
     assert json.loads(d.write(tmp_path / "a.json").read_text())["title"] == d.title
     with pytest.raises(DerivationError, match=r"\.tex"):

@@ -30,6 +30,7 @@ from derivations.explain.equivalence import equivalence_steps
 from derivations.explain.latex import document
 from derivations.explain.text import document as text
 from derivations.symbols import width
+from tests.helpers import derived
 
 A = sp.Symbol("a", positive=True)
 UP, DOWN = sp.symbols("c_+ c_-", real=True)
@@ -50,7 +51,7 @@ every = pytest.mark.parametrize("name", CASES)
 @every
 @pytest.mark.slow
 def test_every_step_says_what_and_why(name):
-    d = derive(CASES[name], order="joint")
+    d = derived(CASES[name], "joint")
     assert "depth and width together" in d.title
     assert all(
         (step.statement and step.reason and step.lines) or step.name.startswith(("No closed", "Proof"))
@@ -65,7 +66,7 @@ def test_every_step_says_what_and_why(name):
 @every
 @pytest.mark.slow
 def test_document_compiles_without_a_warning(name, tmp_path):
-    source = derive(CASES[name], order="joint").write(tmp_path / "derivation.tex")
+    source = derived(CASES[name], "joint").write(tmp_path / "derivation.tex")
     complaints, log = compiled(source, tmp_path)
     assert not complaints, log
 
@@ -82,17 +83,17 @@ def compiled(source, folder):
 
 
 def test_limits_of_the_front_door():
-    assert [str(s) for s in derive(CASES["shaped-tanh"], order="joint").limit.states] == ["V"]
-    unshaped = derive(CASES["unshaped"], order="joint")
+    assert [str(s) for s in derived(CASES["shaped-tanh"], "joint").limit.states] == ["V"]
+    unshaped = derived(CASES["unshaped"], "joint")
     assert [str(s) for s in unshaped.limit.states] == ["q"]
     assert unshaped.law is None
     assert "exponential functional" in unshaped.why_no_law
-    assert derive(CASES["one-input"], order="joint").law.name == "geometric Brownian motion"
-    assert "deterministic flow" in derive(CASES["residual"], order="joint").why_no_law
+    assert derived(CASES["one-input"], "joint").law.name == "geometric Brownian motion"
+    assert "deterministic flow" in derived(CASES["residual"], "joint").why_no_law
 
 
 def test_feller_and_gamma_are_explained():
-    text = str(derive(CASES["shaped-tanh"], order="joint"))
+    text = str(derived(CASES["shaped-tanh"], "joint"))
     assert "Gamma law, rate = 2/a**2" in text
     assert "explosion: never" in text
 
@@ -132,12 +133,12 @@ def test_flows_that_are_not_the_same_are_refused():
 
 @pytest.mark.parametrize("name", ["shaped-relu", "shaped-gelu", "skip", "unshaped", "prenorm"])
 def test_golden_latex(name, golden):
-    golden(f"{name}.tex").check(derive(CASES[name]).latex() + "\n")
+    golden(f"{name}.tex").check(derived(CASES[name]).latex() + "\n")
 
 
 @pytest.mark.parametrize("name", ["shaped-relu", "shaped-tanh", "skip", "prenorm", "unshaped"])
 def test_golden_text(name, golden):
-    golden(f"{name}.txt").check(str(derive(CASES[name])))  # shown in the documentation
+    golden(f"{name}.txt").check(str(derived(CASES[name])))  # shown in the documentation
 
 
 def test_golden_equivalence(golden):

@@ -14,7 +14,6 @@ from derivations import (
     attention,
     average,
     causal,
-    derive,
     dropout,
     epsilon,
     other,
@@ -36,6 +35,7 @@ from derivations.special.numeric import Numeric
 from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import state, time, width
 from tests.contracts.test_nodes import INTERNAL, MATRIX_LAWS, NODES, NOTATION_CLASSES, VALUELESS, all_nodes
+from tests.helpers import derived
 
 x, t, y = sp.symbols("x t y", real=True)
 p = sp.Symbol("p", positive=True)
@@ -62,7 +62,7 @@ def compiled(*formulas):
 
 @pytest.mark.parametrize("name", CASES)
 def test_documents_compile(name, tmp_path):
-    source = derive(CASES[name]).write(tmp_path / "derivation.typ").read_text()
+    source = derived(CASES[name]).write(tmp_path / "derivation.typ").read_text()
     pages, warnings = compiler.compile_with_warnings(source.encode())
     assert not warnings
     assert pages[:4] == b"%PDF"

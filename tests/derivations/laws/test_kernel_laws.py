@@ -18,7 +18,7 @@ from derivations.laws.interval import IntervalLaw
 from derivations.laws.numbers import compiled
 from derivations.laws.prefilter import derivatives_along, may_be
 from derivations.laws.radial import BesselLaw, RadialLaw
-from derivations.laws.recognition import SCREENS
+from derivations.laws.recognition import PREFILTERS
 from derivations.special import ErfiInv
 from derivations.symbols import initial, state, time
 from tests.helpers import equal_by_sampling, equal_symbolically
@@ -64,14 +64,14 @@ def test_numbers_never_rule_out_the_family_that_fits(family):
     law = family.example()
     seen = derivatives_along(law.form)
     assert seen is not None
-    assert may_be(SCREENS[type(law)], seen)
+    assert may_be(PREFILTERS[type(law)], seen)
 
 
 @pytest.mark.parametrize("activation", [tanh, gelu, silu, softplus], ids=str)
 def test_numbers_rule_out_every_family_at_once(activation):
     seen = derivatives_along(LampertiForm(x, (sp.S.One, sp.Integer(2)), sp.S.Zero, activation(x)))
     assert seen is not None
-    assert not any(may_be(rule, seen) for rule in SCREENS.values())
+    assert not any(may_be(rule, seen) for rule in PREFILTERS.values())
 
 
 def test_a_quadratic_with_symbols_is_decided_by_its_discriminant():
@@ -100,7 +100,7 @@ def test_the_logarithm_of_the_density_is_real_on_every_interval(activation):
         assert abs(values[0] - sp.log(values[1])) < 1e-20
 
 
-def test_the_bounded_martingale_is_carried_by_the_hyperbolic_tangent():
+def test_the_bounded_martingale_is_transformed_by_the_hyperbolic_tangent():
     (law,) = driftless(1 - x**2, sp.Interval.open(-1, 1)).parts
     z, back = law.inverse
     assert equal_by_sampling(back, sp.tanh(z), {z: ["1/3", -2]}, points=2)
@@ -324,7 +324,7 @@ def test_where_nothing_settles_there_is_no_stationary_law():
         _ = derive(ResNet(identity, width=1)).law.stationary
 
 
-def test_martingales_are_told_from_strict_local_ones():
+def test_martingales_differ_from_strict_local_ones():
     for activation in (sp.Integer(2), identity, ornstein_uhlenbeck, leaky_relu(sp.Rational(1, 3))):
         assert derive(ResNet(activation, width=1)).law.is_martingale is True
     assert derive(ResNet(1 + x**2, width=1)).law.is_martingale is False

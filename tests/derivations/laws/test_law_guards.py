@@ -1,4 +1,4 @@
-"""What guards a law: empty proofs, each family's own condition without the screen, frozen parts, edges of moments."""
+"""What guards a law: empty proofs, each family's own condition without the prefilter, frozen parts, edges of moments."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_family_has_its_row():
 
 
 @pytest.mark.parametrize("family", ACCEPTED, ids=lambda c: c.__name__)
-def test_a_family_keeps_its_own_condition_without_the_screen(family):
+def test_a_family_keeps_its_own_condition_without_the_prefilter(family):
     accepted = set()
     for name, form in {**FORMS, "Mehler": MehlerLaw.example().form}.items():
         try:

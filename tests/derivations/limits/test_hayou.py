@@ -171,7 +171,7 @@ def test_infinite_width_correlation_flow(slopes):
     )
 
 
-def test_second_moment_of_the_carried_process_from_the_origin():
+def test_second_moment_of_the_transformed_process_from_the_origin():
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     second = law.moment(2, t, sp.Integer(0)).args[0][0]
     assert equal_symbolically(second, sp.asin(sp.exp(2 * t) - 1) / 2)

@@ -1,5 +1,7 @@
 """Depth and width together: the engine's limits against THEORY, symbol by symbol; every identity has a control."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -38,8 +40,14 @@ def same(left, right):
     return True
 
 
+@cache
 def shaped_relu(inputs=2, **options):
     return joint_limit(ShapedMLP(relu, inputs=inputs, c_plus=up, c_minus=down, **options))
+
+
+@cache
+def unshaped_relu():
+    return joint_limit(MLP(relu, inputs=2))
 
 
 def wishart(limit, strength=1):
@@ -292,7 +300,7 @@ SLOPE = sp.Symbol("s", real=True)
 
 
 def test_unshaped_relu():
-    limit = joint_limit(MLP(relu, inputs=2))
+    limit = unshaped_relu()
     (q,), kappa = limit.states, sp.sqrt(2) / (3 * sp.pi)
     assert limit.curvature == kappa
     assert sp.expand(limit.drift[0] - (2 * q * (1 - kappa * sp.sqrt(q)) / t + 2 * q)) == 0
@@ -302,7 +310,7 @@ def test_unshaped_relu():
 
 
 def test_linear_form_and_its_moments():
-    form = collapse_linear(joint_limit(MLP(relu, inputs=2)))
+    form = collapse_linear(unshaped_relu())
     kappa = sp.sqrt(2) / (3 * sp.pi)
     assert (form.source, form.growth, form.variance) == (kappa, 2, 2)
     assert sp.expand(form.moment(1) - kappa * (sp.exp(2 * t) - 1) / 2) == 0
@@ -326,7 +334,7 @@ def test_family_of_two_slopes():
 
 
 def test_mixture_is_recognised_and_gives_bougerols_identity():
-    form = collapse_linear(joint_limit(MLP(relu, inputs=2)))
+    form = collapse_linear(unshaped_relu())
     law = recognise(form.mixture)
     tau = sp.Symbol("t", positive=True)
     density = law.pdf(mixed, tau, sp.S.Zero)

@@ -98,7 +98,7 @@ def test_infinitely_many_kinks_are_refused_or_listed_in_a_window():
     assert a.growth(sp.oo).exponent is None
 
 
-def test_singular_points_are_told_apart():
+def test_singular_points_are_distinguished():
     a = analyse(sp.sin(x) / x, x)
     assert [(p.value, p.limit) for p in a.removable] == [(0, 1)]
     assert a.intervals == ((-sp.oo, sp.oo),)

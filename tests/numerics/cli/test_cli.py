@@ -172,7 +172,7 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "said"),
     [
         ([], "required"),
         (["frobnicate"], "error: unknown command 'frobnicate'"),
@@ -236,8 +236,8 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
 )
-def test_bad_request_is_refused_in_one_line(arguments, told, capsys):
-    assert told in complaint(capsys, *arguments)
+def test_bad_request_is_refused_in_one_line(arguments, said, capsys):
+    assert said in complaint(capsys, *arguments)
 
 
 def test_the_version_is_printed(capsys):
@@ -385,15 +385,15 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_file_is_refused_in_one_line(name, tmp_path, capsys):
-    content, told = BAD_FILES[name]
+    content, said = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(content)
-    assert told in complaint(capsys, "report", "--inputs", str(path), "--out", str(tmp_path / "r.html"))
+    assert said in complaint(capsys, "report", "--inputs", str(path), "--out", str(tmp_path / "r.html"))
     assert not (tmp_path / "r.html").exists()
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "said"),
     [
         (np.array([{"a": 1}], dtype=object), "cannot be read"),  # a pickle, which could run anything
         (np.array([["a", "b"]]), "expected real numbers"),
@@ -404,12 +404,12 @@ def test_bad_file_is_refused_in_one_line(name, tmp_path, capsys):
     ],
     ids=["pickle", "words", "complex", "one axis", "no rows", "three axes"],
 )
-def test_bad_array_is_refused(array, told, tmp_path):
+def test_bad_array_is_refused(array, said, tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, array)
     with pytest.raises(ValueError, match=r"a\.npy") as refused:
         read_inputs(str(path))
-    assert told in str(refused.value)
+    assert said in str(refused.value)
 
 
 def test_good_files_are_read_alike(tmp_path):
@@ -448,7 +448,7 @@ def test_missing_extra_says_how_to_get_it(monkeypatch, capsys):
     assert 'pip install "deeplimits[report]"' in complaint(capsys, "derive", "--width", "1", "--format", "html")
 
 
-def test_our_own_mistake_is_told_in_one_line_too(monkeypatch, capsys):
+def test_our_own_mistake_is_reported_in_one_line_too(monkeypatch, capsys):
     from numerics.cli import commands
 
     def broken(options):
@@ -486,8 +486,8 @@ def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
     with progress.samples_bar("networks") as show:
         for finished in (10, 100, 110, 200):
             show(finished, 400)
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
         "  networks: 100 of 400, 10 per s, 30 s left",
         "  networks: 200 of 400, 10 per s, 20 s left",
     ]

@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused(options, says):
         Network(lambda x: x + epsilon * Weights("W", **options)(x), width=3)
 
 
-def test_where_neurons_are_told_apart_other_limits_are_refused():
+def test_where_neurons_are_not_alike_other_limits_are_refused():
     w = Weights("W", row_covariance=ROWS)
     with pytest.raises(DerivationError, match="give the width as a number"):
         Network(lambda x: x + epsilon * w(x), width=n)

@@ -41,10 +41,10 @@ def apart(a, b):
 def test_machine_code_gives_the_numbers_of_arrays(network):
     # both evaluate the same formulas to their accuracy, and over t = 1 the flow stretches differences as it does kernels
     rounding = NUMPY.tolerance + NUMBA.tolerance
-    arrays, fused = (kernel_matrices(network, X, backend=backend) for backend in ("numpy", "numba"))
+    arrays, compiled = (kernel_matrices(network, X, backend=backend) for backend in ("numpy", "numba"))
     off = kernel_matrices(replace(network, weight_variance=network.weight_variance * (1 + sp.Rational(1, 10**11))), X)
     for name in ("nngp", "ntk"):
-        array, machine_code, wrong = (getattr(kernels, name) for kernels in (arrays, fused, off))
+        array, machine_code, wrong = (getattr(kernels, name) for kernels in (arrays, compiled, off))
         assert apart(machine_code, array) < rounding < apart(wrong, array)
     crossed = [kernel_matrix(network, X[:20], other=X[20:], backend=backend) for backend in ("numpy", "numba")]
     assert apart(*crossed) < rounding

@@ -99,7 +99,9 @@ def _start(name: str) -> np.ndarray:
 SIZE, SAMPLES = 0.02, 40_000
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(k, marks=[pytest.mark.slow] if k == "post-norm" else []) for k in LAYERS]
+)
 def test_moments_are_those_of_weights_drawn_by_hand(name):
     drift, covariance = derived_moments(LAYERS[name][0], _start(name))
     sample = _by_hand(name, _start(name), SIZE, SAMPLES, np.random.default_rng(5))

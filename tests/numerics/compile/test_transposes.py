@@ -72,7 +72,7 @@ def _by_hand(name: str, rng: np.random.Generator) -> np.ndarray:
     return start + SIZE * step
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k == "gradient" else []) for k in CASES])
 def test_moments_are_those_of_weights_drawn_by_hand(name):
     drift, covariance = derived_moments(LAYERS[name], _start(name))
     sample = _by_hand(name, np.random.default_rng(31))

@@ -8,7 +8,7 @@ import sympy as sp
 from scipy import stats
 from scipy.linalg import expm
 
-from derivations import ResNet, depth_limit, leaky_relu, recognise, relu, sine, tanh
+from derivations import ResNet, depth_limit, derive, leaky_relu, recognise, relu, sine, tanh
 from derivations.architectures.perceptron import ShapedMLP
 from derivations.calculus.angle import angle_diffusion
 from derivations.calculus.gram import pair_correlation
@@ -24,6 +24,7 @@ from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coordinate import Coefficients, Coordinate
 from numerics.fokker_planck.semigroup import propagated, stepped
 from numerics.networks import simulate_network
+from numerics.paths import simulate_sde
 from numerics.statistics import Estimate
 from tests.benchmarks.bench_laws import cases
 
@@ -128,15 +129,15 @@ def test_absorbed_probability_is_an_atom():
 
 
 def test_brownian_motion_between_absorbing_ends():
-    # images: the density on (0, 1) from x₀, killed at both ends
+    # images: the density on (0, 1) from x₀, absorbed at both ends
     x0, t = 0.3, 0.2
     process = Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1))
     solved = solve_fokker_planck(process, x0, t=t)
 
-    def killed(s):
+    def absorbed(s):
         return sum(stats.norm.pdf(s, x0 + 2 * k, t**0.5) - stats.norm.pdf(s, -x0 + 2 * k, t**0.5) for k in range(-8, 9))
 
-    assert distance(solved, killed) < 1e-6
+    assert distance(solved, absorbed) < 1e-6
     assert sum(m for _, m in solved.atoms) + solved.parts[1].mass == pytest.approx(1.0, abs=1e-14)
     assert solved.mean() == pytest.approx(x0, abs=1e-6)  # a bounded martingale
     (_, left), (_, right) = solved.atoms
@@ -392,3 +393,12 @@ def test_what_changes_within_one_cell_is_refused():
         solve_fokker_planck(Diffusion((x,), [0], [[narrow]]), 0.5)
     kinked = solve_fokker_planck(Diffusion((x,), [0], [[(1 + sp.Abs(x - 1)) ** 2]]), 0.5)
     assert kinked.mean() == pytest.approx(0.5, abs=2 * kinked.error)
+
+
+@pytest.mark.parametrize("t", [4.0, 4.6, 5.0, 8.0])
+def test_the_correlation_of_shaped_relu_keeps_its_mean_while_mass_gathers_at_one(t):
+    # E ρ grows from 0.3 to 1: the density of speed leaves the range of numbers before the probability gathers at the end
+    process = derive(ShapedMLP(relu, inputs=2, c_plus=0, c_minus=-1)).correlation.process()
+    found = solve_fokker_planck(process, 0.3, t=t)
+    paths = simulate_sde(process, 0.3, t, steps=int(60 * t), samples=2000, seed=1)[:, 0]
+    assert abs(found.mean() - paths.mean()) < 4 * paths.std() / np.sqrt(2000) + 1 / 60

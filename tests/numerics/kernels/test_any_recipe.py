@@ -160,7 +160,7 @@ def _of_direction(K, T, a, b):
     return force, force + mean(tanh_slope, tanh_slope, 1, rho, 1) * T[a, b] / size
 
 
-SLOW = {"three matrices", "gate", "layer norm", "shared dropped branch", "dropped branch"}
+SLOW = {"RMS norm", "three matrices", "gate", "layer norm", "shared dropped branch", "dropped branch"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in RECIPES])

@@ -65,7 +65,12 @@ def test_validate_takes_every_limit(network, t):
 
 @pytest.mark.parametrize(
     "network",
-    [Network(TWO, width=3), ResNet(relu, sp.oo), SHAPED, Network(lambda x: x + epsilon**2 * sp.tanh(x), width=1)],
+    [
+        Network(TWO, width=3),
+        pytest.param(ResNet(relu, sp.oo), marks=pytest.mark.slow),
+        pytest.param(SHAPED, marks=pytest.mark.slow),
+        Network(lambda x: x + epsilon**2 * sp.tanh(x), width=1),
+    ],
     ids=["Gram matrix", "flow of infinite width", "depth and width together", "flow of one neuron"],
 )
 def test_a_wrong_limit_is_caught(network):
@@ -130,6 +135,7 @@ def test_a_flow_that_starts_outside_its_domain_is_refused():
         simulate_sde(derive(ResNet(relu, sp.oo, inputs=2)).limit, x0=[0.3, 0.6, 0.9])
 
 
+@pytest.mark.slow
 def test_two_centred_neurons_degrees_of_freedom_stay_on_the_cone():
     # three neurons, centred, two inputs: b - mG vanishes, and rounding puts norms at 0
     d = derive(Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=3, inputs=2))
@@ -156,7 +162,7 @@ def own_networks(samples: int, depth: int, branch: float, rng: np.random.Generat
 
 
 @pytest.mark.slow
-def test_own_networks_are_told_from_those_of_another_branch():
+def test_own_networks_differ_from_those_of_another_branch():
     d = derive(Network(TWO, width=3))
     right, wrong = (own_networks(20_000, 48, branch, np.random.default_rng(4)) for branch in (1.0, 1.1))
     outcome = compare(d, right, depth=48)

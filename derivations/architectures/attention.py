@@ -1,0 +1,260 @@
+r"""Blocks over the tokens of a text: self-attention, a transformer's block, a convolution with two matrices."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import sympy as sp
+
+from derivations.activations.base import Activation, as_activation
+from derivations.activations.piecewise_linear import relu
+from derivations.activations.smooth import gelu
+from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
+from derivations.architectures.blocks import NORMS, PLACES, MLPBlock
+from derivations.architectures.convolutional import checked_sizes
+from derivations.architectures.network import grid_of
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError, unknown
+from derivations.language import Weights, attention, causal, drop_branch, dropout
+from derivations.language.positions import KINDS, SCALES
+from derivations.symbols import state, step
+from derivations.symbols import width as n
+
+
+@dataclass(frozen=True)
+class AttentionBlock(Recipe):
+    r"""The residual block :math:`x' = x + \varepsilon\sum_h O_h\,\mathrm{attention}(Q_h v, K_h v, V_h v)` with :math:`v = \mathrm{norm}(x)`.
+
+    Parameters
+    ----------
+    width : int, Symbol or oo
+        The number n of neurons of the state.
+    positions : int or tuple of int
+        The number of tokens.
+    inputs : int
+        The number of texts followed jointly; they share weights.
+    heads : int
+    size, value_size : int or Expr
+        How many neurons the queries and keys of a head have, and its values: a number, or a multiple of ``symbols.width``. At infinite width a
+        number stays as it is, and scores are then not Gaussian.
+    kind : {"softmax", "linear"}
+        Whether the shares are the softmax of the scores, or the scores.
+    scale : {"sqrt", "linear"}
+        Scores over :math:`\sqrt k` or over k, the number of neurons of the keys.
+    masked : bool
+        Whether a token sees itself and earlier ones only.
+    norm, place
+        As of :class:`~derivations.MLPBlock`.
+    weight_variance, bias_variance : Expr
+        Of all matrices; the heads share the output's variance.
+    law : str or sequence
+        Of the entries of all matrices, as of :class:`~derivations.Weights`.
+    output_covariance : matrix, optional
+        Covariance of the rows of the output's matrices, at a width that is a number.
+    keep, keep_branch : Expr
+        Probabilities with which a neuron of the values, and the whole branch of a text, are kept.
+
+    Raises
+    ------
+    DerivationError
+        For a number or a word that makes no sense.
+
+    Examples
+    --------
+    Linear attention moves the Gram matrix S by :math:`\lVert S \rVert^2 S`:
+
+    >>> from derivations import derive
+    >>> flow = derive(AttentionBlock(sp.oo, positions=2, kind="linear")).limit
+    >>> print(sp.factor(flow.drift[0]))
+    K_11*(K_11**2 + 2*K_12**2 + K_22**2)
+    """
+
+    width: sp.Expr
+    _: KW_ONLY
+    positions: tuple[int, ...] = (2,)
+    inputs: int = 1
+    heads: int = 1
+    size: sp.Expr = n
+    value_size: sp.Expr = n
+    kind: str = "softmax"
+    scale: str = "sqrt"
+    masked: bool = False
+    norm: str = "none"
+    place: str = "pre"
+    weight_variance: sp.Expr = sp.S.One
+    bias_variance: sp.Expr = sp.S.Zero
+    law: object = "gaussian"
+    output_covariance: object = None
+    keep: sp.Expr = sp.S.One
+    keep_branch: sp.Expr = sp.S.One
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", checked_width(self.width))
+        object.__setattr__(self, "inputs", checked_inputs(self.inputs))
+        object.__setattr__(self, "positions", grid_of(self.positions))
+        for name in ("weight_variance", "bias_variance"):
+            object.__setattr__(self, name, checked_variance(getattr(self, name), name))
+        for name in ("size", "value_size", "keep", "keep_branch"):
+            object.__setattr__(self, name, exact_decimals(getattr(self, name)))
+        if isinstance(self.heads, bool) or not isinstance(self.heads, int) or self.heads < 1:
+            raise DerivationError(f"attention has a positive whole number of heads, got {self.heads!r}")
+        words = (("kind", KINDS), ("scale", tuple(SCALES)), ("norm", tuple(NORMS)), ("place", PLACES))
+        for name, known in words:
+            if getattr(self, name) not in known:
+                raise DerivationError(unknown(name, getattr(self, name), known))
+        self.program()
+
+    def attended(self, body: sp.Expr) -> sp.Expr:
+        """What attention adds, of what the block reads."""
+        total = sp.S.Zero
+        for h in range(1, self.heads + 1):
+            end = str(h) if self.heads > 1 else ""
+            common = {"variance": self.weight_variance, "bias_variance": self.bias_variance, "law": self.law}
+            queries, keys = (Weights(f"{name}{end}", out=self.size, **common)(body) for name in "QK")
+            values = Weights(f"V{end}", out=self.value_size, **common)(body)
+            mask = causal if self.masked else sp.S.One
+            seen = attention(queries, keys, values, self.kind, self.scale, mask)
+            if self.keep != 1:
+                seen = dropout(seen, self.keep, name=f"d{end}")
+            rows = (
+                {} if self.output_covariance is None else {"row_covariance": self.output_covariance, "law": "gaussian"}
+            )
+            shared = {name: common[name] / self.heads for name in ("variance", "bias_variance")}
+            total += Weights(f"O{end}", **{**common, **shared, **rows})(seen)
+        return total
+
+    def expression(self) -> sp.Expr:
+        """The layer's formula in the state."""
+        norm = NORMS[self.norm]
+        branch = self.attended(norm(state) if self.place == "pre" else state)
+        if self.keep_branch != 1:
+            branch = drop_branch(branch, self.keep_branch, name="b")
+        summed = state + step * branch
+        return norm(summed) if self.place == "post" else summed
+
+    @classmethod
+    def example(cls) -> AttentionBlock:
+        """A pre-norm block of linear attention over two tokens, of width 2 with 3 neurons a head."""
+        return cls(2, positions=(2,), size=3, value_size=2, kind="linear", norm="rms")
+
+
+@dataclass(frozen=True)
+class TransformerBlock(AttentionBlock):
+    r"""The block of a transformer: attention, and then an MLP.
+
+    .. math:: y = x + \varepsilon\,\mathrm{attention}(\mathrm{norm}\,x), \qquad x' = y + \varepsilon\,A\,\varphi(B\,\mathrm{norm}(y)) .
+
+    Parameters
+    ----------
+    activation : Activation or Expr
+        :math:`\varphi`.
+    hidden : int or Expr
+        The number of hidden neurons of the MLP.
+    parallel : bool
+        Whether the MLP reads what attention reads, so that both are added at once.
+    norm : {"rms", "layer", "none"}
+        Before each of the two (``place="pre"``), or behind (``place="post"``).
+    width, positions, inputs, heads, size, value_size, kind, scale, masked, place, weight_variance, bias_variance, law, keep, keep_branch
+        As of :class:`AttentionBlock`.
+
+    Raises
+    ------
+    DerivationError
+        For a number or a word that makes no sense.
+
+    Examples
+    --------
+    >>> from derivations import derive
+    >>> block = TransformerBlock(sp.oo, activation=relu, positions=2, masked=True)
+    >>> derive(block).limit.drift[0]  # the first token sees itself alone: attention adds 1, the MLP 1/2
+    3/2
+    """
+
+    activation: Activation = gelu
+    hidden: sp.Expr = 4 * n
+    norm: str = "rms"
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activation", as_activation(self.activation))
+        object.__setattr__(self, "hidden", exact_decimals(self.hidden))
+        super().__post_init__()
+
+    def expression(self) -> sp.Expr:
+        """The layer's formula in the state."""
+        norm = NORMS[self.norm]
+        common = {"variance": self.weight_variance, "bias_variance": self.bias_variance, "law": self.law}
+        down, up = Weights("A", **common), Weights("B", out=self.hidden, **common)
+
+        def perceptron(body: sp.Expr) -> sp.Expr:
+            hidden = self.activation(up(body))
+            return down(hidden if self.keep == 1 else dropout(hidden, self.keep, name="dh"))
+
+        def added(body: sp.Expr, branch: sp.Expr, name: str) -> sp.Expr:
+            if self.keep_branch != 1:
+                branch = drop_branch(branch, self.keep_branch, name=name)
+            return norm(body + step * branch) if self.place == "post" else body + step * branch
+
+        read = norm if self.place == "pre" else (lambda body: body)
+        if self.parallel:
+            return added(state, self.attended(read(state)) + perceptron(read(state)), "b")
+        seen = added(state, self.attended(read(state)), "b")
+        return added(seen, perceptron(read(seen)), "c")
+
+    @classmethod
+    def example(cls) -> TransformerBlock:
+        """A pre-norm block with linear attention over two tokens, of width 2."""
+        return cls(2, activation=relu, positions=(2,), size=2, value_size=2, hidden=3, kind="linear")
+
+
+@dataclass(frozen=True)
+class ConvBlock(MLPBlock):
+    r"""The convolutional residual block with two filters, :math:`x' = x + \varepsilon\, A * \varphi(B * \mathrm{norm}(x))`.
+
+    Parameters
+    ----------
+    positions : tuple of int
+        The grid's sizes, one or two of them.
+    filter : tuple of int
+        The sizes of both filters, odd.
+    circular : bool
+        Whether a filter that reaches over a border reads on at the other end; else it reads 0 there.
+    activation, width, inputs, hidden, norm, place, weight_variance, bias_variance, keep, keep_branch
+        As of :class:`~derivations.MLPBlock`, with channels for neurons.
+
+    Raises
+    ------
+    DerivationError
+        For sizes that do not fit, besides what :class:`~derivations.MLPBlock` refuses.
+
+    Examples
+    --------
+    >>> from derivations import derive
+    >>> derive(ConvBlock(relu, sp.oo, positions=(3,), filter=(3,))).limit.drift[0]
+    K_11/6 + K_22/6 + K_33/6
+    """
+
+    positions: tuple[int, ...] = (3,)
+    filter: tuple[int, ...] = (3,)
+    circular: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("positions", "filter"):
+            object.__setattr__(self, name, checked_sizes(getattr(self, name), name))
+        super().__post_init__()
+
+    def matrix(self, name: str, hidden: bool = False) -> Weights:
+        """A filter of the block."""
+        return Weights(
+            name,
+            out=self.hidden if hidden else n,
+            variance=self.weight_variance,
+            bias_variance=self.bias_variance,
+            filter=self.filter,
+            padding="circular" if self.circular else "zeros",
+        )
+
+    @classmethod
+    def example(cls) -> ConvBlock:
+        """Two channels on a line of three positions, with one hidden channel."""
+        return cls(relu, width=2, positions=(3,), filter=(3,), hidden=1)

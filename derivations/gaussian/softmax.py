@@ -1,0 +1,225 @@
+r"""Means of bilinear forms in two rows of softmax attention: values of their own, as no closed form is known.
+
+Queries q and keys k of N neurons are independent centred Gaussians with covariances Q and C over the positions, the same for
+every neuron; scores are :math:`Y_{\alpha\beta} = N^{-1/2}\sum_j q_j^\alpha k_j^\beta`. With infinitely many neurons they are Gaussian,
+:math:`\mathrm{Cov}(Y_{\alpha\beta}, Y_{\gamma\delta}) = Q_{\alpha\gamma}C_{\beta\delta}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy as sp
+from sympy.core.function import ArgumentIndexError
+from sympy.printing.printer import Printer
+
+from derivations.binding import Binding, called
+from derivations.errors import NotClosed
+from derivations.gaussian.joint import joint_mean
+
+
+class SoftmaxShare(sp.Function):
+    r"""The share :math:`m_k e^{y_k}/\sum_j m_j e^{y_j}` of one of p positions, whole while derivatives are taken.
+
+    Parameters
+    ----------
+    place : Integer
+        k, from 0 on.
+    *numbers : Expr
+        The p factors m, and the p scores y.
+    """
+
+    is_extended_nonnegative = True
+    is_finite = True
+
+    @classmethod
+    def eval(cls, place: sp.Integer, *numbers: sp.Expr) -> sp.Expr | None:
+        """Where all scores are equal."""
+        masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        return masks[int(place)] / sp.Add(*masks) if len(set(scores)) == 1 else None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """By a score."""
+        place, *numbers = self.args
+        p = len(numbers) // 2
+        if argindex <= p + 1:
+            raise ArgumentIndexError(self, argindex)
+        other = self.func(argindex - p - 2, *numbers)
+        return self * (int(argindex - p - 2 == place) - other)
+
+    def explicit(self) -> sp.Expr:
+        """In exponentials of differences, which stay in range where exponentials of scores do not."""
+        place, *numbers = self.args
+        masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        own = scores[int(place)]
+        return masks[int(place)] / sp.Add(*(m * sp.exp(y - own) for m, y in zip(masks, scores, strict=True)))
+
+
+class SoftmaxMean(Binding):
+    r""":math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` with :math:`a_\alpha = \mathrm{softmax}(Y_{\alpha\cdot})`. Built by :func:`softmax_mean`.
+
+    Coordinates are positions of one or more inputs; a row attends to the positions of its own input.
+
+    Parameters
+    ----------
+    row, other : Integer
+        The coordinates :math:`\alpha, \gamma`, from 0 on.
+    form : Matrix, shape (c, c)
+        M over all coordinates.
+    queries, keys : Matrix, shape (c, c)
+        Q and C.
+    mask : Matrix, shape (p, p)
+        What exponentials are multiplied by, over the p positions of an input.
+    inverse : Expr
+        1/N, so that no infinity is inside.
+    """
+
+    is_extended_real = True
+    is_finite = True
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The two coordinates."""
+        return int(self.args[0]), int(self.args[1])
+
+    @property
+    def form(self) -> sp.ImmutableMatrix:
+        """M."""
+        return self.args[2]
+
+    @property
+    def queries(self) -> sp.ImmutableMatrix:
+        """Q."""
+        return self.args[3]
+
+    @property
+    def keys(self) -> sp.ImmutableMatrix:
+        """C."""
+        return self.args[4]
+
+    @property
+    def mask(self) -> sp.ImmutableMatrix:
+        """Over the positions of an input."""
+        return self.args[5]
+
+    @property
+    def neurons(self) -> sp.Expr:
+        """N."""
+        return sp.oo if self.args[6] == 0 else 1 / self.args[6]
+
+    @property
+    def positions(self) -> int:
+        """How many positions an input has."""
+        return int(self.mask.rows)
+
+    def seen(self, row: int) -> list[tuple[int, sp.Expr]]:
+        """The coordinates that a row attends to, and what their exponentials are multiplied by."""
+        p = self.positions
+        first, here = row - row % p, row % p
+        return [(first + b, self.mask[here, b]) for b in range(p) if self.mask[here, b] != 0]
+
+    def joint(self) -> sp.Expr:
+        """The same as a mean over the scores themselves, which are Gaussian.
+
+        Raises
+        ------
+        NotClosed
+            If there are finitely many keys.
+        """
+        if self.neurons != sp.oo:
+            raise NotClosed(
+                f"the scores of {self.neurons} keys are not Gaussian, so that this mean has no rule for its derivative; take the number of "
+                "keys to infinity"
+            )
+        a, c = self.rows
+        names = {(r, b): sp.Dummy(f"y{r + 1}{b + 1}", real=True) for r in sorted({a, c}) for b, _ in self.seen(r)}
+
+        def share(r: int, b: int) -> sp.Expr:
+            own = dict(self.seen(r))
+            return own[b] / sp.Add(*(m * sp.exp(names[r, d] - names[r, b]) for d, m in own.items()))
+
+        body = sp.Add(*(self.form[b, d] * share(a, b) * share(c, d) for b, _ in self.seen(a) for d, _ in self.seen(c)))
+        places = [*names]
+        covariance = sp.Matrix(
+            len(places),
+            len(places),
+            lambda i, j: self.queries[places[i][0], places[j][0]] * self.keys[places[i][1], places[j][1]],
+        )
+        return joint_mean(body, [*names.values()], covariance)
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        moved = sp.diff(self.form, symbol)
+        total = (
+            softmax_mean(*self.rows, moved, self.queries, self.keys, self.mask, self.neurons)
+            if not moved.is_zero_matrix
+            else sp.S.Zero
+        )
+        if any(part.has(symbol) for part in self.args[3:]):
+            still = sp.ImmutableMatrix(*self.form.shape, lambda i, j: sp.Dummy(f"m{i}{j}", real=True))
+            back = dict(zip(still, self.form, strict=True))
+            total += sp.diff(self.func(*self.args[:2], still, *self.args[3:]).joint(), symbol).xreplace(back)
+        return total
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if self.free_symbols or self.neurons != sp.oo:
+            return None
+        return self.joint()._eval_evalf(prec)
+
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        row, other, form, queries, keys, mask, inverse = map(change, self.args)
+        return softmax_mean(row, other, form, queries, keys, mask, sp.oo if inverse == 0 else 1 / inverse)
+
+    def _numpycode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "numerics.compile.softmax_means.softmax_value")
+
+    _pythoncode = _numpycode
+
+    def _mpmathcode(self, printer: Printer, **settings: object) -> str:
+        return called(self, printer, "derivations.gaussian.printed.gaussian_value")
+
+    def _sympystr(self, printer: Printer) -> str:
+        a, c = self.rows
+        form, queries, keys = (printer._print(part.tolist()) for part in self.args[2:5])
+        mask = "" if self.mask == sp.ones(*self.mask.shape) else f", mask {printer._print(self.mask.tolist())}"
+        return f"E[softmax(Y_{a + 1})' {form} softmax(Y_{c + 1}); Y of {self.neurons} queries {queries} and keys {keys}{mask}]"
+
+    def _latex(self, printer: Printer) -> str:
+        a, c = self.rows
+        form, queries, keys = map(printer._print, self.args[2:5])
+        inside = rf"\mathrm{{softmax}}(Y_{{{a + 1}}})^{{\top}} {form}\, \mathrm{{softmax}}(Y_{{{c + 1}}})"
+        law = rf"N(0,\, {queries} \otimes {keys})"
+        if self.neurons != sp.oo:
+            number = printer._print(self.neurons)
+            law = rf"{number}^{{-1/2}} q^{{\top}} k,\ q \in \mathbb{{R}}^{{{number}}} \sim N(0, {queries}),\ k \sim N(0, {keys})"
+        shown = "" if self.mask == sp.ones(*self.mask.shape) else rf",\ m = {printer._print(self.mask)}"
+        return rf"\mathbb{{E}}_{{Y \sim {law}{shown}}}\left[{inside}\right]"
+
+
+def softmax_mean(
+    row: object, other: object, form: object, queries: object, keys: object, mask: object, neurons: object = sp.oo
+) -> sp.Expr:
+    r"""The mean of :math:`a_\alpha^\top M a_\gamma` over two rows of a softmax; a number times M where shares are known.
+
+    Parameters
+    ----------
+    row, other, form, queries, keys, mask
+        As of :class:`SoftmaxMean`.
+    neurons : int, Symbol or oo
+        N.
+
+    Examples
+    --------
+    >>> K = sp.Matrix(2, 2, sp.symbols("a b b c"))
+    >>> softmax_mean(0, 0, K, sp.zeros(2), K, sp.ones(2))
+    a/4 + b/2 + c/4
+    """
+    a, c = (sp.Integer(int(r)) for r in (row, other))  # type: ignore[call-overload]
+    matrices = [sp.ImmutableMatrix(part) for part in (form, queries, keys, mask)]
+    if matrices[0].is_zero_matrix:
+        return sp.S.Zero
+    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons))
+    one, two = (node.seen(int(r)) for r in (a, c))
+    if any(node.queries[r, r] != 0 and len(found) > 1 for r, found in ((a, one), (c, two))):
+        return node
+    total = sp.Add(*(m * k * node.form[b, d] for b, m in one for d, k in two))
+    return total / (sp.Add(*(m for _, m in one)) * sp.Add(*(k for _, k in two)))

@@ -1,0 +1,181 @@
+r"""Heads of softmax attention as one statement: given its shares, what a head puts out is Gaussian.
+
+Where queries, keys and values come from three matrices that are read nowhere else, the output of neuron i at position
+:math:`\alpha` is :math:`\sum_\beta a_{\alpha\beta} v_i^\beta`. Given the shares a its neurons are i.i.d. with covariance
+:math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma`; the mean of :math:`\Phi` over the scores is a
+:class:`~derivations.gaussian.SoftmaxMean`, for every number of keys. So nothing is written out over pairs of positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sympy as sp
+
+from derivations.errors import NotClosed
+from derivations.gaussian import softmax_mean
+from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
+from derivations.limits.elimination.draws import AttentionDraw
+from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.held import HeldMean
+from derivations.limits.elimination.series import Series, as_expression, taylor
+from derivations.symbols import step
+
+
+@dataclass(frozen=True)
+class Head:
+    """The statements of one head.
+
+    Parameters
+    ----------
+    queries, keys, values : Matrix
+    scores : Mean
+        Of each pair of positions.
+    shares : Shares
+    mix : Mix
+        The sum over the other position.
+    factor : Expr
+        What the scores are multiplied by.
+    mask : Matrix, shape (p, p)
+    """
+
+    queries: Matrix
+    keys: Matrix
+    values: Matrix
+    scores: Mean
+    shares: Shares
+    mix: Mix
+    factor: sp.Expr
+    mask: sp.ImmutableMatrix
+
+    @property
+    def matrices(self) -> tuple[Matrix, Matrix, Matrix]:
+        """Of values, queries and keys."""
+        return self.values, self.queries, self.keys
+
+
+def heads(program: Program) -> tuple[Head, ...]:
+    """The heads of softmax attention in a program."""
+    return tuple(_heads(program)) if any(isinstance(s, Shares) for s in program.statements) else ()
+
+
+def _heads(program: Program) -> Iterator[Head]:
+    made = {s.symbol: s for s in program.statements}
+    others = dict(program.others)
+    readers: dict[sp.Symbol, list[Statement | None]] = {}
+    for statement in (*program.statements, None):
+        symbols = program.update.free_symbols if statement is None else read_symbols(statement)
+        for own in {others.get(s, s) for s in symbols}:
+            readers.setdefault(own, []).append(statement)
+    applied = [
+        s.weights
+        for s in program.statements
+        if not isinstance(s, Mean | Mix | Shares | Between) and hasattr(s, "weights")
+    ]
+
+    def plain(found: Matrix) -> bool:
+        """A centred matrix that is applied once."""
+        return (
+            applied.count(found.weights) == 1
+            and found.weights.mean == 0
+            and found.weights.bias_mean == 0
+            and not found.weights.taps
+            and not found.weights.is_correlated
+        )
+
+    for mix in (s for s in program.statements if isinstance(s, Mix) and s.body.is_Mul and len(s.body.args) == 2):
+        shares = next((made[s] for s in mix.body.args if isinstance(made.get(s), Shares)), None)
+        value = next((made.get(others[s]) for s in mix.body.args if s in others), None)
+        if not isinstance(shares, Shares) or not isinstance(value, Matrix) or not plain(value):
+            continue
+        factor, symbol = shares.body.as_independent(*made, *others, as_Add=False)
+        scores = made.get(symbol)
+        if not isinstance(scores, Mean) or not scores.pair or factor.has(step):
+            continue
+        ends = sorted(scores.body.free_symbols, key=lambda s: s in others)
+        if [s in others for s in ends] != [False, True] or sp.Mul(*ends) != scores.body:
+            continue
+        query, key = made.get(ends[0]), made.get(others[ends[1]])
+        if not isinstance(query, Matrix) or not isinstance(key, Matrix) or not plain(query) or not plain(key):
+            continue
+        chain = ((shares, mix), (value, mix), (scores, shares), (query, scores), (key, scores))
+        if query is key or not all(readers.get(s.symbol) == [reader] for s, reader in chain):
+            continue
+        mask = _numbers(shares.mask, made, program.positions)
+        if mask is not None:
+            yield Head(query, key, value, scores, shares, mix, factor, mask)
+
+
+def _numbers(mask: sp.Expr, made: dict[sp.Symbol, Statement], p: int) -> sp.ImmutableMatrix | None:
+    """A mask that is made of given numbers."""
+    tables = [made.get(s) for s in sorted(mask.free_symbols, key=sp.default_sort_key)]
+    if not all(isinstance(table, Between) for table in tables):
+        return None
+
+    def entry(a: int, b: int) -> sp.Expr:
+        return mask.xreplace({t.symbol: t.matrix.entry(a, b) for t in tables if isinstance(t, Between)})
+
+    return sp.ImmutableMatrix(p, p, entry)
+
+
+class AttentionLaw(Law):
+    """Of forms of a head's shares, whose means are known one at a time."""
+
+    layer = None
+
+    def __init__(self, draw: AttentionDraw) -> None:
+        self.draw, self.variables = draw, draw.variables
+        self.means = {symbol: sp.Dummy(f"E{symbol.name}", real=True) for symbol in draw.variables}
+
+    def mean(self, body: sp.Expr) -> sp.Expr:
+        """Of a linear function.
+
+        Raises
+        ------
+        NotClosed
+            For any other.
+        """
+        used = [v for v in self.variables if body.has(v)]
+        slopes = {v: sp.diff(body, v) for v in used}
+        if any(slope.has(*used) for slope in slopes.values()):
+            raise NotClosed(
+                "the output of a softmax head enters in another way than by its covariance, and the mean of that over the scores has no rule; "
+                "apply a matrix to what the head puts out, and no function"
+            )
+        return body.xreplace({v: self.means[v] for v in used})
+
+    def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
+        """With the means in the place of their names."""
+        places = {self.means[symbol]: pair for pair, symbol in self.draw.forms.items()}
+        if not expr.free_symbols & places.keys():
+            return expr
+        total = sp.S.Zero
+        for k, coefficient in enumerate(taylor(expr, order)):
+            used = coefficient.free_symbols & places.keys()
+            total += step**k * coefficient.xreplace({name: self._node(*places[name], order - k) for name in used})
+        return total
+
+    def _node(self, a: int, c: int, order: int) -> sp.Expr:
+        def mean() -> sp.Expr:
+            values, queries, keys = self._matrices(order)
+            return softmax_mean(a, c, values, queries, keys, self.draw.mask, self.draw.neurons)
+
+        if not self.draw.settled:
+            return mean()
+        return self.draw.known.setdefault((a, c, order), HeldMean.of(f"E{a + 1}{c + 1}", mean))
+
+    def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:
+        if order not in self.draw.known:
+            d, size = self.draw, max(a for a, _ in self.draw.forms) + 1
+            # scores over a higher power of the number of keys are smaller
+            scale = d.factor**2 * (d.neurons ** (1 - 2 * d.power) if d.power != sp.S.Half else 1)
+
+            def table(entries: dict[tuple[int, int], Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:
+                return sp.ImmutableMatrix(
+                    size, size, lambda i, j: scale * as_expression(entries[max(i, j), min(i, j)][: order + 1])
+                )
+
+            self.draw.known[order] = table(d.values), table(d.queries, scale), table(d.keys)
+        found: tuple[sp.ImmutableMatrix, ...] = self.draw.known[order]
+        return found

@@ -1,0 +1,293 @@
+r"""Far out and close to 0, the expansion of a formula stands in for it where its parts overflow, underflow or cancel.
+
+:math:`x/\sqrt{1+x^2}` is 1 at :math:`10^{200}`, but :math:`x^2` is no double there. Each part of one variable is tried at points up to
+the ends of the double range on all four sides, towards :math:`\pm\infty` and towards 0 from both. The truth is the expansion
+:math:`c_0 t^{p_0} + c_1 t^{p_1} + \dots` of ``derivations.piecewise``, from where it meets the formula, computed with many digits, to
+double precision; an exponential that grows or decays is infinite or 0 from some point on. Where the written formula
+fails, this takes its place. A side that has no expansion is tried against many digits, and becomes nan from the first
+point on at which the formula fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import mpmath
+import numpy as np
+import sympy as sp
+from mpmath import mp
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
+
+from derivations.calculus.size import written_size
+from derivations.errors import DerivationError
+from derivations.piecewise.expansion import FLAT, LOG, Expansion, Unknown, expansion_at
+from derivations.piecewise.splitting import split_at_conditions
+from numerics.backends.kinks import Where, guarded_branches
+from numerics.backends.mpmath import MPMATH
+from numerics.backends.removable import grouped, removable_points
+from numerics.backends.sizes import may_fail
+
+Function = Callable[[Any], Any]
+Truth = Callable[[mpmath.mpf], tuple[mpmath.mpf, mpmath.mpf]]
+
+X = sp.Symbol("x", real=True)
+_MOST_OPERATIONS = 250  # of a formula that is looked at
+_SPANS = (8, 16)  # powers of t that an expansion holds, the more if these have few terms
+_FEW = 4
+_DIGITS = 150
+_PRECISE = mpmath.mpf(2) ** -53  # the relative error of an expansion from where it is used on
+_SHARE = 1e-11  # of a value, that a formula in doubles may lose
+_LARGEST, _LEAST = mpmath.mpf(2) ** 1024, mpmath.mpf(2) ** -1021
+_GONE = 1100  # a decaying exponential below 2 to the minus this is 0
+_STARTS = (*range(2, 16), *range(16, 60, 4), *range(60, 600, 20))  # t = 2^-k from which an expansion is tried
+_FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
+_PROBES = (4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)  # powers of ten
+_MANY = (60, 350, 700)  # digits of the truth where there is no expansion
+_OSCILLATING = (sp.sin, sp.cos, sp.tan)
+_FAST = (sp.exp, sp.sinh, sp.cosh)
+
+
+class Naive(Protocol):
+    """A target without a look at the ends of the double range."""
+
+    def __hash__(self) -> int: ...
+
+    def written(self, expr: sp.Expr) -> sp.Expr:
+        """The formula in the form that is printed."""
+
+    def __call__(self, expr: sp.Expr) -> Function:
+        """The function in doubles of a formula in x."""
+
+
+class Side(NamedTuple):
+    """One of the four ends: x is ``towards``/t at infinity and ``towards``·t at 0, with t from 0 up."""
+
+    towards: int
+    infinite: bool
+
+    def at(self, t: Any) -> Any:
+        """The point with coordinate t."""
+        return self.towards / t if self.infinite else self.towards * t
+
+    def beyond(self, t: sp.Rational) -> sp.Basic:
+        """The condition that a point lies nearer to the end than t."""
+        size = self.towards * X
+        return size > 1 / t if self.infinite else sp.And(size > 0, size < t)
+
+
+SIDES = tuple(Side(towards, infinite) for infinite in (True, False) for towards in (1, -1))
+
+
+class Tail(NamedTuple):
+    """What stands in for a formula nearer to an end than t."""
+
+    side: Side
+    t: sp.Rational
+    formula: sp.Expr
+
+
+def safe_ends(expr: sp.Expr, naive: Naive) -> sp.Expr:
+    """The formula with its limits at removable points, and with its expansions at the ends of the double range if it fails there.
+
+    Parameters
+    ----------
+    expr : Expr
+    naive : Naive
+        The target whose functions in doubles are tried.
+    """
+    if len(expr.free_symbols) == 1 and isinstance(expr, sp.Expr) and not expr.has(Where):
+        (variable,) = expr.free_symbols
+        if variable.is_extended_real and written_size(expr) <= _MOST_OPERATIONS:
+            return _mended(expr.xreplace({variable: X}), naive).xreplace({X: variable})
+    return _by_parts(expr, naive)
+
+
+def _by_parts(expr: sp.Expr, naive: Naive) -> sp.Expr:
+    """Each part on its own; in a sum or product of one variable those that do not oscillate together."""
+    parts = list(grouped(expr))
+    steady = [part for part in parts if not part.has(*_OSCILLATING)]
+    if (expr.is_Add or expr.is_Mul) and 1 < len(steady) < len(parts):
+        parts = [*(part for part in parts if part not in steady), expr.func(*steady)]
+    return expr.func(*(safe_ends(part, naive) for part in parts)) if parts else expr
+
+
+@lru_cache(maxsize=1024)
+def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
+    inner = removable_points(expr)
+    if not may_fail(naive.written(inner), X):
+        return inner
+    try:
+        truth, written = _many_digits(expr), naive(inner)
+    except (PrintMethodNotImplementedError, KeyError):
+        return inner  # a function that is not known in many digits, or not in doubles either
+    tails, unknown = [], []
+    for side, part in _sides(expr):
+        try:
+            tail = _tail(part, side, truth)
+        except (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError):
+            unknown.append(side)
+            continue
+        if tail is not None and _failure(written, _exact(_many_digits(tail.formula)), side, tail.t) is not None:
+            tails.append(tail)
+    doubts = _doubts(written, expr, truth, unknown)
+    if doubts and inner == expr:
+        by_parts = _by_parts(expr, naive)
+        if by_parts != expr:
+            inner, doubts = by_parts, _doubts(naive(by_parts), expr, truth, [d.side for d in doubts])
+    mended = [*tails, *doubts]
+    if not mended:
+        return inner
+    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), _united(mended))
+
+
+def _many_digits(expr: sp.Expr) -> Function:
+    return sp.lambdify(X, expr, modules=[dict(MPMATH.modules())], printer=MPMATH.printer())
+
+
+def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
+    """Each end with the smooth formula that holds towards it, not a number where that is not known."""
+    parts, doubt = split_at_conditions(expr, X)
+    for side in SIDES:
+        yield side, sp.nan if doubt else next(p.expr for p in parts if _touches(p, side))
+
+
+def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail | None:
+    """The expansion towards an end, and from where it holds; None for a constant."""
+    if part.is_number and part is not sp.nan:
+        return None
+    point = side.towards * sp.oo if side.infinite else sp.S.Zero
+    found = expansion_at(part, X, point, side.towards, _SPANS[:1])
+    if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
+        found = expansion_at(part, X, point, side.towards, _SPANS[1:])
+    if found.growth or not found.terms:
+        return _beyond_doubles(found, side, truth)
+    formula = _written(found, side)
+    value = _many_digits(formula)
+    with mp.workdps(_DIGITS):
+        for start in _STARTS:
+            t = mp.mpf(2) ** -start
+            if all(_close(value, truth, side.at(t / 2**k)) for k in _FURTHER):
+                return Tail(side, sp.Rational(1, 2**start), formula)
+    raise Unknown("the expansion is not met")
+
+
+def _touches(piece: Any, side: Side) -> bool:
+    if side.infinite:
+        return (piece.right if side.towards > 0 else piece.left) == side.towards * sp.oo
+    return bool(piece.left <= 0 < piece.right if side.towards > 0 else piece.left < 0 <= piece.right)
+
+
+def _close(value: Function, truth: Function, at: mpmath.mpf) -> bool:
+    true = truth(at)
+    return bool(abs(value(at) - true) <= _PRECISE * abs(true))
+
+
+def _beyond_doubles(found: Expansion, side: Side, truth: Function) -> Tail:
+    """0 or infinity from where an exponential leaves the range of doubles; without terms the formula falls faster than any power."""
+    grows = bool(found.growth) and sp.sympify(found.growth[min(found.growth)]).is_positive
+    with mp.workdps(_MANY[-1]):
+        for start in range(2, 1000):
+            size = truth(side.at(mp.mpf(2) ** -start))
+            if size == 0 or (mp.mag(size) > _GONE if grows else mp.mag(size) < -_GONE):
+                return Tail(side, sp.Rational(1, 2**start), sp.oo * int(mp.sign(size)) if grows else sp.S.Zero)
+    raise Unknown("an exponential that does not leave the range of doubles")
+
+
+def _written(found: Expansion, side: Side) -> sp.Expr:
+    """The expansion as a formula in x: a power times a polynomial in another, by Horner's rule."""
+    powers = sorted(found.terms)
+    whole = all(p.is_Integer for p in powers)
+    size = X if whole else side.towards * X  # whole powers keep the sign, so that both sides may be one formula
+    power = (lambda p: size**-p) if side.infinite else (lambda p: size**p)
+    log = {LOG: (-1 if side.infinite else 1) * sp.log(side.towards * X)}
+    total: sp.Expr = sp.S.Zero
+    for p, following in reversed(list(zip(powers, [*powers[1:], None], strict=True))):
+        coefficient = sp.sympify(found.terms[p]) * (sp.Integer(side.towards) ** p if whole else 1)
+        coefficient = coefficient if coefficient.is_Rational else coefficient.evalf(40).xreplace(log)
+        total = coefficient + (power(following - p) * total if following is not None else 0)
+    return power(powers[0]) * total
+
+
+def _exact(formula: Function) -> Truth:
+    return lambda point: (formula(point), mp.zero)
+
+
+def _failure(written: Function, truth: Truth, side: Side, t: sp.Rational) -> mpmath.mpf | None:
+    """The coordinate of the last point, on the way from t to an end, before a formula in doubles is wrong; None if it never is."""
+    edge = mp.mpf(t.p) / t.q
+    coordinates = [edge * mp.mpf(0.75), *(mp.mpf(10) ** -k for k in _PROBES if mp.mpf(10) ** -k < edge)]
+    points = np.array([float(side.at(c)) for c in coordinates])
+    with np.errstate(all="ignore"):
+        values = np.broadcast_to(written(points), points.shape)
+    with mp.workdps(_DIGITS):
+        for before, point, value in zip([edge, *coordinates], points, values, strict=False):
+            if not _agrees(float(value), *truth(mp.mpf(float(point)))):
+                return before
+    return None
+
+
+def _agrees(value: float, true: mpmath.mpf, allowed: mpmath.mpf) -> bool:
+    """Whether a double is a number up to its rounding, and infinite or 0 where that is beyond the range of doubles."""
+    if not mp.isfinite(true):
+        return bool(mp.isnan(true)) or value == float(true)
+    if abs(true) * (1 + _SHARE) >= _LARGEST:
+        return bool(value * mp.sign(true) >= float(_LARGEST / 2 * (1 - mp.mpf(2) ** -50)))
+    return bool(np.isfinite(value) and abs(value - true) <= max(_SHARE * abs(true), allowed, _LEAST))
+
+
+def _doubts(written: Function, expr: sp.Expr, truth: Function, sides: list[Side]) -> list[Tail]:
+    """Nan from where on a formula fails by more than rounding its argument does, on sides without an expansion."""
+    if any(node.has(*_FAST) for fast in expr.atoms(*_FAST) for node in fast.args):
+        return []  # too large a number for any digits; a double is infinite or nan there
+    middle = (_stable(truth, mp.mpf(c), mp.zero)[0] for c in (-2.3, -0.6, 0.6, 2.3))
+    scale = max((abs(value) for value in middle if mp.isfinite(value)), default=mp.zero)
+    found = []
+    for side in sides:
+        at = _failure(written, lambda point: _stable(truth, point, scale), side, sp.Rational(1, 2))
+        if at is not None:
+            found.append(Tail(side, sp.Rational(float(at)), sp.nan))
+    return found
+
+
+def _stable(truth: Function, point: mpmath.mpf, scale: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """A value on which two numbers of digits agree, and how far it may be missed: what rounding does to the point and to sums."""
+    before = mp.nan
+    for digits in _MANY:
+        with mp.workdps(digits):
+            try:
+                value, beside = truth(point), truth(point * (1 + mp.mpf(2) ** -50))
+            except (ArithmeticError, ValueError, TypeError):
+                return mp.nan, mp.zero
+            if not mp.isfinite(value) or abs(value - before) <= _SHARE * abs(value):
+                return value, 10 * abs(beside - value) + _SHARE * scale
+            before = value
+    return mp.nan, mp.zero
+
+
+def _united(tails: list[Tail]) -> list[tuple[sp.Basic, sp.Expr, sp.Rational]]:
+    """Conditions, formulas, and points at which they hold; one formula on both sides, up to its sign, is one branch."""
+    left, found = list(tails), []
+    while left:
+        tail = left.pop(0)
+        condition, formula, t = tail.side.beyond(tail.t), tail.formula, tail.t
+        for other in left:
+            same = other.formula == formula
+            if other.side.infinite == tail.side.infinite and (same or sp.expand(other.formula + formula) == 0):
+                left.remove(other)
+                t, size = min(t, other.t), sp.Abs(X)
+                condition = size > 1 / t if tail.side.infinite else sp.And(size > 0, size < t)
+                formula = formula if same else tail.side.towards * sp.sign(X) * formula
+                break
+        found.append((condition, formula, tail.side.at(t / 2)))
+    return found
+
+
+def _joined(inner: sp.Expr, edge: sp.Rational, branches: list[tuple[sp.Basic, sp.Expr, sp.Rational]]) -> sp.Expr:
+    """Each branch computed at its own points only, and the formula at an edge where it is not used."""
+    anywhere = sp.Or(*(condition for condition, _, _ in branches))
+    inner = inner.xreplace({X: Where(anywhere, edge, X)})
+    for condition, formula, inside in branches:
+        inner = Where(condition, formula.xreplace({X: Where(condition, X, inside)}), inner)
+    return inner

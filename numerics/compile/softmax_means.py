@@ -1,0 +1,259 @@
+r"""Means of bilinear forms in shares of a softmax over scores, many at once, with an error.
+
+Shares depend on differences of a row's scores. With roots :math:`Q = RR^\top` and :math:`DCD^\top = TT^\top` of the queries' covariance and of the
+keys' differences to the last one, scores are :math:`Y = R U T^\top` for a matrix U whose law is free of parameters: entries are
+standard normal for infinitely many keys, and :math:`N^{-1/2} g h^\top` for N. Points U are spread once, so that a mean is a
+smooth function of what it depends on; for two positions and infinitely many keys they are those of a Gauss–Hermite rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaincinv, ndtri
+from scipy.stats import qmc
+
+from derivations.gaussian.printed import read_node
+from derivations.gaussian.softmax import SoftmaxMean
+
+Array = NDArray[np.float64]
+
+_NODES = (60, 44)  # of a Gauss–Hermite rule in each dimension, and of the one that says its error
+_SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
+_BLOCK = 2**22  # how many shares are kept at a time
+
+
+class JointMean(NamedTuple):
+    """A mean and what it may err by."""
+
+    value: float
+    error: float
+
+
+class Group(NamedTuple):
+    """What means have in common whose rows can be taken from the same scores."""
+
+    queries: sp.ImmutableMatrix
+    keys: sp.ImmutableMatrix
+    mask: sp.ImmutableMatrix
+    neurons: sp.Expr
+
+
+def group_of(node: SoftmaxMean) -> Group:
+    """The group of a mean."""
+    return Group(node.queries, node.keys, node.mask, node.neurons)
+
+
+def bilinear_means(
+    pairs: Sequence[tuple[int, int, int]],
+    forms: Sequence[Array],
+    queries: Array,
+    keys: Array,
+    mask: Array,
+    neurons: float,
+    shift: int = 0,
+) -> Array:
+    r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores.
+
+    Parameters
+    ----------
+    pairs : sequence of (int, int, int)
+        Two rows, and which of the forms.
+    forms : sequence of array, shape (c, c)
+    queries, keys : array, shape (c, c)
+    mask : array, shape (p, p)
+    neurons : float
+        The number of keys, or infinity.
+    shift : int
+        Which of the independent sets of points.
+    """
+    c, p = len(queries), len(mask)
+    rows = sorted({r for a, b, _ in pairs for r in (a, b)})
+    place = {r: k for k, r in enumerate(rows)}
+    inputs = c // p
+    contrast = np.kron(np.eye(inputs), np.hstack([np.eye(p - 1), -np.ones((p - 1, 1))]))
+    left, right = _root(queries)[rows], _root(contrast @ keys @ contrast.T)
+    points, weights = _points(c, inputs * (p - 1), p, neurons, shift)
+    total = np.zeros(len(pairs))
+    per = max(1, _BLOCK // (len(rows) * p))
+    for first in range(0, len(points), per):
+        scores = left @ points[first : first + per] @ right.T  # of each row with the keys of all inputs
+        own = scores.reshape(*scores.shape[:2], inputs, p - 1)[:, np.arange(len(rows)), [r // p for r in rows]]
+        shares = _shares(own, mask[[r % p for r in rows]])
+        for which in sorted({k for *_, k in pairs}):
+            chosen = [(i, a, b) for i, (a, b, k) in enumerate(pairs) if k == which]
+            for here, there in sorted({(a // p, b // p) for _, a, b in chosen}):
+                block = forms[which][here * p : here * p + p, there * p : there * p + p]
+                inside = [(i, place[a], place[b]) for i, a, b in chosen if (a // p, b // p) == (here, there)]
+                ones, others = sorted({a for _, a, _ in inside}), sorted({b for _, _, b in inside})
+                w = weights[first : first + per]
+                seen = (shares[:, ones] * w[:, None, None]) @ block
+                table = np.einsum("sab,scb->ac", seen, shares[:, others], optimize=True)
+                for i, a, b in inside:
+                    total[i] += table[ones.index(a), others.index(b)]
+    return total
+
+
+def _shares(differences: Array, mask: Array) -> Array:
+    """Of scores less the last one's."""
+    scores = np.concatenate([differences, np.zeros((*differences.shape[:-1], 1))], axis=-1)
+    scores -= np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
+    weights = mask * np.exp(np.minimum(scores, 0.0))
+    normed: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return normed
+
+
+def _root(matrix: Array) -> Array:
+    """The symmetric root of a covariance."""
+    sizes, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    root: Array = (vectors * np.sqrt(np.maximum(sizes, 0.0))) @ vectors.T
+    return root
+
+
+@lru_cache(maxsize=16)
+def _points(rows: int, columns: int, positions: int, neurons: float, shift: int) -> tuple[Array, Array]:
+    """Points U, shape (points, rows, columns), and their weights."""
+    if rows == 2 and positions == 2 and np.isinf(neurons):
+        x, w = np.polynomial.hermite_e.hermegauss(_NODES[min(shift, 1)])
+        grid = np.stack([g.ravel() for g in np.meshgrid(x, x, indexing="ij")], axis=-1)
+        return grid[:, :, None], np.outer(w, w).ravel() / w.sum() ** 2
+    count = int(np.clip(_SHARES // (rows * columns), _FEWEST, _MOST))
+    half = _drawn(1 << (count.bit_length() - 2), rows, columns, neurons, shift)
+    both = np.concatenate([half, -half])  # odd moments are 0
+    flat = both.reshape(len(both), -1)
+    if 4 * flat.shape[1] < len(flat):  # and second moments are what they are
+        flat = flat @ np.linalg.inv(np.linalg.cholesky(flat.T @ flat / len(flat))).T
+    return flat.reshape(both.shape), np.full(len(flat), 1 / len(flat))
+
+
+def _drawn(count: int, rows: int, columns: int, neurons: float, shift: int) -> Array:
+    """U for some number of keys."""
+    if np.isinf(neurons):
+        return _normal(_spread(count, rows * columns, shift)).reshape(-1, rows, columns)
+    k, size = int(neurons), min(rows, columns)
+    if k <= size:
+        numbers = _normal(_spread(count, k * (rows + columns), shift))
+        g, h = numbers[:, : k * rows].reshape(-1, rows, k), numbers[:, k * rows :].reshape(-1, k, columns)
+        found: Array = g @ h / np.sqrt(k)
+        return found
+    # Bartlett: a Gaussian g of k columns is a triangle times orthogonal rows
+    below = size * (size - 1) // 2
+    uniform = _spread(count, size + below + rows * columns, shift)
+    triangle = np.zeros((count, size, size))
+    diagonal, lower = np.arange(size), np.tril_indices(size, -1)
+    triangle[:, diagonal, diagonal] = np.sqrt(2 * gammaincinv((k - diagonal) / 2, uniform[:, :size]))
+    triangle[(slice(None), *lower)] = _normal(uniform[:, size : size + below])
+    normal = _normal(uniform[:, size + below :]).reshape(-1, rows, columns)
+    found = triangle @ normal if rows <= columns else normal @ np.swapaxes(triangle, 1, 2)
+    return found / np.sqrt(k)
+
+
+def _spread(count: int, dimension: int, shift: int) -> Array:
+    """Points in the unit cube; in many dimensions a Sobol sequence is no better than independent points."""
+    rng = np.random.default_rng([shift, dimension])
+    uniform: Array = (
+        qmc.Sobol(dimension, rng=rng).random(count) if dimension <= 1024 else rng.random((count, dimension))
+    )
+    return np.clip(uniform, 1e-16, 1 - 1e-16)
+
+
+def _normal(uniform: Array) -> Array:
+    normal: Array = ndtri(uniform)
+    return normal
+
+
+def softmax_mean_value(node: SoftmaxMean) -> JointMean:
+    """A mean without parameters, and three standard errors of it over independent sets of points, or the difference of two rules.
+
+    Raises
+    ------
+    ValueError
+        If it has parameters.
+
+    Examples
+    --------
+    >>> from derivations.gaussian import softmax_mean
+    >>> one = sp.ones(2)
+    >>> mean, error = softmax_mean_value(softmax_mean(0, 0, sp.eye(2), sp.eye(2), sp.eye(2), one))
+    >>> round(mean, 9), error < 1e-9
+    (0.569559422, True)
+    """
+    if node.free_symbols:
+        raise ValueError(
+            f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values"
+        )
+    form, queries, keys, mask = (np.array(part.evalf(20), dtype=float) for part in node.args[2:6])
+
+    def value(shift: int) -> float:
+        return float(bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift)[0])
+
+    if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
+        return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
+    every = np.array([value(shift) for shift in range(_SHIFTS)])
+    return JointMean(float(every.mean()), float(3 * every.std(ddof=1) / np.sqrt(len(every))))
+
+
+def softmax_value(text: str, *values: ArrayLike) -> Any:
+    """A mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one."""
+    node, *parameters = _read(text)
+    return grouped_means((node,), tuple(parameters))(*values)[0]
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> sp.Tuple:
+    return read_node(text)
+
+
+class GroupedMeans:
+    """All softmax means of some formulas as functions of the same arguments; those over the same scores are taken together.
+
+    Parameters
+    ----------
+    nodes : sequence of SoftmaxMean
+    arguments : sequence of Symbol
+    """
+
+    def __init__(self, nodes: Sequence[SoftmaxMean], arguments: Sequence[sp.Symbol]) -> None:
+        self.groups: dict[Group, list[int]] = {}
+        self.nodes = tuple(nodes)
+        for k, node in enumerate(self.nodes):
+            if node.neurons != sp.oo and not node.neurons.is_Integer:
+                raise ValueError(f"the number of keys {node.neurons} must be a number here; substitute one")
+            self.groups.setdefault(group_of(node), []).append(k)
+        self.tables = {}
+        for group, members in self.groups.items():
+            forms = list(dict.fromkeys(self.nodes[k].form for k in members))
+            pairs = [(*self.nodes[k].rows, forms.index(self.nodes[k].form)) for k in members]
+            flat = [entry for matrix in (*forms, group.queries, group.keys) for entry in matrix]
+            different = list(dict.fromkeys(flat))
+            where = {entry: k for k, entry in enumerate(different)}
+            value = sp.lambdify(list(arguments), different, "numpy", cse=len(different) > 8)
+            order = np.array([where[entry] for entry in flat])
+            mask = np.array(group.mask, dtype=float)
+            self.tables[group] = pairs, value, order, mask
+
+    def __call__(self, *values: ArrayLike) -> list[Array]:
+        """Of each node, at arrays that broadcast."""
+        arrays = np.broadcast_arrays(*values) if values else []
+        shape = arrays[0].shape if arrays else ()
+        found = np.empty((len(self.nodes), *shape))
+        for index in np.ndindex(shape):
+            at = [array[index] for array in arrays]
+            for group, members in self.groups.items():
+                pairs, value, order, mask = self.tables[group]
+                c = group.queries.rows
+                numbers = np.array(value(*at), dtype=float)[order].reshape(-1, c, c)
+                *forms, queries, keys = numbers
+                found[(members, *index)] = bilinear_means(pairs, forms, queries, keys, mask, float(group.neurons))
+        return [row[()] for row in found]
+
+
+@lru_cache(maxsize=64)
+def grouped_means(nodes: tuple[SoftmaxMean, ...], arguments: tuple[sp.Symbol, ...]) -> GroupedMeans:
+    """The same, kept."""
+    return GroupedMeans(nodes, arguments)

@@ -1,0 +1,367 @@
+r"""Choosing a parameter of a network so that its output's norm or correlation has a wanted value.
+
+Kernel-shaping methods solve for the shape of an activation in the map of an infinitely wide network (DKS: Martens et al. 2021; TAT: Zhang et al.
+2022). Here the derived limit is solved, in which networks fluctuate: the mean over networks of this width can be asked for, or a quantile.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from scipy.optimize import brentq
+
+from derivations import derive
+from derivations.architectures import Network, Recipe
+from derivations.decimals import exact_decimals
+from derivations.derivation import Derivation
+from derivations.diffusion import Diffusion, Flow
+from derivations.symbols import depth as layers
+from derivations.symbols import time as free_time
+from numerics.flows import solve_flow
+from numerics.limit_distribution import distribution, has_distribution
+from numerics.outcomes import ExplosionWarning
+from numerics.paths import simulate_sde
+
+_POINTS = 9  # at which a statistic is looked at before a root is sought
+_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter's value with which a network has a wanted statistic.
+
+    Parameters
+    ----------
+    parameter : Symbol
+    value : float
+    statistic : str
+        What was asked for, in words.
+    target, attained : float
+        The wanted value and that of the derived limit at the parameter's value.
+    error : float
+        Standard error of ``attained`` where paths of the limit were drawn, else 0.
+    reach : tuple of float
+        The least and the largest value of the statistic that were seen within the bounds.
+    several : bool
+        Whether the statistic takes the value again at a larger parameter; the smallest is returned.
+    network : Recipe
+        With the value in place; for a depth, as it was.
+    """
+
+    parameter: Any
+    value: float
+    statistic: str
+    target: float
+    attained: float
+    error: float
+    reach: tuple[float, float]
+    several: bool
+    network: Recipe
+
+    def __str__(self) -> str:
+        error = f" ± {self.error:.2g}" if self.error else ""
+        more = "; a larger value does the same" if self.several else ""
+        return (
+            f"{self.parameter} = {self.value:.6g}: {self.statistic} is {self.attained:.6g}{error}, wanted {self.target:g}; within the bounds it goes "
+            f"from {self.reach[0]:.4g} to {self.reach[1]:.4g}{more}"
+        )
+
+
+def choose(
+    net: Recipe,
+    parameter: Any,
+    *,
+    norm: float | None = None,
+    correlation: float | None = None,
+    quantile: float | None = None,
+    depth: int | None = None,
+    t: float | None = None,
+    norm0: float = 1.0,
+    correlation0: float = 0.0,
+    bounds: tuple[float, float] | None = None,
+    samples: int = 20_000,
+    seed: int = 0,
+) -> Choice:
+    r"""Solve for a parameter so that the output's norm or correlation has a wanted value.
+
+    Parameters
+    ----------
+    net : Recipe
+        With the parameter as a symbol: a slope, a zoom, the size of a branch. Its width is a number, or infinite.
+    parameter : Symbol
+        Of the network; or ``symbols.depth``, the number of layers where depth and width go together, or ``symbols.time``, where that is free.
+    norm, correlation : float
+        One of both: the wanted mean square :math:`V_{11}` of the neurons, or the correlation of two inputs.
+    quantile : float, optional
+        Which quantile over networks has the value; by default their mean has it.
+    depth : int, optional
+        How many layers, where depth and width go together.
+    t : float, optional
+        The time, where it is free (1): :math:`L\varepsilon^2`.
+    norm0, correlation0 : float
+        Where both inputs start.
+    bounds : pair of float, optional
+        Between which the parameter is sought: by default 1/100 and 100 for a positive one, −10 and 10 for others; for a depth from 1 to 100 times
+        the width, or times from 1/100 to 100.
+    samples, seed : int
+        Of paths, where the statistic has no law of its own.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ValueError
+        If the value is not reached within the bounds, with the range that is; or what is asked makes no sense.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from derivations import Network, Weights, epsilon, relu
+    >>> c, A, B = sp.Symbol("c", positive=True), Weights("A"), Weights("B", out=12)
+    >>> net = Network(lambda x: x + epsilon * c * A(relu(B(x))), width=3, parameters=(c,))
+    >>> print(choose(net, c, norm=2, bounds=(0.1, 3)))
+    c = 1.17741: the mean of the mean square of the neurons at t = 1 is 2, wanted 2; within the bounds it goes from 1.005 to 90.02
+    """
+    question = Question(net, parameter, norm, correlation, quantile, depth, t, norm0, correlation0, samples, seed)
+    low, high = question.checked_bounds(bounds)
+    return question.solved(low, high)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a network, as a function of its parameter."""
+
+    net: Recipe
+    parameter: Any
+    norm: float | None
+    correlation: float | None
+    quantile: float | None
+    depth: int | None
+    t: float | None
+    norm0: float
+    correlation0: float
+    samples: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if (self.norm is None) == (self.correlation is None):
+            raise ValueError(
+                f"one of norm and correlation must be given, got norm={self.norm} and correlation={self.correlation}"
+            )
+        if not isinstance(self.net, Recipe):
+            raise ValueError(f"choose expects a network such as ShapedMLP(tanh, a=a), got {self.net!r}")
+        if self.norm is not None and not 0 < self.norm < np.inf:
+            raise ValueError(f"norm must be a positive number, the mean square of the neurons, got {self.norm}")
+        if self.correlation is not None and not -1 <= self.correlation <= 1:
+            raise ValueError(f"correlation must be from -1 to 1, got {self.correlation}")
+        if self.quantile is not None and not 0 < self.quantile < 1:
+            raise ValueError(f"quantile must be between 0 and 1, got {self.quantile}")
+        if not 0 < self.norm0 < np.inf or not -1 < self.correlation0 < 1:
+            raise ValueError(
+                f"inputs must start at a positive norm0 and a correlation0 between -1 and 1, got {self.norm0} and {self.correlation0}"
+            )
+        if not cast(Any, self.net.width).is_number:
+            raise ValueError(f"the width must be a number or oo to compare networks, got {self.net.width}")
+        if self.of_depth:
+            if (self.parameter == layers) != self.is_joint:
+                how = (
+                    "tied to the width here; ask for symbols.depth"
+                    if self.is_joint
+                    else "free here; ask for symbols.time"
+                )
+                raise ValueError(f"the time of all layers is {how}")
+            if self.depth is not None or self.t is not None:
+                raise ValueError("the depth is sought, and depth or t is given beside it; leave both out")
+        elif self.parameter not in self.symbols:
+            known = _with(self.net, self.parameter, exact_decimals(1)) != self.net
+            raise ValueError(
+                f"{'the norm' if self.norm is not None else 'the correlation'} of the output does not depend on {self.parameter}"
+                if known
+                else f"the network has no parameter {self.parameter}; it has {', '.join(sorted(map(str, self.symbols))) or 'none'}"
+            )
+        elif self.is_joint == (self.depth is None) or (self.is_joint and self.t is not None):
+            raise ValueError(
+                "the depth of this network is tied to its width: give depth=, and no t="
+                if self.is_joint
+                else "the time of all layers is free in this network: give t=, and no depth="
+            )
+        others = self.symbols - {self.parameter}
+        if others:
+            raise ValueError(f"the parameters {', '.join(sorted(map(str, others)))} are left free; give them numbers")
+        if self.quantile is not None and isinstance(self.process, Flow):
+            raise ValueError(
+                "at infinite width, or where the noise vanishes, all networks are alike and have no quantiles; leave quantile out"
+            )
+
+    @property
+    def of_depth(self) -> bool:
+        """Whether the number of layers is sought, or the time where that is free."""
+        return self.parameter in (layers, free_time)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether depth and width go together."""
+        return self.net.regime.is_joint and not cast(Any, self.net.width).is_infinite
+
+    @cached_property
+    def derived(self) -> Derivation:
+        """The network's limit over as many inputs as are asked for."""
+        inputs = 1 if self.norm is not None else 2
+        return derive(replace(cast(Any, self.net), inputs=inputs))
+
+    @cached_property
+    def symbols(self) -> set[Any]:
+        """The free parameters of the limit."""
+        return set(self.process.parameters)
+
+    @cached_property
+    def process(self) -> Diffusion | Flow:
+        """Of the norm, of the correlation, or of the Gram matrix."""
+        d = self.derived
+        if d.order == "joint" and self.correlation is not None and d.correlation is not None and d.correlation.closed:
+            return d.correlation.process()
+        limit = d.limit if d.order in ("joint", "width") else d.gram
+        if limit is None:
+            raise ValueError(
+                f"the Gram matrix of this network is no process by itself ({d.why_no_gram}); ask at infinite width, width=oo"
+            )
+        names = [s.name for s in limit.states]
+        if any(name.startswith("M") for name in names) or not any(name[0] in "VK" or name == "rho" for name in names):
+            raise ValueError(
+                f"the limit is one of {', '.join(names)}, not of norms and correlations alone; this is not solved"
+            )
+        if self.norm is not None and len(names) != 1:
+            raise ValueError("every layer fixes the norm of this network; ask for a correlation")
+        return cast("Diffusion | Flow", limit)
+
+    def value(self, at: float) -> tuple[float, float]:
+        """The statistic at a value of the parameter, and its standard error; not a number where it does not exist."""
+        process, time = self.process, self._time(at)
+        if not self.of_depth:
+            process = _at(process, self.parameter, exact_decimals(at))
+        try:
+            return self._of(process, time)
+        except ValueError:
+            return np.nan, 0.0
+
+    def _time(self, at: float) -> float:
+        if not self.is_joint:
+            return float(at) if self.of_depth else float(1.0 if self.t is None else self.t)
+        return float(cast(Any, self.net.regime.time(exact_decimals(at) if self.of_depth else self.depth)))
+
+    def _of(self, process: Diffusion | Flow, time: float) -> tuple[float, float]:
+        start = self._start(process)
+        if isinstance(process, Flow):
+            return float(self._read(np.asarray(solve_flow(process, start, time)(time))[None], process)[0]), 0.0
+        if len(process.states) == 1 and has_distribution(process):
+            law = distribution(process, x0=start[0], t=time)
+            scale = start[0] / (self.norm0 if self.norm is not None else self.correlation0) if start[0] else 1.0
+            return float(law.mean() if self.quantile is None else law.ppf(self.quantile)) / scale, 0.0
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", ExplosionWarning)  # looked at below
+            states = simulate_sde(process, np.array(start), time, steps=_STEPS, samples=self.samples, seed=self.seed)
+            values = self._read(np.asarray(states), process)
+        if not np.isfinite(values).all():
+            return np.nan, 0.0
+        if self.quantile is None:
+            return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+        found = float(np.quantile(values, self.quantile))
+        spread = np.sqrt(self.quantile * (1 - self.quantile) / len(values))
+        low, high = np.quantile(values, np.clip([self.quantile - spread, self.quantile + spread], 0, 1))
+        return found, float(high - low) / 2
+
+    def _start(self, process: Diffusion | Flow) -> list[float]:
+        names = [s.name for s in process.states]
+        if names == ["rho"]:
+            return [self.correlation0]
+        if len(names) == 1 and self.correlation is not None:  # the product of two inputs whose norms a layer fixes
+            return [self.correlation0 * self._fixed(process)]
+        return [self.norm0 * (self.correlation0 if name.endswith("12") else 1.0) for name in names]
+
+    def _fixed(self, process: Diffusion | Flow) -> float:
+        """The norm that every layer fixes."""
+        if isinstance(process, Diffusion):
+            return float(process.domain.sup)
+        return float(next(iter(dict(getattr(process, "fixed", ())).values()), 1))
+
+    def _read(self, states: np.ndarray, process: Diffusion | Flow) -> np.ndarray:
+        """The statistic of states, shape (samples, states)."""
+        if states.shape[-1] == 1:
+            return np.asarray(states[:, 0] / (self._fixed(process) if self.correlation is not None else 1.0))
+        return np.asarray(states[:, 1] / np.sqrt(states[:, 0] * states[:, 2]))
+
+    def checked_bounds(self, bounds: tuple[float, float] | None) -> tuple[float, float]:
+        """Two numbers in order."""
+        if bounds is None:
+            most = 100.0 * float(self.net.width) if self.is_joint else 100.0
+            if self.of_depth:
+                return (1.0 if self.is_joint else 0.01), most
+            return (0.01, 100.0) if self.parameter.is_positive else (-10.0, 10.0)
+        low, high = map(float, bounds)
+        if not -np.inf < low < high < np.inf or (low <= 0 and (self.parameter.is_positive or self.of_depth)):
+            raise ValueError(f"bounds must be two numbers in order that {self.parameter} can have, got {bounds}")
+        return low, high
+
+    def solved(self, low: float, high: float) -> Choice:
+        """The smallest value between bounds at which the statistic is as wanted."""
+        target = cast(float, self.norm if self.norm is not None else self.correlation)
+        grid = np.geomspace(low, high, _POINTS) if low > 0 and high / low > 10 else np.linspace(low, high, _POINTS)
+        seen = np.array([self.value(x)[0] for x in grid])
+        known = np.isfinite(seen)
+        if known.sum() < 2:
+            raise ValueError(
+                f"{self.words} does not exist between {self.parameter} = {low:g} and {high:g} (networks run away, say); choose other bounds"
+            )
+        grid, seen = grid[known], seen[known]
+        reach = float(seen.min()), float(seen.max())
+        crossing = np.flatnonzero((seen[:-1] - target) * (seen[1:] - target) <= 0)
+        if not len(crossing):
+            raise ValueError(
+                f"{self.words} goes only from {reach[0]:.4g} to {reach[1]:.4g} for {self.parameter} from {grid[0]:.4g} to {grid[-1]:.4g}, and {target:g} "
+                "is not reached; ask for a value between them, or give other bounds="
+            )
+        k = int(crossing[0])
+        difference: Callable[[float], float] = lambda x: self.value(x)[0] - target  # noqa: E731
+        root = float(brentq(difference, grid[k], grid[k + 1], xtol=1e-12, rtol=1e-8))
+        attained, error = self.value(root)
+        network = self.net if self.of_depth else _with(self.net, self.parameter, exact_decimals(root))
+        return Choice(self.parameter, root, self.words, target, attained, error, reach, len(crossing) > 1, network)
+
+    @property
+    def words(self) -> str:
+        """The statistic in words."""
+        what = "the mean square of the neurons" if self.norm is not None else "the correlation of two inputs"
+        of = f"the mean of {what}" if self.quantile is None else f"the quantile {self.quantile:g} of {what}"
+        if self.of_depth:
+            return of
+        return (
+            f"{of} after {self.depth} layers" if self.is_joint else f"{of} at t = {1.0 if self.t is None else self.t:g}"
+        )
+
+
+def _at(process: Diffusion | Flow, parameter: Any, value: Any) -> Diffusion | Flow:
+    """A limit with a number for a parameter."""
+    if isinstance(process, Diffusion):
+        return process.subs(parameter, value)
+    return replace(process, drift=process.drift.subs(parameter, value))
+
+
+def _with(net: Recipe, parameter: Any, value: Any) -> Recipe:
+    """The network with a number for a parameter."""
+    changed: dict[str, Any] = {}
+    for field in fields(cast(Any, net)):
+        given = getattr(net, field.name)
+        if hasattr(given, "xreplace") and given.has(parameter):
+            changed[field.name] = given.xreplace({parameter: value})
+        elif hasattr(given, "expr") and given.expr.has(parameter):
+            changed[field.name] = replace(given, expr=given.expr.xreplace({parameter: value}))
+    if isinstance(net, Network):
+        changed["parameters"] = tuple(p for p in net.parameters if p != parameter)
+    return cast(Recipe, replace(cast(Any, net), **changed))

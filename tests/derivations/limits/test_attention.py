@@ -1,0 +1,137 @@
+"""Blocks over tokens: their limits as formulas, what is refused, and how fast they derive."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    AttentionBlock,
+    ConvBlock,
+    ConvResNet,
+    DerivationError,
+    NotClosed,
+    TransformerBlock,
+    derive,
+    relu,
+)
+from derivations.gaussian import SoftmaxMean, softmax_mean
+from derivations.symbols import width as n
+
+HALF = sp.Rational(1, 2)
+K = sp.Matrix(2, 2, sp.symbols("K_11 K_12 K_12 K_22", real=True)).subs(
+    {sp.Symbol(f"K_{a}{a}", real=True): sp.Symbol(f"K_{a}{a}", positive=True) for a in (1, 2)}
+)
+ONES = sp.ones(2)
+
+
+def _mean(a, c, keys=sp.oo, mask=ONES, scale=1):
+    return softmax_mean(a, c, K, scale * K, K, mask, keys)
+
+
+def test_one_equation_for_every_width_and_number_of_keys():
+    # F_ac = E a_a' S a_c, and d[S_ab, S_cd] = (S_ac F_bd + S_ad F_bc + S_bc F_ad + S_bd F_ac)/n
+    gram = derive(AttentionBlock(n, positions=2, size=5)).gram
+    V = gram.matrix
+    F = [[softmax_mean(a, c, V, V, V, ONES, 5) for c in (0, 1)] for a in (0, 1)]
+    assert gram.drift[0] == F[0][0]
+    assert gram.drift[1] == F[1][0]
+    assert sp.expand(gram.covariance[0, 0] - 4 * V[0, 0] * F[0][0] / n) == 0
+    assert sp.expand(gram.covariance[0, 2] - 4 * V[0, 1] * F[1][0] / n) == 0
+    assert derive(AttentionBlock(sp.oo, positions=2)).limit.drift[0] == _mean(0, 0)
+    assert derive(AttentionBlock(sp.oo, positions=2, size=7)).limit.drift[1] == _mean(1, 0, 7)
+
+
+def test_heads_biases_dropout_and_variances():
+    plain = derive(AttentionBlock(sp.oo, positions=2)).limit.drift
+    assert derive(AttentionBlock(sp.oo, positions=2, heads=3)).limit.drift == plain
+    # scores have the product of two variances; a bias of the output adds its variance
+    doubled = derive(AttentionBlock(sp.oo, positions=2, weight_variance=2)).limit.drift[0]
+    assert doubled == 2 * softmax_mean(0, 0, 2 * K, 2 * K, 2 * K, ONES)
+    biased = derive(AttentionBlock(sp.oo, positions=2, bias_variance=3)).limit.drift[0]
+    shifted = K + 3 * ONES
+    assert biased == softmax_mean(0, 0, shifted, shifted, shifted, ONES) + 3
+    wet = derive(AttentionBlock(sp.oo, positions=2, keep=HALF)).limit.drift
+    assert (wet[0], wet[1]) == (2 * plain[0], plain[1])
+    dropped = derive(AttentionBlock(sp.oo, positions=2, keep_branch=HALF)).limit.drift
+    assert (dropped[0], dropped[1]) == (2 * plain[0], 2 * plain[1])
+    assert derive(AttentionBlock(sp.oo, positions=2, law="orthogonal")).limit.drift == plain
+
+
+def test_scores_over_the_number_of_keys():
+    # at infinitely many keys they vanish: uniform attention; at k keys they are smaller by the root of k
+    assert derive(AttentionBlock(sp.oo, positions=2, scale="linear")).limit.drift[1] == sp.expand(sum(K) / 4)
+    few = derive(AttentionBlock(sp.oo, positions=2, size=4, scale="linear")).limit.drift[1]
+    assert few == _mean(1, 0, 4, scale=sp.Rational(1, 4))
+
+
+def test_a_transformer_adds_the_perceptron_to_attention():
+    for parallel in (False, True):
+        block = TransformerBlock(sp.oo, activation=relu, positions=2, parallel=parallel, masked=True)
+        drift = derive(block).limit.drift
+        assert drift[0] == sp.Rational(3, 2)
+        (node,) = drift[1].atoms(SoftmaxMean)
+        assert node.mask == sp.Matrix([[1, 0], [1, 1]])
+        assert drift[1].coeff(node) == 1
+
+
+def test_a_filter_of_one_is_the_two_matrix_block_and_of_three_an_average():
+    V = sp.symbols("K_11 K_22 K_33", positive=True)
+    drift = derive(ConvBlock(relu, sp.oo, positions=(3,), filter=(3,))).limit.drift
+    assert sp.expand(drift[0] - sum(V) / 6) == 0
+    one = derive(ConvBlock(relu, sp.oo, positions=(3,), filter=(1,))).limit.drift
+    assert one[0] == V[0] / 2
+    assert ConvResNet.example().positions == ConvBlock.example().positions
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        AttentionBlock(n, positions=2, size=8, norm="rms", masked=True),
+        AttentionBlock(sp.oo, positions=4, heads=4, norm="layer"),
+        AttentionBlock(sp.oo, positions=2, norm="rms", place="post"),
+        TransformerBlock(sp.oo, positions=4),
+        TransformerBlock(n, activation=relu, positions=2, size=4),
+        ConvBlock(relu, sp.oo, positions=(4,), filter=(3,), norm="rms"),
+    ],
+    ids=["keys", "heads", "post", "wide", "finite", "conv"],
+)
+@pytest.mark.slow
+def test_recipes_derive_in_two_seconds_and_print(block):
+    start = time.process_time()
+    d = derive(block)
+    assert time.process_time() - start < 2.0
+    assert len(d.latex()) > 200
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"heads": 0}, "positive whole number of heads"),
+        ({"positions": 0}, "positions must be a positive whole number"),
+        ({"kind": "sofmax"}, "unknown kind"),
+        ({"scale": "root"}, "unknown scale"),
+        ({"norm": "batch"}, "unknown norm"),
+        ({"place": "middle"}, "unknown place"),
+        ({"weight_variance": -1}, "weight_variance must be"),
+        ({"law": "ortogonal"}, "unknown law"),
+        ({"size": 0}, "neurons"),
+        ({"keep": 2}, "probability|keep"),
+    ],
+)
+def test_options_that_make_no_sense(options, says):
+    for kind in (AttentionBlock, TransformerBlock):
+        with pytest.raises(DerivationError, match=says):
+            kind(3, **options)
+
+
+def test_a_function_of_a_head_and_a_derivative_at_few_keys_are_refused():
+    from derivations import Network, Weights, attention, epsilon
+
+    Q, Key, V, A = (Weights(name) for name in ("Q", "K", "V", "A"))
+    with pytest.raises(NotClosed, match="apply a matrix to what the head puts out"):
+        derive(Network(lambda x: x + epsilon * A(relu(attention(Q(x), Key(x), V(x)))), width=sp.oo, positions=2))
+    with pytest.raises(NotClosed, match="scores of 3 keys are not Gaussian"):
+        _mean(0, 1, 3).diff(K[0, 0])

@@ -1,0 +1,130 @@
+"""Formulas whose parts overflow, underflow or cancel, against 30 digits from 1e-308 to 1e308."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+from mpmath import mp
+
+from derivations import parse_activation
+from numerics.backends.numpy import _NAIVE
+from numerics.compile import compile_expression
+
+x = sp.Symbol("x", real=True)
+
+#: Formulas, each a kind; those that are even slower to check are in _MORE.
+_FORMULAS = (
+    "x**2/(1+x**2)",
+    "x/sqrt(1+x**2)",
+    "(3*x**8-2*x**5+x)/(x**8+7*x**3+x**2+2)",
+    "sqrt(1+x**2)-x",
+    "log(1+x**2)/x",
+    "x**3*exp(-x**2)",
+    "x**4-x**5",
+    "max(x,0)**2/(1+x**2)",
+)
+_MORE = (
+    "sqrt(abs(x)+sqrt(x**2+1))",
+    "sqrt(sqrt(1+x**4)-x**2)",
+    "log(1+x**2)",
+    "x**2*exp(-abs(x))",
+    "(1+x**2)**(1/3)/(1+abs(x))**(2/3)",
+    "abs(x)**(1/3)/(1+abs(x)**(5/2))",
+    "x*tanh(x**3)/(1+x**2)",
+    "exp(-x**2/2)*(2-x**2)",
+    "x*atan(x**2)/(1+x**2)",
+    "silu(x)**2/(1+x**2)",
+    "sin(x)*x**2/(1+x**2)",
+    "x**2*cos(x)**2/(1+x**2)",
+    "gelu(x)**2",
+    "sqrt(x**2+x**4)/x",
+    "asinh(x**2)",
+    "1-cos(x)",
+    "x*exp(-x**2)+x**3/(1+x**2)",
+    "x**2/(1+x**2)+x**4/(2+x**4)*atan(x)",
+    "(x**8-1)/(x**7+x+2)",
+    "sqrt(1+sqrt(1+x**2))/(1+x**2)**(1/4)",
+    "log(1+x**4)/log(2+x**2)",
+)
+_POINTS = np.array([s * m * 10.0**k for k in (*range(-307, 308, 31), -2, 0, 2) for m in (1, 3.7) for s in (1, -1)])
+
+
+def _true(formula: sp.Expr, points: np.ndarray) -> list[mpmath.mpf]:
+    """At 1400 digits, or at those at which the number does not change any more."""
+    function, found = sp.lambdify(x, formula, "mpmath"), []
+    for point in points:
+        value = mp.inf
+        for digits in (60, 700, 1400):
+            with mp.workdps(digits):
+                before, value = value, function(mp.mpf(float(point)))
+                if value != 0 and abs(value - before) <= mp.mpf(10) ** -30 * abs(value):
+                    break
+        found.append(value)
+    return found
+
+
+def _wrong(values: np.ndarray, true: list[mpmath.mpf], share: float, largest: float, least: float) -> list[int]:
+    """Points at which a double is not the number, infinite where that is too large, nearly 0 where it is too small."""
+    found = []
+    for index, (value, number) in enumerate(zip(np.asarray(values, dtype=float), true, strict=True)):
+        beyond = value * float(mp.sign(number)) >= largest * (1 - share)
+        if not (beyond if abs(number) >= largest else abs(value - number) <= share * abs(number) + least):
+            found.append(index)
+    return found
+
+
+def _check(text: str, backend: str) -> None:
+    formula = parse_activation(text)(x)
+    compiled, true = compile_expression((x,), formula, backend), _true(formula, _POINTS)
+    with np.errstate(all="ignore"):  # of branches that are not used
+        wrong = _wrong(compiled(_POINTS), true, 1e-9, 1.79e308, 1e-307)
+    assert not wrong, (text, _POINTS[wrong[:3]])
+
+
+@pytest.mark.parametrize("text", _FORMULAS)
+def test_formulas_keep_their_value_at_the_ends_of_the_double_range(text: str) -> None:
+    _check(text, "numpy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", _MORE)
+def test_more_formulas_keep_their_value(text: str) -> None:
+    _check(text, "numpy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [*_FORMULAS, *_MORE[:8]])
+def test_machine_code_keeps_the_value_too(text: str) -> None:
+    pytest.importorskip("numba")
+    _check(text, "numba")
+
+
+def test_the_naive_formula_fails_on_this_grid() -> None:
+    """The control: without the expansions every one of these is wrong somewhere."""
+    for text in _FORMULAS[:5]:
+        formula = parse_activation(text)(x)
+        plain = sp.lambdify(x, _NAIVE.written(formula), ["scipy", "numpy"])
+        with np.errstate(all="ignore"):
+            assert _wrong(plain(_POINTS), _true(formula, _POINTS), 1e-9, 1.79e308, 1e-307), text
+
+
+def test_single_precision_and_derivatives_in_jax() -> None:
+    jax = pytest.importorskip("jax")
+    points = np.array([s * m * 10.0**k for k in range(-36, 37, 6) for m in (1, 3.7) for s in (1, -1)])
+    for text in _FORMULAS[:2]:
+        formula = parse_activation(text)(x)
+        compiled = compile_expression((x,), formula, "jax")
+        slope = jax.vmap(jax.grad(compiled))(jax.numpy.asarray(points, dtype="float32"))
+        for values, form in ((compiled(points.astype("float32")), formula), (slope, formula.diff(x))):
+            assert not _wrong(values, _true(form, points.astype("float32")), 1e-5, 3.4e38, 1e-37)
+
+
+def test_a_side_without_an_expansion_that_fails_is_not_a_number() -> None:
+    """A power that is no rational number has no expansion here: nan, not a number, from where it overflows."""
+    formula = x**2 / (1 + sp.Abs(x) ** sp.pi) * (sp.sin(x) + 2)
+    values = compile_expression((x,), formula)(np.array([1e3, 1e200, 1e300]))
+    with mp.workdps(30):
+        assert values[0] == pytest.approx(float((mp.sin(1000) + 2) * 1000**2 / (1 + mp.mpf(1000) ** mp.pi)), rel=1e-12)
+    assert all(np.isnan(v) or abs(v) < 1e-200 for v in values[1:])

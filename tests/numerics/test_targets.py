@@ -1,0 +1,111 @@
+"""Parameters chosen so that a network's norm or correlation has a wanted value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import MLPBlock, Network, ResNet, ShapedMLP, Weights, epsilon, gelu, relu, symbols, tanh
+from numerics import choose, simulate_network
+
+A, B = Weights("A"), Weights("B", out=12)
+a, g = sp.symbols("a g", positive=True)
+c = sp.Symbol("c", real=True)
+
+
+def block(width):
+    return Network(lambda x: x + epsilon * g * A(relu(B(x))), width=width, parameters=(g,))
+
+
+def test_the_size_of_a_branch_from_a_closed_law():
+    found = choose(block(3), g, norm=2, bounds=(0.1, 3))
+    assert abs(found.value - np.sqrt(2 * np.log(2))) < 1e-6  # E V = exp(g²t/2)
+    # log V ~ N((½ − 1/n)σ²t, 2σ²t/n), σ = g: the 10 % quantile is 3/4
+    low = choose(block(3), g, norm=0.75, quantile=0.1, bounds=(0.05, 1.5))
+    z = -1.2815515655446004
+    assert abs((0.5 - 1 / 3) * low.value**2 + z * np.sqrt(2 / 3) * low.value - np.log(0.75)) < 1e-6
+    assert low.network.parameters == ()
+
+
+def test_the_size_of_a_branch_at_infinite_width():
+    found = choose(block(sp.oo), g, norm=3, t=2, bounds=(0.1, 3))
+    assert abs(found.value - np.sqrt(np.log(3))) < 1e-7
+    pair = choose(block(sp.oo), g, correlation=0.5, correlation0=0.2, bounds=(0.1, 3))
+    flow = choose(
+        Network(lambda x: x + epsilon * A(relu(B(x))), width=sp.oo), symbols.time, correlation=0.5, correlation0=0.2
+    )
+    assert abs(pair.value**2 - flow.value) < 1e-5  # the clock of the flow is g²t
+
+
+def test_a_zoom():
+    found = choose(ShapedMLP(tanh, width=100, a=a), a, norm=0.83, quantile=0.5, depth=20, bounds=(1.0, 4.0))
+    assert found.attained == pytest.approx(0.83, abs=1e-6)
+    assert "after 20 layers" in str(found)
+
+
+@pytest.mark.slow
+def test_slopes_by_networks():
+    width = 400
+    net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=c)
+    found = choose(net, c, correlation=0.42, correlation0=0.3, depth=width // 2, bounds=(-4, -0.5))
+    start = [[1.0, 0.0], [0.3, np.sqrt(0.91)]]
+
+    def mean(network):
+        v = simulate_network(network, width // 2, 3000, inputs=start, record="gram", seed=3)
+        rho = v[:, 0, 1] / np.sqrt(v[:, 0, 0] * v[:, 1, 1])
+        return rho.mean(), rho.std() / np.sqrt(3000)
+
+    value, error = mean(found.network)
+    # the drift's next order is smaller by the shaping itself, and the start fluctuates by 1/n
+    allowed = (0.42 - 0.3) * 2 * abs(found.value) / np.sqrt(width) + 1 / np.sqrt(width) * 0.1
+    assert abs(value - 0.42) < 4 * error + allowed
+    wrong, error = mean(ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=2 * sp.Rational(found.value)))
+    assert abs(wrong - 0.42) > 4 * error + allowed
+
+
+@pytest.mark.slow
+def test_a_correlation_that_is_no_process_by_itself_is_drawn():
+    net = Network(lambda x: x + epsilon * g * A(relu(B(x))), width=3, parameters=(g,))
+    found = choose(net, g, correlation=0.35, correlation0=0.2, bounds=(0.5, 3), samples=8000)
+    assert found.error > 0
+    x = simulate_network(found.network, 200, 8000, x0=_pair(), seed=1)
+    rho = (x[:, :, 0] * x[:, :, 1]).sum(1) / np.sqrt((x[:, :, 0] ** 2).sum(1) * (x[:, :, 1] ** 2).sum(1))
+    error = np.hypot(found.error, rho.std() / np.sqrt(len(rho)))
+    assert abs(rho.mean() - 0.35) < 4 * error + 0.01  # 200 layers are off by a share of 1/200
+
+
+def _pair():
+    """Two inputs of width 3, mean square 1 and correlation 0.2."""
+    first, other = np.array([1.0, 1.0, 1.0]), np.array([1.0, -1.0, 0.0]) * np.sqrt(1.5)
+    return np.stack([first, 0.2 * first + np.sqrt(0.96) * other], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: choose(block(3), g), "one of norm and correlation"),
+        (lambda: choose(block(3), g, norm=1, correlation=0.5), "one of norm and correlation"),
+        (lambda: choose(relu, g, norm=1), "choose expects a network"),
+        (lambda: choose(block(3), g, norm=-1), "norm must be a positive number"),
+        (lambda: choose(block(3), g, correlation=2), "from -1 to 1"),
+        (lambda: choose(block(3), g, norm=1, quantile=1), "between 0 and 1"),
+        (lambda: choose(block(3), g, norm=1, norm0=0), "must start at a positive norm0"),
+        (lambda: choose(block(symbols.width), g, norm=1), "must be a number or oo"),
+        (lambda: choose(block(3), a, norm=2), "the network has no parameter a; it has g"),
+        (lambda: choose(block(3), g, norm=2, depth=5), "time of all layers is free"),
+        (lambda: choose(block(3), symbols.depth, norm=2), "ask for symbols.time"),
+        (lambda: choose(block(3), symbols.time, norm=2, t=1), "leave both out"),
+        (lambda: choose(block(3), symbols.time, norm=2), "the parameters g are left free"),
+        (lambda: choose(block(sp.oo), g, norm=2, quantile=0.5), "have no quantiles"),
+        (lambda: choose(block(3), g, norm=2, bounds=(3, 1)), "bounds must be two numbers in order"),
+        (lambda: choose(block(3), g, norm=2, bounds=(0.1, 0.2)), "goes only from 1.005 to 1.02 for g from 0.1 to 0.2"),
+        (lambda: choose(ShapedMLP(tanh, width=50, inputs=2, a=a), a, correlation=0.5, depth=9), "does not depend on a"),
+        (lambda: choose(ShapedMLP(gelu, width=50, inputs=2, a=a), a, correlation=0.5), "give depth="),
+        (lambda: choose(ResNet(relu, 4, weight_variance=g), g, norm=2), "no process by itself"),
+        (lambda: choose(MLPBlock(relu, 4, norm="rms", place="post"), symbols.time, norm=2), "norm"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong()
