@@ -418,11 +418,9 @@ def _joint_steps(d: Derivation) -> list[Step]:
     moments = JointMoments.of(d.architecture, min(d.architecture.inputs, 2))
     single = OneMatrix.of(moments)
     steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
-    activation = unshaped(moments.chain.program)
     if isinstance(d.limit, CollapseDiffusion):
-        assert activation is not None
-        return [*steps, *collapse_steps(activation, d.limit)]
-    if activation is not None:
+        return [*steps, *collapse_steps(d.limit)]
+    if unshaped(moments.chain.program) is not None:
         assert isinstance(d.limit, Diffusion)
         return [*steps, one_input_step(d.limit), *_law_steps(d)]
     steps += [] if single is None else [expansion_step(single)]

@@ -6,7 +6,7 @@ All stochastic differentials here are Itô's. The Stratonovich form is a type of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ import sympy as sp
 from derivations.covariances import require_covariance, require_equal
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
-from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
 
 
@@ -82,9 +82,12 @@ class LazyCovariance:
     ----------
     entry : callable
         From positions i ≥ j of states to the formula; trusted to be a covariance.
+    generic : sequence of pairs of int
+        Positions of entries that say all, the others being the same under other names; by default none does.
     """
 
     entry: Callable[[int, int], sp.Expr]
+    generic: Sequence[tuple[int, int]] = ()
 
     def matrix(self, size: int) -> sp.ImmutableMatrix:
         """All entries."""
@@ -139,13 +142,15 @@ class Diffusion:
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
     sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)
+    _generic: tuple[tuple[int, int], ...] = field(default=(), kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         size = len(self.states)
         object.__setattr__(self, "states", tuple(self.states))
         drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift))).applyfunc(exact_decimals)
         object.__setattr__(self, "drift", drift)
-        if isinstance(self.__dict__["covariance"], LazyCovariance):
+        if isinstance(held := self.__dict__["covariance"], LazyCovariance):
+            object.__setattr__(self, "_generic", tuple(held.generic))
             return
         factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma).applyfunc(exact_decimals)
         if factor is not None and factor.rows != size:
@@ -172,6 +177,17 @@ class Diffusion:
             require_covariance(covariance, self.states, self.domain)
         elif self.covariance is not product:
             require_equal(covariance, product, self.states, self.domain)
+
+    def entry(self, i: int, j: int) -> sp.Expr:
+        """One entry of the covariance; the whole of it is not made for many states."""
+        held = self.__dict__["covariance"]
+        return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]
+
+    @property
+    def generic_entries(self) -> tuple[tuple[int, int], ...]:
+        """Positions i ≤ j of entries of the covariance that say all of it, the others being the same under other names."""
+        count = len(self.states)
+        return self._generic or tuple((i, j) for i in range(count) for j in range(i, count))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "covariance": self.covariance}  # what makes entries may hold no text of its own
@@ -282,8 +298,7 @@ class NeuronDiffusion:
         neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 
         def write_out(entry: sp.Expr) -> sp.Expr:
-            sums = entry.atoms(CoordinateSum)
-            return entry.xreplace({s: s.explicit(neurons) for s in sums})
+            return written_out(entry, neurons)
 
         covariance = self.neuron_covariance.applyfunc(write_out)
         drift = self.neuron_drift.applyfunc(write_out)

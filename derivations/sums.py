@@ -11,6 +11,7 @@ from sympy.printing.printer import Printer
 from derivations.binding import Binding, bound_symbols, opened, printed_symbols
 from derivations.errors import DerivationError, brief
 from derivations.piecewise import Piece, canonical, join, pieces
+from derivations.piecewise.cases import Encloses, enclosed, unfolded
 
 
 def coordinates(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, ...]:
@@ -18,7 +19,7 @@ def coordinates(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, .
     return bound_symbols([f"xi_{a}" for a in range(1, count + 1)], taken, real=True)
 
 
-class CoordinateSum(Binding):
+class CoordinateSum(Encloses, Binding):
     r"""The function :math:`x \mapsto \sum_{j=1}^{n} g(x_j)` of a layer's state, as one object.
 
     Each :math:`x_j \in \mathbb{R}^m` is one neuron's state over the m network inputs and n
@@ -51,13 +52,13 @@ class CoordinateSum(Binding):
         own = coordinates(len(given), (body.free_symbols - set(given)) | width.free_symbols)
         if own != given:
             body = body.xreplace(dict(zip(given, own, strict=True)))
-        made: CoordinateSum = sp.Expr.__new__(cls, body, sp.Tuple(*own), width)
+        made: CoordinateSum = sp.Expr.__new__(cls, enclosed(body), sp.Tuple(*own), width)
         return made
 
     @property
     def body(self) -> sp.Expr:
         """The summand g in the bound variables."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     @property
     def width(self) -> sp.Expr:
@@ -155,6 +156,22 @@ class CoordinateSum(Binding):
         return f"Sum_j({printer._print(self.generic())})"
 
 
+def written_out(expr: sp.Expr, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:
+    """An expression with its sums over a layer written out over given neurons' states, sums inside sums too.
+
+    Examples
+    --------
+    >>> x, a, b = sp.symbols("x a b", real=True)
+    >>> mean = coordinate_sum(x, (x,), sp.Integer(2)) / 2
+    >>> written_out(coordinate_sum(sp.Abs(x - mean), (x,), sp.Integer(2)), [(a,), (b,)])
+    2*Abs(a/2 - b/2)
+    """
+    while found := expr.atoms(CoordinateSum):
+        innermost = (s for s in found if not s.body.has(CoordinateSum))
+        expr = expr.xreplace({s: s.explicit(neurons) for s in innermost})
+    return expr
+
+
 def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr) -> sp.Expr:
     r"""Write :math:`\sum_{j=1}^{n} g(x_j)` as a linear combination of irreducible sums.
 
@@ -180,42 +197,67 @@ def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr
     body, width = sp.sympify(body), sp.sympify(width)
     if width == 1:
         return body
-    bound = coordinates(len(variables), (body.free_symbols - set(variables)) | width.free_symbols)
-    body = body.subs(dict(zip(variables, bound, strict=True)), simultaneous=True)
-    present = [b for b in bound if body.has(b)]
-    if len(present) == 1 and body.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
-        return _over_pieces(body, present[0], bound, width)
-    terms = []
-    for term in sp.Add.make_args(sp.expand(body)):
-        constant, rest = term.as_independent(*bound, as_Add=False)
-        terms.append(constant * (width if rest == 1 else CoordinateSum(rest, bound, width)))
-    return sp.Add(*terms)
+    # a sum inside is a number, the same for all neurons
+    inside = {node: sp.Dummy("s", real=True) for node in body.atoms(CoordinateSum)}
+    parts = _Terms(body.xreplace(inside), variables, width, {name: node for node, name in inside.items()})
+    return parts.total()
 
 
-def _over_pieces(body: sp.Expr, variable: sp.Symbol, bound: tuple[sp.Symbol, ...], width: sp.Expr) -> sp.Expr:
-    """Split a summand with kinks into (piece, term) pairs, each one sum that vanishes off its piece."""
-    whole = pieces(canonical(body, variable), variable)
-    if len(whole) == 1:
-        return coordinate_sum(whole[0].expr, bound, width)
-    total = sp.S.Zero
-    for index, part in enumerate(whole):
-        for term in sp.Add.make_args(part.expr):
-            constant, rest = term.as_independent(variable, as_Add=False)
-            if constant == 0:
-                continue
-            if rest == 1 and index == 0:  # almost surely every neuron is on some piece: count the first by the others
-                total += constant * (
-                    width - sp.Add(*(_count(whole, k, variable, bound, width) for k in range(1, len(whole))))
-                )
-                continue
-            alone = tuple(Piece(p.left, p.right, rest if k == index else sp.S.Zero) for k, p in enumerate(whole))
-            total += constant * CoordinateSum(join(alone, variable), bound, width)
-    return total
+class _Terms:
+    """The irreducible sums of a summand, with numbers that stand for sums inside it."""
 
+    def __init__(
+        self, body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr, inside: dict[sp.Basic, sp.Basic]
+    ) -> None:
+        self.width, self.inside = width, inside
+        free = (body.xreplace(inside).free_symbols - set(variables)) | width.free_symbols
+        self.bound = coordinates(len(variables), free)
+        self.body = body.subs(dict(zip(variables, self.bound, strict=True)), simultaneous=True)
 
-def _count(
-    whole: tuple[Piece, ...], index: int, variable: sp.Symbol, bound: tuple[sp.Symbol, ...], width: sp.Expr
-) -> sp.Expr:
-    """The number of neurons on one piece."""
-    indicator = tuple(Piece(p.left, p.right, sp.Integer(k == index)) for k, p in enumerate(whole))
-    return CoordinateSum(join(indicator, variable), bound, width)
+    def total(self) -> sp.Expr:
+        present = [b for b in self.bound if self.body.has(b)]
+        if len(present) == 1 and self.body.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
+            whole = self._split(present[0])
+            if len(whole) > 1:
+                return self._over_pieces(whole, present[0])
+            self.body = whole[0].expr if whole else self.body
+        terms = []
+        for term in sp.Add.make_args(sp.expand(self.body)):
+            constant, rest = term.as_independent(*self.bound, as_Add=False)
+            terms.append(self._known(constant) * (self.width if rest == 1 else self._sum(rest)))
+        return sp.Add(*terms)
+
+    def _split(self, variable: sp.Symbol) -> tuple[Piece, ...]:
+        """The summand's pieces; none where their order depends on numbers that are not known."""
+        try:
+            return pieces(canonical(self.body, variable), variable)
+        except DerivationError:
+            return ()
+
+    def _known(self, expr: sp.Expr) -> sp.Expr:
+        return expr.xreplace(self.inside)
+
+    def _sum(self, body: sp.Expr) -> sp.Expr:
+        return CoordinateSum(self._known(body), self.bound, self.width)
+
+    def _over_pieces(self, whole: tuple[Piece, ...], variable: sp.Symbol) -> sp.Expr:
+        """Split a summand with kinks into (piece, term) pairs, each one sum that vanishes off its piece."""
+        total = sp.S.Zero
+        for index, part in enumerate(whole):
+            for term in sp.Add.make_args(part.expr):
+                constant, rest = term.as_independent(variable, as_Add=False)
+                if constant == 0:
+                    continue
+                if (
+                    rest == 1 and index == 0
+                ):  # almost surely every neuron is on some piece: count the first by the others
+                    others = sp.Add(*(self._one_piece(whole, k, sp.S.One, variable) for k in range(1, len(whole))))
+                    total += self._known(constant) * (self.width - others)
+                    continue
+                total += self._known(constant) * self._one_piece(whole, index, rest, variable)
+        return total
+
+    def _one_piece(self, whole: tuple[Piece, ...], index: int, body: sp.Expr, variable: sp.Symbol) -> sp.Expr:
+        """The sum over the neurons on one piece."""
+        alone = tuple(Piece(p.left, p.right, body if k == index else sp.S.Zero) for k, p in enumerate(whole))
+        return self._sum(join(alone, variable))

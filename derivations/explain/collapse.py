@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.activations.base import Activation
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion
 from derivations.explain.limit import DB
@@ -20,7 +19,7 @@ from derivations.explain.notation import (
     letter,
 )
 from derivations.explain.steps import Line, Step, Term, differential, equation, result
-from derivations.limits.collapse import CollapseDiffusion, gap_map
+from derivations.limits.collapse import CollapseDiffusion, root_gap
 from derivations.symbols import correlation, time, width
 
 _W = indexed("w", (time,))
@@ -41,12 +40,10 @@ def one_input_step(limit: Diffusion) -> Step:
     )  # fmt: skip
 
 
-def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
+def collapse_steps(limit: CollapseDiffusion) -> list[Step]:
     """The map of the correlation, the fluctuation of a layer, the limit, and the functional that it is."""
     gap, after, kappa = letter("delta"), sp.Symbol("delta'", real=True), letter("kappa")
     root = sp.sqrt(gap)
-    mapped = gap_map(phi)
-    (s,) = mapped.free_symbols - phi.parameters
     mean, variance = limit.mean_rate, limit.variance_rate
     ell, ratio, q = letter("ell"), after / gap, letter("q")
     return [
@@ -54,7 +51,7 @@ def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
             "Map of the correlation",
             ("With ", equals(gap, 1 - correlation), " one layer of infinite width gives"),
             (
-                equation(after, mapped.subs(s, root)),
+                equation(after, limit.gap.subs(root_gap, root)),
                 Line(after, (Term(gap), Term(-2 * kappa * root**3), Term(Remainder("O", gap**2)))),
                 equation(kappa, limit.curvature),
             ),
@@ -63,19 +60,19 @@ def collapse_steps(phi: Activation, limit: CollapseDiffusion) -> list[Step]:
         Step(
             "Fluctuation of a layer",
             (
-                "As ",
+                "The correlation is a function of averages over the neurons. As ",
                 gap,
-                " tends to 0, no neuron crosses the kink. One layer multiplies ",
+                " tends to 0, one layer multiplies ",
                 gap,
-                " by a ratio of means over the neurons. Its mean and variance are",
+                " by a factor. Its mean and variance are",
             ),
             (
                 Line(expected(ratio) - 1, (Term(mean / width), Term(-2 * kappa * root)), "≈"),
                 Line(Variance(ratio, sp.Tuple()), (Term(variance / width),), "≈"),
             ),
             (
-                "The second input differs from the first by an independent Gaussian. Squares of Gaussians are averaged over the random set of "
-                "active neurons, and the ratio is expanded around the means.",
+                "Each average is its mean plus a fluctuation. The function is expanded around the means to second order, and the result in powers "
+                "of the root of the gap.",
             ),
         ),
         result(

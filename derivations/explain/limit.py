@@ -2,6 +2,8 @@ r"""Explaining a limit: the equations of neurons, of second moments at infinite 
 
 from __future__ import annotations
 
+from math import comb
+
 import sympy as sp
 
 from derivations.calculus.gram import SubProcess
@@ -31,6 +33,7 @@ from derivations.symbols import depth, time, width
 DT = DifferentialOf(time)
 DB = DifferentialOf(indexed("B", (time,)))
 _V = letter("V")
+_FEW = 3  # states up to which all entries of a covariance are shown: those of the Gram matrix of two inputs
 _MATCHED = (
     "Drift and covariance are the conditional moments per unit of time. To leading order the increments are Gaussian, so their higher "
     "moments vanish faster. Where the equation (in Itô's sense) has a unique solution, the chain converges to it."
@@ -134,10 +137,7 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
     if gram is None:
         return Step("Gram matrix", (f"{why[0].upper()}{why[1:]}.",), (), ("So the neurons have to be followed.",))
     process = gram.process
-    lines = [
-        Line(expected(DifferentialOf(name), _V), (Term(drift, DT),))
-        for name, drift in zip(process.states, process.drift, strict=True)
-    ]
+    lines = _means(process)
     if isinstance(process, Diffusion) and len(process.states) == 1:
         (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
         lines = [differential(indexed(v, (time,)), drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside), DB)]
@@ -148,7 +148,7 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
     return result(
         "Gram matrix",
         (f"The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
-         "It is a diffusion by itself at every width ", width, ":"),
+         "It is a diffusion by itself at every width ", width, *_likewise(process), ":"),
         tuple(lines),
         (
             "The state is read through random matrices and averages only. So the network is invariant under rotations of its neurons, and no "
@@ -171,12 +171,10 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
         return [result(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
-    lines = [
-        Line(expected(DifferentialOf(s), _V), (Term(b, DT if b != 0 else None),))
-        for s, b in zip(limit.states, limit.drift, strict=True)
-    ]
+    lines = _means(limit)
     if not isinstance(limit, GramDiffusion) or not limit.is_of_products:
-        return [result(name, (*clock, "The limit is the diffusion"), (*lines, *_brackets(limit)), (matched,))]
+        claim: Words = (*clock, "The limit is the diffusion", *_likewise(limit))
+        return [result(name, claim, (*lines, *_brackets(limit)), (matched,))]
     alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
 
     def v(first: str, second: str) -> sp.Expr:
@@ -184,17 +182,39 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
 
     products = v(alpha, gamma) * v(beta, delta) + v(alpha, delta) * v(beta, gamma)
     noise = Line(Variation(v(alpha, beta), v(gamma, delta), time), (Term(limit.strength, Juxtaposed(products, DT)),))
-    claim: Words = (*clock, "The Gram matrix follows a diffusion on the cone of positive semi-definite matrices:")
+    claim = (
+        *clock,
+        "The Gram matrix follows a diffusion on the cone of positive semi-definite matrices",
+        *_likewise(limit),
+        ":",
+    )
     return [result(name, claim, (*lines, noise), (matched,)), *_factor_steps(limit)]
+
+
+def _shown(process: Diffusion | Flow) -> tuple[tuple[int, int], ...]:
+    """The entries of the covariance that are shown: of more than two inputs those that say all."""
+    count = len(process.states)
+    if isinstance(process, Diffusion) and count > _FEW:
+        return process.generic_entries
+    return tuple((i, j) for i in range(count) for j in range(i, count))
+
+
+def _likewise(process: Diffusion | Flow) -> tuple[str, ...]:
+    return (", for all inputs as for these",) if len(_shown(process)) < comb(len(process.states) + 1, 2) else ()
+
+
+def _means(process: Diffusion | Flow) -> list[Line]:
+    """The drift state by state."""
+    states = sorted({i for pair in _shown(process) for i in pair}) if _likewise(process) else range(len(process.states))
+    terms = ((process.states[i], process.drift[i]) for i in states)
+    return [Line(expected(DifferentialOf(s), _V), (Term(b, DT if b != 0 else None),)) for s, b in terms]
 
 
 def _brackets(process: Diffusion) -> list[Line]:
     """The quadratic variations entry by entry."""
-    count = range(len(process.states))
     return [
-        Line(Variation(process.states[i], process.states[j], time), (Term(process.covariance[i, j], DT),))
-        for i in count
-        for j in count[i:]
+        Line(Variation(process.states[i], process.states[j], time), (Term(process.entry(i, j), DT),))
+        for i, j in _shown(process)
     ]
 
 

@@ -4,5 +4,6 @@ from derivations.exponents.found import Verdict
 from derivations.exponents.front import Scalings, scalings
 from derivations.exponents.maps import FixedPoint, LayerMaps
 from derivations.exponents.regimes import ScalingRegime
+from derivations.exponents.scores import ScoreRegime
 
-__all__ = ["FixedPoint", "LayerMaps", "ScalingRegime", "Scalings", "Verdict", "scalings"]
+__all__ = ["FixedPoint", "LayerMaps", "ScalingRegime", "Scalings", "ScoreRegime", "Verdict", "scalings"]

@@ -120,8 +120,8 @@ def family(
 
 
 def _free(net: Recipe) -> Program:
-    """The layer with its small parameters as symbols."""
-    return net.scaled_program() if net.regime.is_joint else net.program()
+    """The layer with its small parameters, and an infinite width, as symbols."""
+    return net.scaled_program() if net.regime.is_joint or net.width == sp.oo else net.program()
 
 
 def _given(

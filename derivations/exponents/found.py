@@ -15,6 +15,7 @@ from derivations.exponents.course import Course, course
 from derivations.exponents.family import Family
 from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
+from derivations.exponents.scores import ScoreRegime, score_regimes
 from derivations.exponents.terms import Powers, Terms
 
 
@@ -80,6 +81,11 @@ class Found:
     def regimes(self) -> tuple[ScalingRegime, ...]:
         """Every regime with a limit that is not trivial."""
         return () if self.exponents is None else self.exponents.regimes
+
+    @cached_property
+    def scores(self) -> tuple[ScoreRegime, ...]:
+        """By which power of the number of keys the scores of attention may be divided, and what is left; empty without a softmax of scores."""
+        return score_regimes(self.family)
 
     @cached_property
     def _maps(self) -> tuple[LayerMaps | None, str]:

@@ -12,6 +12,7 @@ from derivations.exponents.course import Course
 from derivations.exponents.found import Found
 from derivations.exponents.maps import FixedPoint, LayerMaps, variance
 from derivations.exponents.regimes import ScalingRegime, width_exponent
+from derivations.exponents.scores import score_exponent
 from derivations.exponents.terms import Powers
 from derivations.symbols import depth, step, time
 
@@ -35,6 +36,8 @@ def steps(found: Found) -> tuple[Step, ...]:
         return tuple(shown)
     shown.append(_terms_step(found))
     shown += [_regime_step(found, regime, k) for k, regime in enumerate(found.regimes, 1)]
+    if found.scores:
+        shown.append(_scores_step(found))
     shown.append(_outside_step(found))
     if found.family.stands:
         shown.append(_stands_step(found))
@@ -240,6 +243,26 @@ def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
         "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",
     )
     return result(f"Regime {k}: {regime.kind}", claim, tuple(lines), (*because, *_beyond(course)))
+
+
+def _scores_step(found: Found) -> Step:
+    lines = []
+    for regime in found.scores:
+        if regime.drift is not None:
+            lines.append(
+                Line(Rate(sp.Symbol("K_11"), time), (Term(_sum(found, regime.drift, 0)),), "=", regime.condition)
+            )
+    items: list[Words] = [(regime.condition, f": {regime.attention}.") for regime in found.scores]
+    return Step(
+        "Scores",
+        ("Scores are sums over k neurons, divided by ", letter("k") ** score_exponent, ":"),
+        tuple(lines),
+        (
+            "At infinite width a centred sum over the root of k is Gaussian, and over a higher power of k it vanishes: then the softmax is that of equal "
+            "scores, all positions see the same, and their correlations collapse. What scores that grow leave is not derived.",
+        ),
+        tuple(items),
+    )
 
 
 def _conditions(regime: ScalingRegime) -> Words:

@@ -9,9 +9,10 @@ from sympy.printing.printer import Printer
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
+from derivations.piecewise.cases import Encloses, enclosed, unfolded
 
 
-class Node(sp.Expr):
+class Node(Encloses, sp.Expr):
     """A real number of each neuron and input, or of each input alone, that a layer draws or computes."""
 
     is_commutative = True
@@ -23,37 +24,6 @@ class Node(sp.Expr):
         """Those of the expressions inside; a matrix's name is no symbol."""
         inside = [arg for arg in self.args if isinstance(arg, sp.Expr)]
         return set().union(*(arg.free_symbols for arg in inside)) if inside else set()
-
-
-class Cases(sp.Expr):
-    """A function with kinks inside a node, in a form that SymPy does not fold into the functions around the node."""
-
-    is_commutative = True
-    is_extended_real = True
-
-    def _eval_is_extended_nonnegative(self) -> bool | None:
-        return True if all(value.is_extended_nonnegative for value, _ in self.args) else None
-
-
-def enclosed(body: sp.Expr) -> sp.Expr:
-    """A body as it stands inside a node."""
-    return body.replace(sp.Piecewise, lambda *parts: Cases(*(sp.Tuple(*part) for part in parts)))
-
-
-def unfolded(body: sp.Expr) -> sp.Expr:
-    """A body as it is written; nodes in it keep theirs."""
-    if not body.has(Cases):
-        return body
-    names = {node: sp.Dummy(real=True) for node in outermost(body)}
-    written = body.xreplace(names).replace(Cases, lambda *parts: sp.Piecewise(*parts))
-    return written.xreplace({name: node for node, name in names.items()})
-
-
-def outermost(expr: sp.Basic) -> set[Node]:
-    """The nodes that are inside no other node."""
-    if isinstance(expr, Node):
-        return {expr}
-    return set().union(*(outermost(arg) for arg in expr.args)) if expr.args else set()
 
 
 class Applied(Node):

@@ -26,9 +26,9 @@ from derivations.language.nodes import (
     PositionMatrix,
     Softmax,
     TransposeApplied,
-    outermost,
 )
 from derivations.language.weights import Weights
+from derivations.piecewise.cases import outermost
 from derivations.symbols import state, step, time, width
 
 

@@ -176,12 +176,24 @@ class GramChain:
         """The program over the inputs, in the small parameter."""
         expansion = expand(self.program, self.inputs, self.kept.all)
         for draw in expansion.random:
-            if isinstance(draw, EntriesDraw | OrthogonalDraw):
+            if isinstance(draw, EntriesDraw):
                 raise NotClosed(
-                    "depth and width together are derived for Gaussian weights: others change the limit by terms of the same size as the "
-                    "fluctuation of a layer"
+                    "depth and width together are derived for Gaussian and orthogonal weights: entries of another law change the limit by terms "
+                    "of the same size as the fluctuation of a layer"
+                )
+            if isinstance(draw, OrthogonalDraw) and self._fraction(draw, expansion) is None:
+                raise NotClosed(
+                    "an orthogonal matrix must read and put out neurons whose numbers are multiples of the width; use Gaussian weights there"
                 )
         return expansion
+
+    def _fraction(self, draw: OrthogonalDraw, expansion: Expansion) -> sp.Expr | None:
+        """The rows that a matrix has of the square orthogonal one; None unless that grows with the width."""
+        assert draw.layer is not None
+        size = expansion.sizes[draw.layer]
+        if draw.dimension.has(sp.Max) or share_of(size) is None or share_of(draw.dimension) is None:
+            return None
+        return sp.cancel(size / draw.dimension)
 
     @cached_property
     def after(self) -> tuple[Series, ...]:
@@ -223,12 +235,14 @@ class GramChain:
 
     @cached_property
     def is_conditional(self) -> bool:
-        """Whether the new state is what matrices put out and nothing else, with numbers in front."""
+        """Whether the new state is what Gaussian matrices put out and nothing else, with numbers in front."""
         if any(any(left) for _, left in self._split):
             return False
         used = {v for slopes in self.slopes for v in slopes}
         plain = all(not c.has(LayerAverage) for slopes in self.slopes for series in slopes.values() for c in series)
-        return plain and all(isinstance(self._neuron[v], Draw) for v in used)
+        return plain and all(
+            isinstance(drawn := self._neuron[v], Draw) and not isinstance(drawn, OrthogonalDraw) for v in used
+        )
 
     @cached_property
     def keeps_all(self) -> bool:
@@ -310,7 +324,12 @@ class GramChain:
     def laws(self) -> list[Law]:
         """What is eliminated, in order: what the layer draws, last first, and the state itself."""
         last = {id(self._neuron[v]) for slopes in self.slopes for v in slopes} if self.is_conditional else set()
-        drawn = [law_of(r) for r in reversed(self.expansion.random) if id(r) not in last]
+        drawn = [
+            # given their Gram matrix, rows of an orthogonal matrix are as Gaussian ones
+            GaussianLaw(r) if isinstance(r, OrthogonalDraw) else law_of(r)
+            for r in reversed(self.expansion.random)
+            if id(r) not in last
+        ]
         shift = self.means or [sp.S.Zero] * self.inputs
         entries = {
             (i, j): (self.matrix[i, j] - shift[i] * shift[j], *[sp.S.Zero] * self.kept.all)
@@ -322,13 +341,14 @@ class GramChain:
 
     def mean_of_average(self, a: int) -> Moment:
         """Of the average of the new state over its neurons."""
-        return self._mean(self._empirical(self.after[a]))
+        return self.observed_mean(self._empirical(self.after[a]))
 
     def mean(self, a: int, b: int) -> Moment:
         """Of an entry of :math:`V'`."""
-        return self._mean(self.observable(a, b))
+        return self.observed_mean(self.observable(a, b))
 
-    def _mean(self, observable: sp.Expr) -> Moment:
+    def observed_mean(self, observable: sp.Expr) -> Moment:
+        """Of any function of averages over layers of this one's statements."""
         moment = Moment(self.kept.cut(observable), sp.S.Zero)
         for law in self.laws:
             if law.layer is None:
@@ -344,10 +364,14 @@ class GramChain:
 
     def covariance(self, p: tuple[int, int], q: tuple[int, int]) -> Moment:
         """Of two entries of :math:`V'`."""
+        return self.observed_covariance(self.observable(*p), self.observable(*q))
+
+    def observed_covariance(self, one: sp.Expr, other: sp.Expr) -> Moment:
+        """Of two functions of averages."""
         # what fluctuates by powers of n^(-1/2) is beside 1/n from the start
         exact = any(law.layer is None or share_of(self.expansion.sizes[law.layer]) is None for law in self.laws)
         kept = Kept(self.kept.all if exact else self.kept.beside, -1)
-        one, other = (kept.cut(self.observable(*pair)) if kept.all >= 0 else sp.S.Zero for pair in (p, q))
+        one, other = (kept.cut(f) if kept.all >= 0 else sp.S.Zero for f in (one, other))
         moment = Moment(sp.S.Zero, sp.S.Zero)
         for law in self.laws:
             if law.layer is None:
@@ -382,9 +406,13 @@ class GramChain:
         assert law.layer is not None
         if law is self.laws[-1] and not self.is_conditional:
             return self._projected(law, observables)
-        return Settled(
-            law, law.layer, self.expansion.variables[law.layer], self.expansion.sizes[law.layer], observables
-        )
+        neurons = self.expansion.variables[law.layer], self.expansion.sizes[law.layer]
+        for draw in self.expansion.random:
+            if isinstance(draw, OrthogonalDraw) and draw.variables == law.variables and isinstance(law, GaussianLaw):
+                table = sp.ImmutableMatrix([[law.table[u, v] for v in law.variables] for u in law.variables])
+                fraction = self._fraction(draw, self.expansion)
+                return Projected(law, law.layer, *neurons, observables).given(table, fraction)
+        return Settled(law, law.layer, *neurons, observables)
 
     def _projected(self, law: Law, observables: Sequence[sp.Expr]) -> Settled:
         """Of the state given its Gram matrix."""

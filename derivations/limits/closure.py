@@ -14,7 +14,7 @@ from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
-from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
+from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     renamed = matrix_labels((few, matrix))
     always = inputs > moments.inputs
     drift_of, noise_of = drift, noise
-    if moments.program.is_exchangeable(inputs) and not heads(moments.program):
+    exchangeable = moments.program.is_exchangeable(inputs) and not heads(moments.program)
+    if exchangeable:
         renamed_all = permuted(renamed, len(x))
         drift_of = by_pattern(drift, renamed_all, always)
         noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
@@ -111,10 +112,11 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
     fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
-    first = known if moments.program.has_positions else [p for p in known if max(p) < moments.inputs]
-    if not any([noise_of(*p, *q) for i, p in enumerate(first) for q in first[: i + 1]]):  # all: V must close in each
+    every = [(i, j) for i in range(len(known)) for j in range(i, len(known))]
+    generic = generic_entries(known) if exchangeable else every
+    if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
-    noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]))
+    noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]), generic if exchangeable else ())
     if fixed:  # no longer all of a cone
         bound = fixed[matrix[0, 0]]
         domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)

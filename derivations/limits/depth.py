@@ -22,12 +22,12 @@ from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.language.statements import Matrix
-from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.averages import LayerAverage, reduced
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, neuron_labels
+from derivations.limits.elimination.labels import by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
-from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import input_symbols, neuron_symbols, state
 
 
@@ -114,12 +114,12 @@ class NeuronMoments:
         size = max(inputs, len(layer.states))
         states = input_symbols(state, size)
         other = tuple(sp.Symbol(f"{x.name}'", real=True) for x in states)
-        renamed = neuron_labels((layer.states, layer.other), (states, other))
+        renamed = permuted(neuron_labels((layer.states, layer.other), (states, other)), len(layer.states))
 
         def entry(moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
             @cache  # all neurons share one formula
             def value(*labels: int) -> sp.Expr:
-                return as_sums(moment(*labels), layer.states, layer.program.neurons.size)
+                return as_sums(reduced(moment(*labels)), layer.states, layer.program.neurons.size)
 
             # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
             if size == len(layer.states):
@@ -155,7 +155,7 @@ def _written_out(moments: NeuronMoments) -> Diffusion:
     neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 
     def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
-        expr = expr.xreplace({s: s.explicit(neurons) for s in expr.atoms(CoordinateSum)})
+        expr = written_out(expr, neurons)
         here = dict(zip(moments.states, neurons[i], strict=True)) | dict(zip(moments.other, neurons[j], strict=True))
         return sp.expand(expr.xreplace(here))
 

@@ -2,6 +2,7 @@ r"""Diffusions of Gram matrices: the state of a layer seen by m inputs, on the p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -9,6 +10,7 @@ from sympy.printing.printer import Printer
 
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
+from derivations.limits.elimination.labels import generic_labels, symmetric_pairs
 
 
 def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
@@ -41,6 +43,23 @@ def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
 def upper(inputs: int) -> tuple[tuple[int, int], ...]:
     """The entries of the upper triangle, row by row: the coordinates of a symmetric matrix."""
     return tuple((a, b) for a in range(inputs) for b in range(a, inputs))
+
+
+def generic_entries(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of the covariance of entries of a Gram matrix, positions i ≤ j that are not the same under other names of the inputs.
+
+    Examples
+    --------
+    >>> pairs = upper(3)
+    >>> [(pairs[i], pairs[j]) for i, j in generic_entries(pairs)][:4]
+    [((0, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 1)), ((0, 0), (1, 2))]
+    """
+    found: dict[tuple[int, ...], tuple[int, int]] = {}
+    first = [(i, p) for i, p in enumerate(pairs) if max(p) < 4]  # two entries have four labels
+    for k, (i, p) in enumerate(first):
+        for j, q in first[k:]:
+            found.setdefault(generic_labels(symmetric_pairs(*p, *q))[0], (i, j))
+    return list(found.values())
 
 
 class Semidefinite(sp.logic.boolalg.BooleanFunction):
@@ -103,7 +122,7 @@ class GramDiffusion(Diffusion):
     def strength(self) -> sp.Expr:
         r"""The factor :math:`\lambda`: half the variance rate of the first input's :math:`\log V`."""
         first = self.states[0]
-        return sp.cancel(self.covariance[0, 0] / (2 * first**2))
+        return sp.cancel(self.entry(0, 0) / (2 * first**2))
 
     @property
     def is_of_products(self) -> bool:
@@ -111,10 +130,10 @@ class GramDiffusion(Diffusion):
         v, pairs = self.matrix, upper(self.inputs)
         if len(self.states) != len(pairs):
             return False
-        first = [(self.covariance[i, j], pairs[i], pairs[j]) for i in range(len(pairs)) for j in range(i + 1)]
+        strength = self.strength
+        read = ((self.entry(i, j), pairs[i], pairs[j]) for i, j in self.generic_entries)
         return all(
-            sp.expand(entry - self.strength * (v[a, c] * v[b, d] + v[a, d] * v[b, c])) == 0
-            for entry, (a, b), (c, d) in first
+            sp.expand(entry - strength * (v[a, c] * v[b, d] + v[a, d] * v[b, c])) == 0 for entry, (a, b), (c, d) in read
         )
 
     @property

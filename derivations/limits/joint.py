@@ -12,11 +12,11 @@ from collections.abc import Callable
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow
+from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import DerivationError, NotClosed
-from derivations.limits.collapse import collapse_limit, require_homogeneous, unshaped
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
-from derivations.limits.gram import GramDiffusion, Semidefinite, cone, gram_matrix, upper
+from derivations.limits.collapse import collapse_limit, collapses, require_homogeneous, unshaped
+from derivations.limits.elimination.labels import by_pattern, matrix_labels, one_order, permuted, symmetric_pairs
+from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.manifold import SlowManifold
 from derivations.limits.meanfield import mean_symbols
@@ -65,8 +65,9 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     moments = JointMoments.of(recipe, few)
     if (activation := unshaped(moments.chain.program)) is not None:
         require_homogeneous(activation)
+    if collapses(moments):
         if inputs == 2:
-            return collapse_limit(activation)
+            return collapse_limit(moments)
         if inputs > 2:
             raise DerivationError(
                 f"the limit of an unshaped perceptron is derived for a pair of inputs, got {inputs}; follow them pair by pair"
@@ -81,25 +82,29 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     if program.has_positions:
         renamed = permuted(renamed, inputs)
 
-    def everywhere(entry: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
-        return by_pattern(entry, renamed, always) if alike else entry
+    def everywhere(
+        entry: Callable[..., sp.Expr], same: Callable[..., tuple[tuple[int, ...], ...]] = one_order
+    ) -> Callable[..., sp.Expr]:
+        return by_pattern(entry, renamed, always, same) if alike else entry
 
     velocity = moments.velocity if manifold is None else manifold.drift
     drift = everywhere(lambda a, b: sp.factor(velocity(a, b)))
-    noise = everywhere(lambda a, b, c, d: source.noise((a, b), (c, d)))
+    noise = everywhere(lambda a, b, c, d: source.noise((a, b), (c, d)), symmetric_pairs)
     pairs = [p for p in upper(inputs) if manifold is None or p[0] != p[1]]
     states = tuple(matrix[pair] for pair in pairs)
     drifts = sp.ImmutableMatrix([drift(*pair) for pair in pairs])
-    table = {(i, j): noise(*pairs[i], *pairs[j]) for i in range(len(pairs)) for j in range(i + 1)}
-    covariance = sp.ImmutableMatrix(len(pairs), len(pairs), lambda i, j: table[max(i, j), min(i, j)])
-    if means and covariance.is_zero_matrix and manifold is None:
+    every = [(i, j) for i in range(len(pairs)) for j in range(i, len(pairs))]
+    generic = generic_entries(pairs) if alike else every
+    covariance = LazyCovariance(lambda i, j: noise(*pairs[i], *pairs[j]), generic if alike else ())
+    is_flow = all(noise(*pairs[i], *pairs[j]) == 0 for i, j in generic)
+    if means and is_flow and manifold is None:
         speeds = everywhere(lambda a: sp.factor(moments.speed(a)))
         return Flow((*means, *states), sp.ImmutableMatrix([*(speeds(a) for a in range(inputs)), *drifts]))
     if means:
         raise NotClosed(
             "neurons whose mean moves together with a Gram matrix that fluctuates are not derived; centre the weights and biases"
         )
-    if covariance.is_zero_matrix:
+    if is_flow:
         return Flow(states, drifts)
     if manifold is not None:
         settled = matrix.xreplace({matrix[a, a]: manifold.norm for a in range(inputs)})

@@ -135,7 +135,7 @@ class JointMoments:
         NoLimit
             If a term of the mean grows.
         """
-        return self._surviving({w: term for w, term in self.mean(a, b).items() if w != 0}, "the drift")
+        return self.surviving({w: term for w, term in self.mean(a, b).items() if w != 0}, "the drift")
 
     def speed(self, a: int) -> sp.Expr:
         """How fast the mean of an input's neurons moves.
@@ -152,7 +152,7 @@ class JointMoments:
                 f"one layer moves the mean of the neurons by {brief(moved)} however wide the network is: it settles in finitely many layers; centre the "
                 "weights and the activation, or scale the branch"
             )
-        return self._surviving(terms, "the drift of the mean")
+        return self.surviving(terms, "the drift of the mean")
 
     def noise(self, p: tuple[int, int], q: tuple[int, int]) -> sp.Expr:
         """The covariance of two entries per unit of time.
@@ -162,9 +162,16 @@ class JointMoments:
         NoLimit
             If it grows.
         """
-        return self._surviving(self.sorted(self.chain.covariance(p, q)), "the fluctuation of a layer")
+        return self.surviving(self.sorted(self.chain.covariance(p, q)), "the fluctuation of a layer")
 
-    def _surviving(self, terms: dict[sp.Expr, sp.Expr], what: str) -> sp.Expr:
+    def surviving(self, terms: dict[sp.Expr, sp.Expr], what: str) -> sp.Expr:
+        """What the terms add up to per unit of time.
+
+        Raises
+        ------
+        NoLimit
+            If one grows.
+        """
         total = sp.S.Zero
         for weight in sorted(terms, key=lambda w: (not w.is_number, sp.default_sort_key(w) if not w.is_number else w)):
             term, size = sp.factor(terms[weight]) if terms[weight].is_polynomial() else terms[weight], self.size(weight)

@@ -156,7 +156,8 @@ class MeanFieldLayer:
         x = states or self.layer.states
         while nodes := state_averages(expr):
             own = [node for node in nodes if not state_averages(node.body)]
-            expr = expr.xreplace({node: self._average_of(node, x) for node in own})
+            inside = {inner for node in nodes for inner in state_averages(node.body)}
+            expr = expr.xreplace({node: self._average_of(node, x, node in inside) for node in own})
         expr = sp.expand(expr).xreplace(self.fixed)
         return sp.expand(evaluated(expr)) if evaluate else expr
 
@@ -178,13 +179,19 @@ class MeanFieldLayer:
     def _averages(self) -> dict[object, sp.Expr]:
         return {}
 
-    def _average_of(self, node: LayerAverage, x: Sequence[sp.Symbol]) -> sp.Expr:
-        key = node, tuple(x)
+    def _average_of(self, node: LayerAverage, x: Sequence[sp.Symbol], inside: bool) -> sp.Expr:
+        """An average; inside another one it may be where a kink is, so its value must be known first."""
+        key = node, tuple(x), inside
         if key not in self._averages:
             used = {a: v for a, v in enumerate(x) if node.body.has(v)}
             if len(used) > 2:
                 raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
-            self._averages[key] = self.law.average(released(node.body), used, evaluate=False)
+            value = self.law.average(released(node.body), used, evaluate=inside)
+            if inside and value.has(sp.Piecewise):
+                raise NotClosed(
+                    f"the average {node} has no closed form at infinite width and stands inside another one, whose kinks it may move"
+                )
+            self._averages[key] = value
         return self._averages[key]
 
 

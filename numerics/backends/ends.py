@@ -30,7 +30,7 @@ from numerics.backends.removable import grouped, removable_points
 from numerics.backends.sizes import may_fail
 
 Function = Callable[[Any], Any]
-Truth = Callable[[mpmath.mpf], tuple[mpmath.mpf, mpmath.mpf]]
+Truth = Callable[[mpmath.mpf], tuple[mpmath.mpf, Callable[[], mpmath.mpf]]]
 
 X = sp.Symbol("x", real=True)
 _MOST_OPERATIONS = 250  # of a formula that is looked at
@@ -44,7 +44,10 @@ _GONE = 1100  # a decaying exponential below 2 to the minus this is 0
 _STARTS = (*range(2, 16), *range(16, 60, 4), *range(60, 600, 20))  # t = 2^-k from which an expansion is tried
 _FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
 _PROBES = (4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)  # powers of ten
-_MANY = (60, 350, 700)  # digits of the truth where there is no expansion
+_FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expansion, on which the truth takes longer
+_MANY = (60, 500)  # digits of the truth there
+_GONE_DIGITS = 700
+_CUT = 10**9
 _OSCILLATING = (sp.sin, sp.cos, sp.tan)
 _FAST = (sp.exp, sp.sinh, sp.cosh)
 
@@ -134,8 +137,9 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     doubts = _doubts(written, expr, truth, unknown)
     if doubts and inner == expr:
         by_parts = _by_parts(expr, naive)
-        if by_parts != expr:
-            inner, doubts = by_parts, _doubts(naive(by_parts), expr, truth, [d.side for d in doubts])
+        other = naive(by_parts)
+        if by_parts != expr and _same(written, other, [side for side in SIDES if side not in {d.side for d in doubts}]):
+            inner, doubts = by_parts, _doubts(other, expr, truth, [d.side for d in doubts])
     mended = [*tails, *doubts]
     if not mended:
         return inner
@@ -143,12 +147,21 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
 
 
 def _many_digits(expr: sp.Expr) -> Function:
-    return sp.lambdify(X, expr, modules=[dict(MPMATH.modules())], printer=MPMATH.printer())
+    return sp.lambdify(X, expr, modules=[{**MPMATH.modules(), "exp": _exponential}], printer=MPMATH.printer())
+
+
+def _exponential(u: Any) -> Any:
+    """The exponential, cut off far beyond the range of doubles, where its digits would take long."""
+    return mp.exp(u) if abs(u) < _CUT else mp.ldexp(1, int(mp.sign(u)) * _CUT)
 
 
 def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
     """Each end with the smooth formula that holds towards it, not a number where that is not known."""
-    parts, doubt = split_at_conditions(expr, X)
+    kinked = expr.atoms(sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
+    endless = any(
+        node.has(*_OSCILLATING) for node in kinked
+    )  # kinks without end take long, and hide what holds at the end
+    parts, doubt = ((), "endless") if endless else split_at_conditions(expr, X)
     for side in SIDES:
         yield side, sp.nan if doubt else next(p.expr for p in parts if _touches(p, side))
 
@@ -187,7 +200,7 @@ def _close(value: Function, truth: Function, at: mpmath.mpf) -> bool:
 def _beyond_doubles(found: Expansion, side: Side, truth: Function) -> Tail:
     """0 or infinity from where an exponential leaves the range of doubles; without terms the formula falls faster than any power."""
     grows = bool(found.growth) and sp.sympify(found.growth[min(found.growth)]).is_positive
-    with mp.workdps(_MANY[-1]):
+    with mp.workdps(_GONE_DIGITS):
         for start in range(2, 1000):
             size = truth(side.at(mp.mpf(2) ** -start))
             if size == 0 or (mp.mag(size) > _GONE if grows else mp.mag(size) < -_GONE):
@@ -211,13 +224,22 @@ def _written(found: Expansion, side: Side) -> sp.Expr:
 
 
 def _exact(formula: Function) -> Truth:
-    return lambda point: (formula(point), mp.zero)
+    return lambda point: (formula(point), lambda: mp.zero)
 
 
-def _failure(written: Function, truth: Truth, side: Side, t: sp.Rational) -> mpmath.mpf | None:
+def _same(one: Function, other: Function, sides: list[Side]) -> bool:
+    """Whether two formulas give the same doubles on these sides, or both none."""
+    points = np.array([float(side.at(mp.mpf(10) ** -k)) for side in sides for k in _PROBES])
+    with np.errstate(all="ignore"):
+        return np.allclose(one(points), other(points), rtol=_SHARE, atol=0, equal_nan=True)
+
+
+def _failure(
+    written: Function, truth: Truth, side: Side, t: sp.Rational, probes: tuple[int, ...] = _PROBES
+) -> mpmath.mpf | None:
     """The coordinate of the last point, on the way from t to an end, before a formula in doubles is wrong; None if it never is."""
     edge = mp.mpf(t.p) / t.q
-    coordinates = [edge * mp.mpf(0.75), *(mp.mpf(10) ** -k for k in _PROBES if mp.mpf(10) ** -k < edge)]
+    coordinates = [edge * mp.mpf(0.75), *(mp.mpf(10) ** -k for k in probes if mp.mpf(10) ** -k < edge)]
     points = np.array([float(side.at(c)) for c in coordinates])
     with np.errstate(all="ignore"):
         values = np.broadcast_to(written(points), points.shape)
@@ -228,13 +250,14 @@ def _failure(written: Function, truth: Truth, side: Side, t: sp.Rational) -> mpm
     return None
 
 
-def _agrees(value: float, true: mpmath.mpf, allowed: mpmath.mpf) -> bool:
+def _agrees(value: float, true: mpmath.mpf, allowed: Callable[[], mpmath.mpf]) -> bool:
     """Whether a double is a number up to its rounding, and infinite or 0 where that is beyond the range of doubles."""
     if not mp.isfinite(true):
         return bool(mp.isnan(true)) or value == float(true)
     if abs(true) * (1 + _SHARE) >= _LARGEST:
         return bool(value * mp.sign(true) >= float(_LARGEST / 2 * (1 - mp.mpf(2) ** -50)))
-    return bool(np.isfinite(value) and abs(value - true) <= max(_SHARE * abs(true), allowed, _LEAST))
+    missed = abs(value - true) if np.isfinite(value) else mp.inf
+    return bool(missed <= max(_SHARE * abs(true), _LEAST) or missed <= allowed())
 
 
 def _doubts(written: Function, expr: sp.Expr, truth: Function, sides: list[Side]) -> list[Tail]:
@@ -245,25 +268,25 @@ def _doubts(written: Function, expr: sp.Expr, truth: Function, sides: list[Side]
     scale = max((abs(value) for value in middle if mp.isfinite(value)), default=mp.zero)
     found = []
     for side in sides:
-        at = _failure(written, lambda point: _stable(truth, point, scale), side, sp.Rational(1, 2))
+        at = _failure(written, lambda point: _stable(truth, point, scale), side, sp.Rational(1, 2), _FEW_PROBES)
         if at is not None:
             found.append(Tail(side, sp.Rational(float(at)), sp.nan))
     return found
 
 
-def _stable(truth: Function, point: mpmath.mpf, scale: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+def _stable(truth: Function, point: mpmath.mpf, scale: mpmath.mpf) -> tuple[mpmath.mpf, Callable[[], mpmath.mpf]]:
     """A value on which two numbers of digits agree, and how far it may be missed: what rounding does to the point and to sums."""
     before = mp.nan
     for digits in _MANY:
         with mp.workdps(digits):
             try:
-                value, beside = truth(point), truth(point * (1 + mp.mpf(2) ** -50))
+                value = truth(point)
             except (ArithmeticError, ValueError, TypeError):
-                return mp.nan, mp.zero
+                break
             if not mp.isfinite(value) or abs(value - before) <= _SHARE * abs(value):
-                return value, 10 * abs(beside - value) + _SHARE * scale
+                return value, lambda true=value: 10 * abs(truth(point * (1 + mp.mpf(2) ** -50)) - true) + _SHARE * scale
             before = value
-    return mp.nan, mp.zero
+    return mp.nan, lambda: mp.zero
 
 
 def _united(tails: list[Tail]) -> list[tuple[sp.Basic, sp.Expr, sp.Rational]]:

@@ -170,6 +170,17 @@ def parser() -> argparse.ArgumentParser:
     )
     _seed(compare)
 
+    _scalings(
+        _command(commands, "scalings", "find the exponents of branch, weights, shaping and width that have a limit")
+    )
+    _choose(
+        _command(
+            commands,
+            "choose",
+            "solve for the option that is given as ?, so that the output's norm or correlation has a wanted value",
+        )
+    )
+
     report = _command(commands, "report", "write one self-contained HTML page: derivation, density, networks, checks")
     _recipe(report, width="1")
     _start(report, inputs=True)
@@ -177,6 +188,46 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     _force(report)
     return top
+
+
+def _scalings(command: argparse.ArgumentParser) -> None:
+    _recipe(command)
+    command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
+    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
+    command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
+    _force(command)
+
+
+def _choose(command: argparse.ArgumentParser) -> None:
+    _recipe(command, width="100")
+    command.add_argument("--norm", type=_finite("norm"), metavar="V", help="wanted mean square of the output's neurons")
+    command.add_argument(
+        "--correlation", type=_finite("correlation"), metavar="C", help="or wanted correlation of two inputs there"
+    )
+    command.add_argument(
+        "--quantile", type=_finite("quantile"), metavar="Q", help="which quantile over networks has it (their mean)"
+    )
+    command.add_argument("--depth", metavar="L", help="layers, where depth and width go together, or ?")
+    command.add_argument("--t", metavar="T", help="the time, where it is free, or ? (1)")
+    command.add_argument(
+        "--norm0", type=_finite("norm0"), default=1.0, metavar="V", help="mean square at the start (1)"
+    )
+    command.add_argument(
+        "--correlation0", type=_finite("correlation0"), default=0.0, metavar="C", help="correlation at the start (0)"
+    )
+    command.add_argument("--bounds", type=_bounds, metavar="LOW,HIGH", help="where it is sought (a wide range)")
+    command.add_argument(
+        "--samples", type=_whole("samples", 2), default=20_000, metavar="N", help="paths, where they are drawn (20000)"
+    )
+    _seed(command)
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"bounds must be two numbers such as 0.1,10, got {text[:40]!r}") from error
+    return low, high
 
 
 def _inputs_followed(command: argparse.ArgumentParser) -> None:

@@ -175,6 +175,18 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scalings(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_scalings
+
+    return run_scalings(options, _network)
+
+
+def _choose(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_choose
+
+    return run_choose(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
@@ -182,19 +194,24 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "simulate": _simulate,
     "validate": _validate,
     "compare": _compare,
+    "scalings": _scalings,
+    "choose": _choose,
     "report": _report,
 }
 
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
+    return derive(_network(options, inputs), order=getattr(options, "order", None))
+
+
+def _network(options: argparse.Namespace, inputs: int = 1) -> Any:
     if getattr(options, "layer", None) is not None:
         for word, given in (("architecture", options.architecture), ("activation", options.activation)):
             if given is not None:
                 raise DerivationError(
                     f"--layer says the whole layer, and the {word} {given} beside it; leave one of both out"
                 )
-        network = derivations.Network(derivations.parse_layer(options.layer), _width(options.width), inputs)
-        return derive(network, order=getattr(options, "order", None))
+        return derivations.Network(derivations.parse_layer(options.layer), _width(options.width), inputs)
     options.architecture, options.activation = options.architecture or "resnet", options.activation or "relu"
     architecture = getattr(derivations, ARCHITECTURES[options.architecture])
     known = {field.name for field in dataclasses.fields(architecture)}
@@ -215,10 +232,7 @@ def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
             raise DerivationError(f"--{name.replace('_', '-')} is for shaped, got it with {options.architecture}")
         if text is not None:
             given[name] = _fraction(text, name.replace("_", "-"), signed=name != "a")
-    recipe = architecture(
-        *around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known}
-    )
-    return derive(recipe, order=getattr(options, "order", None))
+    return architecture(*around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known})
 
 
 def _time(options: argparse.Namespace, networks: Derivation | None = None) -> float:

@@ -40,31 +40,40 @@ class SummedFunction:
     parameters: tuple[sp.Symbol, ...]
     backend: Backend
     per_neuron: bool = field(init=False)
+    _inside: SummedFunction | None = field(init=False, repr=False, compare=False)
     _factors: CompiledFunction = field(init=False, repr=False, compare=False)
     _sums: tuple[Factors, ...] = field(init=False, repr=False, compare=False)
     _outer: CompiledFunction = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         sums = sorted(self.expression.atoms(CoordinateSum), key=sp.default_sort_key)
+        # a sum inside another one is a number of the layer, computed before
+        inside = sorted(set().union(*(s.body.atoms(CoordinateSum) for s in sums)), key=sp.default_sort_key)
+        names = {s: sp.Dummy(f"i{k}", real=True) for k, s in enumerate(inside)}
+        parameters = (*self.parameters, *names.values())
+        summands = {s: s.at(self.neuron).xreplace(names) for s in sums}
+        sums = [s for s in sums if s not in names]
         factors: dict[sp.Expr, int] = {}
         layout = tuple(
-            tuple(factors.setdefault(factor, len(factors)) for factor in _separate(s.at(self.neuron), self.neuron))
+            tuple(factors.setdefault(factor, len(factors)) for factor in _separate(summands[s], self.neuron))
             for s in sums
         )
         stand_ins = [sp.Dummy(f"s{k}", real=True) for k in range(len(sums))]
-        opened = self.expression.xreplace(dict(zip(sums, stand_ins, strict=True)))
+        opened = self.expression.xreplace(dict(zip(sums, stand_ins, strict=True)) | names)
         set_ = object.__setattr__
         set_(self, "per_neuron", bool(opened.free_symbols & set(self.neuron)))
         set_(self, "_sums", layout)
+        rows = sp.ImmutableMatrix(inside)
+        set_(self, "_inside", SummedFunction(self.neuron, rows, self.parameters, self.backend) if inside else None)
         set_(
             self,
             "_factors",
-            compile_expression((*self.neuron, *self.parameters), tuple(factors), self.backend),
+            compile_expression((*self.neuron, *parameters), tuple(factors), self.backend),
         )
         set_(
             self,
             "_outer",
-            compile_expression((*self.neuron, *stand_ins, *self.parameters), opened, self.backend),
+            compile_expression((*self.neuron, *stand_ins, *parameters), opened, self.backend),
         )
 
     def __call__(self, state: np.ndarray, *parameters: float) -> Any:
@@ -77,13 +86,15 @@ class SummedFunction:
             (..., n) followed by it, for one that also depends on the neuron's own state.
         """
         columns = [state[..., a] for a in range(len(self.neuron))]
-        factors = self._factors(*columns, *parameters) if self._sums else ()
+        numbers = [] if self._inside is None else list(np.moveaxis(self._inside(state, *parameters)[..., 0], -1, 0))
+        wide = [v[..., np.newaxis] for v in numbers]
+        factors = self._factors(*columns, *parameters, *wide) if self._sums else ()
         sums = [_contract([factors[k] for k in layout]) for layout in self._sums]
         if self.per_neuron:
-            return self._outer(*columns, *(s[..., np.newaxis] for s in sums), *parameters)
+            return self._outer(*columns, *(s[..., np.newaxis] for s in sums), *parameters, *wide)
         shape = state.shape[:-2]
         zeros = [np.zeros(shape)] * len(self.neuron)  # the outer function ignores them, but takes their shape
-        return self._outer(*zeros, *sums, *parameters)
+        return self._outer(*zeros, *sums, *parameters, *numbers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_sums, (self.neuron, self.expression, self.parameters, self.backend.name)

@@ -12,7 +12,8 @@ import numpy as np
 import sympy as sp
 
 from derivations import Weights
-from derivations.language.nodes import Applied, outermost
+from derivations.language.nodes import Applied
+from derivations.piecewise.cases import outermost
 from derivations.symbols import state
 from derivations.symbols import width as n
 from numerics.pytorch.draws import Draws, Tensors, with_kind

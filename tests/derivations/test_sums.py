@@ -9,7 +9,7 @@ from derivations import absolute, identity, leaky_relu, relu, sine
 from derivations.calculus.ito import bracket, generator
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError
-from derivations.sums import CoordinateSum, coordinate_sum
+from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import state, time, width
 
 x, n = state, width
@@ -54,6 +54,17 @@ def test_parameters_are_free_and_bound_variables_are_not():
     assert s.subs(x, 3) == s
     assert s.subs(a, 2) == coordinate_sum(sp.tanh(2 * x), (x,), n)
     assert sp.diff(s, a) == coordinate_sum(x * (1 - sp.tanh(a * x) ** 2), (x,), n)
+
+
+def test_a_sum_inside_a_kink_is_a_number_of_the_layer():
+    """relu(x - <x>): pieces end at the mean, and the same sums written out are those of the neurons."""
+    three, values = sp.Integer(3), (sp.Rational(1, 2), sp.Integer(-2), sp.Integer(3))
+    mean = coordinate_sum(x, (x,), three) / 3
+    total = coordinate_sum(sp.Max(x - mean, 0) ** 2 * x, (x,), three)
+    neurons = [(v,) for v in values]
+    assert written_out(total, neurons) == sum(max(v - sp.Rational(1, 2), 0) ** 2 * v for v in values)
+    power = written_out(coordinate_sum((x - mean) ** 3 + sp.Abs(x - mean), (x,), three), neurons)
+    assert power == 5  # of 0, -5/2 and 5/2
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.stats import ortho_group
 
 from derivations import Diffusion, Network, Weights, average, joint_limit, layer_norm, relu, rms_norm
 from derivations.activations.shaped import shaped_slopes
@@ -191,3 +192,60 @@ def test_members_of_the_family_of_norms_with_a_skip(layer, step):
     assert abs(found.mean() - rho - derived) < 4 * error + 2 * abs(derived) / size
     control = mean_of(_scaled(limit, sp.Rational(3, 2)), rho, t, 7) - rho
     assert abs(found.mean() - rho - control) > 4 * error
+
+
+def rotated(rng, layers, x, step, count):
+    """Networks whose weights are drawn by SciPy from Haar's law."""
+    size = x.shape[1]
+    for _ in range(layers):
+        weights = ortho_group.rvs(size, size=count, random_state=rng).astype(np.float32)
+        x = step(lambda body, w=weights: w @ body, x)
+    return x
+
+
+def test_orthogonal_weights_under_a_rectifier():
+    size, depth, count = 40, 20, 700
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((count, size, 1), dtype=np.float32)
+    x /= np.sqrt((x**2).mean(1, keepdims=True))  # on the sphere, where each layer puts its neurons
+    x = rotated(rng, depth, x, lambda w, y: np.sqrt(2) * w(np.maximum(y, 0)), count)
+    v = (x**2).mean((1, 2))
+    limit = joint_limit(Network(lambda x: Weights("A", variance=2, law="orthogonal")(relu(x)), width=n))
+    rate = float(limit.covariance[0, 0] / limit.states[0] ** 2)
+    # log V is a sum of independent terms of depth layers, each near to Gaussian of variance rate/n: its variance has the error √(2/count)
+    found = np.log(v).var() * size / depth
+    error = found * np.sqrt(2 / count)
+    assert abs(found - rate) < 4 * error + rate * 3 / size  # and the next order, 1/n, times a factor of 3
+    assert abs(found - 5) > 4 * error + rate * 3 / size  # Gaussian weights
+    assert rate == 3
+
+
+def test_orthogonal_weights_beside_a_skip_and_a_norm():
+    size, depth, rho, count = 40, 24, 0.5, 500
+    rng = np.random.default_rng(12)
+    x = starts(rng, count, size, rho)
+
+    def step(w, y):
+        return SKIP * y + FULL * w(y / np.sqrt((y**2).mean(1, keepdims=True)))
+
+    x = rotated(rng, depth, x, step, count)
+    gram = np.einsum("bia,bic->bac", x, x)
+    after = gram[:, 0, 1] / np.sqrt(gram[:, 0, 0] * gram[:, 1, 1])
+
+    def moments(law):
+        layer = Network(
+            lambda x: sp.Rational(3, 5) * x + sp.Rational(4, 5) * Weights("A", law=law)(rms_norm(x)), width=n, inputs=2
+        )
+        limit = joint_limit(layer)
+        drift, noise = (sp.lambdify(limit.states, e) for e in (limit.drift[0], sp.sqrt(limit.covariance[0, 0])))
+        paths, path_rng, steps = np.full(100_000, rho), np.random.default_rng(13), 60
+        for _ in range(steps):
+            h = depth / size / steps
+            paths = paths + drift(paths) * h + noise(paths) * path_rng.standard_normal(len(paths)) * np.sqrt(h)
+        return paths.std()
+
+    found, derived, gaussian = after.std(), moments("orthogonal"), moments("gaussian")
+    # the standard deviation of a bounded variable has an error of at most found √(κ/4 count), κ < 3 its kurtosis here
+    error = found * np.sqrt(3 / (4 * count))
+    assert abs(found - derived) < 4 * error + 2 * derived / size
+    assert abs(found - gaussian) > 4 * error + 2 * derived / size

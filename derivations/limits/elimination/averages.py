@@ -8,8 +8,10 @@ from typing import Any
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.piecewise.cases import Encloses, enclosed, unfolded
 
-class LayerAverage(sp.Expr):
+
+class LayerAverage(Encloses, sp.Expr):
     r"""The average of a function of one neuron's numbers over the neurons of a layer.
 
     Built by :func:`layer_average`, which is linear and takes out what is the same for all neurons, so that equal averages
@@ -28,10 +30,14 @@ class LayerAverage(sp.Expr):
     is_commutative = True
     is_extended_real = True
 
+    def __new__(cls, body: sp.Expr, bound: sp.Tuple, layer: sp.Integer) -> LayerAverage:  # noqa: D102
+        made: LayerAverage = sp.Expr.__new__(cls, enclosed(body), bound, layer)
+        return made
+
     @property
     def body(self) -> sp.Expr:
         """The summand."""
-        return self.args[0]
+        return unfolded(self.args[0])
 
     @property
     def bound(self) -> frozenset[sp.Basic]:

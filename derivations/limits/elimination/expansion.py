@@ -422,7 +422,8 @@ class _Expander:
             len(columns),
             lambda i, j: self._mean_of(truncated_product([*columns][i], [*columns][j]), inner),
         )
-        if columns and sp.cancel(gram.det()) == 0:
+        size_read = statement.target.size
+        if columns and ((size_read.is_Integer and len(columns) > size_read) or sp.cancel(gram.det()) == 0):
             raise NotClosed(
                 f"the columns that {weights.name} reads depend on each other; its transpose is known for independent ones only"
             )

@@ -136,6 +136,8 @@ class Settled:
         """An opened observable at the means, in what is left."""
         for symbol, mean in zip(reversed(self.symbols), reversed(self.means), strict=True):
             if expr.has(symbol):
+                if mean.has(sp.Piecewise) and any(kinked.has(symbol) for kinked in expr.atoms(*_KINKED)):
+                    raise NotClosed(f"the average {mean} has no closed form, and it moves a kink of another one")
                 means = {node: node.xreplace({symbol: mean}) for node in expr.atoms(*_MEANS) if node.has(symbol)}
                 expr = expr.xreplace({symbol: mean}).xreplace({node: node.doit() for node in means.values()})
         return expr
@@ -212,17 +214,19 @@ class Settled:
 
 
 class Projected(Settled):
-    r"""The same for the state's own neurons given their Gram matrix V, which they share.
+    r"""The same for neurons given their Gram matrix V, which they share: the state's own, and what orthogonal weights put out.
 
     With :math:`Q_{pq}` the covariance of the products p, q of two coordinates, :math:`C(f, g)` loses
-    :math:`\sum\partial_p(\mathbb{E}f)Q_{pq}\partial_q(\mathbb{E}g)` and the mean :math:`\tfrac{1}{2n}\sum Q_{pq}\,\partial_p\partial_q\mathbb{E}f`.
+    :math:`\sum\langle\partial_p\mathbb{E}f\rangle Q_{pq}\langle\partial_q\mathbb{E}g\rangle` and the mean
+    :math:`\tfrac{1}{2n}\sum Q_{pq}\,\partial_p\partial_q\mathbb{E}f`; of some of the neurons that share V, by their fraction of it.
     """
 
     matrix: sp.ImmutableMatrix
+    fraction: sp.Expr
 
-    def given(self, matrix: sp.ImmutableMatrix) -> Projected:
+    def given(self, matrix: sp.ImmutableMatrix, fraction: sp.Expr = sp.S.One) -> Projected:
         """With V; the derivatives are by the law's covariance and leave V where bodies have it."""
-        self.matrix = matrix
+        self.matrix, self.fraction = matrix, fraction
         self.pairs = [(a, b) for a in range(matrix.rows) for b in range(a, matrix.rows)]
         self.own = {p: sp.Dummy("V", **({"positive": True} if p[0] == p[1] else {"real": True})) for p in self.pairs}
         entries = {(b, a): (self.own[a, b],) for a, b in self.pairs}
@@ -250,14 +254,15 @@ class Projected(Settled):
 
     def covariance(self, f: sp.Expr, g: sp.Expr) -> sp.Expr:
         """C of two bodies, given V."""
-        one, other = self._by(f, 1), self._by(g, 1)
+        one, other = ({p: self.average(d) for p, d in self._by(body, 1).items()} for body in (f, g))
         shared = (d * e * self._product(p, q) for (p,), d in one.items() for (q,), e in other.items())
-        return sp.expand(super().covariance(f, g) - sp.Add(*shared))
+        return sp.expand(super().covariance(f, g) - self.fraction * sp.Add(*shared))
 
     def corrected(self, k: int) -> sp.Expr:
         """What is lost of the mean of an average."""
         second = self._by(self.bodies[k][1], 2)
-        return -sp.Add(*(d * self._product(p, q) for (p, q), d in second.items())) / 2
+        total = sp.Add(*(self.average(d) * self._product(p, q) for (p, q), d in second.items()))
+        return -self.fraction * total / 2
 
 
 def derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:

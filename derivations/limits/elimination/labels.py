@@ -54,13 +54,18 @@ def by_pattern(
     known: dict[tuple[int, ...], sp.Expr] = {}
 
     def value(*labels: int) -> sp.Expr:
-        pattern, different = min(map(_pattern, alike(*labels)))
+        pattern, different = generic_labels(alike(*labels))
         if pattern not in known:
             known[pattern] = entry(*pattern)
         same = not always and different == tuple(range(len(different)))
         return known[pattern] if same else renamed(known[pattern], different)
 
     return value
+
+
+def generic_labels(alike: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of labels with the same entry: the first pattern of equal ones, and the labels that differ."""
+    return min(map(_pattern, alike))
 
 
 def _pattern(labels: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -117,11 +122,13 @@ def neuron_labels(
         rule: dict[sp.Basic, sp.Basic] = {
             row[i]: wide[a] for row, wide in zip(few, many, strict=True) for i, a in enumerate(labels)
         }
-        for node in expr.atoms(CoordinateSum):
+        inside: dict[sp.Basic, sp.Basic] = {}
+        # a sum inside another one comes first
+        for node in sorted(expr.atoms(CoordinateSum), key=lambda node: len(node.atoms(CoordinateSum))):
             bound = coordinates(width, node.free_symbols)
             own = dict(zip(node.bound_symbols, (bound[a] for a in labels), strict=False))
-            rule[node] = CoordinateSum(relabelled(node.body, own), sp.Tuple(*bound), node.width)
-        return relabelled(expr, rule)
+            inside[node] = CoordinateSum(relabelled(node.body, inside | own), sp.Tuple(*bound), node.width)
+        return relabelled(expr, rule | inside)
 
     return renamed
 

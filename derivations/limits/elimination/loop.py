@@ -11,7 +11,7 @@ its mean, in any function.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sympy as sp
 
@@ -104,6 +104,7 @@ class _Rule:
     expansion: Expansion
     tags: list[Tag]
     infinite: bool
+    known: dict[tuple[sp.Expr, ...], sp.Expr] = field(default_factory=dict)  # products of averages that occurred
 
     def touches(self, expr: sp.Basic) -> bool:
         return bool(expr.atoms(sp.Symbol) & set(self.law.variables))
@@ -128,22 +129,24 @@ class _Rule:
                 raise NotClosed(
                     f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
-        names = {node: sp.Dummy("a") for node in nodes}
-        stand_ins = tuple(names.values())
-        opened = expr.xreplace(names)
-        if nodes and not opened.is_polynomial(*stand_ins):
-            held = ", ".join(str(n) for n in nodes if not opened.is_polynomial(names[n]))
-            raise NotClosed(
-                f"the average {brief(held)} fluctuates at a fixed number of neurons and enters in another way than as a power; "
-                "its law has no closed form: take the width to infinity, or normalise the state instead"
-            )
-        terms = sp.Poly(opened, *stand_ins).terms() if nodes else [((), opened)]
-        total = sp.S.Zero
-        for powers, coefficient in terms:
-            bodies = [node.body for node, power in zip(nodes, powers, strict=True) for _ in range(power)]
-            for term in sp.Add.make_args(sp.expand(coefficient)):
-                total += self._term(term, bodies)
-        return sp.expand(total)
+        names = set(nodes)
+        terms = []
+        for term in sp.Add.make_args(expr):
+            bodies, rest = [], []
+            for factor in sp.Mul.make_args(term):
+                base, power = factor.as_base_exp() if factor.is_Pow else (factor, sp.S.One)
+                if base in names and power.is_Integer and power > 0:
+                    bodies += [base.body] * int(power)
+                else:
+                    rest.append(factor)
+            coefficient = sp.Mul(*rest) if bodies else term
+            if stray := [n for n in nodes if coefficient.has(n)]:
+                raise NotClosed(
+                    f"the average {brief(', '.join(map(str, stray)))} fluctuates at a fixed number of neurons and enters in another way than as a power; "
+                    "its law has no closed form: take the width to infinity, or normalise the state instead"
+                )
+            terms.append(self._term(coefficient, bodies))
+        return sp.expand(sp.Add(*terms))
 
     def _term(self, coefficient: sp.Expr, bodies: list[sp.Expr]) -> sp.Expr:
         """Constant × functions of the tagged neurons × averages."""
@@ -158,16 +161,23 @@ class _Rule:
             return coefficient
         if self.infinite:  # no average is left that depends on the draw
             return coefficient * sp.Mul(*(t.here(self.law.mean(f)) for t, f in zip(self.tags, own, strict=True)))
+        key = (*own, *sorted(bodies, key=sp.default_sort_key))
+        if key not in self.known:
+            self.known[key] = self._product(own, bodies)
+        return coefficient * self.known[key]
+
+    def _product(self, own: list[sp.Expr], bodies: list[sp.Expr]) -> sp.Expr:
+        """Functions of the tagged neurons × averages of bodies."""
         size = self.expansion.sizes[self.layer]
-        total = sp.S.Zero
+        total = []
         for places, blocks in _coincidences(len(bodies), len(self.tags)):
             functions = [f * sp.Mul(*(bodies[i] for i in chosen)) for f, chosen in zip(own, places, strict=True)]
             functions += [sp.Mul(*(bodies[i] for i in block)) for block in blocks]
             for constant, means in self.law.joint(functions):
                 if constant != 0 and all(m != 0 for m in means):
                     value = sp.Mul(constant, *(t.here(m) for t, m in zip(self.tags, means, strict=False)))
-                    total += value * self._over_distinct(means[len(self.tags) :], size)
-        return coefficient * total / size ** len(bodies)
+                    total.append(value * self._over_distinct(means[len(self.tags) :], size))
+        return sp.Add(*total) / size ** len(bodies)
 
     def _over_distinct(self, functions: list[sp.Expr], size: sp.Expr) -> sp.Expr:
         """The sum of a product over distinct neurons, none of them tagged: over all, less those that coincide."""

@@ -63,9 +63,11 @@ def taylor(expr: sp.Expr, order: int) -> Series:
 def _coefficients(polynomial: sp.Expr, order: int) -> Series:
     found: list[list[sp.Expr]] = [[] for _ in range(order + 1)]
     for term in sp.Add.make_args(sp.expand(polynomial)):
-        coefficient, power = term.as_coeff_exponent(step)
+        factors = sp.Mul.make_args(term)
+        own = next((f for f in factors if f == step or (f.is_Pow and f.base == step)), sp.S.One)
+        power = 0 if own == 1 else int(own.as_base_exp()[1])
         if power <= order:
-            found[int(power)].append(coefficient)
+            found[power].append(term if power == 0 else sp.Mul(*(f for f in factors if f is not own)))
     return tuple(sp.Add(*terms) for terms in found)
 
 

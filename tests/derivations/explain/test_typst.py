@@ -26,11 +26,11 @@ from derivations import (
 from derivations.calculus.iterated import IteratedIntegral
 from derivations.explain import latex, plain, typst
 from derivations.explain import notation as n
-from derivations.language.nodes import Cases
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import Held
 from derivations.limits.gram import Semidefinite, gram_matrix
 from derivations.piecewise import IsolatedRoot
+from derivations.piecewise.cases import Cases
 from derivations.special.numeric import Numeric
 from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import state, time, width

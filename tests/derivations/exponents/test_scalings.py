@@ -16,6 +16,7 @@ from derivations import (
     ShapedMLP,
     ShrinkingResNet,
     Weights,
+    attention,
     epsilon,
     gelu,
     layer_norm,
@@ -165,6 +166,24 @@ def test_two_branches_have_two_exponents():
     assert len(made.family.sizes) == 2
     assert {r.kind for r in made.regimes} == {"drift only"}
     assert len(made.regimes) == 3
+
+
+@pytest.mark.parametrize("scale", ["sqrt", "linear"])
+def test_scores_of_attention_are_gaussian_over_the_root_of_the_keys_and_vanish_over_more(scale):
+    Q, K, V = Weights("Q"), Weights("K"), Weights("V")
+    made = scalings(Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), scale=scale), width=sp.oo, positions=2))
+    gaussian, uniform, growing = made.scores
+    power = sp.Symbol("s", real=True)
+    assert (gaussian.condition, uniform.condition) == (sp.Eq(power, HALF), above(power, HALF))
+    k11, k22 = sp.symbols("K_11 K_22", positive=True)
+    k12 = sp.Symbol("K_12", real=True)
+    assert all(sp.expand(4 * rate - k11 - 2 * k12 - k22) == 0 for rate in uniform.drift[(2,)])
+    assert sp.expand(4 * gaussian.drift[(2,)][0] - k11 - 2 * k12 - k22) != 0
+    assert growing.drift is None
+    assert {r.conditions for r in made.regimes} == {(sp.Eq(p, HALF),)}
+    assert "attention is uniform" in str(made)
+    assert made.latex()
+    assert made.typst()
 
 
 def test_what_is_printed_has_all_formats(tmp_path):

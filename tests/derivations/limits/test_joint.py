@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, PreNormResNet, ResNet, ShapedMLP, joint_limit, width_limit
+from derivations import MLP, Network, PreNormResNet, ResNet, ShapedMLP, Weights, average, joint_limit, width_limit
 from derivations.activations import Activation, absolute, gelu, identity, leaky_relu, relu, silu, sine, softplus, tanh
 from derivations.calculus.boundaries import classify, explosion
 from derivations.calculus.exponential import collapse_linear, mixed
@@ -17,10 +17,10 @@ from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.laws import recognise
 from derivations.limits import GramDiffusion
-from derivations.limits.collapse import fluctuation
 from derivations.symbols import correlation as rho
 from derivations.symbols import state as x
 from derivations.symbols import time as t
+from derivations.symbols import width
 
 a = sp.Symbol("a", positive=True)
 up, down = sp.symbols("c_+ c_-", real=True)
@@ -328,7 +328,8 @@ def test_family_of_two_slopes():
     assert sp.cancel(limit.curvature - sp.sqrt(2) * c * (1 - SLOPE) ** 2 / (6 * sp.pi)) == 0
     assert sp.cancel(limit.mean_rate - fourth) == 0
     assert sp.cancel(limit.variance_rate - 4 * fourth) == 0
-    assert fluctuation(absolute) == (1, 4)
+    folded = joint_limit(MLP(absolute, inputs=2))
+    assert (folded.mean_rate, folded.variance_rate) == (1, 4)
     v = sp.Symbol("V", positive=True)
     assert joint_limit(MLP(relu, inputs=1)).covariance[0, 0] == 5 * v**2
 
@@ -340,6 +341,32 @@ def test_mixture_is_recognised_and_gives_bougerols_identity():
     density = law.pdf(mixed, tau, sp.S.Zero)
     wanted = sp.exp(-tau / 2 - sp.asinh(mixed) ** 2 / (2 * tau)) / sp.sqrt(2 * sp.pi * tau)
     assert same(density.subs(tau, sp.Rational(2, 3)), wanted.subs(tau, sp.Rational(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("law", "layers", "rates"),
+    [
+        (
+            "orthogonal",
+            lambda a, b: a(relu(x)),
+            (1, 4),
+        ),  # E δ'/δ and its variance, given the norms that the weights keep
+        # 2 n neurons under the activation, and a linear matrix that adds what one slope 1 would
+        ("gaussian", lambda a, b: a(relu(b(x))), (2, 8)),
+        ("orthogonal", lambda a, b: a(relu(b(x))), (1, 4)),
+    ],
+    ids=["orthogonal", "two", "two orthogonal"],
+)
+def test_the_angle_is_an_observable_of_any_layer(law, layers, rates):
+    a, b = Weights("A", variance=2, law=law), Weights("B", out=2 * width, law=law)
+    limit = joint_limit(Network(layers(a, b), width=width, inputs=2))
+    assert limit.curvature == sp.sqrt(2) / (3 * sp.pi)
+    assert (limit.mean_rate, limit.variance_rate) == rates
+
+
+def test_correlations_that_leave_one_have_no_limit():
+    with pytest.raises(NoLimit, match="do not collapse as slowly"):
+        joint_limit(Network(Weights("A")(sp.sqrt(average(x**2)) * sp.sign(x)), width=width, inputs=2))
 
 
 def test_unshaped_pairs_only():

@@ -211,3 +211,100 @@ def test_regime_has_one_clock():
             wrong()
     with pytest.raises(DerivationError, match="must be a Regime"):
         Network(lambda x: A(x), width=4, regime="joint")
+
+
+# --- orthogonal weights ---
+
+
+def haar(name="H", out=n, variance=1):
+    return Weights(name, out=out, variance=variance, law="orthogonal")
+
+
+def test_orthogonal_weights_keep_the_norms_that_they_read():
+    # given their Gram matrix the neurons that come out are on a sphere: 5 V² of unshaped ReLU becomes 3 V², and 2 λ²(1 − λ²) is left of a skip's
+    rectified = limit(lambda x: haar(variance=2)(relu(x)), 1)
+    assert (rectified.drift[0], rectified.covariance[0, 0]) == (0, 3 * V**2)
+    centred = limit(lambda x: haar(variance=2)(relu(x - average(x))), 1)
+    assert centred.drift[0] == -V
+    assert sp.expand(centred.covariance[0, 0] - (3 - 8 / sp.pi) * V**2) == 0
+    kept = limit(lambda x: SKIP * x + FULL * haar()(x))
+    wanted = 2 * SKIP**2 * FULL**2 * sp.Matrix([[2 * V11**2, 2 * V11 * V12], [2 * V11 * V12, V11 * V22 + V12**2]])
+    assert (kept.covariance[:2, :2] - wanted).applyfunc(sp.expand).is_zero_matrix
+    gaussian = limit(lambda x: SKIP * x + FULL * A(x))
+    assert sp.expand(gaussian.covariance[0, 0] - 2 * (1 - SKIP**4) * V11**2) == 0
+
+
+def test_a_shaped_perceptron_with_orthogonal_weights_loses_its_noise():
+    plain, flow = (limit(lambda x, w=w: w(sp.tanh(epsilon * x) / epsilon)) for w in (A, haar()))
+    assert isinstance(flow, Flow)
+    assert list(flow.drift) == list(plain.drift) == [-2 * V11**2, -V12 * (V11 + V22), -2 * V22**2]
+    assert plain.covariance[0, 0] == 2 * V11**2
+
+
+def test_a_residual_network_has_the_same_limit_with_orthogonal_weights():
+    regime = Regime({epsilon: HALF}, depth=1)
+    plain, turned = (limit(lambda x, w=w: x + epsilon * w(relu(x)), regime=regime) for w in (A, haar()))
+    assert list(turned.drift) == list(plain.drift)
+
+
+@pytest.mark.parametrize(("out", "strength"), [(4 * n, sp.Rational(3, 2)), (n, 0), (n / 2, 2)])
+def test_some_rows_of_an_orthogonal_matrix(out, strength):
+    # n of N = 4n rows, or N/2 of N = n, have a share Beta of the squared norm, of relative variance 2 (N/r − 1)/N; other shapes keep it
+    found = limit(lambda x: haar("A")(haar("B", out)(x)), 1)
+    assert (0 if isinstance(found, Flow) else found.covariance[0, 0]) == strength * V**2
+
+
+def test_norms_beside_a_skip_with_orthogonal_weights():
+    found = limit(lambda x: SKIP * x + FULL * haar()(rms_norm(x)))
+    (r,) = found.states
+    assert sp.expand(found.drift[0] + sp.Rational(3096, 10625) * r * (1 - r**2)) == 0
+    assert sp.expand(found.covariance[0, 0] - 2 * SKIP**2 * FULL**2 * (1 - r**2) ** 2) == 0
+
+
+@pytest.mark.parametrize("out", [4, sp.Symbol("k", positive=True, integer=True)])
+def test_orthogonal_matrices_that_do_not_grow_with_the_width_are_refused(out):
+    with pytest.raises(NotClosed, match="multiples of the width"):
+        limit(lambda x: A(haar("B", out)(x)), parameters=(sp.Symbol("k", positive=True, integer=True),))
+
+
+def test_entries_of_other_laws_are_refused():
+    with pytest.raises(NotClosed, match="Gaussian and orthogonal weights"):
+        limit(lambda x: Weights("U", law="uniform")(x))
+
+
+# --- many inputs ---
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: SKIP * x + FULL * A(rms_norm(x)),
+        lambda x: A(sp.tanh(epsilon * x) / epsilon),
+    ],
+    ids=["norm beside a skip", "shaped"],
+)
+def test_work_and_words_do_not_grow_with_the_inputs(layer, monkeypatch):
+    asked, covariance = [], JointMoments.noise
+
+    def counting(self, *pairs):
+        asked[-1] += 1
+        return covariance(self, *pairs)
+
+    monkeypatch.setattr(JointMoments, "noise", counting)
+    lines = []
+    for inputs in (5, 11):
+        asked.append(0)
+        d = derive(Network(layer, width=n, inputs=inputs, regime=Regime(depth=1)))
+        lines.append([len(step.lines) for step in d.steps])
+    assert asked[0] == asked[1] > 0
+    assert lines[0] == lines[1]
+    assert "for all inputs as for these" in " ".join(str(d).split())
+    states = d.limit.states
+    at = {s: sp.Rational(1, k + 2) for k, s in enumerate(states) if s.is_real}
+    place = {str(s): k for k, s in enumerate(states)}
+    few = derive(Network(layer, width=n, inputs=4, regime=Regime(depth=1))).limit
+    renamed = {s: states[place[str(s)]] for s in few.states}
+    for i, s in enumerate(few.states):
+        for k, r in enumerate(few.states):
+            found = d.limit.entry(place[str(s)], place[str(r)])
+            assert sp.cancel((found - few.covariance[i, k].xreplace(renamed)).xreplace(at)) == 0

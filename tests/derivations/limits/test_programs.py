@@ -173,3 +173,37 @@ def test_larger_of_two_matrices_in_one_body():
     p, q, r = Weights("P"), Weights("Q"), Weights("R")
     net = Network(lambda x: x + epsilon * r(sp.Max(p(x), q(x)) - average(sp.Max(p(x), q(x)))), width=2)
     assert equal_symbolically(derive(net).gram.drift[0], V * (1 - 1 / sp.pi) / 2)
+
+
+def test_an_average_inside_a_kink_at_a_width_that_is_a_number():
+    limit = derive(Network(lambda x: x + epsilon * Weights("A")(relu(x - average(x))), width=3)).limit.explicit
+    at = dict(zip(limit.states, (1, 2, 6), strict=True))  # of which 6 is above the mean 3
+    assert limit.covariance.xreplace(at) == 3 * sp.eye(3)
+    pair = derive(Network(lambda x: x + epsilon * Weights("A")(relu(x - average(x))) * x, width=2, inputs=3)).limit
+    at = dict(zip(pair.states, (1, 2, 3, 3, 0, 9), strict=True))  # three inputs, above their means by 1, 1, 3
+    assert pair.covariance[0, 2].xreplace(at) == 1 * 3 * sp.Rational(1 * 3, 2)
+    assert pair.covariance[3, 5].xreplace(at) == 3 * 9 * sp.Rational(1 * 3, 2)
+    assert pair.covariance[0, 3] == 0
+
+
+def test_an_average_of_a_kink_inside_a_kink():
+    # relu(x - <relu(x)>): SymPy folded the inner pieces into the outer ones, K/2 - 3K/(4π) came out
+    layer = lambda x: x + epsilon * Weights("A")(relu(x - average(relu(x))))  # noqa: E731
+    flow = derive(Network(layer, width=sp.oo)).limit
+    m, z = 1 / sp.sqrt(2 * sp.pi), sp.Symbol("z", real=True)
+    wanted = sp.Integral((z - m) ** 2 * sp.exp(-(z**2) / 2) / sp.sqrt(2 * sp.pi), (z, m, sp.oo)).evalf(20)
+    assert abs(flow.drift[0].subs(flow.states[0], 1).evalf(20) - wanted) < 1e-15
+    assert abs(sp.N(sp.S.Half - 3 / (4 * sp.pi)) - wanted) > 0.008
+    pair = derive(Network(layer, width=2)).limit.explicit
+    assert pair.covariance.subs(dict(zip(pair.states, (1, 3), strict=True))) == sp.eye(2) / 2
+    scaled = derive(Network(lambda x: x + epsilon * Weights("A")(relu(x * average(sp.Abs(x)))), width=2)).limit.explicit
+    assert scaled.covariance.subs(dict(zip(scaled.states, (-1, 3), strict=True))) == 18 * sp.eye(2)
+
+
+def test_a_transpose_over_more_inputs_than_a_pair():
+    w = Weights("W", out=2)
+    limit = derive(
+        Network(lambda x: x - epsilon**2 * w.T(w(x)) + epsilon * Weights("A")(x), width=2, inputs=3)
+    ).limit.explicit
+    at = dict(zip(limit.states, (1, 2, 3, 3, 0, 9), strict=True))
+    assert list(limit.drift.xreplace(at)) == [-1, -2, -3, -3, 0, -9]

@@ -225,3 +225,15 @@ def test_importing_the_package_loads_nothing_heavy():
     assert all(callable(getattr(numerics, name)) for name in ("compile_law", "compile_expression", "simulate_sde"))
     with pytest.raises(AttributeError, match="no attribute"):
         numerics.nothing  # noqa: B018
+
+
+def test_sums_inside_sums_are_computed_before():
+    size = sp.Integer(4)
+    mean = coordinate_sum(x, (x,), size) / 4
+    function = compile_sums((x,), x * mean + coordinate_sum(sp.Max(x - mean, 0) ** 2, (x,), size))
+    state = np.random.default_rng(0).normal(size=(5, 4, 1))
+    centred = state[..., 0] - state[..., 0].mean(axis=1, keepdims=True)
+    wanted = state[..., 0] * state[..., 0].mean(axis=1, keepdims=True) + (np.maximum(centred, 0) ** 2).sum(
+        axis=1, keepdims=True
+    )
+    assert np.allclose(function(state), wanted, rtol=1e-12)

@@ -1,131 +1,142 @@
-"""Random layers: weights drawn, in law and in machine code have one law; a wrong variance is seen."""
+"""Random layers four ways: symbolic moments, weights drawn, in law and in machine code agree; a wrong variance is seen."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
 
-from derivations import Network
-from derivations.language import Weights, average, drop_branch, dropout, layer_norm, rms_norm
-from derivations.language.nodes import Factor
-from derivations.symbols import state as x
-from derivations.symbols import step as eps
+from derivations.language import Weights
 from numerics import simulate_network
+from tests.random_layers import RandomLayer, limit_at
 
-FUNCTIONS = (
-    lambda v: sp.Max(v, 0),
-    sp.tanh,
-    lambda v: v / (1 + sp.exp(-v)),
-    lambda v: v + sp.Abs(v - sp.Rational(1, 2)) / 2,
-    lambda v: v,
-)
+SMALL = 1e-6  # the size of the small parameter where second moments are taken
+RISK = 1e-4  # of a comparison of one sample that fails by chance, for all its moments together
 
 
-class Maker:
-    """A random layer of two to five statements; ``scale`` multiplies the variance of its first matrix."""
-
-    def __init__(self, seed: int, scale: object = 1) -> None:
-        self.rng, self.scale, self.made = np.random.default_rng(seed), sp.sympify(scale), []
-
-    def pick(self, *what):
-        return what[self.rng.integers(len(what))]
-
-    def matrix(self, out):
-        """A new matrix, or one more application of an old one of the same shape."""
-        old = [w for w, rows in self.made if rows == out and out is None]
-        if old and self.rng.random() < 0.3:
-            return old[0]
-        numbers = {
-            "variance": sp.Rational(int(self.rng.integers(1, 4)), 2) * (self.scale if not self.made else 1),
-            "mean": self.pick(0, 0, sp.Rational(1, 2)),
-            "bias_variance": self.pick(0, 0, sp.Rational(1, 4)),
-            "bias_mean": self.pick(0, 0, sp.Rational(-1, 3)),
+def layer(seed, in_powers=False, scale=1):
+    """A random network and a start; ``scale`` multiplies the variance of each matrix."""
+    made = RandomLayer(Random(seed), in_powers)
+    net, start = made.network(), made.start()
+    if scale != 1:
+        scaled = {
+            w: Weights(*w.args[:2], sp.sympify(scale) * w.variance, *w.args[3:6], (), w.args[-1])
+            for w in net.layer.atoms(Weights)
         }
-        size = {} if out is None else {"out": out}
-        made = Weights(f"W{len(self.made)}", **size, **numbers)
-        self.made.append((made, out))
-        return made
-
-    def read(self):
-        """A body in the state's neurons."""
-        body = self.pick(x, x, rms_norm(x), layer_norm(x), x - average(x), x * average(x**2) / 2)
-        return self.pick(*FUNCTIONS)(body)
-
-    def layer(self):
-        """The new state."""
-        hidden = self.pick(None, 3, 5, 7)
-        if hidden is None:
-            branch = self.matrix(None)(self.read())
-        else:
-            inside = self.pick(*FUNCTIONS)(self.matrix(hidden)(self.read()))
-            if self.rng.random() < 0.4:
-                inside = inside * self.matrix(hidden)(self.read())
-            if self.rng.random() < 0.4:
-                inside = dropout(inside, sp.Rational(3, 4), shared=bool(self.rng.integers(2)))
-            branch = self.matrix(None)(inside)
-        if self.rng.random() < 0.3:
-            branch = drop_branch(branch, sp.Rational(4, 5), name="e")
-        if self.rng.random() < 0.3:
-            branch = branch * average(x**2)
-        alone = branch if not branch.atoms(Factor) else x + branch  # a layer of zeros has no norm
-        return self.pick(x + eps * branch, x + eps * branch, x / 2 + branch / 2, rms_norm(x + eps * branch), alone)
+        net = replace(net, layer=net.layer.xreplace(scaled))
+    return net, start
 
 
-START = np.random.default_rng(0).normal(size=(4, 3))
+def worst(means, errors, wanted):
+    """The largest distance in standard errors over its bound for so many moments (Bonferroni)."""
+    known = errors > 1e-9 * (1 + np.abs(wanted))
+    assert np.allclose(means[~known], wanted[~known], rtol=1e-6, atol=1e-9)
+    far = np.abs(means - wanted)[known] / errors[known]
+    return far.max(initial=0) / norm.isf(RISK / (2 * max(1, known.sum())))
 
 
-def network(seed, scale=1):
-    inputs = int(np.random.default_rng(seed).integers(1, 4))
-    return Network(Maker(seed, scale).layer(), width=4, inputs=inputs)
+def products(step):
+    return (step[:, :, None] * step[:, None, :]).reshape(len(step), -1)
+
+
+def against_the_limit(net, start, method, samples, drift, covariance):
+    """How far drawn layers are from drift and covariance: of a polynomial in ε the mean is exact at ε = 1."""
+    more = {"depth": 1, "samples": samples, "x0": start, "method": method}
+    whole = simulate_network(net, t=1.0, seed=1, **more).reshape(samples, -1) - start.ravel()
+    little = (simulate_network(net, t=SMALL**2, seed=2, **more).reshape(samples, -1) - start.ravel()) / SMALL
+    little -= SMALL * drift
+    error = 1 / np.sqrt(samples)
+    # what is of higher order in ε is as large as the moments themselves times ε at most
+    second = products(little)
+    spread = second.std(axis=0) * error + 4 * SMALL * (np.abs(covariance.ravel()) + np.abs(drift).max(initial=0))
+    return max(
+        worst(whole.mean(axis=0), whole.std(axis=0) * error, drift),
+        worst(second.mean(axis=0), spread, covariance.ravel()),
+    )
+
+
+def check_against_the_limit(seed, samples):
+    """Weights drawn and in law against the symbolic moments; False where these have no closed form or there is no noise."""
+    net, start = layer(seed, in_powers=True)
+    found = limit_at(net, start)
+    if found is None:
+        return False
+    drift, covariance = found
+    for method in ("weights", "in_law"):
+        assert against_the_limit(net, start, method, samples, drift, covariance) < 1, (seed, method)
+    if np.abs(covariance).max() < 1e-6:
+        return False
+    assert against_the_limit(net, start, "in_law", samples, drift, 1.5 * covariance) > 1, seed
+    return True
+
+
+#: Layers whose limits take less than half a second, and others that take less than three; found by trying.
+QUICK = (0, 2, 6, 8, 9, 16, 18, 22)
+LONGER = (3, 5, 7, 10, 13, 14, 19, 21, 23, 24, 25, *range(27, 36), 37, 42, 43)
+
+
+@pytest.mark.parametrize("seed", [*QUICK, *(pytest.param(k, marks=pytest.mark.slow) for k in LONGER)])
+def test_drawn_layers_have_the_derived_moments(seed):
+    check_against_the_limit(seed, 10_000)
+
+
+def test_most_layers_have_a_limit_and_a_control():
+    assert sum(check_against_the_limit(seed, 1_000) for seed in QUICK) >= 7
 
 
 def moments(sample):
-    """Means and products of all coordinates, with their standard errors."""
+    """Means of bounded functions of all coordinates and their products, with their standard errors."""
     flat = sample.reshape(len(sample), -1)
-    values = np.concatenate([flat, np.tanh(flat[:, :, None] * flat[:, None, :]).reshape(len(flat), -1)], axis=1)
+    values = np.concatenate([np.tanh(flat), np.tanh(products(flat))], axis=1)
     return values.mean(axis=0), values.std(axis=0) / np.sqrt(len(values))
 
 
-def distance(one, other):
-    """The largest distance of moments in standard errors, and how many there are."""
-    (a, s), (b, r) = moments(one), moments(other)
-    error = np.sqrt(s**2 + r**2)
-    known = error > 1e-12
-    return float(np.max(np.abs(a - b)[known] / error[known]))
+#: One neuron behind a norm is a sign, whose law does not see the variance: the control has no power.
+SIGNS = (2, 6)
 
 
-@pytest.mark.parametrize("seed", [pytest.param(k, marks=[pytest.mark.slow] if k > 3 else []) for k in range(12)])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(k, marks=[pytest.mark.slow] if k > 3 else []) for k in range(16) if k not in SIGNS]
+)
 def test_in_law_has_the_law_of_all_weights(seed):
-    net, more = network(seed), {"x0": START[:, : network(seed).inputs], "depth": 2, "samples": 20_000}
-    drawn = simulate_network(net, method="weights", seed=1, **more)
-    assert np.isfinite(drawn).all()
-    # 12 × at most 156 comparisons of two samples: 4.8 errors has a probability of about 3e-3 in all
-    assert distance(simulate_network(net, seed=2, **more), drawn) < 4.8
-    assert distance(simulate_network(network(seed, sp.Rational(7, 4)), seed=3, **more), drawn) > 4.8
+    """Two layers of any form, a norm at the end or a constant skip among them."""
+    net, start = layer(seed)
+    more = {"x0": start, "depth": 2, "samples": 20_000}
+    (a, s), (b, r), (c, q) = (
+        moments(simulate_network(other, method=method, seed=k, **more))
+        for k, (other, method) in enumerate(((net, "weights"), (net, "in_law"), (layer(seed, scale=2)[0], "in_law")))
+    )
+    assert worst(b, np.hypot(s, r), a) < 1
+    assert worst(c, np.hypot(s, q), a) > 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
 def test_machine_code_gives_the_numbers_of_the_arrays(seed):
     pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
-    net = network(seed)
-    more = {"x0": START[:, : net.inputs], "depth": 3, "samples": 200, "seed": 1}
+    net, start = layer(seed)
+    more = {"x0": start, "depth": 3, "samples": 200, "seed": 1}
     arrays, kernel = (simulate_network(net, backend=b, **more) for b in ("numpy", "numba"))
     off = np.max(np.abs(kernel - arrays), axis=(1, 2)) / np.max(np.abs(arrays), axis=(1, 2))
     assert np.median(off) < 1e-12
     # fewer active neurons than inputs make a singular Gram matrix G: a pivot that should be 0 is rounding over the pivots before it,
     # and enters by its root
     assert np.max(off) < 1e-4
-    assert np.max(np.abs(kernel - simulate_network(net, backend="numba", **(more | {"seed": 2})))) > 0.01
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_gaps_of_random_layers_are_those_of_their_states(seed):
-    net = replace(network(seed), inputs=2)
-    more = {"x0": START[:, :2], "depth": 2, "samples": 3, "seed": 1, "method": "weights"}
-    states = simulate_network(net, **more)
-    cosine = np.einsum("si,si->s", states[..., 0], states[..., 1]) / np.prod(np.linalg.norm(states, axis=1), axis=1)
-    assert np.allclose(simulate_network(net, record="gap", **more)[:, 0, 1], 1 - cosine, rtol=1e-9)
+    net = replace(layer(seed)[0], inputs=2)
+    first = np.random.default_rng(seed).normal(size=(int(net.width), net.coordinates))
+    more = {"x0": first, "depth": 2, "samples": 3, "seed": 1, "method": "weights"}
+    states = simulate_network(net, **more).reshape(3, int(net.width), 2, -1)
+    lengths = np.linalg.norm(states, axis=(1, 3))
+    cosine = np.einsum("sip,sip->s", states[:, :, 0], states[:, :, 1]) / np.prod(lengths, axis=1)
+    assert np.allclose(simulate_network(net, record="gap", **more)[:, 0, 1], 1 - cosine, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,105 @@
+"""The commands on scalings: which exponents have a limit, and a parameter for which the limit has a wanted value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields, replace
+from fractions import Fraction
+from typing import Any, cast
+
+from derivations import DerivationError, Network, Recipe, Scalings, scalings, symbols
+from derivations.decimals import exact_decimals
+from numerics.cli.output import checked_output, put
+
+#: What stands for the number that is sought, on the command line and in the recipe that is read from it.
+UNKNOWN, _MARK = "?", "104729/104723"
+_SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
+_FORMATS: dict[str, Callable[[Scalings], str]] = {
+    "text": str,
+    "latex": lambda found: found.latex() + "\n",
+    "typst": lambda found: found.typst() + "\n",
+    "json": lambda found: found.to_json(),
+}
+
+
+def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
+    """Print the regimes of a network, and draw them if that is wanted."""
+    out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
+    drawing = checked_output(options.figure, options.force, (".svg",))
+    kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
+    found = scalings(network(options), order=options.order)
+    if out and _SUFFIXES.get(out.suffix) == kind:
+        found.write(out)
+    else:
+        put(_FORMATS[kind](found), out)
+    if drawing:
+        from numerics.plots import phase_figure, svg
+
+        put(svg(phase_figure(found)), drawing)
+    return 0
+
+
+def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
+    """Print the value of what is given as a question mark."""
+    from numerics.targets import choose
+
+    asked = [name for name, value in vars(options).items() if isinstance(value, str) and UNKNOWN in value]
+    if len(asked) != 1:
+        raise ValueError(
+            f"one option must be {UNKNOWN}, the number that is sought, such as --c-minus '{UNKNOWN}' or --depth '{UNKNOWN}'; got {len(asked)}"
+        )
+    name = asked[0]
+    sought = {"depth": symbols.depth, "t": symbols.time}.get(name)
+    size = {"depth": options.depth, "t": options.t}
+    if sought is None:
+        setattr(options, name, getattr(options, name).replace(UNKNOWN, f"({_MARK})" if name == "layer" else _MARK))
+    read = {key: _number(value, key) for key, value in size.items() if value is not None and key != name}
+    net = network(options)
+    if sought is None:
+        net, sought = _with_symbol(net, name)
+    picked = choose(
+        net,
+        sought,
+        norm=options.norm,
+        correlation=options.correlation,
+        quantile=options.quantile,
+        depth=None if "depth" not in read else int(read["depth"]),
+        t=read.get("t"),
+        norm0=options.norm0,
+        correlation0=options.correlation0,
+        bounds=options.bounds,
+        samples=options.samples,
+        seed=options.seed,
+    )
+    print(picked)
+    return 0
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(Fraction(text)) if len(text) <= 30 else None
+    except (ValueError, ZeroDivisionError):
+        value = None
+    if value is None or value <= 0 or (name == "depth" and value != int(value)):
+        what = "a positive whole number" if name == "depth" else "a positive number"
+        raise ValueError(f"{name} must be {what}, or {UNKNOWN} where it is sought, got {text[:40]!r}")
+    return value
+
+
+def _with_symbol(net: Recipe, name: str) -> tuple[Recipe, Any]:
+    """The network with a symbol where the mark is; positive for all but slopes."""
+    mark, word = exact_decimals(Fraction(_MARK)), "c" if name == "layer" else name
+    symbol = symbols.state.func(word, **({"real": True} if word.startswith("c_") else {"positive": True}))
+    changed: dict[str, Any] = {}
+    for field in fields(cast(Any, net)):
+        given = getattr(net, field.name)
+        if hasattr(given, "xreplace") and given.has(mark):
+            changed[field.name] = given.xreplace({mark: symbol})
+        elif hasattr(given, "expr") and given.expr.has(mark):
+            changed[field.name] = replace(given, expr=given.expr.xreplace({mark: symbol}))
+    if not changed:
+        raise DerivationError(f"the {UNKNOWN} is lost in {name.replace('_', '-')}; write it as a factor of its own")
+    if isinstance(net, Network):
+        changed["parameters"] = (*net.parameters, symbol)
+    return cast(Recipe, replace(cast(Any, net), **changed)), symbol

@@ -1,0 +1,56 @@
+"""The commands on scalings and on choosing a parameter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+
+import pytest
+
+from numerics.cli import main
+
+
+def test_scalings_in_words_as_data_and_as_a_figure(tmp_path, capsys):
+    figure, out = tmp_path / "phase.svg", tmp_path / "scalings.json"
+    assert main(["scalings", "resnet", "--figure", str(figure)]) == 0
+    text = capsys.readouterr().out
+    assert "noise only" in text
+    assert "p = 1/2" in text
+    assert figure.read_text().startswith("<?xml")
+    assert main(["scalings", "--layer", "x + eps*A(relu(B(rms_norm(x))))", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())
+    assert main(["scalings", "resnet", "--out", str(out)]) == 2  # exists
+    assert "phase" not in capsys.readouterr().out
+
+
+def test_what_is_a_question_mark_is_found(capsys):
+    layer = ["--layer", "x + ?*eps*A(relu(B(x)))", "--width", "oo", "--norm", "2", "--bounds", "0.1,3"]
+    assert main(["choose", *layer]) == 0
+    assert capsys.readouterr().out.startswith(f"c = {math.sqrt(2 * math.log(2)):.6g}:")
+    assert main(["choose", "resnet", "--width", "oo", "--norm", "2", "--t", "?"]) == 0
+    assert capsys.readouterr().out.startswith(f"t = {2 * math.log(2):.6g}:")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("choose shaped --norm 1", "one option must be ?"),
+        ("choose shaped --a ? --width ? --norm 1", "one option must be ?"),
+        ("choose shaped --a ? --norm 1 --depth 0", "depth must be a positive whole number"),
+        ("choose resnet --width oo --norm 2 --t ? --bounds 3", "bounds must be two numbers"),
+        ("choose resnet --width oo --norm 0.5 --t ?", "is not reached"),
+        ("scalings resnet --figure a.pdf", ".svg"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(line, message, capsys):
+    with contextlib.suppress(SystemExit):  # options that cannot be read end the parser
+        assert main(line.split()) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_question_mark_that_is_lost_in_a_sum_of_numbers_is_refused(capsys):
+    assert main(["choose", "--layer", "x + eps*(1 + ?)*A(relu(B(x)))", "--width", "oo", "--norm", "2"]) == 2
+    assert "is lost" in capsys.readouterr().err
