@@ -197,8 +197,11 @@ def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr
     body, width = sp.sympify(body), sp.sympify(width)
     if width == 1:
         return body
-    # a sum inside is a number, the same for all neurons
-    inside = {node: sp.Dummy("s", real=True) for node in body.atoms(CoordinateSum)}
+    # a sum inside is a number, the same for all neurons; one of squares is positive, almost surely
+    inside = {
+        node: sp.Dummy("s", **({"positive": True} if node.is_nonnegative and not node.counts else {"real": True}))
+        for node in body.atoms(CoordinateSum)
+    }
     parts = _Terms(body.xreplace(inside), variables, width, {name: node for node, name in inside.items()})
     return parts.total()
 

@@ -132,7 +132,7 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         except (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError):
             unknown.append(side)
             continue
-        if tail is not None and _failure(written, _exact(_many_digits(tail.formula)), side, tail.t) is not None:
+        if _failure(written, _exact(_many_digits(tail.formula)), side, tail.t) is not None:
             tails.append(tail)
     doubts = _doubts(written, expr, truth, unknown)
     if doubts and inner == expr:
@@ -166,17 +166,17 @@ def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
         yield side, sp.nan if doubt else next(p.expr for p in parts if _touches(p, side))
 
 
-def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail | None:
-    """The expansion towards an end, and from where it holds; None for a constant."""
-    if part.is_number and part is not sp.nan:
-        return None
-    point = side.towards * sp.oo if side.infinite else sp.S.Zero
-    found = expansion_at(part, X, point, side.towards, _SPANS[:1])
-    if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
-        found = expansion_at(part, X, point, side.towards, _SPANS[1:])
-    if found.growth or not found.terms:
-        return _beyond_doubles(found, side, truth)
-    formula = _written(found, side)
+def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
+    """The expansion towards an end, and from where it holds; a constant is its own."""
+    formula = part
+    if not part.is_number or part is sp.nan:
+        point = side.towards * sp.oo if side.infinite else sp.S.Zero
+        found = expansion_at(part, X, point, side.towards, _SPANS[:1])
+        if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
+            found = expansion_at(part, X, point, side.towards, _SPANS[1:])
+        if found.growth or not found.terms:
+            return _beyond_doubles(found, side, truth)
+        formula = _written(found, side)
     value = _many_digits(formula)
     with mp.workdps(_DIGITS):
         for start in _STARTS:

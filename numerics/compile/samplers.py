@@ -214,7 +214,8 @@ def _(recipe: Inversion) -> Draw:
             return result
         kind, upto = generator.random(x0.shape), np.zeros(x0.shape)
         for atom in law.atoms:
-            mass = np.array([_mass(atom.mass, float(x), duration) for x in x0])
+            starts, which = np.unique(x0, return_inverse=True)
+            mass = np.array([_mass(atom.mass, float(x), duration) for x in starts])[which]
             result[(kind >= upto) & (kind < upto + mass)] = float(atom.location)
             upto = upto + mass
         return result

@@ -3,7 +3,19 @@
 import pytest
 import sympy as sp
 
-from derivations import Network, ResNet, ShapedMLP, Weights, depth_limit, derive, epsilon, joint_limit, recognise, relu
+from derivations import (
+    Network,
+    Regime,
+    ResNet,
+    ShapedMLP,
+    Weights,
+    depth_limit,
+    derive,
+    epsilon,
+    joint_limit,
+    recognise,
+    relu,
+)
 from derivations.activations import hardshrink, hardtanh
 from derivations.calculus.angle import angle_diffusion
 from derivations.calculus.equivalence import equivalence
@@ -11,14 +23,16 @@ from derivations.calculus.gram import pair_correlation
 from derivations.calculus.intervals import moving_interval
 from derivations.calculus.invert import invert
 from derivations.calculus.linear_ode import solve_linear
-from derivations.calculus.moments import moment_equations
+from derivations.calculus.moments import moment_equations, moment_symbol
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed
 from derivations.gaussian import expect, expect_pair
 from derivations.gaussian.law import Gaussian
 from derivations.gaussian.powers import power_mean
+from derivations.kernels import ntk
 from derivations.limits import width_limit
 from derivations.norms import initial_slope, norm_dynamics
+from derivations.symbols import initial
 
 x, y, c = sp.symbols("x y c", real=True)
 t = sp.Symbol("t", positive=True)
@@ -106,6 +120,43 @@ REFUSED = {
         "too many digits",
     ),
     "a file of an unknown kind": (lambda: derive(ResNet(relu, 1)).write("relu.docx"), DerivationError, "unknown suffix"),
+    "flows with noise": (
+        lambda: equivalence(*[joint_limit(ShapedMLP(relu, inputs=2, c_plus=c, c_minus=0))] * 2, c),
+        DerivationError,
+        "two limits without noise",
+    ),
+    "a power of an unknown size": (lambda: power_mean(abs(x) ** c, x, sp.S.One), NoClosedForm, "whether c is above -1"),
+    "a mean of a list": (lambda: expect([x], x), DerivationError, "needs an expression in x"),
+    "a moment of a negative order": (lambda: derive(ResNet(relu, 1)).law.moment(-1), DerivationError, "whole number"),
+    "a parameter that is called as the start": (
+        lambda: recognise(Diffusion((x,), [0], [[initial**2]])),
+        DerivationError,
+        "has the name of the start",
+    ),
+    "a parameter that is called as a moment": (
+        lambda: moment_equations(Diffusion((x,), [-moment_symbol((1,)) * x], [[1]]), 2),
+        DerivationError,
+        "has the name of a moment",
+    ),
+    "a variance in words": (lambda: Weights("A", variance="a lot"), DerivationError, "was expected of a matrix"),
+    "an infinite variance": (lambda: Weights("A", variance=sp.oo), DerivationError, "a finite real number"),
+    "neurons that do not stay Gaussian": (
+        lambda: derive(Network(lambda z: z + epsilon * A(relu(z)) * z, width=sp.oo)),
+        NotClosed,
+        "neurons stay Gaussian only if",
+    ),
+    "a transpose in a tangent kernel": (
+        lambda: ntk(Network(lambda z: z - epsilon**2 * A.T(sp.tanh(A(z))), width=sp.oo)),
+        NotClosed,
+        "derived without transposes",
+    ),
+    "a transpose while depth and width grow": (
+        lambda: derive(
+            Network(lambda z: z - epsilon**2 * A.T(sp.tanh(A(z))), width=50, regime=Regime(depth=1)), order="joint"
+        ),
+        DerivationError,
+        "without transposes",
+    ),
 }  # fmt: skip
 
 

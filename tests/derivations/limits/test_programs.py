@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sympy as sp
 
 from derivations import (
+    MLP,
     Network,
     NoLimit,
     NotClosed,
+    PreNormResNet,
+    Regime,
     ResNet,
     Weights,
     average,
@@ -207,3 +212,16 @@ def test_a_transpose_over_more_inputs_than_a_pair():
     ).limit.explicit
     at = dict(zip(limit.states, (1, 2, 3, 3, 0, 9), strict=True))
     assert list(limit.drift.xreplace(at)) == [-1, -2, -3, -3, 0, -9]
+
+
+def test_at_a_fixed_width_a_small_parameter_is_free_that_the_recipe_ties_to_the_width():
+    sigma = sp.Symbol("sigma", positive=True)
+    d = derive(PreNormResNet(relu, width=2, weight_variance=sigma**2), order="depth")
+    limit = d.limit.explicit
+    at = dict(zip(limit.states, (3, -4), strict=True))  # r² = 25/2, <relu(x)²>/r² = (9/2)/(25/2)
+    assert limit.covariance.xreplace(at) == sigma**2 * sp.Rational(9, 25) * sp.eye(2)
+    assert d.architecture.time_of(7) is None
+    tied = Network(lambda x: x + epsilon * Weights("A")(x), width=3, regime=Regime(depth=1))
+    assert derive(tied, order="depth").limit == derive(replace(tied, regime=Regime())).limit
+    with pytest.raises(NoLimit, match="does not become continuous"):
+        derive(MLP(relu, width=3), order="depth")

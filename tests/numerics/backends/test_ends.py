@@ -48,6 +48,8 @@ _MORE = (
     "sqrt(1+sqrt(1+x**2))/(1+x**2)**(1/4)",
     "log(1+x**4)/log(2+x**2)",
     "tanh(sin(x)*x**2/(1+x**2))",
+    "sqrt(1+(heaviside(x)*x)**2)",
+    "((heaviside(x+0.5)*x)/(1+(abs(abs(x)**2-2))**2))**8",
 )
 _POINTS = np.array([s * m * 10.0**k for k in (*range(-307, 308, 31), -2, 0, 2) for m in (1, 3.7) for s in (1, -1)])
 
