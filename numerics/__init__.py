@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         simulate_tangent_kernel,
     )
     from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
-    from numerics.output_law import output_law
+    from numerics.outputs import output_law
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
@@ -74,7 +74,7 @@ _HOMES = {
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",
     "count_outcomes": "numerics.outcomes",
-    "output_law": "numerics.output_law",
+    "output_law": "numerics.outputs",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

@@ -26,7 +26,7 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
-        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "output_law", "networks", "pytorch", "exponential_functional", "kernels",
+        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "networks", "pytorch", "exponential_functional", "kernels",
         "regression", "training", "statistics", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }
