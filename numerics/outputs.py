@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import comb
-from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from derivations.derivation import Derivation
-from derivations.diffusion import Diffusion, Flow
+from derivations.diffusion import Diffusion
 from numerics.compile import compile_expression
+from numerics.compile.readouts import SecondMoments, second_moments
 from numerics.densities import FrozenDistribution, Measure, PointMass
 from numerics.densities.base import Array
 from numerics.densities.scale_mixture import EvenMoments, HalfMixture
@@ -123,28 +122,25 @@ def _by_first_way(
 ) -> FrozenDistribution:
     """By the first way that is open: a flow, a scalar law, simulated paths."""
     n, m = d.architecture.width, d.architecture.coordinates
-    gram = None if d.closure is not None and d.closure.centred else d.gram
+    known = bool(n.is_Integer)
+    gram = second_moments(d, readout.c.tolist())
     if gram is not None:
-        matrix = _matrix(d, gram)
-        form = sp.expand(sum(matrix[a, b] * readout.c[a] * readout.c[b] for a in range(m) for b in range(m)))
-        start = _gram_start(gram, matrix, x0, n, m)
-        if not isinstance(gram, Diffusion):
-            value = _along_flow(gram, start, form, t)
+        start = _gram_start(gram, x0, int(n) if known else max(1, np.shape(x0)[0] if np.ndim(x0) else 1), m)
+        if not isinstance(gram.process, Diffusion):
+            value = _along_flow(gram, start, t)
             return _mixture("Gaussian output", np.ones(1), readout.of(np.array([value])), 0.0)
-        if has_distribution(gram):
-            law = distribution(d.gram_law or gram, x0=float(start[0]), t=t)
-            (v,) = gram.states
-            slope = float(form.coeff(v))
-            if form == slope * v:
-                return _from_law(law, lambda y: slope * y, lambda j: slope**j * law.moment(j), readout)
-        paths = simulate_sde(gram, start, t=t, steps=steps, samples=samples, seed=seed)
-        seconds = compile_expression(gram.states, form)(*np.moveaxis(paths, -1, 0))
+        slope = gram.slope if has_distribution(gram.process) else None
+        if slope is not None:
+            law = distribution(d.gram_law or gram.process, x0=float(start[0]), t=t)
+            return _from_law(law, lambda y: slope * y, lambda j: slope**j * law.moment(j), readout)
+        paths = simulate_sde(gram.process, start, t=t, steps=steps, samples=samples, seed=seed)
+        seconds = compile_expression(gram.process.states, gram.form)(*np.moveaxis(paths, -1, 0))
         return _from_samples(seconds * np.ones(samples), readout)
     if has_distribution(d.limit):
         law = distribution(d, x0=float(_state(x0, 1, 1)[0, 0]), t=t)
         size = float(readout.c[0]) ** 2
         return _from_law(law, lambda y: size * y**2, lambda j: size**j * law.moment(2 * j), readout)
-    if not sp.sympify(n).is_Integer or len(d.limit.states) != int(n) * m:
+    if not known or len(d.limit.states) != int(n) * m:
         raise ValueError(
             f"the limit in {', '.join(map(str, d.limit.states[:4]))} does not give the second moments of the state; "
             "derive the network at a width that is a number, or in a regime whose limit is that of its Gram matrix"
@@ -154,23 +150,17 @@ def _by_first_way(
     return _from_samples((combined**2).mean(axis=1), readout)
 
 
-def _along_flow(gram: Flow, start: Array, form: sp.Expr, t: float) -> float:
-    """A form in the second moments at time t; only the states on which it depends are followed.
+def _along_flow(gram: SecondMoments, start: Array, t: float) -> float:
+    """The form in the second moments at time t; only the states on which it depends are followed.
 
     Raises
     ------
     ValueError
         If two inputs among them are parallel at depth 0, where the flow of their covariance has a root.
     """
-    needed = form.free_symbols & set(gram.states)
-    while True:
-        more = {s for a, s in enumerate(gram.states) if s in needed for s in gram.drift[a].free_symbols}
-        if (more & set(gram.states)) <= needed:
-            break
-        needed |= more & set(gram.states)
-    kept = [a for a, s in enumerate(gram.states) if s in needed]
+    part, kept = gram.part
     if not kept:
-        return float(form)
+        return float(gram.form)
     if len(kept) > 1:
         m = int((np.sqrt(8 * len(start) + 1) - 1) / 2)
         second = np.zeros((m, m))
@@ -179,9 +169,8 @@ def _along_flow(gram: Flow, start: Array, form: sp.Expr, t: float) -> float:
         pairs = np.triu(second, 1) / np.where(scale[:, None] * scale > 0, scale[:, None] * scale, 1.0)
         if (np.abs(pairs) > 1 - 1e-12).any():
             raise ValueError("two inputs are parallel at depth 0; give different ones, x0= of shape (width, inputs)")
-    part = Flow(tuple(gram.states[a] for a in kept), sp.ImmutableMatrix([gram.drift[a] for a in kept]), gram.time)
     found = np.atleast_1d(solve_flow(part, start[kept], t)(t))
-    return float(compile_expression(part.states, form)(*found))
+    return float(compile_expression(part.states, gram.form)(*found))
 
 
 def _state(x0: ArrayLike, n: int, m: int) -> Array:
@@ -193,37 +182,15 @@ def _state(x0: ArrayLike, n: int, m: int) -> Array:
         raise ValueError(f"x0 must be a number or have the shape ({n},) or ({n}, {m}), got {np.shape(x0)}") from None
 
 
-def _matrix(d: Derivation, gram: Any) -> sp.Matrix:
-    """The second moments in terms of the states."""
-    m, states = d.architecture.coordinates, gram.states
-    if d.closure is not None:
-        fixed = {held: value for held, value in d.closure.fixed.items()}
-        return d.closure.matrix.xreplace(fixed)
-    if getattr(gram, "matrix", None) is not None:
-        return gram.matrix
-    if len(states) != m * (m + 1) // 2 or not states[0].is_nonnegative:
-        raise ValueError(
-            f"the limit in {', '.join(map(str, states[:4]))} does not give the second moments of the state at a fixed time; "
-            "ask for one input, or for a regime whose limit is that of the Gram matrix"
-        )
-    matrix = sp.zeros(m, m)
-    rest = iter(states)
-    for a in range(m):
-        for b in range(a, m):
-            matrix[a, b] = matrix[b, a] = next(rest)
-    return matrix
-
-
-def _gram_start(gram: Diffusion | Flow, matrix: sp.Matrix, x0: ArrayLike, n: Any, m: int) -> Array:
+def _gram_start(gram: SecondMoments, x0: ArrayLike, count: int, m: int) -> Array:
     """The states at depth 0, from the neurons."""
-    count = int(n) if sp.sympify(n).is_Integer else max(1, np.shape(x0)[0] if np.ndim(x0) else 1)
     x = _state(x0, count, m)
     second = x.T @ x / count
-    values = {matrix[a, b]: float(second[a, b]) for a in range(m) for b in range(m)}
-    missing = [s for s in gram.states if s not in values]
+    values = {gram.matrix[a, b]: float(second[a, b]) for a in range(m) for b in range(m)}
+    missing = [s for s in gram.process.states if s not in values]
     if missing:
         raise ValueError(f"the start of {missing[0]} does not follow from the second moments of the state")
-    return np.array([values[s] for s in gram.states])
+    return np.array([values[s] for s in gram.process.states])
 
 
 def _from_samples(seconds: Array, readout: Readout) -> FrozenDistribution:
