@@ -202,6 +202,45 @@ def _kernel(kernel: _Parser) -> None:
     _force(kernel)
 
 
+def _train(train: _Parser) -> None:
+    _recipe(train, width="32")
+    train.add_argument(
+        "--depth",
+        type=_depths,
+        default=(10, 100),
+        metavar="L,…",
+        help="numbers of layers, each trained by itself (10,100)",
+    )
+    train.add_argument(
+        "--data",
+        metavar="FILE",
+        help="CSV or .npy, an input a row with its label, a whole number from 0, in the last column (scikit-learn's digits)",
+    )
+    train.add_argument("--steps", type=_whole("steps", 1), default=200, metavar="N", help="steps of training (200)")
+    train.add_argument("--batch", type=_whole("batch", 1), default=128, metavar="M", help="inputs in a step (128)")
+    train.add_argument(
+        "--learning-rate",
+        type=_finite("learning-rate"),
+        metavar="R",
+        help="in the NTK parametrization (half of the largest at which the first losses fall, derived, or else measured)",
+    )
+    train.add_argument("--optimizer", default="sgd", metavar="NAME", help="one of optax's, such as adam (sgd)")
+    train.add_argument(
+        "--t",
+        type=_finite("t"),
+        metavar="T",
+        help="the limit's time that all layers take together, where it is free (1)",
+    )
+    _random(train)
+    train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")
+    train.add_argument("--out", metavar="FILE.csv", help="write the columns depth, step and loss")
+    _force(train)
+
+
+def _depths(text: str) -> tuple[int, ...]:
+    return tuple(map(_whole("depth", 1, 1_000_000), text.split(",")))
+
+
 def _scalings(command: _Parser) -> None:
     _recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
@@ -330,19 +369,23 @@ def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | No
 
 
 def _seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--seed",
-        type=_whole("seed", 0),
-        default=0,
-        metavar="S",
-        help="a whole number; all that is random comes from it (0)",
-    )
+    _random(command)
     command.add_argument(
         "--workers",
         type=_whole("workers", 1),
         default=1,
         metavar="W",
         help="number of threads; the result does not depend on it (1)",
+    )
+
+
+def _random(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed",
+        type=_whole("seed", 0),
+        default=0,
+        metavar="S",
+        help="a whole number; all that is random comes from it (0)",
     )
 
 
@@ -396,6 +439,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
         "compare samples of your own networks with the derived limit; exit status 1 if a check fails",
         _compare,
     ),
+    "train": ("train networks at several depths, beside what is derived of their start", _train),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
     "choose": (
         "solve for the option that is given as ?, so that the output's mean square or correlation has a wanted value",

@@ -18,9 +18,9 @@ import numpy as np
 import derivations
 from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
 from numerics.cli import recipes
-from numerics.cli.files import read_inputs, read_samples
+from numerics.cli.files import read_inputs, read_labelled, read_samples
 from numerics.cli.output import ARRAYS, checked_output, put, save_states
-from numerics.cli.progress import samples_bar, slow_stage, stage
+from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
@@ -161,6 +161,49 @@ def _kernel(options: argparse.Namespace) -> int:
     return 0
 
 
+#: The share of the data on which a training is tested.
+_TESTED = 0.2
+
+
+def _train(options: argparse.Namespace) -> int:
+    from numerics.training import trainability
+
+    out = checked_output(options.out, options.force, (".csv",))
+    network = _network(options)
+    inputs, labels = _digits() if options.data is None else read_labelled(options.data)
+    inputs = (inputs - inputs.mean()) / (inputs.std() or 1.0)
+    order = np.random.default_rng(options.seed).permutation(len(inputs))
+    tested, seen = np.split(order, [int(_TESTED * len(order))])
+    found = trainability(
+        network,
+        options.depth,
+        inputs[seen].reshape(len(seen), -1, *network.positions),
+        labels[seen],
+        (inputs[tested].reshape(len(tested), -1, *network.positions), labels[tested]) if len(tested) else None,
+        options.learning_rate,
+        options.steps,
+        options.batch,
+        options.optimizer,
+        1.0 if options.t is None else options.t,
+        seed=options.seed,
+        checkpoint=options.checkpoint,
+        progress=lambda depth: plain_progress(f"depth {depth}"),
+        stage=slow_stage,
+    )
+    print(found)
+    if out is not None:
+        rows = (f"{row.depth},{k + 1},{v:.9g}\n" for row in found.rows for k, v in enumerate(row.losses))
+        put("depth,step,loss\n" + "".join(rows), out)
+    return 0 if all(len(row.losses) == options.steps for row in found.rows) else 1
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels, labels
+
+
 def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
@@ -221,6 +264,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "density": _density,
     "simulate": _simulate,
     "kernel": _kernel,
+    "train": _train,
     "validate": _validate,
     "compare": _compare,
     "scalings": _scalings,
