@@ -180,4 +180,6 @@ def test_every_command_runs_or_says_why(recipe, regime, inputs):
     if said.get("derive") == "":
         # what simulates and compares is refused only for what has no numbers yet, or too many
         for reason in (said["validate"], said.get("report", "")):
-            assert reason == "" or any(why in reason for why in ("cannot compute", "nothing moves", "take too long")), reason
+            assert reason == "" or any(why in reason for why in ("cannot compute", "nothing moves", "take too long")), (
+                reason
+            )
