@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Recipe,
         Regime,
         ResNet,
+        ShapedAttention,
         ShapedMLP,
         ShrinkingResNet,
         TransformerBlock,
@@ -128,6 +129,7 @@ __all__ = [
     "Regime",
     "ResNet",
     "Scalings",
+    "ShapedAttention",
     "ShapedMLP",
     "ShrinkingResNet",
     "TransformerBlock",
@@ -216,7 +218,7 @@ _NAMES = {
     ),
     "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
     "derivations.architectures": (
-        "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedMLP "
+        "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedAttention ShapedMLP "
         "ShrinkingResNet TransformerBlock"
     ),
     "derivations.calculus.equivalence": "equivalence",

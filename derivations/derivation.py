@@ -433,7 +433,8 @@ def _width_steps(d: Derivation) -> list[Step]:
 
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
-    moments = JointMoments.of(d.architecture, min(d.architecture.inputs, 2))
+    many = d.architecture.coordinates  # positions are summed over
+    moments = JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
     single = OneMatrix.of(moments)
     steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     if isinstance(d.limit, CollapseDiffusion):

@@ -8,7 +8,24 @@ from difflib import get_close_matches
 
 
 class DerivationError(ValueError):
-    """A request that the engine cannot honour; the message says what was expected, what came and what to do."""
+    """A request that the engine cannot honour; the message says what was expected, what came and what to do.
+
+    Bound symbols print with an underscore before their names, which says nothing to a reader and is left out.
+    """
+
+    def __init__(self, message: object = "", *more: object) -> None:
+        super().__init__(readable(str(message)), *more)
+
+
+def readable(message: str) -> str:
+    """A message with bound symbols by their names.
+
+    Examples
+    --------
+    >>> readable("one layer moves the state by _A - x")
+    'one layer moves the state by A - x'
+    """
+    return re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", message)
 
 
 class NoLimit(DerivationError):
@@ -65,7 +82,7 @@ def brief(formula: object, most: int = 120) -> str:
     >>> brief(sum(k * sp.Symbol("x") ** k for k in range(40)), 40)
     '39*x**39 + 38*x**38 + 37*x … **2 + x (403 characters)'
     """
-    text = re.sub(r"\b_(?=[^\W\d_])", "", str(formula))
+    text = readable(str(formula))
     if len(text) <= most:
         return text
     return f"{text[: 2 * most // 3]} … {text[-most // 6 :]} ({len(text)} characters)"

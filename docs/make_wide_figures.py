@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import sympy as sp
 from scipy import stats
 
-from derivations import ConvResNet, ShrinkingResNet, depth_limit, identity, relu, silu, tanh
+from derivations import (
+    ConvResNet,
+    ShrinkingResNet,
+    TransformerBlock,
+    depth_limit,
+    identity,
+    relu,
+    silu,
+    tanh,
+    width_limit,
+)
 from derivations.jacobian import log_volume
 from derivations.kernels import explosion_depth
-from numerics import kernel_matrix, simulate_jacobian, simulate_network, simulate_sde
+from numerics import kernel_matrix, simulate_jacobian, simulate_network, simulate_sde, solve_flow
 from numerics.plots import Series, comparison_figure, density_figure, series_figure, svg
 from numerics.statistics import Estimate
 
@@ -45,6 +56,38 @@ def convolution(channels: int = 32, samples: int = 500) -> str:
             Series(f"{channels} channels, {name}", [0, 1, 2], [e.value for e in seen], [e.error for e in seen])
         )
     return svg(series_figure(series, "depth $t$", "kernel of the image, averaged over positions"))
+
+
+def tokens(samples: int = 12, depth: int = 500, t: float = 10.0) -> str:
+    """Correlations of eight characters of the licence in transformer blocks of width 64, and their norms."""
+    text = (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8").split("\n\n")[2][:8]
+    places = [[c == letter for c in text] for letter in sorted(set(text))]
+    features = np.vstack([places, np.eye(8)]) / np.sqrt(2)
+    upper, at = np.triu_indices(8), [0, 25, 50, 100, 150, 200, 300, 400, 500]
+    series = []
+    for masked, name in ((False, "all tokens"), (True, "earlier tokens")):
+        block = TransformerBlock(64, positions=(8,), activation=relu, masked=masked)
+        path = solve_flow(
+            width_limit(replace(block, width=sp.oo)), (features.T @ features)[upper], t=t, rtol=1e-3, atol=1e-4
+        )
+        gram = simulate_network(
+            block, depth, samples, inputs=np.sqrt(len(features)) * features[None], t=t, seed=5, at=at, record="gram"
+        )
+        times = np.linspace(0, t, 60)
+        kernel = np.zeros((60, 8, 8))
+        kernel[:, upper[0], upper[1]] = path(times)
+        series.append(Series(f"derived, {name} seen", times, _alike(kernel + np.swapaxes(np.triu(kernel, 1), 1, 2))))
+        seen = [Estimate.of(_alike(layer)) for layer in gram]
+        where = [t * layer / depth for layer in at]
+        series.append(Series("64 neurons", where, [e.value for e in seen], [e.error for e in seen]))
+    return svg(series_figure(series, "depth $t$ (500 layers are 10)", "mean correlation of two tokens"))
+
+
+def _alike(kernel: np.ndarray) -> np.ndarray:
+    """The mean correlation of different tokens."""
+    root = np.sqrt(np.einsum("...ii->...i", kernel))
+    p = kernel.shape[-1]
+    return ((kernel / root[..., :, None] / root[..., None, :]).sum((-1, -2)) - p) / (p * (p - 1))
 
 
 def determinant(samples: int = 40_000, depth: int = 128) -> str:
@@ -87,7 +130,7 @@ def digits() -> str:
 def main(folder: Path = FIGURES) -> None:
     """Write all figures."""
     folder.mkdir(exist_ok=True)
-    for draw in (shrinking, convolution, determinant, explosion, digits):
+    for draw in (shrinking, convolution, determinant, explosion, digits, tokens):
         (folder / f"{draw.__name__}.svg").write_text(draw(), encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
-from derivations.errors import brief
+from derivations.errors import brief, readable
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
 from numerics.compile.defined import defined_everywhere, formulas, has_value, possibly_zero, undefined_entry
@@ -36,6 +36,9 @@ class ExplosionWarning(ProjectWarning):
 
 class UndefinedState(ValueError):
     """A sample came to where a formula has no value."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(readable(message))
 
 
 @dataclass(frozen=True)

@@ -225,11 +225,23 @@ class Series:
     error: ArrayLike | None = None
 
 
-def series_figure(series: Sequence[Series], x: str, y: str) -> Figure:
-    """What was derived as lines and what was simulated as points with bars, the n-th of each in the same colour."""
+def series_figure(series: Sequence[Series], x: str, y: str, log: bool = False) -> Figure:
+    """What was derived as lines and what was simulated as points with bars, the n-th of each in the same colour.
+
+    Raises
+    ------
+    ValueError
+        For more lines, or more sets of points, than there are colours.
+    """
     figure, axes = _axes(x, y, (4.8, 3.6))
     lines = [one for one in series if one.error is None]
     dots = [one for one in series if one.error is not None]
+    if max(len(lines), len(dots)) > len(SERIES):
+        raise ValueError(
+            f"expected at most {len(SERIES)} lines and as many sets of points, got {len(lines)} and {len(dots)}"
+        )
+    if log:
+        axes.set_yscale("log")
     for color, style, one in zip(SERIES, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), lines, strict=False):
         axes.plot(one.x, one.y, linestyle=style, color=color, linewidth=1.7, label=one.name)
     for color, marker, one in zip(SERIES, "osD^v", dots, strict=False):

@@ -27,7 +27,7 @@ LAYERS = {
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
         "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "networks", "pytorch", "exponential_functional", "kernels",
-        "regression", "training", "statistics", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
+        "regression", "statistics", "training", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }
 # modules whose place is kept and that nobody has built yet: on the map they are marked (planned)

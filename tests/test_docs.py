@@ -27,6 +27,8 @@ PRINTED = re.compile(r"^```python\n(.*?)^```\n\n?(?:```text\n(.*?)^```$)?", re.M
 def test_code_on_the_page_runs(page):
     if page.stem == "pytorch":
         pytest.importorskip("torch", reason="the page on PyTorch needs the extra torch")
+    if page.stem == "training":
+        pytest.importorskip("optax", reason="the page on training needs the extra jax")
     names: dict[str, object] = {"__name__": page.stem}
     for code, shown in PRINTED.findall(page.read_text()):
         out = io.StringIO()

@@ -11,6 +11,7 @@ from derivations.architectures.perceptron import MLP, ShapedMLP
 from derivations.architectures.prenorm import PreNormResNet
 from derivations.architectures.regime import Regime
 from derivations.architectures.residual import ResNet
+from derivations.architectures.shaped_attention import ShapedAttention
 from derivations.architectures.shrinking import ShrinkingResNet
 
 #: All recipes: what is asked of every one of them, and what the command line offers, follows from here.
@@ -26,6 +27,7 @@ RECIPES: tuple[type[Recipe], ...] = (
     ConvBlock,
     AttentionBlock,
     TransformerBlock,
+    ShapedAttention,
     Network,
 )
 
@@ -42,6 +44,7 @@ __all__ = [
     "Recipe",
     "Regime",
     "ResNet",
+    "ShapedAttention",
     "ShapedMLP",
     "ShrinkingResNet",
     "TransformerBlock",

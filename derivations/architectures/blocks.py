@@ -90,9 +90,9 @@ class MLPBlock(_Block):
     hidden : int or Expr
         The number of hidden neurons: a number, or a multiple of ``symbols.width`` such as ``4*n``.
     norm : {"none", "rms", "layer"}
-        Gains are 1, shifts 0, as at the start of training.
+        What the block divides by; gains are 1, shifts 0, as at the start of training.
     place : {"pre", "post"}
-        Whether the block's input is normalised, or the sum.
+        Whether the block's input or the sum is normalised.
     weight_variance, bias_variance : Expr
         Of both matrices: :math:`\sigma_w^2/k` for a weight that reads one of k neurons, :math:`\sigma_b^2` for a bias.
     keep, keep_branch : Expr

@@ -34,11 +34,11 @@ class ConvResNet(ShrinkingResNet):
     positions : tuple of int
         The grid's sizes, one or two of them.
     filter : tuple of int
-        The filter's sizes, odd, one for each dimension of the grid.
+        The filter's sizes, odd, one for each dimension of the grid; by default 1 in each.
     inputs : int
         The number of network inputs (images) followed jointly.
     circular : bool
-        Whether a filter that reaches over a border reads on at the other end; else it reads 0 there.
+        Reading on at the other end, where a filter reaches over a border; else it reads 0 there.
     weight_variance, bias_variance, weight_mean, bias_mean : Expr
 
     Raises
@@ -55,13 +55,13 @@ class ConvResNet(ShrinkingResNet):
 
     _: KW_ONLY
     positions: tuple[int, ...] = (1,)
-    filter: tuple[int, ...] = (1,)
+    filter: tuple[int, ...] = ()
     circular: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("positions", "filter"):
-            object.__setattr__(self, name, checked_sizes(getattr(self, name), name))
+        object.__setattr__(self, "positions", checked_sizes(self.positions, "positions"))
+        object.__setattr__(self, "filter", checked_sizes(self.filter or (1,) * len(self.positions), "filter"))
         self.program()
 
     def weights(self, name: str, **moments: object) -> Weights:

@@ -61,7 +61,7 @@ class Network(Recipe):
     def __post_init__(self) -> None:
         said: object = self.layer
         if isinstance(said, Callable):  # type: ignore[arg-type]
-            said = said(state)  # type: ignore[operator]
+            said = _said(said)  # type: ignore[arg-type]
         try:
             expr = exact_decimals(said)  # text is never evaluated
         except sp.SympifyError:
@@ -96,6 +96,19 @@ class Network(Recipe):
         """A pre-norm block with two matrices and a gate of width 3."""
         a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
         return cls(lambda x: x + step * a(sp.tanh(b(x)) * c(x)), width=3)
+
+
+def _said(layer: Callable[[sp.Expr], object]) -> object:
+    """What a function says of a generic neuron; what goes wrong in it is told as what is wrong with the layer."""
+    try:
+        return layer(state)
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DerivationError):
+            raise
+        raise DerivationError(
+            f"the layer is a function from the state x of one neuron to its new state, and it failed: {error}; matrices are Weights "
+            "applied to a body, such as lambda x: x + epsilon * A(relu(x))"
+        ) from error
 
 
 def grid_of(positions: object) -> tuple[int, ...]:

@@ -104,13 +104,13 @@ class ShapedMLP(Perceptron):
     inputs : int
         m.
     c_plus, c_minus : number or Expr, optional
-        Real.
+        Of the slopes :math:`1 + c\,n^{-p}` for x > 0 and x < 0 of a two-slope activation; real.
     a : number or Expr, optional
-        Positive.
+        Of the zoom :math:`s\varphi(x/s)` of a smooth one with :math:`s = a\,n^p`; positive.
     width : int or Symbol
         n.
     skip : number or Expr
-        :math:`\lambda \in [0, 1)`: adds a branch that skips the layer, :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,u`.
+        :math:`\lambda`, at least 0 and below 1: the share of the state that skips the layer, :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,u`.
     rate : number, Expr or pair
         p; a pair gives the two slopes rates of their own.
     depth_rate : number or Expr

@@ -28,7 +28,7 @@ class ResNet(Recipe):
     inputs : int
         The number m of network inputs followed jointly; their weights are shared.
     weight_variance : Expr
-        :math:`\sigma_w^2`, dimensionless.
+        :math:`\sigma_w^2`, the variance of a weight times the number of a neuron's weights.
 
     Raises
     ------

@@ -81,9 +81,9 @@ class ShrinkingResNet(Recipe):
     inputs : int
         The number m of network inputs followed jointly.
     weight_variance, bias_variance : Expr
-        :math:`\sigma_w^2`, :math:`\sigma_b^2`.
+        :math:`\sigma_w^2`, :math:`\sigma_b^2`, of a weight times the number of a neuron's weights, and of a bias, in a unit of time.
     weight_mean, bias_mean : Expr
-        :math:`\mu_w`, :math:`\mu_b`.
+        :math:`\mu_w`, :math:`\mu_b`, of a weight times the number of a neuron's weights, and of a bias, in a unit of time.
 
     Raises
     ------

@@ -27,7 +27,7 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.draws import Draw
+from derivations.limits.elimination.draws import AttentionDraw, Draw
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.symbols import depth, state, step, width
 
@@ -42,6 +42,10 @@ _LAWS = {
     "truncated_normal": "TruncatedNormal",
 }
 _DELTA = letter("Delta")
+#: What a head of attention puts out has as its covariance, given its shares.
+_FORM = Juxtaposed(
+    Juxtaposed(indexed("a", (letter("alpha"),), (letter("T"),)), letter("S")), indexed("a", (letter("gamma"),), ())
+)
 
 
 def network_steps(recipe: Recipe) -> list[Step]:
@@ -208,15 +212,8 @@ class _Recursion:
 def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
     """Positions of what one matrix puts out, application by application: the first two coordinates, and two applications."""
     starts = range(0, count, size)
-    own = [(k, k + c) for k in starts for c in range(min(size, 2))]
+    own = [(k, k + c) for k in starts for c in range(min(size, 2)) if k + c < count]
     return own + [(k, q) for k in starts for q in starts if k < q]
-
-
-def _drawn_at(program: Program) -> list[Matrix | Mask]:
-    """Where the random numbers of an expansion are drawn: factors, and each matrix at its last application."""
-    last = {s.weights: s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean}
-    finals = list(last.values())
-    return [s for s in program.statements if isinstance(s, Mask) or (isinstance(s, Matrix) and s in finals)]
 
 
 def _activation_steps(recipe: Recipe) -> list[Step]:
@@ -265,21 +262,31 @@ class ShownMoments:
     @cached_property
     def _names(self) -> dict[sp.Basic, sp.Basic]:
         """What the drawn numbers of a generic neuron are called."""
-        program, size = self.layer.program, len(self.layer.states)
-        matrices = [s for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean]
+        program, several = self.layer.program, len(self.layer.states) > 1
+        alone = sum(isinstance(s, Matrix) and not s.weights.is_mean for s in program.statements) == 1
         names: dict[sp.Basic, sp.Basic] = {}
-        for random, last in zip(self.layer.expansion.random, _drawn_at(program), strict=True):
-            applied = [s for s in matrices if s.weights == last.weights] if isinstance(last, Matrix) else [last]
-            for place, v in enumerate(random.variables):
-                of, c = applied[place // size if isinstance(last, Matrix) else 0], place % size
-                above = (sp.Integer(c + 1),) if size > 1 and (isinstance(last, Matrix) or not last.shared) else ()
-                name = of.symbol.name
-                names[v] = (
-                    indexed("u", (letter(name),) if len(matrices) > 1 else (), above)
-                    if isinstance(of, Matrix)
-                    else indexed(name, (), above)
-                )
+        for v, (of, c) in self.layer.expansion.origin.items():
+            above = () if c is None or not several else (sp.Integer(c + 1),)
+            if isinstance(of, Mask | Mix):
+                names[v] = indexed(of.symbol.name, (), above)
+            elif isinstance(of, Back):
+                names[v] = indexed("v", (letter(of.weights.name),), above)
+            elif isinstance(of, Matrix):
+                names[v] = indexed("u", () if alone else (letter(of.symbol.name),), above)
+            else:
+                names[v] = indexed("b", () if alone else (letter(of.name),), above)
+        heads = self._heads
+        for h, head in enumerate(heads, 1):
+            below = () if len(heads) == 1 else (sp.Integer(h),)
+            names |= {
+                form: indexed("Phi", below, (sp.Integer(j + 1), sp.Integer(i + 1)))
+                for (i, j), form in head.forms.items()
+            }
         return names
+
+    @property
+    def _heads(self) -> list[AttentionDraw]:
+        return [random for random in self.layer.expansion.random if isinstance(random, AttentionDraw)]
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
         """Averages of the state as sums over the layer."""
@@ -318,6 +325,17 @@ class ShownMoments:
                     )
                     if gaussian
                     else ("Given the state, what a matrix puts out is centred. ",)
+                ),
+                *(
+                    (
+                        "What a head of attention puts out is so given its shares a; ",
+                        letter("Phi"),
+                        " is the form ",
+                        _FORM,
+                        " in them, with S the covariance of its values. ",
+                    )
+                    if self._heads
+                    else ()
                 ),
                 f"Its covariance{likewise} is",
             ),

@@ -10,8 +10,8 @@ import sympy as sp
 
 from derivations.exponents.maps import steady
 
-_FAR = 40  # octaves beyond 1 at which growth is measured
-_CLOSE = sp.Rational(1, 1000)
+_FAR = 12  # octaves beyond 1 at which growth is measured
+_CLOSE = sp.Rational(1, 40)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _measured(rate: sp.Expr, v: sp.Symbol) -> Course | None:
     """From values on a geometric grid."""
     function = steady(rate, v)
     values = [value for k in range(-_FAR, _FAR + 1, 4) if (value := function(mp.mpf(2) ** k)) is not None]
-    if len(values) <= 2 * _FAR // 4:
+    if len(values) <= 2 * _FAR // 4:  # one of them is not known
         return None
     signs = {mp.sign(value) for value in values}
     if signs == {-1}:

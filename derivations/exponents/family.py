@@ -172,6 +172,10 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
     if kept.free_symbols & (drawn | {state}) or not (kept.is_number or kept.free_symbols):
         kept = sp.S.Zero
     rest = update - kept * state
+    if rest == 0:
+        raise DerivationError(
+            f"the layer only multiplies the state by {kept}; it has no branch whose size could be chosen"
+        )
     symbol = step
     if kept == 1:
         update = state + symbol * rest

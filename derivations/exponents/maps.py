@@ -15,7 +15,7 @@ from itertools import pairwise
 import mpmath as mp
 import sympy as sp
 
-from derivations.errors import NotClosed
+from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation
 from derivations.language import Program
 from derivations.language.statements import Matrix
@@ -161,7 +161,14 @@ def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
 def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None]:
     """A formula as a function of numbers: None where digits cancel, so that two precisions disagree."""
     if expr.has(*MEANS):
-        return lambda at: _real(sp.N(expr.subs(symbol, at), _DIGITS))
+
+        def integrated(at: mp.mpf) -> mp.mpf | None:
+            try:
+                return _real(sp.N(expr.subs(symbol, at), _DIGITS))
+            except DerivationError:  # the integral did not settle there
+                return None
+
+        return integrated
     compiled = sp.lambdify(symbol, expr, "mpmath")
 
     def value(at: mp.mpf) -> mp.mpf | None:

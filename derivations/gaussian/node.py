@@ -16,7 +16,7 @@ class GaussianMean(Binding):
     """The mean of one or more functions under a Gaussian law: its arguments are the functions, then the law's parameters."""
 
     #: The function that computes values in array code.
-    array_code: ClassVar[str] = "numerics.quadrature.gaussian_values"
+    array_code: ClassVar[str] = "numerics.kernels.nodes.gaussian_values"
 
     @property
     def functions(self) -> list[sp.Lambda]:

@@ -8,7 +8,7 @@ from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
 from derivations.kernels.means import slope_of
-from derivations.language.statements import Matrix, Mean, Program
+from derivations.language.statements import Matrix, Mean, Mix, Program
 from derivations.limits import width_limit
 from derivations.limits.tangents import tangent_flow
 from derivations.symbols import state, step
@@ -73,7 +73,7 @@ def require_slopes(program: Program) -> None:
         If a function of a neuron jumps, or the mean of its squared derivative diverges.
     """
     averages = {s.symbol: sp.S.One for s in program.statements if isinstance(s, Mean)}  # norms are positive numbers
-    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean)]
+    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean | Mix)]
     for body in (*bodies, program.update):
         for factor in sp.Mul.make_args(body.xreplace(averages)):
             neurons = sorted((factor.free_symbols - {step}) & _neurons(program), key=sp.default_sort_key)
@@ -82,4 +82,4 @@ def require_slopes(program: Program) -> None:
 
 
 def _neurons(program: Program) -> set[sp.Symbol]:
-    return {state, *(s.symbol for s in program.statements)}
+    return {state, *(s.symbol for s in program.statements), *dict(program.others)}

@@ -119,7 +119,7 @@ class _Lowering:
     def _lowered(self, expr: sp.Expr) -> sp.Expr:
         if isinstance(expr, GaussianExpectation):
             mean, variance = map(self, expr.args[1:])
-            factor, function, slope, shift = _standard(expr.args[0])
+            factor, function, slope, shift = standard_form(expr.args[0])
             return factor * self._one(function, slope * mean + shift, slope**2 * variance)
         if isinstance(expr, GaussianPairExpectation):
             return self._two(expr)
@@ -160,7 +160,7 @@ class _Lowering:
         factor = sp.S.One
         sides: list[tuple[int | None, sp.Expr, tuple[sp.Expr, ...]]] = []
         for function, own in zip(node.args[:2], (first, second), strict=True):
-            scale, bare, slope, shift = _standard(function)
+            scale, bare, slope, shift = standard_form(function)
             law, at = self._alone(sp.Tuple(shift, slope**2 * own))
             sides.append((at if law.free_symbols - {time} else None, bare, tuple(law)))
             factor *= scale
@@ -190,7 +190,7 @@ class _Lowering:
         return moved, int(moved != law)
 
 
-def _standard(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
+def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
     """A factor c, a function h without parameters, a slope a and a shift b, so that the function is c h(a z + b)."""
     body, factor, scale, moved = function(_Z), sp.S.One, sp.S.One, sp.S.Zero
     for _ in range(_MOST):
@@ -203,9 +203,10 @@ def _standard(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
         argument = next(filter(_is_moved, _arguments(body)), None)
         if argument is None:
             break
-        whole = sp.diff(argument, _Z)
-        slope = _symbolic(whole)  # numbers stay in the function, so that rules know it
-        shift = sp.expand((argument - whole * _Z) * slope / whole)
+        power = sp.degree(argument, _Z)
+        whole = sp.LC(argument, _Z)
+        slope = _symbolic(whole) ** sp.Rational(1, power)  # numbers stay in the function, so that rules know it
+        shift = sp.expand((argument - whole * _Z) * slope / whole) if power == 1 else sp.S.Zero
         changed = body.xreplace({_Z: (_Z - shift) / slope}).replace(
             lambda e: e.is_Relational, lambda e: e.func(sp.expand(e.lhs - e.rhs), 0)
         )
@@ -261,14 +262,10 @@ def _arguments(body: sp.Expr) -> Iterator[sp.Basic]:
 
 
 def _is_moved(e: sp.Basic) -> bool:
-    """Whether an argument is z scaled or shifted by parameters."""
-    return (
-        isinstance(e, sp.Expr)
-        and e.has(_Z)
-        and bool(e.free_symbols - {_Z})
-        and e.is_polynomial(_Z)
-        and sp.degree(e, _Z) == 1
-    )
+    """Whether an argument is z scaled or shifted by parameters, or a power of z that is scaled."""
+    if not isinstance(e, sp.Expr) or not e.has(_Z) or not e.free_symbols - {_Z} or not e.is_polynomial(_Z):
+        return False
+    return sp.degree(e, _Z) == 1 or not (e / _Z ** sp.degree(e, _Z)).has(_Z)
 
 
 @dataclass(frozen=True)
@@ -493,8 +490,7 @@ def _require_filters(program: Program) -> None:
     """Positions meet in filters only, and positions of one input move as those of two do."""
     if program.has_pairs:
         raise DerivationError(
-            "the flow couples all positions of an input, not pairs of inputs alone; kernel matrices over positions are integrated for "
-            "ConvResNet only: take the flow itself, derive(net).limit, for few positions"
+            "the flow couples all positions of an input, not pairs of positions alone: take derivations.kernels.coupled"
         )
     if any(isinstance(s, Mask) and s.over is None and not s.shared for s in program.statements):
         raise DerivationError(

@@ -339,6 +339,7 @@ class _Reader:
             if back:
                 first, target = target, first
             self._same(first, source)
+            self._sizes(f"{node}, where {weights.name} reads one layer of neurons, the same wherever it is applied")
             symbol = self._symbol(node, f"{weights.name}^T" if back else weights.name, real=True)
             self.layer_of[symbol] = target
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
@@ -414,6 +415,11 @@ class _Reader:
     def _new(self, size: sp.Expr, name: str) -> int:
         self.parent.append(len(self.parent))
         if size is not sp.S.NaN:
+            count = size.subs(width, self.size)
+            if count.is_number and count.is_finite and not (count.is_Integer and count > 0):
+                raise DerivationError(
+                    f"{name} must put out a positive whole number of neurons, got {size} = {count} at a width of {self.size}"
+                )
             self.claims.append((len(self.parent) - 1, size, name))
         return len(self.parent) - 1
 

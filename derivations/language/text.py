@@ -15,47 +15,61 @@ from derivations.activations.registry import ACTIVATIONS
 from derivations.activations.text import parse_activation
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, UnsafeExpression, unknown
-from derivations.language.nodes import average, normalised_sum
-from derivations.language.positions import attention, causal, other, over_positions, self_attention, softmax
+from derivations.language.nodes import Node, average, normalised_sum
+from derivations.language.positions import (
+    attention,
+    causal,
+    mixed,
+    other,
+    over_positions,
+    position_matrix,
+    self_attention,
+    softmax,
+)
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights
-from derivations.symbols import state, step, width
+from derivations.symbols import state, step, time, width
 
 MAX_LENGTH = 1000  # characters
 MAX_NODES = 250  # of the syntax tree
 MAX_EXPONENT = 64
 
-_SYMBOLS = {"x": state, "eps": step, "epsilon": step, "varepsilon": step, "n": width, "pi": sp.pi, "causal": causal}
+_SYMBOLS = {
+    "x": state,
+    "eps": step,
+    "epsilon": step,
+    "varepsilon": step,
+    "n": width,
+    "t": time,
+    "pi": sp.pi,
+    "causal": causal,
+}
 _OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_NORMS: dict[str, Callable[[sp.Expr], sp.Expr]] = {
-    "average": average,
-    "normalised_sum": normalised_sum,
-    "other": other,
-    "over_positions": over_positions,
-    "rms_norm": rms_norm,
-    "layer_norm": layer_norm,
-}
-_FACTORS: dict[str, Callable[..., sp.Expr]] = {"dropout": dropout, "drop_branch": drop_branch}
-_ATTENTION: dict[str, tuple[Callable[..., sp.Expr], int]] = {
-    "softmax": (softmax, 1),
-    "attention": (attention, 3),
-    "self_attention": (self_attention, 1),
-}
+#: Words of the language; each is given as many bodies as it needs, and its other arguments by name.
+_WORDS: dict[str, Callable[..., sp.Expr]] = {
+    word.__name__: word
+    for word in (
+        average, normalised_sum, other, over_positions, mixed, position_matrix, rms_norm, layer_norm, dropout, drop_branch, softmax,
+        attention, self_attention,
+    )
+}  # fmt: skip
 _MATRIX = re.compile(r"[A-Z][A-Z0-9_]*")
-_OPTIONS = ("out", "variance", "mean", "bias_variance", "bias_mean", "law")
+_OPTIONS = tuple(word for word in signature(Weights.__new__).parameters if word not in ("cls", "name", "taps"))
 
 
 def parse_layer(text: str) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
-    A word in capitals is a matrix, with options as keywords: ``B(x, out=4*n, variance=2, law=orthogonal)``. ``average``,
-    ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)``
-    are those of the language; any name of an activation is applied to its first argument.
+    A word in capitals is a matrix, with the options of :class:`~derivations.Weights` as keywords where it first stands:
+    ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``,
+    ``A(x, law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
+    ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
+    applied to its first argument.
 
     Parameters
     ----------
@@ -76,6 +90,10 @@ def parse_layer(text: str) -> sp.Expr:
     >>> parse_layer("x + eps*A(tanh(B(x, out=8)))")
     varepsilon*A(tanh(B(x))) + x
     """
+    return _Builder().visit(_tree(text))
+
+
+def _tree(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         _refuse(f"the layer has {len(text)} characters", f"use at most {MAX_LENGTH}")
     try:
@@ -84,7 +102,42 @@ def parse_layer(text: str) -> sp.Expr:
         raise UnsafeExpression(f"{text[:60]!r} does not parse; check operators, commas and parentheses") from error
     if sum(1 for _ in ast.walk(body)) > 2 * MAX_NODES:
         _refuse("the layer is too large", f"use at most {MAX_NODES} operations")
-    return _Builder().visit(body)
+    return body
+
+
+def parse_option(text: str) -> Any:
+    """What an option of a matrix may be, such as ``orthogonal``, ``{4: 9/5}`` or ``[[1, 1/2], [1/2, 1]]``.
+
+    Raises
+    ------
+    UnsafeExpression
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_option("[[1, 1/2], [1/2, 1]]"), parse_option("orthogonal")
+    ([[1, 1/2], [1/2, 1]], 'orthogonal')
+    """
+    return _Builder()._value(_tree(text))
+
+
+def parse_number(text: str) -> sp.Expr:
+    """A number, or a formula in the width n and the limit's time t, such as ``1/2``, ``4*n`` or ``1 + t``.
+
+    Raises
+    ------
+    UnsafeExpression
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_number("1 + t/2"), parse_number("0.1")
+    (t/2 + 1, 1/10)
+    """
+    found = parse_layer(text)
+    if not isinstance(found, sp.Expr) or found.has(Node, sp.Function) or found.free_symbols - {width, time}:
+        _refuse(f"{text[:60]!r} is no number and no formula in n and t", "write a number such as 1/2, or 4*n")
+    return found
 
 
 def _refuse(cause: str, advice: str) -> NoReturn:
@@ -136,64 +189,60 @@ class _Builder(ast.NodeVisitor):
         return _OPERATORS[type(node.op)](left, right)
 
     def visit_Call(self, node: ast.Call) -> sp.Expr:
-        """A matrix, a word of the language, or an activation."""
-        if not isinstance(node.func, ast.Name) or not node.args:
+        """A matrix or its transpose, a word of the language, or an activation."""
+        function, transposed = node.func, False
+        if isinstance(function, ast.Attribute) and function.attr == "T":
+            function, transposed = function.value, True
+        if not isinstance(function, ast.Name) or not node.args or any(k.arg is None for k in node.keywords):
             self.generic_visit(node)
-        name, arguments = node.func.id, [self.visit(a) for a in node.args]
-        options = {k.arg: k.value for k in node.keywords if k.arg}
+        name, arguments = function.id, [self._value(a, words=False) for a in node.args]
+        options = {str(k.arg): self._value(k.value) for k in node.keywords}
         if _MATRIX.fullmatch(name):
-            return self._matrix(name, arguments, options)
-        if name in _NORMS and len(arguments) == 1 and not options:
-            return _NORMS[name](arguments[0])
-        if name in _FACTORS and len(arguments) == 2:
-            return _FACTORS[name](*arguments, shared=self._shared(name, options))
-        if name in _ATTENTION and len(arguments) == _ATTENTION[name][1]:
-            return self._attention(name, arguments, options)
-        if options or name in _NORMS or name in _FACTORS:
-            _refuse(
-                f"{name} is given {len(arguments)} arguments{' and options' if options else ''}",
-                "see --help for its form",
-            )
+            matrix = self._matrix(name, arguments, options)
+            return matrix.T(arguments[0]) if transposed else matrix(arguments[0])
+        if transposed:
+            _refuse(f"{name}.T is no transpose of a matrix", "write matrices in capitals, such as A.T(body)")
+        if name in _WORDS:
+            return self._word(name, arguments, options)
+        if options or any(isinstance(a, list) for a in arguments):
+            _refuse(f"{name} is an activation and has no options and no lists", "write leaky_relu(x, 0.2)")
         if len(arguments) == 1 and name in ACTIVATIONS:
             return ACTIVATIONS[name](arguments[0])
         return parse_activation(f"{name}({', '.join(['x', *map(str, arguments[1:])])})")(arguments[0])
 
-    def _matrix(self, name: str, arguments: list[sp.Expr], options: dict[str, ast.expr]) -> sp.Expr:
-        if len(arguments) != 1 or set(options) - set(_OPTIONS):
-            wrong = next(iter(set(options) - set(_OPTIONS)), None)
-            raise UnsafeExpression(
-                unknown(f"option of the matrix {name}", wrong, _OPTIONS) if wrong else f"{name} is applied to one body"
-            )
+    def _matrix(self, name: str, arguments: list[Any], options: dict[str, Any]) -> Weights:
+        if wrong := next((word for word in options if word not in _OPTIONS), None):
+            raise UnsafeExpression(unknown(f"option of the matrix {name}", wrong, _OPTIONS))
+        if len(arguments) != 1:
+            _refuse(f"{name} is given {len(arguments)} arguments", "apply a matrix to one body")
         if options or name not in self.matrices:
-            read: dict[str, Any] = {k: self._word(v) if k == "law" else self.visit(v) for k, v in options.items()}
-            made = Weights(name, **read)
+            made = Weights(name, **options)
             if self.matrices.setdefault(name, made) != made:
                 raise DerivationError(f"the matrix {name} has two sets of options; give them where it first stands")
-        return self.matrices[name](arguments[0])
+        return self.matrices[name]
 
-    def _attention(self, name: str, arguments: list[sp.Expr], options: dict[str, ast.expr]) -> sp.Expr:
-        function, _ = _ATTENTION[name]
-        known = [word for word in list(signature(function).parameters)[len(arguments) :] if word != "names"]
-        for word in options:
-            if word not in known:
-                raise UnsafeExpression(unknown(f"option of {name}", word, known))
-        read: dict[str, Any] = {
-            k: self._word(v) if k in ("kind", "scale") else self.visit(v) for k, v in options.items()
-        }
-        if "heads" in read:
-            read["heads"] = int(read["heads"]) if read["heads"].is_Integer else read["heads"]
-        return function(*arguments, **read)
+    def _word(self, name: str, arguments: list[Any], options: dict[str, Any]) -> sp.Expr:
+        parameters = signature(_WORDS[name]).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty]
+        known = [p.name for p in parameters if p.default is not p.empty and p.name != "names"]
+        if wrong := next((word for word in options if word not in known), None):
+            raise UnsafeExpression(unknown(f"option of {name}", wrong, known))
+        if len(arguments) != len(needed):
+            _refuse(f"{name} is given {len(arguments)} arguments", f"write {name}({', '.join(needed)})")
+        return _WORDS[name](*arguments, **options)
 
-    def _word(self, value: ast.expr) -> str:
-        """A name, with or without quotation marks."""
-        if isinstance(value, ast.Name):
-            return value.id
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            return value.value
-        _refuse(f"{ast.unparse(value)[:60]!r} is no name", "write law=orthogonal, law=uniform or law=rademacher")
-
-    def _shared(self, name: str, options: dict[str, ast.expr]) -> bool:
-        value = options.pop("shared", None)
-        if options or not (value is None or (isinstance(value, ast.Constant) and isinstance(value.value, bool))):
-            _refuse(f"{name} has one option, shared=True or shared=False", "leave others out")
-        return bool(value.value) if isinstance(value, ast.Constant) else False
+    def _value(self, node: ast.expr, words: bool = True) -> Any:
+        """What an option is: an expression, a whole number, True or False, a word with or without quotation marks, a list of these, a table."""
+        if isinstance(node, ast.List | ast.Tuple):
+            values = [self._value(entry) for entry in node.elts]
+            return values if isinstance(node, ast.List) else tuple(values)
+        if words and isinstance(node, ast.Dict) and None not in node.keys:
+            return {
+                self._value(k): self._value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None
+            }
+        if words and isinstance(node, ast.Constant) and isinstance(node.value, str | bool):
+            return node.value
+        if words and isinstance(node, ast.Name) and node.id not in _SYMBOLS:
+            return node.id
+        value = self.visit(node)
+        return int(value) if words and value.is_Integer else value

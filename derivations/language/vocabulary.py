@@ -53,6 +53,8 @@ def drop_branch(body: sp.Expr, keep: object, name: str = "d", shared: bool = Fal
 
 
 def _factor(keep: object, name: str, shared: bool, branch: bool) -> sp.Expr:
+    if not isinstance(shared, bool):
+        raise DerivationError(f"shared says whether all inputs see the same factor, True or False, got {shared!r}")
     p = exact_decimals(keep)
     if p.is_nonpositive or (1 - p).is_negative:
         raise DerivationError(f"a probability of being kept must be above 0 and at most 1, got keep={p}")

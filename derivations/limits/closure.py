@@ -9,12 +9,14 @@ import sympy as sp
 from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
+from derivations.language.statements import Back, Mask, Matrix, Mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
+from derivations.symbols import state
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,21 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
             raise plain from None
 
 
+def _where(program: Program) -> str:
+    """The statements that read or change the state in another way than rotations of its neurons leave alone."""
+    own = {state, *(s.symbol for s in program.statements if isinstance(s, Matrix | Back) and s.target.index == 0)}
+    own |= {s.symbol for s in program.statements if isinstance(s, Mask) and s.over is not None and s.over.index == 0}
+
+    def more(body: sp.Expr, degree: int) -> bool:
+        names = sorted(own & body.free_symbols, key=sp.default_sort_key)
+        return bool(names) and not (body.is_polynomial(*names) and sp.Poly(body, *names).total_degree() <= degree)
+
+    found = [f"{s.weights.name}({s.body})" for s in program.statements if isinstance(s, Matrix) and more(s.body, 1)]
+    found += [f"average({s.body})" for s in program.statements if isinstance(s, Mean) and more(s.body, 2)]
+    found += [f"the new state {program.update}"] if more(program.update, 1) else []
+    return f" in {' and in '.join(found)}" if found else ""
+
+
 def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit:
     few, matrix, x = gram_matrix(moments.inputs), gram_matrix(inputs), moments.states
     means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(moments.inputs)]
@@ -79,7 +96,7 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
         if left:
             raise NotClosed(
                 f"the Gram matrix is no diffusion by itself: how it moves also depends on {', '.join(left)}; the state is read "
-                "neuron by neuron, not through random matrices and averages only"
+                f"neuron by neuron{_where(moments.program)}, not through random matrices and averages only"
             )
         return sp.factor_terms(inside)
 

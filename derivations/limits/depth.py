@@ -23,7 +23,7 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.language.statements import Matrix
 from derivations.limits.elimination.averages import LayerAverage, reduced
-from derivations.limits.elimination.held import released
+from derivations.limits.elimination.held import released, with_means
 from derivations.limits.elimination.labels import by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
@@ -213,6 +213,7 @@ def _one_of(places: tuple[sp.Symbol, ...], k: int) -> dict[sp.Symbol, sp.Expr]:
 
 def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr:
     """Averages of the state as sums over the layer."""
+    expr = with_means(expr)
     while nodes := state_averages(expr):
         innermost = nodes[0]
         expr = expr.xreplace({innermost: coordinate_sum(released(innermost.body), states, n) / n})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.errors import DerivationError
 from derivations.gaussian import expect, expect_pair
 
 
@@ -53,11 +54,28 @@ class MeanFieldLaw:
         block = sp.Matrix(2, 2, lambda i, j: self.covariance(used[i], used[j]))
         for term in sp.Add.make_args(body if body.is_Mul else sp.expand_mul(body)):
             constant, rest = term.as_independent(variables[a], variables[b], as_Add=False)
-            left, right = rest.as_independent(variables[b], as_Add=False)
-            if not rest.has(variables[b]) or left == 1:
-                alone = a if rest.has(variables[a]) else b
-                total += constant * expect(rest, variables[alone], self.covariance(alone, alone), evaluate=evaluate)
-            else:
+            if rest.has(variables[a]) and rest.has(variables[b]):
+                left, right = _apart(rest, variables[a], variables[b])
                 other = right.subs(variables[b], variables[a])
                 total += constant * expect_pair(left, other, variables[a], block, evaluate)
+            else:
+                alone = a if rest.has(variables[a]) else b
+                total += constant * expect(rest, variables[alone], self.covariance(alone, alone), evaluate=evaluate)
         return total
+
+
+def _apart(term: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+    """A function of x times one of y; a denominator that was multiplied out is factored.
+
+    Raises
+    ------
+    DerivationError
+        If it is no such product.
+    """
+    for form in (term, sp.factor(term)):
+        left, right = form.as_independent(y, as_Add=False)
+        if not right.has(x):
+            return left, right
+    raise DerivationError(
+        f"no rule is known for the Gaussian mean of {term}, which is no product of functions of one input each"
+    )

@@ -6,6 +6,8 @@ state that moves beside the first.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sympy as sp
 
 from derivations.diffusion import Flow, NeuronDiffusion
@@ -57,14 +59,61 @@ def tangent_flow(
         If the tangents' second moments need more than themselves.
     """
     few = inputs if program.has_positions else min(inputs, 2)
-    kernel, field = kernel_flow(program, inputs, evaluate), MeanFieldLayer.of(program, few)
-    moments = LayerMoments(program, few, infinite=True, directions=1, parameters=parameters)
-    x, v = moments.states[:few], moments.states[few:]
-    tangent, generic = gram_matrix(inputs, stem), gram_matrix(few, stem)
+    kernel = kernel_flow(program, inputs, evaluate)
+    layer = TangentLayer.of(MeanFieldLayer.of(program, few), stem, parameters)
+    tangent = gram_matrix(inputs, stem)
 
-    def second(node: LayerAverage) -> sp.Expr:
+    def velocity(a: int, b: int) -> sp.Expr:
+        return layer.velocity(a, b, evaluate)
+
+    if inputs > few:
+        names = [(gram_matrix(few, "K"), gram_matrix(inputs, "K")), (layer.second, tangent)]
+        if layer.field.moving:
+            names.append((layer.field.law.mean, mean_symbols(inputs)))
+        velocity = by_pattern(velocity, matrix_labels(*names), always=True)
+    pairs = upper(inputs)
+    states = (*kernel.states, *(tangent[p] for p in pairs))
+    return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))
+
+
+@dataclass(frozen=True)
+class TangentLayer:
+    """One layer of infinitely many neurons with a tangent each, centred given the network.
+
+    Parameters
+    ----------
+    field : MeanFieldLayer
+        Of the neurons.
+    moments : LayerMoments
+        With the tangents.
+    second : Matrix
+        Symbols of the tangents' second moments.
+    """
+
+    field: MeanFieldLayer
+    moments: LayerMoments
+    second: sp.ImmutableMatrix
+
+    @classmethod
+    def of(cls, field: MeanFieldLayer, stem: str = "Theta", parameters: bool = True) -> TangentLayer:
+        """Of a layer whose neurons are known."""
+        few = field.layer.inputs
+        moments = LayerMoments(field.layer.program, few, infinite=True, directions=1, parameters=parameters)
+        return cls(field, moments, gram_matrix(few, stem))
+
+    def velocity(self, a: int, b: int, evaluate: bool) -> sp.Expr:
+        """The rate of the second moment of two inputs' tangents."""
+        few = self.moments.inputs
+        x = self.moments.states[:few]
+        change = self.moments.product(few + a, few + b)
+        return self.field.closed(
+            change.xreplace({node: self._mean(node) for node in change.atoms(LayerAverage)}), evaluate, x
+        )
+
+    def _mean(self, node: LayerAverage) -> sp.Expr:
         """The state and the tangents of a neuron are independent, and tangents are centred."""
-        total = sp.S.Zero
+        few, total = self.moments.inputs, sp.S.Zero
+        x, v = self.moments.states[:few], self.moments.states[few:]
         for term in sp.Add.make_args(sp.expand(node.body)):
             function, product = term.as_independent(*v, as_Add=False)
             powers = sp.Poly(product, *v).monoms()[0] if product.is_polynomial(*v) else ()
@@ -73,18 +122,5 @@ def tangent_flow(
             places = [a for a, power in enumerate(powers) for _ in range(power)]
             if product != 1 and len(places) != 2:
                 raise NotClosed(f"the tangents' second moments are moved by {brief(node)}, which they do not determine")
-            total += (generic[tuple(places)] if places else 1) * layer_average(function, x, 0)
+            total += (self.second[tuple(places)] if places else 1) * layer_average(function, x, 0)
         return total
-
-    def velocity(a: int, b: int) -> sp.Expr:
-        change = moments.product(few + a, few + b)
-        return field.closed(change.xreplace({node: second(node) for node in change.atoms(LayerAverage)}), evaluate, x)
-
-    if inputs > few:
-        names = [(gram_matrix(few, "K"), gram_matrix(inputs, "K")), (generic, tangent)]
-        if field.moving:
-            names.append((field.law.mean, mean_symbols(inputs)))
-        velocity = by_pattern(velocity, matrix_labels(*names), always=True)
-    pairs = upper(inputs)
-    states = (*kernel.states, *(tangent[p] for p in pairs))
-    return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))

@@ -22,6 +22,7 @@ from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
 from derivations.calculus.size import written_size
 from derivations.errors import DerivationError
+from derivations.gaussian.node import GaussianMean
 from derivations.piecewise.expansion import FLAT, LOG, Expansion, Unknown, expansion_at
 from derivations.piecewise.splitting import split_at_conditions
 from numerics.backends.kinks import Where, guarded_branches
@@ -100,7 +101,9 @@ def safe_ends(expr: sp.Expr, naive: Naive) -> sp.Expr:
     naive : Naive
         The target whose functions in doubles are tried.
     """
-    if len(expr.free_symbols) == 1 and isinstance(expr, sp.Expr) and not expr.has(Where):
+    if isinstance(expr, GaussianMean):
+        return expr  # whose value is computed in many digits, or by panels of its own
+    if len(expr.free_symbols) == 1 and isinstance(expr, sp.Expr) and not expr.has(Where, GaussianMean):
         (variable,) = expr.free_symbols
         if variable.is_extended_real and written_size(expr) <= _MOST_OPERATIONS:
             return _mended(expr.xreplace({variable: X}), naive).xreplace({X: variable})

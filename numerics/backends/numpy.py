@@ -47,6 +47,12 @@ class NumPyWriter(SciPyPrinter):
         condition, inside, outside = (self._print(arg) for arg in node.args)
         return f"where({condition}, {inside}, {outside})"
 
+    def _print_GaussianMean(self, node: Any) -> str:
+        return str(node._numpycode(self))
+
+    def _print_SoftmaxShare(self, node: Any) -> str:
+        return str(self._print(node.explicit()))
+
     def _print_Max(self, node: sp.Expr) -> str:
         return self._chain("maximum", node)
 

@@ -11,23 +11,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from derivations.errors import unknown
 
-#: Names of architectures as typed, and the classes of :mod:`derivations` that they stand for.
-ARCHITECTURES = {
-    "resnet": "ResNet",
-    "shrinking": "ShrinkingResNet",
-    "conv": "ConvResNet",
-    "mlp": "MLP",
-    "shaped": "ShapedMLP",
-    "prenorm": "PreNormResNet",
-}
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
-#: How an activation is shaped, by name.
-_SHAPING = {
-    "c-plus": "the slope of a two-slope activation on x > 0 is 1 + C/sqrt(n); exact, such as 1/2",
-    "c-minus": "its slope on x < 0 is 1 + C/sqrt(n); write --c-minus=-1/2 for a negative C",
-    "a": "a smooth activation φ is used as s φ(x/s) with s = C sqrt(n)",
-    "skip": "share C of the state that skips the layer, at least 0 and below 1 (0)",
-}
 FORMATS = ("text", "latex", "typst", "json", "html")
 
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
@@ -38,7 +22,25 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **(options | {"allow_abbrev": False}))
+        self.build: Callable[[_Parser], None] | None = None
         self._negative_number_matcher = re.compile(r"-[\d.]")  # -1e5 and -1/2 are values too, not only -1
+
+    def built(self) -> _Parser:
+        """With its options, which are added when they are first needed: those of recipes are read off the recipes."""
+        build, self.build = self.build, None
+        if build is not None:
+            build(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None, **options: Any) -> Any:
+        """As always, with all options."""
+        self.built()
+        return super().parse_known_args(args, namespace, **options)
+
+    def format_help(self) -> str:
+        """As always, with all options."""
+        self.built()
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"^argument [^:]+: ", "", " ".join(message.split()))
@@ -50,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
         (commands,) = (a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
         command = next((word for word in given if not word.startswith("-")), None)
         if command is not None and command in commands:
-            known = commands[command]._option_string_actions
+            known = commands[command].built()._option_string_actions
             words = (word.split("=")[0] for word in given if word.startswith("--"))
             if wrong := next((word for word in words if word not in known), None):
                 commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
@@ -81,7 +83,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    derive = _command(commands, "derive", "print a derivation step by step")
+    for name, (does, build) in _COMMANDS.items():
+        _command(commands, name, does).build = build
+    return top
+
+
+def _derive(derive: _Parser) -> None:
     _recipe(derive)
     _inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
@@ -90,12 +97,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write to a file (.tex and .typ are documents for pdflatex and Typst) instead of standard output",
     )
-
     _force(derive)
 
-    density = _command(
-        commands, "density", "tabulate density and distribution function, closed or solved by Fokker–Planck"
-    )
+
+def _density(density: _Parser) -> None:
     _recipe(density, width="1")
     _start(density)
     density.add_argument(
@@ -110,7 +115,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _force(density)
 
-    simulate = _command(commands, "simulate", "simulate random networks, or paths of the derived limit")
+
+def _simulate(simulate: _Parser) -> None:
     _recipe(simulate, width="1")
     _start(simulate, inputs=True)
     _size(simulate, depth=1000, samples=10_000)
@@ -141,19 +147,15 @@ def parser() -> argparse.ArgumentParser:
     )
     _force(simulate)
 
-    validate = _command(
-        commands, "validate", "compare limit, law and simulated networks; exit status 1 if a check fails"
-    )
+
+def _validate(validate: _Parser) -> None:
     _recipe(validate, width="1")
     _inputs_followed(validate)
     _start(validate)
     _size(validate, depth=None, samples=None)
 
-    compare = _command(
-        commands,
-        "compare",
-        "compare samples of your own networks with the derived limit; exit status 1 if a check fails",
-    )
+
+def _compare(compare: _Parser) -> None:
     _recipe(compare, width="1")
     _start(compare)
     compare.add_argument(
@@ -170,27 +172,76 @@ def parser() -> argparse.ArgumentParser:
     )
     _seed(compare)
 
-    _scalings(
-        _command(commands, "scalings", "find the exponents of branch, weights, shaping and width that have a limit")
-    )
-    _choose(
-        _command(
-            commands,
-            "choose",
-            "solve for the option that is given as ?, so that the output's norm or correlation has a wanted value",
-        )
-    )
 
-    report = _command(commands, "report", "write one self-contained HTML page: derivation, density, networks, checks")
+def _report(report: _Parser) -> None:
     _recipe(report, width="1")
     _start(report, inputs=True)
     _size(report, depth=1000, samples=None)
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     _force(report)
-    return top
 
 
-def _scalings(command: argparse.ArgumentParser) -> None:
+def _kernel(kernel: _Parser) -> None:
+    _recipe(kernel, width="oo")
+    kernel.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy (random ones)")
+    kernel.add_argument(
+        "--random",
+        type=_pair("random"),
+        metavar="MxD",
+        help="so many random inputs of so many standard normal numbers each (3x4)",
+    )
+    kernel.add_argument("--of", choices=("nngp", "ntk"), default="nngp", help="which kernel (nngp)")
+    kernel.add_argument(
+        "--t", type=_finite("t"), metavar="T", help="the limit's time that all layers take together (1)"
+    )
+    kernel.add_argument(
+        "--tolerance", type=_finite("tolerance"), default=1e-9, metavar="E", help="relative error of an entry (1e-9)"
+    )
+    _seed(kernel)
+    kernel.add_argument("--out", metavar="FILE", help="write the matrix, .npy or .csv, instead of to standard output")
+    _force(kernel)
+
+
+def _train(train: _Parser) -> None:
+    _recipe(train, width="32")
+    train.add_argument(
+        "--depth",
+        type=_depths,
+        default=(10, 100),
+        metavar="L,…",
+        help="numbers of layers, each trained by itself (10,100)",
+    )
+    train.add_argument(
+        "--data",
+        metavar="FILE",
+        help="CSV or .npy, an input a row with its label, a whole number from 0, in the last column (scikit-learn's digits)",
+    )
+    train.add_argument("--steps", type=_whole("steps", 1), default=200, metavar="N", help="steps of training (200)")
+    train.add_argument("--batch", type=_whole("batch", 1), default=128, metavar="M", help="inputs in a step (128)")
+    train.add_argument(
+        "--learning-rate",
+        type=_finite("learning-rate"),
+        metavar="R",
+        help="in the NTK parametrization (half of the largest at which the first losses fall, derived, or else measured)",
+    )
+    train.add_argument("--optimizer", default="sgd", metavar="NAME", help="one of optax's, such as adam (sgd)")
+    train.add_argument(
+        "--t",
+        type=_finite("t"),
+        metavar="T",
+        help="the limit's time that all layers take together, where it is free (1)",
+    )
+    _random(train)
+    train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")
+    train.add_argument("--out", metavar="FILE.csv", help="write the columns depth, step and loss")
+    _force(train)
+
+
+def _depths(text: str) -> tuple[int, ...]:
+    return tuple(map(_whole("depth", 1, 1_000_000), text.split(",")))
+
+
+def _scalings(command: _Parser) -> None:
     _recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
@@ -198,9 +249,11 @@ def _scalings(command: argparse.ArgumentParser) -> None:
     _force(command)
 
 
-def _choose(command: argparse.ArgumentParser) -> None:
+def _choose(command: _Parser) -> None:
     _recipe(command, width="100")
-    command.add_argument("--norm", type=_finite("norm"), metavar="V", help="wanted mean square of the output's neurons")
+    command.add_argument(
+        "--mean-square", type=_finite("mean-square"), metavar="V", help="wanted mean square of the output's neurons"
+    )
     command.add_argument(
         "--correlation", type=_finite("correlation"), metavar="C", help="or wanted correlation of two inputs there"
     )
@@ -240,7 +293,7 @@ def _force(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
 
 
-def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentParser:
+def _command(commands: _Commands, name: str, does: str) -> _Parser:
     """A command that says the same in the list of commands and at the head of its own help."""
     return commands.add_parser(
         name, help=does, description=f"{does[0].upper()}{does[1:]}. In brackets is what an option is if left out."
@@ -248,32 +301,29 @@ def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentPars
 
 
 def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
+    from numerics.cli.recipes import helps, metavar, named  # loads SymPy
+
+    words = ", ".join(named())
     command.add_argument(
         "architecture",
         nargs="?",
-        choices=ARCHITECTURES,
+        choices=named(),
         metavar="ARCHITECTURE",
-        help=f"the network's recursion: {', '.join(ARCHITECTURES)} (resnet)",
+        help=f"the network's recursion: {words} (resnet)",
     )
-    command.add_argument("--activation", metavar="NAME|FORMULA", help="activation, such as gelu or 'x*tanh(x)' (relu)")
+    command.add_argument(
+        "--activation", metavar="NAME|FORMULA", help="activation inside the weights, such as gelu or 'x*tanh(x)' (relu)"
+    )
     command.add_argument(
         "--layer",
         metavar="FORMULA",
-        help="instead of an architecture, a layer as a formula: capitals are matrices, eps is L^(-1/2), such as "
-        "'x + eps*A(relu(B(rms_norm(x), out=4*n)))'",
+        help="instead of an architecture, a layer as a formula: capitals are matrices with the options of Weights, eps is L^(-1/2), such as "
+        "'x + eps*A(relu(B(rms_norm(x), out=4*n)))' or, over --positions 8, 'x + eps*W(relu(x), filter=3, padding=zeros)'",
     )
-    for option, what in _SHAPING.items():
-        command.add_argument(f"--{option}", metavar="C", help=f"for shaped: {what}")
     command.add_argument(
         "--order",
         choices=("depth", "width", "joint"),
-        help="what goes to infinity first, or both together (joint for mlp, shaped and prenorm, else depth)",
-    )
-    command.add_argument(
-        "--outer",
-        default="tanh",
-        metavar="NAME|FORMULA",
-        help="for shrinking and conv: activation outside the weights, where --activation stands inside (tanh)",
+        help="what goes to infinity first, or both together (joint where the recipe says so, else depth)",
     )
     command.add_argument(
         "--width",
@@ -281,27 +331,11 @@ def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
         metavar="N",
         help=f"number of neurons: a whole number, n for a symbol, or oo ({width})",
     )
-    command.add_argument(
-        "--weight-variance",
-        default="1",
-        metavar="V",
-        help="variance of a weight times the number of a neuron's weights, exact (1); mlp and shaped have their own",
-    )
-    command.add_argument(
-        "--bias-variance", default="0", metavar="V", help="for shrinking and conv: variance of a bias, exact (0)"
-    )
-    command.add_argument(
-        "--positions", type=_sizes("positions"), metavar="P|PxQ", help="for conv, needed: the grid's sizes"
-    )
-    command.add_argument(
-        "--filter",
-        type=_sizes("filter"),
-        metavar="F|FxG",
-        help="for conv: the filter's odd sizes (1 in each dimension)",
-    )
-    command.add_argument(
-        "--zero-padding", action="store_true", help="for conv: beyond a border a filter reads 0 (the opposite end)"
-    )
+    for option, text in helps():
+        if option.is_flag:
+            command.add_argument(option.name, dest=option.field, action="store_const", const=True, help=text)
+        else:
+            command.add_argument(option.name, dest=option.field, metavar=metavar(option), help=text)
 
 
 def _start(command: argparse.ArgumentParser, inputs: bool = False) -> None:
@@ -335,19 +369,23 @@ def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | No
 
 
 def _seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--seed",
-        type=_whole("seed", 0),
-        default=0,
-        metavar="S",
-        help="a whole number; all that is random comes from it (0)",
-    )
+    _random(command)
     command.add_argument(
         "--workers",
         type=_whole("workers", 1),
         default=1,
         metavar="W",
         help="number of threads; the result does not depend on it (1)",
+    )
+
+
+def _random(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed",
+        type=_whole("seed", 0),
+        default=0,
+        metavar="S",
+        help="a whole number; all that is random comes from it (0)",
     )
 
 
@@ -367,16 +405,12 @@ def _whole(name: str, least: int, most: int = 10**18 - 1) -> Callable[[str], int
     return read
 
 
-def _sizes(name: str) -> Callable[[str], tuple[int, ...]]:
-    def read(text: str) -> tuple[int, ...]:
-        parts = text.split("x")
-        if not 1 <= len(parts) <= 2 or not all(
-            p.isascii() and p.isdigit() and len(p) <= 3 and int(p) > 0 for p in parts
-        ):
-            raise argparse.ArgumentTypeError(
-                f"{name} must be one or two whole numbers from 1 to 999, such as 8 or 8x8, got {text[:40]!r}"
-            )
-        return tuple(map(int, parts))
+def _pair(name: str) -> Callable[[str], tuple[int, int]]:
+    def read(text: str) -> tuple[int, int]:
+        if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
+            raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
+        rows, columns = map(int, text.split("x"))
+        return rows, columns
 
     return read
 
@@ -392,3 +426,24 @@ def _finite(name: str) -> Callable[[str], float]:
         return value
 
     return read
+
+
+#: Every command: what it does, and what adds its options.
+_COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
+    "derive": ("print a derivation step by step", _derive),
+    "density": ("tabulate density and distribution function, closed or solved by Fokker–Planck", _density),
+    "simulate": ("simulate random networks, or paths of the derived limit", _simulate),
+    "kernel": ("tabulate the NNGP or tangent kernel of network inputs at infinite width", _kernel),
+    "validate": ("compare limit, law and simulated networks; exit status 1 if a check fails", _validate),
+    "compare": (
+        "compare samples of your own networks with the derived limit; exit status 1 if a check fails",
+        _compare,
+    ),
+    "train": ("train networks at several depths, beside what is derived of their start", _train),
+    "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
+    "choose": (
+        "solve for the option that is given as ?, so that the output's mean square or correlation has a wanted value",
+        _choose,
+    ),
+    "report": ("write one self-contained HTML page: derivation, density, networks, checks", _report),
+}

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import derivations
-from derivations import Derivation, DerivationError, derive, parse_activation, symbols
-from numerics.cli.arguments import ARCHITECTURES
-from numerics.cli.files import read_inputs, read_samples
+from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
+from numerics.cli import recipes
+from numerics.cli.files import read_inputs, read_labelled, read_samples
 from numerics.cli.output import ARRAYS, checked_output, put, save_states
-from numerics.cli.progress import samples_bar, slow_stage, stage
+from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
@@ -133,6 +132,78 @@ def _simulate(options: argparse.Namespace) -> int:
     return 1 if lost.any() else 0
 
 
+def _kernel(options: argparse.Namespace) -> int:
+    from numerics.kernels import kernel_matrix
+
+    if options.inputs is not None and options.random is not None:
+        raise ValueError("--inputs and --random are given both; the kernel is that of one of them")
+    out = checked_output(options.out, options.force, tuple(ARRAYS))
+    drawn = np.random.default_rng(options.seed).standard_normal(options.random or (3, 4))
+    rows = drawn if options.inputs is None else read_inputs(options.inputs)
+    network = _network(options)
+    grid = network.positions
+    if rows.shape[1] % prod(grid):
+        raise ValueError(
+            f"an input of {rows.shape[1]} numbers has none for each of {'×'.join(map(str, grid))} positions; give it channels times positions"
+        )
+    found = kernel_matrix(
+        network,
+        rows.reshape(len(rows), -1, *grid) if grid else rows,
+        t=1.0 if options.t is None else options.t,
+        kind=options.of,
+        tolerance=options.tolerance,
+        workers=options.workers,
+    )
+    if out is None:
+        put("".join(",".join(f"{v:.17g}" for v in row) + "\n" for row in found), None)
+    else:
+        save_states(found, out)
+    return 0
+
+
+#: The share of the data on which a training is tested.
+_TESTED = 0.2
+
+
+def _train(options: argparse.Namespace) -> int:
+    from numerics.training import trainability
+
+    out = checked_output(options.out, options.force, (".csv",))
+    network = _network(options)
+    inputs, labels = _digits() if options.data is None else read_labelled(options.data)
+    inputs = (inputs - inputs.mean()) / (inputs.std() or 1.0)
+    order = np.random.default_rng(options.seed).permutation(len(inputs))
+    tested, seen = np.split(order, [int(_TESTED * len(order))])
+    found = trainability(
+        network,
+        options.depth,
+        inputs[seen].reshape(len(seen), -1, *network.positions),
+        labels[seen],
+        (inputs[tested].reshape(len(tested), -1, *network.positions), labels[tested]) if len(tested) else None,
+        options.learning_rate,
+        options.steps,
+        options.batch,
+        options.optimizer,
+        1.0 if options.t is None else options.t,
+        seed=options.seed,
+        checkpoint=options.checkpoint,
+        progress=lambda depth: plain_progress(f"depth {depth}"),
+        stage=slow_stage,
+    )
+    print(found)
+    if out is not None:
+        rows = (f"{row.depth},{k + 1},{v:.9g}\n" for row in found.rows for k, v in enumerate(row.losses))
+        put("depth,step,loss\n" + "".join(rows), out)
+    return 0 if all(len(row.losses) == options.steps for row in found.rows) else 1
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels, labels
+
+
 def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
@@ -192,6 +263,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
     "density": _density,
     "simulate": _simulate,
+    "kernel": _kernel,
+    "train": _train,
     "validate": _validate,
     "compare": _compare,
     "scalings": _scalings,
@@ -201,38 +274,37 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
-    return derive(_network(options, inputs), order=getattr(options, "order", None))
+    return derive(_network(options, inputs), order=options.order)
 
 
-def _network(options: argparse.Namespace, inputs: int = 1) -> Any:
-    if getattr(options, "layer", None) is not None:
-        for word, given in (("architecture", options.architecture), ("activation", options.activation)):
-            if given is not None:
-                raise DerivationError(
-                    f"--layer says the whole layer, and the {word} {given} beside it; leave one of both out"
-                )
-        return derivations.Network(derivations.parse_layer(options.layer), _width(options.width), inputs)
-    options.architecture, options.activation = options.architecture or "resnet", options.activation or "relu"
-    architecture = getattr(derivations, ARCHITECTURES[options.architecture])
-    known = {field.name for field in dataclasses.fields(architecture)}
-    variances = {
-        name: _fraction(getattr(options, name), name.replace("_", "-")) for name in ("weight_variance", "bias_variance")
-    }
-    if "weight_variance" not in known and variances["weight_variance"] != 1:
-        raise DerivationError(f"{options.architecture} has its critical weight variance; leave weight-variance out")
-    if "bias_variance" not in known and variances["bias_variance"] != 0:
-        raise DerivationError(
-            f"{options.architecture} has no biases; leave bias-variance out, or choose shrinking or conv"
-        )
-    given = {"width": _width(options.width), "inputs": inputs, **variances, **_grid(options, "positions" in known)}
-    around = (parse_activation(options.outer),) if "outer" in known else ()
-    for name in ("c_plus", "c_minus", "a", "skip"):
-        text = getattr(options, name, None)
-        if text is not None and name not in known:
-            raise DerivationError(f"--{name.replace('_', '-')} is for shaped, got it with {options.architecture}")
-        if text is not None:
-            given[name] = _fraction(text, name.replace("_", "-"), signed=name != "a")
-    return architecture(*around, parse_activation(options.activation), **{k: v for k, v in given.items() if k in known})
+def _network(options: argparse.Namespace, inputs: int = 1) -> Recipe:
+    """The recipe that was typed, or the layer."""
+    given = {name: getattr(options, name) for name in recipes.options() if getattr(options, name) is not None}
+    if options.layer is None:
+        options.architecture, options.activation = options.architecture or "resnet", options.activation or None
+        if options.activation is not None:
+            given["activation"] = options.activation
+        return recipes.recipe(options.architecture, given, _width(options.width), inputs)
+    beside = {"the architecture": options.architecture, "the activation": options.activation}
+    beside |= {recipes.options()[name].name: value for name, value in given.items() if name not in recipes.OF_LAYERS}
+    for word, value in beside.items():
+        if value is not None:
+            said = word if value is True else f"{word} {value}"
+            raise DerivationError(f"--layer says the whole layer, and {said} stands beside it; leave one of both out")
+    grid = recipes.positions(given["positions"]) if "positions" in given else ()
+    layer, width = derivations.parse_layer(options.layer), _width(options.width)
+    if isinstance(width, int):
+        layer = layer.subs(symbols.width, width)
+    return derivations.Network(layer, width, inputs, positions=grid, regime=_regime(given))
+
+
+def _regime(given: dict[str, Any]) -> Regime:
+    """The rates of a layer as a formula: eps is n^(-rate), and n^(depth-rate) layers make a unit of time."""
+    depth, rate = (
+        None if given.get(name) is None else recipes.number(given[name], name.replace("_", "-"))
+        for name in ("depth_rate", "rate")
+    )
+    return Regime({} if rate is None else {symbols.step: rate}, depth)
 
 
 def _time(options: argparse.Namespace, networks: Derivation | None = None) -> float:
@@ -243,21 +315,6 @@ def _time(options: argparse.Namespace, networks: Derivation | None = None) -> fl
     return 1.0 if options.t is None else float(options.t)
 
 
-def _grid(options: argparse.Namespace, convolutional: bool) -> dict[str, object]:
-    """Positions, filter and padding of a convolutional network, which has them all."""
-    if not convolutional:
-        asked = [name for name in ("positions", "filter", "zero_padding") if getattr(options, name)]
-        if asked:
-            raise DerivationError(
-                f"{options.architecture} has no grid; leave {', '.join(a.replace('_', '-') for a in asked)} out, or choose conv"
-            )
-        return {}
-    if options.positions is None:
-        raise DerivationError("conv needs the sizes of its grid, such as --positions 8 or --positions 8x8")
-    filter_ = options.filter or (1,) * len(options.positions)
-    return {"positions": options.positions, "filter": filter_, "circular": not options.zero_padding}
-
-
 def _width(text: str) -> object:
     if text == "n":
         return symbols.width
@@ -266,21 +323,6 @@ def _width(text: str) -> object:
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0:
         return int(text)
     raise DerivationError(f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}")
-
-
-def _fraction(text: str, name: str, signed: bool = False) -> object:
-    from fractions import Fraction
-
-    message = f"{name} must be a number{'' if signed else ' ≥ 0'} such as 2, 0.5 or 1/2, got {text[:40]!r}"
-    if len(text) > 30 or re.search(r"e[+-]?\d{3}", text.lower()):  # 1e999999999 would be written out
-        raise DerivationError(message)
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise DerivationError(message) from error
-    if value < 0 and not signed:
-        raise DerivationError(message)
-    return value
 
 
 def _require_memory(samples: int, d: Derivation) -> None:
@@ -322,16 +364,20 @@ def _inputs(options: argparse.Namespace) -> np.ndarray | None:
     return read_inputs(options.inputs)
 
 
+def _usual(typed: str) -> str | None:
+    """The activation where none was typed."""
+    kind = recipes.named()[typed]
+    return str(getattr(kind, recipes.activations(kind)[0], "relu")) if recipes.activations(kind) else None
+
+
 def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[tuple[str, str], ...]:
     """What was chosen, for the head of a page; of a file only its name."""
     inputs = getattr(options, "inputs", None)
     chosen = {
-        "activation": options.activation,
+        "layer": options.layer,
+        "activation": None if options.layer else options.activation or _usual(options.architecture),
         "width": options.width,
-        "weight variance": options.weight_variance,
-        "bias variance": None if options.bias_variance == "0" else options.bias_variance,
-        "positions": options.positions and "×".join(map(str, options.positions)),
-        "filter": options.filter and "×".join(map(str, options.filter)),
+        **{name.replace("_", " "): getattr(options, name) for name in recipes.options()},
         "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,
         "start": getattr(options, "x0", None),
         "time t": getattr(options, "t", None),

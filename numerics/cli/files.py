@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 MOST_BYTES, MOST_INPUTS, MOST_FEATURES = 200_000_000, 100, 1_000_000
 
 
-def read_inputs(path: str) -> NDArray[np.float64]:
-    """Network inputs from a CSV or .npy file, one input a row.
+def read_inputs(path: str, most: int = MOST_INPUTS) -> NDArray[np.float64]:
+    """Network inputs from a CSV or .npy file, one input a row, at most so many.
 
     Returns
     -------
@@ -30,9 +30,9 @@ def read_inputs(path: str) -> NDArray[np.float64]:
             f"{path} holds an array of shape {rows.shape}; expected shape (m, dim), one network input a row"
         )
     m, features = rows.shape
-    if m > MOST_INPUTS or features > MOST_FEATURES:
+    if m > most or features > MOST_FEATURES:
         raise ValueError(
-            f"{path} holds {m} inputs of {features} numbers; expected at most {MOST_INPUTS} of {MOST_FEATURES}: choose some rows"
+            f"{path} holds {m} inputs of {features} numbers; expected at most {most} of {MOST_FEATURES}: choose some rows"
         )
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):
@@ -43,6 +43,27 @@ def read_inputs(path: str) -> NDArray[np.float64]:
     if np.max(np.abs(rows)) > 1e100:
         raise ValueError(f"{path} holds numbers beyond 1e100, whose squares overflow; scale the inputs")
     return rows
+
+
+def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Inputs with their labels in the last column.
+
+    Returns
+    -------
+    array, shape (m, dim), and array, shape (m,)
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_inputs`, and if labels are no whole numbers from 0.
+    """
+    rows = read_inputs(path, most=10_000_000)
+    labels = rows[:, -1]
+    if rows.shape[1] < 2 or np.any((labels != np.floor(labels)) | (labels < 0) | (labels > 9999)):
+        raise ValueError(
+            f"{path} must hold an input a row and its label, a whole number from 0 to 9999, in the last column"
+        )
+    return rows[:, :-1], labels.astype(np.int64)
 
 
 def read_samples(path: str) -> NDArray[np.float64]:

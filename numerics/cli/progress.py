@@ -52,7 +52,7 @@ def samples_bar(name: str) -> Iterator[Callable[[int, int], None]]:
     except ModuleNotFoundError:
         Console = None  # type: ignore[assignment,misc]
     if Console is None or not sys.stderr.isatty():
-        yield _plain(name)
+        yield plain_progress(name)
         return
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True))
     with Progress(*columns, "{task.fields[rate]} per s", TimeRemainingColumn(), console=Console(stderr=True)) as bar:
@@ -65,7 +65,7 @@ def samples_bar(name: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def _plain(name: str) -> Callable[[int, int], None]:
+def plain_progress(name: str) -> Callable[[int, int], None]:
     """A line now and then, the first after some seconds: short work says nothing."""
     start = last = time.perf_counter()
 

@@ -61,7 +61,7 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
     picked = choose(
         net,
         sought,
-        norm=options.norm,
+        norm=options.mean_square,
         correlation=options.correlation,
         quantile=options.quantile,
         depth=None if "depth" not in read else int(read["depth"]),

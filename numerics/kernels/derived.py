@@ -23,7 +23,7 @@ from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
 from numerics.compile.jit_pairs import pair_kernel
 from numerics.kernels.hermite import coefficients
-from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means
+from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means, stretched
 from numerics.kernels.panels import panels_of
 
 Array = NDArray[np.float64]
@@ -79,6 +79,7 @@ class TwoLaw:
 
     own: tuple[Formula, ...]
     covariance: Formula
+    known: int  # how many values the covariance is a formula of
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class DerivedFlow:
                     continue
                 if step.law is not met:
                     met, law = step.law, [zero + entry(t, *values) for entry in step.law.own]
-                    between = np.broadcast_to(step.law.covariance(*given), kernels[0].shape)
+                    between = np.broadcast_to(step.law.covariance(*given[: step.law.known]), kernels[0].shape)
                 given.append(_pair_means(step.left, step.right, law, rows, columns, between))
             for row, rate in zip(speed, self.pair_rates(*given), strict=True):
                 row[:] = rate
@@ -234,7 +235,9 @@ def _pair_means(
         coefficients(m.panels, at, d)
         for m, at, d in zip((left, right), (first_mean, second_mean), deviations, strict=True)
     ]
-    rho = np.clip(covariance / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0)
+    stretch = [stretched(v) if v.min() < LEAST else np.ones_like(v) for v in (first, second)]
+    between = covariance * stretch[0][rows, None] * stretch[1][columns]
+    rho = np.clip(between / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0)
     total, power = np.zeros(shape), np.ones(shape)
     for n in range(min(found[0].last, found[1].last) + 1):
         total += power * found[0].terms[rows, n, None] * found[1].terms[columns, n]
@@ -249,7 +252,9 @@ def _pair_means(
         ]
         shifted = _shifted(left, first_mean[a]), _shifted(right, second_mean[b])
         total[i, j] = quadrature.expect_pair(*shifted, block, *kinks)
-    return total
+    left_size, right_size = left.shrunk(first_mean, first), right.shrunk(second_mean, second)
+    scaled: Array = total * left_size[rows, None] * right_size[columns]
+    return scaled
 
 
 def _shifted(means: CompiledMeans, by: float) -> Callable[[Array], Array]:
@@ -281,7 +286,7 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
         if isinstance(p, PairMean):
             if (p.laws, p.covariance) not in laws:
                 entries = tuple(_formula((time, *flow.first), entry) for law in p.laws for entry in law)
-                laws[p.laws, p.covariance] = TwoLaw(entries, _formula(here, p.covariance))
+                laws[p.laws, p.covariance] = TwoLaw(entries, _formula(here, p.covariance), len(here))
             left, right = map(compile_means, p.activations)  # kept: equal ones are one object
             pairs.append(TwoMeans(left, right, laws[p.laws, p.covariance]))
         else:

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 
 Array = NDArray[np.float64]
 
-_LEAST_SCALE = 1e-280
+_LEAST_SCALE = 1e-305
 
 
 def integrate(

@@ -14,6 +14,7 @@ from derivations.architectures import Recipe
 from derivations.errors import unknown
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap, affine_map
+from numerics.kernels.coupled import coupled, solve_coupled
 from numerics.kernels.derived import DerivedFlow, derived_flow
 from numerics.kernels.pairs import Inputs, solve_pairs
 from numerics.linalg import one_thread
@@ -53,7 +54,8 @@ def kernel_matrix(
     ----------
     architecture : Recipe
         Any with ``width=oo``, a :class:`~derivations.Network` too, with numbers for its parameters; its ``inputs`` are ignored.
-    X : array, shape (m, dim), or (m, channels, positions...) over a grid
+    X : array, shape (m, dim), or (m, channels, positions...) over a grid or a sequence
+        Positions may meet in filters, however many there are, or in sums over positions such as attention, where few are followed.
     t : float
         Depth, at least 0.
     kind : {"nngp", "ntk"}
@@ -76,8 +78,8 @@ def kernel_matrix(
     ------
     ValueError
         For an unknown kind, shapes that do not fit, numbers that are not finite, a t beyond the explosion, machine code
-        where there is none, or an infinite mean: the tangent kernel of an activation that jumps, or whose squared derivative
-        has no Gaussian mean.
+        where there is none, an infinite mean (the tangent kernel of an activation that jumps, or whose squared derivative
+        has no Gaussian mean), or positions that are coupled in a way that is not followed.
 
     Examples
     --------
@@ -120,9 +122,15 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
-    flow = derived_flow(replace(architecture, inputs=1), tangent)  # type: ignore[type-var]
+    single: Recipe = replace(architecture, inputs=1)  # type: ignore[type-var]
     features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
     split, size = count if other is not None else None, prod(architecture.positions)
+    if single.program().has_pairs:
+        uses_jit(backend, 0, _no_kernel)
+        with one_thread():
+            found = solve_coupled(coupled(single, tangent), features, split, t, tolerance, pool)
+        return Kernels(found[0], found[1] if tangent else None)
+    flow = derived_flow(single, tangent)
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
             uses_jit(backend, 0, _no_kernel)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,13 @@ _TOLERANCE = 1e-12
 _SPOILT = 1e-11
 
 
+def stretched(variance: Array) -> Array:
+    """By what deviations below the least one are multiplied to be it; a neuron without one has the correlation 0 with all others."""
+    return np.sqrt(np.divide(LEAST, variance, out=np.zeros_like(variance), where=variance > 0).clip(1.0)) * (
+        variance > 0
+    )
+
+
 @dataclass(frozen=True)
 class CompiledMeans:
     """The means of one function; make it with :func:`compile_means`."""
@@ -59,22 +66,54 @@ class CompiledMeans:
         """Without closed forms."""
         return replace(self, closed_first=None, closed_square=None, closed_centred=None, closed_product=None)
 
+    @cached_property
+    def order(self) -> float:
+        """The power of the distance with which the function starts at 0; where it vanishes on both sides, infinite."""
+        near = np.array([[-1.0], [1.0]]) * np.sqrt(LEAST) * np.array([1.0, 2.0])
+        with np.errstate(all="ignore"):
+            size = np.log2(np.abs(self.function(near)))
+        found = np.min((size[:, 1] - size[:, 0])[np.isfinite(size).all(axis=1)], initial=np.inf)
+        return float(found)
+
+    def shrunk(self, mean: Array, variance: Array) -> Array:
+        """What is left of the function's size at neurons whose variance is below the least one that means are taken at."""
+        left = np.where(mean == 0.0, np.minimum(variance / LEAST, 1.0), 1.0)
+        return left ** (self.order / 2) if np.any(left < 1.0) else np.ones_like(left)
+
     def first(self, mean: Array, variance: Array) -> Array:
         """E f of each neuron."""
+        return self.shrunk(mean, variance) * self._first(mean, variance)
+
+    def square(self, mean: Array, variance: Array) -> Array:
+        """E f² of each neuron."""
+        return self.shrunk(mean, variance) ** 2 * self._square(mean, variance)
+
+    def pairs(self, mean: Array, variance: Array) -> PairMean:
+        """The means of products, for pairs of the given neurons."""
+        if variance.min() >= LEAST:
+            return self._pairs(mean, variance)
+        size, stretch = self.shrunk(mean, variance), stretched(variance)
+        whole = self._pairs(mean, np.maximum(variance, LEAST))
+
+        def product(rows: slice, columns: slice, covariance: Array) -> Array:
+            found = whole(rows, columns, covariance * stretch[rows, None] * stretch[columns])
+            return found * size[rows, None] * size[columns]
+
+        return product
+
+    def _first(self, mean: Array, variance: Array) -> Array:
         if self.closed_first is not None:
             return self.closed_first(mean, np.maximum(variance, LEAST))
         return self._integrated(mean, variance, 1)
 
-    def square(self, mean: Array, variance: Array) -> Array:
-        """E f² of each neuron."""
+    def _square(self, mean: Array, variance: Array) -> Array:
         if self.closed_centred is not None and not mean.any():
             return self.closed_centred(np.maximum(variance, LEAST))
         if self.closed_square is not None:
             return self.closed_square(mean, np.maximum(variance, LEAST))
         return self._integrated(mean, variance, 2)
 
-    def pairs(self, mean: Array, variance: Array) -> PairMean:
-        """The means of products, for pairs of the given neurons."""
+    def _pairs(self, mean: Array, variance: Array) -> PairMean:
         if self.closed_product is not None and not mean.any():
             variance = np.maximum(variance, LEAST)  # an input of norm 0 has the correlation 0 with all others
             closed, deviation = self.closed_product, np.sqrt(variance)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from numerics.compile.jit import Kernel, uses_jit
 from numerics.kernels.derived import Block, DerivedFlow
 from numerics.kernels.integration import integrate
+from numerics.kernels.means import LEAST
 
 Array = NDArray[np.float64]
 
@@ -109,7 +110,8 @@ def solve_pairs(
     parts, count = 1 + flow.tangent, len(own) // size
     height, width = (count, count) if inputs.split is None else (inputs.split, count - inputs.split)
     pairs = size**2 * (height * width if inputs.split is not None else count * (count + 1) // 2)
-    kernel = flow.jit() if uses_jit(backend, parts * alone.evaluations * pairs, flow.jit) else None
+    work = parts * alone.evaluations * pairs
+    kernel = flow.jit() if uses_jit(backend, work, flow.jit) and own.min() >= LEAST else None
     solver = _Solver(flow, inputs, own, alone, t, tolerance, kernel)
     found = [np.empty((height, width)) for _ in range(parts)]
     step = max(1, _BLOCK // max(1, size**2 * width))

@@ -142,7 +142,7 @@ def train(
     >>> bool(run.losses[-1] < 0.2 * run.losses[0])
     True
     """
-    rows, wanted = network.rows(inputs), _targets(network, targets, inputs)
+    rows, wanted = network.rows(inputs), checked_targets(network, targets, inputs)
     batch = len(rows) if batch is None else batch
     if not 1 <= batch <= len(rows):
         raise ValueError(f"batch must be from 1 to {len(rows)}, the number of inputs, got {batch}")
@@ -230,7 +230,14 @@ def _optimizer(name: str, learning_rate: float) -> Any:
     return optax.inject_hyperparams(getattr(optax, name))(learning_rate=learning_rate)
 
 
-def _targets(network: TrainableNetwork, targets: ArrayLike, inputs: ArrayLike) -> Array:
+def checked_targets(network: TrainableNetwork, targets: ArrayLike, inputs: ArrayLike) -> Array:
+    """Targets as rows; labels as rows of zeros and a one.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit.
+    """
     given = np.asarray(targets)
     if given.ndim == 1 and np.issubdtype(given.dtype, np.integer) and network.outputs > 1:
         given = one_hot(given, network.outputs)

@@ -13,14 +13,23 @@ from derivations.gradients import gradient_flow
 from numerics.compile.programs import Array
 from numerics.flows import solve_flow
 from numerics.kernels import kernel_matrix
-from numerics.training.descent import TrainingDiverged, train
+from numerics.training.descent import TrainingDiverged, checked_targets, loss_of, train
 from numerics.training.network import TrainableNetwork
 
+#: Relative error of a kernel's entries: a learning rate is not asked for to more digits.
+_TOLERANCE = 1e-5
 
-def derived_gradient_growth(network: TrainableNetwork, inputs: ArrayLike) -> float:
-    r"""The mean square of the gradient in :math:`X_1` over that in :math:`X_L`, of a random readout, at infinite width and depth.
 
-    :func:`derivations.gradients.gradient_flow` over the time of L - 1 layers, from the mean square of the inputs' states.
+def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
+    r"""Mean squares of a random readout's gradient in :math:`X_1, …, X_L` over that in :math:`X_L`, at infinite width and depth.
+
+    The flow of :func:`derivations.gradients.gradient_flow` is linear in the gradient's mean square Q, so that from a depth s to t it grows by
+    :math:`Q_t/Q_s`, where both start at the network's start.
+
+    Returns
+    -------
+    array, shape (L,)
+        The average over the inputs.
 
     Raises
     ------
@@ -31,23 +40,24 @@ def derived_gradient_growth(network: TrainableNetwork, inputs: ArrayLike) -> flo
     --------
     >>> from derivations import ResNet, relu
     >>> network = TrainableNetwork(ResNet(relu, width=8), depth=20, features=2)
-    >>> bool(np.isclose(derived_gradient_growth(network, np.eye(2)), np.exp(0.5 * 19 / 20)))
+    >>> bool(np.isclose(derived_gradients(network, np.eye(2))[0], np.exp(0.5 * 19 / 20)))
     True
     """
-    if network.recipe.time_of(network.depth) is not None:
-        raise DerivationError(
-            "the growth of gradients is derived for a depth that grows alone, and here depth and width grow together"
-        )
+    _require_own_depth(network, "the growth of gradients is")
     rows = network.rows(inputs)
-    if network.depth == 1:
-        return 1.0
-    flow, between = gradient_flow(network.recipe), network.t * (network.depth - 1) / network.depth
-    grown = []
-    for square in np.unique((rows**2).reshape(len(rows), -1).mean(axis=1)):
+    flow, times = gradient_flow(network.recipe), network.t * np.arange(1, network.depth + 1) / network.depth
+    squares, counts = np.unique((rows**2).reshape(len(rows), -1).mean(axis=1), return_counts=True)
+    profiles = []
+    for square in squares:
         start = [1.0 if s == flow.states[-1] else square if s == flow.states[-2] else 0.0 for s in flow.states]
-        path = solve_flow(flow, start, between)
-        grown.append(np.inf if path.exploded else path(between)[-1])
-    return float(np.mean(grown))
+        path = solve_flow(flow, start, network.t)
+        profiles.append(np.full(network.depth, np.inf) if path.exploded else path(network.t)[-1] / path(times)[:, -1])
+    return np.average(profiles, axis=0, weights=counts)
+
+
+def _require_own_depth(network: TrainableNetwork, what: str) -> None:
+    if network.recipe.time_of(network.depth) is not None:
+        raise DerivationError(f"{what} derived for a depth that grows alone, and here depth and width grow together")
 
 
 def measured_gradients(network: TrainableNetwork, inputs: ArrayLike, networks: int = 20, seed: int = 0) -> Array:
@@ -97,14 +107,16 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
         raise DerivationError(
             'the largest learning rate is derived in the NTK parametrization; give parametrization="ntk"'
         )
-    if network.recipe.time_of(network.depth) is not None:
-        raise DerivationError(
-            "kernels are derived for a depth that grows alone, and here depth and width grow together"
-        )
+    _require_own_depth(network, "kernels are")
     rows = network.rows(inputs)
     wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))  # type: ignore[type-var]
-    kernel = kernel_matrix(wide, rows, t=network.t, kind="ntk") + kernel_matrix(wide, rows, t=network.t, kind="nngp")
+    kernels = (kernel_matrix(wide, rows, t=network.t, kind=kind, tolerance=_TOLERANCE) for kind in ("ntk", "nngp"))
+    kernel = sum(kernels)
     return float(2 * len(rows) / np.linalg.eigvalsh(kernel)[-1])
+
+
+class NothingFalls(ValueError):
+    """No learning rate lowers the loss."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +153,8 @@ def measured_largest_rate(
 
     Raises
     ------
-    ValueError
-        If no rate above 1e-12 lowers the loss.
+    NothingFalls
+        If no rate lowers the loss, or the first loss is no finite number.
     """
 
     def falls(rate: float) -> bool:
@@ -152,16 +164,32 @@ def measured_largest_rate(
             return False
         return bool(np.all(np.diff(losses) < 0) if each_step else losses[-1] < losses[0])
 
-    low = high = 1.0
+    low = high = start = _natural_rate(network, inputs, targets, seed)
     while falls(high):
         low, high = high, 4 * high
     while not falls(low):
         low, high = low / 4, low
-        if low < 1e-12:
-            raise ValueError(
-                "the loss falls at no learning rate above 1e-12; look at the targets, and at the states' size"
+        if low < 1e-6 * start:
+            raise NothingFalls(
+                f"the loss falls at no learning rate above {low:.1g}; look at the targets, and at the size of the states"
             )
     while high / low > ratio:
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if falls(middle) else (low, middle)
     return LargestRate(low, high)
+
+
+def _natural_rate(network: TrainableNetwork, inputs: ArrayLike, targets: ArrayLike, seed: int) -> float:
+    """The step that would remove the loss if it went on falling as at the start: the loss over the square of its gradient."""
+    import jax
+
+    parameters = network.initial(np.random.SeedSequence([seed, 0]))
+    value, gradient = jax.value_and_grad(loss_of(network))(
+        parameters, network.rows(inputs), checked_targets(network, targets, inputs), jax.random.key(seed)
+    )
+    square = sum(float((g.astype(float) ** 2).sum()) for g in jax.tree.leaves(gradient))
+    if not (np.isfinite(value) and np.isfinite(square) and square > 0):
+        raise NothingFalls(
+            f"the loss is {float(value):g} at the start, and the square of its gradient {square:g}; scale the branch down"
+        )
+    return float(value) / square

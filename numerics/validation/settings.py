@@ -71,8 +71,10 @@ def settings_of(
 
 def _centred(recipe: Any, x0: ArrayLike) -> bool:
     """Whether neurons that start alike have no next layer, as where a layer normalises what is left of them without their mean."""
+    free: Any = recipe.time_of(1) is None
     try:
-        simulate_network(recipe, depth=1, samples=1, x0=x0)
+        for t in (1.0, _INSTANT) if free else (None,):  # noise may part them before they are normalised
+            simulate_network(recipe, depth=1, samples=1, x0=x0, t=t)
     except UndefinedState:
         return recipe.width > 1
     return False

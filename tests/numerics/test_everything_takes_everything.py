@@ -10,24 +10,35 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    AttentionBlock,
+    ConvBlock,
     ConvResNet,
     DerivationError,
+    GatedBlock,
+    MLPBlock,
     Network,
     PreNormResNet,
     ResNet,
+    ShapedAttention,
     ShapedMLP,
     ShrinkingResNet,
+    TransformerBlock,
     Weights,
+    attention,
     average,
     derive,
     drop_branch,
     dropout,
     epsilon,
     layer_norm,
+    mixed,
     relu,
     rms_norm,
+    shaped_slopes,
+    symbols,
     tanh,
 )
+from derivations import RECIPES as ALL_RECIPES
 from numerics import compare, distribution, kernel_matrix, simulate_network, simulate_sde, validate
 from numerics.report import Start, report
 
@@ -46,6 +57,16 @@ LAYERS = {
     "dropped branch": lambda x: x + epsilon * drop_branch(A(relu(B(x))), HALF),
     "biases": lambda x: x + epsilon * BIASED(relu(x)),
     "mean subtracted": lambda x: x + epsilon * (A(relu(x)) - average(A(relu(x)))),
+    "transpose": lambda x: x - epsilon**2 * A.T(A(x)),
+    "signs": lambda x: x + epsilon * Weights("A", law="rademacher")(relu(x)),
+    "orthogonal": lambda x: x + epsilon * Weights("A", law="orthogonal")(relu(x)),
+    "variance of depth": lambda x: x + epsilon * Weights("A", variance=1 + symbols.time)(relu(x)),
+}
+#: Over two positions.
+GRIDDED = {
+    "filter": lambda x: x + epsilon * Weights("W", filter=1, padding="zeros")(relu(x)),
+    "mixed": lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)),
+    "linear attention": lambda x: x + epsilon * attention(*(W(rms_norm(x)) for W in (A, B, C)), kind="linear"),
 }
 RECIPES = {
     "resnet": lambda n, m: ResNet(relu, width=n, inputs=m),
@@ -54,7 +75,18 @@ RECIPES = {
     "mlp": lambda n, m: MLP(relu, width=n, inputs=m),
     "shaped": lambda n, m: ShapedMLP(relu, c_plus=0, c_minus=-1, width=n, inputs=m),
     "prenorm": lambda n, m: PreNormResNet(relu, width=n, inputs=m),
+    "mlp-block": lambda n, m: MLPBlock(relu, width=n, inputs=m, norm="rms", keep=HALF),
+    "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="rms", place="post"),
+    "shaped value": lambda n, m: MLP(shaped_slopes(0, -1), width=n, inputs=m),
+    "attention": lambda n, m: AttentionBlock(n, positions=(2,), inputs=m, size=3, norm="rms", masked=True),
+    "transformer": lambda n, m: TransformerBlock(n, positions=(2,), inputs=m, activation=relu, size=3),
+    "shaped attention": lambda n, m: ShapedAttention(n, positions=(2,), inputs=m),
+    "conv block": lambda n, m: ConvBlock(relu, n, positions=(2,), filter=(1,), inputs=m),
     **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
+    **{
+        name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m, positions=2))
+        for name, layer in GRIDDED.items()
+    },
 }
 #: Order and width.
 REGIMES = {"depth": 3, "width": sp.oo, "joint": 16}
@@ -83,7 +115,11 @@ COMMANDS = {
     "distribution": lambda d: distribution(d),
     "network": lambda d: simulate_network(d.architecture, 4, 3, x0=_start(d)),
     "paths": _paths,
-    "kernel": lambda d: kernel_matrix(d.architecture, np.eye(2), t=0.25),
+    "kernel": lambda d: kernel_matrix(
+        d.architecture,
+        np.eye(2).reshape(2, -1, *d.architecture.positions) if d.architecture.positions else np.eye(2),
+        t=0.25,
+    ),
     "validate": lambda d: validate(d, t=0.25, samples=50, depth=16),
     "compare": lambda d: compare(d, np.ones((20, 3 if d.order == "depth" else 16, d.architecture.coordinates)), t=0.25),
     "report": lambda d: report(d, Start(t=0.25, depth=8, samples=50)).html(),
@@ -127,6 +163,10 @@ def test_quick_commands_run_or_say_why(recipe, regime):
     _check(said)
     if said.get("derive") == "" and regime == "depth":
         assert said["network"] == said["paths"] == ""
+
+
+def test_the_table_has_every_recipe():
+    assert {type(make(3, 1)) for make in RECIPES.values()} == set(ALL_RECIPES)
 
 
 @pytest.mark.slow

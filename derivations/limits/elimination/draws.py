@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import sympy as sp
 
+from derivations.language.statements import Back, Mask, Matrix, Mix
+from derivations.language.weights import Weights
 from derivations.limits.elimination.series import Series
 
 
@@ -136,6 +138,8 @@ class Expansion:
         By layer, how many neurons there are.
     places : dict
         By layer whose neurons are not alike, one symbol a neuron, which is 1 for that one and 0 for all others.
+    origin : dict
+        By variable, the statement whose number it is (of a bias that is drawn apart: the matrix) and for which coordinate; None for all.
     """
 
     increment: tuple[Series, ...]
@@ -144,3 +148,6 @@ class Expansion:
     variables: dict[int, tuple[sp.Symbol, ...]]
     sizes: dict[int, sp.Expr]
     places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
+    origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = field(
+        default_factory=dict, compare=False
+    )

@@ -90,6 +90,7 @@ class _Expander:
         self.expanded: dict[object, Series] = {}
         self.names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
+        self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = {}
         found = () if directions else heads(program)
         self.heads = {head.mix: head for head in found if all(map(self._is_gaussian, head.matrices))}
         self.inside = {s.symbol for head in self.heads.values() for s in (*head.matrices, head.scores, head.shares)}
@@ -120,7 +121,9 @@ class _Expander:
             first, *rest = self._series(self.program.update, c)
             increment.append((sp.expand(first - x), *rest))
         variables = {layer: tuple(found) for layer, found in self.variables.items()}
-        return Expansion(tuple(increment), self.states, tuple(self._random()), variables, self.sizes, self.places)
+        return Expansion(
+            tuple(increment), self.states, tuple(self._random()), variables, self.sizes, self.places, self.origin
+        )
 
     def _place(self, c: int) -> tuple[int, int]:
         """The direction of a coordinate, 0 for the state itself, and its input."""
@@ -136,22 +139,25 @@ class _Expander:
 
     def _declare(self, statement: Statement) -> None:
         if isinstance(statement, Back):
-            fresh = [sp.Dummy(f"{statement.symbol.name}{c + 1}", real=True) for c in range(len(self.states))]
+            fresh = self._fresh(statement.symbol.name, range(len(self.states)), real=True)
             self.back[statement] = fresh
             self._belongs(statement.target, fresh)
+            self.origin |= {v: (statement, c) for c, v in enumerate(fresh)}
         if not isinstance(statement, Matrix | Mask):
             return
         name, every = statement.symbol.name, range(len(self.states))
         if isinstance(statement, Matrix):
             weights = statement.weights
-            fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in every]
+            fresh = self._fresh(name, every, real=True)
             # a bias is Gaussian whatever the matrix is
             apart = not (self._is_gaussian(statement) and weights not in self.turned) and weights.bias_variance != 0
             if apart and weights not in self.biases:
                 self.biases[weights] = sp.Dummy(f"b_{name}", real=True)
                 self._belongs(statement.target, [self.biases[weights]])
+                self.origin[self.biases[weights]] = (weights, None)
             self.out.setdefault(weights, []).extend(fresh)
-            copies = [sp.Dummy(f"{name}'{c + 1}", real=True) for c in every[self.inputs :] if self.parameters]
+            self.origin |= {v: (statement, c) for c, v in enumerate(fresh)}
+            copies = self._fresh(f"{name}'", every[self.inputs :] if self.parameters else range(0), real=True)
             self.own.setdefault(weights, []).extend(copies)
             self._belongs(statement.target, [*fresh, *copies])
             for c in every:
@@ -163,16 +169,22 @@ class _Expander:
             return
         # one for each coordinate, for each input if a whole branch is dropped, or for all
         count = 1 if statement.shared else self.inputs // statement.each
-        fresh = [sp.Dummy(f"{name}{a + 1}", nonnegative=True) for a in range(count)]
+        fresh = self._fresh(name, range(count), nonnegative=True)
         self.coins[statement.symbol] = Coins(
             tuple(fresh), statement.keep, None if statement.over is None else statement.over.index
         )
         if statement.over is not None:
             self._belongs(statement.over, fresh)
+        self.origin |= {v: (statement, None if statement.shared else c) for c, v in enumerate(fresh)}
         for c in every:  # a factor has no differential
             self.values[c][statement.symbol] = (
                 fresh[min(c // statement.each, count - 1)] if c < self.inputs else sp.S.Zero
             )
+
+    def _fresh(self, name: str, coordinates: range, **assumptions: bool) -> list[sp.Symbol]:
+        """A number of a generic neuron for each coordinate, called as its statement is."""
+        several = len(self.states) > 1
+        return [sp.Dummy(f"{name}^{c + 1}" if several else name, **assumptions) for c in coordinates]
 
     def _is_gaussian(self, statement: Matrix) -> bool:
         """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.
@@ -316,7 +328,7 @@ class _Expander:
             (i, j): sp.Dummy(f"Phi_{i + 1}{j + 1}", **({"positive": True} if i == j else {"real": True}))
             for i, j in pairs
         }
-        fresh = [sp.Dummy(f"{name}{c + 1}", real=True) for c in range(size)]
+        fresh = self._fresh(name, range(size), real=True)
         self.variables[layer].extend(fresh)
         count = head.scores.over.size
         neurons = sp.oo if self.infinite and not count.is_Integer else count
@@ -332,6 +344,7 @@ class _Expander:
         ]
         for c, m in enumerate(fresh):
             self.values[c][head.mix.symbol] = m
+            self.origin[m] = (head.mix, c)
 
     def _covariances(self, statement: Matrix) -> dict[tuple[int, int], Series]:
         """Of what a Gaussian matrix puts out."""

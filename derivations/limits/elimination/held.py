@@ -91,7 +91,11 @@ def _held(expr: sp.Expr, known: set[sp.Symbol]) -> sp.Expr:
 
 def released(expr: sp.Expr) -> sp.Expr:
     """The expression without brackets, and means in the place of their names."""
-    expr = expr.replace(Held, lambda inside: inside) if expr.has(Held) else expr
+    return with_means(expr.replace(Held, lambda inside: inside) if expr.has(Held) else expr)
+
+
+def with_means(expr: sp.Expr) -> sp.Expr:
+    """The expression with means in the place of their names."""
     names = {symbol: symbol.value for symbol in expr.atoms(HeldMean)}
     return expr.xreplace(names) if names else expr
 

@@ -34,7 +34,15 @@ from derivations.piecewise.cases import Cases
 from derivations.special.numeric import Numeric
 from derivations.sums import CoordinateSum, coordinate_sum
 from derivations.symbols import state, time, width
-from tests.contracts.test_nodes import INTERNAL, MATRIX_LAWS, NODES, NOTATION_CLASSES, VALUELESS, all_nodes
+from tests.contracts.test_nodes import (
+    INSIDE_ELIMINATION,
+    INTERNAL,
+    MATRIX_LAWS,
+    NODES,
+    NOTATION_CLASSES,
+    VALUELESS,
+    all_nodes,
+)
 from tests.helpers import derived
 
 x, t, y = sp.symbols("x t y", real=True)
@@ -92,7 +100,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "Semidefinite": Semidefinite(gram_matrix(2)),
 }  # fmt: skip
 #: Bases, and what only a target's rewriting makes just before it prints code.
-NEVER = INTERNAL - {"Semidefinite"} | {"Filter", "Node", "Weights"} | MATRIX_LAWS
+NEVER = INTERNAL - {"Semidefinite"} | {"Filter", "Node", "Weights"} | MATRIX_LAWS | INSIDE_ELIMINATION
 
 
 def test_the_list_of_nodes_is_whole():

@@ -203,6 +203,7 @@ def test_what_is_printed_has_all_formats(tmp_path):
         (lambda: scalings(ResNet(relu, sp.oo), order="depth"), "at a fixed width"),
         (lambda: scalings(ResNet(relu, 4), small=(c,)), "which the layer does not have"),
         (lambda: scalings(ResNet(relu, 4), small={}), "small names no parameter"),
+        (lambda: scalings(Network(lambda x: x, width=4)), "the layer only multiplies the state by 1"),
         (lambda: scalings(ResNet(relu, 4)).at({"p_x": 1}), "unknown exponent 'p_x'"),
         (lambda: scalings(ResNet(relu, 4)).at({p: sp.sqrt(2)}), "must be a rational number"),
         (lambda: scalings(ResNet(relu, 4)).times(0, {epsilon: 1}), "depth must be a positive whole number"),
@@ -231,6 +232,13 @@ def test_a_size_that_grows_on_its_own_is_refused():
     net = Network(lambda x: rms_norm(alpha * x + A(x)), width=n, parameters=(alpha,))
     with pytest.raises(DerivationError, match="alpha grows with the depth, and a product with it is not small"):
         scalings(net, small={alpha: -1})
+
+
+def test_a_flow_with_means_that_are_integrals_is_measured():
+    made = scalings(Network(lambda x: x - epsilon**2 * x / 4 + epsilon * A(tanh(x)), width=4), means=False)
+    assert made.long_run([(2,)]).kind == "settles"  # V is E tanh² − V/2 a unit of time
+    assert scalings(ResNet(tanh, 4), means=False).long_run([(2,)]).power == 0
+    assert "grows in proportion" in " ".join(str(scalings(ResNet(tanh, 4))).split())
 
 
 def test_sizes_that_meet_inside_a_kink_are_refused():

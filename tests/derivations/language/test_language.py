@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from inspect import isabstract
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -20,6 +21,8 @@ from derivations import (
     drop_branch,
     dropout,
     epsilon,
+    gram_limit,
+    mixed,
     parse_layer,
     relu,
     rms_norm,
@@ -31,7 +34,7 @@ from derivations.language.statements import Mask, Matrix, Mean
 from derivations.symbols import state as x
 from derivations.symbols import width as n
 
-A, B = Weights("A"), Weights("B", out=4 * n)
+A, B, C = Weights("A"), Weights("B", out=4 * n), Weights("C")
 
 
 def test_statements_come_in_order_and_equal_ones_once():
@@ -184,9 +187,17 @@ def test_layers_are_read_from_text(text, expr):
         ("x + 1e300", "moderate size"),
         ("lambda: x", "no part of a layer"),
         ("x + eps*A(x, law=ortogonal)", "unknown law of weights"),
-        ("x + eps*A(x, law=1+1)", "is no name"),
+        ("x + eps*A(x, law=1+1)", "law"),
+        ("x + eps*dropout(A(x), 1/2, shared=2)", "True or False"),
+        ("x + eps*A(x, law='1+1')", "unknown law"),
+        ("x + eps*A(relu(x, [1]))", "no lists"),
+        ("x + eps*A(mixed([[0, 1]], x))", "must be square"),
+        ("x + eps*A(x, out={1: 2})", "expected of a matrix"),
+        ("x + eps*A(*x)", "no part of a layer"),
+        ("x + eps*A(x, **y)", "no part of a layer"),
+        ("x + eps*tanh.T(x)", "no transpose"),
         ("x + eps*attention(A(x), C(x), D(x), maks=causal)", "option of attention"),
-        ("dropout(x, 0.5, share=True)", "one option"),
+        ("dropout(x, 0.5, share=True)", "unknown option of dropout 'share'; close names: shared"),
         ("A(x, out=3) + A(x, out=4)", "two sets of options"),
         ("+".join(["x"] * 900), "characters|too large"),
     ],
@@ -194,3 +205,101 @@ def test_layers_are_read_from_text(text, expr):
 def test_text_that_is_no_layer_is_refused(text, says):
     with pytest.raises(DerivationError, match=says):
         parse_layer(text)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_errors_call_numbers_by_their_statements(inputs):
+    """What a matrix puts out is called as the matrix is, with the input above it where there are several."""
+    with pytest.raises(DerivationError) as caught:
+        derive(Network(lambda x: A(relu(x)), width=3, inputs=inputs))
+    above = "^1" if inputs > 1 else ""
+    assert f"one layer moves the state by A{above} - x{above} even at ε = 0" in str(caught.value)
+    with pytest.raises(DerivationError) as caught:
+        derive(Network(lambda x: x + epsilon * A(relu(Weights("B", law="rademacher")(x))), width=3, inputs=inputs))
+    assert "the mean of Piecewise((0, B" in str(caught.value)
+    assert "_B" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (lambda x: x - epsilon**2 * A.T(sp.tanh(A(x))), "Cov[v_A^1, v_A^1 | X] = <tanh(u^1)**2>"),
+        (lambda x: x + epsilon * Weights("A", law="rademacher", bias_variance=2)(x), "Cov[b, b | X] = 2"),
+        (lambda x: x + epsilon * Weights("A", law="orthogonal", bias_variance=2)(C(x)), "Cov[b_A, b_A | X] = 2"),
+        (lambda x: x + epsilon * dropout(A(relu(x)), 0.5, shared=True), "Cov[Δ^1, Δ^2 | X]"),
+        (lambda x: x + epsilon * attention(A(x), C(x), Weights("D")(x)), "Cov[m^1, m^2 | X] = Phi^{1,2}"),
+    ],
+    ids=["transpose", "bias apart", "two matrices", "shared mask", "softmax"],
+)
+def test_every_statement_that_draws_is_explained(layer, said):
+    positions = 2 if "Phi" in said else ()
+    assert said in str(derive(Network(layer, width=2, inputs=1 if positions else 2, positions=positions)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (lambda x: x + epsilon * A(x + sp.Symbol("y")), r"symbol y is neither .*, in x \+ y; declare it"),
+        (lambda x: x + epsilon * A(B(sp.Symbol("c") * x)), r"symbol c is neither .*, in c\*x; declare it"),
+        (lambda x: x + epsilon * Weights("A", variance=sp.Symbol("v"))(x), "symbol v .* in the matrix A"),
+        (lambda x: x + epsilon * Weights("A", out=sp.Symbol("k"))(x), "symbol k .* in the number of neurons of A"),
+        (lambda x: x + average(sp.Symbol("c") * x), r"symbol c is neither .*, in c\*x; declare it"),
+        # one matrix applied to two layers of neurons
+        (
+            lambda x: A(relu(B(x))) + A(x),
+            r"do not fit in A\(Piecewise.*where A reads one layer of neurons, the same wherever",
+        ),
+        (lambda x: x + epsilon * A(B(x)) + Weights("C")(A(x)), "shapes do not fit"),
+        (lambda x: x + epsilon * (A.T(B(x)) + A(x)), r"shapes do not fit in A.T\(B\(x\)\)"),
+        # what is no expression
+        (
+            lambda x: x + epsilon * sp.MatrixSymbol("W", 3, 3) * x,
+            "the layer is a function .*Matrix.*Weights applied to a body",
+        ),
+        (lambda x: x + epsilon * np.eye(3) @ x, "the layer is a function .*Weights applied to a body"),
+        (lambda x: x + epsilon * A, "the layer is a function .* 'Weights'; matrices are Weights applied"),
+        (lambda x, y: x, "the layer is a function from the state x of one neuron"),
+        (lambda x: x.shape, "the layer is a function .* has no attribute 'shape'"),
+        (lambda x: A(A), "A must be applied to an expression"),
+        (
+            lambda x: x + A(relu(Weights("B", out=n / 2)(x))),
+            "B must put out a positive whole number .* got n/2 = 3/2 at a width of 3",
+        ),
+        (
+            lambda x: x + A(relu(Weights("B", out=n - 4)(x))),
+            "B must put out a positive whole number .* = -1 at a width of 3",
+        ),
+    ],
+)
+def test_bad_layers_are_refused_with_the_statement(layer, says):
+    with pytest.raises(DerivationError, match=says):
+        Network(layer, width=3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "where"),
+    [
+        (lambda x: x + epsilon * A(sp.tanh(x)), "in A(tanh(x)), not"),
+        (lambda x: x + epsilon * A(C(x) * sp.tanh(x)), "in A(C*tanh(x)), not"),
+        (lambda x: x + epsilon * A(x) * average(x**4), "in average(x**4), not"),
+        (
+            lambda x: x + epsilon**2 * sp.tanh(x) + epsilon * A(x),
+            "in the new state A*varepsilon + varepsilon**2*tanh(x) + x, not",
+        ),
+        (lambda x: x + epsilon * A(sp.sin(x)) + epsilon * C(sp.cos(x)), "in A(sin(x)) and in C(cos(x)), not"),
+    ],
+)
+def test_a_layer_that_reads_neurons_one_by_one_is_named_where_invariance_is_needed(layer, where):
+    with pytest.raises(NotClosed) as caught:
+        gram_limit(Network(layer, width=3).program())
+    assert f"the state is read neuron by neuron {where}" in str(caught.value)
+
+
+def test_layers_that_read_neurons_together_have_a_gram_matrix():
+    for layer in (lambda x: x + epsilon * A(sp.tanh(B(x))), lambda x: x + epsilon * A(rms_norm(x)) * average(x**2)):
+        gram_limit(Network(layer, width=3).program())
+
+
+def test_positions_are_explained_where_depth_and_width_grow_together():
+    d = derive(Network(lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)), width=16, positions=2), order="joint")
+    assert "dV_11/dt = V_22" in str(d)

@@ -163,7 +163,7 @@ def test_given_the_gram_matrix_neurons_depend_on_each_other():
         (lambda x: Weights("A", bias_mean=1)(x), NotClosed, "multiple of the state"),
         (lambda x: x + average(x), NotClosed, "multiple of the state"),
         (lambda x: x * (1 + average(x) ** 2), NotClosed, "lasts through the skip"),
-        (lambda x: x + epsilon * Weights("A", law="uniform")(B(x) ** 2), NotClosed, "Gaussian weights"),
+        (lambda x: x + epsilon * Weights("A", law="uniform")(B(x) ** 2), NotClosed, "Gaussian and orthogonal weights"),
         (lambda x: A(Weights("B", out=n**2)(x)), NotClosed, "no fixed multiple"),
     ],
 )

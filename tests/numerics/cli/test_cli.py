@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sympy as sp
 
+from derivations import MLPBlock, ResNet, derive, relu, symbols
 from derivations.explain import files
-from numerics.cli import main
+from numerics import kernel_matrix
+from numerics.cli import main, recipes
 from numerics.cli.files import read_inputs
 
 
@@ -67,7 +71,7 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
     dense = printed(capsys, "derive", "shrinking", "--activation", "relu", "--outer", "silu", "--bias-variance", "1/3")
     assert "φ''(0) = 1/2" in dense
     assert "1/3" in dense
-    line = printed(capsys, "derive", "conv", "--positions", "4", "--filter", "3", "--zero-padding", "--width", "2")
+    line = printed(capsys, "derive", "conv", "--positions", "4", "--filter", "3", "--no-circular", "--width", "2")
     assert "X_l^{j,d+p}" in line
     plane = printed(
         capsys, "derive", "conv", "--positions", "2x3", "--filter", "1x3", "--width", "oo", "--activation", "identity"
@@ -85,11 +89,22 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
         (["conv"], "--positions 8x8"),
         (["conv", "--positions", "4", "--filter", "2"], "odd"),
         (["conv", "--positions", "4", "--filter", "3x3"], "one for each dimension"),
-        (["conv", "--positions", "2x2x2"], "one or two whole numbers"),
-        (["conv", "--positions", "0"], "one or two whole numbers"),
-        (["shrinking", "--positions", "4"], "no grid"),
-        (["resnet", "--zero-padding"], "no grid"),
-        (["resnet", "--bias-variance", "1"], "no biases"),
+        (["conv", "--positions", "2x2x2"], "one or two positive whole numbers"),
+        (["conv", "--positions", "0"], "positions must be whole numbers from 1 to 999"),
+        (["shrinking", "--positions", "4"], "--positions is for conv"),
+        (["resnet", "--no-circular"], "--no-circular is for conv, conv-block, got it with resnet"),
+        (["resnet", "--bias-variance", "1"], "--bias-variance is for shrinking, conv, "),
+        (["mlp", "--weight-variance", "2"], "--weight-variance is for resnet, "),
+        (["mlp-block", "--norm", "rmsnorm"], "unknown norm 'rmsnorm'; close names: rms"),
+        (["mlp-block", "--place", "before"], "unknown place 'before'; known: pre, post"),
+        (["mlp-block", "--hidden", "0"], "positive whole number of neurons"),
+        (["mlp-block", "--hidden", "4*x"], "hidden must be a number"),
+        (["mlp-block", "--hidden", "n/2", "--width", "3"], "positive whole number of neurons"),
+        (["mlp-block", "--keep", "2"], "probability"),
+        (["gated-block", "--keep-branch", "A(2)"], "keep-branch must be a number"),
+        (["shaped", "--c-plus", "1", "--c-minus", "0", "--rate", "1,2,3"], "a pair for two"),
+        (["shaped", "--rate", "1"], "needs either c-plus and c-minus"),
+        (["resnet", "--activation", "tanh", "--a", "2"], "shaped_tanh tends to a linear function as the width grows"),
         (["shrinking", "--bias-variance", "-1"], "bias-variance must be"),
         (["shrinking", "--outer", "relu"], "not twice differentiable"),
         (["shrinking", "--outer", "cos(x)"], "at 0, not 0"),
@@ -181,7 +196,7 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["derive", "resnets"], "error: unknown architecture 'resnets'; close names: resnet"),
         (["derive", "resnet", "mlp"], "error: 'mlp' is one argument too many"),
         (["density", "--ti", "1"], "error: unknown option of density '--ti'"),
-        (["density", "--a", "1"], "error: --a is for shaped, got it with resnet"),
+        (["density", "--a", "1"], "error: relu has a kink at 0, and s φ(x/s) keeps it"),
         (["compare"], "--samples"),
         (["compare", "--samples", "no-such-file.npy"], "error: no-such-file.npy does not exist"),
         (["derive", "--activatio", "relu"], "error: unknown option of derive '--activatio'; close names: --activation"),
@@ -230,8 +245,7 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
         (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
         (["report", "--out", "no/such/folder/report.html"], "no/such/folder does not exist"),
         (["validate", "--x0", "-1"], "nothing moves"),
-        (["derive", "shaped"], "needs either c_plus and c_minus"),
-        (["derive", "resnet", "--a", "2"], "--a is for shaped"),
+        (["derive", "shaped"], "needs either c-plus and c-minus"),
         (["derive", "shaped", "--c-plus", "x", "--c-minus", "0"], "c-plus must be a number"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
@@ -517,3 +531,136 @@ def test_density_of_the_mean_square_where_neurons_have_none(capsys):
 def test_a_layer_and_a_recipe_beside_it_are_refused(beside, capsys):
     assert main(["derive", *beside, "--layer", "x + eps*A(relu(x))"]) == 2
     assert "--layer says the whole layer" in capsys.readouterr().err
+
+
+# --- every recipe, and the whole language ---
+
+
+@pytest.mark.parametrize("typed", recipes.named())
+def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, capsys):
+    """The example of each recipe, typed: the same limit as that of the object."""
+    kind = recipes.named()[typed]
+    example = kind.example()
+    inside, arguments = recipes.activations(kind)[:1], [typed, "--width", str(example.width)]
+    known = recipes.options()
+    for field in fields(kind):
+        value, option = getattr(example, field.name), known.get(field.name)
+        if field.name in inside:
+            arguments += ["--activation", str(value)]
+        elif option is not None and value is not None and (value != field.default or field.name == "positions"):
+            shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            arguments += [option.name] if option.is_flag else [f"{option.name}={shown}"]
+    shown = json.loads(printed(capsys, "derive", *arguments, "--inputs", str(example.inputs), "--format", "json"))
+    assert shown == json.loads(derive(example).to_json())
+
+
+def test_no_option_of_a_recipe_is_one_of_a_command():
+    """Else a command could not have both; each option of a recipe is read as its field is typed."""
+    from numerics.cli.arguments import parser
+
+    top = parser()
+    (commands,) = (a.choices for a in top._actions if a.dest == "command")
+    for command in commands.values():
+        command.built()  # argparse refuses an option that is there already
+    assert set(recipes.SHAPING) <= set(recipes.options())
+
+
+@pytest.mark.parametrize(
+    ("layer", "more", "said"),
+    [
+        ("x - eps**2*A.T(tanh(A(x, out=8)))", ["--width", "3"], "v_A^i = Sum_j A_ji tanh(u^j)"),
+        ("x + eps*A(B(x, out=3, law={4: 9/5}))", ["--width", "2"], "B_ij ~ Law(0, 1/2)"),
+        (
+            "x + eps*A(x, variance=1 + t, bias_variance=2) + eps**2*M(x, variance=0, mean=1/2, bias_mean=1/3)",
+            ["--width", "2"],
+            "N(0, t/2 + 1/2)",
+        ),
+        ("x + eps*A(x, row_covariance=[[1, 1/2], [1/2, 1]])", ["--width", "2"], "A_ij"),
+        ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^d ~ N(0, 1/6)"),
+        ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,d+p}"),
+        ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β X_l^iβ*c^αβ"),
+        ("x + eps*A(x, variance=n)", ["--width", "5"], "A_ij ~ N(0, 1)"),
+        ("W(x - average(x))", ["--order", "joint", "--depth-rate", "1"], "depth and width together"),
+        ("x + eps*W(x)", ["--order", "joint", "--depth-rate", "1", "--rate", "1/2"], "dV/dt = V"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_layer_is_typed_in_the_whole_language(layer, more, said, capsys):
+    assert said in " ".join(printed(capsys, "derive", "--layer", layer, *more).split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--layer", "x + eps*A(x)", "--bias-variance", "1"], "and --bias-variance 1 stands beside it"),
+        (["--layer", "x + eps*A(x)", "--no-circular"], "and --no-circular stands beside it"),
+        (["--layer", "x + eps*A(x, filter=3)"], "one for each dimension of the grid, got filter=(3,) for positions=()"),
+        (["--layer", "x + eps*A(x, fliter=3)"], "unknown option of the matrix A 'fliter'; close names: filter"),
+        (["--layer", "x + eps*A(x)", "--positions", "4x"], "positions must be whole numbers"),
+        (["--layer", "x + eps*A(x)", "--rate", "1"], "the depth must be tied to it too"),
+        (["--layer", "x + eps*A(x)", "--depth-rate=-1"], "rates must be positive"),
+        (["--layer", "x + eps*A(x)*c"], "unknown symbol 'c'"),
+        (["--layer", "x + eps*relu.T(x)"], "is no transpose of a matrix"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_layers_that_make_no_sense_are_refused(arguments, says, capsys):
+    assert says in complaint(capsys, "derive", *arguments)
+
+
+def test_kernel_is_that_of_the_library(tmp_path, capsys):
+    inputs, out = tmp_path / "inputs.csv", tmp_path / "kernel.npy"
+    X = np.random.default_rng(3).standard_normal((3, 2))
+    np.savetxt(inputs, X, delimiter=",", fmt="%.17g")
+    block = [
+        "kernel",
+        "mlp-block",
+        "--norm",
+        "rms",
+        "--hidden",
+        "n",
+        "--of",
+        "ntk",
+        "--t",
+        "0.5",
+        "--inputs",
+        str(inputs),
+    ]
+    assert printed(capsys, *block, "--out", str(out)) == ""
+    expected = kernel_matrix(MLPBlock(relu, sp.oo, hidden=symbols.width, norm="rms"), X, t=0.5, kind="ntk")
+    assert np.array_equal(np.load(out), expected)
+    table = [[float(v) for v in row.split(",")] for row in printed(capsys, *block).splitlines()]
+    assert np.array_equal(table, expected)  # all digits
+    assert not np.array_equal(table, kernel_matrix(ResNet(relu, sp.oo), X, t=0.5, kind="ntk"))
+    again = complaint(capsys, *block, "--out", str(out))
+    assert "exists" in again
+    assert printed(capsys, *block, "--out", str(out), "--force") == ""
+
+
+def test_kernel_of_random_inputs_comes_from_the_seed(capsys):
+    first, again, other = (printed(capsys, "kernel", "--random", "2x3", "--seed", s) for s in "001")
+    assert first == again != other
+    rows = printed(capsys, "kernel", "conv", "--positions", "2", "--random", "2x4").splitlines()
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--random", "1000x2"], "random must be two whole numbers"),
+        (["--random", "3"], "random must be two whole numbers such as 3x4"),
+        (["--random", "0x4"], "random must be two whole numbers"),
+        (["--random", "2x2", "--inputs", "a.csv"], "given both"),
+        (["--width", "3"], "infinitely wide"),
+        (["--t", "-1"], "t must be finite"),
+        (["--of", "ntkk"], "unknown --of 'ntkk'; close names: ntk"),
+        (["--tolerance", "2"], "tolerance must be between"),
+        (["--out", "k.txt"], "unknown suffix '.txt'"),
+        (["--inputs", "no-such.csv"], "does not exist"),
+        (["conv", "--positions", "3", "--random", "2x4"], "has none for each of 3 positions"),
+        (["shaped", "--c-plus", "0", "--c-minus", "1"], ""),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_kernels_that_make_no_sense_are_refused(arguments, says, capsys):
+    assert says in complaint(capsys, "kernel", *arguments)

@@ -25,21 +25,21 @@ def test_scalings_in_words_as_data_and_as_a_figure(tmp_path, capsys):
 
 
 def test_what_is_a_question_mark_is_found(capsys):
-    layer = ["--layer", "x + ?*eps*A(relu(B(x)))", "--width", "oo", "--norm", "2", "--bounds", "0.1,3"]
+    layer = ["--layer", "x + ?*eps*A(relu(B(x)))", "--width", "oo", "--mean-square", "2", "--bounds", "0.1,3"]
     assert main(["choose", *layer]) == 0
     assert capsys.readouterr().out.startswith(f"c = {math.sqrt(2 * math.log(2)):.6g}:")
-    assert main(["choose", "resnet", "--width", "oo", "--norm", "2", "--t", "?"]) == 0
+    assert main(["choose", "resnet", "--width", "oo", "--mean-square", "2", "--t", "?"]) == 0
     assert capsys.readouterr().out.startswith(f"t = {2 * math.log(2):.6g}:")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("choose shaped --norm 1", "one option must be ?"),
-        ("choose shaped --a ? --width ? --norm 1", "one option must be ?"),
-        ("choose shaped --a ? --norm 1 --depth 0", "depth must be a positive whole number"),
-        ("choose resnet --width oo --norm 2 --t ? --bounds 3", "bounds must be two numbers"),
-        ("choose resnet --width oo --norm 0.5 --t ?", "is not reached"),
+        ("choose shaped --mean-square 1", "one option must be ?"),
+        ("choose shaped --a ? --width ? --mean-square 1", "one option must be ?"),
+        ("choose shaped --a ? --mean-square 1 --depth 0", "depth must be a positive whole number"),
+        ("choose resnet --width oo --mean-square 2 --t ? --bounds 3", "bounds must be two numbers"),
+        ("choose resnet --width oo --mean-square 0.5 --t ?", "is not reached"),
         ("scalings resnet --figure a.pdf", ".svg"),
     ],
 )
@@ -52,5 +52,5 @@ def test_what_makes_no_sense_is_one_line(line, message, capsys):
 
 
 def test_a_question_mark_that_is_lost_in_a_sum_of_numbers_is_refused(capsys):
-    assert main(["choose", "--layer", "x + eps*(1 + ?)*A(relu(B(x)))", "--width", "oo", "--norm", "2"]) == 2
+    assert main(["choose", "--layer", "x + eps*(1 + ?)*A(relu(B(x)))", "--width", "oo", "--mean-square", "2"]) == 2
     assert "is lost" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
+from scipy import special
 
 from derivations import (
     Network,
@@ -14,6 +15,7 @@ from derivations import (
     drop_branch,
     dropout,
     epsilon,
+    gelu,
     layer_norm,
     relu,
     rms_norm,
@@ -22,6 +24,7 @@ from derivations import (
     symbols,
     tanh,
 )
+from numerics.compile import compile_expression
 from numerics.kernels import kernel_matrices, kernel_matrix
 from numerics.statistics import Estimate
 
@@ -138,7 +141,7 @@ RECIPES = {
     "layer norm": (lambda x: x + epsilon * A(softplus(B(layer_norm(x)))), normed),
     "norm without a matrix": (
         lambda x: x + epsilon * A(tanh(rms_norm(x))),
-        lambda _, K, T, a, b: _of_direction(K, T, a, b),
+        lambda _, *given: _of_direction(*given, (np.tanh, tanh_slope)),
     ),
     "gate": (lambda x: x + epsilon * A(silu(B(x)) * C(x)), gate),
     "dropout": (lambda x: x + epsilon * A(dropout(tanh(B(x)), sp.S.Half)), dropped(False)),
@@ -149,18 +152,42 @@ RECIPES = {
         dropped(True),
     ),
     "variance that depends on depth": (lambda x: x + epsilon * Weights("A", variance=1 + t)(tanh(B(x))), deeper),
+    "two sublayers in sequence": (
+        lambda x: sublayer(sublayer(x, "A", "B"), "C", "D"),
+        normed,
+    ),
+    "norm before GELU": (lambda x: x + epsilon * A(gelu(rms_norm(x))), lambda _, *given: _of_direction(*given, GELU)),
     "three matrices": (lambda x: x + epsilon * A(silu(B(tanh(C(x))))), three_matrices),
 }
 
 
-def _of_direction(K, T, a, b):
+def _of_direction(K, T, a, b, function):
     size = np.sqrt(K[a, a] * K[b, b])
-    rho = K[a, b] / size
-    force = mean(np.tanh, np.tanh, 1, rho, 1)
-    return force, force + mean(tanh_slope, tanh_slope, 1, rho, 1) * T[a, b] / size
+    rho, (f, slope) = K[a, b] / size, function
+    force = mean(f, f, 1, rho, 1)
+    return force, force + mean(slope, slope, 1, rho, 1) * T[a, b] / size
 
 
-SLOW = {"RMS norm", "three matrices", "gate", "layer norm", "shared dropped branch", "dropped branch"}
+def sublayer(x, outer, inner):
+    return x + epsilon * Weights(outer, variance=sp.S.Half)(softplus(Weights(inner, out=4 * n)(rms_norm(x))))
+
+
+GELU = (
+    lambda x: x * special.ndtr(x),
+    lambda x: special.ndtr(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi),
+)
+
+
+SLOW = {
+    "two sublayers in sequence",
+    "norm before GELU",
+    "RMS norm",
+    "three matrices",
+    "gate",
+    "layer norm",
+    "shared dropped branch",
+    "dropped branch",
+}
 
 
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in RECIPES])
@@ -256,3 +283,18 @@ def test_regressors_take_any_network():
     for kind in (NNGPRegressor, NTKRegressor):
         model = kind(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo), noise=0.0).fit(X, labels)
         assert np.allclose(model.predict(X), labels, atol=1e-6)
+
+
+def test_means_without_a_closed_form_run_in_array_code():
+    from derivations import derive
+    from numerics import simulate_sde
+
+    limit = derive(ResNet(silu, sp.oo)).limit
+    end = simulate_sde(limit, x0=1.0, t=0.5, steps=100, samples=1, seed=0)[0, 0]
+    exact = kernel_matrix(ResNet(silu, sp.oo), [[1.0]], 0.5)[0, 0]
+    assert abs(end - exact) < 1e-6
+    assert abs(end * 1.0001 - exact) > 1e-6  # the control
+    pair = derive(ResNet(silu, sp.oo, inputs=2)).limit
+    k = np.array([0.7, 0.2, 1.1])
+    rate = compile_expression(pair.states, list(pair.drift))(*k)[1]
+    assert abs(rate - mean(swish, swish, *k)) < 1e-10

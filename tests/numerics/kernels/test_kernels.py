@@ -279,6 +279,7 @@ def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
         ("tanh(max(x,0))", "nngp", (0, 1), 0.04618167021),
         ("sqrt(abs(x))", "nngp", (0, 1), 0.27783907),
         ("x/(1+abs(x))", "ntk", (0, 0), 0.70185442),
+        ("atan(x)", "ntk", (0, 1), 0.03423789205),
     ],
 )
 def test_kinks_and_singular_points_cost_no_digits(formula, kind, at, exact):
@@ -311,3 +312,13 @@ def test_jumps_have_a_kernel_also_for_an_input_and_its_negative():
     """sign: K = K_0 + ∫ (2/π) asin ρ; for x and -x that is -(K_0 + t), for x and 2x both signs agree at first."""
     found = kernel_matrix(ResNet(parse_activation("sign(x)"), sp.oo), [[0.6, 0.8], [-0.6, -0.8], [0.6, 0.8]], 0.5)
     assert np.allclose(found, np.outer([1, -1, 1], [1, -1, 1]) * (0.5 + 0.5), atol=1e-12)
+
+
+@pytest.mark.parametrize("inner", [tanh, gelu, relu], ids=str)
+def test_tiny_inputs_keep_their_scale(inner):
+    directions = np.array([[0.6, 0.8], [1.0, -0.3]])
+    network = ShrinkingResNet(identity, inner, sp.oo)
+    for kind in ("nngp", "ntk"):
+        small, tiny = (kernel_matrix(network, directions * size, 0.5, kind) / size**2 for size in (1e-6, 1e-100))
+        assert np.allclose(tiny, small, rtol=1e-8)
+        assert not np.allclose(tiny * 1.000001, small, rtol=1e-8)  # the control

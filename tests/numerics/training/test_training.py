@@ -29,9 +29,9 @@ from derivations import (  # noqa: E402
 )
 from derivations.architectures import RECIPES  # noqa: E402
 from numerics.statistics import Estimate  # noqa: E402
-from numerics.training import TrainableNetwork, TrainingDiverged, train  # noqa: E402
+from numerics.training import TrainableNetwork, TrainingDiverged, train, trainability  # noqa: E402
 from numerics.training.start import (  # noqa: E402
-    derived_gradient_growth,
+    derived_gradients,
     derived_largest_rate,
     measured_gradients,
     measured_largest_rate,
@@ -218,7 +218,7 @@ def test_gradients_of_a_linear_network_grow_as_their_mean_says():
     grown, exact = Estimate.of(found[:, 0]), (1 + 1 / 16) ** 15  # the mean square of the readout's weights is 1
     assert grown.test(exact).p_value > 1e-3
     assert grown.test(1.1 * exact).p_value < 1e-6
-    assert np.isclose(derived_gradient_growth(network, some_inputs(1, 2)), np.exp(15 / 16))
+    assert np.isclose(derived_gradients(network, some_inputs(1, 2))[0], np.exp(15 / 16))
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_largest_rate_is_where_the_tangent_kernel_says():
 
 def test_where_nothing_is_derived_it_says_why():
     network, a = TrainableNetwork(MLP(relu, width=8), 4, features=2), some_inputs(2, 2)
-    for ask in (derived_gradient_growth, derived_largest_rate):
+    for ask in (derived_gradients, derived_largest_rate):
         with pytest.raises(DerivationError, match="depth and width grow together"):
             ask(network, a)
     with pytest.raises(DerivationError, match="NTK parametrization"):
@@ -254,3 +254,26 @@ def test_digits_are_learnt_at_every_depth(depth):
     assert run.accuracy(images[1400:], labels[1400:]) > 0.65
     untrained = train(network, images[:1400], labels[:1400], learning_rate=1e-9, steps=1, batch=128, seed=1)
     assert untrained.accuracy(images[1400:], labels[1400:]) < 0.35
+
+
+def test_unscaled_branch_is_told_from_a_scaled_one():
+    labels = (some_inputs(60, 4)[:, 0] > 0).astype(int)
+    a = Weights("A")
+    unscaled = trainability(
+        Network(lambda x: x + a(relu(x)), width=8), [40], some_inputs(60, 4), labels, steps=20, networks=4
+    )
+    scaled = trainability(ResNet(relu, width=8), [40], some_inputs(60, 4), labels, steps=20, networks=4)
+    (far,), (near,) = unscaled.rows, scaled.rows
+    # E |J v|^2 grows by 3/2 a layer without the scale, by exp(1/2) in all with it
+    assert far.growth.value > 1e3
+    assert far.derived_gradients is None
+    assert any("does not become continuous" in why for why in far.why)
+    assert near.growth.value < 4
+    assert np.isclose(near.derived_gradients[0], np.exp(0.5 * 39 / 40))
+    assert near.losses[-1] < near.losses[0]
+    assert "does not become continuous" in str(unscaled)
+
+
+def test_rate_of_another_optimizer_must_be_given():
+    with pytest.raises(ValueError, match="give learning_rate for adam"):
+        trainability(ResNet(relu, width=8), [4], some_inputs(6, 4), np.zeros(6, int), optimizer="adam")

@@ -1,0 +1,156 @@
+r"""The kernel flow of two inputs whose positions are coupled, as attention and sums over positions couple them.
+
+Its states are the second moments of all positions of an input, :math:`K_{pq}`, and of those of two inputs, :math:`p^2` numbers. Where no position is
+set apart, an entry is that of the first positions under other labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe
+from derivations.errors import DerivationError
+from derivations.kernels.flows import require_slopes
+from derivations.language.statements import Mean, Program, Shares
+from derivations.limits.elimination.labels import matrix_labels
+from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.gram import gram_matrix
+from derivations.limits.meanfield import MeanFieldLaw
+from derivations.limits.tangents import TangentLayer
+from derivations.limits.width import MeanFieldLayer
+from derivations.symbols import time
+
+#: Positions for which a derivation takes seconds: without an order of positions, and with one.
+_MOST = {False: 4, True: 3}
+
+
+@dataclass(frozen=True)
+class CoupledFlow:
+    """The flow of two inputs over positions; make it with :func:`coupled_flow`.
+
+    Parameters
+    ----------
+    positions : int
+    first, second : tuple of Symbol
+        K of all pairs of positions of either input, the upper triangle row by row, then Θ where it is followed.
+    both : tuple of Symbol
+        K of each position of the first with each of the second input, row by row, then Θ.
+    own_rates, pair_rates : tuple of Expr
+    """
+
+    positions: int
+    first: tuple[sp.Symbol, ...]
+    second: tuple[sp.Symbol, ...]
+    both: tuple[sp.Symbol, ...]
+    own_rates: tuple[sp.Expr, ...]
+    pair_rates: tuple[sp.Expr, ...]
+
+
+def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
+    """Derive the flow of two inputs over positions.
+
+    Raises
+    ------
+    DerivationError
+        For parameters without numbers, more positions than a derivation takes, neurons whose means move or whose norm every layer fixes, and a
+        softmax of normalised sums over more than two positions or for the tangent kernel.
+
+    Examples
+    --------
+    >>> from derivations import Network, Weights, attention, epsilon
+    >>> net = Network(lambda x: x + epsilon * Weights("V")(attention(x, x, x, "linear", "linear")), sp.oo, positions=2)
+    >>> coupled_flow(net, tangent=False).own_rates[0]
+    K_11**3 + 2*K_11*K_12**2 + K_12**2*K_22
+    """
+    program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
+    size = prod(architecture.positions)
+    ordered = not program.is_exchangeable(size)
+    if size > _MOST[ordered]:
+        raise DerivationError(
+            f"the kernels of {size} positions that are {'mixed in an order' if ordered else 'all coupled'} take too long to derive; at most "
+            f"{_MOST[ordered]} are followed: give fewer, or let positions meet in filters only"
+        )
+    if _shares_fluctuate(program) and (tangent or size > 2):
+        raise DerivationError(
+            "a softmax of normalised sums holds means over all scores of two rows, which are known to many digits for two positions and the NNGP "
+            "kernel only; take scale='linear', or kind='linear'"
+        )
+    if tangent:
+        require_slopes(program)
+    single = MeanFieldLayer.of(program, size)
+    if single.moving or single.fixed:
+        raise DerivationError(
+            "kernels over coupled positions are followed for centred neurons without a norm at the end of a layer; leave out biases' and weights' "
+            "means, even functions outside matrices, and the last norm"
+        )
+    count = 2 * size
+    kernel, theta = gram_matrix(count, "K"), gram_matrix(count, "Theta")
+    field = MeanFieldLayer(
+        LayerMoments(program, count, infinite=True),
+        MeanFieldLaw(sp.ImmutableMatrix.zeros(count, 1), kernel),
+        False,
+        {},
+    )
+    layers: list[tuple[sp.ImmutableMatrix, Callable[[int, int], sp.Expr]]] = [
+        (kernel, lambda a, b: field.closed(field.layer.product(a, b), True))
+    ]
+    if tangent:
+        moved = TangentLayer.of(field)
+        layers.append((theta, lambda a, b: moved.velocity(a, b, True)))
+    renamed = matrix_labels((kernel, kernel), (theta, theta))
+    triangle = [(p, q) for p in range(size) for q in range(p, size)]
+    across = [(p, size + q) for p in range(size) for q in range(size)]
+    own_rates, pair_rates = [], []
+    for _, velocity in layers:
+        entry = velocity if ordered else _by_labels(velocity, renamed, size)
+        own_rates += [entry(*pair) for pair in triangle]
+        pair_rates += [entry(*pair) for pair in across]
+    flow = CoupledFlow(
+        size,
+        tuple(matrix[pair] for matrix, _ in layers for pair in triangle),
+        tuple(matrix[size + p, size + q] for matrix, _ in layers for p, q in triangle),
+        tuple(matrix[pair] for matrix, _ in layers for pair in across),
+        tuple(own_rates),
+        tuple(pair_rates),
+    )
+    _require_numbers(flow)
+    return flow
+
+
+def _by_labels(
+    velocity: Callable[[int, int], sp.Expr], renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], size: int
+) -> Callable[[int, int], sp.Expr]:
+    """Entries from three: of one position, of two of an input, and of one of each input."""
+    known: dict[tuple[int, int], sp.Expr] = {}
+
+    def entry(a: int, b: int) -> sp.Expr:
+        pattern = (0, size) if b >= size else (0, int(a != b))
+        if pattern not in known:
+            known[pattern] = velocity(*pattern)
+        first = [a, *([b] if a != b < size else [])]
+        labels = [*first, *(p for p in range(size) if p not in first)]
+        other = [b] if b >= size else [size]
+        labels += [*other, *(p for p in range(size, 2 * size) if p not in other)]
+        return renamed(known[pattern], tuple(labels))
+
+    return entry
+
+
+def _shares_fluctuate(program: Program) -> bool:
+    """Whether a softmax reads sums over the root of the number of neurons, which are random at infinite width."""
+    sums = {s.symbol for s in program.statements if isinstance(s, Mean) and s.power != 1}
+    return any(isinstance(s, Shares) and bool(s.body.free_symbols & sums) for s in program.statements)
+
+
+def _require_numbers(flow: CoupledFlow) -> None:
+    rates = sp.Tuple(*flow.own_rates, *flow.pair_rates)
+    free = rates.free_symbols - {*flow.first, *flow.second, *flow.both, time}
+    if free:
+        named = ", ".join(sorted(map(str, free)))
+        raise DerivationError(
+            f"expected numbers in the architecture, got the symbols {named}; substitute values for them"
+        )

@@ -1,0 +1,111 @@
+"""Kernels of inputs whose positions are coupled: the flow of all positions of an input, then that of pairs of inputs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derivations.architectures import Recipe
+from derivations.kernels.coupled import CoupledFlow, coupled_flow
+from derivations.symbols import time
+from numerics.compile import compile_expression
+from numerics.kernels.integration import integrate
+
+Array = NDArray[np.float64]
+_BLOCK = 1 << 13  # numbers integrated together
+
+
+class Coupled(NamedTuple):
+    """The flow, compiled."""
+
+    flow: CoupledFlow
+    own: Any
+    pairs: Any
+
+
+@lru_cache(maxsize=16)
+def coupled(architecture: Recipe, tangent: bool) -> Coupled:
+    """Derive and compile."""
+    flow = coupled_flow(architecture, tangent)
+    own = compile_expression((time, *flow.first), list(flow.own_rates))
+    return Coupled(flow, own, compile_expression((time, *flow.first, *flow.second, *flow.both), list(flow.pair_rates)))
+
+
+def solve_coupled(
+    said: Coupled, features: Array, split: int | None, t: float, tolerance: float, pool: bool
+) -> list[Array]:
+    """K, and Θ where it is followed, of a readout that averages over positions, or has weights for each.
+
+    Parameters
+    ----------
+    features : array, shape (inputs * positions, dim)
+    """
+    size = said.flow.positions
+    inputs = features.reshape(-1, size, features.shape[1])
+    gram = np.einsum("ipd,iqd->ipq", inputs, inputs) / inputs.shape[2]
+    upper = np.triu_indices(size)
+    parts = len(said.flow.both) // size**2
+    begin = np.concatenate([gram[:, upper[0], upper[1]].T] * parts)
+    shape = begin.shape
+
+    def alone(s: float, y: Array) -> Array:
+        return np.concatenate([np.ravel(v) for v in said.own(s, *y.reshape(shape))])
+
+    def scale(start: Array, speed: Array) -> Array:
+        """The largest of an input's numbers."""
+        largest = np.maximum(np.abs(start), np.abs(speed) * t).max(axis=0)
+        return np.broadcast_to(np.maximum(largest, 0.0), start.shape)
+
+    own = integrate(
+        alone, begin.ravel(), t, tolerance / 10, scale(begin, alone(0.0, begin.ravel()).reshape(shape)).ravel(), True
+    )
+    end = own.y[:, -1].reshape(shape)
+    height = len(inputs) if split is None else split
+    first = 0 if split is None else split
+    found = [np.empty((height, len(inputs) - first)) for _ in range(parts)]
+    sizes = np.sqrt(np.maximum(np.abs(begin), np.abs(end)).max(axis=0))
+    step = max(1, _BLOCK // (parts * size**2 * found[0].shape[1]))
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        start = np.einsum("ipd,jqd->pqij", inputs[rows], inputs[first:]) / inputs.shape[2]
+        both = np.concatenate([start.reshape(size**2, *start.shape[2:])] * parts)
+        here = np.arange(rows.start, rows.stop) if split is None else np.arange(0)
+
+        def fixed(kernels: Array, states: Array, here: NDArray[np.intp] = here, top: int = top) -> Array:
+            """With what an input is with itself put in."""
+            for k in range(parts):
+                square = _square(states[k * len(upper[0]) : (k + 1) * len(upper[0])], size)
+                kernels[k * size**2 : (k + 1) * size**2, here - top, here] = square[:, :, here].reshape(size**2, -1)
+            return kernels
+
+        def velocity(
+            s: float, y: Array, both: Array = both, rows: slice = rows, here: Any = here, top: int = top
+        ) -> Array:
+            states = own.sol(s).reshape(shape)
+            kernels = fixed(y.reshape(both.shape).copy(), states)
+            sides = (*(v[rows, None] for v in states), *(v[None, first:] for v in states))
+            speed = np.array([np.broadcast_to(v, both.shape[1:]) for v in said.pairs(s, *sides, *kernels)])
+            speed[:, here - top, here] = 0.0
+            return speed.ravel()
+
+        size_of = np.broadcast_to(np.outer(sizes[rows], sizes[first:]), both.shape)
+        solved = integrate(velocity, both.ravel(), t, tolerance, size_of.ravel()).y[:, -1].reshape(both.shape)
+        solved = fixed(solved.copy(), end).reshape(parts, size, size, *both.shape[1:])
+        for matrix, values in zip(found, solved, strict=True):
+            matrix[rows] = values.mean(axis=(0, 1)) if pool else np.einsum("ppij->ij", values) / size
+    if split is None:
+        for matrix in found:
+            matrix[:] = np.tril(matrix) + np.tril(matrix, -1).T
+    return found
+
+
+def _square(triangle: Array, size: int) -> Array:
+    """Symmetric matrices from their upper triangles, shape (size, size, inputs)."""
+    upper = np.triu_indices(size)
+    found = np.empty((size, size, triangle.shape[1]))
+    found[upper] = triangle
+    found[upper[1], upper[0]] = triangle
+    return found

@@ -1,0 +1,241 @@
+"""Whether a recipe can be trained at a depth: what is derived of its start, what is measured, and what training then does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derivations.architectures import Recipe
+from derivations.errors import DerivationError
+from numerics.compile.programs import Array
+from numerics.ensembles import Progress
+from numerics.statistics import Estimate
+from numerics.training.descent import TrainingDiverged, checked_targets, train
+from numerics.training.network import TrainableNetwork
+from numerics.training.start import (
+    NothingFalls,
+    derived_gradients,
+    derived_largest_rate,
+    measured_gradients,
+    measured_largest_rate,
+)
+
+#: Inputs at which the start is looked at, and at most so many coordinates, whose kernel is a matrix.
+_LOOKED_AT, _COORDINATES = 50, 128
+
+
+@dataclass(frozen=True)
+class AtDepth:
+    """One depth.
+
+    Parameters
+    ----------
+    depth : int
+    growth : Estimate
+        The mean square of the gradient in the first layer over that in the last, measured.
+    gradients, derived_gradients : array, shape (L,), or None
+        Mean squares of the gradient in each layer's states over that in the last, measured, and at infinite width and depth.
+    derived_rate : float or None
+        The largest learning rate at which the loss of the inputs looked at falls, by the tangent kernel.
+    rate : float
+        That of the training.
+    losses : array, shape (steps,)
+    accuracy : float
+        On the test data; nan without, or where the loss was lost.
+    why : tuple of str
+        Why something is not derived, or was not reached.
+    """
+
+    depth: int
+    growth: Estimate
+    gradients: Array = field(repr=False)
+    derived_gradients: Array | None = field(repr=False)
+    derived_rate: float | None
+    rate: float
+    losses: Array = field(repr=False)
+    accuracy: float
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trainability:
+    """A recipe at several depths; prints as a table."""
+
+    recipe: Recipe
+    rows: tuple[AtDepth, ...]
+
+    def __str__(self) -> str:
+        head = (
+            "depth",
+            "gradient growth",
+            "derived",
+            "largest rate derived",
+            "rate",
+            "first loss",
+            "last loss",
+            "test accuracy",
+        )
+        cells = [head, *(_cells(row) for row in self.rows)]
+        widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
+        lines = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
+        notes = dict.fromkeys(why for row in self.rows for why in row.why)
+        return "\n".join([*lines, *(f"- {note}" for note in notes)])
+
+
+def _cells(row: AtDepth) -> tuple[str, ...]:
+    def shown(value: float | None, digits: str = ".3g") -> str:
+        return "–" if value is None or np.isnan(value) else format(value, digits)
+
+    ends = (row.losses[0], row.losses[-1]) if len(row.losses) else (np.nan, np.nan)
+    found = f"{row.growth.value:.3g} ± {row.growth.error:.1g}"
+    return (
+        str(row.depth),
+        found,
+        shown(None if row.derived_gradients is None else row.derived_gradients[0]),
+        shown(row.derived_rate),
+        shown(row.rate),
+        shown(ends[0]),
+        shown(ends[1]),
+        shown(row.accuracy, ".1%"),
+    )
+
+
+def trainability(
+    recipe: Recipe,
+    depths: Sequence[int],
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    learning_rate: float | None = None,
+    steps: int = 200,
+    batch: int | None = 128,
+    optimizer: str = "sgd",
+    t: float = 1.0,
+    networks: int = 20,
+    seed: int = 0,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: Callable[[int], Progress] | None = None,
+    stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+) -> Trainability:
+    r"""Train a recipe at several depths on the squared loss, and put what is derived of its start beside what is measured.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With a number for its width. A recipe whose branch is not scaled is one too: ``Network(lambda x: x + A(relu(x)), width=32)``.
+    depths : sequence of int
+    inputs : array, shape (m, features)
+    labels : array, shape (m,)
+        Whole numbers from 0.
+    test : (inputs, labels), optional
+        For the accuracy.
+    learning_rate : float, optional
+        By default half of the largest that is derived for some of the inputs, or else half of the largest that is measured.
+    steps, batch, optimizer
+        As :func:`numerics.training.train`; a batch of more than all inputs is all.
+    t : float
+        The limit's time.
+    networks : int
+        Random starts at which gradients are measured.
+    seed : int
+    checkpoint : path, optional
+        A directory with one for each depth.
+    progress : callable, optional
+        Makes for each depth what :func:`numerics.training.train` reports to.
+    stage : callable, optional
+        Makes a context manager around what is done before, from its name.
+
+    Returns
+    -------
+    Trainability
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or another optimizer than sgd has no ``learning_rate``.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> x = np.random.default_rng(0).normal(size=(40, 3))
+    >>> found = trainability(ResNet(relu, width=8), [4, 16], x, (x[:, 0] > 0).astype(int), steps=30, networks=4)
+    >>> [row.depth for row in found.rows]
+    [4, 16]
+    """
+    if learning_rate is None and optimizer != "sgd":
+        raise ValueError(f"the largest learning rate is that of sgd; give learning_rate for {optimizer}")
+    given = np.asarray(inputs, dtype=float)
+    outputs = int(np.max(labels)) + 1
+    batch = len(given) if batch is None else min(batch, len(given))
+    rows = []
+    for depth in depths:
+        network = TrainableNetwork(recipe, depth, given.shape[1], max(2, outputs), t)
+        kept = None if checkpoint is None else Path(checkpoint) / f"depth {depth}"
+        show = None if progress is None else progress(depth)
+        rows.append(
+            _at_depth(
+                network, given, labels, test, learning_rate, steps, batch, optimizer, networks, seed, kept, show, stage
+            )
+        )
+    return Trainability(recipe, tuple(rows))
+
+
+def _at_depth(
+    network: TrainableNetwork,
+    inputs: Array,
+    labels: ArrayLike,
+    test: tuple[ArrayLike, ArrayLike] | None,
+    learning_rate: float | None,
+    steps: int,
+    batch: int,
+    optimizer: str,
+    networks: int,
+    seed: int,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    stage: Callable[[str], AbstractContextManager[None]],
+) -> AtDepth:
+    positions = int(np.prod(network.recipe.positions, dtype=int))
+    looked_at, why = inputs[: max(2, min(_LOOKED_AT, _COORDINATES // positions))], []
+    targets = checked_targets(network, labels, inputs)
+
+    def derived(ask: Callable[[TrainableNetwork, ArrayLike], Any]) -> Any:
+        try:
+            return ask(network, looked_at)
+        except DerivationError as error:
+            why.append(str(error))
+            return None
+
+    with stage(f"depth {network.depth}, derived"):
+        profile, largest = derived(derived_gradients), derived(derived_largest_rate)
+    with stage(f"depth {network.depth}, gradients of {networks} networks"):
+        gradients = measured_gradients(network, looked_at, networks, seed)
+    last = gradients[:, -1].mean()
+    ratio, measured = Estimate.of(gradients[:, 0] / last), gradients.mean(axis=0) / last
+    rate, losses, accuracy = learning_rate, np.empty(0), np.nan
+    if rate is None and largest is None:
+        try:
+            largest_measured = measured_largest_rate(network, looked_at, targets[: len(looked_at)], 10, seed)
+        except NothingFalls as error:
+            why.append(f"depth {network.depth}: {error}")
+        else:
+            rate = 0.5 * largest_measured.stable
+    elif rate is None:
+        rate = 0.5 * largest
+    if rate is not None:
+        try:
+            run = train(network, inputs, targets, rate, steps, optimizer, batch, "squared", seed, checkpoint, progress)
+        except TrainingDiverged as error:
+            losses = error.losses
+            why.append(str(error))
+        else:
+            losses, accuracy = run.losses, np.nan if test is None else run.accuracy(*test)
+    rate = np.nan if rate is None else rate
+    return AtDepth(network.depth, ratio, measured, profile, largest, rate, losses, accuracy, tuple(why))
