@@ -26,6 +26,7 @@ _SPANS = (2, 4, 9)  # how far beyond the leading power terms are kept, in turn, 
 _DIGITS = 60  # of a point that is known by a bracket
 _FIRST = 12  # the power up to which a first coefficient that is not 0 is looked for
 _MOST = 120  # terms of one expansion
+_MOST_MULTIPLIED = 20_000  # parts of coefficients, in one expansion
 FLAT = sp.Integer(10**6)  # the power of what is smaller than every power
 
 Powers: TypeAlias = dict[sp.Rational, sp.Expr]
@@ -104,6 +105,10 @@ def is_zero(number: sp.Expr) -> bool:
     return bool(abs(with_digits) < sp.Rational(1, 10**45))
 
 
+def _nodes(number: sp.Expr) -> int:
+    return 1 if not number.args else sum(1 for _ in sp.preorder_traversal(number))
+
+
 def expansion_at(
     expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, side: int, spans: tuple[int, ...] = _SPANS
 ) -> Expansion:
@@ -162,6 +167,7 @@ class _Expander:
     def __init__(self, variable: sp.Symbol, argument: Expansion, span: sp.Expr) -> None:
         self.variable, self.argument, self.span = variable, argument, span
         self.known: dict[sp.Expr, Expansion] = {}
+        self.multiplied = 0
 
     def expand(self, expr: sp.Expr) -> Expansion:
         if expr not in self.known:
@@ -271,6 +277,9 @@ class _Expander:
         for p, c in a.terms.items():
             for q, d in b.terms.items():
                 if p + q < limit:
+                    self.multiplied += _nodes(c) + _nodes(d)
+                    if self.multiplied > _MOST_MULTIPLIED:
+                        raise Unknown("coefficients too large to be multiplied out")
                     terms[p + q] = terms.get(p + q, sp.S.Zero) + sp.expand(c * d)
         exact = error == sp.oo and len(a.terms) == len(b.terms) == 1
         growth = {k: a.growth.get(k, sp.S.Zero) + b.growth.get(k, sp.S.Zero) for k in {*a.growth, *b.growth}}

@@ -2,8 +2,8 @@ r"""Whether a written formula keeps its size in doubles towards the ends of thei
 
 A cheap test before any proof: at :math:`x = \pm 2^{\pm k}` for some k up to 1020 each part has a sign, the binary logarithm of its
 true size, and that of its double, which is infinite or 0 outside the range. Where a double is infinite or 0 and the number is not,
-where infinity meets 0 or infinity, or where equal sizes of different signs are added, the formula may fail; also where a part is
-not known.
+where infinity meets 0 or infinity, or where equal sizes of different signs are added, the formula may fail. Formulas with special
+functions are not judged.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ class Fails(Exception):
     """The formula may fail."""
 
 
+class NotJudged(Exception):
+    """A function is not known here."""
+
+
 class Size(NamedTuple):
     """Sign (0 if not known), binary logarithm of the size, and that of the double."""
 
@@ -53,6 +57,8 @@ def may_fail(expr: sp.Expr, variable: sp.Symbol) -> bool:
                 _Sizes(variable, Size(sign, power, power)).of(expr)
     except Fails:
         return True
+    except NotJudged:
+        return False
     return False
 
 
@@ -90,7 +96,7 @@ class _Sizes:
             ordered = sorted(parts, key=_place)
             return _logaddexp(ordered[-1]) if isinstance(expr, logaddexp) else ordered[-isinstance(expr, sp.Max)]
         if type(expr) not in _FUNCTIONS:
-            raise Fails
+            raise NotJudged
         return _FUNCTIONS[type(expr)](parts[0])
 
 
@@ -220,6 +226,7 @@ _FUNCTIONS = {
     sp.log: _logarithm,
     log1p: _slow_and_positive,
     sp.sinh: _hyperbolic,
+    sp.erfi: _hyperbolic,
     sp.cosh: lambda u: _exponential(u._replace(sign=1)),
     expm1: _less_one,
     sp.erfc: _tail,

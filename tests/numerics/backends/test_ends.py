@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import mpmath
 import numpy as np
 import pytest
@@ -139,3 +141,12 @@ def test_what_is_mended_far_out_keeps_its_digits_near_zero() -> None:
     with np.errstate(all="ignore"):  # of branches that are not used
         (value,) = compile_expression((x,), formula)(np.array([1e-60]))
     assert value == pytest.approx(1e-240 * np.exp(-2), rel=1e-12)
+
+
+def test_symbolic_coefficients_do_not_take_long() -> None:
+    """Logarithms of 2 pile up in its expansion at 0: given up beyond a size."""
+    formula = parse_activation("x**8/(1+softplus(2*x)**2)-abs(abs(x)**2-1)")(x)
+    start = time.process_time()
+    value = compile_expression((x,), formula)(np.array([0.5]))
+    assert time.process_time() - start < 5
+    assert value == pytest.approx(0.5**8 / (1 + np.log1p(np.e) ** 2) - 0.75, rel=1e-13)
