@@ -46,7 +46,7 @@ class AtDepth:
         The largest learning rate at which the loss of the inputs looked at falls, by the tangent kernel.
     rate : float
         That of the training.
-    losses : array, shape (steps,)
+    losses : array, a number for each step
     accuracy : float
         On the test data; nan without, or where the loss was lost.
     why : tuple of str

@@ -42,7 +42,7 @@ class Training:
     network : TrainableNetwork
     parameters : dict
         After the last step.
-    losses : array, shape (steps,)
+    losses : array, a number for each step
         The loss of each step's batch, before the step.
     """
 
