@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         simulate_tangent_kernel,
     )
     from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
+    from numerics.outputs import output_law
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
@@ -45,6 +46,7 @@ __all__ = [
     "expect_sde",
     "from_torch",
     "kernel_matrix",
+    "output_law",
     "sample_law",
     "simulate_collapse",
     "simulate_gram",
@@ -72,6 +74,7 @@ _HOMES = {
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",
     "count_outcomes": "numerics.outcomes",
+    "output_law": "numerics.outputs",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from derivations import Network
+from derivations import Network, Scalings, scalings
 from derivations.symbols import step
 from numerics.pytorch.initialisers import Draw
 
@@ -38,6 +38,22 @@ class TorchNetwork(Network):
     def as_it_stands(self) -> sp.Expr:
         r"""The layer of the module itself, without :math:`\varepsilon`."""
         return self.layer.subs(step, 1)
+
+    def scalings(self) -> Scalings:
+        r"""How the module as it stands scales: what depth does to the norm, and which :math:`\varepsilon` has a limit.
+
+        The same as :func:`derivations.scalings`, beside which the module stands with :math:`\varepsilon = 1`.
+
+        Raises
+        ------
+        ValueError
+            If no branch was found, or it was read with another ``scale``.
+        """
+        if not self.layer.has(step):
+            raise ValueError(
+                "the module has no branch that is multiplied by ε: nothing is added to its state, or it was read with scale="
+            )
+        return scalings(self, small={step: 0})
 
     def __str__(self) -> str:
         lines = [f"x -> {self.layer}"]

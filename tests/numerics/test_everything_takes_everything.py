@@ -178,6 +178,8 @@ def test_every_command_runs_or_says_why(recipe, regime, inputs):
     said = _cell(recipe, regime, inputs, tuple(c for c in COMMANDS if c != "report" or reported))
     _check(said)
     if said.get("derive") == "":
-        # what simulates and compares is refused only for what has no numbers yet
+        # what simulates and compares is refused only for what has no numbers yet, or too many
         for reason in (said["validate"], said.get("report", "")):
-            assert reason == "" or "cannot compute" in reason or "nothing moves" in reason, reason
+            assert reason == "" or any(why in reason for why in ("cannot compute", "nothing moves", "take too long")), (
+                reason
+            )

@@ -11,13 +11,12 @@ import sympy as sp
 from derivations.language.nodes import (
     Applied,
     Average,
-    Cases,
     Other,
     OverPositions,
     PositionMatrix,
     Softmax,
-    outermost,
 )
+from derivations.piecewise.cases import Cases, outermost
 from derivations.symbols import state
 
 

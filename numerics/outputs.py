@@ -1,0 +1,272 @@
+r"""The law of a network's output: a random readout of the last layer, in every regime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+
+from derivations.derivation import Derivation
+from derivations.diffusion import Diffusion
+from numerics.compile import compile_expression
+from numerics.compile.readouts import SecondMoments, second_moments
+from numerics.densities import FrozenDistribution, Measure, PointMass
+from numerics.densities.base import Array
+from numerics.densities.scale_mixture import EvenMoments, HalfMixture
+from numerics.flows import solve_flow
+from numerics.limit_distribution import distribution, has_distribution
+from numerics.paths import simulate_sde
+
+_SETTLED = 1e-11  # change of probabilities at which the list of variances is long enough
+_FINEST = 1 / 256
+
+
+def output_law(
+    d: Derivation,
+    *,
+    x0: ArrayLike = 1.0,
+    t: float = 1.0,
+    of: Sequence[float] | None = None,
+    variance: float = 1.0,
+    bias_variance: float = 0.0,
+    samples: int = 20_000,
+    steps: int = 500,
+    seed: int = 0,
+) -> FrozenDistribution:
+    r"""The law of :math:`f = n^{-1/2}\sum_i w_i x_i + b` for fresh Gaussian weights and a fresh bias of the readout.
+
+    *Statement.* Given the last layer the outputs of all inputs are Gaussian with covariance
+    :math:`\sigma_w^2 V_{\alpha\beta} + \sigma_b^2`, :math:`V = X^\top X/n`. So :math:`\sum_\alpha c_\alpha f_\alpha` is a Gaussian of the
+    random variance :math:`S = \sigma_w^2\,c^\top V c + \sigma_b^2\,(\sum_\alpha c_\alpha)^2`. All of these together are the joint law of the outputs.
+
+    *Where it holds.* At infinite width V follows its flow and f is Gaussian. Where V, or the single neuron, is a scalar diffusion, its law
+    gives the mixture without sampling. Else V comes from ``samples`` simulated paths of the limit, and ``error`` is the standard
+    error of a probability, at most.
+
+    Parameters
+    ----------
+    d : Derivation
+        As ``derive`` returned it, without free parameters.
+    x0 : float or array, shape (width,) or (width, inputs)
+        The state at depth 0, which is fixed: a number for every neuron and input. Of the limit of a Gram matrix it gives
+        :math:`V_0 = X_0^\top X_0/n`.
+    t : float
+        Time, in the limit's units.
+    of : sequence of float, optional
+        The coefficients c, one for each input; by default the output of the first input.
+    variance, bias_variance : float
+        :math:`\sigma_w^2` and :math:`\sigma_b^2`.
+    samples, steps, seed
+        Of simulated paths, as for :func:`numerics.simulate_sde`.
+
+    Returns
+    -------
+    FrozenDistribution
+        With SciPy's methods; moments of order 2k are :math:`(2k-1)!!\,\mathbb{E}S^k`, closed where those of V are. Where the state vanishes with
+        positive probability, as with ReLU and one neuron, the output has an atom at 0.
+
+    Raises
+    ------
+    ValueError
+        For what does not give the second moments of the state, or numbers that make no sense.
+
+    Examples
+    --------
+    >>> from derivations import MLP, derive, relu
+    >>> f = output_law(derive(MLP(relu, inputs=1), order="joint"), t=0.1)
+    >>> round(f.var(), 12), round(f.moment(4) / 3, 6)  # E V and E V², V log-normal with variance 5t of its logarithm
+    (1.0, 1.648721)
+    """
+    if variance < 0 or bias_variance < 0 or variance + bias_variance == 0:
+        raise ValueError(f"variances of the readout must be at least 0, not both 0, got {variance} and {bias_variance}")
+    inputs = d.architecture.coordinates
+    c = np.zeros(inputs) if of is None else np.asarray(of, dtype=float)
+    if of is None:
+        c[0] = 1.0
+    if c.shape != (inputs,) or not np.isfinite(c).all():
+        raise ValueError(f"of= gives one coefficient for each of the {inputs} outputs, got {of}")
+    readout = Readout(c, float(variance), float(bias_variance))
+    return _by_first_way(d, readout, x0, t, samples, steps, seed)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What turns second moments of the state into the output's variance."""
+
+    c: Array
+    variance: float
+    bias_variance: float
+
+    @property
+    def floor(self) -> float:
+        """The biases' part."""
+        return self.bias_variance * float(self.c.sum()) ** 2
+
+    def of(self, second: Array) -> Array:
+        r"""From :math:`c^\top V c`."""
+        return self.variance * np.maximum(second, 0.0) + self.floor
+
+    def moment(self, power: int, second: Callable[[int], float]) -> float:
+        r""":math:`E S^k` from the moments of :math:`c^\top V c`."""
+        terms = ((j, comb(power, j) * self.variance**j * self.floor ** (power - j)) for j in range(power + 1))
+        return float(sum(factor * second(j) for j, factor in terms if factor))
+
+
+def _by_first_way(
+    d: Derivation, readout: Readout, x0: ArrayLike, t: float, samples: int, steps: int, seed: int
+) -> FrozenDistribution:
+    """By the first way that is open: a flow, a scalar law, simulated paths."""
+    n, m = d.architecture.width, d.architecture.coordinates
+    known = bool(n.is_Integer)
+    gram = second_moments(d, readout.c.tolist())
+    if gram is not None:
+        start = _gram_start(gram, x0, int(n) if known else max(1, np.shape(x0)[0] if np.ndim(x0) else 1), m)
+        if not isinstance(gram.process, Diffusion):
+            value = _along_flow(gram, start, t)
+            return _mixture("Gaussian output", np.ones(1), readout.of(np.array([value])), 0.0)
+        slope = gram.slope if has_distribution(gram.process) else None
+        if slope is not None:
+            law = distribution(d.gram_law or gram.process, x0=float(start[0]), t=t)
+            return _from_law(law, lambda y: slope * y, lambda j: slope**j * law.moment(j), readout)
+        paths = simulate_sde(gram.process, start, t=t, steps=steps, samples=samples, seed=seed)
+        seconds = compile_expression(gram.process.states, gram.form)(*np.moveaxis(paths, -1, 0))
+        return _from_samples(seconds * np.ones(samples), readout)
+    if has_distribution(d.limit):
+        law = distribution(d, x0=float(_state(x0, 1, 1)[0, 0]), t=t)
+        size = float(readout.c[0]) ** 2
+        return _from_law(law, lambda y: size * y**2, lambda j: size**j * law.moment(2 * j), readout)
+    if not known or len(d.limit.states) != int(n) * m:
+        raise ValueError(
+            f"the limit in {', '.join(map(str, d.limit.states[:4]))} does not give the second moments of the state; "
+            "derive the network at a width that is a number, or in a regime whose limit is that of its Gram matrix"
+        )
+    x = simulate_sde(d.limit, _state(x0, int(n), m), t=t, steps=steps, samples=samples, seed=seed)
+    combined = x.reshape(samples, int(n), m) @ readout.c
+    return _from_samples((combined**2).mean(axis=1), readout)
+
+
+def _along_flow(gram: SecondMoments, start: Array, t: float) -> float:
+    """The form in the second moments at time t; only the states on which it depends are followed.
+
+    Raises
+    ------
+    ValueError
+        If two inputs among them are parallel at depth 0, where the flow of their covariance has a root.
+    """
+    part, kept = gram.part
+    if not kept:
+        return float(gram.form)
+    if len(kept) > 1:
+        m = int((np.sqrt(8 * len(start) + 1) - 1) / 2)
+        second = np.zeros((m, m))
+        second[np.triu_indices(m)] = start
+        scale = np.sqrt(np.diag(second))
+        pairs = np.triu(second, 1) / np.where(scale[:, None] * scale > 0, scale[:, None] * scale, 1.0)
+        if (np.abs(pairs) > 1 - 1e-12).any():
+            raise ValueError("two inputs are parallel at depth 0; give different ones, x0= of shape (width, inputs)")
+    found = np.atleast_1d(solve_flow(part, start[kept], t)(t))
+    return float(compile_expression(part.states, gram.form)(*found))
+
+
+def _state(x0: ArrayLike, n: int, m: int) -> Array:
+    x = np.asarray(x0, dtype=float)
+    x = x[:, None] if x.ndim == 1 else x
+    try:
+        return np.array(np.broadcast_to(x, (n, m)))
+    except ValueError:
+        raise ValueError(f"x0 must be a number or have the shape ({n},) or ({n}, {m}), got {np.shape(x0)}") from None
+
+
+def _gram_start(gram: SecondMoments, x0: ArrayLike, count: int, m: int) -> Array:
+    """The states at depth 0, from the neurons."""
+    x = _state(x0, count, m)
+    second = x.T @ x / count
+    values = {gram.matrix[a, b]: float(second[a, b]) for a in range(m) for b in range(m)}
+    missing = [s for s in gram.process.states if s not in values]
+    if missing:
+        raise ValueError(f"the start of {missing[0]} does not follow from the second moments of the state")
+    return np.array([values[s] for s in gram.process.states])
+
+
+def _from_samples(seconds: Array, readout: Readout) -> FrozenDistribution:
+    finite = seconds[np.isfinite(seconds)]
+    if finite.size < seconds.size:
+        raise ValueError(
+            f"{seconds.size - finite.size} of {seconds.size} simulated norms left the range of numbers; take a smaller t"
+        )
+    weights = np.full(finite.size, 1 / finite.size)
+    law = _mixture("output", weights, readout.of(finite), 0.5 / np.sqrt(finite.size))
+    return _remarked(law, f"norms come from {finite.size} simulated paths")
+
+
+def _from_law(
+    law: FrozenDistribution, second: Callable[[Array], Array], moment: Callable[[int], float], readout: Readout
+) -> FrozenDistribution:
+    """The mixture over a scalar law: a list of variances that is made finer until probabilities stand still."""
+    made, last = None, None
+    h = 0.5
+    while h >= _FINEST:
+        weights, values = _nodes(law, h)
+        made = _mixture(f"output over {law.name}", weights, readout.of(second(values)), law.error)
+        scales = np.sqrt(np.quantile(readout.of(second(values)), [0.02, 0.3, 0.7, 0.98])) * 1.1
+        probabilities = made.sf(np.where(scales > 0, scales, 1.0)) if last is None else made.sf(last[0])
+        if last is not None and np.abs(probabilities - last[1]).max() < _SETTLED:
+            break
+        if last is None:
+            last = np.where(scales > 0, scales, 1.0), probabilities
+        else:
+            change = float(np.abs(probabilities - last[1]).max())
+            last = last[0], probabilities
+        h /= 2
+    else:
+        made = FrozenDistribution(made.name, made.parts, made.moments, error=law.error + 2 * change)  # type: ignore[union-attr]
+    assert made is not None
+    return FrozenDistribution(
+        made.name, made.parts, EvenMoments(partial(readout.moment, second=moment)), made.error, law.remark
+    )
+
+
+def _nodes(law: FrozenDistribution, h: float) -> tuple[Array, Array]:
+    """Weights and values: the trapezoidal rule in the normal score of each part, which converges exponentially where that is smooth."""
+    z = np.arange(-37.0, 37.0 + h / 2, h)
+    bell = np.exp(-(z**2) / 2) * h / np.sqrt(2 * np.pi)
+    weights, values = [], []
+    for part in law.parts:
+        if part.mass <= 0:
+            continue
+        if isinstance(part, PointMass):
+            weights.append(np.array([part.mass]))
+            values.append(np.array([part.location]))
+            continue
+        low = z < 0
+        tiny = np.finfo(float).tiny
+        found = np.concatenate(
+            [
+                part.quantile(np.maximum(part.mass * ndtr(z[low]), tiny)),
+                part.quantile(np.maximum(part.mass * ndtr(-z[~low]), tiny), upper=True),
+            ]
+        )
+        weights.append(part.mass * bell / bell.sum())
+        values.append(found)
+    return np.concatenate(weights), np.concatenate(values)
+
+
+def _mixture(name: str, weights: Array, variances: Array, error: float) -> FrozenDistribution:
+    kept = (weights > 0) & (variances > 0) & np.isfinite(variances)
+    parts: list[Measure] = []
+    if kept.any():
+        parts = [HalfMixture(weights[kept], np.sqrt(variances[kept]), sign) for sign in (-1, 1)]
+    still = float(weights[variances == 0].sum())
+    if still:
+        parts.insert(len(parts) // 2, PointMass(0.0, still))
+    moments = EvenMoments(lambda k: float(np.sum(weights * variances**k)))
+    return FrozenDistribution(name, tuple(parts), moments, error=error)
+
+
+def _remarked(law: FrozenDistribution, remark: str) -> FrozenDistribution:
+    return FrozenDistribution(law.name, law.parts, law.moments, law.error, remark)
