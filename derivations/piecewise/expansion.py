@@ -408,6 +408,8 @@ class _Expander:
                 return Expansion({sp.S.Zero: sp.Integer(2)}, FLAT)
             return self._error_tail(u)
         if isinstance(expr, sp.atan):  # ±π/2 − atan(1/u)
+            if self._has_log(u):
+                raise Unknown("one over a logarithm")
             inverse = self.tidy(self._power(u, sp.S.NegativeOne))
             small = sp.Dummy("w", real=True)
             arc = _Expander(small, inverse, self.span).expand(sp.atan(small))

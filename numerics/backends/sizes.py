@@ -19,7 +19,7 @@ from numerics.backends.exponentials import LogCosh
 from numerics.backends.kinks import Where
 from numerics.backends.rewrites import ErrorTail
 
-_POWERS = (1020, 820, 600, 450, 340, 250, 180, 130)
+_POWERS = (1020, 820, 600, 450, 340, 250, 180, 130, 90, 65, 45)
 _TOP, _BOTTOM = 1024, -1022
 _DIGITS = 60  # binary, beyond which a term of a sum does not count
 _LN2 = 0.693
@@ -55,7 +55,7 @@ def may_fail(expr: sp.Expr, variable: sp.Symbol) -> bool:
         for power in (p * towards for p in _POWERS for towards in (1, -1)):
             for sign in (1, -1):
                 _Sizes(variable, Size(sign, power, power)).of(expr)
-    except Fails:
+    except (Fails, TypeError):  # SymPy compares no formula of which it does not know that it is real
         return True
     except NotJudged:
         return False
