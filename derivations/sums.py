@@ -163,8 +163,8 @@ def written_out(expr: sp.Expr, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:
     --------
     >>> x, a, b = sp.symbols("x a b", real=True)
     >>> mean = coordinate_sum(x, (x,), sp.Integer(2)) / 2
-    >>> written_out(coordinate_sum(sp.Abs(x - mean), (x,), sp.Integer(2)), [(a,), (b,)])
-    2*Abs(a/2 - b/2)
+    >>> written_out(coordinate_sum((x - mean) ** 2, (x,), sp.Integer(2)), [(a,), (b,)]).expand()
+    a**2/2 - a*b + b**2/2
     """
     while found := expr.atoms(CoordinateSum):
         innermost = (s for s in found if not s.body.has(CoordinateSum))

@@ -170,7 +170,7 @@ def safe(expr: sp.Expr) -> sp.Expr:
     --------
     >>> x = sp.Symbol("x", real=True)
     >>> safe(x**2 / (1 + x**2)).args[0], safe(x**2 + 1)
-    (Abs(x) > 256, x**2 + 1)
+    (Abs(x) > 128, x**2 + 1)
     """
     return safe_ends(expr, _NAIVE)
 

@@ -17,6 +17,7 @@ from scipy import stats
 from derivations import ACTIVATIONS, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
 from derivations.explain.steps import Line, Term, equation
 from numerics.cli import main
+from numerics.kernels import kernel_matrix
 from numerics.report import Inputs, Start, report
 from numerics.report.inputs import observe, wide_limit
 from numerics.report.mathml import display, inline, sentence
@@ -213,9 +214,12 @@ def test_wide_limit_of_relu_grows_as_derived_and_keeps_parallel_inputs_parallel(
     assert np.all(np.diff(cosines[:, 1]) > 0)
 
 
-def test_wide_limit_is_left_out_where_it_has_no_closed_form():
-    d = derive(ResNet(tanh, 2, inputs=2))
-    assert wide_limit(d, np.eye(2), t=1.0) == (None, None)
+def test_wide_limit_without_a_closed_form_is_that_of_the_kernels():
+    rows = np.array([[1.0, 2.0], [-1.0, 1.0]])
+    norms, cosines = wide_limit(derive(ResNet(tanh, 2, inputs=2)), rows, t=1.0)
+    kernel = kernel_matrix(ResNet(tanh, sp.oo, inputs=2), rows, t=1.0)
+    assert norms[-1] == pytest.approx(np.log(np.diag(kernel)) / 2)
+    assert cosines[-1, 0] == pytest.approx(kernel[0, 1] / np.sqrt(kernel[0, 0] * kernel[1, 1]))
 
 
 def assert_study_agrees(rows, width, depth, samples):
