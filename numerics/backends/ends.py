@@ -247,10 +247,21 @@ def _failure(
     with np.errstate(all="ignore"):
         values = np.broadcast_to(written(points), points.shape)
     with mp.workdps(_DIGITS):
-        for before, point, value in zip([edge, *coordinates], points, values, strict=False):
+        for before, here, point, value in zip([edge, *coordinates], coordinates, points, values, strict=False):
             if not _agrees(float(value), *truth(mp.mpf(float(point)))):
-                return before
+                return _last_good(written, truth, side, before, here)
     return None
+
+
+def _last_good(written: Function, truth: Truth, side: Side, good: mpmath.mpf, bad: mpmath.mpf) -> mpmath.mpf:
+    """By bisection on a logarithmic scale: probes lie many powers of ten apart, and a formula fails somewhere between two."""
+    while bad < good / 2:
+        middle = mp.sqrt(bad * good)
+        point = float(side.at(middle))
+        with np.errstate(all="ignore"):
+            value = float(np.asarray(written(np.array([point]))).ravel()[0])
+        good, bad = (middle, bad) if _agrees(value, *truth(mp.mpf(point))) else (good, middle)
+    return good
 
 
 def _agrees(value: float, true: mpmath.mpf, allowed: Callable[[], mpmath.mpf]) -> bool:

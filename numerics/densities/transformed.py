@@ -62,7 +62,8 @@ class TransformedMixture(Measure):
     def pdf(self, x: ArrayLike) -> Array:
         """Density; for one Gaussian with the constants taken out of the exponential's argument once."""
         if len(self.weights) > 1:
-            return np.exp(self.logpdf(x))
+            with np.errstate(over="ignore"):  # a density beyond the doubles is infinite
+                return np.exp(self.logpdf(x))
         ((_, m, s),) = self._components
         constant, rate = -np.log(s) - LOG_ROOT_TWO_PI, np.sqrt(0.5) / s
 

@@ -92,7 +92,7 @@ def test_moments_are_those_of_weights_drawn_by_hand(name):
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.slow
 def test_the_interpreter_draws_these_layers(name):
-    compiled = compiled_program(program(LAYERS[name], sp.Integer(2), positions=2))
+    compiled = compiled_program(program(LAYERS[name], sp.Integer(2), positions=(2,)))
     start = np.broadcast_to(START, (SAMPLES, 2, 2))
     for drawing in DRAWINGS:
         sample, _ = compiled.advance(start, SIZE, drawing, np.random.default_rng(22))
