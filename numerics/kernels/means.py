@@ -72,7 +72,8 @@ class CompiledMeans:
         near = np.array([[-1.0], [1.0]]) * np.sqrt(LEAST) * np.array([1.0, 2.0])
         with np.errstate(all="ignore"):
             size = np.log2(np.abs(self.function(near)))
-        found = np.min((size[:, 1] - size[:, 0])[np.isfinite(size).all(axis=1)], initial=np.inf)
+        size = size[np.isfinite(size).all(axis=1)]
+        found = np.min(size[:, 1] - size[:, 0], initial=np.inf)
         return float(found)
 
     def shrunk(self, mean: Array, variance: Array) -> Array:
