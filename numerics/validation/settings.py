@@ -42,7 +42,7 @@ def settings_of(
     if isinstance(d.limit, CollapseDiffusion):
         return [CollapseSetting(recipe, d.limit, None, np.ones((1, 1)), min(t, 0.25), samples, depth, workers)]
     if d.order == "joint":
-        start, matrix = start_gram(x0, recipe.inputs), gram_matrix(recipe.inputs)
+        start, matrix = start_gram(x0, recipe.coordinates), gram_matrix(recipe.coordinates)
         return [JointSetting(recipe, d.limit, d.law, start, *given, matrix=matrix).in_whole_layers]
     if d.order == "width":
         gram = start_gram(x0, recipe.coordinates)
