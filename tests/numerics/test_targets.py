@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -69,7 +71,7 @@ def test_a_correlation_that_is_no_process_by_itself_is_drawn():
     net = Network(lambda x: x + epsilon * g * A(relu(B(x))), width=3, parameters=(g,))
     found = choose(net, g, correlation=0.35, correlation0=0.2, bounds=(0.5, 3), samples=8000)
     assert found.error > 0
-    x = simulate_network(found.network, 200, 8000, x0=_pair(), seed=1)
+    x = simulate_network(replace(found.network, inputs=2), 200, 8000, x0=_pair(), seed=1)
     rho = (x[:, :, 0] * x[:, :, 1]).sum(1) / np.sqrt((x[:, :, 0] ** 2).sum(1) * (x[:, :, 1] ** 2).sum(1))
     error = np.hypot(found.error, rho.std() / np.sqrt(len(rho)))
     assert abs(rho.mean() - 0.35) < 4 * error + 0.01  # 200 layers are off by a share of 1/200
