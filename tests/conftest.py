@@ -18,8 +18,10 @@ class _EveryDoctest:
     """The doctests of the packages lie outside ``tests/``, where a conftest's own fixtures do not reach."""
 
     @pytest.fixture(autouse=True)
-    def _names(self, doctest_namespace: dict[str, Any]) -> None:
+    def _names(self, doctest_namespace: dict[str, Any], request: pytest.FixtureRequest) -> None:
         doctest_namespace["sp"] = sp
+        if request.node.name.startswith("numerics.training."):
+            pytest.importorskip("optax", reason="training needs the extra jax")
 
 
 def pytest_configure(config: pytest.Config) -> None:
