@@ -192,9 +192,9 @@ def _require_plain(variable: sp.Symbol) -> None:
     real = state.assumptions0
     more = [name for name, holds in variable.assumptions0.items() if real.get(name) is not holds]
     if more:
-        telling = next((name for name in _SIGNS if name in more and variable.assumptions0[name]), more[0])
+        assumption = next((name for name in _SIGNS if name in more and variable.assumptions0[name]), more[0])
         raise DerivationError(
-            f"the argument {variable} of an activation is declared {telling}, so that a kink may have been folded away; "
+            f"the argument {variable} of an activation is declared {assumption}, so that a kink may have been folded away; "
             f"declare the variable real: Symbol({variable.name!r}, real=True)"
         )
 

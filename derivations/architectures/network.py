@@ -99,7 +99,7 @@ class Network(Recipe):
 
 
 def _said(layer: Callable[[sp.Expr], object]) -> object:
-    """What a function says of a generic neuron; what goes wrong in it is told as what is wrong with the layer."""
+    """What a function says of a generic neuron; an error in it is reported as one of the layer."""
     try:
         return layer(state)
     except (TypeError, ValueError, AttributeError) as error:

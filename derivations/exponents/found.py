@@ -17,6 +17,8 @@ from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
 from derivations.exponents.scores import ScoreRegime, score_regimes
 from derivations.exponents.terms import Powers, Terms
+from derivations.limits.gram import gram_matrix
+from derivations.limits.meanfield import mean_symbols
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,10 @@ class Found:
         if not rates:
             return None
         rate = sp.expand(sp.Add(*(row[0] for row in rates)))
-        symbol = next((s for s in rate.free_symbols if s.name in _DIAGONAL), sp.Symbol("V", positive=True))
+        symbol = next((s for s in _DIAGONAL if rate.has(s)), sp.Symbol("V", positive=True))
         if any(len(row) > 2 and row[2] != 0 for row in rates):
             return None  # the means move too
-        rate = rate.xreplace({s: sp.S.Zero for s in rate.free_symbols if s.name.startswith("M")})
+        rate = rate.xreplace(dict.fromkeys(_MEANS, sp.S.Zero))
         return course(rate.doit(), symbol)
 
     def at(self, exponents: Mapping[sp.Symbol, object] | None = None) -> Verdict:
@@ -218,7 +220,9 @@ class Found:
         return {m: value for m, value in found.items() if value != 0}
 
 
-_DIAGONAL = ("V_11", "K_11")
+#: The first input's mean square, at a finite and at infinite width, and the means, as limits of two inputs or of one have them.
+_DIAGONAL = tuple(gram_matrix(2, stem)[0, 0] for stem in ("V", "K"))
+_MEANS = (*mean_symbols(1), *mean_symbols(2))
 
 
 def _branches(found: Family) -> set[sp.Symbol]:

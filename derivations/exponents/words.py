@@ -55,11 +55,11 @@ def _family_step(found: Found) -> Step:
         lines += (equation(made.program.neurons.size, depth**width_exponent),)
     items: list[Words] = [(size.symbol, f": {size.role}") for size in made.sizes]
     kept = made.introduced
-    told: Words = (
+    sentence: Words = (
         "Exponents of sizes that go to 0 are at least 0, those of sizes that grow at most 0; factors before the powers are free.",
     )
     if kept is not None and made.sizes:
-        told += (
+        sentence += (
             " The layer has no small parameter as it stands; the size of its branch was introduced, and the layer is that of size ",
             sp.sqrt(1 - kept**2) if kept != 1 else sp.S.One,
             ".",
@@ -68,7 +68,7 @@ def _family_step(found: Found) -> Step:
         "Sizes",
         ("One layer of ", depth, " with its sizes as powers of the depth:"),
         (*base.lines, *lines),
-        told,
+        sentence,
         tuple(items),
     )
 
@@ -139,11 +139,11 @@ def _correlations(maps: LayerMaps, at: sp.Expr) -> list[Words]:
         False: "inputs come apart (chaos)",
         None: "the edge of chaos: to first order inputs neither come together nor apart",
     }[chi.is_stable]
-    told: list[Words] = [
+    sentence: list[Words] = [
         ("There a layer multiplies the squared distance of close inputs by ", _number(chi.slope), f": {close}.")
     ]
     for point in points[:-1]:
-        told.append(
+        sentence.append(
             (
                 "The correlation ",
                 _number(point.value),
@@ -152,7 +152,7 @@ def _correlations(maps: LayerMaps, at: sp.Expr) -> list[Words]:
                 ").",
             )
         )
-    return told
+    return sentence
 
 
 def _stability(point: FixedPoint) -> str:
@@ -209,10 +209,10 @@ def _terms_step(found: Found) -> Step:
 def _listed(head: str, monomials: list[sp.Expr]) -> Words:
     if not monomials:
         return (f"{head}: none.",)
-    told: Words = (f"{head}: ",)
+    sentence: Words = (f"{head}: ",)
     for k, one in enumerate(monomials):
-        told += ((", " if k else ""), one)
-    return (*told, ".")
+        sentence += ((", " if k else ""), one)
+    return (*sentence, ".")
 
 
 def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
@@ -266,10 +266,10 @@ def _scores_step(found: Found) -> Step:
 
 
 def _conditions(regime: ScalingRegime) -> Words:
-    told: Words = ()
+    sentence: Words = ()
     for j, relation in enumerate(regime.conditions):
-        told += ((", " if j else ""), relation)
-    return told
+        sentence += ((", " if j else ""), relation)
+    return sentence
 
 
 def _beyond(course: Course | None, far: str = " If they are larger") -> Words:
@@ -283,10 +283,10 @@ def _beyond(course: Course | None, far: str = " If they are larger") -> Words:
             "layers.",
         )
     if course.kind == "settles":
-        told: Words = (f"{far}, the mean square of the neurons settles at ",)
+        sentence: Words = (f"{far}, the mean square of the neurons settles at ",)
         for k, value in enumerate(course.values):
-            told += ((" or " if k else ""), _number(value))
-        return (*told, " within a vanishing share of the layers, and correlations at their fixed point.")
+            sentence += ((" or " if k else ""), _number(value))
+        return (*sentence, " within a vanishing share of the layers, and correlations at their fixed point.")
     if course.kind == "vanishes":
         return (f"{far}, the mean square of the neurons vanishes.",)
     if course.kind == "explodes":

@@ -112,7 +112,7 @@ def options() -> dict[str, Option]:
 def _option(name: str, uses: list[tuple[str, type[Recipe], dataclasses.Field[Any]]]) -> Option:
     defaults = {str(field.default): field.default for _, _, field in uses}
     default = next(iter(defaults.values())) if len(defaults) == 1 else None
-    about, words = next((told for _, kind, _ in uses if (told := _documented(kind, name))[0]), ("", ""))
+    about, words = next((found for _, kind, _ in uses if (found := _documented(kind, name))[0]), ("", ""))
     kinds = tuple(typed for typed, _, _ in uses)
     default = None if default is dataclasses.MISSING else default
     return Option(name, kinds, str(uses[0][2].type), default, about, words)
@@ -175,12 +175,12 @@ def _documented(kind: type[Recipe], name: str) -> tuple[str, str]:
         head = re.fullmatch(r"([a-z_, ]+)( : .*)?", line)
         if head is None or name not in head[1].split(", "):
             continue
-        told: list[str] = []
+        body: list[str] = []
         for text in lines[at + 1 :]:
             if not text.startswith(" "):
                 break
-            told.append(text.strip())
-        plain, words = _plain(" ".join(told)), re.findall(r'"([^"]+)"', head[2] or "")
+            body.append(text.strip())
+        plain, words = _plain(" ".join(body)), re.findall(r'"([^"]+)"', head[2] or "")
         return ("", "") if plain.startswith("As ") else (plain[:1].lower() + plain[1:], "|".join(words))
     return "", ""
 

@@ -32,7 +32,7 @@ class Held(sp.Expr):
 
 
 class HeldMean(sp.Dummy):
-    """A name for a mean that is known and that nothing else is drawn for: too large to be carried through the elimination.
+    """A name for a mean that is known and that nothing else is drawn for: too large to be kept in formulas during the elimination.
 
     Parameters
     ----------

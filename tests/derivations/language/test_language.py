@@ -296,8 +296,11 @@ def test_a_layer_that_reads_neurons_one_by_one_is_named_where_invariance_is_need
 
 
 def test_layers_that_read_neurons_together_have_a_gram_matrix():
-    for layer in (lambda x: x + epsilon * A(sp.tanh(B(x))), lambda x: x + epsilon * A(rms_norm(x)) * average(x**2)):
-        gram_limit(Network(layer, width=3).program())
+    # d V = E b^2 dt + ..., where b is what the branch puts out for one neuron
+    bounded = gram_limit(Network(lambda x: x + epsilon * A(sp.tanh(B(x))), width=3).program()).process
+    assert bounded.drift[0].subs(bounded.states[0], 1).evalf(15) == pytest.approx(0.394294, abs=1e-6)
+    scaled = gram_limit(Network(lambda x: x + epsilon * A(rms_norm(x)) * average(x**2), width=3).program()).process
+    assert scaled.drift[0] == scaled.states[0] ** 2
 
 
 def test_positions_are_explained_where_depth_and_width_grow_together():
