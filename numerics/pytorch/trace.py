@@ -338,8 +338,8 @@ def _still(call: Callable[[], Any], otherwise: str) -> Any:
 def _generators() -> tuple[Any, ...]:
     """The states of the generators that a forward may draw from."""
     torch = import_module("torch")
-    _, keys, place, *_ = np.random.get_state()  # noqa: NPY002
-    return bytes(torch.get_rng_state().tolist()), random.getstate(), bytes(keys), place
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return bytes(torch.get_rng_state().tolist()), random.getstate(), bytes(numpy[1]), numpy[2]
 
 
 def _called(target: Any) -> Callable[..., Any]:
