@@ -110,9 +110,7 @@ def test_a_program_says_its_small_parameter_in_the_width():
     assert "choice of c" not in together, "there is no c"
 
 
-@pytest.mark.parametrize(
-    ("law", "said"), [("orthogonal", "Haar(0, 1/n)"), ("gaussian", "N(0, c/n)")]
-)
+@pytest.mark.parametrize(("law", "said"), [("orthogonal", "Haar(0, 1/n)"), ("gaussian", "N(0, c/n)")])
 def test_the_law_of_a_single_matrix_is_said(law, said):
     keep = sp.sqrt(1 - epsilon**2)
     net = Network(lambda x: keep * x + epsilon * Weights("W", law=law)(x / sp.sqrt(average(x**2))), width=width)
