@@ -7,7 +7,9 @@ earlier averages is expanded with them, so that what is left is polynomial in ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
+from types import MappingProxyType
 
 import sympy as sp
 
@@ -32,9 +34,17 @@ from derivations.limits.elimination.held import held
 from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
 from derivations.symbols import input_symbols, state, step, width
 
+_NOTHING: Mapping[sp.Expr, sp.Expr] = MappingProxyType({})
+
 
 def expand(
-    program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False, infinite: bool = False
+    program: Program,
+    inputs: int,
+    order: int,
+    directions: int = 0,
+    parameters: bool = False,
+    infinite: bool = False,
+    fixed: Mapping[sp.Expr, sp.Expr] = _NOTHING,
 ) -> Expansion:
     r"""Expand a program over m inputs to an order in the small parameter.
 
@@ -53,6 +63,8 @@ def expand(
     infinite : bool
         Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one. Tangents are
         independent of the neurons and centred given the network, so that averages, which are their means, do not move with them.
+    fixed : mapping
+        Averages of the state that are known, such as those that every layer puts out, and their values.
 
     Raises
     ------
@@ -61,15 +73,22 @@ def expand(
     NoLimit
         If a statement is not smooth in the small parameter.
     """
-    return _Expander(program, inputs, order, directions, parameters, infinite).run()
+    return _Expander(program, inputs, order, directions, parameters, infinite, fixed).run()
 
 
 class _Expander:
     def __init__(
-        self, program: Program, inputs: int, order: int, directions: int, parameters: bool, infinite: bool
+        self,
+        program: Program,
+        inputs: int,
+        order: int,
+        directions: int,
+        parameters: bool,
+        infinite: bool,
+        fixed: Mapping[sp.Expr, sp.Expr],
     ) -> None:
         self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
-        self.infinite = infinite
+        self.infinite, self.fixed = infinite, fixed
         self.states = input_symbols(state, inputs * (1 + directions))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
         self.others = dict(program.others)
@@ -278,7 +297,8 @@ class _Expander:
         return self.names[key]
 
     def _average(self, body: sp.Expr, layer: int) -> sp.Expr:
-        return reduced(layer_average(body, self.variables[layer], layer))
+        found = layer_average(body, self.variables[layer], layer)
+        return reduced(found.xreplace(self.fixed) if self.fixed and layer == 0 else found)
 
     def _mean(self, statement: Mean) -> None:
         places: list[tuple[int, int | None]] = [(c, None) for c in range(len(self.states))]
