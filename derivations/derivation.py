@@ -52,7 +52,6 @@ from derivations.limits import (
 )
 from derivations.limits.collapse import unshaped
 from derivations.limits.joint_moments import JointMoments
-from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 from derivations.symbols import state, step, time
@@ -342,7 +341,7 @@ def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
     if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1:
         return None
     layer = OneMatrixLayer.of(architecture.program())
-    if layer is None:
+    if layer is None or not layer.is_coordinatewise:
         return None
     try:
         return norm_dynamics(limit, layer.inner)
@@ -392,14 +391,15 @@ def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     many = d.architecture.coordinates  # positions are summed over
     moments = JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
-    single = OneMatrix.of(moments)
+    single = OneMatrixLayer.of(moments.chain.program)
+    single = single if single is not None and single.is_linear else None
     steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     if isinstance(d.limit, CollapseDiffusion):
         return [*steps, *collapse_steps(d.limit)]
     if unshaped(moments.chain.program) is not None:
         assert isinstance(d.limit, Diffusion)
         return [*steps, one_input_step(d.limit), *_law_steps(d)]
-    steps += [] if single is None else [expansion_step(single)]
+    steps += [] if single is None else [expansion_step(moments, single)]
     steps += [
         moment_step(moments, isinstance(d.limit, Flow)),
         *gram_limit_steps(d.limit, moments.unit, named=single is not None),

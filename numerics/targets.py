@@ -20,6 +20,8 @@ from derivations.architectures import Network, Recipe
 from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
+from derivations.limits.gram import gram_matrix
+from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics.flows import solve_flow
@@ -29,6 +31,9 @@ from numerics.paths import simulate_sde
 
 _POINTS = 9  # at which a statistic is looked at before a root is sought
 _STEPS = 200
+_MATRICES = [gram_matrix(inputs, stem) for inputs in (1, 2) for stem in "VK"]
+_NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
+_PRODUCTS = {matrix[0, 1] for matrix in _MATRICES if matrix.rows > 1}
 
 
 @dataclass(frozen=True)
@@ -232,12 +237,11 @@ class Question:
             raise ValueError(
                 f"the Gram matrix of this network is no process by itself ({d.why_no_gram}); ask at infinite width, width=oo"
             )
-        names = [s.name for s in limit.states]
-        if any(name.startswith("M") for name in names) or not any(name[0] in "VK" or name == "rho" for name in names):
+        if not set(limit.states) <= {*_NORMS, *_PRODUCTS, correlation}:
             raise ValueError(
-                f"the limit is one of {', '.join(names)}, not of norms and correlations alone; this is not solved"
+                f"the limit is one of {', '.join(map(str, limit.states))}, not of norms and correlations alone; this is not solved"
             )
-        if self.norm is not None and len(names) != 1:
+        if self.norm is not None and len(limit.states) != 1:
             raise ValueError("every layer fixes the norm of this network; ask for a correlation")
         return cast("Diffusion | Flow", limit)
 
@@ -278,12 +282,13 @@ class Question:
         return found, float(high - low) / 2
 
     def _start(self, process: Diffusion | Flow) -> list[float]:
-        names = [s.name for s in process.states]
-        if names == ["rho"]:
+        if process.states == (correlation,):
             return [self.correlation0]
-        if len(names) == 1 and self.correlation is not None:  # the product of two inputs whose norms a layer fixes
+        if (
+            len(process.states) == 1 and self.correlation is not None
+        ):  # the product of two inputs whose norms a layer fixes
             return [self.correlation0 * self._fixed(process)]
-        return [self.norm0 * (self.correlation0 if name.endswith("12") else 1.0) for name in names]
+        return [self.norm0 * (self.correlation0 if s in _PRODUCTS else 1.0) for s in process.states]
 
     def _fixed(self, process: Diffusion | Flow) -> float:
         """The norm that every layer fixes."""
