@@ -168,7 +168,7 @@ def test_help_has_no_markup(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["derive", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "τ_0, a number or a symbol" in said and "over √k or over k" in said and "as of Weights" in said
+    assert all(part in said for part in ("τ_0, a number or a symbol", "over √k or over k", "as of Weights"))
     assert not re.search(r"[~`\\]|:\w+:", said)
 
 
