@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from derivations import derive
-from derivations.architectures import Network, Recipe
+from derivations.architectures import Recipe
 from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
@@ -185,7 +185,7 @@ class Question:
             if self.depth is not None or self.t is not None:
                 raise ValueError("the depth is sought, and depth or t is given beside it; leave both out")
         elif self.parameter not in self.symbols:
-            known = _with(self.net, self.parameter, exact_decimals(1)) != self.net
+            known = self.net.xreplace({self.parameter: exact_decimals(1)}) != self.net
             raise ValueError(
                 f"{'the norm' if self.norm is not None else 'the correlation'} of the output does not depend on {self.parameter}"
                 if known
@@ -219,7 +219,7 @@ class Question:
     def derived(self) -> Derivation:
         """The network's limit over as many inputs as are asked for."""
         inputs = 1 if self.norm is not None else 2
-        return derive(replace(cast(Any, self.net), inputs=inputs))
+        return derive(replace(self.net, inputs=inputs))
 
     @cached_property
     def symbols(self) -> set[Any]:
@@ -336,7 +336,7 @@ class Question:
         difference: Callable[[float], float] = lambda x: self.value(x)[0] - target  # noqa: E731
         root = float(brentq(difference, grid[k], grid[k + 1], xtol=1e-12, rtol=1e-8))
         attained, error = self.value(root)
-        network = self.net if self.of_depth else _with(self.net, self.parameter, exact_decimals(root))
+        network = self.net if self.of_depth else self.net.xreplace({self.parameter: exact_decimals(root)})
         return Choice(self.parameter, root, self.words, target, attained, error, reach, len(crossing) > 1, network)
 
     @property
@@ -356,17 +356,3 @@ def _at(process: Diffusion | Flow, parameter: Any, value: Any) -> Diffusion | Fl
     if isinstance(process, Diffusion):
         return process.subs(parameter, value)
     return replace(process, drift=process.drift.subs(parameter, value))
-
-
-def _with(net: Recipe, parameter: Any, value: Any) -> Recipe:
-    """The network with a number for a parameter."""
-    changed: dict[str, Any] = {}
-    for field in fields(cast(Any, net)):
-        given = getattr(net, field.name)
-        if hasattr(given, "xreplace") and given.has(parameter):
-            changed[field.name] = given.xreplace({parameter: value})
-        elif hasattr(given, "expr") and given.expr.has(parameter):
-            changed[field.name] = replace(given, expr=given.expr.xreplace({parameter: value}))
-    if isinstance(net, Network):
-        changed["parameters"] = tuple(p for p in net.parameters if p != parameter)
-    return cast(Recipe, replace(cast(Any, net), **changed))

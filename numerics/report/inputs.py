@@ -264,7 +264,7 @@ def wide_limit(d: Derivation, rows: Array, t: float) -> tuple[Array | None, Arra
         None where the flow's expectations have no closed form.
     """
     try:
-        flow = derive(replace(d.architecture, width=float("inf"), inputs=2)).limit  # type: ignore[type-var]
+        flow = derive(replace(d.architecture, width=float("inf"), inputs=2)).limit
         velocity = compile_expression(flow.states, flow.drift)
     except ValueError:  # no such flow, or no closed form of it
         return None, None

@@ -341,7 +341,7 @@ class CollapseSetting(JointSetting):
 
 def at_width(recipe: Recipe, width: int) -> Any:
     """The same recipe at another width."""
-    return replace(recipe, width=width)  # type: ignore[type-var]
+    return replace(recipe, width=width)
 
 
 def _entries(gram: Array, matrix: Any, states: tuple[Any, ...]) -> Array:
