@@ -12,7 +12,7 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
 from derivations.explain.steps import Step
-from derivations.exponents.family import Family, family
+from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
 from derivations.exponents.printed import Printed
 from derivations.exponents.terms import terms
@@ -148,7 +148,7 @@ def scalings(
         return _training(net, small, training)
     plain = family(net, order, small)
     if means is None:
-        means = order == "depth" and small is None and sum("branch" in size.role for size in plain.sizes) == 1
+        means = order == "depth" and small is None and sum(size.role is Role.BRANCH for size in plain.sizes) == 1
     if means:
         try:
             return _found(net, family(net, order, small, means=True))

@@ -44,7 +44,9 @@ class Moved:
     output : Power
         Of the change of the readout's output.
     inside : Power
-        Of the changes inside a layer beside what changes there, where a function reads it that sees so large a change.
+        Of the changes inside the same layer beside what changes there, where a function reads it that sees so large a change.
+    through : Power
+        The same inside later layers, through the state.
     rate : Power
         The largest learning rate at which none of these is larger than order 1.
     """
@@ -56,6 +58,7 @@ class Moved:
     state: Power
     output: Power
     inside: Power
+    through: Power
     rate: Power
 
     @property
@@ -125,16 +128,17 @@ class Orders:
     state: Order = NOTHING
     output: Order = NOTHING
     inside: Order = NOTHING
+    through: Order = NOTHING
 
     @property
     def rate(self) -> Order:
         """The largest learning rate."""
-        need = largest(self.state, self.output, self.inside)
+        need = largest(self.state, self.output, self.inside, self.through)
         return NOTHING if need.nothing else need**-1
 
 
 #: The orders of a step.
-WORDS = ("gradient", "own", "state", "output", "inside", "rate")
+WORDS = ("gradient", "own", "state", "output", "inside", "through", "rate")
 
 
 def is_straight(here: Order, one: Order, two: Order) -> bool:
@@ -174,12 +178,14 @@ def solved(relation: sp.Rel) -> sp.Rel:
     return kind(s, -left.coeff(s, 0) / slope, evaluate=False)
 
 
-def at_most(one: Power, other: Power) -> list[sp.Rel]:
+def at_most(one: Power, other: Power) -> list[sp.Basic]:
     """Where one order is at most another: by the powers of the width, and of the depth where those are equal."""
     if one.width is None or one.depth is None or other.width is None or other.depth is None:
         return []
     wide, deep = sp.expand(other.width - one.width), sp.expand(other.depth - one.depth)
-    found = []
+    if wide.is_negative or (wide == 0 and deep.is_negative):
+        return [sp.false]
+    found: list[sp.Basic] = []
     if wide.free_symbols:
         found.append(solved(sp.GreaterThan(wide, 0, evaluate=False)))
     if (wide == 0 or wide.free_symbols) and deep.free_symbols:

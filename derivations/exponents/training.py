@@ -154,7 +154,10 @@ class FirstStep:
             return update * deviation**power
 
         first = entry(incoming, ONE)
-        made[INPUT, INPUT] = Orders(incoming, first, first, first * incoming * WIDTH)
+        moved = Change(first, first * incoming * WIDTH)
+        made[INPUT, INPUT] = Orders(
+            incoming, first, first, moved.along, through=self._seen(layer, layer.carried({any_state: moved}))
+        )
         for name, uses in self.matrices.items():
             weights = uses[0].weights
             kinds: list[tuple[str, Callable[..., Change], tuple[Matrix | Back, ...], Order]] = [
@@ -180,8 +183,7 @@ class FirstStep:
         own = ONE if weights.variance == 0 else layer.deviation(weights)
         return own / reads**_HALF
 
-    @staticmethod
-    def _spread(layer: LayerOrders, layers: Order, gradient: Order, start: dict[sp.Symbol, Change]) -> Orders:
+    def _spread(self, layer: LayerOrders, layers: Order, gradient: Order, start: dict[sp.Symbol, Change]) -> Orders:
         """What changes inside every layer do to the state and to the output: those along the gradient add up, others as random ones do."""
         carried = layer.carried(start)
         new = carried.get(None, Change())
@@ -189,15 +191,23 @@ class FirstStep:
         # what a layer makes of the change so far in random directions adds up as random terms do
         state = largest(along, layers**_HALF * new.size, layers**_HALF * layer.response * along)
         later = layer.carried({any_state: Change(state, layers * new.along)})
-        inside = largest(
+        own = largest(*(c.size for c in start.values()))
+        output, inside, through = layers * new.along, self._seen(layer, carried), self._seen(layer, later)
+        return Orders(gradient, own, state, output, inside, through)
+
+    @staticmethod
+    def _seen(layer: LayerOrders, changes: Mapping[sp.Symbol | None, Change]) -> Order:
+        """How much larger the largest change inside a layer is than what the functions that read it take as small."""
+        return largest(
             *(
                 change.size / bound
-                for changes in (carried, later)
                 for s, change in changes.items()
-                if s not in (None, any_state) and not change.size.nothing and not (bound := layer.bound(s)).nothing
+                if s is not None
+                and s != any_state
+                and not change.size.nothing
+                and not (bound := layer.bound(s)).nothing
             )
         )
-        return Orders(gradient, largest(*(c.size for c in start.values())), state, layers * new.along, inside)
 
     def at(
         self,
@@ -224,7 +234,7 @@ class FirstStep:
             eta = Order(-_rational(rate[0], "a"), -_rational(rate[1], "b"))
         rows = {
             name if role in (INPUT, READOUT, "hidden") else f"{role} of {name}": Step(
-                *(eta * o for o in (row.own, row.state, row.output, row.inside))
+                *(eta * o for o in (row.own, row.state, row.output, max(row.inside, row.through)))
             )
             for (name, role), row in raw.items()
         }
@@ -306,20 +316,20 @@ class FirstStep:
             )
         return tuple(Moved(name, role, **words) for (name, role), words in rows.items())
 
-    def conditions(self, rule: str = "sgd") -> dict[str, tuple[sp.Rel, ...]]:
+    def conditions(self, rule: str = "sgd") -> dict[str, tuple[sp.Basic, ...]]:
         """For each of the layer's matrices that moves, the exponents at which its largest learning rate moves the state by order 1 at every depth.
 
         They are on r and on the exponents of the sizes, for readouts of standard deviations of 1/n and less, and beside those that a limit at the
-        start has.
+        start has; false where it never does.
         """
         found = {}
         for row in self.moved(rule, readout=1):
             if row.role == "hidden" and not row.state.vanishes:
                 relations = []
-                for other in (row.output, row.inside):
+                for other in (row.output, row.inside, row.through):
                     if not other.vanishes:
                         relations += at_most(other, row.state)
-                found[row.name] = tuple(dict.fromkeys(relations))
+                found[row.name] = (sp.false,) if sp.false in relations else tuple(dict.fromkeys(relations))
         return found
 
     @property

@@ -20,10 +20,7 @@ from derivations.symbols import depth, state, step
 from derivations.symbols import width as n
 
 _RULE = {"sgd": "Gradient descent", "sign": "Steps of sign type, as Adam's first one"}
-_ENTRIES = {
-    "standard": "entries trained as they are (standard parametrization)",
-    "ntk": "numbers of order 1 trained, multiplied by the entries' standard deviations (NTK parametrization)",
-}
+_ENTRIES = {"standard": "standard", "ntk": "NTK"}
 _HALF = sp.Rational(1, 2)
 
 
@@ -164,8 +161,6 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
         if not row.rate.vanishes
     ]
     items: list[Words] = []
-    conditions = found.conditions(rule)
-    together = {c for given in conditions.values() for c in given}
     if found.depth_at(found.point()) == ONE:
         items.append(
             ("The depth is held fixed: a layer is not near the identity, and there is no power of the depth.",)
@@ -178,27 +173,30 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
                 ".",
             )
         )
-    hidden = [row for row in rows if row.role == "hidden" and not row.state.vanishes]
-    if hidden:
-        items.append(
-            (
-                "With these rates features move by order 1 at every depth for ",
-                *_relations(tuple(sorted(together, key=str))),
-                ".",
+    own = {row.name: row.own_at_rate for row in rows if row.role == "hidden"}
+    for name, relations in found.conditions(rule).items():
+        if relations == (sp.false,):
+            words: Words = (
+                f"{name} does not move features by order 1 at any exponents: something inside a layer, such as the scores of attention, "
+                "or the output grows before.",
             )
-            if together
-            else ("With these rates features move by order 1 at every depth.",)
+        else:
+            words = (
+                f"{name} moves features by order 1 at every depth",
+                *((" for ", *_relations(relations)) if relations else ()),
+            )
+            words += ("; what it puts out in a layer then moves by ", _power(own[name]), ".")
+        items.append(words)
+    stands = {s: sp.Rational(p.numerator, p.denominator) for s, p in found.stands.items()} | {
+        readout_exponent: sp.S.One
+    }
+    lines += [
+        Line(
+            Word(f"of {_label(row)}, at the network's exponents and r = 1"), (Term(_power(row.rate).xreplace(stands)),)
         )
-    for row in hidden:
-        own = row.own_at_rate
-        if own.depth is not None and own.depth.free_symbols:
-            items.append(
-                (
-                    f"What {row.name} puts out moves by ",
-                    _power(own),
-                    ": by order 1 where the depth's exponent is 0, less above.",
-                )
-            )
+        for row in rows
+        if row.role == "hidden" and not row.rate.vanishes
+    ]
     return Step(
         f"{_RULE[rule]}: rates that move features by order 1",
         (
@@ -213,7 +211,7 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
     )
 
 
-def _relations(relations: tuple[sp.Rel, ...]) -> Words:
+def _relations(relations: tuple[sp.Basic, ...]) -> Words:
     words: Words = ()
     for k, relation in enumerate(relations):
         words += ((", " if k else ""), relation)
@@ -227,11 +225,19 @@ def _common_step(found: FirstStep) -> Step:
             for r in (_HALF, sp.S.One):
                 verdict = found.at(rule, readout=r, parametrization=entries)
                 items.append(
-                    (f"{_RULE[rule]}, {_ENTRIES[entries]}, ", sp.Eq(readout_exponent, r), ": ", *_said(verdict))
+                    (
+                        f"{_RULE[rule].split(',')[0]}, {_ENTRIES[entries]}, ",
+                        sp.Eq(readout_exponent, r),
+                        ": ",
+                        *_said(verdict),
+                    )
                 )
     return Step(
         "One learning rate for all",
-        ("The largest one that moves nothing by more than order 1, and what it leaves:",),
+        (
+            "The largest one that moves nothing by more than order 1, and what it leaves. In the standard parametrization entries are trained "
+            "as they are; in the NTK parametrization numbers of order 1 are trained, which are multiplied by the entries' standard deviations.",
+        ),
         (),
         ("The matrix that needs the smallest rate sets it for all.",),
         tuple(items),

@@ -137,8 +137,10 @@ def test_scores_over_the_number_of_keys_move_by_order_1(scale, rate):
 
     found = scalings(Network(layer, width=n, positions=2), training=True)
     assert {row.name: row.rate.width for row in found.moved("sign", readout=1) if row.role == "hidden"} == {
-        "Q": rate, "K": rate, "V": -1, "O": -1
-    }  # fmt: skip
+        name: rate for name in "QKVO"
+    }
+    assert (found.conditions("sign")["V"] == (sp.false,)) == (scale == "sqrt")
+    assert ("does not move features" in str(found)) == (scale == "sqrt")
 
 
 @pytest.mark.slow
