@@ -332,18 +332,21 @@ class _Expander:
         self.variables[layer].extend(fresh)
         count = head.scores.over.size
         neurons = sp.oo if self.infinite and not count.is_Integer else count
-        values, queries, keys = (self._covariances(matrix) for matrix in head.matrices)
+        covariances = [self._covariances(matrix) for matrix in head.matrices]
+        means = [self._means(matrix) for matrix in head.matrices]
         drawn = {v for found in self.variables.values() for v in found} - {*self.states}
-        settled = not any(
-            t.atoms(sp.Symbol) & drawn for table in (values, queries, keys) for entry in table.values() for t in entry
-        )
+        entries = [t for table in covariances for entry in table.values() for t in entry]
+        settled = not any(t.atoms(sp.Symbol) & drawn for t in (*entries, *(t for row in means for m in row for t in m)))
         given = {pair: (symbol, *[sp.S.Zero] * self.order) for pair, symbol in forms.items()}
+        moved = any(any(series) for series in means[0])
+        shifts = [sp.Dummy(f"psi_{c + 1}", real=True) for c in range(size if moved else 0)]
+        scores = head.factor, head.scores.power, head.mask, neurons
         self.mixed[head.mix.symbol] = [
-            AttentionDraw(forms, values, queries, keys, head.factor, head.scores.power, head.mask, neurons, settled),
+            AttentionDraw(forms, tuple(shifts), *covariances, *means, *scores, settled),
             Draw(tuple(fresh), given, layer),
         ]
         for c, m in enumerate(fresh):
-            self.values[c][head.mix.symbol] = m
+            self.values[c][head.mix.symbol] = m + (shifts[c] if moved else 0)
             self.origin[m] = (head.mix, c)
 
     def _covariances(self, statement: Matrix) -> dict[tuple[int, int], Series]:
@@ -351,6 +354,11 @@ class _Expander:
         (draw,) = self._draws(statement)
         assert isinstance(draw, Draw)
         return draw.covariance
+
+    def _means(self, statement: Matrix) -> list[Series]:
+        """Of what a matrix puts out, for each coordinate."""
+        nothing = dict.fromkeys(self.out[statement.weights], sp.S.Zero)
+        return [taylor(row[statement.symbol].xreplace(nothing), self.order) for row in self.values]
 
     def _shares(self, statement: Shares) -> None:
         for c in range(len(self.states)):
@@ -467,8 +475,8 @@ class _Expander:
     def _mean_of(self, series: Series, layer: int) -> sp.Expr:
         return as_expression([self._average(t, layer) for t in series])
 
-    def _quadratic(self, columns: sp.Matrix, statement: Matrix, pair: list[Series], scale: sp.Expr) -> Series:
-        r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l` times a number; one neuron's value is k times an average."""
+    def _quadratic(self, columns: sp.Matrix, statement: Matrix, pair: tuple[Series, ...]) -> Series:
+        r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l`; one neuron's value is k times an average."""
         here, k, layer = self.places[statement.source.index], statement.source.size, statement.source.index
         single = [[tuple(self._average(e * t, layer) for t in body) for e in here] for body in pair]
         total = [sp.S.Zero] * (self.order + 1)
@@ -477,7 +485,7 @@ class _Expander:
                 if columns[j, i] != 0:
                     for c, term in enumerate(truncated_product(first, second)):
                         total[c] += k * columns[j, i] * term
-        return truncated_product(taylor(scale, self.order), tuple(total))
+        return tuple(total)
 
     def _random(self) -> list[Random]:
         """A matrix is drawn where the last of its bodies is known."""
@@ -537,17 +545,17 @@ class _Expander:
         def met(*factors: Series) -> Series:
             """The averages of a product; a filter meets each pair many times."""
             if factors not in averages:
-                averages[factors] = tuple(self._average(t, over) for t in reduce(truncated_product, factors))
+                if isinstance(weights.law, Correlated) and weights.law.columns.rows:
+                    averages[factors] = self._quadratic(weights.law.columns, statement, factors)
+                else:
+                    averages[factors] = tuple(self._average(t, over) for t in reduce(truncated_product, factors))
             return averages[factors]
 
         def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
             """The average of a product of what is read at places, application and coordinate, over the filter."""
-            meet = zip(*(self._reads(weights, c) for _, c in places), strict=True)
-            if isinstance(weights.law, Correlated) and weights.law.columns.rows:
-                return self._quadratic(weights.law.columns, statement, [applications[k][c] for k, c in places], scale)
             rows = [
                 met(*(applications[k][i] for (k, _), i in zip(places, read, strict=True) if i is not None))
-                for read in meet
+                for read in zip(*(self._reads(weights, c) for _, c in places), strict=True)
                 if None not in read
             ]
             total = tuple(
