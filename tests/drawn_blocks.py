@@ -128,10 +128,9 @@ class DrawnBlock:
     def perceptron(self, x):
         b, act = self.block, ACTIVATIONS[self.block.activation.name]
         hidden = self.whole(b.hidden)
+        inside = act(self.matrix("B", hidden, x))
         if isinstance(b, GatedBlock):
-            inside = act(self.matrix("B", hidden, x)) * self.matrix("C", hidden, x)
-        else:
-            inside = act(self.matrix("B", hidden, x))
+            inside = inside * self.matrix("C", hidden, x)
         return self.matrix("A", self.n, self.dropped(inside, "dh"), end=True)
 
     def attended(self, x):

@@ -113,7 +113,7 @@ class SoftmaxMean(Binding):
     @property
     def means(self) -> tuple[sp.ImmutableMatrix, ...]:
         """Of queries and keys; empty where both are centred."""
-        return self.args[7:]
+        return tuple(self.args[7:])
 
     @property
     def positions(self) -> int:
@@ -251,7 +251,8 @@ def softmax_mean(
     if len(constant := {matrices[0][b, d] for b, _ in one for d, _ in two}) == 1:  # shares add up to 1
         return constant.pop()
     if any(
-        len(found) > 1 and (node.queries[r, r] != 0 or (given and given[0][r] != 0)) for r, found in ((a, one), (c, two))
+        len(found) > 1 and (node.queries[r, r] != 0 or (given and given[0][r] != 0))
+        for r, found in ((a, one), (c, two))
     ):
         return node
     total = sp.Add(*(m * k * node.form[b, d] for b, m in one for d, k in two))

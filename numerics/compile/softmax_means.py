@@ -229,7 +229,9 @@ def softmax_mean_value(node: SoftmaxMean) -> JointMean:
     means = [np.array(part.evalf(20), dtype=float)[:, 0] for part in node.means]
 
     def value(shift: int) -> float:
-        return float(bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift, means)[0])
+        return float(
+            bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift, means)[0]
+        )
 
     if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
         return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)

@@ -94,7 +94,7 @@ class AttentionDraw:
         :math:`\psi` for each coordinate; empty where the values are centred.
     values, queries, keys : dict
         From two coordinates to the covariance of what the matrices put out, as a series.
-    value_means, query_means, key_means : list
+    means : tuple of three lists
         The mean of what they put out for each coordinate, as a series.
     factor, power : Expr
         Scores are the factor times a sum over the neurons of the keys over this power of their number.
@@ -110,9 +110,7 @@ class AttentionDraw:
     values: dict[tuple[int, int], Series]
     queries: dict[tuple[int, int], Series]
     keys: dict[tuple[int, int], Series]
-    value_means: list[Series]
-    query_means: list[Series]
-    key_means: list[Series]
+    means: tuple[list[Series], ...]
     factor: sp.Expr
     power: sp.Expr
     mask: sp.ImmutableMatrix

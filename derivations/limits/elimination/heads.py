@@ -146,7 +146,9 @@ class AttentionLaw(Law):
         curved = [v for v, slope in slopes.items() if slope.has(*used)]
         if not curved:
             return body.xreplace({v: self.means[v] for v in used})
-        bent = {v * w: sp.diff(slopes[v], w) / (2 if v == w else 1) for i, v in enumerate(curved) for w in curved[: i + 1]}
+        bent = {
+            v * w: sp.diff(slopes[v], w) / (2 if v == w else 1) for i, v in enumerate(curved) for w in curved[: i + 1]
+        }
         origin = dict.fromkeys(used, sp.S.Zero)
         if any(c != 0 and (c.has(*used) or monomial not in self.products) for monomial, c in bent.items()):
             raise NotClosed(
@@ -183,7 +185,7 @@ class AttentionLaw(Law):
     def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:
         if order not in self.draw.known:
             d, size = self.draw, max(a for a, _ in self.draw.forms) + 1
-            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, (*d.query_means, *d.key_means))):
+            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, (*d.means[1], *d.means[2]))):
                 raise NotClosed(
                     "scores over the number of keys become numbers at infinitely many keys where queries and keys have means, and attention is "
                     "then derived without means of their weights and biases only; give a number of keys (size=8), or leave the means out"
@@ -201,7 +203,7 @@ class AttentionLaw(Law):
 
             self.draw.known[order] = (
                 *(table(d.values), table(d.queries, scale**2), table(d.keys)),
-                *(column(d.value_means), column(d.query_means, scale), column(d.key_means)),
+                *(column(m, s) for m, s in zip(d.means, (sp.S.One, scale, sp.S.One), strict=True)),
             )
         found: tuple[sp.ImmutableMatrix, ...] = self.draw.known[order]
         return found
