@@ -28,8 +28,5 @@ def test_a_deep_transformer_of_a_few_keys_follows_its_flow():
         # depth and width leave terms of the order of their inverses, which fall away between two sizes
         found = 2 * near[:, a, b].mean() - far[:, a, b].mean()
         error = np.hypot(2 * near[:, a, b].std(), far[:, a, b].std()) / np.sqrt(1500)
-        # what the next order leaves is at most what this one did
-        bias = (near[:, a, b].mean() - far[:, a, b].mean()) ** 2 / abs(found)
-        assert abs(found - path(1.5)[k]) < 4 * error + bias
-        assert abs(found - path(1.8)[k]) > 4 * error + bias
-        print(found, near[:, a, b].mean(), far[:, a, b].mean(), path(1.5)[k], path(1.8)[k], error, bias)
+        assert abs(found - path(1.5)[k]) < 4 * error
+        assert abs(found - path(1.8)[k]) > 4 * error
