@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
-        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "jacobian", "gradients", "existence", "explain",
-        "exponents", "derivation",
+        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
+        "exponents", "backward", "derivation",
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
