@@ -22,6 +22,7 @@ _LETTERS = {
     "varphi": "φ",
     "psi": "ψ",
     "sigma": "σ",
+    "Sigma": "Σ",
     "mu": "μ",
     "lambda": "λ",
     "delta": "δ",
@@ -186,7 +187,12 @@ def _documented(kind: type[Recipe], name: str) -> tuple[str, str]:
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r":[a-z]+:`([^`]*)`", r"\1", text).replace("``", "").replace("symbols.width", "n")
+    text = (
+        re.sub(r":[a-z]+:`([^`]*)`", r"\1", text)
+        .replace("``", "")
+        .replace("symbols.width", "n")
+        .replace("~derivations.", "")
+    )
     text = re.sub(r"\\sqrt{([^{}]*)}", r"√(\1)", text).replace("\\,", " ")
     text = re.sub(r"\\([a-z]+)", lambda m: _LETTERS.get(m[1], ""), text)
     return re.sub(r"[{}\\]", "", text).rstrip(".")
