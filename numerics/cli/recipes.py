@@ -22,6 +22,7 @@ _LETTERS = {
     "varphi": "φ",
     "psi": "ψ",
     "sigma": "σ",
+    "Sigma": "Σ",
     "mu": "μ",
     "lambda": "λ",
     "delta": "δ",
