@@ -13,7 +13,7 @@ from derivations.language.statements import Back, Mask, Matrix, Mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
+from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.symbols import state
@@ -54,7 +54,7 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs if program.has_positions else min(inputs, 4))
+    moments = LayerMoments(program, inputs if heads(program) else Exchange.of(program).few(inputs, 4))
     moments.at_rest()
     try:
         return _closed_gram(moments, inputs, centred=False)
@@ -119,18 +119,18 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
     renamed = matrix_labels((few, matrix))
     always = inputs > moments.inputs
     drift_of, noise_of = drift, noise
-    exchangeable = moments.program.is_exchangeable(inputs) and not heads(moments.program)
+    exchange, exchangeable = Exchange.of(moments.program), not heads(moments.program)
     if exchangeable:
         renamed_all = permuted(renamed, len(x))
-        drift_of = by_pattern(drift, renamed_all, always)
-        noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
+        drift_of = by_pattern(drift, renamed_all, exchange, always)
+        noise_of = by_pattern(noise, renamed_all, exchange, always, symmetric_pairs)
     norm_fixed = averages[0, 0] in moments.fixed
     known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
     fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
     every = [(i, j) for i in range(len(known)) for j in range(i, len(known))]
-    generic = generic_entries(known) if exchangeable else every
+    generic = generic_entries(known, exchange) if exchangeable else every
     if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]), generic if exchangeable else ())
