@@ -122,7 +122,9 @@ class NeuronMoments:
             def value(*labels: int) -> sp.Expr:
                 return as_sums(reduced(moment(*labels)), layer.states, layer.program.neurons.size)
 
-            if layer.directions or heads(layer.program):  # tangents are no inputs; means over scores keep their positions
+            if layer.directions or heads(
+                layer.program
+            ):  # tangents are no inputs; means over scores keep their positions
                 return value
             # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
             return by_pattern(value, renamed, Exchange.of(layer.program), always=size > len(layer.states))

@@ -10,7 +10,7 @@ from sympy.printing.printer import Printer
 
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
-from derivations.limits.elimination.labels import Exchange, generic_labels, symmetric_pairs
+from derivations.limits.elimination.labels import INPUTS, Exchange, generic_labels, symmetric_pairs
 
 
 def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
@@ -45,7 +45,7 @@ def upper(inputs: int) -> tuple[tuple[int, int], ...]:
     return tuple((a, b) for a in range(inputs) for b in range(a, inputs))
 
 
-def generic_entries(pairs: Sequence[tuple[int, int]], exchange: Exchange = Exchange()) -> list[tuple[int, int]]:
+def generic_entries(pairs: Sequence[tuple[int, int]], exchange: Exchange = INPUTS) -> list[tuple[int, int]]:
     """Of the covariance of entries of a Gram matrix, positions i ≤ j that are not the same under other names of the coordinates.
 
     Examples

@@ -16,7 +16,14 @@ from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import DerivationError, NotClosed
 from derivations.limits.collapse import collapse_limit, collapses, require_homogeneous, unshaped
 from derivations.limits.elimination.heads import heads
-from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, one_order, permuted, symmetric_pairs
+from derivations.limits.elimination.labels import (
+    Exchange,
+    by_pattern,
+    matrix_labels,
+    one_order,
+    permuted,
+    symmetric_pairs,
+)
 from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.manifold import SlowManifold

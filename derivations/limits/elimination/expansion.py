@@ -27,7 +27,6 @@ from derivations.limits.elimination.matrix_rules import (
 from derivations.limits.elimination.position_rules import between, mix, shares
 from derivations.limits.elimination.series import Series, as_expression, taylor
 
-
 _NOTHING: Mapping[sp.Expr, sp.Expr] = MappingProxyType({})
 
 

@@ -74,10 +74,14 @@ def symmetric_pairs(a: int, b: int, c: int, d: int) -> tuple[tuple[int, ...], ..
     return tuple(labels for both in halves for labels in both)
 
 
+#: Inputs change places, without positions.
+INPUTS = Exchange()
+
+
 def by_pattern(
     entry: Callable[..., sp.Expr],
     renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr],
-    exchange: Exchange = Exchange(),
+    exchange: Exchange = INPUTS,
     always: bool = False,
     alike: Callable[..., tuple[tuple[int, ...], ...]] = one_order,
 ) -> Callable[..., sp.Expr]:
@@ -114,9 +118,7 @@ def by_pattern(
     return value
 
 
-def generic_labels(
-    alike: Sequence[tuple[int, ...]], exchange: Exchange
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def generic_labels(alike: Sequence[tuple[int, ...]], exchange: Exchange) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of labels with the same entry: the first pattern, and the coordinates that the first ones stand for."""
     return min(exchange.generic(*labels) for labels in alike)
 
