@@ -14,6 +14,7 @@ from functools import cmp_to_key
 import sympy as sp
 
 from derivations.language import Program
+from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.sums import CoordinateSum, coordinates
 
 
@@ -178,6 +179,25 @@ def neuron_labels(
             own = dict(zip(node.bound_symbols, (bound[a] for a in labels), strict=False))
             inside[node] = CoordinateSum(relabelled(node.body, inside | own), sp.Tuple(*bound), node.width)
         return relabelled(expr, rule | inside)
+
+    return renamed
+
+
+def state_labels(
+    few: Sequence[Sequence[sp.Symbol]], many: Sequence[Sequence[sp.Symbol]]
+) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames the coordinates of neurons, in averages over the state too; arguments as of :func:`neuron_labels`."""
+
+    def renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rule: dict[sp.Basic, sp.Basic] = {
+            row[i]: wide[a] for row, wide in zip(few, many, strict=True) for i, a in enumerate(labels)
+        }
+        inside: dict[sp.Basic, sp.Basic] = {}
+        for node in sorted(expr.atoms(LayerAverage), key=lambda node: len(node.atoms(LayerAverage))):
+            bound = {rule.get(v, v): None for v in node.bound_symbols}
+            ordered = [*(v for v in many[0] if v in bound), *(v for v in bound if v not in many[0])]
+            inside[node] = layer_average(node.body.xreplace(rule | inside), ordered, node.layer)
+        return expr.xreplace(rule | inside)
 
     return renamed
 
