@@ -105,8 +105,10 @@ def _polynomials(ranks: Array) -> Array:
 
 def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     pilot, network_seed, path_seed = spawn(seed, 3)
-    shown = told_apart(s, pilot)
+    shown = most_powerful(s, pilot)
     needed = _SEEN / min(one.noncentrality for one in shown)
+    if s.samples:
+        needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
     for larger in range(_LARGER):
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
@@ -145,8 +147,8 @@ def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: See
     return paths
 
 
-def told_apart(s: Setting, seed: Seed) -> list[Scores]:
-    """Of each group the statistic by which the control is seen best, without groups that hardly see it."""
+def most_powerful(s: Setting, seed: Seed) -> list[Scores]:
+    """Of each group the statistic with the most power against the control, without groups that have hardly any."""
     if s.by_law:
         return [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)]
     right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, negative_control(s.limit)))
