@@ -191,9 +191,7 @@ def _kernel(kernel: _Parser) -> None:
         help="so many random inputs of so many standard normal numbers each (3x4)",
     )
     kernel.add_argument("--of", choices=("nngp", "ntk"), default="nngp", help="which kernel (nngp)")
-    kernel.add_argument(
-        "--t", type=_finite("t"), metavar="T", help="the limit's time that all layers take together (1)"
-    )
+    _time(kernel)
     kernel.add_argument(
         "--tolerance", type=_finite("tolerance"), default=1e-9, metavar="E", help="relative error of an entry (1e-9)"
     )
@@ -225,12 +223,7 @@ def _train(train: _Parser) -> None:
         help="in the NTK parametrization (half of the largest at which the first losses fall, derived, or else measured)",
     )
     train.add_argument("--optimizer", default="sgd", metavar="NAME", help="one of optax's, such as adam (sgd)")
-    train.add_argument(
-        "--t",
-        type=_finite("t"),
-        metavar="T",
-        help="the limit's time that all layers take together, where it is free (1)",
-    )
+    _time(train, ", where it is free (1)")
     _random(train)
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")
     train.add_argument("--out", metavar="FILE.csv", help="write the columns depth, step and loss")
@@ -342,11 +335,12 @@ def _start(command: argparse.ArgumentParser, inputs: bool = False) -> None:
     command.add_argument("--x0", type=_finite("x0"), metavar="X", help="where every neuron starts (1)")
     if inputs:
         command.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
+    _time(command, " (1; for mlp, shaped and prenorm depth over width, and not free)")
+
+
+def _time(command: argparse.ArgumentParser, when: str = " (1)") -> None:
     command.add_argument(
-        "--t",
-        type=_finite("t"),
-        metavar="T",
-        help="the limit's time that all layers take together (1; for mlp, shaped and prenorm depth over width, and not free)",
+        "--t", type=_finite("t"), metavar="T", help=f"the limit's time that all layers take together{when}"
     )
 
 

@@ -23,6 +23,7 @@ from numerics.report.inputs import observe, wide_limit
 from numerics.report.mathml import display, inline, sentence
 from numerics.report.page import Page
 from numerics.validation.stages import silent
+from tests.helpers import derived
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 RECIPES = {
@@ -70,7 +71,7 @@ def test_display_has_a_row_for_every_printed_line():
 @pytest.mark.parametrize("recipe", [pytest.param(r, id=name) for name, r in RECIPES.items()] + EVERY_ACTIVATION)
 def test_no_latex_is_left_on_the_page(recipe):
     """All that the engine prints is translated: no command, no alignment mark, no brace comes through."""
-    page = Page(derive(recipe)).html()
+    page = Page(derived(recipe)).html()
     formulas = re.findall(r"<math.*?</math>", page)
     assert formulas
     for formula in formulas:
