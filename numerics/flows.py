@@ -12,7 +12,9 @@ from scipy.integrate import OdeSolution, solve_ivp
 
 from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
+from derivations.limits.width import KernelFlow
 from numerics.compile import compile_expression
+from numerics.second_moments import kept_covariances
 
 Array = NDArray[np.float64]
 
@@ -91,8 +93,12 @@ def solve_flow(
         raise ValueError(f"the time t must be a positive finite number, got {t!r}")
     velocity = compile_expression((*flow.states, flow.time), tuple(flow.drift))
 
-    def right_side(time: float, x: Array) -> Array:
+    def rates(time: float, x: Array) -> Array:
         return np.array(velocity(*x, time), dtype=float)
+
+    right_side = rates
+    if isinstance(flow, KernelFlow) and flow.second:
+        right_side, start = kept_covariances(flow, start, rates)
 
     def escaped(time: float, x: Array) -> float:
         return bound - float(np.max(np.abs(x)))

@@ -33,10 +33,13 @@ class KernelFlow(Flow):
         The states that are means; empty where all neurons stay centred.
     fixed : tuple of (Symbol, Expr)
         Diagonal entries that every layer fixes, as a norm at its end does, and their values.
+    second : tuple of Matrix
+        K with these values in it, and the second moments of tangents where they are followed.
     """
 
     means: tuple[sp.Symbol, ...] = ()
     fixed: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+    second: tuple[sp.ImmutableMatrix, ...] = ()
 
 
 def width_limit(architecture: Recipe) -> KernelFlow:
@@ -87,7 +90,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     moved = tuple(means) if field.moving else ()
     fixed = tuple((entry, value) for value in {*field.fixed.values()} for entry in kernel.diagonal())
     states = (*moved, *(kernel[pair] for pair in known))
-    return KernelFlow(states, sp.ImmutableMatrix(rates), means=moved, fixed=fixed)
+    known_matrix = kernel.xreplace(dict(fixed))
+    return KernelFlow(states, sp.ImmutableMatrix(rates), means=moved, fixed=fixed, second=(known_matrix,))
 
 
 @dataclass(frozen=True)
@@ -274,4 +278,4 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
     )
     velocities = [sp.expand(against(drifts[a], b) + against(drifts[b], a) + noise_rates[a, b]) for a, b in pairs]
     rates = sp.ImmutableMatrix([*speeds, *velocities])
-    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means)
+    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means, second=(kernel,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import sympy as sp
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
 from derivations.gaussian import SoftmaxMean
+from derivations.gaussian.node import GaussianMean
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
@@ -123,7 +124,7 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
     dummies = [sp.Dummy(f"a{index}", real=True) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
-        written = tuple(backend.rewrite(entry.xreplace(fresh)) for entry in entries)
+        written = tuple(_rewritten(entry.xreplace(fresh), backend) for entry in entries)
         modules, printer = [dict(backend.modules())], backend.printer()
         # what a node with bound variables holds is no number that could be shared
         shares = backend.shares and not any(entry.has(sp.Lambda) for entry in written)
@@ -133,6 +134,22 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
             "give an expression in elementary functions, or use the mpmath backend"
         ) from error
+
+
+def _rewritten(entry: sp.Expr, backend: Backend) -> sp.Expr:
+    """What stands around Gaussian means; they travel as text, and are rewritten where they are evaluated."""
+    if not entry.has(GaussianMean):
+        return backend.rewrite(entry)
+    means = {node: sp.Dummy("e", real=True) for node in _outermost(entry)}
+    return backend.rewrite(entry.xreplace(means)).xreplace({name: node for node, name in means.items()})
+
+
+def _outermost(expr: sp.Basic) -> Iterator[GaussianMean]:
+    if isinstance(expr, GaussianMean):
+        yield expr
+        return
+    for argument in expr.args:
+        yield from _outermost(argument)
 
 
 def _check_arguments(arguments: tuple[sp.Symbol, ...]) -> None:
