@@ -83,5 +83,5 @@ def gradient_flow(architecture: Recipe) -> Flow:
     """
     if architecture.positions:
         raise DerivationError(f"gradients are derived for dense networks, got positions {architecture.positions}")
-    single = replace(architecture, width=sp.oo, inputs=1)  # type: ignore[type-var]
+    single = replace(architecture, width=sp.oo, inputs=1)
     return tangent_flow(single.program(), 1, stem="Q", parameters=False)

@@ -2,8 +2,8 @@ r"""Any network, said as one layer's formula."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -86,6 +86,13 @@ class Network(Recipe):
     def declared(self) -> frozenset[sp.Symbol]:
         """Parameters, and small parameters whose rates the regime says."""
         return frozenset({*self.parameters, *(size for size, _ in self.regime.rates)})
+
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Network:
+        """The network with other symbols, or numbers in their place; symbols that come in are declared."""
+        come = set().union(*(value.free_symbols for value in rule.values())) - set(self.parameters)
+        parameters = (*self.parameters, *sorted(come, key=str))
+        net = super(Network, replace(self, parameters=parameters)).xreplace(rule)
+        return replace(net, parameters=tuple(p for p in parameters if p not in rule))
 
     def expression(self) -> sp.Expr:
         """The new state."""

@@ -14,7 +14,7 @@ from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
 from derivations.explain import data, latex, text, typst
 from derivations.explain.files import write_whole
 from derivations.explain.steps import Step
-from derivations.exponents.family import Family, family
+from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
 from derivations.exponents.terms import terms
 from derivations.exponents.words import steps
@@ -130,7 +130,7 @@ def scalings(
         )
     plain = family(net, order, small)
     if means is None:
-        means = order == "depth" and small is None and sum("branch" in size.role for size in plain.sizes) == 1
+        means = order == "depth" and small is None and sum(size.role is Role.BRANCH for size in plain.sizes) == 1
     if means:
         try:
             return _found(net, family(net, order, small, means=True))

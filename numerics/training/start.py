@@ -109,7 +109,7 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
         )
     _require_own_depth(network, "kernels are")
     rows = network.rows(inputs)
-    wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))  # type: ignore[type-var]
+    wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))
     kernels = (kernel_matrix(wide, rows, t=network.t, kind=kind, tolerance=_TOLERANCE) for kind in ("ntk", "nngp"))
     kernel = sum(kernels)
     return float(2 * len(rows) / np.linalg.eigvalsh(kernel)[-1])
