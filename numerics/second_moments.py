@@ -64,6 +64,12 @@ class SecondMoments:
         y[across[parallel]] = (np.copysign(beyond, covariance) + product)[parallel]
         return y[: self.size]
 
+    def leaves_zero(self, x: Array, speed: Array) -> bool:
+        """Whether an input whose neurons are all 0 moves."""
+        own = np.diag(self.places[0])
+        own = own[own < self.size]
+        return bool(np.any((x[own] <= 0.0) & (speed[own] != 0.0)))
+
     def twins(self, start: Array, velocity: Velocity) -> Places:
         """For each state, and each fixed number, the one that it stays equal to, itself by default.
 
@@ -123,6 +129,8 @@ def kept_covariances(flow: KernelFlow, start: Array, velocity: Velocity) -> tupl
             speed = velocity(t, moments.inside(x))
             if np.all(np.isfinite(speed)):
                 return speed
+            if moments.leaves_zero(x, speed):
+                return speed  # what is read of an input of norm 0 has no value, as behind a norm
             return np.where(np.isfinite(speed), speed, velocity(t, moments.inside(x, _LEAST)))
 
     moved = moments.twins(start, safe)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.architectures import Recipe
-from derivations.kernels.generic_pair import OwnMean, PairFlow, PairMean, pair_flow
+from derivations.kernels.generic_pair import PairFlow, pair_flow
+from derivations.kernels.lowering import OwnMean, PairMean
 from derivations.kernels.means import MEAN, VARIANCE
 from derivations.symbols import time
 from numerics.compile import compile_expression

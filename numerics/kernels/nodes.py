@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.activations import Activation
 from derivations.errors import DerivationError
 from derivations.gaussian.printed import read_node
-from derivations.kernels.generic_pair import standard_form
+from derivations.kernels.standard_form import standard_form
 from numerics import quadrature
 from numerics.compile import compile_expression
 from numerics.kernels.conditioning import Pair, pair_means

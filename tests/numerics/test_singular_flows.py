@@ -79,6 +79,12 @@ def test_equal_inputs_on_the_sphere_of_a_norm():
     assert found["Theta_12"] == found["Theta_11"]
 
 
+def test_an_input_of_norm_0_behind_a_norm_is_refused():
+    flow = nngp(Network(lambda x: x + epsilon * A(relu(rms_norm(x))), width=sp.oo, inputs=2))
+    with pytest.raises(ValueError, match="not finite at the start"):
+        solve_flow(flow, [0.0, 0.0, 1.0])
+
+
 @pytest.mark.parametrize("name", ["tanh(x)", "silu(x)", "softplus(x)", "heaviside(x)*silu(x)", "sqrt(abs(x))"])
 def test_pair_means_of_singular_covariances(name):
     f = parse_activation(name)
