@@ -20,7 +20,9 @@ Places = NDArray[np.intp]
 Velocity = Callable[[float, Array], Array]
 
 _LEAST = 1e-150  # variance, where a closed form divides 0 by 0 at 0 itself
-_PARALLEL = 1.0 - 2.0**-45  # correlations beyond are 1: rounding of a covariance is 2^-53 of it, and some steps' worth more
+_PARALLEL = (
+    1.0 - 2.0**-45
+)  # correlations beyond are 1: rounding of a covariance is 2^-53 of it, and some steps' worth more
 _BEYOND = 1.0 + 2.0**-51  # just outside, so that the determinant is at most 0 however it is rounded
 _EQUAL = 1e-14
 _INVARIANT = 1e-9
@@ -37,7 +39,9 @@ class SecondMoments:
     def __init__(self, flow: KernelFlow) -> None:
         place: dict[sp.Basic, int] = {s: k for k, s in enumerate(flow.states)}
         self.size, self.inputs = len(place), flow.second[0].rows
-        self.fixed = sorted({entry for entry in flow.second[0].diagonal() if entry not in place}, key=sp.default_sort_key)
+        self.fixed = sorted(
+            {entry for entry in flow.second[0].diagonal() if entry not in place}, key=sp.default_sort_key
+        )
         place |= {entry: self.size + k for k, entry in enumerate(self.fixed)}
         self.means = [place[m] for m in flow.means]
         self.places = [np.array([place[e] for e in matrix]).reshape(matrix.shape) for matrix in flow.second]

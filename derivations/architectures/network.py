@@ -12,7 +12,7 @@ from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Weights
-from derivations.symbols import require_free_names, state, step
+from derivations.symbols import require_free_names, state, step, time
 
 
 @dataclass(frozen=True)
@@ -126,3 +126,15 @@ def grid_of(positions: object) -> tuple[int, ...]:
             f"positions must be a positive whole number, or a tuple of them for a grid, got {positions!r}"
         )
     return sizes
+
+
+def with_free_time(recipe: Recipe) -> Recipe:
+    """A recipe whose small parameter is tied to the width with that parameter free, as the depth alone grows."""
+    regime, expression = recipe.regime, recipe.expression()
+    if not regime.is_joint or any(size != step for size, _ in regime.rates) or not expression.has(step):
+        return recipe
+    if isinstance(recipe, Network):
+        return replace(recipe, regime=Regime())
+    used = expression.free_symbols.union(*(w.parameters for w in expression.atoms(Weights)))
+    parameters = tuple(sorted(used - {state, step, time, *recipe.width.free_symbols}, key=str))
+    return Network(expression, recipe.width, inputs=recipe.inputs, parameters=parameters, positions=recipe.positions)

@@ -41,7 +41,7 @@ def normal_mean(
     deviation: mp.mpf,
     kinks: Sequence[mp.mpf] = (),
     singular: Sequence[Singular] = (),
-    least: mp.mpf = mp.mpf(0),
+    least: mp.mpf | int = 0,
 ) -> mp.mpf:
     r""":math:`\mathbb{E} f(Z)` at the current working precision, :math:`Z \sim N(\text{mean}, \text{deviation}^2)`.
 

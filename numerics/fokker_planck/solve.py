@@ -141,7 +141,8 @@ def _crossing(zero: Point) -> Crossing:
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
     if not isinstance(process, Diffusion) or len(process.states) != 1:
-        raise ValueError(f"expected a scalar Diffusion, got {process!r}; vector limits are simulated with simulate_sde")
+        got = f"{len(process.states)} states" if isinstance(process, Diffusion) else f"a {type(process).__name__}"
+        raise ValueError(f"expected a scalar Diffusion, got {got}; vector limits are simulated with simulate_sde")
     if process.parameters:
         names = ", ".join(sorted(map(str, process.parameters)))
         raise ValueError(f"the diffusion has the parameters {names} left; substitute numbers for them")

@@ -31,9 +31,7 @@ def test_masks_and_borders_tell_equal_inputs_apart():
     wet = nngp(Network(lambda x: x + epsilon * A(dropout(relu(B(x)), 0.5)), width=sp.oo, inputs=2))
     first, cross, _ = at_end(wet, [1.0, 1.0, 1.0])
     assert cross < 0.9 * first
-    line = Network(
-        lambda x: x + epsilon * Weights("W", filter=3, padding="zeros")(relu(x)), width=sp.oo, positions=5
-    )
+    line = Network(lambda x: x + epsilon * Weights("W", filter=3, padding="zeros")(relu(x)), width=sp.oo, positions=5)
     flow = nngp(line)
     path = solve_flow(flow, np.ones(len(flow.states)), t=0.5, rtol=1e-8)
     K = {s.name: path.of(s, 0.5) for s in flow.states}
@@ -60,7 +58,9 @@ def test_an_input_of_norm_0_stays_so_where_the_function_vanishes(name):
 
 
 @pytest.mark.parametrize(
-    "start", [[1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [1.0, 2.0, 4.0], [0.0, 0.0, 1.0]], ids=["equal", "opposite", "parallel", "zero"]
+    "start",
+    [[1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [1.0, 2.0, 4.0], [0.0, 0.0, 1.0]],
+    ids=["equal", "opposite", "parallel", "zero"],
 )
 @pytest.mark.parametrize("name", ["softplus(x)", "relu(x)", "heaviside(x)", OFF_CENTRE])
 def test_flows_and_kernel_matrices_agree_on_the_border(name, start):
