@@ -14,7 +14,7 @@ from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
 from derivations.limits.width import KernelFlow
 from numerics.compile import compile_expression
-from numerics.second_moments import kept_covariances
+from numerics.second_moments import Velocity, kept_covariances
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def solve_flow(
     def rates(time: float, x: Array) -> Array:
         return np.array(velocity(*x, time), dtype=float)
 
-    right_side = rates
+    right_side: Velocity = rates
     if isinstance(flow, KernelFlow) and flow.second:
         right_side, start = kept_covariances(flow, start, rates)
 
