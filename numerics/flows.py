@@ -14,7 +14,7 @@ from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
 from derivations.limits.width import KernelFlow
 from numerics.compile import compile_expression
-from numerics.second_moments import Velocity, kept_covariances
+from numerics.compile.second_moments import Velocity, kept_covariances
 
 Array = NDArray[np.float64]
 
