@@ -3,15 +3,14 @@ r"""The front door: from a network recipe to its limit, its law and the derivati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.architectures.network import Network
-from derivations.architectures.regime import Regime
+from derivations.architectures.network import with_free_time
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.settling import Settling, settling
@@ -35,7 +34,6 @@ from derivations.explain.limit import (
 from derivations.explain.norm import norm_steps
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
-from derivations.language import Weights
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
@@ -52,10 +50,8 @@ from derivations.limits import (
 )
 from derivations.limits.collapse import unshaped
 from derivations.limits.joint_moments import JointMoments
-from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
-from derivations.symbols import state, step, time
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
@@ -308,23 +304,11 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
         return Derivation(
             architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
         )
-    architecture = _with_free_time(architecture)
+    architecture = with_free_time(architecture)
     limit = depth_limit(architecture)
     law, why = limit_law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
-
-
-def _with_free_time(recipe: Recipe) -> Recipe:
-    """A recipe whose small parameter is tied to the width with that parameter free, as the depth alone grows."""
-    regime, expression = recipe.regime, recipe.expression()
-    if not regime.is_joint or any(size != step for size, _ in regime.rates) or not expression.has(step):
-        return recipe
-    if isinstance(recipe, Network):
-        return replace(recipe, regime=Regime())
-    used = expression.free_symbols.union(*(w.parameters for w in expression.atoms(Weights)))
-    parameters = tuple(sorted(used - {state, step, time, *recipe.width.free_symbols}, key=str))
-    return Network(expression, recipe.width, inputs=recipe.inputs, parameters=parameters, positions=recipe.positions)
 
 
 def _jointly(architecture: Recipe) -> Derivation:
@@ -342,7 +326,7 @@ def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
     if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1:
         return None
     layer = OneMatrixLayer.of(architecture.program())
-    if layer is None:
+    if layer is None or not layer.is_coordinatewise:
         return None
     try:
         return norm_dynamics(limit, layer.inner)
@@ -392,14 +376,15 @@ def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     many = d.architecture.coordinates  # positions are summed over
     moments = JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
-    single = OneMatrix.of(moments)
+    single = OneMatrixLayer.of(moments.chain.program)
+    single = single if single is not None and single.is_linear else None
     steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     if isinstance(d.limit, CollapseDiffusion):
         return [*steps, *collapse_steps(d.limit)]
     if unshaped(moments.chain.program) is not None:
         assert isinstance(d.limit, Diffusion)
         return [*steps, one_input_step(d.limit), *_law_steps(d)]
-    steps += [] if single is None else [expansion_step(single)]
+    steps += [] if single is None else [expansion_step(moments, single)]
     steps += [
         moment_step(moments, isinstance(d.limit, Flow)),
         *gram_limit_steps(d.limit, moments.unit, named=single is not None),

@@ -66,7 +66,7 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     >>> coupled_flow(net, tangent=False).own_rates[0]
     K_11**3 + 2*K_11*K_12**2 + K_12**2*K_22
     """
-    program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
+    program = replace(architecture, inputs=1).program()
     size = prod(architecture.positions)
     ordered = not program.is_exchangeable(size)
     if size > _MOST[ordered]:

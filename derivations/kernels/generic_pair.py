@@ -474,7 +474,7 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     >>> [len(flow.own), len(flow.pairs), flow.repeats]
     [1, 1, True]
     """
-    program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
+    program = replace(architecture, inputs=1).program()
     filters = tuple(w.taps for w in program.filters)
     if program.has_positions:
         _require_filters(program)

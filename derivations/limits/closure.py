@@ -144,6 +144,7 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
 def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:
     """The part of the cone on which some entries have fixed values."""
     inside = cone(matrix)
-    rest = [s for s in inside.sym if s.name not in {f.name for f in fixed}]
-    values = {s: v for s in inside.sym for f, v in fixed.items() if s.name == f.name}
+    entries = dict(zip(inside.sym, (matrix[p] for p in upper(matrix.rows)), strict=True))
+    rest = [s for s, entry in entries.items() if entry not in fixed]
+    values = {s: fixed[entry] for s, entry in entries.items() if entry in fixed}
     return sp.ConditionSet(sp.Tuple(*rest), inside.condition.xreplace(values), sp.Reals ** len(rest))

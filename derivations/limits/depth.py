@@ -73,18 +73,12 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
         return _scaled_neurons(program, inputs) or _not_alike(LayerMoments(program, inputs))
     few = inputs if program.has_positions else min(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
-    n = program.neurons.size
-    try:
-        limit = moments.exchangeable()
-    except NotClosed as error:
-        if not n.is_Integer:
-            raise NotClosed(
-                f"{error}; give the width as a number to see all neurons, or ask for the Gram matrix"
-            ) from error
-        return _written_out(moments)
+    limit = moments.matched()
+    if isinstance(limit, Diffusion):
+        return limit
     if limit.is_flow:
         return Flow(limit.states, limit.drift, limit.time)
-    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if n == 1 else limit
+    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if limit.width == 1 else limit
 
 
 @dataclass(frozen=True)
@@ -147,6 +141,23 @@ class NeuronMoments:
         table = {pair: self.covariance(*pair) for pair in upper(size)}
         covariance = sp.ImmutableMatrix(size, size, lambda a, b: table[min(a, b), max(a, b)])
         return NeuronDiffusion(self.states, drift, covariance, n)
+
+    def matched(self) -> NeuronDiffusion | Diffusion:
+        """The limit of exchangeable neurons, or of all neurons where their noises depend on each other.
+
+        Raises
+        ------
+        NotClosed
+            If they do so and the width is a symbol.
+        """
+        try:
+            return self.exchangeable()
+        except NotClosed as error:
+            if not self.layer.program.neurons.size.is_Integer:
+                raise NotClosed(
+                    f"{error}; give the width as a number to see all neurons, or ask for the Gram matrix"
+                ) from error
+            return _written_out(self)
 
 
 def _scaled_neurons(program: Program, inputs: int) -> Diffusion | None:

@@ -5,6 +5,8 @@ A coordinate is an input, or one of its tangents: coordinates m, …, 2m − 1 a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sympy as sp
 
 from derivations.language.statements import Back, Mask, Matrix, Mix, Neurons, Program
@@ -21,10 +23,17 @@ class Expander:
     """The state of one expansion, which the rules of the statements read and extend; parameters as for ``expansion.expand``."""
 
     def __init__(
-        self, program: Program, inputs: int, order: int, directions: int, parameters: bool, infinite: bool
+        self,
+        program: Program,
+        inputs: int,
+        order: int,
+        directions: int,
+        parameters: bool,
+        infinite: bool,
+        fixed: Mapping[sp.Expr, sp.Expr],
     ) -> None:
         self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
-        self.infinite = infinite
+        self.infinite, self.fixed = infinite, fixed
         self.states = input_symbols(state, inputs * (1 + directions))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
         self.others = dict(program.others)
@@ -132,4 +141,5 @@ class Expander:
 
     def average(self, body: sp.Expr, layer: int) -> sp.Expr:
         """The average of a body over a layer's neurons."""
-        return reduced(layer_average(body, self.variables[layer], layer))
+        found = layer_average(body, self.variables[layer], layer)
+        return reduced(found.xreplace(self.fixed) if self.fixed and layer == 0 else found)

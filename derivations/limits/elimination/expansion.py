@@ -7,7 +7,8 @@ earlier averages is expanded with them, so that what is left is polynomial in ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import sympy as sp
@@ -26,9 +27,17 @@ from derivations.limits.elimination.matrix_rules import (
 from derivations.limits.elimination.position_rules import between, mix, shares
 from derivations.limits.elimination.series import Series, as_expression, taylor
 
+_NOTHING: Mapping[sp.Expr, sp.Expr] = MappingProxyType({})
+
 
 def expand(
-    program: Program, inputs: int, order: int, directions: int = 0, parameters: bool = False, infinite: bool = False
+    program: Program,
+    inputs: int,
+    order: int,
+    directions: int = 0,
+    parameters: bool = False,
+    infinite: bool = False,
+    fixed: Mapping[sp.Expr, sp.Expr] = _NOTHING,
 ) -> Expansion:
     r"""Expand a program over m inputs to an order in the small parameter.
 
@@ -47,6 +56,8 @@ def expand(
     infinite : bool
         Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one. Tangents are
         independent of the neurons and centred given the network, so that averages, which are their means, do not move with them.
+    fixed : mapping
+        Averages of the state that are known, such as those that every layer puts out, and their values.
 
     Raises
     ------
@@ -55,7 +66,7 @@ def expand(
     NoLimit
         If a statement is not smooth in the small parameter.
     """
-    e = Expander(program, inputs, order, directions, parameters, infinite)
+    e = Expander(program, inputs, order, directions, parameters, infinite, fixed)
     for statement in program.statements:  # all variables of a layer are known before it is averaged over
         if type(statement) in _DECLARATIONS:
             _DECLARATIONS[type(statement)](e, statement)

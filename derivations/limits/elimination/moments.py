@@ -45,6 +45,9 @@ class LayerMoments:
     parameters: bool = False
     order: int = ORDER
 
+    def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
+        return expand(self.program, self.inputs, order, self.directions, self.parameters, self.infinite, fixed)
+
     @cached_property
     def expansion(self) -> Expansion:
         """The program expanded, on the states that a layer can put out.
@@ -54,7 +57,7 @@ class LayerMoments:
         NoLimit
             If a sum over infinitely many neurons over the root of their number is not centred.
         """
-        expansion = expand(self.program, self.inputs, self.order, self.directions, self.parameters, self.infinite)
+        expansion = self._expanded(self.order, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
                 value = conditional_mean(mean, expansion, self.order, (), self.infinite)
@@ -89,26 +92,42 @@ class LayerMoments:
         return layer_average(body, self.expansion.variables[0], 0)
 
     @cached_property
+    def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
+        """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+        try:
+            still = self._expanded(0, {})
+        except NoLimit:
+            still = self._expanded(self.order, {})  # names the order that is wanted
+        drawn = {v for random in still.random for v in random.variables}
+        found: dict[sp.Expr, sp.Expr] = {}
+        for x, (moved,) in zip(still.states, still.increment, strict=True) if any(map(any, still.increment)) else ():
+            if moved.atoms(sp.Symbol) & drawn:
+                return moved, {}
+            for body in (x, x**2):
+                after = layer_average(sp.expand(body.xreplace({x: x + moved})), still.variables[0], 0)
+                value = sp.cancel(after)
+                if value.is_number:
+                    found[layer_average(body, still.variables[0], 0)] = value
+        return sp.S.Zero, found
+
+    @property
     def fixed(self) -> dict[sp.Expr, sp.Expr]:
         r"""Averages of the state that every layer puts out with the same value, such as :math:`\langle x^2\rangle = 1` after a norm.
 
         With the small parameter at 0 a layer is a map of the state. Where that map is not the identity but a projection, all
         states after the first layer are in its range, and there these averages have the values given here.
+
+        Raises
+        ------
+        NoLimit
+            If that map is random.
         """
-        found: dict[sp.Expr, sp.Expr] = {}
-        drawn = {v for random in self.expansion.random for v in random.variables}
-        if any(increment[0] != 0 for increment in self.expansion.increment):
-            for a, x in enumerate(self.states):
-                after = x + self.expansion.increment[a][0]
-                if after.atoms(sp.Symbol) & drawn:
-                    raise NoLimit(
-                        f"one layer moves the state by {self.expansion.increment[a][0]} even at ε = 0, at random: the network "
-                        "does not become continuous in depth; scale the branch by ε (symbols.step)"
-                    )
-                for body in (x, x**2):
-                    value = sp.cancel(self.average(sp.expand(body.xreplace({x: after}))))
-                    if value.is_number:
-                        found[self.average(body)] = value
+        moved, found = self._projection
+        if moved != 0:
+            raise NoLimit(
+                f"one layer moves the state by {moved} even at ε = 0, at random: the network "
+                "does not become continuous in depth; scale the branch by ε (symbols.step)"
+            )
         return found
 
     @property
