@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -161,6 +162,14 @@ def test_help_loads_no_mathematics():
     code = "import sys, numerics.cli.arguments as a; a.parser().format_help(); print('sympy' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+def test_help_has_no_markup(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["derive", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(part in said for part in ("τ_0, a number or a symbol", "over √k or over k", "as of Weights"))
+    assert not re.search(r"[~`\\]|:\w+:", said)
 
 
 def test_interruption_is_quiet(monkeypatch, capsys):
