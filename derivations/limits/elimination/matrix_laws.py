@@ -21,6 +21,7 @@ from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.wick import gaussian_mean
+from derivations.piecewise import pieces
 
 
 class EntriesLaw(GaussianLaw):
