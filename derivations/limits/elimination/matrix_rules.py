@@ -223,16 +223,14 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
     taps = 1 if e.program.generic else max(1, len(weights.taps))
     share = weights.variance / taps
     reads = statement.source.size * taps
-    averages: dict[tuple[Series, ...], Series] = {}
 
     def met(*factors: Series) -> Series:
-        """The averages of a product; a filter meets each pair many times."""
-        if factors not in averages:
-            if isinstance(weights.law, Correlated) and weights.law.columns.rows:
-                averages[factors] = _quadratic(e, weights.law.columns, statement, factors)
-            else:
-                averages[factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
-        return averages[factors]
+        """The averages of a product; a filter meets each pair many times, and so do matrices that read the same."""
+        if isinstance(weights.law, Correlated) and weights.law.columns.rows:
+            return _quadratic(e, weights.law.columns, statement, factors)
+        if (over, factors) not in e.met:
+            e.met[over, factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
+        return e.met[over, factors]
 
     def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
         """The average of a product of what is read at places, application and coordinate, over the filter."""
