@@ -243,7 +243,9 @@ def softmax_labels(
         for node in expr.atoms(SoftmaxMean):
             rows = sorted((labels[r] for r in node.rows), reverse=True)
             rule[node] = sp.Dummy("E", real=True)
-            back[rule[node]] = softmax_mean(*rows, *node.args[2:6], node.neurons, *node.means)
+            back[rule[node]] = softmax_mean(
+                *rows, node.form, node.queries, node.keys, node.mask, node.neurons, *node.means
+            )
         return renamed(expr.xreplace(rule), labels).xreplace(back) if rule else renamed(expr, labels)
 
     return rows_renamed

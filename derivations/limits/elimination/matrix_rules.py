@@ -11,7 +11,7 @@ from derivations.language.entries import Correlated, Independent, triangular_roo
 from derivations.language.statements import Back, Matrix
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import FilterAverage
-from derivations.limits.elimination.draws import Draw, EntriesDraw, OrthogonalDraw, Random
+from derivations.limits.elimination.draws import Covariances, Draw, EntriesDraw, OrthogonalDraw, Random
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
 from derivations.symbols import width
@@ -206,7 +206,7 @@ def new_in_transposes(e: Expander, weights: Weights) -> Draw:
         product = truncated_product(first, second)
         return truncated_product(scale, tuple(e.average(t, statement.source.index) for t in product))
 
-    pairs = {(i, j): entry(every[i][1], every[j][1]) for i in range(len(every)) for j in range(i + 1)}
+    pairs = Covariances(len(every), lambda i, j: entry(every[i][1], every[j][1]))
     return Draw(tuple(z for z, _ in every), pairs, statement.target.index)
 
 
@@ -257,8 +257,8 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
         own, added = moment(share, first, second), taylor(bias, e.order)
         return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < e.inputs else own
 
-    def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> dict[tuple[int, int], Series]:
-        return {(i, j): entry(places[i], places[j], bias) for i in range(len(places)) for j in range(i + 1)}
+    def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> Covariances:
+        return Covariances(len(places), lambda i, j: entry(places[i], places[j], bias))
 
     size, count, layer = len(e.states), len(applications), statement.target.index
     places = [(k, c) for k in range(count) for c in range(size)]
