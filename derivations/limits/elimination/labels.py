@@ -241,10 +241,10 @@ def softmax_labels(
     def rows_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
         rule, back = {}, {}
         for node in expr.atoms(SoftmaxMean):
-            rows = sorted((labels[r] for r in node.rows), reverse=True)
+            low, high = sorted(labels[r] for r in node.rows)
             rule[node] = sp.Dummy("E", real=True)
             back[rule[node]] = softmax_mean(
-                *rows, node.form, node.queries, node.keys, node.mask, node.neurons, *node.means
+                high, low, node.form, node.queries, node.keys, node.mask, node.neurons, *node.means
             )
         return renamed(expr.xreplace(rule), labels).xreplace(back) if rule else renamed(expr, labels)
 
