@@ -18,7 +18,7 @@ from functools import cached_property, singledispatchmethod
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.exponents.orders import NOTHING, ONE, WIDTH, Order, fraction, is_odd, largest, order_of, slope
+from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, is_odd, largest, order_of, slope
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Neurons, Shares, Statement
 from derivations.symbols import state
@@ -199,6 +199,19 @@ class LayerOrders:
     def new_state(self) -> Order:
         """Of a neuron's new state."""
         return self._body(self.program.update, self.forward)
+
+    @property
+    def is_near_identity(self) -> bool:
+        r"""Whether a layer adds at most :math:`L^{-1/2}` with random signs, and at most 1/L with a common one, to a neuron's state."""
+        added = self.program.update - state
+        outputs = {
+            s.symbol
+            for s in self.program.statements
+            if isinstance(s, Matrix | Back) and s.target == self.program.neurons
+        }
+        turned = added.xreplace({s: -s for s in outputs})
+        odd, even = (self._body(sp.expand((added - sign * turned) / 2), self.forward) for sign in (1, -1))
+        return odd <= DEPTH**-_HALF and even <= DEPTH**-1
 
     # ---- backward ----
 

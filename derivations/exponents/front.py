@@ -184,4 +184,4 @@ def _training(
         why = ""
     except NotClosed as error:
         start, why = None, str(error)
-    return TrainingScalings(net, made, start, why, names)
+    return TrainingScalings(net, made, start, why, names, training is True)
