@@ -7,7 +7,7 @@ the derivative of the loss in f is of order 1. A step is taken by every trained 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -36,6 +36,7 @@ from derivations.exponents.moved import (
     solved,
 )
 from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, largest, order_of
+from derivations.exponents.polyhedron import Constraint, Polyhedron
 from derivations.exponents.several import balanced
 from derivations.language import Weights
 from derivations.language.statements import Back, Matrix
@@ -179,11 +180,10 @@ class FirstStep:
             return _entry(gradient, deviation, rule, parametrization)
 
         first = entry(incoming, ONE)
-        moved = Change(first, first * incoming * WIDTH)
         if self.ends:
-            made[INPUT, INPUT] = Orders(
-                incoming, first, first, moved.along, through=self._seen(layer, layer.carried({any_state: moved}))
-            )
+            begun = Change(first, first * incoming * WIDTH)
+            state, through = self._passed_on(layer, layers, begun, layer)
+            made[INPUT, INPUT] = Orders(incoming, first, state, begun.along, through=through)
         for name, uses in self.matrices.items():
             weights = uses[0].weights
             kinds: list[tuple[str, Callable[..., Change], tuple[Matrix | Back, ...], Order]] = [
@@ -221,17 +221,21 @@ class FirstStep:
         """What changes inside every layer do to the state and to the output: those along the gradient add up, others as random ones do."""
         carried = layer.carried(start)
         new = carried.get(None, Change())
-        along = NOTHING if new.along.nothing else layers * new.along / (layer.incoming * WIDTH)
-        # what a layer makes of the change so far in random directions adds up as random terms do
-        state = largest(along, layers**_HALF * new.size, layers**_HALF * layer.response * along)
-        later = layer.carried({any_state: Change(state, layers * new.along)})
-        own = largest(*(c.size for c in start.values()))
-        output, inside, through = (
-            layers * new.along,
-            self._seen(before or layer, carried),
-            self._seen(before or layer, later),
-        )
+        output = layers * new.along
+        coherent = NOTHING if output.nothing else output / (layer.incoming * WIDTH)
+        total = Change(largest(coherent, layers**_HALF * new.size), output)
+        state, through = self._passed_on(layer, layers, total, before or layer)
+        own, inside = largest(*(c.size for c in start.values())), self._seen(before or layer, carried)
         return Orders(gradient, own, state, output, inside, through)
+
+    def _passed_on(self, layer: LayerOrders, layers: Order, moved: Change, before: LayerOrders) -> tuple[Order, Order]:
+        """What later layers make of a change of the state: the state's change after them, and the largest one inside them.
+
+        What a layer adds to the change points in fresh directions, so that layers add up as random terms do.
+        """
+        added = layer.carried({any_state: moved}, skip=False).get(None, Change()).size
+        state = max(moved.size, layers**_HALF * added)
+        return state, self._seen(before, layer.carried({any_state: Change(state, moved.along)}))
 
     @staticmethod
     def _seen(layer: LayerOrders, changes: Mapping[sp.Symbol | None, Change]) -> Order:
@@ -361,7 +365,9 @@ class FirstStep:
             rows[name] = Step(row.own, row.state, row.output, max(row.inside, row.through))
         if self.ends:
             first = eta * _entry(layer.incoming, ONE, rule, parametrization)
-            rows[INPUT] = Step(first, first, first * layer.incoming * WIDTH, NOTHING)
+            begun = Change(first, first * layer.incoming * WIDTH)
+            state, through = self._passed_on(layer, layers, begun, start)
+            rows[INPUT] = Step(first, state, begun.along, through)
             rows[READOUT] = Step(last * WIDTH, NOTHING, last * WIDTH, NOTHING)
         return rows
 
@@ -454,8 +460,22 @@ class FirstStep:
                 for other in (row.output, row.inside, row.through):
                     if not other.vanishes:
                         relations += at_most(other, row.state)
-                found[row.name] = (sp.false,) if sp.false in relations else tuple(dict.fromkeys(relations))
+                never = sp.false in relations or not self._is_met(relations)
+                found[row.name] = (sp.false,) if never else tuple(dict.fromkeys(relations))
         return found
+
+    def _is_met(self, relations: Sequence[sp.Basic]) -> bool:
+        """Whether relations hold at some exponents of the sizes at which the network at the start has a limit or tends to the identity."""
+        if self.start is None or self.start.exponents is None:
+            return True
+        found = self.start.exponents
+        more = []
+        for relation in relations:
+            left = relation.gts - relation.lts
+            if left.free_symbols and left.free_symbols <= set(found.symbols):
+                slope = tuple(fraction(left.coeff(s)) for s in found.symbols)
+                more.append(Constraint(slope, -fraction(left.xreplace(dict.fromkeys(found.symbols, sp.S.Zero)))))
+        return not Polyhedron((*found.polyhedron.constraints, *more)).is_empty
 
     @property
     def branches(self) -> tuple[sp.Rel, ...]:
@@ -502,10 +522,12 @@ def trained_names(names: object, program_names: Iterable[str]) -> tuple[str, ...
     own = tuple(dict.fromkeys(program_names))
     if names is True:
         return own
-    given = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[arg-type]
+    given = (names,) if isinstance(names, str) else names
+    if not isinstance(given, Sequence):
+        raise DerivationError(f"training is True, False or names of matrices, got {names!r}")
     for name in given:
         if name not in own:
             raise DerivationError(unknown("matrix", str(name), own))
     if not given:
         raise DerivationError("training names no matrix; give training=True to train all")
-    return given
+    return tuple(given)
