@@ -176,7 +176,13 @@ def _compare(compare: _Parser) -> None:
 def _report(report: _Parser) -> None:
     _recipe(report, width="1")
     _start(report, inputs=True)
-    _size(report, depth=1000, samples=None)
+    report.add_argument(
+        "--text",
+        metavar="FILE",
+        help="a text instead of --x0 or --inputs: its first characters are the tokens of a transformer-block, or of an architecture with "
+        "--positions (8), beside whose limit of infinite width networks of --width (64) and --depth (500) are simulated up to --t (10)",
+    )
+    _size(report, depth=None, samples=None)
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     _force(report)
 
