@@ -17,5 +17,5 @@ def test_means_over_a_softmax_are_said_once():
     assert "likewise" not in masked
     assert "dK_44/dt" in masked
     heads = " ".join(str(derive(AttentionBlock(sp.oo, positions=2, size=3, bias_variance=1), order="width")).split())
-    assert heads.startswith("AttentionBlock with width oo") or heads.startswith("AttentionBlock, width oo")
+    assert heads.startswith("AttentionBlock with weights K, O, Q, V, width oo")
     assert "of 3 Gaussian queries and keys" in heads
