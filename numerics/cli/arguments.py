@@ -55,6 +55,10 @@ class _Parser(argparse.ArgumentParser):
             known = commands[command].built()._option_string_actions
             words = (word.split("=")[0] for word in given if word.startswith("--"))
             if wrong := next((word for word in words if word not in known), None):
+                if wrong in ("--recipe", "--architecture", "--model", "--network"):
+                    commands[command].error(
+                        f"the architecture is a word without {wrong}, such as deeplimits {command} resnet"
+                    )
                 commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
         options, extra = self.parse_known_args(given, namespace)
         if extra and command:
