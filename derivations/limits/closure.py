@@ -16,6 +16,7 @@ from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
+from derivations.limits.slopes import require_slopes
 from derivations.symbols import state
 
 
@@ -41,7 +42,7 @@ class GramLimit:
     fixed: dict[sp.Expr, sp.Expr]
 
 
-def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
+def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
     r"""The limit of infinite depth of the Gram matrix :math:`V = X^\top X/n`, where it is a diffusion by itself at every width.
 
     The drift and the covariance of the averages :math:`\langle x^\alpha\rangle` and :math:`\langle x^\alpha x^\beta\rangle` are
@@ -49,18 +50,31 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     through random matrices and averages only, so that the network is invariant under rotations of its neurons. Where the
     means remain too, as with layer normalisation, the Gram matrix of the centred state is tried, by Itô's formula.
 
+    Parameters
+    ----------
+    program : Program
+    inputs : int
+        m; with positions, all coordinates.
+    directions : int
+        How many tangents of each input are followed: further columns of X, after all inputs. Where what the matrices put out
+        is Gaussian, Stein's identity gives the mixed terms of states and tangents.
+
     Raises
     ------
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs if program.has_positions else min(inputs, 4))
+    if directions:
+        require_slopes(program)
+    few = inputs if program.has_positions or directions else min(inputs, 4)
+    moments = LayerMoments(program, few, directions=directions)
     moments.at_rest()
+    size = inputs * (1 + directions)
     try:
-        return _closed_gram(moments, inputs, centred=False)
+        return _closed_gram(moments, size, centred=False)
     except NotClosed as plain:
         try:
-            return _closed_gram(moments, inputs, centred=True)
+            return _closed_gram(moments, size, centred=True)
         except NotClosed:
             raise plain from None
 
@@ -81,12 +95,13 @@ def _where(program: Program) -> str:
 
 
 def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit:
-    few, matrix, x = gram_matrix(moments.inputs), gram_matrix(inputs), moments.states
-    means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(moments.inputs)]
-    averages = {pair: moments.average(x[pair[0]] * x[pair[1]]) for pair in upper(moments.inputs)}
+    x = moments.states
+    few, matrix = gram_matrix(len(x)), gram_matrix(inputs)
+    means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(len(x))]
+    averages = {pair: moments.average(x[pair[0]] * x[pair[1]]) for pair in upper(len(x))}
     rule = {averages[a, b]: few[a, b] + (means[a] * means[b] if centred else 0) for a, b in averages}
     if centred:
-        rule |= {moments.average(x[a]): means[a] for a in range(moments.inputs)}
+        rule |= {moments.average(x[a]): means[a] for a in range(len(x))}
 
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
@@ -117,9 +132,9 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
         return closed(sp.Add(*rates))
 
     renamed = matrix_labels((few, matrix))
-    always = inputs > moments.inputs
+    always = inputs > len(x)
     drift_of, noise_of = drift, noise
-    exchangeable = moments.program.is_exchangeable(inputs) and not heads(moments.program)
+    exchangeable = not moments.directions and moments.program.is_exchangeable(inputs) and not heads(moments.program)
     if exchangeable:
         renamed_all = permuted(renamed, len(x))
         drift_of = by_pattern(drift, renamed_all, always)

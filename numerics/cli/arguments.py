@@ -249,6 +249,13 @@ def _scalings(command: _Parser) -> None:
     _force(command)
 
 
+def _jacobian(command: _Parser) -> None:
+    _recipe(command)
+    command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
+    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
+    _force(command)
+
+
 def _choose(command: _Parser) -> None:
     _recipe(command, width="100")
     command.add_argument(
@@ -441,6 +448,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
     ),
     "train": ("train networks at several depths, beside what is derived of their start", _train),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
+    "jacobian": (
+        "derive how derivatives and gradients move with depth: equations, determinant, Lyapunov spectrum",
+        _jacobian,
+    ),
     "choose": (
         "solve for the option that is given as ?, so that the output's mean square or correlation has a wanted value",
         _choose,

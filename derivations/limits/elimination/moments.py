@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.errors import NoLimit, brief
 from derivations.language.statements import Program
+from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
@@ -42,7 +43,7 @@ class LayerMoments:
     inputs: int
     infinite: bool = False
     directions: int = 0
-    parameters: bool = False
+    parameters: bool | frozenset[Weights] = False
     order: int = ORDER
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
