@@ -99,7 +99,11 @@ def exponent_of(symbol: sp.Symbol) -> sp.Symbol:
 
 
 def family(
-    net: Recipe, order: str, small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None, means: bool = False
+    net: Recipe,
+    order: str,
+    small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None,
+    means: bool = False,
+    at_start: bool = True,
 ) -> Family:
     """A network's layer in its sizes.
 
@@ -112,6 +116,8 @@ def family(
         language and of the recipe's regime.
     means : bool
         Whether matrices whose output is added to the state get means of a free size, where they have none.
+    at_start : bool
+        Whether only the law of the layer at the start matters, so that a size of a matrix's entries may stand in front of it.
 
     Raises
     ------
@@ -131,7 +137,9 @@ def family(
             raise DerivationError(
                 f"the layer has the small parameter {step} beside those in small={[str(s) for s in given]}; name it there too"
             )
-        program, kept = _pulled_out(program, {size.symbol for size in sizes}), None
+        kept = None
+        if at_start:
+            program = _pulled_out(program, {size.symbol for size in sizes})
     if means:
         program, more = _with_means(program)
         sizes += more

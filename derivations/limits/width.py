@@ -168,8 +168,11 @@ class MeanFieldLayer:
                 self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
             return self._matrices[key]
 
-        form, queries, keys = map(matrix, node.args[2:5])
-        return softmax_mean(*node.rows, form, queries, keys, node.mask, node.neurons)
+        form, queries, keys, *means = map(matrix, (*node.args[2:5], *node.means))
+        found = softmax_mean(*node.rows, form, queries, keys, node.mask, node.neurons, *means)
+        if isinstance(found, SoftmaxMean) and found.means and found.neurons == sp.oo:
+            found.joint()  # says why there is none
+        return found
 
     @cached_property
     def _matrices(self) -> dict[object, sp.ImmutableMatrix]:

@@ -22,9 +22,11 @@ _LETTERS = {
     "varphi": "φ",
     "psi": "ψ",
     "sigma": "σ",
+    "Sigma": "Σ",
     "mu": "μ",
     "lambda": "λ",
     "delta": "δ",
+    "tau": "τ",
     "varepsilon": "ε",
     "ge": "≥",
 }
@@ -186,9 +188,9 @@ def _documented(kind: type[Recipe], name: str) -> tuple[str, str]:
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r":[a-z]+:`([^`]*)`", r"\1", text).replace("``", "").replace("symbols.width", "n")
-    text = re.sub(r"\\sqrt{([^{}]*)}", r"√(\1)", text).replace("\\,", " ")
-    text = re.sub(r"\\([a-z]+)", lambda m: _LETTERS.get(m[1], ""), text)
+    text = re.sub(r":[a-z]+:`(?:~[\w.]*\.)?([^`]*)`", r"\1", text).replace("``", "").replace("symbols.width", "n")
+    text = re.sub(r"\\sqrt{([^{}]*)}", r"√(\1)", text).replace("\\sqrt ", "√").replace("\\,", " ")
+    text = re.sub(r"\\([a-z]+)", lambda m: _LETTERS[m[1]], text)
     return re.sub(r"[{}\\]", "", text).rstrip(".")
 
 

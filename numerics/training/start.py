@@ -74,6 +74,7 @@ def measured_gradients(network: TrainableNetwork, inputs: ArrayLike, networks: i
     Returns
     -------
     array, shape (networks, L)
+        Not finite where a square leaves the range of JAX's numbers.
     """
     import jax
     import jax.numpy as jnp

@@ -178,8 +178,8 @@ def _mean_of(e: Expander, series: Series, layer: int) -> sp.Expr:
     return as_expression([e.average(t, layer) for t in series])
 
 
-def _quadratic(e: Expander, columns: sp.Matrix, statement: Matrix, pair: list[Series], scale: sp.Expr) -> Series:
-    r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l` times a number; one neuron's value is k times an average."""
+def _quadratic(e: Expander, columns: sp.Matrix, statement: Matrix, pair: tuple[Series, ...]) -> Series:
+    r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l`; one neuron's value is k times an average."""
     here, k, layer = e.places[statement.source.index], statement.source.size, statement.source.index
     single = [[tuple(e.average(place * t, layer) for t in body) for place in here] for body in pair]
     total = [sp.S.Zero] * (e.order + 1)
@@ -188,7 +188,7 @@ def _quadratic(e: Expander, columns: sp.Matrix, statement: Matrix, pair: list[Se
             if columns[j, i] != 0:
                 for c, term in enumerate(truncated_product(first, second)):
                     total[c] += k * columns[j, i] * term
-    return truncated_product(taylor(scale, e.order), tuple(total))
+    return tuple(total)
 
 
 def new_in_transposes(e: Expander, weights: Weights) -> Draw:
@@ -228,17 +228,17 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
     def met(*factors: Series) -> Series:
         """The averages of a product; a filter meets each pair many times."""
         if factors not in averages:
-            averages[factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
+            if isinstance(weights.law, Correlated) and weights.law.columns.rows:
+                averages[factors] = _quadratic(e, weights.law.columns, statement, factors)
+            else:
+                averages[factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
         return averages[factors]
 
     def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
         """The average of a product of what is read at places, application and coordinate, over the filter."""
-        meet = zip(*(_reads(e, weights, c) for _, c in places), strict=True)
-        if isinstance(weights.law, Correlated) and weights.law.columns.rows:
-            return _quadratic(e, weights.law.columns, statement, [applications[k][c] for k, c in places], scale)
         rows = [
             met(*(applications[k][i] for (k, _), i in zip(places, read, strict=True) if i is not None))
-            for read in meet
+            for read in zip(*(_reads(e, weights, c) for _, c in places), strict=True)
             if None not in read
         ]
         total = tuple(

@@ -10,7 +10,7 @@ from derivations.limits.elimination.draws import AttentionDraw, Draw
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.heads import Head
 from derivations.limits.elimination.matrix_rules import draws
-from derivations.limits.elimination.series import Series, as_expression
+from derivations.limits.elimination.series import Series, as_expression, taylor
 
 
 def mix(e: Expander, statement: Mix) -> None:
@@ -33,18 +33,32 @@ def _head(e: Expander, head: Head) -> None:
     e.variables[layer].extend(fresh)
     count = head.scores.over.size
     neurons = sp.oo if e.infinite and not count.is_Integer else count
-    values, queries, keys = (_covariances(e, matrix) for matrix in head.matrices)
+    values, queries, keys = covariances = [_covariances(e, matrix) for matrix in head.matrices]
+    means = tuple(_means(e, matrix) for matrix in head.matrices)
     drawn = {v for found in e.variables.values() for v in found} - {*e.states}
-    settled = not any(
-        t.atoms(sp.Symbol) & drawn for table in (values, queries, keys) for entry in table.values() for t in entry
-    )
+    entries = [t for table in covariances for entry in table.values() for t in entry]
+    settled = not any(t.atoms(sp.Symbol) & drawn for t in (*entries, *(t for row in means for m in row for t in m)))
     given = {pair: (symbol, *[sp.S.Zero] * e.order) for pair, symbol in forms.items()}
+    moved = any(any(series) for series in means[0])
+    shifts = [sp.Dummy(f"psi_{c + 1}", real=True) for c in range(size if moved else 0)]
     e.mixed[head.mix.symbol] = [
-        AttentionDraw(forms, values, queries, keys, head.factor, head.scores.power, head.mask, neurons, settled),
+        AttentionDraw(
+            forms,
+            tuple(shifts),
+            values,
+            queries,
+            keys,
+            means,
+            head.factor,
+            head.scores.power,
+            head.mask,
+            neurons,
+            settled,
+        ),
         Draw(tuple(fresh), given, layer),
     ]
     for c, m in enumerate(fresh):
-        e.values[c][head.mix.symbol] = m
+        e.values[c][head.mix.symbol] = m + (shifts[c] if moved else 0)
         e.origin[m] = (head.mix, c)
 
 
@@ -53,6 +67,12 @@ def _covariances(e: Expander, statement: Matrix) -> dict[tuple[int, int], Series
     (draw,) = draws(e, statement)
     assert isinstance(draw, Draw)
     return draw.covariance
+
+
+def _means(e: Expander, statement: Matrix) -> list[Series]:
+    """Of what a matrix puts out, for each coordinate."""
+    nothing = dict.fromkeys(e.out[statement.weights], sp.S.Zero)
+    return [taylor(row[statement.symbol].xreplace(nothing), e.order) for row in e.values]
 
 
 def shares(e: Expander, statement: Shares) -> None:

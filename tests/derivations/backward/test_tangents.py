@@ -15,6 +15,7 @@ from derivations import (
     ShapedMLP,
     ShrinkingResNet,
     Weights,
+    average,
     dropout,
     epsilon,
     identity,
@@ -134,8 +135,6 @@ def test_gradients_of_weights():
     own = jacobian(Network(lambda y: y + epsilon * y * A(y), n)).weight_gradients
     assert x in own["A"].free_symbols
     with pytest.raises(NotClosed, match="meet"):
-        from derivations import average
-
         _ = jacobian(Network(lambda y: y + epsilon * y * average(A(y)), n)).weight_gradients
 
 
