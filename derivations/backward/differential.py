@@ -54,6 +54,20 @@ class LayerDifferential:
         moments.at_rest()
         return moments
 
+    def require_invertible(self) -> None:
+        """Require that a layer's derivative has an inverse.
+
+        Raises
+        ------
+        NotClosed
+            If every layer puts the state on a sphere.
+        """
+        if self.moments.fixed:
+            raise NotClosed(
+                "every layer ends with a norm, which keeps the state on a sphere: the Jacobian annihilates the direction of the state, so it has no "
+                "inverse and its determinant is 0; ask for its equation, and for volumes of fewer tangents than neurons"
+            )
+
     @cached_property
     def state(self) -> tuple[sp.Symbol, ...]:
         """A neuron's own state."""

@@ -107,7 +107,7 @@ def steps(found: Derived) -> list[Step]:
         *network_steps(network),
         _differential_step(found.sde),
         *_equation_steps(found.sde),
-        _determinant_step(found.log_det),
+        _determinant_step(lambda: found.log_det),
         _inverse_step(found),
         *_weight_steps(found),
         *_gram_steps(lambda: found.gram),
@@ -207,7 +207,11 @@ def _marked(symbol: sp.Symbol, mark: str) -> sp.Symbol:
     return sp.Symbol(f"{symbol.name}{mark}", real=True) if mark else symbol
 
 
-def _determinant_step(found: LogDeterminant) -> Step:
+def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
+    try:
+        found = log_det()
+    except NotClosed as error:
+        return Step("Determinant", ("The determinant has no logarithm.",), (), (f"{_sentence(error)}.",))
     claim: Words = (
         "For ",
         equals(LOG_VOLUME, sp.log(sp.Abs(sp.Function("det")(_J)), evaluate=False)),

@@ -240,7 +240,7 @@ class _Order0:
     def _mean(self, a: int, b: int) -> sp.Expr:
         expansion = self.layer.expansion
         body = layer_average(sp.expand(self.after[a] * self.after[b]), expansion.variables[0], 0)
-        return conditional_mean(body, expansion, 0, (), infinite=True)
+        return conditional_mean((body,), expansion, infinite=True)[0]
 
     def product(self, a: int, b: int) -> sp.Expr:
         """The mean of a product of two coordinates."""

@@ -23,8 +23,9 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.language.statements import Matrix
 from derivations.limits.elimination.averages import LayerAverage, reduced
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released, with_means
-from derivations.limits.elimination.labels import by_pattern, neuron_labels, permuted
+from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
 from derivations.sums import coordinate_sum, written_out
@@ -70,7 +71,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     """
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
         return _not_alike(LayerMoments(program, inputs))
-    few = inputs if program.has_positions else min(inputs, 2)
+    few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
     limit = moments.matched()
     if isinstance(limit, Diffusion):
@@ -115,10 +116,12 @@ class NeuronMoments:
             def value(*labels: int) -> sp.Expr:
                 return as_sums(reduced(moment(*labels)), layer.states, layer.program.neurons.size)
 
-            # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
-            if size == len(layer.states):
+            if layer.directions or heads(
+                layer.program
+            ):  # tangents are no inputs; means over scores keep their positions
                 return value
-            return by_pattern(value, renamed, always=True)
+            # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
+            return by_pattern(value, renamed, Exchange.of(layer.program), always=size > len(layer.states))
 
         return cls(layer, states, other, entry(layer.drift), entry(layer.covariance), entry(layer.between))
 

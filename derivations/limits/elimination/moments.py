@@ -16,7 +16,7 @@ from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
-from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
+from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -61,7 +61,7 @@ class LayerMoments:
         expansion = self._expanded(self.order, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
-                value = conditional_mean(mean, expansion, self.order, (), self.infinite)
+                value = as_expression(conditional_mean(taylor(mean, self.order), expansion, (), self.infinite))
                 if value != 0:
                     raise NoLimit(
                         f"a normalised sum over k neurons has the mean {value} √k, which grows with k: use average, or centre what is summed"
@@ -165,10 +165,9 @@ class LayerMoments:
                     "scale the branch by ε (symbols.step)"
                 )
 
-    def mean(self, expr: sp.Expr, tags: Sequence[Tag] = ()) -> Series:
-        """The conditional mean as a series."""
-        value = conditional_mean(expr, self.expansion, self.order, tags, self.infinite)
-        return tuple(self.on_range(c) for c in taylor(value, self.order))
+    def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
+        """The conditional mean of a series."""
+        return tuple(map(self.on_range, conditional_mean(series, self.expansion, tags, self.infinite)))
 
     @cached_property
     def _tags(self) -> tuple[Tag, Tag]:
@@ -201,7 +200,7 @@ class LayerMoments:
     def moved(self, a: int) -> Series:
         """The mean of a neuron's increment."""
         i, _ = self._tags
-        return tuple(map(self._named, self.mean(i.here(self.increment(a)), (i,))))
+        return tuple(map(self._named, self.mean(tuple(map(i.here, self.expansion.increment[a])), (i,))))
 
     def covariance(self, a: int, b: int) -> sp.Expr:
         """Of a neuron's increments for two inputs."""
@@ -210,14 +209,15 @@ class LayerMoments:
     def spread(self, a: int, b: int) -> Series:
         """The mean of the product of a neuron's increments for two inputs."""
         i, _ = self._tags
-        product = sp.expand(self.increment(a) * self.increment(b))
-        return tuple(map(self._named, self.mean(i.here(as_expression(taylor(product, self.order))), (i,))))
+        product = truncated_product(self.expansion.increment[a], self.expansion.increment[b])
+        return tuple(map(self._named, self.mean(tuple(map(i.here, product)), (i,))))
 
     def between(self, a: int, b: int) -> sp.Expr:
         """Covariance of the increments of two different neurons, in both their states."""
         i, j = self._tags
-        product = sp.expand(i.here(self.increment(a)) * j.here(self.increment(b)))
-        return self._required(self.mean(as_expression(taylor(product, self.order)), (i, j)))
+        first, second = self.expansion.increment[a], self.expansion.increment[b]
+        product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
+        return self._required(self.mean(product, (i, j)))
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
@@ -235,10 +235,9 @@ class LayerMoments:
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
-            difference = sp.expand(body.xreplace(after) - body)
-            moved.append(self.average(as_expression(taylor(difference, self.order))))
-        product = moved[0] if len(moved) == 1 else as_expression(taylor(sp.expand(moved[0] * moved[1]), self.order))
-        return self.mean(product)
+            difference = taylor(sp.expand(body.xreplace(after) - body), self.order)
+            moved.append(tuple(map(self.average, difference)))
+        return self.mean(moved[0] if len(moved) == 1 else truncated_product(*moved))
 
     def product(self, a: int, b: int) -> sp.Expr:
         r"""Drift of the average of the product of two coordinates."""

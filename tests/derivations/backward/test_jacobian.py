@@ -27,7 +27,7 @@ from derivations.limits.elimination.held import released
 from derivations.limits.slopes import require_slopes
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import width as n
-from numerics.statistics import Estimate
+from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
 
 sw, sb = sp.symbols("sigma_w sigma_b", positive=True)
@@ -109,6 +109,44 @@ def test_determinant_after_a_norm_is_a_diffusion_with_the_squared_norm():
     assert equal_symbolically(process.drift[1], -(n - 1) / (4 * n * V))
     assert equal_symbolically(process.covariance[1, 1], (n - 1) / (2 * n * V))
     assert process.covariance[0, 1] == 0
+
+
+def test_norm_at_the_end_of_a_layer():
+    # x' = rms(x + εAx): tangents stay orthogonal to the state, and the spectrum is that of Brownian motion on a sphere's frames
+    j = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), n))
+    jk, jl = j.sde.first[0], j.sde.second[0]
+    assert equal_symbolically(j.sde.drift[0], -(n - 1) * jk / (2 * n))
+    assert j.sde.covariance[0].coeff(jk * jl) == 1 / n
+    assert equal_symbolically(j.growth, 2 / n)
+    assert equal_symbolically(2 * j.volumes.drift(1) + 2 * j.volumes.rate(1), 2 / n)  # E‖v‖² of a log-normal
+    for ask in (lambda: j.log_det, lambda: j.inverse):
+        with pytest.raises(NotClosed, match="on a sphere"):
+            ask()
+    assert "The determinant has no logarithm" in str(j)
+
+
+@pytest.mark.slow
+def test_tangents_behind_a_last_norm_drawn_by_hand():
+    volumes = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), 3)).volumes
+
+    def logs(depth, seed):
+        rng, e = np.random.default_rng(seed), 1 / np.sqrt(depth)
+        x = np.tile(np.array([1.0, -0.5, 0.3]), (20_000, 1))
+        x /= np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+        v = np.tile(np.array([0.3, 0.6, 0.0]), (20_000, 1))  # orthogonal to the state
+        for _ in range(depth):
+            w = rng.standard_normal((len(x), 3, 3)) / np.sqrt(3)
+            y, dy = (z + e * np.einsum("sij,sj->si", w, z) for z in (x, v))
+            r = np.sqrt(np.mean(y**2, axis=1, keepdims=True))
+            x, v = y / r, dy / r - y * np.mean(y * dy, axis=1, keepdims=True) / r**3
+        return np.log(np.mean(v**2, axis=1) / 0.15) / 2
+
+    coarse, fine = logs(32, 1), logs(64, 2)
+    mean = richardson(Estimate.of(coarse), Estimate.of(fine))
+    variance = richardson(Estimate.variance_of(coarse), Estimate.variance_of(fine))
+    for found, derived in ((mean, volumes.drift(1)), (variance, volumes.rate(1))):
+        assert found.test(float(derived)).p_value > 1e-3
+        assert found.test(float(derived) * 1.2).p_value < 1e-3  # the control
 
 
 def test_determinant_with_neurons_and_of_a_symbolic_width():
