@@ -23,6 +23,7 @@ from derivations.limits.gram import upper
 #: The squared norm of the input over the width.
 START = sp.Symbol("V_0", positive=True)
 _MOST = 12  # moments that are followed together
+_LONG = 400  # operations beyond which a fraction stays as it is
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class KernelMoments:
 
     def relative(self, one: bool = True) -> sp.Expr:
         """The second moment over the square of the mean: of one output, or of the average over outputs."""
-        return sp.cancel(sp.expand((self.second_of_one if one else self.second) / self.mean**2))
+        ratio = sp.expand((self.second_of_one if one else self.second) / self.mean**2)
+        return sp.cancel(ratio) if sp.count_ops(ratio) < _LONG else ratio
 
 
 def tangent_kernel(network: Recipe, order: str = "depth") -> KernelMoments:

@@ -15,7 +15,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow
-from derivations.errors import DerivationError, NoClosedForm, NotClosed, brief
+from derivations.errors import NoClosedForm, NotClosed, brief
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import GramLimit, gram_limit
@@ -76,8 +76,13 @@ class TangentGram:
     @cached_property
     def law(self) -> PiecewiseLaw | None:
         """Of the squared norm of a tangent, where it is a diffusion by itself and its law is known."""
+        if (
+            self.square is None
+            or self.square.time in self.square.drift.free_symbols | self.square.covariance.free_symbols
+        ):
+            return None
         try:
-            return None if self.square is None else recognise(self.square)
+            return recognise(self.square)
         except NoClosedForm:
             return None
 
@@ -134,9 +139,7 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     Raises
     ------
     NotClosed
-        If it does not close.
-    DerivationError
-        Over positions.
+        If it does not close, and over positions.
 
     Examples
     --------
@@ -144,8 +147,8 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     >>> tangent_gram(MLP(relu), order="joint").exponent(1)
     -5/4
     """
-    if network.positions:
-        raise DerivationError("the Gram matrix of state and tangents is derived for dense networks")
+    if network.scaled_program().has_positions:
+        raise NotClosed("the Gram matrix of state and tangents is derived for dense networks, not over positions")
     if order == "joint":
         return _together(network)
     program, matrix = network.program(), gram_matrix(3)

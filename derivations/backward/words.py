@@ -120,11 +120,11 @@ def wide_steps(found: DerivedWide) -> list[Step]:
     """The derivation of tangents and gradients where the width grows."""
     if found.order == "width":
         return [*network_steps(found.network)[:1], _flow_step(found.process)]
-    recursion = joint_recursion_step(JointMoments.of(found.network, 1), 1, None)
+    recursion = joint_recursion_step(JointMoments.of(found.network, found.network.coordinates), 1, None)
     return [
         recursion,
         *_gram_steps(lambda: found.gram),
-        *_exponent_steps(found.gram),
+        *_exponent_steps(lambda: found.gram),
         *_kernel_steps(lambda: found.kernel),
     ]
 
@@ -378,10 +378,10 @@ def _flow_step(flow: Diffusion | Flow) -> Step:
     )
 
 
-def _exponent_steps(gram: TangentGram) -> list[Step]:
+def _exponent_steps(gram: Callable[[], TangentGram]) -> list[Step]:
     k = sp.Symbol("k", integer=True, positive=True)
     try:
-        exponent = gram.exponent(k)
+        exponent = gram().exponent(k)
     except NotClosed as error:
         return [
             Step(

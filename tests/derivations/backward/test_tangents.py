@@ -27,6 +27,7 @@ from derivations import (
 )
 from derivations.backward import gradient_flow, jacobian, tangent_gram, tangent_kernel
 from derivations.backward.kernel_moments import START
+from derivations.sums import coordinate_sum
 from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
 
@@ -113,14 +114,26 @@ def test_what_does_not_close_says_why():
         _ = tangent_kernel(ShapedMLP(tanh, a=1), "joint").mean
     with pytest.raises(NotClosed, match="do not close"):
         _ = tangent_kernel(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), n)).mean
-    with pytest.raises(DerivationError, match="dense"):
+    with pytest.raises(NotClosed, match="dense"):
         tangent_gram(Network(lambda x: x + epsilon * A(x), 3, positions=2))
+    assert "over positions" in str(jacobian(Network(lambda x: x + epsilon * A(x), 3, positions=2)))
     with pytest.raises(DerivationError, match="unknown order"):
         jacobian(TWO, "deep")
     with pytest.raises(DerivationError, match="one input"):
         jacobian(ResNet(relu, 3, inputs=2))
     with pytest.raises(DerivationError, match="jumps"):
         jacobian(MLP(sp.Heaviside(sp.Symbol("x", real=True)), width=n))
+
+
+@pytest.mark.slow
+def test_transposes():
+    # −3 E Σ_k (a_k·x)² |a_k|² over rows a_k of variance 1/n
+    x = sp.Symbol("x", real=True)
+    found = jacobian(Network(lambda x: x - epsilon**2 * A.T(A(x) ** 3), n)).log_det
+    assert equal_symbolically(found.drift, -3 * (n + 2) * coordinate_sum(x**2, (x,), n) / n)
+    assert found.rate == 0
+    with pytest.raises(NotClosed, match="fractions of tangents"):
+        _ = jacobian(Network(lambda x: x - epsilon**2 * A.T(tanh(A(x))), n)).log_det
 
 
 def test_gradients_of_weights():
