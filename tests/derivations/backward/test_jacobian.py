@@ -149,6 +149,46 @@ def test_tangents_behind_a_last_norm_drawn_by_hand():
         assert found.test(float(derived) * 1.2).p_value < 1e-3  # the control
 
 
+@pytest.mark.slow
+def test_determinants_behind_a_norm_drawn_by_hand():
+    from numerics.paths import simulate_sde
+
+    # x + ε A relu(B rms(x)), 3 neurons and 5 hidden ones, to t = 1, against V and log|det J| together
+    x0, samples = np.array([1.8, -1.2, 0.8]), 30_000  # far from V = 0, where the rates are infinite
+
+    def of_networks(depth, seed):
+        rng, e = np.random.default_rng(seed), 1 / np.sqrt(depth)
+        x, total = np.tile(x0, (samples, 1)), np.zeros(samples)
+        for _ in range(depth):
+            a, b = rng.standard_normal((samples, 3, 5)) / np.sqrt(5), rng.standard_normal((samples, 5, 3)) / np.sqrt(3)
+            r = np.sqrt(np.mean(x**2, axis=1))[:, None]
+            h = np.einsum("skj,sj->sk", b, x / r)
+            inner = np.eye(3) / r[:, :, None] - x[:, :, None] * x[:, None, :] / (3 * r[:, :, None] ** 3)
+            total += np.linalg.slogdet(np.eye(3) + e * (a * (h > 0)[:, None, :]) @ b @ inner).logabsdet
+            x = x + e * np.einsum("sik,sk->si", a, np.maximum(h, 0))
+        return total
+
+    def of_limit(net, steps, seed):
+        process = net.log_det.process
+        path = simulate_sde(process, x0=[np.mean(x0**2), 0.0], t=1.0, steps=steps, samples=samples, seed=seed)
+        return path.reshape(samples, -1)[:, 1]
+
+    def both(made):
+        bounded = (
+            lambda x: np.clip(x, -2, 2),
+            lambda x: np.minimum(x**2, 2),
+        )  # paths that come near V = 0 have heavy tails
+        return [richardson(*(Estimate.of(f(x)) for x in made)) for f in bounded]
+
+    first = (Weights("A", variance=v) for v in (1, sp.Rational(7, 5)))
+    right, wrong = (jacobian(Network(lambda x, w=w: x + epsilon * w(relu(B(rms_norm(x)))), 3)) for w in first)
+    found = both([of_networks(32, 1), of_networks(64, 2)])
+    derived, control = (both([of_limit(j, 64, 3), of_limit(j, 128, 4)]) for j in (right, wrong))
+    for one, good, bad in zip(found, derived, control, strict=True):
+        assert (one - good).test(0.0).p_value > 1e-3
+        assert (one - bad).test(0.0).p_value < 1e-3
+
+
 def test_determinant_with_neurons_and_of_a_symbolic_width():
     process = jacobian(ResNet(tanh, 2)).log_det.process
     assert [str(s) for s in process.states] == ["x_1", "x_2", "Lambda"]
