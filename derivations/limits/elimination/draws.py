@@ -40,9 +40,12 @@ class EntriesDraw(Draw):
     ----------
     cumulant : callable
         From positions among the variables, three or more, to their joint cumulant as a series.
+    symmetric : bool
+        Whether all variables together and their negatives have the same law.
     """
 
     cumulant: Callable[[tuple[int, ...]], Series]
+    symmetric: bool
 
 
 @dataclass(frozen=True)

@@ -277,7 +277,7 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
             scale = law.cumulant(int(r)) * variance ** (r / 2) * reads ** (1 - r / 2) / taps
             return moment(scale, *(places[p] for p in positions))
 
-        draws = [EntriesDraw(*own, cumulant)]
+        draws = [EntriesDraw(*own, cumulant, law.is_symmetric)]
     else:
         draws = [OrthogonalDraw(*own, sp.Max(reads, statement.target.size))]
     if apart:
