@@ -278,6 +278,13 @@ def _scalings(command: _Parser) -> None:
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
+    command.add_argument(
+        "--training",
+        nargs="?",
+        const="",
+        metavar="A,B",
+        help="what the first step of training moves, and at which learning rates; of these matrices alone if they are named",
+    )
     _force(command)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
-from derivations import DerivationError, Recipe, Scalings, scalings, symbols
+from derivations import DerivationError, Recipe, Scalings, TrainingScalings, scalings, symbols
 from derivations.backward import jacobian
 from derivations.decimals import exact_decimals
 from derivations.explain.printed import Printed
@@ -16,7 +16,7 @@ from numerics.cli.output import checked_output, put
 #: What stands for the number that is sought, on the command line and in the recipe that is read from it.
 UNKNOWN, _MARK = "?", "104729/104723"
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
-_FORMATS: dict[str, Callable[[Scalings | Printed], str]] = {
+_FORMATS: dict[str, Callable[[Scalings | TrainingScalings | Printed], str]] = {
     "text": str,
     "latex": lambda found: found.latex() + "\n",
     "typst": lambda found: found.typst() + "\n",
@@ -24,7 +24,7 @@ _FORMATS: dict[str, Callable[[Scalings | Printed], str]] = {
 }
 
 
-def _put(found: Scalings | Printed, options: argparse.Namespace) -> None:
+def _put(found: Scalings | TrainingScalings | Printed, options: argparse.Namespace) -> None:
     """Print it, or write it to a file, in the format that is asked for."""
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
@@ -45,13 +45,22 @@ def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namesp
     """Print the regimes of a network, and draw them if that is wanted."""
     checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     drawing = checked_output(options.figure, options.force, (".svg",))
-    found = scalings(network(options), order=options.order)
+    net = network(options)
+    if options.training is None:
+        found: Scalings | TrainingScalings = scalings(net, order=options.order)
+    else:
+        found = scalings(net, order=options.order, training=_trained(options.training))
     _put(found, options)
     if drawing:
         from numerics.plots import phase_figure, svg
 
         put(svg(phase_figure(found)), drawing)
     return 0
+
+
+def _trained(text: str) -> Literal[True] | tuple[str, ...]:
+    """All matrices, or those that are named."""
+    return tuple(name.strip() for name in text.split(",")) if text else True
 
 
 def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:

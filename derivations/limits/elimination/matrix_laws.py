@@ -64,7 +64,7 @@ class EntriesLaw(GaussianLaw):
 
     def _joint_cumulant(self, places: tuple[int, ...]) -> sp.Expr:
         if len(places) == 2:
-            return self.table[self.variables[places[0]], self.variables[places[1]]]
+            return self.entry(self.variables[places[0]], self.variables[places[1]])
         return self._placeholder(self.cumulant(tuple(sorted(places))))
 
 
@@ -146,16 +146,13 @@ class OrthogonalLaw(GaussianLaw):
                     continue
                 if sum(powers) and (self.dimension - place).is_nonpositive:
                     return sp.S.Zero  # there are not so many rows
-                table = (
-                    {
-                        (row[a], row[b]): (self.dimension * s - sp.Add(*(q[a] * q[b] for q in before)))
-                        / (self.dimension - place)
-                        for (a, b), s in self.table.items()
-                        if {row[a], row[b]} <= set(own)
-                    }
-                    if sum(powers)
-                    else {}
-                )
+                used = [v for v in self.variables if row[v] in own and sum(powers)]
+                table = {
+                    (row[a], row[b]): (self.dimension * self.entry(a, b) - sp.Add(*(q[a] * q[b] for q in before)))
+                    / (self.dimension - place)
+                    for a in used
+                    for b in used
+                }
                 monomial = sp.Mul(*(v**p for v, p in zip(own, powers, strict=True)))
                 after += coefficient * self._share(sum(powers), place) * gaussian_mean(monomial, table)
         return self.mean(functions[0] * after)
