@@ -24,7 +24,7 @@ from derivations.calculus.size import written_size
 from derivations.errors import DerivationError
 from derivations.gaussian.node import GaussianMean
 from derivations.piecewise.expansion import FLAT, LOG, Expansion, Unknown, expansion_at
-from derivations.piecewise.splitting import split_at_conditions
+from derivations.piecewise.near import smooth_beside
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import MPMATH
 from numerics.backends.removable import grouped, removable_points
@@ -49,6 +49,7 @@ _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expan
 _MANY = (60, 500)  # digits of the truth there
 _GONE_DIGITS = 700
 _CUT = 10**9
+_UNKNOWN = (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
 _OSCILLATING = (sp.sin, sp.cos, sp.tan)
 _FAST = (sp.exp, sp.sinh, sp.cosh)
 
@@ -70,6 +71,11 @@ class Side(NamedTuple):
 
     towards: int
     infinite: bool
+
+    @property
+    def point(self) -> sp.Expr:
+        """The end itself."""
+        return self.towards * sp.oo if self.infinite else sp.S.Zero
 
     def at(self, t: Any) -> Any:
         """The point with coordinate t."""
@@ -132,7 +138,7 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     for side, part in _sides(expr):
         try:
             tail = _tail(part, side, truth)
-        except (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError):
+        except _UNKNOWN:
             unknown.append(side)
             continue
         if _failure(written, _exact(_many_digits(tail.formula)), side, tail.t) is not None:
@@ -160,23 +166,20 @@ def _exponential(u: Any) -> Any:
 
 def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
     """Each end with the smooth formula that holds towards it, not a number where that is not known."""
-    kinked = expr.atoms(sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
-    endless = any(
-        node.has(*_OSCILLATING) for node in kinked
-    )  # kinks without end take long, and hide what holds at the end
-    parts, doubt = ((), "endless") if endless else split_at_conditions(expr, X)
     for side in SIDES:
-        yield side, sp.nan if doubt else next(p.expr for p in parts if _touches(p, side))
+        try:
+            yield side, smooth_beside(expr, X, side.point, side.towards)
+        except _UNKNOWN:
+            yield side, sp.nan
 
 
 def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
     """The expansion towards an end, and from where it holds; a constant is its own."""
     formula = part
     if not part.is_number or part is sp.nan:
-        point = side.towards * sp.oo if side.infinite else sp.S.Zero
-        found = expansion_at(part, X, point, side.towards, _SPANS[:1])
+        found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
         if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
-            found = expansion_at(part, X, point, side.towards, _SPANS[1:])
+            found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
         if found.growth or not found.terms:
             return _beyond_doubles(found, side, truth)
         formula = _written(found, side)
@@ -187,12 +190,6 @@ def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
             if all(_close(value, truth, side.at(t / 2**k)) for k in _FURTHER):
                 return Tail(side, sp.Rational(1, 2**start), formula)
     raise Unknown("the expansion is not met")
-
-
-def _touches(piece: Any, side: Side) -> bool:
-    if side.infinite:
-        return (piece.right if side.towards > 0 else piece.left) == side.towards * sp.oo
-    return bool(piece.left <= 0 < piece.right if side.towards > 0 else piece.left < 0 <= piece.right)
 
 
 def _close(value: Function, truth: Function, at: mpmath.mpf) -> bool:
