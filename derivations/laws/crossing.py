@@ -52,7 +52,9 @@ class Side(RadialLaw):
     @classmethod
     def recognise(cls, form: LampertiForm) -> Side:
         """No process on an interval has such a density."""
-        raise NoClosedForm(f"what a process does on ({form.interval[0]}, {form.interval[1]}) alone is no side of a crossing")
+        raise NoClosedForm(
+            f"what a process does on ({form.interval[0]}, {form.interval[1]}) alone is no side of a crossing"
+        )
 
     @property
     def order(self) -> sp.Expr:
@@ -165,7 +167,9 @@ class CrossingLaw(Law):
 
         def below(right: bool) -> sp.Expr:
             sides = self.from_side(right)
-            left, beyond = (sp.Integral(side.pdf(xi, t, x0), limits) for side, limits in zip(sides, _tails(xi, x), strict=True))
+            left, beyond = (
+                sp.Integral(side.pdf(xi, t, x0), limits) for side, limits in zip(sides, _tails(xi, x), strict=True)
+            )
             return _by_side(x, self.zero, lambda here: 1 - beyond if here else left)
 
         return self._at(x0, below)
@@ -283,7 +287,9 @@ class CrossingLaw(Law):
         r"""The symmetric one of :math:`\mathrm{d}X = |X|^{1/4}\,\mathrm{d}B`."""
         halves = (((-sp.oo, sp.S.Zero), -state), ((sp.S.Zero, sp.oo), state))
         quarter = sp.Rational(1, 4)
-        return cls.joined(*(BesselLaw.recognise(LampertiForm(state, ends, sp.S.Zero, r**quarter)) for ends, r in halves))
+        return cls.joined(
+            *(BesselLaw.recognise(LampertiForm(state, ends, sp.S.Zero, r**quarter)) for ends, r in halves)
+        )
 
 
 def _tails(xi: sp.Symbol, x: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:

@@ -59,6 +59,9 @@ def _branches(node: sp.Expr) -> sp.Expr:
             kinked = part.atoms(*_KINKED)
             cases.append((part.xreplace({inner: _branches(inner) for inner in kinked}), sp.And(*above)))
         return sp.Piecewise(*cases)
+    if isinstance(node, sp.Heaviside):
+        inner, at_zero = node.args
+        return sp.Piecewise((sp.S.Zero, inner < 0), (at_zero, sp.Eq(inner, 0)), (sp.S.One, True))
     written = node.rewrite(sp.Piecewise)
     if not written.has(*_KINKED) or not isinstance(node, sp.sign | sp.Abs):
         return written
@@ -166,6 +169,8 @@ def breakpoints(expr: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, ...]:
     ((-1,), (-1, 1))
     """
     expr = sp.sympify(expr)
+    if expr.free_symbols <= {variable} and _is_nested(expr, variable):
+        return tuple(part.left for part in _split(expr, variable)[1:])
     try:
         conditions = _conditions(_as_piecewise(expr, variable), variable)
         return in_order({p for c in conditions for p in _thresholds(c, variable)})
@@ -227,6 +232,8 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     [(-oo, 0, exp(x) - 1), (0, oo, tanh(x))]
     """
     given = sp.sympify(expr)
+    if given.free_symbols <= {variable} and _is_nested(given, variable):
+        return _split(given, variable)  # SymPy takes long to write conditions on what has kinks
     found: list[Piece] = []
     try:
         expr = _as_piecewise(given, variable)
@@ -294,6 +301,12 @@ def _with_branch(
         return expr.xreplace({node: _branch(branches, variable, inside)})
     except (TypeError, ValueError):
         return sp.nan
+
+
+def _is_nested(expr: sp.Expr, variable: sp.Symbol) -> bool:
+    """Whether there are kinks inside kinks."""
+    kinked = [node for node in expr.atoms(*_KINKED) if node.has(variable)]
+    return any(arg.has(*_KINKED, sp.Piecewise) for node in kinked for arg in node.args)
 
 
 def cases(node: sp.Expr) -> sp.Expr:

@@ -44,7 +44,8 @@ _LARGEST, _LEAST = mpmath.mpf(2) ** 1024, mpmath.mpf(2) ** -1021
 _GONE = 1100  # a decaying exponential below 2 to the minus this is 0
 _STARTS = (*range(2, 16), *range(16, 60, 4), *range(60, 600, 20))  # t = 2^-k from which an expansion is tried
 _FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
-_PROBES = (4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)  # powers of ten
+# powers of ten; the first where exponentials of x² and of x are no doubles
+_PROBES = (1.52, 2.87, 3, 4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)
 _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expansion, on which the truth takes longer
 _MANY = (60, 500)  # digits of the truth there
 _GONE_DIGITS = 700
@@ -180,9 +181,21 @@ def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
         found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
         if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
             found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
-        if found.growth or not found.terms:
+        if not found.terms:
             return _beyond_doubles(found, side, truth)
         formula = _written(found, side)
+        if found.growth:
+            formula *= sp.exp(_written(Expansion(found.growth), side))
+    try:
+        return _meets(formula, side, truth)
+    except Unknown:
+        if part.is_number or not found.growth:
+            raise
+        return _beyond_doubles(found, side, truth)
+
+
+def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
+    """A formula from where it meets the truth on."""
     value = _many_digits(formula)
     with mp.workdps(_DIGITS):
         for start in _STARTS:
@@ -193,8 +206,10 @@ def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
 
 
 def _close(value: Function, truth: Function, at: mpmath.mpf) -> bool:
-    true = truth(at)
-    return bool(abs(value(at) - true) <= _PRECISE * abs(true))
+    true, here = truth(at), value(at)
+    if true != 0 and abs(mp.mag(true)) > _GONE:  # no double, of which the sign and the size matter
+        return bool(here * true > 0 and (mp.mag(here) > _GONE) == (mp.mag(true) > _GONE) and abs(mp.mag(here)) > _GONE)
+    return bool(abs(here - true) <= _PRECISE * abs(true))
 
 
 def _beyond_doubles(found: Expansion, side: Side, truth: Function) -> Tail:

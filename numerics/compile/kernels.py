@@ -234,7 +234,9 @@ def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> Frame:
 
 @frame_of.register
 def _(part: Side, start: sp.Expr, when: sp.Expr) -> Frame:
-    m, v, power = (constant(e, start, when) for e in (part.centre(time, initial), part.variance(time), 1 + 2 * part.index))
+    m, v, power = (
+        constant(e, start, when) for e in (part.centre(time, initial), part.variance(time), 1 + 2 * part.index)
+    )
     with mpmath.workdps(_DIGITS):
         root, near = mpmath.sqrt(v), v / (m + mpmath.sqrt(v))  # how fast what has crossed falls off
         features = tuple(float(near) * 2.0 ** np.arange(-3, 6))

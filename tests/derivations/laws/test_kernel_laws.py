@@ -11,9 +11,8 @@ from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws import LAWS, recognise
-from derivations.laws.family import Family
 from derivations.laws.ends import End
-from derivations.laws.frozen import FrozenLaw
+from derivations.laws.family import Family
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.numbers import compiled

@@ -13,8 +13,8 @@ from derivations.activations import ornstein_uhlenbeck, relu
 from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws import LAWS, Normal, Proof
-from derivations.laws.free import FreeLaw
 from derivations.laws.crossing import CrossingLaw
+from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw

@@ -135,7 +135,9 @@ def test_the_closed_law_is_that_of_two_bessel_kernels_at_extreme_starts():
         states = X.ppf(np.array([1e-6, 0.03, 0.4, 0.6, 0.97]))
         states = states[states != 0]
         expected = crossing_density(0.25, states, x0, t)
-        expected = np.where(np.isnan(expected), X.pdf(states), expected)  # beyond the arguments of SciPy's Bessel functions
+        expected = np.where(
+            np.isnan(expected), X.pdf(states), expected
+        )  # beyond the arguments of SciPy's Bessel functions
         # both forms of the density lose the same digits of a difference of radii
         np.testing.assert_allclose(X.pdf(states), expected, rtol=1e-6)
         cdf = X.cdf(np.sort(np.concatenate([states, [0.0]])))
@@ -224,7 +226,9 @@ def test_a_removable_point_is_no_end():
 def test_refusals():
     with pytest.raises(ValueError, match=r"q = 0\.49"):
         solve_fokker_planck(driftless(A(x) ** R(49, 50)), 0.5, t=1.0)
-    with pytest.raises(NoClosedForm, match="crosses the zero or jump of its noise at x = 0.*no powers of the same radius"):
+    with pytest.raises(
+        NoClosedForm, match=r"crosses the zero or jump of its noise at x = 0.*no powers of the same radius"
+    ):
         recognise(driftless(sp.Piecewise((sp.sqrt(A(x)), x > 0), (A(x) ** R(1, 4), True))))
 
 
