@@ -109,7 +109,7 @@ class CrossingLaw(Law):
         """From the laws of both sides, or NoClosedForm where they are no powers of one radius."""
         law = cls(left, right)
         same = sp.expand(left.index - right.index) == 0 and sp.expand(left.pull - right.pull) == 0
-        if not same or any(not side.power_at(law.zero) for side in (left, right)):
+        if not same or len(law._powers) < 2:
             raise NoClosedForm(
                 f"the process crosses the zero or jump of its noise at {left.form.state} = {law.zero}, and what it does on its two sides are "
                 "no powers of the same radius, for which the law is known; solve the Fokker–Planck equation numerically or simulate"
@@ -135,9 +135,19 @@ class CrossingLaw(Law):
     @cached_property
     def shares(self) -> tuple[sp.Expr, sp.Expr]:
         r""":math:`1 - \alpha` and :math:`\alpha`."""
-        (low, _), (high, _) = (side.power_at(self.zero) for side in (self.left, self.right))
+        low, high = self._sizes
         ratio = tidy(-low / high)
         return sp.cancel(1 / (1 + ratio)), sp.cancel(ratio / (1 + ratio))
+
+    @property
+    def _sizes(self) -> tuple[sp.Expr, sp.Expr]:
+        """The constants C with x = c + C yᵖ, negative on the left."""
+        return self._powers[0][0], self._powers[1][0]
+
+    @cached_property
+    def _powers(self) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+        found = (side.power_at(self.zero) for side in (self.left, self.right))
+        return tuple(power for power in found if power is not None)
 
     def from_side(self, right: bool) -> tuple[Side, Side]:
         """The densities on the left and on the right of a process that starts on the right, or on the left."""
@@ -196,10 +206,10 @@ class CrossingLaw(Law):
 
         def from_(right: bool) -> sp.Expr:
             own = self.right if right else self.left
-            _, p = own.power_at(self.zero)
+            p = self._powers[right][1]
             reflected = replace(own, absorbed=False)
             kept, free = (law._radius_moment(sp.cancel(p * k), t, x0) for law in (own, reflected))
-            sizes = [side.power_at(self.zero)[0] ** k for side in (self.left, self.right)]
+            sizes = [size**k for size in self._sizes]
             mean = sp.Add(*(share * size for share, size in zip(self.shares, sizes, strict=True)))
             return sizes[right] * kept + tidy(mean) * (free - kept)
 

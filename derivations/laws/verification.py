@@ -117,11 +117,12 @@ class TwoSided:
             away = [compiled((y, *point), chart.back(y) - zero) for chart in charts]
             (pull,) = {tidy(-side.form.drift / (form.state - zero)) for side in sides}
             self.pull = compiled(tuple(point), pull)(*given)
-        self._log = lambda start, end, t, a, b: logs[start, end](t, a, b, *given)
-        self.away = lambda side, b: away[side](b, *given)
+        self._log: Callable[..., mpmath.mpf] = lambda start, end, t, a, b: logs[start, end](t, a, b, *given)
+        self._away: Callable[..., mpmath.mpf] = lambda side, b: away[side](b, *given)
 
     def __call__(self, start: int, end: int, t: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf) -> mpmath.mpf:
-        return mp.exp(self._log(start, end, t, a, b))  # type: ignore[no-untyped-call]
+        """Per unit of the radius b, from the radius a."""
+        return mp.exp(self._log(start, end, t, a, b))
 
     def integrate(self, function: Callable[[int, mpmath.mpf], mpmath.mpf], middle: mpmath.mpf) -> mpmath.mpf:
         """Over both sides."""
@@ -140,8 +141,8 @@ class TwoSided:
             a, b = mp.mpf(2) / 3, mp.mpf(5) / 7
             s, t = (mp.mpf(v.p) / v.q for v in _TIMES)
             mass = self.integrate(lambda side, v: self(0, side, s, a, v), a)
-            mean = self.integrate(lambda side, v: self(1, side, s, a, v) * self.away(side, v), a)
-            linear = self.away(1, a) * mp.exp(-self.pull * s)  # type: ignore[no-untyped-call]
+            mean = self.integrate(lambda side, v: self(1, side, s, a, v) * self._away(side, v), a)
+            linear = self._away(1, a) * mp.exp(-self.pull * s)
             chained = self.integrate(lambda side, v: self(1, side, s, a, v) * self(side, 0, t, v, b), a)
             return (
                 _row("missing mass from the left: 1 minus the integral of the density on both sides", 1 - mass),

@@ -250,7 +250,7 @@ def _same(one: Function, other: Function, sides: list[Side]) -> bool:
 
 
 def _failure(
-    written: Function, truth: Truth, side: Side, t: sp.Rational, probes: tuple[int, ...] = _PROBES
+    written: Function, truth: Truth, side: Side, t: sp.Rational, probes: tuple[float, ...] = _PROBES
 ) -> mpmath.mpf | None:
     """The coordinate of the last point, on the way from t to an end, before a formula in doubles is wrong; None if it never is."""
     edge = mp.mpf(t.p) / t.q

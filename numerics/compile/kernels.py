@@ -319,7 +319,7 @@ def _logarithm(value: mpmath.mpf) -> float:
 
 
 @density.register
-def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+def _radial(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> RadialDensity:
     m, v = (constant(e, start, when) for e in (part.centre(time, initial), part.variance(time)))
     n, order = (float(constant(e, start, when)) for e in (part.index, part.order))
     with mpmath.workdps(_DIGITS):
@@ -331,13 +331,13 @@ def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
 def _(part: Side, start: sp.Expr, when: sp.Expr) -> KernelDensity:
     share = constant(part.share, start, when)
     if part.other is None:
-        mixed = [
-            density(BesselLaw(part.form, part.y, part.direction, part.index, part.pull, kept), start, when)
+        stopped, free = (
+            _radial(BesselLaw(part.form, part.y, part.direction, part.index, part.pull, kept), start, when)
             for kept in (True, False)
-        ]
+        )
         with mpmath.workdps(_DIGITS):
             logs = _logarithm(1 - share), _logarithm(share)
-        return MixedDensity(part, start, when, *mixed, logs)
+        return MixedDensity(part, start, when, stopped, free, logs)
     m, v, nu = (constant(e, start, when) for e in (part.centre(time, initial), part.variance(time), -part.index))
     with mpmath.workdps(_DIGITS):
         factor = _logarithm(2 * mpmath.sin(mpmath.pi * nu) / mpmath.pi * share)
