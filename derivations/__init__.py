@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
-    from derivations.exponents import Scalings, scalings
+    from derivations.exponents import Scalings, TrainingScalings, scalings
     from derivations.language import (
         Weights,
         attention,
@@ -129,6 +129,7 @@ __all__ = [
     "Regime",
     "ResNet",
     "Scalings",
+    "TrainingScalings",
     "ShapedAttention",
     "ShapedMLP",
     "ShrinkingResNet",
@@ -231,7 +232,7 @@ _NAMES = {
     ),
     "derivations.laws": "LAWS Law Normal first_passage recognise",
     "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
-    "derivations.exponents": "Scalings scalings",
+    "derivations.exponents": "Scalings TrainingScalings scalings",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

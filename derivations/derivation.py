@@ -3,22 +3,19 @@ r"""The front door: from a network recipe to its limit, its law and the derivati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.architectures.network import Network
-from derivations.architectures.regime import Regime
-from derivations.calculus.clock import own_clock
+from derivations.architectures.network import with_free_time
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
-from derivations.calculus.intervals import crossed_zeros
-from derivations.calculus.lamperti import LampertiForm, split
+from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.settling import Settling, settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
+from derivations.errors import DerivationError, NotClosed, unknown
 from derivations.existence import Existence, existence
 from derivations.explain import data, latex, text, typst
 from derivations.explain.collapse import collapse_steps, one_input_step
@@ -37,12 +34,11 @@ from derivations.explain.limit import (
 from derivations.explain.norm import norm_steps
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
-from derivations.language import Weights
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
+from derivations.laws.limit_law import lamperti_forms, limit_law, scalar
 from derivations.laws.piecewise_law import PiecewiseLaw
-from derivations.laws.recognition import recognise
 from derivations.limits import (
     CollapseDiffusion,
     GramLimit,
@@ -54,10 +50,8 @@ from derivations.limits import (
 )
 from derivations.limits.collapse import unshaped
 from derivations.limits.joint_moments import JointMoments
-from derivations.limits.one_matrix import OneMatrix
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
-from derivations.symbols import state, step, time
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
@@ -140,7 +134,7 @@ class Derivation:
         if not isinstance(gram, Diffusion) or len(gram.states) != 1:
             return None
         # no solvable family has the angle between two inputs in it, and to look for one takes minutes
-        return None if gram.drift.has(sp.asin, sp.acos) else _law(gram)[0]
+        return None if gram.drift.has(sp.asin, sp.acos) else limit_law(gram)[0]
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -149,19 +143,7 @@ class Derivation:
 
     @cached_property
     def _lamperti(self) -> tuple[tuple[LampertiForm, ...], bool]:
-        """The Lamperti forms, and whether the potential decides what is known: no path crosses a zero of the noise."""
-        process = _scalar(self.limit)
-        if process is None or isinstance(process, CollapseDiffusion) or _moves_in_time(process):
-            return (), False
-        try:
-            forms = tuple(form for form in split(process) if isinstance(form, LampertiForm))
-            return forms, not crossed_zeros(process)
-        except (
-            NoClosedForm
-        ):  # the potential is a function of x all the same, on any interval between zeros of the noise
-            (x,), (mu,), (a,) = process.states, process.drift, process.covariance
-            root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
-            return (LampertiForm(x, (-sp.oo, sp.oo), mu, root),), False
+        return lamperti_forms(self.limit)
 
     @property
     def lamperti(self) -> tuple[LampertiForm, ...]:
@@ -322,28 +304,16 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
         return Derivation(
             architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
         )
-    architecture = _with_free_time(architecture)
+    architecture = with_free_time(architecture)
     limit = depth_limit(architecture)
-    law, why = _law(limit)
+    law, why = limit_law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
 
 
-def _with_free_time(recipe: Recipe) -> Recipe:
-    """A recipe whose small parameter is tied to the width with that parameter free, as the depth alone grows."""
-    regime, expression = recipe.regime, recipe.expression()
-    if not regime.is_joint or any(size != step for size, _ in regime.rates) or not expression.has(step):
-        return recipe
-    if isinstance(recipe, Network):
-        return replace(recipe, regime=Regime())
-    used = expression.free_symbols.union(*(w.parameters for w in expression.atoms(Weights)))
-    parameters = tuple(sorted(used - {state, step, time, *recipe.width.free_symbols}, key=str))
-    return Network(expression, recipe.width, inputs=recipe.inputs, parameters=parameters, positions=recipe.positions)
-
-
 def _jointly(architecture: Recipe) -> Derivation:
     together = joint_limit(architecture)
-    law, why = _law(together)
+    law, why = limit_law(together)
     return Derivation(architecture, "joint", together, law, why, None, None)
 
 
@@ -352,36 +322,11 @@ def _matrices(recipe: Recipe) -> list[str]:
     return sorted({s.weights.name for s in recipe.program().statements if isinstance(s, Matrix)})
 
 
-def _scalar(limit: Limit) -> Diffusion | None:
-    return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None
-
-
-def _law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
-    process = _scalar(limit)
-    if process is None:
-        return None, "the limit is a deterministic flow" if isinstance(
-            limit, Flow
-        ) else "the limit has more than one coordinate"
-    if isinstance(process, CollapseDiffusion):
-        return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
-    try:
-        if _moves_in_time(process):
-            clock = own_clock(process)
-            known = recognise(clock.base).name
-            return (
-                None,
-                f"it is the law of another process ({known}) at the time C = {clock.reading}, of the same start",
-            )
-        return recognise(process), ""
-    except NoClosedForm as error:
-        return None, str(error)
-
-
 def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
     if not isinstance(limit, NeuronDiffusion) or limit.inputs > 1:
         return None
     layer = OneMatrixLayer.of(architecture.program())
-    if layer is None:
+    if layer is None or not layer.is_coordinatewise:
         return None
     try:
         return norm_dynamics(limit, layer.inner)
@@ -398,10 +343,6 @@ def _slope(norm: NormDynamics | None) -> InitialSlope | None:
         return None
 
 
-def _moves_in_time(process: Diffusion) -> bool:
-    return process.time in process.drift.free_symbols | process.covariance.free_symbols
-
-
 def _depth_steps(d: Derivation) -> list[Step]:
     named = bool(d.architecture.letters)
     moments = ShownMoments(d.architecture)
@@ -416,7 +357,7 @@ def _depth_steps(d: Derivation) -> list[Step]:
 
 
 def _law_steps(d: Derivation) -> list[Step]:
-    if _scalar(d.limit) is None:
+    if scalar(d.limit) is None:
         return []
     form = [lamperti_step(d.lamperti)] if d.lamperti else []
     if d.law is None or d.proof is None:
@@ -435,14 +376,15 @@ def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     many = d.architecture.coordinates  # positions are summed over
     moments = JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
-    single = OneMatrix.of(moments)
+    single = OneMatrixLayer.of(moments.chain.program)
+    single = single if single is not None and single.is_linear else None
     steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
     if isinstance(d.limit, CollapseDiffusion):
         return [*steps, *collapse_steps(d.limit)]
     if unshaped(moments.chain.program) is not None:
         assert isinstance(d.limit, Diffusion)
         return [*steps, one_input_step(d.limit), *_law_steps(d)]
-    steps += [] if single is None else [expansion_step(single)]
+    steps += [] if single is None else [expansion_step(moments, single)]
     steps += [
         moment_step(moments, isinstance(d.limit, Flow)),
         *gram_limit_steps(d.limit, moments.unit, named=single is not None),

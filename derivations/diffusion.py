@@ -154,7 +154,9 @@ class Diffusion:
             return
         factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma).applyfunc(exact_decimals)
         if factor is not None and factor.rows != size:
-            raise DerivationError(f"the factor of {size} states must have {size} rows, got shape {factor.shape}")
+            raise DerivationError(
+                f"the factor σ must have {size} row{'s'[: size - 1]}, got shape {factor.shape}; one row a state"
+            )
         if self.covariance is None and factor is None:
             raise DerivationError("a diffusion needs its covariance, or a factor σ of it: Diffusion(..., sigma=σ)")
         product = None if factor is None else (factor * factor.T).applyfunc(sp.expand)

@@ -102,7 +102,7 @@ def existence(limit: Limit, architecture: Recipe) -> Existence:
     if not isinstance(limit, Diffusion | NeuronDiffusion):
         raise DerivationError(f"existence is asked of a diffusion, got a {type(limit).__name__}")
     layer = OneMatrixLayer.of(architecture.program())
-    if layer is None or not layer.has_linear_noise:
+    if layer is None or not (layer.is_coordinatewise and layer.has_linear_noise):
         return _of_program(limit, architecture)
     inner = layer.inner
     if open_symbols := inner.expr.free_symbols - {inner.variable}:

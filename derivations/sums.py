@@ -114,7 +114,11 @@ class CoordinateSum(Encloses, Binding):
     @property
     def counts(self) -> bool:
         """Whether the summand is 1 on one side of a point and 0 on the other, so that the sum is a number of neurons."""
-        return isinstance(self.body, sp.Piecewise) and sorted(str(e) for e, _ in self.body.args) == ["0", "1"]
+        return (
+            isinstance(self.body, sp.Piecewise)
+            and len(self.body.args) == 2
+            and {e for e, _ in self.body.args} == {sp.S.Zero, sp.S.One}
+        )
 
     def generic(self) -> sp.Expr:
         """The summand at neuron j, for printing beside neuron i."""

@@ -21,7 +21,7 @@ from derivations import (
     tanh,
     width_limit,
 )
-from derivations.jacobian import log_volume
+from derivations.backward import jacobian
 from derivations.kernels import explosion_depth
 from numerics import kernel_matrix, simulate_jacobian, simulate_network, simulate_sde, solve_flow
 from numerics.plots import Series, comparison_figure, density_figure, series_figure, svg
@@ -93,7 +93,7 @@ def _alike(kernel: np.ndarray) -> np.ndarray:
 def determinant(samples: int = 40_000, depth: int = 128) -> str:
     """log|det J| of tanh blocks around the identity, width 3, against the derived normal law."""
     network = ShrinkingResNet(tanh, identity, 3)
-    volume = log_volume(network, 3)
+    volume = jacobian(network).log_det
     law = stats.norm(float(volume.drift), np.sqrt(float(volume.rate)))
     _, jacobians = simulate_jacobian(network, depth, samples, [1.0, -0.5, 0.3], seed=3)
     return svg(density_figure(law.pdf, np.linalg.slogdet(jacobians).logabsdet, x=r"$\log|\det J_1|$"))

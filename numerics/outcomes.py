@@ -2,7 +2,7 @@ r"""What became of simulated samples: finite, exploded, or undefined, counted ap
 
 A state that is no number has one of two causes. Either the numbers grew beyond the double range, as where the equation itself explodes: such a
 sample is *exploded*, its entries that are not numbers are infinite, and a warning says how many there are. Or a formula has no value where
-the sample came, as a cube root of a negative number: that is an error, which says where. To tell them apart the formula is evaluated
+the sample came, as a cube root of a negative number: that is an error, which says where. To distinguish them the formula is evaluated
 once more at the last finite state, with fifty digits and without bounds on the size of numbers.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -16,10 +16,12 @@ import numpy as np
 from scipy.optimize import brentq
 
 from derivations import derive
-from derivations.architectures import Network, Recipe
+from derivations.architectures import Recipe
 from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
+from derivations.limits.gram import gram_matrix
+from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics.flows import solve_flow
@@ -29,6 +31,9 @@ from numerics.paths import simulate_sde
 
 _POINTS = 9  # at which a statistic is looked at before a root is sought
 _STEPS = 200
+_MATRICES = [gram_matrix(inputs, stem) for inputs in (1, 2) for stem in "VK"]
+_NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
+_PRODUCTS = {matrix[0, 1] for matrix in _MATRICES if matrix.rows > 1}
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class Question:
             if self.depth is not None or self.t is not None:
                 raise ValueError("the depth is sought, and depth or t is given beside it; leave both out")
         elif self.parameter not in self.symbols:
-            known = _with(self.net, self.parameter, exact_decimals(1)) != self.net
+            known = self.net.xreplace({self.parameter: exact_decimals(1)}) != self.net
             raise ValueError(
                 f"{'the norm' if self.norm is not None else 'the correlation'} of the output does not depend on {self.parameter}"
                 if known
@@ -214,7 +219,7 @@ class Question:
     def derived(self) -> Derivation:
         """The network's limit over as many inputs as are asked for."""
         inputs = 1 if self.norm is not None else 2
-        return derive(replace(cast(Any, self.net), inputs=inputs))
+        return derive(replace(self.net, inputs=inputs))
 
     @cached_property
     def symbols(self) -> set[Any]:
@@ -232,12 +237,11 @@ class Question:
             raise ValueError(
                 f"the Gram matrix of this network is no process by itself ({d.why_no_gram}); ask at infinite width, width=oo"
             )
-        names = [s.name for s in limit.states]
-        if any(name.startswith("M") for name in names) or not any(name[0] in "VK" or name == "rho" for name in names):
+        if not set(limit.states) <= {*_NORMS, *_PRODUCTS, correlation}:
             raise ValueError(
-                f"the limit is one of {', '.join(names)}, not of norms and correlations alone; this is not solved"
+                f"the limit is one of {', '.join(map(str, limit.states))}, not of norms and correlations alone; this is not solved"
             )
-        if self.norm is not None and len(names) != 1:
+        if self.norm is not None and len(limit.states) != 1:
             raise ValueError("every layer fixes the norm of this network; ask for a correlation")
         return cast("Diffusion | Flow", limit)
 
@@ -278,12 +282,13 @@ class Question:
         return found, float(high - low) / 2
 
     def _start(self, process: Diffusion | Flow) -> list[float]:
-        names = [s.name for s in process.states]
-        if names == ["rho"]:
+        if process.states == (correlation,):
             return [self.correlation0]
-        if len(names) == 1 and self.correlation is not None:  # the product of two inputs whose norms a layer fixes
+        if (
+            len(process.states) == 1 and self.correlation is not None
+        ):  # the product of two inputs whose norms a layer fixes
             return [self.correlation0 * self._fixed(process)]
-        return [self.norm0 * (self.correlation0 if name.endswith("12") else 1.0) for name in names]
+        return [self.norm0 * (self.correlation0 if s in _PRODUCTS else 1.0) for s in process.states]
 
     def _fixed(self, process: Diffusion | Flow) -> float:
         """The norm that every layer fixes."""
@@ -331,7 +336,7 @@ class Question:
         difference: Callable[[float], float] = lambda x: self.value(x)[0] - target  # noqa: E731
         root = float(brentq(difference, grid[k], grid[k + 1], xtol=1e-12, rtol=1e-8))
         attained, error = self.value(root)
-        network = self.net if self.of_depth else _with(self.net, self.parameter, exact_decimals(root))
+        network = self.net if self.of_depth else self.net.xreplace({self.parameter: exact_decimals(root)})
         return Choice(self.parameter, root, self.words, target, attained, error, reach, len(crossing) > 1, network)
 
     @property
@@ -351,17 +356,3 @@ def _at(process: Diffusion | Flow, parameter: Any, value: Any) -> Diffusion | Fl
     if isinstance(process, Diffusion):
         return process.subs(parameter, value)
     return replace(process, drift=process.drift.subs(parameter, value))
-
-
-def _with(net: Recipe, parameter: Any, value: Any) -> Recipe:
-    """The network with a number for a parameter."""
-    changed: dict[str, Any] = {}
-    for field in fields(cast(Any, net)):
-        given = getattr(net, field.name)
-        if hasattr(given, "xreplace") and given.has(parameter):
-            changed[field.name] = given.xreplace({parameter: value})
-        elif hasattr(given, "expr") and given.expr.has(parameter):
-            changed[field.name] = replace(given, expr=given.expr.xreplace({parameter: value}))
-    if isinstance(net, Network):
-        changed["parameters"] = tuple(p for p in net.parameters if p != parameter)
-    return cast(Recipe, replace(cast(Any, net), **changed))

@@ -63,7 +63,7 @@ def equal_by_sampling(
     symbols
         The symbols to sample (default: all that occur), where a symbol's sign and integrality
         are kept; or a mapping from each symbol to the exact values to use in turn, for a
-        domain that assumptions do not tell, as -1 < rho < 1.
+        domain that assumptions do not say, as -1 < rho < 1.
     """
     a, b = sp.sympify(a), sp.sympify(b)
     free = a.free_symbols | b.free_symbols

@@ -2,8 +2,8 @@ r"""What an activation is: a named function of one real variable, differentiated
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -51,6 +51,10 @@ class Activation:
     def __post_init__(self) -> None:
         _require_plain(self.variable)
         object.__setattr__(self, "expr", exact_decimals(self.expr))
+
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Activation:
+        """The function with other symbols, or numbers in their place."""
+        return replace(self, expr=self.expr.xreplace(dict(rule)))
 
     def __call__(self, argument: object) -> sp.Expr:
         """Value at an expression or number; at a number at which the formula has only a limit, that limit."""

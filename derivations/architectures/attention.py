@@ -9,20 +9,20 @@ import sympy as sp
 from derivations.activations.base import Activation, as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import gelu
-from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
-from derivations.architectures.blocks import NORMS, PLACES, MLPBlock
+from derivations.architectures.blocks import MLPBlock
+from derivations.architectures.branch import Block
 from derivations.architectures.convolutional import checked_sizes
 from derivations.architectures.network import grid_of
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, unknown
-from derivations.language import Weights, attention, causal, drop_branch, dropout
+from derivations.language import attention, causal
 from derivations.language.positions import KINDS, SCALES
-from derivations.symbols import state, step
+from derivations.symbols import state
 from derivations.symbols import width as n
 
 
 @dataclass(frozen=True)
-class AttentionBlock(Recipe):
+class AttentionBlock(Block):
     r"""The residual block :math:`x' = x + \varepsilon\sum_h O_h\,\mathrm{attention}(Q_h v, K_h v, V_h v)` with :math:`v = \mathrm{norm}(x)`.
 
     Parameters
@@ -46,11 +46,9 @@ class AttentionBlock(Recipe):
     norm, place
         As of :class:`~derivations.MLPBlock`.
     weight_variance, bias_variance : Expr
-        Of all matrices; the heads share the output's variance.
-    law : str or sequence
-        Of the entries of all matrices, as of :class:`~derivations.Weights`.
-    output_covariance : matrix, optional
-        Covariance of the rows of the output's matrices, at a width that is a number.
+        As of :class:`~derivations.MLPBlock`; the heads share the output's variance and mean.
+    weight_mean, bias_mean, output_mean, output_bias_mean, law, row_covariance, column_covariance
+        As of :class:`~derivations.MLPBlock`.
     keep, keep_branch : Expr
         Probabilities with which a neuron of the values, and the whole branch of a text, are kept.
 
@@ -72,65 +70,38 @@ class AttentionBlock(Recipe):
     width: sp.Expr
     _: KW_ONLY
     positions: tuple[int, ...] = (2,)
-    inputs: int = 1
     heads: int = 1
     size: sp.Expr = n
     value_size: sp.Expr = n
     kind: str = "softmax"
     scale: str = "sqrt"
     masked: bool = False
-    norm: str = "none"
-    place: str = "pre"
-    weight_variance: sp.Expr = sp.S.One
-    bias_variance: sp.Expr = sp.S.Zero
-    law: object = "gaussian"
-    output_covariance: object = None
-    keep: sp.Expr = sp.S.One
-    keep_branch: sp.Expr = sp.S.One
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "width", checked_width(self.width))
-        object.__setattr__(self, "inputs", checked_inputs(self.inputs))
         object.__setattr__(self, "positions", grid_of(self.positions))
-        for name in ("weight_variance", "bias_variance"):
-            object.__setattr__(self, name, checked_variance(getattr(self, name), name))
-        for name in ("size", "value_size", "keep", "keep_branch"):
+        for name in ("size", "value_size"):
             object.__setattr__(self, name, exact_decimals(getattr(self, name)))
         if isinstance(self.heads, bool) or not isinstance(self.heads, int) or self.heads < 1:
             raise DerivationError(f"attention has a positive whole number of heads, got {self.heads!r}")
-        words = (("kind", KINDS), ("scale", tuple(SCALES)), ("norm", tuple(NORMS)), ("place", PLACES))
-        for name, known in words:
+        for name, known in (("kind", KINDS), ("scale", tuple(SCALES))):
             if getattr(self, name) not in known:
                 raise DerivationError(unknown(name, getattr(self, name), known))
-        self.program()
+        super().__post_init__()
 
     def attended(self, body: sp.Expr) -> sp.Expr:
         """What attention adds, of what the block reads."""
         total = sp.S.Zero
         for h in range(1, self.heads + 1):
             end = str(h) if self.heads > 1 else ""
-            common = {"variance": self.weight_variance, "bias_variance": self.bias_variance, "law": self.law}
-            queries, keys = (Weights(f"{name}{end}", out=self.size, **common)(body) for name in "QK")
-            values = Weights(f"V{end}", out=self.value_size, **common)(body)
-            mask = causal if self.masked else sp.S.One
-            seen = attention(queries, keys, values, self.kind, self.scale, mask)
-            if self.keep != 1:
-                seen = dropout(seen, self.keep, name=f"d{end}")
-            rows = (
-                {} if self.output_covariance is None else {"row_covariance": self.output_covariance, "law": "gaussian"}
-            )
-            shared = {name: common[name] / self.heads for name in ("variance", "bias_variance")}
-            total += Weights(f"O{end}", **{**common, **shared, **rows})(seen)
+            queries, keys = (self.inner(f"{name}{end}", self.size)(body) for name in "QK")
+            values = self.inner(f"V{end}", self.value_size)(body)
+            seen = attention(queries, keys, values, self.kind, self.scale, causal if self.masked else sp.S.One)
+            total += self.outer(f"O{end}", self.dropped(seen, f"d{end}"), self.heads)
         return total
 
     def expression(self) -> sp.Expr:
         """The layer's formula in the state."""
-        norm = NORMS[self.norm]
-        branch = self.attended(norm(state) if self.place == "pre" else state)
-        if self.keep_branch != 1:
-            branch = drop_branch(branch, self.keep_branch, name="b")
-        summed = state + step * branch
-        return norm(summed) if self.place == "post" else summed
+        return self.added(state, self.attended(self.read(state)))
 
     @classmethod
     def example(cls) -> AttentionBlock:
@@ -154,8 +125,10 @@ class TransformerBlock(AttentionBlock):
         Whether the MLP reads what attention reads, so that both are added at once.
     norm : {"rms", "layer", "none"}
         Before each of the two (``place="pre"``), or behind (``place="post"``).
-    width, positions, inputs, heads, size, value_size, kind, scale, masked, place, weight_variance, bias_variance, law, keep, keep_branch
+    width, positions, inputs, heads, size, value_size, kind, scale, masked, place, weight_variance, bias_variance, keep, keep_branch
         As of :class:`AttentionBlock`.
+    weight_mean, bias_mean, output_mean, output_bias_mean, law, row_covariance, column_covariance
+        As of :class:`~derivations.MLPBlock`.
 
     Raises
     ------
@@ -171,6 +144,7 @@ class TransformerBlock(AttentionBlock):
     """
 
     activation: Activation = gelu
+    _: KW_ONLY
     hidden: sp.Expr = 4 * n
     norm: str = "rms"
     parallel: bool = False
@@ -180,26 +154,18 @@ class TransformerBlock(AttentionBlock):
         object.__setattr__(self, "hidden", exact_decimals(self.hidden))
         super().__post_init__()
 
+    def perceptron(self, body: sp.Expr) -> sp.Expr:
+        """What the MLP adds, of what it reads."""
+        hidden = self.activation(self.inner("B", self.hidden)(body))
+        return self.outer("A", self.dropped(hidden, "dh"))
+
     def expression(self) -> sp.Expr:
         """The layer's formula in the state."""
-        norm = NORMS[self.norm]
-        common = {"variance": self.weight_variance, "bias_variance": self.bias_variance, "law": self.law}
-        down, up = Weights("A", **common), Weights("B", out=self.hidden, **common)
-
-        def perceptron(body: sp.Expr) -> sp.Expr:
-            hidden = self.activation(up(body))
-            return down(hidden if self.keep == 1 else dropout(hidden, self.keep, name="dh"))
-
-        def added(body: sp.Expr, branch: sp.Expr, name: str) -> sp.Expr:
-            if self.keep_branch != 1:
-                branch = drop_branch(branch, self.keep_branch, name=name)
-            return norm(body + step * branch) if self.place == "post" else body + step * branch
-
-        read = norm if self.place == "pre" else (lambda body: body)
+        attended = self.attended(self.read(state))
         if self.parallel:
-            return added(state, self.attended(read(state)) + perceptron(read(state)), "b")
-        seen = added(state, self.attended(read(state)), "b")
-        return added(seen, perceptron(read(seen)), "c")
+            return self.added(state, attended + self.perceptron(self.read(state)))
+        seen = self.added(state, attended)
+        return self.added(seen, self.perceptron(self.read(seen)), "c")
 
     @classmethod
     def example(cls) -> TransformerBlock:
@@ -219,8 +185,10 @@ class ConvBlock(MLPBlock):
         The sizes of both filters, odd.
     circular : bool
         Whether a filter that reaches over a border reads on at the other end; else it reads 0 there.
-    activation, width, inputs, hidden, norm, place, weight_variance, bias_variance, keep, keep_branch
+    activation, width, inputs, hidden, norm, place, weight_variance, bias_variance, weight_mean, bias_mean, output_mean, output_bias_mean
         As of :class:`~derivations.MLPBlock`, with channels for neurons.
+    law, row_covariance, column_covariance, keep, keep_branch
+        As of :class:`~derivations.MLPBlock`; the covariances are of channels, the same for each weight of a filter.
 
     Raises
     ------
@@ -243,16 +211,10 @@ class ConvBlock(MLPBlock):
             object.__setattr__(self, name, checked_sizes(getattr(self, name), name))
         super().__post_init__()
 
-    def matrix(self, name: str, hidden: bool = False) -> Weights:
-        """A filter of the block."""
-        return Weights(
-            name,
-            out=self.hidden if hidden else n,
-            variance=self.weight_variance,
-            bias_variance=self.bias_variance,
-            filter=self.filter,
-            padding="circular" if self.circular else "zeros",
-        )
+    @property
+    def through(self) -> dict[str, object]:
+        """The filter."""
+        return {"filter": self.filter, "padding": "circular" if self.circular else "zeros"}
 
     @classmethod
     def example(cls) -> ConvBlock:

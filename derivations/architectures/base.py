@@ -7,8 +7,10 @@ it (``numerics.networks``), so a new recipe brings its own cross-check.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import Field, replace
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import sympy as sp
 
@@ -27,6 +29,7 @@ class Recipe(ABC):
     symbol, or ``sp.oo``) and ``inputs`` (the number m of network inputs followed jointly).
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     width: sp.Expr
     inputs: int
     #: Fields that are activations and the letters that formulas call them, the one inside the weights first; empty where formulas
@@ -56,6 +59,12 @@ class Recipe(ABC):
     def declared(self) -> frozenset[sp.Symbol] | None:
         """Symbols that may occur in a layer; None where they were looked at one by one."""
         return None
+
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Self:
+        """The recipe with other symbols, or numbers in their place, in all that it is made of."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        changed = {name: value.xreplace(rule) for name, value in fields.items() if hasattr(value, "xreplace")}
+        return replace(self, **changed)
 
     def program(self) -> Program:
         """One layer as statements, with small parameters that the regime ties to the width at their values."""

@@ -2,8 +2,8 @@ r"""Any network, said as one layer's formula."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -12,7 +12,7 @@ from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.language import Weights
-from derivations.symbols import require_free_names, state, step
+from derivations.symbols import require_free_names, state, step, time
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,13 @@ class Network(Recipe):
         """Parameters, and small parameters whose rates the regime says."""
         return frozenset({*self.parameters, *(size for size, _ in self.regime.rates)})
 
+    def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Network:
+        """The network with other symbols, or numbers in their place; symbols that come in are declared."""
+        come = set().union(*(value.free_symbols for value in rule.values())) - set(self.parameters)
+        parameters = (*self.parameters, *sorted(come, key=str))
+        net = super(Network, replace(self, parameters=parameters)).xreplace(rule)
+        return replace(net, parameters=tuple(p for p in parameters if p not in rule))
+
     def expression(self) -> sp.Expr:
         """The new state."""
         return self.layer
@@ -119,3 +126,15 @@ def grid_of(positions: object) -> tuple[int, ...]:
             f"positions must be a positive whole number, or a tuple of them for a grid, got {positions!r}"
         )
     return sizes
+
+
+def with_free_time(recipe: Recipe) -> Recipe:
+    """A recipe whose small parameter is tied to the width with that parameter free, as the depth alone grows."""
+    regime, expression = recipe.regime, recipe.expression()
+    if not regime.is_joint or any(size != step for size, _ in regime.rates) or not expression.has(step):
+        return recipe
+    if isinstance(recipe, Network):
+        return replace(recipe, regime=Regime())
+    used = expression.free_symbols.union(*(w.parameters for w in expression.atoms(Weights)))
+    parameters = tuple(sorted(used - {state, step, time, *recipe.width.free_symbols}, key=str))
+    return Network(expression, recipe.width, inputs=recipe.inputs, parameters=parameters, positions=recipe.positions)

@@ -10,48 +10,55 @@ from derivations.explain.notation import Distribution, Juxtaposed, covariance_of
 from derivations.explain.plain import Words
 from derivations.explain.statements import recursion_step
 from derivations.explain.steps import Line, Step, Term, equation
+from derivations.gaussian import expect
 from derivations.language import Program, Weights
+from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.limits.gram import upper
 from derivations.limits.joint_moments import JointMoments
-from derivations.limits.one_matrix import OneMatrix
 from derivations.symbols import state, step
 
 _PHI = sp.Function("varphi_n")
 _V, _C = letter("V"), letter("c")
 
 
-def joint_recursion_step(moments: JointMoments, inputs: int, single: OneMatrix | None) -> Step:
+def joint_recursion_step(moments: JointMoments, inputs: int, single: OneMatrixLayer | None) -> Step:
     """One layer; where it has one matrix only, with names for its activation and its gain."""
     program = moments.chain.program
-    named, more = (program, ()) if single is None else _named(program, single)
+    named, more = (program, ()) if single is None else _named(moments, single)
     clock: Words = (" A unit of time is ", moments.unit, " layers.")
     return recursion_step(named, inputs, moments.at_width(step), more, clock)
 
 
-def _named(program: Program, single: OneMatrix) -> tuple[Program, tuple[Line, ...]]:
+def _is_critical(layer: OneMatrixLayer) -> bool:
+    r"""Whether the variance of the weights is :math:`1/\mathbb{E}\,\varphi(g)^2`."""
+    return bool(sp.cancel(layer.weights.variance * expect(layer.body**2, state) - 1) == 0)
+
+
+def _named(moments: JointMoments, single: OneMatrixLayer) -> tuple[Program, tuple[Line, ...]]:
+    program, at = moments.chain.program, moments.at_width
     *before, last = program.statements
     assert isinstance(last, Matrix)
     argument = state / sp.sqrt(before[0].symbol) if single.is_normalised else state
     weights = Weights(last.weights.name, variance=_C)
     named = replace(program, statements=(*before, replace(last, weights=weights, body=_PHI(argument))))
-    gain = 1 / expected(_PHI(letter("g")) ** 2) if single.variance is None else single.variance
-    return named, (equation(_PHI(state), single.inner), equation(_C, gain))
+    gain = 1 / expected(_PHI(letter("g")) ** 2) if _is_critical(single) else at(single.weights.variance)
+    return named, (equation(_PHI(state), at(single.body)), equation(_C, gain))
 
 
-def expansion_step(layer: OneMatrix) -> Step:
+def expansion_step(moments: JointMoments, layer: OneMatrixLayer) -> Step:
     """The layer in powers of the width."""
 
-    def series(coefficients: tuple[sp.Expr, ...]) -> tuple[Term, ...]:
-        return tuple(Term(part) for c in coefficients for part in sp.Add.make_args(c))
+    def series(whole: sp.Expr) -> tuple[Term, ...]:
+        return tuple(Term(part) for c in moments.terms(whole) for part in sp.Add.make_args(c))
 
     return Step(
         "Expansion of a layer",
         ("In powers of the width, to the order that is needed,",),
-        (Line(_PHI(state), series(layer.activation), "≈"), Line(_C, series(layer.gain), "≈")),
+        (Line(_PHI(state), series(layer.body), "≈"), Line(_C, series(layer.weights.variance), "≈")),
         (
             "Taylor's formula, piece by piece."
-            + ("" if layer.variance is not None else " The product of c and the series of the mean square is 1."),
+            + (" The product of c and the series of the mean square is 1." if _is_critical(layer) else ""),
         ),
     )
 

@@ -84,7 +84,7 @@ def recursion_step(layer: Program, inputs: int, small: sp.Expr, more: tuple[Line
 
 def _named(recipe: Recipe) -> Program:
     """One layer as a program in which the activation inside the weights has a name."""
-    at = replace(recipe, width=width) if recipe.width == sp.oo else recipe  # type: ignore[type-var]
+    at = replace(recipe, width=width) if recipe.width == sp.oo else recipe
     return _with_names(at, recipe.letters[:1]).program()
 
 
@@ -100,7 +100,7 @@ def _with_names(recipe: Recipe, letters: tuple[tuple[str, str], ...]) -> Recipe:
         first, second = (sp.Symbol(rf"\{called}{mark}(0)", real=True) for mark in ("'", "''"))
         outer = first * state + second * state**2 / 2
         rule[name] = Activation(called, outer if k else sp.Function(called, real=True)(state))
-    return replace(recipe, **rule)  # type: ignore[type-var]
+    return replace(recipe, **rule)
 
 
 @dataclass(frozen=True)

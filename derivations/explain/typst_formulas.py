@@ -309,7 +309,8 @@ class TypstPrinter(PatternPrinter, Printer):
         law = f"N(0, {queries} times.o {keys})"
         if expr.neurons != sp.oo:
             number = self._print(expr.neurons)
-            law = f"({number})^(-1/2) q^top k, q in RR^({number}) tilde.op N(0, {queries}), k tilde.op N(0, {keys})"
+            ends = [f"{self._print(m)} 1^top" for m in expr.means] or ["0", "0"]
+            law = f"({number})^(-1/2) q^top k, q in RR^({number}) tilde.op N({ends[0]}, {queries}), k tilde.op N({ends[1]}, {keys})"
         if expr.mask != sp.ones(*expr.mask.shape):
             law += f", m = {self._print(expr.mask)}"
         return f"EE_(Y tilde.op {law}) [{inside}]"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import sympy as sp
 
@@ -18,6 +19,16 @@ from derivations.errors import DerivationError
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix
 from derivations.symbols import state, step
+
+
+class Role(Enum):
+    """What a size multiplies, in words."""
+
+    BRANCH = "the branch"
+    SHAPING = "the shaping"
+    MEAN = "the mean of"
+    SCORES = "the scores"
+    PARAMETER = "a parameter of the layer"
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,10 @@ class Size:
         Of the program.
     exponent : Symbol
         p.
-    role : str
-        What it multiplies, in words.
+    role : Role
+        What it multiplies.
+    of : str
+        The matrix or branch that is meant, where there are several.
     stands : Expr or None
         The exponent that the network has as it stands; None where the network has no such parameter.
     grows : bool
@@ -40,9 +53,15 @@ class Size:
 
     symbol: sp.Symbol
     exponent: sp.Symbol
-    role: str
+    role: Role
+    of: str = ""
     stands: sp.Expr | None = None
     grows: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it multiplies, in words."""
+        return f"{self.role.value} {self.of}".strip()
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,11 @@ def exponent_of(symbol: sp.Symbol) -> sp.Symbol:
 
 
 def family(
-    net: Recipe, order: str, small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None, means: bool = False
+    net: Recipe,
+    order: str,
+    small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None,
+    means: bool = False,
+    at_start: bool = True,
 ) -> Family:
     """A network's layer in its sizes.
 
@@ -93,6 +116,8 @@ def family(
         language and of the recipe's regime.
     means : bool
         Whether matrices whose output is added to the state get means of a free size, where they have none.
+    at_start : bool
+        Whether only the law of the layer at the start matters, so that a size of a matrix's entries may stand in front of it.
 
     Raises
     ------
@@ -105,14 +130,16 @@ def family(
         program, sizes, kept = _own(net, program, order)
     else:
         sizes = [
-            Size(s, exponent_of(s), "a parameter of the layer", p, p is not None and bool(p.is_negative))
+            Size(s, exponent_of(s), Role.PARAMETER, "", p, p is not None and bool(p.is_negative))
             for s, p in given.items()
         ]
         if step not in given and _has(program, step):
             raise DerivationError(
                 f"the layer has the small parameter {step} beside those in small={[str(s) for s in given]}; name it there too"
             )
-        program, kept = _pulled_out(program, {size.symbol for size in sizes}), None
+        kept = None
+        if at_start:
+            program = _pulled_out(program, {size.symbol for size in sizes})
     if means:
         program, more = _with_means(program)
         sizes += more
@@ -163,9 +190,9 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
         apart = _apart(program) if set(named) == {step} else None
         if apart is not None:
             program, found = apart
-            return program, [Size(s, exponent_of(s), role, p * named[step]) for s, role, p in found], None
-        roles = {s: "the branch" if _multiplies(program, s) else "the shaping" for s in named}
-        return program, [Size(s, exponent_of(s), roles[s], rate) for s, rate in named.items()], None
+            return program, [Size(s, exponent_of(s), Role.BRANCH, of, p * named[step]) for s, of, p in found], None
+        roles = {s: Role.BRANCH if _multiplies(program, s) else Role.SHAPING for s in named}
+        return program, [Size(s, exponent_of(s), roles[s], "", rate) for s, rate in named.items()], None
     update = sp.expand(program.update)
     drawn = {s.symbol for s in program.statements}
     kept = update.coeff(state)
@@ -183,7 +210,7 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
         update = sp.sqrt(1 - symbol**2) * state + symbol * rest / sp.sqrt(1 - kept**2)
     else:
         return program, [], kept
-    return replace(program, update=update), [Size(symbol, exponent_of(symbol), "the branch", sp.S.Zero)], kept
+    return replace(program, update=update), [Size(symbol, exponent_of(symbol), Role.BRANCH, stands=sp.S.Zero)], kept
 
 
 def _multiplies(program: Program, symbol: sp.Symbol) -> bool:
@@ -219,9 +246,7 @@ def _apart(program: Program) -> tuple[Program, list[tuple[sp.Symbol, str, sp.Exp
     each = [symbol for drawn, _ in groups for symbol in drawn]
     if len(groups) < 2 or len(set(each)) < len(each) or len(set(groups.values())) < len(groups) or _has(program, step):
         return None
-    return program, [
-        (symbol, f"the branch {symbol.name.partition('_')[2]}", power) for (_, power), symbol in groups.items()
-    ]
+    return program, [(symbol, symbol.name.partition("_")[2], power) for (_, power), symbol in groups.items()]
 
 
 def _pulled_out(program: Program, symbols: set[sp.Symbol]) -> Program:
@@ -260,9 +285,7 @@ def _with_means(program: Program) -> tuple[Program, list[Size]]:
         symbol = sp.Symbol(f"mu_{s.weights.name}", positive=True)
         own = s.weights.mean
         rule[s.weights] = s.weights.func(*_arguments(s.weights, mean=symbol * (1 if own == 0 else own)))
-        sizes.append(
-            Size(symbol, exponent_of(symbol), f"the mean of {s.weights.name}", None if own == 0 else sp.S.Zero)
-        )
+        sizes.append(Size(symbol, exponent_of(symbol), Role.MEAN, s.weights.name, None if own == 0 else sp.S.Zero))
     statements = tuple(
         replace(s, weights=rule.get(s.weights, s.weights)) if isinstance(s, Matrix | Back) else s
         for s in program.statements

@@ -12,7 +12,7 @@ from derivations.architectures.base import Recipe
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
 from derivations.exponents.course import Course, course
-from derivations.exponents.family import Family
+from derivations.exponents.family import Family, Role
 from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
 from derivations.exponents.scores import ScoreRegime, score_regimes
@@ -174,9 +174,7 @@ class Found:
                 raise DerivationError(f"the exponent {symbol} must be a rational number, got {value!r}; e.g. 1/2")
             given[symbol] = number
         absent = {
-            k
-            for k, size in enumerate(self.family.sizes)
-            if size.exponent not in given and size.role.startswith("the mean")
+            k for k, size in enumerate(self.family.sizes) if size.exponent not in given and size.role is Role.MEAN
         }
         missing = [s for k, s in enumerate(found.symbols) if s not in given and k not in absent]
         if missing:
@@ -209,7 +207,7 @@ class Found:
         missing = [
             s
             for s, size in zip(sizes, self.family.sizes, strict=True)
-            if s not in values and not size.role.startswith("the mean")
+            if s not in values and size.role is not Role.MEAN
         ]
         if missing:
             raise DerivationError(f"a value of {missing[0]} is needed; give it, e.g. {{{missing[0]}: 0.1}}")
@@ -226,4 +224,4 @@ _MEANS = (*mean_symbols(1), *mean_symbols(2))
 
 
 def _branches(found: Family) -> set[sp.Symbol]:
-    return {size.symbol for size in found.sizes if "branch" in size.role}
+    return {size.symbol for size in found.sizes if size.role is Role.BRANCH}

@@ -5,25 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import Literal, overload
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
-from derivations.explain import data, latex, text, typst
-from derivations.explain.files import write_whole
 from derivations.explain.steps import Step
-from derivations.exponents.family import Family, family
+from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
+from derivations.exponents.printed import Printed
 from derivations.exponents.terms import terms
+from derivations.exponents.training import FirstStep, trained_names
+from derivations.exponents.training_words import training_steps
 from derivations.exponents.words import steps
+from derivations.language.statements import Back, Matrix
 
 _ORDERS = ("depth", "width", "joint")
 
 
 @dataclass(frozen=True)
-class Scalings(Found):
+class TrainingScalings(FirstStep, Printed):
+    """What the first step of training moves, at which exponents of the learning rate and of the branch, printable in every format."""
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Named steps, each with its statement, expressions and reason."""
+        return training_steps(self)
+
+    @property
+    def title(self) -> str:
+        """What was asked, in a few words."""
+        return f"First step of training of {type(self.net).__name__}"
+
+
+@dataclass(frozen=True)
+class Scalings(Found, Printed):
     """All scalings of a network with a limit that is not trivial, printable in every format."""
 
     @cached_property
@@ -36,42 +53,26 @@ class Scalings(Found):
         """What was asked, in a few words."""
         return f"Scalings of {type(self.net).__name__}, width {self.net.width}"
 
-    def latex(self) -> str:
-        """As LaTeX paragraphs, to paste into a document with amsmath."""
-        return latex.body(self.steps)
 
-    def typst(self) -> str:
-        """As Typst sections."""
-        return typst.body(self.steps)
+@overload
+def scalings(
+    net: Recipe,
+    small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None,
+    order: str | None = None,
+    means: bool | None = None,
+    training: Literal[False] = False,
+) -> Scalings: ...
 
-    def to_json(self) -> str:
-        """As JSON."""
-        return data.document(self.title, self.steps)
 
-    def _repr_latex_(self) -> str:
-        """The regimes, for notebooks."""
-        lines = [line for step in self.steps for line in step.lines if step.is_result]
-        return f"$\\displaystyle {latex.aligned(tuple(lines))}$"
-
-    def __str__(self) -> str:
-        return text.document(self.title, self.steps)
-
-    def write(self, path: str | Path) -> Path:
-        """Write it to a file, in the format that its suffix names: .tex, .typ, .txt or .json.
-
-        Raises
-        ------
-        DerivationError
-            For another suffix.
-        """
-        path = Path(path)
-        formats = {".tex": latex.document, ".typ": typst.document, ".txt": text.document, ".json": data.document}
-        if path.suffix not in formats:
-            raise DerivationError(
-                f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {', '.join(formats)}"
-            )
-        write_whole(path, formats[path.suffix](self.title, self.steps).encode())
-        return path
+@overload
+def scalings(
+    net: Recipe,
+    small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None,
+    order: str | None = None,
+    means: bool | None = None,
+    *,
+    training: Literal[True] | str | Sequence[str],
+) -> TrainingScalings: ...
 
 
 def scalings(
@@ -79,7 +80,8 @@ def scalings(
     small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None = None,
     order: str | None = None,
     means: bool | None = None,
-) -> Scalings:
+    training: bool | str | Sequence[str] = False,
+) -> Scalings | TrainingScalings:
     r"""All scalings of a network that have a limit: exponents of branch, weights, shaping and width in powers of the depth.
 
     Each size of a layer is :math:`\sigma L^{-p}` with a free exponent p, and where the width grows too it is :math:`n = L^q`. A monomial of the
@@ -96,11 +98,14 @@ def scalings(
         At a fixed width, at infinite width, or with a width that is a power of the depth; by default as for :func:`~derivations.derive`.
     means : bool, optional
         Whether matrices whose output is added to the state get a mean of a free size. By default at a fixed width with one branch.
+    training : bool, str or sequence of str
+        Whether to answer for the first step of training instead; names say which of the layer's matrices are trained.
 
     Returns
     -------
-    Scalings
-        Printable; ``.regimes``, ``.at(exponents)``, ``.times(depth, values)``, ``.maps``.
+    Scalings or TrainingScalings
+        Printable. The first has ``.regimes``, ``.at(exponents)``, ``.times(depth, values)``, ``.maps``; the second ``.moved(rule)``,
+        ``.conditions(rule)`` and ``.at(rule)``.
 
     Raises
     ------
@@ -117,9 +122,16 @@ def scalings(
     drift and noise Eq(p, 1/2) Eq(p_mu_W, 1/2)
     noise only Eq(p, 1/2) p_mu_W > 1/2
     drift only Eq(p, 1 - p_mu_W) p_mu_W < 1/2
+
+    One step of Adam's kind moves the features at every depth by order 1 at learning rates of :math:`n^{-1}L^{-1/2}`:
+
+    >>> verdict = scalings(ResNet(relu, symbols.width), training=True).at("sign", readout=1)
+    >>> verdict.kind, verdict.a, verdict.b
+    ('features move', 1, 1/2)
     """
     if not isinstance(net, Recipe):
         raise DerivationError(f"scalings expects a network such as ResNet(relu, width=4), got {net!r}")
+    asked = order
     if order is None:
         order = "joint" if net.regime.is_joint else "width" if net.width == sp.oo else "depth"
     if order not in _ORDERS:
@@ -128,9 +140,15 @@ def scalings(
         raise DerivationError(
             "order='depth' is at a fixed width; give the width as a number or a symbol, or leave the order out"
         )
+    if training is not False:
+        if asked is not None or means is not None:
+            raise DerivationError(
+                "the first step of training is derived for widths that grow and weights without means; leave order and means out"
+            )
+        return _training(net, small, training)
     plain = family(net, order, small)
     if means is None:
-        means = order == "depth" and small is None and sum("branch" in size.role for size in plain.sizes) == 1
+        means = order == "depth" and small is None and sum(size.role is Role.BRANCH for size in plain.sizes) == 1
     if means:
         try:
             return _found(net, family(net, order, small, means=True))
@@ -151,3 +169,19 @@ def _found(net: Recipe, made: Family) -> Scalings:
         return Scalings(net, made, terms(made))
     except NoLimit as error:
         return Scalings(net, made, None, str(error))
+
+
+def _training(
+    net: Recipe,
+    small: Sequence[sp.Symbol] | Mapping[sp.Symbol, object] | None,
+    training: str | Sequence[str] | Literal[True],
+) -> TrainingScalings:
+    made = family(net, "joint", small, at_start=False)
+    matrices = [s.weights for s in made.program.statements if isinstance(s, Matrix | Back)]
+    names = trained_names(training, (w.name for w in matrices))
+    try:
+        start: Found | None = scalings(net, small, means=False)
+        why = ""
+    except NotClosed as error:
+        start, why = None, str(error)
+    return TrainingScalings(net, made, start, why, names)

@@ -1,7 +1,7 @@
 r"""The maps of variance and correlation of a layer that is not near the identity: where they rest, and whether it is stable.
 
 At infinite width a layer takes the Gram matrix of two inputs to another one. On the diagonal this is a map of the variance V; at a
-variance that rests, off the diagonal, one of the correlation. Tangents tell how two inputs that are close come apart: a layer multiplies the mean square
+variance that rests, off the diagonal, one of the correlation. Tangents give the rate at which close inputs separate: a layer multiplies the mean square
 of a tangent by :math:`\chi`. Inputs come together where :math:`\chi < 1` and apart where :math:`\chi > 1` (Poole et al. 2016; Schoenholz et al. 2017).
 """
 
@@ -24,9 +24,9 @@ from derivations.limits.elimination.loop import conditional_mean
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from derivations.limits.width import MeanFieldLayer
+from derivations.symbols import correlation
 
 variance = sp.Symbol("V", positive=True)
-correlation = sp.Symbol("rho", real=True)
 MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
 _WIDEST = 10  # octaves around 1 in which fixed points are looked for
 _DIGITS = 15
@@ -240,7 +240,7 @@ class _Order0:
     def _mean(self, a: int, b: int) -> sp.Expr:
         expansion = self.layer.expansion
         body = layer_average(sp.expand(self.after[a] * self.after[b]), expansion.variables[0], 0)
-        return conditional_mean(body, expansion, 0, (), infinite=True)
+        return conditional_mean((body,), expansion, infinite=True)[0]
 
     def product(self, a: int, b: int) -> sp.Expr:
         """The mean of a product of two coordinates."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.exponents.family import Family, Size, exponent_of
+from derivations.exponents.family import Family, Role, Size, exponent_of
 from derivations.exponents.terms import Powers, terms
 from derivations.language import Program
 from derivations.language.statements import Mean, Shares
@@ -52,7 +52,7 @@ def score_regimes(found: Family) -> tuple[ScoreRegime, ...]:
         return ()
     half = sp.S.Half
     gaussian = replace(found, program=_scaled(found.program, sp.S.One))
-    size = Size(_SIZE, exponent_of(_SIZE), "the scores")
+    size = Size(_SIZE, exponent_of(_SIZE), Role.SCORES)
     small = replace(found, program=_scaled(found.program, _SIZE), sizes=(*found.sizes, size))
     uniform = {powers[:-1]: row for powers, row in terms(small).drift.items() if powers[-1] == 0}
     return (

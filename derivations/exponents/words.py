@@ -53,7 +53,7 @@ def _family_step(found: Found) -> Step:
     )
     if made.order == "joint":
         lines += (equation(made.program.neurons.size, depth**width_exponent),)
-    items: list[Words] = [(size.symbol, f": {size.role}") for size in made.sizes]
+    items: list[Words] = [(size.symbol, f": {size.words}") for size in made.sizes]
     kept = made.introduced
     sentence: Words = (
         "Exponents of sizes that go to 0 are at least 0, those of sizes that grow at most 0; factors before the powers are free.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import mpmath as mp
 import sympy as sp
+from sympy.functions.elementary.piecewise import ExprCondPair
 
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.pair import GaussianPairExpectation
@@ -46,5 +47,7 @@ def read_node(text: str) -> sp.Tuple:
     """A node and its parameters from their text."""
     known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean)
     names = {c.__name__: c for c in known}
-    made: sp.Tuple = eval(text, {**vars(sp), **names})  # what srepr wrote; sympify would number the dummies anew
+    made: sp.Tuple = eval(
+        text, {**vars(sp), "ExprCondPair": ExprCondPair, **names}
+    )  # what srepr wrote; sympify would number the dummies anew
     return made

@@ -1,8 +1,9 @@
 r"""Means of bilinear forms in two rows of softmax attention: values of their own, as no closed form is known.
 
-Queries q and keys k of N neurons are independent centred Gaussians with covariances Q and C over the positions, the same for
-every neuron; scores are :math:`Y_{\alpha\beta} = N^{-1/2}\sum_j q_j^\alpha k_j^\beta`. With infinitely many neurons they are Gaussian,
-:math:`\mathrm{Cov}(Y_{\alpha\beta}, Y_{\gamma\delta}) = Q_{\alpha\gamma}C_{\beta\delta}`.
+Queries q and keys k of N neurons are independent Gaussians with means :math:`m^q, m^k` and covariances Q and C over the positions, the same
+for every neuron; scores are :math:`Y_{\alpha\beta} = N^{-1/2}\sum_j q_j^\alpha k_j^\beta`. With infinitely many neurons centred ones are Gaussian,
+:math:`\mathrm{Cov}(Y_{\alpha\beta}, Y_{\gamma\delta}) = Q_{\alpha\gamma}C_{\beta\delta}`. Means on one side alone are then as second moments in
+place of covariances; with means on both sides scores grow like :math:`\sqrt N`. A mean that all keys share adds the same to all scores.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class SoftmaxMean(Binding):
         What exponentials are multiplied by, over the p positions of an input.
     inverse : Expr
         1/N, so that no infinity is inside.
+    query_means, key_means : Matrix, shape (c, 1)
+        :math:`m^q, m^k`; left out where both are 0.
     """
 
     is_extended_real = True
@@ -108,6 +111,11 @@ class SoftmaxMean(Binding):
         return sp.oo if self.args[6] == 0 else 1 / self.args[6]
 
     @property
+    def means(self) -> tuple[sp.ImmutableMatrix, ...]:
+        """Of queries and keys; empty where both are centred."""
+        return tuple(self.args[7:])
+
+    @property
     def positions(self) -> int:
         """How many positions an input has."""
         return int(self.mask.rows)
@@ -131,6 +139,11 @@ class SoftmaxMean(Binding):
                 f"the scores of {self.neurons} keys are not Gaussian, so that this mean has no rule for its derivative; take the number of "
                 "keys to infinity"
             )
+        if self.means:
+            raise NotClosed(
+                "with means of both queries and keys the scores of infinitely many keys grow like the root of their number, and their softmax "
+                "has no limit; centre the weights and biases of one of them, or give a number of keys"
+            )
         a, c = self.rows
         names = {(r, b): sp.Dummy(f"y{r + 1}{b + 1}", real=True) for r in sorted({a, c}) for b, _ in self.seen(r)}
 
@@ -150,7 +163,7 @@ class SoftmaxMean(Binding):
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         moved = sp.diff(self.form, symbol)
         total = (
-            softmax_mean(*self.rows, moved, self.queries, self.keys, self.mask, self.neurons)
+            softmax_mean(*self.rows, moved, self.queries, self.keys, self.mask, self.neurons, *self.means)
             if not moved.is_zero_matrix
             else sp.S.Zero
         )
@@ -166,8 +179,8 @@ class SoftmaxMean(Binding):
         return self.joint()._eval_evalf(prec)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        row, other, form, queries, keys, mask, inverse = map(change, self.args)
-        return softmax_mean(row, other, form, queries, keys, mask, sp.oo if inverse == 0 else 1 / inverse)
+        row, other, form, queries, keys, mask, inverse, *means = map(change, self.args)
+        return softmax_mean(row, other, form, queries, keys, mask, sp.oo if inverse == 0 else 1 / inverse, *means)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -181,7 +194,8 @@ class SoftmaxMean(Binding):
         a, c = self.rows
         form, queries, keys = (printer._print(part.tolist()) for part in self.args[2:5])
         mask = "" if self.mask == sp.ones(*self.mask.shape) else f", mask {printer._print(self.mask.tolist())}"
-        return f"E[softmax(Y_{a + 1})' {form} softmax(Y_{c + 1}); Y of {self.neurons} queries {queries} and keys {keys}{mask}]"
+        means = ", means {} and {}".format(*(printer._print(list(m)) for m in self.means)) if self.means else ""
+        return f"E[softmax(Y_{a + 1})' {form} softmax(Y_{c + 1}); Y of {self.neurons} queries {queries} and keys {keys}{means}{mask}]"
 
     def _latex(self, printer: Printer) -> str:
         a, c = self.rows
@@ -190,20 +204,29 @@ class SoftmaxMean(Binding):
         law = rf"N(0,\, {queries} \otimes {keys})"
         if self.neurons != sp.oo:
             number = printer._print(self.neurons)
-            law = rf"{number}^{{-1/2}} q^{{\top}} k,\ q \in \mathbb{{R}}^{{{number}}} \sim N(0, {queries}),\ k \sim N(0, {keys})"
+            ends = [rf"{printer._print(m)} 1^{{\top}}" for m in self.means] or ["0", "0"]
+            law = rf"{number}^{{-1/2}} q^{{\top}} k,\ q \in \mathbb{{R}}^{{{number}}} \sim N({ends[0]}, {queries}),\ k \sim N({ends[1]}, {keys})"
         shown = "" if self.mask == sp.ones(*self.mask.shape) else rf",\ m = {printer._print(self.mask)}"
         return rf"\mathbb{{E}}_{{Y \sim {law}{shown}}}\left[{inside}\right]"
 
 
 def softmax_mean(
-    row: object, other: object, form: object, queries: object, keys: object, mask: object, neurons: object = sp.oo
+    row: object,
+    other: object,
+    form: object,
+    queries: object,
+    keys: object,
+    mask: object,
+    neurons: object = sp.oo,
+    query_means: object = None,
+    key_means: object = None,
 ) -> sp.Expr:
     r"""The mean of :math:`a_\alpha^\top M a_\gamma` over two rows of a softmax; a number times M where shares are known.
 
     Parameters
     ----------
-    row, other, form, queries, keys, mask
-        As of :class:`SoftmaxMean`.
+    row, other, form, queries, keys, mask, query_means, key_means
+        As of :class:`SoftmaxMean`; means that are left out are 0.
     neurons : int, Symbol or oo
         N.
 
@@ -217,9 +240,29 @@ def softmax_mean(
     matrices = [sp.ImmutableMatrix(part) for part in (form, queries, keys, mask)]
     if matrices[0].is_zero_matrix:
         return sp.S.Zero
-    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons))
+    means = [_means(given, matrices[1].rows) for given in (query_means, key_means)]
+    means[1] = _apart(means[1], matrices[3].rows)
+    if neurons == sp.oo and any(m.is_zero_matrix for m in means):
+        matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], means, strict=True)]
+        means = [sp.zeros(*m.shape) for m in means]
+    given = () if all(m.is_zero_matrix for m in means) else tuple(map(sp.ImmutableMatrix, means))
+    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), *given)
     one, two = (node.seen(int(r)) for r in (a, c))
-    if any(node.queries[r, r] != 0 and len(found) > 1 for r, found in ((a, one), (c, two))):
+    if len(constant := {matrices[0][b, d] for b, _ in one for d, _ in two}) == 1:  # shares add up to 1
+        return constant.pop()
+    if any(
+        len(found) > 1 and (node.queries[r, r] != 0 or (given and given[0][r] != 0))
+        for r, found in ((a, one), (c, two))
+    ):
         return node
     total = sp.Add(*(m * k * node.form[b, d] for b, m in one for d, k in two))
     return total / (sp.Add(*(m for _, m in one)) * sp.Add(*(k for _, k in two)))
+
+
+def _means(given: object, size: int) -> sp.Matrix:
+    return sp.zeros(size, 1) if given is None else sp.Matrix(given)
+
+
+def _apart(means: sp.Matrix, positions: int) -> sp.Matrix:
+    """What the means of an input's keys are besides the last one, which all scores share."""
+    return sp.Matrix(means.rows, 1, lambda i, _: sp.expand(means[i] - means[i - i % positions + positions - 1]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.binding import Binding
 from derivations.diffusion import Flow
 from derivations.errors import NoClosedForm
 from derivations.symbols import correlation, time
@@ -39,6 +40,8 @@ def solve_variance(flow: Flow) -> sp.Expr:
     rate = sp.cancel(velocity / k)
     if not rate.has(k):
         return start * sp.exp(rate * time)
+    if velocity.has(Binding):  # a mean without closed form
+        raise NoClosedForm(f"dK/dt = {velocity} has no elementary solution; integrate it numerically")
     try:
         elapsed = sp.integrate(sp.cancel(1 / velocity), k)
         solutions = [] if elapsed.has(sp.Integral) else sp.solve(elapsed - elapsed.subs(k, start) - time, k)

@@ -66,9 +66,9 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     >>> coupled_flow(net, tangent=False).own_rates[0]
     K_11**3 + 2*K_11*K_12**2 + K_12**2*K_22
     """
-    program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
+    program = replace(architecture, inputs=1).program()
     size = prod(architecture.positions)
-    ordered = not program.is_exchangeable(size)
+    ordered = program.orders_positions
     if size > _MOST[ordered]:
         raise DerivationError(
             f"the kernels of {size} positions that are {'mixed in an order' if ordered else 'all coupled'} take too long to derive; at most "

@@ -192,7 +192,7 @@ class _Lowering:
 
 def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
     """A factor c, a function h without parameters, a slope a and a shift b, so that the function is c h(a z + b)."""
-    body, factor, scale, moved = function(_Z), sp.S.One, sp.S.One, sp.S.Zero
+    body, factor, scale, moved = _exponentials_joined(function(_Z)), sp.S.One, sp.S.One, sp.S.Zero
     for _ in range(_MOST):
         if not body.free_symbols - {_Z}:
             return factor, body, scale, moved
@@ -200,19 +200,17 @@ def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Ex
         if outside.free_symbols:
             factor, body = factor * outside, inside
             continue
-        argument = next(filter(_is_moved, _arguments(body)), None)
-        if argument is None:
+        move = next(filter(None, map(_move, _arguments(body))), None)
+        if move is None:
             break
-        power = sp.degree(argument, _Z)
-        whole = sp.LC(argument, _Z)
-        slope = _symbolic(whole) ** sp.Rational(1, power)  # numbers stay in the function, so that rules know it
-        shift = sp.expand((argument - whole * _Z) * slope / whole) if power == 1 else sp.S.Zero
+        slope, shift = move
         changed = body.xreplace({_Z: (_Z - shift) / slope}).replace(
             lambda e: e.is_Relational, lambda e: e.func(sp.expand(e.lhs - e.rhs), 0)
         )
         body = changed.replace(
-            lambda e: e.is_Add or e.is_Mul, lambda e: sp.expand(e) if e.is_polynomial(_Z) else sp.expand_mul(e)
-        )
+            lambda e: e.is_Add or e.is_Mul or e.is_Pow,
+            lambda e: sp.expand(e) if e.is_polynomial(_Z) else sp.expand_mul(e),
+        ).replace(_is_exponential, _constant_outside)
         scale, moved = slope * scale, slope * moved + shift
     raise DerivationError(
         f"the mean of {function(_Z)} has no rule: averages over the layer may shift or scale what a function reads, as norms do, "
@@ -220,11 +218,36 @@ def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Ex
     )
 
 
+def _is_exponential(e: sp.Basic) -> bool:
+    return isinstance(e, sp.exp)
+
+
+def _exponentials_joined(body: sp.Expr) -> sp.Expr:
+    """With one exponential in the place of a product of them: expansion takes e^{-(z + m)} apart."""
+
+    def joined(product: sp.Expr) -> sp.Expr:
+        exponentials, others = sp.sift(product.args, _is_exponential, binary=True)
+        return sp.Mul(*others, sp.exp(sp.Add(*(e.args[0] for e in exponentials))))
+
+    return body.replace(lambda e: e.is_Mul and sum(map(_is_exponential, e.args)) > 1, joined)
+
+
+def _constant_outside(e: sp.Expr) -> sp.Expr:
+    """An exponential with its constant as a factor."""
+    constant, rest = e.args[0].as_independent(_Z, as_Add=True)
+    return sp.exp(constant) * sp.exp(rest)
+
+
 def _parameters_outside(body: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """A factor without z, which all terms of a sum or all pieces of a function with kinks may have, and the rest."""
     outside, inside = body.as_independent(_Z, as_Add=False)
     factors = []
     for factor in sp.Mul.make_args(inside):
+        if factor.is_Pow and factor.base.is_Add and factor.exp.is_Integer:  # a denominator
+            shared, base = _parameters_outside(factor.base)
+            outside *= shared**factor.exp
+            factors.append(base**factor.exp)
+            continue
         parts = [part for part in _terms(factor) if part not in (0, factor)]
         common = {_symbolic(_parameters_outside(part)[0]) for part in parts}
         if len(common) == 1:
@@ -261,11 +284,15 @@ def _arguments(body: sp.Expr) -> Iterator[sp.Basic]:
     yield from parts
 
 
-def _is_moved(e: sp.Basic) -> bool:
-    """Whether an argument is z scaled or shifted by parameters, or a power of z that is scaled."""
+def _move(e: sp.Basic) -> tuple[sp.Expr, sp.Expr] | None:
+    """Parameters s and r, not 1 and 0, so that an argument is a number times (s z + r)^p beside a constant."""
     if not isinstance(e, sp.Expr) or not e.has(_Z) or not e.free_symbols - {_Z} or not e.is_polynomial(_Z):
-        return False
-    return sp.degree(e, _Z) == 1 or not (e / _Z ** sp.degree(e, _Z)).has(_Z)
+        return None
+    power, (whole, second, *_) = sp.degree(e, _Z), sp.Poly(e, _Z).all_coeffs()
+    slope = _symbolic(whole) ** sp.Rational(1, power)  # numbers stay in the function, so that rules know it
+    shift = sp.expand(second * slope / (power * whole))  # a z^p + b z^(p-1) + ... = a (z + b / (p a))^p + ...
+    rest = sp.expand(e - whole / slope**power * (slope * _Z + shift) ** power)
+    return None if rest.has(_Z) or (slope, shift) == (1, 0) else (slope, shift)
 
 
 @dataclass(frozen=True)
@@ -447,7 +474,7 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     >>> [len(flow.own), len(flow.pairs), flow.repeats]
     [1, 1, True]
     """
-    program = replace(architecture, inputs=1).program()  # type: ignore[type-var]
+    program = replace(architecture, inputs=1).program()
     filters = tuple(w.taps for w in program.filters)
     if program.has_positions:
         _require_filters(program)

@@ -8,6 +8,7 @@ from derivations.diffusion import Flow
 from derivations.errors import NoClosedForm, brief
 from derivations.kernels.correlation import solve_variance
 from derivations.kernels.riccati import mean_riccati
+from derivations.limits.meanfield import mean_symbols
 from derivations.symbols import time
 
 
@@ -42,7 +43,9 @@ def solve_flow(flow: Flow) -> dict[sp.Symbol, sp.Expr]:
         found = next((s for s, v in left.items() if not v.free_symbols & (set(left) - {s})), None)
         if found is not None:
             solved[found] = _alone(found, left.pop(found).subs(solved))
-        elif (len(left) == 2 and not solved) or (set(left) >= set(flow.states[:2]) and str(flow.states[0]) == "M"):
+        elif (len(left) == 2 and not solved) or (
+            set(left) >= set(flow.states[:2]) and flow.states[0] in mean_symbols(1)
+        ):
             m, k = flow.states[:2]
             riccati, second = mean_riccati(m, k, left.pop(m), left.pop(k))
             solved[m] = riccati.at(time)

@@ -1,7 +1,7 @@
 r"""How a network is said: a layer as a short program of random matrices, averages, i.i.d. factors and functions.
 
 ``weights`` has the random matrices, ``nodes`` what a body is made of, ``vocabulary`` the usual words made of these
-(norms, dropout), ``statements`` the program that a layer's expression stands for.
+(norms, dropout), ``statements`` the program that a layer's expression stands for, ``reader`` its way there.
 """
 
 from derivations.language.nodes import average, normalised_sum
@@ -15,7 +15,8 @@ from derivations.language.positions import (
     self_attention,
     softmax,
 )
-from derivations.language.statements import Program, program
+from derivations.language.reader import program
+from derivations.language.statements import Program
 from derivations.language.text import parse_layer
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights

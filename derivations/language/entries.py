@@ -75,10 +75,11 @@ def correlated(rows: object, columns: object) -> MatrixLaw:
     """
     if rows is None and columns is None:
         return Gaussian()
-    return Correlated(_covariance(rows, "row_covariance"), _covariance(columns, "column_covariance"))
+    return Correlated(covariance_matrix(rows, "row_covariance"), covariance_matrix(columns, "column_covariance"))
 
 
-def _covariance(given: object, name: str) -> sp.ImmutableMatrix:
+def covariance_matrix(given: object, name: str) -> sp.ImmutableMatrix:
+    """A covariance over neurons as an exact matrix; an empty one where nothing is given."""
     if given is None:
         return sp.ImmutableMatrix(0, 0, [])
     try:

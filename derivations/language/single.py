@@ -8,9 +8,9 @@ import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.activations.registry import ACTIVATIONS
-from derivations.language.statements import Matrix, Program
+from derivations.language.statements import Matrix, Mean, Program
 from derivations.language.weights import Weights
-from derivations.symbols import step
+from derivations.symbols import state, step
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class OneMatrixLayer:
 
     Parameters
     ----------
-    inner : Activation
-        :math:`\psi`.
+    body : Expr
+        :math:`\psi` in ``symbols.state``; of a normalised layer, in the normalised state.
     weights : Weights
         The matrix; centred where the means have a statement of their own.
     means : Weights or None
@@ -31,14 +31,17 @@ class OneMatrixLayer:
         u.
     shift : Symbol or None
         What ``means`` puts out, m.
+    is_normalised : bool
+        Whether the state is divided by its root mean square over the layer before :math:`\psi`.
     """
 
-    inner: Activation
+    body: sp.Expr
     weights: Weights
     means: Weights | None
     update: sp.Expr
     noise: sp.Symbol
     shift: sp.Symbol | None
+    is_normalised: bool = False
 
     @classmethod
     def of(cls, program: Program) -> OneMatrixLayer | None:
@@ -49,23 +52,46 @@ class OneMatrixLayer:
         >>> from derivations.language import program
         >>> from derivations.symbols import state, step
         >>> W = Weights("W")
-        >>> OneMatrixLayer.of(program(state + step * W(sp.tanh(state)))).inner.expr
+        >>> OneMatrixLayer.of(program(state + step * W(sp.tanh(state)))).body
         tanh(x)
         """
         matrices = [s for s in program.statements if isinstance(s, Matrix)]
         drawn, means = ([s for s in matrices if s.weights.is_mean is known] for known in (False, True))
-        if len(drawn) != 1 or len(means) > 1 or len(matrices) < len(program.statements):
+        norms = [s for s in program.statements if isinstance(s, Mean) and s.body == state**2 and s.power == 1]
+        if len(drawn) != 1 or len(means) > 1 or len(norms) > 1 or len(matrices) + len(norms) < len(program.statements):
             return None
         (matrix,), shift = drawn, means[0] if means else None
-        body = matrix.body
-        if not matrix.weights.is_gaussian or matrix.target.index != 0 or body.has(step, *(s.symbol for s in matrices)):
+        if not matrix.weights.is_gaussian or matrix.target.index != 0 or matrix.body.has(*(s.symbol for s in matrices)):
             return None
-        if shift is not None and shift.body != body:
+        if shift is not None and shift.body != matrix.body:
+            return None
+        body = matrix.body.xreplace({s.symbol: sp.S.One for s in norms})
+        if any(matrix.body != body.xreplace({state: state / sp.sqrt(s.symbol)}) for s in norms):
             return None
         named = (None, None) if shift is None else (shift.weights, shift.symbol)
-        known = next((a for a in ACTIVATIONS.values() if a.expr == body), None)
-        inner = Activation(str(body), body) if known is None else known
-        return cls(inner, matrix.weights, named[0], program.update, matrix.symbol, named[1])
+        return cls(body, matrix.weights, named[0], program.update, matrix.symbol, named[1], bool(norms))
+
+    @property
+    def is_coordinatewise(self) -> bool:
+        r"""Whether :math:`\psi` is one function of a neuron's own value, whatever the small parameter is."""
+        return not self.is_normalised and not self.body.has(step)
+
+    @property
+    def inner(self) -> Activation:
+        r""":math:`\psi` with its name where it has one."""
+        return next((a for a in ACTIVATIONS.values() if a.expr == self.body), Activation(str(self.body), self.body))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the update is a number times the state and a number times u, with centred weights and without biases."""
+        slopes = sp.diff(self.update, state), sp.diff(self.update, self.noise)
+        weights = self.weights
+        return (
+            self.shift is None
+            and (weights.mean, weights.bias_variance, weights.bias_mean) == (0, 0, 0)
+            and not any(slope.has(state, self.noise) for slope in map(sp.expand, slopes))
+            and sp.expand(self.update.subs({state: 0, self.noise: 0})) == 0
+        )
 
     def order(self, power: int) -> sp.Expr:
         """The coefficient of the update at a power of the small parameter, up to a factorial."""

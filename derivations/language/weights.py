@@ -43,7 +43,7 @@ class Weights(sp.Basic):
     row_covariance, column_covariance : matrix, optional
         :math:`\Sigma_O` and :math:`\Sigma_I` of Gaussian entries with
         :math:`\mathrm{Cov}(A_{ij}, A_{kl}) = \tfrac{\sigma^2}{k}(\Sigma_O)_{ik}(\Sigma_I)_{jl}`, at numbers of neurons that are numbers; the identity
-        where they are left out.
+        where they are left out. With a filter, of the weights of one place; those of two places are independent.
     filter : int, tuple of int or Filter, optional
         For states over a grid of positions: the odd sizes of a filter. Its weights are independent and share mean and variance equally.
     padding : {"circular", "zeros", "reflect", "replicate"}
@@ -92,9 +92,9 @@ class Weights(sp.Basic):
             raise DerivationError(f"{name} must put out a positive whole number of neurons, got out={size}")
         chosen = matrix_law(law)
         if row_covariance is not None or column_covariance is not None:
-            if not isinstance(chosen, Gaussian) or taps or filter is not None:
+            if not isinstance(chosen, Gaussian):
                 raise DerivationError(
-                    f"covariances of rows and columns are of dense Gaussian matrices, got law={chosen} for {name}"
+                    f"covariances of rows and columns are of Gaussian matrices, got law={chosen} for {name}"
                 )
             chosen = correlated(row_covariance, column_covariance)
         if filter is not None:

@@ -48,7 +48,9 @@ class PiecewiseLaw(Law):
         """The parts' names, each once, frozen ones last."""
         names = list(
             dict.fromkeys(
-                p.name for p in sorted(self.parts, key=lambda p: p.name == "frozen") if p.diffusion.domain.measure != 0
+                p.name
+                for p in sorted(self.parts, key=lambda p: isinstance(p, FrozenLaw))
+                if p.diffusion.domain.measure != 0
             )
         )
         return ", ".join(names)

@@ -10,11 +10,17 @@ from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.language.statements import Back, Mask, Matrix, Mean
+from derivations.limits.averages import LayerAverages
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.elimination.labels import (
+    Exchange,
+    by_pattern,
+    matrix_labels,
+    permuted,
+    symmetric_pairs,
+)
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.symbols import state
 
@@ -54,13 +60,12 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs if program.has_positions else min(inputs, 4))
-    moments.at_rest()
+    neurons = LayerAverages.of(program, inputs)
     try:
-        return _closed_gram(moments, inputs, centred=False)
+        return _closed_gram(neurons, inputs, centred=False)
     except NotClosed as plain:
         try:
-            return _closed_gram(moments, inputs, centred=True)
+            return _closed_gram(neurons, inputs, centred=True)
         except NotClosed:
             raise plain from None
 
@@ -80,13 +85,16 @@ def _where(program: Program) -> str:
     return f" in {' and in '.join(found)}" if found else ""
 
 
-def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit:
-    few, matrix, x = gram_matrix(moments.inputs), gram_matrix(inputs), moments.states
-    means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(moments.inputs)]
-    averages = {pair: moments.average(x[pair[0]] * x[pair[1]]) for pair in upper(moments.inputs)}
+def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimit:
+    moments, x = neurons.layer, neurons.states
+    few, matrix = gram_matrix(len(x)), gram_matrix(inputs)
+    means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(len(x))]
+    averages = {pair: neurons.average(x[pair[0]] * x[pair[1]]) for pair in upper(len(x))}
     rule = {averages[a, b]: few[a, b] + (means[a] * means[b] if centred else 0) for a, b in averages}
     if centred:
-        rule |= {moments.average(x[a]): means[a] for a in range(moments.inputs)}
+        rule |= {neurons.average(x[a]): means[a] for a in range(len(x))}
+    powers = moments.fixed_powers
+    rule |= {neurons.average(s**k): value for s in x for k, value in powers.items()}
 
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
@@ -102,9 +110,10 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
 
     # each entry as a function of averages, <x x'>, or centred <x x'> - <x><x'>; its differential by Itô's formula
     def drift(a: int, b: int) -> sp.Expr:
-        total = moments.change(x[a] * x[b])
+        total = neurons.drift_of(x[a] * x[b])
         if centred:
-            total -= means[a] * moments.change(x[b]) + means[b] * moments.change(x[a]) + moments.change(x[a], x[b])
+            total -= means[a] * neurons.drift_of(x[b]) + means[b] * neurons.drift_of(x[a])
+            total -= neurons.bracket(x[a], x[b])
         return closed(total)
 
     def linear(a: int, b: int) -> list[tuple[sp.Expr, sp.Expr]]:
@@ -113,24 +122,23 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
         return [*own, (-means[a], x[b]), (-means[b], x[a])] if centred else own
 
     def noise(a: int, b: int, c: int, d: int) -> sp.Expr:
-        rates = (v * w * moments.change(f, g) for v, f in linear(a, b) for w, g in linear(c, d))
+        rates = (v * w * neurons.bracket(f, g) for v, f in linear(a, b) for w, g in linear(c, d))
         return closed(sp.Add(*rates))
 
     renamed = matrix_labels((few, matrix))
-    always = inputs > moments.inputs
+    always = inputs > len(x)
     drift_of, noise_of = drift, noise
-    exchangeable = moments.program.is_exchangeable(inputs) and not heads(moments.program)
+    exchange, exchangeable = Exchange.of(moments.program), not heads(moments.program)
     if exchangeable:
         renamed_all = permuted(renamed, len(x))
-        drift_of = by_pattern(drift, renamed_all, always)
-        noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
-    norm_fixed = averages[0, 0] in moments.fixed
-    known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
+        drift_of = by_pattern(drift, renamed_all, exchange, always)
+        noise_of = by_pattern(noise, renamed_all, exchange, always, symmetric_pairs)
+    known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in powers]
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
-    fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
+    fixed = {matrix[a, a]: powers[2] for a in range(inputs) if 2 in powers}
     every = [(i, j) for i in range(len(known)) for j in range(i, len(known))]
-    generic = generic_entries(known) if exchangeable else every
+    generic = generic_entries(known, exchange) if exchangeable else every
     if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]), generic if exchangeable else ())
@@ -144,6 +152,7 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
 def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:
     """The part of the cone on which some entries have fixed values."""
     inside = cone(matrix)
-    rest = [s for s in inside.sym if s.name not in {f.name for f in fixed}]
-    values = {s: v for s in inside.sym for f, v in fixed.items() if s.name == f.name}
+    entries = dict(zip(inside.sym, (matrix[p] for p in upper(matrix.rows)), strict=True))
+    rest = [s for s, entry in entries.items() if entry not in fixed]
+    values = {s: fixed[entry] for s, entry in entries.items() if entry in fixed}
     return sp.ConditionSet(sp.Tuple(*rest), inside.condition.xreplace(values), sp.Reals ** len(rest))

@@ -23,8 +23,9 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.language import Program
 from derivations.language.statements import Matrix
 from derivations.limits.elimination.averages import LayerAverage, reduced
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released, with_means
-from derivations.limits.elimination.labels import by_pattern, neuron_labels, permuted
+from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
 from derivations.sums import coordinate_sum, written_out
@@ -70,20 +71,14 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     """
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
         return _not_alike(LayerMoments(program, inputs))
-    few = inputs if program.has_positions else min(inputs, 2)
+    few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
-    n = program.neurons.size
-    try:
-        limit = moments.exchangeable()
-    except NotClosed as error:
-        if not n.is_Integer:
-            raise NotClosed(
-                f"{error}; give the width as a number to see all neurons, or ask for the Gram matrix"
-            ) from error
-        return _written_out(moments)
+    limit = moments.matched()
+    if isinstance(limit, Diffusion):
+        return limit
     if limit.is_flow:
         return Flow(limit.states, limit.drift, limit.time)
-    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if n == 1 else limit
+    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if limit.width == 1 else limit
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,12 @@ class NeuronMoments:
             def value(*labels: int) -> sp.Expr:
                 return as_sums(reduced(moment(*labels)), layer.states, layer.program.neurons.size)
 
-            # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
-            if size == len(layer.states):
+            if layer.directions or heads(
+                layer.program
+            ):  # tangents are no inputs; means over scores keep their positions
                 return value
-            return by_pattern(value, renamed, always=True)
+            # with fewer inputs in the layer than there are, the sums are over fewer coordinates: rename in any case
+            return by_pattern(value, renamed, Exchange.of(layer.program), always=size > len(layer.states))
 
         return cls(layer, states, other, entry(layer.drift), entry(layer.covariance), entry(layer.between))
 
@@ -146,6 +143,23 @@ class NeuronMoments:
         table = {pair: self.covariance(*pair) for pair in upper(size)}
         covariance = sp.ImmutableMatrix(size, size, lambda a, b: table[min(a, b), max(a, b)])
         return NeuronDiffusion(self.states, drift, covariance, n)
+
+    def matched(self) -> NeuronDiffusion | Diffusion:
+        """The limit of exchangeable neurons, or of all neurons where their noises depend on each other.
+
+        Raises
+        ------
+        NotClosed
+            If they do so and the width is a symbol.
+        """
+        try:
+            return self.exchangeable()
+        except NotClosed as error:
+            if not self.layer.program.neurons.size.is_Integer:
+                raise NotClosed(
+                    f"{error}; give the width as a number to see all neurons, or ask for the Gram matrix"
+                ) from error
+            return _written_out(self)
 
 
 def _written_out(moments: NeuronMoments) -> Diffusion:

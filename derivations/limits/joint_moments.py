@@ -91,6 +91,11 @@ class JointMoments:
         assert self.regime.depth is not None
         return expr.xreplace({step: width ** (-self.regime.depth / self.orders.total)})
 
+    def terms(self, expr: sp.Expr) -> tuple[sp.Expr, ...]:
+        """A formula of the layer in powers of the width, to the order that the moments need."""
+        series = (self.at_width(c * step**k) for k, c in enumerate(taylor(expr, self.chain.kept.all)) if c != 0)
+        return tuple(sp.piecewise_fold(c) if c.has(sp.Piecewise) else sp.expand(c) for c in series)
+
     def moved(self, a: int, b: int) -> sp.Expr:
         """The mean change of an entry in one layer, at the width."""
         return self._at_width({w: term for w, term in self.mean(a, b).items() if w != 0})

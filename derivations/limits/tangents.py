@@ -10,32 +10,42 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.diffusion import Flow, NeuronDiffusion
+from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import NotClosed, brief
 from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.labels import by_pattern, matrix_labels
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
+from derivations.limits.slopes import require_slopes
 from derivations.limits.width import MeanFieldLayer, kernel_flow
 
 
-def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion:
+def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion | Diffusion:
     r"""The limit of infinite depth of one input's state x and of tangents :math:`v_k = J w_k`, at a fixed number of neurons.
 
     Returns
     -------
-    NeuronDiffusion
-        In :math:`(x, v_1, \dots, v_k)` of a neuron.
+    NeuronDiffusion or Diffusion
+        In :math:`(x, v_1, \dots, v_k)` of a neuron, position by position; of all neurons where their noises depend on each other.
 
     Raises
     ------
+    DerivationError
+        If a function of the program jumps.
     NotClosed
-        If the neurons' noises depend on each other or on the neuron's own state.
+        If the noises depend on each other and the width is a symbol.
     """
-    return NeuronMoments.of(LayerMoments(program, 1, directions=directions), 1).exchangeable()
+    require_slopes(program)
+    coordinates = program.positions
+    moments = NeuronMoments.of(LayerMoments(program, coordinates, directions=directions), coordinates)
+    limit = moments.matched()
+    if isinstance(limit, NeuronDiffusion) and limit.width == 1:
+        return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance)
+    return limit
 
 
 def tangent_flow(
@@ -58,7 +68,9 @@ def tangent_flow(
     NotClosed
         If the tangents' second moments need more than themselves.
     """
-    few = inputs if program.has_positions else min(inputs, 2)
+    require_slopes(program)
+    exchange = Exchange.of(program)
+    few = inputs if heads(program) else exchange.few(inputs, 2)
     kernel = kernel_flow(program, inputs, evaluate)
     layer = TangentLayer.of(MeanFieldLayer.of(program, few), stem, parameters)
     tangent = gram_matrix(inputs, stem)
@@ -66,11 +78,11 @@ def tangent_flow(
     def velocity(a: int, b: int) -> sp.Expr:
         return layer.velocity(a, b, evaluate)
 
-    if inputs > few:
+    if not heads(program):
         names = [(gram_matrix(few, "K"), gram_matrix(inputs, "K")), (layer.second, tangent)]
         if layer.field.moving:
             names.append((layer.field.law.mean, mean_symbols(inputs)))
-        velocity = by_pattern(velocity, matrix_labels(*names), always=True)
+        velocity = by_pattern(velocity, permuted(matrix_labels(*names), few), exchange, inputs > few)
     pairs = upper(inputs)
     states = (*kernel.states, *(tangent[p] for p in pairs))
     return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))

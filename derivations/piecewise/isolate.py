@@ -16,7 +16,8 @@ import sympy as sp
 
 from derivations.errors import brief
 from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
-from derivations.piecewise.interval import Budget, IntervalFunction, Raw, Spent, Unsupported, contains_zero, raw, sign
+from derivations.piecewise.interval import Budget, IntervalFunction, Spent
+from derivations.piecewise.jets import Raw, Unsupported, contains_zero, raw, sign
 from derivations.piecewise.root import IsolatedRoot
 
 #: Rational ends of an interval with one zero in it.

@@ -197,7 +197,7 @@ def between(point: sp.Expr, left: sp.Expr, right: sp.Expr) -> bool:
 
 
 def _less(a: sp.Expr, b: sp.Expr) -> bool:
-    """Whether a < b, by the brackets where they tell."""
+    """Whether a < b, by the brackets where these decide it."""
     if _bounds(a)[1] <= _bounds(b)[0] and (isinstance(a, IsolatedRoot) or isinstance(b, IsolatedRoot)):
         return True
     return bool((b - a).is_extended_positive)

@@ -48,7 +48,9 @@ class Step:
     def __post_init__(self) -> None:
         stray = set().union(*(u.free_symbols for u in self.update)) - set(self.arguments)
         if stray:
-            raise DerivationError(f"a step has numbers for its parameters, got {sorted(map(str, stray))} left")
+            raise DerivationError(
+                f"a step needs numbers for the parameters {', '.join(sorted(map(str, stray)))}; substitute them"
+            )
 
     @property
     def arguments(self) -> tuple[sp.Symbol, ...]:

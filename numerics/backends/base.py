@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import sympy as sp
 from sympy.printing.codeprinter import CodePrinter
 
+from derivations.gaussian import SoftmaxMean
+from derivations.gaussian.node import GaussianMean
+
 Function = Callable[..., Any]
 Rewrite = Callable[[sp.Expr], sp.Expr]
+
+
+def _by_text(expr: sp.Basic) -> Iterator[sp.Expr]:
+    """Nodes that code calls by their text, which is of SymPy's own words: nothing inside is rewritten for a target."""
+    if isinstance(expr, GaussianMean | SoftmaxMean):
+        yield expr
+    else:
+        for arg in expr.args:
+            yield from _by_text(arg)
 
 
 def strict_settings(functions: Mapping[str, str]) -> dict[str, Any]:
@@ -59,6 +72,6 @@ class Backend:
 
     def rewrite(self, expr: sp.Expr) -> sp.Expr:
         """The expression in the form that this target likes best."""
-        for rule in self.rewrites:
-            expr = rule(expr)
-        return expr
+        names = {node: sp.Dummy(real=True) for node in _by_text(expr)}
+        form = reduce(lambda form, rule: rule(form), self.rewrites, expr.xreplace(names))
+        return form.xreplace({name: node for node, name in names.items()})

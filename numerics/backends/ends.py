@@ -160,9 +160,15 @@ def _many_digits(expr: sp.Expr) -> Function:
     return sp.lambdify(X, expr, modules=[{**MPMATH.modules(), "exp": _exponential}], printer=MPMATH.printer())
 
 
+class _TooLarge(Unknown):
+    """An exponential that has too many digits to be computed with."""
+
+
 def _exponential(u: Any) -> Any:
-    """The exponential, cut off far beyond the range of doubles, where its digits would take long."""
-    return mp.exp(u) if abs(u) < _CUT else mp.ldexp(1, int(mp.sign(u)) * _CUT)
+    """The exponential, cut off where it decays far beyond the range of doubles; where it grows so, its logarithm may still matter."""
+    if u >= _CUT:
+        raise _TooLarge(f"exp({u})")
+    return mp.exp(u) if u > -_CUT else mp.ldexp(1, -_CUT)
 
 
 def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
@@ -260,7 +266,11 @@ def _failure(
         values = np.broadcast_to(written(points), points.shape)
     with mp.workdps(_DIGITS):
         for before, here, point, value in zip([edge, *coordinates], coordinates, points, values, strict=False):
-            if not _agrees(float(value), *truth(mp.mpf(float(point)))):
+            try:
+                agrees = _agrees(float(value), *truth(mp.mpf(float(point))))
+            except _TooLarge:
+                break
+            if not agrees:
                 return _last_good(written, truth, side, before, here)
     return None
 

@@ -22,9 +22,11 @@ _LETTERS = {
     "varphi": "φ",
     "psi": "ψ",
     "sigma": "σ",
+    "Sigma": "Σ",
     "mu": "μ",
     "lambda": "λ",
     "delta": "δ",
+    "tau": "τ",
     "varepsilon": "ε",
     "ge": "≥",
 }
@@ -103,7 +105,7 @@ def options() -> dict[str, Option]:
     """Every option that a recipe has, by its field; :data:`SHAPING` among them."""
     found: dict[str, list[tuple[str, type[Recipe], dataclasses.Field[Any]]]] = {}
     for typed, kind in named().items():
-        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        for field in dataclasses.fields(kind):
             if field.name not in _COMMON and not _is_first(field, kind):
                 found.setdefault(field.name, []).append((typed, kind, field))
     return {name: _option(name, uses) for name, uses in found.items()}
@@ -120,7 +122,7 @@ def _option(name: str, uses: list[tuple[str, type[Recipe], dataclasses.Field[Any
 
 def activations(kind: type[Recipe]) -> list[str]:
     """The fields that are activations, the one that ``--activation`` says first: that inside the weights."""
-    fields = [f.name for f in dataclasses.fields(kind) if f.type == "Activation"]  # type: ignore[arg-type]
+    fields = [f.name for f in dataclasses.fields(kind) if f.type == "Activation"]
     inside = [field for field, _ in kind.letters]
     return sorted(fields, key=lambda field: inside.index(field) if field in inside else 0)
 
@@ -134,7 +136,7 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
         If it has no such option, needs one that was not given, or refuses a value.
     """
     kind, known, values = named()[typed], options(), dict(given)
-    fields = {f.name: f.default for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {f.name: f.default for f in dataclasses.fields(kind)}
     shaping = {name: known[name].value(values.pop(name)) for name in SHAPING if name in values and name not in fields}
     read: dict[str, Any] = {"width": width, "inputs": inputs}
     inside, *outside = activations(kind) or [""]
@@ -186,9 +188,9 @@ def _documented(kind: type[Recipe], name: str) -> tuple[str, str]:
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r":[a-z]+:`([^`]*)`", r"\1", text).replace("``", "").replace("symbols.width", "n")
-    text = re.sub(r"\\sqrt{([^{}]*)}", r"√(\1)", text).replace("\\,", " ")
-    text = re.sub(r"\\([a-z]+)", lambda m: _LETTERS.get(m[1], ""), text)
+    text = re.sub(r":[a-z]+:`(?:~[\w.]*\.)?([^`]*)`", r"\1", text).replace("``", "").replace("symbols.width", "n")
+    text = re.sub(r"\\sqrt{([^{}]*)}", r"√(\1)", text).replace("\\sqrt ", "√").replace("\\,", " ")
+    text = re.sub(r"\\([a-z]+)", lambda m: _LETTERS[m[1]], text)
     return re.sub(r"[{}\\]", "", text).rstrip(".")
 
 

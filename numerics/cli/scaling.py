@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields, replace
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
-from derivations import DerivationError, Network, Recipe, Scalings, scalings, symbols
+from derivations import DerivationError, Recipe, Scalings, scalings, symbols
 from derivations.decimals import exact_decimals
 from numerics.cli.output import checked_output, put
 
@@ -91,15 +90,7 @@ def _with_symbol(net: Recipe, name: str) -> tuple[Recipe, Any]:
     """The network with a symbol where the mark is; positive for all but slopes."""
     mark, word = exact_decimals(Fraction(_MARK)), "c" if name == "layer" else name
     symbol = symbols.state.func(word, **({"real": True} if word.startswith("c_") else {"positive": True}))
-    changed: dict[str, Any] = {}
-    for field in fields(cast(Any, net)):
-        given = getattr(net, field.name)
-        if hasattr(given, "xreplace") and given.has(mark):
-            changed[field.name] = given.xreplace({mark: symbol})
-        elif hasattr(given, "expr") and given.expr.has(mark):
-            changed[field.name] = replace(given, expr=given.expr.xreplace({mark: symbol}))
-    if not changed:
+    changed = net.xreplace({mark: symbol})
+    if changed.expression() == net.expression():
         raise DerivationError(f"the {UNKNOWN} is lost in {name.replace('_', '-')}; write it as a factor of its own")
-    if isinstance(net, Network):
-        changed["parameters"] = (*net.parameters, symbol)
-    return cast(Recipe, replace(cast(Any, net), **changed)), symbol
+    return changed, symbol

@@ -142,7 +142,7 @@ def uses_jit(backend: str, work: int, fuse: Callable[[], Any]) -> bool:
 
 @cache
 def _twins() -> str:
-    """What tells the versions of the twins apart: kernels have them built in."""
+    """The version of the twins: kernels have them built in."""
     from numerics.special import scalar
 
     return hashlib.sha256(Path(scalar.__file__).read_bytes()).hexdigest()[:16]

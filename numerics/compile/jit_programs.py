@@ -132,11 +132,9 @@ class _Printer:
         variance, mean, bias, bias_mean = (f"numbers[layer, {4 * w + c}]" for c in range(4))
         source, target = statement.source, statement.target
         values, lines, reads = self._evaluated(statement.body)
-        zeros: list[str] = []
-        if weights.mean != 0:
-            sums = [f"e{k}_{a}" for a in range(m)]
-            lines += [f"{s} += {v}" for s, v in zip(sums, values, strict=True)]
-            zeros += sums
+        sums = [f"e{k}_{a}" for a in range(m)] if weights.mean != 0 else []
+        lines += [f"{s} += {v}" for s, v in zip(sums, values, strict=False)]
+        zeros, sums_read = [*sums], {*sums}
         before = self.applied.setdefault(weights, [])
         columns = [v for s in before for v in self._again(s, lines, reads)] + values
         if not weights.is_mean:
@@ -148,7 +146,6 @@ class _Printer:
         if weights.mean != 0:
             shift = [f"{bias_mean} + {mean}*(e{k}_{a}/{self._size(source)})" for a in range(m)]
         names = {f"s{k}_{a}" for a in range(m)}
-        sums_read = {z for z in zeros if z.startswith("e")}
         if weights.is_mean:
             self._add(_Loop(None, [f"s{k}_{a} = {s}" for a, s in enumerate(shift)], sums_read, names))
             return

@@ -57,7 +57,7 @@ def kernel_measures(part: KernelLaw, start: sp.Expr, when: sp.Expr) -> tuple[Mea
 
 
 def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float) -> tuple[Measure, ...]:
-    """What has a density; as point masses where doubles cannot tell it from them, none where nothing is left."""
+    """What has a density; as point masses where doubles do not resolve it, none where nothing is left."""
     if remaining <= 0:
         return ()
     left, right = (float(end) for end in part.form.interval)
@@ -192,7 +192,7 @@ class Frame:
     features: tuple[float, ...] = ()  # where the density changes on scales of its own
 
     def beside_an_end(self, back: Callable[[Array], Array], left: float, right: float) -> bool:
-        """Whether a state typical of the law can hardly be told from an end, as where it tends to one that it never reaches."""
+        """Whether a state typical of the law is hardly resolved from an end, as where it tends to one that it never reaches."""
         with np.errstate(all="ignore"):
             (x,) = back(np.array([self.centre + self.push]))
         return any(np.isfinite(end) and abs(x - end) <= 64 * np.spacing(abs(end)) for end in (left, right))

@@ -95,7 +95,7 @@ def _remark(found: tuple[Measure, ...], part: Law) -> str:
     if not np.isfinite(shown).all():
         return "the law has outgrown doubles: what lies beyond them is a point mass at infinity"
     return (
-        f"the law is narrower than doubles can tell: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
+        f"the law is narrower than doubles resolve: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
         "the nearest double; moments with a closed form are those of the exact law"
     )
 
@@ -126,7 +126,7 @@ def _(part: TransformedGaussian, start: sp.Expr, when: sp.Expr) -> tuple[Measure
     rows = [row for row in rows if float(row[0]) > 0]
     left, right = (float(end) for end in part.form.interval)
     if any(not np.isfinite(float(v)) for _, m, s in rows for v in (m, s)):
-        # the coordinate has outgrown the doubles: all is at the ends, as far as these can tell
+        # the coordinate has outgrown the doubles: all is at the ends, as far as these resolve
         above = mpmath.fsum(w * mpmath.ncdf(m / s) for w, m, s in rows)
         ends = [PointMass(end, float(mass)) for end, mass in ((left, 1 - above), (right, above))]
         return tuple(end for end in ends if end.mass > 0)

@@ -31,7 +31,11 @@ def _(law: Correlated, samples: int, rows: int, columns: int, rng: np.random.Gen
     drawn: Array = rng.standard_normal((samples, rows, columns)) / np.sqrt(columns)
     left, right = _roots(law)
     drawn = drawn if left is None else left @ drawn
-    return drawn if right is None else drawn @ right.T
+    if right is None:
+        return drawn
+    # a filter's weights side by side, each with the covariance of what is read
+    places: Array = drawn.reshape(samples, rows, -1, len(right)) @ right.T
+    return places.reshape(samples, rows, columns)
 
 
 @lru_cache(maxsize=32)

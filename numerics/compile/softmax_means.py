@@ -2,7 +2,8 @@ r"""Means of bilinear forms in shares of a softmax over scores, many at once, wi
 
 Shares depend on differences of a row's scores. With roots :math:`Q = RR^\top` and :math:`DCD^\top = TT^\top` of the queries' covariance and of the
 keys' differences to the last one, scores are :math:`Y = R U T^\top` for a matrix U whose law is free of parameters: entries are
-standard normal for infinitely many keys, and :math:`N^{-1/2} g h^\top` for N. Points U are spread once, so that a mean is a
+standard normal for infinitely many keys, and :math:`N^{-1/2} g h^\top` for N. Means of queries and keys are one more column of R and T: turned so
+that the first neuron has all of them, they meet :math:`\sqrt N`, and each other's first rows of g and h. Points U are spread once, so that a mean is a
 smooth function of what it depends on; for two positions and infinitely many keys they are those of a Gauss–Hermite rule.
 """
 
@@ -43,11 +44,12 @@ class Group(NamedTuple):
     keys: sp.ImmutableMatrix
     mask: sp.ImmutableMatrix
     neurons: sp.Expr
+    means: tuple[sp.ImmutableMatrix, ...] = ()
 
 
 def group_of(node: SoftmaxMean) -> Group:
     """The group of a mean."""
-    return Group(node.queries, node.keys, node.mask, node.neurons)
+    return Group(node.queries, node.keys, node.mask, node.neurons, node.means)
 
 
 def bilinear_means(
@@ -58,6 +60,7 @@ def bilinear_means(
     mask: Array,
     neurons: float,
     shift: int = 0,
+    means: Sequence[Array] = (),
 ) -> Array:
     r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores.
 
@@ -72,6 +75,8 @@ def bilinear_means(
         The number of keys, or infinity.
     shift : int
         Which of the independent sets of points.
+    means : sequence of array, shape (c,)
+        Of queries and of keys; empty where both are 0.
     """
     c, p = len(queries), len(mask)
     rows = sorted({r for a, b, _ in pairs for r in (a, b)})
@@ -79,7 +84,10 @@ def bilinear_means(
     inputs = c // p
     contrast = np.kron(np.eye(inputs), np.hstack([np.eye(p - 1), -np.ones((p - 1, 1))]))
     left, right = _root(queries)[rows], _root(contrast @ keys @ contrast.T)
-    points, weights = _points(c, inputs * (p - 1), p, neurons, shift)
+    if means:
+        left = np.column_stack([left, means[0][rows]])
+        right = np.column_stack([right, contrast @ means[1]])
+    points, weights = _points(c, inputs * (p - 1), p, neurons, shift, bool(means))
     total = np.zeros(len(pairs))
     per = max(1, _BLOCK // (len(rows) * p))
     for first in range(0, len(points), per):
@@ -117,8 +125,14 @@ def _root(matrix: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _points(rows: int, columns: int, positions: int, neurons: float, shift: int) -> tuple[Array, Array]:
-    """Points U, shape (points, rows, columns), and their weights."""
+def _points(
+    rows: int, columns: int, positions: int, neurons: float, shift: int, means: bool = False
+) -> tuple[Array, Array]:
+    """Points U, shape (points, rows, columns), and their weights; with one more row and column for means."""
+    if means:
+        count = int(np.clip(_SHARES // ((rows + 1) * (columns + 1)), _FEWEST, _MOST))
+        drawn = _with_means(1 << (count.bit_length() - 1), rows, columns, int(neurons), shift)
+        return drawn, np.full(len(drawn), 1 / len(drawn))
     if rows == 2 and positions == 2 and np.isinf(neurons):
         x, w = np.polynomial.hermite_e.hermegauss(_NODES[min(shift, 1)])
         grid = np.stack([g.ravel() for g in np.meshgrid(x, x, indexing="ij")], axis=-1)
@@ -136,15 +150,38 @@ def _drawn(count: int, rows: int, columns: int, neurons: float, shift: int) -> A
     """U for some number of keys."""
     if np.isinf(neurons):
         return _normal(_spread(count, rows * columns, shift)).reshape(-1, rows, columns)
-    k, size = int(neurons), min(rows, columns)
+    return _of_keys(_spread(count, _dimension(rows, columns, int(neurons)), shift), rows, columns, int(neurons))
+
+
+def _with_means(count: int, rows: int, columns: int, k: int, shift: int) -> Array:
+    """U for k keys, and beside it what means meet: the first rows of g and h, and the root of k."""
+    rest = _dimension(rows, columns, k - 1)
+    uniform = _spread(count, rest + rows + columns, shift)
+    first = _normal(uniform[:, rest:])
+    g, h = first[:, :rows, None], first[:, None, rows:]
+    found = np.empty((count, rows + 1, columns + 1))
+    others = np.sqrt(k - 1) * _of_keys(uniform[:, :rest], rows, columns, k - 1) if k > 1 else 0.0
+    found[:, :rows, :columns] = (g * h + others) / np.sqrt(k)
+    found[:, :rows, columns:], found[:, rows:, :columns], found[:, rows, columns] = g, h, np.sqrt(k)
+    return found
+
+
+def _dimension(rows: int, columns: int, k: int) -> int:
+    """How many numbers U is made of for k keys."""
+    size = min(rows, columns)
+    return k * (rows + columns) if k <= size else size * (size + 1) // 2 + rows * columns
+
+
+def _of_keys(uniform: Array, rows: int, columns: int, k: int) -> Array:
+    """U for k keys, of numbers in the unit cube."""
+    count, size = len(uniform), min(rows, columns)
     if k <= size:
-        numbers = _normal(_spread(count, k * (rows + columns), shift))
+        numbers = _normal(uniform)
         g, h = numbers[:, : k * rows].reshape(-1, rows, k), numbers[:, k * rows :].reshape(-1, k, columns)
         found: Array = g @ h / np.sqrt(k)
         return found
     # Bartlett: a Gaussian g of k columns is a triangle times orthogonal rows
     below = size * (size - 1) // 2
-    uniform = _spread(count, size + below + rows * columns, shift)
     triangle = np.zeros((count, size, size))
     diagonal, lower = np.arange(size), np.tril_indices(size, -1)
     triangle[:, diagonal, diagonal] = np.sqrt(2 * gammaincinv((k - diagonal) / 2, uniform[:, :size]))
@@ -189,9 +226,12 @@ def softmax_mean_value(node: SoftmaxMean) -> JointMean:
             f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values"
         )
     form, queries, keys, mask = (np.array(part.evalf(20), dtype=float) for part in node.args[2:6])
+    means = [np.array(part.evalf(20), dtype=float)[:, 0] for part in node.means]
 
     def value(shift: int) -> float:
-        return float(bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift)[0])
+        return float(
+            bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift, means)[0]
+        )
 
     if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
         return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
@@ -223,6 +263,8 @@ class GroupedMeans:
         self.groups: dict[Group, list[int]] = {}
         self.nodes = tuple(nodes)
         for k, node in enumerate(self.nodes):
+            if node.means and node.neurons == sp.oo:
+                node.joint()  # says why there is none
             if node.neurons != sp.oo and not node.neurons.is_Integer:
                 raise ValueError(f"the number of keys {node.neurons} must be a number here; substitute one")
             self.groups.setdefault(group_of(node), []).append(k)
@@ -230,7 +272,7 @@ class GroupedMeans:
         for group, members in self.groups.items():
             forms = list(dict.fromkeys(self.nodes[k].form for k in members))
             pairs = [(*self.nodes[k].rows, forms.index(self.nodes[k].form)) for k in members]
-            flat = [entry for matrix in (*forms, group.queries, group.keys) for entry in matrix]
+            flat = [entry for matrix in (*forms, group.queries, group.keys, *group.means) for entry in matrix]
             different = list(dict.fromkeys(flat))
             where = {entry: k for k, entry in enumerate(different)}
             value = sp.lambdify(list(arguments), different, "numpy", cse=len(different) > 8)
@@ -252,10 +294,12 @@ class GroupedMeans:
             at = [array[index] for array in arrays]
             for group, members in self.groups.items():
                 pairs, value, order, mask = self.tables[group]
-                c = group.queries.rows
-                numbers = np.array(value(*at), dtype=float)[order].reshape(-1, c, c)
-                *forms, queries, keys = numbers
-                found[(members, *index)] = bilinear_means(pairs, forms, queries, keys, mask, float(group.neurons))
+                c, count = group.queries.rows, len(group.means)
+                numbers = np.array(value(*at), dtype=float)[order]
+                *forms, queries, keys = numbers[: len(numbers) - count * c].reshape(-1, c, c)
+                means = numbers[len(numbers) - count * c :].reshape(count, c)
+                neurons = float(group.neurons)
+                found[(members, *index)] = bilinear_means(pairs, forms, queries, keys, mask, neurons, means=[*means])
         return [row[()] for row in found]
 
 

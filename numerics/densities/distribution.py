@@ -22,7 +22,7 @@ class FrozenDistribution:
     r"""A distribution on the line with the methods of SciPy's frozen ones.
 
     It may have atoms, which SciPy's have not: ``pdf`` and ``logpdf`` are those of the absolutely continuous part, everything else is of
-    the whole distribution. **A law narrower than a double can tell** (all of it rounds to one double) is one atom at that double:
+    the whole distribution. **A law narrower than doubles resolve** (all of it rounds to one double) is one atom at that double:
     ``pdf`` is 0, ``cdf`` a step, and ``remark`` says so; moments stay those of the exact law where they are closed.
 
     It pickles, and equal laws at equal times from equal starts are equal and have equal hashes.

@@ -89,7 +89,7 @@ class Side:
 
     edges: Array
     length: float  # of the whole side in z; finite only if the end is at a finite distance
-    stops: bool  # whether the panels go up to the end, or as far as states can be told from it
+    stops: bool  # whether the panels go up to the end, or as far as doubles resolve states from it
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Coordinate:
         kinks = [k for k in {*c.kinks, *zeros} if (k - self.start) * direction > 0]
         least = (
             1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
-        )  # closer to the end doubles cannot tell states apart
+        )  # closer to the end doubles do not resolve states
         edges, length, increments = [self.start], 0.0, [np.inf, np.inf]
         width = 0.25 * float(c.scale(np.array([self.start]))[0])
         stops = False

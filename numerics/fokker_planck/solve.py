@@ -90,7 +90,7 @@ def solve_fokker_planck(
 
     Notes
     -----
-    States are doubles: what gathers within a relative 1e-13 or so of an end that is none, such as √π/2, cannot be told from the
+    States are doubles: what gathers within a relative 1e-13 or so of an end that is none, such as √π/2, is not resolved from the
     end, and the error does not know of it.
 
     Examples
@@ -134,14 +134,15 @@ def _crossing(zero: Point) -> Crossing:
     if max(below, above) > _STEEPEST:
         raise ValueError(
             f"the noise vanishes like |x - c|^q with q = {max(below, above):.4g} at c = {float(zero):.6g}: so close to 1/2 most of "
-            "the time beside c is spent closer to it than doubles can tell; simulate instead"
+            "the time beside c is spent closer to it than doubles resolve; simulate instead"
         )
     return Crossing(float(zero), (below, above))
 
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
     if not isinstance(process, Diffusion) or len(process.states) != 1:
-        raise ValueError(f"expected a scalar Diffusion, got {process!r}; vector limits are simulated with simulate_sde")
+        got = f"{len(process.states)} states" if isinstance(process, Diffusion) else f"a {type(process).__name__}"
+        raise ValueError(f"expected a scalar Diffusion, got {got}; vector limits are simulated with simulate_sde")
     if process.parameters:
         names = ", ".join(sorted(map(str, process.parameters)))
         raise ValueError(f"the diffusion has the parameters {names} left; substitute numbers for them")
@@ -216,7 +217,7 @@ class _Problem:
         measure = min(measures, key=lambda m: m.missing > _UNSEEN)
         if not measure.missing <= _UNSEEN:
             raise ValueError(
-                "probability gathers closer to an end of the interval than doubles can tell from it; take a smaller time"
+                "probability gathers closer to an end of the interval than doubles resolve; take a smaller time"
             )
         locations = (self.coefficients.left, self.coefficients.right)
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]

@@ -1,7 +1,7 @@
 r"""Normalised Hermite coefficients :math:`f_n = \mathbb{E} f(M + \sigma Z) He_n(Z)/\sqrt{n!}` of a function, for many neurons.
 
 A function that is smooth on the whole line has one grid for all neurons: the trapezoidal rule, whose halves on the even and the odd
-points tell its error, which squares with each halving of the step. All others are integrated panel by panel.
+points estimate its error, which squares with each halving of the step. All others are integrated panel by panel.
 """
 
 from __future__ import annotations

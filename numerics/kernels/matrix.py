@@ -122,8 +122,8 @@ def kernel_matrices(
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
         rows = np.concatenate([given, columns])
-    single: Recipe = replace(architecture, inputs=1)  # type: ignore[type-var]
-    features = input_rows(replace(architecture, inputs=len(rows)), rows)  # type: ignore[type-var]
+    single: Recipe = replace(architecture, inputs=1)
+    features = input_rows(replace(architecture, inputs=len(rows)), rows)
     split, size = count if other is not None else None, prod(architecture.positions)
     if single.program().has_pairs:
         uses_jit(backend, 0, _no_kernel)

@@ -52,6 +52,10 @@ class Gap(Observable):
     conditional: bool = False
     explodes = False
 
+    def __post_init__(self) -> None:
+        if self.inputs < 2:
+            raise ValueError(f"a gap is between inputs, got inputs={self.inputs}; set inputs=2 in the architecture")
+
     @property
     def rules(self) -> Differences:
         """Differences from the first input."""

@@ -26,8 +26,6 @@ def observable(record: str | Record, architecture: Recipe, program: Program) -> 
     compiled_program(program)  # refuses what is no number
     if not callable(record) and record not in RECORDS:
         raise ValueError(unknown("record", str(record), RECORDS))
-    if not callable(record) and record.endswith("gap") and architecture.inputs < 2:
-        raise ValueError(f"a gap is between inputs, got inputs={architecture.inputs}; set inputs=2 in the architecture")
     at = (program, architecture.inputs, architecture.coordinates // architecture.inputs)
     seen = States(*at, function=record) if callable(record) else RECORDS[record](*at)
     if isinstance(seen, ConditionalGram) or (isinstance(seen, Gap) and seen.conditional):

@@ -71,6 +71,7 @@ class Draws:
         copies: int,
     ) -> None:
         self.block, self.initialiser, self.fresh, self.copies = block, initialiser, fresh, copies
+        self._remarks: list[str] = []
 
     def of(self, name: str, width: sp.Expr, features: int | None, tensors: Tensors) -> Draw:
         """The law of one matrix.
@@ -82,12 +83,14 @@ class Draws:
         """
         said = self._said(name)
         if said == "measured":
+            self._require_own(name, "measured, entries independent")
             return self._measured(name)
         if said == "default" and not tensors.default:
             raise ValueError(
                 f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
             )
         read = width * sp.Rational(tensors.fan_in, features)
+        self._require_own(name, said)
         draw = named(
             tensors.default if said == "default" else said,
             read,
@@ -107,6 +110,21 @@ class Draws:
         if why is not None:
             raise ValueError(
                 f'{with_kind(self.block, name)} does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"'
+            )
+
+    def _require_own(self, name: str, said: str | float) -> None:
+        """Weights that are computed from others have the initialiser's law where a fresh weight norm leaves them as they are."""
+        kinds = [
+            kind for kind in reparametrised(holder_of(self.block, name)) if kind not in ("WeightNorm", "_WeightNorm")
+        ]
+        if kinds and said == "default":
+            raise ValueError(
+                f"{with_kind(self.block, name)} computes its weights from others ({', '.join(kinds)}), whose law is not PyTorch's default; name "
+                "that of its weights, such as initialiser={'" + name + "': 'orthogonal'}, or measure them"
+            )
+        if kinds:
+            self._remarks.append(
+                f"the weights of {name} are computed from others ({', '.join(kinds)}); they are taken as drawn from {said}"
             )
 
     def _said(self, name: str) -> str | float:
@@ -135,10 +153,14 @@ class Draws:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What should be known of measured weights."""
+        """What should be known of weights that are measured or computed."""
+        known = tuple(dict.fromkeys(self._remarks))
         if "_all_copies" in self.__dict__ and self.fresh is None:
-            return ("weights were measured on one copy; give a callable that makes the block to measure fresh ones",)
-        return ()
+            return (
+                "weights were measured on one copy; give a callable that makes the block to measure fresh ones",
+                *known,
+            )
+        return known
 
 
 def tensors_of(block: Any, name: str) -> tuple[Any, Any]:
@@ -158,6 +180,37 @@ def tensors_of(block: Any, name: str) -> tuple[Any, Any]:
     return found.weight, found.bias
 
 
+def holder_of(block: Any, name: str) -> Any:
+    """The module that holds a matrix: by its own name, or by that of a tensor in it."""
+    holder, _, last = name.rpartition(".")
+    parent = block.get_submodule(holder)
+    return getattr(parent, last) if last and _is_module(parent, last) else parent
+
+
+def reparametrised(module: Any) -> list[str]:
+    """The kinds of parametrizations that compute a module's weights; older ones are hooks."""
+    lists = getattr(module, "parametrizations", {})
+    kinds = [type(p).__name__ for key in lists for p in lists[key]]
+    hooks = [h for h in module._forward_pre_hooks.values() if f"{type(h).__module__}.".startswith("torch.nn.utils.")]
+    return kinds + [type(h).__name__ for h in hooks]
+
+
+def source_of(block: Any, name: str, weight: Any) -> Any:
+    """The parameter that a matrix's weights are computed from, by which the same matrix is known when it is met again."""
+    module = holder_of(block, name)
+    lists = getattr(module, "parametrizations", {})
+    if "weight" in lists:
+        return (
+            getattr(lists["weight"], "original1", None)
+            if hasattr(lists["weight"], "original1")
+            else lists["weight"].original
+        )
+    for other in ("weight_v", "weight_orig"):
+        if other in getattr(module, "_parameters", {}):
+            return module._parameters[other]
+    return weight
+
+
 def with_kind(block: Any, name: str) -> str:
     """A module or a tensor of a block by its name and kind, as messages say it."""
     try:
@@ -174,4 +227,4 @@ def _is_module(parent: Any, last: str) -> bool:
 
 def array(tensor: Any) -> np.ndarray:
     """As NumPy sees it."""
-    return np.asarray(tensor.detach().cpu().numpy(), dtype=float)
+    return np.asarray(tensor.detach().cpu().double().numpy(), dtype=float)

@@ -16,7 +16,7 @@ from derivations.language.nodes import Applied
 from derivations.piecewise.cases import outermost
 from derivations.symbols import state
 from derivations.symbols import width as n
-from numerics.pytorch.draws import Draws, Tensors, with_kind
+from numerics.pytorch.draws import Draws, Tensors, source_of, with_kind
 from numerics.pytorch.initialisers import Draw
 from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Axis, Part, Value, batch_size, combined, spoken
 
@@ -46,9 +46,14 @@ class Reader:
         self._lengths: dict[sp.Basic, int] = {}
         self.scores: dict[sp.Expr, int] = {}  # sums over the neurons of queries and keys, and how many these are
         self._matrices: dict[int, tuple[str, Any, Any]] = {}  # by the storage of their weights: name, weight, bias
+        self._keys: dict[str, int] = {}  # the storage of each matrix that was read
+        self._memory: dict[int, tuple[int, int, str]] = {}  # where weights lie
         self._origin: dict[str, int] = {}  # the storage that a named matrix comes from
         self._whole: dict[str, str] = {}  # what a matrix is a part of
         self._tensors: dict[int, tuple[str, Any]] = {}  # names of the block's own tensors
+        self._branches: list[
+            sp.Symbol
+        ] = []  # what was added to the state somewhere: its size, known when the output is
 
     @property
     def width(self) -> sp.Expr:
@@ -63,7 +68,7 @@ class Reader:
     def placeholder(self, node: Any, first: bool) -> Any:
         """The state, or the default of an argument that a layer leaves out."""
         if first:
-            return Value.of(state, self.axes, skip=True)
+            return Value.of(state, self.axes, skip=frozenset())
         if not node.args:
             raise ValueError(
                 f"the block needs a second argument, {node.target}; wrap it in a module that takes the state only"
@@ -114,6 +119,11 @@ class Reader:
         made = value.each(lambda parts: tuple(Part(p.expr, self.count(p)) for p in parts))
         return replace(made, skip=value.skip)
 
+    def branch(self) -> sp.Symbol:
+        """The size of what is added to the state: ``scale`` on the way to the output, 1 inside of a branch."""
+        self._branches.append(sp.Dummy("s", positive=True))
+        return self._branches[-1]
+
     def part(self, size: int) -> sp.Expr:
         """A number of features as a multiple of the width."""
         assert self.features is not None
@@ -133,7 +143,10 @@ class Reader:
         body = self.sized(body, tensors.reads, with_kind(self.block, name))
         draw = self.draws.of(name, self.width, self.features, tensors)
         self.modules[name] = draw
-        key = int(tensors.weight.data_ptr())
+        source = source_of(self.block, name, tensors.weight)
+        key = int(source.data_ptr())
+        self._require_apart(name, tensors.weight, key)
+        self._keys[name] = key
         if key not in self._matrices:
             self._matrices[key] = self._unique(identifier(name), key), tensors.weight, tensors.bias
         shared, weight, bias = self._matrices[key]
@@ -189,6 +202,17 @@ class Reader:
         if expr not in self._lengths:
             self._lengths[expr] = 1 + sum(self._length(arg) for arg in expr.args)
         return self._lengths[expr]
+
+    def _require_apart(self, name: str, weight: Any, key: int) -> None:
+        """Refuse weights that are a part of others: memory that two tensors of different starts share."""
+        start = int(weight.data_ptr())
+        end = start + weight.element_size() * (
+            1 + sum((k - 1) * s for k, s in zip(weight.shape, weight.stride(), strict=True))
+        )
+        for other, (first, last, shared) in self._memory.items():
+            if other != key and start < last and first < end:
+                self.refuse(name, f"shares a part of its weights with {shared}, which has no rule")
+        self._memory[key] = start, end, name
 
     def _require_untied(self, name: str, key: int, body: Value) -> None:
         inside = set().union(*(p.expr.atoms(Applied) for _, parts in body.items() for p in parts))
@@ -323,9 +347,12 @@ class Reader:
         """A module that has no limit of this kind."""
         raise ValueError(f"{with_kind(self.block, name)} {reason}")
 
-    def checked(self, expr: sp.Expr) -> sp.Expr:
-        """The finished layer; a matrix must not be read whole and in parts."""
+    def finished(self, value: Value) -> sp.Expr:
+        """The layer that puts this out; a matrix must not be read whole and in parts."""
+        outer = value.skip or frozenset()
+        expr = value.part.expr.xreplace({s: self.scale if s in outer else sp.S.One for s in self._branches})
         names = {node.weights.name for node in expr.atoms(Applied)}
+        self._remark_unused(names)
         for name in sorted(names):
             whole = self._whole.get(name)
             while whole is not None:
@@ -335,6 +362,15 @@ class Reader:
                     )
                 whole = self._whole.get(whole)
         return expr
+
+    def _remark_unused(self, names: set[str]) -> None:
+        """Say which matrices do nothing as the block stands."""
+        used = {self._origin[name] for name in names}
+        for name, key in self._keys.items():
+            if key not in used:
+                self.remark(
+                    f"{name} does nothing as the block stands: what it puts out is multiplied by 0, or not used"
+                )
 
 
 def is_tensor(said: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import sympy as sp
@@ -25,7 +26,7 @@ from numerics.pytorch.attention import (
     shares,
 )
 from numerics.pytorch.convolution import convolved
-from numerics.pytorch.draws import Tensors, with_kind
+from numerics.pytorch.draws import Tensors, holder_of, with_kind
 from numerics.pytorch.reader import Reader, is_tensor, number
 from numerics.pytorch.shapes import SHAPES, chunked
 from numerics.pytorch.values import NEURONS, ONE, THERE, Part, Value
@@ -53,9 +54,15 @@ ACTIVATIONS: dict[str, Callable[[Any], str]] = {
     "Hardtanh": lambda m: f"hardtanh({m.min_val}, {m.max_val})",
     "Softshrink": lambda m: f"softshrink({m.lambd})",
     "Hardshrink": lambda m: f"hardshrink({m.lambd})",
-    "Softplus": lambda m: f"softplus({m.beta})",
+    "Softplus": lambda m: _softplus(m.beta, m.threshold),
     "Threshold": lambda m: f"threshold({m.threshold}, {m.value})",
 }
+
+#: Largest number under the root of a norm that is left out.
+SMALL = 1e-4
+
+#: Modules of torchvision, timm and others that drop a branch.
+BRANCHES_DROPPED = ("StochasticDepth", "DropPath")
 
 #: Modules that have no limit of this kind, and why.
 REFUSED = {
@@ -87,48 +94,66 @@ def linear_function(reader: Reader, x: Any, weight: Any, bias: Any = None) -> Va
         raise ValueError("its matrix is computed from the state")
     value = reader.value(x, "linear")
     reader.on(value, len(value.axes) - 1, "linear")
-    return reader.matrix(reader.name_of(weight) or "W", Tensors(weight, bias, default=""), value)
+    name = reader.name_of(weight) or "W"
+    holder = holder_of(reader.block, name.rpartition(".")[0]) if name.endswith(".weight") else None
+    if type(holder).__name__ == "Linear" or hasattr(
+        holder, "in_features"
+    ):  # a linear module whose tensors are called one by one
+        return reader.matrix(name.removesuffix(".weight"), Tensors(weight, bias), value)
+    return reader.matrix(name, Tensors(weight, bias, default=""), value)
 
 
 def layer_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """Centred and divided by the standard deviation over the neurons, then the gain and the shift."""
     shape = module.normalized_shape
-    return _normed(reader, name, x, tuple(shape), module.weight, module.bias, True)
+    return _normed(reader, name, x, tuple(shape), module.weight, module.bias, True, module.eps)
 
 
 def rms_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """Divided by the root mean square over the neurons, then the gain."""
     shape = tuple(module.weight.shape if module.weight is not None else module.normalized_shape)
-    return _normed(reader, name, x, shape, module.weight, None, False)
+    return _normed(reader, name, x, shape, module.weight, None, False, module.eps)
 
 
 def layer_norm_function(
     reader: Reader, x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Value:
     """``F.layer_norm``."""
-    return _normed(reader, reader.name_of(weight) or "layer_norm", x, tuple(normalized_shape), weight, bias, True)
+    return _normed(reader, reader.name_of(weight) or "layer_norm", x, tuple(normalized_shape), weight, bias, True, eps)
 
 
 def rms_norm_function(reader: Reader, x: Any, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Value:
     """``F.rms_norm``."""
-    return _normed(reader, reader.name_of(weight) or "rms_norm", x, tuple(normalized_shape), weight, None, False)
+    return _normed(reader, reader.name_of(weight) or "rms_norm", x, tuple(normalized_shape), weight, None, False, eps)
 
 
-def _normed(reader: Reader, name: str, x: Any, shape: tuple[int, ...], weight: Any, bias: Any, centred: bool) -> Value:
+def _normed(
+    reader: Reader, name: str, x: Any, shape: tuple[int, ...], weight: Any, bias: Any, centred: bool, eps: float | None
+) -> Value:
     value = reader.value(x, name)
     if len(shape) != 1:
         raise ValueError(f"{name} averages over {len(shape)} dimensions; only the last one holds neurons")
     reader.on(value, len(value.axes) - 1, name)
     value = reader.sized(value, int(shape[0]), name)
-    made = value.each(lambda parts: _divided(reader, parts, centred))
+    small = _added_under_the_root(reader, name, eps)
+    made = value.each(lambda parts: _divided(reader, parts, centred, small))
     return _gained(reader, name, weight, bias, replace(made, skip=value.skip))
 
 
-def _divided(reader: Reader, parts: tuple[Part, ...], centred: bool) -> tuple[Part, ...]:
-    if len(parts) == 1:
+def _added_under_the_root(reader: Reader, name: str, eps: float | None) -> sp.Expr:
+    """The number that a norm adds under its root: left out, and said, where it only guards against a division by 0."""
+    if eps is not None and eps > SMALL:
+        return number(eps)
+    size = "rounding" if eps is None else f"{eps:g}"
+    reader.remark(f"{name} is taken without the small number that it adds under its root ({size})")
+    return sp.S.Zero
+
+
+def _divided(reader: Reader, parts: tuple[Part, ...], centred: bool, small: sp.Expr) -> tuple[Part, ...]:
+    if len(parts) == 1 and small == 0:
         return (replace(parts[0], expr=(layer_norm if centred else rms_norm)(parts[0].expr)),)
     middle = mean_of(reader, parts, lambda e: e) if centred else sp.S.Zero
-    root = sp.sqrt(mean_of(reader, parts, lambda e: (e - middle) ** 2))
+    root = sp.sqrt(mean_of(reader, parts, lambda e: (e - middle) ** 2) + small)
     return tuple(replace(p, expr=(p.expr - middle) / root) for p in parts)
 
 
@@ -140,11 +165,9 @@ def mean_of(reader: Reader, parts: tuple[Part, ...], function: Callable[[sp.Expr
 
 
 def _gained(reader: Reader, name: str, weight: Any, bias: Any, value: Value) -> Value:
-    reader.remark(f"{name} is taken without the small number that it adds under its root")
     gain = reader.uniform(name, weight).expr if weight is not None else sp.S.One
     shift = reader.uniform(name, bias).expr if bias is not None else sp.S.Zero
-    keeps = value.skip and gain == 1 and shift == 0
-    return value.map(lambda e: gain * e + shift, skip=keeps)
+    return value.map(lambda e: gain * e + shift, skip=value.skip if gain == 1 and shift == 0 else None)
 
 
 def batch_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
@@ -157,7 +180,10 @@ def batch_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
         )
     value = reader.value(x, name)
     mean, variance = (reader.uniform(name, t).expr for t in (module.running_mean, module.running_var))
-    centred = value.map(lambda e: (e - mean) / sp.sqrt(variance), skip=value.skip and (mean, variance) == (0, 1))
+    variance += _added_under_the_root(reader, name, module.eps)
+    centred = value.map(
+        lambda e: (e - mean) / sp.sqrt(variance), skip=value.skip if (mean, variance) == (0, 1) else None
+    )
     return _gained(reader, name, module.weight, module.bias, centred)
 
 
@@ -182,7 +208,7 @@ def _with_factors(reader: Reader, value: Value, p: float, name: str) -> Value:
 
 def branch_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """A whole branch dropped for each input: torchvision's StochasticDepth in mode row, timm's DropPath."""
-    value, p = reader.value(x, name), float(getattr(module, "p", getattr(module, "drop_prob", 0.0)))
+    value, p = reader.value(x, name), _dropped_share(module)
     if not module.training or p == 0:
         return value
     shared = getattr(module, "mode", "row") == "batch"
@@ -236,8 +262,6 @@ MODULES: dict[str, Rule] = {
     "LayerNorm": layer_normed,
     "RMSNorm": rms_normed,
     "Dropout": dropped,
-    "StochasticDepth": branch_dropped,
-    "DropPath": branch_dropped,
     "Identity": identity,
     "GLU": gated,
     "PReLU": parametric,
@@ -247,10 +271,17 @@ MODULES: dict[str, Rule] = {
 
 
 def rule_of(module: Any, otherwise: Any = False) -> Any:
-    """The rule of a module or of what it extends; without one ``otherwise``, or a rule that refuses it."""
-    for base in type(module).__mro__:
-        if base.__name__ in MODULES:
+    """The rule of a module of PyTorch, or of one that extends it and keeps its ``forward``; without one ``otherwise``, or a refusal."""
+    mro = type(module).__mro__
+    forward = next((base for base in mro if "forward" in vars(base)), object)
+    for base in mro:
+        if base.__name__ in MODULES and _is_of("torch.nn", base, forward):
             return MODULES[base.__name__]
+    name = type(module).__name__
+    if name in BRANCHES_DROPPED and (
+        _is_of("timm", type(module)) or _is_of("torchvision", type(module)) or drops(module)
+    ):
+        return branch_dropped
     return (
         _refused_rule("has no rule; write the layer by hand with derivations.Network")
         if otherwise is False
@@ -258,14 +289,52 @@ def rule_of(module: Any, otherwise: Any = False) -> Any:
     )
 
 
+def _is_of(library: str, *classes: Any) -> bool:
+    return all(f"{c.__module__}.".startswith(f"{library}.") for c in classes)
+
+
+def drops(module: Any) -> bool:
+    """Whether somebody's own module drops the branches of inputs at random: seen by what it does to ones."""
+    torch = import_module("torch")
+    keep = 1 - _dropped_share(module)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        out = module.forward(torch.ones(400, 2, 3)).reshape(400, -1)  # not __call__, which is traced
+    if not module.training or keep == 1:
+        return bool((out == 1).all())
+    kept = out[:, 0] != 0
+    spread = (keep * (1 - keep) / 400) ** 0.5
+    values = torch.where(kept, 1 / keep, 0.0)[:, None]
+    return bool(torch.allclose(out, values.expand_as(out)) and abs(float(kept.double().mean()) - keep) < 5 * spread)
+
+
+def _dropped_share(module: Any) -> float:
+    return float(getattr(module, "p", getattr(module, "drop_prob", 0.0)) or 0.0)
+
+
 def applied(reader: Reader, name: str, module: Any, *arguments: Any, **options: Any) -> Any:
     """A submodule, or a function that stands in its place."""
     if hasattr(module, "named_modules"):
         return rule_of(module)(reader, name, module, *arguments, **options)
-    word = module.__name__
-    if word not in FUNCTIONS:
-        raise ValueError(f"{name} is the function {word}, which has no rule")
-    return FUNCTIONS[word](reader, *arguments, **options)
+    rule = function_rule(module)
+    if rule is None:
+        raise ValueError(f"{name} is the function {getattr(module, '__name__', module)}, which has no rule")
+    return rule(reader, *arguments, **options)
+
+
+def function_rule(function: Any) -> Rule | None:
+    """The rule of a function of PyTorch, of an operator, or of one with some arguments given; None for somebody's own function."""
+    if isinstance(function, partial):
+        rule = function_rule(function.func)
+        return None if rule is None else partial(_with_given, rule, function.args, function.keywords)
+    home = getattr(function, "__module__", None) or "torch"
+    if home.partition(".")[0] not in ("torch", "_operator", "operator", "math", "builtins"):
+        return None
+    return FUNCTIONS.get(getattr(function, "__name__", "").strip("_"))
+
+
+def _with_given(rule: Rule, given: Any, words: Any, reader: Reader, *arguments: Any, **options: Any) -> Any:
+    return rule(reader, *given, *arguments, **{**words, **options})
 
 
 def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -276,12 +345,19 @@ def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
     first, second = reader.value(a, "a term"), reader.value(b, "a term")
     if alpha != 1:
         second = second.map(lambda e: number(alpha) * e)
-    if first.skip == second.skip:
-        return reader.combine(first, second, lambda x, y: x + y)
-    if second.skip:
+    if first.skip is None:
         first, second = second, first
-    made = reader.combine(first, second, lambda x, y: x + reader.scale * y)
-    return replace(made, skip=True)
+    if first.skip is None or second.skip is not None:
+        return reader.combine(first, second, lambda x, y: x + y)
+    if _for_each_input(second):  # the state is centred
+        return replace(reader.combine(first, second, lambda x, y: x + y), skip=first.skip)
+    size = reader.branch()
+    return replace(reader.combine(first, second, lambda x, y: x + size * y), skip=first.skip | {size})
+
+
+def _for_each_input(value: Value) -> bool:
+    """Whether this is a number that the neurons of an input share, such as their average: a norm is made of these, a branch is not."""
+    return bool(value.axes) and NEURONS not in value.axes and value.skip is None
 
 
 def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -292,17 +368,20 @@ def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
 def multiplied(reader: Reader, a: Any, b: Any) -> Value:
     """A product, neuron by neuron."""
     first, second = reader.value(a, "a factor"), reader.value(b, "a factor")
-    keeps = (first.skip and _is_one(second)) or (second.skip and _is_one(first))
-    return replace(reader.combine(first, second, lambda x, y: x * y), skip=keeps)
+    made = reader.combine(first, second, lambda x, y: x * y)
+    return replace(made, skip=first.skip if _only_norms(second) else second.skip if _only_norms(first) else None)
 
 
-def _is_one(value: Value) -> bool:
-    return not value.axes and value.expr == 1
+def _only_norms(value: Value) -> bool:
+    """Whether a factor is 1, or what a norm multiplies by."""
+    return _for_each_input(value) or (not value.axes and value.expr == 1)
 
 
 def divided(reader: Reader, a: Any, b: Any) -> Value:
     """A quotient, neuron by neuron."""
-    return reader.combine(reader.value(a, "a numerator"), reader.value(b, "a denominator"), lambda x, y: x / y)
+    first, second = reader.value(a, "a numerator"), reader.value(b, "a denominator")
+    made = reader.combine(first, second, lambda x, y: x / y)
+    return replace(made, skip=first.skip if _only_norms(second) else None)
 
 
 def powered(reader: Reader, a: Any, exponent: Any) -> Value:
@@ -337,10 +416,25 @@ def averaged(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> 
     return replace(made, axes=(*value.axes[:axis], ONE, *value.axes[axis + 1 :]))
 
 
+def _softplus(beta: float = 1.0, threshold: float = 20.0) -> str:
+    if threshold < 15:
+        raise ValueError(
+            f"softplus is cut where {beta:g} x is more than {threshold:g}, which is a jump that has no rule"
+        )
+    return f"softplus({beta})"
+
+
+def _softplus_function(reader: Reader, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Value:
+    return _activated(reader, _softplus(beta, threshold), x, "softplus")
+
+
 def _function(text: str, *names: str) -> Rule:
     """An activation as an operation, with its parameters by position or by name."""
 
     def rule(reader: Reader, x: Any, *given: Any, inplace: bool = False, **options: Any) -> Value:
+        unknown = [word for word in options if word not in names]
+        if unknown:
+            raise ValueError(f"{text} has the option {unknown[0]}, which has no rule")
         parameters = [*map(str, given), *(str(options[name]) for name in names if name in options)]
         return _activated(reader, f"{text}({', '.join(parameters)})" if parameters else text, x, text)
 
@@ -367,6 +461,7 @@ FUNCTIONS: dict[str, Rule] = {
     "itruediv": divided,
     "div": divided,
     "pow": powered,
+    "ipow": powered,
     "square": _pointwise(lambda e: e**2),
     "sqrt": _pointwise(sp.sqrt),
     "rsqrt": _pointwise(lambda e: 1 / sp.sqrt(e)),
@@ -393,7 +488,7 @@ FUNCTIONS: dict[str, Rule] = {
     "elu": _function("elu", "alpha"),
     "celu": _function("celu", "alpha"),
     "hardtanh": _function("hardtanh", "min_val", "max_val"),
-    "softplus": _function("softplus", "beta"),
+    "softplus": _softplus_function,
     "softshrink": _function("softshrink", "lambd"),
     "hardshrink": _function("hardshrink", "lambd"),
     **{

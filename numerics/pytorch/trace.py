@@ -2,20 +2,30 @@ r"""From a PyTorch module to a layer's formula: torch.fx lists what the module d
 
 from __future__ import annotations
 
+import operator
+import random
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from derivations import epsilon
 from derivations.architectures.base import checked_width
 from derivations.architectures.network import grid_of
+from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
 from numerics.pytorch.draws import Draws, with_kind
+from numerics.pytorch.guards import require_readable
 from numerics.pytorch.network import TorchNetwork
 from numerics.pytorch.reader import Reader, here, is_tensor
-from numerics.pytorch.rules import FUNCTIONS, rule_of
+from numerics.pytorch.rules import FUNCTIONS, function_rule, rule_of
 from numerics.pytorch.values import ANY, BATCH, NEURONS, Axis, Value, spoken
+
+
+class RandomNumbers(ValueError):
+    """Numbers are drawn by no module while a block is traced."""
+
 
 #: How many fresh copies of a block measure its weights.
 COPIES = 64
@@ -98,6 +108,7 @@ def from_torch(
     made, fresh = (block, None) if isinstance(block, nn.Module) or not callable(block) else (block(), block)
     if not isinstance(made, nn.Module):
         raise ValueError(f"a block must be a torch.nn.Module or make one, got {type(made).__name__}")
+    require_readable(made)
     draws = Draws(made, initialiser, fresh, copies)
     size = None if width is None else checked_width(width)
     reader = Reader(made, size, draws, sp.sympify(scale), exact_law, grid_of(positions))
@@ -113,7 +124,7 @@ def from_torch(
             f"the block reads {features} features and puts out {out.size}; a layer that is repeated must keep their number"
         )
     return TorchNetwork(
-        reader.checked(out.expr),
+        reader.finished(value),
         reader.width,
         inputs,
         positions=reader.positions,
@@ -152,14 +163,30 @@ class _Graph:
 
     def output(self) -> Any:
         """What the block puts out."""
-        for node in self.graph.nodes:
+        for node in self.graph.nodes:  # in order, since operations may change tensors in place
             found = self.of(node)
+        require_no_stale_names(list(self.graph.nodes), self.block, self.seen)
         return found
+
+    def size_at(self, node: Any, graph: Any) -> Any:
+        """A number that follows from sizes while the block is traced, or None."""
+        self._prepare(graph.nodes)
+        kept = dict(self.seen)  # a tensor may change in place before it is read in order
+        try:
+            found = self.of(node)
+        except ValueError as error:
+            raise ValueError(f"a condition is not decided by sizes: {error}") from error
+        finally:
+            self.seen = kept
+        return None if _has_values((found,)) or is_tensor(found) else found
 
     def of(self, node: Any) -> Any:
         """What a node is."""
         if node not in self.seen:
             self.seen[node] = self._read(node)
+            target = written(node, self.block)
+            if target is not None and isinstance(self.seen[node], Value):
+                self.seen[target] = self.seen[node]
         return self.seen[node]
 
     def _read(self, node: Any) -> Any:
@@ -179,11 +206,11 @@ class _Graph:
                 if node.target in str(error):
                     raise
                 raise ValueError(f"{with_kind(self.block, node.target)}: {error}") from error
-        word = node.target if isinstance(node.target, str) else node.target.__name__
+        word = word_of(node)
         try:
             if not _has_values((*arguments, *options.values())):
                 return _plain(node, word, arguments, options)
-            return _called(word)(self.reader, *arguments, **options)
+            return _called(node.target)(self.reader, *arguments, **options)
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise ValueError(
                 f"the operation {word} ({node.name} in the traced graph) is not known here: {error}"
@@ -210,28 +237,40 @@ class _Graph:
     def _traced(self) -> Any:
         """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
         fx = import_module("torch.fx")
-        outer = self
+        outer, writing = self, _proxies_that_write(fx)
 
         class Tracer(fx.Tracer):  # type: ignore[name-defined]
             proxy_buffer_attributes = True
+
+            def proxy(self, node: Any) -> Any:
+                return writing(node, self)
 
             def is_leaf_module(self, module: Any, name: str) -> bool:
                 return rule_of(module, None) is not None or super().is_leaf_module(module, name)
 
             def to_bool(self, obj: Any) -> bool:
-                outer._prepare(self.graph.nodes)
-                found = outer.of(obj.node)
-                if _has_values((found,)) or is_tensor(found):
-                    return bool(super().to_bool(obj))  # says why not
-                return bool(found)
+                found = outer.size_at(obj.node, self.graph)
+                return bool(super().to_bool(obj)) if found is None else bool(found)  # the former says why not
 
         try:
-            return Tracer().trace(self.block)
+            return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
+        except RandomNumbers:
+            raise
         except Exception as error:  # whatever a module's own code raises on symbolic values
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
                 f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors"
             ) from error
+
+
+def _proxies_that_write(fx: Any) -> Any:
+    """Proxies whose ``+=`` is listed as such: torch.fx by itself lists a sum, which leaves the first tensor as it was."""
+
+    def method(word: str) -> Any:
+        return lambda self, other: self.tracer.create_proxy("call_function", getattr(operator, word), (self, other), {})
+
+    words = ("iadd", "isub", "imul", "itruediv", "ipow")
+    return type("Proxy", (fx.Proxy,), {f"__{word}__": method(word) for word in words})
 
 
 def _shape(modules: Iterable[tuple[str, Any]], positions: tuple[int, ...]) -> tuple[int | None, tuple[Axis, ...]]:
@@ -272,15 +311,39 @@ def _has_values(arguments: Iterable[Any]) -> bool:
 
 def _plain(node: Any, word: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Arithmetic of sizes and of the block's own tensors, as PyTorch does it."""
-    if arguments and is_tensor(arguments[0]) and word.endswith("_"):
+    if arguments and is_tensor(arguments[0]) and writes(word, options):
         raise ValueError("it changes a tensor of the block in place")
-    if node.op == "call_method":
-        return getattr(arguments[0], word)(*arguments[1:], **options)
-    return node.target(*arguments, **options)
+    call = getattr(arguments[0], word) if node.op == "call_method" else node.target
+    rest = arguments[1:] if node.op == "call_method" else arguments
+    return _still(lambda: call(*rest, **options), "it draws random numbers")
 
 
-def _called(word: str) -> Callable[..., Any]:
-    plain = word.strip("_")
-    if plain not in FUNCTIONS:
+def _still(call: Callable[[], Any], otherwise: str) -> Any:
+    """What a call gives that draws nothing.
+
+    Raises
+    ------
+    RandomNumbers
+        If it moved a generator of random numbers: what it drew would stand for ever.
+    """
+    before = _generators()
+    found = call()
+    if before != _generators():
+        raise RandomNumbers(
+            f"{otherwise} that are no module's, which have no rule; use Dropout, or write the layer by hand with derivations.Network"
+        )
+    return found
+
+
+def _generators() -> tuple[Any, ...]:
+    """The states of the generators that a forward may draw from."""
+    torch = import_module("torch")
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return bytes(torch.get_rng_state().tolist()), random.getstate(), bytes(numpy[1]), numpy[2]
+
+
+def _called(target: Any) -> Callable[..., Any]:
+    rule = FUNCTIONS.get(target.strip("_")) if isinstance(target, str) else function_rule(target)
+    if rule is None:
         raise ValueError("it has no rule; write the layer by hand with derivations.Network")
-    return FUNCTIONS[plain]
+    return rule

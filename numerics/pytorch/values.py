@@ -47,14 +47,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor: its axes, an array of parts over the listed axes, and whether it is the state itself."""
+    """A tensor: its axes, an array of parts over the listed axes, and the sizes of the branches that were added to the state itself.
+
+    ``skip`` is None where the state does not pass through unchanged.
+    """
 
     axes: tuple[Axis, ...]
     entries: np.ndarray
-    skip: bool = False
+    skip: frozenset[sp.Symbol] | None = None
 
     @classmethod
-    def of(cls, expr: sp.Expr, axes: tuple[Axis, ...] = (), size: int | None = None, skip: bool = False) -> Value:
+    def of(cls, expr: sp.Expr, axes: tuple[Axis, ...] = (), size: int | None = None, skip: Any = None) -> Value:
         """One generic neuron, or a number."""
         return cls(axes, _array((), [(Part(expr, size),)]), skip)
 
@@ -80,12 +83,12 @@ class Value:
         """The entries of the list with their places."""
         return [(index, self.entries[index]) for index in np.ndindex(self.entries.shape)]  # type: ignore[misc]
 
-    def map(self, function: Callable[[sp.Expr], sp.Expr], skip: bool = False) -> Value:
+    def map(self, function: Callable[[sp.Expr], sp.Expr], skip: Any = None) -> Value:
         """A function of each number."""
         return self.each(lambda parts: tuple(replace(p, expr=function(p.expr)) for p in parts), skip=skip)
 
     def each(
-        self, function: Callable[[tuple[Part, ...]], tuple[Part, ...]], axes: Any = None, skip: bool = False
+        self, function: Callable[[tuple[Part, ...]], tuple[Part, ...]], axes: Any = None, skip: Any = None
     ) -> Value:
         """A function of each entry of the list."""
         made = _array(self.entries.shape, [function(parts) for _, parts in self.items()])

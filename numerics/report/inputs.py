@@ -119,7 +119,7 @@ class Inputs:
             f"same starts, from t = 0 to {self.t:g}; growth is counted without the first-order part of each step, which has mean 0 "
             "where the state has no drift. The control is a diffusion whose noise is 5 % too large. A check passes if its "
             "claim is not rejected, p-values corrected for the number of rows (Holm), and its control is. “✗ no power” "
-            "means that more samples are needed to tell the two apart."
+            "means that more samples are needed to distinguish the two."
         )
 
     def _pictures(self, study: Study, wide_norms: Array | None, wide_correlations: Array | None) -> Section:
@@ -264,7 +264,7 @@ def wide_limit(d: Derivation, rows: Array, t: float) -> tuple[Array | None, Arra
         None where the flow's expectations have no closed form.
     """
     try:
-        flow = derive(replace(d.architecture, width=float("inf"), inputs=2)).limit  # type: ignore[type-var]
+        flow = derive(replace(d.architecture, width=float("inf"), inputs=2)).limit
         velocity = compile_expression(flow.states, flow.drift)
     except ValueError:  # no such flow, or no closed form of it
         return None, None

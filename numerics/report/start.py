@@ -19,7 +19,7 @@ from numerics.validation.stages import Stage
 CHECKS_CAPTION = (
     "Each claim with the same test against a noise 5 % too large, its control. A check passes if its claim is not rejected, "
     "p-values corrected for the number of rows (Holm), and its control is. “✗ no power” means that the simulation was too "
-    "small to tell the two apart."
+    "small to distinguish the two."
 )
 
 

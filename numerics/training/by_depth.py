@@ -20,6 +20,7 @@ from numerics.statistics import Estimate
 from numerics.training.descent import TrainingDiverged, checked_targets, train
 from numerics.training.network import TrainableNetwork
 from numerics.training.start import (
+    LargestRate,
     NothingFalls,
     derived_gradients,
     derived_largest_rate,
@@ -30,6 +31,9 @@ from numerics.training.start import (
 #: Inputs at which the start is looked at, and at most so many coordinates, whose kernel is a matrix.
 _LOOKED_AT, _COORDINATES = 50, 128
 
+#: Steps of a trial of a learning rate.
+_TRIAL = 10
+
 
 @dataclass(frozen=True)
 class AtDepth:
@@ -39,11 +43,13 @@ class AtDepth:
     ----------
     depth : int
     growth : Estimate
-        The mean square of the gradient in the first layer over that in the last, measured.
+        The mean square of the gradient in the first layer over that in the last, measured; inf where it left the range of numbers.
     gradients, derived_gradients : array, shape (L,), or None
         Mean squares of the gradient in each layer's states over that in the last, measured, and at infinite width and depth.
     derived_rate : float or None
-        The largest learning rate at which the loss of the inputs looked at falls, by the tangent kernel.
+        The largest learning rate at which gradient descent lowers the loss of the inputs looked at, by the tangent kernel.
+    measured_rate : LargestRate or None
+        Between which rates it ends on one network, of the first ten steps.
     rate : float
         That of the training.
     losses : array, a number for each step
@@ -58,6 +64,7 @@ class AtDepth:
     gradients: Array = field(repr=False)
     derived_gradients: Array | None = field(repr=False)
     derived_rate: float | None
+    measured_rate: LargestRate | None
     rate: float
     losses: Array = field(repr=False)
     accuracy: float
@@ -76,7 +83,8 @@ class Trainability:
             "depth",
             "gradient growth",
             "derived",
-            "largest rate derived",
+            "largest rate",
+            "derived",
             "rate",
             "first loss",
             "last loss",
@@ -94,11 +102,13 @@ def _cells(row: AtDepth) -> tuple[str, ...]:
         return "–" if value is None or np.isnan(value) else format(value, digits)
 
     ends = (row.losses[0], row.losses[-1]) if len(row.losses) else (np.nan, np.nan)
-    found = f"{row.growth.value:.3g} ± {row.growth.error:.1g}"
+    growth = row.growth
+    found = f"{growth.value:.3g} ± {growth.error:.1g}" if np.isfinite(growth.value) else "out of range"
     return (
         str(row.depth),
         found,
         shown(None if row.derived_gradients is None else row.derived_gradients[0]),
+        shown(None if row.measured_rate is None else row.measured_rate.stable),
         shown(row.derived_rate),
         shown(row.rate),
         shown(ends[0]),
@@ -218,17 +228,24 @@ def _at_depth(
     with stage(f"depth {network.depth}, gradients of {networks} networks"):
         gradients = measured_gradients(network, looked_at, networks, seed)
     last = gradients[:, -1].mean()
-    ratio, measured = Estimate.of(gradients[:, 0] / last), gradients.mean(axis=0) / last
-    rate, losses, accuracy = learning_rate, np.empty(0), np.nan
-    if rate is None and largest is None:
+    measured = gradients.mean(axis=0) / last
+    lost = int(np.sum(~np.isfinite(gradients).all(axis=1)))
+    ratio = Estimate(np.inf, np.nan) if lost else Estimate.of(gradients[:, 0] / last)
+    if lost:
+        why.append(
+            f"depth {network.depth}: in {lost} of {networks} networks the gradient's square left the range of {gradients.dtype}"
+        )
+    rate, losses, accuracy, measured_rate = learning_rate, np.empty(0), np.nan, None
+    with stage(f"depth {network.depth}, largest learning rate"):
         try:
-            largest_measured = measured_largest_rate(network, looked_at, targets[: len(looked_at)], 10, seed)
+            measured_rate = measured_largest_rate(network, looked_at, targets[: len(looked_at)], _TRIAL, seed)
         except NothingFalls as error:
             why.append(f"depth {network.depth}: {error}")
-        else:
-            rate = 0.5 * largest_measured.stable
-    elif rate is None:
-        rate = 0.5 * largest
+    if rate is None:
+        if largest is None and measured_rate is not None:
+            rate = 0.5 * measured_rate.stable
+        elif largest is not None:
+            rate = 0.5 * largest
     if rate is not None:
         try:
             run = train(network, inputs, targets, rate, steps, optimizer, batch, "squared", seed, checkpoint, progress)
@@ -238,4 +255,4 @@ def _at_depth(
         else:
             losses, accuracy = run.losses, np.nan if test is None else run.accuracy(*test)
     rate = np.nan if rate is None else rate
-    return AtDepth(network.depth, ratio, measured, profile, largest, rate, losses, accuracy, tuple(why))
+    return AtDepth(network.depth, ratio, measured, profile, largest, measured_rate, rate, losses, accuracy, tuple(why))

@@ -186,7 +186,7 @@ class TrainableNetwork:
     def rows(self, inputs: ArrayLike) -> Array:
         """Checked inputs, as doubles of the shape that was given."""
         given = np.asarray(inputs, dtype=float)
-        recipe: Any = replace(self.recipe, inputs=max(1, len(np.atleast_1d(given))))  # type: ignore[type-var]
+        recipe: Any = replace(self.recipe, inputs=max(1, len(np.atleast_1d(given))))
         if input_rows(recipe, given).shape[1] != self.features:
             raise ValueError(f"expected inputs with {self.features} features, got shape {given.shape}")
         return given
@@ -194,7 +194,7 @@ class TrainableNetwork:
 
 @lru_cache(maxsize=64)
 def _layer_of(recipe: Recipe, inputs: int) -> CompiledProgram:
-    some: Any = replace(recipe, inputs=inputs)  # type: ignore[type-var]
+    some: Any = replace(recipe, inputs=inputs)
     return compiled_program(some.program())
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derivations.backward import gradient_flow
 from derivations.errors import DerivationError
-from derivations.gradients import gradient_flow
 from numerics.compile.programs import Array
 from numerics.flows import solve_flow
 from numerics.kernels import kernel_matrix
@@ -23,7 +23,7 @@ _TOLERANCE = 1e-5
 def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     r"""Mean squares of a random readout's gradient in :math:`X_1, …, X_L` over that in :math:`X_L`, at infinite width and depth.
 
-    The flow of :func:`derivations.gradients.gradient_flow` is linear in the gradient's mean square Q, so that from a depth s to t it grows by
+    The flow of :func:`derivations.backward.gradient_flow` is linear in the gradient's mean square Q, so that from a depth s to t it grows by
     :math:`Q_t/Q_s`, where both start at the network's start.
 
     Returns
@@ -74,6 +74,7 @@ def measured_gradients(network: TrainableNetwork, inputs: ArrayLike, networks: i
     Returns
     -------
     array, shape (networks, L)
+        Not finite where a square leaves the range of JAX's numbers.
     """
     import jax
     import jax.numpy as jnp
@@ -109,7 +110,7 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
         )
     _require_own_depth(network, "kernels are")
     rows = network.rows(inputs)
-    wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))  # type: ignore[type-var]
+    wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))
     kernels = (kernel_matrix(wide, rows, t=network.t, kind=kind, tolerance=_TOLERANCE) for kind in ("ntk", "nngp"))
     kernel = sum(kernels)
     return float(2 * len(rows) / np.linalg.eigvalsh(kernel)[-1])

@@ -17,9 +17,8 @@ from scipy.linalg import expm
 
 from derivations.activations import erf, identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, Recipe, ShrinkingResNet
+from derivations.backward import jacobian
 from derivations.diffusion import NeuronDiffusion
-from derivations.gradients import gradient_growth
-from derivations.jacobian import jacobian_diffusion, log_volume
 from derivations.kernels import explosion_depth
 from derivations.limits import depth_limit
 from numerics.ensembles import Seed
@@ -114,32 +113,32 @@ TANGENT = np.array([1.0, 1.0, 0.0])
 
 def log_determinant_law(factor: Fraction) -> Any:
     """The derived Gaussian law of log|det J| at t = 1."""
-    volume = log_volume(scaled(LINEAR, factor), 3)
+    volume = jacobian(scaled(LINEAR, factor)).log_det
     return stats.norm(float(volume.drift), np.sqrt(float(volume.rate)))
 
 
 def log_determinant(depth: int, samples: int, seed: Seed, workers: int) -> Array:
     """The same from networks, whose layers are not linear."""
-    _, jacobian = simulate_jacobian(LINEAR, depth, samples, START, seed=seed, workers=workers)
-    return np.linalg.slogdet(jacobian).logabsdet
+    _, j = simulate_jacobian(LINEAR, depth, samples, START, seed=seed, workers=workers)
+    return np.linalg.slogdet(j).logabsdet
 
 
 def mean_square_gradient(factor: Fraction) -> float:
     """The derived growth of the mean square of a gradient over unit time, from 1."""
-    return float(np.exp(float(gradient_growth(scaled(LINEAR, factor)))))
+    return float(np.exp(float(jacobian(scaled(LINEAR, factor)).growth)))
 
 
 def square_of_gradient(size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`\|J^\top g\|^2` for a random g of mean square 1, a backward pass."""
     first, second = spawn(seed, 2)
-    _, jacobian = simulate_jacobian(LINEAR, size, samples, START, seed=first, workers=workers)
+    _, j = simulate_jacobian(LINEAR, size, samples, START, seed=first, workers=workers)
     g = np.random.default_rng(second).standard_normal((samples, 3)) / np.sqrt(3.0)
-    return np.sum(np.einsum("sik,si->sk", jacobian, g) ** 2, axis=1)
+    return np.sum(np.einsum("sik,si->sk", j, g) ** 2, axis=1)
 
 
 def tangent_of_limit(factor: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`\log^2(\|Jv\|/\|v\|)` from the derived equation of state and tangent together, SiLU around tanh."""
-    limit = jacobian_diffusion(scaled(CURVED, factor))
+    limit = jacobian(scaled(CURVED, factor)).limit(1)
     start = np.stack([START, TANGENT], axis=-1)
     x = simulate_sde(limit, x0=start, t=1.0, steps=size, samples=samples, seed=seed, workers=workers)
     return log_growth_squared(x.reshape(samples, 3, 2)[:, :, 1])
@@ -147,8 +146,8 @@ def tangent_of_limit(factor: Fraction, size: int, samples: int, seed: Seed, work
 
 def tangent_of_networks(size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The same from networks."""
-    _, jacobian = simulate_jacobian(CURVED, size, samples, START, seed=seed, workers=workers)
-    return log_growth_squared(jacobian @ TANGENT)
+    _, j = simulate_jacobian(CURVED, size, samples, START, seed=seed, workers=workers)
+    return log_growth_squared(j @ TANGENT)
 
 
 def log_growth_squared(tangents: Array) -> Array:

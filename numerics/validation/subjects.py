@@ -115,7 +115,7 @@ class Setting:
 
     @property
     def one_layer_size(self) -> tuple[float, int]:
-        """The time of one layer whose drift is measured, and samples with which the control's is told apart."""
+        """The time of one layer whose drift is measured, and samples with which the control's is rejected."""
         return 1 / 16, 2_000_000 // len(self.start)
 
     def reached(self, seed: Seed) -> Array:
@@ -124,7 +124,7 @@ class Setting:
 
     @property
     def statistics(self) -> list[list[Statistic]]:
-        """Groups of statistics, of each of which the one that tells most is compared."""
+        """Groups of statistics, of each of which the most powerful one is compared."""
         first, m = float(self.start[0, 0]), self.start.shape[1]
         groups: list[list[Statistic]] = [
             [("neuron 1", lambda x: x[:, 0, 0]), ("how far neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - first))]
@@ -341,7 +341,7 @@ class CollapseSetting(JointSetting):
 
 def at_width(recipe: Recipe, width: int) -> Any:
     """The same recipe at another width."""
-    return replace(recipe, width=width)  # type: ignore[type-var]
+    return replace(recipe, width=width)
 
 
 def _entries(gram: Array, matrix: Any, states: tuple[Any, ...]) -> Array:

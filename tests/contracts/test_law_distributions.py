@@ -128,7 +128,7 @@ def test_one_over_squares_and_theta_series_from_a_tiny_start_in_a_tiny_time():
     square = compile_law(recognise(depth_limit(ResNet(x**2, width=1))), x0=1e-12, t=1e-12)
     # of width 1e-30: all of it rounds to one double
     assert square.atoms == ((1e-12, 1.0),)
-    assert "narrower than doubles can tell" in square.remark
+    assert "narrower than doubles resolve" in square.remark
     assert (square.cdf(1e-12), square.sf(1e-12), square.cdf(0.999e-12), square.pdf(1e-12)) == (1, 0, 0, 0)
     assert square.mean() == 1e-12
     lognormal = compile_law(KNOWN["GBM"], x0=1e-12, t=1e-40)  # whose moments are closed: of the exact law

@@ -82,14 +82,20 @@ class Coins:
 
 @dataclass(frozen=True)
 class AttentionDraw:
-    r"""The forms :math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma` in the shares a of a head of attention, the same for all neurons.
+    r"""Forms :math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma` and :math:`\psi_\alpha = a_\alpha^\top m^v` in the shares a of a head.
+
+    They are the same for all neurons that the head puts out: the covariance and the mean of one, given the shares.
 
     Parameters
     ----------
     forms : dict
         From two coordinates :math:`\alpha \ge \gamma` to the symbol.
+    shifts : tuple of Symbol
+        :math:`\psi` for each coordinate; empty where the values are centred.
     values, queries, keys : dict
         From two coordinates to the covariance of what the matrices put out, as a series.
+    means : tuple of three lists
+        The mean of what they put out for each coordinate, as a series.
     factor, power : Expr
         Scores are the factor times a sum over the neurons of the keys over this power of their number.
     mask : Matrix, shape (p, p)
@@ -100,9 +106,11 @@ class AttentionDraw:
     """
 
     forms: dict[tuple[int, int], sp.Symbol]
+    shifts: tuple[sp.Symbol, ...]
     values: dict[tuple[int, int], Series]
     queries: dict[tuple[int, int], Series]
     keys: dict[tuple[int, int], Series]
+    means: tuple[list[Series], ...]
     factor: sp.Expr
     power: sp.Expr
     mask: sp.ImmutableMatrix
@@ -114,7 +122,7 @@ class AttentionDraw:
     @property
     def variables(self) -> tuple[sp.Symbol, ...]:
         """All forms."""
-        return tuple(self.forms.values())
+        return (*self.forms.values(), *self.shifts)
 
 
 Random: TypeAlias = Draw | Coins | AttentionDraw

@@ -21,6 +21,7 @@ class Law:
     variables: tuple[sp.Symbol, ...]
     layer: int | None
     independent = True  # whether different neurons are, given what the statement reads
+    isotropic = False  # whether the neurons' numbers of each variable are a Gaussian vector of one variance
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """The expectation over the variables."""
@@ -38,6 +39,8 @@ class Law:
 class GaussianLaw(Law):
     """Of what a matrix puts out."""
 
+    isotropic = True
+
     def __init__(self, draw: Draw, evaluate: bool = True) -> None:
         self.evaluate = evaluate
         self.variables, self.layer = draw.variables, draw.layer
@@ -52,6 +55,15 @@ class GaussianLaw(Law):
         if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
             return series[0]
         return self.names.setdefault(series, sp.Dummy("S", **({"positive": True} if positive else {"real": True})))
+
+    def variance(self, variable: sp.Symbol) -> sp.Expr:
+        """Of one of the variables, by its placeholder."""
+        return self.table[variable, variable]
+
+    def origin(self, variable: sp.Symbol) -> sp.Expr:
+        """Its variance at ε = 0 in what the matrix reads."""
+        placeholder = self.variance(variable)
+        return next((series[0] for series, name in self.names.items() if name == placeholder), placeholder)
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Term by term."""
@@ -85,6 +97,8 @@ def _sign_of(node: LayerAverage) -> dict[str, bool]:
 
 class FluctuationLaw(GaussianLaw):
     """Of sums over infinitely many neurons: a function of them without a closed form is kept as an unevaluated mean."""
+
+    isotropic = False
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """By the Gaussian calculus where it has a rule."""

@@ -2,8 +2,9 @@ r"""Heads of softmax attention as one statement: given its shares, what a head p
 
 Where queries, keys and values come from three matrices that are read nowhere else, the output of neuron i at position
 :math:`\alpha` is :math:`\sum_\beta a_{\alpha\beta} v_i^\beta`. Given the shares a its neurons are i.i.d. with covariance
-:math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma`; the mean of :math:`\Phi` over the scores is a
-:class:`~derivations.gaussian.SoftmaxMean`, for every number of keys. So nothing is written out over pairs of positions.
+:math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma` and mean :math:`\psi_\alpha = a_\alpha^\top m^v`; the means of :math:`\Phi`,
+:math:`\psi` and :math:`\psi_\alpha\psi_\gamma` over the scores are :class:`~derivations.gaussian.SoftmaxMean`, for every number of keys. So nothing
+is written out over pairs of positions.
 """
 
 from __future__ import annotations
@@ -75,11 +76,10 @@ def _heads(program: Program) -> Iterator[Head]:
     ]
 
     def plain(found: Matrix) -> bool:
-        """A centred matrix that is applied once."""
+        """A matrix that is applied once."""
         return (
             applied.count(found.weights) == 1
-            and found.weights.mean == 0
-            and found.weights.bias_mean == 0
+            and not found.weights.is_mean
             and not found.weights.taps
             and not found.weights.is_correlated
         )
@@ -126,10 +126,15 @@ class AttentionLaw(Law):
 
     def __init__(self, draw: AttentionDraw) -> None:
         self.draw, self.variables = draw, draw.variables
-        self.means = {symbol: sp.Dummy(f"E{symbol.name}", real=True) for symbol in draw.variables}
+        shifts = list(enumerate(draw.shifts))
+        # what each monomial is the mean of: a form, one shift, or the product of two
+        self.places: dict[sp.Expr, tuple[int, ...]] = {symbol: pair for pair, symbol in draw.forms.items()}
+        self.places |= {symbol: (c,) for c, symbol in shifts}
+        self.products = {s * t: (a, c, -1) for a, s in shifts for c, t in shifts[: a + 1]}
+        self.means = {monomial: sp.Dummy("E", real=True) for monomial in (*self.places, *self.products)}
 
     def mean(self, body: sp.Expr) -> sp.Expr:
-        """Of a linear function.
+        """Of a function that is linear in forms and at most quadratic in shifts.
 
         Raises
         ------
@@ -138,44 +143,67 @@ class AttentionLaw(Law):
         """
         used = [v for v in self.variables if body.has(v)]
         slopes = {v: sp.diff(body, v) for v in used}
-        if any(slope.has(*used) for slope in slopes.values()):
+        curved = [v for v, slope in slopes.items() if slope.has(*used)]
+        if not curved:
+            return body.xreplace({v: self.means[v] for v in used})
+        bent = {
+            v * w: sp.diff(slopes[v], w) / (2 if v == w else 1) for i, v in enumerate(curved) for w in curved[: i + 1]
+        }
+        origin = dict.fromkeys(used, sp.S.Zero)
+        if any(c != 0 and (c.has(*used) or monomial not in self.products) for monomial, c in bent.items()):
             raise NotClosed(
-                "the output of a softmax head enters in another way than by its covariance, and the mean of that over the scores has no rule; "
-                "apply a matrix to what the head puts out, and no function"
+                "the output of a softmax head enters in another way than by its mean and covariance, and the mean of that over the scores "
+                "has no rule; apply a matrix to what the head puts out, and no function"
             )
-        return body.xreplace({v: self.means[v] for v in used})
+        coefficients = {**{v: slope.xreplace(origin) for v, slope in slopes.items()}, **bent}
+        return body.xreplace(origin) + sp.Add(*(c * self.means[m] for m, c in coefficients.items() if c != 0))
 
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """With the means in the place of their names."""
-        places = {self.means[symbol]: pair for pair, symbol in self.draw.forms.items()}
+        places = {self.means[monomial]: place for monomial, place in {**self.places, **self.products}.items()}
         if not expr.free_symbols & places.keys():
             return expr
         total = sp.S.Zero
         for k, coefficient in enumerate(taylor(expr, order)):
             used = coefficient.free_symbols & places.keys()
-            total += step**k * coefficient.xreplace({name: self._node(*places[name], order - k) for name in used})
+            total += step**k * coefficient.xreplace({name: self._node(places[name], order - k) for name in used})
         return total
 
-    def _node(self, a: int, c: int, order: int) -> sp.Expr:
+    def _node(self, place: tuple[int, ...], order: int) -> sp.Expr:
         def mean() -> sp.Expr:
-            values, queries, keys = self._matrices(order)
-            return softmax_mean(a, c, values, queries, keys, self.draw.mask, self.draw.neurons)
+            values, queries, keys, *means = self._matrices(order)
+            a, c = (place * 2)[:2]
+            shift = means[0]
+            form = {1: shift * sp.ones(1, shift.rows), 2: values, 3: shift * shift.T}[len(place)]
+            return softmax_mean(a, c, form, queries, keys, self.draw.mask, self.draw.neurons, *means[1:])
 
         if not self.draw.settled:
             return mean()
-        return self.draw.known.setdefault((a, c, order), HeldMean.of(f"E{a + 1}{c + 1}", mean))
+        name = f"E{'.'.join(str(k + 1) for k in place[:2])}"
+        return self.draw.known.setdefault((place, order), HeldMean.of(name, mean))
 
     def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:
         if order not in self.draw.known:
             d, size = self.draw, max(a for a, _ in self.draw.forms) + 1
+            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, (*d.means[1], *d.means[2]))):
+                raise NotClosed(
+                    "scores over the number of keys become numbers at infinitely many keys where queries and keys have means, and attention is "
+                    "then derived without means of their weights and biases only; give a number of keys (size=8), or leave the means out"
+                )
             # scores over a higher power of the number of keys are smaller
-            scale = d.factor**2 * (d.neurons ** (1 - 2 * d.power) if d.power != sp.S.Half else 1)
+            scale = d.factor * (d.neurons ** (sp.S.Half - d.power) if d.power != sp.S.Half else 1)
 
             def table(entries: dict[tuple[int, int], Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:
                 return sp.ImmutableMatrix(
                     size, size, lambda i, j: scale * as_expression(entries[max(i, j), min(i, j)][: order + 1])
                 )
 
-            self.draw.known[order] = table(d.values), table(d.queries, scale), table(d.keys)
+            def column(means: list[Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:
+                return sp.ImmutableMatrix(size, 1, [scale * as_expression(m[: order + 1]) for m in means])
+
+            self.draw.known[order] = (
+                *(table(d.values), table(d.queries, scale**2), table(d.keys)),
+                *(column(m, s) for m, s in zip(d.means, (sp.S.One, scale, sp.S.One), strict=True)),
+            )
         found: tuple[sp.ImmutableMatrix, ...] = self.draw.known[order]
         return found

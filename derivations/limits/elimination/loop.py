@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import sympy as sp
 
 from derivations.errors import NotClosed, brief
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.draws import Expansion
-from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.draws import Coins, Expansion
+from derivations.limits.elimination.expectation import GaussianLaw, Law
+from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
+from derivations.limits.elimination.lengths import Length
 from derivations.limits.elimination.matrix_laws import law_of
-from derivations.limits.elimination.series import as_expression, taylor
-from derivations.symbols import step
+from derivations.limits.elimination.series import Series, taylor
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
 _MOST = 8
@@ -47,19 +49,15 @@ class Tag:
         return expr.xreplace({copy: v for v, copy in self.copies.items()})
 
 
-def conditional_mean(
-    expr: sp.Expr, expansion: Expansion, order: int, tags: Sequence[Tag] = (), infinite: bool = False
-) -> sp.Expr:
-    r"""The mean, given the state, of an expression in tagged neurons and averages, to an order in the small parameter.
+def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] = (), infinite: bool = False) -> Series:
+    r"""The mean, given the state, of a series of expressions in tagged neurons and averages.
 
     Parameters
     ----------
-    expr : Expr
-        A polynomial in ``symbols.step``.
+    series : Series
+        Coefficients of the powers of the small parameter; powers above are cut.
     expansion : Expansion
         Of the program.
-    order : int
-        Powers above are cut.
     tags : sequence of Tag
         At most two different neurons of the state.
     infinite : bool
@@ -70,19 +68,20 @@ def conditional_mean(
     NotClosed
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
+    order, series = len(series) - 1, tuple(map(sp.expand, series))
     for random in reversed(expansion.random):
-        if not expr.atoms(sp.Symbol) & {
-            v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))
-        }:
+        drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
+        if not any(c.atoms(sp.Symbol) & drawn for c in series):
             continue
         law = law_of(random, evaluate=not infinite)
-        coefficients = taylor(expr, order)
-        eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
-        # what a power of ε multiplies is needed to the order that is left for it
-        kept = (taylor(law.filled(c, order - k), order - k) for k, c in enumerate(eliminated))
-        expr = sp.Add(*(step**k * as_expression(series) for k, series in enumerate(kept)))
-        expr = as_expression(taylor(expr, order))
-    return expr
+        total = [sp.S.Zero] * (order + 1)
+        for k, c in enumerate(series):
+            # what a power of ε multiplies is needed to the order that is left for it
+            eliminated = law.filled(_eliminated(c, law, expansion, tags, infinite), order - k)
+            for j, term in enumerate(taylor(eliminated, order - k)):
+                total[k + j] += term
+        series = tuple(total)
+    return series
 
 
 def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Tag], infinite: bool) -> sp.Expr:
@@ -130,23 +129,78 @@ class _Rule:
                     f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
         names = set(nodes)
-        terms = []
+        total, normed = sp.S.Zero, dict[Length, list[tuple[sp.Expr, list[sp.Expr]]]]()
         for term in sp.Add.make_args(expr):
-            bodies, rest = [], []
+            bodies, rest, lengths = [], [], []
             for factor in sp.Mul.make_args(term):
                 base, power = factor.as_base_exp() if factor.is_Pow else (factor, sp.S.One)
                 if base in names and power.is_Integer and power > 0:
                     bodies += [base.body] * int(power)
+                elif self.law.isotropic and (length := Length.read(factor, self.law.variables)) is not None:
+                    lengths.append(length)
                 else:
                     rest.append(factor)
-            coefficient = sp.Mul(*rest) if bodies else term
-            if stray := [n for n in nodes if coefficient.has(n)]:
-                raise NotClosed(
-                    f"the average {brief(', '.join(map(str, stray)))} fluctuates at a fixed number of neurons and enters in another way than as a power; "
-                    "its law has no closed form: take the width to infinity, or normalise the state instead"
-                )
-            terms.append(self._term(coefficient, bodies))
-        return sp.expand(sp.Add(*terms))
+            coefficient = sp.Mul(*rest) if bodies or lengths else term
+            if len(lengths) == 1 and not any(coefficient.has(n) for n in nodes):
+                normed.setdefault(lengths[0], []).append((coefficient, bodies))
+                continue
+            if (
+                stray := [n for n in nodes if sp.Mul(term).has(n)]
+                if lengths
+                else [n for n in nodes if coefficient.has(n)]
+            ):
+                raise _not_closed(stray)
+            total += self._term(coefficient, bodies)
+        total += sp.Add(*(self._normed(length, terms, nodes) for length, terms in normed.items()))
+        return sp.expand(total)
+
+    def _normed(self, length: Length, terms: list[tuple[sp.Expr, list[sp.Expr]]], nodes: list[LayerAverage]) -> sp.Expr:
+        """Terms times a power of a length, degree by degree."""
+        assert isinstance(self.law, GaussianLaw)
+        if self._can_vanish(self.law.origin(length.variable)):
+            raise NotClosed(
+                f"a norm of {length.variable} is 0 with positive probability: all neurons that its matrix reads can be 0 at once, and a layer is "
+                "then 0/0; normalise the state or a smooth function instead, or take the width to infinity"
+            )
+        copies = [tag.copies.get(length.variable, length.variable) for tag in self.tags]
+        others = set(self.law.variables) - {length.variable}
+        others |= {tag.copies[v] for tag in self.tags for v in others & set(tag.copies)}
+        by_degree: dict[int, list[tuple[sp.Expr, list[sp.Expr]]]] = {}
+        for coefficient, bodies in terms:
+            if any(f.atoms(sp.Symbol) & others for f in (coefficient, *bodies)):
+                raise _not_closed(nodes)
+            try:
+                split = [homogeneous_parts(f, [length.variable, *copies]) for f in (coefficient, *bodies)]
+            except NotHomogeneous:
+                raise _not_closed(nodes) from None
+            for (d, own), *read in product(*split):
+                by_degree.setdefault(d + sum(k for k, _ in read), []).append((own, [body for _, body in read]))
+        total = sp.S.Zero
+        for degree, parts in by_degree.items():
+            whole = sp.Add(*(own * sp.Mul(*map(self.average, bodies)) for own, bodies in parts))
+            factor = length.factor(degree, self.expansion.sizes[self.layer], self.law.variance(length.variable))
+            if factor is None or (length.centred and length.moves(whole, copies)):
+                raise _not_closed(nodes)
+            total += factor * sp.Add(*(self._term(*part) for part in parts))
+        return total
+
+    def _can_vanish(self, variance: sp.Expr) -> bool:
+        """Whether what is drawn makes a variance 0 with positive probability."""
+        drawn = {v for random in self.expansion.random for v in random.variables}
+        coins = {
+            v: sp.S.Zero for random in self.expansion.random if isinstance(random, Coins) for v in random.variables
+        }
+
+        def dead(body: sp.Expr) -> sp.Expr:
+            return body.replace(
+                lambda e: (
+                    isinstance(e, sp.Piecewise) and drawn & e.free_symbols and any(value == 0 for value, _ in e.args)
+                ),
+                lambda e: sp.S.Zero,
+            ).xreplace(coins)
+
+        averages = variance.atoms(LayerAverage)
+        return bool(averages) and variance.xreplace({node: dead(node.body) for node in averages}) == 0
 
     def _term(self, coefficient: sp.Expr, bodies: list[sp.Expr]) -> sp.Expr:
         """Constant × functions of the tagged neurons × averages."""
@@ -189,6 +243,13 @@ class _Rule:
         for k in range(len(rest)):
             total -= self._over_distinct([*rest[:k], rest[k] * last, *rest[k + 1 :]], size)
         return sp.expand(total)
+
+
+def _not_closed(stray: Sequence[LayerAverage]) -> NotClosed:
+    return NotClosed(
+        f"the average {brief(', '.join(map(str, stray)))} fluctuates at a fixed number of neurons and enters in another way than as a power; "
+        "its law has no closed form: take the width to infinity, or normalise the state instead"
+    )
 
 
 def _coincidences(count: int, tags: int) -> Iterator[tuple[list[list[int]], list[list[int]]]]:

@@ -19,12 +19,14 @@ from derivations.limits.elimination.draws import AttentionDraw, Coins, Draw, Ent
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
+from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.wick import gaussian_mean
-from derivations.piecewise import pieces
 
 
 class EntriesLaw(GaussianLaw):
     """Of what a matrix with i.i.d. entries puts out."""
+
+    isotropic = False
 
     def __init__(self, draw: EntriesDraw) -> None:
         super().__init__(draw)
@@ -64,6 +66,7 @@ class OrthogonalLaw(GaussianLaw):
     """Of what an orthogonal matrix puts out."""
 
     independent = False
+    isotropic = False
 
     def __init__(self, draw: OrthogonalDraw) -> None:
         super().__init__(draw)
@@ -96,19 +99,13 @@ class OrthogonalLaw(GaussianLaw):
         return (free / 2) ** half * sp.gamma(free / 2) / sp.gamma(free / 2 + half)
 
     def _parts(self, body: sp.Expr) -> list[tuple[int, sp.Expr]]:
-        """Homogeneous parts with their degrees."""
-        degree, rest, polynomial = 0, sp.S.One, sp.S.One
-        used = [v for v in self.variables if body.has(v)]
-        for factor in sp.Mul.make_args(released(body)):
-            if factor.is_polynomial(*used):
-                polynomial *= factor
-            else:
-                degree, rest = degree + _degree(factor, used), rest * factor
-        terms = sp.Poly(polynomial, *used).terms() if used else [((), polynomial)]
-        return [
-            (degree + sum(powers), coefficient * rest * sp.Mul(*(v**p for v, p in zip(used, powers, strict=True))))
-            for powers, coefficient in terms
-        ]
+        try:
+            return homogeneous_parts(body, self.variables)
+        except NotHomogeneous as error:
+            raise NotClosed(
+                f"the mean of {brief(error.factor)} over a row of an orthogonal matrix has no closed form: only functions are known that "
+                "scale with their argument, such as relu; take the width to infinity, or Gaussian entries"
+            ) from error
 
     def joint(self, bodies: Sequence[sp.Expr]) -> list[tuple[sp.Expr, list[sp.Expr]]]:
         """Rows one after the other, each uniform in the complement of those before."""
@@ -156,21 +153,6 @@ class OrthogonalLaw(GaussianLaw):
                 monomial = sp.Mul(*(v**p for v, p in zip(own, powers, strict=True)))
                 after += coefficient * self._share(sum(powers), place) * gaussian_mean(monomial, table)
         return self.mean(functions[0] * after)
-
-
-def _degree(factor: sp.Expr, variables: list[sp.Symbol]) -> int:
-    """The degree of a positively homogeneous function of one variable."""
-    own = [v for v in variables if factor.has(v)]
-    if len(own) == 1:
-        parts = pieces(factor, own[0])
-        degrees = {sp.cancel(own[0] * sp.diff(p.expr, own[0]) / p.expr) for p in parts if p.expr != 0}
-        kinks = {end for p in parts for end in (p.left, p.right)} <= {sp.S.Zero, sp.oo, -sp.oo}
-        if kinks and len(degrees) == 1 and (degree := degrees.pop()).is_Integer and degree >= 0:
-            return int(degree)
-    raise NotClosed(
-        f"the mean of {brief(factor)} over a row of an orthogonal matrix has no closed form: only functions are known that scale with their "
-        "argument, such as relu; take the width to infinity, or Gaussian entries"
-    )
 
 
 @singledispatch

@@ -15,7 +15,7 @@ from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
-from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
+from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -45,6 +45,9 @@ class LayerMoments:
     parameters: bool = False
     order: int = ORDER
 
+    def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
+        return expand(self.program, self.inputs, order, self.directions, self.parameters, self.infinite, fixed)
+
     @cached_property
     def expansion(self) -> Expansion:
         """The program expanded, on the states that a layer can put out.
@@ -54,10 +57,10 @@ class LayerMoments:
         NoLimit
             If a sum over infinitely many neurons over the root of their number is not centred.
         """
-        expansion = expand(self.program, self.inputs, self.order, self.directions, self.parameters, self.infinite)
+        expansion = self._expanded(self.order, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
-                value = conditional_mean(mean, expansion, self.order, (), self.infinite)
+                value = as_expression(conditional_mean(taylor(mean, self.order), expansion, (), self.infinite))
                 if value != 0:
                     raise NoLimit(
                         f"a normalised sum over k neurons has the mean {value} √k, which grows with k: use average, or centre what is summed"
@@ -89,26 +92,42 @@ class LayerMoments:
         return layer_average(body, self.expansion.variables[0], 0)
 
     @cached_property
+    def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
+        """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+        try:
+            still = self._expanded(0, {})
+        except NoLimit:
+            still = self._expanded(self.order, {})  # names the order that is wanted
+        drawn = {v for random in still.random for v in random.variables}
+        found: dict[sp.Expr, sp.Expr] = {}
+        for x, (moved,) in zip(still.states, still.increment, strict=True) if any(map(any, still.increment)) else ():
+            if moved.atoms(sp.Symbol) & drawn:
+                return moved, {}
+            for body in (x, x**2):
+                after = layer_average(sp.expand(body.xreplace({x: x + moved})), still.variables[0], 0)
+                value = sp.cancel(after)
+                if value.is_number:
+                    found[layer_average(body, still.variables[0], 0)] = value
+        return sp.S.Zero, found
+
+    @property
     def fixed(self) -> dict[sp.Expr, sp.Expr]:
         r"""Averages of the state that every layer puts out with the same value, such as :math:`\langle x^2\rangle = 1` after a norm.
 
         With the small parameter at 0 a layer is a map of the state. Where that map is not the identity but a projection, all
         states after the first layer are in its range, and there these averages have the values given here.
+
+        Raises
+        ------
+        NoLimit
+            If that map is random.
         """
-        found: dict[sp.Expr, sp.Expr] = {}
-        drawn = {v for random in self.expansion.random for v in random.variables}
-        if any(increment[0] != 0 for increment in self.expansion.increment):
-            for a, x in enumerate(self.states):
-                after = x + self.expansion.increment[a][0]
-                if after.atoms(sp.Symbol) & drawn:
-                    raise NoLimit(
-                        f"one layer moves the state by {self.expansion.increment[a][0]} even at ε = 0, at random: the network "
-                        "does not become continuous in depth; scale the branch by ε (symbols.step)"
-                    )
-                for body in (x, x**2):
-                    value = sp.cancel(self.average(sp.expand(body.xreplace({x: after}))))
-                    if value.is_number:
-                        found[self.average(body)] = value
+        moved, found = self._projection
+        if moved != 0:
+            raise NoLimit(
+                f"one layer moves the state by {moved} even at ε = 0, at random: the network "
+                "does not become continuous in depth; scale the branch by ε (symbols.step)"
+            )
         return found
 
     @property
@@ -143,10 +162,9 @@ class LayerMoments:
                     "scale the branch by ε (symbols.step)"
                 )
 
-    def mean(self, expr: sp.Expr, tags: Sequence[Tag] = ()) -> Series:
-        """The conditional mean as a series."""
-        value = conditional_mean(expr, self.expansion, self.order, tags, self.infinite)
-        return tuple(self.on_range(c) for c in taylor(value, self.order))
+    def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
+        """The conditional mean of a series."""
+        return tuple(map(self.on_range, conditional_mean(series, self.expansion, tags, self.infinite)))
 
     @cached_property
     def _tags(self) -> tuple[Tag, Tag]:
@@ -179,7 +197,7 @@ class LayerMoments:
     def moved(self, a: int) -> Series:
         """The mean of a neuron's increment."""
         i, _ = self._tags
-        return tuple(map(self._named, self.mean(i.here(self.increment(a)), (i,))))
+        return tuple(map(self._named, self.mean(tuple(map(i.here, self.expansion.increment[a])), (i,))))
 
     def covariance(self, a: int, b: int) -> sp.Expr:
         """Of a neuron's increments for two inputs."""
@@ -188,14 +206,15 @@ class LayerMoments:
     def spread(self, a: int, b: int) -> Series:
         """The mean of the product of a neuron's increments for two inputs."""
         i, _ = self._tags
-        product = sp.expand(self.increment(a) * self.increment(b))
-        return tuple(map(self._named, self.mean(i.here(as_expression(taylor(product, self.order))), (i,))))
+        product = truncated_product(self.expansion.increment[a], self.expansion.increment[b])
+        return tuple(map(self._named, self.mean(tuple(map(i.here, product)), (i,))))
 
     def between(self, a: int, b: int) -> sp.Expr:
         """Covariance of the increments of two different neurons, in both their states."""
         i, j = self._tags
-        product = sp.expand(i.here(self.increment(a)) * j.here(self.increment(b)))
-        return self._required(self.mean(as_expression(taylor(product, self.order)), (i, j)))
+        first, second = self.expansion.increment[a], self.expansion.increment[b]
+        product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
+        return self._required(self.mean(product, (i, j)))
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
@@ -213,10 +232,9 @@ class LayerMoments:
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
-            difference = sp.expand(body.xreplace(after) - body)
-            moved.append(self.average(as_expression(taylor(difference, self.order))))
-        product = moved[0] if len(moved) == 1 else as_expression(taylor(sp.expand(moved[0] * moved[1]), self.order))
-        return self.mean(product)
+            difference = taylor(sp.expand(body.xreplace(after) - body), self.order)
+            moved.append(tuple(map(self.average, difference)))
+        return self.mean(moved[0] if len(moved) == 1 else truncated_product(*moved))
 
     def product(self, a: int, b: int) -> sp.Expr:
         r"""Drift of the average of the product of two coordinates."""

@@ -133,7 +133,7 @@ def test_the_correlation_of_shaped_relu(up, down):
 
 @pytest.mark.slow
 def test_logarithms_are_left_to_algebra():
-    # dX = X log² X dt + dB explodes, dX = X log X dt + dB does not; exponents alone cannot tell
+    # dX = X log² X dt + dB explodes, dX = X log X dt + dB does not; exponents alone do not decide it
     wild, tame = on_half_line(p * sp.log(p) ** 2, 1), on_half_line(p * sp.log(p), 1)
     assert approach(wild, sp.oo, sp.S.One).kind is None
     assert [end_behaviour(w, (sp.S.Zero, sp.oo), sp.S.One)[1].reached for w in (wild, tame)] == [True, False]

@@ -16,6 +16,7 @@ from derivations import (
     ResNet,
     ShapedMLP,
     Weights,
+    average,
     derive,
     epsilon,
     equivalence,
@@ -107,6 +108,13 @@ def test_a_program_says_its_small_parameter_in_the_width():
     assert "X_{l+1}^i = X_l^i + u_A^i/sqrt(L)" in deep
     assert "Limit of infinite depth and width" in together
     assert "choice of c" not in together, "there is no c"
+
+
+@pytest.mark.parametrize(("law", "said"), [("orthogonal", "Haar(0, 1/n)"), ("gaussian", "N(0, c/n)")])
+def test_the_law_of_a_single_matrix_is_said(law, said):
+    keep = sp.sqrt(1 - epsilon**2)
+    net = Network(lambda x: keep * x + epsilon * Weights("W", law=law)(x / sp.sqrt(average(x**2))), width=width)
+    assert said in text("", derive(net, order="joint").steps[:1])
 
 
 def test_equivalence_is_a_theorem_with_its_steps():

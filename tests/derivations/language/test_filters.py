@@ -61,7 +61,7 @@ W = Weights("W", filter=3)
         (lambda: Weights("W", filter=(3, 0)), "odd sizes"),
         (lambda: Weights("W", filter="3"), "odd sizes"),
         (lambda: Weights("W", filter=3, padding="zero"), "unknown padding 'zero'; close names: zeros"),
-        (lambda: Weights("W", filter=3, row_covariance=[[1]]), "dense Gaussian"),
+        (lambda: Weights("W", filter=3, law="orthogonal", row_covariance=[[1]]), "are of Gaussian matrices"),
         (lambda: W.T(sp.Symbol("x", real=True)), "transpose of a filter has no rule"),
         (
             lambda: Network(lambda x: x + epsilon * Weights("W", taps=[(0, 1)])(x), width=2, positions=3),

@@ -10,9 +10,11 @@ import pytest
 import sympy as sp
 
 from derivations import (
+    Activation,
     DerivationError,
     Network,
     NotClosed,
+    ResNet,
     Weights,
     attention,
     average,
@@ -306,3 +308,15 @@ def test_layers_that_read_neurons_together_have_a_gram_matrix():
 def test_positions_are_explained_where_depth_and_width_grow_together():
     d = derive(Network(lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], x)), width=16, positions=2), order="joint")
     assert "dV_11/dt = V_22" in str(d)
+
+
+def test_a_network_takes_numbers_and_symbols_in_place_of_its_own():
+    c, d = sp.symbols("c d", positive=True)
+    w = Weights("W", variance=c)
+    net = Network(lambda v: v + c * epsilon * w(sp.tanh(v)), width=3, parameters=(c,))
+    number = net.xreplace({c: sp.Integer(2)})
+    assert number.parameters == ()
+    assert number == Network(lambda v: v + 2 * epsilon * Weights("W", variance=2)(sp.tanh(v)), width=3)
+    assert net.xreplace({c: d}).parameters == (d,)
+    shaped = ResNet(Activation("scaled", sp.tanh(c * x)), width=3, weight_variance=c)
+    assert shaped.xreplace({c: d}).expression() == shaped.expression().xreplace({c: d})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -19,6 +20,7 @@ from derivations import (
 )
 from derivations.gaussian import SoftmaxMean, softmax_mean
 from derivations.symbols import width as n
+from numerics.compile.softmax_means import softmax_mean_value
 
 HALF = sp.Rational(1, 2)
 K = sp.Matrix(2, 2, sp.symbols("K_11 K_12 K_12 K_22", real=True)).subs(
@@ -58,6 +60,46 @@ def test_heads_biases_dropout_and_variances():
     dropped = derive(AttentionBlock(sp.oo, positions=2, keep_branch=HALF)).limit.drift
     assert (dropped[0], dropped[1]) == (2 * plain[0], 2 * plain[1])
     assert derive(AttentionBlock(sp.oo, positions=2, law="orthogonal")).limit.drift == plain
+
+
+def test_means_of_weights_and_biases():
+    V = derive(AttentionBlock(n, positions=2, size=5)).gram.matrix
+    bias, nothing = sp.Matrix([1, 1]), sp.zeros(2, 1)
+    # biases of keys add the same to all scores of a row; values count by their second moments, shares add up to 1
+    gram = derive(AttentionBlock(n, positions=2, size=5, bias_mean=1)).gram
+    assert gram.drift[1] == softmax_mean(1, 0, V, V, V, ONES, 5, bias, nothing) + 1
+    # infinitely many keys: queries count by their second moments; weights' means do nothing where neurons are centred
+    wide = derive(AttentionBlock(sp.oo, positions=2, bias_mean=1, weight_mean=3)).limit.drift
+    assert wide[0] == softmax_mean(0, 0, K, K + ONES, K, ONES) + 1
+    # a mean at the end, times the small parameter: of what a head puts out, and of a bias
+    moved = derive(AttentionBlock(sp.oo, positions=2, bias_mean=2, output_mean=3, output_bias_mean=5)).limit
+    assert moved.drift[0] == moved.drift[1] == 3 * 2 + 5
+
+
+def test_scores_that_grow_with_the_number_of_keys_are_refused():
+    mean = sp.Matrix([1, 2])
+    with pytest.raises(NotClosed, match="grow like the root of their number"):
+        softmax_mean(0, 0, K, K, K, ONES, sp.oo, mean, mean).joint()
+    assert softmax_mean(0, 0, K, K, K, ONES, sp.oo, mean).queries == K + mean * mean.T
+    with pytest.raises(NotClosed, match="become numbers at infinitely many keys"):
+        derive(AttentionBlock(sp.oo, positions=2, scale="linear", bias_mean=1))
+    with pytest.raises(DerivationError, match="row_covariance is of Gaussian matrices"):
+        AttentionBlock(2, law="orthogonal", row_covariance=sp.eye(2))
+
+
+def test_the_value_of_a_mean_with_means_is_that_of_drawn_queries_and_keys():
+    rng, samples, keys = np.random.default_rng(1), 200_000, 2
+    means, form = np.array([[1.0, 0.5], [1.5, -0.5]]), np.array([[1.0, 0.2], [-0.4, 2.0]])
+    q, k = (rng.standard_normal((samples, keys, 2)) + mean for mean in means)
+    shares = np.exp(np.swapaxes(q, 1, 2) @ k / np.sqrt(keys))
+    shares /= shares.sum(axis=2, keepdims=True)
+    drawn = np.einsum("sb,bd,sd->s", shares[:, 0], form, shares[:, 1])
+    exact = [sp.Matrix(m.tolist()) for m in (form, np.eye(2), np.eye(2))]
+    value, error = softmax_mean_value(softmax_mean(0, 1, *exact, ONES, keys, *(sp.Matrix(list(m)) for m in means)))
+    off = np.hypot(drawn.std() / np.sqrt(samples), error)
+    assert abs(drawn.mean() - value) < 4 * off
+    without, _ = softmax_mean_value(softmax_mean(0, 1, *exact, ONES, keys))
+    assert abs(drawn.mean() - without) > 4 * off
 
 
 def test_scores_over_the_number_of_keys():

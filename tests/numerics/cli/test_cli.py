@@ -1,9 +1,10 @@
-"""The command: what it prints, what it writes, and how it complains."""
+"""The command: what it prints."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -14,33 +15,9 @@ import pytest
 import sympy as sp
 
 from derivations import MLPBlock, ResNet, derive, relu, symbols
-from derivations.explain import files
 from numerics import kernel_matrix
-from numerics.cli import main, recipes
-from numerics.cli.files import read_inputs
-
-
-def complaint(capsys, *arguments) -> str:
-    """The one line with which a command line is refused."""
-    try:
-        code = main(list(arguments))
-    except SystemExit as stopped:  # argparse's way
-        code = stopped.code
-    captured = capsys.readouterr()
-    assert code == 2
-    assert captured.out == ""
-    assert captured.err.startswith("deeplimits: error: ")
-    assert captured.err.count("\n") == 1
-    assert captured.err.endswith("\n")
-    return captured.err
-
-
-def printed(capsys, *arguments) -> str:
-    assert main(list(arguments)) == 0
-    return capsys.readouterr().out
-
-
-# --- derive ---
+from numerics.cli import commands, main, recipes
+from tests.command_line import complaint, printed
 
 
 def test_derive_prints_the_derivation(capsys):
@@ -83,60 +60,9 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
     assert "10 samples of 2 neurons" in shown
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["conv"], "--positions 8x8"),
-        (["conv", "--positions", "4", "--filter", "2"], "odd"),
-        (["conv", "--positions", "4", "--filter", "3x3"], "one for each dimension"),
-        (["conv", "--positions", "2x2x2"], "one or two positive whole numbers"),
-        (["conv", "--positions", "0"], "positions must be whole numbers from 1 to 999"),
-        (["shrinking", "--positions", "4"], "--positions is for conv"),
-        (["resnet", "--no-circular"], "--no-circular is for conv, conv-block, got it with resnet"),
-        (["resnet", "--bias-variance", "1"], "--bias-variance is for shrinking, conv, "),
-        (["mlp", "--weight-variance", "2"], "--weight-variance is for resnet, "),
-        (["mlp-block", "--norm", "rmsnorm"], "unknown norm 'rmsnorm'; close names: rms"),
-        (["mlp-block", "--place", "before"], "unknown place 'before'; known: pre, post"),
-        (["mlp-block", "--hidden", "0"], "positive whole number of neurons"),
-        (["mlp-block", "--hidden", "4*x"], "hidden must be a number"),
-        (["mlp-block", "--hidden", "n/2", "--width", "3"], "positive whole number of neurons"),
-        (["mlp-block", "--keep", "2"], "probability"),
-        (["gated-block", "--keep-branch", "A(2)"], "keep-branch must be a number"),
-        (["shaped", "--c-plus", "1", "--c-minus", "0", "--rate", "1,2,3"], "a pair for two"),
-        (["shaped", "--rate", "1"], "needs either c-plus and c-minus"),
-        (["resnet", "--activation", "tanh", "--a", "2"], "shaped_tanh tends to a linear function as the width grows"),
-        (["shrinking", "--bias-variance", "-1"], "bias-variance must be"),
-        (["shrinking", "--outer", "relu"], "not twice differentiable"),
-        (["shrinking", "--outer", "cos(x)"], "at 0, not 0"),
-    ],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
-)
-def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
-    assert says in complaint(capsys, "derive", *arguments)
-
-
 def test_weight_variance_is_exact(capsys):
     assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
     assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")
-
-
-@pytest.mark.parametrize(
-    ("suffix", "start"),
-    [
-        ("tex", "\\documentclass"),
-        ("typ", "#set document"),
-        ("txt", "ResNet"),
-        ("json", "{"),
-        ("html", "<!doctype html>"),
-    ],
-)
-def test_derive_writes_what_the_suffix_says(suffix, start, tmp_path, capsys):
-    out = tmp_path / f"derivation.{suffix}"
-    assert printed(capsys, "derive", "--width", "1", "--out", str(out)) == ""
-    assert out.read_text(encoding="utf-8").startswith(start)
-
-
-# --- density, simulate, validate ---
 
 
 def test_density_is_a_table_that_integrates_to_the_distribution_function(capsys):
@@ -183,77 +109,6 @@ def test_validate_exits_with_1_where_a_check_does_not_pass(capsys):
     assert "no power" in capsys.readouterr().out
 
 
-# --- what is refused ---
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "required"),
-        (["frobnicate"], "error: unknown command 'frobnicate'"),
-        (["simulat"], "error: unknown command 'simulat'; close names: simulate"),
-        (["derive", "transformer"], "error: unknown architecture 'transformer'"),
-        (["derive", "resnets"], "error: unknown architecture 'resnets'; close names: resnet"),
-        (["derive", "resnet", "mlp"], "error: 'mlp' is one argument too many"),
-        (["density", "--ti", "1"], "error: unknown option of density '--ti'"),
-        (["density", "--a", "1"], "error: relu has a kink at 0, and s φ(x/s) keeps it"),
-        (["compare"], "--samples"),
-        (["compare", "--samples", "no-such-file.npy"], "error: no-such-file.npy does not exist"),
-        (["derive", "--activatio", "relu"], "error: unknown option of derive '--activatio'; close names: --activation"),
-        (["simulate", "--samp=5"], "error: unknown option of simulate '--samp'; close names: --samples"),
-        (["derive", "--order", "dept"], "error: unknown --order 'dept'; close names: depth"),
-        (["simulate", "--of", "nets"], "error: unknown --of 'nets'"),
-        (["simulate", "--method", "inlaw"], "error: unknown --method 'inlaw'; close names: in_law"),
-        (["derive", "--activation", "__import__('os').system('true')"], "cannot be read"),
-        (["derive", "--activation", "rellu"], "error: unknown word 'rellu'; close names: relu,"),
-        (["derive", "shrinking", "--outer", "tanhh"], "error: unknown word 'tanhh'; close names: tanh"),
-        (["derive", "--activation", "9**9**9**9"], "the power"),
-        (["derive", "--activation", "x*y"], "variables"),
-        (["derive", "--width", "0"], "width"),
-        (["derive", "--width", "-3"], "width"),
-        (["derive", "--width", "2.5"], "width"),
-        (["derive", "--width", "9" * 5000], "width"),
-        (["derive", "--weight-variance", "-1"], "weight-variance"),
-        (["derive", "--weight-variance", "1e999999999"], "weight-variance"),
-        (["derive", "--inputs", "0"], "inputs"),
-        (["derive", "--format", "pdf"], "error: unknown --format 'pdf'"),
-        (["derive", "--out", "x.pdf"], "error: unknown suffix '.pdf'"),
-        (["derive", "--out", "x.jsn"], "error: unknown suffix '.jsn'; close names: .json"),
-        (["derive", "--out", "x"], "error: --out must end in .tex"),
-        (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder does not exist"),
-        (["derive", "--out", ".", "--format", "text"], "error: . is a folder"),
-        (["density", "--out", "x.npy"], "error: unknown suffix '.npy'; known: .csv"),
-        (["density", "--out", "x"], "error: --out must end in .csv"),
-        (["density", "--out", "no/such/folder/x.csv"], "no/such/folder does not exist"),
-        (["density", "--x0", "1e308"], "quantiles of the law are beyond double precision"),
-        (["density", "--width", "3"], "expected a scalar diffusion"),
-        (["density", "--t", "0"], "t"),
-        (["density", "--t", "-1"], "t"),
-        (["density", "--x0", "nan"], "finite"),
-        (["density", "--x0", "inf"], "finite"),
-        (["simulate", "--depth", "-1"], "depth"),
-        (["simulate", "--width", "n"], "width"),
-        (["simulate", "--width", "oo"], "width"),
-        (["simulate", "--samples", "5", "--depth", "2", "--out", "x.pdf"], ".npy or .csv"),
-        (["simulate", "--samples", "zero"], "error: samples must be a whole number"),
-        (["simulate", "--samples", "999999999999999"], "more than this machine's"),
-        (["simulate", "--width", "999999999", "--samples", "100"], "more than this machine's"),
-        (["density", "--points", "99999999999"], "error: points must be a whole number of at most 10000000"),
-        (["derive", "--weight-variance", "1e1000"], "weight-variance must be"),
-        (["report", "--inputs", "no-such-file.csv"], "error: no-such-file.csv does not exist"),
-        (["report", "--inputs", "."], "error: . is a folder"),
-        (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
-        (["report", "--out", "no/such/folder/report.html"], "no/such/folder does not exist"),
-        (["validate", "--x0", "-1"], "nothing moves"),
-        (["derive", "shaped"], "needs either c-plus and c-minus"),
-        (["derive", "shaped", "--c-plus", "x", "--c-minus", "0"], "c-plus must be a number"),
-    ],
-    ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
-)
-def test_bad_request_is_refused_in_one_line(arguments, said, capsys):
-    assert said in complaint(capsys, *arguments)
-
-
 def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])
@@ -269,60 +124,6 @@ def test_a_negative_value_is_no_option(capsys):
     shaped = printed(capsys, "derive", "shaped", "--c-plus", "1", "--c-minus", "-1/2", "--inputs", "2")
     assert "9*(2*ρ*asin(ρ)" in shaped
     assert main(["density", "--x0", "-1e5", "--points", "3"]) == 0
-
-
-WRITERS = {
-    "d.txt": ("derive", "--width", "1"),
-    "d.json": ("derive", "--width", "1"),
-    "d.tex": ("derive", "--width", "1"),
-    "p.csv": ("density", "--points", "3"),
-    "s.npy": ("simulate", "--samples", "5", "--depth", "2"),
-    "s.csv": ("simulate", "--samples", "5", "--depth", "2"),
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_nothing_is_overwritten_unless_asked(name, tmp_path, capsys):
-    out, command = tmp_path / name, WRITERS[name]
-    printed(capsys, *command, "--out", str(out))
-    first = out.read_bytes()
-    out.write_bytes(b"mine")
-    assert f"{out} exists; choose another --out, or replace it with --force" in complaint(
-        capsys, *command, "--out", str(out)
-    )
-    assert out.read_bytes() == b"mine"
-    out.chmod(0o640)
-    printed(capsys, *command, "--out", str(out), "--force")
-    assert out.read_bytes() == first
-    assert out.stat().st_mode & 0o777 == 0o640
-    assert [p.name for p in tmp_path.iterdir()] == [name]
-
-
-def test_a_report_is_refused_before_it_is_computed(tmp_path, capsys):
-    (tmp_path / "r.html").write_text("mine")
-    assert "exists" in complaint(capsys, "report", "--out", str(tmp_path / "r.html"))
-
-
-def test_no_part_of_a_file_remains(tmp_path, monkeypatch):
-    target = tmp_path / "a.txt"
-    target.write_bytes(b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        files.write_whole(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_links_are_followed_and_devices_written_to(tmp_path, capsys):
-    (tmp_path / "link.txt").symlink_to(tmp_path / "file.txt")
-    files.write_whole(tmp_path / "link.txt", b"new")
-    assert (tmp_path / "file.txt").read_bytes() == b"new"
-    assert (tmp_path / "link.txt").is_symlink()
-    assert printed(capsys, "derive", "--width", "1", "--out", "/dev/null", "--format", "text") == ""
 
 
 @pytest.mark.slow
@@ -351,95 +152,24 @@ def test_the_same_json_in_every_process():
     assert json.loads(first)["steps"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "says"),
-    [
-        (["--activation", "exp(exp(x))"], 1, "of 20 networks are not finite at t = 1, the first is sample"),
-        (["--x0", "1e308"], 1, "of 20 networks exploded"),
-        (["--of", "sde", "--x0", "1e308"], 1, "20 of 20 paths exploded"),
-        (["--activation", "1/(x-1)"], 2, "1/(x - 1) has no value at x = 1: layer 1 of 5, sample"),
-        (["--activation", "x**(1/3)"], 2, "error: the covariance x**(2/3) is"),
-    ],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
-)
-def test_what_is_no_number_is_never_printed_as_a_result(arguments, status, says, capsys):
-    assert main(["simulate", "--samples", "20", "--depth", "5", *arguments]) == status
-    captured = capsys.readouterr()
-    assert "nan" not in captured.out
-    assert says in captured.err
-    assert all(line.startswith("deeplimits: ") for line in captured.err.splitlines())
-
-
 def test_tiny_states_are_summarised_in_their_scale(capsys):
     text = printed(capsys, "simulate", "--samples", "20", "--depth", "5", "--x0", "1e-300")
     assert "norm / sqrt(width): mean 0" not in text
     assert "e-30" in text
 
 
-def test_ten_megabytes_of_formula_are_refused_at_once(capsys):
-    assert "characters" in complaint(capsys, "derive", "--activation", "x+" * 5_000_000 + "x")
-
-
-GOOD = b"1,2,3\n4,5,6\n"
-BAD_FILES = {
-    "empty.csv": (b"", "bytes"),
-    "blank.csv": (b"\n\n", "no numbers"),
-    "ragged.csv": (b"1,2\n3\n", "line 2 has 1 numbers"),
-    "words.csv": (b"1,2\na,b\n", "line 2"),
-    "nan.csv": (b"1,2\nnan,3\n", "row 2, column 1"),
-    "infinite.csv": (b"inf,2\n", "not finite"),
-    "huge.csv": (b"1e300,2\n", "1e100"),
-    "binary.csv": (bytes(range(128, 256)), "no text"),
-    "zero.csv": (b"1,2\n0,0\n", "row 2 is 0"),
-    "fake.npy": (GOOD, "no .npy file"),
-    "cut.npy": (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'", "cannot be read"),
-    "many.csv": (b"1,2\n" * 101, "at most 100"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_file_is_refused_in_one_line(name, tmp_path, capsys):
-    content, said = BAD_FILES[name]
-    path = tmp_path / name
-    path.write_bytes(content)
-    assert said in complaint(capsys, "report", "--inputs", str(path), "--out", str(tmp_path / "r.html"))
-    assert not (tmp_path / "r.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("array", "said"),
-    [
-        (np.array([{"a": 1}], dtype=object), "cannot be read"),  # a pickle, which could run anything
-        (np.array([["a", "b"]]), "expected real numbers"),
-        (np.ones((2, 2)) * 1j, "expected real numbers"),
-        (np.ones(3), "shape (3,)"),
-        (np.ones((0, 3)), "shape (0, 3)"),
-        (np.ones((2, 2, 2)), "shape (2, 2, 2)"),
-    ],
-    ids=["pickle", "words", "complex", "one axis", "no rows", "three axes"],
-)
-def test_bad_array_is_refused(array, said, tmp_path):
-    path = tmp_path / "a.npy"
-    np.save(path, array)
-    with pytest.raises(ValueError, match=r"a\.npy") as refused:
-        read_inputs(str(path))
-    assert said in str(refused.value)
-
-
-def test_good_files_are_read_alike(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + GOOD)  # as spreadsheets write it
-    np.save(tmp_path / "a.npy", np.array([[1, 2, 3], [4, 5, 6]]))
-    for name in ("a.csv", "a.npy"):
-        assert read_inputs(str(tmp_path / name)).tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
-# --- the process ---
-
-
 def test_help_loads_no_mathematics():
     code = "import sys, numerics.cli.arguments as a; a.parser().format_help(); print('sympy' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+def test_help_has_no_markup(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["derive", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(part in said for part in ("τ_0, a number or a symbol", "over √k or over k", "as of Weights"))
+    assert not re.search(r"[~`\\]|:\w+:", said)
 
 
 def test_interruption_is_quiet(monkeypatch, capsys):
@@ -451,35 +181,6 @@ def test_interruption_is_quiet(monkeypatch, capsys):
     monkeypatch.setitem(commands.COMMANDS, "derive", interrupted)
     assert main(["derive"]) == 130
     assert capsys.readouterr() == ("", "")
-
-
-def test_missing_extra_says_how_to_get_it(monkeypatch, capsys):
-    for name in [
-        m for m in sys.modules if m.startswith("numerics.report") or m.split(".")[0] in ("jinja2", "matplotlib")
-    ]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    assert 'pip install "deeplimits[report]"' in complaint(capsys, "derive", "--width", "1", "--format", "html")
-
-
-def test_our_own_mistake_is_reported_in_one_line_too(monkeypatch, capsys):
-    from numerics.cli import commands
-
-    def broken(options):
-        raise ZeroDivisionError("division\nby zero")
-
-    monkeypatch.setitem(commands.COMMANDS, "derive", broken)
-    assert "unexpected ZeroDivisionError: division by zero" in complaint(capsys, "derive")
-
-
-def test_simulate_goes_on_from_a_checkpoint(tmp_path, capsys):
-    size = ("--width", "2", "--depth", "4", "--samples", "300")
-    plain = printed(capsys, "simulate", *size)
-    kept = [printed(capsys, "simulate", *size, "--checkpoint", str(tmp_path / "kept")) for _ in range(2)]
-    assert kept == [plain, plain]
-    assert list((tmp_path / "kept").glob("block_*.npz"))
-    assert main(["simulate", *size, "--seed", "1", "--checkpoint", str(tmp_path / "kept")]) == 2
-    assert "differs in seed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -527,18 +228,9 @@ def test_density_of_the_mean_square_where_neurons_have_none(capsys):
     assert low == pytest.approx(np.exp(1 / 6 - 3.0902323 * np.sqrt(2 / 3)), rel=1e-6)
 
 
-@pytest.mark.parametrize("beside", [["resnet"], ["--activation", "tanh"]])
-def test_a_layer_and_a_recipe_beside_it_are_refused(beside, capsys):
-    assert main(["derive", *beside, "--layer", "x + eps*A(relu(x))"]) == 2
-    assert "--layer says the whole layer" in capsys.readouterr().err
-
-
-# --- every recipe, and the whole language ---
-
-
 @pytest.mark.parametrize("typed", recipes.named())
-def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, capsys):
-    """The example of each recipe, typed: the same limit as that of the object."""
+def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, monkeypatch, capsys):
+    """The example of each recipe, typed, is what is derived."""
     kind = recipes.named()[typed]
     example = kind.example()
     inside, arguments = recipes.activations(kind)[:1], [typed, "--width", str(example.width)]
@@ -550,8 +242,10 @@ def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, capsys):
         elif option is not None and value is not None and (value != field.default or field.name == "positions"):
             shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
             arguments += [option.name] if option.is_flag else [f"{option.name}={shown}"]
-    shown = json.loads(printed(capsys, "derive", *arguments, "--inputs", str(example.inputs), "--format", "json"))
-    assert shown == json.loads(derive(example).to_json())
+    seen, derived = [], derive(ResNet(relu, 1))
+    monkeypatch.setattr(commands, "derive", lambda net, order=None: seen.append(net) or derived)
+    printed(capsys, "derive", *arguments, "--inputs", str(example.inputs))
+    assert seen == [example]
 
 
 def test_no_option_of_a_recipe_is_one_of_a_command():
@@ -589,25 +283,6 @@ def test_a_layer_is_typed_in_the_whole_language(layer, more, said, capsys):
     assert said in " ".join(printed(capsys, "derive", "--layer", layer, *more).split())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--layer", "x + eps*A(x)", "--bias-variance", "1"], "and --bias-variance 1 stands beside it"),
-        (["--layer", "x + eps*A(x)", "--no-circular"], "and --no-circular stands beside it"),
-        (["--layer", "x + eps*A(x, filter=3)"], "one for each dimension of the grid, got filter=(3,) for positions=()"),
-        (["--layer", "x + eps*A(x, fliter=3)"], "unknown option of the matrix A 'fliter'; close names: filter"),
-        (["--layer", "x + eps*A(x)", "--positions", "4x"], "positions must be whole numbers"),
-        (["--layer", "x + eps*A(x)", "--rate", "1"], "the depth must be tied to it too"),
-        (["--layer", "x + eps*A(x)", "--depth-rate=-1"], "rates must be positive"),
-        (["--layer", "x + eps*A(x)*c"], "unknown symbol 'c'"),
-        (["--layer", "x + eps*relu.T(x)"], "is no transpose of a matrix"),
-    ],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
-)
-def test_layers_that_make_no_sense_are_refused(arguments, says, capsys):
-    assert says in complaint(capsys, "derive", *arguments)
-
-
 def test_kernel_is_that_of_the_library(tmp_path, capsys):
     inputs, out = tmp_path / "inputs.csv", tmp_path / "kernel.npy"
     X = np.random.default_rng(3).standard_normal((3, 2))
@@ -642,25 +317,3 @@ def test_kernel_of_random_inputs_comes_from_the_seed(capsys):
     assert first == again != other
     rows = printed(capsys, "kernel", "conv", "--positions", "2", "--random", "2x4").splitlines()
     assert len(rows) == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--random", "1000x2"], "random must be two whole numbers"),
-        (["--random", "3"], "random must be two whole numbers such as 3x4"),
-        (["--random", "0x4"], "random must be two whole numbers"),
-        (["--random", "2x2", "--inputs", "a.csv"], "given both"),
-        (["--width", "3"], "infinitely wide"),
-        (["--t", "-1"], "t must be finite"),
-        (["--of", "ntkk"], "unknown --of 'ntkk'; close names: ntk"),
-        (["--tolerance", "2"], "tolerance must be between"),
-        (["--out", "k.txt"], "unknown suffix '.txt'"),
-        (["--inputs", "no-such.csv"], "does not exist"),
-        (["conv", "--positions", "3", "--random", "2x4"], "has none for each of 3 positions"),
-        (["shaped", "--c-plus", "0", "--c-minus", "1"], ""),
-    ],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
-)
-def test_kernels_that_make_no_sense_are_refused(arguments, says, capsys):
-    assert says in complaint(capsys, "kernel", *arguments)

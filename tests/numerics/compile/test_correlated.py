@@ -77,7 +77,7 @@ def test_a_covariance_without_full_rank():
         ({"row_covariance": [[1, 2], [2, 1]]}, "row_covariance must be positive semidefinite"),
         ({"row_covariance": [[1, 2], [3, 1]]}, "row_covariance must be a symmetric matrix"),
         ({"column_covariance": "ab"}, "column_covariance must be a square matrix"),
-        ({"column_covariance": sp.eye(3), "law": "orthogonal"}, "are of dense Gaussian matrices, got law=orthogonal"),
+        ({"column_covariance": sp.eye(3), "law": "orthogonal"}, "are of Gaussian matrices, got law=orthogonal"),
         ({"column_covariance": sp.Symbol("c", positive=True) * sp.eye(3)}, "symbol c is neither .* in the matrix W"),
     ],
 )

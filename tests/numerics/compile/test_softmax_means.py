@@ -47,7 +47,7 @@ def test_values_are_those_of_scores_drawn_by_hand(p, keys, masked):
         noise = sample[:, a, b].std() / np.sqrt(SAMPLES)
         assert abs(off) < 4.5 * noise + 2 * error
         assert error < 4e-3 * kernel.max()
-        if a == b:  # scores that are larger by a half are told apart
+        if a == b:  # scores that are larger by a half are distinguished
             wrong = softmax_mean(a, b, exact, sp.Rational(9, 4) * exact, exact, node.mask, node.neurons)
             assert abs(sample[:, a, b].mean() - softmax_mean_value(wrong).value) > 4.5 * noise + 2 * error
 

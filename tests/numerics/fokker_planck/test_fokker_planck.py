@@ -66,7 +66,7 @@ def test_agrees_with_closed_forms_to_the_tolerance(name):
     assert solved.error <= 1e-6
     # the estimate is an upper bound
     assert distance(solved, law.pdf) < solved.error + 1e-8
-    # control: another time is told apart
+    # control: another time is rejected
     assert distance(solved, compile_law(recognise(process), x0=x0, t=1.001 * t).pdf) > 1e-5
 
 

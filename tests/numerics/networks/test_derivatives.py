@@ -11,8 +11,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import erf as numeric_erf
 
 from derivations import ResNet, ShrinkingResNet, erf, gelu, identity, relu, silu, symbols, tanh
-from derivations.gradients import GRADIENT, gradient_flow, gradient_growth
-from derivations.jacobian import jacobian_diffusion
+from derivations.backward import GRADIENT, gradient_flow, jacobian
 from derivations.limits import mean_field_limit
 from numerics.compile import compile_expression
 from numerics.ensembles import blocks
@@ -32,10 +31,10 @@ WRONG = sp.Rational(441, 400)  # 5 % in the noise's scale
 )
 def test_the_jacobian_is_the_limit_of_differences(network):
     h = 1e-6
-    _, jacobian = simulate_jacobian(network, 20, 4, X0, seed=1)
+    _, j = simulate_jacobian(network, 20, 4, X0, seed=1)
     for k in range(3):
         ends = [simulate_jacobian(network, 20, 4, X0 + sign * h * np.eye(3)[k], seed=1)[0] for sign in (1, -1)]
-        assert np.allclose((ends[0] - ends[1]) / (2 * h), jacobian[:, :, k], atol=1e-8)
+        assert np.allclose((ends[0] - ends[1]) / (2 * h), j[:, :, k], atol=1e-8)
 
 
 def test_states_have_the_law_of_simulated_networks():
@@ -83,7 +82,7 @@ def extrapolated(coarse, middle, fine):
 @pytest.mark.parametrize("outer", [tanh, identity], ids=str)
 def test_gradient_flow_is_the_width_limit_of_the_tangents(outer, inner):
     n = symbols.width
-    finite = mean_field_limit(jacobian_diffusion(ShrinkingResNet(outer, inner, n, bias_variance=HALF)))
+    finite = mean_field_limit(jacobian(ShrinkingResNet(outer, inner, n, bias_variance=HALF)).limit(1))
     names = {str(s): s for s in finite.states}
     assert finite.drift[1].subs(names["K_12"], 0) == 0  # independent stays independent
     flow = gradient_flow(ShrinkingResNet(outer, inner, sp.oo, bias_variance=HALF))
@@ -95,14 +94,14 @@ def test_gradient_flow_is_the_width_limit_of_the_tangents(outer, inner):
 def test_gradient_growth_of_a_linear_branch_is_that_of_the_theory():
     s = sp.Symbol("sigma_w", positive=True)
     net = ShrinkingResNet(erf, identity, symbols.width, weight_variance=s**2)
-    assert equal_symbolically(gradient_growth(net), 4 * s**2 / sp.pi)
+    assert equal_symbolically(jacobian(net).growth, 4 * s**2 / sp.pi)
 
 
 @pytest.mark.slow
 def test_mean_square_of_a_backward_gradient():
     # ‖Jᵀg‖² for g of unit mean square, tanh outside so that layers are not linear: e^{σ²t} in the limit L → ∞
     net = ShrinkingResNet(tanh, identity, 3)
-    derived, wrong = (float(sp.exp(gradient_growth(replace(net, weight_variance=f)))) for f in (sp.S.One, WRONG))
+    derived, wrong = (float(sp.exp(jacobian(replace(net, weight_variance=f)).growth)) for f in (sp.S.One, WRONG))
     assert derived == pytest.approx(np.e)
 
     def measured(depth, seed):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from random import Random
 
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
 from derivations.language import Weights
-from numerics import simulate_network
+from numerics import ExplosionWarning, UndefinedState, simulate_network
 from tests.random_layers import RandomLayer, limit_at
 
 SMALL = 1e-6  # the size of the small parameter where second moments are taken
@@ -124,18 +125,37 @@ def test_machine_code_gives_the_numbers_of_the_arrays(seed):
     pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
     net, start = layer(seed)
     more = {"x0": start, "depth": 3, "samples": 200, "seed": 1}
-    arrays = simulate_network(net, backend="numpy", **more)
-    try:
-        kernel = simulate_network(net, backend="numba", **more)
-    except ValueError as error:  # other laws than Gaussian, grids, sums inside kinks
-        if not re.search("no (jit kernel|machine code)|machine-code kernel", str(error)):
-            raise
-        reject()
-    assert np.max(np.abs(simulate_network(net, backend="numba", **(more | {"seed": 2})) - arrays)) > 1e-6
-    off = np.max(np.abs(kernel - arrays), axis=(1, 2)) / np.max(np.abs(arrays), axis=(1, 2))
-    # fewer active neurons than columns make a singular Gram matrix G: a pivot that should be 0 is rounding, and enters by its root, 1e-8
-    assert np.median(off) < 1e-8
-    assert np.max(off) < 1e-4
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ExplosionWarning
+        )  # e^x three layers deep; what is left must be the same networks
+        try:
+            arrays = simulate_network(net, backend="numpy", **more)
+        except UndefinedState:  # neurons that have become equal have no layer norm
+            reject()
+        try:
+            kernel = simulate_network(net, backend="numba", **more)
+        except ValueError as error:  # other laws than Gaussian, grids, sums inside kinks
+            if not re.search("no (jit kernel|machine code)|machine-code kernel", str(error)):
+                raise
+            reject()
+        other = simulate_network(net, backend="numba", **(more | {"seed": 2}))
+        rounded = simulate_network(net, backend="numpy", **(more | {"x0": np.asarray(start) * (1 + 2.0**-50)}))
+    finite = np.isfinite(arrays).all(axis=(1, 2))
+    assert np.array_equal(finite, np.isfinite(kernel).all(axis=(1, 2)))
+    also = finite & np.isfinite(other).all(axis=(1, 2)) & np.isfinite(rounded).all(axis=(1, 2))
+    assume(np.sum(also) > 20 and np.max(np.ptp(arrays[also], axis=0)) > 1e-6)  # something is drawn that is seen
+    assert np.max(np.abs(other - arrays)[also]) > 1e-6
+
+    def off(states):
+        return np.max(np.abs(states - arrays)[also], axis=(1, 2)) / np.max(np.abs(arrays)[also], axis=(1, 2))
+
+    # rounding is all that may differ: how far it carries in this layer (a singular Gram matrix gives its root) is what a start
+    # moved by four units in the last place shows
+    allowed = {0.5: 30, 0.9: 30, 1.0: 1000}
+    assert all(
+        np.quantile(off(kernel), q) < 1e-13 + times * np.quantile(off(rounded), q) for q, times in allowed.items()
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -198,7 +198,7 @@ def tensors_by_name(block):
                 for w, b in zip("qkv", _chunks(getattr(module, "in_proj_bias", None)), strict=True)
             ),
         ):
-            if weight is not None:
+            if isinstance(weight, torch.Tensor):
                 key = "_".join(part for part in (stem, what) if part) or "W"
                 found[key if key.isidentifier() else f"W_{key}"] = (
                     weight.detach().numpy(),

@@ -271,7 +271,19 @@ def test_unscaled_branch_is_told_from_a_scaled_one():
     assert near.growth.value < 4
     assert np.isclose(near.derived_gradients[0], np.exp(0.5 * 39 / 40))
     assert near.losses[-1] < near.losses[0]
+    assert 0.5 < near.measured_rate.stable / near.derived_rate < 4 * 1.2  # the kernel of width 8 fluctuates
+    assert far.measured_rate is None or far.measured_rate.stable < 0.01 * near.measured_rate.stable
     assert "does not become continuous" in str(unscaled)
+
+
+def test_gradients_beyond_the_range_of_numbers_are_said():
+    x = some_inputs(6, 4)
+    a = Weights("A", variance=10**6)
+    found = trainability(Network(lambda x: x + a(x), width=8), [120], x, np.zeros(6, int), steps=5, networks=3)
+    (row,) = found.rows
+    assert row.growth.value == np.inf  # 1e6^119
+    assert "in 3 of 3 networks the gradient's square left the range of float" in str(found)
+    assert "out of range" in str(found)
 
 
 def test_rate_of_another_optimizer_must_be_given():

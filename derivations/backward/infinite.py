@@ -1,4 +1,4 @@
-r"""How gradients change with depth, at finite width in the mean and at infinite width as a flow.
+r"""How gradients change with depth at infinite width: the flow of their mean square.
 
 For a random readout :math:`g \sim N(0, I/n)` the gradient of :math:`g^\top X_t` in the first layer is :math:`J_t^\top g`, and
 
@@ -17,34 +17,11 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
 from derivations.errors import DerivationError
-from derivations.jacobian import jacobian_diffusion
 from derivations.limits.gram import gram_matrix
 from derivations.limits.tangents import tangent_flow
 
 #: The mean square of a gradient's entry times the width, as a state of a flow.
 GRADIENT = gram_matrix(1, "Q")[0, 0]
-
-
-def gradient_growth(architecture: Recipe) -> sp.Expr:
-    r"""The rate :math:`\mathcal{L}\|v\|^2/\|v\|^2` at which the mean square of a tangent, and so of a gradient, grows with depth.
-
-    Where it is a constant r, :math:`\mathbb{E}\,\|J_t^\top g\|^2 = e^{rt}\,\mathbb{E}\|g\|^2` for every width; else it holds the sums over
-    the neurons on which it depends.
-
-    Raises
-    ------
-    DerivationError
-        As :func:`derivations.jacobian.jacobian_diffusion`.
-
-    Examples
-    --------
-    >>> from derivations import ShrinkingResNet, identity, symbols, tanh
-    >>> gradient_growth(ShrinkingResNet(tanh, identity, symbols.width))
-    1
-    """
-    limit = jacobian_diffusion(architecture)
-    square = limit.sum(limit.neuron[1] ** 2)
-    return sp.factor(sp.cancel(sp.expand(limit.generator(square)) / square))
 
 
 def gradient_flow(architecture: Recipe) -> Flow:
@@ -83,5 +60,5 @@ def gradient_flow(architecture: Recipe) -> Flow:
     """
     if architecture.positions:
         raise DerivationError(f"gradients are derived for dense networks, got positions {architecture.positions}")
-    single = replace(architecture, width=sp.oo, inputs=1)  # type: ignore[type-var]
+    single = replace(architecture, width=sp.oo, inputs=1)
     return tangent_flow(single.program(), 1, stem="Q", parameters=False)

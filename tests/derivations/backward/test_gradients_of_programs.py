@@ -3,8 +3,7 @@
 import sympy as sp
 
 from derivations import Network, Weights, epsilon, identity, relu, rms_norm, symbols
-from derivations.gradients import GRADIENT, gradient_flow, gradient_growth
-from derivations.jacobian import lyapunov_exponent
+from derivations.backward import GRADIENT, gradient_flow, jacobian
 from tests.helpers import equal_symbolically
 
 n, c = symbols.width, sp.Symbol("c", positive=True)
@@ -21,5 +20,5 @@ def test_gradients_of_two_matrices_grow_by_the_mean_squared_slope():
 
 def test_linear_network_has_the_spectrum_of_the_named_one():
     network = Network(lambda x: x + epsilon * A(identity(x)), n, parameters=(c,))
-    assert equal_symbolically(gradient_growth(network), c)
-    assert equal_symbolically(lyapunov_exponent(network, 1), c * (n - 2) / (2 * n))
+    assert equal_symbolically(jacobian(network).growth, c)
+    assert equal_symbolically(jacobian(network).lyapunov(1), c * (n - 2) / (2 * n))

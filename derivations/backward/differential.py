@@ -1,0 +1,273 @@
+r"""One layer's derivative in its state as a random matrix, and its moments per unit of time.
+
+The derivative of a program is a program with the same matrices, so a tangent v is a second state beside x, and one elimination gives
+the drift of v, linear in v, and the covariance of two tangents, linear in each. These say everything of the random matrix
+:math:`M` with :math:`\mathrm{d}v = \mathrm{d}M\,v`: an entry is what a unit vector gives. Sums over a matrix's indices, as
+in :math:`\operatorname{tr} M^2`, are sums over neurons of the slopes of these forms, and so is the transpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.errors import NotClosed
+from derivations.language import Program
+from derivations.limits.depth import as_sums
+from derivations.limits.elimination.averages import layer_average, reduced
+from derivations.limits.elimination.held import released
+from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.slopes import require_slopes
+
+
+@dataclass(frozen=True)
+class LayerDifferential:
+    r"""Drift and covariance of the matrix :math:`M` of one layer, for one input.
+
+    Parameters
+    ----------
+    program : Program
+    """
+
+    program: Program
+
+    def __post_init__(self) -> None:
+        require_slopes(self.program)
+
+    @property
+    def positions(self) -> int:
+        """Coordinates of a neuron's state."""
+        return self.program.positions
+
+    @property
+    def size(self) -> sp.Expr:
+        """How many neurons the state has."""
+        return self.program.neurons.size
+
+    @cached_property
+    def moments(self) -> LayerMoments:
+        """Of the state and of two tangents."""
+        moments = LayerMoments(self.program, self.positions, directions=2)
+        moments.at_rest()
+        return moments
+
+    @cached_property
+    def state(self) -> tuple[sp.Symbol, ...]:
+        """A neuron's own state."""
+        return self.moments.states[: self.positions]
+
+    def tangent(self, k: int) -> tuple[sp.Symbol, ...]:
+        """A neuron's part of the first or the second tangent."""
+        return self.moments.states[(k + 1) * self.positions : (k + 2) * self.positions]
+
+    # ---- moments ----
+
+    @cached_property
+    def drift(self) -> tuple[sp.Expr, ...]:
+        """Of a neuron's part of the first tangent."""
+        return tuple(_plain(self.moments.drift(self.positions + a)) for a in self._coordinates)
+
+    @cached_property
+    def covariance(self) -> dict[tuple[int, int], sp.Expr]:
+        """Of one neuron's coordinates of the first and the second tangent."""
+        return {(a, b): self._own(1, a, 2, b) for a in self._coordinates for b in self._coordinates}
+
+    @cached_property
+    def between(self) -> dict[tuple[int, int], sp.Expr]:
+        """The same of two different neurons, the second one's numbers with a prime."""
+        return {(a, b): self._other(1, a, 2, b) for a in self._coordinates for b in self._coordinates}
+
+    def _own(self, k: int, a: int, m: int, b: int) -> sp.Expr:
+        places = sorted((k * self.positions + a, m * self.positions + b))
+        return _plain(self.moments.covariance(*places))
+
+    def _other(self, k: int, a: int, m: int, b: int) -> sp.Expr:
+        return _plain(self.moments.between(k * self.positions + a, m * self.positions + b))
+
+    # ---- sums over neurons ----
+
+    @cached_property
+    def trace(self) -> sp.Expr:
+        r"""The drift of :math:`\operatorname{tr} M`."""
+        return self._tidy(
+            sp.Add(*(self._total(self._slope(self.drift[a], self.tangent(0)[a])) for a in self._coordinates))
+        )
+
+    @cached_property
+    def square(self) -> sp.Expr:
+        r"""The rate of :math:`\sum_{ij} \mathrm{d}[M_{ij}, M_{ji}]`, the trace of :math:`(\mathrm{d}M)^2`."""
+        return self._contracted(crossed=True)
+
+    @cached_property
+    def variance(self) -> sp.Expr:
+        r"""The rate of :math:`\mathrm{d}[\operatorname{tr}M, \operatorname{tr}M]`."""
+        return self._contracted(crossed=False)
+
+    def _contracted(self, crossed: bool) -> sp.Expr:
+        total = sp.S.Zero
+        for (a, b), one in self.covariance.items():
+            first, second = self.tangent(0)[b if crossed else a], self.tangent(1)[a if crossed else b]
+            total += self._total(self._slope(self._slope(one, first), second))
+            two = self._slope(self.between[a, b], first, there=crossed)
+            total += self._total(self._over_others(self._slope(two, second, there=not crossed)))
+        return self._tidy(total)
+
+    def with_state(self, a: int) -> sp.Expr:
+        r"""The rate of :math:`\mathrm{d}[x_i, \operatorname{tr}M]`, for a coordinate of a generic neuron."""
+        total = sp.S.Zero
+        for b, v in enumerate(self.tangent(0)):
+            total += self._slope(self._own(0, a, 1, b), v)
+            total += self._over_others(self._slope(self._other(0, a, 1, b), v, there=True))
+        return self._tidy(total)
+
+    @cached_property
+    def squared(self) -> tuple[sp.Expr, ...]:
+        r"""The rate of :math:`(\mathrm{d}M)^2\,v`, a form in the first tangent."""
+        (first, second), found = (self.tangent(0), self.tangent(1)), []
+        for a in self._coordinates:
+            total = sp.S.Zero
+            for c in self._coordinates:  # M_ik M_kj, where k = i and where it is another neuron
+                total += self._slope(self.covariance[a, c], first[c])
+                total += self._over_others(self._slope(self.between[a, c], first[c], there=True))
+            found.append(self._tidy(renamed(total, dict(zip(second, first, strict=True)))))
+        return tuple(found)
+
+    @cached_property
+    def growth(self) -> sp.Expr:
+        r"""The rate of :math:`\|v\|^2`, over :math:`\|v\|^2`."""
+        first, second = self.tangent(0), self.tangent(1)
+        same = dict(zip(second, first, strict=True))
+        change = sp.Add(
+            *(2 * first[a] * self.drift[a] + renamed(self.covariance[a, a], same) for a in self._coordinates)
+        )
+        square = sp.Add(*(v**2 for v in first))
+        ratio = sp.cancel(sp.expand(self._total(change) / self._total(square)))
+        return sp.factor(as_sums(ratio, self.moments.states[: 2 * self.positions], self.size))
+
+    # ---- the transpose ----
+
+    def transposed(self, form: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]:
+        r""":math:`A^\top w` for a matrix A that is given by :math:`A v`, both in the letters of the first tangent."""
+        v, found = self.tangent(0), []
+        for b in self._coordinates:
+            total = sp.S.Zero
+            for a in self._coordinates:
+                local, shared = self._split(form[a], v[b])
+                total += local * v[a] + self._gathered(shared * v[a])
+            found.append(self._tidy(total))
+        return tuple(found)
+
+    @cached_property
+    def transposed_covariance(self) -> tuple[dict[tuple[int, int], sp.Expr], dict[tuple[int, int], sp.Expr]]:
+        r"""Covariance of :math:`(\mathrm{d}M)^\top w` and :math:`(\mathrm{d}M)^\top z`: of one neuron's coordinates, and of two neurons'.
+
+        Where rows of M are independent, :math:`\sum_i w_i z_i\,C_{ij,ik}`.
+
+        Raises
+        ------
+        NotClosed
+            If the rows of M are not independent.
+        """
+        if any(value != 0 for value in self.between.values()):
+            raise NotClosed(
+                "the rows of a layer's derivative are not independent, and the equation of the inverse is written for independent ones; "
+                "follow the Jacobian itself and invert it"
+            )
+        w, z = self.tangent(0), self.tangent(1)
+        far = tuple(sp.Dummy(f"{x.name}''", real=True) for x in self.moments.states)
+        further = dict(zip(self.moments.states, far, strict=True))
+        closer = dict(zip(far, self.moments.other, strict=True))
+        own: dict[tuple[int, int], sp.Expr] = {}
+        apart: dict[tuple[int, int], sp.Expr] = {}
+        for c in self._coordinates:
+            for d in self._coordinates:
+                one = two = sp.S.Zero
+                for (a, b), value in self.covariance.items():
+                    weight = w[a] * z[b]
+                    # the column of the first entry is that of the row's neuron, or any; then that of the second entry likewise
+                    here, spread = self._split(value, w[c])
+                    diagonal, left = self._split_at(here, z[d], further)
+                    right, both = self._split_at(spread, z[d], further)
+                    one += diagonal * weight + self._gathered(sp.diff(spread, self._there[z[d]]) * weight)
+                    two += (left * weight).xreplace(closer) + (right * weight).xreplace(self._swapped)
+                    two += self._gathered(both * weight).xreplace(closer)
+                own[c, d] = self._tidy(one + two.xreplace({y: x for x, y in self._there.items()}))
+                apart[c, d] = self._tidy(two)
+        return own, apart
+
+    # ---- slopes ----
+
+    def _slope(self, form: sp.Expr, v: sp.Symbol, there: bool = False) -> sp.Expr:
+        """The derivative in the entry of a tangent at the form's own neuron, or at the one whose numbers have a prime."""
+        at = self._there if there else {}
+        return sp.Add(*self._split_at(form, v, at, self._there[v] if there else v))
+
+    def _split(self, form: sp.Expr, v: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+        r"""The derivative in the entry at a neuron through the form's own numbers, and through averages at a neuron with primes.
+
+        With :math:`\langle b\rangle = \frac1n\sum_j b(x_j, v_j)`, an average has the slope :math:`\frac1n\,\partial_v b` at every neuron.
+        """
+        return self._split_at(form, v, self._there)
+
+    def _split_at(
+        self, form: sp.Expr, v: sp.Symbol, names: dict[sp.Basic, sp.Basic], own: sp.Basic | None = None
+    ) -> tuple[sp.Expr, sp.Expr]:
+        moved = [node for node in state_averages(form) if v in node.body.free_symbols]
+        held = {node: sp.Dummy("s", real=True) for node in moved}
+        outer, back = form.xreplace(held), {s: node for node, s in held.items()}
+        through = (sp.diff(outer, s) * sp.diff(node.body, v).xreplace(names) / self.size for node, s in held.items())
+        return sp.diff(outer, own or v).xreplace(back), sp.Add(*through).xreplace(back)
+
+    # ---- neurons ----
+
+    @cached_property
+    def _there(self) -> dict[sp.Basic, sp.Basic]:
+        """The names of another neuron."""
+        return dict(zip(self.moments.states, self.moments.other, strict=True))
+
+    @cached_property
+    def _swapped(self) -> dict[sp.Basic, sp.Basic]:
+        return {**self._there, **{y: x for x, y in self._there.items()}}
+
+    @property
+    def _coordinates(self) -> range:
+        return range(self.positions)
+
+    def _total(self, body: sp.Expr) -> sp.Expr:
+        """Over all neurons."""
+        return self.size * layer_average(body, self.moments.states, 0)
+
+    def _gathered(self, body: sp.Expr) -> sp.Expr:
+        """Over all neurons, where the one with a prime is the one that is left."""
+        return self._total(body).xreplace({y: x for x, y in self._there.items()})
+
+    def _over_others(self, body: sp.Expr) -> sp.Expr:
+        """A function of two neurons summed over the second one, which is not the first."""
+        if body == 0:
+            return sp.S.Zero
+        every = self._total(body.xreplace(self._swapped)).xreplace(self._swapped)
+        return every - body.xreplace({y: x for x, y in self._there.items()})
+
+    def _tidy(self, expr: sp.Expr) -> sp.Expr:
+        return reduced(self.moments.on_range(sp.expand(expr)))
+
+    def sums(self, expr: sp.Expr) -> sp.Expr:
+        """Averages of the state as sums over the layer of the state's own coordinates."""
+        return as_sums(expr, self.state, self.size)
+
+
+def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
+    """A formula with other letters for a neuron's numbers, inside averages too."""
+    nodes = {
+        node: layer_average(renamed(node.body, rule), [rule.get(v, v) for v in node.bound_symbols], node.layer)
+        for node in state_averages(expr)
+    }
+    return expr.xreplace({**rule, **nodes})
+
+
+def _plain(expr: sp.Expr) -> sp.Expr:
+    """A moment without names for what it holds, in lowest terms."""
+    return reduced(released(expr))

@@ -1,0 +1,239 @@
+r"""Volumes of tangents: :math:`\log|\det J|` at every width, and where the noise of J looks the same from every direction, all of them.
+
+For :math:`\mathrm{d}J = \mathrm{d}M\,J`, Itô's formula gives
+:math:`\mathrm{d}\log|\det J| = \operatorname{tr}\mathrm{d}M - \tfrac12\operatorname{tr}(\mathrm{d}M)^2`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from derivations.backward.differential import LayerDifferential
+from derivations.backward.equation import of_columns
+from derivations.diffusion import Diffusion, LazyCovariance
+from derivations.errors import NotClosed, brief
+from derivations.laws.piecewise_law import PiecewiseLaw
+from derivations.laws.recognition import recognise
+from derivations.limits.closure import gram_limit
+from derivations.limits.depth import as_sums, neuron_limit
+from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.moments import state_averages
+from derivations.sums import written_out
+from derivations.symbols import time
+
+#: log|det J|, or the logarithm of another volume.
+LOG_VOLUME = sp.Symbol("Lambda", real=True)
+
+
+@dataclass(frozen=True)
+class LogDeterminant:
+    r"""How :math:`\Lambda = \log|\det J|` moves: :math:`\mathrm{d}\Lambda = b\,\mathrm{d}t + r^{1/2}\,\mathrm{d}B`.
+
+    Parameters
+    ----------
+    layer : LayerDifferential
+    drift, rate : Expr
+        b and r, functions of the state through sums over its neurons.
+    with_state : tuple of Expr
+        :math:`\mathrm{d}[x_i, \Lambda]/\mathrm{d}t` for each coordinate of a neuron, with averages.
+    averages : tuple of Expr
+        b and r with averages in the place of sums.
+    """
+
+    layer: LayerDifferential
+    drift: sp.Expr
+    rate: sp.Expr
+    with_state: tuple[sp.Expr, ...]
+    averages: tuple[sp.Expr, sp.Expr]
+
+    @classmethod
+    def of(cls, layer: LayerDifferential) -> LogDeterminant:
+        """Of a layer's derivative."""
+        b, r = layer.trace - layer.square / 2, layer.variance
+        drift, rate = (sp.factor_terms(layer.sums(e)) for e in (b, r))
+        return cls(
+            layer,
+            drift,
+            rate,
+            tuple(layer.with_state(a) for a in range(layer.positions)),
+            (b, r),
+        )
+
+    @property
+    def is_gaussian(self) -> bool:
+        r"""Whether :math:`\Lambda` does not depend on the state: then it is Gaussian."""
+        return not any(state_averages(e) for e in self.averages)
+
+    @property
+    def law(self) -> PiecewiseLaw | None:
+        r"""Its law by itself, Brownian motion with drift; None where it depends on the state."""
+        if not self.is_gaussian or any(time in e.free_symbols for e in self.averages) or self.rate == 0:
+            return None
+        return recognise(Diffusion((LOG_VOLUME,), sp.ImmutableMatrix([self.drift]), sp.ImmutableMatrix([[self.rate]])))
+
+    @property
+    def process(self) -> Diffusion:
+        r""":math:`\Lambda` with what it depends on: by itself, with the Gram matrix of the state, or with all neurons.
+
+        Raises
+        ------
+        NotClosed
+            If it depends on more than the Gram matrix and the width is a symbol.
+        """
+        b, r = self.averages
+        if self.is_gaussian:
+            return Diffusion((LOG_VOLUME,), sp.ImmutableMatrix([b]), sp.ImmutableMatrix([[r]]))
+        try:
+            return self._with_gram()
+        except NotClosed as error:
+            if not self.layer.size.is_Integer:
+                raise NotClosed(
+                    f"log|det J| moves with {brief(sp.Tuple(*self.averages))}, which is no function of the Gram matrix; "
+                    f"give the width as a number to follow it with all neurons ({error})"
+                ) from error
+            return self._with_neurons()
+
+    def _with_gram(self) -> Diffusion:
+        layer, p = self.layer, self.layer.positions
+        found = gram_limit(layer.program, p)
+        x, matrix, means = layer.state, found.matrix, [sp.Dummy(f"M{a}", real=True) for a in range(p)]
+        rule: dict[sp.Expr, sp.Expr] = {}
+        for a in range(p):
+            if found.centred:
+                rule[_average(layer, x[a])] = means[a]
+            for b in range(p):
+                own = found.fixed.get(matrix[a, b], matrix[a, b])
+                rule[_average(layer, x[a] * x[b])] = own + (means[a] * means[b] if found.centred else 0)
+
+        def closed(expr: sp.Expr) -> sp.Expr:
+            inside = expr.xreplace(rule)
+            inside = sp.cancel(inside) if inside.is_rational_function(*means, *matrix) else sp.expand(inside)
+            if inside.atoms(LayerAverage) or inside.free_symbols & {*means, *x}:
+                raise NotClosed(f"{brief(expr)} is no function of the Gram matrix")
+            return sp.factor_terms(inside)
+
+        def shared(a: int, b: int) -> sp.Expr:
+            """With an entry of the Gram matrix."""
+            total = _average(layer, x[a] * self.with_state[b] + x[b] * self.with_state[a])
+            if found.centred:
+                total -= means[a] * _average(layer, self.with_state[b]) + means[b] * _average(layer, self.with_state[a])
+            return closed(total)
+
+        places = {matrix[a, b]: (a, b) for a in range(p) for b in range(a, p)}
+        states, count = found.process.states, len(found.process.states)
+        column = [shared(*places[s]) for s in states] + [closed(self.averages[1])]
+        process = found.process
+
+        def entry(i: int, j: int) -> sp.Expr:
+            if i == count:
+                return column[j]
+            return process.entry(i, j) if isinstance(process, Diffusion) else sp.S.Zero
+
+        drift = sp.ImmutableMatrix([*process.drift, closed(self.averages[0])])
+        return Diffusion((*states, LOG_VOLUME), drift, LazyCovariance(entry))
+
+    def _with_neurons(self) -> Diffusion:
+        layer, p, n = self.layer, self.layer.positions, int(self.layer.size)
+        limit = neuron_limit(layer.program, p)
+        states = limit.states
+        neurons = [states[i * p : (i + 1) * p] for i in range(n)]
+
+        def at(expr: sp.Expr, i: int = 0) -> sp.Expr:
+            expr = written_out(as_sums(expr, layer.state, layer.size), neurons)
+            return expr.xreplace(dict(zip(layer.state, neurons[i], strict=True)))
+
+        column = [at(c, i) for i in range(n) for c in self.with_state] + [at(self.averages[1])]
+        own = limit.covariance
+
+        def entry(i: int, j: int) -> sp.Expr:
+            return column[j] if i == len(states) else own[i, j]
+
+        drift = sp.ImmutableMatrix([*limit.drift, at(self.averages[0])])
+        return Diffusion((*states, LOG_VOLUME), drift, LazyCovariance(entry), time=limit.time)
+
+
+def _average(layer: LayerDifferential, body: sp.Expr) -> sp.Expr:
+    return layer.moments.average(body)
+
+
+@dataclass(frozen=True)
+class Isotropic:
+    r"""A matrix noise that looks the same from every direction, whatever the state.
+
+    .. math:: \mathrm{d}[M_{ij}, M_{kl}] = (a\,\delta_{ik}\delta_{jl} + b\,\delta_{il}\delta_{jk} + c\,\delta_{ij}\delta_{kl})\,\mathrm{d}t,
+              \qquad \mathbb{E}\,\mathrm{d}M = \alpha\,I\,\mathrm{d}t .
+
+    J is then Brownian motion on the group of invertible matrices, and the logarithms of the volumes of k tangents are Gaussian:
+    for an orthonormal frame Q of k tangents, Itô's formula on :math:`\tfrac12\log\det(V^\top V)` gives the drift
+    :math:`\operatorname{tr}Y + \tfrac12\|\mathrm{d}M\,Q\|^2 - \tfrac12\operatorname{tr}Y^2 - \tfrac12\|Y\|^2` with
+    :math:`Y = Q^\top\mathrm{d}M\,Q`.
+
+    Parameters
+    ----------
+    size : Expr
+        n.
+    alpha, a, b, c : Expr
+        Numbers, or parameters of the network.
+    """
+
+    size: sp.Expr
+    alpha: sp.Expr
+    a: sp.Expr
+    b: sp.Expr
+    c: sp.Expr
+
+    @classmethod
+    def of(cls, layer: LayerDifferential) -> Isotropic:
+        """Read off the moments of a layer's derivative.
+
+        Raises
+        ------
+        NotClosed
+            If they are not of this form: saying on what they depend.
+        """
+        if layer.positions > 1:
+            raise NotClosed(
+                "the noise of a Jacobian over several positions has directions of its own; simulate the Jacobian"
+            )
+        (v,), (w,) = layer.tangent(0), layer.tangent(1)
+        y = dict(zip(layer.moments.states, layer.moments.other, strict=True))
+        product = _average(layer, v * w)
+        drift, own, two = layer.drift[0], layer.covariance[0, 0], layer.between[0, 0]
+        alpha, a = sp.cancel(drift / v), sp.diff(own.xreplace({product: (s := sp.Dummy("s"))}), s) / layer.size
+        b, c = (sp.diff(two, *pair) for pair in ((w, y[v]), (v, y[w])))
+        rebuilt = alpha * v, a * layer.size * product + (b + c) * v * w, b * w * y[v] + c * v * y[w]
+        known = all(sp.expand(one - other) == 0 for one, other in zip(rebuilt, (drift, own, two), strict=True))
+        numbers, neurons = (alpha, a, b, c), {*layer.moments.states, *y.values(), time}
+        if not known or any(e.free_symbols & neurons or state_averages(e) for e in numbers):
+            shown = of_columns(layer)
+            raise NotClosed(
+                "the volumes of tangents do not grow at constant rates: how columns of the Jacobian move depends on the state, by the drift "
+                f"{brief(shown.drift[0])} and the covariance {brief(shown.covariance[0, 0])}; simulate the Jacobian"
+            )
+        return cls(layer.size, alpha, a, b, c)
+
+    def drift(self, k: Any) -> sp.Expr:
+        r"""Drift of the logarithm of the volume of k tangents."""
+        n, k = self.size, sp.sympify(k)
+        moved = self.a * n * k + (self.b + self.c) * k  # ‖dM Q‖²
+        crossed = self.a * k + self.b * k**2 + self.c * k  # tr Y²
+        square = self.a * k**2 + (self.b + self.c) * k  # ‖Y‖²
+        return sp.factor(self.alpha * k + (moved - crossed - square) / 2)
+
+    def rate(self, k: Any) -> sp.Expr:
+        """Variance rate of the same."""
+        k = sp.sympify(k)
+        return sp.factor((self.a + self.b) * k + self.c * k**2)
+
+    def exponent(self, k: Any) -> sp.Expr:
+        """The k-th Lyapunov exponent, from the largest: growth of volumes of k tangents minus that of k − 1."""
+        k = sp.sympify(k)
+        return sp.factor(sp.expand(self.drift(k) - self.drift(k - 1)))
+
+    def law(self, k: Any) -> PiecewiseLaw:
+        """Of the logarithm of the volume of k tangents: Brownian motion with drift."""
+        drift, rate = (sp.ImmutableMatrix([[e]]) for e in (self.drift(k), self.rate(k)))
+        return recognise(Diffusion((LOG_VOLUME,), drift, rate))

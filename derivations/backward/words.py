@@ -1,0 +1,228 @@
+"""Explaining a Jacobian: the differential of a layer, its equation, its inverse, its determinant, and the volumes of tangents."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe
+from derivations.backward.equation import MatrixEquation
+from derivations.backward.volume import LOG_VOLUME, Isotropic, LogDeterminant
+from derivations.errors import NotClosed
+from derivations.explain.limit import DB, DT
+from derivations.explain.notation import (
+    DifferentialOf,
+    Distribution,
+    Juxtaposed,
+    Norm,
+    Total,
+    Transposed,
+    Variation,
+    equals,
+    expected,
+    indexed,
+    letter,
+)
+from derivations.explain.plain import Words
+from derivations.explain.statements import network_steps
+from derivations.explain.steps import Line, Step, Term, differential, equation, result
+from derivations.limits.elimination.moments import state_averages
+from derivations.symbols import time
+
+_J, _M, _X, _LAMBDA = letter("J"), letter("M"), letter("X"), indexed(LOG_VOLUME, (time,))
+
+
+class Derived(Protocol):
+    """What is explained."""
+
+    @property
+    def network(self) -> Recipe:
+        """Of which network."""
+
+    @property
+    def sde(self) -> MatrixEquation:
+        """Of the Jacobian."""
+
+    @property
+    def inverse(self) -> MatrixEquation:
+        """Of its inverse."""
+
+    @property
+    def log_det(self) -> LogDeterminant:
+        """Of its determinant."""
+
+    @property
+    def volumes(self) -> Isotropic:
+        """Of tangents."""
+
+
+def steps(found: Derived) -> list[Step]:
+    """The derivation of a Jacobian."""
+    network = found.network
+    return [
+        *network_steps(network),
+        _differential_step(found.sde),
+        *_equation_steps(found.sde),
+        _determinant_step(found.log_det),
+        _inverse_step(found),
+        _volume_step(found),
+    ]
+
+
+def _differential_step(sde: MatrixEquation) -> Step:
+    return Step(
+        "Differential of a layer",
+        (
+            "The derivative of a layer along a direction is a layer with the same matrices, applied to the derivatives of what they are applied to. "
+            "So a column of the Jacobian is a second state beside ",
+            _X,
+            ", and one layer multiplies the Jacobian from the left:",
+        ),
+        (equation(DifferentialOf(_J), Juxtaposed(DifferentialOf(_M), _J)),),
+        ("The chain rule. Weights are fresh in every layer, so given the state the factors are independent.",),
+    )
+
+
+def _equation_steps(sde: MatrixEquation) -> list[Step]:
+    lines = _lines(sde)
+    because = (
+        "The mean and the covariance of one layer's derivative given the state, per unit of time, by the elimination that gives those of the state. "
+        "They are exact for every number of neurons."
+    )
+    return [result("Equation of the Jacobian", ("In Itô's sense, for columns k and l,",), lines, (because,))]
+
+
+def _lines(sde: MatrixEquation) -> tuple[Line, ...]:
+    """Drift and covariance of a generic entry, neuron i."""
+    p, lines = len(sde.state), []
+
+    def entry(neuron: str, column: str, a: int) -> sp.Expr:
+        return _entry(sde.letter, neuron, column, a, p)
+
+    for a in range(p):
+        left = expected(DifferentialOf(entry("i", "k", a)), _X, letter(sde.letter))
+        lines.append(Line(left, (Term(_shown(sde.drift[a], sde), DT),)))
+    for a in range(p):
+        for b in range(p):
+            both = entry("i", "k", a), entry("i", "l", b)
+            lines.append(Line(Variation(*both, time), (Term(_shown(sde.covariance[a, b], sde), DT),)))
+    if sde.is_independent:
+        zero = Variation(entry("i", "k", 0), entry("j", "l", 0), time)
+        return (*lines, equation(zero, sp.S.Zero, where=sp.Ne(letter("i"), letter("j"))))
+    for a in range(p):
+        for b in range(p):
+            both = entry("i", "k", a), entry("j", "l", b)
+            shown = _shown(sde.between[a, b], sde)
+            lines.append(Line(Variation(*both, time), (Term(shown, DT),), where=sp.Ne(letter("i"), letter("j"))))
+    return tuple(lines)
+
+
+def _entry(stem: str, neuron: str, column: str, a: int, p: int) -> sp.Expr:
+    above = (sp.Integer(a + 1),) if p > 1 else ()
+    lower = (neuron, column) if stem != "K" else (column, neuron)
+    return indexed(stem, lower, above)
+
+
+def _shown(expr: sp.Expr, sde: MatrixEquation) -> sp.Expr:
+    """A formula with neurons as indices: i, j for a second one, and r in sums over the layer."""
+    p = len(sde.state)
+
+    def names(neuron: str, mark: str = "") -> dict[sp.Basic, sp.Basic]:
+        rule: dict[sp.Basic, sp.Basic] = {}
+        for a in range(p):
+            above = (sp.Integer(a + 1),) if p > 1 else ()
+            rule[_marked(sde.state[a], mark)] = indexed("X", (neuron,), above)
+            rule[_marked(sde.first[a], mark)] = _entry(sde.letter, neuron, "k", a, p)
+            rule[_marked(sde.second[a], mark)] = _entry(sde.letter, neuron, "l", a, p)
+        return rule
+
+    inside = names("r")
+    sums = {
+        node: Total(node.body.xreplace(inside), letter("r"), sde.size, ()) / sde.size for node in state_averages(expr)
+    }
+    return sp.factor_terms(expr).xreplace({**names("i"), **names("j", "'"), **sums})
+
+
+def _marked(symbol: sp.Symbol, mark: str) -> sp.Symbol:
+    return sp.Symbol(f"{symbol.name}{mark}", real=True) if mark else symbol
+
+
+def _determinant_step(found: LogDeterminant) -> Step:
+    claim: Words = (
+        "For ",
+        equals(LOG_VOLUME, sp.log(sp.Abs(sp.Function("det")(_J)), evaluate=False)),
+        " Itô's formula gives",
+    )
+    noise = sp.sqrt(found.rate) if found.is_gaussian else sp.Pow(found.rate, sp.S.Half, evaluate=False)
+    lines = [differential(_LAMBDA, found.drift, noise, DB)]
+    if found.law is not None:
+        lines.append(Line(_LAMBDA, (Term(Distribution("N", found.drift * time, found.rate * time)),), "~"))
+    counted = (
+        " Nothing depends on the state, so it is Gaussian."
+        if found.is_gaussian
+        else " It is no diffusion by itself where its rates move with the state."
+    )
+    return result(
+        "Determinant",
+        claim,
+        tuple(lines),
+        ("The differential is tr dM − ½ tr (dM)². Traces are sums of the covariance over the neurons." + counted,),
+    )
+
+
+def _inverse_step(found: Derived) -> Step:
+    try:
+        sde = found.inverse
+    except NotClosed as error:
+        return Step(
+            "Inverse",
+            ("The inverse has no equation written out here.",),
+            (),
+            (f"{str(error)[0].upper()}{str(error)[1:]}.",),
+        )
+    k = letter("K")
+    return result(
+        "Inverse and gradients",
+        (
+            "The Jacobian stays invertible. For ",
+            equals(k, indexed("J", (), (sp.Integer(-1),))),
+            " and rows k and l of it,",
+        ),
+        _lines(sde),
+        (
+            "Itô's formula: dK = −K dM + K (dM)². The gradient in a layer is the transpose of K times the gradient in the first layer, so it moves "
+            "with the layer as a row of K does. This is exact; nothing is assumed of forward and backward weights.",
+        ),
+    )
+
+
+def _volume_step(found: Derived) -> Step:
+    try:
+        volumes = found.volumes
+    except NotClosed as error:
+        return Step(
+            "Volumes of tangents",
+            ("There is no Lyapunov spectrum in closed form.",),
+            (),
+            (f"{str(error)[0].upper()}{str(error)[1:]}.",),
+        )
+    k = sp.Symbol("k", integer=True, positive=True)
+    norm = sp.log(Norm(Juxtaposed(_J, letter("v"))) / Norm(letter("v")), evaluate=False)
+    one = Distribution("N", volumes.drift(1) * time, volumes.rate(1) * time)
+    gradient = sp.log(Norm(Juxtaposed(Transposed(_J), letter("g"))) / Norm(letter("g")), evaluate=False)
+    return result(
+        "Lyapunov spectrum and norms of gradients",
+        (
+            "The noise of the Jacobian is the same from every direction, whatever the state. So with exponents from the largest,",
+        ),
+        (
+            equation(indexed("mu", (k,)), volumes.exponent(k)),
+            Line(norm, (Term(one),), "~"),
+            Line(gradient, (Term(one),), "~"),
+        ),
+        (
+            "Itô's formula on ½ log det of the Gram matrix of k tangents; an exponent is the growth of volumes of k tangents minus that of k − 1. "
+            "Increments are independent and alike, so the transpose, a product of them in the other order, has the same law.",
+        ),
+    )

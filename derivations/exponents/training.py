@@ -1,0 +1,379 @@
+r"""The first step of training: by which powers of width and depth it moves features and output, and which learning rates move them by order 1.
+
+The network is :math:`x_0 = U a`, L layers and a readout :math:`f = v \cdot x_L` whose weights have the standard deviation :math:`n^{-r}`;
+the derivative of the loss in f is of order 1. A step is taken by every trained matrix in every layer, plain or of sign type, at a learning rate
+:math:`\eta\,n^{-a}L^{-b}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError, NoLimit, unknown
+from derivations.exponents.backward import Change, LayerOrders, count_order
+from derivations.exponents.family import Family
+from derivations.exponents.found import Found
+from derivations.exponents.moved import (
+    INPUT,
+    READOUT,
+    WORDS,
+    Moved,
+    Orders,
+    Power,
+    Step,
+    StepVerdict,
+    at_most,
+    is_straight,
+    linear,
+    number,
+    solved,
+)
+from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, largest, order_of
+from derivations.language import Weights
+from derivations.language.statements import Back, Matrix
+from derivations.symbols import state as any_state
+
+#: The exponents of the readout's weights, and of the learning rate in the width and in the depth.
+readout_exponent, width_rate, depth_rate = sp.symbols("r a b", real=True)
+#: Plain gradient descent, and steps of the gradient's sign as Adam's first one.
+RULES = ("sgd", "sign")
+#: Whether a matrix's entries are trained as they are, or as numbers of order 1 that are multiplied by the standard deviation.
+PARAMETRIZATIONS = ("standard", "ntk")
+_HALF = Fraction(1, 2)
+_STEP = Fraction(1, 128)
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """The orders of the first step of a network.
+
+    Parameters
+    ----------
+    net : Recipe
+    family : Family
+        The layer in its sizes.
+    start : Found or None
+        Its scalings at the start; None where they are not known.
+    why : str
+        Then, the reason.
+    trained : tuple of str
+        The names of the layer's matrices that are trained.
+    """
+
+    net: Recipe
+    family: Family
+    start: Found | None
+    why: str
+    trained: tuple[str, ...]
+
+    @cached_property
+    def stands(self) -> dict[sp.Symbol, Fraction]:
+        """The exponents of the sizes as the network has them; where it does not say them, those of a regime with a limit."""
+        found = {s: fraction(p) for s, p in self.family.stands.items()}
+        missing = [size.exponent for size in self.family.sizes if size.exponent not in found]
+        if missing:
+            regimes = self.start.regimes if self.start is not None else ()
+            if not regimes:
+                raise DerivationError(
+                    f"the network does not say the exponent {missing[0]}; give it in small={{{self.family.sizes[0].symbol}: 1/2}}"
+                )
+            found |= {s: fraction(regimes[0].example[s]) for s in missing}
+        return found
+
+    @cached_property
+    def matrices(self) -> dict[str, tuple[Matrix | Back, ...]]:
+        """The uses of each trained matrix."""
+        found: dict[str, tuple[Matrix | Back, ...]] = {}
+        for s in self.family.program.statements:
+            if isinstance(s, Matrix | Back) and s.weights.name in self.trained:
+                found[s.weights.name] = (*found.get(s.weights.name, ()), s)
+        return found
+
+    # ---- at a point ----
+
+    def depth_at(self, exponents: Mapping[sp.Symbol, Fraction]) -> Order:
+        r"""The number of layers: L where the network at the start has a limit in the depth, or tends to the identity; else 1, a depth that is held fixed.
+
+        Raises
+        ------
+        NoLimit
+            If branches shrink, but not as fast as a limit needs.
+        """
+        if self.start is None or self.start.exponents is None:
+            return ONE
+        given = {s: sp.Rational(p.numerator, p.denominator) for s, p in exponents.items() if s in self.stands}
+        kind = self.start.at(given).kind
+        if kind == "too strong":
+            raise NoLimit(
+                "at these exponents the network at the start is no power of the depth: its branches are larger than a limit in depth "
+                "has them; scalings without training has those that have one"
+            )
+        return ONE if kind == "not continuous" else DEPTH
+
+    def layer(self, exponents: Mapping[sp.Symbol, Fraction]) -> LayerOrders:
+        """One layer's orders.
+
+        Raises
+        ------
+        DerivationError
+            If a layer changes the order of the state or of the gradient.
+        """
+        sizes = {size.symbol: DEPTH ** -exponents[size.exponent] for size in self.family.sizes}
+        if self.depth_at(exponents) == ONE:
+            sizes = {symbol: order if exponents else ONE for symbol, order in sizes.items()}
+        made = LayerOrders(self.family.program, sizes, WIDTH ** -exponents[readout_exponent])
+        if made.new_state != ONE:
+            raise DerivationError(
+                f"a layer makes a state of order {made.new_state} of one of order 1; scale its weights so that it stays of order 1"
+            )
+        back = made.gradient[any_state]
+        if back != made.incoming:
+            raise DerivationError(
+                f"a layer multiplies the gradient by {back / made.incoming}, so that no two layers see the same; "
+                "scale its weights so that it stays"
+            )
+        return made
+
+    def _raw(
+        self, exponents: Mapping[sp.Symbol, Fraction], rule: str, parametrization: str
+    ) -> dict[tuple[str, str], Orders]:
+        layer, layers = self.layer(exponents), self.depth_at(exponents)
+        incoming = layer.incoming
+        made: dict[tuple[str, str], Orders] = {}
+
+        def entry(gradient: Order, deviation: Order) -> Order:
+            update = gradient if rule == "sgd" else NOTHING if gradient.nothing else ONE
+            power = 0 if parametrization == "standard" else 2 if rule == "sgd" else 1
+            return update * deviation**power
+
+        first = entry(incoming, ONE)
+        moved = Change(first, first * incoming * WIDTH)
+        made[INPUT, INPUT] = Orders(
+            incoming, first, first, moved.along, through=self._seen(layer, layer.carried({any_state: moved}))
+        )
+        for name, uses in self.matrices.items():
+            weights = uses[0].weights
+            kinds: list[tuple[str, Callable[..., Change], tuple[Matrix | Back, ...], Order]] = [
+                ("hidden", layer.own, uses, self._deviation(layer, weights, uses[0]))
+            ]
+            if weights.bias_variance != 0:
+                forward = tuple(u for u in uses if isinstance(u, Matrix))
+                kinds.append(("bias", layer.shift, forward, order_of(weights.bias_variance, layer.sizes) ** _HALF))
+            for role, act, chosen, deviation in kinds:
+                gradient = largest(
+                    *(layer.gradient[u.symbol] if role == "bias" else layer.entry_gradient(u) for u in chosen)
+                )
+                start = {u.symbol: act(u, entry(gradient, deviation)) for u in chosen}
+                made[name, role] = self._spread(layer, layers, gradient, start)
+        last = entry(ONE, incoming)
+        made[READOUT, READOUT] = Orders(ONE, last * WIDTH, NOTHING, last * WIDTH)
+        return made
+
+    @staticmethod
+    def _deviation(layer: LayerOrders, weights: Weights, use: Matrix | Back) -> Order:
+        """Of an entry; where it starts at 0, as if it had the variance 1."""
+        reads = count_order(use.source if isinstance(use, Matrix) else use.target)
+        own = ONE if weights.variance == 0 else layer.deviation(weights)
+        return own / reads**_HALF
+
+    def _spread(self, layer: LayerOrders, layers: Order, gradient: Order, start: dict[sp.Symbol, Change]) -> Orders:
+        """What changes inside every layer do to the state and to the output: those along the gradient add up, others as random ones do."""
+        carried = layer.carried(start)
+        new = carried.get(None, Change())
+        along = NOTHING if new.along.nothing else layers * new.along / (layer.incoming * WIDTH)
+        # what a layer makes of the change so far in random directions adds up as random terms do
+        state = largest(along, layers**_HALF * new.size, layers**_HALF * layer.response * along)
+        later = layer.carried({any_state: Change(state, layers * new.along)})
+        own = largest(*(c.size for c in start.values()))
+        output, inside, through = layers * new.along, self._seen(layer, carried), self._seen(layer, later)
+        return Orders(gradient, own, state, output, inside, through)
+
+    @staticmethod
+    def _seen(layer: LayerOrders, changes: Mapping[sp.Symbol | None, Change]) -> Order:
+        """How much larger the largest change inside a layer is than what the functions that read it take as small."""
+        return largest(
+            *(
+                change.size / bound
+                for s, change in changes.items()
+                if s is not None
+                and s != any_state
+                and not change.size.nothing
+                and not (bound := layer.bound(s)).nothing
+            )
+        )
+
+    def at(
+        self,
+        rule: str = "sgd",
+        exponents: Mapping[sp.Symbol, object] | None = None,
+        readout: object = _HALF,
+        parametrization: str = "standard",
+        rate: tuple[object, object] | None = None,
+    ) -> StepVerdict:
+        r"""What one step of all matrices does at one learning rate for all of them.
+
+        Parameters
+        ----------
+        rule, exponents, readout, parametrization
+            As for :meth:`moved`.
+        rate : pair of numbers, optional
+            a and b of :math:`\eta\,n^{-a}L^{-b}`; by default the largest one that moves nothing by more than order 1.
+        """
+        _checked(rule, parametrization)
+        raw = self._raw(self.point(exponents, readout), rule, parametrization)
+        if rate is None:
+            eta = min((row.rate for row in raw.values() if not row.rate.nothing), default=ONE)
+        else:
+            eta = Order(-_rational(rate[0], "a"), -_rational(rate[1], "b"))
+        rows = {
+            name if role in (INPUT, READOUT, "hidden") else f"{role} of {name}": Step(
+                *(eta * o for o in (row.own, row.state, row.output, max(row.inside, row.through)))
+            )
+            for (name, role), row in raw.items()
+        }
+        return StepVerdict(-number(eta.width), -number(eta.depth), rows)
+
+    # ---- as functions of the exponents ----
+
+    def point(
+        self, exponents: Mapping[sp.Symbol, object] | None = None, readout: object = _HALF
+    ) -> dict[sp.Symbol, Fraction]:
+        """Exponents of the sizes and of the readout as numbers.
+
+        Raises
+        ------
+        DerivationError
+            For an exponent that is not known, or no rational number.
+        """
+        names = {size.symbol: size.exponent for size in self.family.sizes}
+        made = {**self.stands, readout_exponent: _rational(readout, "r")}
+        for key, value in (exponents or {}).items():
+            symbol = names.get(key, key)
+            if symbol not in made:
+                raise DerivationError(unknown("exponent", str(key), [str(s) for s in made]))
+            made[symbol] = _rational(value, str(symbol))
+        if made[readout_exponent] < _HALF:
+            raise DerivationError(
+                f"the readout's weights must not be larger than n^(-1/2), so that the output does not grow at the start; got r = {made[readout_exponent]}"
+            )
+        return made
+
+    def moved(
+        self,
+        rule: str = "sgd",
+        exponents: Mapping[sp.Symbol, object] | None = None,
+        readout: object = _HALF,
+        parametrization: str = "standard",
+    ) -> tuple[Moved, ...]:
+        r"""What one step of each matrix moves, at a learning rate of order 1 and in powers of width and depth.
+
+        Parameters
+        ----------
+        rule : {"sgd", "sign"}
+            Plain, or of sign type.
+        exponents : mapping, optional
+            From exponents, or sizes, to numbers; those that are left out are as the network has them.
+        readout : number
+            r: the readout's weights have the standard deviation :math:`n^{-r}`.
+        parametrization : {"standard", "ntk"}
+            Whether entries are trained as they are, or as numbers of order 1 that are multiplied by their standard deviation.
+
+        Returns
+        -------
+        tuple of Moved
+            In the exponents of the sizes and r, at and above the given ones.
+        """
+        _checked(rule, parametrization)
+        point = self.point(exponents, readout)
+        free = [readout_exponent]
+        if self.depth_at(point) != ONE:
+            free = [*self.stands, readout_exponent]
+
+        def table(at: Mapping[sp.Symbol, Fraction]) -> dict[tuple[str, str, str], Order]:
+            raw = self._raw(at, rule, parametrization)
+            return {(*key, word): getattr(row, word) for key, row in raw.items() for word in WORDS}
+
+        here, slopes = table(point), {}
+        for symbol in free:
+            step = _STEP
+            while True:
+                one, two = (table({**point, symbol: point[symbol] + h}) for h in (step / 2, step))
+                if all(is_straight(here[k], one[k], two[k]) for k in here):
+                    break
+                step /= 2
+            slopes[symbol] = {k: None if here[k].nothing else (two[k] / here[k]) ** (1 / step) for k in here}
+        rows: dict[tuple[str, str], dict[str, Power]] = {}
+        for (name, role, word), order in here.items():
+            rows.setdefault((name, role), {})[word] = linear(
+                order, {s: t[name, role, word] for s, t in slopes.items()}, point
+            )
+        return tuple(Moved(name, role, **words) for (name, role), words in rows.items())
+
+    def conditions(self, rule: str = "sgd") -> dict[str, tuple[sp.Basic, ...]]:
+        """For each of the layer's matrices that moves, the exponents at which its largest learning rate moves the state by order 1 at every depth.
+
+        They are on r and on the exponents of the sizes, for readouts of standard deviations of 1/n and less, and beside those that a limit at the
+        start has; false where it never does.
+        """
+        found = {}
+        for row in self.moved(rule, readout=1):
+            if row.role == "hidden" and not row.state.vanishes:
+                relations = []
+                for other in (row.output, row.inside, row.through):
+                    if not other.vanishes:
+                        relations += at_most(other, row.state)
+                found[row.name] = (sp.false,) if sp.false in relations else tuple(dict.fromkeys(relations))
+        return found
+
+    @property
+    def branches(self) -> tuple[sp.Rel, ...]:
+        """The exponents of the sizes at which the network at the start has a limit in the depth or tends to the identity."""
+        if self.start is None or self.start.exponents is None:
+            return ()
+        found = self.start.exponents
+        relations = []
+        for bound in found.polyhedron.constraints:
+            left = sp.Add(*(number(a) * s for a, s in zip(bound.slope, found.symbols, strict=True) if s in self.stands))
+            if bound.bound > 0 and left.free_symbols:
+                relations.append(sp.GreaterThan(left / number(bound.bound), 1, evaluate=False))
+        return tuple(map(solved, dict.fromkeys(relations)))
+
+
+def _checked(rule: str, parametrization: str) -> None:
+    for word, given, known in (("rule", rule, RULES), ("parametrization", parametrization, PARAMETRIZATIONS)):
+        if given not in known:
+            raise DerivationError(unknown(word, str(given), known))
+
+
+def _rational(value: object, name: str) -> Fraction:
+    exact = exact_decimals(value)
+    if not exact.is_Rational:
+        raise DerivationError(f"the exponent {name} must be a rational number, got {value!r}; e.g. 1/2")
+    return fraction(exact)
+
+
+def trained_names(names: object, program_names: Iterable[str]) -> tuple[str, ...]:
+    """The matrices that are trained: all, or those that are named.
+
+    Raises
+    ------
+    DerivationError
+        For a name that the layer does not have, or no name.
+    """
+    own = tuple(dict.fromkeys(program_names))
+    if names is True:
+        return own
+    given = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[arg-type]
+    for name in given:
+        if name not in own:
+            raise DerivationError(unknown("matrix", str(name), own))
+    if not given:
+        raise DerivationError("training names no matrix; give training=True to train all")
+    return given

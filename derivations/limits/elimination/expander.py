@@ -1,0 +1,145 @@
+r"""What is known while a program is expanded: the value of each statement's symbol for each input, and every random number drawn.
+
+A coordinate is an input, or one of its tangents: coordinates m, …, 2m − 1 are those of the first direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy as sp
+
+from derivations.language.statements import Back, Mask, Matrix, Mix, Neurons, Program
+from derivations.language.weights import Weights
+from derivations.limits.elimination.averages import layer_average, reduced
+from derivations.limits.elimination.draws import Coins, Fluctuations, Random
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.held import held
+from derivations.limits.elimination.series import Series, taylor
+from derivations.symbols import input_symbols, state, step
+
+
+class Expander:
+    """The state of one expansion, which the rules of the statements read and extend; parameters as for ``expansion.expand``."""
+
+    def __init__(
+        self,
+        program: Program,
+        inputs: int,
+        order: int,
+        directions: int,
+        parameters: bool,
+        infinite: bool,
+        fixed: Mapping[sp.Expr, sp.Expr],
+    ) -> None:
+        self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
+        self.infinite, self.fixed = infinite, fixed
+        self.states = input_symbols(state, inputs * (1 + directions))
+        self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
+        self.others = dict(program.others)
+        # by direction and two coordinates of an input
+        self.pairs: dict[tuple[int, int, int], dict[sp.Symbol, sp.Expr]] = {}
+        self.fluctuations: dict[sp.Symbol, Fluctuations] = {}
+        self.variables: dict[int, list[sp.Symbol]] = {0: list(self.states)}
+        self.sizes = {0: program.neurons.size}
+        # of each matrix, application by application: what it reads for each coordinate; and all that comes out
+        self.read: dict[Weights, list[list[Series]]] = {}
+        self.out: dict[Weights, list[sp.Symbol]] = {}
+        self.own: dict[Weights, list[sp.Symbol]] = {}  # what comes out of an independent copy, if parameters move
+        self.places: dict[int, tuple[sp.Symbol, ...]] = {}  # of layers whose neurons are not alike
+        self.back: dict[Back, list[sp.Symbol]] = {}  # of a transpose, what is new in it for each coordinate
+        self.backs: dict[Weights, list[tuple[Back, list[Series]]]] = {}
+        self.turned = {s.weights for s in program.statements if isinstance(s, Back)}
+        self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
+        self._done: dict[object, Series] = {}
+        self._names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
+        self.coins: dict[sp.Symbol, Coins] = {}
+        self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = {}
+        found = () if directions else heads(program)
+        self.heads = {head.mix: head for head in found if all(map(self.is_gaussian, head.matrices))}
+        self.inside = {s.symbol for head in self.heads.values() for s in (*head.matrices, head.scores, head.shares)}
+        self.mixed: dict[sp.Symbol, list[Random]] = {}
+
+    def place(self, c: int) -> tuple[int, int]:
+        """The direction of a coordinate, 0 for the state itself, and its input."""
+        return divmod(c, self.inputs)
+
+    def beside(self, a: int) -> range:
+        """The coordinates of the same input."""
+        first = a - a % self.program.positions
+        return range(first, first + self.program.positions)
+
+    def pair(self, direction: int, a: int, b: int) -> dict[sp.Symbol, sp.Expr]:
+        """What symbols of pairs of positions stand for, at a pair of coordinates of one input."""
+        return self.pairs.setdefault((direction, a, b), {})
+
+    def fresh(self, name: str, coordinates: range, **assumptions: bool) -> list[sp.Symbol]:
+        """A number of a generic neuron for each coordinate, called as its statement is."""
+        several = len(self.states) > 1
+        return [sp.Dummy(f"{name}^{c + 1}" if several else name, **assumptions) for c in coordinates]
+
+    def belongs(self, neurons: Neurons, fresh: list[sp.Symbol]) -> None:
+        """Count random numbers among those of a layer's generic neuron."""
+        self.variables.setdefault(neurons.index, []).extend(fresh)
+        self.sizes[neurons.index] = neurons.size
+
+    def is_gaussian(self, statement: Matrix) -> bool:
+        """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.
+
+        A sum of infinitely many independent numbers is so, and so are finitely many coordinates of an infinite orthogonal matrix.
+        """
+        sizes = (
+            [statement.source.size, statement.target.size]
+            if statement.weights.is_orthogonal
+            else [statement.source.size]
+        )
+        return statement.weights.is_gaussian or (self.infinite and not all(size.is_Integer for size in sizes))
+
+    def _known(self, body: sp.Expr, direction: int, a: int, b: int) -> dict[sp.Symbol, sp.Expr]:
+        """What the symbols of a body stand for at a coordinate and another one of its input."""
+        here, there = self.values[direction * self.inputs + a], self.values[direction * self.inputs + b]
+        known = {**here, **self.pairs.get((direction, a, b), {})}
+        known |= {twin: there[own] for twin, own in self.others.items() if own in there}
+        return {s: known[s] for s in body.free_symbols if s in known}
+
+    def series(self, body: sp.Expr, c: int, other: int | None = None) -> Series:
+        """Taylor coefficients of a body, or of its differential, at one coordinate, and another one of the same input."""
+        direction, a = self.place(c)
+        b = a if other is None else other
+        values = self._known(body, 0, a, b)
+        if direction:
+            moved = {s: value for s, value in self._known(body, direction, a, b).items() if value != 0}
+            moves = {s: sp.Dummy(f"d{s.name}", real=True) for s in moved}
+            body = sp.Add(*(sp.diff(body, s) * moves[s] for s in sorted(moves, key=sp.default_sort_key)))
+            values |= {moves[s]: value for s, value in moved.items()}
+        return self.expanded(body, values)
+
+    def expanded(self, body: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Series:
+        """A body with a name for each coefficient of what it holds, the same for all inputs, so that it is expanded once."""
+        moving: dict[sp.Symbol, sp.Expr] = {}
+        rule: dict[sp.Symbol, sp.Expr] = {}
+        for symbol, value in values.items():
+            series = taylor(value, self.order)
+            if not any(series[1:]):
+                rule[symbol] = value
+                continue
+            names = {k: self._name(symbol, k, c) for k, c in enumerate(series) if c != 0}
+            moving[symbol] = sp.Add(*(step**k * name for k, name in names.items()))
+            rule |= {name: series[k] for k, name in names.items()}
+        key = body, frozenset(moving.items())
+        if key not in self._done:
+            self._done[key] = taylor(body.xreplace(moving), self.order)
+        drawn = [v for found in self.variables.values() for v in found]
+        return tuple(held(c.xreplace(rule), drawn) for c in self._done[key])
+
+    def _name(self, symbol: sp.Symbol, k: int, value: sp.Expr) -> sp.Symbol:
+        key = symbol, k, value.is_positive
+        if key not in self._names:
+            sign = {"positive": True} if value.is_positive else {"real": True}
+            self._names[key] = sp.Dummy(f"{symbol.name}_{k}", **sign)
+        return self._names[key]
+
+    def average(self, body: sp.Expr, layer: int) -> sp.Expr:
+        """The average of a body over a layer's neurons."""
+        found = layer_average(body, self.variables[layer], layer)
+        return reduced(found.xreplace(self.fixed) if self.fixed and layer == 0 else found)

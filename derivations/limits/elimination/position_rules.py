@@ -1,0 +1,103 @@
+r"""Statements in which the positions of an input meet: sums over them, heads of attention, softmax, given numbers for pairs."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.gaussian import SoftmaxShare
+from derivations.language.statements import Between, Matrix, Mix, Shares
+from derivations.limits.elimination.draws import AttentionDraw, Draw
+from derivations.limits.elimination.expander import Expander
+from derivations.limits.elimination.heads import Head
+from derivations.limits.elimination.matrix_rules import draws
+from derivations.limits.elimination.series import Series, as_expression, taylor
+
+
+def mix(e: Expander, statement: Mix) -> None:
+    """A sum over positions, value by value, or what a head of attention puts out."""
+    if statement in e.heads:
+        return _head(e, e.heads[statement])
+    for c in range(len(e.states)):
+        rows = (e.series(statement.body, c, b) for b in e.beside(e.place(c)[1]))
+        e.values[c][statement.symbol] = sp.Add(*map(as_expression, rows))
+
+
+def _head(e: Expander, head: Head) -> None:
+    """What a head of attention puts out, Gaussian given forms of its shares."""
+    size, layer, name = len(e.states), head.values.target.index, head.mix.symbol.name
+    pairs = [(i, j) for i in range(size) for j in range(i + 1)]
+    forms = {
+        (i, j): sp.Dummy(f"Phi_{i + 1}{j + 1}", **({"positive": True} if i == j else {"real": True})) for i, j in pairs
+    }
+    fresh = e.fresh(name, range(size), real=True)
+    e.variables[layer].extend(fresh)
+    count = head.scores.over.size
+    neurons = sp.oo if e.infinite and not count.is_Integer else count
+    values, queries, keys = covariances = [_covariances(e, matrix) for matrix in head.matrices]
+    means = tuple(_means(e, matrix) for matrix in head.matrices)
+    drawn = {v for found in e.variables.values() for v in found} - {*e.states}
+    entries = [t for table in covariances for entry in table.values() for t in entry]
+    settled = not any(t.atoms(sp.Symbol) & drawn for t in (*entries, *(t for row in means for m in row for t in m)))
+    given = {pair: (symbol, *[sp.S.Zero] * e.order) for pair, symbol in forms.items()}
+    moved = any(any(series) for series in means[0])
+    shifts = [sp.Dummy(f"psi_{c + 1}", real=True) for c in range(size if moved else 0)]
+    e.mixed[head.mix.symbol] = [
+        AttentionDraw(
+            forms,
+            tuple(shifts),
+            values,
+            queries,
+            keys,
+            means,
+            head.factor,
+            head.scores.power,
+            head.mask,
+            neurons,
+            settled,
+        ),
+        Draw(tuple(fresh), given, layer),
+    ]
+    for c, m in enumerate(fresh):
+        e.values[c][head.mix.symbol] = m + (shifts[c] if moved else 0)
+        e.origin[m] = (head.mix, c)
+
+
+def _covariances(e: Expander, statement: Matrix) -> dict[tuple[int, int], Series]:
+    """Of what a Gaussian matrix puts out."""
+    (draw,) = draws(e, statement)
+    assert isinstance(draw, Draw)
+    return draw.covariance
+
+
+def _means(e: Expander, statement: Matrix) -> list[Series]:
+    """Of what a matrix puts out, for each coordinate."""
+    nothing = dict.fromkeys(e.out[statement.weights], sp.S.Zero)
+    return [taylor(row[statement.symbol].xreplace(nothing), e.order) for row in e.values]
+
+
+def shares(e: Expander, statement: Shares) -> None:
+    """A softmax over the positions of an input, or its differential."""
+    for c in range(len(e.states)):
+        direction, a = e.place(c)
+        row = e.beside(a)
+        scores, masks = ([sp.Dummy(f"{stem}{b}", real=True) for b in row] for stem in ("y", "m"))
+        values = {y: as_expression(e.series(statement.body, a, b)) for y, b in zip(scores, row, strict=True)}
+        values |= {m: as_expression(e.series(statement.mask, a, b)) for m, b in zip(masks, row, strict=True)}
+        moved = {}
+        if direction:
+            moved = {y: as_expression(e.series(statement.body, c, b)) for y, b in zip(scores, row, strict=True)}
+        for k, b in enumerate(row):
+            body = SoftmaxShare(k, *masks, *scores)
+            if direction:
+                moves = {y: sp.Dummy(f"d{y.name}", real=True) for y in moved}
+                body = sp.Add(*(sp.diff(body, y) * dy for y, dy in moves.items()))
+                values |= {dy: moved[y] for y, dy in moves.items()}
+            e.pair(direction, a, b)[statement.symbol] = as_expression(e.expanded(body, values))
+
+
+def between(e: Expander, statement: Between) -> None:
+    """Given numbers for pairs of positions."""
+    for a in range(e.inputs):
+        for b in e.beside(a):
+            places = a % e.program.positions, b % e.program.positions
+            e.pair(0, a, b)[statement.symbol] = statement.matrix.entry(*places)

@@ -1,0 +1,52 @@
+"""What is refused before a block is read: hooks that no rule sees, and tensors without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from numerics.pytorch.draws import reparametrised, with_kind
+from numerics.pytorch.rules import rule_of
+
+
+def require_readable(block: Any) -> None:
+    """Refuse hooks on modules that are read by a rule or come first, and tensors that have no real numbers.
+
+    Raises
+    ------
+    ValueError
+        The message names the module.
+    """
+    for name, tensor in (*block.named_parameters(), *block.named_buffers()):
+        reason = _without_numbers(tensor)
+        if reason:
+            raise ValueError(f"{with_kind(block, name.rpartition('.')[0])}: its {name.rpartition('.')[2]} {reason}")
+
+    for name, module in _whole(block):
+        hooks = [*module._forward_hooks.values()]
+        hooks += [h for h in module._forward_pre_hooks.values() if type(h).__name__ not in reparametrised(module)]
+        if hooks:
+            raise ValueError(
+                f"{with_kind(block, name)} has a forward hook, which may change what it puts out; remove it, or write what it does as a module"
+            )
+
+
+def _whole(block: Any) -> Iterator[tuple[str, Any]]:
+    """The block itself, and the modules with a rule with all that is in them."""
+    ruled: tuple[str, ...] = ()
+    for name, module in block.named_modules():
+        inside = any(name == stem or name.startswith(f"{stem}.") for stem in ruled)
+        if not inside and name and rule_of(module, None) is not None:
+            ruled, inside = (*ruled, name), True
+        if inside or not name:
+            yield name, module
+
+
+def _without_numbers(tensor: Any) -> str:
+    if "Uninitialized" in type(tensor).__name__:
+        return "has no size before the module is called once; call it on a batch first"
+    if tensor.is_meta:
+        return "is on the device meta and has no numbers; make the block on a device that holds them"
+    if tensor.is_complex():
+        return "has complex numbers, which have no rule"
+    return "has quantised numbers, which have no rule" if tensor.is_quantized else ""
