@@ -11,6 +11,7 @@ point on at which the formula fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -138,12 +139,12 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     tails, unknown = [], []
     for side, part in _sides(expr):
         try:
-            tail = _tail(part, side, truth)
+            found = _tails(part, side, truth)
         except _UNKNOWN:
             unknown.append(side)
             continue
-        if _failure(written, _exact(_many_digits(tail.formula)), side, tail.t) is not None:
-            tails.append(tail)
+        if _failure(written, _exact(_many_digits(found[0].formula)), side, found[0].t) is not None:
+            tails += found
     doubts = _doubts(written, expr, truth, unknown)
     if doubts and inner == expr:
         by_parts = _by_parts(expr, naive)
@@ -180,24 +181,21 @@ def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
             yield side, sp.nan
 
 
-def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
-    """The expansion towards an end, and from where it holds; a constant is its own."""
-    formula = part
-    if not part.is_number or part is sp.nan:
-        found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
-        if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
-            found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
-        if not found.terms:
-            return _beyond_doubles(found, side, truth)
-        formula = _written(found, side)
-        if found.growth:
-            formula *= sp.exp(_written(Expansion(found.growth), side))
-    try:
-        return _meets(formula, side, truth)
-    except Unknown:
-        if part.is_number or not found.growth:
-            raise
-        return _beyond_doubles(found, side, truth)
+def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
+    """The expansion towards an end, and from where it holds; a constant is its own. An exponential is 0 or infinite further out."""
+    if part.is_number and part is not sp.nan:
+        return [_meets(part, side, truth)]
+    found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
+    if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
+        found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
+    if found.terms and not found.growth:
+        return [_meets(_written(found, side), side, truth)]
+    last = _beyond_doubles(found, side, truth)
+    if found.terms:
+        with suppress(Unknown):
+            first = _meets(_written(found, side) * sp.exp(_written(Expansion(found.growth), side)), side, truth)
+            return [first, last] if first.t > last.t else [last]
+    return [last]
 
 
 def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
@@ -206,7 +204,13 @@ def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
     with mp.workdps(_DIGITS):
         for start in _STARTS:
             t = mp.mpf(2) ** -start
-            if all(_close(value, truth, side.at(t / 2**k)) for k in _FURTHER):
+            met = False
+            with suppress(_TooLarge):  # what cannot be computed further out is no double there
+                for k in _FURTHER:
+                    met = _close(value, truth, side.at(t / 2**k))
+                    if not met:
+                        break
+            if met:
                 return Tail(side, sp.Rational(1, 2**start), formula)
     raise Unknown("the expansion is not met")
 
