@@ -136,7 +136,7 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         truth, written = _many_digits(expr), naive(inner)
     except (PrintMethodNotImplementedError, KeyError):
         return inner  # a function that is not known in many digits, or not in doubles either
-    tails, unknown = [], []
+    tails, beyond, unknown = [], [], []
     for side, part in _sides(expr):
         try:
             found = _tails(part, side, truth)
@@ -144,7 +144,8 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
             unknown.append(side)
             continue
         if _failure(written, _exact(_many_digits(found[0].formula)), side, found[0].t) is not None:
-            tails += found
+            tails.append(found[0])
+            beyond += found[1:]
     doubts = _doubts(written, expr, truth, unknown)
     if doubts and inner == expr:
         by_parts = _by_parts(expr, naive)
@@ -154,7 +155,8 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     mended = [*tails, *doubts]
     if not mended:
         return inner
-    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), _united(mended))
+    branches = [*_united(mended), *_united(beyond)]  # what is further out takes over from what is nearer
+    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), branches)
 
 
 def _many_digits(expr: sp.Expr) -> Function:
