@@ -409,7 +409,7 @@ class GramChain:
         neurons = self.expansion.variables[law.layer], self.expansion.sizes[law.layer]
         for draw in self.expansion.random:
             if isinstance(draw, OrthogonalDraw) and draw.variables == law.variables and isinstance(law, GaussianLaw):
-                table = sp.ImmutableMatrix([[law.table[u, v] for v in law.variables] for u in law.variables])
+                table = sp.ImmutableMatrix([[law.entry(u, v) for v in law.variables] for u in law.variables])
                 fraction = self._fraction(draw, self.expansion)
                 return Projected(law, law.layer, *neurons, observables).given(table, fraction)
         return Settled(law, law.layer, *neurons, observables)

@@ -16,7 +16,7 @@ from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted
+from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
@@ -79,10 +79,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     def velocity(a: int, b: int) -> sp.Expr:
         return field.closed(layer.product(a, b), evaluate)
 
-    # means over the scores of a softmax keep their positions, so that all are taken from the same scores
-    if not heads(program):
-        renamed, more = permuted(matrix_labels(*names), few), inputs > few
-        speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
+    renamed, more = permuted(softmax_labels(matrix_labels(*names)), few), inputs > few
+    speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
     moved = tuple(means) if field.moving else ()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
-from derivations import DerivationError, Recipe, Scalings, scalings, symbols
+from derivations import DerivationError, Recipe, Scalings, TrainingScalings, scalings, symbols
 from derivations.decimals import exact_decimals
 from numerics.cli.output import checked_output, put
 
 #: What stands for the number that is sought, on the command line and in the recipe that is read from it.
 UNKNOWN, _MARK = "?", "104729/104723"
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
-_FORMATS: dict[str, Callable[[Scalings], str]] = {
+_FORMATS: dict[str, Callable[[Scalings | TrainingScalings], str]] = {
     "text": str,
     "latex": lambda found: found.latex() + "\n",
     "typst": lambda found: found.typst() + "\n",
@@ -27,7 +27,11 @@ def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namesp
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     drawing = checked_output(options.figure, options.force, (".svg",))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
-    found = scalings(network(options), order=options.order)
+    net = network(options)
+    if options.training is None:
+        found: Scalings | TrainingScalings = scalings(net, order=options.order)
+    else:
+        found = scalings(net, order=options.order, training=_trained(options.training))
     if out and _SUFFIXES.get(out.suffix) == kind:
         found.write(out)
     else:
@@ -37,6 +41,11 @@ def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namesp
 
         put(svg(phase_figure(found)), drawing)
     return 0
+
+
+def _trained(text: str) -> Literal[True] | tuple[str, ...]:
+    """All matrices, or those that are named."""
+    return tuple(name.strip() for name in text.split(",")) if text else True
 
 
 def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import sympy as sp
 
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares
-from derivations.limits.elimination.draws import Coins, Expansion, Fluctuations, Random
+from derivations.limits.elimination.draws import Coins, Covariances, Expansion, Fluctuations, Random
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.matrix_rules import (
     back,
@@ -122,11 +122,9 @@ def _fluctuating(e: Expander, statement: Mean, bodies: list[Series]) -> list[sp.
     terms = [term for body in bodies for term in body if term != 0]
     drawn = tuple(sp.Dummy(f"{name}{i + 1}", real=True) for i in range(len(terms)))
     means = tuple(e.average(term, layer) for term in terms)
-    covariance = {
-        (i, j): taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], e.order)
-        for i in range(len(terms))
-        for j in range(i + 1)
-    }
+    covariance = Covariances(
+        len(terms), lambda i, j: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], e.order)
+    )
     e.fluctuations[statement.symbol] = Fluctuations(drawn, covariance, None, means)
     fresh = iter(drawn)
     return [as_expression([next(fresh) if term != 0 else term for term in body]) for body in bodies]

@@ -16,6 +16,7 @@ from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
+from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -94,6 +95,8 @@ class LayerMoments:
     @cached_property
     def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
         """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+        if self.program.update.xreplace({step: sp.S.Zero}) == state:
+            return sp.S.Zero, {}  # the layer adds to the state, and nothing else
         try:
             still = self._expanded(0, {})
         except NoLimit:

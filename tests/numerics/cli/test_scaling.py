@@ -24,6 +24,17 @@ def test_scalings_in_words_as_data_and_as_a_figure(tmp_path, capsys):
     assert "phase" not in capsys.readouterr().out
 
 
+def test_the_first_step_of_training(tmp_path, capsys):
+    assert main(["scalings", "resnet", "--training"]) == 0
+    assert "learning rate of W" in capsys.readouterr().out
+    figure = tmp_path / "step.svg"
+    assert main(["scalings", "resnet", "--training", "W", "--figure", str(figure)]) == 0
+    assert "learning rate of v" not in capsys.readouterr().out
+    assert figure.read_text().startswith("<?xml")
+    assert main(["scalings", "resnet", "--training", "V"]) == 2
+    assert "unknown matrix 'V'" in capsys.readouterr().err
+
+
 def test_what_is_a_question_mark_is_found(capsys):
     layer = ["--layer", "x + ?*eps*A(relu(B(x)))", "--width", "oo", "--mean-square", "2", "--bounds", "0.1,3"]
     assert main(["choose", *layer]) == 0
