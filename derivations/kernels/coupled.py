@@ -68,7 +68,7 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     """
     program = replace(architecture, inputs=1).program()
     size = prod(architecture.positions)
-    ordered = not program.is_exchangeable(size)
+    ordered = program.orders_positions
     if size > _MOST[ordered]:
         raise DerivationError(
             f"the kernels of {size} positions that are {'mixed in an order' if ordered else 'all coupled'} take too long to derive; at most "

@@ -195,16 +195,14 @@ class Program:
         """Whether a statement is about pairs of positions."""
         return any(isinstance(s, Mix | Shares | Between) or (isinstance(s, Mean) and s.pair) for s in self.statements)
 
-    def is_exchangeable(self, coordinates: int) -> bool:
-        """Whether formulas over so many coordinates are the same in any order: inputs, or one input's positions without an order."""
-        if not self.has_positions:
-            return True
-        ordered = any(
+    @property
+    def orders_positions(self) -> bool:
+        """Whether formulas are not the same for any order of the positions."""
+        return any(
             (isinstance(s, Between) and not s.is_symmetric(self.positions))
             or (isinstance(s, Matrix) and bool(s.weights.taps))
             for s in self.statements
         )
-        return not ordered and coordinates == self.positions
 
 
 def read_symbols(statement: Statement) -> set[sp.Symbol]:

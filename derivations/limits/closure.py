@@ -10,12 +10,19 @@ from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.language.statements import Back, Mask, Matrix, Mean
+from derivations.limits.averages import LayerAverages
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted, symmetric_pairs
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.elimination.labels import (
+    Exchange,
+    by_pattern,
+    matrix_labels,
+    permuted,
+    symmetric_pairs,
+)
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
+from derivations.limits.slopes import require_slopes
 from derivations.symbols import state
 
 
@@ -41,7 +48,7 @@ class GramLimit:
     fixed: dict[sp.Expr, sp.Expr]
 
 
-def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
+def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
     r"""The limit of infinite depth of the Gram matrix :math:`V = X^\top X/n`, where it is a diffusion by itself at every width.
 
     The drift and the covariance of the averages :math:`\langle x^\alpha\rangle` and :math:`\langle x^\alpha x^\beta\rangle` are
@@ -49,18 +56,28 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     through random matrices and averages only, so that the network is invariant under rotations of its neurons. Where the
     means remain too, as with layer normalisation, the Gram matrix of the centred state is tried, by Itô's formula.
 
+    Parameters
+    ----------
+    program : Program
+    inputs : int
+        m; with positions, all coordinates.
+    directions : int
+        How many tangents of each input are followed: further columns of X, after all inputs. Where what the matrices put out
+        is Gaussian, Stein's identity gives the mixed terms of states and tangents.
+
     Raises
     ------
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    moments = LayerMoments(program, inputs if program.has_positions else min(inputs, 4))
-    moments.at_rest()
+    if directions:
+        require_slopes(program)
+    neurons, size = LayerAverages.of(program, inputs, directions), inputs * (1 + directions)
     try:
-        return _closed_gram(moments, inputs, centred=False)
+        return _closed_gram(neurons, size, centred=False)
     except NotClosed as plain:
         try:
-            return _closed_gram(moments, inputs, centred=True)
+            return _closed_gram(neurons, size, centred=True)
         except NotClosed:
             raise plain from None
 
@@ -80,13 +97,20 @@ def _where(program: Program) -> str:
     return f" in {' and in '.join(found)}" if found else ""
 
 
-def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit:
-    few, matrix, x = gram_matrix(moments.inputs), gram_matrix(inputs), moments.states
-    means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(moments.inputs)]
-    averages = {pair: moments.average(x[pair[0]] * x[pair[1]]) for pair in upper(moments.inputs)}
+def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimit:
+    moments, x = neurons.layer, neurons.states
+    few, matrix = gram_matrix(len(x)), gram_matrix(inputs)
+    means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(len(x))]
+    averages = {pair: neurons.average(x[pair[0]] * x[pair[1]]) for pair in upper(len(x))}
     rule = {averages[a, b]: few[a, b] + (means[a] * means[b] if centred else 0) for a, b in averages}
     if centred:
-        rule |= {moments.average(x[a]): means[a] for a in range(moments.inputs)}
+        rule |= {neurons.average(x[a]): means[a] for a in range(len(x))}
+    powers = moments.fixed_powers
+    rule |= {
+        neurons.average(s**k): value
+        for s in (x[: moments.inputs] if moments.directions else x)
+        for k, value in powers.items()
+    }
 
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
@@ -102,9 +126,10 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
 
     # each entry as a function of averages, <x x'>, or centred <x x'> - <x><x'>; its differential by Itô's formula
     def drift(a: int, b: int) -> sp.Expr:
-        total = moments.change(x[a] * x[b])
+        total = neurons.drift_of(x[a] * x[b])
         if centred:
-            total -= means[a] * moments.change(x[b]) + means[b] * moments.change(x[a]) + moments.change(x[a], x[b])
+            total -= means[a] * neurons.drift_of(x[b]) + means[b] * neurons.drift_of(x[a])
+            total -= neurons.bracket(x[a], x[b])
         return closed(total)
 
     def linear(a: int, b: int) -> list[tuple[sp.Expr, sp.Expr]]:
@@ -113,24 +138,24 @@ def _closed_gram(moments: LayerMoments, inputs: int, centred: bool) -> GramLimit
         return [*own, (-means[a], x[b]), (-means[b], x[a])] if centred else own
 
     def noise(a: int, b: int, c: int, d: int) -> sp.Expr:
-        rates = (v * w * moments.change(f, g) for v, f in linear(a, b) for w, g in linear(c, d))
+        rates = (v * w * neurons.bracket(f, g) for v, f in linear(a, b) for w, g in linear(c, d))
         return closed(sp.Add(*rates))
 
     renamed = matrix_labels((few, matrix))
-    always = inputs > moments.inputs
+    always = inputs > len(x)
     drift_of, noise_of = drift, noise
-    exchangeable = moments.program.is_exchangeable(inputs) and not heads(moments.program)
+    exchange, exchangeable = Exchange.of(moments.program), not (heads(moments.program) or moments.directions)
     if exchangeable:
         renamed_all = permuted(renamed, len(x))
-        drift_of = by_pattern(drift, renamed_all, always)
-        noise_of = by_pattern(noise, renamed_all, always, symmetric_pairs)
-    norm_fixed = averages[0, 0] in moments.fixed
-    known = [(a, b) for a, b in upper(inputs) if a != b or not norm_fixed]
+        drift_of = by_pattern(drift, renamed_all, exchange, always)
+        noise_of = by_pattern(noise, renamed_all, exchange, always, symmetric_pairs)
+    same = range(moments.inputs) if moments.directions else range(inputs)
+    known = [(a, b) for a, b in upper(inputs) if a != b or a not in same or 2 not in powers]
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
-    fixed = {matrix[a, a]: moments.fixed[averages[0, 0]] for a in range(inputs) if norm_fixed}
+    fixed = {matrix[a, a]: powers[2] for a in same if 2 in powers}
     every = [(i, j) for i in range(len(known)) for j in range(i, len(known))]
-    generic = generic_entries(known) if exchangeable else every
+    generic = generic_entries(known, exchange) if exchangeable else every
     if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]), generic if exchangeable else ())

@@ -144,10 +144,13 @@ def _opened(moments: JointMoments, expr: sp.Expr, one: int, other: int) -> sp.Ex
 def _at_gap(moments: JointMoments, expr: sp.Expr, order: int) -> Series:
     """Taylor coefficients in the root of the gap."""
     found = _opened(moments, expr, 1, 1)
-    moved = sp.expand(found - _opened(moments, expr, 2, 3))
+    moved = sp.expand(sp.numer(sp.together(found - _opened(moments, expr, 2, 3))))
     if moved != 0 and sp.cancel(moved) != 0:
         raise NotClosed("how the correlation of two inputs collapses also depends on their norms, which move as fast")
-    return tuple(sp.cancel(sp.expand(c)) for c in taylor(found.xreplace({root_gap: step}), order))
+    fractions = (sp.fraction(sp.together(c)) for c in taylor(found.xreplace({root_gap: step}), order))
+    return tuple(
+        sp.cancel(sp.expand(top) / bottom) for top, bottom in fractions
+    )  # an expanded bottom is slow to cancel
 
 
 def _shown(series: Series) -> sp.Expr:

@@ -10,7 +10,7 @@ from sympy.printing.printer import Printer
 
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
-from derivations.limits.elimination.labels import generic_labels, symmetric_pairs
+from derivations.limits.elimination.labels import INPUTS, Exchange, generic_labels, symmetric_pairs
 
 
 def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
@@ -45,8 +45,8 @@ def upper(inputs: int) -> tuple[tuple[int, int], ...]:
     return tuple((a, b) for a in range(inputs) for b in range(a, inputs))
 
 
-def generic_entries(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Of the covariance of entries of a Gram matrix, positions i ≤ j that are not the same under other names of the inputs.
+def generic_entries(pairs: Sequence[tuple[int, int]], exchange: Exchange = INPUTS) -> list[tuple[int, int]]:
+    """Of the covariance of entries of a Gram matrix, positions i ≤ j that are not the same under other names of the coordinates.
 
     Examples
     --------
@@ -55,10 +55,10 @@ def generic_entries(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     [((0, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 1)), ((0, 0), (1, 2))]
     """
     found: dict[tuple[int, ...], tuple[int, int]] = {}
-    first = [(i, p) for i, p in enumerate(pairs) if max(p) < 4]  # two entries have four labels
+    first = [(i, p) for i, p in enumerate(pairs) if max(p) < 4 * exchange.positions]  # two entries have four labels
     for k, (i, p) in enumerate(first):
         for j, q in first[k:]:
-            found.setdefault(generic_labels(symmetric_pairs(*p, *q))[0], (i, j))
+            found.setdefault(generic_labels(symmetric_pairs(*p, *q), exchange)[0], (i, j))
     return list(found.values())
 
 

@@ -15,7 +15,15 @@ from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, LazyCovariance
 from derivations.errors import DerivationError, NotClosed
 from derivations.limits.collapse import collapse_limit, collapses, require_homogeneous, unshaped
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, one_order, permuted, symmetric_pairs
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.labels import (
+    Exchange,
+    by_pattern,
+    matrix_labels,
+    one_order,
+    permuted,
+    symmetric_pairs,
+)
 from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.manifold import SlowManifold
@@ -61,7 +69,8 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
     """
     program, inputs = recipe.scaled_program(), recipe.coordinates
-    few = inputs if program.has_positions else min(inputs, _FEW)  # positions are summed over
+    exchange, alike = Exchange.of(program), not heads(program)
+    few = exchange.few(inputs, _FEW) if alike else inputs
     moments = JointMoments.of(recipe, few)
     if (activation := unshaped(moments.chain.program)) is not None:
         require_homogeneous(activation)
@@ -78,14 +87,13 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     means = tuple(mean_symbols(inputs)) if moments.chain.means else ()
     named = [(moments.matrix, matrix), *([(sp.Matrix(moments.chain.means), sp.Matrix(means))] if means else [])]
     renamed, always = matrix_labels(*named), inputs > few
-    alike = program.is_exchangeable(inputs)
     if program.has_positions:
-        renamed = permuted(renamed, inputs)
+        renamed = permuted(renamed, few)
 
     def everywhere(
         entry: Callable[..., sp.Expr], same: Callable[..., tuple[tuple[int, ...], ...]] = one_order
     ) -> Callable[..., sp.Expr]:
-        return by_pattern(entry, renamed, always, same) if alike else entry
+        return by_pattern(entry, renamed, exchange, always, same) if alike else entry
 
     velocity = moments.velocity if manifold is None else manifold.drift
     drift = everywhere(lambda a, b: sp.factor(velocity(a, b)))
@@ -94,7 +102,7 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     states = tuple(matrix[pair] for pair in pairs)
     drifts = sp.ImmutableMatrix([drift(*pair) for pair in pairs])
     every = [(i, j) for i in range(len(pairs)) for j in range(i, len(pairs))]
-    generic = generic_entries(pairs) if alike else every
+    generic = generic_entries(pairs, exchange) if alike else every
     covariance = LazyCovariance(lambda i, j: noise(*pairs[i], *pairs[j]), generic if alike else ())
     is_flow = all(noise(*pairs[i], *pairs[j]) == 0 for i, j in generic)
     if means and is_flow and manifold is None:

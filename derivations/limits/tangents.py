@@ -15,7 +15,8 @@ from derivations.errors import NotClosed, brief
 from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.labels import by_pattern, matrix_labels
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
@@ -68,7 +69,8 @@ def tangent_flow(
         If the tangents' second moments need more than themselves.
     """
     require_slopes(program)
-    few = inputs if program.has_positions else min(inputs, 2)
+    exchange = Exchange.of(program)
+    few = inputs if heads(program) else exchange.few(inputs, 2)
     kernel = kernel_flow(program, inputs, evaluate)
     layer = TangentLayer.of(MeanFieldLayer.of(program, few), stem, parameters)
     tangent = gram_matrix(inputs, stem)
@@ -76,11 +78,11 @@ def tangent_flow(
     def velocity(a: int, b: int) -> sp.Expr:
         return layer.velocity(a, b, evaluate)
 
-    if inputs > few:
+    if not heads(program):
         names = [(gram_matrix(few, "K"), gram_matrix(inputs, "K")), (layer.second, tangent)]
         if layer.field.moving:
             names.append((layer.field.law.mean, mean_symbols(inputs)))
-        velocity = by_pattern(velocity, matrix_labels(*names), always=True)
+        velocity = by_pattern(velocity, permuted(matrix_labels(*names), few), exchange, inputs > few)
     pairs = upper(inputs)
     states = (*kernel.states, *(tangent[p] for p in pairs))
     return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))

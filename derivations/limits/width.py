@@ -16,7 +16,7 @@ from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import by_pattern, matrix_labels, permuted
+from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
@@ -65,7 +65,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     NoLimit
         If the second moments move at a lower order than a layer's time.
     """
-    few = inputs if program.has_positions else min(inputs, 2)
+    exchange = Exchange.of(program)
+    few = inputs if heads(program) else exchange.few(inputs, 2)
     field, kernel = MeanFieldLayer.of(program, few), gram_matrix(inputs, "K")
     layer, names = field.layer, [(gram_matrix(few, "K"), kernel)]
     means = mean_symbols(inputs)
@@ -78,10 +79,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     def velocity(a: int, b: int) -> sp.Expr:
         return field.closed(layer.product(a, b), evaluate)
 
-    # means over the scores of a softmax keep their positions, so that all are taken from the same scores
-    if program.is_exchangeable(inputs) and not heads(program):
-        renamed, more = permuted(matrix_labels(*names), few), inputs > few
-        speed, velocity = by_pattern(speed, renamed, more), by_pattern(velocity, renamed, more)
+    renamed, more = permuted(softmax_labels(matrix_labels(*names)), few), inputs > few
+    speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
     moved = tuple(means) if field.moving else ()
@@ -115,10 +114,10 @@ class MeanFieldLayer:
         """Of a layer that does nothing when the small parameter is 0, and keeps neurons Gaussian."""
         layer, kernel = LayerMoments(program, inputs, infinite=True), gram_matrix(inputs, "K")
         layer.at_rest()
-        drift = [layer.drift(a) for a in range(inputs)]
+        exchange = Exchange.of(program)
+        drift = [layer.drift(a) for (a,) in exchange.different((a,) for a in range(inputs))]
         # coordinates that are alike have covariances that are alike
-        alike = program.is_exchangeable(inputs)
-        pairs = [(0, b) for b in range(min(inputs, 2))] if alike else upper(inputs)
+        pairs = exchange.different(upper(inputs))
         require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
         at_rest = replace(cls.centred(layer), fixed=fixed)

@@ -120,6 +120,38 @@ def _density(density: _Parser) -> None:
     _force(density)
 
 
+def _output(output: _Parser) -> None:
+    _recipe(output, width="1")
+    _start(output, inputs=True)
+    add = output.add_argument
+    add(
+        "--of",
+        metavar="C,...",
+        help="coefficients with which the outputs of all inputs are added, such as 1,-1 (1,0,...)",
+    )
+    for word in ("readout-variance", "readout-bias-variance"):
+        value = float(word == "readout-variance")
+        add(f"--{word}", type=_finite(word), default=value, metavar="V", help=f"of the random readout ({value:g})")
+    add("--quantiles", metavar="Q,...", help="print the quantiles at these probabilities instead of the density")
+    add(
+        "--points",
+        type=_whole("points", 2, 1_000_000),
+        default=201,
+        metavar="N",
+        help="rows of the table, as of density (201)",
+    )
+    add(
+        "--samples",
+        type=_whole("samples", 2),
+        default=20_000,
+        metavar="N",
+        help="paths, where norms have no law (20000)",
+    )
+    _random(output)
+    add("--out", metavar="FILE.csv", help="write the table here instead of to standard output")
+    _force(output)
+
+
 def _simulate(simulate: _Parser) -> None:
     _recipe(simulate, width="1")
     _start(simulate, inputs=True)
@@ -250,6 +282,20 @@ def _scalings(command: _Parser) -> None:
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
+    command.add_argument(
+        "--training",
+        nargs="?",
+        const="",
+        metavar="A,B",
+        help="what the first step of training moves, and at which learning rates; of these matrices alone if they are named",
+    )
+    _force(command)
+
+
+def _jacobian(command: _Parser) -> None:
+    _recipe(command)
+    command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
+    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     _force(command)
 
 
@@ -436,6 +482,7 @@ def _finite(name: str) -> Callable[[str], float]:
 _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
     "derive": ("print a derivation step by step", _derive),
     "density": ("tabulate density and distribution function, closed or solved by Fokker–Planck", _density),
+    "output": ("tabulate the law of a random readout of the last layer", _output),
     "simulate": ("simulate random networks, or paths of the derived limit", _simulate),
     "kernel": ("tabulate the NNGP or tangent kernel of network inputs at infinite width", _kernel),
     "validate": ("compare limit, law and simulated networks; exit status 1 if a check fails", _validate),
@@ -445,6 +492,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
     ),
     "train": ("train networks at several depths, beside what is derived of their start", _train),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
+    "jacobian": (
+        "derive how derivatives and gradients move with depth: equations, determinant, Lyapunov spectrum",
+        _jacobian,
+    ),
     "choose": (
         "solve for the option that is given as ?, so that the output's mean square or correlation has a wanted value",
         _choose,

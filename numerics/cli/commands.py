@@ -19,7 +19,7 @@ import derivations
 from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
 from numerics.cli import recipes
 from numerics.cli.files import read_inputs, read_labelled, read_samples
-from numerics.cli.output import ARRAYS, checked_output, put, save_states
+from numerics.cli.output import ARRAYS, checked_output, density_table, put, save_states
 from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
@@ -66,23 +66,16 @@ def _density(options: argparse.Namespace) -> int:
         print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
-    low, high = law.ppf(1e-3), law.isf(1e-3)
-    if not np.isfinite([low, high]).all():
-        raise ValueError(
-            f"the quantiles of the law are beyond double precision, {low:.3g} and {high:.3g}; choose an x0 and a t of moderate size"
-        )
-    if low == high:  # all of the law is one atom
-        low, high = low - 1.0, high + 1.0
-    x = np.linspace(low, high, options.points)
-    rows = np.stack([x, law.pdf(x), law.cdf(x)], axis=1)
-    bad = np.isnan(rows).any(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"the density is not a number at {bad.sum()} of {len(rows)} points, the first x = {x[bad][0]:.10g}; "
-            "choose an x0 and a t of moderate size"
-        )
-    put("x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows), out)
+    put(density_table(law, options.points), out)
     return 0
+
+
+def _output(options: argparse.Namespace) -> int:
+    from numerics.cli.readout import run_output
+
+    inputs = _inputs(options)
+    d = _derivation(options, 1 if inputs is None else len(inputs))
+    return run_output(options, d, inputs, _x0(options), _time(options))
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -258,10 +251,17 @@ def _choose(options: argparse.Namespace) -> int:
     return run_choose(options, _network)
 
 
+def _jacobian(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_jacobian
+
+    return run_jacobian(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
     "density": _density,
+    "output": _output,
     "simulate": _simulate,
     "kernel": _kernel,
     "train": _train,
@@ -269,6 +269,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "scalings": _scalings,
     "choose": _choose,
+    "jacobian": _jacobian,
     "report": _report,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +68,11 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def read_samples(path: str) -> NDArray[np.float64]:
-    """Last layers of networks from a CSV or .npy file, one network a row.
+    """Last layers of networks from a CSV, .npy or .pt file, one network a row.
 
     Returns
     -------
-    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from .npy
+    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from .npy and .pt
 
     Raises
     ------
@@ -92,7 +93,26 @@ def _read(path: str, what: str) -> NDArray[np.float64]:
         raise ValueError(f"{path} does not exist; name a file of {what}, CSV or .npy")
     if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
         raise ValueError(f"{path} has {size} bytes; {what}, one a row, take 1 to {MOST_BYTES} bytes")
+    if file.suffix in (".pt", ".pth"):
+        return _read_tensor(file)
     return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
+
+
+def _read_tensor(file: Path) -> NDArray[np.float64]:
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        raise ValueError(
+            f"{file} is a file of PyTorch, which is not installed; save an array with numpy.save"
+        ) from error
+    try:
+        tensor = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a file that PyTorch did not write raises
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file} cannot be read as a tensor: {reason[:100]}; write one with torch.save") from error
+    if not hasattr(tensor, "is_complex") or tensor.is_complex():
+        raise ValueError(f"{file} holds {type(tensor).__name__}; expected one tensor of real numbers")
+    return np.asarray(tensor.detach().double().numpy())
 
 
 def _read_npy(file: Path) -> NDArray[np.float64]:

@@ -1,17 +1,68 @@
 r"""Formulas over any number of inputs from those over a few: inputs of a dense network are exchangeable.
 
 An entry with inputs a, b, … is the entry of the first inputs with the same pattern of equal ones, under other labels. So a
-dense network is expanded for two inputs for its drift and for four for the covariance of a Gram matrix, whatever their number.
+network is expanded for two inputs for its drift and for four for the covariance of a Gram matrix, whatever their number. Positions of an input
+may change places too, those of all inputs together, where the network gives them no order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cmp_to_key
 
 import sympy as sp
 
+from derivations.gaussian import SoftmaxMean, softmax_mean
+from derivations.language import Program
+from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.sums import CoordinateSum, coordinates
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Which coordinates of a neuron, inputs × positions, may change places in formulas.
+
+    Parameters
+    ----------
+    positions : int
+        Of each input.
+    unordered : bool
+        Whether they may change places, those of all inputs together; inputs always may.
+
+    Examples
+    --------
+    >>> Exchange(positions=3).generic(7, 4), Exchange(positions=3, unordered=True).generic(7, 4)
+    (((1, 4), (6, 7, 8, 3, 4, 5)), ((0, 3), (7, 6, 8, 4, 3, 5)))
+    """
+
+    positions: int = 1
+    unordered: bool = False
+
+    @classmethod
+    def of(cls, program: Program) -> Exchange:
+        """Of a network."""
+        return cls(program.positions, not program.orders_positions)
+
+    def generic(self, *labels: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The labels among the first inputs and positions, and the coordinates that the first ones stand for."""
+        p = self.positions
+        inputs = tuple(dict.fromkeys(c // p for c in labels))
+        first = tuple(dict.fromkeys(c % p for c in labels)) if self.unordered else ()
+        places = (*first, *(q for q in range(p) if q not in first))
+        pattern = tuple(inputs.index(c // p) * p + places.index(c % p) for c in labels)
+        return pattern, tuple(i * p + q for i in inputs for q in places)
+
+    def few(self, coordinates: int, inputs: int) -> int:
+        """Of how many coordinates the formulas say all, if each is about so many inputs."""
+        return min(coordinates, inputs * self.positions)
+
+    def different(self, labels: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Of labels, the first of each pattern."""
+        found: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for some in labels:
+            found.setdefault(self.generic(*some)[0], some)
+        return list(found.values())
 
 
 def one_order(*labels: int) -> tuple[tuple[int, ...], ...]:
@@ -25,22 +76,28 @@ def symmetric_pairs(a: int, b: int, c: int, d: int) -> tuple[tuple[int, ...], ..
     return tuple(labels for both in halves for labels in both)
 
 
+#: Inputs change places, without positions.
+INPUTS = Exchange()
+
+
 def by_pattern(
     entry: Callable[..., sp.Expr],
     renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr],
+    exchange: Exchange = INPUTS,
     always: bool = False,
     alike: Callable[..., tuple[tuple[int, ...], ...]] = one_order,
 ) -> Callable[..., sp.Expr]:
-    """An entry for any inputs from the entries for the first ones.
+    """An entry for any coordinates from the entries for the first ones.
 
     Parameters
     ----------
     entry : callable
         From labels 0, 1, … to a formula; asked once for each pattern of equal labels.
     renamed : callable
-        The formula with input i called ``labels[i]``.
+        The formula with coordinate i called ``labels[i]``.
+    exchange : Exchange
     always : bool
-        Whether the first inputs have other names among all than alone.
+        Whether the first coordinates have other names among all than alone.
     alike : callable
         From labels to all those with the same entry, so that fewer patterns are asked for.
 
@@ -54,24 +111,18 @@ def by_pattern(
     known: dict[tuple[int, ...], sp.Expr] = {}
 
     def value(*labels: int) -> sp.Expr:
-        pattern, different = generic_labels(alike(*labels))
+        pattern, coordinates = generic_labels(alike(*labels), exchange)
         if pattern not in known:
             known[pattern] = entry(*pattern)
-        same = not always and different == tuple(range(len(different)))
-        return known[pattern] if same else renamed(known[pattern], different)
+        same = not always and coordinates == tuple(range(len(coordinates)))
+        return known[pattern] if same else renamed(known[pattern], coordinates)
 
     return value
 
 
-def generic_labels(alike: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of labels with the same entry: the first pattern of equal ones, and the labels that differ."""
-    return min(map(_pattern, alike))
-
-
-def _pattern(labels: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The labels numbered by first appearance, and those that differ."""
-    different = tuple(dict.fromkeys(labels))
-    return tuple(different.index(a) for a in labels), different
+def generic_labels(alike: Sequence[tuple[int, ...]], exchange: Exchange) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of labels with the same entry: the first pattern, and the coordinates that the first ones stand for."""
+    return min(exchange.generic(*labels) for labels in alike)
 
 
 def relabelled(expr: sp.Basic, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Basic:
@@ -133,6 +184,25 @@ def neuron_labels(
     return renamed
 
 
+def state_labels(
+    few: Sequence[Sequence[sp.Symbol]], many: Sequence[Sequence[sp.Symbol]]
+) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames the coordinates of neurons, in averages over the state too; arguments as of :func:`neuron_labels`."""
+
+    def renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rule: dict[sp.Basic, sp.Basic] = {
+            row[i]: wide[a] for row, wide in zip(few, many, strict=True) for i, a in enumerate(labels)
+        }
+        inside: dict[sp.Basic, sp.Basic] = {}
+        for node in sorted(expr.atoms(LayerAverage), key=lambda node: len(node.atoms(LayerAverage))):
+            bound = {rule.get(v, v): None for v in node.bound_symbols}
+            ordered = [*(v for v in many[0] if v in bound), *(v for v in bound if v not in many[0])]
+            inside[node] = layer_average(node.body.xreplace(rule | inside), ordered, node.layer)
+        return expr.xreplace(rule | inside)
+
+    return renamed
+
+
 def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
     """Renames the entries of symmetric matrices, or of columns, of symbols."""
     rows = [
@@ -163,13 +233,28 @@ def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tup
     return renamed
 
 
+def softmax_labels(
+    renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr],
+) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames the rows of means over the scores of a softmax; their matrices are over all coordinates, so that all are taken from the same scores."""
+
+    def rows_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rule, back = {}, {}
+        for node in expr.atoms(SoftmaxMean):
+            low, high = sorted(labels[r] for r in node.rows)
+            rule[node] = sp.Dummy("E", real=True)
+            back[rule[node]] = softmax_mean(
+                high, low, node.form, node.queries, node.keys, node.mask, node.neurons, *node.means
+            )
+        return renamed(expr.xreplace(rule), labels).xreplace(back) if rule else renamed(expr, labels)
+
+    return rows_renamed
+
+
 def permuted(
     renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], size: int
 ) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
-    """Renames all of the first coordinates, of which the labels say some: the others follow in order.
-
-    Sums over positions hold every position, also those that an entry is not about.
-    """
+    """Renames all of the first coordinates, of which the labels say some: the others follow in order."""
 
     def all_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
         rest = [a for a in range(size) if a not in labels]

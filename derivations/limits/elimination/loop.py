@@ -23,8 +23,7 @@ from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.lengths import Length
 from derivations.limits.elimination.matrix_laws import law_of
-from derivations.limits.elimination.series import as_expression, taylor
-from derivations.symbols import step
+from derivations.limits.elimination.series import Series, taylor
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
 _MOST = 8
@@ -50,19 +49,15 @@ class Tag:
         return expr.xreplace({copy: v for v, copy in self.copies.items()})
 
 
-def conditional_mean(
-    expr: sp.Expr, expansion: Expansion, order: int, tags: Sequence[Tag] = (), infinite: bool = False
-) -> sp.Expr:
-    r"""The mean, given the state, of an expression in tagged neurons and averages, to an order in the small parameter.
+def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] = (), infinite: bool = False) -> Series:
+    r"""The mean, given the state, of a series of expressions in tagged neurons and averages.
 
     Parameters
     ----------
-    expr : Expr
-        A polynomial in ``symbols.step``.
+    series : Series
+        Coefficients of the powers of the small parameter; powers above are cut.
     expansion : Expansion
         Of the program.
-    order : int
-        Powers above are cut.
     tags : sequence of Tag
         At most two different neurons of the state.
     infinite : bool
@@ -73,19 +68,20 @@ def conditional_mean(
     NotClosed
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
+    order, series = len(series) - 1, tuple(map(sp.expand, series))
     for random in reversed(expansion.random):
-        if not expr.atoms(sp.Symbol) & {
-            v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))
-        }:
+        drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
+        if not any(c.atoms(sp.Symbol) & drawn for c in series):
             continue
         law = law_of(random, evaluate=not infinite)
-        coefficients = taylor(expr, order)
-        eliminated = [_eliminated(c, law, expansion, tags, infinite) for c in coefficients]
-        # what a power of ε multiplies is needed to the order that is left for it
-        kept = (taylor(law.filled(c, order - k), order - k) for k, c in enumerate(eliminated))
-        expr = sp.Add(*(step**k * as_expression(series) for k, series in enumerate(kept)))
-        expr = as_expression(taylor(expr, order))
-    return expr
+        total = [sp.S.Zero] * (order + 1)
+        for k, c in enumerate(series):
+            # what a power of ε multiplies is needed to the order that is left for it
+            eliminated = law.filled(_eliminated(c, law, expansion, tags, infinite), order - k)
+            for j, term in enumerate(taylor(eliminated, order - k)):
+                total[k + j] += term
+        series = tuple(total)
+    return series
 
 
 def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Tag], infinite: bool) -> sp.Expr:

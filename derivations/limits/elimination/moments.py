@@ -10,12 +10,14 @@ import sympy as sp
 
 from derivations.errors import NoLimit, brief
 from derivations.language.statements import Program
+from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
-from derivations.limits.elimination.series import Series, as_expression, require_still, taylor
+from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
+from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -42,7 +44,7 @@ class LayerMoments:
     inputs: int
     infinite: bool = False
     directions: int = 0
-    parameters: bool = False
+    parameters: bool | frozenset[Weights] = False
     order: int = ORDER
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
@@ -60,7 +62,7 @@ class LayerMoments:
         expansion = self._expanded(self.order, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
-                value = conditional_mean(mean, expansion, self.order, (), self.infinite)
+                value = as_expression(conditional_mean(taylor(mean, self.order), expansion, (), self.infinite))
                 if value != 0:
                     raise NoLimit(
                         f"a normalised sum over k neurons has the mean {value} √k, which grows with k: use average, or centre what is summed"
@@ -94,17 +96,21 @@ class LayerMoments:
     @cached_property
     def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
         """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+        if self.program.update.xreplace({step: sp.S.Zero}) == state:
+            return sp.S.Zero, {}  # the layer adds to the state, and nothing else
         try:
             still = self._expanded(0, {})
         except NoLimit:
             still = self._expanded(self.order, {})  # names the order that is wanted
         drawn = {v for random in still.random for v in random.variables}
         found: dict[sp.Expr, sp.Expr] = {}
-        for x, (moved,) in zip(still.states, still.increment, strict=True) if any(map(any, still.increment)) else ():
-            if moved.atoms(sp.Symbol) & drawn:
+        new = {x: x + moved for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
+        for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
+            if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
                 return moved, {}
-            for body in (x, x**2):
-                after = layer_average(sp.expand(body.xreplace({x: x + moved})), still.variables[0], 0)
+            # a tangent of a state of fixed norm is orthogonal to it
+            for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):
+                after = layer_average(sp.expand(body.xreplace(new)), still.variables[0], 0)
                 value = sp.cancel(after)
                 if value.is_number:
                     found[layer_average(body, still.variables[0], 0)] = value
@@ -162,10 +168,9 @@ class LayerMoments:
                     "scale the branch by ε (symbols.step)"
                 )
 
-    def mean(self, expr: sp.Expr, tags: Sequence[Tag] = ()) -> Series:
-        """The conditional mean as a series."""
-        value = conditional_mean(expr, self.expansion, self.order, tags, self.infinite)
-        return tuple(self.on_range(c) for c in taylor(value, self.order))
+    def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
+        """The conditional mean of a series."""
+        return tuple(map(self.on_range, conditional_mean(series, self.expansion, tags, self.infinite)))
 
     @cached_property
     def _tags(self) -> tuple[Tag, Tag]:
@@ -198,7 +203,7 @@ class LayerMoments:
     def moved(self, a: int) -> Series:
         """The mean of a neuron's increment."""
         i, _ = self._tags
-        return tuple(map(self._named, self.mean(i.here(self.increment(a)), (i,))))
+        return tuple(map(self._named, self.mean(tuple(map(i.here, self.expansion.increment[a])), (i,))))
 
     def covariance(self, a: int, b: int) -> sp.Expr:
         """Of a neuron's increments for two inputs."""
@@ -207,14 +212,15 @@ class LayerMoments:
     def spread(self, a: int, b: int) -> Series:
         """The mean of the product of a neuron's increments for two inputs."""
         i, _ = self._tags
-        product = sp.expand(self.increment(a) * self.increment(b))
-        return tuple(map(self._named, self.mean(i.here(as_expression(taylor(product, self.order))), (i,))))
+        product = truncated_product(self.expansion.increment[a], self.expansion.increment[b])
+        return tuple(map(self._named, self.mean(tuple(map(i.here, product)), (i,))))
 
     def between(self, a: int, b: int) -> sp.Expr:
         """Covariance of the increments of two different neurons, in both their states."""
         i, j = self._tags
-        product = sp.expand(i.here(self.increment(a)) * j.here(self.increment(b)))
-        return self._required(self.mean(as_expression(taylor(product, self.order)), (i, j)))
+        first, second = self.expansion.increment[a], self.expansion.increment[b]
+        product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
+        return self._required(self.mean(product, (i, j)))
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
@@ -232,10 +238,9 @@ class LayerMoments:
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
-            difference = sp.expand(body.xreplace(after) - body)
-            moved.append(self.average(as_expression(taylor(difference, self.order))))
-        product = moved[0] if len(moved) == 1 else as_expression(taylor(sp.expand(moved[0] * moved[1]), self.order))
-        return self.mean(product)
+            difference = taylor(sp.expand(body.xreplace(after) - body), self.order)
+            moved.append(tuple(map(self.average, difference)))
+        return self.mean(moved[0] if len(moved) == 1 else truncated_product(*moved))
 
     def product(self, a: int, b: int) -> sp.Expr:
         r"""Drift of the average of the product of two coordinates."""
