@@ -255,6 +255,12 @@ def _choose(options: argparse.Namespace) -> int:
     return run_choose(options, _network)
 
 
+def _jacobian(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_jacobian
+
+    return run_jacobian(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
@@ -267,6 +273,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "scalings": _scalings,
     "choose": _choose,
+    "jacobian": _jacobian,
     "report": _report,
 }
 
