@@ -100,7 +100,7 @@ class Text:
     def _networks(self, d: Derivation, features: Array, width: int, depth: int, seed: np.random.SeedSequence) -> Array:
         """Gram matrices, shape (times, samples, p, p)."""
         gram: Array = simulate_network(
-            replace(d.architecture, width=sp.Integer(width)),  # type: ignore[type-var]
+            replace(d.architecture, width=sp.Integer(width)),
             depth,
             self.samples,
             inputs=np.sqrt(len(features)) * features[None],
