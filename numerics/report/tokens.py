@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from derivations import Derivation, DerivationError
@@ -100,7 +99,7 @@ class Text:
     def _networks(self, d: Derivation, features: Array, width: int, depth: int, seed: np.random.SeedSequence) -> Array:
         """Gram matrices, shape (times, samples, p, p)."""
         gram: Array = simulate_network(
-            replace(d.architecture, width=sp.Integer(width)),
+            replace(d.architecture, width=width),
             depth,
             self.samples,
             inputs=np.sqrt(len(features)) * features[None],
