@@ -186,7 +186,7 @@ def course_figure(followed: Sequence[Followed], y: str, background: Sequence[Fol
     background : sequence of Followed
         Further ones, drawn thin and without a name.
     """
-    figure, axes = _axes(r"depth, as time $t = \ell/L$", y, (4.8, 3.6))
+    figure, axes = _axes("depth, as time $t$", y, (4.8, 3.6))
     for one in background:
         axes.plot(one.diffusion.time, one.diffusion.mean, color=INK, alpha=0.25, linewidth=0.7)
         axes.plot(one.networks.time, one.networks.mean, ".", color=INK, alpha=0.35, markersize=2.5)

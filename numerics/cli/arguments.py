@@ -55,6 +55,10 @@ class _Parser(argparse.ArgumentParser):
             known = commands[command].built()._option_string_actions
             words = (word.split("=")[0] for word in given if word.startswith("--"))
             if wrong := next((word for word in words if word not in known), None):
+                if wrong in ("--recipe", "--architecture", "--model", "--network"):
+                    commands[command].error(
+                        f"the architecture is a word without {wrong}, such as deeplimits {command} resnet"
+                    )
                 commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
         options, extra = self.parse_known_args(given, namespace)
         if extra and command:
@@ -208,7 +212,13 @@ def _compare(compare: _Parser) -> None:
 def _report(report: _Parser) -> None:
     _recipe(report, width="1")
     _start(report, inputs=True)
-    _size(report, depth=1000, samples=None)
+    report.add_argument(
+        "--text",
+        metavar="FILE",
+        help="a text instead of --x0 or --inputs: its first characters are the tokens of a transformer-block, or of an architecture with "
+        "--positions (8), beside whose limit of infinite width networks of --width (64) and --depth (500) are simulated up to --t (10)",
+    )
+    _size(report, depth=None, samples=None)
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     _force(report)
 
@@ -285,6 +295,13 @@ def _scalings(command: _Parser) -> None:
         metavar="A,B",
         help="what the first step of training moves, and at which learning rates; of these matrices alone if they are named",
     )
+    _force(command)
+
+
+def _jacobian(command: _Parser) -> None:
+    _recipe(command)
+    command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
+    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     _force(command)
 
 
@@ -481,6 +498,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
     ),
     "train": ("train networks at several depths, beside what is derived of their start", _train),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
+    "jacobian": (
+        "derive how derivatives and gradients move with depth: equations, determinant, Lyapunov spectrum",
+        _jacobian,
+    ),
     "choose": (
         "solve for the option that is given as ?, so that the output's mean square or correlation has a wanted value",
         _choose,

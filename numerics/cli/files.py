@@ -85,17 +85,36 @@ def read_samples(path: str) -> NDArray[np.float64]:
     return samples
 
 
+def read_text(path: str) -> str:
+    """A text in UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, empty, too large, or no text.
+    """
+    try:
+        return _existing(path, "a text").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8; save it in that encoding") from error
+
+
 def _read(path: str, what: str) -> NDArray[np.float64]:
-    file = Path(path)
-    if file.is_dir():
-        raise ValueError(f"{path} is a folder; name a file of {what}, CSV or .npy")
-    if not file.is_file():
-        raise ValueError(f"{path} does not exist; name a file of {what}, CSV or .npy")
-    if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
-        raise ValueError(f"{path} has {size} bytes; {what}, one a row, take 1 to {MOST_BYTES} bytes")
+    file = _existing(path, f"{what}, CSV or .npy")
     if file.suffix in (".pt", ".pth"):
         return _read_tensor(file)
     return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
+
+
+def _existing(path: str, what: str) -> Path:
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"{path} is a folder; name a file of {what}")
+    if not file.is_file():
+        raise ValueError(f"{path} does not exist; name a file of {what}")
+    if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
+        raise ValueError(f"{path} has {size} bytes; a file of {what} has 1 to {MOST_BYTES} bytes")
+    return file
 
 
 def _read_tensor(file: Path) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ def declare_matrix(e: Expander, statement: Matrix) -> None:
         e.origin[e.biases[weights]] = (weights, None)
     e.out.setdefault(weights, []).extend(fresh)
     e.origin |= {v: (statement, c) for c, v in enumerate(fresh)}
-    copies = e.fresh(f"{name}'", every[e.inputs :] if e.parameters else range(0), real=True)
+    copies = e.fresh(f"{name}'", every[e.inputs :] if e.moves(weights) else range(0), real=True)
     e.own.setdefault(weights, []).extend(copies)
     e.belongs(statement.target, [*fresh, *copies])
     for c in every:

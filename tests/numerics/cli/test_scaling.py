@@ -1,4 +1,4 @@
-"""The commands on scalings and on choosing a parameter."""
+"""The commands on scalings, on choosing a parameter, and on Jacobians."""
 
 from __future__ import annotations
 
@@ -65,3 +65,15 @@ def test_what_makes_no_sense_is_one_line(line, message, capsys):
 def test_a_question_mark_that_is_lost_in_a_sum_of_numbers_is_refused(capsys):
     assert main(["choose", "--layer", "x + eps*(1 + ?)*A(relu(B(x)))", "--width", "oo", "--mean-square", "2"]) == 2
     assert "is lost" in capsys.readouterr().err
+
+
+def test_jacobians_in_words_and_as_data(tmp_path, capsys):
+    out = tmp_path / "jacobian.json"
+    assert main(["jacobian", "--layer", "x + eps*W(x)", "--width", "n"]) == 0
+    assert "Λ_t ~ N(-t/2, t)" in capsys.readouterr().out
+    assert main(["jacobian", "mlp", "--activation", "relu", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())
+    assert main(["jacobian", "mlp", "--out", str(out)]) == 2  # exists
+    capsys.readouterr()
+    assert main(["jacobian", "--layer", "x + eps*W(heaviside(x))"]) == 2
+    assert "jumps at x = 0" in capsys.readouterr().err
