@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         ShrinkingResNet,
         TransformerBlock,
     )
+    from derivations.backward import Jacobian, jacobian
     from derivations.calculus.equivalence import equivalence
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
@@ -116,6 +117,7 @@ __all__ = [
     "DerivationError",
     "Diffusion",
     "Flow",
+    "Jacobian",
     "Law",
     "Network",
     "NeuronDiffusion",
@@ -162,6 +164,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "identity",
+    "jacobian",
     "joint_limit",
     "layer_norm",
     "leaky_relu",
@@ -222,6 +225,7 @@ _NAMES = {
         "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedAttention ShapedMLP "
         "ShrinkingResNet TransformerBlock"
     ),
+    "derivations.backward": "Jacobian jacobian",
     "derivations.calculus.equivalence": "equivalence",
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numerics.expectations import expect_sde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
+    from numerics.joint_outputs import joint_output_law
     from numerics.kernels import kernel_matrix
     from numerics.limit_distribution import distribution
     from numerics.networks import (
@@ -46,6 +47,7 @@ __all__ = [
     "expect_sde",
     "from_torch",
     "kernel_matrix",
+    "joint_output_law",
     "output_law",
     "sample_law",
     "simulate_collapse",
@@ -74,6 +76,7 @@ _HOMES = {
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",
     "count_outcomes": "numerics.outcomes",
+    "joint_output_law": "numerics.joint_outputs",
     "output_law": "numerics.outputs",
     "sample_law": "numerics.paths",
     "kernel_matrix": "numerics.kernels",

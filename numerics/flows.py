@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,14 @@ from scipy.integrate import OdeSolution, solve_ivp
 
 from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
+from derivations.gaussian import SoftmaxMean
+from derivations.limits.width import KernelFlow
 from numerics.compile import compile_expression
+from numerics.compile.second_moments import Velocity, kept_covariances
 
 Array = NDArray[np.float64]
+
+_SETS = 3  # of points, over which the error of means is seen
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class FlowSolution:
     end: float
     exploded: bool
     _dense: OdeSolution
+    _again: Callable[[int], OdeSolution] | None = None
 
     def __call__(self, t: ArrayLike) -> Array:
         """States at times in [0, end], shape (..., states)."""
@@ -45,6 +52,22 @@ class FlowSolution:
     def of(self, state: Any, t: ArrayLike) -> Array:
         """One state, by its symbol."""
         return self(t)[..., self.flow.states.index(state)]
+
+    def error(self, t: ArrayLike) -> Array:
+        """What means over a softmax make of the states' errors: three standard deviations of paths over independent sets of points.
+
+        The path is integrated again when this is first asked; 0 where the flow holds no such mean. The integrator's own error is as ``rtol`` says.
+        """
+        path = self(t)
+        paths = [path, *(other(t) for other in self._others)]
+        found: Array = 3 * np.std(paths, axis=0, ddof=1) if len(paths) > 1 else np.zeros_like(path)
+        return found
+
+    @cached_property
+    def _others(self) -> list[FlowSolution]:
+        if self._again is None:
+            return []
+        return [FlowSolution(self.flow, self.end, self.exploded, self._again(points)) for points in range(1, _SETS)]
 
 
 def solve_flow(
@@ -89,10 +112,28 @@ def solve_flow(
         raise ValueError(f"the start must be {len(flow.states)} finite numbers {flow.states}, got {x0!r}")
     if isinstance(t, bool) or not isinstance(t, float | int | np.number) or not 0 < float(t) < np.inf:
         raise ValueError(f"the time t must be a positive finite number, got {t!r}")
-    velocity = compile_expression((*flow.states, flow.time), tuple(flow.drift))
 
-    def right_side(time: float, x: Array) -> Array:
+    def integrated(points: int, end: float) -> Any:
+        return _integrated(flow, start, end, rtol, atol, bound, points)
+
+    solved = integrated(0, float(t))
+    end = float(solved.t[-1])
+
+    def again(points: int) -> OdeSolution:
+        return integrated(points, end).sol
+
+    return FlowSolution(flow, end, solved.status == 1, solved.sol, again if flow.drift.has(SoftmaxMean) else None)
+
+
+def _integrated(flow: Flow, start: Array, t: float, rtol: float, atol: float, bound: float, points: int) -> Any:
+    velocity = compile_expression((*flow.states, flow.time), tuple(flow.drift), points=points)
+
+    def rates(time: float, x: Array) -> Array:
         return np.array(velocity(*x, time), dtype=float)
+
+    right_side: Velocity = rates
+    if isinstance(flow, KernelFlow) and flow.second:
+        right_side, start = kept_covariances(flow, start, rates)
 
     def escaped(time: float, x: Array) -> float:
         return bound - float(np.max(np.abs(x)))
@@ -104,11 +145,11 @@ def solve_flow(
                 f"the velocity is not finite at the start {start} at time 0; start inside the domain, or later"
             )
         solved = solve_ivp(
-            right_side, (0.0, float(t)), start, method="DOP853", rtol=rtol, atol=atol, dense_output=True, events=escaped
+            right_side, (0.0, t), start, method="DOP853", rtol=rtol, atol=atol, dense_output=True, events=escaped
         )
     if solved.status < 0:
         raise ValueError(f"the flow could not be integrated up to t = {t}: {solved.message}")
-    return FlowSolution(flow, float(solved.t[-1]), solved.status == 1, solved.sol)
+    return solved
 
 
 def solve_moments(

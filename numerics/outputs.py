@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -117,6 +118,33 @@ class Readout:
         return float(sum(factor * second(j) for j, factor in terms if factor))
 
 
+@dataclass(frozen=True)
+class Power:
+    """The second moment in terms of a scalar state y: a y^p."""
+
+    factor: float
+    power: int
+
+    def __call__(self, y: Array) -> Array:
+        """At states."""
+        return np.asarray(self.factor * y**self.power)
+
+    def moment(self, order: int, law: FrozenDistribution) -> float:
+        """Its moment, from those of the state."""
+        return self.factor**order * float(law.moment(self.power * order))
+
+
+@dataclass(frozen=True)
+class _Mixed:
+    """Moments of a listed variance."""
+
+    weights: Array
+    variances: Array
+
+    def __call__(self, order: int) -> float:
+        return float(np.sum(self.weights * self.variances**order))
+
+
 def _by_first_way(
     d: Derivation, readout: Readout, x0: ArrayLike, t: float, samples: int, steps: int, seed: int
 ) -> FrozenDistribution:
@@ -127,31 +155,26 @@ def _by_first_way(
     if gram is not None:
         start = _gram_start(gram, x0, int(n) if known else max(1, np.shape(x0)[0] if np.ndim(x0) else 1), m)
         if not isinstance(gram.process, Diffusion):
-            value = _along_flow(gram, start, t)
+            value = float(gram.form.subs(_along_flow(gram, start, t)))
             return _mixture("Gaussian output", np.ones(1), readout.of(np.array([value])), 0.0)
         slope = gram.slope if has_distribution(gram.process) else None
         if slope is not None:
             law = distribution(d.gram_law or gram.process, x0=float(start[0]), t=t)
-            return _from_law(law, lambda y: slope * y, lambda j: slope**j * law.moment(j), readout)
+            return _from_law(law, Power(slope, 1), readout)
         paths = simulate_sde(gram.process, start, t=t, steps=steps, samples=samples, seed=seed)
         seconds = compile_expression(gram.process.states, gram.form)(*np.moveaxis(paths, -1, 0))
         return _from_samples(seconds * np.ones(samples), readout)
     if has_distribution(d.limit):
         law = distribution(d, x0=float(_state(x0, 1, 1)[0, 0]), t=t)
-        size = float(readout.c[0]) ** 2
-        return _from_law(law, lambda y: size * y**2, lambda j: size**j * law.moment(2 * j), readout)
-    if not known or len(d.limit.states) != int(n) * m:
-        raise ValueError(
-            f"the limit in {', '.join(map(str, d.limit.states[:4]))} does not give the second moments of the state; "
-            "derive the network at a width that is a number, or in a regime whose limit is that of its Gram matrix"
-        )
-    x = simulate_sde(d.limit, _state(x0, int(n), m), t=t, steps=steps, samples=samples, seed=seed)
+        return _from_law(law, Power(float(readout.c[0]) ** 2, 2), readout)
+    _require_neurons(d)
+    x = simulate_sde(d.limit, _neurons(x0, int(n), m), t=t, steps=steps, samples=samples, seed=seed)
     combined = x.reshape(samples, int(n), m) @ readout.c
     return _from_samples((combined**2).mean(axis=1), readout)
 
 
-def _along_flow(gram: SecondMoments, start: Array, t: float) -> float:
-    """The form in the second moments at time t; only the states on which it depends are followed.
+def _along_flow(gram: SecondMoments, start: Array, t: float) -> dict[Any, float]:
+    """The states on which the form depends, at time t.
 
     Raises
     ------
@@ -160,7 +183,7 @@ def _along_flow(gram: SecondMoments, start: Array, t: float) -> float:
     """
     part, kept = gram.part
     if not kept:
-        return float(gram.form)
+        return {}
     if len(kept) > 1:
         m = int((np.sqrt(8 * len(start) + 1) - 1) / 2)
         second = np.zeros((m, m))
@@ -170,7 +193,89 @@ def _along_flow(gram: SecondMoments, start: Array, t: float) -> float:
         if (np.abs(pairs) > 1 - 1e-12).any():
             raise ValueError("two inputs are parallel at depth 0; give different ones, x0= of shape (width, inputs)")
     found = np.atleast_1d(solve_flow(part, start[kept], t)(t))
-    return float(compile_expression(part.states, gram.form)(*found))
+    return dict(zip(part.states, map(float, found), strict=True))
+
+
+@dataclass(frozen=True)
+class Conditional:
+    r"""The random second moments :math:`V = X^\top X/n` of the last layer as a weighted list.
+
+    Parameters
+    ----------
+    weights : array, shape (K,)
+    second : array, shape (K, m, m)
+    error : float
+    remark : str
+    """
+
+    weights: Array
+    second: Array
+    error: float
+    remark: str = ""
+
+
+def conditional_moments(d: Derivation, x0: ArrayLike, t: float, samples: int, steps: int, seed: int) -> Conditional:
+    """The second moments of the last layer over all inputs: of a flow, from a scalar law, or of simulated paths.
+
+    Raises
+    ------
+    ValueError
+        As :func:`output_law`.
+    """
+    n, m = d.architecture.width, d.architecture.coordinates
+    known = bool(n.is_Integer)
+    gram = second_moments(d, [1.0] * m)
+    if gram is not None:
+        start = _gram_start(gram, x0, int(n) if known else max(1, np.shape(x0)[0] if np.ndim(x0) else 1), m)
+        if not isinstance(gram.process, Diffusion):
+            at = _along_flow(gram.whole, start, t)
+            return Conditional(np.ones(1), np.array(gram.matrix.subs(at), dtype=float)[None], 0.0)
+        if has_distribution(gram.process) and gram.slope is not None and m == 1:
+            law = distribution(d.gram_law or gram.process, x0=float(start[0]), t=t)
+            return _listed(law, Power(gram.slope, 1))
+        paths = np.moveaxis(simulate_sde(gram.process, start, t=t, steps=steps, samples=samples, seed=seed), -1, 0)
+        second = np.empty((samples, m, m))
+        for a in range(m):
+            for b in range(m):
+                second[:, a, b] = compile_expression(gram.process.states, gram.matrix[a, b])(*paths)
+        return _simulated(second)
+    if has_distribution(d.limit) and m == 1:
+        return _listed(distribution(d, x0=float(_state(x0, 1, 1)[0, 0]), t=t), Power(1.0, 2))
+    _require_neurons(d)
+    x = simulate_sde(d.limit, _neurons(x0, int(n), m), t=t, steps=steps, samples=samples, seed=seed)
+    x = x.reshape(samples, int(n), m)
+    return _simulated(np.einsum("sia,sib->sab", x, x) / int(n))
+
+
+def _listed(law: FrozenDistribution, second: Power) -> Conditional:
+    """By the trapezoidal rule in the normal score, with the change at the last halving as an error."""
+    fine, coarse = (_nodes(law, h) for h in (1 / 32, 1 / 16))
+    scale = np.sqrt(np.median(second(fine[1]))) or 1.0
+    laws = [_mixture("", weights, second(values), 0.0) for weights, values in (fine, coarse)]
+    change = float(np.abs(np.subtract(*(made.sf(scale * np.array([0.3, 1.0, 3.0])) for made in laws))).max())
+    return Conditional(fine[0], second(fine[1])[:, None, None], law.error + 2 * change, law.remark)
+
+
+def _simulated(second: Array) -> Conditional:
+    _require_finite(second[:, 0, 0] if second.shape[1] == 1 else second.reshape(len(second), -1).sum(axis=1))
+    count = len(second)
+    remark = f"norms come from {count} simulated paths"
+    return Conditional(np.full(count, 1 / count), second, 0.5 / np.sqrt(count), remark)
+
+
+def _require_finite(values: Array) -> None:
+    lost = int(np.count_nonzero(~np.isfinite(values)))
+    if lost:
+        raise ValueError(f"{lost} of {len(values)} simulated norms left the range of numbers; take a smaller t")
+
+
+def _require_neurons(d: Derivation) -> None:
+    n, m = d.architecture.width, d.architecture.coordinates
+    if not n.is_Integer or len(d.limit.states) != int(n) * m:
+        raise ValueError(
+            f"the limit in {', '.join(map(str, d.limit.states[:4]))} does not give the second moments of the state; "
+            "derive the network at a width that is a number, or in a regime whose limit is that of its Gram matrix"
+        )
 
 
 def _state(x0: ArrayLike, n: int, m: int) -> Array:
@@ -180,6 +285,12 @@ def _state(x0: ArrayLike, n: int, m: int) -> Array:
         return np.array(np.broadcast_to(x, (n, m)))
     except ValueError:
         raise ValueError(f"x0 must be a number or have the shape ({n},) or ({n}, {m}), got {np.shape(x0)}") from None
+
+
+def _neurons(x0: ArrayLike, n: int, m: int) -> Array:
+    """The states at depth 0 as :func:`numerics.simulate_sde` takes them: a single neuron is a diffusion by itself."""
+    x = _state(x0, n, m)
+    return x[0] if n == 1 else x
 
 
 def _gram_start(gram: SecondMoments, x0: ArrayLike, count: int, m: int) -> Array:
@@ -194,19 +305,13 @@ def _gram_start(gram: SecondMoments, x0: ArrayLike, count: int, m: int) -> Array
 
 
 def _from_samples(seconds: Array, readout: Readout) -> FrozenDistribution:
-    finite = seconds[np.isfinite(seconds)]
-    if finite.size < seconds.size:
-        raise ValueError(
-            f"{seconds.size - finite.size} of {seconds.size} simulated norms left the range of numbers; take a smaller t"
-        )
-    weights = np.full(finite.size, 1 / finite.size)
-    law = _mixture("output", weights, readout.of(finite), 0.5 / np.sqrt(finite.size))
-    return _remarked(law, f"norms come from {finite.size} simulated paths")
+    _require_finite(seconds)
+    count = len(seconds)
+    law = _mixture("output", np.full(count, 1 / count), readout.of(seconds), 0.5 / np.sqrt(count))
+    return _remarked(law, f"norms come from {count} simulated paths")
 
 
-def _from_law(
-    law: FrozenDistribution, second: Callable[[Array], Array], moment: Callable[[int], float], readout: Readout
-) -> FrozenDistribution:
+def _from_law(law: FrozenDistribution, second: Power, readout: Readout) -> FrozenDistribution:
     """The mixture over a scalar law: a list of variances that is made finer until probabilities stand still."""
     made, last = None, None
     h = 0.5
@@ -227,7 +332,11 @@ def _from_law(
         made = FrozenDistribution(made.name, made.parts, made.moments, error=law.error + 2 * change)  # type: ignore[union-attr]
     assert made is not None
     return FrozenDistribution(
-        made.name, made.parts, EvenMoments(partial(readout.moment, second=moment)), made.error, law.remark
+        made.name,
+        made.parts,
+        EvenMoments(partial(readout.moment, second=partial(second.moment, law=law))),
+        made.error,
+        law.remark,
     )
 
 
@@ -264,7 +373,7 @@ def _mixture(name: str, weights: Array, variances: Array, error: float) -> Froze
     still = float(weights[variances == 0].sum())
     if still:
         parts.insert(len(parts) // 2, PointMass(0.0, still))
-    moments = EvenMoments(lambda k: float(np.sum(weights * variances**k)))
+    moments = EvenMoments(_Mixed(weights, variances))
     return FrozenDistribution(name, tuple(parts), moments, error=error)
 
 

@@ -10,6 +10,7 @@ import pickle
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from io import StringIO
 from typing import Any
 
@@ -20,7 +21,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from derivations import DerivationError, TrainingScalings
 from derivations.explain.latex import latex
+from derivations.exponents.training import readout_exponent
 from numerics.statistics import Slope, standard_error
 
 Array = NDArray[np.float64]
@@ -183,7 +186,7 @@ def course_figure(followed: Sequence[Followed], y: str, background: Sequence[Fol
     background : sequence of Followed
         Further ones, drawn thin and without a name.
     """
-    figure, axes = _axes(r"depth, as time $t = \ell/L$", y, (4.8, 3.6))
+    figure, axes = _axes("depth, as time $t$", y, (4.8, 3.6))
     for one in background:
         axes.plot(one.diffusion.time, one.diffusion.mean, color=INK, alpha=0.25, linewidth=0.7)
         axes.plot(one.networks.time, one.networks.mean, ".", color=INK, alpha=0.35, markersize=2.5)
@@ -316,8 +319,9 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
 
     Parameters
     ----------
-    found : Scalings
-        What :func:`derivations.scalings` returned.
+    found : Scalings or TrainingScalings
+        What :func:`derivations.scalings` returned. For the first step of training the axes are an exponent of the network and one of the learning rate,
+        and the lines the largest rates of its matrices.
     x, y : Symbol, optional
         The exponents on the axes; by default the first one, and that of the width or else the second one. All others are so large that their
         sizes do not matter, except those of branches, which are at 1.
@@ -329,6 +333,8 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     ValueError
         If the network has no scaling with a limit, or an exponent is not one of its.
     """
+    if isinstance(found, TrainingScalings):
+        return _step_figure(found, x, most)
     exponents = found.exponents
     if exponents is None:
         raise ValueError(f"there is no phase diagram: {found.why}")
@@ -380,6 +386,50 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     axes.text(0.97, 0.95, "identity", transform=axes.transAxes, ha="right", va="top", color=INK)
     axes.text(0.03, 0.05, "too strong", transform=axes.transAxes, ha="left", va="bottom", color=INK)
     _legend(figure, 3)
+    return figure
+
+
+_RULES = {"sgd": ("plain steps", THEORY, "-"), "sign": ("sign steps", NETWORKS, "--")}
+
+
+def _step_figure(found: TrainingScalings, x: Any, most: float) -> Figure:
+    """Largest learning rates over an exponent of the branch, at readouts of 1/n; over that of the readout where the depth is fixed."""
+    deep = found.is_deep and bool(found.stands)
+    symbols = list(found.stands) if deep else [readout_exponent]
+    first = symbols[0] if x is None else x
+    if first not in symbols:
+        raise ValueError(f"unknown exponent {first}; the first step has {', '.join(map(str, symbols))}")
+    grid = [Fraction(k, 32) for k in range(1, int(32 * most) + 1)]
+    figure, axes = _axes(f"${latex(first)}$", "$b$ of a rate $L^{-b}$" if deep else "$a$ of a rate $n^{-a}$", SIZE)
+    for rule, (said, color, style) in _RULES.items():
+        lines: dict[tuple[float, ...], list[str]] = {}
+        at: list[float] = []
+        rows: list[dict[str, float]] = []
+        for value in grid:
+            try:
+                rates = found.rates(rule, {first: value}, 1) if deep else found.rates(rule, readout=value)
+            except DerivationError:
+                continue
+            at.append(float(value))
+            rows.append({name: float(rate[deep]) for name, rate in rates.items()})
+        for name in rows[0] if rows else ():
+            lines.setdefault(tuple(row[name] for row in rows), []).append(name)
+        for k, (line, names) in enumerate(lines.items()):
+            axes.plot(at, line, linestyle=style, color=color, linewidth=2.0, label="" if k else said)
+            axes.annotate(
+                ", ".join(names),
+                (at[-1], line[-1]),
+                xytext=(-3, 3),
+                textcoords="offset points",
+                ha="right",
+                color=color,
+            )
+    axes.set_xlim(0.0, most)
+    axes.text(0.97, 1.0, "smaller rates: lazy", transform=axes.transAxes, ha="right", va="top", color=INK)
+    axes.text(0.03, 0.02, "larger rates: too large", transform=axes.transAxes, ha="left", va="bottom", color=INK)
+    if at and at[0] > 0:
+        axes.axvspan(0.0, at[0], color=NETWORKS, alpha=0.12, linewidth=0)
+    _legend(figure, 2)
     return figure
 
 

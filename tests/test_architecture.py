@@ -26,7 +26,8 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
-        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "networks", "pytorch", "exponential_functional", "kernels",
+        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "joint_outputs", "networks", "pytorch",
+        "exponential_functional", "kernels",
         "regression", "statistics", "training", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }

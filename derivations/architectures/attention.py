@@ -93,10 +93,10 @@ class AttentionBlock(Block):
         total = sp.S.Zero
         for h in range(1, self.heads + 1):
             end = str(h) if self.heads > 1 else ""
-            queries, keys = (self.inner(f"{name}{end}", self.size)(body) for name in "QK")
-            values = self.inner(f"V{end}", self.value_size)(body)
+            queries, keys = (self.within(f"{name}{end}", self.size)(body) for name in "QK")
+            values = self.within(f"V{end}", self.value_size)(body)
             seen = attention(queries, keys, values, self.kind, self.scale, causal if self.masked else sp.S.One)
-            total += self.outer(f"O{end}", self.dropped(seen, f"d{end}"), self.heads)
+            total += self.ending(f"O{end}", self.dropped(seen, f"d{end}"), self.heads)
         return total
 
     def expression(self) -> sp.Expr:
@@ -156,8 +156,8 @@ class TransformerBlock(AttentionBlock):
 
     def perceptron(self, body: sp.Expr) -> sp.Expr:
         """What the MLP adds, of what it reads."""
-        hidden = self.activation(self.inner("B", self.hidden)(body))
-        return self.outer("A", self.dropped(hidden, "dh"))
+        hidden = self.activation(self.within("B", self.hidden)(body))
+        return self.ending("A", self.dropped(hidden, "dh"))
 
     def expression(self) -> sp.Expr:
         """The layer's formula in the state."""

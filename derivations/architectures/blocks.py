@@ -86,8 +86,8 @@ class MLPBlock(_Hidden):
 
     def branch(self, body: sp.Expr) -> sp.Expr:
         """Two matrices with the activation between them."""
-        hidden = self.activation(self.inner("B", self.hidden)(body))
-        return self.outer("A", self.dropped(hidden))
+        hidden = self.activation(self.within("B", self.hidden)(body))
+        return self.ending("A", self.dropped(hidden))
 
     @classmethod
     def example(cls) -> MLPBlock:
@@ -124,8 +124,8 @@ class GatedBlock(_Hidden):
 
     def branch(self, body: sp.Expr) -> sp.Expr:
         """A matrix applied to the gate times the value."""
-        gate, value = (self.inner(name, self.hidden)(body) for name in "BC")
-        return self.outer("A", self.dropped(self.activation(gate) * value))
+        gate, value = (self.within(name, self.hidden)(body) for name in "BC")
+        return self.ending("A", self.dropped(self.activation(gate) * value))
 
     @classmethod
     def example(cls) -> GatedBlock:

@@ -23,7 +23,7 @@ PLACES = ("pre", "post")
 class Block(Recipe):
     r""":math:`x' = x + \varepsilon\, b(\mathrm{norm}\,x)`, or :math:`x' = \mathrm{norm}(x + \varepsilon\, b(x))`.
 
-    Matrices inside the branch b are made by :meth:`inner`, those at its end by :meth:`outer`; the fields are documented where they are
+    Matrices inside the branch b are made by :meth:`within`, those at its end by :meth:`ending`; the fields are documented where they are
     options, at :class:`~derivations.MLPBlock`.
     """
 
@@ -70,13 +70,13 @@ class Block(Recipe):
         """What the matrices read through besides."""
         return {}
 
-    def inner(self, name: str, out: sp.Expr) -> Weights:
+    def within(self, name: str, out: sp.Expr) -> Weights:
         """A matrix inside the branch."""
         means = {"mean": self.weight_mean, "bias_mean": self.bias_mean}
         variances = {"variance": self.weight_variance, "bias_variance": self.bias_variance}
         return Weights(name, out=out, law=self.law, **variances, **means, **self.through)  # type: ignore[arg-type]
 
-    def outer(self, name: str, body: sp.Expr, share: int = 1) -> sp.Expr:
+    def ending(self, name: str, body: sp.Expr, share: int = 1) -> sp.Expr:
         """What a matrix at the end of the branch makes of a body; of so many ends, each has its share of the variance and mean."""
         drawn = Weights(
             name,

@@ -1,8 +1,23 @@
 """Backward: Jacobians, gradients and volumes of tangents, by the elimination that gives the limits of the states."""
 
 from derivations.backward.equation import MatrixEquation
-from derivations.backward.front import Jacobian, jacobian
+from derivations.backward.front import Jacobian, WideJacobian, jacobian
 from derivations.backward.infinite import GRADIENT, gradient_flow
+from derivations.backward.kernel_moments import KernelMoments, tangent_kernel
+from derivations.backward.tangents import TangentGram, tangent_gram
 from derivations.backward.volume import Isotropic, LogDeterminant
 
-__all__ = ["GRADIENT", "Isotropic", "Jacobian", "LogDeterminant", "MatrixEquation", "gradient_flow", "jacobian"]
+__all__ = [
+    "GRADIENT",
+    "Isotropic",
+    "Jacobian",
+    "KernelMoments",
+    "LogDeterminant",
+    "MatrixEquation",
+    "TangentGram",
+    "WideJacobian",
+    "gradient_flow",
+    "jacobian",
+    "tangent_gram",
+    "tangent_kernel",
+]

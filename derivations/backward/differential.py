@@ -54,6 +54,20 @@ class LayerDifferential:
         moments.at_rest()
         return moments
 
+    def require_invertible(self) -> None:
+        """Require that a layer's derivative has an inverse.
+
+        Raises
+        ------
+        NotClosed
+            If every layer puts the state on a sphere.
+        """
+        if self.moments.fixed:
+            raise NotClosed(
+                "every layer ends with a norm, which keeps the state on a sphere: the Jacobian annihilates the direction of the state, so it has no "
+                "inverse and its determinant is 0; ask for its equation, and for volumes of fewer tangents than neurons"
+            )
+
     @cached_property
     def state(self) -> tuple[sp.Symbol, ...]:
         """A neuron's own state."""
@@ -92,7 +106,7 @@ class LayerDifferential:
     @cached_property
     def trace(self) -> sp.Expr:
         r"""The drift of :math:`\operatorname{tr} M`."""
-        return self._tidy(
+        return self._free(
             sp.Add(*(self._total(self._slope(self.drift[a], self.tangent(0)[a])) for a in self._coordinates))
         )
 
@@ -113,7 +127,7 @@ class LayerDifferential:
             total += self._total(self._slope(self._slope(one, first), second))
             two = self._slope(self.between[a, b], first, there=crossed)
             total += self._total(self._over_others(self._slope(two, second, there=not crossed)))
-        return self._tidy(total)
+        return self._free(total)
 
     def with_state(self, a: int) -> sp.Expr:
         r"""The rate of :math:`\mathrm{d}[x_i, \operatorname{tr}M]`, for a coordinate of a generic neuron."""
@@ -121,7 +135,7 @@ class LayerDifferential:
         for b, v in enumerate(self.tangent(0)):
             total += self._slope(self._own(0, a, 1, b), v)
             total += self._over_others(self._slope(self._other(0, a, 1, b), v, there=True))
-        return self._tidy(total)
+        return self._free(total)
 
     @cached_property
     def squared(self) -> tuple[sp.Expr, ...]:
@@ -250,6 +264,22 @@ class LayerDifferential:
             return sp.S.Zero
         every = self._total(body.xreplace(self._swapped)).xreplace(self._swapped)
         return every - body.xreplace({y: x for x, y in self._there.items()})
+
+    def _free(self, expr: sp.Expr) -> sp.Expr:
+        """A sum that depends on the state alone.
+
+        Raises
+        ------
+        NotClosed
+            If the differential is not seen to be linear in the tangents.
+        """
+        found, tangents = self._tidy(expr), {*self.moments.states[self.positions :], *self.moments.other}
+        if found.free_symbols & tangents or any(node.body.free_symbols & tangents for node in state_averages(found)):
+            raise NotClosed(
+                "the moments of a layer's derivative hold fractions of tangents, as those of transposes do, in which they are not seen to be linear; "
+                "follow tangents by simulation"
+            )
+        return found
 
     def _tidy(self, expr: sp.Expr) -> sp.Expr:
         return reduced(self.moments.on_range(sp.expand(expr)))

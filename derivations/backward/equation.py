@@ -60,6 +60,7 @@ def of_inverse_rows(layer: LayerDifferential) -> MatrixEquation:
     NotClosed
         If the rows of M are not independent.
     """
+    layer.require_invertible()
     moved = layer.transposed(tuple(q - a for q, a in zip(layer.squared, layer.drift, strict=True)))
     return _named(layer, "K", moved, *layer.transposed_covariance)
 

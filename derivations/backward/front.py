@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import sympy as sp
 
@@ -12,18 +11,22 @@ from derivations.architectures.base import Recipe
 from derivations.architectures.network import with_free_time
 from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import MatrixEquation, of_columns, of_inverse_rows
+from derivations.backward.infinite import gradient_flow
+from derivations.backward.kernel_moments import KernelMoments
+from derivations.backward.tangents import TangentGram, tangent_gram
 from derivations.backward.volume import Isotropic, LogDeterminant
-from derivations.backward.words import steps
-from derivations.diffusion import Diffusion, NeuronDiffusion
-from derivations.errors import DerivationError
-from derivations.explain import data, latex, text, typst
-from derivations.explain.files import write_whole
+from derivations.backward.weights import weight_gradients
+from derivations.backward.words import steps, wide_steps
+from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
+from derivations.errors import DerivationError, unknown
+from derivations.explain.printed import Printed
 from derivations.explain.steps import Step
+from derivations.limits.slopes import require_slopes
 from derivations.limits.tangents import tangent_limit
 
 
 @dataclass(frozen=True)
-class Jacobian:
+class Jacobian(Printed):
     r"""The Jacobian :math:`J_t = \partial X_t/\partial X_0` of a network of infinite depth at a fixed width.
 
     Attributes
@@ -112,6 +115,42 @@ class Jacobian:
         return tangent_limit(self.layer.program, columns)
 
     @cached_property
+    def gram(self) -> TangentGram:
+        """The Gram matrix of the state and tangents, a diffusion by itself at every width.
+
+        Raises
+        ------
+        NotClosed
+            If it needs other averages of the state.
+        """
+        return tangent_gram(self.network)
+
+    @cached_property
+    def kernel(self) -> KernelMoments:
+        """Mean and fluctuation of the tangent kernel of one input.
+
+        Raises
+        ------
+        NotClosed
+            If its moments do not close.
+        """
+        return KernelMoments(self.gram)
+
+    @cached_property
+    def weight_gradients(self) -> dict[str, sp.Expr]:
+        r"""Of each matrix a function :math:`q` of a neuron's state: gradients in a layer's weights have :math:`\sum_i q_i G_i^2` as squared norm.
+
+        Weights are in units of their standard deviations, and the squares are added up over the layers of a unit of time; G is the gradient in the
+        layer, which moves as a row of :attr:`inverse`. Averages over the state are in angle brackets.
+
+        Raises
+        ------
+        NotClosed
+            If gradients of several neurons meet in one weight's.
+        """
+        return weight_gradients(self.network)
+
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
         return tuple(steps(self))
@@ -121,45 +160,70 @@ class Jacobian:
         """What was derived, in a few words."""
         return f"Jacobian of {type(self.network).__name__}, width {self.network.width}"
 
-    def latex(self) -> str:
-        """As LaTeX paragraphs, to paste into a document with amsmath."""
-        return latex.body(self.steps)
 
-    def typst(self) -> str:
-        """As Typst sections."""
-        return typst.body(self.steps)
+@dataclass(frozen=True)
+class WideJacobian(Printed):
+    r"""Tangents and gradients of a network whose width grows, before its depth or together with it.
 
-    def to_json(self) -> str:
-        """As JSON."""
-        return data.document(self.title, self.steps)
+    Attributes
+    ----------
+    network : Recipe
+        With one input.
+    order : str
+        ``"joint"`` or ``"width"``.
+    """
 
-    def _repr_latex_(self) -> str:
-        """The equations, for notebooks."""
-        lines = [line for step in self.steps for line in step.lines if step.is_result]
-        return f"$\\displaystyle {latex.aligned(tuple(lines))}$"
+    network: Recipe
+    order: str
 
-    def __str__(self) -> str:
-        return text.document(self.title, self.steps)
-
-    def write(self, path: str | Path) -> Path:
-        """Write it to a file, in the format that its suffix names: .tex, .typ, .txt or .json.
+    @cached_property
+    def gram(self) -> TangentGram:
+        """The Gram matrix of the state and tangents, where depth and width grow together.
 
         Raises
         ------
         DerivationError
-            For another suffix.
+            At infinite width, where it is :attr:`process`.
         """
-        path = Path(path)
-        formats = {".tex": latex.document, ".typ": typst.document, ".txt": text.document, ".json": data.document}
-        if path.suffix not in formats:
+        if self.order == "width":
             raise DerivationError(
-                f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {', '.join(formats)}"
+                "at infinite width the state and its tangents are independent; their flow is .process"
             )
-        write_whole(path, formats[path.suffix](self.title, self.steps).encode())
-        return path
+        return tangent_gram(self.network, self.order)
+
+    @cached_property
+    def process(self) -> Diffusion | Flow:
+        r"""Squared norms: of the state and a tangent with their product, or at infinite width K and the mean square of a gradient."""
+        return gradient_flow(self.network) if self.order == "width" else self.gram.process
+
+    @cached_property
+    def kernel(self) -> KernelMoments:
+        """Mean and fluctuation of the tangent kernel of one input, where depth and width grow together."""
+        return KernelMoments(self.gram)
+
+    def lyapunov(self, k: object = None) -> sp.Expr:
+        """The k-th Lyapunov exponent per unit of time, from the largest; by default as a formula in ``k``.
+
+        Raises
+        ------
+        NotClosed
+            If volumes do not grow at constant rates.
+        """
+        return self.gram.exponent(sp.Symbol("k", integer=True, positive=True) if k is None else k)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Named steps, each with its statement, expressions and reason."""
+        return tuple(wide_steps(self))
+
+    @property
+    def title(self) -> str:
+        """What was derived, in a few words."""
+        how = "infinite width, then depth" if self.order == "width" else "depth and width together"
+        return f"Tangents and gradients of {type(self.network).__name__}: {how}"
 
 
-def jacobian(network: Recipe) -> Jacobian:
+def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobian:
     r"""Derive how the derivative of a network in its input moves with depth.
 
     The differential of a layer is a layer with the same matrices. Its mean and covariance given the state are derived by the elimination
@@ -172,17 +236,20 @@ def jacobian(network: Recipe) -> Jacobian:
     Parameters
     ----------
     network : Recipe
-        With one input, and a width that is a number or a symbol. A small parameter that the recipe ties to the width is free.
+        With one input.
+    order : {"depth", "width", "joint"}, optional
+        As for :func:`~derivations.derive`. In ``"depth"`` a small parameter that the recipe ties to the width is free.
 
     Returns
     -------
-    Jacobian
-        ``.sde``, ``.inverse``, ``.log_det``, ``.volumes``, ``.lyapunov(k)``, and ``.limit()`` for simulation.
+    Jacobian or WideJacobian
+        At a fixed width ``.sde``, ``.inverse``, ``.log_det``, ``.volumes``, ``.weight_gradients``, and ``.limit()`` for simulation; in every
+        order ``.gram``, ``.lyapunov(k)`` and ``.kernel``.
 
     Raises
     ------
     DerivationError
-        For several inputs or an infinite width, and where a function of the network jumps.
+        For several inputs or an unknown order, and where a function of the network jumps.
     NoLimit
         If the network has no limit of infinite depth.
 
@@ -196,9 +263,17 @@ def jacobian(network: Recipe) -> Jacobian:
     """
     if not isinstance(network, Recipe):
         raise DerivationError(f"jacobian expects a network such as ResNet(relu, width=3), got {network!r}")
-    if network.inputs != 1 or network.width == sp.oo:
+    if network.inputs != 1:
         raise DerivationError(
-            f"the Jacobian is derived for one input at a finite or symbolic width, got {network.inputs} inputs and width {network.width}; "
-            "at infinite width gradients follow derivations.backward.gradient_flow"
+            f"the Jacobian is derived for one input, got {network.inputs} inputs; replace inputs by 1"
         )
+    if order is None:
+        order = "joint" if network.regime.is_joint else "depth"
+    if order not in ("depth", "width", "joint"):
+        raise DerivationError(unknown("order", order, ("depth", "width", "joint")))
+    require_slopes(network.scaled_program())
+    if order == "joint":
+        return WideJacobian(network, order)
+    if order == "width" or network.width == sp.oo:
+        return WideJacobian(network, "width")
     return Jacobian(with_free_time(network))

@@ -52,6 +52,7 @@ class LogDeterminant:
     @classmethod
     def of(cls, layer: LayerDifferential) -> LogDeterminant:
         """Of a layer's derivative."""
+        layer.require_invertible()
         b, r = layer.trace - layer.square / 2, layer.variance
         drift, rate = (sp.factor_terms(layer.sums(e)) for e in (b, r))
         return cls(

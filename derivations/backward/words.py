@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.backward.equation import MatrixEquation
+from derivations.backward.kernel_moments import START, KernelMoments
+from derivations.backward.tangents import TangentGram
 from derivations.backward.volume import LOG_VOLUME, Isotropic, LogDeterminant
-from derivations.errors import NotClosed
+from derivations.diffusion import Diffusion, Flow
+from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.explain.joint import joint_recursion_step
 from derivations.explain.limit import DB, DT
 from derivations.explain.notation import (
     DifferentialOf,
     Distribution,
     Juxtaposed,
     Norm,
+    Rate,
     Total,
     Transposed,
     Variation,
@@ -28,6 +34,7 @@ from derivations.explain.plain import Words
 from derivations.explain.statements import network_steps
 from derivations.explain.steps import Line, Step, Term, differential, equation, result
 from derivations.limits.elimination.moments import state_averages
+from derivations.limits.joint_moments import JointMoments
 from derivations.symbols import time
 
 _J, _M, _X, _LAMBDA = letter("J"), letter("M"), letter("X"), indexed(LOG_VOLUME, (time,))
@@ -56,6 +63,42 @@ class Derived(Protocol):
     def volumes(self) -> Isotropic:
         """Of tangents."""
 
+    @property
+    def weight_gradients(self) -> dict[str, sp.Expr]:
+        """Of each matrix."""
+
+    @property
+    def gram(self) -> TangentGram:
+        """Of state and tangents."""
+
+    @property
+    def kernel(self) -> KernelMoments:
+        """Moments of the tangent kernel."""
+
+
+class DerivedWide(Protocol):
+    """What is explained where the width grows."""
+
+    @property
+    def network(self) -> Recipe:
+        """Of which network."""
+
+    @property
+    def order(self) -> str:
+        """In which order."""
+
+    @property
+    def process(self) -> Diffusion | Flow:
+        """Of squared norms."""
+
+    @property
+    def gram(self) -> TangentGram:
+        """Of state and tangents."""
+
+    @property
+    def kernel(self) -> KernelMoments:
+        """Moments of the tangent kernel."""
+
 
 def steps(found: Derived) -> list[Step]:
     """The derivation of a Jacobian."""
@@ -64,9 +107,25 @@ def steps(found: Derived) -> list[Step]:
         *network_steps(network),
         _differential_step(found.sde),
         *_equation_steps(found.sde),
-        _determinant_step(found.log_det),
+        _determinant_step(lambda: found.log_det),
         _inverse_step(found),
+        *_weight_steps(found),
+        *_gram_steps(lambda: found.gram),
         _volume_step(found),
+        *_kernel_steps(lambda: found.kernel),
+    ]
+
+
+def wide_steps(found: DerivedWide) -> list[Step]:
+    """The derivation of tangents and gradients where the width grows."""
+    if found.order == "width":
+        return [*network_steps(found.network)[:1], _flow_step(found.process)]
+    recursion = joint_recursion_step(JointMoments.of(found.network, found.network.coordinates), 1, None)
+    return [
+        recursion,
+        *_gram_steps(lambda: found.gram),
+        *_exponent_steps(lambda: found.gram),
+        *_kernel_steps(lambda: found.kernel),
     ]
 
 
@@ -148,7 +207,11 @@ def _marked(symbol: sp.Symbol, mark: str) -> sp.Symbol:
     return sp.Symbol(f"{symbol.name}{mark}", real=True) if mark else symbol
 
 
-def _determinant_step(found: LogDeterminant) -> Step:
+def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
+    try:
+        found = log_det()
+    except NotClosed as error:
+        return Step("Determinant", ("The determinant has no logarithm.",), (), (f"{_sentence(error)}.",))
     claim: Words = (
         "For ",
         equals(LOG_VOLUME, sp.log(sp.Abs(sp.Function("det")(_J)), evaluate=False)),
@@ -179,7 +242,7 @@ def _inverse_step(found: Derived) -> Step:
             "Inverse",
             ("The inverse has no equation written out here.",),
             (),
-            (f"{str(error)[0].upper()}{str(error)[1:]}.",),
+            (f"{_sentence(error)}.",),
         )
     k = letter("K")
     return result(
@@ -205,7 +268,7 @@ def _volume_step(found: Derived) -> Step:
             "Volumes of tangents",
             ("There is no Lyapunov spectrum in closed form.",),
             (),
-            (f"{str(error)[0].upper()}{str(error)[1:]}.",),
+            (f"{_sentence(error)}.",),
         )
     k = sp.Symbol("k", integer=True, positive=True)
     norm = sp.log(Norm(Juxtaposed(_J, letter("v"))) / Norm(letter("v")), evaluate=False)
@@ -226,3 +289,144 @@ def _volume_step(found: Derived) -> Step:
             "Increments are independent and alike, so the transpose, a product of them in the other order, has the same law.",
         ),
     )
+
+
+def _weight_steps(found: Derived) -> list[Step]:
+    try:
+        gradients = found.weight_gradients
+    except DerivationError:
+        return []
+    g, size = indexed("G", ("i",)), found.network.width
+    x = sp.Symbol("x", real=True)
+
+    def shown(q: sp.Expr) -> sp.Expr:
+        sums = {
+            node: Total(node.body.xreplace({x: indexed("X", ("r",))}), letter("r"), size, ()) / size
+            for node in state_averages(q)
+        }
+        return q.xreplace({x: indexed("X", ("i",)), **sums})
+
+    lines = [
+        equation(Rate(indexed("Q", (name,)), time), Total(Juxtaposed(shown(q), g**2), letter("i"), size, ()))
+        for name, q in gradients.items()
+    ]
+    return [
+        result(
+            "Gradients of weights",
+            (
+                "With ",
+                letter("G"),
+                " the gradient in a layer, the squared norm of the gradient in the layer's own weights, in units of their standard deviations and added "
+                "up over layers, grows by",
+            ),
+            tuple(lines),
+            (
+                "A tangent along weights that move at random, by the same elimination, in the mean over the layer's own weights. G depends on the weights "
+                "of later layers, and on those of its own layer by terms that vanish with the small parameter.",
+            ),
+        )
+    ]
+
+
+def _gram_steps(gram: Callable[[], TangentGram]) -> list[Step]:
+    try:
+        found, process = gram(), gram().process
+    except NotClosed as error:
+        return [
+            Step(
+                "State and tangent",
+                ("The norms of a state and its tangent are no process by themselves.",),
+                (),
+                (f"{_sentence(error)}.",),
+            )
+        ]
+    lines = [_drift_line(s, b) for s, b in zip(process.states, process.drift, strict=True)]
+    lines += [
+        Line(Variation(s, r, time), (Term(process.covariance[i, j], DT),))
+        for i, s in enumerate(process.states)
+        for j, r in enumerate(process.states)
+        if i <= j and process.covariance[i, j] != 0
+    ]
+    claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter("V"), ",")
+    because = (
+        "The state is read through random matrices and averages only. Given what it reads, a matrix puts out Gaussian pairs of a number and its "
+        "derivative, and Stein's identity gives their mixed terms."
+    )
+    alone = "" if found.law is None else f" The squared norm of a tangent is a {found.law.name} by itself."
+    return [result("State and tangent", claim, tuple(lines), (because + alone,))]
+
+
+def _drift_line(s: sp.Symbol, drift: sp.Expr) -> Line:
+    return Line(expected(DifferentialOf(s), letter("V")), (Term(drift, DT),))
+
+
+def _flow_step(flow: Diffusion | Flow) -> Step:
+    return result(
+        "Mean squares at infinite width",
+        (
+            "With ",
+            letter("K"),
+            " the mean square of a neuron and ",
+            letter("Q"),
+            " that of a gradient's entry, counted from the end,",
+        ),
+        tuple(equation(Rate(s, time), b) for s, b in zip(flow.states, flow.drift, strict=True)),
+        (
+            "A hypothesis is used here: forward and backward weights are taken as independent. It holds as the width grows for fixed depth in time; at a "
+            "finite width the Jacobian's own equation needs no such hypothesis.",
+        ),
+    )
+
+
+def _exponent_steps(gram: Callable[[], TangentGram]) -> list[Step]:
+    k = sp.Symbol("k", integer=True, positive=True)
+    try:
+        exponent = gram().exponent(k)
+    except NotClosed as error:
+        return [
+            Step(
+                "Volumes of tangents", ("There is no Lyapunov spectrum in closed form.",), (), (f"{_sentence(error)}.",)
+            )
+        ]
+    return [
+        result(
+            "Lyapunov spectrum",
+            ("Per unit of time, with exponents from the largest,",),
+            (equation(indexed("mu", (k,)), exponent),),
+            ("Itô's formula on ½ log det of the Gram matrix of k tangents.",),
+        )
+    ]
+
+
+def _kernel_steps(kernel: Callable[[], KernelMoments]) -> list[Step]:
+    try:
+        found, mean, relative = kernel(), kernel().mean, kernel().relative()
+    except (NotClosed, NoClosedForm):
+        return []
+    theta = letter("Theta")
+    return [
+        result(
+            "Tangent kernel",
+            (
+                "For the kernel ",
+                theta,
+                " of one output over the parameters of the layers, from the squared norm ",
+                START,
+                " of the input over the width,",
+            ),
+            (
+                equation(expected(theta), mean),
+                equation(expected(theta**2) / expected(theta) ** 2, relative),
+                equation(letter("tau"), found.source),
+            ),
+            (
+                "The tangent along all parameters is a sum of independent ones, one from each layer, whose squares start at ",
+                letter("tau"),
+                ". Their moments obey linear equations, from the equation of state and tangents.",
+            ),
+        )
+    ]
+
+
+def _sentence(error: Exception) -> str:
+    return f"{str(error)[0].upper()}{str(error)[1:]}"

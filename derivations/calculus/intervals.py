@@ -142,7 +142,7 @@ def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Poin
     [0.0]
     """
     x, mu, a = coefficients(process)
-    if a.free_symbols - {x}:
+    if (a.free_symbols | mu.free_symbols) - {x}:
         return ()
     inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
     low, high = process.domain.inf, process.domain.sup

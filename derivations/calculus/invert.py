@@ -36,8 +36,11 @@ def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) 
     -exp(z/2 - 1/2)
     """
     level = expr.subs(variable, inside)
-    for candidate in (_peel(expr, variable, value, inside), *_solved(expr, variable, value)):
-        if candidate is not None and _returns(candidate, value, level, inside):
+    peeled = _peel(expr, variable, value, inside)
+    if peeled is not None and _returns(peeled, value, level, inside):
+        return peeled
+    for candidate in _solved(expr, variable, value):
+        if _returns(candidate, value, level, inside):
             return candidate
     raise NoClosedForm(f"the map {variable} ↦ {brief(expr)} has no inverse in closed form here")
 

@@ -7,6 +7,7 @@ degree is bounded without expanding anything, and what is too large is left as i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import comb
 
@@ -124,7 +125,21 @@ def _base_and_power(node: sp.Expr) -> tuple[sp.Expr | None, sp.Rational]:
 @lru_cache(maxsize=256)
 def factored(expr: sp.Expr) -> sp.Expr:
     """The formula as a product of irreducible factors, if that stays within bounds; else as it is."""
-    return sp.factor(expr) if is_moderate(expr, MOST_FACTORED) else expr
+    return with_constants_named(sp.factor, expr) if is_moderate(expr, MOST_FACTORED) else expr
+
+
+def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> sp.Expr:
+    """A rule of algebra applied with a symbol for each exponential of a number, which as a power of e has a degree in the thousands.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x")
+    >>> with_constants_named(sp.factor, sp.exp(sp.Rational(2553, 5000)) * (x**2 + 2 * x) + sp.exp(sp.Rational(2553, 5000)))
+    (x + 1)**2*exp(2553/5000)
+    """
+    numbers = sorted((node for node in expr.atoms(sp.exp) if node.is_number), key=sp.default_sort_key)
+    names = {node: sp.Dummy("e", positive=True) for node in numbers}
+    return rule(expr.xreplace(names)).xreplace({name: node for node, name in names.items()})
 
 
 def expanded(expr: sp.Expr) -> sp.Expr:

@@ -14,12 +14,14 @@ from derivations.gaussian import expect
 from derivations.language import Program, Weights
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
-from derivations.limits.gram import upper
+from derivations.limits.elimination.labels import Exchange
+from derivations.limits.gram import generic_entries, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.symbols import state, step
 
 _PHI = sp.Function("varphi_n")
 _V, _C = letter("V"), letter("c")
+_FEW = 3  # entries of the Gram matrix up to which all moments are shown
 
 
 def joint_recursion_step(moments: JointMoments, inputs: int, single: OneMatrixLayer | None) -> Step:
@@ -65,19 +67,19 @@ def expansion_step(moments: JointMoments, layer: OneMatrixLayer) -> Step:
 
 def moment_step(moments: JointMoments, is_flow: bool) -> Step:
     """The conditional moments of a layer's Gram matrix."""
-    pairs, v = upper(moments.matrix.rows), moments.matrix
-    lines = [equation(expected(Juxtaposed(letter("Delta"), v[p]), _V), sp.factor(moments.moved(*p))) for p in pairs]
+    pairs, v, exchange = upper(moments.matrix.rows), moments.matrix, Exchange.of(moments.chain.program)
+    alike = len(pairs) > _FEW  # of many coordinates those entries are shown that say all
+    shown = exchange.different(pairs) if alike else pairs
+    lines = [equation(expected(Juxtaposed(letter("Delta"), v[p]), _V), sp.factor(moments.moved(*p))) for p in shown]
     if not is_flow:
         after = {p: sp.Symbol(f"{v[p].name}'", real=True) for p in pairs}
-        lines += [
-            equation(covariance_of(after[p], after[q], _V), sp.factor(moments.spread(p, q)))
-            for i, p in enumerate(pairs)
-            for k, q in enumerate(pairs)
-            if k >= i
-        ]
+        every = [(i, k) for i in range(len(pairs)) for k in range(i, len(pairs))]
+        both = [(pairs[i], pairs[k]) for i, k in (generic_entries(pairs, exchange) if alike else every)]
+        lines += [equation(covariance_of(after[p], after[q], _V), sp.factor(moments.spread(p, q))) for p, q in both]
     vanishes = " Over so many layers it vanishes." if is_flow else ""
     given: Words = ("Given ", _V, " the neurons are independent ", Distribution("N", sp.S.Zero, _V),
-                    " vectors over the inputs. One layer moves V by")  # fmt: skip
+                    " vectors over the inputs. One layer moves V by",
+                    *((" (for all inputs and positions as for these)",) if alike else ()))  # fmt: skip
     return Step(
         "Conditional moments of the Gram matrix",
         given,

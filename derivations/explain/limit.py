@@ -2,7 +2,7 @@ r"""Explaining a limit: the equations of neurons, of second moments at infinite 
 
 from __future__ import annotations
 
-from math import comb
+from math import comb, isqrt
 
 import sympy as sp
 
@@ -22,10 +22,11 @@ from derivations.explain.notation import (
     letter,
 )
 from derivations.explain.plain import Words
+from derivations.explain.shares import with_named_shares
 from derivations.explain.statements import ShownMoments
 from derivations.explain.steps import Line, Step, Term, differential, equation, result
 from derivations.limits.closure import GramLimit
-from derivations.limits.gram import GramDiffusion
+from derivations.limits.gram import GramDiffusion, gram_matrix, upper
 from derivations.limits.width import KernelFlow
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import depth, time, width
@@ -34,6 +35,7 @@ DT = DifferentialOf(time)
 DB = DifferentialOf(indexed("B", (time,)))
 _V = letter("V")
 _FEW = 3  # states up to which all entries of a covariance are shown: those of the Gram matrix of two inputs
+_MANY = 6  # second moments up to which all are shown: those of three inputs
 _MATCHED = (
     "Drift and covariance are the conditional moments per unit of time. To leading order the increments are Gaussian, so their higher "
     "moments vanish faster. Where the equation (in Itô's sense) has a unique solution, the chain converges to it."
@@ -44,8 +46,9 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
     """The limit of infinite depth: for activations without values where the recipe names them, and for the given ones."""
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
     claim: Words = ("As ", depth, f" grows, each neuron follows {kind}:")
+    lines, shares = with_named_shares(neuron_lines(limit, moments.recipe.width))
     if not named:
-        return [result("Limit of infinite depth", claim, neuron_lines(limit, moments.recipe.width), (_MATCHED,))]
+        return [result("Limit of infinite depth", claim, lines, (_MATCHED, *shares))]
     size = moments.size
     drift = sp.Matrix([moments.drift(a) for a in range(size)])
     covariance = sp.Matrix(size, size, moments.covariance)
@@ -59,8 +62,8 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
         result(
             "Limit for this activation",
             ("With this activation the equation is",),
-            neuron_lines(limit, moments.recipe.width),
-            ("The activation is inserted, piece by piece.",),
+            lines,
+            ("The activation is inserted, piece by piece.", *shares),
         ),
     ]
 
@@ -122,14 +125,32 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
         "The mean over the neurons becomes an expectation, by the law of large numbers. The weights are independent of the state that "
         "they are added to."
     )
-    first = "Limit of infinite width"
+    named, shares = with_named_shares(flow_lines(flow))
+    first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named)
     if generic is None:
-        return [result(first, gaussian, flow_lines(flow), (because,))]
+        return [result(first, (*gaussian, *alike), lines, (because, *shares))]
     closed = "Gaussian expectations are in closed form where a rule applies."
     return [
         Step(first, gaussian, flow_lines(generic), (because,)),
-        result("Kernel flow for this activation", ("With this activation",), flow_lines(flow), (closed,)),
+        result("Kernel flow for this activation", ("With this activation", *alike), lines, (closed, *shares)),
     ]
+
+
+def _one_of_each_kind(flow: KernelFlow, lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], tuple[str, ...]]:
+    """Of many second moments the first of an input and of a pair, where all others are these with other indices; and words that say so."""
+    m = isqrt(2 * len(flow.states))
+    matrix, pairs = gram_matrix(m, "K"), upper(m)
+    if len(flow.states) <= _MANY or flow.states != tuple(matrix[pair] for pair in pairs):
+        return lines, ()
+
+    def renamed(a: int, b: int) -> Line:
+        rule = {matrix[0, 0]: matrix[a, a], matrix[0, 1]: matrix[a, b], matrix[1, 1]: matrix[b, b]}
+        rule |= {indexed("a", (k + 1,)): indexed("a", (c + 1,)) for k, c in enumerate((a, b))}
+        return lines[0 if a == b else 1].xreplace(rule)
+
+    if any(line != renamed(*pair) for line, pair in zip(lines, pairs, strict=False)):
+        return lines, ()
+    return (*lines[:2], *lines[len(pairs) :]), (", and likewise for other indices,",)
 
 
 def gram_step(gram: GramLimit | None, why: str) -> Step:
@@ -144,15 +165,17 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
     elif isinstance(process, Diffusion):
         lines += _brackets(process)
     lines += [equation(name, value) for name, value in gram.fixed.items()]
+    shown, shares = with_named_shares(tuple(lines))
     what = "centred states" if gram.centred else "states"
     return result(
         "Gram matrix",
         (f"The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
          "It is a diffusion by itself at every width ", width, *_likewise(process), ":"),
-        tuple(lines),
+        shown,
         (
             "The state is read through random matrices and averages only. So the network is invariant under rotations of its neurons, and no "
             "other average of the state is left over.",
+            *shares,
         ),
     )  # fmt: skip
 

@@ -137,6 +137,8 @@ class _Recursion:
         """What a statement puts out, at a neuron, and at a position where these meet."""
         name, at = s.symbol.name, (position,) if self.layer.has_pairs else ()
         if isinstance(s, Matrix):
+            if s.weights.is_nothing:
+                return indexed("u", (name,), (neuron, *at))
             if s.weights.is_mean:
                 return letter("m")
             return indexed("u", (name,) if self.several else (), (neuron, *at))
@@ -187,7 +189,8 @@ class _Recursion:
             () if tap is None else (tap,),
         )
         constant = w.bias_mean if w.is_mean else bias if w.bias_variance != 0 or w.bias_mean != 0 else sp.S.Zero
-        return Line(left, tuple(Term(t) for t in (sp.S.Zero if w.is_mean and mean == 0 else total, constant) if t != 0))
+        terms = tuple(Term(t) for t in (sp.S.Zero if w.is_mean and mean == 0 else total, constant) if t != 0)
+        return Line(left, terms or (Term(sp.S.Zero),))
 
     def _entries(self, w: Weights) -> tuple[sp.Expr, sp.Expr]:
         """A weight and a bias."""

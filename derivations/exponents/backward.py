@@ -18,7 +18,7 @@ from functools import cached_property, singledispatchmethod
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.exponents.orders import NOTHING, ONE, WIDTH, Order, fraction, is_odd, largest, order_of, slope
+from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, is_odd, largest, order_of, slope
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Neurons, Shares, Statement
 from derivations.symbols import state
@@ -111,7 +111,9 @@ class LayerOrders:
         return largest(
             self.deviation(w) * read,
             self.learned.get(w, NOTHING) * k * read,
+            order_of(w.mean, self.sizes) * read * self._summed(statement.body, statement.source, Fraction(1)),
             order_of(w.bias_variance, self.sizes) ** _HALF,
+            order_of(w.bias_mean, self.sizes),
         )
 
     @_value.register
@@ -200,6 +202,19 @@ class LayerOrders:
         """Of a neuron's new state."""
         return self._body(self.program.update, self.forward)
 
+    @property
+    def is_near_identity(self) -> bool:
+        r"""Whether a layer adds at most :math:`L^{-1/2}` with random signs, and at most 1/L with a common one, to a neuron's state."""
+        added = self.program.update - state
+        outputs = {
+            s.symbol
+            for s in self.program.statements
+            if isinstance(s, Matrix | Back) and s.target == self.program.neurons
+        }
+        turned = added.xreplace({s: -s for s in outputs})
+        odd, even = (self._body(sp.expand((added - sign * turned) / 2), self.forward) for sign in (1, -1))
+        return odd <= DEPTH**-_HALF and even <= DEPTH**-1
+
     # ---- backward ----
 
     @cached_property
@@ -262,8 +277,9 @@ class LayerOrders:
         if isinstance(user, Matrix | Back):
             k, out = count_order(user.source), count_order(user.target)
             learned = self.learned.get(user.weights, NOTHING) * out
-            s = self.deviation(user.weights)
-            return max(s * (out / k) ** _HALF if isinstance(user, Matrix) else s, learned)
+            s, read = self.deviation(user.weights), k if isinstance(user, Matrix) else out
+            mean = order_of(user.weights.mean, self.sizes) * out**_HALF / read
+            return largest(s * (out / k) ** _HALF if isinstance(user, Matrix) else s, learned, mean)
         if isinstance(user, Mean):
             return count_order(user.over) ** -fraction(user.power)
         return ONE
@@ -306,11 +322,6 @@ class LayerOrders:
         gradient = self.gradient[statement.symbol]
         return Change() if gradient.nothing else Change(entry, entry * gradient * count_order(statement.target))
 
-    @cached_property
-    def response(self) -> Order:
-        """What a layer adds to a neuron's new state, beside the old state itself, where the state changes by order 1 in a random direction."""
-        return self.carried({state: Change(ONE)}, skip=False).get(None, Change()).size
-
     def carried(self, start: Mapping[sp.Symbol, Change], skip: bool = True) -> dict[sp.Symbol | None, Change]:
         """Changes of all symbols, and of the new state (None), that changes of some bring with them; through the skip too if that is wanted."""
         found: dict[sp.Symbol | None, Change] = dict(start)
@@ -342,7 +353,14 @@ class LayerOrders:
         if isinstance(user, Matrix | Back):
             k, out = count_order(user.source), count_order(user.target)
             s = self.deviation(user.weights) * (ONE if isinstance(user, Matrix) else (k / out) ** _HALF)
-            return Change(largest(s * size, self._aligned(along, gradient, out)), along)
+            mean = order_of(user.weights.mean, self.sizes) * (k / out if isinstance(user, Back) else ONE)
+            parts = (
+                s * size,
+                self.learned.get(user.weights, NOTHING) * k * size,
+                mean * k**-_HALF * size,
+                mean * together,
+            )
+            return Change(largest(*parts, self._aligned(along, gradient, out)), along)
         if isinstance(user, Mean):
             k, power = count_order(user.over), fraction(user.power)
             return Change(

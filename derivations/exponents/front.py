@@ -182,6 +182,6 @@ def _training(
     try:
         start: Found | None = scalings(net, small, means=False)
         why = ""
-    except NotClosed as error:
+    except DerivationError as error:
         start, why = None, str(error)
-    return TrainingScalings(net, made, start, why, names)
+    return TrainingScalings(net, made, start, why, names, training is True)

@@ -160,27 +160,39 @@ def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
 
 def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None]:
     """A formula as a function of numbers: None where digits cancel, so that two precisions disagree."""
-    if expr.has(*MEANS):
+    means = {node: sp.Dummy("E", real=True) for node in _outermost(expr)}
+    formula = sp.lambdify((symbol, *means.values()), expr.xreplace(means), "mpmath")
+    if means:
 
         def integrated(at: mp.mpf) -> mp.mpf | None:
-            try:
-                return _real(sp.N(expr.subs(symbol, at), _DIGITS))
-            except DerivationError:  # the integral did not settle there
+            try:  # each mean once; a formula of them is cheap
+                known = [_real(sp.N(node.subs(symbol, at), 2 * _DIGITS)) for node in means]
+            except DerivationError:  # an integral did not settle there
                 return None
+            if None in known:
+                return None
+            with mp.workdps(2 * _DIGITS):
+                return _real(formula(mp.mpf(at), *known))
 
         return integrated
-    compiled = sp.lambdify(symbol, expr, "mpmath")
 
     def value(at: mp.mpf) -> mp.mpf | None:
         found = []
         for digits in (2 * _DIGITS, 6 * _DIGITS):
             with mp.workdps(digits):
-                found.append(compiled(mp.mpf(at)))
+                found.append(formula(mp.mpf(at)))
         few, many = found
         close = abs(few - many) <= abs(many) * mp.mpf(10) ** (-_DIGITS) + mp.mpf(10) ** (1 - 2 * _DIGITS)
         return _real(many) if close else None
 
     return value
+
+
+def _outermost(expr: sp.Expr) -> list[sp.Expr]:
+    """The means in an expression that are in no other one."""
+    if isinstance(expr, MEANS):
+        return [expr]
+    return list(dict.fromkeys(node for arg in expr.args for node in _outermost(arg)))
 
 
 def _real(value: object) -> mp.mpf | None:

@@ -1,8 +1,9 @@
 r"""One layer's conditional mean and covariance as sums of monomials in the sizes, each with its coefficient.
 
-All sizes are multiplied by one formal parameter, in which the layer is expanded; the coefficients of its powers are polynomials
-in the sizes. The degree is raised until no monomial beyond it can matter: each size has a pure power in some term, or does nothing by
-itself, and the finitely many monomials that no known one divides are below the degree.
+All sizes are multiplied by one formal parameter, in which the layer is expanded; the coefficients of its powers are polynomials in the sizes. The
+degree is raised until no monomial beyond it can matter: a monomial that a known one divides is smaller in every regime. Sizes with a pure
+power in some term leave finitely many others, which are below the degree. Where a size does nothing by itself and may have every
+power beside others, sizes are left finite by turns, and each monomial in the others that is then there must be a multiple of a known one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.errors import DerivationError, NotClosed
+from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.exponents.family import Family
 from derivations.language import Program
 from derivations.language.statements import Matrix
@@ -68,11 +69,14 @@ class Graded:
         From the symbols to the powers of the sizes.
     names : dict
         From sizes to their symbols.
+    plain : Program
+        The layer in its sizes themselves.
     """
 
     program: Program
     atoms: dict[sp.Symbol, Powers]
     names: dict[sp.Symbol, sp.Symbol]
+    plain: Program
 
     @classmethod
     def of(cls, found: Family) -> Graded:
@@ -115,7 +119,7 @@ class Graded:
                     raise too_large
                 names[symbol] = sp.Dummy(symbol.name, positive=True)
                 table[names[symbol]] = tuple(sp.Integer(j == k) for j in range(count))
-        return cls(program.xreplace({symbol: step * name for symbol, name in names.items()}), table, names)
+        return cls(program.xreplace({symbol: step * name for symbol, name in names.items()}), table, names, program)
 
     def split(self, coefficient: sp.Expr) -> Iterator[tuple[Powers, sp.Expr]]:
         """A coefficient of the formal parameter as monomials in the sizes.
@@ -145,6 +149,14 @@ class Graded:
                 term,
             )
 
+    def beside(self, finite: set[int], small: Sequence[int]) -> Graded:
+        """With some sizes finite numbers and the others small; by their places."""
+        symbols = list(self.names)
+        names = {symbols[k]: self.names[symbols[k]] for k in small}
+        rule = {symbols[k]: sp.Dummy(symbols[k].name, positive=True) for k in finite}
+        rule |= {symbol: step * name for symbol, name in names.items()}
+        return Graded(self.plain.xreplace(rule), {name: self.atoms[name] for name in names.values()}, names, self.plain)
+
     def alone(self, sizes: Sequence[sp.Symbol]) -> Program:
         """The layer with all other sizes at 0."""
         others = set(self.atoms) - {self.names[s] for s in sizes}
@@ -164,11 +176,13 @@ def _outside(expr: sp.Expr, symbols: set[sp.Symbol]) -> sp.Expr:
 
 
 def _reduced(program: Program) -> Program:
-    """Without matrices that are 0."""
+    """Without matrices that are 0, or read 0 and have no biases."""
     nothing = {
         s.symbol: sp.S.Zero
         for s in program.statements
-        if isinstance(s, Matrix) and s.weights.is_mean and s.weights.mean == s.weights.bias_mean == 0
+        if isinstance(s, Matrix)
+        and s.weights.bias_mean == 0
+        and ((s.weights.is_mean and s.weights.mean == 0) or (s.body == 0 and s.weights.bias_variance == 0))
     }
     return program.xreplace(nothing) if nothing else program
 
@@ -207,11 +221,43 @@ def _is_complete(found: Family, graded: Graded, known: set[Powers], degree: int)
         kept = [s for s, c in zip(sizes, chosen, strict=True) if c]
         if kept and not supported and not _does_nothing(graded, kept):
             return False
-    pure = [min((p[k] for p in known if sum(p) == p[k] > 0), default=sp.Integer(2)) for k in range(len(sizes))]
+    pure = [min((p[k] for p in known if sum(p) == p[k] > 0), default=None) for k in range(len(sizes))]
+    if any(p is None for p in pure) and not _holds_beside_finite(found, graded, known, degree):
+        return False
     standard = [
-        m for m in product(*map(range, pure)) if not any(all(a >= b for a, b in zip(m, p, strict=True)) for p in known)
+        m
+        for m in product(*(range(2 if p is None else p) for p in pure))
+        if not any(all(a >= b for a, b in zip(m, p, strict=True)) for p in known)
     ]
     return all(sum(m) <= degree for m in standard)
+
+
+def _holds_beside_finite(found: Family, graded: Graded, known: set[Powers], degree: int) -> bool:
+    """Whether, with some sizes finite, each monomial in the others that is there is a multiple of a known one.
+
+    So a power of the finite ones beside it is known, whatever the powers are that are not.
+    """
+    places = range(len(found.sizes))
+    for chosen in product((False, True), repeat=len(found.sizes)):
+        finite = {k for k in places if chosen[k]}
+        small = [k for k in places if not chosen[k]]
+        if not finite or not small:
+            continue
+        parts = {tuple(p[k] for k in small) for p in known}
+        pure = [min((p[j] for p in parts if sum(p) == p[j] > 0), default=sp.Integer(2)) for j in range(len(small))]
+        try:
+            tables = _OBSERVED[found.order](
+                found, graded.beside(finite, small), min(degree, max(2, int(sum(pure)) - len(pure)))
+            )
+        except NoLimit:
+            continue  # the finite ones move the state by themselves, which the support of a known term says
+        except DerivationError:
+            return False
+        for powers in {p for table in tables[:2] for p in table}:
+            own = [powers[k] for k in small]
+            if any(own) and not any(all(a <= b for a, b in zip(part, own, strict=True)) for part in parts):
+                return False
+    return True
 
 
 def _does_nothing(graded: Graded, kept: list[sp.Symbol]) -> bool:

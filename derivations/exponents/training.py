@@ -7,7 +7,7 @@ the derivative of the loss in f is of order 1. A step is taken by every trained 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -36,6 +36,8 @@ from derivations.exponents.moved import (
     solved,
 )
 from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, largest, order_of
+from derivations.exponents.polyhedron import Constraint, Polyhedron
+from derivations.exponents.several import balanced
 from derivations.language import Weights
 from derivations.language.statements import Back, Matrix
 from derivations.symbols import state as any_state
@@ -65,6 +67,8 @@ class FirstStep:
         Then, the reason.
     trained : tuple of str
         The names of the layer's matrices that are trained.
+    ends : bool
+        Whether the input's matrix and the readout are trained too.
     """
 
     net: Recipe
@@ -72,6 +76,7 @@ class FirstStep:
     start: Found | None
     why: str
     trained: tuple[str, ...]
+    ends: bool = True
 
     @cached_property
     def stands(self) -> dict[sp.Symbol, Fraction]:
@@ -96,6 +101,11 @@ class FirstStep:
                 found[s.weights.name] = (*found.get(s.weights.name, ()), s)
         return found
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether the depth grows; else it is held fixed, since a layer is not near the identity."""
+        return self.depth_at(self.point()) != ONE
+
     # ---- at a point ----
 
     def depth_at(self, exponents: Mapping[sp.Symbol, Fraction]) -> Order:
@@ -106,7 +116,9 @@ class FirstStep:
         NoLimit
             If branches shrink, but not as fast as a limit needs.
         """
-        if self.start is None or self.start.exponents is None:
+        if self.start is None:
+            return DEPTH if self._at(exponents).is_near_identity else ONE
+        if self.start.exponents is None:
             return ONE
         given = {s: sp.Rational(p.numerator, p.denominator) for s, p in exponents.items() if s in self.stands}
         kind = self.start.at(given).kind
@@ -117,18 +129,34 @@ class FirstStep:
             )
         return ONE if kind == "not continuous" else DEPTH
 
-    def layer(self, exponents: Mapping[sp.Symbol, Fraction]) -> LayerOrders:
-        """One layer's orders.
+    def _at(
+        self,
+        exponents: Mapping[sp.Symbol, Fraction],
+        layers: Order = DEPTH,
+        learned: Mapping[Weights, Order] | None = None,
+        incoming: Order | None = None,
+    ) -> LayerOrders:
+        """One layer's orders, where sizes are numbers if the depth is."""
+        sizes = {size.symbol: layers ** -exponents[size.exponent] for size in self.family.sizes}
+        back = WIDTH ** -exponents[readout_exponent] if incoming is None else incoming
+        return LayerOrders(self.family.program, sizes, back, learned or {})
+
+    def layer(
+        self,
+        exponents: Mapping[sp.Symbol, Fraction],
+        learned: Mapping[Weights, Order] | None = None,
+        incoming: Order | None = None,
+    ) -> LayerOrders:
+        """One layer's orders, after steps that have added entries of some orders to its matrices and have left the readout at some order.
 
         Raises
         ------
         DerivationError
             If a layer changes the order of the state or of the gradient.
         """
-        sizes = {size.symbol: DEPTH ** -exponents[size.exponent] for size in self.family.sizes}
-        if self.depth_at(exponents) == ONE:
-            sizes = {symbol: order if exponents else ONE for symbol, order in sizes.items()}
-        made = LayerOrders(self.family.program, sizes, WIDTH ** -exponents[readout_exponent])
+        made = self._at(exponents, self.depth_at(exponents), learned, incoming)
+        if learned:
+            return made
         if made.new_state != ONE:
             raise DerivationError(
                 f"a layer makes a state of order {made.new_state} of one of order 1; scale its weights so that it stays of order 1"
@@ -149,15 +177,13 @@ class FirstStep:
         made: dict[tuple[str, str], Orders] = {}
 
         def entry(gradient: Order, deviation: Order) -> Order:
-            update = gradient if rule == "sgd" else NOTHING if gradient.nothing else ONE
-            power = 0 if parametrization == "standard" else 2 if rule == "sgd" else 1
-            return update * deviation**power
+            return _entry(gradient, deviation, rule, parametrization)
 
         first = entry(incoming, ONE)
-        moved = Change(first, first * incoming * WIDTH)
-        made[INPUT, INPUT] = Orders(
-            incoming, first, first, moved.along, through=self._seen(layer, layer.carried({any_state: moved}))
-        )
+        if self.ends:
+            begun = Change(first, first * incoming * WIDTH)
+            state, through = self._passed_on(layer, layers, begun, layer)
+            made[INPUT, INPUT] = Orders(incoming, first, state, begun.along, through=through)
         for name, uses in self.matrices.items():
             weights = uses[0].weights
             kinds: list[tuple[str, Callable[..., Change], tuple[Matrix | Back, ...], Order]] = [
@@ -173,7 +199,8 @@ class FirstStep:
                 start = {u.symbol: act(u, entry(gradient, deviation)) for u in chosen}
                 made[name, role] = self._spread(layer, layers, gradient, start)
         last = entry(ONE, incoming)
-        made[READOUT, READOUT] = Orders(ONE, last * WIDTH, NOTHING, last * WIDTH)
+        if self.ends:
+            made[READOUT, READOUT] = Orders(ONE, last * WIDTH, NOTHING, last * WIDTH)
         return made
 
     @staticmethod
@@ -183,17 +210,32 @@ class FirstStep:
         own = ONE if weights.variance == 0 else layer.deviation(weights)
         return own / reads**_HALF
 
-    def _spread(self, layer: LayerOrders, layers: Order, gradient: Order, start: dict[sp.Symbol, Change]) -> Orders:
+    def _spread(
+        self,
+        layer: LayerOrders,
+        layers: Order,
+        gradient: Order,
+        start: dict[sp.Symbol, Change],
+        before: LayerOrders | None = None,
+    ) -> Orders:
         """What changes inside every layer do to the state and to the output: those along the gradient add up, others as random ones do."""
         carried = layer.carried(start)
         new = carried.get(None, Change())
-        along = NOTHING if new.along.nothing else layers * new.along / (layer.incoming * WIDTH)
-        # what a layer makes of the change so far in random directions adds up as random terms do
-        state = largest(along, layers**_HALF * new.size, layers**_HALF * layer.response * along)
-        later = layer.carried({any_state: Change(state, layers * new.along)})
-        own = largest(*(c.size for c in start.values()))
-        output, inside, through = layers * new.along, self._seen(layer, carried), self._seen(layer, later)
+        output = layers * new.along
+        coherent = NOTHING if output.nothing else output / (layer.incoming * WIDTH)
+        total = Change(largest(coherent, layers**_HALF * new.size), output)
+        state, through = self._passed_on(layer, layers, total, before or layer)
+        own, inside = largest(*(c.size for c in start.values())), self._seen(before or layer, carried)
         return Orders(gradient, own, state, output, inside, through)
+
+    def _passed_on(self, layer: LayerOrders, layers: Order, moved: Change, before: LayerOrders) -> tuple[Order, Order]:
+        """What later layers make of a change of the state: the state's change after them, and the largest one inside them.
+
+        What a layer adds to the change points in fresh directions, so that layers add up as random terms do.
+        """
+        added = layer.carried({any_state: moved}, skip=False).get(None, Change()).size
+        state = max(moved.size, layers**_HALF * added)
+        return state, self._seen(before, layer.carried({any_state: Change(state, moved.along)}))
 
     @staticmethod
     def _seen(layer: LayerOrders, changes: Mapping[sp.Symbol | None, Change]) -> Order:
@@ -239,6 +281,95 @@ class FirstStep:
             for (name, role), row in raw.items()
         }
         return StepVerdict(-number(eta.width), -number(eta.depth), rows)
+
+    def rates(
+        self,
+        rule: str = "sgd",
+        exponents: Mapping[sp.Symbol, object] | None = None,
+        readout: object = _HALF,
+        parametrization: str = "standard",
+    ) -> dict[str, tuple[sp.Rational, sp.Rational]]:
+        r"""The largest learning rate of each matrix that moves, at numbers for the exponents: a and b of :math:`\eta\,n^{-a}L^{-b}`.
+
+        Parameters
+        ----------
+        rule, exponents, readout, parametrization
+            As for :meth:`moved`.
+        """
+        _checked(rule, parametrization)
+        raw = self._raw(self.point(exponents, readout), rule, parametrization)
+        return {
+            name: (-number(row.rate.width), -number(row.rate.depth))
+            for (name, role), row in raw.items()
+            if role != "bias" and not row.rate.nothing
+        }
+
+    def after(
+        self,
+        steps: int = 3,
+        rule: str = "sign",
+        exponents: Mapping[sp.Symbol, object] | None = None,
+        readout: object = 1,
+        parametrization: str = "standard",
+        rate: tuple[object, object] | None = None,
+    ) -> StepVerdict:
+        r"""What several steps of all matrices do at one learning rate: changes since the start, where earlier steps take part in later ones.
+
+        Parameters
+        ----------
+        steps : int
+        rule, exponents, readout, parametrization, rate
+            As for :meth:`at`; by default the largest rate that moves nothing by more than order 1 in all these steps.
+        """
+        _checked(rule, parametrization)
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise DerivationError(f"steps must be a positive whole number, got {steps!r}")
+        point = self.point(exponents, readout)
+
+        def table(eta: Order) -> dict[str, Step]:
+            return self._later(point, rule, parametrization, eta, steps)
+
+        if rate is None:
+            first = self.at(rule, exponents, readout, parametrization)
+            start = Order(-fraction(first.a), -fraction(first.b))
+            eta = balanced(
+                lambda e: largest(*(o for row in table(e).values() for o in (row.state, row.output, row.inside))), start
+            )
+        else:
+            eta = Order(-_rational(rate[0], "a"), -_rational(rate[1], "b"))
+        return StepVerdict(-number(eta.width), -number(eta.depth), table(eta))
+
+    def _later(
+        self, point: Mapping[sp.Symbol, Fraction], rule: str, parametrization: str, eta: Order, steps: int
+    ) -> dict[str, Step]:
+        layers, start = self.depth_at(point), self.layer(point)
+        learned: dict[Weights, Order] = {}
+        readout = start.incoming
+        layer = start
+        for _ in range(steps):
+            added = {}
+            for uses in self.matrices.values():
+                weights = uses[0].weights
+                gradient = largest(*(layer.entry_gradient(u) for u in uses))
+                update = _entry(gradient, self._deviation(start, weights, uses[0]), rule, parametrization)
+                added[weights] = max(learned.get(weights, NOTHING), eta * update)
+            learned = added
+            last = eta * _entry(ONE, start.incoming, rule, parametrization)
+            if self.ends:
+                readout = max(readout, last)
+            layer = self.layer(point, learned, readout)
+        rows: dict[str, Step] = {}
+        for name, uses in self.matrices.items():
+            moved = {u.symbol: layer.own(u, learned[uses[0].weights]) for u in uses}
+            row = self._spread(layer, layers, NOTHING, moved, start)
+            rows[name] = Step(row.own, row.state, row.output, max(row.inside, row.through))
+        if self.ends:
+            first = eta * _entry(layer.incoming, ONE, rule, parametrization)
+            begun = Change(first, first * layer.incoming * WIDTH)
+            state, through = self._passed_on(layer, layers, begun, start)
+            rows[INPUT] = Step(first, state, begun.along, through)
+            rows[READOUT] = Step(last * WIDTH, NOTHING, last * WIDTH, NOTHING)
+        return rows
 
     # ---- as functions of the exponents ----
 
@@ -329,8 +460,22 @@ class FirstStep:
                 for other in (row.output, row.inside, row.through):
                     if not other.vanishes:
                         relations += at_most(other, row.state)
-                found[row.name] = (sp.false,) if sp.false in relations else tuple(dict.fromkeys(relations))
+                never = sp.false in relations or not self._is_met(relations)
+                found[row.name] = (sp.false,) if never else tuple(dict.fromkeys(relations))
         return found
+
+    def _is_met(self, relations: Sequence[sp.Basic]) -> bool:
+        """Whether relations hold at some exponents of the sizes at which the network at the start has a limit or tends to the identity."""
+        if self.start is None or self.start.exponents is None:
+            return True
+        found = self.start.exponents
+        more = []
+        for relation in relations:
+            left = relation.gts - relation.lts
+            if left.free_symbols and left.free_symbols <= set(found.symbols):
+                slope = tuple(fraction(left.coeff(s)) for s in found.symbols)
+                more.append(Constraint(slope, -fraction(left.xreplace(dict.fromkeys(found.symbols, sp.S.Zero)))))
+        return not Polyhedron((*found.polyhedron.constraints, *more)).is_empty
 
     @property
     def branches(self) -> tuple[sp.Rel, ...]:
@@ -344,6 +489,13 @@ class FirstStep:
             if bound.bound > 0 and left.free_symbols:
                 relations.append(sp.GreaterThan(left / number(bound.bound), 1, evaluate=False))
         return tuple(map(solved, dict.fromkeys(relations)))
+
+
+def _entry(gradient: Order, deviation: Order, rule: str, parametrization: str) -> Order:
+    """Of what a step adds to an entry of so large a gradient and standard deviation, at a learning rate of order 1."""
+    update = gradient if rule == "sgd" else NOTHING if gradient.nothing else ONE
+    power = 0 if parametrization == "standard" else 2 if rule == "sgd" else 1
+    return update * deviation**power
 
 
 def _checked(rule: str, parametrization: str) -> None:
@@ -370,10 +522,12 @@ def trained_names(names: object, program_names: Iterable[str]) -> tuple[str, ...
     own = tuple(dict.fromkeys(program_names))
     if names is True:
         return own
-    given = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[arg-type]
+    given = (names,) if isinstance(names, str) else names
+    if not isinstance(given, Sequence):
+        raise DerivationError(f"training is True, False or names of matrices, got {names!r}")
     for name in given:
         if name not in own:
             raise DerivationError(unknown("matrix", str(name), own))
     if not given:
         raise DerivationError("training names no matrix; give training=True to train all")
-    return given
+    return tuple(given)

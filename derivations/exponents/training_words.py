@@ -9,7 +9,7 @@ from derivations.explain.plain import Words
 from derivations.explain.statements import recursion_step
 from derivations.explain.steps import Line, Step, Term
 from derivations.exponents.moved import INPUT, READOUT, Moved, Power, StepVerdict
-from derivations.exponents.orders import ONE, Order
+from derivations.exponents.orders import Order
 from derivations.exponents.training import (
     PARAMETRIZATIONS,
     RULES,
@@ -22,6 +22,7 @@ from derivations.symbols import width as n
 _RULE = {"sgd": "Gradient descent", "sign": "Steps of sign type, as Adam's first one"}
 _ENTRIES = {"standard": "standard", "ntk": "NTK"}
 _HALF = sp.Rational(1, 2)
+_STEPS = 3
 
 
 def training_steps(found: FirstStep) -> tuple[Step, ...]:
@@ -30,6 +31,8 @@ def training_steps(found: FirstStep) -> tuple[Step, ...]:
     for rule in RULES:
         shown += [_moved_step(found, rule), _rates_step(found, rule)]
     shown.append(_common_step(found))
+    if idle := [row.name for row in found.moved("sign", readout=1) if row.role == "hidden" and row.own.vanishes]:
+        shown.append(_later_step(found, idle))
     return tuple(shown)
 
 
@@ -54,7 +57,7 @@ def _network_step(found: FirstStep) -> Step:
         Line(Word("standard deviation of v"), (Term(n**-readout_exponent),)),
     )
     sizes = tuple(Line(size.symbol, (Term(depth ** (-size.exponent)),)) for size in made.sizes)
-    items: list[Words] = [(size.symbol, f": {size.role}") for size in made.sizes]
+    items: list[Words] = [(size.symbol, f": {size.words}") for size in made.sizes]
     if found.why:
         items.append(
             (f"Whether the network has a limit in the depth is not known ({found.why}), and the depth is held fixed.",)
@@ -65,10 +68,12 @@ def _network_step(found: FirstStep) -> Step:
     if fixed:
         items.append(("Numbers of neurons that are given as numbers stay as the width grows: ", *_listed(fixed), "."))
     names = ", ".join(found.trained)
+    if found.ends:
+        names = f"U, {names} and v"
     return Step(
         "Network",
         (
-            f"Input, layers and readout; U, {names} and v are trained, the derivative of the loss in f is of order 1. The width ",
+            f"Input, layers and readout; {names} are trained, the derivative of the loss in f is of order 1. The width ",
             n,
             " grows first, then the depth ",
             depth,
@@ -117,7 +122,7 @@ def _orders_step(found: FirstStep) -> Step:
 
 
 def _label(row: Moved) -> str:
-    return {"bias": f"biases of {row.name}"}.get(row.role, {INPUT: "U", READOUT: "v"}.get(row.name, row.name))
+    return {"bias": f"biases of {row.name}"}.get(row.role, _short(row.name))
 
 
 def _moved_step(found: FirstStep, rule: str) -> Step:
@@ -126,7 +131,11 @@ def _moved_step(found: FirstStep, rule: str) -> Step:
     for row in found.moved(rule, readout=1):
         name = _label(row)
         if row.own.vanishes:
-            items.append((f"{name} has no gradient at the first step, since what it puts out is multiplied by 0.",))
+            items.append(
+                (
+                    f"{name} has no gradient at the first step: its output is multiplied by a matrix of zeros, or what it reads is 0.",
+                )
+            )
             continue
         if row.role != READOUT:
             if row.role != INPUT:
@@ -161,7 +170,7 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
         if not row.rate.vanishes
     ]
     items: list[Words] = []
-    if found.depth_at(found.point()) == ONE:
+    if not found.is_deep:
         items.append(
             ("The depth is held fixed: a layer is not near the identity, and there is no power of the depth.",)
         )
@@ -244,8 +253,44 @@ def _common_step(found: FirstStep) -> Step:
     )
 
 
+def _later_step(found: FirstStep, idle: list[str]) -> Step:
+    items: list[Words] = []
+    for rule in RULES:
+        verdict, next_ = (found.after(steps, rule) for steps in (_STEPS, _STEPS + 1))
+        words: Words = (f"{_RULE[rule].split(',')[0]}: rate ", _rate(verdict))
+        if (verdict.a, verdict.b) != (next_.a, next_.b):
+            words += (", and with one step more ", _rate(next_))
+        words += ("; the state moves by ", _order(verdict.state), ", the output by ", _order(verdict.output))
+        for name, change in verdict.changes.items():
+            words += (f", what {_short(name)} puts out by ", _order(change.own))
+        items.append((*words, "."))
+    return Step(
+        "After several steps",
+        (
+            f"At the first step {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no gradient. The largest learning rate for all with which "
+            f"{_STEPS} steps move neither features nor the output by more than order 1, for ",
+            sp.Eq(readout_exponent, 1),
+            ":",
+        ),
+        (),
+        (
+            "What steps have added to a matrix lies along gradients and what the matrix reads, and acts on both by sums of terms with one sign. ",
+            "What a matrix puts out may grow where only another matrix reads it.",
+        ),
+        tuple(items),
+        is_result=True,
+    )
+
+
+def _rate(verdict: StepVerdict) -> sp.Expr:
+    return n**-verdict.a * depth**-verdict.b
+
+
+def _short(name: str) -> str:
+    return {INPUT: "U", READOUT: "v"}.get(name, name)
+
+
 def _said(verdict: StepVerdict) -> Words:
-    rate = n**-verdict.a * depth**-verdict.b
     moved = {
         "features move": ("features at every depth move by order 1, the output by ", _order(verdict.output)),
         "lazy": ("lazy, features move by ", _order(verdict.state), " and the output by ", _order(verdict.output)),
@@ -257,9 +302,12 @@ def _said(verdict: StepVerdict) -> Words:
             _order(verdict.output),
         ),
     }[verdict.kind]
-    rest = [(name, change) for name, change in verdict.changes.items() if Order() > max(change.state, change.output)]
-    words: Words = ("rate ", rate, "; ", *moved, ".")
+    rest = [
+        (name, change)
+        for name, change in verdict.changes.items()
+        if Order() > (size := max(change.state, change.output)) and not size.nothing
+    ]
+    words: Words = ("rate ", _rate(verdict), "; ", *moved, ".")
     for name, change in rest:
-        label = {INPUT: "U", READOUT: "v"}.get(name, name)
-        words += (f" {label} moves less: ", _order(max(change.state, change.output)), ".")
+        words += (f" {_short(name)} moves less: ", _order(max(change.state, change.output)), ".")
     return words

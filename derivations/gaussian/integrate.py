@@ -41,13 +41,15 @@ def normal_mean(
     deviation: mp.mpf,
     kinks: Sequence[mp.mpf] = (),
     singular: Sequence[Singular] = (),
+    least: mp.mpf | int = 0,
 ) -> mp.mpf:
     r""":math:`\mathbb{E} f(Z)` at the current working precision, :math:`Z \sim N(\text{mean}, \text{deviation}^2)`.
 
     Without kinks by the trapezoidal rule, which converges geometrically for analytic functions;
     with kinks by Gauss–Legendre, cut at the kinks and two deviations apart; beside a singular point in the variable u, where
     the p-th power of u is the distance. The range ends where the density is the square of the working precision: a function
-    that grows like :math:`e^{z^2/4}` at most has less than the last digit beyond.
+    that grows like :math:`e^{z^2/4}` at most has less than the last digit beyond. Digits are those of the mean of the modulus, or of ``least``
+    where that is larger.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def normal_mean(
                 error=True,
             )
         value, error, size = value + part, error + off, size + abs(part)
-    if error > size * mp.mpf(10) ** (_LOST - mp.mp.dps):
+    if error > max(size, least) * mp.mpf(10) ** (_LOST - mp.mp.dps):
         raise DerivationError(
             f"a Gaussian mean did not settle: {mp.nstr(value)} may be {mp.nstr(error, 2)} off; write a kink as Piecewise, Abs or "
             "Max so that the integral can be split there"

@@ -16,7 +16,16 @@ from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
 from derivations.gaussian.node import GaussianMean
-from derivations.gaussian.single import as_function, closed_form, expect, in_units, number, on_dummy, singular_points
+from derivations.gaussian.single import (
+    as_function,
+    closed_form,
+    expect,
+    in_units,
+    number,
+    numeric_mean,
+    on_dummy,
+    singular_points,
+)
 from derivations.gaussian.stein import Memo, moment
 from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
@@ -143,6 +152,8 @@ def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr,
     return tidy(total.xreplace({_FIRST: k11, _SECOND: k22, _CROSS: k12, _DETERMINANT: determinant}))
 
 
+#: How much less than 0 the determinant of a covariance of doubles may be, as a share of the product of the variances.
+_ROUNDED = sp.Rational(1, 2**48)
 #: Entries of a covariance as positive symbols, with the determinant :math:`\Delta = k_{11}k_{22} - k_{12}^2` one of them.
 _FIRST, _SECOND, _DETERMINANT = (bound_symbol(s, 1, positive=True) for s in ("k_11", "k_22", "Delta"))
 _CROSS = bound_symbol("k_12", 1, real=True)
@@ -260,8 +271,19 @@ class GaussianPairExpectation(GaussianMean):
         f, g, x = self._functions()
         with mp.workprec(prec + 15):
             k11, k12, k22 = (number(entry) for entry in self.args[2:])
-            slope, left = k12 / k11, k22 - k12**2 / k11
-            given = _conditional_mean(g, x, slope, left)
+            determinant, size = k11 * k22 - k12**2, abs(k11 * k22)
+            if min(k11, k22) < 0 or determinant < -_ROUNDED * size:
+                return mp.nan  # no covariance
+            if k11 == 0 or k22 == 0:
+                sides = ((f, k11, self.args[2]), (g, k22, self.args[4]))
+                return mp.fprod(
+                    number(h.subs(x, 0)) if k == 0 else numeric_mean(h, x, sp.S.Zero, s, prec) for h, k, s in sides
+                )
+            if determinant <= size * mp.mpf(2) ** (4 - mp.mp.prec):  # one line: V = slope U
+                slope = sp.Rational(*mp.libmp.to_rational((k12 / k11)._mpf_))
+                return numeric_mean(f * g.xreplace({x: slope * x}), x, sp.S.Zero, self.args[2], prec)
+            slope, left = k12 / k11, determinant / k11
+            given = _conditional_mean(g, x, slope, left, mp.sqrt(numeric_mean(g**2, x, sp.S.Zero, self.args[4], 20)))
             outer = sp.lambdify(x, f, "mpmath")
             singular = [
                 Singular(s.at, s.power, *(_against(h, given, s.at, sign) for h, sign in ((s.left, -1), (s.right, 1))))
@@ -312,8 +334,11 @@ def _bends(kinks: list[mp.mpf], slope: mp.mpf, deviation: mp.mpf, scale: mp.mpf)
     return [kink / slope + offset for kink in kinks for offset in offsets]
 
 
-def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf) -> Function:
-    """The function u ↦ E[g(V) | U = u], for V | U ~ N(slope u, variance): the closed form where there is one."""
+def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf, size: mp.mpf) -> Function:
+    """The function u ↦ E[g(V) | U = u], for V | U ~ N(slope u, variance): the closed form where there is one.
+
+    Its digits are those of the size of g(V): far out, where next to nothing is left of it, they are not asked for.
+    """
     mean, spread_ = sp.Dummy("m", real=True), sp.Dummy("s", positive=True)
     closed = expect(g, x, spread_, mean)
     if not closed.has(sp.Lambda):
@@ -321,4 +346,4 @@ def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf)
         return lambda u: inner(slope * u, variance)
     function, deviation = sp.lambdify(x, g, "mpmath"), mp.sqrt(variance)
     kinks, singular = [number(point) for point in breakpoints(g, x)], singular_points(g, x)
-    return lambda u: normal_mean(function, slope * u, deviation, kinks, singular)
+    return lambda u: normal_mean(function, slope * u, deviation, kinks, singular, size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TypeAlias
 
 import sympy as sp
 
@@ -24,8 +25,7 @@ from derivations.limits.tangents import TangentLayer
 from derivations.limits.width import MeanFieldLayer
 from derivations.symbols import time
 
-#: Positions for which a derivation takes seconds: without an order of positions, and with one.
-_MOST = {False: 4, True: 3}
+Entry: TypeAlias = Callable[[tuple[int, int]], sp.Expr]
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,13 @@ class CoupledFlow:
 def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     """Derive the flow of two inputs over positions.
 
+    How long it takes grows with the number p of positions: softmax heads seconds up to 16, sums over positions like the fourth power of p.
+
     Raises
     ------
     DerivationError
-        For parameters without numbers, more positions than a derivation takes, neurons whose means move or whose norm every layer fixes, and a
-        softmax of normalised sums over more than two positions or for the tangent kernel.
+        For parameters without numbers, neurons whose means move or whose norm every layer fixes, and the tangent kernel of a softmax of
+        normalised sums.
 
     Examples
     --------
@@ -69,15 +71,11 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     program = replace(architecture, inputs=1).program()
     size = prod(architecture.positions)
     ordered = program.orders_positions
-    if size > _MOST[ordered]:
+    fluctuating = shares_fluctuate(program)
+    if fluctuating and tangent:
         raise DerivationError(
-            f"the kernels of {size} positions that are {'mixed in an order' if ordered else 'all coupled'} take too long to derive; at most "
-            f"{_MOST[ordered]} are followed: give fewer, or let positions meet in filters only"
-        )
-    if _shares_fluctuate(program) and (tangent or size > 2):
-        raise DerivationError(
-            "a softmax of normalised sums holds means over all scores of two rows, which are known to many digits for two positions and the NNGP "
-            "kernel only; take scale='linear', or kind='linear'"
+            "the tangent kernel through a softmax of normalised sums holds means of its slopes over the scores, for which no rule is known; take "
+            "scale='linear', or kind='linear', or the NNGP kernel"
         )
     if tangent:
         require_slopes(program)
@@ -87,33 +85,21 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
             "kernels over coupled positions are followed for centred neurons without a norm at the end of a layer; leave out biases' and weights' "
             "means, even functions outside matrices, and the last norm"
         )
-    count = 2 * size
-    kernel, theta = gram_matrix(count, "K"), gram_matrix(count, "Theta")
-    field = MeanFieldLayer(
-        LayerMoments(program, count, infinite=True),
-        MeanFieldLaw(sp.ImmutableMatrix.zeros(count, 1), kernel),
-        False,
-        {},
-    )
-    layers: list[tuple[sp.ImmutableMatrix, Callable[[int, int], sp.Expr]]] = [
-        (kernel, lambda a, b: field.closed(field.layer.product(a, b), True))
-    ]
-    if tangent:
-        moved = TangentLayer.of(field)
-        layers.append((theta, lambda a, b: moved.velocity(a, b, True)))
-    renamed = matrix_labels((kernel, kernel), (theta, theta))
+    kernel, theta = (gram_matrix(2 * size, stem) for stem in ("K", "Theta"))
     triangle = [(p, q) for p in range(size) for q in range(p, size)]
     across = [(p, size + q) for p in range(size) for q in range(size)]
-    own_rates, pair_rates = [], []
-    for _, velocity in layers:
-        entry = velocity if ordered else _by_labels(velocity, renamed, size)
-        own_rates += [entry(*pair) for pair in triangle]
-        pair_rates += [entry(*pair) for pair in across]
+    # means over the scores of a softmax keep their positions, so that all are taken from the same scores
+    by_labels = not (ordered or fluctuating)
+    own_rates = [rate for entry in _entries(program, size, size, tangent, by_labels) for rate in map(entry, triangle)]
+    pair_rates = [
+        rate for entry in _entries(program, size, 2 * size, tangent, by_labels) for rate in map(entry, across)
+    ]
+    layers = (kernel, theta)[: 1 + tangent]
     flow = CoupledFlow(
         size,
-        tuple(matrix[pair] for matrix, _ in layers for pair in triangle),
-        tuple(matrix[size + p, size + q] for matrix, _ in layers for p, q in triangle),
-        tuple(matrix[pair] for matrix, _ in layers for pair in across),
+        tuple(matrix[pair] for matrix in layers for pair in triangle),
+        tuple(matrix[size + p, size + q] for matrix in layers for p, q in triangle),
+        tuple(matrix[pair] for matrix in layers for pair in across),
         tuple(own_rates),
         tuple(pair_rates),
     )
@@ -121,26 +107,44 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     return flow
 
 
-def _by_labels(
-    velocity: Callable[[int, int], sp.Expr], renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], size: int
-) -> Callable[[int, int], sp.Expr]:
+def _entries(program: Program, size: int, count: int, tangent: bool, by_labels: bool) -> list[Entry]:
+    """Rates of K, and of Θ where it is followed, between two of some coordinates."""
+    kernel, theta = gram_matrix(count, "K"), gram_matrix(count, "Theta")
+    field = MeanFieldLayer(
+        LayerMoments(program, count, infinite=True),
+        MeanFieldLaw(sp.ImmutableMatrix.zeros(count, 1), kernel),
+        False,
+        {},
+    )
+    found: list[Entry] = [lambda pair: field.closed(field.layer.product(*pair), True)]
+    if tangent:
+        moved = TangentLayer.of(field)
+        found.append(lambda pair: moved.velocity(*pair, True))
+    if not by_labels:
+        return found
+    renamed = matrix_labels((kernel, kernel), (theta, theta))
+    return [_by_labels(velocity, renamed, size, count) for velocity in found]
+
+
+def _by_labels(velocity: Entry, renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], size: int, count: int) -> Entry:
     """Entries from three: of one position, of two of an input, and of one of each input."""
     known: dict[tuple[int, int], sp.Expr] = {}
 
-    def entry(a: int, b: int) -> sp.Expr:
+    def entry(pair: tuple[int, int]) -> sp.Expr:
+        a, b = pair
         pattern = (0, size) if b >= size else (0, int(a != b))
         if pattern not in known:
-            known[pattern] = velocity(*pattern)
+            known[pattern] = velocity(pattern)
         first = [a, *([b] if a != b < size else [])]
         labels = [*first, *(p for p in range(size) if p not in first)]
-        other = [b] if b >= size else [size]
-        labels += [*other, *(p for p in range(size, 2 * size) if p not in other)]
+        other = [b] if b >= size else []
+        labels += [*other, *(p for p in range(size, count) if p not in other)]
         return renamed(known[pattern], tuple(labels))
 
     return entry
 
 
-def _shares_fluctuate(program: Program) -> bool:
+def shares_fluctuate(program: Program) -> bool:
     """Whether a softmax reads sums over the root of the number of neurons, which are random at infinite width."""
     sums = {s.symbol for s in program.statements if isinstance(s, Mean) and s.power != 1}
     return any(isinstance(s, Shares) and bool(s.body.free_symbols & sums) for s in program.statements)

@@ -1,298 +1,29 @@
 r"""The kernel flow of a generic pair of inputs in parts: means over one neuron, means over pairs, filters, and formulas of all these.
 
-The derivation leaves Gaussian means as nodes (``evaluate=False``). Each is brought to a mean of a function without parameters: what
-scales or shifts its argument, as a norm does, goes into the Gaussian's mean and variance. What depends on one input alone is said once,
-for the first input. Where positions meet in filters only, the flow is that at one generic position of each input, and what a filter reads is a
-node too.
+The derivation leaves Gaussian means as nodes (``evaluate=False``), which get names (``lowering``). Where positions meet in filters only, the
+flow is that at one generic position of each input, and what a filter reads is a node too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
-from derivations.errors import DerivationError, brief
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect
+from derivations.errors import DerivationError
 from derivations.gaussian.finite import is_odd
 from derivations.kernels.flows import require_slopes
-from derivations.kernels.means import MEAN, VARIANCE, degree
+from derivations.kernels.lowering import BOTH, FIRST, SECOND, Both, Lowering, Own, OwnMean, PairMean
+from derivations.kernels.means import degree
+from derivations.kernels.standard_form import Z
 from derivations.language.filters import Tap
 from derivations.language.statements import Mask, Program
-from derivations.limits.elimination.averages import FilterAverage
-from derivations.limits.gram import gram_matrix
-from derivations.limits.meanfield import mean_symbols
 from derivations.limits.tangents import tangent_flow
 from derivations.limits.width import kernel_flow
 from derivations.symbols import time
-
-_K, _M, _T = gram_matrix(2, "K"), mean_symbols(2), gram_matrix(2, "Theta")
-#: M, K and Θ of each of both inputs.
-_FIRST, _SECOND = ((_M[a], _K[a, a], _T[a, a]) for a in (0, 1))
-_ALONE = dict(zip(_SECOND, _FIRST, strict=True))
-_BOTH = (_K[0, 1], _T[0, 1])
-_Z = sp.Symbol("z", real=True)
-_MOST = 8  # scales and shifts taken out of a function one after the other
-
-
-@dataclass(frozen=True)
-class OwnMean:
-    """A mean over one neuron: names for the first and the second input, the function, mean and variance."""
-
-    names: tuple[sp.Symbol, sp.Symbol]
-    function: sp.Expr
-    mean: sp.Expr
-    variance: sp.Expr
-
-    @property
-    def activation(self) -> Activation:
-        """The function, as one."""
-        return Activation("f", self.function, _Z)
-
-    @property
-    def closed(self) -> sp.Expr | None:
-        """The mean in ``MEAN`` and ``VARIANCE``, None where no closed form is known; centred ones have one for more functions."""
-        found = expect(self.function, _Z, VARIANCE, MEAN if self.mean != 0 else 0)
-        return None if found.has(GaussianExpectation, GaussianPairExpectation) else found
-
-
-@dataclass(frozen=True)
-class OwnFilter:
-    """What a filter reads of one input: names for the first and the second input, which filter, its tag, and what is read."""
-
-    names: tuple[sp.Symbol, sp.Symbol]
-    filter: int
-    tag: sp.Tuple
-    inside: sp.Expr
-
-
-@dataclass(frozen=True)
-class PairMean:
-    """A mean of a product over a pair of neurons, one at each input."""
-
-    name: sp.Symbol
-    functions: tuple[sp.Expr, sp.Expr]
-    laws: tuple[tuple[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]
-    covariance: sp.Expr
-
-    @property
-    def activations(self) -> tuple[Activation, Activation]:
-        """Both functions."""
-        first, second = (Activation("f", f, _Z) for f in self.functions)
-        return first, second
-
-
-@dataclass(frozen=True)
-class PairFilter:
-    """What a filter reads of a pair of inputs; the tag is that of the same part for one input."""
-
-    name: sp.Symbol
-    filter: int
-    tag: sp.Tuple
-    inside: sp.Expr
-
-
-Own: TypeAlias = OwnMean | OwnFilter
-Both: TypeAlias = PairMean | PairFilter
-
-
-class _Lowering:
-    """Expressions with names in the place of Gaussian means and filters."""
-
-    def __init__(self) -> None:
-        self.own: list[Own] = []
-        self.pairs: list[Both] = []
-        self.swap: dict[sp.Expr, sp.Expr] = dict(_ALONE)
-        self.known: dict[sp.Expr, sp.Expr] = {}
-
-    def __call__(self, expr: sp.Expr) -> sp.Expr:
-        """Names for the means in an expression, innermost first."""
-        if expr not in self.known:
-            self.known[expr] = self._lowered(expr)
-        return self.known[expr]
-
-    def _lowered(self, expr: sp.Expr) -> sp.Expr:
-        if isinstance(expr, GaussianExpectation):
-            mean, variance = map(self, expr.args[1:])
-            factor, function, slope, shift = standard_form(expr.args[0])
-            return factor * self._one(function, slope * mean + shift, slope**2 * variance)
-        if isinstance(expr, GaussianPairExpectation):
-            return self._two(expr)
-        if isinstance(expr, FilterAverage):
-            return self._filter(expr)
-        if not expr.has(GaussianExpectation, GaussianPairExpectation, FilterAverage):
-            return expr
-        return expr.func(*map(self, expr.args))
-
-    def _names(self, stem: str) -> tuple[sp.Symbol, sp.Symbol]:
-        names = sp.Dummy(f"{stem}_1", real=True), sp.Dummy(f"{stem}_2", real=True)
-        self.swap[names[1]] = names[0]
-        return names
-
-    def _one(self, function: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
-        law, side = self._alone(sp.Tuple(mean, variance))
-        for known in self.own:
-            if isinstance(known, OwnMean) and (known.function, known.mean, known.variance) == (function, *law):
-                return known.names[side]
-        self.own.append(OwnMean(self._names("e"), function, *law))
-        return self.own[-1].names[side]
-
-    def _filter(self, node: FilterAverage) -> sp.Expr:
-        inside, (_, which, tag, places) = self(node.body), node.args
-        if not node.is_own:
-            self.pairs.append(PairFilter(sp.Dummy("g", real=True), int(which), tag, inside))
-            return self.pairs[-1].name
-        (moved,), _ = self._alone(sp.Tuple(inside))
-        side = int(places[0])
-        for known in self.own:
-            if isinstance(known, OwnFilter) and (known.filter, known.tag, known.inside) == (int(which), tag, moved):
-                return known.names[side]
-        self.own.append(OwnFilter(self._names("g"), int(which), tag, moved))
-        return self.own[-1].names[side]
-
-    def _two(self, node: sp.Expr) -> sp.Expr:
-        first, covariance, second = map(self, node.args[2:])
-        factor = sp.S.One
-        sides: list[tuple[int | None, sp.Expr, tuple[sp.Expr, ...]]] = []
-        for function, own in zip(node.args[:2], (first, second), strict=True):
-            scale, bare, slope, shift = standard_form(function)
-            law, at = self._alone(sp.Tuple(shift, slope**2 * own))
-            sides.append((at if law.free_symbols - {time} else None, bare, tuple(law)))
-            factor *= scale
-            covariance *= slope
-        if sides[0][0] == 1 or sides[1][0] == 0:  # U is at the second input
-            sides.reverse()
-        if sides[0][0] == 1 or sides[1][0] == 0:
-            raise DerivationError(
-                f"the mean {brief(node)} is not over one neuron at each of both inputs; no rule is known for it"
-            )
-        functions, laws = [side[1] for side in sides], [side[2] for side in sides]
-        found = PairMean(sp.Dummy("p", real=True), tuple(functions), tuple(laws), covariance)  # type: ignore[arg-type]
-        for known in self.pairs:
-            if isinstance(known, PairMean) and replace(found, name=known.name) == known:
-                return factor * known.name
-        self.pairs.append(found)
-        return factor * found.name
-
-    def _alone(self, law: sp.Tuple) -> tuple[sp.Tuple, int]:
-        """An expression of one input as that of the first, and which input it was."""
-        moved = law.xreplace(self.swap)
-        both = law.free_symbols - {time} - set(self.swap) - set(self.swap.values())
-        if both or (moved != law and law.free_symbols & set(self.swap.values())):
-            raise DerivationError(
-                f"the flow holds a mean over neurons whose law, {law}, depends on both inputs together"
-            )
-        return moved, int(moved != law)
-
-
-def standard_form(function: sp.Lambda) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
-    """A factor c, a function h without parameters, a slope a and a shift b, so that the function is c h(a z + b)."""
-    body, factor, scale, moved = _exponentials_joined(function(_Z)), sp.S.One, sp.S.One, sp.S.Zero
-    for _ in range(_MOST):
-        if not body.free_symbols - {_Z}:
-            return factor, body, scale, moved
-        outside, inside = _parameters_outside(body)
-        if outside.free_symbols:
-            factor, body = factor * outside, inside
-            continue
-        move = next(filter(None, map(_move, _arguments(body))), None)
-        if move is None:
-            break
-        slope, shift = move
-        changed = body.xreplace({_Z: (_Z - shift) / slope}).replace(
-            lambda e: e.is_Relational, lambda e: e.func(sp.expand(e.lhs - e.rhs), 0)
-        )
-        body = changed.replace(
-            lambda e: e.is_Add or e.is_Mul or e.is_Pow,
-            lambda e: sp.expand(e) if e.is_polynomial(_Z) else sp.expand_mul(e),
-        ).replace(_is_exponential, _constant_outside)
-        scale, moved = slope * scale, slope * moved + shift
-    raise DerivationError(
-        f"the mean of {function(_Z)} has no rule: averages over the layer may shift or scale what a function reads, as norms do, "
-        f"but here {', '.join(sorted(map(str, body.free_symbols - {_Z})))} enters in another way"
-    )
-
-
-def _is_exponential(e: sp.Basic) -> bool:
-    return isinstance(e, sp.exp)
-
-
-def _exponentials_joined(body: sp.Expr) -> sp.Expr:
-    """With one exponential in the place of a product of them: expansion takes e^{-(z + m)} apart."""
-
-    def joined(product: sp.Expr) -> sp.Expr:
-        exponentials, others = sp.sift(product.args, _is_exponential, binary=True)
-        return sp.Mul(*others, sp.exp(sp.Add(*(e.args[0] for e in exponentials))))
-
-    return body.replace(lambda e: e.is_Mul and sum(map(_is_exponential, e.args)) > 1, joined)
-
-
-def _constant_outside(e: sp.Expr) -> sp.Expr:
-    """An exponential with its constant as a factor."""
-    constant, rest = e.args[0].as_independent(_Z, as_Add=True)
-    return sp.exp(constant) * sp.exp(rest)
-
-
-def _parameters_outside(body: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """A factor without z, which all terms of a sum or all pieces of a function with kinks may have, and the rest."""
-    outside, inside = body.as_independent(_Z, as_Add=False)
-    factors = []
-    for factor in sp.Mul.make_args(inside):
-        if factor.is_Pow and factor.base.is_Add and factor.exp.is_Integer:  # a denominator
-            shared, base = _parameters_outside(factor.base)
-            outside *= shared**factor.exp
-            factors.append(base**factor.exp)
-            continue
-        parts = [part for part in _terms(factor) if part not in (0, factor)]
-        common = {_symbolic(_parameters_outside(part)[0]) for part in parts}
-        if len(common) == 1:
-            (shared,) = common
-            outside, factor = outside * shared, _divided(factor, shared)
-        factors.append(factor)
-    return outside, sp.Mul(*factors)
-
-
-def _symbolic(factor: sp.Expr) -> sp.Expr:
-    """Without numbers."""
-    symbols = factor.free_symbols
-    return factor.as_independent(*symbols, as_Add=False)[1] if symbols else sp.S.One
-
-
-def _terms(factor: sp.Expr) -> tuple[sp.Expr, ...]:
-    if isinstance(factor, sp.Piecewise):
-        return tuple(value for value, _ in factor.args)
-    return factor.args if factor.is_Add else (factor,)
-
-
-def _divided(factor: sp.Expr, by: sp.Expr) -> sp.Expr:
-    """Term by term."""
-    if isinstance(factor, sp.Piecewise):
-        return sp.Piecewise(*((_divided(value, by), condition) for value, condition in factor.args))
-    return sp.Add(*(term / by for term in factor.args)) if factor.is_Add else factor / by
-
-
-def _arguments(body: sp.Expr) -> Iterator[sp.Basic]:
-    """What a body is a function of: where it changes its form, then arguments of functions, then any sum or product."""
-    yield from (e.lhs - e.rhs for e in sorted(body.atoms(sp.core.relational.Relational), key=sp.default_sort_key))
-    parts = list(sp.preorder_traversal(body))
-    yield from (arg for e in parts if isinstance(e, sp.Function | sp.Pow) for arg in e.args)
-    yield from parts
-
-
-def _move(e: sp.Basic) -> tuple[sp.Expr, sp.Expr] | None:
-    """Parameters s and r, not 1 and 0, so that an argument is a number times (s z + r)^p beside a constant."""
-    if not isinstance(e, sp.Expr) or not e.has(_Z) or not e.free_symbols - {_Z} or not e.is_polynomial(_Z):
-        return None
-    power, (whole, second, *_) = sp.degree(e, _Z), sp.Poly(e, _Z).all_coeffs()
-    slope = _symbolic(whole) ** sp.Rational(1, power)  # numbers stay in the function, so that rules know it
-    shift = sp.expand(second * slope / (power * whole))  # a z^p + b z^(p-1) + ... = a (z + b / (p a))^p + ...
-    rest = sp.expand(e - whole / slope**power * (slope * _Z + shift) ** power)
-    return None if rest.has(_Z) or (slope, shift) == (1, 0) else (slope, shift)
 
 
 @dataclass(frozen=True)
@@ -406,7 +137,7 @@ class PairFlow:
             return False
         scales = sp.Dummy("a", positive=True), sp.Dummy("b", positive=True)
         sizes: dict[sp.Expr, sp.Expr] = {s: s * scales[0] * scales[1] for s in self.both}
-        sizes |= {s: s * a**2 for row, a in zip((_FIRST, _SECOND), scales, strict=True) for s in row[1:]}
+        sizes |= {s: s * a**2 for row, a in zip((FIRST, SECOND), scales, strict=True) for s in row[1:]}
         for own in self.own:
             assert isinstance(own, OwnMean)
             power = degree(own.activation)
@@ -447,9 +178,9 @@ def _scaled_by(expr: sp.Expr, sizes: dict[sp.Expr, sp.Expr]) -> sp.Expr | None:
 
 def _parity(function: sp.Expr) -> int | None:
     """1 for an odd function, 0 for an even one."""
-    if is_odd(function, _Z):
+    if is_odd(function, Z):
         return 1
-    return 0 if not function.has(_Z) or is_odd(_Z * function, _Z) else None
+    return 0 if not function.has(Z) or is_odd(Z * function, Z) else None
 
 
 def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
@@ -489,12 +220,12 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
             f"expected numbers in the architecture, got the symbols {named}; substitute values for them"
         )
     rates = dict(zip(flow.states, flow.drift, strict=True))
-    states = tuple(k for k, s in enumerate(_FIRST) if s in rates)
-    lower = _Lowering()
-    own = [lower(rates[_FIRST[k]]) for k in states]
-    both = [lower(rates[s]) for s in _BOTH[: 1 + tangent]]
-    first = [_FIRST[k] for k in states]
-    second = [_SECOND[k] for k in states]
+    states = tuple(k for k, s in enumerate(FIRST) if s in rates)
+    lower = Lowering()
+    own = [_of_one_input(lower(rates[FIRST[k]]), lower.swap) for k in states]
+    both = [_reduced(lower(rates[s])) for s in BOTH[: 1 + tangent]]
+    first = [FIRST[k] for k in states]
+    second = [SECOND[k] for k in states]
     names = [[o.names[side] for o in lower.own] for side in (0, 1)]
     # equal inputs that see the same draws are in the same state
     repeats = not any(isinstance(s, Mask) and not s.shared for s in program.statements)
@@ -504,13 +235,39 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
         repeats,
         (*first, *names[0]),
         (*second, *names[1]),
-        _BOTH[: 1 + tangent],
+        BOTH[: 1 + tangent],
         tuple(lower.own),
         tuple(lower.pairs),
         tuple(own),
         tuple(both),
         filters,
     )
+
+
+def _reduced(rate: sp.Expr) -> sp.Expr:
+    """Without the determinant that a transpose divides by, where it drops out: it is 0 for parallel inputs."""
+    parallel = {SECOND[1]: BOTH[0] ** 2 / FIRST[1]}
+    divides = any(p.exp.is_negative and sp.expand(p.base.xreplace(parallel)) == 0 for p in rate.atoms(sp.Pow))
+    return sp.cancel(sp.together(rate)) if divides else rate
+
+
+def _of_one_input(rate: sp.Expr, swap: Mapping[sp.Expr, sp.Expr]) -> sp.Expr:
+    """The rate of one input's moment: what a transpose conditions on the other input drops out.
+
+    Raises
+    ------
+    DerivationError
+        If it does not.
+    """
+    across = {*swap, *BOTH}
+    if rate.free_symbols & across:
+        rate = sp.cancel(sp.together(rate))
+    if rate.free_symbols & across:
+        raise DerivationError(
+            "the kernel of an input depends on the other inputs, through a matrix that is applied with its transpose, so that kernels of pairs "
+            "do not close; apply the transpose of a matrix of its own"
+        )
+    return rate
 
 
 def _require_filters(program: Program) -> None:

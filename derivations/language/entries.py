@@ -135,6 +135,11 @@ class Independent(MatrixLaw):
         """Those of the moments."""
         return set(self.args[1].free_symbols)
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether an entry and its negative are known to have the same law, which moments alone do not say."""
+        return self.name in NAMED
+
     def moment(self, order: int) -> sp.Expr:
         r""":math:`\mathbb{E}\,\xi^r` of the standardised entry.
 

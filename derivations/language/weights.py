@@ -34,7 +34,7 @@ class Weights(sp.Basic):
         How many neurons come out: a number, a symbol, or a multiple of ``symbols.width`` such as ``4*n``. By default as
         many as the layer has.
     variance, mean : number or Expr
-        :math:`\sigma^2` and :math:`\mu`, dimensionless.
+        :math:`\sigma^2` and :math:`\mu`, dimensionless. Where both are 0 the matrix starts at 0.
     bias_variance, bias_mean : number or Expr
         Of the biases.
     law : str, mapping, sequence or MatrixLaw
@@ -141,6 +141,11 @@ class Weights(sp.Basic):
     def is_mean(self) -> bool:
         """Whether nothing is drawn: no variance, neither of entries nor of biases."""
         return bool(self.variance == 0 and self.bias_variance == 0)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the matrix and its biases are 0 at the start, as one factor of an adapter is before it is trained."""
+        return bool(self.is_mean and self.mean == 0 and self.bias_mean == 0)
 
     @property
     def filter(self) -> Filter | None:

@@ -3,6 +3,7 @@ r"""Lamperti coordinates measured from an end: the distance y from an end that z
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 
@@ -53,6 +54,7 @@ def antiderivative(form: LampertiForm) -> sp.Expr:
     return real_logs(integral.subs(p, back), form)
 
 
+@lru_cache(maxsize=256)
 def inverted(form: LampertiForm, coordinate: sp.Expr, positive: bool) -> sp.Lambda:
     """X as a function of a coordinate."""
     y = sp.Dummy("y", positive=True) if positive else sp.Dummy("y", real=True)

@@ -71,6 +71,10 @@ class PiecewiseLaw(Law):
         for part in self.parts:
             if part.diffusion.domain.contains(x0) == sp.true:
                 return part
+        if self.diffusion.domain.contains(x0) == sp.true:
+            raise DerivationError(
+                f"at the start x0 = {x0} the noise vanishes and the drift does not, and the law from there is not known; choose another start"
+            )
         raise DerivationError(f"the start x0 = {x0} is outside the domain {self.diffusion.domain}")
 
     def _over(self, x0: Start, value: Callable[[Law, sp.Expr], sp.Expr]) -> sp.Expr:
@@ -128,6 +132,12 @@ class PiecewiseLaw(Law):
         """Atoms of all parts, each with the starts for which it is there."""
         return tuple(atom for part in self.parts for atom in part.atoms)
 
+    def _without_start(self) -> list[sp.Set]:
+        """Points between two parts from which no law is known, since the drift takes the process to a side."""
+        (x,), (mu,) = self.diffusion.states, self.diffusion.drift
+        ends = [part.diffusion.domain.inf for part in self.parts[1:]]
+        return [sp.FiniteSet(end) for end in ends if end.is_finite and mu.subs(x, end) != 0]
+
     @property
     def stationary(self) -> sp.Expr | None:
         """That of the only part; for several parts ask ``part(x0)``."""
@@ -155,7 +165,7 @@ class PiecewiseLaw(Law):
             rows += [replace(c, domain=domain if len(self.parts) > 1 else None) for c in found]
             if not found:  # nothing checked is nothing proved
                 rows.append(Check("checks of the law", sp.S.Zero, sp.S.One, True, False, domain))
-        union = sp.Union(*(p.diffusion.domain for p in self.parts))
+        union = sp.Union(*(p.diffusion.domain for p in self.parts), *self._without_start())
         rows.append(
             Check(
                 "the intervals of the parts make up the domain",

@@ -75,9 +75,17 @@ class RadialLaw(KernelLaw):
         r""":math:`\nu`, the order of the Bessel function."""
         return -self.index if self.absorbed else self.index
 
+    def start(self, x0: sp.Expr) -> sp.Expr:
+        """The radius at the start."""
+        return self._y(x0)
+
+    def bessel(self, z: sp.Expr) -> sp.Expr:
+        r""":math:`S_\nu(z)`."""
+        return ScaledBesselI(self.order, z)
+
     def centre(self, t: sp.Expr, x0: sp.Expr) -> sp.Expr:
         """The m of the density."""
-        return self._y(x0) * sp.exp(-self.pull * t)
+        return self.start(x0) * sp.exp(-self.pull * t)
 
     def variance(self, t: sp.Expr) -> sp.Expr:
         """The v of the density."""
@@ -94,19 +102,19 @@ class RadialLaw(KernelLaw):
 
     def _log_q(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
         m, v = y0 * sp.exp(-self.pull * t), self.variance(t)
-        bessel = sp.log(ScaledBesselI(self.order, y * m / v))
+        bessel = sp.log(self.bessel(y * m / v))
         return sp.log(y) - sp.log(v) + self.index * (sp.log(y) - sp.log(m)) - (y - m) ** 2 / (2 * v) + bessel
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Logarithm of the density."""
         scale = log_of_positive(self.form.scale, self.form).subs(self.form.state, x)
-        return self._log_q(t, self._y(x0), self._y(x)) - scale
+        return self._log_q(t, self.start(x0), self._y(x)) - scale
 
     def pdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Density at x in the interval, for x0 in the interval."""
         m, v, y = self.centre(t, x0), self.variance(t), self._y(x)
         gauss = sp.exp(-((y - m) ** 2) / (2 * v))
-        bessel = ScaledBesselI(self.order, y * m / v)
+        bessel = self.bessel(y * m / v)
         return y / (v * self.form.scale.subs(self.form.state, x)) * (y / m) ** self.index * gauss * bessel
 
     @property
@@ -120,12 +128,16 @@ class RadialLaw(KernelLaw):
     @cached_property
     def power(self) -> tuple[sp.Expr, sp.Expr] | None:
         """C and p with x = C yᵖ, if x is a power of the radius."""
+        return self.power_at(sp.S.Zero)
+
+    def power_at(self, point: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
+        """C and p with x = point + C yᵖ, if there are such."""
         x = self.form.state
-        p = tidy(self.direction * self.y * self.form.scale / x)
+        p = tidy(self.direction * self.y * self.form.scale / (x - point))
         if p.has(x):
             return None
-        point = sp.S.One if self.form.interval[1] == sp.oo else -sp.S.One
-        return point / self.y.subs(x, point) ** p, p
+        away = sp.S.One if self.form.interval[1] == sp.oo else -sp.S.One
+        return away / self.y.subs(x, point + away) ** p, p
 
     def _radius_moment(self, s: sp.Expr, t: sp.Expr, x0: sp.Expr) -> sp.Expr:
         r""":math:`\mathbb{E}[Y^s]` on the event of no absorption.

@@ -1,6 +1,6 @@
 r"""Exact samplers as data: what is to be drawn, and how the sample is made of it.
 
-Besides :class:`~derivations.laws.base.Recipe`, a mixture of functions of one normal, there are four kinds. All are in terms of
+Besides :class:`~derivations.laws.base.Recipe`, a mixture of functions of one normal, there are five kinds. All are in terms of
 ``symbols.initial`` and ``symbols.time``, and each is exact: nothing is discretised in time.
 """
 
@@ -43,6 +43,34 @@ class RadialRecipe:
     absorbed: bool
     value: sp.Lambda
     end: sp.Expr
+
+
+@dataclass(frozen=True)
+class CrossingRecipe:
+    r"""A reflected radius Y, and a sign that is drawn anew if Y has been at 0.
+
+    :math:`Y^2/v \sim \chi'^2_{2+2n}(m^2/v)`, and given Y the radius has not been at 0 with probability :math:`I_{-n}(z)/I_n(z)`,
+    :math:`z = mY/v`, the quotient of the absorbed and the reflected density.
+
+    Parameters
+    ----------
+    index, variance, centre : Expr
+        n, v and m.
+    side : Expr
+        1 for a start on the right, −1 for one on the left.
+    share : Expr
+        Probability of a new sign to be that of the right side.
+    left, right : Lambda
+        The sample on either side as a function of the radius.
+    """
+
+    index: sp.Expr
+    variance: sp.Expr
+    centre: sp.Expr
+    side: sp.Expr
+    share: sp.Expr
+    left: sp.Lambda
+    right: sp.Lambda
 
 
 @dataclass(frozen=True)
@@ -107,4 +135,4 @@ class Inversion:
     law: Law
 
 
-AnyRecipe: TypeAlias = Recipe | RadialRecipe | HalfLineRecipe | ConditionedRecipe | Inversion
+AnyRecipe: TypeAlias = Recipe | RadialRecipe | CrossingRecipe | HalfLineRecipe | ConditionedRecipe | Inversion

@@ -13,6 +13,7 @@ from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Law
 from derivations.laws.constants import as_symbols, rewritten
+from derivations.laws.crossing import CrossingLaw
 from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
@@ -30,7 +31,7 @@ from derivations.laws.prefilter import (
     may_be_parabola,
     may_be_radial,
 )
-from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
+from derivations.laws.radial import BesselLaw, RadialLaw, RadialOrnsteinUhlenbeckLaw
 from derivations.symbols import initial
 
 #: Families that are tried on each interval, in this order.
@@ -45,7 +46,7 @@ FAMILIES: tuple[type[Family], ...] = (
 )
 
 #: All laws, for the contract tests.
-LAWS: tuple[type[Law], ...] = (*FAMILIES, FrozenLaw)
+LAWS: tuple[type[Law], ...] = (*FAMILIES, CrossingLaw, FrozenLaw)
 
 
 def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> PiecewiseLaw:
@@ -89,21 +90,41 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
         found = recognise(process.xreplace(named), assuming)
         return rewritten(found, {name: mean for mean, name in named.items()})  # type: ignore[no-any-return]
     forms = split(process, assuming)
-    crossed = crossed_zeros(process)
-    if crossed:
-        places = ", ".join(str(zero.value) for zero in crossed[:4])
-        raise NoClosedForm(
-            f"the process crosses the zeros of its noise at {process.states[0]} = {places}, where 1/φ² is integrable: the equation "
-            "alone does not decide this (Engelbert and Schmidt), but networks overshoot the zero and take the solution that spends no "
-            "time there; no closed form of it is known here, so solve the Fokker–Planck equation numerically or simulate"
-        )
     parts: list[Law] = []
     for form in forms:
         if isinstance(form, LampertiForm):
             parts.append(_match(form))
         else:
             parts.append(FrozenLaw(sp.Interval(form.left, form.right), process.states[0]))
-    return PiecewiseLaw(process, tuple(_with_points(parts, process)))
+    return PiecewiseLaw(process, tuple(_with_points(_crossing(parts, process), process)))
+
+
+def _crossing(parts: list[Law], process: Diffusion) -> list[Law]:
+    """Two neighbours between which the process crosses a zero of its noise are one law."""
+    decided = {zero.value for zero in crossed_zeros(process)}
+    joined: list[Law] = []
+    for part in parts:
+        before = joined[-1] if joined else None
+        if isinstance(before, RadialLaw) and isinstance(part, RadialLaw) and _crosses(before, part, decided):
+            joined[-1] = CrossingLaw.joined(before, part)
+            continue
+        if isinstance(part, Family) and part.form.interval[0] in decided:
+            raise NoClosedForm(
+                f"the process crosses the zero of its noise at {process.states[0]} = {part.form.interval[0]}, where 1/φ² is integrable, and "
+                "no closed form is known for what it does on both sides; solve the Fokker–Planck equation numerically or simulate"
+            )
+        joined.append(part)
+    return joined
+
+
+def _crosses(left: RadialLaw, right: RadialLaw, decided: set[sp.Expr]) -> bool:
+    """Whether two absorbing ends are one zero that the process crosses: 1/φ² is integrable on both sides iff the dimension is positive."""
+    point = left.form.interval[1]
+    if point != right.form.interval[0] or not (left.absorbed and right.absorbed):
+        return False
+    if left.direction > 0 or right.direction < 0:  # the radius is counted from elsewhere
+        return False
+    return point in decided or all(side.form.sign(1 + side.index) > 0 for side in (left, right))
 
 
 #: What the derivatives of the potential must satisfy, as numbers, for a family to be worth the algebra.
@@ -135,11 +156,28 @@ def _match(form: LampertiForm) -> Family:
 
 
 def _with_points(parts: list[Law], process: Diffusion) -> list[Law]:
-    """Add the single points between two moving parts, at which noise and drift vanish."""
+    """Add the single points between and inside moving parts at which noise and drift vanish: a start there stays."""
+    (x,), (mu,) = process.states, process.drift
     full: list[Law] = []
     for part in parts:
         start = part.diffusion.domain.inf
+        points = [part.zero] if isinstance(part, CrossingLaw) else []
         if full and start.is_finite and not any(isinstance(p, FrozenLaw) for p in (full[-1], part)):
-            full.append(FrozenLaw(sp.FiniteSet(start), process.states[0]))
-        full.append(part)
+            _refuse_passing(full[-1], part, mu.subs(x, start))
+            points.append(start)
+        resting = [FrozenLaw(sp.FiniteSet(point), x) for point in points if mu.subs(x, point) == 0]
+        full += [*(p for p in resting if start in p.domain), part, *(p for p in resting if start not in p.domain)]
     return full
+
+
+def _refuse_passing(left: Law, right: Law, drift: sp.Expr) -> None:
+    """A drift at a zero of the noise takes what is absorbed there on to the other side, whose law from this start is not known."""
+    point = right.diffusion.domain.inf
+    for part, outward in ((left, drift), (right, -drift)):
+        taken = drift.is_finite and drift != 0 and point in {atom.location for atom in part.atoms}
+        if taken and outward.is_positive is not False:
+            raise NoClosedForm(
+                f"the process comes to the zero of its noise at {part.diffusion.states[0]} = {point}, where the drift {drift} takes it on to "
+                "the other side; no closed form of that is known here, so simulate, or give the side that it starts on as the domain to "
+                "stop it there"
+            )

@@ -7,17 +7,19 @@ exponential rule at 36 digits; what should vanish must do so to 30.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import mpmath
 import sympy as sp
 from mpmath import mp
 
-from derivations.calculus.lamperti import LampertiForm
+from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.diffusion import Diffusion
 from derivations.laws.approach import approach
 from derivations.laws.base import Check, Law
 from derivations.laws.chart import Chart
+from derivations.laws.family import Family
 from derivations.laws.numbers import compiled
 from derivations.laws.proofs import check_forward, draw_inside, draw_point
 from derivations.symbols import initial, time
@@ -83,6 +85,70 @@ def _chained(density: _InCoordinate) -> Check:
         chained = density.integrate(lambda y: density(s, start, y) * density(t, y, other), (start, other), s + t)
         gap = chained / density(s + t, start, other) - 1
     return _row("Chapman–Kolmogorov at two times, relative", gap)
+
+
+class TwoSided:
+    """The density of a radius with a side, from a start on a side, as a function of numbers, with the law's parameters fixed.
+
+    Parameters
+    ----------
+    sides : pair of Family
+        What the process does on the left and on the right of the point between them.
+    parts : pair of pair of Law
+        For a start on the left and on the right, the densities on the left and on the right.
+    charts : pair of Chart
+    """
+
+    def __init__(
+        self, sides: tuple[Family, Family], parts: Sequence[Sequence[Family]], charts: tuple[Chart, Chart]
+    ) -> None:
+        form, y, y0 = sides[0].form, sp.Dummy("y", positive=True), sp.Dummy("y0", positive=True)
+        names = set().union(*(side.parameters for side in sides))
+        with mp.workdps(2 * _DIGITS):
+            point = draw_point(form, names, random.Random(1))
+            given = [mp.mpf(v.p) / v.q for v in point.values()]
+            logs = {}
+            for start, row in enumerate(parts):
+                for end, part in enumerate(row):
+                    where = {form.state: charts[end].back(y), initial: charts[start].back(y0)}
+                    log = (part.logpdf(form.state) + sp.log(part.form.scale)).subs(where, simultaneous=True)
+                    logs[start, end] = compiled((time, y0, y, *point), log)
+            zero = form.interval[1]
+            away = [compiled((y, *point), chart.back(y) - zero) for chart in charts]
+            (pull,) = {tidy(-side.form.drift / (form.state - zero)) for side in sides}
+            self.pull = compiled(tuple(point), pull)(*given)
+        self._log: Callable[..., mpmath.mpf] = lambda start, end, t, a, b: logs[start, end](t, a, b, *given)
+        self._away: Callable[..., mpmath.mpf] = lambda side, b: away[side](b, *given)
+
+    def __call__(self, start: int, end: int, t: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf) -> mpmath.mpf:
+        """Per unit of the radius b, from the radius a."""
+        return mp.exp(self._log(start, end, t, a, b))
+
+    def integrate(self, function: Callable[[int, mpmath.mpf], mpmath.mpf], middle: mpmath.mpf) -> mpmath.mpf:
+        """Over both sides."""
+        total = mp.zero
+        for side in (0, 1):
+            here = partial(function, side)
+            high = 2 * middle
+            while abs(here(high)) > mp.mpf(10) ** -_DIGITS:
+                high += 1
+            total += _from_zero(here, middle) + mp.quad(here, [middle, (3 * middle + high) / 4, high])
+        return total
+
+    def checks(self) -> tuple[Check, ...]:
+        """Mass from the left, mean from the right, and transitions; the mean feels how excursions are shared out between the sides."""
+        with mp.workdps(_DIGITS):
+            a, b = mp.mpf(2) / 3, mp.mpf(5) / 7
+            s, t = (mp.mpf(v.p) / v.q for v in _TIMES)
+            mass = self.integrate(lambda side, v: self(0, side, s, a, v), a)
+            mean = self.integrate(lambda side, v: self(1, side, s, a, v) * self._away(side, v), a)
+            linear = self._away(1, a) * mp.exp(-self.pull * s)
+            chained = self.integrate(lambda side, v: self(1, side, s, a, v) * self(side, 0, t, v, b), a)
+            return (
+                _row("missing mass from the left: 1 minus the integral of the density on both sides", 1 - mass),
+                _row("mean from the right over that of the linear drift, minus 1", mean / linear - 1),
+                _row("Chapman–Kolmogorov from the right to the left, relative", chained / self(1, 0, s + t, a, b) - 1),
+            )
 
 
 def _in_coordinate(law: Law, form: LampertiForm, chart: Chart) -> _InCoordinate:

@@ -38,8 +38,8 @@ class LayerAverages:
     other: tuple[sp.Symbol, ...]
 
     @classmethod
-    def of(cls, program: Program, inputs: int) -> LayerAverages:
-        """Of a layer that does nothing when the small parameter is 0, and so many coordinates.
+    def of(cls, program: Program, inputs: int, directions: int = 0) -> LayerAverages:
+        """Of a layer that does nothing when the small parameter is 0, and so many coordinates, each with tangents.
 
         Raises
         ------
@@ -47,8 +47,10 @@ class LayerAverages:
             If it does something.
         """
         exchange = Exchange.of(program)
-        few, some = (inputs, inputs) if heads(program) else (exchange.few(inputs, 2), exchange.few(inputs, 4))
-        layer = LayerMoments(program, few)
+        few, some = exchange.few(inputs, 2), exchange.few(inputs, 4)
+        if heads(program) or directions:  # coordinates are not alike
+            few, some = inputs, inputs * (1 + directions)
+        layer = LayerMoments(program, few, directions=directions)
         layer.at_rest()
         states = input_symbols(state, some)
         return cls(layer, states, tuple(sp.Symbol(f"{x.name}'", real=True) for x in states))
@@ -107,7 +109,7 @@ class LayerAverages:
     def _by_pattern(self, moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
         few = self.layer.states
         exchange = Exchange.of(self.layer.program)
-        if heads(self.layer.program):
+        if heads(self.layer.program) or self.layer.directions:
             return cache(moment)
         renamed = permuted(state_labels((few, self.layer.other), (self.states, self.other)), len(few))
         return by_pattern(moment, renamed, exchange, always=len(self.states) > len(few))

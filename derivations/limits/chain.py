@@ -154,27 +154,38 @@ class GramChain:
     kept : Kept
     centred : bool
         Whether neurons stay centred; else their means are followed beside V.
+    directions : int
+        How many tangents of each input are followed, as further columns of X after all inputs.
+    parameters : bool
+        Whether the layer's own parameters move too, along the tangent.
     """
 
     program: Program
     inputs: int
     kept: Kept
     centred: bool = True
+    directions: int = 0
+    parameters: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Inputs and tangents together."""
+        return self.inputs * (1 + self.directions)
 
     @cached_property
     def means(self) -> tuple[sp.Symbol, ...]:
         """The symbols of the neurons' means; none where they stay 0."""
-        return () if self.centred else tuple(mean_symbols(self.inputs))
+        return () if self.centred else tuple(mean_symbols(self.columns))
 
     @cached_property
     def matrix(self) -> sp.ImmutableMatrix:
         """The symbols of V."""
-        return gram_matrix(self.inputs)
+        return gram_matrix(self.columns)
 
     @cached_property
     def expansion(self) -> Expansion:
         """The program over the inputs, in the small parameter."""
-        expansion = expand(self.program, self.inputs, self.kept.all)
+        expansion = expand(self.program, self.inputs, self.kept.all, self.directions, self.parameters)
         for draw in expansion.random:
             if isinstance(draw, EntriesDraw):
                 raise NotClosed(
@@ -317,7 +328,7 @@ class GramChain:
     def _known(self) -> dict[sp.Expr, sp.Expr]:
         """Averages of the state that are entries of V, or its means where these move."""
         x = self.expansion.states
-        known = {self._average(x[a] * x[b]): self.matrix[a, b] for a in range(self.inputs) for b in range(a + 1)}
+        known = {self._average(x[a] * x[b]): self.matrix[a, b] for a in range(self.columns) for b in range(a + 1)}
         return known | {self._average(v): mean for v, mean in zip(x, self.means, strict=False)}
 
     @cached_property
@@ -330,10 +341,10 @@ class GramChain:
             for r in reversed(self.expansion.random)
             if id(r) not in last
         ]
-        shift = self.means or [sp.S.Zero] * self.inputs
+        shift = self.means or [sp.S.Zero] * self.columns
         entries = {
             (i, j): (self.matrix[i, j] - shift[i] * shift[j], *[sp.S.Zero] * self.kept.all)
-            for i in range(self.inputs)
+            for i in range(self.columns)
             for j in range(i + 1)
         }
         state = Draw(self.expansion.states, entries, 0)
@@ -409,7 +420,7 @@ class GramChain:
         neurons = self.expansion.variables[law.layer], self.expansion.sizes[law.layer]
         for draw in self.expansion.random:
             if isinstance(draw, OrthogonalDraw) and draw.variables == law.variables and isinstance(law, GaussianLaw):
-                table = sp.ImmutableMatrix([[law.table[u, v] for v in law.variables] for u in law.variables])
+                table = sp.ImmutableMatrix([[law.entry(u, v) for v in law.variables] for u in law.variables])
                 fraction = self._fraction(draw, self.expansion)
                 return Projected(law, law.layer, *neurons, observables).given(table, fraction)
         return Settled(law, law.layer, *neurons, observables)

@@ -22,6 +22,7 @@ from derivations.limits.elimination.labels import (
     symmetric_pairs,
 )
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
+from derivations.limits.slopes import require_slopes
 from derivations.symbols import state
 
 
@@ -47,7 +48,7 @@ class GramLimit:
     fixed: dict[sp.Expr, sp.Expr]
 
 
-def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
+def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
     r"""The limit of infinite depth of the Gram matrix :math:`V = X^\top X/n`, where it is a diffusion by itself at every width.
 
     The drift and the covariance of the averages :math:`\langle x^\alpha\rangle` and :math:`\langle x^\alpha x^\beta\rangle` are
@@ -55,17 +56,28 @@ def gram_limit(program: Program, inputs: int = 1) -> GramLimit:
     through random matrices and averages only, so that the network is invariant under rotations of its neurons. Where the
     means remain too, as with layer normalisation, the Gram matrix of the centred state is tried, by Itô's formula.
 
+    Parameters
+    ----------
+    program : Program
+    inputs : int
+        m; with positions, all coordinates.
+    directions : int
+        How many tangents of each input are followed: further columns of X, after all inputs. Where what the matrices put out
+        is Gaussian, Stein's identity gives the mixed terms of states and tangents.
+
     Raises
     ------
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
-    neurons = LayerAverages.of(program, inputs)
+    if directions:
+        require_slopes(program)
+    neurons, size = LayerAverages.of(program, inputs, directions), inputs * (1 + directions)
     try:
-        return _closed_gram(neurons, inputs, centred=False)
+        return _closed_gram(neurons, size, centred=False)
     except NotClosed as plain:
         try:
-            return _closed_gram(neurons, inputs, centred=True)
+            return _closed_gram(neurons, size, centred=True)
         except NotClosed:
             raise plain from None
 
@@ -94,7 +106,11 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
     if centred:
         rule |= {neurons.average(x[a]): means[a] for a in range(len(x))}
     powers = moments.fixed_powers
-    rule |= {neurons.average(s**k): value for s in x for k, value in powers.items()}
+    rule |= {
+        neurons.average(s**k): value
+        for s in (x[: moments.inputs] if moments.directions else x)
+        for k, value in powers.items()
+    }
 
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
@@ -128,15 +144,16 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
     renamed = matrix_labels((few, matrix))
     always = inputs > len(x)
     drift_of, noise_of = drift, noise
-    exchange, exchangeable = Exchange.of(moments.program), not heads(moments.program)
+    exchange, exchangeable = Exchange.of(moments.program), not (heads(moments.program) or moments.directions)
     if exchangeable:
         renamed_all = permuted(renamed, len(x))
         drift_of = by_pattern(drift, renamed_all, exchange, always)
         noise_of = by_pattern(noise, renamed_all, exchange, always, symmetric_pairs)
-    known = [(a, b) for a, b in upper(inputs) if a != b or 2 not in powers]
+    same = range(moments.inputs) if moments.directions else range(inputs)
+    known = [(a, b) for a, b in upper(inputs) if a != b or a not in same or 2 not in powers]
     drifts = sp.ImmutableMatrix([drift_of(*pair) for pair in known])
     states = tuple(matrix[p] for p in known)
-    fixed = {matrix[a, a]: powers[2] for a in range(inputs) if 2 in powers}
+    fixed = {matrix[a, a]: powers[2] for a in same if 2 in powers}
     every = [(i, j) for i in range(len(known)) for j in range(i, len(known))]
     generic = generic_entries(known, exchange) if exchangeable else every
     if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each

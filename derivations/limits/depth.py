@@ -11,17 +11,18 @@ The conditional moments are exact in the number of neurons (:mod:`derivations.li
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
-from derivations.language import Program
-from derivations.language.statements import Matrix
+from derivations.language import Program, Weights
+from derivations.language.statements import Back, Matrix, Statement
 from derivations.limits.elimination.averages import LayerAverage, reduced
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released, with_means
@@ -70,7 +71,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
-        return _not_alike(LayerMoments(program, inputs))
+        return _scaled_neurons(program, inputs) or _not_alike(LayerMoments(program, inputs))
     few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)
     moments = NeuronMoments.of(LayerMoments(program, few), inputs)
     limit = moments.matched()
@@ -162,14 +163,52 @@ class NeuronMoments:
             return _written_out(self)
 
 
-def _written_out(moments: NeuronMoments) -> Diffusion:
-    """All neurons, with the covariances between them."""
+def _scaled_neurons(program: Program, inputs: int) -> Diffusion | None:
+    """Rows of different size without covariances, added to the state: every neuron has the limit of a generic one, with its own size.
+
+    None where something else is correlated, or neurons depend on each other.
+    """
+    plain: list[Statement] = []
+    sizes: dict[sp.Matrix, sp.Symbol] = {}
+    for s in program.statements:
+        if isinstance(s, Back) and s.weights.is_correlated:
+            return None
+        if isinstance(s, Matrix) and s.weights.is_correlated and s.weights.law.rows.rows:
+            law, rows = s.weights.law, s.weights.law.rows
+            inside = any(getattr(other, "body", sp.S.Zero).has(s.symbol) for other in program.statements)
+            if (
+                inside
+                or law.columns.rows
+                or not rows.is_diagonal()
+                or rows.rows != program.neurons.size
+                or s.target != program.neurons
+            ):
+                return None
+            size = sizes.setdefault(rows, sp.Dummy("r", positive=True))
+            name, out, variance, mean, bias_variance, bias_mean, reads, _ = s.weights.args
+            s = replace(s, weights=Weights(name, out, variance * size**2, mean, bias_variance, bias_mean, reads))
+        plain.append(s)
+    if not sizes:
+        return None
+    layer = LayerMoments(replace(program, statements=tuple(plain)), inputs)
+    layer.at_rest()
+    if any(sp.cancel(layer.between(a, b)) != 0 for a in range(inputs) for b in range(inputs)):
+        return None
+    own = {size: [sp.sqrt(rows[i, i]) for i in range(rows.rows)] for rows, size in sizes.items()}
+    alike = not any(isinstance(s, Matrix) and s.weights.is_correlated for s in plain)
+    return _written_out(NeuronMoments.of(layer, inputs), own) if alike else _not_alike(layer, own)
+
+
+def _written_out(
+    moments: NeuronMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})
+) -> Diffusion:
+    """All neurons, with the covariances between them; ``own`` are numbers that each neuron has."""
     n, m = int(moments.layer.program.neurons.size), len(moments.states)
     states = neuron_symbols(state, n, m)
     neurons = [states[i * m : (i + 1) * m] for i in range(n)]
 
     def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
-        expr = written_out(expr, neurons)
+        expr = written_out(expr.xreplace({symbol: numbers[i] for symbol, numbers in own.items()}), neurons)
         here = dict(zip(moments.states, neurons[i], strict=True)) | dict(zip(moments.other, neurons[j], strict=True))
         return sp.expand(expr.xreplace(here))
 
@@ -190,7 +229,7 @@ def _written_out(moments: NeuronMoments) -> Diffusion:
     return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry), domain)
 
 
-def _not_alike(layer: LayerMoments) -> Diffusion:
+def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})) -> Diffusion:
     """All neurons, where they are not alike: what is 1 for one of them is put in neuron by neuron."""
     layer.at_rest()
     n, m, sizes = int(layer.program.neurons.size), len(layer.states), layer.expansion.sizes
@@ -201,7 +240,7 @@ def _not_alike(layer: LayerMoments) -> Diffusion:
         return coordinates | {e: sp.Integer(q == i) for q, e in enumerate(places)}
 
     def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
-        expr = released(expr)
+        expr = released(expr).xreplace({symbol: numbers[i] for symbol, numbers in own.items()})
         while nodes := sorted(expr.atoms(LayerAverage), key=lambda v: len(v.atoms(LayerAverage))):
             node, count = nodes[0], int(sizes[nodes[0].layer])
             places = layer.expansion.places.get(node.layer, ())

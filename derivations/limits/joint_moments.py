@@ -40,7 +40,7 @@ class JointMoments:
     regime: Regime
 
     @classmethod
-    def of(cls, recipe: Recipe, inputs: int) -> JointMoments:
+    def of(cls, recipe: Recipe, inputs: int, directions: int = 0, parameters: bool = False) -> JointMoments:
         """Of a recipe in its regime, over so many inputs.
 
         Raises
@@ -65,7 +65,10 @@ class JointMoments:
             raise DerivationError(
                 f"the small parameter {step} of the layer has no rate; give it one, or use one that has"
             )
-        found = cls(GramChain(in_one_parameter(program, orders.powers), inputs, orders.kept), orders, regime)
+        chain = GramChain(
+            in_one_parameter(program, orders.powers), inputs, orders.kept, directions=directions, parameters=parameters
+        )
+        found = cls(chain, orders, regime)
         if found.chain.is_conditional or not found.sorted(found.chain.mean_of_average(0)):
             return found
         return replace(found, chain=replace(found.chain, centred=False))

@@ -6,11 +6,11 @@ state that moves beside the first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
+from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import NotClosed, brief
 from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
@@ -21,7 +21,7 @@ from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
 from derivations.limits.slopes import require_slopes
-from derivations.limits.width import MeanFieldLayer, kernel_flow
+from derivations.limits.width import KernelFlow, MeanFieldLayer, kernel_flow
 
 
 def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion | Diffusion:
@@ -50,7 +50,7 @@ def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion | Di
 
 def tangent_flow(
     program: Program, inputs: int, stem: str = "Theta", parameters: bool = True, evaluate: bool = True
-) -> Flow:
+) -> KernelFlow:
     r"""Infinite width, then depth: the second moments K of the neurons and those of tangents, given the network.
 
     With ``parameters`` the tangent is :math:`\sum_\theta \partial_\theta X\,\omega_\theta` with independent standard normal
@@ -60,7 +60,7 @@ def tangent_flow(
 
     Returns
     -------
-    Flow
+    KernelFlow
         In the states of :func:`~derivations.limits.width.kernel_flow` and then the upper triangle of the tangents' second moments.
 
     Raises
@@ -85,7 +85,8 @@ def tangent_flow(
         velocity = by_pattern(velocity, permuted(matrix_labels(*names), few), exchange, inputs > few)
     pairs = upper(inputs)
     states = (*kernel.states, *(tangent[p] for p in pairs))
-    return Flow(states, sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)]))
+    rates = sp.ImmutableMatrix([*kernel.drift, *(velocity(*p) for p in pairs)])
+    return replace(kernel, states=states, drift=rates, second=(*kernel.second, tangent))
 
 
 @dataclass(frozen=True)

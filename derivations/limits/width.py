@@ -16,7 +16,7 @@ from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted
+from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
@@ -33,10 +33,13 @@ class KernelFlow(Flow):
         The states that are means; empty where all neurons stay centred.
     fixed : tuple of (Symbol, Expr)
         Diagonal entries that every layer fixes, as a norm at its end does, and their values.
+    second : tuple of Matrix
+        K with these values in it, and the second moments of tangents where they are followed.
     """
 
     means: tuple[sp.Symbol, ...] = ()
     fixed: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+    second: tuple[sp.ImmutableMatrix, ...] = ()
 
 
 def width_limit(architecture: Recipe) -> KernelFlow:
@@ -79,16 +82,15 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     def velocity(a: int, b: int) -> sp.Expr:
         return field.closed(layer.product(a, b), evaluate)
 
-    # means over the scores of a softmax keep their positions, so that all are taken from the same scores
-    if not heads(program):
-        renamed, more = permuted(matrix_labels(*names), few), inputs > few
-        speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
+    renamed, more = permuted(softmax_labels(matrix_labels(*names)), few), inputs > few
+    speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
     moved = tuple(means) if field.moving else ()
     fixed = tuple((entry, value) for value in {*field.fixed.values()} for entry in kernel.diagonal())
     states = (*moved, *(kernel[pair] for pair in known))
-    return KernelFlow(states, sp.ImmutableMatrix(rates), means=moved, fixed=fixed)
+    known_matrix = kernel.xreplace(dict(fixed))
+    return KernelFlow(states, sp.ImmutableMatrix(rates), means=moved, fixed=fixed, second=(known_matrix,))
 
 
 @dataclass(frozen=True)
@@ -278,4 +280,4 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
     )
     velocities = [sp.expand(against(drifts[a], b) + against(drifts[b], a) + noise_rates[a, b]) for a, b in pairs]
     rates = sp.ImmutableMatrix([*speeds, *velocities])
-    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means)
+    return KernelFlow((*means, *(kernel[a, b] for a, b in pairs)), rates, means=means, second=(kernel,))

@@ -149,6 +149,9 @@ def _factors(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
     return [expr]
 
 
+_MOST_WAVES = 400  # of a sine, of which all zeros are listed
+
+
 def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, partly: bool) -> Found:
     """Zeros where algebra alone does not find them: of a function of one sine, exactly in a window; else by intervals."""
     window = sp.Max(left, -WINDOW), sp.Min(right, sp.Integer(WINDOW))
@@ -156,6 +159,8 @@ def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, part
         "" if window == (left, right) else f"zeros of {factor} beyond [{window[0]}, {window[1]}] are not looked for"
     )
     periodic = _periodic_zeros(factor, x, *window)
+    if periodic is None and _waves(factor, x, *window) > _MOST_WAVES:
+        return Found((), f"{factor} has too many zeros in [{window[0]}, {window[1]}]")
     if periodic is not None:
         return Found(periodic, outside if periodic else "")
     oscillates = bool(outside and factor.atoms(sp.sin, sp.cos))
@@ -167,12 +172,20 @@ def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, part
     return Found(inside.zeros, inside.doubt or outside)
 
 
+def _waves(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
+    """How often a function of one sine repeats itself between two numbers; 0 for another function."""
+    nodes = list(factor.atoms(sp.sin, sp.cos))
+    if len(nodes) != 1 or not nodes[0].args[0].is_polynomial(x) or sp.degree(nodes[0].args[0], x) != 1:
+        return sp.S.Zero
+    return sp.Abs(nodes[0].args[0].coeff(x, 1) * (right - left)).evalf(15) / 6
+
+
 def _periodic_zeros(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> tuple[sp.Expr, ...] | None:
     """Zeros between two numbers of a function of sin(a x + b) or cos(a x + b) alone; None for another function."""
     if not (left.is_finite and right.is_finite and between(left, -sp.oo, right)):
         return None
     nodes = list(factor.atoms(sp.sin, sp.cos))
-    if len(nodes) != 1 or not nodes[0].args[0].is_polynomial(x) or sp.degree(nodes[0].args[0], x) != 1:
+    if not 0 < _waves(factor, x, left, right) <= _MOST_WAVES:
         return None
     y, (inner,) = sp.Dummy("y", real=True), nodes[0].args
     levels = exact_zeros(factor.xreplace({nodes[0]: y}), y)

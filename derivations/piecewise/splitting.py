@@ -8,7 +8,7 @@ set of measure zero, are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -59,6 +59,9 @@ def _branches(node: sp.Expr) -> sp.Expr:
             kinked = part.atoms(*_KINKED)
             cases.append((part.xreplace({inner: _branches(inner) for inner in kinked}), sp.And(*above)))
         return sp.Piecewise(*cases)
+    if isinstance(node, sp.Heaviside):
+        inner, at_zero = node.args
+        return sp.Piecewise((sp.S.Zero, inner < 0), (at_zero, sp.Eq(inner, 0)), (sp.S.One, True))
     written = node.rewrite(sp.Piecewise)
     if not written.has(*_KINKED) or not isinstance(node, sp.sign | sp.Abs):
         return written
@@ -165,9 +168,12 @@ def breakpoints(expr: sp.Expr, variable: sp.Symbol) -> tuple[sp.Expr, ...]:
     >>> breakpoints(sp.Max(x, -x - 2), x), breakpoints(sp.Max(x**2 - 1, 0), x)
     ((-1,), (-1, 1))
     """
-    expr = _as_piecewise(sp.sympify(expr), variable)
+    expr = sp.sympify(expr)
+    if expr.free_symbols <= {variable} and _is_nested(expr, variable):
+        return tuple(part.left for part in _split(expr, variable)[1:])
     try:
-        return in_order({p for c in _conditions(expr, variable) for p in _thresholds(c, variable)})
+        conditions = _conditions(_as_piecewise(expr, variable), variable)
+        return in_order({p for c in conditions for p in _thresholds(c, variable)})
     except _Nonlinear:
         return tuple(part.left for part in _split(expr, variable)[1:])
 
@@ -225,20 +231,35 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     >>> [(p.left, p.right, p.expr) for p in pieces(sp.Max(sp.tanh(x), 0) + sp.Min(sp.exp(x) - 1, 0), x)]
     [(-oo, 0, exp(x) - 1), (0, oo, tanh(x))]
     """
-    expr = _as_piecewise(sp.sympify(expr), variable)
-    try:
-        cuts = (-sp.oo, *in_order({p for c in _conditions(expr, variable) for p in _thresholds(c, variable)}), sp.oo)
-    except _Nonlinear:
-        return _split(expr, variable)
+    given = sp.sympify(expr)
+    if given.free_symbols <= {variable} and _is_nested(given, variable):
+        return _split(given, variable)  # SymPy takes long to write conditions on what has kinks
     found: list[Piece] = []
-    for left, right in pairwise(cuts):
-        inside = Piece(left, right, expr).interior()
-        chosen = expr.replace(
-            lambda node: isinstance(node, sp.Piecewise),
-            lambda node, point=inside: _branch(node, variable, point),
-        )
-        found.append(Piece(left, right, chosen))
-    return merged(found)
+    try:
+        expr = _as_piecewise(given, variable)
+        cuts = (-sp.oo, *in_order({p for c in _conditions(expr, variable) for p in _thresholds(c, variable)}), sp.oo)
+        for left, right in pairwise(cuts):
+            inside = Piece(left, right, expr).interior()
+            chosen = expr.replace(
+                lambda node: isinstance(node, sp.Piecewise),
+                lambda node, point=inside: _branch(node, variable, point),
+            )
+            found.append(Piece(left, right, chosen))
+    except (_Nonlinear, TypeError):  # SymPy compares no formula that is infinite on an interval
+        return _split(given, variable)
+    return merged(_with_values(found))
+
+
+def _with_values(parts: Sequence[Piece]) -> Sequence[Piece]:
+    """Refuse a function that has no value on a whole interval."""
+    for part in parts:
+        if part.expr.has(sp.nan, sp.zoo):
+            what = "divides by 0" if part.expr.has(sp.zoo) else "compares numbers that are not real"
+            raise DerivationError(
+                f"the function is no real number on ({part.left}, {part.right}): it {what} there; change the formula there, or give the "
+                "interval in which it is used"
+            )
+    return parts
 
 
 def split_at_conditions(expr: sp.Expr, variable: sp.Symbol) -> tuple[tuple[Piece, ...], str]:
@@ -249,40 +270,54 @@ def split_at_conditions(expr: sp.Expr, variable: sp.Symbol) -> tuple[tuple[Piece
 def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str]) -> tuple[tuple[Piece, ...], str]:
     done: list[Piece] = []
     doubt = ""
-    todo = [Piece(-sp.oo, sp.oo, _as_piecewise(expr, variable))]
+    todo = [Piece(-sp.oo, sp.oo, expr)]
     while todo:
         part = todo.pop()
-        node = _innermost(part.expr, variable)
+        node = innermost(part.expr, variable)
         if node is None:
             done.append(part)
             continue
+        branches = cases(node)
         cuts: set[sp.Expr] = set()
-        for condition in _conditions(node, variable):
+        for condition in _conditions(branches, variable):
             changes = _changes(condition, variable, part.left, part.right)
             cuts |= set(changes.zeros)
             if changes.doubt:
                 doubt = doubt or doubted(f"the condition {brief(condition)}: {changes.doubt}")
         ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
         resolved = [
-            Piece(left, right, _with_branch(part.expr, node, variable, rational_between(left, right)))
+            Piece(left, right, _with_branch(part.expr, node, branches, variable, rational_between(left, right)))
             for left, right in pairwise(ends)
         ]
         todo += merged(resolved)[::-1]
     return merged(done), doubt
 
 
-def _with_branch(expr: sp.Expr, node: sp.Piecewise, variable: sp.Symbol, inside: sp.Rational) -> sp.Expr:
-    """The formula with one ``Piecewise`` decided at a point; not a number where its condition compares no real numbers."""
+def _with_branch(
+    expr: sp.Expr, node: sp.Expr, branches: sp.Piecewise, variable: sp.Symbol, inside: sp.Rational
+) -> sp.Expr:
+    """The formula with one of its nodes decided at a point; not a number where its condition compares no real numbers."""
     try:
-        return expr.xreplace({node: _branch(node, variable, inside)})
+        return expr.xreplace({node: _branch(branches, variable, inside)})
     except (TypeError, ValueError):
         return sp.nan
 
 
-def _innermost(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:
-    """A ``Piecewise`` in the variable that holds no other, the first one in a fixed order."""
-    nodes = [node for node in expr.atoms(sp.Piecewise) if node.has(variable)]
-    plain = [n for n in nodes if not any(m is not n and m in nodes for a in n.args for m in a.atoms(sp.Piecewise))]
+def _is_nested(expr: sp.Expr, variable: sp.Symbol) -> bool:
+    """Whether there are kinks inside kinks."""
+    kinked = [node for node in expr.atoms(*_KINKED) if node.has(variable)]
+    return any(arg.has(*_KINKED, sp.Piecewise) for node in kinked for arg in node.args)
+
+
+def cases(node: sp.Expr) -> sp.Expr:
+    """What has a kink as a ``Piecewise``."""
+    return node if isinstance(node, sp.Piecewise) else _branches(node)
+
+
+def innermost(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr | None:
+    """What has a kink in the variable and holds nothing else that has one, so that its conditions are smooth; the first in a fixed order."""
+    nodes = {node for node in expr.atoms(sp.Piecewise, *_KINKED) if node.has(variable)}
+    plain = [n for n in nodes if len(nodes & n.atoms(sp.Piecewise, *_KINKED)) == 1]
     return min(plain, key=sp.default_sort_key) if plain else None
 
 
@@ -313,13 +348,7 @@ def _split(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
         )
 
     parts, _ = _split_up(expr, variable, refuse)
-    for part in parts:
-        if part.expr.has(sp.nan):
-            raise DerivationError(
-                f"the function is no real number on ({part.left}, {part.right}): a condition compares numbers that are not real; "
-                "change the formula there, or give the interval in which it is used"
-            )
-    return parts
+    return tuple(_with_values(parts))
 
 
 def _branch(node: sp.Piecewise, variable: sp.Symbol, inside: sp.Expr) -> sp.Expr:

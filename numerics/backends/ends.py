@@ -11,6 +11,7 @@ point on at which the formula fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ from derivations.calculus.size import written_size
 from derivations.errors import DerivationError
 from derivations.gaussian.node import GaussianMean
 from derivations.piecewise.expansion import FLAT, LOG, Expansion, Unknown, expansion_at
-from derivations.piecewise.splitting import split_at_conditions
+from derivations.piecewise.near import smooth_beside
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import MPMATH
 from numerics.backends.removable import grouped, removable_points
@@ -44,11 +45,13 @@ _LARGEST, _LEAST = mpmath.mpf(2) ** 1024, mpmath.mpf(2) ** -1021
 _GONE = 1100  # a decaying exponential below 2 to the minus this is 0
 _STARTS = (*range(2, 16), *range(16, 60, 4), *range(60, 600, 20))  # t = 2^-k from which an expansion is tried
 _FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
-_PROBES = (4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)  # powers of ten
+# powers of ten; the first where exponentials of x² and of x are no doubles
+_PROBES = (1.52, 2.87, 3, 4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)
 _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expansion, on which the truth takes longer
 _MANY = (60, 500)  # digits of the truth there
 _GONE_DIGITS = 700
 _CUT = 10**9
+_UNKNOWN = (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
 _OSCILLATING = (sp.sin, sp.cos, sp.tan)
 _FAST = (sp.exp, sp.sinh, sp.cosh)
 
@@ -70,6 +73,11 @@ class Side(NamedTuple):
 
     towards: int
     infinite: bool
+
+    @property
+    def point(self) -> sp.Expr:
+        """The end itself."""
+        return self.towards * sp.oo if self.infinite else sp.S.Zero
 
     def at(self, t: Any) -> Any:
         """The point with coordinate t."""
@@ -128,15 +136,16 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         truth, written = _many_digits(expr), naive(inner)
     except (PrintMethodNotImplementedError, KeyError):
         return inner  # a function that is not known in many digits, or not in doubles either
-    tails, unknown = [], []
+    tails, beyond, unknown = [], [], []
     for side, part in _sides(expr):
         try:
-            tail = _tail(part, side, truth)
-        except (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError):
+            found = _tails(part, side, truth)
+        except _UNKNOWN:
             unknown.append(side)
             continue
-        if _failure(written, _exact(_many_digits(tail.formula)), side, tail.t) is not None:
-            tails.append(tail)
+        if _failure(written, _exact(_many_digits(found[0].formula)), side, found[0].t) is not None:
+            tails.append(found[0])
+            beyond += found[1:]
     doubts = _doubts(written, expr, truth, unknown)
     if doubts and inner == expr:
         by_parts = _by_parts(expr, naive)
@@ -146,58 +155,73 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     mended = [*tails, *doubts]
     if not mended:
         return inner
-    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), _united(mended))
+    branches = [*_united(mended), *_united(beyond)]  # what is further out takes over from what is nearer
+    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), branches)
 
 
 def _many_digits(expr: sp.Expr) -> Function:
     return sp.lambdify(X, expr, modules=[{**MPMATH.modules(), "exp": _exponential}], printer=MPMATH.printer())
 
 
+class _TooLarge(Unknown):
+    """An exponential that has too many digits to be computed with."""
+
+
 def _exponential(u: Any) -> Any:
-    """The exponential, cut off far beyond the range of doubles, where its digits would take long."""
-    return mp.exp(u) if abs(u) < _CUT else mp.ldexp(1, int(mp.sign(u)) * _CUT)
+    """The exponential, cut off where it decays far beyond the range of doubles; where it grows so, its logarithm may still matter."""
+    if u >= _CUT:
+        raise _TooLarge(f"exp({u})")
+    return mp.exp(u) if u > -_CUT else mp.ldexp(1, -_CUT)
 
 
 def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
     """Each end with the smooth formula that holds towards it, not a number where that is not known."""
-    kinked = expr.atoms(sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
-    endless = any(
-        node.has(*_OSCILLATING) for node in kinked
-    )  # kinks without end take long, and hide what holds at the end
-    parts, doubt = ((), "endless") if endless else split_at_conditions(expr, X)
     for side in SIDES:
-        yield side, sp.nan if doubt else next(p.expr for p in parts if _touches(p, side))
+        try:
+            yield side, smooth_beside(expr, X, side.point, side.towards)
+        except _UNKNOWN:
+            yield side, sp.nan
 
 
-def _tail(part: sp.Expr, side: Side, truth: Function) -> Tail:
-    """The expansion towards an end, and from where it holds; a constant is its own."""
-    formula = part
-    if not part.is_number or part is sp.nan:
-        point = side.towards * sp.oo if side.infinite else sp.S.Zero
-        found = expansion_at(part, X, point, side.towards, _SPANS[:1])
-        if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
-            found = expansion_at(part, X, point, side.towards, _SPANS[1:])
-        if found.growth or not found.terms:
-            return _beyond_doubles(found, side, truth)
-        formula = _written(found, side)
+def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
+    """The expansion towards an end, and from where it holds; a constant is its own. An exponential is 0 or infinite further out."""
+    if part.is_number and part is not sp.nan:
+        return [_meets(part, side, truth)]
+    found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
+    if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
+        found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
+    if found.terms and not found.growth:
+        return [_meets(_written(found, side), side, truth)]
+    last = _beyond_doubles(found, side, truth)
+    if found.terms:
+        with suppress(Unknown):
+            first = _meets(_written(found, side) * sp.exp(_written(Expansion(found.growth), side)), side, truth)
+            return [first, last] if first.t > last.t else [last]
+    return [last]
+
+
+def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
+    """A formula from where it meets the truth on."""
     value = _many_digits(formula)
     with mp.workdps(_DIGITS):
         for start in _STARTS:
             t = mp.mpf(2) ** -start
-            if all(_close(value, truth, side.at(t / 2**k)) for k in _FURTHER):
+            met = False
+            with suppress(_TooLarge):  # what cannot be computed further out is no double there
+                for k in _FURTHER:
+                    met = _close(value, truth, side.at(t / 2**k))
+                    if not met:
+                        break
+            if met:
                 return Tail(side, sp.Rational(1, 2**start), formula)
     raise Unknown("the expansion is not met")
 
 
-def _touches(piece: Any, side: Side) -> bool:
-    if side.infinite:
-        return (piece.right if side.towards > 0 else piece.left) == side.towards * sp.oo
-    return bool(piece.left <= 0 < piece.right if side.towards > 0 else piece.left < 0 <= piece.right)
-
-
 def _close(value: Function, truth: Function, at: mpmath.mpf) -> bool:
-    true = truth(at)
-    return bool(abs(value(at) - true) <= _PRECISE * abs(true))
+    true, here = truth(at), value(at)
+    if true != 0 and abs(mp.mag(true)) > _GONE:  # no double, of which the sign and the size matter
+        return bool(here * true > 0 and (mp.mag(here) > _GONE) == (mp.mag(true) > _GONE) and abs(mp.mag(here)) > _GONE)
+    return bool(abs(here - true) <= _PRECISE * abs(true))
 
 
 def _beyond_doubles(found: Expansion, side: Side, truth: Function) -> Tail:
@@ -238,7 +262,7 @@ def _same(one: Function, other: Function, sides: list[Side]) -> bool:
 
 
 def _failure(
-    written: Function, truth: Truth, side: Side, t: sp.Rational, probes: tuple[int, ...] = _PROBES
+    written: Function, truth: Truth, side: Side, t: sp.Rational, probes: tuple[float, ...] = _PROBES
 ) -> mpmath.mpf | None:
     """The coordinate of the last point, on the way from t to an end, before a formula in doubles is wrong; None if it never is."""
     edge = mp.mpf(t.p) / t.q
@@ -248,7 +272,11 @@ def _failure(
         values = np.broadcast_to(written(points), points.shape)
     with mp.workdps(_DIGITS):
         for before, here, point, value in zip([edge, *coordinates], coordinates, points, values, strict=False):
-            if not _agrees(float(value), *truth(mp.mpf(float(point)))):
+            try:
+                agrees = _agrees(float(value), *truth(mp.mpf(float(point))))
+            except _TooLarge:
+                break
+            if not agrees:
                 return _last_good(written, truth, side, before, here)
     return None
 

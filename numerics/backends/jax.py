@@ -11,7 +11,7 @@ import sympy as sp
 
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
-from numerics.backends.kinks import guarded_branches
+from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.numpy import NumPyWriter, safe
 from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
 
@@ -45,10 +45,25 @@ class JaxWriter(NumPyWriter):
     def _print_Sqrt(self, node: sp.Expr) -> str:
         return f"safe_sqrt({self._print(node.args[0])})"
 
+    def _print_Mul(self, node: sp.Expr) -> str:
+        # the derivative of a quotient by what overflows is 0 times infinity, that of a negative power 0
+        under = [factor for factor in node.args if _is_reciprocal(factor)]
+        if not under or len(under) == len(node.args):
+            return "*".join(map(self._print, under)) if under else str(super()._print_Mul(node))
+        over = node.func(*(factor for factor in node.args if factor not in under))
+        return "*".join([f"({self._print(over)})", *map(self._print, under)])
+
     def _print_Pow(self, node: sp.Expr, **settings: Any) -> str:
+        if _is_reciprocal(node):
+            return f"({self._print(node.base)})**({int(node.exp)})"
         if node.exp == sp.Rational(1, 2) and node.base.free_symbols:
             return f"safe_sqrt({self._print(node.base)})"
         return str(super()._print_Pow(node, **settings))
+
+
+def _is_reciprocal(node: sp.Expr) -> bool:
+    """Whether this is one over a power of a variable, also of one that is kept inside an interval."""
+    return bool(node.is_Pow and node.exp.is_Integer and node.exp < -1 and isinstance(node.base, sp.Symbol | Where))
 
 
 def _printer() -> JaxWriter:

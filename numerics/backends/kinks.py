@@ -38,8 +38,15 @@ def guarded_branches(expr: sp.Expr) -> sp.Expr:
     >>> guarded_branches(sp.Piecewise((sp.log(x), x > 0), (0, True)))
     Where(x > 0, log(Where(x > 0, x, 1)), 0)
     """
-    expr = expr.replace(lambda node: isinstance(node, sp.Heaviside), lambda node: node.rewrite(sp.Piecewise))
+    expr = expr.replace(lambda node: isinstance(node, sp.Heaviside), _step)
     return expr.replace(lambda node: isinstance(node, sp.Piecewise), _guarded)
+
+
+def _step(node: sp.Heaviside) -> sp.Expr:
+    """A step by comparisons that SymPy does not look into; not a number where its argument is none."""
+    inner, at_zero = node.args
+    above, below, equal = (kind(inner, 0, evaluate=False) for kind in (sp.Gt, sp.Lt, sp.Eq))
+    return Where(above, sp.S.One, Where(below, sp.S.Zero, Where(equal, at_zero, sp.nan)))
 
 
 def _guarded(node: sp.Piecewise) -> sp.Expr:

@@ -45,7 +45,8 @@ class MpmathWriter(MpmathPrinter):
         return "nan"
 
     def _print_Heaviside(self, node: sp.Expr) -> str:
-        return str(self._print(node.rewrite(sp.Piecewise)))
+        inner, at_zero = map(self._print, node.args)
+        return f"(lambda u: 1 if u > 0 else 0 if u < 0 else {at_zero} if u == 0 else nan)({inner})"
 
     def _print_GaussianExpectation(self, node: sp.Expr) -> str:
         function, mean, variance = node.args

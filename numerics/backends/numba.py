@@ -15,7 +15,7 @@ from sympy.printing.pycode import PythonCodePrinter
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
 from numerics.backends.numpy import safe
-from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
 
 #: How every kernel is compiled: no bounds checks, IEEE division, and other threads run meanwhile.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -147,7 +147,15 @@ NUMBA = Backend(
     "numba",
     printer,
     names,
-    (safe, bounded_quotients, bounded_logarithms, cancelling_sums, stable_logarithms, logistic_quotients),
+    (
+        correlation_angles,
+        safe,
+        bounded_quotients,
+        bounded_logarithms,
+        cancelling_sums,
+        stable_logarithms,
+        logistic_quotients,
+    ),
     _wrap,
     1e-13,
 )

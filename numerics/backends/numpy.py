@@ -19,7 +19,7 @@ from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.ends import X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
 from numerics.backends.kinks import guarded_branches
-from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
 
 _TWINS = {
     **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
@@ -175,4 +175,4 @@ def safe(expr: sp.Expr) -> sp.Expr:
     return safe_ends(expr, _NAIVE)
 
 
-NUMPY = Backend("numpy", _printer, _modules, (safe, *_REWRITES), _wrap, 1e-13)
+NUMPY = Backend("numpy", _printer, _modules, (correlation_angles, safe, *_REWRITES), _wrap, 1e-13)

@@ -9,6 +9,7 @@ formula                        rewritten                                 near
 :math:`\log(1 + e^u)`          :math:`\mathrm{logaddexp}(0, u)`          :math:`|u| \to \infty`
 :math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
 :math:`e^{mu}(1 + e^u)^{-k}`   :math:`(1 + e^{-u})^{-m}(1 + e^u)^{m-k}`  :math:`u \to \infty`
+:math:`\arcsin(c/\sqrt{ab})`   :math:`\mathrm{atan2}(c, \sqrt{ab - c^2})`   :math:`c^2 \to ab`
 ============================== ======================================= ====================
 """
 
@@ -103,3 +104,49 @@ def _quotient(product: sp.Mul) -> sp.Expr:
                 others = sp.Mul(*(f for f in product.args if f not in (power, factor)))
                 return others * (1 + sp.exp(-rest.args[0])) ** -times * power.base ** (times + power.exp)
     return product
+
+
+def correlation_angles(expr: sp.Expr) -> sp.Expr:
+    r"""Write the angle of a correlation and roots of its determinant by one root, whose rounding then cancels between them.
+
+    In the mean of a product of kinked functions :math:`\arcsin(c/\sqrt{ab})` and :math:`\sqrt{ab - c^2}` cancel up to
+    :math:`(1 - \rho)^{3/2}`. At a singular covariance the determinant is 0 however it is rounded.
+
+    Examples
+    --------
+    >>> a, b = sp.symbols("a b", positive=True)
+    >>> c = sp.Symbol("c", real=True)
+    >>> correlation_angles(c * sp.asin(c / (sp.sqrt(a) * sp.sqrt(b))) + sp.sqrt(a * b - c**2))
+    c*atan2(c, sqrt(Max(0, a*b - c**2))) + sqrt(Max(0, a*b - c**2))
+    """
+    angles = {angle: _determinant(angle.args[0]) for angle in expr.atoms(sp.asin)}
+    known = {determinant: product for _, determinant, product in filter(None, angles.values())}
+    if not known:
+        return expr
+    turned = {a: sp.atan2(found[0], sp.sqrt(sp.Max(0, found[1]))) for a, found in angles.items() if found is not None}
+    roots = {p: _rooted(p, known) for p in expr.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add}
+    return expr.xreplace(turned).xreplace(roots)
+
+
+def _rooted(power: sp.Pow, determinants: dict[sp.Expr, sp.Expr]) -> sp.Expr:
+    """A root of a multiple of a determinant, perhaps over the variances, by the root of that determinant."""
+    above, below = sp.fraction(sp.together(power.base))
+    for determinant, product in determinants.items():
+        times = sp.cancel(above / determinant)
+        if times.is_number and (below.is_number or sp.cancel(below / product).is_number):
+            return (times / below) ** power.exp * sp.Max(0, determinant) ** power.exp
+    return power
+
+
+def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
+    """A covariance, the determinant and the product of the variances, if these are under roots and the determinant can vanish."""
+    above, below = correlation.as_numer_denom()
+    if not below.has(sp.Pow) or below.is_polynomial():
+        return None
+    content, above = above.as_content_primitive()
+    product = sp.powdenest(below**2, force=True) / content**2
+    determinant = product - above**2
+    symbols = determinant.free_symbols
+    if not product.is_polynomial(*symbols) or determinant.xreplace(dict.fromkeys(symbols, sp.S.Zero)) != 0:
+        return None
+    return above, determinant, product

@@ -20,6 +20,13 @@ from numerics.backends.kinks import Where
 from numerics.backends.rewrites import ErrorTail
 
 _POWERS = (1020, 820, 600, 450, 340, 250, 180, 130, 90, 65, 45)
+_MIDDLE = (
+    4.7,
+    5.2,
+    9.7,
+    10.2,
+    10.7,
+)  # where exponentials of x² and of x leave the range of doubles, and their roots do not
 _TOP, _BOTTOM = 1024, -1022
 _DIGITS = 60  # binary, beyond which a term of a sum does not count
 _LN2 = 0.693
@@ -28,6 +35,10 @@ _GROWS = 11  # an exponential of what is beyond 2^11 is no double
 
 class Fails(Exception):
     """The formula may fail."""
+
+
+class Lost(Fails):
+    """A double is infinite or 0 and the number is not."""
 
 
 class NotJudged(Exception):
@@ -59,6 +70,16 @@ def may_fail(expr: sp.Expr, variable: sp.Symbol) -> bool:
         return True
     except NotJudged:
         return False
+    return any(_loses(expr, variable, Size(sign, power, power)) for power in _MIDDLE for sign in (1, -1))
+
+
+def _loses(expr: sp.Expr, variable: sp.Symbol, at: Size) -> bool:
+    try:
+        _Sizes(variable, at).of(expr)
+    except Lost:
+        return True
+    except (Fails, NotJudged):
+        return False
     return False
 
 
@@ -78,7 +99,7 @@ class _Sizes:
         if not expr.free_symbols:
             return _number(expr)
         if isinstance(expr, Where):
-            point = self.at.sign * sp.Integer(2) ** int(self.at.true)
+            point = self.at.sign * sp.Integer(2) ** sp.Rational(str(self.at.true))
             holds = expr.args[0].subs(self.variable, point)
             if holds not in (sp.true, sp.false):
                 raise Fails
@@ -109,7 +130,9 @@ def _seen(size: Size) -> Size:
     """The size with its double cut to the range, refused where that is another number."""
     sign, true, double = size
     double = inf if double > _TOP else -inf if double < _BOTTOM else double
-    if (double == inf and true <= _TOP) or (double == -inf and true >= _BOTTOM) or true != true or double != double:
+    if (double == inf and true <= _TOP) or (double == -inf and true >= _BOTTOM):
+        raise Lost
+    if true != true or double != double:
         raise Fails
     return Size(sign, true, double)
 

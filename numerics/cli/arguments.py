@@ -55,6 +55,10 @@ class _Parser(argparse.ArgumentParser):
             known = commands[command].built()._option_string_actions
             words = (word.split("=")[0] for word in given if word.startswith("--"))
             if wrong := next((word for word in words if word not in known), None):
+                if wrong in ("--recipe", "--architecture", "--model", "--network"):
+                    commands[command].error(
+                        f"the architecture is a word without {wrong}, such as deeplimits {command} resnet"
+                    )
                 commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
         options, extra = self.parse_known_args(given, namespace)
         if extra and command:
@@ -114,6 +118,38 @@ def _density(density: _Parser) -> None:
         "--out", metavar="FILE.csv", help="write the columns x, pdf and cdf here instead of to standard output"
     )
     _force(density)
+
+
+def _output(output: _Parser) -> None:
+    _recipe(output, width="1")
+    _start(output, inputs=True)
+    add = output.add_argument
+    add(
+        "--of",
+        metavar="C,...",
+        help="coefficients with which the outputs of all inputs are added, such as 1,-1 (1,0,...)",
+    )
+    for word in ("readout-variance", "readout-bias-variance"):
+        value = float(word == "readout-variance")
+        add(f"--{word}", type=_finite(word), default=value, metavar="V", help=f"of the random readout ({value:g})")
+    add("--quantiles", metavar="Q,...", help="print the quantiles at these probabilities instead of the density")
+    add(
+        "--points",
+        type=_whole("points", 2, 1_000_000),
+        default=201,
+        metavar="N",
+        help="rows of the table, as of density (201)",
+    )
+    add(
+        "--samples",
+        type=_whole("samples", 2),
+        default=20_000,
+        metavar="N",
+        help="paths, where norms have no law (20000)",
+    )
+    _random(output)
+    add("--out", metavar="FILE.csv", help="write the table here instead of to standard output")
+    _force(output)
 
 
 def _simulate(simulate: _Parser) -> None:
@@ -176,7 +212,13 @@ def _compare(compare: _Parser) -> None:
 def _report(report: _Parser) -> None:
     _recipe(report, width="1")
     _start(report, inputs=True)
-    _size(report, depth=1000, samples=None)
+    report.add_argument(
+        "--text",
+        metavar="FILE",
+        help="a text instead of --x0 or --inputs: its first characters are the tokens of a transformer-block, or of an architecture with "
+        "--positions (8), beside whose limit of infinite width networks of --width (64) and --depth (500) are simulated up to --t (10)",
+    )
+    _size(report, depth=None, samples=None)
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
     _force(report)
 
@@ -239,6 +281,20 @@ def _scalings(command: _Parser) -> None:
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
+    command.add_argument(
+        "--training",
+        nargs="?",
+        const="",
+        metavar="A,B",
+        help="what the first step of training moves, and at which learning rates; of these matrices alone if they are named",
+    )
+    _force(command)
+
+
+def _jacobian(command: _Parser) -> None:
+    _recipe(command)
+    command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
+    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     _force(command)
 
 
@@ -426,6 +482,7 @@ def _finite(name: str) -> Callable[[str], float]:
 _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
     "derive": ("print a derivation step by step", _derive),
     "density": ("tabulate density and distribution function, closed or solved by Fokker–Planck", _density),
+    "output": ("tabulate the law of a random readout of the last layer", _output),
     "simulate": ("simulate random networks, or paths of the derived limit", _simulate),
     "kernel": ("tabulate the NNGP or tangent kernel of network inputs at infinite width", _kernel),
     "validate": ("compare limit, law and simulated networks; exit status 1 if a check fails", _validate),
@@ -435,6 +492,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
     ),
     "train": ("train networks at several depths, beside what is derived of their start", _train),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
+    "jacobian": (
+        "derive how derivatives and gradients move with depth: equations, determinant, Lyapunov spectrum",
+        _jacobian,
+    ),
     "choose": (
         "solve for the option that is given as ?, so that the output's mean square or correlation has a wanted value",
         _choose,

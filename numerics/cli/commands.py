@@ -18,8 +18,8 @@ import numpy as np
 import derivations
 from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
 from numerics.cli import recipes
-from numerics.cli.files import read_inputs, read_labelled, read_samples
-from numerics.cli.output import ARRAYS, checked_output, put, save_states
+from numerics.cli.files import read_inputs, read_labelled, read_samples, read_text
+from numerics.cli.output import ARRAYS, checked_output, density_table, put, save_states
 from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
@@ -66,23 +66,16 @@ def _density(options: argparse.Namespace) -> int:
         print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
-    low, high = law.ppf(1e-3), law.isf(1e-3)
-    if not np.isfinite([low, high]).all():
-        raise ValueError(
-            f"the quantiles of the law are beyond double precision, {low:.3g} and {high:.3g}; choose an x0 and a t of moderate size"
-        )
-    if low == high:  # all of the law is one atom
-        low, high = low - 1.0, high + 1.0
-    x = np.linspace(low, high, options.points)
-    rows = np.stack([x, law.pdf(x), law.cdf(x)], axis=1)
-    bad = np.isnan(rows).any(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"the density is not a number at {bad.sum()} of {len(rows)} points, the first x = {x[bad][0]:.10g}; "
-            "choose an x0 and a t of moderate size"
-        )
-    put("x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows), out)
+    put(density_table(law, options.points), out)
     return 0
+
+
+def _output(options: argparse.Namespace) -> int:
+    from numerics.cli.readout import run_output
+
+    inputs = _inputs(options)
+    d = _derivation(options, 1 if inputs is None else len(inputs))
+    return run_output(options, d, inputs, _x0(options), _time(options))
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -232,14 +225,18 @@ def _shown(table: Any) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force)
-    inputs = _inputs(options)
-    from numerics.report import Inputs, Start, report
+    inputs, text = _inputs(options), _text(options)
+    from numerics.report import Inputs, Start, Text, report
 
+    options.depth = options.depth or (1000 if text is None else Text.depth)
+    neurons, options.width = options.width, options.width if text is None else "oo"
     d = _derivation(options, 1 if inputs is None else len(inputs))
     size = {"t": _time(options), "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples
-    of = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
+    of: Start | Inputs | Text = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
+    if text is not None:
+        options.width, of = neurons, Text(text, int(neurons), **size)
     page = report(d, of, _summary(options, of.samples), _command(options), stage)
     put(page.html(), out)
     print(out)
@@ -258,10 +255,17 @@ def _choose(options: argparse.Namespace) -> int:
     return run_choose(options, _network)
 
 
+def _jacobian(options: argparse.Namespace) -> int:
+    from numerics.cli.scaling import run_jacobian
+
+    return run_jacobian(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
     "density": _density,
+    "output": _output,
     "simulate": _simulate,
     "kernel": _kernel,
     "train": _train,
@@ -269,6 +273,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "scalings": _scalings,
     "choose": _choose,
+    "jacobian": _jacobian,
     "report": _report,
 }
 
@@ -364,6 +369,26 @@ def _inputs(options: argparse.Namespace) -> np.ndarray | None:
     return read_inputs(options.inputs)
 
 
+def _text(options: argparse.Namespace) -> str | None:
+    """The text of a report, and what it takes where nothing else was typed."""
+    if options.text is None:
+        return None
+    if options.inputs is not None or options.x0 is not None:
+        raise ValueError("--text is given beside --inputs or --x0; networks start from one of them")
+    if options.order not in (None, "width"):
+        raise ValueError(f"--text follows the limit of infinite width, got --order {options.order}; leave it out")
+    text = read_text(options.text)
+    if options.layer is None and options.architecture is None:
+        options.architecture = "transformer-block"
+    if options.layer is not None or options.architecture in recipes.options()["positions"].kinds:
+        options.positions = options.positions or "8"
+    options.order, options.t = "width", 10.0 if options.t is None else options.t
+    options.width = "64" if options.width == "1" else options.width
+    if not isinstance(_width(options.width), int):
+        raise ValueError(f"--width is that of the networks beside the limit, a whole number, got {options.width}")
+    return text
+
+
 def _usual(typed: str) -> str | None:
     """The activation where none was typed."""
     kind = recipes.named()[typed]
@@ -373,12 +398,14 @@ def _usual(typed: str) -> str | None:
 def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[tuple[str, str], ...]:
     """What was chosen, for the head of a page; of a file only its name."""
     inputs = getattr(options, "inputs", None)
+    text = Path(options.text).name if getattr(options, "text", None) else None
     chosen = {
         "layer": options.layer,
         "activation": None if options.layer else options.activation or _usual(options.architecture),
-        "width": options.width,
+        "width" if text is None else "width of the networks": options.width,
         **{name.replace("_", " "): getattr(options, name) for name in recipes.options()},
         "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,
+        "text": text,
         "start": getattr(options, "x0", None),
         "time t": getattr(options, "t", None),
         "depth L": getattr(options, "depth", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +68,11 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def read_samples(path: str) -> NDArray[np.float64]:
-    """Last layers of networks from a CSV or .npy file, one network a row.
+    """Last layers of networks from a CSV, .npy or .pt file, one network a row.
 
     Returns
     -------
-    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from .npy
+    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from .npy and .pt
 
     Raises
     ------
@@ -84,15 +85,53 @@ def read_samples(path: str) -> NDArray[np.float64]:
     return samples
 
 
+def read_text(path: str) -> str:
+    """A text in UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, empty, too large, or no text.
+    """
+    try:
+        return _existing(path, "a text").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8; save it in that encoding") from error
+
+
 def _read(path: str, what: str) -> NDArray[np.float64]:
+    file = _existing(path, f"{what}, CSV or .npy")
+    if file.suffix in (".pt", ".pth"):
+        return _read_tensor(file)
+    return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
+
+
+def _existing(path: str, what: str) -> Path:
     file = Path(path)
     if file.is_dir():
-        raise ValueError(f"{path} is a folder; name a file of {what}, CSV or .npy")
+        raise ValueError(f"{path} is a folder; name a file of {what}")
     if not file.is_file():
-        raise ValueError(f"{path} does not exist; name a file of {what}, CSV or .npy")
+        raise ValueError(f"{path} does not exist; name a file of {what}")
     if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
-        raise ValueError(f"{path} has {size} bytes; {what}, one a row, take 1 to {MOST_BYTES} bytes")
-    return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
+        raise ValueError(f"{path} has {size} bytes; a file of {what} has 1 to {MOST_BYTES} bytes")
+    return file
+
+
+def _read_tensor(file: Path) -> NDArray[np.float64]:
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        raise ValueError(
+            f"{file} is a file of PyTorch, which is not installed; save an array with numpy.save"
+        ) from error
+    try:
+        tensor = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a file that PyTorch did not write raises
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file} cannot be read as a tensor: {reason[:100]}; write one with torch.save") from error
+    if not hasattr(tensor, "is_complex") or tensor.is_complex():
+        raise ValueError(f"{file} holds {type(tensor).__name__}; expected one tensor of real numbers")
+    return np.asarray(tensor.detach().double().numpy())
 
 
 def _read_npy(file: Path) -> NDArray[np.float64]:

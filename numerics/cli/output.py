@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,3 +82,23 @@ def _csv(states: np.ndarray) -> bytes:
 
 #: How arrays are written, by suffix.
 ARRAYS: dict[str, Writer] = {".npy": _npy, ".csv": _csv}
+
+
+def density_table(law: Any, points: int) -> str:
+    """Density and distribution function, evenly between the outer quantiles of a thousandth."""
+    low, high = law.ppf(1e-3), law.isf(1e-3)
+    if not np.isfinite([low, high]).all():
+        raise ValueError(
+            f"the quantiles of the law are beyond double precision, {low:.3g} and {high:.3g}; choose an x0 and a t of moderate size"
+        )
+    if low == high:  # all of the law is one atom
+        low, high = low - 1.0, high + 1.0
+    x = np.linspace(low, high, points)
+    rows = np.stack([x, law.pdf(x), law.cdf(x)], axis=1)
+    bad = np.isnan(rows).any(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"the density is not a number at {bad.sum()} of {len(rows)} points, the first x = {x[bad][0]:.10g}; "
+            "choose an x0 and a t of moderate size"
+        )
+    return "x,pdf,cdf\n" + "".join(",".join(f"{v:.10g}" for v in row) + "\n" for row in rows)

@@ -1,20 +1,22 @@
-"""The commands on scalings: which exponents have a limit, and a parameter for which the limit has a wanted value."""
+"""The commands on what is not a limit: which exponents have one, a parameter for which it has a wanted value, and Jacobians."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
-from derivations import DerivationError, Recipe, Scalings, scalings, symbols
+from derivations import DerivationError, Recipe, Scalings, TrainingScalings, scalings, symbols
+from derivations.backward import jacobian
 from derivations.decimals import exact_decimals
+from derivations.explain.printed import Printed
 from numerics.cli.output import checked_output, put
 
 #: What stands for the number that is sought, on the command line and in the recipe that is read from it.
 UNKNOWN, _MARK = "?", "104729/104723"
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
-_FORMATS: dict[str, Callable[[Scalings], str]] = {
+_FORMATS: dict[str, Callable[[Scalings | TrainingScalings | Printed], str]] = {
     "text": str,
     "latex": lambda found: found.latex() + "\n",
     "typst": lambda found: found.typst() + "\n",
@@ -22,21 +24,43 @@ _FORMATS: dict[str, Callable[[Scalings], str]] = {
 }
 
 
-def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
-    """Print the regimes of a network, and draw them if that is wanted."""
+def _put(found: Scalings | TrainingScalings | Printed, options: argparse.Namespace) -> None:
+    """Print it, or write it to a file, in the format that is asked for."""
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    drawing = checked_output(options.figure, options.force, (".svg",))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
-    found = scalings(network(options), order=options.order)
     if out and _SUFFIXES.get(out.suffix) == kind:
         found.write(out)
     else:
         put(_FORMATS[kind](found), out)
+
+
+def run_jacobian(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
+    """Print the derivation of a Jacobian."""
+    checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
+    _put(jacobian(network(options), options.order), options)
+    return 0
+
+
+def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
+    """Print the regimes of a network, and draw them if that is wanted."""
+    checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
+    drawing = checked_output(options.figure, options.force, (".svg",))
+    net = network(options)
+    if options.training is None:
+        found: Scalings | TrainingScalings = scalings(net, order=options.order)
+    else:
+        found = scalings(net, order=options.order, training=_trained(options.training))
+    _put(found, options)
     if drawing:
         from numerics.plots import phase_figure, svg
 
         put(svg(phase_figure(found)), drawing)
     return 0
+
+
+def _trained(text: str) -> Literal[True] | tuple[str, ...]:
+    """All matrices, or those that are named."""
+    return tuple(name.strip() for name in text.split(",")) if text else True
 
 
 def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import sympy as sp
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
 from derivations.gaussian import SoftmaxMean
+from derivations.gaussian.node import GaussianMean
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
@@ -29,15 +30,19 @@ class CompiledFunction:
     arguments : tuple of Symbol
     expression : Expr, Matrix or tuple of them
     backend : Backend
+    points : int
     """
 
     arguments: tuple[sp.Symbol, ...]
     expression: Any
     backend: Backend
+    points: int = 0
     _function: Function = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_function", _compile(self.arguments, _entries(self.expression), self.backend))
+        object.__setattr__(
+            self, "_function", _compile(self.arguments, _entries(self.expression), self.backend, self.points)
+        )
 
     def __call__(self, *values: Any) -> Any:
         """Evaluate at numbers or arrays that broadcast against each other; matrices add their two axes at the end."""
@@ -46,13 +51,14 @@ class CompiledFunction:
         return _assemble(self.expression, iter(self._function(*values)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return compile_expression, (self.arguments, self.expression, self.backend.name)
+        return compile_expression, (self.arguments, self.expression, self.backend.name, self.points)
 
 
 def compile_expression(
     arguments: Iterable[sp.Symbol] | sp.Symbol,
     expression: sp.Expr | sp.MatrixBase | Sequence[Any],
     backend: Backend | str = "numpy",
+    points: int = 0,
 ) -> CompiledFunction:
     """A function whose arguments are, in this order, the values of the given symbols.
 
@@ -68,6 +74,9 @@ def compile_expression(
         A matrix of shape (r, c) evaluates to an array of shape (..., r, c), a sequence to a tuple.
     backend : Backend or str
         ``"numpy"`` for arrays of doubles, ``"mpmath"`` for fifty digits, ``"numba"`` (extra ``fast``) for machine code.
+
+    points : int
+        Which of the independent sets of points means over a softmax are taken from; how far two sets are apart is their error.
 
     Raises
     ------
@@ -85,7 +94,7 @@ def compile_expression(
     """
     symbols = (arguments,) if isinstance(arguments, sp.Symbol) else tuple(arguments)
     kept = tuple(map(_kept, expression)) if isinstance(expression, list | tuple | sp.Tuple) else _kept(expression)
-    return CompiledFunction(symbols, kept, find_backend(backend))
+    return CompiledFunction(symbols, kept, find_backend(backend), points)
 
 
 def _kept(expression: Any) -> sp.Basic:
@@ -110,20 +119,20 @@ def _assemble(expression: Any, values: Any) -> Any:
     return next(values)
 
 
-def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: Backend) -> Function:
+def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: Backend, points: int) -> Function:
     _check_arguments(arguments)
     for entry in entries:
         _check_symbols(entry, arguments)
     means = sorted(set().union(*(entry.atoms(SoftmaxMean) for entry in entries)), key=sp.default_sort_key)
     if means and backend.name == "numpy":  # over the same scores, all at once
         names = {node: sp.Dummy(f"e{k}", real=True) for k, node in enumerate(means)}
-        inner = _compile((*arguments, *names.values()), [entry.xreplace(names) for entry in entries], backend)
-        grouped = GroupedMeans(means, arguments)
+        inner = _compile((*arguments, *names.values()), [entry.xreplace(names) for entry in entries], backend, points)
+        grouped = GroupedMeans(means, arguments, points)
         return lambda *values: inner(*values, *grouped(*values))
     dummies = [sp.Dummy(f"a{index}", real=True) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
-        written = tuple(backend.rewrite(entry.xreplace(fresh)) for entry in entries)
+        written = tuple(_rewritten(entry.xreplace(fresh), backend) for entry in entries)
         modules, printer = [dict(backend.modules())], backend.printer()
         # what a node with bound variables holds is no number that could be shared
         shares = backend.shares and not any(entry.has(sp.Lambda) for entry in written)
@@ -133,6 +142,22 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
             "give an expression in elementary functions, or use the mpmath backend"
         ) from error
+
+
+def _rewritten(entry: sp.Expr, backend: Backend) -> sp.Expr:
+    """What stands around Gaussian means; they travel as text, and are rewritten where they are evaluated."""
+    if not entry.has(GaussianMean):
+        return backend.rewrite(entry)
+    means = {node: sp.Dummy("e", real=True) for node in _outermost(entry)}
+    return backend.rewrite(entry.xreplace(means)).xreplace({name: node for node, name in means.items()})
+
+
+def _outermost(expr: sp.Basic) -> Iterator[GaussianMean]:
+    if isinstance(expr, GaussianMean):
+        yield expr
+        return
+    for argument in expr.args:
+        yield from _outermost(argument)
 
 
 def _check_arguments(arguments: tuple[sp.Symbol, ...]) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 import mpmath
 import numpy as np
 import sympy as sp
-from scipy.special import expit, gammaln
+from scipy.special import expit, gammaln, kve
 
 from derivations.calculus.logs import log_of_positive
 from derivations.laws.kernel import KernelLaw
@@ -158,6 +158,59 @@ class RadialDensity(FamilyDensity):
         y = self._functions[0](x)
         value = self.at(y, y - self.centre) - self.log_scale(x)
         return np.where(np.isposinf(y), -np.inf, value)
+
+
+@dataclass(frozen=True)
+class CrossedDensity(FamilyDensity):
+    r"""On the other side of a zero that the process crosses: :math:`S_{-\nu} - S_\nu = \tfrac2\pi \sin(\pi\nu)\,e^{-z} K_\nu(z)`.
+
+    Parameters
+    ----------
+    order : float
+        :math:`\nu`.
+    log_factor : float
+        Logarithm of :math:`\tfrac2\pi \sin(\pi\nu)` times the share of this side.
+    variance, centre, log_centre, log_variance : float
+        v and m of the radius, and their logarithms.
+    """
+
+    order: float
+    log_factor: float
+    variance: float
+    centre: float
+    log_centre: float
+    log_variance: float
+
+    def at(self, y: Array, offset: Array) -> Array:
+        """The offset is not needed: nothing cancels in y + m."""
+        nu, log_y = self.order, np.log(y)
+        log_z = log_y + self.log_centre - self.log_variance
+        small = log_z < -600
+        with np.errstate(all="ignore"):
+            z = np.exp(np.where(small, 0.0, log_z))
+            bessel = np.where(small, gammaln(nu) - np.log(2) - nu * (log_z - np.log(2)), np.log(kve(nu, z)))
+            gauss = -np.square(y + self.centre) / (2 * self.variance)
+            return log_y - self.log_variance - nu * (log_y - self.log_centre) + gauss + bessel + self.log_factor
+
+    def _per_x(self, x: Array) -> Array:
+        y = self._functions[0](x)
+        return np.where(np.isposinf(y), -np.inf, self.at(y, y) - self.log_scale(x))
+
+
+@dataclass(frozen=True)
+class MixedDensity(FamilyDensity):
+    """On the side of the start: what has not been at the zero, and a share of what has, as two radial densities."""
+
+    stopped: RadialDensity
+    free: RadialDensity
+    logs: tuple[float, float]
+
+    def at(self, y: Array, offset: Array) -> Array:
+        """The offset is counted from m."""
+        return np.logaddexp(self.logs[0] + self.stopped.at(y, offset), self.logs[1] + self.free.at(y, offset))
+
+    def _per_x(self, x: Array) -> Array:
+        return np.logaddexp(self.logs[0] + self.stopped._per_x(x), self.logs[1] + self.free._per_x(x))
 
 
 @dataclass(frozen=True)

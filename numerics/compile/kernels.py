@@ -11,30 +11,33 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from derivations.laws.crossing import CrossingLaw, Side
 from derivations.laws.ends import End
 from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.numbers import compiled
-from derivations.laws.radial import RadialLaw
+from derivations.laws.radial import BesselLaw, RadialLaw
 from derivations.laws.recipes import Inversion
 from derivations.symbols import initial, time
 from numerics.compile.absorption import leaving
 from numerics.compile.constants import constant
 from numerics.compile.expression import CompiledFunction, compile_expression
 from numerics.compile.kernel_densities import (
+    CrossedDensity,
     FromLogit,
     HalfLineDensity,
     IntervalDensity,
     Logit,
     MehlerDensity,
+    MixedDensity,
     RadialDensity,
     Solution,
 )
 from numerics.compile.samplers import compile_sampler
 from numerics.densities import KernelMeasure, Measure, PointMass
-from numerics.densities.kernel import KernelDensity
+from numerics.densities.kernel import CrossedMeasure, KernelDensity
 
 Array = np.ndarray
 
@@ -74,7 +77,7 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         coordinate, back, low = Logit(part), FromLogit(part), -np.inf
     far = frame.centre > _CLOSE * frame.width and not part.chart.on_line
     inverted = far or remaining < 1e-3 or isinstance(part.sampler(), Inversion)
-    measure = KernelMeasure(
+    measure = (CrossedMeasure if isinstance(part, Side) else KernelMeasure)(
         left,
         right,
         coordinate,
@@ -95,6 +98,19 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         if first == last:
             return (PointMass(first, remaining),)
     return (measure,)
+
+
+def crossing_measures(part: CrossingLaw, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
+    """Both sides of a zero that the process crosses, and their masses from the probability of having been there."""
+    right = bool(start > part.zero)
+    (been,) = absorbed(part.right if right else part.left, start, when)
+    found: list[Measure] = []
+    for side in part.from_side(right):
+        share = constant(side.share, start, when)
+        with mpmath.workdps(_DIGITS):
+            mass = share * been if side.other is not None else 1 - (1 - share) * been
+        found += moving_part(side, start, when, float(mass))
+    return tuple(found)
 
 
 def _gone(part: MehlerLaw, start: sp.Expr) -> tuple[Measure, ...]:
@@ -217,6 +233,18 @@ def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> Frame:
 
 
 @frame_of.register
+def _(part: Side, start: sp.Expr, when: sp.Expr) -> Frame:
+    m, v, power = (
+        constant(e, start, when) for e in (part.centre(time, initial), part.variance(time), 1 + 2 * part.index)
+    )
+    with mpmath.workdps(_DIGITS):
+        root, near = mpmath.sqrt(v), v / (m + mpmath.sqrt(v))  # how fast what has crossed falls off
+        features = tuple(float(near) * 2.0 ** np.arange(-3, 6))
+        centre, width = (m, root) if part.other is None else (near, near)
+    return Frame(part, -mpmath.inf, mpmath.inf, float(centre), float(width), (float(power), None), features=features)
+
+
+@frame_of.register
 def _(part: MehlerLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     y0, beta, alpha, t = (
         constant(e.subs(part.form.state, initial), start, when)
@@ -291,12 +319,29 @@ def _logarithm(value: mpmath.mpf) -> float:
 
 
 @density.register
-def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+def _radial(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> RadialDensity:
     m, v = (constant(e, start, when) for e in (part.centre(time, initial), part.variance(time)))
     n, order = (float(constant(e, start, when)) for e in (part.index, part.order))
     with mpmath.workdps(_DIGITS):
         steep = float(m / v)
     return RadialDensity(part, start, when, n, order, float(v), float(m), _logarithm(m), _logarithm(v), steep)
+
+
+@density.register
+def _(part: Side, start: sp.Expr, when: sp.Expr) -> KernelDensity:
+    share = constant(part.share, start, when)
+    if part.other is None:
+        stopped, free = (
+            _radial(BesselLaw(part.form, part.y, part.direction, part.index, part.pull, kept), start, when)
+            for kept in (True, False)
+        )
+        with mpmath.workdps(_DIGITS):
+            logs = _logarithm(1 - share), _logarithm(share)
+        return MixedDensity(part, start, when, stopped, free, logs)
+    m, v, nu = (constant(e, start, when) for e in (part.centre(time, initial), part.variance(time), -part.index))
+    with mpmath.workdps(_DIGITS):
+        factor = _logarithm(2 * mpmath.sin(mpmath.pi * nu) / mpmath.pi * share)
+    return CrossedDensity(part, start, when, float(nu), factor, float(v), float(m), _logarithm(m), _logarithm(v))
 
 
 @density.register

@@ -13,6 +13,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.laws import Law, Normal
+from derivations.laws.crossing import CrossingLaw
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.numbers import compiled
@@ -20,7 +21,7 @@ from derivations.laws.transformed import Component, TransformedGaussian
 from derivations.symbols import initial
 from numerics.compile.constants import constant, exact_number, parts_of
 from numerics.compile.expression import compile_expression
-from numerics.compile.kernels import kernel_measures
+from numerics.compile.kernels import crossing_measures, kernel_measures
 from numerics.compile.moments import FixedMoments, SpreadMoments
 from numerics.densities import (
     Chart,
@@ -108,6 +109,7 @@ def measures(part: Law, start: sp.Expr, when: sp.Expr) -> tuple[Measure, ...]:
 
 
 measures.register(KernelLaw, kernel_measures)
+measures.register(CrossingLaw, crossing_measures)
 
 
 @measures.register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
@@ -33,6 +33,11 @@ class SecondMoments:
         (v,) = self.process.states
         slope = self.form.coeff(v)
         return float(slope) if self.form == slope * v else None
+
+    @property
+    def whole(self) -> SecondMoments:
+        """With a form in which every entry of the matrix is."""
+        return replace(self, form=sp.Add(*self.matrix.free_symbols))
 
     @property
     def part(self) -> tuple[Flow, list[int]]:

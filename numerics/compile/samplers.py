@@ -9,12 +9,13 @@ from functools import cached_property, singledispatch
 import mpmath
 import numpy as np
 import sympy as sp
+from scipy import special
 
 from derivations.laws import Law, Recipe
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.numbers import compiled
-from derivations.laws.recipes import ConditionedRecipe, HalfLineRecipe, Inversion, RadialRecipe
+from derivations.laws.recipes import ConditionedRecipe, CrossingRecipe, HalfLineRecipe, Inversion, RadialRecipe
 from derivations.symbols import initial, time
 from numerics.compile.constants import parts_of
 from numerics.compile.expression import CompiledFunction, compile_expression
@@ -110,6 +111,26 @@ def _(recipe: RadialRecipe) -> Draw:
 
 
 @transition.register
+def _(recipe: CrossingRecipe) -> Draw:
+    numbers = compile_expression(
+        (initial, time), (recipe.index, recipe.variance, recipe.centre, recipe.side, recipe.share)
+    )
+    left, right = (compile_expression(back.variables, back.expr) for back in (recipe.left, recipe.right))
+
+    def draw(x0: np.ndarray, duration: float, generator: np.random.Generator) -> np.ndarray:
+        n, v, m, side, share = numbers(x0, duration)
+        y = np.sqrt(v * generator.noncentral_chisquare(2 + 2 * n, m * m / v))
+        z = y * m / v
+        with np.errstate(invalid="ignore"):
+            never = np.where(z > _FAR, 1.0, special.ive(-n, z) / special.ive(n, z))  # has been at the zero
+        again = generator.random(x0.shape) >= never
+        beyond = np.where(again, generator.random(x0.shape) < share, side > 0)
+        return np.where(beyond, right(y), left(y))
+
+    return draw
+
+
+@transition.register
 def _(recipe: HalfLineRecipe) -> Draw:
     numbers = compile_expression((initial, time), (recipe.up, recipe.down, recipe.start))
     value = compile_expression(recipe.value.variables, recipe.value.expr)
@@ -160,6 +181,7 @@ def _(recipe: ConditionedRecipe) -> Draw:
     return draw
 
 
+_FAR = 40.0  # argument from which on the quotient of both Bessel functions is 1 in doubles
 _SHORT = 0.2  # scaled time up to which the nearest end is all that matters
 
 

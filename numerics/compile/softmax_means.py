@@ -27,7 +27,6 @@ Array = NDArray[np.float64]
 _NODES = (60, 44)  # of a Gauss–Hermite rule in each dimension, and of the one that says its error
 _SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
 _BLOCK = 2**22  # how many shares are kept at a time
-_MOST_VALUES = 1000  # at how many values of its parameters a mean is taken at once; each costs milliseconds
 
 
 class JointMean(NamedTuple):
@@ -257,11 +256,13 @@ class GroupedMeans:
     ----------
     nodes : sequence of SoftmaxMean
     arguments : sequence of Symbol
+    points : int
+        Which of the independent sets of points.
     """
 
-    def __init__(self, nodes: Sequence[SoftmaxMean], arguments: Sequence[sp.Symbol]) -> None:
+    def __init__(self, nodes: Sequence[SoftmaxMean], arguments: Sequence[sp.Symbol], points: int = 0) -> None:
         self.groups: dict[Group, list[int]] = {}
-        self.nodes = tuple(nodes)
+        self.nodes, self.points = tuple(nodes), points
         for k, node in enumerate(self.nodes):
             if node.means and node.neurons == sp.oo:
                 node.joint()  # says why there is none
@@ -284,11 +285,6 @@ class GroupedMeans:
         """Of each node, at arrays that broadcast."""
         arrays = np.broadcast_arrays(*values) if values else []
         shape = arrays[0].shape if arrays else ()
-        if np.prod(shape, dtype=float) > _MOST_VALUES:
-            raise ValueError(
-                f"means over a softmax at {int(np.prod(shape))} states at once take too long, each has a rule of thousands of points; "
-                f"take at most {_MOST_VALUES} samples, or infinite width, where they move as one"
-            )
         found = np.empty((len(self.nodes), *shape))
         for index in np.ndindex(shape):
             at = [array[index] for array in arrays]
@@ -299,7 +295,9 @@ class GroupedMeans:
                 *forms, queries, keys = numbers[: len(numbers) - count * c].reshape(-1, c, c)
                 means = numbers[len(numbers) - count * c :].reshape(count, c)
                 neurons = float(group.neurons)
-                found[(members, *index)] = bilinear_means(pairs, forms, queries, keys, mask, neurons, means=[*means])
+                found[(members, *index)] = bilinear_means(
+                    pairs, forms, queries, keys, mask, neurons, self.points, means=[*means]
+                )
         return [row[()] for row in found]
 
 

@@ -252,3 +252,19 @@ class KernelMeasure(Measure):
                 )
             total += here * left_over if left_over > 0 and np.isfinite(here) else 0.0
         return total * self._factor
+
+
+@dataclass(frozen=True)
+class CrossedMeasure(KernelMeasure):
+    """One side of a zero of the noise that the process crosses, at which the density is infinite, as that of speed is."""
+
+    def pdf(self, x: ArrayLike) -> Array:
+        """Density; infinite at the zero, 0 outside."""
+        return np.where(self._at_zero(x), np.inf, super().pdf(x))[()]
+
+    def logpdf(self, x: ArrayLike) -> Array:
+        """Logarithm of the density."""
+        return np.where(self._at_zero(x), np.inf, super().logpdf(x))[()]
+
+    def _at_zero(self, x: ArrayLike) -> Array:
+        return np.asarray(x, dtype=float) == (self.left if self.direction > 0 else self.right)

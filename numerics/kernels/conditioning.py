@@ -30,37 +30,37 @@ class Pair(NamedTuple):
     correlation: Array
 
 
-def pair_means(panels: Panels, pair: Pair, closed: Callable[..., Array] | None = None) -> Array:
-    """The mean of the product of the function at both ends of each pair.
+def pair_means(first: Panels, second: Panels, pair: Pair, closed: Callable[..., Array] | None = None) -> Array:
+    """The mean of the product of a function at one end of each pair and one at the other.
 
     Parameters
     ----------
-    panels : Panels
+    first, second : Panels
     pair : Pair
     closed : callable, optional
-        From mean and variance to the mean of the function, where it is known.
+        From mean and variance to the mean of the second function, where it is known.
     """
     result = np.empty(len(pair.mean))
     for i in range(len(result)):
         one = Pair(*(column[i : i + 1] for column in pair))
         if 1.0 - abs(one.correlation[0]) <= _ONE:
-            result[i] = _on_a_line(panels, one)
+            result[i] = _on_a_line(first, second, one)
         else:
-            result[i] = _given_one(panels, one, closed)
+            result[i] = _given_one(first, second, one, closed)
     return result
 
 
-def _given_one(panels: Panels, pair: Pair, closed: Callable[..., Array] | None) -> float:
+def _given_one(first: Panels, second: Panels, pair: Pair, closed: Callable[..., Array] | None) -> float:
     at, deviation, other, wide, rho = (float(column[0]) for column in pair)
     slope, left = rho * wide / deviation, wide * np.sqrt((1 - rho) * (1 + rho))
-    reach = max(panels.reach(pair.mean, pair.deviation), panels.reach(pair.other_mean, pair.other_deviation))
+    reach = max(first.reach(pair.mean, pair.deviation), second.reach(pair.other_mean, pair.other_deviation))
     low, high = at - reach * deviation, at + reach * deviation
     width = left / abs(slope) if slope else np.inf
-    bends = at + (panels.edges(other - reach * wide, other + reach * wide) - other) / slope if slope else np.empty(0)
-    centres = np.array([at + (corner.at - other) / slope for corner in panels.corners]) if slope else np.empty(0)
-    edges = _edges(panels, low, high, bends, centres, width, deviation)
+    bends = at + (second.edges(other - reach * wide, other + reach * wide) - other) / slope if slope else np.empty(0)
+    centres = np.array([at + (corner.at - other) / slope for corner in second.corners]) if slope else np.empty(0)
+    edges = _edges(first, low, high, bends, centres, width, deviation)
     none = np.zeros(len(edges) - 1, dtype=np.intp)
-    outer = panels.on_panels(none, edges[:-1], edges[1:], pair.mean, pair.deviation)
+    outer = first.on_panels(none, edges[:-1], edges[1:], pair.mean, pair.deviation)
     means, spread = other + slope * (outer.x - at), np.full(len(outer.x), left)
     inside = np.empty(len(means))
     if closed is not None:
@@ -70,7 +70,7 @@ def _given_one(panels: Panels, pair: Pair, closed: Callable[..., Array] | None) 
         step = max(1, _INNER // 256)
         for start in range(0, len(means), step):
             some = slice(start, start + step)
-            nodes = panels.nodes(means[some], spread[some], reach)
+            nodes = second.nodes(means[some], spread[some], reach)
             inside[some] = nodes.mean(nodes.value, len(means[some]))
     return float(outer.mean(outer.value * inside, 1)[0])
 
@@ -94,7 +94,7 @@ def _edges(
     return merged[(merged >= low) & (merged <= high)]
 
 
-def _on_a_line(panels: Panels, pair: Pair) -> float:
+def _on_a_line(first: Panels, second: Panels, pair: Pair) -> float:
     """Correlation 1 or -1: one integral, of a function with the corners of both."""
     at, deviation, other, wide, rho = (float(column[0]) for column in pair)
     slope = np.sign(rho) * wide / deviation
@@ -103,22 +103,23 @@ def _on_a_line(panels: Panels, pair: Pair) -> float:
         return other + slope * (x - at)
 
     corners: list[Corner] = []
-    for corner in panels.corners:
+    for corner in second.corners:
         place = at + (corner.at - other) / slope
         mirrored = corner.sides if slope > 0 else corner.sides[::-1]
         smooth = corner.smooth if slope > 0 else corner.smooth[::-1]
         sides = tuple(_scaled(side, abs(slope)) for side in mirrored)
         corners.append(Corner(place, sides, smooth, corner.exponent, corner.root))  # type: ignore[arg-type]
-    product = [_times(corner, lambda x: panels.function(partner(x)), corners) for corner in panels.corners]
+    product = [_times(corner, lambda x: second.function(partner(x)), corners) for corner in first.corners]
     product += [
-        _times(corner, panels.function, [])
+        _times(corner, first.function, [])
         for corner in corners
-        if all(abs(corner.at - own.at) > 1e-14 * deviation for own in panels.corners)
+        if all(abs(corner.at - own.at) > 1e-14 * deviation for own in first.corners)
     ]
     whole = Panels(
-        lambda x: panels.function(x) * panels.function(partner(x)), tuple(sorted(product, key=lambda c: c.at))
+        lambda x: first.function(x) * second.function(partner(x)), tuple(sorted(product, key=lambda c: c.at))
     )
-    nodes: Nodes = whole.nodes(pair.mean, pair.deviation, panels.reach(pair.mean, pair.deviation))
+    reach = max(first.reach(pair.mean, pair.deviation), second.reach(pair.other_mean, pair.other_deviation))
+    nodes: Nodes = whole.nodes(pair.mean, pair.deviation, reach)
     return float(nodes.mean(nodes.value, 1)[0])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.architectures import Recipe
+from derivations.gaussian import SoftmaxMean
 from derivations.kernels.coupled import CoupledFlow, coupled_flow
 from derivations.symbols import time
 from numerics.compile import compile_expression
@@ -27,22 +28,50 @@ class Coupled(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def coupled(architecture: Recipe, tangent: bool) -> Coupled:
-    """Derive and compile."""
-    flow = coupled_flow(architecture, tangent)
-    own = compile_expression((time, *flow.first), list(flow.own_rates))
-    return Coupled(flow, own, compile_expression((time, *flow.first, *flow.second, *flow.both), list(flow.pair_rates)))
+def _derived(architecture: Recipe, tangent: bool) -> CoupledFlow:
+    return coupled_flow(architecture, tangent)
+
+
+@lru_cache(maxsize=16)
+def _compiled(architecture: Recipe, tangent: bool, points: int) -> Coupled:
+    flow = _derived(architecture, tangent)
+    own = compile_expression((time, *flow.first), list(flow.own_rates), points=points)
+    known = (time, *flow.first, *flow.second, *flow.both)
+    return Coupled(flow, own, compile_expression(known, list(flow.pair_rates), points=points))
 
 
 def solve_coupled(
-    said: Coupled, features: Array, split: int | None, t: float, tolerance: float, pool: bool
+    architecture: Recipe, tangent: bool, features: Array, split: int | None, t: float, tolerance: float, pool: bool
 ) -> list[Array]:
     """K, and Θ where it is followed, of a readout that averages over positions, or has weights for each.
+
+    Means over a softmax of more than two positions come from spread points: two sets of them must agree to the tolerance.
 
     Parameters
     ----------
     features : array, shape (inputs * positions, dim)
+
+    Raises
+    ------
+    ValueError
+        If they do not.
     """
+    flow = _derived(architecture, tangent)
+    given = features, split, t, tolerance, pool
+    found = _solved(_compiled(architecture, tangent, 0), *given)
+    if flow.positions <= 2 or not any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates)):
+        return found
+    other = _solved(_compiled(architecture, tangent, 1), *given)
+    off = max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(found, other, strict=True) if a.any())
+    if off > 2 * tolerance:
+        raise ValueError(
+            f"means over the scores of a softmax of {flow.positions} positions are known to about {off / 2:.0e} of the largest entry here, less "
+            f"than tolerance={tolerance:g} asks for; give a tolerance of that size, such as {10 ** np.ceil(np.log10(off)):g}"
+        )
+    return [(a + b) / 2 for a, b in zip(found, other, strict=True)]
+
+
+def _solved(said: Coupled, features: Array, split: int | None, t: float, tolerance: float, pool: bool) -> list[Array]:
     size = said.flow.positions
     inputs = features.reshape(-1, size, features.shape[1])
     gram = np.einsum("ipd,iqd->ipq", inputs, inputs) / inputs.shape[2]

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.architectures import Recipe
-from derivations.kernels.generic_pair import OwnMean, PairFlow, PairMean, pair_flow
+from derivations.kernels.generic_pair import PairFlow, pair_flow
+from derivations.kernels.lowering import OwnMean, PairMean
 from derivations.kernels.means import MEAN, VARIANCE
 from derivations.symbols import time
-from numerics import quadrature
 from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
 from numerics.compile.jit_pairs import pair_kernel
+from numerics.kernels.conditioning import Pair
+from numerics.kernels.conditioning import pair_means as conditioned
 from numerics.kernels.hermite import coefficients
 from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means, stretched
 from numerics.kernels.panels import panels_of
@@ -244,21 +246,15 @@ def _pair_means(
         power = power * rho
     beyond = np.abs(rho) ** found[0].terms.shape[1] * np.sqrt(found[0].tails[rows, None] * found[1].tails[columns])
     far = beyond > _TOLERANCE * np.sqrt(found[0].scale[rows, None] * found[1].scale[columns])
-    for i, j in zip(*np.nonzero(far), strict=True):
-        a, b = np.arange(len(first))[rows][i], np.arange(len(first))[columns][j]
-        block = [[first[a], covariance[i, j]], [covariance[i, j], second[b]]]
-        kinks = [
-            [c.at - m for c in side.panels.corners] for side, m in ((left, first_mean[a]), (right, second_mean[b]))
-        ]
-        shifted = _shifted(left, first_mean[a]), _shifted(right, second_mean[b])
-        total[i, j] = quadrature.expect_pair(*shifted, block, *kinks)
+    if far.any():
+        i, j = np.nonzero(far)
+        every = np.arange(len(first))
+        a, b = every[rows][i], every[columns][j]
+        pair = Pair(first_mean[a], deviations[0][a], second_mean[b], deviations[1][b], rho[far])
+        total[far] = conditioned(left.panels, right.panels, pair)
     left_size, right_size = left.shrunk(first_mean, first), right.shrunk(second_mean, second)
     scaled: Array = total * left_size[rows, None] * right_size[columns]
     return scaled
-
-
-def _shifted(means: CompiledMeans, by: float) -> Callable[[Array], Array]:
-    return lambda z: means.function(z + by)
 
 
 @lru_cache(maxsize=32)

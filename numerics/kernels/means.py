@@ -203,7 +203,8 @@ class CompiledMeans:
         every = np.arange(len(mean))
         i, j = np.nonzero(some)
         i, j = every[rows][i], every[columns][j]
-        return pair_means(self.panels, Pair(mean[i], deviation[i], mean[j], deviation[j], rho[some]), self.closed_first)
+        pair = Pair(mean[i], deviation[i], mean[j], deviation[j], rho[some])
+        return pair_means(self.panels, self.panels, pair, self.closed_first)
 
 
 @lru_cache(maxsize=64)

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.activations import Activation
 from derivations.errors import DerivationError
 from derivations.gaussian.printed import read_node
-from derivations.kernels.generic_pair import standard_form
+from derivations.kernels.standard_form import standard_form
 from numerics import quadrature
 from numerics.compile import compile_expression
+from numerics.kernels.conditioning import Pair, pair_means
 from numerics.kernels.hermite import coefficients
 from numerics.kernels.means import LEAST, CompiledMeans
 from numerics.kernels.panels import panels_of
@@ -90,13 +91,8 @@ def pair_values(left: Side, right: Side, covariance: Array) -> Array:
     for n in range(min(found[0].last, found[1].last), -1, -1):
         total = total * rho + found[0].terms[:, n] * found[1].terms[:, n]
     beyond = np.abs(rho) ** found[0].terms.shape[1] * np.sqrt(found[0].tails * found[1].tails)
-    for i in np.flatnonzero(beyond > _TOLERANCE * np.sqrt(found[0].scale * found[1].scale)):
-        block = [[left.variance[i], covariance[i]], [covariance[i], right.variance[i]]]
-        kinks = [[c.at - side.mean[i] for c in side.means.panels.corners] for side in (left, right)]
-        f, g = (_shifted(side.means, side.mean[i]) for side in (left, right))
-        total[i] = quadrature.expect_pair(f, g, block, *kinks)
+    far = beyond > _TOLERANCE * np.sqrt(found[0].scale * found[1].scale)
+    if far.any():
+        pair = Pair(left.mean[far], deviations[0][far], right.mean[far], deviations[1][far], rho[far])
+        total[far] = pair_means(left.means.panels, right.means.panels, pair)
     return total
-
-
-def _shifted(means: CompiledMeans, by: float) -> Any:
-    return lambda z: means.function(z + by)

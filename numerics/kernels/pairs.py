@@ -102,6 +102,7 @@ def solve_pairs(
         features = features * np.sqrt(float(fixed) / own)[:, None]
         inputs, own = Inputs(features, inputs.split, size), np.full(len(own), float(fixed))
     begin = np.array([np.zeros(len(own)) if k == 0 else own for k in flow.flow.states]).reshape(-1, len(own))
+    _require_directions(flow, begin)
     flow = flow.trusted(0.0, begin)
     alone = Alone.solve(flow, begin, t, tolerance / 10)
     checked = flow.trusted(t, alone.at(t))
@@ -131,6 +132,21 @@ def solve_pairs(
     with ThreadPoolExecutor(workers) as threads:
         list((threads.map if workers > 1 else map)(block, range(0, height, step)))
     return found
+
+
+def _require_directions(flow: DerivedFlow, begin: Array) -> None:
+    """Refuse an input of norm 0 where the flow divides by its norm."""
+    zero = np.flatnonzero(begin[flow.flow.states.index(1)] == 0.0) if 1 in flow.flow.states else np.empty(0, dtype=int)
+    if not len(zero) or flow.flow.filters:
+        return
+    states = np.stack([begin[:, zero[0]], begin.max(axis=1)], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alone = flow.velocity_alone(0.0, states)
+        pair = flow.velocity(0.0, states, Block(slice(0, 1), slice(1, 2)), np.zeros((1 + flow.tangent, 1, 1)))
+    if not (np.all(np.isfinite(alone)) and np.all(np.isfinite(pair))):
+        raise ValueError(
+            f"input {zero[0]} has norm 0, and this network divides by the norm of an input, as norms and transposes do; leave it out"
+        )
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Draws:
         return draw
 
     def _require_default(self, name: str, draw: Draw, tensors: Tensors) -> None:
-        why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in)
+        why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in, draw.law == "uniform")
         if why is None and tensors.bias is not None:
             why = disagreement(
                 sp.Rational(1, 3) if tensors.default == "default" else 0, "biases", array(tensors.bias), tensors.fan_in

@@ -5,7 +5,7 @@ A matrix that reads k neurons has entries of variance :math:`\sigma^2/k`; everyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -31,7 +31,7 @@ class Draw:
         Of one bias.
     source : str
         The initialiser's name, or how it was measured.
-    law : str
+    law : str or mapping
         Of the entries, as in :class:`derivations.Weights`.
     error : float
         The standard error of ``variance``; 0 where a name says it.
@@ -40,7 +40,7 @@ class Draw:
     variance: sp.Expr
     bias_variance: sp.Expr
     source: str
-    law: str = "gaussian"
+    law: str | Mapping[int, sp.Expr] = "gaussian"
     error: float = 0.0
 
 
@@ -59,6 +59,9 @@ NAMED: MappingProxyType[str, Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr
         "orthogonal": lambda read, ratio: (1 / sp.Max(1, ratio), sp.S.Zero, "orthogonal"),
     }
 )
+
+#: Relative error of a number in half precision, as bfloat16 holds it.
+_ROUNDED = 2.0**-8
 
 
 def named(initialiser: str | float, read: sp.Expr, ratio: sp.Expr, biases: bool) -> Draw:
@@ -108,7 +111,7 @@ def measured(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Dra
     Returns
     -------
     Draw
-        With :math:`\hat\sigma^2 = k\,\overline{w^2}` and its standard error.
+        With :math:`\hat\sigma^2 = k\,\overline{w^2}` and its standard error; the fourth moment is kept where it is not a Gaussian's.
 
     Raises
     ------
@@ -123,12 +126,23 @@ def measured(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Dra
     bias = np.concatenate([np.asarray(b, dtype=float).ravel() for b in biases]) if biases else np.zeros(1)
     _require_centred(bias, "biases")
     copies = "this copy" if len(weights) == 1 else f"{len(weights)} fresh copies"
-    return Draw(
-        _digits(variance * fan_in), _digits(_second_moment(bias)[0]), f"measured on {copies}", error=error * fan_in
-    )
+    law = _fourth_moment(entries, variance)
+    source = f"measured on {copies}"
+    return Draw(_digits(variance * fan_in), _digits(_second_moment(bias)[0]), source, law, error * fan_in)
 
 
-def disagreement(variance: object, what: str, values: np.ndarray, fan_in: int) -> str | None:
+def _fourth_moment(entries: np.ndarray, variance: float) -> str | dict[int, sp.Expr]:
+    """The standardised fourth moment where it is not 3 within its error."""
+    if variance == 0.0:
+        return "gaussian"
+    fourth = entries**4 / variance**2
+    # the variance comes from the same entries, which only makes the error smaller
+    error = float(fourth.std() / np.sqrt(max(entries.size - 1, 1)))
+    value = float(fourth.mean())
+    return "gaussian" if abs(value - 3) <= SURE * error else {4: _digits(max(value, 1.0))}
+
+
+def disagreement(variance: object, what: str, values: np.ndarray, fan_in: int, uniform: bool = True) -> str | None:
     """Why numbers as they stand cannot be centred with a variance over k, or None if they can.
 
     Parameters
@@ -140,13 +154,18 @@ def disagreement(variance: object, what: str, values: np.ndarray, fan_in: int) -
     values : array
     fan_in : int
         The number k of numbers that are read.
+    uniform : bool
+        Whether they are uniform, so that none is larger than the root of three variances.
     """
     entries = np.asarray(values, dtype=float).ravel()
     value, _ = _second_moment(entries)
     claimed = float(variance) / fan_in  # type: ignore[arg-type]
     # the error of a mean of squares is that of Gaussian entries at most, for uniform ones smaller
     if abs(value - claimed) <= SURE * claimed * np.sqrt(2.0 / entries.size) and (value > 0 or claimed == 0):
-        return None
+        most, edge = float(np.abs(entries).max(initial=0.0)), np.sqrt(3 * claimed)
+        if not uniform or most <= edge * (1 + _ROUNDED):
+            return None
+        return f"of its {what} one is {most:.4g}, and uniform ones of that variance are at most {edge:.4g}"
     return f"its {what} have variance {value * fan_in:.4g}/k, where k = {fan_in} numbers are read, and not {float(variance):.4g}/k"  # type: ignore[arg-type]
 
 

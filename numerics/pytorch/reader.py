@@ -17,7 +17,9 @@ from derivations.piecewise.cases import outermost
 from derivations.symbols import state
 from derivations.symbols import width as n
 from numerics.pytorch.draws import Draws, Tensors, source_of, with_kind
+from numerics.pytorch.gains import without_gains
 from numerics.pytorch.initialisers import Draw
+from numerics.pytorch.moments import needs_higher_moments
 from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Axis, Part, Value, batch_size, combined, spoken
 
 #: How long the formula that a matrix reads may be, written out: a pre-norm transformer layer of twelve heads has 11 000 words.
@@ -47,6 +49,8 @@ class Reader:
         self.scores: dict[sp.Expr, int] = {}  # sums over the neurons of queries and keys, and how many these are
         self._matrices: dict[int, tuple[str, Any, Any]] = {}  # by the storage of their weights: name, weight, bias
         self._keys: dict[str, int] = {}  # the storage of each matrix that was read
+        self._reads: dict[str, int] = {}  # how many numbers a neuron of each matrix reads
+        self._gains: dict[sp.Symbol, tuple[str, tuple[sp.Expr, ...]]] = {}  # numbers that differ between neurons
         self._memory: dict[int, tuple[int, int, str]] = {}  # where weights lie
         self._origin: dict[str, int] = {}  # the storage that a named matrix comes from
         self._whole: dict[str, str] = {}  # what a matrix is a part of
@@ -84,7 +88,7 @@ class Reader:
         if isinstance(said, sp.Expr) and said.is_number:
             return Value.of(said)
         if is_tensor(said):
-            return self.uniform(self.name_of(said), said)
+            return self.of_neurons(self.name_of(said), said)
         if isinstance(said, tuple) and len(said) == 1:
             return self.value(said[0], where)
         if isinstance(said, sp.Expr):
@@ -141,8 +145,6 @@ class Reader:
         """A random matrix, with its biases, applied to every entry of a list."""
         self._require_short(name, body)
         body = self.sized(body, tensors.reads, with_kind(self.block, name))
-        draw = self.draws.of(name, self.width, self.features, tensors)
-        self.modules[name] = draw
         source = source_of(self.block, name, tensors.weight)
         key = int(source.data_ptr())
         self._require_apart(name, tensors.weight, key)
@@ -154,14 +156,17 @@ class Reader:
             self.refuse(
                 name, f"shares its weights with {shared} in another shape, as a transpose; write it with Weights(...).T"
             )
+        draw = self.draws.of(name, self.width, self.features, tensors)
+        self.modules[name] = draw
         if bias is not tensors.bias and draw.bias_variance != 0:
             self.refuse(name, f"shares its weights with {shared} but not its biases, which has no rule")
         self._require_untied(name, key, body)
-        law = self._law(name, draw)
+        law = self._law(draw)
+        self._reads[name] = tensors.fan_in
         return body.each(lambda parts: (self._applied(name, shared, key, tensors, draw, law, parts),))
 
     def _applied(
-        self, name: str, shared: str, key: int, tensors: Tensors, draw: Draw, law: str, parts: tuple[Part, ...]
+        self, name: str, shared: str, key: int, tensors: Tensors, draw: Draw, law: Any, parts: tuple[Part, ...]
     ) -> Part:
         """One matrix on neurons side by side: a matrix for each part, of its share of the variance."""
         if len(parts) > 1 and law == "orthogonal":
@@ -221,13 +226,34 @@ class Reader:
                 name, "reads what it has put out itself: weights that are tied over depth have no law of this kind"
             )
 
-    def _law(self, name: str, draw: Draw) -> str:
-        if draw.law != "uniform" or self.exact_law:
-            return draw.law
-        self.remark(
-            "uniform weights are taken as Gaussian ones of the same variance, which is exact as the width grows; exact_law=True keeps them"
-        )
-        return "gaussian"
+    def _law(self, draw: Draw) -> Any:
+        return draw.law if self.exact_law or draw.law == "orthogonal" else "gaussian"
+
+    def _remark_laws(self, expr: sp.Expr) -> None:
+        """Say which entries stand for others, and what that changes."""
+        if self.width.is_infinite:
+            return  # entries of every law give the same limit
+        inside = {
+            name
+            for name, key in self._keys.items()
+            if needs_higher_moments(expr, {n for n in self._origin if self._origin[n] == key})
+        }
+        other = [name for name, draw in self.modules.items() if draw.law not in ("gaussian", "orthogonal")]
+        for name in other:
+            reads, draw = self._reads[name], self.modules[name]
+            weights = f"the {'uniform ' if draw.law == 'uniform' else ''}weights of {name} ({draw.source})"
+            if self.exact_law:
+                if name in inside and draw.bias_variance != 0:
+                    self.remark(f"the biases of {name}, which stand inside a function, are taken as Gaussian ones")
+            elif name in inside:
+                self.remark(
+                    f"{weights} are taken as Gaussian ones of the same variance; they stand inside a function, whose "
+                    f"means this changes by a share of order 1/{reads} (the neurons read); exact_law=True keeps them"
+                )
+            else:
+                self.remark(
+                    f"{weights} are taken as Gaussian ones of the same variance, which is exact as the depth grows"
+                )
 
     def split(self, value: Value, sizes: Sequence[int]) -> tuple[Value, ...]:
         """Neurons cut into runs: rows of one matrix are independent, so its parts are independent matrices."""
@@ -262,6 +288,18 @@ class Reader:
         return runs
 
     def _cut(self, part: Part, sizes: Sequence[int]) -> list[Part]:
+        if part.expr in self._gains:
+            name, numbers = self._gains[part.expr]
+            made = []
+            for start, size in zip(itertools.accumulate((0, *sizes)), sizes, strict=False):
+                symbol = sp.Dummy(identifier(name), real=True)
+                self._gains[symbol] = name, numbers[start : start + size]
+                made.append(Part(symbol, size))
+            return made
+        if part.expr.free_symbols & set(self._gains):
+            raise ValueError(
+                "what is multiplied by numbers that differ between neurons is cut into parts; cut it before"
+            )
         outer = outermost(part.expr)
         if not all(type(node) is Applied for node in outer) or part.expr.xreplace({a: sp.S.One for a in outer}).has(
             state
@@ -325,9 +363,30 @@ class Reader:
         if entries.numel() == 0 or bool((entries != entries[0]).any()):
             self.refuse(
                 name,
-                "holds numbers that differ between neurons; only a gain that is the same for all, as before training, is known",
+                "holds numbers that differ between neurons or positions; one number for all is known, and a factor for each neuron",
             )
         return Value.of(number(float(entries[0])))
+
+    def of_neurons(self, name: str, tensor: Any) -> Value:
+        """A tensor of one number, or of one for each neuron."""
+        sizes = [int(k) for k in tensor.shape]
+        long = [place for place, k in enumerate(sizes) if k > 1]
+        entries = tensor.detach().reshape(-1)
+        if len(long) != 1 or bool((entries == entries[0]).all()):
+            return self.uniform(name, tensor)
+        if self.features is None or self.width != self.features:
+            self.refuse(
+                name,
+                f"holds numbers that differ between neurons, which have a limit at the block's own width only; leave width= out, got {self.width}",
+            )
+        symbol = sp.Dummy(identifier(name), real=True)
+        self._gains[symbol] = name, tuple(number(float(e)) for e in entries)
+        self.remark(
+            f"{name} differs between neurons: it is in the covariance of the rows or columns of the matrix beside it"
+        )
+        return Value.of(
+            symbol, tuple(NEURONS if place == long[0] else ONE for place in range(len(sizes))), size=sizes[long[0]]
+        )
 
     def factor(self, name: str) -> str:
         """A name for i.i.d. factors that no other call has drawn."""
@@ -352,7 +411,9 @@ class Reader:
         outer = value.skip or frozenset()
         expr = value.part.expr.xreplace({s: self.scale if s in outer else sp.S.One for s in self._branches})
         names = {node.weights.name for node in expr.atoms(Applied)}
+        expr = without_gains(expr, self._gains)
         self._remark_unused(names)
+        self._remark_laws(expr)
         for name in sorted(names):
             whole = self._whole.get(name)
             while whole is not None:

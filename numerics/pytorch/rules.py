@@ -165,9 +165,11 @@ def mean_of(reader: Reader, parts: tuple[Part, ...], function: Callable[[sp.Expr
 
 
 def _gained(reader: Reader, name: str, weight: Any, bias: Any, value: Value) -> Value:
-    gain = reader.uniform(name, weight).expr if weight is not None else sp.S.One
+    gain = reader.of_neurons(name, weight) if weight is not None else Value.of(sp.S.One)
     shift = reader.uniform(name, bias).expr if bias is not None else sp.S.Zero
-    return value.map(lambda e: gain * e + shift, skip=value.skip if gain == 1 and shift == 0 else None)
+    if not gain.axes and gain.expr == 1 and shift == 0:
+        return value
+    return reader.combine(gain, value, lambda g, e: g * e + shift)
 
 
 def batch_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from numerics.kernels import Kernels, kernel_matrices
+from numerics.kernels.matrix import channels_first
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -37,8 +38,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     _tangent = False  # whether a prediction needs the tangent kernel
 
-    def __init__(self, architecture: Recipe, t: float = 1.0, noise: float = 1e-6, tolerance: float = 1e-9) -> None:
+    def __init__(
+        self,
+        architecture: Recipe,
+        t: float = 1.0,
+        noise: float = 1e-6,
+        tolerance: float = 1e-9,
+        channels: str = "first",
+    ) -> None:
         self.architecture, self.t, self.noise, self.tolerance = architecture, t, noise, tolerance
+        self.channels = channels
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn asks an estimator for."""
@@ -52,7 +61,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array, shape (m, dim), over a grid also (m, channels, positions...)
+        X : array, shape (m, dim), over positions (m, channels, positions...) or (m, positions..., channels) as ``channels`` says, or these in rows
         return_std, return_cov : bool
             One of them at most.
 
@@ -113,15 +122,24 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self._on_grid(given), labels.reshape(len(labels), -1)
 
     def _on_grid(self, given: Array) -> Array:
-        """Inputs of a network over a grid that come one a row, as scikit-learn's pipelines have them, with channels first."""
+        """Inputs of a network over positions with channels first; they may come one a row, as scikit-learn's pipelines have them."""
         grid = self.architecture.positions
-        if not grid or given.ndim > 2:
+        if not grid:
             return given
-        if given.shape[1] % prod(grid):
+        last = self.channels == "last"
+        if given.ndim == 2 and given.shape[1] % prod(grid) == 0:
+            given = given.reshape(len(given), *((*grid, -1) if last else (-1, *grid)))
+        if given.ndim != 2 + len(grid) or given.shape[1 : -1 if last else None][-len(grid) :] != grid:
             raise ValueError(
-                f"X must have shape (m, channels, {', '.join(map(str, grid))}), or that with all but m in one axis, got shape {given.shape}"
+                f"X must have shape {self._shape}, or that with all but m in one axis, got shape {given.shape}"
             )
-        return given.reshape(len(given), -1, *grid)
+        return channels_first(given, self.channels)
+
+    @property
+    def _shape(self) -> str:
+        places = list(map(str, self.architecture.positions))
+        named = [*places, "channels"] if self.channels == "last" else ["channels", *places]
+        return f"(m, {', '.join(named)})"
 
     def _crossed(self, X: ArrayLike) -> tuple[Array, Kernels]:
         from sklearn.utils.validation import check_is_fitted, validate_data
@@ -129,9 +147,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self, "X_train_")
         given = self._on_grid(validate_data(self, X, reset=False, dtype=np.float64, allow_nd=True))
         if given.shape[1:] != self.X_train_.shape[1:]:
-            raise ValueError(
-                f"X must have shape (m, {', '.join(map(str, self.X_train_.shape[1:]))}), got shape {given.shape}"
-            )
+            raise ValueError(f"X must have the {self.X_train_.shape[1]} channels of the fit, got {given.shape[1]}")
         return given, kernel_matrices(
             self.architecture, given, self.t, other=self.X_train_, tolerance=self.tolerance, tangent=self._tangent
         )

@@ -28,6 +28,8 @@ class NNGPRegressor(KernelRegressor):
         s ≥ 0, a variance.
     tolerance : float
         Of the kernel.
+    channels : {"first", "last"}
+        Whether sequences are (m, channels, tokens) or (m, tokens, channels), as in PyTorch.
 
     Attributes
     ----------
@@ -49,7 +51,7 @@ class NNGPRegressor(KernelRegressor):
 
         Parameters
         ----------
-        X : array, shape (m, dim), over a grid also (m, channels, positions...)
+        X : array, shape (m, dim), over positions (m, channels, positions...) or (m, positions..., channels) as ``channels`` says, or these in rows
             Finite and real; copied. An input of norm 0 is allowed.
         y : array, shape (m,) or (m, outputs)
 

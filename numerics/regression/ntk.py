@@ -33,6 +33,8 @@ class NTKRegressor(KernelRegressor):
         Of the kernels.
     training_time : float
         τ > 0 in units of the inverse learning rate; ``inf`` for trained to the end.
+    channels : {"first", "last"}
+        Whether sequences are (m, channels, tokens) or (m, tokens, channels), as in PyTorch.
 
     Attributes
     ----------
@@ -56,8 +58,9 @@ class NTKRegressor(KernelRegressor):
         noise: float = 1e-6,
         tolerance: float = 1e-9,
         training_time: float = np.inf,
+        channels: str = "first",
     ) -> None:
-        super().__init__(architecture, t, noise, tolerance)
+        super().__init__(architecture, t, noise, tolerance, channels)
         self.training_time = training_time
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:

@@ -8,12 +8,17 @@ from derivations import Derivation, DerivationError
 from numerics.report.inputs import Inputs
 from numerics.report.page import Page
 from numerics.report.start import Start, checks_section
+from numerics.report.tokens import Text
 from numerics.validation import validate
 from numerics.validation.stages import Stage, silent
 
 
 def report(
-    d: Derivation, of: Start | Inputs, summary: Sequence[tuple[str, str]] = (), command: str = "", stage: Stage = silent
+    d: Derivation,
+    of: Start | Inputs | Text,
+    summary: Sequence[tuple[str, str]] = (),
+    command: str = "",
+    stage: Stage = silent,
 ) -> Page:
     """Simulate, compare, and put everything on a page.
 
@@ -21,8 +26,8 @@ def report(
     ----------
     d : Derivation
         Of an architecture with a number for the width, or for the width going to infinity too; the page then has the checks of its second moments.
-    of : Start or Inputs
-        What networks start from: a fixed state, or network inputs.
+    of : Start, Inputs or Text
+        What networks start from: a fixed state, network inputs, or the characters of a text (at infinite width, with a width for the networks).
     summary : sequence of (str, str)
         Names and values of what was chosen, for the head of the page.
     command : str
@@ -36,6 +41,8 @@ def report(
         If the width is a symbol at which the depth alone grows: such a network cannot be simulated.
     """
     width = d.architecture.width
+    if isinstance(of, Text):
+        return Page(d, tuple(summary), of.sections(d, stage), command)
     if d.order != "depth":  # no neurons of one width to draw: the checks follow second moments
         with stage("checks and their controls"):
             x0 = of.rows @ of.rows.T / of.rows.shape[1] if isinstance(of, Inputs) else of.x0
@@ -49,4 +56,4 @@ def report(
     return Page(d, tuple(summary), of.sections(d, stage), command)
 
 
-__all__ = ["Inputs", "Page", "Start", "report"]
+__all__ = ["Inputs", "Page", "Start", "Text", "report"]

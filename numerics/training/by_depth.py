@@ -17,7 +17,7 @@ from derivations.errors import DerivationError
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.statistics import Estimate
-from numerics.training.descent import TrainingDiverged, checked_targets, train
+from numerics.training.descent import TrainingDiverged, checked_targets, require_memory, train
 from numerics.training.network import TrainableNetwork
 from numerics.training.start import (
     LargestRate,
@@ -170,6 +170,8 @@ def trainability(
     ------
     ValueError
         If shapes do not fit, or another optimizer than sgd has no ``learning_rate``.
+    MemoryError
+        If the numbers of one of the depths would not fit, before anything is done.
 
     Examples
     --------
@@ -184,9 +186,11 @@ def trainability(
     given = np.asarray(inputs, dtype=float)
     outputs = int(np.max(labels)) + 1
     batch = len(given) if batch is None else min(batch, len(given))
+    networks_of = {depth: TrainableNetwork(recipe, depth, given.shape[1], max(2, outputs), t) for depth in depths}
+    for network in networks_of.values():
+        require_memory(network, batch)
     rows = []
-    for depth in depths:
-        network = TrainableNetwork(recipe, depth, given.shape[1], max(2, outputs), t)
+    for depth, network in networks_of.items():
         kept = None if checkpoint is None else Path(checkpoint) / f"depth {depth}"
         show = None if progress is None else progress(depth)
         rows.append(

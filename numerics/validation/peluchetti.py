@@ -17,7 +17,7 @@ from scipy.linalg import expm
 
 from derivations.activations import erf, identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, Recipe, ShrinkingResNet
-from derivations.backward import jacobian
+from derivations.backward import Jacobian
 from derivations.diffusion import NeuronDiffusion
 from derivations.kernels import explosion_depth
 from derivations.limits import depth_limit
@@ -113,7 +113,7 @@ TANGENT = np.array([1.0, 1.0, 0.0])
 
 def log_determinant_law(factor: Fraction) -> Any:
     """The derived Gaussian law of log|det J| at t = 1."""
-    volume = jacobian(scaled(LINEAR, factor)).log_det
+    volume = Jacobian(scaled(LINEAR, factor)).log_det
     return stats.norm(float(volume.drift), np.sqrt(float(volume.rate)))
 
 
@@ -125,7 +125,7 @@ def log_determinant(depth: int, samples: int, seed: Seed, workers: int) -> Array
 
 def mean_square_gradient(factor: Fraction) -> float:
     """The derived growth of the mean square of a gradient over unit time, from 1."""
-    return float(np.exp(float(jacobian(scaled(LINEAR, factor)).growth)))
+    return float(np.exp(float(Jacobian(scaled(LINEAR, factor)).growth)))
 
 
 def square_of_gradient(size: int, samples: int, seed: Seed, workers: int) -> Array:
@@ -138,7 +138,7 @@ def square_of_gradient(size: int, samples: int, seed: Seed, workers: int) -> Arr
 
 def tangent_of_limit(factor: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`\log^2(\|Jv\|/\|v\|)` from the derived equation of state and tangent together, SiLU around tanh."""
-    limit = jacobian(scaled(CURVED, factor)).limit(1)
+    limit = Jacobian(scaled(CURVED, factor)).limit(1)
     start = np.stack([START, TANGENT], axis=-1)
     x = simulate_sde(limit, x0=start, t=1.0, steps=size, samples=samples, seed=seed, workers=workers)
     return log_growth_squared(x.reshape(samples, 3, 2)[:, :, 1])

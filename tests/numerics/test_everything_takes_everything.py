@@ -125,8 +125,8 @@ COMMANDS = {
     "report": lambda d: report(d, Start(t=0.25, depth=8, samples=50)).html(),
 }
 QUICK = ("derive", "distribution", "network", "paths")
-#: Cells that were not waited for: one whose derivation, and one whose paths of twelve states, are not known to end.
-MINUTES = {("shaped attention", 2, "joint"), ("linear attention", 2, "depth")}
+#: A cell that was not waited for: the validation of twelve states.
+MINUTES = {("linear attention", 2, "depth")}
 #: A report makes all checks with as many samples as they need: one recipe of each kind.
 REPORTED = ("resnet", "shaped")
 #: A reason has no type of ours or of Python's in it, and says more than a word.

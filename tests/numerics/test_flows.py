@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Flow, ResNet, relu, width_limit
+from derivations import Flow, Network, ResNet, Weights, attention, epsilon, relu, width_limit
 from derivations.calculus.moment_closures import LogNormal, ZeroCumulant
 from derivations.calculus.moments import moment_equations
 from derivations.diffusion import Diffusion
@@ -81,3 +81,16 @@ def test_named_closures_against_paths():
 def test_bad_input(flow, start, t, message):
     with pytest.raises(ValueError, match=message):
         solve_flow(flow, start, t)
+
+
+@pytest.mark.slow
+def test_a_flow_of_softmax_means_says_what_they_err_by():
+    """Three positions in six dimensions of scores: sets of points differ, and the exact mean of two positions does not."""
+    net = Network(
+        lambda x: x + epsilon * attention(Weights("Q")(x), Weights("K")(x), Weights("V")(x)), width=sp.oo, positions=3
+    )
+    path = solve_flow(width_limit(net), [1.0, 0.2, 0.1, 1.0, -0.2, 0.5], t=0.2, rtol=1e-3)
+    error = path.error(0.2)
+    assert np.all((error > 1e-9) & (error < 1e-3))
+    assert path.error([0.0, 0.2]).shape == (2, 6)
+    assert not solve_flow(width_limit(ResNet(relu, width=sp.oo)), [1.0]).error(1.0).any()

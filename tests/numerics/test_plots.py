@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, ResNet, ShapedMLP, Weights, relu, scalings, symbols, tanh
+from derivations import MLP, Network, ResNet, ShapedMLP, Weights, relu, scalings, symbols, tanh
 from numerics.plots import (
     INK,
     Course,
@@ -167,3 +167,15 @@ def test_a_phase_diagram_that_is_none_is_refused():
     grows = Network(lambda x: 2 * x + Weights("A")(x), width=3)
     with pytest.raises(ValueError, match="there is no phase diagram"):
         phase_figure(scalings(grows))
+
+
+def test_rates_of_the_first_step_over_the_branch_and_over_the_readout():
+    (axes,) = phase_figure(scalings(ResNet(relu, symbols.width), training=True)).axes
+    lines = [line.get_xydata() for line in axes.get_lines()]
+    ends = {tuple(line[-1]) for line in lines}
+    assert ends == {(2.0, 0.0), (2.0, -3.0), (2.0, -1.0)}  # b = 1 - 2p and 1 - p
+    assert all(line[0, 0] == 0.5 for line in lines)  # a limit begins there
+    (axes,) = phase_figure(scalings(MLP(relu), training=True)).axes
+    assert (1.0, -1.0) in {tuple(row) for line in axes.get_lines() for row in line.get_xydata()}  # the input's rate n
+    with pytest.raises(ValueError, match="unknown exponent"):
+        phase_figure(scalings(MLP(relu), training=True), sp.Symbol("z"))

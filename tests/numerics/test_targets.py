@@ -48,22 +48,28 @@ def test_a_zoom():
 
 @pytest.mark.slow
 def test_slopes_by_networks():
-    width = 400
-    net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=c)
-    found = choose(net, c, correlation=0.42, correlation0=0.3, depth=width // 2, bounds=(-4, -0.5))
-    start = [[1.0, 0.0], [0.3, np.sqrt(0.91)]]
+    """The shaping is of size n^(-1/2), so that networks differ from the limit by a/√n + b/n: two widths take a/√n off."""
+    start, few = [[1.0, 0.0], [0.3, np.sqrt(0.91)]], 50
 
-    def mean(network):
-        v = simulate_network(network, width // 2, 3000, inputs=start, record="gram", seed=3)
+    def mean(width, factor):
+        net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=c)
+        found = choose(net, c, correlation=0.42, correlation0=0.3, depth=width // 2, bounds=(-4, -0.5))
+        net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=factor * sp.Rational(found.value))
+        v = simulate_network(net, width // 2, 4000, inputs=start, record="gram", seed=width)
         rho = v[:, 0, 1] / np.sqrt(v[:, 0, 0] * v[:, 1, 1])
-        return rho.mean(), rho.std() / np.sqrt(3000)
+        return rho.mean(), rho.std() / np.sqrt(4000)
 
-    value, error = mean(found.network)
-    # the drift's next order is smaller by the shaping itself, and the start fluctuates by 1/n
-    allowed = (0.42 - 0.3) * 2 * abs(found.value) / np.sqrt(width) + 1 / np.sqrt(width) * 0.1
-    assert abs(value - 0.42) < 4 * error + allowed
-    wrong, error = mean(ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=2 * sp.Rational(found.value)))
-    assert abs(wrong - 0.42) > 4 * error + allowed
+    def extrapolated(factor):
+        (one, error), (other, smaller) = mean(few, factor), mean(4 * few, factor)
+        first_order = 2 * (
+            one - other
+        )  # a/√n at the smaller width; its square, as a share, is the order of what is left
+        return 2 * other - one, np.hypot(error, 2 * smaller), first_order**2 / (0.42 - 0.3)
+
+    value, error, left = extrapolated(1)
+    assert abs(value - 0.42) < 4 * error + left
+    wrong, error, left = extrapolated(2)
+    assert abs(wrong - 0.42) > 4 * error + left
 
 
 @pytest.mark.slow

@@ -2,8 +2,9 @@ r"""What a layer draws for a generic neuron, and a program expanded in the small
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
 import sympy as sp
@@ -11,6 +12,29 @@ import sympy as sp
 from derivations.language.statements import Back, Mask, Matrix, Mix
 from derivations.language.weights import Weights
 from derivations.limits.elimination.series import Series
+
+
+class Covariances(Mapping[tuple[int, int], Series]):
+    """A table of covariances whose entries are made when they are read.
+
+    Parameters
+    ----------
+    size : int
+    entry : callable
+        From positions i ≥ j to the series.
+    """
+
+    def __init__(self, size: int, entry: Callable[[int, int], Series]) -> None:
+        self._size, self._entry = size, cache(entry)
+
+    def __getitem__(self, places: tuple[int, int]) -> Series:
+        return self._entry(*places)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((i, j) for i in range(self._size) for j in range(i + 1))
+
+    def __len__(self) -> int:
+        return self._size * (self._size + 1) // 2
 
 
 @dataclass(frozen=True)
@@ -21,14 +45,14 @@ class Draw:
     ----------
     variables : tuple of Symbol
         One for each input and body.
-    covariance : dict
+    covariance : mapping
         For each pair of positions (i ≥ j) its series in the small parameter, an expression in averages.
     layer : int
         The neurons that come out.
     """
 
     variables: tuple[sp.Symbol, ...]
-    covariance: dict[tuple[int, int], Series]
+    covariance: Mapping[tuple[int, int], Series]
     layer: int | None
 
 
@@ -40,9 +64,12 @@ class EntriesDraw(Draw):
     ----------
     cumulant : callable
         From positions among the variables, three or more, to their joint cumulant as a series.
+    symmetric : bool
+        Whether all variables together and their negatives have the same law.
     """
 
     cumulant: Callable[[tuple[int, ...]], Series]
+    symmetric: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +119,7 @@ class AttentionDraw:
         From two coordinates :math:`\alpha \ge \gamma` to the symbol.
     shifts : tuple of Symbol
         :math:`\psi` for each coordinate; empty where the values are centred.
-    values, queries, keys : dict
+    values, queries, keys : mapping
         From two coordinates to the covariance of what the matrices put out, as a series.
     means : tuple of three lists
         The mean of what they put out for each coordinate, as a series.
@@ -107,9 +134,9 @@ class AttentionDraw:
 
     forms: dict[tuple[int, int], sp.Symbol]
     shifts: tuple[sp.Symbol, ...]
-    values: dict[tuple[int, int], Series]
-    queries: dict[tuple[int, int], Series]
-    keys: dict[tuple[int, int], Series]
+    values: Mapping[tuple[int, int], Series]
+    queries: Mapping[tuple[int, int], Series]
+    keys: Mapping[tuple[int, int], Series]
     means: tuple[list[Series], ...]
     factor: sp.Expr
     power: sp.Expr

@@ -28,7 +28,7 @@ class Expander:
         inputs: int,
         order: int,
         directions: int,
-        parameters: bool,
+        parameters: bool | frozenset[Weights],
         infinite: bool,
         fixed: Mapping[sp.Expr, sp.Expr],
     ) -> None:
@@ -51,6 +51,7 @@ class Expander:
         self.backs: dict[Weights, list[tuple[Back, list[Series]]]] = {}
         self.turned = {s.weights for s in program.statements if isinstance(s, Back)}
         self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
+        self.met: dict[object, Series] = {}  # averages of products over a layer
         self._done: dict[object, Series] = {}
         self._names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
@@ -82,6 +83,10 @@ class Expander:
         """Count random numbers among those of a layer's generic neuron."""
         self.variables.setdefault(neurons.index, []).extend(fresh)
         self.sizes[neurons.index] = neurons.size
+
+    def moves(self, weights: Weights) -> bool:
+        """Whether the entries of a matrix move too."""
+        return self.parameters if isinstance(self.parameters, bool) else weights in self.parameters
 
     def is_gaussian(self, statement: Matrix) -> bool:
         """Whether finitely many neurons of what comes out are jointly Gaussian, given what is read.

@@ -14,7 +14,8 @@ from typing import Any
 import sympy as sp
 
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares
-from derivations.limits.elimination.draws import Coins, Expansion, Fluctuations, Random
+from derivations.language.weights import Weights
+from derivations.limits.elimination.draws import Coins, Covariances, Expansion, Fluctuations, Random
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.matrix_rules import (
     back,
@@ -35,7 +36,7 @@ def expand(
     inputs: int,
     order: int,
     directions: int = 0,
-    parameters: bool = False,
+    parameters: bool | frozenset[Weights] = False,
     infinite: bool = False,
     fixed: Mapping[sp.Expr, sp.Expr] = _NOTHING,
 ) -> Expansion:
@@ -50,8 +51,9 @@ def expand(
         Of the series.
     directions : int
         How many tangents of the state are followed beside it, for each input: coordinates m, …, 2m − 1 are the first one's.
-    parameters : bool
-        Whether the layer's own weights and biases move too, each by an independent standard normal number in units of its
+    parameters : bool or set of Weights
+        Whether the layer's own weights and biases move too, or those of some matrices,
+        each by an independent standard normal number in units of its
         standard deviation. Then the second moment of a tangent, given the network, is the neural tangent kernel.
     infinite : bool
         Whether numbers of neurons that are no numbers are infinite: then every matrix is as a Gaussian one. Tangents are
@@ -122,11 +124,9 @@ def _fluctuating(e: Expander, statement: Mean, bodies: list[Series]) -> list[sp.
     terms = [term for body in bodies for term in body if term != 0]
     drawn = tuple(sp.Dummy(f"{name}{i + 1}", real=True) for i in range(len(terms)))
     means = tuple(e.average(term, layer) for term in terms)
-    covariance = {
-        (i, j): taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], e.order)
-        for i in range(len(terms))
-        for j in range(i + 1)
-    }
+    covariance = Covariances(
+        len(terms), lambda i, j: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], e.order)
+    )
     e.fluctuations[statement.symbol] = Fluctuations(drawn, covariance, None, means)
     fresh = iter(drawn)
     return [as_expression([next(fresh) if term != 0 else term for term in body]) for body in bodies]

@@ -46,19 +46,28 @@ class GaussianLaw(Law):
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
         self.names: dict[Series, sp.Symbol] = {}
-        self.table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr] = {}
-        for (i, j), series in draw.covariance.items():
-            entry = self._placeholder(series, positive=i == j)
-            self.table[self.variables[i], self.variables[j]] = self.table[self.variables[j], self.variables[i]] = entry
+        self.covariance = draw.covariance
+        self.places = {v: i for i, v in enumerate(draw.variables)}
 
     def _placeholder(self, series: Series, positive: bool = False) -> sp.Expr:
         if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
             return series[0]
         return self.names.setdefault(series, sp.Dummy("S", **({"positive": True} if positive else {"real": True})))
 
+    def entry(self, first: sp.Symbol, second: sp.Symbol) -> sp.Expr:
+        """The covariance of two of the variables, by its placeholder."""
+        i, j = self.places[first], self.places[second]
+        return self._placeholder(self.covariance[max(i, j), min(i, j)], positive=i == j)
+
+    def table(self, body: sp.Expr) -> dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]:
+        """The covariances of the variables that occur in a body; variances first, so that what equals one of them is positive."""
+        used = [v for v in self.variables if v in body.free_symbols]
+        found = {(v, v): self.entry(v, v) for v in used}
+        return found | {(u, v): self.entry(u, v) for u in used for v in used if u != v}
+
     def variance(self, variable: sp.Symbol) -> sp.Expr:
         """Of one of the variables, by its placeholder."""
-        return self.table[variable, variable]
+        return self.entry(variable, variable)
 
     def origin(self, variable: sp.Symbol) -> sp.Expr:
         """Its variance at ε = 0 in what the matrix reads."""
@@ -78,7 +87,8 @@ class GaussianLaw(Law):
         names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage)}
         back = {name: node for node, name in names.items()}
         try:
-            return gaussian_mean(released(body.xreplace(names)), self.table, self.evaluate).xreplace(back)
+            body = released(body.xreplace(names))
+            return gaussian_mean(body, self.table(body), self.evaluate).xreplace(back)
         except NotClosed:
             raise
         except DerivationError as error:
@@ -111,7 +121,7 @@ class FluctuationLaw(GaussianLaw):
             return super().own_mean(body)
         except NotClosed:
             used = [v for v in self.variables if body.has(v)]
-            return joint_mean(body, used, sp.Matrix(len(used), len(used), lambda i, j: self.table[used[i], used[j]]))
+            return joint_mean(body, used, sp.Matrix(len(used), len(used), lambda i, j: self.entry(used[i], used[j])))
 
 
 class CoinLaw(Law):

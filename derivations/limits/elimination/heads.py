@@ -9,7 +9,7 @@ is written out over pairs of positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
@@ -193,7 +193,7 @@ class AttentionLaw(Law):
             # scores over a higher power of the number of keys are smaller
             scale = d.factor * (d.neurons ** (sp.S.Half - d.power) if d.power != sp.S.Half else 1)
 
-            def table(entries: dict[tuple[int, int], Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:
+            def table(entries: Mapping[tuple[int, int], Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:
                 return sp.ImmutableMatrix(
                     size, size, lambda i, j: scale * as_expression(entries[max(i, j), min(i, j)][: order + 1])
                 )

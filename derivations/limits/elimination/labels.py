@@ -13,6 +13,7 @@ from functools import cmp_to_key
 
 import sympy as sp
 
+from derivations.gaussian import SoftmaxMean, softmax_mean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.sums import CoordinateSum, coordinates
@@ -230,6 +231,24 @@ def matrix_labels(*pairs: tuple[sp.Matrix, sp.Matrix]) -> Callable[[sp.Expr, tup
         return relabelled(expr, rule)
 
     return renamed
+
+
+def softmax_labels(
+    renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr],
+) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    """Renames the rows of means over the scores of a softmax; their matrices are over all coordinates, so that all are taken from the same scores."""
+
+    def rows_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        rule, back = {}, {}
+        for node in expr.atoms(SoftmaxMean):
+            low, high = sorted(labels[r] for r in node.rows)
+            rule[node] = sp.Dummy("E", real=True)
+            back[rule[node]] = softmax_mean(
+                high, low, node.form, node.queries, node.keys, node.mask, node.neurons, *node.means
+            )
+        return renamed(expr.xreplace(rule), labels).xreplace(back) if rule else renamed(expr, labels)
+
+    return rows_renamed
 
 
 def permuted(

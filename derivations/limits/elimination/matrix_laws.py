@@ -21,6 +21,7 @@ from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.wick import gaussian_mean
+from derivations.piecewise import pieces
 
 
 class EntriesLaw(GaussianLaw):
@@ -30,12 +31,17 @@ class EntriesLaw(GaussianLaw):
 
     def __init__(self, draw: EntriesDraw) -> None:
         super().__init__(draw)
-        self.cumulant = draw.cumulant
+        self.cumulant, self.symmetric = draw.cumulant, draw.symmetric
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
-        """Of a polynomial: over all ways to split a product into blocks, the product of their cumulants."""
+        """Of a polynomial: over all ways to split a product into blocks, the product of their cumulants.
+
+        Under a symmetric law a function of one variable has the mean of its even part, as ReLU's square half of that of the square.
+        """
         body = released(body)
         used = [v for v in self.variables if body.has(v)]
+        if self.symmetric and len(used) == 1 and not body.is_polynomial(*used):
+            body = _even_part(body, used[0])
         if not body.is_polynomial(*used):
             raise NotClosed(
                 f"the mean of {brief(body)} has no closed form for entries that are not Gaussian: only polynomials are known by the moments of "
@@ -58,7 +64,7 @@ class EntriesLaw(GaussianLaw):
 
     def _joint_cumulant(self, places: tuple[int, ...]) -> sp.Expr:
         if len(places) == 2:
-            return self.table[self.variables[places[0]], self.variables[places[1]]]
+            return self.entry(self.variables[places[0]], self.variables[places[1]])
         return self._placeholder(self.cumulant(tuple(sorted(places))))
 
 
@@ -140,19 +146,26 @@ class OrthogonalLaw(GaussianLaw):
                     continue
                 if sum(powers) and (self.dimension - place).is_nonpositive:
                     return sp.S.Zero  # there are not so many rows
-                table = (
-                    {
-                        (row[a], row[b]): (self.dimension * s - sp.Add(*(q[a] * q[b] for q in before)))
-                        / (self.dimension - place)
-                        for (a, b), s in self.table.items()
-                        if {row[a], row[b]} <= set(own)
-                    }
-                    if sum(powers)
-                    else {}
-                )
+                used = [v for v in self.variables if row[v] in own and sum(powers)]
+                table = {
+                    (row[a], row[b]): (self.dimension * self.entry(a, b) - sp.Add(*(q[a] * q[b] for q in before)))
+                    / (self.dimension - place)
+                    for a in used
+                    for b in used
+                }
                 monomial = sp.Mul(*(v**p for v, p in zip(own, powers, strict=True)))
                 after += coefficient * self._share(sum(powers), place) * gaussian_mean(monomial, table)
         return self.mean(functions[0] * after)
+
+
+def _even_part(body: sp.Expr, u: sp.Symbol) -> sp.Expr:
+    """(f(u) + f(−u))/2 where that is a polynomial, at 0 too, else the function itself."""
+    parts = pieces(body, u)
+    if not {end for p in parts for end in (p.left, p.right)} <= {sp.S.Zero, sp.oo, -sp.oo}:
+        return body
+    even = sp.expand((parts[-1].expr + parts[0].expr.xreplace({u: -u})) / 2)
+    still = even.is_polynomial(u) and sp.expand(even - even.xreplace({u: -u})) == 0
+    return even if still and sp.expand(even.subs(u, 0) - body.subs(u, 0)) == 0 else body
 
 
 @singledispatch

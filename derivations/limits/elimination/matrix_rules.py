@@ -11,7 +11,7 @@ from derivations.language.entries import Correlated, Independent, triangular_roo
 from derivations.language.statements import Back, Matrix
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import FilterAverage
-from derivations.limits.elimination.draws import Draw, EntriesDraw, OrthogonalDraw, Random
+from derivations.limits.elimination.draws import Covariances, Draw, EntriesDraw, OrthogonalDraw, Random
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.series import Series, as_expression, taylor, truncated_product
 from derivations.symbols import width
@@ -29,7 +29,7 @@ def declare_matrix(e: Expander, statement: Matrix) -> None:
         e.origin[e.biases[weights]] = (weights, None)
     e.out.setdefault(weights, []).extend(fresh)
     e.origin |= {v: (statement, c) for c, v in enumerate(fresh)}
-    copies = e.fresh(f"{name}'", every[e.inputs :] if e.parameters else range(0), real=True)
+    copies = e.fresh(f"{name}'", every[e.inputs :] if e.moves(weights) else range(0), real=True)
     e.own.setdefault(weights, []).extend(copies)
     e.belongs(statement.target, [*fresh, *copies])
     for c in every:
@@ -206,7 +206,7 @@ def new_in_transposes(e: Expander, weights: Weights) -> Draw:
         product = truncated_product(first, second)
         return truncated_product(scale, tuple(e.average(t, statement.source.index) for t in product))
 
-    pairs = {(i, j): entry(every[i][1], every[j][1]) for i in range(len(every)) for j in range(i + 1)}
+    pairs = Covariances(len(every), lambda i, j: entry(every[i][1], every[j][1]))
     return Draw(tuple(z for z, _ in every), pairs, statement.target.index)
 
 
@@ -223,16 +223,14 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
     taps = 1 if e.program.generic else max(1, len(weights.taps))
     share = weights.variance / taps
     reads = statement.source.size * taps
-    averages: dict[tuple[Series, ...], Series] = {}
 
     def met(*factors: Series) -> Series:
-        """The averages of a product; a filter meets each pair many times."""
-        if factors not in averages:
-            if isinstance(weights.law, Correlated) and weights.law.columns.rows:
-                averages[factors] = _quadratic(e, weights.law.columns, statement, factors)
-            else:
-                averages[factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
-        return averages[factors]
+        """The averages of a product; a filter meets each pair many times, and so do matrices that read the same."""
+        if isinstance(weights.law, Correlated) and weights.law.columns.rows:
+            return _quadratic(e, weights.law.columns, statement, factors)
+        if (over, factors) not in e.met:
+            e.met[over, factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
+        return e.met[over, factors]
 
     def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
         """The average of a product of what is read at places, application and coordinate, over the filter."""
@@ -259,8 +257,8 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
         own, added = moment(share, first, second), taylor(bias, e.order)
         return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < e.inputs else own
 
-    def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> dict[tuple[int, int], Series]:
-        return {(i, j): entry(places[i], places[j], bias) for i in range(len(places)) for j in range(i + 1)}
+    def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> Covariances:
+        return Covariances(len(places), lambda i, j: entry(places[i], places[j], bias))
 
     size, count, layer = len(e.states), len(applications), statement.target.index
     places = [(k, c) for k in range(count) for c in range(size)]
@@ -277,7 +275,7 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
             scale = law.cumulant(int(r)) * variance ** (r / 2) * reads ** (1 - r / 2) / taps
             return moment(scale, *(places[p] for p in positions))
 
-        draws = [EntriesDraw(*own, cumulant)]
+        draws = [EntriesDraw(*own, cumulant, law.is_symmetric)]
     else:
         draws = [OrthogonalDraw(*own, sp.Max(reads, statement.target.size))]
     if apart:

@@ -10,12 +10,14 @@ import sympy as sp
 
 from derivations.errors import NoLimit, brief
 from derivations.language.statements import Program
+from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
+from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -42,7 +44,7 @@ class LayerMoments:
     inputs: int
     infinite: bool = False
     directions: int = 0
-    parameters: bool = False
+    parameters: bool | frozenset[Weights] = False
     order: int = ORDER
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
@@ -94,17 +96,21 @@ class LayerMoments:
     @cached_property
     def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
         """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+        if self.program.update.xreplace({step: sp.S.Zero}) == state:
+            return sp.S.Zero, {}  # the layer adds to the state, and nothing else
         try:
             still = self._expanded(0, {})
         except NoLimit:
             still = self._expanded(self.order, {})  # names the order that is wanted
         drawn = {v for random in still.random for v in random.variables}
         found: dict[sp.Expr, sp.Expr] = {}
-        for x, (moved,) in zip(still.states, still.increment, strict=True) if any(map(any, still.increment)) else ():
-            if moved.atoms(sp.Symbol) & drawn:
+        new = {x: x + moved for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
+        for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
+            if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
                 return moved, {}
-            for body in (x, x**2):
-                after = layer_average(sp.expand(body.xreplace({x: x + moved})), still.variables[0], 0)
+            # a tangent of a state of fixed norm is orthogonal to it
+            for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):
+                after = layer_average(sp.expand(body.xreplace(new)), still.variables[0], 0)
                 value = sp.cancel(after)
                 if value.is_number:
                     found[layer_average(body, still.variables[0], 0)] = value

@@ -2,6 +2,8 @@ r"""Statements in which the positions of an input meet: sums over them, heads of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sympy as sp
 
 from derivations.gaussian import SoftmaxShare
@@ -62,7 +64,7 @@ def _head(e: Expander, head: Head) -> None:
         e.origin[m] = (head.mix, c)
 
 
-def _covariances(e: Expander, statement: Matrix) -> dict[tuple[int, int], Series]:
+def _covariances(e: Expander, statement: Matrix) -> Mapping[tuple[int, int], Series]:
     """Of what a Gaussian matrix puts out."""
     (draw,) = draws(e, statement)
     assert isinstance(draw, Draw)

@@ -195,10 +195,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[ascii(t[:25]) for t in HOSTILE])
 def test_hostile_texts_are_refused_at_once(text):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UnsafeExpression, match=HOSTILE[text]) as refusal:
         parse_activation(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     message = str(refusal.value)
     assert "expected" not in message  # the cause comes first
     assert "\n" not in message

@@ -27,7 +27,7 @@ from derivations.limits.elimination.held import released
 from derivations.limits.slopes import require_slopes
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import width as n
-from numerics.statistics import Estimate
+from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
 
 sw, sb = sp.symbols("sigma_w sigma_b", positive=True)
@@ -69,9 +69,6 @@ def test_the_spectrum_adds_up_to_the_determinant():
 def test_volumes_that_depend_on_the_state_say_so():
     with pytest.raises(DerivationError, match="constant rates"):
         jacobian(ResNet(tanh, n)).lyapunov(1)
-    for network in (ResNet(relu, 3, inputs=2), ResNet(relu, sp.oo)):
-        with pytest.raises(DerivationError, match="one input"):
-            jacobian(network)
 
 
 # --- the determinant, the inverse and volumes ---
@@ -112,6 +109,84 @@ def test_determinant_after_a_norm_is_a_diffusion_with_the_squared_norm():
     assert equal_symbolically(process.drift[1], -(n - 1) / (4 * n * V))
     assert equal_symbolically(process.covariance[1, 1], (n - 1) / (2 * n * V))
     assert process.covariance[0, 1] == 0
+
+
+def test_norm_at_the_end_of_a_layer():
+    # x' = rms(x + εAx): tangents stay orthogonal to the state, and the spectrum is that of Brownian motion on a sphere's frames
+    j = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), n))
+    jk, jl = j.sde.first[0], j.sde.second[0]
+    assert equal_symbolically(j.sde.drift[0], -(n - 1) * jk / (2 * n))
+    assert j.sde.covariance[0].coeff(jk * jl) == 1 / n
+    assert equal_symbolically(j.growth, 2 / n)
+    assert equal_symbolically(2 * j.volumes.drift(1) + 2 * j.volumes.rate(1), 2 / n)  # E‖v‖² of a log-normal
+    for ask in (lambda: j.log_det, lambda: j.inverse):
+        with pytest.raises(NotClosed, match="on a sphere"):
+            ask()
+    assert "The determinant has no logarithm" in str(j)
+
+
+@pytest.mark.slow
+def test_tangents_behind_a_last_norm_drawn_by_hand():
+    volumes = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), 3)).volumes
+
+    def logs(depth, seed):
+        rng, e = np.random.default_rng(seed), 1 / np.sqrt(depth)
+        x = np.tile(np.array([1.0, -0.5, 0.3]), (20_000, 1))
+        x /= np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+        v = np.tile(np.array([0.3, 0.6, 0.0]), (20_000, 1))  # orthogonal to the state
+        for _ in range(depth):
+            w = rng.standard_normal((len(x), 3, 3)) / np.sqrt(3)
+            y, dy = (z + e * np.einsum("sij,sj->si", w, z) for z in (x, v))
+            r = np.sqrt(np.mean(y**2, axis=1, keepdims=True))
+            x, v = y / r, dy / r - y * np.mean(y * dy, axis=1, keepdims=True) / r**3
+        return np.log(np.mean(v**2, axis=1) / 0.15) / 2
+
+    coarse, fine = logs(32, 1), logs(64, 2)
+    mean = richardson(Estimate.of(coarse), Estimate.of(fine))
+    variance = richardson(Estimate.variance_of(coarse), Estimate.variance_of(fine))
+    for found, derived in ((mean, volumes.drift(1)), (variance, volumes.rate(1))):
+        assert found.test(float(derived)).p_value > 1e-3
+        assert found.test(float(derived) * 1.2).p_value < 1e-3  # the control
+
+
+@pytest.mark.slow
+def test_determinants_behind_a_norm_drawn_by_hand():
+    from numerics.paths import simulate_sde
+
+    # x + ε A relu(B rms(x)), 3 neurons and 5 hidden ones, to t = 1, against V and log|det J| together
+    x0, samples = np.array([1.8, -1.2, 0.8]), 30_000  # far from V = 0, where the rates are infinite
+
+    def of_networks(depth, seed):
+        rng, e = np.random.default_rng(seed), 1 / np.sqrt(depth)
+        x, total = np.tile(x0, (samples, 1)), np.zeros(samples)
+        for _ in range(depth):
+            a, b = rng.standard_normal((samples, 3, 5)) / np.sqrt(5), rng.standard_normal((samples, 5, 3)) / np.sqrt(3)
+            r = np.sqrt(np.mean(x**2, axis=1))[:, None]
+            h = np.einsum("skj,sj->sk", b, x / r)
+            inner = np.eye(3) / r[:, :, None] - x[:, :, None] * x[:, None, :] / (3 * r[:, :, None] ** 3)
+            total += np.linalg.slogdet(np.eye(3) + e * (a * (h > 0)[:, None, :]) @ b @ inner).logabsdet
+            x = x + e * np.einsum("sik,sk->si", a, np.maximum(h, 0))
+        return total
+
+    def of_limit(net, steps, seed):
+        process = net.log_det.process
+        path = simulate_sde(process, x0=[np.mean(x0**2), 0.0], t=1.0, steps=steps, samples=samples, seed=seed)
+        return path.reshape(samples, -1)[:, 1]
+
+    def both(made):
+        bounded = (
+            lambda x: np.clip(x, -2, 2),
+            lambda x: np.minimum(x**2, 2),
+        )  # paths that come near V = 0 have heavy tails
+        return [richardson(*(Estimate.of(f(x)) for x in made)) for f in bounded]
+
+    first = (Weights("A", variance=v) for v in (1, sp.Rational(7, 5)))
+    right, wrong = (jacobian(Network(lambda x, w=w: x + epsilon * w(relu(B(rms_norm(x)))), 3)) for w in first)
+    found = both([of_networks(32, 1), of_networks(64, 2)])
+    derived, control = (both([of_limit(j, 64, 3), of_limit(j, 128, 4)]) for j in (right, wrong))
+    for one, good, bad in zip(found, derived, control, strict=True):
+        assert (one - good).test(0.0).p_value > 1e-3
+        assert (one - bad).test(0.0).p_value < 1e-3
 
 
 def test_determinant_with_neurons_and_of_a_symbolic_width():

@@ -5,7 +5,7 @@ import sympy as sp
 
 from derivations.activations import parse_activation
 from derivations.errors import DerivationError
-from derivations.kernels.generic_pair import standard_form
+from derivations.kernels.standard_form import standard_form
 
 z, shift = sp.symbols("z shift", real=True)
 slope = sp.Symbol("slope", positive=True)

@@ -13,6 +13,7 @@ from derivations.activations import ornstein_uhlenbeck, relu
 from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws import LAWS, Normal, Proof
+from derivations.laws.crossing import CrossingLaw
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.half_line import HalfLineLaw
@@ -74,7 +75,7 @@ ACCEPTED = {
 
 
 def test_every_family_has_its_row():
-    assert {*ACCEPTED, FrozenLaw} == set(LAWS)
+    assert {*ACCEPTED, CrossingLaw, FrozenLaw} == set(LAWS)
 
 
 @pytest.mark.parametrize("family", ACCEPTED, ids=lambda c: c.__name__)

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import DerivationError, Network, NotClosed, Weights, derive, dropout, epsilon, relu, tanh, width_limit
+from derivations import (
+    DerivationError,
+    Network,
+    NotClosed,
+    Weights,
+    derive,
+    dropout,
+    epsilon,
+    relu,
+    tanh,
+    width_limit,
+)
 from derivations.kernels import ntk
 from derivations.language.entries import NAMED, matrix_law
 from derivations.sums import CoordinateSum
@@ -80,7 +91,7 @@ def _branch(w: Weights, inputs: int = 1) -> Network:
     [
         (lambda x: x + epsilon * A(tanh(H(x))), "only functions are known that scale with their argument"),
         (lambda x: x + epsilon * A(relu(Weights("H", law="haar", bias_variance=1)(x))), "scale with their argument"),
-        (lambda x: x + epsilon * A(relu(Weights("U", law="uniform")(x))), "only polynomials are known by the moments"),
+        (lambda x: x + epsilon * A(tanh(Weights("U", law="uniform")(x))), "only polynomials are known by the moments"),
         (
             lambda x: x + epsilon * A(Weights("U", law=(0,))(x) ** 2),
             "moment of order 4 .* is needed, and only those up to order 3",
@@ -168,3 +179,17 @@ def test_a_variance_that_depends_on_depth_changes_the_clock():
     assert abs(log.mean() - 0.25 * 1.5) < 4 * error
     assert abs(log.mean() - 0.25) > 4 * error  # a constant variance is seen to be another
     assert abs(log.var() - 0.75) < 0.08
+
+
+def test_a_symmetric_law_gives_the_mean_of_the_even_part():
+    """E relu(u)² is half of E u², whatever the fourth moment is; a step has no value at 0, which such entries can hit."""
+    for law in ("uniform", "rademacher", "gaussian"):
+        inner, outer = Weights("B", out=4, law=law), Weights("A", law=law)
+        gram = derive(Network(lambda x, A=outer, B=inner: x + epsilon * A(relu(B(x))), width=n)).gram
+        assert (gram.drift[0], gram.covariance[0]) == (V / 2, 2 * V**2 / n)
+    uniform = Weights("B", law="uniform")
+    for function in (tanh, lambda u: sp.Heaviside(u, 0)):
+        with pytest.raises(NotClosed, match="only polynomials are known"):
+            derive(Network(lambda x, f=function: x + epsilon * Weights("A")(f(uniform(x))), width=n))
+    with pytest.raises(NotClosed, match="only polynomials are known"):  # odd moments that are not given may not vanish
+        derive(Network(lambda x: x + epsilon * Weights("A")(relu(Weights("B", law={4: 2})(x))), width=n))

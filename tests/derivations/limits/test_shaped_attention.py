@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 
 import numpy as np
@@ -50,6 +51,31 @@ def test_the_published_equation_comes_out(p):
         assert equal_symbolically(limit.drift[i], drift(*one))
         for j, other in enumerate(pairs):
             assert equal_symbolically(limit.covariance[i, j], noise(*one, *other))
+
+
+@pytest.mark.slow
+def test_four_tokens_at_a_random_matrix():
+    # exactly, in rational numbers: the drift everywhere, the covariance of one pair of entries of each kind
+    p, temperature, rng = 4, sp.Rational(3, 2), random.Random(0)
+    limit, matrix, pairs = _limit(p, temperature)
+    root = sp.Matrix(p, p, lambda i, j: sp.Rational(rng.randrange(-9, 10), 7))
+    V = root * root.T + sp.eye(p) / 3
+    at = {matrix[pair]: V[pair] for pair in pairs}
+    (drift, noise), (other, _) = _published(V, temperature), _published(V, 2 * temperature)
+    for i, one in enumerate(pairs):
+        assert limit.drift[i].xreplace(at) == drift(*one)
+        assert limit.drift[i].xreplace(at) != other(*one)
+    kinds = (
+        ((0, 0), (0, 0)),
+        ((1, 1), (1, 3)),
+        ((0, 0), (2, 2)),
+        ((0, 0), (1, 2)),
+        ((1, 2), (1, 2)),
+        ((0, 2), (2, 3)),
+        ((0, 1), (2, 3)),
+    )
+    for one, two in kinds:
+        assert limit.covariance[pairs.index(one), pairs.index(two)].xreplace(at) == noise(*one, *two)
 
 
 @pytest.mark.slow

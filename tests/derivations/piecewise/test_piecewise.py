@@ -299,3 +299,28 @@ def test_a_condition_between_complex_numbers_is_refused_at_once():
     root = sp.sqrt(x)
     with pytest.raises(DerivationError, match="compares numbers that are not real"):
         pieces(sp.Max(root / (1 + sp.exp(-root)), 0), x)
+
+
+@pytest.mark.parametrize(
+    ("expr", "points", "values"),
+    [
+        (sp.Min(1, sp.sqrt(sp.Abs(x))), (-9, -R(1, 4), R(1, 9), 4), (1, R(1, 2), R(1, 3), 1)),
+        (sp.Max(sp.log(1 + sp.Abs(x)), x), (-1, 3), (sp.log(2), 3)),
+        (sp.Heaviside(sp.Abs(x) ** 3 - sp.Abs(x)) * x, (-2, -R(1, 2), 2), (-2, 0, 2)),
+    ],
+)
+def test_kinks_inside_kinks_are_decided_innermost_first(expr, points, values):
+    parts = pieces(expr, x)
+    assert parts[0].left == -sp.oo
+    assert parts[-1].right == sp.oo
+    for point, value in zip(points, values, strict=True):
+        (here,) = (part.expr for part in parts if part.left < point < part.right)
+        assert here.subs(x, point) == value
+
+
+@pytest.mark.parametrize(
+    "expr", [1 / sp.Max(x, 0), sp.Heaviside(1 / sp.Max(-x, 0)), sp.Min(6, 1 / sp.Max(sp.Abs(x) - 1, 0))]
+)
+def test_a_function_without_value_on_an_interval_is_refused(expr):
+    with pytest.raises(DerivationError, match=r"no real number on .*: it (divides by 0|compares numbers)"):
+        pieces(expr, x)

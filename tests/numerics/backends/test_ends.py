@@ -162,3 +162,18 @@ def test_what_has_no_expansion_does_not_take_long(text: str, value: float) -> No
     assert time.process_time() - start < 5
     with np.errstate(all="ignore"):  # of branches that are not used
         assert compiled(np.array([0.5])) == pytest.approx(value, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "value"),
+    [
+        ("heaviside(max(log(1+4*x**2),0))", [1e-170, -1e-250, 1e300], [1, 1, 1]),
+        ("heaviside(gelu(2*x))*2*x/(1+(x+1/2)**2)", [1.5e-200, -1.5e-200], [2.4e-200, 0]),
+        ("relu(x-tanh(x))", [1e-5, 1e-80, -1e-5], [1e-15 / 3, 1e-240 / 3, 0]),
+        ("sqrt(sigmoid(x))", [-720.0, -1400.0], [np.exp(-360.0), np.exp(-700.0)]),
+        ("sqrt(sigmoid(-x**2))", [33.0, -33.0], [np.exp(-544.5)] * 2),
+    ],
+)
+def test_kinks_and_roots_of_exponentials_keep_their_value(text: str, at: list[float], value: list[float]) -> None:
+    formula = parse_activation(text)(x)
+    np.testing.assert_allclose(compile_expression((x,), formula)(at), value, rtol=1e-9)

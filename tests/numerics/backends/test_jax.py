@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -9,7 +10,7 @@ import sympy as sp
 jax = pytest.importorskip("jax", reason="the JAX backend needs the extra jax")
 import jax.numpy as jnp  # noqa: E402
 
-from derivations.activations import ACTIVATIONS, identity, relu  # noqa: E402
+from derivations.activations import ACTIVATIONS, identity, parse_activation, relu  # noqa: E402
 from derivations.architectures import ResNet  # noqa: E402
 from derivations.diffusion import Diffusion, Flow  # noqa: E402
 from derivations.laws import recognise  # noqa: E402
@@ -171,3 +172,15 @@ def test_what_cannot_be_traced_is_refused(monkeypatch):
     monkeypatch.setattr(backends, "BACKENDS", (backends.NUMPY,))
     with pytest.raises(ValueError, match=r"deeplimits\[jax\]"):
         compile_jax_paths(LIMITS["layer"])
+
+
+@pytest.mark.parametrize("text", ["x**8/(1+x+x**8)", "x**8/(1+x**2+x**8)", "x**4/(1+x**4)"])
+def test_gradients_of_rational_formulas_are_numbers_where_powers_overflow_single_precision(text):
+    formula = parse_activation(text)
+    compiled = compile_expression((formula.variable,), formula.expr, "jax")
+    points = np.array([1e3, -1e3, 1e5, -1e5, 1e10, -1e10, 1e30, -1e30], dtype=np.float32)
+    slopes = np.asarray(jax.vmap(jax.grad(compiled))(jnp.asarray(points)))
+    exact = sp.lambdify(formula.variable, sp.diff(formula.expr, formula.variable), "mpmath")
+    with mpmath.workdps(300):
+        expected = np.array([float(exact(mpmath.mpf(float(v)))) for v in points])
+    np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-37)

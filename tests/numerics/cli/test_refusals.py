@@ -51,6 +51,10 @@ def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
         (["derive", "transformer"], "error: unknown architecture 'transformer'"),
         (["derive", "resnets"], "error: unknown architecture 'resnets'; close names: resnet"),
         (["derive", "resnet", "mlp"], "error: 'mlp' is one argument too many"),
+        (
+            ["train", "--recipe", "resnet"],
+            "error: the architecture is a word without --recipe, such as deeplimits train resnet",
+        ),
         (["density", "--ti", "1"], "error: unknown option of density '--ti'"),
         (["density", "--a", "1"], "error: relu has a kink at 0, and s φ(x/s) keeps it"),
         (["compare"], "--samples"),

@@ -1,4 +1,4 @@
-"""The commands on scalings and on choosing a parameter."""
+"""The commands on scalings, on choosing a parameter, and on Jacobians."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def test_scalings_in_words_as_data_and_as_a_figure(tmp_path, capsys):
     assert json.loads(out.read_text())
     assert main(["scalings", "resnet", "--out", str(out)]) == 2  # exists
     assert "phase" not in capsys.readouterr().out
+
+
+def test_the_first_step_of_training(tmp_path, capsys):
+    assert main(["scalings", "resnet", "--training"]) == 0
+    assert "learning rate of W" in capsys.readouterr().out
+    figure = tmp_path / "step.svg"
+    assert main(["scalings", "resnet", "--training", "W", "--figure", str(figure)]) == 0
+    assert "learning rate of v" not in capsys.readouterr().out
+    assert figure.read_text().startswith("<?xml")
+    assert main(["scalings", "resnet", "--training", "V"]) == 2
+    assert "unknown matrix 'V'" in capsys.readouterr().err
 
 
 def test_what_is_a_question_mark_is_found(capsys):
@@ -54,3 +65,15 @@ def test_what_makes_no_sense_is_one_line(line, message, capsys):
 def test_a_question_mark_that_is_lost_in_a_sum_of_numbers_is_refused(capsys):
     assert main(["choose", "--layer", "x + eps*(1 + ?)*A(relu(B(x)))", "--width", "oo", "--mean-square", "2"]) == 2
     assert "is lost" in capsys.readouterr().err
+
+
+def test_jacobians_in_words_and_as_data(tmp_path, capsys):
+    out = tmp_path / "jacobian.json"
+    assert main(["jacobian", "--layer", "x + eps*W(x)", "--width", "n"]) == 0
+    assert "Λ_t ~ N(-t/2, t)" in capsys.readouterr().out
+    assert main(["jacobian", "mlp", "--activation", "relu", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())
+    assert main(["jacobian", "mlp", "--out", str(out)]) == 2  # exists
+    capsys.readouterr()
+    assert main(["jacobian", "--layer", "x + eps*W(heaviside(x))"]) == 2
+    assert "jumps at x = 0" in capsys.readouterr().err

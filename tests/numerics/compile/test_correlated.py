@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import DerivationError, Network, NotClosed, Weights, derive, epsilon, tanh
+from derivations import DerivationError, Network, NotClosed, Weights, derive, epsilon, relu, tanh
 from derivations.kernels import ntk
+from derivations.limits import depth
 from derivations.symbols import width as n
 from numerics import simulate_network
 from tests.helpers import equal_symbolically
@@ -96,3 +97,15 @@ def test_where_neurons_are_not_alike_other_limits_are_refused():
         derive(Network(lambda x: x + epsilon * Weights("A")(tanh(w(x))), width=2))
     with pytest.raises(DerivationError):
         ntk(Network(lambda x: x + epsilon * w(x), width=2))
+
+
+def test_rows_of_different_size_are_those_of_the_general_way(monkeypatch):
+    rows = sp.diag(1, 2, sp.Rational(1, 3))
+    A, B, C = Weights("A", row_covariance=rows, bias_variance=2), Weights("B", out=4), Weights("C")
+    net = Network(lambda x: x - epsilon**2 * x / 2 + epsilon * A(relu(B(x))) * sp.tanh(x) + epsilon * C(x), width=3)
+    quick = derive(net).limit
+    monkeypatch.setattr(depth, "_scaled_neurons", lambda program, inputs: None)
+    general = derive(net).limit
+    for a, b in ((quick.drift, general.drift), (quick.covariance, general.covariance)):
+        assert all(sp.expand(u - v) == 0 for u, v in zip(a, b, strict=True))
+    assert quick.covariance[0, 0] != quick.covariance[1, 1]

@@ -44,6 +44,7 @@ LAWS = Made(
         "planar": lambda: (recognise(Diffusion((x,), [0], [[sp.exp(-2 * x)]])), 0.3),
         "CIR": lambda: (recognise(Diffusion((x,), [3 - 2 * x], [[x]], HALF)), 1.0),
         "absorbed": lambda: (recognise(Diffusion((x,), [0], [[x]], HALF)), 0.6),
+        "crossing": lambda: (recognise(Diffusion((x,), [-x], [[sp.sqrt(abs(x))]])), 0.6),
         "Weber": lambda: (of_network(activation_from_potential(z**2 + 3, z)), 0.1),
         "a dead start": lambda: (of_network(relu), -2.0),
         "a Gaussian start": lambda: (of_network(relu), Normal(0, 1)),

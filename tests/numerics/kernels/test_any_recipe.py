@@ -298,3 +298,30 @@ def test_means_without_a_closed_form_run_in_array_code():
     k = np.array([0.7, 0.2, 1.1])
     rate = compile_expression(pair.states, list(pair.drift))(*k)[1]
     assert abs(rate - mean(swish, swish, *k)) < 1e-10
+
+
+def test_a_transpose_beside_its_matrix():
+    """A tied block: given A x the transpose puts out (E z f(z) / K) x, so that the kernel shrinks; drawn at width 1500."""
+    A = Weights("A")
+    net = Network(lambda x: x - epsilon**2 * A.T(tanh(A(x))), width=sp.oo)
+    kernel = kernel_matrix(net, X[:2], t=0.5)
+
+    def velocity(s, K, T, a, b):
+        pull = [float(W @ (np.sqrt(k) * Z * np.tanh(np.sqrt(k) * Z))) / k for k in np.diag(K)]
+        rate = -(pull[a] + pull[b]) * K[a, b]
+        return rate, rate
+
+    assert np.allclose(kernel, solved(velocity, 0.5)[0], rtol=1e-7)
+    rng, width, depth = np.random.default_rng(5), 600, 40
+    state = rng.standard_normal((width, 3)) @ X[:2].T / np.sqrt(3)
+    start = state.T @ state / width
+    for _ in range(depth):
+        drawn = rng.standard_normal((width, width)) / np.sqrt(width)
+        state = state - 0.5 / depth * drawn.T @ np.tanh(drawn @ state)
+    assert np.allclose(state.T @ state / width / start, kernel / (X[:2] @ X[:2].T / 3), rtol=0.03)
+    with pytest.raises(ValueError, match="input 1 has norm 0"):
+        kernel_matrix(net, [[1.0, 0.0], [0.0, 0.0]])
+    with pytest.raises(ValueError, match="input 0 has norm 0"):
+        kernel_matrix(Network(lambda x: x + epsilon * A(relu(rms_norm(x))), width=sp.oo), [[0.0], [1.0]], kind="ntk")
+    with pytest.raises(ValueError, match="derived without transposes"):
+        kernel_matrix(net, X, kind="ntk")

@@ -188,12 +188,7 @@ def test_wide_networks_with_two_filters_have_the_kernel_as_gram_matrix():
 @pytest.mark.parametrize(
     ("layer", "positions", "says"),
     [
-        (
-            lambda x: x + epsilon * V(attention(x, x, x, scale="linear", mask=causal)),
-            5,
-            "mixed in an order take too long",
-        ),
-        (lambda x: x + epsilon * attention(Q(x), K(x), V(x)), 3, "means over all scores"),
+        (lambda x: x + epsilon * attention(Q(x), K(x), V(x)), 3, "means of its slopes over the scores"),
         (lambda x: rms_norm(x + epsilon * V(attention(x, x, x, scale="linear"))), 2, "centred neurons without a norm"),
         (lambda x: x + epsilon * V(mixed([[1, 1], [1, 1]], sp.sign(x))), 2, "it jumps at"),
         (
@@ -202,12 +197,64 @@ def test_wide_networks_with_two_filters_have_the_kernel_as_gram_matrix():
             "dropped for all of its positions together",
         ),
     ],
-    ids=["causal", "scores", "norm", "jump", "branch"],
+    ids=["scores", "norm", "jump", "branch"],
 )
 def test_what_has_no_kernel_over_positions_is_refused_with_its_reason(layer, positions, says):
     inputs = np.ones((2, 2, positions))
     with pytest.raises(ValueError, match=says):
         kernel_matrix(Network(layer, sp.oo, positions=positions), inputs, 0.5, "ntk")
+
+
+@pytest.mark.slow
+def test_a_softmax_of_many_positions_asks_for_its_tolerance():
+    tokens = np.random.default_rng(3).standard_normal((1, 2, 3))
+    net = Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), mask=causal), sp.oo, positions=3)
+    with pytest.raises(ValueError, match="softmax of 3 positions are known to about"):
+        kernel_matrix(net, tokens, 0.1, tolerance=1e-6)
+    with pytest.raises(ValueError, match="place of the channels"):
+        kernel_matrix(net, tokens, 0.5, channels="middle")
+
+
+@pytest.mark.slow
+def test_linear_attention_over_six_tokens_moves_by_the_squared_norm():
+    """K and the kernel of two inputs by their flow written out: the covariance of what a head puts out is K ΣK² in each block."""
+    tokens = np.random.default_rng(4).standard_normal((2, 4, 6)) / 2
+    found = kernel_matrix(
+        Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), kind="linear"), sp.oo, positions=6), tokens, 0.02
+    )
+    for a, b in ((0, 0), (0, 1), (1, 1)):
+        start = tokens[a].T @ tokens[b] / 4
+        size = np.sum(start**2)  # the block keeps its direction, and its squared norm s moves by s' = 2 s²
+        assert np.isclose(found[a, b], np.trace(start) / 6 / np.sqrt(1 - 2 * size * 0.02), rtol=1e-7)
+
+
+@pytest.mark.slow
+def test_causal_softmax_over_five_tokens_by_networks():
+    tokens = np.random.default_rng(0).standard_normal((2, 3, 5))
+    derived, blind = (
+        kernel_matrix(
+            Network(lambda x, o=options: x + epsilon * attention(Q(x), K(x), V(x), **o), sp.oo, positions=5),
+            tokens,
+            0.7,
+            tolerance=5e-3,
+        )
+        for options in ({"mask": causal}, {})
+    )
+    rng, n, depth, found = np.random.default_rng(1), 96, 30, []
+    for _ in range(150):
+        x = np.einsum("nd,mdp->mpn", rng.standard_normal((n, 3)) / np.sqrt(3), tokens)
+        for _ in range(depth):
+            q, k, v = (x @ (rng.standard_normal((n, n)) / np.sqrt(n)) for _ in range(3))
+            scores = q @ np.swapaxes(k, 1, 2) / np.sqrt(n)
+            shares = np.tril(np.exp(scores - scores.max(-1, keepdims=True)))
+            x = x + shares / shares.sum(-1, keepdims=True) @ v * np.sqrt(0.7 / depth)
+        found.append(np.einsum("apn,bpn->ab", x, x) / (n * 5))
+    rejected = []
+    for a, b in ((0, 0), (0, 1), (1, 1)):
+        measured = Estimate.of(np.array(found)[:, a, b])
+        assert abs(measured.value - derived[a, b]) < 4 * measured.error + 0.02  # of order 1/n + 1/L
+        rejected.append(abs(measured.value - blind[a, b]) > 4 * measured.error + 0.02)
+    assert any(rejected)
 
 
 @pytest.mark.slow
@@ -219,6 +266,15 @@ def test_regressors_take_sequences():
     for kind in (NNGPRegressor, NTKRegressor):
         model = kind(Network(LAYERS["softmax of averages"][0], sp.oo, positions=2), noise=0.0).fit(TOKENS, labels)
         assert np.allclose(model.predict(TOKENS), labels, atol=1e-5)
+        last = kind(Network(LAYERS["softmax of averages"][0], sp.oo, positions=2), noise=0.0, channels="last")
+        moved = np.swapaxes(TOKENS, 1, 2)
+        assert np.allclose(last.fit(moved, labels).predict(moved[:1] / 2), model.predict(TOKENS[:1] / 2))
+        assert np.allclose(last.predict(moved.reshape(3, -1)), labels, atol=1e-5)
+        with pytest.raises(ValueError, match=r"X must have shape \(m, 2, channels\)"):
+            last.fit(np.ones((3, 3, 2)), labels)
+    early = NTKRegressor(Network(LAYERS["softmax of averages"][0], sp.oo, positions=2), noise=0.0, training_time=1e-3)
+    started = early.fit(TOKENS, labels).predict(TOKENS)
+    assert np.all(np.abs(started) < np.abs(labels))
 
 
 @pytest.mark.slow

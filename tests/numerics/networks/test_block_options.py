@@ -29,12 +29,12 @@ BLOCKS = {
     "one key, over k": AttentionBlock(2, positions=3, size=1, value_size=1, scale="linear", weight_variance=2),
     "transformer": TransformerBlock(2, activation=relu, size=2, value_size=2, hidden=3, keep_branch=0.8, output_mean=1),
     "parallel": TransformerBlock(2, activation=relu, size=2, hidden=3, parallel=True, norm="none", bias_mean=HALF),
-    "post-norm": AttentionBlock(2, size=2, value_size=2, norm="rms", place="post", kind="linear"),
+    "post-norm": AttentionBlock(2, size=2, value_size=2, norm="rms", place="post"),
     "filters, means": ConvBlock(identity, 2, positions=(2,), filter=(1,), hidden=2, **MEANS),
     "orthogonal": ConvBlock(relu, 2, hidden=1, law="orthogonal", output_bias_mean=1),
 }
 QUICK = ("filters, means", "signs")
-SIZE, SAMPLES = 0.01, 8000
+SIZE, SAMPLES, MORE = 0.01, 8000, 40_000
 
 
 def _start(block):
@@ -64,11 +64,12 @@ def test_drift_and_covariance_are_those_of_weights_drawn_by_hand(name):
     block = BLOCKS[name]
     start = _start(block)
     drift, covariance = _derived(block, start)
-    net = DrawnBlock(block, start, SAMPLES, np.random.default_rng(8))
+    samples = SAMPLES if name in QUICK else MORE
+    net = DrawnBlock(block, start, samples, np.random.default_rng(8))
 
     def at(size):
         """The increment's parts that are even and odd in the last matrices, per unit of time and of its root."""
-        plus, minus = (net.step(size, sign).reshape(SAMPLES, -1) for sign in (1.0, -1.0))
+        plus, minus = (net.step(size, sign).reshape(samples, -1) for sign in (1.0, -1.0))
         odd = (plus - minus) / (2 * size)
         return (plus + minus) / (2 * size**2), np.einsum("si,sj->sij", odd, odd)
 

@@ -283,7 +283,10 @@ class TwoInputs(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 3, 3)), r"0 \(Conv2d\) reads a grid of 2 dimensions, got no positions"),
         (nn.Sequential(nn.GroupNorm(2, 4)), r"0 \(GroupNorm\) averages over groups"),
         (TiedOverDepth(), r"step \(Linear\) reads what it has put out itself"),
-        (Uneven(), "gamma .* holds numbers that differ"),
+        (
+            Uneven(),
+            "gamma .* holds numbers that differ between neurons, which have a limit at the block's own width only",
+        ),
         (Trained(), r"down \(Linear\) does not look like PyTorch's default"),
         (HalfTheState(), "chunk cuts the state"),
         (TwoInputs(), "needs a second argument, y"),
@@ -295,7 +298,7 @@ class TwoInputs(nn.Module):
 )
 def test_what_cannot_be_read_is_refused_by_name(block, said):
     with pytest.raises(ValueError, match=said):
-        from_torch(block)
+        from_torch(block, width=sp.oo if isinstance(block, Uneven) else None)
 
 
 @pytest.mark.parametrize(

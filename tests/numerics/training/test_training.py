@@ -189,6 +189,8 @@ def test_what_does_not_fit_in_memory_is_refused_with_its_size():
     network = TrainableNetwork(ResNet(relu, width=100_000), 10_000, features=3)
     with pytest.raises(MemoryError, match=r"training \d+ parameters .* GiB, and there are"):
         train(network, some_inputs(4, 3), np.zeros((4, 1)), 0.1, 1)
+    with pytest.raises(MemoryError, match="GiB, and there are"):
+        trainability(ResNet(relu, width=100_000), [2, 10_000], some_inputs(4, 3), np.zeros(4, int))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""Means over shares of attention, said once: the matrices that they have in common get a name, and so does a row of shares."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations.explain.notation import Juxtaposed, Transposed, covariance_of, equals, expected, indexed, letter
+from derivations.explain.plain import Words
+from derivations.explain.steps import Line, equation
+from derivations.gaussian import SoftmaxMean
+
+_FEW = 4  # matrices that get a name; more are those of heads that differ
+
+
+def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]:
+    r"""Lines in which a mean over a softmax is :math:`\mathbb{E}[a_\alpha^\top C\,a_\gamma]`, the lines that say C, and words that say a.
+
+    As they are where there are none, or where their scores have several laws or means.
+    """
+    found = set().union(*(term.coefficient.atoms(SoftmaxMean) for line in lines for term in line.terms))
+    nodes = sorted(found, key=sp.default_sort_key)
+    tables = list(dict.fromkeys(m for node in nodes for m in (node.form, node.queries, node.keys)))
+    if len({node.args[3:] for node in nodes}) != 1 or len(tables) > _FEW or nodes[0].means:
+        return lines, ()
+    names = {m: f"C_{k + 1}" if len(tables) > 1 else "C" for k, m in enumerate(tables)}
+    rule = {}
+    for node in nodes:
+        one, other = (indexed("a", (row + 1,)) for row in node.rows)
+        rule[node] = expected(Juxtaposed(Transposed(one), letter(names[node.form]), other))
+    first = nodes[0]
+    scores = covariance_of(indexed("Y", ("alpha", "beta")), indexed("Y", ("gamma", "delta")))
+    product = indexed(names[first.queries], ("alpha", "gamma")), indexed(names[first.keys], ("beta", "delta"))
+    said = [equation(letter(name), matrix) for matrix, name in names.items()]
+    many = "Gaussian" if first.neurons == sp.oo else f"of {first.neurons} Gaussian queries and keys"
+    words: Words = (
+        " Here ",
+        indexed("a", ("alpha",)),
+        " is the softmax of row ",
+        letter("alpha"),
+        f" of the scores Y, {many}",
+    )
+    if first.mask != sp.ones(*first.mask.shape):
+        words = (*words, ", over what the mask ", equals(letter("m"), first.mask), " shows")
+    told = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
+    return told, (*words, ".")

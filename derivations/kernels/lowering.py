@@ -1,0 +1,177 @@
+r"""Names in the place of Gaussian means and filters: what a flow of two inputs is made of, each part once.
+
+Each mean is brought to one of a function without parameters (``standard_form``). What depends on one input alone is said once, for the first input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import sympy as sp
+
+from derivations.activations.base import Activation
+from derivations.errors import DerivationError, brief
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect
+from derivations.kernels.means import MEAN, VARIANCE
+from derivations.kernels.standard_form import Z, standard_form
+from derivations.limits.elimination.averages import FilterAverage
+from derivations.limits.gram import gram_matrix
+from derivations.limits.meanfield import mean_symbols
+from derivations.symbols import time
+
+_K, _M, _T = gram_matrix(2, "K"), mean_symbols(2), gram_matrix(2, "Theta")
+#: M, K and Θ of each of both inputs, and K and Θ between them.
+FIRST, SECOND = ((_M[a], _K[a, a], _T[a, a]) for a in (0, 1))
+BOTH = (_K[0, 1], _T[0, 1])
+_ALONE = dict(zip(SECOND, FIRST, strict=True))
+
+
+@dataclass(frozen=True)
+class OwnMean:
+    """A mean over one neuron: names for the first and the second input, the function, mean and variance."""
+
+    names: tuple[sp.Symbol, sp.Symbol]
+    function: sp.Expr
+    mean: sp.Expr
+    variance: sp.Expr
+
+    @property
+    def activation(self) -> Activation:
+        """The function, as one."""
+        return Activation("f", self.function, Z)
+
+    @property
+    def closed(self) -> sp.Expr | None:
+        """The mean in ``MEAN`` and ``VARIANCE``, None where no closed form is known; centred ones have one for more functions."""
+        found = expect(self.function, Z, VARIANCE, MEAN if self.mean != 0 else 0)
+        return None if found.has(GaussianExpectation, GaussianPairExpectation) else found
+
+
+@dataclass(frozen=True)
+class OwnFilter:
+    """What a filter reads of one input: names for the first and the second input, which filter, its tag, and what is read."""
+
+    names: tuple[sp.Symbol, sp.Symbol]
+    filter: int
+    tag: sp.Tuple
+    inside: sp.Expr
+
+
+@dataclass(frozen=True)
+class PairMean:
+    """A mean of a product over a pair of neurons, one at each input."""
+
+    name: sp.Symbol
+    functions: tuple[sp.Expr, sp.Expr]
+    laws: tuple[tuple[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]
+    covariance: sp.Expr
+
+    @property
+    def activations(self) -> tuple[Activation, Activation]:
+        """Both functions."""
+        first, second = (Activation("f", f, Z) for f in self.functions)
+        return first, second
+
+
+@dataclass(frozen=True)
+class PairFilter:
+    """What a filter reads of a pair of inputs; the tag is that of the same part for one input."""
+
+    name: sp.Symbol
+    filter: int
+    tag: sp.Tuple
+    inside: sp.Expr
+
+
+Own: TypeAlias = OwnMean | OwnFilter
+Both: TypeAlias = PairMean | PairFilter
+
+
+class Lowering:
+    """Expressions with names in the place of Gaussian means and filters."""
+
+    def __init__(self) -> None:
+        self.own: list[Own] = []
+        self.pairs: list[Both] = []
+        self.swap: dict[sp.Expr, sp.Expr] = dict(_ALONE)
+        self.known: dict[sp.Expr, sp.Expr] = {}
+
+    def __call__(self, expr: sp.Expr) -> sp.Expr:
+        """Names for the means in an expression, innermost first."""
+        if expr not in self.known:
+            self.known[expr] = self._lowered(expr)
+        return self.known[expr]
+
+    def _lowered(self, expr: sp.Expr) -> sp.Expr:
+        if isinstance(expr, GaussianExpectation):
+            mean, variance = map(self, expr.args[1:])
+            factor, function, slope, shift = standard_form(expr.args[0])
+            return factor * self._one(function, slope * mean + shift, slope**2 * variance)
+        if isinstance(expr, GaussianPairExpectation):
+            return self._two(expr)
+        if isinstance(expr, FilterAverage):
+            return self._filter(expr)
+        if not expr.has(GaussianExpectation, GaussianPairExpectation, FilterAverage):
+            return expr
+        return expr.func(*map(self, expr.args))
+
+    def _names(self, stem: str) -> tuple[sp.Symbol, sp.Symbol]:
+        names = sp.Dummy(f"{stem}_1", real=True), sp.Dummy(f"{stem}_2", real=True)
+        self.swap[names[1]] = names[0]
+        return names
+
+    def _one(self, function: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
+        law, side = self._alone(sp.Tuple(mean, variance))
+        for known in self.own:
+            if isinstance(known, OwnMean) and (known.function, known.mean, known.variance) == (function, *law):
+                return known.names[side]
+        self.own.append(OwnMean(self._names("e"), function, *law))
+        return self.own[-1].names[side]
+
+    def _filter(self, node: FilterAverage) -> sp.Expr:
+        inside, (_, which, tag, places) = self(node.body), node.args
+        if not node.is_own:
+            self.pairs.append(PairFilter(sp.Dummy("g", real=True), int(which), tag, inside))
+            return self.pairs[-1].name
+        (moved,), _ = self._alone(sp.Tuple(inside))
+        side = int(places[0])
+        for known in self.own:
+            if isinstance(known, OwnFilter) and (known.filter, known.tag, known.inside) == (int(which), tag, moved):
+                return known.names[side]
+        self.own.append(OwnFilter(self._names("g"), int(which), tag, moved))
+        return self.own[-1].names[side]
+
+    def _two(self, node: sp.Expr) -> sp.Expr:
+        first, covariance, second = map(self, node.args[2:])
+        factor = sp.S.One
+        sides: list[tuple[int | None, sp.Expr, tuple[sp.Expr, ...]]] = []
+        for function, own in zip(node.args[:2], (first, second), strict=True):
+            scale, bare, slope, shift = standard_form(function)
+            law, at = self._alone(sp.Tuple(shift, slope**2 * own))
+            sides.append((at if law.free_symbols - {time} else None, bare, tuple(law)))
+            factor *= scale
+            covariance *= slope
+        if sides[0][0] == 1 or sides[1][0] == 0:  # U is at the second input
+            sides.reverse()
+        if sides[0][0] == 1 or sides[1][0] == 0:
+            raise DerivationError(
+                f"the mean {brief(node)} is not over one neuron at each of both inputs; no rule is known for it"
+            )
+        functions, laws = [side[1] for side in sides], [side[2] for side in sides]
+        found = PairMean(sp.Dummy("p", real=True), tuple(functions), tuple(laws), covariance)  # type: ignore[arg-type]
+        for known in self.pairs:
+            if isinstance(known, PairMean) and replace(found, name=known.name) == known:
+                return factor * known.name
+        self.pairs.append(found)
+        return factor * found.name
+
+    def _alone(self, law: sp.Tuple) -> tuple[sp.Tuple, int]:
+        """An expression of one input as that of the first, and which input it was."""
+        moved = law.xreplace(self.swap)
+        both = law.free_symbols - {time} - set(self.swap) - set(self.swap.values())
+        if both or (moved != law and law.free_symbols & set(self.swap.values())):
+            raise DerivationError(
+                f"the flow holds a mean over neurons whose law, {law}, depends on both inputs together"
+            )
+        return moved, int(moved != law)

@@ -1,0 +1,21 @@
+"""How means over a softmax are explained."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from derivations import AttentionBlock, TransformerBlock, derive, relu
+
+
+def test_means_over_a_softmax_are_said_once():
+    told = " ".join(str(derive(TransformerBlock(sp.oo, positions=4, activation=relu), order="width")).split())
+    assert "dK_11/dt = E[a_1ᵀ C a_1] + 1/2" in told
+    assert "Cov[Y_αβ, Y_γδ] = C_αγ C_βδ" in told
+    assert "likewise for other indices" in told
+    assert "dK_13/dt" not in told
+    masked = str(derive(TransformerBlock(sp.oo, positions=4, activation=relu, masked=True), order="width"))
+    assert "likewise" not in masked
+    assert "dK_44/dt" in masked
+    heads = " ".join(str(derive(AttentionBlock(sp.oo, positions=2, size=3, bias_variance=1), order="width")).split())
+    assert heads.startswith("AttentionBlock with weights K, O, Q, V, width oo")
+    assert "of 3 Gaussian queries and keys" in heads

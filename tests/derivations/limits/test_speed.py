@@ -1,0 +1,32 @@
+"""Derivations stay within the seconds that the benchmark names, in CPU seconds of a yardstick beside each."""
+
+import pytest
+import sympy as sp
+
+from derivations import AttentionBlock, GatedBlock, MLPBlock, ShapedAttention, TransformerBlock, relu, silu, symbols
+from derivations.kernels import ntk
+from tests.benchmarks.bench_derivations import seconds, with_gram
+
+n = symbols.width
+#: What took from 3 s to minutes; twice the limit, since a machine's CPU seconds differ by as much from minute to minute.
+SLOWEST = {
+    "layer norm over 16 inputs": (2, lambda: with_gram(MLPBlock(relu, n, inputs=16, norm="layer"), "depth")),
+    "last layer norm": (2, lambda: with_gram(GatedBlock(relu, 3, inputs=2, norm="layer", place="post"), "depth")),
+    "linear attention, two texts": (
+        2,
+        lambda: with_gram(AttentionBlock(2, inputs=2, kind="linear", norm="rms"), "depth"),
+    ),
+    "shaped attention, two texts": (2, lambda: with_gram(ShapedAttention(n, positions=2, inputs=2), "joint")),
+    "transformer over 16 tokens": (
+        10,
+        lambda: with_gram(TransformerBlock(sp.oo, activation=relu, positions=16), "width"),
+    ),
+    "tangent kernel of a gate": (1, lambda: ntk(GatedBlock(silu, sp.oo, inputs=2))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOWEST)
+def test_derivations_stay_within_their_seconds(name):
+    limit, work = SLOWEST[name]
+    assert seconds(work) <= 2 * limit
