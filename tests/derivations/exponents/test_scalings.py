@@ -30,6 +30,7 @@ from derivations import (
 )
 from derivations.exponents.course import course
 from derivations.exponents.polyhedron import Constraint, Polyhedron
+from derivations.gaussian import expect
 from derivations.symbols import width as n
 
 A, B = Weights("A"), Weights("B", out=4 * n)
