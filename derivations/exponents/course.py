@@ -71,18 +71,20 @@ def _of_power(power: sp.Expr, grows: bool) -> Course:
 def _measured(rate: sp.Expr, v: sp.Symbol) -> Course | None:
     """From values on a geometric grid."""
     function = steady(rate, v)
-    values = [value for k in range(-_FAR, _FAR + 1, 4) if (value := function(mp.mpf(2) ** k)) is not None]
-    if len(values) <= 2 * _FAR // 4:  # one of them is not known
+    points = [(at, function(at)) for at in (mp.mpf(2) ** k for k in range(-_FAR, _FAR + 1, 4))]
+    known = [(at, value) for at, value in points if value is not None and value != 0]
+    if any(value is None for _, value in points) or not known:
         return None
-    signs = {mp.sign(value) for value in values}
+    values, signs = [value for _, value in known], {mp.sign(value) for _, value in known}
+    if len(signs) == 1 and len(known) < len(points):  # it rests at a point and goes on beyond
+        return None
     if signs == {-1}:
         return Course("vanishes")
     if signs != {1}:
         changes = [k for k, (a, b) in enumerate(pairwise(values)) if a > 0 > b]
         if len(changes) != 1 or values[-1] > 0:
             return None
-        low, high = (mp.mpf(2) ** (-_FAR + 4 * k) for k in (changes[0], changes[0] + 1))
-        root = mp.findroot(function, (low, high), solver="anderson")
+        root = mp.findroot(function, (known[changes[0]][0], known[changes[0] + 1][0]), solver="anderson")
         return Course("settles", None, (sp.Float(root, 6),))
     measured = mp.log(values[-1] / values[-2], 2) / 4
     nearest = sp.Rational(int(mp.nint(4 * measured)), 4)

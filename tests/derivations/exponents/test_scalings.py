@@ -30,6 +30,7 @@ from derivations import (
 )
 from derivations.exponents.course import course
 from derivations.exponents.polyhedron import Constraint, Polyhedron
+from derivations.gaussian import expect
 from derivations.symbols import width as n
 
 A, B = Weights("A"), Weights("B", out=4 * n)
@@ -277,3 +278,11 @@ def test_the_long_run_of_a_flow(rate, kind, power):
     v = sp.Symbol("V_11", positive=True)
     run = course(rate(v), v)
     assert (run.kind, run.power) == (kind, power)
+
+
+def test_a_flow_settles_at_a_point_of_the_grid():
+    V, z = sp.Symbol("V", positive=True), sp.Symbol("z", real=True)
+    mean = expect(sp.tanh(z) ** 2, z, V)
+    rests = course(mean / mean.subs(V, 1) - V, V)  # 0 at V = 1 to the last digit
+    assert rests.kind == "settles"
+    assert abs(rests.values[0] - 1) < sp.Float("1e-5")
