@@ -15,8 +15,10 @@ from scipy.integrate import solve_ivp
 
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.laws import Law, Normal
+from derivations.limits.width import KernelFlow
 from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
+from numerics.compile.second_moments import SecondMoments
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.expectations.choice import choose_scheme
 from numerics.initial_conditions import Grid, InitialStates, Start, shape_of
@@ -274,6 +276,10 @@ def _flow(limit: Flow, start: InitialStates, grid: Grid, samples: int) -> Array:
         return np.where(np.isfinite(values), values, 1e200)  # a trial step that leaves the domain is made shorter
 
     x0 = start.block(0, together, (size,), np.random.default_rng(0))
+    if isinstance(limit, KernelFlow) and limit.second:
+        moments = SecondMoments(limit)
+        for row in x0:
+            moments.require(row)
     ends = np.add(grid.starts, grid.durations)
     with np.errstate(all="ignore"):
         at_start = np.stack(velocity(*x0.T, grid.starts[0]))

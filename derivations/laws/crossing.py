@@ -96,7 +96,7 @@ class CrossingLaw(Law):
     --------
     >>> from derivations import Diffusion, recognise
     >>> x = sp.Symbol("x", real=True)
-    >>> law = recognise(Diffusion((x,), [0], [[sp.sqrt(abs(x))]]))
+    >>> law, point = recognise(Diffusion((x,), [0], [[sp.sqrt(abs(x))]])).parts
     >>> law.moment(1, x0=sp.Rational(1, 2)), law.atoms
     (1/2, ())
     """

@@ -26,6 +26,8 @@ _PARALLEL = (
 _BEYOND = 1.0 + 2.0**-51  # just outside, so that the determinant is at most 0 however it is rounded
 _EQUAL = 1e-14
 _INVARIANT = 1e-9
+#: An eigenvalue of a covariance below 0 by more than this share is no rounding.
+_OUTSIDE = 1e-9
 
 
 class SecondMoments:
@@ -49,6 +51,17 @@ class SecondMoments:
     def with_fixed(self, x: Array) -> Array:
         """States, and then the numbers that are fixed."""
         return np.concatenate([x, np.array([float(value) for value in self.fixed])])
+
+    def require(self, start: Array) -> None:
+        """Refuse a start that no random variables have as their moments."""
+        y = self.with_fixed(start)
+        mean = y[self.means] if self.means else np.zeros(self.inputs)
+        values = np.linalg.eigvalsh(y[self.places[0]] - np.outer(mean, mean))
+        if values[0] < -_OUTSIDE * max(values[-1], np.abs(values[0])):
+            raise ValueError(
+                f"the start {', '.join(f'{value:g}' for value in start)} holds no second moments: what should be a covariance matrix has the "
+                f"eigenvalue {values[0]:.3g}; give moments of random variables, |K_12| at most the root of K_11 K_22"
+            )
 
     def inside(self, x: Array, least: float = 0.0) -> Array:
         """The states as second moments of Gaussian neurons of some least variance: those within rounding of the border are on it."""
@@ -127,6 +140,7 @@ class SecondMoments:
 def kept_covariances(flow: KernelFlow, start: Array, velocity: Velocity) -> tuple[Velocity, Array]:
     """The rates of change at states that are second moments, inputs that start equal and stay so being one input; and the start."""
     moments = SecondMoments(flow)
+    moments.require(start)
 
     def safe(t: float, x: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -204,7 +204,7 @@ def _normal(uniform: Array) -> Array:
     return normal
 
 
-def softmax_mean_value(node: SoftmaxMean) -> JointMean:
+def softmax_mean_value(node: sp.Expr) -> JointMean:
     """A mean without parameters, and three standard errors of it over independent sets of points, or the difference of two rules.
 
     Raises
@@ -220,6 +220,8 @@ def softmax_mean_value(node: SoftmaxMean) -> JointMean:
     >>> round(mean, 9), error < 1e-9
     (0.636838154, True)
     """
+    if node.is_number and not isinstance(node, SoftmaxMean):  # shares that add up to one
+        return JointMean(float(node), 0.0)
     if node.free_symbols:
         raise ValueError(
             f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values"

@@ -24,7 +24,7 @@ from derivations import (
     rms_norm,
     tanh,
 )
-from numerics import compare, simulate_network, simulate_sde, validate
+from numerics import compare, simulate_network, simulate_sde, solve_flow, validate
 from numerics.validation import Validation
 from numerics.validation.base import negative_control
 from numerics.validation.equation import equation_of_networks
@@ -131,8 +131,15 @@ def test_gram_matrices_of_neurons_and_of_the_derived_diffusion_have_the_same_law
 
 
 def test_a_flow_that_starts_outside_its_domain_is_refused():
-    with pytest.raises(ValueError, match=r"the flow has no velocity of K_12 at its start K_11 = 0\.3"):
-        simulate_sde(derive(ResNet(relu, sp.oo, inputs=2)).limit, x0=[0.3, 0.6, 0.9])
+    flow = derive(ResNet(relu, sp.oo, inputs=2)).limit
+    for solve in (lambda start: simulate_sde(flow, x0=start), lambda start: solve_flow(flow, start)):
+        for start in ([0.3, 0.6, 0.9], [-0.1, 0.0, 0.9]):
+            with pytest.raises(
+                ValueError,
+                match=r"holds no second moments: what should be a covariance matrix has the eigenvalue -0\.\d",
+            ):
+                solve(start)
+        solve([0.4, 0.6, 0.9])  # parallel
 
 
 @pytest.mark.slow
