@@ -142,6 +142,8 @@ def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Poin
     [0.0]
     """
     x, mu, a = coefficients(process)
+    if a.is_polynomial(x):
+        return ()  # to whole orders
     if (a.free_symbols | mu.free_symbols) - {x}:
         return ()
     inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)

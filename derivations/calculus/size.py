@@ -8,7 +8,7 @@ degree is bounded without expanding anything, and what is too large is left as i
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import comb
 
 import sympy as sp
@@ -16,6 +16,7 @@ import sympy as sp
 MOST_DEGREE = 300  # of numerator or denominator, over all generators together
 MOST_TERMS = 20_000  # of a polynomial of that degree in that many generators
 MOST_FACTORED = 3_000  # terms of what is factored
+MOST_POWERS = 24  # of an exponential of a number, written as powers of one symbol
 MOST_NODES = 2_000  # different parts of the formula
 
 
@@ -138,7 +139,16 @@ def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> s
     (x + 1)**2*exp(2553/5000)
     """
     numbers = sorted((node for node in expr.atoms(sp.exp) if node.is_number), key=sp.default_sort_key)
-    names = {node: sp.Dummy("e", positive=True) for node in numbers}
+    names: dict[sp.Expr, sp.Expr] = {node: sp.Dummy("e", positive=True) for node in numbers}
+    exponents = [node.args[0] for node in numbers]
+    if exponents and all(e.is_Rational for e in exponents):
+        unit = reduce(sp.gcd, exponents)
+        if (
+            max(abs(e / unit) for e in exponents) <= MOST_POWERS
+        ):  # one symbol, so that e^2 is seen to be the square of e
+            base = sp.Dummy("e", positive=True)
+            names = {node: base ** (node.args[0] / unit) for node in numbers}
+            return rule(expr.xreplace(names)).xreplace({base: sp.exp(unit)})
     return rule(expr.xreplace(names)).xreplace({name: node for node, name in names.items()})
 
 
