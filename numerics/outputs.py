@@ -53,7 +53,7 @@ def output_law(
     ----------
     d : Derivation
         As ``derive`` returned it, without free parameters.
-    x0 : float or array, shape (width,) or (width, inputs)
+    x0 : float or array, shape (width,) or (width, m)
         The state at depth 0, which is fixed: a number for every neuron and input. Of the limit of a Gram matrix it gives
         :math:`V_0 = X_0^\top X_0/n`.
     t : float

@@ -70,7 +70,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Step:
+class MovedBy:
     """The orders of what one matrix's step moves: what it puts out, the state by all layers, the output, and what is inside a layer."""
 
     own: Order
@@ -92,7 +92,7 @@ class StepVerdict:
 
     a: sp.Rational
     b: sp.Rational
-    changes: dict[str, Step]
+    changes: dict[str, MovedBy]
 
     @property
     def state(self) -> Order:

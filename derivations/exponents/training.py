@@ -25,9 +25,9 @@ from derivations.exponents.moved import (
     READOUT,
     WORDS,
     Moved,
+    MovedBy,
     Orders,
     Power,
-    Step,
     StepVerdict,
     at_most,
     is_straight,
@@ -275,7 +275,7 @@ class FirstStep:
         else:
             eta = Order(-_rational(rate[0], "a"), -_rational(rate[1], "b"))
         rows = {
-            name if role in (INPUT, READOUT, "hidden") else f"{role} of {name}": Step(
+            name if role in (INPUT, READOUT, "hidden") else f"{role} of {name}": MovedBy(
                 *(eta * o for o in (row.own, row.state, row.output, max(row.inside, row.through)))
             )
             for (name, role), row in raw.items()
@@ -326,7 +326,7 @@ class FirstStep:
             raise DerivationError(f"steps must be a positive whole number, got {steps!r}")
         point = self.point(exponents, readout)
 
-        def table(eta: Order) -> dict[str, Step]:
+        def table(eta: Order) -> dict[str, MovedBy]:
             return self._later(point, rule, parametrization, eta, steps)
 
         if rate is None:
@@ -341,7 +341,7 @@ class FirstStep:
 
     def _later(
         self, point: Mapping[sp.Symbol, Fraction], rule: str, parametrization: str, eta: Order, steps: int
-    ) -> dict[str, Step]:
+    ) -> dict[str, MovedBy]:
         layers, start = self.depth_at(point), self.layer(point)
         learned: dict[Weights, Order] = {}
         readout = start.incoming
@@ -358,17 +358,17 @@ class FirstStep:
             if self.ends:
                 readout = max(readout, last)
             layer = self.layer(point, learned, readout)
-        rows: dict[str, Step] = {}
+        rows: dict[str, MovedBy] = {}
         for name, uses in self.matrices.items():
             moved = {u.symbol: layer.own(u, learned[uses[0].weights]) for u in uses}
             row = self._spread(layer, layers, NOTHING, moved, start)
-            rows[name] = Step(row.own, row.state, row.output, max(row.inside, row.through))
+            rows[name] = MovedBy(row.own, row.state, row.output, max(row.inside, row.through))
         if self.ends:
             first = eta * _entry(layer.incoming, ONE, rule, parametrization)
             begun = Change(first, first * layer.incoming * WIDTH)
             state, through = self._passed_on(layer, layers, begun, start)
-            rows[INPUT] = Step(first, state, begun.along, through)
-            rows[READOUT] = Step(last * WIDTH, NOTHING, last * WIDTH, NOTHING)
+            rows[INPUT] = MovedBy(first, state, begun.along, through)
+            rows[READOUT] = MovedBy(last * WIDTH, NOTHING, last * WIDTH, NOTHING)
         return rows
 
     # ---- as functions of the exponents ----

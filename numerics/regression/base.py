@@ -61,7 +61,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array, shape (m, dim), over positions (m, channels, positions...) or (m, positions..., channels) as ``channels`` says, or these in rows
+        X : array, shape (m, dim), over positions (m, channels, positions...) or (m, positions..., channels)
+            As ``channels`` says, or these in rows; as in the fit.
         return_std, return_cov : bool
             One of them at most.
 

@@ -144,7 +144,7 @@ def trainability(
     inputs : array, shape (m, features)
     labels : array, shape (m,)
         Whole numbers from 0.
-    test : (inputs, labels), optional
+    test : pair of arrays, optional
         For the accuracy.
     learning_rate : float, optional
         By default half of the largest that is derived for some of the inputs, or else half of the largest that is measured.
