@@ -28,6 +28,8 @@ def is_moderate(expr: sp.Expr, most_terms: int = MOST_TERMS) -> bool:
     >>> x = sp.Symbol("x", real=True)
     >>> is_moderate(x * sp.tanh(x) ** 2 / (1 + x)), is_moderate(x / (1 + sp.exp(-x * sp.Rational(851, 500))) + sp.exp(x))
     (True, False)
+    >>> is_moderate(1 / (1 + sp.exp(-x - x**3 * sp.Rational(8943, 100000))) ** 2)
+    False
     """
     return _terms(expr) <= most_terms
 
@@ -35,6 +37,8 @@ def is_moderate(expr: sp.Expr, most_terms: int = MOST_TERMS) -> bool:
 @lru_cache(maxsize=4096)
 def _terms(expr: sp.Expr) -> int:
     """A bound on the terms of numerator and denominator; beyond every bound where the degree is."""
+    if any(node.args[0].is_Add for node in expr.atoms(sp.exp)):
+        expr = sp.expand_power_exp(expr)  # as algebra takes them apart
     counted = _Degrees()
     try:
         over, under = counted.degrees(expr)
