@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 _NODES = (60, 44)  # of a Gauss–Hermite rule in each dimension, and of the one that says its error
 _SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
+_MOST_VALUES = 1000  # at how many values of its parameters a mean is taken at once; each costs milliseconds
 _BLOCK = 2**22  # how many shares are kept at a time
 
 
@@ -287,6 +288,11 @@ class GroupedMeans:
         """Of each node, at arrays that broadcast."""
         arrays = np.broadcast_arrays(*values) if values else []
         shape = arrays[0].shape if arrays else ()
+        if np.prod(shape, dtype=float) > _MOST_VALUES:
+            raise ValueError(
+                f"means over a softmax at {int(np.prod(shape))} states at once take too long, each has a rule of thousands of points; "
+                f"take at most {_MOST_VALUES} samples, or infinite width, where they move as one"
+            )
         found = np.empty((len(self.nodes), *shape))
         for index in np.ndindex(shape):
             at = [array[index] for array in arrays]

@@ -73,3 +73,11 @@ def test_large_scores_and_numbers_that_are_missing():
         softmax_mean_value(softmax_mean(0, 0, sp.eye(2), k * sp.eye(2), sp.eye(2), sp.ones(2)))
     with pytest.raises(ValueError, match="number of keys k must be a number"):
         compile_expression((k,), softmax_mean(0, 0, sp.eye(2), sp.eye(2), sp.eye(2), sp.ones(2), k))
+
+
+def test_too_many_states_at_once_are_refused_before_they_are_waited_for():
+    s = sp.Symbol("s", positive=True)
+    kernel = sp.Matrix([[1, s / 2], [s / 2, s]])
+    mean = compile_expression((s,), softmax_mean(1, 0, kernel, kernel, kernel, sp.ones(2)))
+    with pytest.raises(ValueError, match="at 1001 states at once take too long"):
+        mean(np.full(1001, 0.5))
