@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import sympy as sp
 
@@ -17,10 +16,8 @@ from derivations.calculus.settling import Settling, settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, unknown
 from derivations.existence import Existence, existence
-from derivations.explain import data, latex, text, typst
 from derivations.explain.collapse import collapse_steps, one_input_step
 from derivations.explain.existence import existence_step
-from derivations.explain.files import write_whole
 from derivations.explain.joint import expansion_step, joint_recursion_step, moment_step
 from derivations.explain.law import lamperti_step, law_steps, no_law_step
 from derivations.explain.limit import (
@@ -32,6 +29,7 @@ from derivations.explain.limit import (
     width_steps,
 )
 from derivations.explain.norm import norm_steps
+from derivations.explain.printed import Printed
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.explain.steps import Step
 from derivations.language.single import OneMatrixLayer
@@ -58,7 +56,7 @@ _MOST_COORDINATES = 4
 
 
 @dataclass(frozen=True)
-class Derivation:
+class Derivation(Printed):
     """A network's limit with everything that was derived on the way.
 
     Attributes
@@ -201,57 +199,6 @@ class Derivation:
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
         return tuple(_STEPS[self.order](self))
-
-    def latex(self) -> str:
-        """The derivation as LaTeX paragraphs and aligned displays, to paste into a document with amsmath."""
-        return latex.body(self.steps)
-
-    def typst(self) -> str:
-        """The derivation as Typst sections and displays, to paste into a document."""
-        return typst.body(self.steps)
-
-    def _repr_latex_(self) -> str:
-        """The limit and its law, for notebooks."""
-        wanted = [line for step in self.steps for line in step.lines if step.is_result]
-        return f"$\\displaystyle {latex.aligned(tuple(wanted))}$"
-
-    def __str__(self) -> str:
-        return text.document(self.title, self.steps)
-
-    def to_json(self) -> str:
-        """The derivation as JSON."""
-        return data.document(self.title, self.steps)
-
-    def write(self, path: str | Path) -> Path:
-        """Write the derivation to a file, in the format that its suffix names; a file that is there is replaced as a whole.
-
-        Parameters
-        ----------
-        path : path
-            ``.tex`` (a document for pdflatex), ``.typ`` (one for Typst), ``.txt`` or ``.json``.
-
-        Raises
-        ------
-        DerivationError
-            For another suffix.
-        """
-        path = Path(path)
-        if path.suffix not in _DOCUMENTS:
-            known = ", ".join(_DOCUMENTS)
-            raise DerivationError(
-                f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {known}"
-            )
-        write_whole(path, _DOCUMENTS[path.suffix](self.title, self.steps).encode())
-        return path
-
-
-#: Whole documents by the suffix of their file.
-_DOCUMENTS: dict[str, Callable[[str, tuple[Step, ...]], str]] = {
-    ".tex": latex.document,
-    ".typ": typst.document,
-    ".txt": text.document,
-    ".json": data.document,
-}
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:

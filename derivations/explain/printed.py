@@ -45,7 +45,12 @@ class Printed(ABC):
         return text.document(self.title, self.steps)
 
     def write(self, path: str | Path) -> Path:
-        """Write it to a file, in the format that its suffix names: .tex, .typ, .txt or .json.
+        """Write it to a file, in the format that its suffix names; a file that is there is replaced as a whole.
+
+        Parameters
+        ----------
+        path : path
+            ``.tex`` (a document for pdflatex), ``.typ`` (one for Typst), ``.txt`` or ``.json``.
 
         Raises
         ------

@@ -41,5 +41,5 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
     )
     if first.mask != sp.ones(*first.mask.shape):
         words = (*words, ", over what the mask ", equals(letter("m"), first.mask), " shows")
-    told = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
-    return told, (*words, ".")
+    shown = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
+    return shown, (*words, ".")

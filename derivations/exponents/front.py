@@ -11,10 +11,10 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
+from derivations.explain.printed import Printed
 from derivations.explain.steps import Step
 from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
-from derivations.exponents.printed import Printed
 from derivations.exponents.terms import terms
 from derivations.exponents.training import FirstStep, trained_names
 from derivations.exponents.training_words import training_steps
