@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations import DerivationError, TrainingScalings
 from derivations.explain.latex import latex
-from derivations.exponents.training import readout_exponent
+from derivations.exponents.at_point import readout_exponent
 from numerics.statistics import Slope, standard_error
 
 Array = NDArray[np.float64]
