@@ -5,86 +5,21 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import TypeAlias
 
-from derivations.errors import unknown
+from numerics.cli.parsing import Parser, Version
 
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "typst", "json", "html")
 
-_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Complaints in one line, cause first; no abbreviations, in which ``--a`` would mean ``--activation``."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **(options | {"allow_abbrev": False}))
-        self.build: Callable[[_Parser], None] | None = None
-        self._negative_number_matcher = re.compile(r"-[\d.]")  # -1e5 and -1/2 are values too, not only -1
-
-    def built(self) -> _Parser:
-        """With its options, which are added when they are first needed: those of recipes are read off the recipes."""
-        build, self.build = self.build, None
-        if build is not None:
-            build(self)
-        return self
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None, **options: Any) -> Any:
-        """As always, with all options."""
-        self.built()
-        return super().parse_known_args(args, namespace, **options)
-
-    def format_help(self) -> str:
-        """As always, with all options."""
-        self.built()
-        return super().format_help()
-
-    def error(self, message: str) -> NoReturn:
-        message = re.sub(r"^argument [^:]+: ", "", " ".join(message.split()))
-        self.exit(2, f"deeplimits: error: {message} (see {self.prog} --help)\n")
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As always, but that an unknown option is named with those that are close."""
-        given = list(sys.argv[1:] if args is None else args)
-        (commands,) = (a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
-        command = next((word for word in given if not word.startswith("-")), None)
-        if command is not None and command in commands:
-            known = commands[command].built()._option_string_actions
-            words = (word.split("=")[0] for word in given if word.startswith("--"))
-            if wrong := next((word for word in words if word not in known), None):
-                if wrong in ("--recipe", "--architecture", "--model", "--network"):
-                    commands[command].error(
-                        f"the architecture is a word without {wrong}, such as deeplimits {command} resnet"
-                    )
-                commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
-        options, extra = self.parse_known_args(given, namespace)
-        if extra and command:
-            commands[command].error(f"{extra[0][:60]!a} is one argument too many")
-        return options
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            name = action.dest if action.option_strings == [] else action.option_strings[0]
-            raise argparse.ArgumentError(None, unknown(name, value, action.choices))
-
-
-class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from importlib.metadata import version
-
-        print(f"deeplimits {version('deeplimits')}")
-        parser.exit()
+_Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    top = _Parser(prog="deeplimits", description=DESCRIPTION)
-    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    top = Parser(prog="deeplimits", description=DESCRIPTION)
+    top.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     for name, (does, build) in _COMMANDS.items():
@@ -92,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _derive(derive: _Parser) -> None:
+def _derive(derive: Parser) -> None:
     _recipe(derive)
     _inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
@@ -104,7 +39,7 @@ def _derive(derive: _Parser) -> None:
     _force(derive)
 
 
-def _density(density: _Parser) -> None:
+def _density(density: Parser) -> None:
     _recipe(density, width="1")
     _start(density)
     density.add_argument(
@@ -120,7 +55,7 @@ def _density(density: _Parser) -> None:
     _force(density)
 
 
-def _output(output: _Parser) -> None:
+def _output(output: Parser) -> None:
     _recipe(output, width="1")
     _start(output, inputs=True)
     add = output.add_argument
@@ -152,7 +87,7 @@ def _output(output: _Parser) -> None:
     _force(output)
 
 
-def _simulate(simulate: _Parser) -> None:
+def _simulate(simulate: Parser) -> None:
     _recipe(simulate, width="1")
     _start(simulate, inputs=True)
     _size(simulate, depth=1000, samples=10_000)
@@ -184,14 +119,14 @@ def _simulate(simulate: _Parser) -> None:
     _force(simulate)
 
 
-def _validate(validate: _Parser) -> None:
+def _validate(validate: Parser) -> None:
     _recipe(validate, width="1")
     _inputs_followed(validate)
     _start(validate)
     _size(validate, depth=None, samples=None)
 
 
-def _compare(compare: _Parser) -> None:
+def _compare(compare: Parser) -> None:
     _recipe(compare, width="1")
     _start(compare)
     compare.add_argument(
@@ -209,7 +144,7 @@ def _compare(compare: _Parser) -> None:
     _seed(compare)
 
 
-def _report(report: _Parser) -> None:
+def _report(report: Parser) -> None:
     _recipe(report, width="1")
     _start(report, inputs=True)
     report.add_argument(
@@ -223,7 +158,7 @@ def _report(report: _Parser) -> None:
     _force(report)
 
 
-def _kernel(kernel: _Parser) -> None:
+def _kernel(kernel: Parser) -> None:
     _recipe(kernel, width="oo")
     kernel.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy (random ones)")
     kernel.add_argument(
@@ -242,7 +177,7 @@ def _kernel(kernel: _Parser) -> None:
     _force(kernel)
 
 
-def _train(train: _Parser) -> None:
+def _train(train: Parser) -> None:
     _recipe(train, width="32")
     train.add_argument(
         "--depth",
@@ -276,7 +211,7 @@ def _depths(text: str) -> tuple[int, ...]:
     return tuple(map(_whole("depth", 1, 1_000_000), text.split(",")))
 
 
-def _scalings(command: _Parser) -> None:
+def _scalings(command: Parser) -> None:
     _recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
@@ -291,14 +226,14 @@ def _scalings(command: _Parser) -> None:
     _force(command)
 
 
-def _jacobian(command: _Parser) -> None:
+def _jacobian(command: Parser) -> None:
     _recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     _force(command)
 
 
-def _choose(command: _Parser) -> None:
+def _choose(command: Parser) -> None:
     _recipe(command, width="100")
     command.add_argument(
         "--mean-square", type=_finite("mean-square"), metavar="V", help="wanted mean square of the output's neurons"
@@ -342,7 +277,7 @@ def _force(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
 
 
-def _command(commands: _Commands, name: str, does: str) -> _Parser:
+def _command(commands: _Commands, name: str, does: str) -> Parser:
     """A command that says the same in the list of commands and at the head of its own help."""
     return commands.add_parser(
         name, help=does, description=f"{does[0].upper()}{does[1:]}. In brackets is what an option is if left out."
@@ -479,7 +414,7 @@ def _finite(name: str) -> Callable[[str], float]:
 
 
 #: Every command: what it does, and what adds its options.
-_COMMANDS: dict[str, tuple[str, Callable[[_Parser], None]]] = {
+_COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "derive": ("print a derivation step by step", _derive),
     "density": ("tabulate density and distribution function, closed or solved by Fokker–Planck", _density),
     "output": ("tabulate the law of a random readout of the last layer", _output),
