@@ -132,7 +132,12 @@ class Derivation(Printed):
         if not isinstance(gram, Diffusion) or len(gram.states) != 1:
             return None
         # no solvable family has the angle between two inputs in it, and to look for one takes minutes
-        return None if gram.drift.has(sp.asin, sp.acos) else limit_law(gram)[0]
+        if gram.drift.has(sp.asin, sp.acos):
+            return None
+        try:
+            return limit_law(gram)[0]
+        except DerivationError:  # it is of one family or another by the sign of a formula in the width
+            return None
 
     @cached_property
     def proof(self) -> Proof | None:

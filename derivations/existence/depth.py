@@ -44,6 +44,7 @@ from derivations.symbols import state
 #: Positions of an input up to which its Gram matrix is looked at.
 MOST_POSITIONS = 4
 
+
 def of_depth(limit: Diffusion | NeuronDiffusion, architecture: Recipe) -> Existence:
     """Of a diffusion at a width of its own."""
     layer = OneMatrixLayer.of(architecture.program())
@@ -265,5 +266,3 @@ def _by_fellers_test(norm: Diffusion) -> tuple[str, str]:
     if reached == sp.false:
         return "cannot", "by Feller's test the squared norm, a diffusion by itself, does not reach infinity"
     return UNKNOWN, f"by Feller's test of the squared norm it explodes if {reached}"
-
-

@@ -99,7 +99,10 @@ def _unique(recipe: Recipe, stays: bool) -> tuple[str, str]:
     if not is_lipschitz(recipe):
         return UNKNOWN, "what matrices are applied to is not seen to be locally Lipschitz"
     until = "" if stays else ", until a variance becomes 0"
-    return "yes", f"means of locally Lipschitz functions of Gaussian neurons are locally Lipschitz in their covariances{until}"
+    return (
+        "yes",
+        f"means of locally Lipschitz functions of Gaussian neurons are locally Lipschitz in their covariances{until}",
+    )
 
 
 def _explodes(flow: Flow, moments: SecondMoments) -> tuple[str, str, sp.Expr | None]:
@@ -120,8 +123,16 @@ def _explodes(flow: Flow, moments: SecondMoments) -> tuple[str, str, sp.Expr | N
             time = explosion_time(alone.drift[0], s)
             return "can", why if time is None else f"{why}, {time} from a start {start} on", time
         if where == _ALONE:
-            return "cannot", "each variance moves by itself, and its velocity grows at most linearly or is negative far out", None
-    return UNKNOWN, "the velocity of a variance is not seen to grow at most linearly, and no variance is seen to explode", None
+            return (
+                "cannot",
+                "each variance moves by itself, and its velocity grows at most linearly or is negative far out",
+                None,
+            )
+    return (
+        UNKNOWN,
+        "the velocity of a variance is not seen to grow at most linearly, and no variance is seen to explode",
+        None,
+    )
 
 
 def _scalars(flow: Flow, moments: SecondMoments) -> list[tuple[Flow, str]]:

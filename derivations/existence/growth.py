@@ -15,6 +15,7 @@ from derivations.language.statements import Matrix, Mean
 from derivations.piecewise import analyse
 from derivations.sums import CoordinateSum
 
+
 def rising(drift: sp.Expr) -> sp.Expr:
     """A drift of a positive number without terms that are not positive, which cannot make it explode."""
     return sp.Add(*(term for term in sp.Add.make_args(sp.expand(drift)) if not term.is_nonpositive))
@@ -24,9 +25,11 @@ def at_most(drift: list[sp.Expr | None], covariance: list[sp.Expr | None]) -> bo
     """Linear growth: degree 1 of the drift, 2 of the covariance."""
     return all(d is not None and d <= 1 for d in drift) and all(d is not None and d <= 2 for d in covariance)
 
+
 def is_smooth(entries: Sequence[sp.Expr]) -> bool:
     """Whether formulas have no kinks and jumps."""
     return not any(e.has(sp.Abs, sp.Max, sp.Min, sp.Piecewise, sp.sign, sp.Heaviside) for e in entries)
+
 
 def is_lipschitz(network: Recipe) -> bool:
     """Whether all that a program applies is locally Lipschitz: then several inputs move in a Lipschitz way also where they meet."""
@@ -51,6 +54,7 @@ def _is_lipschitz_body(body: sp.Expr) -> bool:
         return False
     orders = [q for p in (*a.zeros, *a.kinks) for q in p.orders]
     return a.complete and not a.jumps and not a.poles and all(q is not None and q >= 1 for q in orders)
+
 
 def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.Expr | None:
     """A power of the size of the state that bounds an expression far out, or close to 0; None if none is seen."""

@@ -26,7 +26,9 @@ def of_gram(limit: Diffusion, recipe: Recipe) -> Existence:
     explodes, why = _explodes(limit, moments)
     generic = limit.generic_entries
     if is_smooth([*limit.drift, *(limit.entry(i, j) for i, j in generic)]):
-        return Existence("yes", "yes", explodes, ("the coefficients are smooth while the matrix is positive definite", why))
+        return Existence(
+            "yes", "yes", explodes, ("the coefficients are smooth while the matrix is positive definite", why)
+        )
     return Existence(UNKNOWN, UNKNOWN, explodes, ("the coefficients are not seen to be smooth", why))
 
 
@@ -68,7 +70,9 @@ def _explodes(limit: Diffusion, moments: SecondMoments) -> tuple[str, str]:
     drifts, noises = _of_norms(limit, moments)
     rule = moments.by_correlations
     (s, drift), noise = next(iter(drifts.items())), next(iter(noises.values()))
-    if not any((drifts[v].free_symbols | noises[v].free_symbols) & ({*limit.states, *_bounded(rule)} - {v}) for v in drifts):
+    if not any(
+        (drifts[v].free_symbols | noises[v].free_symbols) & ({*limit.states, *_bounded(rule)} - {v}) for v in drifts
+    ):
         norm = Diffusion((s,), [drift], [[noise]], sp.Interval.open(0, sp.oo), limit.time)
         return _feller(norm, "the norm of an input, which moves by itself,")
     return UNKNOWN, "the coefficients grow faster than linearly, and no norm moves by itself"

@@ -125,7 +125,9 @@ def test_a_flow_explodes_at_the_time_that_is_said(recipe, start, time):
     said = d.existence.explosion_time.subs(sp.Symbol("K_0", positive=True), start)
     assert abs(float(said - time)) < 1e-12
     # f ~ c K^p leaves K^(1-p)/((p-1)c) before the end, whatever the way there
-    left = [solve_flow(d.limit, start, t=share * float(said), rtol=1e-9)(share * float(said))[0] for share in (0.9, 0.99)]
+    left = [
+        solve_flow(d.limit, start, t=share * float(said), rtol=1e-9)(share * float(said))[0] for share in (0.9, 0.99)
+    ]
     (s,) = d.limit.states
     p = sp.degree(d.limit.drift[0], s)
     assert left[1] / left[0] == pytest.approx(10 ** (1 / (int(p) - 1)), rel=0.2)

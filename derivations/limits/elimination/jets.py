@@ -46,7 +46,9 @@ class _Point:
         if not expr.has(*self.place):
             return {(): expr} if expr != 0 else {}
         if expr in self.place:
-            return _summed([{(): self.at[expr]}, {(self.place[expr],): sp.S.One}] if self.order else [{(): self.at[expr]}])
+            return _summed(
+                [{(): self.at[expr]}, {(self.place[expr],): sp.S.One}] if self.order else [{(): self.at[expr]}]
+            )
         if isinstance(expr, SoftmaxShare):
             return self._of_share(expr)
         if expr.is_Pow and expr.exp.is_Integer and expr.exp.is_positive:
