@@ -189,3 +189,19 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
             )
         )
     return Value(tuple(axes), _array(left.shape, entries))
+
+
+def is_tensor(said: Any) -> bool:
+    """Whether this is a tensor of PyTorch."""
+    return hasattr(said, "data_ptr") and hasattr(said, "numel")
+
+
+def identifier(name: str) -> str:
+    """A dotted module name as the name of a matrix."""
+    plain = name.replace(".", "_") or "W"
+    return plain if plain.isidentifier() else f"W_{plain}"
+
+
+def number(value: float) -> sp.Expr:
+    """A float as the shortest decimal of seven digits, which is what single precision holds."""
+    return sp.Rational(f"{value:.7g}")
