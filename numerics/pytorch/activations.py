@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from derivations import parse_activation
+from derivations import parse_activation, relu
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import Value
 
@@ -24,6 +24,8 @@ _PLAIN = {
     "LogSigmoid": "logsigmoid",
     "Tanhshrink": "tanhshrink",
 }
+#: Functions of one variable that are seldom activations.
+_MATHEMATICS = ("abs", "sin", "cos", "exp", "erf", "atan", "sinh", "cosh", "tan", "log", "log1p", "expm1", "sign")
 #: Modules with parameters.
 _WITH_PARAMETERS: dict[str, Callable[[Any], str]] = {
     "GELU": lambda m: f"gelu({m.approximate})",
@@ -48,9 +50,9 @@ def _activated(reader: Reader, text: str, x: Any, where: str) -> Value:
     return reader.value(x, where).map(parse_activation(text))
 
 
-def _activation_rule(describe: Callable[[Any], str]) -> Rule:
+def _activation_rule(text: str | Callable[[Any], str]) -> Rule:
     def rule(reader: Reader, name: str, module: Any, x: Any) -> Value:
-        return _activated(reader, describe(module), x, name)
+        return _activated(reader, text if isinstance(text, str) else text(module), x, name)
 
     return rule
 
@@ -80,10 +82,29 @@ def _function(text: str, *names: str) -> Rule:
     return rule
 
 
+def clamped(reader: Reader, x: Any, min: Any = None, max: Any = None) -> Value:
+    """``x.clamp(min, max)``."""
+    low = "x" if min is None else f"max(x, {min})"
+    return _activated(reader, low if max is None else f"min({low}, {max})", x, "clamp")
+
+
+def _larger(reader: Reader, x: Any, other: Any) -> Value:
+    """``torch.maximum`` of two tensors, neuron by neuron."""
+    first, second = reader.value(x, "a maximum"), reader.value(other, "a maximum")
+    return reader.combine(first, second, lambda a, b: b + relu(a - b))
+
+
+def _negative(value: Value) -> Value:
+    return value.map(lambda e: -e)
+
+
+def _of_one_variable(word: str) -> Rule:
+    return lambda reader, x: _activated(reader, f"{word}(x)", x, word)
+
+
 MODULES: dict[str, Rule] = {
     "PReLU": parametric,
-    **{name: _activation_rule(lambda m, text=text: text) for name, text in _PLAIN.items()},
-    **{name: _activation_rule(describe) for name, describe in _WITH_PARAMETERS.items()},
+    **{name: _activation_rule(text) for name, text in {**_PLAIN, **_WITH_PARAMETERS}.items()},
 }
 FUNCTIONS: dict[str, Rule] = {
     "gelu": _function("gelu", "approximate"),
@@ -95,4 +116,12 @@ FUNCTIONS: dict[str, Rule] = {
     "softshrink": _function("softshrink", "lambd"),
     "hardshrink": _function("hardshrink", "lambd"),
     **{text: _function(text) for text in _PLAIN.values()},
+    **{word: _of_one_variable(word) for word in _MATHEMATICS},
+    **dict.fromkeys(("clamp", "clip"), clamped),
+    "clamp_min": lambda reader, x, min: clamped(reader, x, min),
+    "clamp_max": lambda reader, x, max: clamped(reader, x, None, max),
+    "maximum": _larger,
+    "minimum": lambda reader, x, other: _negative(
+        _larger(reader, _negative(reader.value(x, "a minimum")), _negative(reader.value(other, "a minimum")))
+    ),
 }

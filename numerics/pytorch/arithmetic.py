@@ -11,6 +11,7 @@ import sympy as sp
 from derivations import parse_activation
 from numerics.pytorch.attention import masked
 from numerics.pytorch.cutting import chunked
+from numerics.pytorch.norms import without_guard
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import NEURONS, THERE, Value, is_tensor, number
 
@@ -57,14 +58,17 @@ def _only_norms(value: Value) -> bool:
 
 def divided(reader: Reader, a: Any, b: Any) -> Value:
     """A quotient, neuron by neuron."""
-    first, second = reader.value(a, "a numerator"), reader.value(b, "a denominator")
+    first, second = reader.value(a, "a numerator"), without_guard(reader, reader.value(b, "a denominator"))
     made = reader.combine(first, second, lambda x, y: x / y)
     return replace(made, skip=first.skip if _only_norms(second) else None)
 
 
 def powered(reader: Reader, a: Any, exponent: Any) -> Value:
     """A power, neuron by neuron."""
-    return reader.combine(reader.value(a, "a base"), reader.value(exponent, "an exponent"), lambda x, y: x**y)
+    base, power = reader.value(a, "a base"), reader.value(exponent, "an exponent")
+    if not power.axes and power.expr in (sp.S.Half, -sp.S.Half, sp.S.NegativeOne):
+        base = without_guard(reader, base)
+    return reader.combine(base, power, lambda x, y: x**y)
 
 
 def glu(reader: Reader, x: Any, dim: int = -1) -> Value:
@@ -90,16 +94,14 @@ FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("add", "iadd", "radd"), added),
     **dict.fromkeys(("sub", "isub"), subtracted),
     **dict.fromkeys(("mul", "imul", "multiply"), multiplied),
-    **dict.fromkeys(("truediv", "itruediv", "div"), divided),
+    **dict.fromkeys(("truediv", "itruediv", "div", "divide"), divided),
+    "rtruediv": lambda reader, a, b: divided(reader, b, a),
+    "rsub": lambda reader, a, b, alpha=1: subtracted(reader, b, a, alpha),
     **dict.fromkeys(("pow", "ipow"), powered),
     "square": _pointwise(lambda e: e**2),
-    "sqrt": _pointwise(sp.sqrt),
-    "rsqrt": _pointwise(lambda e: 1 / sp.sqrt(e)),
+    "sqrt": lambda reader, x: powered(reader, x, sp.S.Half),
+    "rsqrt": lambda reader, x: powered(reader, x, -sp.S.Half),
+    "reciprocal": lambda reader, x: powered(reader, x, sp.S.NegativeOne),
     "neg": _pointwise(lambda e: -e),
-    "abs": _pointwise(sp.Abs),
-    "sin": _pointwise(sp.sin),
-    "cos": _pointwise(sp.cos),
-    "exp": _pointwise(sp.exp),
-    "erf": _pointwise(sp.erf),
     "glu": glu,
 }

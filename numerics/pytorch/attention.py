@@ -11,7 +11,7 @@ from derivations import causal, normalised_sum, other, over_positions, position_
 from derivations.language.nodes import Average, PositionMatrix, average
 from numerics.pytorch.draws import Tensors, array
 from numerics.pytorch.reader import Reader, Rule
-from numerics.pytorch.shapes import transposed
+from numerics.pytorch.shapes import repeated_in_place, transposed
 from numerics.pytorch.values import BATCH, HERE, NEURONS, THERE, Part, Value, is_tensor, number, spoken
 
 #: How far a factor of single precision may be from the root of a whole number that it stands for.
@@ -104,7 +104,8 @@ def shares(reader: Reader, scores: Any, dim: Any = None, **options: Any) -> Valu
     axis = value.axis(-1 if dim is None else dim, "softmax")
     if value.axes[axis] != THERE:
         raise ValueError(
-            f"softmax goes over {spoken([value.axes[axis]])}; it is known over the other positions of scores, inside attention"
+            f"softmax goes over {spoken([value.axes[axis]])}, as that of a router of experts or of a mask of channels; it is known over the "
+            "other positions of scores, inside attention"
         )
     return _scaled(reader, value).map(_softmax)
 
@@ -137,6 +138,11 @@ def scaled_attention(
     if dropout_p:
         raise ValueError(DROPPED)
     queries = reader.value(query, "queries")
+    if enable_gqa:
+        shared = int(reader.size_of(queries, len(queries.axes) - 3)) // int(
+            reader.size_of(reader.value(key, "keys"), len(queries.axes) - 3)
+        )
+        key, value = (repeated_in_place(reader, x, shared, -3) for x in (key, value))
     size = reader.size_of(queries, len(queries.axes) - 1)
     scores = multiplied_as_matrices(reader, query, transposed(reader, key, -2, -1))
     factor = 1 / sp.sqrt(size) if scale is None else number(scale)

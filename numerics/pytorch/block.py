@@ -112,6 +112,11 @@ class Block:
         made = value.each(lambda parts: tuple(Part(p.expr, self.count(p)) for p in parts))
         return replace(made, skip=value.skip)
 
+    def number_of(self, size: int) -> sp.Expr:
+        """How many neurons a number of features stands for at the network's width."""
+        assert self.features is not None
+        return self.width * sp.Rational(size, self.features)
+
     def part(self, size: int) -> sp.Expr:
         """A number of features as a multiple of the width."""
         assert self.features is not None
@@ -140,9 +145,11 @@ class Block:
         """A tensor whose entries are all one number."""
         entries = tensor.detach().reshape(-1)
         if entries.numel() == 0 or bool((entries != entries[0]).any()):
+            shape = tuple(int(k) for k in tensor.shape)
             self.refuse(
                 name,
-                "holds numbers that differ between neurons or positions; one number for all is known, and a factor for each neuron",
+                f"holds numbers that differ between neurons or positions (its shape is {shape}), as a rotary or another embedding of positions does; "
+                "one number for all is known, and a factor for each neuron",
             )
         return Value.of(number(float(entries[0])))
 

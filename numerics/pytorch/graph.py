@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
 from numerics.pytorch.draws import with_kind
@@ -22,12 +24,17 @@ class RandomNumbers(ValueError):
     """Numbers are drawn by no module while a block is traced."""
 
 
+class Undecided(ValueError):
+    """Python code of a block asks for what follows from values, or from sizes that are not given."""
+
+
 class Graph:
     """The graph that torch.fx lists, whose nodes are read when they are asked for."""
 
     def __init__(self, reader: Reader, block: Any) -> None:
         self.reader, self.block = reader, block
         self.seen: dict[Any, Any] = {}
+        self.plain = import_module("torch.nn").Module.__getattr__
         self.graph = self._traced()
         self._prepare(self.graph.nodes)
 
@@ -38,17 +45,18 @@ class Graph:
         require_no_stale_names(list(self.graph.nodes), self.block, self.seen)
         return found
 
-    def size_at(self, node: Any, graph: Any) -> Any:
-        """A number that follows from sizes while the block is traced, or None."""
+    def known_at(self, node: Any, graph: Any, asked: str) -> Any:
+        """What a node is while the block is traced: a number or a tuple that follows from sizes, or a value."""
         self._prepare(graph.nodes)
         kept = dict(self.seen)  # a tensor may change in place before it is read in order
         try:
-            found = self.of(node)
+            with _attributes(self.plain):
+                return self.of(node)
         except ValueError as error:
-            raise ValueError(f"a condition is not decided by sizes: {error}") from error
+            raise Undecided(f"{asked} is not decided by sizes: {error}") from error
         finally:
-            self.seen = kept
-        return None if _has_values((found,)) or is_tensor(found) else found
+            if any(written(n, self.block) is not None for n in graph.nodes):
+                self.seen = kept
 
     def of(self, node: Any) -> Any:
         """What a node is."""
@@ -83,8 +91,13 @@ class Graph:
             return _called(node.target)(self.reader, *arguments, **options)
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise ValueError(
-                f"the operation {word} ({node.name} in the traced graph) is not known here: {error}"
+                f"the operation {word}{self._home(node)} ({node.name} in the traced graph) is not known here: {error}"
             ) from error
+
+    def _home(self, node: Any) -> str:
+        """The submodule whose code does this, in words; nothing for the block itself."""
+        stack = list(node.meta.get("nn_module_stack", ()))
+        return f" of {with_kind(self.block, stack[-1])}" if stack else ""
 
     def _known(self, argument: Any) -> Any:
         """An argument with values in the place of the graph's nodes."""
@@ -102,7 +115,10 @@ class Graph:
         found, axes = shape_of_state([*called, *self.block.named_modules()], self.reader.positions)
         if not called and raw:
             found = int(raw[0])
-        self.reader.features, self.reader.axes = found, axes
+        before = self.reader.features, self.reader.axes
+        self.reader.prepare(found, axes)
+        if before != (self.reader.features, self.reader.axes):
+            self.seen.clear()  # what was read while the block was traced had other sizes
 
     def _traced(self) -> Any:
         """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
@@ -119,13 +135,26 @@ class Graph:
                 return rule_of(module, None) is not None or super().is_leaf_module(module, name)
 
             def to_bool(self, obj: Any) -> bool:
-                found = outer.size_at(obj.node, self.graph)
-                return bool(super().to_bool(obj)) if found is None else bool(found)  # the former says why not
+                found = outer.known_at(obj.node, self.graph, "a condition")
+                unknown = _has_values((found,)) or is_tensor(found)
+                return bool(super().to_bool(obj)) if unknown else bool(found)  # the former says why not
+
+            def iter(self, obj: Any) -> Any:
+                found = outer.known_at(obj.node, self.graph, "how many there are of what is listed")
+                return iter([obj[i] for i in range(len(found))]) if isinstance(found, tuple) else super().iter(obj)
+
+            def index(self, obj: Any) -> int:
+                found = outer.known_at(obj.node, self.graph, "a whole number")
+                if isinstance(found, (int, sp.Integer)):
+                    return int(found)
+                raise TypeError("a whole number is asked for that depends on the batch or on values of tensors")
 
         try:
             return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
         except RandomNumbers:
             raise
+        except Undecided as error:
+            raise ValueError(f"{type(self.block).__name__} cannot be traced: {error}") from error
         except Exception as error:  # whatever a module's own code raises on symbolic values
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
@@ -133,14 +162,28 @@ class Graph:
             ) from error
 
 
+@contextmanager
+def _attributes(plain: Any) -> Iterator[None]:
+    """Modules hold their own tensors meanwhile; torch.fx puts nodes in their place while it traces."""
+    module = import_module("torch.nn").Module
+    while_tracing, module.__getattr__ = module.__getattr__, plain
+    try:
+        yield
+    finally:
+        module.__getattr__ = while_tracing
+
+
 def _proxies_that_write(fx: Any) -> Any:
-    """Proxies whose ``+=`` is listed as such: torch.fx by itself lists a sum, which leaves the first tensor as it was."""
+    """Proxies whose ``+=`` is listed as such, while torch.fx lists a sum, which leaves the first tensor as it was; sizes are numbers."""
 
     def method(word: str) -> Any:
         return lambda self, other: self.tracer.create_proxy("call_function", getattr(operator, word), (self, other), {})
 
-    words = ("iadd", "isub", "imul", "itruediv", "ipow")
-    return type("Proxy", (fx.Proxy,), {f"__{word}__": method(word) for word in words})
+    methods = {f"__{word}__": method(word) for word in ("iadd", "isub", "imul", "itruediv", "ipow")}
+    methods["__index__"] = lambda self: self.tracer.index(self)
+    methods["__len__"] = lambda self: len(list(self.tracer.iter(self)))
+    attribute = type("Attribute", (fx.proxy.Attribute,), methods)
+    return type("Proxy", (fx.Proxy,), {**methods, "__getattr__": lambda self, name: attribute(self, name)})
 
 
 def _has_values(arguments: Iterable[Any]) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sympy as sp
 
 from derivations import average, layer_norm, rms_norm
+from derivations.language.nodes import Average
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import NEURONS, ONE, Part, Value, number
 
@@ -102,16 +104,97 @@ def batch_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     return _gained(reader, name, module.weight, module.bias, centred)
 
 
+def without_guard(reader: Reader, value: Value) -> Value:
+    """A denominator, or what stands under a root, without the small number that a norm written by hand adds to an average."""
+
+    def bare(expr: sp.Expr) -> sp.Expr:
+        small, rest = expr.as_coeff_Add()
+        if not (small.is_positive and small <= SMALL and rest.has(Average)):
+            return expr
+        reader.remark(f"a norm is taken without the small number that it adds ({float(small):g})")
+        return rest
+
+    return value if not any(p.expr.has(Average) for _, parts in value.items() for p in parts) else value.map(bare)
+
+
 def averaged(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
     """``x.mean(-1, keepdim=True)``: an average over the neurons."""
-    value = reader.value(x, "mean")
+    return _over_neurons(reader, "mean", x, dim, keepdim, lambda parts: mean_of(reader, parts, lambda e: e))
+
+
+def summed(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
+    """``x.sum(-1, keepdim=True)``: as many averages as there are neurons."""
+    return _over_neurons(reader, "sum", x, dim, keepdim, lambda parts: _sum(reader, "sum", parts, lambda e: e))
+
+
+def length(reader: Reader, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
+    """``x.norm(dim=-1, keepdim=True)``: the Euclidean length of the neurons."""
+    if p not in (2, 2.0, None, "fro"):
+        raise ValueError(f"the norm of order {p} has no rule; that of order 2 has one")
+    total = lambda parts: sp.sqrt(_sum(reader, "norm", parts, lambda e: e**2))  # noqa: E731
+    return _over_neurons(reader, "norm", x, dim, keepdim, total)
+
+
+def normalised(reader: Reader, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> Value:
+    """``F.normalize(x, dim=-1)``: divided by the Euclidean length, at least ``eps``."""
+    value, below = reader.value(x, "normalize"), length(reader, x, p, dim, True)
+    _added_under_the_root(reader, "normalize", eps)
+    return reader.combine(value, below, lambda a, b: a / b)
+
+
+def spread(
+    reader: Reader,
+    x: Any,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+    root: bool = False,
+) -> Value:
+    """``x.var(-1, keepdim=True)``, over one neuron less than there are unless ``unbiased=False``; its root is ``x.std``."""
+    taken = int(unbiased) if correction is None else correction
+
+    def of(parts: tuple[Part, ...]) -> sp.Expr:
+        middle = mean_of(reader, parts, lambda e: e)
+        count = reader.number_of(sum(reader.count(p) for p in parts))
+        share = 1 if count.is_infinite else count / (count - taken)
+        return share * mean_of(reader, parts, lambda e: (e - middle) ** 2)
+
+    word = "std" if root else "var"
+    made = _over_neurons(reader, word, x, dim, keepdim, of)
+    return made.map(sp.sqrt) if root else made
+
+
+def _sum(reader: Reader, word: str, parts: tuple[Part, ...], function: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+    count = reader.number_of(sum(reader.count(p) for p in parts))
+    if count.is_infinite:
+        raise ValueError(
+            f"{word} goes over all neurons and grows with their number; give a width that is finite, or take the mean"
+        )
+    return count * mean_of(reader, parts, function)
+
+
+def _over_neurons(
+    reader: Reader, word: str, x: Any, dim: Any, keepdim: bool, of: Callable[[tuple[Part, ...]], sp.Expr]
+) -> Value:
+    value = reader.value(x, word)
     (along,) = dim if isinstance(dim, tuple) and len(dim) == 1 else (dim,)
-    if not isinstance(along, int) or not keepdim or value.axes[value.axis(along, "mean")] != NEURONS:
-        raise ValueError("mean is known over the neurons only: mean(-1, keepdim=True)")
-    axis = value.axis(along, "mean")
-    made = value.each(lambda parts: (Part(mean_of(reader, parts, lambda e: e)),))
+    if not isinstance(along, int) or not keepdim or value.axes[value.axis(along, word)] != NEURONS:
+        raise ValueError(f"{word} is known over the neurons only: {word}(-1, keepdim=True)")
+    axis = value.axis(along, word)
+    made = value.each(lambda parts: (Part(of(parts)),))
     return replace(made, axes=(*value.axes[:axis], ONE, *value.axes[axis + 1 :]))
 
 
 MODULES: dict[str, Rule] = {"_BatchNorm": batch_normed, "LayerNorm": layer_normed, "RMSNorm": rms_normed}
-FUNCTIONS: dict[str, Rule] = {"mean": averaged, "layer_norm": layer_norm_function, "rms_norm": rms_norm_function}
+FUNCTIONS: dict[str, Rule] = {
+    "mean": averaged,
+    "sum": summed,
+    **dict.fromkeys(("norm", "vector_norm"), length),
+    "normalize": normalised,
+    "var": spread,
+    "std": partial(spread, root=True),
+    "layer_norm": layer_norm_function,
+    "rms_norm": rms_norm_function,
+}

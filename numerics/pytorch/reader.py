@@ -31,6 +31,8 @@ class Reader(Matrices):
         As of :class:`numerics.pytorch.matrices.Matrices`.
     scale : Expr
         What multiplies a branch that is added to the state.
+    features : int, optional
+        The number of features of the state, where it is not that of the first module that says it.
     """
 
     def __init__(
@@ -41,11 +43,17 @@ class Reader(Matrices):
         draws: Draws,
         exact_law: bool,
         scale: sp.Expr,
+        features: int | None = None,
     ) -> None:
         super().__init__(block, width, positions, draws, exact_law)
+        self._features = features
         self.scale = scale
         #: What was added to the state somewhere: its size, known when the output is.
         self._branches: list[sp.Symbol] = []
+
+    def prepare(self, features: int | None, axes: tuple[Axis, ...]) -> None:
+        """Take what the block's modules say of the state."""
+        self.features, self.axes = features if self._features is None else self._features, axes
 
     def branch(self) -> sp.Symbol:
         """The size of what is added to the state: ``scale`` on the way to the output, 1 inside of a branch."""

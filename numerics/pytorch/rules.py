@@ -17,6 +17,7 @@ from numerics.pytorch import (
     convolution,
     cutting,
     dropping,
+    einsum,
     encoder,
     linear,
     norms,
@@ -25,7 +26,7 @@ from numerics.pytorch import (
 from numerics.pytorch.dropping import branch_dropped, drops
 from numerics.pytorch.reader import Reader, Rule
 
-_KINDS = (activations, arithmetic, attention, convolution, cutting, dropping, linear, norms, shapes)
+_KINDS = (activations, arithmetic, attention, convolution, cutting, dropping, einsum, linear, norms, shapes)
 
 #: Modules of torchvision, timm and others that drop a branch.
 BRANCHES_DROPPED = ("StochasticDepth", "DropPath")

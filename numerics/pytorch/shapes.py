@@ -200,6 +200,34 @@ def _cut(reader: Reader, value: Value, at: int, sizes: list[int]) -> Value:
     return _lists(made, at, 1, lists)
 
 
+def repeated_in_place(reader: Reader, x: Any, repeats: Any, dim: Any = None) -> Value:
+    """``x.repeat_interleave(k, dim)`` along a list, as for heads that share their keys."""
+    value = reader.value(x, "repeat_interleave")
+    axis = value.axis(dim, "repeat_interleave") if isinstance(dim, int) else None
+    if axis is not None and value.axes[axis] == ONE and isinstance(repeats, int):
+        return stacked([value.without(axis)] * repeats, axis)
+    if axis is None or not isinstance(value.axes[axis], int) or not isinstance(repeats, int):
+        raise ValueError(
+            "repeat_interleave is known along heads, each as often; neurons and positions are not repeated"
+        )
+    entries = np.repeat(value.entries, repeats, axis=value.listed(axis))
+    return Value((*value.axes[:axis], entries.shape[value.listed(axis)], *value.axes[axis + 1 :]), entries)
+
+
+def expanded(reader: Reader, x: Any, *sizes: Any) -> Value:
+    """``x.expand``: axes of size 1 become lists of the same; the others stay."""
+    value = reader.value(x, "expand")
+    given = _listed(sizes)
+    while len(value.axes) < len(given):
+        value = value.with_one(0)
+    for axis, size in enumerate(given):
+        if value.axes[axis] == ONE and isinstance(size, int) and size > 1:
+            value = stacked([value.without(axis)] * size, axis)
+        elif size != -1 and sp.sympify(size) != reader.size_of(value, axis):
+            raise ValueError(f"a tensor of {spoken(value.axes)} is expanded to {tuple(given)}")
+    return value
+
+
 def _listed(given: tuple[Any, ...]) -> list[Any]:
     return list(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else list(given)
 
@@ -221,5 +249,7 @@ FUNCTIONS: dict[str, Rule] = {
     "flatten": flattened,
     "unflatten": unflattened,
     **dict.fromkeys(("reshape", "view"), reshaped),
+    "repeat_interleave": repeated_in_place,
+    "expand": expanded,
     **{word: same for word in ("contiguous", "clone", "detach", "float", "double", "to", "type_as", "requires_grad_")},
 }

@@ -46,3 +46,14 @@ def _reads(module: Any) -> tuple[int | None, bool]:
 def extends(module: Any, name: str) -> bool:
     """Whether a module's class or one that it extends has this name."""
     return any(base.__name__ == name for base in type(module).__mro__)
+
+
+def possible_sizes(block: Any) -> list[int]:
+    """Other numbers of features that the state may have: what the block's modules read and put out, the first four."""
+    found: list[int] = []
+    for _, module in block.named_modules():
+        for name in ("in_features", "out_features", "in_channels", "out_channels"):
+            size = getattr(module, name, None)
+            if isinstance(size, int) and size not in found:
+                found.append(size)
+    return found[:4]

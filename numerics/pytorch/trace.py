@@ -2,7 +2,7 @@ r"""From a PyTorch module to a layer's formula: torch.fx lists what the module d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,11 +13,11 @@ from derivations.architectures.base import checked_width
 from derivations.architectures.network import grid_of
 from numerics.pytorch.draws import Draws
 from numerics.pytorch.graph import Graph
-from numerics.pytorch.guards import require_readable
+from numerics.pytorch.guards import require_readable, unwrapped
 from numerics.pytorch.network import TorchNetwork
 from numerics.pytorch.reader import Reader
 from numerics.pytorch.rules import rule_of
-from numerics.pytorch.sizes import extends, shape_of_state
+from numerics.pytorch.sizes import extends, possible_sizes, shape_of_state
 from numerics.pytorch.values import Value, spoken
 
 #: How many fresh copies of a block measure its weights.
@@ -100,23 +100,28 @@ def from_torch(
         raise ImportError(
             "PyTorch is not installed; install the extra torch: pip install 'deeplimits[torch]'"
         ) from error
-    made, fresh = (block, None) if isinstance(block, nn.Module) or not callable(block) else (block(), block)
+    is_module = isinstance(block, nn.Module) or not callable(block)
+    made, fresh = unwrapped(block if is_module else block()), None if is_module else lambda: unwrapped(block())
     if not isinstance(made, nn.Module):
         raise ValueError(f"a block must be a torch.nn.Module or make one, got {type(made).__name__}")
     require_readable(made)
-    draws = Draws(made, initialiser, fresh, copies)
     size = None if width is None else checked_width(width)
-    reader = Reader(made, size, grid_of(positions), draws, exact_law, sp.sympify(scale))
-    value = _walked(reader, made)
+
+    def read(features: int | None) -> tuple[Reader, Value]:
+        draws = Draws(made, initialiser, fresh, copies)
+        reader = Reader(made, size, grid_of(positions), draws, exact_law, sp.sympify(scale), features)
+        return reader, _walked(reader, made)
+
+    reader, value = _first_that_fits(read, possible_sizes(made))
     if value.axes != reader.axes:
         raise ValueError(
             f"the block reads a tensor of {spoken(reader.axes)} and puts out one of {spoken(value.axes)}; a layer that is repeated must "
             "keep them"
         )
-    out, features = value.part, reader.features
-    if out.size != features or features is None:
+    features, puts_out = reader.features, reader.count(value.part)
+    if puts_out != features:
         raise ValueError(
-            f"the block reads {features} features and puts out {out.size}; a layer that is repeated must keep their number"
+            f"the block reads {features} features and puts out {puts_out}; a layer that is repeated must keep their number"
         )
     return TorchNetwork(
         reader.finished(value),
@@ -124,15 +129,28 @@ def from_torch(
         inputs,
         positions=reader.positions,
         modules=tuple(reader.modules.items()),
-        remarks=(*reader.remarks, *draws.remarks),
+        remarks=(*reader.remarks, *reader.draws.remarks),
     )
+
+
+def _first_that_fits(read: Callable[[int | None], tuple[Reader, Value]], sizes: Sequence[int]) -> tuple[Reader, Value]:
+    """The block with the number of features that its first module reads, or with the first other one at which its shapes fit."""
+    try:
+        return read(None)
+    except ValueError as first:
+        for size in sizes:
+            try:
+                return read(size)
+            except ValueError:
+                continue
+        raise first
 
 
 def _walked(reader: Reader, block: Any) -> Value:
     """What the block puts out; a module with a rule is not traced."""
     rule = rule_of(block, None)
     if rule is not None:
-        reader.features, reader.axes = shape_of_state([("", block)], reader.positions)
+        reader.prepare(*shape_of_state([("", block)], reader.positions))
         found = rule(reader, "", block, *[reader.placeholder(None, first=True)] * _tensors_read(block))
         return reader.value(found[0] if isinstance(found, tuple) else found, "the block's output")
     return reader.value(Graph(reader, block).output(), "the block's output")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import isfinite, ulp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -202,6 +204,17 @@ def identifier(name: str) -> str:
     return plain if plain.isidentifier() else f"W_{plain}"
 
 
+#: Largest denominator of a fraction whose root a float is taken for.
+_SIMPLE = 4096
+
+
 def number(value: float) -> sp.Expr:
-    """A float as the shortest decimal of seven digits, which is what single precision holds."""
-    return sp.Rational(f"{value:.7g}")
+    """A float as the root of a simple fraction that has all its sixteen digits, else as the decimal of seven, which single precision holds."""
+    short = sp.Rational(f"{value:.7g}")
+    if float(short) == value or not isinstance(value, float) or not isfinite(value):
+        return short
+    for degree in (2, 4):
+        power = Fraction(value**degree).limit_denominator(_SIMPLE)
+        if abs(float(power) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
+            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator), degree)
+    return short
