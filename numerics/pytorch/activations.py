@@ -104,7 +104,8 @@ def _of_one_variable(word: str) -> Rule:
 
 MODULES: dict[str, Rule] = {
     "PReLU": parametric,
-    **{name: _activation_rule(text) for name, text in {**_PLAIN, **_WITH_PARAMETERS}.items()},
+    **{name: _activation_rule(text) for name, text in _PLAIN.items()},
+    **{name: _activation_rule(text) for name, text in _WITH_PARAMETERS.items()},
 }
 FUNCTIONS: dict[str, Rule] = {
     "gelu": _function("gelu", "approximate"),
