@@ -3,22 +3,16 @@ r"""The law of a tangent kernel, sampled from its limit: forward norms along the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
-import sympy as sp
-from scipy.interpolate import CubicSpline
 
 from derivations.backward import KernelLaw
 from derivations.backward.kernel_law import ACROSS, ALONG, SQUARE
-from derivations.gaussian.node import GaussianMean
-from numerics.compile import compile_expression
-from numerics.compile.programs import Array
+from numerics.compile.tabulated import Array, tabulated
 from numerics.ensembles import Seed, run_ensemble
 
 _BLOCK = 4096
-_DECADES, _KNOTS = 6, 481  # of the table of means around the start
 _OF = ("kernel", "gradient")
 
 
@@ -95,28 +89,22 @@ class _Ensemble:
     _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        law, all_three = self.law, (SQUARE, ALONG, ACROSS)
-        made: dict[str, tuple[tuple[sp.Symbol, ...], Any]] = {
-            "forward": ((SQUARE,), (law.drift, law.covariance)),
-            "backward": (all_three, (law.backward_drift, law.backward_covariance, law.shared)),
-            "rate": (all_three, law.rate),
-            "gradient": (all_three, ACROSS + law.gram.share * ALONG**2 / SQUARE),
+        law = self.law
+        formulas = {
+            "forward": (law.drift, law.covariance),
+            "backward": (law.backward_drift, law.backward_covariance, law.shared),
+            "rate": law.rate,
+            "gradient": law.squared,
         }
-        parts = {key: e if isinstance(e, tuple) else (e,) for key, (_, e) in made.items()}
-        nodes = sorted({m for es in parts.values() for e in es for m in e.atoms(GaussianMean)}, key=sp.default_sort_key)
-        table, names = Table(tuple(nodes), self.v0), {node: sp.Dummy("E", real=True) for node in nodes}
-        for key, es in parts.items():
-            named = tuple(e.xreplace(names) for e in es)
-            function = compile_expression((*made[key][0], *names.values()), named if len(named) > 1 else named[0])
-            self._functions[key] = partial(_with, function, table)
+        self._functions.update(tabulated((SQUARE, ALONG, ACROSS), formulas, self.v0))
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
         """The values of some samples."""
         h, share = self.t / self.steps, float(self.law.gram.share)
         v, pushes = np.empty((self.steps + 1, count)), rng.standard_normal((self.steps, count)) * np.sqrt(h)
-        v[0] = self.v0
+        v[0], still = self.v0, (np.zeros(count), np.zeros(count))
         for k in range(self.steps):
-            drift, rate = self._functions["forward"](v[k])
+            drift, rate = self._functions["forward"](v[k], *still)
             v[k + 1] = _positive(v[k], drift, rate, np.sqrt(rate) * pushes[k], h)
         c = rng.standard_normal(count) * np.sqrt(v[-1])
         p = np.ones(count) if share == 0 else rng.chisquare(1 / share - 1, count) * share
@@ -131,7 +119,7 @@ class _Ensemble:
     def _back(self, v: Array, c: Array, p: Array, push: Array, own: Array, h: float) -> tuple[Array, Array]:
         """One step towards the input; ``push`` is the noise of V in the same step."""
         drift, covariance, shared = self._functions["backward"](v, c, p)
-        rate = self._functions["forward"](v)[1]
+        rate = self._functions["forward"](v, c, p)[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             along = np.where(rate[:, None] > 0, shared[:, :, 0] / np.sqrt(rate)[:, None], 0.0)
         left = covariance - along[:, :, None] * along[:, None, :]
@@ -141,37 +129,6 @@ class _Ensemble:
         second = np.sqrt(np.maximum(left[:, 1, 1] - mixed**2, 0.0))
         moved = along[:, 0] * push + first * own[0], along[:, 1] * push + mixed * own[0] + second * own[1]
         return c + drift[:, 0, 0] * h + moved[0], _positive(p, drift[:, 1, 0], covariance[:, 1, 1], moved[1], h)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Gaussian means as functions of V: by splines in log V where they were tabulated, and by quadrature beyond."""
-
-    nodes: tuple[GaussianMean, ...]
-    v0: float
-    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def __call__(self, v: Array) -> tuple[Array, ...]:
-        """All of them."""
-        if not self.nodes:
-            return ()
-        if not self._made:
-            self._made["exact"] = compile_expression((SQUARE,), self.nodes)
-            grid = np.linspace(-_DECADES, _DECADES, _KNOTS)
-            values = np.stack([np.broadcast_to(e, grid.shape) for e in self._made["exact"](self.v0 * 10**grid)], axis=1)
-            self._made["spline"] = CubicSpline(grid, values)
-        place = np.log10(v / self.v0)
-        found = self._made["spline"](np.clip(place, -_DECADES, _DECADES))
-        beyond = np.abs(place) > _DECADES
-        if beyond.any():
-            found[beyond] = np.stack(
-                [np.broadcast_to(e, v[beyond].shape) for e in self._made["exact"](v[beyond])], axis=1
-            )
-        return tuple(np.moveaxis(found, -1, 0))
-
-
-def _with(function: Any, table: Table, v: Array, *others: Array) -> Any:
-    return function(v, *others, *table(v))
 
 
 def _positive(x: Array, drift: Array, rate: Array, noise: Array, h: float) -> Array:

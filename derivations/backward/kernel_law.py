@@ -168,11 +168,15 @@ class KernelLaw(Shown):
         lines += [Line(Variation(a, b, time), (Term(e, DT),)) for a, b, e in pairs if e != 0]
         return (*lines, equation(Rate(letter("Theta"), time), self.rate))
 
+    @property
+    def squared(self) -> sp.Expr:
+        r"""The gradient's squared norm :math:`|G|^2 = P + c^2/(nV)`."""
+        return ACROSS + self.gram.share * ALONG**2 / SQUARE
+
     @cached_property
     def rate(self) -> sp.Expr:
-        r"""What a unit of time adds to the kernel: :math:`\tau(V)\,|G|^2` with :math:`|G|^2 = P + c^2/(nV)`."""
-        source = self.gram.source().xreplace({self.gram.matrix[0, 0]: SQUARE})
-        return sp.factor(source * (ACROSS + self.gram.share * ALONG**2 / SQUARE))
+        r"""What a unit of time adds to the kernel: :math:`\tau(V)\,|G|^2`."""
+        return sp.factor(self.gram.source().xreplace({self.gram.matrix[0, 0]: SQUARE}) * self.squared)
 
 
 def _apart(expr: sp.Expr) -> sp.Expr:
