@@ -29,7 +29,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.calculus.boundaries import classify, explosion
-from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
+from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.existence.flows import SecondMoments
 from derivations.existence.growth import at_most, degree, explosion_by_powers, is_lipschitz, is_smooth

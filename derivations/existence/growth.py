@@ -138,8 +138,8 @@ def far_out(expr: sp.Expr, s: sp.Symbol) -> tuple[sp.Expr, int] | None:
         return None if power is None or not inside[0].is_positive else (power * inside[0] / 2, sign)
     root = sp.Dummy("x", real=True)
     ends = _ends(expr.xreplace({s: root**2}), root)  # on a line that a positive number fills
-    found = None if ends is None else _leading(ends[1:])
-    return None if found is None else (found[0] / 2, found[1])
+    top = None if ends is None else _leading(ends[1:])
+    return None if top is None else (top[0] / 2, top[1])
 
 
 def _of_function(expr: sp.Expr, x: sp.Symbol) -> tuple[sp.Expr, int] | None:
