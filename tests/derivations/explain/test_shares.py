@@ -8,11 +8,11 @@ from derivations import AttentionBlock, TransformerBlock, derive, relu
 
 
 def test_means_over_a_softmax_are_said_once():
-    told = " ".join(str(derive(TransformerBlock(sp.oo, positions=4, activation=relu), order="width")).split())
-    assert "dK_11/dt = E[a_1ᵀ C a_1] + 1/2" in told
-    assert "Cov[Y_αβ, Y_γδ] = C_αγ C_βδ" in told
-    assert "likewise for other indices" in told
-    assert "dK_13/dt" not in told
+    text = " ".join(str(derive(TransformerBlock(sp.oo, positions=4, activation=relu), order="width")).split())
+    assert "dK_11/dt = E[a_1ᵀ C a_1] + 1/2" in text
+    assert "Cov[Y_αβ, Y_γδ] = C_αγ C_βδ" in text
+    assert "likewise for other indices" in text
+    assert "dK_13/dt" not in text
     masked = str(derive(TransformerBlock(sp.oo, positions=4, activation=relu, masked=True), order="width"))
     assert "likewise" not in masked
     assert "dK_44/dt" in masked
