@@ -46,7 +46,7 @@ def test_modules_are_trained_by_their_names():
     assert dict(net.matrices) == {"0.up": ("W_0_up",), "0.down": ("W_0_down",)}
     assert net.scalings(training="0.up").trained == ("W_0_up",)
     assert set(net.scalings(training=["0"]).trained) == {"W_0_up", "W_0_down"}
-    with pytest.raises(ValueError, match="unknown module with weights '0.upp'; close names: 0.up"):
+    with pytest.raises(ValueError, match=r"unknown module with weights '0\.upp'; close names: 0\.up"):
         net.scalings(training="0.upp")
 
 
