@@ -26,8 +26,8 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
-        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks", "dynamics", "pytorch",
-        "exponential_functional", "kernels",
+        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks", "dynamics",
+        "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "training", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }
