@@ -79,7 +79,8 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
         return limit
     if limit.is_flow:
         return Flow(limit.states, limit.drift, limit.time)
-    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if limit.width == 1 else limit
+    alone = limit.width == 1
+    return Diffusion(limit.neuron, limit.neuron_drift, LazyCovariance(limit.neuron_entry)) if alone else limit
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,7 @@ class NeuronMoments:
             if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a in range(few) for b in range(few)):
                 raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
         drift = sp.ImmutableMatrix([self.drift(a) for a in range(size)])
-        table = {pair: self.covariance(*pair) for pair in upper(size)}
-        covariance = sp.ImmutableMatrix(size, size, lambda a, b: table[min(a, b), max(a, b)])
-        return NeuronDiffusion(self.states, drift, covariance, n)
+        return NeuronDiffusion(self.states, drift, LazyCovariance(cache(lambda a, b: self.covariance(b, a))), n)
 
     def matched(self) -> NeuronDiffusion | Diffusion:
         """The limit of exchangeable neurons, or of all neurons where their noises depend on each other.
