@@ -217,13 +217,22 @@ class Program:
         found = {kept: None}
         for reverse in (False, True):
             turned = [own[::-1] if reverse else own for own in taps]
-            pairs = [(tap, image) for own, images in zip(taps, turned, strict=True) for tap, image in zip(own, images, strict=True)]
+            pairs = [
+                (tap, image)
+                for own, images in zip(taps, turned, strict=True)
+                for tap, image in zip(own, images, strict=True)
+            ]
             for first in kept:
                 moved = _extended({0: first}, pairs)
                 if moved is None or len(moved) < self.positions:
                     continue
                 order = tuple(moved[a] for a in kept)
-                if all(s.matrix.entry(a, b) == s.matrix.entry(order[a], order[b]) for s in between for a in kept for b in kept):
+                if all(
+                    s.matrix.entry(a, b) == s.matrix.entry(order[a], order[b])
+                    for s in between
+                    for a in kept
+                    for b in kept
+                ):
                     found[order] = None
         return tuple(found)
 
