@@ -365,6 +365,18 @@ def _degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.
     if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
         base = _degree(expr.base, states, far)
         return None if base is None else base * expr.exp
+    if isinstance(expr, sp.asin | sp.acos | sp.atan):
+        return sp.S.Zero
+    if (
+        expr.is_Pow
+        and expr.exp.is_number
+        and len(states) == 1
+        and states[0].is_positive
+        and expr.base.is_polynomial(*states)
+    ):
+        terms = sp.Poly(expr.base, *states).terms()
+        if all(coefficient.is_positive for _, coefficient in terms):  # nothing cancels
+            return expr.exp * terms[0 if far else -1][0][0]
     return _degree_of_function(expr, far) if len(expr.free_symbols) == 1 and not expr.has(CoordinateSum) else None
 
 

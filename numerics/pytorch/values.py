@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import isfinite, ulp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -189,3 +191,30 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
             )
         )
     return Value(tuple(axes), _array(left.shape, entries))
+
+
+def is_tensor(said: Any) -> bool:
+    """Whether this is a tensor of PyTorch."""
+    return hasattr(said, "data_ptr") and hasattr(said, "numel")
+
+
+def identifier(name: str) -> str:
+    """A dotted module name as the name of a matrix."""
+    plain = name.replace(".", "_") or "W"
+    return plain if plain.isidentifier() else f"W_{plain}"
+
+
+#: Largest denominator of a fraction whose root a float is taken for.
+_SIMPLE = 4096
+
+
+def number(value: float) -> sp.Expr:
+    """A float as the root of a simple fraction that has all its sixteen digits, else as the decimal of seven, which single precision holds."""
+    short = sp.Rational(f"{value:.7g}")
+    if float(short) == value or not isinstance(value, float) or not isfinite(value):
+        return short
+    for degree in (2, 4):
+        power = Fraction(value**degree).limit_denominator(_SIMPLE)
+        if abs(float(power) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
+            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator), degree)
+    return short
