@@ -52,6 +52,10 @@ class Flow:
         """The zero matrix: a flow has no noise."""
         return sp.ImmutableMatrix.zeros(len(self.states))
 
+    def entry(self, i: int, j: int) -> sp.Expr:
+        """One entry of the covariance."""
+        return sp.S.Zero
+
     @property
     def parameters(self) -> frozenset[sp.Symbol]:
         """Symbols of the coefficients other than the states and time."""

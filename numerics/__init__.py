@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
+    from numerics.tangent_kernels import sample_tangent_kernel
     from numerics.targets import choose
     from numerics.validation import compare, validate
 
@@ -50,6 +51,7 @@ __all__ = [
     "joint_output_law",
     "output_law",
     "sample_law",
+    "sample_tangent_kernel",
     "simulate_collapse",
     "simulate_gram",
     "simulate_jacobian",
@@ -79,6 +81,7 @@ _HOMES = {
     "joint_output_law": "numerics.joint_outputs",
     "output_law": "numerics.outputs",
     "sample_law": "numerics.paths",
+    "sample_tangent_kernel": "numerics.tangent_kernels",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",
     "NTKRegressor": "numerics.regression",

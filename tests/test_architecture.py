@@ -26,7 +26,7 @@ LAYERS = {
     ],
     "numerics": [
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
-        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "joint_outputs", "networks", "pytorch",
+        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks", "pytorch",
         "exponential_functional", "kernels",
         "regression", "statistics", "training", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
