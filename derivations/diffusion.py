@@ -289,7 +289,7 @@ class NeuronDiffusion:
     neuron: tuple[sp.Symbol, ...]
     neuron_drift: sp.ImmutableMatrix
     neuron_covariance: sp.ImmutableMatrix = _Covariance("neuron", needed=True)
-    width: sp.Expr
+    width: sp.Expr  # type: ignore[misc]  # the field before it has no default
     time: sp.Symbol = field(default=time)
 
     @property

@@ -203,10 +203,14 @@ def _of_two_inputs(
     limit: Diffusion | NeuronDiffusion, network: Recipe
 ) -> tuple[tuple[sp.Symbol, ...], sp.Matrix, sp.Matrix]:
     """States, drift and covariance over the first two inputs, those of others being the same under other names."""
-    neurons = isinstance(limit, NeuronDiffusion)
-    states, drift = (limit.neuron, limit.neuron_drift) if neurons else (limit.states, limit.drift)
+    states, drift = (
+        (limit.neuron, limit.neuron_drift) if isinstance(limit, NeuronDiffusion) else (limit.states, limit.drift)
+    )
+
+    def entry(a: int, b: int) -> sp.Expr:
+        return limit.neuron_entry(a, b) if isinstance(limit, NeuronDiffusion) else limit.entry(a, b)
+
     kept = [k for k in range(len(states)) if network.positions or k % network.inputs < 2]
-    entry = limit.neuron_entry if isinstance(limit, NeuronDiffusion) else limit.entry
     covariance = sp.Matrix(len(kept), len(kept), lambda i, j: entry(kept[i], kept[j]))
     return tuple(states[k] for k in kept), sp.Matrix([drift[k] for k in kept]), covariance
 
