@@ -93,7 +93,7 @@ def _explodes(
     a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Recipe, layer: OneMatrixLayer
 ) -> tuple[str, str]:
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
-    covariance = limit.neuron_covariance if isinstance(limit, NeuronDiffusion) else limit.covariance
+    variance = limit.neuron_entry(0, 0) if isinstance(limit, NeuronDiffusion) else limit.entry(0, 0)
     sides = [_growth(a, end) for end in (-sp.oo, sp.oo)]
     if a.poles or None in sides:
         return UNKNOWN, "the growth of the activation at infinity is not known"
@@ -105,7 +105,7 @@ def _explodes(
         if all(entry == 0 for entry in drift) and strongest <= 1:
             return "cannot", "noise of linear growth, without drift"
         return UNKNOWN, "positions share weights, and the activation or the drift grows faster than linearly"
-    kappa = sp.cancel(drift[0] / covariance[0, 0])
+    kappa = sp.cancel(drift[0] / variance)
     n = architecture.width
     if kappa == 0:
         if strongest <= 1:
@@ -164,10 +164,7 @@ def _growth(a: Analysis, end: sp.Expr) -> sp.Expr | None:
 
 
 def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existence:
-    if isinstance(limit, NeuronDiffusion):
-        states, drift, covariance = limit.neuron, limit.neuron_drift, limit.neuron_covariance
-    else:
-        states, drift, covariance = limit.states, limit.drift, limit.covariance
+    states, drift, covariance = _of_two_inputs(limit, network)
     norm = _squared_norm(network)
     explodes, why_explodes = (
         UNKNOWN,
@@ -200,6 +197,22 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         )
     why = "the coefficients are not seen to be locally Lipschitz"
     return Existence(UNKNOWN, UNKNOWN, explodes, (why, why_explodes))
+
+
+def _of_two_inputs(
+    limit: Diffusion | NeuronDiffusion, network: Recipe
+) -> tuple[tuple[sp.Symbol, ...], sp.Matrix, sp.Matrix]:
+    """States, drift and covariance over the first two inputs, those of others being the same under other names."""
+    states, drift = (
+        (limit.neuron, limit.neuron_drift) if isinstance(limit, NeuronDiffusion) else (limit.states, limit.drift)
+    )
+
+    def entry(a: int, b: int) -> sp.Expr:
+        return limit.neuron_entry(a, b) if isinstance(limit, NeuronDiffusion) else limit.entry(a, b)
+
+    kept = [k for k in range(len(states)) if network.positions or k % network.inputs < 2]
+    covariance = sp.Matrix(len(kept), len(kept), lambda i, j: entry(kept[i], kept[j]))
+    return tuple(states[k] for k in kept), sp.Matrix([drift[k] for k in kept]), covariance
 
 
 def _over_positions(network: Recipe) -> tuple[str, str]:

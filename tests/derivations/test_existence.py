@@ -10,8 +10,8 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, derive, epsilon, rms_norm
-from derivations.activations import identity, relu, silu, tanh
-from derivations.architectures import ConvResNet, ResNet, ShrinkingResNet
+from derivations.activations import gelu, identity, relu, silu, tanh
+from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
 from derivations.errors import DerivationError
 from derivations.existence import existence
 from derivations.limits import depth_limit
@@ -151,3 +151,10 @@ def test_a_gate_without_closed_form_is_decided_by_powers():
     assert (found.unique, found.explodes) == ("yes", "can")
     slow = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * sp.sin(c(x))), width=3)).existence
     assert (slow.unique, slow.explodes) == ("yes", "cannot")
+
+
+def test_growth_of_a_norm_with_an_angle_is_seen():
+    """E gelu(u)² has arcsin(V/(1+V)) and (1+V) √(1+2V) below: linear, and Feller's integrals over it are not waited for."""
+    found = derive(MLPBlock(gelu, 3)).existence
+    assert found.explodes == "cannot"
+    assert "linearly" in " ".join(found.reasons)
