@@ -249,9 +249,7 @@ def test_a_size_must_be_positive_and_named():
 
 
 def test_a_size_that_grows_is_taken_off_by_a_norm_and_refused_without_one():
-    made = scalings(
-        Network(lambda x: rms_norm(alpha * x + A(x)), width=sp.oo, parameters=(alpha,)), small={alpha: -HALF}
-    )
+    made = scalings(Network(lambda x: rms_norm(alpha * x + A(x)), width=n, parameters=(alpha,)), small={alpha: -HALF})
     (regime,) = made.regimes
     assert regime.conditions == (sp.Eq(sp.Symbol("p_alpha", real=True), -HALF),)
     net = Network(lambda x: alpha * x + A(x), width=n, parameters=(alpha,))
