@@ -108,24 +108,28 @@ class LayerMaps:
             return tuple(
                 FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r)) for r in sorted(roots, key=sp.N)
             )
-        roots = _roots(steady(difference, variance), list(self._grid), relative=True)
+        roots = _roots(self._growth, list(self._grid), relative=True)
         return tuple(FixedPoint(root, _slope(self.variances, root)) for root in roots)
+
+    @cached_property
+    def _growth(self) -> Callable[[mp.mpf], mp.mpf | None]:
+        """By which share a layer adds to a variance, which has the same digits at every size."""
+        return steady(self.variances / variance - 1, variance)
 
     @cached_property
     def _grid(self) -> tuple[mp.mpf, ...]:
         """Where fixed points are looked for: octaves around 1, and on as long as the map goes on beyond their ends."""
-        change = steady(self.variances - variance, variance)
         grid = [mp.mpf(2) ** k for k in range(-_WIDEST, _WIDEST + 1)]
         for sign in (1, -1):
             for _ in range(_JUMPS):
                 end = grid[-1] if sign > 0 else grid[0]
-                value = change(end)
+                value = self._growth(end)
                 if value is None or sign * value <= 0:
                     break
                 if sign > 0:
-                    grid.append(max(2 * (end + value), end * 2**_JUMP))
+                    grid.append(end * max(2 * (1 + value), 2**_JUMP))
                 else:
-                    grid.insert(0, min((end + value) / 2, end / 2**_JUMP))
+                    grid.insert(0, end * min((1 + value) / 2, mp.mpf(2) ** -_JUMP))
         return tuple(grid)
 
     @property
@@ -224,21 +228,17 @@ def _real(value: object) -> mp.mpf | None:
 
 
 def _roots(function: Callable[[mp.mpf], mp.mpf | None], grid: list[mp.mpf], relative: bool = False) -> list[sp.Float]:
-    """Where a function changes its sign between points of a grid, or is 0 at one; relative to the points where they have no scale."""
+    """Where a function changes its sign between points of a grid, or is 0 at one; ``relative`` where it is a share of the argument."""
     found: list[sp.Float] = []
     known = [(g, function(g)) for g in grid]
     small = mp.mpf(10) ** (2 - _DIGITS)
     for (a, fa), (b, fb) in pairwise(known):
         if fa is None or fb is None:
             continue
-        if abs(fa) <= small * (a if relative else max(1, abs(a))):
+        if abs(fa) <= small * (1 if relative else max(1, abs(a))):
             found.append(sp.Float(a, _DIGITS))
-        elif fa * fb < 0 and abs(fb) > small * (b if relative else max(1, abs(b))):
-            scale = a if relative else 1
-            root = mp.findroot(
-                lambda x, s=scale: function(x * s) / s, (a / scale, b / scale), solver="anderson", tol=small
-            )
-            found.append(sp.Float(root * scale, _DIGITS))
+        elif fa * fb < 0 and abs(fb) > small * (1 if relative else max(1, abs(b))):
+            found.append(sp.Float(mp.findroot(function, (a, b), solver="anderson", tol=small), _DIGITS))
     return found
 
 
