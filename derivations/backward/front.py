@@ -2,7 +2,7 @@ r"""The front door: the Jacobian of a network, its inverse, its determinant and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy as sp
@@ -288,9 +288,12 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
         order = "joint" if network.regime.is_joint else "depth"
     if order not in ("depth", "width", "joint"):
         raise DerivationError(unknown("order", order, ("depth", "width", "joint")))
-    require_slopes(network.scaled_program())
     if order == "joint":
+        require_slopes(network.scaled_program())
         return WideJacobian(network, order)
     if order == "width" or network.width == sp.oo:
+        require_slopes(replace(network, width=sp.oo).program())
         return WideJacobian(network, "width")
-    return Jacobian(with_free_time(network))
+    free = with_free_time(network)
+    require_slopes(free.program())
+    return Jacobian(free)

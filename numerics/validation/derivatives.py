@@ -152,7 +152,9 @@ def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class TangentSetting(JointSetting):
-    """Norms of the state and a tangent, and their product, in networks whose depth and width go together."""
+    """Norms of the state and a tangent, and their product, in networks whose depth and width go together; all weights are drawn."""
+
+    smallest = 16
 
     @property
     def in_whole_layers(self) -> TangentSetting:
