@@ -10,11 +10,11 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, derive, epsilon, rms_norm
-from derivations.activations import identity, relu, silu, tanh
-from derivations.architectures import ConvResNet, ResNet, ShrinkingResNet
+from derivations.activations import gelu, identity, relu, silu, tanh
+from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
 from derivations.errors import DerivationError
 from derivations.existence import existence
-from derivations.limits import depth_limit, width_limit
+from derivations.limits import depth_limit
 from derivations.symbols import width
 from numerics.networks import simulate_network
 from numerics.outcomes import ExplosionWarning
@@ -66,9 +66,8 @@ def test_a_derivation_says_it_in_every_format():
     for text in (str(d), d.latex(), json.dumps(json.loads(d.to_json()), ensure_ascii=False)):
         assert "it can explode" in " ".join(text.split())
         assert "does not return" in " ".join(text.split())
-    assert derive(ResNet(relu, width=sp.oo)).existence is None
-    with pytest.raises(DerivationError, match="of a diffusion"):
-        existence(width_limit(ResNet(relu, width=sp.oo)), ResNet(relu, width=sp.oo))
+    with pytest.raises(DerivationError, match="existence is asked of a limit, got a ResNet"):
+        existence(ResNet(relu, width=sp.oo), ResNet(relu, width=sp.oo))
 
 
 def beyond(network, depth: int, samples: int = 4000, seed: int = 0) -> float:
@@ -145,9 +144,17 @@ def test_parameters_of_an_activation_leave_existence_open():
     assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"
 
 
-def test_a_gate_whose_norm_has_no_closed_limit_at_infinity_is_said_to_be_open():
-    """The squared norm moves with the mean of a gate under N(0, V), whose expansion at V = infinity is not known."""
+def test_a_gate_without_closed_form_is_decided_by_powers():
+    """The squared norm moves with the mean of a gate under N(0, V), which grows like V²; its scale has the density V^(-3/2)."""
     a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
     found = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * c(x)), width=3)).existence
-    assert (found.unique, found.explodes) == ("yes", "not known")
-    assert "no closed form" in found.reasons[1]
+    assert (found.unique, found.explodes) == ("yes", "can")
+    slow = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * sp.sin(c(x))), width=3)).existence
+    assert (slow.unique, slow.explodes) == ("yes", "cannot")
+
+
+def test_growth_of_a_norm_with_an_angle_is_seen():
+    """E gelu(u)² has arcsin(V/(1+V)) and (1+V) √(1+2V) below: linear, and Feller's integrals over it are not waited for."""
+    found = derive(MLPBlock(gelu, 3)).existence
+    assert found.explodes == "cannot"
+    assert "linearly" in " ".join(found.reasons)
