@@ -256,3 +256,38 @@ def test_the_diagonal_of_a_relu_perceptron():
     assert flow.relative() == 1  # branches of size n^{-1/2}: no fluctuation is left
     residual = tangent_kernel(Network(lambda x: x + epsilon * A(identity(x)), n))
     assert residual.mean == START * t * sp.exp(t)
+
+
+def backpropagated(size, samples, seed, copies=False, tied=False):
+    """log-mean squares of gradients of two-matrix ReLU networks to t = 1, from a random readout or from one along the last state."""
+    rng, depth = np.random.default_rng(seed), size
+    e = 1 / np.sqrt(depth)
+    x = rng.standard_normal((samples, size))
+    layers = []
+    for _ in range(depth):
+        a, b = (rng.standard_normal((samples, size, size)) / np.sqrt(size) for _ in range(2))
+        h = np.einsum("sij,sj->si", b, x)
+        x = x + e * np.einsum("sij,sj->si", a, np.maximum(h, 0))
+        layers.append((a, b, h > 0))
+    g = x if tied else rng.standard_normal((samples, size))
+    g = g / np.linalg.norm(g, axis=1, keepdims=True)
+    for a, b, on in reversed(layers):
+        if copies:  # weights of the backward pass that are not those of the forward pass
+            a, b = (rng.standard_normal(a.shape) / np.sqrt(size) for _ in range(2))
+        g = g + e * np.einsum("sji,sj->si", b, on * np.einsum("sji,sj->si", a, g))
+    return np.sum(g**2, axis=1)
+
+
+@pytest.mark.slow
+def test_the_hypothesis_on_backward_weights():
+    # the flow takes the weights of the backward pass as copies. That is right for a random readout, and not for one that knows the state
+    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo))
+    assert sp.expand(flow.drift[-1] - flow.states[-1] / 2) == 0
+    sizes = ((8, 6000), (16, 3000))
+
+    def found(**which):
+        return richardson(*(Estimate.of(backpropagated(size, count, size, **which)) for size, count in sizes))
+
+    assert found().test(np.exp(0.5)).p_value > 1e-3
+    assert found(copies=True).test(np.exp(0.5)).p_value > 1e-3
+    assert found(tied=True).test(np.exp(0.5)).p_value < 1e-3  # the control

@@ -24,8 +24,8 @@ def test_jacobians_agree_with_networks():
 @pytest.mark.slow
 def test_determinants_with_neurons_and_a_wrong_one():
     j = jacobian(ShrinkingResNet(silu, tanh, 2))
-    size = {"x0": [1.0, -0.5], "t": 0.5, "samples": 20_000, "depth": 16, "seed": 1}
-    assert all(row.test.p_value > 1e-4 for row in validate(j, **size).rows)
+    size = {"x0": [1.0, -0.5], "t": 0.5, "samples": 6000, "depth": 16, "seed": 1}
+    assert [row.test.p_value > 1e-4 for row in validate(j, **size).rows] == [True] * 4
     j.__dict__["log_det"] = replace(j.log_det, rate=j.log_det.rate * sp.Rational(6, 5))
     assert any(v == "differs" for v in validate(j, **size).verdicts)
 
