@@ -149,8 +149,10 @@ class Jacobian(Printed):
         return KernelLaw(self.gram)
 
     @cached_property
-    def weight_gradients(self) -> dict[str, sp.Expr]:
+    def weight_gradients(self) -> dict[str, sp.Expr | sp.ImmutableMatrix]:
         r"""Of each matrix a function :math:`q` of a neuron's state: gradients in a layer's weights have :math:`\sum_i q_i G_i^2` as squared norm.
+
+        Over positions a matrix of them: :math:`\sum_i\sum_{ab} q_{ab}\,G_i^a G_i^b`.
 
         Weights are in units of their standard deviations, and the squares are added up over the layers of a unit of time; G is the gradient in the
         layer, which moves as a row of :attr:`inverse`. Averages over the state are in angle brackets.

@@ -6,6 +6,7 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    ConvResNet,
     DerivationError,
     Network,
     NotClosed,
@@ -27,6 +28,7 @@ from derivations import (
 )
 from derivations.backward import gradient_flow, jacobian, tangent_gram, tangent_kernel
 from derivations.backward.kernel_moments import START
+from derivations.limits.elimination.averages import layer_average
 from derivations.sums import coordinate_sum
 from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
@@ -149,6 +151,18 @@ def test_gradients_of_weights():
     assert x in own["A"].free_symbols
     with pytest.raises(NotClosed, match="meet"):
         _ = jacobian(Network(lambda y: y + epsilon * y * average(A(y)), n)).weight_gradients
+
+
+def test_gradients_of_weights_over_positions():
+    # a filter of 3 on a circle of 4 positions: Σ_ω ∂_ωΔ_a ∂_ωΔ_b = ⅓ Σ_f <ψ(x_{a+f}) ψ(x_{b+f})>, by hand
+    j = jacobian(ConvResNet(tanh, tanh, n, positions=(4,), filter=(3,)))
+    found, x = j.weight_gradients["W"], sp.symbols("x^1:5", real=True)
+    for a in range(4):
+        for b in range(4):
+            met = [sp.tanh(x[(a + f) % 4]) * sp.tanh(x[(b + f) % 4]) for f in (-1, 0, 1)]
+            mine = sp.Add(*(layer_average(m, x, 0) for m in met)) / 3
+            assert sp.expand(found[a, b] - mine) == 0
+    assert "G_i^1*G_i^2" in str(j)
 
 
 def hidden(rng, samples, size, count):
