@@ -311,7 +311,7 @@ def _flow_step(flow: Diffusion | Flow) -> Step:
             letter("K"),
             " the mean square of a neuron and ",
             letter("Q"),
-            " that of a gradient's entry, counted from the end,",
+            " that of a gradient's entry, counted from the end, of which over positions all together have the trace,",
         ),
         tuple(equation(Rate(s, time), b) for s, b in zip(flow.states, flow.drift, strict=True)),
         (

@@ -1,5 +1,7 @@
 """State and tangents by their Gram matrix, gradients of weights, and the tangent kernel at finite width, against networks drawn by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -30,6 +32,7 @@ from derivations.backward import gradient_flow, jacobian, tangent_gram, tangent_
 from derivations.backward.kernel_moments import START
 from derivations.limits.elimination.averages import layer_average
 from derivations.sums import coordinate_sum
+from numerics import simulate_network, solve_flow
 from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
 
@@ -163,6 +166,25 @@ def test_gradients_of_weights_over_positions():
             mine = sp.Add(*(layer_average(m, x, 0) for m in met)) / 3
             assert sp.expand(found[a, b] - mine) == 0
     assert "G_i^1*G_i^2" in str(j)
+
+
+@pytest.mark.slow
+def test_gradients_over_positions_against_networks():
+    # a filter of 3 on 4 positions of different sizes, zeros beyond: the outer ones pass on less
+    recipe = ConvResNet(tanh, relu, sp.oo, positions=(4,), filter=(3,), circular=False)
+    flow = gradient_flow(recipe)
+    start = [float(s.name in {"K_11", "K_22", "K_33", "K_44", "Q_11", "Q_22", "Q_33", "Q_44"}) for s in flow.states]
+    end = dict(zip((s.name for s in flow.states), solve_flow(flow, start, 1.0)(1.0), strict=True))
+    derived = sum(end[f"Q_{a}{a}"] for a in range(1, 5)) / 4
+
+    def found(size, samples):
+        at = {"inputs": 2 * np.eye(4)[None], "t": 1.0, "seed": size, "record": "jacobian"}  # Gaussian states, K_0 = I
+        j = simulate_network(replace(recipe, width=size), size, samples, **at)
+        return Estimate.of(np.sum(j**2, axis=(1, 2, 3)) / (4 * size))
+
+    estimate = richardson(found(6, 3000), found(12, 1500))
+    assert estimate.test(derived).p_value > 1e-3
+    assert estimate.test(np.exp(0.5)).p_value < 1e-3  # the control: all positions as the inner ones
 
 
 def hidden(rng, samples, size, count):
