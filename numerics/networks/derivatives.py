@@ -30,6 +30,9 @@ class Jacobian(Observable):
 
     with_states: bool = False
 
+    #: How many numbers are kept of a network, where that is not the Jacobian.
+    kept = 0
+
     @property
     def neurons(self) -> int:
         """Coordinates of one input: neurons times positions."""
@@ -120,6 +123,8 @@ class TangentGram(Jacobian):
     second: tuple[tuple[float, ...], ...] = ((1.0, 0.0), (0.0, 1.0))
     exact: bool = False
 
+    kept = 4
+
     @property
     def rules(self) -> Tangents:
         """The derivative along one direction."""
@@ -160,6 +165,8 @@ class TangentGram(Jacobian):
 @dataclass(frozen=True)
 class TangentKernel(Jacobian):
     r"""The empirical tangent kernel, averaged over the neurons of a layer; every weight and bias is a parameter of unit variance."""
+
+    kept = 1
 
     _places: dict[Matrix, tuple[int, bool]] = field(default_factory=dict, repr=False, compare=False)
     _directions: int = field(default=0, repr=False, compare=False)
