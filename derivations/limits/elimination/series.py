@@ -105,7 +105,7 @@ def _laurent(expr: sp.Expr, order: int) -> _Laurent:
 
 
 def _of_share(share: SoftmaxShare, order: int) -> _Laurent:
-    r"""With :math:`w_j` the shares at :math:`\varepsilon = 0` and :math:`r_j = e^{y_j - y_j(0)}` it is :math:`w_k r_k/\sum_j w_j r_j`, where :math:`\sum w_j = 1`."""
+    r"""With shares :math:`w_j` at :math:`\varepsilon = 0`, which add up to 1, and :math:`r_j = e^{y_j - y_j(0)}`: :math:`w_k r_k/\sum_j w_j r_j`."""
     scores = [taylor(score, order) for score in share.scores]
     starts = [s[0] for s in scores]
     weights = [share.func(k, *share.masks, *starts) for k in range(len(scores))]

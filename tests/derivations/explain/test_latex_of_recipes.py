@@ -31,7 +31,10 @@ def test_all_of_it_compiles(tmp_path):
     assert {name.split()[0] for name in found} == {recipe.__name__ for recipe in RECIPES}
     assert {name.split()[1] for name in found} == {"depth", "width", "joint"}
     texts = (f"\\section*{{{name}}}\n{d.latex()}\n\\clearpage" for name, d in found.items())
-    head = "\\documentclass[10pt,a4paper]{article}\n\\usepackage[margin=25mm]{geometry}\n\\usepackage{amsmath,amssymb}\n\\allowdisplaybreaks\n\\begin{document}\n"
+    head = (
+        "\\documentclass[10pt,a4paper]{article}\n\\usepackage[margin=25mm]{geometry}\n"
+        "\\usepackage{amsmath,amssymb}\n\\allowdisplaybreaks\n\\begin{document}\n"
+    )
     (tmp_path / "all.tex").write_text(head + "\n".join(texts) + "\n\\end{document}\n", encoding="utf-8")
     made = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],

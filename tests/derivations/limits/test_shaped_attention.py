@@ -116,8 +116,8 @@ def _layer(gram, neurons, temperature, rng):
 
 
 @pytest.mark.slow
-def test_one_layer_to_five_in_ten_thousand(p=3, blocks=40):
-    neurons = 1_000_000
+def test_one_layer_to_five_in_ten_thousand():
+    p, neurons, blocks = 3, 1_000_000, 40
     V = np.array([[1.0, 0.3, -0.2], [0.3, 0.8, 0.1], [-0.2, 0.1, 1.3]])
     limit, _, pairs = _limit(p, sp.S.One)
     values = [V[pair] for pair in pairs]

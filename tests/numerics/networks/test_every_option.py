@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sympy as sp
 
 from derivations import (
     RECIPES,
@@ -45,3 +44,41 @@ OPTIONS = {
     "layer norm": {"norm": "layer"},
     "norm behind": {"norm": "rms", "place": "post"},
 }
+
+#: Not derived at a fixed number of keys.
+REFUSED = {("softmax", law) for law in ("orthogonal", "signs")}
+#: Takes minutes.
+LONG = {(kind, "covariances") for kind in ("linear attention", "softmax", "transformer")}
+CELLS = [(kind, option) for kind in BLOCKS for option in OPTIONS if (kind, option) not in LONG]
+
+
+def test_the_table_has_all_blocks():
+    kinds = {type(make()) for make in BLOCKS.values()}
+    assert kinds == {recipe for recipe in RECIPES if issubclass(recipe, Block)}
+    named = {name for option in OPTIONS.values() for name in option} - {"wide"}
+    assert named | {"inputs", "weight_variance"} == set(Block.__dataclass_fields__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_one_layer_with_every_option(kind):
+    samples = 40_000
+    for option in (option for own, option in CELLS if own == kind):
+        block = BLOCKS[kind](**OPTIONS[option])
+        start = _start(block)
+        if (kind, option) in REFUSED:
+            with pytest.raises(DerivationError, match="Gaussian matrices of their own"):
+                _derived(block, start)
+            continue
+        drift, covariance = _derived(block, start)
+        net = DrawnBlock(block, start, samples, np.random.default_rng(8))
+
+        def at(size, net=net):
+            plus, minus = (net.step(size, sign).reshape(samples, -1) for sign in (1.0, -1.0))
+            odd = (plus - minus) / (2 * size)
+            return (plus + minus) / (2 * size**2), np.einsum("si,sj->sij", odd, odd)
+
+        moved, products = ((4 * near - far) / 3 for near, far in zip(at(SIZE), at(2 * SIZE), strict=True))
+        assert distances(moved, drift[:, 0], drift[:, 1]).max() < 4.8, option
+        assert distances(products, covariance[..., 0], covariance[..., 1]).max() < 4.8, option
+        assert distances(products, 1.3 * covariance[..., 0], covariance[..., 1]).max() > 4.8, option

@@ -41,7 +41,8 @@ def agrees(samples, law, wrong):
 
 
 @pytest.mark.parametrize(
-    ("width", "hidden"), [(4, 3), pytest.param(1, 2, marks=pytest.mark.slow), pytest.param(2, 1, marks=pytest.mark.slow)]
+    ("width", "hidden"),
+    [(4, 3), pytest.param(1, 2, marks=pytest.mark.slow), pytest.param(2, 1, marks=pytest.mark.slow)],
 )
 def test_two_relu_matrices_have_a_log_normal_norm(width, hidden):
     block, start = MLPBlock(relu, width, hidden=hidden), np.linspace(0.5, 1.5, width)
@@ -57,7 +58,11 @@ def test_two_relu_matrices_have_a_log_normal_norm(width, hidden):
 
 @pytest.mark.parametrize(
     ("activation", "norm"),
-    [(relu, "rms"), pytest.param(tanh, "rms", marks=pytest.mark.slow), pytest.param(silu, "layer", marks=pytest.mark.slow)],
+    [
+        (relu, "rms"),
+        pytest.param(tanh, "rms", marks=pytest.mark.slow),
+        pytest.param(silu, "layer", marks=pytest.mark.slow),
+    ],
     ids=["relu", "tanh", "layer norm"],
 )
 def test_pre_norm_makes_neurons_brownian_and_the_norm_a_squared_bessel_process(activation, norm):
