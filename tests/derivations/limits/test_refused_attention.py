@@ -43,7 +43,7 @@ def test_scores_whose_law_is_not_known(name):
 
 def test_what_is_advised_has_a_limit():
     assert derive(AttentionBlock(2, size=2, norm="rms")).gram is not None
-    assert derive(_head(O={"row_covariance": PAIR})).gram is not None
+    assert derive(_head(O={"row_covariance": PAIR})).limit is not None
     n = sp.Symbol("n", integer=True, positive=True)
     for wide in (AttentionBlock(sp.oo, law="orthogonal"), _head(sp.oo, n, normed=True)):
         assert len(derive(wide).limit.states) == 3

