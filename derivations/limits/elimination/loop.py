@@ -169,11 +169,11 @@ class _Rule:
         by_degree: dict[int, list[tuple[sp.Expr, list[sp.Expr]]]] = {}
         for coefficient, bodies in terms:
             if any(f.atoms(sp.Symbol) & others for f in (coefficient, *bodies)):
-                raise _not_closed(nodes, sp.S.One)
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
             try:
                 split = [homogeneous_parts(f, [length.variable, *copies]) for f in (coefficient, *bodies)]
             except NotHomogeneous:
-                raise _not_closed(nodes, sp.S.One) from None
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms))) from None
             for (d, own), *read in product(*split):
                 by_degree.setdefault(d + sum(k for k, _ in read), []).append((own, [body for _, body in read]))
         total = sp.S.Zero
@@ -181,7 +181,7 @@ class _Rule:
             whole = sp.Add(*(own * sp.Mul(*map(self.average, bodies)) for own, bodies in parts))
             factor = length.factor(degree, self.expansion.sizes[self.layer], self.law.variance(length.variable))
             if factor is None or (length.centred and length.moves(whole, copies)):
-                raise _not_closed(nodes, sp.S.One)
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
             total += factor * sp.Add(*(self._term(*part) for part in parts))
         return total
 
@@ -246,7 +246,7 @@ class _Rule:
         return sp.expand(total)
 
 
-def _not_closed(stray: Sequence[LayerAverage], term: sp.Expr) -> NotClosed:
+def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic) -> NotClosed:
     averages = brief(", ".join(map(str, stray)))
     if term.has(SoftmaxShare):
         return NotClosed(
