@@ -42,12 +42,12 @@ class SoftmaxShare(sp.Function):
     @property
     def masks(self) -> tuple[sp.Expr, ...]:
         """The factors."""
-        return self.args[1 : 1 + len(self.args) // 2]
+        return tuple(self.args[1 : 1 + len(self.args) // 2])
 
     @property
     def scores(self) -> tuple[sp.Expr, ...]:
         """The scores."""
-        return self.args[1 + len(self.args) // 2 :]
+        return tuple(self.args[1 + len(self.args) // 2 :])
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         """By a score."""
