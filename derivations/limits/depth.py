@@ -249,6 +249,7 @@ def _written_out(
 def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})) -> Diffusion:
     """All neurons, where they are not alike: what is 1 for one of them is put in neuron by neuron."""
     layer.at_rest()
+    covariance, between = cache(layer.covariance), cache(layer.between)
     n, m, sizes = int(layer.program.neurons.size), len(layer.states), layer.expansion.sizes
     states = neuron_symbols(state, n, m)
 
@@ -268,13 +269,11 @@ def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] =
 
     def entry(row: int, column: int) -> sp.Expr:
         (i, a), (j, b) = divmod(row, m), divmod(column, m)
-        if row > column:
-            return entry(column, row)
-        return at(layer.covariance(*sorted((a, b))) if i == j else layer.between(a, b), i, j)
+        return at(covariance(*sorted((a, b))) if i == j else between(a, b), i, j)
 
-    drift = sp.ImmutableMatrix([at(layer.drift(a), i, i) for i in range(n) for a in range(m)])
-    covariance = sp.ImmutableMatrix(n * m, n * m, entry)
-    return Diffusion(states, drift, covariance)
+    drifts = [layer.drift(a) for a in range(m)]
+    drift = sp.ImmutableMatrix([at(drifts[a], i, i) for i in range(n) for a in range(m)])
+    return Diffusion(states, drift, LazyCovariance(cache(lambda row, column: entry(column, row))))
 
 
 def _one_of(places: tuple[sp.Symbol, ...], k: int) -> dict[sp.Symbol, sp.Expr]:
