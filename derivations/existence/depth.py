@@ -72,21 +72,42 @@ def _unique(a: Analysis, architecture: Recipe, layer: OneMatrixLayer, still: boo
         return "yes", "yes", "the activation is locally Lipschitz, and the noise is linear in it"
     one = architecture.width == 1 and architecture.coordinates == 1 and still
     if one and layer.weights.bias_variance == 0:
-        crossed = [p for p in a.zeros if all(q is not None and 2 * q < 1 for q in p.orders)]
-        half = [p for p in a.zeros if any(q is None or 2 * q < 1 for q in p.orders)]
-        if crossed:
+        return _engelbert_schmidt(a)
+    return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
+
+
+def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
+    r"""One neuron without drift, by the points at which :math:`1/\psi^2` is not integrable.
+
+    A solution in law exists from every start iff they are zeros of :math:`\psi`, and is the only one iff all zeros are such points.
+    """
+    stops: list[sp.Expr] = []
+    for p in sorted({p.value: p for p in (*a.kinks, *a.jumps, *a.zeros)}.values(), key=float):
+        value = a.expr.subs(a.variable, p.value)
+        vanishing = [q for q, limit in zip(p.orders, p.limits, strict=True) if limit == 0]
+        if None in (*p.limits, *vanishing) or not value.is_number:
+            return UNKNOWN, UNKNOWN, f"how the activation behaves at {p.value} is not known"
+        integrable = all(bool(2 * q < 1) for q in vanishing if q is not None)
+        if integrable and value == 0:
             return (
                 "yes",
                 "no",
-                f"the inverse square of the activation is integrable at its zero {crossed[0].value}: a solution may stay there or go on; networks cross",
+                f"the inverse square of the activation is integrable at its zero {p.value}: a solution may stay there or go on; networks cross",
             )
-        if not half and not a.jumps:
-            return (
-                "yes",
-                "yes",
-                "the inverse square of the activation is integrable wherever it does not vanish, and only there (Engelbert–Schmidt)",
-            )
-    return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
+        if not integrable and value != 0:
+            stops.append(p.value)
+    if stops:
+        return (
+            "no",
+            UNKNOWN,
+            f"the inverse square of the activation is not integrable at {stops[0]}, where the activation has a value other than 0: a solution "
+            "that comes there can neither stay nor go on; networks stop there, and so does the limit that is given",
+        )
+    return (
+        "yes",
+        "yes",
+        "the inverse square of the activation is integrable wherever it does not vanish, and only there (Engelbert–Schmidt)",
+    )
 
 
 def _explodes(
