@@ -137,9 +137,10 @@ class NeuronMoments:
         """
         n, size, few = self.layer.program.neurons.size, len(self.states), len(self.layer.states)
         if n != 1:
-            own = [self.layer.covariance(a, b) for a, b in upper(few)]
-            local = any(value.free_symbols & set(self.layer.states) for value in own)
-            if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a in range(few) for b in range(few)):
+            apart = self.layer.directions or heads(self.layer.program)
+            pairs = upper(few) if apart else Exchange.of(self.layer.program).different(upper(few))
+            local = any(self.layer.covariance(a, b).free_symbols & set(self.layer.states) for a, b in pairs)
+            if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a, b in pairs):
                 raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
         drift = sp.ImmutableMatrix([self.drift(a) for a in range(size)])
         return NeuronDiffusion(self.states, drift, LazyCovariance(cache(lambda a, b: self.covariance(b, a))), n)
