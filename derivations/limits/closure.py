@@ -86,8 +86,8 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
 
 def _require_alike(program: Program) -> None:
     """Refuse noise that rotations of the neurons change, before it is multiplied out over all pairs of them."""
-    for s in program.statements:
-        law = s.weights.law if isinstance(s, Matrix) and s.target.index == 0 else None
+    for s in (s for s in program.statements if isinstance(s, Matrix) and s.target.index == 0):
+        law = s.weights.law
         if not isinstance(law, Correlated) or not law.rows.rows or law.rows == law.rows[0, 0] * sp.eye(law.rows.rows):
             continue
         if sp.diff(program.update, s.symbol, step).xreplace({step: sp.S.Zero}) != 0:
