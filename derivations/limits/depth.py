@@ -283,7 +283,7 @@ def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] =
     return Diffusion(states, drift, LazyCovariance(cache(lambda row, column: entry(column, row))))
 
 
-def _patterns(layer: LayerMoments, coordinates: int) -> Sequence[tuple[int, int]]:
+def _patterns(layer: LayerMoments, coordinates: int) -> Sequence[tuple[int, ...]]:
     """Pairs of coordinates of which all others are the same under other names."""
     if layer.directions or heads(layer.program):
         return upper(coordinates)
