@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
     from numerics.depth_extrapolation import expect_network
+    from numerics.dynamics import solve_training
     from numerics.expectations import expect_sde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
@@ -60,6 +61,7 @@ __all__ = [
     "solve_flow",
     "solve_fokker_planck",
     "solve_moments",
+    "solve_training",
     "simulate_tangent_kernel",
     "validate",
 ]
@@ -72,6 +74,7 @@ _HOMES = {
     "solve_flow": "numerics.flows",
     "solve_fokker_planck": "numerics.fokker_planck",
     "solve_moments": "numerics.flows",
+    "solve_training": "numerics.dynamics",
     "expect_network": "numerics.depth_extrapolation",
     "expect_sde": "numerics.expectations",
     "from_torch": "numerics.pytorch",

@@ -72,28 +72,49 @@ def _unique(a: Analysis, architecture: Recipe, layer: OneMatrixLayer, still: boo
         return "yes", "yes", "the activation is locally Lipschitz, and the noise is linear in it"
     one = architecture.width == 1 and architecture.coordinates == 1 and still
     if one and layer.weights.bias_variance == 0:
-        crossed = [p for p in a.zeros if all(q is not None and 2 * q < 1 for q in p.orders)]
-        half = [p for p in a.zeros if any(q is None or 2 * q < 1 for q in p.orders)]
-        if crossed:
+        return _engelbert_schmidt(a)
+    return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
+
+
+def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
+    r"""One neuron without drift, by the points at which :math:`1/\psi^2` is not integrable.
+
+    A solution in law exists from every start iff they are zeros of :math:`\psi`, and is the only one iff all zeros are such points.
+    """
+    stops: list[sp.Expr] = []
+    for p in sorted({p.value: p for p in (*a.kinks, *a.jumps, *a.zeros)}.values(), key=float):
+        value = a.expr.subs(a.variable, p.value)
+        vanishing = [q for q, limit in zip(p.orders, p.limits, strict=True) if limit == 0]
+        if None in (*p.limits, *vanishing) or not value.is_number:
+            return UNKNOWN, UNKNOWN, f"how the activation behaves at {p.value} is not known"
+        integrable = all(bool(2 * q < 1) for q in vanishing if q is not None)
+        if integrable and value == 0:
             return (
                 "yes",
                 "no",
-                f"the inverse square of the activation is integrable at its zero {crossed[0].value}: a solution may stay there or go on; networks cross",
+                f"the inverse square of the activation is integrable at its zero {p.value}: a solution may stay there or go on; networks cross",
             )
-        if not half and not a.jumps:
-            return (
-                "yes",
-                "yes",
-                "the inverse square of the activation is integrable wherever it does not vanish, and only there (Engelbert–Schmidt)",
-            )
-    return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
+        if not integrable and value != 0:
+            stops.append(p.value)
+    if stops:
+        return (
+            "no",
+            UNKNOWN,
+            f"the inverse square of the activation is not integrable at {stops[0]}, where the activation has a value other than 0: a solution "
+            "that comes there can neither stay nor go on; networks stop there, and so does the limit that is given",
+        )
+    return (
+        "yes",
+        "yes",
+        "the inverse square of the activation is integrable wherever it does not vanish, and only there (Engelbert–Schmidt)",
+    )
 
 
 def _explodes(
     a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Recipe, layer: OneMatrixLayer
 ) -> tuple[str, str]:
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
-    covariance = limit.neuron_covariance if isinstance(limit, NeuronDiffusion) else limit.covariance
+    variance = limit.neuron_entry(0, 0) if isinstance(limit, NeuronDiffusion) else limit.entry(0, 0)
     sides = [_growth(a, end) for end in (-sp.oo, sp.oo)]
     if a.poles or None in sides:
         return UNKNOWN, "the growth of the activation at infinity is not known"
@@ -105,7 +126,7 @@ def _explodes(
         if all(entry == 0 for entry in drift) and strongest <= 1:
             return "cannot", "noise of linear growth, without drift"
         return UNKNOWN, "positions share weights, and the activation or the drift grows faster than linearly"
-    kappa = sp.cancel(drift[0] / covariance[0, 0])
+    kappa = sp.cancel(drift[0] / variance)
     n = architecture.width
     if kappa == 0:
         if strongest <= 1:
@@ -164,10 +185,7 @@ def _growth(a: Analysis, end: sp.Expr) -> sp.Expr | None:
 
 
 def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existence:
-    if isinstance(limit, NeuronDiffusion):
-        states, drift, covariance = limit.neuron, limit.neuron_drift, limit.neuron_covariance
-    else:
-        states, drift, covariance = limit.states, limit.drift, limit.covariance
+    states, drift, covariance = _of_two_inputs(limit, network)
     norm = _squared_norm(network)
     explodes, why_explodes = (
         UNKNOWN,
@@ -202,6 +220,25 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
     return Existence(UNKNOWN, UNKNOWN, explodes, (why, why_explodes))
 
 
+def _of_two_inputs(
+    limit: Diffusion | NeuronDiffusion, network: Recipe
+) -> tuple[tuple[sp.Symbol, ...], sp.Matrix, sp.Matrix]:
+    """All states, drift and covariance of two neurons over the first two inputs: those of others are the same with other names and numbers."""
+    alone = isinstance(limit, NeuronDiffusion)
+    states, drift = (
+        (limit.neuron, limit.neuron_drift) if isinstance(limit, NeuronDiffusion) else (limit.states, limit.drift)
+    )
+    inputs = network.coordinates if network.positions else network.inputs
+    kept = [k for k in range(len(states)) if alone or k < 2 * inputs]
+    kept = [k for k in kept if network.positions or k % inputs < 2]
+
+    def entry(a: int, b: int) -> sp.Expr:
+        return limit.neuron_entry(a, b) if isinstance(limit, NeuronDiffusion) else limit.entry(a, b)
+
+    covariance = sp.Matrix(len(kept), len(kept), lambda i, j: entry(kept[i], kept[j]))
+    return states, sp.Matrix([drift[k] for k in kept]), covariance
+
+
 def _over_positions(network: Recipe) -> tuple[str, str]:
     """By the Gram matrix of one input, whose norms bound it."""
     count = math.prod(network.positions)
@@ -209,7 +246,7 @@ def _over_positions(network: Recipe) -> tuple[str, str]:
         return UNKNOWN, f"the Gram matrix of more than {MOST_POSITIONS} positions is not looked at"
     try:
         gram = gram_limit(network.program(), count).process
-    except NotClosed as error:
+    except DerivationError as error:
         return UNKNOWN, f"the coefficients are not seen to grow at most linearly: {error}"
     if isinstance(gram, Diffusion) and (found := linear_growth(gram, SecondMoments.of(gram.states, count))):
         return found

@@ -84,6 +84,13 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
     if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
         base = degree(expr.base, states, far)
         return None if base is None else base * expr.exp
+    if isinstance(expr, sp.asin | sp.acos | sp.atan):
+        return sp.S.Zero
+    single = len(states) == 1 and bool(states[0].is_positive)
+    if expr.is_Pow and expr.exp.is_number and single and expr.base.is_polynomial(*states):
+        terms = sp.Poly(expr.base, *states).terms()
+        if all(coefficient.is_positive for _, coefficient in terms):  # nothing cancels
+            return expr.exp * terms[0 if far else -1][0][0]
     if isinstance(expr, sp.Function) and len(expr.args) == 1 and len(expr.free_symbols) > 1 and far:
         x = sp.Dummy("x", real=True)
         own, inside = _degree_of_function(expr.func(x), far), degree(expr.args[0], states, far)
@@ -138,6 +145,8 @@ def far_out(expr: sp.Expr, s: sp.Symbol) -> tuple[sp.Expr, int] | None:
         return None if power is None or not inside[0].is_positive else (power * inside[0] / 2, sign)
     root = sp.Dummy("x", real=True)
     ends = _ends(expr.xreplace({s: root**2}), root)  # on a line that a positive number fills
+    if ends is not None and ends[1][0] == -sp.oo:
+        return -sp.oo, 1  # faster than each power, whatever its sign
     top = None if ends is None else _leading(ends[1:])
     return None if top is None else (top[0] / 2, top[1])
 

@@ -44,4 +44,6 @@ class Existence:
             "can": "it can explode: paths become infinite in finite time",
             UNKNOWN: "whether it can explode is not known",
         }[self.explodes]
+        if self.exists == "no":
+            unique = "the equation as it is written has no solution beyond some time"
         return f"{unique}, and {explodes}"

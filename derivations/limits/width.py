@@ -11,13 +11,13 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, brief
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean, softmax_mean
+from derivations.gaussian import SoftmaxMean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
-from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.elimination.moments import LayerMoments, evaluated, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
@@ -83,7 +83,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
         return field.closed(layer.product(a, b), evaluate)
 
     renamed, more = permuted(softmax_labels(matrix_labels(*names)), few), inputs > few
-    speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
+    speed = by_pattern(speed, renamed, exchange, more)
+    velocity = by_pattern(velocity, renamed, exchange, more, lambda a, b: ((a, b), (b, a)))
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
     moved = tuple(means) if field.moving else ()
@@ -171,8 +172,7 @@ class MeanFieldLayer:
                 self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
             return self._matrices[key]
 
-        form, queries, keys, *means = map(matrix, (*node.args[2:5], *node.means))
-        found = softmax_mean(*node.rows, form, queries, keys, node.mask, node.neurons, *means)
+        found = node.with_tables(*map(matrix, (*node.args[2:5], *node.args[7:])))
         if isinstance(found, SoftmaxMean) and found.means and found.neurons == sp.oo:
             found.joint()  # says why there is none
         return found
@@ -205,11 +205,6 @@ def _outermost_means(expr: sp.Expr) -> list[SoftmaxMean]:
     if isinstance(expr, SoftmaxMean):
         return [expr]
     return [node for arg in expr.args for node in _outermost_means(arg)] if isinstance(expr, sp.Expr) else []
-
-
-def evaluated(expr: sp.Expr) -> sp.Expr:
-    """With closed forms in the place of Gaussian means that have one, the innermost first."""
-    return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
 
 
 def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:

@@ -13,7 +13,7 @@ from numerics.pytorch.attention import masked
 from numerics.pytorch.cutting import chunked
 from numerics.pytorch.norms import without_guard
 from numerics.pytorch.reader import Reader, Rule
-from numerics.pytorch.values import NEURONS, THERE, Value, is_tensor, number
+from numerics.pytorch.values import MULTIPLIED, NEURONS, THERE, Value, is_tensor, number
 
 
 def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -47,20 +47,27 @@ def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
 def multiplied(reader: Reader, a: Any, b: Any) -> Value:
     """A product, neuron by neuron."""
     first, second = reader.value(a, "a factor"), reader.value(b, "a factor")
-    made = reader.combine(first, second, lambda x, y: x * y)
-    return replace(made, skip=first.skip if _only_norms(second) else second.skip if _only_norms(first) else None)
+    skip = _passed(first, second)
+    return replace(
+        reader.combine(first, second, lambda x, y: x * y), skip=_passed(second, first) if skip is None else skip
+    )
 
 
-def _only_norms(value: Value) -> bool:
-    """Whether a factor is 1, or what a norm multiplies by."""
-    return _for_each_input(value) or (not value.axes and value.expr == 1)
+def _passed(state: Value, factor: Value) -> frozenset[sp.Symbol] | None:
+    """The branches of a state that a factor multiplies: what a norm multiplies by, or a number."""
+    if state.skip is None:
+        return None
+    if _for_each_input(factor):
+        return state.normed
+    if factor.axes or not factor.expr.is_positive:
+        return None
+    return state.skip if factor.expr == 1 else state.skip | {MULTIPLIED}
 
 
 def divided(reader: Reader, a: Any, b: Any) -> Value:
     """A quotient, neuron by neuron."""
     first, second = reader.value(a, "a numerator"), without_guard(reader, reader.value(b, "a denominator"))
-    made = reader.combine(first, second, lambda x, y: x / y)
-    return replace(made, skip=first.skip if _only_norms(second) else None)
+    return replace(reader.combine(first, second, lambda x, y: x / y), skip=_passed(first, second))
 
 
 def powered(reader: Reader, a: Any, exponent: Any) -> Value:

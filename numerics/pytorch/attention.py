@@ -117,7 +117,7 @@ def softmax_module(reader: Reader, name: str, module: Any, x: Any) -> Value:
 
 def _softmax(scores: sp.Expr) -> sp.Expr:
     """A mask was added to the scores as its logarithm."""
-    terms = sp.Add.make_args(sp.expand(scores) if scores.has(PositionMatrix) else scores)
+    terms = sp.Add.make_args(sp.expand(scores, deep=False) if scores.has(PositionMatrix) else scores)
     kept = [t for t in terms if not t.has(PositionMatrix)]
     mask = sp.prod([sp.exp(t) for t in terms if t.has(PositionMatrix)])
     return softmax(sp.Add(*kept), mask)

@@ -89,6 +89,12 @@ class Matrices(Block):
             total += weights(part.expr)
         return Part(total, tensors.out)
 
+    def matrices_in(self, layer: sp.Expr) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """For each module that was read the names of its matrices in a layer."""
+        names = sorted({node.weights.name for node in layer.atoms(Applied)})
+        found = {m: tuple(n for n in names if self._origin.get(n) == key) for m, key in self._keys.items()}
+        return tuple((module, own) for module, own in found.items() if own)
+
     def _unique(self, name: str, key: int) -> str:
         """A name that no other tensor's matrix has."""
         while self._origin.setdefault(name, key) != key:

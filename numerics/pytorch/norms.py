@@ -52,7 +52,7 @@ def _normed(
     value = reader.sized(value, int(shape[0]), name)
     small = _added_under_the_root(reader, name, eps)
     made = value.each(lambda parts: _divided(reader, parts, centred, small))
-    return _gained(reader, name, weight, bias, replace(made, skip=value.skip))
+    return _gained(reader, name, weight, bias, replace(made, skip=value.normed))
 
 
 def _added_under_the_root(reader: Reader, name: str, eps: float | None) -> sp.Expr:

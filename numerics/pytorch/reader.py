@@ -16,7 +16,7 @@ from derivations.symbols import state
 from numerics.pytorch.draws import Draws
 from numerics.pytorch.gains import without_gains
 from numerics.pytorch.matrices import Matrices
-from numerics.pytorch.values import HERE, Axis, Part, Value, combined, identifier
+from numerics.pytorch.values import HERE, MULTIPLIED, Axis, Part, Value, combined, identifier
 
 #: What reads a module or an operation.
 Rule = Callable[..., Any]
@@ -153,7 +153,7 @@ class Reader(Matrices):
 
     def finished(self, value: Value) -> sp.Expr:
         """The layer that puts this out; a matrix must not be read whole and in parts."""
-        outer = value.skip or frozenset()
+        outer = value.skip if value.skip is not None and MULTIPLIED not in value.skip else frozenset()
         expr = value.part.expr.xreplace({s: self.scale if s in outer else sp.S.One for s in self._branches})
         names = {node.weights.name for node in expr.atoms(Applied)}
         expr = without_gains(expr, self._gains)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from numerics.pytorch.network import STOPPED
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import ANY, NEURONS, ONE, Axis, Value, batch_size, spoken, stacked
 
@@ -232,6 +233,12 @@ def _listed(given: tuple[Any, ...]) -> list[Any]:
     return list(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else list(given)
 
 
+def stopped(reader: Reader, x: Any) -> Any:
+    """``x.detach()``: the same numbers, without a gradient."""
+    reader.remark(STOPPED)
+    return x
+
+
 def same(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
     """Nothing."""
     return x
@@ -251,5 +258,6 @@ FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("reshape", "view"), reshaped),
     "repeat_interleave": repeated_in_place,
     "expand": expanded,
-    **{word: same for word in ("contiguous", "clone", "detach", "float", "double", "to", "type_as", "requires_grad_")},
+    "detach": stopped,
+    **{word: same for word in ("contiguous", "clone", "float", "double", "to", "type_as", "requires_grad_")},
 }

@@ -123,13 +123,15 @@ def from_torch(
         raise ValueError(
             f"the block reads {features} features and puts out {puts_out}; a layer that is repeated must keep their number"
         )
+    layer = reader.finished(value)
     return TorchNetwork(
-        reader.finished(value),
+        layer,
         reader.width,
         inputs,
         positions=reader.positions,
         modules=tuple(reader.modules.items()),
         remarks=(*reader.remarks, *reader.draws.remarks),
+        matrices=reader.matrices_in(layer),
     )
 
 

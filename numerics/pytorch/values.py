@@ -39,6 +39,10 @@ def spoken(axes: Sequence[Axis]) -> str:
     return f"({', '.join(_SPOKEN.get(a[0] if isinstance(a, tuple) else str(a), str(a)) for a in axes)})"
 
 
+#: Stands among the branches of a state that was multiplied by a number: at a branch of size 0 the layer is not the identity, unless a norm follows.
+MULTIPLIED = sp.Dummy("m", positive=True)
+
+
 @dataclass(frozen=True)
 class Part:
     """Neurons side by side: the number of a generic one, and how many; None for as many as the state has, or for no neurons."""
@@ -51,7 +55,7 @@ class Part:
 class Value:
     """A tensor: its axes, an array of parts over the listed axes, and the sizes of the branches that were added to the state itself.
 
-    ``skip`` is None where the state does not pass through unchanged.
+    ``skip`` is None where the state does not pass through, unchanged or multiplied by a number.
     """
 
     axes: tuple[Axis, ...]
@@ -84,6 +88,11 @@ class Value:
     def items(self) -> list[tuple[tuple[int, ...], tuple[Part, ...]]]:
         """The entries of the list with their places."""
         return [(index, self.entries[index]) for index in np.ndindex(self.entries.shape)]  # type: ignore[misc]
+
+    @property
+    def normed(self) -> frozenset[sp.Symbol] | None:
+        """The branches after a norm, which takes numbers off that multiply the state."""
+        return None if self.skip is None else self.skip - {MULTIPLIED}
 
     def map(self, function: Callable[[sp.Expr], sp.Expr], skip: Any = None) -> Value:
         """A function of each number."""
