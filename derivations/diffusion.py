@@ -6,7 +6,7 @@ All stochastic differentials here are Itô's. The Stratonovich form is a type of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ import sympy as sp
 
 from derivations.covariances import require_covariance, require_equal
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, require, shown
 from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
 
@@ -46,6 +46,15 @@ class Flow:
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
     time: sp.Symbol = field(default=time)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "states", _symbols(self.states))
+        if not isinstance(self.drift, sp.MatrixBase):
+            object.__setattr__(self, "drift", _matrix("the drift", self.drift))
+        if len(self.drift) != len(self.states):
+            raise DerivationError(
+                f"the drift of {len(self.states)} states must have as many entries, got {len(self.drift)}"
+            )
 
     @property
     def covariance(self) -> sp.ImmutableMatrix:
@@ -93,6 +102,27 @@ class LazyCovariance:
         """All entries."""
         table = {(i, j): self.entry(i, j) for i in range(size) for j in range(i + 1)}
         return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
+
+
+def _symbols(states: Any) -> tuple[sp.Symbol, ...]:
+    """The states of a limit as a tuple."""
+    found = tuple(states) if isinstance(states, Iterable) else ()
+    if not found or not all(isinstance(s, sp.Symbol) for s in found):
+        raise DerivationError(f"the states must be a sequence of symbols, got {shown(states)}")
+    return found
+
+
+def _matrix(what: str, given: Any) -> sp.ImmutableMatrix:
+    """Coefficients as an exact matrix of formulas."""
+    try:
+        if any(entry is None or isinstance(entry, str) for entry in sp.flatten([given])):
+            raise TypeError("text is never evaluated")
+        matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error
+    if any(not isinstance(entry, sp.Expr) or entry.is_infinite or entry.has(sp.nan, sp.zoo) for entry in matrix):
+        raise DerivationError(f"{what} must have finite entries, got {shown(given)}")
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -145,14 +175,19 @@ class Diffusion:
     _generic: tuple[tuple[int, int], ...] = field(default=(), kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "states", _symbols(self.states))
         size = len(self.states)
-        object.__setattr__(self, "states", tuple(self.states))
-        drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift))).applyfunc(exact_decimals)
+        if not isinstance(self.domain, sp.Set):
+            raise DerivationError(f"the domain of a diffusion must be a set of SymPy, got {shown(self.domain)}")
+        drift = _matrix("the drift", self.drift)
+        if len(drift) != size:
+            raise DerivationError(f"the drift of {size} states must have {size} entries, got {len(drift)}")
+        drift = drift.reshape(size, 1)
         object.__setattr__(self, "drift", drift)
         if isinstance(held := self.__dict__["covariance"], LazyCovariance):
             object.__setattr__(self, "_generic", tuple(held.generic))
             return
-        factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma).applyfunc(exact_decimals)
+        factor = None if self.sigma is None else _matrix("the factor σ", self.sigma)
         if factor is not None and factor.rows != size:
             raise DerivationError(
                 f"the factor σ must have {size} row{'s'[: size - 1]}, got shape {factor.shape}; one row a state"
@@ -160,9 +195,7 @@ class Diffusion:
         if self.covariance is None and factor is None:
             raise DerivationError("a diffusion needs its covariance, or a factor σ of it: Diffusion(..., sigma=σ)")
         product = None if factor is None else (factor * factor.T).applyfunc(sp.expand)
-        covariance = sp.ImmutableMatrix(product if self.covariance is None else self.covariance).applyfunc(
-            exact_decimals
-        )
+        covariance = _matrix("the covariance", product if self.covariance is None else self.covariance)
         if covariance.shape != (size, size):
             raise DerivationError(
                 f"the covariance of {size} states must have shape ({size}, {size}), got {covariance.shape}"
@@ -273,6 +306,13 @@ class NeuronDiffusion:
     neuron_covariance: sp.ImmutableMatrix
     width: sp.Expr
     time: sp.Symbol = field(default=time)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", _symbols(self.neuron))
+        require("the width", self.width, sp.Expr, "a SymPy expression such as symbols.width")
+        for name, what in (("neuron_drift", "the drift"), ("neuron_covariance", "the covariance")):
+            if not isinstance(getattr(self, name), sp.MatrixBase):
+                object.__setattr__(self, name, _matrix(what, getattr(self, name)))
 
     @property
     def inputs(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.diffusion import Diffusion, Flow, LazyCovariance
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, require
 from derivations.language import Program
 from derivations.language.statements import Back, Mask, Matrix, Mean
 from derivations.limits.averages import LayerAverages
@@ -70,6 +70,7 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
+    require("the program", program, Program, "the layer of a network: ResNet(relu, width=3).program()")
     if directions:
         require_slopes(program)
     neurons, size = LayerAverages.of(program, inputs, directions), inputs * (1 + directions)

@@ -142,7 +142,10 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
 
 
 def _has_no_value(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational) -> bool:
-    return not expr.xreplace({variable: point}).is_finite
+    try:
+        return not expr.xreplace({variable: point}).is_finite
+    except TypeError:
+        return False  # a condition that compares no numbers there
 
 
 def _taylor(

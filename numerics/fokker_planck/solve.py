@@ -15,6 +15,7 @@ from derivations.calculus.intervals import crossed_zeros, kinks_inside, moving_i
 from derivations.diffusion import Diffusion
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from derivations.piecewise import Point
+from numerics import given
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
 from numerics.densities.plain import PointMass
@@ -45,6 +46,7 @@ class StartingDensity:
     centre: float
 
 
+@given.checked(points=given.whole)
 def solve_fokker_planck(
     process: Diffusion, x0: float | StartingDensity, *, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
 ) -> SolvedDistribution:

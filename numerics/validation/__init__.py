@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from derivations import Derivation
 from derivations.diffusion import Flow
+from numerics import given
 from numerics.ensembles import Seed
 from numerics.validation import hayou, li_nica, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation, spawn
@@ -25,6 +26,13 @@ from numerics.validation.subjects import JointSetting, Setting
 CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS)
 
 
+@given.checked(
+    d=given.derivation,
+    samples=given.optional(given.whole),
+    t=given.number,
+    depth=given.optional(given.whole),
+    stage=given.function,
+)
 def validate(
     d: Derivation,
     x0: ArrayLike = 1.0,

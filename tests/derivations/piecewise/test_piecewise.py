@@ -10,7 +10,8 @@ import sympy as sp
 from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
 from derivations.piecewise import Found, IsolatedRoot, analyse, breakpoints, pieces, zeros
-from derivations.piecewise.expansion import LOG, Unknown, expansion_at
+from derivations.piecewise.expansion import expansion_at
+from derivations.piecewise.terms import LOG, Unknown
 
 x = sp.Symbol("x", real=True)
 R = sp.Rational
@@ -209,6 +210,40 @@ def test_growth(expr, left, right):
             far = sp.Integer(10) ** 30 * sp.sign(end)
             leading = growth.coefficient.subs(LOG, -sp.log(abs(far))) * abs(far) ** growth.exponent
             assert abs((expr.subs(x, far) / leading).evalf(20, maxn=400) - 1) < R(1, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("expr", "end"),
+    [
+        (sp.log(1 + sp.exp(x)), -sp.oo),
+        (sp.sqrt(sp.exp(1 / (1 + sp.exp(-x))) - 1), -sp.oo),
+        (sp.log(1 + sp.exp(x)) - x, sp.oo),
+        (x * sp.tanh(x) - x, sp.oo),
+        (1 - sp.erf(x), sp.oo),
+        (sp.cos(sp.exp(x)) - 1, -sp.oo),
+        (sp.pi / 2 - sp.atan(sp.exp(x)), sp.oo),
+        (sp.atan(sp.exp(x)), -sp.oo),
+        (sp.log(sp.log(1 + sp.exp(x))), -sp.oo),
+        (x * (1 + sp.tanh(x + x**3)), -sp.oo),
+    ],
+    ids=str,
+)
+def test_what_powers_do_not_see_is_expanded_too(expr, end):
+    """The leading term with its exponential against the value far out, where it is exponentially small beside 1."""
+    found = expansion_at(expr, x, end, 1)
+    power, coefficient = found.leading
+    ratios = []
+    for far in (60, 120):
+        t = R(1, far)
+        leading = coefficient * t**power * sp.exp(sum(c * t**p for p, c in found.growth.items()))
+        ratios.append(abs((expr.subs(x, sp.sign(end) * far) / leading).evalf(20, maxn=20000) - 1))
+    assert ratios[1] < R(1, 1000)
+    assert ratios[1] <= ratios[0]
+
+
+def test_what_cancels_to_first_order_has_no_expansion():
+    with pytest.raises(Unknown):
+        expansion_at(sp.exp(sp.exp(x)) - 1 - sp.exp(x), x, -sp.oo, 1)
 
 
 @pytest.mark.parametrize(
