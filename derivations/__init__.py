@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from derivations.calculus.equivalence import equivalence
     from derivations.derivation import Derivation, derive
     from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
+    from derivations.dynamics import TrainingLimit, training_limit
     from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed, UnsafeExpression
     from derivations.exponents import Scalings, TrainingScalings, scalings
     from derivations.language import (
@@ -131,6 +132,7 @@ __all__ = [
     "Regime",
     "ResNet",
     "Scalings",
+    "TrainingLimit",
     "TrainingScalings",
     "ShapedAttention",
     "ShapedMLP",
@@ -207,6 +209,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "training_limit",
     "two_slope",
     "unstable_ornstein_uhlenbeck",
     "width_limit",
@@ -229,6 +232,7 @@ _NAMES = {
     "derivations.calculus.equivalence": "equivalence",
     "derivations.derivation": "Derivation derive",
     "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
+    "derivations.dynamics": "TrainingLimit training_limit",
     "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
     "derivations.language": (
         "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "

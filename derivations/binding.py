@@ -55,6 +55,7 @@ def _of_level(names: tuple[str, ...], level: int, **assumptions: bool) -> tuple[
     return tuple(bound_symbol(name, k, level, **assumptions) for k, name in enumerate(names, 1))
 
 
+@lru_cache(maxsize=1024)
 def real_function(function: sp.Lambda) -> sp.Lambda:
     """A function of one real variable in the variable that all nodes use, so that equal functions compare equal.
 
@@ -69,8 +70,9 @@ def real_function(function: sp.Lambda) -> sp.Lambda:
     return sp.Lambda(bound, function.expr.xreplace({variable: bound}))
 
 
+@lru_cache(maxsize=1024)
 def opened(function: sp.Lambda) -> sp.Lambda:
-    """The function in variables that nothing else holds."""
+    """The function in variables of its own, that no other function holds."""
     fresh = tuple(sp.Dummy(v.name, **v.assumptions0) for v in function.variables)
     return sp.Lambda(fresh, function.expr.xreplace(dict(zip(function.variables, fresh, strict=True))))
 

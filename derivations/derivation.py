@@ -132,7 +132,12 @@ class Derivation(Printed):
         if not isinstance(gram, Diffusion) or len(gram.states) != 1:
             return None
         # no solvable family has the angle between two inputs in it, and to look for one takes minutes
-        return None if gram.drift.has(sp.asin, sp.acos) else limit_law(gram)[0]
+        if gram.drift.has(sp.asin, sp.acos):
+            return None
+        try:
+            return limit_law(gram)[0]
+        except DerivationError:  # it is of one family or another by the sign of a formula in the width
+            return None
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -189,16 +194,14 @@ class Derivation(Printed):
             return None
 
     @cached_property
-    def existence(self) -> Existence | None:
-        """Whether the equation of a limit of infinite depth has a solution, a single one, and one for all times; None for others."""
-        if self.order != "depth" or isinstance(self.limit, Flow):
-            return None
-        return existence(self.limit, self.architecture)
+    def existence(self) -> Existence:
+        """Whether the equation of the limit has a solution, a single one, and one for all times."""
+        return existence(self.limit, self.architecture, self.order)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
-        return tuple(_STEPS[self.order](self))
+        return (*_STEPS[self.order](self), existence_step(self.existence))
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:
@@ -300,7 +303,7 @@ def _depth_steps(d: Derivation) -> list[Step]:
         steps.append(gram_step(*d._closure))
         if d.gram_law is not None:
             steps += law_steps(d.gram_law, d.gram_law.prove(), " of V")
-    return [*steps, *_law_steps(d), *([] if d.existence is None else [existence_step(d.existence)])]
+    return [*steps, *_law_steps(d)]
 
 
 def _law_steps(d: Derivation) -> list[Step]:

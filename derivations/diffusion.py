@@ -61,6 +61,10 @@ class Flow:
         """The zero matrix: a flow has no noise."""
         return sp.ImmutableMatrix.zeros(len(self.states))
 
+    def entry(self, i: int, j: int) -> sp.Expr:
+        """One entry of the covariance."""
+        return sp.S.Zero
+
     @property
     def parameters(self) -> frozenset[sp.Symbol]:
         """Symbols of the coefficients other than the states and time."""
@@ -68,19 +72,34 @@ class Flow:
 
 
 class _Covariance:
-    """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read."""
+    """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read.
 
-    def __get__(self, instance: Diffusion | None, owner: type[Diffusion] | None = None) -> Any:
+    ``rows`` names the field with the states that it is over; ``needed`` says that the field has no default.
+    """
+
+    def __init__(self, rows: str, needed: bool = False) -> None:
+        self.rows, self.needed = rows, needed
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
+            if self.needed:
+                raise AttributeError(self.name)
             return None
-        held = instance.__dict__["covariance"]
+        held = instance.__dict__[self.name]
         if not isinstance(held, LazyCovariance):
             return held
-        instance.__dict__["covariance"] = matrix = held.matrix(len(instance.states))
+        instance.__dict__[self.name] = matrix = held.matrix(len(getattr(instance, self.rows)))
         return matrix
 
-    def __set__(self, instance: Diffusion, value: Any) -> None:
-        instance.__dict__["covariance"] = value
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self.name] = value
+
+
+def _entry(held: LazyCovariance | sp.ImmutableMatrix, i: int, j: int) -> sp.Expr:
+    return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]
 
 
 @dataclass(frozen=True)
@@ -168,7 +187,7 @@ class Diffusion:
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix = _Covariance()  # by default made from sigma
+    covariance: sp.ImmutableMatrix = _Covariance("states")  # by default made from sigma
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
     sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)
@@ -215,8 +234,7 @@ class Diffusion:
 
     def entry(self, i: int, j: int) -> sp.Expr:
         """One entry of the covariance; the whole of it is not made for many states."""
-        held = self.__dict__["covariance"]
-        return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]
+        return _entry(self.__dict__["covariance"], i, j)
 
     @property
     def generic_entries(self) -> tuple[tuple[int, int], ...]:
@@ -295,7 +313,7 @@ class NeuronDiffusion:
         A generic neuron's state, m symbols.
     neuron_drift : Matrix, shape (m, 1)
         The drift b of that neuron.
-    neuron_covariance : Matrix, shape (m, m)
+    neuron_covariance : Matrix, shape (m, m), or LazyCovariance
         The covariance G shared by all neurons.
     width : Expr
         The number n of neurons.
@@ -303,16 +321,16 @@ class NeuronDiffusion:
 
     neuron: tuple[sp.Symbol, ...]
     neuron_drift: sp.ImmutableMatrix
-    neuron_covariance: sp.ImmutableMatrix
-    width: sp.Expr
+    neuron_covariance: sp.ImmutableMatrix = _Covariance("neuron", needed=True)
+    width: sp.Expr  # type: ignore[misc]  # the field before it has no default
     time: sp.Symbol = field(default=time)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "neuron", _symbols(self.neuron))
         require("the width", self.width, sp.Expr, "a SymPy expression such as symbols.width")
         for name, what in (("neuron_drift", "the drift"), ("neuron_covariance", "the covariance")):
-            if not isinstance(getattr(self, name), sp.MatrixBase):
-                object.__setattr__(self, name, _matrix(what, getattr(self, name)))
+            if not isinstance(held := self.__dict__[name], sp.MatrixBase | LazyCovariance):
+                object.__setattr__(self, name, _matrix(what, held))
 
     @property
     def inputs(self) -> int:
@@ -325,10 +343,17 @@ class NeuronDiffusion:
         free = self.neuron_drift.free_symbols | self.neuron_covariance.free_symbols | self.width.free_symbols
         return frozenset(free) - set(self.neuron) - {self.time}
 
+    def neuron_entry(self, a: int, b: int) -> sp.Expr:
+        """One entry of :attr:`neuron_covariance`; the whole of it is not made for many inputs."""
+        return _entry(self.__dict__["neuron_covariance"], a, b)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "neuron_covariance": self.neuron_covariance}
+
     @property
     def is_flow(self) -> bool:
         """Whether the covariance vanishes identically."""
-        return all(entry == 0 for entry in self.neuron_covariance)
+        return all(self.neuron_entry(a, a) == 0 for a in range(self.inputs))
 
     @cached_property
     def explicit(self) -> Diffusion:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
     from numerics.depth_extrapolation import expect_network
+    from numerics.dynamics import solve_training
     from numerics.expectations import expect_sde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
     from numerics.regression import NNGPRegressor, NTKRegressor
+    from numerics.tangent_kernels import sample_tangent_kernel
     from numerics.targets import choose
     from numerics.validation import compare, validate
 
@@ -50,6 +52,7 @@ __all__ = [
     "joint_output_law",
     "output_law",
     "sample_law",
+    "sample_tangent_kernel",
     "simulate_collapse",
     "simulate_gram",
     "simulate_jacobian",
@@ -58,6 +61,7 @@ __all__ = [
     "solve_flow",
     "solve_fokker_planck",
     "solve_moments",
+    "solve_training",
     "simulate_tangent_kernel",
     "validate",
 ]
@@ -70,6 +74,7 @@ _HOMES = {
     "solve_flow": "numerics.flows",
     "solve_fokker_planck": "numerics.fokker_planck",
     "solve_moments": "numerics.flows",
+    "solve_training": "numerics.dynamics",
     "expect_network": "numerics.depth_extrapolation",
     "expect_sde": "numerics.expectations",
     "from_torch": "numerics.pytorch",
@@ -79,6 +84,7 @@ _HOMES = {
     "joint_output_law": "numerics.joint_outputs",
     "output_law": "numerics.outputs",
     "sample_law": "numerics.paths",
+    "sample_tangent_kernel": "numerics.tangent_kernels",
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",
     "NTKRegressor": "numerics.regression",

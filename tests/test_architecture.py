@@ -22,12 +22,13 @@ LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
         "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
-        "exponents", "backward", "derivation",
+        "exponents", "backward", "dynamics", "derivation",
     ],
     "numerics": [
+        "given",
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
-        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "joint_outputs", "networks", "pytorch",
-        "exponential_functional", "kernels",
+        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks", "dynamics",
+        "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "training", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }

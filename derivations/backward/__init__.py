@@ -3,6 +3,7 @@
 from derivations.backward.equation import MatrixEquation
 from derivations.backward.front import Jacobian, WideJacobian, jacobian
 from derivations.backward.infinite import GRADIENT, gradient_flow
+from derivations.backward.kernel_law import KernelLaw
 from derivations.backward.kernel_moments import KernelMoments, tangent_kernel
 from derivations.backward.tangents import TangentGram, tangent_gram
 from derivations.backward.volume import Isotropic, LogDeterminant
@@ -11,6 +12,7 @@ __all__ = [
     "GRADIENT",
     "Isotropic",
     "Jacobian",
+    "KernelLaw",
     "KernelMoments",
     "LogDeterminant",
     "MatrixEquation",

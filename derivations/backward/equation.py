@@ -7,10 +7,18 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.backward.differential import LayerDifferential, renamed
+from derivations.explain.limit import DT
+from derivations.explain.notation import DifferentialOf, Total, Variation, expected, indexed, letter
+from derivations.explain.printed import Shown
+from derivations.explain.steps import Line, Term, equation
+from derivations.limits.elimination.moments import state_averages
+from derivations.symbols import time
+
+_X = letter("X")
 
 
-@dataclass(frozen=True)
-class MatrixEquation:
+@dataclass(frozen=True, repr=False)
+class MatrixEquation(Shown):
     r"""How a matrix whose columns, or rows, are tangents moves with depth, in Itô's sense.
 
     Formulas are those of a generic neuron, whose state is ``state`` and whose entries of two columns (or rows) are ``first``
@@ -45,6 +53,31 @@ class MatrixEquation:
     def is_independent(self) -> bool:
         """Whether different neurons are driven independently."""
         return all(entry == 0 for entry in self.between)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Drift and covariance of a generic entry, neuron i."""
+        p, lines = len(self.state), []
+
+        def entry(neuron: str, column: str, a: int) -> sp.Expr:
+            return _entry(self.letter, neuron, column, a, p)
+
+        for a in range(p):
+            left = expected(DifferentialOf(entry("i", "k", a)), _X, letter(self.letter))
+            lines.append(Line(left, (Term(_shown(self.drift[a], self), DT),)))
+        for a in range(p):
+            for b in range(p):
+                both = entry("i", "k", a), entry("i", "l", b)
+                lines.append(Line(Variation(*both, time), (Term(_shown(self.covariance[a, b], self), DT),)))
+        if self.is_independent:
+            zero = Variation(entry("i", "k", 0), entry("j", "l", 0), time)
+            return (*lines, equation(zero, sp.S.Zero, where=sp.Ne(letter("i"), letter("j"))))
+        for a in range(p):
+            for b in range(p):
+                both = entry("i", "k", a), entry("j", "l", b)
+                shown = _shown(self.between[a, b], self)
+                lines.append(Line(Variation(*both, time), (Term(shown, DT),), where=sp.Ne(letter("i"), letter("j"))))
+        return tuple(lines)
 
 
 def of_columns(layer: LayerDifferential) -> MatrixEquation:
@@ -94,3 +127,33 @@ def _named(
         sp.ImmutableMatrix(p, p, lambda a, b: at(between[a, b])),
         layer.size,
     )
+
+
+def _entry(stem: str, neuron: str, column: str, a: int, p: int) -> sp.Expr:
+    above = (sp.Integer(a + 1),) if p > 1 else ()
+    lower = (neuron, column) if stem != "K" else (column, neuron)
+    return indexed(stem, lower, above)
+
+
+def _shown(expr: sp.Expr, sde: MatrixEquation) -> sp.Expr:
+    """A formula with neurons as indices: i, j for a second one, and r in sums over the layer."""
+    p = len(sde.state)
+
+    def names(neuron: str, mark: str = "") -> dict[sp.Basic, sp.Basic]:
+        rule: dict[sp.Basic, sp.Basic] = {}
+        for a in range(p):
+            above = (sp.Integer(a + 1),) if p > 1 else ()
+            rule[_marked(sde.state[a], mark)] = indexed("X", (neuron,), above)
+            rule[_marked(sde.first[a], mark)] = _entry(sde.letter, neuron, "k", a, p)
+            rule[_marked(sde.second[a], mark)] = _entry(sde.letter, neuron, "l", a, p)
+        return rule
+
+    inside = names("r")
+    sums = {
+        node: Total(node.body.xreplace(inside), letter("r"), sde.size, ()) / sde.size for node in state_averages(expr)
+    }
+    return sp.factor_terms(expr).xreplace({**names("i"), **names("j", "'"), **sums})
+
+
+def _marked(symbol: sp.Symbol, mark: str) -> sp.Symbol:
+    return sp.Symbol(f"{symbol.name}{mark}", real=True) if mark else symbol

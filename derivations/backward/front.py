@@ -12,6 +12,7 @@ from derivations.architectures.network import with_free_time
 from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import MatrixEquation, of_columns, of_inverse_rows
 from derivations.backward.infinite import gradient_flow
+from derivations.backward.kernel_law import KernelLaw
 from derivations.backward.kernel_moments import KernelMoments
 from derivations.backward.tangents import TangentGram, tangent_gram
 from derivations.backward.volume import Isotropic, LogDeterminant
@@ -137,6 +138,17 @@ class Jacobian(Printed):
         return KernelMoments(self.gram)
 
     @cached_property
+    def kernel_law(self) -> KernelLaw:
+        """The law of the tangent kernel of one output, as a process that goes forward with the state and back with the gradient.
+
+        Raises
+        ------
+        NotClosed
+            If the Gram matrix of state and tangents does not close.
+        """
+        return KernelLaw(self.gram)
+
+    @cached_property
     def weight_gradients(self) -> dict[str, sp.Expr]:
         r"""Of each matrix a function :math:`q` of a neuron's state: gradients in a layer's weights have :math:`\sum_i q_i G_i^2` as squared norm.
 
@@ -200,6 +212,11 @@ class WideJacobian(Printed):
     def kernel(self) -> KernelMoments:
         """Mean and fluctuation of the tangent kernel of one input, where depth and width grow together."""
         return KernelMoments(self.gram)
+
+    @cached_property
+    def kernel_law(self) -> KernelLaw:
+        """The law of the tangent kernel of one output, where depth and width grow together."""
+        return KernelLaw(self.gram)
 
     def lyapunov(self, k: object = None) -> sp.Expr:
         """The k-th Lyapunov exponent per unit of time, from the largest; by default as a formula in ``k``.

@@ -18,6 +18,9 @@ from derivations.architectures.base import Recipe
 from derivations.backward.tangents import TangentGram, tangent_gram
 from derivations.calculus.linear_ode import solve_linear
 from derivations.errors import NotClosed, brief
+from derivations.explain.notation import expected, letter
+from derivations.explain.printed import Shown
+from derivations.explain.steps import Line, equation
 from derivations.limits.gram import upper
 
 #: The squared norm of the input over the width.
@@ -26,8 +29,8 @@ _MOST = 12  # moments that are followed together
 _LONG = 400  # operations beyond which a fraction stays as it is
 
 
-@dataclass(frozen=True)
-class KernelMoments:
+@dataclass(frozen=True, repr=False)
+class KernelMoments(Shown):
     r"""First and second moments of the tangent kernel of one input, over the parameters of the layers up to time t.
 
     Where a unit of time is a power of the width, in units of so many layers.
@@ -108,6 +111,16 @@ class KernelMoments:
         swap = {m[0, 1]: m[0, 2], m[0, 2]: m[0, 1], m[1, 1]: m[2, 2], m[2, 2]: m[1, 1]}
         other = monomial.xreplace(swap)
         return min(monomial, other, key=sp.default_sort_key)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Mean, relative second moment of one output, and the source."""
+        theta = letter("Theta")
+        return (
+            equation(expected(theta), self.mean),
+            equation(expected(theta**2) / expected(theta) ** 2, self.relative()),
+            equation(letter("tau"), self.source),
+        )
 
     @property
     def mean(self) -> sp.Expr:

@@ -16,6 +16,10 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import NoClosedForm, NotClosed, brief
+from derivations.explain.limit import DT
+from derivations.explain.notation import DifferentialOf, Variation, expected, letter
+from derivations.explain.printed import Shown
+from derivations.explain.steps import Line, Term
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import GramLimit, gram_limit
@@ -24,12 +28,13 @@ from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.slopes import require_slopes
+from derivations.symbols import time
 
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class TangentGram:
+@dataclass(frozen=True, repr=False)
+class TangentGram(Shown):
     r"""The Gram matrix of one input's state and two of its tangents.
 
     Parameters
@@ -63,6 +68,23 @@ class TangentGram:
         if noise.is_zero_matrix:
             return Flow(states, drift)
         return GramDiffusion(states, drift, noise, cone(inside), matrix=inside)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Drift and covariance of the process."""
+        process, given = self.process, letter("V")
+        lines = [
+            Line(expected(DifferentialOf(s), given), (Term(b, DT),))
+            for s, b in zip(process.states, process.drift, strict=True)
+        ]
+        if isinstance(process, Diffusion):
+            lines += [
+                Line(Variation(s, r, time), (Term(process.covariance[i, j], DT),))
+                for i, s in enumerate(process.states)
+                for j, r in enumerate(process.states)
+                if i <= j and process.covariance[i, j] != 0
+            ]
+        return tuple(lines)
 
     @cached_property
     def square(self) -> Diffusion | None:

@@ -15,6 +15,10 @@ from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import of_columns
 from derivations.diffusion import Diffusion, LazyCovariance
 from derivations.errors import NotClosed, brief
+from derivations.explain.limit import DB
+from derivations.explain.notation import Distribution, Juxtaposed, Norm, Transposed, indexed, letter
+from derivations.explain.printed import Shown
+from derivations.explain.steps import Line, Term, differential, equation
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import gram_limit
@@ -28,8 +32,8 @@ from derivations.symbols import time
 LOG_VOLUME = sp.Symbol("Lambda", real=True)
 
 
-@dataclass(frozen=True)
-class LogDeterminant:
+@dataclass(frozen=True, repr=False)
+class LogDeterminant(Shown):
     r"""How :math:`\Lambda = \log|\det J|` moves: :math:`\mathrm{d}\Lambda = b\,\mathrm{d}t + r^{1/2}\,\mathrm{d}B`.
 
     Parameters
@@ -74,6 +78,16 @@ class LogDeterminant:
         if not self.is_gaussian or any(time in e.free_symbols for e in self.averages) or self.rate == 0:
             return None
         return recognise(Diffusion((LOG_VOLUME,), sp.ImmutableMatrix([self.drift]), sp.ImmutableMatrix([[self.rate]])))
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Its equation, and its law where it has one by itself."""
+        noise = sp.sqrt(self.rate) if self.is_gaussian else sp.Pow(self.rate, sp.S.Half, evaluate=False)
+        moving = indexed(LOG_VOLUME, (time,))
+        lines = (differential(moving, self.drift, noise, DB),)
+        if self.law is None:
+            return lines
+        return (*lines, Line(moving, (Term(Distribution("N", self.drift * time, self.rate * time)),), "~"))
 
     @property
     def process(self) -> Diffusion:
@@ -160,8 +174,8 @@ def _average(layer: LayerDifferential, body: sp.Expr) -> sp.Expr:
     return layer.moments.average(body)
 
 
-@dataclass(frozen=True)
-class Isotropic:
+@dataclass(frozen=True, repr=False)
+class Isotropic(Shown):
     r"""A matrix noise that looks the same from every direction, whatever the state.
 
     .. math:: \mathrm{d}[M_{ij}, M_{kl}] = (a\,\delta_{ik}\delta_{jl} + b\,\delta_{il}\delta_{jk} + c\,\delta_{ij}\delta_{kl})\,\mathrm{d}t,
@@ -233,6 +247,17 @@ class Isotropic:
         """The k-th Lyapunov exponent, from the largest: growth of volumes of k tangents minus that of k − 1."""
         k = sp.sympify(k)
         return sp.factor(sp.expand(self.drift(k) - self.drift(k - 1)))
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The Lyapunov spectrum, and the laws of the norms of a tangent and of a gradient."""
+        k, j = sp.Symbol("k", integer=True, positive=True), letter("J")
+        one = (Term(Distribution("N", self.drift(1) * time, self.rate(1) * time)),)
+        norm, gradient = (
+            sp.log(Norm(Juxtaposed(matrix, letter(v))) / Norm(letter(v)), evaluate=False)
+            for matrix, v in ((j, "v"), (Transposed(j), "g"))
+        )
+        return equation(indexed("mu", (k,)), self.exponent(k)), Line(norm, one, "~"), Line(gradient, one, "~")
 
     def law(self, k: Any) -> PiecewiseLaw:
         """Of the logarithm of the volume of k tangents: Brownian motion with drift."""

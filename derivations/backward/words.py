@@ -9,30 +9,25 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.backward.equation import MatrixEquation
+from derivations.backward.kernel_law import ACROSS, ALONG, SQUARE, KernelLaw
 from derivations.backward.kernel_moments import START, KernelMoments
 from derivations.backward.tangents import TangentGram
 from derivations.backward.volume import LOG_VOLUME, Isotropic, LogDeterminant
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.explain.joint import joint_recursion_step
-from derivations.explain.limit import DB, DT
 from derivations.explain.notation import (
     DifferentialOf,
-    Distribution,
     Juxtaposed,
-    Norm,
     Rate,
     Total,
-    Transposed,
-    Variation,
     equals,
-    expected,
     indexed,
     letter,
 )
 from derivations.explain.plain import Words
 from derivations.explain.statements import network_steps
-from derivations.explain.steps import Line, Step, Term, differential, equation, result
+from derivations.explain.steps import Step, equation, result
 from derivations.limits.elimination.moments import state_averages
 from derivations.limits.joint_moments import JointMoments
 from derivations.symbols import time
@@ -75,6 +70,10 @@ class Derived(Protocol):
     def kernel(self) -> KernelMoments:
         """Moments of the tangent kernel."""
 
+    @property
+    def kernel_law(self) -> KernelLaw:
+        """Its law, as a process."""
+
 
 class DerivedWide(Protocol):
     """What is explained where the width grows."""
@@ -99,6 +98,10 @@ class DerivedWide(Protocol):
     def kernel(self) -> KernelMoments:
         """Moments of the tangent kernel."""
 
+    @property
+    def kernel_law(self) -> KernelLaw:
+        """Its law, as a process."""
+
 
 def steps(found: Derived) -> list[Step]:
     """The derivation of a Jacobian."""
@@ -113,6 +116,7 @@ def steps(found: Derived) -> list[Step]:
         *_gram_steps(lambda: found.gram),
         _volume_step(found),
         *_kernel_steps(lambda: found.kernel),
+        *_kernel_law_steps(lambda: found.kernel_law),
     ]
 
 
@@ -126,6 +130,7 @@ def wide_steps(found: DerivedWide) -> list[Step]:
         *_gram_steps(lambda: found.gram),
         *_exponent_steps(lambda: found.gram),
         *_kernel_steps(lambda: found.kernel),
+        *_kernel_law_steps(lambda: found.kernel_law),
     ]
 
 
@@ -144,67 +149,11 @@ def _differential_step(sde: MatrixEquation) -> Step:
 
 
 def _equation_steps(sde: MatrixEquation) -> list[Step]:
-    lines = _lines(sde)
     because = (
         "The mean and the covariance of one layer's derivative given the state, per unit of time, by the elimination that gives those of the state. "
         "They are exact for every number of neurons."
     )
-    return [result("Equation of the Jacobian", ("In Itô's sense, for columns k and l,",), lines, (because,))]
-
-
-def _lines(sde: MatrixEquation) -> tuple[Line, ...]:
-    """Drift and covariance of a generic entry, neuron i."""
-    p, lines = len(sde.state), []
-
-    def entry(neuron: str, column: str, a: int) -> sp.Expr:
-        return _entry(sde.letter, neuron, column, a, p)
-
-    for a in range(p):
-        left = expected(DifferentialOf(entry("i", "k", a)), _X, letter(sde.letter))
-        lines.append(Line(left, (Term(_shown(sde.drift[a], sde), DT),)))
-    for a in range(p):
-        for b in range(p):
-            both = entry("i", "k", a), entry("i", "l", b)
-            lines.append(Line(Variation(*both, time), (Term(_shown(sde.covariance[a, b], sde), DT),)))
-    if sde.is_independent:
-        zero = Variation(entry("i", "k", 0), entry("j", "l", 0), time)
-        return (*lines, equation(zero, sp.S.Zero, where=sp.Ne(letter("i"), letter("j"))))
-    for a in range(p):
-        for b in range(p):
-            both = entry("i", "k", a), entry("j", "l", b)
-            shown = _shown(sde.between[a, b], sde)
-            lines.append(Line(Variation(*both, time), (Term(shown, DT),), where=sp.Ne(letter("i"), letter("j"))))
-    return tuple(lines)
-
-
-def _entry(stem: str, neuron: str, column: str, a: int, p: int) -> sp.Expr:
-    above = (sp.Integer(a + 1),) if p > 1 else ()
-    lower = (neuron, column) if stem != "K" else (column, neuron)
-    return indexed(stem, lower, above)
-
-
-def _shown(expr: sp.Expr, sde: MatrixEquation) -> sp.Expr:
-    """A formula with neurons as indices: i, j for a second one, and r in sums over the layer."""
-    p = len(sde.state)
-
-    def names(neuron: str, mark: str = "") -> dict[sp.Basic, sp.Basic]:
-        rule: dict[sp.Basic, sp.Basic] = {}
-        for a in range(p):
-            above = (sp.Integer(a + 1),) if p > 1 else ()
-            rule[_marked(sde.state[a], mark)] = indexed("X", (neuron,), above)
-            rule[_marked(sde.first[a], mark)] = _entry(sde.letter, neuron, "k", a, p)
-            rule[_marked(sde.second[a], mark)] = _entry(sde.letter, neuron, "l", a, p)
-        return rule
-
-    inside = names("r")
-    sums = {
-        node: Total(node.body.xreplace(inside), letter("r"), sde.size, ()) / sde.size for node in state_averages(expr)
-    }
-    return sp.factor_terms(expr).xreplace({**names("i"), **names("j", "'"), **sums})
-
-
-def _marked(symbol: sp.Symbol, mark: str) -> sp.Symbol:
-    return sp.Symbol(f"{symbol.name}{mark}", real=True) if mark else symbol
+    return [result("Equation of the Jacobian", ("In Itô's sense, for columns k and l,",), sde.lines, (because,))]
 
 
 def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
@@ -217,10 +166,6 @@ def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
         equals(LOG_VOLUME, sp.log(sp.Abs(sp.Function("det")(_J)), evaluate=False)),
         " Itô's formula gives",
     )
-    noise = sp.sqrt(found.rate) if found.is_gaussian else sp.Pow(found.rate, sp.S.Half, evaluate=False)
-    lines = [differential(_LAMBDA, found.drift, noise, DB)]
-    if found.law is not None:
-        lines.append(Line(_LAMBDA, (Term(Distribution("N", found.drift * time, found.rate * time)),), "~"))
     counted = (
         " Nothing depends on the state, so it is Gaussian."
         if found.is_gaussian
@@ -229,7 +174,7 @@ def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
     return result(
         "Determinant",
         claim,
-        tuple(lines),
+        found.lines,
         ("The differential is tr dM − ½ tr (dM)². Traces are sums of the covariance over the neurons." + counted,),
     )
 
@@ -252,7 +197,7 @@ def _inverse_step(found: Derived) -> Step:
             equals(k, indexed("J", (), (sp.Integer(-1),))),
             " and rows k and l of it,",
         ),
-        _lines(sde),
+        sde.lines,
         (
             "Itô's formula: dK = −K dM + K (dM)². The gradient in a layer is the transpose of K times the gradient in the first layer, so it moves "
             "with the layer as a row of K does. This is exact; nothing is assumed of forward and backward weights.",
@@ -270,20 +215,12 @@ def _volume_step(found: Derived) -> Step:
             (),
             (f"{_sentence(error)}.",),
         )
-    k = sp.Symbol("k", integer=True, positive=True)
-    norm = sp.log(Norm(Juxtaposed(_J, letter("v"))) / Norm(letter("v")), evaluate=False)
-    one = Distribution("N", volumes.drift(1) * time, volumes.rate(1) * time)
-    gradient = sp.log(Norm(Juxtaposed(Transposed(_J), letter("g"))) / Norm(letter("g")), evaluate=False)
     return result(
         "Lyapunov spectrum and norms of gradients",
         (
             "The noise of the Jacobian is the same from every direction, whatever the state. So with exponents from the largest,",
         ),
-        (
-            equation(indexed("mu", (k,)), volumes.exponent(k)),
-            Line(norm, (Term(one),), "~"),
-            Line(gradient, (Term(one),), "~"),
-        ),
+        volumes.lines,
         (
             "Itô's formula on ½ log det of the Gram matrix of k tangents; an exponent is the growth of volumes of k tangents minus that of k − 1. "
             "Increments are independent and alike, so the transpose, a product of them in the other order, has the same law.",
@@ -330,7 +267,8 @@ def _weight_steps(found: Derived) -> list[Step]:
 
 def _gram_steps(gram: Callable[[], TangentGram]) -> list[Step]:
     try:
-        found, process = gram(), gram().process
+        found = gram()
+        shown = found.lines
     except NotClosed as error:
         return [
             Step(
@@ -340,24 +278,13 @@ def _gram_steps(gram: Callable[[], TangentGram]) -> list[Step]:
                 (f"{_sentence(error)}.",),
             )
         ]
-    lines = [_drift_line(s, b) for s, b in zip(process.states, process.drift, strict=True)]
-    lines += [
-        Line(Variation(s, r, time), (Term(process.covariance[i, j], DT),))
-        for i, s in enumerate(process.states)
-        for j, r in enumerate(process.states)
-        if i <= j and process.covariance[i, j] != 0
-    ]
     claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter("V"), ",")
     because = (
         "The state is read through random matrices and averages only. Given what it reads, a matrix puts out Gaussian pairs of a number and its "
         "derivative, and Stein's identity gives their mixed terms."
     )
     alone = "" if found.law is None else f" The squared norm of a tangent is a {found.law.name} by itself."
-    return [result("State and tangent", claim, tuple(lines), (because + alone,))]
-
-
-def _drift_line(s: sp.Symbol, drift: sp.Expr) -> Line:
-    return Line(expected(DifferentialOf(s), letter("V")), (Term(drift, DT),))
+    return [result("State and tangent", claim, shown, (because + alone,))]
 
 
 def _flow_step(flow: Diffusion | Flow) -> Step:
@@ -400,7 +327,8 @@ def _exponent_steps(gram: Callable[[], TangentGram]) -> list[Step]:
 
 def _kernel_steps(kernel: Callable[[], KernelMoments]) -> list[Step]:
     try:
-        found, mean, relative = kernel(), kernel().mean, kernel().relative()
+        found = kernel()
+        shown = found.lines
     except (NotClosed, NoClosedForm):
         return []
     theta = letter("Theta")
@@ -414,15 +342,40 @@ def _kernel_steps(kernel: Callable[[], KernelMoments]) -> list[Step]:
                 START,
                 " of the input over the width,",
             ),
-            (
-                equation(expected(theta), mean),
-                equation(expected(theta**2) / expected(theta) ** 2, relative),
-                equation(letter("tau"), found.source),
-            ),
+            shown,
             (
                 "The tangent along all parameters is a sum of independent ones, one from each layer, whose squares start at ",
                 letter("tau"),
                 ". Their moments obey linear equations, from the equation of state and tangents.",
+            ),
+        )
+    ]
+
+
+def _kernel_law_steps(law: Callable[[], KernelLaw]) -> list[Step]:
+    try:
+        lines = law().lines
+    except DerivationError:
+        return []
+    return [
+        result(
+            "Law of the tangent kernel",
+            (
+                "For one output ",
+                Juxtaposed(letter("g"), letter("x")),
+                " with a random readout g of unit norm in the mean, let ",
+                SQUARE,
+                " be the mean square of a neuron, G the gradient in a layer, ",
+                ALONG,
+                " its product with the state, and ",
+                ACROSS,
+                " the square of the rest of it. V moves forward; c and P move back from the output, marked with b, by the same weights:",
+            ),
+            lines,
+            (
+                "The product of the gradient and a tangent is the same in every layer. Given c and P its moments are polynomials in the Gram matrix of "
+                "state and tangent, so the generator of that matrix is the generator of c and P on them. Forward and backward weights are the same "
+                "here. No closed law of the kernel is known; it is sampled along these two processes.",
             ),
         )
     ]

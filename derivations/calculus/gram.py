@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.calculus.ito import bracket, generator
+from derivations.calculus.ito import bracket, generator, second_order
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian.law import root
@@ -118,8 +118,7 @@ def _sub_process(
     drift = rewrite(generator(Flow(limit.states, limit.drift, limit.time), function))
     variance = sp.S.Zero
     if isinstance(limit, Diffusion):
-        martingale = Diffusion(limit.states, limit.drift * 0, limit.covariance, limit.domain, limit.time)
-        drift += rewrite(generator(martingale, function))
+        drift += rewrite(second_order(limit, function))
         variance = rewrite(bracket(limit, function, function))
     rest = (drift.free_symbols | variance.free_symbols) & (set(limit.states) - {name})
     return SubProcess(name, function, drift, variance, tuple(sorted(rest, key=str)), domain, limit.time)

@@ -76,7 +76,7 @@ def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
     crossed = [zero.value for zero in crossed_zeros(process, inside)]
     outermost = set() if found.complete else {*crossed[:1], *crossed[-1:]}  # beyond them others are not listed
     return (
-        ({zero.value for zero in found.zeros} - set(crossed))
+        ({zero.value for zero in found.vanishing_sides} - set(crossed))
         | outermost
         | {e for pair in found.vanishing for e in pair}
     )
@@ -150,13 +150,43 @@ def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Poin
     low, high = process.domain.inf, process.domain.sup
     zeros = [
         zero
-        for zero in _analysed(a, x, inside).zeros
+        for zero in _analysed(a, x, inside).vanishing_sides
         if low < zero.value < high and all(order is not None and order < 1 for order in zero.orders)
     ]
     if not zeros or mu == 0:
         return tuple(zeros)
     poles = {pole.value for pole in analyse(mu, x).poles}
     return tuple(zero for zero in zeros if zero.value not in poles)
+
+
+def crossed_jumps(process: Diffusion, inside: sp.Expr | float) -> tuple[Point, ...]:
+    r"""Where the squared noise of a diffusion without parameters jumps between two positive limits, or has a pole, around a point.
+
+    The process crosses them. At a pole the speed measure :math:`\mathrm{d}x/a` is finite, but a layer steps over it, from far away and with
+    steps of every size, unless a is integrable there.
+
+    Raises
+    ------
+    NoClosedForm
+        At a pole at which a is not integrable.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> [p.limits for p in crossed_jumps(Diffusion((x,), [0], [[sp.Piecewise((4, x > 1), (1, True))]]), 0)]
+    [(1, 4)]
+    """
+    x, _, a = coefficients(process)
+    found = _analysed(a, x, exact_decimals(inside))
+    low, high = moving_interval(process, inside)
+    points = [p for p in (*found.jumps, *found.poles) if low < p.value < high and sp.S.Zero not in p.limits]
+    for pole in points:
+        if any(order is None or order <= -1 for order in pole.orders):
+            raise NoClosedForm(
+                f"the noise has a pole at {x} = {pole.value} at which its square is not integrable: layers step over it with steps of "
+                "every size, however deep the network is; restrict the domain to one side of it"
+            )
+    return tuple(sorted(points, key=float))
 
 
 def _cuts_with_parameters(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:

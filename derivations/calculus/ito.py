@@ -31,35 +31,31 @@ def generator(process: Diffusion | Flow, function: sp.Expr) -> sp.Expr:
     x**2
     """
     total = sp.diff(function, process.time)
-    for b, x in zip(process.drift, process.states, strict=True):
-        total += b * sp.diff(function, x)
-    return sp.expand(total + sp.Rational(1, 2) * _second_order(process.covariance, process.states, function))
+    for i, x in _used(process, function):
+        total += process.drift[i] * sp.diff(function, x)
+    return sp.expand(total + second_order(process, function))
 
 
-def _second_order(covariance: sp.ImmutableMatrix, states: Sequence[sp.Symbol], function: sp.Expr) -> sp.Expr:
-    return sp.Add(
-        *(
-            covariance[i, j] * sp.diff(function, x, y)
-            for i, x in enumerate(states)
-            for j, y in enumerate(states)
-            if covariance[i, j] != 0
-        )
-    )
+def _used(process: Diffusion | Flow, function: sp.Expr) -> list[tuple[int, sp.Symbol]]:
+    """The states that a function depends on, with their places: of many states it reads few."""
+    return [(i, x) for i, x in enumerate(process.states) if x in function.free_symbols]
+
+
+def second_order(process: Diffusion | Flow, function: sp.Expr) -> sp.Expr:
+    r"""What noise adds to the drift of a function by Itô's formula, :math:`\tfrac12 a : \nabla^2 f`."""
+    used = _used(process, function)
+    slopes = ((process.entry(i, j), sp.diff(function, x, y)) for i, x in used for j, y in used)
+    return sp.Add(*(entry * slope for entry, slope in slopes if entry != 0)) / 2
 
 
 def bracket(process: Diffusion, first: sp.Expr, second: sp.Expr) -> sp.Expr:
     r"""Covariation rate :math:`\mathrm{d}[f, g]/\mathrm{d}t = \nabla f^\top a\,\nabla g`."""
-    states = process.states
-    return sp.expand(
-        sp.Add(
-            *(
-                process.covariance[i, j] * sp.diff(first, x) * sp.diff(second, y)
-                for i, x in enumerate(states)
-                for j, y in enumerate(states)
-                if process.covariance[i, j] != 0
-            )
-        )
+    rates = (
+        process.entry(i, j) * sp.diff(first, x) * sp.diff(second, y)
+        for i, x in _used(process, first)
+        for j, y in _used(process, second)
     )
+    return sp.expand(sp.Add(*rates))
 
 
 def transform(

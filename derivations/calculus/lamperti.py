@@ -249,7 +249,10 @@ def _refuse_crossing(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, lo
     """The noise, as the formula between two kinks, must vanish towards both, except at the ends of the domain."""
     for end, side in ((left, 1), (right, -1)):
         if end.is_finite and end not in (low, high) and not _vanishes_towards(a, x, end, side):
-            raise NoClosedForm(f"the process crosses a kink of its noise at {x} = {end}, where no kernel is known")
+            raise NoClosedForm(
+                f"the process crosses a kink of its noise at {x} = {end}, or a jump, or one of its drift, where no kernel is known; solve the "
+                "Fokker–Planck equation numerically or simulate"
+            )
 
 
 def _vanishes_towards(a: sp.Expr, x: sp.Symbol, end: sp.Expr, side: int) -> bool:

@@ -72,9 +72,10 @@ def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
     """The equations of one neuron, for the first two inputs."""
     if isinstance(limit, NeuronDiffusion):
         m = min(limit.inputs, 2)
-        return _neuron(limit.neuron_drift[:m, :], limit.neuron_covariance[:m, :m], limit.neuron[:m], limit.width)
+        return _neuron(limit.neuron_drift[:m, :], sp.Matrix(m, m, limit.neuron_entry), limit.neuron[:m], limit.width)
     m = min(len(limit.states), 2)
-    return _neuron(limit.drift[:m, :], limit.covariance[:m, :m], limit.states[:m], size)
+    noise = limit.covariance if isinstance(limit, Flow) else sp.Matrix(m, m, limit.entry)
+    return _neuron(limit.drift[:m, :], noise[:m, :m], limit.states[:m], size)
 
 
 def _neuron(drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ...], size: sp.Expr) -> tuple[Line, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.explain import data, latex, text, typst
 from derivations.explain.files import write_whole
-from derivations.explain.steps import Step
+from derivations.explain.steps import Line, Step
 
 
 class Printed(ABC):
@@ -65,3 +65,26 @@ class Printed(ABC):
             )
         write_whole(path, formats[path.suffix](self.title, self.steps).encode())
         return path
+
+
+class Shown(ABC):
+    """A small result, shown as lines of mathematics: as text where it is printed, as LaTeX in notebooks."""
+
+    @property
+    @abstractmethod
+    def lines(self) -> tuple[Line, ...]:
+        """What it says, in the notation of the derivation."""
+
+    def __str__(self) -> str:
+        try:
+            return "\n".join(map(text.line_text, self.lines))
+        except (NotClosed, NoClosedForm) as error:
+            return f"{type(self).__name__}: {error}"
+
+    __repr__ = __str__
+
+    def _repr_latex_(self) -> str | None:
+        try:
+            return f"$\\displaystyle {latex.aligned(self.lines)}$"
+        except (NotClosed, NoClosedForm):
+            return None

@@ -143,7 +143,7 @@ def result(name: str, claim: Words, lines: tuple[Line, ...], because: Words) -> 
 
 
 def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str], int], longest: int) -> list[str]:
-    """The right side of a line in rows, broken between terms and, where a term alone is too long, between those of its sum.
+    """The right side of a line in rows, broken between terms and, where a term alone is too long, between those of a sum in it.
 
     Parameters
     ----------
@@ -157,9 +157,9 @@ def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str
     """
     terms: list[Term] = []
     for term in line.terms:
-        number, whole = term.coefficient.as_coeff_Mul() if isinstance(term.coefficient, sp.Expr) else (1, sp.S.One)
+        outside, whole = _longest_sum(term.coefficient)
         opened = whole.is_Add and width(shown(term, True)) > longest
-        terms += [Term(number * part, term.unit) for part in whole.as_ordered_terms()] if opened else [term]
+        terms += [Term(outside * part, term.unit) for part in whole.as_ordered_terms()] if opened else [term]
     rows = [""]
     for index, term in enumerate(terms):
         piece = shown(term, index == 0)
@@ -168,6 +168,15 @@ def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str
         else:
             rows[-1] = f"{rows[-1]} {piece}".strip()
     return rows
+
+
+def _longest_sum(coefficient: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A coefficient as a product with the longest sum among its factors."""
+    if not isinstance(coefficient, sp.Expr):
+        return sp.S.One, sp.S.One
+    factors = list(sp.Mul.make_args(coefficient))
+    place = max(range(len(factors)), key=lambda k: len(factors[k].args) if factors[k].is_Add else 0)
+    return sp.Mul(*factors[:place], *factors[place + 1 :]), factors[place]
 
 
 def equation(left: sp.Basic, right: sp.Basic, relation: str = "=", where: sp.Basic | None = None) -> Line:

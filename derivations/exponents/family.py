@@ -16,6 +16,7 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
+from derivations.exponents.growing import in_powers
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix
 from derivations.symbols import state, step
@@ -138,6 +139,7 @@ def family(
                 f"the layer has the small parameter {step} beside those in small={[str(s) for s in given]}; name it there too"
             )
         kept = None
+        program = in_powers(program, [size.symbol for size in sizes if size.grows])
         if at_start:
             program = _pulled_out(program, {size.symbol for size in sizes})
     if means:

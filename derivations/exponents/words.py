@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.explain.notation import Rate, Word, indexed, letter
+from derivations.explain.notation import Rate, Word, letter
 from derivations.explain.plain import Words
 from derivations.explain.statements import recursion_step
 from derivations.explain.steps import Line, Step, Term, equation, result
@@ -46,7 +46,10 @@ def steps(found: Found) -> tuple[Step, ...]:
 
 def _family_step(found: Found) -> Step:
     made = found.family
-    base = recursion_step(made.program, made.coordinates, step)
+    formulas = (made.program.update, *(s.body for s in made.program.statements if hasattr(s, "body")))
+    long = set().union(*map(_long, formulas))
+    shown = made.program.xreplace({number: sp.N(number, _DIGITS) for number in long})
+    base = recursion_step(shown, made.coordinates, step)
     lines = tuple(
         Line(size.symbol, (Term(letter(f"sigma_{k}" if len(made.sizes) > 1 else "sigma") * depth ** (-size.exponent)),))
         for k, size in enumerate(made.sizes, 1)
@@ -174,7 +177,13 @@ def monomial(found: Found, powers: Powers) -> sp.Expr:
 
 
 def _sum(found: Found, table: dict[Powers, tuple[sp.Expr, ...]], place: int) -> sp.Expr:
-    return sp.Add(*(row[place] * monomial(found, powers) for powers, row in table.items() if place < len(row)))
+    total = sp.Add(*(row[place] * monomial(found, powers) for powers, row in table.items() if place < len(row)))
+    return total.xreplace({number: sp.N(number, _DIGITS) for number in _long(total)})
+
+
+def _long(expr: sp.Expr) -> set[sp.Rational]:
+    """Numbers that nobody reads, as the constants of SELU."""
+    return {number for number in expr.atoms(sp.Rational) if len(str(number)) > 2 * _DIGITS}
 
 
 def _terms_step(found: Found) -> Step:
@@ -221,14 +230,12 @@ def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
     claim: Words = (f"A limit with {regime.kind}, for ", *_conditions(regime), ".")
     lines = []
     if found.family.order == "depth":
-        x = indexed("X", (time,), ("i",))
         if regime.drift:
             lines.append(
                 Line(Word("mean change of a neuron"), (Term(_sum(found, {p: made.drift[p] for p in regime.drift}, 0)),))
             )
         if regime.noise:
             lines.append(Line(Word("its variance"), (Term(_sum(found, {p: made.noise[p] for p in regime.noise}, 0)),)))
-        del x
     else:
         entry = "V_11" if found.family.order == "joint" else "K_11"
         for place, name in enumerate((entry, entry.replace("11", "12"))):

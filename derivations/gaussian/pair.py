@@ -79,7 +79,7 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object, e
     if k12 == 0:
         sides = ((first, k11), (second, k22))
         return sp.expand_mul(sp.Mul(*(expect(side, dummy, k, evaluate=evaluate) for side, k in sides)))
-    if sp.expand(k11 * k22 - k12**2) == 0:  # one line: V = (k12/k11) U
+    if _determinant(*entries) == 0:  # one line: V = (k12/k11) U
         return expect(first * second.xreplace({dummy: sp.cancel(k12 / k11) * dummy}), dummy, k11, evaluate=evaluate)
     left, right = (in_units(side, dummy, k) for side, k in ((first, k11), (second, k22)))
     if left is not None and right is not None:
@@ -95,6 +95,11 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object, e
         return _closed(first, second, dummy, entries)
     except NoClosedForm:
         return GaussianPairExpectation(as_function(first, dummy), as_function(second, dummy), *entries)
+
+
+@lru_cache(maxsize=256)
+def _determinant(k11: sp.Expr, k12: sp.Expr, k22: sp.Expr) -> sp.Expr:
+    return sp.expand(k11 * k22 - k12**2)
 
 
 def dual(f: object, variable: sp.Symbol) -> sp.Expr:
@@ -137,7 +142,7 @@ def _entries(covariance: object) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
         raise DerivationError(
             f"a covariance must be [[k11, k12], [k12, k22]] or ((k11, k22), rho), got {covariance!r}"
         ) from error
-    if k11.is_negative or k22.is_negative or sp.expand(k11 * k22 - k12**2).is_negative:
+    if k11.is_negative or k22.is_negative or _determinant(k11, k12, k22).is_negative:
         raise DerivationError(f"a covariance must be positive semidefinite, got [[{k11}, {k12}], [{k12}, {k22}]]")
     return k11, k12, k22
 
@@ -146,7 +151,7 @@ def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr,
     k11, k12, k22 = entries
     if all(entry.is_number for entry in entries):
         return tidy(_generic(as_function(f, variable), as_function(g, variable), k11, k12, k22))
-    determinant = sp.factor_terms(sp.expand(k11 * k22 - k12**2))
+    determinant = sp.factor_terms(_determinant(*entries))
     first, second = (k if k.is_number else name for k, name in ((k11, _FIRST), (k22, _SECOND)))
     total = _generic(as_function(f, variable), as_function(g, variable), first, _CROSS, second)
     return tidy(total.xreplace({_FIRST: k11, _SECOND: k22, _CROSS: k12, _DETERMINANT: determinant}))

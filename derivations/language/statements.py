@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.language.nodes import (
-    PositionMatrix,
-)
+from derivations.language.filters import Tap
+from derivations.language.nodes import PositionMatrix
 from derivations.language.weights import Weights
 from derivations.symbols import width
 
@@ -200,9 +200,60 @@ class Program:
         """Whether formulas are not the same for any order of the positions."""
         return any(
             (isinstance(s, Between) and not s.is_symmetric(self.positions))
-            or (isinstance(s, Matrix) and bool(s.weights.taps))
+            or (isinstance(s, Matrix) and any(tap != tuple(range(self.positions)) for tap in s.weights.taps))
             for s in self.statements
         )
+
+    @cached_property
+    def position_symmetries(self) -> tuple[tuple[int, ...], ...]:
+        r"""Renamings :math:`\sigma` of the positions under which a layer with filters stays the same, the identity first.
+
+        Shifts, where a filter reads on at the other end, and reflections: weights of a filter have one law, so that its
+        weights in reverse order are as good. Filters that join all positions leave one :math:`\sigma` at most for each image of the first.
+        """
+        kept = tuple(range(self.positions))
+        taps = [w.taps for w in self.filters]
+        between = [s for s in self.statements if isinstance(s, Between)]
+        found = {kept: None}
+        for reverse in (False, True):
+            turned = [own[::-1] if reverse else own for own in taps]
+            pairs = [
+                (tap, image)
+                for own, images in zip(taps, turned, strict=True)
+                for tap, image in zip(own, images, strict=True)
+            ]
+            for first in kept:
+                moved = _extended({0: first}, pairs)
+                if moved is None or len(moved) < self.positions:
+                    continue
+                order = tuple(moved[a] for a in kept)
+                if all(
+                    s.matrix.entry(a, b) == s.matrix.entry(order[a], order[b])
+                    for s in between
+                    for a in kept
+                    for b in kept
+                ):
+                    found[order] = None
+        return tuple(found)
+
+
+def _extended(moved: dict[int, int], pairs: list[tuple[Tap, Tap]]) -> dict[int, int] | None:
+    """A renaming of positions carried on along filters, each tap into its image; None where they do not agree."""
+    waiting = list(moved)
+    while waiting:
+        here = waiting.pop()
+        for tap, image in pairs:
+            read, there = tap[here], image[moved[here]]
+            if (read is None) != (there is None):
+                return None
+            if read is None or there is None:
+                continue
+            if read not in moved:
+                moved[read] = there
+                waiting.append(read)
+            elif moved[read] != there:
+                return None
+    return moved if len(set(moved.values())) == len(moved) else None
 
 
 def read_symbols(statement: Statement) -> set[sp.Symbol]:

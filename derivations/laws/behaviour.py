@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -13,7 +13,7 @@ from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.approach import approach
 from derivations.laws.recognition import recognise
-from derivations.piecewise import pieces
+from derivations.piecewise import Analysis, analyse, pieces
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def end_behaviour(
     Raises
     ------
     NoClosedForm
-        If it is not decided what happens at an end.
+        If it is not decided what happens at an end, or if the drift takes the process over an end inside the domain to its other side.
 
     Examples
     --------
@@ -81,9 +81,43 @@ def end_behaviour(
     """
     inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
     if _rational(process, interval):
-        left, right = classify(process, interval)
-        return _of(left), _of(right)
-    return _by_numbers(process, interval, inside, False), _by_numbers(process, interval, inside, True)
+        ends = [_of(end) for end in classify(process, interval)]
+    else:
+        ends = [_by_numbers(process, interval, inside, side) for side in (False, True)]
+    left, right = (_seen_from_beyond(process, end, is_right) for is_right, end in enumerate(ends))
+    return left, right
+
+
+def _seen_from_beyond(process: Diffusion, end: EndBehaviour, is_right: int) -> EndBehaviour:
+    """An end inside the domain that is reached: what the drift does with a process that has overshot it, as layers do."""
+    x, mu, a = coefficients(process)
+    if not end.reached or not end.point.is_finite or end.point in (process.domain.inf, process.domain.sup):
+        return end
+    drift = analyse(mu, x) if mu.has(x) else None
+    limits = (mu, mu) if drift is None else drift.limits_at(end.point)
+    within, beyond = (limits[0], limits[1]) if is_right else (limits[1], limits[0])
+    inward = -1 if is_right else 1
+    where = f"the process comes to the zero of its noise at {x} = {end.point}, where the drift "
+    way_out = "; simulate, or give the side that it starts on as the domain to stop it there"
+    undecided = NoClosedForm(f"{where}jumps, and what follows is not decided{way_out}")
+    if within is None or beyond is None:
+        raise undecided
+    slow = beyond != 0 or drift is None or _order_beyond(drift, end.point, is_right) >= 1
+    if inward * beyond < 0 or not slow:
+        raise NoClosedForm(f"{where}takes it on to the other side{way_out}")
+    steps_over = analyse(a, x).limits_at(end.point)[1 - is_right] != 0
+    if beyond == within and steps_over and beyond != 0:
+        return replace(end, returns=True, sticky=True)  # what has overshot is brought back at the speed of the drift
+    settled = within == beyond or inward * within < 0 or (steps_over and beyond == 0)
+    if not settled or (steps_over and beyond != 0):
+        raise undecided
+    return end
+
+
+def _order_beyond(drift: Analysis, point: sp.Expr, is_right: int) -> sp.Expr:
+    """The exponent with which a drift vanishes on the other side of an end; at least 1 where it is no zero that is listed."""
+    found = next((zero.orders[is_right] for zero in drift.zeros if zero.value == point), sp.S.One)
+    return sp.S.Zero if found is None else found
 
 
 def _rational(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> bool:

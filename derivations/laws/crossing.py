@@ -1,4 +1,4 @@
-r"""Laws of processes that cross a zero of their noise, or a jump of it: a radius with a random sign.
+r"""Laws of processes that cross a zero of their noise: a radius with a random sign.
 
 Where :math:`1/\varphi^2` is integrable on both sides of a zero c of the noise, Brownian motion with the time
 :math:`\int \varphi^{-2}(W_s)\,\mathrm{d}s` crosses it and spends no time there. The equation has other solutions too, which stay at c
@@ -84,7 +84,7 @@ class Side(RadialLaw):
 
 @dataclass(frozen=True)
 class CrossingLaw(Law):
-    r"""The law of a process that crosses a zero or a jump of its noise.
+    r"""The law of a process that crosses a zero of its noise.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class CrossingLaw(Law):
         same = sp.expand(left.index - right.index) == 0 and sp.expand(left.pull - right.pull) == 0
         if not same or len(law._powers) < 2:
             raise NoClosedForm(
-                f"the process crosses the zero or jump of its noise at {left.form.state} = {law.zero}, and what it does on its two sides are "
+                f"the process crosses the zero of its noise at {left.form.state} = {law.zero}, and what it does on its two sides are "
                 "no powers of the same radius, for which the law is known; solve the Fokker–Planck equation numerically or simulate"
             )
         return law
@@ -239,11 +239,8 @@ class CrossingLaw(Law):
 
     @property
     def name(self) -> str:
-        """By whether the noise vanishes, and the pull."""
+        """By the pull."""
         kind = "Bessel process" if self.left.pull == 0 else "radial Ornstein–Uhlenbeck process"
-        if sp.expand(2 * self.left.index + 1) == 0:
-            kind = "Brownian motion" if self.left.pull == 0 else "Ornstein–Uhlenbeck process"
-            return f"oscillating {kind}"
         return f"skew {kind}, under the inverse Lamperti transform"
 
     @property
@@ -263,11 +260,12 @@ class CrossingLaw(Law):
         )
         if self.left.pull != 0:
             words = (*words, " pulled to the origin at rate ", self.left.pull)
-        words = (*words, "; each excursion from ", self.zero, " goes to the right with probability ", self.shares[1])
-        if sp.expand(2 * self.left.index + 1) == 0:
-            return words
         return (
             *words,
+            "; each excursion from ",
+            self.zero,
+            " goes to the right with probability ",
+            self.shares[1],
             ". The equation alone does not decide this (Engelbert and Schmidt): other solutions stay at the zero of the noise. Networks "
             "overshoot it and take the solution that spends no time there",
         )

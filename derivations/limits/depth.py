@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.diffusion import Diffusion, Flow, LazyCovariance, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, require
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix, Statement
@@ -80,7 +80,8 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
         return limit
     if limit.is_flow:
         return Flow(limit.states, limit.drift, limit.time)
-    return Diffusion(limit.neuron, limit.neuron_drift, limit.neuron_covariance) if limit.width == 1 else limit
+    alone = limit.width == 1
+    return Diffusion(limit.neuron, limit.neuron_drift, LazyCovariance(limit.neuron_entry)) if alone else limit
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,7 @@ class NeuronMoments:
             if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a in range(few) for b in range(few)):
                 raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
         drift = sp.ImmutableMatrix([self.drift(a) for a in range(size)])
-        table = {pair: self.covariance(*pair) for pair in upper(size)}
-        covariance = sp.ImmutableMatrix(size, size, lambda a, b: table[min(a, b), max(a, b)])
-        return NeuronDiffusion(self.states, drift, covariance, n)
+        return NeuronDiffusion(self.states, drift, LazyCovariance(cache(lambda a, b: self.covariance(b, a))), n)
 
     def matched(self) -> NeuronDiffusion | Diffusion:
         """The limit of exchangeable neurons, or of all neurons where their noises depend on each other.
@@ -204,20 +203,38 @@ def _written_out(
     moments: NeuronMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})
 ) -> Diffusion:
     """All neurons, with the covariances between them; ``own`` are numbers that each neuron has."""
-    n, m = int(moments.layer.program.neurons.size), len(moments.states)
+    layer = moments.layer
+    n, m = int(layer.program.neurons.size), len(moments.states)
     states = neuron_symbols(state, n, m)
     neurons = [states[i * m : (i + 1) * m] for i in range(n)]
+    alike = not (own or layer.directions or heads(layer.program))
 
     def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
         expr = written_out(expr.xreplace({symbol: numbers[i] for symbol, numbers in own.items()}), neurons)
         here = dict(zip(moments.states, neurons[i], strict=True)) | dict(zip(moments.other, neurons[j], strict=True))
         return sp.expand(expr.xreplace(here))
 
+    @cache
+    def formula(i: int, j: int, a: int, *b: int) -> sp.Expr:
+        if not b:
+            return at(moments.drift(a), i, j)
+        return at(moments.covariance(*sorted((a, *b))) if i == j else moments.between(a, *b), i, j)
+
+    @cache
+    def inputs(i: int, j: int) -> Callable[..., sp.Expr]:
+        """Entries of two neurons; where neurons are alike, those of the first ones under other names."""
+        if not alike:
+            return partial(formula, i, j)
+        first = (0, int(i != j))
+        few, many = ([neurons[k] for k in dict.fromkeys((*two, *range(n)))] for two in (first, (i, j)))
+        renamed = permuted(neuron_labels(few, many), len(layer.states))
+        return by_pattern(partial(formula, *first), renamed, Exchange.of(layer.program), always=True)
+
     def entry(row: int, column: int) -> sp.Expr:
         (i, a), (j, b) = divmod(row, m), divmod(column, m)
-        return at(moments.covariance(*sorted((a, b))) if i == j else moments.between(a, b), i, j)
+        return inputs(i, j)(a, b)
 
-    stacked = [at(moments.drift(a), i, i) for i in range(n) for a in range(m)]
+    stacked = [inputs(i, i)(a) for i in range(n) for a in range(m)]
     # the states that a layer puts out: where averages that every layer fixes have their values
     conditions = [
         sp.Eq(sp.Add(*(neuron[a] ** power for neuron in neurons)) / n, value)
@@ -227,7 +244,7 @@ def _written_out(
     domain = (
         sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states)) if conditions else sp.S.Reals
     )
-    return Diffusion(states, sp.ImmutableMatrix(stacked), sp.ImmutableMatrix(n * m, n * m, entry), domain)
+    return Diffusion(states, sp.ImmutableMatrix(stacked), LazyCovariance(cache(entry)), domain)
 
 
 def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})) -> Diffusion:

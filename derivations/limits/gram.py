@@ -3,7 +3,7 @@ r"""Diffusions of Gram matrices: the state of a layer seen by m inputs, on the p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 from sympy.printing.printer import Printer
@@ -54,6 +54,7 @@ def generic_entries(pairs: Sequence[tuple[int, int]], exchange: Exchange = INPUT
     >>> [(pairs[i], pairs[j]) for i, j in generic_entries(pairs)][:4]
     [((0, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 1)), ((0, 0), (1, 2))]
     """
+    exchange = replace(exchange, symmetries=())  # who reads these knows how inputs are renamed, not positions
     found: dict[tuple[int, ...], tuple[int, int]] = {}
     first = [(i, p) for i, p in enumerate(pairs) if max(p) < 4 * exchange.positions]  # two entries have four labels
     for k, (i, p) in enumerate(first):

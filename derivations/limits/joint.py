@@ -25,7 +25,7 @@ from derivations.limits.elimination.labels import (
     symmetric_pairs,
 )
 from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
-from derivations.limits.joint_moments import JointMoments
+from derivations.limits.joint_moments import JointMoments, factored
 from derivations.limits.manifold import SlowManifold
 from derivations.limits.meanfield import mean_symbols
 
@@ -97,7 +97,7 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
         return by_pattern(entry, renamed, exchange, always, same) if alike else entry
 
     velocity = moments.velocity if manifold is None else manifold.drift
-    drift = everywhere(lambda a, b: sp.factor(velocity(a, b)))
+    drift = everywhere(lambda a, b: factored(velocity(a, b)))
     noise = everywhere(lambda a, b, c, d: source.noise((a, b), (c, d)), symmetric_pairs)
     pairs = [p for p in upper(inputs) if manifold is None or p[0] != p[1]]
     states = tuple(matrix[pair] for pair in pairs)
@@ -107,7 +107,7 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     covariance = LazyCovariance(lambda i, j: noise(*pairs[i], *pairs[j]), generic if alike else ())
     is_flow = all(noise(*pairs[i], *pairs[j]) == 0 for i, j in generic)
     if means and is_flow and manifold is None:
-        speeds = everywhere(lambda a: sp.factor(moments.speed(a)))
+        speeds = everywhere(lambda a: factored(moments.speed(a)))
         return Flow((*means, *states), sp.ImmutableMatrix([*(speeds(a) for a in range(inputs)), *drifts]))
     if means:
         raise NotClosed(

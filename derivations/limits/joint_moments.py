@@ -18,6 +18,8 @@ from derivations.limits.elimination.fluctuations import Moment
 from derivations.limits.elimination.series import require_still, taylor
 from derivations.symbols import step, width
 
+_MANY = 40
+
 
 def joint_regime(recipe: Recipe) -> Regime:
     r"""How a network's depth and width grow together: as it says, or :math:`\varepsilon = n^{-1/2}` with n layers in a unit of time."""
@@ -182,7 +184,7 @@ class JointMoments:
         """
         total = sp.S.Zero
         for weight in sorted(terms, key=lambda w: (not w.is_number, sp.default_sort_key(w) if not w.is_number else w)):
-            term, size = sp.factor(terms[weight]) if terms[weight].is_polynomial() else terms[weight], self.size(weight)
+            term, size = factored(terms[weight]) if terms[weight].is_polynomial() else terms[weight], self.size(weight)
             if size.is_zero:
                 total += term
             elif size.is_positive:
@@ -219,6 +221,12 @@ class JointMoments:
         if rate.is_negative:
             return "the norms settle at 1 at once, and the correlations run to a fixed point of their flow"
         return f"the flow of the norm, with velocity {brief(sp.factor(norm))}, comes to its end point in a time that vanishes"
+
+
+def factored(formula: sp.Expr) -> sp.Expr:
+    """A formula in factors, unless it has so many terms that this takes long and shows nothing."""
+    opened = sp.expand(formula)
+    return sp.factor(formula) if len(sp.Add.make_args(opened)) <= _MANY else opened
 
 
 def _holds(program: Program, symbol: sp.Symbol) -> bool:

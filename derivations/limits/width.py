@@ -84,7 +84,8 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
         return field.closed(layer.product(a, b), evaluate)
 
     renamed, more = permuted(softmax_labels(matrix_labels(*names)), few), inputs > few
-    speed, velocity = by_pattern(speed, renamed, exchange, more), by_pattern(velocity, renamed, exchange, more)
+    speed = by_pattern(speed, renamed, exchange, more)
+    velocity = by_pattern(velocity, renamed, exchange, more, lambda a, b: ((a, b), (b, a)))
     known = [(a, b) for a, b in upper(inputs) if a != b or not field.fixed]
     rates = [*(speed(a) for a in range(inputs) if field.moving), *(velocity(*pair) for pair in known)]
     moved = tuple(means) if field.moving else ()

@@ -34,7 +34,7 @@ class Point:
     orders : tuple
         The local exponents from below and from above: f behaves like :math:`|x - p|^q` up to logarithms; 1 at a simple zero, ½ at
         that of :math:`\sqrt{|x|}`, negative at a pole, ``oo`` where f vanishes faster than any power or altogether; None where f is
-        not defined or the exponent is not known. At a kink or jump: those of the difference of the two sides, twice the same.
+        not defined or the exponent is not known. At a kink: that of the difference of the two sides, twice.
     limits : tuple
         The limits from below and from above, None where f is not defined or the limit is not known.
     """
@@ -156,6 +156,17 @@ class Analysis:
         """Poles, jumps and kinks together, in increasing order: where a quadrature must be cut."""
         points = {p.value: p for p in (*self.kinks, *self.jumps, *self.poles)}
         return tuple(sorted(points.values(), key=float))
+
+    @property
+    def vanishing_sides(self) -> tuple[Point, ...]:
+        """The points at which the function tends to 0 from one side at least, zeros and jumps and poles, in increasing order."""
+        points = (*self.zeros, *(p for p in (*self.jumps, *self.poles) if sp.S.Zero in p.limits))
+        return tuple(sorted(points, key=float))
+
+    def limits_at(self, point: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | None]:
+        """The limits from below and from above at a point, None where they are not known."""
+        found = next((p.limits for p in (*self.jumps, *self.poles, *self.removable) if p.value == point), None)
+        return found or (self.expr.subs(self.variable, point),) * 2
 
 
 @dataclass(frozen=True)
@@ -360,7 +371,7 @@ class _Sorter:
         if before is None or after is None:
             return
         if not is_zero(known[0] - known[1]):
-            self.jumps.append(Point(at, (sp.S.Zero, sp.S.Zero), limits))
+            self.jumps.append(Point(at, orders, limits))
             return
         if not is_defined(self.expr, self.x, at):
             self.removable.append(Point(at, orders, (known[1], known[1])))

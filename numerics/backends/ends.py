@@ -351,6 +351,8 @@ def _stable(truth: Function, point: mpmath.mpf, scale: mpmath.mpf) -> tuple[mpma
                 value = truth(point)
             except (ArithmeticError, ValueError, TypeError):
                 break
+            if mp.im(value) != 0:  # outside the domain, where a double is nan without help
+                break
             if not mp.isfinite(value) or abs(value - before) <= _SHARE * abs(value):
                 return value, lambda true=value: 10 * abs(truth(point * (1 + mp.mpf(2) ** -50)) - true) + _SHARE * scale
             before = value

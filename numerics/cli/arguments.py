@@ -144,6 +144,17 @@ def _compare(compare: Parser) -> None:
     _seed(compare)
 
 
+def _claims(claims: Parser) -> None:
+    add = claims.add_argument
+    add("--source", metavar="AUTHOR", help="only what this source claims, such as Hayou (all)")
+    add("--claim", metavar="NAME", help="only the claim of this name; --list shows the names (all)")
+    add("--quick", action="store_true", help="only what takes a few seconds")
+    shown = claims.add_mutually_exclusive_group()
+    shown.add_argument("--list", action="store_true", help="show the claims without checking them")
+    shown.add_argument("--json", action="store_true", help="write JSON instead of text")
+    _seed(claims)
+
+
 def _report(report: Parser) -> None:
     _recipe(report, width="1")
     _start(report, inputs=True)
@@ -424,6 +435,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "compare": (
         "compare samples of your own networks with the derived limit; exit status 1 if a check fails",
         _compare,
+    ),
+    "claims": (
+        "check published claims and this project's own on simulated networks; exit status 1 if one does not hold",
+        _claims,
     ),
     "train": ("train networks at several depths, beside what is derived of their start", _train),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),

@@ -223,6 +223,18 @@ def _shown(table: Any) -> int:
     return 0 if table else 1
 
 
+def _claims(options: argparse.Namespace) -> int:
+    from numerics.validation import check_claims, find_claims
+
+    claims = find_claims(options.source, options.claim, options.quick)
+    if options.list:
+        print("\n".join(f"{claim.name}: {claim.statement}" for claim in claims))
+        return 0
+    found = check_claims(claims, options.seed, options.workers, slow_stage)
+    print(found.to_json() if options.json else found)
+    return 0 if found else 1
+
+
 def _report(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force)
     inputs, text = _inputs(options), _text(options)
@@ -271,6 +283,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "validate": _validate,
     "compare": _compare,
+    "claims": _claims,
     "scalings": _scalings,
     "choose": _choose,
     "jacobian": _jacobian,

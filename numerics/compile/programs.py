@@ -173,7 +173,7 @@ class CompiledProgram:
             return self
         numbers = dict(self.numbers)
         for w in moving:
-            there: dict[str, Any] = {name: float(_function(getattr(w, name), (time,))(now)) for name in _NAMES}
+            there: dict[str, Any] = {name: float(compiled_formula(getattr(w, name), (time,))(now)) for name in _NAMES}
             for name, value in there.items():
                 if not np.isfinite(value) or (name.endswith("variance") and value < 0):
                     raise ValueError(
@@ -239,7 +239,7 @@ def evaluated(
     if expr in values:
         return _shaped(values[expr], shape)
     arguments = {s: size if s == step else values[s] for s in arguments_of(expr)}
-    value = _function(expr, tuple(arguments), backend)(*arguments.values())
+    value = compiled_formula(expr, tuple(arguments), backend)(*arguments.values())
     value = np.asarray(value) if backend == "numpy" else value
     if trace is not None:
         trace.append((expr, arguments, value))
@@ -299,7 +299,8 @@ def arguments_of(expr: sp.Expr) -> tuple[sp.Symbol, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _function(expr: sp.Expr, arguments: tuple[sp.Symbol, ...], backend: str = "numpy") -> CompiledFunction:
+def compiled_formula(expr: sp.Expr, arguments: tuple[sp.Symbol, ...], backend: str = "numpy") -> CompiledFunction:
+    """A formula as a function of arrays, compiled once."""
     return compile_expression(arguments, expr, backend)
 
 
@@ -349,7 +350,7 @@ def _compiled(expr: sp.Expr, known: set[sp.Symbol]) -> None:
         raise ValueError(
             f"expected numbers in the layer, got {expr} with {', '.join(free)}; substitute values for these"
         )
-    _function(expr, arguments_of(expr))
+    compiled_formula(expr, arguments_of(expr))
 
 
 def _number(value: sp.Expr, name: str) -> float:

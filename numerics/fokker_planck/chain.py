@@ -18,7 +18,7 @@ A start in a point is all probability in one node. The chain's even cumulants ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ from numerics.fokker_planck.coordinate import Array, Coordinate, rule
 from numerics.fokker_planck.semigroup import propagated, stepped
 
 _ROUNDING = 1e-12  # of a sum over states
+_MOST = 3000  # cells of the coarsest grid
 _STEEP = 4.0  # change of log m over half a cell
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
@@ -44,13 +45,15 @@ class Grid:
     Parameters
     ----------
     left, right : float
-        z at the ends; the start is z = 0.
+        z at the ends.
     before, after : int
         Cells left and right of the start's own on the coarsest grid.
     level : int
         How many times each cell was cut in three.
     crossings : tuple of tuple
         z at the crossings, and how many coarse cells from the start's middle they are, a half-integer.
+    middle : float
+        z at the start; 0 where there are no crossings.
     """
 
     left: float
@@ -59,32 +62,49 @@ class Grid:
     after: int
     level: int = 0
     crossings: tuple[tuple[float, float], ...] = ()
+    middle: float = 0.0
 
     @cached_property
     def _map(self) -> tuple[float, float, float, float]:
         a, b = self.before + 0.5, self.after + 0.5
-        c = (self.left / a + self.right / b) / (a + b)
-        return self.right / b - c * b, c, a, b
+        left, right = self.left - self.middle, self.right - self.middle
+        c = (left / a + right / b) / (a + b)
+        return right / b - c * b, c, a, b
 
     @classmethod
-    def of(cls, left: float, right: float, cells: int, crossings: Sequence[float] = ()) -> Grid:
-        """About so many cells, more if the start is close to an end or a crossing."""
-        inside = sorted(z for z in crossings if left < z < right)
-        nearest = min(-left, right, *(abs(z) for z in inside), *(b - a for a, b in pairwise(inside)))
-        cells = max(cells, int(np.ceil(3 * (right - left) / nearest)))
-        if cells > 3000:
-            raise ValueError(
-                f"the start is too close to an end of the interval: {nearest:.2g} of {right - left:.2g} in the Lamperti "
-                "coordinate; start farther inside, or at the end"
+    def of(
+        cls,
+        left: float,
+        right: float,
+        cells: int,
+        crossings: Sequence[tuple[float, tuple[float, float]]] = (),
+        middle: float = 0.0,
+    ) -> Grid:
+        """About so many cells, more if the start is close to an end or a crossing; a jump that is too close is no face."""
+        inside = sorted(c for c in crossings if left < c[0] < right)
+        jumps = [c for c in inside if not any(c[1])]
+        while True:
+            places = [z for z, _ in inside]
+            nearest = min(
+                middle - left, right - middle, *(abs(z - middle) for z in places), *(b - a for a, b in pairwise(places))
             )
-        width = (right - left) / cells
-        before, after = max(1, round(-left / width - 0.5)), max(1, round(right / width - 0.5))
-        faces = [np.floor(z / width) + 0.5 for z in inside]
-        return cls(left, right, before, after, 0, tuple(zip(inside, map(float, faces), strict=True)))
+            needed = max(cells, np.ceil(3 * (right - left) / nearest) if nearest else np.inf)
+            if needed <= _MOST:
+                break
+            if not jumps:
+                raise ValueError(
+                    f"the start is too close to an end of the interval: {nearest:.2g} of {right - left:.2g} in the Lamperti "
+                    "coordinate; start farther inside, or at the end"
+                )
+            inside.remove(jumps.pop(int(np.argmin([abs(z - middle) for z, _ in jumps]))))
+        width = (right - left) / int(needed)
+        before, after = (max(1, round(side / width - 0.5)) for side in (middle - left, right - middle))
+        faces = [np.floor((z - middle) / width) + 0.5 for z in places]
+        return cls(left, right, before, after, 0, tuple(zip(places, map(float, faces), strict=True)), middle)
 
     def refined(self) -> Grid:
         """Each cell cut in three."""
-        return Grid(self.left, self.right, self.before, self.after, self.level + 1, self.crossings)
+        return replace(self, level=self.level + 1)
 
     @property
     def size(self) -> int:
@@ -98,12 +118,14 @@ class Grid:
         if self.crossings:
             map_ = self._monotone
             return map_(xi), map_(xi, 1) / 3**self.level
-        return h * xi + c * xi**2, (h + 2 * c * xi) / 3**self.level
+        return self.middle + h * xi + c * xi**2, (h + 2 * c * xi) / 3**self.level
 
     @cached_property
     def _monotone(self) -> PchipInterpolator:
         _, _, a, b = self._map
-        knots = sorted([(-a, self.left), (0.0, 0.0), (b, self.right), *((face, z) for z, face in self.crossings)])
+        knots = sorted(
+            [(-a, self.left), (0.0, self.middle), (b, self.right), *((face, z) for z, face in self.crossings)]
+        )
         return PchipInterpolator(*zip(*knots, strict=True))
 
     @cached_property
@@ -167,12 +189,13 @@ class Chain:
 
     def _at_nodes(self, z: Array, faces: Array, here: Array, sign: int) -> tuple[Array, Array, Array]:
         """Noise, energy above that of the node, and weights, in both halves of each cell; beside a crossing for the noise's power."""
-        a, b = np.stack([faces[:-1], z], axis=1), np.stack([z, faces[1:]], axis=1)
-        powers = []
+        powers, faces = [], faces.copy()
         for place, (left, right) in self.coordinate.crossings:
             face = int(np.argmin(np.abs(faces - place)))
-            if 0 < face < len(faces) - 1:
-                powers.append((float(faces[face]), (sign * left, sign * right)))
+            if 0 < face < len(faces) - 1 and (left or right):
+                faces[face] = place  # but for rounding
+                powers.append((place, (sign * left, sign * right)))
+        a, b = np.stack([faces[:-1], z], axis=1), np.stack([z, faces[1:]], axis=1)
         nodes, weights = rule(a.ravel(), b.ravel(), powers, _NODES, _WEIGHTS)
         x, energy = self.coordinate.backward(nodes.ravel())
         shape = (len(z), 2, len(_NODES))
@@ -217,7 +240,8 @@ class Chain:
             return p
         z, w = self.grid.nodes
         x, _ = self.coordinate.backward((z[:, None] + w[:, None] / 2 * _NODES).ravel())
-        values = np.asarray(density(x), dtype=float) * self.coordinate.coefficients.scale(x)
+        c = self.coordinate.coefficients
+        values = np.asarray(density(x + c.origin), dtype=float) * c.scale(x)
         p[1:-1] = (values.reshape(len(z), -1) * _WEIGHTS).sum(-1) * w / 2
         if np.any(p < 0) or p.sum() > 1.01:
             raise ValueError(

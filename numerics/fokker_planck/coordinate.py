@@ -26,22 +26,29 @@ _FARTHEST = 1e120  # beyond it, squares of states overflow
 
 @dataclass(frozen=True)
 class Crossing:
-    r"""A zero of the noise at which :math:`1/\varphi^2` is integrable.
+    r"""A zero of the noise at which :math:`1/\varphi^2` is integrable, a pole at which :math:`\varphi^2` is, or a jump.
 
     Parameters
     ----------
     place : float
     orders : tuple of float
-        The exponents q < ½ with :math:`\varphi \sim |x - c|^q` from the left and from the right.
+        The exponents :math:`|q| < \tfrac12` with :math:`\varphi \sim |x - c|^q` from the left and from the right.
     """
 
     place: float
     orders: tuple[float, float]
 
+    @property
+    def is_jump(self) -> bool:
+        """Whether the noise has positive limits from both sides."""
+        return self.orders == (0.0, 0.0)
+
 
 @dataclass(frozen=True)
 class Coefficients:
     r"""Drift :math:`\mu` and variance a of a scalar diffusion on an interval, as functions of arrays.
+
+    States are counted from ``origin``, so that the zero of the noise at which the most digits are asked for is 0.
 
     Parameters
     ----------
@@ -52,7 +59,9 @@ class Coefficients:
     kinks : tuple of float
         Points inside at which a formula changes.
     crossings : tuple of Crossing
-        Zeros of the noise inside, which the process crosses.
+        Zeros, poles and jumps of the noise inside, which the process crosses.
+    origin : float
+        The state that is called 0 here.
     """
 
     drift: Callable[[Array], Array]
@@ -61,6 +70,7 @@ class Coefficients:
     right: float
     kinks: tuple[float, ...] = ()
     crossings: tuple[Crossing, ...] = ()
+    origin: float = 0.0
 
     def scale(self, x: Array) -> Array:
         r"""The noise :math:`\varphi = \sqrt a`."""
@@ -69,7 +79,7 @@ class Coefficients:
             where = np.asarray(x, dtype=float)[~(a > 0)]
             raise ValueError(
                 f"the noise must be positive inside ({self.left:g}, {self.right:g}), got a = {a[~(a > 0)].flat[0]:.3g} "
-                f"at x = {where.flat[0]:.6g}; restrict the diffusion's domain to an interval without zeros of the noise"
+                f"at x = {self.origin + where.flat[0]:.6g}; restrict the diffusion's domain to an interval without zeros of the noise"
             )
         return np.sqrt(a)
 
@@ -79,7 +89,8 @@ class Coefficients:
         found = np.zeros(mu.shape)
         if not mu.any():
             return found
-        np.divide(2 * mu, np.asarray(self.variance(x), dtype=float), out=found, where=mu != 0)
+        with np.errstate(over="ignore", divide="ignore"):
+            np.divide(2 * mu, np.asarray(self.variance(x), dtype=float), out=found, where=mu != 0)
         return found
 
 
@@ -94,7 +105,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Coordinate:
-    r"""A table of x, z and E at the panels' edges, with z = E = 0 at the start.
+    r"""A table of x, z and E at the panels' edges, with z = E = 0 at the origin of the states if the process crosses it, else at the start.
 
     Parameters
     ----------
@@ -117,21 +128,31 @@ class Coordinate:
     def ends(self) -> tuple[float, float]:
         """Values of z at the two ends: finite where the end is at a finite distance or where the panels stop at it."""
         left, right = self.sides
-        return -left.length, right.length
+        return self.middle - left.length, self.middle + right.length
+
+    @property
+    def middle(self) -> float:
+        """The value of z at the start."""
+        edges, z, _ = self._table
+        return float(z[np.searchsorted(edges, self.start)])
 
     @cached_property
     def _table(self) -> tuple[Array, Array, Array]:
         left, right = self.sides
         x = np.concatenate([left.edges[::-1], right.edges[1:]])
+        crossed = any(cross.place == 0 for cross in self.coefficients.crossings) and x[0] < 0 < x[-1]
+        zero = int(np.searchsorted(x, 0.0)) if crossed else len(left.edges) - 1
         steps, tilts = self._integrals(x[:-1], x[1:])
-        zero = len(left.edges) - 1
-        z, energy = (np.concatenate([[0.0], np.cumsum(v)]) for v in (steps, tilts))
-        return x, z - z[zero], energy - energy[zero]
+        # sums from there, so that small values keep their digits
+        z, energy = (
+            np.concatenate([-np.cumsum(v[:zero][::-1])[::-1], [0.0], np.cumsum(v[zero:])]) for v in (steps, tilts)
+        )
+        return x, z, energy
 
     def _integrals(self, a: Array, b: Array) -> tuple[Array, Array]:
         c = self.coefficients
-        if c.crossings and np.any(a == b):  # the noise may vanish there
-            moved = a != b
+        moved = np.abs(b - a) > np.finfo(float).tiny
+        if not moved.all():  # the formula of the noise may have no value, or be 0, there
             found = np.zeros((2, len(a)))
             found[:, moved] = self._integrals(a[moved], b[moved])
             return found[0], found[1]
@@ -143,22 +164,25 @@ class Coordinate:
             )
         return steps, (weights * c.tilt(x)).sum(-1)
 
-    def _partial(self, k: NDArray[np.intp], x: Array) -> tuple[Array, Array]:
-        """The integrals from the left edge of panel k to x; from the right one where a crossing is there."""
+    def _values(self, k: NDArray[np.intp], x: Array) -> tuple[Array, Array]:
+        """Values of z and E at points x of the panels k, counted from the left edge; from the right one where a crossing is there."""
         edges, z, energy = self._table
         steps, tilts = self._integrals(edges[k], x)
+        steps, tilts = z[k] + steps, energy[k] + tilts
         backwards = np.isin(edges[k + 1], [cross.place for cross in self.coefficients.crossings])
         if backwards.any():
             from_right = self._integrals(x[backwards], edges[k + 1][backwards])
             here = k[backwards]
-            steps[backwards] = z[here + 1] - z[here] - from_right[0]
-            tilts[backwards] = energy[here + 1] - energy[here] - from_right[1]
+            steps[backwards] = z[here + 1] - from_right[0]
+            tilts[backwards] = energy[here + 1] - from_right[1]
         return steps, tilts
 
     def _before_crossing(self, here: float, direction: int) -> list[float]:
         """Bounds on the next panel: they shrink towards a crossing, and grow from it."""
         bounds = []
         for cross in self.coefficients.crossings:
+            if cross.is_jump:
+                continue
             last = 1e-4 * min(1.0, abs(cross.place - self.start))
             away = (cross.place - here) * direction
             if away > last:
@@ -183,8 +207,8 @@ class Coordinate:
         """Panels outward from the start until z exceeds the reach or the end is met."""
         c = self.coefficients
         end = c.right if direction > 0 else c.left
-        zeros = [cross.place for cross in c.crossings]
-        kinks = [k for k in {*c.kinks, *zeros} if (k - self.start) * direction > 0]
+        powers = [cross.place for cross in c.crossings if not cross.is_jump]
+        kinks = [k for k in {*c.kinks, *(d.place for d in c.crossings)} if (k - self.start) * direction > 0]
         least = (
             1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
         )  # closer to the end doubles do not resolve states
@@ -206,7 +230,7 @@ class Coordinate:
             if ahead:
                 there = min(kinks, key=lambda k: abs(k - there))
             # beside a crossing the noise is a power, which is integrated as one
-            panels = [there] if here in zeros or there in zeros else self._settled(here, there, _HALVINGS)
+            panels = [there] if here in powers or there in powers else self._settled(here, there, _HALVINGS)
             gained = float(np.abs(self._integrals(np.array([here, *panels[:-1]]), np.array(panels))[0]).sum())
             edges += panels
             length += gained
@@ -231,25 +255,26 @@ class Coordinate:
         return self._settled(here, middle, halvings - 1) + self._settled(middle, there, halvings - 1)
 
     def _tolerance(self, here: float, there: float) -> float:
-        """Relative; close to an end other than 0 the distance to it is only known to the rounding of the state."""
+        """Relative; close to an end or a crossing other than 0 the distance to it is only known to the rounding of the state."""
         c = self.coefficients
         known = [
-            np.spacing(abs(end)) / min(abs(end - here), abs(end - there))
-            for end in (c.left, c.right)
+            np.spacing(abs(c.origin) + abs(end)) / min(abs(end - here), abs(end - there))
+            for end in (c.left, c.right, *(d.place for d in c.crossings if not d.is_jump))
             if np.isfinite(end)
         ]
         return max([_SETTLED, *(64 * k for k in known)])
 
     def forward(self, x: Array) -> Array:
         """Values of z at states inside the table's range; beyond it the range's ends."""
-        edges, z, _ = self._table
+        edges = self._table[0]
         x = np.clip(np.asarray(x, dtype=float), edges[0], edges[-1])
         k = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
-        return z[k] + self._partial(k, x)[0]
+        return self._values(k, x)[0]
 
     def backward(self, z: Array) -> tuple[Array, Array]:
         """State x and E at points z, which are clipped to the table's range."""
-        edges, table, energy = self._table
+        edges, table, _ = self._table
+        unit = 0.0 if any(place == 0 for place, _ in self.crossings) else 1.0
         z = np.clip(np.asarray(z, dtype=float), table[0], table[-1])
         k = np.clip(np.searchsorted(table, z, side="right") - 1, 0, len(edges) - 2)
         x = edges[k] + (edges[k + 1] - edges[k]) * (z - table[k]) / (table[k + 1] - table[k])
@@ -257,19 +282,20 @@ class Coordinate:
         moving = np.arange(len(x))  # the points that Newton's steps still move
         for _ in range(60):
             here, panel = x[moving], k[moving]
-            off = table[panel] + self._partial(panel, here)[0] - z[moving]
+            off = self._values(panel, here)[0] - z[moving]
             low[moving] = np.where(off < 0, here, low[moving])
             high[moving] = np.where(off > 0, here, high[moving])
-            noise = np.sqrt(self.coefficients.variance(here))
-            new = np.where(noise > 0, here - off * noise, np.nan)  # at a crossing, halve
+            with np.errstate(divide="ignore", invalid="ignore"):
+                noise = np.sqrt(self.coefficients.variance(here))
+                new = np.where(noise > 0, here - off * noise, np.nan)  # at a crossing, halve
             middle = (low[moving] + high[moving]) / 2
             new = np.where((new >= low[moving]) & (new <= high[moving]), new, middle)
-            on = (np.abs(off) > 2e-15 * (1 + np.abs(z[moving]))) & (np.abs(new - here) > 2e-16 * np.abs(here))
+            on = (np.abs(off) > 2e-15 * (unit + np.abs(z[moving]))) & (np.abs(new - here) > 2e-16 * np.abs(here))
             moving = moving[on]
             if not len(moving):
                 break
             x[moving] = new[on]
-        return x, energy[k] + self._partial(k, x)[1]
+        return x, self._values(k, x)[1]
 
     @property
     def range(self) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,39 @@ from numerics.densities.distribution import FrozenDistribution
 from numerics.fokker_planck.coordinate import Coordinate, rule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
+
+
+@dataclass(frozen=True)
+class Beside:
+    r"""The density over that of speed beside a crossing, :math:`g = g_0 + g_1 (x - c) + b_\pm (z - z_c)^2`.
+
+    There :math:`g'' = \partial_t g` in scale and speed, so g is linear in the scale, which the state itself is at a crossing, up to
+    :math:`\int m\,\mathrm{d}S`, of the order of :math:`(z - z_c)^2`; and a spline over z would have to follow the state's own power
+    of z.
+    """
+
+    first: float  # from here
+    last: float  # to here
+    place: float
+    state: float
+    values: Array
+
+    @classmethod
+    def fitted(cls, coordinate: Coordinate, place: float, nodes: Array, values: Array) -> Beside:
+        """Through two nodes on either side."""
+        (state,), _ = coordinate.backward(np.array([place]))
+        found = cls(float(nodes[0]), float(nodes[-1]), place, float(state), np.zeros(4))
+        return replace(found, values=np.asarray(np.linalg.solve(found._terms(coordinate, nodes), values), dtype=float))
+
+    def _terms(self, coordinate: Coordinate, z: Array) -> Array:
+        x, square = coordinate.backward(z)[0] - self.state, (z - self.place) ** 2
+        return np.stack(
+            [np.ones(len(z)), x, np.where(z < self.place, square, 0.0), np.where(z < self.place, 0.0, square)], axis=1
+        )
+
+    def __call__(self, coordinate: Coordinate, z: Array) -> Array:
+        """At points between."""
+        return np.asarray(self._terms(coordinate, z) @ self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +79,8 @@ class GridMeasure(Measure):
     def _key(self) -> tuple[object, ...]:
         """What is compared: the grid as bytes; the coordinate is that of the same equation."""
         coordinate = self.coordinate
-        ends = coordinate.coefficients.left, coordinate.coefficients.right, coordinate.start, *self.ends
+        c = coordinate.coefficients
+        ends = c.origin, c.left, c.right, coordinate.start, *self.ends
         return *ends, self.nodes.tobytes(), self.density.tobytes(), self.mass, self.weighted
 
     def __eq__(self, other: object) -> bool:
@@ -67,11 +101,28 @@ class GridMeasure(Measure):
         return np.exp(np.clip(energy - self._reference, -300.0, 300.0)) / self.coordinate.coefficients.scale(x)
 
     @cached_property
-    def _spline(self) -> CubicSpline:
-        return CubicSpline(self.nodes, self.density / self._weight(self.nodes))
+    def _interpolant(self) -> tuple[list[tuple[float, CubicSpline]], list[Beside]]:
+        """Splines up to each crossing and beyond the last, and what replaces them in the two cells on either side of one."""
+        values = self.density / self._weight(self.nodes)
+        splines, patches, first = [], [], 0
+        for place, _ in self._crossings:
+            last = int(np.searchsorted(self.nodes, place))
+            if last - first > 3 and len(self.nodes) - last > 3:
+                splines.append((place, CubicSpline(self.nodes[first:last], values[first:last])))
+                patches.append(
+                    Beside.fitted(self.coordinate, place, self.nodes[last - 2 : last + 2], values[last - 2 : last + 2])
+                )
+                first = last
+        return [*splines, (np.inf, CubicSpline(self.nodes[first:], values[first:]))], patches
 
     def _unscaled(self, z: Array) -> Array:
-        return np.maximum(self._spline(z), 0.0) * self._weight(z)
+        splines, patches = self._interpolant
+        at = np.searchsorted([end for end, _ in splines], z)
+        values = np.select([at == k for k in range(len(splines))], [spline(z) for _, spline in splines])
+        for patch in patches:
+            near = (z > patch.first) & (z < patch.last)
+            values[near] = patch(self.coordinate, z[near])
+        return np.maximum(values, 0.0) * self._weight(z)
 
     @cached_property
     def _cumulative(self) -> tuple[Array, Array]:
@@ -116,7 +167,7 @@ class GridMeasure(Measure):
     def support(self) -> tuple[float, float]:  # type: ignore[override]
         """The interval that the process moves in."""
         c = self.coordinate.coefficients
-        return c.left, c.right
+        return c.origin + c.left, c.origin + c.right
 
     def per_z(self, z: Array) -> Array:
         """The density in the Lamperti coordinate."""
@@ -125,13 +176,16 @@ class GridMeasure(Measure):
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density at states; 0 outside the grid."""
-        x = np.asarray(x, dtype=float)
         c = self.coordinate.coefficients
+        x = np.asarray(x, dtype=float) - c.origin
         inside = (x > c.left) & (x < c.right)
         values = np.where(np.isnan(x), np.nan, 0.0)
-        zero = np.isin(x, [cross.place for cross in c.crossings])
-        values = np.where(zero, np.inf, values)
-        inside &= ~zero
+        for cross in c.crossings:
+            if cross.is_jump:
+                continue
+            here = x == cross.place
+            values = np.where(here, np.inf if max(cross.orders) > 0 else 0.0, values)
+            inside &= ~here
         density = self.per_z(self._z(x[inside]))
         kept = density > 0  # elsewhere the noise may have underflown
         flat = np.zeros(density.shape)
@@ -151,8 +205,8 @@ class GridMeasure(Measure):
             return np.log(self.pdf(x))
 
     def _below(self, x: ArrayLike) -> Array:
-        x = np.asarray(x, dtype=float)
         c = self.coordinate.coefficients
+        x = np.asarray(x, dtype=float) - c.origin
         z = np.where(x <= c.left, -np.inf, np.inf)
         inside = (x > c.left) & (x < c.right)
         if inside.any():
@@ -178,7 +232,7 @@ class GridMeasure(Measure):
             middle = (low + high) / 2
             short = self.below(middle) < target
             low, high = np.where(short, middle, low), np.where(short, high, middle)
-        return self.coordinate.backward((low + high) / 2)[0]
+        return self.coordinate.coefficients.origin + self.coordinate.backward((low + high) / 2)[0]
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Samples by inversion."""
@@ -186,22 +240,20 @@ class GridMeasure(Measure):
 
     def integral(self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()) -> float:
         """The integral of a function of the state against the density, cell by cell and cut at its kinks."""
-        inner = self.coordinate.forward(np.array([*kinks, *self.coordinate.coefficients.kinks], dtype=float))
+        c = self.coordinate.coefficients
+        own = [*(k - c.origin for k in kinks), *c.kinks]
+        inner = self.coordinate.forward(np.array(own, dtype=float))
         middles = (self.nodes[1:] + self.nodes[:-1]) / 2
         for zero, _ in self._crossings:  # one of them lies there but for rounding
             middles = np.delete(middles, np.argmin(np.abs(middles - zero)))
         zeros = [z for z, _ in self._crossings]
-        inner = inner[
-            ~np.isin(
-                [*kinks, *self.coordinate.coefficients.kinks], [c.place for c in self.coordinate.coefficients.crossings]
-            )
-        ]
+        inner = inner[~np.isin(own, [cross.place for cross in c.crossings])]
         edges = np.unique(np.clip(np.concatenate([self.ends, middles, inner, zeros]), *self.ends))
         z, weights = (v.ravel() for v in rule(edges[:-1], edges[1:], self._crossings, _NODES, _WEIGHTS))
         weights = weights * self.per_z(z)
         kept = weights > 0
         x, _ = self.coordinate.backward(z[kept])
-        return float(np.sum(np.asarray(function(x), dtype=float) * weights[kept]))
+        return float(np.sum(np.asarray(function(c.origin + x), dtype=float) * weights[kept]))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,18 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from derivations.calculus.intervals import coefficients as require_coefficients
-from derivations.calculus.intervals import crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
-from derivations.piecewise import Point
 from numerics import given
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
-from numerics.fokker_planck.coordinate import Coefficients, Coordinate, Crossing
+from numerics.fokker_planck.coordinate import Coefficients, Coordinate
+from numerics.fokker_planck.crossings import crossing, origin_of, resolved
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
 
-_STEEPEST = 0.47  # exponent of the noise at a zero that is crossed
 _COARSEST = 60  # cells
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
 _UNSEEN = 1e-3  # share of the probability that a spline of the density may miss before it is scaled
@@ -59,7 +58,9 @@ def solve_fokker_planck(
     reaches it, as an atom, unless the equation itself brings the process back, at once or, at a sticky end, after a time, with an
     atom there, too; one that is not reached lets nothing out. A zero of the
     noise inside at which :math:`1/\varphi^2` is integrable on both sides is no end: the process crosses it
-    (:func:`derivations.calculus.intervals.crossed_zeros`, also on the solutions that do not).
+    (:func:`derivations.calculus.intervals.crossed_zeros`, also on the solutions that do not). So it does a jump between two positive
+    limits, and a pole at which :math:`\varphi^2` is integrable; all these are faces of cells, and states are counted from the steepest zero.
+    Where a drift takes what comes to an end inside the domain on to its other side, that is said.
 
     Each grid cuts the cells of the last one in three; two neighbouring grids are extrapolated in the logarithm of the density,
     which keeps it positive, and the distance of two neighbouring extrapolations is the error that is returned. It bounds
@@ -118,27 +119,24 @@ def solve_fokker_planck(
     interval = moving_interval(process, start)
     ends = end_behaviour(process, interval, start)
     left, right = (float(end) for end in interval)
-    kinks = {float(k) for k in kinks_inside(process, start)}
-    crossed = tuple(_crossing(zero) for zero in crossed_zeros(process, start) if left < float(zero) < right)
+    zeros = crossed_zeros(process, start)
+    crossed = [crossing(p) for p in (*zeros, *crossed_jumps(process, start)) if left < float(p) < right]
+    origin = origin_of(crossed, start)
+    kinks = sorted({float(k) for k in kinks_inside(process, start) if left < float(k) < right})
     coefficients = Coefficients(
-        drift, variance, left, right, tuple(sorted(k for k in kinks if left < k < right)), crossed
+        lambda y: drift(origin + y),
+        resolved(variance, origin, crossed, [k for k in kinks if k not in {float(zero) for zero in zeros}]),
+        left - origin,
+        right - origin,
+        tuple(k - origin for k in kinks),
+        tuple(replace(c, place=c.place - origin) for c in crossed),
+        origin,
     )
-    found = _Problem(coefficients, start, when, ends, spread).solve(tol, points)
-    outermost = {float(zero) for zero in crossed_zeros(process, start)}
+    found = _Problem(coefficients, start - origin, when, ends, spread).solve(tol, points)
+    outermost = {float(zero) for zero in zeros}
     if any(place in outermost and mass > tol for place, mass in found.atoms):
         raise ValueError("the process crosses more zeros of its noise than were listed; take a smaller time")
     return found
-
-
-def _crossing(zero: Point) -> Crossing:
-    """A zero of the noise; the orders of the squared noise are known there."""
-    below, above = (float(order) / 2 for order in zero.orders if order is not None)
-    if max(below, above) > _STEEPEST:
-        raise ValueError(
-            f"the noise vanishes like |x - c|^q with q = {max(below, above):.4g} at c = {float(zero):.6g}: so close to 1/2 most of "
-            "the time beside c is spent closer to it than doubles resolve; simulate instead"
-        )
-    return Crossing(float(zero), (below, above))
 
 
 def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
@@ -181,13 +179,13 @@ class _Problem:
 
     def solve(self, tol: float, points: int) -> SolvedDistribution:
         coordinate, left, right, absorbing = self._window(tol)
-        zeros = [z for z, _ in coordinate.crossings]
-        levels = [self._level(coordinate, Grid.of(left, right, _COARSEST, zeros), absorbing, tol)]
+        levels = [self._level(coordinate, self._grid(coordinate, left, right, _COARSEST), absorbing, tol)]
         extrapolated: list[_Level] = []
         error = float("inf")
         while True:
             grid = levels[-1].grid.refined()
             if grid.size > points and len(extrapolated) > 1:
+                self._refuse_narrow(coordinate, levels[-1].grid)
                 raise ValueError(
                     f"the error is about {error:.1g} with {levels[-1].grid.size} cells, and tol = {tol:g} was asked for; "
                     "raise points or tol"
@@ -197,34 +195,47 @@ class _Problem:
             if len(extrapolated) > 1:
                 error = _distance(extrapolated[-2], extrapolated[-1]) + _SURELY * tol
                 if error <= tol:
-                    break
+                    # what the spline between the nodes is off by shows in its sum; far more is probability that it cannot see
+                    measure = self._measure(coordinate, left, right, extrapolated[-1])
+                    error += measure.missing
+                    if error <= tol or not measure.missing <= _UNSEEN:
+                        break
         best = extrapolated[-1]
+        self._refuse_narrow(coordinate, best.grid)
+        # where the density of speed leaves the range of numbers a spline over it misses probability, which must not be made up by scaling
+        if not measure.missing <= _UNSEEN:
+            raise ValueError(
+                "probability gathers closer to an end of the interval than doubles resolve; take a smaller time"
+            )
+        locations = [float(end.point) for end in self.ends]
+        atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
+        parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
+        return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends)
+
+    def _refuse_narrow(self, coordinate: Coordinate, grid: Grid) -> None:
+        """What happens within a cell is not seen."""
         kinks = coordinate.forward(np.array(self.coefficients.kinks))
-        kinks = kinks[(kinks > left) & (kinks < right)]
-        finest = float(best.grid.nodes[1].max())
+        kinks = kinks[(kinks > grid.left) & (kinks < grid.right)]
+        finest = float(grid.nodes[1].max())
         if kinks.size > 1 and np.diff(kinks).min() < finest:
             raise ValueError(
                 f"the coefficients change twice within {np.diff(kinks).min():.2g} in the Lamperti coordinate, less than a cell of "
                 f"{finest:.2g}, which the error does not see; lower tol, or simulate"
             )
+
+    def _measure(self, coordinate: Coordinate, left: float, right: float, level: _Level) -> GridMeasure:
+        """The density between the nodes, splined over that of speed where it is singular or kinked, if that sees all of it."""
         near = (left == coordinate.ends[0], right == coordinate.ends[1])
-        weighted = bool(zeros or self.coefficients.kinks) or any(
+        weighted = bool(coordinate.crossings or self.coefficients.kinks) or any(
             close and not end.keeps for close, end in zip(near, self.ends, strict=True)
         )
-        measures = [
-            GridMeasure(coordinate, (left, right), best.grid.nodes[0], best.density, 1.0 - sum(best.ends), by)
-            for by in (weighted, not weighted)
-        ]
-        # where the density of speed leaves the range of numbers a spline over it misses probability, which must not be made up by scaling
-        measure = min(measures, key=lambda m: m.missing > _UNSEEN)
-        if not measure.missing <= _UNSEEN:
-            raise ValueError(
-                "probability gathers closer to an end of the interval than doubles resolve; take a smaller time"
-            )
-        locations = (self.coefficients.left, self.coefficients.right)
-        atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
-        parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
-        return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends)
+        nodes, mass = level.grid.nodes[0], 1.0 - sum(level.ends)
+        found = GridMeasure(coordinate, (left, right), nodes, level.density, mass, weighted)
+        return found if found.missing <= _UNSEEN else replace(found, weighted=not weighted)
+
+    @staticmethod
+    def _grid(coordinate: Coordinate, left: float, right: float, cells: int) -> Grid:
+        return Grid.of(left, right, cells, coordinate.crossings, coordinate.middle)
 
     def _level(self, coordinate: Coordinate, grid: Grid, absorbing: tuple[bool, bool], tol: float) -> _Level:
         chain = Chain(coordinate, grid, absorbing, (self.ends[0].sticky, self.ends[1].sticky))
@@ -239,13 +250,13 @@ class _Problem:
         before: tuple[float, ...] | None = None
         for _ in range(40):
             coordinate = Coordinate(self.coefficients, self.start, (1.05 * reach[0], 1.05 * reach[1]))
-            lengths = [-coordinate.ends[0], coordinate.ends[1]]
+            lengths = [side.length for side in coordinate.sides]
             whole = [length <= far for length, far in zip(lengths, reach, strict=True)]
             spans = [length if at_end else far for length, far, at_end in zip(lengths, reach, whole, strict=True)]
             absorbing = (takes[0], takes[1])
             level = self._level(
                 coordinate,
-                Grid.of(-spans[0], spans[1], 3 * _COARSEST, [z for z, _ in coordinate.crossings]),
+                self._grid(coordinate, coordinate.middle - spans[0], coordinate.middle + spans[1], 3 * _COARSEST),
                 absorbing,
                 tol,
             )
@@ -267,7 +278,7 @@ class _Problem:
                         f"the start must be a density of mass 1 on the interval, got mass {1 - missing:.4g}"
                     )
             if not any(grow):
-                return coordinate, -spans[0], spans[1], absorbing
+                return coordinate, coordinate.middle - spans[0], coordinate.middle + spans[1], absorbing
             reach = [far * 1.5 if more else far for far, more in zip(reach, grow, strict=True)]
         raise ValueError("probability spreads too far in the Lamperti coordinate; take a smaller time")
 

@@ -2,7 +2,6 @@ r"""Products over neurons and positions, softmax, and the modules that are made 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +10,9 @@ import sympy as sp
 from derivations import causal, normalised_sum, other, over_positions, position_matrix, softmax
 from derivations.language.nodes import Average, PositionMatrix, average
 from numerics.pytorch.draws import Tensors, array
-from numerics.pytorch.reader import Reader, is_tensor, number
-from numerics.pytorch.shapes import transposed
-from numerics.pytorch.values import BATCH, HERE, NEURONS, THERE, Part, Value, spoken
+from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.shapes import repeated_in_place, transposed
+from numerics.pytorch.values import BATCH, HERE, NEURONS, THERE, Part, Value, is_tensor, number, spoken
 
 #: How far a factor of single precision may be from the root of a whole number that it stands for.
 SAME = 3e-6
@@ -105,14 +104,20 @@ def shares(reader: Reader, scores: Any, dim: Any = None, **options: Any) -> Valu
     axis = value.axis(-1 if dim is None else dim, "softmax")
     if value.axes[axis] != THERE:
         raise ValueError(
-            f"softmax goes over {spoken([value.axes[axis]])}; it is known over the other positions of scores, inside attention"
+            f"softmax goes over {spoken([value.axes[axis]])}, as that of a router of experts or of a mask of channels; it is known over the "
+            "other positions of scores, inside attention"
         )
     return _scaled(reader, value).map(_softmax)
 
 
+def softmax_module(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """``nn.Softmax``."""
+    return shares(reader, x, module.dim)
+
+
 def _softmax(scores: sp.Expr) -> sp.Expr:
     """A mask was added to the scores as its logarithm."""
-    terms = sp.Add.make_args(sp.expand(scores) if scores.has(PositionMatrix) else scores)
+    terms = sp.Add.make_args(sp.expand(scores, deep=False) if scores.has(PositionMatrix) else scores)
     kept = [t for t in terms if not t.has(PositionMatrix)]
     mask = sp.prod([sp.exp(t) for t in terms if t.has(PositionMatrix)])
     return softmax(sp.Add(*kept), mask)
@@ -133,6 +138,11 @@ def scaled_attention(
     if dropout_p:
         raise ValueError(DROPPED)
     queries = reader.value(query, "queries")
+    if enable_gqa:
+        shared = int(reader.size_of(queries, len(queries.axes) - 3)) // int(
+            reader.size_of(reader.value(key, "keys"), len(queries.axes) - 3)
+        )
+        key, value = (repeated_in_place(reader, x, shared, -3) for x in (key, value))
     size = reader.size_of(queries, len(queries.axes) - 1)
     scores = multiplied_as_matrices(reader, query, transposed(reader, key, -2, -1))
     factor = 1 / sp.sqrt(size) if scale is None else number(scale)
@@ -235,7 +245,7 @@ def multihead(
     assert reader.size_of(joined, expected.index(NEURONS)) == size
     out = module.out_proj
     tensors = Tensors(out.weight, out.bias, "default_zero_bias")
-    return reader.matrix(_below(name, "out_proj"), tensors, joined), None
+    return reader.matrix(below(name, "out_proj"), tensors, joined), None
 
 
 def _turned(mask: Any) -> Any:
@@ -249,13 +259,13 @@ def _projections(reader: Reader, name: str, module: Any, arguments: list[Value])
         biases = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
         return [
             reader.matrix(
-                _below(name, f"{word}_proj"), Tensors(getattr(module, f"{word}_proj_weight"), b, "xavier_uniform"), x
+                below(name, f"{word}_proj"), Tensors(getattr(module, f"{word}_proj_weight"), b, "xavier_uniform"), x
             )
             for word, x, b in zip("qkv", arguments, biases, strict=True)
         ]
     packed = Tensors(module.in_proj_weight, module.in_proj_bias, "xavier_uniform")
     return [
-        reader.split(reader.matrix(_below(name, "in_proj"), packed, x), [size] * 3)[place]
+        reader.split(reader.matrix(below(name, "in_proj"), packed, x), [size] * 3)[place]
         for place, x in enumerate(arguments)
     ]
 
@@ -264,55 +274,15 @@ def _needs_positions(reader: Reader) -> str:
     return "" if reader.positions else "; it mixes positions, so give their number, positions="
 
 
-def _below(name: str, child: str) -> str:
+def below(name: str, child: str) -> str:
+    """The dotted name of a submodule."""
     return f"{name}.{child}" if name else child
 
 
-def encoder_layer(
-    reader: Reader,
-    name: str,
-    module: Any,
-    src: Any,
-    src_mask: Any = None,
-    src_key_padding_mask: Any = None,
-    is_causal: bool = False,
-    *,
-    apply: Callable[..., Any],
-    add: Callable[..., Any],
-) -> Value:
-    """``nn.TransformerEncoderLayer``, which torch.fx cannot trace: its submodules in the order of its ``norm_first``.
-
-    Parameters
-    ----------
-    apply : callable
-        From a submodule's name and its arguments to what it puts out.
-    add : callable
-        The sum of two tensors.
-    """
-
-    def below(child: str, *arguments: Any, **options: Any) -> Any:
-        return apply(reader, _below(name, child), getattr(module, child), *arguments, **options)
-
-    def attended(x: Any) -> Any:
-        out, _ = below(
-            "self_attn",
-            x,
-            x,
-            x,
-            attn_mask=src_mask,
-            key_padding_mask=src_key_padding_mask,
-            is_causal=is_causal,
-            need_weights=False,
-        )
-        return below("dropout1", out)
-
-    def fed(x: Any) -> Any:
-        hidden = apply(reader, _below(name, "activation"), module.activation, below("linear1", x))
-        return below("dropout2", below("linear2", below("dropout", hidden)))
-
-    x = reader.value(src, name)
-    if module.norm_first:
-        x = add(reader, x, attended(below("norm1", x)))
-        return add(reader, x, fed(below("norm2", x)))
-    x = below("norm1", add(reader, x, attended(x)))
-    return below("norm2", add(reader, x, fed(x)))
+MODULES: dict[str, Rule] = {"MultiheadAttention": multihead, "Softmax": softmax_module}
+FUNCTIONS: dict[str, Rule] = {
+    **dict.fromkeys(("matmul", "bmm"), multiplied_as_matrices),
+    "softmax": shares,
+    "masked_fill": filled,
+    "scaled_dot_product_attention": scaled_attention,
+}

@@ -7,7 +7,7 @@ from typing import Any
 
 from derivations.language.filters import Tap
 from numerics.pytorch.draws import Tensors
-from numerics.pytorch.reader import Reader, here
+from numerics.pytorch.reader import Reader, Rule, here
 from numerics.pytorch.values import BATCH, NEURONS, Value, spoken
 
 
@@ -95,3 +95,7 @@ def _read(place: int, size: int, mode: str) -> int | None:
     if mode == "reflect":
         return -place if place < 0 else 2 * (size - 1) - place
     return None
+
+
+MODULES: dict[str, Rule] = dict.fromkeys(("Conv1d", "Conv2d", "Conv3d"), convolved)
+FUNCTIONS: dict[str, Rule] = {}

@@ -84,7 +84,7 @@ class Draws:
         said = self._said(name)
         if said == "measured":
             self._require_own(name, "measured, entries independent")
-            return self._measured(name)
+            return self._measured(name, tensors.bias is not None)
         if said == "default" and not tensors.default:
             raise ValueError(
                 f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
@@ -136,10 +136,10 @@ class Draws:
                 return self.initialiser[key]
         raise ValueError(f'no initialiser is given for {name}; add it, or "" for all others')
 
-    def _measured(self, name: str) -> Draw:
+    def _measured(self, name: str, biased: bool) -> Draw:
         found = [tensors_of(copy, name) for copy in self._all_copies]
         weights = [array(weight).reshape(len(weight), -1) for weight, _ in found]
-        biases = [array(bias) for _, bias in found if bias is not None]
+        biases = [array(bias) for _, bias in found if bias is not None and biased]
         try:
             return measured(weights, biases)
         except ValueError as error:

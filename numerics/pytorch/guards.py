@@ -31,6 +31,26 @@ def require_readable(block: Any) -> None:
             )
 
 
+def unwrapped(block: Any) -> Any:
+    """The module itself, out of what compiles it or runs it on several devices.
+
+    Raises
+    ------
+    ValueError
+        For code that torch.jit has compiled.
+    """
+    while True:
+        inner = getattr(block, "_orig_mod", None)
+        if type(block).__name__ in ("DataParallel", "DistributedDataParallel"):
+            inner = block.module
+        if inner is None:
+            break
+        block = inner
+    if type(block).__module__.startswith("torch.jit"):
+        raise ValueError("the block is compiled by torch.jit and cannot be traced; give the module as it was before")
+    return block
+
+
 def _whole(block: Any) -> Iterator[tuple[str, Any]]:
     """The block itself, and the modules with a rule with all that is in them."""
     ruled: tuple[str, ...] = ()

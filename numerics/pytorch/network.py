@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal, overload
 
 import sympy as sp
 
-from derivations import Network, Scalings, scalings
+from derivations import Network, Scalings, TrainingScalings, scalings
+from derivations.errors import DerivationError, unknown
 from derivations.symbols import step
 from numerics.pytorch.initialisers import Draw
+
+#: What is remarked of a module that stops gradients.
+STOPPED = "gradients are stopped by detach, which changes training alone"
 
 
 @dataclass(frozen=True)
@@ -24,36 +29,79 @@ class TorchNetwork(Network):
         For each module with weights its dotted name and the law of its matrix.
     remarks : sequence of str
         What was taken as something simpler, such as the small number inside a norm.
+    matrices : sequence of (str, tuple of str)
+        For each module with weights the names of the layer's matrices that it became; the parts of what it puts out have their own.
     """
 
     modules: Sequence[tuple[str, Draw]] = field(default=())
     remarks: Sequence[str] = field(default=())
+    matrices: Sequence[tuple[str, tuple[str, ...]]] = field(default=())
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "modules", tuple(self.modules))
         object.__setattr__(self, "remarks", tuple(self.remarks))
+        object.__setattr__(self, "matrices", tuple(self.matrices))
 
     @property
     def as_it_stands(self) -> sp.Expr:
         r"""The layer of the module itself, without :math:`\varepsilon`."""
         return self.layer.subs(step, 1)
 
-    def scalings(self) -> Scalings:
-        r"""How the module as it stands scales: what depth does to the norm, and which :math:`\varepsilon` has a limit.
+    @overload
+    def scalings(self, training: Literal[False] = False) -> Scalings: ...
 
-        The same as :func:`derivations.scalings`, beside which the module stands with :math:`\varepsilon = 1`.
+    @overload
+    def scalings(self, training: Literal[True] | str | Sequence[str]) -> TrainingScalings: ...
+
+    def scalings(self, training: bool | str | Sequence[str] = False) -> Scalings | TrainingScalings:
+        r"""How the module scales: what depth does to it as it stands, which :math:`\varepsilon` has a limit, and what a first step of training moves.
+
+        The same as :func:`derivations.scalings`. Without training the module stands with :math:`\varepsilon = 1`; the first step is that of the
+        network with :math:`\varepsilon`, which is :math:`L^{-1/2}` unless ``.at()`` is asked for another exponent.
+
+        Parameters
+        ----------
+        training : bool, str or sequence of str
+            Whether to answer for the first step of training; names of modules say which of them are trained.
+
+        Returns
+        -------
+        Scalings or TrainingScalings
 
         Raises
         ------
         ValueError
-            If no branch was found, or it was read with another ``scale``.
+            Where neither a branch beside the state nor the layer as a whole has a size that could shrink with the depth, or gradients are
+            stopped on the way.
         """
-        if not self.layer.has(step):
+        if training is False:
+            return scalings(self, small={step: 0}) if self.layer.has(step) else self._without_branch()
+        if STOPPED in self.remarks:
             raise ValueError(
-                "the module has no branch that is multiplied by ε: nothing is added to its state, or it was read with scale="
+                "the module stops gradients by detach, which the first step of training does not know; take it away"
             )
-        return scalings(self, small={step: 0})
+        return scalings(self, training=True if training is True else self._matrices_of(training))
+
+    def _without_branch(self) -> Scalings:
+        try:
+            return scalings(self)
+        except DerivationError as error:
+            raise ValueError(
+                "no branch of the module is added to a state that passes through unchanged or up to a norm, so that there is no ε; of the layer "
+                f"as a whole: {error}"
+            ) from error
+
+    def _matrices_of(self, named: str | Sequence[str]) -> list[str]:
+        """The matrices of the layer that modules became."""
+        own = dict(self.matrices)
+        found: list[str] = []
+        for name in (named,) if isinstance(named, str) else named:
+            inside = [key for key in own if key == name or key.startswith(f"{name}.")]
+            if not inside:
+                raise ValueError(unknown("module with weights", str(name), own))
+            found += [matrix for key in inside for matrix in own[key]]
+        return list(dict.fromkeys(found))
 
     def __str__(self) -> str:
         lines = [f"x -> {self.layer}"]

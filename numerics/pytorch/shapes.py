@@ -2,17 +2,15 @@ r"""Operations that move the axes of a tensor: transposing, reshaping into heads
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from numerics.pytorch.reader import Reader
-from numerics.pytorch.values import ANY, NEURONS, ONE, Axis, Part, Value, batch_size, spoken, stacked
-
-Rule = Callable[..., Any]
+from numerics.pytorch.network import STOPPED
+from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.values import ANY, NEURONS, ONE, Axis, Value, batch_size, spoken, stacked
 
 
 def shape_of(reader: Reader, x: Any, dim: Any = None) -> Any:
@@ -160,7 +158,7 @@ def _regrouped(reader: Reader, value: Value, groups: list[tuple[list[int], list[
         elif all(isinstance(a, int) for a in old):
             made = _lists(made, at, len(taken), [int(s) for s in sizes])
         elif old[-1] == NEURONS and all(isinstance(a, int) for a in old[:-1]):
-            made = _cut(reader, _side_by_side(made, at, len(taken)), at, [int(s) for s in sizes])
+            made = _cut(reader, side_by_side(made, at, len(taken)), at, [int(s) for s in sizes])
         else:
             raise ValueError(
                 f"the axes {spoken(old)} are made one or cut; positions, batch and neurons must stay apart"
@@ -177,7 +175,7 @@ def _lists(value: Value, at: int, count: int, sizes: list[int]) -> Value:
     return Value((*value.axes[:at], *sizes, *value.axes[at + count :]), entries)
 
 
-def _side_by_side(value: Value, at: int, count: int) -> Value:
+def side_by_side(value: Value, at: int, count: int) -> Value:
     """Listed axes before the neurons become parts of them."""
     if count == 1:
         return value
@@ -203,121 +201,42 @@ def _cut(reader: Reader, value: Value, at: int, sizes: list[int]) -> Value:
     return _lists(made, at, 1, lists)
 
 
-def chunked(reader: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    """``torch.chunk``: over the neurons, or over a list."""
-    value = reader.value(x, "chunk")
-    size = _cuttable(reader, value, dim, "chunk")
-    each = -(-size // chunks)
-    return cut_by_sizes(reader, value, each, dim)
+def repeated_in_place(reader: Reader, x: Any, repeats: Any, dim: Any = None) -> Value:
+    """``x.repeat_interleave(k, dim)`` along a list, as for heads that share their keys."""
+    value = reader.value(x, "repeat_interleave")
+    axis = value.axis(dim, "repeat_interleave") if isinstance(dim, int) else None
+    if axis is not None and value.axes[axis] == ONE and isinstance(repeats, int):
+        return stacked([value.without(axis)] * repeats, axis)
+    if axis is None or not isinstance(value.axes[axis], int) or not isinstance(repeats, int):
+        raise ValueError(
+            "repeat_interleave is known along heads, each as often; neurons and positions are not repeated"
+        )
+    entries = np.repeat(value.entries, repeats, axis=value.listed(axis))
+    return Value((*value.axes[:axis], entries.shape[value.listed(axis)], *value.axes[axis + 1 :]), entries)
 
 
-def cut_by_sizes(reader: Reader, x: Any, sizes: Any, dim: int = 0) -> tuple[Value, ...]:
-    """``torch.split``: into parts of one size, or of the sizes that are listed."""
-    value = reader.value(x, "split")
-    size = _cuttable(reader, value, dim, "split")
-    each = (
-        [min(sizes, size - start) for start in range(0, size, sizes)]
-        if isinstance(sizes, int)
-        else [int(s) for s in sizes]
-    )
-    axis = value.axis(dim, "split")
-    if value.axes[axis] == NEURONS:
-        return reader.split(value, each)
-    bounds = np.cumsum([0, *each])
-    return tuple(stacked([value.taken(axis, i) for i in range(a, b)], axis) for a, b in itertools.pairwise(bounds))
-
-
-def _cuttable(reader: Reader, value: Value, dim: int, word: str) -> int:
-    axis = value.axis(dim, word)
-    kind = value.axes[axis]
-    if kind == NEURONS and value.entries.size == 1 and value.entries[(0,) * value.entries.ndim][0].size is None:
-        raise ValueError(f"{word} cuts the state; a layer treats its neurons alike")
-    if kind != NEURONS and not isinstance(kind, int):
-        raise ValueError(f"{word} cuts along {spoken([kind])}, which a layer treats alike")
-    return int(reader.size_of(value, axis))
-
-
-def unbound(reader: Reader, x: Any, dim: int = 0) -> tuple[Value, ...]:
-    """The entries of a list."""
-    value = reader.value(x, "unbind")
-    axis = value.axis(dim, "unbind")
-    size = value.axes[axis]
-    if not isinstance(size, int):
-        raise ValueError(f"unbind goes through {spoken([size])}, which a layer treats alike")
-    return tuple(value.taken(axis, i) for i in range(size))
-
-
-def together(reader: Reader, tensors: Any, dim: int = 0) -> Value:
-    """``torch.cat`` over the neurons, or over a list."""
-    values = [reader.value(x, "cat") for x in tensors]
-    axis = values[0].axis(dim, "cat")
-    if values[0].axes[axis] == NEURONS:
-        return _side_by_side(stacked([_known_size(reader, v) for v in values], axis), axis, 2)
-    if isinstance(values[0].axes[axis], int):
-        parts = [v.taken(axis, i) for v in values for i in range(int(reader.size_of(v, axis)))]
-        return stacked(parts, axis)
-    raise ValueError(f"cat joins along {spoken([values[0].axes[axis]])}; a layer keeps its batch and positions")
-
-
-def _known_size(reader: Reader, value: Value) -> Value:
-    def sized(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        return tuple(Part(p.expr, reader.count(p)) for p in parts)
-
-    return value.each(sized)
-
-
-def stacked_up(reader: Reader, tensors: Any, dim: int = 0) -> Value:
-    """``torch.stack``: a new list."""
-    values = [reader.value(x, "stack") for x in tensors]
-    return stacked(values, dim if dim >= 0 else len(values[0].axes) + 1 + dim)
-
-
-def item(reader: Reader, values: Any, index: Any) -> Any:
-    """One of several values, an entry of a list, or a run of neurons.
-
-    Raises
-    ------
-    ValueError
-        If the batch or the positions are indexed.
-    """
-    if not isinstance(values, Value):
-        return values[index]
-    steps = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in steps:
-        missing = len(values.axes) - sum(s is not None and s is not Ellipsis for s in steps)
-        at = steps.index(Ellipsis)
-        if ANY in values.axes:
-            missing = 1
-        steps[at : at + 1] = [slice(None)] * missing
-    elif ANY in values.axes:
-        raise ValueError("a tensor is indexed; give the number of positions, positions=, so that its axes are known")
-    made, axis = values, 0
-    for step in steps:
-        if step is None:
-            made, axis = made.with_one(axis), axis + 1
-        elif step == slice(None):
-            axis += 1
-        elif isinstance(made.axes[axis], int) and isinstance(step, int):
-            made = made.taken(axis, step)
-        elif isinstance(made.axes[axis], int) and isinstance(step, slice):
-            picked = range(int(reader.size_of(made, axis)))[step]
-            made, axis = stacked([made.taken(axis, i) for i in picked], axis), axis + 1
-        elif made.axes[axis] == NEURONS and isinstance(step, slice) and step.step in (None, 1):
-            size = _cuttable(reader, made, axis - len(made.axes), "an index")
-            start, stop, _ = step.indices(size)
-            sizes = [s for s in (start, stop - start, size - stop) if s > 0]
-            made, axis = reader.split(made, sizes)[1 if start else 0], axis + 1
-        elif made.axes[axis] == ONE and step == 0:
-            made = made.without(axis)
-        else:
-            raise ValueError(
-                f"a tensor is indexed along {spoken([made.axes[axis]])}; a layer treats its neurons and positions alike"
-            )
-    return made
+def expanded(reader: Reader, x: Any, *sizes: Any) -> Value:
+    """``x.expand``: axes of size 1 become lists of the same; the others stay."""
+    value = reader.value(x, "expand")
+    given = _listed(sizes)
+    while len(value.axes) < len(given):
+        value = value.with_one(0)
+    for axis, size in enumerate(given):
+        if value.axes[axis] == ONE and isinstance(size, int) and size > 1:
+            value = stacked([value.without(axis)] * size, axis)
+        elif size != -1 and sp.sympify(size) != reader.size_of(value, axis):
+            raise ValueError(f"a tensor of {spoken(value.axes)} is expanded to {tuple(given)}")
+    return value
 
 
 def _listed(given: tuple[Any, ...]) -> list[Any]:
     return list(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else list(given)
+
+
+def stopped(reader: Reader, x: Any) -> Any:
+    """``x.detach()``: the same numbers, without a gradient."""
+    reader.remark(STOPPED)
+    return x
 
 
 def same(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
@@ -325,25 +244,20 @@ def same(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
     return x
 
 
-SHAPES: dict[str, Rule] = {
+MODULES: dict[str, Rule] = {}
+FUNCTIONS: dict[str, Rule] = {
     "size": shape_of,
     "getattr": attribute,
     "dim": lambda reader, x: len(shape_of(reader, x)),
-    "transpose": transposed,
-    "swapaxes": transposed,
+    **dict.fromkeys(("transpose", "swapaxes"), transposed),
     "permute": permuted,
     "unsqueeze": unsqueezed,
     "squeeze": squeezed,
     "flatten": flattened,
     "unflatten": unflattened,
-    "reshape": reshaped,
-    "view": reshaped,
-    "chunk": chunked,
-    "split": cut_by_sizes,
-    "unbind": unbound,
-    "cat": together,
-    "concat": together,
-    "stack": stacked_up,
-    "getitem": item,
-    **{word: same for word in ("contiguous", "clone", "detach", "float", "double", "to", "type_as", "requires_grad_")},
+    **dict.fromkeys(("reshape", "view"), reshaped),
+    "repeat_interleave": repeated_in_place,
+    "expand": expanded,
+    "detach": stopped,
+    **{word: same for word in ("contiguous", "clone", "float", "double", "to", "type_as", "requires_grad_")},
 }

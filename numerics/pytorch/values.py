@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import isfinite, ulp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +39,10 @@ def spoken(axes: Sequence[Axis]) -> str:
     return f"({', '.join(_SPOKEN.get(a[0] if isinstance(a, tuple) else str(a), str(a)) for a in axes)})"
 
 
+#: Stands among the branches of a state that was multiplied by a number: at a branch of size 0 the layer is not the identity, unless a norm follows.
+MULTIPLIED = sp.Dummy("m", positive=True)
+
+
 @dataclass(frozen=True)
 class Part:
     """Neurons side by side: the number of a generic one, and how many; None for as many as the state has, or for no neurons."""
@@ -49,7 +55,7 @@ class Part:
 class Value:
     """A tensor: its axes, an array of parts over the listed axes, and the sizes of the branches that were added to the state itself.
 
-    ``skip`` is None where the state does not pass through unchanged.
+    ``skip`` is None where the state does not pass through, unchanged or multiplied by a number.
     """
 
     axes: tuple[Axis, ...]
@@ -82,6 +88,11 @@ class Value:
     def items(self) -> list[tuple[tuple[int, ...], tuple[Part, ...]]]:
         """The entries of the list with their places."""
         return [(index, self.entries[index]) for index in np.ndindex(self.entries.shape)]  # type: ignore[misc]
+
+    @property
+    def normed(self) -> frozenset[sp.Symbol] | None:
+        """The branches after a norm, which takes numbers off that multiply the state."""
+        return None if self.skip is None else self.skip - {MULTIPLIED}
 
     def map(self, function: Callable[[sp.Expr], sp.Expr], skip: Any = None) -> Value:
         """A function of each number."""
@@ -189,3 +200,30 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
             )
         )
     return Value(tuple(axes), _array(left.shape, entries))
+
+
+def is_tensor(said: Any) -> bool:
+    """Whether this is a tensor of PyTorch."""
+    return hasattr(said, "data_ptr") and hasattr(said, "numel")
+
+
+def identifier(name: str) -> str:
+    """A dotted module name as the name of a matrix."""
+    plain = name.replace(".", "_") or "W"
+    return plain if plain.isidentifier() else f"W_{plain}"
+
+
+#: Largest denominator of a fraction whose root a float is taken for.
+_SIMPLE = 4096
+
+
+def number(value: float) -> sp.Expr:
+    """A float as the root of a simple fraction that has all its sixteen digits, else as the decimal of seven, which single precision holds."""
+    short = sp.Rational(f"{value:.7g}")
+    if float(short) == value or not isinstance(value, float) or not isfinite(value):
+        return short
+    for degree in (2, 4):
+        power = Fraction(value**degree).limit_denominator(_SIMPLE)
+        if abs(float(power) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
+            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator), degree)
+    return short

@@ -12,8 +12,8 @@ from derivations import Derivation
 from derivations.diffusion import Flow
 from numerics import given
 from numerics.ensembles import Seed
-from numerics.validation import hayou, li_nica, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation, spawn
+from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
 from numerics.validation.comparison import compare
@@ -21,9 +21,6 @@ from numerics.validation.equation import equation_of_networks
 from numerics.validation.settings import settings_of, starting_states
 from numerics.validation.stages import Stage, silent
 from numerics.validation.subjects import JointSetting, Setting
-
-#: All claims, source by source.
-CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS)
 
 
 @given.checked(
@@ -111,26 +108,19 @@ def checks_of(s: Setting) -> tuple[Check, ...]:
     return (*LIMIT_CHECKS, *(LAW_CHECKS if s.has_law and not s.by_law else ()))
 
 
-def check_catalogue(
-    claims: tuple[Claim, ...] = CATALOGUE, seed: Seed = 0, workers: int = 1, slow: bool = False
-) -> Validation:
-    """Check published claims, the slow ones on request."""
-    chosen = [claim for claim in claims if slow or not claim.slow]
-    rows = tuple(claim.check(s, workers) for claim, s in zip(chosen, spawn(seed, len(chosen)), strict=True))
-    return Validation(rows, "Published claims, derived and simulated")
-
-
 __all__ = [
     "CATALOGUE",
     "LEVEL",
+    "CheckedClaims",
     "Claim",
     "Comparison",
     "Distribution",
     "Number",
     "Row",
     "Validation",
-    "check_catalogue",
+    "check_claims",
     "compare",
+    "find_claims",
     "starting_states",
     "validate",
 ]

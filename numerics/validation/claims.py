@@ -32,6 +32,8 @@ from numerics.validation.base import (
 )
 
 Measure = Callable[[int, int, Seed, int], Array]
+#: The source of a result that is not published elsewhere.
+OWN = "derived by this engine"
 
 
 @dataclass(frozen=True)

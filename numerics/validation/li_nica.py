@@ -28,7 +28,7 @@ from numerics.ensembles import Seed
 from numerics.networks import simulate_collapse, simulate_gram
 from numerics.paths import simulate_sde
 from numerics.validation.base import Array
-from numerics.validation.claims import Claim, Comparison, Number
+from numerics.validation.claims import OWN, Claim, Comparison, Number
 
 SOURCE = "M. Li, M. Nica, Differential equation scaling limits of shaped and unshaped neural networks (2023)"
 HALF = Fraction(1, 2)
@@ -203,7 +203,7 @@ CLAIMS: tuple[Claim, ...] = (
         Comparison(
             f"two inputs, {name}",
             f"E log det of the correlations at t = 1/2, shaped ReLU with {name}, two inputs",
-            "derived by this engine",
+            OWN,
             partial(volume_of_limit, build, 2, 0.5),
             partial(volume_of_networks, build, record, 2, 0.5),
             size=32,
@@ -218,7 +218,7 @@ CLAIMS: tuple[Claim, ...] = (
     Number(
         "normalised branch",
         "V_12 at t = 1/2 from correlation 0.3, residual network with a normalised ReLU branch, two inputs",
-        "derived by this engine",
+        OWN,
         normalised_entry,
         normalised_entry_of_networks,
         size=16,

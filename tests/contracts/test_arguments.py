@@ -118,6 +118,7 @@ VALID = {
     "squareplus": {},
     "swish": {},
     "threshold": {"level": 0, "value": 0},
+    "training_limit": {"net": ResNet(tanh, sp.oo)},
     "two_slope": {"positive": 1, "negative": 0},
     "width_limit": {"architecture": WIDE},
     "choose": {
@@ -145,13 +146,15 @@ VALID = {
     "solve_flow": {"flow": width_limit(WIDE), "x0": [1.0]},
     "solve_fokker_planck": {"process": derive(ResNet(relu, 1)).limit, "x0": 1.0},
     "solve_moments": {"equations": moment_equations(Diffusion((x,), [-x], [[1]]), 2), "start": {x: 1}},
+    "solve_training": {"net": ResNet(tanh, sp.oo), "inputs": np.eye(2), "targets": [1.0, 0.0], "depth": 2, "steps": 2},
     "validate": {"d": derive(ResNet(relu, 1)), "samples": 10, "depth": 2},
 }
 #: What is made by the project and not by users, checks when it is fitted as scikit-learn asks, or needs an extra.
 ELSEWHERE = {
     "Derivation", "DerivationError", "ExplosionWarning", "Jacobian", "LAWS", "Law", "NNGPRegressor", "NTKRegressor", "NoClosedForm", "NoLimit",
-    "NotClosed", "RECIPES", "Recipe", "Scalings", "TrainingScalings", "UndefinedState", "UnsafeExpression", "ACTIVATIONS", "causal", "epsilon",
-    "from_torch", "polynomial", "symbols",
+    "NotClosed", "RECIPES", "Recipe", "Scalings", "TrainingLimit", "TrainingScalings", "UndefinedState",
+    "UnsafeExpression", "ACTIVATIONS", "causal", "epsilon",
+    "from_torch", "polynomial", "sample_tangent_kernel", "symbols",
 }  # fmt: skip
 HERE = {name: package for package in (derivations, numerics) for name in package.__all__}
 #: A function's first arguments decide what it works on; the table goes through these with everything hostile.

@@ -10,11 +10,11 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, derive, epsilon, rms_norm
-from derivations.activations import identity, relu, silu, tanh
-from derivations.architectures import ConvResNet, ResNet, ShrinkingResNet
+from derivations.activations import gelu, identity, relu, silu, tanh
+from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
 from derivations.errors import DerivationError
 from derivations.existence import existence
-from derivations.limits import depth_limit, width_limit
+from derivations.limits import depth_limit
 from derivations.symbols import width
 from numerics.networks import simulate_network
 from numerics.outcomes import ExplosionWarning
@@ -36,6 +36,16 @@ CASES = {
     "logarithm between": (ResNet(x * sp.log(1 + x**2), 3), "yes", "not known"),
     "crossing": (ResNet(sp.Abs(x) ** sp.Rational(1, 4), 1), "no", "cannot"),
     "root": (ResNet(sp.sqrt(sp.Abs(x)), 1), "yes", "cannot"),
+    "one-sided root": (
+        ResNet(ramp ** sp.Rational(1, 4), 1),
+        "yes",
+        "cannot",
+    ),  # stays at 0, for 1/φ² is infinite beyond
+    "an exit beyond": (ResNet(ramp ** sp.Rational(1, 4) + sp.Max(-x, 0) ** sp.Rational(3, 4), 1), "yes", "cannot"),
+    "sign": (ResNet(sp.sign(x), 1), "no", "cannot"),  # 0 at 0, where a solution may stay
+    "step that is 0 at 0": (ResNet(sp.Heaviside(x, 0), 1), "yes", "cannot"),
+    "jump between positive numbers": (ResNet(1 + sp.Heaviside(x), 1), "yes", "cannot"),
+    "jump to a root": (ResNet(sp.Piecewise((1, x > 0), (sp.Abs(x) ** sp.Rational(1, 4), True)), 1), "no", "cannot"),
     "root, two": (ResNet(sp.sqrt(sp.Abs(x)), 2), "not known", "cannot"),
     "root at a level": (ResNet(1 + sp.sqrt(sp.Abs(x)), 2), "not known", "cannot"),
     "pole": (ResNet(1 / (x - 1), 1), "not known", "not known"),
@@ -58,6 +68,14 @@ def test_existence_uniqueness_and_explosion(name):
     assert all(found.reasons)
 
 
+def test_no_solution_where_the_noise_jumps_to_0_and_is_not_0_there():
+    # at 0, where it is 1/2, the noise neither lets a solution stay nor takes it to where there is none
+    found = derive(ResNet(sp.Heaviside(x), 1)).existence
+    assert (found.exists, found.unique) == ("no", "not known")
+    assert "no solution beyond some time" in found.statement
+    assert "networks stop there" in found.reasons[0]
+
+
 def test_a_derivation_says_it_in_every_format():
     d = derive(ResNet(x**2, width=3))
     assert d.existence.explodes == "can"
@@ -66,9 +84,8 @@ def test_a_derivation_says_it_in_every_format():
     for text in (str(d), d.latex(), json.dumps(json.loads(d.to_json()), ensure_ascii=False)):
         assert "it can explode" in " ".join(text.split())
         assert "does not return" in " ".join(text.split())
-    assert derive(ResNet(relu, width=sp.oo)).existence is None
-    with pytest.raises(DerivationError, match="of a diffusion"):
-        existence(width_limit(ResNet(relu, width=sp.oo)), ResNet(relu, width=sp.oo))
+    with pytest.raises(DerivationError, match="existence is asked of a limit, got a ResNet"):
+        existence(ResNet(relu, width=sp.oo), ResNet(relu, width=sp.oo))
 
 
 def beyond(network, depth: int, samples: int = 4000, seed: int = 0) -> float:
@@ -145,9 +162,17 @@ def test_parameters_of_an_activation_leave_existence_open():
     assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"
 
 
-def test_a_gate_whose_norm_has_no_closed_limit_at_infinity_is_said_to_be_open():
-    """The squared norm moves with the mean of a gate under N(0, V), whose expansion at V = infinity is not known."""
+def test_a_gate_without_closed_form_is_decided_by_powers():
+    """The squared norm moves with the mean of a gate under N(0, V), which grows like V²; its scale has the density V^(-3/2)."""
     a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
     found = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * c(x)), width=3)).existence
-    assert (found.unique, found.explodes) == ("yes", "not known")
-    assert "no closed form" in found.reasons[1]
+    assert (found.unique, found.explodes) == ("yes", "can")
+    slow = derive(Network(lambda x: x + epsilon * a(silu(b(x)) * sp.sin(c(x))), width=3)).existence
+    assert (slow.unique, slow.explodes) == ("yes", "cannot")
+
+
+def test_growth_of_a_norm_with_an_angle_is_seen():
+    """E gelu(u)² has arcsin(V/(1+V)) and (1+V) √(1+2V) below: linear, and Feller's integrals over it are not waited for."""
+    found = derive(MLPBlock(gelu, 3)).existence
+    assert found.explodes == "cannot"
+    assert "linearly" in " ".join(found.reasons)

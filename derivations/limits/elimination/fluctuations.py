@@ -26,6 +26,7 @@ from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Draw
 from derivations.limits.elimination.expectation import Law
+from derivations.limits.elimination.jets import Jet, jet
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import as_expression, taylor
 from derivations.symbols import step, width
@@ -171,6 +172,12 @@ class Settled:
                     found[k] = found.get(k, sp.S.Zero) + own * move
         return {k: value for k, value in found.items() if value != 0}
 
+    def _jet(self, expr: sp.Expr, order: int) -> Jet | None:
+        """An opened observable at the means where no average stands inside another one."""
+        if any(body.has(*self.symbols) for _, body in self.bodies):
+            return None
+        return jet(expr, self.symbols, self.means, order)
+
     def covariance(self, f: sp.Expr, g: sp.Expr) -> sp.Expr:
         """C of two bodies."""
         return self.average(sp.expand(self.law.mean(sp.expand(f * g)) - self.law.mean(f) * self.law.mean(g)))
@@ -188,6 +195,12 @@ class Settled:
 
     def bent(self, expr: sp.Expr) -> sp.Expr:
         """What the fluctuations of an opened observable add to its mean, times the number of neurons."""
+        polynomial = self._jet(expr, 2)
+        if polynomial is not None:
+            found = (
+                c * (self.corrected(m[0]) if len(m) == 1 else self.between(*m)) for m, c in polynomial.items() if m
+            )
+            return sp.Add(*found)
         total = sp.S.Zero
         first = self.slopes(expr)
         for k, slope in first.items():
@@ -209,6 +222,10 @@ class Settled:
 
     def joined(self, one: sp.Expr, other: sp.Expr) -> sp.Expr:
         """What the fluctuations add to the covariance of two opened observables, times the number of neurons."""
+        jets = self._jet(one, 1), self._jet(other, 1)
+        if jets[0] is not None and jets[1] is not None:
+            pairs = ((m, r) for m in jets[0] for r in jets[1] if m and r)
+            return sp.Add(*(jets[0][m] * jets[1][r] * self.between(*m, *r) for m, r in pairs))
         left, right = self.slopes(one), self.slopes(other)
         return self.settled(sp.Add(*(p * q * self.between(k, j) for k, p in left.items() for j, q in right.items())))
 

@@ -29,28 +29,40 @@ class Exchange:
         Of each input.
     unordered : bool
         Whether they may change places, those of all inputs together; inputs always may.
+    symmetries : tuple of orders
+        Renamings of the positions that may be made besides, as a filter over a ring allows shifts; each is the list of images.
 
     Examples
     --------
     >>> Exchange(positions=3).generic(7, 4), Exchange(positions=3, unordered=True).generic(7, 4)
     (((1, 4), (6, 7, 8, 3, 4, 5)), ((0, 3), (7, 6, 8, 4, 3, 5)))
+
+    On a ring, with shifts:
+
+    >>> Exchange(positions=3, symmetries=((0, 1, 2), (1, 2, 0), (2, 0, 1))).generic(1, 2)
+    ((0, 1), (1, 2, 0))
     """
 
     positions: int = 1
     unordered: bool = False
+    symmetries: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(cls, program: Program) -> Exchange:
         """Of a network."""
-        return cls(program.positions, not program.orders_positions)
+        if program.positions == 1 or not program.orders_positions:
+            return cls(program.positions, True)
+        return cls(program.positions, False, program.position_symmetries)
 
     def generic(self, *labels: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The labels among the first inputs and positions, and the coordinates that the first ones stand for."""
         p = self.positions
         inputs = tuple(dict.fromkeys(c // p for c in labels))
         first = tuple(dict.fromkeys(c % p for c in labels)) if self.unordered else ()
-        places = (*first, *(q for q in range(p) if q not in first))
-        pattern = tuple(inputs.index(c // p) * p + places.index(c % p) for c in labels)
+        orders = self.symmetries or ((*first, *(q for q in range(p) if q not in first)),)
+        pattern, places = min(
+            (tuple(inputs.index(c // p) * p + places.index(c % p) for c in labels), places) for places in orders
+        )
         return pattern, tuple(i * p + q for i in inputs for q in places)
 
     def few(self, coordinates: int, inputs: int) -> int:

@@ -2,6 +2,7 @@ r"""Scalings that have a limit: what is known of networks that people ask about,
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -121,6 +122,24 @@ def test_deepnorm_tends_to_the_identity_at_the_start():
     )
 
 
+def test_deepnorm_as_its_paper_writes_it():
+    net = Network(lambda x: rms_norm(alpha * x + beta * A(relu(beta * B(x)))), width=n, parameters=(alpha, beta))
+    made = scalings(net, small={alpha: -sp.Rational(1, 4), beta: sp.Rational(1, 4)})
+    verdict = made.at()
+    assert (verdict.kind, verdict.excess) == ("identity", -HALF)
+    (regime,) = made.regimes
+    assert regime.conditions == (sp.Eq(sp.Symbol("p_alpha", real=True), 2 * sp.Symbol("p_beta", real=True) - HALF),)
+    # the paper's numbers at N = 32 blocks of two sublayers: α = (2N)^(1/4), β = (8N)^(-1/4), so that β⁴/α² over 2N is (2N)^(-1/2)/4
+    assert set(made.times(64, {alpha: sp.root(64, 4), beta: sp.root(256, 4) ** -1}).values()) == {sp.Rational(1, 32)}
+    far = scalings(net, small={alpha: -sp.Rational(1, 4), beta: HALF / 4}).at()
+    assert far.kind == "limit"  # β = L^(-1/8): just in the regime
+
+
+def test_long_constants_are_said_in_few_digits():
+    net = Network(lambda x: x + c * Weights("W")(selu(x)), width=n, parameters=(c,))
+    assert not any(len(word) > 20 and word.isdigit() for word in re.findall(r"\d+", str(scalings(net, small=(c,)))))
+
+
 def test_a_layer_scale_is_a_time():
     net = Network(lambda x: x + c * A(gelu(B(layer_norm(x)))), width=n, parameters=(c,))
     made = scalings(net, small=(c,))
@@ -229,10 +248,13 @@ def test_a_size_must_be_positive_and_named():
         scalings(both, small={c: sp.pi, epsilon: 1})
 
 
-def test_a_size_that_grows_on_its_own_is_refused():
-    net = Network(lambda x: rms_norm(alpha * x + A(x)), width=n, parameters=(alpha,))
+def test_a_size_that_grows_is_taken_off_by_a_norm_and_refused_without_one():
+    made = scalings(Network(lambda x: rms_norm(alpha * x + A(x)), width=n, parameters=(alpha,)), small={alpha: -HALF})
+    (regime,) = made.regimes
+    assert regime.conditions == (sp.Eq(sp.Symbol("p_alpha", real=True), -HALF),)
+    net = Network(lambda x: alpha * x + A(x), width=n, parameters=(alpha,))
     with pytest.raises(DerivationError, match="alpha grows with the depth, and a product with it is not small"):
-        scalings(net, small={alpha: -1})
+        scalings(net, small={alpha: -HALF})
 
 
 def test_a_flow_with_means_that_are_integrals_is_measured():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import ConvResNet, DerivationError, Network, Weights, depth_limit, epsilon, identity, relu, tanh
+from derivations import ConvResNet, DerivationError, Network, Weights, depth_limit, epsilon, identity, mixed, relu, tanh
 from derivations.language.filters import PADDINGS, Filter
 
 NUMPY = {"circular": "wrap", "zeros": "constant", "reflect": "reflect", "replicate": "edge"}
@@ -73,3 +73,37 @@ W = Weights("W", filter=3)
 def test_filters_that_do_not_fit_are_refused_with_the_matrix(make, says):
     with pytest.raises(DerivationError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("filter_", "padding", "grid", "count"),
+    [
+        (3, "circular", 5, 10),
+        (3, "zeros", 5, 2),
+        (3, "replicate", 5, 2),
+        (1, "circular", 5, 1),
+        ((3, 3), "circular", (3, 4), 24),
+    ],
+)
+def test_symmetries_of_positions_keep_what_is_read(filter_, padding, grid, count):
+    W = Weights("W", filter=filter_, padding=padding)
+    program = Network(lambda x: x + epsilon * W(relu(x)), width=2, positions=grid).program()
+    (taps,) = {w.taps for w in program.filters}
+    reads = [sorted(-1 if tap[a] is None else tap[a] for tap in taps) for a in range(program.positions)]
+    orders = program.position_symmetries
+    assert len(orders) == count
+    for order in orders:
+        moved = [sorted(order[b] if b >= 0 else b for b in reads[a]) for a in range(program.positions)]
+        assert moved == [reads[order[a]] for a in range(program.positions)]
+
+
+def test_positions_mixed_by_numbers_keep_only_symmetries_of_the_numbers():
+    W = Weights("W", filter=3)
+    shift = sp.Matrix(4, 4, lambda a, b: int((b - a) % 4 == 1))
+    first = sp.Matrix(4, 4, lambda a, b: int(a == b == 0))
+
+    def symmetries(matrix):
+        return Network(lambda x: x + epsilon * W(mixed(matrix, x)), width=2, positions=4).program().position_symmetries
+
+    assert symmetries(shift) == ((0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2))
+    assert symmetries(first) == ((0, 1, 2, 3), (0, 3, 2, 1))

@@ -108,3 +108,27 @@ def test_norm_at_the_end_takes_the_radial_part_off_the_tangent():
     slope = (sp.pi / 2 + sp.asin(k)) / (2 * sp.pi)
     assert equal_symbolically(velocity["Theta_13"], relu_pair(1, k, 1) + slope * (k + theta) - theta / 2)
     assert velocity["Theta_11"] == 1
+
+
+def test_all_neurons_of_many_inputs_are_those_of_two_under_other_names():
+    def limit(inputs):
+        return derive(Network(LAYERS["norm at the end"], width=2, inputs=inputs)).limit
+
+    two, many = limit(2), limit(12)
+    assert len(many.states) == 24
+    for first, second in ((3, 7), (9, 0)):
+        names = dict(zip(two.states, (many.states[i * 12 + a] for i in range(2) for a in (first, second)), strict=True))
+        place = {s: k for k, s in enumerate(many.states)}
+        for k, s in enumerate(two.states):
+            assert sp.expand(two.drift[k].xreplace(names) - many.drift[place[names[s]]]) == 0
+            for j, r in enumerate(two.states):
+                assert (
+                    sp.expand(two.covariance[k, j].xreplace(names) - many.entry(place[names[s]], place[names[r]])) == 0
+                )
+    assert two.covariance[0, 0] != two.covariance[0, 1] != two.covariance[0, 2]  # the control
+
+
+def test_a_covariance_of_many_inputs_is_made_when_it_is_read():
+    limit = derive(Network(LAYERS["two matrices"], width=n, inputs=6)).limit
+    assert limit.neuron_covariance == sp.Matrix(6, 6, limit.neuron_entry)
+    assert pickle.loads(pickle.dumps(limit)).neuron_covariance == limit.neuron_covariance

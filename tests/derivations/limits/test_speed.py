@@ -3,7 +3,17 @@
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, GatedBlock, MLPBlock, ShapedAttention, TransformerBlock, relu, silu, symbols
+from derivations import (
+    AttentionBlock,
+    ConvBlock,
+    GatedBlock,
+    MLPBlock,
+    ShapedAttention,
+    TransformerBlock,
+    relu,
+    silu,
+    symbols,
+)
 from derivations.kernels import ntk
 from tests.benchmarks.bench_derivations import seconds, with_gram
 
@@ -12,6 +22,8 @@ n = symbols.width
 SLOWEST = {
     "layer norm over 16 inputs": (2, lambda: with_gram(MLPBlock(relu, n, inputs=16, norm="layer"), "depth")),
     "last layer norm": (2, lambda: with_gram(GatedBlock(relu, 3, inputs=2, norm="layer", place="post"), "depth")),
+    "all neurons of 16 inputs": (2, lambda: with_gram(MLPBlock(relu, 3, inputs=16, norm="rms", place="post"), "depth")),
+    "filters over 16 positions": (2, lambda: with_gram(ConvBlock(relu, sp.oo, positions=16, filter=3), "width")),
     "linear attention, two texts": (
         2,
         lambda: with_gram(AttentionBlock(2, inputs=2, kind="linear", norm="rms"), "depth"),

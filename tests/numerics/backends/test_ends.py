@@ -220,3 +220,16 @@ def test_what_has_no_expansion_does_not_take_long(text: str, value: float) -> No
 def test_kinks_and_roots_of_exponentials_keep_their_value(text: str, at: list[float], value: list[float]) -> None:
     formula = parse_activation(text)(x)
     np.testing.assert_allclose(compile_expression((x,), formula)(at), value, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [1, 3, 10, 1000])
+def test_a_formula_keeps_its_values_up_to_the_end_of_its_domain(shift):
+    # beyond it the value in many digits is complex, which is no reason to call the formula wrong before
+    points = np.array([-shift + 0.3, -shift + 1e-6, -0.5, 0.5, shift - 0.3])
+    for formula, exact in (
+        ((x + shift) ** sp.Rational(3, 4), (points + shift) ** 0.75),
+        (sp.sqrt(shift - x), np.sqrt(shift - points)),
+        (sp.log(x + shift), np.log(points + shift)),
+        (sp.asin(x / shift), np.arcsin(points / shift)),
+    ):
+        np.testing.assert_allclose(compile_expression((x,), formula)(points), exact, rtol=1e-10)

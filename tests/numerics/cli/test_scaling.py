@@ -1,4 +1,4 @@
-"""The commands on scalings, on choosing a parameter, and on Jacobians."""
+"""The commands on scalings, on choosing a parameter, on Jacobians, and on claims."""
 
 from __future__ import annotations
 
@@ -77,3 +77,14 @@ def test_jacobians_in_words_and_as_data(tmp_path, capsys):
     capsys.readouterr()
     assert main(["jacobian", "--layer", "x + eps*W(heaviside(x))"]) == 2
     assert "jumps at x = 0" in capsys.readouterr().err
+
+
+def test_claims_are_listed_and_checked(capsys):
+    assert main(["claims", "--list", "--source", "Nica"]) == 0
+    assert "log-norm, shaped ReLU: E log V at t = 1" in capsys.readouterr().out
+    assert main(["claims", "--claim", "determinant, width 2", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["verdict"] == "holds"
+    assert entry["control"]["p"] < 1e-4
+    assert main(["claims", "--claim", "determinant"]) == 2
+    assert "close names: determinant, width 2" in capsys.readouterr().err

@@ -223,12 +223,101 @@ def test_a_removable_point_is_no_end():
     assert stats.ks_1samp(1.03 * states, X.cdf).pvalue < 1e-3  # control
 
 
+@pytest.mark.parametrize(
+    ("variance", "x0"),
+    [
+        (9 * A(x - 1) ** R(4, 5), 0.9),
+        pytest.param(A(x - 1) ** R(4, 5), 0.5, marks=pytest.mark.slow),
+        pytest.param(A(x - R(1, 3)) ** R(9, 10), 0.5, marks=pytest.mark.slow),
+        pytest.param(sp.sqrt(A(x + 1000)), -999.5, marks=pytest.mark.slow),
+        pytest.param(A(x) ** R(9, 10), 0.5, marks=pytest.mark.slow),
+        pytest.param(A(x + 3) ** R(9, 10), -2.1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_zero_away_from_0_is_crossed_to_the_stated_error(variance, x0):
+    process = driftless(variance)
+    (zero,) = map(float, crossed_zeros(process))
+    found, law = solve_fokker_planck(process, x0), recognise(process)
+    places = zero + np.array([-2, -0.3, -1e-3, 1e-3, 0.05, 0.3, 2])
+    assert np.abs(found.cdf(places) - compile_law(law, x0=x0, t=1.0).cdf(places)).max() < found.error
+    assert np.abs(found.cdf(places) - compile_law(law, x0=x0, t=1.01).cdf(places)).max() > 1e-4  # control
+    np.testing.assert_allclose(found.pdf(places), compile_law(law, x0=x0, t=1.0).pdf(places), rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_two_zeros_agree_when_they_change_places():
+    one = solve_fokker_planck(driftless(A(x) ** R(4, 5) * A(x - 1) ** R(1, 2)), 0.5)
+    two = solve_fokker_planck(driftless(A(x) ** R(1, 2) * A(x - 1) ** R(4, 5)), 0.5)
+    places = np.array([-0.5, 0.1, 0.2, 0.7, 0.95, 1.4])
+    np.testing.assert_allclose(one.cdf(places), two.sf(1 - places), atol=one.error + two.error)
+    assert np.abs(one.cdf(places) - two.cdf(places)).max() > 0.01  # control
+
+
+def oscillating(points, x0, t, below, above):
+    """Density of dX = σ(X) dB, σ = above for x > 0 and below for x < 0, from x0 > 0 (Keilson and Wellner)."""
+    gauss = np.exp(-((points - x0) ** 2) / (2 * above**2 * t))
+    mirrored = np.exp(-((points + x0) ** 2) / (2 * above**2 * t)) * (below - above) / (below + above)
+    across = 2 * above / (below * (below + above)) * np.exp(-((x0 / above - points / below) ** 2) / (2 * t))
+    return np.where(points > 0, (gauss + mirrored) / above, across) / np.sqrt(2 * np.pi * t)
+
+
+@pytest.mark.parametrize(
+    ("place", "x0", "noise"),
+    [
+        (0, 0.5, sp.Piecewise((4, x > 0), (1, True))),
+        pytest.param(R(3, 10), 1.0, (1 + sp.Heaviside(x - R(3, 10))) ** 2, marks=pytest.mark.slow),
+        (0, 1e-3, sp.Piecewise((4, x > 0), (1, True))),  # so close to the jump that it is between nodes
+    ],
+)
+def test_a_jump_of_the_noise_is_crossed_to_the_stated_error(place, x0, noise):
+    close = x0 < 0.01
+    found = solve_fokker_planck(driftless(noise), x0, tol=1e-4 if close else 1e-6)
+    y = np.linspace(-8, 14, 44_000) + 1e-7
+    exact = oscillating(y, x0 - float(place), 1.0, 1.0, 2.0)
+    assert np.sum(np.abs(found.pdf(y + float(place)) - exact)) * (y[1] - y[0]) < found.error + 1e-6
+    assert (
+        np.sum(np.abs(found.pdf(y + float(place)) - oscillating(y, x0 - float(place), 1.0, 1.0, 2.01))) > 1
+    )  # control
+    assert found.mean() == pytest.approx(x0, abs=found.error * 10)
+    assert np.isfinite(found.pdf(float(place)))
+
+
+def test_a_noise_that_is_0_at_one_point_only_is_crossed():
+    found = solve_fokker_planck(driftless((sp.sign(x) + x / 2) ** 2), 0.5)
+    smooth = solve_fokker_planck(driftless((1 + A(x) / 2) ** 2), 0.5)
+    places = np.array([-2.0, -0.1, 0.1, 1.0])
+    np.testing.assert_allclose(found.cdf(places), smooth.cdf(places), atol=2e-6)
+    assert np.isfinite(found.pdf(0.0))
+
+
+@pytest.mark.slow
+def test_poles_inside_that_are_crossed():
+    # E X_t and Itô: Var X_t grows by E φ², which is finite
+    X = solve_fokker_planck(driftless(1 / sp.sqrt(A(x))), 0.5)
+    assert X.mean() == pytest.approx(0.5, abs=1e-6)
+    later, earlier = (solve_fokker_planck(driftless(1 / sp.sqrt(A(x))), 0.5, t=t).var() for t in (1.01, 0.99))
+    slope = X.expectation(lambda s: np.abs(s) ** -0.5, kinks=(0.0,))
+    assert (later - earlier) / 0.02 == pytest.approx(slope, rel=1e-3)
+    assert X.pdf(0.0) == 0.0
+
+
+def test_poles_that_are_no_limit_of_layers():
+    for variance in (sp.tan(x) ** 2, 1 / A(x - 1)):
+        with pytest.raises(NoClosedForm, match=r"pole at x = .* at which its square is not integrable"):
+            solve_fokker_planck(driftless(variance), 0.7)
+
+
+def test_steep_zeros_that_are_refused():
+    with pytest.raises(ValueError, match=r"at most one may have q > 0\.35"):
+        solve_fokker_planck(driftless(A(x**2 - 1) ** R(4, 5)), 0.5)
+    with pytest.raises(ValueError, match="no power of the distance close to x = 1"):
+        solve_fokker_planck(driftless(sp.sqrt(A(x - 1)) * sp.log(A(x - 1)) ** 2), 0.5)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"q = 0\.49"):
         solve_fokker_planck(driftless(A(x) ** R(49, 50)), 0.5, t=1.0)
-    with pytest.raises(
-        NoClosedForm, match=r"crosses the zero or jump of its noise at x = 0.*no powers of the same radius"
-    ):
+    with pytest.raises(NoClosedForm, match=r"crosses the zero of its noise at x = 0.*no powers of the same radius"):
         recognise(driftless(sp.Piecewise((sp.sqrt(A(x)), x > 0), (A(x) ** R(1, 4), True))))
 
 

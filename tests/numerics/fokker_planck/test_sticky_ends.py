@@ -81,3 +81,71 @@ def test_paths_are_held_there_too():
     # steps of length h move by h^{3/8}: with h = 0.001 their weak error is of order h
     np.testing.assert_allclose(seen, law.cdf(points), atol=4 / np.sqrt(4 * 20_000) + 0.001)
     assert np.abs(seen - law.cdf(points) + law.atoms[0][1]).min() > 0.02  # control: without the atom
+
+
+STEP = sp.Heaviside(x, 0)
+
+
+@pytest.mark.parametrize(
+    ("drift", "variance", "start", "mean"),
+    [
+        (
+            1,
+            STEP,
+            0.5,
+            1.5,
+        ),  # Brownian motion that is held at 0: beyond it there is no noise, and the drift brings back
+        (R(1, 2) - x, STEP, 1.0, 0.5 + 0.5 * np.exp(-1)),
+        (1, 1 - STEP.subs(x, x - 1), 2.5, None),
+        (-1, sp.Heaviside(2 - x, 0), 1.5, 0.5),  # the right end
+    ],
+)
+def test_what_oversteps_a_jump_of_the_noise_to_0_is_brought_back(drift, variance, start, mean):
+    process = Diffusion((x,), [drift], [[variance]])
+    if mean is None:
+        with pytest.raises(ValueError, match="degenerate at the start"):
+            solve_fokker_planck(process, start)
+        return
+    law = solve_fokker_planck(process, start, tol=1e-5)
+    assert any(end.sticky for end in law.ends)
+    assert abs(law.mean() - mean) < 5 * law.error  # E μ integrated; an end that keeps is off by more than 0.2
+
+
+def test_paths_that_overstep_it_are_brought_back():
+    states, rng, steps = np.full(20_000, 0.5), np.random.default_rng(0), 2000
+    for _ in range(steps):
+        states = states + 1 / steps + (states > 0) * rng.standard_normal(states.size) / np.sqrt(steps)
+    law = solve_fokker_planck(Diffusion((x,), [1], [[STEP]]), 0.5, tol=1e-5)
+    places, spread = np.array([0.1, 0.5, 1.5, 2.5]), 4 * 0.5 / np.sqrt(states.size)
+    seen = np.array([np.mean(states <= place) for place in places])
+    assert np.abs(seen - law.cdf(places)).max() < spread + 0.3 / np.sqrt(steps)  # they overstep by so much
+    kept = solve_fokker_planck(Diffusion((x,), [1], [[1]], HALF.subs(x, x)), 0.5, tol=1e-5)
+    assert np.abs(seen - kept.cdf(places)).max() > 0.1  # control: an end that keeps
+
+
+@pytest.mark.parametrize(
+    ("drift", "variance"),
+    [
+        (-1, STEP),
+        (-1, sp.Abs(x)),
+        (-1, sp.Max(x, 0)),
+        (-1, sp.sqrt(sp.Max(x, 0))),
+        (-1, x**2),
+        (-sp.sqrt(sp.Abs(x)), sp.Max(x, 0)),  # leaves 0 in finite time
+        (sp.Piecewise((1, x > 0), (-1, True)), STEP),
+    ],
+)
+def test_a_drift_that_takes_the_process_over_an_end_inside_is_said(drift, variance):
+    # mass that goes on was kept at 0
+    with pytest.raises(NoClosedForm, match="takes it on to the other side"):
+        solve_fokker_planck(Diffusion((x,), [drift], [[variance]]), 0.5)
+
+
+def test_a_drift_that_jumps_where_the_noise_ends():
+    steps = sp.Piecewise((1, x > 0), (0, True))
+    with pytest.raises(NoClosedForm, match="the drift jumps, and what follows is not decided"):
+        solve_fokker_planck(Diffusion((x,), [steps], [[4 * sp.Max(x, 0)]]), 0.5)
+    stays = solve_fokker_planck(Diffusion((x,), [steps], [[steps]]), 0.5)  # overshot, for there is nothing beyond
+    assert stays.atoms[0][0] == 0.0
+    pressed = solve_fokker_planck(Diffusion((x,), [-sp.sign(x)], [[sp.Abs(x)]]), 0.5)  # from both sides
+    assert pressed.atoms[0][1] > 0.8

@@ -6,6 +6,7 @@ from itertools import product
 from types import MappingProxyType
 
 import numpy as np
+import pytest
 import sympy as sp
 
 from derivations.language.nodes import (
@@ -18,6 +19,8 @@ from derivations.language.nodes import (
 )
 from derivations.piecewise.cases import Cases, outermost
 from derivations.symbols import state
+from numerics.pytorch import from_torch
+from numerics.pytorch.reader import Reader
 
 
 def evaluated(net, x, tensors, copies=MappingProxyType({})):
@@ -33,6 +36,8 @@ def evaluated(net, x, tensors, copies=MappingProxyType({})):
         From the name of a part of a matrix to the whole's name, its rows and its columns.
     """
 
+    known: dict = {}
+
     def weight(name):
         if name in tensors:
             return tensors[name]
@@ -46,7 +51,8 @@ def evaluated(net, x, tensors, copies=MappingProxyType({})):
     def value(expr):
         """Shape (here, there, neurons), axes of size 1 where nothing depends on them."""
         names = {node: sp.Dummy() for node in outermost(expr)}
-        given = {name: of_node(node) for node, name in names.items()}
+        given = {name: known[node] if node in known else of_node(node) for node, name in names.items()}
+        known.update({node: given[name] for node, name in names.items()})
         body = expr.xreplace(names).replace(Cases, lambda *parts: sp.Piecewise(*parts))
         symbols = [state, *given]
         values = [x[:, None, :], *given.values()]
@@ -80,3 +86,30 @@ def evaluated(net, x, tensors, copies=MappingProxyType({})):
         return inner.sum(axis=1, keepdims=True) * (len(x) if inner.shape[1] == 1 else 1)
 
     return value(net.layer)[:, 0, :] * np.ones_like(x)
+
+
+def read_with_copies(block, **options):
+    """The network of a block, and what each named part of a matrix is a part of, for :func:`evaluated`."""
+    copies: dict = {}
+    starts: dict = {}
+
+    class Noting(Reader):
+        def _named(self, weights, name, size):
+            made = super()._named(weights, name, size)
+            start = 0 if name == f"{weights.name}_1" else starts[weights.name]
+            starts[weights.name] = start + size
+            copies[made.name] = weights.name, slice(start, start + size), slice(None)
+            return made
+
+        def _applied(self, name, shared, key, tensors, draw, law, parts):
+            made = super()._applied(name, shared, key, tensors, draw, law, parts)
+            start = 0
+            for index, part in enumerate(parts if len(parts) > 1 else (), 1):
+                stop = start + self.count(part)
+                copies[self._unique(f"{shared}_{index}", key)] = shared, slice(None), slice(start, stop)
+                start = stop
+            return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numerics.pytorch.trace.Reader", Noting)
+        return from_torch(block, **options), copies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -10,7 +11,18 @@ import pytest
 
 from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh
 from numerics.statistics import Estimate, Test, holm
-from numerics.validation import CATALOGUE, LEVEL, Distribution, Row, Validation, peluchetti, starting_states, validate
+from numerics.validation import (
+    CATALOGUE,
+    LEVEL,
+    Distribution,
+    Row,
+    Validation,
+    check_claims,
+    find_claims,
+    peluchetti,
+    starting_states,
+    validate,
+)
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, coefficients
 from numerics.validation.hayou import (
@@ -247,3 +259,30 @@ def test_every_claim_says_what_it_is():
         "derived by this engine",
     }
     assert any(isinstance(claim, Distribution) for claim in CATALOGUE)
+
+
+def test_claims_are_found_by_source_and_name():
+    assert find_claims() == CATALOGUE
+    assert all("Hayou" in claim.source for claim in find_claims("hayou"))
+    assert not any(claim.slow for claim in find_claims(quick=True))
+    with pytest.raises(ValueError, match="unknown source 'Haya'; close names: Hayou"):
+        find_claims("Haya")
+    with pytest.raises(ValueError, match="unknown source ' '"):
+        find_claims(" ")
+    with pytest.raises(ValueError, match="unknown claim 'determinant, width 3'; close names: determinant, width 2"):
+        find_claims("Hayou", "determinant, width 3")
+    with pytest.raises(ValueError, match="none of these claims is quick"):
+        find_claims(name="w from 1/2, ReLU", quick=True)
+
+
+def test_what_comes_of_a_claim_depends_on_itself_alone():
+    first, second = find_claims("Hayou", quick=True)[:2]
+    both, alone = check_claims([first, second], 3), check_claims([second], 3)
+    assert both.table.rows[1] == alone.table.rows[0]
+    assert (bool(both), both.verdicts) == (True, ("holds", "holds"))
+    assert [entry["verdict"] for entry in json.loads(both.to_json())] == ["holds", "holds"]
+    wrong = replace(second, derive=lambda variance: second.derive(variance * WRONG))
+    failed = check_claims([first, wrong], 3)
+    assert (bool(failed), failed.verdicts) == (False, ("holds", "differs"))
+    assert f"✗ {second.name}: differs" in str(failed)
+    assert "1 of 2 hold" in str(failed)

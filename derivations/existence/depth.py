@@ -23,84 +23,30 @@ with W a Brownian motion in n dimensions, and X explodes iff :math:`T = \int_0^\
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.calculus.boundaries import classify, explosion
-from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
+from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
-from derivations.gaussian import GaussianExpectation
+from derivations.existence.flows import SecondMoments
+from derivations.existence.growth import at_most, degree, explosion_by_powers, is_lipschitz, is_smooth
+from derivations.existence.joint import linear_growth
+from derivations.existence.statement import UNKNOWN, Existence
 from derivations.language.single import OneMatrixLayer
-from derivations.language.statements import Matrix, Mean
 from derivations.limits.closure import gram_limit
 from derivations.piecewise import Analysis, analyse
 from derivations.sums import CoordinateSum
 from derivations.symbols import state
 
-UNKNOWN = "not known"
+#: Positions of an input up to which its Gram matrix is looked at.
+MOST_POSITIONS = 4
 
 
-@dataclass(frozen=True)
-class Existence:
-    """What is known of the solutions of a limit's equation.
-
-    Parameters
-    ----------
-    exists, unique : str
-        "yes", "no" or "not known"; up to an explosion.
-    explodes : str
-        "cannot", "can" (with positive probability from some start) or "not known".
-    reasons : tuple of str
-        On which ground, of each in this order.
-    """
-
-    exists: str
-    unique: str
-    explodes: str
-    reasons: tuple[str, str]
-
-    @property
-    def statement(self) -> str:
-        """In one sentence."""
-        unique = {
-            "yes": "the equation has a unique solution",
-            "no": "the equation has solutions, and more than one",
-            UNKNOWN: "whether the equation has a unique solution is not known",
-        }[self.unique]
-        explodes = {
-            "cannot": "it does not explode",
-            "can": "it can explode: paths become infinite in finite time",
-            UNKNOWN: "whether it can explode is not known",
-        }[self.explodes]
-        return f"{unique}, and {explodes}"
-
-
-def existence(limit: Limit, architecture: Recipe) -> Existence:
-    """Existence, uniqueness and explosion of a limit of infinite depth.
-
-    Parameters
-    ----------
-    limit : Diffusion or NeuronDiffusion
-        As :func:`derivations.depth_limit` returns it for the architecture.
-    architecture : Recipe
-
-    Raises
-    ------
-    DerivationError
-        If the limit is a flow.
-
-    Examples
-    --------
-    >>> from derivations import ResNet, depth_limit, relu
-    >>> x = sp.Symbol("x", real=True)
-    >>> [existence(depth_limit(net), net).explodes for net in (ResNet(relu, 3), ResNet(x**2, 2), ResNet(x**2, 3))]
-    ['cannot', 'cannot', 'can']
-    """
-    if not isinstance(limit, Diffusion | NeuronDiffusion):
-        raise DerivationError(f"existence is asked of a diffusion, got a {type(limit).__name__}")
+def of_depth(limit: Diffusion | NeuronDiffusion, architecture: Recipe) -> Existence:
+    """Of a diffusion at a width of its own."""
     layer = OneMatrixLayer.of(architecture.program())
     if layer is None or not (layer.is_coordinatewise and layer.has_linear_noise):
         return _of_program(limit, architecture)
@@ -126,28 +72,49 @@ def _unique(a: Analysis, architecture: Recipe, layer: OneMatrixLayer, still: boo
         return "yes", "yes", "the activation is locally Lipschitz, and the noise is linear in it"
     one = architecture.width == 1 and architecture.coordinates == 1 and still
     if one and layer.weights.bias_variance == 0:
-        crossed = [p for p in a.zeros if all(q is not None and 2 * q < 1 for q in p.orders)]
-        half = [p for p in a.zeros if any(q is None or 2 * q < 1 for q in p.orders)]
-        if crossed:
+        return _engelbert_schmidt(a)
+    return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
+
+
+def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
+    r"""One neuron without drift, by the points at which :math:`1/\psi^2` is not integrable.
+
+    A solution in law exists from every start iff they are zeros of :math:`\psi`, and is the only one iff all zeros are such points.
+    """
+    stops: list[sp.Expr] = []
+    for p in sorted({p.value: p for p in (*a.kinks, *a.jumps, *a.zeros)}.values(), key=float):
+        value = a.expr.subs(a.variable, p.value)
+        vanishing = [q for q, limit in zip(p.orders, p.limits, strict=True) if limit == 0]
+        if None in (*p.limits, *vanishing) or not value.is_number:
+            return UNKNOWN, UNKNOWN, f"how the activation behaves at {p.value} is not known"
+        integrable = all(bool(2 * q < 1) for q in vanishing if q is not None)
+        if integrable and value == 0:
             return (
                 "yes",
                 "no",
-                f"the inverse square of the activation is integrable at its zero {crossed[0].value}: a solution may stay there or go on; networks cross",
+                f"the inverse square of the activation is integrable at its zero {p.value}: a solution may stay there or go on; networks cross",
             )
-        if not half and not a.jumps:
-            return (
-                "yes",
-                "yes",
-                "the inverse square of the activation is integrable wherever it does not vanish, and only there (Engelbert–Schmidt)",
-            )
-    return UNKNOWN, UNKNOWN, "the activation is not locally Lipschitz"
+        if not integrable and value != 0:
+            stops.append(p.value)
+    if stops:
+        return (
+            "no",
+            UNKNOWN,
+            f"the inverse square of the activation is not integrable at {stops[0]}, where the activation has a value other than 0: a solution "
+            "that comes there can neither stay nor go on; networks stop there, and so does the limit that is given",
+        )
+    return (
+        "yes",
+        "yes",
+        "the inverse square of the activation is integrable wherever it does not vanish, and only there (Engelbert–Schmidt)",
+    )
 
 
 def _explodes(
     a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Recipe, layer: OneMatrixLayer
 ) -> tuple[str, str]:
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
-    covariance = limit.neuron_covariance if isinstance(limit, NeuronDiffusion) else limit.covariance
+    variance = limit.neuron_entry(0, 0) if isinstance(limit, NeuronDiffusion) else limit.entry(0, 0)
     sides = [_growth(a, end) for end in (-sp.oo, sp.oo)]
     if a.poles or None in sides:
         return UNKNOWN, "the growth of the activation at infinity is not known"
@@ -159,7 +126,7 @@ def _explodes(
         if all(entry == 0 for entry in drift) and strongest <= 1:
             return "cannot", "noise of linear growth, without drift"
         return UNKNOWN, "positions share weights, and the activation or the drift grows faster than linearly"
-    kappa = sp.cancel(drift[0] / covariance[0, 0])
+    kappa = sp.cancel(drift[0] / variance)
     n = architecture.width
     if kappa == 0:
         if strongest <= 1:
@@ -218,22 +185,21 @@ def _growth(a: Analysis, end: sp.Expr) -> sp.Expr | None:
 
 
 def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existence:
-    if isinstance(limit, NeuronDiffusion):
-        states, drift, covariance = limit.neuron, limit.neuron_drift, limit.neuron_covariance
-    else:
-        states, drift, covariance = limit.states, limit.drift, limit.covariance
+    states, drift, covariance = _of_two_inputs(limit, network)
     norm = _squared_norm(network)
     explodes, why_explodes = (
         UNKNOWN,
         "the coefficients are not seen to grow at most linearly, and the squared norm is no diffusion by itself",
     )
-    found, noise_degrees = ([_degree(entry, states) for entry in entries] for entries in (drift, covariance))
-    if norm is not None and not _at_most(found, noise_degrees):
-        found, noise_degrees = [_degree(norm.drift[0], norm.states)], [_degree(norm.covariance[0, 0], norm.states)]
-    if _at_most(found, noise_degrees):
+    found, noise_degrees = ([degree(entry, states) for entry in entries] for entries in (drift, covariance))
+    if norm is not None and not at_most(found, noise_degrees):
+        found, noise_degrees = [degree(norm.drift[0], norm.states)], [degree(norm.covariance[0, 0], norm.states)]
+    if at_most(found, noise_degrees):
         explodes, why_explodes = "cannot", "drift and noise grow at most linearly"
     elif norm is not None:
         explodes, why_explodes = _by_fellers_test(norm)
+    if explodes == UNKNOWN and network.positions:
+        explodes, why_explodes = _over_positions(network)
     root = _root_of_summand(drift, covariance)  # one matrix: the layer is Brownian motion in a clock of its own
     if root is not None and explodes == UNKNOWN:
         low, high = (_growth(root, end) for end in (-sp.oo, sp.oo))
@@ -245,13 +211,43 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         and all(q is not None and q >= 1 for p in (*root.zeros, *root.kinks) for q in p.orders)
     ):
         return Existence("yes", "yes", explodes, ("the root of the covariance is locally Lipschitz", why_explodes))
-    smooth = _is_smooth([*drift, *covariance]) and (network.inputs == 1 or _is_lipschitz(network))
+    smooth = is_smooth([*drift, *covariance]) and (network.inputs == 1 or is_lipschitz(network))
     if norm is not None and smooth and _stays_away_from_zero(norm):
         return Existence(
             "yes", "yes", explodes, ("the coefficients are smooth away from 0, which is not reached", why_explodes)
         )
     why = "the coefficients are not seen to be locally Lipschitz"
     return Existence(UNKNOWN, UNKNOWN, explodes, (why, why_explodes))
+
+
+def _of_two_inputs(
+    limit: Diffusion | NeuronDiffusion, network: Recipe
+) -> tuple[tuple[sp.Symbol, ...], sp.Matrix, sp.Matrix]:
+    """States, drift and covariance over the first two inputs, those of others being the same under other names."""
+    states, drift = (
+        (limit.neuron, limit.neuron_drift) if isinstance(limit, NeuronDiffusion) else (limit.states, limit.drift)
+    )
+
+    def entry(a: int, b: int) -> sp.Expr:
+        return limit.neuron_entry(a, b) if isinstance(limit, NeuronDiffusion) else limit.entry(a, b)
+
+    kept = [k for k in range(len(states)) if network.positions or k % network.inputs < 2]
+    covariance = sp.Matrix(len(kept), len(kept), lambda i, j: entry(kept[i], kept[j]))
+    return tuple(states[k] for k in kept), sp.Matrix([drift[k] for k in kept]), covariance
+
+
+def _over_positions(network: Recipe) -> tuple[str, str]:
+    """By the Gram matrix of one input, whose norms bound it."""
+    count = math.prod(network.positions)
+    if count > MOST_POSITIONS:
+        return UNKNOWN, f"the Gram matrix of more than {MOST_POSITIONS} positions is not looked at"
+    try:
+        gram = gram_limit(network.program(), count).process
+    except NotClosed as error:
+        return UNKNOWN, f"the coefficients are not seen to grow at most linearly: {error}"
+    if isinstance(gram, Diffusion) and (found := linear_growth(gram, SecondMoments.of(gram.states, count))):
+        return found
+    return UNKNOWN, "the norms of positions move together, and are not seen to grow at most linearly"
 
 
 def _root_of_summand(drift: sp.Matrix, covariance: sp.Matrix) -> Analysis | None:
@@ -280,31 +276,9 @@ def _squared_norm(network: Recipe) -> Diffusion | None:
     return found.process if not found.centred and isinstance(found.process, Diffusion) else None
 
 
-def _is_lipschitz(network: Recipe) -> bool:
-    """Whether all that a program applies is locally Lipschitz: then several inputs move in a Lipschitz way also where they meet."""
-    program = network.program()
-    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean)]
-    for body in (b for b in (*bodies, program.update) if not _is_smooth([b])):
-        if len(body.free_symbols) != 1:
-            return False
-        x = sp.Dummy("x", real=True)
-        try:
-            a = analyse(body.xreplace({body.free_symbols.pop(): x}), x)
-        except DerivationError:
-            return False
-        if (
-            not a.complete
-            or a.jumps
-            or a.poles
-            or any(q is None or q < 1 for p in (*a.zeros, *a.kinks) for q in p.orders)
-        ):
-            return False
-    return True
-
-
 def _stays_away_from_zero(norm: Diffusion) -> bool:
     """Whether V > 0 for good: its logarithm has bounded coefficients near 0, or Feller's test says so."""
-    drift, variance = (_degree(entry, norm.states, far=False) for entry in (norm.drift[0], norm.covariance[0, 0]))
+    drift, variance = (degree(entry, norm.states, far=False) for entry in (norm.drift[0], norm.covariance[0, 0]))
     if drift is not None and variance is not None and drift >= 1 and variance >= 2:
         return True
     try:
@@ -317,58 +291,12 @@ def _by_fellers_test(norm: Diffusion) -> tuple[str, str]:
     try:
         reached = explosion(norm)
     except DerivationError:
-        return UNKNOWN, "Feller's test of the squared norm has no closed form"
+        found = explosion_by_powers(norm)
+        if found is None:
+            return UNKNOWN, "Feller's test of the squared norm has no closed form"
+        reached = found
     if reached == sp.true:
         return "can", "by Feller's test the squared norm, a diffusion by itself, reaches infinity in finite time"
     if reached == sp.false:
         return "cannot", "by Feller's test the squared norm, a diffusion by itself, does not reach infinity"
     return UNKNOWN, f"by Feller's test of the squared norm it explodes if {reached}"
-
-
-def _at_most(drift: list[sp.Expr | None], covariance: list[sp.Expr | None]) -> bool:
-    """Linear growth: degree 1 of the drift, 2 of the covariance."""
-    return all(d is not None and d <= 1 for d in drift) and all(d is not None and d <= 2 for d in covariance)
-
-
-def _is_smooth(entries: list[sp.Expr]) -> bool:
-    return not any(e.has(sp.Abs, sp.Max, sp.Min, sp.Piecewise, sp.sign, sp.Heaviside) for e in entries)
-
-
-def _degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.Expr | None:
-    """A power of the size of the state that bounds an expression far out, or close to 0; None if none is seen."""
-    if not expr.has(CoordinateSum, *states):
-        return None if expr.has(sp.oo, sp.zoo, sp.nan) else sp.S.Zero
-    if expr in states:
-        return sp.S.One
-    if isinstance(expr, CoordinateSum):
-        return _degree(expr.body, (*states, *expr.bound_symbols), far)
-    most = sp.Max if far else sp.Min
-    if isinstance(expr, GaussianExpectation):
-        function, *place = expr.args
-        own = _degree(function.expr, function.variables, far) if not function.expr.has(*states) else None
-        mean, variance = (_degree(entry, states, far) for entry in place)
-        if own is None or mean is None or variance is None:
-            return None
-        return own * (variance / 2 if place[0] == 0 else most(mean, variance / 2))
-    if isinstance(expr, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
-        parts = [_degree(part, states, far) for part in expr.args]
-        return None if None in parts else sp.Add(*parts) if expr.is_Mul else most(*parts)
-    if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
-        base = _degree(expr.base, states, far)
-        return None if base is None else base * expr.exp
-    return _degree_of_function(expr, far) if len(expr.free_symbols) == 1 and not expr.has(CoordinateSum) else None
-
-
-def _degree_of_function(expr: sp.Expr, far: bool) -> sp.Expr | None:
-    x = sp.Dummy("x", real=True)
-    try:
-        a = analyse(expr.xreplace({expr.free_symbols.pop(): x}), x)
-        ends = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
-    except DerivationError:
-        return None
-    if not ends or any(g.exponent is None or (g.coefficient is not None and g.coefficient.free_symbols) for g in ends):
-        return None
-    if far:
-        return sp.Max(0, *(g.exponent for g in ends))
-    orders = [order for zero in a.zeros if zero.value == 0 for order in zero.orders]
-    return None if None in orders else sp.Min(*orders) if orders else sp.S.Zero

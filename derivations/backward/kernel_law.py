@@ -1,0 +1,221 @@
+r"""The law of the tangent kernel of one output: forward and backward norms as one process, where the Gram matrix closes.
+
+For the output :math:`g\cdot x_T` with :math:`g \sim N(0, I/n)` the kernel of one input is :math:`\int \tau(V_s)\,|G_s|^2\,\mathrm{d}s`: each layer adds
+what its own parameters move, along the gradient G in the layer. Of G three numbers matter: :math:`c = G\cdot x` and the part P of
+:math:`|G|^2` that is orthogonal to the state. V moves forward with the depth, and c, P move backward from the output, driven by the same weights.
+
+*Derivation.* For a tangent v with :math:`w = x\cdot v/n`, :math:`u = |v|^2/n` the number :math:`G\cdot v` is the same in every layer. Given c and P
+its moments are polynomials :math:`D_k(V, w, u; c, P)`, by the invariance under rotations of the neurons. So the generator of (V, w, u) on
+:math:`D_k` is the generator of (c, P) on it, and its coefficients are compared; noise shared with V is found in the same way. All
+:math:`D_k` up to the fourth must agree, which is more equations than unknowns. Forward and backward weights are the same; nothing is taken as
+independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.backward.tangents import TangentGram
+from derivations.errors import NotClosed, brief
+from derivations.explain.limit import DT
+from derivations.explain.notation import DifferentialOf, Rate, Variation, expected, letter
+from derivations.explain.printed import Shown
+from derivations.explain.steps import Line, Term, equation
+from derivations.gaussian.node import GaussianMean
+from derivations.symbols import time
+
+#: Mean square of a neuron; output along the state; squared norm of the rest of the gradient.
+SQUARE, ALONG, ACROSS = sp.Symbol("V", positive=True), sp.Symbol("c", real=True), sp.Symbol("P", positive=True)
+_W, _U, _R = sp.symbols("w u R", real=True)  # of a tangent: along the state, its square, and the square of the rest
+_SHARE = sp.Dummy("iota", positive=True)  # 1/n
+
+
+@dataclass(frozen=True, repr=False)
+class KernelLaw(Shown):
+    r"""The tangent kernel of one output as :math:`\int_0^t \texttt{rate}\,\mathrm{d}s` along a forward and a backward process.
+
+    Parameters
+    ----------
+    gram : TangentGram
+
+    Notes
+    -----
+    The backward equations are Itô's in the direction from the output: ``backward_drift`` and ``backward_covariance`` are of what
+    :math:`(c, P)` gain in a layer on the way back, and ``shared`` is the covariance of that with what V gains in the same layer on the way forward. At the
+    output :math:`c \sim N(0, V_t)` given V, and :math:`P` is :math:`1 - 1/n` in the mean, with the law of :math:`\chi^2_{n-1}/n`.
+    """
+
+    gram: TangentGram
+
+    @cached_property
+    def _forward(self) -> tuple[tuple[sp.Expr, ...], sp.Matrix]:
+        """Drift and covariance of (V, w, u), with w, R and 1/n as letters."""
+        pairs, m = ((0, 0), (0, 1), (1, 1)), self.gram.matrix
+        names = {m[0, 0]: SQUARE, m[0, 1]: _W, m[1, 1]: _R + _W**2 / SQUARE}
+
+        def named(expr: sp.Expr) -> sp.Expr:
+            return (
+                expr.xreplace(names).subs(1 / self.gram.share, 1 / _SHARE)
+                if self._share is _SHARE
+                else expr.xreplace(names)
+            )
+
+        drift = tuple(named(self.gram.drift_of(*p)) for p in pairs)
+        return drift, sp.Matrix(3, 3, lambda i, j: named(self.gram.noise_of(*sorted((pairs[i], pairs[j])))))
+
+    @cached_property
+    def _held(self) -> tuple[tuple[sp.Expr, ...], sp.Matrix, dict[sp.Basic, sp.Expr]]:
+        """The same with a letter for each mean that has no closed form, which depends on V alone."""
+        drift, noise = self._forward
+        nodes = {e for expr in (*drift, *noise) for e in sp.preorder_traversal(expr) if isinstance(e, GaussianMean)}
+        names = {e: sp.Dummy("E", real=True) for e in sorted(nodes, key=sp.default_sort_key)}
+        if any(e.free_symbols & {_W, _R} for e in names):
+            raise NotClosed(
+                f"tangents move by {brief(next(iter(names)))}, which is no polynomial in them; simulate the networks"
+            )
+        back: dict[sp.Basic, sp.Expr] = {d: e for e, d in names.items()}
+        return tuple(e.xreplace(names) for e in drift), noise.xreplace(names), back
+
+    @property
+    def drift(self) -> sp.Expr:
+        """Of V."""
+        return self._at_size(self._forward[0][0])
+
+    @property
+    def covariance(self) -> sp.Expr:
+        """Of V."""
+        return self._at_size(self._forward[1][0, 0])
+
+    def _at_size(self, expr: sp.Expr) -> sp.Expr:
+        """With n again, and the means."""
+        found = expr.xreplace({_SHARE: self.gram.share})
+        return sp.factor_terms(found) if found.has(GaussianMean) else sp.factor(found)
+
+    @property
+    def _share(self) -> sp.Expr:
+        """1/n, as a letter where n is one, so that all is polynomial in it."""
+        return _SHARE if self.gram.share.free_symbols else self.gram.share
+
+    def _moment(self, k: int) -> sp.Expr:
+        return _moment(k, self._share)
+
+    def _generated(self, k: int) -> tuple[sp.Expr, sp.Expr]:
+        """The generator on a moment, and the noise that it shares with V."""
+        (drift, noise, _), f = self._held, self._moment(k)
+        letters = (SQUARE, _W, _U)
+        first = [sp.diff(f, s) for s in letters]
+        moved = sp.Add(*(b * _apart(d) for b, d in zip(drift, first, strict=True)))
+        for i, d in enumerate(first):
+            moved += sp.Add(*(noise[i, j] * _apart(sp.diff(d, s)) for j, s in enumerate(letters))) / 2
+        return sp.expand(moved), sp.expand(sp.Add(*(noise[0, j] * _apart(d) for j, d in enumerate(first))))
+
+    @cached_property
+    def _backward(self) -> tuple[sp.ImmutableMatrix, sp.ImmutableMatrix, sp.ImmutableMatrix]:
+        """Drift, covariance, and the noise shared with V, of c and P."""
+        if self.gram.share == 1:
+            raise NotClosed(
+                "of one neuron the gradient has no part across the state; its tangent kernel is that of the state itself"
+            )
+        rates = [self._generated(k) for k in (1, 2, 3, 4)]
+        left = 1 - self._share
+        one = SQUARE * rates[0][0].coeff(_W, 1).coeff(_R, 0)
+        two = SQUARE**2 * rates[1][0].coeff(_W, 2).coeff(_R, 0) / left
+        rest = rates[1][0].coeff(_W, 0).coeff(_R, 1)
+        mixed = SQUARE * rates[2][0].coeff(_W, 1).coeff(_R, 1) / 3
+        last = rates[3][0].coeff(_W, 0).coeff(_R, 2) / 3
+        shared = [SQUARE * rates[0][1].coeff(_W, 1).coeff(_R, 0), rates[1][1].coeff(_W, 0).coeff(_R, 1)]
+        both = [two - 2 * ALONG * one, mixed - ALONG * rest - ACROSS * one, last - 2 * ACROSS * rest]
+        a, q, s = (sp.Matrix([sp.cancel(e) for e in es]) for es in ([one, rest], both, shared))
+        covariance = sp.Matrix([[q[0], q[1]], [q[1], q[2]]])
+        _require_dual([self._moment(k) for k in (1, 2, 3, 4)], rates, a, covariance, s)
+        back = self._held[2]
+        a, covariance, s = (m.applyfunc(lambda e: self._at_size(e.xreplace(back))) for m in (a, covariance, s))
+        return sp.ImmutableMatrix(a), sp.ImmutableMatrix(covariance), sp.ImmutableMatrix(s)
+
+    @property
+    def backward_drift(self) -> sp.ImmutableMatrix:
+        """Of c and P, from the output on, shape (2, 1)."""
+        return self._backward[0]
+
+    @property
+    def backward_covariance(self) -> sp.ImmutableMatrix:
+        """Of c and P, shape (2, 2)."""
+        return self._backward[1]
+
+    @property
+    def shared(self) -> sp.ImmutableMatrix:
+        """Covariance of c and P on their way back with V on its way forward, shape (2, 1)."""
+        return self._backward[2]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """V along the depth; c and P on their way back, marked with an arrow; the kernel's rate."""
+        names, (drift, covariance, shared) = (ALONG, ACROSS), self._backward
+        back = {s: sp.Symbol(f"{s}^b", real=True) for s in names}
+        lines = [Line(expected(DifferentialOf(SQUARE), SQUARE), (Term(self.drift, DT),))]
+        lines += [Line(Variation(SQUARE, SQUARE, time), (Term(self.covariance, DT),))]
+        lines += [
+            Line(expected(DifferentialOf(back[s]), SQUARE, *names), (Term(b, DT),))
+            for s, b in zip(names, drift, strict=True)
+        ]
+        pairs = [
+            (back[a], back[b], covariance[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i <= j
+        ]
+        pairs += [(back[s], SQUARE, e) for s, e in zip(names, shared, strict=True)]
+        lines += [Line(Variation(a, b, time), (Term(e, DT),)) for a, b, e in pairs if e != 0]
+        return (*lines, equation(Rate(letter("Theta"), time), self.rate))
+
+    @property
+    def squared(self) -> sp.Expr:
+        r"""The gradient's squared norm :math:`|G|^2 = P + c^2/(nV)`."""
+        return ACROSS + self.gram.share * ALONG**2 / SQUARE
+
+    @cached_property
+    def rate(self) -> sp.Expr:
+        r"""What a unit of time adds to the kernel: :math:`\tau(V)\,|G|^2`."""
+        return sp.factor(self.gram.source().xreplace({self.gram.matrix[0, 0]: SQUARE}) * self.squared)
+
+
+def _apart(expr: sp.Expr) -> sp.Expr:
+    return expr.xreplace({_U: _R + _W**2 / SQUARE})
+
+
+def _moment(k: int, share: sp.Expr) -> sp.Expr:
+    r""":math:`\mathbb{E}(G\cdot v)^k` given the norms, in V, w, u, c and P, times a power of :math:`1 \pm 1/n`.
+
+    The parts orthogonal to the state have uniformly distributed directions in n − 1 dimensions, whose product has the second moment
+    :math:`1/(n-1)` and the fourth :math:`3/((n-1)(n+1))`.
+    """
+    along, across = ALONG * _W / SQUARE, ACROSS * (_U - _W**2 / SQUARE)
+    low, high = sp.sympify(1 - share), sp.sympify(1 + share)
+    total, common = sp.S.Zero, {1: sp.S.One, 2: low, 3: low, 4: low * high}[k]
+    for j, even in {0: sp.S.One, 2: across / low, 4: 3 * across**2 / (low * high)}.items():
+        if j <= k:
+            total += sp.binomial(k, j) * along ** (k - j) * sp.cancel(even * common)
+    return sp.expand(total)
+
+
+def _require_dual(
+    moments: list[sp.Expr],
+    rates: list[tuple[sp.Expr, sp.Expr]],
+    drift: sp.Matrix,
+    covariance: sp.Matrix,
+    shared: sp.Matrix,
+) -> None:
+    """All coefficients of all moments agree, not only those from which the backward process was read."""
+    names = (ALONG, ACROSS)
+    for moment, (moved, common) in zip(moments, rates, strict=True):
+        f = _apart(moment)
+        back = sp.Add(*(b * sp.diff(f, s) for b, s in zip(drift, names, strict=True)))
+        back += (
+            sp.Add(*(covariance[i, j] * sp.diff(f, a, b) for i, a in enumerate(names) for j, b in enumerate(names))) / 2
+        )
+        both = sp.Add(*(e * sp.diff(f, s) for e, s in zip(shared, names, strict=True)))
+        if any(sp.cancel(sp.expand(e)) != 0 for e in (back - moved, both - common)):
+            raise NotClosed(
+                "forward and backward norms are no process by themselves: gradients are read through more than their length and the output; "
+                "simulate the networks"
+            )

@@ -1,0 +1,173 @@
+r"""Solutions of flows of second moments: unique where coefficients are Lipschitz, and finite until an explosion.
+
+*Growth.* Covariances are bounded by variances, so only the velocities of the variances matter, and in them a covariance is a correlation in
+:math:`[-1, 1]` times two standard deviations. At linear growth there is no explosion.
+
+*Explosion.* Where a variance moves by itself, :math:`\dot K = f(K)`, it explodes iff f is positive far out and :math:`\int^\infty \mathrm{d}K/f < \infty`
+(Osgood), and then after :math:`\int_{K_0}^\infty \mathrm{d}K/f`. Variances of positions move together; two starts that a flow may keep have one
+number only: all coordinates equal, or uncorrelated with equal variances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe
+from derivations.diffusion import Flow
+from derivations.existence.growth import degree, far_out, is_lipschitz, rising
+from derivations.existence.statement import UNKNOWN, Existence
+from derivations.limits.gram import upper
+
+#: The start of a variance.
+start = sp.Symbol("K_0", positive=True)
+_ALONE = "a variance"
+
+
+def of_flow(flow: Flow, recipe: Recipe) -> Existence:
+    """Of a deterministic limit of second moments."""
+    if flow.time in flow.drift.free_symbols and not flow.drift.is_polynomial(flow.time):
+        why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials"
+        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    moments = SecondMoments.of(flow.states, recipe.coordinates)
+    explodes, why, time = _explodes(flow, moments)
+    unique, why_unique = _unique(recipe, all(map(_stays_positive, moments.velocities(flow))))
+    return Existence(unique, unique, explodes, (why_unique, why), time)
+
+
+@dataclass(frozen=True)
+class SecondMoments:
+    """Which states are variances, covariances and means.
+
+    Parameters
+    ----------
+    states : tuple of Symbol
+        Means first, where they move, then second moments in the order of an upper triangle, without its diagonal where layers fix it.
+    places : dict
+        Of each second moment.
+    """
+
+    states: tuple[sp.Symbol, ...]
+    places: dict[sp.Symbol, tuple[int, int]]
+
+    @classmethod
+    def of(cls, states: tuple[sp.Symbol, ...], coordinates: int) -> SecondMoments:
+        """Of the Gram matrix of so many coordinates."""
+        pairs = upper(coordinates)
+        if len(states) < len(pairs):
+            pairs = tuple((a, b) for a, b in pairs if a != b)
+        own = states[len(states) - len(pairs) :]
+        return cls(states, dict(zip(own, pairs, strict=True)))
+
+    @property
+    def variances(self) -> dict[int, sp.Symbol]:
+        """By coordinate; none where layers fix them."""
+        return {a: s for s, (a, b) in self.places.items() if a == b}
+
+    @cached_property
+    def by_correlations(self) -> dict[sp.Symbol, sp.Expr]:
+        """Covariances and means by bounded symbols and standard deviations."""
+        root = {a: sp.sqrt(v) for a, v in self.variances.items()}
+        off = {s: root[a] * root[b] for s, (a, b) in self.places.items() if a != b and root}
+        means = [s for s in self.states if s not in self.places]
+        off |= {m: root[a] for a, m in enumerate(means) if root}
+        return {s: sp.Dummy("r", real=True) * size for s, size in off.items()}
+
+    def velocities(self, flow: Flow) -> list[sp.Expr]:
+        """Of the variances, in correlations."""
+        drift, rule = dict(zip(flow.states, flow.drift, strict=True)), self.by_correlations
+        return [drift[s].xreplace(rule) for s in self.variances.values()]
+
+    def degree(self, expr: sp.Expr) -> sp.Expr | None:
+        """Far out, of a formula in correlations; None where these may make it infinite."""
+        bounded = {r for size in self.by_correlations.values() for r in size.atoms(sp.Dummy)}
+        if any(power.exp.is_negative and power.base.free_symbols & bounded for power in expr.atoms(sp.Pow)):
+            return None
+        return degree(expr, [*self.variances.values()])
+
+
+def _stays_positive(velocity: sp.Expr) -> bool:
+    """Whether a variance does not become 0."""
+    variances = [s for s in velocity.free_symbols if s.is_positive]
+    low = degree(velocity, variances, far=False)
+    return bool(velocity.is_nonnegative) or (low is not None and bool(low >= 1))
+
+
+def _unique(recipe: Recipe, stays: bool) -> tuple[str, str]:
+    if not is_lipschitz(recipe):
+        return UNKNOWN, "what matrices are applied to is not seen to be locally Lipschitz"
+    until = "" if stays else ", until a variance becomes 0"
+    return (
+        "yes",
+        f"means of locally Lipschitz functions of Gaussian neurons are locally Lipschitz in their covariances{until}",
+    )
+
+
+def _explodes(flow: Flow, moments: SecondMoments) -> tuple[str, str, sp.Expr | None]:
+    if not moments.variances:
+        return "cannot", "the variances are fixed, and correlations are bounded", None
+    degrees = [moments.degree(rising(v)) for v in moments.velocities(flow)]
+    if all(d is not None and d <= 1 for d in degrees):
+        return "cannot", "the variances grow at most exponentially, and bound the covariances", None
+    for alone, where in _scalars(flow, moments):
+        (s,) = alone.states
+        found = far_out(alone.drift[0], s)
+        if found is None:
+            continue
+        power, sign = found
+        if sign > 0 and power > 1:
+            fast = f"like its power {power}" if power.is_finite else "faster than its powers"
+            why = f"{where} moves by itself, and its velocity grows {fast}, so that it is infinite after a finite time"
+            time = explosion_time(alone.drift[0], s)
+            return "can", why if time is None else f"{why}, {time} from a start {start} on", time
+        if where == _ALONE:
+            return (
+                "cannot",
+                "each variance moves by itself, and its velocity grows at most linearly or is negative far out",
+                None,
+            )
+    return (
+        UNKNOWN,
+        "the velocity of a variance is not seen to grow at most linearly, and no variance is seen to explode",
+        None,
+    )
+
+
+def _scalars(flow: Flow, moments: SecondMoments) -> list[tuple[Flow, str]]:
+    """Flows of one number that it contains."""
+    drift = dict(zip(flow.states, flow.drift, strict=True))
+    alone = [v for v in moments.variances.values() if not drift[v].free_symbols & ({*flow.states} - {v})]
+    if alone:
+        where = _ALONE if len(alone) == len(moments.variances) else f"the variance {alone[0]}"
+        return [(Flow((alone[0],), sp.ImmutableMatrix([drift[alone[0]]]), flow.time), where)]
+    if len(moments.places) < len(flow.states):
+        return []
+    found = []
+    s = sp.Symbol("K", positive=True)
+    for same, where in ((s, "the variance of equal positions"), (sp.S.Zero, "the variance of uncorrelated positions")):
+        at = {k: s if a == b else same for k, (a, b) in moments.places.items()}
+        moved = {(a == b, drift[k].xreplace(at).doit()) for k, (a, b) in moments.places.items()}
+        speeds = {sp.expand(v) for diagonal, v in moved if diagonal}
+        rest = {sp.expand(v) for diagonal, v in moved if not diagonal}
+        if len(speeds) == 1 and rest <= (speeds if same == s else {sp.S.Zero}):
+            found.append((Flow((s,), sp.ImmutableMatrix([*speeds]), flow.time), where))
+    return found
+
+
+def explosion_time(velocity: sp.Expr, s: sp.Symbol) -> sp.Expr | None:
+    r""":math:`\int_{K_0}^\infty \mathrm{d}K/f` of a polynomial without negative coefficients; None for others.
+
+    Examples
+    --------
+    >>> s = sp.Symbol("s", positive=True)
+    >>> explosion_time(s**2 / 2, s), explosion_time(s + s**2, s)
+    (2/K_0, log(1 + 1/K_0))
+    """
+    if not velocity.is_polynomial(s) or not all(c.is_nonnegative for c in sp.Poly(velocity, s).coeffs()):
+        return None
+    whole = sp.integrate(sp.apart(1 / velocity, s), s)
+    at_end = sp.limit(sp.expand_log(whole), s, sp.oo)
+    time = at_end - whole.subs(s, start)
+    return None if time.has(sp.Integral, sp.Limit, sp.oo, sp.nan) else time

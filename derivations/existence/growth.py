@@ -1,0 +1,199 @@
+"""How fast coefficients grow with the state, and how smooth they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from derivations.architectures.base import Recipe
+from derivations.calculus.finiteness import Condition
+from derivations.diffusion import Diffusion
+from derivations.errors import DerivationError
+from derivations.gaussian import GaussianExpectation, SoftmaxMean
+from derivations.language.statements import Matrix, Mean
+from derivations.piecewise import analyse
+from derivations.sums import CoordinateSum
+
+
+def rising(drift: sp.Expr) -> sp.Expr:
+    """A drift of a positive number without terms that are not positive, which cannot make it explode."""
+    return sp.Add(*(term for term in sp.Add.make_args(sp.expand(drift)) if not term.is_nonpositive))
+
+
+def at_most(drift: list[sp.Expr | None], covariance: list[sp.Expr | None]) -> bool:
+    """Linear growth: degree 1 of the drift, 2 of the covariance."""
+    return all(d is not None and d <= 1 for d in drift) and all(d is not None and d <= 2 for d in covariance)
+
+
+def is_smooth(entries: Sequence[sp.Expr]) -> bool:
+    """Whether formulas have no kinks and jumps."""
+    return not any(e.has(sp.Abs, sp.Max, sp.Min, sp.Piecewise, sp.sign, sp.Heaviside) for e in entries)
+
+
+def is_lipschitz(network: Recipe) -> bool:
+    """Whether all that a program applies is locally Lipschitz: then several inputs move in a Lipschitz way also where they meet."""
+    program = network.program()
+    bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean)]
+    return all(map(_is_lipschitz_body, (*bodies, program.update)))
+
+
+def _is_lipschitz_body(body: sp.Expr) -> bool:
+    if is_smooth([body]):
+        return True
+    for case in body.atoms(sp.Piecewise):  # of a function of one smooth formula
+        moved = {c.lhs - c.rhs for _, condition in case.args for c in condition.atoms(sp.core.relational.Relational)}
+        if len(moved) == 1 and len((inside := moved.pop()).free_symbols) > 1 and is_smooth([inside]):
+            body = body.xreplace({inside: sp.Dummy("x", real=True)})
+    if len(body.free_symbols) != 1:
+        return isinstance(body, sp.Add | sp.Mul) and all(map(_is_lipschitz_body, body.args))
+    x = sp.Dummy("x", real=True)
+    try:
+        a = analyse(body.xreplace({body.free_symbols.pop(): x}), x)
+    except DerivationError:
+        return False
+    orders = [q for p in (*a.zeros, *a.kinks) for q in p.orders]
+    return a.complete and not a.jumps and not a.poles and all(q is not None and q >= 1 for q in orders)
+
+
+def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.Expr | None:
+    """A power of the size of the state that bounds an expression far out, or close to 0; None if none is seen."""
+    if not expr.has(CoordinateSum, *states):
+        return None if expr.has(sp.oo, sp.zoo, sp.nan) else sp.S.Zero
+    if expr in states:
+        return sp.S.One
+    if isinstance(expr, CoordinateSum):
+        return degree(expr.body, (*states, *expr.bound_symbols), far)
+    most = sp.Max if far else sp.Min
+    if isinstance(expr, SoftmaxMean):  # shares add up to 1
+        entries = [degree(entry, states, far) for entry in {*expr.form}]
+        return None if None in entries else (sp.Max if far else sp.Min)(*entries)
+    if isinstance(expr, GaussianExpectation):
+        function, *place = expr.args
+        mean, variance = (degree(entry, states, far) for entry in place)
+        if function.expr.has(*states):  # its variable is of the size of the states at most
+            small = far and place[0] == 0 and variance is not None and variance <= 2
+            return degree(function.expr, (*states, *function.variables), far) if small else None
+        own = degree(function.expr, function.variables, far)
+        if own is None or mean is None or variance is None:
+            return None
+        return own * (variance / 2 if place[0] == 0 else most(mean, variance / 2))
+    if isinstance(expr, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
+        parts = [degree(part, states, far) for part in expr.args]
+        return None if None in parts else sp.Add(*parts) if expr.is_Mul else most(*parts)
+    if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
+        base = degree(expr.base, states, far)
+        return None if base is None else base * expr.exp
+    if isinstance(expr, sp.asin | sp.acos | sp.atan):
+        return sp.S.Zero
+    single = len(states) == 1 and bool(states[0].is_positive)
+    if expr.is_Pow and expr.exp.is_number and single and expr.base.is_polynomial(*states):
+        terms = sp.Poly(expr.base, *states).terms()
+        if all(coefficient.is_positive for _, coefficient in terms):  # nothing cancels
+            return expr.exp * terms[0 if far else -1][0][0]
+    if isinstance(expr, sp.Function) and len(expr.args) == 1 and len(expr.free_symbols) > 1 and far:
+        x = sp.Dummy("x", real=True)
+        own, inside = _degree_of_function(expr.func(x), far), degree(expr.args[0], states, far)
+        return None if own is None or inside is None else own * inside
+    return _degree_of_function(expr, far) if len(expr.free_symbols) == 1 and not expr.has(CoordinateSum) else None
+
+
+def _degree_of_function(expr: sp.Expr, far: bool) -> sp.Expr | None:
+    x = sp.Dummy("x", real=True)
+    try:
+        a = analyse(expr.xreplace({expr.free_symbols.pop(): x}), x)
+        ends = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
+    except DerivationError:
+        return None
+    if not ends or any(g.exponent is None or (g.coefficient is not None and g.coefficient.free_symbols) for g in ends):
+        return None
+    if far:
+        return sp.Max(0, *(g.exponent for g in ends))
+    orders = [order for zero in a.zeros if zero.value == 0 for order in zero.orders]
+    return None if None in orders else sp.Min(*orders) if orders else sp.S.Zero
+
+
+def far_out(expr: sp.Expr, s: sp.Symbol) -> tuple[sp.Expr, int] | None:
+    r"""The power of s > 0 like which a function of it grows exactly, and its sign far out; None if not known.
+
+    A mean :math:`\mathbb{E}\,g(\sqrt v Z)` grows like :math:`v^{p/2}` where :math:`g(x) \sim c_\pm |x|^p` with :math:`c_+ + c_- \ne 0` and
+    :math:`p > -1`, by dominated convergence.
+    """
+    if not expr.has(s):
+        sign = 1 if expr.is_positive else -1 if expr.is_negative else 0
+        return (sp.S.Zero, sign) if sign or expr == 0 else None
+    if expr.is_Add:
+        parts = [far_out(part, s) for part in expr.args]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            return None
+        powers = [power for power, _ in found]
+        top = sp.Max(*powers)
+        signs = {sign for power, sign in found if power == top}
+        return (top, signs.pop()) if top.is_number and len(signs) == 1 else None
+    if expr.is_Mul:
+        found = [part for part in (far_out(part, s) for part in expr.args) if part is not None]
+        if len(found) < len(expr.args):
+            return None
+        return sp.Add(*(power for power, _ in found)), int(sp.prod([sign for _, sign in found]))
+    if isinstance(expr, GaussianExpectation):
+        function, mean, variance = expr.args
+        inside = far_out(variance, s)
+        if mean != 0 or function.expr.has(s) or inside is None or inside[1] != 1:
+            return None
+        power, sign = _of_function(function.expr, function.variables[0]) or (None, 0)
+        return None if power is None or not inside[0].is_positive else (power * inside[0] / 2, sign)
+    root = sp.Dummy("x", real=True)
+    ends = _ends(expr.xreplace({s: root**2}), root)  # on a line that a positive number fills
+    top = None if ends is None else _leading(ends[1:])
+    return None if top is None else (top[0] / 2, top[1])
+
+
+def _of_function(expr: sp.Expr, x: sp.Symbol) -> tuple[sp.Expr, int] | None:
+    """Of a function whose mean is taken under a wide centred Gaussian."""
+    ends = _ends(expr, x)
+    found = None if ends is None else _leading(ends)
+    return found if found is not None and found[0].is_nonnegative else None
+
+
+def _ends(expr: sp.Expr, x: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]] | None:
+    """Exponent and coefficient of a function of one variable towards -oo and oo; None unless it is that of a power there."""
+    own = sp.Dummy("x", real=True)
+    if expr.free_symbols - {x}:
+        return None
+    try:
+        a = analyse(expr.xreplace({x: own}), own)
+        growths = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
+    except DerivationError:
+        return None
+    found = []
+    for g in growths:
+        if g.exponent == -sp.oo:
+            found.append((sp.S.NegativeInfinity, sp.S.Zero))
+        elif g.exponent == sp.oo and g.limit in (sp.oo, -sp.oo):
+            found.append((sp.oo, sp.sign(g.limit)))
+        elif g.exponent is None or g.coefficient is None or not g.coefficient.is_number:
+            return None
+        else:
+            found.append((g.exponent, g.coefficient))
+    return found or None
+
+
+def _leading(ends: Sequence[tuple[sp.Expr, sp.Expr]]) -> tuple[sp.Expr, int] | None:
+    top = sp.Max(*(power for power, _ in ends))
+    total = sp.Add(*(c for power, c in ends if power == top))
+    return (top, 1 if total.is_positive else -1) if total.is_nonzero and top != -sp.oo else None
+
+
+def explosion_by_powers(norm: Diffusion) -> Condition | None:
+    r"""Feller's test of a diffusion whose drift is :math:`\frac{\kappa}{2V}` times its covariance a, which grows like :math:`V^p`; None for others.
+
+    The scale's density is :math:`V^{-\kappa}`: infinity attracts iff :math:`\kappa > 1`, and is then reached iff :math:`\int^\infty V/a < \infty`,
+    :math:`p > 2`.
+    """
+    (v,) = norm.states
+    kappa = sp.cancel(2 * v * norm.drift[0] / norm.covariance[0, 0])
+    found = far_out(norm.covariance[0, 0], v)
+    if kappa.has(v) or found is None:
+        return None
+    return sp.And(sp.Gt(kappa, 1), sp.Gt(found[0], 2))

@@ -1,0 +1,136 @@
+r"""A Gaussian matrix, known by what it has been applied to.
+
+Given :math:`W e_j` and :math:`W^\top f_i` for orthonormal :math:`e_j` and :math:`f_i`, what W makes of a further vector e, orthogonal to the
+:math:`e_j`, is a fresh Gaussian vector, but for its components along the :math:`f_i`: these are
+:math:`\langle f_i, W e\rangle = \langle W^\top f_i, e\rangle`. So neither W nor derivatives are needed: the components are what
+the response functions say. Gradient descent adds :math:`\sum_{ij} f_i C_{ij} e_j^\top`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numerics.dynamics.neurons import Neurons
+
+Array = NDArray[np.float64]
+#: What is smaller than this, relative to the vector, is no further direction.
+_SMALL = 1e-10
+
+
+@dataclass
+class Rows:
+    """Fields of the same neurons; more are added one by one."""
+
+    neurons: Neurons
+    count: int = 0
+    _kept: Array = field(default_factory=lambda: np.zeros((4, 0)))
+
+    @property
+    def array(self) -> Array:
+        """All, shape (count, neurons)."""
+        self._kept = self.neurons.aligned(self._kept)
+        return self._kept[: self.count]
+
+    def add(self, row: Array) -> None:
+        """One more."""
+        kept = self.neurons.aligned(self._kept)
+        if self.count == len(kept):
+            kept = np.concatenate([kept, np.zeros_like(kept)])
+        kept[self.count] = self.neurons.aligned(row)
+        self._kept, self.count = kept, self.count + 1
+
+
+class Side:
+    """One side of a matrix: an orthonormal family of the vectors that it met there, and what it made of each.
+
+    Parameters
+    ----------
+    neurons, other : Neurons
+        On this side and on the other one.
+    variance : float
+        Of an entry of what it makes of a vector whose mean square is 1.
+    """
+
+    def __init__(self, neurons: Neurons, other: Neurons, variance: float) -> None:
+        self.neurons, self.variance = neurons, variance
+        self.vectors, self.images = Rows(neurons), Rows(other)
+
+    def meet(self, rows: Array, opposite: Side) -> Array:
+        """Coordinates of vectors, shape (m, k); the family grows by what is new in them."""
+        inner, found, rest = self.neurons.inner, np.zeros((len(rows), self.vectors.count)), rows
+        size = np.sqrt(np.diag(inner(rows, rows)))
+        for _ in range(2):  # the second time for rounding
+            more = inner(rest, self.vectors.array)
+            rest, found = self.neurons.aligned(rest) - more @ self.vectors.array, found + more
+        first = self.vectors.count
+        for k in range(len(rest)):
+            row = self.neurons.aligned(rest[k : k + 1])
+            own = np.zeros((1, self.vectors.count - first))
+            for _ in range(2):
+                more = inner(row, self.vectors.array[first:])
+                row, own = row - more @ self.vectors.array[first:], own + more
+            length = float(np.sqrt(inner(row, row)[0, 0]))
+            if length > _SMALL * size[k]:
+                self._add(row[0] / length, opposite)
+                own = np.append(own, [[length]], axis=1)
+            found = padded(found, (len(rows), self.vectors.count))
+            found[k, first:] = own
+        return found
+
+    def _add(self, vector: Array, opposite: Side) -> None:
+        image = np.sqrt(self.variance) * opposite.neurons.fresh()
+        along = self.neurons.inner(opposite.images.array, vector[None])[:, 0] * (self.variance / opposite.variance)
+        there = opposite.vectors.array
+        self.images.add(image + (along - opposite.neurons.inner(there, image[None])[:, 0]) @ there)
+        self.vectors.add(vector)
+
+
+class KnownMatrix:
+    r"""A matrix with entries of variance :math:`\sigma^2/k` at the start, k the neurons that it reads.
+
+    Parameters
+    ----------
+    source, target : Neurons
+    deviation : float
+        :math:`\sigma`.
+    ratio : float
+        How many times as many neurons it puts out as it reads.
+    """
+
+    def __init__(self, source: Neurons, target: Neurons, deviation: float, ratio: float) -> None:
+        self.read, self.put_out = Side(source, target, 1.0), Side(target, source, ratio)
+        self.deviation, self.ratio, self._learned = deviation, ratio, np.zeros((0, 0))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many directions it has met of what it puts out, and of what it reads."""
+        return self.put_out.vectors.count, self.read.vectors.count
+
+    @property
+    def learned(self) -> Array:
+        """What descent has added, in these directions and over the deviation."""
+        self._learned = padded(self._learned, self.shape)
+        return self._learned
+
+    def apply(self, rows: Array) -> tuple[Array, Array]:
+        """What it makes of fields of the neurons that it reads, and their coordinates."""
+        c = self.read.meet(rows, self.put_out)
+        return self.deviation * (c @ self.read.images.array + c @ self.learned.T @ self.put_out.vectors.array), c
+
+    def transposed(self, rows: Array) -> tuple[Array, Array]:
+        """What its transpose makes of fields of the neurons that it puts out, and their coordinates."""
+        c = self.put_out.meet(rows, self.read)
+        learned = self.ratio * c @ self.learned @ self.read.vectors.array
+        return self.deviation * (c @ self.put_out.images.array + learned), c
+
+    def learn(self, change: Array) -> None:
+        """Add a step, given in the directions met."""
+        self._learned = self.learned + self.deviation * change
+
+
+def padded(array: Array, shape: tuple[int, ...]) -> Array:
+    """With zeros at the ends of its axes."""
+    return np.pad(array, [(0, new - old) for new, old in zip(shape, array.shape, strict=True)])

@@ -1,0 +1,235 @@
+r"""Training at infinite width, solved: outputs, losses and two-time kernels, with their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derivations.architectures import Recipe
+from derivations.dynamics import TrainingLimit, training_limit
+from derivations.errors import unknown
+from numerics import given
+from numerics.dynamics.descent import Descent, Settings
+from numerics.dynamics.layers import Met
+from numerics.dynamics.matrices import padded
+from numerics.networks.initial import finite_array
+
+Array = NDArray[np.float64]
+#: What the matrices met, layer by layer.
+Run: TypeAlias = tuple[dict[str, Met], ...]
+#: What can be taken to its limit besides the width, and how it is refined.
+LIMITS = {"depth": Settings.deeper, "flow": Settings.finer}
+
+
+@dataclass(frozen=True)
+class SolvedTraining:
+    r"""A network of infinite width under gradient descent.
+
+    Attributes
+    ----------
+    limit : TrainingLimit
+        The equations, printable.
+    outputs : array, shape (steps + 1, m)
+        :math:`f_\mu` before the first step and after each.
+    error : array, shape (steps + 1, m)
+        Of the outputs: one standard error where neurons were sampled, and what halving the step or doubling the depth changed until then,
+        where a limit of these was asked for. 0 for exact equations at the given depth and step.
+    losses : array, shape (steps + 1,)
+        :math:`\frac1{2m}\sum_\mu (f_\mu - y_\mu)^2` over the inputs that are trained on.
+    """
+
+    limit: TrainingLimit
+    outputs: Array
+    error: Array
+    losses: Array
+    _runs: tuple[Run, ...] = field(repr=False, compare=False)
+
+    def kernel(self, name: str, layer: int, side: str = "forward") -> Array:
+        r"""A two-time kernel: the mean over neurons of a product at two steps, for two inputs.
+
+        Parameters
+        ----------
+        name : str
+            A matrix.
+        layer : int
+            From 1 to the depth that was given.
+        side : {"forward", "gradient"}
+            Of what the matrix is applied to, :math:`\Phi_{\mu\nu}(s, s') = \langle b_\mu(s)\,b_\nu(s')\rangle`, or of the gradient in what it
+            makes, :math:`G_{\mu\nu}(s, s')`.
+
+        Returns
+        -------
+        array, shape (steps, m, steps, m)
+            Of the steps from 0; the last outputs need no way back, and are one step later.
+        """
+        if side not in ("forward", "gradient"):
+            raise ValueError(unknown("side", side, ("forward", "gradient")))
+        if name not in self._runs[0][0]:
+            raise ValueError(unknown("matrix", name, self._runs[0][0]))
+        depth = len(self._runs[0])
+        if isinstance(layer, bool) or not isinstance(layer, int) or not 1 <= layer <= depth:
+            raise ValueError(f"layer must be a whole number from 1 to {depth}, got {layer!r}")
+        total = []
+        for run in self._runs:
+            met = getattr(run[layer - 1][name], side)
+            rows = np.concatenate([padded(c, (len(c), met[-1].shape[1])) for c in met])
+            total.append(rows @ rows.T)
+        return np.asarray(np.mean(total, axis=0).reshape(len(met), -1, len(met), self.outputs.shape[1]))
+
+
+@given.checked(
+    net=given.network,
+    inputs=given.array,
+    targets=given.array,
+    depth=given.whole,
+    learning_rate=given.number,
+    steps=given.whole,
+    t=given.number,
+)
+def solve_training(
+    net: Recipe,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    depth: int,
+    learning_rate: float = 0.1,
+    steps: int = 100,
+    richness: float = 1.0,
+    t: float = 1.0,
+    limits: str | Sequence[str] = (),
+    neurons: int = 1000,
+    repeats: int = 8,
+    seed: int = 0,
+) -> SolvedTraining:
+    r"""Train a network of infinite width by gradient descent.
+
+    The network is :math:`x_0 = Ua/\sqrt{\mathrm{dim}}`, its layers, and :math:`f = \frac{1}{\gamma_0 n}\,v\cdot x_L`; U, v and the matrices of each
+    layer are trained at :math:`\eta\gamma_0^2 n` in units of their deviations, times the power of the depth that
+    :func:`~derivations.dynamics.training_limit` derives. So features move by order 1 at every width and depth, the more the larger
+    :math:`\gamma_0` is, and :math:`\gamma_0 = 0` is training in the tangent kernel. Gradient descent in finite steps is followed as it is.
+
+    Parameters
+    ----------
+    net : Recipe
+        Of infinite width; its number of inputs is that of each call.
+    inputs : array, shape (m, dim)
+    targets : array, shape (m,)
+        nan for inputs that are followed, but not trained on.
+    depth : int
+    learning_rate : float
+        :math:`\eta`.
+    steps : int
+    richness : float
+        :math:`\gamma_0`.
+    t : float
+        :math:`\varepsilon^2 L`, where the recipe has no clock of its own.
+    limits : {"depth", "flow"} or sequence of these
+        Infinite depth, and gradient flow up to the time :math:`\eta` times ``steps``, by doubling the depth or halving the step once and
+        extrapolating outputs; kernels are those at the given depth and step.
+    neurons, repeats, seed : int
+        Where fields are not Gaussian: how many neurons of the state are sampled, how often, from which seed; what is of order 1/neurons is
+        removed by runs with half as many.
+
+    Returns
+    -------
+    SolvedTraining
+
+    Raises
+    ------
+    DerivationError
+        For a network whose training is not derived.
+    ValueError
+        For arguments that make no sense, or when the loss diverges.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from derivations import Network, Weights, epsilon
+    >>> linear = Network(lambda x: x + epsilon * Weights("W")(x), width=sp.oo)
+    >>> run = solve_training(linear, [[1.0, 0.5], [-0.2, 1.0]], [1.0, -1.0], depth=4, learning_rate=0.3, steps=40)
+    >>> bool(run.losses[-1] < 1e-3 * run.losses[0])
+    True
+    >>> run.kernel("W", layer=2).shape
+    (41, 2, 41, 2)
+    """
+    limit = training_limit(net)
+    base = _settings(limit, inputs, targets, depth, learning_rate, steps, richness, t, neurons)
+    asked = (limits,) if isinstance(limits, str) else tuple(limits)
+    for word in asked:
+        if word not in LIMITS:
+            raise ValueError(unknown("limit", word, LIMITS))
+    for name, count, least in (("neurons", neurons, 2), ("repeats", repeats, 2), ("seed", seed, 0)):
+        _require_whole(name, count, least)
+    outputs, variance, runs = _solved(base, repeats, seed)
+    found, change, variance = outputs, np.zeros_like(outputs), variance * (1 - 2 * len(set(asked))) ** 2
+    for k, word in enumerate(dict.fromkeys(asked), 1):
+        refined, own, _ = _solved(LIMITS[word](base), repeats, seed + k)
+        often = (len(refined) - 1) // steps
+        moved = refined[::often] - outputs
+        found, variance = found + 2 * moved, variance + 4 * own[::often]
+        change = change + np.maximum.accumulate(abs(moved))
+    losses = ((found - base.targets)[:, base.fitted] ** 2).mean(axis=1) / 2
+    return SolvedTraining(limit, found, change + np.sqrt(variance), losses, runs)
+
+
+def _solved(settings: Settings, repeats: int, seed: int) -> tuple[Array, Array, tuple[Run, ...]]:
+    """Outputs at infinite width, their variance, and what matrices met."""
+    if settings.neurons is None:
+        run = Descent(settings, np.random.default_rng(seed))
+        outputs = run.run()
+        return outputs, np.zeros_like(outputs), (_met(run),)
+    means, variances, met = [], [], []
+    for count in (settings.neurons, settings.neurons // 2):
+        samples = []
+        for child in np.random.SeedSequence((seed, count)).spawn(repeats):
+            run = Descent(replace(settings, neurons=count), np.random.default_rng(child))
+            samples.append(run.run())
+            if count == settings.neurons:
+                met.append(_met(run))
+        means.append(np.mean(samples, axis=0))
+        variances.append(np.var(samples, axis=0, ddof=1) / repeats)
+    return 2 * means[0] - means[1], 4 * variances[0] + variances[1], tuple(met)
+
+
+def _met(run: Descent) -> Run:
+    return tuple(layer.met for layer in run.layers)
+
+
+def _settings(
+    limit: TrainingLimit,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    depth: int,
+    rate: float,
+    steps: int,
+    richness: float,
+    t: float,
+    neurons: int,
+) -> Settings:
+    _require_whole("depth", depth, 1)
+    _require_whole("steps", steps, 1)
+    for name, value in (("learning_rate", rate), ("t", t), ("richness", richness)):
+        if not isinstance(value, Real) or not np.isfinite(value) or value < 0 or (value == 0 and name != "richness"):
+            raise ValueError(
+                f"{name} must be a {'number ≥ 0' if name == 'richness' else 'positive number'}, got {value!r}"
+            )
+    x, y = finite_array(inputs, "inputs"), np.asarray(targets, dtype=float)
+    if x.ndim != 2 or not x.size:
+        raise ValueError(f"inputs must have shape (m, dim), one network input a row, got shape {x.shape}")
+    if y.shape != (len(x),) or np.isinf(y).any() or np.isnan(y).all():
+        raise ValueError(
+            f"targets must be a number for each of the {len(x)} inputs, or nan for those that are not trained on; got {targets!r}"
+        )
+    own = limit.network.time_of(depth)
+    time = float(t if own is None else own)
+    count = None if limit.is_linear else neurons
+    return Settings(limit, depth, x @ x.T / x.shape[1], y, float(rate), float(richness), steps, time, count)
+
+
+def _require_whole(name: str, count: object, least: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
+        raise ValueError(f"{name} must be a whole number, at least {least}, got {count!r}")

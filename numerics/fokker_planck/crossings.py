@@ -1,0 +1,112 @@
+r"""Points at which the noise vanishes, explodes or jumps, and the digits of the noise beside them.
+
+Beside a zero c of the noise at which :math:`1/\varphi^2` is integrable a grid has points much closer to c than doubles near c are to each
+other, unless c = 0. So states are counted from the steepest zero, and the noise at a distance d from it is that at a double nearby,
+times the power of the quotient of the distances that the noise follows there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from derivations.piecewise import Point
+from numerics.densities.base import Array
+from numerics.fokker_planck.coordinate import Crossing
+
+_STEEPEST = 0.47  # exponent of the noise at a zero that is crossed
+_STEEPEST_OF_OTHERS = 0.35  # at other zeros than the origin, where distances are rounded
+_ROUNDED = 2.0**26  # in units of the last place: from here on distances have half of their digits
+_NEAR = 2.0**14  # times that: further away rounding does not matter
+_PURE = 1e-3  # by which the local exponent may differ from its limit, close to the zero
+
+
+def crossing(point: Point) -> Crossing:
+    """A zero, pole or jump of the squared noise, whose orders are known there.
+
+    Raises
+    ------
+    ValueError
+        If the exponent of the noise is too close to ½.
+    """
+    below, above = (float(order) / 2 for order in point.orders if order is not None)
+    if max(below, above) > _STEEPEST:
+        raise ValueError(
+            f"the noise vanishes like |x - c|^q with q = {max(below, above):.4g} at c = {float(point):.6g}: so close to 1/2 most of "
+            "the time beside c is spent closer to it than doubles resolve; simulate instead"
+        )
+    return Crossing(float(point), (below, above))
+
+
+def origin_of(crossings: Sequence[Crossing], start: float) -> float:
+    """The steepest zero that is crossed, of equal ones the nearest, from which states are counted; 0 if there is none.
+
+    Raises
+    ------
+    ValueError
+        If there are two steep ones.
+    """
+    steep = sorted((-max(c.orders), abs(c.place - start), c.place) for c in crossings if max(c.orders) > 0)
+    if len(steep) > 1 and -steep[1][0] > _STEEPEST_OF_OTHERS:
+        (first, _, place), (second, _, other) = steep[:2]
+        raise ValueError(
+            f"the noise vanishes like |x - c|^q with q = {-first:.4g} at c = {place:.6g} and q = {-second:.4g} at c = {other:.6g}: beside "
+            f"the second most of the time is spent closer to it than doubles resolve; at most one may have q > {_STEEPEST_OF_OTHERS}: "
+            "simulate instead"
+        )
+    return steep[0][2] if steep else 0.0
+
+
+def resolved(
+    variance: Callable[[Array], Array], origin: float, crossings: Sequence[Crossing], changes: Sequence[float] = ()
+) -> Callable[[Array], Array]:
+    """The squared noise as a function of the distance from the origin, with its digits beside each crossing.
+
+    At ``changes``, states at which a formula changes, it is that from the right: a value at one point does not matter.
+
+    Raises
+    ------
+    ValueError
+        If the noise is no power of the distance there, as with a logarithm.
+
+    Examples
+    --------
+    >>> a = resolved(lambda x: np.abs(x - 1.0) ** 0.8, 1.0, [Crossing(1.0, (0.4, 0.4))])
+    >>> float(a(np.array([1e-40]))[0] / 1e-32)
+    1.0
+    """
+    steep = [c for c in crossings if not c.is_jump]
+    for c in steep:
+        _refuse_logarithms(variance, c)
+
+    def at(y: Array) -> Array:
+        y = np.asarray(y, dtype=float)
+        x, factor = origin + y, np.ones(y.shape)
+        if changes:
+            x = np.where(np.isin(x, changes), np.nextafter(x, np.inf), x)
+        for c in steep:
+            if c.place == origin == 0.0:
+                continue
+            away = y - (c.place - origin)
+            least = _ROUNDED * np.spacing(abs(c.place))
+            near = np.abs(away) < _NEAR * least
+            to = c.place + np.copysign(np.maximum(np.abs(away[near]), least), away[near])
+            orders = np.where(away[near] < 0, 2 * c.orders[0], 2 * c.orders[1])
+            x[near] = to
+            with np.errstate(divide="ignore"):
+                factor[near] = np.abs(away[near] / (to - c.place)) ** orders
+        return np.asarray(variance(x)) * factor
+
+    return at
+
+
+def _refuse_logarithms(variance: Callable[[Array], Array], c: Crossing) -> None:
+    """The noise twice as far from the zero must be as much larger as its exponent says, on both sides."""
+    least = _ROUNDED * np.spacing(abs(c.place)) if c.place else 1e-30
+    for order, sign in zip(c.orders, (-1, 1), strict=True):
+        near, far = np.asarray(variance(c.place + sign * least * np.array([1.0, 2.0])))
+        if not abs(np.log2(far / near) - 2 * order) < _PURE:
+            raise ValueError(
+                f"the squared noise is no power of the distance close to x = {c.place:.6g}, where it vanishes or explodes; simulate instead"
+            )

@@ -1,0 +1,128 @@
+"""Activations: modules and functions, by the text that names each with its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from derivations import parse_activation, relu
+from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.values import Value
+
+#: Activations without parameters: modules by the name of the class, functions by their own.
+_PLAIN = {
+    "ReLU": "relu",
+    "ReLU6": "relu6",
+    "SiLU": "silu",
+    "Mish": "mish",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "SELU": "selu",
+    "Hardswish": "hardswish",
+    "Hardsigmoid": "hardsigmoid",
+    "Softsign": "softsign",
+    "LogSigmoid": "logsigmoid",
+    "Tanhshrink": "tanhshrink",
+}
+#: Functions of one variable that are seldom activations.
+_MATHEMATICS = ("abs", "sin", "cos", "exp", "erf", "atan", "sinh", "cosh", "tan", "log", "log1p", "expm1", "sign")
+#: Modules with parameters.
+_WITH_PARAMETERS: dict[str, Callable[[Any], str]] = {
+    "GELU": lambda m: f"gelu({m.approximate})",
+    "LeakyReLU": lambda m: f"leaky_relu({m.negative_slope})",
+    "ELU": lambda m: f"elu({m.alpha})",
+    "CELU": lambda m: f"celu({m.alpha})",
+    "Hardtanh": lambda m: f"hardtanh({m.min_val}, {m.max_val})",
+    "Softshrink": lambda m: f"softshrink({m.lambd})",
+    "Hardshrink": lambda m: f"hardshrink({m.lambd})",
+    "Softplus": lambda m: _softplus(m.beta, m.threshold),
+    "Threshold": lambda m: f"threshold({m.threshold}, {m.value})",
+}
+
+
+def parametric(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """``nn.PReLU`` at its slope."""
+    slope = reader.uniform(name, module.weight).expr
+    return _activated(reader, f"leaky_relu({slope})", x, name)
+
+
+def _activated(reader: Reader, text: str, x: Any, where: str) -> Value:
+    return reader.value(x, where).map(parse_activation(text))
+
+
+def _activation_rule(text: str | Callable[[Any], str]) -> Rule:
+    def rule(reader: Reader, name: str, module: Any, x: Any) -> Value:
+        return _activated(reader, text if isinstance(text, str) else text(module), x, name)
+
+    return rule
+
+
+def _softplus(beta: float = 1.0, threshold: float = 20.0) -> str:
+    if threshold < 15:
+        raise ValueError(
+            f"softplus is cut where {beta:g} x is more than {threshold:g}, which is a jump that has no rule"
+        )
+    return f"softplus({beta})"
+
+
+def _softplus_function(reader: Reader, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Value:
+    return _activated(reader, _softplus(beta, threshold), x, "softplus")
+
+
+def _function(text: str, *names: str) -> Rule:
+    """An activation as an operation, with its parameters by position or by name."""
+
+    def rule(reader: Reader, x: Any, *given: Any, inplace: bool = False, **options: Any) -> Value:
+        unknown = [word for word in options if word not in names]
+        if unknown:
+            raise ValueError(f"{text} has the option {unknown[0]}, which has no rule")
+        parameters = [*map(str, given), *(str(options[name]) for name in names if name in options)]
+        return _activated(reader, f"{text}({', '.join(parameters)})" if parameters else text, x, text)
+
+    return rule
+
+
+def clamped(reader: Reader, x: Any, min: Any = None, max: Any = None) -> Value:
+    """``x.clamp(min, max)``."""
+    low = "x" if min is None else f"max(x, {min})"
+    return _activated(reader, low if max is None else f"min({low}, {max})", x, "clamp")
+
+
+def _larger(reader: Reader, x: Any, other: Any) -> Value:
+    """``torch.maximum`` of two tensors, neuron by neuron."""
+    first, second = reader.value(x, "a maximum"), reader.value(other, "a maximum")
+    return reader.combine(first, second, lambda a, b: b + relu(a - b))
+
+
+def _negative(value: Value) -> Value:
+    return value.map(lambda e: -e)
+
+
+def _of_one_variable(word: str) -> Rule:
+    return lambda reader, x: _activated(reader, f"{word}(x)", x, word)
+
+
+MODULES: dict[str, Rule] = {
+    "PReLU": parametric,
+    **{name: _activation_rule(text) for name, text in _PLAIN.items()},
+    **{name: _activation_rule(text) for name, text in _WITH_PARAMETERS.items()},
+}
+FUNCTIONS: dict[str, Rule] = {
+    "gelu": _function("gelu", "approximate"),
+    "leaky_relu": _function("leaky_relu", "negative_slope"),
+    "elu": _function("elu", "alpha"),
+    "celu": _function("celu", "alpha"),
+    "hardtanh": _function("hardtanh", "min_val", "max_val"),
+    "softplus": _softplus_function,
+    "softshrink": _function("softshrink", "lambd"),
+    "hardshrink": _function("hardshrink", "lambd"),
+    **{text: _function(text) for text in _PLAIN.values()},
+    **{word: _of_one_variable(word) for word in _MATHEMATICS},
+    **dict.fromkeys(("clamp", "clip"), clamped),
+    "clamp_min": lambda reader, x, min: clamped(reader, x, min),
+    "clamp_max": lambda reader, x, max: clamped(reader, x, None, max),
+    "maximum": _larger,
+    "minimum": lambda reader, x, other: _negative(
+        _larger(reader, _negative(reader.value(x, "a minimum")), _negative(reader.value(other, "a minimum")))
+    ),
+}

@@ -1,0 +1,74 @@
+"""Dropout of neurons and of whole branches: i.i.d. factors while a module is in training mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from derivations import drop_branch, dropout
+from numerics.pytorch.attention import DROPPED
+from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.values import THERE, Part, Value, number
+
+
+def dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """I.i.d. factors in training, nothing else."""
+    value = reader.value(x, name)
+    if not module.training or module.p == 0:
+        return value
+    if THERE in value.axes:
+        reader.refuse(name, DROPPED)
+    return _with_factors(reader, value, module.p, name)
+
+
+def _with_factors(reader: Reader, value: Value, p: float, name: str) -> Value:
+    """One factor for each neuron: every part of a list has its own."""
+
+    def thinned(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple(replace(q, expr=dropout(q.expr, 1 - number(p), name=reader.factor(name))) for q in parts)
+
+    return value.each(thinned)
+
+
+def branch_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """A whole branch dropped for each input: torchvision's StochasticDepth in mode row, timm's DropPath."""
+    value, p = reader.value(x, name), _dropped_share(module)
+    if not module.training or p == 0:
+        return value
+    shared = getattr(module, "mode", "row") == "batch"
+    factor = reader.factor(name)
+    return value.map(lambda e: drop_branch(e, 1 - number(p), name=factor, shared=shared))
+
+
+def drops(module: Any) -> bool:
+    """Whether somebody's own module drops the branches of inputs at random: seen by what it does to ones."""
+    torch = import_module("torch")
+    keep = 1 - _dropped_share(module)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        out = module.forward(torch.ones(400, 2, 3)).reshape(400, -1)  # not __call__, which is traced
+    if not module.training or keep == 1:
+        return bool((out == 1).all())
+    kept = out[:, 0] != 0
+    spread = (keep * (1 - keep) / 400) ** 0.5
+    values = torch.where(kept, 1 / keep, 0.0)[:, None]
+    return bool(torch.allclose(out, values.expand_as(out)) and abs(float(kept.double().mean()) - keep) < 5 * spread)
+
+
+def _dropped_share(module: Any) -> float:
+    return float(getattr(module, "p", getattr(module, "drop_prob", 0.0)) or 0.0)
+
+
+def dropped_function(reader: Reader, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Value:
+    """``F.dropout``."""
+    value = reader.value(x, "dropout")
+    if not training or p == 0:
+        return value
+    if THERE in value.axes:
+        raise ValueError(DROPPED)
+    return _with_factors(reader, value, p, "d_1")
+
+
+MODULES: dict[str, Rule] = {"Dropout": dropped}
+FUNCTIONS: dict[str, Rule] = {"dropout": dropped_function}

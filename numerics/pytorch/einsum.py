@@ -1,0 +1,56 @@
+"""``torch.einsum`` of two tensors that share one sum: products of matrices with their axes named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numerics.pytorch.attention import multiplied_as_matrices
+from numerics.pytorch.linear import linear_function
+from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.values import Value, is_tensor, spoken
+
+
+def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
+    """A matrix of the block on the neurons, scores of queries and keys, or their shares times values.
+
+    Raises
+    ------
+    ValueError
+        For other sums, and for axes that are left out by ``...``.
+    """
+    given = operands[0] if len(operands) == 1 and isinstance(operands[0], tuple) else operands
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    names = left.split(",")
+    if len(given) != 2 or len(names) != 2 or not arrow or "." in equation:
+        raise ValueError(f"{equation!r} is no product of two tensors with all axes named, such as 'bid,bjd->bij'")
+    (a, x), (b, y) = sorted(zip(names, given, strict=True), key=lambda pair: is_tensor(pair[1]))
+    summed = [label for label in a if label in b and label not in out]
+    if len(summed) != 1 or {*a, *b} - {*out} != {*summed} or any(len(set(s)) < len(s) for s in (a, b, out)):
+        raise ValueError(f"{equation!r} sums over more or less than one axis of both tensors, which has no rule")
+    (k,) = summed
+    first = _ordered(reader, x, a, a.replace(k, "") + k)
+    if is_tensor(y):
+        row = b.replace(k, "")
+        if len(row) != 1 or len(b) != 2:
+            raise ValueError(f"{equation!r} multiplies by a tensor of {len(b)} axes; a matrix has two")
+        made = multiplied_as_matrices(reader, first, y) if b[0] == k else linear_function(reader, first, y)
+        return _ordered(reader, made, a.replace(k, "") + row, out)
+    both = "".join(label for label in a if label in b and label != k)
+    m, n = (s.translate(dict.fromkeys(map(ord, both + k))) for s in (a, b))
+    if len(m) != 1 or len(n) != 1:
+        raise ValueError(f"{equation!r} is no product of two matrices for each of the axes that both have")
+    first, second = _ordered(reader, x, a, both + m + k), _ordered(reader, y, b, both + k + n)
+    return _ordered(reader, multiplied_as_matrices(reader, first, second), both + m + n, out)
+
+
+def _ordered(reader: Reader, x: Any, labels: str, wanted: str) -> Value:
+    value = reader.value(x, "einsum")
+    if len(value.axes) != len(labels):
+        raise ValueError(
+            f"einsum names {len(labels)} axes of a tensor of {spoken(value.axes)}; give the number of positions, positions="
+        )
+    return value.arranged([labels.index(label) for label in wanted])
+
+
+MODULES: dict[str, Rule] = {}
+FUNCTIONS: dict[str, Rule] = {"einsum": einsum}

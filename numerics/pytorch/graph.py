@@ -1,0 +1,230 @@
+r"""The graph that torch.fx lists of a block, each node read by its rule."""
+
+from __future__ import annotations
+
+import operator
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
+from numerics.pytorch.draws import with_kind
+from numerics.pytorch.reader import Reader
+from numerics.pytorch.rules import FUNCTIONS, function_rule, rule_of
+from numerics.pytorch.sizes import shape_of_state
+from numerics.pytorch.values import Value, is_tensor
+
+
+class RandomNumbers(ValueError):
+    """Numbers are drawn by no module while a block is traced."""
+
+
+class Undecided(ValueError):
+    """Python code of a block asks for what follows from values, or from sizes that are not given."""
+
+
+class Graph:
+    """The graph that torch.fx lists, whose nodes are read when they are asked for."""
+
+    def __init__(self, reader: Reader, block: Any) -> None:
+        self.reader, self.block = reader, block
+        self.seen: dict[Any, Any] = {}
+        self.plain = import_module("torch.nn").Module.__getattr__
+        self.graph = self._traced()
+        self._prepare(self.graph.nodes)
+
+    def output(self) -> Any:
+        """What the block puts out."""
+        for node in self.graph.nodes:  # in order, since operations may change tensors in place
+            found = self.of(node)
+        require_no_stale_names(list(self.graph.nodes), self.block, self.seen)
+        return found
+
+    def known_at(self, node: Any, graph: Any, asked: str) -> Any:
+        """What a node is while the block is traced: a number or a tuple that follows from sizes, or a value."""
+        self._prepare(graph.nodes)
+        kept = dict(self.seen)  # a tensor may change in place before it is read in order
+        try:
+            with _attributes(self.plain):
+                return self.of(node)
+        except ValueError as error:
+            raise Undecided(f"{asked} is not decided by sizes: {error}") from error
+        finally:
+            if any(written(n, self.block) is not None for n in graph.nodes):
+                self.seen = kept
+
+    def of(self, node: Any) -> Any:
+        """What a node is."""
+        if node not in self.seen:
+            self.seen[node] = self._read(node)
+            target = written(node, self.block)
+            if target is not None and isinstance(self.seen[node], Value):
+                self.seen[target] = self.seen[node]
+        return self.seen[node]
+
+    def _read(self, node: Any) -> Any:
+        if node.op == "placeholder":
+            return self.reader.placeholder(node, first=not any(n.op == "placeholder" for n in self.seen))
+        arguments = tuple(self._known(a) for a in node.args)
+        options = {word: self._known(value) for word, value in node.kwargs.items()}
+        if node.op == "get_attr":
+            return self.reader.tensor(node.target)
+        if node.op == "output":
+            return arguments[0]
+        if node.op == "call_module":
+            module = self.block.get_submodule(node.target)
+            try:
+                return rule_of(module)(self.reader, node.target, module, *arguments, **options)
+            except ValueError as error:
+                if node.target in str(error):
+                    raise
+                raise ValueError(f"{with_kind(self.block, node.target)}: {error}") from error
+        word = word_of(node)
+        try:
+            if not _has_values((*arguments, *options.values())):
+                return _plain(node, word, arguments, options)
+            return _called(node.target)(self.reader, *arguments, **options)
+        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise ValueError(
+                f"the operation {word}{self._home(node)} ({node.name} in the traced graph) is not known here: {error}"
+            ) from error
+
+    def _home(self, node: Any) -> str:
+        """The submodule whose code does this, in words; nothing for the block itself."""
+        stack = list(node.meta.get("nn_module_stack", ()))
+        return f" of {with_kind(self.block, stack[-1])}" if stack else ""
+
+    def _known(self, argument: Any) -> Any:
+        """An argument with values in the place of the graph's nodes."""
+        if isinstance(argument, (tuple, list)):
+            return tuple(self._known(item) for item in argument)
+        if isinstance(argument, slice):
+            return slice(*(self._known(part) for part in (argument.start, argument.stop, argument.step)))
+        return self.of(argument) if hasattr(argument, "all_input_nodes") else argument
+
+    def _prepare(self, nodes: Iterable[Any]) -> None:
+        """The number of features and the axes, from the first module that says them in the order of use, else of definition."""
+        called = [(n.target, self.block.get_submodule(n.target)) for n in nodes if n.op == "call_module"]
+        tensors = [n.args[1] for n in nodes if n.op == "call_function" and n.target.__name__ == "linear"]
+        raw = [self.reader.tensor(n.target).shape[-1] for n in tensors if getattr(n, "op", "") == "get_attr"]
+        found, axes = shape_of_state([*called, *self.block.named_modules()], self.reader.positions)
+        if not called and raw:
+            found = int(raw[0])
+        before = self.reader.features, self.reader.axes
+        self.reader.prepare(found, axes)
+        if before != (self.reader.features, self.reader.axes):
+            self.seen.clear()  # what was read while the block was traced had other sizes
+
+    def _traced(self) -> Any:
+        """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
+        fx = import_module("torch.fx")
+        outer, writing = self, _proxies_that_write(fx)
+
+        class Tracer(fx.Tracer):  # type: ignore[name-defined]
+            proxy_buffer_attributes = True
+
+            def proxy(self, node: Any) -> Any:
+                return writing(node, self)
+
+            def is_leaf_module(self, module: Any, name: str) -> bool:
+                return rule_of(module, None) is not None or super().is_leaf_module(module, name)
+
+            def to_bool(self, obj: Any) -> bool:
+                found = outer.known_at(obj.node, self.graph, "a condition")
+                unknown = _has_values((found,)) or is_tensor(found)
+                return bool(super().to_bool(obj)) if unknown else bool(found)  # the former says why not
+
+            def iter(self, obj: Any) -> Any:
+                found = outer.known_at(obj.node, self.graph, "how many there are of what is listed")
+                return iter([obj[i] for i in range(len(found))]) if isinstance(found, tuple) else super().iter(obj)
+
+            def index(self, obj: Any) -> int:
+                found = outer.known_at(obj.node, self.graph, "a whole number")
+                if isinstance(found, (int, sp.Integer)):
+                    return int(found)
+                raise TypeError("a whole number is asked for that depends on the batch or on values of tensors")
+
+        try:
+            return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
+        except RandomNumbers:
+            raise
+        except Undecided as error:
+            raise ValueError(f"{type(self.block).__name__} cannot be traced: {error}") from error
+        except Exception as error:  # whatever a module's own code raises on symbolic values
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ValueError(
+                f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors"
+            ) from error
+
+
+@contextmanager
+def _attributes(plain: Any) -> Iterator[None]:
+    """Modules hold their own tensors meanwhile; torch.fx puts nodes in their place while it traces."""
+    module = import_module("torch.nn").Module
+    while_tracing, module.__getattr__ = module.__getattr__, plain
+    try:
+        yield
+    finally:
+        module.__getattr__ = while_tracing
+
+
+def _proxies_that_write(fx: Any) -> Any:
+    """Proxies whose ``+=`` is listed as such, while torch.fx lists a sum, which leaves the first tensor as it was; sizes are numbers."""
+
+    def method(word: str) -> Any:
+        return lambda self, other: self.tracer.create_proxy("call_function", getattr(operator, word), (self, other), {})
+
+    methods = {f"__{word}__": method(word) for word in ("iadd", "isub", "imul", "itruediv", "ipow")}
+    methods["__index__"] = lambda self: self.tracer.index(self)
+    methods["__len__"] = lambda self: len(list(self.tracer.iter(self)))
+    attribute = type("Attribute", (fx.proxy.Attribute,), methods)
+    return type("Proxy", (fx.Proxy,), {**methods, "__getattr__": lambda self, name: attribute(self, name)})
+
+
+def _has_values(arguments: Iterable[Any]) -> bool:
+    return any(isinstance(a, Value) or (isinstance(a, (tuple, list)) and _has_values(a)) for a in arguments)
+
+
+def _plain(node: Any, word: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Arithmetic of sizes and of the block's own tensors, as PyTorch does it."""
+    if arguments and is_tensor(arguments[0]) and writes(word, options):
+        raise ValueError("it changes a tensor of the block in place")
+    call = getattr(arguments[0], word) if node.op == "call_method" else node.target
+    rest = arguments[1:] if node.op == "call_method" else arguments
+    return _still(lambda: call(*rest, **options), "it draws random numbers")
+
+
+def _still(call: Callable[[], Any], otherwise: str) -> Any:
+    """What a call gives that draws nothing.
+
+    Raises
+    ------
+    RandomNumbers
+        If it moved a generator of random numbers: what it drew would stand for ever.
+    """
+    before = _generators()
+    found = call()
+    if before != _generators():
+        raise RandomNumbers(
+            f"{otherwise} that are no module's, which have no rule; use Dropout, or write the layer by hand with derivations.Network"
+        )
+    return found
+
+
+def _generators() -> tuple[Any, ...]:
+    """The states of the generators that a forward may draw from."""
+    torch = import_module("torch")
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return bytes(torch.get_rng_state().tolist()), random.getstate(), bytes(numpy[1]), numpy[2]
+
+
+def _called(target: Any) -> Callable[..., Any]:
+    rule = FUNCTIONS.get(target.strip("_")) if isinstance(target, str) else function_rule(target)
+    if rule is None:
+        raise ValueError("it has no rule; write the layer by hand with derivations.Network")
+    return rule

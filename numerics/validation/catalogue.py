@@ -1,0 +1,158 @@
+r"""The catalogue of published claims and of this project's own, and what came of checking some of them."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from derivations.errors import unknown
+from numerics.ensembles import Seed, seed_sequence
+from numerics.validation import hayou, li_nica, own, peluchetti
+from numerics.validation.base import LEVEL, Row, Validation
+from numerics.validation.claims import Claim
+from numerics.validation.stages import Stage, silent
+
+#: All claims, source by source.
+CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS, *own.CLAIMS)
+
+
+def find_claims(source: str | None = None, name: str | None = None, quick: bool = False) -> tuple[Claim, ...]:
+    """The claims that are asked for, in the order of the catalogue.
+
+    Parameters
+    ----------
+    source : str, optional
+        A word of the source, such as ``"Hayou"``, in any case.
+    name : str, optional
+        The name of a claim.
+    quick : bool
+        Only those that take a few seconds.
+
+    Raises
+    ------
+    ValueError
+        If no claim has that source or that name, or none that is quick does.
+
+    Examples
+    --------
+    >>> [claim.name for claim in find_claims(name="determinant, width 2")]
+    ['determinant, width 2']
+    """
+    found = CATALOGUE
+    if source is not None:
+        found = tuple(claim for claim in found if source.casefold() in claim.source.casefold())
+        if not found or not source.strip():
+            authors = sorted({claim.source.partition(",")[0].split()[-1] for claim in CATALOGUE})
+            raise ValueError(f"{unknown('source', source, authors)}; one of {', '.join(authors)}")
+    if name is not None:
+        named = tuple(claim for claim in found if claim.name == name)
+        if not named:
+            raise ValueError(unknown("claim", name, [claim.name for claim in found]))
+        found = named
+    if quick:
+        found = tuple(claim for claim in found if not claim.slow)
+        if not found:
+            raise ValueError("none of these claims is quick; ask for them without quick")
+    return found
+
+
+@dataclass(frozen=True)
+class CheckedClaims:
+    """Claims with what came of them; true if all hold and every control was rejected.
+
+    Parameters
+    ----------
+    claims : tuple of Claim
+    table : Validation
+        A row for each.
+    """
+
+    claims: tuple[Claim, ...]
+    table: Validation
+
+    def __bool__(self) -> bool:
+        return bool(self.table)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """``holds``, ``differs``, or why nothing can be said, one for each claim."""
+        return tuple("holds" if said == "agrees" else said for said in self.table.verdicts)
+
+    def __str__(self) -> str:
+        lines = []
+        rows = list(zip(self.claims, self.table.rows, self.table.adjusted, self.verdicts, strict=True))
+        for source in dict.fromkeys(claim.source for claim in self.claims):
+            lines += ["", source, "─" * len(source)]
+            for claim, row, p, verdict in (row for row in rows if row[0].source == source):
+                lines += [f"{'✓' if verdict == 'holds' else '✗'} {claim.name}: {verdict}", f"    {claim.statement}"]
+                lines.append(f"    {_numbers(row, p)}")
+        held = sum(verdict == "holds" for verdict in self.verdicts)
+        level = f"each claim at a level that Holm's correction keeps to {LEVEL:g} for all together"
+        return "\n".join([*lines[1:], "", f"{held} of {len(self.claims)} hold; {level}"])
+
+    def to_json(self) -> str:
+        """The same as JSON, a claim an object."""
+        rows = zip(self.claims, self.table.rows, self.table.adjusted, self.verdicts, strict=True)
+        return json.dumps([_entry(*row) for row in rows], ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _numbers(row: Row, adjusted: float) -> str:
+    """What was derived and measured, the test, and its control."""
+    number = "" if row.derived is None else f"derived {row.derived:.5g}, measured {row.measured}; "
+    return (
+        f"{number}{row.statistic} = {row.test.statistic:.3g}, p = {adjusted:.2g}; "
+        f"control {row.statistic} = {row.control.statistic:.3g}, p = {row.control.p_value:.1g}"
+    )
+
+
+def _entry(claim: Claim, row: Row, adjusted: float, verdict: str) -> dict[str, Any]:
+    """A claim as JSON holds it."""
+    return {
+        "source": claim.source,
+        "claim": claim.name,
+        "statement": claim.statement,
+        "verdict": verdict,
+        "derived": row.derived,
+        "measured": None if row.measured is None else row.measured.value,
+        "standard_error": None if row.measured is None else row.measured.error,
+        "statistic": {
+            "name": row.statistic,
+            "value": row.test.statistic,
+            "p": row.test.p_value,
+            "adjusted_p": adjusted,
+        },
+        "control": {"derived": row.wrong, "value": row.control.statistic, "p": row.control.p_value},
+    }
+
+
+def check_claims(
+    claims: Sequence[Claim] = CATALOGUE, seed: Seed = 0, workers: int = 1, stage: Stage = silent
+) -> CheckedClaims:
+    """Derive and simulate claims; what comes of one does not depend on which others are checked with it.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        All of them by default, several minutes; :func:`find_claims` chooses.
+    seed : int, SeedSequence, Generator or None
+    workers : int
+        Threads; the result does not depend on it.
+    stage : callable
+        Announces each claim: from its name to a context in which it is checked.
+
+    Returns
+    -------
+    CheckedClaims
+        True if all hold; ``print`` shows them by source.
+    """
+    root, rows = seed_sequence(seed), []
+    for claim in claims:
+        own = np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, zlib.crc32(claim.name.encode())))
+        with stage(claim.name):
+            rows.append(claim.check(own, workers))
+    return CheckedClaims(tuple(claims), Validation(tuple(rows), "Claims, derived and simulated"))

@@ -1,0 +1,154 @@
+"""Every recipe in every regime says whether its limit exists, is unique and explodes; flows explode when it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    RECIPES,
+    AttentionBlock,
+    ConvBlock,
+    ConvResNet,
+    DerivationError,
+    GatedBlock,
+    MLPBlock,
+    Network,
+    PreNormResNet,
+    ResNet,
+    ShapedAttention,
+    ShapedMLP,
+    ShrinkingResNet,
+    TransformerBlock,
+    derive,
+    gelu,
+    identity,
+    relu,
+    sigmoid,
+    silu,
+    symbols,
+    tanh,
+)
+from derivations.symbols import width as n
+from numerics import solve_flow
+
+x = symbols.state
+HALF = sp.Rational(1, 2)
+YES = ("yes", "cannot")
+
+#: Of each recipe's example, in each regime that it has a limit in: whether it is unique, and whether it explodes.
+SAID = {
+    ResNet: {"depth": YES, "width": YES, "joint": YES},
+    ShrinkingResNet: {"depth": YES, "width": YES, "joint": YES},
+    ConvResNet: {"depth": YES, "width": YES},
+    MLP: {"joint": YES},
+    ShapedMLP: {"joint": YES},
+    PreNormResNet: {"depth": ("not known", "not known"), "width": YES, "joint": YES},
+    MLPBlock: {"depth": YES, "width": YES, "joint": YES},
+    GatedBlock: {"depth": YES, "width": ("yes", "can"), "joint": ("yes", "can")},
+    ConvBlock: {"depth": ("not known", "cannot"), "width": YES},
+    AttentionBlock: {"depth": ("not known", "cannot"), "width": YES},
+    TransformerBlock: {"depth": ("not known", "cannot"), "width": YES},
+    ShapedAttention: {"joint": ("yes", "not known")},
+    Network: {"depth": YES, "width": YES, "joint": YES},
+}
+
+
+def _at(recipe, order):
+    return replace(recipe, width={"depth": recipe.width, "width": sp.oo, "joint": n}[order])
+
+
+#: Which take longer than the others.
+LONG = (ConvBlock, MLP, ShapedAttention, TransformerBlock)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(r, marks=[pytest.mark.slow] if r in LONG else []) for r in RECIPES],
+    ids=lambda recipe: recipe.__name__,
+)
+def test_every_recipe_in_every_regime(recipe):
+    for order in ("depth", "width", "joint"):
+        net = _at(recipe.example(), order)
+        if order not in SAID[recipe]:
+            with pytest.raises(DerivationError):
+                derive(net, order=order)
+            continue
+        found = derive(net, order=order).existence
+        assert (found.unique, found.explodes) == SAID[recipe][order]
+        assert all(found.reasons)
+
+
+FLOWS = {
+    "ReGLU": (GatedBlock(relu, sp.oo), "can"),
+    "SwiGLU of two inputs": (GatedBlock(silu, sp.oo, inputs=2), "can"),
+    "GEGLU": (GatedBlock(gelu, sp.oo), "can"),
+    "GLU": (GatedBlock(sigmoid, sp.oo), "cannot"),
+    "SwiGLU after a norm": (GatedBlock(silu, sp.oo, inputs=2, norm="rms"), "cannot"),
+    "before a norm": (GatedBlock(relu, sp.oo, norm="rms", place="post"), "cannot"),
+    "square": (ResNet(x**2, sp.oo), "can"),
+    "exponential": (ResNet(sp.exp(x), sp.oo), "can"),
+    "root of a square": (ResNet(sp.sqrt(1 + x**2), sp.oo), "cannot"),
+    "linear attention": (AttentionBlock(sp.oo, kind="linear"), "can"),
+    "linear, masked": (AttentionBlock(sp.oo, kind="linear", masked=True), "can"),
+    "linear, dropout": (AttentionBlock(sp.oo, kind="linear", keep=HALF), "can"),
+    "linear after a norm": (AttentionBlock(sp.oo, kind="linear", norm="rms"), "cannot"),
+    "softmax": (AttentionBlock(sp.oo), "cannot"),
+    "means that grow together": (ShrinkingResNet(silu, identity, sp.oo), "not known"),
+    "curved around a bounded one": (ShrinkingResNet(silu, tanh, sp.oo, weight_mean=1), "cannot"),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows(name):
+    recipe, explodes = FLOWS[name]
+    assert derive(recipe).existence.explodes == explodes
+
+
+@pytest.mark.parametrize(
+    ("recipe", "start", "time"),
+    [
+        (GatedBlock(relu, sp.oo), 3, sp.Rational(2, 3)),
+        (GatedBlock(relu, sp.oo, bias_variance=1), 1, sp.sqrt(2) * (sp.pi / 2 - sp.atan(sp.sqrt(2)))),
+        (ResNet(x**2, sp.oo), 2, sp.Rational(1, 6)),
+        (ResNet(x**3, sp.oo), 1, sp.Rational(1, 30)),
+        (ResNet(x**2 + x, sp.oo), 1, sp.log(sp.Rational(4, 3))),
+    ],
+    ids=["gate", "gate with biases", "square", "cube", "square and linear"],
+)
+def test_a_flow_explodes_at_the_time_that_is_said(recipe, start, time):
+    d = derive(recipe)
+    said = d.existence.explosion_time.subs(sp.Symbol("K_0", positive=True), start)
+    assert abs(float(said - time)) < 1e-12
+    # f ~ c K^p leaves K^(1-p)/((p-1)c) before the end, whatever the way there
+    left = [
+        solve_flow(d.limit, start, t=share * float(said), rtol=1e-9)(share * float(said))[0] for share in (0.9, 0.99)
+    ]
+    (s,) = d.limit.states
+    p = sp.degree(d.limit.drift[0], s)
+    assert left[1] / left[0] == pytest.approx(10 ** (1 / (int(p) - 1)), rel=0.2)
+    assert np.all(np.isfinite(left))
+
+
+@pytest.mark.slow
+def test_a_finite_gate_explodes_from_three_neurons_on():
+    # the squared norm's scale has the density V^(-n/2)
+    assert [derive(GatedBlock(silu, k)).existence.explodes for k in (1, 2, 3, 4)] == ["cannot", "cannot", "can", "can"]
+    assert "explodes if" in derive(GatedBlock(silu, n)).existence.reasons[1]
+    assert derive(GatedBlock(silu, 4, norm="rms")).existence.explodes == "cannot"
+
+
+def test_the_norm_of_a_shaped_network_decides():
+    said = {a: derive(ShapedMLP(a, a=1, inputs=2)).existence.explodes for a in (silu, tanh)}
+    assert said == {silu: "can", tanh: "cannot"}
+
+
+@pytest.mark.slow
+def test_more_positions_than_are_looked_at_are_said():
+    found = derive(AttentionBlock(2, positions=5, size=2, kind="linear")).existence
+    assert "more than 4 positions" in found.reasons[1]
+    assert found.explodes == "not known"

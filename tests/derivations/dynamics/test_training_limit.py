@@ -1,0 +1,96 @@
+"""What is derived of training at infinite width: adjoints, learning rates, closure, refusals and the pages."""
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    DerivationError,
+    Network,
+    ResNet,
+    ShapedMLP,
+    Weights,
+    average,
+    dropout,
+    epsilon,
+    relu,
+    rms_norm,
+    symbols,
+    tanh,
+    training_limit,
+)
+from derivations.symbols import state
+
+n = symbols.width
+W = Weights("W")
+
+
+def network(layer, **options):
+    return Network(layer, width=sp.oo, **options)
+
+
+def test_the_adjoint_of_a_norm_and_two_matrices():
+    found = training_limit(network(lambda x: x + epsilon * Weights("A")(relu(Weights("B", out=2 * n)(rms_norm(x))))))
+    adjoint = found.adjoint
+    (mean,) = (s for s in adjoint.statements if s not in adjoint.matrices)
+    b, a = adjoint.matrices
+    s, g, w, c = mean.symbol, adjoint.new, adjoint.passed[b], adjoint.passed[mean]
+    assert sp.expand(adjoint.formula(state) - (g + w / sp.sqrt(s) + 2 * c * state)) == 0
+    assert adjoint.formula(a.symbol) == g * symbols.step
+    (part,) = adjoint.parts(s)
+    assert sp.simplify(part.formula + w * state / (2 * s ** sp.Rational(3, 2))) == 0
+    assert not found.is_linear
+
+
+@pytest.mark.parametrize(
+    ("layer", "power", "linear"),
+    [
+        (lambda x: x + epsilon * W(x), 0, True),
+        (lambda x: W(x), 0, True),
+        (lambda x: x / 2 + epsilon * Weights("A")(W(3 * x)), 0, True),
+        (lambda x: x + epsilon**2 * W(tanh(x)), 1, False),
+        (lambda x: x + epsilon**2 * W(x), 1, True),
+        (lambda x: x + epsilon * W(x) * average(x**2), 0, False),
+    ],
+)
+def test_rates_of_the_depth_and_closure(layer, power, linear):
+    found = training_limit(network(layer))
+    assert set(found.rates.values()) == {power}
+    assert found.is_linear == linear
+    assert any(step.name == "Closure" and step.is_result == linear for step in found.steps)
+
+
+def test_equations_of_a_linear_block_in_every_format():
+    found = training_limit(network(lambda x: x + epsilon * W(x)))
+    text = str(found)
+    for line in ("d_Wμ^k = p_μ^k/sqrt(L)", "g_μ^k = p_μ^k + w_Wμ^k", "E[z zᵀ] = P Σ Pᵀ", "f_μ^k = E[v^k*x_Lμ^k]/γ_0"):
+        assert line in text
+    assert r"^{k}^" not in found.latex()  # a double index does not compile
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (ResNet(tanh, width=4), "infinite width, got width 4"),
+        (ShapedMLP(tanh, a=1), "infinite width"),
+        ("resnet", "expects a network"),
+        (network(lambda x: x + epsilon * W(dropout(x, 0.5))), "leave out dropout"),
+        (network(lambda x: x - epsilon**2 * W.T(tanh(W(x)))), "transposes"),
+        (network(lambda x: x + epsilon * W(x), positions=2), "positions"),
+        (network(lambda x: x + epsilon * W(tanh(W(x)))), "W is applied several times"),
+        (network(lambda x: x + epsilon * Weights("W", bias_variance=1)(x)), "without biases"),
+        (network(lambda x: x + epsilon * Weights("W", mean=1)(x)), "centred"),
+        (network(lambda x: x + epsilon * Weights("W", law="orthogonal")(x)), "independent Gaussian entries"),
+        (network(lambda x: x + epsilon * Weights("W", variance=1 + symbols.time)(x)), "number for the variance"),
+        (network(lambda x: x + epsilon * W(tanh(Weights("B", out=8)(x)))), "all layers grow with the width"),
+        (network(lambda x: x + epsilon * Weights("A")(Weights("B", variance=0)(x))), "starts at 0"),
+        (network(lambda x: x + epsilon * tanh(x)), "no matrix"),
+        (network(lambda x: x + epsilon * W(sp.sign(x))), "jumps"),
+        (network(lambda x: x + epsilon * sp.Symbol("c") * W(x), parameters=(sp.Symbol("c"),)), "substitute values"),
+        (MLP(relu), "infinite width"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "net",
+)
+def test_what_is_refused(net, message):
+    with pytest.raises(DerivationError, match=message):
+        training_limit(net)

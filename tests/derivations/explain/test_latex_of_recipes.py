@@ -1,0 +1,42 @@
+"""Every recipe in every regime in LaTeX: one document with all of them goes through pdflatex without an error."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+
+from derivations import RECIPES, DerivationError, derive
+from derivations.symbols import width as n
+
+
+def _derivations():
+    for recipe in RECIPES:
+        example = recipe.example()
+        for order, width in (("depth", example.width), ("depth", n), ("width", sp.oo), ("joint", n)):
+            try:
+                yield f"{recipe.__name__} {order} {width}", derive(replace(example, width=width), order=order)
+            except DerivationError:
+                continue
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_all_of_it_compiles(tmp_path):
+    found = dict(_derivations())
+    assert {name.split()[0] for name in found} == {recipe.__name__ for recipe in RECIPES}
+    assert {name.split()[1] for name in found} == {"depth", "width", "joint"}
+    texts = (f"\\section*{{{name}}}\n{d.latex()}\n\\clearpage" for name, d in found.items())
+    head = "\\documentclass{article}\n\\usepackage{amsmath,amssymb}\n\\begin{document}\n"
+    (tmp_path / "all.tex").write_text(head + "\n".join(texts) + "\n\\end{document}\n", encoding="utf-8")
+    made = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout[-2000:]
+    wide = [float(w) for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", made.stdout)]
+    assert not wide, sorted(wide)[-5:]

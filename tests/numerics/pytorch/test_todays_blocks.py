@@ -1,0 +1,259 @@
+"""Blocks as today's libraries write them, with their own weights put in: what is read is what PyTorch computes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the extra torch")
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from derivations.language.nodes import Applied  # noqa: E402
+from numerics.pytorch import from_torch  # noqa: E402
+from numerics.pytorch.guards import unwrapped  # noqa: E402
+from tests.numerics.pytorch.evaluation import evaluated, read_with_copies  # noqa: E402
+from tests.numerics.pytorch.test_blocks import Calls, tensors_by_name  # noqa: E402
+
+N, HEADS, TOKENS = 8, 4, 3
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+class RMSNorm(nn.Module):
+    """As Llama writes it."""
+
+    def __init__(self, size, eps=1e-9):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+
+    def forward(self, x):
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """As the annotated transformer writes it."""
+
+    def forward(self, x):
+        return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-9)
+
+
+class Decoder(nn.Module):
+    """Attention and a gate without biases; ``attend`` mixes the heads, ``keys`` heads share their keys and values, ``form`` orders the branches."""
+
+    def __init__(self, attend, keys=HEADS, form="sequence", queries=nn.Identity):
+        super().__init__()
+        size = N // HEADS
+        self.n1, self.n2, self.n3, self.n4 = (RMSNorm(N) for _ in range(4))
+        self.q, self.k = nn.Linear(N, N, bias=False), nn.Linear(N, keys * size, bias=False)
+        self.v, self.o = nn.Linear(N, keys * size, bias=False), nn.Linear(N, N, bias=False)
+        self.gate, self.up, self.down = (nn.Linear(a, b, bias=False) for a, b in ((N, 12), (N, 12), (12, N)))
+        self.qn, self.kn = queries(), queries()
+        self.attend, self.form, self.shared = attend, form, HEADS // keys
+
+    def attention(self, x):
+        shape = (*x.shape[:-1], -1, N // HEADS)
+        q, k, v = (m(x).view(shape).transpose(1, 2) for m in (self.q, self.k, self.v))
+        return self.o(self.attend(self, self.qn(q), self.kn(k), v).transpose(1, 2).reshape(*x.shape[:-1], N))
+
+    def mlp(self, x):
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+    def forward(self, x):
+        if self.form == "parallel":
+            return x + self.attention(self.n1(x)) + self.mlp(self.n1(x))
+        if self.form == "sandwich":
+            x = x + self.n3(self.attention(self.n1(x)))
+            return x + self.n4(self.mlp(self.n2(x)))
+        x = x + self.attention(self.n1(x))
+        return x + self.mlp(self.n2(x))
+
+
+def causal(b, q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def interleaved(b, q, k, v):
+    return causal(b, q, k.repeat_interleave(b.shared, dim=1), v.repeat_interleave(b.shared, dim=1))
+
+
+def repeated(b, q, k, v):
+    def each(x):
+        batch, heads, tokens, size = x.shape
+        x = x[:, :, None, :, :].expand(batch, heads, b.shared, tokens, size)
+        return x.reshape(batch, heads * b.shared, tokens, size)
+
+    return causal(b, q, each(k), each(v))
+
+
+def grouped(b, q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+
+def by_einsum(b, q, k, v):
+    scores = torch.einsum("bhid,bhjd->bhij", q, k) / math.sqrt(N // HEADS)
+    return torch.einsum("bhij,bhjd->bhid", scores.softmax(-1), v)
+
+
+def capped(b, q, k, v):
+    scores = torch.tanh(q @ k.transpose(-1, -2) / math.sqrt(N // HEADS) / 30.0) * 30.0
+    return scores.softmax(-1) @ v
+
+
+class Compiled(nn.Module):
+    """As torch.compile wraps a module, without the seconds that it takes."""
+
+    def __init__(self, module):
+        super().__init__()
+        self._orig_mod = module
+
+    def __call__(self, x):
+        return self._orig_mod(x)
+
+
+class HalfSquare(nn.Module):
+    """Reads more features than the state has."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(2 * N, N)
+
+    def forward(self, x):
+        return x + self.a(torch.cat([x, x.relu() ** 2 / 2], -1))
+
+
+def pointwise(function):
+    return lambda: Calls(lambda b, x: x + b.a(function(b, x)), a=nn.Linear(N, N), c=nn.Linear(N, N))
+
+
+BLOCKS = {
+    "llama": lambda: Decoder(causal),
+    "heads that share keys, interleaved": lambda: Decoder(interleaved, keys=2),
+    "heads that share keys, expanded": lambda: Decoder(repeated, keys=2),
+    "heads that share keys, by an option": lambda: Decoder(grouped, keys=2),
+    "one key for all": lambda: Decoder(interleaved, keys=1),
+    "norms of queries and keys": lambda: Decoder(causal, queries=lambda: RMSNorm(N // HEADS)),
+    "parallel branches": lambda: Decoder(by_einsum, form="parallel"),
+    "norms on both sides": lambda: Decoder(causal, form="sandwich"),
+    "scores with a cap": lambda: Decoder(capped),
+    "standard deviation": lambda: nn.Sequential(LayerNorm(), nn.Linear(N, N)),
+    "a matrix of more than the state": HalfSquare,
+    "several devices": lambda: nn.DataParallel(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
+    "compiled": lambda: Compiled(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
+    "clamp": pointwise(lambda b, x: x.clamp(-0.5, 1) + x.clamp(min=0.2)),
+    "maximum": pointwise(lambda b, x: torch.maximum(x, b.c(x)) - torch.minimum(b.c(x), 2 * x)),
+    "unit length": pointwise(lambda b, x: F.normalize(x, dim=-1) + x / x.norm(dim=-1, keepdim=True)),
+    "variance and sum": pointwise(lambda b, x: x / x.var(-1, keepdim=True) + x.sum(dim=-1, keepdim=True)),
+    "matrix by einsum": pointwise(lambda b, x: torch.einsum("bti,oi->bto", x, b.c.weight)),
+    "loop over a shape": pointwise(
+        lambda b, x: torch.cat([sum(h for h in b.c(x).chunk(2, -1))] * 2, -1) * len(x.shape)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_what_is_read_is_what_pytorch_computes(name):
+    block = BLOCKS[name]().double()
+    net, copies = read_with_copies(block, positions=TOKENS, scale=1)
+    x = torch.randn(TOKENS, N, dtype=torch.float64)
+    with torch.no_grad():
+        theirs = block(x[None])[0].numpy()
+    tensors = tensors_by_name(unwrapped(block))
+    np.testing.assert_allclose(evaluated(net, x.numpy(), tensors, copies), theirs, rtol=1e-4, atol=1e-5)
+    wrong = evaluated(net, x.numpy()[:, ::-1], tensors, copies)  # control: another state
+    assert np.abs(wrong - theirs).max() > 1e-3
+
+
+def test_heads_that_share_keys_share_their_matrices():
+    names = {node.weights.name for node in from_torch(Decoder(interleaved, keys=2), positions=2).layer.atoms(Applied)}
+    assert {"k_1", "k_2", "v_1", "v_2", "q_1", "q_4"} <= names
+    assert not {"k_3", "v_3", "q_5"} & names
+
+
+def test_floats_are_the_roots_that_they_were_written_as():
+    def layer(function):
+        return str(from_torch(pointwise(function)()).layer)
+
+    assert "sqrt(2)" in layer(lambda b, x: x / math.sqrt(2))
+    assert "2**(3/4)*sqrt(5)" in layer(lambda b, x: x * (2 * 100) ** 0.25)
+    assert "0.3" in layer(lambda b, x: 0.3 * x) or "3*x/10" in layer(lambda b, x: 0.3 * x)
+
+
+def rotated(b, q, k, v):
+    return causal(b, q * b.cos, k * b.cos, v)
+
+
+def with_angles(attend):
+    block = Decoder(attend)
+    block.register_buffer("cos", torch.outer(torch.arange(TOKENS), torch.tensor([1.0, 0.01])).cos())
+    return block
+
+
+class Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.router, self.experts = nn.Linear(N, 2), nn.ModuleList([nn.Linear(N, N), nn.Linear(N, N)])
+
+    def forward(self, x):
+        shares = self.router(x).softmax(-1)
+        return x + sum(shares[..., i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
+
+
+def depthwise():
+    return nn.Sequential(nn.Conv1d(N, N, 3, padding=1, groups=N), nn.Conv1d(N, N, 1))
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (
+            lambda: with_angles(rotated),
+            r"cos .Tensor. holds numbers that differ .*its shape is \(3, 2\)\), as a rotary",
+        ),
+        (Experts, "softmax goes over .features., as that of a router of experts"),
+        (depthwise, "0 .Conv1d. has 8 groups"),
+        (lambda: Decoder(lambda b, q, k, v: v[:, :, torch.arange(q.shape[0])]), "must be Number, not Symbol"),
+        (pointwise(lambda b, x: x.norm(p=1, dim=-1, keepdim=True)), "the norm of order 1 has no rule"),
+        (pointwise(lambda b, x: x.sum(1, keepdim=True)), "sum is known over the neurons only"),
+        (pointwise(lambda b, x: torch.einsum("bti,bti->bt", x, x)), "'bti,bti->bt' is no product of two matrices"),
+        (pointwise(lambda b, x: torch.einsum("bti->bt", x)), "is no product of two tensors with all axes named"),
+        (pointwise(lambda b, x: torch.einsum("bti,oj->bto", x, b.c.weight)), "sums over more or less than one axis"),
+        (pointwise(lambda b, x: x.repeat_interleave(2, dim=-1)), "repeat_interleave is known along heads"),
+        (pointwise(lambda b, x: x.expand(2, 2, 2)), "is expanded to"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_what_has_no_rule_is_refused_by_its_reason(block, said):
+    with pytest.raises(ValueError, match=said):
+        from_torch(block(), positions=TOKENS)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_what_torch_jit_has_compiled_is_refused():
+    with pytest.raises(
+        ValueError, match=r"compiled by torch.jit and cannot be traced; give the module as it was before"
+    ):
+        from_torch(torch.jit.script(nn.Linear(N, N)))
+
+
+def test_a_sum_over_all_neurons_grows_with_them():
+    block = pointwise(lambda b, x: F.normalize(x, dim=-1))()
+    with pytest.raises(ValueError, match="norm goes over all neurons and grows with their number"):
+        from_torch(block, width=float("inf"))
+
+
+def test_a_missing_number_of_positions_is_asked_for():
+    with pytest.raises(ValueError, match=r"asks for the shape of its input; give the number of positions, positions=$"):
+        from_torch(Decoder(causal))
+
+
+def test_weights_without_their_biases_are_measured_without_them():
+    block = pointwise(lambda b, x: F.linear(x, b.c.weight))
+    (_, c), _ = from_torch(block, initialiser="measured").modules
+    assert c.bias_variance == 0
