@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
@@ -68,11 +69,11 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def read_samples(path: str) -> NDArray[np.float64]:
-    """Last layers of networks from a CSV, .npy or .pt file, one network a row.
+    """Last layers of networks from a CSV, .npy, .npz or .pt file, one network a row.
 
     Returns
     -------
-    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from .npy and .pt
+    array, shape (samples, n) from CSV; (samples,), (samples, n) or (samples, n, m) from the others
 
     Raises
     ------
@@ -103,6 +104,8 @@ def _read(path: str, what: str) -> NDArray[np.float64]:
     file = _existing(path, f"{what}, CSV or .npy")
     if file.suffix in (".pt", ".pth"):
         return _read_tensor(file)
+    if file.suffix == ".npz":
+        return _read_npz(file)
     return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
 
 
@@ -144,6 +147,25 @@ def _read_npy(file: Path) -> NDArray[np.float64]:
         raise ValueError(
             f"{file} cannot be read as an array of numbers: {error}; write it with numpy.save from a numeric array"
         ) from error
+    return _real(file, array)
+
+
+def _read_npz(file: Path) -> NDArray[np.float64]:
+    """The only array of an archive."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            names = list(archive.files)
+            if len(names) != 1:
+                raise ValueError(f"it holds {len(names)} arrays ({', '.join(names[:4])}), where one is expected")
+            array = archive[names[0]]
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
+        raise ValueError(
+            f"{file} cannot be read as an array of numbers: {error}; write it with numpy.save from a numeric array"
+        ) from error
+    return _real(file, array)
+
+
+def _real(file: Path, array: NDArray[np.generic]) -> NDArray[np.float64]:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{file} holds {array.dtype} values; expected real numbers")
     return np.asarray(array, dtype=float)

@@ -77,7 +77,7 @@ def compare(
     Raises
     ------
     ValueError
-        If the samples' shape does not fit, or there are nan among them.
+        If the samples' shape does not fit, they are too few for their own error, or there are nan among them.
 
     Examples
     --------
@@ -105,6 +105,8 @@ def compare(
 
 
 def _states(d: Derivation, samples: ArrayLike) -> Array:
+    if np.iscomplexobj(samples):
+        raise ValueError("samples must be real numbers, got complex ones")
     try:
         given = np.asarray(samples, dtype=float)
     except (TypeError, ValueError) as error:
@@ -115,13 +117,28 @@ def _states(d: Derivation, samples: ArrayLike) -> Array:
     if given.ndim == 2 and m > 1 and n and given.shape[1] == n * m:
         given = given.reshape(len(given), n, m)
     shaped = given.reshape(*given.shape, *(1,) * (3 - given.ndim)) if given.ndim < 3 and m == 1 else given
-    if shaped.ndim != 3 or len(shaped) < 2 or shaped.shape[2] != m or (n and shaped.shape[1] != n):
+    if shaped.ndim != 3 or shaped.shape[2] != m or (n and shaped.shape[1] != n):
         raise ValueError(
             f"samples must have shape (samples, {n or 'n'}, {m}), the last layer's states of each network, got shape {given.shape}"
         )
     if np.isnan(shaped).any():
         raise ValueError(f"{np.count_nonzero(np.isnan(shaped).any(axis=(1, 2)))} samples are nan; leave them out")
+    least = _least(DEGREES) if d.order != "width" else _least(1)
+    if len(shaped) < least:
+        count = "1 sample is" if len(shaped) == 1 else f"{len(shaped)} samples are"
+        raise ValueError(
+            f"{count} too few: the error of their mean comes from themselves, and below {least} it makes a right network differ too often; draw "
+            "more networks"
+        )
     return shaped
+
+
+def _least(numbers: int) -> int:
+    r"""With how many samples at least the covariance of the means of some numbers, taken from the samples, can stand for the true one.
+
+    The statistic of p means is then Hotelling's, whose mean is :math:`p(N - 1)/(N - p - 2)` in place of p: at most a tenth more.
+    """
+    return int(np.ceil((1.1 * (numbers + 2) - 1) / 0.1))
 
 
 def _rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:

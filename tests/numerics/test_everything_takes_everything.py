@@ -121,7 +121,7 @@ COMMANDS = {
         t=0.25,
     ),
     "validate": lambda d: validate(d, t=0.25, samples=50, depth=16),
-    "compare": lambda d: compare(d, np.ones((20, 3 if d.order == "depth" else 16, d.architecture.coordinates)), t=0.25),
+    "compare": lambda d: compare(d, np.ones((60, 3 if d.order == "depth" else 16, d.architecture.coordinates)), t=0.25),
     "report": lambda d: report(d, Start(t=0.25, depth=8, samples=50)).html(),
 }
 QUICK = ("derive", "distribution", "network", "paths")

@@ -7,7 +7,7 @@ import pytest
 
 from derivations.explain import files
 from numerics.cli import main
-from numerics.cli.files import read_inputs
+from numerics.cli.files import read_inputs, read_samples
 from tests.command_line import complaint, printed
 
 
@@ -144,3 +144,17 @@ def test_simulate_goes_on_from_a_checkpoint(tmp_path, capsys):
     assert list((tmp_path / "kept").glob("block_*.npz"))
     assert main(["simulate", *size, "--seed", "1", "--checkpoint", str(tmp_path / "kept")]) == 2
     assert "differs in seed" in capsys.readouterr().err
+
+
+def test_an_archive_of_one_array_is_read(tmp_path):
+    np.savez(tmp_path / "one.npz", states=np.eye(2))
+    assert (read_samples(str(tmp_path / "one.npz")) == np.eye(2)).all()
+    np.savez(tmp_path / "two.npz", a=np.eye(2), b=np.eye(2))
+    with pytest.raises(ValueError, match=r"two\.npz .*it holds 2 arrays \(a, b\), where one is expected"):
+        read_samples(str(tmp_path / "two.npz"))
+    (tmp_path / "bad.npz").write_bytes(GOOD)
+    with pytest.raises(ValueError, match=r"bad\.npz cannot be read"):
+        read_samples(str(tmp_path / "bad.npz"))
+    np.savez(tmp_path / "words.npz", np.array(["a"]))
+    with pytest.raises(ValueError, match="expected real numbers"):
+        read_samples(str(tmp_path / "words.npz"))

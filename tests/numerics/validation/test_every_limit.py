@@ -192,13 +192,26 @@ def test_own_wide_networks_against_the_flow():
         (np.ones((5, 4)), r"shape \(samples, 3, 1\)"),
         ("text", "array of numbers"),
         (np.full((5, 3), np.nan), "5 samples are nan"),
-        (np.ones((1, 3)), "shape"),
+        (np.ones((1, 3)), "1 sample is too few.*below 56"),
+        (np.ones((55, 3)), "55 samples are too few"),
+        (np.ones((90, 3)) * 1j, "must be real numbers"),
     ],
-    ids=["width", "text", "nan", "one"],
+    ids=["width", "text", "nan", "one", "few", "complex"],
 )
 def test_samples_that_do_not_fit_are_refused(samples, says):
     with pytest.raises(ValueError, match=says):
         compare(derive(ResNet(relu, 3)), samples)
+
+
+def test_few_samples_are_refused_where_their_own_error_misleads():
+    """Right samples, one below and at the least number: Hotelling's mean is more than a tenth above that of χ² below it."""
+    numbers, least = 4, 56
+    inflated = [(count - 1) / (count - numbers - 2) for count in (least - 1, least)]
+    assert inflated[0] > 1.1 >= inflated[1]
+    x = np.random.default_rng(0).normal(size=(4000, least, numbers))
+    means, errors = x.mean(axis=1), np.array([np.cov(one.T) / least for one in x])
+    chi = np.einsum("sp,spq,sq->s", means, np.linalg.inv(errors), means)
+    assert abs(chi.mean() - numbers * inflated[1]) < 4 * chi.std() / np.sqrt(len(chi))
 
 
 def test_samples_that_collapse_are_refused():
