@@ -232,13 +232,13 @@ def test_what_powers_do_not_see_is_expanded_too(expr, end):
     """The leading term with its exponential against the value far out, where it is exponentially small beside 1."""
     found = expansion_at(expr, x, end, 1)
     power, coefficient = found.leading
-    ratios = []
-    for far in (60, 120):
-        t = R(1, far)
-        leading = coefficient * t**power * sp.exp(sum(c * t**p for p, c in found.growth.items()))
-        ratios.append(abs((expr.subs(x, sp.sign(end) * far) / leading).evalf(20, maxn=20000) - 1))
-    assert ratios[1] < R(1, 1000)
-    assert ratios[1] <= ratios[0]
+    t = sp.Symbol("t", positive=True)
+    leading = sp.lambdify(t, coefficient * t**power * sp.exp(sum(c * t**p for p, c in found.growth.items())), "mpmath")
+    value = sp.lambdify(x, expr, "mpmath")
+    with mpmath.workdps(13000):  # the exponentials are as small as that beside 1
+        missed = [abs(value(int(sp.sign(end)) * far) / leading(mpmath.mpf(1) / far) - 1) for far in (12, 24)]
+    assert missed[1] < 1e-3
+    assert missed[1] <= missed[0]
 
 
 def test_what_cancels_to_first_order_has_no_expansion():
