@@ -101,7 +101,7 @@ def expansion_at(
             argument.terms[sp.S.Zero] = point
     for span in spans:
         try:
-            found = Expander(variable, argument, sp.Integer(span)).expand(plain(expr))
+            found = Expander(variable, argument, sp.Integer(span), span == spans[-1]).expand(plain(expr))
             if found.terms or is_flat(found.error):
                 return found
         except Cancelled:
@@ -112,7 +112,8 @@ def expansion_at(
 class Expander:
     """Expansions of all parts of one formula, each once."""
 
-    def __init__(self, variable: sp.Symbol, argument: Expansion, span: sp.Expr) -> None:
+    def __init__(self, variable: sp.Symbol, argument: Expansion, span: sp.Expr, last: bool = True) -> None:
+        self.last = last  # whether no wider span is tried after this one
         self.variable, self.argument, self.span = variable, argument, span
         self.known: dict[sp.Expr, Expansion] = {}
         self.multiplied = 0
@@ -122,7 +123,7 @@ class Expander:
         if expr not in self.known:
             found = self.tidy(self._work(expr))
             if not found.terms and is_flat(found.error) and found.error < sp.oo:
-                with suppress(Unknown, Cancelled):
+                with suppress(Unknown, *([Cancelled] if self.last else [])):
                     found = self.tidy(Remainders(self).of(expr))
             self.known[expr] = found
         return self.known[expr]
