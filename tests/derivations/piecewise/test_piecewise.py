@@ -238,7 +238,7 @@ def test_what_powers_do_not_see_is_expanded_too(expr, end):
     with mpmath.workdps(13000):  # the exponentials are as small as that beside 1
         missed = [abs(value(int(sp.sign(end)) * far) / leading(mpmath.mpf(1) / far) - 1) for far in (12, 24)]
     assert missed[1] < 1e-3
-    assert missed[1] <= missed[0]
+    assert missed[1] <= missed[0] + mpmath.mpf(10) ** -100
 
 
 def test_what_cancels_to_first_order_is_smaller_than_every_power():
