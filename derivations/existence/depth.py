@@ -243,7 +243,7 @@ def _over_positions(network: Recipe) -> tuple[str, str]:
         return UNKNOWN, f"the Gram matrix of more than {MOST_POSITIONS} positions is not looked at"
     try:
         gram = gram_limit(network.program(), count).process
-    except NotClosed as error:
+    except DerivationError as error:
         return UNKNOWN, f"the coefficients are not seen to grow at most linearly: {error}"
     if isinstance(gram, Diffusion) and (found := linear_growth(gram, SecondMoments.of(gram.states, count))):
         return found

@@ -28,13 +28,18 @@ _ALONE = "a variance"
 
 def of_flow(flow: Flow, recipe: Recipe) -> Existence:
     """Of a deterministic limit of second moments."""
-    if flow.time in flow.drift.free_symbols and not flow.drift.is_polynomial(flow.time):
-        why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials"
+    if not all(_is_continuous(velocity, flow.time) for velocity in flow.drift):
+        why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials, exponentials, sines and cosines"
         return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
     moments = SecondMoments.of(flow.states, recipe.coordinates)
     explodes, why, time = _explodes(flow, moments)
     unique, why_unique = _unique(recipe, all(map(_stays_positive, moments.velocities(flow))))
     return Existence(unique, unique, explodes, (why_unique, why), time)
+
+
+def _is_continuous(velocity: sp.Expr, time: sp.Symbol) -> bool:
+    waves = {f: sp.Dummy("f") for f in velocity.atoms(sp.exp, sp.sin, sp.cos) if f.args[0].is_polynomial(time)}
+    return time not in velocity.free_symbols or bool(velocity.xreplace(waves).is_polynomial(time))
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def _scalars(flow: Flow, moments: SecondMoments) -> list[tuple[Flow, str]]:
 
 
 def explosion_time(velocity: sp.Expr, s: sp.Symbol) -> sp.Expr | None:
-    r""":math:`\int_{K_0}^\infty \mathrm{d}K/f` of a polynomial without negative coefficients; None for others.
+    r""":math:`\int_{K_0}^\infty \mathrm{d}K/f` of a polynomial without negative coefficients whose factors are of degree 2 at most; None for others.
 
     Examples
     --------
@@ -166,6 +171,12 @@ def explosion_time(velocity: sp.Expr, s: sp.Symbol) -> sp.Expr | None:
     (2/K_0, log(1 + 1/K_0))
     """
     if not velocity.is_polynomial(s) or not all(c.is_nonnegative for c in sp.Poly(velocity, s).coeffs()):
+        return None
+    polynomial = sp.Poly(velocity, s)
+    if polynomial.is_monomial:
+        power, c = polynomial.degree(), polynomial.LC()
+        return start ** (1 - power) / ((power - 1) * c)
+    if velocity.free_symbols != {s} or any(part.degree() > 2 for part, _ in polynomial.factor_list()[1]):
         return None
     whole = sp.integrate(sp.apart(1 / velocity, s), s)
     at_end = sp.limit(sp.expand_log(whole), s, sp.oo)

@@ -145,6 +145,8 @@ def far_out(expr: sp.Expr, s: sp.Symbol) -> tuple[sp.Expr, int] | None:
         return None if power is None or not inside[0].is_positive else (power * inside[0] / 2, sign)
     root = sp.Dummy("x", real=True)
     ends = _ends(expr.xreplace({s: root**2}), root)  # on a line that a positive number fills
+    if ends is not None and ends[1][0] == -sp.oo:
+        return -sp.oo, 1  # faster than each power, whatever its sign
     top = None if ends is None else _leading(ends[1:])
     return None if top is None else (top[0] / 2, top[1])
 

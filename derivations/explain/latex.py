@@ -152,7 +152,7 @@ def step_latex(step: Step) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    if len(step.lines) > LONGEST:  # an aligned block does not break over pages
+    if sum(len(line_rows(line)[2]) for line in step.lines) > LONGEST:  # an aligned block does not break over pages
         rows = " \\\\\n".join(map(line_latex, step.lines))
         parts.append(f"\\begin{{align*}}\n{rows}\n\\end{{align*}}")
     elif step.lines:

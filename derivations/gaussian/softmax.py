@@ -39,6 +39,16 @@ class SoftmaxShare(sp.Function):
         masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
         return masks[int(place)] / sp.Add(*masks) if len(set(scores)) == 1 else None
 
+    @property
+    def masks(self) -> tuple[sp.Expr, ...]:
+        """The factors."""
+        return tuple(self.args[1 : 1 + len(self.args) // 2])
+
+    @property
+    def scores(self) -> tuple[sp.Expr, ...]:
+        """The scores."""
+        return tuple(self.args[1 + len(self.args) // 2 :])
+
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         """By a score."""
         place, *numbers = self.args

@@ -2,11 +2,16 @@ r"""The weak Taylor step of order 2."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import sympy as sp
 
 from derivations.calculus.ito import bracket, generator
 from derivations.calculus.noise import along, noise_factor
 from derivations.diffusion import Diffusion, Limit
+from derivations.errors import DerivationError, brief
+from derivations.piecewise import Point, analyse
 from derivations.steps.base import Step, normals, signs, size, written_out
 
 
@@ -22,11 +27,18 @@ def weak_second_step(limit: Limit) -> Step:
     :math:`\tfrac12 h\,\Delta^j` for :math:`I_{0j}` and :math:`I_{j0}` and :math:`\tfrac12(\Delta^j\Delta^k + hV_{jk})` for :math:`I_{jk}`,
     has their joint moments up to terms of order :math:`h^3`. Where a covariance vanishes it has a minimum, its gradient
     vanishes too, and the terms that divide by its root are continued by 0. At an end of a scalar diffusion's interval where
-    they are infinite they are bounded by the noise itself; the order 2 is then that of paths away from the end.
+    they are infinite they are bounded by the noise itself; the order 2 is then that of paths away from the end. Where the slope of a
+    coefficient jumps and the noise does not vanish the expansion does not hold, and the step, measured there, has order 1: it is refused.
+    Where the curvature of the noise jumps, as that of ELU, the measured order is 3/2.
 
     Parameters
     ----------
     limit : Diffusion or NeuronDiffusion
+
+    Raises
+    ------
+    DerivationError
+        At such a kink, or at a jump.
 
     Examples
     --------
@@ -39,6 +51,7 @@ def weak_second_step(limit: Limit) -> Step:
     P. E. Kloeden and E. Platen, *Numerical Solution of Stochastic Differential Equations* (1992), 14.2.
     """
     process = written_out(limit)
+    _refuse_kinks(process)
     states, factor = process.states, noise_factor(process)
     count = factor.cols
     xi = normals(count)
@@ -48,11 +61,10 @@ def weak_second_step(limit: Limit) -> Step:
     columns = [factor[:, j] for j in range(count)]
     update = []
     for i, (x, b) in enumerate(zip(states, process.drift, strict=True)):
-        moved = x + b * size + generator(process, b) * size**2 / 2
+        moved = x + b * size + _without_deltas(generator(process, b)) * size**2 / 2
         for j, g in enumerate(xi):
             change = size * (_generator(process, factor[i, j]) + along(states, columns[j], b)) / 2
-            # at a kink at which the noise vanishes the second derivative is multiplied by 0; elsewhere it is met with probability 0
-            change = change.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+            change = _without_deltas(change)
             if _diverges_at_an_end(process, change):
                 change = _bounded(change, factor[i, j], process)
             moved += (factor[i, j] + change) * sp.sqrt(size) * g
@@ -64,6 +76,50 @@ def weak_second_step(limit: Limit) -> Step:
     return Step(states, process.time, size, xi, tuple(flip for flip in flips if flip in used), tuple(update))
 
 
+def _without_deltas(expr: sp.Expr) -> sp.Expr:
+    """At a kink at which the noise vanishes the second derivative is multiplied by 0; there are no others."""
+    return expr.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+
+
+def weak_second_order(limit: Limit) -> sp.Rational:
+    """The weak order of the step on a limit: 2, or 3/2 where the curvature of the noise jumps (measured, at ELU)."""
+    process = written_out(limit)
+    rough = any(kink.order == 2 for entry, _, kink in _kinks(process) if entry in process.covariance)
+    return sp.Rational(3, 2) if rough else sp.Integer(2)
+
+
+def _refuse_kinks(process: Diffusion) -> None:
+    for entry, x, kink in _kinks(process):
+        if kink.order is not None and kink.order < 2:
+            raise DerivationError(
+                f"{brief(entry)} has a kink or jump at {x} = {kink.value}, where the noise does not vanish: the expansion does not "
+                "hold across it, and the order of the step is 1 there; use euler_maruyama"
+            )
+
+
+def _kinks(process: Diffusion) -> Iterator[tuple[sp.Expr, sp.Symbol, Point]]:
+    """Kinks and jumps that are crossed, along each state with the others at numbers of no meaning, where that is a function of it alone."""
+    entries = dict.fromkeys(entry for entry in (*process.drift, *process.covariance) if entry.has(*_KINKED))
+    for entry, x in ((entry, x) for entry in entries for x in process.states if entry.has(x)):
+        others = {s: sp.Rational(37 + 12 * k, 61) for k, s in enumerate(process.states) if s != x}
+        along_x = entry.subs(others)
+        if along_x.free_symbols != {x}:
+            continue
+        found = analyse(along_x, x)
+        for kink in (*(replace(jump, orders=(sp.S.Zero,) * 2) for jump in found.jumps), *found.kinks):
+            if len(process.states) > 1 or not _rests(process, kink.value):
+                yield entry, x, kink
+
+
+def _rests(process: Diffusion, point: sp.Expr) -> bool:
+    """Whether the noise of a scalar diffusion vanishes at a point, or the point is outside its domain."""
+    (x,), (variance,) = process.states, process.covariance
+    inside = process.domain.inf < point < process.domain.sup
+    limits = analyse(variance, x).limits_at(point) if variance.free_symbols == {x} else (variance.subs(x, point),)
+    return not inside or sp.S.Zero in limits
+
+
+_KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
 #: Where a covariance is smaller, it counts as this in denominators: the numerators vanish with it.
 _TINY = sp.Rational(1, 10**100)
 #: Nearer to an end, a correction that diverges there is not looked at.

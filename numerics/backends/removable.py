@@ -144,8 +144,8 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
 def _has_no_value(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational) -> bool:
     try:
         return not expr.xreplace({variable: point}).is_finite
-    except TypeError:
-        return False  # a condition that compares no numbers there
+    except (TypeError, ValueError):
+        return False  # a condition, or a maximum, that compares no numbers there
 
 
 def _taylor(

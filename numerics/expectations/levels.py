@@ -120,8 +120,7 @@ class Levels:
         self.problem, self.scheme, self.workers = problem, scheme, workers
         self.root = seed_sequence(seed)
         self.levels: list[Level] = []
-        assert scheme.weak_order is not None
-        self.order = float(scheme.weak_order)
+        self.order = scheme.weak_order_on(problem.limit)
 
     def extend(self) -> None:
         """Open the next level and measure it."""

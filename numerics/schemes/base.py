@@ -39,6 +39,12 @@ class Scheme(ABC):
     strong_order: Fraction | None
     weak_order: Fraction | None
 
+    def weak_order_on(self, limit: Limit) -> float:
+        """The weak order on a limit, less than the stated one where its coefficients are not smooth enough."""
+        if self.weak_order is None:
+            raise ValueError(f"the scheme {self.name} has no steps, hence no order in them")
+        return float(self.weak_order)
+
     @abstractmethod
     def prepare(self, limit: Limit) -> Advance:
         """Compile what stepping this diffusion needs; the result is called ``(states, time, duration, steps, rng)``."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from derivations.diffusion import Limit
-from derivations.steps import Step, weak_second_step
+from derivations.steps import Step, weak_second_order, weak_second_step
 from numerics.schemes.symbolic import SymbolicScheme
 
 
 @dataclass(frozen=True)
 class WeakSecond(SymbolicScheme):
-    """Order 2 in expectations of smooth functions, for any noise; see :func:`derivations.steps.weak_second_step`."""
+    """Order 2 in expectations of smooth functions, for any noise without kinks; see :func:`derivations.steps.weak_second_step`."""
 
     name: str = "weak_second"
     strong_order: Fraction = Fraction(1, 2)
@@ -21,3 +21,7 @@ class WeakSecond(SymbolicScheme):
     def formula(self, limit: Limit) -> Step:
         """Differentiate the coefficients and write the step."""
         return weak_second_step(limit)
+
+    def weak_order_on(self, limit: Limit) -> float:
+        """Less where the curvature of the noise jumps."""
+        return float(weak_second_order(limit))

@@ -24,9 +24,12 @@ from derivations import (
     ShapedMLP,
     ShrinkingResNet,
     TransformerBlock,
+    Weights,
     derive,
+    epsilon,
     gelu,
     identity,
+    mixed,
     relu,
     sigmoid,
     silu,
@@ -100,6 +103,27 @@ FLOWS = {
     "softmax": (AttentionBlock(sp.oo), "cannot"),
     "means that grow together": (ShrinkingResNet(silu, identity, sp.oo), "not known"),
     "curved around a bounded one": (ShrinkingResNet(silu, tanh, sp.oo, weight_mean=1), "cannot"),
+}
+
+
+A = Weights("A", variance=1 + symbols.time)
+FLOWS |= {
+    "variance of depth": (Network(lambda x: x + epsilon * A(relu(x)), sp.oo), "cannot"),
+    "variance with a pole": (
+        Network(lambda x: x + epsilon * Weights("A", variance=1 / (2 - symbols.time))(relu(x)), sp.oo),
+        "not known",
+    ),
+    "tied": (Network(lambda x: x - epsilon**2 * Weights("B").T(tanh(Weights("B")(x))), sp.oo), "cannot"),
+    "three factors": (
+        Network(lambda x: x + epsilon * Weights("B")(Weights("C")(x) * Weights("D")(x) * Weights("E")(x)), sp.oo),
+        "can",
+    ),
+    "a factor of another position": (
+        Network(lambda x: x + epsilon * Weights("B")(mixed([[0, 1], [1, 0]], x) * x), sp.oo, positions=2),
+        "can",
+    ),
+    "a logarithm between": (ResNet(x * sp.log(1 + x**2), sp.oo), "not known"),
+    "cubic": (ResNet(x**3 + x + 1, sp.oo), "can"),
 }
 
 

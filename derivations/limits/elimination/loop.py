@@ -17,6 +17,7 @@ from itertools import product
 import sympy as sp
 
 from derivations.errors import NotClosed, brief
+from derivations.gaussian import SoftmaxShare
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Coins, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
@@ -149,7 +150,7 @@ class _Rule:
                 if lengths
                 else [n for n in nodes if coefficient.has(n)]
             ):
-                raise _not_closed(stray)
+                raise _not_closed(stray, sp.Mul(term))
             total += self._term(coefficient, bodies)
         total += sp.Add(*(self._normed(length, terms, nodes) for length, terms in normed.items()))
         return sp.expand(total)
@@ -168,11 +169,11 @@ class _Rule:
         by_degree: dict[int, list[tuple[sp.Expr, list[sp.Expr]]]] = {}
         for coefficient, bodies in terms:
             if any(f.atoms(sp.Symbol) & others for f in (coefficient, *bodies)):
-                raise _not_closed(nodes)
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
             try:
                 split = [homogeneous_parts(f, [length.variable, *copies]) for f in (coefficient, *bodies)]
             except NotHomogeneous:
-                raise _not_closed(nodes) from None
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms))) from None
             for (d, own), *read in product(*split):
                 by_degree.setdefault(d + sum(k for k, _ in read), []).append((own, [body for _, body in read]))
         total = sp.S.Zero
@@ -180,7 +181,7 @@ class _Rule:
             whole = sp.Add(*(own * sp.Mul(*map(self.average, bodies)) for own, bodies in parts))
             factor = length.factor(degree, self.expansion.sizes[self.layer], self.law.variance(length.variable))
             if factor is None or (length.centred and length.moves(whole, copies)):
-                raise _not_closed(nodes)
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
             total += factor * sp.Add(*(self._term(*part) for part in parts))
         return total
 
@@ -245,10 +246,17 @@ class _Rule:
         return sp.expand(total)
 
 
-def _not_closed(stray: Sequence[LayerAverage]) -> NotClosed:
+def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic) -> NotClosed:
+    averages = brief(", ".join(map(str, stray)))
+    if term.has(SoftmaxShare):
+        return NotClosed(
+            "softmax attention at a fixed number of keys is derived where queries, keys and values are what Gaussian matrices of their own put out, "
+            f"with independent entries and no norm behind them; here scores hold {averages}, whose law has no closed form: give these matrices "
+            "law='gaussian' without covariances and put norms before them, or take the width and the number of keys to infinity"
+        )
     return NotClosed(
-        f"the average {brief(', '.join(map(str, stray)))} fluctuates at a fixed number of neurons and enters in another way than as a power; "
-        "its law has no closed form: take the width to infinity, or normalise the state instead"
+        f"the average {averages} over what a matrix puts out fluctuates at a fixed number of neurons, and the mean of a function of it other than a "
+        "power has no closed form: put the norm before the matrix, as in A(relu(B(rms_norm(x)))), or take the width to infinity"
     )
 
 

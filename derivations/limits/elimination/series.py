@@ -13,7 +13,7 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import NoLimit, NotClosed, brief
-from derivations.gaussian import GaussianExpectation, expect
+from derivations.gaussian import GaussianExpectation, SoftmaxShare, expect
 from derivations.symbols import step
 
 #: Coefficients of ε⁰, ε¹, …
@@ -95,11 +95,34 @@ def _laurent(expr: sp.Expr, order: int) -> _Laurent:
         function, mean, variance = expr.args
         (z,) = function.variables
         return {k: expect(c, z, variance, mean) for k, c in _laurent(function.expr, order).items()}
+    if isinstance(expr, SoftmaxShare) and not any(mask.has(step) for mask in expr.masks):
+        return _of_share(expr, order)
     if expr.is_Pow:
         return _laurent(sp.exp(expr.exp * sp.log(expr.base), evaluate=False), order)
     if isinstance(expr, sp.Function) and len(expr.args) == 1:
         return _of_function(expr, order)
     return _by_derivatives(expr, order)
+
+
+def _of_share(share: SoftmaxShare, order: int) -> _Laurent:
+    r"""With shares :math:`w_j` at :math:`\varepsilon = 0`, which add up to 1, and :math:`r_j = e^{y_j - y_j(0)}`: :math:`w_k r_k/\sum_j w_j r_j`."""
+    scores = [taylor(score, order) for score in share.scores]
+    starts = [s[0] for s in scores]
+    weights = [share.func(k, *share.masks, *starts) for k in range(len(scores))]
+    grown = [[w * c for c in _exponential(s)] for w, s in zip(weights, scores, strict=True)]
+    below = [sp.S.One, *(sp.expand(sp.Add(*terms)) for terms in list(zip(*grown, strict=True))[1:])]
+    found: list[sp.Expr] = []
+    for i, above in enumerate(grown[int(share.args[0])]):
+        found.append(sp.expand(above - sp.Add(*(below[j] * found[i - j] for j in range(1, i + 1)))))
+    return dict(enumerate(found))
+
+
+def _exponential(series: Series) -> Series:
+    r"""Coefficients of :math:`e^{y - y_0}`, by :math:`f' = y'f`."""
+    found = [sp.S.One]
+    for i in range(1, len(series)):
+        found.append(sp.expand(sp.Add(*(j * series[j] * found[i - j] for j in range(1, i + 1))) / i))
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)

@@ -54,9 +54,10 @@ def test_the_published_equation_comes_out(p):
 
 
 @pytest.mark.slow
-def test_four_tokens_at_a_random_matrix():
+@pytest.mark.parametrize("p", [4, 8])
+def test_more_tokens_at_a_random_matrix(p):
     # exactly, in rational numbers: the drift everywhere, the covariance of one pair of entries of each kind
-    p, temperature, rng = 4, sp.Rational(3, 2), random.Random(0)
+    temperature, rng = sp.Rational(3, 2), random.Random(0)
     limit, matrix, pairs = _limit(p, temperature)
     root = sp.Matrix(p, p, lambda i, j: sp.Rational(rng.randrange(-9, 10), 7))
     V = root * root.T + sp.eye(p) / 3
@@ -74,8 +75,8 @@ def test_four_tokens_at_a_random_matrix():
         ((0, 2), (2, 3)),
         ((0, 1), (2, 3)),
     )
-    for one, two in kinds:
-        assert limit.covariance[pairs.index(one), pairs.index(two)].xreplace(at) == noise(*one, *two)
+    for one, two in kinds if p == 4 else kinds[-2:]:
+        assert limit.entry(pairs.index(one), pairs.index(two)).xreplace(at) == noise(*one, *two)
 
 
 @pytest.mark.slow
@@ -169,6 +170,54 @@ def test_deep_networks_follow_the_equation():
 
     assert abs(extrapolated - of_limit(temperature)) < 4.5 * np.sqrt(6) * noise
     assert abs(extrapolated - of_limit(100)) > 4.5 * np.sqrt(6) * noise  # of attention that is hardly there
+
+
+def _with_skip(neurons, skip, time, count, seed):
+    """Gram matrices of networks that keep a part of the state: neurons are drawn, and scores from queries and keys."""
+    rng, start = np.random.default_rng(seed), np.linalg.cholesky(np.array([[1.0, 0.2], [0.2, 1.0]]))
+    x = rng.standard_normal((count, neurons, 2))
+
+    def gram(y):
+        return np.einsum("sia,sib->sab", y, y) / neurons
+
+    def drawn(v):
+        return rng.standard_normal((count, neurons, 2)) @ np.swapaxes(np.linalg.cholesky(v + 1e-12 * np.eye(2)), 1, 2)
+
+    x = x @ np.swapaxes(np.linalg.inv(np.linalg.cholesky(gram(x))), 1, 2) @ start.T
+    for _ in range(round(time * neurons)):
+        v = gram(x)
+        scores = np.swapaxes(drawn(v), 1, 2) @ drawn(v) / neurons
+        shares = np.exp(scores - scores.max(axis=2, keepdims=True))
+        mixing = np.eye(2) + shares / shares.sum(axis=2, keepdims=True) - 0.5
+        x = skip * x + np.sqrt(1 - skip**2) * drawn(mixing @ v @ np.swapaxes(mixing, 1, 2))
+    return gram(x)
+
+
+@pytest.mark.slow
+def test_deep_networks_with_a_skip_follow_the_equation():
+    time, count, skip = 0.2, 12_000, sp.Rational(3, 5)
+
+    def seen(v11, v12, v22):
+        apart = np.maximum(v11 - 2 * v12 + v22, 0.0)
+        return apart / (1 + apart)
+
+    found = []
+    for neurons, seed in ((20, 1), (40, 2)):
+        v = _with_skip(neurons, float(skip), time, count, seed)
+        values = seen(v[:, 0, 0], v[:, 0, 1], v[:, 1, 1])
+        found.append((values.mean(), values.std() / np.sqrt(count)))
+    extrapolated, error = 2 * found[1][0] - found[0][0], np.hypot(2 * found[1][1], found[0][1])
+
+    def of_limit(skip):
+        limit = derive(ShapedAttention(100, temperature=1, skip=skip)).limit
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExplosionWarning)
+            paths = simulate_sde(limit, x0=[1.0, 0.2, 1.0], t=time, steps=30, samples=40_000, seed=3)
+        return seen(*paths[np.isfinite(paths).all(axis=1)].T).mean()
+
+    assert abs(extrapolated - of_limit(skip)) < 4.5 * error
+    assert abs(extrapolated - of_limit(0)) > 4.5 * error
+    assert abs(extrapolated - of_limit(sp.Rational(4, 5))) > 4.5 * error
 
 
 @pytest.mark.slow

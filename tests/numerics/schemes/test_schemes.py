@@ -7,13 +7,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.interpolate import CubicSpline
 
 from derivations.activations import identity, relu, tanh
 from derivations.architectures import ResNet
 from derivations.diffusion import Diffusion
 from derivations.limits import depth_limit
-from derivations.steps import milstein_step, two_point_step
+from derivations.steps import milstein_step, two_point_step, weak_second_order, weak_second_step
 from numerics.compile.steps import compile_step, coupled_kernel
+from numerics.fokker_planck import solve_fokker_planck
 from numerics.paths import simulate_sde
 from numerics.schemes import SCHEMES, LampertiSteps, Milstein, WeakSecond, find_scheme
 from numerics.schemes.levy import areas
@@ -194,3 +196,120 @@ def test_schemes_with_several_inputs(scheme):
     spread = Estimate.of((ends[:, 0] - 1) ** 2)
     assert abs(spread.test(1.01**4 - 1).statistic) < 4
     assert abs(spread.test(1.25 * (1.01**4 - 1)).statistic) > 4  # the control
+
+
+z = sp.Symbol("z", real=True)
+ELU = sp.Piecewise((z, z > 0), (sp.exp(z) - 1, True))
+
+
+def chain_mean(step, steps, function, start):
+    """E f of a scheme's chain of scalar steps after time 1, without samples: values on a grid, normals by Gauss's rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(120)
+    nodes, weights = 7 * nodes, weights * np.exp(-((7 * nodes) ** 2) / 2)
+    grid = np.linspace(-15, 15, 1201)
+
+    def after(points):
+        moved = step(
+            np.repeat(points, 120)[None],
+            0.0,
+            1 / steps,
+            np.tile(nodes, len(points))[None],
+            np.zeros((0, 120 * len(points))),
+        )
+        return np.clip(moved[0], -15, 15)
+
+    values, moved = function(grid), after(grid)
+    for _ in range(steps - 1):
+        values = CubicSpline(grid, values)(moved).reshape(-1, 120) @ weights / weights.sum()
+    return float(CubicSpline(grid, values)(after(np.array([start]))) @ weights / weights.sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("drift", "noise", "order"),
+    [(0, (1 + sp.tanh(z)) / 2, 2.0), (-ELU, sp.S.One, 2.0), (0, 1 + ELU / 2, 1.5)],
+    ids=["smooth", "curvature of the drift jumps", "curvature of the noise jumps"],
+)
+def test_the_order_of_the_weak_step_is_measured(drift, noise, order):
+    process = Diffusion((z,), [drift], [[noise**2]])
+    exact = solve_fokker_planck(process, 0.3, tol=1e-7, points=100_000).expectation(lambda s: np.exp(-(s**2) / 2))
+    step = compile_step(weak_second_step(process))
+    off = [abs(chain_mean(step, n, lambda s: np.exp(-(s**2) / 2), 0.3) - exact) for n in (8, 16, 32)]
+    found = np.log2(np.array(off[:-1]) / off[1:])
+    assert weak_second_order(process) == sp.nsimplify(order)
+    assert np.abs(found - order).max() < 0.25
+    assert np.abs(found - (3.5 - order)).min() > 0.25  # the control: the other order
+
+
+@pytest.mark.parametrize(
+    ("drift", "variance"),
+    [
+        (0, (1 + sp.Abs(z)) ** 2),
+        (-sp.Abs(z), 1),
+        (-sp.sign(z), 1),
+        (0, sp.Piecewise((4, z > 0), (1, True))),
+    ],
+)
+def test_the_weak_step_is_refused_where_its_order_is_one(drift, variance):
+    process = Diffusion((z,), [drift], [[variance]])
+    with pytest.raises(
+        ValueError, match=r"weak_second does not apply: .* kink or jump at z = 0, where the noise does not vanish"
+    ):
+        WeakSecond().step(process)
+    beside = Diffusion((z, x), [drift, 0], sp.diag(variance, 1))
+    with pytest.raises(ValueError, match="kink or jump at z = 0"):
+        WeakSecond().step(beside)
+
+
+def test_kinks_at_which_nothing_moves_keep_the_order():
+    for variance in (z**2, sp.Max(z, 0) ** 2):
+        assert WeakSecond().weak_order_on(Diffusion((z,), [-sp.Abs(z)], [[variance]])) == 2
+    assert WeakSecond().weak_order_on(Diffusion((z,), [0], [[(1 + ELU) ** 2]])) == 1.5
+    with pytest.raises(ValueError, match="no steps, hence no order"):
+        find_scheme("exact").weak_order_on(GBM)
+
+
+def test_the_scheme_exact_has_no_error_at_any_number_of_steps():
+    # no order is stated for it: one step and many have the law's own moments, and the control those of Euler's step
+    limit = Diffusion((z,), [-z], [[1]])
+    for steps in (1, 3):
+        ends = simulate_sde(limit, 2.0, steps=steps, samples=40_000, seed=steps, scheme="exact")[:, 0]
+        mean, spread = Estimate.of(ends), Estimate.of((ends - 2 * np.exp(-1)) ** 2)
+        assert abs(mean.test(2 * np.exp(-1)).statistic) < 4
+        assert abs(spread.test((1 - np.exp(-2)) / 2).statistic) < 4
+        assert abs(mean.test(2 * (1 - 1 / 3) ** 3).statistic) > 4
+
+
+MADE = [s.name for s in SCHEMES if s.name not in ("congruence", "gram_euler", "linear_form")]
+
+
+@pytest.mark.parametrize("scheme", MADE)
+def test_every_scheme_with_a_drift(scheme):
+    # dX = (1 − X) dt + (1 + X²)^{1/2} dB would not be recognised; the Ornstein–Uhlenbeck process is, and has E X = 1 + e^{-1}
+    limit = Diffusion((z,), [1 - z], [[sp.Rational(1, 4)]])
+    ends = simulate_sde(limit, 2.0, steps=32, samples=4000, seed=1, scheme=scheme)[:, 0]
+    mean, bias = Estimate.of(ends), np.exp(-1) / 60
+    assert abs(mean.value - 1 - np.exp(-1)) < 4 * mean.error + bias
+    assert abs(mean.value - 2) > 4 * mean.error + bias  # the control: no drift
+
+
+@pytest.mark.parametrize("scheme", MADE)
+def test_every_scheme_with_a_frozen_part(scheme):
+    # the ReLU's limit: half of the starts stay where they are
+    limit = depth_limit(ResNet(relu, width=1))
+    start = np.where(np.arange(10_000) % 2, 1.0, -1.0)[:, None]
+    ends = simulate_sde(limit, start, t=0.5, steps=16, samples=10_000, seed=2, scheme=scheme)[:, 0]
+    assert np.all(ends[start[:, 0] < 0] == -1)
+    moved = Estimate.of(ends[start[:, 0] > 0])
+    assert abs(moved.test(1.0).statistic) < 4
+    assert abs(moved.test(1.1).statistic) > 4  # the control
+
+
+def test_weak_steps_with_several_inputs():
+    limit = depth_limit(ResNet(identity, width=1, inputs=3))
+    ends = simulate_sde(limit, np.array([1.0, 0.5, -2.0]), t=0.04, steps=4, samples=4000, scheme="weak_second")
+    np.testing.assert_allclose(ends[:, 1:], ends[:, :1] * np.array([[0.5, -2.0]]), rtol=1e-6)  # on one line
+    spread = Estimate.of((ends[:, 2] + 2) ** 2)
+    assert abs(spread.test(4 * np.expm1(0.04)).statistic) < 4
+    assert abs(spread.test(5 * np.expm1(0.04)).statistic) > 4  # the control
+    assert abs(Estimate.of(ends[:, 0]).test(1.0).statistic) < 4

@@ -1,0 +1,75 @@
+"""What attention refuses at a fixed number of keys, in the user's terms, and that what it advises works."""
+
+from __future__ import annotations
+
+import pytest
+import sympy as sp
+
+from derivations import AttentionBlock, Network, NotClosed, Weights, attention, derive, epsilon, relu, rms_norm, tanh
+
+HALF = sp.Rational(1, 2)
+PAIR = [[1, HALF], [HALF, 1]]
+
+
+def _head(width=2, size=2, normed=False, **options):
+    Q, K, V = (Weights(name, out=size, **options.get(name, {})) for name in "QKV")
+
+    def layer(x):
+        q, k = (rms_norm(m(x)) if normed else m(x) for m in (Q, K))
+        return x + epsilon * Weights("O", **options.get("O", {}))(attention(q, k, V(x)))
+
+    return Network(layer, width=width, positions=2)
+
+
+def _covariance(net):
+    return derive(net).limit.covariance
+
+
+REFUSED = {
+    "orthogonal": AttentionBlock(2, size=2, law="orthogonal"),
+    "signs": AttentionBlock(2, size=2, law="rademacher"),
+    "rows of queries": _head(Q={"row_covariance": PAIR}),
+    "columns of keys": _head(K={"column_covariance": PAIR}),
+    "rows of values": _head(V={"row_covariance": PAIR}),
+    "norms of queries and keys": _head(normed=True),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_scores_whose_law_is_not_known(name):
+    with pytest.raises(NotClosed) as refused:
+        _covariance(REFUSED[name])
+    said = str(refused.value)
+    assert "queries, keys and values are what Gaussian matrices of their own put out" in said
+    assert "law='gaussian' without covariances and put norms before them" in said
+    assert "\n" not in said
+
+
+def test_what_is_advised_has_a_limit():
+    assert derive(AttentionBlock(2, size=2, norm="rms")).gram is not None
+    assert _covariance(_head(O={"row_covariance": PAIR})) is not None
+    n = sp.Symbol("n", integer=True, positive=True)
+    for wide in (AttentionBlock(sp.oo, law="orthogonal"), _head(sp.oo, n, normed=True)):
+        assert len(derive(wide).limit.states) == 3
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: x + epsilon * rms_norm(Weights("A")(tanh(x)) + Weights("B")(x)),
+        lambda x: x + epsilon * Weights("A")(relu(rms_norm(Weights("B")(x)))),
+    ],
+    ids=["of a sum of matrices", "of hidden neurons"],
+)
+def test_norms_behind_matrices(layer):
+    with pytest.raises(NotClosed, match=r"put the norm before the matrix|holds one that fluctuates"):
+        _covariance(Network(layer, width=3))
+
+
+def test_a_norm_of_several_inputs_behind_a_matrix_is_refused_and_of_one_is_not():
+    def layer(x):
+        return x + epsilon * rms_norm(Weights("A")(sp.cosh(x)))
+
+    assert _covariance(Network(layer, width=3)) is not None
+    with pytest.raises(NotClosed, match="put the norm before the matrix"):
+        _covariance(Network(layer, width=3, inputs=2))
