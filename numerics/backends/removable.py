@@ -115,9 +115,16 @@ def _candidates(expr: sp.Expr) -> tuple[sp.Rational, ...]:
             if part.is_polynomial(variable) and all(c.is_Rational for c in sp.Poly(part, variable).coeffs()):
                 if sp.degree(part, variable) <= 6:
                     found |= set(sp.Poly(part, variable).ground_roots())
-            elif part.subs(variable, 0).is_zero:
+            elif _vanishes(part, variable):
                 found.add(sp.S.Zero)
     return tuple(sorted(found))
+
+
+def _vanishes(part: sp.Expr, variable: sp.Symbol) -> bool:
+    try:
+        return bool(part.subs(variable, 0).is_zero)
+    except (TypeError, ValueError):
+        return False  # a maximum of what is no number there
 
 
 @lru_cache(maxsize=512)
