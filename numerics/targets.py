@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
 from derivations import derive
 from derivations.architectures import Recipe
@@ -53,7 +53,7 @@ class Choice:
     error : float
         Standard error of ``attained`` where paths of the limit were drawn, else 0.
     reach : tuple of float
-        The least and the largest value of the statistic that were seen within the bounds.
+        The least and the largest value of the statistic that were seen within the bounds, where it turns too.
     several : bool
         Whether the statistic takes the value again at a larger parameter; the smallest is returned.
     network : Recipe
@@ -215,6 +215,11 @@ class Question:
                 "at infinite width, or where the noise vanishes, all networks are alike and have no quantiles; leave quantile out"
             )
 
+    @cached_property
+    def _reasons(self) -> list[str]:
+        """Why the statistic does not exist, where it was asked for and does not."""
+        return []
+
     @property
     def of_depth(self) -> bool:
         """Whether the number of layers is sought, or the time where that is free."""
@@ -262,7 +267,8 @@ class Question:
             process = _at(process, self.parameter, exact_decimals(at))
         try:
             return self._of(process, time)
-        except ValueError:
+        except ValueError as error:
+            self._reasons.append(str(error))
             return np.nan, 0.0
 
     def _time(self, at: float) -> float:
@@ -272,8 +278,10 @@ class Question:
 
     def _of(self, process: Diffusion | Flow, time: float) -> tuple[float, float]:
         start = self._start(process)
-        if isinstance(process, Flow):
-            return float(self._read(np.asarray(solve_flow(process, start, time)(time))[None], process)[0]), 0.0
+        if isinstance(process, Flow) or process.covariance.is_zero_matrix:  # no noise at this value of the parameter
+            moving = process if isinstance(process, Flow) else Flow(process.states, process.drift, process.time)
+            end = np.asarray(solve_flow(moving, start, time)(time))
+            return float(self._read(end[None], process)[0]), 0.0
         if len(process.states) == 1 and has_distribution(process):
             law = distribution(process, x0=start[0], t=time)
             scale = start[0] / (self.norm0 if self.norm is not None else self.correlation0) if start[0] else 1.0
@@ -331,10 +339,11 @@ class Question:
         seen = np.array([self.value(x)[0] for x in grid])
         known = np.isfinite(seen)
         if known.sum() < 2:
+            why = self._reasons[0] if self._reasons else "networks run away"
             raise ValueError(
-                f"{self.words} does not exist between {self.parameter} = {low:g} and {high:g} (networks run away, say); choose other bounds"
+                f"{self.words} does not exist between {self.parameter} = {low:g} and {high:g} ({why}); choose other bounds"
             )
-        grid, seen = grid[known], seen[known]
+        grid, seen = self._with_extremes(grid[known], seen[known], target)
         reach = float(seen.min()), float(seen.max())
         crossing = np.flatnonzero((seen[:-1] - target) * (seen[1:] - target) <= 0)
         if not len(crossing):
@@ -348,6 +357,26 @@ class Question:
         attained, error = self.value(root)
         network = self.net if self.of_depth else self.net.xreplace({self.parameter: exact_decimals(root)})
         return Choice(self.parameter, root, self.words, target, attained, error, reach, len(crossing) > 1, network)
+
+    def _nearest(self, side: float, low: float, high: float) -> float:
+        """Where between two points the statistic is least (side 1) or largest (side -1)."""
+        found = minimize_scalar(
+            lambda x: side * self.value(x)[0], bounds=(low, high), options={"xatol": 1e-3 * (high - low)}
+        )
+        return float(found.x)
+
+    def _with_extremes(self, grid: np.ndarray, seen: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
+        """More points where the statistic turns before it reaches the target on the grid, and may reach it between its points."""
+        side, away = np.sign(seen - target), np.abs(seen - target)
+        more = []
+        for k in range(1, len(grid) - 1):
+            a, b = k - 1, k + 1
+            if side[k] != 0 and (side[a : b + 1] == side[k]).all() and away[k] == away[a : b + 1].min():
+                more.append(self._nearest(side[k], grid[a], grid[b]))
+        values = [self.value(x)[0] for x in more]
+        kept = [(x, v) for x, v in zip(more, values, strict=True) if np.isfinite(v) and x not in grid]
+        pairs = sorted([*zip(grid.tolist(), seen.tolist(), strict=True), *kept])
+        return np.array([x for x, _ in pairs]), np.array([v for _, v in pairs])
 
     @property
     def words(self) -> str:

@@ -2,7 +2,7 @@ r"""The front door: the Jacobian of a network, its inverse, its determinant and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy as sp
@@ -149,8 +149,10 @@ class Jacobian(Printed):
         return KernelLaw(self.gram)
 
     @cached_property
-    def weight_gradients(self) -> dict[str, sp.Expr]:
+    def weight_gradients(self) -> dict[str, sp.Expr | sp.ImmutableMatrix]:
         r"""Of each matrix a function :math:`q` of a neuron's state: gradients in a layer's weights have :math:`\sum_i q_i G_i^2` as squared norm.
+
+        Over positions a matrix of them: :math:`\sum_i\sum_{ab} q_{ab}\,G_i^a G_i^b`.
 
         Weights are in units of their standard deviations, and the squares are added up over the layers of a unit of time; G is the gradient in the
         layer, which moves as a row of :attr:`inverse`. Averages over the state are in angle brackets.
@@ -288,9 +290,12 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
         order = "joint" if network.regime.is_joint else "depth"
     if order not in ("depth", "width", "joint"):
         raise DerivationError(unknown("order", order, ("depth", "width", "joint")))
-    require_slopes(network.scaled_program())
     if order == "joint":
+        require_slopes(network.scaled_program())
         return WideJacobian(network, order)
     if order == "width" or network.width == sp.oo:
+        require_slopes(replace(network, width=sp.oo).program())
         return WideJacobian(network, "width")
-    return Jacobian(with_free_time(network))
+    free = with_free_time(network)
+    require_slopes(free.program())
+    return Jacobian(free)

@@ -16,7 +16,6 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
-from derivations.errors import DerivationError
 from derivations.limits.gram import gram_matrix
 from derivations.limits.tangents import tangent_flow
 
@@ -38,17 +37,13 @@ def gradient_flow(architecture: Recipe) -> Flow:
     Parameters
     ----------
     architecture : Recipe
-        Dense; its width and number of inputs are ignored.
+        Its width and number of inputs are ignored.
 
     Returns
     -------
     Flow
-        In the states of :func:`derivations.kernels.nngp` for one input, and ``GRADIENT``, which starts at 1.
-
-    Raises
-    ------
-    DerivationError
-        For an architecture over a grid.
+        In the states of :func:`derivations.kernels.nngp` for one input, and ``GRADIENT``, which starts at 1. Over positions Q is the matrix of the
+        second moments of a tangent and starts at the identity; over all positions together a gradient has its trace.
 
     Examples
     --------
@@ -58,7 +53,5 @@ def gradient_flow(architecture: Recipe) -> Flow:
     [K/2],
     [Q/2]])
     """
-    if architecture.positions:
-        raise DerivationError(f"gradients are derived for dense networks, got positions {architecture.positions}")
     single = replace(architecture, width=sp.oo, inputs=1)
-    return tangent_flow(single.program(), 1, stem="Q", parameters=False)
+    return tangent_flow(single.program(), single.coordinates, stem="Q", parameters=False)

@@ -169,7 +169,7 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     >>> tangent_gram(MLP(relu), order="joint").exponent(1)
     -5/4
     """
-    if network.scaled_program().has_positions:
+    if network.positions:
         raise NotClosed("the Gram matrix of state and tangents is derived for dense networks, not over positions")
     if order == "joint":
         return _together(network)

@@ -68,6 +68,11 @@ class LogDeterminant(Shown):
         )
 
     @property
+    def rates(self) -> sp.ImmutableMatrix:
+        """B and r with sums over the neurons, for compilation."""
+        return sp.ImmutableMatrix([self.drift, self.rate])
+
+    @property
     def is_gaussian(self) -> bool:
         r"""Whether :math:`\Lambda` does not depend on the state: then it is Gaussian."""
         return not any(state_averages(e) for e in self.averages)

@@ -27,7 +27,7 @@ from derivations.explain.notation import (
 )
 from derivations.explain.plain import Words
 from derivations.explain.statements import network_steps
-from derivations.explain.steps import Step, equation, result
+from derivations.explain.steps import Line, Step, Term, equation, result
 from derivations.limits.elimination.moments import state_averages
 from derivations.limits.joint_moments import JointMoments
 from derivations.symbols import time
@@ -59,7 +59,7 @@ class Derived(Protocol):
         """Of tangents."""
 
     @property
-    def weight_gradients(self) -> dict[str, sp.Expr]:
+    def weight_gradients(self) -> dict[str, sp.Expr | sp.ImmutableMatrix]:
         """Of each matrix."""
 
     @property
@@ -233,20 +233,36 @@ def _weight_steps(found: Derived) -> list[Step]:
         gradients = found.weight_gradients
     except DerivationError:
         return []
-    g, size = indexed("G", ("i",)), found.network.width
-    x = sp.Symbol("x", real=True)
+    size = found.network.width
+
+    def above(a: int) -> tuple[sp.Integer, ...]:
+        return (sp.Integer(a + 1),) if places > 1 else ()
 
     def shown(q: sp.Expr) -> sp.Expr:
-        sums = {
-            node: Total(node.body.xreplace({x: indexed("X", ("r",))}), letter("r"), size, ()) / size
-            for node in state_averages(q)
-        }
-        return q.xreplace({x: indexed("X", ("i",)), **sums})
+        letters = {a: sp.Symbol(f"x^{a + 1}" if places > 1 else "x", real=True) for a in range(places)}
+        here, all_over = ({x: indexed("X", (i,), above(a)) for a, x in letters.items()} for i in ("i", "r"))
+        sums = {node: Total(node.body.xreplace(all_over), letter("r"), size, ()) / size for node in state_averages(q)}
+        return q.xreplace({**here, **sums})
 
-    lines = [
-        equation(Rate(indexed("Q", (name,)), time), Total(Juxtaposed(shown(q), g**2), letter("i"), size, ()))
-        for name, q in gradients.items()
-    ]
+    lines = []
+    for name, own in gradients.items():
+        q = own if isinstance(own, sp.MatrixBase) else sp.ImmutableMatrix([[own]])
+        places = q.rows
+        g = [indexed("G", ("i",), above(a)) for a in range(places)]
+        terms = [
+            Term(
+                Total(
+                    Juxtaposed(shown(q[a, b] * (1 if a == b else 2)), g[a] ** 2 if a == b else g[a] * g[b]),
+                    letter("i"),
+                    size,
+                    (),
+                )
+            )
+            for a in range(places)
+            for b in range(a, places)
+            if q[a, b] != 0
+        ]
+        lines.append(Line(Rate(indexed("Q", (name,)), time), tuple(terms)))
     return [
         result(
             "Gradients of weights",
@@ -295,7 +311,7 @@ def _flow_step(flow: Diffusion | Flow) -> Step:
             letter("K"),
             " the mean square of a neuron and ",
             letter("Q"),
-            " that of a gradient's entry, counted from the end,",
+            " that of a gradient's entry, counted from the end, of which over positions all together have the trace,",
         ),
         tuple(equation(Rate(s, time), b) for s, b in zip(flow.states, flow.drift, strict=True)),
         (

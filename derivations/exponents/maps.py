@@ -28,7 +28,9 @@ from derivations.symbols import correlation
 
 variance = sp.Symbol("V", positive=True)
 MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
-_WIDEST = 10  # octaves around 1 in which fixed points are looked for
+_WIDEST = 10  # octaves around 1 in which fixed points are looked for; beyond them where the map leads
+_JUMPS = 4  # how often a variance is followed that still grows, or shrinks, at the end
+_JUMP = 8  # octaves of a jump at least
 _DIGITS = 15
 
 
@@ -106,11 +108,36 @@ class LayerMaps:
             return tuple(
                 FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r)) for r in sorted(roots, key=sp.N)
             )
-        found = []
+        roots = _roots(self._growth, list(self._grid), relative=True)
+        return tuple(FixedPoint(root, _slope(self.variances, root)) for root in roots)
+
+    @cached_property
+    def _growth(self) -> Callable[[mp.mpf], mp.mpf | None]:
+        """By which share a layer adds to a variance, which has the same digits at every size."""
+        return steady(self.variances / variance - 1, variance)
+
+    @cached_property
+    def _grid(self) -> tuple[mp.mpf, ...]:
+        """Where fixed points are looked for: octaves around 1, and on as long as the map goes on beyond their ends."""
         grid = [mp.mpf(2) ** k for k in range(-_WIDEST, _WIDEST + 1)]
-        for root in _roots(steady(difference, variance), grid):
-            found.append(FixedPoint(root, _slope(self.variances, root)))
-        return tuple(found)
+        for sign in (1, -1):
+            for _ in range(_JUMPS):
+                end = grid[-1] if sign > 0 else grid[0]
+                value = self._growth(end)
+                if value is None or sign * value <= 0:
+                    break
+                if sign > 0:
+                    grid.append(end * max(2 * (1 + value), 2**_JUMP))
+                else:
+                    grid.insert(0, end * min((1 + value) / 2, mp.mpf(2) ** -_JUMP))
+        return tuple(grid)
+
+    @property
+    def looked(self) -> tuple[sp.Expr, sp.Expr] | None:
+        """Between which variances fixed points were looked for; None where all of them are known."""
+        if self.factor is not None or (self.variances - variance).is_polynomial(variance):
+            return None
+        return sp.Float(self._grid[0], _DIGITS), sp.Float(self._grid[-1], _DIGITS)
 
     def correlations(self, at: sp.Expr) -> sp.Expr:
         """The new correlation of two inputs, in the old one, at a variance."""
@@ -200,17 +227,17 @@ def _real(value: object) -> mp.mpf | None:
     return number if isinstance(number, mp.mpf) and mp.isfinite(number) else None
 
 
-def _roots(function: Callable[[mp.mpf], mp.mpf | None], grid: list[mp.mpf]) -> list[sp.Float]:
-    """Where a function changes its sign between points of a grid, or is 0 at one."""
+def _roots(function: Callable[[mp.mpf], mp.mpf | None], grid: list[mp.mpf], relative: bool = False) -> list[sp.Float]:
+    """Where a function changes its sign between points of a grid, or is 0 at one; ``relative`` where it is a share of the argument."""
     found: list[sp.Float] = []
     known = [(g, function(g)) for g in grid]
     small = mp.mpf(10) ** (2 - _DIGITS)
     for (a, fa), (b, fb) in pairwise(known):
         if fa is None or fb is None:
             continue
-        if abs(fa) <= small * max(1, abs(a)):
+        if abs(fa) <= small * (1 if relative else max(1, abs(a))):
             found.append(sp.Float(a, _DIGITS))
-        elif fa * fb < 0 and abs(fb) > small * max(1, abs(b)):
+        elif fa * fb < 0 and abs(fb) > small * (1 if relative else max(1, abs(b))):
             found.append(sp.Float(mp.findroot(function, (a, b), solver="anderson", tol=small), _DIGITS))
     return found
 

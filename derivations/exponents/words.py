@@ -101,7 +101,7 @@ def _maps_step(maps: LayerMaps) -> Step:
             )
             items += _correlations(maps, sp.S.One)
     elif not maps.rests:
-        items.append(("No variance above 0 rests" + _without_rest(maps) + ".",))
+        items.append(("No variance ", *_where_looked(maps), " rests", _without_rest(maps), "."))
     for point in maps.rests:
         items.append(
             (
@@ -126,6 +126,12 @@ def _maps_step(maps: LayerMaps) -> Step:
             "E φ(Z)², and its slope E φ(Z)φ'(Z)Z.",
         ),
         tuple(items),
+    )
+
+
+def _where_looked(maps: LayerMaps) -> Words:
+    return (
+        ("above 0",) if maps.looked is None else ("between ", _number(maps.looked[0]), " and ", _number(maps.looked[1]))
     )
 
 

@@ -177,7 +177,7 @@ def self_attention(
         For a number of heads below 1.
     """
     if isinstance(heads, bool) or not isinstance(heads, int) or not 1 <= heads <= _MOST_HEADS:
-        raise DerivationError(f"attention has a positive whole number of at most {_MOST_HEADS} heads, got {heads!r}")
+        raise DerivationError(f"attention has a positive whole number of heads, at most {_MOST_HEADS}, got {heads!r}")
     total = sp.S.Zero
     for h in range(1, heads + 1):
         q, k, v = (Weights(f"{name}{h if heads > 1 else ''}", out=size)(body) for name in names[:3])

@@ -242,6 +242,13 @@ def _jacobian(command: Parser) -> None:
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     _force(command)
+    command.add_argument(
+        "--validate",
+        action="store_true",
+        help="compare it with simulated networks instead, at a --width that is a number; exit status 1 if a check fails",
+    )
+    _start(command)
+    _size(command, depth=None, samples=None)
 
 
 def _choose(command: Parser) -> None:

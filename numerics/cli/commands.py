@@ -270,7 +270,7 @@ def _choose(options: argparse.Namespace) -> int:
 def _jacobian(options: argparse.Namespace) -> int:
     from numerics.cli.scaling import run_jacobian
 
-    return run_jacobian(options, _network)
+    return run_jacobian(options, _network, _setting)
 
 
 #: Every command by its name.

@@ -34,11 +34,24 @@ def _put(found: Scalings | TrainingScalings | Printed, options: argparse.Namespa
         put(_FORMATS[kind](found), out)
 
 
-def run_jacobian(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
-    """Print the derivation of a Jacobian."""
+def run_jacobian(
+    options: argparse.Namespace,
+    network: Callable[[argparse.Namespace], Recipe],
+    setting: Callable[[argparse.Namespace], dict[str, Any]],
+) -> int:
+    """Print the derivation of a Jacobian, or compare it with networks."""
     checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    _put(jacobian(network(options), options.order), options)
-    return 0
+    found = jacobian(network(options), options.order)
+    if not options.validate:
+        _put(found, options)
+        return 0
+    if options.out is not None or options.format is not None:
+        raise ValueError("--validate prints a table; leave out --out and --format")
+    from numerics.validation import validate
+
+    table = validate(found, samples=options.samples, **setting(options))
+    print(table)
+    return 0 if table else 1
 
 
 def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:

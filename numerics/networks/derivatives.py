@@ -30,6 +30,9 @@ class Jacobian(Observable):
 
     with_states: bool = False
 
+    #: How many numbers are kept of a network, where that is not the Jacobian.
+    kept = 0
+
     @property
     def neurons(self) -> int:
         """Coordinates of one input: neurons times positions."""
@@ -106,8 +109,64 @@ class Jacobian(Observable):
 
 
 @dataclass(frozen=True)
+class TangentGram(Jacobian):
+    r"""Squared norms and product of the state and one tangent of one input, :math:`(x, v)^\top(x, v)/n`, from a Gaussian start.
+
+    Parameters
+    ----------
+    second : tuple of tuple of float
+        The second moments of state and tangent at the start.
+    exact : bool
+        Whether the start has them exactly, or its neurons in the mean.
+    """
+
+    second: tuple[tuple[float, ...], ...] = ((1.0, 0.0), (0.0, 1.0))
+    exact: bool = False
+
+    kept = 4
+
+    @property
+    def rules(self) -> Tangents:
+        """The derivative along one direction."""
+        return Tangents(self.inputs, self.positions, 1)
+
+    def start(
+        self, start: Start, first: int, count: int, width: int, drawing: Drawing, rng: np.random.Generator
+    ) -> Carried:
+        """State and tangent."""
+        rows = rng.standard_normal((count, width, 2))
+        if self.exact:
+            roots = np.linalg.cholesky(gram(rows) / width)
+            rows = np.linalg.solve(roots, rows.swapaxes(1, 2)).swapaxes(1, 2)
+        rows = rows @ np.linalg.cholesky(np.array(self.second)).T
+        return Carried(np.ascontiguousarray(rows[..., :1]), product=np.ascontiguousarray(rows[..., 1:]))
+
+    def advance(
+        self,
+        carried: Carried,
+        layer: CompiledProgram,
+        size: float,
+        draw: Draw,
+        rng: np.random.Generator,
+        trace: Trace | None,
+    ) -> Carried:
+        """The derivative of the layer along the tangent."""
+        v = self._product(carried)
+        end, _ = layer.advance(Dual(carried.x, v[..., None]), size, draw, rng, self.rules, trace)
+        along = np.zeros((*end.value.shape, 1)) if end.along is None else end.along
+        return Carried(end.value, product=np.broadcast_to(along[..., 0], v.shape))
+
+    def value(self, carried: Carried) -> Array:
+        """Shape (samples, 2, 2)."""
+        rows = np.concatenate([carried.x, self._product(carried)], axis=2)
+        return gram(rows) / rows.shape[1]
+
+
+@dataclass(frozen=True)
 class TangentKernel(Jacobian):
     r"""The empirical tangent kernel, averaged over the neurons of a layer; every weight and bias is a parameter of unit variance."""
+
+    kept = 1
 
     _places: dict[Matrix, tuple[int, bool]] = field(default_factory=dict, repr=False, compare=False)
     _directions: int = field(default=0, repr=False, compare=False)

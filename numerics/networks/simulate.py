@@ -25,6 +25,7 @@ from numerics.compile.jit import uses_jit
 from numerics.compile.jit_programs import program_kernel
 from numerics.compile.programs import Array, Trace, compiled_program
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
+from numerics.ensembles.memory import require_memory
 from numerics.networks.derivatives import Jacobian
 from numerics.networks.drawings import DRAWINGS, Drawing, InLaw
 from numerics.networks.gram import Gap
@@ -270,6 +271,13 @@ def run_networks(
     matrices = compiled_program(seen.program).matrices
     block = max(1, BLOCK // max(task.drawing.entries(m, columns) for m in (task.start.matrix(task.width), *matrices)))
     work = samples * task.depth * columns * sum(numbers.rows for numbers in matrices)
+    if isinstance(seen, Jacobian):
+        # what is kept, and a block's products and derivatives along all directions
+        size, along = seen.neurons * seen.inputs, seen.rules.directions
+        ends = 0 if reduce is not None else samples * len(task.at) * (seen.kept or size * seen.neurons)
+        numbers = ends + min(block, samples) * (4 * size**2 + 2 * size * along)
+        what = f"derivatives of {samples} networks of {seen.neurons} neurons and positions take"
+        require_memory(numbers, what, "take fewer samples or a smaller width, or reduce= them as they come")
     task = replace(task, jit=uses_jit(backend, work, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task

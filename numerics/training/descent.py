@@ -3,7 +3,6 @@ r"""Training by gradient descent: optax's optimizers on a recipe's network, with
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from os import PathLike
@@ -16,6 +15,7 @@ from derivations.errors import unknown
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.ensembles.checkpoint import Checkpoint
+from numerics.ensembles.memory import require_memory as fits_memory
 from numerics.training.network import Parameters, TrainableNetwork
 
 LOSSES = ("squared", "cross_entropy")
@@ -263,10 +263,5 @@ def require_memory(network: TrainableNetwork, batch: int) -> None:
     columns = batch * int(np.prod(network.recipe.positions, dtype=int))
     rows = sum(m.rows + m.columns for m in network.matrices.values())
     kept = network.depth * columns * (rows + network.width * (2 + network.formulas))
-    needed = 8 * (4 * network.parameters + kept)
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise MemoryError(
-            f"training {network.parameters} parameters with {batch} inputs in a step takes about {needed / 2**30:.1f} GiB, and there are "
-            f"{there / 2**30:.1f} GiB; take a smaller batch, width or depth"
-        )
+    what = f"training {network.parameters} parameters with {batch} inputs in a step takes"
+    fits_memory(4 * network.parameters + kept, what, "take a smaller batch, width or depth")

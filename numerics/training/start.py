@@ -44,6 +44,10 @@ def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     True
     """
     _require_own_depth(network, "the growth of gradients is")
+    if network.recipe.positions:
+        raise DerivationError(
+            "the growth of gradients from each layer is derived for dense networks, not over positions"
+        )
     rows = network.rows(inputs)
     flow, times = gradient_flow(network.recipe), network.t * np.arange(1, network.depth + 1) / network.depth
     squares, counts = np.unique((rows**2).reshape(len(rows), -1).mean(axis=1), return_counts=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations import Derivation
+from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
 from numerics import given
 from numerics.ensembles import Seed
@@ -17,6 +18,7 @@ from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
 from numerics.validation.comparison import compare
+from numerics.validation.derivatives import DeterminantSetting, TangentPaths, derivatives_of, one_layer_of_determinants
 from numerics.validation.equation import equation_of_networks
 from numerics.validation.settings import settings_of, starting_states
 from numerics.validation.stages import Stage, silent
@@ -31,7 +33,7 @@ from numerics.validation.subjects import JointSetting, Setting
     stage=given.function,
 )
 def validate(
-    d: Derivation,
+    d: Derivation | Jacobian | WideJacobian,
     x0: ArrayLike = 1.0,
     t: float = 1.0,
     samples: int | None = None,
@@ -48,14 +50,16 @@ def validate(
     * The Gram matrix, where it is a diffusion by itself: the same, against its law or its paths.
     * Infinite width: the means of networks' second moments against the solution of the flow.
     * Depth and width together: Gram matrices of networks against paths or the solution of the limit.
+    * A Jacobian at a finite width: its columns and its determinant against paths of its equation, the determinant of one layer against the
+      closed formula and that of networks against its law; where depth and width grow together, norms and product of state and tangent.
 
     Networks are extrapolated to infinite size. Each row has a control, the same test with the noise's scale 5 % off, a flow 5 % too
     fast, and passes only if the control is rejected.
 
     Parameters
     ----------
-    d : Derivation
-        What :func:`derivations.derive` returned, without free parameters.
+    d : Derivation or Jacobian
+        What :func:`derivations.derive` or :func:`derivations.backward.jacobian` returned, without free parameters.
     x0 : float or array, shape (n,) or (n, m); (m, m) for Gram matrices of infinite width, or of depth and width together
         Where the neurons start. A number puts them all there; several inputs must differ, and a number then scales
         standard normal states, drawn once. Of a Gram matrix, a number scales inputs of norm 1 and correlation 0.3.
@@ -90,7 +94,9 @@ def validate(
     """
     if not (np.isfinite(t) and t > 0):
         raise ValueError(f"t must be finite and positive, got {t}")
-    found = [(check, s) for s in settings_of(d, x0, float(t), samples, depth, workers) for check in checks_of(s)]
+    given = (x0, float(t), samples, depth, workers)
+    subjects = settings_of(d, *given) if isinstance(d, Derivation) else derivatives_of(d, *given)
+    found = [(check, s) for s in subjects for check in checks_of(s)]
     rows: list[Row] = []
     for (check, s), one in zip(found, spawn(seed, len(found)), strict=True):
         with stage(check.__name__.replace("_", " ")):
@@ -103,7 +109,9 @@ def validate(
 
 def checks_of(s: Setting) -> tuple[Check, ...]:
     """The checks of a subject."""
-    if isinstance(s.limit, Flow) or isinstance(s, JointSetting):
+    if isinstance(s, DeterminantSetting):
+        return (one_layer_of_determinants, equation_of_networks)
+    if isinstance(s, TangentPaths) or isinstance(s.limit, Flow) or isinstance(s, JointSetting):
         return (equation_of_networks,)
     return (*LIMIT_CHECKS, *(LAW_CHECKS if s.has_law and not s.by_law else ()))
 

@@ -88,7 +88,7 @@ REFUSED = {
     "a depth limit of infinite width": (lambda: depth_limit(wide), "needs a finite or symbolic width"),
     "a matrix of a class": (lambda: position_matrix(int), "a function of two places, and it failed"),
     "a Gram matrix of a number": (lambda: gram_limit(3), "the program must be"),
-    "too many heads": (lambda: self_attention(x, heads=10**6), "at most 1000 heads"),
+    "too many heads": (lambda: self_attention(x, heads=10**6), "heads, at most 1000"),
     "a network as text": (lambda: depth_limit("resnet"), "must be a network"),
     "states in words": (lambda: Flow("x", [1]), "a sequence of symbols"),
     "a coefficient as text": (lambda: Diffusion((x,), ["x"], [[1]]), "a matrix of numbers and expressions"),

@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations import MLPBlock, Network, ResNet, ShapedMLP, Weights, epsilon, gelu, relu, symbols, tanh
 from numerics import choose, simulate_network
+from numerics.targets import Question
 
 A, B = Weights("A"), Weights("B", out=12)
 a, g = sp.symbols("a g", positive=True)
@@ -38,6 +39,21 @@ def test_the_size_of_a_branch_at_infinite_width():
         Network(lambda x: x + epsilon * A(relu(B(x))), width=sp.oo), symbols.time, correlation=0.5, correlation0=0.2
     )
     assert abs(pair.value**2 - flow.value) < 1e-5  # the clock of the flow is g²t
+
+
+def test_values_that_are_reached_between_the_points_of_the_grid():
+    """K(1) = exp(c²(2 − c)²/2) rises to √e at c = 1 and falls to 1 at c = 2, where nothing moves."""
+
+    def bump(width):
+        return Network(lambda x: x + epsilon * g * (2 - g) * A(relu(B(x))), width=width, parameters=(g,))
+
+    found = choose(bump(sp.oo), g, norm=1.648, bounds=(0.6, 2.0))
+    assert abs(found.value - (1 - np.sqrt(1 - np.sqrt(2 * np.log(1.648))))) < 1e-5
+    assert found.several
+    with pytest.raises(ValueError, match=r"goes only from 1 to 1\.649 .*1\.65 is not reached"):
+        choose(bump(sp.oo), g, norm=1.65, bounds=(0.6, 2.0))
+    still = Question(bump(3), g, 2.0, None, None, None, None, 1.3, 0.0, 100, 0)
+    assert still.value(2.0) == (pytest.approx(1.3), 0.0)  # no noise: it stays
 
 
 def test_a_zoom():

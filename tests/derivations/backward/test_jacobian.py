@@ -418,3 +418,10 @@ def test_linear_determinants_of_finite_networks():
     shape = (fine - fine.mean()) / fine.std()
     assert ks_test(shape, stats.norm.cdf).p_value > 1e-3
     assert ks_test(shape * 1.1, stats.norm.cdf).p_value < 1e-3
+
+
+def test_a_width_may_be_said_by_a_matrix_too():
+    # the number of a matrix's rows was compared with a width without a number
+    said = jacobian(Network(lambda x: x + epsilon * Weights("A", out=2)(tanh(B(x))), 2))
+    plain = jacobian(Network(lambda x: x + epsilon * Weights("A")(tanh(B(x))), 2))
+    assert (said.log_det.drift, said.gram.process) == (plain.log_det.drift, plain.gram.process)

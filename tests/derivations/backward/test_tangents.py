@@ -1,11 +1,14 @@
 """State and tangents by their Gram matrix, gradients of weights, and the tangent kernel at finite width, against networks drawn by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy as sp
 
 from derivations import (
     MLP,
+    ConvResNet,
     DerivationError,
     Network,
     NotClosed,
@@ -27,7 +30,9 @@ from derivations import (
 )
 from derivations.backward import gradient_flow, jacobian, tangent_gram, tangent_kernel
 from derivations.backward.kernel_moments import START
+from derivations.limits.elimination.averages import layer_average
 from derivations.sums import coordinate_sum
+from numerics import simulate_network, solve_flow
 from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
 
@@ -151,6 +156,37 @@ def test_gradients_of_weights():
         _ = jacobian(Network(lambda y: y + epsilon * y * average(A(y)), n)).weight_gradients
 
 
+def test_gradients_of_weights_over_positions():
+    # a filter of 3 on a circle of 4 positions: Σ_ω ∂_ωΔ_a ∂_ωΔ_b = ⅓ Σ_f <ψ(x_{a+f}) ψ(x_{b+f})>, by hand
+    j = jacobian(ConvResNet(tanh, tanh, n, positions=(4,), filter=(3,)))
+    found, x = j.weight_gradients["W"], sp.symbols("x^1:5", real=True)
+    for a in range(4):
+        for b in range(4):
+            met = [sp.tanh(x[(a + f) % 4]) * sp.tanh(x[(b + f) % 4]) for f in (-1, 0, 1)]
+            mine = sp.Add(*(layer_average(m, x, 0) for m in met)) / 3
+            assert sp.expand(found[a, b] - mine) == 0
+    assert "G_i^1*G_i^2" in str(j)
+
+
+@pytest.mark.slow
+def test_gradients_over_positions_against_networks():
+    # a filter of 3 on 4 positions of different sizes, zeros beyond: the outer ones pass on less
+    recipe = ConvResNet(tanh, relu, sp.oo, positions=(4,), filter=(3,), circular=False)
+    flow = gradient_flow(recipe)
+    start = [float(s.name in {"K_11", "K_22", "K_33", "K_44", "Q_11", "Q_22", "Q_33", "Q_44"}) for s in flow.states]
+    end = dict(zip((s.name for s in flow.states), solve_flow(flow, start, 1.0)(1.0), strict=True))
+    derived = sum(end[f"Q_{a}{a}"] for a in range(1, 5)) / 4
+
+    def found(size, samples):
+        at = {"inputs": 2 * np.eye(4)[None], "t": 1.0, "seed": size, "record": "jacobian"}  # Gaussian states, K_0 = I
+        j = simulate_network(replace(recipe, width=size), size, samples, **at)
+        return Estimate.of(np.sum(j**2, axis=(1, 2, 3)) / (4 * size))
+
+    estimate = richardson(found(6, 3000), found(12, 1500))
+    assert estimate.test(derived).p_value > 1e-3
+    assert estimate.test(np.exp(0.5)).p_value < 1e-3  # the control: all positions as the inner ones
+
+
 def hidden(rng, samples, size, count):
     return rng.standard_normal((samples, size, count)) / np.sqrt(count), rng.standard_normal(
         (samples, count, size)
@@ -256,3 +292,38 @@ def test_the_diagonal_of_a_relu_perceptron():
     assert flow.relative() == 1  # branches of size n^{-1/2}: no fluctuation is left
     residual = tangent_kernel(Network(lambda x: x + epsilon * A(identity(x)), n))
     assert residual.mean == START * t * sp.exp(t)
+
+
+def backpropagated(size, samples, seed, copies=False, tied=False):
+    """log-mean squares of gradients of two-matrix ReLU networks to t = 1, from a random readout or from one along the last state."""
+    rng, depth = np.random.default_rng(seed), size
+    e = 1 / np.sqrt(depth)
+    x = rng.standard_normal((samples, size))
+    layers = []
+    for _ in range(depth):
+        a, b = (rng.standard_normal((samples, size, size)) / np.sqrt(size) for _ in range(2))
+        h = np.einsum("sij,sj->si", b, x)
+        x = x + e * np.einsum("sij,sj->si", a, np.maximum(h, 0))
+        layers.append((a, b, h > 0))
+    g = x if tied else rng.standard_normal((samples, size))
+    g = g / np.linalg.norm(g, axis=1, keepdims=True)
+    for a, b, on in reversed(layers):
+        if copies:  # weights of the backward pass that are not those of the forward pass
+            a, b = (rng.standard_normal(a.shape) / np.sqrt(size) for _ in range(2))
+        g = g + e * np.einsum("sji,sj->si", b, on * np.einsum("sji,sj->si", a, g))
+    return np.sum(g**2, axis=1)
+
+
+@pytest.mark.slow
+def test_the_hypothesis_on_backward_weights():
+    # the flow takes the weights of the backward pass as copies. That is right for a random readout, and not for one that knows the state
+    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo))
+    assert sp.expand(flow.drift[-1] - flow.states[-1] / 2) == 0
+    sizes = ((8, 6000), (16, 3000))
+
+    def found(**which):
+        return richardson(*(Estimate.of(backpropagated(size, count, size, **which)) for size, count in sizes))
+
+    assert found().test(np.exp(0.5)).p_value > 1e-3
+    assert found(copies=True).test(np.exp(0.5)).p_value > 1e-3
+    assert found(tied=True).test(np.exp(0.5)).p_value < 1e-3  # the control

@@ -2,6 +2,7 @@ r"""Scalings that have a limit: what is known of networks that people ask about,
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 
@@ -165,6 +166,21 @@ def test_gain_and_fixed_point_of_selu():
     assert rest.is_stable
     assert abs(sp.N(rest.slope) - 0.782648) < 1e-6  # Klambauer et al. 2017, the Jacobian's entry
     assert abs(sp.N(maps.chi(1)) - 1.071) < 1e-3
+
+
+@pytest.mark.parametrize(("variance", "biases"), [(1, 5000), (HALF, sp.Rational(1, 10**5)), (HALF, 0)])
+def test_fixed_points_far_from_1(variance, biases):
+    W = Weights("W", variance=variance, bias_variance=biases)
+    maps = scalings(Network(lambda x: W(sp.erf(x)), width=sp.oo)).maps
+    if biases == 0:
+        assert maps.rests == ()
+        assert maps.looked[0] < 1e-9
+        return
+    (one,) = maps.rests
+    value = float(one.value)
+    moved = float(variance) * 2 / math.pi * math.asin(2 * value / (1 + 2 * value)) + float(biases)  # E erf(z)²
+    assert abs(moved - value) < 1e-9 * value
+    assert one.is_stable
 
 
 def test_relu_is_at_the_edge_with_variance_two():

@@ -182,3 +182,11 @@ def test_empirical_tangent_kernels_have_the_derived_limit(inner):
 def test_what_makes_no_sense_is_refused(change, says):
     with pytest.raises(ValueError, match=says):
         simulate_jacobian(**{"architecture": FULL, "depth": 2, "samples": 2, "x0": X0, **change})
+
+
+def test_derivatives_that_do_not_fit_in_memory_are_refused_with_their_size():
+    with pytest.raises(
+        MemoryError, match=r"derivatives of 1000 networks of 20000 neurons .* take about \d+.* GiB, and there are"
+    ):
+        simulate_jacobian(ResNet(relu, width=20_000), 10, 1000, 1.0)
+    assert simulate_jacobian(ResNet(relu, width=2), 2, 3, 1.0)[1].shape == (3, 2, 2)

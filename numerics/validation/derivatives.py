@@ -1,0 +1,195 @@
+r"""Jacobians against networks: what is compared of derivatives, in each order of depth and width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derivations.backward import Jacobian, LogDeterminant, WideJacobian
+from derivations.errors import NotClosed
+from derivations.symbols import state
+from numerics.compile import compile_sums
+from numerics.ensembles import Seed
+from numerics.networks import simulate_jacobian, simulate_network
+from numerics.networks.derivatives import TangentGram
+from numerics.networks.initial import checked_start
+from numerics.networks.simulate import ensemble, run_networks
+from numerics.statistics import Estimate, richardson
+from numerics.validation.base import WRONG, Array, Row, number_row, spawn
+from numerics.validation.subjects import JointSetting, Setting, Statistic, at_width, explosions_counted
+
+#: The product of state and tangent at the start, over their norms: so that both their noises are seen.
+_PRODUCT = 0.3
+#: A time of one layer, and how many of them are drawn.
+_LAYER, _LAYERS = 1 / 32, 50_000
+
+
+def derivatives_of(
+    j: Jacobian | WideJacobian, x0: ArrayLike, t: float, samples: int | None, depth: int | None, workers: int
+) -> list[Setting]:
+    """What is compared of a Jacobian: all of it with the state and its determinant; or tangents where the width grows.
+
+    Raises
+    ------
+    ValueError
+        If the width is a symbol, or at infinite width.
+    """
+    recipe: Any = j.network
+    given = (t, samples, depth, workers)
+    if isinstance(j, WideJacobian):
+        if j.order == "width":
+            raise ValueError(
+                "at infinite width a gradient's mean square is part of the tangent kernel's flow; give the width as a number to compare Jacobians"
+            )
+        v0 = float(np.mean(np.square(x0)))
+        second = v0 * np.array([[1.0, _PRODUCT], [_PRODUCT, 1.0]])
+        return [
+            TangentSetting(recipe, j.gram.process, None, second, *given, matrix=j.gram.matrix[:2, :2]).in_whole_layers
+        ]
+    if not getattr(recipe.width, "is_Integer", isinstance(recipe.width, int)):
+        raise ValueError(f"a Jacobian is compared with networks at a width that is a number, got width={recipe.width}")
+    x = simulate_network(recipe, 0, 1, x0=x0)[0]
+    along = np.zeros(x.size)
+    along[0] = 1.0
+    start = np.concatenate([x, along.reshape(x.shape)], axis=1)
+    whole = TangentPaths(recipe, j.limit(1), None, start, *given)
+    try:
+        found = j.log_det
+    except NotClosed:
+        return [whole]
+    return [whole, DeterminantSetting(recipe, found.process, found.law, x, *given, found=found)]
+
+
+@dataclass(frozen=True)
+class TangentPaths(Setting):
+    """The state and the first column of its Jacobian, neuron by neuron."""
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """Networks of a depth with their Jacobians."""
+        n, columns = self.start.shape
+        p = columns // 2
+        with explosions_counted(self.exploded, f"networks of depth {size}", samples):
+            x, j = simulate_jacobian(
+                self.architecture, size, samples, self.start[:, :p], self.t, seed=seed, workers=self.workers
+            )
+        return np.concatenate([x.reshape(samples, n, p), j[:, :, 0].reshape(samples, n, p)], axis=2)
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """The length of the tangent, and its product with the state."""
+        p = self.start.shape[1] // 2
+
+        def log_norm(x: Array) -> Array:
+            return np.log(np.sum(x[:, :, p:] ** 2, axis=(1, 2)))
+
+        def product(x: Array) -> Array:
+            return np.sum(x[:, :, :p] * x[:, :, p:], axis=(1, 2))
+
+        return [[("log-norm of a column of the Jacobian", log_norm)], [("its product with the state", product)]]
+
+
+@dataclass(frozen=True)
+class DeterminantSetting(Setting):
+    """The logarithm of the determinant with what it depends on, against its closed formulas."""
+
+    found: LogDeterminant = None  # type: ignore[assignment]
+
+    @property
+    def by_law(self) -> bool:  # type: ignore[override]
+        """Where it depends on nothing."""
+        return self.law is not None
+
+    def _seen(self, x: Array, logs: Array) -> Array:
+        """Neurons, or their mean square, and the logarithm, as one row; shape (samples, 1, states)."""
+        flat = x.reshape(len(x), -1)
+        count = len(self.limit.states) - 1
+        held = flat if count == flat.shape[1] > 1 else np.mean(flat**2, axis=1, keepdims=True)
+        return np.concatenate([held[:, :count], logs[:, None]], axis=1)[:, None, :]
+
+    @cached_property
+    def origin(self) -> Array:
+        """At the identity."""
+        return self._seen(self.start[None], np.zeros(1))[0]
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """Networks of a depth."""
+        return self._seen(*self.of_layers(size, self.t, samples, seed))
+
+    def of_layers(self, size: int, t: float, samples: int, seed: Seed) -> tuple[Array, Array]:
+        """States and determinants of so many layers that take a time together."""
+        with explosions_counted(self.exploded, f"networks of depth {size}", samples):
+            x, j = simulate_jacobian(self.architecture, size, samples, self.start, t, seed=seed, workers=self.workers)
+        return x, np.asarray(np.linalg.slogdet(j).logabsdet)
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """The logarithm."""
+        return [[("log|det J|", lambda x: x[:, 0, -1])]]
+
+    @property
+    def variance_rate(self) -> float:
+        """Of the logarithm at the start."""
+        return float(np.ravel(compile_sums(self.found.layer.state, self.found.rates, ())(self.start))[1])
+
+
+def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:
+    """The variance of one layer's log-determinant, extrapolated to a thin layer, against the closed formula."""
+    assert isinstance(s, DeterminantSetting)
+    rate = s.variance_rate
+    samples = s.samples or _LAYERS
+    runs = [
+        Estimate.variance_of(s.of_layers(1, h, samples, one)[1] / np.sqrt(h))
+        for h, one in zip((_LAYER, _LAYER / 2), spawn(seed, 2), strict=True)
+    ]
+    if rate > 0:
+        yield number_row("variance of one layer's log|det|", richardson(*runs), rate, rate * float(WRONG))
+
+
+@dataclass(frozen=True)
+class TangentSetting(JointSetting):
+    """Norms of the state and a tangent, and their product, in networks whose depth and width go together; all weights are drawn."""
+
+    smallest = 16
+
+    @property
+    def in_whole_layers(self) -> TangentSetting:
+        """As of all Gram matrices."""
+        found = super().in_whole_layers
+        assert isinstance(found, TangentSetting)
+        return found
+
+    def networks(self, size: int, samples: int, seed: Seed) -> Array:
+        """Networks of a width with one tangent each."""
+        recipe = at_width(self.architecture, size)
+        skips = state in recipe.program().update.free_symbols
+        with explosions_counted(self.exploded, f"networks of width {size}", samples):
+            task = ensemble(
+                recipe,
+                self.layers(size),
+                lambda width: checked_start(np.zeros(width), None, 1.0, samples, width, recipe),
+                "jacobian",
+                None if recipe.regime.is_joint else self.t,
+            )
+            seen = TangentGram(
+                task.observable.program, 1, 1, second=tuple(map(tuple, self.start.tolist())), exact=skips
+            )
+            found = run_networks(replace(task, observable=seen), samples, True, seed, self.workers)
+        return np.stack([found[:, 0, 0], found[:, 0, 1], found[:, 1, 1]], axis=1)[:, None, :]
+
+    @cached_property
+    def origin(self) -> Array:
+        """Norms and product."""
+        return self.start[np.triu_indices(2)][None, :]
+
+    @property
+    def statistics(self) -> list[list[Statistic]]:
+        """Of a tangent, and of both."""
+        return [
+            [("log of a tangent's squared norm", lambda x: np.log(x[:, 0, 2]))],
+            [("its angle to the state", lambda x: x[:, 0, 1] / np.sqrt(x[:, 0, 0] * x[:, 0, 2]))],
+        ]

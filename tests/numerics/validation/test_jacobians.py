@@ -1,0 +1,53 @@
+"""Validation of Jacobians: their equation, determinant and laws against networks, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+
+from derivations import MLP, Network, ResNet, ShrinkingResNet, Weights, epsilon, relu, silu, symbols, tanh
+from derivations.backward import jacobian
+from numerics import validate
+from numerics.cli import main
+
+A, B = Weights("A"), Weights("B", out=4)
+TWO = Network(lambda x: x + epsilon * A(relu(B(x))), 2)
+
+
+@pytest.mark.slow
+def test_jacobians_agree_with_networks():
+    table = validate(jacobian(TWO), x0=[1.0, -0.5], t=0.5, seed=1)
+    assert table, str(table)
+    assert [row.claim.partition(":")[0] for row in table.rows][-1] == "Lambda"
+
+
+@pytest.mark.slow
+def test_determinants_with_neurons_and_a_wrong_one():
+    j = jacobian(ShrinkingResNet(silu, tanh, 2))
+    size = {"x0": [1.0, -0.5], "t": 0.5, "samples": 6000, "depth": 16, "seed": 1}
+    assert [row.test.p_value > 1e-4 for row in validate(j, **size).rows] == [True] * 4
+    j.__dict__["log_det"] = replace(j.log_det, rate=j.log_det.rate * sp.Rational(6, 5))
+    assert any(v == "differs" for v in validate(j, **size).verdicts)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="a number, got width=n"):
+        validate(jacobian(ResNet(tanh, symbols.width)))
+    with pytest.raises(ValueError, match="at infinite width"):
+        validate(jacobian(ResNet(tanh, sp.oo)))
+
+
+def test_few_samples_have_no_power():
+    table = validate(jacobian(TWO), x0=[1.0, -0.5], samples=200, depth=8)
+    assert not table
+    joint = validate(jacobian(MLP(relu)), samples=50, depth=8)
+    assert not joint
+    assert "tangent" in joint.rows[0].claim
+
+
+def test_the_command(capsys):
+    given = ["jacobian", "--layer", "x + eps*A(relu(B(x, out=4)), out=2)", "--width", "2", "--validate"]
+    assert main([*given, "--samples", "100", "--depth", "4", "--t", "0.5"]) == 1
+    assert "Jacobian of Network" in capsys.readouterr().out
+    assert main([*given, "--format", "latex"]) == 2
+    assert "leave out" in capsys.readouterr().err
