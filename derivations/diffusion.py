@@ -125,8 +125,8 @@ class LazyCovariance:
 
 def _symbols(states: Any) -> tuple[sp.Symbol, ...]:
     """The states of a limit as a tuple."""
-    found = tuple(states) if isinstance(states, Iterable) else ()
-    if not found or not all(isinstance(s, sp.Symbol) for s in found):
+    found = tuple(states) if isinstance(states, Iterable) else (None,)
+    if not all(isinstance(s, sp.Symbol) for s in found):
         raise DerivationError(f"the states must be a sequence of symbols, got {shown(states)}")
     return found
 

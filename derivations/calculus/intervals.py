@@ -180,7 +180,7 @@ def crossed_jumps(process: Diffusion, inside: sp.Expr | float) -> tuple[Point, .
     found = _analysed(a, x, exact_decimals(inside))
     low, high = moving_interval(process, inside)
     points = [p for p in (*found.jumps, *found.poles) if low < p.value < high and sp.S.Zero not in p.limits]
-    for pole in points:
+    for pole in sorted(points, key=lambda p: abs(float(p) - float(inside))):
         if any(order is None or order <= -1 for order in pole.orders):
             raise NoClosedForm(
                 f"the noise has a pole at {x} = {pole.value} at which its square is not integrable: layers step over it with steps of "

@@ -9,13 +9,14 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.dynamics.adjoint import Adjoint, ratio
+from derivations.dynamics.growth import require_linear_growth
 from derivations.dynamics.words import steps
 from derivations.errors import DerivationError
 from derivations.explain.printed import Printed
 from derivations.explain.steps import Step
 from derivations.exponents import scalings
 from derivations.exponents.at_point import readout_exponent
-from derivations.language.statements import Matrix
+from derivations.language.statements import Matrix, Mean
 from derivations.symbols import state, step
 
 
@@ -41,12 +42,12 @@ class TrainingLimit(Printed):
             raise DerivationError(
                 f"training_limit expects a network such as ResNet(tanh, width=sp.oo), got {self.network!r}"
             )
-        if self.network.width != sp.oo:
-            raise DerivationError(f"training is solved at infinite width, got width {self.network.width}; give sp.oo")
         if self.network.regime.is_joint:
             raise DerivationError(
-                "training is derived for a depth that grows after the width; give a recipe of that kind"
+                "training is derived for a depth that grows after the width; say the layer as a Network(..., width=sp.oo)"
             )
+        if self.network.width != sp.oo:
+            raise DerivationError(f"training is solved at infinite width, got width {self.network.width}; give sp.oo")
         self._require_known()
         self.rates  # noqa: B018  refuses what has none
 
@@ -57,6 +58,9 @@ class TrainingLimit(Printed):
                 raise DerivationError(
                     f"expected numbers in the layer, got {', '.join(free)}; substitute values for these"
                 )
+        neurons = known - {step, *(s.symbol for s in self.adjoint.statements if isinstance(s, Mean))}
+        for expr in (*(s.body for s in self.adjoint.matrices), self.adjoint.program.update):
+            require_linear_growth(expr, neurons)
         if not self.adjoint.matrices:
             raise DerivationError("the layer has no matrix to train")
         for s in self.adjoint.matrices:
@@ -129,7 +133,7 @@ def training_limit(net: Recipe) -> TrainingLimit:
     Parameters
     ----------
     net : Recipe
-        Of infinite width: layers of centred Gaussian matrices that are applied once, averages, and functions without jumps.
+        Of infinite width: layers of centred Gaussian matrices that are applied once, averages, and functions with bounded slopes.
 
     Returns
     -------
@@ -138,7 +142,8 @@ def training_limit(net: Recipe) -> TrainingLimit:
     Raises
     ------
     DerivationError
-        For random factors, positions, transposes, biases, other entries, or a depth that grows with the width.
+        For random factors, positions, transposes, biases, gates, other entries, functions that grow faster than linearly, or a depth that grows
+        with the width.
 
     Examples
     --------

@@ -306,6 +306,9 @@ class TypstPrinter(PatternPrinter, Printer):
         a, c = (row + 1 for row in expr.rows)
         form, queries, keys = map(self._print, expr.args[2:5])
         inside = f"{_word('softmax')}(Y_({a}))^top {form} thin {_word('softmax')}(Y_({c}))"
+        if expr.moved is not None:
+            slopes = [f"{_word('softmax')}'(Y_({r}))" for r in (a, c)]
+            inside = f"{_word('tr')}({slopes[0]} thin {form} thin {slopes[1]} thin {self._print(expr.moved.T)})"
         law = f"N(0, {queries} times.o {keys})"
         if expr.neurons != sp.oo:
             number = self._print(expr.neurons)

@@ -85,6 +85,9 @@ class SoftmaxMean(Binding):
         1/N, so that no infinity is inside.
     query_means, key_means : Matrix, shape (c, 1)
         :math:`m^q, m^k`; left out where both are 0.
+    moved : Matrix, shape (c, c)
+        In the place of means: T, where the mean is that of how the rows move with their scores,
+        :math:`\mathbb{E}\,\mathrm{tr}(J_\alpha M J_\gamma T^\top)` with :math:`J = \partial a/\partial Y = \mathrm{diag}(a) - aa^\top`.
     """
 
     is_extended_real = True
@@ -123,7 +126,12 @@ class SoftmaxMean(Binding):
     @property
     def means(self) -> tuple[sp.ImmutableMatrix, ...]:
         """Of queries and keys; empty where both are centred."""
-        return tuple(self.args[7:])
+        return tuple(self.args[7:]) if len(self.args) == 9 else ()
+
+    @property
+    def moved(self) -> sp.ImmutableMatrix | None:
+        """T, where the mean is of slopes."""
+        return self.args[7] if len(self.args) == 8 else None
 
     @property
     def positions(self) -> int:
@@ -135,6 +143,24 @@ class SoftmaxMean(Binding):
         p = self.positions
         first, here = row - row % p, row % p
         return [(first + b, self.mask[here, b]) for b in range(p) if self.mask[here, b] != 0]
+
+    def of_shares(self, one: dict[int, sp.Expr], other: dict[int, sp.Expr]) -> sp.Expr:
+        """What the mean is of, from the shares of both rows."""
+        if self.moved is None:
+            return sp.Add(*(self.form[b, d] * s * r for b, s in one.items() for d, r in other.items()))
+
+        def slope(shares: dict[int, sp.Expr], b: int, d: int) -> sp.Expr:
+            return shares[b] * (int(b == d) - shares[d])
+
+        return sp.Add(
+            *(
+                slope(one, b, d) * self.form[b, e] * slope(other, e, f) * self.moved[d, f]
+                for b in one
+                for d in one
+                for e in other
+                for f in other
+            )
+        )
 
     def joint(self) -> sp.Expr:
         """The same as a mean over the scores themselves, which are Gaussian.
@@ -161,7 +187,7 @@ class SoftmaxMean(Binding):
             own = dict(self.seen(r))
             return own[b] / sp.Add(*(m * sp.exp(names[r, d] - names[r, b]) for d, m in own.items()))
 
-        body = sp.Add(*(self.form[b, d] * share(a, b) * share(c, d) for b, _ in self.seen(a) for d, _ in self.seen(c)))
+        body = self.of_shares({b: share(a, b) for b, _ in self.seen(a)}, {d: share(c, d) for d, _ in self.seen(c)})
         places = [*names]
         covariance = sp.Matrix(
             len(places),
@@ -171,16 +197,23 @@ class SoftmaxMean(Binding):
         return joint_mean(body, [*names.values()], covariance)
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
-        moved = sp.diff(self.form, symbol)
-        total = (
-            softmax_mean(*self.rows, moved, self.queries, self.keys, self.mask, self.neurons, *self.means)
-            if not moved.is_zero_matrix
-            else sp.S.Zero
-        )
-        if any(part.has(symbol) for part in self.args[3:]):
-            still = sp.ImmutableMatrix(*self.form.shape, lambda i, j: sp.Dummy(f"m{i}{j}", real=True))
-            back = dict(zip(still, self.form, strict=True))
-            total += sp.diff(self.func(*self.args[:2], still, *self.args[3:]).joint(), symbol).xreplace(back)
+        row, other, form, queries, keys, mask, inverse, *rest = self.args
+        total = sp.S.Zero
+        back: dict[sp.Expr, sp.Expr] = {}
+
+        def still(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+            names = sp.ImmutableMatrix(*matrix.shape, lambda i, j: sp.Dummy(f"m{i}{j}", real=True))
+            back.update(zip(names, matrix, strict=True))
+            return names
+
+        if self.moved is not None:  # linear in both
+            total += softmax_mean(row, other, form, queries, keys, mask, moved=sp.diff(self.moved, symbol))
+        slope = sp.diff(form, symbol)
+        total += self.with_tables(slope, queries, keys, *rest)
+        if any(part.has(symbol) for part in (queries, keys, *self.means)):
+            rest = rest if self.moved is None else [still(self.moved)]
+            same = self.func(row, other, still(form), queries, keys, mask, inverse, *rest)
+            total += sp.diff(same.joint(), symbol).xreplace(back)
         return total
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
@@ -189,8 +222,23 @@ class SoftmaxMean(Binding):
         return self.joint()._eval_evalf(prec)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        row, other, form, queries, keys, mask, inverse, *means = map(change, self.args)
-        return softmax_mean(row, other, form, queries, keys, mask, sp.oo if inverse == 0 else 1 / inverse, *means)
+        row, other, form, queries, keys, mask, inverse, *rest = map(change, self.args)
+        same: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, row, other, form, queries, keys, mask, inverse, *rest)
+        return same.with_tables(form, queries, keys, *rest)
+
+    def with_tables(
+        self,
+        form: sp.Basic,
+        queries: sp.Basic,
+        keys: sp.Basic,
+        *rest: sp.Basic,
+        rows: tuple[int, int] | None = None,
+    ) -> sp.Expr:
+        """The same mean of other matrices, and of other rows; ``rest`` is means or T, as the node has them."""
+        moved, means = (None, rest) if self.moved is None else (rest[0], ())
+        row, other = rows or self.rows
+        first, second = (means[0], means[1]) if means else (None, None)
+        return softmax_mean(row, other, form, queries, keys, self.mask, self.neurons, first, second, moved)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -205,12 +253,18 @@ class SoftmaxMean(Binding):
         form, queries, keys = (printer._print(part.tolist()) for part in self.args[2:5])
         mask = "" if self.mask == sp.ones(*self.mask.shape) else f", mask {printer._print(self.mask.tolist())}"
         means = ", means {} and {}".format(*(printer._print(list(m)) for m in self.means)) if self.means else ""
-        return f"E[softmax(Y_{a + 1})' {form} softmax(Y_{c + 1}); Y of {self.neurons} queries {queries} and keys {keys}{means}{mask}]"
+        inside = f"softmax(Y_{a + 1})' {form} softmax(Y_{c + 1})"
+        if self.moved is not None:
+            inside = f"tr(softmax'(Y_{a + 1}) {form} softmax'(Y_{c + 1}) {printer._print(self.moved.T.tolist())})"
+        return f"E[{inside}; Y of {self.neurons} queries {queries} and keys {keys}{means}{mask}]"
 
     def _latex(self, printer: Printer) -> str:
         a, c = self.rows
         form, queries, keys = map(printer._print, self.args[2:5])
         inside = rf"\mathrm{{softmax}}(Y_{{{a + 1}}})^{{\top}} {form}\, \mathrm{{softmax}}(Y_{{{c + 1}}})"
+        if self.moved is not None:
+            slopes = (rf"\mathrm{{softmax}}'(Y_{{{r + 1}}})" for r in (a, c))
+            inside = rf"\operatorname{{tr}}\left({next(slopes)}\, {form}\, {next(slopes)}\, {printer._print(self.moved.T)}\right)"
         law = rf"N(0,\, {queries} \otimes {keys})"
         if self.neurons != sp.oo:
             number = printer._print(self.neurons)
@@ -230,6 +284,7 @@ def softmax_mean(
     neurons: object = sp.oo,
     query_means: object = None,
     key_means: object = None,
+    moved: object = None,
 ) -> sp.Expr:
     r"""The mean of :math:`a_\alpha^\top M a_\gamma` over two rows of a softmax; a number times M where shares are known.
 
@@ -239,6 +294,13 @@ def softmax_mean(
         As of :class:`SoftmaxMean`; means that are left out are 0.
     neurons : int, Symbol or oo
         N.
+    moved : Matrix, optional
+        T, for the mean of slopes; for infinitely many keys.
+
+    Raises
+    ------
+    NotClosed
+        For a mean of slopes over finitely many keys, or over those with means of both queries and keys.
 
     Examples
     --------
@@ -248,7 +310,7 @@ def softmax_mean(
     """
     a, c = (sp.Integer(int(r)) for r in (row, other))  # type: ignore[call-overload]
     matrices = [sp.ImmutableMatrix(part) for part in (form, queries, keys, mask)]
-    if matrices[0].is_zero_matrix:
+    if matrices[0].is_zero_matrix or (moved is not None and sp.Matrix(moved).is_zero_matrix):
         return sp.S.Zero
     means = [_means(given, matrices[1].rows) for given in (query_means, key_means)]
     means[1] = _apart(means[1], matrices[3].rows)
@@ -256,17 +318,22 @@ def softmax_mean(
         matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], means, strict=True)]
         means = [sp.zeros(*m.shape) for m in means]
     given = () if all(m.is_zero_matrix for m in means) else tuple(map(sp.ImmutableMatrix, means))
+    if moved is not None and (given or neurons != sp.oo):
+        raise NotClosed(
+            "means of a softmax's slopes are known for infinitely many keys, without means of both queries and keys; leave size= out"
+        )
+    given = given if moved is None else (sp.ImmutableMatrix(moved),)
     node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), *given)
     one, two = (node.seen(int(r)) for r in (a, c))
-    if len(constant := {matrices[0][b, d] for b, _ in one for d, _ in two}) == 1:  # shares add up to 1
-        return constant.pop()
+    blocks = [{table[b, d] for b, _ in one for d, _ in two} for table in (matrices[0], node.moved) if table is not None]
+    if any(len(constant) == 1 for constant in blocks):  # shares add up to 1, and how they move to 0
+        return blocks[0].pop() if moved is None else sp.S.Zero
     if any(
-        len(found) > 1 and (node.queries[r, r] != 0 or (given and given[0][r] != 0))
+        len(found) > 1 and (node.queries[r, r] != 0 or (node.means and node.means[0][r] != 0))
         for r, found in ((a, one), (c, two))
     ):
         return node
-    total = sp.Add(*(m * k * node.form[b, d] for b, m in one for d, k in two))
-    return total / (sp.Add(*(m for _, m in one)) * sp.Add(*(k for _, k in two)))
+    return sp.expand(node.of_shares(*({b: m / sp.Add(*dict(row).values()) for b, m in row} for row in (one, two))))
 
 
 def _means(given: object, size: int) -> sp.Matrix:

@@ -17,6 +17,7 @@ from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError
 from derivations.kernels.flows import require_slopes
 from derivations.language.statements import Mean, Program, Shares
+from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import matrix_labels
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
@@ -58,8 +59,8 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     Raises
     ------
     DerivationError
-        For parameters without numbers, neurons whose means move or whose norm every layer fixes, and the tangent kernel of a softmax of
-        normalised sums.
+        For parameters without numbers, neurons whose means move or whose norm every layer fixes, and the tangent kernel of a softmax
+        whose queries, keys and values are not from three matrices of their own.
 
     Examples
     --------
@@ -72,10 +73,11 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     size = prod(architecture.positions)
     ordered = program.orders_positions
     fluctuating = shares_fluctuate(program)
-    if fluctuating and tangent:
+    shares = sum(isinstance(s, Shares) for s in program.statements)
+    if fluctuating and tangent and len(heads(program)) < shares:
         raise DerivationError(
-            "the tangent kernel through a softmax of normalised sums holds means of its slopes over the scores, for which no rule is known; take "
-            "scale='linear', or kind='linear', or the NNGP kernel"
+            "the tangent kernel through a softmax of normalised sums is known where queries, keys and values come from three matrices that are "
+            "read nowhere else; give each its own, or take scale='linear', kind='linear' or the NNGP kernel"
         )
     if tangent:
         require_slopes(program)

@@ -92,6 +92,12 @@ class PairFlow:
         constant, slopes = equations.subs(dict.fromkeys(self.both, 0)), equations.jacobian(self.both)
         return sp.ImmutableMatrix(sp.zeros(1, 1 + len(self.both)).col_join(constant.row_join(slopes)))
 
+    @cached_property
+    def moves_alone(self) -> bool:
+        """Whether the rates of one input's states depend on depth itself, as variances of depth make them."""
+        laws = (sp.Tuple(o.mean, o.variance) if isinstance(o, OwnMean) else o.inside for o in self.own)
+        return any(part.has(time) for part in (*self.own_rates, *laws))
+
     @property
     def joint_laws(self) -> list[tuple[sp.Expr, ...]]:
         """Of each mean over a pair: both variances and the covariance between them."""

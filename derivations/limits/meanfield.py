@@ -72,8 +72,8 @@ def _apart(term: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]
     DerivationError
         If it is no such product.
     """
-    for form in (term, sp.factor(term)):
-        left, right = form.as_independent(y, as_Add=False)
+    for factored in (False, True):  # slow where exponentials are multiplied out
+        left, right = (sp.factor(term) if factored else term).as_independent(y, as_Add=False)
         if not right.has(x):
             return left, right
     raise DerivationError(

@@ -16,6 +16,7 @@ from derivations.language import Program
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.held import with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
@@ -118,7 +119,7 @@ class TangentLayer:
         """The rate of the second moment of two inputs' tangents."""
         few = self.moments.inputs
         x = self.moments.states[:few]
-        change = self.moments.product(few + a, few + b)
+        change = with_means(self.moments.product(few + a, few + b))
         return self.field.closed(
             change.xreplace({node: self._mean(node) for node in change.atoms(LayerAverage)}), evaluate, x
         )

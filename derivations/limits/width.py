@@ -11,7 +11,7 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, brief, require
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean, softmax_mean
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
@@ -173,8 +173,7 @@ class MeanFieldLayer:
                 self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
             return self._matrices[key]
 
-        form, queries, keys, *means = map(matrix, (*node.args[2:5], *node.means))
-        found = softmax_mean(*node.rows, form, queries, keys, node.mask, node.neurons, *means)
+        found = node.with_tables(*map(matrix, (*node.args[2:5], *node.args[7:])))
         if isinstance(found, SoftmaxMean) and found.means and found.neurons == sp.oo:
             found.joint()  # says why there is none
         return found

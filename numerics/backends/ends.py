@@ -141,9 +141,11 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     except (PrintMethodNotImplementedError, KeyError):
         return inner  # a function that is not known in many digits, or not in doubles either
     tails, beyond, unknown = [], [], []
+    known: dict[tuple[sp.Expr, bool], list[Tail]] = {}
     for side, part in _sides(expr):
         try:
-            found = _tails(part, side, truth)
+            found = _mirrored(known.get((part, side.infinite), []), side, truth) or _tails(part, side, truth)
+            known[part, side.infinite] = found
         except _UNKNOWN:
             unknown.append(side)
             continue
@@ -224,6 +226,16 @@ def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
             first = _meets(_written(found, side) * sp.exp(_written(Expansion(found.growth), side)), side, truth)
             return [first, last] if first.t > last.t else [last]
     return [last]
+
+
+def _mirrored(found: list[Tail], side: Side, truth: Function) -> list[Tail]:
+    """The expansion of the same formula from the other side, if it holds on this one too, as one in whole powers does."""
+    if len(found) != 1 or not found[0].formula.is_rational_function(X):
+        return []
+    try:
+        return [_meets(found[0].formula, side, truth)]
+    except _UNKNOWN:
+        return []
 
 
 def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:

@@ -4,7 +4,8 @@ Shares depend on differences of a row's scores. With roots :math:`Q = RR^\top` a
 keys' differences to the last one, scores are :math:`Y = R U T^\top` for a matrix U whose law is free of parameters: entries are
 standard normal for infinitely many keys, and :math:`N^{-1/2} g h^\top` for N. Means of queries and keys are one more column of R and T: turned so
 that the first neuron has all of them, they meet :math:`\sqrt N`, and each other's first rows of g and h. Points U are spread once, so that a mean is a
-smooth function of what it depends on; for two positions and infinitely many keys they are those of a Gauss–Hermite rule.
+smooth function of what it depends on; for two positions and infinitely many keys they are those of a
+trapezoidal rule over two differences of scores.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from derivations.gaussian.softmax import SoftmaxMean
 
 Array = NDArray[np.float64]
 
-_NODES = (60, 44)  # of a Gauss–Hermite rule in each dimension, and of the one that says its error
+_DIGITS, _REACH, _LEAST_STEP = (
+    30.0,
+    8.5,
+    0.04,
+)  # of a rule over two positions: minus the log of its error, its ends, and its least step
 _SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
 _MOST_VALUES = 1000  # at how many values of its parameters a mean is taken at once; each costs milliseconds
 _BLOCK = 2**22  # how many shares are kept at a time
@@ -53,7 +58,7 @@ def group_of(node: SoftmaxMean) -> Group:
 
 
 def bilinear_means(
-    pairs: Sequence[tuple[int, int, int]],
+    pairs: Sequence[tuple[int, int, int, int]],
     forms: Sequence[Array],
     queries: Array,
     keys: Array,
@@ -62,12 +67,12 @@ def bilinear_means(
     shift: int = 0,
     means: Sequence[Array] = (),
 ) -> Array:
-    r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores.
+    r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores, or of slopes.
 
     Parameters
     ----------
-    pairs : sequence of (int, int, int)
-        Two rows, and which of the forms.
+    pairs : sequence of (int, int, int, int)
+        Two rows, which of the forms, and which of them is T in a mean of slopes, else -1.
     forms : sequence of array, shape (c, c)
     queries, keys : array, shape (c, c)
     mask : array, shape (p, p)
@@ -79,7 +84,9 @@ def bilinear_means(
         Of queries and of keys; empty where both are 0.
     """
     c, p = len(queries), len(mask)
-    rows = sorted({r for a, b, _ in pairs for r in (a, b)})
+    if p == 2 and np.isinf(neurons):
+        return np.array([_of_two(pair, forms, queries, keys, mask, shift) for pair in pairs])
+    rows = sorted({r for a, b, *_ in pairs for r in (a, b)})
     place = {r: k for k, r in enumerate(rows)}
     inputs = c // p
     contrast = np.kron(np.eye(inputs), np.hstack([np.eye(p - 1), -np.ones((p - 1, 1))]))
@@ -94,18 +101,64 @@ def bilinear_means(
         scores = left @ points[first : first + per] @ right.T  # of each row with the keys of all inputs
         own = scores.reshape(*scores.shape[:2], inputs, p - 1)[:, np.arange(len(rows)), [r // p for r in rows]]
         shares = _shares(own, mask[[r % p for r in rows]])
-        for which in sorted({k for *_, k in pairs}):
-            chosen = [(i, a, b) for i, (a, b, k) in enumerate(pairs) if k == which]
+        w = weights[first : first + per]
+        for form, moved in sorted({which[2:] for which in pairs}):
+            chosen = [(i, a, b) for i, (a, b, *which) in enumerate(pairs) if tuple(which) == (form, moved)]
             for here, there in sorted({(a // p, b // p) for _, a, b in chosen}):
-                block = forms[which][here * p : here * p + p, there * p : there * p + p]
+                where = slice(here * p, here * p + p), slice(there * p, there * p + p)
                 inside = [(i, place[a], place[b]) for i, a, b in chosen if (a // p, b // p) == (here, there)]
                 ones, others = sorted({a for _, a, _ in inside}), sorted({b for _, _, b in inside})
-                w = weights[first : first + per]
-                seen = (shares[:, ones] * w[:, None, None]) @ block
-                table = np.einsum("sab,scb->ac", seen, shares[:, others], optimize=True)
+                used = [forms[k][where] for k in (form, moved) if k >= 0]
+                table = _table(shares[:, ones], shares[:, others], w, *used)
                 for i, a, b in inside:
                     total[i] += table[ones.index(a), others.index(b)]
     return total
+
+
+def _of_two(
+    pair: tuple[int, int, int, int], forms: Sequence[Array], queries: Array, keys: Array, mask: Array, shift: int
+) -> float:
+    """A mean over two positions, by the trapezoidal rule over both rows' differences of scores; sets of points are half a step apart.
+
+    A share is analytic up to an imaginary difference of π, so that the rule is off by the exponential of minus 2π² over the step in scores.
+    """
+    a, b, *which = pair
+    contrast = np.array([1.0, -1.0])
+    blocks = [slice(r - r % 2, r - r % 2 + 2) for r in (a, b)]
+    left, across, right = (
+        queries[i, j] * (contrast @ keys[blocks[x], blocks[y]] @ contrast)
+        for i, j, x, y in ((a, a, 0, 0), (a, b, 0, 1), (b, b, 1, 1))
+    )
+    sizes = [float(np.sqrt(max(v, 0.0))) for v in (left, right)]
+    rho = float(np.clip(across / (sizes[0] * sizes[1]), -1.0, 1.0)) if min(sizes) > 0 else 0.0
+    step = max(min(0.4, 2 * np.pi**2 / (_DIGITS * max(*sizes, 1e-300))), _LEAST_STEP)
+    z = step * (np.arange(-np.ceil(_REACH / step), np.ceil(_REACH / step) + 1) + (shift % 2) / 2)
+    w = np.exp(-z * z / 2)
+    w /= w.sum()
+    one = sizes[0] * np.repeat(z, len(z))
+    other = sizes[1] * (rho * np.repeat(z, len(z)) + np.sqrt((1 - rho) * (1 + rho)) * np.tile(z, len(z)))
+    shares = [_shares(d[:, None, None], mask[[r % 2]]) for d, r in ((one, a), (other, b))]
+    used = [forms[k][blocks[0], blocks[1]] for k in which if k >= 0]
+    return float(_table(shares[0], shares[1], np.outer(w, w).ravel(), *used)[0, 0])
+
+
+def _table(one: Array, other: Array, weights: Array, form: Array, moved: Array | None = None) -> Array:
+    r"""Weighted sums of :math:`a_\alpha^\top M a_\gamma` for all pairs of rows.
+
+    With T, of :math:`\mathrm{tr}(J_\alpha M J_\gamma T^\top)` with :math:`J = \mathrm{diag}(a) - aa^\top`.
+    """
+    if moved is None:
+        plain: Array = np.einsum("sab,scb->ac", (one * weights[:, None, None]) @ form, other, optimize=True)
+        return plain
+    left, right = [one @ table for table in (form, moved)], [other @ table.T for table in (form, moved)]
+    weighed = one * weights[:, None, None]
+    found = np.einsum("sab,scb->ac", weighed @ (form * moved), other, optimize=True)
+    found -= np.einsum("sab,scb->ac", left[0] * left[1] * weights[:, None, None], other, optimize=True)
+    found -= np.einsum("sab,scb->ac", weighed, right[0] * right[1], optimize=True)
+    both = [a @ np.swapaxes(other, 1, 2) for a in left]
+    found += np.einsum("s,sac,sac->ac", weights, *both)
+    result: Array = found
+    return result
 
 
 def _shares(differences: Array, mask: Array) -> Array:
@@ -133,10 +186,6 @@ def _points(
         count = int(np.clip(_SHARES // ((rows + 1) * (columns + 1)), _FEWEST, _MOST))
         drawn = _with_means(1 << (count.bit_length() - 1), rows, columns, int(neurons), shift)
         return drawn, np.full(len(drawn), 1 / len(drawn))
-    if rows == 2 and positions == 2 and np.isinf(neurons):
-        x, w = np.polynomial.hermite_e.hermegauss(_NODES[min(shift, 1)])
-        grid = np.stack([g.ravel() for g in np.meshgrid(x, x, indexing="ij")], axis=-1)
-        return grid[:, :, None], np.outer(w, w).ravel() / w.sum() ** 2
     count = int(np.clip(_SHARES // (rows * columns), _FEWEST, _MOST))
     half = _drawn(1 << (count.bit_length() - 2), rows, columns, neurons, shift)
     both = np.concatenate([half, -half])  # odd moments are 0
@@ -206,7 +255,7 @@ def _normal(uniform: Array) -> Array:
 
 
 def softmax_mean_value(node: sp.Expr) -> JointMean:
-    """A mean without parameters, and three standard errors of it over independent sets of points, or the difference of two rules.
+    """A mean without parameters, and three standard errors of it over independent sets of points, or the difference of two grids.
 
     Raises
     ------
@@ -230,10 +279,11 @@ def softmax_mean_value(node: sp.Expr) -> JointMean:
     form, queries, keys, mask = (np.array(part.evalf(20), dtype=float) for part in node.args[2:6])
     means = [np.array(part.evalf(20), dtype=float)[:, 0] for part in node.means]
 
+    forms = [form] if node.moved is None else [form, np.array(node.moved.evalf(20), dtype=float)]
+    pair = (*node.rows, 0, -1 if node.moved is None else 1)
+
     def value(shift: int) -> float:
-        return float(
-            bilinear_means([(*node.rows, 0)], [form], queries, keys, mask, float(node.neurons), shift, means)[0]
-        )
+        return float(bilinear_means([pair], forms, queries, keys, mask, float(node.neurons), shift, means)[0])
 
     if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
         return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
@@ -274,8 +324,12 @@ class GroupedMeans:
             self.groups.setdefault(group_of(node), []).append(k)
         self.tables = {}
         for group, members in self.groups.items():
-            forms = list(dict.fromkeys(self.nodes[k].form for k in members))
-            pairs = [(*self.nodes[k].rows, forms.index(self.nodes[k].form)) for k in members]
+            nodes = [self.nodes[k] for k in members]
+            forms = list(dict.fromkeys(m for node in nodes for m in (node.form, node.moved) if m is not None))
+            pairs = [
+                (*node.rows, forms.index(node.form), -1 if node.moved is None else forms.index(node.moved))
+                for node in nodes
+            ]
             flat = [entry for matrix in (*forms, group.queries, group.keys, *group.means) for entry in matrix]
             different = list(dict.fromkeys(flat))
             where = {entry: k for k, entry in enumerate(different)}

@@ -114,7 +114,7 @@ class Descent:
                     outputs[k + 1] = outputs[k] + kernel @ self._errors(outputs[k], k)
             if kernel is None:
                 outputs[-1] = self._outputs()
-        self._errors(outputs[-1], self.settings.steps)
+            self._errors(outputs[-1], self.settings.steps)
         return outputs
 
     def _outputs(self) -> Array:

@@ -61,21 +61,19 @@ class Side:
     def meet(self, rows: Array, opposite: Side) -> Array:
         """Coordinates of vectors, shape (m, k); the family grows by what is new in them."""
         inner, found, rest = self.neurons.inner, np.zeros((len(rows), self.vectors.count)), rows
-        size = np.sqrt(np.diag(inner(rows, rows)))
+        small, first = _SMALL * self.neurons.sizes(rows), self.vectors.count
         for _ in range(2):  # the second time for rounding
             more = inner(rest, self.vectors.array)
             rest, found = self.neurons.aligned(rest) - more @ self.vectors.array, found + more
-        first = self.vectors.count
-        for k in range(len(rest)):
-            row = self.neurons.aligned(rest[k : k + 1])
-            own = np.zeros((1, self.vectors.count - first))
+        for k in np.flatnonzero(self.neurons.sizes(rest) > small):
+            row, own = self.neurons.aligned(rest[k : k + 1]), np.zeros((1, self.vectors.count - first))
             for _ in range(2):
                 more = inner(row, self.vectors.array[first:])
                 row, own = row - more @ self.vectors.array[first:], own + more
-            length = float(np.sqrt(inner(row, row)[0, 0]))
-            if length > _SMALL * size[k]:
-                self._add(row[0] / length, opposite)
-                own = np.append(own, [[length]], axis=1)
+            size = self.neurons.sizes(row)
+            if size[0] > small[k]:
+                self._add(row[0] / size[0], opposite)
+                own = np.append(own, [size], axis=1)
             found = padded(found, (len(rows), self.vectors.count))
             found[k, first:] = own
         return found

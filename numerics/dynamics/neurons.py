@@ -29,6 +29,10 @@ class Neurons(ABC):
     def inner(self, one: Array, other: Array) -> Array:
         """Means of products, for each pair of rows."""
 
+    @abstractmethod
+    def sizes(self, rows: Array) -> Array:
+        """Roots of the mean squares, row by row."""
+
 
 class Coefficients(Neurons):
     """Linear functions of independent standard Gaussian numbers, by their coefficients."""
@@ -54,6 +58,10 @@ class Coefficients(Neurons):
         """Scalar products."""
         return np.asarray(self.aligned(one) @ self.aligned(other).T)
 
+    def sizes(self, rows: Array) -> Array:
+        """Lengths."""
+        return np.sqrt((rows**2).sum(axis=1))
+
 
 class Samples(Neurons):
     """Values at independent neurons."""
@@ -72,3 +80,7 @@ class Samples(Neurons):
     def inner(self, one: Array, other: Array) -> Array:
         """Averages over the neurons."""
         return np.asarray(one @ other.T / self.count)
+
+    def sizes(self, rows: Array) -> Array:
+        """Over the neurons."""
+        return np.sqrt((rows**2).mean(axis=1))

@@ -16,7 +16,7 @@ from numerics import given
 from numerics.ensembles import Seed, seed_sequence, stream_ensemble
 from numerics.expectations.budget import Budget
 from numerics.expectations.choice import known_law
-from numerics.expectations.levels import Function, Level, Levels, Problem
+from numerics.expectations.levels import Exploded, Function, Level, Levels, Problem
 from numerics.expectations.points import expect_on_points
 from numerics.initial_conditions import checked_start
 from numerics.schemes import Advance, Scheme, find_scheme
@@ -157,6 +157,8 @@ def _cheapest(problem: Problem, tol: float, root: np.random.SeedSequence, worker
             levels = Levels(problem, find_scheme(name), np.random.SeedSequence(root.entropy, spawn_key=key), workers)
             for _ in range(3):
                 levels.extend()
+        except Exploded:
+            raise
         except ValueError as error:
             if name == _CANDIDATES[-1]:
                 raise ValueError(f"no scheme steps this limit on two grids: {error}") from error

@@ -10,7 +10,7 @@ import numpy as np
 from derivations.diffusion import Diffusion, Limit
 from derivations.errors import DerivationError
 from derivations.laws import Law, recognise
-from numerics.expectations.levels import PILOT
+from numerics.expectations.levels import PILOT, finite
 from numerics.initial_conditions import Start, checked_start
 from numerics.schemes import ExactLaw, Scheme, find_scheme
 from numerics.schemes.base import Couple
@@ -95,7 +95,8 @@ def _bias(order: float, couple: Couple, start: np.ndarray, t: float, steps: int,
     """The weak error of a grid, seen from the one of twice its step."""
     rng = np.random.Generator(np.random.SFC64([seed, steps]))
     x = np.array(np.broadcast_to(start, (PILOT, *start.shape)))
-    fine, coarse = (y.reshape(PILOT, -1) for y in couple(x, 0.0, t / steps, steps, rng))
+    with np.errstate(all="ignore"):
+        fine, coarse = (finite(y.reshape(PILOT, -1), steps) for y in couple(x, 0.0, t / steps, steps, rng))
     bias = 0.0
     for power in (1, 2):
         gap, size = fine**power - coarse**power, np.abs((fine**power).mean(axis=0))

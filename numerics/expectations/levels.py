@@ -59,6 +59,30 @@ class Problem:
         return values
 
 
+_LARGEST = 1e150
+
+
+class Exploded(ValueError):
+    """The mean of a function that is infinite, or no number, on some paths."""
+
+
+def finite(values: np.ndarray, steps: int) -> np.ndarray:
+    """The values themselves.
+
+    Raises
+    ------
+    Exploded
+        If some are not finite, or have no finite square.
+    """
+    lost = int(np.count_nonzero(~(np.abs(values.reshape(len(values), -1)) < _LARGEST).all(axis=1)))
+    if lost:
+        raise Exploded(
+            f"the function is infinite, no number or beyond {_LARGEST:g} on {lost} of {len(values)} paths of {steps} steps, which exploded: "
+            "its mean is not estimated; take a shorter time or a bounded function, and count_outcomes to count them"
+        )
+    return values
+
+
 @dataclass(frozen=True)
 class _LevelBlock:
     """Sums over one block of a level's samples; pickles by what it is made from."""
@@ -77,11 +101,13 @@ class _LevelBlock:
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> tuple[int, float, float]:
         steps, x = COARSEST << self.level, self.problem.starts(count)
-        if self.level == 0:
-            values = self.problem.values(self._advance(x, 0.0, self.problem.t, steps, rng))
-        else:
-            fine, coarse = self._couple(x, 0.0, self.problem.t / steps, steps, rng)
-            values = self.problem.values(fine) - self.problem.values(coarse)
+        with np.errstate(all="ignore"):
+            if self.level == 0:
+                values = self.problem.values(self._advance(x, 0.0, self.problem.t, steps, rng))
+            else:
+                fine, coarse = self._couple(x, 0.0, self.problem.t / steps, steps, rng)
+                values = self.problem.values(fine) - self.problem.values(coarse)
+        values = finite(values, steps)
         # about the block's own mean, so that no digits are lost in the variance
         return count, float(values.mean()), float(((values - values.mean()) ** 2).sum())
 

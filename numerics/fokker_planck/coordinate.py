@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(14)
 _SETTLED = 1e-13  # relative, of the integral over a panel
+_NOISE = 1e-9  # relative: above, a panel that halving does not help is not resolved
 _HALVINGS = 12
 _PANELS = 4000
 _FARTHEST = 1e120  # beyond it, squares of states overflow
@@ -243,16 +244,21 @@ class Coordinate:
         rest = increments[-1] * ratio / (1 - ratio) if ratio < 0.999 else 0.0
         return Side(np.array(edges), length + rest, True)
 
-    def _settled(self, here: float, there: float, halvings: int) -> list[float]:
-        """Edges beyond ``here`` up to ``there``, between which Gauss's rule is exact to rounding."""
+    def _settled(self, here: float, there: float, halvings: int, before: float = np.inf) -> list[float]:
+        """Edges beyond ``here`` up to ``there``, between which Gauss's rule is exact to rounding.
+
+        ``before`` is the relative error of the panel that was halved last: where halving no longer helps, the coefficients are known to so many
+        digits only.
+        """
         middle = (here + there) / 2
         whole = self._integrals(np.array([here]), np.array([there]))
         parts = self._integrals(np.array([here, middle]), np.array([middle, there]))
-        off = [abs(float(w[0]) - float(p.sum())) for w, p in zip(whole, parts, strict=True)]
         small = (abs(float(whole[0][0])), 1.0 + float(np.abs(whole[1]).sum()))
-        if halvings == 0 or all(o <= self._tolerance(here, there) * s for o, s in zip(off, small, strict=True)):
+        off = max(abs(float(w[0]) - float(p.sum())) / s for w, p, s in zip(whole, parts, small, strict=True))
+        rounded = _NOISE > off > before / 8
+        if halvings == 0 or off <= self._tolerance(here, there) or rounded:
             return [there]
-        return self._settled(here, middle, halvings - 1) + self._settled(middle, there, halvings - 1)
+        return self._settled(here, middle, halvings - 1, off) + self._settled(middle, there, halvings - 1, off)
 
     def _tolerance(self, here: float, there: float) -> float:
         """Relative; close to an end or a crossing other than 0 the distance to it is only known to the rounding of the state."""

@@ -306,7 +306,10 @@ class IntegratedMoments(Moments):
     parts: tuple[Measure, ...]
 
     def _mean_of(self, function: Callable[[Array], Array]) -> float:
-        return float(sum(part.integral(function) for part in self.parts))
+        mean = float(sum(part.integral(function) for part in self.parts))
+        if np.isnan(mean):
+            raise ValueError("the moment does not exist: there is probability at an infinite end; ask for quantiles")
+        return mean
 
     def raw(self, order: int) -> float:
         """The moment about 0."""

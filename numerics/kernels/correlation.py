@@ -40,7 +40,7 @@ class CorrelationMap:
         size = 128
         while size <= 512:
             u = (chebyshev.chebpts1(size) + 1) * np.pi / 2
-            rho, theta, grown = _flow(flow, np.cos(u), t, tolerance / 100)
+            rho, theta, grown = _flow(flow, np.cos(u), t, tolerance / 10)
             series = [chebyshev.chebfit(chebyshev.chebpts1(size), values, size - 1) for values in (rho, theta)]
             if all(np.abs(s[-4:]).max() <= tolerance * np.abs(s).max() / 10 for s in series):
                 kept = [_trimmed(s, tolerance / 100) for s in series]
@@ -69,12 +69,13 @@ def _trimmed(series: NDArray[np.floating], tolerance: float) -> Array:
 def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[Array, Array, float]:
     """Correlations, normalised tangent kernels, and the logarithm of the growth of the variances."""
     parts, unit = 1 + flow.tangent, np.ones((len(flow.flow.states), 1))
-    every = Block(slice(None), slice(None))
+    every, known = Block(slice(None), slice(None)), flow.velocity_alone(0.0, unit)
+    moves = flow.flow.moves_alone
 
     def velocity(s: float, y: Array) -> Array:
         kernels = y[:-1].reshape(parts, 1, -1)
         kernels = np.concatenate([np.clip(kernels[:1], -1.0, 1.0), kernels[1:]])
-        growth = flow.velocity_alone(s, unit)[flow.flow.states.index(1), 0]
+        growth = (flow.velocity_alone(s, unit) if moves else known)[flow.flow.states.index(1), 0]
         speed = flow.velocity(s, unit, every, kernels) - growth * y[:-1].reshape(kernels.shape)
         return np.append(speed.ravel(), growth)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from time import process_time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,10 @@ from numerics.kernels.integration import integrate
 
 Array = NDArray[np.float64]
 _BLOCK = 1 << 13  # numbers integrated together
+_STATES = 1000  # and pairs of inputs whose means over a softmax are taken together
+_FEW = 10  # pairs whose time is not asked for
+_EVALUATIONS = 40  # of the rates of a pair, at least: three steps
+_LONGEST = 3600.0  # seconds
 
 
 class Coupled(NamedTuple):
@@ -45,7 +50,7 @@ def solve_coupled(
 ) -> list[Array]:
     """K, and Θ where it is followed, of a readout that averages over positions, or has weights for each.
 
-    Means over a softmax of more than two positions come from spread points: two sets of them must agree to the tolerance.
+    Means over a softmax come from points: two sets of them must agree to the tolerance.
 
     Parameters
     ----------
@@ -54,12 +59,14 @@ def solve_coupled(
     Raises
     ------
     ValueError
-        If they do not.
+        If they do not, or if it would take more than an hour.
     """
     flow = _derived(architecture, tangent)
     given = features, split, t, tolerance, pool
+    if any(rate.has(SoftmaxMean) for rate in flow.pair_rates):
+        _require_time(_compiled(architecture, tangent, 0), features, split, t)
     found = _solved(_compiled(architecture, tangent, 0), *given)
-    if flow.positions <= 2 or not any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates)):
+    if not any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates)):
         return found
     other = _solved(_compiled(architecture, tangent, 1), *given)
     off = max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(found, other, strict=True) if a.any())
@@ -69,6 +76,26 @@ def solve_coupled(
             f"than tolerance={tolerance:g} asks for; give a tolerance of that size, such as {10 ** np.ceil(np.log10(off)):g}"
         )
     return [(a + b) / 2 for a, b in zip(found, other, strict=True)]
+
+
+def _require_time(said: Coupled, features: Array, split: int | None, t: float) -> None:
+    """Refuse inputs whose pairs would take too long, by how long one takes."""
+    count = len(features) // said.flow.positions
+    pairs = count * (count + 1) // 2 if split is None else split * (count - split)
+    if t == 0.0 or pairs <= _FEW:
+        return
+    size = said.flow.positions
+    one, other = features[:size], features[size : 2 * size]
+    gram = [a @ b.T / features.shape[1] for a, b in ((one, one), (other, other), (one, other))]
+    upper, parts = np.triu_indices(size), len(said.flow.both) // size**2
+    start = process_time()
+    said.pairs(0.0, *[*gram[0][upper]] * parts, *[*gram[1][upper]] * parts, *[*gram[2].ravel()] * parts)
+    seconds = 2 * _EVALUATIONS * pairs * (process_time() - start)
+    if seconds > _LONGEST:
+        raise ValueError(
+            f"the kernels of {pairs} pairs of inputs through a softmax of {size} positions would take about {seconds / 3600:.1g} hours; "
+            f"about {max(1, int(pairs * _LONGEST / seconds))} pairs take one, so give fewer inputs, or fewer positions"
+        )
 
 
 def _solved(said: Coupled, features: Array, split: int | None, t: float, tolerance: float, pool: bool) -> list[Array]:
@@ -96,7 +123,7 @@ def _solved(said: Coupled, features: Array, split: int | None, t: float, toleran
     first = 0 if split is None else split
     found = [np.empty((height, len(inputs) - first)) for _ in range(parts)]
     sizes = np.sqrt(np.maximum(np.abs(begin), np.abs(end)).max(axis=0))
-    step = max(1, _BLOCK // (parts * size**2 * found[0].shape[1]))
+    step = max(1, min(_BLOCK // (parts * size**2), _STATES) // found[0].shape[1])
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
         start = np.einsum("ipd,jqd->pqij", inputs[rows], inputs[first:]) / inputs.shape[2]

@@ -24,7 +24,7 @@ from numerics.compile.jit import Kernel
 from numerics.compile.jit_pairs import pair_kernel
 from numerics.kernels.conditioning import Pair
 from numerics.kernels.conditioning import pair_means as conditioned
-from numerics.kernels.hermite import coefficients
+from numerics.kernels.hermite import beyond, coefficients, summed
 from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means, stretched
 from numerics.kernels.panels import panels_of
 
@@ -233,19 +233,13 @@ def _pair_means(
     if left is right:
         return left.pairs(first_mean, first)(rows, columns, covariance)
     deviations = [np.sqrt(np.maximum(v, LEAST)) for v in (first, second)]
-    found = [
-        coefficients(m.panels, at, d)
-        for m, at, d in zip((left, right), (first_mean, second_mean), deviations, strict=True)
-    ]
+    one = coefficients(left.panels, first_mean, deviations[0])
+    other = coefficients(right.panels, second_mean, deviations[1])
     stretch = [stretched(v) if v.min() < LEAST else np.ones_like(v) for v in (first, second)]
     between = covariance * stretch[0][rows, None] * stretch[1][columns]
-    rho = np.clip(between / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0)
-    total, power = np.zeros(shape), np.ones(shape)
-    for n in range(min(found[0].last, found[1].last) + 1):
-        total += power * found[0].terms[rows, n, None] * found[1].terms[columns, n]
-        power = power * rho
-    beyond = np.abs(rho) ** found[0].terms.shape[1] * np.sqrt(found[0].tails[rows, None] * found[1].tails[columns])
-    far = beyond > _TOLERANCE * np.sqrt(found[0].scale[rows, None] * found[1].scale[columns])
+    rho = np.broadcast_to(np.clip(between / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0), shape)
+    total = summed(one, other, rows, columns, rho)
+    far = beyond(one, other, rows, columns, rho, _TOLERANCE)
     if far.any():
         i, j = np.nonzero(far)
         every = np.arange(len(first))
@@ -269,7 +263,7 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
         known = (time, *flow.first[: count + k])
         if isinstance(o, OwnMean):
             closed = None if o.closed is None else compile_expression((MEAN, VARIANCE), o.closed)
-            means = CompiledMeans(panels_of(o.activation), closed, None, None, None)
+            means = CompiledMeans(panels_of(o.activation), closed_first=closed)
             own.append(OneMean(means, _formula(known, o.mean), _formula(known, o.variance)))
         else:
             own.append(OneFilter(reads[o.filter], compile_expression(known, o.inside)))
@@ -299,8 +293,11 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
 
 
 def _formula(known: Sequence[Any], expr: Any) -> Formula:
-    """A formula as a function of arrays; a symbol is picked out."""
+    """A formula as a function of arrays; a symbol is picked out, and a number is said."""
     if expr in known:
         place = known.index(expr)
         return lambda *values: values[place]
+    if expr.is_number:
+        number = float(expr)
+        return lambda *_: number
     return compile_expression(known, expr)

@@ -19,18 +19,25 @@ Array = NDArray[np.float64]
 
 _TERMS = 200
 _STEPS = (1 / 16, 1 / 32, 1 / 64)
+_NOTHING = 1e-17  # of E f²
 _HALVES = 1e-7  # how far both halves of a grid may differ: the square is what the grid is off
 _REACHES = (13.0, 20.0, 38.0)
 _WIDEST = 0.75  # deviations in a panel: the last polynomial turns by ten there, which its nodes follow
 
 
 class Coefficients(NamedTuple):
-    """Coefficients of each neuron, the last one used, E f², and what E f² has beyond the coefficients."""
+    """Coefficients of each neuron, the last one used, E f², what E f² has beyond the coefficients, and whether all neurons are alike."""
 
     terms: Array
     last: int
     scale: Array
     tails: Array
+    alike: bool
+
+    def reach(self, tolerance: float) -> Array:
+        """For each neuron the root of the correlation up to which what the series leaves out is below the root of the tolerance."""
+        share = np.divide(self.tails, tolerance * self.scale, out=np.zeros_like(self.tails), where=self.tails > 0)
+        return np.where(share > 0, np.maximum(share, 1e-300) ** (-0.5 / self.terms.shape[1]), 1e3)
 
 
 def coefficients(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
@@ -41,6 +48,14 @@ def coefficients(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
     panels : Panels
     mean, deviation : array, shape (neurons,)
     """
+    found, owner = panels.for_few("series", mean, deviation, lambda *few: _of_each(panels, *few))
+    if owner is None:
+        return found
+    terms = np.asfortranarray(found.terms[owner])
+    return Coefficients(terms, found.last, found.scale[owner], found.tails[owner], len(found.scale) == 1)
+
+
+def _of_each(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
     reach = panels.reach(mean, deviation)
     found = None
     if not panels.corners:
@@ -48,8 +63,48 @@ def coefficients(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
     terms, scale = found if found is not None else _by_panels(panels, mean, deviation, reach)
     tails = np.maximum(scale - np.sum(terms**2, axis=1), 0.0)
     tails[tails < 1e-14 * scale] = 0.0  # rounding
-    used = np.flatnonzero(np.abs(terms).max(axis=0) > 1e-17 * np.sqrt(scale.max()))
-    return Coefficients(terms, int(used[-1]) if len(used) else 0, scale, tails)
+    shares = np.divide(terms**2, scale[:, None], out=np.zeros_like(terms), where=scale[:, None] > 0)
+    left = np.cumsum(shares.max(axis=0)[::-1])[::-1]  # of E f², from each coefficient on
+    used = np.flatnonzero(left > _NOTHING)
+    return Coefficients(np.asfortranarray(terms), int(used[-1]) if len(used) else 0, scale, tails, len(mean) == 1)
+
+
+def summed(first: Coefficients, second: Coefficients, rows: slice, columns: slice, rho: Array) -> Array:
+    """The series of a block of pairs in their correlations."""
+    last = min(first.last, second.last)
+    one, other = first.terms.T[: last + 1], second.terms.T[: last + 1]
+    if first.alike and second.alike:
+        return _polynomial(one[:, 0] * other[:, 0], rho)
+    total = np.zeros_like(rho)
+    term = np.empty_like(rho)
+    for left, right in zip(one[::-1, rows], other[::-1, columns], strict=True):
+        total *= rho
+        total += np.multiply.outer(left, right, out=term)
+    return total
+
+
+def beyond(
+    first: Coefficients, second: Coefficients, rows: slice, columns: slice, rho: Array, tolerance: float
+) -> NDArray[np.bool_]:
+    """The pairs of a block whose series leaves out more than the tolerance, of the roots of both E f²."""
+    if not (first.tails.any() and second.tails.any()):
+        return np.zeros(rho.shape, dtype=bool)
+    far: NDArray[np.bool_] = np.abs(rho) > np.multiply.outer(
+        first.reach(tolerance)[rows], second.reach(tolerance)[columns]
+    )
+    return far
+
+
+def _polynomial(series: Array, x: Array) -> Array:
+    """Horner's rule, in squares for even and for odd polynomials."""
+    small = 1e-17 * np.abs(series).max(initial=0.0)
+    parity = [k for k in (0, 1) if np.all(np.abs(series[1 - k :: 2]) <= small)]
+    by, kept = (x * x, series[parity[0] :: 2]) if parity else (x, series)
+    total = np.zeros_like(x)
+    for c in kept[::-1]:
+        total *= by
+        total += c
+    return total * x if parity == [1] else total
 
 
 def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float) -> tuple[Array, Array] | None:

@@ -59,7 +59,8 @@ def kernel_matrix(
         Any with ``width=oo``, a :class:`~derivations.Network` too, with numbers for its parameters; its ``inputs`` are ignored.
     X : array, shape (m, dim), or (m, channels, positions...) over a grid or a sequence
         Positions may meet in filters or in sums over positions such as attention. All pairs of positions of both inputs are followed there, and
-        the derivation of p coupled positions takes like p⁴: linear attention 14 s at 8, softmax heads 5 s at 16.
+        the derivation of p coupled positions takes like p⁴: linear attention 14 s at 8, softmax heads 5 s at 16. Pairs of inputs through a softmax
+        are integrated one by one; what would take more than an hour is refused with its time.
     t : float
         Depth, at least 0.
     kind : {"nngp", "ntk"}

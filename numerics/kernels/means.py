@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from derivations.activations import Activation
 from derivations.kernels.means import MEAN, PAIR, VARIANCE, means_of
 from numerics.compile import CompiledFunction, compile_expression
 from numerics.kernels.conditioning import Pair, pair_means
-from numerics.kernels.hermite import Coefficients, coefficients
+from numerics.kernels.hermite import Coefficients, beyond, coefficients, summed
 from numerics.kernels.panels import Panels, panels_of
 
 Array = NDArray[np.float64]
@@ -36,6 +37,8 @@ LEAST = 1e-150
 _TOLERANCE = 1e-12
 #: How far a closed form may be from the integral before rounding has spoilt it.
 _SPOILT = 1e-11
+#: Terms of a series in the correlation beyond which one in its angle is shorter, and at how many angles that is taken.
+_LONG, _ANGLES = 60, (64, 128, 256)
 
 
 def stretched(variance: Array) -> Array:
@@ -47,13 +50,27 @@ def stretched(variance: Array) -> Array:
 
 @dataclass(frozen=True)
 class CompiledMeans:
-    """The means of one function; make it with :func:`compile_means`."""
+    """The means of one function; make it with :func:`compile_means`.
+
+    Parameters
+    ----------
+    panels : Panels
+    closed_first, closed_square : callable, optional
+        From mean and variance.
+    closed_centred : callable, optional
+        From the variance of a centred neuron to E f².
+    closed_product : callable, optional
+        From both variances and the covariance of a centred pair.
+    inside : callable, optional
+        As ``closed_first``, for the integrals of single pairs.
+    """
 
     panels: Panels
-    closed_first: Callable[..., Array] | None
-    closed_square: Callable[..., Array] | None
-    closed_centred: Callable[..., Array] | None
-    closed_product: CompiledFunction | None
+    closed_first: Callable[..., Array] | None = None
+    closed_square: Callable[..., Array] | None = None
+    closed_centred: Callable[..., Array] | None = None
+    closed_product: CompiledFunction | None = None
+    inside: Callable[..., Array] | None = None
     tolerance: float = _TOLERANCE
 
     @property
@@ -64,7 +81,7 @@ class CompiledMeans:
     @property
     def bare(self) -> CompiledMeans:
         """Without closed forms."""
-        return replace(self, closed_first=None, closed_square=None, closed_centred=None, closed_product=None)
+        return CompiledMeans(self.panels, tolerance=self.tolerance)
 
     @cached_property
     def order(self) -> float:
@@ -78,6 +95,8 @@ class CompiledMeans:
 
     def shrunk(self, mean: Array, variance: Array) -> Array:
         """What is left of the function's size at neurons whose variance is below the least one that means are taken at."""
+        if variance.min() >= LEAST:
+            return np.ones_like(variance)
         left = np.where(mean == 0.0, np.minimum(variance / LEAST, 1.0), 1.0)
         return left ** (self.order / 2) if np.any(left < 1.0) else np.ones_like(left)
 
@@ -122,11 +141,12 @@ class CompiledMeans:
 
             def product(rows: slice, columns: slice, covariance: Array) -> Array:
                 most = deviation[rows, None] * deviation[columns]
-                inside = np.clip(covariance, -most * BELOW_ONE, most * BELOW_ONE)
+                limit = most * BELOW_ONE
+                inside = np.clip(covariance, -limit, limit)
                 found = closed(variance[rows, None], inside, variance[columns])
                 if not self.panels.corners:
                     return found
-                on_line = np.abs(covariance) >= most * BELOW_ONE
+                on_line = np.abs(covariance) >= limit
                 if on_line.any():  # with a kink the formula bends like a root at correlation 1
                     found = np.broadcast_to(found, on_line.shape).copy()
                     alike = np.abs(deviation[rows, None] - deviation[columns]) <= 1e-14 * deviation[rows, None]
@@ -144,7 +164,7 @@ class CompiledMeans:
         ends = np.maximum(np.array([variance.min(), variance.max()]), LEAST)
         none, kept = np.zeros(2), self
         bare = self.bare
-        if self == bare:
+        if replace(self, inside=None) == bare:
             return self
         try:
             square = bare.square(none, ends)
@@ -158,10 +178,12 @@ class CompiledMeans:
         with np.errstate(all="ignore"):
             if self.closed_first is not None and spoilt(self.first(none, ends), bare.first(none, ends), size):
                 kept = replace(kept, closed_first=None)
-            if self.closed_centred is not None and spoilt(self.closed_centred(ends), square, square):
-                kept = replace(kept, closed_centred=None)
-            if self.closed_square is not None and spoilt(self.closed_square(none, ends), square, square):
-                kept = replace(kept, closed_square=None)
+            if (
+                self.panels.corners
+                and self.closed_product is not None
+                and spoilt(self.square(none, ends), square, square)
+            ):
+                kept = replace(kept, closed_centred=None, closed_square=None)
             if self.closed_product is not None:
                 half = np.sqrt(np.outer(ends, ends)) / 2
                 found = [m.pairs(none, ends)(slice(None), slice(None), half) for m in (self, bare)]
@@ -170,31 +192,69 @@ class CompiledMeans:
         return kept
 
     def _integrated(self, mean: Array, variance: Array, power: int) -> Array:
-        deviation = np.sqrt(np.maximum(variance, LEAST))
-        nodes = self.panels.nodes(mean, deviation, self.panels.reach(mean, deviation))
-        return nodes.mean(nodes.value**power, len(mean))
+        def integrated(mean: Array, deviation: Array) -> Array:
+            nodes = self.panels.nodes(mean, deviation, self.panels.reach(mean, deviation))
+            return nodes.mean(nodes.value**power, len(mean))
+
+        found: Array
+        found, owner = self.panels.for_few(f"mean {power}", mean, np.sqrt(np.maximum(variance, LEAST)), integrated)
+        return found if owner is None else found[owner]
 
     def _series(self, mean: Array, variance: Array) -> PairMean:
         deviation = np.sqrt(np.maximum(variance, LEAST))
         found: Coefficients = coefficients(self.panels, mean, deviation)
-        terms, tails, scale = found.terms, found.tails, found.scale
+        if (
+            found.alike
+            and found.last > _LONG
+            and (series := self._of_angles(found, mean[:1], deviation[:1])) is not None
+        ):
+            size = deviation[0] ** 2
+
+            def looked_up(rows: slice, columns: slice, covariance: Array) -> Array:
+                angle = np.arccos(np.clip(covariance / size, -1.0, 1.0))
+                return np.asarray(chebyshev.chebval(angle * (2 / np.pi) - 1, series))
+
+            return looked_up
 
         def product(rows: slice, columns: slice, covariance: Array) -> Array:
             most = deviation[rows, None] * deviation[columns]
             rho = np.clip(covariance / most, -1.0, 1.0)
-            left = np.abs(rho) ** terms.shape[1] * np.sqrt(tails[rows, None] * tails[columns])
-            far = left > self.tolerance * np.sqrt(scale[rows, None] * scale[columns])
+            far = beyond(found, found, rows, columns, rho, self.tolerance)
             rows_, columns_ = np.arange(len(variance))[rows], np.arange(len(variance))[columns]
             far[rows_[:, None] == columns_] = False  # the diagonal is not taken from here
-            total = np.zeros_like(rho)
-            for n in range(found.last, -1, -1):
-                total *= rho
-                total += terms[rows, n, None] * terms[columns, n]
+            total = summed(found, found, rows, columns, rho)
             if far.any():
                 total[far] = self._one_by_one(mean, deviation, rows, columns, rho, far)
             return total
 
         return product
+
+    def _of_angles(self, found: Coefficients, mean: Array, deviation: Array) -> Array | None:
+        """The pair mean of neurons that are all alike, as a Chebyshev series in the angle of their correlation: shorter than that of a kink."""
+        kept, key = self.panels.kept, b"angles" + mean.tobytes() + deviation.tobytes()
+        if key not in kept:
+            every = (self._angles(found, mean, deviation, size) for size in _ANGLES)
+            kept[key] = next((series for series in every if series is not None), None)
+        series: Array | None = kept[key]
+        return series
+
+    def _angles(self, found: Coefficients, mean: Array, deviation: Array, size: int) -> Array | None:
+        points = chebyshev.chebpts1(size)
+        rho = np.cos((points + 1) * (np.pi / 2))[None]
+        one, alike = slice(0, 1), np.zeros(size, dtype=np.intp)
+        values = summed(found, found, one, one, rho)
+        far = beyond(found, found, one, one, rho, self.tolerance / 10)[0]
+        if far.any():
+            at, wide = mean[alike][far], deviation[alike][far]
+            values[0, far] = pair_means(
+                self.panels, self.panels, Pair(at, wide, at, wide, rho[0, far]), self._inside(deviation)
+            )
+        series = chebyshev.chebfit(points, values[0], size - 1)
+        scale = float(found.scale[0])
+        large = np.flatnonzero(np.abs(series) > self.tolerance / 100 * scale)
+        if np.abs(series[-4:]).max() > self.tolerance / 10 * scale:
+            return None
+        return np.asarray(series[: large[-1] + 1] if len(large) else series[:1], dtype=float)
 
     def _one_by_one(
         self, mean: Array, deviation: Array, rows: slice, columns: slice, rho: Array, some: NDArray[np.bool_]
@@ -204,21 +264,38 @@ class CompiledMeans:
         i, j = np.nonzero(some)
         i, j = every[rows][i], every[columns][j]
         pair = Pair(mean[i], deviation[i], mean[j], deviation[j], rho[some])
-        return pair_means(self.panels, self.panels, pair, self.closed_first)
+        return pair_means(self.panels, self.panels, pair, self._inside(deviation))
+
+    def _inside(self, deviation: Array) -> Callable[..., Array] | None:
+        """The closed mean of one neuron, where rounding does not spoil it."""
+        known = replace(self.bare, closed_first=self.inside)
+        return known.trusted(np.array([deviation.min() ** 2, deviation.max() ** 2])).closed_first
 
 
 @lru_cache(maxsize=64)
 def compile_means(function: Activation) -> CompiledMeans:
     """Compile what is closed; the rest stays numerical."""
     means = means_of(function)
-
-    def compiled(arguments: Any, expression: Any) -> Any:
-        return None if expression is None else compile_expression(arguments, expression)
-
+    panels, product = panels_of(function), means.product
+    inside = None if means.first is None else _when_called((MEAN, VARIANCE), means.first)
+    if product is None:  # the rest is asked for beside it only
+        return CompiledMeans(panels, inside=inside)
+    centred = means.centred_square
     return CompiledMeans(
-        panels_of(function),
-        compiled((MEAN, VARIANCE), means.first),
-        compiled((MEAN, VARIANCE), means.square),
-        compiled((VARIANCE,), means.centred_square),
-        compiled(PAIR, means.product),
+        panels,
+        closed_square=None if means.square is None else _when_called((MEAN, VARIANCE), means.square),
+        closed_centred=None if centred is None else _when_called((VARIANCE,), centred),
+        closed_product=compile_expression(PAIR, product),
+        inside=inside,
     )
+
+
+def _when_called(arguments: tuple[Any, ...], expression: Any) -> Callable[..., Array]:
+    """Compiled at the first call: few flows need it."""
+    compiled = cache(lambda: compile_expression(arguments, expression))
+
+    def evaluated(*values: Array) -> Array:
+        found: Array = compiled()(*values)
+        return found
+
+    return evaluated

@@ -75,7 +75,7 @@ def _parts(text: str) -> tuple[list[CompiledMeans], Any] | None:
             return None
         mean, variance = own[2 * k : 2 * k + 2]
         (z,) = function.free_symbols or said.variables
-        functions.append(CompiledMeans(panels_of(Activation("f", function, z)), None, None, None, None))
+        functions.append(CompiledMeans(panels_of(Activation("f", function, z))))
         entries += [slope * mean + shift, slope**2 * variance]
         total, slopes = total * factor, [*slopes, slope]
     across = [] if len(slopes) == 1 else [slopes[0] * slopes[1] * node.args[3]]

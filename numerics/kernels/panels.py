@@ -36,6 +36,7 @@ _HALVINGS, _MOST = 16, 20_000
 _POWER = 10  # of u in f² p u^(p-1), at least, and one more
 _WIDEST = 2.5  # deviations of the Gaussian in a panel
 _WIDEST_BENT = 0.5  # and in one that touches a corner: its density is a function of u^p
+_FEW, _KEPT = 4, 64  # how many different neurons are few, and for how many such sets something is kept
 _NEAREST = 1e-290  # to a corner: what lies nearer has no weight
 
 
@@ -89,7 +90,13 @@ class Panels:
 
     function: Callable[[Array], Array]
     corners: tuple[Corner, ...] = ()
+    terms: Callable[[], Callable[[Array], Array]] | None = (
+        None  # makes the sum of the sizes of the function's terms, which may cancel
+    )
     _found: dict[float, Array] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[bytes, Any] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # what is made of it for few neurons
 
     def reach(self, mean: Array, deviation: Array) -> float:
         """Deviations beyond which f² times the density adds nothing, for the widest of the given Gaussians."""
@@ -102,11 +109,30 @@ class Panels:
         far = np.abs(z)[np.any(size > size.max(axis=1, keepdims=True) - 41.0, axis=0)]
         return max(float(far.max(initial=0.0)) + 1.5, 9.0)
 
+    def for_few(
+        self, what: str, mean: Array, deviation: Array, made: Callable[[Array, Array], Any]
+    ) -> tuple[Any, Whole | None]:
+        """What is made of neurons: where few are different, of these, kept, with the place of each neuron among them; else of all.
+
+        Neurons behind a norm are all alike, at all depths.
+        """
+        different, owner = np.unique(np.stack([mean, deviation], axis=1), axis=0, return_inverse=True)
+        if len(different) > _FEW:
+            return made(mean, deviation), None
+        key = what.encode() + different.tobytes()
+        found = self.kept.get(key)
+        if found is None:
+            found = made(*different.T)
+            while len(self.kept) >= _KEPT:
+                self.kept.pop(next(iter(self.kept), key), None)
+            self.kept[key] = found
+        return found, owner.ravel()
+
     def edges(self, low: float, high: float) -> Array:
         """Ends of the panels that cover an interval and more."""
         size = float(2.0 ** np.ceil(np.log2(max(abs(low), abs(high), 1e-300) * 1.001)))
         if size not in self._found:
-            self._found[size] = self._cut(size)
+            self._found[size] = self._followed_to(size)
         return self._found[size]
 
     def nodes(self, mean: Array, deviation: Array, reach: float, widest: float = _WIDEST) -> Nodes:
@@ -175,8 +201,16 @@ class Panels:
         x = corner.at + sign * d
         return Nodes(np.repeat(owner, _BENT), z.ravel(), x.ravel(), corner.sides[side](d).ravel(), weight.ravel())
 
-    def _cut(self, size: float) -> Array:
-        """Halve panels of [-size, size], level by level, until polynomials follow the function."""
+    def _followed_to(self, size: float) -> Array:
+        try:
+            return self._cut(size, self.function)
+        except ValueError:
+            if self.terms is None:
+                raise
+            return self._cut(size, self.terms())
+
+    def _cut(self, size: float, parts: Beside) -> Array:
+        """Halve panels of [-size, size], level by level, until polynomials follow the function to the rounding of its parts."""
         centres = [corner.at for corner in self.corners if abs(corner.at) < size] or [0.0]
         steps = 2.0 ** np.arange(-1.0, np.log2(size) + 2) if size > 0.25 else np.array([size])
         around = np.concatenate([np.concatenate([c - steps, c + steps, [c]]) for c in centres])
@@ -184,7 +218,7 @@ class Panels:
         start = np.unique(np.clip(np.concatenate([around, halves, [-size, size]]), -size, size))
         done: list[Array] = []
         left, right = start[:-1], start[1:]
-        noise = _ROUNDING * self._largest(left, right)
+        noise = _ROUNDING * self._largest(parts, left, right)
         for _ in range(_HALVINGS):
             followed = self._followed(left, right, noise)
             done.append(left[followed])
@@ -201,10 +235,10 @@ class Panels:
             "scale the inputs down, or write the function with its kinks as Piecewise, Abs or Max"
         )
 
-    def _largest(self, left: Array, right: Array) -> Array:
+    def _largest(self, parts: Beside, left: Array, right: Array) -> Array:
         """The largest value found as near to 0 as each panel is, or nearer: parts of this size may cancel in the function."""
         with np.errstate(all="ignore"):
-            values = np.abs(self.function(left[:, None] + (right - left)[:, None] * _legendre(_PLAIN)[0]))
+            values = np.abs(parts(left[:, None] + (right - left)[:, None] * _legendre(_PLAIN)[0]))
         largest = np.where(np.isfinite(values), values, 0.0).max(axis=1)
         order = np.argsort(np.maximum(np.abs(left), np.abs(right)))
         found = np.empty_like(largest)
@@ -309,7 +343,11 @@ def panels_of(function: Activation) -> Panels:
             values: Array = compiled_function(x)
         return values
 
-    return Panels(quiet, found)
+    def sizes() -> Beside:
+        terms = compile_expression((function.variable,), list(map(_with_numbers, function.expr.args)))
+        return lambda x: np.asarray(np.sum(np.abs(terms(x)), axis=0))
+
+    return Panels(quiet, found, sizes if function.expr.is_Add else None)
 
 
 def _with_numbers(expr: Any) -> Any:

@@ -66,7 +66,7 @@ def _at(recipe, order):
 
 
 #: Which take longer than the others.
-LONG = (ConvBlock, MLP, ShapedAttention, TransformerBlock)
+LONG = (AttentionBlock, ConvBlock, ConvResNet, GatedBlock, MLP, ShapedAttention, ShrinkingResNet, TransformerBlock)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,7 @@ def test_a_finite_gate_explodes_from_three_neurons_on():
     assert derive(GatedBlock(silu, 4, norm="rms")).existence.explodes == "cannot"
 
 
+@pytest.mark.slow
 def test_the_norm_of_a_shaped_network_decides():
     said = {a: derive(ShapedMLP(a, a=1, inputs=2)).existence.explodes for a in (silu, tanh)}
     assert said == {silu: "can", tanh: "cannot"}

@@ -17,8 +17,8 @@ from numerics import simulate_network
 
 c, m, s = sp.symbols("c m s", positive=True)
 SIGMAS = 4.0
-DEPTHS = (60, 240)
-SAMPLES = 1500
+DEPTHS = (15, 60, 240)
+SAMPLES = 2500
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,18 @@ def added(found, exponents, depth, seed):
     return np.log(moved.mean()), moved.std(ddof=1) / np.sqrt(SAMPLES) / moved.mean()
 
 
-def slope(found, exponents, seed=0):
-    """The measured exponent of the depth in what is added, and its standard error."""
-    (a, da), (b, db) = (added(found, exponents, depth, seed + k) for k, depth in enumerate(DEPTHS))
-    ratio = np.log(DEPTHS[1] / DEPTHS[0])
-    return (b - a) / ratio, np.hypot(da, db) / ratio
+def slope(found, exponents, seed=0, rate=1.0):
+    """The measured exponent of the depth in what is added, its standard error, and what its extrapolation may leave.
+
+    What is added is cL^e(1 + aL^-rate + …), so that the slope between L and 4L errs in proportion to L^-rate: two of them, of depths that are four
+    times apart, take that off. The next order is the square of what was taken off at the smaller depth.
+    """
+    logs, errors = zip(*(added(found, exponents, depth, seed + k) for k, depth in enumerate(DEPTHS)), strict=True)
+    share, ratio = 4.0**-rate, np.log(4)
+    weights = np.array([share, -1 - share, 1]) / (1 - share) / ratio
+    near = np.array([-1, 1, 0]) / ratio
+    value = float(weights @ logs)
+    return value, float(np.linalg.norm(weights * errors)), float((value - near @ logs) ** 2)
 
 
 def random_network(rng):
@@ -94,12 +101,11 @@ def test_what_all_layers_add_is_the_same_at_every_depth_in_each_regime(which):
     found = scalings(net, small=small)
     assert found.regimes
     for k, regime in enumerate(found.regimes):
-        measured, error = slope(found, regime.example, seed=10 * which + k)
-        # the chain differs from its limit by a share of about 1/L
-        assert abs(measured) < SIGMAS * error + 2 / DEPTHS[0], (regime, measured, error)
+        measured, error, left = slope(found, regime.example, seed=10 * which + k)
+        assert abs(measured) < SIGMAS * error + left, (regime, measured, error, left)
         wrong = {e: p - sp.Rational(1, 5) for e, p in regime.example.items()}
-        off, error = slope(found, wrong, seed=10 * which + k)
-        assert abs(off) > SIGMAS * error + 2 / DEPTHS[0], (regime, off, error)
+        off, error, _ = slope(found, wrong, seed=10 * which + k)
+        assert abs(off) > SIGMAS * error + left, (regime, off, error, left)
 
 
 @pytest.mark.slow
@@ -114,10 +120,14 @@ def test_the_exponent_of_what_vanishes(which):
     sizes = verdict.sizes
     noise = [sizes[p] for p in found.terms.noise]
     drift = [2 * sizes[p] for p in found.terms.drift]
-    expected = float(max(noise + drift))
-    measured, error = slope(found, exponents, seed=which)
-    assert abs(measured - expected) < SIGMAS * error + 0.05  # a smaller term adds a share of L^(-1/2) at most here
-    assert abs(measured - expected - 0.25) > SIGMAS * error + 0.05
+    expected, *smaller = sorted({float(e) for e in noise + drift}, reverse=True)
+    # the next term adds a share of L^-rate, what a term has done by then changes the others by its own size, and the chain itself by 1/L
+    rate = min(
+        [1.0, *(expected - e for e in smaller), *(-float(sizes[p]) for p in (*found.terms.noise, *found.terms.drift))]
+    )
+    measured, error, left = slope(found, exponents, seed=which, rate=rate)
+    assert abs(measured - expected) < SIGMAS * error + left, (measured, expected, error, left)
+    assert abs(measured - expected - 0.25) > SIGMAS * error + left
 
 
 @pytest.mark.slow

@@ -17,6 +17,9 @@ from derivations.laws import Normal
 from derivations.limits import depth_limit
 from derivations.symbols import time
 from numerics.ensembles import Moments, seed_sequence
+from numerics.expectations import expect_sde
+from numerics.expectations.choice import choose_scheme
+from numerics.fokker_planck import solve_fokker_planck
 from numerics.networks import simulate_network
 from numerics.outcomes import ExplosionWarning, UndefinedState, count_outcomes
 from numerics.paths import simulate_sde
@@ -222,3 +225,21 @@ def test_a_long_formula_is_named_in_one_short_line():
     with pytest.raises(NoLimit, match=" … ") as no_limit:
         derive(Network(lambda x: sp.Add(*(x**k for k in range(40))) + epsilon * Weights("A")(x), width=3))
     assert len(str(no_limit.value)) < 400
+
+
+def test_means_over_exploded_paths_are_said():
+    # E f was "cannot convert float NaN to integer", the choice of a scheme a bias of 0, the mean of the law nan
+    cubic = Diffusion((x,), [x**3], [[1]])
+    with pytest.raises(
+        ValueError, match=r"infinite, no number or beyond 1e\+150 on \d+ of \d+ paths of \d+ steps, which exploded"
+    ):
+        expect_sde(cubic, lambda s: s[:, 0], x0=3.0, tol=0.1)
+    with pytest.raises(ValueError, match="which exploded"):
+        choose_scheme(cubic, 3.0, 1.0, tol=1e-2)
+    bounded = expect_sde(cubic, lambda s: (s[:, 0] > 0).astype(float), x0=3.0, tol=0.1)
+    assert bounded.value == pytest.approx(1.0, abs=0.1)
+    law = solve_fokker_planck(cubic, 0.5, t=1.0, tol=1e-3)
+    assert all(place in (-np.inf, np.inf) for place, _ in law.atoms)
+    for moment in (law.mean, law.var):
+        with pytest.raises(ValueError, match="probability at an infinite end"):
+            moment()

@@ -130,6 +130,8 @@ class AttentionDraw:
         The number of neurons of the keys; infinite, a number or a symbol.
     settled : bool
         Whether the covariances depend on the state alone.
+    inputs : int
+        How many coordinates are those of the state; the others are those of a tangent.
     """
 
     forms: dict[tuple[int, int], sp.Symbol]
@@ -143,6 +145,7 @@ class AttentionDraw:
     mask: sp.ImmutableMatrix
     neurons: sp.Expr
     settled: bool
+    inputs: int
     layer: None = None
     known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 

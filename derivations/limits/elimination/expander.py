@@ -56,7 +56,7 @@ class Expander:
         self._names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
         self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = {}
-        found = () if directions else heads(program)
+        found = () if directions and not infinite else heads(program)  # how shares move at finite width is written out
         self.heads = {head.mix: head for head in found if all(map(self.is_gaussian, head.matrices))}
         self.inside = {s.symbol for head in self.heads.values() for s in (*head.matrices, head.scores, head.shares)}
         self.mixed: dict[sp.Symbol, list[Random]] = {}

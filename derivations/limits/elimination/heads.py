@@ -173,6 +173,8 @@ class AttentionLaw(Law):
         def mean() -> sp.Expr:
             values, queries, keys, *means = self._matrices(order)
             a, c = (place * 2)[:2]
+            if a >= self.draw.inputs:
+                return self._moving(a, c, (values, queries, keys), means)
             shift = means[0]
             form = {1: shift * sp.ones(1, shift.rows), 2: values, 3: shift * shift.T}[len(place)]
             return softmax_mean(a, c, form, queries, keys, self.draw.mask, self.draw.neurons, *means[1:])
@@ -181,6 +183,26 @@ class AttentionLaw(Law):
             return mean()
         name = f"E{'.'.join(str(k + 1) for k in place[:2])}"
         return self.draw.known.setdefault((place, order), HeldMean.of(name, mean))
+
+    def _moving(
+        self, a: int, c: int, tables: tuple[sp.ImmutableMatrix, ...], means: list[sp.ImmutableMatrix]
+    ) -> sp.Expr:
+        r"""Of how the output moves: with the values, :math:`a^\top \dot v`, and with the scores, :math:`(J \dot Y)^\top v`.
+
+        Scores move with queries and with keys, which are independent: :math:`\dot Y_{\alpha\beta}, \dot Y_{\gamma\delta}` have
+        the covariance :math:`\dot Q_{\alpha\gamma} C_{\beta\delta} + Q_{\alpha\gamma} \dot C_{\beta\delta}`.
+        """
+        m, mask = self.draw.inputs, self.draw.mask
+        (values, queries, keys), moved = zip(*((t[:m, :m], t[m:, m:]) for t in tables), strict=True)
+        whole = [t + shift[:m, :] * shift[:m, :].T for t, shift in zip((values, queries, keys), means, strict=True)]
+        law = (mask, self.draw.neurons, *(shift[:m, :] for shift in means[1:]))
+        rows = a - m, c - m
+
+        def slopes(by: sp.Matrix) -> sp.Expr:
+            return softmax_mean(*rows, whole[0], whole[1], whole[2], mask, self.draw.neurons, moved=by)
+
+        own = softmax_mean(*rows, moved[0], queries, keys, *law)
+        return own + moved[1][rows] * slopes(whole[2]) + whole[1][rows] * slopes(moved[2])
 
     def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:
         if order not in self.draw.known:

@@ -13,7 +13,7 @@ from functools import cmp_to_key
 
 import sympy as sp
 
-from derivations.gaussian import SoftmaxMean, softmax_mean
+from derivations.gaussian import SoftmaxMean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.sums import CoordinateSum, coordinates
@@ -255,9 +255,7 @@ def softmax_labels(
         for node in expr.atoms(SoftmaxMean):
             low, high = sorted(labels[r] for r in node.rows)
             rule[node] = sp.Dummy("E", real=True)
-            back[rule[node]] = softmax_mean(
-                high, low, node.form, node.queries, node.keys, node.mask, node.neurons, *node.means
-            )
+            back[rule[node]] = node.with_tables(node.form, node.queries, node.keys, *node.args[7:], rows=(high, low))
         return renamed(expr.xreplace(rule), labels).xreplace(back) if rule else renamed(expr, labels)
 
     return rows_renamed

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import sympy as sp
 
+from derivations.errors import NotClosed
 from derivations.gaussian import SoftmaxShare
 from derivations.language.statements import Between, Matrix, Mix, Shares
-from derivations.limits.elimination.draws import AttentionDraw, Draw
+from derivations.limits.elimination.draws import AttentionDraw, Covariances, Draw
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.heads import Head
 from derivations.limits.elimination.matrix_rules import draws
@@ -25,7 +26,13 @@ def mix(e: Expander, statement: Mix) -> None:
 
 
 def _head(e: Expander, head: Head) -> None:
-    """What a head of attention puts out, Gaussian given forms of its shares."""
+    """What a head of attention puts out, Gaussian given forms of its shares, and how that moves.
+
+    Raises
+    ------
+    NotClosed
+        For tangents of a head with finitely many keys.
+    """
     size, layer, name = len(e.states), head.values.target.index, head.mix.symbol.name
     pairs = [(i, j) for i in range(size) for j in range(i + 1)]
     forms = {
@@ -35,14 +42,22 @@ def _head(e: Expander, head: Head) -> None:
     e.variables[layer].extend(fresh)
     count = head.scores.over.size
     neurons = sp.oo if e.infinite and not count.is_Integer else count
+    if size > e.inputs and neurons != sp.oo:
+        raise NotClosed(
+            f"the tangent kernel through a softmax over {neurons} keys is random at each layer, given the kernel; take the number of keys to "
+            "infinity by leaving size= out"
+        )
     values, queries, keys = covariances = [_covariances(e, matrix) for matrix in head.matrices]
     means = tuple(_means(e, matrix) for matrix in head.matrices)
     drawn = {v for found in e.variables.values() for v in found} - {*e.states}
     entries = [t for table in covariances for entry in table.values() for t in entry]
     settled = not any(t.atoms(sp.Symbol) & drawn for t in (*entries, *(t for row in means for m in row for t in m)))
-    given = {pair: (symbol, *[sp.S.Zero] * e.order) for pair, symbol in forms.items()}
+    given = {  # tangents are centred, given the state
+        pair: (symbol if e.place(pair[0])[0] == e.place(pair[1])[0] else sp.S.Zero, *[sp.S.Zero] * e.order)
+        for pair, symbol in forms.items()
+    }
     moved = any(any(series) for series in means[0])
-    shifts = [sp.Dummy(f"psi_{c + 1}", real=True) for c in range(size if moved else 0)]
+    shifts = [sp.Dummy(f"psi_{c + 1}", real=True) for c in range(e.inputs if moved else 0)]
     e.mixed[head.mix.symbol] = [
         AttentionDraw(
             forms,
@@ -56,19 +71,30 @@ def _head(e: Expander, head: Head) -> None:
             head.mask,
             neurons,
             settled,
+            e.inputs,
         ),
         Draw(tuple(fresh), given, layer),
     ]
     for c, m in enumerate(fresh):
-        e.values[c][head.mix.symbol] = m + (shifts[c] if moved else 0)
+        e.values[c][head.mix.symbol] = m + (shifts[c] if moved and c < e.inputs else 0)
         e.origin[m] = (head.mix, c)
 
 
 def _covariances(e: Expander, statement: Matrix) -> Mapping[tuple[int, int], Series]:
-    """Of what a Gaussian matrix puts out."""
-    (draw,) = draws(e, statement)
-    assert isinstance(draw, Draw)
-    return draw.covariance
+    """Of what a Gaussian matrix puts out, and of how that moves with the state and with the matrix itself."""
+    drawn, *own = draws(e, statement)
+    assert isinstance(drawn, Draw)
+    if not own:
+        return drawn.covariance
+    (copies,) = own
+    assert isinstance(copies, Draw)
+    m, size = e.inputs, len(e.states)
+
+    def entry(i: int, j: int) -> Series:
+        found = drawn.covariance[i, j]
+        return found if j < m else tuple(map(sp.Add, found, copies.covariance[i - m, j - m]))
+
+    return Covariances(size, entry)
 
 
 def _means(e: Expander, statement: Matrix) -> list[Series]:

@@ -13,6 +13,7 @@ from derivations import (
     average,
     dropout,
     epsilon,
+    gelu_tanh,
     relu,
     rms_norm,
     symbols,
@@ -51,6 +52,7 @@ def test_the_adjoint_of_a_norm_and_two_matrices():
         (lambda x: x + epsilon**2 * W(tanh(x)), 1, False),
         (lambda x: x + epsilon**2 * W(x), 1, True),
         (lambda x: x + epsilon * W(x) * average(x**2), 0, False),
+        (lambda x: tanh(x + epsilon * W(gelu_tanh(x))), 0, False),
     ],
 )
 def test_rates_of_the_depth_and_closure(layer, power, linear):
@@ -72,7 +74,7 @@ def test_equations_of_a_linear_block_in_every_format():
     ("net", "message"),
     [
         (ResNet(tanh, width=4), "infinite width, got width 4"),
-        (ShapedMLP(tanh, a=1), "infinite width"),
+        (ShapedMLP(tanh, a=1), "say the layer as a Network"),
         ("resnet", "expects a network"),
         (network(lambda x: x + epsilon * W(dropout(x, 0.5))), "leave out dropout"),
         (network(lambda x: x - epsilon**2 * W.T(tanh(W(x)))), "transposes"),
@@ -87,7 +89,12 @@ def test_equations_of_a_linear_block_in_every_format():
         (network(lambda x: x + epsilon * tanh(x)), "no matrix"),
         (network(lambda x: x + epsilon * W(sp.sign(x))), "jumps"),
         (network(lambda x: x + epsilon * sp.Symbol("c") * W(x), parameters=(sp.Symbol("c"),)), "substitute values"),
-        (MLP(relu), "infinite width"),
+        (MLP(relu), "say the layer as a Network"),
+        (network(lambda x: x + epsilon * W(x**3)), "grows faster than linearly"),
+        (network(lambda x: x + epsilon * W(x) * Weights("B")(x)), "leave out gates"),
+        (network(lambda x: x + epsilon * W(sp.sqrt(x))), "not defined for all real numbers"),
+        (network(lambda x: x + epsilon * W(1 / x)), "not defined for all real numbers"),
+        (network(lambda x: x + epsilon * W(sp.sqrt(sp.Abs(x)))), "slope of .* is infinite"),
     ],
     ids=lambda value: None if isinstance(value, str) else "net",
 )

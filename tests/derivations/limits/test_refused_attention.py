@@ -45,6 +45,7 @@ def test_scores_whose_law_is_not_known(name):
     assert "\n" not in said
 
 
+@pytest.mark.slow
 def test_what_is_advised_has_a_limit():
     assert derive(AttentionBlock(2, size=2, norm="rms")).gram is not None
     assert _covariance(_head(O={"row_covariance": PAIR})) is not None

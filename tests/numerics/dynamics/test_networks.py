@@ -33,14 +33,14 @@ TARGETS = np.array([1.0, -1.0, 0.5])
     [
         lambda x: x + epsilon * A(tanh(x)),
         lambda x: x + epsilon * A(relu(B(rms_norm(x)))),
-        lambda x: layer_norm(x + epsilon * A(gelu(B(x)) * C(x))),
+        lambda x: layer_norm(x + epsilon * A(gelu(B(x)) + C(x))),
         lambda x: (
             sp.sin(x) * average(x**2)
             + epsilon * A(average(B(x) ** 2) * tanh(B(x)) + average(x * A(x)) if False else tanh(x))
         ),
         lambda x: x + epsilon * A(tanh(C(x)) * average(sp.tanh(x) ** 2) + average(x)),
     ],
-    ids=["one", "norm", "gate and norm behind", "average", "average inside"],
+    ids=["one", "norm", "sum and norm behind", "average", "average inside"],
 )
 def test_gradients_of_a_layer_are_slopes(layer):
     """Every matrix is a drawn one here: its vectors are met once, and then it is known."""

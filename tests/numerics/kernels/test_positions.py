@@ -188,7 +188,12 @@ def test_wide_networks_with_two_filters_have_the_kernel_as_gram_matrix():
 @pytest.mark.parametrize(
     ("layer", "positions", "says"),
     [
-        (lambda x: x + epsilon * attention(Q(x), K(x), V(x)), 3, "means of its slopes over the scores"),
+        (lambda x: x + epsilon * attention(Q(x), Q(x), V(x)), 3, "three matrices that are read nowhere else"),
+        (
+            lambda x: x + epsilon * attention(Weights("Q", out=8)(x), Weights("K", out=8)(x), V(x)),
+            2,
+            "random at each layer",
+        ),
         (lambda x: rms_norm(x + epsilon * V(attention(x, x, x, scale="linear"))), 2, "centred neurons without a norm"),
         (lambda x: x + epsilon * V(mixed([[1, 1], [1, 1]], sp.sign(x))), 2, "it jumps at"),
         (
@@ -197,7 +202,7 @@ def test_wide_networks_with_two_filters_have_the_kernel_as_gram_matrix():
             "dropped for all of its positions together",
         ),
     ],
-    ids=["scores", "norm", "jump", "branch"],
+    ids=["scores", "keys", "norm", "jump", "branch"],
 )
 def test_what_has_no_kernel_over_positions_is_refused_with_its_reason(layer, positions, says):
     inputs = np.ones((2, 2, positions))

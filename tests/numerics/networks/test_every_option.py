@@ -49,6 +49,9 @@ OPTIONS = {
 REFUSED = {("softmax", law) for law in ("orthogonal", "signs")}
 #: Takes minutes.
 LONG = {(kind, "covariances") for kind in ("linear attention", "softmax", "transformer")}
+#: Takes long, and is among the blocks of `test_block_options` with other options.
+LONG |= {("softmax", option) for option in ("means", "means of biases", "layer norm", "norm behind")}
+LONG |= {("transformer", option) for option in OPTIONS if option not in ("biases", "unequal widths", "dropped branch")}
 CELLS = [(kind, option) for kind in BLOCKS for option in OPTIONS if (kind, option) not in LONG]
 
 
