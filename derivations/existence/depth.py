@@ -223,17 +223,20 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
 def _of_two_inputs(
     limit: Diffusion | NeuronDiffusion, network: Recipe
 ) -> tuple[tuple[sp.Symbol, ...], sp.Matrix, sp.Matrix]:
-    """States, drift and covariance over the first two inputs, those of others being the same under other names."""
+    """All states, drift and covariance of two neurons over the first two inputs: those of others are the same with other names and numbers."""
+    alone = isinstance(limit, NeuronDiffusion)
     states, drift = (
         (limit.neuron, limit.neuron_drift) if isinstance(limit, NeuronDiffusion) else (limit.states, limit.drift)
     )
+    inputs = network.coordinates if network.positions else network.inputs
+    kept = [k for k in range(len(states)) if alone or k < 2 * inputs]
+    kept = [k for k in kept if network.positions or k % inputs < 2]
 
     def entry(a: int, b: int) -> sp.Expr:
         return limit.neuron_entry(a, b) if isinstance(limit, NeuronDiffusion) else limit.entry(a, b)
 
-    kept = [k for k in range(len(states)) if network.positions or k % network.inputs < 2]
     covariance = sp.Matrix(len(kept), len(kept), lambda i, j: entry(kept[i], kept[j]))
-    return tuple(states[k] for k in kept), sp.Matrix([drift[k] for k in kept]), covariance
+    return states, sp.Matrix([drift[k] for k in kept]), covariance
 
 
 def _over_positions(network: Recipe) -> tuple[str, str]:

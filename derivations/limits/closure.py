@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.diffusion import Diffusion, Flow, LazyCovariance
-from derivations.errors import NotClosed, require
+from derivations.errors import NotClosed, brief, require
 from derivations.language import Program
+from derivations.language.entries import Correlated
 from derivations.language.statements import Back, Mask, Matrix, Mean
 from derivations.limits.averages import LayerAverages
 from derivations.limits.elimination.averages import LayerAverage
@@ -23,7 +24,7 @@ from derivations.limits.elimination.labels import (
 )
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
-from derivations.symbols import state
+from derivations.symbols import state, step
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
     require("the program", program, Program, "the layer of a network: ResNet(relu, width=3).program()")
     if directions:
         require_slopes(program)
+    _require_alike(program)
     neurons, size = LayerAverages.of(program, inputs, directions), inputs * (1 + directions)
     try:
         return _closed_gram(neurons, size, centred=False)
@@ -81,6 +83,19 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
             return _closed_gram(neurons, size, centred=True)
         except NotClosed:
             raise plain from None
+
+
+def _require_alike(program: Program) -> None:
+    """Refuse noise that rotations of the neurons change, before it is multiplied out over all pairs of them."""
+    for s in (s for s in program.statements if isinstance(s, Matrix) and s.target.index == 0):
+        law = s.weights.law
+        if not isinstance(law, Correlated) or not law.rows.rows or law.rows == law.rows[0, 0] * sp.eye(law.rows.rows):
+            continue
+        if sp.diff(program.update, s.symbol, step).xreplace({step: sp.S.Zero}) != 0:
+            raise NotClosed(
+                f"the Gram matrix is no diffusion by itself: the rows of {s.weights.name} have the covariance {brief(law.rows.tolist())}, no "
+                "multiple of the identity, so that the noise of the norms depends on which neurons are large"
+            )
 
 
 def _where(program: Program) -> str:
@@ -120,7 +135,7 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         )
         if left:
             raise NotClosed(
-                f"the Gram matrix is no diffusion by itself: how it moves also depends on {', '.join(left)}; the state is read "
+                f"the Gram matrix is no diffusion by itself: how it moves also depends on {brief(', '.join(left), 400)}; the state is read "
                 f"neuron by neuron{_where(moments.program)}, not through random matrices and averages only"
             )
         return sp.factor_terms(inside)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import product
 from types import MappingProxyType
 
 import sympy as sp
@@ -137,10 +138,12 @@ class NeuronMoments:
             If they are not so.
         """
         n, size, few = self.layer.program.neurons.size, len(self.states), len(self.layer.states)
+        pairs = _patterns(self.layer, few)
+        for pair in pairs:  # what has no closed form is refused here
+            self.covariance(*pair)
         if n != 1:
-            own = [self.layer.covariance(a, b) for a, b in upper(few)]
-            local = any(value.free_symbols & set(self.layer.states) for value in own)
-            if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a in range(few) for b in range(few)):
+            local = any(self.layer.covariance(a, b).free_symbols & set(self.layer.states) for a, b in pairs)
+            if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a, b in pairs):
                 raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
         drift = sp.ImmutableMatrix([self.drift(a) for a in range(size)])
         return NeuronDiffusion(self.states, drift, LazyCovariance(cache(lambda a, b: self.covariance(b, a))), n)
@@ -235,6 +238,8 @@ def _written_out(
         return inputs(i, j)(a, b)
 
     stacked = [inputs(i, i)(a) for i in range(n) for a in range(m)]
+    for i, (a, b) in product(range(min(n, 2)), _patterns(layer, len(layer.states))):
+        inputs(0, i)(a, b)  # what has no closed form is refused here
     # the states that a layer puts out: where averages that every layer fixes have their values
     conditions = [
         sp.Eq(sp.Add(*(neuron[a] ** power for neuron in neurons)) / n, value)
@@ -250,6 +255,7 @@ def _written_out(
 def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})) -> Diffusion:
     """All neurons, where they are not alike: what is 1 for one of them is put in neuron by neuron."""
     layer.at_rest()
+    covariance, between = cache(layer.covariance), cache(layer.between)
     n, m, sizes = int(layer.program.neurons.size), len(layer.states), layer.expansion.sizes
     states = neuron_symbols(state, n, m)
 
@@ -269,13 +275,20 @@ def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] =
 
     def entry(row: int, column: int) -> sp.Expr:
         (i, a), (j, b) = divmod(row, m), divmod(column, m)
-        if row > column:
-            return entry(column, row)
-        return at(layer.covariance(*sorted((a, b))) if i == j else layer.between(a, b), i, j)
+        return at(covariance(*sorted((a, b))) if i == j else between(a, b), i, j)
 
-    drift = sp.ImmutableMatrix([at(layer.drift(a), i, i) for i in range(n) for a in range(m)])
-    covariance = sp.ImmutableMatrix(n * m, n * m, entry)
-    return Diffusion(states, drift, covariance)
+    drifts = [layer.drift(a) for a in range(m)]
+    for a, b in _patterns(layer, m):  # what has no closed form is refused here
+        covariance(a, b), between(a, b)
+    drift = sp.ImmutableMatrix([at(drifts[a], i, i) for i in range(n) for a in range(m)])
+    return Diffusion(states, drift, LazyCovariance(cache(lambda row, column: entry(column, row))))
+
+
+def _patterns(layer: LayerMoments, coordinates: int) -> Sequence[tuple[int, ...]]:
+    """Pairs of coordinates of which all others are the same under other names."""
+    if layer.directions or heads(layer.program):
+        return upper(coordinates)
+    return Exchange.of(layer.program).different(upper(coordinates))
 
 
 def _one_of(places: tuple[sp.Symbol, ...], k: int) -> dict[sp.Symbol, sp.Expr]:

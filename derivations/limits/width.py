@@ -11,13 +11,13 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, brief, require
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, SoftmaxMean
+from derivations.gaussian import SoftmaxMean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
-from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.elimination.moments import LayerMoments, evaluated, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
@@ -206,11 +206,6 @@ def _outermost_means(expr: sp.Expr) -> list[SoftmaxMean]:
     if isinstance(expr, SoftmaxMean):
         return [expr]
     return [node for arg in expr.args for node in _outermost_means(arg)] if isinstance(expr, sp.Expr) else []
-
-
-def evaluated(expr: sp.Expr) -> sp.Expr:
-    """With closed forms in the place of Gaussian means that have one, the innermost first."""
-    return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
 
 
 def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x: tuple[sp.Symbol, ...]) -> None:

@@ -125,8 +125,6 @@ COMMANDS = {
     "report": lambda d: report(d, Start(t=0.25, depth=8, samples=50)).html(),
 }
 QUICK = ("derive", "distribution", "network", "paths")
-#: A cell that was not waited for: the validation of twelve states.
-MINUTES = {("linear attention", 2, "depth")}
 #: A report makes all checks with as many samples as they need: one recipe of each kind.
 REPORTED = ("resnet", "shaped")
 #: A reason has no type of ours or of Python's in it, and says more than a word.
@@ -176,8 +174,6 @@ def test_the_table_has_every_recipe():
 @pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_command_runs_or_says_why(recipe, regime, inputs):
-    if (recipe, inputs, regime) in MINUTES:
-        pytest.skip("two inputs at two positions take minutes")
     reported = recipe in REPORTED and inputs == 1
     said = _cell(recipe, regime, inputs, tuple(c for c in COMMANDS if c != "report" or reported))
     _check(said)

@@ -24,8 +24,8 @@ def jet(expr: sp.Expr, symbols: Sequence[sp.Symbol], point: Sequence[sp.Expr], o
     Examples
     --------
     >>> x, y = sp.symbols("x y")
-    >>> jet(3 * x**2 * y + y, (x, y), (1, 0), 2)
-    {(0, 1): 6, (1,): 4}
+    >>> jet(3 * x**2 * y + y, (x, y), (1, 0), 2) == {(0, 1): 6, (1,): 4}
+    True
     """
     return _Point(symbols, point, order).jet(expr)
 

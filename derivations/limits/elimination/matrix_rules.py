@@ -68,9 +68,13 @@ def _spread(e: Expander, statement: Matrix) -> None:
     if not isinstance(law, Correlated) or not law.rows.rows:
         return
     here, (lower, pivots) = e.places[target.index], triangular_root(law.rows)
+    own = sp.Add(*(place * sp.sqrt(size) for place, size in zip(here, pivots, strict=True)))
     for c in range(len(e.states)):
         value = e.values[c][statement.symbol]
         drawn = [v for v in e.out[statement.weights] if value.has(v)]
+        if law.rows.is_diagonal():  # a neuron reads no other one
+            e.values[c][statement.symbol] = value.xreplace({u: own * u for u in drawn})
+            continue
         for u in drawn:
             rows = [
                 here[p] * lower[p, q] * sp.sqrt(pivots[q]) * target.size * e.average(here[q] * u, target.index)
@@ -179,13 +183,16 @@ def _mean_of(e: Expander, series: Series, layer: int) -> sp.Expr:
 
 
 def _quadratic(e: Expander, columns: sp.Matrix, statement: Matrix, pair: tuple[Series, ...]) -> Series:
-    r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l`; one neuron's value is k times an average."""
+    r""":math:`\\tfrac1k\\sum_{jl} (\\Sigma_I)_{jl}\\,b_j b'_l`; one neuron's value is k times an average, and the diagonal one average."""
     here, k, layer = e.places[statement.source.index], statement.source.size, statement.source.index
+    own = sp.Add(*(columns[j, j] * place for j, place in enumerate(here)))
+    total = [e.average(own * t, layer) for t in truncated_product(*pair)]
+    if columns.is_diagonal():
+        return tuple(total)
     single = [[tuple(e.average(place * t, layer) for t in body) for place in here] for body in pair]
-    total = [sp.S.Zero] * (e.order + 1)
     for j, first in enumerate(single[0]):
         for i, second in enumerate(single[1]):
-            if columns[j, i] != 0:
+            if i != j and columns[j, i] != 0:
                 for c, term in enumerate(truncated_product(first, second)):
                     total[c] += k * columns[j, i] * term
     return tuple(total)

@@ -9,6 +9,7 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.errors import NoLimit, brief
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
@@ -170,7 +171,18 @@ class LayerMoments:
 
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
         """The conditional mean of a series."""
-        return tuple(map(self.on_range, conditional_mean(series, self.expansion, tags, self.infinite)))
+        found = conditional_mean(series, self.expansion, tags, self.infinite)
+        return tuple(self.on_range(self._over_unlike(term)) for term in found)
+
+    def _over_unlike(self, expr: sp.Expr) -> sp.Expr:
+        """With averages of what depends only on which neuron it is written out over the neurons."""
+        e, rule = self.expansion, {}
+        for node in expr.atoms(LayerAverage) if e.places else ():
+            own = e.places.get(node.layer, ())
+            if own and set(node.bound_symbols) <= set(own):
+                rows = [{v: sp.Integer(i == k) for i, v in enumerate(own)} for k in range(len(own))]
+                rule[node] = sp.Add(*(evaluated(node.body.xreplace(row)) for row in rows)) / len(own)
+        return expr.xreplace(rule)
 
     @cached_property
     def _tags(self) -> tuple[Tag, Tag]:
@@ -245,6 +257,11 @@ class LayerMoments:
     def product(self, a: int, b: int) -> sp.Expr:
         r"""Drift of the average of the product of two coordinates."""
         return self.change(self.states[a] * self.states[b])
+
+
+def evaluated(expr: sp.Expr) -> sp.Expr:
+    """With closed forms in the place of Gaussian means that have one, the innermost first."""
+    return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
 
 
 def state_averages(expr: sp.Expr) -> list[LayerAverage]:

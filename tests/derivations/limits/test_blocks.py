@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import sympy as sp
 
-from derivations import GatedBlock, MLPBlock, derive, gelu, relu, silu, tanh
-from derivations.errors import DerivationError
+from derivations import GatedBlock, MLPBlock, Network, Weights, derive, epsilon, gelu, gram_limit, relu, silu, tanh
+from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import expect
 from derivations.symbols import width as n
 
@@ -79,3 +79,22 @@ def test_post_norm_keeps_the_state_on_the_sphere():
 def test_senseless_blocks_are_refused(options, said):
     with pytest.raises(DerivationError, match=said):
         MLPBlock(relu, 3, **options)
+
+
+def test_gram_matrix_of_a_matrix_that_reads_unlike_neurons():
+    r"""Hidden neurons are alike given V, so that only (1/k) Σ_jl Σ_jl E b_j b_l of the columns' covariance enters."""
+    V = sp.Symbol("V", positive=True)
+    half = sp.Rational(1, 2)
+    for columns, mean in (
+        (sp.diag(1, 3, 2), V),
+        (sp.Matrix([[1, half, 0], [half, 1, 0], [0, 0, 1]]), V / 2 + V / (6 * sp.pi)),
+    ):
+        gram = derive(MLPBlock(relu, 2, hidden=3, column_covariance=columns)).gram
+        assert sp.expand(gram.drift[0] - mean) == 0
+    A, B = Weights("A", column_covariance=sp.diag(2, 1, 3)), Weights("B", out=3, row_covariance=sp.diag(1, 2, 3))
+    own = derive(Network(lambda x: x + epsilon * A(relu(B(x))), width=2))
+    assert sp.expand(own.gram.drift[0] - sp.Rational(2 + 2 + 9, 3) * V / 2) == 0
+    x1, x2 = own.limit.states
+    assert sp.expand(own.limit.entry(0, 0) - sp.Rational(13, 12) * (x1**2 + x2**2)) == 0
+    with pytest.raises(NotClosed, match="the rows of A have the covariance"):
+        gram_limit(MLPBlock(relu, 2, hidden=3, row_covariance=sp.diag(1, 2)).program())

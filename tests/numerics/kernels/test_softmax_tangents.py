@@ -112,7 +112,7 @@ def test_means_of_slopes_are_those_of_drawn_scores():
 def test_networks_have_the_tangent_kernel_of_a_causal_softmax():
     """Jacobians of all weights, by JAX's own differentiation of a network written here."""
     jax = pytest.importorskip("jax")
-    np_, t, width, depth, p = jax.numpy, 0.8, 64, 10, 2
+    np_, t, width, depth, p = jax.numpy, 0.4, 64, 16, 2
     tokens = np.random.default_rng(3).normal(size=(2, 3, p))
     net = Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), mask=causal), sp.oo, positions=p)
     derived = kernel_matrices(net, tokens, t, tolerance=1e-4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, dropout, epsilon, erf, layer_norm, relu, rms_norm, symbols
+from derivations import Network, Weights, dropout, epsilon, erf, relu, rms_norm, symbols
 from numerics.kernels import kernel_matrices
 
 n = symbols.width
@@ -89,7 +89,6 @@ LAYERS = {
     ),
     "gated": (lambda f: lambda x: x + epsilon * A(f(B(x)) * C(x)), gated),
     "rms": (lambda f: lambda x: x + epsilon * A(f(B(rms_norm(x)))), normed),
-    "layer norm": (lambda f: lambda x: x + epsilon * A(f(B(layer_norm(x)))), normed),
     "dropout": (lambda f: lambda x: x + epsilon * A(dropout(f(B(x)), sp.S.Half)), dropped),
     "parallel": (
         lambda f: lambda x: x + epsilon * A(f(B(rms_norm(x)))) + epsilon * Weights("D", variance=sp.S.Half)(x),

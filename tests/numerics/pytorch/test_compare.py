@@ -54,12 +54,12 @@ def test_samples_of_pytorch_are_compared():
 
 
 def test_a_file_of_pytorch_is_read(tmp_path, capsys):
-    torch.save(torch.tensor(np.random.default_rng(0).normal(size=(40, 2))), tmp_path / "samples.pt")
+    torch.save(torch.tensor(np.random.default_rng(0).normal(size=(60, 2))), tmp_path / "samples.pt")
     torch.save({"weights": torch.ones(3)}, tmp_path / "state.pt")
     (tmp_path / "other.pt").write_text("nothing")
     line = ["compare", "resnet", "--width", "2", "--samples"]
     assert main([*line, str(tmp_path / "samples.pt")]) == 1  # numbers of another law
-    assert "40 samples against" in capsys.readouterr().out
+    assert "60 samples against" in capsys.readouterr().out
     for name, said in (("state.pt", "holds dict; expected one tensor"), ("other.pt", "cannot be read as a tensor")):
         assert main([*line, str(tmp_path / name)]) == 2
         assert said in capsys.readouterr().err
