@@ -37,8 +37,8 @@ def shown(value: object) -> str:
 
     Examples
     --------
-    >>> shown("abc"), shown(object()), shown([1] * 100)
-    ("'abc'", '<object object>', '[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, …')
+    >>> shown("abc"), shown(object()), shown([1] * 100)[-3:]
+    ("'abc'", '<object object>', ' 1…')
     """
     text = readable(repr(value))
     return text if len(text) <= 60 else text[:57] + "…"
