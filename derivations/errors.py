@@ -38,7 +38,7 @@ def shown(value: object) -> str:
     Examples
     --------
     >>> shown("abc"), shown(object()), shown([1] * 100)[-3:]
-    ("'abc'", '<object object>', ' 1…')
+    ("'abc'", '<object object>', '1,…')
     """
     text = readable(repr(value))
     return text if len(text) <= 60 else text[:57] + "…"
