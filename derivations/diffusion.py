@@ -205,6 +205,8 @@ class Diffusion:
         object.__setattr__(self, "drift", drift)
         if isinstance(held := self.__dict__["covariance"], LazyCovariance):
             object.__setattr__(self, "_generic", tuple(held.generic))
+            if size:  # the others are made when they are read
+                require_covariance(sp.ImmutableMatrix([[held.entry(0, 0)]]), self.states, self.domain)
             return
         factor = None if self.sigma is None else _matrix("the factor σ", self.sigma)
         if factor is not None and factor.rows != size:
