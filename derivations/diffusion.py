@@ -6,7 +6,7 @@ All stochastic differentials here are Itô's. The Stratonovich form is a type of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ import sympy as sp
 
 from derivations.covariances import require_covariance, require_equal
 from derivations.decimals import exact_decimals
+from derivations.entries import CovarianceField, LazyCovariance, entry_of
 from derivations.errors import DerivationError, require, shown
 from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
@@ -69,58 +70,6 @@ class Flow:
     def parameters(self) -> frozenset[sp.Symbol]:
         """Symbols of the coefficients other than the states and time."""
         return frozenset(self.drift.free_symbols) - set(self.states) - {self.time}
-
-
-class _Covariance:
-    """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read.
-
-    ``rows`` names the field with the states that it is over; ``needed`` says that the field has no default.
-    """
-
-    def __init__(self, rows: str, needed: bool = False) -> None:
-        self.rows, self.needed = rows, needed
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            if self.needed:
-                raise AttributeError(self.name)
-            return None
-        held = instance.__dict__[self.name]
-        if not isinstance(held, LazyCovariance):
-            return held
-        instance.__dict__[self.name] = matrix = held.matrix(len(getattr(instance, self.rows)))
-        return matrix
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self.name] = value
-
-
-def _entry(held: LazyCovariance | sp.ImmutableMatrix, i: int, j: int) -> sp.Expr:
-    return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]
-
-
-@dataclass(frozen=True)
-class LazyCovariance:
-    """A covariance matrix by its entries, for many states: made when it is read.
-
-    Parameters
-    ----------
-    entry : callable
-        From positions i ≥ j of states to the formula; trusted to be a covariance.
-    generic : sequence of pairs of int
-        Positions of entries that say all, the others being the same under other names; by default none does.
-    """
-
-    entry: Callable[[int, int], sp.Expr]
-    generic: Sequence[tuple[int, int]] = ()
-
-    def matrix(self, size: int) -> sp.ImmutableMatrix:
-        """All entries."""
-        table = {(i, j): self.entry(i, j) for i in range(size) for j in range(i + 1)}
-        return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
 
 
 def _symbols(states: Any) -> tuple[sp.Symbol, ...]:
@@ -187,7 +136,7 @@ class Diffusion:
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix = _Covariance("states")  # by default made from sigma
+    covariance: sp.ImmutableMatrix = CovarianceField("states")  # noqa: RUF009  a descriptor; by default made from sigma
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
     sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)
@@ -236,7 +185,7 @@ class Diffusion:
 
     def entry(self, i: int, j: int) -> sp.Expr:
         """One entry of the covariance; the whole of it is not made for many states."""
-        return _entry(self.__dict__["covariance"], i, j)
+        return entry_of(self.__dict__["covariance"], i, j)
 
     @property
     def generic_entries(self) -> tuple[tuple[int, int], ...]:
@@ -323,7 +272,7 @@ class NeuronDiffusion:
 
     neuron: tuple[sp.Symbol, ...]
     neuron_drift: sp.ImmutableMatrix
-    neuron_covariance: sp.ImmutableMatrix = _Covariance("neuron", needed=True)
+    neuron_covariance: sp.ImmutableMatrix = CovarianceField("neuron", needed=True)  # noqa: RUF009  a descriptor
     width: sp.Expr  # type: ignore[misc]  # the field before it has no default
     time: sp.Symbol = field(default=time)
 
@@ -347,7 +296,7 @@ class NeuronDiffusion:
 
     def neuron_entry(self, a: int, b: int) -> sp.Expr:
         """One entry of :attr:`neuron_covariance`; the whole of it is not made for many inputs."""
-        return _entry(self.__dict__["neuron_covariance"], a, b)
+        return entry_of(self.__dict__["neuron_covariance"], a, b)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "neuron_covariance": self.neuron_covariance}

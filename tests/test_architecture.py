@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
-        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
+        "covariances", "entries", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
         "exponents", "backward", "dynamics", "derivation",
     ],
     "numerics": [

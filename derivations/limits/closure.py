@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.diffusion import Diffusion, Flow, LazyCovariance
+from derivations.diffusion import Diffusion, Flow
+from derivations.entries import LazyCovariance
 from derivations.errors import NotClosed, brief, require
 from derivations.language import Program
 from derivations.language.entries import Correlated

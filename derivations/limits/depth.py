@@ -20,7 +20,8 @@ from types import MappingProxyType
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow, LazyCovariance, Limit, NeuronDiffusion
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.entries import LazyCovariance
 from derivations.errors import DerivationError, NotClosed, require
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix, Statement

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow, LazyCovariance
+from derivations.diffusion import Diffusion, Flow
+from derivations.entries import LazyCovariance
 from derivations.errors import DerivationError, NotClosed, require
 from derivations.limits.collapse import collapse_limit, collapses, require_homogeneous, unshaped
 from derivations.limits.elimination.heads import heads
