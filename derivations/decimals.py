@@ -12,7 +12,15 @@ from decimal import Decimal
 import mpmath
 import sympy as sp
 
+from derivations.errors import DerivationError, shown
+
 _DOUBLE = 53  # bits
+
+
+class NotAnExpression(DerivationError, sp.SympifyError):
+    """What came is no number and no expression."""
+
+    __str__ = ValueError.__str__
 
 
 def exact_decimals(value: object) -> sp.Basic:
@@ -20,7 +28,7 @@ def exact_decimals(value: object) -> sp.Basic:
 
     Raises
     ------
-    SympifyError
+    NotAnExpression
         If it is no number and no expression.
 
     Examples
@@ -30,9 +38,12 @@ def exact_decimals(value: object) -> sp.Basic:
     """
     if isinstance(value, Decimal) and value.is_finite():
         return sp.Rational(str(value))
-    expr = sp.sympify(value, strict=True)
-    if not isinstance(expr, sp.Basic):
-        raise sp.SympifyError(value)
+    try:
+        expr = sp.sympify(value, strict=True)
+    except (sp.SympifyError, TypeError, ValueError, AttributeError):
+        expr = None
+    if not isinstance(expr, sp.Basic) or expr in (sp.true, sp.false):
+        raise NotAnExpression(f"expected a number or a SymPy expression, got {shown(value)}")
     return expr.xreplace({number: _decimal(number) for number in expr.atoms(sp.Float)})
 
 

@@ -246,7 +246,7 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
     if order is None:
         order = "joint" if architecture.regime.is_joint else "depth"
-    if order not in _STEPS:
+    if not isinstance(order, str) or order not in _STEPS:
         raise DerivationError(unknown("order", order, _STEPS))
     if order == "joint":
         return _jointly(architecture)

@@ -6,7 +6,7 @@ All stochastic differentials here are Itô's. The Stratonovich form is a type of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,7 +15,8 @@ import sympy as sp
 
 from derivations.covariances import require_covariance, require_equal
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.entries import CovarianceField, LazyCovariance, entry_of
+from derivations.errors import DerivationError, require, shown
 from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
 
@@ -47,6 +48,15 @@ class Flow:
     drift: sp.ImmutableMatrix
     time: sp.Symbol = field(default=time)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "states", _symbols(self.states))
+        if not isinstance(self.drift, sp.MatrixBase):
+            object.__setattr__(self, "drift", _matrix("the drift", self.drift))
+        if len(self.drift) != len(self.states):
+            raise DerivationError(
+                f"the drift of {len(self.states)} states must have as many entries, got {len(self.drift)}"
+            )
+
     @property
     def covariance(self) -> sp.ImmutableMatrix:
         """The zero matrix: a flow has no noise."""
@@ -62,56 +72,25 @@ class Flow:
         return frozenset(self.drift.free_symbols) - set(self.states) - {self.time}
 
 
-class _Covariance:
-    """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read.
-
-    ``rows`` names the field with the states that it is over; ``needed`` says that the field has no default.
-    """
-
-    def __init__(self, rows: str, needed: bool = False) -> None:
-        self.rows, self.needed = rows, needed
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            if self.needed:
-                raise AttributeError(self.name)
-            return None
-        held = instance.__dict__[self.name]
-        if not isinstance(held, LazyCovariance):
-            return held
-        instance.__dict__[self.name] = matrix = held.matrix(len(getattr(instance, self.rows)))
-        return matrix
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self.name] = value
+def _symbols(states: Any) -> tuple[sp.Symbol, ...]:
+    """The states of a limit as a tuple."""
+    found = tuple(states) if isinstance(states, Iterable) else (None,)
+    if not all(isinstance(s, sp.Symbol) for s in found):
+        raise DerivationError(f"the states must be a sequence of symbols, got {shown(states)}")
+    return found
 
 
-def _entry(held: LazyCovariance | sp.ImmutableMatrix, i: int, j: int) -> sp.Expr:
-    return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]
-
-
-@dataclass(frozen=True)
-class LazyCovariance:
-    """A covariance matrix by its entries, for many states: made when it is read.
-
-    Parameters
-    ----------
-    entry : callable
-        From positions i ≥ j of states to the formula; trusted to be a covariance.
-    generic : sequence of pairs of int
-        Positions of entries that say all, the others being the same under other names; by default none does.
-    """
-
-    entry: Callable[[int, int], sp.Expr]
-    generic: Sequence[tuple[int, int]] = ()
-
-    def matrix(self, size: int) -> sp.ImmutableMatrix:
-        """All entries."""
-        table = {(i, j): self.entry(i, j) for i in range(size) for j in range(i + 1)}
-        return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
+def _matrix(what: str, given: Any) -> sp.ImmutableMatrix:
+    """Coefficients as an exact matrix of formulas."""
+    try:
+        if any(entry is None or isinstance(entry, str) for entry in sp.flatten([given])):
+            raise TypeError("text is never evaluated")
+        matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error
+    if any(not isinstance(entry, sp.Expr) or entry.is_infinite or entry.has(sp.nan, sp.zoo) for entry in matrix):
+        raise DerivationError(f"{what} must have finite entries, got {shown(given)}")
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -157,21 +136,28 @@ class Diffusion:
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix = _Covariance("states")  # by default made from sigma
+    covariance: sp.ImmutableMatrix = CovarianceField("states")  # noqa: RUF009  a descriptor; by default made from sigma
     domain: sp.Set = field(default=sp.S.Reals)
     time: sp.Symbol = field(default=time)
     sigma: sp.ImmutableMatrix | None = field(default=None, kw_only=True)
     _generic: tuple[tuple[int, int], ...] = field(default=(), kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "states", _symbols(self.states))
         size = len(self.states)
-        object.__setattr__(self, "states", tuple(self.states))
-        drift = sp.ImmutableMatrix(size, 1, list(sp.Matrix(self.drift))).applyfunc(exact_decimals)
+        if not isinstance(self.domain, sp.Set):
+            raise DerivationError(f"the domain of a diffusion must be a set of SymPy, got {shown(self.domain)}")
+        drift = _matrix("the drift", self.drift)
+        if len(drift) != size:
+            raise DerivationError(f"the drift of {size} states must have {size} entries, got {len(drift)}")
+        drift = drift.reshape(size, 1)
         object.__setattr__(self, "drift", drift)
         if isinstance(held := self.__dict__["covariance"], LazyCovariance):
             object.__setattr__(self, "_generic", tuple(held.generic))
+            if size:  # the others are made when they are read
+                require_covariance(sp.ImmutableMatrix([[held.entry(0, 0)]]), self.states, self.domain)
             return
-        factor = None if self.sigma is None else sp.ImmutableMatrix(self.sigma).applyfunc(exact_decimals)
+        factor = None if self.sigma is None else _matrix("the factor σ", self.sigma)
         if factor is not None and factor.rows != size:
             raise DerivationError(
                 f"the factor σ must have {size} row{'s'[: size - 1]}, got shape {factor.shape}; one row a state"
@@ -179,9 +165,7 @@ class Diffusion:
         if self.covariance is None and factor is None:
             raise DerivationError("a diffusion needs its covariance, or a factor σ of it: Diffusion(..., sigma=σ)")
         product = None if factor is None else (factor * factor.T).applyfunc(sp.expand)
-        covariance = sp.ImmutableMatrix(product if self.covariance is None else self.covariance).applyfunc(
-            exact_decimals
-        )
+        covariance = _matrix("the covariance", product if self.covariance is None else self.covariance)
         if covariance.shape != (size, size):
             raise DerivationError(
                 f"the covariance of {size} states must have shape ({size}, {size}), got {covariance.shape}"
@@ -201,7 +185,7 @@ class Diffusion:
 
     def entry(self, i: int, j: int) -> sp.Expr:
         """One entry of the covariance; the whole of it is not made for many states."""
-        return _entry(self.__dict__["covariance"], i, j)
+        return entry_of(self.__dict__["covariance"], i, j)
 
     @property
     def generic_entries(self) -> tuple[tuple[int, int], ...]:
@@ -288,9 +272,16 @@ class NeuronDiffusion:
 
     neuron: tuple[sp.Symbol, ...]
     neuron_drift: sp.ImmutableMatrix
-    neuron_covariance: sp.ImmutableMatrix = _Covariance("neuron", needed=True)
+    neuron_covariance: sp.ImmutableMatrix = CovarianceField("neuron", needed=True)  # noqa: RUF009  a descriptor
     width: sp.Expr  # type: ignore[misc]  # the field before it has no default
     time: sp.Symbol = field(default=time)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", _symbols(self.neuron))
+        require("the width", self.width, sp.Expr, "a SymPy expression such as symbols.width")
+        for name, what in (("neuron_drift", "the drift"), ("neuron_covariance", "the covariance")):
+            if not isinstance(held := self.__dict__[name], sp.MatrixBase | LazyCovariance):
+                object.__setattr__(self, name, _matrix(what, held))
 
     @property
     def inputs(self) -> int:
@@ -305,7 +296,7 @@ class NeuronDiffusion:
 
     def neuron_entry(self, a: int, b: int) -> sp.Expr:
         """One entry of :attr:`neuron_covariance`; the whole of it is not made for many inputs."""
-        return _entry(self.__dict__["neuron_covariance"], a, b)
+        return entry_of(self.__dict__["neuron_covariance"], a, b)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "neuron_covariance": self.neuron_covariance}

@@ -18,14 +18,48 @@ class DerivationError(ValueError):
 
 
 def readable(message: str) -> str:
-    """A message with bound symbols by their names.
+    """A message in one line with bound symbols by their names, without addresses and without rows of digits.
 
     Examples
     --------
     >>> readable("one layer moves the state by _A - x")
     'one layer moves the state by A - x'
+    >>> readable("expected a number, got " + str(10**80))
+    'expected a number, got 10000…000 (81 digits)'
     """
+    message = re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s*\n\s*", " ", message))
+    message = re.sub(r"\d{60,}", lambda found: f"{found[0][:5]}…{found[0][-3:]} ({len(found[0])} digits)", message)
     return re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", message)
+
+
+def shown(value: object) -> str:
+    """What came, in one short line.
+
+    Examples
+    --------
+    >>> shown("abc"), shown(object()), shown([1] * 100)[-3:]
+    ("'abc'", '<object object>', '1,…')
+    """
+    text = readable(repr(value))
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def require(what: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Refuse what is of no fitting kind.
+
+    Raises
+    ------
+    DerivationError
+        That says what was expected and what came.
+
+    Examples
+    --------
+    >>> require("the process", 3, str, "a text")
+    Traceback (most recent call last):
+    derivations.errors.DerivationError: the process must be a text, got 3
+    """
+    if not isinstance(value, kinds):
+        raise DerivationError(f"{what} must be {expected}, got {shown(value)}")
 
 
 class NoLimit(DerivationError):

@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
+from numerics import given
 from numerics.ensembles import Moments, Seed, seed_sequence
 from numerics.expectations.budget import Budget
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate, richardson
 
 
+@given.checked(
+    architecture=given.network, function=given.function, depth=given.whole, samples=given.whole, t=given.number
+)
 def expect_network(
     architecture: Recipe,
     function: Callable[[Any], Any],

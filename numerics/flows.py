@@ -15,6 +15,7 @@ from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
 from derivations.gaussian import SoftmaxMean
 from derivations.limits.width import KernelFlow
+from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.second_moments import Velocity, kept_covariances
 
@@ -70,6 +71,7 @@ class FlowSolution:
         return [FlowSolution(self.flow, self.end, self.exploded, self._again(points)) for points in range(1, _SETS)]
 
 
+@given.checked(x0=given.array, rtol=given.positive, atol=given.positive, bound=given.positive)
 def solve_flow(
     flow: Flow, x0: ArrayLike, t: float = 1.0, rtol: float = 1e-10, atol: float = 1e-12, bound: float = 1e12
 ) -> FlowSolution:
@@ -152,6 +154,11 @@ def _integrated(flow: Flow, start: Array, t: float, rtol: float, atol: float, bo
     return solved
 
 
+_EQUATIONS = given.Rule("what moment_equations(...) gives", lambda value: isinstance(value, MomentEquations))
+_START = given.Rule("a mapping from the states to numbers", lambda value: isinstance(value, Mapping))
+
+
+@given.checked(equations=_EQUATIONS, start=_START, rtol=given.positive)
 def solve_moments(
     equations: MomentEquations, start: Mapping[Any, float], t: float = 1.0, rtol: float = 1e-10
 ) -> FlowSolution:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.errors import shown
 from derivations.laws import Normal
 
 Array = NDArray[np.float64]
@@ -35,7 +36,7 @@ def shape_of(limit: Limit) -> tuple[int, ...]:
             "derive the limit with a positive integer, e.g. ResNet(relu, width=4)"
         )
     if not isinstance(limit, Diffusion | NeuronDiffusion | Flow):
-        raise ValueError(f"expected a limit, as derive(...).limit gives it, got {limit!r}")
+        raise ValueError(f"expected a limit, as derive(...).limit gives it, got {shown(limit)}")
     if limit.parameters:
         names = ", ".join(sorted(map(str, limit.parameters)))
         raise ValueError(f"the limit has the parameters {names} left; derive it with numbers in their place")
@@ -54,14 +55,14 @@ class Grid:
     def of(cls, t: float, steps: int, times: Sequence[float] | Array | None, t0: float = 0.0) -> Grid:
         """The spans between chosen times from t0 to t; refuses what makes no sense."""
         if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
-            raise ValueError(f"the time t must be a positive finite number, got {t!r}")
+            raise ValueError(f"the time t must be a positive finite number, got {shown(t)}")
         if isinstance(t0, bool) or not isinstance(t0, int | float | np.number) or not 0 <= t0 < t:
-            raise ValueError(f"the time t0 of the start must lie from 0 to below t = {t}, got {t0!r}")
+            raise ValueError(f"the time t0 of the start must lie from 0 to below t = {t}, got {shown(t0)}")
         if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-            raise ValueError(f"steps must be a positive whole number, got {steps!r}")
+            raise ValueError(f"steps must be a positive whole number, got {shown(steps)}")
         ends = np.array([t] if times is None else times, dtype=float)
         if ends.ndim != 1 or not ends.size or not np.all((ends >= t0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
-            raise ValueError(f"times must increase and lie between {t0:g} and t = {t}, got {times!r}")
+            raise ValueError(f"times must increase and lie between {t0:g} and t = {t}, got {shown(times)}")
         starts = np.concatenate([[float(t0)], ends[:-1]])
         durations = ends - starts
         counts = np.ceil(steps * durations / (t - t0) * (1 - 1e-12)).astype(int)

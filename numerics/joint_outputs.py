@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp, ndtr, owens_t
 
 from derivations.derivation import Derivation
+from numerics import given
 from numerics.densities.base import Array
 from numerics.ensembles import Seed
 from numerics.outputs import Conditional, conditional_moments
@@ -142,6 +143,14 @@ class JointOutputLaw:
         return [slice(a, a + few) for a in range(0, count, few)]
 
 
+@given.checked(
+    d=given.derivation,
+    x0=given.array,
+    t=given.number,
+    variance=given.number,
+    bias_variance=given.number,
+    samples=given.whole,
+)
 def joint_output_law(
     d: Derivation,
     *,

@@ -9,11 +9,13 @@ from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import Law, recognise
+from numerics import given
 from numerics.compile import compile_law
 from numerics.densities import FrozenDistribution
 from numerics.fokker_planck import solve_fokker_planck
 
 
+@given.checked(t=given.number, tol=given.number)
 def distribution(
     of: Derivation | Diffusion | Law, *, x0: float = 1.0, t: float = 1.0, tol: float = 1e-6
 ) -> FrozenDistribution:

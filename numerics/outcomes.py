@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import brief, readable
 from derivations.steps.domain import continued
+from numerics import given
 from numerics.compile import compile_expression, compile_sums
 from numerics.compile.defined import defined_everywhere, formulas, has_value, possibly_zero, undefined_entry
 from numerics.compile.programs import Trace
@@ -53,6 +54,7 @@ class Outcomes:
         return f"{self.samples} samples: {self.exploded} exploded, {self.absorbed} absorbed"
 
 
+@given.checked(limit=given.limit, states=given.array)
 def count_outcomes(limit: Limit, states: Any) -> Outcomes:
     """Count what became of paths of a limit, or of networks beside it.
 

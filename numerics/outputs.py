@@ -14,6 +14,7 @@ from scipy.special import ndtr
 
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion
+from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.readouts import SecondMoments, second_moments
 from numerics.densities import FrozenDistribution, Measure, PointMass
@@ -27,6 +28,15 @@ _SETTLED = 1e-11  # change of probabilities at which the list of variances is lo
 _FINEST = 1 / 256
 
 
+@given.checked(
+    d=given.derivation,
+    x0=given.array,
+    t=given.number,
+    of=given.optional(given.array),
+    variance=given.number,
+    bias_variance=given.number,
+    samples=given.whole,
+)
 def output_law(
     d: Derivation,
     *,

@@ -16,6 +16,7 @@ from scipy.integrate import solve_ivp
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.laws import Law, Normal
 from derivations.limits.width import KernelFlow
+from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
 from numerics.compile.second_moments import SecondMoments
@@ -32,6 +33,14 @@ Array = NDArray[np.float64]
 _BLOCK = 1 << 15  # numbers in the states of one block: a few such arrays stay in a core's cache
 
 
+@given.checked(
+    x0=given.start,
+    samples=given.whole,
+    times=given.optional(given.array),
+    tol=given.optional(given.number),
+    progress=given.optional(given.function),
+    checkpoint=given.optional(given.path),
+)
 def simulate_sde(
     limit: Limit,
     x0: Start,
@@ -146,6 +155,7 @@ def simulate_sde(
     return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
 
 
+@given.checked(law=given.law, x0=given.start, samples=given.whole)
 def sample_law(
     law: Law, x0: Start, t: float = 1.0, samples: int = 1000, seed: Seed = 0, workers: int | Executor = 1
 ) -> Array:

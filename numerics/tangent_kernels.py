@@ -9,6 +9,7 @@ import numpy as np
 
 from derivations.backward import KernelLaw
 from derivations.backward.kernel_law import ACROSS, ALONG, SQUARE
+from numerics import given
 from numerics.compile.tabulated import Array, tabulated
 from numerics.ensembles import Seed, run_ensemble
 
@@ -16,6 +17,7 @@ _BLOCK = 4096
 _OF = ("kernel", "gradient")
 
 
+@given.checked(samples=given.whole, t=given.number, v0=given.number, steps=given.whole)
 def sample_tangent_kernel(
     law: KernelLaw,
     samples: int,

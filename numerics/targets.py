@@ -20,10 +20,12 @@ from derivations.architectures import Recipe
 from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
+from derivations.errors import shown
 from derivations.limits.gram import gram_matrix
 from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
+from numerics import given
 from numerics.flows import solve_flow
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.outcomes import ExplosionWarning
@@ -77,6 +79,14 @@ class Choice:
         )
 
 
+@given.checked(
+    norm=given.optional(given.number),
+    correlation=given.optional(given.number),
+    quantile=given.optional(given.number),
+    norm0=given.number,
+    correlation0=given.number,
+    samples=given.whole,
+)
 def choose(
     net: Recipe,
     parameter: Any,
@@ -161,7 +171,7 @@ class Question:
                 f"one of norm and correlation must be given, got norm={self.norm} and correlation={self.correlation}"
             )
         if not isinstance(self.net, Recipe):
-            raise ValueError(f"choose expects a network such as ShapedMLP(tanh, a=a), got {self.net!r}")
+            raise ValueError(f"choose expects a network such as ShapedMLP(tanh, a=a), got {shown(self.net)}")
         if self.norm is not None and not 0 < self.norm < np.inf:
             raise ValueError(f"norm must be a positive number, the mean square of the neurons, got {self.norm}")
         if self.correlation is not None and not -1 <= self.correlation <= 1:

@@ -21,10 +21,11 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
-        "covariances", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
+        "covariances", "entries", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
         "exponents", "backward", "dynamics", "derivation",
     ],
     "numerics": [
+        "given",
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
         "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks", "dynamics",
         "pytorch", "exponential_functional", "kernels",

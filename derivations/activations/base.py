@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, require, shown
 from derivations.piecewise import Piece, analyse, breakpoints, canonical, join, pieces
 from derivations.symbols import require_free_names, state
 
@@ -49,8 +49,12 @@ class Activation:
     rates: tuple[tuple[sp.Symbol, sp.Expr], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        require("the name of an activation", self.name, str, "a text")
         _require_plain(self.variable)
-        object.__setattr__(self, "expr", exact_decimals(self.expr))
+        expr = exact_decimals(self.expr)
+        if not isinstance(expr, sp.Expr):
+            raise DerivationError(f"the formula of an activation must be a SymPy expression, got {shown(self.expr)}")
+        object.__setattr__(self, "expr", expr)
 
     def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Activation:
         """The function with other symbols, or numbers in their place."""
@@ -58,7 +62,8 @@ class Activation:
 
     def __call__(self, argument: object) -> sp.Expr:
         """Value at an expression or number; at a number at which the formula has only a limit, that limit."""
-        at = sp.sympify(argument)
+        at = exact_decimals(argument)
+        require(f"the argument of {self.name}", at, sp.Expr, "a number or an expression")
         value = self.expr.subs(self.variable, at)
         if at.is_number and not self.parameters and value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
             limit = next((p.limit for p in analyse(self.expr, self.variable).removable if p.value == at), None)
@@ -193,6 +198,8 @@ def _with_free_names(activation: Activation) -> Activation:
 
 def _require_plain(variable: sp.Symbol) -> None:
     """Refuse an argument with assumptions from which a kink may have been folded away, such as a sign."""
+    if not isinstance(variable, sp.Symbol):
+        raise DerivationError(f"the variable of an activation must be a symbol, got {shown(variable)}")
     real = state.assumptions0
     more = [name for name, holds in variable.assumptions0.items() if real.get(name) is not holds]
     if more:

@@ -13,7 +13,7 @@ import sympy as sp
 
 from derivations.activations.base import Activation, exact
 from derivations.activations.piecewise_linear import two_slope
-from derivations.errors import DerivationError, NoLimit
+from derivations.errors import DerivationError, NoLimit, require
 from derivations.symbols import require_free_names, step
 
 #: The small parameter of the slope on x < 0, where that has a rate of its own.
@@ -76,6 +76,7 @@ def shaped_smooth(activation: Activation, a: object, rate: object = sp.S.Half) -
     >>> shaped_smooth(tanh, 2).expr
     2*tanh(varepsilon*x/2)/varepsilon
     """
+    require("what is shaped", activation, Activation, "an activation such as tanh")
     scale = exact(a)
     require_free_names("a", scale, timeless=True)
     if scale.is_nonpositive:
@@ -121,6 +122,7 @@ def shaped(
     >>> shaped(relu, c_plus=0, c_minus=-1) == shaped_slopes(0, -1), shaped(tanh, a=1) == shaped_smooth(tanh, 1)
     (True, True)
     """
+    require("what is shaped", activation, Activation, "an activation such as relu or tanh")
     if activation.rates and c_plus is c_minus is a is None:
         return activation
     slopes = c_plus is not None and c_minus is not None

@@ -16,7 +16,8 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.activations.base import Activation, exact
-from derivations.errors import DerivationError
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError, require
 from derivations.piecewise import Piece, join
 from derivations.special import ErfiInv, Weber, WeberCoordinate, constant_form
 from derivations.symbols import state as x
@@ -133,8 +134,11 @@ def activation_from_potential(
     1
     """
     z = sp.Dummy("z", real=True)
-    v, rho = sp.sympify(potential).subs(coordinate, z), exact(slope)
-    title = name if name is not None else f"potential {sp.sympify(potential)}"
+    given = exact_decimals(potential)
+    require("the potential", given, sp.Expr, "an expression")
+    require("the coordinate", coordinate, sp.Symbol, "a symbol")
+    v, rho = given.subs(coordinate, z), exact(slope)
+    title = name if name is not None else f"potential {given}"
     inverse_square = sp.cancel(v * z**2)
     if v != 0 and not inverse_square.has(z):
         if rho != 0:

@@ -2,7 +2,7 @@ r"""Any network, said as one layer's formula."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -10,7 +10,7 @@ import sympy as sp
 from derivations.architectures.base import Recipe, checked_inputs, checked_width
 from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, shown
 from derivations.language import Weights
 from derivations.symbols import require_free_names, state, step, time
 
@@ -73,7 +73,10 @@ class Network(Recipe):
         object.__setattr__(self, "layer", expr)
         object.__setattr__(self, "width", checked_width(self.width))
         object.__setattr__(self, "inputs", checked_inputs(self.inputs))
-        object.__setattr__(self, "parameters", tuple(self.parameters))
+        parameters = tuple(self.parameters) if isinstance(self.parameters, Iterable) else (None,)
+        if not all(isinstance(p, sp.Symbol) for p in parameters):
+            raise DerivationError(f"parameters must be a sequence of symbols, got {shown(self.parameters)}")
+        object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "positions", grid_of(self.positions))
         for parameter in self.parameters:
             require_free_names("the layer", sp.sympify(parameter), timeless=True)

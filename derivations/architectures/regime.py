@@ -2,13 +2,14 @@ r"""What goes to infinity at which rate, and the one clock: the time that a numb
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, shown
 from derivations.symbols import require_free_names, step
 from derivations.symbols import width as any_width
 
@@ -49,7 +50,10 @@ class Regime:
     width: sp.Expr = any_width
 
     def __post_init__(self) -> None:
-        given = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
+        given: Any = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
+        given = tuple(given) if isinstance(given, Iterable) else (None,)
+        if not all(isinstance(p, tuple | sp.Tuple) and len(p) == 2 for p in given):
+            raise DerivationError(f"rates must be a mapping such as {{epsilon: 1}}, got {shown(self.rates)}")
         rates = tuple((size, exact_decimals(rate)) for size, rate in given)
         if self.depth is None:
             if rates:

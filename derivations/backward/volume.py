@@ -13,7 +13,8 @@ import sympy as sp
 
 from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import of_columns
-from derivations.diffusion import Diffusion, LazyCovariance
+from derivations.diffusion import Diffusion
+from derivations.entries import LazyCovariance
 from derivations.errors import NotClosed, brief
 from derivations.explain.limit import DB
 from derivations.explain.notation import Distribution, Juxtaposed, Norm, Transposed, indexed, letter

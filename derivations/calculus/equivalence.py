@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.calculus.gram import pair_correlation
-from derivations.diffusion import Flow
-from derivations.errors import DerivationError, brief
+from derivations.diffusion import Diffusion, Flow
+from derivations.errors import DerivationError, brief, require
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ def equivalence(first: Flow, second: Flow, unknown: sp.Symbol) -> Equivalence:
     >>> equivalence(residual, shaped, v).value
     c**2
     """
+    for limit in (first, second):
+        require(
+            "a limit to be compared",
+            limit,
+            (Flow, Diffusion),
+            "a Flow, such as width_limit(ResNet(relu, sp.oo, inputs=2))",
+        )
+    require("the unknown", unknown, sp.Symbol, "a symbol")
     left, right = (pair_correlation(flow, flow.states).process() for flow in (first, second))
     if not isinstance(left, Flow) or not isinstance(right, Flow):
         raise DerivationError(

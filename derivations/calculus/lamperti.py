@@ -26,7 +26,8 @@ from derivations.calculus.size import expanded, factored, is_moderate, nested_fu
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
-from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
+from derivations.piecewise.expansion import expansion_at
+from derivations.piecewise.terms import Unknown, is_zero
 from derivations.special import fold_constants
 
 _MOST_WRITTEN = 250  # operations of a scale whose potential is written out

@@ -17,7 +17,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
-from derivations.existence.growth import degree, far_out, is_lipschitz, rising
+from derivations.existence.growth import degree, far_out, growing_outward, is_lipschitz, is_lipschitz_drift, rising
 from derivations.existence.statement import UNKNOWN, Existence
 from derivations.limits.gram import upper
 
@@ -35,6 +35,27 @@ def of_flow(flow: Flow, recipe: Recipe) -> Existence:
     explodes, why, time = _explodes(flow, moments)
     unique, why_unique = _unique(recipe, all(map(_stays_positive, moments.velocities(flow))))
     return Existence(unique, unique, explodes, (why_unique, why), time)
+
+
+def of_neurons(flow: Flow) -> Existence:
+    """Of a deterministic limit of the neurons themselves, at a fixed width and without noise."""
+    if not all(_is_continuous(velocity, flow.time) for velocity in flow.drift):
+        why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials, exponentials, sines and cosines"
+        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    unique, why_unique = UNKNOWN, "the drift is not seen to be locally Lipschitz"
+    if all(is_lipschitz_drift(velocity, flow.states) for velocity in flow.drift):
+        unique, why_unique = "yes", "the drift is locally Lipschitz"
+    degrees = [degree(velocity, flow.states) for velocity in flow.drift]
+    if all(d is not None and d <= 1 for d in degrees):
+        return Existence(unique, unique, "cannot", (why_unique, "the drift grows at most linearly"))
+    why = "the drift is not seen to grow at most linearly"
+    outward = growing_outward(flow.drift[0], flow.states[0]) if len(flow.states) == 1 else None
+    if outward is None:
+        return Existence(unique, unique, UNKNOWN, (why_unique, why))
+    why = "on a side where the drift leads away from 0 it grows faster than linearly"
+    if not outward:
+        why = "on each side the drift grows at most linearly or leads back"
+    return Existence(unique, unique, "can" if outward else "cannot", (why_unique, why))
 
 
 def _is_continuous(velocity: sp.Expr, time: sp.Symbol) -> bool:
@@ -168,7 +189,7 @@ def explosion_time(velocity: sp.Expr, s: sp.Symbol) -> sp.Expr | None:
     --------
     >>> s = sp.Symbol("s", positive=True)
     >>> explosion_time(s**2 / 2, s), explosion_time(s + s**2, s)
-    (2/K_0, log(1 + 1/K_0))
+    (2/K_0, -log(K_0) + log(K_0 + 1))
     """
     if not velocity.is_polynomial(s) or not all(c.is_nonnegative for c in sp.Poly(velocity, s).coeffs()):
         return None
@@ -181,4 +202,6 @@ def explosion_time(velocity: sp.Expr, s: sp.Symbol) -> sp.Expr | None:
     whole = sp.integrate(sp.apart(1 / velocity, s), s)
     at_end = sp.limit(sp.expand_log(whole), s, sp.oo)
     time = at_end - whole.subs(s, start)
-    return None if time.has(sp.Integral, sp.Limit, sp.oo, sp.nan) else time
+    if time.has(sp.Integral, sp.Limit, sp.oo, sp.nan):
+        return None
+    return sp.expand_log(time.replace(sp.log, lambda a: sp.log(sp.factor(a))))  # one of many equal forms

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sympy as sp
+
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError
 from derivations.existence.depth import of_depth
-from derivations.existence.flows import of_flow
+from derivations.existence.flows import of_flow, of_neurons
 from derivations.existence.joint import of_gram
 from derivations.existence.statement import Existence
 
@@ -39,6 +41,8 @@ def existence(limit: Limit, architecture: Recipe, order: str = "depth") -> Exist
     2/K_0
     """
     if isinstance(limit, Flow):
+        if order == "depth" and architecture.width != sp.oo:
+            return of_neurons(limit)
         return of_flow(limit, architecture)
     if not isinstance(limit, Diffusion | NeuronDiffusion):
         raise DerivationError(f"existence is asked of a limit, got a {type(limit).__name__}")

@@ -38,6 +38,25 @@ def is_lipschitz(network: Recipe) -> bool:
     return all(map(_is_lipschitz_body, (*bodies, program.update)))
 
 
+def is_lipschitz_drift(drift: sp.Expr, states: Sequence[sp.Symbol]) -> bool:
+    """Whether a drift is locally Lipschitz in its states: a function of one, or one without kinks, roots and denominators."""
+    if len(drift.free_symbols) <= 1 and not drift.has(CoordinateSum, GaussianExpectation):
+        (x,) = drift.free_symbols or {sp.Dummy("x", real=True)}
+        return _is_lipschitz_function(drift, x)
+    whole = all(
+        power.exp.is_Integer and power.exp.is_positive for power in drift.atoms(sp.Pow) if power.base.has(*states)
+    )
+    return is_smooth([drift]) and whole and not drift.has(sp.log, CoordinateSum, GaussianExpectation)
+
+
+def growing_outward(drift: sp.Expr, x: sp.Symbol) -> bool | None:
+    """Whether a function of one state grows faster than linearly and leads away from 0 on some side; None if not known."""
+    ends = _ends(drift, x)
+    if ends is None:
+        return None
+    return any(power > 1 and bool((side * c).is_positive) for side, (power, c) in zip((-1, 1), ends, strict=True))
+
+
 def _is_lipschitz_body(body: sp.Expr) -> bool:
     if is_smooth([body]):
         return True
@@ -47,9 +66,13 @@ def _is_lipschitz_body(body: sp.Expr) -> bool:
             body = body.xreplace({inside: sp.Dummy("x", real=True)})
     if len(body.free_symbols) != 1:
         return isinstance(body, sp.Add | sp.Mul) and all(map(_is_lipschitz_body, body.args))
-    x = sp.Dummy("x", real=True)
+    return _is_lipschitz_function(body, body.free_symbols.pop())
+
+
+def _is_lipschitz_function(expr: sp.Expr, x: sp.Symbol) -> bool:
+    own = sp.Dummy("x", real=True)
     try:
-        a = analyse(body.xreplace({body.free_symbols.pop(): x}), x)
+        a = analyse(expr.xreplace({x: own}), own)
     except DerivationError:
         return False
     orders = [q for p in (*a.zeros, *a.kinks) for q in p.orders]

@@ -7,7 +7,7 @@ Weights whose mean is 0 get a mean of a free size too, if that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,7 +15,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, require
 from derivations.exponents.growing import in_powers
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix
@@ -158,6 +158,7 @@ def _given(
 ) -> dict[sp.Symbol, sp.Expr | None] | None:
     if small is None:
         return None
+    require("small", small, Iterable, "a sequence of small parameters, or a mapping from them to exponents")
     pairs = small.items() if isinstance(small, Mapping) else [(s, None) for s in small]
     found: dict[sp.Symbol, sp.Expr | None] = {}
     for symbol, exponent in pairs:

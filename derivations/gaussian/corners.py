@@ -15,8 +15,9 @@ import sympy as sp
 
 from derivations.errors import DerivationError
 from derivations.piecewise import IsolatedRoot, Piece, pieces
-from derivations.piecewise.expansion import is_zero, plain
+from derivations.piecewise.expansion import plain
 from derivations.piecewise.solving import singular_points
+from derivations.piecewise.terms import is_zero
 
 _NEAR = (50, 100, 200)  # distances, as negative powers of ten
 _DIGITS = 700

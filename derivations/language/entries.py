@@ -84,7 +84,7 @@ def covariance_matrix(given: object, name: str) -> sp.ImmutableMatrix:
         return sp.ImmutableMatrix(0, 0, [])
     try:
         matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise DerivationError(f"{name} must be a square matrix, got {given!r}") from error
     if matrix.rows != matrix.cols or not matrix.rows or matrix != matrix.T:
         raise DerivationError(f"{name} must be a symmetric matrix, got {matrix.tolist()}")

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError, unknown
+from derivations.errors import DerivationError, require, unknown
 from derivations.language.nodes import Other, OverPositions, PositionMatrix, Softmax, average, body_of, normalised_sum
 from derivations.language.weights import Weights
 from derivations.symbols import width
 
 _HERE, _THERE = sp.symbols("alpha beta", integer=True, nonnegative=True, cls=sp.Dummy)
+
+_MOST_HEADS = 1000  # each has matrices of its own
 
 
 def other(body: object) -> Other:
@@ -53,7 +55,13 @@ def position_matrix(entries: object) -> PositionMatrix:
     """
     if isinstance(entries, Callable):  # type: ignore[arg-type]
         function: Callable[..., object] = entries  # type: ignore[assignment]
-        body = body_of(function(_HERE, _THERE), "an entry of a matrix over positions is")
+        try:
+            entry = function(_HERE, _THERE)
+        except TypeError as error:
+            raise DerivationError(
+                f"a matrix over positions is a function of two places, and it failed: {error}"
+            ) from error
+        body = body_of(entry, "an entry of a matrix over positions is")
         return PositionMatrix(sp.Lambda((_HERE, _THERE), body))
     try:
         matrix = sp.ImmutableMatrix(entries).applyfunc(exact_decimals)
@@ -132,6 +140,9 @@ def attention(
         raise DerivationError(unknown("kind of attention", kind, KINDS))
     if scale not in SCALES:
         raise DerivationError(unknown("scale of scores", scale, SCALES))
+    queries, keys, values = map(exact_decimals, (queries, keys, values))
+    for name, body in (("queries", queries), ("keys", keys), ("values", values)):
+        require(name, body, sp.Expr, "an expression in the state x")
     scores = SCALES[scale](queries * other(keys))
     weights = softmax(scores, mask) if kind == "softmax" else mask * scores
     return over_positions(weights * other(values))
@@ -165,8 +176,8 @@ def self_attention(
     DerivationError
         For a number of heads below 1.
     """
-    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
-        raise DerivationError(f"attention has a positive whole number of heads, got {heads!r}")
+    if isinstance(heads, bool) or not isinstance(heads, int) or not 1 <= heads <= _MOST_HEADS:
+        raise DerivationError(f"attention has a positive whole number of heads, at most {_MOST_HEADS}, got {heads!r}")
     total = sp.S.Zero
     for h in range(1, heads + 1):
         q, k, v = (Weights(f"{name}{h if heads > 1 else ''}", out=size)(body) for name in names[:3])

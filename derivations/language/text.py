@@ -94,6 +94,8 @@ def parse_layer(text: str) -> sp.Expr:
 
 
 def _tree(text: str) -> ast.expr:
+    if not isinstance(text, str):
+        _refuse(f"the layer is an object of type {type(text).__name__}, not text", "give the layer as text")
     if len(text) > MAX_LENGTH:
         _refuse(f"the layer has {len(text)} characters", f"use at most {MAX_LENGTH}")
     try:

@@ -2,10 +2,12 @@ r"""The usual words, made of averages and i.i.d. factors."""
 
 from __future__ import annotations
 
+from typing import cast
+
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, require
 from derivations.language.nodes import Factor, average
 
 
@@ -18,11 +20,15 @@ def rms_norm(body: sp.Expr) -> sp.Expr:
     >>> rms_norm(state)
     x/sqrt(average(x**2))
     """
+    body = exact_decimals(body)
+    require("what is normalised", body, sp.Expr, "an expression in the state x")
     return body / sp.sqrt(average(body**2))
 
 
 def layer_norm(body: sp.Expr) -> sp.Expr:
     r"""Layer normalisation: :func:`rms_norm` of the centred body; gains are 1 and shifts 0 at the start."""
+    body = exact_decimals(body)
+    require("what is normalised", body, sp.Expr, "an expression in the state x")
     return rms_norm(body - average(body))
 
 
@@ -44,18 +50,32 @@ def dropout(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) 
     DerivationError
         For a probability outside (0, 1].
     """
-    return body * _factor(keep, name, shared, branch=False)
+    return _factored(body) * _factor(keep, name, shared, branch=False)
 
 
 def drop_branch(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) -> sp.Expr:
     r"""A whole branch kept with probability p and scaled by 1/p (stochastic depth)."""
-    return body * _factor(keep, name, shared, branch=True)
+    return _factored(body) * _factor(keep, name, shared, branch=True)
+
+
+def _factored(body: object) -> sp.Expr:
+    expr = exact_decimals(body)
+    require("what is dropped", expr, sp.Expr, "an expression in the state x")
+    return cast(sp.Expr, expr)
 
 
 def _factor(keep: object, name: str, shared: bool, branch: bool) -> sp.Expr:
+    if not isinstance(name, str) or not name:
+        raise DerivationError(f"the name of a factor must be a text that is not empty, got {name!r}")
     if not isinstance(shared, bool):
         raise DerivationError(f"shared says whether all inputs see the same factor, True or False, got {shared!r}")
     p = exact_decimals(keep)
-    if p.is_nonpositive or (1 - p).is_negative:
+    if (
+        not isinstance(p, sp.Expr)
+        or p.is_real is False
+        or p.is_finite is False
+        or p.is_nonpositive
+        or (1 - p).is_negative
+    ):
         raise DerivationError(f"a probability of being kept must be above 0 and at most 1, got keep={p}")
     return Factor(sp.Symbol(name), p, sp.sympify(shared), sp.sympify(branch)) / p

@@ -9,8 +9,9 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.calculus.exits import hitting_probability
+from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, require
 from derivations.laws.base import Law
 from derivations.laws.ends import End
 from derivations.laws.half_line import HalfLineLaw
@@ -96,7 +97,9 @@ def first_passage(
     >>> sp.powsimp(first_passage(brownian, sp.S.Zero).density)
     sqrt(2)*x_0*exp(-x_0**2/(2*t))/(2*sqrt(pi)*t**(3/2))
     """
-    level = sp.sympify(level)
+    require("the process", process, Diffusion, "a Diffusion of one state, such as depth_limit(ResNet(relu, width=1))")
+    level = exact_decimals(level)
+    require("the level", level, sp.Expr, "a number or an expression")
     low, high = process.domain.inf, process.domain.sup
     if (level < low) == sp.true or (level > high) == sp.true or level == (high if above else low):
         raise DerivationError(

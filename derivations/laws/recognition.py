@@ -2,7 +2,7 @@ r"""From a scalar diffusion to its law, by what its coefficients are and never b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sympy as sp
 
@@ -10,7 +10,7 @@ from derivations.binding import Binding
 from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, require
 from derivations.laws.base import Law
 from derivations.laws.constants import as_symbols, rewritten
 from derivations.laws.crossing import CrossingLaw
@@ -75,6 +75,8 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
     >>> recognise(Diffusion((x,), [-x], [[1]])).name
     'Ornstein–Uhlenbeck process'
     """
+    require("the process", process, Diffusion, "a Diffusion of one state, such as depth_limit(ResNet(relu, width=1))")
+    require("assuming", assuming, Iterable, "a sequence of inequalities")
     if initial in process.parameters:
         raise DerivationError(
             f"the parameter {initial} of the diffusion has the name of the start of its law; rename it"

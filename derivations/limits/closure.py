@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.diffusion import Diffusion, Flow, LazyCovariance
-from derivations.errors import NotClosed, brief
+from derivations.diffusion import Diffusion, Flow
+from derivations.entries import LazyCovariance
+from derivations.errors import NotClosed, brief, require
 from derivations.language import Program
 from derivations.language.entries import Correlated
 from derivations.language.statements import Back, Mask, Matrix, Mean
@@ -71,6 +72,7 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
     NotClosed
         Naming what is left over, if neither is a diffusion by itself.
     """
+    require("the program", program, Program, "the layer of a network: ResNet(relu, width=3).program()")
     if directions:
         require_slopes(program)
     _require_alike(program)

@@ -20,8 +20,9 @@ from types import MappingProxyType
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow, LazyCovariance, Limit, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed
+from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.entries import LazyCovariance
+from derivations.errors import DerivationError, NotClosed, require
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix, Statement
 from derivations.limits.elimination.averages import LayerAverage, reduced
@@ -42,6 +43,7 @@ def depth_limit(architecture: Recipe) -> Limit:
     DerivationError
         For an infinite width.
     """
+    require("the architecture", architecture, Recipe, "a network such as ResNet(relu, width=4)")
     if architecture.width == sp.oo:
         raise DerivationError(
             "the depth limit at fixed width needs a finite or symbolic width; use width_limit for width=oo"

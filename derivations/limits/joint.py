@@ -12,8 +12,9 @@ from collections.abc import Callable
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.diffusion import Diffusion, Flow, LazyCovariance
-from derivations.errors import DerivationError, NotClosed
+from derivations.diffusion import Diffusion, Flow
+from derivations.entries import LazyCovariance
+from derivations.errors import DerivationError, NotClosed, require
 from derivations.limits.collapse import collapse_limit, collapses, require_homogeneous, unshaped
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import (
@@ -68,6 +69,7 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     >>> limit.drift, limit.covariance
     (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
     """
+    require("the recipe", recipe, Recipe, "a network such as MLP(relu)")
     program, inputs = recipe.scaled_program(), recipe.coordinates
     exchange, alike = Exchange.of(program), not heads(program)
     few = exchange.few(inputs, _FEW) if alike else inputs

@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed, brief
+from derivations.errors import DerivationError, NotClosed, brief, require
 from derivations.gaussian import SoftmaxMean
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
@@ -44,6 +44,7 @@ class KernelFlow(Flow):
 
 def width_limit(architecture: Recipe) -> KernelFlow:
     """Limit of infinite width, then of infinite depth; see :func:`kernel_flow`."""
+    require("the architecture", architecture, Recipe, "a network such as ResNet(relu, width=sp.oo)")
     return kernel_flow(architecture.program(), architecture.coordinates)
 
 

@@ -13,11 +13,12 @@ from itertools import pairwise
 import sympy as sp
 
 from derivations.errors import DerivationError, brief
-from derivations.piecewise.expansion import LOG, Expansion, Unknown, expansion_at, is_zero, plain
+from derivations.piecewise.expansion import expansion_at, plain
 from derivations.piecewise.interval import IntervalFunction
 from derivations.piecewise.jets import Unsupported, contains_zero, raw
 from derivations.piecewise.solving import is_defined, rational_between, singular_points, zeros
 from derivations.piecewise.splitting import Piece, merged, split_at_conditions
+from derivations.piecewise.terms import LOG, Expansion, Unknown, is_zero
 
 _WIDTH = sp.Integer(2) ** 60
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.piecewise.expansion import is_zero
+from derivations.piecewise.terms import is_zero
 
 _MOST_DEGREE = 24
 _MOST_OPERATIONS = 60  # of a formula that is brought over one denominator or asked for a common factor

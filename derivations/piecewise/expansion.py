@@ -9,17 +9,18 @@ limit at a removable point, and the growth at infinity.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any
 
 import sympy as sp
 
 from derivations.errors import brief
+from derivations.piecewise.remainders import Remainders
 from derivations.piecewise.root import IsolatedRoot
+from derivations.piecewise.terms import FLAT, LOG, Cancelled, Expansion, Powers, Unknown, is_flat, is_zero
 
-LOG = sp.Symbol("L", negative=True)  # log t
 _T = sp.Symbol("t", positive=True)
 _Y = sp.Dummy("y", real=True)
 _SPANS = (2, 4, 9)  # how far beyond the leading power terms are kept, in turn, while terms cancel
@@ -27,11 +28,6 @@ _DIGITS = 60  # of a point that is known by a bracket
 _FIRST = 12  # the power up to which a first coefficient that is not 0 is looked for
 _MOST = 120  # terms of one expansion
 _MOST_MULTIPLIED = 20_000  # parts of coefficients, in one expansion
-FLAT = sp.Integer(10**6)  # the power of what is smaller than every power
-
-Powers: TypeAlias = dict[sp.Rational, sp.Expr]
-
-
 _QUOTIENTS = {
     sp.tan: (sp.sin, sp.cos),
     sp.cot: (sp.cos, sp.sin),
@@ -49,27 +45,6 @@ def _derivative(function: Any, order: int) -> sp.Expr:
     return sp.expand_mul(sp.diff(_derivative(function, order - 1), _Y)) if order else function(_Y)
 
 
-class Unknown(ValueError):
-    """No expansion of this kind exists, or none is known."""
-
-
-@dataclass
-class Expansion:
-    """Terms by their powers of t, up to an error of a power of t, times the exponential of negative powers."""
-
-    terms: Powers
-    error: sp.Expr = sp.oo
-    growth: Powers = field(default_factory=dict)
-
-    @property
-    def leading(self) -> tuple[sp.Rational, sp.Expr]:
-        """The least power and its coefficient."""
-        if not self.terms:
-            raise Unknown("all terms cancel")
-        power = min(self.terms)
-        return power, self.terms[power]
-
-
 def plain(expr: sp.Expr) -> sp.Expr:
     """The same formula without tan, cot, sec, csc, coth, sech and csch, which are quotients."""
     if not expr.has(*_QUOTIENTS):
@@ -80,29 +55,6 @@ def plain(expr: sp.Expr) -> sp.Expr:
         return (over(*node.args) if over else sp.S.One) / under(*node.args)
 
     return expr.replace(lambda node: type(node) in _QUOTIENTS, quotient)
-
-
-@lru_cache(maxsize=4096)
-def is_zero(number: sp.Expr) -> bool:
-    """Whether a constant is 0: exactly where SymPy knows, else to 50 digits."""
-    if number.is_Rational:
-        return bool(number == 0)
-    if number.has(LOG):
-        return bool(sp.expand(number) == 0)
-    if number.is_Float:
-        return bool(abs(number) < sp.Rational(1, 10**45))
-    seen = number.evalf(20, maxn=50)
-    if seen.is_Float and abs(seen) > sp.Rational(1, 10**12):
-        return False  # seen not to be, which is quicker than to ask what is known of it
-    known = number.is_zero
-    if known is not None:
-        return bool(known)
-    with_digits = number.evalf(50, maxn=200)
-    if with_digits.is_zero:
-        return True
-    if not with_digits.is_Float:
-        return False
-    return bool(abs(with_digits) < sp.Rational(1, 10**45))
 
 
 def _nodes(number: sp.Expr) -> int:
@@ -149,29 +101,31 @@ def expansion_at(
             argument.terms[sp.S.Zero] = point
     for span in spans:
         try:
-            found = _Expander(variable, argument, sp.Integer(span)).expand(plain(expr))
-            if found.terms or found.error >= FLAT:
+            found = Expander(variable, argument, sp.Integer(span), span == spans[-1]).expand(plain(expr))
+            if found.terms or is_flat(found.error):
                 return found
-        except _Cancelled:
+        except Cancelled:
             pass
     raise Unknown(f"the leading terms of {brief(expr)} cancel")
 
 
-class _Cancelled(ValueError):
-    """More terms are needed."""
-
-
-class _Expander:
+class Expander:
     """Expansions of all parts of one formula, each once."""
 
-    def __init__(self, variable: sp.Symbol, argument: Expansion, span: sp.Expr) -> None:
+    def __init__(self, variable: sp.Symbol, argument: Expansion, span: sp.Expr, last: bool = True) -> None:
+        self.last = last  # whether no wider span is tried after this one
         self.variable, self.argument, self.span = variable, argument, span
         self.known: dict[sp.Expr, Expansion] = {}
         self.multiplied = 0
 
     def expand(self, expr: sp.Expr) -> Expansion:
+        """The expansion of a part, by first order in what falls faster than every power where the powers cancel."""
         if expr not in self.known:
-            self.known[expr] = self.tidy(self._work(expr))
+            found = self.tidy(self._work(expr))
+            if not found.terms and is_flat(found.error) and found.error < sp.oo:
+                with suppress(Unknown, *([Cancelled] if self.last else [])):
+                    found = self.tidy(Remainders(self).of(expr))
+            self.known[expr] = found
         return self.known[expr]
 
     def tidy(self, e: Expansion) -> Expansion:
@@ -200,7 +154,7 @@ class _Expander:
                 raise Unknown(f"{brief(expr)} is no number")
             return Expansion({sp.S.Zero: expr})
         if expr.is_Add:
-            return self._sum([self.expand(a) for a in expr.args])
+            return self.sum([self.expand(a) for a in expr.args])
         if expr.is_Mul:
             value = self.expand(expr.args[0])
             for a in expr.args[1:]:
@@ -217,7 +171,7 @@ class _Expander:
             return self._logarithm(self.expand(expr.args[0]))
         if isinstance(expr, sp.Abs):
             u = self.expand(expr.args[0])
-            return Expansion({p: c * self._sign(u) for p, c in u.terms.items()}, u.error, u.growth)
+            return Expansion({p: c * self.sign(u) for p, c in u.terms.items()}, u.error, u.growth)
         if isinstance(expr, sp.sinh | sp.cosh):
             return self.expand(expr.rewrite(sp.exp))
         if isinstance(expr, sp.atanh):
@@ -230,9 +184,10 @@ class _Expander:
             return self._function(expr, self.expand(expr.args[0]))
         raise Unknown(f"expansions of {expr.func.__name__} are not known")
 
-    def _sign(self, u: Expansion) -> int:
+    def sign(self, u: Expansion) -> int:
+        """The sign of an expansion close to the point."""
         if not u.terms:
-            raise _Cancelled
+            raise Cancelled
         _, c = u.leading
         c = c if not c.has(LOG) else sp.limit(c, LOG, -sp.oo)
         if c.has(sp.AccumBounds):
@@ -242,20 +197,22 @@ class _Expander:
             raise Unknown(f"the sign of {c} is not known")
         return 1 if positive else -1
 
-    def _compare(self, p: Powers, q: Powers) -> int:
+    def compare(self, p: Powers, q: Powers) -> int:
         """The sign of the difference of two growths as t → 0."""
         difference = Expansion({k: p.get(k, sp.S.Zero) - q.get(k, sp.S.Zero) for k in {*p, *q}})
         difference = self.tidy(difference)
-        return self._sign(difference) if difference.terms else 0
+        return self.sign(difference) if difference.terms else 0
 
-    def _sum(self, parts: list[Expansion]) -> Expansion:
-        total = parts[0]
-        for part in parts[1:]:
-            order = self._compare(total.growth, part.growth)
+    def sum(self, parts: list[Expansion]) -> Expansion:
+        """Of a sum, up to what is smaller than every power of its largest part."""
+        first, *others = [part for part in parts if part.terms or part.error < sp.oo] or [Expansion({})]
+        total = first
+        for part in others:
+            order = self.compare(total.growth, part.growth)
             if order:
                 large = total if order > 0 else part
                 if not large.terms:
-                    raise _Cancelled
+                    raise Cancelled
                 total = Expansion(large.terms, sp.Min(large.error, FLAT), large.growth)
                 continue
             terms = dict(total.terms)
@@ -265,15 +222,18 @@ class _Expander:
         return total
 
     def times(self, a: Expansion, b: Expansion) -> Expansion:
+        """Of a product."""
         if not a.terms or not b.terms:
             if (a.error == sp.oo and not a.terms) or (b.error == sp.oo and not b.terms):
                 return Expansion({})
-            if all(e.terms or e.error >= FLAT for e in (a, b)) and not (a.growth or b.growth):
+            if all(e.terms or is_flat(e.error) for e in (a, b)) and not (a.growth or b.growth):
                 return Expansion({}, FLAT)
-            raise _Cancelled
+            raise Cancelled
         error = sp.Min(a.error + min(b.terms), b.error + min(a.terms))
         limit = sp.Min(error, min(a.terms) + min(b.terms) + self.span)
         terms: Powers = {}
+        if any(p + q >= limit for p in a.terms for q in b.terms):
+            error = limit
         for p, c in a.terms.items():
             for q, d in b.terms.items():
                 if p + q < limit:
@@ -281,9 +241,8 @@ class _Expander:
                     if self.multiplied > _MOST_MULTIPLIED:
                         raise Unknown("coefficients too large to be multiplied out")
                     terms[p + q] = terms.get(p + q, sp.S.Zero) + sp.expand(c * d)
-        exact = error == sp.oo and len(a.terms) == len(b.terms) == 1
         growth = {k: a.growth.get(k, sp.S.Zero) + b.growth.get(k, sp.S.Zero) for k in {*a.growth, *b.growth}}
-        return Expansion(terms, sp.oo if exact else limit, growth)
+        return Expansion(terms, error, growth)
 
     def _composed(self, small: Expansion, coefficients: object) -> Expansion:
         """Σ c_k wᵏ for w → 0, the c_k as an iterator, as far as the span goes."""
@@ -309,14 +268,14 @@ class _Expander:
         return Expansion(total.terms, sp.Min(total.error, k * v, small.error))
 
     def _power(self, u: Expansion, r: sp.Expr) -> Expansion:
-        if not u.terms and u.error >= FLAT and r.is_positive:
+        if not u.terms and is_flat(u.error) and r.is_positive:
             return Expansion({}, u.error)
         if not u.terms:
-            raise _Cancelled
+            raise Cancelled
         p, c = u.leading
         if not r.is_Rational:
             raise Unknown(f"the power {r} is not rational")
-        if not r.is_Integer and self._sign(u) < 0:
+        if not r.is_Integer and self.sign(u) < 0:
             raise Unknown("a root of a negative number")
         front = Expansion({p * r: c**r}, sp.oo, {k: g * r for k, g in u.growth.items()})
         if len(u.terms) == 1 and u.error == sp.oo:
@@ -326,11 +285,11 @@ class _Expander:
 
     def _logarithm(self, u: Expansion) -> Expansion:
         if not u.terms:
-            raise _Cancelled
+            raise Cancelled
         p, c = u.leading
         if c.has(LOG):
             raise Unknown("a logarithm of a logarithm")
-        if self._sign(u) < 0:
+        if self.sign(u) < 0:
             raise Unknown("a logarithm of a negative number")
         rest = Expansion({q - p: d / c for q, d in u.terms.items() if q != p}, u.error - p)
         logs = (sp.S.Zero if k == 0 else sp.Rational((-1) ** (k + 1), k) for k in count())
@@ -343,13 +302,13 @@ class _Expander:
 
     def _exponential(self, u: Expansion) -> Expansion:
         if u.growth:
-            if self._sign(u) > 0 and self._compare(u.growth, {}) > 0:
+            if self.sign(u) > 0 and self.compare(u.growth, {}) > 0:
                 raise Unknown("an exponential of an exponential")
-            if self._compare(u.growth, {}) > 0:
+            if self.compare(u.growth, {}) > 0:
                 raise Unknown("an exponential of an exponential")
             return Expansion({sp.S.Zero: sp.S.One}, FLAT)
         if u.error <= 0:
-            raise _Cancelled
+            raise Cancelled
         growth = {p: c for p, c in u.terms.items() if p < 0}
         if any(c.has(LOG) for c in growth.values()):
             raise Unknown("an exponential of a logarithm times a power")
@@ -366,12 +325,12 @@ class _Expander:
         )
 
     def _function(self, expr: sp.Expr, u: Expansion) -> Expansion:
-        if (u.growth and self._compare(u.growth, {}) > 0) or (u.terms and u.leading[0] < 0) or self._has_log(u):
+        if (u.growth and self.compare(u.growth, {}) > 0) or (u.terms and u.leading[0] < 0) or self._has_log(u):
             return self._at_infinity(expr, u)
         if u.growth:
             u = Expansion({}, FLAT)
         if u.error <= 0:
-            raise _Cancelled
+            raise Cancelled
         at = u.terms.get(sp.S.Zero, sp.S.Zero)
         rest = Expansion({p: c for p, c in u.terms.items() if p != 0}, u.error)
         return self._composed(rest, self._taylor(expr, at))
@@ -400,7 +359,7 @@ class _Expander:
 
     def _at_infinity(self, expr: sp.Expr, u: Expansion) -> Expansion:
         """A function whose argument tends to ±∞: a limit that is approached faster than any power, or by the function of 1/u."""
-        side = self._sign(u)
+        side = self.sign(u)
         if isinstance(expr, sp.tanh | sp.erf):
             return Expansion({sp.S.Zero: sp.Integer(side)}, self._flat(expr, u))
         if isinstance(expr, sp.erfc):
@@ -412,14 +371,14 @@ class _Expander:
                 raise Unknown("one over a logarithm")
             inverse = self.tidy(self._power(u, sp.S.NegativeOne))
             small = sp.Dummy("w", real=True)
-            arc = _Expander(small, inverse, self.span).expand(sp.atan(small))
-            terms = {p: -c for p, c in arc.terms.items()}
+            arc = Expander(small, inverse, self.span).expand(sp.atan(small))
+            terms = {} if arc.growth else {p: -c for p, c in arc.terms.items()}
             terms[sp.S.Zero] = terms.get(sp.S.Zero, sp.S.Zero) + side * sp.pi / 2
-            return Expansion(terms, arc.error)
+            return Expansion(terms, FLAT if arc.growth else arc.error)
         if isinstance(expr, sp.asinh):
             size = Expansion({p: side * c for p, c in u.terms.items()}, u.error, u.growth)
             w = sp.Dummy("w", positive=True)
-            log = _Expander(w, size, self.span).expand(sp.log(w + sp.sqrt(w**2 + 1)))
+            log = Expander(w, size, self.span).expand(sp.log(w + sp.sqrt(w**2 + 1)))
             return Expansion({p: side * c for p, c in log.terms.items()}, log.error, log.growth)
         if isinstance(expr, sp.erfi):  # erfi u ~ e^{u²}/(√π u) (1 + 1/(2u²) + …)
             return self._asymptotic(u, 1)
@@ -438,7 +397,7 @@ class _Expander:
     def _asymptotic(self, u: Expansion, sign: int) -> Expansion:
         r"""Erfc (sign −1) or erfi (sign 1) of u → ∞: :math:`\pm e^{\pm u^2}/(\sqrt\pi u)\sum_k (2k-1)!!\,(\pm 2u^2)^{-k}`."""
         w = sp.Dummy("w", real=True)
-        inner = _Expander(w, u, self.span)
+        inner = Expander(w, u, self.span)
         total, steps = sp.S.Zero, int(self.span) + 1
         for k in range(steps):
             total += sp.factorial2(2 * k - 1) * (sign * 2 * w**2) ** (-k)

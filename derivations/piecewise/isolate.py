@@ -15,10 +15,11 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.errors import brief
-from derivations.piecewise.expansion import Unknown, expansion_at, is_zero
+from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.interval import Budget, IntervalFunction, Spent
 from derivations.piecewise.jets import Raw, Unsupported, contains_zero, raw, sign
 from derivations.piecewise.root import IsolatedRoot
+from derivations.piecewise.terms import Unknown, is_zero
 
 #: Rational ends of an interval with one zero in it.
 Bracket: TypeAlias = tuple[sp.Rational, sp.Rational]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sympy as sp
 from sympy.core.relational import Relational
 
-from derivations.piecewise.expansion import LOG, Unknown, expansion_at
+from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.splitting import cases, innermost
+from derivations.piecewise.terms import LOG, Unknown
 
 
 def smooth_beside(expr: sp.Expr, variable: sp.Symbol, point: sp.Expr, side: int) -> sp.Expr:

@@ -8,10 +8,11 @@ from itertools import pairwise
 import sympy as sp
 
 from derivations.piecewise.exact import ODD, exact_zeros
-from derivations.piecewise.expansion import Unknown, expansion_at, is_zero, plain
+from derivations.piecewise.expansion import expansion_at, plain
 from derivations.piecewise.interval import Budget
 from derivations.piecewise.isolate import OPERATIONS, Found, isolated_zeros
 from derivations.piecewise.root import IsolatedRoot
+from derivations.piecewise.terms import Unknown, is_zero
 
 __all__ = ["Found", "between", "is_defined", "rational_between", "singular_points", "zeros"]
 

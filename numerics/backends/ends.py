@@ -24,11 +24,14 @@ from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from derivations.calculus.size import written_size
 from derivations.errors import DerivationError
 from derivations.gaussian.node import GaussianMean
-from derivations.piecewise.expansion import FLAT, LOG, Expansion, Unknown, expansion_at
+from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.near import smooth_beside
+from derivations.piecewise.terms import LOG, Expansion, Unknown, is_flat
+from numerics.backends.base import strict_settings
 from numerics.backends.kinks import Where, guarded_branches
-from numerics.backends.mpmath import MPMATH
+from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
+from numerics.backends.rewrites import cancelling_sums, stable_logarithms
 from numerics.backends.sizes import may_fail
 
 Function = Callable[[Any], Any]
@@ -51,6 +54,7 @@ _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expan
 _MANY = (60, 500)  # digits of the truth there
 _GONE_DIGITS = 700
 _CUT = 10**9
+_LONGEST = 10_000  # binary digits of an angle before its point
 _UNKNOWN = (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
 _OSCILLATING = (sp.sin, sp.cos, sp.tan)
 _FAST = (sp.exp, sp.sinh, sp.cosh)
@@ -162,7 +166,29 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
 
 
 def _many_digits(expr: sp.Expr) -> Function:
-    return sp.lambdify(X, expr, modules=[{**MPMATH.modules(), "exp": _exponential}], printer=MPMATH.printer())
+    """The function to mpmath's digits; what is smaller than all digits beside 1 is kept by functions of its own."""
+    printer = MpmathWriter(strict_settings({**EXACT_NAMES, **_KEPT}))
+    names = {**MPMATH.modules(), "exp": _exponential, "logaddexp": _logaddexp, **_WAVES}
+    return sp.lambdify(X, stable_logarithms(cancelling_sums(expr)), modules=[names], printer=printer)
+
+
+_KEPT = {"expm1": "expm1", "log1p": "log1p", "logaddexp": "logaddexp", "ErrorTail": "erfc", "atan2": "atan2"}
+
+
+def _wave(function: Function) -> Function:
+    def of(u: Any) -> Any:
+        if mp.mag(u) > _LONGEST:
+            raise _TooLarge("the angle has too many digits")
+        return function(u)
+
+    return of
+
+
+_WAVES = {name: _wave(getattr(mp, name)) for name in ("sin", "cos", "tan")}
+
+
+def _logaddexp(u: Any, v: Any) -> Any:
+    return max(u, v) + mp.log1p(_exponential(-abs(u - v)))
 
 
 class _TooLarge(Unknown):
@@ -190,7 +216,7 @@ def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
     if part.is_number and part is not sp.nan:
         return [_meets(part, side, truth)]
     found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
-    if len(found.terms) < _FEW and found.error < FLAT and not found.growth:
+    if len(found.terms) < _FEW and not is_flat(found.error) and not found.growth:
         found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
     if found.terms and not found.growth:
         return [_meets(_written(found, side), side, truth)]

@@ -39,7 +39,17 @@ def guarded_branches(expr: sp.Expr) -> sp.Expr:
     Where(x > 0, log(Where(x > 0, x, 1)), 0)
     """
     expr = expr.replace(lambda node: isinstance(node, sp.Heaviside), _step)
+    expr = expr.replace(lambda node: isinstance(node, sp.Mul) and bool(node.atoms(sp.Piecewise)), _moved_inside)
     return expr.replace(lambda node: isinstance(node, sp.Piecewise), _guarded)
+
+
+def _moved_inside(product: sp.Mul) -> sp.Expr:
+    """A product with what is 0 on some pieces: 0 there, where the other factors may be infinite."""
+    for factor in product.args:
+        if isinstance(factor, sp.Piecewise) and any(branch == 0 for branch, _ in factor.args):
+            others = sp.Mul(*(other for other in product.args if other is not factor))
+            return sp.Piecewise(*((branch * others, condition) for branch, condition in factor.args), evaluate=False)
+    return product
 
 
 def _step(node: sp.Heaviside) -> sp.Expr:

@@ -16,7 +16,8 @@ from sympy.functions.elementary.piecewise import ExprCondPair
 from derivations.calculus.size import written_size
 from derivations.errors import DerivationError
 from derivations.piecewise import Point, analyse
-from derivations.piecewise.expansion import Unknown, expansion_at
+from derivations.piecewise.expansion import expansion_at
+from derivations.piecewise.terms import Unknown
 
 _MOST_OPERATIONS = 120  # of a formula that is looked at
 _TERMS = 12

@@ -22,6 +22,7 @@ from numerics.backends.limits import exact_limits
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
 _TWINS = {node.__name__: node.exact_name for node in Numeric.__subclasses__()}
+EXACT_NAMES = {**_TWINS, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint"}
 
 
 class MpmathWriter(MpmathPrinter):
@@ -127,7 +128,7 @@ def gaussian_mean(
 
 
 def _printer() -> MpmathWriter:
-    return MpmathWriter(strict_settings({**_TWINS, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint"}))
+    return MpmathWriter(strict_settings(EXACT_NAMES))
 
 
 def _wrap(function: Function) -> Callable[..., tuple[Any, ...]]:

@@ -115,9 +115,16 @@ def _candidates(expr: sp.Expr) -> tuple[sp.Rational, ...]:
             if part.is_polynomial(variable) and all(c.is_Rational for c in sp.Poly(part, variable).coeffs()):
                 if sp.degree(part, variable) <= 6:
                     found |= set(sp.Poly(part, variable).ground_roots())
-            elif part.subs(variable, 0).is_zero:
+            elif _vanishes(part, variable):
                 found.add(sp.S.Zero)
     return tuple(sorted(found))
+
+
+def _vanishes(part: sp.Expr, variable: sp.Symbol) -> bool:
+    try:
+        return bool(part.subs(variable, 0).is_zero)
+    except (TypeError, ValueError):
+        return False  # a maximum of what is no number there
 
 
 @lru_cache(maxsize=512)
@@ -142,7 +149,10 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
 
 
 def _has_no_value(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational) -> bool:
-    return not expr.xreplace({variable: point}).is_finite
+    try:
+        return not expr.xreplace({variable: point}).is_finite
+    except (TypeError, ValueError):
+        return False  # a condition, or a maximum, that compares no numbers there
 
 
 def _taylor(

@@ -6,6 +6,9 @@ formula                        rewritten                                 near
 :math:`a e^u - a`              :math:`a\,\mathrm{expm1}\,u`              :math:`u \to 0`
 :math:`a \pm a \operatorname{erf} u`  :math:`a \operatorname{erfc}(\mp u)`  :math:`u \to \mp\infty`
 :math:`a - a \tanh^2 u`         :math:`a / \cosh^2 u`                     :math:`|u| \to \infty`
+:math:`a \pm a \tanh u`         :math:`2a / (1 + e^{\mp 2u})`              :math:`u \to \mp\infty`
+:math:`a/(1 + e^u) - a`         :math:`-a/(1 + e^{-u})`                 :math:`u \to -\infty`
+:math:`\pi a/2 - a \arctan u`  :math:`a\,\mathrm{atan2}(1, u)`          :math:`u \to \infty`
 :math:`\log(1 + e^u)`          :math:`\mathrm{logaddexp}(0, u)`          :math:`|u| \to \infty`
 :math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
 :math:`e^{mu}(1 + e^u)^{-k}`   :math:`(1 + e^{-u})^{-m}(1 + e^u)^{m-k}`  :math:`u \to \infty`
@@ -27,7 +30,7 @@ class ErrorTail(sp.Function):
 
 
 def cancelling_sums(expr: sp.Expr) -> sp.Expr:
-    r"""Replace a constant and a function that nearly cancel it by one function.
+    r"""Replace a term and its product with a function that nearly cancel by one function.
 
     Examples
     --------
@@ -35,27 +38,70 @@ def cancelling_sums(expr: sp.Expr) -> sp.Expr:
     >>> cancelling_sums(1 + sp.erf(x)), cancelling_sums(sp.Rational(1, 2) - sp.exp(-2 * x) / 2)
     (ErrorTail(-x), -expm1(-2*x)/2)
     """
-    return expr.replace(lambda node: isinstance(node, sp.Add), _join)
+    return expr.replace(lambda node: isinstance(node, sp.Add) and bool(node.free_symbols), _join)
 
 
 def _join(total: sp.Add) -> sp.Expr:
-    constant, rest = total.as_coeff_Add()
-    if constant == 0:
-        return total
-    for term in sp.Add.make_args(rest):
-        coefficient, function = term.as_coeff_Mul()
-        if abs(coefficient) != abs(constant):
-            continue
-        others = rest - term
-        if isinstance(function, sp.exp) and coefficient == -constant:
-            return others + coefficient * expm1(function.args[0])
-        if coefficient == -constant and function.is_Pow and function.exp == 2 and isinstance(function.base, sp.tanh):
-            return others + constant / sp.cosh(function.base.args[0]) ** 2
-        if isinstance(function, sp.erf):
-            return others + constant * ErrorTail(-function.args[0] * coefficient / constant)
-        if isinstance(function, sp.erfc) and coefficient == -constant:
-            return others + constant * sp.erf(function.args[0])
+    """The first term c f(u) that another, a multiple of c, nearly cancels, joined with it."""
+    for term in total.args:
+        for function in sp.Mul.make_args(term):
+            if (
+                not isinstance(function, _SATURATING | sp.Add)
+                and not _square_of_tanh(function)
+                and not _logistic(function)
+            ):
+                continue
+            factor = term / function
+            for other in total.args:
+                number = other / factor
+                if other != term and number.is_number and (joined := _joined(function, number)) is not None:
+                    return sp.Add(factor * joined, *(t for t in total.args if t not in (term, other)))
     return total
+
+
+_SATURATING = sp.exp | sp.erf | sp.erfc | ErrorTail | sp.tanh | sp.atan
+
+
+def _square_of_tanh(function: sp.Expr) -> bool:
+    return bool(function.is_Pow and function.exp == 2 and isinstance(function.base, sp.tanh))
+
+
+def _logistic(function: sp.Expr) -> bool:
+    """1/(1 + e^u)."""
+    if not function.is_Pow or function.exp != -1:
+        return False
+    constant, rest = function.base.as_coeff_Add()
+    return constant == 1 and isinstance(rest, sp.exp)
+
+
+def _joined(function: sp.Expr, number: sp.Expr) -> sp.Expr | None:
+    """One function for f(u) + a, where these may cancel."""
+    if isinstance(function, sp.Add):
+        found = _join(total) if isinstance(total := function + number, sp.Add) else total
+        return None if found == total and isinstance(total, sp.Add) else found
+    if isinstance(function, sp.atan):
+        sign = 2 * number / sp.pi
+        return sign * sp.atan2(1, -sign * function.args[0]) if sign in (1, -1) else None
+    if number == -2 and isinstance(function, ErrorTail | sp.erfc):
+        return -ErrorTail(-function.args[0])
+    if (
+        number not in (1, -1)
+        or isinstance(function, ErrorTail)
+        or (number == 1 and not isinstance(function, sp.erf | sp.tanh))
+    ):
+        return None
+    if _square_of_tanh(function):
+        return -1 / sp.cosh(function.base.args[0]) ** 2
+    if _logistic(function):
+        return -1 / (1 + sp.exp(-(function.base - 1).args[0]))
+    (u,) = function.args
+    if isinstance(function, sp.exp):
+        return expm1(u)
+    if isinstance(function, sp.erfc):
+        return -sp.erf(u)
+    if isinstance(function, sp.tanh):
+        return 2 * number / (1 + sp.exp(-2 * number * u))
+    return number * ErrorTail(-number * u)
 
 
 def stable_logarithms(expr: sp.Expr) -> sp.Expr:

@@ -187,7 +187,7 @@ def _logarithm(u: Size) -> Size:
         raise Fails
     size = log2(abs(u.true) * _LN2) if abs(u.true) < inf else inf
     if u.true != u.double and abs(u.double) == inf:
-        raise Fails
+        raise Lost
     return Size(1 if u.true > 0 else -1, size, size)
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 from numerics.cli.parsing import Parser, Version
+from numerics.cli.shared import (
+    add_force,
+    add_inputs_followed,
+    add_random,
+    add_recipe,
+    add_seed,
+    add_size,
+    add_start,
+    add_time,
+)
+from numerics.cli.values import bounds, depths, finite, pair, whole
 
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "typst", "json", "html")
@@ -28,23 +37,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _derive(derive: Parser) -> None:
-    _recipe(derive)
-    _inputs_followed(derive)
+    add_recipe(derive)
+    add_inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
     derive.add_argument(
         "--out",
         metavar="FILE",
         help="write to a file (.tex and .typ are documents for pdflatex and Typst) instead of standard output",
     )
-    _force(derive)
+    add_force(derive)
 
 
 def _density(density: Parser) -> None:
-    _recipe(density, width="1")
-    _start(density)
+    add_recipe(density, width="1")
+    add_start(density)
     density.add_argument(
         "--points",
-        type=_whole("points", 2, 10_000_000),
+        type=whole("points", 2, 10_000_000),
         default=201,
         metavar="N",
         help="rows of the table, evenly from the 0.1 %% to the 99.9 %% quantile (201)",
@@ -52,12 +61,12 @@ def _density(density: Parser) -> None:
     density.add_argument(
         "--out", metavar="FILE.csv", help="write the columns x, pdf and cdf here instead of to standard output"
     )
-    _force(density)
+    add_force(density)
 
 
 def _output(output: Parser) -> None:
-    _recipe(output, width="1")
-    _start(output, inputs=True)
+    add_recipe(output, width="1")
+    add_start(output, inputs=True)
     add = output.add_argument
     add(
         "--of",
@@ -66,31 +75,31 @@ def _output(output: Parser) -> None:
     )
     for word in ("readout-variance", "readout-bias-variance"):
         value = float(word == "readout-variance")
-        add(f"--{word}", type=_finite(word), default=value, metavar="V", help=f"of the random readout ({value:g})")
+        add(f"--{word}", type=finite(word), default=value, metavar="V", help=f"of the random readout ({value:g})")
     add("--quantiles", metavar="Q,...", help="print the quantiles at these probabilities instead of the density")
     add(
         "--points",
-        type=_whole("points", 2, 1_000_000),
+        type=whole("points", 2, 1_000_000),
         default=201,
         metavar="N",
         help="rows of the table, as of density (201)",
     )
     add(
         "--samples",
-        type=_whole("samples", 2),
+        type=whole("samples", 2),
         default=20_000,
         metavar="N",
         help="paths, where norms have no law (20000)",
     )
-    _random(output)
+    add_random(output)
     add("--out", metavar="FILE.csv", help="write the table here instead of to standard output")
-    _force(output)
+    add_force(output)
 
 
 def _simulate(simulate: Parser) -> None:
-    _recipe(simulate, width="1")
-    _start(simulate, inputs=True)
-    _size(simulate, depth=1000, samples=10_000)
+    add_recipe(simulate, width="1")
+    add_start(simulate, inputs=True)
+    add_size(simulate, depth=1000, samples=10_000)
     simulate.add_argument(
         "--of",
         choices=("network", "sde"),
@@ -116,19 +125,19 @@ def _simulate(simulate: Parser) -> None:
     simulate.add_argument(
         "--out", metavar="FILE", help="write the last states, .npy of shape (samples, width, inputs) or .csv"
     )
-    _force(simulate)
+    add_force(simulate)
 
 
 def _validate(validate: Parser) -> None:
-    _recipe(validate, width="1")
-    _inputs_followed(validate)
-    _start(validate)
-    _size(validate, depth=None, samples=None)
+    add_recipe(validate, width="1")
+    add_inputs_followed(validate)
+    add_start(validate)
+    add_size(validate, depth=None, samples=None)
 
 
 def _compare(compare: Parser) -> None:
-    _recipe(compare, width="1")
-    _start(compare)
+    add_recipe(compare, width="1")
+    add_start(compare)
     compare.add_argument(
         "--samples",
         required=True,
@@ -137,11 +146,11 @@ def _compare(compare: Parser) -> None:
     )
     compare.add_argument(
         "--depth",
-        type=_whole("depth", 1),
+        type=whole("depth", 1),
         metavar="L",
         help="their number of layers, whose bias is then taken off (not counted)",
     )
-    _seed(compare)
+    add_seed(compare)
 
 
 def _claims(claims: Parser) -> None:
@@ -152,47 +161,47 @@ def _claims(claims: Parser) -> None:
     shown = claims.add_mutually_exclusive_group()
     shown.add_argument("--list", action="store_true", help="show the claims without checking them")
     shown.add_argument("--json", action="store_true", help="write JSON instead of text")
-    _seed(claims)
+    add_seed(claims)
 
 
 def _report(report: Parser) -> None:
-    _recipe(report, width="1")
-    _start(report, inputs=True)
+    add_recipe(report, width="1")
+    add_start(report, inputs=True)
     report.add_argument(
         "--text",
         metavar="FILE",
         help="a text instead of --x0 or --inputs: its first characters are the tokens of a transformer-block, or of an architecture with "
         "--positions (8), beside whose limit of infinite width networks of --width (64) and --depth (500) are simulated up to --t (10)",
     )
-    _size(report, depth=None, samples=None)
+    add_size(report, depth=None, samples=None)
     report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
-    _force(report)
+    add_force(report)
 
 
 def _kernel(kernel: Parser) -> None:
-    _recipe(kernel, width="oo")
+    add_recipe(kernel, width="oo")
     kernel.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy (random ones)")
     kernel.add_argument(
         "--random",
-        type=_pair("random"),
+        type=pair("random"),
         metavar="MxD",
         help="so many random inputs of so many standard normal numbers each (3x4)",
     )
     kernel.add_argument("--of", choices=("nngp", "ntk"), default="nngp", help="which kernel (nngp)")
-    _time(kernel)
+    add_time(kernel)
     kernel.add_argument(
-        "--tolerance", type=_finite("tolerance"), default=1e-9, metavar="E", help="relative error of an entry (1e-9)"
+        "--tolerance", type=finite("tolerance"), default=1e-9, metavar="E", help="relative error of an entry (1e-9)"
     )
-    _seed(kernel)
+    add_seed(kernel)
     kernel.add_argument("--out", metavar="FILE", help="write the matrix, .npy or .csv, instead of to standard output")
-    _force(kernel)
+    add_force(kernel)
 
 
 def _train(train: Parser) -> None:
-    _recipe(train, width="32")
+    add_recipe(train, width="32")
     train.add_argument(
         "--depth",
-        type=_depths,
+        type=depths,
         default=(10, 100),
         metavar="L,…",
         help="numbers of layers, each trained by itself (10,100)",
@@ -202,28 +211,24 @@ def _train(train: Parser) -> None:
         metavar="FILE",
         help="CSV or .npy, an input a row with its label, a whole number from 0, in the last column (scikit-learn's digits)",
     )
-    train.add_argument("--steps", type=_whole("steps", 1), default=200, metavar="N", help="steps of training (200)")
-    train.add_argument("--batch", type=_whole("batch", 1), default=128, metavar="M", help="inputs in a step (128)")
+    train.add_argument("--steps", type=whole("steps", 1), default=200, metavar="N", help="steps of training (200)")
+    train.add_argument("--batch", type=whole("batch", 1), default=128, metavar="M", help="inputs in a step (128)")
     train.add_argument(
         "--learning-rate",
-        type=_finite("learning-rate"),
+        type=finite("learning-rate"),
         metavar="R",
         help="in the NTK parametrization (half of the largest at which the first losses fall, derived, or else measured)",
     )
     train.add_argument("--optimizer", default="sgd", metavar="NAME", help="one of optax's, such as adam (sgd)")
-    _time(train, ", where it is free (1)")
-    _random(train)
+    add_time(train, ", where it is free (1)")
+    add_random(train)
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")
     train.add_argument("--out", metavar="FILE.csv", help="write the columns depth, step and loss")
-    _force(train)
-
-
-def _depths(text: str) -> tuple[int, ...]:
-    return tuple(map(_whole("depth", 1, 1_000_000), text.split(",")))
+    add_force(train)
 
 
 def _scalings(command: Parser) -> None:
-    _recipe(command)
+    add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
     command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
@@ -234,65 +239,45 @@ def _scalings(command: Parser) -> None:
         metavar="A,B",
         help="what the first step of training moves, and at which learning rates; of these matrices alone if they are named",
     )
-    _force(command)
+    add_force(command)
 
 
 def _jacobian(command: Parser) -> None:
-    _recipe(command)
+    add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
-    _force(command)
+    add_force(command)
     command.add_argument(
         "--validate",
         action="store_true",
         help="compare it with simulated networks instead, at a --width that is a number; exit status 1 if a check fails",
     )
-    _start(command)
-    _size(command, depth=None, samples=None)
+    add_start(command)
+    add_size(command, depth=None, samples=None)
 
 
 def _choose(command: Parser) -> None:
-    _recipe(command, width="100")
+    add_recipe(command, width="100")
     command.add_argument(
-        "--mean-square", type=_finite("mean-square"), metavar="V", help="wanted mean square of the output's neurons"
+        "--mean-square", type=finite("mean-square"), metavar="V", help="wanted mean square of the output's neurons"
     )
     command.add_argument(
-        "--correlation", type=_finite("correlation"), metavar="C", help="or wanted correlation of two inputs there"
+        "--correlation", type=finite("correlation"), metavar="C", help="or wanted correlation of two inputs there"
     )
     command.add_argument(
-        "--quantile", type=_finite("quantile"), metavar="Q", help="which quantile over networks has it (their mean)"
+        "--quantile", type=finite("quantile"), metavar="Q", help="which quantile over networks has it (their mean)"
     )
     command.add_argument("--depth", metavar="L", help="layers, where depth and width go together, or ?")
     command.add_argument("--t", metavar="T", help="the time, where it is free, or ? (1)")
+    command.add_argument("--norm0", type=finite("norm0"), default=1.0, metavar="V", help="mean square at the start (1)")
     command.add_argument(
-        "--norm0", type=_finite("norm0"), default=1.0, metavar="V", help="mean square at the start (1)"
+        "--correlation0", type=finite("correlation0"), default=0.0, metavar="C", help="correlation at the start (0)"
     )
+    command.add_argument("--bounds", type=bounds, metavar="LOW,HIGH", help="where it is sought (a wide range)")
     command.add_argument(
-        "--correlation0", type=_finite("correlation0"), default=0.0, metavar="C", help="correlation at the start (0)"
+        "--samples", type=whole("samples", 2), default=20_000, metavar="N", help="paths, where they are drawn (20000)"
     )
-    command.add_argument("--bounds", type=_bounds, metavar="LOW,HIGH", help="where it is sought (a wide range)")
-    command.add_argument(
-        "--samples", type=_whole("samples", 2), default=20_000, metavar="N", help="paths, where they are drawn (20000)"
-    )
-    _seed(command)
-
-
-def _bounds(text: str) -> tuple[float, float]:
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"bounds must be two numbers such as 0.1,10, got {text[:40]!r}") from error
-    return low, high
-
-
-def _inputs_followed(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--inputs", type=_whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
-    )
-
-
-def _force(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
+    add_seed(command)
 
 
 def _command(commands: _Commands, name: str, does: str) -> Parser:
@@ -300,135 +285,6 @@ def _command(commands: _Commands, name: str, does: str) -> Parser:
     return commands.add_parser(
         name, help=does, description=f"{does[0].upper()}{does[1:]}. In brackets is what an option is if left out."
     )
-
-
-def _recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
-    from numerics.cli.recipes import helps, metavar, named  # loads SymPy
-
-    words = ", ".join(named())
-    command.add_argument(
-        "architecture",
-        nargs="?",
-        choices=named(),
-        metavar="ARCHITECTURE",
-        help=f"the network's recursion: {words} (resnet)",
-    )
-    command.add_argument(
-        "--activation", metavar="NAME|FORMULA", help="activation inside the weights, such as gelu or 'x*tanh(x)' (relu)"
-    )
-    command.add_argument(
-        "--layer",
-        metavar="FORMULA",
-        help="instead of an architecture, a layer as a formula: capitals are matrices with the options of Weights, eps is L^(-1/2), such as "
-        "'x + eps*A(relu(B(rms_norm(x), out=4*n)))' or, over --positions 8, 'x + eps*W(relu(x), filter=3, padding=zeros)'",
-    )
-    command.add_argument(
-        "--order",
-        choices=("depth", "width", "joint"),
-        help="what goes to infinity first, or both together (joint where the recipe says so, else depth)",
-    )
-    command.add_argument(
-        "--width",
-        default=width,
-        metavar="N",
-        help=f"number of neurons: a whole number, n for a symbol, or oo ({width})",
-    )
-    for option, text in helps():
-        if option.is_flag:
-            command.add_argument(option.name, dest=option.field, action="store_const", const=True, help=text)
-        else:
-            command.add_argument(option.name, dest=option.field, metavar=metavar(option), help=text)
-
-
-def _start(command: argparse.ArgumentParser, inputs: bool = False) -> None:
-    command.add_argument("--x0", type=_finite("x0"), metavar="X", help="where every neuron starts (1)")
-    if inputs:
-        command.add_argument("--inputs", metavar="FILE", help="network inputs, one a row, CSV or .npy, instead of --x0")
-    _time(command, " (1; for mlp, shaped and prenorm depth over width, and not free)")
-
-
-def _time(command: argparse.ArgumentParser, when: str = " (1)") -> None:
-    command.add_argument(
-        "--t", type=_finite("t"), metavar="T", help=f"the limit's time that all layers take together{when}"
-    )
-
-
-def _size(command: argparse.ArgumentParser, depth: int | None, samples: int | None) -> None:
-    command.add_argument(
-        "--depth",
-        type=_whole("depth", 1),
-        default=depth,
-        metavar="L",
-        help=f"number of layers ({depth or 'chosen by each check'})",
-    )
-    command.add_argument(
-        "--samples",
-        type=_whole("samples", 2),
-        default=samples,
-        metavar="N",
-        help=f"number of networks or paths ({samples or 'chosen by what is compared'})",
-    )
-    _seed(command)
-
-
-def _seed(command: argparse.ArgumentParser) -> None:
-    _random(command)
-    command.add_argument(
-        "--workers",
-        type=_whole("workers", 1),
-        default=1,
-        metavar="W",
-        help="number of threads; the result does not depend on it (1)",
-    )
-
-
-def _random(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--seed",
-        type=_whole("seed", 0),
-        default=0,
-        metavar="S",
-        help="a whole number; all that is random comes from it (0)",
-    )
-
-
-def _whole(name: str, least: int, most: int = 10**18 - 1) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        try:
-            value = int(text) if len(text) <= 18 else None
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            limit = "of at most 18 digits" if most >= 10**18 - 1 else f"of at most {most}"
-            raise argparse.ArgumentTypeError(
-                f"{name} must be a whole number {limit}, at least {least}, got {text[:40]!r}"
-            )
-        return value
-
-    return read
-
-
-def _pair(name: str) -> Callable[[str], tuple[int, int]]:
-    def read(text: str) -> tuple[int, int]:
-        if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
-            raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
-        rows, columns = map(int, text.split("x"))
-        return rows, columns
-
-    return read
-
-
-def _finite(name: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"{name} must be a finite number, got {text[:40]!r}")
-        return value
-
-    return read
 
 
 #: Every command: what it does, and what adds its options.

@@ -9,6 +9,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.decimals import exact_decimals
+from derivations.errors import shown
 from derivations.laws import Law, PiecewiseLaw
 from derivations.laws.constants import with_numbers
 from derivations.symbols import initial, time
@@ -20,7 +21,7 @@ def parts_of(law: Law | None) -> tuple[Law, ...]:
     """The laws on single intervals that a law is put together from, none with parameters left."""
     if not isinstance(law, Law):
         raise ValueError(
-            f"expected a law, got {law!r}; where no closed form is known (d.law is None) use numerics.distribution(d, x0=x0, t=t), "
+            f"expected a law, got {shown(law)}; where no closed form is known (d.law is None) use numerics.distribution(d, x0=x0, t=t), "
             "which solves the Fokker–Planck equation"
         )
     parts = law.parts if isinstance(law, PiecewiseLaw) else (law,)

@@ -10,6 +10,7 @@ import numpy as np
 import sympy as sp
 from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
+from derivations.errors import shown
 from derivations.gaussian import SoftmaxMean
 from derivations.gaussian.node import GaussianMean
 from derivations.sums import CoordinateSum
@@ -92,13 +93,20 @@ def compile_expression(
     array([[[1., 2.]],
            [[1., 3.]]])
     """
+    if not isinstance(arguments, sp.Symbol | Iterable):
+        raise ValueError(f"arguments must be symbols, got {shown(arguments)}")
     symbols = (arguments,) if isinstance(arguments, sp.Symbol) else tuple(arguments)
     kept = tuple(map(_kept, expression)) if isinstance(expression, list | tuple | sp.Tuple) else _kept(expression)
     return CompiledFunction(symbols, kept, find_backend(backend), points)
 
 
 def _kept(expression: Any) -> sp.Basic:
-    value = sp.sympify(expression)
+    try:
+        value = sp.sympify(expression, strict=True)
+    except (sp.SympifyError, TypeError) as error:
+        raise ValueError(
+            f"what is compiled must be an expression or a matrix of them, got {shown(expression)}"
+        ) from error
     return value.as_immutable() if isinstance(value, sp.MatrixBase) else value
 
 

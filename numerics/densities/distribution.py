@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -243,9 +244,9 @@ class FrozenDistribution:
         0.3829249225
         """
         low, high = self.support()
-        low, high = low if lb is None else float(lb), high if ub is None else float(ub)
-        if np.isnan(low) or np.isnan(high):
+        if any(not (end is None or isinstance(end, Real)) or end != end for end in (lb, ub)):
             raise ValueError(f"the ends lb and ub must be numbers, got {lb} and {ub}")
+        low, high = low if lb is None else float(lb), high if ub is None else float(ub)
         on_arrays = _on_arrays(func if func is not None else lambda x: x)
 
         def inside(x: Array) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.dynamics import TrainingLimit, training_limit
 from derivations.errors import unknown
+from numerics import given
 from numerics.dynamics.descent import Descent, Settings
 from numerics.dynamics.layers import Met
 from numerics.dynamics.matrices import padded
@@ -81,6 +82,15 @@ class SolvedTraining:
         return np.asarray(np.mean(total, axis=0).reshape(len(met), -1, len(met), self.outputs.shape[1]))
 
 
+@given.checked(
+    net=given.network,
+    inputs=given.array,
+    targets=given.array,
+    depth=given.whole,
+    learning_rate=given.number,
+    steps=given.whole,
+    t=given.number,
+)
 def solve_training(
     net: Recipe,
     inputs: ArrayLike,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from derivations.diffusion import Flow, Limit
 from derivations.laws import Law
+from numerics import given
 from numerics.ensembles import Seed, seed_sequence, stream_ensemble
 from numerics.expectations.budget import Budget
 from numerics.expectations.choice import known_law
@@ -28,6 +29,15 @@ __all__ = ["Budget", "Levels", "Problem", "expect_sde"]
 _CANDIDATES = ("weak_second", "milstein", "euler_maruyama")
 
 
+@given.checked(
+    limit=given.limit,
+    t=given.number,
+    steps=given.whole,
+    samples=given.whole,
+    function=given.function,
+    x0=given.array,
+    tol=given.number,
+)
 def expect_sde(
     limit: Limit,
     function: Function,

@@ -8,6 +8,7 @@ times the power of the quotient of the distances that the noise follows there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -58,9 +59,20 @@ def origin_of(crossings: Sequence[Crossing], start: float) -> float:
     return steep[0][2] if steep else 0.0
 
 
-def resolved(
-    variance: Callable[[Array], Array], origin: float, crossings: Sequence[Crossing], changes: Sequence[float] = ()
-) -> Callable[[Array], Array]:
+@dataclass(frozen=True)
+class Shifted:
+    """A function of the state as one of the distance from the origin."""
+
+    function: Callable[[Array], Array]
+    origin: float
+
+    def __call__(self, y: Array) -> Array:
+        """At distances from the origin."""
+        return self.function(self.origin + y)
+
+
+@dataclass(frozen=True)
+class Resolved:
     """The squared noise as a function of the distance from the origin, with its digits beside each crossing.
 
     At ``changes``, states at which a formula changes, it is that from the right: a value at one point does not matter.
@@ -72,23 +84,34 @@ def resolved(
 
     Examples
     --------
-    >>> a = resolved(lambda x: np.abs(x - 1.0) ** 0.8, 1.0, [Crossing(1.0, (0.4, 0.4))])
+    >>> a = Resolved(lambda x: np.abs(x - 1.0) ** 0.8, 1.0, (Crossing(1.0, (0.4, 0.4)),))
     >>> float(a(np.array([1e-40]))[0] / 1e-32)
     1.0
     """
-    steep = [c for c in crossings if not c.is_jump]
-    for c in steep:
-        _refuse_logarithms(variance, c)
 
-    def at(y: Array) -> Array:
+    variance: Callable[[Array], Array]
+    origin: float
+    crossings: tuple[Crossing, ...]
+    changes: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for c in self._steep:
+            _refuse_logarithms(self.variance, c)
+
+    @property
+    def _steep(self) -> list[Crossing]:
+        return [c for c in self.crossings if not c.is_jump]
+
+    def __call__(self, y: Array) -> Array:
+        """At distances from the origin."""
         y = np.asarray(y, dtype=float)
-        x, factor = origin + y, np.ones(y.shape)
-        if changes:
-            x = np.where(np.isin(x, changes), np.nextafter(x, np.inf), x)
-        for c in steep:
-            if c.place == origin == 0.0:
+        x, factor = self.origin + y, np.ones(y.shape)
+        if self.changes:
+            x = np.where(np.isin(x, self.changes), np.nextafter(x, np.inf), x)
+        for c in self._steep:
+            if c.place == self.origin == 0.0:
                 continue
-            away = y - (c.place - origin)
+            away = y - (c.place - self.origin)
             least = _ROUNDED * np.spacing(abs(c.place))
             near = np.abs(away) < _NEAR * least
             to = c.place + np.copysign(np.maximum(np.abs(away[near]), least), away[near])
@@ -96,9 +119,7 @@ def resolved(
             x[near] = to
             with np.errstate(divide="ignore"):
                 factor[near] = np.abs(away[near] / (to - c.place)) ** orders
-        return np.asarray(variance(x)) * factor
-
-    return at
+        return np.asarray(self.variance(x)) * factor
 
 
 def _refuse_logarithms(variance: Callable[[Array], Array], c: Crossing) -> None:

@@ -14,12 +14,13 @@ from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
+from numerics import given
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coordinate import Coefficients, Coordinate
-from numerics.fokker_planck.crossings import crossing, origin_of, resolved
+from numerics.fokker_planck.crossings import Resolved, Shifted, crossing, origin_of
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
 
 _COARSEST = 60  # cells
@@ -44,6 +45,7 @@ class StartingDensity:
     centre: float
 
 
+@given.checked(points=given.whole)
 def solve_fokker_planck(
     process: Diffusion, x0: float | StartingDensity, *, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
 ) -> SolvedDistribution:
@@ -122,8 +124,8 @@ def solve_fokker_planck(
     origin = origin_of(crossed, start)
     kinks = sorted({float(k) for k in kinks_inside(process, start) if left < float(k) < right})
     coefficients = Coefficients(
-        lambda y: drift(origin + y),
-        resolved(variance, origin, crossed, [k for k in kinks if k not in {float(zero) for zero in zeros}]),
+        Shifted(drift, origin),
+        Resolved(variance, origin, tuple(crossed), tuple(k for k in kinks if k not in {float(zero) for zero in zeros})),
         left - origin,
         right - origin,
         tuple(k - origin for k in kinks),

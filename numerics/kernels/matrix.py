@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from derivations.errors import unknown
+from numerics import given
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap, affine_map
 from numerics.kernels.coupled import solve_coupled
@@ -33,6 +34,7 @@ class Kernels:
     ntk: Array | None
 
 
+@given.checked(architecture=given.network, t=given.number, tolerance=given.number)
 def kernel_matrix(
     architecture: Recipe,
     X: ArrayLike,

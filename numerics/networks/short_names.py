@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
+from numerics import given
 from numerics.compile.programs import Array
 from numerics.ensembles import Seed
 from numerics.networks.derivatives import Jacobian
@@ -17,6 +18,14 @@ from numerics.networks.initial import Start, checked_start, factor_start, gram_s
 from numerics.networks.simulate import ensemble, run_networks, simulate_network
 
 
+@given.checked(
+    architecture=given.network,
+    depth=given.whole,
+    samples=given.whole,
+    start=given.array,
+    t=given.optional(given.number),
+    at=given.optional(given.array),
+)
 def simulate_gram(
     architecture: Recipe,
     depth: int,
@@ -72,6 +81,14 @@ def simulate_gram(
     return kept
 
 
+@given.checked(
+    architecture=given.network,
+    depth=given.whole,
+    samples=given.whole,
+    gap=given.number,
+    t=given.optional(given.number),
+    at=given.optional(given.array),
+)
 def simulate_collapse(
     architecture: Recipe,
     depth: int,
@@ -129,6 +146,7 @@ def simulate_collapse(
     return kept[..., 0, 1]
 
 
+@given.checked(architecture=given.network, depth=given.whole, samples=given.whole, t=given.optional(given.number))
 def simulate_jacobian(
     architecture: Recipe,
     depth: int,
@@ -185,6 +203,7 @@ def simulate_jacobian(
     return both[:, :, 0], both[:, :, 1:]
 
 
+@given.checked(architecture=given.network, depth=given.whole, samples=given.whole, t=given.optional(given.number))
 def simulate_tangent_kernel(
     architecture: Recipe,
     depth: int,

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.errors import unknown
 from derivations.language import Program
+from numerics import given
 from numerics.compile.defined import everywhere_in
 from numerics.compile.jit import uses_jit
 from numerics.compile.jit_programs import program_kernel
@@ -91,6 +92,16 @@ def _finite(states: Array) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(states).all(axis=(1, 2)))
 
 
+@given.checked(
+    architecture=given.network,
+    depth=given.whole,
+    samples=given.whole,
+    t=given.optional(given.number),
+    input_weight_variance=given.number,
+    at=given.optional(given.array),
+    progress=given.optional(given.function),
+    checkpoint=given.optional(given.path),
+)
 def simulate_network(
     architecture: Recipe,
     depth: int,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from derivations import Derivation
 from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
+from numerics import given
 from numerics.ensembles import Seed
 from numerics.validation.base import LEVEL, Row, Validation, spawn
 from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims
@@ -24,6 +25,13 @@ from numerics.validation.stages import Stage, silent
 from numerics.validation.subjects import JointSetting, Setting
 
 
+@given.checked(
+    d=given.derivation,
+    samples=given.optional(given.whole),
+    t=given.number,
+    depth=given.optional(given.whole),
+    stage=given.function,
+)
 def validate(
     d: Derivation | Jacobian | WideJacobian,
     x0: ArrayLike = 1.0,

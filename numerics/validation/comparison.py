@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from derivations import Derivation
 from derivations.diffusion import Flow
 from derivations.limits import CollapseDiffusion
+from numerics import given
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate
 from numerics.validation.base import Array, Row, Validation, negative_control, number_row, spawn
@@ -36,6 +37,7 @@ _NUMBERS = 50_000_000
 _LEFT = 1 / 16
 
 
+@given.checked(d=given.derivation, t=given.number, depth=given.optional(given.whole), stage=given.function)
 def compare(
     d: Derivation,
     samples: ArrayLike,

@@ -15,7 +15,7 @@ from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingRes
 from derivations.errors import DerivationError
 from derivations.existence import existence
 from derivations.limits import depth_limit
-from derivations.symbols import width
+from derivations.symbols import state, width
 from numerics.networks import simulate_network
 from numerics.outcomes import ExplosionWarning
 
@@ -176,3 +176,22 @@ def test_growth_of_a_norm_with_an_angle_is_seen():
     found = derive(MLPBlock(gelu, 3)).existence
     assert found.explodes == "cannot"
     assert "linearly" in " ".join(found.reasons)
+
+
+def test_flows_of_neurons_are_read_as_such():
+    """Without noise the neurons of a fixed width follow an equation of their own; it was read as one of variances."""
+    x, half = state, sp.Rational(1, 2)
+    for body, size, unique, explodes in (
+        (x**2, 1, "yes", "can"),
+        (-(x**2), 1, "yes", "can"),
+        (-(x**3), 1, "yes", "cannot"),
+        (sp.tanh(x), 2, "yes", "cannot"),
+        (sp.Abs(x) ** half, 1, "not known", "cannot"),
+        (sp.sign(x), 1, "not known", "cannot"),
+    ):
+        found = derive(Network(x + epsilon**2 * body, width=size)).existence
+        assert (found.unique, found.explodes) == (unique, explodes), (body, found)
+    a = Weights("A", out=8)
+    tied = derive(Network(lambda x: x - epsilon**2 * a.T(sp.tanh(a(x))), width=3))
+    assert tied.existence.unique == "not known"  # not differentiable at 0
+    assert "E[z*tanh(z)" in str(tied)

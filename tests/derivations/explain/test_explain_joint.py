@@ -55,7 +55,7 @@ def test_every_step_says_what_and_why(name):
     d = derived(CASES[name], "joint")
     assert "depth and width together" in d.title
     assert all(
-        (step.statement and step.reason and step.lines) or step.name.startswith(("No closed", "Proof"))
+        (step.statement and step.reason and step.lines) or step.name.startswith(("No closed", "Proof", "Existence"))
         for step in d.steps
     )
     assert "Limit for this activation" in [step.name for step in d.steps]

@@ -10,7 +10,8 @@ import sympy as sp
 from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
 from derivations.piecewise import Found, IsolatedRoot, analyse, breakpoints, pieces, zeros
-from derivations.piecewise.expansion import LOG, Unknown, expansion_at
+from derivations.piecewise.expansion import expansion_at
+from derivations.piecewise.terms import LOG, Unknown
 
 x = sp.Symbol("x", real=True)
 R = sp.Rational
@@ -209,6 +210,41 @@ def test_growth(expr, left, right):
             far = sp.Integer(10) ** 30 * sp.sign(end)
             leading = growth.coefficient.subs(LOG, -sp.log(abs(far))) * abs(far) ** growth.exponent
             assert abs((expr.subs(x, far) / leading).evalf(20, maxn=400) - 1) < R(1, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("expr", "end"),
+    [
+        (sp.log(1 + sp.exp(x)), -sp.oo),
+        (sp.sqrt(sp.exp(1 / (1 + sp.exp(-x))) - 1), -sp.oo),
+        (sp.log(1 + sp.exp(x)) - x, sp.oo),
+        (x * sp.tanh(x) - x, sp.oo),
+        (1 - sp.erf(x), sp.oo),
+        (sp.cos(sp.exp(x)) - 1, -sp.oo),
+        (sp.pi / 2 - sp.atan(sp.exp(x)), sp.oo),
+        (sp.atan(sp.exp(x)), -sp.oo),
+        (sp.log(sp.log(1 + sp.exp(x))), -sp.oo),
+        (x * (1 + sp.tanh(x + x**3)), -sp.oo),
+    ],
+    ids=str,
+)
+def test_what_powers_do_not_see_is_expanded_too(expr, end):
+    """The leading term with its exponential against the value far out, where it is exponentially small beside 1."""
+    found = expansion_at(expr, x, end, 1)
+    power, coefficient = found.leading
+    t = sp.Symbol("t", positive=True)
+    leading = sp.lambdify(t, coefficient * t**power * sp.exp(sum(c * t**p for p, c in found.growth.items())), "mpmath")
+    value = sp.lambdify(x, expr, "mpmath")
+    with mpmath.workdps(13000):  # the exponentials are as small as that beside 1
+        missed = [abs(value(int(sp.sign(end)) * far) / leading(mpmath.mpf(1) / far) - 1) for far in (12, 24)]
+    assert missed[1] < 1e-3
+    assert missed[1] <= missed[0] + mpmath.mpf(10) ** -100
+
+
+def test_what_cancels_to_first_order_is_smaller_than_every_power():
+    found = expansion_at(sp.exp(sp.exp(x)) - 1 - sp.exp(x), x, -sp.oo, 1)
+    assert not found.terms
+    assert not found.growth
 
 
 @pytest.mark.parametrize(

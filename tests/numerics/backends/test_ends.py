@@ -107,6 +107,49 @@ def test_machine_code_keeps_the_value_too(text: str) -> None:
     _check(text, "numba")
 
 
+#: What is left where a number cancels a function that tends to it: points, and the value by other arithmetic.
+_LEFT = {
+    "sqrt(expm1(sigmoid(x)))": ((-800, -710, -60), lambda u: mp.sqrt(mp.expm1(1 / (1 + mp.exp(-u))))),
+    "log(softplus(x))": ((-1e300, -800, -50), lambda u: mp.log(mp.log1p(mp.exp(u))) if u > -1e4 else u),
+    "x*tanh(x)-x": ((20, 100, 300), lambda u: u * (mp.tanh(u) - 1)),
+    "gelu(x)-x": ((8, 20, 30), lambda u: -u * mp.erfc(u / mp.sqrt(2)) / 2),
+    "silu(x)-x": ((30, 300, 700), lambda u: -u / (1 + mp.exp(u))),
+    "pi/2-atan(exp(x))": ((20, 100, 700), lambda u: mp.atan(mp.exp(-u))),
+    "asinh(expm1(x))+x**3": ((700, 710, 800, 1e20), lambda u: u**3 + u + mp.log(2)),
+    "max(x,(x>2*x)*x*expm1(x))": ((3, 710, 1e100), lambda u: u),
+    "erf(max(max(gelu(1/3),x),1/1000))": (
+        (-5, 2),
+        lambda u: mp.erf(mp.mpf(max(u, mp.mpf(1) / 3 * mp.ncdf(mp.mpf(1) / 3)))),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", _LEFT)
+def test_what_is_left_of_a_difference_keeps_its_digits(text: str) -> None:
+    points, value = _LEFT[text]
+    compiled = compile_expression((x,), parse_activation(text)(x))(np.array(points, dtype=float))
+    with mp.workdps(1000):
+        true = [value(mp.mpf(float(point))) for point in points]
+    assert not _wrong(compiled, true, 1e-9, 1.79e308, 1e-307)
+
+
+def test_a_wave_of_an_exponential_is_compiled_at_once() -> None:
+    """Its angle has a billion digits far out; from where no double holds it it is not a number."""
+    start = time.process_time()
+    compiled = compile_expression((x,), sp.cos(sp.exp(x)))
+    with np.errstate(invalid="ignore"):
+        values = compiled(np.array([-30.0, 2.0, 800.0]))
+    assert time.process_time() - start < 5
+    assert values[:2] == pytest.approx([1, np.cos(np.exp(2))], rel=1e-13)
+    assert np.isnan(values[2])
+
+
+def test_a_singular_condition_is_compiled() -> None:
+    formula = parse_activation("where(sinh(where(x > 0, 1/x, cosh(x))) > 0, x, 3.5)")(x)
+    with np.errstate(all="ignore"):  # of branches that are not used
+        assert list(compile_expression((x,), formula)(np.array([-1.0, 0.0, 2.0]))) == [-1, 0, 2]
+
+
 def test_the_naive_formula_fails_on_this_grid() -> None:
     """The control: without the expansions every one of these is wrong somewhere."""
     for text in _FORMULAS[:5]:

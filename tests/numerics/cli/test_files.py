@@ -34,6 +34,9 @@ WRITERS = {
     "p.csv": ("density", "--points", "3"),
     "s.npy": ("simulate", "--samples", "5", "--depth", "2"),
     "s.csv": ("simulate", "--samples", "5", "--depth", "2"),
+    "k.npy": ("kernel", "--random", "2x2"),
+    "j.json": ("jacobian", "--width", "2"),
+    "o.csv": ("output", "--width", "2", "--samples", "20"),
 }
 
 

@@ -152,7 +152,7 @@ def test_scores_over_the_number_of_keys_vanish_at_infinite_width():
 
 def test_what_has_no_rule_at_a_finite_number_of_keys_and_scores_that_are_not_centred():
     # the values are the keys: given the shares, what comes out is not Gaussian
-    with pytest.raises(NotClosed, match="fluctuates"):
+    with pytest.raises(NotClosed, match="queries, keys and values are what Gaussian matrices of their own put out"):
         derive(Network(x + eps * attention(Q(x), K(x), K(x)), width=3, positions=2))
     shared = Weights("Q")
     with pytest.raises(NoLimit, match="grows with k: use average, or centre"):

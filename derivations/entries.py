@@ -1,0 +1,62 @@
+"""Covariance matrices by their entries, which are made when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+
+@dataclass(frozen=True)
+class LazyCovariance:
+    """A covariance matrix by its entries, for many states: made when it is read.
+
+    Parameters
+    ----------
+    entry : callable
+        From positions i ≥ j of states to the formula; trusted to be a covariance.
+    generic : sequence of pairs of int
+        Positions of entries that say all, the others being the same under other names; by default none does.
+    """
+
+    entry: Callable[[int, int], sp.Expr]
+    generic: Sequence[tuple[int, int]] = ()
+
+    def matrix(self, size: int) -> sp.ImmutableMatrix:
+        """All entries."""
+        table = {(i, j): self.entry(i, j) for i in range(size) for j in range(i + 1)}
+        return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
+
+
+class CovarianceField:
+    """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read.
+
+    ``rows`` names the field with the states that it is over; ``needed`` says that the field has no default.
+    """
+
+    def __init__(self, rows: str, needed: bool = False) -> None:
+        self.rows, self.needed = rows, needed
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            if self.needed:
+                raise AttributeError(self.name)
+            return None
+        held = instance.__dict__[self.name]
+        if not isinstance(held, LazyCovariance):
+            return held
+        instance.__dict__[self.name] = matrix = held.matrix(len(getattr(instance, self.rows)))
+        return matrix
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self.name] = value
+
+
+def entry_of(held: LazyCovariance | sp.ImmutableMatrix, i: int, j: int) -> sp.Expr:
+    """One entry of a covariance."""
+    return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]

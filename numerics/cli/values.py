@@ -1,0 +1,67 @@
+"""How the values of options are read: whole numbers, finite ones, pairs and ranges."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+
+def depths(text: str) -> tuple[int, ...]:
+    """Numbers of layers, with commas between them."""
+    return tuple(map(whole("depth", 1, 1_000_000), text.split(",")))
+
+
+def bounds(text: str) -> tuple[float, float]:
+    """Two numbers with a comma between them."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"bounds must be two numbers such as 0.1,10, got {text[:40]!r}") from error
+    return low, high
+
+
+def whole(name: str, least: int, most: int = 10**18 - 1) -> Callable[[str], int]:
+    """A reader of whole numbers in a range."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text) if len(text) <= 18 else None
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            limit = "of at most 18 digits" if most >= 10**18 - 1 else f"of at most {most}"
+            raise argparse.ArgumentTypeError(
+                f"{name} must be a whole number {limit}, at least {least}, got {text[:40]!r}"
+            )
+        return value
+
+    return read
+
+
+def pair(name: str) -> Callable[[str], tuple[int, int]]:
+    """A reader of two whole numbers with an x between them."""
+
+    def read(text: str) -> tuple[int, int]:
+        if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
+            raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
+        rows, columns = map(int, text.split("x"))
+        return rows, columns
+
+    return read
+
+
+def finite(name: str) -> Callable[[str], float]:
+    """A reader of finite numbers."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{name} must be a finite number, got {text[:40]!r}")
+        return value
+
+    return read

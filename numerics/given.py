@@ -1,0 +1,105 @@
+"""What the arguments of public functions must be, asked before any work: one rule a kind, one line a refusal."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+from collections.abc import Callable
+from functools import wraps
+from os import PathLike
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+import derivations
+from derivations.errors import shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LARGEST = 10**12  # of what is counted: more layers, steps or samples do not end
+
+
+class Rule(NamedTuple):
+    """What a value must be, in words, and whether it is."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Refuse arguments of a function that are not what their rules say.
+
+    Examples
+    --------
+    >>> @checked(t=number, count=optional(whole))
+    ... def f(t, count=None):
+    ...     return t
+    >>> f(1.5)
+    1.5
+    >>> f("1.5")
+    Traceback (most recent call last):
+    ValueError: t must be a finite number, got '1.5'
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs).arguments
+            for name, rule in rules.items():
+                if name in given and not rule.holds(given[name]):
+                    raise ValueError(f"{name} must be {rule.expected}, got {shown(given[name])}")
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def optional(rule: Rule) -> Rule:
+    """The same, or nothing."""
+    return Rule(rule.expected, lambda value: value is None or rule.holds(value))
+
+
+def instance(expected: str, *names: str) -> Rule:
+    """A value of one of some classes of ``derivations``, which are loaded when they are asked for."""
+    return Rule(expected, lambda value: isinstance(value, tuple(getattr(derivations, name) for name in names)))
+
+
+def _is_number(value: Any) -> bool:
+    constant = getattr(value, "is_number", False) and getattr(value, "is_extended_real", False)  # of SymPy
+    if isinstance(value, bool | np.bool_) or not (isinstance(value, numbers.Real) or constant):
+        return False
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
+
+
+def _is_numbers(value: Any) -> bool:
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "USbcmMV" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat)):
+            return False
+        array.astype(float)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+number = Rule("a finite number", _is_number)
+positive = Rule("a positive finite number", lambda value: _is_number(value) and float(value) > 0)
+whole = Rule(
+    "a whole number of at most 10^12",
+    lambda value: _is_number(value) and isinstance(value, numbers.Integral) and abs(int(value)) <= _LARGEST,
+)
+array = Rule("a number or an array of numbers", _is_numbers)
+function = Rule("a function", callable)
+network = instance("a network such as ResNet(relu, width=4)", "Recipe")
+derivation = instance("what derive(...) gives", "Derivation")
+limit = instance("a limit, as derive(...).limit gives it", "Diffusion", "NeuronDiffusion", "Flow")
+law = instance("a law, as derive(...).law gives it", "Law")
+path = Rule("the name of a file", lambda value: isinstance(value, str | PathLike))
+start = Rule("a number, an array of numbers or a Normal", lambda v: _is_numbers(v) or isinstance(v, derivations.Normal))

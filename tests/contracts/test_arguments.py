@@ -1,0 +1,207 @@
+"""What is no fitting argument of a public function: one line, cause first, of the project's own family of errors."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import derivations
+import numerics
+from derivations import (
+    MLP,
+    Activation,
+    Diffusion,
+    Flow,
+    ResNet,
+    ShapedMLP,
+    Weights,
+    derive,
+    epsilon,
+    relu,
+    symbols,
+    tanh,
+    width_limit,
+)
+from derivations.calculus.moments import moment_equations
+
+x = symbols.state
+W = Weights("W")
+WIDE, NARROW = ResNet(relu, sp.oo), ResNet(relu, 3)
+SHAPED = ShapedMLP(relu, 10, inputs=2, c_plus=1, c_minus=0)
+
+
+class Odd:
+    """Of no kind that anything takes."""
+
+
+#: One of each kind: no number, no expression, no network, no text that names anything, not finite, not one.
+HOSTILE = {
+    "nothing": None,
+    "an object": Odd(),
+    "text": "no such thing",
+    "an empty text": "",
+    "nan": float("nan"),
+    "zoo": sp.zoo,
+    "a complex number": 1j,
+    "true": True,
+    "a broken array": np.array([[1.0, np.nan]]),
+    "texts": ["a", "b"],
+    "a mapping": {"a": 1},
+    "a class": int,
+    "a relation": sp.Eq(sp.Symbol("q"), 1),
+    "a huge number": 10**30,
+}
+
+BODY = {"body": x}
+#: Each public function that takes arguments, with arguments that it takes.
+VALID = {
+    "Activation": {"name": "f", "expr": x**2},
+    "AttentionBlock": {"width": 2},
+    "ConvBlock": {"activation": relu, "width": 2},
+    "ConvResNet": {"outer": tanh, "inner": relu, "width": 2, "positions": (2,)},
+    "Diffusion": {"states": (x,), "drift": [0], "covariance": [[1]]},
+    "Flow": {"states": (x,), "drift": [x]},
+    "GatedBlock": {"activation": relu, "width": 2},
+    "MLP": {"activation": relu},
+    "MLPBlock": {"activation": relu, "width": 2},
+    "Network": {"layer": x + epsilon * W(tanh(x)), "width": 2},
+    "NeuronDiffusion": {"neuron": (x,), "neuron_drift": [0], "neuron_covariance": [[x**2]], "width": symbols.width},
+    "Normal": {"mean": 0, "variance": 1},
+    "PreNormResNet": {"activation": relu},
+    "Regime": {"rates": {epsilon: 1}, "depth": 1},
+    "ResNet": {"activation": relu, "width": 2},
+    "ShapedAttention": {"width": 4},
+    "ShapedMLP": {"activation": relu, "c_plus": 1, "c_minus": 0},
+    "ShrinkingResNet": {"outer": tanh, "inner": relu, "width": 2},
+    "TransformerBlock": {"width": 2},
+    "Weights": {"name": "W"},
+    "activation_from_potential": {"potential": sp.Integer(-1)},
+    "as_activation": {"given": relu},
+    "attention": {"queries": W(x), "keys": W(x), "values": W(x)},
+    "average": BODY,
+    "celu": {},
+    "depth_limit": {"architecture": NARROW},
+    "derive": {"architecture": NARROW},
+    "drop_branch": {**BODY, "keep": sp.S.Half},
+    "dropout": {**BODY, "keep": sp.S.Half},
+    "elu": {},
+    "equivalence": {"first": width_limit(WIDE), "second": width_limit(WIDE), "unknown": sp.Symbol("c")},
+    "first_passage": {"process": Diffusion((x,), [0], [[1]]), "level": 1},
+    "gram_limit": {"program": NARROW.program()},
+    "hardshrink": {},
+    "hardtanh": {},
+    "jacobian": {"network": NARROW},
+    "joint_limit": {"recipe": MLP(relu)},
+    "layer_norm": BODY,
+    "leaky_relu": {},
+    "mixed": {"entries": [[1, 0], [1, 1]], **BODY},
+    "normalised_sum": BODY,
+    "other": BODY,
+    "over_positions": BODY,
+    "parse_activation": {"text": "tanh"},
+    "parse_layer": {"text": "x + epsilon*W(tanh(x))"},
+    "position_matrix": {"entries": [[1, 0], [1, 1]]},
+    "prelu": {},
+    "recognise": {"process": Diffusion((x,), [0], [[1]])},
+    "rms_norm": BODY,
+    "scalings": {"net": NARROW},
+    "self_attention": BODY,
+    "shaped": {"activation": relu, "c_plus": 1, "c_minus": 0},
+    "shaped_slopes": {"c_plus": 1, "c_minus": 0},
+    "shaped_smooth": {"activation": tanh, "a": 1},
+    "softmax": {"scores": W(x)},
+    "softshrink": {},
+    "squareplus": {},
+    "swish": {},
+    "threshold": {"level": 0, "value": 0},
+    "training_limit": {"net": ResNet(tanh, sp.oo)},
+    "two_slope": {"positive": 1, "negative": 0},
+    "width_limit": {"architecture": WIDE},
+    "choose": {
+        "net": ShapedMLP(tanh, a=sp.Symbol("a", positive=True)),
+        "parameter": sp.Symbol("a", positive=True),
+        "norm": 0.5,
+    },
+    "compare": {"d": derive(ResNet(relu, 1)), "samples": np.ones((20, 1, 1))},
+    "compile_expression": {"arguments": x, "expression": x**2},
+    "compile_law": {"law": derive(ResNet(relu, 1)).law},
+    "count_outcomes": {"limit": derive(ResNet(relu, 1)).limit, "states": np.zeros((3, 1))},
+    "distribution": {"of": derive(ResNet(relu, 1))},
+    "expect_network": {"architecture": NARROW, "function": lambda v: v, "depth": 4, "samples": 8, "x0": 1.0},
+    "expect_sde": {"limit": derive(ResNet(relu, 1)).limit, "function": lambda v: v[..., 0], "x0": 1.0, "tol": 0.1},
+    "joint_output_law": {"d": derive(ResNet(relu, 2)), "samples": 10, "steps": 4},
+    "kernel_matrix": {"architecture": WIDE, "X": np.eye(2)},
+    "output_law": {"d": derive(ResNet(relu, 2)), "samples": 10, "steps": 4},
+    "sample_law": {"law": derive(ResNet(relu, 1)).law, "x0": 1.0, "samples": 4},
+    "simulate_collapse": {"architecture": SHAPED, "depth": 2, "samples": 2, "gap": 0.1},
+    "simulate_gram": {"architecture": ResNet(relu, 3, inputs=2), "depth": 2, "samples": 2, "start": np.eye(2)},
+    "simulate_jacobian": {"architecture": NARROW, "depth": 2, "samples": 2, "x0": 1.0},
+    "simulate_network": {"architecture": NARROW, "depth": 2, "samples": 2, "x0": 1.0},
+    "simulate_sde": {"limit": derive(ResNet(relu, 1)).limit, "x0": 1.0, "steps": 2, "samples": 2},
+    "simulate_tangent_kernel": {"architecture": NARROW, "depth": 2, "samples": 2, "inputs": np.eye(2)},
+    "solve_flow": {"flow": width_limit(WIDE), "x0": [1.0]},
+    "solve_fokker_planck": {"process": derive(ResNet(relu, 1)).limit, "x0": 1.0},
+    "solve_moments": {"equations": moment_equations(Diffusion((x,), [-x], [[1]]), 2), "start": {x: 1}},
+    "solve_training": {"net": ResNet(tanh, sp.oo), "inputs": np.eye(2), "targets": [1.0, 0.0], "depth": 2, "steps": 2},
+    "validate": {"d": derive(ResNet(relu, 1)), "samples": 10, "depth": 2},
+}
+#: What is made by the project and not by users, checks when it is fitted as scikit-learn asks, or needs an extra.
+ELSEWHERE = {
+    "Derivation", "DerivationError", "ExplosionWarning", "Jacobian", "LAWS", "Law", "NNGPRegressor", "NTKRegressor", "NoClosedForm", "NoLimit",
+    "NotClosed", "RECIPES", "Recipe", "Scalings", "TrainingLimit", "TrainingScalings", "UndefinedState",
+    "UnsafeExpression", "ACTIVATIONS", "causal", "epsilon",
+    "from_torch", "polynomial", "sample_tangent_kernel", "symbols",
+}  # fmt: skip
+HERE = {name: package for package in (derivations, numerics) for name in package.__all__}
+#: A function's first arguments decide what it works on; the table goes through these with everything hostile.
+FIRST = [(name, next(iter(inspect.signature(getattr(HERE[name], name)).parameters))) for name in VALID]
+
+
+def test_every_public_function_takes_part():
+    named = {name for name in HERE if isinstance(getattr(HERE[name], name), Activation)}
+    assert {*VALID} | ELSEWHERE | named == {*HERE}
+    assert not {*VALID} & ELSEWHERE
+
+
+@pytest.mark.parametrize(("name", "argument"), FIRST, ids=[name for name, _ in FIRST])
+def test_what_a_function_cannot_take_is_refused_in_one_line(name, argument):
+    function, found = getattr(HERE[name], name), {}
+    for value in HOSTILE.values():
+        try:
+            function(**{**VALID[name], argument: value})
+        except ValueError as error:
+            found[str(error)] = inspect.trace()[-1].filename
+    assert len(found) >= 4  # some take a symbol, a text or a huge number
+    for message, where in found.items():
+        assert message.strip()
+        assert "\n" not in message
+        assert not re.search(r" at 0x[0-9a-f]{6}|object is not|has no attribute|unsupported operand", message)
+        assert "/derivations/" in where or "/numerics/" in where
+
+
+@pytest.mark.parametrize("name", [n for n in VALID if HERE[n] is numerics])
+def test_numbers_of_the_numeric_side_are_numbers(name):
+    """Numbers of samples, layers and steps, times and tolerances: text, nan and huge counts are refused before any work."""
+    function = getattr(numerics, name)
+    for argument in {"t", "depth", "samples", "tol", "tolerance", "rtol", "steps"} & {
+        *inspect.signature(function).parameters
+    }:
+        for value in ("3", float("nan"), 1j, {}, Odd()):
+            with pytest.raises(ValueError, match=r"^[^\n]+$"):
+                function(**{**VALID[name], argument: value})
+
+
+@pytest.mark.parametrize("name", [a for a in HERE if isinstance(getattr(derivations, a, None), Activation)])
+def test_an_activation_takes_numbers_and_expressions(name):
+    for value in ("x", "3", None, [1], True):
+        with pytest.raises(ValueError, match=r"^expected a number or a SymPy expression, got [^\n]+$"):
+            getattr(derivations, name)(value)
+
+
+def test_a_flow_checks_its_states():
+    with pytest.raises(ValueError, match="the drift of 1 states must have as many entries, got 2"):
+        Flow((x,), [x, x])
