@@ -99,6 +99,10 @@ array = Rule("a number or an array of numbers", _is_numbers)
 function = Rule("a function", callable)
 network = instance("a network such as ResNet(relu, width=4)", "Recipe")
 derivation = instance("what derive(...) gives", "Derivation")
+derived = Rule(
+    "what derive(...) or jacobian(...) gives",
+    lambda v: isinstance(v, (derivations.Derivation, derivations.Jacobian, derivations.backward.WideJacobian)),
+)
 limit = instance("a limit, as derive(...).limit gives it", "Diffusion", "NeuronDiffusion", "Flow")
 law = instance("a law, as derive(...).law gives it", "Law")
 path = Rule("the name of a file", lambda value: isinstance(value, str | PathLike))

@@ -35,7 +35,7 @@ _CANDIDATES = ("weak_second", "milstein", "euler_maruyama")
     steps=given.whole,
     samples=given.whole,
     function=given.function,
-    x0=given.array,
+    x0=given.start,
     tol=given.number,
 )
 def expect_sde(

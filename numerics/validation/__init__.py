@@ -26,7 +26,7 @@ from numerics.validation.subjects import JointSetting, Setting
 
 
 @given.checked(
-    d=given.derivation,
+    d=given.derived,
     samples=given.optional(given.whole),
     t=given.number,
     depth=given.optional(given.whole),

@@ -119,7 +119,7 @@ def test_inputs_that_are_only_followed():
         ({"steps": 2.0}, "steps must be a whole number"),
         ({"learning_rate": -1}, "learning_rate must be a positive number"),
         ({"richness": np.nan}, "richness must be a number ≥ 0"),
-        ({"t": "1"}, "t must be a positive number"),
+        ({"t": "1"}, "t must be a finite number"),
         ({"limits": "width"}, "unknown limit 'width'"),
         ({"neurons": 1}, "neurons must be"),
         ({"repeats": 1}, "repeats must be"),
