@@ -99,9 +99,12 @@ def expansion_at(
         argument = Expansion({sp.S.One: sp.sympify(side)})
         if not is_zero(point):
             argument.terms[sp.S.Zero] = point
+    simple = bool(
+        point.is_infinite or point.is_Rational
+    )  # remainders at other points, such as poles of 1/sin, take seconds
     for span in spans:
         try:
-            found = Expander(variable, argument, sp.Integer(span), span == spans[-1]).expand(plain(expr))
+            found = Expander(variable, argument, sp.Integer(span), span == spans[-1], simple).expand(plain(expr))
             if found.terms or is_flat(found.error):
                 return found
         except Cancelled:
@@ -112,8 +115,10 @@ def expansion_at(
 class Expander:
     """Expansions of all parts of one formula, each once."""
 
-    def __init__(self, variable: sp.Symbol, argument: Expansion, span: sp.Expr, last: bool = True) -> None:
-        self.last = last  # whether no wider span is tried after this one
+    def __init__(
+        self, variable: sp.Symbol, argument: Expansion, span: sp.Expr, last: bool = True, remainders: bool = True
+    ) -> None:
+        self.last, self.remainders = last, remainders  # whether no wider span is tried, and what is flat is expanded
         self.variable, self.argument, self.span = variable, argument, span
         self.known: dict[sp.Expr, Expansion] = {}
         self.multiplied = 0
@@ -122,7 +127,7 @@ class Expander:
         """The expansion of a part, by first order in what falls faster than every power where the powers cancel."""
         if expr not in self.known:
             found = self.tidy(self._work(expr))
-            if not found.terms and is_flat(found.error) and found.error < sp.oo:
+            if self.remainders and not found.terms and is_flat(found.error) and found.error < sp.oo:
                 with suppress(Unknown, *([Cancelled] if self.last else [])):
                     found = self.tidy(Remainders(self).of(expr))
             self.known[expr] = found
