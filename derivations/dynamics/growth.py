@@ -47,11 +47,30 @@ def require_linear_growth(expr: sp.Expr, neurons: set[sp.Symbol]) -> None:
         raise DerivationError(
             f"the slope of {brief(found.expr)} is infinite at a point, and gradients have no second moments"
         )
-    powers = [found.growth(end).exponent for end in (sp.oo, -sp.oo)]
+    powers, what = _powers(found.expr), "grows faster than linearly"
+    if None in powers:  # it oscillates: bounded slopes are enough
+        what = "has slopes that are not bounded"
+        powers = [None if p is None else p + 1 for p in _powers(_without_waves(sp.diff(found.expr, state)))]
+    if None in powers:
+        raise DerivationError(
+            f"how fast {brief(found.expr)} grows is not known, and fields must keep their moments while they are trained; take another function"
+        )
     if any(p is not None and p > 1 for p in powers):
         raise DerivationError(
-            f"{brief(found.expr)} grows faster than linearly: fields then have heavy tails while they are trained; take a function with bounded slopes"
+            f"{brief(found.expr)} {what}: fields then have heavy tails while they are trained; take a function with bounded slopes"
         )
+
+
+def _powers(expr: sp.Expr) -> list[sp.Expr | None]:
+    """How a function grows at both ends; None where that is not known."""
+    found = analyse(expr, state)
+    return [found.growth(end).exponent for end in (sp.oo, -sp.oo)]
+
+
+def _without_waves(expr: sp.Expr) -> sp.Expr:
+    """With numbers, no two of them equal, in place of sines and cosines, which are bounded."""
+    waves = sorted(expr.atoms(sp.sin, sp.cos), key=sp.default_sort_key)
+    return expr.xreplace({wave: 1 + sp.Rational(1, k + 3) for k, wave in enumerate(waves)})
 
 
 def _is_linear(expr: sp.Expr, own: list[sp.Symbol]) -> bool:

@@ -28,9 +28,8 @@ _ALONE = "a variance"
 
 def of_flow(flow: Flow, recipe: Recipe) -> Existence:
     """Of a deterministic limit of second moments."""
-    if not all(_is_continuous(velocity, flow.time) for velocity in flow.drift):
-        why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials, exponentials, sines and cosines"
-        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    if open_question := _of_time(flow):
+        return open_question
     moments = SecondMoments.of(flow.states, recipe.coordinates)
     explodes, why, time = _explodes(flow, moments)
     unique, why_unique = _unique(recipe, all(map(_stays_positive, moments.velocities(flow))))
@@ -39,9 +38,8 @@ def of_flow(flow: Flow, recipe: Recipe) -> Existence:
 
 def of_neurons(flow: Flow) -> Existence:
     """Of a deterministic limit of the neurons themselves, at a fixed width and without noise."""
-    if not all(_is_continuous(velocity, flow.time) for velocity in flow.drift):
-        why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials, exponentials, sines and cosines"
-        return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
+    if open_question := _of_time(flow):
+        return open_question
     unique, why_unique = UNKNOWN, "the drift is not seen to be locally Lipschitz"
     if all(is_lipschitz_drift(velocity, flow.states) for velocity in flow.drift):
         unique, why_unique = "yes", "the drift is locally Lipschitz"
@@ -56,6 +54,14 @@ def of_neurons(flow: Flow) -> Existence:
     if not outward:
         why = "on each side the drift grows at most linearly or leads back"
     return Existence(unique, unique, "can" if outward else "cannot", (why_unique, why))
+
+
+def _of_time(flow: Flow) -> Existence | None:
+    """That nothing is known, where the coefficients are not seen to be continuous in the time."""
+    if all(_is_continuous(velocity, flow.time) for velocity in flow.drift):
+        return None
+    why = f"the coefficients depend on the time {flow.time} otherwise than as polynomials, exponentials, sines and cosines"
+    return Existence(UNKNOWN, UNKNOWN, UNKNOWN, (why, why))
 
 
 def _is_continuous(velocity: sp.Expr, time: sp.Symbol) -> bool:

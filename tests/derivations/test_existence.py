@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, derive, epsilon, rms_norm
+from derivations import Network, Weights, average, derive, epsilon, rms_norm
 from derivations.activations import gelu, identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
 from derivations.errors import DerivationError
@@ -188,6 +188,7 @@ def test_flows_of_neurons_are_read_as_such():
         (sp.tanh(x), 2, "yes", "cannot"),
         (sp.Abs(x) ** half, 1, "not known", "cannot"),
         (sp.sign(x), 1, "not known", "cannot"),
+        (sp.tan(x * average(x)), 2, "not known", "not known"),
     ):
         found = derive(Network(x + epsilon**2 * body, width=size)).existence
         assert (found.unique, found.explodes) == (unique, explodes), (body, found)

@@ -91,6 +91,8 @@ def test_equations_of_a_linear_block_in_every_format():
         (network(lambda x: x + epsilon * sp.Symbol("c") * W(x), parameters=(sp.Symbol("c"),)), "substitute values"),
         (MLP(relu), "say the layer as a Network"),
         (network(lambda x: x + epsilon * W(x**3)), "grows faster than linearly"),
+        (network(lambda x: x + epsilon * W(x**2 * sp.sin(x))), "has slopes that are not bounded"),
+        (network(lambda x: x + epsilon * W(sp.sin(x**2))), "has slopes that are not bounded"),
         (network(lambda x: x + epsilon * W(x) * Weights("B")(x)), "leave out gates"),
         (network(lambda x: x + epsilon * W(sp.sqrt(x))), "not defined for all real numbers"),
         (network(lambda x: x + epsilon * W(1 / x)), "not defined for all real numbers"),
@@ -101,3 +103,8 @@ def test_equations_of_a_linear_block_in_every_format():
 def test_what_is_refused(net, message):
     with pytest.raises(DerivationError, match=message):
         training_limit(net)
+
+
+@pytest.mark.parametrize("body", [sp.sin, lambda x: sp.exp(sp.sin(x)), lambda x: sp.tanh(x) * sp.cos(3 * x)])
+def test_what_oscillates_with_bounded_slopes_is_trained(body):
+    assert not training_limit(network(lambda x: x + epsilon * W(body(x)))).is_linear
