@@ -29,9 +29,7 @@ from derivations.explain.limit import (
     width_steps,
 )
 from derivations.explain.norm import norm_steps
-from derivations.explain.printed import Printed
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
-from derivations.explain.steps import Step
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
@@ -50,6 +48,8 @@ from derivations.limits.collapse import unshaped
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = {
     "derivations": [
-        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
+        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "notation", "activations", "language", "architectures",
         "covariances", "entries", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
         "exponents", "backward", "dynamics", "derivation",
     ],

@@ -20,10 +20,10 @@ from derivations.backward.weights import weight_gradients
 from derivations.backward.words import steps, wide_steps
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, unknown
-from derivations.explain.printed import Printed
-from derivations.explain.steps import Step
 from derivations.limits.slopes import require_slopes
 from derivations.limits.tangents import tangent_limit
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 
 
 @dataclass(frozen=True)

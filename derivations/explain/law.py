@@ -7,7 +7,11 @@ import sympy as sp
 from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
-from derivations.explain.notation import (
+from derivations.laws.base import Check, Proof
+from derivations.laws.frozen import FrozenLaw
+from derivations.laws.kernel import KernelLaw
+from derivations.laws.piecewise_law import PiecewiseLaw
+from derivations.notation.nodes import (
     Partial,
     ProbabilityOf,
     Rate,
@@ -17,12 +21,8 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line, Step, equation, result
-from derivations.laws.base import Check, Proof
-from derivations.laws.frozen import FrozenLaw
-from derivations.laws.kernel import KernelLaw
-from derivations.laws.piecewise_law import PiecewiseLaw
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, equation, result
 from derivations.symbols import initial, state, time
 
 _X = indexed("X", (time,))

@@ -10,7 +10,12 @@ from derivations.calculus.gram import SubProcess
 from derivations.calculus.lamperti import positive_root
 from derivations.calculus.settling import Settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.explain.notation import (
+from derivations.explain.shares import with_named_shares
+from derivations.explain.statements import ShownMoments
+from derivations.limits.closure import GramLimit
+from derivations.limits.gram import GramDiffusion, gram_matrix, upper
+from derivations.limits.width import KernelFlow
+from derivations.notation.nodes import (
     DifferentialOf,
     Juxtaposed,
     Rate,
@@ -21,13 +26,8 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.plain import Words
-from derivations.explain.shares import with_named_shares
-from derivations.explain.statements import ShownMoments
-from derivations.explain.steps import Line, Step, Term, differential, equation, result
-from derivations.limits.closure import GramLimit
-from derivations.limits.gram import GramDiffusion, gram_matrix, upper
-from derivations.limits.width import KernelFlow
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, differential, equation, result
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import depth, time, width
 

@@ -11,8 +11,6 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
-from derivations.explain.printed import Printed
-from derivations.explain.steps import Step
 from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
 from derivations.exponents.terms import terms
@@ -20,6 +18,8 @@ from derivations.exponents.training import FirstStep, trained_names
 from derivations.exponents.training_words import training_steps
 from derivations.exponents.words import steps
 from derivations.language.statements import Back, Matrix
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 
 _ORDERS = ("depth", "width", "joint")
 

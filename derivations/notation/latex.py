@@ -9,9 +9,9 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
-from derivations.explain.notation import Juxtaposed, PatternPrinter, Total, Word
-from derivations.explain.plain import GREEK, Words
-from derivations.explain.steps import Line, Step, Term, wrapped
+from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word
+from derivations.notation.plain import GREEK, Words
+from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.

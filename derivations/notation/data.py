@@ -6,10 +6,10 @@ import json
 
 import sympy as sp
 
-from derivations.explain.latex import latex, line_latex
-from derivations.explain.plain import sentence
-from derivations.explain.steps import Step
-from derivations.explain.text import line_text
+from derivations.notation.latex import latex, line_latex
+from derivations.notation.plain import sentence
+from derivations.notation.steps import Step
+from derivations.notation.text import line_text
 
 
 def document(title: str, steps: tuple[Step, ...]) -> str:

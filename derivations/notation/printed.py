@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
-from derivations.explain import data, latex, text, typst
-from derivations.explain.files import write_whole
-from derivations.explain.steps import Line, Step
+from derivations.notation import data, latex, text, typst
+from derivations.notation.files import write_whole
+from derivations.notation.steps import Line, Step
 
 
 class Printed(ABC):
