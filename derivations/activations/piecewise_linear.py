@@ -59,7 +59,8 @@ def leaky_relu(slope: object = sp.Rational(1, 100)) -> Activation:
     True
     """
     s = exact(slope)
-    return two_slope(1, s, "leaky_relu" if s == sp.Rational(1, 100) else f"leaky_relu({s})")
+    made: Activation = two_slope(1, s, "leaky_relu" if s == sp.Rational(1, 100) else f"leaky_relu({s})")
+    return made
 
 
 @applicable
@@ -72,7 +73,8 @@ def prelu(slope: object = sp.Rational(1, 4)) -> Activation:
     ('prelu', 'prelu(1/5)')
     """
     s = exact(slope)
-    return two_slope(1, s, "prelu" if s == sp.Rational(1, 4) else f"prelu({s})")
+    made: Activation = two_slope(1, s, "prelu" if s == sp.Rational(1, 4) else f"prelu({s})")
+    return made
 
 
 def clipped(u: sp.Expr, low: sp.Expr | None, high: sp.Expr | None) -> sp.Expr:
