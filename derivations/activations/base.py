@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any
 
 import sympy as sp
 
@@ -114,6 +116,21 @@ def exact(number: object) -> sp.Expr:
     if not isinstance(expr, sp.Expr) or expr.has(state, sp.nan) or False in (expr.is_finite, expr.is_real):
         raise DerivationError(f"a coefficient must be finite, real and free of {state}, got {expr}")
     return expr
+
+
+def applicable(family: Callable[..., Activation]) -> Callable[..., Any]:
+    """A family of activations whose members can be applied at once: ``family(parameters)(body)`` is ``family(body, parameters)``, as in formulas.
+
+    A body depends on the state x, of which parameters are free.
+    """
+
+    @wraps(family)
+    def made(*given: object, **named: object) -> Any:
+        if given and isinstance(given[0], sp.Expr) and given[0].has(state):
+            return family(*given[1:], **named)(given[0])
+        return family(*given, **named)
+
+    return made
 
 
 def as_activation(given: object, shaped: bool = False) -> Activation:
