@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import PPoly
 
 from numerics.densities.base import Array, Function
+
+Flags = NDArray[np.bool_]
 
 #: From so many points on a table is quicker than the density itself.
 MANY = 20_000
@@ -49,7 +52,7 @@ class Table:
 
     density: PPoly
     below: PPoly
-    hard: Array
+    hard: Flags
     exact: tuple[Function, Function]
 
     @classmethod
@@ -63,7 +66,7 @@ class Table:
             Increasing; between them the density is smooth.
         """
         left, right = edges[:-1], edges[1:]
-        done: list[tuple[Array, Array, Array, Array]] = []
+        done: list[tuple[Array, Array, Array, Flags]] = []
         largest, count = 0.0, 0
         for halving in range(_HALVINGS + 1):
             width = right - left
@@ -82,13 +85,13 @@ class Table:
             left, right = np.concatenate([left[split], middle]), np.concatenate([middle, right[split]])
             if not len(left):
                 break
-        left, right, powers, hard = (np.concatenate(parts) for parts in zip(*done, strict=True))
-        order = np.argsort(left)
-        left, right, powers, hard = left[order], right[order], powers[order], hard[order]
-        return cls._joined(np.append(left, right[-1]), powers, hard, (pdf, cdf))
+        starts, ends, powers = (np.concatenate([part[k] for part in done]) for k in range(3))
+        hard = np.concatenate([part[3] for part in done])
+        order = np.argsort(starts)
+        return cls._joined(np.append(starts[order], ends.max()), powers[order], hard[order], (pdf, cdf))
 
     @classmethod
-    def _joined(cls, edges: Array, powers: Array, hard: Array, exact: tuple[Function, Function]) -> Table:
+    def _joined(cls, edges: Array, powers: Array, hard: Flags, exact: tuple[Function, Function]) -> Table:
         width = np.maximum(np.diff(edges), _NARROWEST)[:, None]
         powers = np.where(hard[:, None], 0.0, powers)
         integrals = powers / (_POWERS + 1) * width
