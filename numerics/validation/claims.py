@@ -7,7 +7,7 @@ way, and chooses its samples so that the control is rejected.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -15,22 +15,20 @@ from typing import Any
 import numpy as np
 
 from numerics.ensembles import Seed
-from numerics.statistics import Estimate, ks_samples, richardson, z_error
+from numerics.statistics import Estimate, convergence_order, richardson, z_error
 from numerics.validation.base import (
     CONTROL_LEVEL,
     RIGHT,
     WRONG,
     Array,
     Row,
-    bias_rate,
-    control_distance,
-    depth_below_noise,
-    distribution_row,
-    ks_noise,
     number_row,
     spawn,
 )
+from numerics.validation.equation import SEEN, Extrapolated, Scores, Sizes, extrapolated, law_scores, score_row, small
 
+#: The most samples of one size.
+MOST_SAMPLES = 2_000_000
 Measure = Callable[[int, int, Seed, int], Array]
 #: The source of a result that is not published elsewhere.
 OWN = "derived by this engine"
@@ -57,6 +55,8 @@ class Number:
         Whether to use L and 2L; then the standard error counts for both.
     slow : bool
         Takes more than a few seconds.
+    wrong : callable, optional
+        The control's number from the derived one, where the weights' variance has no part in it.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Number:
     extrapolate: bool = True
     slow: bool = False
     pilot: int = 4000
+    wrong: Callable[[float], float] | None = None
 
     def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
         """Choose the samples by a pilot run so that the control is rejected, simulate, and test.
@@ -75,7 +76,8 @@ class Number:
         ``mutate`` replaces the derived number, to see that a wrong one is caught.
         """
         seeds = spawn(seed, 4)
-        right, wrong = self.derive(RIGHT), self.derive(WRONG)
+        right = self.derive(RIGHT)
+        wrong = self.derive(WRONG) if self.wrong is None else self.wrong(right)
         derived, target = mutate(right), z_error(wrong - right, CONTROL_LEVEL)
         small = [
             Estimate.of(self.simulate(size, self.pilot, s, workers))
@@ -115,19 +117,13 @@ class Distribution:
     slow: bool = False
 
     def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[Any], Any] = lambda law: law) -> Row:
-        """Choose samples and depth by the distance of the control and a pilot run, simulate, and test."""
-        first, second = spawn(seed, 2)
-        law, wrong = self.derive(RIGHT), self.derive(WRONG)
-        samples = ks_samples(control_distance(law, wrong), CONTROL_LEVEL)
-
-        def sample(depth: int, count: int, seed: Seed) -> Array:
-            return self.simulate(depth, count, seed, workers)
-
-        rate = bias_rate(sample, samples, first)
-        depth = depth_below_noise(rate, ks_noise(samples))
-        return distribution_row(
-            self.statement, sample(depth, samples, second), mutate(law).cdf, wrong.cdf, rate / depth
-        )
+        """Choose the samples by the distance of the control, simulate two sizes, and test the extrapolated scores."""
+        right, wrong = self.derive(RIGHT), self.derive(WRONG)
+        scores = Scores.of_law(self.name, right, wrong)
+        if (said := mutate(right)) is not right:
+            scores = replace(scores, rank=Scores.of_law(self.name, said, wrong).rank)
+        networks = scored(self.simulate, scores, seed, workers)
+        return score_row(self.statement, scores, networks, law_scores([scores])[0])
 
 
 @dataclass(frozen=True)
@@ -179,4 +175,90 @@ class Comparison:
         )
 
 
-Claim = Number | Distribution | Comparison
+@dataclass(frozen=True)
+class Twin:
+    r"""A catalogue entry: a law that the derived equation has only through its own simulation.
+
+    Parameters
+    ----------
+    reference : callable
+        (variance of the weights, size, samples, seed, workers) to a sample from the derived equation.
+    simulate : callable
+        (size, samples, seed, workers) to a sample from networks.
+    """
+
+    name: str
+    statement: str
+    source: str
+    reference: Callable[[Fraction, int, int, Seed, int], Array]
+    simulate: Measure
+    slow: bool = False
+    pilot: int = 200_000
+
+    def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[Array], Array] = lambda sample: sample) -> Row:
+        """Choose the samples by a pilot run, simulate two sizes of both, and test the extrapolated scores."""
+        pilot, first, second = spawn(seed, 3)
+        # The same noise for both, so that the pilot sees their distance well.
+        right, wrong = (self.reference(variance, 64, self.pilot, pilot, workers) for variance in (RIGHT, WRONG))
+        scores = Scores.of_paths(self.name, np.ravel, right, wrong)
+
+        def paths(size: int, count: int, seed: Seed, workers: int) -> Array:
+            return mutate(self.reference(RIGHT, size, count, seed, workers))
+
+        networks, limit = (
+            scored(simulate, scores, one, workers, sides=2)
+            for simulate, one in ((self.simulate, first), (paths, second))
+        )
+        return score_row(self.statement, scores, networks, limit)
+
+
+@dataclass(frozen=True)
+class Rate:
+    r"""A catalogue entry: a mean that falls as a power of the size, whose exponent the engine derives.
+
+    Parameters
+    ----------
+    derive : callable
+        To the exponent.
+    wrong : float
+        The exponent of the control.
+    simulate : callable
+        (size, samples, seed, workers) to a sample whose mean falls.
+    sizes : tuple of int
+        Each twice the one before.
+    samples : int
+        At each size.
+    """
+
+    name: str
+    statement: str
+    source: str
+    derive: Callable[[], float]
+    wrong: float
+    simulate: Measure
+    sizes: tuple[int, ...]
+    samples: int
+    slow: bool = False
+
+    def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
+        """Fit the exponent, the sizes' next power taken along, and test."""
+        means = [
+            Estimate.of(self.simulate(size, self.samples, s, workers))
+            for size, s in zip(self.sizes, spawn(seed, len(self.sizes)), strict=True)
+        ]
+        fitted = convergence_order(self.sizes, means)
+        return number_row(self.statement, fitted.order, mutate(self.derive()), self.wrong)
+
+
+def scored(simulate: Measure, scores: Scores, seed: Seed, workers: int, sides: int = 1) -> Extrapolated:
+    """Mean scores of samples of two sizes, extrapolated, so many that the control is seen, of sizes whose bias is below the noise."""
+    needed = sides * SEEN / scores.noncentrality
+    for size in (16, 32, 64, 128):
+        sizes = Sizes.of((size, 2 * size), needed, float, MOST_SAMPLES)
+        (means,) = extrapolated(lambda size, count, one: simulate(size, count, one, workers), [scores], sizes, seed)
+        if small([means], needed):
+            break
+    return means
+
+
+Claim = Number | Distribution | Comparison | Twin | Rate

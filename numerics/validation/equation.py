@@ -29,7 +29,7 @@ PILOT, MOST, MOST_PATHS = 50_000, 250_000, 400_000
 #: Polynomials of a smooth test.
 DEGREES = 4
 #: The noncentrality at which a control is rejected at its level, but for three standard deviations of the statistic.
-_SEEN = 75.0
+SEEN = 75.0
 #: Steps of paths, extrapolated from so many and twice as many.
 _STEPS = 16
 #: Largest size, in steps of the ratio from the smallest.
@@ -95,7 +95,7 @@ class Scores:
             return np.asarray(2.0 * right.cdf(values) - 1.0)
 
         quantiles = wrong.ppf((np.arange(2000) + 0.5) / 2000)
-        return cls(name, lambda x: x[:, 0, 0], rank, _polynomials(rank(quantiles)).mean(axis=0))
+        return cls(name, lambda x: x.reshape(len(x), -1)[:, 0], rank, _polynomials(rank(quantiles)).mean(axis=0))
 
 
 def _polynomials(ranks: Array) -> Array:
@@ -106,14 +106,14 @@ def _polynomials(ranks: Array) -> Array:
 def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     pilot, network_seed, path_seed = spawn(seed, 3)
     shown = most_powerful(s, pilot)
-    needed = _SEEN / min(one.noncentrality for one in shown)
+    needed = SEEN / min(one.noncentrality for one in shown)
     if s.samples:
         needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
     for larger in range(_LARGER):
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
         networks = extrapolated(s.networks, shown, sizes, network_seed)
-        if s.depth or _small(networks, needed):
+        if s.depth or small(networks, needed):
             break
     for scores, net, path in zip(shown, networks, paths, strict=True):
         against = s.named if s.by_law else "paths of the limit"
@@ -142,7 +142,7 @@ def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: See
     for steps in (_STEPS * 2**k for k in range(_LARGER)):
         sizes = Sizes.of((steps, 2 * steps), 4.0 * needed, float, MOST_PATHS)
         paths = extrapolated(lambda steps, count, one: s.paths(s.limit, steps, count, one), shown, sizes, seed)
-        if _small(paths, needed):
+        if small(paths, needed):
             break
     return paths
 
@@ -156,11 +156,11 @@ def most_powerful(s: Setting, seed: Seed) -> list[Scores]:
         max((Scores.of_paths(name, f, right, wrong) for name, f in group), key=lambda one: one.noncentrality)
         for group in s.statistics
     ]
-    enough = [one for one in best if one.noncentrality * MOST > 5.0 * _SEEN]
+    enough = [one for one in best if one.noncentrality * MOST > 5.0 * SEEN]
     return enough or [max(best, key=lambda one: one.noncentrality)]
 
 
-def _small(means: Sequence[Extrapolated], needed: float) -> bool:
+def small(means: Sequence[Extrapolated], needed: float) -> bool:
     """Whether what is left over is below a fifth of the noise of so many samples."""
     return max(float(np.linalg.norm(m.left)) for m in means) < 0.2 / np.sqrt(needed)
 

@@ -6,6 +6,7 @@ argument, so that a control is derived from the wrong one in the same way.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -25,8 +26,9 @@ from numerics.compile import compile_expression, compile_law
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
-from numerics.validation.base import Array, spawn
-from numerics.validation.claims import Claim, Comparison, Distribution, Number
+from numerics.schemes import EulerMaruyama
+from numerics.validation.base import SCALE, Array, spawn
+from numerics.validation.claims import Claim, Comparison, Distribution, Number, Rate, Twin
 
 SOURCE = "S. Hayou, On the infinite-depth limit of finite-width neural networks (TMLR 2023)"
 CHUNK = 2**17
@@ -338,5 +340,99 @@ RANDOM_START: tuple[Claim, ...] = tuple(
     )
 )
 
+# --- networks that collapse, at the start only ---
+
+
+def collapsed(width: int, variance: Fraction) -> float:
+    """P(φ(X_0) = 0) for a Gaussian start: each neuron is at most 0, where it stays, whatever the variance."""
+    return float(law_from_gaussian(relu, variance).cdf(0.0) ** width)
+
+
+def collapsed_networks(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """Whether φ(X_1) = 0, for networks behind an input layer."""
+    x = simulate_network(ResNet(relu, width), size, samples, inputs=[[1.0]], seed=seed, workers=workers)
+    return np.all(x <= 0, axis=(1, 2)).astype(float)
+
+
+# --- the norm at width 2, 3, 4, 6 and 10, from a Gaussian start ---
+
+
+def log_ratio(before: Array, after: Array) -> Array:
+    """The logarithm of ‖φ(X_1)‖/‖φ(X_0)‖, both of shape (samples, width), of those that have not collapsed."""
+    start, end = (np.sum(np.maximum(x, 0.0) ** 2, axis=1) for x in (before, after))
+    moves = (start > 0) & (end > 0)
+    return np.log(end[moves] / start[moves]) / 2.0
+
+
+def log_ratio_of_networks(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same of networks, all weights drawn."""
+    x = simulate_network(
+        ResNet(relu, width), size, samples, inputs=[[1.0]], seed=seed, workers=workers, at=[0, size], method="weights"
+    )
+    return log_ratio(x[0, :, :, 0], x[1, :, :, 0])
+
+
+def log_ratio_of_limit(width: int, variance: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same from the engine's equation by Euler–Maruyama, in ``size`` steps."""
+    start, noise = spawn(seed, 2)
+    x0 = np.random.default_rng(start).standard_normal((samples, width))
+    limit = depth_limit(ResNet(relu, width, weight_variance=variance))
+    return log_ratio(x0, simulate_sde(limit, x0=x0, steps=size, samples=samples, seed=noise, workers=workers))
+
+
+# --- how fast networks whose weights are the increments of one Brownian motion come to the limit ---
+
+
+def coupled_distance(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    r""":math:`\|X^L - X^{2L}\|^2` of ReLU networks whose weights share increments, :math:`W = (W' + W'')/\sqrt2`."""
+    rng = np.random.default_rng(seed)
+    coarse = fine = rng.standard_normal((samples, width))
+    for _ in range(size):
+        first, second = rng.standard_normal((2, samples, width, width)) / math.sqrt(2 * size * width)
+        coarse = coarse + np.einsum("sij,sj->si", first + second, np.maximum(coarse, 0.0))
+        for half in (first, second):
+            fine = fine + np.einsum("sij,sj->si", half, np.maximum(fine, 0.0))
+    return np.sum((coarse - fine) ** 2, axis=1)
+
+
+def coupled_order() -> float:
+    """A layer is a step of Euler–Maruyama for the derived equation, whose noise is not constant: twice the scheme's strong order."""
+    return float(2 * EulerMaruyama(depth_limit(ResNet(relu, 4))).strong_order)
+
+
+PATHWISE: tuple[Claim, ...] = (
+    Number(
+        "collapsed networks, width 4",
+        "P(φ(X_1) = 0), ReLU, width 4, Gaussian start: 1/16 as at t = 0, and no network collapses later",
+        SOURCE,
+        partial(collapsed, 4),
+        partial(collapsed_networks, 4),
+        size=16,
+        wrong=lambda p: float(SCALE) * p,
+        slow=True,
+    ),
+    *(
+        Twin(
+            f"log-norm, width {n}",
+            f"law of log(‖φ(X_1)‖/‖φ(X_0)‖), ReLU, width {n}, Gaussian start: networks against the derived equation",
+            SOURCE,
+            partial(log_ratio_of_limit, n),
+            partial(log_ratio_of_networks, n),
+            slow=True,
+        )
+        for n in (2, 3, 4, 6, 10)
+    ),
+    Rate(
+        "strong rate, ReLU, width 4",
+        "E‖X^L − X^2L‖² falls as 1/L for ReLU networks of width 4 with shared weights: strong rate L^(−1/2)",
+        SOURCE,
+        coupled_order,
+        wrong=2.0,
+        simulate=partial(coupled_distance, 4),
+        sizes=(8, 16, 32, 64, 128),
+        samples=20_000,
+    ),
+)
+
 #: Every claim, in the order of the paper's argument.
-CLAIMS: tuple[Claim, ...] = (*RANDOM_START, *SLOPES, *LATER, *LINEAR, *WIDE)
+CLAIMS: tuple[Claim, ...] = (*RANDOM_START, *SLOPES, *LATER, *LINEAR, *WIDE, *PATHWISE)

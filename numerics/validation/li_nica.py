@@ -19,16 +19,17 @@ from scipy import integrate
 from derivations.activations import relu, tanh
 from derivations.architectures import MLP, PreNormResNet, ShapedMLP
 from derivations.calculus.exponential import collapse_linear
-from derivations.calculus.gram import squared_norm
+from derivations.calculus.gram import pair_correlation, squared_norm
 from derivations.calculus.speed import speed_density
 from derivations.limits import CollapseDiffusion, joint_limit
 from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.ensembles import Seed
+from numerics.fokker_planck import solve_fokker_planck
 from numerics.networks import simulate_collapse, simulate_gram
 from numerics.paths import simulate_sde
 from numerics.validation.base import Array
-from numerics.validation.claims import OWN, Claim, Comparison, Number
+from numerics.validation.claims import OWN, Claim, Comparison, Distribution, Number
 
 SOURCE = "M. Li, M. Nica, Differential equation scaling limits of shaped and unshaped neural networks (2023)"
 HALF = Fraction(1, 2)
@@ -121,6 +122,21 @@ def volume_of_networks(
     return log_volume(simulate_gram(net, int(size * t), samples, start, seed, workers, record=record))
 
 
+# --- shaped: the law of the correlation ---
+
+
+def correlation_law(factor: Fraction) -> Any:
+    """The law of ρ at t = 1/2 from 0.3, by the forward equation of the engine's process of ρ."""
+    limit = noisy(shaped_relu(2), factor)
+    return solve_fokker_planck(pair_correlation(limit, limit.states).process(), x0=0.3, t=0.5)
+
+
+def correlations(size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """ρ of networks with half as many layers as neurons."""
+    gram = end_of_perceptrons(shaped_relu(2, size), size // 2, samples, correlation_gram(2, 0.3), seed, workers)
+    return gram[:, 0, 1] / np.sqrt(gram[:, 0, 0] * gram[:, 1, 1])
+
+
 # --- a residual network that normalises what goes into its branch: a flow, though depth is proportional to width ---
 
 
@@ -170,6 +186,13 @@ def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
     return float(form.moment(1, start).subs(time, t))
 
 
+def law_of_w(start: float, t: float, factor: Fraction) -> Any:
+    """The law of w, and with it of q = (t/w)², by the forward equation of the engine's linear equation."""
+    form = collapse_linear(joint_limit(MLP(relu, inputs=2)))
+    form = replace(form, growth=form.growth * factor, variance=form.variance * factor)
+    return solve_fokker_planck(form.process, x0=start, t=t)
+
+
 def w_of_networks(start: float, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0 > 0`."""
     gap = 1 / (size * start) ** 2
@@ -188,6 +211,14 @@ CLAIMS: tuple[Claim, ...] = (
         log_norm,
         log_norm_of_networks,
         size=16,
+    ),
+    Distribution(
+        "correlation, shaped ReLU",
+        "law of ρ at t = 1/2 from 0.3, shaped ReLU: the forward equation against networks",
+        SOURCE,
+        correlation_law,
+        correlations,
+        slow=True,
     ),
     Comparison(
         "three inputs, shaped ReLU",
@@ -241,6 +272,14 @@ CLAIMS: tuple[Claim, ...] = (
         partial(mean_w, HALF, Fraction(1, 4)),
         partial(w_of_networks, 0.5, 0.25),
         size=32,
+        slow=True,
+    ),
+    Distribution(
+        "law of w from 1/2, ReLU",
+        "law of w = t/√q at t = 1/4 from 1/2, unshaped ReLU: the forward equation against networks",
+        SOURCE,
+        partial(law_of_w, 0.5, 0.25),
+        partial(w_of_networks, 0.5, 0.25),
         slow=True,
     ),
 )

@@ -163,6 +163,15 @@ def test_claim_differs_if_the_engine_derives_it_wrongly(claim):
     assert Validation((wrong,)).verdicts == ("differs",)
 
 
+@pytest.mark.parametrize(
+    ("name", "mutate"),
+    [("strong rate, ReLU, width 4", lambda rate: 1.1 * rate), ("log-norm, width 2", lambda sample: 1.05 * sample)],
+)
+def test_wrong_rates_and_equations_differ(name, mutate):
+    (claim,) = find_claims(name=name)
+    assert Validation((claim.check(seed=1, mutate=mutate),)).verdicts == ("differs",)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("claim", SLOW, ids=lambda c: c.name)
 def test_slow_claim_agrees(claim):
