@@ -27,8 +27,10 @@ from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics import given
+from numerics.densities import FrozenDistribution
 from numerics.flows import solve_flow
-from numerics.limit_distribution import distribution, has_distribution
+from numerics.fokker_planck import SolvedDistribution, solve_fokker_planck
+from numerics.limit_distribution import depends_on_time, distribution, has_distribution
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
 
@@ -221,6 +223,11 @@ class Question:
         """Why the statistic does not exist, where it was asked for and does not."""
         return []
 
+    @cached_property
+    def _solved(self) -> list[SolvedDistribution]:
+        """The law at the first value of the parameter at which the forward equation had to be solved for it."""
+        return []
+
     @property
     def of_depth(self) -> bool:
         """Whether the number of layers is sought, or the time where that is free."""
@@ -284,7 +291,7 @@ class Question:
             end = np.asarray(solve_flow(moving, start, time)(time))
             return float(self._read(end[None], process)[0]), 0.0
         if len(process.states) == 1 and has_distribution(process):
-            law = distribution(process, x0=start[0], t=time)
+            law = self._law(process, start[0], time)
             scale = start[0] / (self.norm0 if self.norm is not None else self.correlation0) if start[0] else 1.0
             return float(law.mean() if self.quantile is None else law.ppf(self.quantile)) / scale, 0.0
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -299,6 +306,15 @@ class Question:
         spread = np.sqrt(self.quantile * (1 - self.quantile) / len(values))
         low, high = np.quantile(values, np.clip([self.quantile - spread, self.quantile + spread], 0, 1))
         return found, float(high - low) / 2
+
+    def _law(self, process: Diffusion, start: float, time: float) -> FrozenDistribution:
+        """The law at a time; once none is known in closed form at one value of the parameter, it is not looked for at others."""
+        if self._solved and not depends_on_time(process):
+            return solve_fokker_planck(process, start, t=time)
+        law = distribution(process, x0=start, t=time)
+        if isinstance(law, SolvedDistribution):
+            self._solved.append(law)
+        return law
 
     def _start(self, process: Diffusion | Flow) -> list[float]:
         if process.states == (correlation,):

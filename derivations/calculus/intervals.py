@@ -11,7 +11,7 @@ from derivations.calculus.size import factored
 from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import Analysis, Point, analyse, pieces
+from derivations.piecewise import Analysis, Point, analyse, pieces, singularities
 
 
 def coefficients(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
@@ -93,7 +93,17 @@ def kinks_inside(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, 
     """
     x, mu, a = coefficients(process)
     inside = sp.Rational(inside) if isinstance(inside, float) else sp.sympify(inside)
-    return tuple(point.value for entry in (mu, a) if entry.has(x) for point in _analysed(entry, x, inside).singular)
+    return tuple(
+        value for entry in (mu, a) if entry.has(x) for value in _singular(factored(entry), x, sp.floor(inside))
+    )
+
+
+def _singular(entry: sp.Expr, x: sp.Symbol, shift: sp.Expr) -> list[sp.Expr]:
+    """Of a coefficient, around a point where only a window of infinitely many is listed."""
+    found, doubt = singularities(entry, x)
+    if not doubt or shift == 0:
+        return [point.value for point in found]
+    return [point.value + shift for point in singularities(entry.subs(x, x + shift), x)[0]]
 
 
 def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:

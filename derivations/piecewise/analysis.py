@@ -8,65 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import sympy as sp
 
 from derivations.errors import DerivationError, brief
-from derivations.piecewise.expansion import expansion_at, plain
+from derivations.piecewise.cuts import WIDTH, Point, cut, is_zero_function, side, together
 from derivations.piecewise.interval import IntervalFunction
 from derivations.piecewise.jets import Unsupported, contains_zero, raw
-from derivations.piecewise.solving import is_defined, rational_between, singular_points, zeros
-from derivations.piecewise.splitting import Piece, merged, split_at_conditions
-from derivations.piecewise.terms import LOG, Expansion, Unknown, is_zero
-
-_WIDTH = sp.Integer(2) ** 60
-
-
-@dataclass(frozen=True)
-class Point:
-    r"""A point at which something happens to a function.
-
-    Parameters
-    ----------
-    value : Expr
-        Where: an exact number, or an :class:`~derivations.piecewise.root.IsolatedRoot`.
-    orders : tuple
-        The local exponents from below and from above: f behaves like :math:`|x - p|^q` up to logarithms; 1 at a simple zero, ½ at
-        that of :math:`\sqrt{|x|}`, negative at a pole, ``oo`` where f vanishes faster than any power or altogether; None where f is
-        not defined or the exponent is not known. At a kink: that of the difference of the two sides, twice.
-    limits : tuple
-        The limits from below and from above, None where f is not defined or the limit is not known.
-    """
-
-    value: sp.Expr
-    orders: tuple[sp.Expr | None, sp.Expr | None] = (None, None)
-    limits: tuple[sp.Expr | None, sp.Expr | None] = (None, None)
-
-    @property
-    def order(self) -> sp.Expr | None:
-        """The exponent of both sides, or of the one that is known; None if they differ."""
-        known = {o for o in self.orders if o is not None}
-        return known.pop() if len(known) == 1 else None
-
-    @property
-    def limit(self) -> sp.Expr | None:
-        """The limit, where it is the same from all sides."""
-        known = {o for o in self.limits if o is not None}
-        return known.pop() if len(known) == 1 else None
-
-    @property
-    def low(self) -> sp.Rational:
-        """A rational number at most the value, equal to it or within :math:`2^{-60}`."""
-        return self.value if self.value.is_Rational else sp.floor(sp.Rational(self.value.evalf(40)) * _WIDTH) / _WIDTH
-
-    @property
-    def high(self) -> sp.Rational:
-        """A rational number at least the value, equal to it or within :math:`2^{-60}`."""
-        return self.value if self.value.is_Rational else self.low + 1 / _WIDTH
-
-    def __float__(self) -> float:
-        return float(self.value.evalf(40))
+from derivations.piecewise.solving import zeros
+from derivations.piecewise.splitting import Piece, merged
+from derivations.piecewise.terms import is_zero
 
 
 @dataclass(frozen=True)
@@ -146,16 +97,15 @@ class Analysis:
             raise DerivationError(f"{brief(self.expr)} is not defined towards {end}")
         if not self.reaches:
             return Growth(None, None, None)
-        side = _side(part.expr, self.variable, end, 1)
-        order = side.order
-        coefficient = side.coefficient if order is not None and order.is_finite else None
-        return Growth(None if order is None else -order, coefficient, side.limit)
+        grown = side(part.expr, self.variable, end, 1)
+        order = grown.order
+        coefficient = grown.coefficient if order is not None and order.is_finite else None
+        return Growth(None if order is None else -order, coefficient, grown.limit)
 
     @property
     def singular(self) -> tuple[Point, ...]:
         """Poles, jumps and kinks together, in increasing order: where a quadrature must be cut."""
-        points = {p.value: p for p in (*self.kinks, *self.jumps, *self.poles)}
-        return tuple(sorted(points.values(), key=float))
+        return together(self.kinks, self.jumps, self.poles)
 
     @property
     def vanishing_sides(self) -> tuple[Point, ...]:
@@ -169,39 +119,6 @@ class Analysis:
         return found or (self.expr.subs(self.variable, point),) * 2
 
 
-@dataclass(frozen=True)
-class _Side:
-    order: sp.Expr | None
-    coefficient: sp.Expr | None
-    limit: sp.Expr | None
-
-
-def _side(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, direction: int) -> _Side:
-    """Order and limit of a smooth formula towards a point."""
-    if is_zero_function(expr):
-        return _Side(sp.oo, None, sp.S.Zero)
-    try:
-        e = expansion_at(expr, x, point, direction)
-    except Unknown:
-        return _Side(None, None, None)
-    if not e.terms:
-        return _Side(sp.oo, None, sp.S.Zero)
-    growth = min(e.growth, default=None)
-    power, coefficient = e.leading
-    if growth is not None:
-        falls = sp.sympify(e.growth[growth]).is_extended_negative
-        sign = sp.sign(coefficient.subs(LOG, -1))
-        return _Side(sp.oo if falls else -sp.oo, None, sp.S.Zero if falls else sign * sp.oo)
-    at_zero = sp.limit(coefficient, LOG, -sp.oo) if coefficient.has(LOG) else coefficient
-    if at_zero.has(sp.Float) and power == 0 and is_defined(expr, x, point):
-        at_zero = expr.xreplace({x: point})
-    if power > 0:
-        return _Side(power, coefficient, sp.S.Zero)
-    if power < 0:
-        return _Side(power, coefficient, sp.sign(at_zero) * sp.oo)
-    return _Side(power, coefficient, at_zero)
-
-
 def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
     """The order of a zero at which the formula is smooth: that of a power of factors, each 0 or 1 by intervals where it can be."""
     total: sp.Expr = sp.S.Zero
@@ -210,9 +127,9 @@ def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
             continue
         base, power = (factor.base, factor.exp) if factor.is_Pow else (factor, sp.S.One)
         if not power.is_Integer:
-            return _side(expr, x, root, 1).order
+            return side(expr, x, root, 1).order
         order = _simple_order(base, x, root)
-        order = _side(base, x, root, 1).order if order is None else order
+        order = side(base, x, root, 1).order if order is None else order
         if order is None:
             return None
         total += power * order
@@ -222,7 +139,7 @@ def _order_inside(expr: sp.Expr, x: sp.Symbol, root: sp.Expr) -> sp.Expr | None:
 def _simple_order(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> sp.Expr | None:
     """0 or 1 where a formula or its derivative is seen not to vanish on a small bracket around a point, else None."""
     middle = at if at.is_Rational else sp.Rational(at.evalf(40))
-    reach = 0 if at.is_Rational else abs(middle) / _WIDTH
+    reach = 0 if at.is_Rational else abs(middle) / WIDTH
     try:
         value, slope = IntervalFunction(expr, x).jet(raw(middle - reach, middle + reach), 1)
     except Unsupported:
@@ -230,11 +147,6 @@ def _simple_order(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> sp.Expr | None:
     if not contains_zero(value):
         return sp.S.Zero
     return None if contains_zero(slope) else sp.S.One
-
-
-def is_zero_function(expr: sp.Expr) -> bool:
-    """Whether a formula is the number 0."""
-    return bool(expr.is_zero) if not expr.free_symbols else False
 
 
 @lru_cache(maxsize=256)
@@ -270,49 +182,30 @@ def analyse(expr: sp.Expr, variable: sp.Symbol) -> Analysis:
     >>> [p.value for p in a.kinks], a.vanishing, a.growth(sp.oo).exponent
     ([0], ((-oo, 0),), 1)
     """
-    expr = sp.sympify(expr)
-    if expr.free_symbols - {variable}:
-        others = ", ".join(sorted(map(str, expr.free_symbols - {variable})))
-        raise DerivationError(
-            f"the analysis of a function needs numbers for the parameters {others}, got {brief(expr)}"
-        )
-    parts, reason = split_at_conditions(plain(expr), variable)
-    reaches = not reason
-    cells: list[Piece] = []
-    for part in parts:
-        found = singular_points(part.expr, variable, part.left, part.right)
-        reason = reason or found.doubt
-        ends = (part.left, *found.zeros, part.right)
-        cells += [
-            Piece(a, b, part.expr) for a, b in pairwise(ends) if is_defined(part.expr, variable, rational_between(a, b))
-        ]
-    if not cells:
-        raise DerivationError(f"{brief(expr)} is a real number nowhere")
-    sorter = _Sorter(expr, variable)
-    for before, after in zip([None, *cells], [*cells, None], strict=True):
-        sorter.judge(before, after)
-    for cell in cells:
+    parts = cut(sp.sympify(expr), variable)
+    reason, found = parts.reason, list(parts.sorter.zeros)
+    for cell in parts.cells:
         if is_zero_function(cell.expr):
             continue
         inside = zeros(cell.expr, variable, cell.left, cell.right)
         reason = reason or inside.doubt
         for root in inside.zeros:
             order = _order_inside(cell.expr, variable, root)
-            sorter.zeros.append(Point(root, (order, order), (sp.S.Zero, sp.S.Zero)))
+            found.append(Point(root, (order, order), (sp.S.Zero, sp.S.Zero)))
     return Analysis(
-        expr=expr,
+        expr=parts.sorter.expr,
         variable=variable,
-        pieces=tuple(cells),
-        intervals=_joined(cells, sorter.cuts),
-        zeros=_sorted(sorter.zeros),
-        poles=_sorted(sorter.poles),
-        removable=_sorted(sorter.removable),
-        kinks=_sorted(sorter.kinks),
-        jumps=_sorted(sorter.jumps),
-        vanishing=tuple((p.left, p.right) for p in merged(cells) if is_zero_function(p.expr)),
-        parity=_parity(cells, variable) if reaches else None,
-        reaches=reaches,
-        reason=reason or sorter.doubt,
+        pieces=tuple(parts.cells),
+        intervals=_joined(parts.cells, parts.sorter.cuts),
+        zeros=_sorted(found),
+        poles=_sorted(parts.sorter.poles),
+        removable=_sorted(parts.sorter.removable),
+        kinks=_sorted(parts.sorter.kinks),
+        jumps=_sorted(parts.sorter.jumps),
+        vanishing=tuple((p.left, p.right) for p in merged(parts.cells) if is_zero_function(p.expr)),
+        parity=_parity(parts.cells, variable) if parts.reaches else None,
+        reaches=parts.reaches,
+        reason=reason or parts.sorter.doubt,
     )
 
 
@@ -329,78 +222,6 @@ def _joined(cells: list[Piece], cuts: set[sp.Expr]) -> tuple[tuple[sp.Expr, sp.E
         else:
             found.append((cell.left, cell.right))
     return tuple(found)
-
-
-class _Sorter:
-    """Judges the points between cells by the expansions from both sides."""
-
-    def __init__(self, expr: sp.Expr, variable: sp.Symbol) -> None:
-        self.expr, self.x, self.doubt = expr, variable, ""
-        self.cuts: set[sp.Expr] = set()
-        self.zeros: list[Point] = []
-        self.poles: list[Point] = []
-        self.removable: list[Point] = []
-        self.kinks: list[Point] = []
-        self.jumps: list[Point] = []
-
-    def judge(self, before: Piece | None, after: Piece | None) -> None:
-        """Sort the point between two cells, or the ends on both sides of a gap of the domain."""
-        if before is not None and after is not None and before.right != after.left:
-            self.judge(before, None)
-            self.judge(None, after)
-            return
-        at = before.right if before is not None else after.left if after is not None else sp.oo
-        if at in (sp.oo, -sp.oo):
-            return
-        below = _side(before.expr, self.x, at, -1) if before is not None else None
-        above = _side(after.expr, self.x, at, 1) if after is not None else None
-        sides = [s for s in (below, above) if s is not None]
-        orders = (below.order if below else None, above.order if above else None)
-        limits = (below.limit if below else None, above.limit if above else None)
-        known = [s.limit for s in sides if s.limit is not None]
-        if len(known) < len(sides):
-            self.doubt = self.doubt or f"the limit of {brief(self.expr)} at {at} is not known"
-            self.cuts.add(at)
-            return
-        if any(limit in (sp.oo, -sp.oo) for limit in limits):
-            self.poles.append(Point(at, orders, limits))
-            self.cuts.add(at)
-            return
-        if all(map(is_zero, known)) and any(s.order != sp.oo or s.coefficient for s in sides):
-            self.zeros.append(Point(at, orders, limits))
-        if before is None or after is None:
-            return
-        if not is_zero(known[0] - known[1]):
-            self.jumps.append(Point(at, orders, limits))
-            return
-        if not is_defined(self.expr, self.x, at):
-            self.removable.append(Point(at, orders, (known[1], known[1])))
-        difference = _differ(*(_continued(p.expr, self.x, at, side) for p, side in ((before, -1), (after, 1))))
-        if difference is not None:
-            self.kinks.append(Point(at, (difference, difference), (known[1], known[1])))
-
-
-def _continued(expr: sp.Expr, x: sp.Symbol, at: sp.Expr, direction: int) -> Expansion | None:
-    """The expansion with some powers beyond the leading one."""
-    if is_zero_function(expr):
-        return Expansion({})
-    try:
-        return expansion_at(expr, x, at, direction, (4, 9))
-    except Unknown:
-        return None
-
-
-def _differ(below: Expansion | None, above: Expansion | None) -> sp.Expr | None:
-    """The power at which two expansions, in −t and in t, part; None if one smooth function continues the other."""
-    if below is None or above is None:
-        return sp.S.One
-    for power in sorted({*below.terms, *above.terms}):
-        p, q = (e.terms.get(power, sp.S.Zero) for e in (below, above))
-        if is_zero(p) and is_zero(q):
-            continue
-        if not power.is_Integer or p.has(LOG) or q.has(LOG) or not is_zero(p * (-1) ** power - q):
-            return power
-    return None if min(below.error, above.error) > 1 and not below.growth and not above.growth else sp.oo
 
 
 def _parity(cells: list[Piece], x: sp.Symbol) -> str | None:
