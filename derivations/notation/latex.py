@@ -82,7 +82,8 @@ class Printer(PatternPrinter, LatexPrinter):
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         """Square roots stand together."""
-        return str(super()._print_Mul(under_one_root(expr, lambda inside: rf"\sqrt{{{self._print(inside)}}}")))
+        joined = under_one_root(expr, lambda inside: rf"\sqrt{{{self._print(inside)}}}")
+        return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
     def _print_Pow(self, expr: sp.Pow) -> str:
         r"""A power of a function without a value is :math:`\varphi(x)^2`, not :math:`\varphi^2(x)`."""

@@ -85,7 +85,8 @@ class PlainPrinter(PatternPrinter, StrPrinter):
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         """Square roots stand together."""
-        return str(super()._print_Mul(under_one_root(expr, lambda inside: f"sqrt({self._print(inside)})")))
+        joined = under_one_root(expr, lambda inside: f"sqrt({self._print(inside)})")
+        return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
     def _print_Function(self, expr: sp.Function) -> str:
         name = re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), expr.func.__name__)
