@@ -85,6 +85,8 @@ class PlainPrinter(PatternPrinter, StrPrinter):
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         """Square roots stand together."""
+        if not expr.is_Mul:  # a power that prints as a fraction
+            return str(super()._print_Mul(expr))
         joined = under_one_root(expr, lambda inside: f"sqrt({self._print(inside)})")
         return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
