@@ -9,6 +9,7 @@ import sympy as sp
 
 from derivations.gaussian.node import GaussianMean
 from derivations.notation.steps import Line, Step, equation
+from derivations.sums import CoordinateSum
 
 _LETTERS = ("c", "kappa", "eta")
 _DIGITS = 6
@@ -43,7 +44,7 @@ def _means(line: Line) -> Iterator[sp.Expr]:
         for node in walk:
             if isinstance(node, GaussianMean):
                 walk.skip()
-                if not node.free_symbols:
+                if not node.free_symbols and not node.has(CoordinateSum):  # a sum over neurons is no number
                     yield node
 
 
