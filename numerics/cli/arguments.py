@@ -10,6 +10,7 @@ from numerics.cli.parsing import Parser, Version
 from numerics.cli.shared import (
     add_force,
     add_inputs_followed,
+    add_quick,
     add_random,
     add_recipe,
     add_seed,
@@ -133,6 +134,7 @@ def _validate(validate: Parser) -> None:
     add_inputs_followed(validate)
     add_start(validate)
     add_size(validate, depth=None, samples=None)
+    add_quick(validate)
 
 
 def _compare(compare: Parser) -> None:

@@ -201,7 +201,7 @@ def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
     d = _derivation(options, options.inputs)
-    return _shown(validate(d, samples=options.samples, **_setting(options)))
+    return _shown(validate(d, samples=options.samples, quick=options.quick, **_setting(options)))
 
 
 def _compare(options: argparse.Namespace) -> int:
