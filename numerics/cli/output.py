@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from derivations.errors import unknown
-from derivations.explain.files import write_whole
+from derivations.notation.files import write_whole
 
 Writer = Callable[[np.ndarray], bytes]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from derivations import DerivationError, Recipe, Scalings, TrainingScalings, scalings, symbols
 from derivations.backward import jacobian
 from derivations.decimals import exact_decimals
-from derivations.explain.printed import Printed
+from derivations.notation.printed import Printed
 from numerics.cli.output import checked_output, put
 
 #: What stands for the number that is sought, on the command line and in the recipe that is read from it.

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
 from derivations.errors import DerivationError
+from derivations.notation.printed import Legible
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.statistics import Estimate
@@ -71,8 +72,8 @@ class AtDepth:
     why: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Trainability:
+@dataclass(frozen=True, repr=False)
+class Trainability(Legible):
     """A recipe at several depths; prints as a table."""
 
     recipe: Recipe
