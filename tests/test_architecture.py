@@ -46,6 +46,7 @@ OPTIONAL_LIBRARIES = {
     "matplotlib",
     "jinja2",
     "rich",
+    "shtab",
     "latex2mathml",
     "sklearn",
     "threadpoolctl",

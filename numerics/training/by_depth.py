@@ -71,6 +71,19 @@ class AtDepth:
     accuracy: float
     why: tuple[str, ...]
 
+    def data(self) -> dict[str, Any]:
+        """What a table shows, as plain numbers."""
+        return {
+            "depth": self.depth,
+            "gradient_growth": self.growth.value,
+            "gradient_growth_error": self.growth.error,
+            "derived_rate": self.derived_rate,
+            "rate": self.rate,
+            "losses": self.losses,
+            "accuracy": self.accuracy,
+            "why": self.why,
+        }
+
 
 @dataclass(frozen=True, repr=False)
 class Trainability(Legible):
