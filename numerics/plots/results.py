@@ -238,6 +238,6 @@ def _state_of(of: Any) -> str:
 def _named(axes: Axes, columns: int = 1) -> Axes:
     """With the names of what is drawn."""
     if axes.get_legend_handles_labels()[1]:
-        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} if columns > 1 else {}
+        place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} if columns > 1 else {}
         axes.legend(frameon=False, fontsize="small", labelcolor=INK, ncols=columns, handlelength=1.6, **place)
     return axes
