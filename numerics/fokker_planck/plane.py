@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import sympy as sp
 from scipy.interpolate import RectBivariateSpline
 from scipy.sparse import csc_array
 
-from derivations.calculus.intervals import kinks_inside, moving_interval
+from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.lines import line
 from derivations.diffusion import Diffusion
 from numerics.compile import compile_expression
 from numerics.fokker_planck.coordinate import Array, Coefficients, Coordinate
@@ -43,6 +44,7 @@ _WIDEST = 40  # points that a step may reach on either side
 _ENTRIES = 1 << 20  # of the matrix that are made at once
 _MOST_ENTRIES = 4e7
 _SURELY = 0.7  # share of the tolerance that the next steps are chosen for
+_REGULAR = 2.5  # by which a difference at least becomes smaller when steps are quartered
 _SEEN = 1e-12  # of the largest density
 
 
@@ -123,25 +125,30 @@ class _Motion:
 def solve_plane(process: Diffusion, x0: tuple[float, float], t: float, tol: float, points: int) -> PlaneDistribution:
     """The law of two states; see :func:`numerics.fokker_planck.solve_fokker_planck`."""
     motion = _motion(process, x0, t)
-    steps, error = _STEPS, float("inf")
+    steps, error, regular = _STEPS, float("inf"), True
     while True:
         lattice = _window(motion, t, tol, steps)
         finest = lattice.refined().refined()
         if finest.size > points or finest.size * _per_point(motion, finest, t / steps / 16) > _MOST_ENTRIES:
             reached = f"the error is about {error:.1g}, and tol = {tol:g} was asked for; " if np.isfinite(error) else ""
+            reached += "" if regular else "coefficients with kinks or jumps converge slowly; "
             raise ValueError(
                 f"{reached}the next grid has {finest.size} points for {16 * steps} steps, more than points = {points} or than fit in memory: "
                 "raise points or tol, or simulate"
             )
-        density, error = _three(motion, lattice, t, steps)
+        density, error, regular = _three(motion, lattice, t, steps)
         if error <= tol:
             return PlaneDistribution(motion.chart, *finest.axes, density, error, 16 * steps)
         # of second order after one extrapolation
-        steps = int(np.ceil(steps * min(max(np.sqrt(error / tol / _SURELY), 1.2), 4.0)))
+        more = error / tol / _SURELY
+        steps = int(np.ceil(steps * (min(max(np.sqrt(more), 1.2), 4.0) if regular else more)))
 
 
-def _three(motion: _Motion, lattice: _Lattice, t: float, steps: int) -> tuple[Array, float]:
-    """The density from three lattices, extrapolated twice, and its distance in L¹ from the better of two that are extrapolated once."""
+def _three(motion: _Motion, lattice: _Lattice, t: float, steps: int) -> tuple[Array, float, bool]:
+    """The density from three lattices, extrapolated twice, its error, and whether the lattices converge as they do for smooth coefficients.
+
+    The error is the distance in L¹ from the better of two that are extrapolated once.
+    """
     lattices = [lattice, lattice.refined(), lattice.refined().refined()]
     missed, densities = 0.0, []
     for level, grid in enumerate(lattices):
@@ -152,26 +159,29 @@ def _three(motion: _Motion, lattice: _Lattice, t: float, steps: int) -> tuple[Ar
     density = _extrapolated(lattices[1:], once, 16)
     area = lattices[-1].spacing ** 2
     mass = float(density.sum()) * area
-    return density / mass, float(np.abs(density - once[1]).sum()) * area + abs(mass - 1) + missed + edge
+    moved = [
+        float(np.abs(f[::2, ::2] - c).sum()) * 4 * area * 4 ** (1 - k) for k, (c, f) in enumerate(pairwise(densities))
+    ]
+    # quartering the steps quarters the error, unless coefficients have kinks or jumps; then nothing is gained by extrapolation
+    regular = moved[0] > _REGULAR * moved[1]
+    off = float(np.abs(density - once[1]).sum()) * area if regular else 2 * moved[1]
+    return density / mass, off + abs(mass - 1) + missed + edge, regular
 
 
 def _motion(process: Diffusion, x0: tuple[float, float], t: float) -> _Motion:
     """Coordinates around the start, and the coefficients in them."""
-    states = process.states
-    entries = [process.covariance[i, j] for i, j in ((0, 0), (0, 1), (1, 1))]
-    start = dict(zip(states, map(sp.Float, x0), strict=True))
-    axes, slopes, whole = (
-        [],
-        [],
-        (process.domain.sets if isinstance(process.domain, sp.ProductSet) else (sp.S.Reals,) * 2),
-    )
-    for k, (x, within) in enumerate(zip(states, whole, strict=True)):
-        other = states[1 - k]
-        along = Diffusion((x,), [0], [[entries[2 * k].subs(other, sp.Rational(x0[1 - k]))]], within)
+    states, axes, slopes = process.states, [], []
+    for k, x in enumerate(states):
+        along = line(process, k, x0)
         variance = compile_expression((x,), along.covariance[0, 0])
         if not variance(np.array([x0[k]]))[0] > 0:
             raise ValueError(f"the state {x} has no noise at the start {x} = {x0[k]:g}; follow the other state alone")
         left, right = (float(end) for end in moving_interval(along, x0[k]))
+        if places := [*crossed_zeros(along, x0[k]), *crossed_jumps(along, x0[k])]:
+            raise ValueError(
+                f"the noise of {x} vanishes or jumps at {x} = {float(places[0]):g}, where the process crosses; that is solved for one state "
+                "only: simulate"
+            )
         kinks = tuple(float(p) for p in kinks_inside(along, x0[k]) if left < float(p) < right)
         coefficients = Coefficients(np.zeros_like, variance, left, right, kinks)
         axis = Coordinate(coefficients, x0[k], (_FAR * np.sqrt(t), _FAR * np.sqrt(t)))
@@ -182,8 +192,10 @@ def _motion(process: Diffusion, x0: tuple[float, float], t: float) -> _Motion:
                     "it, which is not known for two states; take states whose ends are infinitely far, as a logarithm's, or simulate"
                 )
         axes.append(axis)
-        slopes.append(compile_expression((x,), sp.diff(along.covariance[0, 0], x)))
-    a, b, c = (float(entry.subs(start)) for entry in entries)
+        slopes.append(compile_expression((x,), along.covariance[0, 0].diff(x)))
+    entries = [process.covariance[i, j] for i, j in ((0, 0), (0, 1), (1, 1))]
+    compiled = compile_expression(states, [*process.drift, *entries])
+    *_, a, b, c = (float(value[0]) for value in compiled(*(np.array([value]) for value in x0)))
     correlation = b / np.sqrt(a * c)
     if not abs(correlation) < 1 - _SINGULAR:
         raise ValueError(
@@ -191,7 +203,6 @@ def _motion(process: Diffusion, x0: tuple[float, float], t: float) -> _Motion:
             "solve for one state"
         )
     root = np.linalg.cholesky(np.array([[1, correlation], [correlation, 1]]))
-    compiled = compile_expression(states, [*process.drift, *entries])
     return _Motion(Chart((axes[0], axes[1]), root), compiled, (slopes[0], slopes[1]), np.sqrt(t))
 
 

@@ -154,6 +154,16 @@ REFUSED = {
         lambda: solve_fokker_planck(Diffusion((x, y), [0, x], [[1, 0], [0, 0]]), (0.0, 0.0)),
         "y has no noise",
     ),
+    "a jump of the noise": (
+        lambda: solve_fokker_planck(
+            Diffusion((x, y), [0, 0], [[sp.Piecewise((4, x < 0), (1, True)), 0], [0, 1]]), (0.5, 0.0)
+        ),
+        "vanishes or jumps at x = 0",
+    ),
+    "a kink": (
+        lambda: solve_fokker_planck(Diffusion((x, y), [0, 0], [[(1 + sp.Abs(x)) ** 2, 0], [0, 1]]), (0.3, 0.0), t=0.5),
+        "with kinks or jumps converge slowly",
+    ),
     "few points": (lambda: solve_fokker_planck(LINEAR, (1.0, 0.0), tol=1e-5, points=100), "raise points or tol"),
     "three states": (
         lambda: solve_fokker_planck(derive(MLP(identity, inputs=2), order="joint").limit, 1.0),
