@@ -20,6 +20,8 @@ from derivations.errors import DerivationError, require, shown
 from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
 
+_MOST_STATES = 100_000  # that are written out one by one
+
 
 @dataclass(frozen=True)
 class Boundary:
@@ -335,6 +337,10 @@ class NeuronDiffusion:
         """All coordinates, neuron by neuron; one neuron's for a symbolic width."""
         if not self.width.is_Integer:
             return self.neuron
+        if self.width * self.inputs > _MOST_STATES:
+            raise DerivationError(
+                f"a limit of {self.width * self.inputs} coordinates is not written out neuron by neuron; choose a smaller width"
+            )
         return neuron_symbols(state, int(self.width), self.inputs)
 
     @property

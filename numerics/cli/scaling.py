@@ -57,7 +57,7 @@ def run_jacobian(
 def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
     """Print the regimes of a network, and draw them if that is wanted."""
     checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    drawing = checked_output(options.figure, options.force, (".svg",))
+    drawing = checked_output(options.figure, options.force, (".svg",), "--figure")
     net = network(options)
     if options.training is None:
         found: Scalings | TrainingScalings = scalings(net, order=options.order)
@@ -85,6 +85,10 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
         raise ValueError(
             f"one option must be {UNKNOWN}, the number that is sought, such as --c-minus '{UNKNOWN}' or --depth '{UNKNOWN}'; got {len(asked)}"
         )
+    if (options.mean_square is None) == (options.correlation is None):
+        raise ValueError("one of --mean-square and --correlation must be given, the value that is wanted")
+    if options.mean_square is not None and options.mean_square <= 0:
+        raise ValueError(f"--mean-square must be a positive number, got {options.mean_square:g}")
     name = asked[0]
     sought = {"depth": symbols.depth, "t": symbols.time}.get(name)
     size = {"depth": options.depth, "t": options.t}

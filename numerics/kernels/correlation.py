@@ -24,6 +24,7 @@ from numerics.kernels.integration import integrate
 Array = NDArray[np.float64]
 _BLOCK = 1 << 15
 _EXACT = 1e-13
+_MOST_GROWTH = 800.0  # of a variance's logarithm: e^710 is beyond doubles
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[
     moves = flow.flow.moves_alone
 
     def velocity(s: float, y: Array) -> Array:
+        if y[-1] > _MOST_GROWTH:
+            raise ValueError(
+                f"the kernel is larger than a double can be from depth t = {s:.6g} on, before the t = {t:g} asked for; "
+                "choose a smaller t or smaller variances"
+            )
         kernels = y[:-1].reshape(parts, 1, -1)
         kernels = np.concatenate([np.clip(kernels[:1], -1.0, 1.0), kernels[1:]])
         growth = (flow.velocity_alone(s, unit) if moves else known)[flow.flow.states.index(1), 0]

@@ -5,7 +5,6 @@ Every check carries its control, the same test with a coefficient that is 5 % of
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations import Derivation
@@ -27,8 +26,9 @@ from numerics.validation.subjects import JointSetting, Setting
 
 @given.checked(
     d=given.derived,
+    x0=given.moderate,
     samples=given.optional(given.whole),
-    t=given.number,
+    t=given.duration,
     depth=given.optional(given.whole),
     stage=given.function,
 )
@@ -92,8 +92,6 @@ def validate(
     >>> bool(validate(derive(ResNet(relu, width=1)), samples=200, depth=64))  # no power with so few
     False
     """
-    if not (np.isfinite(t) and t > 0):
-        raise ValueError(f"t must be finite and positive, got {t}")
     given = (x0, float(t), samples, depth, workers)
     subjects = settings_of(d, *given) if isinstance(d, Derivation) else derivatives_of(d, *given)
     found = [(check, s) for s in subjects for check in checks_of(s)]

@@ -93,7 +93,7 @@ def weak_order(s: Setting, seed: Seed) -> Iterator[Row]:
     samples = s.samples or 200_000
     pilot, *seeds = spawn(seed, 1 + len(depths))
     functions: tuple[Callable[[Array], Array], ...] = (lambda u: u, lambda u: (2 * u - 1) ** 2)
-    scores, ranks, _ = _coupled(short, depths[0], samples // 4, pilot)
+    scores, ranks, _ = _coupled(short, depths[0], max(2, samples // 4), pilot)
     missed = [Estimate.of(f(scores) - f(ranks)) for f in functions]
     seen = [abs(error.test(0.0).statistic) if abs(error.value) > 1e-9 else 0.0 for error in missed]
     if max(seen) < 10.0:
