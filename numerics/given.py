@@ -84,7 +84,7 @@ def _is_numbers(value: Any) -> bool:
         if array.dtype.kind in "USbcmMV" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat)):
             return False
         array.astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
-from derivations.errors import unknown
+from derivations.errors import shown, unknown
 from numerics import given
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap, affine_map
@@ -191,11 +191,10 @@ def channels_first(inputs: Array, channels: str) -> Array:
     return np.moveaxis(inputs, -1, 1) if channels == "last" else inputs
 
 
-def _inputs(given: ArrayLike, name: str) -> Array:
-    try:
-        values = np.asarray(given, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers, one input a row: {error}") from error
+def _inputs(X: ArrayLike, name: str) -> Array:
+    if not given.array.holds(X):
+        raise ValueError(f"{name} must be an array of numbers, one input a row, got {shown(X)}")
+    values = np.asarray(X, dtype=float)
     if values.ndim < 2 or not values.size or not np.all(np.isfinite(values)):
         raise ValueError(f"{name} must hold finite numbers, one input a row, got shape {values.shape}")
     return values

@@ -134,7 +134,7 @@ def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
             "0.5 is not reached; ask for a value between them, or give other --bounds",
         ),
         (["kernel", "--random", "999x999999"], "at most 10000000 numbers together"),
-        (["kernel", "--t", "1e6"], "larger than a double can be from depth t = 1"),
+        (["kernel", "--t", "1e6"], "larger than a double can be at depth t = 1"),
         (["kernel", "--activation", "tanh", "--t", "1e100"], "t must be a number from 0 to 10^9"),
         (["derive", "shaped"], "needs either c-plus and c-minus"),
         (["derive", "shaped", "--c-plus", "x", "--c-minus", "0"], "c-plus must be a number"),
