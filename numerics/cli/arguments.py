@@ -19,7 +19,7 @@ from numerics.cli.shared import (
     add_start,
     add_time,
 )
-from numerics.cli.values import bounds, depths, finite, pair, whole
+from numerics.cli.values import Usual, bounds, depths, finite, pair, whole
 
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "typst", "json", "html")
@@ -172,7 +172,8 @@ def _claims(claims: Parser) -> None:
 
 
 def _report(report: Parser) -> None:
-    add_recipe(report, width="1")
+    add_recipe(report, width=Usual("1, or 32 with --inputs"))
+    report.set_defaults(width=Usual("1"))
     add_start(report, inputs=True)
     report.add_argument(
         "--text",
