@@ -48,6 +48,12 @@ def _derive(derive: Parser) -> None:
     add_recipe(derive)
     add_inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
+    derive.add_argument(
+        "--style",
+        choices=("steps", "theorem"),
+        default="steps",
+        help="of a .tex file: step by step, or a theorem with its proof and references (steps)",
+    )
     add_json(derive)
     add_out(
         derive,
@@ -304,7 +310,7 @@ def _command(commands: _Commands, name: str, does: str) -> Parser:
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "derive": (
         "resnet --activation gelu --width oo --inputs 2",
-        "--layer 'x + eps*A(relu(B(rms_norm(x), out=4*n)))' -o block.tex",
+        "--layer 'x + eps*A(relu(B(rms_norm(x), out=4*n)))' --style theorem -o block.tex",
     ),
     "density": ("--activation relu --x0 1 --t 0.5", "--activation tanh -o density.csv"),
     "output": ("mlp-block --width 8 --quantiles 0.05,0.5,0.95",),

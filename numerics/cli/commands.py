@@ -41,11 +41,15 @@ def _derive(options: argparse.Namespace) -> int:
     as_json(options)
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
+    if options.style == "theorem" and (out is None or out.suffix != ".tex"):
+        raise ValueError(
+            "a theorem is written as LaTeX; name its file in --out, such as --style theorem -o theorem.tex"
+        )
     d = _derivation(options, options.inputs)
     with slow_stage("derivation"):
         d.steps  # noqa: B018  made here, while someone is told that it takes time
     if out and _SUFFIXES.get(out.suffix) == kind != "html":
-        d.write(out)
+        d.write(out, options.style)
     else:
         put(_FORMATS[kind](d, options), out)
     return 0
