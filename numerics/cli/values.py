@@ -8,6 +8,15 @@ import re
 from collections.abc import Callable
 
 
+def width(text: str) -> str:
+    """A number of neurons as it is typed."""
+    if text not in ("n", "oo", "?") and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}"
+        )
+    return text
+
+
 def depths(text: str) -> tuple[int, ...]:
     """Numbers of layers, with commas between them."""
     return tuple(map(whole("depth", 1, 1_000_000), text.split(",")))
