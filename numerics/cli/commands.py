@@ -211,6 +211,11 @@ def _train(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force, (".csv",))
     network = _network(options)
     inputs, labels = _digits() if options.data is None else read_labelled(options.data)
+    if inputs.shape[1] % prod(network.positions):
+        raise ValueError(
+            f"an input of {inputs.shape[1]} numbers has none for each of {'×'.join(map(str, network.positions))} positions; give it channels "
+            "times positions"
+        )
     inputs = (inputs - inputs.mean()) / (inputs.std() or 1.0)
     order = np.random.default_rng(options.seed).permutation(len(inputs))
     tested, seen = np.split(order, [int(_TESTED * len(order))])

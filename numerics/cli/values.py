@@ -65,8 +65,8 @@ def pair(name: str) -> Callable[[str], tuple[int, int]]:
     return read
 
 
-def finite(name: str) -> Callable[[str], float]:
-    """A reader of finite numbers."""
+def finite(name: str, above: float = -math.inf) -> Callable[[str], float]:
+    """A reader of finite numbers above a bound."""
 
     def read(text: str) -> float:
         try:
@@ -75,6 +75,8 @@ def finite(name: str) -> Callable[[str], float]:
             value = math.nan
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{name} must be a finite number, got {text[:40]!r}")
+        if value <= above:
+            raise argparse.ArgumentTypeError(f"{name} must be above {above:g}, got {text[:40]!r}")
         return value
 
     return read
