@@ -192,18 +192,3 @@ def test_norms_that_leave_the_numbers_are_counted():
 def test_labels_that_are_none(capsys, tmp_path):
     (tmp_path / "labels.csv").write_text("1,2,0.5\n3,4,-1\n")
     assert "a whole number from 0 to 9999" in complaint(capsys, "train", "--data", str(tmp_path / "labels.csv"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["conv", "--positions", "7"], "an input of 2 numbers has none for each of 7 positions"),
-        (["--optimizer", "sdg"], "unknown optimizer 'sdg'"),
-    ],
-    ids=["positions", "optimizer"],
-)
-def test_training_that_cannot_be(arguments, says, capsys, tmp_path):
-    pytest.importorskip("jax")
-    pytest.importorskip("optax")
-    (tmp_path / "labels.csv").write_text("1,2,0\n3,4,1\n" * 10)
-    assert says in complaint(capsys, "train", *arguments, "--data", str(tmp_path / "labels.csv"))
