@@ -17,6 +17,10 @@ def width(text: str) -> str:
     return text
 
 
+class Usual(str):
+    """A default, told from the same text that was typed."""
+
+
 def depths(text: str) -> tuple[int, ...]:
     """Numbers of layers, with commas between them."""
     return tuple(map(whole("depth", 1, 1_000_000), text.split(",")))
