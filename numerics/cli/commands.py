@@ -293,6 +293,8 @@ def _report(options: argparse.Namespace) -> int:
     size = {"t": _time(options), "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples
+    elif inputs is None and text is None and d.order == "depth" and d.architecture.width.is_Integer:
+        size["samples"] = Start.samples_of(options.depth * int(d.architecture.width) * d.architecture.coordinates)
     of: Start | Inputs | Text = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
     if text is not None:
         options.width, of = neurons, Text(text, int(neurons), **size)
