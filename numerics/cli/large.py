@@ -120,14 +120,14 @@ def run_large(
     common = {"t": time, "seed": options.seed, "method": options.method, "at": [depth], "record": ends}
     run = partial(simulate_network, network, depth, reduce=_REDUCTIONS, **start, **common)
     plan = measured(run, options.samples, (2, network.coordinates), workers_of(workers))
-    print(f"plan: {plan}", file=sys.stderr, flush=True)
-    if options.plan:
-        return 0
-    if plan.hours > options.hours:
+    if plan.hours > options.hours and not options.plan:
         raise ValueError(
             f"{options.samples} networks would take about {plan.hours:.2g} hours on {plan.workers} workers, more than --hours {options.hours:g}; "
             "take fewer, more workers, or a larger --hours"
         )
+    print(f"plan: {plan}", file=sys.stderr, flush=True)
+    if options.plan:
+        return 0
     moments, quantiles, (lost, _) = run(
         samples=options.samples, workers=workers, checkpoint=options.checkpoint, progress=progress
     )

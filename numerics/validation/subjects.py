@@ -246,7 +246,7 @@ class WideSetting(Setting):
         return np.concatenate([np.zeros(len(self.limit.states) - len(self._moments)), gram])[None, :]
 
     @property
-    def calm(self) -> Setting:  # type: ignore[override]
+    def calm(self) -> Setting:
         """Itself."""
         return self
 
