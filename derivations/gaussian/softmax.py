@@ -89,8 +89,8 @@ class SoftmaxMean(Binding):
         In the place of means: T, where the mean is that of how the rows move with their scores,
         :math:`\mathbb{E}\,\mathrm{tr}(J_\alpha M J_\gamma T^\top)` with :math:`J = \partial a/\partial Y = \mathrm{diag}(a) - aa^\top`.
     function : Lambda
-        Last, where the mean is not of the form itself: f of
-        :math:`\Phi_{\alpha\alpha}, \Phi_{\alpha\gamma}, \Phi_{\gamma\gamma}`, with :math:`\Phi_{\alpha\gamma} = a_\alpha^\top M a_\gamma`, as behind a norm.
+        Last, where the mean is not of the form itself but of f of
+        :math:`\Phi_{\alpha\alpha}, \Phi_{\alpha\gamma}, \Phi_{\gamma\gamma}`, as behind a norm; :math:`\Phi_{\alpha\gamma} = a_\alpha^\top M a_\gamma`.
     """
 
     is_extended_real = True

@@ -263,8 +263,8 @@ class AttentionLaw(Law):
         slopes = [sp.diff(body, v) for v in self.variables if self.draw.beside and body.has(v)]
         if any(slope.atoms(sp.Symbol) & self.draw.beside for slope in slopes):
             raise NotClosed(
-                f"heads of attention share keys or values, and over {self.draw.neurons} keys their shares depend on each other, while a product of what two "
-                "of them put out enters the limit; give each head keys and values of its own, or take the number of keys to infinity"
+                f"heads of attention share keys or values, and over {self.draw.neurons} keys their shares depend on each other, while a product of what "
+                "two of them put out enters the limit; give each head keys and values of its own, or take the number of keys to infinity"
             )
 
     def _of_forms(self, term: sp.Expr) -> sp.Expr:
@@ -283,7 +283,8 @@ class AttentionLaw(Law):
         if len(rows) > 2 or function.free_symbols - {*pairs} or one >= self.draw.inputs:
             raise NotClosed(
                 "the output of a softmax head enters in another way than by its mean and covariance, and the mean of that over the scores has a rule "
-                "for norms behind one head with values without means only, and none for tangents; apply a matrix to what the head puts out, and no function"
+                "for norms behind one head with values without means only, and none for tangents; apply a matrix to what the head puts out, and no "
+                "function"
             )
         if not function.is_algebraic_expr(*pairs):
             raise NotClosed(
