@@ -174,7 +174,7 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
         expr = exact_decimals(given)
     except (sp.SympifyError, TypeError) as error:
         raise DerivationError(
-            f"an activation must be an Activation or a SymPy expression in one symbol, got {given!r}"
+            f"an activation must be an Activation or a SymPy expression in one symbol, got {shown(given)}{_called(given)}"
         ) from error
     if not isinstance(expr, sp.Expr) or expr.has(sp.I, sp.nan, sp.oo, -sp.oo, sp.zoo):
         raise DerivationError(
@@ -193,6 +193,12 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
 
 
 _DEEPEST = 80  # levels of a formula: SymPy works through them by recursion
+
+
+def _called(given: object) -> str:
+    """What to do about a family of activations that was not called."""
+    name, home = getattr(given, "__name__", ""), getattr(given, "__module__", "")
+    return f"; {name} has parameters, call it, such as {name}()" if home.startswith("derivations.activations") else ""
 
 
 def _require_shallow(given: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.backward.differential import LayerDifferential, renamed
-from derivations.explain.limit import DT
+from derivations.equations import DT
 from derivations.limits.elimination.moments import state_averages
 from derivations.notation.nodes import DifferentialOf, Total, Variation, expected, indexed, letter
 from derivations.notation.printed import Shown

@@ -26,7 +26,7 @@ from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Jacobian(Printed):
     r"""The Jacobian :math:`J_t = \partial X_t/\partial X_0` of a network of infinite depth at a fixed width.
 
@@ -175,7 +175,7 @@ class Jacobian(Printed):
         return f"Jacobian of {type(self.network).__name__}, width {self.network.width}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WideJacobian(Printed):
     r"""Tangents and gradients of a network whose width grows, before its depth or together with it.
 

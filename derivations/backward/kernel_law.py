@@ -19,8 +19,8 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.backward.tangents import TangentGram
+from derivations.equations import DT
 from derivations.errors import NotClosed, brief
-from derivations.explain.limit import DT
 from derivations.gaussian.node import GaussianMean
 from derivations.notation.nodes import DifferentialOf, Rate, Variation, expected, letter
 from derivations.notation.printed import Shown

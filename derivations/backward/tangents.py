@@ -15,8 +15,8 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow
+from derivations.equations import DT
 from derivations.errors import NoClosedForm, NotClosed, brief
-from derivations.explain.limit import DT
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import GramLimit, gram_limit

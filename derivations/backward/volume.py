@@ -15,8 +15,8 @@ from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import of_columns
 from derivations.diffusion import Diffusion
 from derivations.entries import LazyCovariance
+from derivations.equations import DB
 from derivations.errors import NotClosed, brief
-from derivations.explain.limit import DB
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import gram_limit

@@ -20,7 +20,7 @@ from derivations.notation.steps import Step
 from derivations.symbols import state, step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingLimit(Printed):
     r"""Gradient descent on :math:`\frac1{2m}\sum_\mu (f_\mu - y_\mu)^2` at infinite width, printable in every format.
 

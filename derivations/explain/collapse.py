@@ -6,7 +6,7 @@ import sympy as sp
 
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion
-from derivations.explain.limit import DB
+from derivations.equations import DB
 from derivations.limits.collapse import CollapseDiffusion, root_gap
 from derivations.notation.nodes import (
     DifferentialOf,

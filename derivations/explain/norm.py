@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.calculus.closure import Closure
-from derivations.explain.limit import DB
+from derivations.equations import DB
 from derivations.norms import InitialSlope, NormDynamics
 from derivations.notation.nodes import DerivativeOf, EvaluatedAt, Norm, Word, equals, expected, indexed
 from derivations.notation.plain import Words

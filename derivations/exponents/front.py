@@ -24,8 +24,8 @@ from derivations.notation.steps import Step
 _ORDERS = ("depth", "width", "joint")
 
 
-@dataclass(frozen=True)
-class TrainingScalings(FirstStep, Printed):
+@dataclass(frozen=True, repr=False)
+class TrainingScalings(Printed, FirstStep):
     """What the first step of training moves, at which exponents of the learning rate and of the branch, printable in every format."""
 
     @cached_property
@@ -39,8 +39,8 @@ class TrainingScalings(FirstStep, Printed):
         return f"First step of training of {type(self.net).__name__}"
 
 
-@dataclass(frozen=True)
-class Scalings(Found, Printed):
+@dataclass(frozen=True, repr=False)
+class Scalings(Printed, Found):
     """All scalings of a network with a limit that is not trivial, printable in every format."""
 
     @cached_property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import sympy as sp
 
@@ -12,8 +14,16 @@ from derivations.notation.steps import Step
 from derivations.notation.text import line_text
 
 
-def document(title: str, steps: tuple[Step, ...]) -> str:
-    """The derivation as JSON: every step with its text, and of each line the LaTeX, the text and the SymPy source of its expressions."""
+def document(title: str, steps: tuple[Step, ...], more: Mapping[str, Any] | None = None) -> str:
+    """The derivation as JSON: every step with its text, and of each line the LaTeX, the text and the SymPy source of its expressions.
+
+    Parameters
+    ----------
+    title : str
+    steps : tuple of Step
+    more : mapping, optional
+        What the result is made of, beside its steps.
+    """
     rows = [
         {
             "name": step.name,
@@ -32,4 +42,4 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         }
         for step in steps
     ]
-    return json.dumps({"title": title, "steps": rows}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"title": title, **(more or {}), "steps": rows}, indent=2, ensure_ascii=False) + "\n"
