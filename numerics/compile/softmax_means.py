@@ -112,11 +112,11 @@ def bilinear_means(
                 where = slice(here * p, here * p + p), slice(there * p, there * p + p)
                 inside = [(i, place[a], place[b]) for i, a, b in chosen if (a // p, b // p) == (here, there)]
                 ones, others = sorted({a for _, a, _ in inside}), sorted({b for _, _, b in inside})
-                both = shares[:, ones], shares[:, others]
+                of_one, tof_one = shares[:, ones], shares[:, others]
                 if f < 0:
-                    table = _table(*both, w, *(forms[k][where] for k in (form, moved) if k >= 0))
+                    table = _table(of_one, tof_one, w, *(forms[k][where] for k in (form, moved) if k >= 0))
                 else:
-                    table = _table_of_function(*both, w, *_blocks(forms[form], *where), functions[f])
+                    table = _table_of_function(of_one, tof_one, w, *_blocks(forms[form], *where), functions[f])
                 for i, a, b in inside:
                     total[i] += table[ones.index(a), others.index(b)]
     return total
@@ -153,11 +153,12 @@ def _of_two(
         weights = np.outer(w, w).ravel()
         one = sizes[0] * np.repeat(z, len(z))
         other = sizes[1] * (rho * np.repeat(z, len(z)) + np.sqrt((1 - rho) * (1 + rho)) * np.tile(z, len(z)))
-        shares = [_shares(d[:, None, None], mask[[r % 2]]) for d, r in ((one, a), (other, b))]
+        first, second = (_shares(d[:, None, None], mask[[r % 2]]) for d, r in ((one, a), (other, b)))
         if f >= 0:
-            return float(_table_of_function(*shares, weights, *_blocks(forms[which[0]], *blocks), functions[f])[0, 0])
+            tables = _blocks(forms[which[0]], blocks[0], blocks[1])
+            return float(_table_of_function(first, second, weights, *tables, functions[f])[0, 0])
         used = [forms[k][blocks[0], blocks[1]] for k in which if k >= 0]
-        return float(_table(*shares, weights, *used)[0, 0])
+        return float(_table(first, second, weights, *used)[0, 0])
 
     if f >= 0:  # a form is 0 closer to the real line than a share is infinite
         while step > _LEAST_STEP_OF_FUNCTIONS and abs(value(step, 0) - value(step, 1)) > _AGREED:
@@ -378,7 +379,7 @@ class GroupedMeans:
                 return -1 if found is None else among.index(found)
 
             pairs = [
-                (*node.rows, *(place(m, forms) for m in (node.form, node.moved)), place(node.function, functions))
+                (*node.rows, forms.index(node.form), place(node.moved, forms), place(node.function, functions))
                 for node in nodes
             ]
             flat = [entry for matrix in (*forms, group.queries, group.keys, *group.means) for entry in matrix]

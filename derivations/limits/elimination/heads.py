@@ -132,8 +132,10 @@ def _heads(program: Program) -> Iterator[Head]:
             for side, m in zip(sides, (query, key), strict=True)
         ):
             continue
-        chain = ((shares, [mix]), (scores, [shares]), *((s, [*asked, scores]) for s in (query, *asked)))
-        if not all(set(readers.get(s.symbol, ())) <= set(known) for s, known in chain):
+        within = {*asked, scores}
+        if readers.get(shares.symbol) != [mix] or readers.get(scores.symbol) != [shares]:
+            continue
+        if any(not within.issuperset(readers.get(s, ())) for s in (query.symbol, *(m.symbol for m in asked))):
             continue
         mask = _numbers(shares.mask, made, program.positions)
         if mask is not None:
@@ -183,7 +185,7 @@ def _stands_apart(
     So the outputs of heads that share are uncorrelated.
     """
     own = head.norms[1]
-    keys = {s for held in (head.keys, *own) for s in readers[held.symbol]} - set(own)
+    keys = {s for symbol in (head.keys.symbol, *(m.symbol for m in own)) for s in readers[symbol]}.difference(own)
     values = readers[head.values.symbol]
     sharing = [other for other in found if other.scores in keys or other.mix in values]
     if len(keys) != sum(h.scores in keys for h in found) or len(values) != sum(h.mix in values for h in found):
@@ -228,7 +230,8 @@ class AttentionLaw(Law):
         self.places |= {symbol: (c,) for c, symbol in shifts}
         self.products = {s * t: (a, c, -1) for a, s in shifts for c, t in shifts[: a + 1]}
         self.means = {monomial: sp.Dummy("E", real=True) for monomial in (*self.places, *self.products)}
-        self.functions: dict[sp.Expr, tuple[int, int, sp.Lambda]] = {}
+        self.functions: dict[sp.Expr, tuple[int, ...]] = {}
+        self.shapes: list[sp.Lambda] = []
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Of a function that is linear in forms and at most quadratic in shifts, or an algebraic one of the three forms of two rows.
@@ -294,7 +297,8 @@ class AttentionLaw(Law):
         forms = [self.draw.forms[pair] for pair in ((one, one), (one, two), (two, two))]
         names = bound_symbols(("a", "b", "c"), (), real=True)
         body = function.xreplace(dict(zip(forms, names, strict=True)))  # where both rows are one, the last name has it
-        self.functions[function] = one, two, sp.Lambda(names, body)
+        self.functions[function] = one, two, -1, len(self.shapes)
+        self.shapes.append(sp.Lambda(names, body))
         self.means[function] = sp.Dummy("E", real=True)
         return constant * self.means[function]
 
@@ -310,25 +314,25 @@ class AttentionLaw(Law):
             total += step**k * coefficient.xreplace({name: self._node(places[name], order - k) for name in used})
         return total
 
-    def _node(self, place: tuple[int | sp.Lambda, ...], order: int) -> sp.Expr:
+    def _node(self, place: tuple[int, ...], order: int) -> sp.Expr:
         def mean() -> sp.Expr:
             values, queries, keys, *means = self._matrices(order)
             a, c = (place * 2)[:2]
-            if isinstance(place[-1], sp.Lambda):
-                law = queries, keys, self.draw.mask, self.draw.neurons, *means[1:]
-                return softmax_mean(a, c, values, *law, function=place[-1])
+            law = queries, keys, self.draw.mask, self.draw.neurons
+            if place in self.functions.values():
+                first, second = means[1:]
+                return softmax_mean(a, c, values, *law, first, second, function=self.shapes[place[-1]])
             if a >= self.draw.inputs:
                 return self._moving(a, c, (values, queries, keys), means)
             shift = means[0]
             form = {1: shift * sp.ones(1, shift.rows), 2: values, 3: shift * shift.T}[len(place)]
-            return softmax_mean(a, c, form, queries, keys, self.draw.mask, self.draw.neurons, *means[1:])
+            return softmax_mean(a, c, form, *law, *means[1:])
 
         if not self.draw.settled:
             return mean()
         name = f"E{'.'.join(str(k + 1) for k in place[:2])}"
-        if place in self.functions.values():
-            name += f"f{[*self.functions.values()].index(place) + 1}"
-        return self.draw.known.setdefault((place, order), HeldMean.of(name, mean))
+        shape = self.shapes[place[-1]] if place in self.functions.values() else None
+        return self.draw.known.setdefault((place[:3], shape, order), HeldMean.of(name, mean))
 
     def _moving(
         self, a: int, c: int, tables: tuple[sp.ImmutableMatrix, ...], means: list[sp.ImmutableMatrix]
