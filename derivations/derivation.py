@@ -54,6 +54,7 @@ from derivations.notation.steps import Step
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
+_MOST_INPUTS = 1000  # whose covariance is derived entry by entry where it is read
 #: States up to which a derivation's JSON holds the limit in parts.
 _MOST_WRITTEN = 24
 
@@ -256,6 +257,8 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     """
     if not isinstance(architecture, Recipe):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
+    if architecture.inputs > _MOST_INPUTS:
+        raise DerivationError(f"at most {_MOST_INPUTS} inputs are followed jointly, got {architecture.inputs}")
     if order is None:
         order = "joint" if architecture.regime.is_joint else "depth"
     if not isinstance(order, str) or order not in _STEPS:

@@ -13,6 +13,7 @@ from scipy.interpolate import CubicSpline
 from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
+from derivations.errors import shown
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from numerics import given
 from numerics.compile import compile_expression
@@ -147,8 +148,10 @@ def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, floa
         names = ", ".join(sorted(map(str, process.parameters)))
         raise ValueError(f"the diffusion has the parameters {names} left; substitute numbers for them")
     for name, value in (("the start x0", x0), ("the time t", t), ("the tolerance tol", tol)):
-        if isinstance(value, bool) or not isinstance(value, float | int | np.number) or not np.isfinite(float(value)):
-            raise ValueError(f"{name} must be a finite number, got {value!r}")
+        if not given.number.holds(value):
+            raise ValueError(f"{name} must be a finite number, got {shown(value)}")
+    if not given.moderate.holds(x0):
+        raise ValueError(f"the start x0 must be {given.moderate.expected}, got {x0:.3g}")
     if t <= 0:
         raise ValueError(f"the time t must be positive, got {t}; at t = 0 the law is an atom at the start")
     if tol <= 0:
