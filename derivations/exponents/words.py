@@ -39,7 +39,7 @@ def steps(found: Found) -> tuple[Step, ...]:
     if found.scores:
         shown.append(_scores_step(found))
     shown.append(_outside_step(found))
-    if found.family.stands:
+    if found.family.stands and found.is_placed:
         shown.append(_stands_step(found))
     return tuple(shown)
 
