@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from derivations import Derivation
+from derivations.errors import shown
+from numerics import given
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
@@ -42,6 +44,22 @@ class Start:
     samples: int = 20_000
     seed: int = 0
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, rule in (("x0", self.x0, given.moderate), ("t", self.t, given.duration)):
+            if not rule.holds(value):
+                raise ValueError(f"{name} must be {rule.expected}, got {shown(value)}")
+
+    @classmethod
+    def samples_of(cls, numbers: int) -> int:
+        """So many networks that a picture has what it needs, and those of many numbers, in all layers of one, do not take minutes.
+
+        Examples
+        --------
+        >>> Start.samples_of(1000), Start.samples_of(1000 * 8)
+        (20000, 2500)
+        """
+        return int(np.clip(20_000_000 // numbers, 2000, cls.samples))
 
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
