@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import derivations
 from numerics.cli.arguments import parser
+from numerics.cli.table import require_known_words, require_taken
+
+#: Options that are files, and of what.
+_FILES = {
+    "inputs": "network inputs, CSV or .npy",
+    "samples": "samples of networks, CSV or .npy",
+    "data": "network inputs, CSV or .npy",
+    "text": "a text",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = None
     try:
         options = parser().parse_args(arguments)
+        _require_readable(options)
         from numerics.cli import commands
 
         options.command_line = ["deeplimits", *arguments]
@@ -55,9 +67,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
         )
     except (ValueError, MemoryError) as error:
-        return _complain(str(error) or type(error).__name__)
+        return _complain(_as_typed(str(error) or type(error).__name__, options))
     except Exception as error:  # a mistake of ours is one line too
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
+
+
+def _require_readable(options: argparse.Namespace) -> None:
+    """What can be refused before a command is loaded: options that a recipe does not take, formulas, files that are missing."""
+    layer, activation = getattr(options, "layer", None), getattr(options, "activation", None)
+    if hasattr(options, "layer") and layer is None and getattr(options, "text", None) is None:
+        require_taken(options.architecture or "resnet", vars(options))
+    if activation is not None:
+        require_known_words(activation)
+    for text, read in ((activation, "parse_activation"), (layer, "parse_layer")):
+        if text is not None and "?" not in text and not text.isalnum():
+            getattr(derivations, read)(text)
+    twice = any(getattr(options, name, None) is not None for name in ("x0", "random"))  # beside inputs: refused later
+    for name, what in _FILES.items():
+        given = getattr(options, name, None)
+        if isinstance(given, str) and (name == "samples" or not twice):
+            from numerics.cli.files import existing
+
+            existing(given, what)
 
 
 def _again(options: argparse.Namespace | None, arguments: list[str]) -> str:
@@ -72,6 +103,14 @@ def _again(options: argparse.Namespace | None, arguments: list[str]) -> str:
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"deeplimits: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _as_typed(message: str, options: Any) -> str:
+    """A message about arguments of functions, with the names of options in their place."""
+    for field in vars(options) if options is not None else ():
+        message = re.sub(rf"\b{field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
+        message = re.sub(rf"\b{field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
+    return message
 
 
 def _complain(message: str) -> int:

@@ -8,6 +8,19 @@ import re
 from collections.abc import Callable
 
 
+def width(text: str) -> str:
+    """A number of neurons as it is typed."""
+    if text not in ("n", "oo", "?") and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}"
+        )
+    return text
+
+
+class Usual(str):
+    """A default, told from the same text that was typed."""
+
+
 def depths(text: str) -> tuple[int, ...]:
     """Numbers of layers, with commas between them."""
     return tuple(map(whole("depth", 1, 1_000_000), text.split(",")))
@@ -19,6 +32,8 @@ def bounds(text: str) -> tuple[float, float]:
         low, high = map(float, text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"bounds must be two numbers such as 0.1,10, got {text[:40]!r}") from error
+    if not -math.inf < low < high < math.inf:
+        raise argparse.ArgumentTypeError(f"bounds must be two finite numbers, the lower one first, got {text[:40]!r}")
     return low, high
 
 
@@ -47,13 +62,15 @@ def pair(name: str) -> Callable[[str], tuple[int, int]]:
         if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
         rows, columns = map(int, text.split("x"))
+        if rows * columns > 10_000_000:
+            raise argparse.ArgumentTypeError(f"{name} must be at most 10000000 numbers together, got {text}")
         return rows, columns
 
     return read
 
 
-def finite(name: str) -> Callable[[str], float]:
-    """A reader of finite numbers."""
+def finite(name: str, above: float = -math.inf) -> Callable[[str], float]:
+    """A reader of finite numbers above a bound."""
 
     def read(text: str) -> float:
         try:
@@ -62,6 +79,8 @@ def finite(name: str) -> Callable[[str], float]:
             value = math.nan
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{name} must be a finite number, got {text[:40]!r}")
+        if value <= above:
+            raise argparse.ArgumentTypeError(f"{name} must be above {above:g}, got {text[:40]!r}")
         return value
 
     return read

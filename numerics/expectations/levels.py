@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from derivations.diffusion import Limit
 from numerics.ensembles import Seed, seed_sequence, stream_ensemble
+from numerics.ensembles.stream import Task
 from numerics.expectations.budget import Budget
 from numerics.schemes import Scheme
 from numerics.schemes.base import Advance, Couple
@@ -32,8 +33,24 @@ Function = Callable[[Array], Array]
 
 COARSEST = 2  # steps on level 0
 PILOT = 4096  # samples from which a level's variance is first known
+_MOST_SAMPLES = 1e12
 _FINEST = 14  # levels: 2¹⁵ steps
 _BLOCK = 1 << 13
+
+
+def affordable(samples: float, tol: float) -> int:
+    """So many samples, rounded up.
+
+    Raises
+    ------
+    ValueError
+        Where they would not end.
+    """
+    if not samples <= _MOST_SAMPLES:
+        raise ValueError(
+            f"an error of {tol:.2g} takes about {samples:.1e} samples; give a larger tol, or a function that varies less"
+        )
+    return int(np.ceil(samples))
 
 
 @dataclass(frozen=True)
@@ -143,10 +160,17 @@ class Levels:
     """The levels of one problem under one scheme, refined until an error is reached."""
 
     def __init__(self, problem: Problem, scheme: Scheme, seed: Seed, workers: int | Executor) -> None:
-        self.problem, self.scheme, self.workers = problem, scheme, workers
-        self.root = seed_sequence(seed)
+        self.problem, self.scheme, self.name = problem, scheme, scheme.name
+        self.open(seed, workers, scheme.weak_order_on(problem.limit))
+
+    def open(self, seed: Seed, workers: int | Executor, order: float) -> None:
+        """Nothing drawn yet; the order is that of the bias in one over the number of steps."""
+        self.root, self.workers, self.order = seed_sequence(seed), workers, order
         self.levels: list[Level] = []
-        self.order = scheme.weak_order_on(problem.limit)
+
+    def task(self, level: int) -> Task:
+        """What makes the sums over one block of a level."""
+        return _LevelBlock(self.problem, self.scheme, level)
 
     def extend(self) -> None:
         """Open the next level and measure it."""
@@ -161,8 +185,7 @@ class Levels:
         key = (*self.root.spawn_key, level, here.rounds)
         here.rounds += 1
         seed = np.random.SeedSequence(self.root.entropy, spawn_key=key)
-        task = _LevelBlock(self.problem, self.scheme, level)
-        for _, sums in stream_ensemble(task, count, _BLOCK, seed, self.workers):
+        for _, sums in stream_ensemble(self.task(level), count, _BLOCK, seed, self.workers):
             here.add(*sums)
 
     @property
@@ -187,7 +210,7 @@ class Levels:
     def wanted(self, tol: float) -> list[int]:
         """Samples a level for a variance of tol²/2 at least cost."""
         total = sum(np.sqrt(level.variance * level.cost) for level in self.levels)
-        return [int(np.ceil(2 / tol**2 * np.sqrt(v.variance / v.cost) * total)) for v in self.levels]
+        return [affordable(2 / tol / tol * np.sqrt(v.variance / v.cost) * total, tol) for v in self.levels]
 
     def predicted_cost(self, tol: float) -> float:
         """Path-steps to an error, from what the levels opened so far say: rates beyond them are carried on."""
@@ -227,5 +250,5 @@ class Levels:
             step_bias=float(self.bias),
             samples=sum(level.count for level in self.levels),
             cost=int(sum(level.count * level.cost for level in self.levels)),
-            method=f"{len(self.levels)} levels of {self.scheme.name}",
+            method=f"{len(self.levels)} levels of {self.name}",
         )

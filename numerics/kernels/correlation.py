@@ -22,8 +22,8 @@ from numerics.kernels.derived import Block, DerivedFlow
 from numerics.kernels.integration import integrate
 
 Array = NDArray[np.float64]
-_BLOCK = 1 << 15
 _EXACT = 1e-13
+_MOST_GROWTH = 709.0  # of a variance's logarithm: e^710 is beyond doubles
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,24 @@ class CorrelationMap:
 
     def __call__(self, correlation: Array, tangent: bool) -> tuple[Array, Array | None]:
         """Apply to an array of correlations."""
-        flat = np.ravel(correlation)
-        rho, theta = np.empty_like(flat), np.empty_like(flat) if tangent else None
-        for first in range(0, flat.size, _BLOCK):
-            part = slice(first, first + _BLOCK)
-            z = np.arccos(np.clip(flat[part], -1.0, 1.0)) * (2 / np.pi) - 1
-            rho[part] = chebyshev.chebval(z, self.correlation)
-            if theta is not None:
-                theta[part] = chebyshev.chebval(z, self.tangent)
-        return rho.reshape(correlation.shape), None if theta is None else theta.reshape(correlation.shape)
+        z = np.arccos(np.clip(correlation, -1.0, 1.0)) * (2 / np.pi) - 1
+        series = (self.correlation, self.tangent if tangent else None)
+        rho, theta = (None if s is None else np.asarray(chebyshev.chebval(z, s), dtype=float) for s in series)
+        assert rho is not None
+        return rho, theta
 
 
 def _trimmed(series: NDArray[np.floating], tolerance: float) -> Array:
     large = np.flatnonzero(np.abs(series) > tolerance * np.abs(series).max())
     return np.asarray(series[: large[-1] + 1] if len(large) else series[:1], dtype=float)
+
+
+def _require_doubles(growth: float, s: float, t: float) -> None:
+    """Refuse variances that are larger than doubles, by the logarithm of their growth."""
+    if growth > _MOST_GROWTH:
+        raise ValueError(
+            f"the kernel is larger than a double can be at depth t = {s:.6g}, got t = {t:g}; choose a smaller t or smaller variances"
+        )
 
 
 def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[Array, Array, float]:
@@ -73,6 +77,7 @@ def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[
     moves = flow.flow.moves_alone
 
     def velocity(s: float, y: Array) -> Array:
+        _require_doubles(y[-1], s, t)
         kernels = y[:-1].reshape(parts, 1, -1)
         kernels = np.concatenate([np.clip(kernels[:1], -1.0, 1.0), kernels[1:]])
         growth = (flow.velocity_alone(s, unit) if moves else known)[flow.flow.states.index(1), 0]
@@ -83,6 +88,7 @@ def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[
         return start, start, 0.0
     both = np.append(np.tile(start, parts), 0.0)
     end = integrate(velocity, both, t, max(tolerance, _EXACT), np.ones(len(both))).y[:, -1]
+    _require_doubles(end[-1], t, t)
     found = end[:-1].reshape(parts, -1)
     return found[0], found[-1], float(end[-1])
 

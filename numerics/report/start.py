@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from derivations import Derivation
+from derivations.errors import shown
+from numerics import given
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
@@ -43,6 +45,22 @@ class Start:
     seed: int = 0
     workers: int = 1
 
+    def __post_init__(self) -> None:
+        for name, value, rule in (("x0", self.x0, given.moderate), ("t", self.t, given.duration)):
+            if not rule.holds(value):
+                raise ValueError(f"{name} must be {rule.expected}, got {shown(value)}")
+
+    @classmethod
+    def samples_of(cls, numbers: int) -> int:
+        """So many networks that a picture has what it needs, and those of many numbers, in all layers of one, do not take minutes.
+
+        Examples
+        --------
+        >>> Start.samples_of(1000), Start.samples_of(1000 * 8)
+        (20000, 2500)
+        """
+        return int(np.clip(20_000_000 // numbers, 2000, cls.samples))
+
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted
@@ -64,8 +82,15 @@ class Start:
                     "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix.",
                 ),
             )
-        with stage("checks and their controls"):
-            table = validate(d, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers)
+        table = validate(
+            d,
+            x0=self.x0,
+            t=self.t,
+            seed=self.seed + 1,
+            workers=self.workers,
+            stage=stage,
+            networks=(self.depth, networks),
+        )
         return compared, checks_section(table)
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:

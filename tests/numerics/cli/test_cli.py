@@ -40,7 +40,7 @@ def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
 
 def test_derive_prints_potential_map_theta_series_and_proof(capsys):
     text = printed(capsys, "derive", "resnet", "--activation", "x**2 + 1", "--width", "1")
-    for wanted in ("V = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Each statement was checked"):
+    for wanted in ("U = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Each statement was checked"):
         assert wanted in text, wanted
 
 
@@ -385,3 +385,11 @@ def test_kernel_of_random_inputs_comes_from_the_seed(capsys):
     assert first == again != other
     rows = printed(capsys, "kernel", "conv", "--positions", "2", "--random", "2x4").splitlines()
     assert len(rows) == 2
+
+
+def test_a_theorem_is_written_where_its_file_is_named(capsys, tmp_path):
+    out = tmp_path / "theorem.tex"
+    assert main(["derive", "--width", "1", "--style", "theorem", "-o", str(out)]) == 0
+    assert r"\begin{theorem}" in out.read_text()
+    capsys.readouterr()
+    assert "name its file in --out" in complaint(capsys, "derive", "--style", "theorem")
