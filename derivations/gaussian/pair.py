@@ -142,7 +142,8 @@ def _entries(covariance: object) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
         raise DerivationError(
             f"a covariance must be [[k11, k12], [k12, k22]] or ((k11, k22), rho), got {covariance!r}"
         ) from error
-    if k11.is_negative or k22.is_negative or _determinant(k11, k12, k22).is_negative:
+    below = all(term.is_nonpositive for term in sp.Add.make_args(_determinant(k11, k12, k22)))
+    if k11.is_negative or k22.is_negative or (below and _determinant(k11, k12, k22).is_negative):
         raise DerivationError(f"a covariance must be positive semidefinite, got [[{k11}, {k12}], [{k12}, {k22}]]")
     return k11, k12, k22
 
@@ -151,10 +152,18 @@ def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr,
     k11, k12, k22 = entries
     if all(entry.is_number for entry in entries):
         return tidy(_generic(as_function(f, variable), as_function(g, variable), k11, k12, k22))
-    determinant = sp.factor_terms(_determinant(*entries))
     first, second = (k if k.is_number else name for k, name in ((k11, _FIRST), (k22, _SECOND)))
     total = _generic(as_function(f, variable), as_function(g, variable), first, _CROSS, second)
-    return tidy(total.xreplace({_FIRST: k11, _SECOND: k22, _CROSS: k12, _DETERMINANT: determinant}))
+    rule = {_FIRST: k11, _SECOND: k22, _CROSS: k12}
+    if total.has(_DETERMINANT):
+        rule[_DETERMINANT] = _in_factors(_determinant(*entries))
+    return tidy(total.xreplace(rule))
+
+
+def _in_factors(expr: sp.Expr) -> sp.Expr:
+    """What all terms of a sum have in common, times the rest; a number that they have in common may stay."""
+    factors = ({factor.as_base_exp()[0] for factor in sp.Mul.make_args(term)} for term in sp.Add.make_args(expr))
+    return sp.factor_terms(expr) if any(not base.is_number for base in set.intersection(*factors)) else expr
 
 
 #: How much less than 0 the determinant of a covariance of doubles may be, as a share of the product of the variances.

@@ -16,7 +16,7 @@ from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
+from derivations.limits.elimination.labels import Exchange, by_pattern, generic_labels, matrix_labels, permuted, softmax_labels
 from derivations.limits.elimination.moments import LayerMoments, evaluated, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
@@ -123,7 +123,7 @@ class MeanFieldLayer:
         exchange = Exchange.of(program)
         drift = [layer.drift(a) for (a,) in exchange.different((a,) for a in range(inputs))]
         # coordinates that are alike have covariances that are alike
-        pairs = exchange.different(upper(inputs))
+        pairs = dict.fromkeys(generic_labels(((a, b), (b, a)), exchange)[0] for a, b in upper(inputs))
         require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
         at_rest = replace(cls.centred(layer), fixed=fixed)

@@ -125,7 +125,9 @@ def _fluctuating(e: Expander, statement: Mean, bodies: list[Series]) -> list[sp.
     drawn = tuple(sp.Dummy(f"{name}{i + 1}", real=True) for i in range(len(terms)))
     means = tuple(e.average(term, layer) for term in terms)
     covariance = Covariances(
-        len(terms), lambda i, j: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], e.order)
+        len(terms),
+        e.order,
+        lambda i, j, order: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], order),
     )
     e.fluctuations[statement.symbol] = Fluctuations(drawn, covariance, None, means)
     fresh = iter(drawn)
