@@ -2,7 +2,7 @@ r"""The mean of a product of functions of two correlated Gaussian variables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import mpmath as mp
@@ -155,9 +155,31 @@ def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr,
     first, second = (k if k.is_number else name for k, name in ((k11, _FIRST), (k22, _SECOND)))
     total = _generic(as_function(f, variable), as_function(g, variable), first, _CROSS, second)
     rule = {_FIRST: k11, _SECOND: k22, _CROSS: k12}
+    if (
+        total.has(_DETERMINANT)
+        and are_sums(entries)
+        and has_quotients(plain := _plain(total, first, second).xreplace(rule))
+    ):
+        return plain
     if total.has(_DETERMINANT):
         rule[_DETERMINANT] = _in_factors(_determinant(*entries))
     return tidy(total.xreplace(rule))
+
+
+@lru_cache(maxsize=256)
+def _plain(total: sp.Expr, first: sp.Expr, second: sp.Expr) -> sp.Expr:
+    """A mean in the symbols of the entries, fit to read."""
+    return tidy(total.xreplace({_DETERMINANT: _determinant(first, _CROSS, second)}))
+
+
+def are_sums(entries: Iterable[sp.Expr]) -> bool:
+    """Whether entries are sums over several others, as a filter makes them, over which a quotient of sums is not multiplied out."""
+    return any(entry.is_Add and len(entry.free_symbols) > 1 for entry in entries)
+
+
+def has_quotients(expr: sp.Expr) -> bool:
+    """Whether a sum stands in a denominator."""
+    return any(power.base.is_Add and power.exp.could_extract_minus_sign() for power in expr.atoms(sp.Pow))
 
 
 def _in_factors(expr: sp.Expr) -> sp.Expr:
