@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from derivations.notation.printed import Legible
+
 
 @dataclass(frozen=True)
 class Test:
@@ -20,8 +22,8 @@ class Test:
     p_value: float
 
 
-@dataclass(frozen=True)
-class Estimate:
+@dataclass(frozen=True, repr=False)
+class Estimate(Legible):
     r"""A number with its standard error; sums, differences and multiples of independent ones propagate it.
 
     Parameters
@@ -116,11 +118,20 @@ def ks_samples(distance: float, level: float, sides: int = 1, margin: float = 2.
     sides : int
         1 for a sample against a law, 2 for two samples of equal size, which need twice as many each.
 
+    Raises
+    ------
+    ValueError
+        If the distance is too small to be seen.
+
     Examples
     --------
     >>> ks_samples(0.01, level=1e-3)
     86995
     """
+    if not distance > 1e-7:
+        raise ValueError(
+            f"a distance of {distance:.2g} is not seen with fewer than 10^14 samples; choose a start and a t of moderate size"
+        )
     reach = np.sqrt(np.log(2.0 / level) / 2.0) + margin / 2.0
     return int(np.ceil(sides * (reach / distance) ** 2))
 
@@ -156,8 +167,8 @@ def richardson(coarse: Estimate, fine: Estimate, *, order: int = 1) -> Estimate:
     return (fine * weight - coarse) * (1.0 / (weight - 1.0))
 
 
-@dataclass(frozen=True)
-class Slope:
+@dataclass(frozen=True, repr=False)
+class Slope(Legible):
     r"""The order p of :math:`|m_L - m| = c\,L^{-p}`, fitted on logarithms.
 
     Parameters
@@ -170,6 +181,9 @@ class Slope:
 
     order: Estimate
     prefactor: float
+
+    def __str__(self) -> str:
+        return f"order {self.order}, from {self.prefactor:.3g} L^-{self.order.value:.3g}"
 
 
 def convergence_order(depths: Sequence[int], biases: Sequence[Estimate], corrected: bool = True) -> Slope:

@@ -31,7 +31,7 @@ from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KernelFlow(Flow):
     r"""The flow of a layer's Gaussian neurons: of their second moments, and of their means where these move.
 
@@ -217,7 +217,20 @@ def _evaluated(expr: sp.Expr) -> sp.Expr:
         if are_sums(node.args[2:]) and has_quotients(value := node.doit()):
             whole[node] = sp.Dummy("E", real=True), value
     named = expr.xreplace({node: name for node, (name, _) in whole.items()})
-    return sp.expand(evaluated(named)).xreplace(dict(whole.values()))
+    return shorter(evaluated(named)).xreplace(dict(whole.values()))
+
+
+def shorter(expr: sp.Expr) -> sp.Expr:
+    """Multiplied out, which shows what cancels, or only its outermost products where that has fewer operations.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y")
+    >>> shorter((x + y) ** 2 - x**2), shorter(1 + (x + 2) / ((x + 1) * (y + 1)))
+    (2*x*y + y**2, 1 + (x + 2)/((x + 1)*(y + 1)))
+    """
+    whole = sp.expand(expr)
+    return whole if whole == 0 else min(whole, sp.expand_mul(expr, deep=False), key=sp.count_ops)
 
 
 def _outermost_means(expr: sp.Expr) -> list[SoftmaxMean]:

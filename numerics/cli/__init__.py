@@ -5,7 +5,10 @@ Only the standard library is loaded before a command is known: help and complain
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -28,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all is well, 1 if a check failed or samples are not finite, 2 for an error, in one line on stderr, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    options = None
     try:
         options = parser().parse_args(arguments)
         from numerics.cli import commands
@@ -40,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        print(f"deeplimits: interrupted; {_again(options, arguments)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,13 +56,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
         )
     except (ValueError, MemoryError) as error:
-        return _complain(str(error) or type(error).__name__)
+        return _complain(_as_typed(str(error) or type(error).__name__, options))
     except Exception as error:  # a mistake of ours is one line too
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
 
 
+def _again(options: argparse.Namespace | None, arguments: list[str]) -> str:
+    """How to go on after an interruption."""
+    command = shlex.join(["deeplimits", *arguments])
+    if options is None or not hasattr(options, "checkpoint"):
+        return f"nothing was written; start again with: {command}"
+    if options.checkpoint is None:
+        return f"nothing was kept; with --checkpoint it can go on from where it stopped: {command} --checkpoint DIR"
+    return f"what is finished is kept in {options.checkpoint}; go on with: {command}"
+
+
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"deeplimits: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _as_typed(message: str, options: Any) -> str:
+    """A message about arguments of functions, with the names of options in their place."""
+    for field in vars(options) if options is not None else ():
+        message = re.sub(rf"\b{field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
+        message = re.sub(rf"\b{field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
+    return message
 
 
 def _complain(message: str) -> int:

@@ -10,6 +10,14 @@ from typing import Any, NoReturn
 
 from derivations.errors import unknown
 
+#: What argparse says, and how it is said here: the option first where it is the cause.
+_SAID = (
+    (r"^argument ([^:]+): expected one argument", r"\1 needs a value"),
+    (r"^argument ([^:]+): not allowed with argument (.+)$", r"\1 and \2 are given both; leave one of them out"),
+    (r"^argument ([^:]+): ignored explicit argument (.+)$", r"\1 takes no value, got \2"),
+    (r"^argument [^:]+: ", ""),
+)
+
 
 class Parser(argparse.ArgumentParser):
     """Complaints in one line, cause first; no abbreviations, in which ``--a`` would mean ``--activation``."""
@@ -38,7 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Stop with the cause, in one line."""
-        message = re.sub(r"^argument [^:]+: ", "", " ".join(message.split()))
+        message = " ".join(message.split())
+        for said, meant in _SAID:
+            message = re.sub(said, meant, message)
         self.exit(2, f"deeplimits: error: {message} (see {self.prog} --help)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -57,13 +67,42 @@ class Parser(argparse.ArgumentParser):
                 commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
         options, extra = self.parse_known_args(given, namespace)
         if extra and command:
-            commands[command].error(f"{extra[0][:60]!a} is one argument too many")
+            commands[command].error(f"{extra[0][:60]!r} is one argument too many")
         return options
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             name = action.dest if action.option_strings == [] else action.option_strings[0]
             raise argparse.ArgumentError(None, unknown(name, value, action.choices))
+
+
+class Lines(argparse.HelpFormatter):
+    """Help with its last part as it stands, line by line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+
+
+class Completion(argparse.Action):
+    """Prints a completion script, made by shtab from the options as they are."""
+
+    SHELLS = ("bash", "zsh", "tcsh")
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> NoReturn:
+        """Print it and stop."""
+        try:
+            import shtab
+        except ModuleNotFoundError:
+            parser.exit(
+                2,
+                'deeplimits: error: completion needs the package shtab; install it with: pip install "deeplimits[report]"\n',
+            )
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for command in action.choices.values():
+                    command.built()
+        print(shtab.complete(parser, shell=shell))
+        parser.exit()
 
 
 class Version(argparse.Action):

@@ -10,13 +10,31 @@ from numerics.cli.values import finite, whole
 def add_inputs_followed(command: argparse.ArgumentParser) -> None:
     """How many inputs are followed jointly."""
     command.add_argument(
-        "--inputs", type=whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
+        "--inputs", type=whole("inputs", 1, 1000), default=1, metavar="M", help="network inputs followed jointly (1)"
+    )
+
+
+def add_quick(command: argparse.ArgumentParser) -> None:
+    """Controls that fewer samples see."""
+    command.add_argument(
+        "--quick", action="store_true", help="controls 15 %% off instead of 5 %%, seen with a ninth of the samples"
     )
 
 
 def add_force(command: argparse.ArgumentParser) -> None:
     """Whether a file that exists may be replaced."""
     command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
+
+
+def add_out(command: argparse.ArgumentParser, metavar: str, what: str, default: str | None = None) -> None:
+    """Where the result goes, and whether a file that exists may be replaced."""
+    command.add_argument("-o", "--out", metavar=metavar, default=default, help=what)
+    add_force(command)
+
+
+def add_json(command: argparse._ActionsContainer) -> None:
+    """The result for programs."""
+    command.add_argument("--json", action="store_true", help="print JSON instead of text, numbers in all digits")
 
 
 def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
@@ -27,7 +45,7 @@ def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     command.add_argument(
         "architecture",
         nargs="?",
-        choices=named(),
+        choices=list(named()),
         metavar="ARCHITECTURE",
         help=f"the network's recursion: {words} (resnet)",
     )

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.dynamics import TrainingLimit, training_limit
 from derivations.errors import unknown
+from derivations.notation.printed import Legible
 from numerics import given
 from numerics.dynamics.descent import Descent, Settings
 from numerics.dynamics.layers import Met
@@ -26,8 +27,8 @@ Run: TypeAlias = tuple[dict[str, Met], ...]
 LIMITS = {"depth": Settings.deeper, "flow": Settings.finer}
 
 
-@dataclass(frozen=True)
-class SolvedTraining:
+@dataclass(frozen=True, repr=False)
+class SolvedTraining(Legible):
     r"""A network of infinite width under gradient descent.
 
     Attributes
@@ -48,6 +49,13 @@ class SolvedTraining:
     error: Array
     losses: Array
     _runs: tuple[Run, ...] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        steps, m = self.outputs.shape
+        return (
+            f"{self.limit.title}: {m} outputs after {steps - 1} steps, loss from {self.losses[0]:.4g} to {self.losses[-1]:.4g}, "
+            f"largest error of an output {self.error.max():.1g}"
+        )
 
     def kernel(self, name: str, layer: int, side: str = "forward") -> Array:
         r"""A two-time kernel: the mean over neurons of a product at two steps, for two inputs.

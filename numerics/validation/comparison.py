@@ -14,7 +14,7 @@ from derivations.limits import CollapseDiffusion
 from numerics import given
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate
-from numerics.validation.base import Array, Row, Validation, negative_control, number_row, spawn
+from numerics.validation.base import Array, Row, Validation, number_row, spawn
 from numerics.validation.equation import (
     DEGREES,
     PILOT,
@@ -37,7 +37,9 @@ _NUMBERS = 50_000_000
 _LEFT = 1 / 16
 
 
-@given.checked(d=given.derivation, t=given.number, depth=given.optional(given.whole), stage=given.function)
+@given.checked(
+    d=given.derivation, x0=given.moderate, t=given.duration, depth=given.optional(given.whole), stage=given.function
+)
 def compare(
     d: Derivation,
     samples: ArrayLike,
@@ -88,8 +90,6 @@ def compare(
     >>> [row.test.p_value > 1e-3 for row in compare(d, mine, x0=1.0).rows]
     [True, True]
     """
-    if not (np.isfinite(t) and t > 0):
-        raise ValueError(f"t must be finite and positive, got {t}")
     if isinstance(d.limit, CollapseDiffusion):
         raise ValueError(
             "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"
@@ -180,7 +180,7 @@ def _finite_size(
 
 
 def _flow_rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
-    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, s.control))
 
     def entries(states: Array) -> Array:
         return states.reshape(len(states), -1)

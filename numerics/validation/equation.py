@@ -21,10 +21,10 @@ from scipy import stats
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate, Test, z_error
-from numerics.validation.base import CONTROL_LEVEL, Array, Row, negative_control, number_row, spawn
-from numerics.validation.subjects import Setting
+from numerics.validation.base import CONTROL_LEVEL, Array, Row, number_row, spawn
+from numerics.validation.subjects import RANKED, Setting
 
-#: Paths of a pilot run, and the most networks and paths of one size.
+#: Networks of a pilot run, and the most networks and paths of one size.
 PILOT, MOST, MOST_PATHS = 50_000, 250_000, 400_000
 #: Polynomials of a smooth test.
 DEGREES = 4
@@ -103,10 +103,18 @@ def _polynomials(ranks: Array) -> Array:
     return np.asarray(table * np.sqrt(2.0 * np.arange(1, DEGREES + 1) + 1.0))
 
 
-def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     pilot, network_seed, path_seed = spawn(seed, 3)
+    s = of if of.by_law else of.calm
+    when = "" if s.t == of.t else f" at t = {s.t:g}"
     shown = most_powerful(s, pilot)
-    needed = _SEEN / min(one.noncentrality for one in shown)
+    least = min(one.noncentrality for one in shown)
+    if not least > 1e-12:
+        raise ValueError(
+            f"the control is not seen from {s.start.ravel()[:3].tolist()} at t = {s.t:g}: the law there is narrower, or wider, than doubles "
+            "tell; choose a start and a t of moderate size"
+        )
+    needed = _SEEN / least
     if s.samples:
         needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
@@ -117,7 +125,7 @@ def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
             break
     for scores, net, path in zip(shown, networks, paths, strict=True):
         against = s.named if s.by_law else "paths of the limit"
-        claim = f"{scores.name}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
+        claim = f"{scores.name}{when}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
         yield score_row(claim, scores, net, path)
 
 
@@ -151,7 +159,7 @@ def most_powerful(s: Setting, seed: Seed) -> list[Scores]:
     """Of each group the statistic with the most power against the control, without groups that have hardly any."""
     if s.by_law:
         return [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)]
-    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, negative_control(s.limit)))
+    right, wrong = (s.paths(limit, 32, RANKED, seed) for limit in (s.limit, s.control))
     best = [
         max((Scores.of_paths(name, f, right, wrong) for name, f in group), key=lambda one: one.noncentrality)
         for group in s.statistics
@@ -166,9 +174,12 @@ def _small(means: Sequence[Extrapolated], needed: float) -> bool:
 
 
 def _quadratic(gap: Array, covariance: Array) -> Test:
+    """Hotelling's; a direction in which the samples do not vary counts only where they lie beside what is expected."""
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > 1e-9 * values[-1]
-    statistic = float(np.sum((vectors[:, kept].T @ gap) ** 2 / values[kept]))
+    least = max(1e-9 * values[-1], 1e-18)
+    squares = (vectors.T @ gap) ** 2
+    kept = (values > least) | (squares > 30.0 * least)
+    statistic = float(np.sum(squares[kept] / np.maximum(values[kept], least)))
     return Test(statistic, float(stats.chi2.sf(statistic, np.count_nonzero(kept))))
 
 
@@ -246,7 +257,7 @@ def extrapolated(
 def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     """The means of networks' second moments are the solution of the flow, and not that of one 5 % faster."""
     pilot, main = spawn(seed, 2)
-    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, s.control))
     moved = np.abs(wrong - right)
     flat: Callable[[Array], Array] = lambda x: x.reshape(len(x), -1)  # noqa: E731
     spread = flat(s.networks(s.smallest, 400, pilot)).std(axis=0)
