@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import product
 
 import sympy as sp
+from sympy.printing.printer import Printer
 
 from derivations.errors import DerivationError, brief
 
@@ -25,6 +26,29 @@ _ROWS = 20
 _SHARES = tuple(sp.Rational(k, 97) for k in (3, 22, 41, 57, 78, 95))
 _DISTANCES = tuple(sp.Rational(k, 89) for k in (1, 30, 71, 150, 400, 900))
 _LINE = tuple(sp.Rational(k, 83) for k in (-300, -90, -25, 19, 100, 350))
+
+
+class Semidefinite(sp.logic.boolalg.BooleanFunction):
+    r"""The condition :math:`V \succeq 0` on a symmetric matrix; decided for numbers.
+
+    Examples
+    --------
+    >>> Semidefinite(sp.ImmutableMatrix([[1, 2], [2, 1]])), Semidefinite(sp.diag(*sp.symbols("a b")))
+    (False, V >= 0)
+    """
+
+    @classmethod
+    def eval(cls, matrix: sp.ImmutableMatrix) -> sp.Basic | None:
+        """Of a matrix of numbers."""
+        if matrix.free_symbols:
+            return None
+        return sp.sympify(bool(matrix.is_positive_semidefinite))
+
+    def _sympystr(self, printer: Printer) -> str:
+        return "V >= 0"
+
+    def _latex(self, printer: Printer) -> str:
+        return r"V \succeq 0"
 
 
 @lru_cache(maxsize=512)

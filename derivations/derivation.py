@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import sympy as sp
 
@@ -29,9 +30,7 @@ from derivations.explain.limit import (
     width_steps,
 )
 from derivations.explain.norm import norm_steps
-from derivations.explain.printed import Printed
 from derivations.explain.statements import ShownMoments, generic_program, network_steps
-from derivations.explain.steps import Step
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.base import Proof
@@ -50,12 +49,16 @@ from derivations.limits.collapse import unshaped
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
+#: States up to which a derivation's JSON holds the limit in parts.
+_MOST_WRITTEN = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Derivation(Printed):
     """A network's limit with everything that was derived on the way.
 
@@ -138,6 +141,15 @@ class Derivation(Printed):
             return limit_law(gram)[0]
         except DerivationError:  # it is of one family or another by the sign of a formula in the width
             return None
+
+    def structured(self) -> dict[str, Any]:
+        """The limit and the Gram matrix's, each expression as SymPy's source and as LaTeX; :meth:`Diffusion.from_json` reads the limit back.
+
+        Of more than 24 states nothing is written here; ``d.limit.to_json()`` does so.
+        """
+        found = {"limit": self.limit} | ({} if self.gram is None or self.gram is self.limit else {"gram": self.gram})
+        small = {name: limit.structured() for name, limit in found.items() if _coordinates(limit) <= _MOST_WRITTEN}
+        return {"order": self.order, **small, "law": None if self.law is None else self.law.name}
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -265,6 +277,10 @@ def _jointly(architecture: Recipe) -> Derivation:
     together = joint_limit(architecture)
     law, why = limit_law(together)
     return Derivation(architecture, "joint", together, law, why, None, None)
+
+
+def _coordinates(limit: Limit) -> int:
+    return limit.inputs if isinstance(limit, NeuronDiffusion) else len(limit.states)
 
 
 def _matrices(recipe: Recipe) -> list[str]:

@@ -6,19 +6,43 @@ All stochastic differentials here are Itô's. The Stratonovich form is a type of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import sympy as sp
 
 from derivations.covariances import require_covariance, require_equal
 from derivations.decimals import exact_decimals
 from derivations.entries import CovarianceField, LazyCovariance, entry_of
+from derivations.equations import (
+    MOST,
+    bracket_line,
+    flow_lines,
+    mean_line,
+    neuron_lines,
+    scalar_line,
+    shortened,
+    shown_root,
+    stem,
+)
 from derivations.errors import DerivationError, require, shown
+from derivations.interchange import read_limit, written
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line
 from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
+
+#: What a limit of each kind is made of.
+_FIELDS = {
+    "Diffusion": ("states", "drift", "covariance", "domain", "time", "sigma"),
+    "NeuronDiffusion": ("neuron", "neuron_drift", "neuron_covariance", "width", "time"),
+    "Flow": ("states", "drift", "time"),
+}
+#: Characters of an equation that is shown in one line.
+LONGEST = 160
 
 
 @dataclass(frozen=True)
@@ -30,8 +54,54 @@ class Boundary:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Flow:
+class Equation(Shown):
+    """What limits of all kinds share: they show their equation."""
+
+    states: Any
+
+    @property
+    def headline(self) -> str:
+        """The equation where it is short, else how many states it has."""
+        text = "; ".join(str(self).splitlines())
+        return text if len(text) <= LONGEST else f"{len(self.states)} states, {self.states[0]} to {self.states[-1]}"
+
+    def to_json(self) -> str:
+        r"""As JSON: states, drift and covariance, each expression as SymPy's source and as LaTeX.
+
+        Examples
+        --------
+        >>> limit = Diffusion((state,), [-state / 2], [[state**2]])
+        >>> Diffusion.from_json(limit.to_json()) == limit
+        True
+        """
+        return json.dumps(self.structured(), indent=2, ensure_ascii=False) + "\n"
+
+    def structured(self) -> dict[str, Any]:
+        """The same as a dictionary of texts."""
+        kind = next(k for k in type(self).__mro__ if k.__name__ in _FIELDS)
+        return written(kind.__name__, {name: getattr(self, name) for name in _FIELDS[kind.__name__]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a limit back from :meth:`to_json`, or from that of a derivation; text in it is parsed, never run.
+
+        Raises
+        ------
+        DerivationError
+            If it holds no such limit, or anything but formulas.
+        """
+        kind, parts = read_limit(text, _FIELDS)
+        if kind != cls.__name__:
+            own = f"{kind}.from_json" if cls.__name__ in _FIELDS else "the class that it names"
+            raise DerivationError(f"this JSON holds a {kind}, not a {cls.__name__}; read it with {own}")
+        try:
+            return cls(**parts)
+        except TypeError as error:
+            raise DerivationError(f"this JSON holds no whole {kind}: {error}") from error
+
+
+@dataclass(frozen=True, repr=False)
+class Flow(Equation):
     r"""A deterministic limit :math:`\dot x = b(x, t)`.
 
     Parameters
@@ -56,6 +126,11 @@ class Flow:
             raise DerivationError(
                 f"the drift of {len(self.states)} states must have as many entries, got {len(self.drift)}"
             )
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The velocity of each state."""
+        return shortened(flow_lines(self.states[: MOST + 1], self.drift[: MOST + 1], self.time), len(self.states))
 
     @property
     def covariance(self) -> sp.ImmutableMatrix:
@@ -93,8 +168,8 @@ def _matrix(what: str, given: Any) -> sp.ImmutableMatrix:
     return matrix
 
 
-@dataclass(frozen=True)
-class Diffusion:
+@dataclass(frozen=True, repr=False)
+class Diffusion(Equation):
     r"""The Itô diffusion with drift b and covariance a.
 
     .. math:: \mathrm{d}X = b\,\mathrm{d}t + \sigma\,\mathrm{d}B, \qquad \sigma\sigma^\top = a .
@@ -183,6 +258,22 @@ class Diffusion:
         elif self.covariance is not product:
             require_equal(covariance, product, self.states, self.domain)
 
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The equation of one state by its noise, of several by their means and quadratic variations, of many those that say the others."""
+        states = self.states
+        if len(states) == 1:
+            noise = (
+                shown_root(self.entry(0, 0), states[0]) if self.sigma is None or self.sigma.cols > 1 else self.sigma[0]
+            )
+            return (scalar_line(states[0], self.drift[0], noise, self.time),)
+        pairs = self.generic_entries
+        seen = sorted({i for pair in pairs for i in pair})
+        given = stem(states)
+        means = [mean_line(states[i], self.drift[i], given, self.time) for i in seen[:MOST]]
+        rates = (bracket_line(states[i], states[j], self.entry(i, j), self.time) for i, j in pairs[:MOST])
+        return shortened((*means, *rates), len(seen) + len(pairs))
+
     def entry(self, i: int, j: int) -> sp.Expr:
         """One entry of the covariance; the whole of it is not made for many states."""
         return entry_of(self.__dict__["covariance"], i, j)
@@ -243,8 +334,8 @@ class Diffusion:
         return all(entry == 0 for entry in self.covariance)
 
 
-@dataclass(frozen=True)
-class NeuronDiffusion:
+@dataclass(frozen=True, repr=False)
+class NeuronDiffusion(Equation):
     r"""A diffusion of n exchangeable neurons, coupled only through sums over the layer.
 
     Neuron i has a state :math:`x_i \in \mathbb{R}^m`, one coordinate per network input, and
@@ -287,6 +378,14 @@ class NeuronDiffusion:
     def inputs(self) -> int:
         """The number m of network inputs."""
         return len(self.neuron)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The equation of a neuron, of several inputs for the first ones."""
+        m = min(self.inputs, 3)
+        noise = sp.Matrix(m, m, self.neuron_entry)
+        found = neuron_lines(self.neuron_drift[:m, :], noise, self.neuron[:m], self.width, shown_root)
+        return shortened(found, self.inputs + self.inputs * (self.inputs + 1) // 2)
 
     @property
     def parameters(self) -> frozenset[sp.Symbol]:

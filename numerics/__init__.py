@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numerics.depth_extrapolation import expect_network
     from numerics.dynamics import solve_training
     from numerics.expectations import expect_sde
+    from numerics.exports import to_diffrax, to_sympy_lambda, to_torchsde
     from numerics.flows import solve_flow, solve_moments
     from numerics.fokker_planck import solve_fokker_planck
     from numerics.joint_outputs import joint_output_law
@@ -63,6 +64,9 @@ __all__ = [
     "solve_moments",
     "solve_training",
     "simulate_tangent_kernel",
+    "to_diffrax",
+    "to_sympy_lambda",
+    "to_torchsde",
     "validate",
 ]
 
@@ -78,6 +82,9 @@ _HOMES = {
     "expect_network": "numerics.depth_extrapolation",
     "expect_sde": "numerics.expectations",
     "from_torch": "numerics.pytorch",
+    "to_diffrax": "numerics.exports",
+    "to_sympy_lambda": "numerics.exports",
+    "to_torchsde": "numerics.exports",
     "ExplosionWarning": "numerics.outcomes",
     "UndefinedState": "numerics.outcomes",
     "count_outcomes": "numerics.outcomes",

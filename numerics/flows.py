@@ -15,17 +15,19 @@ from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
 from derivations.gaussian import SoftmaxMean
 from derivations.limits.width import KernelFlow
+from derivations.notation.printed import Legible
 from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.second_moments import Velocity, kept_covariances
 
 Array = NDArray[np.float64]
 
+_SHOWN = 6  # states in a line of text
 _SETS = 3  # of points, over which the error of means is seen
 
 
-@dataclass(frozen=True)
-class FlowSolution:
+@dataclass(frozen=True, repr=False)
+class FlowSolution(Legible):
     """A flow's path, to be asked for at any time up to its end.
 
     Parameters
@@ -42,6 +44,12 @@ class FlowSolution:
     exploded: bool
     _dense: OdeSolution
     _again: Callable[[int], OdeSolution] | None = None
+
+    def __str__(self) -> str:
+        names, last = self.flow.states, self(self.end)
+        shown = ", ".join(f"{name} = {value:.6g}" for name, value in list(zip(names, last, strict=True))[:_SHOWN])
+        more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return f"{'exploded after' if self.exploded else 'at'} t = {self.end:g}: {shown}{more}"
 
     def __call__(self, t: ArrayLike) -> Array:
         """States at times in [0, end], shape (..., states)."""

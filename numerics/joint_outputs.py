@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp, ndtr, owens_t
 
 from derivations.derivation import Derivation
+from derivations.notation.printed import Legible
 from numerics import given
 from numerics.densities.base import Array
 from numerics.ensembles import Seed
@@ -17,8 +18,8 @@ from numerics.outputs import Conditional, conditional_moments
 _AT_ONCE = 2_000_000  # numbers
 
 
-@dataclass(frozen=True, eq=False)
-class JointOutputLaw:
+@dataclass(frozen=True, eq=False, repr=False)
+class JointOutputLaw(Legible):
     r"""A mixture :math:`\sum_k w_k\,\mathcal{N}(0, C_k)^{\otimes r}` of the outputs of r readout neurons for m inputs.
 
     Parameters
@@ -42,6 +43,11 @@ class JointOutputLaw:
     outputs: int
     error: float
     remark: str = ""
+
+    def __str__(self) -> str:
+        error = f"; error of a probability {self.error:.1g}" if self.error else ""
+        many = f"mixture of {len(self.weights)} Gaussians" if len(self.weights) > 1 else "Gaussian"
+        return f"outputs of {self.outputs} readout neuron(s) for {self.inputs} input(s): {many}{error}{self.remark and '; ' + self.remark}"
 
     @property
     def inputs(self) -> int:

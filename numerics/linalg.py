@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +53,36 @@ def one_thread() -> AbstractContextManager[object]:
         return nullcontext()
     limits: AbstractContextManager[object] = threadpool_limits(1)
     return limits
+
+
+def triangle(covariance: Any, library: Any, root: Callable[[Any], Any]) -> Any:
+    r"""Cholesky's :math:`\ell` with :math:`\ell\ell^\top = a`, written out for arrays of any library; a vanishing pivot gives a column of 0.
+
+    Parameters
+    ----------
+    covariance : array, shape (..., d, d)
+    library : module
+        ``numpy``, ``jax.numpy`` or ``torch``: its ``where``, ``stack``, ``zeros_like`` and ``finfo``.
+    root : callable
+        The square root of what is not negative, with derivatives everywhere if they are wanted.
+
+    Examples
+    --------
+    >>> triangle(np.array([[4.0, 2.0], [2.0, 1.0]]), np, np.sqrt)
+    array([[2., 0.],
+           [1., 0.]])
+    """
+    size = covariance.shape[-1]
+    rest = [[covariance[..., a, b] for b in range(size)] for a in range(size)]
+    zero = library.zeros_like(rest[0][0])
+    tiny = float(library.finfo(covariance.dtype).eps) * 4 * size
+    columns = []
+    for j in range(size):
+        alive = rest[j][j] > tiny * library.where(covariance[..., j, j] > 0, covariance[..., j, j], zero)
+        pivot = root(library.where(alive, rest[j][j], zero))
+        inverse = library.where(alive, 1 / library.where(alive, pivot, zero + 1), zero)
+        columns.append([zero] * j + [rest[a][j] * inverse for a in range(j, size)])
+        for a in range(j, size):
+            for b in range(j + 1, a + 1):
+                rest[a][b] = rest[a][b] - columns[j][a] * columns[j][b]
+    return library.stack([library.stack(column, -1) for column in columns], -1)

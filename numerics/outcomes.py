@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import brief, readable
+from derivations.notation.printed import Legible
 from derivations.steps.domain import continued
 from numerics import given
 from numerics.compile import compile_expression, compile_sums
@@ -42,8 +43,8 @@ class UndefinedState(ValueError):
         super().__init__(readable(message))
 
 
-@dataclass(frozen=True)
-class Outcomes:
+@dataclass(frozen=True, repr=False)
+class Outcomes(Legible):
     """How many samples there are, how many exploded, and how many are where nothing moves any more."""
 
     samples: int

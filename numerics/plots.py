@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from derivations import DerivationError, TrainingScalings
-from derivations.explain.latex import latex
 from derivations.exponents.at_point import readout_exponent
+from derivations.notation.latex import latex
 from numerics.statistics import Slope, standard_error
 
 Array = NDArray[np.float64]

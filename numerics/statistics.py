@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from derivations.notation.printed import Legible
+
 
 @dataclass(frozen=True)
 class Test:
@@ -20,8 +22,8 @@ class Test:
     p_value: float
 
 
-@dataclass(frozen=True)
-class Estimate:
+@dataclass(frozen=True, repr=False)
+class Estimate(Legible):
     r"""A number with its standard error; sums, differences and multiples of independent ones propagate it.
 
     Parameters
@@ -156,8 +158,8 @@ def richardson(coarse: Estimate, fine: Estimate, *, order: int = 1) -> Estimate:
     return (fine * weight - coarse) * (1.0 / (weight - 1.0))
 
 
-@dataclass(frozen=True)
-class Slope:
+@dataclass(frozen=True, repr=False)
+class Slope(Legible):
     r"""The order p of :math:`|m_L - m| = c\,L^{-p}`, fitted on logarithms.
 
     Parameters
@@ -170,6 +172,9 @@ class Slope:
 
     order: Estimate
     prefactor: float
+
+    def __str__(self) -> str:
+        return f"order {self.order}, from {self.prefactor:.3g} L^-{self.order.value:.3g}"
 
 
 def convergence_order(depths: Sequence[int], biases: Sequence[Estimate], corrected: bool = True) -> Slope:

@@ -22,6 +22,7 @@ from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import shown
 from derivations.limits.gram import gram_matrix
+from derivations.notation.printed import Legible
 from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
@@ -38,8 +39,8 @@ _NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
 _PRODUCTS = {matrix[0, 1] for matrix in _MATRICES if matrix.rows > 1}
 
 
-@dataclass(frozen=True)
-class Choice:
+@dataclass(frozen=True, repr=False)
+class Choice(Legible):
     """A parameter's value with which a network has a wanted statistic.
 
     Parameters

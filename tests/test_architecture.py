@@ -20,15 +20,15 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = {
     "derivations": [
-        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "activations", "language", "architectures",
-        "covariances", "entries", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence", "explain",
-        "exponents", "backward", "dynamics", "derivation",
+        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "notation", "activations", "language", "architectures",
+        "covariances", "entries", "interchange", "equations", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence",
+        "explain", "exponents", "backward", "dynamics", "derivation",
     ],
     "numerics": [
         "given",
         "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
-        "expectations", "paths", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks", "dynamics",
-        "pytorch", "exponential_functional", "kernels",
+        "expectations", "paths", "exports", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks",
+        "dynamics", "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "training", "depth_extrapolation", "targets", "validation", "plots", "report", "cli",
     ],
 }
@@ -46,6 +46,7 @@ OPTIONAL_LIBRARIES = {
     "matplotlib",
     "jinja2",
     "rich",
+    "shtab",
     "latex2mathml",
     "sklearn",
     "threadpoolctl",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any
 
 import sympy as sp
 
@@ -116,6 +118,21 @@ def exact(number: object) -> sp.Expr:
     return expr
 
 
+def applicable(family: Callable[..., Activation]) -> Callable[..., Any]:
+    """A family of activations whose members can be applied at once: ``family(parameters)(body)`` is ``family(body, parameters)``, as in formulas.
+
+    A body depends on the state x, of which parameters are free.
+    """
+
+    @wraps(family)
+    def made(*given: object, **named: object) -> Any:
+        if given and isinstance(given[0], sp.Expr) and given[0].has(state):
+            return family(*given[1:], **named)(given[0])
+        return family(*given, **named)
+
+    return made
+
+
 def as_activation(given: object, shaped: bool = False) -> Activation:
     """Accept an :class:`Activation` or any SymPy expression in one symbol.
 
@@ -157,7 +174,7 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
         expr = exact_decimals(given)
     except (sp.SympifyError, TypeError) as error:
         raise DerivationError(
-            f"an activation must be an Activation or a SymPy expression in one symbol, got {given!r}"
+            f"an activation must be an Activation or a SymPy expression in one symbol, got {shown(given)}{_called(given)}"
         ) from error
     if not isinstance(expr, sp.Expr) or expr.has(sp.I, sp.nan, sp.oo, -sp.oo, sp.zoo):
         raise DerivationError(
@@ -176,6 +193,12 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
 
 
 _DEEPEST = 80  # levels of a formula: SymPy works through them by recursion
+
+
+def _called(given: object) -> str:
+    """What to do about a family of activations that was not called."""
+    name, home = getattr(given, "__name__", ""), getattr(given, "__module__", "")
+    return f"; {name} has parameters, call it, such as {name}()" if home.startswith("derivations.activations") else ""
 
 
 def _require_shallow(given: object) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.activations.base import Activation, exact, with_kinks
+from derivations.activations.base import Activation, applicable, exact, with_kinks
 from derivations.errors import DerivationError
 from derivations.piecewise import Piece, canonical, join
 from derivations.symbols import state
 
 
+@applicable
 def two_slope(positive: object, negative: object, name: str | None = None) -> Activation:
     r"""The piecewise linear activation with slope ``positive`` on x > 0 and ``negative`` on x < 0.
 
@@ -46,6 +47,7 @@ def two_slope(positive: object, negative: object, name: str | None = None) -> Ac
     return Activation(name or f"two_slope({a}, {b})", canonical(join(halves, state), state))
 
 
+@applicable
 def leaky_relu(slope: object = sp.Rational(1, 100)) -> Activation:
     r"""The leaky ReLU, :math:`\max(x, 0) + s \min(x, 0)`; the conventional slope is 1/100 (1/5 or 3/10 in Keras).
 
@@ -53,11 +55,15 @@ def leaky_relu(slope: object = sp.Rational(1, 100)) -> Activation:
     --------
     >>> str(leaky_relu()), str(leaky_relu(0.2))
     ('leaky_relu', 'leaky_relu(1/5)')
+    >>> leaky_relu(3 * state, 0.2) == leaky_relu(0.2)(3 * state)  # of a body, as in a layer
+    True
     """
     s = exact(slope)
-    return two_slope(1, s, "leaky_relu" if s == sp.Rational(1, 100) else f"leaky_relu({s})")
+    made: Activation = two_slope(1, s, "leaky_relu" if s == sp.Rational(1, 100) else f"leaky_relu({s})")
+    return made
 
 
+@applicable
 def prelu(slope: object = sp.Rational(1, 4)) -> Activation:
     r"""The leaky ReLU at the slope 1/4 at which PyTorch starts a learned one, or at another.
 
@@ -67,7 +73,8 @@ def prelu(slope: object = sp.Rational(1, 4)) -> Activation:
     ('prelu', 'prelu(1/5)')
     """
     s = exact(slope)
-    return two_slope(1, s, "prelu" if s == sp.Rational(1, 4) else f"prelu({s})")
+    made: Activation = two_slope(1, s, "prelu" if s == sp.Rational(1, 4) else f"prelu({s})")
+    return made
 
 
 def clipped(u: sp.Expr, low: sp.Expr | None, high: sp.Expr | None) -> sp.Expr:
@@ -76,6 +83,7 @@ def clipped(u: sp.Expr, low: sp.Expr | None, high: sp.Expr | None) -> sp.Expr:
     return above if high is None else sp.Min(above, high)
 
 
+@applicable
 def hardtanh(low: object = -1, high: object = 1) -> Activation:
     r"""The identity between two bounds, constant beyond: :math:`\min(\max(x, a), b)`.
 
@@ -111,6 +119,7 @@ def hard_threshold(u: sp.Expr, size: sp.Expr = sp.S.Half) -> sp.Expr:
     return sp.Piecewise((u, u < -size), (0, u <= size), (u, True))
 
 
+@applicable
 def softshrink(size: object = sp.S.Half) -> Activation:
     r"""Moved towards 0 by :math:`\lambda`, and 0 on :math:`[-\lambda, \lambda]`; PyTorch's default is 1/2.
 
@@ -123,6 +132,7 @@ def softshrink(size: object = sp.S.Half) -> Activation:
     return with_kinks("softshrink", soft_threshold, *(() if level == sp.S.Half else (level,)))
 
 
+@applicable
 def hardshrink(size: object = sp.S.Half) -> Activation:
     r"""The identity outside :math:`[-\lambda, \lambda]` and 0 inside, with two jumps; PyTorch's default is 1/2.
 
@@ -149,6 +159,7 @@ def replaced_below(u: sp.Expr, level: sp.Expr, value: sp.Expr) -> sp.Expr:
     return sp.Piecewise((value, u <= level), (u, True))
 
 
+@applicable
 def threshold(level: object, value: object) -> Activation:
     r"""The identity above a level and a constant up to it, as in ``torch.nn.Threshold(level, value)``.
 

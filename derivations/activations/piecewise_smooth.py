@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.activations.base import Activation, exact, with_kinks
+from derivations.activations.base import Activation, applicable, exact, with_kinks
 from derivations.errors import DerivationError
 
 # The scale and the negative limit of SELU as its paper and PyTorch print them: a standard normal input keeps mean 0 and
@@ -27,6 +27,7 @@ def celu_formula(u: sp.Expr, alpha: sp.Expr = sp.S.One) -> sp.Expr:
     return sp.Max(u, 0) + alpha * (sp.exp(sp.Min(u, 0) / alpha) - 1)
 
 
+@applicable
 def elu(alpha: object = 1) -> Activation:
     r"""The exponential linear unit, x for x > 0 and :math:`\alpha (e^x - 1)` for x < 0.
 
@@ -39,6 +40,7 @@ def elu(alpha: object = 1) -> Activation:
     return with_kinks("elu", elu_formula, *(() if a == 1 else (a,)))
 
 
+@applicable
 def celu(alpha: object = 1) -> Activation:
     r"""The continuously differentiable ELU, x for x > 0 and :math:`\alpha (e^{x/\alpha} - 1)` for x < 0.
 

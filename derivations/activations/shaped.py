@@ -47,7 +47,7 @@ def shaped_slopes(c_plus: object, c_minus: object, rate: object = sp.S.Half) -> 
         require_free_names(name, value, timeless=True)
     rates = _rates(rate, most=2)
     small, minus = rates[0][0], rates[-1][0]
-    made = two_slope(1 + up * small, 1 + down * minus, f"shaped_slopes({up}, {down})")
+    made: Activation = two_slope(1 + up * small, 1 + down * minus, f"shaped_slopes({up}, {down})")
     return replace(made, rates=rates)
 
 

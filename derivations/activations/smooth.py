@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.activations.base import Activation, exact
+from derivations.activations.base import Activation, applicable, exact
 from derivations.errors import DerivationError
 from derivations.symbols import state as x
 
@@ -46,6 +46,7 @@ def squareplus_formula(u: sp.Expr, b: sp.Expr) -> sp.Expr:
     return (u + sp.sqrt(u**2 + b)) / 2
 
 
+@applicable
 def swish(beta: object = 1) -> Activation:
     r"""The function :math:`x / (1 + e^{-\beta x})`; ``silu`` for beta = 1.
 
@@ -58,6 +59,7 @@ def swish(beta: object = 1) -> Activation:
     return Activation("silu" if b == 1 else f"swish({b})", silu_formula(x, b))
 
 
+@applicable
 def softplus_with(beta: object = 1) -> Activation:
     r"""The softplus :math:`\log(1 + e^{\beta x}) / \beta` of any sharpness beta > 0.
 
@@ -77,6 +79,7 @@ def softplus_with(beta: object = 1) -> Activation:
     return Activation("softplus" if b == 1 else f"softplus({b})", softplus_formula(x, b))
 
 
+@applicable
 def squareplus(b: object = 4) -> Activation:
     r"""The smooth hinge :math:`(x + \sqrt{x^2 + b}) / 2`, b > 0; 4 in JAX and Keras.
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.backward.differential import LayerDifferential, renamed
-from derivations.explain.limit import DT
-from derivations.explain.notation import DifferentialOf, Total, Variation, expected, indexed, letter
-from derivations.explain.printed import Shown
-from derivations.explain.steps import Line, Term, equation
+from derivations.equations import DT
 from derivations.limits.elimination.held import HeldMean
 from derivations.limits.elimination.moments import state_averages
+from derivations.notation.nodes import DifferentialOf, Total, Variation, expected, indexed, letter
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line, Term, equation
 from derivations.symbols import time
 
 _X = letter("X")

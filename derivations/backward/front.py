@@ -20,13 +20,13 @@ from derivations.backward.weights import weight_gradients
 from derivations.backward.words import steps, wide_steps
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, unknown
-from derivations.explain.printed import Printed
-from derivations.explain.steps import Step
 from derivations.limits.slopes import require_slopes
 from derivations.limits.tangents import tangent_limit
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Jacobian(Printed):
     r"""The Jacobian :math:`J_t = \partial X_t/\partial X_0` of a network of infinite depth at a fixed width.
 
@@ -175,7 +175,7 @@ class Jacobian(Printed):
         return f"Jacobian of {type(self.network).__name__}, width {self.network.width}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WideJacobian(Printed):
     r"""Tangents and gradients of a network whose width grows, before its depth or together with it.
 

@@ -19,12 +19,12 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.backward.tangents import TangentGram
+from derivations.equations import DT
 from derivations.errors import NotClosed, brief
-from derivations.explain.limit import DT
-from derivations.explain.notation import DifferentialOf, Rate, Variation, expected, letter
-from derivations.explain.printed import Shown
-from derivations.explain.steps import Line, Term, equation
 from derivations.gaussian.node import GaussianMean
+from derivations.notation.nodes import DifferentialOf, Rate, Variation, expected, letter
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line, Term, equation
 from derivations.symbols import time
 
 #: Mean square of a neuron; output along the state; squared norm of the rest of the gradient.

@@ -18,10 +18,10 @@ from derivations.architectures.base import Recipe
 from derivations.backward.tangents import TangentGram, tangent_gram
 from derivations.calculus.linear_ode import solve_linear
 from derivations.errors import NotClosed, brief
-from derivations.explain.notation import expected, letter
-from derivations.explain.printed import Shown
-from derivations.explain.steps import Line, equation
 from derivations.limits.gram import upper
+from derivations.notation.nodes import expected, letter
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line, equation
 
 #: The squared norm of the input over the width.
 START = sp.Symbol("V_0", positive=True)

@@ -15,11 +15,8 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow
+from derivations.equations import DT
 from derivations.errors import NoClosedForm, NotClosed, brief
-from derivations.explain.limit import DT
-from derivations.explain.notation import DifferentialOf, Variation, expected, letter
-from derivations.explain.printed import Shown
-from derivations.explain.steps import Line, Term
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import GramLimit, gram_limit
@@ -28,6 +25,9 @@ from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import GramDiffusion, cone, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.slopes import require_slopes
+from derivations.notation.nodes import DifferentialOf, Variation, expected, letter
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line, Term
 from derivations.symbols import time
 
 Pair = tuple[int, int]

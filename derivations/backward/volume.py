@@ -15,11 +15,8 @@ from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import of_columns
 from derivations.diffusion import Diffusion
 from derivations.entries import LazyCovariance
+from derivations.equations import DB
 from derivations.errors import NotClosed, brief
-from derivations.explain.limit import DB
-from derivations.explain.notation import Distribution, Juxtaposed, Norm, Transposed, indexed, letter
-from derivations.explain.printed import Shown
-from derivations.explain.steps import Line, Term, differential, equation
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import gram_limit
@@ -27,6 +24,9 @@ from derivations.limits.depth import as_sums, neuron_limit
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.moments import state_averages
+from derivations.notation.nodes import Distribution, Juxtaposed, Norm, Transposed, indexed, letter
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line, Term, differential, equation
 from derivations.sums import written_out
 from derivations.symbols import time
 

@@ -16,7 +16,10 @@ from derivations.backward.volume import LOG_VOLUME, Isotropic, LogDeterminant
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.explain.joint import joint_recursion_step
-from derivations.explain.notation import (
+from derivations.explain.statements import network_steps
+from derivations.limits.elimination.moments import state_averages
+from derivations.limits.joint_moments import JointMoments
+from derivations.notation.nodes import (
     DifferentialOf,
     Juxtaposed,
     Rate,
@@ -25,11 +28,8 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.plain import Words
-from derivations.explain.statements import network_steps
-from derivations.explain.steps import Line, Step, Term, equation, result
-from derivations.limits.elimination.moments import state_averages
-from derivations.limits.joint_moments import JointMoments
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, equation, result
 from derivations.symbols import time
 
 _J, _M, _X, _LAMBDA = letter("J"), letter("M"), letter("X"), indexed(LOG_VOLUME, (time,))

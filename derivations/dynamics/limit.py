@@ -12,15 +12,15 @@ from derivations.dynamics.adjoint import Adjoint, ratio
 from derivations.dynamics.growth import require_linear_growth
 from derivations.dynamics.words import steps
 from derivations.errors import DerivationError
-from derivations.explain.printed import Printed
-from derivations.explain.steps import Step
 from derivations.exponents import scalings
 from derivations.exponents.at_point import readout_exponent
 from derivations.language.statements import Matrix, Mean
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 from derivations.symbols import state, step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingLimit(Printed):
     r"""Gradient descent on :math:`\frac1{2m}\sum_\mu (f_\mu - y_\mu)^2` at infinite width, printable in every format.
 

@@ -9,7 +9,9 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.dynamics.adjoint import Adjoint, Linear, ratio
-from derivations.explain.notation import (
+from derivations.explain.statements import network_steps
+from derivations.language.statements import Matrix, Mean
+from derivations.notation.nodes import (
     Angled,
     Distribution,
     Juxtaposed,
@@ -23,9 +25,7 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.statements import network_steps
-from derivations.explain.steps import Line, Step, Term, result
-from derivations.language.statements import Matrix, Mean
+from derivations.notation.steps import Line, Step, Term, result
 from derivations.symbols import depth, state, step
 from derivations.symbols import width as n
 

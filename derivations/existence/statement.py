@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.notation.printed import Legible
+
 UNKNOWN = "not known"
 
 
-@dataclass(frozen=True)
-class Existence:
+@dataclass(frozen=True, repr=False)
+class Existence(Legible):
     """What is known of the solutions of a limit's equation.
 
     Parameters
@@ -30,6 +32,10 @@ class Existence:
     explodes: str
     reasons: tuple[str, str]
     explosion_time: sp.Expr | None = None
+
+    def __str__(self) -> str:
+        said = self.statement
+        return f"{said[0].upper()}{said[1:]}. On uniqueness: {self.reasons[0]}. On explosion: {self.reasons[1]}."
 
     @property
     def statement(self) -> str:

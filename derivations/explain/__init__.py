@@ -1,1 +1,1 @@
-"""A derivation as named steps, and the steps as text, LaTeX, Typst and JSON."""
+"""A derivation as named steps: one file for each part of what is explained."""

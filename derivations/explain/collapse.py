@@ -6,8 +6,9 @@ import sympy as sp
 
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion
-from derivations.explain.limit import DB
-from derivations.explain.notation import (
+from derivations.equations import DB
+from derivations.limits.collapse import CollapseDiffusion, root_gap
+from derivations.notation.nodes import (
     DifferentialOf,
     Juxtaposed,
     Remainder,
@@ -18,8 +19,7 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.steps import Line, Step, Term, differential, equation, result
-from derivations.limits.collapse import CollapseDiffusion, root_gap
+from derivations.notation.steps import Line, Step, Term, differential, equation, result
 from derivations.symbols import correlation, time, width
 
 _W = indexed("w", (time,))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.calculus.equivalence import Equivalence
-from derivations.explain.notation import Rate
-from derivations.explain.steps import Step, equation
+from derivations.notation.nodes import Rate
+from derivations.notation.steps import Step, equation
 from derivations.symbols import time
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from derivations.existence import Existence
-from derivations.explain.steps import Step
+from derivations.notation.steps import Step
 
 
 def existence_step(found: Existence) -> Step:

@@ -6,10 +6,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from derivations.explain.notation import Distribution, Juxtaposed, covariance_of, expected, letter
-from derivations.explain.plain import Words
 from derivations.explain.statements import recursion_step
-from derivations.explain.steps import Line, Step, Term, equation
 from derivations.gaussian import expect
 from derivations.language import Program, Weights
 from derivations.language.single import OneMatrixLayer
@@ -17,6 +14,9 @@ from derivations.language.statements import Matrix
 from derivations.limits.elimination.labels import Exchange
 from derivations.limits.gram import generic_entries, upper
 from derivations.limits.joint_moments import JointMoments
+from derivations.notation.nodes import Distribution, Juxtaposed, covariance_of, expected, letter
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, equation
 from derivations.symbols import state, step
 
 _PHI = sp.Function("varphi_n")

@@ -5,25 +5,20 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.calculus.lamperti import LampertiForm
-from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
-from derivations.explain.notation import (
+from derivations.laws.base import Check, Proof
+from derivations.laws.piecewise_law import PiecewiseLaw
+from derivations.notation.nodes import (
     Partial,
-    ProbabilityOf,
     Rate,
-    TransitionDensity,
     equals,
     expected,
     indexed,
     letter,
 )
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line, Step, equation, result
-from derivations.laws.base import Check, Proof
-from derivations.laws.frozen import FrozenLaw
-from derivations.laws.kernel import KernelLaw
-from derivations.laws.piecewise_law import PiecewiseLaw
-from derivations.symbols import initial, state, time
+from derivations.notation.plain import Words
+from derivations.notation.steps import Step, equation, result
+from derivations.symbols import initial, time
 
 _X = indexed("X", (time,))
 _ORDERS = range(1, 9)  # moments whose finiteness is looked at
@@ -86,26 +81,13 @@ def law_steps(law: PiecewiseLaw, proof: Proof, of: str = "") -> list[Step]:
         result(
             f"Law{of}",
             (f"The law has a closed form ({law.name}): ", *law.description, "."),
-            tuple(_density_lines(law)),
+            law.lines,
             ("The kernel of the potential, transformed back to the state.",),
         ),
         Step(f"Moments{of}", claim, tuple(moments), (*open_, *_finiteness(law))),
         _proof_step(proof, of),
     ]
-    return [step.xreplace(_names(law.diffusion)) for step in steps]
-
-
-def _names(process: Diffusion) -> dict[sp.Basic, sp.Basic]:
-    """The state, the process and its start where these are not a neuron's."""
-    (x,) = process.states
-    if x == state:
-        return {}
-    return {
-        state: x,
-        initial: indexed(x, (sp.S.Zero,)),
-        _X: indexed(x, (time,)),
-        sp.Symbol("X_t", real=True): indexed(x, (time,)),
-    }
+    return [step.xreplace(law.letters) for step in steps]
 
 
 def _finiteness(law: PiecewiseLaw) -> Words:
@@ -145,31 +127,6 @@ def _checked(check: Check) -> Words:
     if check.expected.is_number:
         return (*where, f"{check.statement}: ", check.expected, f", {how}.")
     return (*where, f"{check.statement}, {how}.")
-
-
-def _density_lines(law: PiecewiseLaw) -> list[Line]:
-    lines: list[Line] = []
-    for part in law.parts:
-        domain = part.diffusion.domain
-        if domain.measure == 0:
-            continue
-        where = sp.Contains(initial, domain, evaluate=False) if len(law.parts) > 1 else None
-        for atom in part.atoms:
-            left = ProbabilityOf(equals(_X, atom.location))
-            lines.append(equation(left, _readable(atom.mass), where=where))
-        if not isinstance(part, FrozenLaw):
-            density = TransitionDensity(time, state, initial)
-            lines.append(equation(density, _readable(part.pdf(state)), where=where))
-        if isinstance(part, KernelLaw):
-            lines += [equation(left, right) for left, right in part.definitions if equation(left, right) not in lines]
-    return lines
-
-
-def _readable(expr: sp.Expr) -> sp.Expr:
-    """Two-argument arctangents, which computers like, as people write them."""
-    return expr.replace(
-        lambda node: isinstance(node, sp.atan2) and node.args[0] == 1, lambda node: sp.pi / 2 - sp.atan(node.args[1])
-    )
 
 
 def no_law_step(reason: str) -> Step:

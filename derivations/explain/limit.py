@@ -10,29 +10,28 @@ from derivations.calculus.gram import SubProcess
 from derivations.calculus.lamperti import positive_root
 from derivations.calculus.settling import Settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.explain.notation import (
+from derivations.equations import DB, DT, bracket_line, flow_lines, mean_line
+from derivations.equations import neuron_lines as of_neuron
+from derivations.explain.shares import with_named_shares
+from derivations.explain.statements import ShownMoments
+from derivations.limits.closure import GramLimit
+from derivations.limits.gram import GramDiffusion, gram_matrix, upper
+from derivations.limits.width import KernelFlow
+from derivations.notation.nodes import (
     DifferentialOf,
     Juxtaposed,
     Rate,
     Transposed,
     Variation,
     Word,
-    expected,
     indexed,
     letter,
 )
-from derivations.explain.plain import Words
-from derivations.explain.shares import with_named_shares
-from derivations.explain.statements import ShownMoments
-from derivations.explain.steps import Line, Step, Term, differential, equation, result
-from derivations.limits.closure import GramLimit
-from derivations.limits.gram import GramDiffusion, gram_matrix, upper
-from derivations.limits.width import KernelFlow
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, differential, equation, result
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import depth, time, width
 
-DT = DifferentialOf(time)
-DB = DifferentialOf(indexed("B", (time,)))
 _V = letter("V")
 _FEW = 3  # states up to which all entries of a covariance are shown: those of the Gram matrix of two inputs
 _MANY = 6  # second moments up to which all are shown: those of three inputs
@@ -56,7 +55,7 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
         Step(
             "Limit of infinite depth",
             claim,
-            _neuron(drift, covariance, moments.layer.states[:size], moments.recipe.width),
+            of_neuron(drift, covariance, moments.layer.states[:size], moments.recipe.width, _root),
             (_MATCHED,),
         ),
         result(
@@ -72,31 +71,12 @@ def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
     """The equations of one neuron, for the first two inputs."""
     if isinstance(limit, NeuronDiffusion):
         m = min(limit.inputs, 2)
-        return _neuron(limit.neuron_drift[:m, :], sp.Matrix(m, m, limit.neuron_entry), limit.neuron[:m], limit.width)
+        return of_neuron(
+            limit.neuron_drift[:m, :], sp.Matrix(m, m, limit.neuron_entry), limit.neuron[:m], limit.width, _root
+        )
     m = min(len(limit.states), 2)
     noise = limit.covariance if isinstance(limit, Flow) else sp.Matrix(m, m, limit.entry)
-    return _neuron(limit.drift[:m, :], noise[:m, :m], limit.states[:m], size)
-
-
-def _neuron(drift: sp.Matrix, covariance: sp.Matrix, neuron: tuple[sp.Symbol, ...], size: sp.Expr) -> tuple[Line, ...]:
-    above = () if size == 1 else ("i",)
-    if len(neuron) == 1:
-        name = indexed("X", (time,), above)
-        at = {neuron[0]: name}
-        brownian = DifferentialOf(indexed("B", (time,), above))
-        return (differential(name, drift[0].subs(at), _root(covariance[0, 0], neuron[0]).subs(at), brownian),)
-    lines = []
-    at = {x: indexed("X", (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
-    unit = DT if size == 1 else Juxtaposed(indexed("delta", ("i", "j")), DT)
-    for a in range(len(neuron)):
-        for b in range(a, len(neuron)):
-            lower = ((), ()) if size == 1 else (("i",), ("j",))
-            pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
-            lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
-        if drift[a] != 0:
-            left = expected(DifferentialOf(indexed("X", (), (sp.Integer(a + 1),))), letter("X"))
-            lines.append(Line(left, (Term(drift[a].subs(at), DT),)))
-    return tuple(lines)
+    return of_neuron(limit.drift[:m, :], noise[:m, :m], limit.states[:m], size, _root)
 
 
 def _root(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
@@ -106,11 +86,6 @@ def _root(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
     return join(
         tuple(Piece(p.left, p.right, positive_root(p.expr, x, p.left, p.right)) for p in pieces(variance, x)), x
     )
-
-
-def flow_lines(flow: Flow) -> tuple[Line, ...]:
-    """The velocity of each state."""
-    return tuple(equation(Rate(s, flow.time), v) for s, v in zip(flow.states, flow.drift, strict=True))
 
 
 def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
@@ -126,13 +101,13 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
         "The mean over the neurons becomes an expectation, by the law of large numbers. The weights are independent of the state that "
         "they are added to."
     )
-    named, shares = with_named_shares(flow_lines(flow))
+    named, shares = with_named_shares(flow_lines(flow.states, flow.drift, flow.time))
     first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named)
     if generic is None:
         return [result(first, (*gaussian, *alike), lines, (because, *shares))]
     closed = "Gaussian expectations are in closed form where a rule applies."
     return [
-        Step(first, gaussian, flow_lines(generic), (because,)),
+        Step(first, gaussian, flow_lines(generic.states, generic.drift, generic.time), (because,)),
         result("Kernel flow for this activation", ("With this activation", *alike), lines, (closed, *shares)),
     ]
 
@@ -190,7 +165,11 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
-        return [result(name, (*clock, "The limit is a flow:"), flow_lines(limit), (because,))]
+        return [
+            result(
+                name, (*clock, "The limit is a flow:"), flow_lines(limit.states, limit.drift, limit.time), (because,)
+            )
+        ]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
@@ -230,16 +209,12 @@ def _likewise(process: Diffusion | Flow) -> tuple[str, ...]:
 def _means(process: Diffusion | Flow) -> list[Line]:
     """The drift state by state."""
     states = sorted({i for pair in _shown(process) for i in pair}) if _likewise(process) else range(len(process.states))
-    terms = ((process.states[i], process.drift[i]) for i in states)
-    return [Line(expected(DifferentialOf(s), _V), (Term(b, DT if b != 0 else None),)) for s, b in terms]
+    return [mean_line(process.states[i], process.drift[i], (_V,)) for i in states]
 
 
 def _brackets(process: Diffusion) -> list[Line]:
     """The quadratic variations entry by entry."""
-    return [
-        Line(Variation(process.states[i], process.states[j], time), (Term(process.entry(i, j), DT),))
-        for i, j in _shown(process)
-    ]
+    return [bracket_line(process.states[i], process.states[j], process.entry(i, j)) for i, j in _shown(process)]
 
 
 def _factor_steps(limit: GramDiffusion) -> list[Step]:

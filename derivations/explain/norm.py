@@ -5,11 +5,11 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.calculus.closure import Closure
-from derivations.explain.limit import DB
-from derivations.explain.notation import DerivativeOf, EvaluatedAt, Norm, Word, equals, expected, indexed
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line, Step, differential, equation
+from derivations.equations import DB
 from derivations.norms import InitialSlope, NormDynamics
+from derivations.notation.nodes import DerivativeOf, EvaluatedAt, Norm, Word, equals, expected, indexed
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, differential, equation
 from derivations.symbols import time
 
 _PHI = sp.Function("varphi")(indexed("X", (time,)))

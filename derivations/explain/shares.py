@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.explain.notation import Juxtaposed, Transposed, covariance_of, equals, expected, indexed, letter
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line, equation
 from derivations.gaussian import SoftmaxMean
+from derivations.notation.nodes import Juxtaposed, Transposed, covariance_of, equals, expected, indexed, letter
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, equation
 
 _FEW = 4  # matrices that get a name; more are those of heads that differ
 

@@ -9,7 +9,13 @@ import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
-from derivations.explain.notation import (
+from derivations.language import Program, Weights
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
+from derivations.limits.depth import as_sums
+from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.draws import AttentionDraw, Draw
+from derivations.limits.elimination.moments import LayerMoments
+from derivations.notation.nodes import (
     Angled,
     Distribution,
     Juxtaposed,
@@ -21,14 +27,8 @@ from derivations.explain.notation import (
     indexed,
     letter,
 )
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line, Step, Term, equation
-from derivations.language import Program, Weights
-from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
-from derivations.limits.depth import as_sums
-from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.draws import AttentionDraw, Draw
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, equation
 from derivations.symbols import depth, state, step, width
 
 #: How the small parameter of a layer depends on the depth.

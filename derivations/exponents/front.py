@@ -11,8 +11,6 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
-from derivations.explain.printed import Printed
-from derivations.explain.steps import Step
 from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
 from derivations.exponents.terms import terms
@@ -20,12 +18,14 @@ from derivations.exponents.training import FirstStep, trained_names
 from derivations.exponents.training_words import training_steps
 from derivations.exponents.words import steps
 from derivations.language.statements import Back, Matrix
+from derivations.notation.printed import Printed
+from derivations.notation.steps import Step
 
 _ORDERS = ("depth", "width", "joint")
 
 
-@dataclass(frozen=True)
-class TrainingScalings(FirstStep, Printed):
+@dataclass(frozen=True, repr=False)
+class TrainingScalings(Printed, FirstStep):
     """What the first step of training moves, at which exponents of the learning rate and of the branch, printable in every format."""
 
     @cached_property
@@ -39,8 +39,8 @@ class TrainingScalings(FirstStep, Printed):
         return f"First step of training of {type(self.net).__name__}"
 
 
-@dataclass(frozen=True)
-class Scalings(Found, Printed):
+@dataclass(frozen=True, repr=False)
+class Scalings(Printed, Found):
     """All scalings of a network with a limit that is not trivial, printable in every format."""
 
     @cached_property

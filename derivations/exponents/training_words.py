@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.explain.notation import Word, indexed, letter
-from derivations.explain.plain import Words
 from derivations.explain.statements import recursion_step
-from derivations.explain.steps import Line, Step, Term
 from derivations.exponents.at_point import PARAMETRIZATIONS, RULES, readout_exponent
 from derivations.exponents.moved import INPUT, READOUT, Moved, Power, StepVerdict
 from derivations.exponents.orders import Order
 from derivations.exponents.training import FirstStep
+from derivations.notation.nodes import Word, indexed, letter
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term
 from derivations.symbols import depth, state, step
 from derivations.symbols import width as n
 

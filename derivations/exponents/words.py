@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sympy as sp
 
-from derivations.explain.notation import Rate, Word, letter
-from derivations.explain.plain import Words
 from derivations.explain.statements import recursion_step
-from derivations.explain.steps import Line, Step, Term, equation, result
 from derivations.exponents.course import Course
 from derivations.exponents.found import Found
 from derivations.exponents.maps import FixedPoint, LayerMaps, variance
 from derivations.exponents.regimes import ScalingRegime, width_exponent
 from derivations.exponents.scores import score_exponent
 from derivations.exponents.terms import Powers
+from derivations.notation.nodes import Rate, Word, letter
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, equation, result
 from derivations.symbols import depth, step, time
 
 _DIGITS = 6

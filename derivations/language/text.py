@@ -206,11 +206,12 @@ class _Builder(ast.NodeVisitor):
             _refuse(f"{name}.T is no transpose of a matrix", "write matrices in capitals, such as A.T(body)")
         if name in _WORDS:
             return self._word(name, arguments, options)
-        if options or any(isinstance(a, list) for a in arguments):
-            _refuse(f"{name} is an activation and has no options and no lists", "write leaky_relu(x, 0.2)")
-        if len(arguments) == 1 and name in ACTIVATIONS:
+        if any(isinstance(a, list) for a in (*arguments, *options.values())):
+            _refuse(f"{name} is an activation and takes no lists", "write leaky_relu(x, 0.2)")
+        if len(arguments) == 1 and not options and name in ACTIVATIONS:
             return ACTIVATIONS[name](arguments[0])
-        return parse_activation(f"{name}({', '.join(['x', *map(str, arguments[1:])])})")(arguments[0])
+        given = ["x", *map(str, arguments[1:]), *(f"{word}={value}" for word, value in options.items())]
+        return parse_activation(f"{name}({', '.join(given)})")(arguments[0])
 
     def _matrix(self, name: str, arguments: list[Any], options: dict[str, Any]) -> Weights:
         if wrong := next((word for word in options if word not in _OPTIONS), None):

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import sympy as sp
 
 from derivations.diffusion import Diffusion
+from derivations.notation.plain import plain
+from derivations.notation.printed import Legible
 from derivations.symbols import initial, time
 
 #: A sentence: text and expressions in turn.
@@ -32,8 +34,8 @@ class Atom:
     condition: sp.Basic = field(default=sp.true)
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, repr=False)
+class Check(Legible):
     """One proven statement about a law: what was computed and whether it is what it must be.
 
     Parameters
@@ -57,14 +59,14 @@ class Check:
 
     def __str__(self) -> str:
         how = "exactly" if self.exact else "to 30 digits at random rational points"
-        what = self.statement if self.domain is None else f"{self.domain}: {self.statement}"
+        what = self.statement if self.domain is None else f"{plain(self.domain)}: {self.statement}"
         if self.holds:
             return f"✓ {what}: {self.expected} ({how})"
         return f"✗ {what}: got {self.value}, expected {self.expected}"
 
 
-@dataclass(frozen=True)
-class Proof:
+@dataclass(frozen=True, repr=False)
+class Proof(Legible):
     """The checks that make a law more than a claim; true if there are some and all of them hold."""
 
     checks: tuple[Check, ...]
@@ -105,6 +107,9 @@ class Law(ABC):
     """
 
     diffusion: Diffusion
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}, on {plain(self.diffusion.domain)}>"
 
     @property
     def parameters(self) -> frozenset[sp.Symbol]:

@@ -34,7 +34,7 @@ from derivations.special import ScaledBesselI
 from derivations.symbols import initial, state, time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Side(RadialLaw):
     r"""The density on one side of the zero: the radius with a mixture of Bessel functions in place of one.
 
@@ -82,7 +82,7 @@ class Side(RadialLaw):
         return Inversion(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossingLaw(Law):
     r"""The law of a process that crosses a zero of its noise.
 

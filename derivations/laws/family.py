@@ -12,7 +12,7 @@ from derivations.diffusion import Diffusion
 from derivations.laws.base import Law
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Family(Law):
     r"""Interface: a law on an interval between zeros of the noise.
 

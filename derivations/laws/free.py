@@ -16,7 +16,7 @@ from derivations.laws.transformed import Component, TransformedGaussian, moved, 
 from derivations.symbols import initial, state, time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FreeLaw(TransformedGaussian):
     r"""Law of a process whose potential is a constant :math:`V = k^2` on the whole line.
 

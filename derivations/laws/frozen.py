@@ -11,7 +11,7 @@ from derivations.laws.base import Atom, Check, Law, Proof, Recipe, Words
 from derivations.symbols import initial, state, time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FrozenLaw(Law):
     r"""The law :math:`X_t = X_0` on a set where drift and noise vanish.
 

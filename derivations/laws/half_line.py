@@ -23,7 +23,7 @@ def phi(u: sp.Expr) -> sp.Expr:
     return sp.exp(LogNormalCdf(u))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HalfLineLaw(KernelLaw):
     r"""Law of a process with constant potential :math:`V = k^2` whose coordinate y covers (0, ∞).
 

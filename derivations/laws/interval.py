@@ -18,7 +18,7 @@ from derivations.special import IntervalKernel, LogIntervalKernel, theta_forms
 from derivations.symbols import initial, state, time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IntervalLaw(KernelLaw):
     r"""Law of a process with constant potential V whose coordinate y covers a bounded interval :math:`(0, \ell)`.
 

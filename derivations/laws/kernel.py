@@ -22,7 +22,7 @@ from derivations.symbols import initial, time
 moved = sp.Symbol("Y_t", positive=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KernelLaw(Family):
     r"""The law with density :math:`p(x) = \frac{1}{\varphi(x)} \frac{u(x)}{u(x_0)} K_V(t, y_0, y)`.
 

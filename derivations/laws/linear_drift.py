@@ -14,7 +14,7 @@ from derivations.laws.transformed import Component, TransformedGaussian, moved, 
 from derivations.symbols import initial, state, time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OrnsteinUhlenbeckLaw(TransformedGaussian):
     r"""Law of a process with :math:`D\beta = \kappa \ne 0` constant: quadratic potential, Mehler's kernel.
 

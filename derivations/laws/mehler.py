@@ -16,7 +16,7 @@ from derivations.laws.transformed import image
 from derivations.symbols import state
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MehlerLaw(KernelLaw):
     r"""Law of a process with :math:`V = \alpha^2 y^2 + \gamma` on the line, for any positive u.
 

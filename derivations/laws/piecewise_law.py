@@ -14,13 +14,27 @@ from derivations.laws.base import Atom, Check, Law, Proof, Words
 from derivations.laws.constants import with_numbers
 from derivations.laws.frozen import FrozenLaw
 from derivations.laws.initial import Normal
-from derivations.symbols import initial, time
+from derivations.laws.kernel import KernelLaw
+from derivations.notation.nodes import ProbabilityOf, TransitionDensity, equals, indexed
+from derivations.notation.plain import plain
+from derivations.notation.printed import Shown
+from derivations.notation.steps import Line, equation
+from derivations.symbols import initial, state, time
 
 Start: TypeAlias = sp.Expr | Normal
 
+_X = indexed("X", (time,))
 
-@dataclass(frozen=True)
-class PiecewiseLaw(Law):
+
+def _readable(expr: sp.Expr) -> sp.Expr:
+    """Two-argument arctangents, which computers like, as people write them."""
+    return expr.replace(
+        lambda node: isinstance(node, sp.atan2) and node.args[0] == 1, lambda node: sp.pi / 2 - sp.atan(node.args[1])
+    )
+
+
+@dataclass(frozen=True, repr=False)
+class PiecewiseLaw(Shown, Law):
     r"""The law of a scalar diffusion on its whole domain, one part per interval that it never leaves.
 
     Every method takes a fixed start, a number or a symbol, or a :class:`Normal` one; a number picks its part,
@@ -65,6 +79,43 @@ class PiecewiseLaw(Law):
             if p.diffusion.domain.measure != 0:
                 said += ["; "] * bool(said) + ["on ", p.diffusion.domain, ": ", *p.description]
         return tuple(said)
+
+    @property
+    def headline(self) -> str:
+        """The name, and where it lives."""
+        return f"{self.name}, on {plain(self.diffusion.domain)}"
+
+    @property
+    def letters(self) -> dict[sp.Basic, sp.Basic]:
+        """What the state, the process and its start are called where they are not a neuron's."""
+        (x,) = self.diffusion.states
+        names = {
+            state: x,
+            initial: indexed(x, (sp.S.Zero,)),
+            _X: indexed(x, (time,)),
+            sp.Symbol("X_t", real=True): indexed(x, (time,)),
+        }
+        return {} if x == state else names
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Atoms and densities, part by part, with the starts for which they hold."""
+        lines: list[Line] = []
+        for part in self.parts:
+            domain = part.diffusion.domain
+            if domain.measure == 0:
+                continue
+            where = sp.Contains(initial, domain, evaluate=False) if len(self.parts) > 1 else None
+            for atom in part.atoms:
+                lines.append(equation(ProbabilityOf(equals(_X, atom.location)), _readable(atom.mass), where=where))
+            if not isinstance(part, FrozenLaw):
+                density = TransitionDensity(time, state, initial)
+                lines.append(equation(density, _readable(part.pdf(state)), where=where))
+            if isinstance(part, KernelLaw):
+                lines += [
+                    equation(left, right) for left, right in part.definitions if equation(left, right) not in lines
+                ]
+        return tuple(line.xreplace(self.letters) for line in lines)
 
     def part(self, x0: sp.Expr) -> Law:
         """The law for a start given as a number."""

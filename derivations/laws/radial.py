@@ -19,7 +19,7 @@ from derivations.special import ScaledBesselI
 from derivations.symbols import initial, state, time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RadialLaw(KernelLaw):
     r"""Law of :math:`\mathrm{d}Y = \bigl(\tfrac{n + 1/2}{Y} - aY\bigr)\mathrm{d}t + \mathrm{d}B`, the radius in :math:`2 + 2n` dimensions.
 
@@ -246,7 +246,7 @@ class RadialLaw(KernelLaw):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BesselLaw(RadialLaw):
     r"""Potential :math:`V = c/y^2`, that is :math:`D^2(V^{-1/2}) = 0`: Bessel's kernel, :math:`c = n^2 - \tfrac14`.
 
@@ -275,7 +275,7 @@ class BesselLaw(RadialLaw):
         return cls.recognise(LampertiForm(state, (-sp.oo, sp.oo), sp.S.Zero, sp.exp(-state)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RadialOrnsteinUhlenbeckLaw(RadialLaw):
     r"""Potential :math:`V = a^2 y^2 + c/y^2 + \gamma` on a half-line: the kernel of Cox, Ingersoll and Ross.
 

@@ -36,7 +36,7 @@ class Component:
     variance: sp.Expr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TransformedGaussian(Family):
     r"""The law of :math:`X_t = x(Z_t)`, where :math:`Z_t` given :math:`Z_0` is a mixture of Gaussians.
 

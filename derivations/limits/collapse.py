@@ -26,7 +26,7 @@ collapse_state = sp.Symbol("q", positive=True)
 root_gap = sp.Dummy("s", positive=True)  # √(1 − ρ)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CollapseDiffusion(Diffusion):
     r"""The diffusion of :math:`q = \ell^2(1 - \rho_\ell)`, singular at t = 0.
 

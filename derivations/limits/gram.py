@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
-from sympy.printing.printer import Printer
 
+from derivations.covariances import Semidefinite
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.limits.elimination.labels import INPUTS, Exchange, generic_labels, symmetric_pairs
@@ -63,29 +63,6 @@ def generic_entries(pairs: Sequence[tuple[int, int]], exchange: Exchange = INPUT
     return list(found.values())
 
 
-class Semidefinite(sp.logic.boolalg.BooleanFunction):
-    r"""The condition :math:`V \succeq 0` on a symmetric matrix; decided for numbers.
-
-    Examples
-    --------
-    >>> Semidefinite(sp.ImmutableMatrix([[1, 2], [2, 1]])), Semidefinite(gram_matrix(2))
-    (False, V >= 0)
-    """
-
-    @classmethod
-    def eval(cls, matrix: sp.ImmutableMatrix) -> sp.Basic | None:
-        """Of a matrix of numbers."""
-        if matrix.free_symbols:
-            return None
-        return sp.sympify(bool(matrix.is_positive_semidefinite))
-
-    def _sympystr(self, printer: Printer) -> str:
-        return "V >= 0"
-
-    def _latex(self, printer: Printer) -> str:
-        return r"V \succeq 0"
-
-
 def cone(matrix: sp.ImmutableMatrix) -> sp.Set:
     r"""The positive semi-definite cone :math:`V \succeq 0` in the coordinates of the upper triangle."""
     inputs = matrix.rows
@@ -97,7 +74,7 @@ def cone(matrix: sp.ImmutableMatrix) -> sp.Set:
     return sp.ConditionSet(sp.Tuple(*real.values()), Semidefinite(matrix.xreplace(real)), sp.Reals ** len(real))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GramDiffusion(Diffusion):
     r"""A diffusion of a Gram matrix with the covariance of products of Gaussians.
 

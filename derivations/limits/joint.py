@@ -12,6 +12,7 @@ from collections.abc import Callable
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.covariances import Semidefinite
 from derivations.diffusion import Diffusion, Flow
 from derivations.entries import LazyCovariance
 from derivations.errors import DerivationError, NotClosed, require
@@ -25,7 +26,7 @@ from derivations.limits.elimination.labels import (
     permuted,
     symmetric_pairs,
 )
-from derivations.limits.gram import GramDiffusion, Semidefinite, cone, generic_entries, gram_matrix, upper
+from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.joint_moments import JointMoments, factored
 from derivations.limits.manifold import SlowManifold
 from derivations.limits.meanfield import mean_symbols

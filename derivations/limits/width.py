@@ -23,7 +23,7 @@ from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
 from derivations.sums import CoordinateSum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KernelFlow(Flow):
     r"""The flow of a layer's Gaussian neurons: of their second moments, and of their means where these move.
 

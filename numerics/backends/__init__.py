@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from derivations.errors import unknown
-from numerics.backends import jax, numba
+from numerics.backends import jax, numba, torch
 from numerics.backends.base import Backend
 from numerics.backends.jax import JAX
 from numerics.backends.mpmath import MPMATH
 from numerics.backends.numba import NUMBA
 from numerics.backends.numpy import NUMPY
+from numerics.backends.torch import TORCH
 
 #: Optional targets, whether they are installed, and the extra that installs them.
-_OPTIONAL = ((NUMBA, numba.is_available(), "fast"), (JAX, jax.is_available(), "jax"))
-#: The targets that can be used here; Numba and JAX appear where they are installed.
+_OPTIONAL = (
+    (NUMBA, numba.is_available(), "fast"),
+    (JAX, jax.is_available(), "jax"),
+    (TORCH, torch.is_available(), "torch"),
+)
+#: The targets that can be used here; Numba, JAX and PyTorch appear where they are installed.
 BACKENDS: tuple[Backend, ...] = (NUMPY, MPMATH, *(target for target, there, _ in _OPTIONAL if there))
 
 
@@ -42,4 +47,4 @@ def find_backend(backend: Backend | str) -> Backend:
     raise ValueError(unknown("backend", backend, (b.name for b in BACKENDS)))
 
 
-__all__ = ["BACKENDS", "JAX", "MPMATH", "NUMBA", "NUMPY", "Backend", "find_backend"]
+__all__ = ["BACKENDS", "JAX", "MPMATH", "NUMBA", "NUMPY", "TORCH", "Backend", "find_backend"]

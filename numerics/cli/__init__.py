@@ -5,7 +5,9 @@ Only the standard library is loaded before a command is known: help and complain
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all is well, 1 if a check failed or samples are not finite, 2 for an error, in one line on stderr, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    options = None
     try:
         options = parser().parse_args(arguments)
         from numerics.cli import commands
@@ -40,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        print(f"deeplimits: interrupted; {_again(options, arguments)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:  # a mistake of ours is one line too
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
+
+
+def _again(options: argparse.Namespace | None, arguments: list[str]) -> str:
+    """How to go on after an interruption."""
+    command = shlex.join(["deeplimits", *arguments])
+    if options is None or not hasattr(options, "checkpoint"):
+        return f"nothing was written; start again with: {command}"
+    if options.checkpoint is None:
+        return f"nothing was kept; with --checkpoint it can go on from where it stopped: {command} --checkpoint DIR"
+    return f"what is finished is kept in {options.checkpoint}; go on with: {command}"
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

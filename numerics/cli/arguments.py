@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
-from numerics.cli.parsing import Parser, Version
+from numerics.cli.parsing import Completion, Lines, Parser, Version
 from numerics.cli.shared import (
-    add_force,
     add_inputs_followed,
+    add_json,
+    add_out,
     add_random,
     add_recipe,
     add_seed,
@@ -29,6 +30,12 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     top = Parser(prog="deeplimits", description=DESCRIPTION)
     top.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
+    top.add_argument(
+        "--print-completion",
+        action=Completion,
+        choices=Completion.SHELLS,
+        help="print a completion script for this shell and exit, such as: deeplimits --print-completion bash > deeplimits.bash",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     for name, (does, build) in _COMMANDS.items():
@@ -40,12 +47,12 @@ def _derive(derive: Parser) -> None:
     add_recipe(derive)
     add_inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
-    derive.add_argument(
-        "--out",
-        metavar="FILE",
-        help="write to a file (.tex and .typ are documents for pdflatex and Typst) instead of standard output",
+    add_json(derive)
+    add_out(
+        derive,
+        "FILE",
+        "write to a file (.tex and .typ are documents for pdflatex and Typst) instead of standard output",
     )
-    add_force(derive)
 
 
 def _density(density: Parser) -> None:
@@ -58,10 +65,8 @@ def _density(density: Parser) -> None:
         metavar="N",
         help="rows of the table, evenly from the 0.1 %% to the 99.9 %% quantile (201)",
     )
-    density.add_argument(
-        "--out", metavar="FILE.csv", help="write the columns x, pdf and cdf here instead of to standard output"
-    )
-    add_force(density)
+    add_json(density)
+    add_out(density, "FILE.csv", "write the columns x, pdf and cdf here instead of to standard output, or JSON (.json)")
 
 
 def _output(output: Parser) -> None:
@@ -92,8 +97,8 @@ def _output(output: Parser) -> None:
         help="paths, where norms have no law (20000)",
     )
     add_random(output)
-    add("--out", metavar="FILE.csv", help="write the table here instead of to standard output")
-    add_force(output)
+    add_json(output)
+    add_out(output, "FILE.csv", "write the table here instead of to standard output, or JSON (.json)")
 
 
 def _simulate(simulate: Parser) -> None:
@@ -122,10 +127,8 @@ def _simulate(simulate: Parser) -> None:
     simulate.add_argument(
         "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"
     )
-    simulate.add_argument(
-        "--out", metavar="FILE", help="write the last states, .npy of shape (samples, width, inputs) or .csv"
-    )
-    add_force(simulate)
+    add_json(simulate)
+    add_out(simulate, "FILE", "write the last states, .npy of shape (samples, width, inputs) or .csv")
 
 
 def _validate(validate: Parser) -> None:
@@ -133,6 +136,7 @@ def _validate(validate: Parser) -> None:
     add_inputs_followed(validate)
     add_start(validate)
     add_size(validate, depth=None, samples=None)
+    add_json(validate)
 
 
 def _compare(compare: Parser) -> None:
@@ -151,6 +155,7 @@ def _compare(compare: Parser) -> None:
         help="their number of layers, whose bias is then taken off (not counted)",
     )
     add_seed(compare)
+    add_json(compare)
 
 
 def _claims(claims: Parser) -> None:
@@ -160,7 +165,7 @@ def _claims(claims: Parser) -> None:
     add("--quick", action="store_true", help="only what takes a few seconds")
     shown = claims.add_mutually_exclusive_group()
     shown.add_argument("--list", action="store_true", help="show the claims without checking them")
-    shown.add_argument("--json", action="store_true", help="write JSON instead of text")
+    add_json(shown)
     add_seed(claims)
 
 
@@ -174,8 +179,8 @@ def _report(report: Parser) -> None:
         "--positions (8), beside whose limit of infinite width networks of --width (64) and --depth (500) are simulated up to --t (10)",
     )
     add_size(report, depth=None, samples=None)
-    report.add_argument("--out", metavar="FILE.html", default="report.html", help="write the page here (report.html)")
-    add_force(report)
+    add_json(report)
+    add_out(report, "FILE.html", "write the page here (report.html)", "report.html")
 
 
 def _kernel(kernel: Parser) -> None:
@@ -193,8 +198,8 @@ def _kernel(kernel: Parser) -> None:
         "--tolerance", type=finite("tolerance"), default=1e-9, metavar="E", help="relative error of an entry (1e-9)"
     )
     add_seed(kernel)
-    kernel.add_argument("--out", metavar="FILE", help="write the matrix, .npy or .csv, instead of to standard output")
-    add_force(kernel)
+    add_json(kernel)
+    add_out(kernel, "FILE", "write the matrix, .npy, .csv or .json, instead of to standard output")
 
 
 def _train(train: Parser) -> None:
@@ -223,14 +228,15 @@ def _train(train: Parser) -> None:
     add_time(train, ", where it is free (1)")
     add_random(train)
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")
-    train.add_argument("--out", metavar="FILE.csv", help="write the columns depth, step and loss")
-    add_force(train)
+    add_json(train)
+    add_out(train, "FILE.csv", "write the columns depth, step and loss")
 
 
 def _scalings(command: Parser) -> None:
     add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
-    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
+    add_json(command)
+    add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)")
     command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
     command.add_argument(
         "--training",
@@ -239,14 +245,13 @@ def _scalings(command: Parser) -> None:
         metavar="A,B",
         help="what the first step of training moves, and at which learning rates; of these matrices alone if they are named",
     )
-    add_force(command)
 
 
 def _jacobian(command: Parser) -> None:
     add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
-    command.add_argument("--out", metavar="FILE", help="write to a file (.tex, .typ, .txt or .json)")
-    add_force(command)
+    add_json(command)
+    add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)")
     command.add_argument(
         "--validate",
         action="store_true",
@@ -278,13 +283,39 @@ def _choose(command: Parser) -> None:
         "--samples", type=whole("samples", 2), default=20_000, metavar="N", help="paths, where they are drawn (20000)"
     )
     add_seed(command)
+    add_json(command)
 
 
 def _command(commands: _Commands, name: str, does: str) -> Parser:
-    """A command that says the same in the list of commands and at the head of its own help."""
+    """A command that says the same in the list of commands and at the head of its own help, with examples at its end."""
     return commands.add_parser(
-        name, help=does, description=f"{does[0].upper()}{does[1:]}. In brackets is what an option is if left out."
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}. In brackets is what an option is if left out.",
+        epilog="\n".join(["examples:", *(f"  deeplimits {name} {example}".rstrip() for example in EXAMPLES[name])]),
+        formatter_class=Lines,
     )
+
+
+#: What is shown at the end of a command's help: each line runs as it stands.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "derive": (
+        "resnet --activation gelu --width oo --inputs 2",
+        "--layer 'x + eps*A(relu(B(rms_norm(x), out=4*n)))' -o block.tex",
+    ),
+    "density": ("--activation relu --x0 1 --t 0.5", "--activation tanh -o density.csv"),
+    "output": ("mlp-block --width 8 --quantiles 0.05,0.5,0.95",),
+    "simulate": ("--activation 'x*tanh(x)' --width 8 --depth 500 -o states.npy", "--of sde --width 8 --json"),
+    "kernel": ("gated-block --norm rms --of ntk --random 3x4", "--activation gelu --inputs inputs.csv -o kernel.npy"),
+    "validate": ("--activation tanh --width 1", "mlp-block --norm rms --width 8 --json"),
+    "compare": ("--activation relu --width 8 --samples mine.npy --depth 500",),
+    "claims": ("--quick", "--source Hayou --json"),
+    "train": ("resnet --activation relu --depth 10,100 --checkpoint run",),
+    "scalings": ("resnet --figure phase.svg", "--layer 'x + eps*A(relu(B(x)))' --training"),
+    "jacobian": ("--layer 'x + eps*A(relu(B(x)))' --width n", "resnet --activation tanh --width 2 --validate"),
+    "choose": ("--layer 'x + ?*eps*A(relu(B(x)))' --width 8 --mean-square 2 --quantile 0.9",),
+    "report": ("--activation relu --width 32 -o relu.html", "transformer-block --text README.md"),
+}
 
 
 #: Every command: what it does, and what adds its options.

@@ -19,16 +19,30 @@ import derivations
 from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
 from numerics.cli import recipes
 from numerics.cli.files import read_inputs, read_labelled, read_samples, read_text
-from numerics.cli.output import ARRAYS, checked_output, density_table, put, save_states
+from numerics.cli.output import (
+    ARRAYS,
+    as_json,
+    checked_output,
+    density_columns,
+    put,
+    put_json,
+    put_law,
+    save_states,
+    shown_table,
+    wants_json,
+)
 from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
 
 def _derive(options: argparse.Namespace) -> int:
+    as_json(options)
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
     d = _derivation(options, options.inputs)
+    with slow_stage("derivation"):
+        d.steps  # noqa: B018  made here, while someone is told that it takes time
     if out and _SUFFIXES.get(out.suffix) == kind != "html":
         d.write(out)
     else:
@@ -54,19 +68,21 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 def _density(options: argparse.Namespace) -> int:
     from numerics.limit_distribution import distribution, has_distribution
 
-    out = checked_output(options.out, options.force, (".csv",))
+    out = checked_output(options.out, options.force, (".csv", ".json"))
     d = _derivation(options)
     of: Any = d
     x0 = _x0(options)
     if d.order == "depth" and not has_distribution(d.limit) and has_distribution(d.gram):
         print("density of V, the mean square of a layer's neurons, from V = x0²", file=sys.stderr)
         of, x0 = d.gram if d.gram_law is None else d.gram_law, x0**2
-    law = distribution(of, x0=x0, t=_time(options))
+    with slow_stage("density"):
+        law = distribution(of, x0=x0, t=_time(options))
+        columns = density_columns(law, options.points)
     if law.error > 0:
         print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
-    put(density_table(law, options.points), out)
+    put_law(options, law, columns, {"x0": x0, "t": _time(options)}, out)
     return 0
 
 
@@ -111,18 +127,45 @@ def _simulate(options: argparse.Namespace) -> int:
         states = states[~lost]
     if len(states) < 2:
         return 1
+    rows = _statistics(states)
+    if options.json:
+        head = {
+            "samples": len(states),
+            "not_finite": int(lost.sum()),
+            "width": states.shape[1],
+            "inputs": states.shape[2],
+        }
+        put_json({**head, "t": time, "statistics": rows})
+        return 1 if lost.any() else 0
+    print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {time:g}")
+    for row in rows:
+        which = f", input {row['input']}" if states.shape[2] > 1 else ""
+        low, middle, high = row["quantiles"].values()
+        print(
+            f"{row['of']}{which}: mean {row['mean']:.5g} ± {row['standard_error']:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
+        )
+    return 1 if lost.any() else 0
+
+
+def _statistics(states: np.ndarray) -> list[dict[str, Any]]:
+    """Of a neuron and of the norm, for each input: mean, standard error, quantiles."""
     largest = np.max(np.abs(states)) or 1.0  # whose square may leave the range of numbers
     norms = largest * (np.linalg.norm(states / largest, axis=1) / np.sqrt(states.shape[1]))
-    print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {time:g}")
+    rows = []
     for name, values in (("state of neuron 1", states[:, 0, :]), ("norm / sqrt(width)", norms)):
         for k, column in enumerate(values.T, 1):
-            which = f", input {k}" if states.shape[2] > 1 else ""
             mean, error = (column / largest).mean(), (column / largest).std(ddof=1) / np.sqrt(len(column))
-            low, middle, high = np.quantile(column, (0.05, 0.5, 0.95))
-            print(
-                f"{name}{which}: mean {mean * largest:.5g} ± {error * largest:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
+            quantiles = dict(zip(("0.05", "0.5", "0.95"), np.quantile(column, (0.05, 0.5, 0.95)), strict=True))
+            rows.append(
+                {
+                    "of": name,
+                    "input": k,
+                    "mean": mean * largest,
+                    "standard_error": error * largest,
+                    "quantiles": quantiles,
+                }
             )
-    return 1 if lost.any() else 0
+    return rows
 
 
 def _kernel(options: argparse.Namespace) -> int:
@@ -130,7 +173,7 @@ def _kernel(options: argparse.Namespace) -> int:
 
     if options.inputs is not None and options.random is not None:
         raise ValueError("--inputs and --random are given both; the kernel is that of one of them")
-    out = checked_output(options.out, options.force, tuple(ARRAYS))
+    out = checked_output(options.out, options.force, (*ARRAYS, ".json"))
     drawn = np.random.default_rng(options.seed).standard_normal(options.random or (3, 4))
     rows = drawn if options.inputs is None else read_inputs(options.inputs)
     network = _network(options)
@@ -139,15 +182,19 @@ def _kernel(options: argparse.Namespace) -> int:
         raise ValueError(
             f"an input of {rows.shape[1]} numbers has none for each of {'×'.join(map(str, grid))} positions; give it channels times positions"
         )
-    found = kernel_matrix(
-        network,
-        rows.reshape(len(rows), -1, *grid) if grid else rows,
-        t=1.0 if options.t is None else options.t,
-        kind=options.of,
-        tolerance=options.tolerance,
-        workers=options.workers,
-    )
-    if out is None:
+    time = 1.0 if options.t is None else options.t
+    with slow_stage("kernel"):
+        found = kernel_matrix(
+            network,
+            rows.reshape(len(rows), -1, *grid) if grid else rows,
+            t=time,
+            kind=options.of,
+            tolerance=options.tolerance,
+            workers=options.workers,
+        )
+    if wants_json(options):
+        put_json({"kind": options.of, "t": time, "matrix": found}, out)
+    elif out is None:
         put("".join(",".join(f"{v:.17g}" for v in row) + "\n" for row in found), None)
     else:
         save_states(found, out)
@@ -183,7 +230,10 @@ def _train(options: argparse.Namespace) -> int:
         progress=lambda depth: plain_progress(f"depth {depth}"),
         stage=slow_stage,
     )
-    print(found)
+    if options.json:
+        put_json({"rows": [row.data() for row in found.rows]})
+    else:
+        print(found)
     if out is not None:
         rows = (f"{row.depth},{k + 1},{v:.9g}\n" for row in found.rows for k, v in enumerate(row.losses))
         put("depth,step,loss\n" + "".join(rows), out)
@@ -201,7 +251,7 @@ def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
     d = _derivation(options, options.inputs)
-    return _shown(validate(d, samples=options.samples, **_setting(options)))
+    return shown_table(validate(d, samples=options.samples, **_setting(options)), options.json)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -209,18 +259,13 @@ def _compare(options: argparse.Namespace) -> int:
 
     samples = read_samples(options.samples)
     d = _derivation(options, samples.shape[2] if samples.ndim == 3 else 1)
-    return _shown(compare(d, samples, **_setting(options)))
+    return shown_table(compare(d, samples, **_setting(options)), options.json)
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:
     """What every check asks for."""
     size = {"depth": options.depth, "seed": options.seed, "workers": options.workers}
     return {"x0": _x0(options), "t": _time(options), "stage": slow_stage, **size}
-
-
-def _shown(table: Any) -> int:
-    print(table)
-    return 0 if table else 1
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -251,7 +296,10 @@ def _report(options: argparse.Namespace) -> int:
         options.width, of = neurons, Text(text, int(neurons), **size)
     page = report(d, of, _summary(options, of.samples), _command(options), stage)
     put(page.html(), out)
-    print(out)
+    if options.json:
+        put_json({"report": str(out), "title": d.title})
+    else:
+        print(out)
     return 0
 
 
@@ -292,7 +340,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
-    return derive(_network(options, inputs), order=options.order)
+    network = _network(options, inputs)
+    with slow_stage("limit"):
+        return derive(network, order=options.order)
 
 
 def _network(options: argparse.Namespace, inputs: int = 1) -> Recipe:

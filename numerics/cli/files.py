@@ -179,20 +179,32 @@ def _read_csv(file: Path) -> NDArray[np.float64]:
             f"{file} is no text; expected CSV with one network input a row, or a file ending in .npy"
         ) from error
     rows: list[list[float]] = []
+    names: list[str] | None = None  # of the columns, which the first line may hold
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         cells = line.split(",")
+        if not rows and names is None and not any(map(_is_number, cells)):
+            names = cells
+            continue
         try:
             rows.append([float(cell) for cell in cells])
         except ValueError as error:
             raise ValueError(
-                f"{file}, line {number}: {line[:60]!r} is no row of numbers between commas; write numbers only, without a header"
+                f"{file}, line {number}: {line[:60]!r} is no row of numbers between commas; write numbers only, below at most one line of names"
             ) from error
-        if len(cells) != len(rows[0]):
+        if len(cells) != len(names or rows[0]):
             raise ValueError(
-                f"{file}, line {number} has {len(cells)} numbers, the first row {len(rows[0])}; all inputs need as many"
+                f"{file}, line {number} has {len(cells)} numbers, the first row {len(names or rows[0])}; all inputs need as many"
             )
     if not rows:
         raise ValueError(f"{file} holds no numbers; expected one network input a row")
     return np.array(rows)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -66,6 +66,35 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, unknown(name, value, action.choices))
 
 
+class Lines(argparse.HelpFormatter):
+    """Help with its last part as it stands, line by line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+
+
+class Completion(argparse.Action):
+    """Prints a completion script, made by shtab from the options as they are."""
+
+    SHELLS = ("bash", "zsh", "tcsh")
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> NoReturn:
+        """Print it and stop."""
+        try:
+            import shtab
+        except ModuleNotFoundError:
+            parser.exit(
+                2,
+                'deeplimits: error: completion needs the package shtab; install it with: pip install "deeplimits[report]"\n',
+            )
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for command in action.choices.values():
+                    command.built()
+        print(shtab.complete(parser, shell=shell))
+        parser.exit()
+
+
 class Version(argparse.Action):
     """Looks the version up only when it is asked for."""
 

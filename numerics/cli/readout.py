@@ -8,36 +8,37 @@ import sys
 import numpy as np
 
 from derivations import Derivation
-from numerics.cli.output import checked_output, density_table, put
+from numerics.cli.output import checked_output, density_columns, put_law
+from numerics.cli.progress import slow_stage
 
 
 def run_output(options: argparse.Namespace, d: Derivation, inputs: np.ndarray | None, x0: float, t: float) -> int:
     """Print density and distribution function of an output, or its quantiles."""
     from numerics.outputs import output_law
 
-    out = checked_output(options.out, options.force, (".csv",))
+    out = checked_output(options.out, options.force, (".csv", ".json"))
     q = [] if options.quantiles is None else _numbers(options.quantiles, "quantiles")
     if not all(0 < p < 1 for p in q):
         raise ValueError(f"quantiles are asked for at probabilities between 0 and 1, got {options.quantiles[:40]}")
-    law = output_law(
-        d,
-        x0=x0 if inputs is None else _states_of(inputs, d),
-        t=t,
-        of=None if options.of is None else _numbers(options.of, "of"),
-        variance=options.readout_variance,
-        bias_variance=options.readout_bias_variance,
-        samples=options.samples,
-        seed=options.seed,
-    )
+    with slow_stage("law of the output"):
+        law = output_law(
+            d,
+            x0=x0 if inputs is None else _states_of(inputs, d),
+            t=t,
+            of=None if options.of is None else _numbers(options.of, "of"),
+            variance=options.readout_variance,
+            bias_variance=options.readout_bias_variance,
+            samples=options.samples,
+            seed=options.seed,
+        )
     print(f"{law.name}: standard deviation {law.std():.10g}", file=sys.stderr)
     if law.error > 0:
         print(f"{law.remark or 'solved numerically'}; error of a probability {law.error:.1g}", file=sys.stderr)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
-    if options.quantiles is None:
-        put(density_table(law, options.points), out)
-        return 0
-    put("q,x\n" + "".join(f"{p:.10g},{x + 0.0:.10g}\n" for p, x in zip(q, law.ppf(q), strict=True)), out)
+    asked = options.quantiles is not None
+    columns = {"q": np.array(q), "x": law.ppf(q) + 0.0} if asked else density_columns(law, options.points)
+    put_law(options, law, columns, {"t": t, "standard_deviation": law.std()}, out)
     return 0
 
 

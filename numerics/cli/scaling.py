@@ -10,8 +10,9 @@ from typing import Any, Literal
 from derivations import DerivationError, Recipe, Scalings, TrainingScalings, scalings, symbols
 from derivations.backward import jacobian
 from derivations.decimals import exact_decimals
-from derivations.explain.printed import Printed
-from numerics.cli.output import checked_output, put
+from derivations.notation.printed import Printed
+from numerics.cli.output import as_json, checked_output, put, put_json, shown_table
+from numerics.cli.progress import slow_stage
 
 #: What stands for the number that is sought, on the command line and in the recipe that is read from it.
 UNKNOWN, _MARK = "?", "104729/104723"
@@ -28,6 +29,8 @@ def _put(found: Scalings | TrainingScalings | Printed, options: argparse.Namespa
     """Print it, or write it to a file, in the format that is asked for."""
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
+    with slow_stage("derivation"):
+        found.steps  # noqa: B018  made here, while someone is told that it takes time
     if out and _SUFFIXES.get(out.suffix) == kind:
         found.write(out)
     else:
@@ -40,29 +43,33 @@ def run_jacobian(
     setting: Callable[[argparse.Namespace], dict[str, Any]],
 ) -> int:
     """Print the derivation of a Jacobian, or compare it with networks."""
+    as_table = options.json
+    as_json(options)
     checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    found = jacobian(network(options), options.order)
+    net = network(options)
+    with slow_stage("Jacobian"):
+        found = jacobian(net, options.order)
     if not options.validate:
         _put(found, options)
         return 0
-    if options.out is not None or options.format is not None:
+    if options.out is not None or (options.format is not None and not as_table):
         raise ValueError("--validate prints a table; leave out --out and --format")
     from numerics.validation import validate
 
-    table = validate(found, samples=options.samples, **setting(options))
-    print(table)
-    return 0 if table else 1
+    return shown_table(validate(found, samples=options.samples, **setting(options)), as_table)
 
 
 def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
     """Print the regimes of a network, and draw them if that is wanted."""
+    as_json(options)
     checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     drawing = checked_output(options.figure, options.force, (".svg",))
     net = network(options)
-    if options.training is None:
-        found: Scalings | TrainingScalings = scalings(net, order=options.order)
-    else:
-        found = scalings(net, order=options.order, training=_trained(options.training))
+    with slow_stage("scalings"):
+        if options.training is None:
+            found: Scalings | TrainingScalings = scalings(net, order=options.order)
+        else:
+            found = scalings(net, order=options.order, training=_trained(options.training))
     _put(found, options)
     if drawing:
         from numerics.plots import phase_figure, svg
@@ -94,21 +101,26 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
     net = network(options)
     if sought is None:
         net, sought = _with_symbol(net, name)
-    picked = choose(
-        net,
-        sought,
-        norm=options.mean_square,
-        correlation=options.correlation,
-        quantile=options.quantile,
-        depth=None if "depth" not in read else int(read["depth"]),
-        t=read.get("t"),
-        norm0=options.norm0,
-        correlation0=options.correlation0,
-        bounds=options.bounds,
-        samples=options.samples,
-        seed=options.seed,
-    )
-    print(picked)
+    with slow_stage("search"):
+        picked = choose(
+            net,
+            sought,
+            norm=options.mean_square,
+            correlation=options.correlation,
+            quantile=options.quantile,
+            depth=None if "depth" not in read else int(read["depth"]),
+            t=read.get("t"),
+            norm0=options.norm0,
+            correlation0=options.correlation0,
+            bounds=options.bounds,
+            samples=options.samples,
+            seed=options.seed,
+        )
+    if options.json:
+        shown = ("statistic", "value", "target", "attained", "error", "reach", "several")
+        put_json({"parameter": str(picked.parameter), **{name: getattr(picked, name) for name in shown}})
+    else:
+        print(picked)
     return 0
 
 

@@ -19,6 +19,17 @@ def add_force(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
 
 
+def add_out(command: argparse.ArgumentParser, metavar: str, what: str, default: str | None = None) -> None:
+    """Where the result goes, and whether a file that exists may be replaced."""
+    command.add_argument("-o", "--out", metavar=metavar, default=default, help=what)
+    add_force(command)
+
+
+def add_json(command: argparse._ActionsContainer) -> None:
+    """The result for programs."""
+    command.add_argument("--json", action="store_true", help="print JSON instead of text, numbers in all digits")
+
+
 def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     """The network: a named architecture or a layer, its activation, width and order."""
     from numerics.cli.recipes import helps, metavar, named  # loads SymPy
@@ -27,7 +38,7 @@ def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     command.add_argument(
         "architecture",
         nargs="?",
-        choices=named(),
+        choices=list(named()),
         metavar="ARCHITECTURE",
         help=f"the network's recursion: {words} (resnet)",
     )

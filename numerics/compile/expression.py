@@ -74,8 +74,8 @@ def compile_expression(
     expression : Expr, Matrix or sequence of them
         A matrix of shape (r, c) evaluates to an array of shape (..., r, c), a sequence to a tuple.
     backend : Backend or str
-        ``"numpy"`` for arrays of doubles, ``"mpmath"`` for fifty digits, ``"numba"`` (extra ``fast``) for machine code.
-
+        ``"numpy"`` for arrays of doubles, ``"mpmath"`` for fifty digits, ``"numba"`` (extra ``fast``) for machine code,
+        ``"jax"`` and ``"torch"`` (extras of these names) for arrays with derivatives.
     points : int
         Which of the independent sets of points means over a softmax are taken from; how far two sets are apart is their error.
 

@@ -12,6 +12,7 @@ from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.sums import CoordinateSum
 from numerics.backends import find_backend
 from numerics.compile.expression import compile_expression
+from numerics.linalg import triangle
 
 #: From states (samples, ...), time and parameters to drift (samples, ..., m, 1) and covariance, broadcastable to (samples, ..., m, m).
 Coefficients = Callable[[Any, Any, Sequence[Any]], tuple[Any, Any]]
@@ -50,6 +51,10 @@ def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Cal
     import jax
     import jax.numpy as jnp
 
+    from numerics.special.differentiable import (
+        safe_sqrt,  # whose derivatives stay finite at dead layers and equal inputs
+    )
+
     names = tuple(parameters)
     left = sorted(map(str, limit.parameters - set(names)))
     if left:
@@ -64,7 +69,11 @@ def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Cal
         def move(x: Any, index: Any) -> tuple[Any, None]:
             drift, covariance = coefficients(x, index * h, values)
             noise = jax.random.normal(jax.random.fold_in(key, index), x.shape, x.dtype)
-            moved = x + drift * h + jnp.sqrt(h) * _coloured(covariance, noise)
+            moved = (
+                x
+                + drift * h
+                + jnp.sqrt(h) * jnp.einsum("...ij,...j->...i", triangle(covariance, jnp, safe_sqrt), noise)
+            )
             return moved, None
 
         return jax.lax.scan(move, start, jnp.arange(steps))[0]
@@ -114,29 +123,3 @@ def _(limit: NeuronDiffusion, names: tuple[sp.Symbol, ...]) -> tuple[Coefficient
         return entries[..., :m], entries[..., m:].reshape(*x.shape[:-1], m, m)
 
     return at, (int(limit.width), m)
-
-
-def _coloured(covariance: Any, noise: Any) -> Any:
-    r""":math:`\ell\,\xi` with :math:`\ell\ell^\top = a`: Cholesky's recursion written out, a vanishing pivot giving a column of 0.
-
-    Its roots have derivatives everywhere (:func:`numerics.special.differentiable.safe_sqrt`), so gradients stay finite at dead
-    layers and equal inputs.
-    """
-    import jax.numpy as jnp
-
-    from numerics.special.differentiable import safe_sqrt
-
-    size = noise.shape[-1]
-    rest = [[covariance[..., a, b] for b in range(size)] for a in range(size)]
-    result = [jnp.zeros_like(noise[..., 0]) for _ in range(size)]
-    tiny = jnp.finfo(noise.dtype).eps * 4 * size
-    for j in range(size):
-        alive = rest[j][j] > tiny * jnp.maximum(covariance[..., j, j], 0.0)
-        pivot = safe_sqrt(jnp.where(alive, rest[j][j], 0.0))
-        inverse = jnp.where(alive, 1 / jnp.where(alive, pivot, 1.0), 0.0)
-        column = [rest[a][j] * inverse for a in range(size)]
-        for a in range(j, size):
-            result[a] = result[a] + column[a] * noise[..., j]
-            for b in range(j + 1, a + 1):
-                rest[a][b] = rest[a][b] - column[a] * column[b]
-    return jnp.stack(result, axis=-1)

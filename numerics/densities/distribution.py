@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from derivations.notation.printed import Legible
 from numerics.densities.base import Array, Function, Measure, Moments
 from numerics.densities.plain import PointMass
 
@@ -18,8 +19,8 @@ from numerics.densities.plain import PointMass
 Seed = Any
 
 
-@dataclass(frozen=True)
-class FrozenDistribution:
+@dataclass(frozen=True, repr=False)
+class FrozenDistribution(Legible):
     r"""A distribution on the line with the methods of SciPy's frozen ones.
 
     It may have atoms, which SciPy's have not: ``pdf`` and ``logpdf`` are those of the absolutely continuous part, everything else is of
@@ -43,9 +44,19 @@ class FrozenDistribution:
 
     name: str
     parts: tuple[Measure, ...]
-    moments: Moments = field(repr=False)
+    moments: Moments
     error: float = field(default=0.0)
     remark: str = field(default="")
+
+    @property
+    def headline(self) -> str:
+        """The name, and where it has atoms."""
+        return "; ".join(str(self).splitlines())
+
+    def __str__(self) -> str:
+        atoms = [f"atom at {location:.6g} with probability {mass:.6g}" for location, mass in self.atoms]
+        error = [f"error {self.error:.1g} in L¹"] if self.error else []
+        return "\n".join([self.name, *atoms, *error, *([self.remark] if self.remark else [])])
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part; 0 outside the domain, and it knows nothing of atoms."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.dynamics import TrainingLimit, training_limit
 from derivations.errors import unknown
+from derivations.notation.printed import Legible
 from numerics import given
 from numerics.dynamics.descent import Descent, Settings
 from numerics.dynamics.layers import Met
@@ -37,8 +38,8 @@ class Runs(NamedTuple):
 LIMITS = {"depth": Settings.deeper, "flow": Settings.finer}
 
 
-@dataclass(frozen=True)
-class SolvedTraining:
+@dataclass(frozen=True, repr=False)
+class SolvedTraining(Legible):
     r"""A network of infinite width under gradient descent.
 
     Attributes
@@ -59,6 +60,13 @@ class SolvedTraining:
     error: Array
     losses: Array
     _runs: tuple[Runs, ...] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        steps, m = self.outputs.shape
+        return (
+            f"{self.limit.title}: {m} outputs after {steps - 1} steps, loss from {self.losses[0]:.4g} to {self.losses[-1]:.4g}, "
+            f"largest error of an output {self.error.max():.1g}"
+        )
 
     def kernel(self, name: str, layer: int, side: str = "forward") -> Array:
         r"""A two-time kernel: the mean over neurons of a product at two steps, for two inputs.
@@ -186,7 +194,9 @@ def solve_training(
     refined = [LIMITS[word](base) for word in dict.fromkeys(asked)]
     for settings in (base, *refined):
         numbers, size = settings.numbers(repeats), f"{settings.depth} layers trained for {settings.steps} steps"
-        require_memory(numbers, f"{size} on {len(base.targets)} inputs take", "take fewer layers, steps or inputs, or neurons")
+        require_memory(
+            numbers, f"{size} on {len(base.targets)} inputs take", "take fewer layers, steps or inputs, or neurons"
+        )
     count = 1 if base.neurons is None else 2 * repeats
     every, done = count * sum(settings.steps for settings in (base, *refined)), 0
 

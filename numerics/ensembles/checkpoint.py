@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from derivations.explain.files import write_whole
+from derivations.notation.files import write_whole
 
 _PLAN = "ensemble.json"
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derivations.notation.printed import Legible
 
-@dataclass(frozen=True)
-class Budget:
+
+@dataclass(frozen=True, repr=False)
+class Budget(Legible):
     r"""An estimated number with its error budget, in the number's own unit.
 
     Parameters

@@ -256,7 +256,7 @@ class GridMeasure(Measure):
         return float(np.sum(np.asarray(function(c.origin + x), dtype=float) * weights[kept]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SolvedDistribution(FrozenDistribution):
     """The law of a diffusion at a time, solved on a grid: a frozen distribution that knows its error.
 

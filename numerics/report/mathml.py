@@ -12,9 +12,9 @@ from xml.etree import ElementTree as Xml
 
 from latex2mathml.converter import convert
 
-from derivations.explain.latex import latex, line_rows
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line
+from derivations.notation.latex import latex, line_rows
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line
 
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _THIN = "0.167em"

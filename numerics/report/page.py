@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from derivations import Derivation
-from derivations.explain.plain import Words
-from derivations.explain.steps import Step
+from derivations.notation.plain import Words
+from derivations.notation.steps import Step
 from numerics.report.mathml import display, sentence
 
 #: Whose versions a reader needs to repeat the numbers.

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
 from derivations.errors import DerivationError
+from derivations.notation.printed import Legible
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.statistics import Estimate
@@ -70,9 +71,22 @@ class AtDepth:
     accuracy: float
     why: tuple[str, ...]
 
+    def data(self) -> dict[str, Any]:
+        """What a table shows, as plain numbers."""
+        return {
+            "depth": self.depth,
+            "gradient_growth": self.growth.value,
+            "gradient_growth_error": self.growth.error,
+            "derived_rate": self.derived_rate,
+            "rate": self.rate,
+            "losses": self.losses,
+            "accuracy": self.accuracy,
+            "why": self.why,
+        }
 
-@dataclass(frozen=True)
-class Trainability:
+
+@dataclass(frozen=True, repr=False)
+class Trainability(Legible):
     """A recipe at several depths; prints as a table."""
 
     recipe: Recipe

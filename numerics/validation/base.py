@@ -7,6 +7,8 @@ the row has no power and does not pass, whatever it measured; the number of samp
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
+from derivations.notation.printed import Legible
 from numerics.ensembles import Seed, seed_sequence
 from numerics.statistics import Estimate, Test, holm, ks_test
 
@@ -45,6 +48,10 @@ def negative_control(limit: Any) -> Any:
         sigma = None if limit.sigma is None else limit.sigma * SCALE
         return replace(limit, covariance=limit.covariance * WRONG, sigma=sigma)
     raise ValueError(f"expected a limit, Diffusion, NeuronDiffusion or Flow, got {type(limit).__name__}")
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,19 @@ class Row:
         """Whether the check has shown that it can fail."""
         return self.control.p_value < CONTROL_LEVEL
 
+    def numbers(self, adjusted: float) -> dict[str, Any]:
+        """What was derived and measured, the test and its control, as JSON holds it; what is not finite is null."""
+        measured = (None, None) if self.measured is None else (self.measured.value, self.measured.error)
+        statistic = {"value": self.test.statistic, "p": self.test.p_value, "adjusted_p": adjusted}
+        control = {"derived": self.wrong, "value": self.control.statistic, "p": self.control.p_value}
+        return {
+            "derived": _finite(self.derived),
+            "measured": _finite(measured[0]),
+            "standard_error": _finite(measured[1]),
+            "statistic": {"name": self.statistic, **{key: _finite(value) for key, value in statistic.items()}},
+            "control": {key: _finite(value) for key, value in control.items()},
+        }
+
     def verdict(self, p_value: float) -> str:
         """The outcome at a p-value adjusted for the other rows."""
         biased = self.bias > self.noise * BIAS_SHARE
@@ -95,8 +115,8 @@ class Row:
         return "agrees"
 
 
-@dataclass(frozen=True)
-class Validation:
+@dataclass(frozen=True, repr=False)
+class Validation(Legible):
     """A table of checks; true if every one agrees and every control was rejected.
 
     Parameters
@@ -140,6 +160,23 @@ class Validation:
             f"{row.control.p_value:.1g}",
             ("✓ " if verdict == "agrees" else "✗ ") + verdict,
         )
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        head, *rows = (
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+            for tag, row in zip(("th", *("td" for _ in self.rows)), self.table(), strict=True)
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        caption = f"<caption>{html.escape(self.title)}</caption>"
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def to_json(self) -> str:
+        """The same as JSON: every row with its numbers, tests and verdict."""
+        rows = zip(self.rows, self.adjusted, self.verdicts, strict=True)
+        table = [{"claim": row.claim, "verdict": verdict, **row.numbers(p)} for row, p, verdict in rows]
+        found = {"title": self.title, "holds": bool(self), "rows": table, "exploded": self.exploded}
+        return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
 
     def __str__(self) -> str:
         cells = self.table()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from derivations.errors import unknown
+from derivations.notation.printed import Legible
 from numerics.ensembles import Seed, seed_sequence
 from numerics.validation import hayou, li_nica, own, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation
@@ -61,8 +62,8 @@ def find_claims(source: str | None = None, name: str | None = None, quick: bool 
     return found
 
 
-@dataclass(frozen=True)
-class CheckedClaims:
+@dataclass(frozen=True, repr=False)
+class CheckedClaims(Legible):
     """Claims with what came of them; true if all hold and every control was rejected.
 
     Parameters
@@ -112,22 +113,8 @@ def _numbers(row: Row, adjusted: float) -> str:
 
 def _entry(claim: Claim, row: Row, adjusted: float, verdict: str) -> dict[str, Any]:
     """A claim as JSON holds it."""
-    return {
-        "source": claim.source,
-        "claim": claim.name,
-        "statement": claim.statement,
-        "verdict": verdict,
-        "derived": row.derived,
-        "measured": None if row.measured is None else row.measured.value,
-        "standard_error": None if row.measured is None else row.measured.error,
-        "statistic": {
-            "name": row.statistic,
-            "value": row.test.statistic,
-            "p": row.test.p_value,
-            "adjusted_p": adjusted,
-        },
-        "control": {"derived": row.wrong, "value": row.control.statistic, "p": row.control.p_value},
-    }
+    said = {"source": claim.source, "claim": claim.name, "statement": claim.statement, "verdict": verdict}
+    return said | row.numbers(adjusted)
 
 
 def check_claims(

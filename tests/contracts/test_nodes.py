@@ -16,9 +16,9 @@ import derivations
 import numerics
 from derivations import DerivationError
 from derivations.calculus.linear import ItoIntegral
-from derivations.explain.notation import Notation
 from derivations.gaussian import expect, expect_pair, joint_mean, softmax_mean
 from derivations.laws import LAWS
+from derivations.notation.nodes import Notation
 from derivations.piecewise import IsolatedRoot
 from derivations.special import (
     ErfiInv,

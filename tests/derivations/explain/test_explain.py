@@ -25,11 +25,11 @@ from derivations import (
     tanh,
 )
 from derivations.errors import DerivationError
-from derivations.explain.latex import LINE_WIDTH, escaped, line_latex, printed_width
-from derivations.explain.notation import DifferentialOf, indexed, letter
-from derivations.explain.plain import plain
-from derivations.explain.steps import Line, Term, differential
 from derivations.gaussian import expect, expect_pair
+from derivations.notation.latex import LINE_WIDTH, escaped, line_latex, printed_width
+from derivations.notation.nodes import DifferentialOf, indexed, letter
+from derivations.notation.plain import plain
+from derivations.notation.steps import Line, Term, differential
 from derivations.symbols import time, width
 from tests.helpers import derived, equal_symbolically
 

@@ -28,8 +28,8 @@ from derivations import (
     width_limit,
 )
 from derivations.explain.equivalence import equivalence_steps
-from derivations.explain.latex import document
-from derivations.explain.text import document as text
+from derivations.notation.latex import document
+from derivations.notation.text import document as text
 from derivations.symbols import width
 from tests.helpers import derived
 

@@ -24,11 +24,12 @@ from derivations import (
     softmax,
 )
 from derivations.calculus.iterated import IteratedIntegral
-from derivations.explain import latex, plain, typst
-from derivations.explain import notation as n
+from derivations.covariances import Semidefinite
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import Held
-from derivations.limits.gram import Semidefinite, gram_matrix
+from derivations.limits.gram import gram_matrix
+from derivations.notation import latex, plain, typst
+from derivations.notation import nodes as n
 from derivations.piecewise import IsolatedRoot
 from derivations.piecewise.cases import Cases
 from derivations.special.numeric import Numeric

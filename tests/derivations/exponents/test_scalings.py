@@ -22,6 +22,7 @@ from derivations import (
     epsilon,
     gelu,
     layer_norm,
+    leaky_relu,
     polynomial,
     relu,
     rms_norm,
@@ -100,6 +101,13 @@ def test_pre_norm_streams_grow_in_proportion_to_the_depth_without_scaling():
     text = str(made)
     assert "grows in proportion" in " ".join(text.split())
     assert "p = 1/2" in text
+
+
+def test_families_of_activations_are_applied_as_they_are_written():
+    for slope in ((), (0.2,)):
+        said = Network(lambda x, s=slope: (x + A(leaky_relu(B(x), *s))) / sp.sqrt(2), width=sp.oo)
+        assert said == Network(lambda x, s=slope: (x + A(leaky_relu(*s)(B(x)))) / sp.sqrt(2), width=sp.oo)
+    assert scalings(said).maps.gain == 5 / sp.sqrt(19)  # E φ² is 13/25; half of it and half of what there was is kept
 
 
 def test_a_constant_skip_settles_and_a_smaller_branch_has_a_limit():

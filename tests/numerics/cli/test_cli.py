@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -172,15 +173,82 @@ def test_help_has_no_markup(capsys):
     assert not re.search(r"[~`\\]|:\w+:", said)
 
 
-def test_interruption_is_quiet(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (["derive", "--layer", "x + eps*A(x)"], "nothing was written; start again with: deeplimits derive --layer 'x + eps*A(x)'"),
+        (["simulate"], "nothing was kept; with --checkpoint it can go on from where it stopped: deeplimits simulate --checkpoint DIR"),
+        (["simulate", "--checkpoint", "run"], "what is finished is kept in run; go on with: deeplimits simulate --checkpoint run"),
+    ],
+    ids=["nothing", "could", "kept"],
+)  # fmt: skip
+def test_interruption_says_how_to_go_on(line, says, monkeypatch, capsys):
     from numerics.cli import commands
 
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(commands.COMMANDS, "derive", interrupted)
-    assert main(["derive"]) == 130
-    assert capsys.readouterr() == ("", "")
+    monkeypatch.setitem(commands.COMMANDS, line[0], interrupted)
+    assert main(line) == 130
+    assert capsys.readouterr() == ("", f"deeplimits: interrupted; {says}\n")
+
+
+def test_every_command_has_json_and_examples_that_are_read():
+    from numerics.cli.arguments import EXAMPLES, parser
+
+    (commands,) = (a.choices for a in parser()._actions if a.dest == "command")
+    assert commands.keys() == EXAMPLES.keys()
+    for name, command in commands.items():
+        assert "--json" in command.built()._option_string_actions, name
+        assert "examples:\n  deeplimits" in command.format_help()
+        for example in EXAMPLES[name]:
+            parser().parse_args([name, *shlex.split(example)])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["derive", "--width", "1"],
+        ["density", "--points", "5"],
+        ["output", "--quantiles", "0.1,0.9"],
+        ["simulate", "--depth", "5", "--samples", "8"],
+        ["kernel", "--random", "2x2"],
+        ["scalings", "--layer", "x + eps*A(x)", "--width", "1"],
+        ["jacobian", "--activation", "identity", "--width", "1"],
+        ["validate", "--activation", "identity", "--samples", "50", "--depth", "8"],
+        ["choose", "mlp-block", "--weight-variance", "?", "--width", "4", "--mean-square", "2"],
+    ],
+    ids=lambda line: line[0],
+)
+def test_json_of_each_command(line, capsys):
+    main([*line, "--json"])
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_json_of_a_density_has_all_digits_and_atoms(capsys, tmp_path):
+    out = tmp_path / "density.json"
+    main(["density", "--x0", "-1", "--points", "3", "-o", str(out)])
+    held = json.loads(out.read_text())
+    assert held["atoms"] == [{"at": -1.0, "probability": 1.0}]
+    assert list(held["cdf"]) == [0.0, 1.0, 1.0]
+    capsys.readouterr()
+    assert "--json stands beside --format latex" in complaint(capsys, "derive", "--json", "--format", "latex")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_their_options(shell, capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit, match="0"):
+        main(["--print-completion", shell])
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("scalings", "transformer-block", "--weight-variance"))
+
+
+def test_a_line_of_names_in_a_csv_file_is_read(tmp_path, capsys):
+    plain, named = tmp_path / "plain.csv", tmp_path / "named.csv"
+    plain.write_text("1,2\n0.5,-1\n")
+    named.write_text("first,second\n1,2\n0.5,-1\n")
+    assert printed(capsys, "kernel", "--inputs", str(named)) == printed(capsys, "kernel", "--inputs", str(plain))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from derivations.explain import files
+from derivations.notation import files
 from numerics.cli import main
 from numerics.cli.files import read_inputs, read_samples
 from tests.command_line import complaint, printed

@@ -15,7 +15,7 @@ import sympy as sp
 from scipy import stats
 
 from derivations import ACTIVATIONS, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
-from derivations.explain.steps import Line, Term, equation
+from derivations.notation.steps import Line, Term, equation
 from numerics.cli import main
 from numerics.kernels import kernel_matrix
 from numerics.report import Inputs, Start, report

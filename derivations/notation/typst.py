@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from derivations.explain.plain import Words
-from derivations.explain.steps import Line, Step, Term, wrapped
-from derivations.explain.typst_formulas import quoted, typst
+from derivations.notation.plain import Words
+from derivations.notation.steps import Line, Step, Term, wrapped
+from derivations.notation.typst_formulas import quoted, typst
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
 LINE_WIDTH = 75

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from derivations.explain.notation import Juxtaposed, PatternPrinter, Scripted, Total
+from derivations.notation.nodes import Juxtaposed, PatternPrinter, Scripted, Total
 from derivations.sums import CoordinateSum
 
 #: A sentence: text with mathematics in between.

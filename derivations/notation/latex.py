@@ -9,9 +9,9 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
-from derivations.explain.notation import Juxtaposed, PatternPrinter, Total, Word
-from derivations.explain.plain import GREEK, Words
-from derivations.explain.steps import Line, Step, Term, wrapped
+from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word
+from derivations.notation.plain import GREEK, Words
+from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
@@ -146,6 +146,11 @@ def aligned(lines: tuple[Line, ...]) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(line_latex(line) for line in lines) + "\n\\end{aligned}"
 
 
+def display(lines: tuple[Line, ...]) -> str:
+    """Lines as a display between dollars, as notebooks want them."""
+    return f"$\\displaystyle {aligned(lines)}$"
+
+
 def step_latex(step: Step) -> str:
     """One step: heading, statement, list, aligned display, reason."""
     parts = [rf"\paragraph{{{step.name}.}} {sentence(step.claim)}"]
@@ -162,7 +167,7 @@ def step_latex(step: Step) -> str:
 
 
 def body(steps: tuple[Step, ...]) -> str:
-    """The steps as paragraphs and displays, to paste into a document with amsmath."""
+    """The steps as paragraphs and displays, to paste into a document with amsmath and amssymb."""
     return "\n\n".join(step_latex(step) for step in steps)
 
 

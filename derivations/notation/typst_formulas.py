@@ -12,7 +12,7 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
-from derivations.explain.notation import PatternPrinter
+from derivations.notation.nodes import PatternPrinter
 from derivations.sums import CoordinateSum
 
 # fmt: off

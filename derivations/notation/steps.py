@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from derivations.explain.notation import DifferentialOf, Notation, Scripted
-from derivations.explain.plain import Words, plain, sentence
+from derivations.notation.nodes import DifferentialOf, Notation, Scripted
+from derivations.notation.plain import Words, plain, sentence
 from derivations.symbols import time
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 
-from derivations.explain.plain import Words, plain, sentence
-from derivations.explain.steps import Line, Step
+from derivations.notation.plain import Words, plain, sentence
+from derivations.notation.steps import Line, Step
 
 #: The width of a line of text; formulas are broken between terms.
 WIDTH = 80

@@ -1,0 +1,143 @@
+"""What prints itself: results as a whole and in one line, as text and as LaTeX; derivations in every format."""
+
+from __future__ import annotations
+
+import html
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from derivations.errors import DerivationError, NoClosedForm, NotClosed
+from derivations.notation import data, latex, text, typst
+from derivations.notation.files import write_whole
+from derivations.notation.steps import Line, Step
+
+
+class Legible:
+    """Whole where it is printed and in notebooks, one line in a debugger or a list."""
+
+    @property
+    def headline(self) -> str:
+        """What it is, in one line; nothing for the whole text."""
+        return ""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.headline}>" if self.headline else str(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The whole text, where IPython prints it."""
+        printer.text(str(self))
+
+
+class Printed(Legible, ABC):
+    """A result with its derivation."""
+
+    @property
+    def headline(self) -> str:
+        """The title."""
+        return self.title
+
+    @property
+    @abstractmethod
+    def steps(self) -> tuple[Step, ...]:
+        """Named steps, each with its statement, expressions and reason."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What was derived, in a few words."""
+
+    def latex(self) -> str:
+        """As LaTeX paragraphs, to paste into a document with the packages amsmath and amssymb."""
+        return latex.body(self.steps)
+
+    def typst(self) -> str:
+        """As Typst sections."""
+        return typst.body(self.steps)
+
+    def to_json(self) -> str:
+        """As JSON."""
+        return data.document(self.title, self.steps, self.structured())
+
+    def structured(self) -> dict[str, Any]:
+        """What JSON holds beside the steps: the results in parts that can be read back."""
+        return {}
+
+    def _results(self) -> str:
+        lines = tuple(line for step in self.steps for line in step.lines if step.is_result)
+        return latex.display(lines) if lines else ""
+
+    def _repr_latex_(self) -> str:
+        """The results, for notebooks."""
+        return self._results()
+
+    def _repr_html_(self) -> str:
+        """The title, the results, and the steps behind a click, for notebooks, which set LaTeX between dollars."""
+        steps = "".join(
+            f"<dt><b>{k}. {html.escape(step.name)}</b></dt><dd>{_step_html(step)}</dd>"
+            for k, step in enumerate(self.steps, 1)
+        )
+        return (
+            f"<p><b>{html.escape(self.title)}</b></p>{html.escape(self._results())}"
+            f"<details><summary>All {len(self.steps)} steps</summary><dl>{steps}</dl></details>"
+        )
+
+    def __str__(self) -> str:
+        return text.document(self.title, self.steps)
+
+    def write(self, path: str | Path) -> Path:
+        """Write it to a file, in the format that its suffix names; a file that is there is replaced as a whole.
+
+        Parameters
+        ----------
+        path : path
+            ``.tex`` (a document for pdflatex), ``.typ`` (one for Typst), ``.txt`` or ``.json``.
+
+        Raises
+        ------
+        DerivationError
+            For another suffix.
+        """
+        path = Path(path)
+        formats = {".tex": latex.document, ".typ": typst.document, ".txt": text.document, ".json": data.document}
+        if path.suffix not in formats:
+            raise DerivationError(
+                f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {', '.join(formats)}"
+            )
+        content = self.to_json() if path.suffix == ".json" else formats[path.suffix](self.title, self.steps)
+        write_whole(path, content.encode())
+        return path
+
+
+def _step_html(step: Step) -> str:
+    parts = [
+        html.escape(latex.sentence(step.claim)),
+        *(f"<li>{html.escape(latex.sentence(i))}</li>" for i in step.items),
+    ]
+    parts += [html.escape(latex.display(step.lines))] if step.lines else []
+    return "".join([*parts, f"<p><i>Because:</i> {html.escape(latex.sentence(step.because))}</p>"])
+
+
+class Shown(Legible, ABC):
+    """A small result, shown as lines of mathematics: as text where it is printed, as LaTeX in notebooks."""
+
+    @property
+    @abstractmethod
+    def lines(self) -> tuple[Line, ...]:
+        """What it says, in the notation of the derivation."""
+
+    def __str__(self) -> str:
+        try:
+            return "\n".join(map(text.line_text, self.lines))
+        except (NotClosed, NoClosedForm) as error:
+            return f"{type(self).__name__}: {error}"
+
+    def latex(self) -> str:
+        """As LaTeX, an ``aligned`` block to paste into a display, which needs amsmath and amssymb."""
+        return latex.aligned(self.lines)
+
+    def _repr_latex_(self) -> str | None:
+        try:
+            return latex.display(self.lines)
+        except (NotClosed, NoClosedForm):
+            return None

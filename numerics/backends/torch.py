@@ -1,0 +1,95 @@
+"""PyTorch: tensors on any device, with derivatives; extra ``torch``. Precision is that of the tensors that come in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
+from numerics.backends.kinks import guarded_branches
+from numerics.backends.numpy import NumPyWriter, safe
+from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+
+_TWINS = {"ErrorTail": "erfc", "LogNormalCdf": "log_ndtr", "erfinv": "erfinv"}
+#: Functions that printed code calls, by PyTorch's names where these differ.
+_RENAMED = {
+    "arctan2": "atan2",
+    "erfinv": "special.erfinv",
+    "log_ndtr": "special.log_ndtr",
+    "i0": "special.i0",
+    "i1": "special.i1",
+}
+_SAME = """abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos cosh erf erfc exp expm1 equal floor greater greater_equal less less_equal
+log log1p logaddexp logical_not maximum minimum not_equal sign sin sinh sqrt square tan tanh where"""
+
+
+def _printer() -> NumPyWriter:
+    return NumPyWriter(strict_settings(_TWINS))
+
+
+@cache
+def _modules() -> dict[str, Any]:
+    """What printed code may use; loads PyTorch."""
+    torch = import_module("torch")
+
+    def lifted(name: str) -> Callable[..., Any]:
+        function: Any = torch
+        for part in name.split("."):
+            function = getattr(function, part)
+
+        def of_tensors(*arguments: Any) -> Any:
+            kind = next((a.dtype for a in arguments if torch.is_tensor(a) and a.dtype.is_floating_point), torch.float64)
+            as_tensors = (
+                a if torch.is_tensor(a) or isinstance(a, bool) else torch.as_tensor(a, dtype=kind) for a in arguments
+            )
+            return function(*as_tensors)
+
+        return of_tensors
+
+    names = {name: lifted(name) for name in _SAME.split()} | {name: lifted(own) for name, own in _RENAMED.items()}
+    return names | {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
+
+
+def _wrap(function: Function) -> Callable[..., tuple[Any, ...]]:
+    """Tensors in, one tensor per expression out, all of the arguments' common shape."""
+    torch = import_module("torch")
+
+    @wraps(function)
+    def on_tensors(*arguments: Any) -> tuple[Any, ...]:
+        like = next((a for a in arguments if torch.is_tensor(a)), torch.zeros((), dtype=torch.float64))
+        tensors = torch.broadcast_tensors(
+            *(a if torch.is_tensor(a) else torch.as_tensor(a, dtype=like.dtype, device=like.device) for a in arguments)
+        )
+        values = (torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in function(*tensors))
+        return tuple(v.expand(tensors[0].shape) for v in values)
+
+    return on_tensors
+
+
+def is_available() -> bool:
+    """Whether PyTorch can be imported, found without importing it."""
+    return find_spec("torch") is not None
+
+
+TORCH = Backend(
+    "torch",
+    _printer,
+    _modules,
+    (
+        safe,
+        bounded_quotients,
+        bounded_logarithms,
+        cancelling_sums,
+        stable_logarithms,
+        logistic_quotients,
+        decaying_powers,
+        guarded_branches,
+    ),
+    _wrap,
+    1e-13,
+)

@@ -1,0 +1,116 @@
+"""Limits as JSON: read back as they were, from a fresh process too; nothing in the text is run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    DerivationError,
+    Diffusion,
+    Flow,
+    GatedBlock,
+    MLPBlock,
+    NeuronDiffusion,
+    PreNormResNet,
+    ResNet,
+    ShapedMLP,
+    derive,
+    gelu,
+    relu,
+    silu,
+    symbols,
+    tanh,
+)
+from derivations.interchange import read_source
+
+n = symbols.width
+NETWORKS = {
+    "one": ResNet(relu, width=1),
+    "neurons": ResNet(relu, width=n, inputs=2),
+    "means by text": MLPBlock(silu, n),
+    "flow": ResNet(gelu, width=sp.oo, inputs=2),
+    "collapse": MLP(relu, inputs=2),
+    "shaped": ShapedMLP(tanh, inputs=2, a=1),
+    "joint flow": PreNormResNet(relu, inputs=2),
+    "gated": GatedBlock(silu, n, norm="rms"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_limit_comes_back_from_a_derivation(name):
+    d = derive(NETWORKS[name])
+    kind = next(k for k in (NeuronDiffusion, Diffusion, Flow) if isinstance(d.limit, k))
+    read = kind.from_json(d.to_json())
+    for part in ("states", "drift", "covariance", "time", "domain", "width"):
+        assert getattr(read, part, None) == getattr(d.limit, part, None), part
+
+
+def test_a_limit_comes_back_in_a_fresh_process():
+    d = derive(NETWORKS["neurons"])
+    code = "import sys; from derivations import NeuronDiffusion; print(NeuronDiffusion.from_json(sys.stdin.read()))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], input=d.limit.to_json(), capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == str(d.limit)
+
+
+def test_json_has_source_and_latex_of_each_coefficient():
+    held = json.loads(derive(NETWORKS["one"]).to_json())["limit"]
+    assert held["kind"] == "Diffusion"
+    (((variance,),),) = (held["covariance"],)
+    assert sorted(variance) == ["latex", "sympy"]
+    assert r"\begin{cases}" in variance["latex"]
+    assert json.loads(derive(NETWORKS["neurons"]).to_json())["limit"]["kind"] == "NeuronDiffusion"
+
+
+def test_a_factor_is_kept():
+    x = sp.Symbol("x", real=True)
+    limit = Diffusion((x,), [x], sigma=[[x, 1]], domain=sp.Interval.open(0, sp.oo))
+    assert Diffusion.from_json(limit.to_json()) == limit
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "__import__('os').system('true')",
+        "exp('__import__(\"os\")')",
+        "Symbol.__class__",
+        "Function(Symbol('f'))",
+        "sympify('1')",
+        "(lambda: 1)()",
+        "[x for x in 'ab']",
+        "Add(1, 2)",
+        "Pow(Integer(10), Integer(1000000))",
+        "Symbol('x', **{})",
+        "Mul(" * 2000 + "x",
+        "Integer(1",
+        "",
+    ],
+    ids=str.__len__,
+)
+def test_text_is_never_run(source):
+    with pytest.raises(DerivationError):
+        read_source(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "this is no JSON"),
+        ("[]", "holds no limit of a known kind, Diffusion, NeuronDiffusion, Flow"),
+        ('{"kind": "Diffusion"}', "holds no whole Diffusion"),
+        (7, "read from JSON text, got 7"),
+        ('{"kind": "Flow", "states": [], "drift": []}', "this JSON holds a Flow, not a Diffusion; read it with Flow.from_json"),
+        ('{"kind": "Diffusion", "states": [{"sympy": "Symbol(\'x\')"}], "drift": [[1]], "covariance": [[1]]}', "expected {\"sympy\": …} or a list"),
+    ],
+    ids=["broken", "other", "parts", "number", "kind", "entry"],
+)  # fmt: skip
+def test_what_holds_no_limit_is_refused(text, says):
+    with pytest.raises(DerivationError, match=says):
+        Diffusion.from_json(text)

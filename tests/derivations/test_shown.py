@@ -1,0 +1,107 @@
+"""What results look like: one line in a list, their equations where they are printed, LaTeX in notebooks."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import sympy as sp
+
+from derivations import (
+    MLP,
+    DerivationError,
+    Diffusion,
+    MLPBlock,
+    ResNet,
+    ShapedMLP,
+    derive,
+    elu,
+    jacobian,
+    relu,
+    scalings,
+    silu,
+    symbols,
+    tanh,
+)
+
+n = symbols.width
+x, y = sp.symbols("x y", real=True)
+RESULTS = {
+    "one neuron": lambda: derive(ResNet(relu, width=1)),
+    "neurons": lambda: derive(ResNet(tanh, width=n, inputs=5)),
+    "kernel flow": lambda: derive(ResNet(silu, width=sp.oo, inputs=2)),
+    "collapse": lambda: derive(MLP(relu, inputs=2)),
+    "shaped": lambda: derive(ShapedMLP(tanh, inputs=3, a=1)),
+    "pre-norm": lambda: derive(MLPBlock(relu, n, norm="rms")),
+}
+
+
+@pytest.fixture(scope="module", params=RESULTS)
+def d(request):
+    return RESULTS[request.param]()
+
+
+def shown_parts(d):
+    found = {"derivation": d, "limit": d.limit, "law": d.law or d.gram_law, "gram": d.gram, "existence": d.existence}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def test_each_result_is_one_short_line_in_a_list(d):
+    for name, part in shown_parts(d).items():
+        assert "\n" not in repr(part), name
+        assert len(repr(part)) <= 400, (name, repr(part))
+        assert "object at 0x" not in repr(part), name
+
+
+def test_limits_show_their_equation_in_every_form(d):
+    for limit in (d.limit, d.gram):
+        if limit is None:
+            continue
+        assert re.search(r"dx_t|dX_t|d[A-Zq]|d\[", str(limit)), str(limit)
+        assert len(str(limit).splitlines()) <= 13
+        assert r"\mathrm{d}" in limit._repr_latex_()
+        assert limit.latex() in limit._repr_latex_()
+
+
+def test_a_derivation_shows_results_and_steps_in_a_notebook(d):
+    page = d._repr_html_()
+    assert page.count("<dt>") == len(d.steps)
+    assert r"\mathrm{d}" in page.split("<details>")[0], "the limit is seen without a click"
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (Diffusion((x,), [-x / 2], [[x**2]]), "dx_t = -x_t/2 dt + Abs(x_t) dB_t"),
+        (Diffusion((x,), [0], sigma=[x]), "dx_t = x_t dB_t"),
+        (Diffusion((x, y), [0, -y], sigma=[x, y]), "E[dx | x, y] = 0\nE[dy | x, y] = -y dt\nd[x, x]_t = x**2 dt\nd[x, y]_t = x*y dt\nd[y, y]_t = y**2 dt"),
+    ],
+    ids=["scalar", "factor", "two"],
+)  # fmt: skip
+def test_what_a_diffusion_prints(limit, text):
+    assert str(limit) == text
+
+
+def test_many_lines_are_cut_and_counted():
+    lines = str(Diffusion(sp.symbols("z_1:7", real=True), [0] * 6, sp.eye(6))).splitlines()
+    assert len(lines) == 12
+    assert lines[-1] == f"further lines: {6 + 21 - 11}"
+
+
+def test_no_index_is_free_and_summed_in_the_equation_of_a_neuron():
+    latex = derive(ResNet(tanh, width=n, inputs=2)).latex()
+    for line in latex.splitlines():
+        if r"\sum_{j" in line and r"\delta_{" in line:
+            assert r"\delta_{i k}" in line
+
+
+def test_small_results_print_themselves():
+    assert repr(scalings(ResNet(relu, width=n))) == "<Scalings: Scalings of ResNet, width n>"
+    assert repr(jacobian(ResNet(relu, width=1))) == "<Jacobian: Jacobian of ResNet, width 1>"
+    assert str(derive(ResNet(relu, width=1)).existence).startswith("The equation has a unique solution, and")
+
+
+def test_a_family_of_activations_says_how_it_is_called():
+    with pytest.raises(DerivationError, match=r"got <function elu>; elu has parameters, call it, such as elu\(\)$"):
+        ResNet(elu, width=1)
