@@ -30,7 +30,9 @@ from numerics.fokker_planck.coordinate import Array, Coordinate, rule
 from numerics.fokker_planck.semigroup import propagated, stepped
 
 _ROUNDING = 1e-12  # of a sum over states
-_MOST = 3000  # cells of the coarsest grid
+_APART = 3.0  # cells at least between the start, ends and crossings
+_CLOSEST = 1e-8  # of these, as a share of the grid
+_GROWTH = 0.15  # by which cells grow from one to the next, away from places that are close to each other
 _STEEP = 4.0  # change of log m over half a cell
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
@@ -39,8 +41,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 class Grid:
     r"""Cells in the Lamperti coordinate, the start a node and both ends faces.
 
-    They are equal cells under a smooth map :math:`z = h\xi + c\xi^2`; with crossings, which are faces, too, under a monotone
-    piecewise cubic one. Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
+    They are equal cells under a smooth map :math:`z = h\xi + c\xi^2`; with knots, such as crossings, which are faces, too, under a
+    monotone piecewise cubic one. Refining cuts each cell in three, so that nodes stay nodes and faces stay faces.
 
     Parameters
     ----------
@@ -50,10 +52,10 @@ class Grid:
         Cells left and right of the start's own on the coarsest grid.
     level : int
         How many times each cell was cut in three.
-    crossings : tuple of tuple
-        z at the crossings, and how many coarse cells from the start's middle they are, a half-integer.
+    knots : tuple of tuple
+        z at faces of the coarsest grid, and how many of its cells from the start's middle they are, a half-integer.
     middle : float
-        z at the start; 0 where there are no crossings.
+        z at the start; 0 where there are no knots.
     """
 
     left: float
@@ -61,7 +63,7 @@ class Grid:
     before: int
     after: int
     level: int = 0
-    crossings: tuple[tuple[float, float], ...] = ()
+    knots: tuple[tuple[float, float], ...] = ()
     middle: float = 0.0
 
     @cached_property
@@ -80,27 +82,26 @@ class Grid:
         crossings: Sequence[tuple[float, tuple[float, float]]] = (),
         middle: float = 0.0,
     ) -> Grid:
-        """About so many cells, more if the start is close to an end or a crossing; a jump that is too close is no face."""
-        inside = sorted(c for c in crossings if left < c[0] < right)
-        jumps = [c for c in inside if not any(c[1])]
-        while True:
-            places = [z for z, _ in inside]
-            nearest = min(
-                middle - left, right - middle, *(abs(z - middle) for z in places), *(b - a for a, b in pairwise(places))
+        """About so many cells, smaller where the start, an end or a crossing are close to each other."""
+        width, least = (right - left) / cells, _CLOSEST * (right - left)
+        # at a jump the start is its own place
+        faces = sorted(z for z, powers in crossings if left < z < right and (any(powers) or abs(z - middle) > least))
+        places = np.array(sorted([left, *faces, middle, right]))
+        gaps = np.diff(places)
+        if gaps.min() < least:
+            k = int(np.argmin(gaps))
+            raise ValueError(
+                f"the start, the ends of the interval and the points at which the noise jumps or vanishes come too close: {gaps[k]:.2g} of "
+                f"{right - left:.2g} in the Lamperti coordinate; start farther away, or at that point"
             )
-            needed = max(cells, np.ceil(3 * (right - left) / nearest) if nearest else np.inf)
-            if needed <= _MOST:
-                break
-            if not jumps:
-                raise ValueError(
-                    f"the start is too close to an end of the interval: {nearest:.2g} of {right - left:.2g} in the Lamperti "
-                    "coordinate; start farther inside, or at the end"
-                )
-            inside.remove(jumps.pop(int(np.argmin([abs(z - middle) for z, _ in jumps]))))
-        width = (right - left) / int(needed)
-        before, after = (max(1, round(side / width - 0.5)) for side in (middle - left, right - middle))
-        faces = [np.floor((z - middle) / width) + 0.5 for z in places]
-        return cls(left, right, before, after, 0, tuple(zip(places, map(float, faces), strict=True)), middle)
+        if not faces and _APART * gaps.min() >= width:
+            needed = int(max(cells, np.ceil(_APART * (right - left) / gaps.min())))
+            width = (right - left) / needed
+            before, after = (max(1, round(side / width - 0.5)) for side in (middle - left, right - middle))
+            return cls(left, right, before, after, 0, (), middle)
+        knots = graded(places, middle, width)
+        before, after = (round(abs(knots[k][1]) - 0.5) for k in (0, -1))
+        return cls(left, right, before, after, 0, tuple(knots[1:-1]), middle)
 
     def refined(self) -> Grid:
         """Each cell cut in three."""
@@ -115,7 +116,7 @@ class Grid:
         """Points z and the width of a cell there, at ``count`` points that begin ``offset`` cells from the left end."""
         h, c, a, _ = self._map
         xi = -a + (np.arange(count) + offset) / 3**self.level
-        if self.crossings:
+        if self.knots:
             map_ = self._monotone
             return map_(xi), map_(xi, 1) / 3**self.level
         return self.middle + h * xi + c * xi**2, (h + 2 * c * xi) / 3**self.level
@@ -123,9 +124,7 @@ class Grid:
     @cached_property
     def _monotone(self) -> PchipInterpolator:
         _, _, a, b = self._map
-        knots = sorted(
-            [(-a, self.left), (0.0, self.middle), (b, self.right), *((face, z) for z, face in self.crossings)]
-        )
+        knots = sorted([(-a, self.left), (0.0, self.middle), (b, self.right), *((face, z) for z, face in self.knots)])
         return PchipInterpolator(*zip(*knots, strict=True))
 
     @cached_property
@@ -142,6 +141,42 @@ class Grid:
     def start(self) -> int:
         """The cell that holds the start."""
         return int(3**self.level * self.before + (3**self.level - 1) // 2)
+
+
+def graded(places: Array, middle: float, width: float) -> list[tuple[float, float]]:
+    """Faces of cells of about this width, narrower where places are close: z and how many cells from the middle of the start's.
+
+    Parameters
+    ----------
+    places : array
+        The ends, crossings and the start, increasing; all but the start are faces.
+    middle : float
+        The start, the middle of a cell.
+    width : float
+
+    Examples
+    --------
+    >>> faces = graded(np.array([0.0, 0.3, 0.4, 0.9]), 0.3, 0.1)
+    >>> [(round(z, 2), face) for z, face in faces if abs(face) < 1], faces[-1]
+    ([(0.28, -0.5), (0.31, 0.5)], (0.9, 11.5))
+    """
+    spans = [(a, b) for a, b in pairwise(places) if b - a < _APART * width]
+    steps = np.geomspace(1e-3 * np.diff(places).min(), places[-1] - places[0], 600)
+    z = np.concatenate([places, *(place + sign * steps for place in places for sign in (-1, 1))])
+    z = np.unique(z.clip(places[0], places[-1]))
+    narrow = [(b - a) / _APART + _GROWTH * np.maximum(np.maximum(a - z, z - b), 0.0) for a, b in spans]
+    widths = np.minimum.reduce([np.full(len(z), width), *narrow])
+    count = np.concatenate([[0.0], np.cumsum(np.diff(z) * (1 / widths[1:] + 1 / widths[:-1]) / 2)])
+    at = count[np.searchsorted(z, places)]
+    whole = np.maximum(np.round(np.diff(at)), 2.0) + np.where(
+        (places[1:] == middle) | (places[:-1] == middle), 0.5, 0.0
+    )
+    cells = np.concatenate([[0.0], np.cumsum(whole)])
+    cells -= cells[np.searchsorted(places, middle)]
+    faces = np.arange(cells[0], cells[-1] + 0.5)
+    inner = np.interp(np.interp(faces, cells, at), count, z)
+    exact = dict(zip(cells, places, strict=True))
+    return [(float(exact.get(face, point)), float(face)) for face, point in zip(faces, inner, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -182,7 +217,7 @@ class Chain:
         sides = np.stack([z - faces[:-1], faces[1:] - z], axis=1)
         linear = sides * (2 / density)[:, None] * _mean_exp(-outer)
         speed = np.where(steep.any(1), density * self.grid.nodes[1], (weights * 2 * _exp(tilt) / phi).sum((1, 2)))
-        if self.grid.crossings:
+        if self.coordinate.crossings:
             phi, tilt, weights = self._at_nodes(z, faces, here, -1)
         scale = np.where(steep, linear, (weights * _exp(-tilt) * phi).sum(2))
         return here, speed, scale, density

@@ -304,6 +304,11 @@ class Coordinate:
         return x, self._values(k, x)[1]
 
     @property
+    def edges(self) -> Array:
+        """States at the edges of the panels of the table."""
+        return self._table[0]
+
+    @property
     def range(self) -> tuple[float, float]:
         """States at the ends of the table."""
         left, right = self.sides

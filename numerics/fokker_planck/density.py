@@ -13,6 +13,7 @@ from scipy.interpolate import CubicSpline
 from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
+from numerics.densities.tabulated import MANY, Table
 from numerics.fokker_planck.coordinate import Coordinate, rule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
@@ -178,6 +179,21 @@ class GridMeasure(Measure):
         """Density at states; 0 outside the grid."""
         c = self.coordinate.coefficients
         x = np.asarray(x, dtype=float) - c.origin
+        if x.size > MANY:
+            return self._table.pdf(x)
+        return self._density(x)
+
+    @cached_property
+    def _table(self) -> Table:
+        """Of the density over distances from the origin, on panels between the points at which it is not smooth."""
+        c, (low, high) = self.coordinate.coefficients, self.coordinate.backward(np.array(self.ends))[0]
+        own = np.concatenate([self.coordinate.edges, c.kinks, [cross.place for cross in c.crossings]])
+        edges = np.unique(np.concatenate([[low, high], own[(own > low) & (own < high)]]))
+        return Table.fitted(self._density, lambda y: self.below(np.clip(self._z(y), *self.ends)), edges)
+
+    def _density(self, x: Array) -> Array:
+        """The density at distances from the origin."""
+        c = self.coordinate.coefficients
         inside = (x > c.left) & (x < c.right)
         values = np.where(np.isnan(x), np.nan, 0.0)
         for cross in c.crossings:
@@ -207,6 +223,8 @@ class GridMeasure(Measure):
     def _below(self, x: ArrayLike) -> Array:
         c = self.coordinate.coefficients
         x = np.asarray(x, dtype=float) - c.origin
+        if x.size > MANY:
+            return self._table.cdf(x)
         z = np.where(x <= c.left, -np.inf, np.inf)
         inside = (x > c.left) & (x < c.right)
         if inside.any():

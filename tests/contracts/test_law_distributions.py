@@ -18,7 +18,7 @@ import pytest
 import sympy as sp
 from scipy import special, stats
 
-from derivations import ResNet, depth_limit, recognise
+from derivations import GatedBlock, MLPBlock, ResNet, depth_limit, derive, recognise, relu
 from derivations.diffusion import Diffusion
 from derivations.laws import LAWS
 from derivations.laws.frozen import FrozenLaw
@@ -49,11 +49,11 @@ def roundings(d, part, points):
         y, middle = chart(part).forward(points), np.abs(moving.means).max()
         scale = np.exp(chart(part).backward(y)[1])
     elif isinstance(part, KernelLaw):
-        coordinate, noise = (compiled((x,), e) for e in (part.chart.coordinate, part.form.scale))
+        coordinate, noise = (compiled((part.form.state,), e) for e in (part.chart.coordinate, part.form.scale))
         y, scale = (np.array([float(f(v)) for v in points]) for f in (coordinate, noise))
         middle = float(part.chart.length) if isinstance(part, IntervalLaw) else abs(moving.centre)
-    else:
-        return ROUNDINGS * EPS * np.abs(points)
+    else:  # a state is counted from the zero that is crossed
+        return ROUNDINGS * EPS * (np.abs(points) + abs(float(getattr(part, "zero", 0))))
     return ROUNDINGS * EPS * (np.abs(points) + (np.abs(y) + middle) * scale)
 
 
@@ -122,6 +122,49 @@ def test_every_process_keeps_the_contract_on_a_grid(case):
     # every start and every time; all of the grid passes with other beginnings, and takes four minutes
     pairs = list(product(STARTS, TIMES))[random.Random(case.name).randrange(17) :: 17]
     assert any([check(law, side * x0, t) for x0, t in pairs for side in (1, -1)])
+
+
+def bessel(drift, variance):
+    return recognise(Diffusion((x,), [drift], [[variance]], HALF))
+
+
+LATER = Made(
+    {
+        "two matrices": lambda: derive(MLPBlock(relu, 4, hidden=3)).gram_law,
+        "pre-norm, 1 neuron": lambda: derive(MLPBlock(relu, 1, hidden=2, norm="rms")).gram_law,
+        "pre-norm, 3 neurons": lambda: derive(MLPBlock(relu, 3, hidden=2, norm="rms")).gram_law,
+        **{f"gate, {n} neurons": lambda n=n: derive(GatedBlock(relu, n, hidden=2)).gram_law for n in (1, 2, 3, 4, 5)},
+        **{
+            f"crossing, exponent {q}": lambda q=q: recognise(
+                Diffusion((x,), [0], [[sp.Abs(x) ** (2 * sp.Rational(q))]])
+            )
+            for q in ("1/10", "9/20")
+        },
+        "crossing elsewhere": lambda: recognise(Diffusion((x,), [0], [[sp.sqrt(sp.Abs(x - 3))]])),
+        "crossing, skew": lambda: recognise(
+            Diffusion((x,), [0], [[sp.Piecewise((4 * sp.sqrt(-x), x < 0), (sp.sqrt(x), True))]])
+        ),
+        **{
+            f"squared Bessel, dimension {d}": lambda d=d: bessel(sp.Rational(d), 4 * x)
+            for d in ("1/100", "2", "0", "-1", "7")
+        },
+        "CIR, dimension 4/25": lambda: bessel(sp.Rational(1, 100) - x / 10, x / 4),
+        "CIR that grows": lambda: bessel(sp.Rational(1, 2) + x / 10, x),
+        **{f"power {p} of the state": lambda p=p: bessel(0, x ** sp.Rational(p)) for p in ("3/2", "3", "6")},
+        **{f"absorbed, drift {d}": lambda d=d: bessel(sp.Rational(d), 1) for d in ("1/3", "-2", "0")},
+        "absorbed above": lambda: recognise(Diffusion((x,), [0], [[1]], sp.Interval.open(-sp.oo, 5))),
+        "an interval": lambda: recognise(Diffusion((x,), [sp.Rational(2, 5)], [[1]], sp.Interval.open(-1, 2))),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(k, marks=[] if k in ("gate, 3 neurons", "crossing elsewhere") else pytest.mark.slow) for k in LATER],
+)
+def test_norms_gates_and_crossings_keep_the_contract_at_the_corners(name):
+    law = LATER[name]
+    assert any([check(law, side * x0, t) for x0, t in CORNERS for side in (1, -1)])
 
 
 def test_one_over_squares_and_theta_series_from_a_tiny_start_in_a_tiny_time():

@@ -71,8 +71,8 @@ REFUSED = {
     "quantiles of infinity": (lambda: Quantiles().part(np.array([1.0, np.inf])), "need finite samples"),
     "a time after the end": (lambda: solve_flow(width_limit(ResNet(relu, sp.oo)), [1.0])(2.0), "times from 0 to 1"),
     "a start too close to an end": (
-        lambda: solve_fokker_planck(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), 1e-6, t=1.0),
-        "too close to an end",
+        lambda: solve_fokker_planck(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), 1e-9, t=1.0),
+        "come too close",
     ),
     "a gap beyond 2": (lambda: simulate_collapse(MLP(relu, inputs=2, width=4), 2, 2, gap=3.0), r"in \(0, 2\], got 3"),
     "an unknown record": (
