@@ -11,6 +11,7 @@ from numerics.cli.shared import (
     add_inputs_followed,
     add_json,
     add_out,
+    add_quick,
     add_random,
     add_recipe,
     add_seed,
@@ -136,6 +137,7 @@ def _validate(validate: Parser) -> None:
     add_inputs_followed(validate)
     add_start(validate)
     add_size(validate, depth=None, samples=None)
+    add_quick(validate)
     add_json(validate)
 
 

@@ -251,7 +251,7 @@ def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
     d = _derivation(options, options.inputs)
-    return shown_table(validate(d, samples=options.samples, **_setting(options)), options.json)
+    return shown_table(validate(d, samples=options.samples, quick=options.quick, **_setting(options)), options.json)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -44,9 +44,8 @@ def report(
     if isinstance(of, Text):
         return Page(d, tuple(summary), of.sections(d, stage), command)
     if d.order != "depth":  # no neurons of one width to draw: the checks follow second moments
-        with stage("checks and their controls"):
-            x0 = of.rows @ of.rows.T / of.rows.shape[1] if isinstance(of, Inputs) else of.x0
-            table = validate(d, x0=x0, t=of.t, seed=of.seed, workers=of.workers)
+        x0 = of.rows @ of.rows.T / of.rows.shape[1] if isinstance(of, Inputs) else of.x0
+        table = validate(d, x0=x0, t=of.t, seed=of.seed, workers=of.workers, stage=stage)
         return Page(d, tuple(summary), (checks_section(table),), command)
     if not width.is_Integer:
         raise DerivationError(

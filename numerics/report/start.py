@@ -64,8 +64,15 @@ class Start:
                     "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix.",
                 ),
             )
-        with stage("checks and their controls"):
-            table = validate(d, x0=self.x0, t=self.t, seed=self.seed, workers=self.workers)
+        table = validate(
+            d,
+            x0=self.x0,
+            t=self.t,
+            seed=self.seed + 1,
+            workers=self.workers,
+            stage=stage,
+            networks=(self.depth, networks),
+        )
         return compared, checks_section(table)
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:

@@ -9,10 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import dawsn
 
-from numerics.special.functions import _guess_polynomial, _series
-
-_GUESS = tuple(map(float, _guess_polynomial().coef[::-1]))
-_TAYLOR = tuple(map(float, _series().coef[::-1]))
+from numerics.special.functions import CELLS, erfi_inv_table
 
 
 @jax.custom_jvp
@@ -30,22 +27,17 @@ def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
 @jax.custom_jvp
 def erfi_inv(x: Any) -> Any:
     """The inverse of erfi, as :func:`numerics.special.erfi_inv`."""
-    largest = jnp.finfo(jnp.result_type(x)).max
-    size = jnp.minimum(jnp.abs(x), largest)
-    scaled = jnp.sqrt(jnp.pi) / 2 * size
-    s = jnp.sqrt(jnp.log(jnp.hypot(1.0, size / 2)))
-    u, ratio = s / (s + 2), jnp.zeros_like(s)
-    for coefficient in _GUESS:
-        ratio = ratio * u + coefficient
-    y = s * ratio
-    y2 = y * y
-    w = scaled * jnp.exp(-y2) - dawsn(y)
-    yw = y * w
-    y = y + w * (1 - yw + w * w * ((4 * y2 - 1) / 3 + yw * (7 - 12 * y2) / 6))
-    near, total = jnp.where(scaled < 0.25, scaled, 0.0), jnp.zeros_like(s)
-    for coefficient in _TAYLOR:
-        total = total * near * near + coefficient
-    y = jnp.where(scaled < 0.25, near * total, y)
+    kind = jnp.finfo(jnp.result_type(x))
+    half = jnp.minimum(jnp.abs(x), kind.max) / 2
+    most = 10.0 ** (0.45 * jnp.log10(kind.max))
+    near, far = jnp.clip(half, 1e-4 if kind.bits == 32 else 1e-9, most), jnp.maximum(half, most)
+    s = jnp.sqrt(jnp.where(half < most, jnp.log1p(near * near) / 2, jnp.log(far)))
+    place = s / (s + 2) * CELLS
+    cell = jnp.clip(place.astype(int), 0, CELLS - 1)
+    ratio = jnp.zeros_like(s)
+    for row in jnp.asarray(erfi_inv_table(), dtype=s.dtype):
+        ratio = ratio * (place - cell) + row[cell]
+    y = jnp.where(half < near, jnp.sqrt(jnp.pi) * half, s * ratio)
     return jnp.sign(x) * jnp.where(jnp.isinf(x), jnp.inf, y)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial
+from numpy.polynomial import Chebyshev, Polynomial, chebyshev
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
@@ -24,17 +24,8 @@ _BESSEL_ASYMPTOTIC = 1e8  # where ive is still right and the next term of the se
 def erfi_inv(x: ArrayLike) -> Array:
     r"""The real y with :math:`\operatorname{erfi} y = x`, over the whole double range.
 
-    Relative error below 1e-15: a guess good to about 1e-5, then one step of order four.
-
-    *Derivation.* With :math:`g = \operatorname{erfi}^{-1}`, :math:`g' = \tfrac{\sqrt\pi}{2} e^{-g^2}`, hence
-    :math:`g^{(n)} = p_n(g)\, g'^n` with :math:`p_1 = 1`, :math:`p_{n+1} = p_n' - 2 n y\, p_n`. From a guess
-    y, with D Dawson's function, the Newton step is
-
-    .. math:: w = \tfrac{\sqrt\pi}{2} e^{-y^2} (x - \operatorname{erfi} y) = \tfrac{\sqrt\pi}{2} x e^{-y^2} - D(y),
-
-    in which nothing overflows (:math:`y < 27`) and an error :math:`\epsilon` in :math:`y^2`, multiplied by
-    :math:`D(y) \approx 1/(2y)`, is one of :math:`\epsilon` in y; Taylor's formula adds the terms
-    :math:`p_n(y)\, w^n / n!` up to n = 4. Below :math:`\sqrt\pi x/2 = 1/4` the Taylor series at 0 is used.
+    Relative error below 1e-15: y over :math:`s = \sqrt{\tfrac12\log(1 + x^2/4)}`, which is about :math:`x/\sqrt8` near 0 and
+    :math:`\sqrt{\log x}` far out, as y is up to a factor, is a smooth function of :math:`s/(s+2)`, kept as polynomials on equal cells.
 
     Parameters
     ----------
@@ -61,45 +52,76 @@ def erfi_inv(x: ArrayLike) -> Array:
 
 def _erfi_inv_block(x: Array) -> Array:
     size = np.minimum(np.abs(x), _LARGEST)
-    scaled = _HALF_ROOT_PI * size
-    y = _guess(size)
-    y2 = y * y
-    w = scaled * np.exp(-y2) - special.dawsn(y)
-    # p_2 = -2y, p_3 = 8y² - 2, p_4 = 28y - 48y³
-    yw = y * w
-    y += w * (1 - yw + w * w * ((4 * y2 - 1) / 3 + yw * (7 - 12 * y2) / 6))
-    small = scaled < _SERIES_BELOW
-    if small.any():
-        near = scaled[small]
-        y[small] = near * _series()(near * near)
+    s = _coordinate(size)
+    place = s / (s + 2) * CELLS
+    with np.errstate(invalid="ignore"):
+        cell = place.astype(np.int64)  # of nan a number outside, which is clipped
+    table = erfi_inv_table()
+    cell = np.clip(cell, 0, CELLS - 1)
+    place -= cell
+    ratio = table[0][cell]
+    for row in table[1:]:
+        ratio *= place
+        ratio += row[cell]
+    y = np.where(size < _LINEAR_BELOW, _HALF_ROOT_PI * size, s * ratio)
     y[np.isinf(x)] = np.inf
     return np.copysign(y, x)
 
 
-def _coordinate(log_size: Array) -> Array:
-    """Given log x, √(½ log(1 + (x/2)²)): about x/√8 near 0 and √(log x) far out, as y is up to a factor."""
-    return np.sqrt(np.logaddexp(0, 2 * (log_size - np.log(2))) / 2)
+def _coordinate(size: Array) -> Array:
+    """√(½ log(1 + (x/2)²)), in which nothing overflows."""
+    half = size / 2
+    most = 1e150
+    far = half > most
+    log = np.log1p(np.square(np.minimum(half, most)))
+    if far.any():
+        log[far] = 2 * np.log(half[far])
+    return np.sqrt(log / 2)
 
 
-def _guess(size: Array) -> Array:
-    s = np.sqrt(np.log(np.hypot(1, size / 2)))
-    first, *rest = _guess_polynomial().coef[::-1]
-    u = s / (s + 2)
-    ratio = np.full_like(u, first)
-    for coefficient in rest:
-        ratio *= u
-        ratio += coefficient
-    return s * ratio
+#: Cells of s/(s + 2) in [0, 1); that of the largest double is 0.87.
+CELLS = 256
+_LINEAR_BELOW = 1e-8
+_DEGREE = 7
 
 
 @cache
-def _guess_polynomial() -> Polynomial:
-    """y/s as a polynomial in s/(s + 2), fitted to exact points: for x = erfi y, log x = y² + log(2 D(y) / √π)."""
-    y = np.linspace(0, 27, 4001)[1:]
-    s = _coordinate(y * y + np.log(special.dawsn(y) / _HALF_ROOT_PI))
-    # the step of order four leaves (δ y²)⁵ / y² of a relative error δ: the fit must be better where y is large
-    fit = Chebyshev.fit(s / (s + 2), y / s, 12, domain=[0, 1], w=1 + y**1.6)
-    return fit.convert(kind=Polynomial)
+def erfi_inv_table() -> Array:
+    r"""y/s as polynomials in the place within a cell, highest power first, shape (8, cells): through y at Chebyshev's points of each.
+
+    y solves its equation there by steps of order four. With :math:`g = \operatorname{erfi}^{-1}`,
+    :math:`g' = \tfrac{\sqrt\pi}{2} e^{-g^2}`, hence :math:`g^{(n)} = p_n(g)\, g'^n` with :math:`p_1 = 1`,
+    :math:`p_{n+1} = p_n' - 2 n y\, p_n`. From a guess y, with D Dawson's function, the Newton step is
+
+    .. math:: w = \tfrac{\sqrt\pi}{2} e^{-y^2} (x - \operatorname{erfi} y) = \tfrac{\sqrt\pi}{2} x e^{-y^2} - D(y),
+
+    in which nothing overflows (:math:`y < 27`) and an error :math:`\epsilon` in :math:`y^2`, multiplied by
+    :math:`D(y) \approx 1/(2y)`, is one of :math:`\epsilon` in y; Taylor's formula adds the terms :math:`p_n(y)\, w^n / n!` up to n = 4.
+    """
+    nodes = (1 - np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))) / 2
+    u = np.minimum((np.arange(CELLS)[:, None] + nodes) / CELLS, 0.94)  # that of the largest double is 0.93
+    s = 2 * u / (1 - u)
+    near, far = np.minimum(s, 5.0), np.maximum(s, 0.1)
+    z = 2 * _HALF_ROOT_PI * np.sqrt(np.expm1(2 * near**2))
+    log_z = far**2 + np.log(2 * _HALF_ROOT_PI) + np.log1p(-np.exp(-2 * far**2)) / 2
+
+    def scaled(y: Array) -> Array:
+        return np.asarray(np.where(s < 5, z * np.exp(-y * y), np.exp(log_z - y * y)))
+
+    y = np.where(s < 1, 1.8 * s, np.sqrt(s * s + 1))
+    for _ in range(30):
+        dawson = special.dawsn(y)
+        y -= dawson * np.log(dawson / scaled(y))
+    w = scaled(y) - special.dawsn(y)
+    # p_2 = -2y, p_3 = 8y² - 2, p_4 = 28y - 48y³
+    y2, yw = y * y, y * w
+    y += w * (1 - yw + w * w * ((4 * y2 - 1) / 3 + yw * (7 - 12 * y2) / 6))
+    small = z < _SERIES_BELOW
+    y[small] = z[small] * _series()(z[small] ** 2)
+    basis = chebyshev.chebvander(2 * nodes - 1, _DEGREE)
+    powers = [Chebyshev.basis(k, domain=[0, 1]).convert(kind=Polynomial).coef for k in range(_DEGREE + 1)]
+    change = np.stack([np.pad(p, (0, _DEGREE + 1 - len(p))) for p in powers], axis=1)
+    return np.ascontiguousarray((change @ np.linalg.solve(basis, (y / s).T))[::-1])
 
 
 @cache

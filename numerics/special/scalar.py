@@ -13,13 +13,13 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 from scipy.special import cython_special
 
-from numerics.special.functions import _guess_polynomial, _series
+from numerics.special.functions import CELLS, erfi_inv_table
 
 _SIGNATURE = "(double{}, int __pyx_skip_dispatch)"
-_GUESS = tuple(map(float, _guess_polynomial().coef[::-1]))
-_TAYLOR = tuple(map(float, _series().coef[::-1]))
+_TABLE = np.ascontiguousarray(erfi_inv_table().T)  # the powers of one cell side by side
 _LARGEST = 1.7976931348623157e308
 _HALF_ROOT_PI = math.sqrt(math.pi) / 2
 
@@ -68,26 +68,20 @@ _ive, iv, kv, jv, yv = map(_of_an_order, ("ive", "iv", "kv", "jv", "yv"))
 
 @numba.njit(error_model="numpy", nogil=True)
 def erfi_inv(x: float) -> float:
-    """The inverse of erfi: the guess and the step of order four of :func:`numerics.special.erfi_inv`."""
+    """The inverse of erfi, by the polynomials of :func:`numerics.special.erfi_inv`."""
     if math.isinf(x) or math.isnan(x):
         return x
-    size = min(abs(x), _LARGEST)
-    scaled = _HALF_ROOT_PI * size
-    if scaled < 0.25:
-        total, square = 0.0, scaled * scaled
-        for coefficient in _TAYLOR:
-            total = total * square + coefficient
-        return math.copysign(scaled * total, x)
-    s = math.sqrt(math.log(math.hypot(1.0, size / 2)))
-    u, ratio = s / (s + 2), 0.0
-    for coefficient in _GUESS:
-        ratio = ratio * u + coefficient
-    y = s * ratio
-    y2 = y * y
-    w = scaled * math.exp(-y2) - dawsn(y)
-    yw = y * w
-    y += w * (1 - yw + w * w * ((4 * y2 - 1) / 3 + yw * (7 - 12 * y2) / 6))
-    return math.copysign(y, x)
+    half = min(abs(x), _LARGEST) / 2
+    if half < 5e-9:
+        return _HALF_ROOT_PI * x
+    s = math.sqrt(math.log1p(half * half) / 2 if half < 1e150 else math.log(half))
+    place = s / (s + 2) * CELLS
+    cell = int(place)
+    place -= cell
+    ratio = 0.0
+    for k in range(_TABLE.shape[1]):
+        ratio = ratio * place + _TABLE[cell, k]
+    return math.copysign(s * ratio, x)
 
 
 @numba.njit(error_model="numpy", nogil=True)

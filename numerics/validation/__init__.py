@@ -5,6 +5,8 @@ Every check carries its control, the same test with a coefficient that is 5 % of
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -13,15 +15,15 @@ from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
 from numerics import given
 from numerics.ensembles import Seed
-from numerics.validation.base import LEVEL, Row, Validation, spawn
+from numerics.validation.base import LEVEL, QUICK_SCALE, SCALE, Row, Validation, spawn
 from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims
-from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check, one_layer
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
 from numerics.validation.comparison import compare
 from numerics.validation.derivatives import DeterminantSetting, TangentPaths, derivatives_of, one_layer_of_determinants
 from numerics.validation.equation import equation_of_networks
 from numerics.validation.settings import settings_of, starting_states
-from numerics.validation.stages import Stage, silent
+from numerics.validation.stages import Stage, in_turn, silent
 from numerics.validation.subjects import JointSetting, Setting
 
 
@@ -41,6 +43,8 @@ def validate(
     seed: Seed = 0,
     workers: int = 1,
     stage: Stage = silent,
+    quick: bool = False,
+    networks: tuple[int, ArrayLike | None] = (0, None),
 ) -> Validation:
     r"""Compare a derivation's limit, its law and simulated finite networks.
 
@@ -73,7 +77,12 @@ def validate(
     workers : int
         Threads for the networks and the paths; the result does not depend on it.
     stage : callable
-        Announces each check: from its name to a context in which it is made.
+        Announces each check: from its name, with its place and the time that the rest takes, to a context in which it is made.
+    quick : bool
+        Controls are 15 % off instead of 5 %, which a ninth of the samples see.
+    networks : tuple of int and array, shape (samples, n, m)
+        A depth and the last layers of networks of that depth, already drawn from x0 with another seed, which the law is compared
+        with where they are deep and many enough.
 
     Returns
     -------
@@ -96,15 +105,25 @@ def validate(
         raise ValueError(f"t must be finite and positive, got {t}")
     given = (x0, float(t), samples, depth, workers)
     subjects = settings_of(d, *given) if isinstance(d, Derivation) else derivatives_of(d, *given)
+    depth_drawn, drawn = networks
+    shared = (depth_drawn, None if drawn is None else np.asarray(drawn, dtype=float))
+    scale = QUICK_SCALE if quick else SCALE
+    subjects = [replace(s, scale=scale, drawn=shared) for s in subjects]
     found = [(check, s) for s in subjects for check in checks_of(s)]
     rows: list[Row] = []
-    for (check, s), one in zip(found, spawn(seed, len(found)), strict=True):
-        with stage(check.__name__.replace("_", " ")):
+    names = [check.__name__.replace("_", " ") for check, _ in found]
+    stages = in_turn(stage, names, [_SHARES.get(check, 1.0) for check, _ in found])
+    for (check, s), one, here in zip(found, spawn(seed, len(found)), stages, strict=True):
+        with here:
             rows += check(s, one)
     exploded: dict[str, int] = {}
     for _, s in found:
         exploded |= s.exploded
-    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}", exploded)
+    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {t:g}{', quick' if quick else ''}", exploded)
+
+
+#: How much longer than others some checks take.
+_SHARES: dict[Check, float] = {one_layer: 0.3, equation_of_networks: 3.0}
 
 
 def checks_of(s: Setting) -> tuple[Check, ...]:

@@ -16,8 +16,8 @@ from numerics.networks import simulate_network
 from numerics.outcomes import without_nan
 from numerics.statistics import Estimate, convergence_order, ks_samples, richardson, z_error
 from numerics.validation.base import (
+    BIAS_SHARE,
     CONTROL_LEVEL,
-    WRONG,
     Array,
     Row,
     bias_rate,
@@ -31,22 +31,36 @@ from numerics.validation.base import (
 from numerics.validation.equation import equation_of_networks
 from numerics.validation.subjects import Setting, explosions_counted
 
-#: The most that a comparison of two simulations draws.
-MOST = 250_000
+#: Networks of a pilot run, from which it is known how many more the control needs, and the most of them.
+PILOT, MOST, MOST_COUPLED = 4096, 250_000, 200_000
+#: The same of single layers, and the largest time of one.
+LAYERS, MOST_LAYERS, _LAYER = 2000, 1_000_000, 1 / 32
 
 
 # --- the law against networks ---
 
 
-def law_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+def law_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     """The distribution of deep networks is the law, by Kolmogorov–Smirnov at a depth whose bias is below the noise."""
     pilot, main = spawn(seed, 2)
+    s = of.calm
+    when = "" if s.t == of.t else f" at t = {s.t:g}"
     samples = s.samples or ks_samples(control_distance(s.exact, s.wrong), CONTROL_LEVEL)
-    rate = bias_rate(lambda depth, count, seed: s.networks(depth, count, seed)[:, 0, 0], samples, pilot)
+    # shallow networks cost little, and with more of them their own noise does not count as a bias
+    many = s.samples or 8 * samples
+    rate = bias_rate(lambda depth, count, seed: s.networks(depth, count, seed)[:, 0, 0], many, pilot)
     depth = s.depth or depth_below_noise(rate, ks_noise(samples))
-    x = s.networks(depth, samples, main)[:, 0, 0]
+    there, drawn = s.drawn
+    if (
+        drawn is not None
+        and len(drawn) >= samples
+        and (there == s.depth or rate / there < BIAS_SHARE * ks_noise(samples))
+    ):
+        depth, x = there, s.view(drawn[:samples])[:, 0, 0]
+    else:
+        x = s.networks(depth, samples, main)[:, 0, 0]
     yield distribution_row(
-        f"{s.named} against {samples} networks of depth {depth}", x, s.exact.cdf, s.wrong.cdf, rate / depth
+        f"{s.named}{when} against {samples} networks of depth {depth}", x, s.exact.cdf, s.wrong.cdf, rate / depth
     )
 
 
@@ -54,27 +68,36 @@ def moments_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     r"""The second moment of normal scores, extrapolated to infinite depth from depths L and 2L.
 
     Under the law :math:`\Phi^{-1}(F(X_t))` is standard normal. Its moments see the whole distribution, and are finite with
-    light tails where those of X are not. Over a short time, for the reason that :func:`weak_order` gives.
+    light tails where those of X are not. From its square that of the normal variable is taken which follows the network, and whose
+    second moment is 1. Over a short time, for the reason that :func:`weak_order` gives.
     """
     s = replace(s, t=_short_time(s))
-    # A squared score varies by √2, and 2b - a by √5 times as much; the control's mean is an integral over the law's quantiles.
+    # the control's mean is an integral over the law's quantiles
     quantiles = s.exact.ppf((np.arange(2000) + 0.5) / 2000)
-    shift = float(np.mean(_normal_score(s.wrong, quantiles) ** 2)) - 1.0
-    samples, depth = s.samples or min(4 * MOST, int(10.0 / z_error(shift, CONTROL_LEVEL) ** 2)), s.depth or 64
-    runs = [
-        s.networks(size, samples, seed)[:, 0, 0] for size, seed in zip((depth, 2 * depth), spawn(seed, 2), strict=True)
-    ]
-    squares, controls = (
-        richardson(*(Estimate.of(_normal_score(law, x) ** 2) for x in runs)) for law in (s.exact, s.wrong)
-    )
+    wanted = z_error(float(np.mean(_normal_score(s.wrong.cdf(quantiles)) ** 2)) - 1.0, CONTROL_LEVEL)
+    depth = s.depth or 64
+    seeds = spawn(seed, 4)
+
+    def moments(samples: int, seeds: list[np.random.SeedSequence]) -> tuple[Estimate, Estimate]:
+        runs = [_coupled(s, size, samples, one) for size, one in zip((depth, 2 * depth), seeds, strict=True)]
+        gaps = [
+            [_normal_score(u) ** 2 - _normal_score(ranks) ** 2 for u in (scores, wrong)]
+            for scores, ranks, wrong in runs
+        ]
+        right, wrong = (richardson(*map(Estimate.of, pair)) + Estimate(1.0, 0.0) for pair in zip(*gaps, strict=True))
+        return right, wrong
+
+    squares, controls = moments(s.samples or PILOT, seeds[:2])
+    if not s.samples and squares.error > wanted:
+        samples = min(MOST, int(PILOT * 1.2 * (squares.error / wanted) ** 2))
+        squares, controls = moments(samples, seeds[2:])
     claim = f"second moment of normal scores at t = {s.t:g}, networks extrapolated from depths {depth} and {2 * depth}"
     yield Row(claim, "z", squares.test(1.0), controls.test(1.0), derived=1.0, measured=squares)
 
 
-def _normal_score(law: Any, x: Array) -> Array:
+def _normal_score(rank: Array) -> Array:
     """Normal scores; what lies where the law has no mass, a network frozen on the wrong side of a kink, counts as 8 deviations out."""
-    tail = special.ndtr(-8.0)
-    return special.ndtri(np.clip(law.cdf(x), tail, 1.0 - 1e-15))
+    return np.asarray(special.ndtri(np.clip(rank, special.ndtr(-8.0), 1.0 - 1e-15)))
 
 
 def weak_order(s: Setting, seed: Seed) -> Iterator[Row]:
@@ -90,21 +113,29 @@ def weak_order(s: Setting, seed: Seed) -> Iterator[Row]:
     """
     short = replace(s, t=_short_time(s))
     depths = (8, 16, 32, 64)
-    samples = s.samples or 200_000
-    pilot, *seeds = spawn(seed, 1 + len(depths))
+    pilot, *seeds = spawn(seed, 1 + 2 * len(depths))
     functions: tuple[Callable[[Array], Array], ...] = (lambda u: u, lambda u: (2 * u - 1) ** 2)
-    scores, ranks, _ = _coupled(short, depths[0], samples // 4, pilot)
+    scores, ranks, _ = _coupled(short, depths[0], s.samples or PILOT, pilot)
     missed = [Estimate.of(f(scores) - f(ranks)) for f in functions]
     seen = [abs(error.test(0.0).statistic) if abs(error.value) > 1e-9 else 0.0 for error in missed]
-    if max(seen) < 10.0:
+    if max(seen) < 10.0 * np.sqrt((s.samples or PILOT) / (s.samples or MOST_COUPLED) * 4):
         return
     f = functions[int(np.argmax(seen))]
-    right, wrong = [], []
-    for depth, one in zip(depths, seeds, strict=True):
-        scores, ranks, controls = _coupled(short, depth, samples, one)
-        right.append(Estimate.of(f(scores) - f(ranks)))
-        wrong.append(Estimate.of(f(controls) - f(ranks)))
-    order, control = (convergence_order(depths, errors).order for errors in (right, wrong))
+
+    def orders(samples: int, seeds: list[np.random.SeedSequence]) -> tuple[Estimate, Estimate]:
+        right, wrong = [], []
+        for depth, one in zip(depths, seeds, strict=True):
+            scores, ranks, controls = _coupled(short, depth, samples, one)
+            right.append(Estimate.of(f(scores) - f(ranks)))
+            wrong.append(Estimate.of(f(controls) - f(ranks)))
+        first, second = (convergence_order(depths, errors).order for errors in (right, wrong))
+        return first, second
+
+    order, control = orders(s.samples or PILOT, seeds[: len(depths)])
+    wanted = z_error(1.0, CONTROL_LEVEL)  # the control's order is near 0
+    if not s.samples and order.error > wanted:
+        samples = min(MOST_COUPLED, int(PILOT * 1.2 * (order.error / wanted) ** 2))
+        order, control = orders(samples, seeds[len(depths) :])
     claim = f"weak order in depth at t = {short.t:g}, from depths {', '.join(map(str, depths))}"
     yield Row(claim, "z", order.test(1.0), control.test(1.0), 1.0, control.value, order)
 
@@ -130,7 +161,7 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
     F(X_t) has the same mean as F(X_t) minus 1/2, and a variance that shrinks with depth. A frozen or diverged network has no increments; its
     g are drawn afresh.
     """
-    chunk = 2**21 // depth
+    chunk = min(samples, 2**21 // depth)
     fresh, *seeds = spawn(seed, 1 + -(-samples // chunk))
     rng = np.random.default_rng(fresh)
     drift, covariance = (
@@ -165,39 +196,73 @@ def _coupled(s: Setting, depth: int, samples: int, seed: Seed) -> tuple[Array, A
 def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
     r"""Conditional mean and covariance of one layer's increment are :math:`\varepsilon^2 b` and :math:`\varepsilon^2 a`.
 
-    The sharpest check: no depth, no path, only the coefficients at one generic state. Increments over h and h/2 are extrapolated,
-    which leaves a bias of order h². The noise of a covariance does not depend on h, which can be tiny; that of a mean grows like
-    :math:`h^{-1/2}`, so there h is the larger and the samples are more. The control of the covariance is 5 % in the noise's scale;
-    that of the drift is off by 5 % of itself or, since it may be 0, of the noise's scale, whichever is more.
+    The sharpest check: no depth, no path, only the coefficients at one generic state. Layers of times h, h/2, h/4 and h/8 are drawn
+    with the same random numbers, and their increments per unit of time combined so that the noise of order :math:`h^{-1/2}`, which
+    is the same in all but for its size, and the biases of order h and :math:`h^2` cancel; what is left of the next order counts as
+    an error. Samples are as many as the control needs: that of the covariance is 5 % in the noise's scale; that of the drift is off
+    by 5 % of itself or, since it may be 0, of the noise's scale, whichever is more.
     """
     start, first, second = spawn(seed, 3)
     neurons = _generic_state(s, start)
     state = s.view(neurons[None])[0]
     drift, covariance = coefficients(s.limit, state)
     m = state.shape[1]
-    h, wanted = s.one_layer_size
-    samples = s.samples or max(2, wanted)
 
-    def extrapolated(h: float, count: int, seed: Seed, function: Callable[[Array, float], Array]) -> list[Estimate]:
-        """Estimates of several means per unit of time, one a column of what the function returns."""
-        runs = []
-        for size, one in zip((h, h / 2), spawn(seed, 2), strict=True):
-            after = s.one_layer(neurons, size, count, one)
-            runs.append([Estimate.of(column / size) for column in function(after - state, size)])
-        return [richardson(coarse, fine) for coarse, fine in zip(*runs, strict=True)]
+    def combined(
+        wanted: float,
+        powers: tuple[float, ...],
+        seeds: list[np.random.SeedSequence],
+        function: Callable[[Array, float], Array],
+    ) -> Estimate:
+        """A mean per unit of time with an error that is small enough, or that of as many samples as were asked for."""
+        found = _one_layer_mean(s, neurons, state, s.samples or LAYERS, powers, seeds[0], function)
+        if not s.samples and found.error > wanted:
+            count = min(MOST_LAYERS, int(LAYERS * 1.2 * (found.error / wanted) ** 2))
+            found = _one_layer_mean(s, neurons, state, count, powers, seeds[1], function)
+        return found
 
-    def products(moved: Array, size: float) -> Array:
-        centred = moved - drift * size
-        return np.stack([np.mean(centred[:, :, 0] * centred[:, :, a], axis=1) for a in (0, m - 1)])
+    def product(a: int) -> Callable[[Array, float], Array]:
+        return lambda moved, h: np.mean((moved[:, :, 0] - drift[:, 0] * h) * (moved[:, :, a] - drift[:, a] * h), axis=1)
 
-    (mean,) = extrapolated(h, samples, first, lambda moved, _: np.mean(moved[:, :, 0], axis=1)[None])
-    square, cross = extrapolated(1 / 512, max(2, samples // 4), second, products)
     expected, variance, joint = float(np.mean(drift[:, 0])), float(covariance[0, 0]), float(covariance[0, m - 1])
+    off = (float(s.scale) - 1.0) * max(abs(expected), np.sqrt(variance))
     of, first_one = s.one_layer_of
-    yield number_row(f"drift of one layer{of}", mean, expected, expected + 0.05 * max(abs(expected), np.sqrt(variance)))
-    yield number_row(f"variance of one layer's increment{first_one}", square, variance, variance * float(WRONG))
-    if m > 1 and abs(joint) > 0.1 * variance:
-        yield number_row("covariance of the first and the last coordinate", cross, joint, joint * float(WRONG))
+    mean = combined(
+        z_error(off, CONTROL_LEVEL), (-0.5, 1.0, 2.0), spawn(first, 2), lambda moved, _: np.mean(moved[:, :, 0], axis=1)
+    )
+    yield number_row(f"drift of one layer{of}", mean, expected, expected + off)
+    for a, value in ((0, variance), (m - 1, joint)) if m > 1 and abs(joint) > 0.1 * variance else ((0, variance),):
+        square = combined(
+            z_error(value * (s.excess - 1.0), CONTROL_LEVEL), (1.0, 2.0, 3.0), spawn(second, 2), product(a)
+        )
+        what = (
+            "covariance of the first and the last coordinate" if a else f"variance of one layer's increment{first_one}"
+        )
+        yield number_row(what, square, value, value * s.excess)
+
+
+def _one_layer_mean(
+    s: Setting,
+    neurons: Array,
+    state: Array,
+    count: int,
+    powers: tuple[float, ...],
+    seed: Seed,
+    function: Callable[[Array, float], Array],
+) -> Estimate:
+    """The mean of a function of one layer's increment per unit of time, without its terms of some powers of the time of the layer."""
+    sizes = _LAYER * 0.5 ** np.arange(len(powers) + 1)
+    seen = np.stack([function(s.one_layer(neurons, float(h), count, seed) - state, float(h)) / h for h in sizes])
+
+    def without(number: int) -> Array:
+        rows = np.stack([np.ones(number + 1), *((sizes[: number + 1] / _LAYER) ** p for p in powers[:number])])
+        return np.asarray(np.linalg.solve(rows, np.eye(number + 1)[0]) @ seen[: number + 1])
+
+    last, before = without(len(powers)), without(len(powers) - 1)
+    found = Estimate.of(last)
+    left = abs(found.value - float(before.mean()))
+    rounding = 1e-14 * float(np.max(np.abs(state), initial=1.0)) / sizes[-1]
+    return Estimate(found.value, float(np.sqrt(found.error**2 + left**2 + rounding**2)))
 
 
 def _generic_state(s: Setting, seed: Seed) -> Array:

@@ -14,7 +14,7 @@ from derivations.limits import CollapseDiffusion
 from numerics import given
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate
-from numerics.validation.base import Array, Row, Validation, negative_control, number_row, spawn
+from numerics.validation.base import Array, Row, Validation, number_row, spawn
 from numerics.validation.equation import (
     DEGREES,
     PILOT,
@@ -180,7 +180,7 @@ def _finite_size(
 
 
 def _flow_rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
-    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, s.control))
 
     def entries(states: Array) -> Array:
         return states.reshape(len(states), -1)

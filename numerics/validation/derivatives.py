@@ -20,7 +20,7 @@ from numerics.networks.derivatives import TangentGram
 from numerics.networks.initial import checked_start
 from numerics.networks.simulate import ensemble, run_networks
 from numerics.statistics import Estimate, richardson
-from numerics.validation.base import WRONG, Array, Row, number_row, spawn
+from numerics.validation.base import Array, Row, number_row, spawn
 from numerics.validation.subjects import JointSetting, Setting, Statistic, at_width, explosions_counted
 
 #: The product of state and tangent at the start, over their norms: so that both their noises are seen.
@@ -147,7 +147,7 @@ def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:
         for h, one in zip((_LAYER, _LAYER / 2), spawn(seed, 2), strict=True)
     ]
     if rate > 0:
-        yield number_row("variance of one layer's log|det|", richardson(*runs), rate, rate * float(WRONG))
+        yield number_row("variance of one layer's log|det|", richardson(*runs), rate, rate * s.excess)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from scipy import stats
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate, Test, z_error
-from numerics.validation.base import CONTROL_LEVEL, Array, Row, negative_control, number_row, spawn
-from numerics.validation.subjects import Setting
+from numerics.validation.base import CONTROL_LEVEL, Array, Row, number_row, spawn
+from numerics.validation.subjects import RANKED, Setting
 
-#: Paths of a pilot run, and the most networks and paths of one size.
+#: Networks of a pilot run, and the most networks and paths of one size.
 PILOT, MOST, MOST_PATHS = 50_000, 250_000, 400_000
 #: Polynomials of a smooth test.
 DEGREES = 4
@@ -103,8 +103,10 @@ def _polynomials(ranks: Array) -> Array:
     return np.asarray(table * np.sqrt(2.0 * np.arange(1, DEGREES + 1) + 1.0))
 
 
-def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
+def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     pilot, network_seed, path_seed = spawn(seed, 3)
+    s = of if of.by_law else of.calm
+    when = "" if s.t == of.t else f" at t = {s.t:g}"
     shown = most_powerful(s, pilot)
     needed = _SEEN / min(one.noncentrality for one in shown)
     if s.samples:
@@ -117,7 +119,7 @@ def _paths_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
             break
     for scores, net, path in zip(shown, networks, paths, strict=True):
         against = s.named if s.by_law else "paths of the limit"
-        claim = f"{scores.name}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
+        claim = f"{scores.name}{when}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
         yield score_row(claim, scores, net, path)
 
 
@@ -151,7 +153,7 @@ def most_powerful(s: Setting, seed: Seed) -> list[Scores]:
     """Of each group the statistic with the most power against the control, without groups that have hardly any."""
     if s.by_law:
         return [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)]
-    right, wrong = (s.paths(limit, 32, PILOT, seed) for limit in (s.limit, negative_control(s.limit)))
+    right, wrong = (s.paths(limit, 32, RANKED, seed) for limit in (s.limit, s.control))
     best = [
         max((Scores.of_paths(name, f, right, wrong) for name, f in group), key=lambda one: one.noncentrality)
         for group in s.statistics
@@ -246,7 +248,7 @@ def extrapolated(
 def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     """The means of networks' second moments are the solution of the flow, and not that of one 5 % faster."""
     pilot, main = spawn(seed, 2)
-    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, negative_control(s.limit)))
+    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, s.control))
     moved = np.abs(wrong - right)
     flat: Callable[[Array], Array] = lambda x: x.reshape(len(x), -1)  # noqa: E731
     spread = flat(s.networks(s.smallest, 400, pilot)).std(axis=0)

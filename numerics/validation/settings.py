@@ -56,7 +56,8 @@ def settings_of(
     start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
     if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
         start = simulate_network(recipe, depth=1, samples=1, x0=start, t=_INSTANT)[0]
-    neurons = Setting(recipe, d.limit, d.law, start, *given)
+    explosive = d.existence.explodes == "can"
+    neurons = Setting(recipe, d.limit, d.law, start, *given, explosive=explosive)
     if np.all(neurons.networks(4, 8, 0) == start):
         raise ValueError(
             f"nothing moves from x0 = {start.tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
@@ -64,7 +65,7 @@ def settings_of(
     closure = d.closure if recipe.width > 1 else None
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
-    matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, closure=closure)
+    matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, explosive=explosive, closure=closure)
     # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
     return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
 

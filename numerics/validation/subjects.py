@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -25,10 +26,12 @@ from numerics.linalg import semidefinite_factor
 from numerics.networks import simulate_collapse, simulate_gram, simulate_network
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
-from numerics.validation.base import Array, negative_control
+from numerics.validation.base import SCALE, Array, negative_control
 
 #: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
 _SOLVED = 1e-5
+#: Paths among which statistics are ranked.
+RANKED = 20_000
 #: A number of each sample, with its name.
 Statistic = tuple[str, Callable[[Array], Array]]
 
@@ -50,6 +53,12 @@ class Setting:
     workers : int
     exploded : dict
         How many samples left the range of numbers, by what was simulated.
+    scale : Fraction
+        What the control multiplies the noise by.
+    explosive : bool
+        Whether the limit itself is known to explode; where it does not, paths that do are those of a step too large for the time.
+    drawn : tuple of int and array or None
+        A depth and networks of that depth, shape (samples, n, m), that others have drawn from the same start.
     """
 
     architecture: Any
@@ -61,6 +70,9 @@ class Setting:
     depth: int | None
     workers: int
     exploded: dict[str, int] = field(default_factory=dict, compare=False)
+    scale: Fraction = SCALE
+    explosive: bool = False
+    drawn: tuple[int, Array | None] = (0, None)
 
     #: The ratio of sizes, and the smallest; what finite size adds is a series in one over the size.
     ratio = 2
@@ -103,6 +115,16 @@ class Setting:
             )
         return ends.reshape(samples, *self.origin.shape)
 
+    @cached_property
+    def calm(self) -> Setting:
+        """The same over a time halved until no path explodes of a limit that does not: there the steps' error falls like one over their number."""
+        found = self
+        for _ in range(10):
+            if self.explosive or np.isfinite(found.paths(found.limit, 32, RANKED, 0)).all():
+                break
+            found = replace(found, t=found.t / 2, drawn=(0, None))
+        return found
+
     def one_layer(self, state: Array, h: float, samples: int, seed: Seed) -> Array:
         """What is looked at after one layer of time h from given neurons, shape (samples, rows, columns)."""
         after = simulate_network(self.architecture, 1, samples, x0=state, t=h, seed=seed, workers=self.workers)
@@ -112,11 +134,6 @@ class Setting:
     def one_layer_of(self) -> tuple[str, str]:
         """What the drift and the variance of one layer are of, for the table."""
         return ", mean over neurons", ""
-
-    @property
-    def one_layer_size(self) -> tuple[float, int]:
-        """The time of one layer whose drift is measured, and samples with which the control's is rejected."""
-        return 1 / 16, 2_000_000 // len(self.start)
 
     def reached(self, seed: Seed) -> Array:
         """Neurons that some networks reach, shape (networks, n, m)."""
@@ -156,9 +173,19 @@ class Setting:
         return distribution(of, x0=float(self.origin[0, 0]), t=self.t, tol=_SOLVED)
 
     @cached_property
+    def control(self) -> Any:
+        """The limit with its noise too large."""
+        return negative_control(self.limit, self.scale)
+
+    @property
+    def excess(self) -> float:
+        """What the control's variances are multiplied by."""
+        return float(self.scale**2)
+
+    @cached_property
     def wrong(self) -> Any:
-        """The law of the limit with its noise 5 % too large, recognised or solved anew from its coefficients."""
-        return distribution(negative_control(self.limit), x0=float(self.origin[0, 0]), t=self.t, tol=_SOLVED)
+        """The law of the control, recognised or solved anew from its coefficients."""
+        return distribution(self.control, x0=float(self.origin[0, 0]), t=self.t, tol=_SOLVED)
 
     @property
     def named(self) -> str:
@@ -182,11 +209,6 @@ class GramSetting(Setting):
     def one_layer_of(self) -> tuple[str, str]:
         """The first state."""
         return f": {self.limit.states[0]}", f", {self.limit.states[0]}"
-
-    @property
-    def one_layer_size(self) -> tuple[float, int]:
-        """One number of each network instead of one of each neuron."""
-        return 1 / 8, 1_000_000
 
     @property
     def by_law(self) -> bool:  # type: ignore[override]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from derivations import ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh
+from derivations import GatedBlock, ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh
+from numerics.networks import simulate_network
 from numerics.statistics import Estimate, Test, holm
 from numerics.validation import (
     CATALOGUE,
@@ -24,7 +26,7 @@ from numerics.validation import (
     validate,
 )
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control
-from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, coefficients
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients
 from numerics.validation.hayou import (
     active_neurons,
     kernel_after,
@@ -120,6 +122,50 @@ def test_coefficients_are_those_of_the_limit():
 def test_validate_agrees(network, x0, t):
     outcome = validate(derive(network), x0=x0, t=t, seed=1, workers=2)
     assert outcome, f"\n{outcome}"
+
+
+def test_a_quick_table_agrees_and_says_what_is_left():
+    said = []
+
+    def stage(name):
+        said.append(name)
+        return nullcontext()
+
+    outcome = validate(derive(ResNet(relu, 1)), seed=1, stage=stage, quick=True)
+    assert outcome, f"\n{outcome}"
+    assert "quick" in outcome.title
+    assert said[0] == "one layer, 1 of 5"
+    assert all("s left" in name for name in said[1:])
+
+
+def test_time_is_halved_where_steps_explode_and_the_limit_does_not():
+    d = derive(GatedBlock(relu, 1))
+    s = Setting(d.architecture, d.limit, d.law, np.ones((1, 1)), 1.0, None, None, 1)
+    assert s.calm.t <= 0.5
+    assert replace(s, explosive=True).calm.t == 1.0
+    assert setting().calm.t == setting().t
+
+
+def test_networks_that_are_there_are_not_drawn_again():
+    s = setting()
+    drawn = simulate_network(s.architecture, 200, 500, x0=1.0, t=s.t, seed=9)
+    claims = [table(LAW_CHECKS[0], replace(s, samples=500, drawn=(depth, drawn))).rows[0].claim for depth in (200, 2)]
+    assert claims[0].endswith("500 networks of depth 200")
+    assert int(claims[1].split()[-1]) >= 64  # two layers would be too few
+
+
+@pytest.mark.parametrize("power", [0, 1])
+def test_the_mean_of_one_layer_has_an_honest_error(power):
+    # an increment h b + √h u + h^2 c + h^3 e: the mean per unit of time is b, what the third order leaves counts as an error
+    class Layers:
+        def one_layer(self, neurons, h, count, seed):
+            u = np.random.default_rng(seed).standard_normal((count, 1, 1))
+            return 2.0 + np.sqrt(h) * u + 3.0 * h + 5.0 * h**2 + 40.0 * power * h**4
+
+    found = _one_layer_mean(
+        Layers(), None, np.full((1, 1), 2.0), 500, (-0.5, 1.0, 2.0), 0, lambda moved, _: moved[:, 0, 0]
+    )
+    assert abs(found.value - 3.0) < 4 * found.error < 0.05
 
 
 def test_requests_that_make_no_sense_are_named():
