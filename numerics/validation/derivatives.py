@@ -17,6 +17,7 @@ from numerics.compile import compile_sums
 from numerics.ensembles import Seed
 from numerics.networks import simulate_jacobian, simulate_network
 from numerics.networks.derivatives import TangentGram
+from numerics.networks.drawings import InLaw
 from numerics.networks.initial import checked_start
 from numerics.networks.simulate import ensemble, run_networks
 from numerics.statistics import Estimate, richardson
@@ -152,7 +153,7 @@ def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class TangentSetting(JointSetting):
-    """Norms of the state and a tangent, and their product, in networks whose depth and width go together; all weights are drawn."""
+    """Norms of the state and a tangent, and their product, in networks whose depth and width go together, layer by layer in law."""
 
     smallest = 16
 
@@ -178,7 +179,9 @@ class TangentSetting(JointSetting):
             seen = TangentGram(
                 task.observable.program, 1, 1, second=tuple(map(tuple, self.start.tolist())), exact=skips
             )
-            found = run_networks(replace(task, observable=seen), samples, True, seed, self.workers)
+            found = run_networks(
+                replace(task, observable=seen, drawing=InLaw(forms=2)), samples, True, seed, self.workers
+            )
         return np.stack([found[:, 0, 0], found[:, 0, 1], found[:, 1, 1]], axis=1)[:, None, :]
 
     @cached_property

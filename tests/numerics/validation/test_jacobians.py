@@ -30,6 +30,12 @@ def test_determinants_with_neurons_and_a_wrong_one():
     assert any(v == "differs" for v in validate(j, **size).verdicts)
 
 
+@pytest.mark.slow
+def test_perceptrons_agree_with_networks_whose_depth_and_width_go_together():
+    table = validate(jacobian(MLP(relu)), samples=30_000, depth=32, seed=1)
+    assert table, str(table)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="a number, got width=n"):
         validate(jacobian(ResNet(tanh, symbols.width)))
