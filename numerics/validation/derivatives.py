@@ -72,13 +72,17 @@ class TangentPaths(Setting):
 
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
         """Networks of a depth with their Jacobians."""
-        n, columns = self.start.shape
-        p = columns // 2
+        p = self.start.shape[1] // 2
         with explosions_counted(self.exploded, f"networks of depth {size}", samples):
             x, j = simulate_jacobian(
                 self.architecture, size, samples, self.start[:, :p], self.t, seed=seed, workers=self.workers
             )
-        return np.concatenate([x.reshape(samples, n, p), j[:, :, 0].reshape(samples, n, p)], axis=2)
+        return self.of_samples(x, j)
+
+    def of_samples(self, x: Array, j: Array) -> Array:
+        """Of states and Jacobians."""
+        n = len(self.start)
+        return np.concatenate([x.reshape(len(x), n, -1), j[:, :, 0].reshape(len(x), n, -1)], axis=2)
 
     @property
     def statistics(self) -> list[list[Statistic]]:
@@ -116,6 +120,10 @@ class DeterminantSetting(Setting):
     def origin(self) -> Array:
         """At the identity."""
         return self._seen(self.start[None], np.zeros(1))[0]
+
+    def of_samples(self, x: Array, j: Array) -> Array:
+        """Of states and Jacobians."""
+        return self._seen(x, np.asarray(np.linalg.slogdet(j).logabsdet))
 
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
         """Networks of a depth."""
