@@ -18,6 +18,7 @@ from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, unknown
 from derivations.existence import Existence, existence
 from derivations.explain.collapse import collapse_steps, one_input_step
+from derivations.explain.constants import with_named_constants
 from derivations.explain.existence import existence_step
 from derivations.explain.joint import expansion_step, joint_recursion_step, moment_step
 from derivations.explain.law import lamperti_step, law_steps, no_law_step
@@ -49,11 +50,14 @@ from derivations.limits.collapse import unshaped
 from derivations.limits.joint_moments import JointMoments
 from derivations.limits.width import KernelFlow
 from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
+from derivations.notation import citations
+from derivations.notation.citations import Source
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
+_MOST_INPUTS = 1000  # whose covariance is derived entry by entry where it is read
 #: States up to which a derivation's JSON holds the limit in parts.
 _MOST_WRITTEN = 24
 
@@ -151,6 +155,12 @@ class Derivation(Printed):
         small = {name: limit.structured() for name, limit in found.items() if _coordinates(limit) <= _MOST_WRITTEN}
         return {"order": self.order, **small, "law": None if self.law is None else self.law.name}
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Software, where the network was studied, and what the passage to a diffusion rests on."""
+        noise = () if isinstance(self.limit, Flow) else (citations.CONVERGENCE,)
+        return (*super().sources, *_STUDIED.get(type(self.architecture).__name__, ()), *noise)
+
     @cached_property
     def proof(self) -> Proof | None:
         """What was checked about :attr:`law`; None where no law is known."""
@@ -213,7 +223,7 @@ class Derivation(Printed):
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
-        return (*_STEPS[self.order](self), existence_step(self.existence))
+        return with_named_constants((*_STEPS[self.order](self), existence_step(self.existence)))
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:
@@ -256,6 +266,8 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     """
     if not isinstance(architecture, Recipe):
         raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
+    if architecture.inputs > _MOST_INPUTS:
+        raise DerivationError(f"at most {_MOST_INPUTS} inputs are followed jointly, got {architecture.inputs}")
     if order is None:
         order = "joint" if architecture.regime.is_joint else "depth"
     if not isinstance(order, str) or order not in _STEPS:
@@ -360,6 +372,15 @@ def _joint_steps(d: Derivation) -> list[Step]:
     return [*steps, *([] if d.settling is None else [settling_step(d.settling)]), *_law_steps(d)]
 
 
+#: Where published networks were studied.
+_STUDIED = {
+    "ResNet": (citations.HAYOU,),
+    "ShrinkingResNet": (citations.PELUCHETTI,),
+    "ConvResNet": (citations.PELUCHETTI,),
+    "MLP": (citations.LI_NICA,),
+    "ShapedMLP": (citations.LI_NICA_ROY, citations.LI_NICA),
+    "ShapedAttention": (citations.NOCI,),
+}
 #: The steps of a derivation, order by order.
 _STEPS: dict[str, Callable[[Derivation], list[Step]]] = {
     "depth": _depth_steps,

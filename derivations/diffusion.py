@@ -35,6 +35,7 @@ from derivations.notation.steps import Line
 from derivations.sums import CoordinateSum, coordinate_sum, written_out
 from derivations.symbols import neuron_symbols, state, time
 
+_MOST_STATES = 100_000  # that are written out one by one
 #: What a limit of each kind is made of.
 _FIELDS = {
     "Diffusion": ("states", "drift", "covariance", "domain", "time", "sigma"),
@@ -369,7 +370,11 @@ class NeuronDiffusion(Equation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "neuron", _symbols(self.neuron))
-        require("the width", self.width, sp.Expr, "a SymPy expression such as symbols.width")
+        if isinstance(self.width, int) and not isinstance(self.width, bool):
+            object.__setattr__(self, "width", sp.Integer(self.width))
+        require("the width", self.width, sp.Expr, "a whole number, a symbol such as symbols.width, or oo")
+        if self.width.is_number and self.width != sp.oo and not (self.width.is_Integer and self.width > 0):
+            raise DerivationError(f"the width must be a positive whole number, a symbol or oo, got {self.width}")
         for name, what in (("neuron_drift", "the drift"), ("neuron_covariance", "the covariance")):
             if not isinstance(held := self.__dict__[name], sp.MatrixBase | LazyCovariance):
                 object.__setattr__(self, name, _matrix(what, held))
@@ -434,6 +439,10 @@ class NeuronDiffusion(Equation):
         """All coordinates, neuron by neuron; one neuron's for a symbolic width."""
         if not self.width.is_Integer:
             return self.neuron
+        if self.width * self.inputs > _MOST_STATES:
+            raise DerivationError(
+                f"a limit of {self.width * self.inputs} coordinates is not written out neuron by neuron; choose a smaller width"
+            )
         return neuron_symbols(state, int(self.width), self.inputs)
 
     @property

@@ -102,7 +102,7 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     close = [lower[found] for found in get_close_matches(given.lower(), lower, 3)] if isinstance(given, str) else []
     hint = f"; close names: {', '.join(close)}" if close else f"; known: {', '.join(names)}" if len(names) <= 3 else ""
-    return f"unknown {what} {shown!a}{hint}"
+    return f"unknown {what} {shown!r}{hint}"
 
 
 def brief(formula: object, most: int = 120) -> str:

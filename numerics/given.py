@@ -84,13 +84,24 @@ def _is_numbers(value: Any) -> bool:
         if array.dtype.kind in "USbcmMV" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat)):
             return False
         array.astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
 
+def _is_moderate(value: np.ndarray) -> bool:
+    size = np.abs(value[value != 0])
+    return bool(np.all((size >= 1e-75) & (size <= 1e75)))
+
+
 number = Rule("a finite number", _is_number)
 positive = Rule("a positive finite number", lambda value: _is_number(value) and float(value) > 0)
+moderate = Rule(
+    "0 or of a size from 1e-75 to 1e75, whose fourth power a double holds",
+    lambda value: _is_numbers(value) and _is_moderate(np.asarray(value, dtype=float)),
+)
+time = Rule("a number from 0 to 10^9", lambda value: _is_number(value) and 0.0 <= float(value) <= 1e9)
+duration = Rule("a number above 0, at most 10^9", lambda value: time.holds(value) and float(value) > 0.0)
 whole = Rule(
     "a whole number of at most 10^12",
     lambda value: _is_number(value) and isinstance(value, numbers.Integral) and abs(int(value)) <= _LARGEST,

@@ -62,7 +62,8 @@ def distribution(
     if not has_distribution(process):
         raise ValueError(
             "expected a scalar diffusion whose coefficients do not depend on time, which one neuron with one input has, got "
-            f"{type(process).__name__}; several neurons are simulated with simulate_sde, flows are solved with solve_flow"
+            f"{type(process).__name__}; several neurons are simulated with simulate_sde, two states may be solved with solve_fokker_planck, flows are "
+            "solved with solve_flow"
         )
     return solve_fokker_planck(process, x0, t=t, tol=tol)
 

@@ -30,11 +30,11 @@ _FINEST = 1 / 256
 
 @given.checked(
     d=given.derivation,
-    x0=given.array,
+    x0=given.moderate,
     t=given.number,
-    of=given.optional(given.array),
-    variance=given.number,
-    bias_variance=given.number,
+    of=given.optional(given.moderate),
+    variance=given.moderate,
+    bias_variance=given.moderate,
     samples=given.whole,
 )
 def output_law(

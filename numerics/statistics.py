@@ -118,11 +118,20 @@ def ks_samples(distance: float, level: float, sides: int = 1, margin: float = 2.
     sides : int
         1 for a sample against a law, 2 for two samples of equal size, which need twice as many each.
 
+    Raises
+    ------
+    ValueError
+        If the distance is too small to be seen.
+
     Examples
     --------
     >>> ks_samples(0.01, level=1e-3)
     86995
     """
+    if not distance > 1e-7:
+        raise ValueError(
+            f"a distance of {distance:.2g} is not seen with fewer than 10^14 samples; choose a start and a t of moderate size"
+        )
     reach = np.sqrt(np.log(2.0 / level) / 2.0) + margin / 2.0
     return int(np.ceil(sides * (reach / distance) ** 2))
 

@@ -28,12 +28,12 @@ def output_of(source: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return out.getvalue()
 
 
-def test_there_are_two_examples_and_the_first_is_short():
-    assert len(EXAMPLES) == 2
+def test_there_are_three_examples_and_the_first_is_short():
+    assert len(EXAMPLES) == 3
     assert len([line for line in EXAMPLES[0][0].splitlines() if line.strip()]) <= 10
 
 
-@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["first-screen", "own-architecture"])
+@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["first-screen", "library", "own-architecture"])
 def test_example_prints_what_the_readme_says(source, expected, monkeypatch):
     assert output_of(source, monkeypatch) == expected
 

@@ -28,7 +28,7 @@ def refuse(cause: str, advice: str = "rewrite the formula") -> NoReturn:
 
 def shorten(text: str) -> str:
     """A text in quotes, plain and short enough for a message."""
-    return ascii(text if len(text) <= 60 else text[:57] + "...")
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def syntax(text: str) -> ast.expr:
@@ -43,7 +43,7 @@ def syntax(text: str) -> ast.expr:
         return ast.Name(id=whole)
     if foreign := re.search(r"[^A-Za-z0-9_.+\-*/(), \t<>='\"]", text):
         power = "; write powers with **" if foreign[0] == "^" else ""
-        refuse(f"the character {foreign[0]!a} in {shorten(text)} cannot be read", f"use plain ASCII formulas{power}")
+        refuse(f"the character {foreign[0]!r} in {shorten(text)} cannot be read", f"use plain ASCII formulas{power}")
     depth = deepest = 0
     for character in text:
         depth += (character == "(") - (character == ")")

@@ -58,6 +58,11 @@ def number(node: ast.Constant, text: str) -> Term:
 def power(node: ast.expr, base: Term, exponent: Term) -> Term:
     """A power, whose degree and digits are bounded before it is built."""
     if exponent.expr.has(state):
+        if base.expr.is_zero:
+            refuse(
+                f"{shorten(ast.unparse(node))} is 0, 1 or infinite, by the sign of the exponent",
+                "write its cases with where",
+            )
         return combine(node, operator.pow, base, exponent)
     size = sp.ceiling(abs(exponent.values[0]))
     # the power of a rational number multiplies its digits, that of a formula its degree

@@ -19,7 +19,7 @@ from derivations.backward.volume import Isotropic, LogDeterminant
 from derivations.backward.weights import weight_gradients
 from derivations.backward.words import steps, wide_steps
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
-from derivations.errors import DerivationError, unknown
+from derivations.errors import DerivationError, require, unknown
 from derivations.limits.slopes import require_slopes
 from derivations.limits.tangents import tangent_limit
 from derivations.notation.printed import Printed
@@ -41,6 +41,9 @@ class Jacobian(Printed):
     """
 
     network: Recipe
+
+    def __post_init__(self) -> None:
+        require("the network", self.network, Recipe, "a recipe such as ResNet(relu, width=2)")
 
     @cached_property
     def layer(self) -> LayerDifferential:

@@ -216,6 +216,9 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         return Existence(
             "yes", "yes", explodes, ("the coefficients are smooth away from 0, which is not reached", why_explodes)
         )
+    if not any(entry.has(CoordinateSum, *states) for entry in (*drift, *covariance)):
+        constant = "the coefficients do not depend on the state"
+        return Existence("yes", "yes", "cannot", (constant, constant))
     why = "the coefficients are not seen to be locally Lipschitz"
     return Existence(UNKNOWN, UNKNOWN, explodes, (why, why_explodes))
 

@@ -27,7 +27,7 @@ _ORDERS = range(1, 9)  # moments whose finiteness is looked at
 def lamperti_step(forms: tuple[LampertiForm, ...]) -> Step:
     """The Lamperti form of each moving interval: its drift and its potential."""
     x = forms[0].state
-    beta, v, z, a = letter("beta"), letter("U" if x.name == "V" else "V"), letter("z"), sp.Function("a")(x)
+    beta, v, z, a = letter("beta"), letter("U"), letter("z"), sp.Function("a")(x)
     lines = []
     for form in forms:
         interval = sp.Interval.open(*form.interval)

@@ -6,6 +6,7 @@ from math import comb, isqrt
 
 import sympy as sp
 
+from derivations.architectures.base import Recipe
 from derivations.calculus.gram import SubProcess
 from derivations.calculus.lamperti import positive_root
 from derivations.calculus.settling import Settling
@@ -44,7 +45,7 @@ _MATCHED = (
 def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]:
     """The limit of infinite depth: for activations without values where the recipe names them, and for the given ones."""
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
-    claim: Words = ("As ", depth, f" grows, each neuron follows {kind}:")
+    claim: Words = ("As ", depth, f" grows, each neuron follows {kind}", *_driven(limit, moments.recipe), ":")
     lines, shares = with_named_shares(neuron_lines(limit, moments.recipe.width))
     if not named:
         return [result("Limit of infinite depth", claim, lines, (_MATCHED, *shares))]
@@ -60,11 +61,26 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
         ),
         result(
             "Limit for this activation",
-            ("With this activation the equation is",),
+            (
+                "As ",
+                depth,
+                f" grows, with this activation each neuron follows {kind}",
+                *_driven(limit, moments.recipe),
+                ":",
+            ),
             lines,
             ("The activation is inserted, piece by piece.", *shares),
         ),
     ]
+
+
+def _driven(limit: Limit, recipe: Recipe) -> Words:
+    """What drives the equation, where the lines name it."""
+    if isinstance(limit, Flow) or recipe.coordinates > 1:
+        return ()
+    if recipe.width == 1:
+        return (", driven by a Brownian motion ", letter("B"))
+    return (", driven by a Brownian motion of its own, ", indexed("B", (), ("i",)))
 
 
 def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
@@ -108,7 +124,12 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
     closed = "Gaussian expectations are in closed form where a rule applies."
     return [
         Step(first, gaussian, flow_lines(generic.states, generic.drift, generic.time), (because,)),
-        result("Kernel flow for this activation", ("With this activation", *alike), lines, (closed, *shares)),
+        result(
+            "Kernel flow for this activation",
+            ("With this activation the second moments follow", *alike),
+            lines,
+            (closed, *shares),
+        ),
     ]
 
 

@@ -122,7 +122,8 @@ class _Recursion:
 
     def lines(self) -> tuple[Line, ...]:
         """All statements, the laws of the weights, and the update."""
-        here, there = indexed("X", ("ell",), ("i",)), indexed("X", (letter("ell") + 1,), ("i",))
+        own = _index(self.layer.neurons.size, "i")
+        here, there = indexed("X", ("ell",), own), indexed("X", (letter("ell") + 1,), own)
         update = self._at(self.layer.update, "i")
         rest = update - here
         rest = sp.expand(rest) if rest.has(here) else rest
@@ -137,23 +138,24 @@ class _Recursion:
         """What a statement puts out, at a neuron, and at a position where these meet."""
         name, at = s.symbol.name, (position,) if self.layer.has_pairs else ()
         if isinstance(s, Matrix):
+            own = _index(s.target.size, neuron)
             if s.weights.is_nothing:
-                return indexed("u", (name,), (neuron, *at))
+                return indexed("u", (name,), (*own, *at))
             if s.weights.is_mean:
                 return letter("m")
-            return indexed("u", (name,) if self.several else (), (neuron, *at))
+            return indexed("u", (name,) if self.several else (), (*own, *at))
         if isinstance(s, Shares | Between) or (isinstance(s, Mean) and s.pair):
             return indexed(name, (), (letter("alpha"), letter("beta")))
         if isinstance(s, Back):
-            return indexed("v", (s.weights.name,), (neuron, *at))
+            return indexed("v", (s.weights.name,), (*_index(s.target.size, neuron), *at))
         if isinstance(s, Mean) or s.over is None:
             return indexed(name, (), at) if at else letter(name)
-        return indexed(name, (), (neuron, *at))
+        return indexed(name, (), (*_index(s.over.size, neuron), *at))
 
     def _at(self, body: sp.Expr, neuron: str, tap: sp.Expr | None = None) -> sp.Expr:
         def state_at(position: sp.Expr) -> sp.Expr:
             place = (position,) if self.layer.has_pairs else () if tap is None else (letter("p") + tap,)
-            return indexed("X", ("ell",), (neuron, *place))
+            return indexed("X", ("ell",), (*_index(self.layer.neurons.size, neuron), *place))
 
         here, there = letter("alpha"), letter("beta")
         rule = {s.symbol: self._value(s, neuron) for s in self.layer.statements} | {state: state_at(here)}
@@ -163,7 +165,7 @@ class _Recursion:
     def _line(self, s: Statement) -> Line:
         left = self._value(s, "i")
         if isinstance(s, Mean):
-            total = Total(self._at(s.body, "j"), letter("j"), s.over.size, ())
+            total = _total(self._at(s.body, "j"), s.over.size)
             return Line(left, (Term(s.over.size**-s.power, total),))
         if isinstance(s, Mix):
             return equation(left, Total(self._at(s.body, "i"), letter("beta"), sp.Integer(self.layer.positions), ()))
@@ -173,36 +175,31 @@ class _Recursion:
         if isinstance(s, Between):
             return equation(left, s.matrix.shown(letter("alpha"), letter("beta")))
         if isinstance(s, Back):
-            entry = indexed(s.weights.name, ("j", "i"))
-            total = Total(Juxtaposed(entry, self._at(s.body, "j")), letter("j"), s.source.size, ())
-            return equation(left, total)
+            entry = indexed(s.weights.name, (*_index(s.source.size, "j"), *_index(s.target.size, "i")))
+            return equation(left, _total(Juxtaposed(entry, self._at(s.body, "j")), s.source.size))
         if isinstance(s, Mask):
             return equation(left, Distribution("Bernoulli", s.keep), "~")
-        w, (entry, bias) = s.weights, self._entries(s.weights)
+        w, (entry, bias) = s.weights, self._entries(s)
         tap = letter("d") if w.taps else None
         body = self._at(s.body, "j", tap)
         mean = w.mean / self._fan_in(s)
-        total = Total(
-            mean * body if w.is_mean else Juxtaposed(entry, body),
-            letter("j"),
-            s.source.size,
-            () if tap is None else (tap,),
-        )
+        total = _total(mean * body if w.is_mean else Juxtaposed(entry, body), s.source.size, tap)
         constant = w.bias_mean if w.is_mean else bias if w.bias_variance != 0 or w.bias_mean != 0 else sp.S.Zero
         terms = tuple(Term(t) for t in (sp.S.Zero if w.is_mean and mean == 0 else total, constant) if t != 0)
         return Line(left, terms or (Term(sp.S.Zero),))
 
-    def _entries(self, w: Weights) -> tuple[sp.Expr, sp.Expr]:
+    def _entries(self, s: Matrix) -> tuple[sp.Expr, sp.Expr]:
         """A weight and a bias."""
-        bias = indexed("b", ("i",), (w.name,) if self.several else ())
-        return indexed(w.name, ("i", "j"), ("d",) if w.taps else ()), bias
+        w, out = s.weights, _index(s.target.size, "i")
+        bias = indexed("b", out, (w.name,) if self.several else ())
+        return indexed(w.name, (*out, *_index(s.source.size, "j")), ("d",) if w.taps else ()), bias
 
     def _fan_in(self, s: Matrix) -> sp.Expr:
         return s.source.size * max(1, len(s.weights.taps))
 
     def _laws(self, w: Weights) -> list[Line]:
-        entry, bias = self._entries(w)
-        k = self._fan_in(next(s for s in self.layer.statements if isinstance(s, Matrix) and s.weights == w))
+        applied = next(s for s in self.layer.statements if isinstance(s, Matrix) and s.weights == w)
+        (entry, bias), k = self._entries(applied), self._fan_in(applied)
         name = "N" if w.is_gaussian else _LAWS.get(str(w.law), "Law")
         lines = [equation(entry, Distribution(name, w.mean / k, w.variance / k), "~")]
         if w.bias_variance != 0:
@@ -210,6 +207,18 @@ class _Recursion:
         elif w.bias_mean != 0:
             lines.append(equation(bias, w.bias_mean))
         return lines
+
+
+def _index(size: sp.Expr, name: str) -> tuple[str, ...]:
+    """The index of a neuron, where there is more than one."""
+    return () if size == 1 else (name,)
+
+
+def _total(body: sp.Expr, size: sp.Expr, tap: sp.Expr | None = None) -> sp.Expr:
+    """A sum over neurons j, where there is more than one, and over the taps of a filter."""
+    if size == 1 and tap is None:
+        return body
+    return Total(body, letter("j"), size, () if tap is None else (tap,))
 
 
 def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
@@ -226,7 +235,7 @@ def _activation_steps(recipe: Recipe) -> list[Step]:
     lines = [equation(sp.Function(name)(state), inner.expr)]
     if not outer:
         because = "It enters through its values. Its derivatives enter by Itô's formula."
-        return [Step("Activation", ("The activation is",), tuple(lines), (because,))]
+        return [Step("Activation", ("The activation is",), tuple(lines), (because,), is_setting=True)]
     for name, activation in outer:
         lines.append(equation(sp.Function(name)(state), activation.expr))
         for order, mark in enumerate(("", "'", "''")):
@@ -236,7 +245,8 @@ def _activation_steps(recipe: Recipe) -> list[Step]:
         "The one inside the weights enters through its values. The argument of the outer one is small, so only its "
         "Taylor coefficients at 0 enter."
     )
-    return [Step("Activations", ("The activations inside and outside the weights are",), tuple(lines), (because,))]
+    claim = ("The activations inside and outside the weights are",)
+    return [Step("Activations", claim, tuple(lines), (because,), is_setting=True)]
 
 
 @dataclass(frozen=True)

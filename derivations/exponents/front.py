@@ -10,7 +10,7 @@ from typing import Literal, overload
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
+from derivations.errors import DerivationError, NoLimit, NotClosed, shown, unknown
 from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
 from derivations.exponents.terms import terms
@@ -140,6 +140,8 @@ def scalings(
         raise DerivationError(
             "order='depth' is at a fixed width; give the width as a number or a symbol, or leave the order out"
         )
+    if means is not None and not isinstance(means, bool):
+        raise DerivationError(f"means is True, False or None, got {shown(means)}")
     if training is not False:
         if asked is not None or means is not None:
             raise DerivationError(

@@ -27,10 +27,20 @@ _X = indexed("X", (time,))
 
 
 def _readable(expr: sp.Expr) -> sp.Expr:
-    """Two-argument arctangents, which computers like, as people write them."""
-    return expr.replace(
+    """As people write it: arctangents of one argument, logarithms of ratios."""
+    expr = expr.replace(
         lambda node: isinstance(node, sp.atan2) and node.args[0] == 1, lambda node: sp.pi / 2 - sp.atan(node.args[1])
     )
+    return expr.replace(lambda node: isinstance(node, sp.Add), _log_of_ratio)
+
+
+def _log_of_ratio(total: sp.Add) -> sp.Expr:
+    """The difference of two logarithms as that of the ratio; both are real here, so both arguments are positive."""
+    plus = [t for t in total.args if isinstance(t, sp.log)]
+    minus = [-t for t in total.args if isinstance(-t, sp.log)]
+    if len(plus) != 1 or len(minus) != 1:
+        return total
+    return total - plus[0] + minus[0] + sp.log(plus[0].args[0] / minus[0].args[0], evaluate=False)
 
 
 @dataclass(frozen=True, repr=False)

@@ -150,7 +150,7 @@ def _match(form: LampertiForm) -> Family:
             return family.recognise(form)
         except NoClosedForm:
             continue
-    potential = f"V = {form.potential}" if form.is_writable else "V = β² + dβ/dz, too large a formula to be written out"
+    potential = f"U = {form.potential}" if form.is_writable else "U = β² + dβ/dz, too large a formula to be written out"
     raise NoClosedForm(
         f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the Lamperti form is "
         f"{potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"

@@ -164,7 +164,7 @@ class MeanFieldLayer:
             inside = {inner for node in nodes for inner in state_averages(node.body)}
             expr = expr.xreplace({node: self._average_of(node, x, node in inside) for node in own})
         expr = sp.expand(expr).xreplace(self.fixed)
-        return sp.expand(evaluated(expr)) if evaluate else expr
+        return shorter(evaluated(expr)) if evaluate else expr
 
     def _closed_mean(self, node: SoftmaxMean, evaluate: bool, states: Sequence[sp.Symbol]) -> sp.Expr:
         def matrix(given: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
@@ -200,6 +200,19 @@ class MeanFieldLayer:
                 )
             self._averages[key] = value
         return self._averages[key]
+
+
+def shorter(expr: sp.Expr) -> sp.Expr:
+    """Multiplied out, which shows what cancels, or only its outermost products where that has fewer operations.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y")
+    >>> shorter((x + y) ** 2 - x**2), shorter(1 + (x + 2) / ((x + 1) * (y + 1)))
+    (2*x*y + y**2, 1 + (x + 2)/((x + 1)*(y + 1)))
+    """
+    whole = sp.expand(expr)
+    return whole if whole == 0 else min(whole, sp.expand_mul(expr, deep=False), key=sp.count_ops)
 
 
 def _outermost_means(expr: sp.Expr) -> list[SoftmaxMean]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word
-from derivations.notation.plain import GREEK, Words
+from derivations.notation.plain import GREEK, Words, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.sums import CoordinateSum
 
@@ -56,7 +57,15 @@ class Printer(PatternPrinter, LatexPrinter):
     }
 
     def __init__(self) -> None:
-        super().__init__({"ln_notation": False, "fold_short_frac": False, "mul_symbol": None, "diff_operator": "rd"})
+        super().__init__(
+            {
+                "ln_notation": False,
+                "fold_short_frac": False,
+                "mul_symbol": None,
+                "diff_operator": "rd",
+                "inv_trig_style": "full",
+            }
+        )
 
     def _print_ExpBase(self, expr: sp.exp, exp: str | None = None) -> str:
         r"""A tall exponent stands beside :math:`\exp`, not above the line."""
@@ -70,6 +79,19 @@ class Printer(PatternPrinter, LatexPrinter):
         if isinstance(expr, CoordinateSum) and not expr.counts and not last:
             return True
         return bool(super()._needs_mul_brackets(expr, first, last))
+
+    def _print_Mul(self, expr: sp.Mul) -> str:
+        """Square roots stand together."""
+        if not expr.is_Mul:  # a power that prints as a fraction
+            return str(super()._print_Mul(expr))
+        joined = under_one_root(expr, lambda inside: rf"\sqrt{{{self._print(inside)}}}")
+        return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
+
+    def _print_Pow(self, expr: sp.Pow) -> str:
+        r"""A power of a function without a value is :math:`\varphi(x)^2`, not :math:`\varphi^2(x)`."""
+        if isinstance(expr.base, AppliedUndef) and expr.exp.is_Rational and expr.exp > 0 and expr.exp.is_Integer:
+            return f"{self._print(expr.base)}^{{{self._print(expr.exp)}}}"
+        return str(super()._print_Pow(expr))
 
     # notation
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, TypeAlias
 
 import sympy as sp
@@ -20,6 +20,32 @@ _NAMES = "alpha beta gamma delta epsilon zeta eta theta kappa mu nu xi rho sigma
 GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", strict=True)) | {
     "varepsilon": "ε", "varphi": "φ", "lamda": "λ", "lambda": "λ", "Lambda": "Λ", "Delta": "Δ", "Theta": "Θ", "Sigma": "Σ", "ell": "l",
 }  # fmt: skip
+
+
+def under_one_root(product: sp.Mul, shown: Callable[[sp.Expr], str]) -> sp.Expr:
+    r"""A product with its square roots of what is positive as one symbol, called as the root of all is shown.
+
+    Examples
+    --------
+    >>> t, x = sp.symbols("t x", positive=True)
+    >>> under_one_root(1 / (x * sp.sqrt(2 * sp.pi * t)), lambda inside: f"sqrt({inside})")
+    1/(x*sqrt(2*pi*t))
+    """
+    roots = [f for f in product.args if f.is_Pow and abs(f.exp) == sp.S.Half and f.base.is_positive]
+    if len(roots) < 2:
+        return product
+    number = sp.Mul(*(f for f in product.args if f.is_Rational))
+    over = [f.base for f in roots if f.exp.is_positive]
+    under = [f.base for f in roots if f.exp.is_negative]
+    whole = sp.Mul(*(base for base in over if base.is_Integer))
+    rest = [f for f in product.args if f not in roots]
+    if whole != 1 and number.q != 1 and (number**2 * whole).p == 1 and number > 0:  # sqrt(2)/2 is one over sqrt(2)
+        over, under = [base for base in over if not base.is_Integer], [sp.Integer((number**2 * whole).q), *under]
+        rest = [f for f in rest if not f.is_Rational]
+    if not over:
+        return sp.Mul(*rest, 1 / sp.Symbol(shown(sp.Mul(*under, evaluate=len(under) == 1)), positive=True))
+    inside = sp.Mul(*over) / sp.Mul(*under)
+    return sp.Mul(*rest, sp.Symbol(shown(inside), positive=True))
 
 
 class PlainPrinter(PatternPrinter, StrPrinter):
@@ -56,6 +82,13 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         return re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), name)
 
     _print_Dummy = _print_Symbol
+
+    def _print_Mul(self, expr: sp.Mul) -> str:
+        """Square roots stand together."""
+        if not expr.is_Mul:  # a power that prints as a fraction
+            return str(super()._print_Mul(expr))
+        joined = under_one_root(expr, lambda inside: f"sqrt({self._print(inside)})")
+        return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
     def _print_Function(self, expr: sp.Function) -> str:
         name = re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), expr.func.__name__)

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from derivations.errors import DerivationError, NoClosedForm, NotClosed
-from derivations.notation import data, latex, text, typst
+from derivations.errors import DerivationError, NoClosedForm, NotClosed, unknown
+from derivations.notation import data, latex, text, theorem, typst
+from derivations.notation.citations import SYMPY, Source, bibtex, software
 from derivations.notation.files import write_whole
 from derivations.notation.steps import Line, Step
 
@@ -85,18 +86,33 @@ class Printed(Legible, ABC):
     def __str__(self) -> str:
         return text.document(self.title, self.steps)
 
-    def write(self, path: str | Path) -> Path:
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What a text that uses this should cite."""
+        return (software(), SYMPY)
+
+    def citation(self) -> str:
+        """What a text that uses this should cite, as BibTeX: this software, and the sources of what it used."""
+        return bibtex(self.sources)
+
+    def write(
+        self, path: str | Path, style: str = "steps", figure: str | Path | None = None, caption: str = ""
+    ) -> Path:
         """Write it to a file, in the format that its suffix names; a file that is there is replaced as a whole.
 
         Parameters
         ----------
         path : path
             ``.tex`` (a document for pdflatex), ``.typ`` (one for Typst), ``.txt`` or ``.json``.
+        style : {"steps", "theorem"}
+            Step by step, or in ``.tex`` as a theorem with its proof, the figure of an experiment and references.
+        figure : path, optional
+            For a theorem, a figure that pdflatex can include (:func:`numerics.plots.save` writes one), and its ``caption``.
 
         Raises
         ------
         DerivationError
-            For another suffix.
+            For another suffix or style.
         """
         path = Path(path)
         formats = {".tex": latex.document, ".typ": typst.document, ".txt": text.document, ".json": data.document}
@@ -104,7 +120,18 @@ class Printed(Legible, ABC):
             raise DerivationError(
                 f"unknown suffix {path.suffix!r} of {path.name}; name a file that ends in one of {', '.join(formats)}"
             )
-        content = self.to_json() if path.suffix == ".json" else formats[path.suffix](self.title, self.steps)
+        if style not in ("steps", "theorem"):
+            raise DerivationError(unknown("style", style, ("steps", "theorem")))
+        if style == "theorem" and path.suffix != ".tex":
+            raise DerivationError(f"a theorem is written as LaTeX, got {path.name}; name a file that ends in .tex")
+        if figure is not None and style != "theorem":
+            raise DerivationError('a figure belongs to a theorem; give style="theorem" beside it')
+        if style == "theorem":
+            content = theorem.document(
+                self.title, self.steps, self.sources, None if figure is None else str(figure), caption
+            )
+        else:
+            content = self.to_json() if path.suffix == ".json" else formats[path.suffix](self.title, self.steps)
         write_whole(path, content.encode())
         return path
 

@@ -98,6 +98,8 @@ class Step:
         A list after the claim.
     is_result : bool
         Whether it holds the limit or its law, not what is done on the way.
+    is_setting : bool
+        Whether it says what is given.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Step:
     because: Words
     items: tuple[Words, ...] = ()
     is_result: bool = False
+    is_setting: bool = False
 
     def xreplace(self, rule: Mapping[sp.Basic, sp.Basic]) -> Step:
         """The same with other symbols."""

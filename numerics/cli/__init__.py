@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
         )
     except (ValueError, MemoryError) as error:
-        return _complain(str(error) or type(error).__name__)
+        return _complain(_as_typed(str(error) or type(error).__name__, options))
     except Exception as error:  # a mistake of ours is one line too
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
 
@@ -72,6 +73,14 @@ def _again(options: argparse.Namespace | None, arguments: list[str]) -> str:
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"deeplimits: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _as_typed(message: str, options: Any) -> str:
+    """A message about arguments of functions, with the names of options in their place."""
+    for field in vars(options) if options is not None else ():
+        message = re.sub(rf"\b{field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
+        message = re.sub(rf"\b{field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
+    return message
 
 
 def _complain(message: str) -> int:

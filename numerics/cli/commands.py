@@ -356,7 +356,7 @@ def _network(options: argparse.Namespace, inputs: int = 1) -> Recipe:
     """The recipe that was typed, or the layer."""
     given = {name: getattr(options, name) for name in recipes.options() if getattr(options, name) is not None}
     if options.layer is None:
-        options.architecture, options.activation = options.architecture or "resnet", options.activation or None
+        options.architecture = options.architecture or "resnet"
         if options.activation is not None:
             given["activation"] = options.activation
         return recipes.recipe(options.architecture, given, _width(options.width), inputs)

@@ -131,7 +131,9 @@ def _existing(path: str, what: str) -> Path:
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"{path} is a folder; name a file of {what}")
-    if not file.is_file():
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{path} is no regular file; name a file of {what}")
+    if not file.exists():
         raise ValueError(f"{path} does not exist; name a file of {what}")
     if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
         raise ValueError(f"{path} has {size} bytes; a file of {what} has 1 to {MOST_BYTES} bytes")

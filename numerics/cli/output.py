@@ -19,7 +19,7 @@ from derivations.notation.files import write_whole
 Writer = Callable[[np.ndarray], bytes]
 
 
-def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = ()) -> Path | None:
+def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = (), option: str = "--out") -> Path | None:
     """The path to write to, or None for standard output.
 
     Parameters
@@ -30,6 +30,8 @@ def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = ())
         Whether a file that exists may be replaced.
     suffixes : tuple of str
         Those that are known; none for any.
+    option : str
+        Where it was typed.
 
     Raises
     ------
@@ -40,19 +42,19 @@ def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = ())
         return None
     path = Path(out)
     if suffixes and path.suffix not in suffixes:
-        hint = f"--out must end in {' or '.join(suffixes)}"
+        hint = f"{option} must end in {' or '.join(suffixes)}"
         raise ValueError(
             f"{unknown('suffix', path.suffix, suffixes)}; {hint}, got {out}" if path.suffix else f"{hint}, got {out}"
         )
     folder = path.absolute().parent
     if path.is_dir():
-        raise ValueError(f"{out} is a folder; name a file in --out")
+        raise ValueError(f"{out} is a folder; name a file in {option}")
     if not folder.is_dir():
-        raise ValueError(f"the folder {folder} does not exist; make it, or choose another --out")
+        raise ValueError(f"the folder {folder} does not exist; make it, or choose another {option}")
     if path.is_file() and not force:
-        raise ValueError(f"{out} exists; choose another --out, or replace it with --force")
+        raise ValueError(f"{out} exists; choose another {option}, or replace it with --force")
     if not os.access(path if path.exists() else folder, os.W_OK) or not (path.exists() or os.access(folder, os.X_OK)):
-        raise ValueError(f"{out} cannot be written: permission denied; choose another --out")
+        raise ValueError(f"{out} cannot be written: permission denied; choose another {option}")
     return path
 
 

@@ -10,6 +10,14 @@ from typing import Any, NoReturn
 
 from derivations.errors import unknown
 
+#: What argparse says, and how it is said here: the option first where it is the cause.
+_SAID = (
+    (r"^argument ([^:]+): expected one argument", r"\1 needs a value"),
+    (r"^argument ([^:]+): not allowed with argument (.+)$", r"\1 and \2 are given both; leave one of them out"),
+    (r"^argument ([^:]+): ignored explicit argument (.+)$", r"\1 takes no value, got \2"),
+    (r"^argument [^:]+: ", ""),
+)
+
 
 class Parser(argparse.ArgumentParser):
     """Complaints in one line, cause first; no abbreviations, in which ``--a`` would mean ``--activation``."""
@@ -38,7 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Stop with the cause, in one line."""
-        message = re.sub(r"^argument [^:]+: ", "", " ".join(message.split()))
+        message = " ".join(message.split())
+        for said, meant in _SAID:
+            message = re.sub(said, meant, message)
         self.exit(2, f"deeplimits: error: {message} (see {self.prog} --help)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -57,7 +67,7 @@ class Parser(argparse.ArgumentParser):
                 commands[command].error(unknown(f"option of {command}", wrong, (k for k in known if k != "-h")))
         options, extra = self.parse_known_args(given, namespace)
         if extra and command:
-            commands[command].error(f"{extra[0][:60]!a} is one argument too many")
+            commands[command].error(f"{extra[0][:60]!r} is one argument too many")
         return options
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -155,8 +155,12 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
             f"{typed} needs the sizes of its grid of positions, such as --positions 8 or --positions 8x8"
         )
     for field, usual in ((inside, "relu"), *((field, "tanh") for field in outside)):
-        if field and field not in read and (fields[field] is dataclasses.MISSING or (field == inside and text)):
-            read[field] = parse_activation(str(text or usual) if field == inside else usual)
+        if (
+            field
+            and field not in read
+            and (fields[field] is dataclasses.MISSING or (field == inside and text is not None))
+        ):
+            read[field] = parse_activation(str(usual if text is None or field != inside else text))
     try:
         if shaping:
             read[inside] = shaped(read.get(inside, fields[inside]), **shaping)

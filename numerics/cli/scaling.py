@@ -63,7 +63,7 @@ def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namesp
     """Print the regimes of a network, and draw them if that is wanted."""
     as_json(options)
     checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    drawing = checked_output(options.figure, options.force, (".svg",))
+    drawing = checked_output(options.figure, options.force, (".svg",), "--figure")
     net = network(options)
     with slow_stage("scalings"):
         if options.training is None:
@@ -92,6 +92,10 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
         raise ValueError(
             f"one option must be {UNKNOWN}, the number that is sought, such as --c-minus '{UNKNOWN}' or --depth '{UNKNOWN}'; got {len(asked)}"
         )
+    if (options.mean_square is None) == (options.correlation is None):
+        raise ValueError("one of --mean-square and --correlation must be given, the value that is wanted")
+    if options.mean_square is not None and options.mean_square <= 0:
+        raise ValueError(f"--mean-square must be a positive number, got {options.mean_square:g}")
     name = asked[0]
     sought = {"depth": symbols.depth, "t": symbols.time}.get(name)
     size = {"depth": options.depth, "t": options.t}

@@ -10,7 +10,7 @@ from numerics.cli.values import finite, whole
 def add_inputs_followed(command: argparse.ArgumentParser) -> None:
     """How many inputs are followed jointly."""
     command.add_argument(
-        "--inputs", type=whole("inputs", 1), default=1, metavar="M", help="network inputs followed jointly (1)"
+        "--inputs", type=whole("inputs", 1, 1000), default=1, metavar="M", help="network inputs followed jointly (1)"
     )
 
 

@@ -19,6 +19,8 @@ def bounds(text: str) -> tuple[float, float]:
         low, high = map(float, text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"bounds must be two numbers such as 0.1,10, got {text[:40]!r}") from error
+    if not -math.inf < low < high < math.inf:
+        raise argparse.ArgumentTypeError(f"bounds must be two finite numbers, the lower one first, got {text[:40]!r}")
     return low, high
 
 
@@ -47,6 +49,8 @@ def pair(name: str) -> Callable[[str], tuple[int, int]]:
         if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
         rows, columns = map(int, text.split("x"))
+        if rows * columns > 10_000_000:
+            raise argparse.ArgumentTypeError(f"{name} must be at most 10000000 numbers together, got {text}")
         return rows, columns
 
     return read

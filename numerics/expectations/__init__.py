@@ -16,7 +16,7 @@ from numerics import given
 from numerics.ensembles import Seed, seed_sequence, stream_ensemble
 from numerics.expectations.budget import Budget
 from numerics.expectations.choice import known_law
-from numerics.expectations.levels import Exploded, Function, Level, Levels, Problem
+from numerics.expectations.levels import Exploded, Function, Level, Levels, Problem, affordable
 from numerics.expectations.points import expect_on_points
 from numerics.initial_conditions import checked_start
 from numerics.schemes import Advance, Scheme, find_scheme
@@ -143,7 +143,7 @@ def _from_law(problem: Problem, law: Law, tol: float, root: np.random.SeedSequen
         total.rounds += 1
         for _, sums in stream_ensemble(task, missing, 1 << 14, seed, workers):
             total.add(*sums)
-        missing = int(np.ceil(total.variance / tol**2)) - total.count
+        missing = affordable(total.variance / tol / tol, tol) - total.count
     error = float(np.sqrt(total.variance / total.count))
     return Budget(total.mean, error, samples=total.count, cost=total.count, method="exact law")
 

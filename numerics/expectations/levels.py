@@ -32,8 +32,24 @@ Function = Callable[[Array], Array]
 
 COARSEST = 2  # steps on level 0
 PILOT = 4096  # samples from which a level's variance is first known
+_MOST_SAMPLES = 1e12
 _FINEST = 14  # levels: 2¹⁵ steps
 _BLOCK = 1 << 13
+
+
+def affordable(samples: float, tol: float) -> int:
+    """So many samples, rounded up.
+
+    Raises
+    ------
+    ValueError
+        Where they would not end.
+    """
+    if not samples <= _MOST_SAMPLES:
+        raise ValueError(
+            f"an error of {tol:.2g} takes about {samples:.1e} samples; give a larger tol, or a function that varies less"
+        )
+    return int(np.ceil(samples))
 
 
 @dataclass(frozen=True)
@@ -187,7 +203,7 @@ class Levels:
     def wanted(self, tol: float) -> list[int]:
         """Samples a level for a variance of tol²/2 at least cost."""
         total = sum(np.sqrt(level.variance * level.cost) for level in self.levels)
-        return [int(np.ceil(2 / tol**2 * np.sqrt(v.variance / v.cost) * total)) for v in self.levels]
+        return [affordable(2 / tol / tol * np.sqrt(v.variance / v.cost) * total, tol) for v in self.levels]
 
     def predicted_cost(self, tol: float) -> float:
         """Path-steps to an error, from what the levels opened so far say: rates beyond them are carried on."""

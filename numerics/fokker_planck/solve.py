@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from scipy.interpolate import CubicSpline
 from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
 from derivations.diffusion import Diffusion
+from derivations.errors import shown
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from numerics import given
 from numerics.compile import compile_expression
@@ -22,6 +23,8 @@ from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coordinate import Coefficients, Coordinate
 from numerics.fokker_planck.crossings import Resolved, Shifted, crossing, origin_of
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
+from numerics.fokker_planck.plane import solve_plane
+from numerics.fokker_planck.plane_density import PlaneDistribution
 
 _COARSEST = 60  # cells
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
@@ -45,10 +48,32 @@ class StartingDensity:
     centre: float
 
 
-@given.checked(points=given.whole)
+@overload
 def solve_fokker_planck(
-    process: Diffusion, x0: float | StartingDensity, *, t: float = 1.0, tol: float = 1e-6, points: int = 20_000
-) -> SolvedDistribution:
+    process: Diffusion,
+    x0: float | StartingDensity,
+    *,
+    t: float = ...,
+    tol: float | None = ...,
+    points: int | None = ...,
+) -> SolvedDistribution: ...
+
+
+@overload
+def solve_fokker_planck(
+    process: Diffusion, x0: Sequence[float], *, t: float = ..., tol: float | None = ..., points: int | None = ...
+) -> PlaneDistribution: ...
+
+
+@given.checked(points=given.optional(given.whole))
+def solve_fokker_planck(
+    process: Diffusion,
+    x0: float | StartingDensity | Sequence[float],
+    *,
+    t: float = 1.0,
+    tol: float | None = None,
+    points: int | None = None,
+) -> SolvedDistribution | PlaneDistribution:
     r"""The law of :math:`X_t` given :math:`X_0 = x_0`, by the forward equation on a grid.
 
     Space is the Lamperti coordinate, cut into cells between which the flux is exponentially fitted: a Markov chain, so that
@@ -66,22 +91,26 @@ def solve_fokker_planck(
     which keeps it positive, and the distance of two neighbouring extrapolations is the error that is returned. It bounds
     the error of the finer one as soon as the grids converge at all.
 
+    Two states are solved by Gaussian steps on a lattice (:mod:`numerics.fokker_planck.plane`): a Markov chain, too, whatever the
+    correlation of the noise. Their ends must be infinitely far in coordinates of unit noise, as those of a norm and of a correlation are.
+
     Parameters
     ----------
     process : Diffusion
-        Scalar, time-homogeneous, without free parameters; the coefficients may have kinks.
-    x0 : float or StartingDensity
+        Of one state or two, time-homogeneous, without free parameters; the coefficients may have kinks, with two states those of the
+        noise in its own state only where they leave it a slope.
+    x0 : float, StartingDensity or pair of float
         The start, in the domain.
     t : float
         Time, positive, in the limit's units.
-    tol : float
-        Bound on the error in L¹, atoms included.
-    points : int
-        Largest number of cells.
+    tol : float, optional
+        Bound on the error in L¹, atoms included: 1e-6 for one state and 1e-4 for two, if it is not given.
+    points : int, optional
+        Largest number of cells: 20 000, and 100 000 for two states.
 
     Returns
     -------
-    SolvedDistribution
+    SolvedDistribution or PlaneDistribution
         With pdf, cdf, sf, ppf, rvs, mean, var, atoms like any frozen distribution, ``expectation(f)``, ``error``, and ``ends``:
         what was decided of the two ends, and whether that is proved or read off local exponents.
 
@@ -103,6 +132,9 @@ def solve_fokker_planck(
     >>> X.mean(), X.error < 1e-6
     (1.00000, True)
     """
+    if isinstance(process, Diffusion) and len(process.states) == 2:
+        return _of_two(process, x0, t, 1e-4 if tol is None else tol, 100_000 if points is None else points)
+    tol, points = 1e-6 if tol is None else tol, 20_000 if points is None else points
     spread = x0.density if isinstance(x0, StartingDensity) else None
     start, when = _checked(process, x0.centre if isinstance(x0, StartingDensity) else x0, t, tol)
     require_coefficients(process)
@@ -139,24 +171,42 @@ def solve_fokker_planck(
     return found
 
 
-def _checked(process: Any, x0: float, t: float, tol: float) -> tuple[float, float]:
+def _of_two(process: Diffusion, x0: Any, t: float, tol: float, points: int) -> PlaneDistribution:
+    start = tuple(x0) if isinstance(x0, Sequence | np.ndarray) else ()
+    if len(start) != 2:
+        raise ValueError(f"the start of two states must be two numbers, got {x0!r}")
+    for value in start:
+        _numbers(process, value, t, tol)
+    one, two = (float(value) for value in start)
+    return solve_plane(process, (one, two), float(t), float(tol), points)
+
+
+def _checked(process: Any, x0: Any, t: float, tol: float) -> tuple[float, float]:
     if not isinstance(process, Diffusion) or len(process.states) != 1:
         got = f"{len(process.states)} states" if isinstance(process, Diffusion) else f"a {type(process).__name__}"
-        raise ValueError(f"expected a scalar Diffusion, got {got}; vector limits are simulated with simulate_sde")
-    if process.parameters:
-        names = ", ".join(sorted(map(str, process.parameters)))
-        raise ValueError(f"the diffusion has the parameters {names} left; substitute numbers for them")
-    for name, value in (("the start x0", x0), ("the time t", t), ("the tolerance tol", tol)):
-        if isinstance(value, bool) or not isinstance(value, float | int | np.number) or not np.isfinite(float(value)):
-            raise ValueError(f"{name} must be a finite number, got {value!r}")
-    if t <= 0:
-        raise ValueError(f"the time t must be positive, got {t}; at t = 0 the law is an atom at the start")
-    if tol <= 0:
-        raise ValueError(f"the tolerance must be positive, got {tol}")
+        raise ValueError(
+            f"expected a Diffusion of one state or two, got {got}; larger vector limits are simulated with simulate_sde"
+        )
+    _numbers(process, x0, t, tol)
     low, high = float(process.domain.inf), float(process.domain.sup)
     if not low <= x0 <= high:
         raise ValueError(f"the start x0 = {x0} is outside the domain {process.domain}; choose one inside")
     return float(x0), float(t)
+
+
+def _numbers(process: Diffusion, x0: float, t: float, tol: float) -> None:
+    if process.parameters:
+        names = ", ".join(sorted(map(str, process.parameters)))
+        raise ValueError(f"the diffusion has the parameters {names} left; substitute numbers for them")
+    for name, value in (("the start x0", x0), ("the time t", t), ("the tolerance tol", tol)):
+        if not given.number.holds(value):
+            raise ValueError(f"{name} must be a finite number, got {shown(value)}")
+    if not given.moderate.holds(x0):
+        raise ValueError(f"the start x0 must be {given.moderate.expected}, got {x0:.3g}")
+    if t <= 0:
+        raise ValueError(f"the time t must be positive, got {t}; at t = 0 the law is an atom at the start")
+    if tol <= 0:
+        raise ValueError(f"the tolerance must be positive, got {tol}")
 
 
 @dataclass(frozen=True)

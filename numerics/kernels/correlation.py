@@ -24,6 +24,7 @@ from numerics.kernels.integration import integrate
 Array = NDArray[np.float64]
 _BLOCK = 1 << 15
 _EXACT = 1e-13
+_MOST_GROWTH = 709.0  # of a variance's logarithm: e^710 is beyond doubles
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,14 @@ def _trimmed(series: NDArray[np.floating], tolerance: float) -> Array:
     return np.asarray(series[: large[-1] + 1] if len(large) else series[:1], dtype=float)
 
 
+def _require_doubles(growth: float, s: float, t: float) -> None:
+    """Refuse variances that are larger than doubles, by the logarithm of their growth."""
+    if growth > _MOST_GROWTH:
+        raise ValueError(
+            f"the kernel is larger than a double can be at depth t = {s:.6g}, got t = {t:g}; choose a smaller t or smaller variances"
+        )
+
+
 def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[Array, Array, float]:
     """Correlations, normalised tangent kernels, and the logarithm of the growth of the variances."""
     parts, unit = 1 + flow.tangent, np.ones((len(flow.flow.states), 1))
@@ -73,6 +82,7 @@ def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[
     moves = flow.flow.moves_alone
 
     def velocity(s: float, y: Array) -> Array:
+        _require_doubles(y[-1], s, t)
         kernels = y[:-1].reshape(parts, 1, -1)
         kernels = np.concatenate([np.clip(kernels[:1], -1.0, 1.0), kernels[1:]])
         growth = (flow.velocity_alone(s, unit) if moves else known)[flow.flow.states.index(1), 0]
@@ -83,6 +93,7 @@ def _flow(flow: DerivedFlow, start: Array, t: float, tolerance: float) -> tuple[
         return start, start, 0.0
     both = np.append(np.tile(start, parts), 0.0)
     end = integrate(velocity, both, t, max(tolerance, _EXACT), np.ones(len(both))).y[:, -1]
+    _require_doubles(end[-1], t, t)
     found = end[:-1].reshape(parts, -1)
     return found[0], found[-1], float(end[-1])
 

@@ -2,7 +2,7 @@ r"""The front door: kernel matrices of network inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NoReturn
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
-from derivations.errors import unknown
+from derivations.errors import shown, unknown
 from numerics import given
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap, affine_map
@@ -34,7 +34,7 @@ class Kernels:
     ntk: Array | None
 
 
-@given.checked(architecture=given.network, t=given.number, tolerance=given.number)
+@given.checked(architecture=given.network, tolerance=given.number)
 def kernel_matrix(
     architecture: Recipe,
     X: ArrayLike,
@@ -104,6 +104,7 @@ def kernel_matrix(
     return kernels.nngp
 
 
+@given.checked(t=given.time)
 def kernel_matrices(
     architecture: Recipe,
     X: ArrayLike,
@@ -120,8 +121,6 @@ def kernel_matrices(
     width: Any = architecture.width
     if getattr(width, "is_infinite", False) is not True:
         raise ValueError(f"a kernel is that of an infinitely wide network, got width={width}; use width=oo")
-    if not (np.isfinite(t) and t >= 0):
-        raise ValueError(f"t must be finite and at least 0, got {t}")
     if not 1e-11 <= tolerance < 1:
         raise ValueError(f"tolerance must be between 1e-11 and 1, got {tolerance}")
     given = channels_first(_inputs(X, "X"), channels)
@@ -138,7 +137,7 @@ def kernel_matrices(
         uses_jit(backend, 0, _no_kernel)
         with one_thread():
             found = solve_coupled(single, tangent, features, split, t, tolerance, pool)
-        return Kernels(found[0], found[1] if tangent else None)
+        return _finite(found, tangent, t)
     flow = derived_flow(single, tangent)
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
@@ -147,6 +146,15 @@ def kernel_matrices(
         else:
             inputs = Inputs(features, split, size)
             found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
+    return _finite(found, tangent, t)
+
+
+def _finite(found: Sequence[Array], tangent: bool, t: float) -> Kernels:
+    """What was found, if a double can hold it."""
+    if not all(np.isfinite(matrix).all() for matrix in found):
+        raise ValueError(
+            f"the kernel at t = {t:g} is larger than a double can be; choose a smaller t, smaller inputs or smaller variances"
+        )
     return Kernels(found[0], found[1] if tangent else None)
 
 
@@ -183,11 +191,10 @@ def channels_first(inputs: Array, channels: str) -> Array:
     return np.moveaxis(inputs, -1, 1) if channels == "last" else inputs
 
 
-def _inputs(given: ArrayLike, name: str) -> Array:
-    try:
-        values = np.asarray(given, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers, one input a row: {error}") from error
+def _inputs(X: ArrayLike, name: str) -> Array:
+    if not given.array.holds(X):
+        raise ValueError(f"{name} must be an array of numbers, one input a row, got {shown(X)}")
+    values = np.asarray(X, dtype=float)
     if values.ndim < 2 or not values.size or not np.all(np.isfinite(values)):
         raise ValueError(f"{name} must hold finite numbers, one input a row, got shape {values.shape}")
     return values

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
+from derivations.errors import shown
 from numerics.compile.programs import Array, MatrixNumbers
+from numerics.given import array
 from numerics.linalg import semidefinite_factor
 from numerics.networks.drawings import SMALL, Drawing, column_factor
 
@@ -171,10 +173,9 @@ def factor_start(factor: Array, width: int, rotated: bool) -> Start:
 
 def finite_array(given: ArrayLike | None, name: str) -> Array:
     """Numbers, none of which is infinite or nan."""
-    try:
-        values = np.asarray(given, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {type(given).__name__}: {error}") from error
+    if not array.holds(given):
+        raise ValueError(f"{name} must be an array of numbers, got {shown(given)}")
+    values = np.asarray(given, dtype=float)
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(values))} values that are not")
     return values

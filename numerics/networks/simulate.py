@@ -34,6 +34,8 @@ from numerics.networks.observables import Observable, Record
 from numerics.networks.records import observable
 from numerics.outcomes import NotFinite, ProjectWarning, explain_network, warn_of_explosions, without_nan
 
+_MOST_WORK = 1e17  # operations: three years on a processor that does 10^9 a second
+
 #: Numbers in a buffer of one block: a few buffers of this size stay in a core's cache.
 BLOCK = 2**15
 
@@ -278,6 +280,10 @@ def run_networks(
         numbers = ends + min(block, samples) * (4 * size**2 + 2 * size * along)
         what = f"derivatives of {samples} networks of {seen.neurons} neurons and positions take"
         require_memory(numbers, what, "take fewer samples or a smaller width, or reduce= them as they come")
+    if work > _MOST_WORK:
+        raise ValueError(
+            f"{samples} networks of {task.depth} layers take about {work:.1g} operations, years on one processor; take fewer or smaller ones"
+        )
     task = replace(task, jit=uses_jit(backend, work, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task

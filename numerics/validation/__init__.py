@@ -29,8 +29,9 @@ from numerics.validation.subjects import JointSetting, Setting
 
 @given.checked(
     d=given.derived,
+    x0=given.moderate,
     samples=given.optional(given.whole),
-    t=given.number,
+    t=given.duration,
     depth=given.optional(given.whole),
     stage=given.function,
 )
@@ -101,8 +102,6 @@ def validate(
     >>> bool(validate(derive(ResNet(relu, width=1)), samples=200, depth=64))  # no power with so few
     False
     """
-    if not (np.isfinite(t) and t > 0):
-        raise ValueError(f"t must be finite and positive, got {t}")
     given = (x0, float(t), samples, depth, workers)
     subjects = settings_of(d, *given) if isinstance(d, Derivation) else derivatives_of(d, *given)
     depth_drawn, drawn = networks

@@ -53,7 +53,9 @@ def find_claims(source: str | None = None, name: str | None = None, quick: bool 
     if name is not None:
         named = tuple(claim for claim in found if claim.name == name)
         if not named:
-            raise ValueError(unknown("claim", name, [claim.name for claim in found]))
+            raise ValueError(
+                f"{unknown('claim', name, [claim.name for claim in found])}; all are listed by deeplimits claims --list"
+            )
         found = named
     if quick:
         found = tuple(claim for claim in found if not claim.slow)

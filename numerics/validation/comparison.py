@@ -40,7 +40,9 @@ _NUMBERS = 50_000_000
 _LEFT = 1 / 16
 
 
-@given.checked(d=given.derived, t=given.number, depth=given.optional(given.whole), stage=given.function)
+@given.checked(
+    d=given.derived, x0=given.moderate, t=given.duration, depth=given.optional(given.whole), stage=given.function
+)
 def compare(
     d: Derivation | Jacobian | WideJacobian,
     samples: Any,
@@ -91,8 +93,6 @@ def compare(
     >>> [row.test.p_value > 1e-3 for row in compare(d, mine, x0=1.0).rows]
     [True, True]
     """
-    if not (np.isfinite(t) and t > 0):
-        raise ValueError(f"t must be finite and positive, got {t}")
     if isinstance(d, Derivation) and isinstance(d.limit, CollapseDiffusion):
         raise ValueError(
             "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"

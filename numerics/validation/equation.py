@@ -108,7 +108,13 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     s = of if of.by_law else of.calm
     when = "" if s.t == of.t else f" at t = {s.t:g}"
     shown = most_powerful(s, pilot)
-    needed = _SEEN / min(one.noncentrality for one in shown)
+    least = min(one.noncentrality for one in shown)
+    if not least > 1e-12:
+        raise ValueError(
+            f"the control is not seen from {s.start.ravel()[:3].tolist()} at t = {s.t:g}: the law there is narrower, or wider, than doubles "
+            "tell; choose a start and a t of moderate size"
+        )
+    needed = _SEEN / least
     if s.samples:
         needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
@@ -168,9 +174,12 @@ def _small(means: Sequence[Extrapolated], needed: float) -> bool:
 
 
 def _quadratic(gap: Array, covariance: Array) -> Test:
+    """Hotelling's; a direction in which the samples do not vary counts only where they lie beside what is expected."""
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > 1e-9 * values[-1]
-    statistic = float(np.sum((vectors[:, kept].T @ gap) ** 2 / values[kept]))
+    least = max(1e-9 * values[-1], 1e-18)
+    squares = (vectors.T @ gap) ** 2
+    kept = (values > least) | (squares > 30.0 * least)
+    statistic = float(np.sum(squares[kept] / np.maximum(values[kept], least)))
     return Test(statistic, float(stats.chi2.sf(statistic, np.count_nonzero(kept))))
 
 

@@ -60,7 +60,7 @@ def settings_of(
     neurons = Setting(recipe, d.limit, d.law, start, *given, explosive=explosive)
     if np.all(neurons.networks(4, 8, 0) == start):
         raise ValueError(
-            f"nothing moves from x0 = {start.tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
+            f"nothing moves from x0 = {start.squeeze().tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
         )
     closure = d.closure if recipe.width > 1 else None
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):

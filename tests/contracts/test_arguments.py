@@ -147,6 +147,9 @@ VALID = {
     "solve_fokker_planck": {"process": derive(ResNet(relu, 1)).limit, "x0": 1.0},
     "solve_moments": {"equations": moment_equations(Diffusion((x,), [-x], [[1]]), 2), "start": {x: 1}},
     "solve_training": {"net": ResNet(tanh, sp.oo), "inputs": np.eye(2), "targets": [1.0, 0.0], "depth": 2, "steps": 2},
+    "to_diffrax": {"limit": derive(ResNet(relu, 1)).limit},
+    "to_sympy_lambda": {"limit": derive(ResNet(relu, 1)).limit},
+    "to_torchsde": {"limit": derive(ResNet(relu, 1)).limit},
     "validate": {"d": derive(ResNet(relu, 1)), "samples": 10, "depth": 2},
 }
 #: What is made by the project and not by users, checks when it is fitted as scikit-learn asks, or needs an extra.

@@ -10,7 +10,9 @@ from derivations import (
     MLP,
     Diffusion,
     Flow,
+    Jacobian,
     Network,
+    NeuronDiffusion,
     ResNet,
     Weights,
     as_activation,
@@ -49,6 +51,7 @@ from numerics import (
     validate,
 )
 from numerics.backends import find_backend
+from numerics.ensembles import Moments
 from numerics.validation import find_claims
 
 x = symbols.state
@@ -89,6 +92,18 @@ REFUSED = {
     "a matrix of a class": (lambda: position_matrix(int), "a function of two places, and it failed"),
     "a Gram matrix of a number": (lambda: gram_limit(3), "the program must be"),
     "too many heads": (lambda: self_attention(x, heads=10**6), "heads, at most 1000"),
+    "the Jacobian of a number": (lambda: Jacobian(3), "the network must be a recipe"),
+    "means that are no answer": (lambda: scalings(one, means=3), "means is True, False or None, got 3"),
+    "a width of a half": (lambda: NeuronDiffusion((x,), [0], [[x**2]], width=sp.S.Half), "a positive whole number, a symbol or oo, got 1/2"),
+    "a width that is a float": (lambda: NeuronDiffusion((x,), [0], [[x**2]], width=2.0), "a whole number, a symbol such as symbols.width, or oo, got 2.0"),
+    "a mean that takes 1e60 samples": (lambda: expect_sde(derive(one).limit, lambda v: v[:, 0], x0=10**30, tol=0.1), "takes about .*e.6. samples"),
+    "a thousand inputs and one": (lambda: derive(ResNet(relu, 3, inputs=1001)), "at most 1000 inputs are followed jointly"),
+    "a kernel beyond doubles": (lambda: kernel_matrix(ResNet(relu, sp.oo), np.eye(2), t=1500.0), "larger than a double can be"),
+    "more layers than end": (lambda: simulate_network(ResNet(relu, 3), 10**11, 10**9, x0=1.0, reduce=Moments()), "years on one processor"),
+    "a start as text": (lambda: simulate_network(one, 2, 2, x0="3"), "x0 must be an array of numbers, got '3'"),
+    "a start of 401 digits": (lambda: simulate_network(one, 2, 2, x0=10**400), "x0 must be an array of numbers"),
+    "inputs as text": (lambda: kernel_matrix(wide, [["3"]]), "X must be an array of numbers"),
+    "a start of 309 digits": (lambda: solve_fokker_planck(derive(one).limit, x0=1e308), "0 or of a size from 1e-75 to 1e75"),
     "a network as text": (lambda: depth_limit("resnet"), "must be a network"),
     "states in words": (lambda: Flow("x", [1]), "a sequence of symbols"),
     "a coefficient as text": (lambda: Diffusion((x,), ["x"], [[1]]), "a matrix of numbers and expressions"),

@@ -23,7 +23,7 @@ def oscillating(points, x0, t, share=3 / 4):
     return np.where(same, own + (up - down) * image, 2 * down * own) / np.where(points < 1, 3, 1)
 
 
-@pytest.mark.parametrize("x0", [1.0, 1.003, 0.9999, 1 + 1e-6])
+@pytest.mark.parametrize("x0", [0.9999, *(pytest.param(x0, marks=pytest.mark.slow) for x0 in (1.0, 1.003, 1 + 1e-6))])
 def test_a_start_beside_a_jump_of_the_noise(x0):
     d = solve_fokker_planck(JUMP, x0, t=0.5)
     assert d.error < 1e-6

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -37,16 +37,25 @@ SIZE = (4.8, 3.3)  # inches: two figures side by side on a desk, one on a phone,
 
 
 def _axes(x: str, y: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
+    axes = new_axes(None, x, y, size)
+    return cast(Figure, axes.figure), axes
+
+
+def new_axes(axes: Axes | None, x: str, y: str, size: tuple[float, float] = SIZE) -> Axes:
+    """The axes that are given, or those of a figure of its own, with their names."""
+    if axes is None:
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+    elif not isinstance(axes, Axes):
+        raise ValueError(f"axes must be Matplotlib's, got a {type(axes).__name__}; leave them out for new ones")
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.tick_params(which="both", color=INK, labelcolor=INK)
     for name, spine in axes.spines.items():
         spine.set_color(INK)
         spine.set_visible(name in ("left", "bottom"))
-    return figure, axes
+    return axes
 
 
 def _legend(figure: Figure, columns: int = 2) -> None:
@@ -205,17 +214,23 @@ def course_figure(followed: Sequence[Followed], y: str, background: Sequence[Fol
 
 def order_figure(depths: Sequence[int], biases: Sequence[object], slope: Slope) -> Figure:
     """The bias of an expectation against depth on logarithmic axes, with the fitted weak order."""
+    figure = cast(Figure, draw_order(depths, biases, slope).figure)
+    _legend(figure)
+    return figure
+
+
+def draw_order(depths: Sequence[int], biases: Sequence[object], slope: Slope, axes: Axes | None = None) -> Axes:
+    """The same into given axes, without names."""
     values, errors = (np.array([getattr(b, name) for b in biases], dtype=float) for name in ("value", "error"))
     lengths = np.asarray(depths, dtype=float)
-    figure, axes = _axes("depth $L$", r"$|\mathbb{E} f(X_L) - \mathbb{E} f(X_t)|$")
+    axes = new_axes(axes, "depth $L$", r"$|\mathbb{E} f(X_L) - \mathbb{E} f(X_t)|$")
     axes.errorbar(lengths, np.abs(values), errors, fmt="o", color=NETWORKS, markersize=4, label="networks ± s.e.")
     fitted = slope.prefactor * lengths ** (-slope.order.value)
     axes.plot(lengths, fitted, color=THEORY, label=f"fitted order {slope.order.value:.2f} ± {slope.order.error:.2f}")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.tick_params(which="both", color=INK, labelcolor=INK)
-    _legend(figure)
-    return figure
+    return axes
 
 
 @dataclass(frozen=True)
@@ -333,8 +348,16 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     ValueError
         If the network has no scaling with a limit, or an exponent is not one of its.
     """
+    axes = draw_phase(found, x, y, most)
+    figure = cast(Figure, axes.figure)
+    _legend(figure, 2 if isinstance(found, TrainingScalings) else 3)
+    return figure
+
+
+def draw_phase(found: Any, x: Any = None, y: Any = None, most: float = 2.0, axes: Axes | None = None) -> Axes:
+    """The same into given axes, without names."""
     if isinstance(found, TrainingScalings):
-        return _step_figure(found, x, most)
+        return _draw_step(found, x, most, axes)
     exponents = found.exponents
     if exponents is None:
         raise ValueError(f"there is no phase diagram: {found.why}")
@@ -351,7 +374,7 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     others = np.array([0.0 if k in shown else 10.0 * most * s for k, s in enumerate(exponents.signs)])
     left = 1.0 - rows @ others  # what is left for the two
     slopes = rows[:, shown] * np.array(signs)
-    figure, axes = _axes(f"${latex(first)}$", f"${latex(second)}$" if second is not None else "", SIZE)
+    axes = new_axes(axes, f"${latex(first)}$", f"${latex(second)}$" if second is not None else "")
     angles = np.zeros(1)
     if second is not None:  # with the corners
         corners = [c for r in found.regimes for face in r.faces for c in face.corners]
@@ -385,14 +408,13 @@ def phase_figure(found: Any, x: Any = None, y: Any = None, most: float = 2.0) ->
     axes.set_xlim(0.0, most)
     axes.text(0.97, 0.95, "identity", transform=axes.transAxes, ha="right", va="top", color=INK)
     axes.text(0.03, 0.05, "too strong", transform=axes.transAxes, ha="left", va="bottom", color=INK)
-    _legend(figure, 3)
-    return figure
+    return axes
 
 
 _RULES = {"sgd": ("plain steps", THEORY, "-"), "sign": ("sign steps", NETWORKS, "--")}
 
 
-def _step_figure(found: TrainingScalings, x: Any, most: float) -> Figure:
+def _draw_step(found: TrainingScalings, x: Any, most: float, axes: Axes | None) -> Axes:
     """Largest learning rates over an exponent of the branch, at readouts of 1/n; over that of the readout where the depth is fixed."""
     deep = found.is_deep and bool(found.stands)
     symbols = list(found.stands) if deep else [readout_exponent]
@@ -400,7 +422,7 @@ def _step_figure(found: TrainingScalings, x: Any, most: float) -> Figure:
     if first not in symbols:
         raise ValueError(f"unknown exponent {first}; the first step has {', '.join(map(str, symbols))}")
     grid = [Fraction(k, 32) for k in range(1, int(32 * most) + 1)]
-    figure, axes = _axes(f"${latex(first)}$", "$b$ of a rate $L^{-b}$" if deep else "$a$ of a rate $n^{-a}$", SIZE)
+    axes = new_axes(axes, f"${latex(first)}$", "$b$ of a rate $L^{-b}$" if deep else "$a$ of a rate $n^{-a}$")
     for rule, (said, color, style) in _RULES.items():
         lines: dict[tuple[float, ...], list[str]] = {}
         at: list[float] = []
@@ -429,8 +451,7 @@ def _step_figure(found: TrainingScalings, x: Any, most: float) -> Figure:
     axes.text(0.03, 0.02, "larger rates: too large", transform=axes.transAxes, ha="left", va="bottom", color=INK)
     if at and at[0] > 0:
         axes.axvspan(0.0, at[0], color=NETWORKS, alpha=0.12, linewidth=0)
-    _legend(figure, 2)
-    return figure
+    return axes
 
 
 def _kind(tight: frozenset[int], exponents: Any) -> str:
