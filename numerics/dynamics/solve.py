@@ -264,6 +264,11 @@ def _settings(
     x, y = finite_array(inputs, "inputs"), np.asarray(targets, dtype=float)
     if x.ndim != 2 or not x.size:
         raise ValueError(f"inputs must have shape (m, dim), one network input a row, got shape {x.shape}")
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"training is derived for one output, and targets have {y.shape[1]}: each output has a readout and gradients of its own, which meet in "
+            "the kernels; give one number for each input"
+        )
     if y.shape != (len(x),) or np.isinf(y).any() or np.isnan(y).all():
         raise ValueError(
             f"targets must be a number for each of the {len(x)} inputs, or nan for those that are not trained on; got {targets!r}"
