@@ -250,7 +250,7 @@ class Expander:
         return Expansion(terms, error, growth)
 
     def _composed(self, small: Expansion, coefficients: object) -> Expansion:
-        """Σ c_k wᵏ for w → 0, the c_k as an iterator, as far as the span goes."""
+        """Σ c_k wᵏ for w → 0, the c_k as an iterator, as far as they or the span go."""
         if not small.terms:
             first = next(coefficients)  # type: ignore[call-overload]
             return Expansion({sp.S.Zero: first}, small.error)
@@ -260,7 +260,9 @@ class Expander:
         for k in count():
             if k * v >= (_FIRST if end is None else end):
                 break
-            c = next(coefficients)  # type: ignore[call-overload]
+            c = next(coefficients, None)  # type: ignore[call-overload]
+            if c is None:  # a power that is a natural number ends
+                return total
             if end is None and not is_zero(c):
                 end = k * v + self.span
             terms = dict(total.terms)
@@ -286,7 +288,8 @@ class Expander:
         if len(u.terms) == 1 and u.error == sp.oo:
             return front
         rest = Expansion({q - p: d / c for q, d in u.terms.items() if q != p}, u.error - p)
-        return self.times(front, self._composed(rest, (sp.binomial(r, k) for k in count())))
+        orders = range(int(r) + 1) if r.is_Integer and r > 0 else count()
+        return self.times(front, self._composed(rest, (sp.binomial(r, k) for k in orders)))
 
     def _logarithm(self, u: Expansion) -> Expansion:
         if not u.terms:

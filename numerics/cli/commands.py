@@ -32,6 +32,7 @@ from numerics.cli.output import (
     wants_json,
 )
 from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
+from numerics.cli.values import Usual
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
@@ -40,11 +41,15 @@ def _derive(options: argparse.Namespace) -> int:
     as_json(options)
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
+    if options.style == "theorem" and (out is None or out.suffix != ".tex"):
+        raise ValueError(
+            "a theorem is written as LaTeX; name its file in --out, such as --style theorem -o theorem.tex"
+        )
     d = _derivation(options, options.inputs)
     with slow_stage("derivation"):
         d.steps  # noqa: B018  made here, while someone is told that it takes time
     if out and _SUFFIXES.get(out.suffix) == kind != "html":
-        d.write(out)
+        d.write(out, options.style)
     else:
         put(_FORMATS[kind](d, options), out)
     return 0
@@ -280,15 +285,23 @@ def _claims(options: argparse.Namespace) -> int:
     return 0 if found else 1
 
 
+#: Neurons of the networks in a report on inputs, where none are asked for: one neuron sees nothing of several inputs.
+WIDTH_OF_INPUTS = "32"
+
+
 def _report(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force)
     inputs, text = _inputs(options), _text(options)
     from numerics.report import Inputs, Start, Text, report
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
+    if inputs is not None and isinstance(options.width, Usual):
+        options.width = WIDTH_OF_INPUTS
     neurons, options.width = options.width, options.width if text is None else "oo"
     d = _derivation(options, 1 if inputs is None else len(inputs))
-    size = {"t": _time(options), "depth": options.depth, "seed": options.seed, "workers": options.workers}
+    options.t = _time(options)
+    options.x0 = _x0(options) if inputs is None and text is None else None
+    size = {"t": options.t, "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples
     of: Start | Inputs | Text = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)

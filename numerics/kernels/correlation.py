@@ -22,7 +22,6 @@ from numerics.kernels.derived import Block, DerivedFlow
 from numerics.kernels.integration import integrate
 
 Array = NDArray[np.float64]
-_BLOCK = 1 << 15
 _EXACT = 1e-13
 _MOST_GROWTH = 709.0  # of a variance's logarithm: e^710 is beyond doubles
 
@@ -51,15 +50,11 @@ class CorrelationMap:
 
     def __call__(self, correlation: Array, tangent: bool) -> tuple[Array, Array | None]:
         """Apply to an array of correlations."""
-        flat = np.ravel(correlation)
-        rho, theta = np.empty_like(flat), np.empty_like(flat) if tangent else None
-        for first in range(0, flat.size, _BLOCK):
-            part = slice(first, first + _BLOCK)
-            z = np.arccos(np.clip(flat[part], -1.0, 1.0)) * (2 / np.pi) - 1
-            rho[part] = chebyshev.chebval(z, self.correlation)
-            if theta is not None:
-                theta[part] = chebyshev.chebval(z, self.tangent)
-        return rho.reshape(correlation.shape), None if theta is None else theta.reshape(correlation.shape)
+        z = np.arccos(np.clip(correlation, -1.0, 1.0)) * (2 / np.pi) - 1
+        series = (self.correlation, self.tangent if tangent else None)
+        rho, theta = (None if s is None else np.asarray(chebyshev.chebval(z, s), dtype=float) for s in series)
+        assert rho is not None
+        return rho, theta
 
 
 def _trimmed(series: NDArray[np.floating], tolerance: float) -> Array:

@@ -15,6 +15,7 @@ from derivations.kernels.coupled import CoupledFlow, coupled_flow
 from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.kernels.integration import integrate
+from numerics.kernels.tiles import empty
 
 Array = NDArray[np.float64]
 _BLOCK = 1 << 13  # numbers integrated together
@@ -121,7 +122,7 @@ def _solved(said: Coupled, features: Array, split: int | None, t: float, toleran
     end = own.y[:, -1].reshape(shape)
     height = len(inputs) if split is None else split
     first = 0 if split is None else split
-    found = [np.empty((height, len(inputs) - first)) for _ in range(parts)]
+    found = empty(parts, height, len(inputs) - first)
     sizes = np.sqrt(np.maximum(np.abs(begin), np.abs(end)).max(axis=0))
     step = max(1, min(_BLOCK // (parts * size**2), _STATES) // found[0].shape[1])
     for top in range(0, height, step):

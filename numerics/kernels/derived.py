@@ -22,16 +22,12 @@ from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
 from numerics.compile.jit_pairs import pair_kernel
-from numerics.kernels.conditioning import Pair
-from numerics.kernels.conditioning import pair_means as conditioned
-from numerics.kernels.hermite import beyond, coefficients, summed
 from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means, stretched
 from numerics.kernels.panels import panels_of
+from numerics.kernels.series import Side, block_means
 
 Array = NDArray[np.float64]
 Formula: TypeAlias = Callable[..., Any]
-
-_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -233,19 +229,14 @@ def _pair_means(
     if left is right:
         return left.pairs(first_mean, first)(rows, columns, covariance)
     deviations = [np.sqrt(np.maximum(v, LEAST)) for v in (first, second)]
-    one = coefficients(left.panels, first_mean, deviations[0])
-    other = coefficients(right.panels, second_mean, deviations[1])
     stretch = [stretched(v) if v.min() < LEAST else np.ones_like(v) for v in (first, second)]
     between = covariance * stretch[0][rows, None] * stretch[1][columns]
     rho = np.broadcast_to(np.clip(between / (deviations[0][rows, None] * deviations[1][columns]), -1.0, 1.0), shape)
-    total = summed(one, other, rows, columns, rho)
-    far = beyond(one, other, rows, columns, rho, _TOLERANCE)
-    if far.any():
-        i, j = np.nonzero(far)
-        every = np.arange(len(first))
-        a, b = every[rows][i], every[columns][j]
-        pair = Pair(first_mean[a], deviations[0][a], second_mean[b], deviations[1][b], rho[far])
-        total[far] = conditioned(left.panels, right.panels, pair)
+    sides = [
+        Side.of(f.panels, mean, d)
+        for f, mean, d in zip((left, right), (first_mean, second_mean), deviations, strict=True)
+    ]
+    total = block_means(sides[0], sides[1], rows, columns, rho)
     left_size, right_size = left.shrunk(first_mean, first), right.shrunk(second_mean, second)
     scaled: Array = total * left_size[rows, None] * right_size[columns]
     return scaled

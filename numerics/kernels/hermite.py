@@ -14,125 +14,134 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.kernels.panels import Panels
+from numerics.kernels.tables import interpolated
 
 Array = NDArray[np.float64]
 
-_TERMS = 200
+TERMS = 200
 _STEPS = (1 / 16, 1 / 32, 1 / 64)
 _NOTHING = 1e-17  # of E f²
 _HALVES = 1e-7  # how far both halves of a grid may differ: the square is what the grid is off
 _REACHES = (13.0, 20.0, 38.0)
 _WIDEST = 0.75  # deviations in a panel: the last polynomial turns by ten there, which its nodes follow
+_ROWS = 1 << 22  # numbers of a grid that are multiplied at once
 
 
 class Coefficients(NamedTuple):
-    """Coefficients of each neuron, the last one used, E f², what E f² has beyond the coefficients, and whether all neurons are alike."""
+    """Coefficients of each neuron, E f², what E f² has beyond them, and whether all neurons are alike.
+
+    ``shares`` are the largest ones of E f² from each coefficient on.
+    """
 
     terms: Array
-    last: int
     scale: Array
     tails: Array
+    shares: Array
     alike: bool
+
+    @property
+    def last(self) -> int:
+        """The last coefficient that adds anything."""
+        used = np.flatnonzero(self.shares > _NOTHING)
+        return int(used[-1]) if len(used) else 0
 
     def reach(self, tolerance: float) -> Array:
         """For each neuron the root of the correlation up to which what the series leaves out is below the root of the tolerance."""
-        share = np.divide(self.tails, tolerance * self.scale, out=np.zeros_like(self.tails), where=self.tails > 0)
+        share = np.divide(self.tails, tolerance * self.scale, out=np.zeros_like(self.scale), where=self.tails > 0)
         return np.where(share > 0, np.maximum(share, 1e-300) ** (-0.5 / self.terms.shape[1]), 1e3)
 
 
-def coefficients(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
+def coefficients(panels: Panels, mean: Array, deviation: Array, terms: int = TERMS) -> Coefficients:
     """The first coefficients of the function at each neuron.
 
     Parameters
     ----------
     panels : Panels
     mean, deviation : array, shape (neurons,)
+    terms : int
+        The last one.
     """
-    found, owner = panels.for_few("series", mean, deviation, lambda *few: _of_each(panels, *few))
+
+    def made(some: Array, wide: Array) -> tuple[Array, Array]:
+        return _of_each(panels, some, wide, terms)
+
+    def with_size(some: Array, wide: Array) -> tuple[Array, Array]:
+        found, scale = made(some, wide)
+        return found, np.sqrt(scale)
+
+    name, deviation = f"series {terms}", panels.widened(mean, deviation)
+    if np.any(deviation != deviation[0]) and (found := interpolated(panels, name, mean, deviation, with_size)):
+        values, size = found
+        values *= size
+        return _whole(values.T, size**2)
+    few, owner = panels.for_few(name, mean, deviation, lambda *some: _whole(*made(*some)))
     if owner is None:
-        return found
-    terms = np.asfortranarray(found.terms[owner])
-    return Coefficients(terms, found.last, found.scale[owner], found.tails[owner], len(found.scale) == 1)
+        return few
+    if len(few.scale) > 1:
+        return Coefficients(few.terms.T[:, owner].T, few.scale[owner], few.tails[owner], few.shares, False)
+    each, scale, tails = (np.broadcast_to(part, (len(mean), *part.shape[1:])) for part in few[:3])
+    return Coefficients(each, scale, tails, few.shares, True)
 
 
-def _of_each(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
+def _whole(terms: Array, scale: Array) -> Coefficients:
+    tails = np.maximum(scale - np.einsum("ij,ij->i", terms, terms), 0.0)
+    tails[tails < 1e-14 * scale] = 0.0  # rounding
+    most = np.divide(terms.T**2, scale, out=np.zeros(terms.shape[::-1]), where=scale > 0).max(axis=1)
+    shares = np.cumsum(most[::-1])[::-1]
+    return Coefficients(np.asfortranarray(terms), scale, tails, shares, False)
+
+
+def _of_each(panels: Panels, mean: Array, deviation: Array, terms: int) -> tuple[Array, Array]:
     reach = panels.reach(mean, deviation)
     found = None
     if not panels.corners:
-        found = _on_one_grid(panels, mean, deviation, reach)
-    terms, scale = found if found is not None else _by_panels(panels, mean, deviation, reach)
-    tails = np.maximum(scale - np.sum(terms**2, axis=1), 0.0)
-    tails[tails < 1e-14 * scale] = 0.0  # rounding
-    shares = np.divide(terms**2, scale[:, None], out=np.zeros_like(terms), where=scale[:, None] > 0)
-    left = np.cumsum(shares.max(axis=0)[::-1])[::-1]  # of E f², from each coefficient on
-    used = np.flatnonzero(left > _NOTHING)
-    return Coefficients(np.asfortranarray(terms), int(used[-1]) if len(used) else 0, scale, tails, len(mean) == 1)
+        found = _on_one_grid(panels, mean, deviation, reach, terms)
+    return found if found is not None else _by_panels(panels, mean, deviation, reach, terms)
 
 
-def summed(first: Coefficients, second: Coefficients, rows: slice, columns: slice, rho: Array) -> Array:
-    """The series of a block of pairs in their correlations."""
-    last = min(first.last, second.last)
-    one, other = first.terms.T[: last + 1], second.terms.T[: last + 1]
-    if first.alike and second.alike:
-        return _polynomial(one[:, 0] * other[:, 0], rho)
-    total = np.zeros_like(rho)
-    term = np.empty_like(rho)
-    for left, right in zip(one[::-1, rows], other[::-1, columns], strict=True):
-        total *= rho
-        total += np.multiply.outer(left, right, out=term)
-    return total
-
-
-def beyond(
-    first: Coefficients, second: Coefficients, rows: slice, columns: slice, rho: Array, tolerance: float
-) -> NDArray[np.bool_]:
-    """The pairs of a block whose series leaves out more than the tolerance, of the roots of both E f²."""
-    if not (first.tails.any() and second.tails.any()):
-        return np.zeros(rho.shape, dtype=bool)
-    far: NDArray[np.bool_] = np.abs(rho) > np.multiply.outer(
-        first.reach(tolerance)[rows], second.reach(tolerance)[columns]
-    )
-    return far
-
-
-def _polynomial(series: Array, x: Array) -> Array:
-    """Horner's rule, in squares for even and for odd polynomials."""
-    small = 1e-17 * np.abs(series).max(initial=0.0)
-    parity = [k for k in (0, 1) if np.all(np.abs(series[1 - k :: 2]) <= small)]
-    by, kept = (x * x, series[parity[0] :: 2]) if parity else (x, series)
-    total = np.zeros_like(x)
-    for c in kept[::-1]:
-        total *= by
-        total += c
-    return total * x if parity == [1] else total
-
-
-def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float) -> tuple[Array, Array] | None:
+def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float, terms: int) -> tuple[Array, Array] | None:
     limit = next((r for r in _REACHES if r >= min(reach + 3.5, _REACHES[-1])), _REACHES[-1])
     for step in _STEPS:
-        z, weights = _grid(step, limit)
+        z = _grid(step, limit)
         values = panels.function(mean[:, None] + deviation[:, None] * z)
         if not np.all(np.isfinite(values)):
             return None
-        halves = [2 * values[:, some] @ weights[some] for some in (slice(0, None, 2), slice(1, None, 2))]
-        scale = values**2 @ weights[:, 0]
-        difference = np.abs(halves[0] - halves[1]).max(axis=1)
-        if np.all(difference <= _HALVES * np.sqrt(scale)):
+        scale = step * values**2 @ (np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
+        halves = [np.empty((len(mean), terms + 1)) for _ in range(2)]
+        for some, weights in _weights(step, limit, terms):
+            for k, half in enumerate(halves):
+                half[:, some] = 2 * values[:, k::2] @ weights[k::2]
+        if np.all(np.abs(halves[0] - halves[1]).max(axis=1) <= _HALVES * np.sqrt(scale)):
             return (halves[0] + halves[1]) / 2, scale
     return None
 
 
+def _grid(step: float, limit: float) -> Array:
+    found: Array = step * np.arange(-int(limit / step), int(limit / step) + 1, dtype=float)
+    return found
+
+
+def _weights(step: float, limit: float, terms: int) -> Iterator[tuple[slice, Array]]:
+    """Weights of a grid times densities times Hermite polynomials, shape (points, some of the polynomials)."""
+    if terms == TERMS:
+        yield slice(0, terms + 1), _kept_weights(step, limit)
+        return
+    z = _grid(step, limit)
+    wide = max(1, _ROWS // len(z))
+    columns = np.empty((wide, len(z)))
+    for n, column in enumerate(_hermite(z, terms)):
+        columns[n % wide] = column
+        if n % wide == wide - 1 or n == terms:
+            first = n - n % wide
+            yield slice(first, n + 1), step * columns[: n + 1 - first].T
+
+
 @cache
-def _grid(step: float, limit: float) -> tuple[Array, Array]:
-    """Points of a grid, and weights times densities times Hermite polynomials, shape (points, terms)."""
-    z: Array = step * np.arange(-int(limit / step), int(limit / step) + 1, dtype=float)
-    columns = np.empty((_TERMS + 1, len(z)))
-    for n, column in enumerate(_hermite(z)):
-        columns[n] = column
-    return z, step * columns.T
+def _kept_weights(step: float, limit: float) -> Array:
+    return step * np.array(list(_hermite(_grid(step, limit), TERMS))).T
 
 
-def _hermite(z: Array, terms: int = _TERMS) -> Iterator[Array]:
+def _hermite(z: Array, terms: int) -> Iterator[Array]:
     """Normalised Hermite polynomials times the density, one after the other."""
     before, now = np.zeros_like(z), np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     yield now
@@ -141,22 +150,23 @@ def _hermite(z: Array, terms: int = _TERMS) -> Iterator[Array]:
         yield now
 
 
-def _by_panels(panels: Panels, mean: Array, deviation: Array, reach: float) -> tuple[Array, Array]:
+def _by_panels(panels: Panels, mean: Array, deviation: Array, reach: float, terms: int) -> tuple[Array, Array]:
     count = len(mean)
-    terms, scale = np.empty((count, _TERMS + 1)), np.empty(count)
+    found, scale = np.empty((count, terms + 1)), np.empty(count)
     reach = max(reach, 13.0)  # high polynomials reach further than the density
+    widest = _WIDEST * min(1.0, np.sqrt(TERMS / terms))
     step = 64
     for start in range(0, count, step):
         some = slice(start, min(start + step, count))
         size = some.stop - start
-        nodes = panels.nodes(mean[some], deviation[some], reach, _WIDEST)
+        nodes = panels.nodes(mean[some], deviation[some], reach, widest)
         scale[some] = nodes.mean(nodes.value**2, size)
         weighted = nodes.value * nodes.weight
         order = np.argsort(nodes.owner, kind="stable")
         starts = np.searchsorted(nodes.owner[order], np.arange(size))
         z, weighted = nodes.z[order], weighted[order]
         before, now = np.zeros_like(z), np.ones_like(z)
-        for n in range(_TERMS + 1):
-            terms[some, n] = np.add.reduceat(now * weighted, starts)
+        for n in range(terms + 1):
+            found[some, n] = np.add.reduceat(now * weighted, starts)
             before, now = now, (z * now - np.sqrt(n) * before) / np.sqrt(n + 1.0)
-    return terms, scale
+    return found, scale

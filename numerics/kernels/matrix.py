@@ -3,7 +3,9 @@ r"""The front door: kernel matrices of network inputs."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any, NoReturn
 
@@ -18,12 +20,14 @@ from numerics.kernels.correlation import CorrelationMap, affine_map
 from numerics.kernels.coupled import solve_coupled
 from numerics.kernels.derived import DerivedFlow, derived_flow
 from numerics.kernels.pairs import Inputs, solve_pairs
+from numerics.kernels.tiles import empty, in_bands, on_executor, require_room
 from numerics.linalg import one_thread
 from numerics.networks import input_rows
 
 Array = NDArray[np.float64]
 
 KINDS = ("nngp", "ntk")
+_PAIRS = 1 << 15  # in a band of rows
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def kernel_matrix(
     kind: str = "nngp",
     other: ArrayLike | None = None,
     tolerance: float = 1e-9,
-    workers: int = 1,
+    workers: int | Executor = 1,
     pool: bool = False,
     backend: str = "auto",
     channels: str = "first",
@@ -68,8 +72,9 @@ def kernel_matrix(
         Inputs of the columns; by default X.
     tolerance : float
         A softmax over more than two positions is known to about 1e-3, which has to be asked for.
-    workers : int
-        Threads.
+    workers : int or Executor
+        Threads, or an executor of :mod:`concurrent.futures` or of a Dask cluster (:func:`numerics.ensembles.dask_executor`), which takes
+        blocks of 1000 inputs.
     pool : bool
         Over a grid: whether the readout averages over positions before its weights, or has weights for each.
     backend : {"auto", "numpy", "numba"}
@@ -88,6 +93,8 @@ def kernel_matrix(
         For an unknown kind, shapes that do not fit, numbers that are not finite, a t beyond the explosion, machine code
         where there is none, an infinite mean (the tangent kernel of an activation that jumps, or whose squared derivative
         has no Gaussian mean), or positions that are coupled in a way that is not followed.
+    MemoryError
+        For matrices that do not fit in memory, before any work.
 
     Examples
     --------
@@ -111,7 +118,7 @@ def kernel_matrices(
     t: float = 1.0,
     other: ArrayLike | None = None,
     tolerance: float = 1e-9,
-    workers: int = 1,
+    workers: int | Executor = 1,
     pool: bool = False,
     tangent: bool = True,
     backend: str = "auto",
@@ -124,11 +131,17 @@ def kernel_matrices(
     if not 1e-11 <= tolerance < 1:
         raise ValueError(f"tolerance must be between 1e-11 and 1, got {tolerance}")
     given = channels_first(_inputs(X, "X"), channels)
-    rows, count = given, len(given)
+    rows, count, columns = given, len(given), None
     if other is not None:
         columns = channels_first(_inputs(other, "other"), channels)
         if columns.shape[1:] != given.shape[1:]:
             raise ValueError(f"X and other must be inputs of one shape, got {given.shape[1:]} and {columns.shape[1:]}")
+    require_room(1 + tangent, count, count if columns is None else len(columns))
+    if isinstance(workers, Executor):
+        block = partial(_block, architecture, t=t, tolerance=tolerance, pool=pool, tangent=tangent, backend=backend)
+        both = on_executor(workers, block, 1 + tangent, given, columns)
+        return Kernels(both[0], both[1] if tangent else None)
+    if columns is not None:
         rows = np.concatenate([given, columns])
     single: Recipe = replace(architecture, inputs=1)
     features = input_rows(replace(architecture, inputs=len(rows)), rows)
@@ -142,7 +155,8 @@ def kernel_matrices(
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
             uses_jit(backend, 0, _no_kernel)
-            found = (_by_formula if flow.flow.linear else _by_correlation)(flow, features, split, t, tolerance)
+            solve = _by_formula if flow.flow.linear else _by_correlation
+            found = solve(flow, Inputs(features, split, 1), t, tolerance, workers)
         else:
             inputs = Inputs(features, split, size)
             found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
@@ -156,6 +170,12 @@ def _finite(found: Sequence[Array], tangent: bool, t: float) -> Kernels:
             f"the kernel at t = {t:g} is larger than a double can be; choose a smaller t, smaller inputs or smaller variances"
         )
     return Kernels(found[0], found[1] if tangent else None)
+
+
+def _block(architecture: Recipe, rows: Array, columns: Array | None, **options: Any) -> tuple[Array, ...]:
+    """The kernels of a block of inputs, run by an executor."""
+    found = kernel_matrices(architecture, rows, other=columns, **options)
+    return (found.nngp,) if found.ntk is None else (found.nngp, found.ntk)
 
 
 def _read_out(size: int, pool: bool) -> Callable[[Array], Array]:
@@ -200,26 +220,44 @@ def _inputs(X: ArrayLike, name: str) -> Array:
     return values
 
 
-def _by_formula(flow: DerivedFlow, features: Array, split: int | None, t: float, tolerance: float) -> list[Array]:
+def _by_formula(flow: DerivedFlow, inputs: Inputs, t: float, tolerance: float, workers: int) -> list[Array]:
     """A linear activation inside: both kernels are affine in the inputs' inner products."""
-    start = Inputs(features, split, 1).kernel(*_sides(split))
-    return [constant + factor * start for constant, factor in affine_map(flow, t)]
+    height, width = _shape(inputs)
+    lines = affine_map(flow, t)
+
+    def band(rows: slice, columns: slice) -> list[Array]:
+        start = inputs.kernel(rows, columns)
+        return [constant + factor * start for constant, factor in lines]
+
+    return in_bands(empty(len(lines), height, width), inputs.split, _rows(width), workers, band)
 
 
-def _sides(split: int | None) -> tuple[slice, slice]:
-    return (slice(None), slice(None)) if split is None else (slice(split), slice(split, None))
+def _shape(inputs: Inputs) -> tuple[int, int]:
+    count, split = len(inputs.features), inputs.split
+    return (count, count) if split is None else (split, count - split)
 
 
-def _by_correlation(flow: DerivedFlow, features: Array, split: int | None, t: float, tolerance: float) -> list[Array]:
+def _rows(width: int) -> int:
+    """Rows of a band of which a processor's cache holds what is made on the way."""
+    return max(1, _PAIRS // max(1, width))
+
+
+def _by_correlation(flow: DerivedFlow, inputs: Inputs, t: float, tolerance: float, workers: int) -> list[Array]:
+    """A homogeneous network: both kernels are functions of the angle between inputs."""
+    features = inputs.features
     largest = np.max(np.abs(features), axis=1, keepdims=True)
     unit = np.divide(features, largest, out=np.zeros_like(features), where=largest > 0)  # squares of 1e-160 lose digits
     norms = largest[:, 0] * np.sqrt(np.mean(unit**2, axis=1))
     directions = np.divide(features, norms[:, None], out=np.zeros_like(features), where=norms[:, None] > 0)
-    left, right = _sides(split)
-    cosines = directions[left] @ directions[right].T / features.shape[1]
-    if split is None:
-        np.fill_diagonal(cosines, 1.0)
+    height, width = _shape(inputs)
+    found = empty(1 + flow.tangent, height, width)
     solved = CorrelationMap.solve(flow, t, tolerance)
-    rho, theta = solved(cosines, flow.tangent)
-    scale = solved.growth * np.outer(norms[left], norms[right])
-    return [values * scale for values in (rho, theta) if values is not None]
+
+    def band(rows: slice, columns: slice) -> list[Array]:
+        cosines = directions[rows] @ directions[columns].T / features.shape[1]
+        if inputs.split is None:
+            np.fill_diagonal(cosines, 1.0)
+        scale = solved.growth * np.outer(norms[rows], norms[columns])
+        return [values * scale for values in solved(cosines, flow.tangent) if values is not None]
+
+    return in_bands(found, inputs.split, _rows(width), workers, band)

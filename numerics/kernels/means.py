@@ -3,8 +3,7 @@ r"""Gaussian means of an activation, for arrays of neurons and of pairs of them.
 Closed forms are compiled, and used where they agree with the integrals at the neurons asked for. Where there is none, a mean is an
 integral over panels on which polynomials follow the function (``panels``), and a mean over a pair its series in the correlation,
 :math:`\mathbb{E} f(U) f(V) = \sum_n f_n(U) f_n(V)\,\rho^n` with normalised Hermite coefficients, which needs one quadrature per
-neuron instead of one per pair. What the series leaves out is bounded by :math:`|\rho|^{N+1}` times the roots of both
-:math:`\mathbb{E} f^2 - \sum f_n^2`; where that is above the tolerance, the pair is integrated by itself (``conditioning``).
+neuron instead of one per pair (``series``), and that quadrature is shared by neurons of one mean (``tables``).
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ from derivations.activations import Activation
 from derivations.kernels.means import MEAN, PAIR, VARIANCE, means_of
 from numerics.compile import CompiledFunction, compile_expression
 from numerics.kernels.conditioning import Pair, pair_means
-from numerics.kernels.hermite import Coefficients, beyond, coefficients, summed
 from numerics.kernels.panels import Panels, panels_of
+from numerics.kernels.series import TOLERANCE, Side, block_means, listed_means
+from numerics.kernels.tables import interpolated
 
 Array = NDArray[np.float64]
 #: From a block of correlated pairs, (rows, columns, covariances), to the mean of the product.
@@ -33,8 +33,6 @@ PairMean = Callable[[slice, slice, Array], Array]
 BELOW_ONE = 1.0 - 2.0**-51
 #: The least variance that they see: at 0 itself they divide 0 by 0.
 LEAST = 1e-150
-#: What a mean may be off, relative to the roots of the mean squares.
-_TOLERANCE = 1e-12
 #: How far a closed form may be from the integral before rounding has spoilt it.
 _SPOILT = 1e-11
 #: Terms of a series in the correlation beyond which one in its angle is shorter, and at how many angles that is taken.
@@ -71,7 +69,7 @@ class CompiledMeans:
     closed_centred: Callable[..., Array] | None = None
     closed_product: CompiledFunction | None = None
     inside: Callable[..., Array] | None = None
-    tolerance: float = _TOLERANCE
+    tolerance: float = TOLERANCE
 
     @property
     def function(self) -> Callable[[Array], Array]:
@@ -192,21 +190,33 @@ class CompiledMeans:
         return kept
 
     def _integrated(self, mean: Array, variance: Array, power: int) -> Array:
+        deviation = self.panels.widened(mean, np.sqrt(np.maximum(variance, LEAST)))
+
         def integrated(mean: Array, deviation: Array) -> Array:
             nodes = self.panels.nodes(mean, deviation, self.panels.reach(mean, deviation))
             return nodes.mean(nodes.value**power, len(mean))
 
+        def with_size(mean: Array, deviation: Array) -> tuple[Array, Array]:
+            nodes = self.panels.nodes(mean, deviation, self.panels.reach(mean, deviation))
+            size = nodes.mean(nodes.value**2, len(mean))
+            return nodes.mean(nodes.value, len(mean))[:, None], np.sqrt(size)
+
         found: Array
-        found, owner = self.panels.for_few(f"mean {power}", mean, np.sqrt(np.maximum(variance, LEAST)), integrated)
+        has_square = all(corner.exponent > -0.5 for corner in self.panels.corners)
+        if has_square and np.any(deviation != deviation[0]):
+            table = interpolated(self.panels, "mean", mean, deviation, with_size)
+            if table is not None:
+                return table[0][0] * table[1] if power == 1 else table[1] ** 2
+        found, owner = self.panels.for_few(f"mean {power}", mean, deviation, integrated)
         return found if owner is None else found[owner]
 
     def _series(self, mean: Array, variance: Array) -> PairMean:
         deviation = np.sqrt(np.maximum(variance, LEAST))
-        found: Coefficients = coefficients(self.panels, mean, deviation)
+        side = Side.of(self.panels, mean, deviation)
         if (
-            found.alike
-            and found.last > _LONG
-            and (series := self._of_angles(found, mean[:1], deviation[:1])) is not None
+            side.found.alike
+            and side.found.last > _LONG
+            and (series := self._of_angles(side, mean[:1], deviation[:1])) is not None
         ):
             size = deviation[0] ** 2
 
@@ -215,42 +225,32 @@ class CompiledMeans:
                 return np.asarray(chebyshev.chebval(angle * (2 / np.pi) - 1, series))
 
             return looked_up
+        inside = self._inside(deviation)
 
         def product(rows: slice, columns: slice, covariance: Array) -> Array:
             most = deviation[rows, None] * deviation[columns]
             rho = np.clip(covariance / most, -1.0, 1.0)
-            far = beyond(found, found, rows, columns, rho, self.tolerance)
-            rows_, columns_ = np.arange(len(variance))[rows], np.arange(len(variance))[columns]
-            far[rows_[:, None] == columns_] = False  # the diagonal is not taken from here
-            total = summed(found, found, rows, columns, rho)
-            if far.any():
-                total[far] = self._one_by_one(mean, deviation, rows, columns, rho, far)
-            return total
+            every = np.arange(len(variance))
+            diagonal = every[rows][:, None] == every[columns]  # which is not taken from here
+            return block_means(side, side, rows, columns, rho, diagonal, inside)
 
         return product
 
-    def _of_angles(self, found: Coefficients, mean: Array, deviation: Array) -> Array | None:
+    def _of_angles(self, side: Side, mean: Array, deviation: Array) -> Array | None:
         """The pair mean of neurons that are all alike, as a Chebyshev series in the angle of their correlation: shorter than that of a kink."""
         kept, key = self.panels.kept, b"angles" + mean.tobytes() + deviation.tobytes()
         if key not in kept:
-            every = (self._angles(found, mean, deviation, size) for size in _ANGLES)
+            every = (self._angles(side, deviation, size) for size in _ANGLES)
             kept[key] = next((series for series in every if series is not None), None)
         series: Array | None = kept[key]
         return series
 
-    def _angles(self, found: Coefficients, mean: Array, deviation: Array, size: int) -> Array | None:
+    def _angles(self, side: Side, deviation: Array, size: int) -> Array | None:
         points = chebyshev.chebpts1(size)
-        rho = np.cos((points + 1) * (np.pi / 2))[None]
-        one, alike = slice(0, 1), np.zeros(size, dtype=np.intp)
-        values = summed(found, found, one, one, rho)
-        far = beyond(found, found, one, one, rho, self.tolerance / 10)[0]
-        if far.any():
-            at, wide = mean[alike][far], deviation[alike][far]
-            values[0, far] = pair_means(
-                self.panels, self.panels, Pair(at, wide, at, wide, rho[0, far]), self._inside(deviation)
-            )
-        series = chebyshev.chebfit(points, values[0], size - 1)
-        scale = float(found.scale[0])
+        rho, alike = np.cos((points + 1) * (np.pi / 2)), np.zeros(size, dtype=np.intp)
+        values = listed_means(side, side, alike, alike, rho, self._inside(deviation))
+        series = chebyshev.chebfit(points, values, size - 1)
+        scale = float(side.found.scale[0])
         large = np.flatnonzero(np.abs(series) > self.tolerance / 100 * scale)
         if np.abs(series[-4:]).max() > self.tolerance / 10 * scale:
             return None

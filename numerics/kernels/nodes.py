@@ -14,14 +14,13 @@ from derivations.gaussian.printed import read_node
 from derivations.kernels.standard_form import standard_form
 from numerics import quadrature
 from numerics.compile import compile_expression
-from numerics.kernels.conditioning import Pair, pair_means
-from numerics.kernels.hermite import coefficients
 from numerics.kernels.means import LEAST, CompiledMeans
 from numerics.kernels.panels import panels_of
+from numerics.kernels.series import Side as Series
+from numerics.kernels.series import listed_means
 
 Array = NDArray[np.float64]
 _SOME = 4096  # means evaluated together
-_TOLERANCE = 1e-12
 
 
 class Side(NamedTuple):
@@ -85,14 +84,7 @@ def _parts(text: str) -> tuple[list[CompiledMeans], Any] | None:
 def pair_values(left: Side, right: Side, covariance: Array) -> Array:
     """E f(U) g(V) for pairs side by side: the Hermite series in the correlation, and an integral where that leaves too much out."""
     deviations = [np.sqrt(np.maximum(side.variance, LEAST)) for side in (left, right)]
-    found = [coefficients(side.means.panels, side.mean, d) for side, d in zip((left, right), deviations, strict=True)]
+    found = [Series.of(side.means.panels, side.mean, d) for side, d in zip((left, right), deviations, strict=True)]
     rho = np.clip(covariance / (deviations[0] * deviations[1]), -1.0, 1.0)
-    total = np.zeros_like(rho)
-    for n in range(min(found[0].last, found[1].last), -1, -1):
-        total = total * rho + found[0].terms[:, n] * found[1].terms[:, n]
-    beyond = np.abs(rho) ** found[0].terms.shape[1] * np.sqrt(found[0].tails * found[1].tails)
-    far = beyond > _TOLERANCE * np.sqrt(found[0].scale * found[1].scale)
-    if far.any():
-        pair = Pair(left.mean[far], deviations[0][far], right.mean[far], deviations[1][far], rho[far])
-        total[far] = pair_means(left.means.panels, right.means.panels, pair)
-    return total
+    every = np.arange(len(rho))
+    return listed_means(found[0], found[1], every, every, rho)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from numerics.compile.jit import Kernel, uses_jit
 from numerics.kernels.derived import Block, DerivedFlow
 from numerics.kernels.integration import integrate
 from numerics.kernels.means import LEAST
+from numerics.kernels.tiles import empty, in_bands
 
 Array = NDArray[np.float64]
 
@@ -114,24 +114,8 @@ def solve_pairs(
     work = parts * alone.evaluations * pairs
     kernel = flow.jit() if uses_jit(backend, work, flow.jit) and own.min() >= LEAST else None
     solver = _Solver(flow, inputs, own, alone, t, tolerance, kernel)
-    found = [np.empty((height, width)) for _ in range(parts)]
-    step = max(1, _BLOCK // max(1, size**2 * width))
-
-    def block(first: int) -> None:
-        last = min(first + step, height)
-        rows = slice(first, last)
-        columns = slice(first, None) if inputs.split is None else slice(inputs.split, None)
-        for matrix, values in zip(found, map(read_out, solver(rows, columns)), strict=True):
-            if inputs.split is not None:
-                matrix[rows] = values
-                continue
-            both = np.triu(values[:, : last - first])  # the block's rows with themselves, both halves alike
-            values[:, : last - first] = both + np.triu(both, 1).T
-            matrix[rows, first:], matrix[first:, rows] = values, values.T
-
-    with ThreadPoolExecutor(workers) as threads:
-        list((threads.map if workers > 1 else map)(block, range(0, height, step)))
-    return found
+    found, step = empty(parts, height, width), max(1, _BLOCK // max(1, size**2 * width))
+    return in_bands(found, inputs.split, step, workers, lambda rows, columns: map(read_out, solver(rows, columns)))
 
 
 def _require_directions(flow: DerivedFlow, begin: Array) -> None:

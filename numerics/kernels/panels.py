@@ -97,6 +97,7 @@ class Panels:
     kept: dict[bytes, Any] = field(
         default_factory=dict, repr=False, compare=False
     )  # what is made of it for few neurons
+    tables: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # and for all of one mean
 
     def reach(self, mean: Array, deviation: Array) -> float:
         """Deviations beyond which f² times the density adds nothing, for the widest of the given Gaussians."""
@@ -109,6 +110,13 @@ class Panels:
         far = np.abs(z)[np.any(size > size.max(axis=1, keepdims=True) - 41.0, axis=0)]
         return max(float(far.max(initial=0.0)) + 1.5, 9.0)
 
+    def widened(self, mean: Array, deviation: Array) -> Array:
+        """Deviations that doubles tell apart from none beside the mean; what that adds is below rounding."""
+        if not mean.any():
+            return deviation
+        places = np.array([corner.at for corner in self.corners] or [0.0])
+        return np.maximum(deviation, 1e-9 * np.abs(mean[:, None] - places).min(axis=1))
+
     def for_few(
         self, what: str, mean: Array, deviation: Array, made: Callable[[Array, Array], Any]
     ) -> tuple[Any, Whole | None]:
@@ -116,7 +124,10 @@ class Panels:
 
         Neurons behind a norm are all alike, at all depths.
         """
-        different, owner = np.unique(np.stack([mean, deviation], axis=1), axis=0, return_inverse=True)
+        if mean.min() == mean.max() and deviation.min() == deviation.max():
+            different, owner = np.array([[mean[0], deviation[0]]]), np.zeros(len(mean), dtype=np.intp)
+        else:
+            different, owner = np.unique(np.stack([mean, deviation], axis=1), axis=0, return_inverse=True)
         if len(different) > _FEW:
             return made(mean, deviation), None
         key = what.encode() + different.tobytes()

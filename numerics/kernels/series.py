@@ -1,0 +1,201 @@
+r"""Means of products over pairs of neurons from their Hermite coefficients, :math:`\mathbb{E} f(U) g(V) = \sum_n f_n g_n \rho^n`.
+
+What the sum to n leaves out is bounded by :math:`|\rho|^{n+1}` times the roots of what both mean squares have beyond it. In a block most pairs need
+few terms; the others are listed, and summed further, or integrated one by one where the series is too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numerics.kernels.conditioning import Pair
+from numerics.kernels.conditioning import pair_means as conditioned
+from numerics.kernels.hermite import TERMS, Coefficients, coefficients
+from numerics.kernels.panels import Panels
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.intp]
+
+#: What a mean may be off, relative to the roots of the mean squares.
+TOLERANCE = 1e-12
+_CUT = 1e-14  # what terms that are left out may add, likewise
+_SHORT = (8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, TERMS)
+_LISTED = 4  # how much more a term costs for a pair in a list
+_LONG = (800, 3200)
+_WORTH = 40  # integrals that a table of a long series with corners costs
+_AT_ONCE = 1 << 20
+_NOTHING = 1e-14  # of the root of E f², in a coefficient of the other parity
+
+
+class Side(NamedTuple):
+    """A function of neurons, their means and deviations, and the coefficients."""
+
+    panels: Panels
+    mean: Array
+    deviation: Array
+    found: Coefficients
+
+    @classmethod
+    def of(cls, panels: Panels, mean: Array, deviation: Array) -> Side:
+        """With its first coefficients."""
+        return cls(panels, mean, deviation, coefficients(panels, mean, deviation))
+
+
+def block_means(
+    left: Side,
+    right: Side,
+    rows: slice,
+    columns: slice,
+    rho: Array,
+    skip: NDArray[np.bool_] | None = None,
+    closed: Callable[..., Array] | None = None,
+) -> Array:
+    """The means of a block of pairs.
+
+    Parameters
+    ----------
+    rho : array
+        Their correlations.
+    skip : array of bool, optional
+        Pairs whose mean is not asked for.
+    closed : callable, optional
+        From mean and variance to the mean of the right function, where it is known.
+    """
+    size = np.abs(rho)
+    last = min(left.found.last, right.found.last)
+    shares = np.sqrt(left.found.shares * right.found.shares)
+    cuts = [n for n in _SHORT if n < last] + [last]
+    reached = [
+        _root(shares[n + 1] if n < TERMS else 0.0, n, _CUT) for n in cuts
+    ]  # the last one leaves out what ``beyond`` is asked about
+    beyond = [np.count_nonzero(size > r) for r in reached]
+    best = int(np.argmin([n * rho.size + _LISTED * last * count for n, count in zip(cuts, beyond, strict=True)]))
+    total = _summed(left.found, right.found, rows, columns, rho, cuts[best])
+    far = size > reached[best]
+    tails = left.found.tails.any() and right.found.tails.any()
+    if tails:
+        far |= size > np.multiply.outer(left.found.reach(TOLERANCE)[rows], right.found.reach(TOLERANCE)[columns])
+    if skip is not None:
+        far &= ~skip
+    if far.any():
+        i, j = np.nonzero(far)
+        total[far] = listed_means(
+            left,
+            right,
+            np.arange(len(left.mean))[rows][i],
+            np.arange(len(right.mean))[columns][j],
+            rho[far],
+            closed,
+        )
+    return total
+
+
+def _root(share: float, n: int, tolerance: float) -> float:
+    """The correlation up to which a sum to n leaves out less than the tolerance."""
+    return 2.0 if share <= tolerance else float((tolerance / share) ** (1 / (n + 1)))
+
+
+def listed_means(
+    left: Side, right: Side, i: Whole, j: Whole, rho: Array, closed: Callable[..., Array] | None = None
+) -> Array:
+    """The means of pairs side by side, neuron i of the left ones with neuron j of the right ones."""
+    total = _dotted(left.found, right.found, i, j, rho)
+    left_out = _left_out(left.found, right.found, i, j, rho)
+    far = np.flatnonzero(left_out > TOLERANCE)
+    corners = bool(left.panels.corners or right.panels.corners)
+    for terms in _LONG:
+        if not len(far):
+            return total
+        some = far
+        if corners:  # what is left out decreases slowly: no more is sure than that it decreases
+            some = far[left_out[far] * np.abs(rho[far]) ** (terms - TERMS) <= TOLERANCE]
+            if len(some) < _WORTH:
+                continue
+        longer = [_longer(side, which[some], terms) for side, which in ((left, i), (right, j))]
+        (one, here), (other, there) = longer
+        total[some] = _dotted(one, other, here, there, rho[some])
+        left_out[some] = _left_out(one, other, here, there, rho[some])
+        far = far[left_out[far] > TOLERANCE]
+    if len(far):
+        i, j = i[far], j[far]
+        pair = Pair(left.mean[i], left.deviation[i], right.mean[j], right.deviation[j], rho[far])
+        total[far] = conditioned(left.panels, right.panels, pair, closed)
+    return total
+
+
+def _longer(side: Side, which: Whole, terms: int) -> tuple[Coefficients, Whole]:
+    """More coefficients of some neurons, and the place of each among them."""
+    some, place = np.unique(which, return_inverse=True)
+    return coefficients(side.panels, side.mean[some], side.deviation[some], terms), place.ravel()
+
+
+def _left_out(first: Coefficients, second: Coefficients, i: Whole, j: Whole, rho: Array) -> Array:
+    """What the series of pairs leave out, at most, by the roots of both mean squares."""
+    scale = first.scale[i] * second.scale[j]
+    share = np.divide(first.tails[i] * second.tails[j], scale, out=np.zeros_like(rho), where=scale > 0)
+    found: Array = np.sqrt(share) * np.abs(rho) ** first.terms.shape[1]
+    return found
+
+
+def _summed(first: Coefficients, second: Coefficients, rows: slice, columns: slice, rho: Array, last: int) -> Array:
+    one, other = first.terms.T[: last + 1], second.terms.T[: last + 1]
+    parity = _parity(first)
+    if parity is not None and first is not second and _parity(second) != parity:
+        parity = None
+    if first.alike and second.alike:
+        return polynomial(one[:, 0] * other[:, 0], rho)
+    if parity is not None:
+        one, other = one[parity::2], other[parity::2]
+    by = rho if parity is None else rho * rho
+    total = np.zeros_like(rho)
+    term = np.empty_like(rho)
+    for left, right in zip(one[::-1, rows], other[::-1, columns], strict=True):
+        total *= by
+        total += np.multiply.outer(left, right, out=term)
+    return total * rho if parity == 1 else total
+
+
+def _parity(found: Coefficients) -> int | None:
+    """1 if only odd terms add anything, 0 if only even ones do."""
+    for k in (0, 1):
+        if not len(found.scale) or np.all(
+            np.abs(found.terms[:, 1 - k :: 2]) <= _NOTHING * np.sqrt(found.scale)[:, None]
+        ):
+            return k
+    return None
+
+
+def _dotted(first: Coefficients, second: Coefficients, i: Whole, j: Whole, rho: Array) -> Array:
+    """The sums of pairs side by side, in stretches of terms."""
+    total, stretch = np.empty_like(rho), 64
+    count = min(first.last, second.last) + 1
+    step = max(1, _AT_ONCE // count)
+    for start in range(0, len(rho), step):
+        some = slice(start, start + step)
+        product = first.terms[i[some], :count] * second.terms[j[some], :count]
+        powers = np.vander(rho[some], min(stretch, count), increasing=True)
+        whole, rest = divmod(count, stretch)
+        found = np.einsum("pn,pn->p", product[:, whole * stretch :], powers[:, :rest])
+        if whole:
+            parts = np.einsum("pkn,pn->pk", product[:, : whole * stretch].reshape(-1, whole, stretch), powers)
+            by = powers[:, -1] * rho[some]
+            for part in parts.T[::-1]:
+                found = found * by + part
+        total[some] = found
+    return total
+
+
+def polynomial(series: Array, x: Array) -> Array:
+    """Horner's rule, in squares for even and for odd polynomials."""
+    small = 1e-17 * np.abs(series).max(initial=0.0)
+    parity = [k for k in (0, 1) if np.all(np.abs(series[1 - k :: 2]) <= small)]
+    by, kept = (x * x, series[parity[0] :: 2]) if parity else (x, series)
+    total = np.zeros_like(x)
+    for c in kept[::-1]:
+        total *= by
+        total += c
+    return total * x if parity == [1] else total
