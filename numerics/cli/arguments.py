@@ -132,6 +132,16 @@ def _simulate(simulate: Parser) -> None:
         help="run on the Dask cluster at this address, or without one on processes started here; the result is the same",
     )
     simulate.add_argument(
+        "--plan", action="store_true", help="print blocks, bytes and hours, measured on one block, and draw no more"
+    )
+    simulate.add_argument(
+        "--hours",
+        type=finite("hours"),
+        default=24.0,
+        metavar="H",
+        help="the most that networks too many to keep may take; of these mean and quantiles are computed as they come (24)",
+    )
+    simulate.add_argument(
         "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"
     )
     add_json(simulate)
