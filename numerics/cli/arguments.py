@@ -239,7 +239,7 @@ def _train(train: Parser) -> None:
     train.add_argument("--batch", type=whole("batch", 1), default=128, metavar="M", help="inputs in a step (128)")
     train.add_argument(
         "--learning-rate",
-        type=finite("learning-rate"),
+        type=finite("learning-rate", above=0.0),
         metavar="R",
         help="in the NTK parametrization (half of the largest at which the first losses fall, derived, or else measured)",
     )

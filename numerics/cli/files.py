@@ -113,13 +113,13 @@ def read_text(path: str) -> str:
         If the file is missing, empty, too large, or no text.
     """
     try:
-        return _existing(path, "a text").read_text(encoding="utf-8")
+        return existing(path, "a text").read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8; save it in that encoding") from error
 
 
 def _read(path: str, what: str) -> NDArray[np.float64]:
-    file = _existing(path, f"{what}, CSV or .npy")
+    file = existing(path, f"{what}, CSV or .npy")
     if file.suffix in (".pt", ".pth"):
         return _read_tensor(file)
     if file.suffix == ".npz":
@@ -127,7 +127,8 @@ def _read(path: str, what: str) -> NDArray[np.float64]:
     return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
 
 
-def _existing(path: str, what: str) -> Path:
+def existing(path: str, what: str) -> Path:
+    """The file at a path, with something in it."""
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"{path} is a folder; name a file of {what}")
