@@ -108,11 +108,12 @@ def _normed(
 ) -> Mapping[tuple[int, int], Series]:
     """Covariances behind a norm over infinitely many neurons."""
 
-    def entry(i: int, j: int) -> Series:
-        slopes = (head.slope(side, as_expression(table[k, k])) for k in (i, j))
-        return taylor(sp.Mul(as_expression(table[i, j]), *slopes), e.order)
+    def entry(i: int, j: int, order: int) -> Series:
+        known = upto(table, order)
+        slopes = (head.slope(side, as_expression(known[k, k])) for k in (i, j))
+        return taylor(sp.Mul(as_expression(known[i, j]), *slopes), order)
 
-    return Covariances(len(e.states), entry)
+    return Covariances(len(e.states), e.order, entry)
 
 
 def _means(e: Expander, statement: Matrix) -> list[Series]:
