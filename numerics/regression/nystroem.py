@@ -16,7 +16,7 @@ from numerics.regression.base import Array, KernelRegressor
 from numerics.regression.factors import factor
 
 _BAND = 1000  # inputs whose features are held at once
-_FEW = 32  # inputs whose kernel with each other is made for its diagonal
+_FEW = 128  # inputs whose kernel with each other is made for its diagonal
 
 
 class NystroemRegressor(KernelRegressor):
