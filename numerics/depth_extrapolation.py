@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,38 @@ from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
 from numerics import given
+from numerics.depth_levels import NetworkLevels
 from numerics.ensembles import Moments, Seed, seed_sequence
 from numerics.expectations.budget import Budget
+from numerics.expectations.levels import COARSEST
 from numerics.networks import simulate_network
+from numerics.networks.initial import checked_start
+from numerics.networks.simulate import ensemble
 from numerics.statistics import Estimate, richardson
 
 
 @given.checked(
-    architecture=given.network, function=given.function, depth=given.whole, samples=given.whole, t=given.number
+    architecture=given.network,
+    function=given.function,
+    depth=given.whole,
+    samples=given.whole,
+    t=given.number,
+    tol=given.optional(given.number),
 )
 def expect_network(
     architecture: Recipe,
     function: Callable[[Any], Any],
-    depth: int,
-    samples: int,
+    depth: int = 16,
+    samples: int = 10_000,
     x0: ArrayLike | None = None,
     inputs: ArrayLike | None = None,
     t: float = 1.0,
     extrapolate: bool = True,
     seed: Seed = 0,
     workers: int | Executor = 1,
+    tol: float | None = None,
 ) -> Budget:
-    r""":math:`\mathbb{E} f(X_t)` of the limit of depth, from networks of L and 2L layers.
+    r""":math:`\mathbb{E} f(X_t)` of the limit of depth, from networks of L and 2L layers, or of as many depths as a tolerance needs.
 
     The expectation at depth L is :math:`m + c/L + O(L^{-2})`, so :math:`m_L - m_{2L} = c/2L + O(L^{-2})` is what the depth 2L still adds.
     Extrapolated, :math:`2m_{2L} - m_L`, only the next order is left, of a size near :math:`|m_L - m_{2L}|/L`.
@@ -47,6 +58,10 @@ def expect_network(
         L, and networks at each of the two depths.
     x0, inputs, t, seed, workers
         As for :func:`numerics.networks.simulate_network`.
+    tol : float, optional
+        In place of depth, samples and ``extrapolate``: root mean square error, statistical and of the depth together, by multilevel Monte
+        Carlo: few deep networks beside shallow ones with the same random numbers (:mod:`numerics.depth_levels`). With one matrix in a
+        layer the cost is :math:`\mathrm{tol}^{-2}` times a squared logarithm; the method that is reported says the measured rate.
     extrapolate : bool
         Whether to remove the first order in 1/L, at twice the noise.
 
@@ -57,7 +72,8 @@ def expect_network(
     Raises
     ------
     ValueError
-        If depth and width grow together, where twice as many layers take twice the time.
+        If depth and width grow together, where twice as many layers take twice the time; with ``tol``, if a matrix is not Gaussian or
+        it would take more than an hour.
 
     Examples
     --------
@@ -72,6 +88,17 @@ def expect_network(
             f"the time of {depth} layers is not free where depth and width grow together, so more layers are another time; compare widths instead, "
             "with simulate_network or simulate_gram"
         )
+    if tol is not None:
+        if not (np.isfinite(tol) and tol > 0):
+            raise ValueError(f"tol must be finite and positive, got {tol}")
+        begin = lambda width: checked_start(x0, inputs, 1.0, 1, width, architecture)  # noqa: E731
+        networks = ensemble(architecture, COARSEST, begin, "state", t)
+        if networks.start.states is not None:
+            networks = replace(
+                networks,
+                start=replace(networks.start, states=networks.start.states.reshape(networks.start.states.shape[-2:])),
+            )
+        return NetworkLevels(networks, function, seed, workers).run(float(tol))
     root = seed_sequence(seed)
     estimates = []
     for index, layers in enumerate((depth, 2 * depth)):

@@ -29,7 +29,7 @@ def under_one_root(product: sp.Mul, shown: Callable[[sp.Expr], str]) -> sp.Expr:
     --------
     >>> t, x = sp.symbols("t x", positive=True)
     >>> under_one_root(1 / (x * sp.sqrt(2 * sp.pi * t)), lambda inside: f"sqrt({inside})")
-    1/(x*sqrt(2*pi*t))
+    1/(sqrt(2*pi*t)*x)
     """
     roots = [f for f in product.args if f.is_Pow and abs(f.exp) == sp.S.Half and f.base.is_positive]
     if len(roots) < 2:

@@ -27,6 +27,12 @@ class LogCosh(sp.Function):
     nargs = 1
 
 
+class Logistic(sp.Function):
+    """One over one plus the exponential of the negative argument; the targets have it under ``logistic``."""
+
+    nargs = 1
+
+
 class ReciprocalSinh(sp.Function):
     """One over the hyperbolic sine."""
 
@@ -85,6 +91,25 @@ def decaying_powers(expr: sp.Expr) -> sp.Expr:
     return expr.replace(
         lambda node: node.is_Pow and node.exp.is_negative is True and node.has(sp.exp, *_GROWING), _decay
     )
+
+
+def logistic_powers(expr: sp.Expr) -> sp.Expr:
+    """Powers of one over one plus an exponential by a function of their own, which is a number where that overflows.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> logistic_powers(x / (1 + sp.exp(-x)) ** 2)
+    x*Logistic(x)**2
+    """
+
+    def is_logistic(node: sp.Basic) -> bool:
+        if not (node.is_Pow and node.exp.is_Integer and node.exp < 0 and node.base.is_Add):
+            return False
+        constant, rest = node.base.as_coeff_Add()
+        return bool(constant == 1 and isinstance(rest, sp.exp))
+
+    return expr.replace(is_logistic, lambda node: Logistic(-(node.base - 1).args[0]) ** -node.exp)
 
 
 def _decay(power: sp.Pow) -> sp.Expr:

@@ -13,7 +13,7 @@ import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
 from numerics.backends.base import Backend, Function, strict_settings
-from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.numpy import safe
 from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
 
@@ -25,6 +25,7 @@ _TWINS = {
     "LogNormalCdf": "log_normal_cdf",
     "ErrorTail": "erfc",
     "LogCosh": "log_cosh",
+    "Logistic": "logistic",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
@@ -155,6 +156,7 @@ NUMBA = Backend(
         cancelling_sums,
         stable_logarithms,
         logistic_quotients,
+        logistic_powers,
     ),
     _wrap,
     1e-13,

@@ -17,7 +17,7 @@ from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.ends import X, safe_ends
-from numerics.backends.exponentials import bounded_logarithms, bounded_quotients
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
 
@@ -25,6 +25,7 @@ _TWINS = {
     **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
     "ErrorTail": "erfc",
     "LogCosh": "log_cosh",
+    "Logistic": "logistic",
     "erfi": "erfi",
     "erfinv": "erfinv",
     "erfcinv": "erfcinv",
@@ -175,4 +176,4 @@ def safe(expr: sp.Expr) -> sp.Expr:
     return safe_ends(expr, _NAIVE)
 
 
-NUMPY = Backend("numpy", _printer, _modules, (correlation_angles, safe, *_REWRITES), _wrap, 1e-13)
+NUMPY = Backend("numpy", _printer, _modules, (correlation_angles, safe, *_REWRITES, logistic_powers), _wrap, 1e-13)

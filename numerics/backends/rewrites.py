@@ -18,6 +18,8 @@ formula                        rewritten                                 near
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
@@ -176,12 +178,21 @@ def correlation_angles(expr: sp.Expr) -> sp.Expr:
 
 def _rooted(power: sp.Pow, determinants: dict[sp.Expr, sp.Expr]) -> sp.Expr:
     """A root of a multiple of a determinant, perhaps over the variances, by the root of that determinant."""
-    above, below = sp.fraction(sp.together(power.base))
     for determinant, product in determinants.items():
-        times = sp.cancel(above / determinant)
-        if times.is_number and (below.is_number or sp.cancel(below / product).is_number):
-            return (times / below) ** power.exp * sp.Max(0, determinant) ** power.exp
+        if power.base.free_symbols == determinant.free_symbols:  # else it is no multiple
+            found = _rooted_by(power, determinant, product)
+            if found is not None:
+                return found
     return power
+
+
+@lru_cache(maxsize=4096)
+def _rooted_by(power: sp.Pow, determinant: sp.Expr, product: sp.Expr) -> sp.Expr | None:
+    above, below = sp.fraction(sp.together(power.base))
+    times = sp.cancel(above / determinant)
+    if times.is_number and (below.is_number or sp.cancel(below / product).is_number):
+        return (times / below) ** power.exp * sp.Max(0, determinant) ** power.exp
+    return None
 
 
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:

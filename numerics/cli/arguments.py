@@ -19,7 +19,7 @@ from numerics.cli.shared import (
     add_start,
     add_time,
 )
-from numerics.cli.values import bounds, depths, finite, pair, whole
+from numerics.cli.values import Usual, bounds, depths, finite, pair, whole
 
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "typst", "json", "html")
@@ -48,6 +48,12 @@ def _derive(derive: Parser) -> None:
     add_recipe(derive)
     add_inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
+    derive.add_argument(
+        "--style",
+        choices=("steps", "theorem"),
+        default="steps",
+        help="of a .tex file: step by step, or a theorem with its proof and references (steps)",
+    )
     add_json(derive)
     add_out(
         derive,
@@ -126,6 +132,16 @@ def _simulate(simulate: Parser) -> None:
         help="run on the Dask cluster at this address, or without one on processes started here; the result is the same",
     )
     simulate.add_argument(
+        "--plan", action="store_true", help="print blocks, bytes and hours, measured on one block, and draw no more"
+    )
+    simulate.add_argument(
+        "--hours",
+        type=finite("hours"),
+        default=24.0,
+        metavar="H",
+        help="the most that networks too many to keep may take; of these mean and quantiles are computed as they come (24)",
+    )
+    simulate.add_argument(
         "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"
     )
     add_json(simulate)
@@ -172,7 +188,8 @@ def _claims(claims: Parser) -> None:
 
 
 def _report(report: Parser) -> None:
-    add_recipe(report, width="1")
+    add_recipe(report, width=Usual("1, or 32 with --inputs"))
+    report.set_defaults(width=Usual("1"))
     add_start(report, inputs=True)
     report.add_argument(
         "--text",
@@ -303,7 +320,7 @@ def _command(commands: _Commands, name: str, does: str) -> Parser:
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "derive": (
         "resnet --activation gelu --width oo --inputs 2",
-        "--layer 'x + eps*A(relu(B(rms_norm(x), out=4*n)))' -o block.tex",
+        "--layer 'x + eps*A(relu(B(rms_norm(x), out=4*n)))' --style theorem -o block.tex",
     ),
     "density": ("--activation relu --x0 1 --t 0.5", "--activation tanh -o density.csv"),
     "output": ("mlp-block --width 8 --quantiles 0.05,0.5,0.95",),

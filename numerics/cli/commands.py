@@ -32,6 +32,7 @@ from numerics.cli.output import (
     wants_json,
 )
 from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
+from numerics.cli.values import Usual
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
 
@@ -40,11 +41,15 @@ def _derive(options: argparse.Namespace) -> int:
     as_json(options)
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
+    if options.style == "theorem" and (out is None or out.suffix != ".tex"):
+        raise ValueError(
+            "a theorem is written as LaTeX; name its file in --out, such as --style theorem -o theorem.tex"
+        )
     d = _derivation(options, options.inputs)
     with slow_stage("derivation"):
         d.steps  # noqa: B018  made here, while someone is told that it takes time
     if out and _SUFFIXES.get(out.suffix) == kind != "html":
-        d.write(out)
+        d.write(out, options.style)
     else:
         put(_FORMATS[kind](d, options), out)
     return 0
@@ -95,16 +100,24 @@ def _output(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from numerics.cli.large import is_large, run_large, show
     from numerics.networks import simulate_network
     from numerics.paths import simulate_sde
 
     inputs = _inputs(options)
     out = checked_output(options.out, options.force, tuple(ARRAYS))
     d = _derivation(options, 1 if inputs is None else len(inputs))
-    _require_memory(options.samples, d)
+    planned = (
+        options.of == "network"
+        and d.architecture.width.is_Integer
+        and (options.plan or (out is None and is_large(options.samples, d)))
+    )
+    _require_memory(1 if planned else options.samples, d)
     time = _time(options, d if options.of == "network" else None)
     start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
     with _workers(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
+        if planned:
+            return run_large(options, d, start, time, workers, progress)
         run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress, "samples": options.samples}
         if options.of == "network":
             states = simulate_network(
@@ -137,13 +150,7 @@ def _simulate(options: argparse.Namespace) -> int:
         }
         put_json({**head, "t": time, "statistics": rows})
         return 1 if lost.any() else 0
-    print(f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {time:g}")
-    for row in rows:
-        which = f", input {row['input']}" if states.shape[2] > 1 else ""
-        low, middle, high = row["quantiles"].values()
-        print(
-            f"{row['of']}{which}: mean {row['mean']:.5g} ± {row['standard_error']:.2g}, quantiles 5 % {low:.5g}, 50 % {middle:.5g}, 95 % {high:.5g}"
-        )
+    show(rows, f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {time:g}")
     return 1 if lost.any() else 0
 
 
@@ -280,17 +287,27 @@ def _claims(options: argparse.Namespace) -> int:
     return 0 if found else 1
 
 
+#: Neurons of the networks in a report on inputs, where none are asked for: one neuron sees nothing of several inputs.
+WIDTH_OF_INPUTS = "32"
+
+
 def _report(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force)
     inputs, text = _inputs(options), _text(options)
     from numerics.report import Inputs, Start, Text, report
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
+    if inputs is not None and isinstance(options.width, Usual):
+        options.width = WIDTH_OF_INPUTS
     neurons, options.width = options.width, options.width if text is None else "oo"
     d = _derivation(options, 1 if inputs is None else len(inputs))
-    size = {"t": _time(options), "depth": options.depth, "seed": options.seed, "workers": options.workers}
+    options.t = _time(options)
+    options.x0 = _x0(options) if inputs is None and text is None else None
+    size = {"t": options.t, "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples
+    elif inputs is None and text is None and d.order == "depth" and d.architecture.width.is_Integer:
+        size["samples"] = Start.samples_of(options.depth * int(d.architecture.width) * d.architecture.coordinates)
     of: Start | Inputs | Text = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
     if text is not None:
         options.width, of = neurons, Text(text, int(neurons), **size)

@@ -8,6 +8,10 @@ import re
 from collections.abc import Callable
 
 
+class Usual(str):
+    """A default, told from the same text that was typed."""
+
+
 def depths(text: str) -> tuple[int, ...]:
     """Numbers of layers, with commas between them."""
     return tuple(map(whole("depth", 1, 1_000_000), text.split(",")))

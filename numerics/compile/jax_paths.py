@@ -18,7 +18,9 @@ from numerics.linalg import triangle
 Coefficients = Callable[[Any, Any, Sequence[Any]], tuple[Any, Any]]
 
 
-def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Callable[..., Any]:
+def compile_jax_paths(
+    limit: Limit, parameters: Sequence[sp.Symbol] = (), devices: Sequence[Any] | None = None
+) -> Callable[..., Any]:
     r"""Euler–Maruyama paths as one traced function.
 
     Parameters
@@ -27,6 +29,9 @@ def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Cal
         May hold the given parameters.
     parameters : sequence of Symbol
         Their values become arguments, in which the result can be differentiated along fixed random numbers.
+    devices : sequence of jax.Device, optional
+        Such as ``jax.devices()``: the paths are shared out over them in equal parts, and stay where they were computed. Random numbers
+        belong to a path and not to a device, so the result does not depend on their number but for rounding.
 
     Returns
     -------
@@ -38,7 +43,7 @@ def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Cal
     Raises
     ------
     ValueError
-        If JAX is not installed, or symbols other than the parameters are left.
+        If JAX is not installed, symbols other than the parameters are left, or devices cannot share the samples equally.
 
     Examples
     --------
@@ -60,15 +65,16 @@ def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Cal
     if left:
         raise ValueError(f"the limit has the parameters {', '.join(left)} left; list them, or derive it with numbers")
     coefficients, shape = _coefficients(limit, names)
+    share = _sharing(devices)
 
     @partial(jax.jit, static_argnames=("steps", "samples"))
     def paths(key: Any, x0: Any, values: Any = (), t: Any = 1.0, steps: int = 500, samples: int = 1000) -> Any:
         h = t / steps
-        start = jnp.broadcast_to(jnp.asarray(x0, dtype=float), (samples, *shape))
+        start = share(jnp.broadcast_to(jnp.asarray(x0, dtype=float), (samples, *shape)))
 
         def move(x: Any, index: Any) -> tuple[Any, None]:
             drift, covariance = coefficients(x, index * h, values)
-            noise = jax.random.normal(jax.random.fold_in(key, index), x.shape, x.dtype)
+            noise = share(jax.random.normal(jax.random.fold_in(key, index), x.shape, x.dtype))
             moved = (
                 x
                 + drift * h
@@ -79,6 +85,29 @@ def compile_jax_paths(limit: Limit, parameters: Sequence[sp.Symbol] = ()) -> Cal
         return jax.lax.scan(move, start, jnp.arange(steps))[0]
 
     return paths
+
+
+def _sharing(devices: Sequence[Any] | None) -> Callable[[Any], Any]:
+    """What shares an array out over devices along its first axis."""
+    if devices is None:
+        return lambda x: x
+    import jax
+    import numpy as np
+
+    several = list(devices)
+    if not several or not all(isinstance(device, jax.Device) for device in several):
+        raise ValueError(f"devices must be some of jax.devices(), got {devices!r}")
+    mesh = jax.sharding.Mesh(np.array(several), ("samples",))
+    along = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("samples"))
+
+    def share(x: Any) -> Any:
+        if x.shape[0] % len(several):
+            raise ValueError(
+                f"{x.shape[0]} samples cannot be shared equally over {len(several)} devices; take a multiple of {len(several)}"
+            )
+        return jax.lax.with_sharding_constraint(x, along)
+
+    return share
 
 
 @singledispatch

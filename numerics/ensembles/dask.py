@@ -7,6 +7,22 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 
 
+def workers_of(workers: int | Executor) -> int:
+    """How many blocks are computed at the same time: threads, processes, or the cores that a cluster has now.
+
+    Examples
+    --------
+    >>> workers_of(2)
+    2
+    """
+    if not isinstance(workers, Executor):
+        return workers
+    client = getattr(workers, "_client", None)
+    if client is not None:
+        return max(1, sum(client.ncores().values()))
+    return int(getattr(workers, "_max_workers", 1))
+
+
 @contextmanager
 def dask_executor(address: str | None = None, workers: int | None = None) -> Iterator[Executor]:
     """An executor on a Dask cluster, for the ``workers`` of any simulation.

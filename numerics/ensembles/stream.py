@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.ensembles.checkpoint import Checkpoint, fingerprint
+from numerics.ensembles.dask import workers_of
 
 Array = NDArray[np.float64]
 Seed = int | np.random.SeedSequence | np.random.Generator | None
@@ -27,7 +28,9 @@ Task = Callable[[int, int, np.random.Generator], Any]
 Progress = Callable[[int, int], None]
 
 _TRIES = 4  # of a block whose worker dies
-_IN_FLIGHT = 64  # blocks submitted and not yet taken, which bounds the memory of results that wait
+_IN_FLIGHT = (
+    64  # blocks submitted and not yet taken, or 4 for each worker, which bounds the memory of results that wait
+)
 
 
 @dataclass(frozen=True)
@@ -221,11 +224,14 @@ def _submitted(
         assert kept is not None
         return kept.load(block.index)
 
+    most = _IN_FLIGHT
     try:
         for block in plan:
+            if block.index % _IN_FLIGHT == 0:  # a cluster may have grown
+                most = max(_IN_FLIGHT, 4 * workers_of(executor))
             done = kept is not None and kept.has(block.index)
             waiting.append((block, None if done else submit(block)))
-            if len(waiting) >= _IN_FLIGHT:
+            if len(waiting) >= most:
                 first, future = waiting.popleft()
                 yield first, result(first, future)
         while waiting:

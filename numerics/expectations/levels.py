@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from derivations.diffusion import Limit
 from numerics.ensembles import Seed, seed_sequence, stream_ensemble
+from numerics.ensembles.stream import Task
 from numerics.expectations.budget import Budget
 from numerics.schemes import Scheme
 from numerics.schemes.base import Advance, Couple
@@ -159,10 +160,17 @@ class Levels:
     """The levels of one problem under one scheme, refined until an error is reached."""
 
     def __init__(self, problem: Problem, scheme: Scheme, seed: Seed, workers: int | Executor) -> None:
-        self.problem, self.scheme, self.workers = problem, scheme, workers
-        self.root = seed_sequence(seed)
+        self.problem, self.scheme, self.name = problem, scheme, scheme.name
+        self.open(seed, workers, scheme.weak_order_on(problem.limit))
+
+    def open(self, seed: Seed, workers: int | Executor, order: float) -> None:
+        """Nothing drawn yet; the order is that of the bias in one over the number of steps."""
+        self.root, self.workers, self.order = seed_sequence(seed), workers, order
         self.levels: list[Level] = []
-        self.order = scheme.weak_order_on(problem.limit)
+
+    def task(self, level: int) -> Task:
+        """What makes the sums over one block of a level."""
+        return _LevelBlock(self.problem, self.scheme, level)
 
     def extend(self) -> None:
         """Open the next level and measure it."""
@@ -177,8 +185,7 @@ class Levels:
         key = (*self.root.spawn_key, level, here.rounds)
         here.rounds += 1
         seed = np.random.SeedSequence(self.root.entropy, spawn_key=key)
-        task = _LevelBlock(self.problem, self.scheme, level)
-        for _, sums in stream_ensemble(task, count, _BLOCK, seed, self.workers):
+        for _, sums in stream_ensemble(self.task(level), count, _BLOCK, seed, self.workers):
             here.add(*sums)
 
     @property
@@ -243,5 +250,5 @@ class Levels:
             step_bias=float(self.bias),
             samples=sum(level.count for level in self.levels),
             cost=int(sum(level.count * level.cost for level in self.levels)),
-            method=f"{len(self.levels)} levels of {self.scheme.name}",
+            method=f"{len(self.levels)} levels of {self.name}",
         )

@@ -22,6 +22,7 @@ _SETTLED = 1e-13  # relative, of the integral over a panel
 _NOISE = 1e-9  # relative: above, a panel that halving does not help is not resolved
 _HALVINGS = 12
 _PANELS = 4000
+_ROUNDED = 1e-13  # relative, of z
 _FARTHEST = 1e120  # beyond it, squares of states overflow
 
 
@@ -151,32 +152,36 @@ class Coordinate:
         return x, z, energy
 
     def _integrals(self, a: Array, b: Array) -> tuple[Array, Array]:
-        c = self.coefficients
+        return self._steps(a, b), self._tilts(a, b)
+
+    def _steps(self, a: Array, b: Array) -> Array:
+        """Integrals of one over the noise."""
+        return self._by_rule(a, b, 1, lambda x: 1 / self.coefficients.scale(x))
+
+    def _tilts(self, a: Array, b: Array) -> Array:
+        """Integrals of twice the drift over the squared noise, which at a crossing is twice as singular."""
+        return self._by_rule(a, b, 2, self.coefficients.tilt)
+
+    def _by_rule(self, a: Array, b: Array, times: int, function: Callable[[Array], Array]) -> Array:
         moved = np.abs(b - a) > np.finfo(float).tiny
         if not moved.all():  # the formula of the noise may have no value, or be 0, there
-            found = np.zeros((2, len(a)))
-            found[:, moved] = self._integrals(a[moved], b[moved])
-            return found[0], found[1]
-        x, weights = rule(a, b, [(cross.place, cross.orders) for cross in c.crossings], _NODES, _WEIGHTS)
-        steps = (weights / c.scale(x)).sum(-1)
-        if c.crossings:  # the tilt is twice as singular
-            x, weights = rule(
-                a, b, [(d.place, (2 * d.orders[0], 2 * d.orders[1])) for d in c.crossings], _NODES, _WEIGHTS
-            )
-        return steps, (weights * c.tilt(x)).sum(-1)
+            found = np.zeros(len(a))
+            found[moved] = self._by_rule(a[moved], b[moved], times, function)
+            return found
+        powers = [(d.place, (times * d.orders[0], times * d.orders[1])) for d in self.coefficients.crossings]
+        x, weights = rule(a, b, powers, _NODES, _WEIGHTS)
+        return np.asarray((weights * function(x)).sum(-1))
 
-    def _values(self, k: NDArray[np.intp], x: Array) -> tuple[Array, Array]:
-        """Values of z and E at points x of the panels k, counted from the left edge; from the right one where a crossing is there."""
-        edges, z, energy = self._table
-        steps, tilts = self._integrals(edges[k], x)
-        steps, tilts = z[k] + steps, energy[k] + tilts
+    def _from_edges(
+        self, k: NDArray[np.intp], x: Array, known: Array, integrals: Callable[[Array, Array], Array]
+    ) -> Array:
+        edges = self._table[0]
+        found = known[k] + integrals(edges[k], x)
         backwards = np.isin(edges[k + 1], [cross.place for cross in self.coefficients.crossings])
         if backwards.any():
-            from_right = self._integrals(x[backwards], edges[k + 1][backwards])
             here = k[backwards]
-            steps[backwards] = z[here + 1] - from_right[0]
-            tilts[backwards] = energy[here + 1] - from_right[1]
-        return steps, tilts
+            found[backwards] = known[here + 1] - integrals(x[backwards], edges[here + 1])
+        return found
 
     def _before_crossing(self, here: float, direction: int) -> list[float]:
         """Bounds on the next panel: they shrink towards a crossing, and grow from it."""
@@ -253,7 +258,7 @@ class Coordinate:
         middle = (here + there) / 2
         whole = self._integrals(np.array([here]), np.array([there]))
         parts = self._integrals(np.array([here, middle]), np.array([middle, there]))
-        small = (abs(float(whole[0][0])), 1.0 + float(np.abs(whole[1]).sum()))
+        small = (abs(float(whole[0][0])) or 1.0, 1.0 + float(np.abs(whole[1]).sum()))
         off = max(abs(float(w[0]) - float(p.sum())) / s for w, p, s in zip(whole, parts, small, strict=True))
         rounded = _NOISE > off > before / 8
         if halvings == 0 or off <= self._tolerance(here, there) or rounded:
@@ -275,7 +280,7 @@ class Coordinate:
         edges = self._table[0]
         x = np.clip(np.asarray(x, dtype=float), edges[0], edges[-1])
         k = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
-        return self._values(k, x)[0]
+        return self._from_edges(k, x, self._table[1], self._steps)
 
     def backward(self, z: Array) -> tuple[Array, Array]:
         """State x and E at points z, which are clipped to the table's range."""
@@ -283,12 +288,13 @@ class Coordinate:
         unit = 0.0 if any(place == 0 for place, _ in self.crossings) else 1.0
         z = np.clip(np.asarray(z, dtype=float), table[0], table[-1])
         k = np.clip(np.searchsorted(table, z, side="right") - 1, 0, len(edges) - 2)
-        x = edges[k] + (edges[k + 1] - edges[k]) * (z - table[k]) / (table[k + 1] - table[k])
         low, high = edges[k].copy(), edges[k + 1].copy()
+        x = self._between(k, z)
         moving = np.arange(len(x))  # the points that Newton's steps still move
+        before = np.full(len(x), np.inf)
         for _ in range(60):
             here, panel = x[moving], k[moving]
-            off = self._values(panel, here)[0] - z[moving]
+            off = self._from_edges(panel, here, table, self._steps) - z[moving]
             low[moving] = np.where(off < 0, here, low[moving])
             high[moving] = np.where(off > 0, here, high[moving])
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -296,12 +302,34 @@ class Coordinate:
                 new = np.where(noise > 0, here - off * noise, np.nan)  # at a crossing, halve
             middle = (low[moving] + high[moving]) / 2
             new = np.where((new >= low[moving]) & (new <= high[moving]), new, middle)
-            on = (np.abs(off) > 2e-15 * (unit + np.abs(z[moving]))) & (np.abs(new - here) > 2e-16 * np.abs(here))
+            far, scale = np.abs(off), unit + np.abs(z[moving])
+            on = (far > 2e-15 * scale) & (np.abs(new - here) > 2e-16 * np.abs(here))
+            on &= (far > _ROUNDED * scale) | (
+                far < before[moving] / 2
+            )  # below, what does not become smaller is rounding
+            before[moving] = far
             moving = moving[on]
             if not len(moving):
                 break
             x[moving] = new[on]
-        return x, self._values(k, x)[1]
+        return x, self._from_edges(k, x, self._table[2], self._tilts)
+
+    def _between(self, k: NDArray[np.intp], z: Array) -> Array:
+        """A first guess of the state in panels k: cubic in z, with the noise as slope at both edges, or linear where that leaves the panel."""
+        edges, table, _ = self._table
+        low, high, width = edges[k], edges[k + 1], table[k + 1] - table[k]
+        share = (z - table[k]) / width
+        straight = low + (high - low) * share
+        with np.errstate(invalid="ignore", over="ignore"):
+            bends = [(width * self._noise[k + side] - (high - low)) for side in (0, 1)]
+            cubic = straight + share * (1 - share) * ((1 - share) * bends[0] - share * bends[1])
+            return np.where((cubic > low) & (cubic < high), cubic, straight)
+
+    @cached_property
+    def _noise(self) -> Array:
+        """The noise at the edges, where it has a value."""
+        with np.errstate(all="ignore"):
+            return np.sqrt(np.asarray(self.coefficients.variance(self._table[0]), dtype=float))
 
     @property
     def edges(self) -> Array:

@@ -45,6 +45,7 @@ _ENTRIES = 1 << 20  # of the matrix that are made at once
 _MOST_ENTRIES = 4e7
 _SURELY = 0.7  # share of the tolerance that the next steps are chosen for
 _REGULAR = 2.5  # by which a difference at least becomes smaller when steps are quartered
+_PURE = 1e-3  # by which an exponent close to an end may be off
 _SEEN = 1e-12  # of the largest density
 
 
@@ -131,7 +132,11 @@ def solve_plane(process: Diffusion, x0: tuple[float, float], t: float, tol: floa
         finest = lattice.refined().refined()
         if finest.size > points or finest.size * _per_point(motion, finest, t / steps / 16) > _MOST_ENTRIES:
             reached = f"the error is about {error:.1g}, and tol = {tol:g} was asked for; " if np.isfinite(error) else ""
-            reached += "" if regular else "coefficients with kinks or jumps converge slowly; "
+            reached += (
+                ""
+                if regular
+                else "it does not fall as for smooth coefficients, because of kinks, jumps or a steep drift; "
+            )
             raise ValueError(
                 f"{reached}the next grid has {finest.size} points for {16 * steps} steps, more than points = {points} or than fit in memory: "
                 "raise points or tol, or simulate"
@@ -162,7 +167,7 @@ def _three(motion: _Motion, lattice: _Lattice, t: float, steps: int) -> tuple[Ar
     moved = [
         float(np.abs(f[::2, ::2] - c).sum()) * 4 * area * 4 ** (1 - k) for k, (c, f) in enumerate(pairwise(densities))
     ]
-    # quartering the steps quarters the error, unless coefficients have kinks or jumps; then nothing is gained by extrapolation
+    # quartering the steps quarters the error, unless coefficients have kinks or jumps or are steep; then extrapolation gains nothing
     regular = moved[0] > _REGULAR * moved[1]
     off = float(np.abs(density - once[1]).sum()) * area if regular else 2 * moved[1]
     return density / mass, off + abs(mass - 1) + missed + edge, regular
@@ -186,7 +191,7 @@ def _motion(process: Diffusion, x0: tuple[float, float], t: float) -> _Motion:
         coefficients = Coefficients(np.zeros_like, variance, left, right, kinks)
         axis = Coordinate(coefficients, x0[k], (_FAR * np.sqrt(t), _FAR * np.sqrt(t)))
         for side, end in zip(axis.sides, (left, right), strict=True):
-            if np.isfinite(side.length):
+            if np.isfinite(side.length) and not _is_far(variance, float(side.edges[-1]), end):
                 raise ValueError(
                     f"the end {x} = {end:g} is at the distance {side.length:.3g} in the coordinate of unit noise, where the process may come to "
                     "it, which is not known for two states; take states whose ends are infinitely far, as a logarithm's, or simulate"
@@ -204,6 +209,14 @@ def _motion(process: Diffusion, x0: tuple[float, float], t: float) -> _Motion:
         )
     root = np.linalg.cholesky(np.array([[1, correlation], [correlation, 1]]))
     return _Motion(Chart((axes[0], axes[1]), root), compiled, (slopes[0], slopes[1]), np.sqrt(t))
+
+
+def _is_far(variance: Callable[[Array], Array], last: float, end: float) -> bool:
+    """Whether an end is infinitely far although doubles do not resolve states from it: the noise vanishes with the distance, or faster."""
+    if not np.isfinite(end):
+        return False
+    near, further = variance(end + (last - end) * np.array([1.0, 2.0]))
+    return bool(np.log2(further / near) > 2 - _PURE)
 
 
 def _window(motion: _Motion, t: float, tol: float, steps: int) -> _Lattice:

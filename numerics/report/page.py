@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from derivations import Derivation
+from derivations.notation.latex import aligned
 from derivations.notation.plain import Words
 from derivations.notation.steps import Step
 from numerics.report.mathml import display, sentence
@@ -75,6 +76,33 @@ class Page:
             r"(width|activation) |(?<=\d) (?=input)", lambda m: f"{m[1] or ''}\N{NO-BREAK SPACE}", self.derivation.title
         )
 
+    @property
+    def main_figure(self) -> Drawing | None:
+        """The first figure, which is shown at the head of the page."""
+        return next((figure for section in self.sections for figure in section.figures), None)
+
+    @property
+    def _outcomes(self) -> list[tuple[str, str]]:
+        """Every check with what came of it."""
+        rows = (row for section in self.sections for table in section.tables for row in table.rows)
+        return [(row[0], cell) for row in rows for cell in row[1:] if cell.startswith(("✓", "✗"))]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all checks agree."""
+        return all(outcome.startswith("✓") for _, outcome in self._outcomes)
+
+    @property
+    def verdict(self) -> str:
+        """What came of all checks, in a sentence; nothing where none was made."""
+        outcomes = self._outcomes
+        wrong = [f"{claim} ({outcome[2:]})" for claim, outcome in outcomes if outcome.startswith("✗")]
+        if wrong:
+            return f"{len(wrong)} of {len(outcomes)} checks did not pass: {'; '.join(wrong)}."
+        return (
+            f"All {len(outcomes)} checks agree, and each would have noticed a noise 5 % too large." if outcomes else ""
+        )
+
     def html(self) -> str:
         """The page as one self-contained HTML document."""
         environment = Environment(
@@ -86,6 +114,7 @@ class Page:
         )
         environment.filters["sentence"] = _sentence
         environment.filters["display"] = _display
+        environment.filters["source"] = lambda step: aligned(step.lines)
         environment.filters["drawn"] = Markup
         return environment.get_template("report.html").render(
             page=self, title=self.title, steps=self.derivation.steps, versions=versions()

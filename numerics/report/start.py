@@ -43,6 +43,17 @@ class Start:
     seed: int = 0
     workers: int = 1
 
+    @classmethod
+    def samples_of(cls, numbers: int) -> int:
+        """So many networks that a picture has what it needs, and those of many numbers, in all layers of one, do not take minutes.
+
+        Examples
+        --------
+        >>> Start.samples_of(1000), Start.samples_of(1000 * 8)
+        (20000, 2500)
+        """
+        return int(np.clip(20_000_000 // numbers, 2000, cls.samples))
+
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted

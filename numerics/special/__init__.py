@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numerics.special.bessel import log_scaled_bessel_i
-from numerics.special.functions import erfi_inv, log_cosh, log_normal_cdf, scaled_bessel_i
+from numerics.special.functions import erfi_inv, log_cosh, log_normal_cdf, logistic, scaled_bessel_i
 from numerics.special.interval import interval_kernel, log_interval_kernel
 from numerics.special.parabolic_cylinder import log_weber, weber, weber_coordinate
 
@@ -11,6 +11,7 @@ __all__ = [
     "erfi_inv",
     "interval_kernel",
     "log_cosh",
+    "logistic",
     "log_interval_kernel",
     "log_normal_cdf",
     "log_scaled_bessel_i",

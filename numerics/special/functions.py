@@ -185,6 +185,24 @@ def log_normal_cdf(x: ArrayLike) -> Array:
     return special.log_ndtr(np.asarray(x, dtype=float))
 
 
+def logistic(x: ArrayLike) -> Array:
+    r""":math:`1/(1 + e^{-x})`, also where the exponential is no double any more and the value still is.
+
+    Examples
+    --------
+    >>> print(logistic([-740.0, 0.0]))
+    [4.199558e-322 5.000000e-001]
+    """
+    x = np.asarray(x, dtype=float)
+    with np.errstate(over="ignore", under="ignore"):
+        grown = np.exp(-x)
+        result = np.asarray(1 / (1 + grown))
+        gone = np.isinf(grown)
+        if gone.any():
+            result[gone] = np.exp(x[gone])
+    return result[()]
+
+
 def log_cosh(x: ArrayLike) -> Array:
     """The logarithm of the hyperbolic cosine, which does not overflow and is accurate to the last digits everywhere.
 

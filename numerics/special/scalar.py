@@ -104,6 +104,12 @@ def logaddexp(a: float, b: float) -> float:
 
 
 @numba.njit(error_model="numpy", nogil=True)
+def logistic(x: float) -> float:
+    """One over one plus an exponential, as :func:`numerics.special.logistic`."""
+    return math.exp(x) if x < -709.0 else 1.0 / (1.0 + math.exp(-x))
+
+
+@numba.njit(error_model="numpy", nogil=True)
 def log_cosh(x: float) -> float:
     """The logarithm of the hyperbolic cosine, as :func:`numerics.special.log_cosh`."""
     size = abs(x)

@@ -87,9 +87,10 @@ def moments_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
         right, wrong = (richardson(*map(Estimate.of, pair)) + Estimate(1.0, 0.0) for pair in zip(*gaps, strict=True))
         return right, wrong
 
-    squares, controls = moments(s.samples or PILOT, seeds[:2])
+    first = s.samples or PILOT // 4
+    squares, controls = moments(first, seeds[:2])
     if not s.samples and squares.error > wanted:
-        samples = min(MOST, int(PILOT * 1.2 * (squares.error / wanted) ** 2))
+        samples = min(MOST, int(first * 1.2 * (squares.error / wanted) ** 2))
         squares, controls = moments(samples, seeds[2:])
     claim = f"second moment of normal scores at t = {s.t:g}, networks extrapolated from depths {depth} and {2 * depth}"
     yield Row(claim, "z", squares.test(1.0), controls.test(1.0), derived=1.0, measured=squares)

@@ -145,8 +145,8 @@ def _rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> It
     if isinstance(s.limit, Flow):
         yield from _flow_rows(s, x, depth, width, seed)
         return
-    pilot, path_seed, bias_seed = spawn(seed, 3)
-    shown = [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)] if s.has_law else most_powerful(s, pilot)
+    _, path_seed, bias_seed = spawn(seed, 3)
+    shown = [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)] if s.has_law else most_powerful(s)
     paths = law_scores(shown) if s.has_law else paths_of_limit(s, shown, float(min(len(x), PILOT)), path_seed)
     finite = _finite_size(s, shown, depth, width, bias_seed)
     for scores, path, (added, noise) in zip(shown, paths, finite, strict=True):

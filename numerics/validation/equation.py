@@ -104,10 +104,10 @@ def _polynomials(ranks: Array) -> Array:
 
 
 def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
-    pilot, network_seed, path_seed = spawn(seed, 3)
+    _, network_seed, path_seed = spawn(seed, 3)
     s = of if of.by_law else of.calm
     when = "" if s.t == of.t else f" at t = {s.t:g}"
-    shown = most_powerful(s, pilot)
+    shown = most_powerful(s)
     least = min(one.noncentrality for one in shown)
     if not least > 1e-12:
         raise ValueError(
@@ -155,11 +155,11 @@ def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: See
     return paths
 
 
-def most_powerful(s: Setting, seed: Seed) -> list[Scores]:
+def most_powerful(s: Setting) -> list[Scores]:
     """Of each group the statistic with the most power against the control, without groups that have hardly any."""
     if s.by_law:
         return [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)]
-    right, wrong = (s.paths(limit, 32, RANKED, seed) for limit in (s.limit, s.control))
+    right, wrong = s.ranked, s.paths(s.control, 32, RANKED, 0)  # driven by the same noise
     best = [
         max((Scores.of_paths(name, f, right, wrong) for name, f in group), key=lambda one: one.noncentrality)
         for group in s.statistics

@@ -31,7 +31,7 @@ from numerics.validation.base import SCALE, Array, negative_control
 #: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
 _SOLVED = 1e-5
 #: Paths among which statistics are ranked.
-RANKED = 20_000
+RANKED = 8192
 #: A number of each sample, with its name.
 Statistic = tuple[str, Callable[[Array], Array]]
 
@@ -116,11 +116,16 @@ class Setting:
         return ends.reshape(samples, *self.origin.shape)
 
     @cached_property
+    def ranked(self) -> Array:
+        """Paths among which a statistic is ranked."""
+        return self.paths(self.limit, 32, RANKED, 0)
+
+    @cached_property
     def calm(self) -> Setting:
         """The same over a time halved until no path explodes of a limit that does not: there the steps' error falls like one over their number."""
         found = self
         for _ in range(10):
-            if self.explosive or np.isfinite(found.paths(found.limit, 32, RANKED, 0)).all():
+            if self.explosive or np.isfinite(found.ranked).all():
                 break
             found = replace(found, t=found.t / 2, drawn=(0, None))
         return found
@@ -239,6 +244,11 @@ class WideSetting(Setting):
         """Means 0, then second moments."""
         gram = _entries(self.start[None], self.matrix, self._moments)[0]
         return np.concatenate([np.zeros(len(self.limit.states) - len(self._moments)), gram])[None, :]
+
+    @property
+    def calm(self) -> Setting:
+        """Itself."""
+        return self
 
     @property
     def _moments(self) -> tuple[Any, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import process_time
 
 import numpy as np
 
-from derivations import ResNet, depth_limit, tanh
+from derivations import MLPBlock, ResNet, depth_limit, relu, tanh
 from numerics import expect_sde, simulate_sde
+from numerics.depth_levels import NetworkLevels
 from numerics.expectations import Levels, Problem
+from numerics.networks.initial import checked_start
+from numerics.networks.simulate import ensemble
 from numerics.schemes import find_scheme
 
 ERROR, T = 1e-4, 1.0
@@ -38,6 +42,16 @@ def main() -> None:
     print(f"Euler, {paths:.1e} paths x {steps} steps: {slow:.0f} s (from a thousandth of them)")
     print(f"{budget}: {fast:.1f} s")
     print(f"ratio {slow / fast:.0f}")
+    print(
+        "\nlevels of networks: rate of the variance, layers in all at errors of 1e-2, 1e-3, and the power that they grow with"
+    )
+    for name, network in {"ResNet(tanh, 4)": ResNet(tanh, 4), "MLPBlock(relu, 4)": MLPBlock(relu, 4)}.items():
+        task = ensemble(network, 2, partial(checked_start, 1.0, None, 1.0, 1, architecture=network), "state", T)
+        levels = NetworkLevels(task, lambda x: np.tanh(x[:, 0, 0]), 0, 1)
+        for _ in range(6):
+            levels.extend()
+        first, second = (levels.predicted_cost(tol) for tol in (1e-2, 1e-3))
+        print(f"{name:<20} {levels.rate:>6.2f} {first:>10.1e} {second:>10.1e} {np.log10(second / first):>6.2f}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import mpmath
 import numpy as np
 import pytest
@@ -184,3 +188,42 @@ def test_gradients_of_rational_formulas_are_numbers_where_powers_overflow_single
     with mpmath.workdps(300):
         expected = np.array([float(exact(mpmath.mpf(float(v)))) for v in points])
     np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-37)
+
+
+SHARED = """
+import jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+from derivations import ResNet, depth_limit, relu
+from numerics.compile.jax_paths import compile_jax_paths
+
+limit, devices = depth_limit(ResNet(relu, 3, inputs=2)), jax.devices()
+assert len(devices) == 8
+start = np.random.default_rng(0).normal(size=(3, 2))
+alone, shared = (compile_jax_paths(limit, devices=d) for d in (None, devices))
+key = jax.random.key(1)
+one, eight = (f(key, start, steps=20, samples=160) for f in (alone, shared))
+assert len(one.sharding.device_set) == 1 and len(eight.sharding.device_set) == 8
+assert [s.data.shape for s in eight.addressable_shards] == [(20, 3, 2)] * 8
+np.testing.assert_allclose(eight, one, rtol=1e-12)
+assert not np.allclose(shared(jax.random.key(2), start, steps=20, samples=160), one)  # the control: other numbers
+for given, word in (({"samples": 30}, "take a multiple of 8"),):
+    try:
+        shared(key, start, steps=2, **given)
+    except ValueError as error:
+        assert word in str(error)
+    else:
+        raise AssertionError(word)
+try:
+    compile_jax_paths(limit, devices=["cpu"])
+except ValueError as error:
+    assert "some of jax.devices()" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.slow
+def test_paths_are_shared_out_over_eight_devices():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run([sys.executable, "-c", SHARED], env=os.environ | flags, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

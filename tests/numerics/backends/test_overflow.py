@@ -65,6 +65,18 @@ def test_values_are_numbers_where_exponentials_overflow(backend):
         assert off(found, exact(FORMULAS[name], POINTS)) < 1e-13, name
 
 
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b.name in ("numpy", "numba")], ids=lambda b: b.name)
+@pytest.mark.parametrize("formula", [1 / (1 + e(-x)), x / (1 + e(-x)), x**2 * e(2 * x) / (1 + e(x)) ** 2], ids=str)
+def test_values_below_the_normal_doubles_are_not_zero(backend, formula):
+    points = np.array([-370.0, -709.5, -712.0, -720.0])
+    found = compile_expression((x,), formula, backend.name)(points)
+    with mpmath.workdps(30):
+        exact = [float(formula.subs(x, sp.Rational(float(p))).n(30)) for p in points]
+    np.testing.assert_allclose(
+        found, exact, rtol=1e-9, atol=5e-324 * 740**2
+    )  # of the last of few digits, times the square
+
+
 def test_the_parts_of_a_formula_of_several_variables():
     found = compile_expression((x, y), y**2 * sp.sin(x) / x + sp.log(sp.cosh(y)))
     assert found(0.0, 800.0) == pytest.approx(640_000 + 800 - np.log(2), rel=1e-15)

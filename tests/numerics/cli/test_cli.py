@@ -385,3 +385,11 @@ def test_kernel_of_random_inputs_comes_from_the_seed(capsys):
     assert first == again != other
     rows = printed(capsys, "kernel", "conv", "--positions", "2", "--random", "2x4").splitlines()
     assert len(rows) == 2
+
+
+def test_a_theorem_is_written_where_its_file_is_named(capsys, tmp_path):
+    out = tmp_path / "theorem.tex"
+    assert main(["derive", "--width", "1", "--style", "theorem", "-o", str(out)]) == 0
+    assert r"\begin{theorem}" in out.read_text()
+    capsys.readouterr()
+    assert "name its file in --out" in complaint(capsys, "derive", "--style", "theorem")

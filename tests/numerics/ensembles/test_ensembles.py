@@ -324,6 +324,49 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
     assert np.array_equal(np.load(out), expected)
 
 
+GROWS = """
+import sys
+sys.path.insert(0, "{root}")
+import numpy as np
+from distributed import Client, LocalCluster
+from numerics.ensembles import Moments, reduce_ensemble
+from tests.numerics.ensembles.test_ensembles import slow_normals
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        seen = []
+
+        def progress(finished, total):
+            seen.append(len(cluster.workers))
+            if len(seen) == 3:
+                cluster.scale(2)
+                client.wait_for_workers(2, timeout=60)
+            if len(seen) == 40:
+                cluster.scale(1)
+
+        moments = reduce_ensemble(slow_normals, Moments(), 1000, block=10, seed=1, workers=client.get_executor(pure=False), progress=progress)
+        np.save("{out}", [moments.mean, moments.variance, max(seen), seen[0]])
+"""
+
+
+def slow_normals(first: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    time.sleep(0.02)
+    return rng.standard_normal(count)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_added_and_one_that_goes_change_nothing(tmp_path):
+    pytest.importorskip("distributed", reason="clusters need the extra dask")
+    script, out = tmp_path / "run.py", tmp_path / "out.npy"
+    script.write_text(GROWS.format(root=ROOT, out=out))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(script)], env=environment, check=True, timeout=200, capture_output=True)
+    mean, variance, most, first = np.load(out)
+    assert (most, first) == (2, 1)  # the cluster did change
+    expected = reduce_ensemble(slow_normals, Moments(), 1000, block=10, seed=1)
+    assert (mean, variance) == (expected.mean, expected.variance)
+
+
 def test_a_lost_block_is_computed_again_and_a_wrong_one_is_not():
     class Fragile(ThreadPoolExecutor):
         tries = 0

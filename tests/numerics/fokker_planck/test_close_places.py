@@ -52,3 +52,10 @@ def test_many_points_at_once_are_those_one_by_one(noise):
     assert np.abs(d.cdf(points)[::40] - d.cdf(few)).max() < 1e-9
     assert np.diff(d.cdf(points)).min() >= 0
     assert np.isnan(d.pdf(np.full(40_000, np.nan))).all()
+
+
+def test_a_noise_that_is_almost_nothing_at_the_start_and_overflows_further_out():
+    noise = x**64 / (1 + sp.exp(-(x**64)))
+    d = solve_fokker_planck(Diffusion((x,), [0], [[noise**2]]), -0.4, t=0.1)
+    assert d.error < 1e-6
+    assert d.mean() == pytest.approx(-0.4, rel=1e-12)

@@ -341,3 +341,30 @@ def test_zeros_that_are_not_known_exactly_end_the_interval():
     assert place == pytest.approx(0.7390851332151607, abs=1e-12)
     assert 0.1 < mass < 0.9
     assert reached.mean() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("power", ["1/4", *(pytest.param(q, marks=pytest.mark.slow) for q in ("1/10", "2/5"))])
+def test_networks_are_stopped_at_a_one_sided_zero(power):
+    # max(x, 0)^q has one solution, which 0 absorbs; layers overshoot it once and stay
+    q, samples = float(sp.Rational(power)), 8000
+    X = distribution(derive(ResNet(parse_activation(f"max(x,0)**({power})"), width=1)), x0=0.5, t=1.0)
+    ((place, stopped),) = X.atoms
+    assert place == 0.0
+    states = {}
+    for depth in (400, 1600):
+        rng, v = np.random.default_rng(depth), np.full(samples, 0.5)
+        for _ in range(depth):
+            v = v + np.sqrt(1 / depth) * rng.standard_normal(samples) * np.maximum(v, 0) ** q
+        states[depth] = v
+    assert states[1600].min() > -0.2
+    error = 0.5 / np.sqrt(samples)
+    for level, expected in ((0.0, stopped), (1.0, float(X.cdf(1.0)))):
+        shallow, deep = ((states[depth] <= level).mean() for depth in (400, 1600))
+        assert (
+            abs(2 * deep - shallow - expected) < 4 * np.sqrt(5) * error
+        )  # what few layers add falls with the root of their number
+    crossed = distribution(derive(ResNet(parse_activation(f"abs(x)**({power})"), width=1)), x0=0.5, t=1.0)
+    assert (
+        abs(2 * (states[1600] <= 0).mean() - (states[400] <= 0).mean() - float(crossed.cdf(0.0)))
+        > 8 * np.sqrt(5) * error
+    )

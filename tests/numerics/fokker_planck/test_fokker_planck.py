@@ -256,7 +256,7 @@ def test_frozen_parts_and_degenerate_starts():
         (Diffusion((x,), [0], [[1]]), 0.0, -1.0, "must be positive"),
         (Diffusion((x,), [0], [[1]]), np.nan, 1.0, "finite number"),
         (Diffusion((x,), [0], [[p]]), 0.0, 1.0, "parameters p"),
-        (Diffusion((x, p), [0, 0], [[1, 0], [0, 1]]), 0.0, 1.0, "scalar"),
+        (Diffusion((x, p), [0, 0], [[1, 0], [0, 1]]), 0.0, 1.0, "must be two numbers"),
         (on_half_line(0, p**2), -1.0, 1.0, "outside the domain"),
     ],
 )

@@ -21,7 +21,7 @@ from numerics.kernels import kernel_matrix
 from numerics.report import Inputs, Start, report
 from numerics.report.inputs import observe, wide_limit
 from numerics.report.mathml import display, inline, sentence
-from numerics.report.page import Page
+from numerics.report.page import Page, Section, Table
 from numerics.validation.stages import silent
 from tests.helpers import derived
 
@@ -133,13 +133,25 @@ def test_page_of_inputs_is_whole():
     check_page(small_report(derive(ResNet(relu, 4, inputs=3)), inputs))
 
 
+def assert_begins_with_the_verdict(page: str) -> None:
+    """The verdict with the main figure first, then contents whose links lead somewhere, then the steps, each with its LaTeX."""
+    assert page.index('id="verdict"') < page.index("<svg") < page.index("<nav") < page.index('id="derivation"')
+    targets = re.findall(r'<a href="#([\w-]+)"', page)
+    assert targets
+    assert all(f'id="{target}"' in page for target in targets)
+    assert 'data-latex="\\begin{aligned}' in page
+    assert page.count("<details open>") == page.count('id="step-')
+
+
 def check_page(page: str) -> None:
     outline = Outline()
     outline.feed(page)
     assert outline.open == ["!doctype"] or outline.open == []
     assert outline.addresses
     assert all(address.startswith("#") for address in outline.addresses)
-    assert not re.search(r"@import|url\((?!#)|<script|<link|<img|<iframe", page)
+    assert not re.search(r"@import|url\((?!#)|<script[^>]|<link|<img|<iframe|fetch\(|XMLHttp|import\(", page)
+    assert page.count("<script>") == 1  # copies LaTeX, and opens what is folded before printing
+    assert_begins_with_the_verdict(page)
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt;&amp;" in page
     assert page.count("<svg") >= 1
@@ -265,3 +277,14 @@ def test_report_on_ten_digits_is_written(tmp_path, capsys):
     assert page.count("<figure") == 2
     assert "45 pairs" in page
     assert str(tmp_path) not in page.split("To repeat this page")[0]
+
+
+def test_the_verdict_names_what_did_not_pass():
+    def page(*cells: str) -> Page:
+        table = Table(("claim", "verdict", "p"), [(f"claim {k}", cell, "1") for k, cell in enumerate(cells)], "")
+        return Page(derive(ResNet(relu, 1)), (), (Section("Checks", tables=(table,)),))
+
+    assert page("✓ agrees", "✓ agrees").verdict.startswith("All 2 checks agree, and each would have noticed")
+    assert page("✓ agrees", "✗ differs").verdict == "1 of 2 checks did not pass: claim 1 (differs)."
+    assert not page("✓ agrees", "✗ differs").holds
+    assert page().verdict == ""
