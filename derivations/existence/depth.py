@@ -15,8 +15,8 @@ with W a Brownian motion in n dimensions, and X explodes iff :math:`T = \int_0^\
 * :math:`\kappa = 0`, n ≥ 3: :math:`\|W_s\|^2` is of size s. If :math:`|\psi| \ge c|x|^p`, p > 1, on both sides, then
   :math:`S \ge c'\|w\|^{2p}` far out and :math:`T < \infty`. If :math:`|\psi| \le C(1 + |x|)` on one side, W is in the cone of that side
   at infinitely many scales, each of which adds at least a constant to T: :math:`T = \infty`.
-* For a layer written as a program: no explosion at linear growth of the coefficients; else, where the squared norm is a diffusion by itself,
-  Feller's test on it, which decides for every input alone. Its covariance is then a smooth function of the norm, away from 0.
+* For a layer written as a program: no explosion at linear growth of the coefficients, or of what a layer adds; else, where the squared norm is a
+  diffusion by itself, Feller's test on it, which decides for every input alone. Its covariance is then a smooth function of the norm, away from 0.
 * :math:`\kappa \ne 0`: all coordinates of Y tend to :math:`\pm\infty` like :math:`\kappa s`, and :math:`T < \infty` iff
   :math:`\int^\infty \mathrm{d}r/\psi(\pm r)^2 < \infty` on that side.
 """
@@ -34,6 +34,7 @@ from derivations.errors import DerivationError, NotClosed
 from derivations.existence.flows import SecondMoments
 from derivations.existence.growth import at_most, degree, explosion_by_powers, is_lipschitz, is_smooth
 from derivations.existence.joint import linear_growth
+from derivations.existence.layers import added_degree, has_norms, is_locally_lipschitz
 from derivations.existence.statement import UNKNOWN, Existence
 from derivations.language.single import OneMatrixLayer
 from derivations.limits.closure import gram_limit
@@ -200,6 +201,9 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         explodes, why_explodes = _by_fellers_test(norm)
     if explodes == UNKNOWN and network.positions:
         explodes, why_explodes = _over_positions(network)
+    added = added_degree(network.program()) if explodes == UNKNOWN else None
+    if added is not None and added <= 1:
+        explodes, why_explodes = "cannot", "what a layer adds grows at most linearly with the state"
     root = _root_of_summand(drift, covariance)  # one matrix: the layer is Brownian motion in a clock of its own
     if root is not None and explodes == UNKNOWN:
         low, high = (_growth(root, end) for end in (-sp.oo, sp.oo))
@@ -219,6 +223,10 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
     if not any(entry.has(CoordinateSum, *states) for entry in (*drift, *covariance)):
         constant = "the coefficients do not depend on the state"
         return Existence("yes", "yes", "cannot", (constant, constant))
+    if is_locally_lipschitz(network, drift.is_zero_matrix is True):
+        until = ", until a norm is 0" if has_norms(network.program()) else ""
+        why = f"given its weights a layer is locally Lipschitz in the state, and so are noise and drift{until}"
+        return Existence("yes", "yes", explodes, (why, why_explodes))
     why = "the coefficients are not seen to be locally Lipschitz"
     return Existence(UNKNOWN, UNKNOWN, explodes, (why, why_explodes))
 
@@ -261,7 +269,8 @@ def _root_of_summand(drift: sp.Matrix, covariance: sp.Matrix) -> Analysis | None
     number, total = covariance[0, 0].as_independent(CoordinateSum)
     if covariance.shape != (1, 1) or drift[0] != 0 or not isinstance(total, CoordinateSum) or number == 0:
         return None
-    if len(total.bound_symbols) != 1 or total.body.free_symbols - set(total.bound_symbols):
+    alone = len(total.bound_symbols) == 1 and not total.body.has(CoordinateSum)
+    if not alone or total.body.free_symbols - set(total.bound_symbols):
         return None
     y = sp.Dummy("y", real=True)
     try:

@@ -93,7 +93,12 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
     most = sp.Max if far else sp.Min
     if isinstance(expr, SoftmaxMean):  # shares add up to 1
         entries = [degree(entry, states, far) for entry in {*expr.form}]
-        return None if None in entries else (sp.Max if far else sp.Min)(*entries)
+        own: sp.Expr | None = sp.S.One
+        if expr.function is not None:  # the form of both rows is at most the root of both their own
+            one, both, two = expr.function.variables
+            size = sp.Dummy("r", real=True) * sp.sqrt(one) * sp.sqrt(two)
+            own = degree(sp.expand(expr.function.expr.xreplace({both: size})), (one, two), far)
+        return None if own is None or None in entries else own * most(*entries)
     if isinstance(expr, GaussianExpectation):
         function, *place = expr.args
         mean, variance = (degree(entry, states, far) for entry in place)

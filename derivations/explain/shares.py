@@ -15,12 +15,13 @@ _FEW = 4  # matrices that get a name; more are those of heads that differ
 def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]:
     r"""Lines in which a mean over a softmax is :math:`\mathbb{E}[a_\alpha^\top C\,a_\gamma]`, the lines that say C, and words that say a.
 
-    As they are where there are none, or where their scores have several laws or means.
+    As they are where there are none, or where their scores have several laws or means, or functions of forms are taken.
     """
     found = set().union(*(term.coefficient.atoms(SoftmaxMean) for line in lines for term in line.terms))
     nodes = sorted(found, key=sp.default_sort_key)
     tables = list(dict.fromkeys(m for node in nodes for m in (node.form, node.queries, node.keys)))
-    if len({node.args[3:] for node in nodes}) != 1 or len(tables) > _FEW or nodes[0].means:
+    of_forms = any(node.function is not None for node in nodes)
+    if of_forms or len({node.args[3:] for node in nodes}) != 1 or len(tables) > _FEW or nodes[0].means:
         return lines, ()
     names = {m: f"C_{k + 1}" if len(tables) > 1 else "C" for k, m in enumerate(tables)}
     rule = {}

@@ -28,7 +28,6 @@ class Role(Enum):
     BRANCH = "the branch"
     SHAPING = "the shaping"
     MEAN = "the mean of"
-    SCORES = "the scores"
     PARAMETER = "a parameter of the layer"
 
 

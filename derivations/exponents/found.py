@@ -158,6 +158,13 @@ class Found:
             return Verdict("too strong", regime, sizes, self.long_run(tuple(leading)))
         return Verdict("identity" if top < 0 else "limit", regime, sizes)
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether the network as it stands has all exponents, but those of means that it does not have."""
+        said = {*self.family.stands, *({width_exponent} if self.net.regime.depth is not None else ())}
+        open_ = {size.exponent for size in self.family.sizes if size.role is not Role.MEAN} - said
+        return not open_ and (self.family.order != "joint" or width_exponent in said)
+
     def _point(
         self, exponents: Mapping[sp.Symbol, object], found: Exponents
     ) -> tuple[dict[sp.Symbol, sp.Expr], set[int]]:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from derivations.errors import DerivationError
-from derivations.exponents.family import Family, Role, Size, exponent_of
+from derivations.exponents.family import Family
 from derivations.exponents.terms import Powers, terms
 from derivations.language import Program
 from derivations.language.statements import Mean, Shares
 
 #: Scores are divided by the number of keys to the power s.
 score_exponent = sp.Symbol("s", real=True)
-_SIZE = sp.Symbol("tau", positive=True)
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,13 @@ def score_regimes(found: Family) -> tuple[ScoreRegime, ...]:
         return ()
     half = sp.S.Half
     gaussian = replace(found, program=_scaled(found.program, sp.S.One))
-    size = Size(_SIZE, exponent_of(_SIZE), Role.SCORES)
-    small = replace(found, program=_scaled(found.program, _SIZE), sizes=(*found.sizes, size))
-    uniform = {powers[:-1]: row for powers, row in terms(small).drift.items() if powers[-1] == 0}
+    uniform = replace(found, program=_scaled(found.program, sp.S.Zero))
     return (
         ScoreRegime(sp.Eq(score_exponent, half), "a softmax of Gaussian scores", terms(gaussian).drift),
         ScoreRegime(
             sp.StrictGreaterThan(score_exponent, half, evaluate=False),
             "scores vanish, and attention is uniform",
-            uniform,
+            terms(uniform).drift,
         ),
         ScoreRegime(
             sp.StrictLessThan(score_exponent, half, evaluate=False),

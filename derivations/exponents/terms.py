@@ -17,6 +17,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.exponents.family import Family
+from derivations.exponents.summed import as_averages
 from derivations.language import Program
 from derivations.language.statements import Matrix
 from derivations.limits.chain import GramChain
@@ -25,6 +26,7 @@ from derivations.limits.elimination.fluctuations import Kept
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.elimination.series import require_still, taylor
 from derivations.limits.gram import gram_matrix
+from derivations.limits.joint_moments import require_joint
 from derivations.limits.width import MeanFieldLayer, require_gaussian
 from derivations.symbols import state, step
 
@@ -330,9 +332,14 @@ def _of_flow(found: Family, graded: Graded, degree: int) -> _Tables:
 
 def _of_gram(found: Family, graded: Graded, degree: int) -> _Tables:
     """With the width a power of the depth: the mean change and the covariance of the Gram matrix."""
+    averaged, finite = as_averages(graded.plain, graded.names)
+    small = {symbol: step * name for symbol, name in graded.names.items() if symbol not in finite.values()}
+    program = averaged.xreplace(small)
+    require_joint(program)
+    roots = {number: graded.atoms[graded.names[size]] for number, size in finite.items()}
 
     def moments(beside: int) -> _Tables:
-        chain = GramChain(graded.program, 2, Kept(degree, beside))
+        chain = GramChain(program, 2, Kept(degree, beside))
         drift: dict[Powers, tuple[sp.Expr, ...]] = {}
         noise: dict[Powers, tuple[sp.Expr, ...]] = {}
         firsts = [chain.mean(0, b) for b in range(2)]
@@ -342,16 +349,36 @@ def _of_gram(found: Family, graded: Graded, degree: int) -> _Tables:
                 series = [taylor(getattr(m, of), degree) if getattr(m, of) != 0 else () for m in found_]
                 if table is drift and power == 0:
                     series = [one[1:] for one in series]
-                table |= _table(graded, *series, last=power)
+                for powers, row in _in_sizes(_table(graded, *series, last=power), roots).items():
+                    own = table.get(powers, (sp.S.Zero,) * len(row))
+                    table[powers] = tuple(map(sp.Add, own, row))
         wide = {powers[:-1]: row for powers, row in drift.items() if powers[-1] == 0}
         return drift, noise, wide
 
-    tables = moments(0)
+    tables = moments(degree if finite and small else 0)
     count = len(found.sizes)
     pure = (*[sp.S.Zero] * count, sp.S.One)
     # a variance that vanishes with the sizes is of second order in them, so beside 1/n it is less than a drift of second order
     second = all(any(p[k] in (1, 2) and sum(p) == p[k] for p in tables[0]) for k in range(count))
     return tables if second or any(pure in table for table in tables[:2]) else moments(degree)
+
+
+def _in_sizes(
+    table: dict[Powers, tuple[sp.Expr, ...]], roots: dict[sp.Symbol, Powers]
+) -> dict[Powers, tuple[sp.Expr, ...]]:
+    """Powers of numbers that are sizes times the root of the width as powers of these."""
+    if not roots:
+        return table
+    found: dict[Powers, list[sp.Expr]] = {}
+    for powers, row in table.items():
+        for place, entry in enumerate(row):
+            for degrees, term in sp.Poly(entry, *roots).terms():
+                moved = [
+                    sum(e * p[k] for e, p in zip(degrees, roots.values(), strict=True)) for k in range(len(powers) - 1)
+                ]
+                key = (*map(sp.Add, powers[:-1], moved), powers[-1] - sp.Rational(sum(degrees), 2))
+                found.setdefault(key, [sp.S.Zero] * len(row))[place] += term
+    return {key: tuple(row) for key, row in found.items() if any(row)}
 
 
 _OBSERVED = {"depth": _of_neurons, "width": _of_flow, "joint": _of_gram}

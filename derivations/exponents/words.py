@@ -39,7 +39,7 @@ def steps(found: Found) -> tuple[Step, ...]:
     if found.scores:
         shown.append(_scores_step(found))
     shown.append(_outside_step(found))
-    if found.family.stands:
+    if found.family.stands and found.is_placed:
         shown.append(_stands_step(found))
     return tuple(shown)
 
@@ -261,10 +261,11 @@ def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
 def _scores_step(found: Found) -> Step:
     lines = []
     for regime in found.scores:
-        if regime.drift is not None:
-            lines.append(
-                Line(Rate(sp.Symbol("K_11"), time), (Term(_sum(found, regime.drift, 0)),), "=", regime.condition)
-            )
+        for place, entry in enumerate(("K_11", "K_12")):  # where norms keep the first, the second moves
+            speed = sp.S.Zero if regime.drift is None else _sum(found, regime.drift, place)
+            if speed != 0:
+                lines.append(Line(Rate(sp.Symbol(entry), time), (Term(speed),), "=", regime.condition))
+                break
     items: list[Words] = [(regime.condition, f": {regime.attention}.") for regime in found.scores]
     return Step(
         "Scores",

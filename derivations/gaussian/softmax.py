@@ -14,7 +14,7 @@ import sympy as sp
 from sympy.core.function import ArgumentIndexError
 from sympy.printing.printer import Printer
 
-from derivations.binding import Binding, called
+from derivations.binding import Binding, bound_symbols, called
 from derivations.errors import NotClosed
 from derivations.gaussian.joint import joint_mean
 
@@ -88,6 +88,9 @@ class SoftmaxMean(Binding):
     moved : Matrix, shape (c, c)
         In the place of means: T, where the mean is that of how the rows move with their scores,
         :math:`\mathbb{E}\,\mathrm{tr}(J_\alpha M J_\gamma T^\top)` with :math:`J = \partial a/\partial Y = \mathrm{diag}(a) - aa^\top`.
+    function : Lambda
+        Last, where the mean is not of the form itself but of f of
+        :math:`\Phi_{\alpha\alpha}, \Phi_{\alpha\gamma}, \Phi_{\gamma\gamma}`, as behind a norm; :math:`\Phi_{\alpha\gamma} = a_\alpha^\top M a_\gamma`.
     """
 
     is_extended_real = True
@@ -124,14 +127,29 @@ class SoftmaxMean(Binding):
         return sp.oo if self.args[6] == 0 else 1 / self.args[6]
 
     @property
+    def function(self) -> sp.Lambda | None:
+        """f, where the mean is not of the form itself."""
+        return self.args[-1] if isinstance(self.args[-1], sp.Lambda) else None
+
+    @property
+    def tables(self) -> tuple[sp.ImmutableMatrix, ...]:
+        """Means, or T, as the node has them."""
+        return tuple(self.args[7:] if self.function is None else self.args[7:-1])
+
+    @property
     def means(self) -> tuple[sp.ImmutableMatrix, ...]:
         """Of queries and keys; empty where both are centred."""
-        return tuple(self.args[7:]) if len(self.args) == 9 else ()
+        return self.tables if len(self.tables) == 2 else ()
 
     @property
     def moved(self) -> sp.ImmutableMatrix | None:
         """T, where the mean is of slopes."""
-        return self.args[7] if len(self.args) == 8 else None
+        return self.tables[0] if len(self.tables) == 1 else None
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Of the matrices: a function has its own variables only."""
+        return set().union(*(part.free_symbols for part in self.args))
 
     @property
     def positions(self) -> int:
@@ -146,8 +164,14 @@ class SoftmaxMean(Binding):
 
     def of_shares(self, one: dict[int, sp.Expr], other: dict[int, sp.Expr]) -> sp.Expr:
         """What the mean is of, from the shares of both rows."""
-        if self.moved is None:
+
+        def form(one: dict[int, sp.Expr], other: dict[int, sp.Expr]) -> sp.Expr:
             return sp.Add(*(self.form[b, d] * s * r for b, s in one.items() for d, r in other.items()))
+
+        if self.function is not None:
+            return self.function(form(one, one), form(one, other), form(other, other))
+        if self.moved is None:
+            return form(one, other)
 
         def slope(shares: dict[int, sp.Expr], b: int, d: int) -> sp.Expr:
             return shares[b] * (int(b == d) - shares[d])
@@ -161,6 +185,12 @@ class SoftmaxMean(Binding):
                 for f in other
             )
         )
+
+    def of_named_forms(self) -> sp.Expr:
+        """The function of forms called by their rows."""
+        assert self.function is not None
+        a, c = (row + 1 for row in self.rows)
+        return self.function(*(sp.Symbol(f"Phi_{k}{j}", positive=True) for k, j in ((a, a), (a, c), (c, c))))
 
     def joint(self) -> sp.Expr:
         """The same as a mean over the scores themselves, which are Gaussian.
@@ -197,6 +227,8 @@ class SoftmaxMean(Binding):
         return joint_mean(body, [*names.values()], covariance)
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        if self.function is not None:
+            return sp.diff(self.joint(), symbol)
         row, other, form, queries, keys, mask, inverse, *rest = self.args
         total = sp.S.Zero
         back: dict[sp.Expr, sp.Expr] = {}
@@ -222,8 +254,9 @@ class SoftmaxMean(Binding):
         return self.joint()._eval_evalf(prec)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        row, other, form, queries, keys, mask, inverse, *rest = map(change, self.args)
-        same: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, row, other, form, queries, keys, mask, inverse, *rest)
+        own = () if self.function is None else (self.function,)
+        row, other, form, queries, keys, mask, inverse, *rest = map(change, (*self.args[:7], *self.tables))
+        same: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, row, other, form, queries, keys, mask, inverse, *rest, *own)
         return same.with_tables(form, queries, keys, *rest)
 
     def with_tables(
@@ -238,7 +271,8 @@ class SoftmaxMean(Binding):
         moved, means = (None, rest) if self.moved is None else (rest[0], ())
         row, other = rows or self.rows
         first, second = (means[0], means[1]) if means else (None, None)
-        return softmax_mean(row, other, form, queries, keys, self.mask, self.neurons, first, second, moved)
+        law = self.mask, self.neurons, first, second, moved
+        return softmax_mean(row, other, form, queries, keys, *law, self.function)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -256,6 +290,8 @@ class SoftmaxMean(Binding):
         inside = f"softmax(Y_{a + 1})' {form} softmax(Y_{c + 1})"
         if self.moved is not None:
             inside = f"tr(softmax'(Y_{a + 1}) {form} softmax'(Y_{c + 1}) {printer._print(self.moved.T.tolist())})"
+        if self.function is not None:
+            inside = f"{printer._print(self.of_named_forms())}; Phi_kl = softmax(Y_k)' {form} softmax(Y_l)"
         return f"E[{inside}; Y of {self.neurons} queries {queries} and keys {keys}{means}{mask}]"
 
     def _latex(self, printer: Printer) -> str:
@@ -265,6 +301,9 @@ class SoftmaxMean(Binding):
         if self.moved is not None:
             slopes = (rf"\mathrm{{softmax}}'(Y_{{{r + 1}}})" for r in (a, c))
             inside = rf"\operatorname{{tr}}\left({next(slopes)}\, {form}\, {next(slopes)}\, {printer._print(self.moved.T)}\right)"
+        if self.function is not None:
+            shares = (rf"\mathrm{{softmax}}(Y_{{{k}}})" for k in "kl")
+            inside = rf"{printer._print(self.of_named_forms())};\ \Phi_{{kl}} = {next(shares)}^{{\top}} {form}\, {next(shares)}"
         law = rf"N(0,\, {queries} \otimes {keys})"
         if self.neurons != sp.oo:
             number = printer._print(self.neurons)
@@ -285,6 +324,7 @@ def softmax_mean(
     query_means: object = None,
     key_means: object = None,
     moved: object = None,
+    function: sp.Lambda | None = None,
 ) -> sp.Expr:
     r"""The mean of :math:`a_\alpha^\top M a_\gamma` over two rows of a softmax; a number times M where shares are known.
 
@@ -296,6 +336,8 @@ def softmax_mean(
         N.
     moved : Matrix, optional
         T, for the mean of slopes; for infinitely many keys.
+    function : Lambda, optional
+        f of the three forms of the two rows, for the mean of that.
 
     Raises
     ------
@@ -323,10 +365,18 @@ def softmax_mean(
             "means of a softmax's slopes are known for infinitely many keys, without means of both queries and keys; leave size= out"
         )
     given = given if moved is None else (sp.ImmutableMatrix(moved),)
+    if function is not None:
+        a, c, function = _in_order(a, c, function)
+        given = (*given, function)
     node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), *given)
     one, two = (node.seen(int(r)) for r in (a, c))
     blocks = [{table[b, d] for b, _ in one for d, _ in two} for table in (matrices[0], node.moved) if table is not None]
-    if any(len(constant) == 1 for constant in blocks):  # shares add up to 1, and how they move to 0
+    if function is not None:
+        if all(
+            len({matrices[0][b, d] for b, _ in x for d, _ in y}) == 1 for x, y in ((one, one), (one, two), (two, two))
+        ):
+            return function(*(matrices[0][x[0][0], y[0][0]] for x, y in ((one, one), (one, two), (two, two))))
+    elif any(len(constant) == 1 for constant in blocks):  # shares add up to 1, and how they move to 0
         return blocks[0].pop() if moved is None else sp.S.Zero
     if any(
         len(found) > 1 and (node.queries[r, r] != 0 or (node.means and node.means[0][r] != 0))
@@ -334,6 +384,14 @@ def softmax_mean(
     ):
         return node
     return sp.expand(node.of_shares(*({b: m / sp.Add(*dict(row).values()) for b, m in row} for row in (one, two))))
+
+
+def _in_order(a: sp.Integer, c: sp.Integer, function: sp.Lambda) -> tuple[sp.Integer, sp.Integer, sp.Lambda]:
+    """The larger row first, and a function in the variables of all nodes."""
+    one, two = bound_symbols(("a", "c"), function.free_symbols, positive=True)
+    (both,) = bound_symbols(("b",), function.free_symbols, real=True)
+    bound = one, both, two
+    return max(a, c), min(a, c), sp.Lambda(bound, function(*(bound if a >= c else bound[::-1])))
 
 
 def _means(given: object, size: int) -> sp.Matrix:

@@ -26,6 +26,26 @@ def joint_regime(recipe: Recipe) -> Regime:
     return recipe.regime if recipe.regime.is_joint else Regime(depth=sp.S.One, width=recipe.width)
 
 
+def require_joint(program: Program) -> None:
+    """Require statements that have a rule where depth and width grow together.
+
+    Raises
+    ------
+    DerivationError
+        For filters, transposes and normalised sums.
+    """
+    if any(isinstance(s, Matrix) and s.weights.taps for s in program.statements):
+        raise DerivationError("depth and width together are derived without filters, got one; use width=oo there")
+    if any(isinstance(s, Back) for s in program.statements):
+        raise DerivationError(
+            "depth and width together are derived without transposes; take the width to infinity, or fix it"
+        )
+    if any(isinstance(s, Mean) and s.power != 1 for s in program.statements):
+        raise DerivationError(
+            "depth and width together are derived for averages, got a normalised sum over neurons; use average, or width=oo"
+        )
+
+
 @dataclass(frozen=True)
 class JointMoments:
     r"""One layer's conditional moments of the Gram matrix, sorted by their size.
@@ -52,16 +72,7 @@ class JointMoments:
         """
         regime = joint_regime(recipe)
         program = recipe.scaled_program()
-        if any(isinstance(s, Matrix) and s.weights.taps for s in program.statements):
-            raise DerivationError("depth and width together are derived without filters, got one; use width=oo there")
-        if any(isinstance(s, Back) for s in program.statements):
-            raise DerivationError(
-                "depth and width together are derived without transposes; take the width to infinity, or fix it"
-            )
-        if any(isinstance(s, Mean) and s.power != 1 for s in program.statements):
-            raise DerivationError(
-                "depth and width together are derived for averages, got a normalised sum over neurons; use average, or width=oo"
-            )
+        require_joint(program)
         orders = orders_of(regime)
         if step not in orders.powers and _holds(program, step):
             raise DerivationError(

@@ -173,7 +173,7 @@ class MeanFieldLayer:
                 self._matrices[key] = given.applyfunc(lambda entry: self.closed(entry, evaluate, states))
             return self._matrices[key]
 
-        found = node.with_tables(*map(matrix, (*node.args[2:5], *node.args[7:])))
+        found = node.with_tables(*map(matrix, (*node.args[2:5], *node.tables)))
         if isinstance(found, SoftmaxMean) and found.means and found.neurons == sp.oo:
             found.joint()  # says why there is none
         return found

@@ -309,6 +309,9 @@ class TypstPrinter(PatternPrinter, Printer):
         if expr.moved is not None:
             slopes = [f"{_word('softmax')}'(Y_({r}))" for r in (a, c)]
             inside = f"{_word('tr')}({slopes[0]} thin {form} thin {slopes[1]} thin {self._print(expr.moved.T)})"
+        if expr.function is not None:
+            shares = (f"{_word('softmax')}(Y_({k}))" for k in "kl")
+            inside = f"{self._print(expr.of_named_forms())}; Phi_(k l) = {next(shares)}^top {form} thin {next(shares)}"
         law = f"N(0, {queries} times.o {keys})"
         if expr.neurons != sp.oo:
             number = self._print(expr.neurons)

@@ -10,7 +10,7 @@ trapezoidal rule over two differences of scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ _DIGITS, _REACH, _LEAST_STEP = (
     8.5,
     0.04,
 )  # of a rule over two positions: minus the log of its error, its ends, and its least step
+_LEAST_STEP_OF_FUNCTIONS, _AGREED = 0.02, 1e-12  # steps are halved until two grids agree
 _SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
 _MOST_VALUES = 1000  # at how many values of its parameters a mean is taken at once; each costs milliseconds
 _BLOCK = 2**22  # how many shares are kept at a time
@@ -58,7 +59,7 @@ def group_of(node: SoftmaxMean) -> Group:
 
 
 def bilinear_means(
-    pairs: Sequence[tuple[int, int, int, int]],
+    pairs: Sequence[tuple[int, int, int, int, int]],
     forms: Sequence[Array],
     queries: Array,
     keys: Array,
@@ -66,13 +67,14 @@ def bilinear_means(
     neurons: float,
     shift: int = 0,
     means: Sequence[Array] = (),
+    functions: Sequence[Callable[..., Array]] = (),
 ) -> Array:
-    r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores, or of slopes.
+    r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores, or of slopes, or of functions of the three forms of two rows.
 
     Parameters
     ----------
-    pairs : sequence of (int, int, int, int)
-        Two rows, which of the forms, and which of them is T in a mean of slopes, else -1.
+    pairs : sequence of (int, int, int, int, int)
+        Two rows, which of the forms, which of them is T in a mean of slopes, else -1, and which of the functions, else -1.
     forms : sequence of array, shape (c, c)
     queries, keys : array, shape (c, c)
     mask : array, shape (p, p)
@@ -82,10 +84,12 @@ def bilinear_means(
         Which of the independent sets of points.
     means : sequence of array, shape (c,)
         Of queries and of keys; empty where both are 0.
+    functions : sequence of callable
+        Of arrays of the forms of the first row, of both, and of the second.
     """
     c, p = len(queries), len(mask)
     if p == 2 and np.isinf(neurons):
-        return np.array([_of_two(pair, forms, queries, keys, mask, shift) for pair in pairs])
+        return np.array([_of_two(pair, forms, queries, keys, mask, shift, functions) for pair in pairs])
     rows = sorted({r for a, b, *_ in pairs for r in (a, b)})
     place = {r: k for k, r in enumerate(rows)}
     inputs = c // p
@@ -102,27 +106,36 @@ def bilinear_means(
         own = scores.reshape(*scores.shape[:2], inputs, p - 1)[:, np.arange(len(rows)), [r // p for r in rows]]
         shares = _shares(own, mask[[r % p for r in rows]])
         w = weights[first : first + per]
-        for form, moved in sorted({which[2:] for which in pairs}):
-            chosen = [(i, a, b) for i, (a, b, *which) in enumerate(pairs) if tuple(which) == (form, moved)]
+        for form, moved, f in sorted({which[2:] for which in pairs}):
+            chosen = [(i, a, b) for i, (a, b, *which) in enumerate(pairs) if tuple(which) == (form, moved, f)]
             for here, there in sorted({(a // p, b // p) for _, a, b in chosen}):
                 where = slice(here * p, here * p + p), slice(there * p, there * p + p)
                 inside = [(i, place[a], place[b]) for i, a, b in chosen if (a // p, b // p) == (here, there)]
                 ones, others = sorted({a for _, a, _ in inside}), sorted({b for _, _, b in inside})
-                used = [forms[k][where] for k in (form, moved) if k >= 0]
-                table = _table(shares[:, ones], shares[:, others], w, *used)
+                of_one, tof_one = shares[:, ones], shares[:, others]
+                if f < 0:
+                    table = _table(of_one, tof_one, w, *(forms[k][where] for k in (form, moved) if k >= 0))
+                else:
+                    table = _table_of_function(of_one, tof_one, w, *_blocks(forms[form], *where), functions[f])
                 for i, a, b in inside:
                     total[i] += table[ones.index(a), others.index(b)]
     return total
 
 
 def _of_two(
-    pair: tuple[int, int, int, int], forms: Sequence[Array], queries: Array, keys: Array, mask: Array, shift: int
+    pair: tuple[int, int, int, int, int],
+    forms: Sequence[Array],
+    queries: Array,
+    keys: Array,
+    mask: Array,
+    shift: int,
+    functions: Sequence[Callable[..., Array]],
 ) -> float:
     """A mean over two positions, by the trapezoidal rule over both rows' differences of scores; sets of points are half a step apart.
 
     A share is analytic up to an imaginary difference of π, so that the rule is off by the exponential of minus 2π² over the step in scores.
     """
-    a, b, *which = pair
+    a, b, *which, f = pair
     contrast = np.array([1.0, -1.0])
     blocks = [slice(r - r % 2, r - r % 2 + 2) for r in (a, b)]
     left, across, right = (
@@ -132,14 +145,25 @@ def _of_two(
     sizes = [float(np.sqrt(max(v, 0.0))) for v in (left, right)]
     rho = float(np.clip(across / (sizes[0] * sizes[1]), -1.0, 1.0)) if min(sizes) > 0 else 0.0
     step = max(min(0.4, 2 * np.pi**2 / (_DIGITS * max(*sizes, 1e-300))), _LEAST_STEP)
-    z = step * (np.arange(-np.ceil(_REACH / step), np.ceil(_REACH / step) + 1) + (shift % 2) / 2)
-    w = np.exp(-z * z / 2)
-    w /= w.sum()
-    one = sizes[0] * np.repeat(z, len(z))
-    other = sizes[1] * (rho * np.repeat(z, len(z)) + np.sqrt((1 - rho) * (1 + rho)) * np.tile(z, len(z)))
-    shares = [_shares(d[:, None, None], mask[[r % 2]]) for d, r in ((one, a), (other, b))]
-    used = [forms[k][blocks[0], blocks[1]] for k in which if k >= 0]
-    return float(_table(shares[0], shares[1], np.outer(w, w).ravel(), *used)[0, 0])
+
+    def value(step: float, shift: int) -> float:
+        z = step * (np.arange(-np.ceil(_REACH / step), np.ceil(_REACH / step) + 1) + (shift % 2) / 2)
+        w = np.exp(-z * z / 2)
+        w /= w.sum()
+        weights = np.outer(w, w).ravel()
+        one = sizes[0] * np.repeat(z, len(z))
+        other = sizes[1] * (rho * np.repeat(z, len(z)) + np.sqrt((1 - rho) * (1 + rho)) * np.tile(z, len(z)))
+        first, second = (_shares(d[:, None, None], mask[[r % 2]]) for d, r in ((one, a), (other, b)))
+        if f >= 0:
+            tables = _blocks(forms[which[0]], blocks[0], blocks[1])
+            return float(_table_of_function(first, second, weights, *tables, functions[f])[0, 0])
+        used = [forms[k][blocks[0], blocks[1]] for k in which if k >= 0]
+        return float(_table(first, second, weights, *used)[0, 0])
+
+    if f >= 0:  # a form is 0 closer to the real line than a share is infinite
+        while step > _LEAST_STEP_OF_FUNCTIONS and abs(value(step, 0) - value(step, 1)) > _AGREED:
+            step /= 2
+    return value(step, shift)
 
 
 def _table(one: Array, other: Array, weights: Array, form: Array, moved: Array | None = None) -> Array:
@@ -159,6 +183,22 @@ def _table(one: Array, other: Array, weights: Array, form: Array, moved: Array |
     found += np.einsum("s,sac,sac->ac", weights, *both)
     result: Array = found
     return result
+
+
+def _blocks(form: Array, one: slice, other: slice) -> tuple[Array, Array, Array]:
+    """Of the first row's input, of both, and of the second's."""
+    return form[one, one], form[one, other], form[other, other]
+
+
+def _table_of_function(
+    one: Array, other: Array, weights: Array, first: Array, both: Array, second: Array, function: Callable[..., Array]
+) -> Array:
+    """Weighted sums of a function of the forms of all pairs of rows."""
+    own = np.einsum("sab,sab->sa", one @ first, one)[:, :, None]
+    across = (one @ both) @ np.swapaxes(other, 1, 2)
+    others = np.einsum("sab,sab->sa", other @ second, other)[:, None, :]
+    found: Array = np.einsum("s,sac->ac", weights, function(own, across, others) * np.ones_like(across))
+    return found
 
 
 def _shares(differences: Array, mask: Array) -> Array:
@@ -277,18 +317,25 @@ def softmax_mean_value(node: sp.Expr) -> JointMean:
             f"expected numbers in the mean, got {', '.join(sorted(map(str, node.free_symbols)))}; substitute values"
         )
     form, queries, keys, mask = (np.array(part.evalf(20), dtype=float) for part in node.args[2:6])
+    functions = [] if node.function is None else [_as_function(node.function)]
     means = [np.array(part.evalf(20), dtype=float)[:, 0] for part in node.means]
 
     forms = [form] if node.moved is None else [form, np.array(node.moved.evalf(20), dtype=float)]
-    pair = (*node.rows, 0, -1 if node.moved is None else 1)
+    pair = (*node.rows, 0, -1 if node.moved is None else 1, len(functions) - 1)
 
     def value(shift: int) -> float:
-        return float(bilinear_means([pair], forms, queries, keys, mask, float(node.neurons), shift, means)[0])
+        law = queries, keys, mask, float(node.neurons)
+        return float(bilinear_means([pair], forms, *law, shift, means, functions)[0])
 
     if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
         return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
     every = np.array([value(shift) for shift in range(_SHIFTS)])
     return JointMean(float(every.mean()), float(3 * every.std(ddof=1) / np.sqrt(len(every))))
+
+
+def _as_function(function: sp.Lambda) -> Callable[..., Array]:
+    made: Callable[..., Array] = sp.lambdify(function.variables, function.expr, "numpy")
+    return made
 
 
 def softmax_value(text: str, *values: ArrayLike) -> Any:
@@ -326,8 +373,13 @@ class GroupedMeans:
         for group, members in self.groups.items():
             nodes = [self.nodes[k] for k in members]
             forms = list(dict.fromkeys(m for node in nodes for m in (node.form, node.moved) if m is not None))
+            functions = list(dict.fromkeys(node.function for node in nodes if node.function is not None))
+
+            def place(found: object, among: list[Any]) -> int:
+                return -1 if found is None else among.index(found)
+
             pairs = [
-                (*node.rows, forms.index(node.form), -1 if node.moved is None else forms.index(node.moved))
+                (*node.rows, forms.index(node.form), place(node.moved, forms), place(node.function, functions))
                 for node in nodes
             ]
             flat = [entry for matrix in (*forms, group.queries, group.keys, *group.means) for entry in matrix]
@@ -336,7 +388,7 @@ class GroupedMeans:
             value = sp.lambdify(list(arguments), different, "numpy", cse=len(different) > 8)
             order = np.array([where[entry] for entry in flat])
             mask = np.array(group.mask, dtype=float)
-            self.tables[group] = pairs, value, order, mask
+            self.tables[group] = pairs, value, order, mask, [*map(_as_function, functions)]
 
     def __call__(self, *values: ArrayLike) -> list[Array]:
         """Of each node, at arrays that broadcast."""
@@ -351,15 +403,14 @@ class GroupedMeans:
         for index in np.ndindex(shape):
             at = [array[index] for array in arrays]
             for group, members in self.groups.items():
-                pairs, value, order, mask = self.tables[group]
+                pairs, value, order, mask, functions = self.tables[group]
                 c, count = group.queries.rows, len(group.means)
                 numbers = np.array(value(*at), dtype=float)[order]
                 *forms, queries, keys = numbers[: len(numbers) - count * c].reshape(-1, c, c)
                 means = numbers[len(numbers) - count * c :].reshape(count, c)
                 neurons = float(group.neurons)
-                found[(members, *index)] = bilinear_means(
-                    pairs, forms, queries, keys, mask, neurons, self.points, means=[*means]
-                )
+                law = queries, keys, mask, neurons
+                found[(members, *index)] = bilinear_means(pairs, forms, *law, self.points, [*means], functions)
         return [row[()] for row in found]
 
 

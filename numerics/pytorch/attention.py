@@ -85,7 +85,7 @@ def _scaled(reader: Reader, scores: Value) -> Value:
         if abs(factor * sp.sqrt(size) - 1) < SAME:
             return average(total.body)
         reader.remark(
-            f"scores over {size} neurons are taken as {sp.Float(factor, 4)} times their sum over the root of the number of neurons"
+            f"scores over {size} neurons are taken as {sp.N(factor, 4)} times their sum over the root of the number of neurons"
         )
         return expr
 

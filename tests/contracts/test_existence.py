@@ -36,6 +36,7 @@ from derivations import (
     symbols,
     tanh,
 )
+from derivations.symbols import state
 from derivations.symbols import width as n
 from numerics import solve_flow
 
@@ -50,12 +51,12 @@ SAID = {
     ConvResNet: {"depth": YES, "width": YES},
     MLP: {"joint": YES},
     ShapedMLP: {"joint": YES},
-    PreNormResNet: {"depth": ("not known", "not known"), "width": YES, "joint": YES},
+    PreNormResNet: {"depth": YES, "width": YES, "joint": YES},
     MLPBlock: {"depth": YES, "width": YES, "joint": YES},
     GatedBlock: {"depth": YES, "width": ("yes", "can"), "joint": ("yes", "can")},
-    ConvBlock: {"depth": ("not known", "cannot"), "width": YES},
-    AttentionBlock: {"depth": ("not known", "cannot"), "width": YES},
-    TransformerBlock: {"depth": ("not known", "cannot"), "width": YES},
+    ConvBlock: {"depth": YES, "width": YES},
+    AttentionBlock: {"depth": YES, "width": YES},
+    TransformerBlock: {"depth": YES, "width": YES},
     ShapedAttention: {"joint": ("yes", "not known")},
     Network: {"depth": YES, "width": YES, "joint": YES},
 }
@@ -177,3 +178,21 @@ def test_more_positions_than_are_looked_at_are_said():
     found = derive(AttentionBlock(2, positions=5, size=2, kind="linear")).existence
     assert "more than 4 positions" in found.reasons[1]
     assert found.explodes == "not known"
+
+
+@pytest.mark.parametrize(("width", "inputs"), [(2, 1), (n, 2)], ids=["2", "n"])
+def test_what_grows_at_most_linearly_does_not_explode_at_a_fixed_width(width, inputs):
+    from derivations import layer_norm, rms_norm
+
+    A, B = Weights("A"), Weights("B")
+    for body in (relu(rms_norm(state)), tanh(layer_norm(state)), relu(layer_norm(state)) * tanh(B(state))):
+        found = derive(Network(state + epsilon * A(body), width=width, inputs=inputs)).existence
+        assert (found.exists, found.unique, found.explodes) == ("yes", "yes", "cannot")
+        assert "until a norm is 0" in found.reasons[0]
+    coupled = derive(MLPBlock(relu, width, weight_mean=1, output_mean=1)).existence
+    assert (coupled.unique, coupled.explodes) == ("yes", "cannot")
+    # a norm that does not divide by what it is taken of bounds nothing, and a root at 0 is not Lipschitz
+    quadratic = derive(Network(state + epsilon * A(state * rms_norm(state)), width=3)).existence
+    assert quadratic.explodes == "not known"
+    rough = derive(Network(state + epsilon * A(sp.sqrt(sp.Abs(rms_norm(state)))), width=width, inputs=inputs)).existence
+    assert rough.unique == "not known"

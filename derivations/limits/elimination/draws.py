@@ -132,6 +132,9 @@ class AttentionDraw:
         Whether the covariances depend on the state alone.
     inputs : int
         How many coordinates are those of the state; the others are those of a tangent.
+    beside : frozenset of Symbol
+        What was drawn before, where it may depend on this head's shares otherwise than by what it reads: by heads that share its keys or values,
+        where these are finitely many.
     """
 
     forms: dict[tuple[int, int], sp.Symbol]
@@ -146,6 +149,7 @@ class AttentionDraw:
     neurons: sp.Expr
     settled: bool
     inputs: int
+    beside: frozenset[sp.Symbol] = frozenset()
     layer: None = None
     known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 

@@ -57,8 +57,9 @@ class Expander:
         self.coins: dict[sp.Symbol, Coins] = {}
         self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = {}
         found = () if directions and not infinite else heads(program)  # how shares move at finite width is written out
-        self.heads = {head.mix: head for head in found if all(map(self.is_gaussian, head.matrices))}
-        self.inside = {s.symbol for head in self.heads.values() for s in (*head.matrices, head.scores, head.shares)}
+        wide = [h for h in found if h.is_plain or (infinite and not directions and not h.scores.over.size.is_Integer)]
+        self.heads = {head.mix: head for head in wide if all(map(self.is_gaussian, head.matrices))}
+        self.inside = {s.symbol for head in self.heads.values() for s in head.inside}
         self.mixed: dict[sp.Symbol, list[Random]] = {}
 
     def place(self, c: int) -> tuple[int, int]:

@@ -27,6 +27,9 @@ class Law:
         """The expectation over the variables."""
         raise NotImplementedError
 
+    def require_alone(self, body: sp.Expr) -> None:
+        """Refuse a body in which something else depends on what is drawn here; most laws know nothing of the kind."""
+
     def joint(self, bodies: Sequence[sp.Expr]) -> list[tuple[sp.Expr, list[sp.Expr]]]:
         """The expectation of a product of functions of different neurons: a sum of constants times one function a neuron."""
         return [(sp.S.One, [self.mean(body) for body in bodies])]

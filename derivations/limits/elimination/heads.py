@@ -1,6 +1,6 @@
 r"""Heads of softmax attention as one statement: given its shares, what a head puts out is Gaussian.
 
-Where queries, keys and values come from three matrices that are read nowhere else, the output of neuron i at position
+Where queries, keys and values come from three matrices that heads alone read, the output of neuron i at position
 :math:`\alpha` is :math:`\sum_\beta a_{\alpha\beta} v_i^\beta`. Given the shares a its neurons are i.i.d. with covariance
 :math:`\Phi_{\alpha\gamma} = a_\alpha^\top S^v a_\gamma` and mean :math:`\psi_\alpha = a_\alpha^\top m^v`; the means of :math:`\Phi`,
 :math:`\psi` and :math:`\psi_\alpha\psi_\gamma` over the scores are :class:`~derivations.gaussian.SoftmaxMean`, for every number of keys. So nothing
@@ -9,14 +9,16 @@ is written out over pairs of positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.binding import bound_symbols
 from derivations.errors import NotClosed
 from derivations.gaussian import softmax_mean
 from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
+from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import AttentionDraw
 from derivations.limits.elimination.expectation import Law
 from derivations.limits.elimination.held import HeldMean
@@ -39,6 +41,10 @@ class Head:
     factor : Expr
         What the scores are multiplied by.
     mask : Matrix, shape (p, p)
+    sides : tuple of two Expr
+        What the scores are sums of products of: the query and the key, each linear in what its matrix puts out, as behind norms.
+    norms : tuple of two tuples of Mean
+        The averages over the neurons of queries, and of keys, that these hold.
     """
 
     queries: Matrix
@@ -49,6 +55,26 @@ class Head:
     mix: Mix
     factor: sp.Expr
     mask: sp.ImmutableMatrix
+    sides: tuple[sp.Expr, sp.Expr]
+    norms: tuple[tuple[Mean, ...], tuple[Mean, ...]]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether queries and keys are what their matrices put out."""
+        return self.sides == (self.queries.symbol, self.keys.symbol)
+
+    @property
+    def inside(self) -> tuple[Statement, ...]:
+        """The statements that no other one reads."""
+        return (*self.matrices, *self.norms[0], *self.norms[1], self.scores, self.shares)
+
+    def slope(self, side: int, variance: sp.Expr) -> sp.Expr:
+        """By what queries (0) or keys (1) of a variance are multiplied, where infinitely many centred neurons make averages numbers."""
+        symbol, known = (self.queries, self.keys)[side].symbol, dict[sp.Expr, sp.Expr]()
+        for mean in self.norms[side]:
+            body = sp.Poly(mean.body.xreplace(known), symbol)
+            known[mean.symbol] = body.coeff_monomial(1) + body.coeff_monomial(symbol**2) * variance
+        return sp.diff(self.sides[side].xreplace(known), symbol)
 
     @property
     def matrices(self) -> tuple[Matrix, Matrix, Matrix]:
@@ -84,6 +110,7 @@ def _heads(program: Program) -> Iterator[Head]:
             and not found.weights.is_correlated
         )
 
+    found = []
     for mix in (s for s in program.statements if isinstance(s, Mix) and s.body.is_Mul and len(s.body.args) == 2):
         shares = next((made[s] for s in mix.body.args if isinstance(made.get(s), Shares)), None)
         value = next((made.get(others[s]) for s in mix.body.args if s in others), None)
@@ -93,18 +120,89 @@ def _heads(program: Program) -> Iterator[Head]:
         scores = made.get(symbol)
         if not isinstance(scores, Mean) or not scores.pair or factor.has(step):
             continue
-        ends = sorted(scores.body.free_symbols, key=lambda s: s in others)
-        if [s in others for s in ends] != [False, True] or sp.Mul(*ends) != scores.body:
+        sides = _sides(scores.body, others)
+        ends = [_end(side, made, program) for side in sides]
+        if None in ends:
             continue
-        query, key = made.get(ends[0]), made.get(others[ends[1]])
-        if not isinstance(query, Matrix) or not isinstance(key, Matrix) or not plain(query) or not plain(key):
+        (query, asked), (key, held) = (end for end in ends if end is not None)
+        if query is key or not plain(query) or not plain(key):
             continue
-        chain = ((shares, mix), (value, mix), (scores, shares), (query, scores), (key, scores))
-        if query is key or not all(readers.get(s.symbol) == [reader] for s, reader in chain):
+        if not all(
+            side == m.symbol or m.weights.mean == m.weights.bias_mean == 0
+            for side, m in zip(sides, (query, key), strict=True)
+        ):
+            continue
+        within = {*asked, scores}
+        if readers.get(shares.symbol) != [mix] or readers.get(scores.symbol) != [shares]:
+            continue
+        if any(not within.issuperset(readers.get(s, ())) for s in (query.symbol, *(m.symbol for m in asked))):
             continue
         mask = _numbers(shares.mask, made, program.positions)
         if mask is not None:
-            yield Head(query, key, value, scores, shares, mix, factor, mask)
+            found.append(Head(query, key, value, scores, shares, mix, factor, mask, sides, (asked, held)))
+    while found and (others_read := [head for head in found if not _stands_apart(head, found, readers, plain)]):
+        found = [head for head in found if head not in others_read]
+    yield from found
+
+
+def _sides(body: sp.Expr, others: Mapping[sp.Symbol, sp.Symbol]) -> tuple[sp.Expr, sp.Expr]:
+    """The factors of this position's neurons, and of another one's; numbers among the first."""
+    apart = [f for f in sp.Mul.make_args(body) if f.free_symbols and f.free_symbols <= others.keys()]
+    there = sp.Mul(*apart)
+    return body / there, there.xreplace(dict(others))
+
+
+def _end(
+    side: sp.Expr, made: Mapping[sp.Symbol, Statement], program: Program
+) -> tuple[Matrix, tuple[Mean, ...]] | None:
+    """The matrix in whose output queries or keys are linear, and averages of polynomials of degree 2 of it that they hold."""
+    matrices, means, open_ = set[Matrix](), set[Mean](), {*side.free_symbols}
+    while open_:
+        statement = made.get(open_.pop())
+        if isinstance(statement, Matrix):
+            matrices.add(statement)
+        elif isinstance(statement, Mean) and not statement.pair and statement.power == 1:
+            means.add(statement)
+            open_ |= statement.body.free_symbols - {m.symbol for m in means}
+        else:
+            return None
+    if len(matrices) != 1:
+        return None
+    (matrix,) = matrices
+    if sp.diff(side, matrix.symbol, 2) != 0 or any(sp.diff(m.body, matrix.symbol, 3) != 0 for m in means):
+        return None
+    return matrix, tuple(s for s in program.statements if isinstance(s, Mean) and s in means)
+
+
+def _stands_apart(
+    head: Head,
+    found: list[Head],
+    readers: Mapping[sp.Symbol, list[Statement | None]],
+    plain: Callable[[Matrix], bool],
+) -> bool:
+    """Whether keys and values are read by heads alone, which then have independent centred matrices behind them where they share any.
+
+    So the outputs of heads that share are uncorrelated.
+    """
+    own = head.norms[1]
+    keys = {s for symbol in (head.keys.symbol, *(m.symbol for m in own)) for s in readers[symbol]}.difference(own)
+    values = readers[head.values.symbol]
+    sharing = [other for other in found if other.scores in keys or other.mix in values]
+    if len(keys) != sum(h.scores in keys for h in found) or len(values) != sum(h.mix in values for h in found):
+        return False
+    if len(sharing) == 1:
+        return True
+    behind = [readers.get(other.mix.symbol, []) for other in sharing]
+    matrices = [m[0] for m in behind if len(m) == 1]
+    return (
+        len(matrices) == len(sharing)
+        and all(isinstance(m, Matrix) and plain(m) and m.weights.mean == 0 for m in matrices)
+        and all(
+            m.body.as_independent(h.mix.symbol, as_Add=False)[1] == h.mix.symbol
+            for m, h in zip(matrices, sharing, strict=True)
+            if isinstance(m, Matrix)
+        )
+    )
 
 
 def _numbers(mask: sp.Expr, made: dict[sp.Symbol, Statement], p: int) -> sp.ImmutableMatrix | None:
@@ -132,9 +230,11 @@ class AttentionLaw(Law):
         self.places |= {symbol: (c,) for c, symbol in shifts}
         self.products = {s * t: (a, c, -1) for a, s in shifts for c, t in shifts[: a + 1]}
         self.means = {monomial: sp.Dummy("E", real=True) for monomial in (*self.places, *self.products)}
+        self.functions: dict[sp.Expr, tuple[int, ...]] = {}
+        self.shapes: list[sp.Lambda] = []
 
     def mean(self, body: sp.Expr) -> sp.Expr:
-        """Of a function that is linear in forms and at most quadratic in shifts.
+        """Of a function that is linear in forms and at most quadratic in shifts, or an algebraic one of the three forms of two rows.
 
         Raises
         ------
@@ -151,16 +251,61 @@ class AttentionLaw(Law):
         }
         origin = dict.fromkeys(used, sp.S.Zero)
         if any(c != 0 and (c.has(*used) or monomial not in self.products) for monomial, c in bent.items()):
-            raise NotClosed(
-                "the output of a softmax head enters in another way than by its mean and covariance, and the mean of that over the scores "
-                "has no rule; apply a matrix to what the head puts out, and no function"
-            )
+            return sp.Add(*(self._of_forms(term) for term in sp.Add.make_args(sp.expand(body))))
         coefficients = {**{v: slope.xreplace(origin) for v, slope in slopes.items()}, **bent}
         return body.xreplace(origin) + sp.Add(*(c * self.means[m] for m, c in coefficients.items() if c != 0))
 
+    def require_alone(self, body: sp.Expr) -> None:
+        """Refuse a product with what another head puts out whose shares depend on these.
+
+        Raises
+        ------
+        NotClosed
+            For one.
+        """
+        slopes = [sp.diff(body, v) for v in self.variables if self.draw.beside and body.has(v)]
+        if any(slope.atoms(sp.Symbol) & self.draw.beside for slope in slopes):
+            raise NotClosed(
+                f"heads of attention share keys or values, and over {self.draw.neurons} keys their shares depend on each other, while a product of what "
+                "two of them put out enters the limit; give each head keys and values of its own, or take the number of keys to infinity"
+            )
+
+    def _of_forms(self, term: sp.Expr) -> sp.Expr:
+        """A number times a function of the three forms of two rows."""
+        constant, function = term.as_independent(*self.variables, as_Add=False)
+        if function == 1 or function in self.means:
+            return constant * self.means.get(function, sp.S.One)
+        pairs = {symbol: pair for pair, symbol in self.draw.forms.items() if function.has(symbol)}
+        rows = sorted({a for pair in pairs.values() for a in pair}, reverse=True)
+        one, two = (*rows, *rows)[:2] if rows else (0, 0)
+        if function.has(LayerAverage):
+            raise NotClosed(
+                "a norm behind several heads of attention has the covariances of all of them under one root, and the mean of that over all their scores "
+                "has no rule; take one head, or add each head to the state with a norm of its own"
+            )
+        if len(rows) > 2 or function.free_symbols - {*pairs} or one >= self.draw.inputs:
+            raise NotClosed(
+                "the output of a softmax head enters in another way than by its mean and covariance, and the mean of that over the scores has a rule "
+                "for norms behind one head with values without means only, and none for tangents; apply a matrix to what the head puts out, and no "
+                "function"
+            )
+        if not function.is_algebraic_expr(*pairs):
+            raise NotClosed(
+                "a function other than a norm is applied to what a softmax head puts out, whose covariance is random by its scores, and the mean of that "
+                "over the scores has no rule; add the head to the state, or apply a matrix to what the head puts out, and no function"
+            )
+        forms = [self.draw.forms[pair] for pair in ((one, one), (one, two), (two, two))]
+        names = bound_symbols(("a", "b", "c"), (), real=True)
+        body = function.xreplace(dict(zip(forms, names, strict=True)))  # where both rows are one, the last name has it
+        self.functions[function] = one, two, -1, len(self.shapes)
+        self.shapes.append(sp.Lambda(names, body))
+        self.means[function] = sp.Dummy("E", real=True)
+        return constant * self.means[function]
+
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """With the means in the place of their names."""
-        places = {self.means[monomial]: place for monomial, place in {**self.places, **self.products}.items()}
+        known = {**self.places, **self.products, **self.functions}
+        places = {self.means[monomial]: place for monomial, place in known.items()}
         if not expr.free_symbols & places.keys():
             return expr
         total = sp.S.Zero
@@ -173,16 +318,21 @@ class AttentionLaw(Law):
         def mean() -> sp.Expr:
             values, queries, keys, *means = self._matrices(order)
             a, c = (place * 2)[:2]
+            law = queries, keys, self.draw.mask, self.draw.neurons
+            if place in self.functions.values():
+                first, second = means[1:]
+                return softmax_mean(a, c, values, *law, first, second, function=self.shapes[place[-1]])
             if a >= self.draw.inputs:
                 return self._moving(a, c, (values, queries, keys), means)
             shift = means[0]
             form = {1: shift * sp.ones(1, shift.rows), 2: values, 3: shift * shift.T}[len(place)]
-            return softmax_mean(a, c, form, queries, keys, self.draw.mask, self.draw.neurons, *means[1:])
+            return softmax_mean(a, c, form, *law, *means[1:])
 
         if not self.draw.settled:
             return mean()
         name = f"E{'.'.join(str(k + 1) for k in place[:2])}"
-        return self.draw.known.setdefault((place, order), HeldMean.of(name, mean))
+        shape = self.shapes[place[-1]] if place in self.functions.values() else None
+        return self.draw.known.setdefault((place[:3], shape, order), HeldMean.of(name, mean))
 
     def _moving(
         self, a: int, c: int, tables: tuple[sp.ImmutableMatrix, ...], means: list[sp.ImmutableMatrix]

@@ -253,9 +253,10 @@ def softmax_labels(
     def rows_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
         rule, back = {}, {}
         for node in expr.atoms(SoftmaxMean):
-            low, high = sorted(labels[r] for r in node.rows)
+            one, two = (labels[r] for r in node.rows)
+            rows = (one, two) if node.function is not None else (max(one, two), min(one, two))
             rule[node] = sp.Dummy("E", real=True)
-            back[rule[node]] = node.with_tables(node.form, node.queries, node.keys, *node.args[7:], rows=(high, low))
+            back[rule[node]] = node.with_tables(node.form, node.queries, node.keys, *node.tables, rows=rows)
         return renamed(expr.xreplace(rule), labels).xreplace(back) if rule else renamed(expr, labels)
 
     return rows_renamed

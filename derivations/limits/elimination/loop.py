@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import product
 
 import sympy as sp
@@ -89,6 +90,7 @@ def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Ta
     if expr == 0:
         return expr
     if law.layer is None:
+        law.require_alone(reduce(lambda e, tag: tag.generic(e), tags, expr))
         return law.mean(expr)
     infinite = infinite and not expansion.sizes[law.layer].is_Integer  # hidden neurons may be finitely many
     rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)

@@ -48,6 +48,8 @@ def _head(e: Expander, head: Head) -> None:
             "infinity by leaving size= out"
         )
     values, queries, keys = covariances = [_covariances(e, matrix) for matrix in head.matrices]
+    if not head.is_plain:
+        queries, keys = (_normed(e, head, side, table) for side, table in enumerate((queries, keys)))
     means = tuple(_means(e, matrix) for matrix in head.matrices)
     drawn = {v for found in e.variables.values() for v in found} - {*e.states}
     entries = [t for table in covariances for entry in table.values() for t in entry]
@@ -58,6 +60,9 @@ def _head(e: Expander, head: Head) -> None:
     }
     moved = any(any(series) for series in means[0])
     shifts = [sp.Dummy(f"psi_{c + 1}", real=True) for c in range(e.inputs if moved else 0)]
+    sharing = [
+        h for h in e.heads.values() if h.mix.symbol in e.mixed and (h.keys == head.keys or h.values == head.values)
+    ]
     e.mixed[head.mix.symbol] = [
         AttentionDraw(
             forms,
@@ -72,6 +77,7 @@ def _head(e: Expander, head: Head) -> None:
             neurons,
             settled,
             e.inputs,
+            frozenset(drawn) if sharing and neurons != sp.oo else frozenset(),
         ),
         Draw(tuple(fresh), given, layer),
     ]
@@ -95,6 +101,18 @@ def _covariances(e: Expander, statement: Matrix) -> Mapping[tuple[int, int], Ser
         return found if j < m else tuple(map(sp.Add, found, copies.covariance[i - m, j - m]))
 
     return Covariances(size, entry)
+
+
+def _normed(
+    e: Expander, head: Head, side: int, table: Mapping[tuple[int, int], Series]
+) -> Mapping[tuple[int, int], Series]:
+    """Covariances behind a norm over infinitely many neurons."""
+
+    def entry(i: int, j: int) -> Series:
+        slopes = (head.slope(side, as_expression(table[k, k])) for k in (i, j))
+        return taylor(sp.Mul(as_expression(table[i, j]), *slopes), e.order)
+
+    return Covariances(len(e.states), entry)
 
 
 def _means(e: Expander, statement: Matrix) -> list[Series]:

@@ -332,3 +332,50 @@ def test_a_flow_settles_at_a_point_of_the_grid():
     rests = course(mean / mean.subs(V, 1) - V, V)  # 0 at V = 1 to the last digit
     assert rests.kind == "settles"
     assert abs(rests.values[0] - 1) < sp.Float("1e-5")
+
+
+def _perturbed(scores):
+    """Attention that is the identity but for its scores; they are given what they are a sum of."""
+    from derivations import other, over_positions, position_matrix, softmax
+
+    Q, K, V = (Weights(name) for name in "QKV")
+    same = position_matrix(lambda here, there: sp.KroneckerDelta(here, there))
+    return lambda x: V(over_positions((same + softmax(scores(Q(x) * other(K(x)))) - HALF) * other(x)))
+
+
+def test_the_temperature_of_shaped_attention_is_found():
+    from derivations import ShapedAttention, derive, normalised_sum
+
+    small, tau = sp.symbols("s tau", positive=True)
+    q = sp.Symbol("q", real=True)
+
+    def asked(factor, symbol, given):
+        layer = _perturbed(lambda body: normalised_sum(body) * factor)
+        return scalings(
+            Network(layer, width=n, positions=2, parameters=(symbol,)), small=given, order="joint", means=False
+        )
+
+    made = asked(small, small, [small])
+    both = next(r for r in made.regimes if len(r.surviving) == 2)
+    (p,) = (size.exponent for size in made.family.sizes)
+    assert set(both.conditions) == {sp.Eq(p, HALF), sp.Eq(q, 1)}  # the temperature grows like the root of the width
+    limit = derive(ShapedAttention(n)).limit
+    terms = made.terms
+    assert [sp.expand(a - b) for a, b in zip(terms.drift[2, 0], limit.drift, strict=False)] == [0, 0]
+    noise = terms.noise[2, 0][0] + terms.noise[0, 1][0]
+    assert sp.expand(noise - limit.covariance[0, 0]) == 0
+    assert "As it stands" not in str(asked(1 / tau, tau, {tau: -HALF}))  # of the width nothing is said
+    with pytest.raises(NotClosed, match="the score of a softmax, times one small parameter"):
+        asked(small**2, small, [small])
+
+
+@pytest.mark.parametrize("said", ["without filters", "without transposes"])
+def test_statements_without_a_rule_where_width_and_depth_grow_are_refused(said):
+    weights = Weights("W", filter=3) if "filters" in said else Weights("W")
+    layer = (
+        (lambda x: x + epsilon * weights(relu(x)))
+        if "filters" in said
+        else lambda x: x - epsilon * weights.T(weights(x))
+    )
+    with pytest.raises(DerivationError, match=said):
+        scalings(Network(layer, width=n, positions=3 if "filters" in said else ()), order="joint")

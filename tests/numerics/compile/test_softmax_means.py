@@ -52,6 +52,30 @@ def test_values_are_those_of_scores_drawn_by_hand(p, keys, masked):
             assert abs(sample[:, a, b].mean() - softmax_mean_value(wrong).value) > 4.5 * noise + 2 * error
 
 
+@pytest.mark.parametrize(("p", "keys"), [(2, np.inf), (3, 4)])
+def test_norms_behind_a_head_are_those_of_scores_drawn_by_hand(p, keys):
+    rng = np.random.default_rng(p)
+    kernel, mask = _kernel(p, rng), np.ones((p, p))
+    forms = _forms(kernel, keys, mask, rng)
+    sample = forms[:, 1, 0] / np.sqrt(forms[:, 0, 0] * forms[:, 1, 1])
+    exact = sp.Matrix(kernel).applyfunc(lambda e: sp.Rational(float(e)))
+    one, both, other = sp.symbols("a b c", positive=True)
+    law = exact, exact, exact, sp.ones(p), sp.oo if np.isinf(keys) else keys
+    shape = sp.Lambda((one, both, other), both / sp.sqrt(one) / sp.sqrt(other))
+    node = softmax_mean(1, 0, *law, function=shape)
+    value, error = softmax_mean_value(node)
+    noise = sample.std() / np.sqrt(SAMPLES)
+    assert abs(sample.mean() - value) < 4.5 * noise + 2 * error
+    assert abs(sample.mean() - softmax_mean_value(softmax_mean(1, 0, *law)).value) > 4.5 * noise  # no norm
+    lopsided = sp.Lambda((one, both, other), both / one)
+    turned = softmax_mean(0, 1, *law, function=lopsided)  # the function follows its rows
+    ratio = forms[:, 1, 0] / forms[:, 0, 0]
+    assert abs(ratio.mean() - softmax_mean_value(turned).value) < 4.5 * ratio.std() / np.sqrt(SAMPLES) + 2 * error
+    assert turned.rows == (1, 0)
+    if p == 2:  # by mpmath, of the four scores' joint mean
+        assert abs(value - 0.10764439) < 1e-8
+
+
 def test_two_positions_to_all_digits_and_equal_tokens():
     s = sp.Symbol("s", positive=True)
     kernel = sp.Matrix([[1, s / 2], [s / 2, s]])

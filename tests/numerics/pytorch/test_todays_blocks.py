@@ -101,6 +101,10 @@ def by_einsum(b, q, k, v):
     return torch.einsum("bhij,bhjd->bhid", scores.softmax(-1), v)
 
 
+def unscaled(b, q, k, v):  # as in T5
+    return (q @ k.transpose(-1, -2)).softmax(-1) @ v
+
+
 def capped(b, q, k, v):
     scores = torch.tanh(q @ k.transpose(-1, -2) / math.sqrt(N // HEADS) / 30.0) * 30.0
     return scores.softmax(-1) @ v
@@ -142,6 +146,7 @@ BLOCKS = {
     "parallel branches": lambda: Decoder(by_einsum, form="parallel"),
     "norms on both sides": lambda: Decoder(causal, form="sandwich"),
     "scores with a cap": lambda: Decoder(capped),
+    "scores without a scale": lambda: Decoder(unscaled),
     "standard deviation": lambda: nn.Sequential(LayerNorm(), nn.Linear(N, N)),
     "a matrix of more than the state": HalfSquare,
     "several devices": lambda: nn.DataParallel(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
