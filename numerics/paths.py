@@ -21,6 +21,7 @@ from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
 from numerics.compile.second_moments import SecondMoments
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
+from numerics.ensembles.reductions import reductions_of
 from numerics.expectations.choice import choose_scheme
 from numerics.initial_conditions import Grid, InitialStates, Start, shape_of
 from numerics.outcomes import NotFinite, defined_everywhere, explain_path, formulas, warn_of_explosions, without_nan
@@ -144,7 +145,7 @@ def simulate_sde(
         if reduce is not None:
             condensed = last_time(task) if times is None else task
             block = _block(samples, int(np.prod(shape)))
-            several = (reduce,) if isinstance(reduce, Reduction) else tuple(reduce)
+            several = reductions_of(reduce)
             *results, lost = reduce_ensemble(
                 condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
             )

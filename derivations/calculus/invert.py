@@ -35,6 +35,7 @@ def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) 
     >>> invert(2 * sp.log(-x) + 1, x, z, sp.Integer(-1))
     -exp(z/2 - 1/2)
     """
+    expr = expr.replace(lambda e: e.is_Mul, _with_tangents)
     level = expr.subs(variable, inside)
     peeled = _peel(expr, variable, value, inside)
     if peeled is not None and _returns(peeled, value, level, inside):
@@ -45,12 +46,24 @@ def invert(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) 
     raise NoClosedForm(f"the map {variable} ↦ {brief(expr)} has no inverse in closed form here")
 
 
+def _with_tangents(product: sp.Expr) -> sp.Expr:
+    """A sine over the cosine of the same angle, or the reverse, as one function, which has one inverse."""
+    powers = product.as_powers_dict()
+    for angle in (e.args[0] for e in powers if isinstance(e, sp.sin)):
+        up, down = powers[sp.sin(angle)], powers.get(sp.cos(angle), 0)
+        if up == -down and abs(up) == 1:
+            rest = product * (sp.cos(angle) / sp.sin(angle)) ** up
+            return rest * (sp.tan if up == 1 else sp.cot)(angle)
+    return product
+
+
 def _returns(candidate: sp.Expr, value: sp.Expr, level: sp.Expr, inside: sp.Expr) -> bool:
     difference = sp.expand(candidate.subs(value, level) - inside)
     if difference == 0:
         return True
     numbers = {s: sp.Rational(3 + 2 * k, 4) for k, s in enumerate(sorted(difference.free_symbols, key=str))}
-    return bool(abs(sp.N(difference.subs(numbers), 30)) < sp.Rational(1, 10**20))
+    gap = abs(sp.N(difference.subs(numbers), 30))
+    return bool(gap.is_Number and gap.is_finite and gap < sp.Rational(1, 10**20))  # a pole of it is no return
 
 
 def _peel(expr: sp.Expr, variable: sp.Symbol, value: sp.Expr, inside: sp.Expr) -> sp.Expr | None:

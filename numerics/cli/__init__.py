@@ -14,7 +14,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import derivations
 from numerics.cli.arguments import parser
+from numerics.cli.table import require_known_words, require_taken
+
+#: Options that are files, and of what.
+_FILES = {
+    "inputs": "network inputs, CSV or .npy",
+    "samples": "samples of networks, CSV or .npy",
+    "data": "network inputs, CSV or .npy",
+    "text": "a text",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = None
     try:
         options = parser().parse_args(arguments)
+        _require_readable(options)
         from numerics.cli import commands
 
         options.command_line = ["deeplimits", *arguments]
@@ -59,6 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(_as_typed(str(error) or type(error).__name__, options))
     except Exception as error:  # a mistake of ours is one line too
         return _complain(f"unexpected {type(error).__name__}: {error}; please report it with this command line")
+
+
+def _require_readable(options: argparse.Namespace) -> None:
+    """What can be refused before a command is loaded: options that a recipe does not take, formulas, files that are missing."""
+    layer, activation = getattr(options, "layer", None), getattr(options, "activation", None)
+    if hasattr(options, "layer") and layer is None and getattr(options, "text", None) is None:
+        require_taken(options.architecture or "resnet", vars(options))
+    if activation is not None:
+        require_known_words(activation)
+    for text, read in ((activation, "parse_activation"), (layer, "parse_layer")):
+        if text is not None and "?" not in text and not text.isalnum():
+            getattr(derivations, read)(text)
+    twice = any(getattr(options, name, None) is not None for name in ("x0", "random"))  # beside inputs: refused later
+    for name, what in _FILES.items():
+        given = getattr(options, name, None)
+        if isinstance(given, str) and (name == "samples" or not twice):
+            from numerics.cli.files import existing
+
+            existing(given, what)
 
 
 def _again(options: argparse.Namespace | None, arguments: list[str]) -> str:

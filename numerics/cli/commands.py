@@ -218,6 +218,11 @@ def _train(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force, (".csv",))
     network = _network(options)
     inputs, labels = _digits() if options.data is None else read_labelled(options.data)
+    if inputs.shape[1] % prod(network.positions):
+        raise ValueError(
+            f"an input of {inputs.shape[1]} numbers has none for each of {'×'.join(map(str, network.positions))} positions; give it channels "
+            "times positions"
+        )
     inputs = (inputs - inputs.mean()) / (inputs.std() or 1.0)
     order = np.random.default_rng(options.seed).permutation(len(inputs))
     tested, seen = np.split(order, [int(_TESTED * len(order))])
@@ -338,6 +343,12 @@ def _jacobian(options: argparse.Namespace) -> int:
     return run_jacobian(options, _network, _setting)
 
 
+def _dynamics(options: argparse.Namespace) -> int:
+    from numerics.cli.dynamics import run_dynamics
+
+    return run_dynamics(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
@@ -346,6 +357,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "simulate": _simulate,
     "kernel": _kernel,
     "train": _train,
+    "dynamics": _dynamics,
     "validate": _validate,
     "compare": _compare,
     "claims": _claims,
@@ -405,9 +417,7 @@ def _width(text: str) -> object:
         return symbols.width
     if text == "oo":
         return float("inf")
-    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0:
-        return int(text)
-    raise DerivationError(f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}")
+    return int(text)
 
 
 def _require_memory(samples: int, d: Derivation) -> None:

@@ -68,6 +68,24 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return rows[:, :-1], labels.astype(np.int64)
 
 
+def read_targets(path: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Inputs with a target each, any number, in the last column.
+
+    Returns
+    -------
+    array, shape (m, dim), and array, shape (m,)
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_inputs`, and if there is one column only.
+    """
+    rows = read_inputs(path)
+    if rows.shape[1] < 2:
+        raise ValueError(f"{path} must hold an input a row and its target in the last column, and has one column")
+    return rows[:, :-1], rows[:, -1]
+
+
 def read_samples(path: str) -> NDArray[np.float64]:
     """Last layers of networks from a CSV, .npy, .npz or .pt file, one network a row.
 
@@ -95,13 +113,13 @@ def read_text(path: str) -> str:
         If the file is missing, empty, too large, or no text.
     """
     try:
-        return _existing(path, "a text").read_text(encoding="utf-8")
+        return existing(path, "a text").read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8; save it in that encoding") from error
 
 
 def _read(path: str, what: str) -> NDArray[np.float64]:
-    file = _existing(path, f"{what}, CSV or .npy")
+    file = existing(path, f"{what}, CSV or .npy")
     if file.suffix in (".pt", ".pth"):
         return _read_tensor(file)
     if file.suffix == ".npz":
@@ -109,7 +127,8 @@ def _read(path: str, what: str) -> NDArray[np.float64]:
     return _read_npy(file) if file.suffix == ".npy" else _read_csv(file)
 
 
-def _existing(path: str, what: str) -> Path:
+def existing(path: str, what: str) -> Path:
+    """The file at a path, with something in it."""
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"{path} is a folder; name a file of {what}")

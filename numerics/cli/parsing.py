@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-[\d.]")  # -1e5 and -1/2 are values too, not only -1
 
     def built(self) -> Parser:
-        """With its options, which are added when they are first needed: those of recipes are read off the recipes."""
+        """With its options, which are added when they are first needed: those of recipes are in a table."""
         build, self.build = self.build, None
         if build is not None:
             build(self)

@@ -1,4 +1,4 @@
-"""The recipes as they are typed: words and options follow from the recipes' own fields, so that a new one is a word at once."""
+"""The recipes as they are typed: words and options follow from the recipes' own fields, kept in the table of :mod:`numerics.cli.table`."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
     Raises
     ------
     ValueError
-        If it has no such option, needs one that was not given, or refuses a value.
+        If it refuses a value; which options it takes and needs is asked before (:func:`numerics.cli.table.require_taken`).
     """
     kind, known, values = named()[typed], options(), dict(given)
     fields = {f.name: f.default for f in dataclasses.fields(kind)}
@@ -144,16 +144,8 @@ def recipe(typed: str, given: dict[str, object], width: object, inputs: int) -> 
     if not inside and (text is not None or shaping):
         raise DerivationError(f"{typed} has no activation; leave --activation and its shaping out")
     for field, value in values.items():
-        if field not in fields:
-            raise DerivationError(
-                f"{known[field].name} is for {', '.join(known[field].kinds)}, got it with {typed}; leave it out"
-            )
         got = known[field].value(value)  # n is the width, where that is a number
         read[field] = got.subs(symbols.width, width) if hasattr(got, "subs") and isinstance(width, int) else got
-    if "positions" in fields and "positions" not in values:
-        raise DerivationError(
-            f"{typed} needs the sizes of its grid of positions, such as --positions 8 or --positions 8x8"
-        )
     for field, usual in ((inside, "relu"), *((field, "tanh") for field in outside)):
         if (
             field

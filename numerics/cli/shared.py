@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from numerics.cli.table import typed, words
 from numerics.cli.values import finite, whole
+from numerics.cli.values import width as neurons
 
 
 def add_inputs_followed(command: argparse.ArgumentParser) -> None:
@@ -39,15 +41,13 @@ def add_json(command: argparse._ActionsContainer) -> None:
 
 def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     """The network: a named architecture or a layer, its activation, width and order."""
-    from numerics.cli.recipes import helps, metavar, named  # loads SymPy
-
-    words = ", ".join(named())
+    recipes = words()
     command.add_argument(
         "architecture",
         nargs="?",
-        choices=list(named()),
+        choices=recipes,
         metavar="ARCHITECTURE",
-        help=f"the network's recursion: {words} (resnet)",
+        help=f"the network's recursion: {', '.join(recipes)} (resnet)",
     )
     command.add_argument(
         "--activation", metavar="NAME|FORMULA", help="activation inside the weights, such as gelu or 'x*tanh(x)' (relu)"
@@ -65,15 +65,16 @@ def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
     )
     command.add_argument(
         "--width",
+        type=neurons,
         default=width,
         metavar="N",
         help=f"number of neurons: a whole number, n for a symbol, or oo ({width})",
     )
-    for option, text in helps():
-        if option.is_flag:
-            command.add_argument(option.name, dest=option.field, action="store_const", const=True, help=text)
+    for option in typed():
+        if option.metavar is None:
+            command.add_argument(option.name, dest=option.field, action="store_const", const=True, help=option.help)
         else:
-            command.add_argument(option.name, dest=option.field, metavar=metavar(option), help=text)
+            command.add_argument(option.name, dest=option.field, metavar=option.metavar, help=option.help)
 
 
 def add_start(command: argparse.ArgumentParser, inputs: bool = False) -> None:

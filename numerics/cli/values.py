@@ -8,6 +8,15 @@ import re
 from collections.abc import Callable
 
 
+def width(text: str) -> str:
+    """A number of neurons as it is typed."""
+    if text not in ("n", "oo", "?") and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}"
+        )
+    return text
+
+
 class Usual(str):
     """A default, told from the same text that was typed."""
 
@@ -60,8 +69,8 @@ def pair(name: str) -> Callable[[str], tuple[int, int]]:
     return read
 
 
-def finite(name: str) -> Callable[[str], float]:
-    """A reader of finite numbers."""
+def finite(name: str, above: float = -math.inf) -> Callable[[str], float]:
+    """A reader of finite numbers above a bound."""
 
     def read(text: str) -> float:
         try:
@@ -70,6 +79,8 @@ def finite(name: str) -> Callable[[str], float]:
             value = math.nan
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{name} must be a finite number, got {text[:40]!r}")
+        if value <= above:
+            raise argparse.ArgumentTypeError(f"{name} must be above {above:g}, got {text[:40]!r}")
         return value
 
     return read

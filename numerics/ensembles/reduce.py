@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from numerics.ensembles.reductions import Part, Reduction
+from numerics.ensembles.reductions import Part, Reduction, reductions_of
 from numerics.ensembles.stream import Progress, Seed, Task, of_samples, opened, seed_sequence, stream_ensemble
 
 _PREFIX = "joined"  # what is joined so far, beside the blocks that wait for their turn
@@ -80,9 +80,7 @@ def reduce_ensemble(
     >>> moments.count, bool(abs(moments.mean) < 4 * moments.error)
     (10000, True)
     """
-    several = (reductions,) if isinstance(reductions, Reduction) else tuple(reductions)
-    if not several or not all(isinstance(r, Reduction) for r in several):
-        raise ValueError(f"expected reductions such as Moments(), got {reductions!r}")
+    several = reductions_of(reductions)
     seed = seed if isinstance(seed, int) else seed_sequence(seed)
     reduced = _Reduced(task, several)
     kept = opened(checkpoint, reduced, samples, block, seed)

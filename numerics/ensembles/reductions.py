@@ -9,10 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from derivations.errors import shown
+from numerics import given
 
 Array = NDArray[Any]
 Part = dict[str, Array]
@@ -32,6 +35,20 @@ class Reduction(ABC):
     @abstractmethod
     def result(self, part: Part) -> Any:
         """What the user gets."""
+
+
+def reductions_of(asked: object) -> tuple[Reduction, ...]:
+    """One reduction or several, as a tuple.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    several = tuple(asked) if isinstance(asked, list | tuple) else (asked,)
+    if not several or not all(isinstance(r, Reduction) for r in several):
+        raise ValueError(f"expected reductions such as Moments(), got {shown(asked)}")
+    return cast("tuple[Reduction, ...]", several)
 
 
 @dataclass(frozen=True)
@@ -176,7 +193,7 @@ class Quantiles(Reduction):
     accuracy: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not 1e-6 <= self.accuracy < 1:
+        if not given.number.holds(self.accuracy) or not 1e-6 <= self.accuracy < 1:
             raise ValueError(f"accuracy must lie between 1e-6 and 1, got {self.accuracy!r}")
 
     @property

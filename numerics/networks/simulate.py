@@ -26,6 +26,7 @@ from numerics.compile.jit_programs import program_kernel
 from numerics.compile.programs import Array, Trace, compiled_program
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.ensembles.memory import require_memory
+from numerics.ensembles.reductions import reductions_of
 from numerics.networks.derivatives import Jacobian
 from numerics.networks.drawings import DRAWINGS, Drawing, InLaw
 from numerics.networks.gram import Gap
@@ -287,7 +288,7 @@ def run_networks(
     task = replace(task, jit=uses_jit(backend, work, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task
-        several = (reduce,) if isinstance(reduce, Reduction) else tuple(reduce)
+        several = reductions_of(reduce)
         *results, lost = reduce_ensemble(
             condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
         )

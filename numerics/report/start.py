@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from derivations import Derivation
+from derivations.errors import shown
+from numerics import given
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
@@ -42,6 +44,11 @@ class Start:
     samples: int = 20_000
     seed: int = 0
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, rule in (("x0", self.x0, given.moderate), ("t", self.t, given.duration)):
+            if not rule.holds(value):
+                raise ValueError(f"{name} must be {rule.expected}, got {shown(value)}")
 
     @classmethod
     def samples_of(cls, numbers: int) -> int:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, unknown
 from derivations.notation.printed import Legible
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.statistics import Estimate
-from numerics.training.descent import TrainingDiverged, checked_targets, require_memory, train
+from numerics.training.descent import OPTIMIZERS, TrainingDiverged, checked_targets, require_memory, train
 from numerics.training.network import TrainableNetwork
 from numerics.training.start import (
     LargestRate,
@@ -195,6 +195,8 @@ def trainability(
     >>> [row.depth for row in found.rows]
     [4, 16]
     """
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(unknown("optimizer", optimizer, OPTIMIZERS))
     if learning_rate is None and optimizer != "sgd":
         raise ValueError(f"the largest learning rate is that of sgd; give learning_rate for {optimizer}")
     given = np.asarray(inputs, dtype=float)

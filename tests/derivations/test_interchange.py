@@ -42,7 +42,12 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ("one", "neurons", "flow")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_a_limit_comes_back_from_a_derivation(name):
     d = derive(NETWORKS[name])
     kind = next(k for k in (NeuronDiffusion, Diffusion, Flow) if isinstance(d.limit, k))

@@ -36,7 +36,13 @@ RESULTS = {
 }
 
 
-@pytest.fixture(scope="module", params=RESULTS)
+QUICK = ("one neuron", "kernel flow")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RESULTS],
+)
 def d(request):
     return RESULTS[request.param]()
 
@@ -96,6 +102,7 @@ def test_no_index_is_free_and_summed_in_the_equation_of_a_neuron():
             assert r"\delta_{i k}" in line
 
 
+@pytest.mark.slow
 def test_small_results_print_themselves():
     assert repr(scalings(ResNet(relu, width=n))) == "<Scalings: Scalings of ResNet, width n>"
     assert repr(jacobian(ResNet(relu, width=1))) == "<Jacobian: Jacobian of ResNet, width 1>"

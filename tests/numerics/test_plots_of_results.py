@@ -59,6 +59,7 @@ def test_axes_that_are_given_are_drawn_into():
     assert plot_kernel(np.eye(3)).images[0].get_array().shape == (3, 3)
 
 
+@pytest.mark.slow
 def test_phase_and_order_have_names():
     axes = plot_phase(scalings(ResNet(relu, width=symbols.width)))
     assert axes.get_legend_handles_labels()[1] == ["drift only", "noise only", "drift and noise"]
