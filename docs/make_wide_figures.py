@@ -12,6 +12,7 @@ from scipy import stats
 
 from derivations import (
     ConvResNet,
+    ShapedMLP,
     ShrinkingResNet,
     TransformerBlock,
     depth_limit,
@@ -23,7 +24,14 @@ from derivations import (
 )
 from derivations.backward import jacobian
 from derivations.kernels import explosion_depth
-from numerics import kernel_matrix, simulate_jacobian, simulate_network, simulate_sde, solve_flow
+from numerics import (
+    kernel_matrix,
+    sample_tangent_kernel,
+    simulate_jacobian,
+    simulate_network,
+    simulate_sde,
+    solve_flow,
+)
 from numerics.plots import Series, comparison_figure, density_figure, series_figure, svg
 from numerics.statistics import Estimate
 
@@ -99,6 +107,28 @@ def determinant(samples: int = 40_000, depth: int = 128) -> str:
     return svg(density_figure(law.pdf, np.linalg.slogdet(jacobians).logabsdet, x=r"$\log|\det J_1|$"))
 
 
+def gradient(width: int = 64, samples: int = 1000) -> str:
+    """Logarithms of the squared gradient of a random readout of shaped tanh perceptrons in the input: mean and variance against depth."""
+    law, times = jacobian(ShapedMLP(tanh, a=1)).kernel_law, np.linspace(1 / 16, 1, 16)
+    logs = [np.log(sample_tangent_kernel(law, 20_000, t=t, of="gradient", seed=3)) for t in times]
+    series = [
+        Series("mean, derived", times, [v.mean() for v in logs]),
+        Series("variance, derived", times, [v.var() for v in logs]),
+    ]
+    seen, where, readout = [], (0.125, 0.25, 0.5, 1.0), np.random.default_rng(2)
+    for t in where:
+        _, jacobians = simulate_jacobian(
+            ShapedMLP(tanh, width=width, a=1), round(t * width), samples, np.ones(width), seed=1
+        )
+        back = np.einsum("zij,zi->zj", jacobians, readout.standard_normal((samples, width)) / np.sqrt(width))
+        values = np.log((back**2).sum(axis=1))
+        seen.append((Estimate.of(values), Estimate.variance_of(values)))
+    for k, name in enumerate(("mean", "variance")):
+        found = [pair[k] for pair in seen]
+        series.append(Series(f"{name}, {width} neurons", where, [e.value for e in found], [e.error for e in found]))
+    return svg(series_figure(series, "depth over width $t$", r"$\log|\partial f/\partial x_0|^2$"))
+
+
 def explosion(samples: int = 100) -> str:
     """SiLU around the identity from K = 1/4: the kernel's inverse root falls on a line to 0."""
     depth = float(explosion_depth(ShrinkingResNet(silu, identity, sp.oo)).subs(sp.Symbol("K_0", positive=True), 0.25))
@@ -130,7 +160,7 @@ def digits() -> str:
 def main(folder: Path = FIGURES) -> None:
     """Write all figures."""
     folder.mkdir(exist_ok=True)
-    for draw in (shrinking, convolution, determinant, explosion, digits, tokens):
+    for draw in (shrinking, convolution, determinant, gradient, explosion, digits, tokens):
         (folder / f"{draw.__name__}.svg").write_text(draw(), encoding="utf-8")
 
 

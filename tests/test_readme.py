@@ -49,6 +49,6 @@ def test_commands_for_a_fresh_machine_are_marked():
 
 def test_commands_shown_are_commands_that_exist():
     shown = re.findall(r"^deeplimits (.+)$", README, flags=re.MULTILINE)
-    assert len(shown) == 16
+    assert len(shown) == 17
     for line in shown:
         parser().parse_args(shlex.split(line))

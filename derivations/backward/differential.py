@@ -17,8 +17,9 @@ import sympy as sp
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.depth import as_sums
-from derivations.limits.elimination.averages import layer_average, reduced
-from derivations.limits.elimination.held import released
+from derivations.limits.elimination.averages import LayerAverage, layer_average, reduced
+from derivations.limits.elimination.held import HeldMean, released
+from derivations.limits.elimination.labels import Exchange
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.slopes import require_slopes
 
@@ -26,6 +27,9 @@ from derivations.limits.slopes import require_slopes
 @dataclass(frozen=True)
 class LayerDifferential:
     r"""Drift and covariance of the matrix :math:`M` of one layer, for one input.
+
+    Coefficients that are no rational functions of the state's averages have names in these formulas;
+    :func:`~derivations.limits.elimination.held.released` puts them back.
 
     Parameters
     ----------
@@ -82,7 +86,7 @@ class LayerDifferential:
     @cached_property
     def drift(self) -> tuple[sp.Expr, ...]:
         """Of a neuron's part of the first tangent."""
-        return tuple(_plain(self.moments.drift(self.positions + a)) for a in self._coordinates)
+        return tuple(self._form(released(self.moments.drift(self.positions + a))) for a in self._coordinates)
 
     @cached_property
     def covariance(self) -> dict[tuple[int, int], sp.Expr]:
@@ -95,11 +99,66 @@ class LayerDifferential:
         return {(a, b): self._other(1, a, 2, b) for a in self._coordinates for b in self._coordinates}
 
     def _own(self, k: int, a: int, m: int, b: int) -> sp.Expr:
-        places = sorted((k * self.positions + a, m * self.positions + b))
-        return _plain(self.moments.covariance(*places))
+        (k, a), (m, b) = sorted(((k, a), (m, b)))
+        orders = self._orders(a, b)
+        swaps = (False, True) if k else (False,)  # both tangents are alike
+        pattern, swap, order = min(
+            (tuple(order.index(c) for c in ((b, a) if swap else (a, b))), swap, order)
+            for swap in swaps
+            for order in orders
+        )
+        if (k, m, pattern) not in self._moments:
+            places = (k * self.positions + pattern[0], m * self.positions + pattern[1])
+            self._moments[k, m, pattern] = released(self.moments.covariance(*places))
+        groups = (0, 2, 1) if swap else (0, 1, 2)
+        images = (self.moments.states[g * self.positions + c] for g in groups for c in order)
+        rule = dict(zip(self.moments.states, images, strict=True))
+        return self._form(renamed(self._moments[k, m, pattern], {x: y for x, y in rule.items() if x != y}))
+
+    @cached_property
+    def _moments(self) -> dict[tuple[int, int, tuple[int, ...]], sp.Expr]:
+        return {}
+
+    def _orders(self, *places: int) -> tuple[tuple[int, ...], ...]:
+        """Renamings of the positions that leave the layer alone; where all do, one that brings some places to the front."""
+        exchange = Exchange.of(self.program)
+        if not exchange.unordered:
+            return exchange.symmetries or (tuple(self._coordinates),)
+        first = tuple(dict.fromkeys(places))
+        return ((*first, *(c for c in self._coordinates if c not in first)),)
 
     def _other(self, k: int, a: int, m: int, b: int) -> sp.Expr:
-        return _plain(self.moments.between(k * self.positions + a, m * self.positions + b))
+        return self._form(released(self.moments.between(k * self.positions + a, m * self.positions + b)))
+
+    def _form(self, moment: sp.Expr) -> sp.Expr:
+        """A moment in lowest terms; a coefficient that is no rational function of the state's averages has a name, and stays whole."""
+        plain = reduced(moment)
+        averages = {node: sp.Dummy() for node in state_averages(plain)}
+        if plain.xreplace(averages).is_rational_function(*averages.values()):
+            return plain
+        moving, collected = {*self.moments.states, *self.moments.other}, dict[sp.Expr, sp.Expr]()
+        for term in sp.Add.make_args(plain):
+            factors = sp.Mul.make_args(term)
+            still = [f for f in factors if not f.free_symbols & moving and not self._tangents_in(f)]
+            rest = sp.Mul(*(f for f in factors if f not in still))
+            collected[rest] = collected.get(rest, sp.S.Zero) + sp.Mul(*still)
+        return sp.Add(*(rest * self._name(value) for rest, value in collected.items()))
+
+    def _name(self, value: sp.Expr) -> sp.Expr:
+        if not value.has(LayerAverage):
+            return value
+        if value not in self._names:
+            self._names[value] = HeldMean.of("m", lambda: value)
+        return self._names[value]
+
+    @cached_property
+    def _names(self) -> dict[sp.Expr, HeldMean]:
+        return {}
+
+    def _tangents_in(self, expr: sp.Expr) -> bool:
+        """Whether averages hold tangents."""
+        tangents = {*self.moments.states[self.positions :]}
+        return any(node.body.free_symbols & tangents for node in state_averages(expr))
 
     # ---- sums over neurons ----
 
@@ -159,7 +218,7 @@ class LayerDifferential:
         )
         square = sp.Add(*(v**2 for v in first))
         ratio = sp.cancel(sp.expand(self._total(change) / self._total(square)))
-        return sp.factor(as_sums(ratio, self.moments.states[: 2 * self.positions], self.size))
+        return sp.factor(as_sums(released(ratio), self.moments.states[: 2 * self.positions], self.size))
 
     # ---- the transpose ----
 
@@ -229,7 +288,7 @@ class LayerDifferential:
     def _split_at(
         self, form: sp.Expr, v: sp.Symbol, names: dict[sp.Basic, sp.Basic], own: sp.Basic | None = None
     ) -> tuple[sp.Expr, sp.Expr]:
-        moved = [node for node in state_averages(form) if v in node.body.free_symbols]
+        moved = [node for node in form.atoms(LayerAverage) if node.layer == 0 and v in node.body.free_symbols]
         held = {node: sp.Dummy("s", real=True) for node in moved}
         outer, back = form.xreplace(held), {s: node for node, s in held.items()}
         through = (sp.diff(outer, s) * sp.diff(node.body, v).xreplace(names) / self.size for node, s in held.items())
@@ -285,8 +344,16 @@ class LayerDifferential:
         return reduced(self.moments.on_range(sp.expand(expr)))
 
     def sums(self, expr: sp.Expr) -> sp.Expr:
-        """Averages of the state as sums over the layer of the state's own coordinates."""
-        return as_sums(expr, self.state, self.size)
+        """Averages of the state as sums over the layer of the state's own coordinates, coefficients in the place of their names."""
+        for m in expr.atoms(HeldMean) - self._summed.keys():
+            self._summed[m] = sp.factor_terms(as_sums(m.value, self.state, self.size))
+        kept = {m: sp.Dummy(m.name, real=True) for m in expr.atoms(HeldMean)}
+        found = sp.factor_terms(as_sums(expr.xreplace(kept), self.state, self.size))
+        return found.xreplace({name: self._summed[m] for m, name in kept.items()})
+
+    @cached_property
+    def _summed(self) -> dict[HeldMean, sp.Expr]:
+        return {}
 
 
 def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
@@ -296,8 +363,3 @@ def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
         for node in state_averages(expr)
     }
     return expr.xreplace({**rule, **nodes})
-
-
-def _plain(expr: sp.Expr) -> sp.Expr:
-    """A moment without names for what it holds, in lowest terms."""
-    return reduced(released(expr))

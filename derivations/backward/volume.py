@@ -22,6 +22,7 @@ from derivations.laws.recognition import recognise
 from derivations.limits.closure import gram_limit
 from derivations.limits.depth import as_sums, neuron_limit
 from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.held import released
 from derivations.limits.elimination.moments import state_averages
 from derivations.notation.nodes import Distribution, Juxtaposed, Norm, Transposed, indexed, letter
 from derivations.notation.printed import Shown
@@ -59,14 +60,8 @@ class LogDeterminant(Shown):
         """Of a layer's derivative."""
         layer.require_invertible()
         b, r = layer.trace - layer.square / 2, layer.variance
-        drift, rate = (sp.factor_terms(layer.sums(e)) for e in (b, r))
-        return cls(
-            layer,
-            drift,
-            rate,
-            tuple(layer.with_state(a) for a in range(layer.positions)),
-            (b, r),
-        )
+        with_state = tuple(released(layer.with_state(a)) for a in range(layer.positions))
+        return cls(layer, layer.sums(b), layer.sums(r), with_state, (released(b), released(r)))
 
     @property
     def rates(self) -> sp.ImmutableMatrix:
@@ -222,7 +217,7 @@ class Isotropic(Shown):
         (v,), (w,) = layer.tangent(0), layer.tangent(1)
         y = dict(zip(layer.moments.states, layer.moments.other, strict=True))
         product = _average(layer, v * w)
-        drift, own, two = layer.drift[0], layer.covariance[0, 0], layer.between[0, 0]
+        drift, own, two = map(released, (layer.drift[0], layer.covariance[0, 0], layer.between[0, 0]))
         alpha, a = sp.cancel(drift / v), sp.diff(own.xreplace({product: (s := sp.Dummy("s"))}), s) / layer.size
         b, c = (sp.diff(two, *pair) for pair in ((w, y[v]), (v, y[w])))
         rebuilt = alpha * v, a * layer.size * product + (b + c) * v * w, b * w * y[v] + c * v * y[w]

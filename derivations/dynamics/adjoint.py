@@ -90,6 +90,13 @@ class Adjoint:
 
     def parts(self, symbol: sp.Symbol) -> tuple[Part, ...]:
         """What the uses of the state, or of a statement's symbol, add to its gradient."""
+        return self._parts[symbol]
+
+    @cached_property
+    def _parts(self) -> dict[sp.Symbol, tuple[Part, ...]]:
+        return {symbol: self._uses(symbol) for symbol in (state, *(s.symbol for s in self.statements))}
+
+    def _uses(self, symbol: sp.Symbol) -> tuple[Part, ...]:
         update = sp.diff(self.program.update, symbol) * self.new
         found = {self.program.neurons: update}
         for s in self.statements:
@@ -99,7 +106,11 @@ class Adjoint:
 
     def formula(self, symbol: sp.Symbol) -> sp.Expr:
         """The gradient in a neuron's number."""
-        return sp.Add(*(part.formula for part in self.parts(symbol)))
+        return self._formulas[symbol]
+
+    @cached_property
+    def _formulas(self) -> dict[sp.Symbol, sp.Expr]:
+        return {symbol: sp.Add(*(part.formula for part in parts)) for symbol, parts in self._parts.items()}
 
     @cached_property
     def is_linear(self) -> bool:

@@ -13,12 +13,14 @@ from derivations.explain.statements import network_steps
 from derivations.language.statements import Matrix, Mean
 from derivations.notation.nodes import (
     Angled,
+    DifferentialOf,
     Distribution,
     Juxtaposed,
     Notation,
     Partial,
     Total,
     Transposed,
+    Variation,
     Word,
     equals,
     expected,
@@ -29,7 +31,7 @@ from derivations.notation.steps import Line, Step, Term, result
 from derivations.symbols import depth, state, step
 from derivations.symbols import width as n
 
-_MU, _NU, _K, _R, _ELL = letter("mu"), letter("nu"), letter("k"), letter("r"), letter("ell")
+_MU, _NU, _K, _R, _ELL, _S = (letter(name) for name in ("mu", "nu", "k", "r", "ell", "s"))
 _ETA, _RICHNESS, _F, _Y, _M, _TAU = (
     letter("eta"),
     letter("gamma_0"),
@@ -75,7 +77,7 @@ def steps(found: Derived) -> tuple[Step, ...]:
         _kernel_step(found, uses),
         _closure_step(found),
         _lazy_step(found, uses),
-        _limits_step(),
+        _limits_step(found, uses),
     )
 
 
@@ -316,14 +318,87 @@ def _lazy_step(found: Derived, uses: Sequence[Matrix]) -> Step:
     )
 
 
-def _limits_step() -> Step:
+def _limits_step(found: Derived, uses: Sequence[Matrix]) -> Step:
+    lines = _in_layer_time(found, uses)
+    deep: tuple[object, ...] = (
+        "As ", depth, " grows, each layer adds independent noise and a drift, both of the order of a layer's share of the depth. Of layers that "
+        "are not linear, and of several matrices, no equation in the depth is written: the noise of the way back meets slopes that know it "
+        "from earlier steps, so that its integral is not Itô's.",
+    )  # fmt: skip
+    if lines:
+        deep = (
+            "As ", depth, " grows at ", equals(_S, _ELL / depth), ", state and gradient move by equations in s, x from s = 0 on and g from "
+            "s = 1 back; χ and ξ are Brownian motions in s, R and Q responses to a push at the same s:",
+        )  # fmt: skip
+    said = (
+        "As ",
+        _ETA,
+        " goes to 0 at a fixed time ",
+        equals(_TAU, _ETA * _K),
+        ", sums over steps become integrals over the time. ",
+        *deep,
+    )
     return Step(
         "Gradient flow and infinite depth",
-        (
-            "As ", _ETA, " goes to 0 at a fixed time ", equals(_TAU, _ETA * _K), ", sums over steps become integrals over the time. As ", depth,
-            " grows, each layer adds independent noise and a drift, both of the order of a layer's share of the depth, and the "
-            "processes of state and gradient become stochastic equations in the depth.",
-        ),
-        (),
+        said,
+        lines,
         ("Both are approached in proportion to the step and to one over the number of layers, which doubling shows.",),
-    )  # fmt: skip
+    )
+
+
+def _in_layer_time(found: Derived, uses: Sequence[Matrix]) -> tuple[Line, ...]:
+    r"""The equations in the layer's time s of a layer :math:`x + c\varepsilon\,W(bx)`, where it is of this form.
+
+    A layer takes 1/L of s. What it adds is :math:`c\varepsilon u`, where :math:`d = c\varepsilon p`: the noise alone is of order
+    :math:`L^{-1/2}`, the learned part and the responses are of order 1/L, by :math:`d` once more.
+    """
+    if not found.is_linear or len(uses) != 1:
+        return ()
+    (s,) = uses
+    size = sp.diff(found.adjoint.program.update, s.symbol)
+    power = found.rates[s] + 1  # of the small parameter, with which the learned part is of order 1/L
+    c, slope = size / step**power, sp.diff(s.body, state)
+    if sp.expand(found.adjoint.program.update - state - size * s.symbol) != 0 or c.has(step):
+        return ()
+    variance, _ = _variances(s)
+    error = indexed("Delta", (_NU,), (_R,))
+
+    def moved(kernel: str, response: str, met: str, last: sp.Expr) -> tuple[Notation, Notation]:
+        seen = _at(met, _R, _NU)
+        return (
+            Total(_sum(error * indexed(kernel, (_MU, _NU), (_K, _R)) * seen), _R, _K - 1, sp.Tuple()),
+            Total(_sum(indexed(response, (_MU, _NU), (_K, _R)) * seen), _R, last, sp.Tuple()),
+        )
+
+    def answer(pushed: str, seen: str) -> Notation:
+        return expected(Partial(_at(pushed, _R, _NU)) * _at(seen))
+
+    learned, answered = moved("Phi", "R", "g", _K - 1)
+    back, known = moved("G", "Q", "x", _K)
+    pace, ds = _ETA * _RICHNESS * variance, DifferentialOf(_S)
+    kernels = (
+        Line(indexed("Phi", (_MU, _NU), (_K, _R)), (Term(slope**2 * expected(_at("x") * _at("x", _R, _NU))),)),
+        Line(indexed("G", (_MU, _NU), (_K, _R)), (Term(expected(_at("g") * _at("g", _R, _NU))),)),
+    )
+    if power > 1:  # the noise of all layers together vanishes, and with it the responses
+        moves = ("x", c**2 * pace * learned), ("-g", c**2 * slope**2 * pace * back)
+        return *(Line(_moving(name), (Term(rate, ds),)) for name, rate in moves), *kernels
+    forward = (Term(c * DifferentialOf(_at("chi"))), Term(c**2 * (pace * learned + answered), ds))
+    backward = (Term(c * slope * DifferentialOf(_at("xi"))), Term(c**2 * slope**2 * (pace * back + known), ds))
+    return (
+        Line(_moving("x"), forward),
+        Line(_moving("-g"), backward),
+        *kernels,
+        Line(indexed("R", (_MU, _NU), (_K, _R)), (Term(variance * slope**2 * answer("g", "x")),)),
+        Line(indexed("Q", (_MU, _NU), (_K, _R)), (Term(variance * answer("x", "g")),)),
+        Line(
+            Variation(_at("chi"), _at("chi", _R, _NU), _S), (Term(variance * indexed("Phi", (_MU, _NU), (_K, _R)), ds),)
+        ),
+        Line(Variation(_at("xi"), _at("xi", _R, _NU), _S), (Term(variance * indexed("G", (_MU, _NU), (_K, _R)), ds),)),
+    )
+
+
+def _moving(name: str) -> sp.Expr:
+    """The differential of a field in s; with a sign where it moves back."""
+    found: sp.Expr = DifferentialOf(_at(name.removeprefix("-")))
+    return -found if name.startswith("-") else found

@@ -300,6 +300,6 @@ def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr
     """Averages of the state as sums over the layer."""
     expr = with_means(expr)
     while nodes := state_averages(expr):
-        innermost = nodes[0]
-        expr = expr.xreplace({innermost: coordinate_sum(released(innermost.body), states, n) / n})
+        innermost = [node for node in nodes if not state_averages(node.body)]
+        expr = expr.xreplace({node: coordinate_sum(released(node.body), states, n) / n for node in innermost})
     return released(expr)

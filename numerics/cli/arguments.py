@@ -251,6 +251,26 @@ def _train(train: Parser) -> None:
     add_out(train, "FILE.csv", "write the columns depth, step and loss")
 
 
+def _dynamics(command: Parser) -> None:
+    add_recipe(command, width="oo")
+    add = command.add_argument
+    add("--data", metavar="FILE", help="CSV or .npy, an input a row with its target in the last column (the equations)")
+    add("--depth", type=whole("depth", 1), metavar="L", help="number of layers (4)")
+    add("--steps", type=whole("steps", 1), metavar="N", help="steps of gradient descent (100)")
+    add("--learning-rate", type=finite("learning-rate"), metavar="R", help="η, which is multiplied by γ₀²n (0.1)")
+    add("--richness", type=finite("richness"), metavar="G", help="γ₀: how much features move, 0 for not at all (1)")
+    add("--limits", metavar="A,B", help="take outputs to these limits too: depth, flow (neither)")
+    add_time(command, ", where it is free (1)")
+    add_random(command)
+    add("--format", choices=FORMATS[:-1], help="how equations are written (by the suffix of --out, else text)")
+    add_json(command)
+    add_out(
+        command,
+        "FILE",
+        "write the equations (.tex, .typ, .txt, .json), or with --data losses and outputs (.csv, .json)",
+    )
+
+
 def _scalings(command: Parser) -> None:
     add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
@@ -330,6 +350,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": ("--activation relu --width 8 --samples mine.npy --depth 500",),
     "claims": ("--quick", "--source Hayou --json"),
     "train": ("resnet --activation relu --depth 10,100 --checkpoint run",),
+    "dynamics": ("--layer 'x + eps*W(tanh(x))'", "resnet --activation relu --data mine.csv --depth 4 --steps 50"),
     "scalings": ("resnet --figure phase.svg", "--layer 'x + eps*A(relu(B(x)))' --training"),
     "jacobian": ("--layer 'x + eps*A(relu(B(x)))' --width n", "resnet --activation tanh --width 2 --validate"),
     "choose": ("--layer 'x + ?*eps*A(relu(B(x)))' --width 8 --mean-square 2 --quantile 0.9",),
@@ -354,6 +375,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
         _claims,
     ),
     "train": ("train networks at several depths, beside what is derived of their start", _train),
+    "dynamics": ("derive how training moves features at infinite width, or solve it for your data", _dynamics),
     "scalings": ("find the exponents of branch, weights, shaping and width that have a limit", _scalings),
     "jacobian": (
         "derive how derivatives and gradients move with depth: equations, determinant, Lyapunov spectrum",

@@ -343,6 +343,12 @@ def _jacobian(options: argparse.Namespace) -> int:
     return run_jacobian(options, _network, _setting)
 
 
+def _dynamics(options: argparse.Namespace) -> int:
+    from numerics.cli.dynamics import run_dynamics
+
+    return run_dynamics(options, _network)
+
+
 #: Every command by its name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "derive": _derive,
@@ -351,6 +357,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "simulate": _simulate,
     "kernel": _kernel,
     "train": _train,
+    "dynamics": _dynamics,
     "validate": _validate,
     "compare": _compare,
     "claims": _claims,

@@ -68,6 +68,24 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return rows[:, :-1], labels.astype(np.int64)
 
 
+def read_targets(path: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Inputs with a target each, any number, in the last column.
+
+    Returns
+    -------
+    array, shape (m, dim), and array, shape (m,)
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_inputs`, and if there is one column only.
+    """
+    rows = read_inputs(path)
+    if rows.shape[1] < 2:
+        raise ValueError(f"{path} must hold an input a row and its target in the last column, and has one column")
+    return rows[:, :-1], rows[:, -1]
+
+
 def read_samples(path: str) -> NDArray[np.float64]:
     """Last layers of networks from a CSV, .npy, .npz or .pt file, one network a row.
 

@@ -25,7 +25,7 @@ _FORMATS: dict[str, Callable[[Scalings | TrainingScalings | Printed], str]] = {
 }
 
 
-def _put(found: Scalings | TrainingScalings | Printed, options: argparse.Namespace) -> None:
+def put_derived(found: Scalings | TrainingScalings | Printed, options: argparse.Namespace) -> None:
     """Print it, or write it to a file, in the format that is asked for."""
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
@@ -50,7 +50,7 @@ def run_jacobian(
     with slow_stage("Jacobian"):
         found = jacobian(net, options.order)
     if not options.validate:
-        _put(found, options)
+        put_derived(found, options)
         return 0
     if options.out is not None or (options.format is not None and not as_table):
         raise ValueError("--validate prints a table; leave out --out and --format")
@@ -70,7 +70,7 @@ def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namesp
             found: Scalings | TrainingScalings = scalings(net, order=options.order)
         else:
             found = scalings(net, order=options.order, training=_trained(options.training))
-    _put(found, options)
+    put_derived(found, options)
     if drawing:
         from numerics.plots import phase_figure, svg
 

@@ -6,6 +6,7 @@ With :math:`f = \frac{1}{\gamma_0}\langle v\,x_L\rangle` and gradients in units 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,6 +66,19 @@ class Settings:
         """With twice as many steps of half the size."""
         return replace(self, rate=self.rate / 2, steps=2 * self.steps)
 
+    def numbers(self, repeats: int) -> int:
+        """About how many are kept: entries of matrices, and what they met; or coefficients of all that they met."""
+        adjoint, passes = self.limit.adjoint, 1 if self.richness == 0 else self.steps + 1
+        met, total = passes * len(self.targets), 0.0
+        for s in adjoint.matrices:
+            sizes = [float(ratio(layer, adjoint.program.neurons)) for layer in (s.source, s.target)]
+            if self.neurons is None:  # each vector that is met brings a Gaussian number on each side
+                uses = 2 * met * len(adjoint.matrices) * self.depth
+                total += 8 * met * uses
+            else:
+                total += self.neurons**2 * (sizes[0] * sizes[1]) + 1.5 * repeats * met * self.neurons * sum(sizes)
+        return round(self.depth * total)
+
 
 class Descent:
     """A network of infinite width while it is trained.
@@ -93,8 +107,8 @@ class Descent:
         self.first = _root(settings.gram) @ np.stack([self.state.aligned(self.state.fresh()) for _ in settings.gram])
         self.last = self.gradient = self.first
 
-    def run(self) -> Array:
-        """All steps: the outputs before the first one and after each, shape (steps + 1, m).
+    def run(self, stepped: Callable[[], None] = lambda: None) -> Array:
+        """All steps: the outputs before the first one and after each, shape (steps + 1, m); ``stepped`` is called after each.
 
         Raises
         ------
@@ -112,6 +126,7 @@ class Descent:
                     self._pass()
                 else:
                     outputs[k + 1] = outputs[k] + kernel @ self._errors(outputs[k], k)
+                stepped()
             if kernel is None:
                 outputs[-1] = self._outputs()
             self._errors(outputs[-1], self.settings.steps)
@@ -133,9 +148,9 @@ class Descent:
         inner, own = self.state.inner, self.settings.limit.adjoint.program.neurons
         total = inner(self.last, self.last) + self.settings.gram * inner(self.gradient, self.gradient)
         for layer in self.layers:
-            for s, gradient in layer.gradients():
+            for s, gradient, read in layer.gradients():
                 scale = self._pace(s) * float(s.weights.variance * ratio(s.target, own))
-                total = total + scale * np.einsum("mij,nij->mn", gradient, gradient)
+                total = total + scale * (gradient @ gradient.T) * (read @ read.T)
         return np.asarray(total)
 
     def _pass(self) -> None:
@@ -150,8 +165,8 @@ class Descent:
 
     def _step(self, amount: Array) -> None:
         for layer in self.layers:
-            for s, gradient in layer.gradients():
-                layer.matrices[s].learn(self._pace(s) * np.tensordot(amount, gradient, 1))
+            for s, gradient, read in layer.gradients():
+                layer.matrices[s].learn(self._pace(s) * amount[:, None] * gradient, read)
         align = self.state.aligned
         self.readout = align(self.readout) + amount @ align(self.last)
         self.first = align(self.first) + (self.settings.gram * amount) @ align(self.gradient)

@@ -14,7 +14,7 @@ from derivations.language.statements import Matrix, Mean
 from derivations.language.statements import Neurons as Said
 from derivations.symbols import state, step
 from numerics.compile.programs import arguments_of, compiled_formula
-from numerics.dynamics.matrices import KnownMatrix, padded
+from numerics.dynamics.matrices import matrix_between
 from numerics.dynamics.neurons import Neurons
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ class Layer:
     def __init__(self, limit: TrainingLimit, neurons: dict[Said, Neurons], size: float) -> None:
         self.limit, self.neurons, self.size, self.values = limit, neurons, size, Values()
         self.matrices = {
-            s: KnownMatrix(
+            s: matrix_between(
                 neurons[s.source],
                 neurons[s.target],
                 float(s.weights.variance) ** 0.5,
@@ -82,13 +82,11 @@ class Layer:
             values[adjoint.passed[s]] = passed
         return self._at(adjoint.formula(state), adjoint.program.neurons, values)
 
-    def gradients(self) -> Iterator[tuple[Matrix, Array]]:
-        """Each matrix's gradient of the outputs at the last step, in the directions that it met, shape (m, put out, read)."""
-        for s, matrix in self.matrices.items():
+    def gradients(self) -> Iterator[tuple[Matrix, Array, Array]]:
+        """Each matrix's gradient of the outputs at the last step: coordinates of that in what it makes, and of what it read."""
+        for s in self.matrices:
             met = self.met[s.weights.name]
-            both = (met.gradient[-1], met.forward[-1])
-            long = (padded(a, (len(a), k)) for a, k in zip(both, matrix.shape, strict=True))
-            yield s, np.einsum("mi,mj->mij", *long)
+            yield s, met.gradient[-1], met.forward[-1]
 
     def _at(self, expr: Any, over: Said, values: Values) -> Array:
         """A formula at each neuron of a layer, shape (m, neurons)."""

@@ -1,9 +1,11 @@
-r"""A Gaussian matrix, known by what it has been applied to.
+r"""A Gaussian matrix between layers of infinite width: drawn between sampled neurons, else known by what it has been applied to.
 
 Given :math:`W e_j` and :math:`W^\top f_i` for orthonormal :math:`e_j` and :math:`f_i`, what W makes of a further vector e, orthogonal to the
 :math:`e_j`, is a fresh Gaussian vector, but for its components along the :math:`f_i`: these are
 :math:`\langle f_i, W e\rangle = \langle W^\top f_i, e\rangle`. So neither W nor derivatives are needed: the components are what
 the response functions say. Gradient descent adds :math:`\sum_{ij} f_i C_{ij} e_j^\top`.
+
+Vectors that a matrix has met are kept by coordinates whose scalar products are means over neurons.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from numerics.dynamics.neurons import Neurons
+from numerics.dynamics.neurons import Neurons, Samples
 
 Array = NDArray[np.float64]
 #: What is smaller than this, relative to the vector, is no further direction.
@@ -124,9 +126,50 @@ class KnownMatrix:
         learned = self.ratio * c @ self.learned @ self.read.vectors.array
         return self.deviation * (c @ self.put_out.images.array + learned), c
 
-    def learn(self, change: Array) -> None:
-        """Add a step, given in the directions met."""
-        self._learned = self.learned + self.deviation * change
+    def learn(self, left: Array, right: Array) -> None:
+        """Add outer products, given by coordinates, in units of the deviation: rows of what it puts out, times rows of what it reads."""
+        left, right = (padded(a, (len(a), k)) for a, k in zip((left, right), self.shape, strict=True))
+        self._learned = self.learned + self.deviation * left.T @ right
+
+
+class DrawnMatrix:
+    r"""The same between sampled neurons, entry by entry.
+
+    Parameters
+    ----------
+    source, target : Samples
+    deviation : float
+        :math:`\sigma`.
+    """
+
+    def __init__(self, source: Samples, target: Samples, deviation: float) -> None:
+        self.deviation, self.source, self.target = deviation, source.count, target.count
+        self.entries = source.rng.standard_normal((target.count, source.count))
+        self.entries *= deviation / np.sqrt(source.count)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the entries."""
+        return self.target, self.source
+
+    def apply(self, rows: Array) -> tuple[Array, Array]:
+        """What it makes of fields of the neurons that it reads, and their coordinates."""
+        return rows @ self.entries.T, rows / np.sqrt(self.source)
+
+    def transposed(self, rows: Array) -> tuple[Array, Array]:
+        """What its transpose makes of fields of the neurons that it puts out, and their coordinates."""
+        return rows @ self.entries, rows / np.sqrt(self.target)
+
+    def learn(self, left: Array, right: Array) -> None:
+        """Add outer products, given by coordinates, in units of the deviation."""
+        self.entries += self.deviation**2 * np.sqrt(self.target / self.source) * left.T @ right
+
+
+def matrix_between(source: Neurons, target: Neurons, deviation: float, ratio: float) -> KnownMatrix | DrawnMatrix:
+    """A matrix as its neurons allow."""
+    if isinstance(source, Samples) and isinstance(target, Samples):
+        return DrawnMatrix(source, target, deviation)
+    return KnownMatrix(source, target, deviation, ratio)
 
 
 def padded(array: Array, shape: tuple[int, ...]) -> Array:

@@ -2,10 +2,10 @@ r"""Training at infinite width, solved: outputs, losses and two-time kernels, wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,11 +18,22 @@ from numerics import given
 from numerics.dynamics.descent import Descent, Settings
 from numerics.dynamics.layers import Met
 from numerics.dynamics.matrices import padded
+from numerics.ensembles import Progress
+from numerics.ensembles.memory import require_memory
 from numerics.networks.initial import finite_array
 
 Array = NDArray[np.float64]
 #: What the matrices met, layer by layer.
 Run: TypeAlias = tuple[dict[str, Met], ...]
+
+
+class Runs(NamedTuple):
+    """Runs that are alike, and the weight of their mean."""
+
+    weight: float
+    runs: list[Run]
+
+
 #: What can be taken to its limit besides the width, and how it is refined.
 LIMITS = {"depth": Settings.deeper, "flow": Settings.finer}
 
@@ -48,7 +59,7 @@ class SolvedTraining(Legible):
     outputs: Array
     error: Array
     losses: Array
-    _runs: tuple[Run, ...] = field(repr=False, compare=False)
+    _runs: tuple[Runs, ...] = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         steps, m = self.outputs.shape
@@ -77,17 +88,19 @@ class SolvedTraining(Legible):
         """
         if side not in ("forward", "gradient"):
             raise ValueError(unknown("side", side, ("forward", "gradient")))
-        if name not in self._runs[0][0]:
-            raise ValueError(unknown("matrix", name, self._runs[0][0]))
-        depth = len(self._runs[0])
+        (first, *_), *_ = (group.runs for group in self._runs)
+        if name not in first[0]:
+            raise ValueError(unknown("matrix", name, first[0]))
+        depth = len(first)
         if isinstance(layer, bool) or not isinstance(layer, int) or not 1 <= layer <= depth:
             raise ValueError(f"layer must be a whole number from 1 to {depth}, got {layer!r}")
-        total = []
-        for run in self._runs:
-            met = getattr(run[layer - 1][name], side)
-            rows = np.concatenate([padded(c, (len(c), met[-1].shape[1])) for c in met])
-            total.append(rows @ rows.T)
-        return np.asarray(np.mean(total, axis=0).reshape(len(met), -1, len(met), self.outputs.shape[1]))
+        total = np.zeros(())
+        for group in self._runs:
+            for run in group.runs:
+                met = getattr(run[layer - 1][name], side)
+                rows = np.concatenate([padded(c, (len(c), met[-1].shape[1])) for c in met])
+                total = total + group.weight / len(group.runs) * (rows @ rows.T)
+        return np.asarray(total.reshape(len(met), -1, len(met), self.outputs.shape[1]))
 
 
 @given.checked(
@@ -98,6 +111,7 @@ class SolvedTraining(Legible):
     learning_rate=given.number,
     steps=given.whole,
     t=given.number,
+    progress=given.optional(given.function),
 )
 def solve_training(
     net: Recipe,
@@ -109,9 +123,10 @@ def solve_training(
     richness: float = 1.0,
     t: float = 1.0,
     limits: str | Sequence[str] = (),
-    neurons: int = 1000,
-    repeats: int = 8,
+    neurons: int = 400,
+    repeats: int = 20,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> SolvedTraining:
     r"""Train a network of infinite width by gradient descent.
 
@@ -141,6 +156,8 @@ def solve_training(
     neurons, repeats, seed : int
         Where fields are not Gaussian: how many neurons of the state are sampled, how often, from which seed; what is of order 1/neurons is
         removed by runs with half as many.
+    progress : callable, optional
+        Called with how many steps of all runs are done, and how many there are.
 
     Returns
     -------
@@ -152,6 +169,8 @@ def solve_training(
         For a network whose training is not derived.
     ValueError
         For arguments that make no sense, or when the loss diverges.
+    MemoryError
+        If the numbers would not fit, before anything is done.
 
     Examples
     --------
@@ -172,34 +191,51 @@ def solve_training(
             raise ValueError(unknown("limit", word, LIMITS))
     for name, count, least in (("neurons", neurons, 2), ("repeats", repeats, 2), ("seed", seed, 0)):
         _require_whole(name, count, least)
-    outputs, variance, runs = _solved(base, repeats, seed)
-    found, change, variance = outputs, np.zeros_like(outputs), variance * (1 - 2 * len(set(asked))) ** 2
-    for k, word in enumerate(dict.fromkeys(asked), 1):
-        refined, own, _ = _solved(LIMITS[word](base), repeats, seed + k)
-        often = (len(refined) - 1) // steps
-        moved = refined[::often] - outputs
+    refined = [LIMITS[word](base) for word in dict.fromkeys(asked)]
+    for settings in (base, *refined):
+        numbers, size = settings.numbers(repeats), f"{settings.depth} layers trained for {settings.steps} steps"
+        require_memory(
+            numbers, f"{size} on {len(base.targets)} inputs take", "take fewer layers, steps or inputs, or neurons"
+        )
+    count = 1 if base.neurons is None else 2 * repeats
+    every, done = count * sum(settings.steps for settings in (base, *refined)), 0
+
+    def stepped() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, every)
+
+    outputs, variance, runs = _solved(base, repeats, seed, stepped)
+    found, change, variance = outputs, np.zeros_like(outputs), variance * (1 - 2 * len(refined)) ** 2
+    for k, settings in enumerate(refined, 1):
+        finer, own, _ = _solved(settings, repeats, seed + k, stepped)
+        often = settings.steps // steps
+        moved = finer[::often] - outputs
         found, variance = found + 2 * moved, variance + 4 * own[::often]
         change = change + np.maximum.accumulate(abs(moved))
     losses = ((found - base.targets)[:, base.fitted] ** 2).mean(axis=1) / 2
     return SolvedTraining(limit, found, change + np.sqrt(variance), losses, runs)
 
 
-def _solved(settings: Settings, repeats: int, seed: int) -> tuple[Array, Array, tuple[Run, ...]]:
+def _solved(
+    settings: Settings, repeats: int, seed: int, stepped: Callable[[], None]
+) -> tuple[Array, Array, tuple[Runs, ...]]:
     """Outputs at infinite width, their variance, and what matrices met."""
     if settings.neurons is None:
         run = Descent(settings, np.random.default_rng(seed))
-        outputs = run.run()
-        return outputs, np.zeros_like(outputs), (_met(run),)
+        outputs = run.run(stepped)
+        return outputs, np.zeros_like(outputs), (Runs(1.0, [_met(run)]),)
     means, variances, met = [], [], []
-    for count in (settings.neurons, settings.neurons // 2):
-        samples = []
+    for count, weight in ((settings.neurons, 2.0), (settings.neurons // 2, -1.0)):
+        samples, group = [], Runs(weight, [])
         for child in np.random.SeedSequence((seed, count)).spawn(repeats):
             run = Descent(replace(settings, neurons=count), np.random.default_rng(child))
-            samples.append(run.run())
-            if count == settings.neurons:
-                met.append(_met(run))
+            samples.append(run.run(stepped))
+            group.runs.append(_met(run))
         means.append(np.mean(samples, axis=0))
         variances.append(np.var(samples, axis=0, ddof=1) / repeats)
+        met.append(group)
     return 2 * means[0] - means[1], 4 * variances[0] + variances[1], tuple(met)
 
 
@@ -228,6 +264,11 @@ def _settings(
     x, y = finite_array(inputs, "inputs"), np.asarray(targets, dtype=float)
     if x.ndim != 2 or not x.size:
         raise ValueError(f"inputs must have shape (m, dim), one network input a row, got shape {x.shape}")
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"training is derived for one output, and targets have {y.shape[1]}: each output has a readout and gradients of its own, which meet in "
+            "the kernels; give one number for each input"
+        )
     if y.shape != (len(x),) or np.isinf(y).any() or np.isnan(y).all():
         raise ValueError(
             f"targets must be a number for each of the {len(x)} inputs, or nan for those that are not trained on; got {targets!r}"

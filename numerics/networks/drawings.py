@@ -9,7 +9,7 @@ Wf are still Gaussian: the triangular factor of the Gram matrix of (f, g) grows 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,10 +86,13 @@ class InLaw(Drawing):
     precise : bool
         Whether the factor is made from the features themselves and not from their Gram matrix: columns that are nearly
         multiples of others keep the digits of what is not.
+    forms : int
+        How often a matrix is applied where the layer says once: to a state and to its tangent it is twice.
     """
 
     name: str = "in_law"
     precise: bool = False
+    forms: int = 1
 
     def entries(self, numbers: MatrixNumbers, inputs: int) -> int:
         """What comes out, or what is read if this is more."""
@@ -101,7 +104,8 @@ class InLaw(Drawing):
         """Draw nothing yet, but a matrix that is not Gaussian."""
         if numbers.whole or not isinstance(numbers.law, Gaussian):
             return AllWeights()(numbers, samples, rng)
-        return _Conditional(numbers, samples, rng, self.precise)
+        applied = replace(numbers, applications=self.forms * numbers.applications)
+        return _Conditional(applied, samples, rng, self.precise)
 
 
 class _Conditional:

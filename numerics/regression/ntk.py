@@ -32,7 +32,7 @@ class NTKRegressor(KernelRegressor):
     tolerance : float
         Of the kernels.
     training_time : float
-        τ > 0 in units of the inverse learning rate; ``inf`` for trained to the end.
+        τ ≥ 0 in units of the inverse learning rate: 0 is the network before training, ``inf`` trained to the end.
     channels : {"first", "last"}
         Whether sequences are (m, channels, tokens) or (m, tokens, channels), as in PyTorch.
 
@@ -66,8 +66,8 @@ class NTKRegressor(KernelRegressor):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Factor the tangent kernel of the training inputs; parameters as in :meth:`NNGPRegressor.fit`."""
         given, labels = self._checked(X, y)
-        if not self.training_time > 0:
-            raise ValueError(f"training_time must be positive, got {self.training_time}")
+        if not self.training_time >= 0:
+            raise ValueError(f"training_time must be a number ≥ 0, got {self.training_time}")
         kernels = kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance)
         assert kernels.ntk is not None
         tangent = kernels.ntk + self.noise * np.eye(len(given))

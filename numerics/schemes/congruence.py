@@ -38,6 +38,11 @@ class Congruence(Scheme):
                 "the scheme steps diffusions of Gram matrices, as joint_limit(ShapedMLP(...)) gives, "
                 f"got a {type(limit).__name__}"
             )
+        if not limit.is_of_products:
+            raise ValueError(
+                "the scheme congruence steps Gram matrices whose covariance is that of products of Gaussians, and this one has another; "
+                "take gram_euler"
+            )
         m, pairs = limit.inputs, [(a, b) for a in range(limit.inputs) for b in range(a, limit.inputs)]
         lower, relative = limit.relative_drift
         arguments = (*(lower[b, a] for a, b in pairs), limit.time)

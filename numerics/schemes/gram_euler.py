@@ -30,7 +30,8 @@ class GramEuler(Scheme):
     order. For n ≥ m neurons this is the Gram matrix of :math:`X + \sqrt h\,\xi R^\top` but for the noise of the n − m directions
     that no input has, whose mean is in b: it stays on the cone where :math:`b \succeq mG`.
 
-    Where that fails, the step is projected back to the cone.
+    Where that fails, the step is projected back to the cone. Where the covariance is of another form, as that of a state and its tangent in a
+    ReLU perceptron, the step is :math:`V + hb + \sqrt h\,\sigma\xi` with any square root of it, projected.
     """
 
     name: str = "gram_euler"
@@ -44,6 +45,8 @@ class GramEuler(Scheme):
                 "the scheme steps Gram matrices of a finite number of neurons, as derive(...).gram gives, "
                 f"got a {type(limit).__name__} in {', '.join(map(str, limit.states))}"
             )
+        if not has_neurons(limit):
+            return _projected(limit)
         m, pairs = limit.inputs, upper(limit.inputs)
         index = {pair: k for k, pair in enumerate(pairs)}
         at = lambda a, b: index[min(a, b), max(a, b)]  # noqa: E731
@@ -79,6 +82,57 @@ class GramEuler(Scheme):
         return advance
 
 
+def has_neurons(limit: GramDiffusion) -> bool:
+    """Whether the covariance is that of neurons with independent noises, looked at in a few places of the cone."""
+    m, pairs = limit.inputs, upper(limit.inputs)
+    places = np.random.default_rng(0).standard_normal((5, m, m + 1))
+    v = places @ places.swapaxes(1, 2) / m
+    states = [v[:, a, b] for a, b in pairs]
+    entries = sorted({*limit.generic_entries, *((pairs.index((a, a)), k) for k, (a, b) in enumerate(pairs))})
+    read = compile_expression((*limit.states, limit.time), tuple(limit.entry(*places) for places in entries))
+    rates = dict(zip(entries, np.broadcast_arrays(*read(*states, 0.5), states[0]), strict=False))
+    g = np.empty_like(v)
+    for k, (a, b) in enumerate(pairs):
+        own = rates[pairs.index((a, a)), pairs.index((a, a))] / (4 * v[:, a, a])
+        g[:, a, b] = g[:, b, a] = own if a == b else (rates[pairs.index((a, a)), k] / 2 - v[:, a, b] * own) / v[:, a, a]
+    for (i, j), rate in rates.items():
+        (a, b), (c, d) = pairs[i], pairs[j]
+        form = v[:, a, c] * g[:, b, d] + v[:, a, d] * g[:, b, c] + v[:, b, c] * g[:, a, d] + v[:, b, d] * g[:, a, c]
+        if np.max(np.abs(rate - form)) > _ALIKE * np.max(np.abs(form) + np.abs(rate)):
+            return False
+    return True
+
+
+def _projected(limit: GramDiffusion) -> Advance:
+    """Steps of Euler and Maruyama, each followed by the nearest matrix of the cone."""
+    m, pairs = limit.inputs, upper(limit.inputs)
+    arguments, count = (*limit.states, limit.time), len(pairs)
+    drift = compile_expression(arguments, tuple(limit.drift))
+    places = [(i, j) for i in range(count) for j in range(i, count)]
+    rates = compile_expression(arguments, tuple(limit.entry(i, j) for i, j in places))
+
+    def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
+        h, samples = duration / steps, len(x)
+        v, covariance = np.empty((samples, m, m)), np.empty((samples, count, count))
+        for k, (a, b) in enumerate(pairs):
+            v[:, a, b] = v[:, b, a] = x[:, k]
+        for step in range(steps):
+            states = [_inside(v, a, b) for a, b in pairs]
+            now = time + step * h
+            for (i, j), rate in zip(places, rates(*states, now), strict=True):
+                covariance[:, i, j] = covariance[:, j, i] = rate
+            noise = semidefinite_factor(covariance) @ (np.sqrt(h) * rng.standard_normal((samples, count, 1)))
+            for k, ((a, b), velocity) in enumerate(zip(pairs, drift(*states, now), strict=True)):
+                v[:, a, b] = v[:, b, a] = states[k] + h * velocity + noise[:, k, 0]
+            values, vectors = np.linalg.eigh(v)
+            v = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.swapaxes(1, 2)
+        return np.stack([v[:, a, b] for a, b in pairs], axis=1)
+
+    return advance
+
+
+#: Relative error up to which formulas are alike.
+_ALIKE = 1e-9
 #: Of a squared norm: at 0 itself angles have no value.
 _LEAST = 1e-100
 

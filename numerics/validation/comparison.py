@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations import Derivation
+from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
 from derivations.limits import CollapseDiffusion
 from numerics import given
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate
 from numerics.validation.base import Array, Row, Validation, number_row, spawn
+from numerics.validation.derivatives import DeterminantSetting, TangentPaths, derivatives_of
 from numerics.validation.equation import (
     DEGREES,
     PILOT,
@@ -38,11 +41,11 @@ _LEFT = 1 / 16
 
 
 @given.checked(
-    d=given.derivation, x0=given.moderate, t=given.duration, depth=given.optional(given.whole), stage=given.function
+    d=given.derived, x0=given.moderate, t=given.duration, depth=given.optional(given.whole), stage=given.function
 )
 def compare(
-    d: Derivation,
-    samples: ArrayLike,
+    d: Derivation | Jacobian | WideJacobian,
+    samples: Any,
     x0: ArrayLike = 1.0,
     t: float = 1.0,
     depth: int | None = None,
@@ -54,8 +57,8 @@ def compare(
 
     Parameters
     ----------
-    d : Derivation
-    samples : array, shape (samples, n, m)
+    d : Derivation or Jacobian
+    samples : array, shape (samples, n, m), or for a Jacobian the pair of states, shape (samples, n), and Jacobians, (samples, n, n)
         States of the last layer of independent networks; (samples, n) for one input, (samples,) for one neuron. For a limit of infinite
         width, or of depth and width together, n is the width of your networks.
     x0 : float or array
@@ -90,18 +93,47 @@ def compare(
     >>> [row.test.p_value > 1e-3 for row in compare(d, mine, x0=1.0).rows]
     [True, True]
     """
-    if isinstance(d.limit, CollapseDiffusion):
+    if isinstance(d, Derivation) and isinstance(d.limit, CollapseDiffusion):
         raise ValueError(
             "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"
         )
-    states = _states(d, samples)
-    subjects = [replace(s, t=float(t)) for s in settings_of(d, x0, float(t), None, None, workers)]
+    if isinstance(d, Derivation):
+        states = _states(d, samples)
+        subjects = [replace(s, t=float(t)) for s in settings_of(d, x0, float(t), None, None, workers)]
+        seen = [s.seen(states) for s in subjects]
+    else:
+        states, seen, subjects = _derivatives(d, samples, derivatives_of(d, x0, float(t), None, None, workers))
     rows: list[Row] = []
-    for s, one in zip(subjects, spawn(seed, len(subjects)), strict=True):
+    for s, x, one in zip(subjects, seen, spawn(seed, len(subjects)), strict=True):
         with stage(f"samples against the limit of {', '.join(map(str, s.limit.states[:3]))}"):
-            rows += _rows(s, s.seen(states), depth, states.shape[1], one)
+            rows += _rows(s, x, depth, states.shape[1], one)
     counted = "" if depth else "; the bias of finite depth is not counted, give depth"
     return Validation(tuple(rows), f"{len(states)} samples against {d.title.partition(':')[0]}, t = {t:g}{counted}")
+
+
+def _derivatives(
+    d: Jacobian | WideJacobian, samples: Any, subjects: list[Setting]
+) -> tuple[Array, list[Array], list[Setting]]:
+    """States, what is looked at of them and their Jacobians, and by whom."""
+    if isinstance(d, WideJacobian):
+        raise ValueError(
+            "Jacobians of your networks are compared at a fixed width; give jacobian(...) a width that is a number and order='depth'"
+        )
+    if not isinstance(samples, tuple | list) or len(samples) != 2:
+        raise ValueError(
+            "for a Jacobian samples must be the pair of states, shape (samples, n), and Jacobians, shape (samples, n, n), as simulate_jacobian returns"
+        )
+    count = int(d.network.width) * d.layer.positions
+    try:
+        x, j = (np.asarray(part, dtype=float) for part in samples)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"states and Jacobians must be arrays of real numbers: {error}") from error
+    if x.reshape(len(x), -1).shape != (len(j), count) or j.shape != (len(x), count, count):
+        raise ValueError(
+            f"states and Jacobians must have shapes (samples, {count}) and (samples, {count}, {count}), got {x.shape} and {j.shape}"
+        )
+    _require_usable(np.concatenate([x.reshape(len(x), -1), j.reshape(len(x), -1)], axis=1), _least(DEGREES))
+    return x, [s.of_samples(x, j) for s in subjects if isinstance(s, TangentPaths | DeterminantSetting)], subjects
 
 
 def _states(d: Derivation, samples: ArrayLike) -> Array:
@@ -121,16 +153,20 @@ def _states(d: Derivation, samples: ArrayLike) -> Array:
         raise ValueError(
             f"samples must have shape (samples, {n or 'n'}, {m}), the last layer's states of each network, got shape {given.shape}"
         )
-    if np.isnan(shaped).any():
-        raise ValueError(f"{np.count_nonzero(np.isnan(shaped).any(axis=(1, 2)))} samples are nan; leave them out")
-    least = _least(DEGREES) if d.order != "width" else _least(1)
-    if len(shaped) < least:
-        count = "1 sample is" if len(shaped) == 1 else f"{len(shaped)} samples are"
+    _require_usable(shaped.reshape(len(shaped), -1), _least(DEGREES) if d.order != "width" else _least(1))
+    return shaped
+
+
+def _require_usable(rows: Array, least: int) -> None:
+    """Refuse samples that are nan, or too few; one a row."""
+    if np.isnan(rows).any():
+        raise ValueError(f"{np.count_nonzero(np.isnan(rows).any(axis=1))} samples are nan; leave them out")
+    if len(rows) < least:
+        count = "1 sample is" if len(rows) == 1 else f"{len(rows)} samples are"
         raise ValueError(
             f"{count} too few: the error of their mean comes from themselves, and below {least} it makes a right network differ too often; draw "
             "more networks"
         )
-    return shaped
 
 
 def _least(numbers: int) -> int:

@@ -17,6 +17,7 @@ from numerics.compile import compile_sums
 from numerics.ensembles import Seed
 from numerics.networks import simulate_jacobian, simulate_network
 from numerics.networks.derivatives import TangentGram
+from numerics.networks.drawings import InLaw
 from numerics.networks.initial import checked_start
 from numerics.networks.simulate import ensemble, run_networks
 from numerics.statistics import Estimate, richardson
@@ -71,13 +72,17 @@ class TangentPaths(Setting):
 
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
         """Networks of a depth with their Jacobians."""
-        n, columns = self.start.shape
-        p = columns // 2
+        p = self.start.shape[1] // 2
         with explosions_counted(self.exploded, f"networks of depth {size}", samples):
             x, j = simulate_jacobian(
                 self.architecture, size, samples, self.start[:, :p], self.t, seed=seed, workers=self.workers
             )
-        return np.concatenate([x.reshape(samples, n, p), j[:, :, 0].reshape(samples, n, p)], axis=2)
+        return self.of_samples(x, j)
+
+    def of_samples(self, x: Array, j: Array) -> Array:
+        """Of states and Jacobians."""
+        n = len(self.start)
+        return np.concatenate([x.reshape(len(x), n, -1), j[:, :, 0].reshape(len(x), n, -1)], axis=2)
 
     @property
     def statistics(self) -> list[list[Statistic]]:
@@ -116,6 +121,10 @@ class DeterminantSetting(Setting):
         """At the identity."""
         return self._seen(self.start[None], np.zeros(1))[0]
 
+    def of_samples(self, x: Array, j: Array) -> Array:
+        """Of states and Jacobians."""
+        return self._seen(x, np.asarray(np.linalg.slogdet(j).logabsdet))
+
     def networks(self, size: int, samples: int, seed: Seed) -> Array:
         """Networks of a depth."""
         return self._seen(*self.of_layers(size, self.t, samples, seed))
@@ -152,7 +161,7 @@ def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class TangentSetting(JointSetting):
-    """Norms of the state and a tangent, and their product, in networks whose depth and width go together; all weights are drawn."""
+    """Norms of the state and a tangent, and their product, in networks whose depth and width go together, layer by layer in law."""
 
     smallest = 16
 
@@ -178,7 +187,9 @@ class TangentSetting(JointSetting):
             seen = TangentGram(
                 task.observable.program, 1, 1, second=tuple(map(tuple, self.start.tolist())), exact=skips
             )
-            found = run_networks(replace(task, observable=seen), samples, True, seed, self.workers)
+            found = run_networks(
+                replace(task, observable=seen, drawing=InLaw(forms=2)), samples, True, seed, self.workers
+            )
         return np.stack([found[:, 0, 0], found[:, 0, 1], found[:, 1, 1]], axis=1)[:, None, :]
 
     @cached_property

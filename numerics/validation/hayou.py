@@ -397,7 +397,7 @@ def coupled_distance(width: int, size: int, samples: int, seed: Seed, workers: i
 
 def coupled_order() -> float:
     """A layer is a step of Euler–Maruyama for the derived equation, whose noise is not constant: twice the scheme's strong order."""
-    return float(2 * EulerMaruyama(depth_limit(ResNet(relu, 4))).strong_order)
+    return float(2 * EulerMaruyama().strong_order)
 
 
 PATHWISE: tuple[Claim, ...] = (

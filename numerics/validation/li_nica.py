@@ -21,6 +21,7 @@ from derivations.architectures import MLP, PreNormResNet, ShapedMLP
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import pair_correlation, squared_norm
 from derivations.calculus.speed import speed_density
+from derivations.diffusion import Diffusion
 from derivations.limits import CollapseDiffusion, joint_limit
 from derivations.symbols import time
 from numerics.compile import compile_expression
@@ -128,7 +129,9 @@ def volume_of_networks(
 def correlation_law(factor: Fraction) -> Any:
     """The law of ρ at t = 1/2 from 0.3, by the forward equation of the engine's process of ρ."""
     limit = noisy(shaped_relu(2), factor)
-    return solve_fokker_planck(pair_correlation(limit, limit.states).process(), x0=0.3, t=0.5)
+    process = pair_correlation(limit, limit.states).process()
+    assert isinstance(process, Diffusion)
+    return solve_fokker_planck(process, x0=0.3, t=0.5)
 
 
 def correlations(size: int, samples: int, seed: Seed, workers: int) -> Array:
@@ -177,18 +180,23 @@ def late_norm(size: int, samples: int, seed: Seed, workers: int) -> Array:
 # --- unshaped ---
 
 
-def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
-    """The engine's E w_t from w_0, with mean and variance of a layer's fluctuation multiplied alike."""
+def collapse() -> CollapseDiffusion:
+    """The engine's equation of q."""
     limit = joint_limit(MLP(relu, inputs=2))
     assert isinstance(limit, CollapseDiffusion)
-    form = collapse_linear(limit)
+    return limit
+
+
+def mean_w(start: Fraction, t: Fraction, factor: Fraction) -> float:
+    """The engine's E w_t from w_0, with mean and variance of a layer's fluctuation multiplied alike."""
+    form = collapse_linear(collapse())
     form = replace(form, growth=form.growth * factor, variance=form.variance * factor)
     return float(form.moment(1, start).subs(time, t))
 
 
 def law_of_w(start: float, t: float, factor: Fraction) -> Any:
     """The law of w, and with it of q = (t/w)², by the forward equation of the engine's linear equation."""
-    form = collapse_linear(joint_limit(MLP(relu, inputs=2)))
+    form = collapse_linear(collapse())
     form = replace(form, growth=form.growth * factor, variance=form.variance * factor)
     return solve_fokker_planck(form.process, x0=start, t=t)
 

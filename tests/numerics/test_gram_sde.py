@@ -15,7 +15,7 @@ from numerics.fokker_planck import StartingDensity, solve_fokker_planck
 from numerics.networks import simulate_gram
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
-from numerics.statistics import Estimate, ks_test, ks_two_sample
+from numerics.statistics import Estimate, ks_test, ks_two_sample, richardson
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +204,29 @@ def test_networks_explode_as_often_as_the_equation():
     assert (found - equation(1)).test(0.0).p_value > 1e-3
     assert (found - equation(sp.Rational(3, 2))).test(0.0).p_value < 1e-4  # another κ
     assert networks(tanh, 64, 20_000, 9).value == 0
+
+
+def test_gram_matrices_whose_noise_is_that_of_no_neurons():
+    """State and tangent of a ReLU perceptron: second moments obey linear equations; read as neurons' they are 10 % off."""
+    from scipy.linalg import expm
+
+    from derivations import MLP, relu
+    from derivations.backward import jacobian
+
+    limit, c, t = jacobian(MLP(relu)).gram.process, 0.3, 0.125
+    moved = expm(t * np.array([[3.0, 2.0], [4.0, 1.0]])) @ [c**2, 1.0]  # of V12² and V11 V22
+    rng = np.random.default_rng(0)
+    z = np.full(100_000, np.arctanh(c))  # artanh of the cosine: dz = tanh z dt + √2 dB
+    for _ in range(64):
+        z += np.tanh(z) * t / 64 + np.sqrt(2 * t / 64) * rng.standard_normal(z.size)
+    derived = [*moved, float(np.mean(np.tanh(z) ** 2))]
+    found = []
+    for steps in (16, 32):
+        x = simulate_sde(limit, x0=[1.0, c, 1.0], t=t, steps=steps, samples=20_000, seed=steps)
+        squares = x[:, 1] ** 2, x[:, 0] * x[:, 2]
+        found.append([Estimate.of(v) for v in (*squares, squares[0] / squares[1])])
+    for rough, fine, right in zip(*found, derived, strict=True):
+        assert richardson(rough, fine).test(right).p_value > 1e-3
+    assert richardson(found[0][2], found[1][2]).test(1.1 * derived[2]).p_value < 1e-3
+    with pytest.raises(ValueError, match="take gram_euler"):
+        simulate_sde(limit, x0=[1.0, c, 1.0], t=t, steps=2, samples=2, scheme="congruence")

@@ -5,6 +5,7 @@ import pytest
 import sympy as sp
 
 from derivations import (
+    ConvBlock,
     DerivationError,
     Network,
     NotClosed,
@@ -425,3 +426,33 @@ def test_a_width_may_be_said_by_a_matrix_too():
     said = jacobian(Network(lambda x: x + epsilon * Weights("A", out=2)(tanh(B(x))), 2))
     plain = jacobian(Network(lambda x: x + epsilon * Weights("A")(tanh(B(x))), 2))
     assert (said.log_det.drift, said.gram.process) == (plain.log_det.drift, plain.gram.process)
+
+
+@pytest.mark.slow
+def test_determinants_of_a_convolutional_block():
+    """One layer on a ring of three positions, filters drawn by hand: the coefficients of ε², without the next order."""
+    width, positions, samples = 2, 3, 60_000
+    found = jacobian(ConvBlock(relu, width, positions=(positions,), filter=(3,))).log_det
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((width, positions))
+    rows = [[sp.Float(v) for v in neuron] for neuron in x]
+
+    def over_positions():
+        taps = rng.standard_normal((samples, 3, width, width)) / np.sqrt(3 * width)
+        whole = np.zeros((samples, positions, width, positions, width))
+        for a in range(positions):
+            for k in range(3):
+                whole[:, a, :, (a + k) % positions] = taps[:, k]
+        return whole.reshape(samples, positions * width, -1)
+
+    inner, outer = over_positions(), over_positions()
+    branch = outer @ ((inner @ x.T.ravel() > 0)[:, :, None] * inner)
+
+    def moments(h):
+        up, down = (np.linalg.slogdet(np.eye(6) + s * np.sqrt(h) * branch).logabsdet for s in (1, -1))
+        return np.stack([up + down, (up - down) ** 2 / 2]) / (2 * h)
+
+    for seen, formula in zip(2 * moments(1 / 128) - moments(1 / 64), (found.drift, found.rate), strict=True):
+        derived, estimate = float(written_out(formula, rows)), Estimate.of(seen)
+        assert estimate.test(derived).p_value > 1e-3
+        assert estimate.test(1.2 * derived).p_value < 1e-3

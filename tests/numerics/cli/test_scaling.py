@@ -1,4 +1,4 @@
-"""The commands on scalings, on choosing a parameter, on Jacobians, and on claims."""
+"""The commands on scalings, on choosing a parameter, on Jacobians, on training at infinite width, and on claims."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import contextlib
 import json
 import math
 
+import numpy as np
 import pytest
+import sympy as sp
 
+from derivations import Network, Weights, epsilon
+from numerics import solve_training
 from numerics.cli import main
 
 
@@ -77,6 +81,38 @@ def test_jacobians_in_words_and_as_data(tmp_path, capsys):
     capsys.readouterr()
     assert main(["jacobian", "--layer", "x + eps*W(heaviside(x))"]) == 2
     assert "jumps at x = 0" in capsys.readouterr().err
+
+
+LINEAR = ["dynamics", "--layer", "x + eps*W(x)"]
+
+
+def test_training_at_infinite_width_in_words_and_on_data(tmp_path, capsys):
+    assert main(LINEAR) == 0
+    assert "E[z zᵀ] = P Σ Pᵀ" in capsys.readouterr().out
+    data, out = tmp_path / "data.csv", tmp_path / "run.csv"
+    data.write_text("a,b,y\n1,0.5,1\n-0.2,1,-1\n")
+    given = [*LINEAR, "--data", str(data), "--steps", "4", "--depth", "2"]
+    assert main([*given, "--learning-rate", "0.3", "--out", str(out)]) == 0
+    head, *rows = out.read_text().splitlines()
+    assert head == "step,loss,f_1,f_2,error_1,error_2"
+    run = solve_training(
+        Network(lambda x: x + epsilon * Weights("W")(x), width=sp.oo), [[1, 0.5], [-0.2, 1]], [1, -1], 2, 0.3, 4
+    )
+    seen = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+    assert seen[:, 1] == pytest.approx(run.losses, rel=1e-8)
+    assert seen[:, 2:4] == pytest.approx(run.outputs, abs=1e-8)
+    capsys.readouterr()
+    assert main([*given, "--limits", "flow", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["outputs"]) == 5
+    data.write_text("1\n2\n")
+    for more, message in (
+        (given, "has one column"),
+        ([*LINEAR, "--steps", "4"], "which needs --data"),
+        ([*LINEAR, "--order", "joint"], "leave it out"),
+        ([*given, "--format", "latex"], "leave one of both out"),
+    ):
+        assert main(more) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_claims_are_listed_and_checked(capsys):

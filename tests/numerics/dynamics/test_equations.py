@@ -128,6 +128,7 @@ def test_inputs_that_are_only_followed():
         ({"inputs": [[np.inf] * 4] * 3}, "inputs must be finite"),
         ({"targets": [1.0]}, "a number for each of the 3 inputs"),
         ({"targets": [np.nan] * 3}, "a number for each"),
+        ({"targets": [[1.0, 2.0]] * 3}, "derived for one output, and targets have 2"),
         ({"learning_rate": 1e3, "steps": 30}, "no finite number at step"),
         ({"net": ResNet(tanh, width=8)}, "infinite width"),
     ],
@@ -147,3 +148,13 @@ def test_kernels_that_are_not_there():
     ):
         with pytest.raises(ValueError, match=message):
             run.kernel(*arguments)
+
+
+def test_memory_is_said_before_and_progress_is_reported():
+    with pytest.raises(MemoryError, match=r"64 layers trained for 100000 steps on 3 inputs take about \d+.\d GiB"):
+        solve_training(RESIDUAL, INPUTS, TARGETS, 64, steps=100_000)
+    with pytest.raises(MemoryError, match="or neurons"):
+        solve_training(Network(lambda x: x + epsilon * Weights("W")(tanh(x)), sp.oo), INPUTS, TARGETS, 2, neurons=10**6)
+    seen = []
+    solve_training(RESIDUAL, INPUTS, TARGETS, 2, 0.1, 3, limits="flow", progress=lambda *now: seen.append(now))
+    assert seen == [(k, 9) for k in range(1, 10)]

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import sympy as sp
 
 from derivations import MLP, Network, ResNet, ShrinkingResNet, Weights, epsilon, relu, silu, symbols, tanh
 from derivations.backward import jacobian
-from numerics import validate
+from numerics import compare, validate
 from numerics.cli import main
 
 A, B = Weights("A"), Weights("B", out=4)
@@ -28,6 +29,12 @@ def test_determinants_with_neurons_and_a_wrong_one():
     assert [row.test.p_value > 1e-4 for row in validate(j, **size).rows] == [True] * 4
     j.__dict__["log_det"] = replace(j.log_det, rate=j.log_det.rate * sp.Rational(6, 5))
     assert any(v == "differs" for v in validate(j, **size).verdicts)
+
+
+@pytest.mark.slow
+def test_perceptrons_agree_with_networks_whose_depth_and_width_go_together():
+    table = validate(jacobian(MLP(relu)), samples=30_000, depth=32, seed=1)
+    assert table, str(table)
 
 
 def test_refusals():
@@ -51,3 +58,41 @@ def test_the_command(capsys):
     assert "Jacobian of Network" in capsys.readouterr().out
     assert main([*given, "--format", "latex"]) == 2
     assert "leave out" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_jacobians_of_ones_own_networks():
+    j, x0 = jacobian(TWO), [1.0, -0.5]
+    rng, samples, depth = np.random.default_rng(0), 4000, 64
+
+    def drawn(wrong=1.0):
+        x, product = np.tile(np.array(x0)[:, None], (samples, 1, 1)), np.tile(np.eye(2), (samples, 1, 1))
+        for _ in range(depth):
+            inner = rng.standard_normal((samples, 4, 2)) / np.sqrt(2)
+            outer = rng.standard_normal((samples, 2, 4)) / np.sqrt(4) * wrong * np.sqrt(0.5 / depth)
+            read = inner @ x
+            product = product + outer @ ((read > 0) * inner @ product)
+            x = x + outer @ np.maximum(read, 0)
+        return x[:, :, 0], product
+
+    table = compare(j, drawn(), x0=x0, t=0.5, depth=depth, seed=1)
+    assert [row.test.p_value > 1e-3 for row in table.rows] == [True] * 3
+    assert any("Lambda" in row.claim for row in table.rows)
+    assert min(row.test.p_value for row in compare(j, drawn(1.1), x0=x0, t=0.5, depth=depth, seed=1).rows) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("j", "samples", "message"),
+    [
+        (jacobian(MLP(relu)), None, "at a fixed width"),
+        (jacobian(TWO), np.ones((60, 2, 2)), "must be the pair"),
+        (jacobian(TWO), (np.ones((60, 2)), np.ones((60, 2, 3))), "must have shapes"),
+        (jacobian(TWO), (np.full((60, 2), np.nan), np.ones((60, 2, 2))), "60 samples are nan"),
+        (jacobian(TWO), (np.ones((5, 2)), np.ones((5, 2, 2))), "too few"),
+        (jacobian(TWO), ("a", "b"), "arrays of real numbers"),
+    ],
+    ids=["joint", "one array", "shapes", "nan", "few", "words"],
+)
+def test_jacobians_that_cannot_be_compared(j, samples, message):
+    with pytest.raises(ValueError, match=message):
+        compare(j, samples, x0=[1.0, -0.5])
