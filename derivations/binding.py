@@ -145,8 +145,10 @@ class Binding(sp.Expr):
         if self in rule:
             return rule[self], True
         # a transform of SymPy is a rule too, and has no list of what it replaces
-        if isinstance(rule, Mapping) and not any(map(self._may_hold, rule)):
-            return self, False
+        if isinstance(rule, Mapping):
+            free = self.free_symbols
+            if not any(part in free if part.is_Symbol else part.free_symbols <= free for part in rule):
+                return self, False
         made = self._changed(lambda part: part.xreplace(rule))
         return made, made != self
 

@@ -148,6 +148,10 @@ class Flow(Equation):
         return frozenset(self.drift.free_symbols) - set(self.states) - {self.time}
 
 
+#: What SymPy calls infinite or undefined.
+_INFINITE = (sp.oo, -sp.oo, sp.zoo, sp.nan)
+
+
 def _symbols(states: Any) -> tuple[sp.Symbol, ...]:
     """The states of a limit as a tuple."""
     found = tuple(states) if isinstance(states, Iterable) else (None,)
@@ -164,9 +168,16 @@ def _matrix(what: str, given: Any) -> sp.ImmutableMatrix:
         matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error
-    if any(not isinstance(entry, sp.Expr) or entry.is_infinite or entry.has(sp.nan, sp.zoo) for entry in matrix):
+    if any(not isinstance(entry, sp.Expr) or _is_infinite(entry) for entry in matrix):
         raise DerivationError(f"{what} must have finite entries, got {shown(given)}")
     return matrix
+
+
+def _is_infinite(entry: sp.Expr) -> bool:
+    """Whether it is infinite or no number, which it can only be where something in it is; to ask a long formula itself takes long."""
+    if not entry.has(*_INFINITE) and not any(symbol.is_infinite for symbol in entry.free_symbols):
+        return False
+    return bool(entry.is_infinite) or bool(entry.has(sp.nan, sp.zoo))
 
 
 @dataclass(frozen=True, repr=False)

@@ -78,7 +78,7 @@ class CoordinateSum(Encloses, Binding):
 
     def at(self, neuron: Sequence[sp.Expr]) -> sp.Expr:
         """The summand at one neuron's state."""
-        return self.body.subs(dict(zip(self.bound_symbols, neuron, strict=True)), simultaneous=True)
+        return self.body.xreplace(dict(zip(self.bound_symbols, map(sp.sympify, neuron), strict=True)))
 
     def explicit(self, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:
         """The sum written out over given neurons' states."""
@@ -157,7 +157,7 @@ class CoordinateSum(Encloses, Binding):
         body, condition = self.printed()
         if condition is not None and body == 1:
             return f"Count_j({printer._print(condition)})"
-        return f"Sum_j({printer._print(self.generic())})"
+        return f"Sum_j({printer._print(body if condition is None else self.generic())})"
 
 
 def written_out(expr: sp.Expr, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:

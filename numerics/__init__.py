@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numerics.outputs import output_law
     from numerics.paths import sample_law, simulate_sde
     from numerics.pytorch import from_torch
-    from numerics.regression import NNGPRegressor, NTKRegressor
+    from numerics.regression import NNGPRegressor, NTKRegressor, NystroemRegressor
     from numerics.tangent_kernels import sample_tangent_kernel
     from numerics.targets import choose
     from numerics.validation import compare, validate
@@ -39,6 +39,7 @@ __all__ = [
     "ExplosionWarning",
     "NNGPRegressor",
     "NTKRegressor",
+    "NystroemRegressor",
     "UndefinedState",
     "choose",
     "compare",
@@ -95,6 +96,7 @@ _HOMES = {
     "kernel_matrix": "numerics.kernels",
     "NNGPRegressor": "numerics.regression",
     "NTKRegressor": "numerics.regression",
+    "NystroemRegressor": "numerics.regression",
     "simulate_collapse": "numerics.networks",
     "simulate_gram": "numerics.networks",
     "simulate_jacobian": "numerics.networks",

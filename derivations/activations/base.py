@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
@@ -57,6 +57,31 @@ class Activation:
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"the formula of an activation must be a SymPy expression, got {shown(self.expr)}")
         object.__setattr__(self, "expr", expr)
+
+    @classmethod
+    def held(cls, name: str, make: Callable[[], Activation]) -> Activation:
+        """An activation in the common argument whose formula is made when it is first read: of those with a name most never are.
+
+        Examples
+        --------
+        >>> Activation.held("square", lambda: Activation("square", state**2)).expr
+        x**2
+        """
+        found = object.__new__(cls)
+        found.__dict__.update(name=name, variable=state, rates=(), _make=make)
+        return found
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name != "expr" or "_make" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            made = self.__dict__["_make"]().expr
+            object.__setattr__(self, "expr", made)
+            return made
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"expr": self.expr, **{name: value for name, value in self.__dict__.items() if name != "_make"}}
 
     def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Activation:
         """The function with other symbols, or numbers in their place."""

@@ -171,14 +171,19 @@ def threshold(level: object, value: object) -> Activation:
     return with_kinks("threshold", replaced_below, exact(level), exact(value))
 
 
-relu = two_slope(1, 0, "relu")
-absolute = two_slope(1, -1, "absolute")
-identity = two_slope(1, 1, "identity")
-relu6 = with_kinks("relu6", lambda u: sp.Min(sp.Max(u, 0), 6))
-hardsigmoid = with_kinks("hardsigmoid", lambda u: sp.Min(sp.Max(u + 3, 0), 6) / 6)
-sparse_sigmoid = with_kinks("sparse_sigmoid", lambda u: (sp.Min(sp.Max(u, -1), 1) + 1) / 2)
+held = Activation.held
+
+relu = held("relu", lambda: two_slope(1, 0))
+absolute = held("absolute", lambda: two_slope(1, -1))
+identity = held("identity", lambda: two_slope(1, 1))
+relu6 = held("relu6", lambda: with_kinks("relu6", lambda u: sp.Min(sp.Max(u, 0), 6)))
+hardsigmoid = held("hardsigmoid", lambda: with_kinks("hardsigmoid", lambda u: sp.Min(sp.Max(u + 3, 0), 6) / 6))
+sparse_sigmoid = held(
+    "sparse_sigmoid", lambda: with_kinks("sparse_sigmoid", lambda u: (sp.Min(sp.Max(u, -1), 1) + 1) / 2)
+)
 
 PIECEWISE_LINEAR = (
-    *(relu, leaky_relu(), prelu(), absolute, identity),
-    *(relu6, hardtanh(), hardsigmoid, sparse_sigmoid, softshrink(), hardshrink()),
+    *(relu, held("leaky_relu", leaky_relu), held("prelu", prelu), absolute, identity),
+    *(relu6, held("hardtanh", hardtanh), hardsigmoid, sparse_sigmoid),
+    *(held("softshrink", softshrink), held("hardshrink", hardshrink)),
 )

@@ -60,11 +60,16 @@ def celu(alpha: object = 1) -> Activation:
     return with_kinks("celu", celu_formula, *(() if a == 1 else (a,)))
 
 
-selu = with_kinks("selu", lambda u: _SELU_SCALE * elu_formula(u, _SELU_ALPHA))
-hardswish = with_kinks("hardswish", lambda u: u * sp.Min(sp.Max(u + 3, 0), 6) / 6)
-relu_squared = with_kinks("relu_squared", lambda u: sp.Max(u, 0) ** 2)
-softsign = with_kinks("softsign", lambda u: u / (1 + sp.Abs(u)))
-# JAX's piecewise quadratic softplus: 0 up to -1, x from 1 on; its slope is sparse_sigmoid
-sparse_plus = with_kinks("sparse_plus", lambda u: sp.Max(u, 1) - 1 + (sp.Min(sp.Max(u, -1), 1) + 1) ** 2 / 4)
+held = Activation.held
 
-PIECEWISE_SMOOTH = (elu(), celu(), selu, hardswish, relu_squared, softsign, sparse_plus)
+selu = held("selu", lambda: with_kinks("selu", lambda u: _SELU_SCALE * elu_formula(u, _SELU_ALPHA)))
+hardswish = held("hardswish", lambda: with_kinks("hardswish", lambda u: u * sp.Min(sp.Max(u + 3, 0), 6) / 6))
+relu_squared = held("relu_squared", lambda: with_kinks("relu_squared", lambda u: sp.Max(u, 0) ** 2))
+softsign = held("softsign", lambda: with_kinks("softsign", lambda u: u / (1 + sp.Abs(u))))
+# JAX's piecewise quadratic softplus: 0 up to -1, x from 1 on; its slope is sparse_sigmoid
+sparse_plus = held(
+    "sparse_plus",
+    lambda: with_kinks("sparse_plus", lambda u: sp.Max(u, 1) - 1 + (sp.Min(sp.Max(u, -1), 1) + 1) ** 2 / 4),
+)
+
+PIECEWISE_SMOOTH = (held("elu", elu), held("celu", celu), selu, hardswish, relu_squared, softsign, sparse_plus)

@@ -74,16 +74,20 @@ def from_inverse(
 
 
 # h = (√π/2) erfi z, so φ = exp(g²) and φ' = 2 g g' exp(g²) = 2g: dZ = −Z dt + dB
-ornstein_uhlenbeck = from_inverse(
-    "ornstein_uhlenbeck", sp.sqrt(sp.pi) / 2 * sp.erfi(_z), ErfiInv(2 * x / sp.sqrt(sp.pi))
+ornstein_uhlenbeck = Activation.held(
+    "ornstein_uhlenbeck",
+    lambda: from_inverse("ornstein_uhlenbeck", sp.sqrt(sp.pi) / 2 * sp.erfi(_z), ErfiInv(2 * x / sp.sqrt(sp.pi))),
 )
 
 # h = (√π/2) erf z, so φ = exp(−g²) and φ' = −2g: dZ = Z dt + dB; Z never reaches ±∞, so X stays between ±√π/2
-unstable_ornstein_uhlenbeck = from_inverse(
+unstable_ornstein_uhlenbeck = Activation.held(
     "unstable_ornstein_uhlenbeck",
-    sp.sqrt(sp.pi) / 2 * sp.erf(_z),
-    sp.erfinv(2 * x / sp.sqrt(sp.pi)),
-    domain=sp.Interval.open(-sp.sqrt(sp.pi) / 2, sp.sqrt(sp.pi) / 2),
+    lambda: from_inverse(
+        "unstable_ornstein_uhlenbeck",
+        sp.sqrt(sp.pi) / 2 * sp.erf(_z),
+        sp.erfinv(2 * x / sp.sqrt(sp.pi)),
+        domain=sp.Interval.open(-sp.sqrt(sp.pi) / 2, sp.sqrt(sp.pi) / 2),
+    ),
 )
 
 

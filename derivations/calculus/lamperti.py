@@ -104,6 +104,11 @@ class LampertiForm:
         return q, q
 
 
+def back_from(inside: sp.Expr, p: sp.Symbol, x: sp.Expr) -> sp.Expr:
+    """The coordinate of :attr:`LampertiForm.on_interval` of a point, x being linear in it."""
+    return (x - inside.subs(p, 0)) / inside.coeff(p)
+
+
 _MOST_JOINED = 200  # operations of a formula that is expanded and whose powers are joined first
 
 
@@ -339,7 +344,7 @@ def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp
         return tidy(squares)
     p, inside = LampertiForm(x, (left, right), sp.S.Zero, sp.S.One).on_interval
     point = Piece(left, right, a).interior()
-    at = {p: sp.solve(inside - point, p)[0]}
+    at = {p: back_from(inside, p, point)}
     # the coefficients are real on the interval, so an exponential is positive and its root is plain
     factors = [
         sp.exp(f.args[0] / 2) if isinstance(f, sp.exp) else sp.sqrt(f)
@@ -352,8 +357,7 @@ def positive_root(a: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp
         return node.args[0] if sign.is_positive else -node.args[0] if sign.is_negative else node
 
     root = root.replace(lambda node: isinstance(node, sp.Abs), resolve)
-    back = sp.solve(inside - x, p)[0]
-    return tidy(squares * root.subs(p, back))
+    return tidy(squares * root.subs(p, back_from(inside, p, x)))
 
 
 def _squares(a: sp.Expr, at: Mapping[sp.Symbol, sp.Expr]) -> tuple[sp.Expr, sp.Expr]:

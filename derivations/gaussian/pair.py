@@ -2,7 +2,7 @@ r"""The mean of a product of functions of two correlated Gaussian variables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import mpmath as mp
@@ -142,7 +142,8 @@ def _entries(covariance: object) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
         raise DerivationError(
             f"a covariance must be [[k11, k12], [k12, k22]] or ((k11, k22), rho), got {covariance!r}"
         ) from error
-    if k11.is_negative or k22.is_negative or _determinant(k11, k12, k22).is_negative:
+    below = all(term.is_nonpositive for term in sp.Add.make_args(_determinant(k11, k12, k22)))
+    if k11.is_negative or k22.is_negative or (below and _determinant(k11, k12, k22).is_negative):
         raise DerivationError(f"a covariance must be positive semidefinite, got [[{k11}, {k12}], [{k12}, {k22}]]")
     return k11, k12, k22
 
@@ -151,10 +152,40 @@ def _closed(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, entries: tuple[sp.Expr,
     k11, k12, k22 = entries
     if all(entry.is_number for entry in entries):
         return tidy(_generic(as_function(f, variable), as_function(g, variable), k11, k12, k22))
-    determinant = sp.factor_terms(_determinant(*entries))
     first, second = (k if k.is_number else name for k, name in ((k11, _FIRST), (k22, _SECOND)))
     total = _generic(as_function(f, variable), as_function(g, variable), first, _CROSS, second)
-    return tidy(total.xreplace({_FIRST: k11, _SECOND: k22, _CROSS: k12, _DETERMINANT: determinant}))
+    rule = {_FIRST: k11, _SECOND: k22, _CROSS: k12}
+    if (
+        total.has(_DETERMINANT)
+        and are_sums(entries)
+        and has_quotients(plain := _plain(total, first, second).xreplace(rule))
+    ):
+        return plain
+    if total.has(_DETERMINANT):
+        rule[_DETERMINANT] = _in_factors(_determinant(*entries))
+    return tidy(total.xreplace(rule))
+
+
+@lru_cache(maxsize=256)
+def _plain(total: sp.Expr, first: sp.Expr, second: sp.Expr) -> sp.Expr:
+    """A mean in the symbols of the entries, fit to read."""
+    return tidy(total.xreplace({_DETERMINANT: _determinant(first, _CROSS, second)}))
+
+
+def are_sums(entries: Iterable[sp.Expr]) -> bool:
+    """Whether entries are sums over several others, as a filter makes them, over which a quotient of sums is not multiplied out."""
+    return any(entry.is_Add and len(entry.free_symbols) > 1 for entry in entries)
+
+
+def has_quotients(expr: sp.Expr) -> bool:
+    """Whether a sum stands in a denominator."""
+    return any(power.base.is_Add and power.exp.could_extract_minus_sign() for power in expr.atoms(sp.Pow))
+
+
+def _in_factors(expr: sp.Expr) -> sp.Expr:
+    """What all terms of a sum have in common, times the rest; a number that they have in common may stay."""
+    factors = ({factor.as_base_exp()[0] for factor in sp.Mul.make_args(term)} for term in sp.Add.make_args(expr))
+    return sp.factor_terms(expr) if any(not base.is_number for base in set.intersection(*factors)) else expr
 
 
 #: How much less than 0 the determinant of a covariance of doubles may be, as a share of the product of the variances.

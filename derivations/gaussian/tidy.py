@@ -66,6 +66,8 @@ def _split(factor: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
 
 def _product(kept: sp.Expr, rational: sp.Expr) -> sp.Expr:
     """Radicals times a rational function in lowest terms, with radicands taken out of the latter."""
+    if _is_polynomial(rational):
+        return kept * _fraction(rational)
     above, below = sp.fraction(sp.cancel(sp.together(rational)))
     for radicand in {power.base for power in kept.atoms(sp.Pow) if power.exp == sp.S.Half and power.base.is_Add}:
         below, times = _divided(below, radicand)
@@ -87,9 +89,16 @@ def _divided(expr: sp.Expr, divisor: sp.Expr) -> tuple[sp.Expr, int]:
 
 def _fraction(expr: sp.Expr) -> sp.Expr:
     """A quotient of polynomials, contents in front, the denominator in factors."""
+    if _is_polynomial(expr):  # nothing to cancel, which takes long for many symbols
+        content, above = sp.expand(expr).as_content_primitive()
+        return sp.Mul(content, sp.factor_terms(above))
     above, below = sp.fraction(sp.cancel(sp.together(expr)))
     (p, above), (q, below) = above.as_content_primitive(), sp.factor(below).as_content_primitive()
     return sp.Mul(p / q, sp.factor_terms(above), 1 / below)
+
+
+def _is_polynomial(expr: sp.Expr) -> bool:
+    return all(map(_is_natural_power, expr.atoms(sp.Pow)))
 
 
 def real_form(expr: sp.Expr) -> sp.Expr:

@@ -163,7 +163,7 @@ class PositionMatrix(Node):
         given = self.args[0]
         if not isinstance(given, sp.Lambda):
             return given
-        return unfolded(given.expr).subs(dict(zip(given.variables, (here, there), strict=True)), simultaneous=True)
+        return unfolded(given.expr).xreplace(dict(zip(given.variables, (here, there), strict=True)))
 
     def _eval_is_extended_nonnegative(self) -> bool | None:
         given = self.args[0]

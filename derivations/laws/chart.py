@@ -8,7 +8,7 @@ from functools import lru_cache
 import sympy as sp
 
 from derivations.calculus.invert import invert
-from derivations.calculus.lamperti import LampertiForm, tidy
+from derivations.calculus.lamperti import LampertiForm, back_from, tidy
 from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
@@ -50,7 +50,7 @@ def antiderivative(form: LampertiForm) -> sp.Expr:
     integral = sp.integrate(sp.powsimp(speed) * sp.diff(inside, p), p)
     if integral.has(sp.Integral, sp.Piecewise):
         raise NoClosedForm(f"∫ dx/({form.scale}) is not elementary")
-    (back,) = sp.solve(inside - form.state, p)
+    back = back_from(inside, p, form.state)
     return real_logs(integral.subs(p, back), form)
 
 

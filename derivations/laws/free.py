@@ -7,7 +7,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import LampertiForm
+from derivations.calculus.lamperti import LampertiForm, back_from
 from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
@@ -65,7 +65,7 @@ class FreeLaw(TransformedGaussian):
         integral = sp.integrate(sp.cancel(1 / self.form.scale.subs(self.form.state, inside)) * sp.diff(inside, p), p)
         if integral.has(sp.Integral):
             raise NoClosedForm(f"∫ dx/({self.form.scale}) is not elementary")
-        (back,) = sp.solve(inside - self.form.state, p)
+        back = back_from(inside, p, self.form.state)
         return real_logs(integral.subs(p, back), self.form)
 
     @cached_property

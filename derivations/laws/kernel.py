@@ -8,7 +8,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from derivations.calculus.lamperti import LampertiForm, tidy
+from derivations.calculus.lamperti import LampertiForm, back_from, tidy
 from derivations.calculus.logs import log_of_positive
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.base import Atom, Proof, Words
@@ -65,7 +65,7 @@ class KernelLaw(Family):
         integral = sp.Add(*(_primitive(term * sp.diff(inside, p), p) for term in terms))
         if integral.has(sp.Integral):
             raise NoClosedForm(f"∫ ({self.form.drift})/({self.form.scale**2}) dx is not elementary")
-        (back,) = sp.solve(inside - self.form.state, p)
+        back = back_from(inside, p, self.form.state)
         return integral.subs(p, back)
 
     def _y(self, x: sp.Expr) -> sp.Expr:

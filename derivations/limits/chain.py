@@ -407,8 +407,8 @@ class GramChain:
     def _remembered(self, settled: Settled) -> NotClosed:
         return NotClosed(
             f"an average of the state other than the Gram matrix, that of {settled.bodies[0][1]}, fluctuates and lasts through the skip "
-            f"{self.skip[0]} for many layers, so that one layer's noise is not all: its covariances at all distances of layers add up, for several "
-            "inputs in the drift too, and this sum is not derived; shape the activation or leave out the skip"
+            f"{self.skip[0]} for many layers, so that one layer's noise is not all: its covariances at all distances of layers add up, in the noise "
+            "and in the drift, and these sums are not derived; shape the activation or leave out the skip"
         )
 
     def _closed(self, expr: sp.Expr) -> sp.Expr:

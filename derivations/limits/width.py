@@ -11,12 +11,20 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, brief, require
-from derivations.gaussian import SoftmaxMean
+from derivations.gaussian import GaussianPairExpectation, SoftmaxMean
+from derivations.gaussian.pair import are_sums, has_quotients
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.labels import Exchange, by_pattern, matrix_labels, permuted, softmax_labels
+from derivations.limits.elimination.labels import (
+    Exchange,
+    by_pattern,
+    generic_labels,
+    matrix_labels,
+    permuted,
+    softmax_labels,
+)
 from derivations.limits.elimination.moments import LayerMoments, evaluated, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
@@ -123,7 +131,7 @@ class MeanFieldLayer:
         exchange = Exchange.of(program)
         drift = [layer.drift(a) for (a,) in exchange.different((a,) for a in range(inputs))]
         # coordinates that are alike have covariances that are alike
-        pairs = exchange.different(upper(inputs))
+        pairs = dict.fromkeys(generic_labels(((a, b), (b, a)), exchange)[0] for a, b in upper(inputs))
         require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
         at_rest = replace(cls.centred(layer), fixed=fixed)
@@ -164,7 +172,7 @@ class MeanFieldLayer:
             inside = {inner for node in nodes for inner in state_averages(node.body)}
             expr = expr.xreplace({node: self._average_of(node, x, node in inside) for node in own})
         expr = sp.expand(expr).xreplace(self.fixed)
-        return shorter(evaluated(expr)) if evaluate else expr
+        return _evaluated(expr) if evaluate else expr
 
     def _closed_mean(self, node: SoftmaxMean, evaluate: bool, states: Sequence[sp.Symbol]) -> sp.Expr:
         def matrix(given: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
@@ -200,6 +208,16 @@ class MeanFieldLayer:
                 )
             self._averages[key] = value
         return self._averages[key]
+
+
+def _evaluated(expr: sp.Expr) -> sp.Expr:
+    """Multiplied out, with closed forms in the place of means; quotients over sums of covariances, as filters make them, stay."""
+    whole = {}
+    for node in expr.atoms(GaussianPairExpectation):
+        if are_sums(node.args[2:]) and has_quotients(value := node.doit()):
+            whole[node] = sp.Dummy("E", real=True), value
+    named = expr.xreplace({node: name for node, (name, _) in whole.items()})
+    return shorter(evaluated(named)).xreplace(dict(whole.values()))
 
 
 def shorter(expr: sp.Expr) -> sp.Expr:

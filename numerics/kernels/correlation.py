@@ -20,6 +20,7 @@ from derivations.symbols import time
 from numerics.compile import compile_expression
 from numerics.kernels.derived import Block, DerivedFlow
 from numerics.kernels.integration import integrate
+from numerics.kernels.tables import chebyshev_points
 
 Array = NDArray[np.float64]
 _EXACT = 1e-13
@@ -39,9 +40,10 @@ class CorrelationMap:
         """Integrate at Chebyshev points in u, twice as many until the series ends below the tolerance."""
         size = 128
         while size <= 512:
-            u = (chebyshev.chebpts1(size) + 1) * np.pi / 2
+            points, to_series = chebyshev_points(size)
+            u = (points + 1) * np.pi / 2
             rho, theta, grown = _flow(flow, np.cos(u), t, tolerance / 10)
-            series = [chebyshev.chebfit(chebyshev.chebpts1(size), values, size - 1) for values in (rho, theta)]
+            series = [to_series @ values for values in (rho, theta)]
             if all(np.abs(s[-4:]).max() <= tolerance * np.abs(s).max() / 10 for s in series):
                 kept = [_trimmed(s, tolerance / 100) for s in series]
                 return cls(kept[0], kept[1], float(np.exp(grown)))

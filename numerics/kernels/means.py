@@ -23,7 +23,7 @@ from numerics.compile import CompiledFunction, compile_expression
 from numerics.kernels.conditioning import Pair, pair_means
 from numerics.kernels.panels import Panels, panels_of
 from numerics.kernels.series import TOLERANCE, Side, block_means, listed_means
-from numerics.kernels.tables import interpolated
+from numerics.kernels.tables import chebyshev_points, interpolated
 
 Array = NDArray[np.float64]
 #: From a block of correlated pairs, (rows, columns, covariances), to the mean of the product.
@@ -246,10 +246,10 @@ class CompiledMeans:
         return series
 
     def _angles(self, side: Side, deviation: Array, size: int) -> Array | None:
-        points = chebyshev.chebpts1(size)
+        points, to_series = chebyshev_points(size)
         rho, alike = np.cos((points + 1) * (np.pi / 2)), np.zeros(size, dtype=np.intp)
         values = listed_means(side, side, alike, alike, rho, self._inside(deviation))
-        series = chebyshev.chebfit(points, values, size - 1)
+        series = to_series @ values
         scale = float(side.found.scale[0])
         large = np.flatnonzero(np.abs(series) > self.tolerance / 100 * scale)
         if np.abs(series[-4:]).max() > self.tolerance / 10 * scale:

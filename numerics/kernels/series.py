@@ -7,6 +7,7 @@ few terms; the others are listed, and summed further, or integrated one by one w
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import process_time
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ _LISTED = 4  # how much more a term costs for a pair in a list
 _LONG = (800, 3200)
 _WORTH = 40  # integrals that a table of a long series with corners costs
 _AT_ONCE = 1 << 20
+_MANY, _TIMED = 500, 3  # integrals of pairs whose time is asked for, and how many of them are timed
+_EVALUATIONS, _LONGEST = 40, 0.5  # of the rates of a pair, at least, and hours
 _NOTHING = 1e-14  # of the root of E f², in a coefficient of the other parity
 
 
@@ -123,8 +126,23 @@ def listed_means(
     if len(far):
         i, j = i[far], j[far]
         pair = Pair(left.mean[i], left.deviation[i], right.mean[j], right.deviation[j], rho[far])
+        if len(far) > _MANY:
+            _require_time(left, right, pair, closed)
         total[far] = conditioned(left.panels, right.panels, pair, closed)
     return total
+
+
+def _require_time(left: Side, right: Side, pair: Pair, closed: Callable[..., Array] | None) -> None:
+    """Refuse integrals of so many pairs that a flow, which asks for them at each of its steps, would take hours."""
+    some, start = slice(0, _TIMED), process_time()
+    conditioned(left.panels, right.panels, Pair(*(column[some] for column in pair)), closed)
+    hours = (process_time() - start) / _TIMED * len(pair.mean) * _EVALUATIONS / 3600
+    if hours > _LONGEST:
+        raise ValueError(
+            f"the kernels of {len(pair.mean)} pairs of inputs, of deviations up to {pair.deviation.max():.3g} and correlations up to "
+            f"{np.abs(pair.correlation).max():.9g}, would take about {hours:.1g} hours: so near to each other against what the activation "
+            "bends in, each is an integral of its own; scale the inputs down or centre them, give fewer, or put a norm before the activation"
+        )
 
 
 def _longer(side: Side, which: Whole, terms: int) -> tuple[Coefficients, Whole]:

@@ -89,7 +89,7 @@ def _table(mean: float, octave: float, made: Made) -> Table | None:
 
     try:
         for count in _SIZES:
-            points, to_series = _points(count)
+            points, to_series = chebyshev_points(count)
             values, size, unit = at(points)
             if not (np.all(np.isfinite(values)) and np.all(np.isfinite(size))):
                 return None
@@ -113,7 +113,7 @@ def _ends(table: Table) -> bool:
 
 
 @cache
-def _points(count: int) -> tuple[Array, Array]:
+def chebyshev_points(count: int) -> tuple[Array, Array]:
     """Chebyshev points, and the matrix from values there to a series."""
     points: Any = chebyshev.chebpts1(count)
     to_series = chebyshev.chebvander(points, count - 1).T * (2.0 / count)

@@ -29,7 +29,7 @@ def require_room(parts: int, height: int, width: int) -> None:
     require_memory(
         parts * height * width,
         f"{parts} kernel{'s' * (parts > 1)} of {height} with {width} inputs take{'s' * (parts == 1)}",
-        "give fewer inputs, or approximate: regressors take components=",
+        "give fewer inputs, rows and columns apart by other=, or fit a NystroemRegressor",
     )
 
 

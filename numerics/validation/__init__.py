@@ -6,6 +6,7 @@ Every check carries its control, the same test with a coefficient that is 5 % of
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +16,7 @@ from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
 from numerics import given
 from numerics.ensembles import Seed
-from numerics.validation.base import LEVEL, QUICK_SCALE, SCALE, Row, Validation, spawn
+from numerics.validation.base import LEVEL, QUICK_SCALE, SCALE, Array, Row, Validation, spawn
 from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check, one_layer
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
@@ -104,9 +105,7 @@ def validate(
     """
     given = (x0, float(t), samples, depth, workers)
     subjects = settings_of(d, *given) if isinstance(d, Derivation) else derivatives_of(d, *given)
-    depth_drawn, drawn = networks
-    shared = (depth_drawn, None if drawn is None else np.asarray(drawn, dtype=float))
-    scale = QUICK_SCALE if quick else SCALE
+    shared, scale = _drawn(networks, subjects[0]), QUICK_SCALE if quick else SCALE
     subjects = [replace(s, scale=scale, drawn=shared) for s in subjects]
     found = [(check, s) for s in subjects for check in checks_of(s)]
     rows: list[Row] = []
@@ -123,6 +122,22 @@ def validate(
 
 #: How much longer than others some checks take.
 _SHARES: dict[Check, float] = {one_layer: 0.3, equation_of_networks: 3.0}
+
+
+def _drawn(networks: Any, s: Setting) -> tuple[int, Array | None]:
+    """A depth and networks of it, as they were given."""
+    try:
+        depth, states = networks
+        states = None if states is None else np.asarray(states, dtype=float)
+        fits = states is None or (depth >= 1 and states.ndim == 3 and states.shape[1:] == s.start.shape)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"networks must be a depth and the last layers of networks, shape (samples, {', '.join(map(str, s.start.shape))}), "
+            f"got {type(networks).__name__}"
+        )
+    return int(depth), states
 
 
 def checks_of(s: Setting) -> tuple[Check, ...]:

@@ -155,7 +155,7 @@ VALID = {
 #: What is made by the project and not by users, checks when it is fitted as scikit-learn asks, or needs an extra.
 ELSEWHERE = {
     "Derivation", "DerivationError", "ExplosionWarning", "Jacobian", "LAWS", "Law", "NNGPRegressor", "NTKRegressor", "NoClosedForm", "NoLimit",
-    "NotClosed", "RECIPES", "Recipe", "Scalings", "TrainingLimit", "TrainingScalings", "UndefinedState",
+    "NotClosed", "NystroemRegressor", "RECIPES", "Recipe", "Scalings", "TrainingLimit", "TrainingScalings", "UndefinedState",
     "UnsafeExpression", "ACTIVATIONS", "causal", "epsilon",
     "from_torch", "polynomial", "sample_tangent_kernel", "symbols",
 }  # fmt: skip

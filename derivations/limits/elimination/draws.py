@@ -3,7 +3,8 @@ r"""What a layer draws for a generic neuron, and a program expanded in the small
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -20,21 +21,34 @@ class Covariances(Mapping[tuple[int, int], Series]):
     Parameters
     ----------
     size : int
+    order : int
+        Of the small parameter, to which the entries are series.
     entry : callable
-        From positions i ≥ j to the series.
+        From positions i ≥ j and an order to the series.
     """
 
-    def __init__(self, size: int, entry: Callable[[int, int], Series]) -> None:
-        self._size, self._entry = size, cache(entry)
+    def __init__(self, size: int, order: int, entry: Callable[[int, int, int], Series]) -> None:
+        self._size, self._order, self._entry = size, order, cache(entry)
 
     def __getitem__(self, places: tuple[int, int]) -> Series:
-        return self._entry(*places)
+        return self._entry(*places, self._order)
+
+    def upto(self, order: int) -> Covariances:
+        """The same to a lower order; terms above it are not made, which take longest."""
+        found = copy(self)
+        found._order = min(order, self._order)
+        return found
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return ((i, j) for i in range(self._size) for j in range(i + 1))
 
     def __len__(self) -> int:
         return self._size * (self._size + 1) // 2
+
+
+def upto(covariance: Mapping[tuple[int, int], Series], order: int) -> Mapping[tuple[int, int], Series]:
+    """A table of covariances to an order, where it is not made yet."""
+    return covariance.upto(order) if isinstance(covariance, Covariances) else covariance
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,10 @@ class Draw:
     variables: tuple[sp.Symbol, ...]
     covariance: Mapping[tuple[int, int], Series]
     layer: int | None
+
+    def upto(self, order: int) -> Draw:
+        """With a covariance to this order of the small parameter."""
+        return replace(self, covariance=upto(self.covariance, order))
 
 
 @dataclass(frozen=True)

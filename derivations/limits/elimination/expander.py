@@ -51,7 +51,7 @@ class Expander:
         self.backs: dict[Weights, list[tuple[Back, list[Series]]]] = {}
         self.turned = {s.weights for s in program.statements if isinstance(s, Back)}
         self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
-        self.met: dict[object, Series] = {}  # averages of products over a layer
+        self.met: dict[object, list[sp.Expr]] = {}  # averages of products over a layer, order by order
         self._done: dict[object, Series] = {}
         self._names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import sympy as sp
 
+from derivations.errors import NotClosed
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares
 from derivations.language.weights import Weights
 from derivations.limits.elimination.draws import Coins, Covariances, Expansion, Fluctuations, Random
@@ -125,7 +126,9 @@ def _fluctuating(e: Expander, statement: Mean, bodies: list[Series]) -> list[sp.
     drawn = tuple(sp.Dummy(f"{name}{i + 1}", real=True) for i in range(len(terms)))
     means = tuple(e.average(term, layer) for term in terms)
     covariance = Covariances(
-        len(terms), lambda i, j: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], e.order)
+        len(terms),
+        e.order,
+        lambda i, j, order: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], order),
     )
     e.fluctuations[statement.symbol] = Fluctuations(drawn, covariance, None, means)
     fresh = iter(drawn)
@@ -133,6 +136,46 @@ def _fluctuating(e: Expander, statement: Mean, bodies: list[Series]) -> list[sp.
 
 
 def _random(e: Expander) -> list[Random]:
+    """All that is drawn, each after what it reads.
+
+    Raises
+    ------
+    NotClosed
+        If a matrix is applied again to what depends on what it put out before.
+    """
+    left, found = _in_order_of_statements(e), list[Random]()
+    reads = {id(own): _read(e, own) for own in left}
+    while left:
+        drawn = [set(own.variables) for own in left]
+        ready = (
+            k
+            for k, own in enumerate(left)
+            if not any((reads[id(own)] or set()) & drawn[j] for j in range(len(left)) if j != k)
+            and (k == 0 or reads[id(own)] is not None)
+        )
+        first = next(ready, None)
+        if first is None:
+            again = next((w.name for w, read in e.read.items() if len(read) > 1), "of a layer")
+            raise NotClosed(
+                f"the matrix {again} is applied again to what depends on what it put out before, which is then not Gaussian given the state; use "
+                "another matrix there"
+            )
+        found.append(left.pop(first))
+    return found
+
+
+def _read(e: Expander, own: Random) -> set[sp.Basic] | None:
+    """The symbols in what a matrix reads, nothing for a factor; None for what reads all that stands before it."""
+    if isinstance(own, Coins):
+        return set()
+    first = own.variables[0] if own.variables else None
+    weights = next((w for w in e.read if first in (*e.out[w], *e.own[w])), None)
+    if weights is None:
+        return set() if first in e.biases.values() else None
+    return {s for bodies in e.read[weights] for body in bodies for term in body for s in term.atoms(sp.Symbol)}
+
+
+def _in_order_of_statements(e: Expander) -> list[Random]:
     """A matrix is drawn where the last of its bodies is known."""
     last = {s.weights: s for s in e.program.statements if isinstance(s, Matrix)}
     found: list[Random] = []

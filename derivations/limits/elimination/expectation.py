@@ -3,9 +3,11 @@ r"""The expectation of a function of one neuron's numbers over what one statemen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import sympy as sp
 
+from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.limits.elimination.averages import LayerAverage
@@ -84,14 +86,18 @@ class GaussianLaw(Law):
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """Of a function of the variables, by Stein's identity or the Gaussian calculus."""
-        if body == 1:
-            return body
+        if body == 1 or body in self.variables:  # they are centred
+            return sp.S.One if body == 1 else sp.S.Zero
         # an average, which an earlier mean left in a variance, is a parameter to the Gaussian calculus
         names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage)}
         back = {name: node for node, name in names.items()}
         try:
             body = released(body.xreplace(names))
-            return gaussian_mean(body, self.table(body), self.evaluate).xreplace(back)
+            table = self.table(body)
+            try:
+                return _same_for_all(body, table, self.evaluate).xreplace(back)
+            except DerivationError:  # again, for an error in the terms of this body
+                return gaussian_mean(body, table, self.evaluate).xreplace(back)
         except NotClosed:
             raise
         except DerivationError as error:
@@ -102,6 +108,24 @@ class GaussianLaw(Law):
         present = expr.atoms(sp.Symbol)
         rule = {name: as_expression(series[: order + 1]) for series, name in self.names.items() if name in present}
         return expr.xreplace(rule)
+
+
+def _same_for_all(body: sp.Expr, table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr], evaluate: bool) -> sp.Expr:
+    """The mean of a body under other names: what differs by them only, as at many positions, is taken once."""
+    used = list(dict.fromkeys(u for u, _ in table))
+    entries = list(dict.fromkeys(entry for entry in table.values() if entry.is_Symbol))
+    own = bound_symbols([f"u_{i}" for i in range(len(used))], (), real=True)
+    signs = [{"positive": True} if entry.is_positive else {"real": True} for entry in entries]
+    held = [bound_symbol(f"S_{i}", 1, **sign) for i, sign in enumerate(signs)]
+    rule = dict(zip((*used, *entries), (*own, *held), strict=True))
+    covariance = tuple((rule[u], rule[v], entry.xreplace(rule)) for (u, v), entry in table.items())
+    found = _mean(body.xreplace(rule), covariance, evaluate)
+    return found.xreplace(dict(zip(held, entries, strict=True)))
+
+
+@lru_cache(maxsize=256)
+def _mean(body: sp.Expr, covariance: tuple[tuple[sp.Symbol, sp.Symbol, sp.Expr], ...], evaluate: bool) -> sp.Expr:
+    return gaussian_mean(body, {(u, v): entry for u, v, entry in covariance}, evaluate)
 
 
 def _sign_of(node: LayerAverage) -> dict[str, bool]:

@@ -19,7 +19,7 @@ from derivations.errors import NotClosed
 from derivations.gaussian import softmax_mean
 from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.draws import AttentionDraw
+from derivations.limits.elimination.draws import AttentionDraw, upto
 from derivations.limits.elimination.expectation import Law
 from derivations.limits.elimination.held import HeldMean
 from derivations.limits.elimination.series import Series, as_expression, taylor
@@ -366,8 +366,9 @@ class AttentionLaw(Law):
             scale = d.factor * (d.neurons ** (sp.S.Half - d.power) if d.power != sp.S.Half else 1)
 
             def table(entries: Mapping[tuple[int, int], Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:
+                found = upto(entries, order)
                 return sp.ImmutableMatrix(
-                    size, size, lambda i, j: scale * as_expression(entries[max(i, j), min(i, j)][: order + 1])
+                    size, size, lambda i, j: scale * as_expression(found[max(i, j), min(i, j)][: order + 1])
                 )
 
             def column(means: list[Series], scale: sp.Expr = sp.S.One) -> sp.ImmutableMatrix:

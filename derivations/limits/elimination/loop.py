@@ -20,7 +20,7 @@ import sympy as sp
 from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.draws import Coins, Expansion
+from derivations.limits.elimination.draws import Coins, Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.lengths import Length
@@ -73,12 +73,14 @@ def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] =
     order, series = len(series) - 1, tuple(map(sp.expand, series))
     for random in reversed(expansion.random):
         drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
-        if not any(c.atoms(sp.Symbol) & drawn for c in series):
+        touched = [k for k, c in enumerate(series) if c.atoms(sp.Symbol) & drawn]
+        if not touched:
             continue
-        law = law_of(random, evaluate=not infinite)
+        # what a power of ε multiplies is needed to the order that is left for it
+        known = random.upto(order - touched[0]) if isinstance(random, Draw) else random
+        law = law_of(known, evaluate=not infinite)
         total = [sp.S.Zero] * (order + 1)
         for k, c in enumerate(series):
-            # what a power of ε multiplies is needed to the order that is left for it
             eliminated = law.filled(_eliminated(c, law, expansion, tags, infinite), order - k)
             for j, term in enumerate(taylor(eliminated, order - k)):
                 total[k + j] += term

@@ -209,11 +209,11 @@ def new_in_transposes(e: Expander, weights: Weights) -> Draw:
         )
     scale = taylor(weights.variance * _ratio(e, statement), e.order)
 
-    def entry(first: Series, second: Series) -> Series:
-        product = truncated_product(first, second)
+    def entry(first: Series, second: Series, order: int) -> Series:
+        product = truncated_product(first, second)[: order + 1]
         return truncated_product(scale, tuple(e.average(t, statement.source.index) for t in product))
 
-    pairs = Covariances(len(every), lambda i, j: entry(every[i][1], every[j][1]))
+    pairs = Covariances(len(every), e.order, lambda i, j, order: entry(every[i][1], every[j][1], order))
     return Draw(tuple(z for z, _ in every), pairs, statement.target.index)
 
 
@@ -231,18 +231,20 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
     share = weights.variance / taps
     reads = statement.source.size * taps
 
-    def met(*factors: Series) -> Series:
+    def met(order: int, *factors: Series) -> Series:
         """The averages of a product; a filter meets each pair many times, and so do matrices that read the same."""
         if isinstance(weights.law, Correlated) and weights.law.columns.rows:
             return _quadratic(e, weights.law.columns, statement, factors)
-        if (over, factors) not in e.met:
-            e.met[over, factors] = tuple(e.average(t, over) for t in reduce(truncated_product, factors))
-        return e.met[over, factors]
+        known = e.met.setdefault((over, factors), [])
+        if len(known) <= order:
+            product = reduce(truncated_product, (factor[: order + 1] for factor in factors))
+            known += [e.average(t, over) for t in product[len(known) :]]
+        return tuple(known[: order + 1])
 
-    def moment(scale: sp.Expr, *places: tuple[int, int]) -> Series:
+    def moment(order: int, scale: sp.Expr, *places: tuple[int, int]) -> Series:
         """The average of a product of what is read at places, application and coordinate, over the filter."""
         rows = [
-            met(*(applications[k][i] for (k, _), i in zip(places, read, strict=True) if i is not None))
+            met(order, *(applications[k][i] for (k, _), i in zip(places, read, strict=True) if i is not None))
             for read in zip(*(_reads(e, weights, c) for _, c in places), strict=True)
             if None not in read
         ]
@@ -254,18 +256,18 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
                 (c, *(entry for k, a in places for entry in (k, e.place(a)[0]))),
                 *(a for _, a in places),
             )
-            for c in range(e.order + 1)
+            for c in range(order + 1)
         )
-        return truncated_product(taylor(scale, e.order), total)
+        return truncated_product(taylor(scale, order), total)
 
-    def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr) -> Series:
+    def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr, order: int) -> Series:
         if e.infinite and (first[1] < e.inputs) != (second[1] < e.inputs):
-            return (sp.S.Zero,) * (e.order + 1)  # an average that is linear in tangents
-        own, added = moment(share, first, second), taylor(bias, e.order)
+            return (sp.S.Zero,) * (order + 1)  # an average that is linear in tangents
+        own, added = moment(order, share, first, second), taylor(bias, order)
         return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < e.inputs else own
 
     def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> Covariances:
-        return Covariances(len(places), lambda i, j: entry(places[i], places[j], bias))
+        return Covariances(len(places), e.order, lambda i, j, order: entry(places[i], places[j], bias, order))
 
     size, count, layer = len(e.states), len(applications), statement.target.index
     places = [(k, c) for k in range(count) for c in range(size)]
@@ -280,7 +282,7 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
             """Cumulants of independent numbers add up."""
             r = sp.Integer(len(positions))
             scale = law.cumulant(int(r)) * variance ** (r / 2) * reads ** (1 - r / 2) / taps
-            return moment(scale, *(places[p] for p in positions))
+            return moment(e.order, scale, *(places[p] for p in positions))
 
         draws = [EntriesDraw(*own, cumulant, law.is_symmetric)]
     else:

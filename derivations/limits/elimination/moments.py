@@ -210,7 +210,13 @@ class LayerMoments:
 
     def drift(self, a: int) -> sp.Expr:
         """Of a neuron, in its own state and averages of the state."""
-        return self._required(self.moved(a))
+        if a not in self._drifts:
+            self._drifts[a] = self._required(self.moved(a))
+        return self._drifts[a]
+
+    @cached_property
+    def _drifts(self) -> dict[int, sp.Expr]:
+        return {}
 
     def moved(self, a: int) -> Series:
         """The mean of a neuron's increment."""
@@ -219,7 +225,14 @@ class LayerMoments:
 
     def covariance(self, a: int, b: int) -> sp.Expr:
         """Of a neuron's increments for two inputs."""
-        return self._required(self.spread(a, b))
+        key = min(a, b), max(a, b)
+        if key not in self._covariances:
+            self._covariances[key] = self._required(self.spread(*key))
+        return self._covariances[key]
+
+    @cached_property
+    def _covariances(self) -> dict[tuple[int, int], sp.Expr]:
+        return {}
 
     def spread(self, a: int, b: int) -> Series:
         """The mean of the product of a neuron's increments for two inputs."""
@@ -256,7 +269,12 @@ class LayerMoments:
 
     def product(self, a: int, b: int) -> sp.Expr:
         r"""Drift of the average of the product of two coordinates."""
-        return self.change(self.states[a] * self.states[b])
+        x, y = self.states[a], self.states[b]
+        if not self.infinite:
+            return self.change(x * y)
+        # the average over infinitely many neurons is the mean of one
+        moved = x * self.drift(b) + y * self.drift(a) + self.covariance(a, b)
+        return self.on_range(self.average(sp.expand(moved)))
 
 
 def evaluated(expr: sp.Expr) -> sp.Expr:

@@ -9,7 +9,7 @@ import sympy as sp
 from derivations.errors import NotClosed
 from derivations.gaussian import SoftmaxShare
 from derivations.language.statements import Between, Matrix, Mix, Shares
-from derivations.limits.elimination.draws import AttentionDraw, Covariances, Draw
+from derivations.limits.elimination.draws import AttentionDraw, Covariances, Draw, upto
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.heads import Head
 from derivations.limits.elimination.matrix_rules import draws
@@ -96,11 +96,11 @@ def _covariances(e: Expander, statement: Matrix) -> Mapping[tuple[int, int], Ser
     assert isinstance(copies, Draw)
     m, size = e.inputs, len(e.states)
 
-    def entry(i: int, j: int) -> Series:
-        found = drawn.covariance[i, j]
-        return found if j < m else tuple(map(sp.Add, found, copies.covariance[i - m, j - m]))
+    def entry(i: int, j: int, order: int) -> Series:
+        found = upto(drawn.covariance, order)[i, j]
+        return found if j < m else tuple(map(sp.Add, found, upto(copies.covariance, order)[i - m, j - m]))
 
-    return Covariances(size, entry)
+    return Covariances(size, e.order, entry)
 
 
 def _normed(
@@ -108,11 +108,12 @@ def _normed(
 ) -> Mapping[tuple[int, int], Series]:
     """Covariances behind a norm over infinitely many neurons."""
 
-    def entry(i: int, j: int) -> Series:
-        slopes = (head.slope(side, as_expression(table[k, k])) for k in (i, j))
-        return taylor(sp.Mul(as_expression(table[i, j]), *slopes), e.order)
+    def entry(i: int, j: int, order: int) -> Series:
+        known = upto(table, order)
+        slopes = (head.slope(side, as_expression(known[k, k])) for k in (i, j))
+        return taylor(sp.Mul(as_expression(known[i, j]), *slopes), order)
 
-    return Covariances(len(e.states), entry)
+    return Covariances(len(e.states), e.order, entry)
 
 
 def _means(e: Expander, statement: Matrix) -> list[Series]:

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.special import erf
 
 from derivations import (
     AttentionBlock,
@@ -16,6 +17,7 @@ from derivations import (
     NotClosed,
     TransformerBlock,
     derive,
+    gelu,
     relu,
 )
 from derivations.gaussian import SoftmaxMean, softmax_mean
@@ -117,6 +119,37 @@ def test_a_transformer_adds_the_perceptron_to_attention():
         (node,) = drift[1].atoms(SoftmaxMean)
         assert node.mask == sp.Matrix([[1, 0], [1, 1]])
         assert drift[1].coeff(node) == 1
+
+
+@pytest.mark.parametrize("activation", [gelu, relu], ids=str)
+def test_filters_with_borders_are_pair_means_by_hand(activation):
+    # B puts out S = K filtered on both sides, over three weights, 0 beyond the borders; A reads E f(u_c) f(u_d)
+    p = 4
+    flow = derive(ConvBlock(activation, sp.oo, positions=(p,), circular=False)).limit
+    root = np.random.default_rng(3).normal(size=(p, p))
+    K = root @ root.T / p
+    values = dict(zip(flow.states, (K[a, b] for a in range(p) for b in range(a, p)), strict=True))
+    padded = np.pad(K, 1)
+    S = sum(padded[d : d + p, d : d + p] for d in range(3)) / 3
+    angle = (np.arange(4000) + 0.5) * 2 * np.pi / 4000
+    radius, weights = np.polynomial.laguerre.laggauss(60)  # r²/2 is exponential
+    r = np.sqrt(2 * radius)[:, None]
+    f = {"relu": lambda z: np.maximum(z, 0), "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2}[str(activation)]
+
+    def mean(c, d):
+        if not (0 <= c < p and 0 <= d < p):
+            return 0.0
+        first = np.sqrt(S[c, c])
+        second = S[c, d] / first
+        rest = np.sqrt(max(S[d, d] - second**2, 0))
+        u, v = r * np.cos(angle), r * np.sin(angle)
+        product = f(first * u) * f(second * u + rest * v)
+        return float(weights @ product.mean(axis=1))
+
+    expected = [sum(mean(a + d, b + d) for d in (-1, 0, 1)) / 3 for a in range(p) for b in range(a, p)]
+    found = [float(entry.xreplace(values)) for entry in flow.drift]
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found != pytest.approx([1.001 * e for e in expected], rel=1e-6)
 
 
 def test_a_filter_of_one_is_the_two_matrix_block_and_of_three_an_average():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -225,3 +226,20 @@ def test_at_a_fixed_width_a_small_parameter_is_free_that_the_recipe_ties_to_the_
     assert derive(tied, order="depth").limit == derive(replace(tied, regime=Regime())).limit
     with pytest.raises(NoLimit, match="does not become continuous"):
         derive(MLP(relu, width=3), order="depth")
+
+
+def test_a_matrix_is_averaged_out_after_all_that_reads_it():
+    # A is known last, since its second body stands behind B and C; C reads it all the same
+    a, b, c, d = map(Weights, "ABCD")
+    net = Network(lambda x: x + epsilon * c(a(x) ** 2) + epsilon * d(sp.tanh(b(x)) * a(sp.Max(x, 0))), width=2)
+    found = derive(net).limit.covariance[0, 0]
+    x1, x2 = sp.Rational(3, 5), sp.Rational(-7, 4)
+    spread = (x1**2 + x2**2) / 2
+    z = np.polynomial.hermite_e.hermegauss(200)
+    squares = float(z[1] @ np.tanh(float(sp.sqrt(spread)) * z[0]) ** 2 / np.sqrt(2 * np.pi))
+    states = sorted(found.free_symbols, key=str)
+    assert float(found.xreplace({states[0]: x1, states[1]: x2}).evalf()) == pytest.approx(
+        float(3 * spread**2 + squares * x1**2 / 2), rel=1e-9
+    )
+    with pytest.raises(NotClosed, match="A is applied again to what depends on what it put out"):
+        derive(Network(lambda x: x + epsilon * c(a(sp.tanh(b(a(x))))), width=3))

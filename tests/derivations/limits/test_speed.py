@@ -10,6 +10,8 @@ from derivations import (
     MLPBlock,
     ShapedAttention,
     TransformerBlock,
+    derive,
+    gelu,
     relu,
     silu,
     symbols,
@@ -18,12 +20,28 @@ from derivations.kernels import ntk
 from tests.benchmarks.bench_derivations import seconds, with_gram
 
 n = symbols.width
+
+
+def printed(recipe):
+    """A derivation with its text and its LaTeX."""
+    d = derive(recipe)
+    assert min(len(str(d)), len(d.latex())) > 1000
+
+
 #: What took from 3 s to minutes; twice the limit, since a machine's CPU seconds differ by as much from minute to minute.
 SLOWEST = {
     "layer norm over 16 inputs": (2, lambda: with_gram(MLPBlock(relu, n, inputs=16, norm="layer"), "depth")),
     "last layer norm": (2, lambda: with_gram(GatedBlock(relu, 3, inputs=2, norm="layer", place="post"), "depth")),
     "all neurons of 16 inputs": (2, lambda: with_gram(MLPBlock(relu, 3, inputs=16, norm="rms", place="post"), "depth")),
     "filters over 16 positions": (2, lambda: with_gram(ConvBlock(relu, sp.oo, positions=16, filter=3), "width")),
+    "filters with borders": (2, lambda: with_gram(ConvBlock(gelu, sp.oo, positions=8, circular=False), "width")),
+    "GPT-2's block": (
+        2,
+        lambda: with_gram(
+            TransformerBlock(sp.oo, activation=gelu, positions=4, norm="layer", masked=True, heads=2), "width"
+        ),
+    ),
+    "16 inputs of gelu, printed": (4, lambda: printed(MLPBlock(gelu, n, inputs=16))),
     "linear attention, two texts": (
         2,
         lambda: with_gram(AttentionBlock(2, inputs=2, kind="linear", norm="rms"), "depth"),

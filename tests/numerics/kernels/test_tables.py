@@ -60,6 +60,16 @@ def test_no_table_where_neurons_have_means_of_their_own_or_a_series_does_not_mee
     assert panels.tables["smooth", 0.0, 0.0] is not None
 
 
+def test_pairs_that_would_take_hours_are_refused_beforehand(monkeypatch):
+    panels = compile_means(parse_activation("silu")).panels
+    side = Side.of(panels, np.zeros(2), np.array([100.0, 101.0]))
+    every = np.repeat([0, 1], 600)
+    monkeypatch.setattr("numerics.kernels.series.conditioned", lambda *_: np.zeros(3))
+    monkeypatch.setattr("numerics.kernels.series.process_time", iter([0.0, 0.6]).__next__)
+    with pytest.raises(ValueError, match=r"1200 pairs of inputs, of deviations up to 101 .* would take about 3 hours"):
+        listed_means(side, side, every, every[::-1], np.full(1200, 1 - 1e-6))
+
+
 @pytest.mark.parametrize(("formula", "deviation", "distance"), [("silu", 14.0, 2.5e-5), ("tanh", 6.0, 1e-7)])
 def test_long_series_have_the_values_of_integrals(formula, deviation, distance):
     panels = compile_means(parse_activation(formula)).panels

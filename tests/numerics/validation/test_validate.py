@@ -172,6 +172,9 @@ def test_requests_that_make_no_sense_are_named():
     d = derive(ResNet(relu, 1))
     with pytest.raises(ValueError, match="nothing moves"):
         validate(d, x0=-1.0)
+    for networks in ("ten", (10,), (10, [1.0, 2.0]), (0, [[[1.0]]]), None):
+        with pytest.raises(ValueError, match=r"networks must be a depth and .*\(samples, 1, 1\)"):
+            validate(d, networks=networks)
     with pytest.raises(ValueError, match="t must be"):
         validate(d, t=0.0)
     with pytest.raises(ValueError, match="x0 must be 0 or of a size from 1e-75 to 1e75"):
