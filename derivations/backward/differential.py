@@ -341,7 +341,8 @@ class LayerDifferential:
         return found
 
     def _tidy(self, expr: sp.Expr) -> sp.Expr:
-        return reduced(self.moments.on_range(sp.expand(expr)))
+        found = self.moments.on_range(sp.expand(expr))
+        return found if found.atoms(HeldMean) else reduced(found)  # a name stands for what is no rational function
 
     def sums(self, expr: sp.Expr) -> sp.Expr:
         """Averages of the state as sums over the layer of the state's own coordinates, coefficients in the place of their names."""
