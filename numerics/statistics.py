@@ -34,7 +34,7 @@ class Estimate(Legible):
     Examples
     --------
     >>> Estimate(3.0, 0.3) - Estimate(1.0, 0.4)
-    Estimate(value=2.0, error=0.5)
+    2 ± 0.5
     """
 
     value: float
@@ -161,7 +161,7 @@ def richardson(coarse: Estimate, fine: Estimate, *, order: int = 1) -> Estimate:
     Examples
     --------
     >>> richardson(Estimate(1.1, 0.03), Estimate(1.05, 0.02))
-    Estimate(value=1.0, error=0.05)
+    1 ± 0.05
     """
     weight = 2.0**order
     return (fine * weight - coarse) * (1.0 / (weight - 1.0))

@@ -33,6 +33,7 @@ def test_there_are_three_examples_and_the_first_is_short():
     assert len([line for line in EXAMPLES[0][0].splitlines() if line.strip()]) <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["first-screen", "library", "own-architecture"])
 def test_example_prints_what_the_readme_says(source, expected, monkeypatch):
     assert output_of(source, monkeypatch) == expected

@@ -114,7 +114,7 @@ def norm_and_correlation(limit: Diffusion, entries: tuple[sp.Symbol, sp.Symbol, 
     >>> from derivations.limits.joint import joint_limit
     >>> limit = joint_limit(MLP(identity, inputs=2))
     >>> norm_and_correlation(limit, limit.states).covariance[0, 1]
-    -V^11*rho*(rho - 1)*(rho + 1)
+    -V_11*rho*(rho - 1)*(rho + 1)
     """
     norm, angle = squared_norm(limit, entries[0]).process(), pair_correlation(limit, entries)
     both = angle.process()

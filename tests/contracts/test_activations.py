@@ -140,6 +140,7 @@ def test_polynomial_counts_from_the_constant():
 # the solvable ones: g' = 1/φ, and the drift of Z = g(X) is -φ'/2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "rate"), [(ornstein_uhlenbeck, -1), (unstable_ornstein_uhlenbeck, 1)], ids=str)
 def test_lamperti_coordinate_has_linear_drift(activation, rate):
     # Z = ∫₀ˣ du/φ(u), found here by quadrature; its drift is -φ'(X)/2 and must be rate · Z

@@ -70,6 +70,7 @@ def _at(recipe, order):
 LONG = (AttentionBlock, ConvBlock, ConvResNet, GatedBlock, MLP, ShapedAttention, ShrinkingResNet, TransformerBlock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [pytest.param(r, marks=[pytest.mark.slow] if r in LONG else []) for r in RECIPES],
@@ -180,6 +181,7 @@ def test_more_positions_than_are_looked_at_are_said():
     assert found.explodes == "not known"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "inputs"), [(2, 1), (n, 2)], ids=["2", "n"])
 def test_what_grows_at_most_linearly_does_not_explode_at_a_fixed_width(width, inputs):
     from derivations import layer_norm, rms_norm

@@ -108,6 +108,7 @@ KNOWN = Made(
 CORNERS = [(1e-12, 1e-12), (1e12, 1e-12), (1e-12, 1e3), (1e12, 1e3), (1e-12, 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LAWS, ids=lambda c: c.__name__)
 def test_every_family_keeps_the_contract_at_the_corners(family):
     law = family.example()
@@ -158,6 +159,7 @@ LATER = Made(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(k, marks=[] if k in ("gate, 3 neurons", "crossing elsewhere") else pytest.mark.slow) for k in LATER],
@@ -253,6 +255,7 @@ def test_mass_below_the_smallest_double_is_there():
     assert d.ppf(0.5) < 1e-58
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [30.0, 1e3])
 def test_what_has_gone_to_the_ends_is_there_with_its_probabilities(t):
     from derivations.activations import unstable_ornstein_uhlenbeck
@@ -308,6 +311,7 @@ def test_what_the_ends_of_an_interval_have_absorbed_against_the_laws_integral(dr
     assert sum(mass for _, mass in tiny.atoms) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_moment_close_to_its_explosion_says_so_at_once():
     from derivations.activations import ornstein_uhlenbeck
 

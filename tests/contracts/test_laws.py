@@ -45,6 +45,7 @@ def test_is_proved(law):
     assert proof, str(proof)
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("point", POINTS)
 def test_density_solves_fokker_planck(law, point):
@@ -91,6 +92,7 @@ def test_geometric_brownian_motion_leaves_an_atom_for_relu():
     assert law.moment(2, t, sp.Integer(3)) == 9 * sp.exp(t)
 
 
+@pytest.mark.slow
 def test_both_branches_of_leaky_relu():
     law = derive(ResNet(leaky_relu(sp.Rational(1, 2)), width=1)).law
     assert law.moment(2, t, sp.Integer(1)) == sp.exp(t)
@@ -106,6 +108,7 @@ def test_moments_of_geometric_brownian_motion():
     assert law.finite_until(sp.Integer(7)) == sp.oo
 
 
+@pytest.mark.slow
 def test_ornstein_uhlenbeck_transformed_by_h():
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     z, zeta = sp.symbols("z zeta", real=True)
@@ -118,6 +121,7 @@ def test_ornstein_uhlenbeck_transformed_by_h():
     assert equal_by_sampling(law.pdf(h, t, start), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [sp.Integer(2), sp.Integer(3), sp.Rational(3, 2)])
 def test_time_at_which_a_moment_of_the_transformed_process_becomes_infinite(p):
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
@@ -128,6 +132,7 @@ def test_time_at_which_a_moment_of_the_transformed_process_becomes_infinite(p):
     assert law.moment(2, t=sp.Integer(1), x0=sp.Integer(0)) == sp.oo
 
 
+@pytest.mark.slow
 def test_the_unstable_process_stays_between_its_walls():
     law = derive(ResNet(unstable_ornstein_uhlenbeck, width=1)).law
     assert "unstable" in law.name
@@ -154,7 +159,7 @@ def test_geometric_brownian_motion_with_drift():
 
 
 def test_no_closed_form_is_said_and_the_potential_shown():
-    with pytest.raises(NoClosedForm, match=r"V = .*tanh"):
+    with pytest.raises(NoClosedForm, match=r"U = .*tanh"):
         recognise(depth_limit(ResNet(tanh, width=1)))
     assert derive(ResNet(tanh, width=1)).law is None
 
@@ -181,6 +186,7 @@ def test_a_start_outside_the_domain_is_refused():
         law.pdf(x, t, sp.Integer(-1))
 
 
+@pytest.mark.slow
 def test_a_proof_fails_for_a_wrong_law():
     law = recognise(Diffusion((x,), [-x], [[1]])).parts[0]
     true = law.components[0]

@@ -81,6 +81,7 @@ INTERNAL = {
     "ErrorTail",
     "Where",
     "LogCosh",
+    "Logistic",
     "ReciprocalSinh",
     "ReciprocalExpm1",
 }
@@ -135,6 +136,7 @@ def test_what_has_no_value_says_so(name):
     assert node.evalf() == node
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n == "GaussianJointExpectation" else n for n in VALUED]
 )

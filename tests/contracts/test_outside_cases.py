@@ -38,6 +38,7 @@ def test_kernels_over_kinks_keep_their_digits(formula, entry):
     assert found != pytest.approx(entry + 2e-3, abs=1e-3)  # what smooth quadrature gave
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("drift", "noise", "interval", "coordinate"),
     [

@@ -44,6 +44,7 @@ def values():
     yield compile_expression(x, x**2)
 
 
+@pytest.mark.slow
 def test_what_the_public_functions_return():
     for value in values():
         assert pickle.loads(pickle.dumps(value)) == value, type(value)

@@ -162,6 +162,7 @@ def test_parameters_of_an_activation_leave_existence_open():
     assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"
 
 
+@pytest.mark.slow
 def test_a_gate_without_closed_form_is_decided_by_powers():
     """The squared norm moves with the mean of a gate under N(0, V), which grows like V²; its scale has the density V^(-3/2)."""
     a, b, c = Weights("A"), Weights("B", out=2), Weights("C", out=2)
@@ -178,6 +179,7 @@ def test_growth_of_a_norm_with_an_angle_is_seen():
     assert "linearly" in " ".join(found.reasons)
 
 
+@pytest.mark.slow
 def test_flows_of_neurons_are_read_as_such():
     """Without noise the neurons of a fixed width follow an equation of their own; it was read as one of variances."""
     x, half = state, sp.Rational(1, 2)

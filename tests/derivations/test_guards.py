@@ -151,6 +151,7 @@ def test_a_root_of_a_covariance_with_kinks():
 # --- the identity that a linear reduction rests on ---
 
 
+@pytest.mark.slow
 def test_a_time_dependent_noise_is_linear_for_one_sign_only():
     # Y = 1/X with dY = (2 − Y)dt + (1 + t)Y dB, carried to X by Itô's formula
     q, t = sp.symbols("q t", positive=True)

@@ -45,6 +45,7 @@ NETWORKS = {
 QUICK = ("one", "neurons", "flow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 )
@@ -56,6 +57,7 @@ def test_a_limit_comes_back_from_a_derivation(name):
         assert getattr(read, part, None) == getattr(d.limit, part, None), part
 
 
+@pytest.mark.slow
 def test_a_limit_comes_back_in_a_fresh_process():
     d = derive(NETWORKS["neurons"])
     code = "import sys; from derivations import NeuronDiffusion; print(NeuronDiffusion.from_json(sys.stdin.read()))"

@@ -87,6 +87,7 @@ def test_networks_refuse_a_negative_variance():
         simulate_network(ResNet(relu, 2, weight_variance=sp.Rational(1, 2) - time), 16, 3, x0=1.0)
 
 
+@pytest.mark.slow
 def test_coefficients_that_are_singular_in_time_have_no_clock():
     with pytest.raises(NoClosedForm, match="no change of clock"):
         own_clock(derive(MLP(relu, inputs=2)).limit)

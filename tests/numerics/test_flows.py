@@ -52,6 +52,7 @@ def test_exact_moments_agree_with_their_solution():
         assert path.of(symbol, 1.5) == pytest.approx(float(exact[index].subs(time, sp.Rational(3, 2))), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_named_closures_against_paths():
     # dV = −2V(V − 1)dt + √(V²/5) dB: skewed and positive; three cumulants or log-normal come close, and a wrong noise does not
     def process(noise):

@@ -36,6 +36,7 @@ def agrees(sample, expected):
     return Estimate.of(sample).test(expected).p_value > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [1, 2, 3])
 def test_congruence_keeps_the_cone(inputs):
     limit = joint_limit(ShapedMLP(relu, inputs=inputs, c_plus=1, c_minus=-1))
@@ -51,6 +52,7 @@ def test_congruence_keeps_the_cone(inputs):
         assert np.any(plain[:, 0] * plain[:, 2] < plain[:, 1] ** 2)  # the control: Euler's scheme leaves it
 
 
+@pytest.mark.slow
 def test_congruence_has_the_moments_of_the_limit(shaped):
     x = simulate_sde(shaped, x0=[1.0, 0.3, 1.0], t=0.5, steps=200, samples=40_000, scheme="congruence", seed=1)
     norm = x[:, 0]
@@ -75,6 +77,7 @@ def test_congruence_has_the_moments_of_the_limit(shaped):
     assert rejected(x[:, 1] ** 2, expected * 1.15)
 
 
+@pytest.mark.slow
 def test_correlation_of_the_matrix_is_the_scalar_equation(shaped):
     x = simulate_sde(shaped, x0=[1.0, 0.3, 1.0], t=0.5, steps=100, samples=20_000, scheme="congruence", seed=3)
     rho = x[:, 1] / np.sqrt(x[:, 0] * x[:, 2])
@@ -97,6 +100,7 @@ def test_norms_explode_for_positive_kappa_only():
     assert huge[1] == 0
 
 
+@pytest.mark.slow
 def test_singular_start(collapse):
     form = collapse_linear(collapse)
     q = simulate_sde(collapse, x0=float(collapse.start), t=0.5, steps=100, samples=40_000, scheme="linear_form", seed=5)
@@ -206,6 +210,7 @@ def test_networks_explode_as_often_as_the_equation():
     assert networks(tanh, 64, 20_000, 9).value == 0
 
 
+@pytest.mark.slow
 def test_gram_matrices_whose_noise_is_that_of_no_neurons():
     """State and tangent of a ReLU perceptron: second moments obey linear equations; read as neurons' they are 10 % off."""
     from scipy.linalg import expm

@@ -38,6 +38,7 @@ def test_kinks_inside_the_interval_are_cut():
     assert solved.mean() == pytest.approx(float(mean), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [2.0, -1.5])
 def test_an_inversion_brackets_a_mean_that_drifts_outward(start):
     # drift about +x: by t = 2 the mean is e² times the start, far beyond nine deviations of a Brownian motion... of small t

@@ -150,6 +150,7 @@ def test_what_a_joint_law_does_not_know():
     assert three.rvs(7, random_state=0).shape == (7, 3)
 
 
+@pytest.mark.slow
 def test_the_command(capsys, tmp_path):
     assert main(["output", "mlp", "--order", "joint", "--t", "0.1", "--quantiles", "0.5,0.9"]) == 0
     said = capsys.readouterr()

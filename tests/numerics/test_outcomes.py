@@ -216,6 +216,7 @@ def test_shrinking_silu_networks_are_simulated():
     assert not np.isnan(ends).any()
 
 
+@pytest.mark.slow
 def test_a_long_formula_is_named_in_one_short_line():
     z = sp.Symbol("z", real=True)
     formula = sp.log(z) * sp.Add(*(sp.sin(k * z) * k for k in range(1, 30)))
@@ -227,6 +228,7 @@ def test_a_long_formula_is_named_in_one_short_line():
     assert len(str(no_limit.value)) < 400
 
 
+@pytest.mark.slow
 def test_means_over_exploded_paths_are_said():
     # E f was "cannot convert float NaN to integer", the choice of a scheme a bias of 0, the mean of the law nan
     cubic = Diffusion((x,), [x**3], [[1]])

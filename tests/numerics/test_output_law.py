@@ -42,6 +42,7 @@ def log_normal(mean, variance):
     return (lambda y: of(stats.norm.pdf, y)), (lambda y: of(stats.norm.sf, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("d", "t", "mean", "variance"),
     [

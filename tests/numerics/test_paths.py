@@ -84,6 +84,7 @@ def test_strong_order_of_additive_noise_is_seen_in_the_law():
     assert stats.kstest(x, stats.norm(mean, 1.05 * variance**0.5).cdf).pvalue < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "phi", [identity, absolute, leaky_relu(sp.Rational(1, 2)), ornstein_uhlenbeck, sp.Integer(2)], ids=str
 )

@@ -117,6 +117,7 @@ def test_figures_on_one_page_share_no_ids_and_find_their_own():
         assert used <= own
 
 
+@pytest.mark.slow
 def test_stand_alone_svg_is_reproducible_and_says_nothing_of_the_machine():
     first, again = svg(FIGURES["density"]), svg(figures()["density"])  # drawn twice
     assert first == again
@@ -139,6 +140,7 @@ def test_what_has_run_away_is_left_out_of_the_edges_and_counted():
     assert Histogram.of(sample, edges).height.sum() == pytest.approx(4 / 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "names"),
     [
@@ -161,6 +163,7 @@ def test_the_corner_of_a_phase_diagram_is_where_drift_and_noise_meet():
     assert np.allclose(points[np.isfinite(points).all(axis=1)], [[0.5, 1.0]])
 
 
+@pytest.mark.slow
 def test_a_phase_diagram_that_is_none_is_refused():
     with pytest.raises(ValueError, match="unknown exponent z"):
         phase_figure(scalings(ResNet(relu, symbols.width)), sp.Symbol("z"))
@@ -169,6 +172,7 @@ def test_a_phase_diagram_that_is_none_is_refused():
         phase_figure(scalings(grows))
 
 
+@pytest.mark.slow
 def test_rates_of_the_first_step_over_the_branch_and_over_the_readout():
     (axes,) = phase_figure(scalings(ResNet(relu, symbols.width), training=True)).axes
     lines = [line.get_xydata() for line in axes.get_lines()]

@@ -18,6 +18,7 @@ def at_end(flow, start, t=0.5, rtol=1e-9):
     return solve_flow(flow, start, t=t, rtol=rtol)(t)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("across", [1.0, 1.0 + 2.0**-52, 1.0 - 2.0**-53], ids=["one", "above", "below"])
 @pytest.mark.parametrize("activation", [relu, STEP, parse_activation("max(x, 0)**2")], ids=str)
 def test_equal_inputs_stay_equal(activation, across):
@@ -27,6 +28,7 @@ def test_equal_inputs_stay_equal(activation, across):
     assert abs(first - alone) < 1e-8 * alone
 
 
+@pytest.mark.slow
 def test_masks_and_borders_tell_equal_inputs_apart():
     wet = nngp(Network(lambda x: x + epsilon * A(dropout(relu(B(x)), 0.5)), width=sp.oo, inputs=2))
     first, cross, _ = at_end(wet, [1.0, 1.0, 1.0])
@@ -85,6 +87,7 @@ def test_an_input_of_norm_0_behind_a_norm_is_refused():
         solve_flow(flow, [0.0, 0.0, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tanh(x)", "silu(x)", "softplus(x)", "heaviside(x)*silu(x)", "sqrt(abs(x))"])
 def test_pair_means_of_singular_covariances(name):
     f = parse_activation(name)

@@ -45,6 +45,7 @@ def test_standard_error_of_the_mean_and_of_the_variance_cover_as_claimed():
         assert abs(inside / len(z) - 0.683) < (0.05 if estimate is Estimate.of else 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [1, 2])
 def test_kolmogorov_smirnov_has_the_power_that_its_sample_size_was_computed_for(sides):
     x = np.linspace(-5, 5, 2001)

@@ -21,6 +21,7 @@ def block(width):
     return Network(lambda x: x + epsilon * g * A(relu(B(x))), width=width, parameters=(g,))
 
 
+@pytest.mark.slow
 def test_the_size_of_a_branch_from_a_closed_law():
     found = choose(block(3), g, norm=2, bounds=(0.1, 3))
     assert abs(found.value - np.sqrt(2 * np.log(2))) < 1e-6  # E V = exp(g²t/2)
@@ -31,6 +32,7 @@ def test_the_size_of_a_branch_from_a_closed_law():
     assert low.network.parameters == ()
 
 
+@pytest.mark.slow
 def test_the_size_of_a_branch_at_infinite_width():
     found = choose(block(sp.oo), g, norm=3, t=2, bounds=(0.1, 3))
     assert abs(found.value - np.sqrt(np.log(3))) < 1e-7
@@ -41,6 +43,7 @@ def test_the_size_of_a_branch_at_infinite_width():
     assert abs(pair.value**2 - flow.value) < 1e-5  # the clock of the flow is g²t
 
 
+@pytest.mark.slow
 def test_values_that_are_reached_between_the_points_of_the_grid():
     """K(1) = exp(c²(2 − c)²/2) rises to √e at c = 1 and falls to 1 at c = 2, where nothing moves."""
 
@@ -56,6 +59,7 @@ def test_values_that_are_reached_between_the_points_of_the_grid():
     assert still.value(2.0) == (pytest.approx(1.3), 0.0)  # no noise: it stays
 
 
+@pytest.mark.slow
 def test_a_zoom():
     found = choose(ShapedMLP(tanh, width=100, a=a), a, norm=0.83, quantile=0.5, depth=20, bounds=(1.0, 4.0))
     assert found.attained == pytest.approx(0.83, abs=1e-6)

@@ -13,6 +13,7 @@ z = sp.Symbol("z", real=True)
 k = sp.Symbol("k", positive=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("potential", "slope", "family"),
     [

@@ -225,6 +225,7 @@ def outcome(text):
         return error
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.text(max_size=40) | st.text(string.printable, max_size=40) | st.text("x0123456789.e+-*/(), ", max_size=20))
 def test_any_text_is_an_activation_or_a_clear_error(text):
@@ -244,6 +245,7 @@ formulas = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=5000, derandomize=True)
 @given(formulas)
 def test_any_formula_is_an_activation_or_a_clear_error(text):

@@ -77,6 +77,7 @@ def test_volumes_that_depend_on_the_state_say_so():
 A, B, C, W = Weights("A"), Weights("B", out=5), Weights("C", out=5), Weights("W")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outer", "first", "second"), [(tanh, 1, 0), (silu, sp.S.Half, sp.S.Half)], ids=["tanh", "silu"]
 )
@@ -112,6 +113,7 @@ def test_determinant_after_a_norm_is_a_diffusion_with_the_squared_norm():
     assert process.covariance[0, 1] == 0
 
 
+@pytest.mark.slow
 def test_norm_at_the_end_of_a_layer():
     # x' = rms(x + εAx): tangents stay orthogonal to the state, and the spectrum is that of Brownian motion on a sphere's frames
     j = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), n))
@@ -298,6 +300,7 @@ def test_sums_over_indices_are_those_of_the_entries(name):
     assert np.allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("formula", "slope", "at"),
     [(lambda h: np.maximum(h, 0), lambda h: h > 0, relu), (np.tanh, lambda h: 1 - np.tanh(h) ** 2, tanh)],
@@ -345,6 +348,7 @@ def test_functions_that_do_not_jump_are_accepted():
         )
 
 
+@pytest.mark.slow
 def test_it_prints_in_every_format(tmp_path):
     j = jacobian(Network(lambda x: x + epsilon * A(relu(B(x))), n))
     assert "Λ_t ~ N(-t/4, t/2)" in str(j)
@@ -421,6 +425,7 @@ def test_linear_determinants_of_finite_networks():
     assert ks_test(shape * 1.1, stats.norm.cdf).p_value < 1e-3
 
 
+@pytest.mark.slow
 def test_a_width_may_be_said_by_a_matrix_too():
     # the number of a matrix's rows was compared with a width without a number
     said = jacobian(Network(lambda x: x + epsilon * Weights("A", out=2)(tanh(B(x))), 2))

@@ -41,6 +41,7 @@ def test_the_output_of_a_homogeneous_network_is_the_same_from_every_layer():
     assert equal_symbolically(law.rate, V * (P + c**2 / (n * V)))
 
 
+@pytest.mark.slow
 def test_perceptrons():
     law = RELU.kernel_law
     assert equal_symbolically(law.backward_drift[1], 2 * c**2 / V - 2 * P)
@@ -61,6 +62,7 @@ MEMBERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [k if k in FEW else pytest.param(k, marks=pytest.mark.slow) for k in MEMBERS])
 def test_moments_of_samples_are_those_that_close(name):
     j = RELU if MEMBERS[name] is RELU.network else jacobian(MEMBERS[name])
@@ -103,6 +105,7 @@ def test_refusals():
         _ = jacobian(ResNet(relu, sp.oo)).kernel_law
 
 
+@pytest.mark.slow
 def test_small_results_are_shown_in_the_notation_of_the_derivation():
     j = jacobian(LINEAR)
     for found in (j.log_det, j.sde, j.volumes, j.gram, j.kernel, j.kernel_law):

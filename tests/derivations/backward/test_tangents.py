@@ -71,6 +71,7 @@ def test_mixed_terms_are_those_of_stein():
         assert np.isclose(float(entry.xreplace(values).evalf(15)), np.sum(weight * function), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_depth_and_width_together():
     assert jacobian(LINEAR).lyapunov(k) == -k / 2
     relu_net = jacobian(MLP(relu, width=n))
@@ -100,6 +101,7 @@ def test_exponents_of_linear_perceptrons_are_differences_of_digamma(width):
         assert abs(exact - derived) < (index**2 / 4 + 1 / 3) / width
 
 
+@pytest.mark.slow
 def test_infinite_width_is_the_flow_of_gradients():
     assert jacobian(ResNet(relu, sp.oo)).process == gradient_flow(ResNet(relu, sp.oo))
     assert "hypothesis" in str(jacobian(ResNet(relu, sp.oo)))
@@ -156,6 +158,7 @@ def test_gradients_of_weights():
         _ = jacobian(Network(lambda y: y + epsilon * y * average(A(y)), n)).weight_gradients
 
 
+@pytest.mark.slow
 def test_gradients_of_weights_over_positions():
     # a filter of 3 on a circle of 4 positions: Σ_ω ∂_ωΔ_a ∂_ωΔ_b = ⅓ Σ_f <ψ(x_{a+f}) ψ(x_{b+f})>, by hand
     j = jacobian(ConvResNet(tanh, tanh, n, positions=(4,), filter=(3,)))
@@ -278,6 +281,7 @@ def test_norms_of_states_and_gradients_are_not_independent():
     assert found.test(np.exp(0.25)).p_value < 1e-3
 
 
+@pytest.mark.slow
 def test_the_diagonal_of_a_relu_perceptron():
     kernel = tangent_kernel(MLP(relu, width=n), "joint")
     assert kernel.mean == START * t

@@ -84,6 +84,7 @@ def test_assumptions_that_say_nothing_sensible_are_refused():
     assert not follows(Inequality(a, True), [])
 
 
+@pytest.mark.slow
 def test_recognition_uses_what_follows():
     # a Bessel process of dimension 2a − 1 never reaches 0 for a > 3/2, so that nothing is absorbed there
     bessel = Diffusion((p,), [(a - 1) / p], [[1]], sp.Interval.open(0, sp.oo))

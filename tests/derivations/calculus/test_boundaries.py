@@ -107,6 +107,7 @@ def test_the_class_depends_on_the_next_order_at_critical_parameters():
     assert right.kinds["natural"] == sp.Eq(kappa, 0)
 
 
+@pytest.mark.slow
 def test_explosion_with_parameters():
     assert explosion(shaped) == (kappa > 0)
     assert explosion(Diffusion((x,), [k * x], [[1]])) == sp.false
@@ -128,6 +129,7 @@ def test_classes_with_parameters_need_numbers_for_one_answer():
     assert classify(Diffusion((x,), [x**3], [[1]]))[1].boundary.reached
 
 
+@pytest.mark.slow
 def test_scale_is_harmonic_and_speed_stationary():
     for process in (shaped, on_half_line(k * (2 - p), p), Diffusion((x,), [-x], [[1]])):
         ends = (process.domain.inf, process.domain.sup)
@@ -163,6 +165,7 @@ def test_hitting_probabilities():
         hitting_probability(drifted, sp.Integer(3), sp.S.Zero, sp.S.One)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drift", [sp.S.Zero, sp.Rational(2, 3)])
 def test_mean_exit_time_solves_its_equation(drift):
     process = Diffusion((x,), [drift], [[1]])
@@ -204,6 +207,7 @@ def test_bad_input():
         scale_density(Diffusion((x,), [abs(x)], [[1]]), (-sp.oo, sp.oo))
 
 
+@pytest.mark.slow
 def test_angle_of_two_neurons():
     theta = angle_diffusion(depth_limit(ResNet(relu, width=2)).explicit)
     assert theta.drift[0] == 0

@@ -39,6 +39,7 @@ def test_bracket_is_the_defect_of_the_product_rule(a, b, c, d):
     assert sp.expand(defect - bracket(heston, f, g)) == 0
 
 
+@pytest.mark.slow
 def test_forward_is_adjoint_to_backward():
     # ∫ p 𝓛f = ∫ f 𝓛*p, with a Gaussian p that carries all boundary terms away
     process = Diffusion((x,), [1 - x**3], [[2 + x + x**2]])
@@ -171,6 +172,7 @@ def test_inverse_is_an_inverse_on_the_right_branch(expr, inside):
     assert sp.simplify(sp.diff(inverse, z).subs(z, value) * sp.diff(expr, x).subs(x, inside)) == 1
 
 
+@pytest.mark.slow
 def test_a_map_without_an_elementary_inverse_is_refused():
     with pytest.raises(NoClosedForm):
         invert(x + sp.exp(sp.sin(x)), x, z, sp.Integer(0))

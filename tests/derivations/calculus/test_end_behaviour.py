@@ -122,6 +122,7 @@ def correlation(network):
     return pair_correlation(limit, limit.states).process()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "down"), [(0, -1), pytest.param(R(1, 2), -3, marks=pytest.mark.slow)])
 def test_the_correlation_of_shaped_relu(up, down):
     process = correlation(ShapedMLP(relu, inputs=2, c_plus=up, c_minus=down))

@@ -31,6 +31,7 @@ def close(value, expected, tolerance=1e-12):
 # --- first passage with a drift of unknown sign ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "above"),
     [
@@ -79,6 +80,7 @@ def test_first_passage_of_geometric_brownian_motion_is_that_of_its_logarithm():
 # --- exit probabilities ---
 
 
+@pytest.mark.slow
 def test_an_end_is_tended_to_by_cases():
     to_one = hitting_probability(brownian, sp.S.Zero, -sp.oo, ONE)
     assert to_one == sp.Piecewise((sp.exp(2 * mu / sigma**2), mu < 0), (1, True))
@@ -125,6 +127,7 @@ CASES = {
 FAST = {"Brownian", "Bessel", "logarithmic"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_mean_exit_times_solve_their_equation(name):
     process = CASES[name]
@@ -169,6 +172,7 @@ def test_mean_exit_time_of_the_ornstein_uhlenbeck_process():
     assert float(unstable.n()) < 0.5 < float(found.n())  # Brownian motion's lies between
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process", "levels", "expected"),
     [
@@ -185,6 +189,7 @@ def test_mean_times_to_one_level(process, levels, expected):
     assert mean_exit_time(brownian, start, -sp.oo, high).subs({**numbers, mu: -1}) == sp.oo
 
 
+@pytest.mark.slow
 def test_a_mean_time_from_far_away_and_one_that_is_infinite():
     # dX = 2(1/3 − X)dt + ½ dB from 2 down to ½: ∫ s(y) m(y, ∞) dy by quadrature; and its mirror image
     found = mean_exit_time(Diffusion((x,), [-2 * (x - THIRD)], [[sp.Rational(1, 4)]]), TWO, sp.S.Half, sp.oo)

@@ -42,6 +42,7 @@ def test_brownian_motion_with_drift_is_inverse_gaussian():
     assert abs(over_all_times(away.density, sp.Integer(2)) - mp.exp(-2)) < 1e-10
 
 
+@pytest.mark.slow
 def test_an_ornstein_uhlenbeck_process_at_its_mean():
     # X_t = e^{-t}(x₀ + B_{(e^{2t}-1)/2}): reflection at the clock's time
     found = first_passage(Diffusion((x,), [-x], [[1]]), sp.S.Zero)
@@ -72,6 +73,7 @@ def test_the_flux_out_of_an_interval_adds_up_to_the_hitting_probability(process,
     assert abs(downward - expected) > 1e-3  # the control: the other end
 
 
+@pytest.mark.slow
 def test_the_flux_is_the_derivative_of_the_atom():
     found = first_passage(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), sp.S.Zero)
     mass, flux = (compiled((t,), e.subs(x0, sp.Rational(2, 5))) for e in (found.probability, found.density))
@@ -79,6 +81,7 @@ def test_the_flux_is_the_derivative_of_the_atom():
         assert abs(mp.diff(mass, mp.mpf("0.3")) / flux(mp.mpf("0.3")) - 1) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", [True, False])
 def test_a_geometric_brownian_motion_at_a_symbolic_level(above):
     sigma = sp.Symbol("sigma", positive=True)

@@ -54,6 +54,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n if n in ("CIR", "Wright–Fisher", "logistic") else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 )

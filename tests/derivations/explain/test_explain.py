@@ -56,6 +56,7 @@ every = pytest.mark.parametrize("name", CASES)
 X, DB = indexed("X", (time,)), DifferentialOf(indexed("B", (time,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu-1", "relu-n", "ornstein-uhlenbeck-1", "relu-oo-inputs-2"])
 def test_golden_latex(name, golden):
     golden(f"{name}.tex").check(derived(CASES[name]).latex() + "\n")
@@ -84,6 +85,7 @@ def test_json_holds_the_expressions(name):
     assert all(row["latex"] and row["text"] for row in rows)
 
 
+@pytest.mark.slow
 def test_json_expressions_can_be_read_back():
     d = derived(ResNet(relu, width=1))
     data = json.loads(d.to_json())
@@ -178,6 +180,7 @@ def test_notebook_shows_limit_and_law():
     assert r"p_{t}(x \mid x_{0})" in shown
 
 
+@pytest.mark.slow
 def test_notebook_shows_the_gram_matrix_of_a_program_and_its_law():
     """Whatever the steps are called: a control without a law shows the equations only."""
     a, b = Weights("A"), Weights("B", out=4 * width)
@@ -189,6 +192,7 @@ def test_notebook_shows_the_gram_matrix_of_a_program_and_its_law():
     assert "p_{t}" not in without
 
 
+@pytest.mark.slow
 def test_a_law_is_written_in_the_state_that_it_is_of():
     text = str(derive(MLP(relu, inputs=1)))
     assert "E[V_t] = V_0" in text

@@ -83,6 +83,7 @@ def compiled(source, folder):
     ]
 
 
+@pytest.mark.slow
 def test_limits_of_the_front_door():
     assert [str(s) for s in derived(CASES["shaped-tanh"], "joint").limit.states] == ["V"]
     unshaped = derived(CASES["unshaped"], "joint")
@@ -93,12 +94,14 @@ def test_limits_of_the_front_door():
     assert "deterministic flow" in derived(CASES["residual"], "joint").why_no_law
 
 
+@pytest.mark.slow
 def test_feller_and_gamma_are_explained():
     text = str(derived(CASES["shaped-tanh"], "joint"))
     assert "Gamma law, rate = 2/a**2" in text
     assert "explosion: never" in text
 
 
+@pytest.mark.slow
 def test_a_program_says_its_small_parameter_in_the_width():
     """The control is the same program at infinite depth, whose small parameter is in the depth."""
     a, b = Weights("A"), Weights("B", out=4 * width)
@@ -117,6 +120,7 @@ def test_the_law_of_a_single_matrix_is_said(law, said):
     assert said in text("", derive(net, order="joint").steps[:1])
 
 
+@pytest.mark.slow
 def test_equivalence_is_a_theorem_with_its_steps():
     v, eta = sp.symbols("v eta", positive=True)
     residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
@@ -139,6 +143,7 @@ def test_flows_that_are_not_the_same_are_refused():
         equivalence(width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v)), joint_limit(CASES["shaped-relu"]), v)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shaped-relu", "shaped-gelu", "skip", "unshaped", "prenorm"])
 def test_golden_latex(name, golden):
     golden(f"{name}.tex").check(derived(CASES[name]).latex() + "\n")

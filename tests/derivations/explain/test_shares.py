@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import sympy as sp
 
 from derivations import AttentionBlock, TransformerBlock, derive, relu
 
 
+@pytest.mark.slow
 def test_means_over_a_softmax_are_said_once():
     text = " ".join(str(derive(TransformerBlock(sp.oo, positions=4, activation=relu), order="width")).split())
     assert "dK_11/dt = E[a_1ᵀ C a_1] + 1/2" in text

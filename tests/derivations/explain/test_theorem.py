@@ -34,6 +34,7 @@ n = symbols.width
 BLOCK = derive(MLPBlock(silu, n, norm="rms"))
 
 
+@pytest.mark.slow
 def test_a_theorem_states_network_limit_and_existence_and_proves_after_it(tmp_path):
     source = BLOCK.write(tmp_path / "paper.tex", style="theorem").read_text()
     statement = source.split(r"\begin{theorem}")[1].split(r"\end{theorem}")[0]

@@ -35,6 +35,7 @@ FOUND = {
 HEAVY = ("seed 1", "seed 5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(k, marks=pytest.mark.slow) if k in HEAVY else k for k in FOUND])
 def test_what_all_layers_add_has_the_exponent_of_the_layer_itself(name):
     drift, (factor, body) = FOUND[name]

@@ -51,6 +51,7 @@ def above(x, value):
     return sp.StrictGreaterThan(x, value, evaluate=False)
 
 
+@pytest.mark.slow
 def test_a_resnet_has_noise_at_the_root_of_the_depth_and_a_flow_of_means_at_the_depth():
     made = scalings(ResNet(relu, n))
     mean = sp.Symbol("p_mu_W", real=True)
@@ -67,6 +68,7 @@ def test_a_resnet_has_noise_at_the_root_of_the_depth_and_a_flow_of_means_at_the_
     assert made.at({epsilon: 0}).kind == "not continuous"
 
 
+@pytest.mark.slow
 def test_shrinking_weights_have_independent_exponents_of_noise_and_means():
     made = scalings(ShrinkingResNet(silu, tanh, 3, weight_mean=1))
     noise, mean = (sp.Symbol(f"p_varepsilon_{w}", real=True) for w in "WM")
@@ -92,6 +94,7 @@ def test_a_shaping_that_acts_at_fourth_order_has_another_rate():
     assert ("drift and noise", frozenset({sp.Eq(p, sp.Rational(1, 4)), sp.Eq(q, 1)})) in found(made)
 
 
+@pytest.mark.slow
 def test_pre_norm_streams_grow_in_proportion_to_the_depth_without_scaling():
     made = scalings(Network(lambda x: x + A(gelu(B(layer_norm(x)))), width=n))
     verdict = made.at()
@@ -110,6 +113,7 @@ def test_families_of_activations_are_applied_as_they_are_written():
     assert scalings(said).maps.gain == 5 / sp.sqrt(19)  # E φ² is 13/25; half of it and half of what there was is kept
 
 
+@pytest.mark.slow
 def test_a_constant_skip_settles_and_a_smaller_branch_has_a_limit():
     made = scalings(Network(lambda x: (x + A(relu(B(x)))) / sp.sqrt(2), width=n))
     assert made.at().kind == "not continuous"
@@ -131,6 +135,7 @@ def test_deepnorm_tends_to_the_identity_at_the_start():
     )
 
 
+@pytest.mark.slow
 def test_deepnorm_as_its_paper_writes_it():
     net = Network(lambda x: rms_norm(alpha * x + beta * A(relu(beta * B(x)))), width=n, parameters=(alpha, beta))
     made = scalings(net, small={alpha: -sp.Rational(1, 4), beta: sp.Rational(1, 4)})
@@ -158,6 +163,7 @@ def test_a_layer_scale_is_a_time():
         made.at()
 
 
+@pytest.mark.slow
 def test_depth_aware_multipliers_are_one_program_at_the_start():
     one = Network(lambda x: x + m * Weights("A", variance=s**2)(relu(B(rms_norm(x)))), width=n, parameters=(m, s))
     first = scalings(one, small={m: 1, s: -HALF}).at()
@@ -167,6 +173,7 @@ def test_depth_aware_multipliers_are_one_program_at_the_start():
     assert scalings(one, small={m: 1, s: 0}).at().kind == "identity"  # the multiplier alone
 
 
+@pytest.mark.slow
 def test_gain_and_fixed_point_of_selu():
     maps = scalings(Network(lambda x: Weights("W")(selu(x)), width=n)).maps
     assert abs(sp.N(maps.at_one - 1, 20)) < sp.Rational(1, 10**14)  # its constants are made so
@@ -191,6 +198,7 @@ def test_fixed_points_far_from_1(variance, biases):
     assert one.is_stable
 
 
+@pytest.mark.slow
 def test_relu_is_at_the_edge_with_variance_two():
     maps = scalings(Network(lambda x: Weights("W", variance=2)(relu(x)), width=n)).maps
     assert maps.factor == 1
@@ -230,6 +238,7 @@ def test_scores_of_attention_are_gaussian_over_the_root_of_the_keys_and_vanish_o
     assert made.typst()
 
 
+@pytest.mark.slow
 def test_what_is_printed_has_all_formats(tmp_path):
     made = scalings(MLPBlock(relu, n, norm="rms"))
     for suffix in (".txt", ".tex", ".typ", ".json"):
@@ -239,6 +248,7 @@ def test_what_is_printed_has_all_formats(tmp_path):
         made.write("scalings.doc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -281,6 +291,7 @@ def test_a_size_that_grows_is_taken_off_by_a_norm_and_refused_without_one():
         scalings(net, small={alpha: -HALF})
 
 
+@pytest.mark.slow
 def test_a_flow_with_means_that_are_integrals_is_measured():
     made = scalings(Network(lambda x: x - epsilon**2 * x / 4 + epsilon * A(tanh(x)), width=4), means=False)
     assert made.long_run([(2,)]).kind == "settles"  # V is E tanh² − V/2 a unit of time
@@ -326,6 +337,7 @@ def test_the_long_run_of_a_flow(rate, kind, power):
     assert (run.kind, run.power) == (kind, power)
 
 
+@pytest.mark.slow
 def test_a_flow_settles_at_a_point_of_the_grid():
     V, z = sp.Symbol("V", positive=True), sp.Symbol("z", real=True)
     mean = expect(sp.tanh(z) ** 2, z, V)
@@ -343,6 +355,7 @@ def _perturbed(scores):
     return lambda x: V(over_positions((same + softmax(scores(Q(x) * other(K(x)))) - HALF) * other(x)))
 
 
+@pytest.mark.slow
 def test_the_temperature_of_shaped_attention_is_found():
     from derivations import ShapedAttention, derive, normalised_sum
 

@@ -90,6 +90,7 @@ def test_convolutions_have_the_exponents_of_dense_layers():
         assert conv.moved(rule) == dense.moved(rule)
 
 
+@pytest.mark.slow
 def test_one_over_depth_with_larger_weights_differs_from_the_root_at_the_first_step():
     block = Network(lambda x: x + m * Weights("A", variance=s**2)(relu(B(layer_norm(x)))), width=n, parameters=(m, s))
     one = scalings(block, small={m: 1, s: -HALF}, training=True)
@@ -111,6 +112,7 @@ def test_one_over_depth_with_larger_weights_differs_from_the_root_at_the_first_s
     assert sp.expand(rates(one, "sgd", readout=1)["B"][1] - (2 * pm + 2 * ps - 1)) == 0
 
 
+@pytest.mark.slow
 def test_features_inside_a_block_bound_the_branch():
     found = scalings(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n), training=True)
     for rule in ("sgd", "sign"):
@@ -119,6 +121,7 @@ def test_features_inside_a_block_bound_the_branch():
         assert (own.width, own.depth) == (0, p - 1)  # at branches of 1/L they move by order 1 too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("zero", "moved", "rate"), [("B", "B", 0), ("A", "A", -1)])
 def test_an_adapter_whose_output_matrix_starts_at_0_may_have_the_larger_rate(zero, moved, rate):
     # Hayou, Ghosh, Yu 2024
@@ -138,6 +141,7 @@ def test_an_adapter_whose_output_matrix_starts_at_0_may_have_the_larger_rate(zer
     assert "After several steps" in str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "rate"), [("sqrt", -sp.Rational(3, 2)), ("linear", -1)])
 def test_scores_over_the_number_of_keys_move_by_order_1(scale, rate):
     # Yang et al. 2022, "1/d attention": over the root scores grow with the root of the width once queries and keys have moved
@@ -218,12 +222,14 @@ def test_a_number_that_all_neurons_share_passes_changes_on():
     assert (moved["B"].state.width, moved["B"].output.width) == (sp.Rational(3, 2) - r, 2 - 2 * r)
 
 
+@pytest.mark.slow
 def test_means_of_weights_pass_values_and_gradients_on():
     M = Weights("M", variance=0, mean=1)
     found = scalings(Network(lambda x: x + epsilon**2 * M(relu(x)) + epsilon * A(relu(x)), width=n), training=True)
     assert found.rates("sign", readout=1)["M"] == (1, 0)
 
 
+@pytest.mark.slow
 def test_layers_whose_moments_are_not_closed_are_looked_at_directly():
     near = scalings(Network(lambda x: x + epsilon * A(relu(B(x) - average(B(x)))), width=n), training=True)
     assert near.start is None

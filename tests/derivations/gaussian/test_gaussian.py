@@ -290,6 +290,7 @@ def test_price():
 silu = x / (1 + sp.exp(-x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", [silu, sp.tanh(x) ** 2, sp.log(1 + sp.exp(x)), abs(x) * sp.tanh(x - 1)], ids=str)
 def test_node_evaluates_and_differentiates(f):
     node = expect(f, x, s, m)
@@ -330,6 +331,7 @@ NODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == "silu relu" else []) for n in NODES])
 def test_pair_node_evaluates(name):
     f, g = NODES[name]
@@ -343,6 +345,7 @@ def test_pair_node_evaluates(name):
     assert r"\mathbb{E}_{(u, v)" in sp.latex(node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symbol", [k11, k12, k22], ids=str)
 def test_pair_node_differentiates_through_kinks(symbol):
     f, g = NODES["shifted"]
@@ -370,6 +373,7 @@ def test_hermite_series_is_within_its_bound(f, g):
         )
 
 
+@pytest.mark.slow
 def test_hermite_series_of_a_function_without_closed_form():
     series, bound = hermite_pair(sp.tanh(x), sp.tanh(x), x, 5)
     value = series.subs(rho, sp.Rational(1, 4)).evalf(15)
@@ -384,6 +388,7 @@ polynomials = coefficients.map(lambda q: sum((c * x**i for i, c in enumerate(q))
 rationals = st.fractions(-2, 2, max_denominator=9).map(sp.Rational)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(polynomials, polynomials, rationals, st.sampled_from(LAWS))
 def test_random_piecewise_polynomials(left, right, kink, law):

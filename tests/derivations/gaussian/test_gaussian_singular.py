@@ -142,6 +142,7 @@ def test_an_odd_function_has_mean_0(f):
     assert expect(f + sp.exp(-(x**2)), x, s) != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", [sp.tanh(noise), sp.atan(noise), noise / (1 + noise**2)], ids=str)
 def test_layers_of_odd_branches_have_a_limit(branch):
     """x + ε φ(u) with u ~ N(0, G): mean 0, covariance δ_ij E φ(z)²."""

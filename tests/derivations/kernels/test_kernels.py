@@ -77,6 +77,7 @@ RICCATI = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coefficients", RICCATI, ids=str)
 def test_riccati_solves_its_equation_until_it_explodes(coefficients):
     alpha, beta, gamma, start = map(sp.Integer, coefficients)

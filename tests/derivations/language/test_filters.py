@@ -33,6 +33,7 @@ def test_inputs_are_read_apart_and_share_the_filter():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_recipe_is_the_network_that_says_its_filter():
     W = Weights("W", variance=2, filter=(3,), padding="zeros")
     said = Network(lambda x: x + sp.tanh(epsilon * W(relu(x))), width=2, inputs=2, positions=3)

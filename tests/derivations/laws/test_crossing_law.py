@@ -43,6 +43,7 @@ def test_a_side_with_more_noise_is_taken_more_seldom():
     assert crossing.moment(1, x0=R(-3, 7)) == -R(3, 7)
 
 
+@pytest.mark.slow
 def test_parameters_do_not_glue_absorbed_pieces():
     c, k = sp.symbols("c k", positive=True)
     for law in (law_of(c**2 * sp.sqrt(A(x))), law_of(sp.sqrt(A(x - 1)), -k * (x - 1))):

@@ -33,6 +33,7 @@ def driftless(noise, domain=sp.S.Reals, assuming=()):
     return recognise(Diffusion((x,), [0], [[noise**2]], domain), assuming)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "kinds"),
     [
@@ -56,7 +57,7 @@ def test_no_closed_form_is_said_and_the_potential_shown(activation):
     d = derive(ResNet(activation, width=1))
     assert d.law is None
     assert "No closed form known" in [step.name for step in d.steps]
-    assert any("V = " in str(line) or "V" in str(line.left) for step in d.steps for line in step.lines)
+    assert any(str(line.left) == "U" for step in d.steps for line in step.lines)
 
 
 @pytest.mark.parametrize("family", [kind for kind in LAWS if issubclass(kind, Family)], ids=lambda kind: kind.__name__)
@@ -74,6 +75,7 @@ def test_numbers_rule_out_every_family_at_once(activation):
     assert not any(may_be(rule, seen) for rule in PREFILTERS.values())
 
 
+@pytest.mark.slow
 def test_a_quadratic_with_symbols_is_decided_by_its_discriminant():
     noise = x**2 + b * x + c
     with pytest.raises(DerivationError, match=r"b\*\*2 - 4\*c.*assuming"):
@@ -212,6 +214,7 @@ def test_reflection_where_the_drift_points_inward():
     assert equal_by_sampling(law.pdf(x), expected, {x: ["1/3", 2], x0: ["3/4", "1/5"], t: ["1/2", 1]}, points=2)
 
 
+@pytest.mark.slow
 def test_cox_ingersoll_ross():
     (law,) = recognise(Diffusion((x,), [kappa * (theta - x)], [[sigma**2 * x]], HALF)).parts
     decay = sp.exp(-kappa * t)
@@ -286,6 +289,7 @@ def test_a_start_outside_the_domain_is_refused():
         law.pdf(x, t, sp.Integer(-1))
 
 
+@pytest.mark.slow
 def test_front_door_prints_potential_map_series_and_proof():
     text = str(derive(ResNet(x**2 + 1, width=1)))
     for wanted in ("U = -1", "z = atan(x)", "y = z + pi/2", "Sum(", "10. Proof", "Each statement was checked"):

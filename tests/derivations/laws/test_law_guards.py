@@ -44,7 +44,7 @@ def test_a_proof_without_checks_proves_nothing(relu_law):
     assert str(Proof(())) == "✗ nothing was checked"
     proof = replace(relu_law, parts=(Unproved(sp.Interval(-sp.oo, 0)), *relu_law.parts[1:])).prove()
     assert not proof
-    assert "✗ Interval(-oo, 0): checks of the law" in str(proof)
+    assert "✗ (-oo, 0]: checks of the law" in str(proof)
     assert relu_law.prove()
 
 
@@ -117,6 +117,7 @@ def test_a_frozen_law_has_neither_drift_nor_noise():
     assert compile_law(law, x0=-2.0, t=3.0).moment(3) == -8
 
 
+@pytest.mark.slow
 def test_a_moment_is_infinite_at_the_very_time_and_finite_before_it():
     law = recognise(depth_limit(ResNet(ornstein_uhlenbeck, width=1)))
     last = law.finite_until(2)

@@ -89,6 +89,7 @@ def test_scores_that_grow_with_the_number_of_keys_are_refused():
         AttentionBlock(2, law="orthogonal", row_covariance=sp.eye(2))
 
 
+@pytest.mark.slow
 def test_the_value_of_a_mean_with_means_is_that_of_drawn_queries_and_keys():
     rng, samples, keys = np.random.default_rng(1), 200_000, 2
     means, form = np.array([[1.0, 0.5], [1.5, -0.5]]), np.array([[1.0, 0.2], [-0.4, 2.0]])
@@ -121,6 +122,7 @@ def test_a_transformer_adds_the_perceptron_to_attention():
         assert drift[1].coeff(node) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [gelu, relu], ids=str)
 def test_filters_with_borders_are_pair_means_by_hand(activation):
     # B puts out S = K filtered on both sides, over three weights, 0 beyond the borders; A reads E f(u_c) f(u_d)

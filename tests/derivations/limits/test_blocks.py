@@ -21,6 +21,7 @@ def test_squared_norm_of_two_relu_matrices_is_geometric_brownian_motion(hidden):
     assert d.gram_law.name == "geometric Brownian motion"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "norm"), [(relu, "rms"), (relu, "layer"), (gelu, "rms"), (tanh, "rms")])
 def test_pre_norm_makes_the_squared_norm_a_squared_bessel_process(activation, norm):
     d = derive(MLPBlock(activation, n, norm=norm))
@@ -30,6 +31,7 @@ def test_pre_norm_makes_the_squared_norm_a_squared_bessel_process(activation, no
     assert d.gram_law.name == "squared Bessel process"
 
 
+@pytest.mark.slow
 def test_a_mean_without_closed_form_is_a_number_of_the_law():
     d = derive(MLPBlock(tanh, 3, norm="rms"))
     assert d.gram_law.name.startswith("Bessel process of dimension 3")
@@ -81,6 +83,7 @@ def test_senseless_blocks_are_refused(options, said):
         MLPBlock(relu, 3, **options)
 
 
+@pytest.mark.slow
 def test_gram_matrix_of_a_matrix_that_reads_unlike_neurons():
     r"""Hidden neurons are alike given V, so that only (1/k) Σ_jl Σ_jl E b_j b_l of the columns' covariance enters."""
     V = sp.Symbol("V", positive=True)

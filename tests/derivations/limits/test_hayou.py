@@ -82,6 +82,7 @@ def test_linear_norm_is_a_geometric_brownian_motion(activation):
     assert equal_symbolically(process.covariance[0], (2 * s * R) ** 2 / n)
 
 
+@pytest.mark.slow
 def test_linear_norm_is_log_normal():
     limit = depth_limit(ResNet(identity, width=n, weight_variance=s**2))
     process = close(limit, {R: squared_norm(limit)}).diffusion(sp.Interval.open(0, sp.oo))
@@ -106,6 +107,7 @@ def test_lyapunov_spectrum_from_volumes(k):
     assert equal_symbolically(sp.cancel(limit.bracket(volume, volume)), s**2 * k / n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_log_determinant_of_the_jacobian(k):
     # n inputs starting from the identity are the columns of the Jacobian
@@ -171,6 +173,7 @@ def test_infinite_width_correlation_flow(slopes):
     )
 
 
+@pytest.mark.slow
 def test_second_moment_of_the_transformed_process_from_the_origin():
     law = derive(ResNet(ornstein_uhlenbeck, width=1)).law
     second = law.moment(2, t, sp.Integer(0)).args[0][0]

@@ -188,6 +188,7 @@ def test_linear_network():
 # --- laws: Feller's test and the stationary law ---
 
 
+@pytest.mark.slow
 def test_explosion_and_stationary_gamma():
     kappa, v = sp.Symbol("kappa", real=True), sp.Symbol("V", positive=True)
     one = joint_limit(ShapedMLP(tanh, inputs=1, a=a))
@@ -299,6 +300,7 @@ def test_normalised_branch():
 SLOPE = sp.Symbol("s", real=True)
 
 
+@pytest.mark.slow
 def test_unshaped_relu():
     limit = unshaped_relu()
     (q,), kappa = limit.states, sp.sqrt(2) / (3 * sp.pi)
@@ -321,6 +323,7 @@ def test_linear_form_and_its_moments():
         assert here.subs(t, 0) == 0
 
 
+@pytest.mark.slow
 def test_family_of_two_slopes():
     c = 2 / (1 + SLOPE**2)
     fourth = c**2 * (1 + SLOPE**4) / 2
@@ -343,6 +346,7 @@ def test_mixture_is_recognised_and_gives_bougerols_identity():
     assert same(density.subs(tau, sp.Rational(2, 3)), wanted.subs(tau, sp.Rational(2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("law", "layers", "rates"),
     [

@@ -74,6 +74,7 @@ def test_an_average_inside_a_kink_needs_the_cross_term():
     assert sp.expand(found.covariance[0, 0] - (5 - 8 / sp.pi) * V**2) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [rms_norm, layer_norm])
 def test_norms_before_a_branch(norm):
     found = limit(lambda x: x + epsilon * A(relu(norm(x))))
@@ -220,6 +221,7 @@ def haar(name="H", out=n, variance=1):
     return Weights(name, out=out, variance=variance, law="orthogonal")
 
 
+@pytest.mark.slow
 def test_orthogonal_weights_keep_the_norms_that_they_read():
     # given their Gram matrix the neurons that come out are on a sphere: 5 V² of unshaped ReLU becomes 3 V², and 2 λ²(1 − λ²) is left of a skip's
     rectified = limit(lambda x: haar(variance=2)(relu(x)), 1)
@@ -275,6 +277,7 @@ def test_entries_of_other_laws_are_refused():
 # --- many inputs ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [

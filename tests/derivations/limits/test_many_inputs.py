@@ -27,6 +27,7 @@ def relu_pair(a, b, c):
     return (sp.sqrt(a * c - b**2) + b * (sp.pi / 2 + sp.asin(b / sp.sqrt(a * c)))) / (2 * sp.pi)
 
 
+@pytest.mark.slow
 def test_covariance_of_six_inputs_is_that_of_the_theory():
     gram = derive(Network(LAYERS["two matrices"], width=n, inputs=6)).gram
     S, place = gram.matrix, {pair: i for i, pair in enumerate(upper(6))}
@@ -82,6 +83,7 @@ def test_relabelling_is_replacement():
     assert relabelled(expr, {}) == expr
 
 
+@pytest.mark.slow
 def test_tangent_kernel_through_layer_norm_at_sixteen_inputs():
     # u ~ N(0, K_ab/√(K_aa K_bb)): own parameters of A: F; of B: E φ'φ' ρ; passed on: E φ'φ' Θ/√(K_aa K_bb)
     flow = ntk(Network(LAYERS["layer norm"], width=sp.oo, inputs=16))
@@ -99,6 +101,7 @@ def test_tangent_kernel_through_layer_norm_at_sixteen_inputs():
     assert equal_symbolically(velocity[theta[a, a]], 1 + theta[a, a] / (2 * K[a, a]))
 
 
+@pytest.mark.slow
 def test_norm_at_the_end_takes_the_radial_part_off_the_tangent():
     # V_aa = 1: Θ' = F + E φ'φ' (K + Θ) - ½(g_a + g_b) Θ with g = F_aa = ½, and K_aa is no state
     flow = ntk(Network(LAYERS["norm at the end"], width=sp.oo, inputs=3))

@@ -174,6 +174,7 @@ def test_a_wrong_scaling_is_refused(layer, says):
         derive(Network(layer, width=2, parameters=(k,)))
 
 
+@pytest.mark.slow
 def test_larger_of_two_matrices_in_one_body():
     # Var max(p, q) = V (1 - 1/pi) for two independent N(0, V), and half of it stays after the mean of two neurons is taken off
     p, q, r = Weights("P"), Weights("Q"), Weights("R")
@@ -192,6 +193,7 @@ def test_an_average_inside_a_kink_at_a_width_that_is_a_number():
     assert pair.covariance[0, 3] == 0
 
 
+@pytest.mark.slow
 def test_an_average_of_a_kink_inside_a_kink():
     # relu(x - <relu(x)>): SymPy folded the inner pieces into the outer ones, K/2 - 3K/(4π) came out
     layer = lambda x: x + epsilon * Weights("A")(relu(x - average(relu(x))))  # noqa: E731
@@ -228,6 +230,7 @@ def test_at_a_fixed_width_a_small_parameter_is_free_that_the_recipe_ties_to_the_
         derive(MLP(relu, width=3), order="depth")
 
 
+@pytest.mark.slow
 def test_a_matrix_is_averaged_out_after_all_that_reads_it():
     # A is known last, since its second body stands behind B and C; C reads it all the same
     a, b, c, d = map(Weights, "ABCD")

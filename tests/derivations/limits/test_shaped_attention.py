@@ -43,6 +43,7 @@ def _limit(p, temperature=tau):
     return limit, limit.matrix, [(a, b) for a in range(p) for b in range(a, p)]
 
 
+@pytest.mark.slow
 def test_the_published_equation_comes_out():
     limit, V, pairs = _limit(2)
     drift, noise = _published(V, tau)

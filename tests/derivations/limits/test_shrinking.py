@@ -196,6 +196,7 @@ def test_relu_inside_gives_the_correlation_flow_of_the_residual_network():
 # --- the derivation as printed ---
 
 
+@pytest.mark.slow
 def test_derivation_names_both_activations_and_the_means():
     text = " ".join(str(derive(ShrinkingResNet(silu, relu, n, **SHARED))).split())
     for part in ("ψ(x) = ", "φ''(0) = 1/2", "m = Sum_j μ_w*ψ(X_l^j)/n + μ_b", "φ'(0)**2*(σ_b**2 + σ_w**2*Sum_j"):

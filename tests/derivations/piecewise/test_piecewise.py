@@ -212,6 +212,7 @@ def test_growth(expr, left, right):
             assert abs((expr.subs(x, far) / leading).evalf(20, maxn=400) - 1) < R(1, 10**6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expr", "end"),
     [

@@ -77,6 +77,7 @@ def orders():
             yield pytest.param(maker, order, process, id=f"{maker.__name__}-{case}", marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("maker", "order", "process"), list(orders()))
 def test_moments_of_one_step_agree_to_the_weak_order(maker, order, process):
     # Milstein 1979: a weak scheme has order p where the moments of one step up to the degree 2p + 1 agree to h^p
@@ -133,6 +134,7 @@ def test_a_commutative_step_needs_all_its_terms():
         assert sp.expand(series.removeO().subs(sp.Symbol("r", positive=True), sp.sqrt(h)) - moved) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -89,6 +89,7 @@ def _check(text: str, backend: str) -> None:
     assert not wrong, (text, _POINTS[wrong[:3]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", _FORMULAS)
 def test_formulas_keep_their_value_at_the_ends_of_the_double_range(text: str) -> None:
     _check(text, "numpy")
@@ -124,6 +125,7 @@ _LEFT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", _LEFT)
 def test_what_is_left_of_a_difference_keeps_its_digits(text: str) -> None:
     points, value = _LEFT[text]
@@ -159,6 +161,7 @@ def test_the_naive_formula_fails_on_this_grid() -> None:
             assert _wrong(plain(_POINTS), _true(formula, _POINTS), 1e-9, 1.79e308, 1e-307), text
 
 
+@pytest.mark.slow
 def test_single_precision_and_derivatives_in_jax() -> None:
     jax = pytest.importorskip("jax")
     points = np.array([s * m * 10.0**k for k in range(-36, 37, 6) for m in (1, 3.7) for s in (1, -1)])
@@ -179,6 +182,7 @@ def test_a_side_without_an_expansion_that_fails_is_not_a_number() -> None:
     assert all(np.isnan(v) or abs(v) < 1e-200 for v in values[1:])
 
 
+@pytest.mark.slow
 def test_what_is_mended_far_out_keeps_its_digits_near_zero() -> None:
     """The square of a wave is no number far out; close to 0 the logarithm still sees it beside 1."""
     formula = sp.log(1 + (sp.sin(x**2) * sp.exp(-((x - 1) ** 2))) ** 2)
@@ -187,6 +191,7 @@ def test_what_is_mended_far_out_keeps_its_digits_near_zero() -> None:
     assert value == pytest.approx(1e-240 * np.exp(-2), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -207,6 +212,7 @@ def test_what_has_no_expansion_does_not_take_long(text: str, value: float) -> No
         assert compiled(np.array([0.5])) == pytest.approx(value, rel=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "at", "value"),
     [

@@ -64,6 +64,7 @@ _LIKE_OTHERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "activation",
     [pytest.param(a, id=n, marks=[pytest.mark.slow] * (n in _LIKE_OTHERS)) for n, a in ACTIVATIONS.items()],
@@ -82,6 +83,7 @@ def test_activations_and_their_traced_derivatives(activation):
     assert np.all(np.abs(np.asarray(traced) - np.array([float(e) for e in exact])) < 1e-10 * (1 + np.abs(traced)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "node", [sp.erfi(x), ErfiInv(x), sp.erfinv(x / 21), ScaledBesselI(1, x**2), sp.erfc(x)], ids=str
 )
@@ -94,6 +96,7 @@ def test_special_functions_and_their_derivatives(node):
         assert errors(function(jnp.asarray(points)), compile_expression(x, expr, MPMATH)(points)).max() < 2e-12
 
 
+@pytest.mark.slow
 def test_gradients_at_kinks_and_zeros_are_numbers():
     for expr in (
         sp.Piecewise((sp.log(x), x > 0), (0, True)),
@@ -108,6 +111,7 @@ def test_gradients_at_kinks_and_zeros_are_numbers():
     )  # the control: unguarded
 
 
+@pytest.mark.slow
 def test_a_density_and_its_gradient_in_a_parameter():
     law = recognise(depth_limit(ResNet(identity, width=1, weight_variance=v)))
     expr = law.pdf(state, time, initial)
@@ -133,6 +137,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LIMITS)
 def test_paths_have_the_law_of_the_array_paths(case):
     limit = LIMITS[case]
@@ -144,6 +149,7 @@ def test_paths_have_the_law_of_the_array_paths(case):
         assert ks_two_sample(wrong, arrays[:, column]).p_value < 1e-3
 
 
+@pytest.mark.slow
 def test_gradients_of_paths_in_a_networks_parameter():
     # E X² = x0² exp(v t) in the limit, (1 + v h)^N on the grid: its derivative is h N (1 + v h)^(N-1)
     limit = depth_limit(ResNet(identity, width=1, weight_variance=v))
@@ -156,6 +162,7 @@ def test_gradients_of_paths_in_a_networks_parameter():
     assert abs(estimate.test(1.1 * exact).statistic) > 4  # the control
 
 
+@pytest.mark.slow
 def test_gradients_stay_finite_at_dead_layers_and_equal_inputs():
     limit = depth_limit(ResNet(relu, width=2, inputs=2))
     paths = compile_jax_paths(limit)
@@ -178,6 +185,7 @@ def test_what_cannot_be_traced_is_refused(monkeypatch):
         compile_jax_paths(LIMITS["layer"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["x**8/(1+x+x**8)", "x**8/(1+x**2+x**8)", "x**4/(1+x**4)"])
 def test_gradients_of_rational_formulas_are_numbers_where_powers_overflow_single_precision(text):
     formula = parse_activation(text)

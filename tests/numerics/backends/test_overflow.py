@@ -57,6 +57,7 @@ def off(found, expected):
     return np.max(np.abs(np.asarray(found, dtype=float) - expected) / np.maximum(1.0, np.abs(expected)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b not in (JAX, MPMATH)], ids=lambda b: b.name)
 def test_values_are_numbers_where_exponentials_overflow(backend):
     names = FORMULAS if backend.name == "numpy" else FAST
@@ -89,6 +90,7 @@ def test_what_is_no_removable_point_is_left_alone():
         assert np.isinf(compile_expression(x, sp.cos(x) / x)(0.0))
 
 
+@pytest.mark.slow
 def test_taylor_s_polynomial_meets_the_formula_where_it_ends():
     for expr in (sp.sin(x) / x, sp.tanh(50 * x) / x, sp.log(1 + x) / x, (sp.exp(x) - 1 - x) / x**2):
         near = 2.0 ** -np.arange(1.0, 40.0)
@@ -102,6 +104,7 @@ def derivatives(function, order):
     return jax.vmap(function)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in FORMULAS])
 def test_traced_derivatives_are_numbers_in_double_precision(name):
     jax = pytest.importorskip("jax")
@@ -112,6 +115,7 @@ def test_traced_derivatives_are_numbers_in_double_precision(name):
             assert off(found, exact(sp.diff(FORMULAS[name], x, order), POINTS)) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in FORMULAS])
 def test_traced_derivatives_are_numbers_in_single_precision(name):
     jax = pytest.importorskip("jax")

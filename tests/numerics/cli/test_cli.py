@@ -21,6 +21,7 @@ from numerics.cli import commands, main, recipes
 from tests.command_line import complaint, printed
 
 
+@pytest.mark.slow
 def test_derive_prints_the_derivation(capsys):
     assert "Itô's formula for S" in printed(capsys, "derive", "resnet", "--activation", "relu", "--width", "n")
     assert r"\begin{aligned}" in printed(capsys, "derive", "--width", "1", "--format", "latex")
@@ -30,6 +31,7 @@ def test_derive_prints_the_derivation(capsys):
     assert "dK_12/dt" in printed(capsys, "derive", "--width", "oo", "--inputs", "2")
 
 
+@pytest.mark.slow
 def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
     shaped = printed(capsys, "derive", "shaped", "--c-plus", "1", "--c-minus=-1/2", "--inputs", "2")
     assert "9*(2*ρ*asin(ρ)" in shaped  # (c₊ - c₋)² = 9/4
@@ -38,6 +40,7 @@ def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
     assert "sqrt(5)*V dB" in printed(capsys, "derive", "mlp")
 
 
+@pytest.mark.slow
 def test_derive_prints_potential_map_theta_series_and_proof(capsys):
     text = printed(capsys, "derive", "resnet", "--activation", "x**2 + 1", "--width", "1")
     for wanted in ("U = -1", "z = atan(x)", "Sum(", "(m, -oo, oo)", "(m, 1, oo)", "Each statement was checked"):
@@ -61,6 +64,7 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
     assert "10 samples of 2 neurons" in shown
 
 
+@pytest.mark.slow
 def test_weight_variance_is_exact(capsys):
     assert "N(0, 1/3)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1/3")
     assert "N(0, 1/10)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "0.1")
@@ -89,6 +93,7 @@ def test_density_names_atoms(capsys):
     assert "atom at -1 with probability 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["network", "sde"])
 def test_simulate_writes_states_and_says_what_they_are(of, tmp_path, capsys):
     out = tmp_path / "states.npy"
@@ -117,6 +122,7 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out.startswith("deeplimits ")
 
 
+@pytest.mark.slow
 def test_small_variances_are_read_exactly(capsys):
     assert "N(0, 1/1000)" in printed(capsys, "derive", "--width", "1", "--weight-variance", "1e-3")
 
@@ -205,6 +211,7 @@ def test_every_command_has_json_and_examples_that_are_read():
             parser().parse_args([name, *shlex.split(example)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -276,6 +283,7 @@ def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_samples_of_ones_own_networks_are_compared(tmp_path, capsys):
     file = str(tmp_path / "mine.csv")
     recipe = ["--layer", "x + eps*A(relu(B(x)))", "--width", "3"]
@@ -327,6 +335,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
     assert set(recipes.SHAPING) <= set(recipes.options())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "more", "said"),
     [
@@ -351,6 +360,7 @@ def test_a_layer_is_typed_in_the_whole_language(layer, more, said, capsys):
     assert said in " ".join(printed(capsys, "derive", "--layer", layer, *more).split())
 
 
+@pytest.mark.slow
 def test_kernel_is_that_of_the_library(tmp_path, capsys):
     inputs, out = tmp_path / "inputs.csv", tmp_path / "kernel.npy"
     X = np.random.default_rng(3).standard_normal((3, 2))

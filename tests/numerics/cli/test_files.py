@@ -40,6 +40,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_nothing_is_overwritten_unless_asked(name, tmp_path, capsys):
     out, command = tmp_path / name, WRITERS[name]
@@ -139,6 +140,7 @@ def test_good_files_are_read_alike(tmp_path):
         assert read_inputs(str(tmp_path / name)).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
+@pytest.mark.slow
 def test_simulate_goes_on_from_a_checkpoint(tmp_path, capsys):
     size = ("--width", "2", "--depth", "4", "--samples", "300")
     plain = printed(capsys, "simulate", *size)

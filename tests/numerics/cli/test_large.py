@@ -18,6 +18,7 @@ def test_the_plan_comes_first_and_draws_nothing(capsys):
     assert "plan: 60000 networks in 4 blocks of 16384" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [("--x0", "0.5"), ("--workers", "2")], ids=["start", "threads"])
 def test_condensed_networks_are_those_that_are_kept(start, capsys, monkeypatch):
     assert main([*SIZE, *start, "--json"]) == 0

@@ -15,6 +15,7 @@ from numerics import solve_training
 from numerics.cli import main
 
 
+@pytest.mark.slow
 def test_scalings_in_words_as_data_and_as_a_figure(tmp_path, capsys):
     figure, out = tmp_path / "phase.svg", tmp_path / "scalings.json"
     assert main(["scalings", "resnet", "--figure", str(figure)]) == 0
@@ -28,6 +29,7 @@ def test_scalings_in_words_as_data_and_as_a_figure(tmp_path, capsys):
     assert "phase" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_first_step_of_training(tmp_path, capsys):
     assert main(["scalings", "resnet", "--training"]) == 0
     assert "learning rate of W" in capsys.readouterr().out
@@ -71,6 +73,7 @@ def test_a_question_mark_that_is_lost_in_a_sum_of_numbers_is_refused(capsys):
     assert "is lost" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_jacobians_in_words_and_as_data(tmp_path, capsys):
     out = tmp_path / "jacobian.json"
     assert main(["jacobian", "--layer", "x + eps*W(x)", "--width", "n"]) == 0
@@ -115,6 +118,7 @@ def test_training_at_infinite_width_in_words_and_on_data(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_claims_are_listed_and_checked(capsys):
     assert main(["claims", "--list", "--source", "Nica"]) == 0
     assert "log-norm, shaped ReLU: E log V at t = 1" in capsys.readouterr().out

@@ -217,6 +217,7 @@ def test_a_function_of_a_neuron_and_of_sums():
         compile_sums((x,), coordinate_sum(x**2, (x,), sp.Symbol("n", integer=True, positive=True)) / sp.Symbol("n"))
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_nothing_heavy():
     code = "import numerics, sys; assert not {'sympy', 'scipy', 'numpy'} & set(sys.modules); numerics.compile_law"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

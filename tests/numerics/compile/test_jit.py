@@ -55,6 +55,7 @@ CASES = Made(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_machine_code_gives_the_numbers_that_arrays_give(case):
     limit, x0 = CASES[case]
@@ -104,6 +105,7 @@ def test_a_missing_numba_is_named(monkeypatch):
         simulate_sde(CASES["layer"][0], 1.0, backend="numba")
 
 
+@pytest.mark.slow
 def test_what_has_no_kernel_is_refused():
     limit, _ = CASES["layer"]
     with pytest.raises(ValueError, match="no machine-code kernel"):
@@ -136,6 +138,7 @@ def test_what_numba_cannot_compile_falls_back_to_arrays():
     assert not jit.uses_jit("auto", 2**26, lambda: jit.warmed(broken, 1.0))
 
 
+@pytest.mark.slow
 def test_a_joint_limit_has_a_kernel_too():
     limit = derive(ShapedMLP(tanh, inputs=2, a=1), order="joint").limit
     kwargs = {"x0": [1.0, 0.3, 1.0], "t": 0.2, "steps": 10, "samples": 50}

@@ -37,6 +37,7 @@ def apart(a, b):
     return np.max(np.abs(a - b)) / np.max(np.abs(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", CLOSED.values(), ids=CLOSED)
 def test_machine_code_gives_the_numbers_of_arrays(network):
     # both evaluate the same formulas to their accuracy, and over t = 1 the flow stretches differences as it does kernels

@@ -31,6 +31,7 @@ def _forms(kernel, keys, mask, rng):
     return shares @ kernel @ np.swapaxes(shares, 1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("p", "keys", "masked"),
     [(2, np.inf, False), (2, 1, False), (3, np.inf, True), (3, 2, False), (3, 9, True), (5, np.inf, False)],
@@ -52,6 +53,7 @@ def test_values_are_those_of_scores_drawn_by_hand(p, keys, masked):
             assert abs(sample[:, a, b].mean() - softmax_mean_value(wrong).value) > 4.5 * noise + 2 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "keys"), [(2, np.inf), (3, 4)])
 def test_norms_behind_a_head_are_those_of_scores_drawn_by_hand(p, keys):
     rng = np.random.default_rng(p)

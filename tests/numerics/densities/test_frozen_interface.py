@@ -174,6 +174,7 @@ def test_logarithms_of_tails_go_on_where_the_tails_underflow():
     assert walls.logsf(0.4) == pytest.approx(np.log(walls.sf(0.4)), rel=1e-13)
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.filterwarnings("error")
 def test_points_far_out_do_no_harm(name):

@@ -70,6 +70,7 @@ def test_the_solution_satisfies_the_equations_of_kernels_and_responses(net, numb
     assert (found.error == 0).all()
 
 
+@pytest.mark.slow
 def test_the_lazy_limit_is_training_in_the_tangent_kernel():
     lazy = solve_training(RESIDUAL, INPUTS, TARGETS, depth=16, learning_rate=0.5, steps=12, richness=0)
     deeper = solve_training(RESIDUAL, INPUTS, TARGETS, depth=16, learning_rate=0.5, steps=1, richness=0, limits="depth")
@@ -84,6 +85,7 @@ def test_the_lazy_limit_is_training_in_the_tangent_kernel():
     assert abs(rich).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_gradient_flow_and_depth_are_approached():
     runs = [solve_training(RESIDUAL, INPUTS, TARGETS, 4 * 2**k, 0.2, 5, limits="depth") for k in range(3)]
     errors = [abs(run.outputs - runs[-1].outputs).max() for run in runs[:2]]

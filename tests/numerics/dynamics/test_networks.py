@@ -32,6 +32,7 @@ INPUTS = np.random.default_rng(1).standard_normal((3, 4))
 TARGETS = np.array([1.0, -1.0, 0.5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [
@@ -73,6 +74,7 @@ def test_gradients_of_a_layer_are_slopes(layer):
         assert (values[0] - values[1]) / 2e-5 == pytest.approx(moved, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_matrix_known_by_what_it_met_has_independent_entries():
     """Three by six, met by vectors that depend on what came out before: all entries are N(0, 1/6), and independent."""
     rng, found = np.random.default_rng(0), []

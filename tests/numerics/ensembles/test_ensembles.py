@@ -146,6 +146,7 @@ def test_reductions_do_not_depend_on_the_workers():
         assert np.array_equal(one[2]([0.1, 0.9]), other[2]([0.1, 0.9]))
 
 
+@pytest.mark.slow
 def test_sums_of_many_blocks_lose_no_digits():
     # a mean far from 0 and a variance far below its square: 20 000 blocks of one sample each
     values = 1e8 + np.random.default_rng(0).standard_normal(20_000)

@@ -38,6 +38,7 @@ def test_the_promised_error_is_kept(scheme):
     assert (budget.step_bias > 0) == (scheme != "auto")  # an exact law has no step
 
 
+@pytest.mark.slow
 def test_the_error_is_of_the_size_that_is_said():
     # z-scores of independent repetitions are standard normal but for the bias, which is below the noise
     scores = []
@@ -56,6 +57,7 @@ def test_any_number_of_workers_gives_the_same_number():
     assert expect_sde(GBM, first, 1.0, tol=2e-2, workers=2) == expect_sde(GBM, first, 1.0, tol=2e-2)
 
 
+@pytest.mark.slow
 def test_layers_of_neurons_and_several_states():
     limit, start = depth_limit(ResNet(relu, width=3)), [1.0, -0.5, 0.3]
     budgets = [

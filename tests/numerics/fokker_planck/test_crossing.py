@@ -44,6 +44,7 @@ def crossing_density(q, points, x0, t):
 POINTS = np.array([-2.0, -0.7, -0.1, -1e-3, 1e-3, 0.1, 0.5, 1.5, 3.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("q", "x0", "t"),
     [
@@ -105,6 +106,7 @@ def test_sides_of_different_size():
     assert np.abs(X.pdf(POINTS) / crossing_density(q, POINTS, x0, t) - 1).max() > 0.05  # control: equal sides
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("below", "above", "drift", "x0", "t"),
     [
@@ -223,6 +225,7 @@ def test_a_removable_point_is_no_end():
     assert stats.ks_1samp(1.03 * states, X.cdf).pvalue < 1e-3  # control
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variance", "x0"),
     [
@@ -282,6 +285,7 @@ def test_a_jump_of_the_noise_is_crossed_to_the_stated_error(place, x0, noise):
     assert np.isfinite(found.pdf(float(place)))
 
 
+@pytest.mark.slow
 def test_a_noise_that_is_0_at_one_point_only_is_crossed():
     found = solve_fokker_planck(driftless((sp.sign(x) + x / 2) ** 2), 0.5)
     smooth = solve_fokker_planck(driftless((1 + A(x) / 2) ** 2), 0.5)
@@ -301,12 +305,14 @@ def test_poles_inside_that_are_crossed():
     assert X.pdf(0.0) == 0.0
 
 
+@pytest.mark.slow
 def test_poles_that_are_no_limit_of_layers():
     for variance, nearest in ((sp.tan(x) ** 2, "pi/2"), (1 / A(x - 1), "1")):
         with pytest.raises(NoClosedForm, match=rf"pole at x = {nearest} at which its square is not integrable"):
             solve_fokker_planck(driftless(variance), 0.7)
 
 
+@pytest.mark.slow
 def test_steep_zeros_that_are_refused():
     with pytest.raises(ValueError, match=r"at most one may have q > 0\.35"):
         solve_fokker_planck(driftless(A(x**2 - 1) ** R(4, 5)), 0.5)
@@ -343,6 +349,7 @@ def test_zeros_that_are_not_known_exactly_end_the_interval():
     assert reached.mean() == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", ["1/4", *(pytest.param(q, marks=pytest.mark.slow) for q in ("1/10", "2/5"))])
 def test_networks_are_stopped_at_a_one_sided_zero(power):
     # max(x, 0)^q has one solution, which 0 absorbs; layers overshoot it once and stay

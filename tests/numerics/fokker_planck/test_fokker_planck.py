@@ -159,6 +159,7 @@ def test_entrance_end_lets_nothing_out():
     assert solved.mean() < x0 - 0.05
 
 
+@pytest.mark.slow
 def test_explosive_process_loses_mass_to_infinity():
     # dV = V(V − 1)dt + √2 V dB explodes; 1/V is linear, so P(alive) can be seen from V's own scale: as t → ∞, S(0,x)/S(0,∞)
     solved = solve_fokker_planck(on_half_line(p * (p - 1), 2 * p**2), 1.0, t=12.0, tol=1e-4)
@@ -385,6 +386,7 @@ def test_contour_and_steps_are_the_exponential_of_the_rates():
     assert np.abs(propagated(up, down, start, 1.001) - expm(rates) @ start).max() > 1e-6  # control
 
 
+@pytest.mark.slow
 def test_what_changes_within_one_cell_is_refused():
     narrow = sp.Piecewise(
         (1000, (x > 1) & (x < sp.Rational(1001, 1000))), (1, True)
@@ -395,6 +397,7 @@ def test_what_changes_within_one_cell_is_refused():
     assert kinked.mean() == pytest.approx(0.5, abs=2 * kinked.error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [4.0, 4.6, 5.0, 8.0])
 def test_the_correlation_of_shaped_relu_keeps_its_mean_while_mass_gathers_at_one(t):
     # E ρ grows from 0.3 to 1: the density of speed leaves the range of numbers before the probability gathers at the end

@@ -25,6 +25,7 @@ def pulled(power, scale=1):
     return Diffusion((p,), [1 - p], [[scale * p**power]], HALF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("power", "returns", "sticky"),
     [(R(1, 4), True, True), (R(1, 2), True, True), (R(1), True, False), (0, False, False)],
@@ -39,6 +40,7 @@ def test_numbers_and_algebra_follow_one_rule(power, returns, sticky):
     assert (decided.returns, decided.sticky, decided.keeps) == (returns, sticky, not returns)
 
 
+@pytest.mark.slow
 def test_the_rule_in_a_parameter():
     process = Diffusion((p,), [q - p], [[sp.sqrt(p)]], HALF)
     assert classify(process)[0].sticky == sp.true
@@ -111,6 +113,7 @@ def test_what_oversteps_a_jump_of_the_noise_to_0_is_brought_back(drift, variance
     assert abs(law.mean() - mean) < 5 * law.error  # E μ integrated; an end that keeps is off by more than 0.2
 
 
+@pytest.mark.slow
 def test_paths_that_overstep_it_are_brought_back():
     states, rng, steps = np.full(20_000, 0.5), np.random.default_rng(0), 2000
     for _ in range(steps):
@@ -141,6 +144,7 @@ def test_a_drift_that_takes_the_process_over_an_end_inside_is_said(drift, varian
         solve_fokker_planck(Diffusion((x,), [drift], [[variance]]), 0.5)
 
 
+@pytest.mark.slow
 def test_a_drift_that_jumps_where_the_noise_ends():
     steps = sp.Piecewise((1, x > 0), (0, True))
     with pytest.raises(NoClosedForm, match="the drift jumps, and what follows is not decided"):

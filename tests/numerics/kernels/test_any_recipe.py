@@ -190,6 +190,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in RECIPES])
 def test_kernels_follow_the_flow_written_out(name):
     layer, velocity = RECIPES[name]
@@ -210,6 +211,7 @@ def test_an_input_given_twice_is_one_input_unless_masks_are_its_own():
     assert wet[0, 3] < wet[0, 0] - 0.01
 
 
+@pytest.mark.slow
 def test_a_network_with_one_matrix_is_the_residual_network():
     network = Network(lambda x: x + epsilon * A(tanh(x)), sp.oo)
     for kind in ("nngp", "ntk"):
@@ -285,6 +287,7 @@ def test_regressors_take_any_network():
         assert np.allclose(model.predict(X), labels, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_means_without_a_closed_form_run_in_array_code():
     from derivations import derive
     from numerics import simulate_sde
@@ -300,6 +303,7 @@ def test_means_without_a_closed_form_run_in_array_code():
     assert abs(rate - mean(swish, swish, *k)) < 1e-10
 
 
+@pytest.mark.slow
 def test_a_transpose_beside_its_matrix():
     """A tied block: given A x the transpose puts out (E z f(z) / K) x, so that the kernel shrinks; drawn at width 1500."""
     A = Weights("A")

@@ -73,6 +73,7 @@ def test_one_position_is_the_dense_network(inner, outer):
     assert np.allclose(dense.ntk, grid.ntk, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_hermite_series_agrees_with_the_closed_form():
     from numerics.kernels.means import compile_means
 
@@ -118,6 +119,7 @@ def test_a_pair_whose_series_leaves_too_much_out_is_integrated():
     assert abs(found * (1 + 1e-9) - exact) > 1e-12  # the control
 
 
+@pytest.mark.slow
 def test_crossed_kernels_are_blocks_of_the_whole_one():
     for network in (NETWORKS["relu residual"], NETWORKS["erf"]):
         whole = kernel_matrix(network, X, kind="ntk")
@@ -130,6 +132,7 @@ def test_crossed_kernels_are_blocks_of_the_whole_one():
         assert np.allclose(whole[:1, 1:], kernel_matrix(conv, images[:1], other=images[1:], pool=pool), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_depth_zero_and_repeated_inputs():
     doubled = np.concatenate([X, X[:1]])
     for network in NETWORKS.values():
@@ -271,6 +274,7 @@ def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
     assert not np.allclose(black, grey, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("formula", "kind", "at", "exact"),
     [  # by collocation in depth over nested Gauss-Legendre integrals split at the kinks, which shares no code with the package
@@ -289,6 +293,7 @@ def test_kinks_and_singular_points_cost_no_digits(formula, kind, at, exact):
     assert abs(found + 1e-7 - exact) > 0.6 * 10.0**-digits  # the control
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("formula", "says"),
     [
@@ -314,6 +319,7 @@ def test_jumps_have_a_kernel_also_for_an_input_and_its_negative():
     assert np.allclose(found, np.outer([1, -1, 1], [1, -1, 1]) * (0.5 + 0.5), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", [tanh, gelu, relu], ids=str)
 def test_tiny_inputs_keep_their_scale(inner):
     directions = np.array([[0.6, 0.8], [1.0, -0.3]])

@@ -142,6 +142,7 @@ def test_filters_follow_the_derived_flow_of_all_coordinates(name):
         assert abs(matrix[0, 0] * 1.000001 - exact) > 2e-8  # the control
 
 
+@pytest.mark.slow
 def test_an_image_of_one_colour_is_as_one_position():
     colours = np.random.default_rng(3).normal(size=(3, 2))
     images = colours[:, :, None] * np.ones(3)

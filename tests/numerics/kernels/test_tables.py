@@ -60,6 +60,7 @@ def test_no_table_where_neurons_have_means_of_their_own_or_a_series_does_not_mee
     assert panels.tables["smooth", 0.0, 0.0] is not None
 
 
+@pytest.mark.slow
 def test_pairs_that_would_take_hours_are_refused_beforehand(monkeypatch):
     panels = compile_means(parse_activation("silu")).panels
     side = Side.of(panels, np.zeros(2), np.array([100.0, 101.0]))
@@ -70,6 +71,7 @@ def test_pairs_that_would_take_hours_are_refused_beforehand(monkeypatch):
         listed_means(side, side, every, every[::-1], np.full(1200, 1 - 1e-6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("formula", "deviation", "distance"), [("silu", 14.0, 2.5e-5), ("tanh", 6.0, 1e-7)])
 def test_long_series_have_the_values_of_integrals(formula, deviation, distance):
     panels = compile_means(parse_activation(formula)).panels

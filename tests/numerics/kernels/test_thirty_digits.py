@@ -190,6 +190,7 @@ FAST = {
 } | {("dense", "silu", "plain")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "name", "kind"), [pytest.param(*c, marks=[] if c in FAST else [pytest.mark.slow]) for c in CASES]
 )

@@ -20,6 +20,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("other", [None, X[:3] + 1])
 def test_blocks_on_an_executor_are_the_whole(name, other, monkeypatch):

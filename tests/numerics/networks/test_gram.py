@@ -36,6 +36,7 @@ def test_gram_in_law_is_gram_of_all_weights(net, record):
         assert ks_two_sample(fast[:, *entry], slow[:, *entry] * 1.15 + 0.05).p_value < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", ["gap", "conditional gap"])
 @pytest.mark.parametrize("gap", [0.7, 1e-14])
 def test_gap_in_law_is_gap_of_all_weights(gap, record):

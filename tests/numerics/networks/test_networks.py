@@ -83,6 +83,7 @@ def test_result_does_not_depend_on_workers(method, inputs):
     assert not np.array_equal(alone, run(1, seed=8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [ResNet(relu, 5), ResNet(tanh, 4, inputs=3), Biased(sp.Integer(3), inputs=2), *(a.example() for a in GRIDDED)],

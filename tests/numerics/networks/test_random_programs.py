@@ -88,6 +88,7 @@ def test_drawn_layers_have_the_derived_moments(seed):
     check_against_the_limit(seed, 10_000)
 
 
+@pytest.mark.slow
 def test_most_layers_have_a_limit_and_a_control():
     assert sum(check_against_the_limit(seed, 1_000) for seed in QUICK) >= 7
 
@@ -162,6 +163,7 @@ def test_machine_code_gives_the_numbers_of_the_arrays(seed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_gaps_of_random_layers_are_those_of_their_states(seed):
     net = replace(layer(seed)[0], inputs=2)

@@ -129,6 +129,7 @@ def recorded(name, record, count=2, start=START, **more):
     )[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_states_and_gram_matrices(name):
     states = np.array(by_hand(name, START, weights(name)))
@@ -341,6 +342,7 @@ def attend(f, x, drawn, is_causal):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTENTION)
 def test_derivatives_and_gaps_through_attention(name):
     layer, is_causal = ATTENTION[name]

@@ -77,6 +77,7 @@ def test_drift_of_the_mean_is_derived(network):
     assert limit.is_flow if hasattr(limit, "is_flow") else all(entry == 0 for entry in limit.covariance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=["dense", "line", "plane"])
 def test_both_ways_to_draw_have_the_same_law(network):
     x0 = start(network)

@@ -18,6 +18,7 @@ Y = np.stack([np.sin(X[:, 0]), X[:, 1] ** 2], axis=1)
 NETWORK = ResNet(relu, sp.oo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "exact"), [("ntk", NTKRegressor), ("nngp", NNGPRegressor)])
 def test_all_inputs_give_the_exact_mean(kind, exact):
     model = NystroemRegressor(NETWORK, kind=kind, components=60, noise=0.1, random_state=0).fit(X, Y)
@@ -39,6 +40,7 @@ def test_the_error_is_the_trace_of_what_the_kernel_lacks():
     assert model.predict(NEW).shape == (9,)
 
 
+@pytest.mark.slow
 def test_sequences_and_bad_parameters():
     images = rng.normal(size=(8, 2, 3))
     network = ConvResNet(tanh, erf, sp.oo, positions=(3,), filter=(1,))

@@ -45,6 +45,7 @@ def test_identity_inside_is_bayesian_linear_regression(t):
     assert np.abs(trained.predict(NEW) - tangent[0]).max() < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_a_kink_inside_is_not_linear(model):
     # an affine predictor has f(a) + f(b) = 2 f((a + b)/2); the control is the identity
@@ -69,6 +70,7 @@ def test_training_is_gradient_flow_on_the_tangent_kernel():
     assert np.allclose(covariance, joint @ k @ joint.T, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_training_ends_in_interpolation_and_begins_at_the_prior():
     network = ResNet(relu, sp.oo)
     late = NTKRegressor(network, noise=1e-8, training_time=1e12).fit(X, Y).predict(NEW, return_std=True)
@@ -100,6 +102,7 @@ def test_jitter_is_reported_and_never_silent():
     assert NNGPRegressor(ResNet(relu, sp.oo), noise=0.1).fit(X, Y).jitter_ == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_speaks_scikit_learn(model):
     from sklearn.base import clone, is_regressor
@@ -191,6 +194,7 @@ def test_scikit_learn_s_own_checks(model, name, options):
     assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {"check_array_api_input"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_labels_in_a_column_and_constant_labels_have_a_score(model):
     estimator = model(ResNet(relu, sp.oo), noise=0.1)
@@ -202,6 +206,7 @@ def test_labels_in_a_column_and_constant_labels_have_a_score(model):
     assert estimator.fit(X, np.ones(30)).score(X, np.ones(30)) == 0.0  # scikit-learn's value where the spread is 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_inputs_are_copied(model):
     for given in (X.copy(), np.asfortranarray(X)):
@@ -242,6 +247,7 @@ def test_requests_are_routed_and_shown(model):
     assert repr(estimator).startswith(f"{model.__name__}(architecture=ResNet(")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["homogeneous", "pairs", "linear"])
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_an_input_of_norm_0_is_the_limit_of_small_ones(name, model):
@@ -270,6 +276,7 @@ def test_one_sample_has_the_conjugate_posterior():
         assert deviation[0] ** 2 == pytest.approx(k * (1 - gain) if model is NNGPRegressor else k * (1 - gain) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_several_outputs_have_deviations_and_covariances_each(model):
     both = model(ResNet(relu, sp.oo), noise=0.1).fit(X, np.column_stack([Y, -2 * Y]))

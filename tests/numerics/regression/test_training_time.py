@@ -47,6 +47,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [k if k in {"linear", "homogeneous"} else pytest.param(k, marks=pytest.mark.slow) for k in NETWORKS]
 )
@@ -72,6 +73,7 @@ def test_training_for_a_while_is_gradient_flow(name):
     assert np.allclose(start[1], both.nngp[m:, m:], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_tangent_kernel_that_does_not_exist_is_refused_everywhere(tmp_path, capsys):
     rough = ResNet(parse_activation("sqrt(abs(x))"), sp.oo)
     with pytest.raises(ValueError, match="no tangent kernel: the mean of its squared derivative"):

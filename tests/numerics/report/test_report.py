@@ -68,6 +68,7 @@ def test_display_has_a_row_for_every_printed_line():
     assert [len(row) for row in rows] == [2] * len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [pytest.param(r, id=name) for name, r in RECIPES.items()] + EVERY_ACTIVATION)
 def test_no_latex_is_left_on_the_page(recipe):
     """All that the engine prints is translated: no command, no alignment mark, no brace comes through."""
@@ -128,6 +129,7 @@ def test_page_from_a_fixed_start_is_whole(name, pages):
     check_page(pages[name])
 
 
+@pytest.mark.slow
 def test_page_of_inputs_is_whole():
     inputs = Inputs(np.random.default_rng(0).standard_normal((3, 5)), depth=20, samples=50)
     check_page(small_report(derive(ResNet(relu, 4, inputs=3)), inputs))
@@ -254,6 +256,7 @@ def paired_scores(first, second):
     return moved.mean(axis=1) / (moved.std(axis=1, ddof=1) / np.sqrt(moved.shape[1]))
 
 
+@pytest.mark.slow
 def test_three_digits_move_as_the_derived_diffusion_says():
     assert_study_agrees(digits()[:3], width=8, depth=200, samples=3000)
 

@@ -16,6 +16,7 @@ from numerics.report.tokens import _directions, _features, _flow
 LINEAR = AttentionBlock(sp.oo, positions=2, kind="linear", norm="rms")
 
 
+@pytest.mark.slow
 def test_linear_attention_of_two_characters_on_a_page():
     # the norms grow like those of Brownian motion, and the correlation stays where it is 0: Σ C² = 2 per unit of time
     d = derive(LINEAR, order="width")

@@ -72,6 +72,7 @@ def test_weak_order_two():
     assert np.e - (1 + 1 / 64 + 1 / 64**2 / 2) ** 64 < (np.e - (1 + 1 / 64) ** 64) / 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [s for s in SCHEMES if isinstance(s, SymbolicScheme)], ids=lambda s: s.name)
 def test_machine_code_gives_the_numbers_that_arrays_give(scheme):
     pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
@@ -95,6 +96,7 @@ def test_a_layer_takes_weak_steps():
     assert np.all(dead == -1)
 
 
+@pytest.mark.slow
 def test_areas_have_the_moments_of_levys():
     # Var A = h²/4 and E A² | ξ = h²/12 (1 + ξ_j² + ξ_k²); fourth moment E A⁴ = 5h⁴/16 from Lévy's 1/cosh
     rng, h = np.random.default_rng(0), 0.3

@@ -33,6 +33,7 @@ def sizes():
     return np.concatenate([10 ** rng.uniform(-307, 308, 600), 10 ** rng.uniform(-3, 3, 600), edges])
 
 
+@pytest.mark.slow
 def test_erfi_inv_over_the_double_range():
     x = sizes()
     errors = relative_errors(erfi_inv(x), lambda: (exact.erfi_inverse(mpmath.mpf(float(v))) for v in x))

@@ -19,6 +19,7 @@ def data(tmp_path):
     return str(tmp_path / "data.csv")
 
 
+@pytest.mark.slow
 def test_table_and_file_of_losses(data, tmp_path, capsys):
     out = tmp_path / "losses.csv"
     options = [
@@ -44,6 +45,7 @@ def test_table_and_file_of_losses(data, tmp_path, capsys):
     assert "exists; choose another --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_lost_loss_is_exit_status_1(data, capsys):
     assert main(["train", "--data", data, "--depth", "4", "--width", "8", "--learning-rate", "1e8"]) == 1
     assert "take a smaller one" in capsys.readouterr().out
@@ -54,7 +56,7 @@ def test_lost_loss_is_exit_status_1(data, capsys):
     [
         (["--depth", "4,x"], "depth must be a whole number"),
         (["--width", "oo"], "a width that is a number"),
-        (["--optimizer", "adamm"], "give learning_rate for adamm"),
+        (["--optimizer", "adam"], "give learning_rate for adam"),
         (["--optimizer", "adamm", "--learning-rate", "0.1"], "unknown optimizer 'adamm'; close names: adam"),
     ],
 )

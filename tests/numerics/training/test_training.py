@@ -48,6 +48,7 @@ def some_inputs(m, features, seed=0, grid=()):
     return np.random.default_rng(seed).normal(size=(m, features, *grid))
 
 
+@pytest.mark.slow
 def test_residual_network_written_out():
     network = TrainableNetwork(
         ShrinkingResNet(tanh, silu, width=5, weight_variance=2, bias_variance=sp.Rational(1, 2)),
@@ -64,6 +65,7 @@ def test_residual_network_written_out():
     assert np.allclose(network(p, a), (p["output"] @ x / np.sqrt(5)).T, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_gated_block_written_out():
     network = TrainableNetwork(GatedBlock(silu, width=4, hidden=6), 5, features=4)
     p, a = network.initial(seed=1), some_inputs(3, 4, seed=1)
@@ -102,6 +104,7 @@ def test_gradients_are_difference_quotients(recipe, parametrization):
     assert np.isclose((moved(1e-5) - moved(-1e-5)) / 2e-5, inner, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parametrization", ["ntk", "standard"])
 def test_both_parametrizations_start_as_the_same_network(parametrization):
     recipe, a = MLPBlock(relu, width=4, hidden=3, norm="rms", bias_variance=2), some_inputs(2, 3)
@@ -109,6 +112,7 @@ def test_both_parametrizations_start_as_the_same_network(parametrization):
     assert np.allclose(one(one.initial(4), a), other(other.initial(4), a), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_factors_of_a_layer_come_from_the_key():
     net = Network(lambda x: x + epsilon * Weights("A")(dropout(x, sp.Rational(1, 2))), width=4)
     network = TrainableNetwork(net, 5, features=2)
@@ -120,6 +124,7 @@ def test_factors_of_a_layer_come_from_the_key():
         network(p, a)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_its_checkpoint_to_the_same_numbers(tmp_path):
     network = TrainableNetwork(ResNet(relu, width=6), 5, features=3)
     a = some_inputs(20, 3)
@@ -152,6 +157,7 @@ def test_each_pass_goes_through_all_inputs():
     assert list(passes[0]) != list(passes[1])
 
 
+@pytest.mark.slow
 def test_lost_loss_stops_with_its_step_and_the_checkpoint_stays(tmp_path):
     network = TrainableNetwork(ResNet(identity, width=6), 5, features=3)
     a = some_inputs(20, 3)
@@ -258,6 +264,7 @@ def test_digits_are_learnt_at_every_depth(depth):
     assert untrained.accuracy(images[1400:], labels[1400:]) < 0.35
 
 
+@pytest.mark.slow
 def test_unscaled_branch_is_told_from_a_scaled_one():
     labels = (some_inputs(60, 4)[:, 0] > 0).astype(int)
     a = Weights("A")
@@ -278,6 +285,7 @@ def test_unscaled_branch_is_told_from_a_scaled_one():
     assert "does not become continuous" in str(unscaled)
 
 
+@pytest.mark.slow
 def test_gradients_beyond_the_range_of_numbers_are_said():
     x = some_inputs(6, 4)
     a = Weights("A", variance=10**6)

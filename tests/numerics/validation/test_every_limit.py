@@ -63,6 +63,7 @@ def test_validate_takes_every_limit(network, t):
     assert all(row.control_rejected for row in outcome.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [
@@ -79,6 +80,7 @@ def test_a_wrong_limit_is_caught(network):
     assert "differs" in Validation(tuple(equation_of_networks(s, 3))).verdicts
 
 
+@pytest.mark.slow
 def test_what_of_a_derivation_is_validated():
     kinds = [
         [type(s).__name__ for s in subjects(derive(network))]
@@ -111,6 +113,7 @@ def test_starts_of_gram_matrices():
 # --- paths of Gram matrices at finite width ---
 
 
+@pytest.mark.slow
 def test_gram_matrices_of_neurons_and_of_the_derived_diffusion_have_the_same_law():
     # nearly parallel inputs: plain Euler-Maruyama steps leave the cone
     d = derive(Network(TWO, width=3, inputs=2))
@@ -177,6 +180,7 @@ def test_own_networks_differ_from_those_of_another_branch():
     assert set(compare(d, wrong[:, :, 0], depth=48).verdicts) == {"differs"}
 
 
+@pytest.mark.slow
 def test_own_wide_networks_against_the_flow():
     d = derive(ResNet(relu, sp.oo))
     x = simulate_network(ResNet(relu, 100), 100, 8000, inputs=[[1.0]], seed=1)

@@ -44,6 +44,7 @@ def test_refusals():
         validate(jacobian(ResNet(tanh, sp.oo)))
 
 
+@pytest.mark.slow
 def test_few_samples_have_no_power():
     table = validate(jacobian(TWO), x0=[1.0, -0.5], samples=200, depth=8)
     assert not table

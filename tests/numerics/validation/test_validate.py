@@ -54,6 +54,7 @@ def table(check, s, seed=1) -> Validation:
 # --- checks of a derivation ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [*LIMIT_CHECKS, *LAW_CHECKS], ids=lambda c: c.__name__)
 def test_width_one_agrees(check):
     outcome = table(check, setting())
@@ -124,6 +125,7 @@ def test_validate_agrees(network, x0, t):
     assert outcome, f"\n{outcome}"
 
 
+@pytest.mark.slow
 def test_a_quick_table_agrees_and_says_what_is_left():
     said = []
 
@@ -194,6 +196,7 @@ def test_requests_that_make_no_sense_are_named():
 LONGEST = {"Lyapunov exponent 1 of 3", "mean neuron, SiLU"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "claim",
     [pytest.param(c, marks=[pytest.mark.slow] if c.name in LONGEST else []) for c in FAST],
@@ -204,6 +207,7 @@ def test_claim_agrees(claim):
     assert outcome, f"\n{outcome}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [FAST[0], next(c for c in FAST if isinstance(c, Distribution))], ids=lambda c: c.name)
 def test_claim_differs_if_the_engine_derives_it_wrongly(claim):
     # what an engine with a 5 % error in the noise's scale would have derived
@@ -212,6 +216,7 @@ def test_claim_differs_if_the_engine_derives_it_wrongly(claim):
     assert Validation((wrong,)).verdicts == ("differs",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mutate"),
     [("strong rate, ReLU, width 4", lambda rate: 1.1 * rate), ("log-norm, width 2", lambda sample: 1.05 * sample)],
@@ -228,6 +233,7 @@ def test_slow_claim_agrees(claim):
     assert outcome, f"\n{outcome}"
 
 
+@pytest.mark.slow
 def test_derived_values_are_the_published_ones():
     # typed in here only, to compare with what the engine derives
     assert [slope_at_start(n, 1) for n in (1, 2, 3, 4)] == pytest.approx([-1 / 2, -1 / 6, -1 / 21, 1 / 60])
@@ -333,6 +339,7 @@ def test_claims_are_found_by_source_and_name():
         find_claims(name="w from 1/2, ReLU", quick=True)
 
 
+@pytest.mark.slow
 def test_what_comes_of_a_claim_depends_on_itself_alone():
     first, second = find_claims("Hayou", quick=True)[:2]
     both, alone = check_claims([first, second], 3), check_claims([second], 3)
