@@ -96,13 +96,13 @@ def activation_from_potential(
 ) -> Activation:
     r"""The activation whose width-one network has a chosen solvable potential.
 
-    *Derivation.* Let u be the solution of :math:`u'' = V u` with :math:`u(0) = 1,\ u'(0) = \rho`. A process without drift has
+    *Derivation.* Let u be the solution of :math:`u'' = U u` with :math:`u(0) = 1,\ u'(0) = \rho`. A process without drift has
     :math:`u = \varphi^{-1/2}` along its coordinate, so :math:`\varphi = u^{-2}`, and :math:`x'(z) = \varphi` gives
     :math:`x(z) = \int_0^z u^{-2}`. By Wronski's determinant that is the odd solution over u. The slope only bends x by a Möbius
     map: with :math:`\varphi_0, x_0` those of slope 0, :math:`x_0 = x/(1 - \rho x)` and :math:`\varphi(x) = (1 - \rho x)^2 \varphi_0(x_0)`.
 
     ================================== ===========================================================================
-    V                                  φ for slope 0
+    U                                  φ for slope 0
     ================================== ===========================================================================
     0                                  1
     k²                                 1 − k²x² on :math:`|x| < 1/k`
@@ -201,13 +201,13 @@ def _inverse_square(title: str, c: sp.Expr, v: sp.Expr, z: sp.Symbol) -> Activat
 def _with_potential(title: str, expr: sp.Expr, left: sp.Expr, right: sp.Expr, v: sp.Expr, z: sp.Symbol) -> Activation:
     r"""The activation on its interval, 0 outside, after its potential has been found to be the one that was asked for.
 
-    With :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`, both :math:`D V` and the invariant that V satisfies are compared through
-    :math:`(D V)^2` as a function of V, which does not need the coordinate.
+    With :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x`, both :math:`D U` and the invariant that U satisfies are compared through
+    :math:`(D U)^2` as a function of U, which does not need the coordinate.
     """
     slope = sp.diff(expr, x)
     found = slope**2 / 4 - expr * sp.diff(expr, x, 2) / 2
     steep = expr * sp.diff(found, x)
-    # along z, (V')² is a function of V: 4α²(V - γ) for a parabola, 4V³/c for c/z², 0 for a constant
+    # along z, (U')² is a function of U: 4α²(U - γ) for a parabola, 4U³/c for c/z², 0 for a constant
     level = sp.expand(v.subs(z, 0)) if v.is_polynomial(z) else sp.S.Zero
     wanted = 4 * v.coeff(z, 2) * (found - level) if v.is_polynomial(z) else 4 * found**3 / sp.cancel(v * z**2)
     point = Piece(left, right, x).interior()

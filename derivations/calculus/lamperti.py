@@ -4,11 +4,11 @@ On an interval where :math:`\varphi = \sqrt{a} > 0`, :math:`z = \int \mathrm{d}x
 :math:`\mathrm{d}X = \mu\,\mathrm{d}t + \varphi\,\mathrm{d}B` into :math:`\mathrm{d}Z = \beta\,\mathrm{d}t + \mathrm{d}B` with
 :math:`\beta = \mu/\varphi - \tfrac12\varphi'`. With :math:`D = \varphi\,\mathrm{d}/\mathrm{d}x = \mathrm{d}/\mathrm{d}z` the potential
 
-.. math:: V = \beta^2 + D\beta
+.. math:: U = \beta^2 + D\beta
 
-decides solvability: :math:`u'' = V u` for :math:`\beta = (\log u)'`, and the transition density of Z is
-:math:`u(z')/u(z)` times the kernel of :math:`\tfrac12\partial_z^2 - \tfrac12 V`. Everything here is a
-function of x, so V is known even where z has no closed form.
+decides solvability: :math:`u'' = U u` for :math:`\beta = (\log u)'`, and the transition density of Z is
+:math:`u(z')/u(z)` times the kernel of :math:`\tfrac12\partial_z^2 - \tfrac12 U`. Everything here is a
+function of x, so U is known even where z has no closed form.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LampertiForm:
 
     @property
     def potential(self) -> sp.Expr:
-        r"""The potential :math:`V = \beta^2 + D\beta`, as a function of x."""
+        r"""The potential :math:`U = \beta^2 + D\beta`, as a function of x."""
         return tidy(self.beta**2 + self.derive(self.beta))
 
     @property

@@ -18,7 +18,7 @@ from derivations.symbols import initial, state, time
 
 @dataclass(frozen=True, repr=False)
 class FreeLaw(TransformedGaussian):
-    r"""Law of a process whose potential is a constant :math:`V = k^2` on the whole line.
+    r"""Law of a process whose potential is a constant :math:`U = k^2` on the whole line.
 
     The kernel of :math:`\tfrac12\partial_z^2 - \tfrac12 k^2` is Gauss's times :math:`e^{-k^2t/2}`, and the solution of
     :math:`u'' = k^2 u` with :math:`(\log u)' = \beta` is, relative to the start,
@@ -32,7 +32,7 @@ class FreeLaw(TransformedGaussian):
 
     @classmethod
     def recognise(cls, form: LampertiForm) -> FreeLaw:
-        """Accept a form with :math:`DV = 0` whose coordinate covers the line."""
+        """Accept a form with :math:`DU = 0` whose coordinate covers the line."""
         if form.derive(form.potential) != 0:
             raise NoClosedForm(f"the potential {form.potential} is not constant")
         law = cls(form)

@@ -25,14 +25,14 @@ def phi(u: sp.Expr) -> sp.Expr:
 
 @dataclass(frozen=True, repr=False)
 class HalfLineLaw(KernelLaw):
-    r"""Law of a process with constant potential :math:`V = k^2` whose coordinate y covers (0, ∞).
+    r"""Law of a process with constant potential :math:`U = k^2` whose coordinate y covers (0, ∞).
 
     With :math:`g_t` Gauss's kernel, the images at :math:`\mp y_0` give
 
-    .. math:: K_V(t, y_0, y) = e^{-k^2 t/2}\,[g_t(y - y_0) \mp g_t(y + y_0)],
+    .. math:: K_U(t, y_0, y) = e^{-k^2 t/2}\,[g_t(y - y_0) \mp g_t(y + y_0)],
 
     minus where the end is unattainable or absorbing, plus where it reflects. The density is that of Z tilted by
-    :math:`u(y)/u(y_0) = \cosh k(y - y_0) + \tfrac{\beta_0}{k}\sinh k(y - y_0)`. For :math:`V = 0` and :math:`u = y` it is the
+    :math:`u(y)/u(y_0) = \cosh k(y - y_0) + \tfrac{\beta_0}{k}\sinh k(y - y_0)`. For :math:`U = 0` and :math:`u = y` it is the
     three-dimensional Bessel process, whose image under 1/y solves :math:`\mathrm{d}X = X^2\,\mathrm{d}B`.
 
     Parameters
@@ -46,7 +46,7 @@ class HalfLineLaw(KernelLaw):
 
     @classmethod
     def recognise(cls, form: LampertiForm) -> HalfLineLaw:
-        """Accept a form with :math:`DV = 0` whose coordinate reaches exactly one end at finite length."""
+        """Accept a form with :math:`DU = 0` whose coordinate reaches exactly one end at finite length."""
         potential = form.potential
         if form.derive(potential) != 0:
             raise NoClosedForm(f"the potential {potential} is not constant")
@@ -70,7 +70,7 @@ class HalfLineLaw(KernelLaw):
 
     @cached_property
     def rate(self) -> sp.Expr:
-        r""":math:`k = \sqrt V`; where :math:`\beta` is constant, that drift along y, of either sign: one exponential is all of u."""
+        r""":math:`k = \sqrt U`; where :math:`\beta` is constant, that drift along y, of either sign: one exponential is all of u."""
         beta = self.form.beta
         return (
             sp.sqrt(sp.factor(self.form.potential))
@@ -97,7 +97,7 @@ class HalfLineLaw(KernelLaw):
         return self._y(x0), self.chart.direction * self.form.beta.subs(self.form.state, x0)
 
     def _beyond(self, y: sp.Expr, t: sp.Expr, y0: sp.Expr, value: sp.Expr, slope: sp.Expr) -> sp.Expr:
-        r""":math:`\int_y^\infty w\,K_V`, with w the solution of :math:`w'' = k^2 w` of given value and slope at :math:`y_0`.
+        r""":math:`\int_y^\infty w\,K_U`, with w the solution of :math:`w'' = k^2 w` of given value and slope at :math:`y_0`.
 
         :math:`w = \tfrac12(\text{value} + \text{slope}/k)e^{k(y-y_0)} + \dots`, and the square is completed in each
         exponential; for k = 0, w is affine and :math:`\int y\,g` is elementary.
@@ -155,7 +155,7 @@ class HalfLineLaw(KernelLaw):
 
     @property
     def flux(self) -> sp.Expr:
-        r"""Mass per unit of time that an absorbing end takes: :math:`\tfrac12\frac{u(0)}{u(y_0)}\,\partial_y K_V(t, y_0, 0)`.
+        r"""Mass per unit of time that an absorbing end takes: :math:`\tfrac12\frac{u(0)}{u(y_0)}\,\partial_y K_U(t, y_0, 0)`.
 
         Each exponential in u contributes :math:`e^{-k y_0 - k^2 t/2}\,y_0 g_t(y_0)/t`, where the square completes: an inverse
         Gaussian density, defective where k > 0 points away from the end.

@@ -20,14 +20,14 @@ from derivations.symbols import initial, state, time
 
 @dataclass(frozen=True, repr=False)
 class IntervalLaw(KernelLaw):
-    r"""Law of a process with constant potential V whose coordinate y covers a bounded interval :math:`(0, \ell)`.
+    r"""Law of a process with constant potential U whose coordinate y covers a bounded interval :math:`(0, \ell)`.
 
     With :math:`\vartheta` the heat kernel of the unit interval with absorbing ends
     (:class:`~derivations.special.IntervalKernel`, both of whose series are at hand),
 
-    .. math:: K_V(t, y_0, y) = \frac{e^{-Vt/2}}{\ell}\,\vartheta\Bigl(\frac{t}{\ell^2}, \frac{y}{\ell}, \frac{y_0}{\ell}\Bigr).
+    .. math:: K_U(t, y_0, y) = \frac{e^{-Ut/2}}{\ell}\,\vartheta\Bigl(\frac{t}{\ell^2}, \frac{y}{\ell}, \frac{y_0}{\ell}\Bigr).
 
-    For :math:`\varphi = 1 + x^2`: :math:`y = \arctan x + \pi/2`, V = −1 and :math:`u = \sin y` vanishes at both ends, so that X never
+    For :math:`\varphi = 1 + x^2`: :math:`y = \arctan x + \pi/2`, U = −1 and :math:`u = \sin y` vanishes at both ends, so that X never
     explodes.
 
     Parameters
@@ -41,7 +41,7 @@ class IntervalLaw(KernelLaw):
 
     @classmethod
     def recognise(cls, form: LampertiForm) -> IntervalLaw:
-        """Accept a form with :math:`DV = 0` whose coordinate reaches both ends at finite length."""
+        """Accept a form with :math:`DU = 0` whose coordinate reaches both ends at finite length."""
         if form.derive(form.potential) != 0:
             raise NoClosedForm(f"the potential {form.potential} is not constant")
         chart = finite_length(form)

@@ -24,9 +24,9 @@ moved = sp.Symbol("Y_t", positive=True)
 
 @dataclass(frozen=True, repr=False)
 class KernelLaw(Family):
-    r"""The law with density :math:`p(x) = \frac{1}{\varphi(x)} \frac{u(x)}{u(x_0)} K_V(t, y_0, y)`.
+    r"""The law with density :math:`p(x) = \frac{1}{\varphi(x)} \frac{u(x)}{u(x_0)} K_U(t, y_0, y)`.
 
-    :math:`K_V` is the kernel of :math:`\tfrac12\partial_y^2 - \tfrac12 V` and u the solution of :math:`u'' = Vu` with
+    :math:`K_U` is the kernel of :math:`\tfrac12\partial_y^2 - \tfrac12 U` and u the solution of :math:`u'' = Uu` with
     :math:`(\log u)' = \beta`. No differential equation has to be solved for it: as :math:`\beta = \mu/\varphi - \tfrac12\varphi'`,
 
     .. math:: u(x)/u(x_0) = \sqrt{\varphi(x_0)/\varphi(x)}\,\exp\int_{x_0}^x \mu/\varphi^2 .
@@ -41,11 +41,11 @@ class KernelLaw(Family):
 
     @abstractmethod
     def log_kernel(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
-        r""":math:`\log K_V(t, y_0, y)`, in a form that does not underflow."""
+        r""":math:`\log K_U(t, y_0, y)`, in a form that does not underflow."""
 
     @abstractmethod
     def kernel(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
-        r""":math:`K_V(t, y_0, y)`, as it is to be read."""
+        r""":math:`K_U(t, y_0, y)`, as it is to be read."""
 
     @property
     def definitions(self) -> tuple[tuple[sp.Basic, sp.Basic], ...]:

@@ -18,11 +18,11 @@ from derivations.symbols import state
 
 @dataclass(frozen=True, repr=False)
 class MehlerLaw(KernelLaw):
-    r"""Law of a process with :math:`V = \alpha^2 y^2 + \gamma` on the line, for any positive u.
+    r"""Law of a process with :math:`U = \alpha^2 y^2 + \gamma` on the line, for any positive u.
 
-    *Recognition.* :math:`D^3V = 0`, and :math:`y = DV/D^2V` is the coordinate. With :math:`e = e^{-\alpha t}`,
+    *Recognition.* :math:`D^3U = 0`, and :math:`y = DU/D^2U` is the coordinate. With :math:`e = e^{-\alpha t}`,
 
-    .. math:: K_V(t, y_0, y) = e^{-(\gamma + \alpha)t/2} \sqrt{\frac{\alpha}{\pi(1 - e^2)}}
+    .. math:: K_U(t, y_0, y) = e^{-(\gamma + \alpha)t/2} \sqrt{\frac{\alpha}{\pi(1 - e^2)}}
               \exp\Bigl(-\frac{\alpha(y - y_0 e)^2}{1 - e^2} + \frac{\alpha}{2}(y^2 - y_0^2)\Bigr).
 
     For :math:`\gamma = \mp\alpha` and one exponential u it is the Ornstein–Uhlenbeck process; in general u is a combination of parabolic
@@ -31,7 +31,7 @@ class MehlerLaw(KernelLaw):
 
     @classmethod
     def recognise(cls, form: LampertiForm) -> MehlerLaw:
-        """Accept a form with :math:`D^3V = 0`, :math:`D^2V > 0`, whose coordinate covers the line."""
+        """Accept a form with :math:`D^3U = 0`, :math:`D^2U > 0`, whose coordinate covers the line."""
         second = form.derive(form.derive(form.potential))
         if second == 0 or form.derive(second) != 0 or form.sign(second) < 0:
             raise NoClosedForm(f"the potential {form.potential} is not a rising parabola")
@@ -55,12 +55,12 @@ class MehlerLaw(KernelLaw):
 
     @cached_property
     def alpha(self) -> sp.Expr:
-        r""":math:`\alpha = \sqrt{D^2V/2}`."""
+        r""":math:`\alpha = \sqrt{D^2U/2}`."""
         return sp.sqrt(self.form.derive(self.form.derive(self.form.potential)) / 2)
 
     @cached_property
     def level(self) -> sp.Expr:
-        r""":math:`\gamma = V - \alpha^2 y^2`."""
+        r""":math:`\gamma = U - \alpha^2 y^2`."""
         return tidy(self.form.potential - self.alpha**2 * self.coordinate**2)
 
     def log_kernel(self, t: sp.Expr, y0: sp.Expr, y: sp.Expr) -> sp.Expr:
@@ -114,6 +114,6 @@ class MehlerLaw(KernelLaw):
 
     @classmethod
     def example(cls) -> MehlerLaw:
-        r"""Unit noise and :math:`u = e^{x^2/2}(1 + \tfrac12\operatorname{erf} x)`: :math:`V = x^2 + 1`, neither end favoured for good."""
+        r"""Unit noise and :math:`u = e^{x^2/2}(1 + \tfrac12\operatorname{erf} x)`: :math:`U = x^2 + 1`, neither end favoured for good."""
         log_u = state**2 / 2 + sp.log(1 + sp.erf(state) / 2)
         return cls.recognise(LampertiForm(state, (-sp.oo, sp.oo), sp.diff(log_u, state), sp.S.One))

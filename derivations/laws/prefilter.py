@@ -20,7 +20,7 @@ from derivations.errors import DerivationError
 from derivations.laws.numbers import compiled
 from derivations.laws.proofs import draw_inside, draw_point
 
-#: :math:`V, DV, \dots, D^5V` at a point, in units of length in which the largest of :math:`\mu/\varphi`, :math:`\varphi'` and
+#: :math:`U, DU, \dots, D^5U` at a point, in units of length in which the largest of :math:`\mu/\varphi`, :math:`\varphi'` and
 #: :math:`\sqrt{|\varphi\varphi''|}` is 1.
 Derivatives: TypeAlias = tuple[mpmath.mpf, ...]
 
@@ -30,7 +30,7 @@ _POINTS = 3
 
 
 def derivatives_along(form: LampertiForm) -> tuple[Derivatives, ...]:
-    r"""The numbers :math:`V, DV, \dots, D^5V` at random rational points, from Taylor series; at those points at which there are any.
+    r"""The numbers :math:`U, DU, \dots, D^5U` at random rational points, from Taylor series; at those points at which there are any.
 
     At several points, since far out :math:`\varphi` may be equal to a simpler function in all digits.
     """
@@ -54,7 +54,7 @@ def _at_random(form: LampertiForm, draw: random.Random) -> Derivatives | None:
         phi, mu = (
             mp.taylor(compiled((form.state,), e.subs(point)), centre, _ORDER + 2) for e in (form.scale, form.drift)
         )
-        # β = μ/φ − φ′/2 and V = β² + φβ′ as truncated series, without their formulas
+        # β = μ/φ − φ′/2 and U = β² + φβ′ as truncated series, without their formulas
         beta = [b - (k + 1) * phi[k + 1] / 2 for k, b in enumerate(_quotient(mu, phi)[:-1])]
         found, v = [], [a + b for a, b in zip(_product(beta, beta), _product(phi, _slope(beta)), strict=False)]
         for _ in range(_ORDER + 1):  # D = φ d/dx
@@ -94,20 +94,20 @@ def small(value: mpmath.mpf, *terms: mpmath.mpf) -> bool:
 
 
 def may_be_constant(d: Derivatives) -> bool:
-    """DV = 0."""
+    """DU = 0."""
     return small(d[1], d[0])
 
 
 def may_be_parabola(d: Derivatives) -> bool:
-    """D³V = 0."""
+    """D³U = 0."""
     return small(d[3], d[0], d[2])
 
 
 def may_be_inverse_square(d: Derivatives) -> bool:
-    """D(−3 DV/D²V) = 1."""
+    """D(−3 DU/D²U) = 1."""
     return small(4 * d[2] ** 2 - 3 * d[1] * d[3], d[2] ** 2, d[1] * d[3])
 
 
 def may_be_radial(d: Derivatives) -> bool:
-    """D(−5 D³V/D⁴V) = 1, or a parabola."""
+    """D(−5 D³U/D⁴U) = 1, or a parabola."""
     return may_be_parabola(d) or small(6 * d[4] ** 2 - 5 * d[3] * d[5], d[4] ** 2, d[3] * d[5])

@@ -248,9 +248,9 @@ class RadialLaw(KernelLaw):
 
 @dataclass(frozen=True, repr=False)
 class BesselLaw(RadialLaw):
-    r"""Potential :math:`V = c/y^2`, that is :math:`D^2(V^{-1/2}) = 0`: Bessel's kernel, :math:`c = n^2 - \tfrac14`.
+    r"""Potential :math:`U = c/y^2`, that is :math:`D^2(U^{-1/2}) = 0`: Bessel's kernel, :math:`c = n^2 - \tfrac14`.
 
-    *Recognition.* Then :math:`DV = -2c/y^3` and :math:`D^2V = 6c/y^4`, so :math:`y = -3\,DV/D^2V` is read off V without a root; it is a
+    *Recognition.* Then :math:`DU = -2c/y^3` and :math:`D^2U = 6c/y^4`, so :math:`y = -3\,DU/D^2U` is read off U without a root; it is a
     coordinate of unit noise (:math:`Dy = 1`) exactly for this potential and a constant added to it.
     """
 
@@ -277,10 +277,10 @@ class BesselLaw(RadialLaw):
 
 @dataclass(frozen=True, repr=False)
 class RadialOrnsteinUhlenbeckLaw(RadialLaw):
-    r"""Potential :math:`V = a^2 y^2 + c/y^2 + \gamma` on a half-line: the kernel of Cox, Ingersoll and Ross.
+    r"""Potential :math:`U = a^2 y^2 + c/y^2 + \gamma` on a half-line: the kernel of Cox, Ingersoll and Ross.
 
-    *Recognition.* :math:`D^3V = -24c/y^5` and :math:`D^4V = 120c/y^6`, so :math:`y = -5\,D^3V/D^4V`, and :math:`Dy = 1` exactly for these
-    potentials. For c = 0 the centre is :math:`y = DV/D^2V`.
+    *Recognition.* :math:`D^3U = -24c/y^5` and :math:`D^4U = 120c/y^6`, so :math:`y = -5\,D^3U/D^4U`, and :math:`Dy = 1` exactly for these
+    potentials. For c = 0 the centre is :math:`y = DU/D^2U`.
     """
 
     @classmethod
