@@ -71,7 +71,7 @@ def examples() -> list[Example]:
         ("e^(−x)", sp.exp(-x), 0.0, 0.5, True),
         ("erfi activation", ornstein_uhlenbeck, 0.0, 0.3, True),
         ("erf activation", unstable_ornstein_uhlenbeck, 0.2, 0.5, True),
-        ("parabolic cylinder, V = z² + 3", cylinder, 0.1, 0.3, True),
+        ("parabolic cylinder, U = z² + 3", cylinder, 0.1, 0.3, True),
         ("tanh", tanh, 1.0, 1.0, True),
     ]
     return [Example(name, as_activation(f), x0, t, drawn) for name, f, x0, t, drawn in given]
@@ -90,7 +90,7 @@ KERNELS = {
 
 def table() -> str:
     """One row for each interval in which a network moves."""
-    rows = ["| φ | interval | V | kernel | law |", "|---|---|---|---|---|"]
+    rows = ["| φ | interval | U | kernel | law |", "|---|---|---|---|---|"]
     for example in examples():
         d = derive(ResNet(example.activation, width=1))
         if d.law is None:
