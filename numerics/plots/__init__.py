@@ -20,10 +20,10 @@ from numerics.plots.figures import (
     density_figure,
     inline_svg,
     order_figure,
-    phase_figure,
     series_figure,
     svg,
 )
+from numerics.plots.phases import phase_figure
 from numerics.plots.results import plot_course, plot_density, plot_kernel, plot_order, plot_paths, plot_phase, save
 
 __all__ = [

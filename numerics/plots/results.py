@@ -32,9 +32,9 @@ from numerics.plots.figures import (
     Histogram,
     common_edges,
     draw_order,
-    draw_phase,
     new_axes,
 )
+from numerics.plots.phases import draw_phase
 from numerics.statistics import Slope
 
 #: Probabilities outside of a density's line on either side.
@@ -186,7 +186,7 @@ def plot_kernel(kernel: ArrayLike, axes: Axes | None = None, label: str = "$K$")
 
 
 def plot_phase(found: Any, x: Any = None, y: Any = None, most: float = 2.0, axes: Axes | None = None) -> Axes:
-    """Where a network has a limit, in the plane of two exponents; as :func:`numerics.plots.figures.phase_figure`, into given axes."""
+    """Where a network has a limit, in the plane of two exponents; as :func:`numerics.plots.phases.phase_figure`, into given axes."""
     return _named(draw_phase(found, x, y, most, axes), 3)
 
 

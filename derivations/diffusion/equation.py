@@ -1,0 +1,103 @@
+r"""What limits of all kinds share: they show their equation, are written as JSON and read back, and check what they are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Self
+
+import sympy as sp
+
+from derivations.decimals import exact_decimals
+from derivations.errors import DerivationError, shown
+from derivations.interchange import read_limit, written
+from derivations.notation.printed import Shown
+
+#: What a limit of each kind is made of.
+_FIELDS = {
+    "Diffusion": ("states", "drift", "covariance", "domain", "time", "sigma"),
+    "NeuronDiffusion": ("neuron", "neuron_drift", "neuron_covariance", "width", "time"),
+    "Flow": ("states", "drift", "time"),
+}
+#: Characters of an equation that is shown in one line.
+LONGEST = 160
+
+
+class Equation(Shown):
+    """What limits of all kinds share: they show their equation."""
+
+    states: Any
+
+    @property
+    def headline(self) -> str:
+        """The equation where it is short, else how many states it has."""
+        text = "; ".join(str(self).splitlines())
+        return text if len(text) <= LONGEST else f"{len(self.states)} states, {self.states[0]} to {self.states[-1]}"
+
+    def to_json(self) -> str:
+        r"""As JSON: states, drift and covariance, each expression as SymPy's source and as LaTeX.
+
+        Examples
+        --------
+        >>> from derivations import Diffusion
+        >>> from derivations.symbols import state
+        >>> limit = Diffusion((state,), [-state / 2], [[state**2]])
+        >>> Diffusion.from_json(limit.to_json()) == limit
+        True
+        """
+        return json.dumps(self.structured(), indent=2, ensure_ascii=False) + "\n"
+
+    def structured(self) -> dict[str, Any]:
+        """The same as a dictionary of texts."""
+        kind = next(k for k in type(self).__mro__ if k.__name__ in _FIELDS)
+        return written(kind.__name__, {name: getattr(self, name) for name in _FIELDS[kind.__name__]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a limit back from :meth:`to_json`, or from that of a derivation; text in it is parsed, never run.
+
+        Raises
+        ------
+        DerivationError
+            If it holds no such limit, or anything but formulas.
+        """
+        kind, parts = read_limit(text, _FIELDS)
+        if kind != cls.__name__:
+            own = f"{kind}.from_json" if cls.__name__ in _FIELDS else "the class that it names"
+            raise DerivationError(f"this JSON holds a {kind}, not a {cls.__name__}; read it with {own}")
+        try:
+            return cls(**parts)
+        except TypeError as error:
+            raise DerivationError(f"this JSON holds no whole {kind}: {error}") from error
+
+
+#: What SymPy calls infinite or undefined.
+_INFINITE = (sp.oo, -sp.oo, sp.zoo, sp.nan)
+
+
+def symbols_of(states: Any) -> tuple[sp.Symbol, ...]:
+    """The states of a limit as a tuple."""
+    found = tuple(states) if isinstance(states, Iterable) else (None,)
+    if not all(isinstance(s, sp.Symbol) for s in found):
+        raise DerivationError(f"the states must be a sequence of symbols, got {shown(states)}")
+    return found
+
+
+def matrix_of(what: str, given: Any) -> sp.ImmutableMatrix:
+    """Coefficients as an exact matrix of formulas."""
+    try:
+        if any(entry is None or isinstance(entry, str) for entry in sp.flatten([given])):
+            raise TypeError("text is never evaluated")
+        matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error
+    if any(not isinstance(entry, sp.Expr) or _is_infinite(entry) for entry in matrix):
+        raise DerivationError(f"{what} must have finite entries, got {shown(given)}")
+    return matrix
+
+
+def _is_infinite(entry: sp.Expr) -> bool:
+    """Whether it is infinite or no number, which it can only be where something in it is; to ask a long formula itself takes long."""
+    if not entry.has(*_INFINITE) and not any(symbol.is_infinite for symbol in entry.free_symbols):
+        return False
+    return bool(entry.is_infinite) or bool(entry.has(sp.nan, sp.zoo))
