@@ -114,6 +114,7 @@ class Diffusion(Equation):
 
     Examples
     --------
+    >>> from derivations.symbols import state
     >>> Diffusion((state,), [0], [[state**2]]).covariance
     Matrix([[x**2]])
     >>> x, y = sp.symbols("x y", real=True)
@@ -211,6 +212,7 @@ class Diffusion(Equation):
 
         Examples
         --------
+        >>> from derivations.symbols import state
         >>> theta = sp.Symbol("theta", positive=True)
         >>> Diffusion((state,), [-theta * state], [[theta**2]]).subs(theta, 3).covariance
         Matrix([[9]])
