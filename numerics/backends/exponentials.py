@@ -107,7 +107,7 @@ def logistic_powers(expr: sp.Expr) -> sp.Expr:
         if not (node.is_Pow and node.exp.is_Integer and node.exp < 0 and node.base.is_Add):
             return False
         constant, rest = node.base.as_coeff_Add()
-        return bool(constant == 1 and isinstance(rest, sp.exp))
+        return bool(constant == 1 and isinstance(rest, sp.exp) and rest.free_symbols)  # a number has its value already
 
     return expr.replace(is_logistic, lambda node: Logistic(-(node.base - 1).args[0]) ** -node.exp)
 

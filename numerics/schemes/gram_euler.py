@@ -114,6 +114,7 @@ def _projected(limit: GramDiffusion) -> Advance:
     def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
         h, samples = duration / steps, len(x)
         v, covariance = np.empty((samples, m, m)), np.empty((samples, count, count))
+        gone = np.zeros(samples, dtype=bool)  # beyond the range of numbers, where an identity stands in
         for k, (a, b) in enumerate(pairs):
             v[:, a, b] = v[:, b, a] = x[:, k]
         for step in range(steps):
@@ -124,9 +125,11 @@ def _projected(limit: GramDiffusion) -> Advance:
             noise = semidefinite_factor(covariance) @ (np.sqrt(h) * rng.standard_normal((samples, count, 1)))
             for k, ((a, b), velocity) in enumerate(zip(pairs, drift(*states, now), strict=True)):
                 v[:, a, b] = v[:, b, a] = states[k] + h * velocity + noise[:, k, 0]
+            gone |= ~np.isfinite(v).all(axis=(1, 2))
+            v[gone] = np.eye(m)
             values, vectors = np.linalg.eigh(v)
             v = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.swapaxes(1, 2)
-        return np.stack([v[:, a, b] for a, b in pairs], axis=1)
+        return np.where(gone[:, None], np.inf, np.stack([v[:, a, b] for a, b in pairs], axis=1))
 
     return advance
 
