@@ -7,12 +7,14 @@ import inspect
 import io
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import derivations
 import numerics
+from derivations.notation.citations import Source, software
 from numerics.linalg import one_thread
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,16 @@ def test_the_table_of_solvable_activations_is_what_the_engine_finds():
     docs = PAGES[0].parent
     table = runpy.run_path(str(docs / "make_solvable.py"))["table"]()
     assert table in (docs / "solvable.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_how_to_cite_says_what_the_program_and_the_citation_file_say():
+    page = (ROOT / "docs" / "cite.md").read_text(encoding="utf-8")
+    held = dict(re.findall(r'^(\w+): "?(.*?)"?$', (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE))
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert held["version"] == metadata["project"]["version"]
+    fields = dict(software().fields) | {"howpublished": f"Software, version {held['version']}"}
+    assert fields["title"] == held["title"]
+    assert f"```bibtex\n{Source('deeplimits', 'misc', tuple(fields.items())).bibtex()}```" in page
 
 
 def test_there_is_a_page_with_code():
