@@ -106,6 +106,7 @@ def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
         (["report", "--x0", "1", "--inputs", "a.csv"], "both"),
         (["report", "--out", "no/such/folder/report.html"], "no/such/folder does not exist"),
         (["validate", "--x0", "-1"], "nothing moves"),
+        (["train", "--checkpoint", __file__ + "/a/b"], f"lies below {__file__}, which is a file, not a directory"),
         (["train", "--learning-rate", "0"], "learning-rate must be above 0"),
         (["derive", "--layer"], "error: --layer needs a value"),
         (["derive", "--activation", ""], "the formula is an empty text"),
