@@ -31,7 +31,7 @@ def put_derived(found: Scalings | TrainingScalings | Printed, options: argparse.
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
     with slow_stage("derivation"):
-        found.steps  # noqa: B018  made here, while someone is told that it takes time
+        found.steps  # noqa: B018  made here, while it is announced
     if out and _SUFFIXES.get(out.suffix) == kind:
         found.write(out)
     else:
