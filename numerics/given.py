@@ -98,7 +98,7 @@ def _is_random_state(value: Any) -> bool:
     random = np.random
     known = (random.Generator, random.BitGenerator, random.SeedSequence, random.RandomState)
     return isinstance(value, known) or (
-        isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
+        isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
     )
 
 

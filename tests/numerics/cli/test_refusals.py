@@ -207,6 +207,7 @@ def test_a_layer_and_a_recipe_beside_it_are_refused(beside, capsys):
         (["--layer", "x + eps*A(x)", "--rate", "1"], "the depth must be tied to it too"),
         (["--layer", "x + eps*A(x)", "--depth-rate=-1"], "rates must be positive"),
         (["--layer", "x + eps*A(x)*c"], "unknown symbol 'c'"),
+        (["--layer", "x + eps*A(x, out=3)"], "give the matrix that puts them out out=n"),
         (["--layer", "x + eps*relu.T(x)"], "is no transpose of a matrix"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
