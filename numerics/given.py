@@ -89,6 +89,19 @@ def _is_numbers(value: Any) -> bool:
     return True
 
 
+def _is_shape(value: Any) -> bool:
+    sizes = value if isinstance(value, tuple | list) else (value,)
+    return all(whole.holds(size) and size >= 0 for size in sizes)
+
+
+def _is_random_state(value: Any) -> bool:
+    random = np.random
+    known = (random.Generator, random.BitGenerator, random.SeedSequence, random.RandomState)
+    return isinstance(value, known) or (
+        isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
+    )
+
+
 def _is_moderate(value: np.ndarray) -> bool:
     size = np.abs(value[value != 0])
     return bool(np.all((size >= 1e-75) & (size <= 1e75)))
@@ -106,6 +119,8 @@ whole = Rule(
     "a whole number of at most 10^12",
     lambda value: _is_number(value) and isinstance(value, numbers.Integral) and abs(int(value)) <= _LARGEST,
 )
+shape = Rule("a whole number, at least 0, or a tuple of them", _is_shape)
+random_state = Rule("a whole number, at least 0, or a generator of NumPy", _is_random_state)
 array = Rule("a number or an array of numbers", _is_numbers)
 function = Rule("a function", callable)
 network = instance("a network such as ResNet(relu, width=4)", "Recipe")

@@ -135,6 +135,7 @@ class JointOutputLaw(Legible):
             made[part] = np.einsum("k,kp->p", self.weights, inside.prod(axis=2))
         return made.reshape(shape)
 
+    @given.checked(size=given.whole, random_state=given.optional(given.random_state))
     def rvs(self, size: int = 1, random_state: Seed = None) -> Array:
         """Random outputs, shape (size, m) or (size, r, m)."""
         rng = np.random.default_rng(random_state)

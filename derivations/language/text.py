@@ -162,6 +162,8 @@ class _Builder(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> sp.Expr:
         """A number, read as it is written."""
         value = node.value
+        if isinstance(value, str | bytes):
+            _refuse(f"{ast.unparse(node)[:40]} is a text in quotes", "write words without them")
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 10**100:
             _refuse(f"{str(value)[:40]!r} is no number of moderate size", "use numbers below 1e100")
         return exact_decimals(value)

@@ -273,7 +273,7 @@ class GramChain:
         linear, left = self._split[a]
         refusal = NotClosed(
             "the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state has the "
-            f"part {next((c for c in left if c != 0), '')}"
+            f"part {next((term for term, c in zip(self.after[a], left, strict=True) if c != 0), '')}"
         )
         if not self.keeps_all:
             if any(left) or any(isinstance(self._neuron[v], Coins) and any(c) for v, c in linear.items()):

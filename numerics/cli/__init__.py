@@ -16,6 +16,7 @@ from typing import Any
 
 import derivations
 from numerics.cli.arguments import parser
+from numerics.cli.asked import sought_option
 from numerics.cli.table import require_known_words, require_taken
 
 #: Options that are files, and of what.
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _require_readable(options: argparse.Namespace) -> None:
-    """What can be refused before a command is loaded: options that a recipe does not take, formulas, files that are missing."""
+    """What can be refused before a command is loaded: options that a recipe does not take, formulas, files."""
     layer, activation = getattr(options, "layer", None), getattr(options, "activation", None)
     if hasattr(options, "layer") and layer is None and getattr(options, "text", None) is None:
         require_taken(options.architecture or "resnet", vars(options))
@@ -82,6 +83,12 @@ def _require_readable(options: argparse.Namespace) -> None:
     for text, read in ((activation, "parse_activation"), (layer, "parse_layer")):
         if text is not None and "?" not in text and not text.isalnum():
             getattr(derivations, read)(text)
+    if options.command == "choose":
+        sought_option(options)
+    if getattr(options, "checkpoint", None) is not None:
+        from numerics.ensembles.checkpoint import require_directory
+
+        require_directory(options.checkpoint)
     twice = any(getattr(options, name, None) is not None for name in ("x0", "random"))  # beside inputs: refused later
     for name, what in _FILES.items():
         given = getattr(options, name, None)
@@ -106,8 +113,9 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _as_typed(message: str, options: Any) -> str:
-    """A message about arguments of functions, with the names of options in their place."""
-    for field in vars(options) if options is not None else ():
+    """A message about arguments of functions, with the names of options in their place; ``out=`` in a typed layer is the matrix's."""
+    given = vars(options) if options is not None else {}
+    for field in (name for name in given if name != "out" or given.get("layer") is None):
         message = re.sub(rf"\b{field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
         message = re.sub(rf"\b{field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
     return message

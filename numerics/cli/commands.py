@@ -47,7 +47,7 @@ def _derive(options: argparse.Namespace) -> int:
         )
     d = _derivation(options, options.inputs)
     with slow_stage("derivation"):
-        d.steps  # noqa: B018  made here, while someone is told that it takes time
+        d.steps  # noqa: B018  made here, while it is announced
     if out and _SUFFIXES.get(out.suffix) == kind != "html":
         d.write(out, options.style)
     else:

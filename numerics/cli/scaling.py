@@ -11,11 +11,12 @@ from derivations import DerivationError, Recipe, Scalings, TrainingScalings, sca
 from derivations.backward import jacobian
 from derivations.decimals import exact_decimals
 from derivations.notation.printed import Printed
+from numerics.cli.asked import UNKNOWN, given_sizes, sought_option
 from numerics.cli.output import as_json, checked_output, put, put_json, shown_table
 from numerics.cli.progress import slow_stage
 
-#: What stands for the number that is sought, on the command line and in the recipe that is read from it.
-UNKNOWN, _MARK = "?", "104729/104723"
+#: What stands for the number that is sought in the recipe that is read from the command line.
+_MARK = "104729/104723"
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
 _FORMATS: dict[str, Callable[[Scalings | TrainingScalings | Printed], str]] = {
     "text": str,
@@ -30,7 +31,7 @@ def put_derived(found: Scalings | TrainingScalings | Printed, options: argparse.
     out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
     with slow_stage("derivation"):
-        found.steps  # noqa: B018  made here, while someone is told that it takes time
+        found.steps  # noqa: B018  made here, while it is announced
     if out and _SUFFIXES.get(out.suffix) == kind:
         found.write(out)
     else:
@@ -87,21 +88,10 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
     """Print the value of what is given as a question mark."""
     from numerics.targets import choose
 
-    asked = [name for name, value in vars(options).items() if isinstance(value, str) and UNKNOWN in value]
-    if len(asked) != 1:
-        raise ValueError(
-            f"one option must be {UNKNOWN}, the number that is sought, such as --c-minus '{UNKNOWN}' or --depth '{UNKNOWN}'; got {len(asked)}"
-        )
-    if (options.mean_square is None) == (options.correlation is None):
-        raise ValueError("one of --mean-square and --correlation must be given, the value that is wanted")
-    if options.mean_square is not None and options.mean_square <= 0:
-        raise ValueError(f"--mean-square must be a positive number, got {options.mean_square:g}")
-    name = asked[0]
+    name, read = sought_option(options), given_sizes(options)
     sought = {"depth": symbols.depth, "t": symbols.time}.get(name)
-    size = {"depth": options.depth, "t": options.t}
     if sought is None:
         setattr(options, name, getattr(options, name).replace(UNKNOWN, f"({_MARK})" if name == "layer" else _MARK))
-    read = {key: _number(value, key) for key, value in size.items() if value is not None and key != name}
     net = network(options)
     if sought is None:
         net, sought = _with_symbol(net, name)
@@ -126,17 +116,6 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
     else:
         print(picked)
     return 0
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        value = float(Fraction(text)) if len(text) <= 30 else None
-    except (ValueError, ZeroDivisionError):
-        value = None
-    if value is None or value <= 0 or (name == "depth" and value != int(value)):
-        what = "a positive whole number" if name == "depth" else "a positive number"
-        raise ValueError(f"{name} must be {what}, or {UNKNOWN} where it is sought, got {text[:40]!r}")
-    return value
 
 
 def _with_symbol(net: Recipe, name: str) -> tuple[Recipe, Any]:

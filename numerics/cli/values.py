@@ -18,7 +18,7 @@ def width(text: str) -> str:
 
 
 class Usual(str):
-    """A default, told from the same text that was typed."""
+    """A default; the same text, typed, is none."""
 
 
 def depths(text: str) -> tuple[int, ...]:

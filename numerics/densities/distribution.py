@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from derivations.notation.printed import Legible
+from numerics import given
 from numerics.densities.base import Array, Function, Measure, Moments
 from numerics.densities.plain import PointMass
 
@@ -128,6 +129,11 @@ class FrozenDistribution(Legible):
             before += part.mass
         return result
 
+    @given.checked(
+        size=given.optional(given.shape),
+        random_state=given.optional(given.random_state),
+        rng=given.optional(given.random_state),
+    )
     def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Seed = None, *, rng: Seed = None) -> Array:
         """Exact samples.
 
@@ -137,6 +143,11 @@ class FrozenDistribution(Legible):
             A single number by default.
         random_state : int, Generator, RandomState, SeedSequence or BitGenerator, optional
             Its state moves on. ``rng`` is its other name, as in SciPy; only one of the two may be given.
+
+        Raises
+        ------
+        ValueError
+            If ``size`` is no shape, or ``random_state`` none of these.
         """
         if random_state is not None and rng is not None:
             raise ValueError("random_state and rng are two names of the same thing; give one of them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -36,13 +37,12 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        If the directory holds another ensemble, or its plan is damaged.
+        If the directory holds another ensemble, or its plan is damaged; or it is a file, or cannot be written to.
     """
 
     def __init__(self, directory: str | PathLike[str], plan: Mapping[str, str]) -> None:
         self.directory = Path(directory)
-        if self.directory.exists() and not self.directory.is_dir():
-            raise ValueError(f"the checkpoint {directory} is a file, not a directory; give another")
+        require_directory(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         for draft in self.directory.glob(".*.draft"):  # of a process that was killed
             draft.unlink(missing_ok=True)
@@ -99,6 +99,24 @@ class Checkpoint:
 
     def _path(self, index: int | str) -> Path:
         return self.directory / (f"block_{index:08d}.npz" if isinstance(index, int) else f"{index}.npz")
+
+
+def require_directory(path: str | PathLike[str]) -> None:
+    """Refuse a place where no directory can be made or written to, before anything is simulated.
+
+    Raises
+    ------
+    ValueError
+        If it is a file, lies below one, or may not be written to.
+    """
+    place = Path(path).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        below = "" if place == Path(path).absolute() else f"lies below {place}, which "
+        raise ValueError(f"the checkpoint {path} {below}is a file, not a directory; give another")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"the checkpoint {path} cannot be written: permission denied; give another")
 
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, AttributeError, NotImplementedError)

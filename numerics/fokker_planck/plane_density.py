@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import RectBivariateSpline
 
+from numerics import given
 from numerics.fokker_planck.coordinate import Array, Coordinate
 
 _LEAST = -690.0  # of a logarithm
@@ -155,6 +156,7 @@ class PlaneDistribution:
         values = self.pdf(*(grid if which == 0 else grid[::-1])) * axis.coefficients.scale(across)
         return (values.sum(1) * (z[1] - z[0])).reshape(np.shape(points))[()]
 
+    @given.checked(size=given.whole, rng=given.optional(given.random_state))
     def rvs(self, size: int, rng: np.random.Generator | int | None = None) -> Array:
         """Samples, shape (size, 2): a point of the lattice by its probability, and uniform in the cell around it.
 

@@ -17,6 +17,7 @@ from derivations.errors import DerivationError, unknown
 from derivations.notation.printed import Legible
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
+from numerics.ensembles.checkpoint import require_directory
 from numerics.statistics import Estimate
 from numerics.training.descent import OPTIMIZERS, TrainingDiverged, checked_targets, require_memory, train
 from numerics.training.network import TrainableNetwork
@@ -183,7 +184,7 @@ def trainability(
     Raises
     ------
     ValueError
-        If shapes do not fit, or another optimizer than sgd has no ``learning_rate``.
+        If shapes do not fit, another optimizer than sgd has no ``learning_rate``, or nothing can be kept in ``checkpoint``.
     MemoryError
         If the numbers of one of the depths would not fit, before anything is done.
 
@@ -199,6 +200,8 @@ def trainability(
         raise ValueError(unknown("optimizer", optimizer, OPTIMIZERS))
     if learning_rate is None and optimizer != "sgd":
         raise ValueError(f"the largest learning rate is that of sgd; give learning_rate for {optimizer}")
+    if checkpoint is not None:
+        require_directory(checkpoint)
     given = np.asarray(inputs, dtype=float)
     outputs = int(np.max(labels)) + 1
     batch = len(given) if batch is None else min(batch, len(given))

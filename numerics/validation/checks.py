@@ -35,6 +35,8 @@ from numerics.validation.subjects import Setting, explosions_counted
 PILOT, MOST, MOST_COUPLED = 4096, 250_000, 200_000
 #: The same of single layers, and the largest time of one.
 LAYERS, MOST_LAYERS, _LAYER = 2000, 1_000_000, 1 / 32
+#: How often a time is halved, to find neurons that still move.
+_HALVINGS = 10
 
 
 # --- the law against networks ---
@@ -218,7 +220,8 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
         """A mean per unit of time with an error that is small enough, or that of as many samples as were asked for."""
         found = _one_layer_mean(s, neurons, state, s.samples or LAYERS, powers, seeds[0], function)
         if not s.samples and found.error > wanted:
-            count = min(MOST_LAYERS, int(LAYERS * 1.2 * (found.error / wanted) ** 2))
+            ratio = min(found.error / wanted, 1e6) if wanted > 0 else 1e6  # where nothing moves no number is enough
+            count = min(MOST_LAYERS, int(LAYERS * 1.2 * ratio**2))
             found = _one_layer_mean(s, neurons, state, count, powers, seeds[1], function)
         return found
 
@@ -267,12 +270,20 @@ def _one_layer_mean(
 
 
 def _generic_state(s: Setting, seed: Seed) -> Array:
-    """Neurons that a network reaches and at which it still moves; the start itself if it is a single number."""
+    """Neurons that a network reaches, in a shorter time where all have come to rest by then; the start itself if it is a single number."""
     if s.start.size == 1:
         return s.start
-    reached = s.reached(seed)
-    moving = (x for x in reached if coefficients(s.limit, s.view(x[None])[0])[1][0, 0] > 0)
-    return np.asarray(next(moving, reached[0]))
+
+    def moves(x: Array) -> bool:  # by more than the rounding of what a control is seen by
+        noise = float(np.sqrt(coefficients(s.limit, s.view(x[None])[0])[1][0, 0]))
+        return 1e-9 * max(1.0, float(np.max(np.abs(x)))) < noise < np.inf
+
+    for halvings in range(_HALVINGS):
+        reached = replace(s, t=s.t / 2**halvings).reached(seed)
+        for x in reached:
+            if moves(x):
+                return np.asarray(x)
+    return np.asarray(reached[0])
 
 
 def coefficients(limit: Any, state: Array) -> tuple[Array, Array]:

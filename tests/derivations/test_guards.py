@@ -15,7 +15,6 @@ from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
 from derivations.laws.chart import finite_length
-from derivations.laws.frozen import FrozenLaw
 from derivations.laws.initial import Normal
 from derivations.laws.proofs import draw_inside
 from derivations.steps.base import written_out
@@ -58,13 +57,7 @@ def test_the_distance_from_an_end_beside_a_double_zero(interval, end):
     assert chart.coordinate.subs(x, inside) > 0
 
 
-# --- laws that do not move, starts, points ---
-
-
-def test_a_frozen_law_has_neither_drift_nor_noise():
-    process = FrozenLaw.example().diffusion
-    assert (process.drift[0], process.covariance[0]) == (0, 0)
-    assert process.domain == sp.Interval(-sp.oo, 0)
+# --- starts, points ---
 
 
 @pytest.mark.parametrize(("mean", "variance"), [(0, 0), (0, -1), (sp.oo, 1), (sp.nan, 1), (0, sp.oo), (-sp.oo, 1)])

@@ -182,7 +182,7 @@ def test_layers_are_read_from_text(text, expr):
         ("y + eps*A(x)", "unknown symbol 'y'|symbol"),
         ("x + eps*A(x, outt=3)", "out"),
         ("x + eps*A(x, x)", "one body"),
-        ("__import__('os')", "no number of moderate size"),
+        ("__import__('os')", "'os' is a text in quotes; write words without them"),
         ("x.real", "no part of a layer"),
         ("x**x", "exponent"),
         ("x + eps*A(", "does not parse"),

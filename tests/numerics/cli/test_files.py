@@ -77,6 +77,11 @@ def test_no_part_of_a_file_remains(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*none does not exist; make it, or choose another"):
+        files.write_whole(tmp_path / "none" / "a.txt", b"new")
+
+
 def test_links_are_followed_and_devices_written_to(tmp_path, capsys):
     (tmp_path / "link.txt").symlink_to(tmp_path / "file.txt")
     files.write_whole(tmp_path / "link.txt", b"new")

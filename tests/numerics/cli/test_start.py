@@ -32,8 +32,12 @@ def test_the_table_is_what_recipes_and_activations_say():
         (["compare", "--samples", "no-such-file.npy"], 2),
         (["report", "--inputs", "no-such-file.csv"], 2),
         (["train", "--data", "no-such-file.csv"], 2),
+        (["train", "--checkpoint", __file__], 2),
+        (["simulate", "--checkpoint", __file__ + "/run/here"], 2),
+        (["choose", "mlp", "--depth", "?"], 2),
+        (["choose", "mlp", "--depth", "?", "--correlation", "0.5", "--t", "-1"], 2),
     ],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+    ids=lambda v: " ".join(v).replace(__file__, "a-file") if isinstance(v, list) else "",
 )
 def test_nothing_heavy_is_loaded_for_it(arguments, status):
     code = (

@@ -122,6 +122,12 @@ def test_requests_without_sense_are_refused():
     for letters in ("", "mx", "MV"):
         with pytest.raises(ValueError, match="letters of 'mvsk'"):
             d.stats(letters)
+    for size in (-3, 2.5, "abc", (2, -1), True):
+        with pytest.raises(ValueError, match="size must be a whole number, at least 0, or a tuple of them, got"):
+            d.rvs(size)
+    for seed in ("a", -1, 1.5, True):
+        with pytest.raises(ValueError, match="random_state must be a whole number, at least 0, or a generator"):
+            d.rvs(3, seed)
     with pytest.raises(ValueError, match="must be numbers"):
         d.expect(lb=np.nan)
     with pytest.raises(ValueError, match="probability 0"):

@@ -29,7 +29,7 @@ from numerics.ensembles import (
     run_ensemble,
     stream_ensemble,
 )
-from numerics.ensembles.checkpoint import Checkpoint
+from numerics.ensembles.checkpoint import Checkpoint, require_directory
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 
@@ -436,7 +436,14 @@ def test_a_damaged_plan_is_named_with_what_to_do(content, tmp_path):
         Checkpoint(tmp_path, {"task": "numbers"})
 
 
-def test_a_checkpoint_that_is_a_file_is_refused(tmp_path):
+def test_a_checkpoint_that_is_a_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("mine")
     with pytest.raises(ValueError, match=r"a is a file"):
         Checkpoint(tmp_path / "a", {"task": "numbers"})
+    with pytest.raises(ValueError, match=r"a/b lies below .*a, which is a file"):
+        require_directory(tmp_path / "a" / "b")
+    require_directory(tmp_path / "new" / "b")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=r"new cannot be written: permission denied"):
+        require_directory(tmp_path / "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -37,6 +37,10 @@ def test_perceptrons_agree_with_networks_whose_depth_and_width_go_together():
     assert table, str(table)
 
 
+def test_the_title_has_the_time_that_is_compared():
+    assert validate(jacobian(MLP(relu)), samples=20, depth=8).title.endswith("t = 0.125")
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="a number, got width=n"):
         validate(jacobian(ResNet(tanh, symbols.width)))

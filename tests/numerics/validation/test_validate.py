@@ -25,7 +25,7 @@ from numerics.validation import (
     starting_states,
     validate,
 )
-from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control
+from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients
 from numerics.validation.hayou import (
     active_neurons,
@@ -34,6 +34,7 @@ from numerics.validation.hayou import (
     lyapunov_exponent,
     slope_at_start,
 )
+from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 
 FAST = [claim for claim in CATALOGUE if not claim.slow]
@@ -52,6 +53,14 @@ def table(check, s, seed=1) -> Validation:
 
 
 # --- checks of a derivation ---
+
+
+def test_one_layer_is_seen_where_neurons_that_came_to_rest_are_not():
+    s = settings_of(derive(ResNet(relu, width=3)), 1.0, 1000.0, None, None, 1)[0]
+    assert np.all(s.reached(spawn(1, 3)[0]) <= 0)
+    drift = next(LIMIT_CHECKS[0](s, 1))
+    assert drift.test.p_value > 1e-3
+    assert drift.control.p_value < 1e-9
 
 
 @pytest.mark.slow
