@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import derivations
-from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
-from numerics.cli import recipes
-from numerics.cli.files import read_inputs, read_labelled, read_samples, read_text
+from derivations import Derivation
+from numerics.cli.files import read_inputs, read_labelled, read_samples
 from numerics.cli.output import (
     ARRAYS,
     as_json,
@@ -32,6 +25,18 @@ from numerics.cli.output import (
     wants_json,
 )
 from numerics.cli.progress import plain_progress, samples_bar, slow_stage, stage
+from numerics.cli.typed import (
+    command_of,
+    derivation_of,
+    inputs_of,
+    network_of,
+    require_memory,
+    start_of,
+    summary_of,
+    text_of,
+    time_of,
+    workers_of,
+)
 from numerics.cli.values import Usual
 
 _SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
@@ -45,7 +50,7 @@ def _derive(options: argparse.Namespace) -> int:
         raise ValueError(
             "a theorem is written as LaTeX; name its file in --out, such as --style theorem -o theorem.tex"
         )
-    d = _derivation(options, options.inputs)
+    d = derivation_of(options, options.inputs)
     with slow_stage("derivation"):
         d.steps  # noqa: B018  made here, while it is announced
     if out and _SUFFIXES.get(out.suffix) == kind != "html":
@@ -58,7 +63,7 @@ def _derive(options: argparse.Namespace) -> int:
 def _html(d: Derivation, options: argparse.Namespace) -> str:
     from numerics.report.page import Page
 
-    return Page(d, _summary(options), command=_command(options)).html()
+    return Page(d, summary_of(options), command=command_of(options)).html()
 
 
 _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
@@ -74,29 +79,29 @@ def _density(options: argparse.Namespace) -> int:
     from numerics.limit_distribution import distribution, has_distribution
 
     out = checked_output(options.out, options.force, (".csv", ".json"))
-    d = _derivation(options)
+    d = derivation_of(options)
     of: Any = d
-    x0 = _x0(options)
+    x0 = start_of(options)
     if d.order == "depth" and not has_distribution(d.limit) and has_distribution(d.gram):
         print("density of V, the mean square of a layer's neurons, from V = x0²", file=sys.stderr)
         of, x0 = d.gram if d.gram_law is None else d.gram_law, x0**2
     with slow_stage("density"):
-        law = distribution(of, x0=x0, t=_time(options))
+        law = distribution(of, x0=x0, t=time_of(options))
         columns = density_columns(law, options.points)
     if law.error > 0:
         print(f"no closed form known; solved by Fokker–Planck, error {law.error:.1g} in L¹", file=sys.stderr)
     for location, mass in law.atoms:
         print(f"atom at {location:.10g} with probability {mass:.10g}", file=sys.stderr)
-    put_law(options, law, columns, {"x0": x0, "t": _time(options)}, out)
+    put_law(options, law, columns, {"x0": x0, "t": time_of(options)}, out)
     return 0
 
 
 def _output(options: argparse.Namespace) -> int:
     from numerics.cli.readout import run_output
 
-    inputs = _inputs(options)
-    d = _derivation(options, 1 if inputs is None else len(inputs))
-    return run_output(options, d, inputs, _x0(options), _time(options))
+    inputs = inputs_of(options)
+    d = derivation_of(options, 1 if inputs is None else len(inputs))
+    return run_output(options, d, inputs, start_of(options), time_of(options))
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -104,18 +109,18 @@ def _simulate(options: argparse.Namespace) -> int:
     from numerics.networks import simulate_network
     from numerics.paths import simulate_sde
 
-    inputs = _inputs(options)
+    inputs = inputs_of(options)
     out = checked_output(options.out, options.force, tuple(ARRAYS))
-    d = _derivation(options, 1 if inputs is None else len(inputs))
+    d = derivation_of(options, 1 if inputs is None else len(inputs))
     planned = (
         options.of == "network"
         and d.architecture.width.is_Integer
         and (options.plan or (out is None and is_large(options.samples, d)))
     )
-    _require_memory(1 if planned else options.samples, d)
-    time = _time(options, d if options.of == "network" else None)
-    start = {"x0": _x0(options)} if inputs is None else {"inputs": inputs}
-    with _workers(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
+    require_memory(1 if planned else options.samples, d)
+    time = time_of(options, d if options.of == "network" else None)
+    start = {"x0": start_of(options)} if inputs is None else {"inputs": inputs}
+    with workers_of(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
         if planned:
             return run_large(options, d, start, time, workers, progress)
         run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress, "samples": options.samples}
@@ -183,7 +188,7 @@ def _kernel(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force, (*ARRAYS, ".json"))
     drawn = np.random.default_rng(options.seed).standard_normal(options.random or (3, 4))
     rows = drawn if options.inputs is None else read_inputs(options.inputs)
-    network = _network(options)
+    network = network_of(options)
     grid = network.positions
     if rows.shape[1] % prod(grid):
         raise ValueError(
@@ -216,7 +221,7 @@ def _train(options: argparse.Namespace) -> int:
     from numerics.training import trainability
 
     out = checked_output(options.out, options.force, (".csv",))
-    network = _network(options)
+    network = network_of(options)
     inputs, labels = _digits() if options.data is None else read_labelled(options.data)
     if inputs.shape[1] % prod(network.positions):
         raise ValueError(
@@ -262,7 +267,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def _validate(options: argparse.Namespace) -> int:
     from numerics.validation import validate
 
-    d = _derivation(options, options.inputs)
+    d = derivation_of(options, options.inputs)
     return shown_table(validate(d, samples=options.samples, quick=options.quick, **_setting(options)), options.json)
 
 
@@ -270,14 +275,14 @@ def _compare(options: argparse.Namespace) -> int:
     from numerics.validation import compare
 
     samples = read_samples(options.samples)
-    d = _derivation(options, samples.shape[2] if samples.ndim == 3 else 1)
+    d = derivation_of(options, samples.shape[2] if samples.ndim == 3 else 1)
     return shown_table(compare(d, samples, **_setting(options)), options.json)
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:
     """What every check asks for."""
     size = {"depth": options.depth, "seed": options.seed, "workers": options.workers}
-    return {"x0": _x0(options), "t": _time(options), "stage": slow_stage, **size}
+    return {"x0": start_of(options), "t": time_of(options), "stage": slow_stage, **size}
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -298,25 +303,25 @@ WIDTH_OF_INPUTS = "32"
 
 def _report(options: argparse.Namespace) -> int:
     out = checked_output(options.out, options.force)
-    inputs, text = _inputs(options), _text(options)
+    inputs, text = inputs_of(options), text_of(options)
     from numerics.report import Inputs, Start, Text, report
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
     if inputs is not None and isinstance(options.width, Usual):
         options.width = WIDTH_OF_INPUTS
     neurons, options.width = options.width, options.width if text is None else "oo"
-    d = _derivation(options, 1 if inputs is None else len(inputs))
-    options.t = _time(options)
-    options.x0 = _x0(options) if inputs is None and text is None else None
+    d = derivation_of(options, 1 if inputs is None else len(inputs))
+    options.t = time_of(options)
+    options.x0 = start_of(options) if inputs is None and text is None else None
     size = {"t": options.t, "depth": options.depth, "seed": options.seed, "workers": options.workers}
     if options.samples:
         size["samples"] = options.samples
     elif inputs is None and text is None and d.order == "depth" and d.architecture.width.is_Integer:
         size["samples"] = Start.samples_of(options.depth * int(d.architecture.width) * d.architecture.coordinates)
-    of: Start | Inputs | Text = Start(x0=_x0(options), **size) if inputs is None else Inputs(inputs, **size)
+    of: Start | Inputs | Text = Start(x0=start_of(options), **size) if inputs is None else Inputs(inputs, **size)
     if text is not None:
         options.width, of = neurons, Text(text, int(neurons), **size)
-    page = report(d, of, _summary(options, of.samples), _command(options), stage)
+    page = report(d, of, summary_of(options, of.samples), command_of(options), stage)
     put(page.html(), out)
     if options.json:
         put_json({"report": str(out), "title": d.title})
@@ -328,25 +333,25 @@ def _report(options: argparse.Namespace) -> int:
 def _scalings(options: argparse.Namespace) -> int:
     from numerics.cli.scaling import run_scalings
 
-    return run_scalings(options, _network)
+    return run_scalings(options, network_of)
 
 
 def _choose(options: argparse.Namespace) -> int:
     from numerics.cli.scaling import run_choose
 
-    return run_choose(options, _network)
+    return run_choose(options, network_of)
 
 
 def _jacobian(options: argparse.Namespace) -> int:
     from numerics.cli.scaling import run_jacobian
 
-    return run_jacobian(options, _network, _setting)
+    return run_jacobian(options, network_of, _setting)
 
 
 def _dynamics(options: argparse.Namespace) -> int:
     from numerics.cli.dynamics import run_dynamics
 
-    return run_dynamics(options, _network)
+    return run_dynamics(options, network_of)
 
 
 #: Every command by its name.
@@ -366,148 +371,3 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "jacobian": _jacobian,
     "report": _report,
 }
-
-
-def _derivation(options: argparse.Namespace, inputs: int = 1) -> Derivation:
-    network = _network(options, inputs)
-    with slow_stage("limit"):
-        return derive(network, order=options.order)
-
-
-def _network(options: argparse.Namespace, inputs: int = 1) -> Recipe:
-    """The recipe that was typed, or the layer."""
-    given = {name: getattr(options, name) for name in recipes.options() if getattr(options, name) is not None}
-    if options.layer is None:
-        options.architecture = options.architecture or "resnet"
-        if options.activation is not None:
-            given["activation"] = options.activation
-        return recipes.recipe(options.architecture, given, _width(options.width), inputs)
-    beside = {"the architecture": options.architecture, "the activation": options.activation}
-    beside |= {recipes.options()[name].name: value for name, value in given.items() if name not in recipes.OF_LAYERS}
-    for word, value in beside.items():
-        if value is not None:
-            said = word if value is True else f"{word} {value}"
-            raise DerivationError(f"--layer says the whole layer, and {said} stands beside it; leave one of both out")
-    grid = recipes.positions(given["positions"]) if "positions" in given else ()
-    layer, width = derivations.parse_layer(options.layer), _width(options.width)
-    if isinstance(width, int):
-        layer = layer.subs(symbols.width, width)
-    return derivations.Network(layer, width, inputs, positions=grid, regime=_regime(given))
-
-
-def _regime(given: dict[str, Any]) -> Regime:
-    """The rates of a layer as a formula: eps is n^(-rate), and n^(depth-rate) layers make a unit of time."""
-    depth, rate = (
-        None if given.get(name) is None else recipes.number(given[name], name.replace("_", "-"))
-        for name in ("depth_rate", "rate")
-    )
-    return Regime({} if rate is None else {symbols.step: rate}, depth)
-
-
-def _time(options: argparse.Namespace, networks: Derivation | None = None) -> float:
-    """The time asked for, else that of so many layers where it is not free, else 1."""
-    own = None if networks is None else networks.architecture.time_of(options.depth)
-    if own is not None and own.is_number and options.t is None:
-        return float(own)
-    return 1.0 if options.t is None else float(options.t)
-
-
-def _width(text: str) -> object:
-    if text == "n":
-        return symbols.width
-    if text == "oo":
-        return float("inf")
-    return int(text)
-
-
-def _require_memory(samples: int, d: Derivation) -> None:
-    """Refuse a size whose states alone do not fit this machine's memory."""
-    width = d.architecture.width
-    numbers = samples * (int(width) if width.is_Integer else 1) * d.architecture.coordinates
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return
-    if 4 * 8 * numbers > memory:  # states, pre-activations, features and the result
-        raise ValueError(
-            f"{samples} samples of {width} neurons take about {32 * numbers / 2**30:.3g} GiB, more than this machine's "
-            f"{memory / 2**30:.3g}; choose fewer samples or a smaller width"
-        )
-
-
-def _x0(options: argparse.Namespace) -> float:
-    return 1.0 if options.x0 is None else float(options.x0)
-
-
-@contextmanager
-def _workers(options: argparse.Namespace) -> Iterator[int | Executor]:
-    """Threads, or a Dask cluster."""
-    if options.dask is None:
-        yield options.workers
-        return
-    from numerics.ensembles import dask_executor
-
-    with dask_executor(options.dask or None, None if options.workers == 1 else options.workers) as executor:
-        yield executor
-
-
-def _inputs(options: argparse.Namespace) -> np.ndarray | None:
-    if options.inputs is None:
-        return None
-    if options.x0 is not None:
-        raise ValueError("--inputs and --x0 are given both; networks start either from inputs or from a fixed state")
-    return read_inputs(options.inputs)
-
-
-def _text(options: argparse.Namespace) -> str | None:
-    """The text of a report, and what it takes where nothing else was typed."""
-    if options.text is None:
-        return None
-    if options.inputs is not None or options.x0 is not None:
-        raise ValueError("--text is given beside --inputs or --x0; networks start from one of them")
-    if options.order not in (None, "width"):
-        raise ValueError(f"--text follows the limit of infinite width, got --order {options.order}; leave it out")
-    text = read_text(options.text)
-    if options.layer is None and options.architecture is None:
-        options.architecture = "transformer-block"
-    if options.layer is not None or options.architecture in recipes.options()["positions"].kinds:
-        options.positions = options.positions or "8"
-    options.order, options.t = "width", 10.0 if options.t is None else options.t
-    options.width = "64" if options.width == "1" else options.width
-    if not isinstance(_width(options.width), int):
-        raise ValueError(f"--width is that of the networks beside the limit, a whole number, got {options.width}")
-    return text
-
-
-def _usual(typed: str) -> str | None:
-    """The activation where none was typed."""
-    kind = recipes.named()[typed]
-    return str(getattr(kind, recipes.activations(kind)[0], "relu")) if recipes.activations(kind) else None
-
-
-def _summary(options: argparse.Namespace, samples: int | None = None) -> tuple[tuple[str, str], ...]:
-    """What was chosen, for the head of a page; of a file only its name."""
-    inputs = getattr(options, "inputs", None)
-    text = Path(options.text).name if getattr(options, "text", None) else None
-    chosen = {
-        "layer": options.layer,
-        "activation": None if options.layer else options.activation or _usual(options.architecture),
-        "width" if text is None else "width of the networks": options.width,
-        **{name.replace("_", " "): getattr(options, name) for name in recipes.options()},
-        "inputs": Path(inputs).name if isinstance(inputs, str) else inputs,
-        "text": text,
-        "start": getattr(options, "x0", None),
-        "time t": getattr(options, "t", None),
-        "depth L": getattr(options, "depth", None),
-        "networks": samples,
-        "seed": getattr(options, "seed", None),
-    }
-    return tuple(
-        (name, f"{value:g}" if isinstance(value, float) else str(value))
-        for name, value in chosen.items()
-        if value is not None
-    )
-
-
-def _command(options: argparse.Namespace) -> str:
-    return shlex.join(options.command_line)
