@@ -7,6 +7,7 @@ same way. The networks have width n and :math:`nt` layers. Shapings are chosen e
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -28,6 +29,7 @@ from numerics.compile import compile_expression
 from numerics.ensembles import Seed
 from numerics.fokker_planck import solve_fokker_planck
 from numerics.networks import simulate_collapse, simulate_gram
+from numerics.outcomes import ProjectWarning
 from numerics.paths import simulate_sde
 from numerics.validation.base import Array
 from numerics.validation.claims import OWN, Claim, Comparison, Distribution, Number
@@ -204,9 +206,11 @@ def law_of_w(start: float, t: float, factor: Fraction) -> Any:
 def w_of_networks(start: float, t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
     r""":math:`w = 1/(n\sqrt{1 - \rho})` after :math:`nt` layers, from :math:`w_0 > 0`."""
     gap = 1 / (size * start) ** 2
-    ends = simulate_collapse(
-        MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers, record="conditional gap"
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProjectWarning)
+        ends = simulate_collapse(
+            MLP(relu, inputs=2, width=size), int(size * t), samples, gap, seed, workers, record="conditional gap"
+        )
     alive = ends[ends > 0]  # with probability of order 2^-n a layer has at most one active neuron, and no angle is left
     return 1 / (size * np.sqrt(alive))
 
