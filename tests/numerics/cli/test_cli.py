@@ -318,7 +318,7 @@ def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, monkeypat
             shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
             arguments += [option.name] if option.is_flag else [f"{option.name}={shown}"]
     seen, derived = [], derive(ResNet(relu, 1))
-    monkeypatch.setattr(typed, "derive", lambda net, order=None: seen.append(net) or derived)
+    monkeypatch.setattr("numerics.cli.typed.derive", lambda net, order=None: seen.append(net) or derived)
     printed(capsys, "derive", *arguments, "--inputs", str(example.inputs))
     assert seen == [example]
 
