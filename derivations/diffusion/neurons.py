@@ -1,4 +1,4 @@
-r"""The limit of a layer of neurons with independent noises: a diffusion of all of them, told by one."""
+r"""The limit of a layer of neurons with independent noises: a diffusion of all of them, given by the coefficients of one neuron."""
 
 from __future__ import annotations
 

@@ -381,13 +381,13 @@ def _in_layer_time(found: Derived, uses: Sequence[Matrix]) -> tuple[Line, ...]:
         Line(indexed("G", (_MU, _NU), (_K, _R)), (Term(expected(_at("g") * _at("g", _R, _NU))),)),
     )
     if power > 1:  # the noise of all layers together vanishes, and with it the responses
-        moves = ("x", c**2 * pace * learned), ("-g", c**2 * slope**2 * pace * back)
-        return *(Line(_moving(name), (Term(rate, ds),)) for name, rate in moves), *kernels
+        moves = (_moving("x"), c**2 * pace * learned), (-_moving("g"), c**2 * slope**2 * pace * back)
+        return *(Line(move, (Term(rate, ds),)) for move, rate in moves), *kernels
     forward = (Term(c * DifferentialOf(_at("chi"))), Term(c**2 * (pace * learned + answered), ds))
     backward = (Term(c * slope * DifferentialOf(_at("xi"))), Term(c**2 * slope**2 * (pace * back + known), ds))
     return (
         Line(_moving("x"), forward),
-        Line(_moving("-g"), backward),
+        Line(-_moving("g"), backward),
         *kernels,
         Line(indexed("R", (_MU, _NU), (_K, _R)), (Term(variance * slope**2 * answer("g", "x")),)),
         Line(indexed("Q", (_MU, _NU), (_K, _R)), (Term(variance * answer("x", "g")),)),
@@ -399,6 +399,5 @@ def _in_layer_time(found: Derived, uses: Sequence[Matrix]) -> tuple[Line, ...]:
 
 
 def _moving(name: str) -> sp.Expr:
-    """The differential of a field in s; with a sign where it moves back."""
-    found: sp.Expr = DifferentialOf(_at(name.removeprefix("-")))
-    return -found if name.startswith("-") else found
+    """The differential of a field in s."""
+    return DifferentialOf(_at(name))

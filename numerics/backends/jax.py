@@ -10,10 +10,9 @@ from typing import Any
 import sympy as sp
 
 from numerics.backends.base import Backend, Function, strict_settings
-from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
-from numerics.backends.kinks import Where, guarded_branches
-from numerics.backends.numpy import NumPyWriter, safe
-from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+from numerics.backends.differentiated import WITH_DERIVATIVES
+from numerics.backends.kinks import Where
+from numerics.backends.numpy import NumPyWriter
 
 _TWINS = {
     "ErfiInv": "erfi_inv",
@@ -118,16 +117,7 @@ JAX = Backend(
     "jax",
     _printer,
     _modules,
-    (
-        safe,
-        bounded_quotients,
-        bounded_logarithms,
-        cancelling_sums,
-        stable_logarithms,
-        logistic_quotients,
-        decaying_powers,
-        guarded_branches,
-    ),
+    WITH_DERIVATIVES,
     _wrap,
     1e-13,
 )

@@ -10,10 +10,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from numerics.backends.base import Backend, Function, strict_settings
-from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
-from numerics.backends.kinks import guarded_branches
-from numerics.backends.numpy import NumPyWriter, safe
-from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+from numerics.backends.differentiated import WITH_DERIVATIVES
+from numerics.backends.numpy import NumPyWriter
 
 _TWINS = {"ErrorTail": "erfc", "LogNormalCdf": "log_ndtr", "erfinv": "erfinv"}
 #: Functions that printed code calls, by PyTorch's names where these differ.
@@ -80,16 +78,7 @@ TORCH = Backend(
     "torch",
     _printer,
     _modules,
-    (
-        safe,
-        bounded_quotients,
-        bounded_logarithms,
-        cancelling_sums,
-        stable_logarithms,
-        logistic_quotients,
-        decaying_powers,
-        guarded_branches,
-    ),
+    WITH_DERIVATIVES,
     _wrap,
     1e-13,
 )

@@ -1,0 +1,20 @@
+"""What targets that differentiate rewrite: values and derivatives are numbers where those of the formula are."""
+
+from __future__ import annotations
+
+from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
+from numerics.backends.kinks import guarded_branches
+from numerics.backends.numpy import safe
+from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+
+#: In this order.
+WITH_DERIVATIVES = (
+    safe,
+    bounded_quotients,
+    bounded_logarithms,
+    cancelling_sums,
+    stable_logarithms,
+    logistic_quotients,
+    decaying_powers,
+    guarded_branches,
+)
