@@ -20,7 +20,7 @@ import sympy as sp
 from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.draws import Coins, Draw, Expansion
+from derivations.limits.elimination.draws import Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.lengths import Length

@@ -51,6 +51,6 @@ def _require(body: sp.Expr, dead: dict[sp.Expr, sp.Expr], averages: dict[sp.Expr
         met = power.base.free_symbols & set(dead)
         if met and power.exp.is_extended_negative and sp.expand(_at_worst(power.base, dead)) == 0:
             raise NotClosed(
-                f"a layer divides by {brief(power.base.xreplace(averages))}, which is 0 with positive probability: all neurons that it is made of can be 0 at once, "
-                "and the layer is then 0/0; normalise the state or a smooth function instead, or take the width to infinity"
+                f"a layer divides by {brief(power.base.xreplace(averages))}, which is 0 with positive probability: all neurons that it is "
+                "made of can be 0 at once, and the layer is then 0/0; normalise the state or a smooth function instead, or take the width to infinity"
             )

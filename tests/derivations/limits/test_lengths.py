@@ -97,7 +97,18 @@ def test_means_in_the_drift_are_those_of_the_sphere():
         (lambda x: A(x) / average(A(x) ** 2) ** 2, "fluctuates"),
         (lambda x: rms_norm(Weights("A", row_covariance=sp.diag(1, 2, 3))(x)), "fluctuates"),
     ],
-    ids=["dead", "all dropped", "dead inside", "dead quotient", "dead state", "dead about the mean", "two matrices", "moved by a number", "no second moment", "rows that differ"],
+    ids=[
+        "dead",
+        "all dropped",
+        "dead inside",
+        "dead quotient",
+        "dead state",
+        "dead about the mean",
+        "two matrices",
+        "moved by a number",
+        "no second moment",
+        "rows that differ",
+    ],
 )
 def test_what_has_no_such_mean_is_refused(branch, says):
     with pytest.raises(NotClosed, match=says):
