@@ -118,8 +118,8 @@ def _as_typed(message: str, options: Any) -> str:
     """A message about arguments of functions, with the names of options in their place; ``out=`` in a typed layer is the matrix's."""
     given = vars(options) if options is not None else {}
     for field in (name for name in given if name != "out" or given.get("layer") is None):
-        message = re.sub(rf"\b{field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
-        message = re.sub(rf"\b{field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
+        message = re.sub(rf"(?<![-\w]){field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
+        message = re.sub(rf"(?<![-\w]){field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
     return message
 
 
