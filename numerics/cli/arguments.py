@@ -202,14 +202,14 @@ def _claims(claims: Parser) -> None:
 
 
 def _report(report: Parser) -> None:
-    add_recipe(report, width=Usual(f"{NARROW}, or {WIDE} with --inputs or --text"))
+    add_recipe(report, width=Usual(f"{NARROW}, or {WIDE} with --inputs"))
     report.set_defaults(width=Usual(NARROW))
     add_start(report, inputs=True)
     report.add_argument(
         "--text",
         metavar="FILE",
         help="a text instead of --x0 or --inputs: its first characters are the tokens of a transformer-block, or of an architecture with "
-        "--positions (8), beside whose limit of infinite width networks of --width and --depth (500) are simulated up to --t (10)",
+        "--positions (8), beside whose limit of infinite width networks of --width (64) and --depth (500) are simulated up to --t (10)",
     )
     add_size(report, depth=None, samples=None)
     add_json(report)

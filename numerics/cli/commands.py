@@ -38,7 +38,7 @@ from numerics.cli.typed import (
     with_option,
     workers_of,
 )
-from numerics.cli.values import WIDE, Usual
+from numerics.cli.values import NARROW, WIDE, Usual
 
 _SUFFIXES = DOCUMENTS | {".html": "html"}
 
@@ -311,7 +311,7 @@ def _report(options: argparse.Namespace) -> int:
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
     if isinstance(options.width, Usual):
-        options.width = "1" if inputs is None and text is None else WIDE
+        options.width = str(Text.width) if text is not None else NARROW if inputs is None else WIDE
     neurons, options.width = options.width, options.width if text is None else "oo"
     d = derivation_of(options, 1 if inputs is None else len(inputs))
     options.t = time_of(options)
