@@ -18,7 +18,8 @@ from derivations.notation.citations import Source, software
 from numerics.linalg import one_thread
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+PAGES = sorted((*DOCS.glob("*.md"), *DOCS.glob("results/*.md")))
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -43,9 +44,8 @@ def test_code_on_the_page_runs(page):
 
 @pytest.mark.slow
 def test_the_table_of_solvable_activations_is_what_the_engine_finds():
-    docs = PAGES[0].parent
-    table = runpy.run_path(str(docs / "make_solvable.py"))["table"]()
-    assert table in (docs / "solvable.md").read_text(encoding="utf-8")
+    table = runpy.run_path(str(DOCS / "make_solvable.py"))["table"]()
+    assert table in (DOCS / "solvable.md").read_text(encoding="utf-8")
 
 
 def test_the_page_on_how_to_cite_says_what_the_program_and_the_citation_file_say():
@@ -68,13 +68,15 @@ def linked(page: Path) -> set[str]:
 
 
 def test_every_page_is_linked_from_the_index_and_the_readme():
-    pages = {page.name for page in PAGES} - {"index.md"}
+    results = {page.name for page in PAGES if page.parent != DOCS}
+    pages = {page.name for page in PAGES if page.parent == DOCS} - {"index.md"}
     notebooks = {f"notebooks/{book.name}" for book in NOTEBOOKS}
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = re.search(r"^:hidden:\n\n(.*?)^```", index, flags=re.MULTILINE | re.DOTALL)
     assert listed is not None
     assert {name.removesuffix(".md").removesuffix(".ipynb") for name in pages | notebooks} == set(listed[1].split())
     assert pages | notebooks <= linked(ROOT / "docs" / "index.md")
+    assert {f"results/{name}" for name in results} <= linked(DOCS / "results.md")
     assert {f"docs/{name}" for name in (pages | notebooks) - {"reference.md", "changelog.md"}} <= linked(
         ROOT / "README.md"
     )

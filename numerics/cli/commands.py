@@ -162,7 +162,7 @@ def _simulate(options: argparse.Namespace) -> int:
         }
         put_json({**head, "t": time, "statistics": rows})
         return 1 if lost.any() else 0
-    show(rows, heading(*states.shape, time))
+    show(rows, heading(len(states), states.shape[1], states.shape[2], time))
     return 1 if lost.any() else 0
 
 
