@@ -38,7 +38,7 @@ if __name__ == "__main__":
         mean, error = growth(width)
         (line,) = axes.plot(times, mean)
         axes.fill_between(times, mean - 2 * error, mean + 2 * error, alpha=0.2, color=line.get_color(), linewidth=0)
-        last = np.flatnonzero((mean > LOW) & (mean < HIGH))[-1]
+        last = np.flatnonzero((mean > LOW + 0.4) & (mean < HIGH - 0.2))[-1]
         style = {"textcoords": "offset points", "va": "center", "color": line.get_color()}
         axes.annotate(f"n = {width}", (times[last], mean[last]), (4, 0), **style)
     axes.axhline(0, color=INK, linewidth=0.8)
