@@ -10,6 +10,7 @@ from numerics.plots import save
 from numerics.plots.figures import INK, new_axes
 
 WIDTHS, END, LAYERS, SAMPLES = (2, 3, 4, 5, 6, 8, 10), 60, 16, 8000
+LOW, HIGH = -6, 5
 
 
 def growth(width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,14 +38,9 @@ if __name__ == "__main__":
         mean, error = growth(width)
         (line,) = axes.plot(times, mean)
         axes.fill_between(times, mean - 2 * error, mean + 2 * error, alpha=0.2, color=line.get_color(), linewidth=0)
-        axes.annotate(
-            f"n = {width}",
-            (times[-1], mean[-1]),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            color=line.get_color(),
-        )
+        last = np.flatnonzero((mean > LOW + 0.4) & (mean < HIGH - 0.2))[-1]
+        style = {"textcoords": "offset points", "va": "center", "color": line.get_color()}
+        axes.annotate(f"n = {width}", (times[last], mean[last]), (4, 0), **style)
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_ylim(-6, 4)
+    axes.set_ylim(LOW, HIGH)
     save(axes, Path(__file__).parent / "figures" / "norm-growth.svg")
