@@ -172,7 +172,7 @@ class LayerDifferential:
             pattern, order = min((tuple(o.index(c) for c in places), o) for o in self._orders(*places))
             if pattern not in derived:
                 derived[pattern] = of(*pattern)
-            rule = {}
+            rule: dict[sp.Basic, sp.Basic] = {}
             for letters in (self.moments.states, self.moments.other):
                 images = (letters[g * self.positions + c] for g in range(3) for c in order)
                 rule |= {x: y for x, y in zip(letters, images, strict=True) if x != y}
