@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 
@@ -123,6 +123,9 @@ class Diffusion(Equation):
     [x**2,  x*y],
     [ x*y, y**2]])
     """
+
+    #: Why a limit of one state has no density in closed form, where its kind says so; else empty.
+    why_no_law: ClassVar[str] = ""
 
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
