@@ -99,6 +99,8 @@ def compile_expression(
     array([[[1., 2.]],
            [[1., 3.]]])
     """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 0:
+        raise ValueError(f"points must be a whole number, at least 0, got {shown(points)}")
     if not isinstance(arguments, sp.Symbol | Iterable):
         raise ValueError(f"arguments must be symbols, got {shown(arguments)}")
     symbols = (arguments,) if isinstance(arguments, sp.Symbol) else tuple(arguments)
