@@ -83,7 +83,9 @@ def _is_number(value: Any) -> bool:
 def _is_numbers(value: Any) -> bool:
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "USbcmMV" or (array.dtype.kind == "O" and any(v is None or isinstance(v, str) for v in array.flat)):
+        if array.dtype.kind in "USbcmMV" or (
+            array.dtype.kind == "O" and any(v is None or isinstance(v, str) for v in array.flat)
+        ):
             return False
         array.astype(float)
     except (TypeError, ValueError, OverflowError):
