@@ -112,7 +112,7 @@ def _strict(value: object) -> sp.Basic:
 
 def require_flags(recipe: Recipe) -> None:
     """Refuse what is neither True nor False where one of both is meant."""
-    for field in fields(recipe):  # type: ignore[arg-type]
+    for field in fields(recipe):
         if field.type == "bool":
             require(field.name, getattr(recipe, field.name), bool, "True or False")
 
