@@ -174,10 +174,6 @@ REFUSED = {
         lambda: recognise(Diffusion((x,), [1 + 2 * sp.sqrt(x)], [[4 * x]], domain=sp.Interval(0, sp.oo))),
         "no closed form known",
     ),
-    "two reflecting ends": (
-        lambda: recognise(Diffusion((x,), [(1 - 2 * x) / 4], [[x * (1 - x)]], domain=sp.Interval(0, 1))),
-        "no closed form known",
-    ),
     "machine code of zeta": (
         lambda: simulate_sde(Diffusion((x,), [sp.zeta(x)], [[1]]), x0=2.0, steps=2, samples=2, backend="numba"),
         "no machine code for",
