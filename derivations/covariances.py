@@ -14,6 +14,7 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.errors import DerivationError, brief
+from derivations.gaussian.node import GaussianMean
 
 _DIGITS = 40
 #: Relative to its terms, what counts as rounding.
@@ -71,7 +72,7 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
         return
     if covariance.rows > _ROWS or sum(entry.count_ops() for entry in covariance) > _LARGEST:
         return
-    if covariance.free_symbols - set(states):
+    if covariance.free_symbols - set(states) or _has_integrals_over_several(covariance):
         return
     for point in points_of(domain, states) if covariance.free_symbols else [{}]:
         try:
@@ -85,6 +86,11 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
                 f"the covariance {_shown(covariance)} is {_shown(value)}{where}, expected a number ≥ 0 or a positive "
                 "semi-definite matrix; give the diffusion the domain in which it lives, or symbols with signs"
             )
+
+
+def _has_integrals_over_several(covariance: sp.ImmutableMatrix) -> bool:
+    """Whether an entry's value to forty digits would take seconds."""
+    return any(len(mean.bound_symbols) > 1 for mean in covariance.atoms(GaussianMean))
 
 
 def require_equal(

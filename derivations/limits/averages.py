@@ -13,7 +13,7 @@ from derivations.language import Program
 from derivations.limits.elimination.averages import layer_average
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import Exchange, by_pattern, permuted, state_labels
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.elimination.moments import LayerMoments, layer_moments
 from derivations.symbols import input_symbols, state
 
 
@@ -50,7 +50,7 @@ class LayerAverages:
         few, some = exchange.few(inputs, 2), exchange.few(inputs, 4)
         if heads(program) or directions:  # coordinates are not alike
             few, some = inputs, inputs * (1 + directions)
-        layer = LayerMoments(program, few, directions=directions)
+        layer = layer_moments(program, few, directions)
         layer.at_rest()
         states = input_symbols(state, some)
         return cls(layer, states, tuple(sp.Symbol(f"{x.name}'", real=True) for x in states))
