@@ -76,7 +76,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
         return _scaled_neurons(program, inputs) or _not_alike(LayerMoments(program, inputs))
     few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)
-    moments = NeuronMoments.of(layer_moments(program, few), inputs)
+    moments = NeuronMoments.of(layer_moments(program, few, 0), inputs)
     limit = moments.matched()
     if isinstance(limit, Diffusion):
         return limit

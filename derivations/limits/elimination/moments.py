@@ -246,10 +246,16 @@ class LayerMoments:
 
     def between(self, a: int, b: int) -> sp.Expr:
         """Covariance of the increments of two different neurons, in both their states."""
-        i, j = self._tags
-        first, second = self.expansion.increment[a], self.expansion.increment[b]
-        product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
-        return self._required(self.mean(product, (i, j)))
+        if (a, b) not in self._betweens:
+            i, j = self._tags
+            first, second = self.expansion.increment[a], self.expansion.increment[b]
+            product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
+            self._betweens[a, b] = self._required(self.mean(product, (i, j)))
+        return self._betweens[a, b]
+
+    @cached_property
+    def _betweens(self) -> dict[tuple[int, int], sp.Expr]:
+        return {}
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
@@ -282,7 +288,7 @@ class LayerMoments:
 
 
 @lru_cache(maxsize=8)
-def layer_moments(program: Program, inputs: int, directions: int = 0) -> LayerMoments:
+def layer_moments(program: Program, inputs: int, directions: int) -> LayerMoments:
     """The moments of one layer at a fixed number of neurons: what a limit has asked for is not taken again for the Gram matrix's."""
     return LayerMoments(program, inputs, directions=directions)
 
