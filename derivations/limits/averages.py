@@ -14,6 +14,7 @@ from derivations.limits.elimination.averages import layer_average
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import Exchange, by_pattern, permuted, state_labels
 from derivations.limits.elimination.moments import LayerMoments, layer_moments
+from derivations.limits.elimination.products import expanded
 from derivations.symbols import input_symbols, state
 
 
@@ -85,7 +86,7 @@ class LayerAverages:
     def _over_pairs(self, body: sp.Expr, here: dict[sp.Symbol, sp.Symbol]) -> sp.Expr:
         """The average over two neurons."""
         inner = sp.S.Zero
-        for term in sp.Add.make_args(sp.expand(body)):
+        for term in sp.Add.make_args(expanded(body)):
             own, others = term.as_independent(*here, as_Add=False)
             if others.free_symbols & {*here.values()}:
                 raise NotClosed(

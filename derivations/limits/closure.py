@@ -23,6 +23,7 @@ from derivations.limits.elimination.labels import (
     permuted,
     symmetric_pairs,
 )
+from derivations.limits.elimination.products import expanded
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
 from derivations.symbols import state, step
@@ -150,7 +151,7 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
     }
 
     def closed(expr: sp.Expr) -> sp.Expr:
-        inside = sp.expand(released(expr).xreplace(rule))
+        inside = expanded(released(expr).xreplace(rule))
         left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
             f"<{v}>" for v, mean in zip(x, means, strict=True) if mean != 0 and inside.has(mean)
         )

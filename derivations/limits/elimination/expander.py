@@ -144,7 +144,12 @@ class Expander:
         """A sum of averages of the state under one name, where sums are to be named; anything else as it is."""
         # whatever is drawn is a dummy
         drawn = any(isinstance(v, sp.Dummy) and not isinstance(v, HeldMean) for v in value.atoms(sp.Symbol))
-        if not (self.name_sums and value.is_Add) or drawn or value.free_symbols & set(self.states) or value.has(FilterAverage):
+        if (
+            not (self.name_sums and value.is_Add)
+            or drawn
+            or value.free_symbols & set(self.states)
+            or value.has(FilterAverage)
+        ):
             return value
         if value not in self._sums:
             self._sums[value] = HeldSum.of("m", lambda: value)

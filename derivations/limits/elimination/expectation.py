@@ -13,6 +13,7 @@ from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released
+from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
 
@@ -81,7 +82,7 @@ class GaussianLaw(Law):
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Term by term."""
-        terms = (term.as_independent(*self.variables, as_Add=False) for term in sp.Add.make_args(sp.expand(body)))
+        terms = (term.as_independent(*self.variables, as_Add=False) for term in sp.Add.make_args(expanded(body)))
         return sp.Add(*(outside * self.own_mean(inside) for outside, inside in terms))
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
