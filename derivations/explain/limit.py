@@ -118,7 +118,7 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
         "they are added to."
     )
     named, shares = with_named_shares(flow_lines(flow.states, flow.drift, flow.time))
-    first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named)
+    first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named, "K")
     if generic is None:
         return [result(first, (*gaussian, *alike), lines, (because, *shares))]
     closed = "Gaussian expectations are in closed form where a rule applies."
@@ -133,10 +133,10 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
     ]
 
 
-def _one_of_each_kind(flow: KernelFlow, lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], tuple[str, ...]]:
+def _one_of_each_kind(flow: Flow, lines: tuple[Line, ...], name: str) -> tuple[tuple[Line, ...], tuple[str, ...]]:
     """Of many second moments the first of an input and of a pair, where all others are these with other indices; and words that say so."""
     m = isqrt(2 * len(flow.states))
-    matrix, pairs = gram_matrix(m, "K"), upper(m)
+    matrix, pairs = gram_matrix(m, name), upper(m)
     if len(flow.states) <= _MANY or flow.states != tuple(matrix[pair] for pair in pairs):
         return lines, ()
 
@@ -186,11 +186,9 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
-        return [
-            result(
-                name, (*clock, "The limit is a flow:"), flow_lines(limit.states, limit.drift, limit.time), (because,)
-            )
-        ]
+        shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), "V")
+        claim = (*clock, "The limit is a flow", *(alike or (":",)))
+        return [result(name, claim, shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
