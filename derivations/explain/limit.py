@@ -141,8 +141,9 @@ def _one_of_each_kind(flow: Flow, lines: tuple[Line, ...], name: str) -> tuple[t
         return lines, ()
 
     def renamed(a: int, b: int) -> Line:
-        rule = {matrix[0, 0]: matrix[a, a], matrix[0, 1]: matrix[a, b], matrix[1, 1]: matrix[b, b]}
-        rule |= {indexed("a", (k + 1,)): indexed("a", (c + 1,)) for k, c in enumerate((a, b))}
+        order = [a, b, *(c for c in range(m) if c not in (a, b))] if a != b else [a, *(c for c in range(m) if c != a)]
+        rule = {matrix[i, j]: matrix[order[i], order[j]] for i, j in pairs}
+        rule |= {indexed("a", (k + 1,)): indexed("a", (c + 1,)) for k, c in enumerate(order)}
         return lines[0 if a == b else 1].xreplace(rule)
 
     if any(line != renamed(*pair) for line, pair in zip(lines, pairs, strict=False)):

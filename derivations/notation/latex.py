@@ -154,7 +154,10 @@ def line_rows(line: Line) -> tuple[str, str, list[str]]:
 
 def line_latex(line: Line) -> str:
     """One line with an alignment mark before the relation, wrapped between terms where it is too long."""
-    left, relation, rows = line_rows(line)
+    return _laid_out(*line_rows(line))
+
+
+def _laid_out(left: str, relation: str, rows: list[str]) -> str:
     return " \\\\\n  &\\quad ".join([f"{left} &{relation} {rows[0]}", *rows[1:]])
 
 
@@ -179,11 +182,12 @@ def step_latex(step: Step) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    if sum(len(line_rows(line)[2]) for line in step.lines) > LONGEST:  # an aligned block does not break over pages
-        rows = " \\\\\n".join(map(line_latex, step.lines))
-        parts.append(f"\\begin{{align*}}\n{rows}\n\\end{{align*}}")
+    laid_out = [line_rows(line) for line in step.lines]
+    shown = " \\\\\n".join(_laid_out(*line) for line in laid_out)
+    if sum(len(rows) for _, _, rows in laid_out) > LONGEST:  # an aligned block does not break over pages
+        parts.append(f"\\begin{{align*}}\n{shown}\n\\end{{align*}}")
     elif step.lines:
-        parts.append(f"\\begin{{equation*}}\n{aligned(step.lines)}\n\\end{{equation*}}")
+        parts.append(f"\\begin{{equation*}}\n\\begin{{aligned}}\n{shown}\n\\end{{aligned}}\n\\end{{equation*}}")
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)
 
