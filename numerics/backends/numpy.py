@@ -99,8 +99,9 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_Pow(self, node: sp.Expr, **settings: Any) -> str:
         # NumPy's power is ten times as slow as a product of two or three
-        if node.exp in (2, 3) and node.base.is_Symbol:
-            return "(" + "*".join([self._print(node.base)] * int(node.exp)) + ")"
+        if node.base.is_Symbol and abs(node.exp) in (1, 2, 3):
+            one = self._print(node.base) if node.exp > 0 else f"(1.0/{self._print(node.base)})"
+            return "(" + "*".join([one] * int(abs(node.exp))) + ")"
         return str(super()._print_Pow(node, **settings))
 
     def _chain(self, function: str, node: sp.Expr) -> str:
