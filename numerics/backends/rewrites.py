@@ -171,7 +171,7 @@ def correlation_angles(expr: sp.Expr) -> sp.Expr:
     known = {determinant: product for _, determinant, product in filter(None, angles.values())}
     if not known:
         return expr
-    turned = {a: sp.atan2(found[0], sp.sqrt(sp.Max(0, found[1]))) for a, found in angles.items() if found is not None}
+    turned = {a: sp.atan2(found[0], sp.sqrt(_floored(found[1]))) for a, found in angles.items() if found is not None}
     roots = {p: _rooted(p, known) for p in expr.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add}
     return expr.xreplace(turned).xreplace(roots)
 
@@ -191,10 +191,16 @@ def _rooted_by(power: sp.Pow, determinant: sp.Expr, product: sp.Expr) -> sp.Expr
     above, below = sp.fraction(sp.together(power.base))
     times = sp.cancel(above / determinant)
     if times.is_number and (below.is_number or sp.cancel(below / product).is_number):
-        return (times / below) ** power.exp * sp.Max(0, determinant) ** power.exp
+        return (times / below) ** power.exp * _floored(determinant) ** power.exp
     return None
 
 
+@lru_cache(maxsize=4096)  # SymPy factors both sides to compare them
+def _floored(determinant: sp.Expr) -> sp.Expr:
+    return sp.Max(0, determinant)
+
+
+@lru_cache(maxsize=4096)  # the entries of a covariance share their angles
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
     """A covariance, the determinant and the product of the variances, if these are under roots and the determinant can vanish."""
     above, below = correlation.as_numer_denom()
