@@ -188,8 +188,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
         shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), "V")
-        claim = (*clock, "The limit is a flow", *(alike or (":",)))
-        return [result(name, claim, shown, (because,))]
+        return [result(name, (*clock, "The limit is a flow", *(alike or (":",))), shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)

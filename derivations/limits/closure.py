@@ -130,7 +130,7 @@ def _moves_along(program: Program) -> bool:
         if shift != 0 and not (isinstance(s, Mean) and s.power == 1 and shift.free_symbols <= {own}):
             return False
         shifts[s.symbol] = shift
-    return moved(program.update) == own
+    return bool(moved(program.update) == own)
 
 
 def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimit:
