@@ -13,6 +13,8 @@ formula                        rewritten                                 near
 :math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
 :math:`e^{mu}(1 + e^u)^{-k}`   :math:`(1 + e^{-u})^{-m}(1 + e^u)^{m-k}`  :math:`u \to \infty`
 :math:`\arcsin(c/\sqrt{ab})`   :math:`\mathrm{atan2}(c, \sqrt{ab - c^2})`   :math:`c^2 \to ab`
+:math:`e^u - e^v`               :math:`2e^{(u+v)/2}\sinh\frac{u-v}2`         :math:`u \to v`
+:math:`\sqrt{a + b^2} - b`      :math:`a/(\sqrt{a + b^2} + b)`            :math:`a \ll b^2`
 ============================== ======================================= ====================
 """
 
@@ -23,6 +25,8 @@ from functools import lru_cache
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
+
+from numerics.backends.kinks import Where
 
 
 class ErrorTail(sp.Function):
@@ -152,6 +156,49 @@ def _quotient(product: sp.Mul) -> sp.Expr:
                 others = sp.Mul(*(f for f in product.args if f not in (power, factor)))
                 return others * (1 + sp.exp(-rest.args[0])) ** -times * power.base ** (times + power.exp)
     return product
+
+
+def differences_of_several(expr: sp.Expr) -> sp.Expr:
+    """Differences of exponentials and of roots in several variables without cancellation; the ends see to those in one.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> differences_of_several(sp.exp(x) - sp.exp(y))
+    2*exp(x/2 + y/2)*sinh(x/2 - y/2)
+    >>> differences_of_several(sp.sqrt(x**2 + y**2) - sp.Abs(x))
+    y**2/Where(sqrt(x**2 + y**2) + Abs(x) > 0, sqrt(x**2 + y**2) + Abs(x), 1)
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Add) and len(node.free_symbols) > 1, _difference)
+
+
+def _difference(total: sp.Add) -> sp.Expr:
+    for term in total.args:
+        power = next((p for p in sp.Mul.make_args(term) if p.is_Pow and p.exp == sp.S.Half), None)
+        if power is not None and (found := _of_root(term, power, total - term)) is not None:
+            return found
+        if isinstance(term, sp.exp):
+            for other in total.args:
+                if isinstance(-other, sp.exp) and other.free_symbols != term.free_symbols:
+                    u, v = term.args[0], (-other).args[0]
+                    return sp.Add(2 * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2), total - term - other)
+    return total
+
+
+def _of_root(term: sp.Expr, root: sp.Expr, rest: sp.Expr) -> sp.Expr | None:
+    """A multiple of a root and a rest, by the difference of their squares if that has fewer terms than both."""
+    times = term / root
+    if not (times.is_number and rest.xreplace({a: a.args[0] for a in rest.atoms(sp.Abs)}).is_polynomial()):
+        return None
+    squares = sp.expand(times**2 * root.base), sp.expand(rest**2)
+    both = squares[0] - squares[1]
+    if not both.is_polynomial() or len(sp.Add.make_args(both)) >= sum(len(sp.Add.make_args(s)) for s in squares) - 1:
+        return None
+    against = sp.sign(times) * rest
+    negative = (-against).is_nonnegative
+    size = sp.Abs(times) * root + (-against if negative else sp.Abs(rest))
+    quotient = sp.sign(times) * both / Where(sp.Gt(size, 0, evaluate=False), size, 1)
+    return quotient if negative else Where(sp.Lt(against, 0, evaluate=False), quotient, sp.sign(times) * size)
 
 
 def correlation_angles(expr: sp.Expr) -> sp.Expr:
