@@ -18,8 +18,15 @@ from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.ends import X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
+from numerics.backends.extended import extended_names
 from numerics.backends.kinks import guarded_branches
-from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import (
+    cancelling_sums,
+    correlation_angles,
+    differences_of_several,
+    logistic_quotients,
+    stable_logarithms,
+)
 
 _TWINS = {
     **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
@@ -177,4 +184,12 @@ def safe(expr: sp.Expr) -> sp.Expr:
     return safe_ends(expr, _NAIVE)
 
 
-NUMPY = Backend("numpy", _printer, _modules, (correlation_angles, safe, *_REWRITES, logistic_powers), _wrap, 1e-13)
+NUMPY = Backend(
+    "numpy",
+    _printer,
+    _modules,
+    (correlation_angles, safe, differences_of_several, *_REWRITES, logistic_powers),
+    _wrap,
+    1e-13,
+    extended=cache(lambda: extended_names(_modules())),
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from derivations.gaussian.node import GaussianMean
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
+from numerics.backends.extended import in_doubles_first, may_leave_doubles
 from numerics.compile.softmax_means import GroupedMeans
 
 
@@ -42,7 +44,7 @@ class CompiledFunction:
 
     def __post_init__(self) -> None:
         object.__setattr__(
-            self, "_function", _compile(self.arguments, _entries(self.expression), self.backend, self.points)
+            self, "_function", _compile(self.arguments, tuple(_entries(self.expression)), self.backend, self.points)
         )
 
     def __call__(self, *values: Any) -> Any:
@@ -66,6 +68,10 @@ def compile_expression(
     Each argument is replaced by a fresh real dummy as an object, never as text, so that symbols may be called
     anything; common subexpressions are computed once; where a formula has kinks every branch is kept inside the
     region in which it holds. Arrays broadcast, and a constant comes out with the arguments' common shape.
+
+    What leaves the range of doubles on the way to a number that is one costs no accuracy: parts of one variable are mended
+    where they are compiled, and of ``"numpy"`` formulas of several variables are computed again with longer exponents where the
+    processor says that something overflowed or underflowed. The other targets compute those as they are written.
 
     Parameters
     ----------
@@ -93,6 +99,8 @@ def compile_expression(
     array([[[1., 2.]],
            [[1., 3.]]])
     """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 0:
+        raise ValueError(f"points must be a whole number, at least 0, got {shown(points)}")
     if not isinstance(arguments, sp.Symbol | Iterable):
         raise ValueError(f"arguments must be symbols, got {shown(arguments)}")
     symbols = (arguments,) if isinstance(arguments, sp.Symbol) else tuple(arguments)
@@ -127,29 +135,45 @@ def _assemble(expression: Any, values: Any) -> Any:
     return next(values)
 
 
-def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: Backend, points: int) -> Function:
+@lru_cache(maxsize=128)  # paths, laws and checks of one limit compile it each for themselves
+def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], backend: Backend, points: int) -> Function:
     _check_arguments(arguments)
     for entry in entries:
         _check_symbols(entry, arguments)
     means = sorted(set().union(*(entry.atoms(SoftmaxMean) for entry in entries)), key=sp.default_sort_key)
     if means and backend.name == "numpy":  # over the same scores, all at once
         names = {node: sp.Dummy(f"e{k}", real=True) for k, node in enumerate(means)}
-        inner = _compile((*arguments, *names.values()), [entry.xreplace(names) for entry in entries], backend, points)
+        every = tuple(entry.xreplace(names) for entry in entries)
+        inner = _compile((*arguments, *names.values()), every, backend, points)
         grouped = GroupedMeans(means, arguments, points)
         return lambda *values: inner(*values, *grouped(*values))
-    dummies = [sp.Dummy(f"a{index}", real=True) for index in range(len(arguments))]
+    dummies = [_dummy(index) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
         written = tuple(_rewritten(entry.xreplace(fresh), backend) for entry in entries)
-        modules, printer = [dict(backend.modules())], backend.printer()
         # what a node with bound variables holds is no number that could be shared
-        shares = backend.shares and not any(entry.has(sp.Lambda) for entry in written)
-        return backend.wrap(sp.lambdify(dummies, written, modules=modules, printer=printer, cse=shares))
+        bound = any(entry.has(sp.Lambda) for entry in written)
+
+        def printed(names: Mapping[str, Any]) -> Function:
+            shares = backend.shares and not bound
+            return sp.lambdify(dummies, written, modules=[dict(names)], printer=backend.printer(), cse=shares)
+
+        function = printed(backend.modules())
+        if backend.extended is not None and not bound and any(map(may_leave_doubles, written)):
+            extended = cache(partial(lambda names: printed(names()), backend.extended))
+            function = in_doubles_first(function, lambda *values: extended()(*values))
+        return backend.wrap(function)
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
             "give an expression in elementary functions, or use the mpmath backend"
         ) from error
+
+
+@cache
+def _dummy(index: int) -> sp.Dummy:
+    """Of an argument, the same each time: what is rewritten once is known in the next formula."""
+    return sp.Dummy(f"a{index}", real=True)
 
 
 def _rewritten(entry: sp.Expr, backend: Backend) -> sp.Expr:
@@ -185,6 +209,6 @@ def _check_symbols(entry: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> None:
         )
 
 
-def _shortened(entries: list[sp.Expr]) -> str:
+def _shortened(entries: Sequence[sp.Expr]) -> str:
     text = ", ".join(map(str, entries))
     return text if len(text) <= 200 else text[:197] + "..."
