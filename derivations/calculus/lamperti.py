@@ -22,7 +22,14 @@ import sympy as sp
 
 from derivations.calculus.assumptions import is_nonnegative, sign_of
 from derivations.calculus.quadratic import Quadratic
-from derivations.calculus.size import expanded, factored, is_moderate, nested_functions, written_size
+from derivations.calculus.size import (
+    expanded,
+    factored,
+    is_moderate,
+    nested_functions,
+    with_constants_named,
+    written_size,
+)
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
@@ -112,6 +119,10 @@ def back_from(inside: sp.Expr, p: sp.Symbol, x: sp.Expr) -> sp.Expr:
 _MOST_JOINED = 200  # operations of a formula that is expanded and whose powers are joined first
 
 
+def _cancelled(expr: sp.Expr) -> sp.Expr:
+    return sp.cancel(expr) if is_moderate(expr) else expr
+
+
 @lru_cache(maxsize=1024)
 def tidy(expr: sp.Expr) -> sp.Expr:
     """Bring a coefficient to lowest terms; powers with symbolic exponents are joined first. What is too large stays as it is."""
@@ -122,7 +133,7 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     for written in (joined, expr):  # joining powers can make more generators than there were
         if is_moderate(written):
             try:
-                return sp.factor_terms(sp.cancel(written))
+                return sp.factor_terms(with_constants_named(_cancelled, written))
             except sp.PolynomialError:
                 return joined
     return expr
@@ -185,14 +196,25 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
 
 def zeros_are_rational(a: sp.Expr, x: sp.Symbol) -> bool:
     """Whether plain factoring shows the zeros of a, so that nothing special is needed."""
-    return all(sp.degree(base, x) <= 1 for base, _ in sp.factor_list(a, x)[1])
+    return all(sp.degree(base, x) <= 1 for base, _ in _factors(a, x)[1])
+
+
+def _factors(polynomial: sp.Expr, x: sp.Symbol) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
+    """As SymPy's ``factor_list``, exponentials of numbers being symbols."""
+
+    def listed(named: sp.Expr) -> sp.Tuple:
+        constant, factors = sp.factor_list(named, x)
+        return sp.Tuple(constant, *(sp.Tuple(*factor) for factor in factors))
+
+    constant, *factors = with_constants_named(listed, polynomial)
+    return constant, [(base, int(power)) for base, power in factors]
 
 
 def quadratic_root(variance: sp.Expr, x: sp.Symbol) -> Quadratic | None:
     """The quadratic polynomial that the variance is the square of, with positive first coefficient; else None."""
     if not variance.is_polynomial(x) or sp.degree(variance, x) != 4:
         return None
-    constant, factors = sp.factor_list(variance, x)
+    constant, factors = _factors(variance, x)
     if any(power % 2 for base, power in factors if base.has(x)):
         return None
     root = sp.sqrt(constant) * sp.Mul(*(base ** sp.Rational(power, 2) for base, power in factors))

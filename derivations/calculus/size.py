@@ -16,7 +16,7 @@ import sympy as sp
 MOST_DEGREE = 300  # of numerator or denominator, over all generators together
 MOST_TERMS = 20_000  # of a polynomial of that degree in that many generators
 MOST_FACTORED = 3_000  # terms of what is factored
-MOST_POWERS = 24  # of an exponential of a number, written as powers of one symbol
+MOST_POWERS = 8  # of an exponential of a number, written as powers of one symbol
 MOST_NODES = 2_000  # different parts of the formula
 
 
@@ -142,18 +142,25 @@ def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> s
     >>> with_constants_named(sp.factor, sp.exp(sp.Rational(2553, 5000)) * (x**2 + 2 * x) + sp.exp(sp.Rational(2553, 5000)))
     (x + 1)**2*exp(2553/5000)
     """
-    numbers = sorted((node for node in expr.atoms(sp.exp) if node.is_number), key=sp.default_sort_key)
-    names: dict[sp.Expr, sp.Expr] = {node: sp.Dummy("e", positive=True) for node in numbers}
-    exponents = [node.args[0] for node in numbers]
-    if exponents and all(e.is_Rational for e in exponents):
-        unit = reduce(sp.gcd, exponents)
+    groups: dict[sp.Expr, list[sp.Rational]] = {}  # multiples of one exponent
+    for node in sorted((node for node in expr.atoms(sp.exp) if node.is_number), key=sp.default_sort_key):
+        coefficient, rest = node.args[0].as_coeff_Mul(rational=True)
+        groups.setdefault(rest, []).append(coefficient)
+    names: dict[sp.Expr, sp.Expr] = {}
+    back: dict[sp.Expr, sp.Expr] = {}
+    for rest, coefficients in groups.items():
+        unit = reduce(sp.gcd, coefficients)
         if (
-            max(abs(e / unit) for e in exponents) <= MOST_POWERS
+            max(abs(c / unit) for c in coefficients) <= MOST_POWERS
         ):  # one symbol, so that e^2 is seen to be the square of e
             base = sp.Dummy("e", positive=True)
-            names = {node: base ** (node.args[0] / unit) for node in numbers}
-            return rule(expr.xreplace(names)).xreplace({base: sp.exp(unit)})
-    return rule(expr.xreplace(names)).xreplace({name: node for node, name in names.items()})
+            back[base] = sp.exp(unit * rest)
+            names |= {sp.exp(c * rest): base ** (c / unit) for c in coefficients}
+            continue
+        for c in coefficients:
+            symbol = sp.Dummy("e", positive=True)
+            back[symbol], names[sp.exp(c * rest)] = sp.exp(c * rest), symbol
+    return rule(expr.xreplace(names)).xreplace(back)
 
 
 def expanded(expr: sp.Expr) -> sp.Expr:
