@@ -28,7 +28,7 @@ from derivations.limits.slopes import require_slopes
 from derivations.notation.nodes import DifferentialOf, Variation, expected, letter
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, Term
-from derivations.symbols import time
+from derivations.symbols import GRAM, time
 
 Pair = tuple[int, int]
 
@@ -72,7 +72,7 @@ class TangentGram(Shown):
     @property
     def lines(self) -> tuple[Line, ...]:
         """Drift and covariance of the process."""
-        process, given = self.process, letter("V")
+        process, given = self.process, letter(GRAM)
         lines = [
             Line(expected(DifferentialOf(s), given), (Term(b, DT),))
             for s, b in zip(process.states, process.drift, strict=True)

@@ -30,7 +30,7 @@ from derivations.notation.nodes import (
 )
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, equation, result
-from derivations.symbols import time
+from derivations.symbols import GRAM, time
 
 _J, _M, _X, _LAMBDA = letter("J"), letter("M"), letter("X"), indexed(LOG_VOLUME, (time,))
 
@@ -294,7 +294,7 @@ def _gram_steps(gram: Callable[[], TangentGram]) -> list[Step]:
                 (f"{_sentence(error)}.",),
             )
         ]
-    claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter("V"), ",")
+    claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter(GRAM), ",")
     because = (
         "The state is read through random matrices and averages only. Given what it reads, a matrix puts out Gaussian pairs of a number and its "
         "derivative, and Stein's identity gives their mixed terms."
