@@ -96,6 +96,23 @@ class TangentGram(Shown):
         return Diffusion((q,), sp.ImmutableMatrix([drift]), sp.ImmutableMatrix([[noise]]), sp.Interval.open(0, sp.oo))
 
     @cached_property
+    def growth(self) -> sp.Expr:
+        """The rate at which the mean square of a tangent, and so that of a gradient from a random readout, grows.
+
+        Raises
+        ------
+        NotClosed
+            If it moves with the state.
+        """
+        found = sp.cancel(self.process.drift[2] / self.process.states[2])
+        if found.free_symbols & {*self.process.states, self.process.time}:
+            raise NotClosed(
+                f"the mean square of a gradient grows by {brief(found)} per unit of time, which moves with the state; simulate the process of state "
+                "and tangent, jacobian(network).process"
+            )
+        return found
+
+    @cached_property
     def law(self) -> PiecewiseLaw | None:
         """Of the squared norm of a tangent, where it is a diffusion by itself and its law is known."""
         if (
