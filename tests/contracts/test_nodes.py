@@ -92,7 +92,7 @@ NOTATION_CLASSES = {"Notation"} | {cls.__name__ for cls in Notation.__subclasses
 def all_nodes():
     for package in (derivations, numerics):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.rsplit(".")[-1] not in ("differentiable", "scalar", "__main__"):
+            if module.name.rsplit(".")[-1] not in ("differentiable", "scalar", "tensors", "__main__"):
                 importlib.import_module(module.name)
     found, todo = set(), [sp.Basic]
     while todo:
