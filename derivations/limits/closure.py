@@ -25,6 +25,7 @@ from derivations.limits.elimination.labels import (
 )
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
+from derivations.notation.plain import plain
 from derivations.symbols import state, step
 
 
@@ -108,9 +109,11 @@ def _where(program: Program) -> str:
         names = sorted(own & body.free_symbols, key=sp.default_sort_key)
         return bool(names) and not (body.is_polynomial(*names) and sp.Poly(body, *names).total_degree() <= degree)
 
-    found = [f"{s.weights.name}({s.body})" for s in program.statements if isinstance(s, Matrix) and more(s.body, 1)]
-    found += [f"average({s.body})" for s in program.statements if isinstance(s, Mean) and more(s.body, 2)]
-    found += [f"the new state {program.update}"] if more(program.update, 1) else []
+    found = [
+        f"{s.weights.name}({plain(s.body)})" for s in program.statements if isinstance(s, Matrix) and more(s.body, 1)
+    ]
+    found += [f"average({plain(s.body)})" for s in program.statements if isinstance(s, Mean) and more(s.body, 2)]
+    found += [f"the new state {plain(program.update)}"] if more(program.update, 1) else []
     return f" in {' and in '.join(found)}" if found else ""
 
 
@@ -131,7 +134,7 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
 
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
-        left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
+        left = sorted(map(plain, inside.atoms(LayerAverage))) or sorted(
             f"<{v}>" for v, mean in zip(x, means, strict=True) if inside.has(mean)
         )
         if left:

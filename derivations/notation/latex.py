@@ -14,6 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word
 from derivations.notation.plain import GREEK, Words, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
+from derivations.notation.typeset import size_of
 from derivations.sums import CoordinateSum
 
 #: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
@@ -191,7 +192,7 @@ def step_latex(step: Step, label: str) -> str:
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     if sum(len(line_rows(line)[2]) for line in step.lines) > LONGEST:  # an aligned block does not break over pages
         rows = " \\\\\n".join(map(line_latex, step.lines)).replace(" \\\\\n", " \\notag \\\\\n")
-        parts.append(f"\\begin{{align}}\n{rows} \\label{{{label}}}\n\\end{{align}}")
+        parts.append(_sized(step.lines, f"\\begin{{align}}\n{rows} \\label{{{label}}}\n\\end{{align}}"))
     elif step.lines:
         parts.append(numbered(step.lines, label))
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
@@ -200,7 +201,13 @@ def step_latex(step: Step, label: str) -> str:
 
 def numbered(lines: tuple[Line, ...], label: str) -> str:
     """Lines as one display with a number and a label."""
-    return f"\\begin{{equation}}\\label{{{label}}}\n{aligned(lines)}\n\\end{{equation}}"
+    return _sized(lines, f"\\begin{{equation}}\\label{{{label}}}\n{aligned(lines)}\n\\end{{equation}}")
+
+
+def _sized(lines: tuple[Line, ...], display: str) -> str:
+    """A display in smaller type where a row that cannot be broken is wider than a page."""
+    size = size_of([(left, rows) for left, _, rows in map(line_rows, lines)])
+    return f"{{{size}\n{display}}}" if size else display
 
 
 def body(steps: tuple[Step, ...], label: str = "eq") -> str:
