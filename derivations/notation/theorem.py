@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from derivations.notation.citations import Source, thebibliography
-from derivations.notation.latex import escaped, labels, line_rows, numbered, printed_width, sentence
+from derivations.notation.latex import escaped, labels, line_rows, numbered, sentence
 from derivations.notation.steps import Line, Step
 from derivations.notation.typeset import PAGE, typeset_width
 
-#: Printed characters up to which a line of mathematics stands inside a sentence.
-_INLINE = 60
+#: Width up to which a line of mathematics stands inside a sentence, in tenths of a point.
+_INLINE = 3500
 
 
 def document(
@@ -86,7 +86,7 @@ def _in_pairs(lines: tuple[Line, ...], label: str) -> str:
     """Lines as one display of two columns, where they are so short."""
     parts = [line_rows(line) for line in lines]
     halves = [typeset_width(f"{left} {relation} {rows[0]}") for left, relation, rows in parts]
-    if any(len(rows) > 1 for *_, rows in parts) or max(halves[::2]) + max(halves[1::2], default=PAGE) > 0.9 * PAGE:
+    if any(len(rows) > 1 for *_, rows in parts) or max(halves[::2]) + max(halves[1::2], default=PAGE) > 9 * PAGE // 10:
         return numbered(lines, label)
     cells = [f"{left} &{relation} {rows[0]}" for left, relation, rows in parts]
     rows = " \\\\\n".join(" &\\qquad ".join(cells[k : k + 2]) for k in range(0, len(cells), 2))
@@ -109,7 +109,7 @@ def _argument(step: Step, label: str) -> str:
 
 def _width(line: Line) -> int:
     left, _, rows = line_rows(line)
-    return printed_width(left) + sum(map(printed_width, rows))
+    return typeset_width(left) + sum(map(typeset_width, rows))
 
 
 def _inline(line: Line) -> str:

@@ -26,10 +26,11 @@ from derivations import (
 )
 from derivations.errors import DerivationError
 from derivations.gaussian import expect, expect_pair
-from derivations.notation.latex import LINE_WIDTH, escaped, line_latex, printed_width
+from derivations.notation.latex import escaped, line_latex
 from derivations.notation.nodes import DifferentialOf, indexed, letter
 from derivations.notation.plain import plain
 from derivations.notation.steps import Line, Term, differential
+from derivations.notation.typeset import PAGE, typeset_width
 from derivations.symbols import time, width
 from tests.helpers import derived, equal_symbolically
 
@@ -152,7 +153,7 @@ def test_long_sums_are_wrapped_between_terms():
     terms = sp.symbols("alpha_1:40")
     rows = line_latex(Line(letter("S"), (Term(sp.Add(*terms)),))).split(" \\\\\n")
     assert len(rows) > 1
-    assert all(printed_width(row) <= LINE_WIDTH + 10 for row in rows)
+    assert all(typeset_width(row) <= PAGE for row in rows)
     assert sum(row.count(r"\alpha") for row in rows) == len(terms)
 
 
