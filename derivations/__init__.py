@@ -5,8 +5,9 @@ Names load when they are first used: ``import derivations`` costs nothing, and o
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from derivations.loading import on_demand
 
 if TYPE_CHECKING:
     from derivations import symbols
@@ -215,43 +216,33 @@ __all__ = [
     "width_limit",
 ]
 
-_NAMES = {
-    "derivations.activations": (
-        "ACTIVATIONS Activation absolute activation_from_potential as_activation celu cosine elu erf "
-        "exponential gelu gelu_tanh hardshrink hardsigmoid hardswish hardtanh identity "
-        "leaky_relu logsigmoid mish ornstein_uhlenbeck parse_activation polynomial prelu quick_gelu relu "
-        "relu6 relu_squared selu sigmoid silu sine softplus softshrink softsign sparse_plus sparse_sigmoid "
-        "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
-    ),
-    "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
-    "derivations.architectures": (
-        "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedAttention ShapedMLP "
-        "ShrinkingResNet TransformerBlock"
-    ),
-    "derivations.backward": "Jacobian jacobian",
-    "derivations.calculus.equivalence": "equivalence",
-    "derivations.derivation": "Derivation derive",
-    "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
-    "derivations.dynamics": "TrainingLimit training_limit",
-    "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
-    "derivations.language": (
-        "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "
-        "position_matrix rms_norm self_attention softmax"
-    ),
-    "derivations.laws": "LAWS Law Normal first_passage recognise",
-    "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
-    "derivations.exponents": "Scalings TrainingScalings scalings",
-}
-_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'derivations' has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = on_demand(
+    __name__,
+    {
+        "derivations.activations": (
+            "ACTIVATIONS Activation absolute activation_from_potential as_activation celu cosine elu erf "
+            "exponential gelu gelu_tanh hardshrink hardsigmoid hardswish hardtanh identity "
+            "leaky_relu logsigmoid mish ornstein_uhlenbeck parse_activation polynomial prelu quick_gelu relu "
+            "relu6 relu_squared selu sigmoid silu sine softplus softshrink softsign sparse_plus sparse_sigmoid "
+            "squareplus swish tanh tanhshrink threshold two_slope unstable_ornstein_uhlenbeck"
+        ),
+        "derivations.activations.shaped": "shaped shaped_slopes shaped_smooth",
+        "derivations.architectures": (
+            "AttentionBlock ConvBlock ConvResNet GatedBlock MLP MLPBlock Network PreNormResNet RECIPES Recipe Regime ResNet ShapedAttention ShapedMLP "
+            "ShrinkingResNet TransformerBlock"
+        ),
+        "derivations.backward": "Jacobian jacobian",
+        "derivations.calculus.equivalence": "equivalence",
+        "derivations.derivation": "Derivation derive",
+        "derivations.diffusion": "Diffusion Flow NeuronDiffusion",
+        "derivations.dynamics": "TrainingLimit training_limit",
+        "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
+        "derivations.language": (
+            "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "
+            "position_matrix rms_norm self_attention softmax"
+        ),
+        "derivations.laws": "LAWS Law Normal first_passage recognise",
+        "derivations.limits": "depth_limit gram_limit joint_limit width_limit",
+        "derivations.exponents": "Scalings TrainingScalings scalings",
+    },
+)

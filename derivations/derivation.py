@@ -5,55 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
+from derivations import explain, limits
 from derivations.architectures.base import Recipe
 from derivations.architectures.network import with_free_time
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.lamperti import LampertiForm
-from derivations.calculus.settling import Settling, settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, unknown
-from derivations.existence import Existence, existence
-from derivations.explain.collapse import collapse_steps, one_input_step
-from derivations.explain.constants import with_named_constants
-from derivations.explain.existence import existence_step
-from derivations.explain.joint import expansion_step, joint_recursion_step, moment_step
-from derivations.explain.law import lamperti_step, law_steps, no_law_step
-from derivations.explain.limit import (
-    gram_limit_steps,
-    gram_step,
-    neuron_steps,
-    settling_step,
-    sub_process_step,
-    width_steps,
-)
-from derivations.explain.norm import norm_steps
-from derivations.explain.statements import ShownMoments, generic_program, network_steps
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
-from derivations.laws.base import Proof
 from derivations.laws.limit_law import lamperti_forms, limit_law, scalar
-from derivations.laws.piecewise_law import PiecewiseLaw
-from derivations.limits import (
-    CollapseDiffusion,
-    GramLimit,
-    depth_limit,
-    gram_limit,
-    joint_limit,
-    kernel_flow,
-    width_limit,
-)
-from derivations.limits.collapse import unshaped
-from derivations.limits.joint_moments import JointMoments
-from derivations.limits.width import KernelFlow
-from derivations.norms import InitialSlope, NormDynamics, initial_slope, norm_dynamics
 from derivations.notation import citations
 from derivations.notation.citations import Source
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
+
+if TYPE_CHECKING:
+    from derivations.calculus.settling import Settling
+    from derivations.existence import Existence
+    from derivations.laws import PiecewiseLaw, Proof
+    from derivations.norms import InitialSlope, NormDynamics
 
 #: Positions times inputs up to which the Gram matrix's equation is written out without being asked for.
 _MOST_COORDINATES = 4
@@ -101,19 +76,19 @@ class Derivation(Printed):
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
 
     @cached_property
-    def _closure(self) -> tuple[GramLimit | None, str]:
+    def _closure(self) -> tuple[limits.GramLimit | None, str]:
         if self.architecture.positions and self.architecture.coordinates > _MOST_COORDINATES:
             return (
                 None,
                 f"over more than {_MOST_COORDINATES} positions the Gram matrix is not looked at; ask gram_limit for it",
             )
         try:
-            return gram_limit(self.architecture.program(), self.architecture.coordinates), ""
+            return limits.gram_limit(self.architecture.program(), self.architecture.coordinates), ""
         except NotClosed as error:
             return None, str(error)
 
     @property
-    def closure(self) -> GramLimit | None:
+    def closure(self) -> limits.GramLimit | None:
         """The Gram matrix's limit at finite width with its symbols, and whether it is that of the centred state; None where it has none."""
         return self._closure[0] if self.order == "depth" else None
 
@@ -205,11 +180,13 @@ class Derivation(Printed):
             self.order != "joint"
             or not isinstance(limit, Diffusion)
             or limit.drift[0] == 0
-            or isinstance(limit, CollapseDiffusion)
+            or isinstance(limit, limits.CollapseDiffusion)
             or not limit.states[0].is_positive
         ):
             return None
         try:
+            from derivations.calculus.settling import settling
+
             norm = squared_norm(limit, limit.states[0]).process()
             return settling(norm) if isinstance(norm, Diffusion) else None
         except DerivationError:
@@ -218,12 +195,14 @@ class Derivation(Printed):
     @cached_property
     def existence(self) -> Existence:
         """Whether the equation of the limit has a solution, a single one, and one for all times."""
+        from derivations.existence import existence
+
         return existence(self.limit, self.architecture, self.order)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
-        return with_named_constants((*_STEPS[self.order](self), existence_step(self.existence)))
+        return explain.with_named_constants((*_STEPS[self.order](self), explain.existence_step(self.existence)))
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:
@@ -276,17 +255,23 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
         return _jointly(architecture)
     if order == "width" or architecture.width == sp.oo:
         return Derivation(
-            architecture, "width", width_limit(architecture), None, "the limit is a deterministic flow", None, None
+            architecture,
+            "width",
+            limits.width_limit(architecture),
+            None,
+            "the limit is a deterministic flow",
+            None,
+            None,
         )
     architecture = with_free_time(architecture)
-    limit = depth_limit(architecture)
+    limit = limits.depth_limit(architecture)
     law, why = limit_law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
 
 
 def _jointly(architecture: Recipe) -> Derivation:
-    together = joint_limit(architecture)
+    together = limits.joint_limit(architecture)
     law, why = limit_law(together)
     return Derivation(architecture, "joint", together, law, why, None, None)
 
@@ -306,6 +291,8 @@ def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
     layer = OneMatrixLayer.of(architecture.program())
     if layer is None or not layer.is_coordinatewise:
         return None
+    from derivations.norms import norm_dynamics
+
     try:
         return norm_dynamics(limit, layer.inner)
     except NotClosed:
@@ -315,6 +302,8 @@ def _norm(limit: Limit, architecture: Recipe) -> NormDynamics | None:
 def _slope(norm: NormDynamics | None) -> InitialSlope | None:
     if norm is None:
         return None
+    from derivations.norms import initial_slope
+
     try:
         return initial_slope(norm)
     except NotClosed:
@@ -323,53 +312,56 @@ def _slope(norm: NormDynamics | None) -> InitialSlope | None:
 
 def _depth_steps(d: Derivation) -> list[Step]:
     named = bool(d.architecture.letters)
-    moments = ShownMoments(d.architecture)
-    steps = [*network_steps(d.architecture), *moments.steps(), *neuron_steps(d.limit, moments, named)]
+    moments = explain.ShownMoments(d.architecture)
+    steps = [*explain.network_steps(d.architecture), *moments.steps(), *explain.neuron_steps(d.limit, moments, named)]
     if d.norm is not None:
-        steps += norm_steps(d.norm, d.slope)
+        steps += explain.norm_steps(d.norm, d.slope)
     if not named:
-        steps.append(gram_step(*d._closure))
+        steps.append(explain.gram_step(*d._closure))
         if d.gram_law is not None:
-            steps += law_steps(d.gram_law, d.gram_law.prove(), " of V")
+            steps += explain.law_steps(d.gram_law, d.gram_law.prove(), " of V")
     return [*steps, *_law_steps(d)]
 
 
 def _law_steps(d: Derivation) -> list[Step]:
     if scalar(d.limit) is None:
         return []
-    form = [lamperti_step(d.lamperti)] if d.lamperti else []
+    form = [explain.lamperti_step(d.lamperti)] if d.lamperti else []
     if d.law is None or d.proof is None:
-        return [*form, no_law_step("the potential is none of the solvable ones" if d._lamperti[1] else d.why_no_law)]
-    return [*form, *law_steps(d.law, d.proof)]
+        return [
+            *form,
+            explain.no_law_step("the potential is none of the solvable ones" if d._lamperti[1] else d.why_no_law),
+        ]
+    return [*form, *explain.law_steps(d.law, d.proof)]
 
 
 def _width_steps(d: Derivation) -> list[Step]:
-    assert isinstance(d.limit, KernelFlow)
+    assert isinstance(d.limit, limits.KernelFlow)
     named = bool(d.architecture.letters)
-    generic = kernel_flow(generic_program(d.architecture), d.architecture.coordinates) if named else None
-    return [*network_steps(d.architecture), *width_steps(d.limit, generic)]
+    generic = limits.kernel_flow(explain.generic_program(d.architecture), d.architecture.coordinates) if named else None
+    return [*explain.network_steps(d.architecture), *explain.width_steps(d.limit, generic)]
 
 
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     many = d.architecture.coordinates  # positions are summed over
-    moments = JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
+    moments = limits.JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
     single = OneMatrixLayer.of(moments.chain.program)
     single = single if single is not None and single.is_linear else None
-    steps = [joint_recursion_step(moments, d.architecture.inputs, single)]
-    if isinstance(d.limit, CollapseDiffusion):
-        return [*steps, *collapse_steps(d.limit)]
-    if unshaped(moments.chain.program) is not None:
+    steps = [explain.joint_recursion_step(moments, d.architecture.inputs, single)]
+    if isinstance(d.limit, limits.CollapseDiffusion):
+        return [*steps, *explain.collapse_steps(d.limit)]
+    if limits.unshaped(moments.chain.program) is not None:
         assert isinstance(d.limit, Diffusion)
-        return [*steps, one_input_step(d.limit), *_law_steps(d)]
-    steps += [] if single is None else [expansion_step(moments, single)]
+        return [*steps, explain.one_input_step(d.limit), *_law_steps(d)]
+    steps += [] if single is None else [explain.expansion_step(moments, single)]
     steps += [
-        moment_step(moments, isinstance(d.limit, Flow)),
-        *gram_limit_steps(d.limit, moments.unit, named=single is not None),
+        explain.moment_step(moments, isinstance(d.limit, Flow)),
+        *explain.gram_limit_steps(d.limit, moments.unit, named=single is not None),
     ]
     for name, part in (("Squared norm", d.squared_norm), ("Correlation", d.correlation)):
-        steps += [] if part is None else [sub_process_step(name, part)]
-    return [*steps, *([] if d.settling is None else [settling_step(d.settling)]), *_law_steps(d)]
+        steps += [] if part is None else [explain.sub_process_step(name, part)]
+    return [*steps, *([] if d.settling is None else [explain.settling_step(d.settling)]), *_law_steps(d)]
 
 
 #: Where published networks were studied.

@@ -5,8 +5,9 @@ Names load when they are first used, so that ``import numerics`` costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from derivations.loading import on_demand
 
 if TYPE_CHECKING:
     from numerics.compile import compile_expression, compile_law
@@ -71,50 +72,27 @@ __all__ = [
     "validate",
 ]
 
-_HOMES = {
-    "choose": "numerics.targets",
-    "compile_expression": "numerics.compile",
-    "compile_law": "numerics.compile",
-    "distribution": "numerics.limit_distribution",
-    "solve_flow": "numerics.flows",
-    "solve_fokker_planck": "numerics.fokker_planck",
-    "solve_moments": "numerics.flows",
-    "solve_training": "numerics.dynamics",
-    "expect_network": "numerics.depth_extrapolation",
-    "expect_sde": "numerics.expectations",
-    "from_torch": "numerics.pytorch",
-    "to_diffrax": "numerics.exports",
-    "to_sympy_lambda": "numerics.exports",
-    "to_torchsde": "numerics.exports",
-    "ExplosionWarning": "numerics.outcomes",
-    "UndefinedState": "numerics.outcomes",
-    "count_outcomes": "numerics.outcomes",
-    "joint_output_law": "numerics.joint_outputs",
-    "output_law": "numerics.outputs",
-    "sample_law": "numerics.paths",
-    "sample_tangent_kernel": "numerics.tangent_kernels",
-    "kernel_matrix": "numerics.kernels",
-    "NNGPRegressor": "numerics.regression",
-    "NTKRegressor": "numerics.regression",
-    "NystroemRegressor": "numerics.regression",
-    "simulate_collapse": "numerics.networks",
-    "simulate_gram": "numerics.networks",
-    "simulate_jacobian": "numerics.networks",
-    "simulate_network": "numerics.networks",
-    "simulate_sde": "numerics.paths",
-    "compare": "numerics.validation",
-    "validate": "numerics.validation",
-    "simulate_tangent_kernel": "numerics.networks",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'numerics' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = on_demand(
+    __name__,
+    {
+        "numerics.compile": "compile_expression compile_law",
+        "numerics.depth_extrapolation": "expect_network",
+        "numerics.dynamics": "solve_training",
+        "numerics.expectations": "expect_sde",
+        "numerics.exports": "to_diffrax to_sympy_lambda to_torchsde",
+        "numerics.flows": "solve_flow solve_moments",
+        "numerics.fokker_planck": "solve_fokker_planck",
+        "numerics.joint_outputs": "joint_output_law",
+        "numerics.kernels": "kernel_matrix",
+        "numerics.limit_distribution": "distribution",
+        "numerics.networks": "simulate_collapse simulate_gram simulate_jacobian simulate_network simulate_tangent_kernel",
+        "numerics.outcomes": "ExplosionWarning UndefinedState count_outcomes",
+        "numerics.outputs": "output_law",
+        "numerics.paths": "sample_law simulate_sde",
+        "numerics.pytorch": "from_torch",
+        "numerics.regression": "NNGPRegressor NTKRegressor NystroemRegressor",
+        "numerics.tangent_kernels": "sample_tangent_kernel",
+        "numerics.targets": "choose",
+        "numerics.validation": "compare validate",
+    },
+)

@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy as sp
-from sympy.integrals.manualintegrate import manualintegrate
 
 from derivations.binding import Binding, bound_symbol, bound_symbols, opened, printed_symbols
 from derivations.calculus.intervals import moving_interval
@@ -418,6 +417,8 @@ def _candidates(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> 
 
 def _coordinate(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> sp.Expr | None:
     """The Lamperti coordinate ∫ dx/φ, real on the domain; None where it is not known for all parameters."""
+    from sympy.integrals.manualintegrate import manualintegrate
+
     z = manualintegrate(_flat(1 / phi), x)
     if z.has(sp.Integral, sp.Piecewise):
         z = sp.integrate(_flat(1 / phi), x)

@@ -11,6 +11,8 @@ For which parameters of the process A and B are positive is what Feller's test s
 
 from __future__ import annotations
 
+from functools import cache
+
 import sympy as sp
 
 _Y = sp.Dummy("y", positive=True)
@@ -23,15 +25,19 @@ _BETA_PRIME = _Y ** (_A - 1) * (1 + _Y) ** (-_A - _B)
 _BETA = _Y ** (_A - 1) * (1 - _Y) ** (_B - 1)
 _GAUSS = sp.exp(-_A * _Q**2)
 _STUDENT = (1 + _Q**2) ** (-_A - sp.S.Half)
-#: Euler's integrals of the second and the first kind.
-_MASSES = {
-    _GAMMA: sp.gamma(_A) / _B**_A,
-    _INVERSE_GAMMA: sp.gamma(_A) / _B**_A,
-    _BETA_PRIME: sp.beta(_A, _B).rewrite(sp.gamma),
-    _BETA: sp.beta(_A, _B).rewrite(sp.gamma),
-    _GAUSS: sp.sqrt(sp.pi / _A),
-    _STUDENT: sp.beta(_A, sp.S.Half).rewrite(sp.gamma),
-}
+
+
+@cache
+def _masses() -> dict[sp.Expr, sp.Expr]:
+    """Euler's integrals of the second and the first kind."""
+    return {
+        _GAMMA: sp.gamma(_A) / _B**_A,
+        _INVERSE_GAMMA: sp.gamma(_A) / _B**_A,
+        _BETA_PRIME: sp.beta(_A, _B).rewrite(sp.gamma),
+        _BETA: sp.beta(_A, _B).rewrite(sp.gamma),
+        _GAUSS: sp.sqrt(sp.pi / _A),
+        _STUDENT: sp.beta(_A, sp.S.Half).rewrite(sp.gamma),
+    }
 
 
 def pearson_density(log_derivative: sp.Expr, x: sp.Symbol, interval: tuple[sp.Expr, sp.Expr]) -> sp.Expr | None:
@@ -129,4 +135,4 @@ def _gauss(r: sp.Expr, x: sp.Symbol) -> sp.Expr | None:
 
 def _with(shape: sp.Expr, a: sp.Expr, b: sp.Expr | None) -> sp.Expr:
     values = {_A: sp.expand(a), _B: sp.expand(b) if b is not None else sp.S.One}
-    return (shape / _MASSES[shape]).subs(values, simultaneous=True)
+    return (shape / _masses()[shape]).subs(values, simultaneous=True)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import sympy as sp
-from sympy.integrals.manualintegrate import manualintegrate
 
 
 class PowerExponential(NamedTuple):
@@ -79,6 +78,8 @@ def antiderivative(expr: sp.Expr, p: sp.Symbol, nonzero: set[sp.Expr]) -> sp.Exp
     if all(term is not None for term in terms):
         found = [_one(term, p, nonzero) for term in terms if term is not None]
         return None if None in found else sp.Add(*(f for f in found if f is not None))
+    from sympy.integrals.manualintegrate import manualintegrate
+
     value = sp.integrate(expr, p) if expr.is_rational_function(p) else manualintegrate(expr, p)
     return None if value.has(sp.Integral, sp.Piecewise, sp.uppergamma, sp.expint, sp.I) else value
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 
-from derivations.covariances import require_covariance, require_equal
+from derivations.covariances import require_covariance, require_equal, require_real
 from derivations.diffusion.equation import Equation, matrix_of, symbols_of
 from derivations.entries import CovarianceField, LazyCovariance, entry_of
 from derivations.equations import (
@@ -124,6 +124,9 @@ class Diffusion(Equation):
     [ x*y, y**2]])
     """
 
+    #: Why a limit of one state has no density in closed form, where its kind says so; else empty.
+    why_no_law: ClassVar[str] = ""
+
     states: tuple[sp.Symbol, ...]
     drift: sp.ImmutableMatrix
     covariance: sp.ImmutableMatrix = CovarianceField("states")  # noqa: RUF009  a descriptor; by default made from sigma
@@ -142,6 +145,7 @@ class Diffusion(Equation):
             raise DerivationError(f"the drift of {size} states must have {size} entries, got {len(drift)}")
         drift = drift.reshape(size, 1)
         object.__setattr__(self, "drift", drift)
+        require_real(drift, self.states, self.domain)
         if isinstance(held := self.__dict__["covariance"], LazyCovariance):
             object.__setattr__(self, "_generic", tuple(held.generic))
             if size:  # the others are made when they are read

@@ -9,6 +9,7 @@ import sympy as sp
 
 from derivations.calculus.lamperti import LampertiForm, back_from
 from derivations.calculus.logs import real_logs
+from derivations.calculus.power_exponential import antiderivative
 from derivations.calculus.quadratic import Quadratic
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Words
@@ -62,7 +63,11 @@ class FreeLaw(TransformedGaussian):
         if self._between_zeros is not None:
             return self._between_zeros.between()[0]
         p, inside = self.form.on_interval
-        integral = sp.integrate(sp.cancel(1 / self.form.scale.subs(self.form.state, inside)) * sp.diff(inside, p), p)
+        integrand = sp.cancel(1 / self.form.scale.subs(self.form.state, inside)) * sp.diff(inside, p)
+        excepted: set[sp.Expr] = set()
+        integral = antiderivative(integrand, p, excepted)
+        if integral is None or excepted:
+            integral = sp.integrate(integrand, p)
         if integral.has(sp.Integral):
             raise NoClosedForm(f"∫ dx/({self.form.scale}) is not elementary")
         back = back_from(inside, p, self.form.state)

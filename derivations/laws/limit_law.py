@@ -11,7 +11,6 @@ from derivations.diffusion import Diffusion, Flow, Limit
 from derivations.errors import NoClosedForm
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
-from derivations.limits import CollapseDiffusion
 
 
 def scalar(limit: Limit) -> Diffusion | None:
@@ -27,8 +26,8 @@ def limit_law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
             None,
             f"the limit {'is a deterministic flow' if isinstance(limit, Flow) else 'has more than one coordinate'}",
         )
-    if isinstance(process, CollapseDiffusion):
-        return None, "the solution is an exponential functional of Brownian motion, without a density in closed form"
+    if process.why_no_law:
+        return None, process.why_no_law
     try:
         if _moves_in_time(process):
             clock = own_clock(process)
@@ -45,7 +44,7 @@ def limit_law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
 def lamperti_forms(limit: Limit) -> tuple[tuple[LampertiForm, ...], bool]:
     """The Lamperti forms, and whether the potential decides what is known: no path crosses a zero of the noise."""
     process = scalar(limit)
-    if process is None or isinstance(process, CollapseDiffusion) or _moves_in_time(process):
+    if process is None or process.why_no_law or _moves_in_time(process):
         return (), False
     try:
         forms = tuple(form for form in split(process) if isinstance(form, LampertiForm))

@@ -9,6 +9,7 @@ The correlation is a function of averages over a layer, an observable as others 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import sympy as sp
 
@@ -41,6 +42,10 @@ class CollapseDiffusion(Diffusion):
     gap : Expr
         :math:`1 - f(1 - s^2)` in ``root_gap``, free of cancellation at 0.
     """
+
+    why_no_law: ClassVar[str] = (
+        "the solution is an exponential functional of Brownian motion, without a density in closed form"
+    )
 
     start: sp.Expr = sp.S.Zero
     curvature: sp.Expr = sp.S.Zero

@@ -13,7 +13,14 @@ from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.differentiated import WITH_DERIVATIVES
 from numerics.backends.numpy import NumPyWriter
 
-_TWINS = {"ErrorTail": "erfc", "LogNormalCdf": "log_ndtr", "erfinv": "erfinv"}
+_TWINS = {
+    "ErrorTail": "erfc",
+    "LogCosh": "log_cosh",
+    "LogNormalCdf": "log_ndtr",
+    "ReciprocalExpm1": "reciprocal_expm1",
+    "ReciprocalSinh": "reciprocal_sinh",
+    "erfinv": "erfinv",
+}
 #: Functions that printed code calls, by PyTorch's names where these differ.
 _RENAMED = {
     "arctan2": "atan2",
@@ -22,8 +29,10 @@ _RENAMED = {
     "i0": "special.i0",
     "i1": "special.i1",
 }
-_SAME = """abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos cosh erf erfc exp expm1 equal floor greater greater_equal less less_equal
-log log1p logaddexp logical_not maximum minimum not_equal sign sin sinh sqrt square tan tanh where"""
+_SAME = """abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos erf erfc equal floor greater greater_equal less less_equal
+log log1p logical_not maximum minimum not_equal sign sin sqrt square tan tanh where"""
+#: Of this project, where PyTorch has none or the derivatives of its own are no numbers.
+_OWN = "cosh exp expm1 log_cosh logaddexp reciprocal_expm1 reciprocal_sinh sinh"
 
 
 def _printer() -> NumPyWriter:
@@ -35,8 +44,8 @@ def _modules() -> dict[str, Any]:
     """What printed code may use; loads PyTorch."""
     torch = import_module("torch")
 
-    def lifted(name: str) -> Callable[..., Any]:
-        function: Any = torch
+    def lifted(name: str, module: Any = torch) -> Callable[..., Any]:
+        function: Any = module
         for part in name.split("."):
             function = getattr(function, part)
 
@@ -50,6 +59,8 @@ def _modules() -> dict[str, Any]:
         return of_tensors
 
     names = {name: lifted(name) for name in _SAME.split()} | {name: lifted(own) for name, own in _RENAMED.items()}
+    own = import_module("numerics.special.tensors")
+    names |= {name: lifted(name, own) for name in _OWN.split()}
     return names | {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 
 

@@ -169,7 +169,7 @@ def _simulate(options: argparse.Namespace) -> int:
 def _statistics(states: np.ndarray) -> list[dict[str, Any]]:
     """Of a neuron and of the norm, for each input: mean, standard error, quantiles."""
     largest = np.max(np.abs(states)) or 1.0  # whose square may leave the range of numbers
-    norms = largest * (np.linalg.norm(states / largest, axis=1) / np.sqrt(states.shape[1]))
+    norms = np.hypot.reduce(states / np.sqrt(states.shape[1]), axis=1)
     rows = []
     for name, values in (("state of neuron 1", states[:, 0, :]), ("norm / sqrt(width)", norms)):
         for k, column in enumerate(values.T, 1):

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
+from scipy.optimize import elementwise
 
 from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, Measure, Moments
@@ -241,16 +242,20 @@ class GridMeasure(Measure):
         return np.clip(self.mass - self._below(x), 0.0, self.mass)[()]
 
     def quantile(self, q: Array, upper: bool = False) -> Array:
-        """The point with probability q below it, or above it, by bisection in z."""
+        """The point with probability q below it, or above it, found in z."""
         target = self.mass - q if upper else q
         knots, total = self._cumulative
         k = np.clip(np.searchsorted(total * self._factor, target, side="right") - 1, 0, len(knots) - 2)
         low, high = knots[k], knots[k + 1]
-        for _ in range(50):
-            middle = (low + high) / 2
-            short = self.below(middle) < target
-            low, high = np.where(short, middle, low), np.where(short, high, middle)
-        return self.coordinate.coefficients.origin + self.coordinate.backward((low + high) / 2)[0]
+        found = elementwise.find_root(
+            lambda z, target: self.below(z) - target,
+            (low, high),
+            args=(target,),
+            tolerances={"xrtol": 1e-15, "xatol": 1e-300},
+        )
+        rounded = np.where(found.f_bracket[0] >= 0, low, high)  # to an end of the cell, where it has no sign change
+        z = np.where(found.status == -1, rounded, found.x)
+        return self.coordinate.coefficients.origin + self.coordinate.backward(z)[0]
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Samples by inversion."""

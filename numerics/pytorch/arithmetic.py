@@ -70,6 +70,12 @@ def divided(reader: Reader, a: Any, b: Any) -> Value:
     return replace(reader.combine(first, second, lambda x, y: x / y), skip=_passed(first, second))
 
 
+def between(reader: Reader, a: Any, b: Any, weight: Any) -> Value:
+    """``torch.lerp``: the first and a share of the way to the second."""
+    share = reader.value(weight, "a weight")
+    return added(reader, multiplied(reader, a, share.map(lambda e: 1 - e)), multiplied(reader, b, share))
+
+
 def powered(reader: Reader, a: Any, exponent: Any) -> Value:
     """A power, neuron by neuron."""
     base, power = reader.value(a, "a base"), reader.value(exponent, "an exponent")
@@ -104,6 +110,9 @@ FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("truediv", "itruediv", "div", "divide"), divided),
     "rtruediv": lambda reader, a, b: divided(reader, b, a),
     "rsub": lambda reader, a, b, alpha=1: subtracted(reader, b, a, alpha),
+    "lerp": between,
+    "addcmul": lambda reader, a, b, c, value=1: added(reader, a, multiplied(reader, b, c), value),
+    "addcdiv": lambda reader, a, b, c, value=1: added(reader, a, divided(reader, b, c), value),
     **dict.fromkeys(("pow", "ipow"), powered),
     "square": _pointwise(lambda e: e**2),
     "sqrt": lambda reader, x: powered(reader, x, sp.S.Half),

@@ -141,6 +141,22 @@ class Block:
         """The name of one of the block's tensors."""
         return self._tensors.get(id(tensor), ("", None))[0]
 
+    def name_of_matrix(self, weight: Any) -> str:
+        """The name of a tensor that is applied as a matrix.
+
+        Raises
+        ------
+        ValueError
+            If the block computes it from other tensors: its entries then have another law than those of any of them.
+        """
+        own = {t.untyped_storage().data_ptr() for t in (*self.block.parameters(), *self.block.buffers())}
+        if weight.untyped_storage().data_ptr() not in own:
+            raise ValueError(
+                "the block computes its matrix from other tensors, and the law of such entries is not known; "
+                "write the layer by hand with derivations.Network"
+            )
+        return self.name_of(weight) or "W"
+
     def uniform(self, name: str, tensor: Any) -> Value:
         """A tensor whose entries are all one number."""
         entries = tensor.detach().reshape(-1)

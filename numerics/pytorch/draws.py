@@ -83,7 +83,7 @@ class Draws:
         """
         said = self._said(name)
         if said == "measured":
-            self._require_own(name, "measured, entries independent")
+            self._require_own(name, "measured")
             return self._measured(name, tensors.bias is not None)
         if said == "default" and not tensors.default:
             raise ValueError(
@@ -123,8 +123,9 @@ class Draws:
                 "that of its weights, such as initialiser={'" + name + "': 'orthogonal'}, or measure them"
             )
         if kinds:
+            law = "independent, of the variance that was measured" if said == "measured" else f"drawn from {said}"
             self._remarks.append(
-                f"the weights of {name} are computed from others ({', '.join(kinds)}); they are taken as drawn from {said}"
+                f"the weights of {name} are computed from others ({', '.join(kinds)}); they are taken as {law}"
             )
 
     def _said(self, name: str) -> str | float:

@@ -14,6 +14,7 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import unknown
+from numerics.pytorch.independence import dependence
 
 #: A measured second moment further than this many standard errors from what an initialiser gives is refused.
 SURE = 6.0
@@ -117,11 +118,13 @@ def measured(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Dra
     ------
     ValueError
         If the mean of the weights or of the biases is not 0 within its error: such weights move the state at order :math:`\varepsilon`
-        and must be said by hand.
+        and must be said by hand. If the entries do not look independent and of one law.
     """
     entries = np.concatenate([np.asarray(w, dtype=float).ravel() for w in weights])
     fan_in = weights[0].shape[1]
     _require_centred(entries, "weights")
+    if (why := dependence(weights)) is not None:
+        raise ValueError(f"its weights are not drawn independently from one law: {why}")
     variance, error = _second_moment(entries)
     bias = np.concatenate([np.asarray(b, dtype=float).ravel() for b in biases]) if biases else np.zeros(1)
     _require_centred(bias, "biases")

@@ -22,7 +22,7 @@ def linear_function(reader: Reader, x: Any, weight: Any, bias: Any = None) -> Va
         raise ValueError("its matrix is computed from the state")
     value = reader.value(x, "linear")
     reader.on(value, len(value.axes) - 1, "linear")
-    name = reader.name_of(weight) or "W"
+    name = reader.name_of_matrix(weight)
     holder = holder_of(reader.block, name.rpartition(".")[0]) if name.endswith(".weight") else None
     if type(holder).__name__ == "Linear" or hasattr(
         holder, "in_features"

@@ -20,7 +20,7 @@ import sympy as sp
 from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
 from derivations.limits.elimination.averages import LayerAverage, layer_average
-from derivations.limits.elimination.draws import Coins, Draw, Expansion
+from derivations.limits.elimination.draws import Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.lengths import Length
@@ -162,11 +162,6 @@ class _Rule:
     def _normed(self, length: Length, terms: list[tuple[sp.Expr, list[sp.Expr]]], nodes: list[LayerAverage]) -> sp.Expr:
         """Terms times a power of a length, degree by degree."""
         assert isinstance(self.law, GaussianLaw)
-        if self._can_vanish(self.law.origin(length.variable)):
-            raise NotClosed(
-                f"a norm of {length.variable} is 0 with positive probability: all neurons that its matrix reads can be 0 at once, and a layer is "
-                "then 0/0; normalise the state or a smooth function instead, or take the width to infinity"
-            )
         copies = [tag.copies.get(length.variable, length.variable) for tag in self.tags]
         others = set(self.law.variables) - {length.variable}
         others |= {tag.copies[v] for tag in self.tags for v in others & set(tag.copies)}
@@ -188,24 +183,6 @@ class _Rule:
                 raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
             total += factor * sp.Add(*(self._term(*part) for part in parts))
         return total
-
-    def _can_vanish(self, variance: sp.Expr) -> bool:
-        """Whether what is drawn makes a variance 0 with positive probability."""
-        drawn = {v for random in self.expansion.random for v in random.variables}
-        coins = {
-            v: sp.S.Zero for random in self.expansion.random if isinstance(random, Coins) for v in random.variables
-        }
-
-        def dead(body: sp.Expr) -> sp.Expr:
-            return body.replace(
-                lambda e: (
-                    isinstance(e, sp.Piecewise) and drawn & e.free_symbols and any(value == 0 for value, _ in e.args)
-                ),
-                lambda e: sp.S.Zero,
-            ).xreplace(coins)
-
-        averages = variance.atoms(LayerAverage)
-        return bool(averages) and variance.xreplace({node: dead(node.body) for node in averages}) == 0
 
     def _term(self, coefficient: sp.Expr, bodies: list[sp.Expr]) -> sp.Expr:
         """Constant × functions of the tagged neurons × averages."""

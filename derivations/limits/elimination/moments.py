@@ -18,6 +18,7 @@ from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
+from derivations.limits.elimination.vanishing import require_norms
 from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
@@ -59,7 +60,11 @@ class LayerMoments:
         ------
         NoLimit
             If a sum over infinitely many neurons over the root of their number is not centred.
+        NotClosed
+            If a layer can divide by 0.
         """
+        if not self.infinite:
+            require_norms(self.program)
         expansion = self._expanded(self.order, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:

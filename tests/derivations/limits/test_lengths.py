@@ -88,12 +88,27 @@ def test_means_in_the_drift_are_those_of_the_sphere():
     [
         (lambda x: rms_norm(A(relu(B(x)))), "0 with positive probability"),
         (lambda x: rms_norm(A(dropout(x, sp.Rational(1, 2)))), "0 with positive probability"),
+        (lambda x: A(rms_norm(relu(B(x)))), r"divides by average.*B.*, which is 0 with positive probability"),
+        (lambda x: A(relu(B(x))) / sp.sqrt(average(relu(B(x)) ** 2)), "0 with positive probability"),
+        (lambda x: A(relu(x)) / average(relu(x)), "0 with positive probability"),
+        (lambda x: A(layer_norm(relu(B(x)))), "0 with positive probability"),
         (lambda x: rms_norm(A(x) + B(x)), "fluctuates"),
         (lambda x: (A(x) + 1) / sp.sqrt(average(A(x) ** 2) - average(A(x)) ** 2) - x, "vanish|fluctuates"),
         (lambda x: A(x) / average(A(x) ** 2) ** 2, "fluctuates"),
         (lambda x: rms_norm(Weights("A", row_covariance=sp.diag(1, 2, 3))(x)), "fluctuates"),
     ],
-    ids=["dead", "all dropped", "two matrices", "moved by a number", "no second moment", "rows that differ"],
+    ids=[
+        "dead",
+        "all dropped",
+        "dead inside",
+        "dead quotient",
+        "dead state",
+        "dead about the mean",
+        "two matrices",
+        "moved by a number",
+        "no second moment",
+        "rows that differ",
+    ],
 )
 def test_what_has_no_such_mean_is_refused(branch, says):
     with pytest.raises(NotClosed, match=says):

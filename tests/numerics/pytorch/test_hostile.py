@@ -114,7 +114,38 @@ def centred_by_hand(b, x):
     return x + b.a(y / torch.sqrt((y**2).mean(-1, keepdim=True) + 0.25))
 
 
+def attends(shares):
+    """Attention whose shares are a function of the block and the scores; what it draws stands in ``more``."""
+    more = {name: nn.Linear(4, 4) for name in "kv"}
+    more["bias"] = torch.tensor([[0.0, -0.5], [-0.5, 0.0]])
+    return calls(lambda b, x: x + b.c(shares(b, b.a(x) @ b.k(x).mT / 2) @ b.v(x)), **more)
+
+
+def differential(b, x):
+    first, second = ((q(x) @ k(x).mT / 2).softmax(-1) for q, k in ((b.a, b.k), (b.q2, b.k2)))
+    return x + b.c((first - 0.8 * second) @ b.v(x))
+
+
+def cosines(b, x):
+    q, k = (F.normalize(m(x), dim=-1) for m in (b.a, b.k))
+    return x + b.c((10 * q @ k.mT).softmax(-1) @ b.v(x))
+
+
 READ = {
+    "interpolation": lambda: calls(lambda b, x: torch.lerp(x, b.a(x), 0.3)),
+    "interpolation by the state": lambda: calls(lambda b, x: torch.lerp(x, b.a(x), b.c(x).sigmoid())),
+    "product added": lambda: calls(lambda b, x: torch.addcmul(x, b.a(x), b.c(x), value=0.5)),
+    "quotient added": lambda: calls(lambda b, x: torch.addcdiv(x, b.a(x), 1 + b.c(x) ** 2)),
+    "linear biases of attention": lambda: attends(lambda b, scores: (scores + b.bias).softmax(-1)),
+    "capped scores": lambda: attends(lambda b, scores: (30 * torch.tanh(scores / 30)).softmax(-1)),
+    "sigmoid attention": lambda: attends(lambda b, scores: scores.sigmoid()),
+    "differential attention": lambda: calls(differential, **{m: nn.Linear(4, 4) for m in ("k", "v", "q2", "k2")}),
+    "cosine attention": lambda: calls(cosines, **{m: nn.Linear(4, 4) for m in ("k", "v")}),
+    "larger of two": lambda: calls(lambda b, x: x + torch.maximum(b.a(x), b.c(x))),
+    "signs of both kinds": lambda: Calls(
+        lambda b, x: x + b.a(torch.cat([F.relu(x), F.relu(-x)], -1)), a=nn.Linear(8, 4)
+    ),
+    "half steps": lambda: calls(lambda b, x: (y := x + b.a(x) / 2) + F.silu(b.c(y)) / 2),
     "method in place": lambda: calls(writes_by_method),
     "function in place": lambda: calls(writes_by_function),
     "keyword in place": lambda: calls(writes_by_keyword),
@@ -148,6 +179,7 @@ CUT = {
     "c_1": ("c", slice(None), slice(0, 1)),
     "c_2": ("c", slice(None), slice(1, 4)),
 }
+HALVES = {f"a_{k + 1}": ("a", slice(None), slice(4 * k, 4 * k + 4)) for k in range(2)}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -158,7 +190,7 @@ def test_what_is_read_is_what_pytorch_computes(name):
     with torch.no_grad():
         theirs = block(x.clone()[None])[0].numpy()
     tensors = tensors_by_name(block)
-    found = evaluated(net, x.numpy(), tensors, CUT)
+    found = evaluated(net, x.numpy(), tensors, HALVES if name == "signs of both kinds" else CUT)
     np.testing.assert_allclose(found, theirs, rtol=1e-6, atol=1e-7)
 
 
@@ -261,6 +293,51 @@ def test_what_is_not_read_right_is_refused_by_name(make, said):
     options = {"initialiser": "lecun_normal"} if "shares a part" in said else {}
     with pytest.raises(ValueError, match=said):
         from_torch(block, positions=2, **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda b, x: x + F.linear(x, b.a.weight - b.a.weight.mT), "computes its matrix from other tensors"),
+        (lambda b, x: x + F.linear(x, b.a.weight.softmax(-1)), "computes its matrix from other tensors"),
+        (lambda b, x: x + x @ (b.a.weight @ b.c.weight), "computes its matrix from other tensors"),
+        (lambda b, x: x + (b.a(x) @ b.c(x).mT).softmax(1) @ x, "softmax goes over .positions"),
+        (lambda b, x: x + torch.where(b.a(x).argmax(-1, keepdim=True) == 0, x, b.c(x)), "argmax .* has no rule"),
+        (lambda b, x: x + b.a(torch.roll(x, 1, 1)), "roll .* has no rule"),
+        (lambda b, x: x + b.a(x) * F.cosine_similarity(x, b.c(x), dim=-1)[..., None], "cosine_similarity"),
+        (lambda b, x: x + b.a(x.mean(1, keepdim=True)), "mean is known over the neurons only"),
+    ],
+)
+@pytest.mark.parametrize("initialiser", ["default", "lecun_normal", "measured"])
+def test_what_has_no_rule_has_none_under_any_initialiser(function, said, initialiser):
+    with pytest.raises(ValueError, match=said):
+        from_torch(calls(function), positions=2, initialiser=initialiser)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w + w.T, "entries repeat those across the diagonal"),
+        (lambda w: w - w.T, "entries repeat those across the diagonal with the other sign"),
+        (lambda w: w[:, :2] @ w[:2], "rows repeat each other, as those of a low rank do"),
+        (lambda w: w * torch.linspace(0.2, 2, len(w)), "each column has a variance of its own"),
+        (lambda w: w * torch.linspace(0.2, 2, len(w))[:, None], "each row has a variance of its own"),
+        (lambda w: w - w.mean(1, keepdim=True), "the mean of each row is taken off"),
+        (lambda w: torch.linalg.qr(w)[0], 'orthogonal; name the initialiser "orthogonal"'),
+        (torch.abs, "the weights have mean"),
+        (torch.sign, None),
+        (lambda w: w**3, None),
+    ],
+    ids=range(10),
+)
+def test_measured_weights_must_look_independent(change, said):
+    block = nn.Sequential(nn.Linear(96, 96, bias=False))
+    block[0].weight.data = change(torch.randn(96, 96))
+    if said is None:
+        assert len(from_torch(block, initialiser="measured").modules) == 1
+        return
+    with pytest.raises(ValueError, match=said):
+        from_torch(block, initialiser="measured")
 
 
 def test_an_activation_with_arguments_given():
