@@ -157,15 +157,9 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
     }
 
     def closed(expr: sp.Expr) -> sp.Expr:
-<<<<<<< HEAD
-        inside = sp.expand(released(expr).xreplace(rule))
-        left = sorted(map(plain, inside.atoms(LayerAverage))) or sorted(
-            f"<{v}>" for v, mean in zip(x, means, strict=True) if inside.has(mean)
-=======
         inside = expanded(released(expr).xreplace(rule))
-        left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
+        left = sorted(map(plain, inside.atoms(LayerAverage))) or sorted(
             f"<{v}>" for v, mean in zip(x, means, strict=True) if mean != 0 and inside.has(mean)
->>>>>>> main
         )
         if left:
             raise NotClosed(

@@ -135,17 +135,10 @@ def line_rows(line: Line) -> tuple[str, str, list[str]]:
 
 def line_latex(line: Line) -> str:
     """One line with an alignment mark before the relation, wrapped between terms where it is too long."""
-<<<<<<< HEAD
-    return _row(*line_rows(line))
-
-
-def _row(left: str, relation: str, rows: list[str]) -> str:
-=======
     return _laid_out(*line_rows(line))
 
 
 def _laid_out(left: str, relation: str, rows: list[str]) -> str:
->>>>>>> main
     return " \\\\\n  &\\quad ".join([f"{left} &{relation} {rows[0]}", *rows[1:]])
 
 
@@ -181,44 +174,23 @@ def step_latex(step: Step, label: str) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-<<<<<<< HEAD
     if step.lines:
         parts.append(numbered(step.lines, label))
-=======
-    laid_out = [line_rows(line) for line in step.lines]
-    shown = " \\\\\n".join(_laid_out(*line) for line in laid_out)
-    if sum(len(rows) for _, _, rows in laid_out) > LONGEST:  # an aligned block does not break over pages
-        rows = shown.replace(" \\\\\n", " \\notag \\\\\n")
-        parts.append(f"\\begin{{align}}\n{rows} \\label{{{label}}}\n\\end{{align}}")
-    elif step.lines:
-        parts.append(_numbered(shown, label))
->>>>>>> main
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)
 
 
 def numbered(lines: tuple[Line, ...], label: str) -> str:
-<<<<<<< HEAD
     """Lines as one display with a number and a label, in smaller type where a row that cannot be broken is wider than a page."""
     parts = [line_rows(line) for line in lines]
-    rows = " \\\\\n".join(_row(*part) for part in parts)
+    rows = " \\\\\n".join(_laid_out(*part) for part in parts)
     if sum(len(right) for *_, right in parts) > LONGEST:  # an aligned block does not break over pages
         unnumbered = rows.replace(" \\\\\n", " \\notag \\\\\n")
         display = f"\\begin{{align}}\n{unnumbered} \\label{{{label}}}\n\\end{{align}}"
     else:
-        display = (
-            f"\\begin{{equation}}\\label{{{label}}}\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n\\end{{equation}}"
-        )
+        display = f"\\begin{{equation}}\\label{{{label}}}\n{_aligned(rows)}\n\\end{{equation}}"
     size = size_of([(left, right) for left, _, right in parts])
     return f"{{{size}\n{display}}}" if size else display
-=======
-    """Lines as one display with a number and a label."""
-    return _numbered(" \\\\\n".join(map(line_latex, lines)), label)
-
-
-def _numbered(rows: str, label: str) -> str:
-    return f"\\begin{{equation}}\\label{{{label}}}\n{_aligned(rows)}\n\\end{{equation}}"
->>>>>>> main
 
 
 def body(steps: tuple[Step, ...], label: str = "eq") -> str:
