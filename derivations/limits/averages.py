@@ -109,7 +109,30 @@ class LayerAverages:
     def _by_pattern(self, moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
         few = self.layer.states
         exchange = Exchange.of(self.layer.program)
-        if heads(self.layer.program) or self.layer.directions:
+        if self.layer.directions:
             return cache(moment)
+        if heads(self.layer.program):
+            return self._named(moment)
         renamed = permuted(state_labels((few, self.layer.other), (self.states, self.other)), len(few))
         return by_pattern(moment, renamed, exchange, always=len(self.states) > len(few))
+
+    def _named(self, moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
+        """Moments that all neurons share under names: those of heads are long, and are closed once each."""
+        own = {*self.states, *self.other, *self.layer.places, *self.layer.other_places}
+
+        @cache
+        def value(*labels: int) -> sp.Expr:
+            found = moment(*labels)
+            shared = found.is_Add and not found.free_symbols & own
+            if not shared:
+                return found
+            name = sp.Dummy("F", real=True)
+            self.entries[name] = found
+            return name
+
+        return value
+
+    @cached_property
+    def entries(self) -> dict[sp.Symbol, sp.Expr]:
+        """What names of moments that all neurons share stand for, where they have names."""
+        return {}

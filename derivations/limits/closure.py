@@ -3,6 +3,7 @@ r"""Closure at finite width: the Gram matrix of a layer as a diffusion by itself
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
@@ -129,6 +130,10 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         for k, value in powers.items()
     }
 
+    @cache
+    def entry(name: sp.Symbol) -> sp.Expr:
+        return closed(neurons.entries[name])
+
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
         left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
@@ -139,7 +144,7 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
                 f"the Gram matrix is no diffusion by itself: how it moves also depends on {brief(', '.join(left), 400)}; the state is read "
                 f"neuron by neuron{_where(moments.program)}, not through random matrices and averages only"
             )
-        return sp.factor_terms(inside)
+        return sp.factor_terms(inside).xreplace({s: entry(s) for s in inside.free_symbols & {*neurons.entries}})
 
     # each entry as a function of averages, <x x'>, or centred <x x'> - <x><x'>; its differential by Itô's formula
     def drift(a: int, b: int) -> sp.Expr:
