@@ -223,9 +223,9 @@ def _grows_at_the_readout(rows: Sequence[Moved]) -> list[Words]:
     """What a coordinate check sees: by how much the output moves where a matrix moves features by order 1."""
     seen: dict[sp.Expr, list[str]] = {}
     for row in rows:
-        if row.role == "hidden" and None not in (row.state.width, row.output.width, row.state.depth, row.output.depth):
-            over = n ** (row.output.width - row.state.width) * depth ** (row.output.depth - row.state.depth)
-            if (power := over.xreplace({readout_exponent: _HALF})) != 1:
+        if row.role == "hidden" and not (row.state.vanishes or row.output.vanishes):
+            over = _power(row.output) / _power(row.state)
+            if (power := sp.powsimp(over.xreplace({readout_exponent: _HALF}))) != 1:
                 seen.setdefault(power, []).append(row.name)
     return [
         (

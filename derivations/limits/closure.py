@@ -2,7 +2,7 @@ r"""Closure at finite width: the Gram matrix of a layer as a diffusion by itself
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import sympy as sp
@@ -26,7 +26,7 @@ from derivations.limits.elimination.labels import (
 )
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
-from derivations.symbols import state, step
+from derivations.symbols import state, step, width
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,20 @@ class GramLimit:
         Whether it is the Gram matrix of the centred state, :math:`\langle x^\alpha x^\beta\rangle - \langle x^\alpha\rangle\langle x^\beta\rangle`.
     fixed : dict
         Entries that every layer fixes, as a norm at the end of a layer does, and their values.
+    noises : dict
+        Where neurons have independent noises with one covariance F for all, its different entries by their places; then
+        :math:`n\,\mathrm{d}[V_{\alpha\beta}, V_{\gamma\delta}] = (V_{\alpha\gamma}F_{\beta\delta} + V_{\alpha\delta}F_{\beta\gamma} +
+        V_{\beta\gamma}F_{\alpha\delta} + V_{\beta\delta}F_{\alpha\gamma})\,\mathrm{d}t`. Else empty.
+    width : Expr
+        The number n of neurons.
     """
 
     process: Diffusion | Flow
     matrix: sp.ImmutableMatrix
     centred: bool
     fixed: dict[sp.Expr, sp.Expr]
+    noises: dict[tuple[int, int], sp.Expr] = field(default_factory=dict)
+    width: sp.Expr = width
 
 
 def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
@@ -132,7 +140,9 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
 
     @cache
     def entry(name: sp.Symbol) -> sp.Expr:
-        return closed(neurons.entries[name])
+        found = neurons.entries[name]
+        whole = released(found).xreplace(rule)  # as it is, where nothing has to cancel
+        return closed(found) if whole.has(LayerAverage, *means) else sp.factor_terms(whole)
 
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = sp.expand(released(expr).xreplace(rule))
@@ -185,7 +195,11 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         bound = fixed[matrix[0, 0]]
         domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
         return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
-    return GramLimit(GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix), matrix, centred, fixed)
+    places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
+    shared = {p: neurons.shared_noise(*p) for p in places}
+    entries = {} if None in shared.values() else {p: closed(f) for p, f in shared.items() if f is not None}
+    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix)
+    return GramLimit(process, matrix, centred, fixed, entries, moments.program.neurons.size)
 
 
 def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:
