@@ -26,6 +26,9 @@ _ROWS = 20
 _SHARES = tuple(sp.Rational(k, 97) for k in (3, 22, 41, 57, 78, 95))
 _DISTANCES = tuple(sp.Rational(k, 89) for k in (1, 30, 71, 150, 400, 900))
 _LINE = tuple(sp.Rational(k, 83) for k in (-300, -90, -25, 19, 100, 350))
+#: Functions that are real for some real arguments only.
+_PARTIAL = (sp.log, sp.asin, sp.acos, sp.acosh, sp.atanh, sp.erfinv)
+_DOMAIN = "give the diffusion the domain in which it lives, or symbols with signs"
 
 
 class Semidefinite(sp.logic.boolalg.BooleanFunction):
@@ -80,11 +83,51 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
         except (ValueError, TypeError, ZeroDivisionError):  # a function has no value there
             continue
         if negative:
-            where = f" at {', '.join(f'{s} = {v}' for s, v in point.items())}" if point else ""
+            where = _where(point)
+            if any(entry.is_extended_real is False for entry in value):
+                raise DerivationError(f"the covariance {_shown(covariance)} is not real{where}; {_DOMAIN}")
             raise DerivationError(
                 f"the covariance {_shown(covariance)} is {_shown(value)}{where}, expected a number ≥ 0 or a positive "
-                "semi-definite matrix; give the diffusion the domain in which it lives, or symbols with signs"
+                f"semi-definite matrix; {_DOMAIN}"
             )
+
+
+def require_real(drift: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...], domain: sp.Set) -> None:
+    """Refuse a drift that is seen not to be real: a root or a logarithm of a negative number at some point of the domain, or i.
+
+    Raises
+    ------
+    DerivationError
+        With the point at which it is seen.
+    """
+    for entry in drift:
+        if entry.free_symbols <= set(states) and may_leave_the_line(entry):
+            point = imaginary_point(entry, states, domain)
+            if point is not None:
+                raise DerivationError(f"the drift {brief(entry)} is not real{_where(point)}; {_DOMAIN}")
+
+
+def may_leave_the_line(expr: sp.Expr) -> bool:
+    """Whether a formula holds i, or powers and inverse functions that are real for some real arguments only."""
+    return expr.has(sp.I, *_PARTIAL) or any(p.exp.is_integer is not True and p.base != sp.E for p in expr.atoms(sp.Pow))
+
+
+def imaginary_point(expr: sp.Expr, states: Sequence[sp.Symbol], domain: sp.Set) -> dict[sp.Symbol, sp.Expr] | None:
+    """A point of the domain at which a formula of the states is seen to be no real number; None where none is seen."""
+    if expr.count_ops() > _LARGEST:
+        return None
+    for point in points_of(domain, states) if expr.free_symbols else [{}]:
+        try:
+            value = sp.N(expr.xreplace(point), _DIGITS)
+        except (ValueError, TypeError, ZeroDivisionError):  # a function has no value there
+            continue
+        if value.is_finite and abs(sp.im(value)) > _ROUNDING * abs(value):
+            return point
+    return None
+
+
+def _where(point: dict[sp.Symbol, sp.Expr]) -> str:
+    return f" at {', '.join(f'{s} = {v}' for s, v in point.items())}" if point else ""
 
 
 def require_equal(

@@ -1,17 +1,17 @@
 r"""The notation table as code: each shared symbol once, with its assumptions and its LaTeX.
 
-========== ================= ==========================================================
-symbol     LaTeX             meaning
-========== ================= ==========================================================
-depth      :math:`L`         number of layers
-width      :math:`n`         neurons in a layer
-time       :math:`t`         depth in units of the limit, :math:`t = \ell / L` for a ResNet
+========== =================== ==========================================================
+symbol     LaTeX               meaning
+========== =================== ==========================================================
+depth      :math:`L`           number of layers
+width      :math:`n`           neurons in a layer
+time       :math:`t`           depth in units of the limit, :math:`t = \ell / L` for a ResNet
 step       :math:`\varepsilon` the small parameter of a layer; one layer takes :math:`\varepsilon^2` units of time
-state      :math:`x`         one neuron's pre-activation, one input
-initial    :math:`x_0`       the state at :math:`t = 0`
-noise      :math:`u`         one neuron's centred Gaussian pre-activation :math:`(W\psi(x) + b)_i`
-shift      :math:`m`         what the means of weights and biases add to it
-========== ================= ==========================================================
+state      :math:`x`           one neuron's pre-activation, one input
+initial    :math:`x_0`         the state at :math:`t = 0`
+noise      :math:`u`           one neuron's centred Gaussian pre-activation :math:`(W\psi(x) + b)_i`
+shift      :math:`m`           what the means of weights and biases add to it
+========== =================== ==========================================================
 """
 
 from __future__ import annotations

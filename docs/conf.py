@@ -1,11 +1,52 @@
-"""Sphinx: ``sphinx-build -W docs docs/_build/html`` with the extra ``docs``."""
+"""Sphinx: ``sphinx-build -W docs docs/_build/html`` with the extra ``docs``; notebooks are run, MathJax is shipped with the site."""
+
+import sympy as sp
+
+from derivations import Activation
 
 project = "deeplimits"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+]
 myst_enable_extensions = ["dollarmath"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 html_theme = "furo"
+templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 autodoc_member_order = "bysource"
+autosummary_generate = True
+autosummary_imported_members = True
+# these differ from a function's name by a capital only, which some file systems do not see
+autosummary_filename_map = {f"derivations.{name}": f"derivations.{name}-class" for name in ("Jacobian", "Scalings")}
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 nitpicky = False
+
+#: Values say of themselves what their kind is; these say what they hold.
+VALUES = {
+    "derivations.ACTIVATIONS": "All activations with a name, by their names.",
+    "derivations.LAWS": "The families of laws that a limit is recognised as, in the order in which they are tried.",
+    "derivations.RECIPES": "All recipes of networks.",
+    "derivations.causal": "The mask of a text for attention: a position looks at itself and at those before it.",
+    "derivations.epsilon": "The small parameter of a layer, :math:`\\varepsilon = L^{-1/2}` where nothing else is said.",
+}
+
+
+def describe_value(app, what, name, obj, options, lines):
+    """A value's own description in place of that of its class."""
+    if isinstance(obj, Activation):
+        lines[:] = [f"The activation :math:`\\varphi({obj.variable}) = {sp.latex(obj.expr)}`.", ""]
+    elif name in VALUES:
+        lines[:] = [VALUES[name], ""]
+
+
+def setup(app):
+    """Join in where Sphinx reads docstrings."""
+    app.connect("autodoc-process-docstring", describe_value, priority=900)

@@ -28,7 +28,7 @@ class Rule(NamedTuple):
 
 
 def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Refuse arguments of a function that are not what their rules say.
+    """Refuse arguments of a function that are not what their rules say; what is annotated as a bool must be one.
 
     Examples
     --------
@@ -44,11 +44,13 @@ def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
+        flags = {name: flag for name, p in signature.parameters.items() if p.annotation in ("bool", bool)}
+        asked = flags | rules
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind(*args, **kwargs).arguments
-            for name, rule in rules.items():
+            for name, rule in asked.items():
                 if name in given and not rule.holds(given[name]):
                     raise ValueError(f"{name} must be {rule.expected}, got {shown(given[name])}")
             return function(*args, **kwargs)
@@ -81,7 +83,9 @@ def _is_number(value: Any) -> bool:
 def _is_numbers(value: Any) -> bool:
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "USbcmMV" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat)):
+        if array.dtype.kind in "USbcmMV" or (
+            array.dtype.kind == "O" and any(v is None or isinstance(v, str) for v in array.flat)
+        ):
             return False
         array.astype(float)
     except (TypeError, ValueError, OverflowError):
@@ -107,6 +111,7 @@ def _is_moderate(value: np.ndarray) -> bool:
     return bool(np.all((size >= 1e-75) & (size <= 1e75)))
 
 
+flag = Rule("True or False", lambda value: isinstance(value, bool | np.bool_))
 number = Rule("a finite number", _is_number)
 positive = Rule("a positive finite number", lambda value: _is_number(value) and float(value) > 0)
 moderate = Rule(

@@ -3,8 +3,8 @@
 import contextlib
 import importlib
 import importlib.util
-import inspect
 import io
+import json
 import re
 import runpy
 import tomllib
@@ -18,7 +18,9 @@ from derivations.notation.citations import Source, software
 from numerics.linalg import one_thread
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+PAGES = sorted((*DOCS.glob("*.md"), *DOCS.glob("results/*.md")))
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 PRINTED = re.compile(r"^```python\n(.*?)^```\n\n?(?:```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
@@ -42,9 +44,8 @@ def test_code_on_the_page_runs(page):
 
 @pytest.mark.slow
 def test_the_table_of_solvable_activations_is_what_the_engine_finds():
-    docs = PAGES[0].parent
-    table = runpy.run_path(str(docs / "make_solvable.py"))["table"]()
-    assert table in (docs / "solvable.md").read_text(encoding="utf-8")
+    table = runpy.run_path(str(DOCS / "make_solvable.py"))["table"]()
+    assert table in (DOCS / "solvable.md").read_text(encoding="utf-8")
 
 
 def test_the_page_on_how_to_cite_says_what_the_program_and_the_citation_file_say():
@@ -67,13 +68,18 @@ def linked(page: Path) -> set[str]:
 
 
 def test_every_page_is_linked_from_the_index_and_the_readme():
-    pages = {page.name for page in PAGES} - {"index.md"}
+    results = {page.name for page in PAGES if page.parent != DOCS}
+    pages = {page.name for page in PAGES if page.parent == DOCS} - {"index.md"}
+    notebooks = {f"notebooks/{book.name}" for book in NOTEBOOKS}
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = re.search(r"^:hidden:\n\n(.*?)^```", index, flags=re.MULTILINE | re.DOTALL)
     assert listed is not None
-    assert pages == {f"{name}.md" for name in listed[1].split()}
-    assert pages <= linked(ROOT / "docs" / "index.md")
-    assert {f"docs/{name}" for name in pages - {"reference.md"}} <= linked(ROOT / "README.md")
+    assert {name.removesuffix(".md").removesuffix(".ipynb") for name in pages | notebooks} == set(listed[1].split())
+    assert pages | notebooks <= linked(ROOT / "docs" / "index.md")
+    assert {f"results/{name}" for name in results} <= linked(DOCS / "results.md")
+    assert {f"docs/{name}" for name in (pages | notebooks) - {"reference.md", "changelog.md"}} <= linked(
+        ROOT / "README.md"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
@@ -86,23 +92,36 @@ def test_every_figure_is_shown():
     assert {figure.resolve() for figure in (ROOT / "docs" / "figures").iterdir()} <= shown
 
 
-def referenced() -> set[object]:
-    """What the page of reference documents: the members that it names, or all that a module defines."""
+def referenced() -> list[str]:
+    """The names of which the reference has a page each."""
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    found: set[object] = set()
-    for name, members in re.findall(r"automodule:: (\S+)\n   :members:(.*)", text):
-        module = importlib.import_module(name)
-        own = [k for k, v in vars(module).items() if inspect.isroutine(v) or inspect.isclass(v)]
-        found |= {getattr(module, member.strip()) for member in (members.split(",") if members else own)}
-    return found
+    return re.findall(r"^   ([\w.]+)$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("package", [derivations, numerics], ids=lambda p: p.__name__)
-def test_every_public_function_and_class_is_in_the_reference(package):
-    public = {name: getattr(package, name) for name in package.__all__}
-    described = {name: thing for name, thing in public.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
-    assert len(described) > 10
-    assert sorted(described.keys() - {name for name, thing in described.items() if thing in referenced()}) == []
+def test_every_public_name_and_no_other_has_a_page_of_reference(package):
+    pages = [name for name in referenced() if name.rpartition(".")[0] == package.__name__]
+    assert sorted(pages) == sorted(f"{package.__name__}.{name}" for name in package.__all__)
+
+
+def test_what_else_has_a_page_exists_and_is_described():
+    public = {name: getattr(package, name) for package in (derivations, numerics) for name in package.__all__}
+    assert len(set(referenced())) == len(referenced())
+    for module, _, name in (full.rpartition(".") for full in referenced()):
+        if module not in ("derivations", "numerics"):
+            found = getattr(importlib.import_module(module), name)
+            assert found.__doc__
+            assert public.get(name) is not found  # it has its page already
+
+
+@pytest.mark.parametrize("book", NOTEBOOKS, ids=lambda b: b.stem)
+def test_notebooks_are_kept_without_results_and_run_where_the_site_is_built(book):
+    cells = [c for c in json.loads(book.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    assert len(cells) > 3
+    assert all(c["outputs"] == [] and c["execution_count"] is None for c in cells)
+    settings = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8")
+    assert 'nb_execution_mode = "force"' in settings
+    assert "nb_execution_raise_on_error = True" in settings
 
 
 @pytest.mark.slow

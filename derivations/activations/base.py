@@ -182,6 +182,7 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
     >>> as_activation(y**2 + 1).expr
     x**2 + 1
     """
+    require("shaped", shaped, bool, "True or False")
     if isinstance(given, Activation):
         if given.rates and not shaped:
             raise DerivationError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import Field, replace
+from dataclasses import Field, fields, replace
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,7 @@ import sympy as sp
 
 from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, require
 from derivations.language import Program, program
 from derivations.symbols import require_free_names
 from derivations.symbols import width as any_width
@@ -108,6 +108,13 @@ def _strict(value: object) -> sp.Basic:
         return exact_decimals(value)
     except (sp.SympifyError, TypeError):
         return sp.nan
+
+
+def require_flags(recipe: Recipe) -> None:
+    """Refuse what is neither True nor False where one of both is meant."""
+    for field in fields(recipe):
+        if field.type == "bool":
+            require(field.name, getattr(recipe, field.name), bool, "True or False")
 
 
 def checked_inputs(inputs: object) -> int:

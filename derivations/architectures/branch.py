@@ -7,7 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Recipe, checked_inputs, checked_mean, checked_variance, checked_width
+from derivations.architectures.base import (
+    Recipe,
+    checked_inputs,
+    checked_mean,
+    checked_variance,
+    checked_width,
+    require_flags,
+)
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, unknown
 from derivations.language import Weights, drop_branch, dropout, layer_norm, rms_norm
@@ -45,6 +52,7 @@ class Block(Recipe):
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
+        require_flags(self)
         set_(self, "width", checked_width(self.width))
         set_(self, "inputs", checked_inputs(self.inputs))
         for name in ("weight_variance", "bias_variance"):

@@ -8,6 +8,7 @@ import sympy as sp
 
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import tanh
+from derivations.architectures.base import require_flags
 from derivations.architectures.shrinking import ShrinkingResNet
 from derivations.errors import DerivationError
 from derivations.language import Weights
@@ -59,6 +60,7 @@ class ConvResNet(ShrinkingResNet):
     circular: bool = True
 
     def __post_init__(self) -> None:
+        require_flags(self)
         super().__post_init__()
         object.__setattr__(self, "positions", checked_sizes(self.positions, "positions"))
         object.__setattr__(self, "filter", checked_sizes(self.filter or (1,) * len(self.positions), "filter"))

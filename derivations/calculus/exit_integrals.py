@@ -49,23 +49,27 @@ class ExitIntegrals:
         x, mu, a = coefficients_on(process, (low, high))
         for p, at, back in _coordinates(process, x, mu, a, low):
             drift, variance = mu.subs(x, at), sp.factor(a.subs(x, at))
-            s = _scale(drift, variance, p)
+            s = _scale(drift, variance, p, back.subs(x, low), back.subs(x, high))
             m = sp.powsimp(2 / (variance * s)) if s is not None else None
             if s is not None and parse(s, p) is not None and parse(m, p) is not None:
                 there = [back.subs(x, e) for e in (low, start, high)]
                 return cls(p, s, m, there[0], there[1], there[2], set())
         p, at, _ = next(_coordinates(process, x, mu, a, low))
-        s = _scale(mu.subs(x, at), a.subs(x, at), p)
+        s = _scale(mu.subs(x, at), a.subs(x, at), p, low, high)
         s = scale_density(process, (low, high)).subs(x, at).as_independent(p, as_Add=False)[1] if s is None else s
         return cls(p, s, sp.powsimp(2 / (sp.factor(a.subs(x, at)) * s)), low, start, high, set())
 
+    def _closed(self, density: sp.Expr) -> sp.Expr | None:
+        value = antiderivative(density, self.p, self.nonzero)
+        return None if value is None else _real(value, self.p, self.low, self.high)
+
     @cached_property
     def _s(self) -> sp.Expr | None:
-        return antiderivative(self.scale, self.p, self.nonzero)
+        return self._closed(self.scale)
 
     @cached_property
     def _m(self) -> sp.Expr | None:
-        return antiderivative(self.speed, self.p, self.nonzero)
+        return self._closed(self.speed)
 
     def _dummy(self) -> sp.Dummy:
         return sp.Dummy("y", positive=self.p.is_positive, real=True)
@@ -110,7 +114,7 @@ class ExitIntegrals:
             return None
         if self._m.has(sp.hyper):
             return product_antiderivative(self.scale, self.speed, self.p)
-        return antiderivative(self._slope, self.p, self.nonzero)
+        return self._closed(self._slope)
 
     @property
     def _slope(self) -> sp.Expr:
@@ -154,7 +158,17 @@ def _coordinates(
         yield q, vertex + q, x - vertex
 
 
-def _scale(drift: sp.Expr, variance: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
+def _real(value: sp.Expr, p: sp.Symbol, low: sp.Expr, high: sp.Expr) -> sp.Expr:
+    """An antiderivative with logarithms of what is positive between two numbers: those of u and of -u have one slope."""
+    if not (low.is_number and high.is_number) or (low.is_infinite and high.is_infinite):
+        return value
+    inside = (low + high) / 2 if (high - low).is_finite else low + 1 if low.is_finite else high - 1
+    return value.replace(sp.log, lambda u: sp.log(-u if u.subs(p, inside).is_negative else u))
+
+
+def _scale(
+    drift: sp.Expr, variance: sp.Expr, p: sp.Symbol, low: sp.Expr = -sp.oo, high: sp.Expr = sp.oo
+) -> sp.Expr | None:
     r""":math:`\exp(-\int 2\mu/a)`, read off where the ratio is a sum of powers; None where the integral is not found."""
     ratio = sp.powsimp(sp.expand(sp.cancel(2 * drift / variance)))
     ratio = sp.apart(ratio, p) if ratio.is_rational_function(p) and len(ratio.free_symbols) == 1 else ratio
@@ -163,7 +177,7 @@ def _scale(drift: sp.Expr, variance: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
         own = parse(term, p)
         if own is None or own.rate != 0:
             whole = antiderivative(ratio, p, set())
-            return sp.exp(-whole) if whole is not None else None
+            return sp.exp(-_real(whole, p, low, high)) if whole is not None else None
         if sp.expand(own.power + 1) == 0:
             power -= own.constant
         else:

@@ -76,6 +76,9 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     mass = sp.integrate(density.subs(there), (x, *ends))
     if mass.has(sp.Integral, sp.Piecewise):
         raise NoClosedForm(f"the mass of the speed measure, ∫ {brief(density)} d{x}, is not elementary")
+    mass = mass.replace(
+        sp.Abs, lambda u: sp.Abs(sp.expand(u / sp.I) if u.has(sp.I) else u)
+    )  # Bessel functions turned by i
     return Stationary(sp.powsimp(density / mass.subs(p, back)), condition)
 
 

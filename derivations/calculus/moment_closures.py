@@ -118,8 +118,8 @@ class LogNormal(MomentClosure):
     With :math:`\mu_i = \mathbb{E}X_i` and
     :math:`v_{ij} = \mathbb{E}X_iX_j/(\mu_i\mu_j) = e^{\mathrm{Cov}(\log X_i, \log X_j)}`,
 
-    .. math:: \mathbb{E}\prod_i X_i^{\alpha_i} = \prod_i \mu_i^{\alpha_i} v_{ii}^{\alpha_i(\alpha_i-1)/2}
-    \prod_{i<j} v_{ij}^{\alpha_i\alpha_j} .
+    .. math::
+        \mathbb{E}\prod_i X_i^{\alpha_i} = \prod_i \mu_i^{\alpha_i} v_{ii}^{\alpha_i(\alpha_i-1)/2} \prod_{i<j} v_{ij}^{\alpha_i\alpha_j} .
 
     Examples
     --------

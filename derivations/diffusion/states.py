@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import sympy as sp
 
-from derivations.covariances import require_covariance, require_equal
+from derivations.covariances import require_covariance, require_equal, require_real
 from derivations.diffusion.equation import Equation, matrix_of, symbols_of
 from derivations.entries import CovarianceField, LazyCovariance, entry_of
 from derivations.equations import (
@@ -145,6 +145,7 @@ class Diffusion(Equation):
             raise DerivationError(f"the drift of {size} states must have {size} entries, got {len(drift)}")
         drift = drift.reshape(size, 1)
         object.__setattr__(self, "drift", drift)
+        require_real(drift, self.states, self.domain)
         if isinstance(held := self.__dict__["covariance"], LazyCovariance):
             object.__setattr__(self, "_generic", tuple(held.generic))
             if size:  # the others are made when they are read

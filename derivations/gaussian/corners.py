@@ -20,7 +20,8 @@ from derivations.piecewise.solving import singular_points
 from derivations.piecewise.terms import is_zero
 
 _NEAR = (50, 100, 200)  # distances, as negative powers of ten
-_DIGITS = 700
+_DIGITS, _MOST_DIGITS = 700, 12_000
+_SURE = 100  # digits in which values at two precisions agree
 _DENOMINATOR = 60  # of an exponent
 _GROWN = 6  # degree up to which a polynomial around a point is multiplied out
 
@@ -191,10 +192,8 @@ def _vanishes(guard: sp.Expr, point: sp.Expr) -> bool:
 
 def _leading(formula: sp.Expr) -> tuple[sp.Rational, int, bool]:
     """Exponent, power of the logarithm, and whether both are what the values say to many digits."""
-    roots = {root: root.evalf(_DIGITS) for root in formula.atoms(IsolatedRoot)}
-    function = sp.lambdify(DISTANCE, formula.xreplace(roots), "mpmath")
     with mp.workdps(_DIGITS):
-        values = [abs(mp.mpmathify(function(mp.mpf(10) ** -k))) for k in _NEAR]
+        values = _near(formula)
         if not all(values):
             return sp.S.Zero, 0, False
         heights = [mp.log(value) for value in values]
@@ -208,6 +207,22 @@ def _leading(formula: sp.Expr) -> tuple[sp.Rational, int, bool]:
         logarithms, exponent = int(mp.nint(power)), _rational(slope)
         sharp = abs(slope - mp.mpf(exponent.p) / exponent.q) < mp.mpf(10) ** -12 and abs(power) < mp.mpf(10) ** -12
     return exponent, logarithms, bool(sharp)
+
+
+def _near(formula: sp.Expr) -> list[mp.mpf]:
+    """Sizes at the small distances, with as many digits as are lost where large terms cancel; 0 where none are left."""
+    digits, before = _DIGITS, None
+    while digits <= _MOST_DIGITS:
+        roots = {root: root.evalf(digits) for root in formula.atoms(IsolatedRoot)}
+        function = sp.lambdify(DISTANCE, formula.xreplace(roots), "mpmath")
+        with mp.workdps(digits):
+            values = [abs(mp.mpmathify(function(mp.mpf(10) ** -k))) for k in _NEAR]
+            if before is not None and all(
+                abs(v - w) <= mp.mpf(10) ** -_SURE * v for v, w in zip(values, before, strict=True)
+            ):
+                return values
+        digits, before = 2 * digits, values
+    return [mp.mpf(0)] * len(_NEAR)
 
 
 def _rational(number: mp.mpf) -> sp.Rational:

@@ -165,15 +165,27 @@ def singular_points(f: sp.Expr, variable: sp.Symbol) -> list[Singular]:
         if not corner.smooth:
             # the distance may be lost in the place: more digits, until what is lost is less than the last
             bits = mp.mp.prec * (2 + corner.power)
-            beside = [_at_bits(sp.lambdify(DISTANCE, s.formula, "mpmath"), bits) for s in (corner.left, corner.right)]
+            beside = [_at_bits(side.formula, bits) for side in (corner.left, corner.right)]
             found.append(Singular(number(corner.point), corner.power, *beside))
     return found
 
 
-def _at_bits(function: Function, bits: int) -> Function:
+def _at_bits(formula: sp.Expr, bits: int) -> Function:
+    """A function of the distance with so many bits, and where powers of its inverse cancel with more, until two precisions agree."""
+    function = sp.lambdify(DISTANCE, formula, "mpmath")
+    cancels = any(p.exp.is_negative and p.has(DISTANCE) for p in formula.atoms(sp.Pow)) and formula.has(sp.Add)
+    asked = mp.mp.prec
+
     def at_bits(d: mp.mpf) -> mp.mpf:
         with mp.workprec(bits):
-            return function(d)
+            value = function(d)
+        for more in (2 * bits, 4 * bits, 8 * bits, 16 * bits) if cancels else ():
+            before = value
+            with mp.workprec(more):
+                value = function(d)
+                if abs(value - before) <= mp.ldexp(abs(value), -asked):
+                    break
+        return value
 
     return at_bits
 

@@ -75,10 +75,14 @@ def require_slopes(program: Program) -> None:
     averages = {s.symbol: sp.S.One for s in program.statements if isinstance(s, Mean)}  # norms are positive numbers
     bodies = [s.body for s in program.statements if isinstance(s, Matrix | Mean | Mix)]
     for body in (*bodies, program.update):
+        factors: dict[frozenset[sp.Basic], sp.Expr] = {}  # of one neuron together: sin(x)/x is smooth, and 1/x is not
         for factor in sp.Mul.make_args(body.xreplace(averages)):
-            neurons = sorted((factor.free_symbols - {step}) & _neurons(program), key=sp.default_sort_key)
+            neurons = frozenset(factor.free_symbols - {step}) & _neurons(program)
+            factors[neurons] = factors.get(neurons, sp.S.One) * factor
+        for neurons, factor in factors.items():
             if len(neurons) == 1 and not factor.is_polynomial(*neurons):
-                slope_of(Activation(str(factor.xreplace({neurons[0]: state})), factor.xreplace({neurons[0]: state})))
+                function = factor.xreplace({next(iter(neurons)): state})
+                slope_of(Activation(str(function), function))
 
 
 def _neurons(program: Program) -> set[sp.Symbol]:

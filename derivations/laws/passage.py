@@ -98,6 +98,7 @@ def first_passage(
     sqrt(2)*x_0*exp(-x_0**2/(2*t))/(2*sqrt(pi)*t**(3/2))
     """
     require("the process", process, Diffusion, "a Diffusion of one state, such as depth_limit(ResNet(relu, width=1))")
+    require("above", above, bool, "True or False")
     level = exact_decimals(level)
     require("the level", level, sp.Expr, "a number or an expression")
     low, high = process.domain.inf, process.domain.sup

@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, Flow
 from derivations.entries import LazyCovariance
-from derivations.errors import NotClosed, brief, require
+from derivations.errors import DerivationError, NotClosed, brief, require, shown
 from derivations.language import Program
 from derivations.language.entries import Correlated
 from derivations.language.statements import Back, Mask, Matrix, Mean
@@ -82,6 +82,9 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
         Naming what is left over, if neither is a diffusion by itself.
     """
     require("the program", program, Program, "the layer of a network: ResNet(relu, width=3).program()")
+    for what, number, least in (("inputs", inputs, 1), ("directions", directions, 0)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise DerivationError(f"{what} must be a whole number, at least {least}, got {shown(number)}")
     if directions:
         require_slopes(program)
     _require_alike(program)

@@ -31,6 +31,7 @@ from derivations.limits.elimination.held import released, with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.limits.gram import upper
+from derivations.limits.slopes import require_real
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import input_symbols, neuron_symbols, state
 
@@ -73,6 +74,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     NotClosed
         If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
     """
+    require_real(program)
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
         return _scaled_neurons(program, inputs) or _not_alike(LayerMoments(program, inputs))
     few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)

@@ -30,6 +30,7 @@ from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_m
 from derivations.limits.joint_moments import JointMoments, factored
 from derivations.limits.manifold import SlowManifold
 from derivations.limits.meanfield import mean_symbols
+from derivations.limits.slopes import require_real
 
 _FEW = 4  # inputs of which the covariance of two entries of V is a formula
 
@@ -72,6 +73,7 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     """
     require("the recipe", recipe, Recipe, "a network such as MLP(relu)")
     program, inputs = recipe.scaled_program(), recipe.coordinates
+    require_real(program)
     exchange, alike = Exchange.of(program), not heads(program)
     few = exchange.few(inputs, _FEW) if alike else inputs
     moments = JointMoments.of(recipe, few)

@@ -1,19 +1,61 @@
-"""Whether a program has a derivative: no function that it applies may jump."""
+"""Whether the functions that a program applies are real, and whether it has a derivative: then none of them may jump."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import sympy as sp
 from sympy.core.relational import Relational
 
+from derivations.covariances import imaginary_point, may_leave_the_line
 from derivations.errors import DerivationError, brief
-from derivations.language.statements import Between, Mask, Program
+from derivations.language.statements import Between, Mask, Mean, Program
 from derivations.piecewise import analyse
-from derivations.symbols import state
+from derivations.symbols import state, step
 
 _ROUNDED = (sp.floor, sp.ceiling, sp.frac)
 _STEPS = (sp.Heaviside, sp.sign, *_ROUNDED)
+
+
+@lru_cache(maxsize=256)
+def require_real(program: Program) -> None:
+    """Require that functions of a neuron's number are real for all numbers: powers, logarithms and inverse functions are looked at in points.
+
+    Raises
+    ------
+    DerivationError
+        Naming the function and a point.
+    """
+    neurons = {state, *(s.symbol for s in program.statements), *dict(program.others)}
+    averages = {s.symbol: sp.S.One for s in program.statements if isinstance(s, Mean)}  # norms are positive numbers
+    for body in (*(s.body for s in program.statements if not isinstance(s, Mask | Between)), program.update):
+        if may_leave_the_line(body):
+            for part in _of_one_neuron(body.xreplace(averages | {step: sp.S.One}), neurons - averages.keys()):
+                _require_real(part)
+
+
+def _of_one_neuron(expr: sp.Expr, neurons: set[sp.Symbol]) -> Iterator[sp.Expr]:
+    """The largest parts of a formula that depend on one symbol only, which is a neuron's number."""
+    if len(expr.free_symbols) == 1 and expr.free_symbols <= neurons:
+        yield expr
+    elif not isinstance(expr, sp.Piecewise):
+        kinds: dict[frozenset[sp.Basic], list[sp.Expr]] = {}
+        for arg in expr.args:
+            kinds.setdefault(frozenset(arg.free_symbols), []).append(arg)
+        for args in kinds.values():  # a factor may vanish where another one is not real
+            for part in [expr.func(*args)] if expr.is_Mul and len(kinds) > 1 else args:
+                yield from _of_one_neuron(part, neurons)
+
+
+def _require_real(part: sp.Expr) -> None:
+    (x,) = part.free_symbols
+    point = imaginary_point(part, (x,), sp.S.Reals) if may_leave_the_line(part) else None
+    if point is not None:
+        raise DerivationError(
+            f"{brief(part.xreplace({x: state}))} is not real at {state} = {point[x]}, and neurons take all real values; write it with "
+            f"Abs, Max or Piecewise so that it is, such as sqrt(Abs({state}))"
+        )
 
 
 def require_slopes(program: Program) -> None:
@@ -36,6 +78,11 @@ def require_slopes(program: Program) -> None:
                     f"{brief(part.xreplace({x: state}))} jumps at {state} = {jumps[0]}: its slope does not exist there, so a layer's "
                     "derivative does not say how the network moves; smooth the jump"
                 )
+
+
+def slope(body: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
+    """The derivative almost everywhere of a body that does not jump, as x sign(x): what its factors' jumps add vanishes together."""
+    return sp.diff(body, symbol).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
 
 
 def _example(parameter: sp.Symbol, k: int) -> sp.Rational:

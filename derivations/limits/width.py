@@ -28,6 +28,7 @@ from derivations.limits.elimination.labels import (
 from derivations.limits.elimination.moments import LayerMoments, evaluated, state_averages
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import MeanFieldLaw, mean_symbols
+from derivations.limits.slopes import require_real
 from derivations.sums import CoordinateSum
 
 
@@ -77,6 +78,7 @@ def kernel_flow(program: Program, inputs: int = 1, evaluate: bool = True) -> Ker
     NoLimit
         If the second moments move at a lower order than a layer's time.
     """
+    require_real(program)
     exchange = Exchange.of(program)
     few = inputs if heads(program) else exchange.few(inputs, 2)
     field, kernel = MeanFieldLayer.of(program, few), gram_matrix(inputs, "K")

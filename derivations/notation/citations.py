@@ -31,10 +31,13 @@ class Source:
         r"""As a ``\bibitem``."""
         held = dict(self.fields)
         where = next((held[name] for name in ("journal", "booktitle", "publisher", "howpublished") if name in held), "")
-        volume = f" {held['volume']}" if "volume" in held else ""
+        volume = f" {held['volume']}" + (f"({held['number']})" if "number" in held else "") if "volume" in held else ""
         pages = f":{held['pages']}" if "pages" in held else ""
         year = f" ({held['year']})" if "year" in held else ""
-        return f"\\bibitem{{{self.key}}} {held['author']}. {held['title']}. {where}{volume}{pages}{year}."
+        note = f", {held['note']}" if "note" in held else ""
+        *others, last = held["author"].split(" and ")
+        who = f"{', '.join(others)} {'et al.' if last == 'others' else f'and {last}'}" if others else last
+        return f"\\bibitem{{{self.key}}} {who.removesuffix('.')}. {held['title']}. {where}{volume}{pages}{year}{note}."
 
 
 def _own_version() -> str:
@@ -88,6 +91,7 @@ HAYOU = Source(
         ("title", "On the infinite-depth limit of finite-width neural networks"),
         ("journal", "Transactions on Machine Learning Research"),
         ("year", "2023"),
+        ("note", "arXiv:2210.00688"),
     ),
 )
 PELUCHETTI = Source(
@@ -98,6 +102,8 @@ PELUCHETTI = Source(
         ("title", "Doubly infinite residual neural networks: a diffusion process approach"),
         ("journal", "Journal of Machine Learning Research"),
         ("volume", "22"),
+        ("number", "175"),
+        ("pages", "1--48"),
         ("year", "2021"),
     ),
 )
@@ -119,6 +125,7 @@ LI_NICA_ROY = Source(
         ("title", "The neural covariance {SDE}: shaped infinite depth-and-width networks at initialization"),
         ("booktitle", "Advances in Neural Information Processing Systems"),
         ("volume", "35"),
+        ("pages", "10795--10808"),
         ("year", "2022"),
     ),
 )
@@ -126,10 +133,14 @@ NOCI = Source(
     "noci2023",
     "inproceedings",
     (
-        ("author", "Lorenzo Noci and others"),
+        (
+            "author",
+            "Lorenzo Noci and Chuning Li and Mufan Li and Bobby He and Thomas Hofmann and Chris J. Maddison and Daniel M. Roy",
+        ),
         ("title", "The shaped transformer: attention models in the infinite depth-and-width limit"),
         ("booktitle", "Advances in Neural Information Processing Systems"),
         ("volume", "36"),
+        ("pages", "54250--54281"),
         ("year", "2023"),
     ),
 )

@@ -2,6 +2,7 @@ r"""A derivation as LaTeX: expressions, lines, steps, documents."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -173,24 +174,38 @@ def display(lines: tuple[Line, ...]) -> str:
     return f"$\\displaystyle {aligned(lines)}$"
 
 
-def step_latex(step: Step) -> str:
-    """One step: heading, statement, list, aligned display, reason."""
+def labels(steps: tuple[Step, ...], label: str) -> tuple[str, ...]:
+    """A label for the equations of each step, made of its name, and of a number where a name comes again."""
+    found: list[str] = []
+    for step in steps:
+        name = f"{label}:{re.sub(r'[^a-z0-9]+', '-', step.name.lower()).strip('-')}"
+        found.append(f"{name}-{found.count(name) + 1}" if name in found else name)
+    return tuple(found)
+
+
+def step_latex(step: Step, label: str) -> str:
+    """One step: heading, statement, list, a numbered display, reason."""
     parts = [rf"\paragraph{{{step.name}.}} {sentence(step.claim)}"]
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     if sum(len(line_rows(line)[2]) for line in step.lines) > LONGEST:  # an aligned block does not break over pages
-        rows = " \\\\\n".join(map(line_latex, step.lines))
-        parts.append(f"\\begin{{align*}}\n{rows}\n\\end{{align*}}")
+        rows = " \\\\\n".join(map(line_latex, step.lines)).replace(" \\\\\n", " \\notag \\\\\n")
+        parts.append(f"\\begin{{align}}\n{rows} \\label{{{label}}}\n\\end{{align}}")
     elif step.lines:
-        parts.append(f"\\begin{{equation*}}\n{aligned(step.lines)}\n\\end{{equation*}}")
+        parts.append(numbered(step.lines, label))
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)
 
 
-def body(steps: tuple[Step, ...]) -> str:
+def numbered(lines: tuple[Line, ...], label: str) -> str:
+    """Lines as one display with a number and a label."""
+    return f"\\begin{{equation}}\\label{{{label}}}\n{aligned(lines)}\n\\end{{equation}}"
+
+
+def body(steps: tuple[Step, ...], label: str = "eq") -> str:
     """The steps as paragraphs and displays, to paste into a document with amsmath and amssymb."""
-    return "\n\n".join(step_latex(step) for step in steps)
+    return "\n\n".join(map(step_latex, steps, labels(steps, label)))
 
 
 def document(title: str, steps: tuple[Step, ...]) -> str:

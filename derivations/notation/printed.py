@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,22 @@ class Printed(Legible, ABC):
     def title(self) -> str:
         """What was derived, in a few words."""
 
-    def latex(self) -> str:
-        """As LaTeX paragraphs, to paste into a document with the packages amsmath and amssymb."""
-        return latex.body(self.steps)
+    def latex(self, label: str = "eq") -> str:
+        r"""As LaTeX paragraphs, to paste into a document with the packages amsmath and amssymb.
+
+        Parameters
+        ----------
+        label : str
+            What labels of equations begin with, such as ``eq`` in ``\eqref{eq:limit-of-infinite-depth}``; two results in one document need two.
+
+        Raises
+        ------
+        DerivationError
+            If it is no word of letters, digits, dots and hyphens.
+        """
+        if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9.-]+", label):
+            raise DerivationError(f"label must be a word of letters, digits, dots and hyphens, got {label!r}")
+        return latex.body(self.steps, label)
 
     def typst(self) -> str:
         """As Typst sections."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from derivations.notation.citations import Source, thebibliography
-from derivations.notation.latex import aligned, escaped, line_rows, printed_width, sentence
+from derivations.notation.latex import escaped, labels, line_rows, numbered, printed_width, sentence
 from derivations.notation.steps import Line, Step
 
 #: Printed characters up to which a line of mathematics stands inside a sentence.
@@ -31,17 +31,17 @@ def document(
         What it shows.
     """
     given, *rest = steps
+    label = dict(zip(map(id, steps), labels(tuple(steps), "eq"), strict=True))
     results = [step for step in rest if step.is_result]
     setting = [given, *(step for step in rest if step.is_setting)]
     parts = [
         _HEAD,
         f"\\begin{{document}}\n\\section*{{{escaped(title)}}}\n",
         "\\begin{theorem}",
-        *map(_part, setting),
-        *map(_part, results),
+        *(_part(step, label[id(step)]) for step in (*setting, *results)),
         "\\end{theorem}\n",
         "\\begin{proof}",
-        "\n\n".join(_argument(step) for step in rest if not step.is_setting),
+        "\n\n".join(_argument(step, label[id(step)]) for step in rest if not step.is_setting),
         "\\end{proof}\n",
     ]
     if figure is not None:
@@ -65,21 +65,22 @@ _HEAD = r"""\documentclass[10pt,a4paper]{article}
 \allowdisplaybreaks"""
 
 
-def _part(step: Step) -> str:
+def _part(step: Step, label: str) -> str:
     """What is given or stated."""
-    return "\n".join([sentence(step.claim), *([_display(step.lines)] if step.lines else [])])
+    return "\n".join([sentence(step.claim), *([numbered(step.lines, label)] if step.lines else [])])
 
 
-def _argument(step: Step) -> str:
+def _argument(step: Step, label: str) -> str:
     """One step of the proof, short lines of mathematics inside the sentence; of a result, why it holds."""
     if step.is_result:
-        return rf"\emph{{{escaped(step.name)}.}} {sentence(step.because)}"
+        shown = rf", \eqref{{{label}}}" if step.lines else ""
+        return rf"\emph{{{escaped(step.name)}{shown}.}} {sentence(step.because)}"
     said = [rf"\emph{{{escaped(step.name)}.}} {sentence(step.claim)}"]
     said += ["; ".join(sentence(item).rstrip(".") for item in step.items) + "."] if step.items else []
     if step.lines and all(_width(line) <= _INLINE for line in step.lines):
         said.append(", ".join(f"${_inline(line)}$" for line in step.lines) + ".")
     elif step.lines:
-        said.append(_display(step.lines))
+        said.append(numbered(step.lines, label))
     return "\n".join([*said, sentence(step.because)])
 
 
@@ -91,7 +92,3 @@ def _width(line: Line) -> int:
 def _inline(line: Line) -> str:
     left, relation, rows = line_rows(line)
     return f"{left} {relation} {' '.join(rows)}"
-
-
-def _display(lines: tuple[Line, ...]) -> str:
-    return f"\\begin{{equation*}}\n{aligned(lines)}\n\\end{{equation*}}"

@@ -60,6 +60,8 @@ class Backend:
         Relative accuracy to expect of a formula that is well conditioned.
     shares : bool
         Whether common subexpressions are computed once.
+    extended : callable, optional
+        Names like ``modules``, for numbers with longer exponents than the target's own (:mod:`numerics.backends.extended`).
     """
 
     name: str
@@ -69,6 +71,7 @@ class Backend:
     wrap: Callable[[Function], Function] = field(repr=False)
     tolerance: float
     shares: bool = True
+    extended: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
 
     def rewrite(self, expr: sp.Expr) -> sp.Expr:
         """The expression in the form that this target likes best."""

@@ -128,7 +128,8 @@ def _by_parts(expr: sp.Expr, naive: Naive) -> sp.Expr:
     steady = [part for part in parts if not part.has(*_OSCILLATING)]
     if (expr.is_Add or expr.is_Mul) and 1 < len(steady) < len(parts):
         parts = [*(part for part in parts if part not in steady), expr.func(*steady)]
-    return expr.func(*(safe_ends(part, naive) for part in parts)) if parts else expr
+    mended = [safe_ends(part, naive) for part in parts]
+    return expr if mended == parts else expr.func(*mended)  # what is made anew SymPy may compare and factor again
 
 
 @lru_cache(maxsize=1024)

@@ -74,7 +74,8 @@ def bounded_logarithms(expr: sp.Expr) -> sp.Expr:
     >>> bounded_logarithms(sp.log(sp.cosh(x))), bounded_logarithms(sp.log(1 / (2 + sp.exp(-x))))
     (LogCosh(x), -logaddexp(-x, log(2)))
     """
-    return expr.replace(lambda node: isinstance(node, sp.log) and node.has(sp.exp, sp.cosh, sp.sinh), _logarithm)
+    grows = sp.exp, sp.cosh, sp.sinh
+    return expr.replace(lambda node: isinstance(node, sp.log) and node.free_symbols and node.has(*grows), _logarithm)
 
 
 def decaying_powers(expr: sp.Expr) -> sp.Expr:
@@ -218,7 +219,7 @@ def _single(base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
     """The logarithm of a power, of a base that is positive wherever the logarithm is real or alone."""
     if isinstance(base, sp.exp):
         return exponent * base.args[0]
-    if isinstance(base, sp.cosh) and base.args[0].is_extended_real:
+    if isinstance(base, sp.cosh) and base.args[0].is_extended_real is not False:
         return exponent * LogCosh(base.args[0])
     if isinstance(base, sp.sinh) and exponent == 1:
         u = base.args[0]

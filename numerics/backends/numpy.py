@@ -18,8 +18,15 @@ from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.ends import X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
+from numerics.backends.extended import extended_names
 from numerics.backends.kinks import guarded_branches
-from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import (
+    cancelling_sums,
+    correlation_angles,
+    differences_of_several,
+    logistic_quotients,
+    stable_logarithms,
+)
 
 _TWINS = {
     **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
@@ -99,8 +106,9 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_Pow(self, node: sp.Expr, **settings: Any) -> str:
         # NumPy's power is ten times as slow as a product of two or three
-        if node.exp in (2, 3) and node.base.is_Symbol:
-            return "(" + "*".join([self._print(node.base)] * int(node.exp)) + ")"
+        if node.base.is_Symbol and abs(node.exp) in (1, 2, 3):
+            one = self._print(node.base) if node.exp > 0 else f"(1.0/{self._print(node.base)})"
+            return "(" + "*".join([one] * int(abs(node.exp))) + ")"
         return str(super()._print_Pow(node, **settings))
 
     def _chain(self, function: str, node: sp.Expr) -> str:
@@ -176,4 +184,12 @@ def safe(expr: sp.Expr) -> sp.Expr:
     return safe_ends(expr, _NAIVE)
 
 
-NUMPY = Backend("numpy", _printer, _modules, (correlation_angles, safe, *_REWRITES, logistic_powers), _wrap, 1e-13)
+NUMPY = Backend(
+    "numpy",
+    _printer,
+    _modules,
+    (correlation_angles, safe, differences_of_several, *_REWRITES, logistic_powers),
+    _wrap,
+    1e-13,
+    extended=cache(lambda: extended_names(_modules())),
+)

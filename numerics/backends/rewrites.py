@@ -13,6 +13,8 @@ formula                        rewritten                                 near
 :math:`\log(1 + u)`            :math:`\mathrm{log1p}\,u`                 :math:`u \to 0`
 :math:`e^{mu}(1 + e^u)^{-k}`   :math:`(1 + e^{-u})^{-m}(1 + e^u)^{m-k}`  :math:`u \to \infty`
 :math:`\arcsin(c/\sqrt{ab})`   :math:`\mathrm{atan2}(c, \sqrt{ab - c^2})`   :math:`c^2 \to ab`
+:math:`e^u - e^v`               :math:`2e^{(u+v)/2}\sinh\frac{u-v}2`         :math:`u \to v`
+:math:`\sqrt{a + b^2} - b`      :math:`a/(\sqrt{a + b^2} + b)`            :math:`a \ll b^2`
 ============================== ======================================= ====================
 """
 
@@ -23,6 +25,8 @@ from functools import lru_cache
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
+
+from numerics.backends.kinks import Where
 
 
 class ErrorTail(sp.Function):
@@ -154,6 +158,49 @@ def _quotient(product: sp.Mul) -> sp.Expr:
     return product
 
 
+def differences_of_several(expr: sp.Expr) -> sp.Expr:
+    """Differences of exponentials and of roots in several variables without cancellation; the ends see to those in one.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> differences_of_several(sp.exp(x) - sp.exp(y))
+    2*exp(x/2 + y/2)*sinh(x/2 - y/2)
+    >>> differences_of_several(sp.sqrt(x**2 + y**2) - sp.Abs(x))
+    y**2/Where(sqrt(x**2 + y**2) + Abs(x) > 0, sqrt(x**2 + y**2) + Abs(x), 1)
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Add) and len(node.free_symbols) > 1, _difference)
+
+
+def _difference(total: sp.Add) -> sp.Expr:
+    for term in total.args:
+        power = next((p for p in sp.Mul.make_args(term) if p.is_Pow and p.exp == sp.S.Half), None)
+        if power is not None and (found := _of_root(term, power, total - term)) is not None:
+            return found
+        if isinstance(term, sp.exp):
+            for other in total.args:
+                if isinstance(-other, sp.exp) and other.free_symbols != term.free_symbols:
+                    u, v = term.args[0], (-other).args[0]
+                    return sp.Add(2 * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2), total - term - other)
+    return total
+
+
+def _of_root(term: sp.Expr, root: sp.Expr, rest: sp.Expr) -> sp.Expr | None:
+    """A multiple of a root and a rest, by the difference of their squares if that has fewer terms than both."""
+    times = term / root
+    if not (times.is_number and rest.xreplace({a: a.args[0] for a in rest.atoms(sp.Abs)}).is_polynomial()):
+        return None
+    squares = sp.expand(times**2 * root.base), sp.expand(rest**2)
+    both = squares[0] - squares[1]
+    if not both.is_polynomial() or len(sp.Add.make_args(both)) >= sum(len(sp.Add.make_args(s)) for s in squares) - 1:
+        return None
+    against = sp.sign(times) * rest
+    negative = (-against).is_nonnegative
+    size = sp.Abs(times) * root + (-against if negative else sp.Abs(rest))
+    quotient = sp.sign(times) * both / Where(sp.Gt(size, 0, evaluate=False), size, 1)
+    return quotient if negative else Where(sp.Lt(against, 0, evaluate=False), quotient, sp.sign(times) * size)
+
+
 def correlation_angles(expr: sp.Expr) -> sp.Expr:
     r"""Write the angle of a correlation and roots of its determinant by one root, whose rounding then cancels between them.
 
@@ -171,7 +218,7 @@ def correlation_angles(expr: sp.Expr) -> sp.Expr:
     known = {determinant: product for _, determinant, product in filter(None, angles.values())}
     if not known:
         return expr
-    turned = {a: sp.atan2(found[0], sp.sqrt(sp.Max(0, found[1]))) for a, found in angles.items() if found is not None}
+    turned = {a: sp.atan2(found[0], sp.sqrt(_floored(found[1]))) for a, found in angles.items() if found is not None}
     roots = {p: _rooted(p, known) for p in expr.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add}
     return expr.xreplace(turned).xreplace(roots)
 
@@ -191,10 +238,16 @@ def _rooted_by(power: sp.Pow, determinant: sp.Expr, product: sp.Expr) -> sp.Expr
     above, below = sp.fraction(sp.together(power.base))
     times = sp.cancel(above / determinant)
     if times.is_number and (below.is_number or sp.cancel(below / product).is_number):
-        return (times / below) ** power.exp * sp.Max(0, determinant) ** power.exp
+        return (times / below) ** power.exp * _floored(determinant) ** power.exp
     return None
 
 
+@lru_cache(maxsize=4096)  # SymPy factors both sides to compare them
+def _floored(determinant: sp.Expr) -> sp.Expr:
+    return sp.Max(0, determinant)
+
+
+@lru_cache(maxsize=4096)  # the entries of a covariance share their angles
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
     """A covariance, the determinant and the product of the variances, if these are under roots and the determinant can vanish."""
     above, below = correlation.as_numer_denom()

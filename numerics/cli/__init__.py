@@ -17,6 +17,7 @@ from typing import Any
 import derivations
 from numerics.cli.arguments import parser
 from numerics.cli.asked import sought_option
+from numerics.cli.destination import check_outputs
 from numerics.cli.table import require_known_words, require_taken
 
 #: Options that are files, and of what.
@@ -83,6 +84,7 @@ def _require_readable(options: argparse.Namespace) -> None:
     for text, read in ((activation, "parse_activation"), (layer, "parse_layer")):
         if text is not None and "?" not in text and not text.isalnum():
             getattr(derivations, read)(text)
+    check_outputs(options)
     if options.command == "choose":
         sought_option(options)
     if getattr(options, "checkpoint", None) is not None:
@@ -116,8 +118,8 @@ def _as_typed(message: str, options: Any) -> str:
     """A message about arguments of functions, with the names of options in their place; ``out=`` in a typed layer is the matrix's."""
     given = vars(options) if options is not None else {}
     for field in (name for name in given if name != "out" or given.get("layer") is None):
-        message = re.sub(rf"\b{field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
-        message = re.sub(rf"\b{field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
+        message = re.sub(rf"(?<![-\w]){field}=(?=[\w.+-])", f"--{field.replace('_', '-')} ", message)
+        message = re.sub(rf"(?<![-\w]){field}=(?![(\['\"])", f"--{field.replace('_', '-')}", message)
     return message
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
+from numerics.cli.destination import DOCUMENTS
 from numerics.cli.parsing import Completion, Lines, Parser, Version
 from numerics.cli.shared import (
     add_inputs_followed,
@@ -19,10 +20,12 @@ from numerics.cli.shared import (
     add_start,
     add_time,
 )
-from numerics.cli.values import Usual, bounds, depths, finite, pair, whole
+from numerics.cli.values import NARROW, WIDE, Usual, bounds, depths, finite, pair, whole
 
 DESCRIPTION = "Scaling limits of random neural networks, derived symbolically and checked by simulation."
 FORMATS = ("text", "latex", "typst", "json", "html")
+#: How the name of a table may end.
+_TABLE = (".csv", ".json")
 
 _Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -59,11 +62,12 @@ def _derive(derive: Parser) -> None:
         derive,
         "FILE",
         "write to a file (.tex and .typ are documents for pdflatex and Typst) instead of standard output",
+        lambda _: (*DOCUMENTS, ".html"),
     )
 
 
 def _density(density: Parser) -> None:
-    add_recipe(density, width="1")
+    add_recipe(density, width=NARROW)
     add_start(density)
     density.add_argument(
         "--points",
@@ -73,11 +77,16 @@ def _density(density: Parser) -> None:
         help="rows of the table, evenly from the 0.1 %% to the 99.9 %% quantile (201)",
     )
     add_json(density)
-    add_out(density, "FILE.csv", "write the columns x, pdf and cdf here instead of to standard output, or JSON (.json)")
+    add_out(
+        density,
+        "FILE.csv",
+        "write the columns x, pdf and cdf here instead of to standard output, or JSON (.json)",
+        lambda _: _TABLE,
+    )
 
 
 def _output(output: Parser) -> None:
-    add_recipe(output, width="1")
+    add_recipe(output, width=NARROW)
     add_start(output, inputs=True)
     add = output.add_argument
     add(
@@ -105,11 +114,11 @@ def _output(output: Parser) -> None:
     )
     add_random(output)
     add_json(output)
-    add_out(output, "FILE.csv", "write the table here instead of to standard output, or JSON (.json)")
+    add_out(output, "FILE.csv", "write the table here instead of to standard output, or JSON (.json)", lambda _: _TABLE)
 
 
 def _simulate(simulate: Parser) -> None:
-    add_recipe(simulate, width="1")
+    add_recipe(simulate, width=NARROW)
     add_start(simulate, inputs=True)
     add_size(simulate, depth=1000, samples=10_000)
     simulate.add_argument(
@@ -145,11 +154,16 @@ def _simulate(simulate: Parser) -> None:
         "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"
     )
     add_json(simulate)
-    add_out(simulate, "FILE", "write the last states, .npy of shape (samples, width, inputs) or .csv")
+    add_out(
+        simulate,
+        "FILE",
+        "write the last states, .npy of shape (samples, width, inputs) or .csv",
+        lambda _: (".npy", ".csv"),
+    )
 
 
 def _validate(validate: Parser) -> None:
-    add_recipe(validate, width="1")
+    add_recipe(validate, width=NARROW)
     add_inputs_followed(validate)
     add_start(validate)
     add_size(validate, depth=None, samples=None)
@@ -158,7 +172,7 @@ def _validate(validate: Parser) -> None:
 
 
 def _compare(compare: Parser) -> None:
-    add_recipe(compare, width="1")
+    add_recipe(compare, width=NARROW)
     add_start(compare)
     compare.add_argument(
         "--samples",
@@ -188,8 +202,8 @@ def _claims(claims: Parser) -> None:
 
 
 def _report(report: Parser) -> None:
-    add_recipe(report, width=Usual("1, or 32 with --inputs"))
-    report.set_defaults(width=Usual("1"))
+    add_recipe(report, width=Usual(f"{NARROW}, or {WIDE} with --inputs"))
+    report.set_defaults(width=Usual(NARROW))
     add_start(report, inputs=True)
     report.add_argument(
         "--text",
@@ -199,7 +213,7 @@ def _report(report: Parser) -> None:
     )
     add_size(report, depth=None, samples=None)
     add_json(report)
-    add_out(report, "FILE.html", "write the page here (report.html)", "report.html")
+    add_out(report, "FILE.html", "write the page here (report.html)", lambda _: (".html",), "report.html")
 
 
 def _kernel(kernel: Parser) -> None:
@@ -218,11 +232,16 @@ def _kernel(kernel: Parser) -> None:
     )
     add_seed(kernel)
     add_json(kernel)
-    add_out(kernel, "FILE", "write the matrix, .npy, .csv or .json, instead of to standard output")
+    add_out(
+        kernel,
+        "FILE",
+        "write the matrix, .npy, .csv or .json, instead of to standard output",
+        lambda _: (".npy", ".csv", ".json"),
+    )
 
 
 def _train(train: Parser) -> None:
-    add_recipe(train, width="32")
+    add_recipe(train, width=WIDE)
     train.add_argument(
         "--depth",
         type=depths,
@@ -248,7 +267,7 @@ def _train(train: Parser) -> None:
     add_random(train)
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state here, and go on from it when run again")
     add_json(train)
-    add_out(train, "FILE.csv", "write the columns depth, step and loss")
+    add_out(train, "FILE.csv", "write the columns depth, step and loss", lambda _: (".csv",))
 
 
 def _dynamics(command: Parser) -> None:
@@ -268,6 +287,7 @@ def _dynamics(command: Parser) -> None:
         command,
         "FILE",
         "write the equations (.tex, .typ, .txt, .json), or with --data losses and outputs (.csv, .json)",
+        lambda options: tuple(DOCUMENTS) if options.data is None else _TABLE,
     )
 
 
@@ -275,8 +295,8 @@ def _scalings(command: Parser) -> None:
     add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     add_json(command)
-    add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)")
-    command.add_argument("--figure", metavar="FILE.svg", help="draw the plane of two exponents here")
+    add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)", lambda _: tuple(DOCUMENTS))
+    command.add_argument("--figure", metavar="FILE", help="draw the plane of two exponents here, .svg, .pdf or .png")
     command.add_argument(
         "--training",
         nargs="?",
@@ -290,7 +310,7 @@ def _jacobian(command: Parser) -> None:
     add_recipe(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     add_json(command)
-    add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)")
+    add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)", lambda _: tuple(DOCUMENTS))
     command.add_argument(
         "--validate",
         action="store_true",
@@ -301,7 +321,7 @@ def _jacobian(command: Parser) -> None:
 
 
 def _choose(command: Parser) -> None:
-    add_recipe(command, width="100")
+    add_recipe(command, width=WIDE)
     command.add_argument(
         "--mean-square", type=finite("mean-square"), metavar="V", help="wanted mean square of the output's neurons"
     )

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from derivations import Derivation
+from numerics.cli.destination import DOCUMENTS
 from numerics.cli.files import read_inputs, read_labelled, read_samples
 from numerics.cli.output import (
-    ARRAYS,
     as_json,
-    checked_output,
     density_columns,
+    heading,
     put,
     put_json,
     put_law,
@@ -35,16 +35,17 @@ from numerics.cli.typed import (
     summary_of,
     text_of,
     time_of,
+    with_option,
     workers_of,
 )
-from numerics.cli.values import Usual
+from numerics.cli.values import NARROW, WIDE, Usual
 
-_SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json", ".html": "html"}
+_SUFFIXES = DOCUMENTS | {".html": "html"}
 
 
 def _derive(options: argparse.Namespace) -> int:
     as_json(options)
-    out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
+    out = options.file
     kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
     if options.style == "theorem" and (out is None or out.suffix != ".tex"):
         raise ValueError(
@@ -78,13 +79,19 @@ _FORMATS: dict[str, Callable[[Derivation, argparse.Namespace], str]] = {
 def _density(options: argparse.Namespace) -> int:
     from numerics.limit_distribution import distribution, has_distribution
 
-    out = checked_output(options.out, options.force, (".csv", ".json"))
+    out = options.file
     d = derivation_of(options)
     of: Any = d
     x0 = start_of(options)
     if d.order == "depth" and not has_distribution(d.limit) and has_distribution(d.gram):
         print("density of V, the mean square of a layer's neurons, from V = x0²", file=sys.stderr)
         of, x0 = d.gram if d.gram_law is None else d.gram_law, x0**2
+    elif not has_distribution(d.limit):
+        at = "" if options.width == "1" else f"; at width 1: {with_option(options, '--width', '1')}"
+        raise ValueError(
+            f"{d.title} has no density of one number: it is that of a neuron with one input, or of a mean square V that moves by itself{at}; "
+            "several are drawn by deeplimits simulate --of sde"
+        )
     with slow_stage("density"):
         law = distribution(of, x0=x0, t=time_of(options))
         columns = density_columns(law, options.points)
@@ -110,7 +117,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from numerics.paths import simulate_sde
 
     inputs = inputs_of(options)
-    out = checked_output(options.out, options.force, tuple(ARRAYS))
+    out = options.file
     d = derivation_of(options, 1 if inputs is None else len(inputs))
     planned = (
         options.of == "network"
@@ -155,14 +162,14 @@ def _simulate(options: argparse.Namespace) -> int:
         }
         put_json({**head, "t": time, "statistics": rows})
         return 1 if lost.any() else 0
-    show(rows, f"{len(states)} samples of {states.shape[1]} neurons and {states.shape[2]} inputs at t = {time:g}")
+    show(rows, heading(len(states), states.shape[1], states.shape[2], time))
     return 1 if lost.any() else 0
 
 
 def _statistics(states: np.ndarray) -> list[dict[str, Any]]:
     """Of a neuron and of the norm, for each input: mean, standard error, quantiles."""
     largest = np.max(np.abs(states)) or 1.0  # whose square may leave the range of numbers
-    norms = largest * (np.linalg.norm(states / largest, axis=1) / np.sqrt(states.shape[1]))
+    norms = np.hypot.reduce(states / np.sqrt(states.shape[1]), axis=1)
     rows = []
     for name, values in (("state of neuron 1", states[:, 0, :]), ("norm / sqrt(width)", norms)):
         for k, column in enumerate(values.T, 1):
@@ -185,7 +192,7 @@ def _kernel(options: argparse.Namespace) -> int:
 
     if options.inputs is not None and options.random is not None:
         raise ValueError("--inputs and --random are given both; the kernel is that of one of them")
-    out = checked_output(options.out, options.force, (*ARRAYS, ".json"))
+    out = options.file
     drawn = np.random.default_rng(options.seed).standard_normal(options.random or (3, 4))
     rows = drawn if options.inputs is None else read_inputs(options.inputs)
     network = network_of(options)
@@ -220,7 +227,7 @@ _TESTED = 0.2
 def _train(options: argparse.Namespace) -> int:
     from numerics.training import trainability
 
-    out = checked_output(options.out, options.force, (".csv",))
+    out = options.file
     network = network_of(options)
     inputs, labels = _digits() if options.data is None else read_labelled(options.data)
     if inputs.shape[1] % prod(network.positions):
@@ -297,18 +304,14 @@ def _claims(options: argparse.Namespace) -> int:
     return 0 if found else 1
 
 
-#: Neurons of the networks in a report on inputs, where none are asked for: one neuron sees nothing of several inputs.
-WIDTH_OF_INPUTS = "32"
-
-
 def _report(options: argparse.Namespace) -> int:
-    out = checked_output(options.out, options.force)
+    out = options.file
     inputs, text = inputs_of(options), text_of(options)
     from numerics.report import Inputs, Start, Text, report
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
-    if inputs is not None and isinstance(options.width, Usual):
-        options.width = WIDTH_OF_INPUTS
+    if isinstance(options.width, Usual):
+        options.width = str(Text.width) if text is not None else NARROW if inputs is None else WIDE
     neurons, options.width = options.width, options.width if text is None else "oo"
     d = derivation_of(options, 1 if inputs is None else len(inputs))
     options.t = time_of(options)

@@ -12,7 +12,7 @@ import numpy as np
 
 from derivations import Recipe, training_limit
 from numerics.cli.files import read_targets
-from numerics.cli.output import as_json, checked_output, put, put_json, wants_json
+from numerics.cli.output import as_json, put, put_json, wants_json
 from numerics.cli.progress import samples_bar, slow_stage
 from numerics.cli.scaling import put_derived
 
@@ -36,7 +36,7 @@ def run_dynamics(options: argparse.Namespace, network: Callable[[argparse.Namesp
         return 0
     if options.format is not None:
         raise ValueError("--format is that of the equations, which are printed without --data; leave one of both out")
-    out = checked_output(options.out, options.force, (".csv", ".json"))
+    out = options.file
     inputs, targets = read_targets(options.data)
     chosen = {name: getattr(options, name) for name in _OF_TRAINING if getattr(options, name) is not None}
     if "limits" in chosen:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from derivations import Derivation
-from numerics.cli.output import put_json
+from numerics.cli.output import heading, put_json
 from numerics.ensembles import Moments, Quantiles
 from numerics.ensembles.dask import workers_of
 from numerics.networks import simulate_network
@@ -158,7 +158,7 @@ def run_large(
     if options.json:
         put_json({**head, "t": time, "statistics": rows})
     else:
-        show(rows, f"{head['samples']} samples of {head['width']} neurons and {head['inputs']} inputs at t = {time:g}")
+        show(rows, heading(head["samples"], head["width"], head["inputs"], time))
     return 1 if lost else 0
 
 

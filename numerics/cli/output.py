@@ -1,11 +1,10 @@
-"""Where a command writes: checked before it computes, whole files, nothing overwritten unless asked to."""
+"""How a command writes: whole files, in the format that is asked for."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,49 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from derivations.errors import unknown
 from derivations.notation.files import write_whole
 
 Writer = Callable[[np.ndarray], bytes]
-
-
-def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = (), option: str = "--out") -> Path | None:
-    """The path to write to, or None for standard output.
-
-    Parameters
-    ----------
-    out : str or None
-        As it was typed.
-    force : bool
-        Whether a file that exists may be replaced.
-    suffixes : tuple of str
-        Those that are known; none for any.
-    option : str
-        Where it was typed.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is not known, the folder is missing or closed, or something is there already.
-    """
-    if out is None:
-        return None
-    path = Path(out)
-    if suffixes and path.suffix not in suffixes:
-        hint = f"{option} must end in {' or '.join(suffixes)}"
-        raise ValueError(
-            f"{unknown('suffix', path.suffix, suffixes)}; {hint}, got {out}" if path.suffix else f"{hint}, got {out}"
-        )
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise ValueError(f"{out} is a folder; name a file in {option}")
-    if not folder.is_dir():
-        raise ValueError(f"the folder {folder} does not exist; make it, or choose another {option}")
-    if path.is_file() and not force:
-        raise ValueError(f"{out} exists; choose another {option}, or replace it with --force")
-    if not os.access(path if path.exists() else folder, os.W_OK) or not (path.exists() or os.access(folder, os.X_OK)):
-        raise ValueError(f"{out} cannot be written: permission denied; choose another {option}")
-    return path
 
 
 def put(text: str, out: Path | None) -> None:
@@ -140,6 +99,12 @@ def _csv(states: np.ndarray) -> bytes:
 
 #: How arrays are written, by suffix.
 ARRAYS: dict[str, Writer] = {".npy": _npy, ".csv": _csv}
+
+
+def heading(samples: int, width: int, inputs: int, time: float) -> str:
+    """What stands above statistics of networks."""
+    of = (f"{count} {word}" + "s" * (count != 1) for count, word in ((width, "neuron"), (inputs, "input")))
+    return f"{samples} samples of {' and '.join(of)} at t = {time:g}"
 
 
 def density_columns(law: Any, points: int) -> dict[str, Any]:

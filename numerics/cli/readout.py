@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from derivations import Derivation
-from numerics.cli.output import checked_output, density_columns, put_law
+from numerics.cli.output import density_columns, put_law
 from numerics.cli.progress import slow_stage
 
 
@@ -16,7 +16,7 @@ def run_output(options: argparse.Namespace, d: Derivation, inputs: np.ndarray | 
     """Print density and distribution function of an output, or its quantiles."""
     from numerics.outputs import output_law
 
-    out = checked_output(options.out, options.force, (".csv", ".json"))
+    out = options.file
     q = [] if options.quantiles is None else _numbers(options.quantiles, "quantiles")
     if not all(0 < p < 1 for p in q):
         raise ValueError(f"quantiles are asked for at probabilities between 0 and 1, got {options.quantiles[:40]}")

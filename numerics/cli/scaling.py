@@ -12,12 +12,12 @@ from derivations.backward import jacobian
 from derivations.decimals import exact_decimals
 from derivations.notation.printed import Printed
 from numerics.cli.asked import UNKNOWN, given_sizes, sought_option
-from numerics.cli.output import as_json, checked_output, put, put_json, shown_table
+from numerics.cli.destination import DOCUMENTS
+from numerics.cli.output import as_json, put, put_json, shown_table
 from numerics.cli.progress import slow_stage
 
 #: What stands for the number that is sought in the recipe that is read from the command line.
 _MARK = "104729/104723"
-_SUFFIXES = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
 _FORMATS: dict[str, Callable[[Scalings | TrainingScalings | Printed], str]] = {
     "text": str,
     "latex": lambda found: found.latex() + "\n",
@@ -28,11 +28,11 @@ _FORMATS: dict[str, Callable[[Scalings | TrainingScalings | Printed], str]] = {
 
 def put_derived(found: Scalings | TrainingScalings | Printed, options: argparse.Namespace) -> None:
     """Print it, or write it to a file, in the format that is asked for."""
-    out = checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    kind = options.format or (_SUFFIXES[out.suffix] if out else "text")
+    out = options.file
+    kind = options.format or (DOCUMENTS[out.suffix] if out else "text")
     with slow_stage("derivation"):
         found.steps  # noqa: B018  made here, while it is announced
-    if out and _SUFFIXES.get(out.suffix) == kind:
+    if out and DOCUMENTS.get(out.suffix) == kind:
         found.write(out)
     else:
         put(_FORMATS[kind](found), out)
@@ -46,7 +46,6 @@ def run_jacobian(
     """Print the derivation of a Jacobian, or compare it with networks."""
     as_table = options.json
     as_json(options)
-    checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
     net = network(options)
     with slow_stage("Jacobian"):
         found = jacobian(net, options.order)
@@ -63,8 +62,6 @@ def run_jacobian(
 def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:
     """Print the regimes of a network, and draw them if that is wanted."""
     as_json(options)
-    checked_output(options.out, options.force, () if options.format else tuple(_SUFFIXES))
-    drawing = checked_output(options.figure, options.force, (".svg",), "--figure")
     net = network(options)
     with slow_stage("scalings"):
         if options.training is None:
@@ -72,10 +69,10 @@ def run_scalings(options: argparse.Namespace, network: Callable[[argparse.Namesp
         else:
             found = scalings(net, order=options.order, training=_trained(options.training))
     put_derived(found, options)
-    if drawing:
-        from numerics.plots import phase_figure, svg
+    if options.drawing:
+        from numerics.plots import phase_figure, save
 
-        put(svg(phase_figure(found)), drawing)
+        save(phase_figure(found), options.drawing)
     return 0
 
 

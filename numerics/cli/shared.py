@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from numerics.cli.table import typed, words
 from numerics.cli.values import finite, whole
@@ -28,9 +29,16 @@ def add_force(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="replace what --out names if it exists (refused)")
 
 
-def add_out(command: argparse.ArgumentParser, metavar: str, what: str, default: str | None = None) -> None:
-    """Where the result goes, and whether a file that exists may be replaced."""
+def add_out(
+    command: argparse.ArgumentParser,
+    metavar: str,
+    what: str,
+    suffixes: Callable[[argparse.Namespace], tuple[str, ...]],
+    default: str | None = None,
+) -> None:
+    """Where the result goes, how its name may end, and whether a file that exists may be replaced."""
     command.add_argument("-o", "--out", metavar=metavar, default=default, help=what)
+    command.set_defaults(suffixes=suffixes)
     add_force(command)
 
 

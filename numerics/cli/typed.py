@@ -129,7 +129,6 @@ def text_of(options: argparse.Namespace) -> str | None:
     if options.layer is not None or options.architecture in recipes.options()["positions"].kinds:
         options.positions = options.positions or "8"
     options.order, options.t = "width", 10.0 if options.t is None else options.t
-    options.width = "64" if options.width == "1" else options.width
     if not isinstance(width_of(options.width), int):
         raise ValueError(f"--width is that of the networks beside the limit, a whole number, got {options.width}")
     return text
@@ -163,6 +162,17 @@ def summary_of(options: argparse.Namespace, samples: int | None = None) -> tuple
         for name, value in chosen.items()
         if value is not None
     )
+
+
+def with_option(options: argparse.Namespace, option: str, value: str) -> str:
+    """The command as it was typed, but for one option."""
+    words, kept = iter(options.command_line), []
+    for word in words:
+        if word == option:
+            next(words)
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return shlex.join([*kept, option, value])
 
 
 def command_of(options: argparse.Namespace) -> str:

@@ -17,6 +17,10 @@ def width(text: str) -> str:
     return text
 
 
+#: Neurons of networks where nothing else is said: one has a law of its own, and what needs many takes so many.
+NARROW, WIDE = "1", "32"
+
+
 class Usual(str):
     """A default; the same text, typed, is none."""
 

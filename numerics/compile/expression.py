@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from derivations.gaussian.node import GaussianMean
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
+from numerics.backends.extended import in_doubles_first, may_leave_doubles
 from numerics.compile.softmax_means import GroupedMeans
 
 
@@ -67,6 +69,10 @@ def compile_expression(
     anything; common subexpressions are computed once; where a formula has kinks every branch is kept inside the
     region in which it holds. Arrays broadcast, and a constant comes out with the arguments' common shape.
 
+    What leaves the range of doubles on the way to a number that is one costs no accuracy: parts of one variable are mended
+    where they are compiled, and of ``"numpy"`` formulas of several variables are computed again with longer exponents where the
+    processor says that something overflowed or underflowed. The other targets compute those as they are written.
+
     Parameters
     ----------
     arguments : Symbol or iterable of Symbol
@@ -93,6 +99,8 @@ def compile_expression(
     array([[[1., 2.]],
            [[1., 3.]]])
     """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 0:
+        raise ValueError(f"points must be a whole number, at least 0, got {shown(points)}")
     if not isinstance(arguments, sp.Symbol | Iterable):
         raise ValueError(f"arguments must be symbols, got {shown(arguments)}")
     symbols = (arguments,) if isinstance(arguments, sp.Symbol) else tuple(arguments)
@@ -141,10 +149,18 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
         written = tuple(_rewritten(entry.xreplace(fresh), backend) for entry in entries)
-        modules, printer = [dict(backend.modules())], backend.printer()
         # what a node with bound variables holds is no number that could be shared
-        shares = backend.shares and not any(entry.has(sp.Lambda) for entry in written)
-        return backend.wrap(sp.lambdify(dummies, written, modules=modules, printer=printer, cse=shares))
+        bound = any(entry.has(sp.Lambda) for entry in written)
+
+        def printed(names: Mapping[str, Any]) -> Function:
+            shares = backend.shares and not bound
+            return sp.lambdify(dummies, written, modules=[dict(names)], printer=backend.printer(), cse=shares)
+
+        function = printed(backend.modules())
+        if backend.extended is not None and not bound and any(map(may_leave_doubles, written)):
+            extended = cache(partial(lambda names: printed(names()), backend.extended))
+            function = in_doubles_first(function, lambda *values: extended()(*values))
+        return backend.wrap(function)
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "

@@ -59,27 +59,33 @@ class FrozenDistribution(Legible):
         error = [f"error {self.error:.1g} in L¹"] if self.error else []
         return "\n".join([self.name, *atoms, *error, *([self.remark] if self.remark else [])])
 
+    @given.checked(x=given.array)
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part; 0 outside the domain, and it knows nothing of atoms."""
         return self._total([part.pdf(x) for part in self.parts])
 
+    @given.checked(x=given.array)
     def logpdf(self, x: ArrayLike) -> Array:
         """Logarithm of the density, finite far beyond where the density itself underflows."""
         # disjoint supports: all but one term are minus infinity, or none is at a shared end
         return np.max([part.logpdf(x) for part in self.parts], axis=0)[()]
 
+    @given.checked(x=given.array)
     def cdf(self, x: ArrayLike) -> Array:
         """Probability up to and including x, atoms included."""
         return self._total([part.cdf(x) for part in self.parts])
 
+    @given.checked(x=given.array)
     def sf(self, x: ArrayLike) -> Array:
         """Probability beyond x, computed as such."""
         return self._total([part.sf(x) for part in self.parts])
 
+    @given.checked(x=given.array)
     def logcdf(self, x: ArrayLike) -> Array:
         """Logarithm of the distribution function, finite far beyond where that underflows."""
         return self._log_total([part.logcdf(x) for part in self.parts], self.sf(x))
 
+    @given.checked(x=given.array)
     def logsf(self, x: ArrayLike) -> Array:
         """Logarithm of the survival function, finite far beyond where that underflows."""
         return self._log_total([part.logsf(x) for part in self.parts], self.cdf(x))
@@ -95,10 +101,12 @@ class FrozenDistribution(Legible):
             total = values[0] if len(values) == 1 else logsumexp(values, axis=0)
             return np.where(other < 0.5, np.log1p(-np.minimum(other, 1.0)), total)[()]
 
+    @given.checked(q=given.array)
     def ppf(self, q: ArrayLike) -> Array:
         """The smallest x with probability q up to it; ``nan`` unless 0 ≤ q ≤ 1."""
         return self._quantile(q, upper=False)
 
+    @given.checked(q=given.array)
     def isf(self, q: ArrayLike) -> Array:
         """The point beyond which there is probability q."""
         return self._quantile(q, upper=True)
@@ -217,6 +225,7 @@ class FrozenDistribution(Legible):
         """The median."""
         return float(self.ppf(0.5))
 
+    @given.checked(confidence=given.array)
     def interval(self, confidence: ArrayLike) -> tuple[Array, Array]:
         """Ends of the central interval with a given probability; ``nan`` unless that is in [0, 1]."""
         outside = (1 - np.asarray(confidence, dtype=float)) / 2

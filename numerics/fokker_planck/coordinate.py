@@ -245,7 +245,7 @@ class Coordinate:
         if not stops:
             return Side(np.array(edges), np.inf, False)
         # the increments over panels that halve or double form a geometric series towards the end
-        ratio = increments[-1] / increments[-2] if np.isfinite(increments[-2]) else 1.0
+        ratio = increments[-1] / (increments[-2] or 1.0) if np.isfinite(increments[-2]) else 1.0
         rest = increments[-1] * ratio / (1 - ratio) if ratio < 0.999 else 0.0
         return Side(np.array(edges), length + rest, True)
 

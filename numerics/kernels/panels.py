@@ -195,16 +195,19 @@ class Panels:
         return owner, left, right
 
     def _plain(self, low: Array, width: Array, owner: Whole, mean: Array, deviation: Array) -> Nodes:
-        t, w = _legendre(_PLAIN)
+        t, w = legendre(_PLAIN)
         x = low[:, None] + width[:, None] * t
-        z = (x - mean[owner, None]) / deviation[owner, None]
-        weight = (width / deviation[owner])[:, None] * w * _density(z)
+        wide = deviation[
+            owner
+        ]  # of the differences, which doubles have without rounding; x is rounded where the mean is far away
+        z = ((low - mean[owner]) / wide)[:, None] + (width / wide)[:, None] * t
+        weight = (width / wide)[:, None] * w * _density(z)
         return Nodes(np.repeat(owner, _PLAIN), z.ravel(), x.ravel(), self.function(x).ravel(), weight.ravel())
 
     def _bent(
         self, corner: Corner, side: int, sign: float, width: Array, owner: Whole, mean: Array, deviation: Array
     ) -> Nodes:
-        u, w = _legendre(_BENT)
+        u, w = legendre(_BENT)
         p = corner.power
         d = np.maximum(width[:, None] * u**p, _NEAREST)
         z = ((corner.at - mean[owner]) / deviation[owner])[:, None] + sign * d / deviation[owner, None]
@@ -249,7 +252,7 @@ class Panels:
     def _largest(self, parts: Beside, left: Array, right: Array) -> Array:
         """The largest value found as near to 0 as each panel is, or nearer: parts of this size may cancel in the function."""
         with np.errstate(all="ignore"):
-            values = np.abs(parts(left[:, None] + (right - left)[:, None] * _legendre(_PLAIN)[0]))
+            values = np.abs(parts(left[:, None] + (right - left)[:, None] * legendre(_PLAIN)[0]))
         largest = np.where(np.isfinite(values), values, 0.0).max(axis=1)
         order = np.argsort(np.maximum(np.abs(left), np.abs(right)))
         found = np.empty_like(largest)
@@ -266,8 +269,8 @@ class Panels:
                     if not corner.smooth[side]:
                         plain[i] = False
                         good[i] = self._bent_followed(corner, side, right[i] - left[i])
-        t, _ = _legendre(_PLAIN)
-        between, interpolate = _interpolation(_PLAIN)
+        t, _ = legendre(_PLAIN)
+        between, interpolate = interpolation(_PLAIN)
         low, width = left[plain, None], (right - left)[plain, None]
         values, truth = self.function(low + width * t), self.function(low + width * between)
         good[plain] = _meets(values, truth, interpolate, _FOLLOWED, noise[plain])
@@ -281,10 +284,10 @@ class Panels:
                 p - 1 if not corner.root else -corner.exponent * p
             )
 
-        between, interpolate = _interpolation(_BENT)
+        between, interpolate = interpolation(_BENT)
         return bool(
             _meets(
-                smoothed(_legendre(_BENT)[0])[None], smoothed(between)[None], interpolate, _FOLLOWED_BENT, np.zeros(1)
+                smoothed(legendre(_BENT)[0])[None], smoothed(between)[None], interpolate, _FOLLOWED_BENT, np.zeros(1)
             )[0]
         )
 
@@ -310,16 +313,16 @@ def _density(z: Array) -> Array:
 
 
 @cache
-def _legendre(size: int) -> tuple[Array, Array]:
+def legendre(size: int) -> tuple[Array, Array]:
     """Gauss–Legendre nodes and weights on (0, 1)."""
     t, w = np.polynomial.legendre.leggauss(size)
     return (1 + t) / 2, w / 2
 
 
 @cache
-def _interpolation(size: int) -> tuple[Array, Array]:
+def interpolation(size: int) -> tuple[Array, Array]:
     """Points between the nodes, and the matrix from values at the nodes to the polynomial's values there."""
-    t, w = _legendre(size)
+    t, w = legendre(size)
     between = np.concatenate([t / 2, (1 + t) / 2])
     barycentric = (-1.0) ** np.arange(size) * np.sqrt(t * (1 - t) * w)
     quotients = barycentric / (between[:, None] - t)

@@ -1,7 +1,7 @@
 r"""Means of products over pairs of neurons from their Hermite coefficients, :math:`\mathbb{E} f(U) g(V) = \sum_n f_n g_n \rho^n`.
 
 What the sum to n leaves out is bounded by :math:`|\rho|^{n+1}` times the roots of what both mean squares have beyond it. In a block most pairs need
-few terms; the others are listed, and summed further, or integrated one by one where the series is too long.
+few terms; the others are listed, and summed further, or integrated over what both neurons share (``shared``) where the series is too long.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numerics.kernels.conditioning import Pair
 from numerics.kernels.conditioning import pair_means as conditioned
 from numerics.kernels.hermite import TERMS, Coefficients, coefficients
 from numerics.kernels.panels import Panels
+from numerics.kernels.shared import One, shared_means
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.intp]
@@ -26,10 +27,8 @@ TOLERANCE = 1e-12
 _CUT = 1e-14  # what terms that are left out may add, likewise
 _SHORT = (8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, TERMS)
 _LISTED = 4  # how much more a term costs for a pair in a list
-_LONG = (800, 3200)
-_WORTH = 40  # integrals that a table of a long series with corners costs
 _AT_ONCE = 1 << 20
-_MANY, _TIMED = 500, 3  # integrals of pairs whose time is asked for, and how many of them are timed
+_MANY, _TIMED = 1000, 50  # pairs whose time is asked for, and how many of them are timed
 _EVALUATIONS, _LONGEST = 40, 0.5  # of the rates of a pair, at least, and hours
 _NOTHING = 1e-14  # of the root of E f², in a coefficient of the other parity
 
@@ -107,48 +106,40 @@ def listed_means(
 ) -> Array:
     """The means of pairs side by side, neuron i of the left ones with neuron j of the right ones."""
     total = _dotted(left.found, right.found, i, j, rho)
-    left_out = _left_out(left.found, right.found, i, j, rho)
-    far = np.flatnonzero(left_out > TOLERANCE)
-    corners = bool(left.panels.corners or right.panels.corners)
-    for terms in _LONG:
-        if not len(far):
-            return total
-        some = far
-        if corners:  # what is left out decreases slowly: no more is sure than that it decreases
-            some = far[left_out[far] * np.abs(rho[far]) ** (terms - TERMS) <= TOLERANCE]
-            if len(some) < _WORTH:
-                continue
-        longer = [_longer(side, which[some], terms) for side, which in ((left, i), (right, j))]
-        (one, here), (other, there) = longer
-        total[some] = _dotted(one, other, here, there, rho[some])
-        left_out[some] = _left_out(one, other, here, there, rho[some])
-        far = far[left_out[far] > TOLERANCE]
-    if len(far):
-        i, j = i[far], j[far]
-        pair = Pair(left.mean[i], left.deviation[i], right.mean[j], right.deviation[j], rho[far])
-        if len(far) > _MANY:
-            _require_time(left, right, pair, closed)
-        total[far] = conditioned(left.panels, right.panels, pair, closed)
+    far = np.flatnonzero(_left_out(left.found, right.found, i, j, rho) > TOLERANCE)
+    if not len(far):
+        return total
+    if len(far) > _MANY:
+        _require_time(left, right, i[far], j[far], rho[far], closed)
+    total[far] = _strong(left, right, i[far], j[far], rho[far], closed)
     return total
 
 
-def _require_time(left: Side, right: Side, pair: Pair, closed: Callable[..., Array] | None) -> None:
+def _strong(left: Side, right: Side, i: Whole, j: Whole, rho: Array, closed: Callable[..., Array] | None) -> Array:
+    """The means of pairs of which a series would be too long."""
+    sides = One(left.panels, left.mean[i], left.deviation[i]), One(right.panels, right.mean[j], right.deviation[j])
+    found = shared_means(*sides, rho)
+    lost = np.flatnonzero(np.isnan(found))
+    if len(lost):
+        one, other = (side.some(lost) for side in sides)
+        pair = Pair(one.mean, one.deviation, other.mean, other.deviation, rho[lost])
+        found[lost] = conditioned(left.panels, right.panels, pair, closed)
+    return found
+
+
+def _require_time(left: Side, right: Side, i: Whole, j: Whole, rho: Array, closed: Callable[..., Array] | None) -> None:
     """Refuse integrals of so many pairs that a flow, which asks for them at each of its steps, would take hours."""
-    some, start = slice(0, _TIMED), process_time()
-    conditioned(left.panels, right.panels, Pair(*(column[some] for column in pair)), closed)
-    hours = (process_time() - start) / _TIMED * len(pair.mean) * _EVALUATIONS / 3600
+    some, begin = slice(None, None, len(rho) // _TIMED), 0.0
+    for _ in range(2):  # the first makes tables that all share
+        begin = process_time()
+        _strong(left, right, i[some], j[some], rho[some], closed)
+    hours = (process_time() - begin) / len(rho[some]) * len(rho) * _EVALUATIONS / 3600
     if hours > _LONGEST:
         raise ValueError(
-            f"the kernels of {len(pair.mean)} pairs of inputs, of deviations up to {pair.deviation.max():.3g} and correlations up to "
-            f"{np.abs(pair.correlation).max():.9g}, would take about {hours:.1g} hours: so near to each other against what the activation "
+            f"the kernels of {len(rho)} pairs of inputs, of deviations up to {max(left.deviation.max(), right.deviation.max()):.3g} and correlations "
+            f"up to {np.abs(rho).max():.9g}, would take about {hours:.1g} hours: so near to each other against what the activation "
             "bends in, each is an integral of its own; scale the inputs down or centre them, give fewer, or put a norm before the activation"
         )
-
-
-def _longer(side: Side, which: Whole, terms: int) -> tuple[Coefficients, Whole]:
-    """More coefficients of some neurons, and the place of each among them."""
-    some, place = np.unique(which, return_inverse=True)
-    return coefficients(side.panels, side.mean[some], side.deviation[some], terms), place.ravel()
 
 
 def _left_out(first: Coefficients, second: Coefficients, i: Whole, j: Whole, rho: Array) -> Array:

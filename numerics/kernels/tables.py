@@ -23,7 +23,7 @@ Made: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
 
 _SIZES = (16, 32, 64, 128)
 _ERROR = 1e-13  # of the size
-_MOST = 256  # tables that are kept
+_MOST = 1024  # tables that are kept
 
 
 class Table(NamedTuple):
@@ -49,7 +49,7 @@ def interpolated(panels: Panels, what: str, mean: Array, deviation: Array, made:
     if np.any(mean != mean[0]):
         return None
     place = np.log2(deviation) + 0.5
-    octave = np.floor(place)
+    octave = octaves(deviation)
     values, sizes = None, np.empty(len(mean))
     for k in np.unique(octave):
         some = octave == k
@@ -68,6 +68,12 @@ def interpolated(panels: Panels, what: str, mean: Array, deviation: Array, made:
         sizes[some] = size
     assert values is not None
     return values, sizes
+
+
+def octaves(deviation: Array) -> Array:
+    """In which octave each deviation lies, by the logarithm of its middle."""
+    found: Array = np.floor(np.log2(deviation) + 0.5)
+    return found
 
 
 def _kept(panels: Panels, what: str, mean: float, octave: float, made: Made) -> Table | None:

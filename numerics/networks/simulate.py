@@ -173,7 +173,7 @@ def simulate_network(
         * a function of the states of some networks, shape (samples, n, m) to (samples, ...). It must not modify its argument.
     backend : {"auto", "numpy", "numba"}
         As for :func:`numerics.paths.simulate_sde`; states in law have a machine-code kernel, those with all weights
-        and those on a grid of positions do not.
+        and those with more than 16 coordinates do not.
     reduce : Reduction or sequence of them, optional
         Such as :class:`numerics.ensembles.Moments`, ``Histogram``, ``Quantiles`` or ``Gram``: what to return in place of the
         samples, in memory that does not grow with their number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from derivations import Derivation
 from derivations.errors import shown
 from numerics import given
+from numerics.compile import compile_expression
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
@@ -139,14 +141,31 @@ class Start:
             )
         ]
         if networks.shape[1] > 1:
-            norms = [np.linalg.norm(x[:, :, 0], axis=1) / np.sqrt(x.shape[1]) for x in (networks, paths)]
-            figure = comparison_figure(norms[0], norms[1], r"norm of the layer $\|X\|/\sqrt{n}$")
-            figures.append(Drawing(inline_svg(figure, "norm"), f"Root mean square over the layer's neurons {shown}."))
+            of, name, said = _norm_of(d)
+            norms = [np.linalg.norm(of(x[:, :, 0]), axis=1) for x in (networks, paths)]
+            figure = comparison_figure(norms[0], norms[1], name)
+            figures.append(Drawing(inline_svg(figure, "norm"), f"{said} {shown}."))
         text = (
             "The law of several neurons together has no density to draw, so networks are compared with paths of the derived diffusion, "
             "simulated with another step and another seed."
         )
         return Section("Derived diffusion and simulated networks", (text,), tuple(figures))
+
+
+def _norm_of(d: Derivation) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:
+    """What the derivation has an equation for: the norm of the activated layer, else that of the layer; its axis, and its caption."""
+    if d.norm is None:
+        return (
+            lambda x: x / np.sqrt(x.shape[1]),
+            r"norm of the layer $\|X\|/\sqrt{n}$",
+            "Root mean square over the layer's neurons",
+        )
+    activation = d.norm.activation
+    return (
+        compile_expression(activation.variable, activation.expr),
+        r"norm of the activated layer $\|\varphi(X)\|$",
+        "Norm of the activated layer, whose equation is derived below,",
+    )
 
 
 def checks_section(table: Validation, caption: str = CHECKS_CAPTION) -> Section:

@@ -198,6 +198,33 @@ def test_numbers_of_the_numeric_side_are_numbers(name):
                 function(**{**VALID[name], argument: value})
 
 
+def wrong(annotation):
+    """Values that an option annotated so cannot be; none where it may be anything of its kind."""
+    if annotation == "bool":
+        return "yes", 2
+    if re.fullmatch(r"(int|float)( \| None)?", annotation):
+        return "three", float("nan"), 1j
+    return (3, Odd()) if re.fullmatch(r"str( \| None)?|Literal.*", annotation) else ()
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_options_are_of_their_kind(name):
+    """Every option that is annotated as a flag, a number or a word, of both packages."""
+    function = getattr(HERE[name], name)
+    for argument, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        for value in wrong(str(parameter.annotation)):
+            with pytest.raises(ValueError, match=r"^[^\n]+$"):
+                function(**{**VALID[name], argument: value})
+
+
+def test_laws_are_asked_at_numbers():
+    law = numerics.compile_law(derive(ResNet(relu, 1)).law)
+    for ask in (law.pdf, law.logpdf, law.cdf, law.sf, law.logcdf, law.logsf, law.ppf, law.isf, law.interval):
+        for value in ("a", None, 1j, [[1], [1, 2]]):
+            with pytest.raises(ValueError, match="must be a number or an array of numbers"):
+                ask(value)
+
+
 @pytest.mark.parametrize("name", [a for a in HERE if isinstance(getattr(derivations, a, None), Activation)])
 def test_an_activation_takes_numbers_and_expressions(name):
     for value in ("x", "3", None, [1], True):

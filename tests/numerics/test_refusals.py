@@ -23,8 +23,8 @@ from derivations import (
 )
 from derivations.diffusion import Diffusion, Flow
 from numerics import choose, compile_law, expect_sde, kernel_matrix, simulate_network, simulate_sde
+from numerics.cli.destination import checked_output
 from numerics.cli.files import read_inputs, read_samples
-from numerics.cli.output import checked_output
 from numerics.compile.jit_paths import euler_source, factor_lines
 from numerics.compile.matrices import draw_matrices
 from numerics.compile.samplers import transition

@@ -16,6 +16,7 @@ from derivations.limits.elimination.draws import Coins, Fluctuations, Random
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import held
 from derivations.limits.elimination.series import Series, taylor
+from derivations.limits.slopes import slope
 from derivations.symbols import input_symbols, state, step
 
 
@@ -116,7 +117,7 @@ class Expander:
         if direction:
             moved = {s: value for s, value in self._known(body, direction, a, b).items() if value != 0}
             moves = {s: sp.Dummy(f"d{s.name}", real=True) for s in moved}
-            body = sp.Add(*(sp.diff(body, s) * moves[s] for s in sorted(moves, key=sp.default_sort_key)))
+            body = sp.Add(*(slope(body, s) * moves[s] for s in sorted(moves, key=sp.default_sort_key)))
             values |= {moves[s]: value for s, value in moved.items()}
         return self.expanded(body, values)
 

@@ -126,7 +126,7 @@ class OrthogonalLaw(GaussianLaw):
     def _rows(self, functions: list[sp.Expr]) -> sp.Expr:
         """The mean of a product of functions of different rows, of which one at most is no polynomial."""
         functions = [f for f in map(released, functions) if f != 1]
-        functions.sort(key=lambda f: f.is_polynomial(*self.variables))
+        functions.sort(key=lambda f: bool(f.is_polynomial(*self.variables)))
         if len(functions) < 2:
             return self.own_mean(functions[0]) if functions else sp.S.One
         if not functions[1].is_polynomial(*self.variables):

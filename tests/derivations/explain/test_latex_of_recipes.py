@@ -32,7 +32,7 @@ def test_all_of_it_compiles(tmp_path):
     found = dict(_derivations())
     assert {name.split()[0] for name in found} == {recipe.__name__ for recipe in RECIPES}
     assert {name.split()[1] for name in found} == {"depth", "width", "joint"}
-    texts = (f"\\section*{{{name}}}\n{d.latex()}\n\\clearpage" for name, d in found.items())
+    texts = (f"\\section*{{{name}}}\n{d.latex(str(k))}\n\\clearpage" for k, (name, d) in enumerate(found.items()))
     head = (
         "\\documentclass[10pt,a4paper]{article}\n\\usepackage[margin=25mm]{geometry}\n"
         "\\usepackage{amsmath,amssymb}\n\\allowdisplaybreaks\n\\begin{document}\n"

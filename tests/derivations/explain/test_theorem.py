@@ -47,6 +47,15 @@ def test_a_theorem_states_network_limit_and_existence_and_proves_after_it(tmp_pa
     assert source.count(r"\bibitem") == len(BLOCK.sources)
 
 
+def test_equations_have_labels_that_two_results_in_one_document_can_tell_apart():
+    one, two = (re.findall(r"\\label\{(.*?)\}", BLOCK.latex(label)) for label in ("eq", "block"))
+    assert "eq:limit-of-infinite-depth" in one
+    assert len({*one, *two}) == 2 * len(one) == 2 * sum(bool(step.lines) for step in BLOCK.steps)
+    for label in ("", "a:b", "a b", "\\x", None):
+        with pytest.raises(DerivationError, match="label must be a word of letters, digits, dots and hyphens"):
+            BLOCK.latex(label)
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_a_theorem_with_a_figure_compiles(tmp_path):
     (tmp_path / "in").mkdir()

@@ -57,7 +57,7 @@ def test_what_is_a_question_mark_is_found(capsys):
         ("choose shaped --a ? --mean-square 1 --depth 0", "depth must be a positive whole number"),
         ("choose resnet --width oo --mean-square 2 --t ? --bounds 3", "bounds must be two numbers"),
         ("choose resnet --width oo --mean-square 0.5 --t ?", "is not reached"),
-        ("scalings resnet --figure a.pdf", ".svg"),
+        ("scalings resnet --figure a.gif", ".svg"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(line, message, capsys):

@@ -14,10 +14,21 @@ import pytest
 import sympy as sp
 
 from derivations.activations import gelu, ornstein_uhlenbeck, relu, tanh
-from derivations.architectures import MLP, ConvResNet, Network, PreNormResNet, ResNet, ShapedMLP, ShrinkingResNet
+from derivations.architectures import (
+    MLP,
+    AttentionBlock,
+    ConvBlock,
+    ConvResNet,
+    Network,
+    PreNormResNet,
+    ResNet,
+    ShapedMLP,
+    ShrinkingResNet,
+    TransformerBlock,
+)
 from derivations.derivation import derive
 from derivations.diffusion import Diffusion
-from derivations.language import Weights, average, drop_branch, dropout, layer_norm, rms_norm
+from derivations.language import Weights, average, drop_branch, dropout, layer_norm, mixed, rms_norm
 from derivations.limits import depth_limit
 from derivations.special import ErfiInv, ScaledBesselI
 from derivations.symbols import step as eps
@@ -185,6 +196,7 @@ def test_kernels_are_kept_on_disk(tmp_path):
 
 A, B, C = Weights("A"), Weights("B", out=7), Weights("C", out=7, bias_variance=1)
 D = Weights("D", mean=1, bias_variance=2, bias_mean=-1)
+BORDERED = Weights("W", filter=3, padding="zeros", mean=1, bias_variance=1)
 NETWORKS = {
     **{f"ReLU, {m} inputs": ResNet(relu, 5, inputs=m) for m in (1, 2, 3)},
     "GELU": ResNet(gelu, 3, weight_variance=sp.Rational(3, 2)),
@@ -202,6 +214,16 @@ NETWORKS = {
     ),
     "one matrix twice": Network(lambda x: x + eps * D(tanh(D(x)) * average(D(x))), width=12, inputs=2),
     "variance of time": Network(lambda x: x + eps * Weights("A", variance=1 + time)(relu(x)), width=4),
+    "shrinking filters": ConvResNet(tanh, relu, width=6, positions=(4,), filter=(3,), bias_variance=1),
+    "two filters on a grid": ConvBlock(relu, 8, positions=(2, 2), filter=(1, 1)),
+    "a filter with a border, masks and means": Network(
+        lambda x: x + eps * drop_branch(BORDERED(dropout(relu(x), 0.5)), 0.5), width=8, inputs=2, positions=3
+    ),
+    "positions mixed": Network(lambda x: x + eps * A(mixed([[0, 1], [2, 0]], x)), width=6, inputs=2, positions=2),
+    "linear attention": AttentionBlock(8, positions=(2,), size=8, norm="rms", kind="linear"),
+    "causal attention": AttentionBlock(6, positions=(3,), size=6, norm="rms", masked=True),
+    "heads": AttentionBlock(6, positions=(2,), size=6, heads=2, norm="layer"),
+    "transformer": TransformerBlock(6, positions=(2,), activation=relu, size=6),
 }
 
 
@@ -209,7 +231,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_in_machine_code_are_those_of_the_arrays(name):
     network = NETWORKS[name]
-    n, m = int(network.width), network.inputs
+    n, m = int(network.width), network.coordinates
     x0 = np.random.default_rng(1).normal(size=(n, m))
     kwargs = {"depth": 12, "samples": 40, "x0": x0, "seed": 2, "at": [0, 5, 12]}
     arrays, kernel = (simulate_network(network, **kwargs, backend=b) for b in ("numpy", "numba"))
@@ -228,7 +250,8 @@ def test_networks_from_inputs_and_with_a_record():
 
 
 def test_networks_without_a_kernel_are_refused():
-    with pytest.raises(ValueError, match="grid of positions"):
-        simulate_network(ConvResNet.example(), 2, 3, x0=1.0, backend="numba")
+    many = ConvBlock(relu, 2, positions=(17,), filter=(3,))
+    with pytest.raises(ValueError, match="up to 16"):
+        simulate_network(many, 2, 3, x0=1.0, backend="numba")
     with pytest.raises(ValueError, match="in law"):
         simulate_network(ResNet(relu, 3), 2, 3, x0=1.0, backend="numba", method="weights")

@@ -1,0 +1,203 @@
+"""Refusals that no other test reaches, as a second run that marked every `raise` showed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import sympy as sp
+from sympy.core.function import ArgumentIndexError, PoleError
+
+from derivations import (
+    MLP,
+    Activation,
+    AttentionBlock,
+    Diffusion,
+    MLPBlock,
+    Network,
+    NeuronDiffusion,
+    ResNet,
+    Weights,
+    average,
+    derive,
+    epsilon,
+    identity,
+    jacobian,
+    joint_limit,
+    relu,
+    scalings,
+    symbols,
+    tanh,
+    width_limit,
+)
+from derivations.binding import leading_term, taylor
+from derivations.calculus.clock import own_clock
+from derivations.calculus.exits import stationary
+from derivations.calculus.linear import reduce_to_linear
+from derivations.interchange import read_limit, read_source
+from derivations.kernels.coupled import coupled_flow
+from derivations.kernels.generic_pair import pair_flow
+from derivations.limits.elimination.matrix_laws import law_of
+from derivations.special import IntervalKernel, ScaledBesselI, Weber, WeberCoordinate
+from derivations.steps.base import written_out
+from numerics import NystroemRegressor, simulate_sde
+from numerics.cli.readout import _states_of
+from numerics.compile import kernels, laws
+from numerics.compile.constants import constant
+from numerics.densities.integrals import by_panels
+from numerics.expectations.choice import choose_scheme
+from numerics.fokker_planck.semigroup import stepped
+from numerics.plots import phase_figure
+from numerics.schemes import find_scheme
+from numerics.validation.peluchetti import second_moments
+
+x, n, t = symbols.state, symbols.width, symbols.time
+A, B, H = Weights("A"), Weights("B"), Weights("H", law="orthogonal")
+a, b, c = sp.symbols("a b c", positive=True)
+one, wide, any_width = ResNet(relu, 1), ResNet(relu, sp.oo), ResNet(relu, n)
+uneven = NeuronDiffusion(neuron=(x,), neuron_drift=[0], neuron_covariance=[[x**2]], width=3)
+collapse = joint_limit(MLP(relu, inputs=2))
+after_norm = MLPBlock(relu, 3, norm="rms", place="post")
+eye, ones = np.eye(3), np.ones(3)
+found = cache(lambda: scalings(any_width))
+ONE = '{"sympy": "Integer(1)"}'
+
+REFUSED = {
+    "a relation for an activation": (lambda: Activation("f", sp.Gt(x, 0)), "must be a SymPy expression, got x > 0"),
+    "columns of a symbol": (lambda: jacobian(any_width).limit(), "has no number of columns; say columns="),
+    "the inverse on a sphere": (lambda: jacobian(after_norm).inverse, "keeps the state on a sphere"),
+    "tangents of a sphere": (
+        lambda: jacobian(MLPBlock(relu, n, norm="rms", place="post")).gram,
+        "keeps tangents beside its state",
+    ),
+    "two kinks of one orthogonal matrix": (
+        lambda: derive(Network(lambda x: x + epsilon * A(relu(H(x))) * average(relu(H(x))), width=n)),
+        "two rows of an orthogonal matrix",
+    ),
+    "a matrix with rows of two lengths": (
+        lambda: read_limit(f'{{"kind": "k", "a": [[{ONE}], [{ONE}, {ONE}]]}}', {"k": ("a",)}),
+        "rows of one length",
+    ),
+    "a source that is a number": (lambda: read_source(3), "expected the source of an expression, got 3"),
+    "a size that the layer lacks": (lambda: scalings(any_width, small=[a]), "which the layer does not have"),
+    "no size": (lambda: scalings(any_width, small=[]), "small names no parameter"),
+    "an exponent that there is not": (lambda: found().at({"q": 1}), "unknown exponent 'q'"),
+    "an exponent that is no fraction": (
+        lambda: found().at(dict.fromkeys(found().exponents.symbols, sp.sqrt(2))),
+        "must be a rational number",
+    ),
+    "no layers": (lambda: found().times(0, {}), "depth must be a positive whole number"),
+    "a size that there is not": (lambda: found().times(3, {a: 1}), "unknown size 'a'"),
+    "an order that there is not": (lambda: scalings(any_width, order="deep"), "unknown order 'deep'"),
+    "depth at infinite width": (lambda: scalings(wide, order="depth"), "is at a fixed width"),
+    "neurons that are no power": (
+        lambda: str(
+            scalings(Network(x + epsilon * A(relu(Weights("B", out=sp.ceiling(sp.log(n)))(x))), width=n), training=True)
+        ),
+        "which is no power of the width",
+    ),
+    "a step of a flow": (lambda: written_out(width_limit(wide)), "expected a diffusion to step"),
+    "noise that starts late": (
+        lambda: own_clock(Diffusion((x,), [0], [[sp.Max(0, t - 10**9) * x**2]], time=t)),
+        "where the noise does not vanish is not found",
+    ),
+    "a wave at infinity": (
+        lambda: stationary(Diffusion((x,), [-x - sp.sin(x) / 10], [[1]])),
+        "is not known; give the parameters signs",
+    ),
+    "noise that vanishes on the domain": (
+        lambda: reduce_to_linear(Diffusion((x,), [x], [[sp.Max(-x, 0) ** 2]], domain=sp.Interval.open(0, sp.oo))),
+        "degenerate on its domain",
+    ),
+    "positions of one input": (lambda: pair_flow(AttentionBlock(sp.oo, positions=2), False), "couples all positions"),
+    "a symbol in attention": (
+        lambda: coupled_flow(AttentionBlock(sp.oo, positions=2, weight_variance=a), False),
+        "got the symbols a",
+    ),
+    "a draw of no kind": (lambda: law_of(3), "no law is known of int"),
+    "an unknown kind of kernel": (lambda: NystroemRegressor(wide, kind="nngb").fit(eye, ones), "unknown kind 'nngb'"),
+    "no components": (
+        lambda: NystroemRegressor(wide, components=0).fit(eye, ones),
+        "components must be a whole number",
+    ),
+    "no noise": (lambda: NystroemRegressor(wide, noise=0).fit(eye, ones), "noise must be above 0"),
+    "levels of a law": (lambda: find_scheme("exact").couple(derive(one).limit), "does not couple two step sizes"),
+    "a formula of twenty neurons": (
+        lambda: find_scheme("derivative_free").prepare(derive(ResNet(relu, 20)).limit),
+        "up to 8 of them",
+    ),
+    "a start where coefficients are singular": (
+        lambda: find_scheme("euler_maruyama").prepare(collapse),
+        "singular at t = 0",
+    ),
+    "the same in machine code": (
+        lambda: simulate_sde(collapse, x0=1.0, steps=2, samples=2, backend="numba", scheme="euler_maruyama"),
+        "singular at t = 0",
+    ),
+    "neurons with noises of their own": (
+        lambda: simulate_sde(uneven, x0=1.0, steps=2, samples=2, backend="numpy"),
+        "must be the same for all neurons",
+    ),
+    "the same neurons in machine code": (
+        lambda: simulate_sde(uneven, x0=1.0, steps=2, samples=2, backend="numba"),
+        "must be the same for all neurons",
+    ),
+    "machine code of zeta": (
+        lambda: simulate_sde(Diffusion((x,), [sp.zeta(x)], [[1]]), x0=2.0, steps=2, samples=2, backend="numba"),
+        "no machine code for",
+    ),
+    "a phase of nothing": (lambda: phase_figure(found(), x=a), "unknown exponent a"),
+    "a first step of nothing": (lambda: phase_figure(scalings(any_width, training=True), x=a), "unknown exponent a"),
+    "moments of one neuron": (lambda: second_moments(ResNet(identity, 1), 1), "expected a network of several neurons"),
+    "a law of no kind": (lambda: laws.measures(3, sp.S.One, sp.S.One), "cannot be compiled; register"),
+    "a spread of no kind": (lambda: laws.spread(3, None, sp.S.One), "cannot be averaged over a Gaussian start"),
+    "a density of no kind": (lambda: kernels.density(3, sp.S.One, sp.S.One), "is not compiled; register"),
+    "a constant that is complex": (
+        lambda: constant(sp.log(symbols.initial - 2), sp.S.One, sp.S.One),
+        "is not a real number at x0 = 1",
+    ),
+    "more inputs than neurons": (
+        lambda: _states_of(np.ones((3, 2)), derive(ResNet(relu, 2))),
+        "3 inputs need as many neurons",
+    ),
+    "a tolerance below 0": (
+        lambda: choose_scheme(derive(ResNet(tanh, 2)).limit, 1.0, 1.0, tol=-1),
+        "tol must be a positive number",
+    ),
+    "an integrand that does not settle": (
+        lambda: by_panels(lambda z: np.sign(np.sin(1e9 * z)), np.array([0.0, 1.0]), (False, False)),
+        "does not settle",
+    ),
+    "an integrand that does not fade": (
+        lambda: by_panels(np.exp, np.array([0.0, 30.0]), (False, True)),
+        "outgrows the law's tail",
+    ),
+    "rates without end": (
+        lambda: stepped(np.array([np.inf, 1.0]), np.ones(2), np.array([1.0, 0.0]), 1.0, 1e-6, 0.1),
+        "too steep for this grid",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_done_is_refused_with_its_cause(name):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message) as refused:
+        call()
+    assert "\n" not in str(refused.value)
+
+
+def test_nodes_answer_as_sympy_asks():
+    for node, argument in (
+        (ScaledBesselI(a, x), 1),
+        (IntervalKernel(0, a, b, c), 1),
+        (Weber(0, a, b, c, x), 1),
+        (WeberCoordinate(a, b, x), 1),
+    ):
+        with pytest.raises(ArgumentIndexError):
+            node.fdiff(argument)
+    with pytest.raises(PoleError, match="no expansion in powers"):
+        taylor(1 / x, x, 2)
+    with pytest.raises(PoleError, match="no leading power"):
+        leading_term(sp.exp(-1 / x**2), x)
