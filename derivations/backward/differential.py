@@ -8,12 +8,14 @@ in :math:`\operatorname{tr} M^2`, are sums over neurons of the slopes of these f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import product
 
 import sympy as sp
 
+from derivations.backward.coefficients import Coefficient, Coefficients
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.depth import as_sums
@@ -109,11 +111,11 @@ class LayerDifferential:
         )
         if (k, m, pattern) not in self._moments:
             places = (k * self.positions + pattern[0], m * self.positions + pattern[1])
-            self._moments[k, m, pattern] = released(self.moments.covariance(*places))
+            self._moments[k, m, pattern] = self._form(released(self.moments.covariance(*places)))
         groups = (0, 2, 1) if swap else (0, 1, 2)
         images = (self.moments.states[g * self.positions + c] for g in groups for c in order)
         rule = dict(zip(self.moments.states, images, strict=True))
-        return self._form(renamed(self._moments[k, m, pattern], {x: y for x, y in rule.items() if x != y}))
+        return self._under(self._moments[k, m, pattern], {x: y for x, y in rule.items() if x != y})
 
     @cached_property
     def _moments(self) -> dict[tuple[int, int, tuple[int, ...]], sp.Expr]:
@@ -145,20 +147,37 @@ class LayerDifferential:
         return sp.Add(*(rest * self._name(value) for rest, value in collected.items()))
 
     def _name(self, value: sp.Expr) -> sp.Expr:
-        if not value.has(LayerAverage):
-            return value
-        if value not in self._names:
-            self._names[value] = HeldMean.of("m", lambda: value)
-        return self._names[value]
+        return self._names(*self._names.taken_apart(value)) if value.has(LayerAverage) else value
 
     @cached_property
-    def _names(self) -> dict[sp.Expr, HeldMean]:
-        return {}
+    def _names(self) -> Coefficients:
+        return Coefficients()
+
+    def _under(self, expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
+        """A form with other letters, also in what its coefficients' names stand for."""
+        names = expr.atoms(Coefficient)
+        places = {a: renamed(a, rule) for a in dict.fromkeys(a for m in names for a in m.places)}
+        return renamed(expr, rule).xreplace({m: self._names(m.form, [places[a] for a in m.places]) for m in names})
 
     def _tangents_in(self, expr: sp.Expr) -> bool:
         """Whether averages hold tangents."""
         tangents = {*self.moments.states[self.positions :]}
         return any(node.body.free_symbols & tangents for node in state_averages(expr))
+
+    def _each(self, of: Callable[..., sp.Expr], count: int) -> dict[tuple[int, ...], sp.Expr]:
+        """Of so many positions each: derived where the layer tells them apart, and renamed for the others."""
+        derived: dict[tuple[int, ...], sp.Expr] = {}
+        found = {}
+        for places in product(self._coordinates, repeat=count):
+            pattern, order = min((tuple(o.index(c) for c in places), o) for o in self._orders(*places))
+            if pattern not in derived:
+                derived[pattern] = of(*pattern)
+            rule: dict[sp.Basic, sp.Basic] = {}
+            for letters in (self.moments.states, self.moments.other):
+                images = (letters[g * self.positions + c] for g in range(3) for c in order)
+                rule |= {x: y for x, y in zip(letters, images, strict=True) if x != y}
+            found[places] = self._under(derived[pattern], rule)
+        return found
 
     # ---- sums over neurons ----
 
@@ -180,16 +199,23 @@ class LayerDifferential:
         return self._contracted(crossed=False)
 
     def _contracted(self, crossed: bool) -> sp.Expr:
-        total = sp.S.Zero
-        for (a, b), one in self.covariance.items():
+        def part(a: int, b: int) -> sp.Expr:
             first, second = self.tangent(0)[b if crossed else a], self.tangent(1)[a if crossed else b]
-            total += self._total(self._slope(self._slope(one, first), second))
+            total = self._total(self._slope(self._slope(self.covariance[a, b], first), second))
             two = self._slope(self.between[a, b], first, there=crossed)
-            total += self._total(self._over_others(self._slope(two, second, there=not crossed)))
-        return self._free(total)
+            return self._free(total + self._total(self._over_others(self._slope(two, second, there=not crossed))))
+
+        return self._tidy(sp.Add(*self._each(part, 2).values()))
 
     def with_state(self, a: int) -> sp.Expr:
         r"""The rate of :math:`\mathrm{d}[x_i, \operatorname{tr}M]`, for a coordinate of a generic neuron."""
+        return self._with_state[a,]
+
+    @cached_property
+    def _with_state(self) -> dict[tuple[int, ...], sp.Expr]:
+        return self._each(self._state_and_trace, 1)
+
+    def _state_and_trace(self, a: int) -> sp.Expr:
         total = sp.S.Zero
         for b, v in enumerate(self.tangent(0)):
             total += self._slope(self._own(0, a, 1, b), v)
@@ -199,14 +225,16 @@ class LayerDifferential:
     @cached_property
     def squared(self) -> tuple[sp.Expr, ...]:
         r"""The rate of :math:`(\mathrm{d}M)^2\,v`, a form in the first tangent."""
-        (first, second), found = (self.tangent(0), self.tangent(1)), []
-        for a in self._coordinates:
+        first, second = self.tangent(0), self.tangent(1)
+
+        def of(a: int) -> sp.Expr:
             total = sp.S.Zero
             for c in self._coordinates:  # M_ik M_kj, where k = i and where it is another neuron
                 total += self._slope(self.covariance[a, c], first[c])
                 total += self._over_others(self._slope(self.between[a, c], first[c], there=True))
-            found.append(self._tidy(renamed(total, dict(zip(second, first, strict=True)))))
-        return tuple(found)
+            return self._tidy(renamed(total, dict(zip(second, first, strict=True))))
+
+        return tuple(self._each(of, 1).values())
 
     @cached_property
     def growth(self) -> sp.Expr:
@@ -224,14 +252,16 @@ class LayerDifferential:
 
     def transposed(self, form: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]:
         r""":math:`A^\top w` for a matrix A that is given by :math:`A v`, both in the letters of the first tangent."""
-        v, found = self.tangent(0), []
-        for b in self._coordinates:
+        v = self.tangent(0)
+
+        def of(b: int) -> sp.Expr:
             total = sp.S.Zero
             for a in self._coordinates:
                 local, shared = self._split(form[a], v[b])
                 total += local * v[a] + self._gathered(shared * v[a])
-            found.append(self._tidy(total))
-        return tuple(found)
+            return self._tidy(total)
+
+        return tuple(self._each(of, 1).values())
 
     @cached_property
     def transposed_covariance(self) -> tuple[dict[tuple[int, int], sp.Expr], dict[tuple[int, int], sp.Expr]]:
@@ -253,23 +283,23 @@ class LayerDifferential:
         far = tuple(sp.Dummy(f"{x.name}''", real=True) for x in self.moments.states)
         further = dict(zip(self.moments.states, far, strict=True))
         closer = dict(zip(far, self.moments.other, strict=True))
-        own: dict[tuple[int, int], sp.Expr] = {}
-        apart: dict[tuple[int, int], sp.Expr] = {}
-        for c in self._coordinates:
-            for d in self._coordinates:
-                one = two = sp.S.Zero
-                for (a, b), value in self.covariance.items():
-                    weight = w[a] * z[b]
-                    # the column of the first entry is that of the row's neuron, or any; then that of the second entry likewise
-                    here, spread = self._split(value, w[c])
-                    diagonal, left = self._split_at(here, z[d], further)
-                    right, both = self._split_at(spread, z[d], further)
-                    one += diagonal * weight + self._gathered(sp.diff(spread, self._there[z[d]]) * weight)
-                    two += (left * weight).xreplace(closer) + (right * weight).xreplace(self._swapped)
-                    two += self._gathered(both * weight).xreplace(closer)
-                own[c, d] = self._tidy(one + two.xreplace({y: x for x, y in self._there.items()}))
-                apart[c, d] = self._tidy(two)
-        return own, apart
+
+        @cache
+        def parts(c: int, d: int) -> tuple[sp.Expr, sp.Expr]:
+            one = two = sp.S.Zero
+            for (a, b), value in self.covariance.items():
+                weight = w[a] * z[b]
+                # the column of the first entry is that of the row's neuron, or any; then that of the second entry likewise
+                here, spread = self._split(value, w[c])
+                diagonal, left = self._split_at(here, z[d], further)
+                right, both = self._split_at(spread, z[d], further)
+                one += diagonal * weight + self._gathered(_slope(spread, self._there[z[d]]) * weight)
+                two += (left * weight).xreplace(closer) + (right * weight).xreplace(self._swapped)
+                two += self._gathered(both * weight).xreplace(closer)
+            return self._tidy(one + two.xreplace({y: x for x, y in self._there.items()})), self._tidy(two)
+
+        own, apart = (self._each(lambda c, d, k=k: parts(c, d)[k], 2) for k in (0, 1))
+        return own, apart  # type: ignore[return-value]
 
     # ---- slopes ----
 
@@ -291,8 +321,8 @@ class LayerDifferential:
         moved = [node for node in form.atoms(LayerAverage) if node.layer == 0 and v in node.body.free_symbols]
         held = {node: sp.Dummy("s", real=True) for node in moved}
         outer, back = form.xreplace(held), {s: node for node, s in held.items()}
-        through = (sp.diff(outer, s) * sp.diff(node.body, v).xreplace(names) / self.size for node, s in held.items())
-        return sp.diff(outer, own or v).xreplace(back), sp.Add(*through).xreplace(back)
+        through = (_slope(outer, s) * sp.diff(node.body, v).xreplace(names) / self.size for node, s in held.items())
+        return _slope(outer, own or v).xreplace(back), sp.Add(*through).xreplace(back)
 
     # ---- neurons ----
 
@@ -346,15 +376,20 @@ class LayerDifferential:
 
     def sums(self, expr: sp.Expr) -> sp.Expr:
         """Averages of the state as sums over the layer of the state's own coordinates, coefficients in the place of their names."""
-        for m in expr.atoms(HeldMean) - self._summed.keys():
-            self._summed[m] = sp.factor_terms(as_sums(m.value, self.state, self.size))
-        kept = {m: sp.Dummy(m.name, real=True) for m in expr.atoms(HeldMean)}
-        found = sp.factor_terms(as_sums(expr.xreplace(kept), self.state, self.size))
-        return found.xreplace({name: self._summed[m] for m, name in kept.items()})
 
-    @cached_property
-    def _summed(self) -> dict[HeldMean, sp.Expr]:
-        return {}
+        def tidied(average: sp.Expr) -> sp.Expr:
+            return sp.factor_terms(as_sums(average, self.state, self.size))
+
+        return self._names.released(expr, tidied)
+
+    def written_in(self, letters: Mapping[sp.Basic, sp.Basic]) -> Callable[[sp.Expr], sp.Expr]:
+        """Formulas in other letters, coefficients in the place of their names."""
+
+        @cache
+        def changed(average: sp.Expr) -> sp.Expr:
+            return renamed(average, letters)
+
+        return lambda expr: self._names.released(expr, changed)
 
 
 def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
@@ -364,3 +399,16 @@ def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
         for node in state_averages(expr)
     }
     return expr.xreplace({**rule, **nodes})
+
+
+def _slope(form: sp.Expr, v: sp.Basic) -> sp.Expr:
+    """The derivative of a form, most of whose terms and factors do not hold the symbol."""
+    if not form.has(v):
+        return sp.S.Zero
+    if form.is_Add:
+        return sp.Add(*(_slope(term, v) for term in form.args))
+    if form.is_Mul:
+        moved = [f for f in form.args if f.has(v)]
+        if len(moved) == 1:
+            return sp.Mul(*(f for f in form.args if f is not moved[0]), _slope(moved[0], v))
+    return sp.diff(form, v)

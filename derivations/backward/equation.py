@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.backward.differential import LayerDifferential, renamed
+from derivations.backward.differential import LayerDifferential
 from derivations.equations import DT
-from derivations.limits.elimination.held import HeldMean
 from derivations.limits.elimination.moments import state_averages
 from derivations.notation.nodes import DifferentialOf, Total, Variation, expected, indexed, letter
 from derivations.notation.printed import Shown
@@ -117,13 +116,7 @@ def _named(
     rule: dict[sp.Basic, sp.Basic] = dict(zip(old, new, strict=True))
     rule |= {y: sp.Symbol(f"{s.name}'", real=True) for y, s in zip(layer.moments.other, new, strict=True)}
 
-    values: dict[sp.Basic, sp.Expr] = {}
-
-    def at(expr: sp.Expr) -> sp.Expr:
-        for m in expr.atoms(HeldMean) - values.keys():
-            values[m] = renamed(m.value, rule)
-        return renamed(expr, rule).xreplace(values)
-
+    at = layer.written_in(rule)
     return MatrixEquation(
         letter,
         *groups,

@@ -20,7 +20,9 @@ from derivations.backward.weights import weight_gradients
 from derivations.backward.words import steps, wide_steps
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, require, unknown
-from derivations.limits.slopes import require_slopes
+from derivations.kernels.flows import require_slopes as require_square_slopes
+from derivations.language import Program
+from derivations.limits.slopes import require_real, require_slopes
 from derivations.limits.tangents import tangent_limit
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
@@ -271,7 +273,7 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
     Raises
     ------
     DerivationError
-        For several inputs or an unknown order, and where a function of the network jumps.
+        For several inputs or an unknown order, and where a function of the network jumps, is not real, or has a slope whose square has no mean.
     NoLimit
         If the network has no limit of infinite depth.
 
@@ -294,11 +296,18 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
     if order not in ("depth", "width", "joint"):
         raise DerivationError(unknown("order", order, ("depth", "width", "joint")))
     if order == "joint":
-        require_slopes(network.scaled_program())
+        _require_tangents(network.scaled_program())
         return WideJacobian(network, order)
     if order == "width" or network.width == sp.oo:
-        require_slopes(replace(network, width=sp.oo).program())
+        _require_tangents(replace(network, width=sp.oo).program())
         return WideJacobian(network, "width")
     free = with_free_time(network)
-    require_slopes(free.program())
+    _require_tangents(free.program())
     return Jacobian(free)
+
+
+def _require_tangents(program: Program) -> None:
+    """Functions are real, do not jump, and have slopes whose squares have a mean: tangents of neurons that pass a point where they have none explode."""
+    require_real(program)
+    require_slopes(program)
+    require_square_slopes(program, "Jacobian")

@@ -231,8 +231,8 @@ def _volume_step(found: Derived) -> Step:
 def _weight_steps(found: Derived) -> list[Step]:
     try:
         gradients = found.weight_gradients
-    except DerivationError:
-        return []
+    except DerivationError as error:
+        return [Step("Gradients of the weights", ("They are not derived.",), (), (f"{_sentence(error)}.",))]
     size = found.network.width
 
     def above(a: int) -> tuple[sp.Integer, ...]:

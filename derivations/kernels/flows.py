@@ -64,8 +64,8 @@ def ntk(architecture: Recipe) -> Flow:
     return tangent_flow(program, architecture.coordinates)
 
 
-def require_slopes(program: Program) -> None:
-    """Refuse programs whose tangent kernel is infinite.
+def require_slopes(program: Program, what: str = "tangent kernel") -> None:
+    """Refuse programs whose tangent kernel, or what else needs squares of slopes, is infinite.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def require_slopes(program: Program) -> None:
         for neurons, factor in factors.items():
             if len(neurons) == 1 and not factor.is_polynomial(*neurons):
                 function = factor.xreplace({next(iter(neurons)): state})
-                slope_of(Activation(str(function), function))
+                slope_of(Activation(str(function), function), what)
 
 
 def _neurons(program: Program) -> set[sp.Symbol]:

@@ -64,7 +64,7 @@ def _closed(expr: sp.Expr) -> sp.Expr | None:
     return None if expr.has(GaussianExpectation, GaussianPairExpectation) else expr
 
 
-def slope_of(activation: Activation) -> Activation:
+def slope_of(activation: Activation, what: str = "tangent kernel") -> Activation:
     """The derivative of an activation, as a function of its own.
 
     Raises
@@ -82,7 +82,7 @@ def slope_of(activation: Activation) -> Activation:
         )
     slope = activation.derivative(1)
     if not activation.parameters:
-        check_corners(slope**2, x, f"{activation} has no tangent kernel: the mean of its squared derivative")
+        check_corners(slope**2, x, f"{activation} has no {what}: the mean of its squared derivative")
     return Activation(f"{activation.name}'", slope, x)
 
 

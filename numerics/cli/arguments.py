@@ -181,6 +181,12 @@ def _compare(compare: Parser) -> None:
         help="last layers of your networks, .npy of shape (samples, width, inputs), or CSV with a network a row",
     )
     compare.add_argument(
+        "--jacobians",
+        metavar="FILE",
+        help="the derivatives of these states in the start, .npy of shape (samples, n, n), or CSV with a row of n² numbers each: the derived Jacobian "
+        "is compared instead",
+    )
+    compare.add_argument(
         "--depth",
         type=whole("depth", 1),
         metavar="L",
@@ -367,7 +373,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "simulate": ("--activation 'x*tanh(x)' --width 8 --depth 500 -o states.npy", "--of sde --width 8 --json"),
     "kernel": ("gated-block --norm rms --of ntk --random 3x4", "--activation gelu --inputs inputs.csv -o kernel.npy"),
     "validate": ("--activation tanh --width 1", "mlp-block --norm rms --width 8 --json"),
-    "compare": ("--activation relu --width 8 --samples mine.npy --depth 500",),
+    "compare": (
+        "--activation relu --width 8 --samples mine.npy --depth 500",
+        "--activation tanh --width 8 --samples mine.npy --jacobians derivatives.npy --depth 500",
+    ),
     "claims": ("--quick", "--source Hayou --json"),
     "train": ("resnet --activation relu --depth 10,100 --checkpoint run",),
     "dynamics": ("--layer 'x + eps*W(tanh(x))'", "resnet --activation relu --data mine.csv --depth 4 --steps 50"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from derivations import Derivation
 from numerics.cli.destination import DOCUMENTS
-from numerics.cli.files import read_inputs, read_labelled, read_samples
+from numerics.cli.files import read_inputs, read_jacobians, read_labelled, read_samples
 from numerics.cli.output import (
     as_json,
     density_columns,
@@ -279,11 +279,17 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from derivations.backward import jacobian
     from numerics.validation import compare
 
     samples = read_samples(options.samples)
-    d = derivation_of(options, samples.shape[2] if samples.ndim == 3 else 1)
-    return shown_table(compare(d, samples, **_setting(options)), options.json)
+    if options.jacobians is None:
+        d = derivation_of(options, samples.shape[2] if samples.ndim == 3 else 1)
+        return shown_table(compare(d, samples, **_setting(options)), options.json)
+    derivatives = read_jacobians(options.jacobians)
+    with slow_stage("Jacobian"):
+        found = jacobian(network_of(options), options.order)
+    return shown_table(compare(found, (samples, derivatives), **_setting(options)), options.json)
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:

@@ -104,6 +104,25 @@ def read_samples(path: str) -> NDArray[np.float64]:
     return samples
 
 
+def read_jacobians(path: str) -> NDArray[np.float64]:
+    """Jacobians of networks, as :func:`read_samples`; a row of n² numbers is a matrix, row by row.
+
+    Returns
+    -------
+    array, shape (samples, n, n)
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_samples`, and if the matrices are not square.
+    """
+    found = read_samples(path)
+    n = round(float(np.sqrt(found[0].size)))
+    if found.shape[1:] not in ((n, n), (n * n,)):
+        raise ValueError(f"{path} holds an array of shape {found.shape}; expected Jacobians, shape (samples, n, n)")
+    return found.reshape(len(found), n, n)
+
+
 def read_text(path: str) -> str:
     """A text in UTF-8.
 

@@ -19,7 +19,7 @@ from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.ensembles.checkpoint import require_directory
 from numerics.statistics import Estimate
-from numerics.training.descent import OPTIMIZERS, TrainingDiverged, checked_targets, require_memory, train
+from numerics.training.descent import OPTIMIZERS, TrainingDiverged, checked_targets, require_trainable, train
 from numerics.training.network import TrainableNetwork
 from numerics.training.start import (
     LargestRate,
@@ -207,7 +207,7 @@ def trainability(
     batch = len(given) if batch is None else min(batch, len(given))
     networks_of = {depth: TrainableNetwork(recipe, depth, given.shape[1], max(2, outputs), t) for depth in depths}
     for network in networks_of.values():
-        require_memory(network, batch)
+        require_trainable(network, batch)
     rows = []
     for depth, network in networks_of.items():
         kept = None if checkpoint is None else Path(checkpoint) / f"depth {depth}"

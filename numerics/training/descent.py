@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.errors import unknown
+from derivations.limits.slopes import require_slopes
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.ensembles.checkpoint import Checkpoint
@@ -148,7 +149,7 @@ def train(
         raise ValueError(f"batch must be from 1 to {len(rows)}, the number of inputs, got {batch}")
     if not (np.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate must be finite and positive, got {learning_rate}")
-    require_memory(network, batch)
+    require_trainable(network, batch)
     import jax
 
     many = _many_steps(network, optimizer, loss)
@@ -250,16 +251,19 @@ def checked_targets(network: TrainableNetwork, targets: ArrayLike, inputs: Array
     return wanted
 
 
-def require_memory(network: TrainableNetwork, batch: int) -> None:
-    """Refuse a training whose numbers do not fit in this machine's memory.
+def require_trainable(network: TrainableNetwork, batch: int) -> None:
+    """Refuse a training without gradients, and one whose numbers do not fit in this machine's memory.
 
     Parameters, their gradients and two moments of each, and what a layer keeps for the way back: each statement and formula at each input.
 
     Raises
     ------
+    DerivationError
+        If a function of the layer jumps: automatic differentiation would take its slope beside the jump and say nothing.
     MemoryError
         With the number of bytes.
     """
+    require_slopes(network.program)
     columns = batch * int(np.prod(network.recipe.positions, dtype=int))
     rows = sum(m.rows + m.columns for m in network.matrices.values())
     kept = network.depth * columns * (rows + network.width * (2 + network.formulas))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
 from derivations.errors import unknown
-from derivations.language import Weights
+from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix
 from derivations.symbols import time
 from numerics.compile.matrices import draw_matrices
@@ -93,11 +93,15 @@ class TrainableNetwork:
         return {w: numbers for w, numbers in self._layer(1).numbers.items() if not w.is_mean}
 
     @property
+    def program(self) -> Program:
+        """A layer's statements."""
+        return self._layer(1).program
+
+    @property
     def formulas(self) -> int:
         """How many arrays of neurons the layer's formulas read, and so are kept for the way back."""
-        program = self._layer(1).program
-        bodies = [s.body for s in program.statements if not isinstance(s, Mask | Between)]
-        return sum(len(arguments_of(body)) for body in (*bodies, program.update))
+        bodies = [s.body for s in self.program.statements if not isinstance(s, Mask | Between)]
+        return sum(len(arguments_of(body)) for body in (*bodies, self.program.update))
 
     @property
     def parameters(self) -> int:

@@ -461,3 +461,31 @@ def test_determinants_of_a_convolutional_block():
         derived, estimate = float(written_out(formula, rows)), Estimate.of(seen)
         assert estimate.test(derived).p_value > 1e-3
         assert estimate.test(1.2 * derived).p_value < 1e-3
+
+
+@pytest.mark.parametrize("order", ["depth", "width"])
+@pytest.mark.parametrize(
+    ("activation", "message"),
+    [
+        (lambda x: sp.sqrt(sp.Abs(x)), r"has no Jacobian: the mean of its squared derivative diverges: .* x = 0"),
+        (lambda x: 1 / x, "has no Jacobian"),
+        (lambda x: x ** sp.Rational(1, 3), "is not real at"),
+    ],
+    ids=["cusp", "pole", "not real"],
+)
+def test_tangents_that_explode_where_neurons_pass_are_refused(activation, message, order):
+    net = Network(lambda x: x + epsilon * Weights("W")(activation(x)), width=3 if order == "depth" else sp.oo)
+    with pytest.raises(DerivationError, match=message):
+        jacobian(net, order)
+
+
+def test_a_cusp_whose_slope_has_a_square_has_a_jacobian():
+    j = jacobian(Network(lambda x: x + epsilon * Weights("W")(sp.Abs(x) ** sp.Rational(2, 3)), width=3))
+    assert str(j.weight_gradients["W"]) == "<Abs(x)**(4/3)>"
+
+
+def test_why_gradients_of_weights_are_not_derived_is_a_step():
+    A = Weights("A")
+    steps = jacobian(Network(lambda x: x + epsilon**2 * A.T(sp.tanh(A(x))), width=3)).steps
+    (own,) = (step for step in steps if step.name == "Gradients of the weights")
+    assert own.because

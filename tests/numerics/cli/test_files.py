@@ -168,3 +168,15 @@ def test_an_archive_of_one_array_is_read(tmp_path):
     np.savez(tmp_path / "words.npz", np.array(["a"]))
     with pytest.raises(ValueError, match="expected real numbers"):
         read_samples(str(tmp_path / "words.npz"))
+
+
+def test_jacobians_that_are_no_square_matrices_are_refused(tmp_path, capsys):
+    states, jacobians = tmp_path / "x.npy", tmp_path / "j.npy"
+    np.save(states, np.ones((60, 2)))
+    for wrong in (np.ones((60, 2, 3)), np.ones((60, 3)), np.ones(60)):
+        np.save(jacobians, wrong)
+        said = complaint(capsys, "compare", "--width", "2", "--samples", str(states), "--jacobians", str(jacobians))
+        assert "expected Jacobians, shape (samples, n, n)" in said
+    np.save(jacobians, np.ones((60, 3, 3)))
+    said = complaint(capsys, "compare", "--width", "2", "--samples", str(states), "--jacobians", str(jacobians))
+    assert "states and Jacobians must have shapes (samples, 2) and (samples, 2, 2)" in said

@@ -74,3 +74,12 @@ def test_labels_are_whole_numbers(last, tmp_path):
     (tmp_path / "data.csv").write_text(f"1,2,0\n1,2,{last}\n")
     with pytest.raises(ValueError, match="a whole number from 0 to 9999, in the last column"):
         read_labelled(str(tmp_path / "data.csv"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["x + eps*W(relu(x))", "x + eps*A(relu(B(x, out=4*n)))"])
+def test_typed_layers_are_derived_at_infinite_width(layer, data, capsys):
+    main(["train", "--layer", layer, "--data", data, "--depth", "2", "--width", "8", "--steps", "1"])
+    out = capsys.readouterr().out
+    assert "shapes do not fit" not in out
+    assert "–" not in out  # what is not derived

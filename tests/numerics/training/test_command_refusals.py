@@ -15,8 +15,9 @@ pytest.importorskip("optax")
     [
         (["conv", "--positions", "7"], "an input of 2 numbers has none for each of 7 positions"),
         (["--optimizer", "sdg"], "unknown optimizer 'sdg'"),
+        (["--layer", "x + eps*W(sign(x))"], "sign(x) jumps at x = 0"),
     ],
-    ids=["positions", "optimizer"],
+    ids=["positions", "optimizer", "jump"],
 )
 def test_training_that_cannot_be(arguments, says, capsys, tmp_path):
     (tmp_path / "labels.csv").write_text("1,2,0\n3,4,1\n" * 10)

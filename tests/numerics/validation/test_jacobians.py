@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations import MLP, Network, ResNet, ShrinkingResNet, Weights, epsilon, relu, silu, symbols, tanh
 from derivations.backward import jacobian
-from numerics import compare, validate
+from numerics import compare, simulate_jacobian, validate
 from numerics.cli import main
 
 A, B = Weights("A"), Weights("B", out=4)
@@ -84,6 +84,21 @@ def test_jacobians_of_ones_own_networks():
     assert [row.test.p_value > 1e-3 for row in table.rows] == [True] * 3
     assert any("Lambda" in row.claim for row in table.rows)
     assert min(row.test.p_value for row in compare(j, drawn(1.1), x0=x0, t=0.5, depth=depth, seed=1).rows) < 1e-3
+
+
+@pytest.mark.slow
+def test_jacobians_of_ones_own_networks_by_the_command(tmp_path, capsys):
+    files = ["--samples", str(tmp_path / "x.npy"), "--jacobians", str(tmp_path / "j.csv")]
+    x, j = simulate_jacobian(TWO, depth=32, samples=400, x0=1.0, t=0.5, seed=0)
+    np.save(tmp_path / "x.npy", x)
+    np.savetxt(tmp_path / "j.csv", j.reshape(len(j), -1), delimiter=",")  # a row of n² numbers each
+    given = ["compare", "--layer", "x + eps*A(relu(B(x, out=4)), out=2)", "--width", "2", *files]
+    main([*given, "--t", "0.5"])
+    right = capsys.readouterr().out
+    assert right.count("your samples against") == 3
+    assert "differs" not in right
+    assert main([*given, "--t", "1"]) == 1  # another time than theirs
+    assert "differs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

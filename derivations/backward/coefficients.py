@@ -1,0 +1,84 @@
+r"""Names for coefficients that are no rational functions of the state's averages.
+
+Over positions the same function stands at each pair of them, of other averages. So a name keeps the function and where it is taken, and what
+costs time is done once for each function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy as sp
+
+from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.held import HeldMean
+
+
+class Coefficient(HeldMean):
+    """A name for a function of some averages.
+
+    Parameters
+    ----------
+    form : Expr
+        The function, in letters of its own.
+    places : tuple of Expr
+        What stands for these letters.
+    """
+
+    __slots__ = ("form", "places")
+    form: sp.Expr
+    places: tuple[sp.Expr, ...]
+
+
+class Coefficients:
+    """The names that one layer needs, one for each function and place."""
+
+    def __init__(self) -> None:
+        self._letters: list[sp.Dummy] = []
+        self._names: dict[tuple[sp.Expr, tuple[sp.Expr, ...]], Coefficient] = {}
+        self._factored: dict[sp.Expr, sp.Expr] = {}
+
+    def __call__(self, form: sp.Expr, places: Sequence[sp.Expr]) -> Coefficient:
+        """The name of a function at some places."""
+        key = form, tuple(places)
+        if key not in self._names:
+            name = Coefficient.of("m", lambda: form.xreplace(self._rule(key[1])))
+            assert isinstance(name, Coefficient)
+            name.form, name.places = key
+            self._names[key] = name
+        return self._names[key]
+
+    def taken_apart(self, value: sp.Expr) -> tuple[sp.Expr, tuple[sp.Expr, ...]]:
+        """A coefficient as a function of linear combinations of averages."""
+        found: dict[sp.Expr, sp.Dummy] = {}
+
+        def inside(expr: sp.Expr) -> sp.Expr:
+            if _is_linear(expr):
+                if expr not in found:
+                    if len(self._letters) == len(found):
+                        self._letters.append(sp.Dummy("s", real=True))
+                    found[expr] = self._letters[len(found)]
+                return found[expr]
+            return expr.func(*map(inside, expr.args)) if expr.has(LayerAverage) else expr
+
+        return inside(value), tuple(found)
+
+    def released(self, expr: sp.Expr, change: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+        """An expression with a change applied, and coefficients, changed likewise, in the place of their names."""
+        kept = {m: sp.Dummy(m.name, real=True) for m in expr.atoms(Coefficient)}
+        places = {p: change(p) for p in dict.fromkeys(p for m in kept for p in m.places)}
+        values = {}
+        for m, name in kept.items():
+            if m.form not in self._factored:
+                self._factored[m.form] = sp.factor_terms(m.form)
+            values[name] = self._factored[m.form].xreplace(self._rule([places[p] for p in m.places]))
+        return change(expr.xreplace(kept)).xreplace(values)
+
+    def _rule(self, places: Sequence[sp.Expr]) -> dict[sp.Dummy, sp.Expr]:
+        return dict(zip(self._letters, places, strict=False))  # letters beyond them are of other functions
+
+
+def _is_linear(expr: sp.Expr) -> bool:
+    """Whether it is a linear combination of averages, and perhaps of 1."""
+    terms = [term.as_independent(LayerAverage, as_Add=False)[1] for term in sp.Add.make_args(expr)]
+    return any(isinstance(t, LayerAverage) for t in terms) and all(t == 1 or isinstance(t, LayerAverage) for t in terms)
