@@ -158,7 +158,7 @@ def explain_path(limit: Diffusion | NeuronDiffusion, state: Array, time: float, 
     if not neurons and np.abs(state).max() < 1e30:
         with np.errstate(all="ignore"):
             values = compile_expression(symbols, (*limit.drift, *limit.covariance))(*map(float, state), time)
-        if all(np.isfinite(v) for v in values):
+        if all(abs(v) < 1e100 for v in values):
             raise UndefinedState(f"the scheme {scheme} has no value at {shown} ({where}); use euler_maruyama there")
 
 

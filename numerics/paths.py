@@ -219,8 +219,9 @@ class _Paths:
             kept = _walk(self.advance, self.start.block(first, count, self.shape, rng), self.grid, rng)
         if np.isfinite(kept).all():
             return kept
-        if isinstance(self.limit, Diffusion | NeuronDiffusion) and not all(
-            defined_everywhere(entry) for entries in formulas(self.limit).values() for entry in entries
+        if isinstance(self.limit, Diffusion | NeuronDiffusion) and (
+            self.scheme.name != "euler_maruyama"  # whose formula has a value wherever the coefficients have one
+            or not all(defined_everywhere(entry) for entries in formulas(self.limit).values() for entry in entries)
         ):
             rng.bit_generator.state = begin
             with np.errstate(all="ignore"):

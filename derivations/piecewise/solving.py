@@ -153,6 +153,7 @@ def _factors(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
 _MOST_WAVES = 400  # of a sine, of which all zeros are listed
 
 
+@lru_cache(maxsize=256)  # a law and its control differ by a constant
 def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, partly: bool) -> Found:
     """Zeros where algebra alone does not find them: of a function of one sine, exactly in a window; else by intervals."""
     window = sp.Max(left, -WINDOW), sp.Min(right, sp.Integer(WINDOW))

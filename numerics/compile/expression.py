@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class CompiledFunction:
 
     def __post_init__(self) -> None:
         object.__setattr__(
-            self, "_function", _compile(self.arguments, _entries(self.expression), self.backend, self.points)
+            self, "_function", _compile(self.arguments, tuple(_entries(self.expression)), self.backend, self.points)
         )
 
     def __call__(self, *values: Any) -> Any:
@@ -135,17 +135,19 @@ def _assemble(expression: Any, values: Any) -> Any:
     return next(values)
 
 
-def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: Backend, points: int) -> Function:
+@lru_cache(maxsize=128)  # paths, laws and checks of one limit compile it each for themselves
+def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], backend: Backend, points: int) -> Function:
     _check_arguments(arguments)
     for entry in entries:
         _check_symbols(entry, arguments)
     means = sorted(set().union(*(entry.atoms(SoftmaxMean) for entry in entries)), key=sp.default_sort_key)
     if means and backend.name == "numpy":  # over the same scores, all at once
         names = {node: sp.Dummy(f"e{k}", real=True) for k, node in enumerate(means)}
-        inner = _compile((*arguments, *names.values()), [entry.xreplace(names) for entry in entries], backend, points)
+        every = tuple(entry.xreplace(names) for entry in entries)
+        inner = _compile((*arguments, *names.values()), every, backend, points)
         grouped = GroupedMeans(means, arguments, points)
         return lambda *values: inner(*values, *grouped(*values))
-    dummies = [sp.Dummy(f"a{index}", real=True) for index in range(len(arguments))]
+    dummies = [_dummy(index) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
         written = tuple(_rewritten(entry.xreplace(fresh), backend) for entry in entries)
@@ -166,6 +168,12 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: list[sp.Expr], backend: 
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
             "give an expression in elementary functions, or use the mpmath backend"
         ) from error
+
+
+@cache
+def _dummy(index: int) -> sp.Dummy:
+    """Of an argument, the same each time: what is rewritten once is known in the next formula."""
+    return sp.Dummy(f"a{index}", real=True)
 
 
 def _rewritten(entry: sp.Expr, backend: Backend) -> sp.Expr:
@@ -201,6 +209,6 @@ def _check_symbols(entry: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> None:
         )
 
 
-def _shortened(entries: list[sp.Expr]) -> str:
+def _shortened(entries: Sequence[sp.Expr]) -> str:
     text = ", ".join(map(str, entries))
     return text if len(text) <= 200 else text[:197] + "..."

@@ -25,6 +25,8 @@ from derivations import (
     identity,
     jacobian,
     joint_limit,
+    parse_activation,
+    recognise,
     relu,
     scalings,
     symbols,
@@ -34,6 +36,7 @@ from derivations import (
 from derivations.binding import leading_term, taylor
 from derivations.calculus.clock import own_clock
 from derivations.calculus.exits import stationary
+from derivations.calculus.lamperti import _refuse_unreal
 from derivations.calculus.linear import reduce_to_linear
 from derivations.interchange import read_limit, read_source
 from derivations.kernels.coupled import coupled_flow
@@ -41,7 +44,7 @@ from derivations.kernels.generic_pair import pair_flow
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.special import IntervalKernel, ScaledBesselI, Weber, WeberCoordinate
 from derivations.steps.base import written_out
-from numerics import NystroemRegressor, simulate_sde
+from numerics import NystroemRegressor, distribution, simulate_sde, solve_fokker_planck
 from numerics.cli.readout import _states_of
 from numerics.compile import kernels, laws
 from numerics.compile.constants import constant
@@ -49,6 +52,7 @@ from numerics.densities.integrals import by_panels
 from numerics.expectations.choice import choose_scheme
 from numerics.fokker_planck.semigroup import stepped
 from numerics.plots import phase_figure
+from numerics.regression.factors import factor
 from numerics.schemes import find_scheme
 from numerics.validation.peluchetti import second_moments
 
@@ -142,6 +146,37 @@ REFUSED = {
     "the same neurons in machine code": (
         lambda: simulate_sde(uneven, x0=1.0, steps=2, samples=2, backend="numba"),
         "must be the same for all neurons",
+    ),
+    "a scheme without a value": (
+        lambda: simulate_sde(Diffusion((x,), [0], [[sp.Abs(x)]]), x0=0.0, steps=2, samples=2, scheme="weak_second"),
+        "the scheme weak_second has no value at x = 0",
+    ),
+    "noise that is no square": (lambda: _refuse_unreal(-(x**2), x, sp.S.One, sp.oo), "expected a number ≥ 0"),
+    "a pole beside the domain": (
+        lambda: distribution(derive(ResNet(parse_activation("1/(x-3)"), 1)), x0=1.0),
+        "pole at x = 3 at which its square is not integrable",
+    ),
+    "a matrix that is no covariance": (
+        lambda: factor(np.array([[1.0, 2.0], [2.0, 1.0]]), "the matrix"),
+        "not positive semi-definite",
+    ),
+    "two steep zeros": (
+        lambda: solve_fokker_planck(
+            Diffusion((x,), [0], [[sp.Abs(x) ** sp.Rational(9, 10) * sp.Abs(x - 1) ** sp.Rational(9, 10)]]), x0=0.5
+        ),
+        "at most one may have q >",
+    ),
+    "a drift without a limit": (
+        lambda: stationary(Diffusion((x,), [-sp.gamma(x)], [[1]], domain=sp.Interval.open(0, sp.oo))),
+        "is not known; give the parameters signs",
+    ),
+    "a reflecting end with a pull": (
+        lambda: recognise(Diffusion((x,), [1 + 2 * sp.sqrt(x)], [[4 * x]], domain=sp.Interval(0, sp.oo))),
+        "no closed form known",
+    ),
+    "two reflecting ends": (
+        lambda: recognise(Diffusion((x,), [(1 - 2 * x) / 4], [[x * (1 - x)]], domain=sp.Interval(0, 1))),
+        "no closed form known",
     ),
     "machine code of zeta": (
         lambda: simulate_sde(Diffusion((x,), [sp.zeta(x)], [[1]]), x0=2.0, steps=2, samples=2, backend="numba"),
