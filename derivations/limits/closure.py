@@ -199,7 +199,7 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
         return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
     places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
-    shared = {p: neurons.shared_noise(*p) for p in places}
+    shared = {(a, b): neurons.shared_noise(a, b) for a, b in places}
     entries = {} if None in shared.values() else {p: closed(f) for p, f in shared.items() if f is not None}
     process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix)
     return GramLimit(process, matrix, centred, fixed, entries, moments.program.neurons.size)
