@@ -14,6 +14,7 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.errors import DerivationError, brief
+from derivations.gaussian.node import GaussianMean
 
 _DIGITS = 40
 #: Relative to its terms, what counts as rounding.
@@ -74,7 +75,7 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
         return
     if covariance.rows > _ROWS or sum(entry.count_ops() for entry in covariance) > _LARGEST:
         return
-    if covariance.free_symbols - set(states):
+    if covariance.free_symbols - set(states) or _has_integrals_over_several(covariance):
         return
     for point in points_of(domain, states) if covariance.free_symbols else [{}]:
         try:
@@ -90,6 +91,11 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
                 f"the covariance {_shown(covariance)} is {_shown(value)}{where}, expected a number ≥ 0 or a positive "
                 f"semi-definite matrix; {_DOMAIN}"
             )
+
+
+def _has_integrals_over_several(formulas: sp.Basic | sp.ImmutableMatrix) -> bool:
+    """Whether a value to forty digits would take seconds."""
+    return any(len(mean.bound_symbols) > 1 for mean in formulas.atoms(GaussianMean))
 
 
 def require_real(drift: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...], domain: sp.Set) -> None:
@@ -114,7 +120,7 @@ def may_leave_the_line(expr: sp.Expr) -> bool:
 
 def imaginary_point(expr: sp.Expr, states: Sequence[sp.Symbol], domain: sp.Set) -> dict[sp.Symbol, sp.Expr] | None:
     """A point of the domain at which a formula of the states is seen to be no real number; None where none is seen."""
-    if expr.count_ops() > _LARGEST:
+    if expr.count_ops() > _LARGEST or _has_integrals_over_several(expr):
         return None
     for point in points_of(domain, states) if expr.free_symbols else [{}]:
         try:

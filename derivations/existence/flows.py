@@ -108,9 +108,15 @@ class SecondMoments:
         return {s: sp.Dummy("r", real=True) * size for s, size in off.items()}
 
     def velocities(self, flow: Flow) -> list[sp.Expr]:
-        """Of the variances, in correlations."""
+        """Of the variances, in correlations; one of those that are alike under other names."""
         drift, rule = dict(zip(flow.states, flow.drift, strict=True)), self.by_correlations
-        return [drift[s].xreplace(rule) for s in self.variances.values()]
+        found: dict[sp.Expr, sp.Expr] = {}
+        for s in self.variances.values():
+            velocity = drift[s].xreplace(rule)
+            own = sorted(velocity.free_symbols, key=sp.default_sort_key)
+            names = {v: sp.Symbol(f"{k}", **v._assumptions_orig) for k, v in enumerate(own)}
+            found.setdefault(velocity.xreplace(names), velocity)
+        return list(found.values())
 
     def degree(self, expr: sp.Expr) -> sp.Expr | None:
         """Far out, of a formula in correlations; None where these may make it infinite."""

@@ -118,7 +118,7 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
         "they are added to."
     )
     named, shares = with_named_shares(flow_lines(flow.states, flow.drift, flow.time))
-    first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named)
+    first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named, "K")
     if generic is None:
         return [result(first, (*gaussian, *alike), lines, (because, *shares))]
     closed = "Gaussian expectations are in closed form where a rule applies."
@@ -133,16 +133,17 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
     ]
 
 
-def _one_of_each_kind(flow: KernelFlow, lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], tuple[str, ...]]:
+def _one_of_each_kind(flow: Flow, lines: tuple[Line, ...], name: str) -> tuple[tuple[Line, ...], tuple[str, ...]]:
     """Of many second moments the first of an input and of a pair, where all others are these with other indices; and words that say so."""
     m = isqrt(2 * len(flow.states))
-    matrix, pairs = gram_matrix(m, "K"), upper(m)
+    matrix, pairs = gram_matrix(m, name), upper(m)
     if len(flow.states) <= _MANY or flow.states != tuple(matrix[pair] for pair in pairs):
         return lines, ()
 
     def renamed(a: int, b: int) -> Line:
-        rule = {matrix[0, 0]: matrix[a, a], matrix[0, 1]: matrix[a, b], matrix[1, 1]: matrix[b, b]}
-        rule |= {indexed("a", (k + 1,)): indexed("a", (c + 1,)) for k, c in enumerate((a, b))}
+        order = [a, b, *(c for c in range(m) if c not in (a, b))] if a != b else [a, *(c for c in range(m) if c != a)]
+        rule = {matrix[i, j]: matrix[order[i], order[j]] for i, j in pairs}
+        rule |= {indexed("a", (k + 1,)): indexed("a", (c + 1,)) for k, c in enumerate(order)}
         return lines[0 if a == b else 1].xreplace(rule)
 
     if any(line != renamed(*pair) for line, pair in zip(lines, pairs, strict=False)):
@@ -217,11 +218,8 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
-        return [
-            result(
-                name, (*clock, "The limit is a flow:"), flow_lines(limit.states, limit.drift, limit.time), (because,)
-            )
-        ]
+        shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), "V")
+        return [result(name, (*clock, "The limit is a flow", *(alike or (":",))), shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
         line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)

@@ -265,7 +265,8 @@ class ShownMoments:
     def layer(self) -> LayerMoments:
         """The layer over as many coordinates as are needed for two."""
         made = generic_program(self.recipe)
-        return LayerMoments(made, self.recipe.coordinates if made.has_positions else min(self.recipe.coordinates, 2))
+        few = self.recipe.coordinates if made.has_positions else min(self.recipe.coordinates, 2)
+        return LayerMoments(made, few, name_sums=False)
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ in one formula are one layer of neurons, so the numbers of neurons follow from t
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from math import prod
 
 import sympy as sp
@@ -73,6 +74,14 @@ def program(
     >>> [(s.symbol, s.body) for s in p.statements], p.update
     ([(_B, x), (_A, _B**2)], _A*varepsilon + x)
     """
+    return _program(expr, size, parameters, positions)
+
+
+@lru_cache(maxsize=64)
+def _program(
+    expr: sp.Expr, size: sp.Expr, parameters: frozenset[sp.Symbol] | None, positions: tuple[int, ...]
+) -> Program:
+    """Read once, so that what is known of a layer is found again by its program."""
     return _Reader(size, parameters, positions).read(expr)
 
 

@@ -14,7 +14,8 @@ from derivations.limits.elimination.averages import layer_average
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, permuted, state_labels
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.elimination.moments import LayerMoments, layer_moments
+from derivations.limits.elimination.products import expanded
 from derivations.symbols import input_symbols, state
 
 #: Sums of more terms have names while other sums are multiplied by them.
@@ -54,7 +55,7 @@ class LayerAverages:
         few, some = exchange.few(inputs, 2), exchange.few(inputs, 4)
         if heads(program) or directions:  # coordinates are not alike
             few, some = inputs, inputs * (1 + directions)
-        layer = LayerMoments(program, few, directions=directions)
+        layer = layer_moments(program, few, directions)
         layer.at_rest()
         states = input_symbols(state, some)
         return cls(layer, states, tuple(sp.Symbol(f"{x.name}'", real=True) for x in states))
@@ -95,7 +96,7 @@ class LayerAverages:
     def _over_pairs(self, body: sp.Expr, here: dict[sp.Symbol, sp.Symbol]) -> sp.Expr:
         """The average over two neurons."""
         inner = sp.S.Zero
-        for term in sp.Add.make_args(sp.expand(body)):
+        for term in sp.Add.make_args(expanded(body)):
             own, others = term.as_independent(*here, as_Add=False)
             if others.free_symbols & {*here.values()}:
                 raise NotClosed(

@@ -24,6 +24,7 @@ from derivations.limits.elimination.labels import (
     permuted,
     symmetric_pairs,
 )
+from derivations.limits.elimination.products import expanded
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
 from derivations.symbols import state, step, width
@@ -126,10 +127,30 @@ def _where(program: Program) -> str:
     return f" in {' and in '.join(found)}" if found else ""
 
 
+def _moves_along(program: Program) -> bool:
+    """Whether one number added to all neurons of an input is carried along, and changes nothing else."""
+    own, twin = (sp.Dummy(name, real=True) for name in ("c", "c'"))
+    shifts: dict[sp.Symbol, sp.Expr] = {state: own}
+
+    def moved(body: sp.Expr) -> sp.Expr:
+        there = {s: shifts[kept].xreplace({own: twin}) for s, kept in program.others if kept in shifts}
+        rule = {s: s + shift for s, shift in (shifts | there).items() if shift != 0}
+        return sp.cancel(body.xreplace(rule) - body)
+
+    for s in program.statements:
+        shift = moved(s.body) if hasattr(s, "body") else sp.S.Zero
+        if shift != 0 and not (isinstance(s, Mean) and s.power == 1 and shift.free_symbols <= {own}):
+            return False
+        shifts[s.symbol] = shift
+    return bool(moved(program.update) == own)
+
+
 def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimit:
     moments, x = neurons.layer, neurons.states
     few, matrix = gram_matrix(len(x)), gram_matrix(inputs)
     means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(len(x))]
+    if centred and _moves_along(moments.program):  # then nothing that is centred depends on the means
+        means = [sp.S.Zero] * len(x)
     averages = {pair: neurons.average(x[pair[0]] * x[pair[1]]) for pair in upper(len(x))}
     rule = {averages[a, b]: few[a, b] + (means[a] * means[b] if centred else 0) for a, b in averages}
     if centred:
@@ -148,9 +169,9 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         return closed(found) if whole.has(LayerAverage, *means) else sp.factor_terms(whole)
 
     def closed(expr: sp.Expr) -> sp.Expr:
-        inside = sp.expand(released(expr).xreplace(rule))
+        inside = expanded(released(expr).xreplace(rule))
         left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
-            f"<{v}>" for v, mean in zip(x, means, strict=True) if inside.has(mean)
+            f"<{v}>" for v, mean in zip(x, means, strict=True) if mean != 0 and inside.has(mean)
         )
         if left:
             raise NotClosed(

@@ -29,7 +29,7 @@ from derivations.limits.elimination.averages import LayerAverage, reduced
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released, with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_labels, permuted
-from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.elimination.moments import LayerMoments, layer_moments, state_averages
 from derivations.limits.gram import upper
 from derivations.limits.slopes import require_real
 from derivations.sums import coordinate_sum, written_out
@@ -78,7 +78,7 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
         return _scaled_neurons(program, inputs) or _not_alike(LayerMoments(program, inputs))
     few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)
-    moments = NeuronMoments.of(LayerMoments(program, few), inputs)
+    moments = NeuronMoments.of(layer_moments(program, few, 0), inputs)
     limit = moments.matched()
     if isinstance(limit, Diffusion):
         return limit

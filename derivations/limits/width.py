@@ -214,12 +214,10 @@ class MeanFieldLayer:
 
 def _evaluated(expr: sp.Expr) -> sp.Expr:
     """Multiplied out, with closed forms in the place of means; quotients over sums of covariances, as filters make them, stay."""
-    whole = {}
-    for node in expr.atoms(GaussianPairExpectation):
-        if are_sums(node.args[2:]) and has_quotients(value := node.doit()):
-            whole[node] = sp.Dummy("E", real=True), value
-    named = expr.xreplace({node: name for node, (name, _) in whole.items()})
-    return shorter(evaluated(named)).xreplace(dict(whole.values()))
+    values = {node: node.doit() for node in expr.atoms(GaussianPairExpectation) if are_sums(node.args[2:])}
+    whole = {node: sp.Dummy("E", real=True) for node, value in values.items() if has_quotients(value)}
+    named = expr.xreplace(values | whole)
+    return shorter(evaluated(named)).xreplace({name: values[node] for node, name in whole.items()})
 
 
 def shorter(expr: sp.Expr) -> sp.Expr:

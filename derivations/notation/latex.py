@@ -155,7 +155,10 @@ def line_rows(line: Line) -> tuple[str, str, list[str]]:
 
 def line_latex(line: Line) -> str:
     """One line with an alignment mark before the relation, wrapped between terms where it is too long."""
-    left, relation, rows = line_rows(line)
+    return _laid_out(*line_rows(line))
+
+
+def _laid_out(left: str, relation: str, rows: list[str]) -> str:
     return " \\\\\n  &\\quad ".join([f"{left} &{relation} {rows[0]}", *rows[1:]])
 
 
@@ -166,7 +169,11 @@ def sentence(words: Words) -> str:
 
 def aligned(lines: tuple[Line, ...]) -> str:
     r"""Lines in one ``aligned`` environment, for a display of any kind."""
-    return "\\begin{aligned}\n" + " \\\\\n".join(line_latex(line) for line in lines) + "\n\\end{aligned}"
+    return _aligned(" \\\\\n".join(line_latex(line) for line in lines))
+
+
+def _aligned(rows: str) -> str:
+    return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
 
 
 def display(lines: tuple[Line, ...]) -> str:
@@ -189,18 +196,24 @@ def step_latex(step: Step, label: str) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    if sum(len(line_rows(line)[2]) for line in step.lines) > LONGEST:  # an aligned block does not break over pages
-        rows = " \\\\\n".join(map(line_latex, step.lines)).replace(" \\\\\n", " \\notag \\\\\n")
+    laid_out = [line_rows(line) for line in step.lines]
+    shown = " \\\\\n".join(_laid_out(*line) for line in laid_out)
+    if sum(len(rows) for _, _, rows in laid_out) > LONGEST:  # an aligned block does not break over pages
+        rows = shown.replace(" \\\\\n", " \\notag \\\\\n")
         parts.append(f"\\begin{{align}}\n{rows} \\label{{{label}}}\n\\end{{align}}")
     elif step.lines:
-        parts.append(numbered(step.lines, label))
+        parts.append(_numbered(shown, label))
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)
 
 
 def numbered(lines: tuple[Line, ...], label: str) -> str:
     """Lines as one display with a number and a label."""
-    return f"\\begin{{equation}}\\label{{{label}}}\n{aligned(lines)}\n\\end{{equation}}"
+    return _numbered(" \\\\\n".join(map(line_latex, lines)), label)
+
+
+def _numbered(rows: str, label: str) -> str:
+    return f"\\begin{{equation}}\\label{{{label}}}\n{_aligned(rows)}\n\\end{{equation}}"
 
 
 def body(steps: tuple[Step, ...], label: str = "eq") -> str:

@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 
 TERMS = 200
 _STEPS = (1 / 16, 1 / 32, 1 / 64)
-_NOTHING = 1e-17  # of E f²
+_NOTHING = 1e-17  # of the roots of both E f²
+_LAST = 20  # coefficients, of which some may be small by chance
 _HALVES = 1e-7  # how far both halves of a grid may differ: the square is what the grid is off
 _REACHES = (13.0, 20.0, 38.0)
 _WIDEST = 0.75  # deviations in a panel: the last polynomial turns by ten there, which its nodes follow
@@ -39,10 +40,9 @@ class Coefficients(NamedTuple):
     shares: Array
     alike: bool
 
-    @property
-    def last(self) -> int:
-        """The last coefficient that adds anything."""
-        used = np.flatnonzero(self.shares > _NOTHING)
+    def last(self, other: Coefficients) -> int:
+        """The last coefficient that adds anything to means of products with another function."""
+        used = np.flatnonzero(np.sqrt(self.shares * other.shares) > _NOTHING)
         return int(used[-1]) if len(used) else 0
 
     def reach(self, tolerance: float) -> Array:
@@ -85,7 +85,11 @@ def coefficients(panels: Panels, mean: Array, deviation: Array, terms: int = TER
 
 def _whole(terms: Array, scale: Array) -> Coefficients:
     tails = np.maximum(scale - np.einsum("ij,ij->i", terms, terms), 0.0)
-    tails[tails < 1e-14 * scale] = 0.0  # rounding
+    decayed = terms.shape[1] * np.max(terms[:, -_LAST:] ** 2, axis=1)  # as for coefficients that fall like 1/n
+    tails = np.where(
+        tails < 1e-14 * scale, np.minimum(decayed, 1e-14 * scale), tails
+    )  # which the difference does not tell
+    tails[tails < 1e-28 * scale] = 0.0  # rounding
     most = np.divide(terms.T**2, scale, out=np.zeros(terms.shape[::-1]), where=scale > 0).max(axis=1)
     shares = np.cumsum(most[::-1])[::-1]
     return Coefficients(np.asfortranarray(terms), scale, tails, shares, False)

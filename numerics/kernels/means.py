@@ -215,7 +215,7 @@ class CompiledMeans:
         side = Side.of(self.panels, mean, deviation)
         if (
             side.found.alike
-            and side.found.last > _LONG
+            and side.found.last(side.found) > _LONG
             and (series := self._of_angles(side, mean[:1], deviation[:1])) is not None
         ):
             size = deviation[0] ** 2

@@ -68,7 +68,7 @@ def block_means(
         From mean and variance to the mean of the right function, where it is known.
     """
     size = np.abs(rho)
-    last = min(left.found.last, right.found.last)
+    last = left.found.last(right.found)
     shares = np.sqrt(left.found.shares * right.found.shares)
     cuts = [n for n in _SHORT if n < last] + [last]
     reached = [
@@ -181,7 +181,7 @@ def _parity(found: Coefficients) -> int | None:
 def _dotted(first: Coefficients, second: Coefficients, i: Whole, j: Whole, rho: Array) -> Array:
     """The sums of pairs side by side, in stretches of terms."""
     total, stretch = np.empty_like(rho), 64
-    count = min(first.last, second.last) + 1
+    count = first.last(second) + 1
     step = max(1, _AT_ONCE // count)
     for start in range(0, len(rho), step):
         some = slice(start, start + step)

@@ -52,7 +52,7 @@ class NNGPRegressor(KernelRegressor):
         Parameters
         ----------
         X : array, shape (m, dim), over positions (m, channels, positions...) or (m, positions..., channels) as ``channels`` says, or these in rows
-            Finite and real; copied. An input of norm 0 is allowed.
+            Finite and real; copied. An input of norm 0 is allowed where the network does not divide by it, as a norm does.
         y : array, shape (m,) or (m, outputs)
 
         Raises

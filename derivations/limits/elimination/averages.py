@@ -8,6 +8,7 @@ from typing import Any
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.limits.elimination.products import expanded
 from derivations.piecewise.cases import Encloses, enclosed, unfolded
 
 
@@ -29,6 +30,7 @@ class LayerAverage(Encloses, sp.Expr):
 
     is_commutative = True
     is_extended_real = True
+    is_factor = True
 
     def __new__(cls, body: sp.Expr, bound: sp.Tuple, layer: sp.Integer) -> LayerAverage:  # noqa: D102
         made: LayerAverage = sp.Expr.__new__(cls, enclosed(body), bound, layer)
@@ -146,7 +148,7 @@ def layer_average(body: sp.Expr, variables: Sequence[sp.Symbol], layer: int) -> 
     3*c*<x**2> + 1
     """
     terms: list[Any] = []
-    for term in sp.Add.make_args(sp.expand(body, log=False, power_exp=False)):
+    for term in sp.Add.make_args(expanded(body, log=False, power_exp=False)):
         outside, inside = term.as_independent(*variables, as_Add=False)
         bound = [v for v in variables if v in inside.free_symbols]
         terms.append(outside if inside == 1 else outside * LayerAverage(inside, sp.Tuple(*bound), sp.Integer(layer)))

@@ -11,10 +11,10 @@ import sympy as sp
 
 from derivations.language.statements import Back, Mask, Matrix, Mix, Neurons, Program
 from derivations.language.weights import Weights
-from derivations.limits.elimination.averages import layer_average, reduced
+from derivations.limits.elimination.averages import FilterAverage, layer_average, reduced
 from derivations.limits.elimination.draws import Coins, Fluctuations, Random
 from derivations.limits.elimination.heads import heads
-from derivations.limits.elimination.held import held
+from derivations.limits.elimination.held import HeldMean, HeldSum, held
 from derivations.limits.elimination.series import Series, taylor
 from derivations.limits.slopes import slope
 from derivations.symbols import input_symbols, state, step
@@ -32,9 +32,10 @@ class Expander:
         parameters: bool | frozenset[Weights],
         infinite: bool,
         fixed: Mapping[sp.Expr, sp.Expr],
+        name_sums: bool,
     ) -> None:
         self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
-        self.infinite, self.fixed = infinite, fixed
+        self.infinite, self.fixed, self.name_sums = infinite, fixed, name_sums and not infinite
         self.states = input_symbols(state, inputs * (1 + directions))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
         self.others = dict(program.others)
@@ -54,6 +55,7 @@ class Expander:
         self.biases: dict[Weights, sp.Symbol] = {}  # of matrices that are not Gaussian
         self.met: dict[object, list[sp.Expr]] = {}  # averages of products over a layer, order by order
         self._done: dict[object, Series] = {}
+        self._sums: dict[sp.Expr, HeldMean] = {}
         self._names: dict[tuple[sp.Symbol, int, bool | None], sp.Symbol] = {}
         self.coins: dict[sp.Symbol, Coins] = {}
         self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = {}
@@ -138,6 +140,21 @@ class Expander:
             self._done[key] = taylor(body.xreplace(moving), self.order)
         drawn = [v for found in self.variables.values() for v in found]
         return tuple(held(c.xreplace(rule), drawn) for c in self._done[key])
+
+    def named(self, value: sp.Expr) -> sp.Expr:
+        """A sum of averages of the state under one name, where sums are to be named; anything else as it is."""
+        # whatever is drawn is a dummy
+        drawn = any(isinstance(v, sp.Dummy) and not isinstance(v, HeldMean) for v in value.atoms(sp.Symbol))
+        if (
+            not (self.name_sums and value.is_Add)
+            or drawn
+            or value.free_symbols & set(self.states)
+            or value.has(FilterAverage)
+        ):
+            return value
+        if value not in self._sums:
+            self._sums[value] = HeldSum.of("m", lambda: value)
+        return self._sums[value]
 
     def _name(self, symbol: sp.Symbol, k: int, value: sp.Expr) -> sp.Symbol:
         key = symbol, k, value.is_positive

@@ -40,6 +40,7 @@ def expand(
     parameters: bool | frozenset[Weights] = False,
     infinite: bool = False,
     fixed: Mapping[sp.Expr, sp.Expr] = _NOTHING,
+    name_sums: bool = False,
 ) -> Expansion:
     r"""Expand a program over m inputs to an order in the small parameter.
 
@@ -61,6 +62,8 @@ def expand(
         independent of the neurons and centred given the network, so that averages, which are their means, do not move with them.
     fixed : mapping
         Averages of the state that are known, such as those that every layer puts out, and their values.
+    name_sums : bool
+        Whether sums of averages of the state that weights with means add have a name (:class:`~derivations.limits.elimination.held.HeldSum`).
 
     Raises
     ------
@@ -69,7 +72,7 @@ def expand(
     NoLimit
         If a statement is not smooth in the small parameter.
     """
-    e = Expander(program, inputs, order, directions, parameters, infinite, fixed)
+    e = Expander(program, inputs, order, directions, parameters, infinite, fixed, name_sums)
     for statement in program.statements:  # all variables of a layer are known before it is averaged over
         if type(statement) in _DECLARATIONS:
             _DECLARATIONS[type(statement)](e, statement)

@@ -12,7 +12,8 @@ from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Draw
-from derivations.limits.elimination.held import released
+from derivations.limits.elimination.held import HeldSum, released
+from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
 
@@ -76,7 +77,7 @@ class GaussianLaw(Law):
 
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Term by term."""
-        terms = (term.as_independent(*self.variables, as_Add=False) for term in sp.Add.make_args(sp.expand(body)))
+        terms = (term.as_independent(*self.variables, as_Add=False) for term in sp.Add.make_args(expanded(body)))
         return sp.Add(*(outside * self.own_mean(inside) for outside, inside in terms))
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
@@ -84,7 +85,7 @@ class GaussianLaw(Law):
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
         # an average, which an earlier mean left in a variance, is a parameter to the Gaussian calculus
-        names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage)}
+        names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage, HeldSum)}
         back = {name: node for node, name in names.items()}
         try:
             body = released(body.xreplace(names))
@@ -123,7 +124,7 @@ def _mean(body: sp.Expr, covariance: tuple[tuple[sp.Symbol, sp.Symbol, sp.Expr],
     return gaussian_mean(body, {(u, v): entry for u, v, entry in covariance}, evaluate)
 
 
-def _sign_of(node: LayerAverage) -> dict[str, bool]:
+def _sign_of(node: LayerAverage | HeldSum) -> dict[str, bool]:
     return {"positive": True} if node.is_extended_positive else {"real": True}
 
 

@@ -60,6 +60,18 @@ class HeldMean(sp.Dummy):
         return value
 
 
+class HeldSum(HeldMean):
+    """A name for a sum of averages of the state, so that products of such sums are not multiplied out."""
+
+    __slots__ = ()
+
+
+def with_sums(expr: sp.Expr) -> sp.Expr:
+    """The expression with sums in the place of their names; other names stay."""
+    names = {symbol: symbol.value for symbol in expr.atoms(HeldSum)}
+    return expr.xreplace(names) if names else expr
+
+
 def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
     """The expression with its transcendental sums in brackets, where these are functions of one variable or divided by.
 

@@ -25,6 +25,7 @@ from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.lengths import Length
 from derivations.limits.elimination.matrix_laws import law_of
+from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, taylor
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
@@ -70,7 +71,7 @@ def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] =
     NotClosed
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
-    order, series = len(series) - 1, tuple(map(sp.expand, series))
+    order, series = len(series) - 1, tuple(map(expanded, series))
     for random in reversed(expansion.random):
         drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
         touched = [k for k, c in enumerate(series) if c.atoms(sp.Symbol) & drawn]
@@ -98,7 +99,7 @@ def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Ta
     rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)
     if infinite:
         expr = expr.xreplace({node: rule.settled(node) for node in expr.atoms(LayerAverage) if rule.touches(node)})
-    return rule.apply(sp.expand(expr))
+    return rule.apply(expanded(expr))
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class _Rule:
                 raise _not_closed(stray, sp.Mul(term))
             total += self._term(coefficient, bodies)
         total += sp.Add(*(self._normed(length, terms, nodes) for length, terms in normed.items()))
-        return sp.expand(total)
+        return expanded(total)
 
     def _normed(self, length: Length, terms: list[tuple[sp.Expr, list[sp.Expr]]], nodes: list[LayerAverage]) -> sp.Expr:
         """Terms times a power of a length, degree by degree."""
@@ -224,7 +225,7 @@ class _Rule:
         total = everywhere * self._over_distinct(rest, size)
         for k in range(len(rest)):
             total -= self._over_distinct([*rest[:k], rest[k] * last, *rest[k + 1 :]], size)
-        return sp.expand(total)
+        return expanded(total)
 
 
 def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic) -> NotClosed:

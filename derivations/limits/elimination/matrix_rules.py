@@ -99,6 +99,7 @@ def matrix(e: Expander, statement: Matrix) -> None:
                 read = sp.Add(*(e.average(bodies[i][k], over) for i in reads if i is not None))
                 application = len(e.read[weights]) - 1
                 shift[k] += share * _filtered(e, weights, read, (application, e.place(c)[0], k), c)
+        shift = [e.named(term) for term in shift] if c < e.inputs else shift
         e.values[c][statement.symbol] += as_expression(shift)
     _spread(e, statement)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import sympy as sp
 
@@ -15,7 +15,7 @@ from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
-from derivations.limits.elimination.held import inside_means
+from derivations.limits.elimination.held import inside_means, with_sums
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 from derivations.limits.elimination.vanishing import require_norms
@@ -40,6 +40,8 @@ class LayerMoments:
         Tangents, as for :func:`~derivations.limits.elimination.expansion.expand`.
     order : int
         To which moments are expanded; that of one layer's time where a limit is wanted.
+    name_sums : bool
+        Whether sums of averages have names in the expansion; the moments have none.
     """
 
     program: Program
@@ -48,9 +50,11 @@ class LayerMoments:
     directions: int = 0
     parameters: bool | frozenset[Weights] = False
     order: int = ORDER
+    name_sums: bool = True
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
-        return expand(self.program, self.inputs, order, self.directions, self.parameters, self.infinite, fixed)
+        tangents = self.directions, self.parameters
+        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums)
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -110,7 +114,7 @@ class LayerMoments:
             still = self._expanded(self.order, {})  # names the order that is wanted
         drawn = {v for random in still.random for v in random.variables}
         found: dict[sp.Expr, sp.Expr] = {}
-        new = {x: x + moved for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
+        new = {x: x + with_sums(moved) for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
         for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
             if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
                 return moved, {}
@@ -156,7 +160,7 @@ class LayerMoments:
 
     def increment(self, a: int) -> sp.Expr:
         """Of a generic neuron for one input, a polynomial in the small parameter."""
-        return as_expression(self.expansion.increment[a])
+        return with_sums(as_expression(self.expansion.increment[a]))
 
     def at_rest(self) -> None:
         """Require that a layer does nothing when the small parameter is 0.
@@ -167,7 +171,7 @@ class LayerMoments:
             Saying what it does.
         """
         for a in range(len(self.states)):
-            moved = sp.cancel(self.on_range(self.expansion.increment[a][0]))
+            moved = sp.cancel(self.on_range(with_sums(self.expansion.increment[a][0])))
             if moved != 0:
                 raise NoLimit(
                     f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; "
@@ -177,7 +181,7 @@ class LayerMoments:
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
         """The conditional mean of a series."""
         found = conditional_mean(series, self.expansion, tags, self.infinite)
-        return tuple(self.on_range(self._over_unlike(term)) for term in found)
+        return tuple(self.on_range(self._over_unlike(with_sums(term))) for term in found)
 
     def _over_unlike(self, expr: sp.Expr) -> sp.Expr:
         """With averages of what depends only on which neuron it is written out over the neurons."""
@@ -247,10 +251,16 @@ class LayerMoments:
 
     def between(self, a: int, b: int) -> sp.Expr:
         """Covariance of the increments of two different neurons, in both their states."""
-        i, j = self._tags
-        first, second = self.expansion.increment[a], self.expansion.increment[b]
-        product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
-        return self._required(self.mean(product, (i, j)))
+        if (a, b) not in self._betweens:
+            i, j = self._tags
+            first, second = self.expansion.increment[a], self.expansion.increment[b]
+            product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
+            self._betweens[a, b] = self._required(self.mean(product, (i, j)))
+        return self._betweens[a, b]
+
+    @cached_property
+    def _betweens(self) -> dict[tuple[int, int], sp.Expr]:
+        return {}
 
     def change(self, *bodies: sp.Expr) -> sp.Expr:
         r"""Drift of :math:`\langle b\rangle` for one body, covariance of :math:`\langle b\rangle, \langle c\rangle` for two."""
@@ -280,6 +290,12 @@ class LayerMoments:
         # the average over infinitely many neurons is the mean of one
         moved = x * self.drift(b) + y * self.drift(a) + self.covariance(a, b)
         return self.on_range(self.average(sp.expand(moved)))
+
+
+@lru_cache(maxsize=8)
+def layer_moments(program: Program, inputs: int, directions: int) -> LayerMoments:
+    """The moments of one layer at a fixed number of neurons: what a limit has asked for is not taken again for the Gram matrix's."""
+    return LayerMoments(program, inputs, directions=directions)
 
 
 def evaluated(expr: sp.Expr) -> sp.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -110,3 +111,26 @@ def test_pairs_of_neurons_with_means_of_their_own_and_of_two_functions():
     exact = pair_means(first, second, Pair(mean, wide, other, 1.1 * wide, rho))
     assert np.abs(found - exact).max() < 1e-11
     assert np.isnan(shared_means(One(first, mean, wide), One(second, other, wide), np.array([0.1, 1.0]))).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_function_that_is_nearly_linear_at_one_neuron_and_nearly_a_step_at_the_other(sign):
+    variance = np.array(
+        [2.1e7, 4.1e-9]
+    )  # what 200 coefficients leave out at the second one is below the rounding of its mean square
+    means = compile_means(parse_activation("softsign"))
+
+    def doubled(integrand):
+        return 2 * mp.quad(
+            lambda z: mp.npdf(z) * integrand(z), [0, *(mp.mpf(10) ** k for k in range(-12, 1)), 2, 4, 8, 14]
+        )
+
+    with mp.workdps(25):
+        wide = [mp.sqrt(v) for v in variance]
+        exact = sign * doubled(lambda z: mp.fprod(d * z / (1 + d * z) for d in wide))
+        squares = [doubled(lambda z, d=d: (d * z / (1 + d * z)) ** 2) for d in wide]
+        size = float(mp.sqrt(mp.fprod(squares)))
+    covariance = np.array([[sign * np.sqrt(variance.prod())]])
+    found = means.pairs(np.zeros(2), variance)(slice(0, 1), slice(1, 2), covariance)[0, 0]
+    assert abs(found - float(exact)) < 1e-12 * size
+    assert abs(found + 1e-9 * size - float(exact)) > 1e-12 * size

@@ -11,7 +11,20 @@ import pytest
 import sympy as sp
 from scipy.linalg import expm
 
-from derivations import ConvResNet, ResNet, ShrinkingResNet, erf, identity, relu, tanh
+from derivations import (
+    ConvResNet,
+    MLPBlock,
+    ResNet,
+    ShrinkingResNet,
+    elu,
+    erf,
+    identity,
+    parse_activation,
+    relu,
+    silu,
+    softplus,
+    tanh,
+)
 from numerics.kernels import kernel_matrices
 from numerics.regression import JitterWarning, NNGPRegressor, NTKRegressor
 
@@ -192,6 +205,31 @@ def test_scikit_learn_s_own_checks(model, name, options):
     results = check_estimator(estimator, on_skip=None, on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] not in ("passed", "skipped")} == {}
     assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {"check_array_api_input"}
+
+
+@pytest.mark.slow
+def test_scikit_learn_s_own_checks_of_a_network_with_a_norm_fail_at_an_input_of_norm_0_only():
+    from sklearn.utils.estimator_checks import check_estimator
+
+    results = check_estimator(NNGPRegressor(MLPBlock(silu, sp.oo, norm="rms")), on_skip=None, on_fail=None)
+    failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] not in ("passed", "skipped")}
+    assert list(failed) == ["check_estimators_dtypes"]  # which rounds inputs to whole numbers, some of them to 0
+    assert "has norm 0, and this network divides by the norm of an input" in failed["check_estimators_dtypes"]
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [silu, *(pytest.param(a, marks=pytest.mark.slow) for a in (softplus, parse_activation("mish"), elu(1)))],
+)
+def test_inputs_that_are_nearly_the_same_at_a_large_scale(activation):
+    inputs = np.random.default_rng(5).normal(loc=100, size=(12, 3))  # as scikit-learn's checks have them
+    labels, new = inputs[:, 0], inputs[:4] + 0.1
+    smooth, kinked = (
+        NNGPRegressor(ResNet(a, sp.oo), noise=1e-3).fit(inputs, labels).predict(new) for a in (activation, relu)
+    )
+    assert np.abs(smooth - new[:, 0]).max() < 0.05
+    assert np.abs(smooth - kinked).max() < 0.02  # at this scale each is a ramp
+    assert np.abs(smooth - kinked).max() > 1e-9
 
 
 @pytest.mark.slow

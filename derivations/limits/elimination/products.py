@@ -1,0 +1,68 @@
+"""Polynomials in averages, multiplied out: in a ring, which is several times as fast as formulas."""
+
+from __future__ import annotations
+
+import sympy as sp
+from sympy.polys.domains import QQ
+from sympy.polys.orderings import lex
+from sympy.polys.rings import PolyElement, PolyRing
+
+
+def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
+    """The sum of products that ``sp.expand`` gives; ``is_factor`` marks nodes that are multiplied out as symbols are.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y")
+    >>> expanded((x + y) ** 2 / y), expanded(sp.exp(x * (x + 1)) * (x + 1))
+    (x**2/y + 2*x + y, x*exp(x)*exp(x**2) + exp(x)*exp(x**2))
+    """
+    leaves: dict[sp.Expr, int] = {}
+    if not _is_polynomial(expr, leaves):
+        return sp.expand(expr, **hints)
+    if not any(arg.is_Add for term in sp.Add.make_args(expr) for arg in _factors(term)):
+        return expr
+    ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)
+    known = dict(zip(leaves, ring.gens, strict=True))
+    return _written(_multiplied(expr, known, ring), list(leaves))
+
+
+def _factors(term: sp.Expr) -> list[sp.Expr]:
+    return [factor.base if factor.is_Pow else factor for factor in sp.Mul.make_args(term)]
+
+
+def _is_polynomial(expr: sp.Expr, leaves: dict[sp.Expr, int]) -> bool:
+    """Whether an expression is one in symbols, averages and powers of these, which are noted."""
+    if expr.is_Rational:
+        return True
+    if expr.is_Add or expr.is_Mul:
+        return all(_is_polynomial(arg, leaves) for arg in expr.args)
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
+        return _is_polynomial(expr.base, leaves)
+    leaf = expr.base if expr.is_Pow and expr.exp.is_Rational else expr
+    if getattr(leaf, "is_factor", leaf.is_Symbol):
+        leaves.setdefault(expr, len(leaves))
+        return True
+    return False
+
+
+def _multiplied(expr: sp.Expr, known: dict[sp.Expr, PolyElement], ring: PolyRing) -> PolyElement:
+    if expr.is_Rational:
+        return ring.ground_new(QQ(expr.p, expr.q))
+    if expr in known:
+        return known[expr]
+    if expr.is_Pow:
+        return _multiplied(expr.base, known, ring) ** int(expr.exp)
+    parts = [_multiplied(arg, known, ring) for arg in expr.args]
+    total = ring.zero if expr.is_Add else ring.one
+    for part in parts:
+        total = total + part if expr.is_Add else total * part
+    return total
+
+
+def _written(polynomial: PolyElement, leaves: list[sp.Expr]) -> sp.Expr:
+    terms = []
+    for powers, c in polynomial.terms():
+        factors = (leaf**power for leaf, power in zip(leaves, powers, strict=True) if power)
+        terms.append(sp.Mul(sp.Rational(int(c.numerator), int(c.denominator)), *factors))
+    return sp.Add(*terms)
