@@ -31,9 +31,9 @@ from derivations.notation.nodes import (
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, differential, equation, result
 from derivations.piecewise import Piece, join, pieces
-from derivations.symbols import depth, time, width
+from derivations.symbols import GRAM, depth, time, width
 
-_V = letter("V")
+_V = letter(GRAM)
 _FEW = 3  # states up to which all entries of a covariance are shown: those of the Gram matrix of two inputs
 _MANY = 6  # second moments up to which all are shown: those of three inputs
 _MATCHED = (
@@ -218,7 +218,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
-        shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), "V")
+        shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), GRAM)
         return [result(name, (*clock, "The limit is a flow", *(alike or (":",))), shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
@@ -231,7 +231,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
     alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
 
     def v(first: str, second: str) -> sp.Expr:
-        return indexed("V", (first, second))
+        return indexed(GRAM, (first, second))
 
     products = v(alpha, gamma) * v(beta, delta) + v(alpha, delta) * v(beta, gamma)
     noise = Line(Variation(v(alpha, beta), v(gamma, delta), time), (Term(limit.strength, Juxtaposed(products, DT)),))
