@@ -27,7 +27,8 @@ from derivations.limits.elimination.labels import (
 from derivations.limits.elimination.products import expanded
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
-from derivations.symbols import state, step, width
+from derivations.symbols import state, step
+from derivations.symbols import width as network_width
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class GramLimit:
     centred: bool
     fixed: dict[sp.Expr, sp.Expr]
     noises: dict[tuple[int, int], sp.Expr] = field(default_factory=dict)
-    width: sp.Expr = width
+    width: sp.Expr = network_width
 
 
 def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:

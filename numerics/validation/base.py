@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
@@ -36,8 +35,6 @@ SCALE = Fraction(105, 100)
 RIGHT, WRONG = Fraction(1), SCALE**2
 #: The same of a quick table: 15 % are seen with a ninth of the samples.
 QUICK_SCALE = Fraction(115, 100)
-#: A control whose mean score is so large is rejected with a probability of 0.98; below the second number nothing is known of that mean.
-_SURE, _SEEN = float(norm.isf(CONTROL_LEVEL / 2)) + 2.0, 0.5
 #: A bias must stay below this fraction of the standard error.
 BIAS_SHARE = 0.5
 
@@ -97,21 +94,6 @@ class Row:
         """Whether the check has shown that it can fail."""
         return self.control.p_value < CONTROL_LEVEL
 
-    @property
-    def _wanted(self) -> str:
-        """With how many times the samples the control would be rejected, surely enough: its score grows with the root of their number."""
-        effect = float(norm.isf(max(self.control.p_value, 1e-300) / 2))
-        if (
-            self.measured is not None
-            and self.measured.error > 0
-            and self.derived is not None
-            and self.wrong is not None
-        ):
-            effect = abs(self.wrong - self.derived) / self.measured.error
-        if effect < _SEEN:
-            return f"by more than {(_SURE / _SEEN) ** 2:.0f} times"
-        return f"to about {max((_SURE / effect) ** 2, 1.1):.2g} times as many"
-
     def numbers(self, adjusted: float) -> dict[str, Any]:
         """What was derived and measured, the test and its control, as JSON holds it; what is not finite is null."""
         measured = (None, None) if self.measured is None else (self.measured.value, self.measured.error)
@@ -131,7 +113,7 @@ class Row:
         if p_value < LEVEL and not biased:
             return "differs"  # whatever else the row could have seen
         if not self.control_rejected:
-            return f"no power: the control passed; raise samples, {self._wanted}"
+            return "no power: the control passed; raise samples"
         if biased:
             return "biased: raise depth, or take a shorter time"
         return "agrees"
