@@ -8,6 +8,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import DerivationError
+from derivations.limits.collapse import CollapseDiffusion
 
 #: The step size h.
 size = sp.Symbol("h", positive=True)
@@ -64,7 +65,7 @@ def written_out(limit: Limit) -> Diffusion:
     Raises
     ------
     DerivationError
-        For a flow, or more coordinates than formulas are made for.
+        For a flow, coefficients that are singular where paths start, or more coordinates than formulas are made for.
     """
     if isinstance(limit, NeuronDiffusion):
         if not limit.width.is_Integer or limit.width * limit.inputs > 8:
@@ -73,6 +74,8 @@ def written_out(limit: Limit) -> Diffusion:
                 "inputs; use Euler–Maruyama, which needs only sums over the layer"
             )
         return limit.explicit
+    if isinstance(limit, CollapseDiffusion):
+        raise DerivationError('the coefficients are singular at t = 0, where paths start; use scheme="linear_form"')
     if not isinstance(limit, Diffusion):
         raise DerivationError(f"expected a diffusion to step, got a {type(limit).__name__}")
     return limit

@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from derivations.errors import brief
 from derivations.laws import Law, Normal
 from derivations.laws.crossing import CrossingLaw
 from derivations.laws.frozen import FrozenLaw
@@ -188,7 +189,7 @@ def _from_gaussian_start(law: Law, parts: tuple[Law, ...], x0: Normal, when: sp.
     deviation = float(mpmath.sqrt(constant(variance, initial, when)))
     if not deviation > 0:
         raise ValueError(
-            f"a Gaussian start needs a positive variance, got {x0.variance}; use a number for a fixed start"
+            f"a Gaussian start needs a positive variance, got {brief(x0.variance)}; use a number for a fixed start"
         )
     wide = [part for part in parts if part.diffusion.domain.measure != 0]
     starts = [

@@ -17,6 +17,7 @@ from derivations import (
     MLPBlock,
     Network,
     NeuronDiffusion,
+    Normal,
     ResNet,
     Weights,
     average,
@@ -38,19 +39,32 @@ from derivations.calculus.clock import own_clock
 from derivations.calculus.exits import stationary
 from derivations.calculus.lamperti import _refuse_unreal
 from derivations.calculus.linear import reduce_to_linear
+from derivations.gaussian.softmax import SoftmaxShare
 from derivations.interchange import read_limit, read_source
 from derivations.kernels.coupled import coupled_flow
 from derivations.kernels.generic_pair import pair_flow
+from derivations.kernels.solve import _integral
 from derivations.limits.elimination.matrix_laws import law_of
-from derivations.special import IntervalKernel, ScaledBesselI, Weber, WeberCoordinate
+from derivations.limits.width import mean_field_limit
+from derivations.special import ErfiInv, IntervalKernel, LogNormalCdf, ScaledBesselI, Weber, WeberCoordinate
 from derivations.steps.base import written_out
-from numerics import NystroemRegressor, distribution, simulate_sde, solve_fokker_planck
+from numerics import (
+    NystroemRegressor,
+    compile_law,
+    distribution,
+    expect_network,
+    expect_sde,
+    simulate_sde,
+    solve_fokker_planck,
+)
 from numerics.cli.readout import _states_of
 from numerics.compile import kernels, laws
 from numerics.compile.constants import constant
 from numerics.densities.integrals import by_panels
 from numerics.expectations.choice import choose_scheme
 from numerics.fokker_planck.semigroup import stepped
+from numerics.kernels.matrix import _finite
+from numerics.kernels.panels import _meets
 from numerics.plots import phase_figure
 from numerics.regression.factors import factor
 from numerics.schemes import find_scheme
@@ -174,9 +188,27 @@ REFUSED = {
         lambda: recognise(Diffusion((x,), [1 + 2 * sp.sqrt(x)], [[4 * x]], domain=sp.Interval(0, sp.oo))),
         "no closed form known",
     ),
-    "two reflecting ends": (
-        lambda: recognise(Diffusion((x,), [(1 - 2 * x) / 4], [[x * (1 - x)]], domain=sp.Interval(0, 1))),
-        "no closed form known",
+    "levels where coefficients are singular": (
+        lambda: expect_sde(collapse, lambda v: v[:, 0], 1.0, tol=0.1),
+        "no scheme steps this limit on two grids: .* singular at t = 0",
+    ),
+    "levels of a state": (
+        lambda: expect_network(ResNet(relu, 3), lambda v: v, depth=4, samples=8, x0=1.0, tol=0.1),
+        "must give one number for each sample",
+    ),
+    "a kernel beyond doubles": (
+        lambda: _finite([np.array([[np.inf]])], False, 1.0),
+        "larger than a double can be",
+    ),
+    "panels of what is infinite": (
+        lambda: _meets(np.array([np.nan]), np.ones(1), np.ones(1), 1e-9, np.ones(1)),
+        "not finite where its Gaussian mean is asked for",
+    ),
+    "noise of a neuron's own state": (lambda: mean_field_limit(uneven), "needs neurons that stay Gaussian"),
+    "an integral over time": (lambda: _integral(sp.exp(t**2)), "has no closed form known"),
+    "a start that a double holds as a point": (
+        lambda: compile_law(derive(one).law, x0=Normal(1, sp.Rational(1, 10**800)), t=1.0),
+        "needs a positive variance, got 1",
     ),
     "machine code of zeta": (
         lambda: simulate_sde(Diffusion((x,), [sp.zeta(x)], [[1]]), x0=2.0, steps=2, samples=2, backend="numba"),
@@ -225,6 +257,9 @@ def test_what_cannot_be_done_is_refused_with_its_cause(name):
 
 def test_nodes_answer_as_sympy_asks():
     for node, argument in (
+        (ErfiInv(x), 2),
+        (LogNormalCdf(x), 2),
+        (SoftmaxShare(0, a, b, c, a), 1),
         (ScaledBesselI(a, x), 1),
         (IntervalKernel(0, a, b, c), 1),
         (Weber(0, a, b, c, x), 1),
