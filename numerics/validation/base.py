@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
@@ -107,13 +108,18 @@ class Row:
             "control": {key: _finite(value) for key, value in control.items()},
         }
 
+    def _fold(self) -> int:
+        """How many times the samples that let the control be rejected, two standard errors beyond its level; its distance grows like their root."""
+        wanted, seen = norm.isf(CONTROL_LEVEL / 2) + 2.0, norm.isf(min(self.control.p_value, 0.3) / 2)
+        return int(np.ceil((wanted / seen) ** 2))
+
     def verdict(self, p_value: float) -> str:
         """The outcome at a p-value adjusted for the other rows."""
         biased = self.bias > self.noise * BIAS_SHARE
         if p_value < LEVEL and not biased:
             return "differs"  # whatever else the row could have seen
         if not self.control_rejected:
-            return "no power: the control passed; raise samples"
+            return f"no power: the control passed; raise samples about {self._fold()}-fold"
         if biased:
             return "biased: raise depth, or take a shorter time"
         return "agrees"

@@ -300,6 +300,11 @@ def test_verdicts():
     assert Validation((row,)).verdicts == ("agrees",)
     assert Validation((replace(row, test=FAILED),)).verdicts == ("differs",)
     assert "no power" in Validation((replace(row, control=Test(1.0, CONTROL_LEVEL * 2)),)).verdicts[0]
+    assert [replace(row, control=Test(1.0, p)).verdict(1.0)[-6:] for p in (2 * CONTROL_LEVEL, 0.003, 1.0)] == [
+        "3-fold",
+        "4-fold",
+        "3-fold",
+    ]
     assert "biased" in Validation((replace(row, bias=0.6, noise=1.0),)).verdicts[0]
     assert not Validation(())
     assert not Validation((row, replace(row, test=FAILED)))
