@@ -31,6 +31,9 @@ initial = sp.Symbol("x_0", real=True)
 noise = sp.Symbol("u", real=True)
 shift = sp.Symbol("m", real=True)
 correlation = sp.Symbol("rho", real=True)
+#: The letter of the Gram matrix; and that of one input, its mean square over the neurons.
+GRAM = "V"
+mean_square = sp.Symbol(GRAM, positive=True)
 
 
 def input_symbols(stem: sp.Symbol, inputs: int) -> tuple[sp.Symbol, ...]:

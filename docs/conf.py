@@ -17,6 +17,7 @@ myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_mime_priority_overrides = [("html", "text/latex", 0)]  # formulas inside HTML are not typeset by Sphinx
 html_theme = "furo"
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]

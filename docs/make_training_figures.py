@@ -44,7 +44,7 @@ def gradients(found: dict[str, Trainability], which: int = -1) -> str:
     series = []
     for name, run in found.items():
         row = run.rows[which]
-        if row.derived_gradients is None:
+        if row.derived_gradients is None or run.recipe.regime.is_joint:
             continue
         at = np.unique(np.linspace(0, row.depth - 1, 12).astype(int))
         place = (at + 1) / row.depth

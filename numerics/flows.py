@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,8 +135,14 @@ def solve_flow(
     return FlowSolution(flow, end, solved.status == 1, solved.sol, again if flow.drift.has(SoftmaxMean) else None)
 
 
+@lru_cache(maxsize=16)
+def _compiled(arguments: tuple[Any, ...], drift: Any, points: int) -> Callable[..., Any]:
+    """A velocity, which the next start has too."""
+    return compile_expression(arguments, tuple(drift), points=points)
+
+
 def _integrated(flow: Flow, start: Array, t: float, rtol: float, atol: float, bound: float, points: int) -> Any:
-    velocity = compile_expression((*flow.states, flow.time), tuple(flow.drift), points=points)
+    velocity = _compiled((*flow.states, flow.time), flow.drift, points)
 
     def rates(time: float, x: Array) -> Array:
         return np.array(velocity(*x, time), dtype=float)

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp, ndtr, owens_t
+from scipy.special import logsumexp, ndtr, ndtri, owens_t
+from scipy.stats import qmc
 
 from derivations.derivation import Derivation
 from derivations.notation.printed import Legible
 from numerics import given
 from numerics.densities.base import Array
 from numerics.ensembles import Seed
+from numerics.linalg import semidefinite_factor
 from numerics.outputs import Conditional, conditional_moments
 
 _AT_ONCE = 2_000_000  # numbers
+_SPREAD = 2**15  # points for the distribution function of three inputs and more, over all Gaussians of the mixture
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,18 +110,13 @@ class JointOutputLaw(Legible):
         return np.exp(self.logpdf(y))
 
     def cdf(self, y: ArrayLike) -> Array:
-        """The probability that every output is at most its number; of one or two inputs.
+        """The probability that every output is at most its number.
 
-        Raises
-        ------
-        ValueError
-            Of more inputs.
+        Of three inputs and more the Gaussian vectors are integrated one number after the other over 2¹⁵ spread points, to about 10⁻⁴.
         """
-        if self.inputs > 2:
-            raise ValueError(
-                f"the joint distribution function is known for one or two inputs, got {self.inputs}; draw outputs with rvs, or take fewer inputs"
-            )
         points, shape = self._points(y)
+        if self.inputs > 2:
+            return np.array([self._below(point) for point in points]).reshape(shape)
         made = np.empty(len(points))
         deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         for part in self._blocks(len(points)):
@@ -134,6 +133,25 @@ class JointOutputLaw(Legible):
                 inside = bivariate_normal_cdf(scaled[..., 0], scaled[..., 1], np.clip(rho, -1, 1)[:, None, None])
             made[part] = np.einsum("k,kp->p", self.weights, inside.prod(axis=2))
         return made.reshape(shape)
+
+    def _below(self, point: Array) -> float:
+        """The probability of one orthant, by Genz's separation of variables: each number given those before it."""
+        copies = -(-_SPREAD // len(self.weights))
+        factors = np.repeat(semidefinite_factor(self.covariances), copies, axis=0)
+        spread = qmc.Halton(self.outputs * self.inputs, seed=0).random(len(factors))
+        spread = np.clip(spread, _TINY, 1 - _TINY).reshape(-1, self.outputs, self.inputs)
+        inside = np.ones((len(factors), self.outputs))
+        white = np.zeros((len(factors), self.outputs, self.inputs))
+        for a in range(self.inputs):
+            left = point[:, a] - np.einsum("kb,krb->kr", factors[:, a, :a], white[:, :, :a])
+            size = np.broadcast_to(factors[:, a, a, None], left.shape)
+            still = size <= 0  # this output is known by those before it
+            rounding = _TINY * (1 + np.abs(point[:, a]))
+            end = np.where(still, np.where(left >= -rounding, np.inf, -np.inf), left / np.where(still, 1.0, size))
+            share = ndtr(end)
+            inside *= share
+            white[:, :, a] = np.where(share > 0, ndtri(np.maximum(spread[:, :, a] * share, 1e-300)), 0.0)
+        return float(np.repeat(self.weights, copies) @ inside.prod(axis=1)) / copies
 
     @given.checked(size=given.whole, random_state=given.optional(given.random_state))
     def rvs(self, size: int = 1, random_state: Seed = None) -> Array:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+#: A sum of squares below has lost digits; above its inverse it may overflow.
+SMALL = 1e-280
 
 
 def semidefinite_factor(matrix: Array) -> Array:

@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +38,13 @@ def test_there_are_three_examples_and_the_first_is_short():
 @pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["first-screen", "library", "own-architecture"])
 def test_example_prints_what_the_readme_says(source, expected, monkeypatch):
     assert output_of(source, monkeypatch) == expected
+
+
+def test_the_page_for_package_indexes_is_the_first_screen_and_points_to_nothing_beside_it():
+    page = (ROOT / "README.pypi.md").read_text(encoding="utf-8")
+    assert page.startswith(README[: README.index("![")])
+    assert not re.search(r"!\[|\]\((?!https?://)|<img", page)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["readme"] == "README.pypi.md"
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README))

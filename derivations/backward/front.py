@@ -19,9 +19,10 @@ from derivations.backward.volume import Isotropic, LogDeterminant
 from derivations.backward.weights import weight_gradients
 from derivations.backward.words import steps, wide_steps
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
-from derivations.errors import DerivationError, require, unknown
+from derivations.errors import DerivationError, NotClosed, require, unknown
 from derivations.kernels.flows import require_slopes as require_square_slopes
 from derivations.language import Program
+from derivations.language.statements import Shares
 from derivations.limits.slopes import require_real, require_slopes
 from derivations.limits.tangents import tangent_limit
 from derivations.notation.printed import Printed
@@ -302,6 +303,11 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
         _require_tangents(replace(network, width=sp.oo).program())
         return WideJacobian(network, "width")
     free = with_free_time(network)
+    if any(isinstance(s, Shares) for s in free.program().statements):
+        raise NotClosed(
+            "tangents through a softmax are derived at infinite width: at a fixed width the derivative of the shares holds scores of the state and of its "
+            "tangent, whose law together has no closed form; take width=oo, or follow networks by simulate_jacobian"
+        )
     _require_tangents(free.program())
     return Jacobian(free)
 

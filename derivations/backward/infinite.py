@@ -55,3 +55,40 @@ def gradient_flow(architecture: Recipe) -> Flow:
     """
     single = replace(architecture, width=sp.oo, inputs=1)
     return tangent_flow(single.program(), single.coordinates, stem="Q", parameters=False)
+
+
+def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
+    r"""The same read from the end: how a linear function of Q at the depth ``end`` depends on Q at each depth before.
+
+    Over positions a gradient from a given readout has the mean square :math:`\sum_{ab} R_{ab}Q_{ab}`. Q obeys :math:`\dot Q = A(K)\,Q`, so with
+    :math:`\tau` counted from the end :math:`\mathrm{d}R/\mathrm{d}\tau = A^\top R`, beside the kernel that runs back.
+
+    Parameters
+    ----------
+    flow : Flow
+        As :func:`gradient_flow` gives it.
+    end : Expr
+        A number.
+
+    Returns
+    -------
+    Flow
+        Of the same states, with R in the place of Q, in :math:`\tau`.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> adjoint_flow(gradient_flow(ResNet(relu, sp.oo)), sp.Integer(1)).drift
+    Matrix([
+    [-K/2],
+    [ Q/2]])
+    """
+    count = len(flow.states) // 2
+    squares, drift = flow.states[-count:], flow.drift[-count:]
+    back = dict.fromkeys(squares, sp.S.Zero)
+    for r, rate in zip(squares, drift, strict=True):
+        for q in rate.free_symbols.intersection(squares):
+            back[q] += r * sp.diff(rate, q)
+    velocity = (*(-rate for rate in flow.drift[:-count]), *back.values())
+    at = {flow.time: end - flow.time}
+    return Flow(flow.states, sp.ImmutableMatrix([rate.xreplace(at) for rate in velocity]), flow.time)

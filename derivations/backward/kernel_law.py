@@ -25,10 +25,10 @@ from derivations.gaussian.node import GaussianMean
 from derivations.notation.nodes import DifferentialOf, Rate, Variation, expected, letter
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, Term, equation
-from derivations.symbols import time
+from derivations.symbols import mean_square, time
 
 #: Mean square of a neuron; output along the state; squared norm of the rest of the gradient.
-SQUARE, ALONG, ACROSS = sp.Symbol("V", positive=True), sp.Symbol("c", real=True), sp.Symbol("P", positive=True)
+SQUARE, ALONG, ACROSS = mean_square, sp.Symbol("c", real=True), sp.Symbol("P", positive=True)
 _W, _U, _R = sp.symbols("w u R", real=True)  # of a tangent: along the state, its square, and the square of the rest
 _SHARE = sp.Dummy("iota", positive=True)  # 1/n
 

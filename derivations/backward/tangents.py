@@ -28,7 +28,7 @@ from derivations.limits.slopes import require_slopes
 from derivations.notation.nodes import DifferentialOf, Variation, expected, letter
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, Term
-from derivations.symbols import time
+from derivations.symbols import GRAM, time
 
 Pair = tuple[int, int]
 
@@ -72,7 +72,7 @@ class TangentGram(Shown):
     @property
     def lines(self) -> tuple[Line, ...]:
         """Drift and covariance of the process."""
-        process, given = self.process, letter("V")
+        process, given = self.process, letter(GRAM)
         lines = [
             Line(expected(DifferentialOf(s), given), (Term(b, DT),))
             for s, b in zip(process.states, process.drift, strict=True)
@@ -94,6 +94,23 @@ class TangentGram(Shown):
         if (drift.free_symbols | noise.free_symbols) & set(self.process.states) - {q} or noise == 0:
             return None
         return Diffusion((q,), sp.ImmutableMatrix([drift]), sp.ImmutableMatrix([[noise]]), sp.Interval.open(0, sp.oo))
+
+    @cached_property
+    def growth(self) -> sp.Expr:
+        """The rate at which the mean square of a tangent, and so that of a gradient from a random readout, grows.
+
+        Raises
+        ------
+        NotClosed
+            If it moves with the state.
+        """
+        found = sp.cancel(self.process.drift[2] / self.process.states[2])
+        if found.free_symbols & {*self.process.states, self.process.time}:
+            raise NotClosed(
+                f"the mean square of a gradient grows by {brief(found)} per unit of time, which moves with the state; simulate the process of state "
+                "and tangent, jacobian(network).process"
+            )
+        return found
 
     @cached_property
     def law(self) -> PiecewiseLaw | None:

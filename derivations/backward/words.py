@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import Protocol
 
 import sympy as sp
+from sympy.core.traversal import preorder_traversal
 
 from derivations.architectures.base import Recipe
 from derivations.backward.equation import MatrixEquation
@@ -30,8 +32,10 @@ from derivations.notation.nodes import (
 )
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, equation, result
-from derivations.symbols import time
+from derivations.symbols import GRAM, time
 
+#: Parts that formulas of an equation have together at most where it is printed.
+_READABLE = 5000
 _J, _M, _X, _LAMBDA = letter("J"), letter("M"), letter("X"), indexed(LOG_VOLUME, (time,))
 
 
@@ -153,7 +157,18 @@ def _equation_steps(sde: MatrixEquation) -> list[Step]:
         "The mean and the covariance of one layer's derivative given the state, per unit of time, by the elimination that gives those of the state. "
         "They are exact for every number of neurons."
     )
+    if _is_long(sde):
+        claim = (
+            "Drift and covariance of columns k and l, in Itô's sense, are too long to be read here; they are in .sde.",
+        )
+        return [Step("Equation of the Jacobian", claim, (), (because,))]
     return [result("Equation of the Jacobian", ("In Itô's sense, for columns k and l,",), sde.lines, (because,))]
+
+
+def _is_long(sde: MatrixEquation) -> bool:
+    """Whether its formulas together have more parts than can be read."""
+    parts = (preorder_traversal(entry) for entry in (*sde.drift, *sde.covariance, *sde.between))
+    return next(islice(chain.from_iterable(parts), _READABLE, None), None) is not None
 
 
 def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
@@ -190,6 +205,15 @@ def _inverse_step(found: Derived) -> Step:
             (f"{_sentence(error)}.",),
         )
     k = letter("K")
+    because = (
+        "Itô's formula: dK = −K dM + K (dM)². The gradient in a layer is the transpose of K times the gradient in the first layer, so it moves "
+        "with the layer as a row of K does. This is exact; nothing is assumed of forward and backward weights."
+    )
+    if _is_long(sde):
+        claim = (
+            "The Jacobian stays invertible. Drift and covariance of the inverse are too long to be read here; they are in .inverse.",
+        )
+        return Step("Inverse and gradients", claim, (), (because,))
     return result(
         "Inverse and gradients",
         (
@@ -198,10 +222,7 @@ def _inverse_step(found: Derived) -> Step:
             " and rows k and l of it,",
         ),
         sde.lines,
-        (
-            "Itô's formula: dK = −K dM + K (dM)². The gradient in a layer is the transpose of K times the gradient in the first layer, so it moves "
-            "with the layer as a row of K does. This is exact; nothing is assumed of forward and backward weights.",
-        ),
+        (because,),
     )
 
 
@@ -294,7 +315,7 @@ def _gram_steps(gram: Callable[[], TangentGram]) -> list[Step]:
                 (f"{_sentence(error)}.",),
             )
         ]
-    claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter("V"), ",")
+    claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter(GRAM), ",")
     because = (
         "The state is read through random matrices and averages only. Given what it reads, a matrix puts out Gaussian pairs of a number and its "
         "derivative, and Stein's identity gives their mixed terms."

@@ -17,10 +17,10 @@ from derivations.limits.joint_moments import JointMoments
 from derivations.notation.nodes import Distribution, Juxtaposed, covariance_of, expected, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, equation
-from derivations.symbols import state, step
+from derivations.symbols import GRAM, state, step
 
 _PHI = sp.Function("varphi_n")
-_V, _C = letter("V"), letter("c")
+_V, _C = letter(GRAM), letter("c")
 _FEW = 3  # entries of the Gram matrix up to which all moments are shown
 
 

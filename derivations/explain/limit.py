@@ -31,9 +31,9 @@ from derivations.notation.nodes import (
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, differential, equation, result
 from derivations.piecewise import Piece, join, pieces
-from derivations.symbols import depth, time, width
+from derivations.symbols import GRAM, depth, time, width
 
-_V = letter("V")
+_V = letter(GRAM)
 _FEW = 3  # states up to which all entries of a covariance are shown: those of the Gram matrix of two inputs
 _MANY = 6  # second moments up to which all are shown: those of three inputs
 _MATCHED = (
@@ -157,9 +157,12 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
         return Step("Gram matrix", (f"{why[0].upper()}{why[1:]}.",), (), ("So the neurons have to be followed.",))
     process = gram.process
     lines = _means(process)
+    by_entries = len(process.states) > _FEW and bool(gram.noises)
     if isinstance(process, Diffusion) and len(process.states) == 1:
         (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
         lines = [differential(indexed(v, (time,)), drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside), DB)]
+    elif by_entries:
+        lines = _by_entries(gram, lines)
     elif isinstance(process, Diffusion):
         lines += _brackets(process)
     lines += [equation(name, value) for name, value in gram.fixed.items()]
@@ -168,7 +171,8 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
     return result(
         "Gram matrix",
         (f"The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
-         "It is a diffusion by itself at every width ", width, *_likewise(process), ":"),
+         "It is a diffusion by itself at every width ", width, *_likewise(process),
+         *((", with the entries F of the covariance of any neuron's noise",) if by_entries else ()), ":"),
         shown,
         (
             "The state is read through random matrices and averages only. So the network is invariant under rotations of its neurons, and no "
@@ -176,6 +180,33 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
             *shares,
         ),
     )  # fmt: skip
+
+
+def _by_entries(gram: GramLimit, means: list[Line]) -> list[Line]:
+    """Drift and noise of any entry in the entries of a neuron's covariance, and these."""
+    alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
+
+    def v(first: str, second: str) -> sp.Expr:
+        return indexed("V", (first, second))
+
+    def f(first: object, second: object) -> sp.Expr:
+        return indexed("F", (first, second))
+
+    products = [
+        v(alpha, gamma) * f(beta, delta),
+        v(alpha, delta) * f(beta, gamma),
+        v(beta, gamma) * f(alpha, delta),
+        v(beta, delta) * f(alpha, gamma),
+    ]
+    states = {state: i for i, state in enumerate(gram.process.states)}
+    at = {pair: states.get(gram.matrix[pair]) for pair in gram.noises}
+    same = all(i is None or gram.process.drift[i] == gram.noises[pair] for pair, i in at.items())
+    if same:
+        means = [mean_line(v(alpha, beta), f(alpha, beta), (_V,))]
+    noise = Term(1 / gram.width, Juxtaposed(sp.Add(*products), DT))
+    named = gram_matrix(gram.matrix.rows, "F")
+    entries = [equation(named[pair], value) for pair, value in gram.noises.items()]
+    return [*means, Line(Variation(v(alpha, beta), v(gamma, delta), time), (noise,)), *entries]
 
 
 def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> list[Step]:
@@ -187,7 +218,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         because = (
             "The fluctuations of so many layers vanish as the width grows, and their means add up to the velocity."
         )
-        shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), "V")
+        shown, alike = _one_of_each_kind(limit, flow_lines(limit.states, limit.drift, limit.time), GRAM)
         return [result(name, (*clock, "The limit is a flow", *(alike or (":",))), shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
@@ -200,7 +231,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
     alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
 
     def v(first: str, second: str) -> sp.Expr:
-        return indexed("V", (first, second))
+        return indexed(GRAM, (first, second))
 
     products = v(alpha, gamma) * v(beta, delta) + v(alpha, delta) * v(beta, gamma)
     noise = Line(Variation(v(alpha, beta), v(gamma, delta), time), (Term(limit.strength, Juxtaposed(products, DT)),))

@@ -19,6 +19,7 @@ from derivations.exponents.scores import ScoreRegime, score_regimes
 from derivations.exponents.terms import Powers, Terms
 from derivations.limits.gram import gram_matrix
 from derivations.limits.meanfield import mean_symbols
+from derivations.symbols import GRAM, mean_square
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Found:
         if not rates:
             return None
         rate = sp.expand(sp.Add(*(row[0] for row in rates)))
-        symbol = next((s for s in _DIAGONAL if rate.has(s)), sp.Symbol("V", positive=True))
+        symbol = next((s for s in _DIAGONAL if rate.has(s)), mean_square)
         if any(len(row) > 2 and row[2] != 0 for row in rates):
             return None  # the means move too
         rate = rate.xreplace(dict.fromkeys(_MEANS, sp.S.Zero))
@@ -226,7 +227,7 @@ class Found:
 
 
 #: The first input's mean square, at a finite and at infinite width, and the means, as limits of two inputs or of one have them.
-_DIAGONAL = tuple(gram_matrix(2, stem)[0, 0] for stem in ("V", "K"))
+_DIAGONAL = tuple(gram_matrix(2, stem)[0, 0] for stem in (GRAM, "K"))
 _MEANS = (*mean_symbols(1), *mean_symbols(2))
 
 

@@ -24,9 +24,9 @@ from derivations.limits.elimination.loop import conditional_mean
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from derivations.limits.width import MeanFieldLayer
-from derivations.symbols import correlation
+from derivations.symbols import correlation, mean_square
 
-variance = sp.Symbol("V", positive=True)
+variance = mean_square
 MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
 _WIDEST = 10  # octaves around 1 in which fixed points are looked for; beyond them where the map leads
 _JUMPS = 4  # how often a variance is followed that still grows, or shrinks, at the end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sympy as sp
 
 from derivations.explain.statements import recursion_step
@@ -192,6 +194,7 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
             )
             words += ("; what it puts out in a layer then moves by ", _power(own[name]), ".")
         items.append(words)
+    items += _grows_at_the_readout(rows)
     stands = {s: sp.Rational(p.numerator, p.denominator) for s, p in found.stands.items()} | {
         readout_exponent: sp.S.One
     }
@@ -214,6 +217,26 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
         tuple(items),
         is_result=True,
     )
+
+
+def _grows_at_the_readout(rows: Sequence[Moved]) -> list[Words]:
+    """What a coordinate check sees: by how much the output moves where a matrix moves features by order 1."""
+    seen: dict[sp.Expr, list[str]] = {}
+    for row in rows:
+        if row.role == "hidden" and not (row.state.vanishes or row.output.vanishes):
+            over = _power(row.output) / _power(row.state)
+            if (power := sp.powsimp(over.xreplace({readout_exponent: _HALF}))) != 1:
+                seen.setdefault(power, []).append(row.name)
+    return [
+        (
+            "With the usual readout, ",
+            sp.Eq(readout_exponent, _HALF),
+            ", the output moves by ",
+            power,
+            f" at rates with which {' or '.join(names)} moves features by order 1: a coordinate check grows at the readout.",
+        )
+        for power, names in seen.items()
+    ]
 
 
 def _relations(relations: tuple[sp.Basic, ...]) -> Words:

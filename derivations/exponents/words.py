@@ -251,6 +251,14 @@ def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
             lines.append(
                 Line(Word("covariance of V_11"), (Term(_sum(found, {p: made.noise[p] for p in regime.noise}, 0)),))
             )
+    if found.family.order == "depth":
+        clocks = {
+            p: "the means' time" if p in regime.drift else "the noise's time" for p in (*regime.drift, *regime.noise)
+        }
+        lines += [
+            Line(Word(f"{'time' if len(clocks) == 1 else which} of L layers"), (Term(depth * monomial(found, p)),))
+            for p, which in clocks.items()
+        ]
     course = found.long_run((*regime.drift, *regime.noise))
     because: Words = (
         "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",

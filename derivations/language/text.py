@@ -151,6 +151,7 @@ class _Builder(ast.NodeVisitor):
 
     def __init__(self) -> None:
         self.matrices: dict[str, Weights] = {}
+        self.statements: list[str] = []  # those that are being read, the innermost last
 
     def generic_visit(self, node: ast.AST) -> NoReturn:
         """What the language does not have."""
@@ -171,7 +172,9 @@ class _Builder(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> sp.Expr:
         """The state, the small parameter, the width."""
         if node.id not in _SYMBOLS:
-            raise UnsafeExpression(unknown("symbol", node.id, _SYMBOLS))
+            cause, _, close = unknown("symbol", node.id, _SYMBOLS).partition("; ")
+            where = self.statements[-1] if self.statements else "the update"
+            raise UnsafeExpression(f"{cause} in {where}; {close or 'the symbols of a layer are x, eps, n and t'}")
         return _SYMBOLS[node.id]
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> sp.Expr:
@@ -199,8 +202,10 @@ class _Builder(ast.NodeVisitor):
             function, transposed = function.value, True
         if not isinstance(function, ast.Name) or not node.args or any(k.arg is None for k in node.keywords):
             self.generic_visit(node)
+        self.statements.append(ast.unparse(node)[:60])
         name, arguments = function.id, [self._value(a, words=False) for a in node.args]
         options = {str(k.arg): self._value(k.value) for k in node.keywords}
+        self.statements.pop()
         if _MATRIX.fullmatch(name):
             matrix = self._matrix(name, arguments, options)
             return matrix.T(arguments[0]) if transposed else matrix(arguments[0])

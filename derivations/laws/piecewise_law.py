@@ -19,6 +19,7 @@ from derivations.notation.nodes import ProbabilityOf, TransitionDensity, equals,
 from derivations.notation.plain import plain
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, equation
+from derivations.special import LogNormalCdf, ScaledBesselI
 from derivations.symbols import initial, state, time
 
 Start: TypeAlias = sp.Expr | Normal
@@ -27,11 +28,43 @@ _X = indexed("X", (time,))
 
 
 def _readable(expr: sp.Expr) -> sp.Expr:
-    """As people write it: arctangents of one argument, logarithms of ratios."""
+    """As people write it: arctangents of one argument, logarithms of ratios, a normal distribution function by erfc."""
+    expr = expr.replace(
+        lambda node: isinstance(node, sp.exp) and isinstance(node.args[0], LogNormalCdf),
+        lambda node: sp.erfc(-node.args[0].args[0] / sp.sqrt(2)) / 2,
+    )
     expr = expr.replace(
         lambda node: isinstance(node, sp.atan2) and node.args[0] == 1, lambda node: sp.pi / 2 - sp.atan(node.args[1])
     )
     return expr.replace(lambda node: isinstance(node, sp.Add), _log_of_ratio)
+
+
+def _one_exponential(density: sp.Expr, domain: sp.Set) -> sp.Expr:
+    """Scaled Bessel functions as they are usual, in a product with one exponential: their exponents are added."""
+    symbols = {state, initial} if domain.is_subset(sp.Interval(0, sp.oo)) else set()
+    positive = {s: sp.Dummy(s.name, positive=True) for s in symbols}
+
+    def gathered(product: sp.Mul) -> sp.Expr:
+        scaled = product.replace(ScaledBesselI, lambda order, z: sp.exp(-z) * sp.besseli(order, z))
+        raised = [f for f in sp.Mul.make_args(scaled) if isinstance(f, sp.exp)]
+        if scaled == product:
+            return product
+        exponent = sp.factor(sp.expand(sp.Add(*(f.args[0] for f in raised))))
+        return sp.Mul(*(f for f in sp.Mul.make_args(scaled) if f not in raised)) * sp.exp(exponent)
+
+    back = {new: old for old, new in positive.items()}
+    return density.xreplace(positive).replace(lambda node: isinstance(node, sp.Mul), gathered).xreplace(back)
+
+
+def _used(part: KernelLaw, density: sp.Expr) -> list[Line]:
+    """What the density is written in; a letter that neither it nor the words about the law have is not defined."""
+    seen = set(density.free_symbols).union(*(w.free_symbols for w in part.description if isinstance(w, sp.Basic)))
+    found: list[Line] = []
+    for left, right in reversed(part.definitions):
+        if not isinstance(left, sp.Symbol) or left in seen:
+            found.insert(0, equation(left, right))
+            seen |= right.free_symbols
+    return found
 
 
 def _log_of_ratio(total: sp.Add) -> sp.Expr:
@@ -120,11 +153,10 @@ class PiecewiseLaw(Shown, Law):
                 lines.append(equation(ProbabilityOf(equals(_X, atom.location)), _readable(atom.mass), where=where))
             if not isinstance(part, FrozenLaw):
                 density = TransitionDensity(time, state, initial)
-                lines.append(equation(density, _readable(part.pdf(state)), where=where))
-            if isinstance(part, KernelLaw):
-                lines += [
-                    equation(left, right) for left, right in part.definitions if equation(left, right) not in lines
-                ]
+                shown = _readable(_one_exponential(part.pdf(state), domain))
+                lines.append(equation(density, shown, where=where))
+                if isinstance(part, KernelLaw):
+                    lines += [line for line in _used(part, shown) if line not in lines]
         return tuple(line.xreplace(self.letters) for line in lines)
 
     def part(self, x0: sp.Expr) -> Law:

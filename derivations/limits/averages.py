@@ -12,10 +12,14 @@ from derivations.errors import NotClosed, brief
 from derivations.language import Program
 from derivations.limits.elimination.averages import layer_average
 from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.held import with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, permuted, state_labels
 from derivations.limits.elimination.moments import LayerMoments, layer_moments
 from derivations.limits.elimination.products import expanded
 from derivations.symbols import input_symbols, state
+
+#: Sums of more terms have names while other sums are multiplied by them.
+_LONG = 4
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,12 @@ class LayerAverages:
                     total += self._over_pairs(f * g.xreplace(there) * between, here)
         return total
 
+    def shared_noise(self, a: int, b: int) -> sp.Expr | None:
+        """The covariance of any neuron's noises, where those of two neurons are independent; None where it is not the same for all."""
+        own = {*self.states, *self.other, *self.layer.places, *self.layer.other_places}
+        found = self._covariance(a, b)
+        return None if found.free_symbols & own or self._between(a, b) != 0 else found
+
     def _over_pairs(self, body: sp.Expr, here: dict[sp.Symbol, sp.Symbol]) -> sp.Expr:
         """The average over two neurons."""
         inner = sp.S.Zero
@@ -110,7 +120,33 @@ class LayerAverages:
     def _by_pattern(self, moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
         few = self.layer.states
         exchange = Exchange.of(self.layer.program)
-        if heads(self.layer.program) or self.layer.directions:
+        if self.layer.directions:
             return cache(moment)
+        if heads(self.layer.program):
+            return self._named(moment)
         renamed = permuted(state_labels((few, self.layer.other), (self.states, self.other)), len(few))
-        return by_pattern(moment, renamed, exchange, always=len(self.states) > len(few))
+        return self._named(by_pattern(moment, renamed, exchange, always=len(self.states) > len(few)))
+
+    def _named(self, moment: Callable[..., sp.Expr]) -> Callable[..., sp.Expr]:
+        """Long moments that all neurons share under names, so that they are closed once each and not multiplied out."""
+        own = {*self.states, *self.other, *self.layer.places, *self.layer.other_places}
+
+        long = bool(heads(self.layer.program))  # means over scores
+
+        @cache
+        def value(*labels: int) -> sp.Expr:
+            found = with_means(moment(*labels))
+            terms = sum(len(factor.args) for factor in sp.Mul.make_args(found) if factor.is_Add)
+            shared = (terms > _LONG or long) and not found.is_Atom and not found.free_symbols & own
+            if not shared:
+                return found
+            name = sp.Dummy("F", real=True)
+            self.entries[name] = found
+            return name
+
+        return value
+
+    @cached_property
+    def entries(self) -> dict[sp.Symbol, sp.Expr]:
+        """What names of moments that all neurons share stand for, where they have names."""
+        return {}

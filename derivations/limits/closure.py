@@ -2,7 +2,8 @@ r"""Closure at finite width: the Gram matrix of a layer as a diffusion by itself
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 import sympy as sp
 
@@ -26,7 +27,9 @@ from derivations.limits.elimination.labels import (
 from derivations.limits.elimination.products import expanded
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
 from derivations.limits.slopes import require_slopes
+from derivations.notation.plain import plain
 from derivations.symbols import state, step
+from derivations.symbols import width as network_width
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,20 @@ class GramLimit:
         Whether it is the Gram matrix of the centred state, :math:`\langle x^\alpha x^\beta\rangle - \langle x^\alpha\rangle\langle x^\beta\rangle`.
     fixed : dict
         Entries that every layer fixes, as a norm at the end of a layer does, and their values.
+    noises : dict
+        Where neurons have independent noises with one covariance F for all, its different entries by their places; then
+        :math:`n\,\mathrm{d}[V_{\alpha\beta}, V_{\gamma\delta}] = (V_{\alpha\gamma}F_{\beta\delta} + V_{\alpha\delta}F_{\beta\gamma} +
+        V_{\beta\gamma}F_{\alpha\delta} + V_{\beta\delta}F_{\alpha\gamma})\,\mathrm{d}t`. Else empty.
+    width : Expr
+        The number n of neurons.
     """
 
     process: Diffusion | Flow
     matrix: sp.ImmutableMatrix
     centred: bool
     fixed: dict[sp.Expr, sp.Expr]
+    noises: dict[tuple[int, int], sp.Expr] = field(default_factory=dict)
+    width: sp.Expr = network_width
 
 
 def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
@@ -112,9 +123,11 @@ def _where(program: Program) -> str:
         names = sorted(own & body.free_symbols, key=sp.default_sort_key)
         return bool(names) and not (body.is_polynomial(*names) and sp.Poly(body, *names).total_degree() <= degree)
 
-    found = [f"{s.weights.name}({s.body})" for s in program.statements if isinstance(s, Matrix) and more(s.body, 1)]
-    found += [f"average({s.body})" for s in program.statements if isinstance(s, Mean) and more(s.body, 2)]
-    found += [f"the new state {program.update}"] if more(program.update, 1) else []
+    found = [
+        f"{s.weights.name}({plain(s.body)})" for s in program.statements if isinstance(s, Matrix) and more(s.body, 1)
+    ]
+    found += [f"average({plain(s.body)})" for s in program.statements if isinstance(s, Mean) and more(s.body, 2)]
+    found += [f"the new state {plain(program.update)}"] if more(program.update, 1) else []
     return f" in {' and in '.join(found)}" if found else ""
 
 
@@ -153,9 +166,15 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         for k, value in powers.items()
     }
 
+    @cache
+    def entry(name: sp.Symbol) -> sp.Expr:
+        found = neurons.entries[name]
+        whole = released(found).xreplace(rule)  # as it is, where nothing has to cancel
+        return closed(found) if whole.has(LayerAverage, *means) else sp.factor_terms(whole)
+
     def closed(expr: sp.Expr) -> sp.Expr:
         inside = expanded(released(expr).xreplace(rule))
-        left = sorted(map(str, inside.atoms(LayerAverage))) or sorted(
+        left = sorted(map(plain, inside.atoms(LayerAverage))) or sorted(
             f"<{v}>" for v, mean in zip(x, means, strict=True) if mean != 0 and inside.has(mean)
         )
         if left:
@@ -163,7 +182,7 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
                 f"the Gram matrix is no diffusion by itself: how it moves also depends on {brief(', '.join(left), 400)}; the state is read "
                 f"neuron by neuron{_where(moments.program)}, not through random matrices and averages only"
             )
-        return sp.factor_terms(inside)
+        return sp.factor_terms(inside).xreplace({s: entry(s) for s in inside.free_symbols & {*neurons.entries}})
 
     # each entry as a function of averages, <x x'>, or centred <x x'> - <x><x'>; its differential by Itô's formula
     def drift(a: int, b: int) -> sp.Expr:
@@ -204,7 +223,11 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         bound = fixed[matrix[0, 0]]
         domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
         return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
-    return GramLimit(GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix), matrix, centred, fixed)
+    places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
+    shared = {(a, b): neurons.shared_noise(a, b) for a, b in places}
+    entries = {} if None in shared.values() else {p: closed(f) for p, f in shared.items() if f is not None}
+    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix)
+    return GramLimit(process, matrix, centred, fixed, entries, moments.program.neurons.size)
 
 
 def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:

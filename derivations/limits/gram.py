@@ -11,9 +11,10 @@ from derivations.covariances import Semidefinite
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.limits.elimination.labels import INPUTS, Exchange, generic_labels, symmetric_pairs
+from derivations.symbols import GRAM
 
 
-def gram_matrix(inputs: int, stem: str = "V") -> sp.ImmutableMatrix:
+def gram_matrix(inputs: int, stem: str = GRAM) -> sp.ImmutableMatrix:
     r"""Symbols :math:`V_{\alpha\beta}` of a symmetric m × m matrix, positive on the diagonal.
 
     Parameters

@@ -154,4 +154,4 @@ def bibtex(sources: Iterable[Source]) -> str:
 def thebibliography(sources: Iterable[Source]) -> str:
     """All of them as a list at the end of a document."""
     rows = "\n".join(source.item() for source in sources)
-    return f"\\begin{{thebibliography}}{{9}}\n{rows}\n\\end{{thebibliography}}\n"
+    return f"\\begin{{thebibliography}}{{9}}\n\\setlength{{\\itemsep}}{{0pt}}\n{rows}\n\\end{{thebibliography}}\n"

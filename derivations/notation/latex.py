@@ -14,10 +14,9 @@ from sympy.printing.precedence import PRECEDENCE
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word
 from derivations.notation.plain import GREEK, Words, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
+from derivations.notation.typeset import INDENT, PAGE, size_of, typeset_width
 from derivations.sums import CoordinateSum
 
-#: Longest right-hand side, in printed characters, that is left on one line of an A4 page at 10 pt.
-LINE_WIDTH = 75
 #: Most lines of a display that is kept on one page.
 LONGEST = 12
 
@@ -126,31 +125,12 @@ def _term(term: Term, first: bool) -> str:
     return term.printed(first, latex, r"\,", (r"\left(", r"\right)"))
 
 
-_UNSEEN = frozenset({"left", "right", "frac", "mathrm", "operatorname", "quad", "begin", "end"})
-_SPELT = frozenset({"log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "min", "max"})
-
-
-def printed_width(source: str) -> int:
-    """A rough count of the characters that a LaTeX source prints: commands count one, braces nothing."""
-    width, index = 0, 0
-    while index < len(source):
-        if source[index] == "\\":
-            end = index + 1
-            while end < len(source) and source[end].isalpha():
-                end += 1
-            name = source[index + 1 : end]
-            width += 0 if name in _UNSEEN else len(name) if name in _SPELT else 1
-            index = max(end, index + 2)
-            continue
-        width += 2 if source[index] in "+-=" else source[index] not in "{}^_ &"
-        index += 1
-    return width
-
-
 def line_rows(line: Line) -> tuple[str, str, list[str]]:
     """The left side of a line, its relation, and the rows of its right side."""
     where = rf"{latex(line.where)}:\quad " if line.where is not None else ""
-    return where + latex(line.left), _RELATIONS[line.relation], wrapped(line, _term, printed_width, LINE_WIDTH)
+    left = where + latex(line.left)
+    room = max(PAGE - typeset_width(left) - INDENT, PAGE // 2)
+    return left, _RELATIONS[line.relation], wrapped(line, _term, typeset_width, room)
 
 
 def line_latex(line: Line) -> str:
@@ -183,11 +163,9 @@ def display(lines: tuple[Line, ...]) -> str:
 
 def labels(steps: tuple[Step, ...], label: str) -> tuple[str, ...]:
     """A label for the equations of each step, made of its name, and of a number where a name comes again."""
-    found: list[str] = []
-    for step in steps:
-        name = f"{label}:{re.sub(r'[^a-z0-9]+', '-', step.name.lower()).strip('-')}"
-        found.append(f"{name}-{found.count(name) + 1}" if name in found else name)
-    return tuple(found)
+    names = [re.sub(r"[^a-z0-9]+", "-", step.name.lower()).strip("-") for step in steps]
+    before = [names[:k].count(name) for k, name in enumerate(names)]
+    return tuple(f"{label}:{name}{f'-{k + 1}' if k else ''}" for name, k in zip(names, before, strict=True))
 
 
 def step_latex(step: Step, label: str) -> str:
@@ -196,24 +174,23 @@ def step_latex(step: Step, label: str) -> str:
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    laid_out = [line_rows(line) for line in step.lines]
-    shown = " \\\\\n".join(_laid_out(*line) for line in laid_out)
-    if sum(len(rows) for _, _, rows in laid_out) > LONGEST:  # an aligned block does not break over pages
-        rows = shown.replace(" \\\\\n", " \\notag \\\\\n")
-        parts.append(f"\\begin{{align}}\n{rows} \\label{{{label}}}\n\\end{{align}}")
-    elif step.lines:
-        parts.append(_numbered(shown, label))
+    if step.lines:
+        parts.append(numbered(step.lines, label))
     parts.append(rf"\emph{{Reason.}} {sentence(step.because)}")
     return "\n".join(parts)
 
 
 def numbered(lines: tuple[Line, ...], label: str) -> str:
-    """Lines as one display with a number and a label."""
-    return _numbered(" \\\\\n".join(map(line_latex, lines)), label)
-
-
-def _numbered(rows: str, label: str) -> str:
-    return f"\\begin{{equation}}\\label{{{label}}}\n{_aligned(rows)}\n\\end{{equation}}"
+    """Lines as one display with a number and a label, in smaller type where a row that cannot be broken is wider than a page."""
+    parts = [line_rows(line) for line in lines]
+    rows = " \\\\\n".join(_laid_out(*part) for part in parts)
+    if sum(len(right) for *_, right in parts) > LONGEST:  # an aligned block does not break over pages
+        unnumbered = rows.replace(" \\\\\n", " \\notag \\\\\n")
+        display = f"\\begin{{align}}\n{unnumbered} \\label{{{label}}}\n\\end{{align}}"
+    else:
+        display = f"\\begin{{equation}}\\label{{{label}}}\n{_aligned(rows)}\n\\end{{equation}}"
+    size = size_of([(left, right) for left, _, right in parts])
+    return f"{{{size}\n{display}}}" if size else display
 
 
 def body(steps: tuple[Step, ...], label: str = "eq") -> str:

@@ -154,7 +154,7 @@ def wrapped(line: Line, shown: Callable[[Term, bool], str], width: Callable[[str
     shown : callable
         A term in some format, the first of a line or a later one.
     width : callable
-        How many characters its source prints.
+        How wide its source is printed.
     longest : int
         Of a row.
     """

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from derivations.notation.citations import Source, thebibliography
-from derivations.notation.latex import escaped, labels, line_rows, numbered, printed_width, sentence
+from derivations.notation.latex import escaped, labels, line_rows, numbered, sentence
 from derivations.notation.steps import Line, Step
+from derivations.notation.typeset import PAGE, typeset_width
 
-#: Printed characters up to which a line of mathematics stands inside a sentence.
-_INLINE = 60
+#: Width up to which a line of mathematics stands inside a sentence, in tenths of a point.
+_INLINE = 3500
 
 
 def document(
@@ -36,38 +37,60 @@ def document(
     setting = [given, *(step for step in rest if step.is_setting)]
     parts = [
         _HEAD,
-        f"\\begin{{document}}\n\\section*{{{escaped(title)}}}\n",
+        f"\\begin{{document}}\n\\subsection*{{{escaped(title)}}}\n",
         "\\begin{theorem}",
-        *(_part(step, label[id(step)]) for step in (*setting, *results)),
+        *(_part(step, label[id(step)], paired=True) for step in setting),
+        *(_part(step, label[id(step)]) for step in results),
         "\\end{theorem}\n",
-        "\\begin{proof}",
+        "{\\small\n\\begin{proof}",
         "\n\n".join(_argument(step, label[id(step)]) for step in rest if not step.is_setting),
-        "\\end{proof}\n",
+        "\\end{proof}}\n",
     ]
-    if figure is not None:
-        parts.append(
-            "\\begin{figure}[h]\n\\centering\n"
-            f"\\includegraphics[width=0.6\\textwidth]{{\\detokenize{{{figure}}}}}\n\\caption{{{escaped(caption)}}}\n\\end{{figure}}\n"
-        )
     keys = ",".join(source.key for source in sources)
     cited = (
-        f"{{\\small\\noindent Derived with \\texttt{{deeplimits}}~\\cite{{{keys}}}.\n\n{thebibliography(sources)}}}\n"
+        f"{{\\footnotesize\\noindent Derived with \\texttt{{deeplimits}}~\\cite{{{keys}}}.\n\n{thebibliography(sources)}}}\n"
+        if sources
+        else ""
     )
-    return "\n".join([*parts, cited if sources else "", "\\end{document}\n"])
+    if figure is not None:  # the sources stand beside it
+        cited = (
+            "\\begin{figure}[!ht]\n\\begin{minipage}{0.27\\textwidth}\n"
+            f"\\includegraphics[width=\\textwidth,height=36mm,keepaspectratio]{{\\detokenize{{{figure}}}}}\n\\caption{{{escaped(caption)}}}\n"
+            f"\\end{{minipage}}\\hfill\n\\begin{{minipage}}{{0.69\\textwidth}}\n{cited}\\end{{minipage}}\n\\end{{figure}}\n"
+        )
+    return "\n".join([*parts, cited, "\\end{document}\n"])
 
 
 _HEAD = r"""\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
-\usepackage[margin=22mm]{geometry}
+\usepackage[margin=16mm,bottom=12mm]{geometry}
 \usepackage{amsmath,amssymb,amsthm,graphicx}
 \newtheorem{theorem}{Theorem}
+\renewcommand{\refname}{\normalsize References}
+\pagestyle{empty}
+\setlength{\abovecaptionskip}{3pt}
+\setlength{\intextsep}{4pt}
 \setlength{\emergencystretch}{3em}
+\setlength{\jot}{1pt}
+\AtBeginDocument{\abovedisplayskip=4pt plus 2pt \belowdisplayskip=4pt plus 2pt \abovedisplayshortskip=2pt \belowdisplayshortskip=3pt}
 \allowdisplaybreaks"""
 
 
-def _part(step: Step, label: str) -> str:
-    """What is given or stated."""
-    return "\n".join([sentence(step.claim), *([numbered(step.lines, label)] if step.lines else [])])
+def _part(step: Step, label: str, paired: bool = False) -> str:
+    """What is given or stated; short lines two in a row, if that is wanted."""
+    shown = [] if not step.lines else [_in_pairs(step.lines, label) if paired else numbered(step.lines, label)]
+    return "\n".join([sentence(step.claim), *shown])
+
+
+def _in_pairs(lines: tuple[Line, ...], label: str) -> str:
+    """Lines as one display of two columns, where they are so short."""
+    parts = [line_rows(line) for line in lines]
+    halves = [typeset_width(f"{left} {relation} {rows[0]}") for left, relation, rows in parts]
+    if any(len(rows) > 1 for *_, rows in parts) or max(halves[::2]) + max(halves[1::2], default=PAGE) > 9 * PAGE // 10:
+        return numbered(lines, label)
+    cells = [f"{left} &{relation} {rows[0]}" for left, relation, rows in parts]
+    rows = " \\\\\n".join(" &\\qquad ".join(cells[k : k + 2]) for k in range(0, len(cells), 2))
+    return f"\\begin{{equation}}\\label{{{label}}}\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n\\end{{equation}}"
 
 
 def _argument(step: Step, label: str) -> str:
@@ -86,7 +109,7 @@ def _argument(step: Step, label: str) -> str:
 
 def _width(line: Line) -> int:
     left, _, rows = line_rows(line)
-    return printed_width(left) + sum(map(printed_width, rows))
+    return typeset_width(left) + sum(map(typeset_width, rows))
 
 
 def _inline(line: Line) -> str:

@@ -129,9 +129,9 @@ def _simulate(simulate: Parser) -> None:
     )
     simulate.add_argument(
         "--method",
-        choices=("in_law", "weights"),
-        default="in_law",
-        help="draw each network layer given the last one by its law, or draw every weight (in_law)",
+        choices=("conditional", "weights"),
+        default="conditional",
+        help="draw each network layer given the last one by its law, or draw every weight (conditional)",
     )
     simulate.add_argument(
         "--dask",

@@ -2,7 +2,8 @@ r"""One jit kernel a program, exact in law: the traversal of the statements, pri
 
 The kernel takes ``(x, numbers, sizes, eps, rng)`` with x of shape (networks, n, m), m coordinates being inputs times positions, a row of
 ``numbers`` for each layer (variance, mean, bias variance and bias mean of each matrix), the numbers of neurons of the other layers of
-neurons, and :math:`\varepsilon`; it moves x in place. Coordinates and pairs of positions are written out. Normals and masks come statement
+neurons, and :math:`\varepsilon`; it moves x in place,
+and returns whether squares have left the range of numbers. Coordinates and pairs of positions are written out. Normals and masks come statement
 by statement, network by network, neuron by neuron: the order in which the array code draws.
 """
 
@@ -22,6 +23,7 @@ from derivations.symbols import state, step
 from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 from numerics.compile.jit_paths import factor_lines, indented, lower_triangle
 from numerics.compile.programs import Array, CompiledProgram, arguments_of
+from numerics.linalg import SMALL
 
 #: Names of a formula's values, the lines that set them, and what these read.
 _Written: TypeAlias = tuple[list[str], list[str], set[str]]
@@ -233,6 +235,9 @@ class _Printer:
         root = [
             re.sub(r"\b(l|r|i|small)(\d+)", rf"\g<1>{k}_\g<2>", line) for line in factor_lines(len(columns), entries)
         ]
+        # beyond, squares have lost digits or become infinite, unless all that is read is 0
+        inside = {p: f"{SMALL} <= {entries[p, p]} <= {1 / SMALL}" for p in range(len(columns))}
+        root += [f"left = left or (g{w}_{p}_{p} > 0.0 and not {row})" for p, row in inside.items()]
         moved = weights.mean != 0 or weights.bias_mean != 0
         root += [f"m{k}_{a} = {s}" for a, s in enumerate(shift)] if moved else []
         lengths = {f"l{k}_{p}_{q}" for p, q in every} | ({f"m{k}_{a}" for a in range(m)} if moved else set())
@@ -312,9 +317,11 @@ class _Printer:
 
 def kernel(x, numbers, sizes, eps, rng):
     count, n, _ = x.shape
+    left = False
     {indented([*sizes, *kept], 1)}
     for layer in range(numbers.shape[0]):
         {indented(body, 2)}
+    return left
 """
         )
 
@@ -355,10 +362,13 @@ def _kernel(program: Program, coordinates: int) -> Kernel:
 
 
 def program_kernel(program: Program, coordinates: int) -> Kernel:
-    r"""The compiled kernel: of states x, a list of layers whose numbers are known, :math:`\varepsilon` and a generator."""
+    r"""The compiled kernel: of states x, a list of layers whose numbers are known, :math:`\varepsilon` and a generator.
+
+    It returns whether a variance has left the range in which sums of squares have all digits.
+    """
     kernel, sizes = _kernel(program, coordinates), _sizes(program)
 
-    def run(x: Array, layers: list[CompiledProgram], size: float, rng: np.random.Generator) -> None:
+    def run(x: Array, layers: list[CompiledProgram], size: float, rng: np.random.Generator) -> bool:
         order = dict.fromkeys(s.weights for s in program.statements if isinstance(s, Matrix))
         numbers = [
             [
@@ -368,7 +378,7 @@ def program_kernel(program: Program, coordinates: int) -> Kernel:
             ]
             for layer in layers
         ]
-        kernel(x, np.array(numbers, dtype=float).reshape(len(layers), 4 * len(order)), sizes, size, rng)
+        return bool(kernel(x, np.array(numbers, dtype=float).reshape(len(layers), 4 * len(order)), sizes, size, rng))
 
     return run
 

@@ -42,10 +42,16 @@ class FrozenMoments(Moments):
         expr, start = self._closed(order)
         if start is None:
             return None
-        if digits == _DIGITS:
-            return constant(expr, start, self.when)
-        with mpmath.workdps(digits):
-            return compiled((initial, time), expr)(compiled((), start)(), compiled((), self.when)())
+        try:
+            if digits == _DIGITS:
+                return constant(expr, start, self.when)
+            with mpmath.workdps(digits):
+                return compiled((initial, time), expr)(compiled((), start)(), compiled((), self.when)())
+        except (
+            MemoryError,
+            OverflowError,
+        ):  # special functions at arguments with more digits before the point than memory holds
+            return None
 
     def raw(self, order: int) -> float:
         """The moment of an order, infinity where it is not finite."""
@@ -81,7 +87,12 @@ class FrozenMoments(Moments):
         return self._integrated(lambda x: (x - mean) ** order)
 
     def _integrated(self, function: Function) -> float:
-        return float(sum(measure.integral(function) for measure in self.measures))
+        found = float(sum(measure.integral(function) for measure in self.measures))
+        if found != found:
+            raise ValueError(
+                "the moment has no value in doubles, beyond which the law has mass on both sides; take a smaller time"
+            )
+        return found
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,10 @@ class Measure(ABC):
     def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
         """The integral of a function of the state against the measure, cut at its kinks."""
 
+    def entropy(self) -> float:
+        r"""The integral :math:`-\int p\log p`."""
+        return -self.integral(self.logpdf)
+
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part."""
         return np.exp(self.logpdf(x))

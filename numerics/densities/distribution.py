@@ -300,7 +300,7 @@ class FrozenDistribution(Legible):
         r"""The differential entropy :math:`-\int p\log p`; minus infinity with atoms, near which densities pile up without bound."""
         if any(mass > 0 for _, mass in self.atoms):
             return -float("inf")
-        return -sum(part.integral(part.logpdf) for part in self.parts)
+        return sum(part.entropy() for part in self.parts)
 
 
 def _on_arrays(function: Callable[[Any], Any]) -> Function:

@@ -43,21 +43,20 @@ class TransformedMixture(Measure):
 
     def logpdf(self, x: ArrayLike) -> Array:
         r""":math:`\log \sum_j w_j N(z; m_j, s_j^2) - \log \mathrm{d}x/\mathrm{d}z`."""
+        return self.chart.on_interval(self._log_density, x, -np.inf, -np.inf)
 
-        def at(z: Array) -> Array:
-            _, log_scale = self.chart.backward(z)
-            with np.errstate(over="ignore"):  # beyond 1e154 deviations the density is 0
-                squares = [np.square((z - m) / s) for _, m, s in self._components]
-            logs = [
-                np.log(w / s) - LOG_ROOT_TWO_PI - u2 / 2
-                for (w, _, s), u2 in zip(self._components, squares, strict=True)
-            ]
-            total = logs[0] if len(logs) == 1 else logsumexp(logs, axis=0)
-            with np.errstate(invalid="ignore"):
-                # the last double before an end may have z = ∞: no mass is left there
-                return np.where(np.isneginf(total), -np.inf, total - log_scale)
-
-        return self.chart.on_interval(at, x, -np.inf, -np.inf)
+    def _log_density(self, z: Array) -> Array:
+        """Of the state, at its coordinate."""
+        _, log_scale = self.chart.backward(z)
+        with np.errstate(over="ignore"):  # beyond 1e154 deviations the density is 0
+            squares = [np.square((z - m) / s) for _, m, s in self._components]
+        logs = [
+            np.log(w / s) - LOG_ROOT_TWO_PI - u2 / 2 for (w, _, s), u2 in zip(self._components, squares, strict=True)
+        ]
+        total = logs[0] if len(logs) == 1 else logsumexp(logs, axis=0)
+        with np.errstate(invalid="ignore"):
+            # the last double before an end may have z = ∞: no mass is left there
+            return np.where(np.isneginf(total), -np.inf, total - log_scale)
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density; for one Gaussian with the constants taken out of the exponential's argument once."""
@@ -127,6 +126,13 @@ class TransformedMixture(Measure):
 
     def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
         """In the coordinate, on panels of a deviation, cut at the kinks."""
+        return self._averaged(lambda z: function(self.chart.state(z)), kinks)
+
+    def entropy(self) -> float:
+        """In the coordinate, also where states are beyond doubles."""
+        return -self._averaged(self._log_density, ())
+
+    def _averaged(self, function: Function, kinks: Sequence[float]) -> float:
         low = min(m - 38.5 * s for _, m, s in self._components)
         high = max(m + 38.5 * s for _, m, s in self._components)
         inner = np.array([k for k in kinks if self.chart.left < k < self.chart.right])
@@ -139,6 +145,6 @@ class TransformedMixture(Measure):
                 (w / s * np.exp(-np.square((z - m) / s) / 2 - LOG_ROOT_TWO_PI) for w, m, s in self._components),
                 np.zeros_like(z),
             )
-            return weighted(function, self.chart.state(z), density)
+            return weighted(function, z, density)
 
         return by_panels(integrand, edges)

@@ -25,7 +25,6 @@ _LAST = 20  # coefficients, of which some may be small by chance
 _HALVES = 1e-7  # how far both halves of a grid may differ: the square is what the grid is off
 _REACHES = (13.0, 20.0, 38.0)
 _WIDEST = 0.75  # deviations in a panel: the last polynomial turns by ten there, which its nodes follow
-_ROWS = 1 << 22  # numbers of a grid that are multiplied at once
 
 
 class Coefficients(NamedTuple):
@@ -51,25 +50,23 @@ class Coefficients(NamedTuple):
         return np.where(share > 0, np.maximum(share, 1e-300) ** (-0.5 / self.terms.shape[1]), 1e3)
 
 
-def coefficients(panels: Panels, mean: Array, deviation: Array, terms: int = TERMS) -> Coefficients:
+def coefficients(panels: Panels, mean: Array, deviation: Array) -> Coefficients:
     """The first coefficients of the function at each neuron.
 
     Parameters
     ----------
     panels : Panels
     mean, deviation : array, shape (neurons,)
-    terms : int
-        The last one.
     """
 
     def made(some: Array, wide: Array) -> tuple[Array, Array]:
-        return _of_each(panels, some, wide, terms)
+        return _of_each(panels, some, wide)
 
     def with_size(some: Array, wide: Array) -> tuple[Array, Array]:
         found, scale = made(some, wide)
         return found, np.sqrt(scale)
 
-    name, deviation = f"series {terms}", panels.widened(mean, deviation)
+    name, deviation = "series", panels.widened(mean, deviation)
     if np.any(deviation != deviation[0]) and (found := interpolated(panels, name, mean, deviation, with_size)):
         values, size = found
         values *= size
@@ -95,15 +92,15 @@ def _whole(terms: Array, scale: Array) -> Coefficients:
     return Coefficients(np.asfortranarray(terms), scale, tails, shares, False)
 
 
-def _of_each(panels: Panels, mean: Array, deviation: Array, terms: int) -> tuple[Array, Array]:
+def _of_each(panels: Panels, mean: Array, deviation: Array) -> tuple[Array, Array]:
     reach = panels.reach(mean, deviation)
     found = None
     if not panels.corners:
-        found = _on_one_grid(panels, mean, deviation, reach, terms)
-    return found if found is not None else _by_panels(panels, mean, deviation, reach, terms)
+        found = _on_one_grid(panels, mean, deviation, reach)
+    return found if found is not None else _by_panels(panels, mean, deviation, reach)
 
 
-def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float, terms: int) -> tuple[Array, Array] | None:
+def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float) -> tuple[Array, Array] | None:
     limit = next((r for r in _REACHES if r >= min(reach + 3.5, _REACHES[-1])), _REACHES[-1])
     for step in _STEPS:
         z = _grid(step, limit)
@@ -111,10 +108,8 @@ def _on_one_grid(panels: Panels, mean: Array, deviation: Array, reach: float, te
         if not np.all(np.isfinite(values)):
             return None
         scale = step * values**2 @ (np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
-        halves = [np.empty((len(mean), terms + 1)) for _ in range(2)]
-        for some, weights in _weights(step, limit, terms):
-            for k, half in enumerate(halves):
-                half[:, some] = 2 * values[:, k::2] @ weights[k::2]
+        weights = _weights(step, limit)
+        halves = [2 * values[:, k::2] @ weights[k::2] for k in range(2)]
         if np.all(np.abs(halves[0] - halves[1]).max(axis=1) <= _HALVES * np.sqrt(scale)):
             return (halves[0] + halves[1]) / 2, scale
     return None
@@ -125,52 +120,37 @@ def _grid(step: float, limit: float) -> Array:
     return found
 
 
-def _weights(step: float, limit: float, terms: int) -> Iterator[tuple[slice, Array]]:
-    """Weights of a grid times densities times Hermite polynomials, shape (points, some of the polynomials)."""
-    if terms == TERMS:
-        yield slice(0, terms + 1), _kept_weights(step, limit)
-        return
-    z = _grid(step, limit)
-    wide = max(1, _ROWS // len(z))
-    columns = np.empty((wide, len(z)))
-    for n, column in enumerate(_hermite(z, terms)):
-        columns[n % wide] = column
-        if n % wide == wide - 1 or n == terms:
-            first = n - n % wide
-            yield slice(first, n + 1), step * columns[: n + 1 - first].T
-
-
 @cache
-def _kept_weights(step: float, limit: float) -> Array:
-    return step * np.array(list(_hermite(_grid(step, limit), TERMS))).T
+def _weights(step: float, limit: float) -> Array:
+    """Weights of a grid times densities times Hermite polynomials, shape (points, polynomials)."""
+    return step * np.array(list(_hermite(_grid(step, limit)))).T
 
 
-def _hermite(z: Array, terms: int) -> Iterator[Array]:
+def _hermite(z: Array) -> Iterator[Array]:
     """Normalised Hermite polynomials times the density, one after the other."""
     before, now = np.zeros_like(z), np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     yield now
-    for n in range(terms):
+    for n in range(TERMS):
         before, now = now, (z * now - np.sqrt(n) * before) / np.sqrt(n + 1.0)
         yield now
 
 
-def _by_panels(panels: Panels, mean: Array, deviation: Array, reach: float, terms: int) -> tuple[Array, Array]:
+def _by_panels(panels: Panels, mean: Array, deviation: Array, reach: float) -> tuple[Array, Array]:
     count = len(mean)
-    found, scale = np.empty((count, terms + 1)), np.empty(count)
+    found, scale = np.empty((count, TERMS + 1)), np.empty(count)
     reach = max(reach, 13.0)  # high polynomials reach further than the density
-    widest = _WIDEST * min(1.0, np.sqrt(TERMS / terms))
     step = 64
     for start in range(0, count, step):
         some = slice(start, min(start + step, count))
         size = some.stop - start
-        nodes = panels.nodes(mean[some], deviation[some], reach, widest)
+        nodes = panels.nodes(mean[some], deviation[some], reach, _WIDEST)
         scale[some] = nodes.mean(nodes.value**2, size)
         weighted = nodes.value * nodes.weight
         order = np.argsort(nodes.owner, kind="stable")
         starts = np.searchsorted(nodes.owner[order], np.arange(size))
         z, weighted = nodes.z[order], weighted[order]
         before, now = np.zeros_like(z), np.ones_like(z)
-        for n in range(terms + 1):
+        for n in range(TERMS + 1):
             found[some, n] = np.add.reduceat(now * weighted, starts)
             before, now = now, (z * now - np.sqrt(n) * before) / np.sqrt(n + 1.0)
     return found, scale

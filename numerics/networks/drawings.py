@@ -16,10 +16,7 @@ import numpy as np
 from derivations.language.entries import Gaussian
 from numerics.compile.matrices import draw_matrices
 from numerics.compile.programs import Apply, Array, MatrixNumbers
-from numerics.linalg import semidefinite_factor
-
-#: A sum of squares below has lost digits; above its inverse it may overflow.
-SMALL = 1e-280
+from numerics.linalg import SMALL, semidefinite_factor
 
 
 class Drawing(ABC):
@@ -90,7 +87,7 @@ class InLaw(Drawing):
         How often a matrix is applied where the layer says once: to a state and to its tangent it is twice.
     """
 
-    name: str = "in_law"
+    name: str = "conditional"
     precise: bool = False
     forms: int = 1
 

@@ -11,8 +11,8 @@ from derivations.architectures import Recipe
 from derivations.errors import shown
 from numerics.compile.programs import Array, MatrixNumbers
 from numerics.given import array
-from numerics.linalg import semidefinite_factor
-from numerics.networks.drawings import SMALL, Drawing, column_factor
+from numerics.linalg import SMALL, semidefinite_factor
+from numerics.networks.drawings import Drawing, column_factor
 
 
 @dataclass(frozen=True)

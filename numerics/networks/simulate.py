@@ -68,7 +68,7 @@ class Networks:
         self, first: int, count: int, rng: np.random.Generator, jit: bool, explain: bool = False
     ) -> tuple[Array, Array]:
         """The last states, and what is kept; by jit the same numbers to rounding."""
-        seen, program = self.observable, compiled_program(self.observable.program)
+        seen, program, begin = self.observable, compiled_program(self.observable.program), rng.bit_generator.state
         carried = seen.start(self.start, first, count, self.width, self.drawing, rng)
         size = np.sqrt(self.time / self.depth) if self.depth else 0.0
         layers = [program.at(self.time * (done + 0.5) / self.depth) for done in range(self.depth)]
@@ -76,7 +76,9 @@ class Networks:
         for stop in sorted({*self.at, self.depth}):
             if jit and stop - seen.looks_back > done:
                 kernel = program_kernel(seen.program, seen.columns)
-                kernel(carried.x, layers[done : stop - seen.looks_back], size, rng)
+                if kernel(carried.x, layers[done : stop - seen.looks_back], size, rng):
+                    rng.bit_generator.state = begin  # squares have left the range of numbers; arrays take units first
+                    return self._layers(first, count, rng, jit=False)
                 done = stop - seen.looks_back
             for layer in layers[done:stop]:
                 done += 1
@@ -150,7 +152,7 @@ def simulate_network(
         A generator moves on; None is fresh each time. The result depends on it, and not on ``workers``, bit for bit.
     workers : int or Executor
         Threads to run blocks of networks in, or any executor.
-    method : {"in_law", "weights"}, optional
+    method : {"conditional", "weights"}, optional
         Exact in law by conditional Gaussians, the default, or every weight drawn, as derivatives always need it. A matrix that is not
         Gaussian is drawn in both.
     input_weight_variance : float
@@ -309,7 +311,7 @@ def run_networks(
 def _kernel(task: Networks) -> Any:
     if not isinstance(task.drawing, InLaw) or not task.observable.plain:
         raise ValueError(
-            'only states and Gram matrices of networks in law have a machine-code kernel; use method="in_law", or backend="numpy"'
+            'only states and Gram matrices of networks in law have a machine-code kernel; use method="conditional", or backend="numpy"'
         )
     return program_kernel(task.observable.program, task.observable.columns)
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derivations.backward import gradient_flow
+from derivations.backward import adjoint_flow, gradient_flow, jacobian
+from derivations.decimals import exact_decimals
+from derivations.diffusion import Flow
 from derivations.errors import DerivationError
 from numerics.compile.programs import Array
 from numerics.flows import solve_flow
@@ -18,13 +20,16 @@ from numerics.training.network import TrainableNetwork
 
 #: Relative error of a kernel's entries: a learning rate is not asked for to more digits.
 _TOLERANCE = 1e-5
+#: Positions whose pairs a gradient is followed over: 9 take some seconds, 16 a minute.
+_POSITIONS = 9
 
 
 def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     r"""Mean squares of a random readout's gradient in :math:`X_1, …, X_L` over that in :math:`X_L`, at infinite width and depth.
 
     The flow of :func:`derivations.backward.gradient_flow` is linear in the gradient's mean square Q, so that from a depth s to t it grows by
-    :math:`Q_t/Q_s`, where both start at the network's start.
+    :math:`Q_t/Q_s`, where both start at the network's start. Over positions Q is a matrix, and the readout's, which averages over
+    positions, goes back by :func:`derivations.backward.adjoint_flow`. Where depth and width grow together Q grows at the rate of a tangent's mean square.
 
     Returns
     -------
@@ -34,7 +39,7 @@ def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     Raises
     ------
     DerivationError
-        Where the recipe has no such limit.
+        Where the recipe has no such limit, and where the growth moves with a random state.
 
     Examples
     --------
@@ -43,25 +48,40 @@ def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     >>> bool(np.isclose(derived_gradients(network, np.eye(2))[0], np.exp(0.5 * 19 / 20)))
     True
     """
-    _require_own_depth(network, "the growth of gradients is")
-    if network.recipe.positions:
+    left = network.t * (1 - np.arange(1, network.depth + 1) / network.depth)
+    if network.recipe.time_of(network.depth) is not None:
+        single: Any = replace(network.recipe, inputs=1)
+        return np.exp(float(jacobian(single).gram.growth) * left)
+    count = int(np.prod(network.recipe.positions, dtype=int))
+    if count > _POSITIONS:
         raise DerivationError(
-            "the growth of gradients from each layer is derived for dense networks, not over positions"
+            f"the growth of gradients over positions follows all pairs of them, and is derived up to {_POSITIONS} positions, got {count}"
         )
     rows = network.rows(inputs)
-    flow, times = gradient_flow(network.recipe), network.t * np.arange(1, network.depth + 1) / network.depth
-    squares, counts = np.unique((rows**2).reshape(len(rows), -1).mean(axis=1), return_counts=True)
+    flow = gradient_flow(network.recipe)
+    if network.recipe.positions:
+        return np.mean([_over_positions(flow, row.reshape(len(row), -1), network.t, left) for row in rows], axis=0)
+    squares, counts = np.unique((rows**2).mean(axis=1), return_counts=True)
     profiles = []
     for square in squares:
         start = [1.0 if s == flow.states[-1] else square if s == flow.states[-2] else 0.0 for s in flow.states]
         path = solve_flow(flow, start, network.t)
-        profiles.append(np.full(network.depth, np.inf) if path.exploded else path(network.t)[-1] / path(times)[:, -1])
+        profiles.append(
+            np.full(network.depth, np.inf) if path.exploded else path(network.t)[-1] / path(network.t - left)[:, -1]
+        )
     return np.average(profiles, axis=0, weights=counts)
 
 
-def _require_own_depth(network: TrainableNetwork, what: str) -> None:
-    if network.recipe.time_of(network.depth) is not None:
-        raise DerivationError(f"{what} derived for a depth that grows alone, and here depth and width grow together")
+def _over_positions(flow: Flow, row: Array, t: float, left: Array) -> Array:
+    """For one input, shape (channels, p), from a readout of the average over positions."""
+    upper = np.triu_indices(row.shape[1])
+    same = (upper[0] == upper[1]).astype(float)
+    path = solve_flow(flow, [*(row.T @ row / len(row))[upper], *same], t)
+    if path.exploded:
+        return np.full(len(left), np.inf)
+    kernel, readout = path(t)[: len(same)], 2.0 - same
+    back = solve_flow(adjoint_flow(flow, exact_decimals(t)), [*kernel, *readout], t)
+    return np.asarray(back(left)[:, len(same) :] @ same / same.sum())
 
 
 def measured_gradients(network: TrainableNetwork, inputs: ArrayLike, networks: int = 20, seed: int = 0) -> Array:
@@ -112,7 +132,10 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
         raise DerivationError(
             'the largest learning rate is derived in the NTK parametrization; give parametrization="ntk"'
         )
-    _require_own_depth(network, "kernels are")
+    if network.recipe.time_of(network.depth) is not None:
+        raise DerivationError(
+            "largest learning rates are derived from kernels for a depth that grows alone; here depth and width grow together, and kernels are random"
+        )
     rows = network.rows(inputs)
     wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))
     kernels = (kernel_matrix(wide, rows, t=network.t, kind=kind, tolerance=_TOLERANCE) for kind in ("ntk", "nngp"))

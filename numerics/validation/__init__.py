@@ -71,7 +71,8 @@ def validate(
         standard normal states, drawn once. Of a Gram matrix, a number scales inputs of norm 1 and correlation 0.3.
     t : float
         The limit's time. Where depth and width grow together, that of a whole number of layers: with noise at most 1/8, of two inputs that
-        collapse at most 1/4. The title has the time that was compared.
+        collapse at most 1/4. The title has the time that was compared. At a fixed width a time over which the layers
+        of networks that can be drawn are long is cut to a quarter until they are short, and rows name the time.
     samples, depth : int, optional
         By default chosen check by check: samples so that the control is rejected, depth so that the bias
         is below the noise. Too few or too shallow, and the row says so instead of passing. For infinite width, and for depth and width

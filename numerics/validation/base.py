@@ -12,10 +12,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.limits import CollapseDiffusion
@@ -106,15 +108,20 @@ class Row:
             "control": {key: _finite(value) for key, value in control.items()},
         }
 
+    def _fold(self) -> int:
+        """How many times the samples that let the control be rejected, two standard errors beyond its level; its distance grows like their root."""
+        wanted, seen = norm.isf(CONTROL_LEVEL / 2) + 2.0, norm.isf(min(self.control.p_value, 0.3) / 2)
+        return int(np.ceil((wanted / seen) ** 2))
+
     def verdict(self, p_value: float) -> str:
         """The outcome at a p-value adjusted for the other rows."""
         biased = self.bias > self.noise * BIAS_SHARE
         if p_value < LEVEL and not biased:
             return "differs"  # whatever else the row could have seen
         if not self.control_rejected:
-            return "no power: the control passed; raise samples"
+            return f"no power: the control passed; raise samples about {self._fold()}-fold"
         if biased:
-            return "biased: raise depth"
+            return "biased: raise depth, or take a shorter time"
         return "agrees"
 
 
@@ -222,16 +229,19 @@ def control_distance(law: Any, wrong: Any) -> float:
     return float(np.max(np.abs(law.cdf(grid) - wrong.cdf(grid))))
 
 
-def bias_rate(sample: Callable[[int, int, Seed], Array], samples: int, seed: Seed) -> float:
-    r"""The constant c of the distance :math:`c/L` between the law at depth L and its limit.
+def bias_rate(sample: Callable[[int, int, Seed], Array], samples: int, seed: Seed) -> tuple[float, bool]:
+    r"""The constant c of the distance :math:`c/L` between the law at depth L and its limit, and whether it falls like that.
 
-    At depths 8 and 16 the distribution functions differ by c/16, large enough to be seen. Their noise adds to the
-    estimated distance, which errs on the safe side.
+    At depths 8 and 16 the distribution functions differ by c/16, large enough to be seen, at 16 and 32 by half of that. Their noise
+    adds to the estimated distance, which errs on the safe side.
     """
-    shallow, deep = (np.sort(sample(depth, samples, s)) for depth, s in zip((8, 16), spawn(seed, 2), strict=True))
-    grid = np.concatenate([shallow, deep])
-    first, second = (np.searchsorted(x, grid, side="right") / samples for x in (shallow, deep))
-    return 16.0 * float(np.max(np.abs(first - second)))
+    drawn = [np.sort(sample(depth, samples, s)) for depth, s in zip((8, 16, 32), spawn(seed, 3), strict=True)]
+    gaps = []
+    for shallow, deep in pairwise(drawn):
+        grid = np.concatenate([shallow, deep])
+        first, second = (np.searchsorted(x, grid, side="right") / samples for x in (shallow, deep))
+        gaps.append(float(np.max(np.abs(first - second))))
+    return 16.0 * gaps[0], gaps[1] <= 0.75 * gaps[0] + 4.0 * ks_noise(samples, 2)
 
 
 def depth_below_noise(rate: float, noise: float) -> int:

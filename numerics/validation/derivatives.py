@@ -15,6 +15,7 @@ from derivations.errors import NotClosed
 from derivations.symbols import state
 from numerics.compile import compile_sums
 from numerics.ensembles import Seed
+from numerics.ensembles.memory import require_memory
 from numerics.networks import simulate_jacobian, simulate_network
 from numerics.networks.derivatives import TangentGram
 from numerics.networks.drawings import InLaw
@@ -54,6 +55,12 @@ def derivatives_of(
         ]
     if not getattr(recipe.width, "is_Integer", isinstance(recipe.width, int)):
         raise ValueError(f"a Jacobian is compared with networks at a width that is a number, got width={recipe.width}")
+    size = int(recipe.width) * j.layer.positions
+    require_memory(
+        (samples or 2) * size**2,
+        f"Jacobians of networks of {size} neurons take",
+        "choose a smaller width or fewer samples",
+    )
     x = simulate_network(recipe, 0, 1, x0=x0)[0]
     along = np.zeros(x.size)
     along[0] = 1.0

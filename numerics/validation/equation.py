@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -34,6 +34,10 @@ SEEN = 75.0
 _STEPS = 16
 #: Largest size, in steps of the ratio from the smallest.
 _LARGER = 4
+#: Networks from which it is seen whether layers are short.
+_FEW = 20_000
+#: How often a time is cut to a quarter in which the layers of networks are too long for the limit.
+SHORTENED = 6
 
 
 def equation_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
@@ -106,7 +110,36 @@ def _polynomials(ranks: Array) -> Array:
 def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     _, network_seed, path_seed = spawn(seed, 3)
     s = of if of.by_law else of.calm
+    shortened = 0 if of.depth or of.samples or not s.shortens else SHORTENED
+    while shortened and not _falls(s, network_seed):
+        s, shortened = s.shorter.calm, shortened - 1
+    shown, sizes, networks, paths, short = _compared(s, network_seed, path_seed)
+    if shortened and not short:  # seen with more networks only
+        s = s.shorter.calm
+        shown, sizes, networks, paths, _ = _compared(s, network_seed, path_seed)
+    of.resolved[:] = [s.t]
     when = "" if s.t == of.t else f" at t = {s.t:g}"
+    for scores, net, path in zip(shown, networks, paths, strict=True):
+        against = s.named if s.by_law else "paths of the limit"
+        claim = f"{scores.name}{when}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
+        yield score_row(claim, scores, net, path)
+
+
+def _falls(s: Setting, seed: Seed) -> bool:
+    """Whether what extrapolation leaves over falls from the smallest networks to larger ones, as it does where layers are short."""
+    shown, lefts = most_powerful(s), []
+    for first in (s.smallest, s.smallest * s.ratio):
+        found = extrapolated(s.networks, shown, Sizes((first, first * s.ratio), (_FEW, _FEW)), seed)
+        lefts.append(largest_left(found))
+    noise = max(float(np.sqrt(np.trace(m.covariance))) for m in found) * 2.0 / (first * s.ratio)
+    return lefts[1] <= max(0.4 * lefts[0], 3.0 * noise)  # of the second order it falls to a quarter
+
+
+_Compared: TypeAlias = tuple[Sequence[Scores], "Sizes", list["Extrapolated"], list["Extrapolated"], bool]
+
+
+def _compared(s: Setting, network_seed: Seed, path_seed: Seed) -> _Compared:
+    """Statistics, sizes of networks, networks and paths, and whether these are large enough."""
     shown = most_powerful(s)
     least = min(one.noncentrality for one in shown)
     if not least > 1e-12:
@@ -122,11 +155,8 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
         networks = extrapolated(s.networks, shown, sizes, network_seed)
         if s.depth or small(networks, needed):
-            break
-    for scores, net, path in zip(shown, networks, paths, strict=True):
-        against = s.named if s.by_law else "paths of the limit"
-        claim = f"{scores.name}{when}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
-        yield score_row(claim, scores, net, path)
+            return shown, sizes, networks, paths, True
+    return shown, sizes, networks, paths, False
 
 
 def score_row(claim: str, scores: Scores, net: Extrapolated, path: Extrapolated) -> Row:
@@ -170,7 +200,12 @@ def most_powerful(s: Setting) -> list[Scores]:
 
 def small(means: Sequence[Extrapolated], needed: float) -> bool:
     """Whether what is left over is below a fifth of the noise of so many samples."""
-    return max(float(np.linalg.norm(m.left)) for m in means) < 0.2 / np.sqrt(needed)
+    return largest_left(means) < 0.2 / np.sqrt(needed)
+
+
+def largest_left(means: Sequence[Extrapolated]) -> float:
+    """What extrapolation leaves over."""
+    return max(float(np.linalg.norm(m.left)) for m in means)
 
 
 def _quadratic(gap: Array, covariance: Array) -> Test:

@@ -59,6 +59,8 @@ class Setting:
         Whether the limit itself is known to explode; where it does not, paths that do are those of a step too large for the time.
     drawn : tuple of int and array or None
         A depth and networks of that depth, shape (samples, n, m), that others have drawn from the same start.
+    resolved : list of float
+        The time over which layers were seen to be short, as its only entry, once that is known.
     """
 
     architecture: Any
@@ -73,6 +75,7 @@ class Setting:
     scale: Fraction = SCALE
     explosive: bool = False
     drawn: tuple[int, Array | None] = (0, None)
+    resolved: list[float] = field(default_factory=list, compare=False)
 
     #: The ratio of sizes, and the smallest; what finite size adds is a series in one over the size.
     ratio = 2
@@ -130,6 +133,11 @@ class Setting:
             found = replace(found, t=found.t / 2, drawn=(0, None))
         return found
 
+    @property
+    def shorter(self) -> Setting:
+        """The same over a quarter of the time."""
+        return replace(self, t=self.t / 4, drawn=(0, None))
+
     def one_layer(self, state: Array, h: float, samples: int, seed: Seed) -> Array:
         """What is looked at after one layer of time h from given neurons, shape (samples, rows, columns)."""
         after = simulate_network(self.architecture, 1, samples, x0=state, t=h, seed=seed, workers=self.workers)
@@ -165,6 +173,8 @@ class Setting:
 
     #: Whether the equation is compared by the law, without paths.
     by_law = False
+    #: Whether a time in which layers are too long is cut.
+    shortens = True
 
     @property
     def has_law(self) -> bool:
@@ -238,6 +248,7 @@ class WideSetting(Setting):
 
     matrix: Any = None
     smallest = 16
+    shortens = False
 
     @cached_property
     def origin(self) -> Array:

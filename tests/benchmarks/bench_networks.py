@@ -42,7 +42,7 @@ def ratios() -> list[tuple[int, float, float, float]]:
     """Width, speed-up of the in-law networks, and both methods' time in units of drawing n normals."""
     floor, rows = seconds_per_normal(), []
     for width in WIDTHS:
-        fast = seconds_per_layer(width, "in_law", depth=100, samples=max(32, 40_000 // width))
+        fast = seconds_per_layer(width, "conditional", depth=100, samples=max(32, 40_000 // width))
         slow = seconds_per_layer(width, "weights", depth=4, samples=max(1, 400_000 // width**2))
         rows.append((width, slow / fast, fast / (floor * width), slow / (floor * width)))
     return rows

@@ -27,6 +27,7 @@ from derivations.laws.interval import IntervalLaw
 from derivations.laws.kernel import KernelLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.numbers import compiled
+from derivations.laws.radial import BesselLaw
 from derivations.laws.transformed import TransformedGaussian
 from derivations.symbols import initial, time
 from derivations.symbols import state as x
@@ -321,3 +322,20 @@ def test_a_moment_close_to_its_explosion_says_so_at_once():
     with pytest.raises(ValueError, match="becomes infinite about here"):
         compile_law(law, x0=0.3, t=until * (1 - 1e-6)).var()
     assert 800 < compile_law(law, x0=0.3, t=until * 0.99).var() < 900
+
+
+@pytest.mark.parametrize(("x0", "t"), CORNERS[1:4])
+def test_the_entropy_is_there_where_states_are_beyond_doubles(x0, t):
+    d = compile_law(KNOWN["GBM"], x0=x0, t=t)
+    normal = np.log(x0) - t / 2 + np.log(2 * np.pi * np.e * t) / 2
+    assert d.entropy() == pytest.approx(normal, rel=1e-11)
+    assert d.entropy() != pytest.approx(normal + 0.05, rel=1e-11)
+
+
+def test_moments_without_a_value_in_doubles_say_so():
+    outgrown = compile_law(MehlerLaw.example(), x0=1e-12, t=1e3)  # mass at both infinities
+    for moment in (outgrown.mean, outgrown.var, outgrown.std, outgrown.stats):
+        with pytest.raises(ValueError, match="the moment has no value in doubles"):
+            moment()
+    narrow = compile_law(BesselLaw.example(), x0=1e12, t=1e-12)  # its closed moments have 1e12 digits before the point
+    assert (narrow.mean(), narrow.var()) == (1e12, 0.0)

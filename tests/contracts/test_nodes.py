@@ -62,7 +62,7 @@ VALUELESS = {
 #: Laws of random matrices.
 MATRIX_LAWS = {"Correlated", "MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
-INSIDE_ELIMINATION = {"FilterAverage", "HeldMean", "HeldSum", "SoftmaxShare"}  # no result holds them
+INSIDE_ELIMINATION = {"Coefficient", "FilterAverage", "HeldMean", "HeldSum", "SoftmaxShare"}  # no result holds them
 POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax", "TransposeApplied"}
 DESCRIPTIONS = (
     {"Applied", "Average", "Cases", "Factor", "Filter", "Held", "LayerAverage", "Node", "Weights"}
@@ -92,7 +92,7 @@ NOTATION_CLASSES = {"Notation"} | {cls.__name__ for cls in Notation.__subclasses
 def all_nodes():
     for package in (derivations, numerics):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.rsplit(".")[-1] not in ("differentiable", "scalar", "__main__"):
+            if module.name.rsplit(".")[-1] not in ("differentiable", "scalar", "tensors", "__main__"):
                 importlib.import_module(module.name)
     found, todo = set(), [sp.Basic]
     while todo:

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from derivations import MLP, Network, ResNet, Weights, derive, epsilon, identity, relu, tanh
 from numerics import joint_output_law, output_law, simulate_network
 from numerics.cli import main
-from numerics.joint_outputs import bivariate_normal_cdf
+from numerics.joint_outputs import JointOutputLaw, bivariate_normal_cdf
 
 INPUTS = np.array([[1.0, 0.5], [0.3, -1.0], [-0.7, 0.2]])
 
@@ -137,6 +137,30 @@ def test_what_makes_no_sense_is_refused(options, said):
         joint_output_law(derive(ResNet(identity, width=1)), **options)
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "copies"), [(3, 1, 1), (5, 1, 4), (3, 2, 40)])
+def test_orthants_of_three_inputs_and_more(inputs, outputs, copies):
+    """SciPy's distribution function of each Gaussian vector, and what is drawn; one input twice, so that a covariance is singular."""
+    rng = np.random.default_rng(inputs)
+    x = rng.standard_normal((copies, 6, inputs))
+    x[..., -1] = x[..., 0]
+    law = JointOutputLaw(np.full(copies, 1 / copies), np.einsum("kia,kib->kab", x, x) / 6, outputs, 0.0)
+    point = rng.normal(0.5, 0.5, size=(outputs, inputs))
+    theirs = np.mean(
+        [
+            np.prod([stats.multivariate_normal(cov=c, allow_singular=True).cdf(row, rng=0) for row in point])
+            for c in law.covariances
+        ]
+    )
+    found = float(law.cdf(point if outputs > 1 else point[0]))
+    assert abs(found - theirs) < 3e-4
+    drawn = law.rvs(20_000, random_state=1).reshape(-1, outputs, inputs)
+    below = (drawn <= point).all(axis=(1, 2)).mean()
+    assert abs(found - below) < 4.5 * np.sqrt(found * (1 - found) / 20_000)
+    assert abs(found - np.prod(stats.norm.cdf(point))) > 0.01  # of independent outputs
+    assert law.cdf(np.full_like(point if outputs > 1 else point[0], 40.0)) == pytest.approx(1)
+    assert law.cdf(np.full_like(point if outputs > 1 else point[0], -40.0)) == 0
+
+
 def test_what_a_joint_law_does_not_know():
     d = derive(ResNet(tanh, width=1, inputs=2))
     f = joint_output_law(d, x0=[[1.0, 1.0]], t=0.2, samples=100, steps=5)
@@ -145,8 +169,6 @@ def test_what_a_joint_law_does_not_know():
     with pytest.raises(ValueError, match=r"shape \(..., 2\), got \(3,\)"):
         f.cdf([0.1, 0.2, 0.3])
     three = joint_output_law(derive(ResNet(tanh, width=2, inputs=3)), x0=np.eye(3)[:2], t=0.2, samples=50, steps=5)
-    with pytest.raises(ValueError, match="known for one or two inputs, got 3"):
-        three.cdf([0.0, 0.0, 0.0])
     assert three.rvs(7, random_state=0).shape == (7, 3)
 
 

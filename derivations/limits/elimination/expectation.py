@@ -75,11 +75,6 @@ class GaussianLaw(Law):
         """Of one of the variables, by its placeholder."""
         return self.entry(variable, variable)
 
-    def origin(self, variable: sp.Symbol) -> sp.Expr:
-        """Its variance at ε = 0 in what the matrix reads."""
-        placeholder = self.variance(variable)
-        return next((series[0] for series, name in self.names.items() if name == placeholder), placeholder)
-
     def mean(self, body: sp.Expr) -> sp.Expr:
         """Term by term."""
         terms = (term.as_independent(*self.variables, as_Add=False) for term in sp.Add.make_args(expanded(body)))

@@ -5,6 +5,7 @@ import pytest
 import sympy as sp
 
 from derivations import (
+    AttentionBlock,
     ConvBlock,
     DerivationError,
     Network,
@@ -489,3 +490,17 @@ def test_why_gradients_of_weights_are_not_derived_is_a_step():
     steps = jacobian(Network(lambda x: x + epsilon**2 * A.T(sp.tanh(A(x))), width=3)).steps
     (own,) = (step for step in steps if step.name == "Gradients of the weights")
     assert own.because
+
+
+def test_tangents_through_a_softmax_are_refused_at_a_fixed_width():
+    with pytest.raises(NotClosed, match="softmax are derived at infinite width"):
+        jacobian(AttentionBlock(3, positions=2))
+    assert [str(s) for s in jacobian(AttentionBlock(sp.oo, positions=2)).process.states[3:]] == ["Q_11", "Q_12", "Q_22"]
+
+
+@pytest.mark.slow
+def test_equations_too_long_to_be_read_are_left_out_of_the_steps():
+    j = jacobian(ConvBlock(relu, n, positions=(3,)))
+    said = {step.name: step for step in j.steps}
+    assert not said["Inverse and gradients"].lines
+    assert j.inverse.covariance[0] != 0

@@ -65,7 +65,9 @@ def test_a_theorem_with_a_figure_compiles(tmp_path):
     _compiled(tmp_path, "fig.tex")
     (tmp_path / "fig.pdf").rename(figure)
     BLOCK.write(tmp_path / "paper.tex", style="theorem", figure=figure.name, caption="100 % of x_1 & more")
-    assert not re.search("Overfull|undefined control", _compiled(tmp_path, "paper.tex"), re.IGNORECASE)
+    said = _compiled(tmp_path, "paper.tex")
+    assert not re.search("Overfull|undefined control", said, re.IGNORECASE)
+    assert "(1 page" in said
 
 
 def _compiled(folder, name) -> str:
@@ -126,6 +128,13 @@ def test_one_neuron_has_no_index_and_no_sum_of_one_term():
     assert r"\sum_{j=1}^{1}" not in text
     assert r"u &= W\,\varphi{\left(X_{\ell} \right)}" in text
     assert r"\sum_{j=1}^{n}" in derive(ResNet(relu, width=n)).latex()
+
+
+def test_the_density_of_a_squared_bessel_process_is_in_its_usual_form():
+    (line,) = str(BLOCK.gram_law).splitlines()[-1:]  # one exponential, and no letter that is not in it
+    assert line.count("*exp(-n*(V + V_0)/(2*t*") == 1
+    assert "besseli(n/2 - 1, " in line
+    assert "p_t(V | V_0) = " in line
 
 
 def test_the_log_normal_density_is_in_its_usual_form():

@@ -2,10 +2,26 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, derive, epsilon, layer_norm, relu, rms_norm, silu, symbols
+from derivations import (
+    AttentionBlock,
+    ConvBlock,
+    MLPBlock,
+    Network,
+    Weights,
+    derive,
+    epsilon,
+    gelu,
+    layer_norm,
+    relu,
+    rms_norm,
+    silu,
+    symbols,
+    tanh,
+)
 from derivations.kernels import ntk
 from derivations.limits.elimination.labels import relabelled, symmetric_pairs
 from derivations.limits.elimination.moments import LayerMoments, layer_moments
@@ -136,3 +152,38 @@ def test_a_covariance_of_many_inputs_is_made_when_it_is_read():
     limit = derive(Network(LAYERS["two matrices"], width=n, inputs=6)).limit
     assert limit.neuron_covariance == sp.Matrix(6, 6, limit.neuron_entry)
     assert pickle.loads(pickle.dumps(limit)).neuron_covariance == limit.neuron_covariance
+
+
+PRODUCTS = {
+    "filters": ConvBlock(gelu, symbols.width, positions=3),
+    "three inputs": MLPBlock(tanh, 3, inputs=3, norm="rms"),
+    "centred": MLPBlock(relu, 4, inputs=3, norm="layer"),
+    "linear attention": AttentionBlock(symbols.width, positions=3, kind="linear", heads=2, norm="rms"),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_the_noise_of_gram_matrices_is_made_of_the_entries_that_are_printed(name):
+    d = derive(PRODUCTS[name])
+    gram, rng = d.closure, np.random.default_rng(1)
+    m = gram.matrix.rows
+    x = rng.standard_normal((7, m))
+    at = {gram.matrix[a, b]: sp.Float((x.T @ x / 7)[a, b], 20) for a in range(m) for b in range(a, m)}
+    places = {entry: (a, b) for a in range(m) for b in range(a, m) if (entry := gram.matrix[a, b])}
+    F = sp.zeros(m, m)
+    for state, drift in zip(gram.process.states, gram.process.drift, strict=True):
+        a, b = places[state]
+        F[a, b] = F[b, a] = drift.xreplace(at) / (1 - sp.Integer(gram.centred) / gram.width)
+    for (a, b), entry in gram.noises.items():
+        assert abs(sp.N(entry.xreplace(at) - F[a, b])) < 1e-12
+    V = gram.matrix.xreplace(at)
+    count = len(gram.process.states)
+    for i, j in {(0, 0), (0, count - 1), (1, 2), *map(tuple, rng.integers(count, size=(3, 2)))}:
+        (a, b), (c, e) = (places[gram.process.states[k]] for k in (i, j))
+        wanted = (V[a, c] * F[b, e] + V[a, e] * F[b, c] + V[b, c] * F[a, e] + V[b, e] * F[a, c]) / gram.width
+        found = gram.process.entry(int(i), int(j)).xreplace(at)
+        assert abs(sp.N((found - wanted).subs(symbols.width, 5))) < 1e-12
+    printed = str(d)
+    assert len(printed) < 16_000
+    for line in (*(() if gram.centred else ("E[dV_αβ | V] = F_αβ dt",)), "d[V_αβ, V_γδ]_t = 1/", "F_12 ="):
+        assert line in printed

@@ -109,7 +109,7 @@ def test_moments_are_those_of_weights_drawn_by_hand(name):
     assert worst_distance(sample, _start(name), SIZE, drift, 1.1 * covariance) > 4.8  # a wrong coefficient is seen
 
 
-@pytest.mark.parametrize("method", ["weights", "in_law", "numba"])
+@pytest.mark.parametrize("method", ["weights", "conditional", "numba"])
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.slow
 def test_simulated_layers_have_these_moments(name, method):
@@ -152,7 +152,7 @@ def test_networks_in_law_and_with_weights_drawn_agree_in_depth():
     layer = lambda x: x + eps * A(relu(B(rms_norm(x))) * C(rms_norm(x)))  # noqa: E731
     norms = [
         (simulate_network(Network(layer, width=4), 50, 3000, x0=1.0, seed=k, method=method) ** 2).sum(axis=(1, 2))
-        for k, method in enumerate(("weights", "in_law"))
+        for k, method in enumerate(("weights", "conditional"))
     ]
     assert ks_2samp(*norms).pvalue > 1e-3
     assert ks_2samp(norms[0], 1.15 * norms[1]).pvalue < 1e-3

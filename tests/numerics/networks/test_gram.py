@@ -28,7 +28,8 @@ def shaped(**options):
 )
 def test_gram_in_law_is_gram_of_all_weights(net, record):
     fast, slow = (
-        simulate_gram(net, 12, 3000, START, seed=s, method=m, record=record) for s, m in ((1, "in_law"), (2, "weights"))
+        simulate_gram(net, 12, 3000, START, seed=s, method=m, record=record)
+        for s, m in ((1, "conditional"), (2, "weights"))
     )
     for entry in ((0, 0), (0, 1)):
         test = ks_two_sample(fast[:, *entry], slow[:, *entry])
@@ -43,7 +44,7 @@ def test_gap_in_law_is_gap_of_all_weights(gap, record):
     net = MLP(relu, inputs=2, width=24)
     fast, slow = (
         np.log(simulate_collapse(net, 12, 3000, gap, seed=s, method=m, record=record))
-        for s, m in ((1, "in_law"), (2, "weights"))
+        for s, m in ((1, "conditional"), (2, "weights"))
     )
     assert ks_two_sample(fast, slow).p_value > 1e-3
     assert ks_two_sample(fast, slow + 0.2).p_value < 1e-4

@@ -72,7 +72,7 @@ def test_result_does_not_depend_on_workers(method, inputs):
 
     def run(workers, seed=7):
         return simulate_network(
-            network, 5, 1500 if method == "in_law" else 100, x0=x0, seed=seed, workers=workers, method=method
+            network, 5, 1500 if method == "conditional" else 100, x0=x0, seed=seed, workers=workers, method=method
         )
 
     alone = run(1)
@@ -102,8 +102,8 @@ def test_both_ways_to_draw_have_the_same_law(network):
             "how inputs move together": (x[:, 0, 0] - x0[0, 0]) * (x[:, 0, m - 1] - x0[0, m - 1]),
         }
 
-    fast, slow = seen(network, "in_law", 1), seen(network, "weights", 2)
-    wrong = seen(replace(network, weight_variance=network.weight_variance * CONTROL), "in_law", 3)
+    fast, slow = seen(network, "conditional", 1), seen(network, "weights", 2)
+    wrong = seen(replace(network, weight_variance=network.weight_variance * CONTROL), "conditional", 3)
     for name in fast:
         assert ks_two_sample(fast[name], slow[name]).p_value > 1e-3, name
     first = "how far the layer moved"
@@ -189,7 +189,7 @@ def test_states_are_kept_at_chosen_layers():
         ({"x0": None, "inputs": [[1.0], [2.0]]}, "follows 1 inputs jointly, got 2 rows"),
         ({"x0": None, "inputs": [[np.inf]]}, "inputs must be finite"),
         ({"x0": None, "inputs": [[1.0], [2.0, 3.0]]}, "inputs must be an array of numbers"),
-        ({"method": "dense"}, "^unknown method 'dense'; known: in_law, weights"),
+        ({"method": "dense"}, "^unknown method 'dense'; known: conditional, weights"),
         ({"at": [6]}, "from 0 to depth=5"),
         ({"at": []}, "at must list layers"),
         ({"workers": 0}, "workers"),

@@ -397,7 +397,7 @@ def test_every_word_works_with_masks_workers_and_blocks(record):
 
 def test_derivatives_need_the_weights():
     with pytest.raises(ValueError, match="leave method out"):
-        simulate_network(ResNet(relu, 3), 2, 2, x0=1.0, record="jacobian", method="in_law")
+        simulate_network(ResNet(relu, 3), 2, 2, x0=1.0, record="jacobian", method="conditional")
     with pytest.raises(ValueError, match="only states and Gram matrices"):
         simulate_network(ResNet(relu, 3), 2, 2, x0=1.0, record="jacobian", backend="numba")
 

@@ -88,7 +88,7 @@ def test_both_ways_to_draw_have_the_same_law(network):
 
     wrong = replace(network, weight_variance=network.weight_variance * CONTROL)
     fast, slow, control = (
-        seen(n, m, s) for n, m, s in ((network, "in_law", 1), (network, "weights", 2), (wrong, "in_law", 3))
+        seen(n, m, s) for n, m, s in ((network, "conditional", 1), (network, "weights", 2), (wrong, "conditional", 3))
     )
     assert all(ks_two_sample(f, s).p_value > 1e-3 for f, s in zip(fast, slow, strict=True))
     assert ks_two_sample(control[0], slow[0]).p_value < 1e-3

@@ -9,14 +9,18 @@ import sympy as sp
 jax = pytest.importorskip("jax", reason="training needs the extra jax")
 pytest.importorskip("optax", reason="training needs the extra jax")
 
+from scipy.linalg import expm  # noqa: E402
+
 from derivations import (  # noqa: E402
     MLP,
+    ConvResNet,
     DerivationError,
     GatedBlock,
     MLPBlock,
     Network,
     PreNormResNet,
     ResNet,
+    ShapedMLP,
     ShrinkingResNet,
     Weights,
     dropout,
@@ -242,11 +246,49 @@ def test_largest_rate_is_where_the_tangent_kernel_says():
     )  # a kernel without the readout's part, or without the half
 
 
+def test_gradients_where_depth_and_width_grow_together():
+    found = derived_gradients(TrainableNetwork(MLP(relu, width=8), 4, features=2), some_inputs(2, 2))
+    assert np.allclose(found, 1)  # E relu'^2 = 1/2, with weights of variance 2/n
+
+
+def test_gradients_over_positions_go_back_through_the_filter():
+    F, p, depth = Weights("F", filter=3, padding="zeros"), 4, 8
+    network = TrainableNetwork(Network(lambda x: x + epsilon * F(x), width=8, positions=p), depth, features=2)
+    found = derived_gradients(network, some_inputs(6, 4).reshape(3, 2, 4))
+    # second moments over positions C of a gradient: each weight of the filter takes position a from a - o, where that is one
+    pairs = np.zeros((p * p, p * p))
+    for a, b, o in np.ndindex(p, p, 3):
+        if 0 <= a - o + 1 < p and 0 <= b - o + 1 < p:
+            pairs[a * p + b, (a - o + 1) * p + b - o + 1] += 1 / 3
+    end, same = np.full(p * p, 1 / p**2), np.eye(p).ravel()
+    back = [same @ expm((1 - k / depth) * pairs) @ end for k in range(1, depth + 1)]
+    assert np.allclose(found, np.array(back) / back[-1], rtol=1e-6)
+    circular = np.exp(1 - np.arange(1, depth + 1) / depth)
+    assert not np.allclose(found, circular, rtol=0.02)
+
+
+@pytest.mark.slow
+def test_gradients_over_positions_of_networks():
+    F = Weights("F", filter=3, padding="zeros")
+    network = TrainableNetwork(Network(lambda x: x + epsilon * F(relu(x)), width=32, positions=4), 32, features=3)
+    a = some_inputs(6, 4).reshape(2, 3, 4) * np.array([1.0, 2.0, 0.5, 1.0])
+    derived, found = derived_gradients(network, a)[0], measured_gradients(network, a, networks=300, seed=1)
+    grown = Estimate.of(found[:, 0] / found[:, -1].mean())
+    assert (
+        abs(grown.value - derived) < 4 * grown.error + derived / 100
+    )  # (1 + a/L)^L is exp(a)(1 - a²/(2L)), a < 1/2 here
+    assert abs(grown.value - 1.15 * derived) > 4 * grown.error + derived / 100
+
+
 def test_where_nothing_is_derived_it_says_why():
     network, a = TrainableNetwork(MLP(relu, width=8), 4, features=2), some_inputs(2, 2)
-    for ask in (derived_gradients, derived_largest_rate):
-        with pytest.raises(DerivationError, match="depth and width grow together"):
-            ask(network, a)
+    with pytest.raises(DerivationError, match="depth and width grow together"):
+        derived_largest_rate(network, a)
+    with pytest.raises(DerivationError, match="moves with the state"):
+        derived_gradients(TrainableNetwork(ShapedMLP(tanh, a=1, width=8), 4, features=2), a)
+    image = TrainableNetwork(ConvResNet(tanh, relu, 8, positions=(4, 4), filter=(3, 3)), 4, features=2)
+    with pytest.raises(DerivationError, match="up to 9 positions, got 16"):
+        derived_gradients(image, np.ones((1, 2, 4, 4)))
     with pytest.raises(DerivationError, match="NTK parametrization"):
         derived_largest_rate(TrainableNetwork(ResNet(relu, width=8), 4, 2, parametrization="standard"), a)
 

@@ -116,3 +116,8 @@ def test_jacobians_of_ones_own_networks_by_the_command(tmp_path, capsys):
 def test_jacobians_that_cannot_be_compared(j, samples, message):
     with pytest.raises(ValueError, match=message):
         compare(j, samples, x0=[1.0, -0.5])
+
+
+def test_jacobians_that_do_not_fit_in_memory_are_refused_before_they_are_derived():
+    with pytest.raises(MemoryError, match=r"Jacobians of networks of 1000000 neurons take about .* GiB"):
+        validate(jacobian(ResNet(tanh, 10**6)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
@@ -27,6 +28,7 @@ from numerics.validation import (
 )
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients
+from numerics.validation.equation import _falls
 from numerics.validation.hayou import (
     active_neurons,
     kernel_after,
@@ -96,7 +98,7 @@ def test_too_few_samples_do_not_pass(check):
 def test_too_shallow_networks_do_not_pass():
     outcome = table(LAW_CHECKS[0], replace(setting(), depth=4))
     assert not outcome
-    assert outcome.verdicts == ("biased: raise depth",)
+    assert outcome.verdicts == ("biased: raise depth, or take a shorter time",)
     (row,) = outcome.rows
     # the distance is there, and the next order in the depth explains it
     assert row.test.p_value < 1e-10
@@ -298,6 +300,11 @@ def test_verdicts():
     assert Validation((row,)).verdicts == ("agrees",)
     assert Validation((replace(row, test=FAILED),)).verdicts == ("differs",)
     assert "no power" in Validation((replace(row, control=Test(1.0, CONTROL_LEVEL * 2)),)).verdicts[0]
+    assert [replace(row, control=Test(1.0, p)).verdict(1.0)[-6:] for p in (2 * CONTROL_LEVEL, 0.003, 1.0)] == [
+        "3-fold",
+        "4-fold",
+        "3-fold",
+    ]
     assert "biased" in Validation((replace(row, bias=0.6, noise=1.0),)).verdicts[0]
     assert not Validation(())
     assert not Validation((row, replace(row, test=FAILED)))
@@ -360,3 +367,20 @@ def test_what_comes_of_a_claim_depends_on_itself_alone():
     assert (bool(failed), failed.verdicts) == (False, ("holds", "differs"))
     assert f"✗ {second.name}: differs" in str(failed)
     assert "1 of 2 hold" in str(failed)
+
+
+@pytest.mark.slow
+def test_a_time_over_which_layers_are_long_is_cut():
+    outcome = validate(derive(ResNet(relu, width=1)), t=1000.0, seed=0)
+    assert outcome, str(outcome)
+    times = [float(found[1]) for row in outcome.rows if (found := re.search(r"at t = ([\d.]+)[: ]", row.claim))]
+    assert max(times) < 32
+    deep = validate(derive(ResNet(relu, width=1)), t=1000.0, seed=0, depth=64, samples=400)
+    assert not deep
+    assert not any("at t = 3" in row.claim for row in deep.rows)  # what was asked for is compared
+
+
+def test_networks_whose_layers_are_long_are_seen():
+    long, short = (settings_of(derive(ResNet(relu, width=1)), 1.0, t, None, None, 1)[0] for t in (1000.0, 1.0))
+    assert not _falls(long, 0)
+    assert _falls(short, 0)
