@@ -9,6 +9,7 @@ import sympy as sp
 from sympy.core.relational import Relational
 
 from derivations.calculus.inequalities import Inequality, contradictory, follows
+from derivations.calculus.size import with_constants_named
 from derivations.errors import DerivationError
 
 
@@ -38,7 +39,7 @@ def sign_of(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> int:
     >>> sign_of(1 - b, [b > 2, c > b])
     -1
     """
-    return _sign(sp.factor(sp.sympify(expr)), _Known.of(assuming))
+    return _sign(with_constants_named(sp.factor, sp.sympify(expr)), _Known.of(assuming))
 
 
 def is_nonnegative(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> bool:
@@ -55,7 +56,7 @@ def is_nonnegative(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> bool:
     >>> is_nonnegative(mu**2), is_nonnegative(mu - 1, [mu >= 1])
     (True, True)
     """
-    expr = sp.factor(sp.sympify(expr))
+    expr = with_constants_named(sp.factor, sp.sympify(expr))
     known = _Known.of(assuming)
     if expr.is_nonnegative or sp.expand(expr).is_nonnegative or follows(Inequality(expr, False), known.inequalities):
         return True

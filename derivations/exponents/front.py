@@ -17,6 +17,7 @@ from derivations.exponents.terms import terms
 from derivations.exponents.training import FirstStep, trained_names
 from derivations.exponents.training_words import training_steps
 from derivations.exponents.words import steps
+from derivations.kernels.flows import require_slopes
 from derivations.language.statements import Back, Matrix
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
@@ -147,6 +148,7 @@ def scalings(
             raise DerivationError(
                 "the first step of training is derived for widths that grow and weights without means; leave order and means out"
             )
+        require_slopes(net.program(), "first step of training")
         return _training(net, small, training)
     plain = family(net, order, small)
     if means is None:

@@ -47,6 +47,8 @@ TYPED = [
     "silu(x**64)",
     "gelu(gelu(gelu(x)))",
     "tanh(tanh(tanh(tanh(x))))",
+    "silu(3.1)*((x-(0.2)**2)-sigmoid(erf(2)))",
+    "(x-exp(-3.17))*(x+exp(2.03))",
 ]
 #: Those that every run of the fast tests derives, one of each kind.
 FAST = {

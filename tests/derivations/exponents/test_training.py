@@ -34,7 +34,7 @@ from derivations.symbols import width as n
 
 A, B = Weights("A"), Weights("B", out=4 * n)
 HALF = sp.Rational(1, 2)
-p, r = sp.symbols("p r", real=True)
+p, r, x = sp.symbols("p r x", real=True)
 m, s = sp.symbols("m s", positive=True)
 
 
@@ -195,6 +195,8 @@ def test_formats(tmp_path):
         (lambda: scalings(ResNet(relu, n), training=True).at(exponents={"q": 1}), "unknown exponent"),
         (lambda: scalings(ResNet(relu, n), training=True).at(exponents={p: sp.sqrt(2)}), "rational"),
         (lambda: scalings(ResNet(sp.Heaviside(sp.Symbol("x", real=True)), n), training=True).moved(), "jumps"),
+        (lambda: scalings(ResNet(sp.sqrt(sp.Abs(x)), n), training=True), "first step of training"),
+        (lambda: scalings(ResNet(1 / x, n), training=True), "first step of training"),
         (
             lambda: scalings(ResNet(relu, n), training=True).at(exponents={p: sp.Rational(1, 4)}),
             "no power of the depth",
