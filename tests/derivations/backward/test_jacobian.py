@@ -5,7 +5,6 @@ import pytest
 import sympy as sp
 
 from derivations import (
-    AttentionBlock,
     ConvBlock,
     DerivationError,
     Network,
@@ -22,11 +21,10 @@ from derivations import (
     silu,
     tanh,
 )
-from derivations.backward import gradient_flow, jacobian
+from derivations.backward import jacobian
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
-from derivations.limits.slopes import require_slopes
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import width as n
 from numerics.statistics import Estimate, richardson
@@ -324,31 +322,6 @@ def test_one_layer_drawn_by_hand(formula, slope, at):
         assert estimate.test(float(derived) * 1.1).p_value < 1e-3  # the control
 
 
-@pytest.mark.parametrize("body", [sp.Heaviside, lambda h: sp.sign(h) * h**2 + sp.Heaviside(h - 1)], ids=["step", "far"])
-def test_a_jump_has_no_derivative(body):
-    for network in (
-        Network(lambda x: x + epsilon * A(body(x)), 3),
-        Network(lambda x: x + epsilon * A(body(B(x))), 3),
-        Network(lambda x: x + epsilon * A(body(B(x) + C(x))), 3),
-    ):
-        with pytest.raises(DerivationError, match="jumps at x = "):
-            _ = jacobian(network).layer
-    with pytest.raises(DerivationError, match="jumps at x = "):
-        gradient_flow(Network(lambda x: x + epsilon * A(body(x)), sp.oo))
-
-
-def test_functions_that_do_not_jump_are_accepted():
-    c = sp.Symbol("c", positive=True)
-    for body in (lambda x: x * sp.Heaviside(x) * C(x), lambda x: relu(B(x) + C(x)), lambda x: sp.Max(B(x), c * C(x))):
-        require_slopes(Network(lambda x, f=body: x + epsilon * A(f(x)), 5, parameters=(c,)).program())
-    with pytest.raises(DerivationError, match="whole numbers"):
-        require_slopes(Network(lambda x: x + epsilon * A(sp.floor(x)), 5).program())
-    with pytest.raises(DerivationError, match="not known"):
-        require_slopes(
-            Network(lambda x: x + epsilon * A(sp.Piecewise((B(x), (C(x) > 0) & (B(x) > 1)), (0, True))), 5).program()
-        )
-
-
 @pytest.mark.slow
 def test_it_prints_in_every_format(tmp_path):
     j = jacobian(Network(lambda x: x + epsilon * A(relu(B(x))), n))
@@ -464,38 +437,11 @@ def test_determinants_of_a_convolutional_block():
         assert estimate.test(1.2 * derived).p_value < 1e-3
 
 
-@pytest.mark.parametrize("order", ["depth", "width"])
-@pytest.mark.parametrize(
-    ("activation", "message"),
-    [
-        (lambda x: sp.sqrt(sp.Abs(x)), r"has no Jacobian: the mean of its squared derivative diverges: .* x = 0"),
-        (lambda x: 1 / x, "has no Jacobian"),
-        (lambda x: x ** sp.Rational(1, 3), "is not real at"),
-    ],
-    ids=["cusp", "pole", "not real"],
-)
-def test_tangents_that_explode_where_neurons_pass_are_refused(activation, message, order):
-    net = Network(lambda x: x + epsilon * Weights("W")(activation(x)), width=3 if order == "depth" else sp.oo)
-    with pytest.raises(DerivationError, match=message):
-        jacobian(net, order)
-
-
-def test_a_cusp_whose_slope_has_a_square_has_a_jacobian():
-    j = jacobian(Network(lambda x: x + epsilon * Weights("W")(sp.Abs(x) ** sp.Rational(2, 3)), width=3))
-    assert str(j.weight_gradients["W"]) == "<Abs(x)**(4/3)>"
-
-
 def test_why_gradients_of_weights_are_not_derived_is_a_step():
     A = Weights("A")
     steps = jacobian(Network(lambda x: x + epsilon**2 * A.T(sp.tanh(A(x))), width=3)).steps
     (own,) = (step for step in steps if step.name == "Gradients of the weights")
     assert own.because
-
-
-def test_tangents_through_a_softmax_are_refused_at_a_fixed_width():
-    with pytest.raises(NotClosed, match="softmax are derived at infinite width"):
-        jacobian(AttentionBlock(3, positions=2))
-    assert [str(s) for s in jacobian(AttentionBlock(sp.oo, positions=2)).process.states[3:]] == ["Q_11", "Q_12", "Q_22"]
 
 
 @pytest.mark.slow
