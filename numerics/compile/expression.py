@@ -43,6 +43,7 @@ class CompiledFunction:
     _function: Function = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check_arguments(self.arguments)
         object.__setattr__(
             self, "_function", _compile(self.arguments, tuple(_entries(self.expression)), self.backend, self.points)
         )
@@ -137,7 +138,6 @@ def _assemble(expression: Any, values: Any) -> Any:
 
 @lru_cache(maxsize=128)  # paths, laws and checks of one limit compile it each for themselves
 def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], backend: Backend, points: int) -> Function:
-    _check_arguments(arguments)
     for entry in entries:
         _check_symbols(entry, arguments)
     means = sorted(set().union(*(entry.atoms(SoftmaxMean) for entry in entries)), key=sp.default_sort_key)

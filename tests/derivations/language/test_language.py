@@ -286,7 +286,7 @@ def test_bad_layers_are_refused_with_the_statement(layer, says):
         (lambda x: x + epsilon * A(x) * average(x**4), "in average(x**4), not"),
         (
             lambda x: x + epsilon**2 * sp.tanh(x) + epsilon * A(x),
-            "in the new state A*varepsilon + varepsilon**2*tanh(x) + x, not",
+            "in the new state A*ε + ε**2*tanh(x) + x, not",
         ),
         (lambda x: x + epsilon * A(sp.sin(x)) + epsilon * C(sp.cos(x)), "in A(sin(x)) and in C(cos(x)), not"),
     ],
