@@ -39,6 +39,8 @@ class Observable(ABC):
 
     #: Whether networks run as plain states up to the layers that are kept, as machine code runs them.
     plain = False
+    #: Whether all numbers of all neurons are kept.
+    keeps_states = False
     #: How many layers before a kept one must be run by the rules.
     looks_back = 0
     #: Whether a value that is no number says that the network left the range of numbers.
@@ -93,6 +95,11 @@ class States(Observable):
 
     function: Record | None = None
     plain = True
+
+    @property
+    def keeps_states(self) -> bool:  # type: ignore[override]
+        """Unless a function makes something else of them."""
+        return self.function is None
 
     @property
     def explodes(self) -> bool:  # type: ignore[override]

@@ -274,15 +274,10 @@ def run_networks(
     """An ensemble of networks, block by block; ``single`` drops the axis of the layers that are kept."""
     seen, columns, samples = task.observable, task.observable.columns, _whole(samples, "samples", 1)
     matrices = compiled_program(seen.program).matrices
-    block = max(1, BLOCK // max(task.drawing.entries(m, columns) for m in (task.start.matrix(task.width), *matrices)))
+    largest = max(task.drawing.entries(m, columns) for m in (task.start.matrix(task.width), *matrices))
+    block = max(1, BLOCK // largest)
     work = samples * task.depth * columns * sum(numbers.rows for numbers in matrices)
-    if isinstance(seen, Jacobian):
-        # what is kept, and a block's products and derivatives along all directions
-        size, along = seen.neurons * seen.inputs, seen.rules.directions
-        ends = 0 if reduce is not None else samples * len(task.at) * (seen.kept or size * seen.neurons)
-        numbers = ends + min(block, samples) * (4 * size**2 + 2 * size * along)
-        what = f"derivatives of {samples} networks of {seen.neurons} neurons and positions take"
-        require_memory(numbers, what, "take fewer samples or a smaller width, or reduce= them as they come")
+    _require_room(task, samples, min(block, samples), largest, reduce is None)
     if work > _MOST_WORK:
         raise ValueError(
             f"{samples} networks of {task.depth} layers take about {work:.1g} operations, years on one processor; take fewer or smaller ones"
@@ -306,6 +301,19 @@ def run_networks(
     else:
         warn_of_explosions(count, samples, "networks", callers=2)
     return kept[:, 0] if single else np.moveaxis(kept, 1, 0)
+
+
+def _require_room(task: Networks, samples: int, block: int, largest: int, kept: bool) -> None:
+    """Refuse networks whose results, and what a block of them is computed from, do not fit in memory."""
+    seen, what = task.observable, f"{samples} networks of {task.width} neurons take"
+    each, work = task.width * seen.columns if seen.keeps_states else 0, 3 * largest
+    if isinstance(seen, Jacobian):
+        size, along = seen.neurons * seen.inputs, seen.rules.directions
+        each, work = seen.kept or size * seen.neurons, 4 * size**2 + 2 * size * along
+        what = f"derivatives of {samples} networks of {seen.neurons} neurons and positions take"
+    ends = samples * len(task.at) * each if kept else 0
+    instead = "take fewer samples or a smaller width, or reduce= them as they come"
+    require_memory(ends + block * work, what, instead)
 
 
 def _kernel(task: Networks) -> Any:

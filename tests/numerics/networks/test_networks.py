@@ -11,6 +11,7 @@ import sympy as sp
 
 from derivations import MLP, ConvResNet, ResNet, ShrinkingResNet, Weights, identity, relu, symbols, tanh
 from derivations.architectures import Recipe
+from numerics.ensembles import Moments
 from numerics.networks import DRAWINGS, simulate_network
 from numerics.statistics import Estimate, ks_two_sample
 
@@ -225,3 +226,10 @@ def test_time_is_not_free_where_depth_and_width_grow_together():
     free, own = (simulate_network(net, 10, 2, x0=1.0, t=t, seed=1) for t in (None, 0.2))
     assert (free == own).all()
     assert ResNet(relu, 3).time_of(500) is None
+
+
+def test_networks_that_do_not_fit_in_memory_are_refused_with_their_size():
+    wide = ResNet(relu, width=10**13)
+    for more in ({}, {"record": "gram"}, {"reduce": Moments()}, {"method": "weights"}):
+        with pytest.raises(MemoryError, match=r"2 networks of 10000000000000 neurons take about .* GiB, and there are"):
+            simulate_network(wide, 2, 2, x0=1.0, **more)
