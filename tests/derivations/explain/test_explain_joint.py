@@ -1,9 +1,7 @@
 """The emitted derivations of joint limits: they compile, say what they must, and carry their expressions."""
 
 import json
-import re
 import shutil
-import subprocess
 
 import pytest
 import sympy as sp
@@ -32,6 +30,7 @@ from derivations.notation.latex import document
 from derivations.notation.text import document as text
 from derivations.symbols import width
 from tests.helpers import derived
+from tests.pdflatex import complaints, typeset
 
 A = sp.Symbol("a", positive=True)
 UP, DOWN = sp.symbols("c_+ c_-", real=True)
@@ -68,19 +67,7 @@ def test_every_step_says_what_and_why(name):
 @pytest.mark.slow
 def test_document_compiles_without_a_warning(name, tmp_path):
     source = derived(CASES[name], "joint").write(tmp_path / "derivation.tex")
-    complaints, log = compiled(source, tmp_path)
-    assert not complaints, log
-
-
-def compiled(source, folder):
-    run = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
-        cwd=folder, capture_output=True, text=True, encoding="latin-1", timeout=60, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-2000:]
-    return [line for line in run.stdout.splitlines() if re.search(r"Warning|Overfull|Underfull", line)], run.stdout[
-        -3000:
-    ]
+    assert not complaints(typeset(source))
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ import sympy as sp
 
 from derivations import RECIPES, DerivationError, derive
 from derivations.symbols import width as n
+from tests.pdflatex import typeset
 
 
 def _derivations():
@@ -41,13 +41,9 @@ def test_all_of_it_compiles(tmp_path):
     )
     source = head + "\n".join(texts) + "\n\\end{document}\n"
     (tmp_path / "all.tex").write_text(source, encoding="utf-8")
-    made = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
-        cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout[-2000:]
-    wide = [float(w) for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", made.stdout)]
+    said = typeset(tmp_path / "all.tex")
+    wide = [float(w) for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", said)]
     assert wide == []
     assert len(found) >= 60
     assert "{\\small\n" in source  # a root of a long sum is not broken, so some displays are in smaller type
-    assert "Overfull \\vbox" not in made.stdout
+    assert "Overfull \\vbox" not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from math import erf, sqrt
 
 import numpy as np
@@ -29,6 +28,7 @@ from derivations import (
 )
 from derivations.notation.latex import latex
 from derivations.notation.plain import plain
+from tests.pdflatex import typeset
 
 n = symbols.width
 BLOCK = derive(MLPBlock(silu, n, norm="rms"))
@@ -62,21 +62,12 @@ def test_a_theorem_with_a_figure_compiles(tmp_path):
     figure = tmp_path / "a figure_1.pdf"
     plainest = r"\documentclass{article}\begin{document}x\end{document}"
     (tmp_path / "fig.tex").write_text(plainest)
-    _compiled(tmp_path, "fig.tex")
+    typeset(tmp_path / "fig.tex")
     (tmp_path / "fig.pdf").rename(figure)
     BLOCK.write(tmp_path / "paper.tex", style="theorem", figure=figure.name, caption="100 % of x_1 & more")
-    said = _compiled(tmp_path, "paper.tex")
+    said = typeset(tmp_path / "paper.tex")
     assert not re.search("Overfull|undefined control", said, re.IGNORECASE)
     assert "(1 page" in said
-
-
-def _compiled(folder, name) -> str:
-    run = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name],
-        cwd=folder, capture_output=True, text=True, encoding="latin-1", timeout=60, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-2000:]
-    return run.stdout
 
 
 @pytest.mark.slow
