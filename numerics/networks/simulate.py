@@ -282,7 +282,8 @@ def run_networks(
         raise ValueError(
             f"{samples} networks of {task.depth} layers take about {work:.1g} operations, years on one processor; take fewer or smaller ones"
         )
-    task = replace(task, jit=uses_jit(backend, work, partial(_kernel, task)) and task.start.is_moderate)
+    written_out = columns**2 if seen.positions > 1 else 1  # pairs of coordinates, each of which takes time to compile
+    task = replace(task, jit=uses_jit(backend, work // written_out, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task
         several = reductions_of(reduce)

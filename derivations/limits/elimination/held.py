@@ -53,9 +53,9 @@ class HeldMean(sp.Dummy):
 
     @property
     def value(self) -> sp.Expr:
-        """What it stands for."""
+        """What it stands for, without names of sums."""
         if self._value is None:
-            self._value = self._made()
+            self._value = with_sums(self._made())
         value: sp.Expr = self._value
         return value
 
