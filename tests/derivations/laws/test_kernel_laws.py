@@ -292,7 +292,14 @@ def test_a_start_outside_the_domain_is_refused():
 @pytest.mark.slow
 def test_front_door_prints_potential_map_series_and_proof():
     text = str(derive(ResNet(x**2 + 1, width=1)))
-    for wanted in ("U = -1", "X_t = -cot(Y_t)", "(atan(x) + pi/2)/pi", "Sum(", "10. Proof", "Each statement was checked"):
+    for wanted in (
+        "U = -1",
+        "X_t = -cot(Y_t)",
+        "(atan(x) + pi/2)/pi",
+        "Sum(",
+        "10. Proof",
+        "Each statement was checked",
+    ):
         assert wanted in text, wanted
 
 
