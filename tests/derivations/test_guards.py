@@ -8,9 +8,9 @@ import sympy as sp
 from derivations import ResNet, depth_limit, identity
 from derivations.calculus.ito import generator
 from derivations.calculus.lamperti import LampertiForm
-from derivations.calculus.linear import reduce_to_linear
 from derivations.calculus.logs import log_of_positive, real_logs
 from derivations.calculus.noise import classify_noise, noise_factor
+from derivations.calculus.reduction import reduce_to_linear
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect

@@ -30,9 +30,9 @@ from derivations.calculus.gram import pair_correlation
 from derivations.calculus.intervals import moving_interval
 from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import split
-from derivations.calculus.linear import reduce_to_linear
 from derivations.calculus.linear_ode import solve_linear
 from derivations.calculus.moments import moment_equations, moment_symbol
+from derivations.calculus.reduction import reduce_to_linear
 from derivations.calculus.speed import scale_density
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm, NoLimit, NotClosed

@@ -38,6 +38,7 @@ from numerics.quadrature import expect
 from numerics.regression import NNGPRegressor
 from numerics.report import Inputs
 from numerics.statistics import Estimate, convergence_order, ks_test
+from tests.refused import assert_refused, refusals
 
 x, y = sp.symbols("x y", real=True)
 HALF = sp.Interval.open(0, sp.oo)
@@ -167,12 +168,9 @@ REFUSED = {
 SLOW = {"a noise that is not resolved"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in REFUSED])
-def test_what_cannot_be_done_is_refused_with_its_cause(name):
-    call, message = REFUSED[name]
-    with pytest.raises(ValueError, match=message) as refused:
-        call()
-    assert "\n" not in str(refused.value)
+@refusals(REFUSED, SLOW)
+def test_what_cannot_be_done_is_refused_with_its_cause(call, message):
+    assert_refused(call, message)
 
 
 def test_a_tolerance_out_of_reach_is_refused(monkeypatch):

@@ -5,8 +5,9 @@ import sympy as sp
 
 from derivations.calculus.invert import invert
 from derivations.calculus.ito import transform
-from derivations.calculus.linear import ItoIntegral, LinearSDE, brownian, inner_time, reduce_to_linear
+from derivations.calculus.linear import ItoIntegral, LinearSDE, brownian, inner_time
 from derivations.calculus.linear_ode import solve_linear
+from derivations.calculus.reduction import reduce_to_linear
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws import recognise
