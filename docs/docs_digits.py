@@ -38,7 +38,7 @@ def table() -> tuple[dict[str, list[float]], float, float]:
     data = split()
     rows = {
         f"{name}, {inner} inside": [
-            accuracy(model(ShrinkingResNet(tanh, inner, sp.oo), t, noise=NOISE), data) for t in DEPTHS
+            accuracy(model(ShrinkingResNet(tanh, inner, width=sp.oo), t, noise=NOISE), data) for t in DEPTHS
         ]
         for inner in (relu, identity)
         for name, model in (("NNGP", NNGPRegressor), ("NTK", NTKRegressor))

@@ -45,7 +45,7 @@ def two_networks(width: int = 400, layers: int = 20, samples: int = 2000) -> str
     at = range(0, layers + 1, 2)
     perceptrons = simulate_gram(shaped, layers, samples, start, seed=0, at=at, record="conditional gram")
     residual = simulate_network(
-        ResNet(relu, width, inputs=2),
+        ResNet(relu, width=width, inputs=2),
         layers,
         samples,
         inputs=np.sqrt(2) * np.linalg.cholesky(start),
@@ -53,7 +53,7 @@ def two_networks(width: int = 400, layers: int = 20, samples: int = 2000) -> str
         at=at,
         record=lambda x: np.einsum("sia,sib->sab", x, x) / width,
     )
-    flow = width_limit(ResNet(relu, float("inf"), inputs=2))
+    flow = width_limit(ResNet(relu, width=float("inf"), inputs=2))
     velocity = compile_expression(flow.states, tuple(flow.drift))
     times = np.linspace(0.0, 1.0, 101)
     solved = integrate.solve_ivp(lambda _, k: np.ravel(velocity(*k)), (0, 1), [1, 0.3, 1], t_eval=times, rtol=1e-9)

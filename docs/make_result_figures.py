@@ -16,7 +16,7 @@ LOW, HIGH = -6, 5
 def growth(width: int) -> tuple[np.ndarray, np.ndarray]:
     """The mean number of active neurons, integrated as the derived rate says; its standard error."""
     counts = simulate_network(
-        ResNet(relu, width),
+        ResNet(relu, width=width),
         END * LAYERS,
         SAMPLES,
         inputs=[[1.0]],

@@ -40,7 +40,7 @@ FIGURES = Path(__file__).parent / "figures"
 
 def shrinking(samples: int = 40_000, depth: int = 128) -> str:
     """A neuron of SiLU blocks around tanh, width 3, against the derived diffusion."""
-    network = ShrinkingResNet(silu, tanh, 3, bias_variance=1)
+    network = ShrinkingResNet(silu, tanh, width=3, bias_variance=1)
     networks = simulate_network(network, depth, samples, x0=1.0, seed=0)[:, 0, 0]
     paths = simulate_sde(depth_limit(network), x0=np.ones(3), t=1.0, steps=depth, samples=samples, seed=1)[:, 0]
     return svg(comparison_figure(networks, paths, "state of the first neuron at $t = 1$"))
@@ -53,8 +53,8 @@ def convolution(channels: int = 32, samples: int = 500) -> str:
     image[0, 0, :3] = 2.0
     times = np.linspace(0, 2, 5)
     for circular, name in ((True, "circular"), (False, "zero padding")):
-        wide = ConvResNet(tanh, relu, sp.oo, positions=(grid,), filter=(3,), circular=circular)
-        finite = ConvResNet(tanh, relu, channels, positions=(grid,), filter=(3,), circular=circular)
+        wide = ConvResNet(tanh, relu, width=sp.oo, positions=(grid,), filter=(3,), circular=circular)
+        finite = ConvResNet(tanh, relu, width=channels, positions=(grid,), filter=(3,), circular=circular)
         line = [kernel_matrix(wide, image, t=t)[0, 0] for t in times]
         at = [0, 128, 256]
         x = simulate_network(finite, at[-1], samples, inputs=image, t=2.0, seed=2, at=at)
@@ -74,7 +74,7 @@ def tokens(samples: int = 12, depth: int = 500, t: float = 10.0) -> str:
     upper, at = np.triu_indices(8), [0, 25, 50, 100, 150, 200, 300, 400, 500]
     series = []
     for masked, name in ((False, "all tokens"), (True, "earlier tokens")):
-        block = TransformerBlock(64, positions=(8,), activation=relu, masked=masked)
+        block = TransformerBlock(width=64, positions=(8,), activation=relu, masked=masked)
         path = solve_flow(
             width_limit(replace(block, width=sp.oo)), (features.T @ features)[upper], t=t, rtol=1e-3, atol=1e-4
         )
@@ -100,7 +100,7 @@ def _alike(kernel: np.ndarray) -> np.ndarray:
 
 def determinant(samples: int = 40_000, depth: int = 128) -> str:
     """log|det J| of tanh blocks around the identity, width 3, against the derived normal law."""
-    network = ShrinkingResNet(tanh, identity, 3)
+    network = ShrinkingResNet(tanh, identity, width=3)
     volume = jacobian(network).log_det
     law = stats.norm(float(volume.drift), np.sqrt(float(volume.rate)))
     _, jacobians = simulate_jacobian(network, depth, samples, [1.0, -0.5, 0.3], seed=3)
@@ -131,11 +131,13 @@ def gradient(width: int = 64, samples: int = 1000) -> str:
 
 def explosion(samples: int = 100) -> str:
     """SiLU around the identity from K = 1/4: the kernel's inverse root falls on a line to 0."""
-    depth = float(explosion_depth(ShrinkingResNet(silu, identity, sp.oo)).subs(sp.Symbol("K_0", positive=True), 0.25))
+    depth = float(
+        explosion_depth(ShrinkingResNet(silu, identity, width=sp.oo)).subs(sp.Symbol("K_0", positive=True), 0.25)
+    )
     times = np.linspace(0, depth, 17)
     series = [Series("derived", times, 2 - times / 4)]
     for size in (16, 256):
-        network = ShrinkingResNet(silu, identity, size)
+        network = ShrinkingResNet(silu, identity, width=size)
         kept = simulate_network(
             network, 10 * size, samples, inputs=[[0.5]], t=10.0, seed=size, at=[k * size for k in range(11)],
             record=lambda x: 1 / np.sqrt(np.mean(x**2, axis=(1, 2))),

@@ -45,7 +45,7 @@ def to_sympy_lambda(limit: Limit) -> tuple[Coefficient, Coefficient]:
     Examples
     --------
     >>> from derivations import MLPBlock, derive, relu
-    >>> drift, covariance = to_sympy_lambda(derive(MLPBlock(relu, 8)).gram)
+    >>> drift, covariance = to_sympy_lambda(derive(MLPBlock(relu, width=8)).gram)
     >>> drift(0.0, [[1.0], [2.0]]), covariance(0.0, [[1.0], [2.0]]).ravel()
     (array([[0.5],
            [1. ]]), array([0.25, 1.  ]))
@@ -84,7 +84,7 @@ def to_diffrax(limit: Limit) -> tuple[Coefficient, Coefficient]:
 
     Examples
     --------
-    >>> drift, noise = to_diffrax(derive(MLPBlock(relu, 8)).gram)  # doctest: +SKIP
+    >>> drift, noise = to_diffrax(derive(MLPBlock(relu, width=8)).gram)  # doctest: +SKIP
     >>> motion = diffrax.VirtualBrownianTree(0.0, 1.0, tol=1e-3, shape=(1,), key=jax.random.key(0))  # doctest: +SKIP
     >>> terms = diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(noise, motion))  # doctest: +SKIP
     >>> diffrax.diffeqsolve(terms, diffrax.Euler(), 0.0, 1.0, dt0=0.01, y0=jax.numpy.ones(1)).ys  # doctest: +SKIP
@@ -131,7 +131,7 @@ def to_torchsde(limit: Limit) -> Any:
 
     Examples
     --------
-    >>> sde = to_torchsde(derive(MLPBlock(relu, 8)).gram)  # doctest: +SKIP
+    >>> sde = to_torchsde(derive(MLPBlock(relu, width=8)).gram)  # doctest: +SKIP
     >>> torchsde.sdeint(sde, torch.ones(1000, 1), torch.linspace(0, 1, 11), method="euler", dt=0.01)  # doctest: +SKIP
     """
     size, factor = _checked(limit)

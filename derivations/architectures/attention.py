@@ -62,13 +62,13 @@ class AttentionBlock(Block):
     Linear attention moves the Gram matrix S by :math:`\lVert S \rVert^2 S`:
 
     >>> from derivations import derive
-    >>> flow = derive(AttentionBlock(sp.oo, positions=2, kind="linear")).limit
+    >>> flow = derive(AttentionBlock(width=sp.oo, positions=2, kind="linear")).limit
     >>> print(sp.factor(flow.drift[0]))
     K_11*(K_11**2 + 2*K_12**2 + K_22**2)
     """
 
-    width: sp.Expr
     _: KW_ONLY
+    width: sp.Expr
     positions: tuple[int, ...] = (2,)
     heads: int = 1
     size: sp.Expr = n
@@ -106,7 +106,7 @@ class AttentionBlock(Block):
     @classmethod
     def example(cls) -> AttentionBlock:
         """A pre-norm block of linear attention over two tokens, of width 2 with 3 neurons a head."""
-        return cls(2, positions=(2,), size=3, value_size=2, kind="linear", norm="rms")
+        return cls(width=2, positions=(2,), size=3, value_size=2, kind="linear", norm="rms")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class TransformerBlock(AttentionBlock):
     Examples
     --------
     >>> from derivations import derive
-    >>> block = TransformerBlock(sp.oo, activation=relu, positions=2, masked=True)
+    >>> block = TransformerBlock(width=sp.oo, activation=relu, positions=2, masked=True)
     >>> derive(block).limit.drift[0]  # the first token sees itself alone: attention adds 1, the MLP 1/2
     3/2
     """
@@ -170,7 +170,7 @@ class TransformerBlock(AttentionBlock):
     @classmethod
     def example(cls) -> TransformerBlock:
         """A pre-norm block with linear attention over two tokens, of width 2."""
-        return cls(2, activation=relu, positions=(2,), size=2, value_size=2, hidden=3, kind="linear")
+        return cls(width=2, activation=relu, positions=(2,), size=2, value_size=2, hidden=3, kind="linear")
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class ConvBlock(MLPBlock):
     Examples
     --------
     >>> from derivations import derive
-    >>> derive(ConvBlock(relu, sp.oo, positions=(3,), filter=(3,))).limit.drift[0]
+    >>> derive(ConvBlock(relu, width=sp.oo, positions=(3,), filter=(3,))).limit.drift[0]
     K_11/6 + K_22/6 + K_33/6
     """
 

@@ -21,8 +21,8 @@ class _Hidden(Block):
     r"""A block with hidden neurons; ``branch`` says what is added."""
 
     activation: Activation
-    width: sp.Expr
     _: KW_ONLY
+    width: sp.Expr
     hidden: sp.Expr = 4 * n
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class MLPBlock(_Hidden):
     --------
     >>> from derivations import derive, relu
     >>> from derivations.symbols import width
-    >>> derive(MLPBlock(relu, width)).gram_law.name
+    >>> derive(MLPBlock(relu, width=width)).gram_law.name
     'geometric Brownian motion'
     """
 
@@ -118,7 +118,7 @@ class GatedBlock(_Hidden):
     Without a norm the squared norm explodes after finitely many layers even at infinite width:
 
     >>> from derivations import derive, relu
-    >>> derive(GatedBlock(relu, sp.oo)).limit.drift[0]
+    >>> derive(GatedBlock(relu, width=sp.oo)).limit.drift[0]
     K**2/2
     """
 

@@ -49,7 +49,7 @@ class ConvResNet(ShrinkingResNet):
 
     Examples
     --------
-    >>> network = ConvResNet(tanh, relu, 2, positions=(4,), filter=(3,), circular=False)
+    >>> network = ConvResNet(tanh, relu, width=2, positions=(4,), filter=(3,), circular=False)
     >>> network.program().statements[0].weights.taps
     ((None, 0, 1, 2), (0, 1, 2, 3), (1, 2, 3, None))
     """
@@ -73,7 +73,7 @@ class ConvResNet(ShrinkingResNet):
     @classmethod
     def example(cls) -> ConvResNet:
         """Two channels on a line of three positions, circular."""
-        return cls(tanh, relu, 2, positions=(3,), filter=(3,), bias_variance=sp.Rational(1, 2))
+        return cls(tanh, relu, width=2, positions=(3,), filter=(3,), bias_variance=sp.Rational(1, 2))
 
 
 def checked_sizes(given: object, name: str) -> tuple[int, ...]:

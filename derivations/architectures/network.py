@@ -3,7 +3,7 @@ r"""Any network, said as one layer's formula."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import sympy as sp
 
@@ -52,6 +52,7 @@ class Network(Recipe):
     """
 
     layer: sp.Expr
+    _: KW_ONLY
     width: sp.Expr
     inputs: int = 1
     parameters: Sequence[sp.Symbol] = field(default=())
@@ -140,4 +141,6 @@ def with_free_time(recipe: Recipe) -> Recipe:
         return replace(recipe, regime=Regime())
     used = expression.free_symbols.union(*(w.parameters for w in expression.atoms(Weights)))
     parameters = tuple(sorted(used - {state, step, time, *recipe.width.free_symbols}, key=str))
-    return Network(expression, recipe.width, inputs=recipe.inputs, parameters=parameters, positions=recipe.positions)
+    return Network(
+        expression, width=recipe.width, inputs=recipe.inputs, parameters=parameters, positions=recipe.positions
+    )

@@ -62,8 +62,8 @@ class MLP(Perceptron):
     """
 
     activation: Activation
-    width: sp.Expr = any_width
     _: KW_ONLY
+    width: sp.Expr = any_width
     inputs: int = 1
 
     def __post_init__(self) -> None:
@@ -128,8 +128,8 @@ class ShapedMLP(Perceptron):
     """
 
     activation: Activation
-    width: sp.Expr = any_width
     _: KW_ONLY
+    width: sp.Expr = any_width
     inputs: int = 1
     c_plus: sp.Expr | None = None
     c_minus: sp.Expr | None = None

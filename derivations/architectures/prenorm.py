@@ -37,8 +37,8 @@ class PreNormResNet(Recipe):
     """
 
     activation: Activation
-    width: sp.Expr = any_width
     _: KW_ONLY
+    width: sp.Expr = any_width
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
 

@@ -47,8 +47,8 @@ class ResNet(Recipe):
     """
 
     activation: Activation
-    width: sp.Expr
     _: KW_ONLY
+    width: sp.Expr
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
     letters = (("activation", "varphi"),)

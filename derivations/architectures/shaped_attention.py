@@ -51,12 +51,12 @@ class ShapedAttention(Recipe):
 
     >>> from derivations import derive
     >>> tau = sp.Symbol("tau", positive=True)
-    >>> print(sp.factor(derive(ShapedAttention(100, positions=2, temperature=tau)).limit.drift[0]))
+    >>> print(sp.factor(derive(ShapedAttention(width=100, positions=2, temperature=tau)).limit.drift[0]))
     V_11*(V_11 - 2*V_12 + V_22)**2/(16*tau**2)
     """
 
-    width: sp.Expr
     _: KW_ONLY
+    width: sp.Expr
     positions: tuple[int, ...] = (2,)
     temperature: sp.Expr = sp.S.One
     skip: sp.Expr = sp.S.Zero
@@ -100,4 +100,4 @@ class ShapedAttention(Recipe):
     @classmethod
     def example(cls) -> ShapedAttention:
         """Two tokens at temperature 1, of width 8."""
-        return cls(8)
+        return cls(width=8)

@@ -106,8 +106,8 @@ class ShrinkingResNet(Recipe):
 
     outer: Activation
     inner: Activation
-    width: sp.Expr
     _: KW_ONLY
+    width: sp.Expr
     inputs: int = 1
     weight_variance: sp.Expr = sp.S.One
     bias_variance: sp.Expr = sp.S.Zero
@@ -142,4 +142,4 @@ class ShrinkingResNet(Recipe):
     def example(cls) -> ShrinkingResNet:
         """A tanh network of width 3 with means and biases."""
         half, third = sp.Rational(1, 2), sp.Rational(1, 3)
-        return cls(tanh, tanh, 3, bias_variance=half, weight_mean=third, bias_mean=sp.Rational(-1, 4))
+        return cls(tanh, tanh, width=3, bias_variance=half, weight_mean=third, bias_mean=sp.Rational(-1, 4))

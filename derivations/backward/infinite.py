@@ -48,7 +48,7 @@ def gradient_flow(architecture: Recipe) -> Flow:
     Examples
     --------
     >>> from derivations import ResNet, relu
-    >>> gradient_flow(ResNet(relu, sp.oo)).drift
+    >>> gradient_flow(ResNet(relu, width=sp.oo)).drift
     Matrix([
     [K/2],
     [Q/2]])
@@ -78,7 +78,7 @@ def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
     Examples
     --------
     >>> from derivations import ResNet, relu
-    >>> adjoint_flow(gradient_flow(ResNet(relu, sp.oo)), sp.Integer(1)).drift
+    >>> adjoint_flow(gradient_flow(ResNet(relu, width=sp.oo)), sp.Integer(1)).drift
     Matrix([
     [-K/2],
     [ Q/2]])

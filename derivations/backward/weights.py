@@ -28,7 +28,7 @@ def weight_gradients(network: Recipe) -> dict[str, sp.Expr | sp.ImmutableMatrix]
     Examples
     --------
     >>> from derivations import ResNet, identity
-    >>> weight_gradients(ResNet(identity, 3))
+    >>> weight_gradients(ResNet(identity, width=3))
     {'W': <x**2>}
     """
     program = network.program()

@@ -53,7 +53,7 @@ def equivalence(first: Flow, second: Flow, unknown: sp.Symbol) -> Equivalence:
     --------
     >>> from derivations import ResNet, ShapedMLP, relu, width_limit, joint_limit
     >>> v, c = sp.Symbol("v", positive=True), sp.Symbol("c", positive=True)
-    >>> residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    >>> residual = width_limit(ResNet(relu, width=sp.oo, inputs=2, weight_variance=v))
     >>> half = sp.Rational(1, 2)
     >>> shaped = joint_limit(ShapedMLP(relu, inputs=2, c_plus=c, c_minus=0, rate=half / 2, depth_rate=half))
     >>> equivalence(residual, shaped, v).value
@@ -64,7 +64,7 @@ def equivalence(first: Flow, second: Flow, unknown: sp.Symbol) -> Equivalence:
             "a limit to be compared",
             limit,
             (Flow, Diffusion),
-            "a Flow, such as width_limit(ResNet(relu, sp.oo, inputs=2))",
+            "a Flow, such as width_limit(ResNet(relu, width=sp.oo, inputs=2))",
         )
     require("the unknown", unknown, sp.Symbol, "a symbol")
     left, right = (pair_correlation(flow, flow.states).process() for flow in (first, second))

@@ -34,9 +34,9 @@ def existence(limit: Limit, architecture: Recipe, order: str = "depth") -> Exist
     >>> import sympy as sp
     >>> from derivations import GatedBlock, ResNet, depth_limit, relu, width_limit
     >>> x = sp.Symbol("x", real=True)
-    >>> [existence(depth_limit(net), net).explodes for net in (ResNet(relu, 3), ResNet(x**2, 2), ResNet(x**2, 3))]
+    >>> [existence(depth_limit(net), net).explodes for net in (ResNet(relu, width=3), ResNet(x**2, width=2), ResNet(x**2, width=3))]
     ['cannot', 'cannot', 'can']
-    >>> gate = GatedBlock(relu, sp.oo)
+    >>> gate = GatedBlock(relu, width=sp.oo)
     >>> existence(width_limit(gate), gate, "width").explosion_time
     2/K_0
     """

@@ -118,7 +118,7 @@ def scalings(
     Examples
     --------
     >>> from derivations import ResNet, relu, symbols
-    >>> for regime in scalings(ResNet(relu, symbols.width)).regimes:
+    >>> for regime in scalings(ResNet(relu, width=symbols.width)).regimes:
     ...     print(regime.kind, *regime.conditions)
     drift and noise Eq(p, 1/2) Eq(p_mu_W, 1/2)
     noise only Eq(p, 1/2) p_mu_W > 1/2
@@ -126,7 +126,7 @@ def scalings(
 
     One step of Adam's kind moves the features at every depth by order 1 at learning rates of :math:`n^{-1}L^{-1/2}`:
 
-    >>> verdict = scalings(ResNet(relu, symbols.width), training=True).at("sign", readout=1)
+    >>> verdict = scalings(ResNet(relu, width=symbols.width), training=True).at("sign", readout=1)
     >>> verdict.kind, verdict.a, verdict.b
     ('features move', 1, 1/2)
     """

@@ -65,7 +65,7 @@ def coupled_flow(architecture: Recipe, tangent: bool) -> CoupledFlow:
     Examples
     --------
     >>> from derivations import Network, Weights, attention, epsilon
-    >>> net = Network(lambda x: x + epsilon * Weights("V")(attention(x, x, x, "linear", "linear")), sp.oo, positions=2)
+    >>> net = Network(lambda x: x + epsilon * Weights("V")(attention(x, x, x, "linear", "linear")), width=sp.oo, positions=2)
     >>> coupled_flow(net, tangent=False).own_rates[0]
     K_11**3 + 2*K_11*K_12**2 + K_12**2*K_22
     """

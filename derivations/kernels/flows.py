@@ -23,7 +23,7 @@ def nngp(architecture: Recipe) -> Flow:
     Examples
     --------
     >>> from derivations import ShrinkingResNet, identity, tanh
-    >>> nngp(ShrinkingResNet(tanh, identity, sp.oo)).drift
+    >>> nngp(ShrinkingResNet(tanh, identity, width=sp.oo)).drift
     Matrix([[K]])
     """
     return width_limit(architecture)
@@ -54,7 +54,7 @@ def ntk(architecture: Recipe) -> Flow:
     Examples
     --------
     >>> from derivations import ShrinkingResNet, identity, tanh
-    >>> ntk(ShrinkingResNet(tanh, identity, sp.oo)).drift
+    >>> ntk(ShrinkingResNet(tanh, identity, width=sp.oo)).drift
     Matrix([
     [        K],
     [K + Theta]])

@@ -207,7 +207,7 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     Examples
     --------
     >>> from derivations import ResNet, relu
-    >>> flow = pair_flow(ResNet(relu, sp.oo), tangent=False)
+    >>> flow = pair_flow(ResNet(relu, width=sp.oo), tangent=False)
     >>> [len(flow.own), len(flow.pairs), flow.repeats]
     [1, 1, True]
     """

@@ -100,9 +100,9 @@ def explosion_depth(architecture: Recipe) -> sp.Expr:
     Examples
     --------
     >>> from derivations import ShrinkingResNet, identity, silu, tanh
-    >>> explosion_depth(ShrinkingResNet(tanh, identity, sp.oo))
+    >>> explosion_depth(ShrinkingResNet(tanh, identity, width=sp.oo))
     oo
-    >>> explosion_depth(ShrinkingResNet(silu, identity, sp.oo)).subs(sp.Symbol("K_0", positive=True), 1)
+    >>> explosion_depth(ShrinkingResNet(silu, identity, width=sp.oo)).subs(sp.Symbol("K_0", positive=True), 1)
     8*sqrt(3)*pi/9
     """
     flow = nngp(architecture)

@@ -34,7 +34,7 @@ def solve_flow(flow: Flow) -> dict[sp.Symbol, sp.Expr]:
     --------
     >>> from derivations import ShrinkingResNet, identity, tanh
     >>> from derivations.kernels import ntk
-    >>> solve_flow(ntk(ShrinkingResNet(tanh, identity, sp.oo)))
+    >>> solve_flow(ntk(ShrinkingResNet(tanh, identity, width=sp.oo)))
     {K: K_0*exp(t), Theta: (K_0*t + Theta_0)*exp(t)}
     """
     left = dict(zip(flow.states, flow.drift, strict=True))

@@ -46,7 +46,7 @@ def network_of(options: argparse.Namespace, inputs: int = 1) -> Recipe:
     sizes = {w: w.func(w.args[0], 1, *w.args[2:]) for w in layer.atoms(derivations.Weights)}
     if isinstance(width, int) and layer.xreplace(sizes).has(symbols.width):
         layer = layer.subs(symbols.width, width)  # numbers of neurons alone move with the width where it grows
-    return derivations.Network(layer, width, inputs, positions=grid, regime=_regime(given))
+    return derivations.Network(layer, width=width, inputs=inputs, positions=grid, regime=_regime(given))
 
 
 def _regime(given: dict[str, Any]) -> Regime:

@@ -182,7 +182,7 @@ def simulate_jacobian(
     Examples
     --------
     >>> from derivations import ShrinkingResNet, tanh
-    >>> x, j = simulate_jacobian(ShrinkingResNet(tanh, tanh, 3), 10, 5, [1.0, 0.0, -1.0])
+    >>> x, j = simulate_jacobian(ShrinkingResNet(tanh, tanh, width=3), 10, 5, [1.0, 0.0, -1.0])
     >>> x.shape, j.shape
     ((5, 3), (5, 3, 3))
     """
@@ -233,7 +233,7 @@ def simulate_tangent_kernel(
     Examples
     --------
     >>> from derivations import ResNet, relu
-    >>> simulate_tangent_kernel(ResNet(relu, 4, inputs=2), 3, 5, [[1.0, 0.0], [0.0, 1.0]]).shape
+    >>> simulate_tangent_kernel(ResNet(relu, width=4, inputs=2), 3, 5, [[1.0, 0.0], [0.0, 1.0]]).shape
     (5, 2, 2)
     """
     kept: Array = simulate_network(

@@ -126,8 +126,8 @@ def from_torch(
     layer = reader.finished(value)
     return TorchNetwork(
         layer,
-        reader.width,
-        inputs,
+        width=reader.width,
+        inputs=inputs,
         positions=reader.positions,
         modules=tuple(reader.modules.items()),
         remarks=(*reader.remarks, *reader.draws.remarks),

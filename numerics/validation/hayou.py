@@ -47,7 +47,7 @@ def neurons(network: ResNet) -> NeuronDiffusion:
 def slope_at_start(width: int, variance: Fraction) -> float:
     """The engine's slope at t = 0 for an i.i.d. symmetric start, given a norm that is not 0."""
     return float(
-        initial_slope(norm_dynamics(neurons(ResNet(relu, any_width, weight_variance=variance)), relu)).at(width)
+        initial_slope(norm_dynamics(neurons(ResNet(relu, width=any_width, weight_variance=variance)), relu)).at(width)
     )
 
 
@@ -60,7 +60,7 @@ def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers:
     kept = []
     for s in spawn(seed, -(-samples // CHUNK)):
         layers = simulate_network(
-            ResNet(relu, width),
+            ResNet(relu, width=width),
             1,
             min(samples, CHUNK),
             inputs=[[1.0]],
@@ -101,7 +101,7 @@ def log_volume(width: int, inputs: int, variance: Fraction) -> tuple[float, floa
     :math:`\log\mathrm{vol} = \tfrac12\log D` with D the determinant of the inputs' Gram matrix, a polynomial in
     sums over the neurons; so the drift is :math:`\tfrac12\mathcal{L}D/D - \tfrac14[D,D]/D^2`.
     """
-    limit = neurons(ResNet(identity, width, inputs=inputs, weight_variance=variance))
+    limit = neurons(ResNet(identity, width=width, inputs=inputs, weight_variance=variance))
     x = limit.neuron
     gram = limit.neuron_covariance.func(inputs, inputs, lambda a, b: limit.sum(x[a] * x[b]))
     d = gram.det(method="berkowitz").expand()
@@ -120,7 +120,7 @@ def linear_products(width: int, time: int, depth: int, samples: int, seed: Seed,
 
     With as many inputs as neurons, drawing the weights costs no more than drawing the pre-activations.
     """
-    network = ResNet(identity, width, inputs=width)
+    network = ResNet(identity, width=width, inputs=width)
     return simulate_network(
         network, depth, samples, x0=np.eye(width), t=float(time), seed=seed, workers=workers, method="weights"
     )
@@ -133,7 +133,9 @@ def log_determinant(width: int, time: int, depth: int, samples: int, seed: Seed,
 
 def linear_log_ratio(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:
     """log(‖X_t‖ / ‖X_0‖) for one input."""
-    x = simulate_network(ResNet(identity, width), depth, samples, x0=1.0, t=float(time), seed=seed, workers=workers)
+    x = simulate_network(
+        ResNet(identity, width=width), depth, samples, x0=1.0, t=float(time), seed=seed, workers=workers
+    )
     return np.log(np.sum(x**2, axis=(1, 2)) / width) / 2.0
 
 
@@ -189,7 +191,7 @@ LINEAR: tuple[Claim, ...] = (
 def active_neurons(width: int, time: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """N(X_t) in networks of ``size`` layers per unit of time, from a standard normal start with N(X_0) > 0."""
     counts = simulate_network(
-        ResNet(relu, width),
+        ResNet(relu, width=width),
         size * time,
         samples,
         inputs=[[1.0]],
@@ -208,21 +210,21 @@ def active_neurons_of_limit(
     """N(X_t) from the engine's equation by Euler–Maruyama, with ``size`` steps per unit of time."""
     start, noise = spawn(seed, 2)
     x0 = np.random.default_rng(start).standard_normal((samples, width))
-    limit = depth_limit(ResNet(relu, width, weight_variance=variance))
+    limit = depth_limit(ResNet(relu, width=width, weight_variance=variance))
     x = simulate_sde(limit, x0=x0, t=float(time), steps=size * time, samples=samples, seed=noise, workers=workers)
     return np.count_nonzero(x > 0, axis=1)[np.any(x0 > 0, axis=1)]
 
 
 def long_time_exponent(width: int, variance: Fraction) -> float:
     """The engine's drift of log‖φ(X)‖ with one active neuron, the end that every path reaches for width 2."""
-    (drift,) = norm_dynamics(neurons(ResNet(relu, width, weight_variance=variance)), relu).logarithm.drift
+    (drift,) = norm_dynamics(neurons(ResNet(relu, width=width, weight_variance=variance)), relu).logarithm.drift
     return float(drift.xreplace({count: 1 for count in drift.atoms(CoordinateSum)}))
 
 
 def late_growth(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The mean slope of log‖φ(X_t)‖ between t = 60 and t = 100, with ``size`` layers per unit of time."""
     logs = simulate_network(
-        ResNet(relu, width),
+        ResNet(relu, width=width),
         100 * size,
         samples,
         x0=1.0,
@@ -265,7 +267,7 @@ INPUTS = np.array([[1.0, 0.0], [0.6, 0.8]])  # two unit vectors with correlation
 
 def kernel_after(time: float, variance: Fraction) -> Array:
     """K(t) in the order K_11, K_12, K_22, the engine's flow integrated from K(0) = AAᵀ/dim."""
-    flow = width_limit(ResNet(relu, float("inf"), inputs=2, weight_variance=variance))
+    flow = width_limit(ResNet(relu, width=float("inf"), inputs=2, weight_variance=variance))
     velocity = [compile_expression(flow.states, entry) for entry in flow.drift]
     start = (INPUTS @ INPUTS.T / INPUTS.shape[1])[np.triu_indices(2)]
     solved = integrate.solve_ivp(
@@ -283,7 +285,7 @@ def gram_entry(index: int, size: int, samples: int, seed: Seed, workers: int) ->
     """The same entry of XXᵀ/n in networks of width ``size`` and as many layers, so that both biases are of order 1/n."""
     first, second = np.triu_indices(2)
     x = simulate_network(
-        ResNet(relu, size, inputs=2),
+        ResNet(relu, width=size, inputs=2),
         size,
         samples,
         inputs=INPUTS,
@@ -314,14 +316,14 @@ WIDE: tuple[Claim, ...] = tuple(
 
 def law_from_gaussian(activation: Activation, variance: Fraction) -> Any:
     """The law of X_1 from X_0 ~ N(0, 1): what the recognised law says, averaged over the start."""
-    limit = depth_limit(ResNet(activation, 1, weight_variance=variance))
+    limit = depth_limit(ResNet(activation, width=1, weight_variance=variance))
     assert isinstance(limit, Diffusion)
     return compile_law(recognise(limit), x0=Normal(0, 1), t=1.0)
 
 
 def networks_from_gaussian(activation: Activation, depth: int, samples: int, seed: Seed, workers: int) -> Array:
     """Networks of width one behind an input layer: the input 1 through a weight N(0, 1)."""
-    ends = simulate_network(ResNet(activation, 1), depth, samples, inputs=[[1.0]], seed=seed, workers=workers)
+    ends = simulate_network(ResNet(activation, width=1), depth, samples, inputs=[[1.0]], seed=seed, workers=workers)
     return ends[:, 0, 0]
 
 
@@ -350,7 +352,7 @@ def collapsed(width: int, variance: Fraction) -> float:
 
 def collapsed_networks(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """Whether φ(X_1) = 0, for networks behind an input layer."""
-    x = simulate_network(ResNet(relu, width), size, samples, inputs=[[1.0]], seed=seed, workers=workers)
+    x = simulate_network(ResNet(relu, width=width), size, samples, inputs=[[1.0]], seed=seed, workers=workers)
     return np.all(x <= 0, axis=(1, 2)).astype(float)
 
 
@@ -367,7 +369,14 @@ def log_ratio(before: Array, after: Array) -> Array:
 def log_ratio_of_networks(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The same of networks, all weights drawn."""
     x = simulate_network(
-        ResNet(relu, width), size, samples, inputs=[[1.0]], seed=seed, workers=workers, at=[0, size], method="weights"
+        ResNet(relu, width=width),
+        size,
+        samples,
+        inputs=[[1.0]],
+        seed=seed,
+        workers=workers,
+        at=[0, size],
+        method="weights",
     )
     return log_ratio(x[0, :, :, 0], x[1, :, :, 0])
 
@@ -376,7 +385,7 @@ def log_ratio_of_limit(width: int, variance: Fraction, size: int, samples: int, 
     """The same from the engine's equation by Euler–Maruyama, in ``size`` steps."""
     start, noise = spawn(seed, 2)
     x0 = np.random.default_rng(start).standard_normal((samples, width))
-    limit = depth_limit(ResNet(relu, width, weight_variance=variance))
+    limit = depth_limit(ResNet(relu, width=width, weight_variance=variance))
     return log_ratio(x0, simulate_sde(limit, x0=x0, steps=size, samples=samples, seed=noise, workers=workers))
 
 

@@ -29,7 +29,7 @@ from numerics.validation.claims import OWN, Claim, Distribution, Number
 
 def block(norm: str, variance: Fraction = RIGHT) -> MLPBlock:
     """With a ReLU, behind a norm or without one."""
-    return MLPBlock(relu, 3, hidden=6, norm=norm, weight_variance=variance)
+    return MLPBlock(relu, width=3, hidden=6, norm=norm, weight_variance=variance)
 
 
 def norm_law(norm: str, variance: Fraction) -> Any:
@@ -64,13 +64,13 @@ def outputs(depth: int, samples: int, seed: Seed, workers: int) -> Array:
 
 def inverse_norm(t: float, variance: Fraction) -> float:
     """1/V at infinite width, before the depth at which V is infinite."""
-    flow = width_limit(GatedBlock(relu, float("inf"), weight_variance=variance))
+    flow = width_limit(GatedBlock(relu, width=float("inf"), weight_variance=variance))
     return float(1 / solve_flow(flow, [1.0], t)(t)[0])
 
 
 def inverse_norm_of_networks(t: float, size: int, samples: int, seed: Seed, workers: int) -> Array:
     """The same of networks with as many layers a unit of time as they have neurons, four times as many inside."""
-    x = simulate_network(GatedBlock(relu, size), int(t * size), samples, x0=1.0, t=t, seed=seed, workers=workers)
+    x = simulate_network(GatedBlock(relu, width=size), int(t * size), samples, x0=1.0, t=t, seed=seed, workers=workers)
     return 1 / np.mean(x[:, :, 0] ** 2, axis=1)
 
 
@@ -81,12 +81,12 @@ LOGISTIC = parse_activation("x*(1-x)")
 
 def solvable_law(variance: Fraction) -> Any:
     """The law at t = 1 from 1/2: a Brownian motion in another coordinate, tilted."""
-    return compile_law(derive(ResNet(LOGISTIC, 1, weight_variance=variance)).law, x0=0.5, t=1.0)
+    return compile_law(derive(ResNet(LOGISTIC, width=1, weight_variance=variance)).law, x0=0.5, t=1.0)
 
 
 def solvable_networks(depth: int, samples: int, seed: Seed, workers: int) -> Array:
     """Networks of one neuron."""
-    return simulate_network(ResNet(LOGISTIC, 1), depth, samples, x0=0.5, seed=seed, workers=workers)[:, 0, 0]
+    return simulate_network(ResNet(LOGISTIC, width=1), depth, samples, x0=0.5, seed=seed, workers=workers)[:, 0, 0]
 
 
 CLAIMS: tuple[Claim, ...] = (

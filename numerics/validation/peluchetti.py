@@ -45,9 +45,9 @@ def wide(network: Any, size: int) -> Any:
 
 # --- dense and convolutional, finite width: second moments, which a linear inner activation closes ---
 
-DENSE = ShrinkingResNet(tanh, identity, 4, weight_variance=HALF, bias_variance=HALF)
+DENSE = ShrinkingResNet(tanh, identity, width=4, weight_variance=HALF, bias_variance=HALF)
 LINE = ConvResNet(
-    tanh, identity, 3, positions=(3,), filter=(3,), circular=False, weight_variance=HALF, bias_variance=HALF
+    tanh, identity, width=3, positions=(3,), filter=(3,), circular=False, weight_variance=HALF, bias_variance=HALF
 )
 
 
@@ -89,7 +89,7 @@ def product(network: Recipe, a: int, b: int, size: int, samples: int, seed: Seed
 
 # --- the Itô correction of a curved outer activation, finite width ---
 
-CURVED = ShrinkingResNet(silu, tanh, 3, bias_variance=HALF)
+CURVED = ShrinkingResNet(silu, tanh, width=3, bias_variance=HALF)
 
 
 def mean_of_limit(factor: Fraction, size: int, samples: int, seed: Seed, workers: int) -> Array:
@@ -106,7 +106,7 @@ def mean_of_networks(size: int, samples: int, seed: Seed, workers: int) -> Array
 
 # --- Jacobians ---
 
-LINEAR = ShrinkingResNet(tanh, identity, 3)
+LINEAR = ShrinkingResNet(tanh, identity, width=3)
 START = np.array([1.0, -0.5, 0.3])
 TANGENT = np.array([1.0, 1.0, 0.0])
 
@@ -159,10 +159,17 @@ def log_growth_squared(tangents: Array) -> Array:
 
 INPUTS = np.array([[1.0, 0.0], [0.6, 0.8]])
 IMAGES = 2 * np.array([[[1.0, 0.2, -0.5]], [[0.3, 1.0, 0.4]]])
-BIASED = ShrinkingResNet(tanh, relu, OO, weight_variance=HALF, bias_variance=HALF)
-SMOOTH = ShrinkingResNet(identity, erf, OO)
+BIASED = ShrinkingResNet(tanh, relu, width=OO, weight_variance=HALF, bias_variance=HALF)
+SMOOTH = ShrinkingResNet(identity, erf, width=OO)
 FILTERED = ConvResNet(
-    tanh, relu, OO, positions=(3,), filter=(3,), circular=False, weight_variance=HALF, bias_variance=Fraction(1, 8)
+    tanh,
+    relu,
+    width=OO,
+    positions=(3,),
+    filter=(3,),
+    circular=False,
+    weight_variance=HALF,
+    bias_variance=Fraction(1, 8),
 )
 
 
@@ -185,7 +192,7 @@ def tangent(a: int, b: int, size: int, samples: int, seed: Seed, workers: int) -
     return simulate_tangent_kernel(both, size, samples, INPUTS, seed=seed, workers=workers)[:, a, b]
 
 
-SWISH = ShrinkingResNet(silu, identity, OO)
+SWISH = ShrinkingResNet(silu, identity, width=OO)
 
 
 def swish_explosion(factor: Fraction) -> float:

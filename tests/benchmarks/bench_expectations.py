@@ -45,7 +45,10 @@ def main() -> None:
     print(
         "\nlevels of networks: rate of the variance, layers in all at errors of 1e-2, 1e-3, and the power that they grow with"
     )
-    for name, network in {"ResNet(tanh, 4)": ResNet(tanh, 4), "MLPBlock(relu, 4)": MLPBlock(relu, 4)}.items():
+    for name, network in {
+        "ResNet(tanh, width=4)": ResNet(tanh, width=4),
+        "MLPBlock(relu, width=4)": MLPBlock(relu, width=4),
+    }.items():
         task = ensemble(network, 2, partial(checked_start, 1.0, None, 1.0, 1, architecture=network), "state", T)
         levels = NetworkLevels(task, lambda x: np.tanh(x[:, 0, 0]), 0, 1)
         for _ in range(6):

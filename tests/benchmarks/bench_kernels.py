@@ -100,7 +100,7 @@ def main() -> None:
         f"{'peak, m = 1000, 2000 (in m² numbers)':>38}"
     )
     for inner in (relu, erf, gelu):
-        network = ShrinkingResNet(tanh, inner, sp.oo)
+        network = ShrinkingResNet(tanh, inner, width=sp.oo)
 
         def run(inputs: Array = X, network: ShrinkingResNet = network, **options: Any) -> Kernels:
             return kernel_matrices(network, inputs, **options)

@@ -18,7 +18,7 @@ WIDTHS = (10, 100, 1000)
 
 def seconds_per_layer(width: int, method: str, depth: int, samples: int, repeats: int = 3) -> float:
     """The best of some runs, per layer of one network."""
-    network = ResNet(relu, width)
+    network = ResNet(relu, width=width)
 
     def once() -> float:
         start = perf_counter()
@@ -51,8 +51,8 @@ def ratios() -> list[tuple[int, float, float, float]]:
 A, B = Weights("A"), Weights("B", out=2 * symbols.width)
 #: What is timed besides: a network of a width, the record, and how many neurons of all inputs a layer draws in units of the width.
 OTHERS = {
-    "one input": (lambda n: ResNet(relu, n), "state", 1),
-    "two inputs": (lambda n: ResNet(relu, n, inputs=2), "state", 2),
+    "one input": (lambda n: ResNet(relu, width=n), "state", 1),
+    "two inputs": (lambda n: ResNet(relu, width=n, inputs=2), "state", 2),
     "two matrices, pre-norm": (lambda n: Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n), "state", 3),
     "Gram matrix": (lambda n: MLP(relu, width=n, inputs=2), "conditional gram", 2),
     "gap": (lambda n: MLP(relu, width=n, inputs=2), "conditional gap", 2),

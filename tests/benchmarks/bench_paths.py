@@ -33,7 +33,7 @@ def fill() -> None:
 
 def ratios() -> dict[str, float]:
     """Times in units of the filling."""
-    limit = depth_limit(ResNet(relu, WIDTH))
+    limit = depth_limit(ResNet(relu, width=WIDTH))
 
     def paths(backend: str, workers: int = 1) -> Callable[[], object]:
         return lambda: simulate_sde(limit, 1.0, 1.0, STEPS, PATHS, workers=workers, backend=backend)

@@ -57,7 +57,7 @@ def filling(paths: int = PATHS) -> float:
 
 def ours(backend: str, paths: int = PATHS) -> float:
     """This package."""
-    limit = depth_limit(ResNet(relu, WIDTH))
+    limit = depth_limit(ResNet(relu, width=WIDTH))
     return seconds(lambda: simulate_sde(limit, 1.0, 1.0, STEPS, paths, backend=backend)) / (paths * STEPS)
 
 
@@ -100,7 +100,7 @@ def ours_jax(paths: int = PATHS) -> float:
     from numerics.compile.jax_paths import compile_jax_paths
 
     jax.config.update("jax_enable_x64", True)
-    run = compile_jax_paths(depth_limit(ResNet(relu, WIDTH)))
+    run = compile_jax_paths(depth_limit(ResNet(relu, width=WIDTH)))
     work = lambda: run(jax.random.key(0), 1.0, steps=STEPS, samples=paths).block_until_ready()  # noqa: E731
     return seconds(work) / (paths * STEPS)
 
@@ -181,7 +181,7 @@ def jitcsde(paths: int = 20) -> float:
 
 def networks_in_law(backend: str, samples: int = 200) -> float:
     """This package."""
-    network = ResNet(relu, WIDE)
+    network = ResNet(relu, width=WIDE)
     return seconds(lambda: simulate_network(network, DEPTH, samples, x0=1.0, backend=backend)) / samples
 
 

@@ -30,8 +30,8 @@ from derivations.calculus.moments import moment_equations
 
 x = symbols.state
 W = Weights("W")
-WIDE, NARROW = ResNet(relu, sp.oo), ResNet(relu, 3)
-SHAPED = ShapedMLP(relu, 10, inputs=2, c_plus=1, c_minus=0)
+WIDE, NARROW = ResNet(relu, width=sp.oo), ResNet(relu, width=3)
+SHAPED = ShapedMLP(relu, width=10, inputs=2, c_plus=1, c_minus=0)
 
 
 class Odd:
@@ -118,7 +118,7 @@ VALID = {
     "squareplus": {},
     "swish": {},
     "threshold": {"level": 0, "value": 0},
-    "training_limit": {"net": ResNet(tanh, sp.oo)},
+    "training_limit": {"net": ResNet(tanh, width=sp.oo)},
     "two_slope": {"positive": 1, "negative": 0},
     "width_limit": {"architecture": WIDE},
     "choose": {
@@ -126,31 +126,42 @@ VALID = {
         "parameter": sp.Symbol("a", positive=True),
         "norm": 0.5,
     },
-    "compare": {"d": derive(ResNet(relu, 1)), "samples": np.ones((20, 1, 1))},
+    "compare": {"d": derive(ResNet(relu, width=1)), "samples": np.ones((20, 1, 1))},
     "compile_expression": {"arguments": x, "expression": x**2},
-    "compile_law": {"law": derive(ResNet(relu, 1)).law},
-    "count_outcomes": {"limit": derive(ResNet(relu, 1)).limit, "states": np.zeros((3, 1))},
-    "distribution": {"of": derive(ResNet(relu, 1))},
+    "compile_law": {"law": derive(ResNet(relu, width=1)).law},
+    "count_outcomes": {"limit": derive(ResNet(relu, width=1)).limit, "states": np.zeros((3, 1))},
+    "distribution": {"of": derive(ResNet(relu, width=1))},
     "expect_network": {"architecture": NARROW, "function": lambda v: v, "depth": 4, "samples": 8, "x0": 1.0},
-    "expect_sde": {"limit": derive(ResNet(relu, 1)).limit, "function": lambda v: v[..., 0], "x0": 1.0, "tol": 0.1},
-    "joint_output_law": {"d": derive(ResNet(relu, 2)), "samples": 10, "steps": 4},
+    "expect_sde": {
+        "limit": derive(ResNet(relu, width=1)).limit,
+        "function": lambda v: v[..., 0],
+        "x0": 1.0,
+        "tol": 0.1,
+    },
+    "joint_output_law": {"d": derive(ResNet(relu, width=2)), "samples": 10, "steps": 4},
     "kernel_matrix": {"architecture": WIDE, "X": np.eye(2)},
-    "output_law": {"d": derive(ResNet(relu, 2)), "samples": 10, "steps": 4},
-    "sample_law": {"law": derive(ResNet(relu, 1)).law, "x0": 1.0, "samples": 4},
+    "output_law": {"d": derive(ResNet(relu, width=2)), "samples": 10, "steps": 4},
+    "sample_law": {"law": derive(ResNet(relu, width=1)).law, "x0": 1.0, "samples": 4},
     "simulate_collapse": {"architecture": SHAPED, "depth": 2, "samples": 2, "gap": 0.1},
-    "simulate_gram": {"architecture": ResNet(relu, 3, inputs=2), "depth": 2, "samples": 2, "start": np.eye(2)},
+    "simulate_gram": {"architecture": ResNet(relu, width=3, inputs=2), "depth": 2, "samples": 2, "start": np.eye(2)},
     "simulate_jacobian": {"architecture": NARROW, "depth": 2, "samples": 2, "x0": 1.0},
     "simulate_network": {"architecture": NARROW, "depth": 2, "samples": 2, "x0": 1.0},
-    "simulate_sde": {"limit": derive(ResNet(relu, 1)).limit, "x0": 1.0, "steps": 2, "samples": 2},
+    "simulate_sde": {"limit": derive(ResNet(relu, width=1)).limit, "x0": 1.0, "steps": 2, "samples": 2},
     "simulate_tangent_kernel": {"architecture": NARROW, "depth": 2, "samples": 2, "inputs": np.eye(2)},
     "solve_flow": {"flow": width_limit(WIDE), "x0": [1.0]},
-    "solve_fokker_planck": {"process": derive(ResNet(relu, 1)).limit, "x0": 1.0},
+    "solve_fokker_planck": {"process": derive(ResNet(relu, width=1)).limit, "x0": 1.0},
     "solve_moments": {"equations": moment_equations(Diffusion((x,), [-x], [[1]]), 2), "start": {x: 1}},
-    "solve_training": {"net": ResNet(tanh, sp.oo), "inputs": np.eye(2), "targets": [1.0, 0.0], "depth": 2, "steps": 2},
-    "to_diffrax": {"limit": derive(ResNet(relu, 1)).limit},
-    "to_sympy_lambda": {"limit": derive(ResNet(relu, 1)).limit},
-    "to_torchsde": {"limit": derive(ResNet(relu, 1)).limit},
-    "validate": {"d": derive(ResNet(relu, 1)), "samples": 10, "depth": 2},
+    "solve_training": {
+        "net": ResNet(tanh, width=sp.oo),
+        "inputs": np.eye(2),
+        "targets": [1.0, 0.0],
+        "depth": 2,
+        "steps": 2,
+    },
+    "to_diffrax": {"limit": derive(ResNet(relu, width=1)).limit},
+    "to_sympy_lambda": {"limit": derive(ResNet(relu, width=1)).limit},
+    "to_torchsde": {"limit": derive(ResNet(relu, width=1)).limit},
+    "validate": {"d": derive(ResNet(relu, width=1)), "samples": 10, "depth": 2},
 }
 #: What is made by the project and not by users, checks when it is fitted as scikit-learn asks, or needs an extra.
 ELSEWHERE = {
@@ -218,7 +229,7 @@ def test_options_are_of_their_kind(name):
 
 
 def test_laws_are_asked_at_numbers():
-    law = numerics.compile_law(derive(ResNet(relu, 1)).law)
+    law = numerics.compile_law(derive(ResNet(relu, width=1)).law)
     for ask in (law.pdf, law.logpdf, law.cdf, law.sf, law.logcdf, law.logsf, law.ppf, law.isf, law.interval):
         for value in ("a", None, 1j, [[1], [1, 2]]):
             with pytest.raises(ValueError, match="must be a number or an array of numbers"):

@@ -89,43 +89,43 @@ def test_every_recipe_in_every_regime(recipe):
 
 
 FLOWS = {
-    "ReGLU": (GatedBlock(relu, sp.oo), "can"),
-    "SwiGLU of two inputs": (GatedBlock(silu, sp.oo, inputs=2), "can"),
-    "GEGLU": (GatedBlock(gelu, sp.oo), "can"),
-    "GLU": (GatedBlock(sigmoid, sp.oo), "cannot"),
-    "SwiGLU after a norm": (GatedBlock(silu, sp.oo, inputs=2, norm="rms"), "cannot"),
-    "before a norm": (GatedBlock(relu, sp.oo, norm="rms", place="post"), "cannot"),
-    "square": (ResNet(x**2, sp.oo), "can"),
-    "exponential": (ResNet(sp.exp(x), sp.oo), "can"),
-    "root of a square": (ResNet(sp.sqrt(1 + x**2), sp.oo), "cannot"),
-    "linear attention": (AttentionBlock(sp.oo, kind="linear"), "can"),
-    "linear, masked": (AttentionBlock(sp.oo, kind="linear", masked=True), "can"),
-    "linear, dropout": (AttentionBlock(sp.oo, kind="linear", keep=HALF), "can"),
-    "linear after a norm": (AttentionBlock(sp.oo, kind="linear", norm="rms"), "cannot"),
-    "softmax": (AttentionBlock(sp.oo), "cannot"),
-    "means that grow together": (ShrinkingResNet(silu, identity, sp.oo), "not known"),
-    "curved around a bounded one": (ShrinkingResNet(silu, tanh, sp.oo, weight_mean=1), "cannot"),
+    "ReGLU": (GatedBlock(relu, width=sp.oo), "can"),
+    "SwiGLU of two inputs": (GatedBlock(silu, width=sp.oo, inputs=2), "can"),
+    "GEGLU": (GatedBlock(gelu, width=sp.oo), "can"),
+    "GLU": (GatedBlock(sigmoid, width=sp.oo), "cannot"),
+    "SwiGLU after a norm": (GatedBlock(silu, width=sp.oo, inputs=2, norm="rms"), "cannot"),
+    "before a norm": (GatedBlock(relu, width=sp.oo, norm="rms", place="post"), "cannot"),
+    "square": (ResNet(x**2, width=sp.oo), "can"),
+    "exponential": (ResNet(sp.exp(x), width=sp.oo), "can"),
+    "root of a square": (ResNet(sp.sqrt(1 + x**2), width=sp.oo), "cannot"),
+    "linear attention": (AttentionBlock(width=sp.oo, kind="linear"), "can"),
+    "linear, masked": (AttentionBlock(width=sp.oo, kind="linear", masked=True), "can"),
+    "linear, dropout": (AttentionBlock(width=sp.oo, kind="linear", keep=HALF), "can"),
+    "linear after a norm": (AttentionBlock(width=sp.oo, kind="linear", norm="rms"), "cannot"),
+    "softmax": (AttentionBlock(width=sp.oo), "cannot"),
+    "means that grow together": (ShrinkingResNet(silu, identity, width=sp.oo), "not known"),
+    "curved around a bounded one": (ShrinkingResNet(silu, tanh, width=sp.oo, weight_mean=1), "cannot"),
 }
 
 
 A = Weights("A", variance=1 + symbols.time)
 FLOWS |= {
-    "variance of depth": (Network(lambda x: x + epsilon * A(relu(x)), sp.oo), "cannot"),
+    "variance of depth": (Network(lambda x: x + epsilon * A(relu(x)), width=sp.oo), "cannot"),
     "variance with a pole": (
-        Network(lambda x: x + epsilon * Weights("A", variance=1 / (2 - symbols.time))(relu(x)), sp.oo),
+        Network(lambda x: x + epsilon * Weights("A", variance=1 / (2 - symbols.time))(relu(x)), width=sp.oo),
         "not known",
     ),
-    "tied": (Network(lambda x: x - epsilon**2 * Weights("B").T(tanh(Weights("B")(x))), sp.oo), "cannot"),
+    "tied": (Network(lambda x: x - epsilon**2 * Weights("B").T(tanh(Weights("B")(x))), width=sp.oo), "cannot"),
     "three factors": (
-        Network(lambda x: x + epsilon * Weights("B")(Weights("C")(x) * Weights("D")(x) * Weights("E")(x)), sp.oo),
+        Network(lambda x: x + epsilon * Weights("B")(Weights("C")(x) * Weights("D")(x) * Weights("E")(x)), width=sp.oo),
         "can",
     ),
     "a factor of another position": (
-        Network(lambda x: x + epsilon * Weights("B")(mixed([[0, 1], [1, 0]], x) * x), sp.oo, positions=2),
+        Network(lambda x: x + epsilon * Weights("B")(mixed([[0, 1], [1, 0]], x) * x), width=sp.oo, positions=2),
         "can",
     ),
-    "a logarithm between": (ResNet(x * sp.log(1 + x**2), sp.oo), "not known"),
-    "cubic": (ResNet(x**3 + x + 1, sp.oo), "can"),
+    "a logarithm between": (ResNet(x * sp.log(1 + x**2), width=sp.oo), "not known"),
+    "cubic": (ResNet(x**3 + x + 1, width=sp.oo), "can"),
 }
 
 
@@ -138,11 +138,11 @@ def test_flows(name):
 @pytest.mark.parametrize(
     ("recipe", "start", "time"),
     [
-        (GatedBlock(relu, sp.oo), 3, sp.Rational(2, 3)),
-        (GatedBlock(relu, sp.oo, bias_variance=1), 1, sp.sqrt(2) * (sp.pi / 2 - sp.atan(sp.sqrt(2)))),
-        (ResNet(x**2, sp.oo), 2, sp.Rational(1, 6)),
-        (ResNet(x**3, sp.oo), 1, sp.Rational(1, 30)),
-        (ResNet(x**2 + x, sp.oo), 1, sp.log(sp.Rational(4, 3))),
+        (GatedBlock(relu, width=sp.oo), 3, sp.Rational(2, 3)),
+        (GatedBlock(relu, width=sp.oo, bias_variance=1), 1, sp.sqrt(2) * (sp.pi / 2 - sp.atan(sp.sqrt(2)))),
+        (ResNet(x**2, width=sp.oo), 2, sp.Rational(1, 6)),
+        (ResNet(x**3, width=sp.oo), 1, sp.Rational(1, 30)),
+        (ResNet(x**2 + x, width=sp.oo), 1, sp.log(sp.Rational(4, 3))),
     ],
     ids=["gate", "gate with biases", "square", "cube", "square and linear"],
 )
@@ -163,9 +163,14 @@ def test_a_flow_explodes_at_the_time_that_is_said(recipe, start, time):
 @pytest.mark.slow
 def test_a_finite_gate_explodes_from_three_neurons_on():
     # the squared norm's scale has the density V^(-n/2)
-    assert [derive(GatedBlock(silu, k)).existence.explodes for k in (1, 2, 3, 4)] == ["cannot", "cannot", "can", "can"]
-    assert "explodes if" in derive(GatedBlock(silu, n)).existence.reasons[1]
-    assert derive(GatedBlock(silu, 4, norm="rms")).existence.explodes == "cannot"
+    assert [derive(GatedBlock(silu, width=k)).existence.explodes for k in (1, 2, 3, 4)] == [
+        "cannot",
+        "cannot",
+        "can",
+        "can",
+    ]
+    assert "explodes if" in derive(GatedBlock(silu, width=n)).existence.reasons[1]
+    assert derive(GatedBlock(silu, width=4, norm="rms")).existence.explodes == "cannot"
 
 
 @pytest.mark.slow
@@ -176,7 +181,7 @@ def test_the_norm_of_a_shaped_network_decides():
 
 @pytest.mark.slow
 def test_more_positions_than_are_looked_at_are_said():
-    found = derive(AttentionBlock(2, positions=5, size=2, kind="linear")).existence
+    found = derive(AttentionBlock(width=2, positions=5, size=2, kind="linear")).existence
     assert "more than 4 positions" in found.reasons[1]
     assert found.explodes == "not known"
 
@@ -191,7 +196,7 @@ def test_what_grows_at_most_linearly_does_not_explode_at_a_fixed_width(width, in
         found = derive(Network(state + epsilon * A(body), width=width, inputs=inputs)).existence
         assert (found.exists, found.unique, found.explodes) == ("yes", "yes", "cannot")
         assert "until a norm is 0" in found.reasons[0]
-    coupled = derive(MLPBlock(relu, width, weight_mean=1, output_mean=1)).existence
+    coupled = derive(MLPBlock(relu, width=width, weight_mean=1, output_mean=1)).existence
     assert (coupled.unique, coupled.explodes) == ("yes", "cannot")
     # a norm that does not divide by what it is taken of bounds nothing, and a root at 0 is not Lipschitz
     quadratic = derive(Network(state + epsilon * A(state * rms_norm(state)), width=3)).existence

@@ -74,10 +74,10 @@ from tests.refused import assert_refused, refusals
 x, n, t = symbols.state, symbols.width, symbols.time
 A, B, H = Weights("A"), Weights("B"), Weights("H", law="orthogonal")
 a, b, c = sp.symbols("a b c", positive=True)
-one, wide, any_width = ResNet(relu, 1), ResNet(relu, sp.oo), ResNet(relu, n)
+one, wide, any_width = ResNet(relu, width=1), ResNet(relu, width=sp.oo), ResNet(relu, width=n)
 uneven = NeuronDiffusion(neuron=(x,), neuron_drift=[0], neuron_covariance=[[x**2]], width=3)
 collapse = joint_limit(MLP(relu, inputs=2))
-after_norm = MLPBlock(relu, 3, norm="rms", place="post")
+after_norm = MLPBlock(relu, width=3, norm="rms", place="post")
 eye, ones = np.eye(3), np.ones(3)
 found = cache(lambda: scalings(any_width))
 ONE = '{"sympy": "Integer(1)"}'
@@ -87,7 +87,7 @@ REFUSED = {
     "columns of a symbol": (lambda: jacobian(any_width).limit(), "has no number of columns; say columns="),
     "the inverse on a sphere": (lambda: jacobian(after_norm).inverse, "keeps the state on a sphere"),
     "tangents of a sphere": (
-        lambda: jacobian(MLPBlock(relu, n, norm="rms", place="post")).gram,
+        lambda: jacobian(MLPBlock(relu, width=n, norm="rms", place="post")).gram,
         "keeps tangents beside its state",
     ),
     "two kinks of one orthogonal matrix": (
@@ -129,9 +129,12 @@ REFUSED = {
         lambda: reduce_to_linear(Diffusion((x,), [x], [[sp.Max(-x, 0) ** 2]], domain=sp.Interval.open(0, sp.oo))),
         "degenerate on its domain",
     ),
-    "positions of one input": (lambda: pair_flow(AttentionBlock(sp.oo, positions=2), False), "couples all positions"),
+    "positions of one input": (
+        lambda: pair_flow(AttentionBlock(width=sp.oo, positions=2), False),
+        "couples all positions",
+    ),
     "a symbol in attention": (
-        lambda: coupled_flow(AttentionBlock(sp.oo, positions=2, weight_variance=a), False),
+        lambda: coupled_flow(AttentionBlock(width=sp.oo, positions=2, weight_variance=a), False),
         "got the symbols a",
     ),
     "a draw of no kind": (lambda: law_of(3), "no law is known of int"),
@@ -143,7 +146,7 @@ REFUSED = {
     "no noise": (lambda: NystroemRegressor(wide, noise=0).fit(eye, ones), "noise must be above 0"),
     "levels of a law": (lambda: find_scheme("exact").couple(derive(one).limit), "does not couple two step sizes"),
     "a formula of twenty neurons": (
-        lambda: find_scheme("derivative_free").prepare(derive(ResNet(relu, 20)).limit),
+        lambda: find_scheme("derivative_free").prepare(derive(ResNet(relu, width=20)).limit),
         "up to 8 of them",
     ),
     "a start where coefficients are singular": (
@@ -168,7 +171,7 @@ REFUSED = {
     ),
     "noise that is no square": (lambda: _refuse_unreal(-(x**2), x, sp.S.One, sp.oo), "expected a number ≥ 0"),
     "a pole beside the domain": (
-        lambda: distribution(derive(ResNet(parse_activation("1/(x-3)"), 1)), x0=1.0),
+        lambda: distribution(derive(ResNet(parse_activation("1/(x-3)"), width=1)), x0=1.0),
         "pole at x = 3 at which its square is not integrable",
     ),
     "a matrix that is no covariance": (
@@ -194,7 +197,7 @@ REFUSED = {
         "no scheme steps this limit on two grids: .* singular at t = 0",
     ),
     "levels of a state": (
-        lambda: expect_network(ResNet(relu, 3), lambda v: v, depth=4, samples=8, x0=1.0, tol=0.1),
+        lambda: expect_network(ResNet(relu, width=3), lambda v: v, depth=4, samples=8, x0=1.0, tol=0.1),
         "must give one number for each sample",
     ),
     "a kernel beyond doubles": (
@@ -217,7 +220,10 @@ REFUSED = {
     ),
     "a phase of nothing": (lambda: phase_figure(found(), x=a), "unknown exponent a"),
     "a first step of nothing": (lambda: phase_figure(scalings(any_width, training=True), x=a), "unknown exponent a"),
-    "moments of one neuron": (lambda: second_moments(ResNet(identity, 1), 1), "expected a network of several neurons"),
+    "moments of one neuron": (
+        lambda: second_moments(ResNet(identity, width=1), 1),
+        "expected a network of several neurons",
+    ),
     "a law of no kind": (lambda: laws.measures(3, sp.S.One, sp.S.One), "cannot be compiled; register"),
     "a spread of no kind": (lambda: laws.spread(3, None, sp.S.One), "cannot be averaged over a Gaussian start"),
     "a density of no kind": (lambda: kernels.density(3, sp.S.One, sp.S.One), "is not compiled; register"),
@@ -226,11 +232,11 @@ REFUSED = {
         "is not a real number at x0 = 1",
     ),
     "more inputs than neurons": (
-        lambda: _states_of(np.ones((3, 2)), derive(ResNet(relu, 2))),
+        lambda: _states_of(np.ones((3, 2)), derive(ResNet(relu, width=2))),
         "3 inputs need as many neurons",
     ),
     "a tolerance below 0": (
-        lambda: choose_scheme(derive(ResNet(tanh, 2)).limit, 1.0, 1.0, tol=-1),
+        lambda: choose_scheme(derive(ResNet(tanh, width=2)).limit, 1.0, 1.0, tol=-1),
         "tol must be a positive number",
     ),
     "an integrand that does not settle": (

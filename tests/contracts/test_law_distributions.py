@@ -132,10 +132,13 @@ def bessel(drift, variance):
 
 LATER = Made(
     {
-        "two matrices": lambda: derive(MLPBlock(relu, 4, hidden=3)).gram_law,
-        "pre-norm, 1 neuron": lambda: derive(MLPBlock(relu, 1, hidden=2, norm="rms")).gram_law,
-        "pre-norm, 3 neurons": lambda: derive(MLPBlock(relu, 3, hidden=2, norm="rms")).gram_law,
-        **{f"gate, {n} neurons": lambda n=n: derive(GatedBlock(relu, n, hidden=2)).gram_law for n in (1, 2, 3, 4, 5)},
+        "two matrices": lambda: derive(MLPBlock(relu, width=4, hidden=3)).gram_law,
+        "pre-norm, 1 neuron": lambda: derive(MLPBlock(relu, width=1, hidden=2, norm="rms")).gram_law,
+        "pre-norm, 3 neurons": lambda: derive(MLPBlock(relu, width=3, hidden=2, norm="rms")).gram_law,
+        **{
+            f"gate, {n} neurons": lambda n=n: derive(GatedBlock(relu, width=n, hidden=2)).gram_law
+            for n in (1, 2, 3, 4, 5)
+        },
         **{
             f"crossing, exponent {q}": lambda q=q: recognise(
                 Diffusion((x,), [0], [[sp.Abs(x) ** (2 * sp.Rational(q))]])

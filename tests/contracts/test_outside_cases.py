@@ -41,7 +41,7 @@ INPUTS = [[1, 0.3], [-0.2, 0.8]]
     [("log(1+abs(x))", 0.10387739), ("tanh(abs(x))", 0.120876320973), ("tanh(max(x,0))", 0.04618167)],
 )
 def test_kernels_over_kinks_keep_their_digits(formula, entry):
-    found = kernel_matrix(ResNet(parse_activation(formula), sp.oo), INPUTS, t=0.5)[0, 1]
+    found = kernel_matrix(ResNet(parse_activation(formula), width=sp.oo), INPUTS, t=0.5)[0, 1]
     assert found == pytest.approx(entry, abs=6e-9)
     assert found != pytest.approx(entry + 2e-3, abs=1e-3)  # what smooth quadrature gave
 
@@ -73,7 +73,7 @@ def test_odd_means_vanish_and_the_covariance_is_a_mean_of_squares():
 
 
 def test_superlinear_drift_is_said_to_explode():
-    assert "it can explode" in str(derive(ShrinkingResNet(silu, identity, 3)).existence)
+    assert "it can explode" in str(derive(ShrinkingResNet(silu, identity, width=3)).existence)
 
 
 # --- A4: roots and logarithms are real on the domain ---
@@ -100,12 +100,12 @@ def test_exit_times_and_stationary_laws_hold_no_imaginary_unit():
 @pytest.mark.parametrize("width", [1, 3, sp.oo])
 def test_functions_that_are_not_real_everywhere_are_refused(formula, width):
     with pytest.raises(DerivationError, match=r"is not real at x = -?\d+(/\d+)?, and neurons take all real values"):
-        derive(ResNet(parse_activation(formula), width))
+        derive(ResNet(parse_activation(formula), width=width))
 
 
 def test_masked_roots_pass():
-    assert derive(ResNet(parse_activation("where(x > 0, sqrt(x), 0)"), 3)).limit.width == 3
-    assert derive(ResNet(parse_activation("(x > 0)*x**(1/3) + x"), 3)).limit.width == 3
+    assert derive(ResNet(parse_activation("where(x > 0, sqrt(x), 0)"), width=3)).limit.width == 3
+    assert derive(ResNet(parse_activation("(x > 0)*x**(1/3) + x"), width=3)).limit.width == 3
 
 
 @pytest.mark.parametrize("drift", [sp.I, sp.sqrt(x), sp.log(x), x ** sp.Rational(1, 3)], ids=str)
@@ -130,7 +130,7 @@ def test_quantiles_of_norms_keep_their_digits_beside_states_that_grow(capsys):
 
 def test_factors_of_a_function_are_judged_together():
     def tangent(formula):
-        return kernel_matrix(ResNet(parse_activation(formula), sp.oo), INPUTS, t=0.5, kind="ntk")
+        return kernel_matrix(ResNet(parse_activation(formula), width=sp.oo), INPUTS, t=0.5, kind="ntk")
 
     assert tangent("(x>0)*x") == pytest.approx(tangent("relu"), rel=1e-12)
     assert tangent("x*sign(x)") == pytest.approx(tangent("abs(x)"), rel=1e-12)
@@ -174,7 +174,7 @@ def test_tangent_kernels_of_quotients_against_a_rule_of_our_own(formula, value, 
         k2 = rate(at + 0.005 * k1)
         k3 = rate(at + 0.005 * k2)
         at = at + 0.01 * (k1 + 2 * k2 + 2 * k3 + rate(at + 0.01 * k3)) / 6
-    found = kernel_matrix(ResNet(parse_activation(formula), sp.oo), INPUTS, t=0.5, kind="ntk")
+    found = kernel_matrix(ResNet(parse_activation(formula), width=sp.oo), INPUTS, t=0.5, kind="ntk")
     assert found == pytest.approx(at[1], rel=1e-6)
     assert found != pytest.approx(at[0], rel=1e-3)  # the other kernel
 

@@ -36,11 +36,11 @@ def test_public_names(package, name):
 
 def values():
     x, n = sp.Symbol("x", real=True), sp.Symbol("n", integer=True, positive=True)
-    limit = depth_limit(ResNet(relu, 1))
+    limit = depth_limit(ResNet(relu, width=1))
     law = recognise(limit)
-    yield from (derive(ResNet(relu, 1)), limit, law, Normal(0, 1), relu, ResNet(tanh, n))
-    yield from (derive(ResNet(tanh, n)), depth_limit(ResNet(tanh, n)))
-    yield from (compile_law(law, x0=1.0, t=1.0), distribution(derive(ResNet(relu, 1)), x0=1.0, t=0.5))
+    yield from (derive(ResNet(relu, width=1)), limit, law, Normal(0, 1), relu, ResNet(tanh, width=n))
+    yield from (derive(ResNet(tanh, width=n)), depth_limit(ResNet(tanh, width=n)))
+    yield from (compile_law(law, x0=1.0, t=1.0), distribution(derive(ResNet(relu, width=1)), x0=1.0, t=0.5))
     yield compile_expression(x, x**2)
 
 

@@ -51,7 +51,7 @@ from tests.refused import assert_refused, refusals
 
 x, n, t = symbols.state, symbols.width, symbols.time
 A, B = Weights("A"), Weights("B")
-one, wide = ResNet(relu, 1), ResNet(relu, sp.oo)
+one, wide = ResNet(relu, width=1), ResNet(relu, width=sp.oo)
 both = Regime({epsilon: sp.S.Half}, 1)
 unit = Diffusion((x,), [sp.S.Half - x], [[x * (1 - x)]], domain=sp.Interval(0, 1))
 positive = Diffusion((x,), [x], [[x**2]], domain=sp.Interval.open(0, sp.oo))
@@ -70,7 +70,7 @@ REFUSED = {
     "a domain as a number": (lambda: Diffusion((x,), [0], [[1]], domain=3), "the domain of a diffusion must be a set"),
     "a Hermite series of order -1": (lambda: hermite_pair(x, x, x, -1), "must be nonnegative"),
     "a variance that is not integrable": (
-        lambda: compile_law(derive(ResNet(relu, 1, weight_variance=1 / t)).law, x0=1.0, t=1.0),
+        lambda: compile_law(derive(ResNet(relu, width=1, weight_variance=1 / t)).law, x0=1.0, t=1.0),
         "not integrable from 0",
     ),
     "a Gaussian start outside": (
@@ -93,16 +93,16 @@ REFUSED = {
         "unknown place of the channels",
     ),
     "an input of norm 0": (
-        lambda: kernel_matrix(MLPBlock(relu, sp.oo, norm="rms", place="post"), [[0.0, 0.0], [1.0, 0.0]]),
+        lambda: kernel_matrix(MLPBlock(relu, width=sp.oo, norm="rms", place="post"), [[0.0, 0.0], [1.0, 0.0]]),
         "an input of norm 0",
     ),
     "a kernel with a symbol": (
-        lambda: kernel_matrix(ResNet(relu, sp.oo, weight_variance=d), np.eye(2)),
+        lambda: kernel_matrix(ResNet(relu, width=sp.oo, weight_variance=d), np.eye(2)),
         "got the symbols d",
     ),
     "a step of a flow": (lambda: find_scheme("euler_maruyama").prepare(width_limit(wide)), "a Flow has no noise"),
     "a correlation of q": (
-        lambda: choose(MLP(relu, 4), symbols.depth, correlation=0.5),
+        lambda: choose(MLP(relu, width=4), symbols.depth, correlation=0.5),
         "not of norms and correlations alone",
     ),
     "a flow that hardly moves": (lambda: validate(derive(wide), x0=1.0, t=1e-9), "nothing moves: the flow's solution"),
@@ -184,7 +184,7 @@ def test_norms_that_leave_the_numbers_are_counted():
         pytest.warns(ExplosionWarning, match="50 of 50 paths exploded"),
         pytest.raises(ValueError, match="50 of 50 simulated norms left the range of numbers; take a smaller t"),
     ):
-        output_law(derive(ResNet(parse_activation("x**3"), 2)), x0=10.0, t=5.0, samples=50, steps=10)
+        output_law(derive(ResNet(parse_activation("x**3"), width=2)), x0=10.0, t=5.0, samples=50, steps=10)
 
 
 def test_labels_that_are_none(capsys, tmp_path):

@@ -58,9 +58,9 @@ x = symbols.state
 A = Weights("A")
 positive = sp.Symbol("p", positive=True)
 brownian = Diffusion((x,), [0], [[1]])
-one = ResNet(relu, 1)
-wide = ResNet(relu, sp.oo)
-pair = MLP(relu, 10, inputs=2)
+one = ResNet(relu, width=1)
+wide = ResNet(relu, width=sp.oo)
+pair = MLP(relu, width=10, inputs=2)
 
 
 def normal():
@@ -72,7 +72,7 @@ REFUSED = {
     "a celu of 0": (lambda: celu(0), "must not be 0"),
     "a negative zoom": (lambda: shaped_smooth(tanh, -1), "needs a > 0"),
     "a regime in words": (lambda: Network(lambda z: z + A(z), width=2, regime="joint"), "must be a Regime"),
-    "a Jacobian of two inputs": (lambda: jacobian(ResNet(relu, 3, inputs=2)), "derived for one input"),
+    "a Jacobian of two inputs": (lambda: jacobian(ResNet(relu, width=3, inputs=2)), "derived for one input"),
     "a Jacobian in an unknown order": (lambda: jacobian(one, order="deep"), "unknown order 'deep'"),
     "an unknown order": (lambda: derive(one, order="dept"), "unknown order 'dept'; close names: depth"),
     "a clock that runs back": (lambda: time_change(brownian, -1), "a clock must run forward"),
@@ -97,9 +97,9 @@ REFUSED = {
     "a width of a half": (lambda: NeuronDiffusion((x,), [0], [[x**2]], width=sp.S.Half), "a positive whole number, a symbol or oo, got 1/2"),
     "a width that is a float": (lambda: NeuronDiffusion((x,), [0], [[x**2]], width=2.0), "a whole number, a symbol such as symbols.width, or oo, got 2.0"),
     "a mean that takes 1e60 samples": (lambda: expect_sde(derive(one).limit, lambda v: v[:, 0], x0=10**30, tol=0.1), "takes about .*e.6. samples"),
-    "a thousand inputs and one": (lambda: derive(ResNet(relu, 3, inputs=1001)), "at most 1000 inputs are followed jointly"),
-    "a kernel beyond doubles": (lambda: kernel_matrix(ResNet(relu, sp.oo), np.eye(2), t=1500.0), "larger than a double can be"),
-    "more layers than end": (lambda: simulate_network(ResNet(relu, 3), 10**11, 10**9, x0=1.0, reduce=Moments()), "years on one processor"),
+    "a thousand inputs and one": (lambda: derive(ResNet(relu, width=3, inputs=1001)), "at most 1000 inputs are followed jointly"),
+    "a kernel beyond doubles": (lambda: kernel_matrix(ResNet(relu, width=sp.oo), np.eye(2), t=1500.0), "larger than a double can be"),
+    "more layers than end": (lambda: simulate_network(ResNet(relu, width=3), 10**11, 10**9, x0=1.0, reduce=Moments()), "years on one processor"),
     "a start as text": (lambda: simulate_network(one, 2, 2, x0="3"), "x0 must be an array of numbers, got '3'"),
     "a start of 401 digits": (lambda: simulate_network(one, 2, 2, x0=10**400), "x0 must be an array of numbers"),
     "inputs as text": (lambda: kernel_matrix(wide, [["3"]]), "X must be an array of numbers"),
@@ -115,7 +115,7 @@ REFUSED = {
     "the distribution of a number": (lambda: distribution(3), "expected a Derivation, a Diffusion or a Law"),
     "an unknown kernel": (lambda: kernel_matrix(wide, np.eye(2), kind="nngpp"), "unknown kind"),
     "a gap beyond 2": (lambda: simulate_collapse(pair, 2, 2, gap=3.0), "gap must be 1 - ρ"),
-    "a gap of one input": (lambda: simulate_collapse(MLP(relu, 10), 2, 2, gap=0.1), "two inputs"),
+    "a gap of one input": (lambda: simulate_collapse(MLP(relu, width=10), 2, 2, gap=0.1), "two inputs"),
     "an unknown record": (lambda: simulate_network(one, 2, 2, x0=1.0, record="stat"), "unknown record 'stat'"),
     "an unknown method": (lambda: simulate_network(one, 2, 2, x0=1.0, method="lawful"), "unknown method 'lawful'"),
     "two starts": (lambda: simulate_network(one, 2, 2, x0=1.0, inputs=np.eye(2)), "either x0"),

@@ -72,7 +72,7 @@ def test_subs_and_xreplace_agree(name):
 
 def test_a_parameter_called_like_the_bound_variable():
     xi = sp.Symbol("xi_1", real=True)
-    limit = depth_limit(ResNet(Activation("scaled", xi * sp.tanh(x), x), n))
+    limit = depth_limit(ResNet(Activation("scaled", xi * sp.tanh(x), x), width=n))
     squares = coordinate_sum(sp.tanh(x) ** 2, (x,), n)
     assert limit.neuron_covariance[0, 0] == xi**2 * squares / n
     assert coordinate_sum(xi * x**2, (x,), n) == xi * coordinate_sum(x**2, (x,), n)
@@ -129,8 +129,9 @@ import sympy as sp
 from derivations import *
 from tests.derivations.test_binding import NODES
 made = [derive(net) for net in (
-    ResNet(tanh, sp.Symbol("n", integer=True, positive=True)), ResNet(tanh, sp.oo, inputs=2), ResNet(ornstein_uhlenbeck, 1), ResNet(gelu, 3),
-    ShrinkingResNet(silu, tanh, sp.oo, inputs=2), ShapedMLP(relu, c_plus=1, c_minus=0))]
+    ResNet(tanh, width=sp.Symbol("n", integer=True, positive=True)), ResNet(tanh, width=sp.oo, inputs=2),
+    ResNet(ornstein_uhlenbeck, width=1), ResNet(gelu, width=3),
+    ShrinkingResNet(silu, tanh, width=sp.oo, inputs=2), ShapedMLP(relu, c_plus=1, c_minus=0))]
 text = [d.to_json() + d.latex() + str(d) + repr(d) for d in made]
 print("\\0".join([*text, *map(sp.srepr, (node for node, _ in NODES.values()))]), end="")
 sys.stdout.flush()
@@ -169,4 +170,4 @@ def test_the_limits_of_two_names_are_one():
     y = sp.Symbol("y", real=True)
     assert coordinate_sum(sp.tanh(x) ** 2, (x,), n) == coordinate_sum(sp.tanh(y) ** 2, (y,), n)
     assert expect(sp.tanh(x) ** 2, x, s) == expect(sp.tanh(y) ** 2, y, s)
-    assert depth_limit(ResNet(tanh, n)).neuron_covariance != depth_limit(ResNet(relu, n)).neuron_covariance
+    assert depth_limit(ResNet(tanh, width=n)).neuron_covariance != depth_limit(ResNet(relu, width=n)).neuron_covariance

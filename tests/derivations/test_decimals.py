@@ -48,7 +48,7 @@ READERS = {
     "activation": lambda v: Activation("a", v * x)(1),
     "mean": lambda v: Normal(v, 1).mean,
     "variance": lambda v: Normal(0, v).variance,
-    "weights": lambda v: ResNet(relu, 1, weight_variance=v).weight_variance,
+    "weights": lambda v: ResNet(relu, width=1, weight_variance=v).weight_variance,
     "shaping": lambda v: ShapedMLP(relu, c_plus=v, c_minus=0).c_plus,
     "drift": lambda v: Diffusion((x,), [v], [[1]]).drift[0],
     "noise": lambda v: Diffusion((x,), [0], [[v]]).covariance[0],

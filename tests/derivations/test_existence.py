@@ -23,40 +23,48 @@ x = sp.Symbol("x", real=True)
 ramp = sp.Max(x, 0)
 
 CASES = {
-    "relu": (ResNet(relu, 3), "yes", "cannot"),
-    "square, one": (ResNet(x**2, 1), "yes", "cannot"),
-    "square, two": (ResNet(x**2, 2), "yes", "cannot"),
-    "square, three": (ResNet(x**2, 3), "yes", "can"),
-    "square, any": (ResNet(x**2, width), "yes", "not known"),
-    "cube, two inputs": (ResNet(x**3, 4, inputs=2), "yes", "can"),
-    "one-sided": (ResNet(ramp**2, 5), "yes", "cannot"),
-    "one-sided and linear": (ResNet(ramp**2 + x, 5), "yes", "cannot"),
-    "exponential": (ResNet(sp.exp(x), 5), "yes", "cannot"),
-    "hyperbolic": (ResNet(sp.cosh(x), 3), "yes", "can"),
-    "logarithm between": (ResNet(x * sp.log(1 + x**2), 3), "yes", "not known"),
-    "crossing": (ResNet(sp.Abs(x) ** sp.Rational(1, 4), 1), "no", "cannot"),
-    "root": (ResNet(sp.sqrt(sp.Abs(x)), 1), "yes", "cannot"),
+    "relu": (ResNet(relu, width=3), "yes", "cannot"),
+    "square, one": (ResNet(x**2, width=1), "yes", "cannot"),
+    "square, two": (ResNet(x**2, width=2), "yes", "cannot"),
+    "square, three": (ResNet(x**2, width=3), "yes", "can"),
+    "square, any": (ResNet(x**2, width=width), "yes", "not known"),
+    "cube, two inputs": (ResNet(x**3, width=4, inputs=2), "yes", "can"),
+    "one-sided": (ResNet(ramp**2, width=5), "yes", "cannot"),
+    "one-sided and linear": (ResNet(ramp**2 + x, width=5), "yes", "cannot"),
+    "exponential": (ResNet(sp.exp(x), width=5), "yes", "cannot"),
+    "hyperbolic": (ResNet(sp.cosh(x), width=3), "yes", "can"),
+    "logarithm between": (ResNet(x * sp.log(1 + x**2), width=3), "yes", "not known"),
+    "crossing": (ResNet(sp.Abs(x) ** sp.Rational(1, 4), width=1), "no", "cannot"),
+    "root": (ResNet(sp.sqrt(sp.Abs(x)), width=1), "yes", "cannot"),
     "one-sided root": (
-        ResNet(ramp ** sp.Rational(1, 4), 1),
+        ResNet(ramp ** sp.Rational(1, 4), width=1),
         "yes",
         "cannot",
     ),  # stays at 0, for 1/φ² is infinite beyond
-    "an exit beyond": (ResNet(ramp ** sp.Rational(1, 4) + sp.Max(-x, 0) ** sp.Rational(3, 4), 1), "yes", "cannot"),
-    "sign": (ResNet(sp.sign(x), 1), "no", "cannot"),  # 0 at 0, where a solution may stay
-    "step that is 0 at 0": (ResNet(sp.Heaviside(x, 0), 1), "yes", "cannot"),
-    "jump between positive numbers": (ResNet(1 + sp.Heaviside(x), 1), "yes", "cannot"),
-    "jump to a root": (ResNet(sp.Piecewise((1, x > 0), (sp.Abs(x) ** sp.Rational(1, 4), True)), 1), "no", "cannot"),
-    "root, two": (ResNet(sp.sqrt(sp.Abs(x)), 2), "not known", "cannot"),
-    "root at a level": (ResNet(1 + sp.sqrt(sp.Abs(x)), 2), "not known", "cannot"),
-    "pole": (ResNet(1 / (x - 1), 1), "not known", "not known"),
-    "silu, one": (ShrinkingResNet(silu, identity, 1), "yes", "can"),
-    "silu, three": (ShrinkingResNet(silu, identity, 3), "yes", "can"),
-    "silu around tanh": (ShrinkingResNet(silu, tanh, 3), "yes", "cannot"),
-    "silu around a root": (ShrinkingResNet(silu, sp.sqrt(1 + sp.Abs(x)), 3), "yes", "cannot"),
-    "means": (ShrinkingResNet(tanh, identity, 3, weight_mean=1, bias_mean=1), "yes", "cannot"),
-    "means and curvature": (ShrinkingResNet(silu, identity, 3, weight_mean=1), "yes", "not known"),
-    "convolution": (ConvResNet(tanh, relu, 2, positions=(3,), filter=(3,)), "yes", "cannot"),
-    "convolution, square": (ConvResNet(tanh, x**2, 2, positions=(3,), filter=(3,)), "yes", "not known"),
+    "an exit beyond": (
+        ResNet(ramp ** sp.Rational(1, 4) + sp.Max(-x, 0) ** sp.Rational(3, 4), width=1),
+        "yes",
+        "cannot",
+    ),
+    "sign": (ResNet(sp.sign(x), width=1), "no", "cannot"),  # 0 at 0, where a solution may stay
+    "step that is 0 at 0": (ResNet(sp.Heaviside(x, 0), width=1), "yes", "cannot"),
+    "jump between positive numbers": (ResNet(1 + sp.Heaviside(x), width=1), "yes", "cannot"),
+    "jump to a root": (
+        ResNet(sp.Piecewise((1, x > 0), (sp.Abs(x) ** sp.Rational(1, 4), True)), width=1),
+        "no",
+        "cannot",
+    ),
+    "root, two": (ResNet(sp.sqrt(sp.Abs(x)), width=2), "not known", "cannot"),
+    "root at a level": (ResNet(1 + sp.sqrt(sp.Abs(x)), width=2), "not known", "cannot"),
+    "pole": (ResNet(1 / (x - 1), width=1), "not known", "not known"),
+    "silu, one": (ShrinkingResNet(silu, identity, width=1), "yes", "can"),
+    "silu, three": (ShrinkingResNet(silu, identity, width=3), "yes", "can"),
+    "silu around tanh": (ShrinkingResNet(silu, tanh, width=3), "yes", "cannot"),
+    "silu around a root": (ShrinkingResNet(silu, sp.sqrt(1 + sp.Abs(x)), width=3), "yes", "cannot"),
+    "means": (ShrinkingResNet(tanh, identity, width=3, weight_mean=1, bias_mean=1), "yes", "cannot"),
+    "means and curvature": (ShrinkingResNet(silu, identity, width=3, weight_mean=1), "yes", "not known"),
+    "convolution": (ConvResNet(tanh, relu, width=2, positions=(3,), filter=(3,)), "yes", "cannot"),
+    "convolution, square": (ConvResNet(tanh, x**2, width=2, positions=(3,), filter=(3,)), "yes", "not known"),
 }
 
 
@@ -70,7 +78,7 @@ def test_existence_uniqueness_and_explosion(name):
 
 def test_no_solution_where_the_noise_jumps_to_0_and_is_not_0_there():
     # at 0, where it is 1/2, the noise neither lets a solution stay nor takes it to where there is none
-    found = derive(ResNet(sp.Heaviside(x), 1)).existence
+    found = derive(ResNet(sp.Heaviside(x), width=1)).existence
     assert (found.exists, found.unique) == ("no", "not known")
     assert "no solution beyond some time" in found.statement
     assert "networks stop there" in found.reasons[0]
@@ -98,37 +106,41 @@ def beyond(network, depth: int, samples: int = 4000, seed: int = 0) -> float:
 
 @pytest.mark.slow
 def test_networks_explode_where_the_limit_does():
-    shares = [beyond(ResNet(x**2, 3), depth) for depth in (100, 400, 1600)]
+    shares = [beyond(ResNet(x**2, width=3), depth) for depth in (100, 400, 1600)]
     error = np.sqrt(0.17 * 0.83 / 4000)
     assert all(abs(share - 0.17) < 4 * error + 0.02 for share in shares)  # whatever the depth
-    for control in (ResNet(x**2, 1), ResNet(ramp**2, 3)):  # vanishes with depth where it cannot
+    for control in (ResNet(x**2, width=1), ResNet(ramp**2, width=3)):  # vanishes with depth where it cannot
         early, late = beyond(control, 100), beyond(control, 1600)
         assert late < 0.5 * early + 0.002
 
 
 A, B = Weights("A"), Weights("B", out=3)
 PROGRAMS = {
-    "two matrices": (Network(lambda x: x + epsilon * A(relu(B(x))), 4), "yes", "cannot"),
-    "two, any width, two inputs": (Network(lambda x: x + epsilon * A(relu(B(x))), width, inputs=2), "yes", "cannot"),
-    "two, with jumps": (Network(lambda x: x + epsilon * A(sp.Heaviside(B(x), 0)), 4), "yes", "cannot"),
+    "two matrices": (Network(lambda x: x + epsilon * A(relu(B(x))), width=4), "yes", "cannot"),
+    "two, any width, two inputs": (
+        Network(lambda x: x + epsilon * A(relu(B(x))), width=width, inputs=2),
+        "yes",
+        "cannot",
+    ),
+    "two, with jumps": (Network(lambda x: x + epsilon * A(sp.Heaviside(B(x), 0)), width=4), "yes", "cannot"),
     "two, with jumps, two inputs": (
-        Network(lambda x: x + epsilon * A(sp.Heaviside(B(x), 0)), 4, inputs=2),
+        Network(lambda x: x + epsilon * A(sp.Heaviside(B(x), 0)), width=4, inputs=2),
         "not known",
         "cannot",
     ),
-    "two, squared": (Network(lambda x: x + epsilon * A(relu(B(x)) ** 2), 4), "yes", "can"),
+    "two, squared": (Network(lambda x: x + epsilon * A(relu(B(x)) ** 2), width=4), "yes", "can"),
     "two, squared and pulled back": (
-        Network(lambda x: x + epsilon * A(relu(B(x)) ** 2) - 9 * epsilon**2 * x, 4),
+        Network(lambda x: x + epsilon * A(relu(B(x)) ** 2) - 9 * epsilon**2 * x, width=4),
         "yes",
         "can",
     ),
-    "two, smooth": (Network(lambda x: x + epsilon * A(tanh(B(x))), 4), "yes", "cannot"),
-    "pre-norm": (Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), 4), "yes", "cannot"),
-    "one, smooth, any width": (Network(lambda x: x + epsilon * A(tanh(x)), width), "yes", "cannot"),
-    "one, squared": (Network(lambda x: x + epsilon * A(x**2), 4), "yes", "can"),
-    "one, squared, two neurons": (Network(lambda x: x + epsilon * A(x**2), 2), "yes", "cannot"),
-    "one, squared, any width": (Network(lambda x: x + epsilon * A(x**2), width), "yes", "not known"),
-    "one, root": (Network(lambda x: x + epsilon * A(sp.sqrt(sp.Abs(x))), 4), "not known", "cannot"),
+    "two, smooth": (Network(lambda x: x + epsilon * A(tanh(B(x))), width=4), "yes", "cannot"),
+    "pre-norm": (Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=4), "yes", "cannot"),
+    "one, smooth, any width": (Network(lambda x: x + epsilon * A(tanh(x)), width=width), "yes", "cannot"),
+    "one, squared": (Network(lambda x: x + epsilon * A(x**2), width=4), "yes", "can"),
+    "one, squared, two neurons": (Network(lambda x: x + epsilon * A(x**2), width=2), "yes", "cannot"),
+    "one, squared, any width": (Network(lambda x: x + epsilon * A(x**2), width=width), "yes", "not known"),
+    "one, root": (Network(lambda x: x + epsilon * A(sp.sqrt(sp.Abs(x))), width=4), "not known", "cannot"),
 }
 
 
@@ -174,7 +186,7 @@ def test_a_gate_without_closed_form_is_decided_by_powers():
 
 def test_growth_of_a_norm_with_an_angle_is_seen():
     """E gelu(u)² has arcsin(V/(1+V)) and (1+V) √(1+2V) below: linear, and Feller's integrals over it are not waited for."""
-    found = derive(MLPBlock(gelu, 3)).existence
+    found = derive(MLPBlock(gelu, width=3)).existence
     assert found.explodes == "cannot"
     assert "linearly" in " ".join(found.reasons)
 

@@ -33,12 +33,12 @@ n = symbols.width
 NETWORKS = {
     "one": ResNet(relu, width=1),
     "neurons": ResNet(relu, width=n, inputs=2),
-    "means by text": MLPBlock(silu, n),
+    "means by text": MLPBlock(silu, width=n),
     "flow": ResNet(gelu, width=sp.oo, inputs=2),
     "collapse": MLP(relu, inputs=2),
     "shaped": ShapedMLP(tanh, inputs=2, a=1),
     "joint flow": PreNormResNet(relu, inputs=2),
-    "gated": GatedBlock(silu, n, norm="rms"),
+    "gated": GatedBlock(silu, width=n, norm="rms"),
 }
 
 

@@ -61,7 +61,7 @@ def two_quadrants():
 
 def flows(constant):
     shaped = ShapedMLP(relu, inputs=2, c_plus=constant, c_minus=0, rate=sp.Rational(1, 4), depth_rate=sp.S.Half)
-    return width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=c**2)), joint_limit(shaped)
+    return width_limit(ResNet(relu, width=sp.oo, inputs=2, weight_variance=c**2)), joint_limit(shaped)
 
 
 REFUSED = {
@@ -69,7 +69,7 @@ REFUSED = {
     "opposite quadrants": (lambda: angle_diffusion(two_quadrants()), NotClosed, "not next to each other"),
     "flows of no common constant": (lambda: equivalence(*flows(sp.S.Zero), y), DerivationError, "no value of y makes"),
     "strangers as states": (
-        lambda: pair_correlation(depth_limit(ResNet(relu, 1, inputs=3)), (x, y, c)),
+        lambda: pair_correlation(depth_limit(ResNet(relu, width=1, inputs=3)), (x, y, c)),
         DerivationError,
         "are no states of the limit",
     ),
@@ -117,7 +117,7 @@ REFUSED = {
         DerivationError,
         "two different matrices are called A",
     ),
-    "a sampler of several parts": (lambda: derive(ResNet(relu, 1)).law.sampler(), DerivationError, "law.part"),
+    "a sampler of several parts": (lambda: derive(ResNet(relu, width=1)).law.sampler(), DerivationError, "law.part"),
     "an argument that grows": (
         lambda: derive(Network(lambda z: z + epsilon**2 * sp.tanh(z / epsilon), width=1)),
         NoLimit,
@@ -133,7 +133,7 @@ REFUSED = {
         NotClosed,
         "too many digits",
     ),
-    "a file of an unknown kind": (lambda: derive(ResNet(relu, 1)).write("relu.docx"), DerivationError, "unknown suffix"),
+    "a file of an unknown kind": (lambda: derive(ResNet(relu, width=1)).write("relu.docx"), DerivationError, "unknown suffix"),
     "flows with noise": (
         lambda: equivalence(*[joint_limit(ShapedMLP(relu, inputs=2, c_plus=c, c_minus=0))] * 2, c),
         DerivationError,
@@ -141,7 +141,7 @@ REFUSED = {
     ),
     "a power of an unknown size": (lambda: power_mean(abs(x) ** c, x, sp.S.One), NoClosedForm, "whether c is above -1"),
     "a mean of a list": (lambda: expect([x], x), DerivationError, "needs an expression in x"),
-    "a moment of a negative order": (lambda: derive(ResNet(relu, 1)).law.moment(-1), DerivationError, "whole number"),
+    "a moment of a negative order": (lambda: derive(ResNet(relu, width=1)).law.moment(-1), DerivationError, "whole number"),
     "a parameter that is called as the start": (
         lambda: recognise(Diffusion((x,), [0], [[initial**2]])),
         DerivationError,
@@ -187,7 +187,7 @@ REFUSED = {
     ),
     "no positions": (lambda: Network(lambda z: A(z), width=2, positions=0), DerivationError, "positions must be a positive"),
     "a broken grid": (lambda: Network(lambda z: A(z), width=2, positions=(2, 1.5)), DerivationError, "or a tuple of them"),
-    "a negative variance of a recipe": (lambda: ResNet(relu, 1, weight_variance=-1), DerivationError, "a finite number ≥ 0"),
+    "a negative variance of a recipe": (lambda: ResNet(relu, width=1, weight_variance=-1), DerivationError, "a finite number ≥ 0"),
     "a depth that does not grow": (
         lambda: ShapedMLP(relu, c_plus=1, c_minus=0, depth_rate=-1),
         DerivationError,
@@ -225,8 +225,8 @@ REFUSED = {
     ),
     "a power that has no mean": (lambda: power_mean(1 / abs(x) ** 2, x, sp.S.One), DerivationError, "powers above -1 have a mean"),
     "a root of a negative number": (lambda: power_mean(sp.sqrt(x), x, sp.S.One), NoClosedForm, "not real on a half-line"),
-    "an explosion of a flow that is not affine": (lambda: explosion_depth(ResNet(tanh, sp.oo)), NoClosedForm, "is not affine"),
-    "a flow with a mean in it": (lambda: solve_flow(nngp(ResNet(tanh, sp.oo))), NoClosedForm, "no elementary solution"),
+    "an explosion of a flow that is not affine": (lambda: explosion_depth(ResNet(tanh, width=sp.oo)), NoClosedForm, "is not affine"),
+    "a flow with a mean in it": (lambda: solve_flow(nngp(ResNet(tanh, width=sp.oo))), NoClosedForm, "no elementary solution"),
     "a flow that cannot be inverted": (
         lambda: solve_flow(Flow((size,), [1 / (1 + sp.exp(size**2))])),
         NoClosedForm,
@@ -259,7 +259,7 @@ REFUSED = {
         DerivationError,
         "derived without filters",
     ),
-    "a size without a value": (lambda: scalings(ResNet(relu, 3)).times(10, {}), DerivationError, "a value of varepsilon is needed"),
+    "a size without a value": (lambda: scalings(ResNet(relu, width=3)).times(10, {}), DerivationError, "a value of varepsilon is needed"),
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ RESULTS = {
     "kernel flow": lambda: derive(ResNet(silu, width=sp.oo, inputs=2)),
     "collapse": lambda: derive(MLP(relu, inputs=2)),
     "shaped": lambda: derive(ShapedMLP(tanh, inputs=3, a=1)),
-    "pre-norm": lambda: derive(MLPBlock(relu, n, norm="rms")),
+    "pre-norm": lambda: derive(MLPBlock(relu, width=n, norm="rms")),
 }
 
 

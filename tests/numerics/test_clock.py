@@ -34,7 +34,7 @@ SPEEDS = {
 @pytest.mark.slow
 def test_a_depth_dependent_variance_changes_the_clock(name):
     speed, reading = SPEEDS[name]
-    network = ResNet(relu, 1, weight_variance=speed)
+    network = ResNet(relu, width=1, weight_variance=speed)
     d = derive(network)
     assert has_distribution(d.limit)
     law = distribution(d, x0=1.0, t=1.0)
@@ -57,15 +57,15 @@ def test_a_depth_dependent_variance_changes_the_clock(name):
 
 def test_the_clock_of_other_limits():
     c = sp.Symbol("c", positive=True)
-    clock = own_clock(depth_limit(ResNet(tanh, 1, weight_variance=1 + c * time)))
+    clock = own_clock(depth_limit(ResNet(tanh, width=1, weight_variance=1 + c * time)))
     assert sp.expand(clock.reading - time - c * time**2 / 2) == 0
     assert clock.base.covariance == sp.Matrix([[sp.tanh(x) ** 2]]).subs(x, clock.base.states[0])
     assert own_clock(Diffusion((x,), [0], [[x**2]])).speed == 1
-    text = str(derive(ResNet(relu, 1, weight_variance=1 + time)))
+    text = str(derive(ResNet(relu, width=1, weight_variance=1 + time)))
     text = " ".join(text.split())
     assert "geometric Brownian motion" in text
     assert "C = t**2/2 + t" in text
-    mixed = ShrinkingResNet(tanh, tanh, 1, weight_variance=1 + time, bias_variance=1)
+    mixed = ShrinkingResNet(tanh, tanh, width=1, weight_variance=1 + time, bias_variance=1)
     with pytest.raises(NoClosedForm, match="no change of clock"):
         own_clock(depth_limit(mixed))
     assert not has_distribution(depth_limit(mixed))
@@ -84,7 +84,7 @@ def test_variances_that_are_none_are_refused(speed, message):
 
 def test_networks_refuse_a_negative_variance():
     with pytest.raises(ValueError, match=r"variance .* at t = .*expected a finite number"):
-        simulate_network(ResNet(relu, 2, weight_variance=sp.Rational(1, 2) - time), 16, 3, x0=1.0)
+        simulate_network(ResNet(relu, width=2, weight_variance=sp.Rational(1, 2) - time), 16, 3, x0=1.0)
 
 
 @pytest.mark.slow

@@ -129,7 +129,8 @@ def test_numbers_that_could_be_swapped_are_given_by_name():
         with pytest.raises(TypeError, match="positional"):
             call()
     assert recognise(process.limit).name == process.law.name
-    widths = {kind(relu, 4).width for kind in (ResNet, MLP, PreNormResNet)} | {
-        ShapedMLP(relu, 4, c_plus=1, c_minus=0).width
-    }
-    assert widths == {4}
+    for kind in (ResNet, MLP, PreNormResNet, ShapedMLP):
+        with pytest.raises(TypeError, match="positional"):
+            kind(relu, 4)
+    assert {kind(relu, width=4).width for kind in (ResNet, MLP, PreNormResNet)} == {4}
+    assert ShapedMLP(relu, width=4, c_plus=1, c_minus=0).width == 4

@@ -78,10 +78,10 @@ RECIPES = {
     "mlp-block": lambda n, m: MLPBlock(relu, width=n, inputs=m, norm="rms", keep=HALF),
     "gated-block": lambda n, m: GatedBlock(relu, width=n, inputs=m, norm="rms", place="post"),
     "shaped value": lambda n, m: MLP(shaped_slopes(0, -1), width=n, inputs=m),
-    "attention": lambda n, m: AttentionBlock(n, positions=(2,), inputs=m, size=3, norm="rms", masked=True),
-    "transformer": lambda n, m: TransformerBlock(n, positions=(2,), inputs=m, activation=relu, size=3),
-    "shaped attention": lambda n, m: ShapedAttention(n, positions=(2,), inputs=m),
-    "conv block": lambda n, m: ConvBlock(relu, n, positions=(2,), filter=(1,), inputs=m),
+    "attention": lambda n, m: AttentionBlock(width=n, positions=(2,), inputs=m, size=3, norm="rms", masked=True),
+    "transformer": lambda n, m: TransformerBlock(width=n, positions=(2,), inputs=m, activation=relu, size=3),
+    "shaped attention": lambda n, m: ShapedAttention(width=n, positions=(2,), inputs=m),
+    "conv block": lambda n, m: ConvBlock(relu, width=n, positions=(2,), filter=(1,), inputs=m),
     **{name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m)) for name, layer in LAYERS.items()},
     **{
         name: (lambda n, m, layer=layer: Network(layer, width=n, inputs=m, positions=2))

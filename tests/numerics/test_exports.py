@@ -11,7 +11,7 @@ from numerics import to_diffrax, to_sympy_lambda, to_torchsde
 from numerics.linalg import triangle
 
 x, y = sp.symbols("x y", real=True)
-GRAM = derive(MLPBlock(relu, 8)).gram  # log V_1 ~ N(3/8, 1/4) from V = 1: dV = V/2 dt + V/√4 dB
+GRAM = derive(MLPBlock(relu, width=8)).gram  # log V_1 ~ N(3/8, 1/4) from V = 1: dV = V/2 dt + V/√4 dB
 MEAN, VARIANCE = 0.375, 0.25
 
 
@@ -64,7 +64,7 @@ def test_parameters_that_are_left_are_named(export):
     with pytest.raises(ValueError, match="a limit is exported at a width that is a number, got width n"):
         export(derive(ResNet(relu, width=symbols.width)).limit)
     with pytest.raises(ValueError, match="the limit has the parameters n left"):
-        export(derive(MLPBlock(relu, symbols.width)).gram)
+        export(derive(MLPBlock(relu, width=symbols.width)).gram)
 
 
 def test_states_of_another_size_are_refused():

@@ -117,7 +117,7 @@ def adapter(zero):
 
 #: The layer, its networks in NumPy, the power of the depth of its branch and of A's entries, r, where it is looked at, and what is trained.
 CASES = {
-    "one matrix, r = 1/2": (ResNet(relu, n), Layer(*RELU), 0.5, 0.0, HALF, {}, True),
+    "one matrix, r = 1/2": (ResNet(relu, width=n), Layer(*RELU), 0.5, 0.0, HALF, {}, True),
     "two matrices": (
         Network(lambda x: x + epsilon * A(tanh(B(x))), width=n), Layer(*TANH, inner=True), 0.5, 0.0, 1, {}, True
     ),

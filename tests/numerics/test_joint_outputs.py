@@ -53,7 +53,7 @@ def test_two_readouts_of_one_input_by_quadrature():
 
 
 def test_two_inputs_at_infinite_width_are_jointly_gaussian():
-    d = derive(ResNet(relu, float("inf"), inputs=2))
+    d = derive(ResNet(relu, width=float("inf"), inputs=2))
     f = joint_output_law(d, x0=INPUTS, t=0.5, bias_variance=0.2)
     theirs = stats.multivariate_normal(cov=f.cov())
     points = np.array([[0.3, -0.5], [1.0, 2.0]])
@@ -80,7 +80,7 @@ def test_linear_combinations_have_the_law_of_output_law():
     [
         lambda: output_law(derive(MLP(relu, inputs=1), order="joint"), t=0.1),
         lambda: output_law(derive(ResNet(identity, width=1)), t=0.5),
-        lambda: output_law(derive(ResNet(relu, float("inf"))), t=0.5),
+        lambda: output_law(derive(ResNet(relu, width=float("inf"))), t=0.5),
         lambda: output_law(derive(ResNet(tanh, width=2)), t=0.5, samples=200, steps=10),
     ],
 )
@@ -95,7 +95,7 @@ ALIKE = np.array([[1.0, 0.9], [0.3, 0.5], [-0.7, -0.5]])
 CASES = {
     "two inputs, width 3": (ResNet(tanh, width=3, inputs=2), "depth", 1),
     "two readouts, two matrices": (Network(lambda x: x + epsilon * A(relu(B(x))), width=3), "depth", 2),
-    "infinite width": (ResNet(relu, float("inf"), inputs=2), "width", 1),
+    "infinite width": (ResNet(relu, width=float("inf"), inputs=2), "width", 1),
 }
 
 
@@ -109,7 +109,7 @@ def test_quadrants_of_networks_with_their_readouts_drawn(name):
     n = 200 if order == "width" else 3
     rng = np.random.default_rng(5)
     if order == "width":  # neurons that are Gaussian with these second moments
-        network = ResNet(relu, n, inputs=2)
+        network = ResNet(relu, width=n, inputs=2)
         q, _ = np.linalg.qr(rng.normal(size=(n, 2)))
         x0, samples, depth = np.sqrt(n) * q @ np.linalg.cholesky(x0.T @ x0 / 3).T, 1000, 50
     x = simulate_network(network, depth=depth, samples=samples, x0=x0, t=t, seed=4)

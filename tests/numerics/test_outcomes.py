@@ -41,22 +41,22 @@ STEPPED = [s.name for s in SCHEMES if s.name not in ("exact", "congruence", "gra
 )
 def test_a_network_that_comes_to_an_undefined_state_says_where(text, message):
     with pytest.raises(UndefinedState, match=message):
-        simulate_network(ResNet(parse_activation(text), 2), depth=50, samples=300, x0=1.0)
+        simulate_network(ResNet(parse_activation(text), width=2), depth=50, samples=300, x0=1.0)
     kwargs = {"record": lambda x: x[:, 0], "reduce": Moments(), "workers": 2}
     with pytest.raises(UndefinedState, match=message):
-        simulate_network(ResNet(parse_activation(text), 2), depth=50, samples=300, x0=1.0, **kwargs)
+        simulate_network(ResNet(parse_activation(text), width=2), depth=50, samples=300, x0=1.0, **kwargs)
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_path_that_comes_to_an_undefined_state_says_where(width):
-    limit = depth_limit(ResNet(1 / (x - 1), width))
+    limit = depth_limit(ResNet(1 / (x - 1), width=width))
     with pytest.raises(UndefinedState, match=r"has no value at x = 1, t = 0 \(step 1 of 9 of path 1\)"):
         simulate_sde(limit, 1.0, steps=9, samples=3)
 
 
 @pytest.mark.parametrize("text", ["exp(exp(x))", "x**3"])
 def test_explosions_are_counted_and_hold_no_nan(text):
-    network = ResNet(parse_activation(text), 2)
+    network = ResNet(parse_activation(text), width=2)
     with pytest.warns(ExplosionWarning, match=r"\d+ of 300 networks exploded"):
         ends = simulate_network(network, depth=50, samples=300, x0=1.0)
     assert not np.isnan(ends).any()
@@ -72,22 +72,22 @@ def test_explosions_are_counted_and_hold_no_nan(text):
 def test_a_start_at_the_edge_of_the_numbers():
     # ReLU networks are homogeneous: from 1e308 those leave the doubles whose states, or increments before they are
     # multiplied by ε = 20^{-1/2}, pass 1.7977 on the way from 1
-    way = simulate_network(ResNet(relu, 3), 20, 40, x0=1.0, at=range(21))
+    way = simulate_network(ResNet(relu, width=3), 20, 40, x0=1.0, at=range(21))
     largest = np.maximum(np.abs(way).max((0, 2, 3)), np.abs(np.diff(way, axis=0)).max((0, 2, 3)) * np.sqrt(20))
     lost = largest > np.finfo(float).max / 1e308
     assert 0 < lost.sum() < 40
     with pytest.warns(ExplosionWarning, match=f"{lost.sum()} of 40 networks"):
-        ends = simulate_network(ResNet(relu, 3), 20, 40, x0=1e308)
+        ends = simulate_network(ResNet(relu, width=3), 20, 40, x0=1e308)
     assert not np.isnan(ends).any()
     np.testing.assert_array_equal(np.isinf(ends).any((1, 2)), lost)
     np.testing.assert_allclose(ends[~lost], 1e308 * way[-1][~lost], rtol=1e-13)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.all(simulate_network(ResNet(tanh, 3), 20, 5, x0=1e308) == 1e308)
+        assert np.all(simulate_network(ResNet(tanh, width=3), 20, 5, x0=1e308) == 1e308)
 
 
 def test_finite_absorbed_and_exploded_states_are_distinguished():
-    limit = depth_limit(ResNet(relu, 2))
+    limit = depth_limit(ResNet(relu, width=2))
     count = count_outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
     assert (count.samples, count.exploded, count.absorbed) == (5, 2, 2)
     motion = Diffusion((x,), [0], [[1]], UNIT)
@@ -164,7 +164,7 @@ def test_starts_outside_the_domain_are_refused_with_their_share():
 
 
 def test_seeds_and_starts_of_every_kind():
-    network = ResNet(relu, 1)
+    network = ResNet(relu, width=1)
     ones = {"depth": 4, "samples": 6, "x0": np.ones(6)}
     first, again = (simulate_network(network, **ones, seed=np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(first, again)
@@ -180,7 +180,7 @@ def test_seeds_and_starts_of_every_kind():
     starts = np.arange(1.0, 7.0)
     assert np.array_equal(simulate_network(network, 0, 6, x0=starts)[:, 0, 0], starts)
     wide = starts.reshape(3, 2)
-    assert np.array_equal(simulate_network(ResNet(relu, 2), 0, 3, x0=wide)[:, :, 0], wide)
+    assert np.array_equal(simulate_network(ResNet(relu, width=2), 0, 3, x0=wide)[:, :, 0], wide)
     assert simulate_sde(depth_limit(network), starts, steps=1, samples=6).shape == (6, 1)
 
 
@@ -212,7 +212,7 @@ def test_shrinking_silu_networks_are_simulated():
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExplosionWarning)
-        ends = simulate_network(ShrinkingResNet(silu, identity, 3), 64, 500, x0=1.0)
+        ends = simulate_network(ShrinkingResNet(silu, identity, width=3), 64, 500, x0=1.0)
     assert not np.isnan(ends).any()
 
 

@@ -86,7 +86,7 @@ def test_where_the_state_is_zero_the_output_is_an_atom():
 
 
 def test_at_infinite_width_the_output_is_gaussian():
-    d = derive(ResNet(relu, sp.oo, inputs=2))
+    d = derive(ResNet(relu, width=sp.oo, inputs=2))
     x0 = np.array([[1.0, 0.5], [0.3, -1.0]])
     second = x0.T @ x0 / 2
     kernel = solve_flow(d.limit, second[np.triu_indices(2)], 0.7)(0.7)
@@ -134,8 +134,12 @@ def test_outputs_of_networks_with_their_readout_drawn(network, order, x0):
     [
         (lambda: derive(MLP(relu, inputs=2), order="joint"), {}, "the limit in q does not give the second moments"),
         (lambda: derive(ResNet(relu, width=sp.Symbol("n", integer=True, positive=True))), {}, "does not give"),
-        (lambda: derive(ResNet(relu, sp.oo, inputs=2)), {"of": (1, 1)}, "two inputs are parallel"),
-        (lambda: derive(ResNet(relu, sp.oo, inputs=2)), {"of": (1,)}, "one coefficient for each of the 2 outputs"),
+        (lambda: derive(ResNet(relu, width=sp.oo, inputs=2)), {"of": (1, 1)}, "two inputs are parallel"),
+        (
+            lambda: derive(ResNet(relu, width=sp.oo, inputs=2)),
+            {"of": (1,)},
+            "one coefficient for each of the 2 outputs",
+        ),
         (lambda: derive(ResNet(relu, width=2)), {"x0": [1.0, 2.0, 3.0]}, r"have the shape \(2,\)"),
         (lambda: derive(ResNet(relu, width=1)), {"variance": -1.0}, "variances of the readout"),
     ],

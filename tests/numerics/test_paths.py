@@ -204,7 +204,7 @@ def test_schemes_state_their_orders():
     [
         ({"limit": depth_limit(ResNet(relu, width=width))}, "positive integer"),
         (
-            {"limit": depth_limit(ResNet(identity, 1, weight_variance=sp.Symbol("v", positive=True)))},
+            {"limit": depth_limit(ResNet(identity, width=1, weight_variance=sp.Symbol("v", positive=True)))},
             "parameters v left",
         ),
         ({"limit": None}, "expected a limit"),

@@ -144,9 +144,9 @@ def test_what_has_run_away_is_left_out_of_the_edges_and_counted():
 @pytest.mark.parametrize(
     ("made", "names"),
     [
-        (lambda: scalings(ResNet(relu, symbols.width)), {"drift only", "noise only", "drift and noise"}),
+        (lambda: scalings(ResNet(relu, width=symbols.width)), {"drift only", "noise only", "drift and noise"}),
         (lambda: scalings(ShapedMLP(tanh, inputs=2, a=1)), {"drift only", "noise only", "drift and noise"}),
-        (lambda: scalings(ResNet(relu, sp.oo)), {"drift only"}),
+        (lambda: scalings(ResNet(relu, width=sp.oo)), {"drift only"}),
     ],
 )
 def test_a_phase_diagram_names_what_survives(made, names):
@@ -166,7 +166,7 @@ def test_the_corner_of_a_phase_diagram_is_where_drift_and_noise_meet():
 @pytest.mark.slow
 def test_a_phase_diagram_that_is_none_is_refused():
     with pytest.raises(ValueError, match="unknown exponent z"):
-        phase_figure(scalings(ResNet(relu, symbols.width)), sp.Symbol("z"))
+        phase_figure(scalings(ResNet(relu, width=symbols.width)), sp.Symbol("z"))
     grows = Network(lambda x: 2 * x + Weights("A")(x), width=3)
     with pytest.raises(ValueError, match="there is no phase diagram"):
         phase_figure(scalings(grows))
@@ -174,7 +174,7 @@ def test_a_phase_diagram_that_is_none_is_refused():
 
 @pytest.mark.slow
 def test_rates_of_the_first_step_over_the_branch_and_over_the_readout():
-    (axes,) = phase_figure(scalings(ResNet(relu, symbols.width), training=True)).axes
+    (axes,) = phase_figure(scalings(ResNet(relu, width=symbols.width), training=True)).axes
     lines = [line.get_xydata() for line in axes.get_lines()]
     ends = {tuple(line[-1]) for line in lines}
     assert ends == {(2.0, 0.0), (2.0, -3.0), (2.0, -1.0)}  # b = 1 - 2p and 1 - p

@@ -70,7 +70,7 @@ REFUSED = {
     "edges that fall": (lambda: Histogram([1.0, 0.0]), "at least two increasing numbers"),
     "an accuracy of 0": (lambda: Quantiles(0.0), "between 1e-6 and 1"),
     "quantiles of infinity": (lambda: Quantiles().part(np.array([1.0, np.inf])), "need finite samples"),
-    "a time after the end": (lambda: solve_flow(width_limit(ResNet(relu, sp.oo)), [1.0])(2.0), "times from 0 to 1"),
+    "a time after the end": (lambda: solve_flow(width_limit(ResNet(relu, width=sp.oo)), [1.0])(2.0), "times from 0 to 1"),
     "a start too close to an end": (
         lambda: solve_fokker_planck(Diffusion((x,), [0], [[1]], sp.Interval.open(0, 1)), 1e-9, t=1.0),
         "come too close",
@@ -82,9 +82,9 @@ REFUSED = {
     ),
     "a pole": (lambda: expect(lambda v: 1 / v, kinks=[0.0]), "has a pole at 0"),
     "a kink that is not named": (lambda: expect(lambda v: np.where(np.sin(40 * v) > 0, 1.0, 0.0)), "did not settle"),
-    "a negative noise": (lambda: NNGPRegressor(ResNet(relu, sp.oo), noise=-1.0).fit([[1.0]], [1.0]), "noise must be a variance"),
+    "a negative noise": (lambda: NNGPRegressor(ResNet(relu, width=sp.oo), noise=-1.0).fit([[1.0]], [1.0]), "noise must be a variance"),
     "an input without direction": (
-        lambda: Inputs(np.array([[1.0, 2.0], [0.0, 0.0]])).sections(derive(ResNet(relu, 2, inputs=2)), None),
+        lambda: Inputs(np.array([[1.0, 2.0], [0.0, 0.0]])).sections(derive(ResNet(relu, width=2, inputs=2)), None),
         "row 2 is 0",
     ),
     "a scheme of scalars for two states": (
@@ -118,15 +118,15 @@ REFUSED = {
     ),
     "a path outside of the domain": (lambda: simulate_sde(Diffusion((x,), [0], [[x**2]], HALF), x0=-1.0), "x0 must lie in the domain"),
     "a flow with parameters": (
-        lambda: solve_flow(width_limit(ResNet(relu, sp.oo, weight_variance=C)), [1.0]),
+        lambda: solve_flow(width_limit(ResNet(relu, width=sp.oo, weight_variance=C)), [1.0]),
         "the flow has the parameters c left",
     ),
     "a density of two states": (lambda: solve_fokker_planck(Diffusion((x, y), [0, 0], sp.eye(2)), 1.0), "the start of two states must be two numbers"),
     "a density of a flow": (lambda: solve_fokker_planck(Flow((x,), sp.Matrix([x])), 1.0), "got a Flow"),
     "a density with parameters": (lambda: solve_fokker_planck(Diffusion((x,), [C * x], [[1]]), 1.0), "the parameters c left"),
-    "a kernel beyond doubles": (lambda: kernel_matrix(ResNet(relu, sp.oo), np.eye(2), tolerance=1e-14), "between 1e-11 and 1"),
-    "a kernel of words": (lambda: kernel_matrix(ResNet(relu, sp.oo), [["a", "b"]]), "must be an array of numbers"),
-    "a kernel of what is no number": (lambda: kernel_matrix(ResNet(relu, sp.oo), [[np.nan, 1.0]]), "must hold finite numbers"),
+    "a kernel beyond doubles": (lambda: kernel_matrix(ResNet(relu, width=sp.oo), np.eye(2), tolerance=1e-14), "between 1e-11 and 1"),
+    "a kernel of words": (lambda: kernel_matrix(ResNet(relu, width=sp.oo), [["a", "b"]]), "must be an array of numbers"),
+    "a kernel of what is no number": (lambda: kernel_matrix(ResNet(relu, width=sp.oo), [[np.nan, 1.0]]), "must hold finite numbers"),
     "a start that is no Gram matrix": (
         lambda: simulate_gram(MLP(relu, width=4, inputs=2), 2, 2, start=[[1.0, 0.5], [0.4, 1.0]]),
         "start must be a symmetric matrix",
@@ -159,7 +159,7 @@ REFUSED = {
         "t0 of the start must lie from 0",
     ),
     "a statistic that does not exist": (
-        lambda: choose(ResNet(Activation("f", C * symbols.state**2), sp.oo), C, norm=2.0, bounds=(10.0, 20.0)),
+        lambda: choose(ResNet(Activation("f", C * symbols.state**2), width=sp.oo), C, norm=2.0, bounds=(10.0, 20.0)),
         "does not exist between",
     ),
 }  # fmt: skip

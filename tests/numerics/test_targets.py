@@ -130,8 +130,8 @@ def _pair():
         (lambda: choose(block(3), g, norm=2, bounds=(0.1, 0.2)), "goes only from 1.005 to 1.02 for g from 0.1 to 0.2"),
         (lambda: choose(ShapedMLP(tanh, width=50, inputs=2, a=a), a, correlation=0.5, depth=9), "does not depend on a"),
         (lambda: choose(ShapedMLP(gelu, width=50, inputs=2, a=a), a, correlation=0.5), "give depth="),
-        (lambda: choose(ResNet(relu, 4, weight_variance=g), g, norm=2), "no process by itself"),
-        (lambda: choose(MLPBlock(relu, 4, norm="rms", place="post"), symbols.time, norm=2), "norm"),
+        (lambda: choose(ResNet(relu, width=4, weight_variance=g), g, norm=2), "no process by itself"),
+        (lambda: choose(MLPBlock(relu, width=4, norm="rms", place="post"), symbols.time, norm=2), "norm"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong, message):

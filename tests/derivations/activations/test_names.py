@@ -41,20 +41,23 @@ def law(process):
 #: What is derived from a parameter, and the names that occur inside the derivation or in its result.
 DERIVED = {
     "neurons": (
-        lambda c: coefficients(depth_limit(ResNet(c * sp.tanh(x), 2))),
+        lambda c: coefficients(depth_limit(ResNet(c * sp.tanh(x), width=2))),
         "x_1 x_2 x_0 u m varepsilon xi_1 t n L x_j",
     ),
-    "layer": (lambda c: coefficients(depth_limit(ResNet(two_slope(c, 1), symbols.width))), "xi_1 x_j x_1 x_j^1 z"),
+    "layer": (
+        lambda c: coefficients(depth_limit(ResNet(two_slope(c, 1), width=symbols.width))),
+        "xi_1 x_j x_1 x_j^1 z",
+    ),
     "weights": (
-        lambda c: coefficients(depth_limit(ResNet(silu, 2, weight_variance=c))),
+        lambda c: coefficients(depth_limit(ResNet(silu, width=2, weight_variance=c))),
         "x_1 u m varepsilon tau G xi_1",
     ),
     "kernel": (
-        lambda c: coefficients(width_limit(ResNet(two_slope(c, 0), sp.oo, inputs=2))),
+        lambda c: coefficients(width_limit(ResNet(two_slope(c, 0), width=sp.oo, inputs=2))),
         "K_11 K_12 v v_1 c v_2 k_11 s",
     ),
     "shrinking": (
-        lambda c: coefficients(depth_limit(ShrinkingResNet(silu, c * sp.tanh(x), 2, bias_variance=c))),
+        lambda c: coefficients(depth_limit(ShrinkingResNet(silu, c * sp.tanh(x), width=2, bias_variance=c))),
         "x_1 u m varepsilon tau",
     ),
     "perceptron": (lambda c: coefficients(joint_limit(MLP(two_slope(1, c)))), "V varepsilon tau h A B C k w"),
@@ -105,8 +108,8 @@ def test_the_name_of_a_parameter_does_not_matter(what, assumption):
 
 def test_a_bound_name_is_the_users_own():
     own, n = sp.Symbol("xi_1", real=True), symbols.width
-    covariance = depth_limit(ResNet(own * sp.tanh(x), n)).covariance[0]
-    assert covariance.subs(own, 3) == depth_limit(ResNet(3 * sp.tanh(x), n)).covariance[0]
+    covariance = depth_limit(ResNet(own * sp.tanh(x), width=n)).covariance[0]
+    assert covariance.subs(own, 3) == depth_limit(ResNet(3 * sp.tanh(x), width=n)).covariance[0]
     assert covariance.free_symbols == {own, n}
     assert covariance.subs(n, 1).free_symbols == {own}
 
@@ -129,10 +132,10 @@ REFUSED = {
 def test_a_name_of_the_result_is_refused_everywhere(name):
     taken = sp.Symbol(name, real=True)
     for make in (
-        lambda: ResNet(taken * sp.tanh(x), 2),
-        lambda: ResNet(silu, 2, weight_variance=taken**2),
+        lambda: ResNet(taken * sp.tanh(x), width=2),
+        lambda: ResNet(silu, width=2, weight_variance=taken**2),
         lambda: ShapedMLP(two_slope(1, 0), c_plus=taken, c_minus=0),
-        lambda: Network(x + taken**2 * symbols.step * Weights("W")(x), 2, parameters=(taken,)),
+        lambda: Network(x + taken**2 * symbols.step * Weights("W")(x), width=2, parameters=(taken,)),
     ):
         with pytest.raises(DerivationError, match=f"has the name of {REFUSED[name]}"):
             make()
@@ -140,8 +143,10 @@ def test_a_name_of_the_result_is_refused_everywhere(name):
 
 def test_time_may_stand_in_a_variance_and_not_in_an_activation():
     t = symbols.time
-    assert depth_limit(ResNet(two_slope(1, 1), 1, weight_variance=1 + t)).covariance[0].expand() == x**2 + t * x**2
+    assert (
+        depth_limit(ResNet(two_slope(1, 1), width=1, weight_variance=1 + t)).covariance[0].expand() == x**2 + t * x**2
+    )
     with pytest.raises(
         DerivationError, match=r"^the parameter t of the activation .* has the name of the limit's time"
     ):
-        ResNet(t * sp.tanh(x), 1)
+        ResNet(t * sp.tanh(x), width=1)

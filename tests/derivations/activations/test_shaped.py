@@ -76,12 +76,12 @@ def test_before_a_small_branch_a_shaped_activation_is_its_slope(rate):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda a: ResNet(a, 3),
-        lambda a: ShrinkingResNet(tanh, a, 3),
-        lambda a: ShrinkingResNet(a, tanh, 3),
-        lambda a: ConvResNet(tanh, a, 3, positions=(3,), filter=(3,)),
-        lambda a: MLPBlock(a, 3),
-        lambda a: GatedBlock(a, 3),
+        lambda a: ResNet(a, width=3),
+        lambda a: ShrinkingResNet(tanh, a, width=3),
+        lambda a: ShrinkingResNet(a, tanh, width=3),
+        lambda a: ConvResNet(tanh, a, width=3, positions=(3,), filter=(3,)),
+        lambda a: MLPBlock(a, width=3),
+        lambda a: GatedBlock(a, width=3),
     ],
     ids=["resnet", "shrinking", "outer", "conv", "mlp-block", "gated-block"],
 )

@@ -12,13 +12,13 @@ A, B = Weights("A", variance=c), Weights("B", out=4 * n)
 
 def test_gradients_of_two_matrices_grow_by_the_mean_squared_slope():
     # each layer adds ε² c E φ'(h)² |v|²/n to the mean square: ReLU c/2, after a norm c/(2K)
-    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo, parameters=(c,)))
+    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), width=sp.oo, parameters=(c,)))
     assert equal_symbolically(flow.drift[-1], c * GRADIENT / 2)
-    normed = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), sp.oo, parameters=(c,)))
+    normed = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=sp.oo, parameters=(c,)))
     assert equal_symbolically(normed.drift[-1], c * GRADIENT / (2 * normed.states[0]))
 
 
 def test_linear_network_has_the_spectrum_of_the_named_one():
-    network = Network(lambda x: x + epsilon * A(identity(x)), n, parameters=(c,))
+    network = Network(lambda x: x + epsilon * A(identity(x)), width=n, parameters=(c,))
     assert equal_symbolically(jacobian(network).growth, c)
     assert equal_symbolically(jacobian(network).lyapunov(1), c * (n - 2) / (2 * n))

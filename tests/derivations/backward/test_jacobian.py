@@ -39,7 +39,7 @@ mu_w, mu_b = sp.symbols("mu_w mu_b", real=True)
 )
 def test_the_matrix_equation_is_that_of_the_theory(outer, first, second):
     moments = {"weight_variance": sw**2, "bias_variance": sb**2, "weight_mean": mu_w, "bias_mean": mu_b}
-    limit = jacobian(ShrinkingResNet(outer, tanh, n, **moments)).limit(2)
+    limit = jacobian(ShrinkingResNet(outer, tanh, width=n, **moments)).limit(2)
     x, v, w = limit.neuron
     psi, slope = sp.tanh(x), 1 - sp.tanh(x) ** 2
     drift = second * sw**2 / n * limit.sum(psi * slope * v) + first * mu_w / n * limit.sum(slope * v)
@@ -51,16 +51,16 @@ def test_the_matrix_equation_is_that_of_the_theory(outer, first, second):
 
 @pytest.mark.parametrize("k", [1, 2])
 def test_linear_log_determinant_is_normal_whatever_the_width(k):
-    volume = jacobian(ResNet(identity, k, weight_variance=sw**2)).log_det
+    volume = jacobian(ResNet(identity, width=k, weight_variance=sw**2)).log_det
     assert equal_symbolically(volume.drift, -(sw**2) / 2)
     assert equal_symbolically(volume.rate, sw**2)
     assert equal_symbolically(
-        jacobian(ResNet(identity, n, weight_variance=sw**2)).lyapunov(k), sw**2 * (n - 2 * k) / (2 * n)
+        jacobian(ResNet(identity, width=n, weight_variance=sw**2)).lyapunov(k), sw**2 * (n - 2 * k) / (2 * n)
     )
 
 
 def test_the_spectrum_adds_up_to_the_determinant():
-    exponents = [jacobian(ResNet(identity, n)).lyapunov(k) for k in (1, 2)]
+    exponents = [jacobian(ResNet(identity, width=n)).lyapunov(k) for k in (1, 2)]
     k = sp.Symbol("k", integer=True, positive=True)
     general = exponents[0] + (k - 1) * (exponents[1] - exponents[0])
     assert equal_symbolically(sp.summation(general, (k, 1, n)), -sp.Rational(1, 2))
@@ -68,7 +68,7 @@ def test_the_spectrum_adds_up_to_the_determinant():
 
 def test_volumes_that_depend_on_the_state_say_so():
     with pytest.raises(DerivationError, match="constant rates"):
-        jacobian(ResNet(tanh, n)).lyapunov(1)
+        jacobian(ResNet(tanh, width=n)).lyapunov(1)
 
 
 # --- the determinant, the inverse and volumes ---
@@ -81,7 +81,7 @@ A, B, C, W = Weights("A"), Weights("B", out=5), Weights("C", out=5), Weights("W"
     ("outer", "first", "second"), [(tanh, 1, 0), (silu, sp.S.Half, sp.S.Half)], ids=["tanh", "silu"]
 )
 def test_determinant_of_shrinking_blocks_is_that_of_the_theory(outer, first, second):
-    found = jacobian(ShrinkingResNet(outer, tanh, n, weight_variance=sw**2, bias_variance=sb**2)).log_det
+    found = jacobian(ShrinkingResNet(outer, tanh, width=n, weight_variance=sw**2, bias_variance=sb**2)).log_det
     x = sp.Symbol("x", real=True)
     psi, slope = sp.tanh(x), 1 - sp.tanh(x) ** 2
 
@@ -94,7 +94,7 @@ def test_determinant_of_shrinking_blocks_is_that_of_the_theory(outer, first, sec
 
 
 def test_two_matrices_with_relu_are_a_brownian_motion_of_matrices():
-    j = jacobian(Network(lambda x: x + epsilon * A(relu(B(x))), n))
+    j = jacobian(Network(lambda x: x + epsilon * A(relu(B(x))), width=n))
     k = sp.Symbol("k", integer=True, positive=True)
     assert (j.log_det.drift, j.log_det.rate) == (-sp.Rational(1, 4), sp.S.Half)
     assert j.log_det.law.name == "Brownian motion with drift"
@@ -104,7 +104,7 @@ def test_two_matrices_with_relu_are_a_brownian_motion_of_matrices():
 
 
 def test_determinant_after_a_norm_is_a_diffusion_with_the_squared_norm():
-    process = jacobian(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), n)).log_det.process
+    process = jacobian(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n)).log_det.process
     V = process.states[0]
     # a layer's derivative annihilates the state: the sums run over n - 1 directions
     assert equal_symbolically(process.drift[1], -(n - 1) / (4 * n * V))
@@ -115,7 +115,7 @@ def test_determinant_after_a_norm_is_a_diffusion_with_the_squared_norm():
 @pytest.mark.slow
 def test_norm_at_the_end_of_a_layer():
     # x' = rms(x + εAx): tangents stay orthogonal to the state, and the spectrum is that of Brownian motion on a sphere's frames
-    j = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), n))
+    j = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), width=n))
     jk, jl = j.sde.first[0], j.sde.second[0]
     assert equal_symbolically(j.sde.drift[0], -(n - 1) * jk / (2 * n))
     assert j.sde.covariance[0].coeff(jk * jl) == 1 / n
@@ -129,7 +129,7 @@ def test_norm_at_the_end_of_a_layer():
 
 @pytest.mark.slow
 def test_tangents_behind_a_last_norm_drawn_by_hand():
-    volumes = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), 3)).volumes
+    volumes = jacobian(Network(lambda x: rms_norm(x + epsilon * A(x)), width=3)).volumes
 
     def logs(depth, seed):
         rng, e = np.random.default_rng(seed), 1 / np.sqrt(depth)
@@ -183,7 +183,7 @@ def test_determinants_behind_a_norm_drawn_by_hand():
         return [richardson(*(Estimate.of(f(x)) for x in made)) for f in bounded]
 
     first = (Weights("A", variance=v) for v in (1, sp.Rational(7, 5)))
-    right, wrong = (jacobian(Network(lambda x, w=w: x + epsilon * w(relu(B(rms_norm(x)))), 3)) for w in first)
+    right, wrong = (jacobian(Network(lambda x, w=w: x + epsilon * w(relu(B(rms_norm(x)))), width=3)) for w in first)
     found = both([of_networks(32, 1), of_networks(64, 2)])
     derived, control = (both([of_limit(j, 64, 3), of_limit(j, 128, 4)]) for j in (right, wrong))
     for one, good, bad in zip(found, derived, control, strict=True):
@@ -192,13 +192,13 @@ def test_determinants_behind_a_norm_drawn_by_hand():
 
 
 def test_determinant_with_neurons_and_of_a_symbolic_width():
-    process = jacobian(ResNet(tanh, 2)).log_det.process
+    process = jacobian(ResNet(tanh, width=2)).log_det.process
     assert [str(s) for s in process.states] == ["x_1", "x_2", "Lambda"]
     x1, x2, _ = process.states
     assert equal_symbolically(process.drift[2], -sum((1 - sp.tanh(x) ** 2) ** 2 for x in (x1, x2)) / 4)
     assert equal_symbolically(process.covariance[0, 2], sp.tanh(x1) * (1 - sp.tanh(x1) ** 2) / 2)
     with pytest.raises(NotClosed, match="give the width as a number"):
-        _ = jacobian(ResNet(tanh, n)).log_det.process
+        _ = jacobian(ResNet(tanh, width=n)).log_det.process
 
 
 def written_out_tensor(layer, x):
@@ -240,12 +240,12 @@ def written_out_tensor(layer, x):
 NETS = {
     "all at once": Network(
         lambda x: x + epsilon**2 * (tanh(x) - average(x**2) * x) + epsilon * A(sp.sin(x)) + epsilon * W(x * average(x)),
-        2,
+        width=2,
     ),
-    "own neuron": Network(lambda x: x + epsilon * x * W(x) ** 3, 2),
-    "shared": Network(lambda x: x + epsilon * x**2 * average(W(x)) + epsilon * A(x), 2),
-    "norm and gate": Network(lambda x: x + epsilon * A(relu(B(rms_norm(x))) * C(x)), 2),
-    "positions": Network(lambda x: x + epsilon * A(tanh(over_positions(x)) + x**2), 2, positions=2),
+    "own neuron": Network(lambda x: x + epsilon * x * W(x) ** 3, width=2),
+    "shared": Network(lambda x: x + epsilon * x**2 * average(W(x)) + epsilon * A(x), width=2),
+    "norm and gate": Network(lambda x: x + epsilon * A(relu(B(rms_norm(x))) * C(x)), width=2),
+    "positions": Network(lambda x: x + epsilon * A(tanh(over_positions(x)) + x**2), width=2, positions=2),
 }
 
 
@@ -313,7 +313,7 @@ def test_one_layer_drawn_by_hand(formula, slope, at):
     r = np.sqrt(np.mean(x**2))
     inner = np.eye(3) / r - np.outer(x, x) / (3 * r**3)
     d = np.einsum("sik,sk,skj->sij", a, slope(b @ x / r), b @ inner)
-    layer = jacobian(Network(lambda x: x + epsilon * A(at(B(rms_norm(x)))), 3)).layer
+    layer = jacobian(Network(lambda x: x + epsilon * A(at(B(rms_norm(x)))), width=3)).layer
     exact = [written_out(layer.sums(e), [[sp.Rational(str(v))] for v in x]) for e in (layer.square, layer.variance)]
     trace = np.trace(d, axis1=1, axis2=2)
     for found, derived in zip((np.einsum("sij,sji->s", d, d), trace**2), exact, strict=True):
@@ -324,7 +324,7 @@ def test_one_layer_drawn_by_hand(formula, slope, at):
 
 @pytest.mark.slow
 def test_it_prints_in_every_format(tmp_path):
-    j = jacobian(Network(lambda x: x + epsilon * A(relu(B(x))), n))
+    j = jacobian(Network(lambda x: x + epsilon * A(relu(B(x))), width=n))
     assert "Λ_t ~ N(-t/4, t/2)" in str(j)
     for made in (j.latex(), j.typst(), j.to_json(), j._repr_latex_()):
         assert "K" in made
@@ -359,7 +359,7 @@ def test_explicitly_differentiated_networks_follow_the_equation():
     x0, v0, samples, t = np.array([1.0, -0.5]), np.array([1.0, 1.0]), 40_000, 1.0
 
     def of_limit(variance, steps, seed):
-        limit = jacobian(ShrinkingResNet(silu, tanh, 2, weight_variance=variance)).limit(1)
+        limit = jacobian(ShrinkingResNet(silu, tanh, width=2, weight_variance=variance)).limit(1)
         path = simulate_sde(limit, x0=np.stack([x0, v0], axis=-1), t=t, steps=steps, samples=samples, seed=seed)
         return Estimate.of(np.sum(path.reshape(samples, 2, 2)[:, :, 1] ** 2, axis=1))
 
@@ -387,7 +387,7 @@ def test_linear_determinants_of_finite_networks():
             total += np.linalg.slogdet(np.eye(size) + w).logabsdet
         return total
 
-    volume = jacobian(ResNet(identity, size)).log_det
+    volume = jacobian(ResNet(identity, width=size)).log_det
     coarse, fine = logs(32, 1), logs(64, 2)
     mean = richardson(Estimate.of(coarse), Estimate.of(fine))
     variance = richardson(Estimate.variance_of(coarse), Estimate.variance_of(fine))
@@ -402,8 +402,8 @@ def test_linear_determinants_of_finite_networks():
 @pytest.mark.slow
 def test_a_width_may_be_said_by_a_matrix_too():
     # the number of a matrix's rows was compared with a width without a number
-    said = jacobian(Network(lambda x: x + epsilon * Weights("A", out=2)(tanh(B(x))), 2))
-    plain = jacobian(Network(lambda x: x + epsilon * Weights("A")(tanh(B(x))), 2))
+    said = jacobian(Network(lambda x: x + epsilon * Weights("A", out=2)(tanh(B(x))), width=2))
+    plain = jacobian(Network(lambda x: x + epsilon * Weights("A")(tanh(B(x))), width=2))
     assert (said.log_det.drift, said.gram.process) == (plain.log_det.drift, plain.gram.process)
 
 
@@ -411,7 +411,7 @@ def test_a_width_may_be_said_by_a_matrix_too():
 def test_determinants_of_a_convolutional_block():
     """One layer on a ring of three positions, filters drawn by hand: the coefficients of ε², without the next order."""
     width, positions, samples = 2, 3, 60_000
-    found = jacobian(ConvBlock(relu, width, positions=(positions,), filter=(3,))).log_det
+    found = jacobian(ConvBlock(relu, width=width, positions=(positions,), filter=(3,))).log_det
     rng = np.random.default_rng(0)
     x = rng.standard_normal((width, positions))
     rows = [[sp.Float(v) for v in neuron] for neuron in x]
@@ -446,7 +446,7 @@ def test_why_gradients_of_weights_are_not_derived_is_a_step():
 
 @pytest.mark.slow
 def test_equations_too_long_to_be_read_are_left_out_of_the_steps():
-    j = jacobian(ConvBlock(relu, n, positions=(3,)))
+    j = jacobian(ConvBlock(relu, width=n, positions=(3,)))
     said = {step.name: step for step in j.steps}
     assert not said["Inverse and gradients"].lines
     assert j.inverse.covariance[0] != 0

@@ -32,7 +32,7 @@ from tests.helpers import equal_symbolically
 n, t = symbols.width, symbols.time
 A, B = Weights("A"), Weights("B", out=5)
 RELU = jacobian(MLP(relu))
-LINEAR = Network(lambda x: x + epsilon * A(x), n)
+LINEAR = Network(lambda x: x + epsilon * A(x), width=n)
 
 
 def test_the_output_of_a_homogeneous_network_is_the_same_from_every_layer():
@@ -48,7 +48,9 @@ def test_perceptrons():
     assert (law.backward_covariance[1, 1], law.shared[1], law.covariance) == (5 * P**2, P * V, 5 * V**2)
     shaped = jacobian(ShapedMLP(tanh, a=1)).kernel_law  # the slope moves c: it is no homogeneous function
     assert equal_symbolically(shaped.backward_drift[0], -2 * V * c)
-    flow = jacobian(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), n, regime=Regime(depth=1))).kernel_law
+    flow = jacobian(
+        Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n, regime=Regime(depth=1))
+    ).kernel_law
     assert flow.covariance == 0 == flow.backward_covariance[1, 1]
 
 
@@ -56,9 +58,9 @@ FEW = ("ReLU perceptron", "two matrices")
 MEMBERS = {
     "ReLU perceptron": RELU.network,
     "shaped ReLU": ShapedMLP(relu, c_plus=0, c_minus=-1),
-    "skip": Network(lambda x: 3 * x / 5 + 4 * A(x) / 5, n, regime=Regime(depth=1)),
-    "linear residual": Network(lambda x: x + epsilon * A(identity(x)), 6),
-    "two matrices": Network(lambda x: x + epsilon * A(relu(B(x))), 3),
+    "skip": Network(lambda x: 3 * x / 5 + 4 * A(x) / 5, width=n, regime=Regime(depth=1)),
+    "linear residual": Network(lambda x: x + epsilon * A(identity(x)), width=6),
+    "two matrices": Network(lambda x: x + epsilon * A(relu(B(x))), width=3),
 }
 
 
@@ -88,9 +90,9 @@ def test_gradients_of_scale_invariant_blocks_are_log_normal():
 
 def test_refusals():
     with pytest.raises(NotClosed, match="neuron by neuron"):
-        _ = jacobian(ResNet(tanh, n)).kernel_law
+        _ = jacobian(ResNet(tanh, width=n)).kernel_law
     with pytest.raises(NotClosed, match="one neuron"):
-        _ = jacobian(Network(lambda x: x + epsilon * A(x), 1)).kernel_law.backward_drift
+        _ = jacobian(Network(lambda x: x + epsilon * A(x), width=1)).kernel_law.backward_drift
     law = jacobian(LINEAR).kernel_law
     with pytest.raises(ValueError, match="width is the symbol"):
         sample_tangent_kernel(law, 10)
@@ -102,7 +104,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="at least 1"):
         sample_tangent_kernel(law, 10, steps=0)
     with pytest.raises(DerivationError, match="infinite width"):
-        _ = jacobian(ResNet(relu, sp.oo)).kernel_law
+        _ = jacobian(ResNet(relu, width=sp.oo)).kernel_law
 
 
 @pytest.mark.slow
@@ -113,6 +115,6 @@ def test_small_results_are_shown_in_the_notation_of_the_derivation():
         assert "LayerDifferential" not in repr(found)
         assert found._repr_latex_().startswith("$")
     assert str(j.log_det) == "dΛ_t = -1/2 dt + dB_t\nΛ_t ~ N(-t/2, t)"
-    open_moments = jacobian(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), n)).kernel
+    open_moments = jacobian(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n)).kernel
     assert "do not close" in repr(open_moments)
     assert open_moments._repr_latex_() is None

@@ -13,25 +13,27 @@ A, B, C = Weights("A"), Weights("B", out=5), Weights("C", out=5)
 @pytest.mark.parametrize("body", [sp.Heaviside, lambda h: sp.sign(h) * h**2 + sp.Heaviside(h - 1)], ids=["step", "far"])
 def test_a_jump_has_no_derivative(body):
     for network in (
-        Network(lambda x: x + epsilon * A(body(x)), 3),
-        Network(lambda x: x + epsilon * A(body(B(x))), 3),
-        Network(lambda x: x + epsilon * A(body(B(x) + C(x))), 3),
+        Network(lambda x: x + epsilon * A(body(x)), width=3),
+        Network(lambda x: x + epsilon * A(body(B(x))), width=3),
+        Network(lambda x: x + epsilon * A(body(B(x) + C(x))), width=3),
     ):
         with pytest.raises(DerivationError, match="jumps at x = "):
             _ = jacobian(network).layer
     with pytest.raises(DerivationError, match="jumps at x = "):
-        gradient_flow(Network(lambda x: x + epsilon * A(body(x)), sp.oo))
+        gradient_flow(Network(lambda x: x + epsilon * A(body(x)), width=sp.oo))
 
 
 def test_functions_that_do_not_jump_are_accepted():
     c = sp.Symbol("c", positive=True)
     for body in (lambda x: x * sp.Heaviside(x) * C(x), lambda x: relu(B(x) + C(x)), lambda x: sp.Max(B(x), c * C(x))):
-        require_slopes(Network(lambda x, f=body: x + epsilon * A(f(x)), 5, parameters=(c,)).program())
+        require_slopes(Network(lambda x, f=body: x + epsilon * A(f(x)), width=5, parameters=(c,)).program())
     with pytest.raises(DerivationError, match="whole numbers"):
-        require_slopes(Network(lambda x: x + epsilon * A(sp.floor(x)), 5).program())
+        require_slopes(Network(lambda x: x + epsilon * A(sp.floor(x)), width=5).program())
     with pytest.raises(DerivationError, match="not known"):
         require_slopes(
-            Network(lambda x: x + epsilon * A(sp.Piecewise((B(x), (C(x) > 0) & (B(x) > 1)), (0, True))), 5).program()
+            Network(
+                lambda x: x + epsilon * A(sp.Piecewise((B(x), (C(x) > 0) & (B(x) > 1)), (0, True))), width=5
+            ).program()
         )
 
 
@@ -58,5 +60,9 @@ def test_a_cusp_whose_slope_has_a_square_has_a_jacobian():
 
 def test_tangents_through_a_softmax_are_refused_at_a_fixed_width():
     with pytest.raises(NotClosed, match="softmax are derived at infinite width"):
-        jacobian(AttentionBlock(3, positions=2))
-    assert [str(s) for s in jacobian(AttentionBlock(sp.oo, positions=2)).process.states[3:]] == ["Q_11", "Q_12", "Q_22"]
+        jacobian(AttentionBlock(width=3, positions=2))
+    assert [str(s) for s in jacobian(AttentionBlock(width=sp.oo, positions=2)).process.states[3:]] == [
+        "Q_11",
+        "Q_12",
+        "Q_22",
+    ]

@@ -80,7 +80,7 @@ class Drawn:
             }[self.kind]()
             return x + own + epsilon * inside
 
-        return Network(layer, SIZE)
+        return Network(layer, width=SIZE)
 
     def branch(self, rng):
         """A function of the states (samples, 3) that is A(...) with one set of weights a sample."""

@@ -38,9 +38,9 @@ from tests.helpers import equal_symbolically
 
 n, t = symbols.width, symbols.time
 A, B = Weights("A"), Weights("B", out=4)
-TWO = Network(lambda x: x + epsilon * A(relu(B(x))), n)
+TWO = Network(lambda x: x + epsilon * A(relu(B(x))), width=n)
 TOGETHER = Regime(depth=1)
-LINEAR = Network(lambda x: Weights("W")(x), n, regime=TOGETHER)
+LINEAR = Network(lambda x: Weights("W")(x), width=n, regime=TOGETHER)
 k = sp.Symbol("k", integer=True, positive=True)
 
 
@@ -58,7 +58,7 @@ def test_two_matrices_close_at_every_width():
 
 def test_mixed_terms_are_those_of_stein():
     # E tanh(h) ... with h = Bx, ḣ = Bv: E φ(h)φ'(h)ḣ = (V12/V11) E h φ φ', by a rule of its own here
-    process = tangent_gram(Network(lambda x: x + epsilon * A(tanh(B(x))), n)).process
+    process = tangent_gram(Network(lambda x: x + epsilon * A(tanh(B(x))), width=n)).process
     values = {process.states[0]: sp.Rational(9, 10), process.states[1]: sp.Rational(3, 10), process.states[2]: sp.S.One}
     z, w = np.polynomial.hermite_e.hermegauss(60)
     h = np.sqrt(0.9) * z[:, None]
@@ -103,10 +103,10 @@ def test_exponents_of_linear_perceptrons_are_differences_of_digamma(width):
 
 @pytest.mark.slow
 def test_infinite_width_is_the_flow_of_gradients():
-    assert jacobian(ResNet(relu, sp.oo)).process == gradient_flow(ResNet(relu, sp.oo))
-    assert "hypothesis" in str(jacobian(ResNet(relu, sp.oo)))
+    assert jacobian(ResNet(relu, width=sp.oo)).process == gradient_flow(ResNet(relu, width=sp.oo))
+    assert "hypothesis" in str(jacobian(ResNet(relu, width=sp.oo)))
     with pytest.raises(DerivationError, match="independent"):
-        _ = jacobian(ResNet(relu, sp.oo)).gram
+        _ = jacobian(ResNet(relu, width=sp.oo)).gram
     joint = jacobian(PreNormResNet(relu, width=n))
     assert joint.order == "joint"
     assert jacobian(PreNormResNet(relu, width=n), "depth").log_det.is_gaussian is False
@@ -114,20 +114,20 @@ def test_infinite_width_is_the_flow_of_gradients():
 
 def test_what_does_not_close_says_why():
     with pytest.raises(NotClosed, match="neuron by neuron"):
-        tangent_gram(ResNet(tanh, n))
+        tangent_gram(ResNet(tanh, width=n))
     with pytest.raises(NotClosed, match="as depth over width"):
-        tangent_gram(Network(lambda x: 3 * x / 5 + 4 * A(rms_norm(x)) / 5, n, regime=TOGETHER), "joint")
+        tangent_gram(Network(lambda x: 3 * x / 5 + 4 * A(rms_norm(x)) / 5, width=n, regime=TOGETHER), "joint")
     with pytest.raises(NotClosed, match="moments of the tangent kernel do not close"):
         _ = tangent_kernel(ShapedMLP(tanh, a=1), "joint").mean
     with pytest.raises(NotClosed, match="do not close"):
-        _ = tangent_kernel(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), n)).mean
+        _ = tangent_kernel(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n)).mean
     with pytest.raises(NotClosed, match="dense"):
-        tangent_gram(Network(lambda x: x + epsilon * A(x), 3, positions=2))
-    assert "over positions" in str(jacobian(Network(lambda x: x + epsilon * A(x), 3, positions=2)))
+        tangent_gram(Network(lambda x: x + epsilon * A(x), width=3, positions=2))
+    assert "over positions" in str(jacobian(Network(lambda x: x + epsilon * A(x), width=3, positions=2)))
     with pytest.raises(DerivationError, match="unknown order"):
         jacobian(TWO, "deep")
     with pytest.raises(DerivationError, match="one input"):
-        jacobian(ResNet(relu, 3, inputs=2))
+        jacobian(ResNet(relu, width=3, inputs=2))
     with pytest.raises(DerivationError, match="jumps"):
         jacobian(MLP(sp.Heaviside(sp.Symbol("x", real=True)), width=n))
 
@@ -136,32 +136,32 @@ def test_what_does_not_close_says_why():
 def test_transposes():
     # −3 E Σ_k (a_k·x)² |a_k|² over rows a_k of variance 1/n
     x = sp.Symbol("x", real=True)
-    found = jacobian(Network(lambda x: x - epsilon**2 * A.T(A(x) ** 3), n)).log_det
+    found = jacobian(Network(lambda x: x - epsilon**2 * A.T(A(x) ** 3), width=n)).log_det
     assert equal_symbolically(found.drift, -3 * (n + 2) * coordinate_sum(x**2, (x,), n) / n)
     assert found.rate == 0
     with pytest.raises(NotClosed, match="fractions of tangents"):
-        _ = jacobian(Network(lambda x: x - epsilon**2 * A.T(tanh(A(x))), n)).log_det
+        _ = jacobian(Network(lambda x: x - epsilon**2 * A.T(tanh(A(x))), width=n)).log_det
 
 
 def test_gradients_of_weights():
     # one matrix: φ'(0)²(σ_w²⟨ψ²⟩ + σ_b²); two: both ½⟨x²⟩ for ReLU; after dropout twice that of A and B
     x = sp.Symbol("x", real=True)
-    plain = jacobian(ShrinkingResNet(silu, tanh, n, weight_variance=2, bias_variance=3)).weight_gradients
+    plain = jacobian(ShrinkingResNet(silu, tanh, width=n, weight_variance=2, bias_variance=3)).weight_gradients
     assert str(plain["W"]) == "<tanh(x)**2>/2 + 3/4"
     two = jacobian(TWO).weight_gradients
     assert str(two["A"]) == str(two["B"]) == "<x**2>/2"
-    wet = jacobian(Network(lambda x: x + epsilon * A(dropout(relu(B(x)), sp.Rational(1, 2))), n)).weight_gradients
+    wet = jacobian(Network(lambda x: x + epsilon * A(dropout(relu(B(x)), sp.Rational(1, 2))), width=n)).weight_gradients
     assert str(wet["A"]) == str(wet["B"]) == "<x**2>"
-    own = jacobian(Network(lambda y: y + epsilon * y * A(y), n)).weight_gradients
+    own = jacobian(Network(lambda y: y + epsilon * y * A(y), width=n)).weight_gradients
     assert x in own["A"].free_symbols
     with pytest.raises(NotClosed, match="meet"):
-        _ = jacobian(Network(lambda y: y + epsilon * y * average(A(y)), n)).weight_gradients
+        _ = jacobian(Network(lambda y: y + epsilon * y * average(A(y)), width=n)).weight_gradients
 
 
 @pytest.mark.slow
 def test_gradients_of_weights_over_positions():
     # a filter of 3 on a circle of 4 positions: Σ_ω ∂_ωΔ_a ∂_ωΔ_b = ⅓ Σ_f <ψ(x_{a+f}) ψ(x_{b+f})>, by hand
-    j = jacobian(ConvResNet(tanh, tanh, n, positions=(4,), filter=(3,)))
+    j = jacobian(ConvResNet(tanh, tanh, width=n, positions=(4,), filter=(3,)))
     found, x = j.weight_gradients["W"], sp.symbols("x^1:5", real=True)
     for a in range(4):
         for b in range(4):
@@ -174,7 +174,7 @@ def test_gradients_of_weights_over_positions():
 @pytest.mark.slow
 def test_gradients_over_positions_against_networks():
     # a filter of 3 on 4 positions of different sizes, zeros beyond: the outer ones pass on less
-    recipe = ConvResNet(tanh, relu, sp.oo, positions=(4,), filter=(3,), circular=False)
+    recipe = ConvResNet(tanh, relu, width=sp.oo, positions=(4,), filter=(3,), circular=False)
     flow = gradient_flow(recipe)
     start = [float(s.name in {"K_11", "K_22", "K_33", "K_44", "Q_11", "Q_22", "Q_33", "Q_44"}) for s in flow.states]
     end = dict(zip((s.name for s in flow.states), solve_flow(flow, start, 1.0)(1.0), strict=True))
@@ -216,7 +216,7 @@ def by_layers(depth, samples, seed):
 
 @pytest.mark.slow
 def test_determinants_norms_and_kernels_of_drawn_networks():
-    net = Network(lambda x: x + epsilon * A(relu(B(x))), 3)
+    net = Network(lambda x: x + epsilon * A(relu(B(x))), width=3)
     j, moments = jacobian(net), tangent_kernel(net)
     start = {START: sp.Rational(134, 300), t: 1}
     runs = [by_layers(depth, samples, depth) for depth, samples in ((16, 40_000), (32, 40_000))]
@@ -292,9 +292,9 @@ def test_the_diagonal_of_a_relu_perceptron():
     inside = np.exp(5 * first) * (np.exp(5 * gaps) + 2 * np.exp(-gaps)) / 3 * np.exp(5 * (0.5 - first - gaps))
     integral = 2 * np.sum(weights[:, None] * weights[None, :] / 8 * (0.5 - first) * inside)
     assert np.isclose(float(kernel.relative().subs(t, sp.S.Half)), integral / 0.25, rtol=1e-10)
-    flow = tangent_kernel(Network(lambda x: x + epsilon * A(relu(B(x))), n, regime=TOGETHER), "joint")
+    flow = tangent_kernel(Network(lambda x: x + epsilon * A(relu(B(x))), width=n, regime=TOGETHER), "joint")
     assert flow.relative() == 1  # branches of size n^{-1/2}: no fluctuation is left
-    residual = tangent_kernel(Network(lambda x: x + epsilon * A(identity(x)), n))
+    residual = tangent_kernel(Network(lambda x: x + epsilon * A(identity(x)), width=n))
     assert residual.mean == START * t * sp.exp(t)
 
 
@@ -321,7 +321,7 @@ def backpropagated(size, samples, seed, copies=False, tied=False):
 @pytest.mark.slow
 def test_the_hypothesis_on_backward_weights():
     # the flow takes the weights of the backward pass as copies. That is right for a random readout, and not for one that knows the state
-    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo))
+    flow = gradient_flow(Network(lambda x: x + epsilon * A(relu(B(x))), width=sp.oo))
     assert sp.expand(flow.drift[-1] - flow.states[-1] / 2) == 0
     sizes = ((8, 6000), (16, 3000))
 

@@ -110,7 +110,7 @@ def test_the_law_of_a_single_matrix_is_said(law, said):
 @pytest.mark.slow
 def test_equivalence_is_a_theorem_with_its_steps():
     v, eta = sp.symbols("v eta", positive=True)
-    residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    residual = width_limit(ResNet(relu, width=sp.oo, inputs=2, weight_variance=v))
     shaped = ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta)
     found = equivalence(residual, joint_limit(shaped), v)
     assert sp.expand(found.value - (UP - DOWN) ** 2) == 0
@@ -122,12 +122,14 @@ def test_equivalence_is_a_theorem_with_its_steps():
 
 def test_flows_that_are_not_the_same_are_refused():
     v, eta = sp.symbols("v eta", positive=True)
-    residual = width_limit(ResNet(tanh, sp.oo, inputs=2, weight_variance=v))
+    residual = width_limit(ResNet(tanh, width=sp.oo, inputs=2, weight_variance=v))
     shaped = ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta)
     with pytest.raises(DerivationError):
         equivalence(residual, joint_limit(shaped), v)
     with pytest.raises(DerivationError, match="without noise"):
-        equivalence(width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v)), joint_limit(CASES["shaped-relu"]), v)
+        equivalence(
+            width_limit(ResNet(relu, width=sp.oo, inputs=2, weight_variance=v)), joint_limit(CASES["shaped-relu"]), v
+        )
 
 
 @pytest.mark.slow
@@ -143,7 +145,7 @@ def test_golden_text(name, golden):
 
 def test_golden_equivalence(golden):
     v, eta = sp.symbols("v eta", positive=True)
-    residual = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    residual = width_limit(ResNet(relu, width=sp.oo, inputs=2, weight_variance=v))
     shaped = joint_limit(ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta))
     steps = equivalence_steps(equivalence(residual, shaped, v), "residual network", "shaped perceptron")
     golden("equivalence.txt").check(text("Equivalence", tuple(steps)))

@@ -31,7 +31,7 @@ from derivations.notation.plain import plain
 from tests.pdflatex import typeset
 
 n = symbols.width
-BLOCK = derive(MLPBlock(silu, n, norm="rms"))
+BLOCK = derive(MLPBlock(silu, width=n, norm="rms"))
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def above(x, value):
 
 @pytest.mark.slow
 def test_a_resnet_has_noise_at_the_root_of_the_depth_and_a_flow_of_means_at_the_depth():
-    made = scalings(ResNet(relu, n))
+    made = scalings(ResNet(relu, width=n))
     mean = sp.Symbol("p_mu_W", real=True)
     assert found(made) == {
         ("drift and noise", frozenset({sp.Eq(p, HALF), sp.Eq(mean, HALF)})),
@@ -70,7 +70,7 @@ def test_a_resnet_has_noise_at_the_root_of_the_depth_and_a_flow_of_means_at_the_
 
 @pytest.mark.slow
 def test_shrinking_weights_have_independent_exponents_of_noise_and_means():
-    made = scalings(ShrinkingResNet(silu, tanh, 3, weight_mean=1))
+    made = scalings(ShrinkingResNet(silu, tanh, width=3, weight_mean=1))
     noise, mean = (sp.Symbol(f"p_varepsilon_{w}", real=True) for w in "WM")
     assert found(made) == {
         ("drift and noise", frozenset({sp.Eq(noise, HALF), sp.Eq(mean, 1)})),
@@ -240,7 +240,7 @@ def test_scores_of_attention_are_gaussian_over_the_root_of_the_keys_and_vanish_o
 
 @pytest.mark.slow
 def test_what_is_printed_has_all_formats(tmp_path):
-    made = scalings(MLPBlock(relu, n, norm="rms"))
+    made = scalings(MLPBlock(relu, width=n, norm="rms"))
     for suffix in (".txt", ".tex", ".typ", ".json"):
         assert made.write(tmp_path / f"scalings{suffix}").stat().st_size > 500
     assert "mu_{A}" in made._repr_latex_() or "varepsilon" in made._repr_latex_()
@@ -253,16 +253,16 @@ def test_what_is_printed_has_all_formats(tmp_path):
     ("wrong", "message"),
     [
         (lambda: scalings(relu), "scalings expects a network"),
-        (lambda: scalings(ResNet(relu, 4), order="dept"), "unknown order 'dept'; close names: depth"),
-        (lambda: scalings(ResNet(relu, sp.oo), order="depth"), "at a fixed width"),
-        (lambda: scalings(ResNet(relu, 4), small=(c,)), "which the layer does not have"),
-        (lambda: scalings(ResNet(relu, 4), small={}), "small names no parameter"),
+        (lambda: scalings(ResNet(relu, width=4), order="dept"), "unknown order 'dept'; close names: depth"),
+        (lambda: scalings(ResNet(relu, width=sp.oo), order="depth"), "at a fixed width"),
+        (lambda: scalings(ResNet(relu, width=4), small=(c,)), "which the layer does not have"),
+        (lambda: scalings(ResNet(relu, width=4), small={}), "small names no parameter"),
         (lambda: scalings(Network(lambda x: x, width=4)), "the layer only multiplies the state by 1"),
-        (lambda: scalings(ResNet(relu, 4)).at({"p_x": 1}), "unknown exponent 'p_x'"),
-        (lambda: scalings(ResNet(relu, 4)).at({p: sp.sqrt(2)}), "must be a rational number"),
-        (lambda: scalings(ResNet(relu, 4)).times(0, {epsilon: 1}), "depth must be a positive whole number"),
-        (lambda: scalings(ResNet(relu, 4)).times(3, {}), "a value of varepsilon is needed"),
-        (lambda: scalings(ResNet(relu, 4)).times(3, {c: 1}), "unknown size 'c'"),
+        (lambda: scalings(ResNet(relu, width=4)).at({"p_x": 1}), "unknown exponent 'p_x'"),
+        (lambda: scalings(ResNet(relu, width=4)).at({p: sp.sqrt(2)}), "must be a rational number"),
+        (lambda: scalings(ResNet(relu, width=4)).times(0, {epsilon: 1}), "depth must be a positive whole number"),
+        (lambda: scalings(ResNet(relu, width=4)).times(3, {}), "a value of varepsilon is needed"),
+        (lambda: scalings(ResNet(relu, width=4)).times(3, {c: 1}), "unknown size 'c'"),
     ],
 )
 def test_refusals(wrong, message):
@@ -295,8 +295,8 @@ def test_a_size_that_grows_is_taken_off_by_a_norm_and_refused_without_one():
 def test_a_flow_with_means_that_are_integrals_is_measured():
     made = scalings(Network(lambda x: x - epsilon**2 * x / 4 + epsilon * A(tanh(x)), width=4), means=False)
     assert made.long_run([(2,)]).kind == "settles"  # V is E tanh² − V/2 a unit of time
-    assert scalings(ResNet(tanh, 4), means=False).long_run([(2,)]).power == 0
-    assert "grows in proportion" in " ".join(str(scalings(ResNet(tanh, 4))).split())
+    assert scalings(ResNet(tanh, width=4), means=False).long_run([(2,)]).power == 0
+    assert "grows in proportion" in " ".join(str(scalings(ResNet(tanh, width=4))).split())
 
 
 def test_sizes_that_meet_inside_a_kink_are_refused():
@@ -372,7 +372,7 @@ def test_the_temperature_of_shaped_attention_is_found():
     both = next(r for r in made.regimes if len(r.surviving) == 2)
     (p,) = (size.exponent for size in made.family.sizes)
     assert set(both.conditions) == {sp.Eq(p, HALF), sp.Eq(q, 1)}  # the temperature grows like the root of the width
-    limit = derive(ShapedAttention(n)).limit
+    limit = derive(ShapedAttention(width=n)).limit
     terms = made.terms
     assert [sp.expand(a - b) for a, b in zip(terms.drift[2, 0], limit.drift, strict=False)] == [0, 0]
     noise = terms.noise[2, 0][0] + terms.noise[0, 1][0]

@@ -44,7 +44,7 @@ def rates(found, rule, **options):
 
 
 def test_a_resnet_has_the_depth_aware_maximal_update():
-    found = scalings(ResNet(relu, n), training=True)
+    found = scalings(ResNet(relu, width=n), training=True)
     assert isinstance(found, TrainingScalings)
     # Yang, Yu, Zhu, Hayou 2023: branch L^(-1/2), SGD with a rate that the depth does not change, Adam with L^(-1/2)
     assert rates(found, "sgd", readout=1) == {"input": (r, 0), "W": (r - 1, 2 * p - 1), "readout": (-1, 0)}
@@ -84,7 +84,7 @@ def test_known_parametrizations_of_a_perceptron():
 
 @pytest.mark.slow
 def test_convolutions_have_the_exponents_of_dense_layers():
-    conv = scalings(ConvResNet(tanh, relu, n, positions=(4,), filter=(3,)), training=True)
+    conv = scalings(ConvResNet(tanh, relu, width=n, positions=(4,), filter=(3,)), training=True)
     dense = scalings(Network(lambda x: x + tanh(epsilon * Weights("W")(relu(x))), width=n), training=True)
     for rule in ("sgd", "sign"):
         assert conv.moved(rule) == dense.moved(rule)
@@ -175,7 +175,7 @@ def test_every_recipe_has_a_first_step_in_all_formats(name):
 
 
 def test_formats(tmp_path):
-    found = scalings(ResNet(relu, n), training=True)
+    found = scalings(ResNet(relu, width=n), training=True)
     for suffix in ("tex", "typ", "txt", "json"):
         assert found.write(tmp_path / f"step.{suffix}").read_text(encoding="utf-8")
     assert "learning rate of W" in found._repr_latex_()
@@ -184,21 +184,21 @@ def test_formats(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: scalings(ResNet(relu, n), training=("V",)), "unknown matrix"),
-        (lambda: scalings(ResNet(relu, n), training=()), "names no matrix"),
-        (lambda: scalings(ResNet(relu, n), training=1), "names of matrices"),
-        (lambda: scalings(ResNet(relu, n), order="depth", training=True), "leave order and means out"),
-        (lambda: scalings(ResNet(relu, n), training=True).moved("adam"), "unknown rule"),
-        (lambda: scalings(ResNet(relu, n), training=True).at(parametrization="mup"), "unknown parametrization"),
-        (lambda: scalings(ResNet(relu, n), training=True).at(readout=0), "must not be larger"),
-        (lambda: scalings(ResNet(relu, n), training=True).after(0), "positive whole number"),
-        (lambda: scalings(ResNet(relu, n), training=True).at(exponents={"q": 1}), "unknown exponent"),
-        (lambda: scalings(ResNet(relu, n), training=True).at(exponents={p: sp.sqrt(2)}), "rational"),
-        (lambda: scalings(ResNet(sp.Heaviside(sp.Symbol("x", real=True)), n), training=True).moved(), "jumps"),
-        (lambda: scalings(ResNet(sp.sqrt(sp.Abs(x)), n), training=True), "first step of training"),
-        (lambda: scalings(ResNet(1 / x, n), training=True), "first step of training"),
+        (lambda: scalings(ResNet(relu, width=n), training=("V",)), "unknown matrix"),
+        (lambda: scalings(ResNet(relu, width=n), training=()), "names no matrix"),
+        (lambda: scalings(ResNet(relu, width=n), training=1), "names of matrices"),
+        (lambda: scalings(ResNet(relu, width=n), order="depth", training=True), "leave order and means out"),
+        (lambda: scalings(ResNet(relu, width=n), training=True).moved("adam"), "unknown rule"),
+        (lambda: scalings(ResNet(relu, width=n), training=True).at(parametrization="mup"), "unknown parametrization"),
+        (lambda: scalings(ResNet(relu, width=n), training=True).at(readout=0), "must not be larger"),
+        (lambda: scalings(ResNet(relu, width=n), training=True).after(0), "positive whole number"),
+        (lambda: scalings(ResNet(relu, width=n), training=True).at(exponents={"q": 1}), "unknown exponent"),
+        (lambda: scalings(ResNet(relu, width=n), training=True).at(exponents={p: sp.sqrt(2)}), "rational"),
+        (lambda: scalings(ResNet(sp.Heaviside(sp.Symbol("x", real=True)), width=n), training=True).moved(), "jumps"),
+        (lambda: scalings(ResNet(sp.sqrt(sp.Abs(x)), width=n), training=True), "first step of training"),
+        (lambda: scalings(ResNet(1 / x, width=n), training=True), "first step of training"),
         (
-            lambda: scalings(ResNet(relu, n), training=True).at(exponents={p: sp.Rational(1, 4)}),
+            lambda: scalings(ResNet(relu, width=n), training=True).at(exponents={p: sp.Rational(1, 4)}),
             "no power of the depth",
         ),
         (lambda: scalings(Network(lambda x: n * A(x), width=n), training=True).moved(), "of order n"),
@@ -210,7 +210,7 @@ def test_what_has_no_answer_is_refused(call, message):
 
 
 def test_a_readout_that_starts_at_0_moves_features_from_the_second_step_on():
-    found = scalings(ResNet(relu, n), training=True)
+    found = scalings(ResNet(relu, width=n), training=True)
     first, second = (found.after(steps, "sgd", readout=10, rate=(0, 0)) for steps in (1, 2))
     assert first.hidden < ONE == first.output / WIDTH
     assert second.hidden > ONE
@@ -259,4 +259,4 @@ def test_orders():
 
 def test_too_strong_a_branch_is_no_limit():
     with pytest.raises(NoLimit):
-        scalings(ResNet(relu, n), training=True).moved(exponents={p: sp.Rational(1, 3)})
+        scalings(ResNet(relu, width=n), training=True).moved(exponents={p: sp.Rational(1, 3)})

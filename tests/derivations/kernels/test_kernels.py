@@ -31,7 +31,7 @@ SHARED = {"weight_variance": sw**2, "bias_variance": sb**2}
 @pytest.mark.parametrize(("outer", "gain"), [(tanh, 1), (erf, 4 / sp.pi)], ids=["tanh", "erf"])
 @pytest.mark.parametrize("inner", [relu, erf, tanh], ids=str)
 def test_tangent_flow_is_that_of_the_theory(outer, gain, inner):
-    flow = ntk(ShrinkingResNet(outer, inner, sp.oo, inputs=2, **SHARED))
+    flow = ntk(ShrinkingResNet(outer, inner, width=sp.oo, inputs=2, **SHARED))
     k11, k12, k22, _, theta, _ = flow.states
     x = inner.variable
     block = ((k11, k12), (k12, k22))
@@ -42,11 +42,11 @@ def test_tangent_flow_is_that_of_the_theory(outer, gain, inner):
 
 
 def test_the_residual_network_is_the_shrinking_one_with_nothing_outside():
-    assert ntk(ResNet(relu, sp.oo, inputs=2)) == ntk(ShrinkingResNet(identity, relu, sp.oo, inputs=2))
+    assert ntk(ResNet(relu, width=sp.oo, inputs=2)) == ntk(ShrinkingResNet(identity, relu, width=sp.oo, inputs=2))
 
 
 def test_identity_inside_is_solved_by_exponentials():
-    solved = solve_flow(ntk(ShrinkingResNet(erf, identity, sp.oo, inputs=2, **SHARED)))
+    solved = solve_flow(ntk(ShrinkingResNet(erf, identity, width=sp.oo, inputs=2, **SHARED)))
     s, beta = 4 * sw**2 / sp.pi, sb**2 / sw**2
     for name in ("12", "11"):
         start, tangent = (
@@ -59,7 +59,7 @@ def test_identity_inside_is_solved_by_exponentials():
 
 
 def test_positive_homogeneous_variance_is_solved_with_its_tangent():
-    solved = list(solve_flow(ntk(ResNet(relu, sp.oo))).values())
+    solved = list(solve_flow(ntk(ResNet(relu, width=sp.oo))).values())
     k0, theta0 = sp.Symbol("K_0", positive=True), sp.Symbol("Theta_0", positive=True)
     assert equal_symbolically(solved[0], k0 * sp.exp(time / 2))
     assert equal_symbolically(solved[1], (theta0 + k0 * time / 2) * sp.exp(time / 2))
@@ -99,7 +99,7 @@ def test_riccati_solves_its_equation_until_it_explodes(coefficients):
 
 def test_swish_explodes_at_a_depth_in_closed_form():
     k0 = sp.Symbol("K_0", positive=True)
-    network = ShrinkingResNet(silu, identity, sp.oo, **SHARED)
+    network = ShrinkingResNet(silu, identity, width=sp.oo, **SHARED)
     depth = explosion_depth(network)
     for values in ({k0: 1, sw: 1, sb: sp.Rational(1, 10)}, {k0: sp.Rational(1, 9), sw: 1, sb: sp.Rational(1, 10)}):
         a = {**values}
@@ -108,13 +108,13 @@ def test_swish_explodes_at_a_depth_in_closed_form():
         speed = lambda m, a=a, lam=lam: (a[sb] ** 2 + a[sw] ** 2 * lam(m)) / 4  # noqa: E731
         expected = mp.quad(lambda m, speed=speed: 1 / speed(m), [0, 1, mp.inf])
         assert abs(sp.N(depth.subs(a)) - expected) < 1e-10
-    assert explosion_depth(ShrinkingResNet(tanh, identity, sp.oo)) == sp.oo
+    assert explosion_depth(ShrinkingResNet(tanh, identity, width=sp.oo)) == sp.oo
     with pytest.raises(NoClosedForm):
-        explosion_depth(ShrinkingResNet(silu, tanh, sp.oo))
+        explosion_depth(ShrinkingResNet(silu, tanh, width=sp.oo))
 
 
 def test_solved_swish_moments_solve_their_flow():
-    flow = nngp(ShrinkingResNet(silu, identity, sp.oo, weight_variance=sp.Integer(2)))
+    flow = nngp(ShrinkingResNet(silu, identity, width=sp.oo, weight_variance=sp.Integer(2)))
     k0 = sp.Symbol("K_0", positive=True)
     solved = {s: v.subs(k0, 1) for s, v in solve_flow(flow).items()}
     for s, velocity in zip(flow.states, flow.drift, strict=True):
@@ -123,7 +123,7 @@ def test_solved_swish_moments_solve_their_flow():
 
 def test_what_has_no_closed_form_says_so():
     with pytest.raises(NoClosedForm, match="numerically"):
-        solve_flow(nngp(ResNet(relu, sp.oo, inputs=2)))
+        solve_flow(nngp(ResNet(relu, width=sp.oo, inputs=2)))
 
 
 def test_a_function_around_the_matrix_keeps_neurons_gaussian():
@@ -133,11 +133,11 @@ def test_a_function_around_the_matrix_keeps_neurons_gaussian():
 
 
 def test_convolution_couples_positions_in_the_tangent_kernel():
-    flow = ntk(ConvResNet(tanh, identity, sp.oo, positions=(2,), filter=(1,), **SHARED))
+    flow = ntk(ConvResNet(tanh, identity, width=sp.oo, positions=(2,), filter=(1,), **SHARED))
     velocity = dict(zip(map(str, flow.states), flow.drift, strict=True))
     names = {str(s): s for s in flow.states}
     assert equal_symbolically(velocity["Theta_12"], sb**2 + sw**2 * (names["K_12"] + names["Theta_12"]))
-    wide = ntk(ConvResNet(tanh, identity, sp.oo, positions=(3,), filter=(3,), **SHARED))
+    wide = ntk(ConvResNet(tanh, identity, width=sp.oo, positions=(3,), filter=(3,), **SHARED))
     names = {str(s): s for s in wide.states}
     velocity = dict(zip(map(str, wide.states), wide.drift, strict=True))
     around = sum(names[f"{stem}_{k}{k}"] for stem in ("K", "Theta") for k in (1, 2, 3))

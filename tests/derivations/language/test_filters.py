@@ -37,9 +37,9 @@ def test_inputs_are_read_apart_and_share_the_filter():
 def test_a_recipe_is_the_network_that_says_its_filter():
     W = Weights("W", variance=2, filter=(3,), padding="zeros")
     said = Network(lambda x: x + sp.tanh(epsilon * W(relu(x))), width=2, inputs=2, positions=3)
-    recipe = ConvResNet(tanh, relu, 2, positions=(3,), filter=(3,), inputs=2, circular=False, weight_variance=2)
+    recipe = ConvResNet(tanh, relu, width=2, positions=(3,), filter=(3,), inputs=2, circular=False, weight_variance=2)
     assert depth_limit(said) == depth_limit(recipe)
-    other = ConvResNet(tanh, relu, 2, positions=(3,), filter=(3,), inputs=2, weight_variance=2)
+    other = ConvResNet(tanh, relu, width=2, positions=(3,), filter=(3,), inputs=2, weight_variance=2)
     assert depth_limit(said) != depth_limit(other)
 
 
@@ -68,7 +68,7 @@ W = Weights("W", filter=3)
             lambda: Network(lambda x: x + epsilon * Weights("W", taps=[(0, 1)])(x), width=2, positions=3),
             "reads other positions than the 3 of the network",
         ),
-        (lambda: ConvResNet(tanh, identity, 2, positions=(3, 3), filter=(3,)), "one for each dimension"),
+        (lambda: ConvResNet(tanh, identity, width=2, positions=(3, 3), filter=(3,)), "one for each dimension"),
     ],
 )
 def test_filters_that_do_not_fit_are_refused_with_the_matrix(make, says):

@@ -90,7 +90,7 @@ def test_a_circular_filter_is_a_sum_of_shifted_matrices():
         width=n,
         positions=size,
     )
-    taps = ConvResNet(identity, identity, n, positions=(size,), filter=(3,))
+    taps = ConvResNet(identity, identity, width=n, positions=(size,), filter=(3,))
     assert derive(said).limit.neuron_covariance == derive(taps).limit.neuron_covariance
 
 

@@ -37,44 +37,44 @@ def _mean(a, c, keys=sp.oo, mask=ONES, scale=1):
 
 def test_one_equation_for_every_width_and_number_of_keys():
     # F_ac = E a_a' S a_c, and d[S_ab, S_cd] = (S_ac F_bd + S_ad F_bc + S_bc F_ad + S_bd F_ac)/n
-    gram = derive(AttentionBlock(n, positions=2, size=5)).gram
+    gram = derive(AttentionBlock(width=n, positions=2, size=5)).gram
     V = gram.matrix
     F = [[softmax_mean(a, c, V, V, V, ONES, 5) for c in (0, 1)] for a in (0, 1)]
     assert gram.drift[0] == F[0][0]
     assert gram.drift[1] == F[1][0]
     assert sp.expand(gram.covariance[0, 0] - 4 * V[0, 0] * F[0][0] / n) == 0
     assert sp.expand(gram.covariance[0, 2] - 4 * V[0, 1] * F[1][0] / n) == 0
-    assert derive(AttentionBlock(sp.oo, positions=2)).limit.drift[0] == _mean(0, 0)
-    assert derive(AttentionBlock(sp.oo, positions=2, size=7)).limit.drift[1] == _mean(1, 0, 7)
+    assert derive(AttentionBlock(width=sp.oo, positions=2)).limit.drift[0] == _mean(0, 0)
+    assert derive(AttentionBlock(width=sp.oo, positions=2, size=7)).limit.drift[1] == _mean(1, 0, 7)
 
 
 def test_heads_biases_dropout_and_variances():
-    plain = derive(AttentionBlock(sp.oo, positions=2)).limit.drift
-    assert derive(AttentionBlock(sp.oo, positions=2, heads=3)).limit.drift == plain
+    plain = derive(AttentionBlock(width=sp.oo, positions=2)).limit.drift
+    assert derive(AttentionBlock(width=sp.oo, positions=2, heads=3)).limit.drift == plain
     # scores have the product of two variances; a bias of the output adds its variance
-    doubled = derive(AttentionBlock(sp.oo, positions=2, weight_variance=2)).limit.drift[0]
+    doubled = derive(AttentionBlock(width=sp.oo, positions=2, weight_variance=2)).limit.drift[0]
     assert doubled == 2 * softmax_mean(0, 0, 2 * K, 2 * K, 2 * K, ONES)
-    biased = derive(AttentionBlock(sp.oo, positions=2, bias_variance=3)).limit.drift[0]
+    biased = derive(AttentionBlock(width=sp.oo, positions=2, bias_variance=3)).limit.drift[0]
     shifted = K + 3 * ONES
     assert biased == softmax_mean(0, 0, shifted, shifted, shifted, ONES) + 3
-    wet = derive(AttentionBlock(sp.oo, positions=2, keep=HALF)).limit.drift
+    wet = derive(AttentionBlock(width=sp.oo, positions=2, keep=HALF)).limit.drift
     assert (wet[0], wet[1]) == (2 * plain[0], plain[1])
-    dropped = derive(AttentionBlock(sp.oo, positions=2, keep_branch=HALF)).limit.drift
+    dropped = derive(AttentionBlock(width=sp.oo, positions=2, keep_branch=HALF)).limit.drift
     assert (dropped[0], dropped[1]) == (2 * plain[0], 2 * plain[1])
-    assert derive(AttentionBlock(sp.oo, positions=2, law="orthogonal")).limit.drift == plain
+    assert derive(AttentionBlock(width=sp.oo, positions=2, law="orthogonal")).limit.drift == plain
 
 
 def test_means_of_weights_and_biases():
-    V = derive(AttentionBlock(n, positions=2, size=5)).gram.matrix
+    V = derive(AttentionBlock(width=n, positions=2, size=5)).gram.matrix
     bias, nothing = sp.Matrix([1, 1]), sp.zeros(2, 1)
     # biases of keys add the same to all scores of a row; values count by their second moments, shares add up to 1
-    gram = derive(AttentionBlock(n, positions=2, size=5, bias_mean=1)).gram
+    gram = derive(AttentionBlock(width=n, positions=2, size=5, bias_mean=1)).gram
     assert gram.drift[1] == softmax_mean(1, 0, V, V, V, ONES, 5, bias, nothing) + 1
     # infinitely many keys: queries count by their second moments; weights' means do nothing where neurons are centred
-    wide = derive(AttentionBlock(sp.oo, positions=2, bias_mean=1, weight_mean=3)).limit.drift
+    wide = derive(AttentionBlock(width=sp.oo, positions=2, bias_mean=1, weight_mean=3)).limit.drift
     assert wide[0] == softmax_mean(0, 0, K, K + ONES, K, ONES) + 1
     # a mean at the end, times the small parameter: of what a head puts out, and of a bias
-    moved = derive(AttentionBlock(sp.oo, positions=2, bias_mean=2, output_mean=3, output_bias_mean=5)).limit
+    moved = derive(AttentionBlock(width=sp.oo, positions=2, bias_mean=2, output_mean=3, output_bias_mean=5)).limit
     assert moved.drift[0] == moved.drift[1] == 3 * 2 + 5
 
 
@@ -84,9 +84,9 @@ def test_scores_that_grow_with_the_number_of_keys_are_refused():
         softmax_mean(0, 0, K, K, K, ONES, sp.oo, mean, mean).joint()
     assert softmax_mean(0, 0, K, K, K, ONES, sp.oo, mean).queries == K + mean * mean.T
     with pytest.raises(NotClosed, match="become numbers at infinitely many keys"):
-        derive(AttentionBlock(sp.oo, positions=2, scale="linear", bias_mean=1))
+        derive(AttentionBlock(width=sp.oo, positions=2, scale="linear", bias_mean=1))
     with pytest.raises(DerivationError, match="row_covariance is of Gaussian matrices"):
-        AttentionBlock(2, law="orthogonal", row_covariance=sp.eye(2))
+        AttentionBlock(width=2, law="orthogonal", row_covariance=sp.eye(2))
 
 
 @pytest.mark.slow
@@ -107,14 +107,14 @@ def test_the_value_of_a_mean_with_means_is_that_of_drawn_queries_and_keys():
 
 def test_scores_over_the_number_of_keys():
     # at infinitely many keys they vanish: uniform attention; at k keys they are smaller by the root of k
-    assert derive(AttentionBlock(sp.oo, positions=2, scale="linear")).limit.drift[1] == sp.expand(sum(K) / 4)
-    few = derive(AttentionBlock(sp.oo, positions=2, size=4, scale="linear")).limit.drift[1]
+    assert derive(AttentionBlock(width=sp.oo, positions=2, scale="linear")).limit.drift[1] == sp.expand(sum(K) / 4)
+    few = derive(AttentionBlock(width=sp.oo, positions=2, size=4, scale="linear")).limit.drift[1]
     assert few == _mean(1, 0, 4, scale=sp.Rational(1, 4))
 
 
 def test_a_transformer_adds_the_perceptron_to_attention():
     for parallel in (False, True):
-        block = TransformerBlock(sp.oo, activation=relu, positions=2, parallel=parallel, masked=True)
+        block = TransformerBlock(width=sp.oo, activation=relu, positions=2, parallel=parallel, masked=True)
         drift = derive(block).limit.drift
         assert drift[0] == sp.Rational(3, 2)
         (node,) = drift[1].atoms(SoftmaxMean)
@@ -127,7 +127,7 @@ def test_a_transformer_adds_the_perceptron_to_attention():
 def test_filters_with_borders_are_pair_means_by_hand(activation):
     # B puts out S = K filtered on both sides, over three weights, 0 beyond the borders; A reads E f(u_c) f(u_d)
     p = 4
-    flow = derive(ConvBlock(activation, sp.oo, positions=(p,), circular=False)).limit
+    flow = derive(ConvBlock(activation, width=sp.oo, positions=(p,), circular=False)).limit
     root = np.random.default_rng(3).normal(size=(p, p))
     K = root @ root.T / p
     values = dict(zip(flow.states, (K[a, b] for a in range(p) for b in range(a, p)), strict=True))
@@ -156,9 +156,9 @@ def test_filters_with_borders_are_pair_means_by_hand(activation):
 
 def test_a_filter_of_one_is_the_two_matrix_block_and_of_three_an_average():
     V = sp.symbols("K_11 K_22 K_33", positive=True)
-    drift = derive(ConvBlock(relu, sp.oo, positions=(3,), filter=(3,))).limit.drift
+    drift = derive(ConvBlock(relu, width=sp.oo, positions=(3,), filter=(3,))).limit.drift
     assert sp.expand(drift[0] - sum(V) / 6) == 0
-    one = derive(ConvBlock(relu, sp.oo, positions=(3,), filter=(1,))).limit.drift
+    one = derive(ConvBlock(relu, width=sp.oo, positions=(3,), filter=(1,))).limit.drift
     assert one[0] == V[0] / 2
     assert ConvResNet.example().positions == ConvBlock.example().positions
 
@@ -166,12 +166,12 @@ def test_a_filter_of_one_is_the_two_matrix_block_and_of_three_an_average():
 @pytest.mark.parametrize(
     "block",
     [
-        AttentionBlock(n, positions=2, size=8, norm="rms", masked=True),
-        AttentionBlock(sp.oo, positions=4, heads=4, norm="layer"),
-        AttentionBlock(sp.oo, positions=2, norm="rms", place="post"),
-        TransformerBlock(sp.oo, positions=4),
-        TransformerBlock(n, activation=relu, positions=2, size=4),
-        ConvBlock(relu, sp.oo, positions=(4,), filter=(3,), norm="rms"),
+        AttentionBlock(width=n, positions=2, size=8, norm="rms", masked=True),
+        AttentionBlock(width=sp.oo, positions=4, heads=4, norm="layer"),
+        AttentionBlock(width=sp.oo, positions=2, norm="rms", place="post"),
+        TransformerBlock(width=sp.oo, positions=4),
+        TransformerBlock(width=n, activation=relu, positions=2, size=4),
+        ConvBlock(relu, width=sp.oo, positions=(4,), filter=(3,), norm="rms"),
     ],
     ids=["keys", "heads", "post", "wide", "finite", "conv"],
 )
@@ -201,7 +201,7 @@ def test_recipes_derive_in_two_seconds_and_print(block):
 def test_options_that_make_no_sense(options, says):
     for kind in (AttentionBlock, TransformerBlock):
         with pytest.raises(DerivationError, match=says):
-            kind(3, **options)
+            kind(width=3, **options)
 
 
 def test_a_function_of_a_head_and_a_derivative_at_few_keys_are_refused():

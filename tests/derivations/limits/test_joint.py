@@ -271,8 +271,8 @@ def test_slopes_of_a_smooth_activation_are_refused():
 
 def test_resnet_has_the_flow_of_infinite_width():
     v = sp.Symbol("sigma2", positive=True)
-    joint = joint_limit(ResNet(relu, 2, inputs=2, weight_variance=v))
-    wide = width_limit(ResNet(relu, sp.oo, inputs=2, weight_variance=v))
+    joint = joint_limit(ResNet(relu, width=2, inputs=2, weight_variance=v))
+    wide = width_limit(ResNet(relu, width=sp.oo, inputs=2, weight_variance=v))
     assert isinstance(joint, Flow)
     rename = dict(zip(wide.states, joint.states, strict=True))
     assert all(same(b, w.subs(rename, simultaneous=True)) for b, w in zip(joint.drift, wide.drift, strict=True))

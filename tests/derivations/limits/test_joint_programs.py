@@ -113,8 +113,8 @@ def test_biases_and_means():
     moments = {"bias_variance": HALF, "weight_mean": sp.Rational(1, 3), "bias_mean": sp.Rational(-1, 4)}
     for outer, inner in ((silu, identity), (tanh, identity)):
         joint, wide = (
-            joint_limit(ShrinkingResNet(outer, inner, n, inputs=2, **moments)),
-            width_limit(ShrinkingResNet(outer, inner, sp.oo, inputs=2, **moments)),
+            joint_limit(ShrinkingResNet(outer, inner, width=n, inputs=2, **moments)),
+            width_limit(ShrinkingResNet(outer, inner, width=sp.oo, inputs=2, **moments)),
         )
         renamed = dict(zip(wide.states, joint.states, strict=True))
         assert all(sp.expand(b - w.xreplace(renamed)) == 0 for b, w in zip(joint.drift, wide.drift, strict=True))

@@ -55,18 +55,18 @@ def test_two_inputs_share_the_weights():
 
 def test_bias_in_the_branch_adds_its_variance():
     bias = sp.Symbol("v", positive=True)
-    limit = depth_limit(Network(x + step * Weights("W", bias_variance=bias)(relu(x)), 1, parameters=(bias,)))
+    limit = depth_limit(Network(x + step * Weights("W", bias_variance=bias)(relu(x)), width=1, parameters=(bias,)))
     assert sp.simplify(limit.covariance[0] - bias - relu(x) ** 2) == 0
 
 
 def test_second_order_of_the_update_becomes_drift():
-    limit = depth_limit(Network(x + sp.sin(step * u) + (step * u) ** 2, 1))
+    limit = depth_limit(Network(x + sp.sin(step * u) + (step * u) ** 2, width=1))
     assert sp.simplify(limit.drift[0] - relu(x) ** 2) == 0
     assert sp.simplify(limit.covariance[0] - relu(x) ** 2) == 0
 
 
 def test_without_noise_at_first_order_the_limit_is_a_flow():
-    limit = depth_limit(Network(x + step**2 * (u**2 - x), 1))
+    limit = depth_limit(Network(x + step**2 * (u**2 - x), width=1))
     assert isinstance(limit, Flow)
     assert sp.simplify(limit.drift[0] - (relu(x) ** 2 - x)) == 0
 
@@ -82,7 +82,7 @@ def test_without_noise_at_first_order_the_limit_is_a_flow():
 )
 def test_a_wrong_scaling_is_refused_with_the_reason(update, says):
     with pytest.raises(NoLimit, match=says):
-        depth_limit(Network(update, 1))
+        depth_limit(Network(update, width=1))
 
 
 def test_an_infinite_width_has_no_depth_limit():

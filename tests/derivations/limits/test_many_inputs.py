@@ -155,10 +155,10 @@ def test_a_covariance_of_many_inputs_is_made_when_it_is_read():
 
 
 PRODUCTS = {
-    "filters": ConvBlock(gelu, symbols.width, positions=3),
-    "three inputs": MLPBlock(tanh, 3, inputs=3, norm="rms"),
-    "centred": MLPBlock(relu, 4, inputs=3, norm="layer"),
-    "linear attention": AttentionBlock(symbols.width, positions=3, kind="linear", heads=2, norm="rms"),
+    "filters": ConvBlock(gelu, width=symbols.width, positions=3),
+    "three inputs": MLPBlock(tanh, width=3, inputs=3, norm="rms"),
+    "centred": MLPBlock(relu, width=4, inputs=3, norm="layer"),
+    "linear attention": AttentionBlock(width=symbols.width, positions=3, kind="linear", heads=2, norm="rms"),
 }
 
 

@@ -26,8 +26,8 @@ def _covariance(net):
 
 
 REFUSED = {
-    "orthogonal": AttentionBlock(2, size=2, law="orthogonal"),
-    "signs": AttentionBlock(2, size=2, law="rademacher"),
+    "orthogonal": AttentionBlock(width=2, size=2, law="orthogonal"),
+    "signs": AttentionBlock(width=2, size=2, law="rademacher"),
     "rows of queries": _head(Q={"row_covariance": PAIR}),
     "columns of keys": _head(K={"column_covariance": PAIR}),
     "rows of values": _head(V={"row_covariance": PAIR}),
@@ -47,10 +47,10 @@ def test_scores_whose_law_is_not_known(name):
 
 @pytest.mark.slow
 def test_what_is_advised_has_a_limit():
-    assert derive(AttentionBlock(2, size=2, norm="rms")).gram is not None
+    assert derive(AttentionBlock(width=2, size=2, norm="rms")).gram is not None
     assert _covariance(_head(O={"row_covariance": PAIR})) is not None
     n = sp.Symbol("n", integer=True, positive=True)
-    for wide in (AttentionBlock(sp.oo, law="orthogonal"), _head(sp.oo, n, normed=True)):
+    for wide in (AttentionBlock(width=sp.oo, law="orthogonal"), _head(sp.oo, n, normed=True)):
         assert len(derive(wide).limit.states) == 3
 
 

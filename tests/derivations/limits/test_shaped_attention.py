@@ -41,7 +41,7 @@ def _published(matrix, temperature, spread=1):
 
 
 def _limit(p, temperature=tau):
-    limit = derive(ShapedAttention(100, positions=p, temperature=temperature)).limit
+    limit = derive(ShapedAttention(width=100, positions=p, temperature=temperature)).limit
     return limit, limit.matrix, [(a, b) for a in range(p) for b in range(a, p)]
 
 
@@ -84,11 +84,11 @@ def test_more_tokens_at_a_random_matrix(p):
 @pytest.mark.slow
 def test_a_skip_and_fewer_keys():
     # fewer keys have larger averages, and their scores are divided by less
-    half = derive(ShapedAttention(100, temperature=tau, size=n / 2)).limit
+    half = derive(ShapedAttention(width=100, temperature=tau, size=n / 2)).limit
     drift, noise = _published(half.matrix, tau)
     assert equal_symbolically(half.drift[0], drift(0, 0))
     assert equal_symbolically(half.covariance[0, 1], noise(0, 0, 0, 1))
-    skipped = derive(ShapedAttention(100, temperature=tau, skip=sp.Rational(3, 5))).limit
+    skipped = derive(ShapedAttention(width=100, temperature=tau, skip=sp.Rational(3, 5))).limit
     assert equal_symbolically(skipped.drift[1], sp.Rational(16, 25) * drift(0, 1))
 
 
@@ -228,7 +228,7 @@ def test_deep_networks_with_a_skip_follow_the_equation():
     extrapolated, error = 2 * found[1][0] - found[0][0], np.hypot(2 * found[1][1], found[0][1])
 
     def of_limit(skip):
-        limit = derive(ShapedAttention(100, temperature=1, skip=skip)).limit
+        limit = derive(ShapedAttention(width=100, temperature=1, skip=skip)).limit
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExplosionWarning)
             paths = simulate_sde(limit, x0=[1.0, 0.2, 1.0], t=time, steps=30, samples=40_000, seed=3)
@@ -241,7 +241,7 @@ def test_deep_networks_with_a_skip_follow_the_equation():
 
 @pytest.mark.slow
 def test_the_interpreter_draws_this_network():
-    net = ShapedAttention(12, positions=2, temperature=1)
+    net = ShapedAttention(width=12, positions=2, temperature=1)
     start = np.random.default_rng(0).standard_normal((12, 2))
     gram = simulate_network(net, 1, 20_000, x0=start, seed=4, record="conditional gram")
     # given the state, averages are what they are and scores are drawn
@@ -267,4 +267,4 @@ def test_the_interpreter_draws_this_network():
 )
 def test_what_makes_no_sense(options, says):
     with pytest.raises(DerivationError, match=says):
-        ShapedAttention(10, **options)
+        ShapedAttention(width=10, **options)

@@ -39,7 +39,7 @@ DERIVATIVES += [(CUBIC, sp.Rational(2, 3), sp.Rational(-10, 7)), (erf, 2 / sp.sq
 @pytest.mark.parametrize(("outer", "first", "second"), DERIVATIVES, ids=lambda v: str(v))
 @pytest.mark.parametrize("inner", [relu, tanh, identity], ids=str)
 def test_limit_is_that_of_the_theory(outer, first, second, inner):
-    limit = depth_limit(ShrinkingResNet(outer, inner, n, **SHARED))
+    limit = depth_limit(ShrinkingResNet(outer, inner, width=n, **SHARED))
     S = sb**2 + sw**2 * coordinate_sum(inner(x) ** 2, (x,), n) / n
     m = mu_b + mu_w * coordinate_sum(inner(x), (x,), n) / n
     assert equal_symbolically(limit.neuron_drift[0], first * m + second * S / 2)
@@ -51,7 +51,7 @@ def test_limit_is_that_of_the_theory(outer, first, second, inner):
 
 
 def test_two_inputs_share_weights_and_biases():
-    limit = depth_limit(ShrinkingResNet(tanh, tanh, n, inputs=2, **SHARED))
+    limit = depth_limit(ShrinkingResNet(tanh, tanh, width=n, inputs=2, **SHARED))
     a, b = limit.neuron
     assert equal_symbolically(limit.neuron_covariance[0, 1], sb**2 + sw**2 * limit.sum(sp.tanh(a) * sp.tanh(b)) / n)
 
@@ -60,7 +60,7 @@ def test_two_inputs_share_weights_and_biases():
 @pytest.mark.parametrize("circular", [True, False])
 def test_convolution_on_a_line(circular):
     P, F = 4, 3
-    limit = depth_limit(ConvResNet(silu, tanh, n, positions=(P,), filter=(F,), circular=circular, **SHARED))
+    limit = depth_limit(ConvResNet(silu, tanh, width=n, positions=(P,), filter=(F,), circular=circular, **SHARED))
     xs = limit.neuron
 
     def psi(p):
@@ -77,21 +77,21 @@ def test_convolution_on_a_line(circular):
 
 
 def test_convolution_on_a_plane_reads_both_directions():
-    taps = ConvResNet(tanh, relu, 1, positions=(3, 4), filter=(3, 1)).program().statements[0].weights.taps
+    taps = ConvResNet(tanh, relu, width=1, positions=(3, 4), filter=(3, 1)).program().statements[0].weights.taps
     assert taps[0] == (8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7)
     assert taps[1] == tuple(range(12))
 
 
 def test_one_position_is_the_dense_network():
-    conv = depth_limit(ConvResNet(silu, relu, n, positions=(1,), filter=(1,), inputs=2, **SHARED))
-    dense = depth_limit(ShrinkingResNet(silu, relu, n, inputs=2, **SHARED))
+    conv = depth_limit(ConvResNet(silu, relu, width=n, positions=(1,), filter=(1,), inputs=2, **SHARED))
+    dense = depth_limit(ShrinkingResNet(silu, relu, width=n, inputs=2, **SHARED))
     assert conv == dense
 
 
 @pytest.mark.parametrize("outer", [cosine, exponential, softplus], ids=str)
 def test_an_outer_activation_that_does_not_vanish_is_refused(outer):
     with pytest.raises(NoLimit, match="at 0, not 0"):
-        ShrinkingResNet(outer, relu, 3)
+        ShrinkingResNet(outer, relu, width=3)
 
 
 KINKED = [relu, sp.Abs(x), sp.sqrt(sp.Abs(x)), sp.sign(x), x * sp.Abs(x), sp.Max(x, 0) ** 2, sp.cbrt(x)]
@@ -100,13 +100,13 @@ KINKED = [relu, sp.Abs(x), sp.sqrt(sp.Abs(x)), sp.sign(x), x * sp.Abs(x), sp.Max
 @pytest.mark.parametrize("outer", KINKED, ids=str)
 def test_an_outer_activation_with_a_kink_at_0_is_refused(outer):
     with pytest.raises(NoLimit, match=r"twice differentiable|at 0, not 0"):
-        ShrinkingResNet(outer, relu, 3)
+        ShrinkingResNet(outer, relu, width=3)
 
 
 def test_a_kink_elsewhere_or_of_third_order_is_welcome():
     assert checked_outer(sp.Max(x, -1)).kinks == (-1,)
     cubic = join((Piece(-sp.oo, sp.S.Zero, x - x**3), Piece(sp.S.Zero, sp.oo, x + x**3)), x)
-    limit = depth_limit(ShrinkingResNet(cubic, identity, 1))
+    limit = depth_limit(ShrinkingResNet(cubic, identity, width=1))
     assert equal_symbolically(limit.covariance[0], x**2)
     assert limit.drift[0] == 0
 
@@ -124,14 +124,14 @@ def test_a_kink_elsewhere_or_of_third_order_is_welcome():
 )
 def test_bad_grids_are_refused(bad):
     with pytest.raises(DerivationError, match=r"positions|filter"):
-        ConvResNet(tanh, relu, 2, **bad)
+        ConvResNet(tanh, relu, width=2, **bad)
 
 
 @pytest.mark.parametrize("bad", [sp.oo, sp.nan, sp.I, "1"])
 @pytest.mark.parametrize("name", ["weight_mean", "bias_mean"])
 def test_a_bad_mean_is_refused(bad, name):
     with pytest.raises(DerivationError, match=name):
-        ShrinkingResNet(tanh, relu, 3, **{name: bad})
+        ShrinkingResNet(tanh, relu, width=3, **{name: bad})
 
 
 # --- infinite width, before and after infinite depth ---
@@ -139,7 +139,7 @@ def test_a_bad_mean_is_refused(bad, name):
 
 @pytest.mark.parametrize(("outer", "first", "second"), DERIVATIVES[:2], ids=lambda v: str(v))
 def test_identity_inside_gives_the_flow_of_the_theory(outer, first, second):
-    flow = width_limit(ShrinkingResNet(outer, identity, sp.oo, weight_variance=sw**2, bias_variance=sb**2))
+    flow = width_limit(ShrinkingResNet(outer, identity, width=sp.oo, weight_variance=sw**2, bias_variance=sb**2))
     velocity = dict(zip((str(s) for s in flow.states), flow.drift, strict=True))
     K = next(s for s in flow.states if str(s) == "K")
     M = next((s for s in flow.states if str(s) == "M"), sp.S.Zero)
@@ -154,8 +154,8 @@ def test_identity_inside_gives_the_flow_of_the_theory(outer, first, second):
 @pytest.mark.slow
 def test_depth_then_width_is_width_then_depth(outer, inner, inputs):
     parameters = SHARED if inputs == 1 or inner == identity else {"bias_variance": sb**2}
-    first = mean_field_limit(depth_limit(ShrinkingResNet(outer, inner, n, inputs=inputs, **parameters)))
-    second = width_limit(ShrinkingResNet(outer, inner, sp.oo, inputs=inputs, **parameters))
+    first = mean_field_limit(depth_limit(ShrinkingResNet(outer, inner, width=n, inputs=inputs, **parameters)))
+    second = width_limit(ShrinkingResNet(outer, inner, width=sp.oo, inputs=inputs, **parameters))
     assert first.states == second.states
     assert all(sp.expand(a - b) == 0 for a, b in zip(first.drift, second.drift, strict=True))
 
@@ -167,7 +167,7 @@ def test_convolutional_orders_of_limits(circular):
         return ConvResNet(
             tanh,
             relu,
-            channels,
+            width=channels,
             positions=(3,),
             filter=(3,),
             circular=circular,
@@ -185,7 +185,7 @@ def test_convolutional_orders_of_limits(circular):
 
 
 def test_relu_inside_gives_the_correlation_flow_of_the_residual_network():
-    flow = width_limit(ShrinkingResNet(tanh, relu, sp.oo, inputs=2))
+    flow = width_limit(ShrinkingResNet(tanh, relu, width=sp.oo, inputs=2))
     k11, k12, k22 = flow.states
     rho = k12 / sp.sqrt(k11 * k22)
     expected = sp.sqrt(k11 * k22) / (2 * sp.pi) * (sp.sqrt(1 - rho**2) + rho * (sp.pi - sp.acos(rho)))
@@ -198,13 +198,13 @@ def test_relu_inside_gives_the_correlation_flow_of_the_residual_network():
 
 @pytest.mark.slow
 def test_derivation_names_both_activations_and_the_means():
-    text = " ".join(str(derive(ShrinkingResNet(silu, relu, n, **SHARED))).split())
+    text = " ".join(str(derive(ShrinkingResNet(silu, relu, width=n, **SHARED))).split())
     for part in ("ψ(x) = ", "φ''(0) = 1/2", "m = Sum_j μ_w*ψ(X_l^j)/n + μ_b", "φ'(0)**2*(σ_b**2 + σ_w**2*Sum_j"):
         assert part in text
-    assert r"\varphi''(0)" in derive(ShrinkingResNet(silu, relu, n, **SHARED)).latex()
+    assert r"\varphi''(0)" in derive(ShrinkingResNet(silu, relu, width=n, **SHARED)).latex()
 
 
 def test_convolution_and_infinite_width_are_explained():
-    assert "X_l^{j,d+p}" in str(derive(ConvResNet(tanh, relu, n, positions=(4,), filter=(3,))))
-    text = " ".join(str(derive(ShrinkingResNet(silu, identity, sp.oo))).split())
+    assert "X_l^{j,d+p}" in str(derive(ConvResNet(tanh, relu, width=n, positions=(4,), filter=(3,))))
+    text = " ".join(str(derive(ShrinkingResNet(silu, identity, width=sp.oo))).split())
     assert "with means M and second moments K" in text

@@ -30,28 +30,31 @@ def printed(recipe):
 
 #: What took from 3 s to minutes; twice the limit, since a machine's CPU seconds differ by as much from minute to minute.
 SLOWEST = {
-    "layer norm over 16 inputs": (2, lambda: with_gram(MLPBlock(relu, n, inputs=16, norm="layer"), "depth")),
-    "last layer norm": (2, lambda: with_gram(GatedBlock(relu, 3, inputs=2, norm="layer", place="post"), "depth")),
-    "all neurons of 16 inputs": (2, lambda: with_gram(MLPBlock(relu, 3, inputs=16, norm="rms", place="post"), "depth")),
-    "filters over 16 positions": (2, lambda: with_gram(ConvBlock(relu, sp.oo, positions=16, filter=3), "width")),
-    "filters with borders": (2, lambda: with_gram(ConvBlock(gelu, sp.oo, positions=8, circular=False), "width")),
+    "layer norm over 16 inputs": (2, lambda: with_gram(MLPBlock(relu, width=n, inputs=16, norm="layer"), "depth")),
+    "last layer norm": (2, lambda: with_gram(GatedBlock(relu, width=3, inputs=2, norm="layer", place="post"), "depth")),
+    "all neurons of 16 inputs": (
+        2,
+        lambda: with_gram(MLPBlock(relu, width=3, inputs=16, norm="rms", place="post"), "depth"),
+    ),
+    "filters over 16 positions": (2, lambda: with_gram(ConvBlock(relu, width=sp.oo, positions=16, filter=3), "width")),
+    "filters with borders": (2, lambda: with_gram(ConvBlock(gelu, width=sp.oo, positions=8, circular=False), "width")),
     "GPT-2's block": (
         2,
         lambda: with_gram(
-            TransformerBlock(sp.oo, activation=gelu, positions=4, norm="layer", masked=True, heads=2), "width"
+            TransformerBlock(width=sp.oo, activation=gelu, positions=4, norm="layer", masked=True, heads=2), "width"
         ),
     ),
-    "16 inputs of gelu, printed": (4, lambda: printed(MLPBlock(gelu, n, inputs=16))),
+    "16 inputs of gelu, printed": (4, lambda: printed(MLPBlock(gelu, width=n, inputs=16))),
     "linear attention, two texts": (
         2,
-        lambda: with_gram(AttentionBlock(2, inputs=2, kind="linear", norm="rms"), "depth"),
+        lambda: with_gram(AttentionBlock(width=2, inputs=2, kind="linear", norm="rms"), "depth"),
     ),
-    "shaped attention, two texts": (2, lambda: with_gram(ShapedAttention(n, positions=2, inputs=2), "joint")),
+    "shaped attention, two texts": (2, lambda: with_gram(ShapedAttention(width=n, positions=2, inputs=2), "joint")),
     "transformer over 16 tokens": (
         10,
-        lambda: with_gram(TransformerBlock(sp.oo, activation=relu, positions=16), "width"),
+        lambda: with_gram(TransformerBlock(width=sp.oo, activation=relu, positions=16), "width"),
     ),
-    "tangent kernel of a gate": (1, lambda: ntk(GatedBlock(silu, sp.oo, inputs=2))),
+    "tangent kernel of a gate": (1, lambda: ntk(GatedBlock(silu, width=sp.oo, inputs=2))),
 }
 
 

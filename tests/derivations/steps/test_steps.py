@@ -106,9 +106,9 @@ def test_lamperti_steps_of_geometric_motion_are_exact():
         (Diffusion((x, y), [0, 0], sp.diag(x**2, sp.sin(y) ** 2 + 2)), NoiseKind.DIAGONAL),
         (Diffusion((x, y), [0, 0], [[x**2, x * y], [x * y, 2 * y**2]]), NoiseKind.COMMUTATIVE),
         (CASES["general"], NoiseKind.GENERAL),
-        (depth_limit(ResNet(relu, 1)), NoiseKind.DIAGONAL),
-        (depth_limit(ResNet(relu, 2)).explicit, NoiseKind.GENERAL),
-        (depth_limit(ResNet(identity, 2, inputs=2)).explicit, NoiseKind.GENERAL),
+        (depth_limit(ResNet(relu, width=1)), NoiseKind.DIAGONAL),
+        (depth_limit(ResNet(relu, width=2)).explicit, NoiseKind.GENERAL),
+        (depth_limit(ResNet(identity, width=2, inputs=2)).explicit, NoiseKind.GENERAL),
     ],
     ids=["additive", "scalar", "diagonal", "commutative", "swapped", "relu 1", "relu 2", "inputs"],
 )
@@ -139,11 +139,11 @@ def test_a_commutative_step_needs_all_its_terms():
     ("call", "error", "message"),
     [
         (lambda: milstein_step(CASES["general"]), DerivationError, r"\[σ\^2, σ\^1\].*is not 0"),
-        (lambda: milstein_step(depth_limit(ResNet(relu, 2))), DerivationError, "commutative"),
-        (lambda: milstein_step(depth_limit(ResNet(relu, 40))), DerivationError, "up to 8"),
+        (lambda: milstein_step(depth_limit(ResNet(relu, width=2))), DerivationError, "commutative"),
+        (lambda: milstein_step(depth_limit(ResNet(relu, width=40))), DerivationError, "up to 8"),
         (lambda: milstein_step(Flow((x,), sp.Matrix([x]))), DerivationError, "expected a diffusion"),
         (lambda: lamperti_step(CASES["general"]), DerivationError, "scalar"),
-        (lambda: lamperti_step(depth_limit(ResNet(tanh, 1))), NoClosedForm, "inverse"),
+        (lambda: lamperti_step(depth_limit(ResNet(tanh, width=1))), NoClosedForm, "inverse"),
         (
             lambda: lamperti_step(Diffusion((x,), [1], [[x]], sp.Interval.open(0, sp.oo))),
             NoClosedForm,
@@ -158,12 +158,12 @@ def test_what_does_not_apply_is_refused(call, error, message):
 
 
 def test_kinks_and_dead_pieces_step_as_they_should():
-    step = lamperti_step(depth_limit(ResNet(leaky_relu(sp.Rational(1, 2)), 1)))
+    step = lamperti_step(depth_limit(ResNet(leaky_relu(sp.Rational(1, 2)), width=1)))
     (update,), (state,), (xi,) = step.update, step.states, step.normals
     at = {step.size: sp.Rational(1, 4), xi: sp.Rational(1, 3)}
     for value in (-2, 3):
         slope = sp.Integer(1) if value > 0 else -sp.Rational(1, 2)
         exact = value * sp.exp(slope * at[xi] / 2 - slope**2 / 8)
         assert abs((update.subs(at).subs(state, value) - exact).evalf(30)) < sp.Rational(1, 10**25)
-    dead = lamperti_step(depth_limit(ResNet(relu, 1)))
+    dead = lamperti_step(depth_limit(ResNet(relu, width=1)))
     assert dead.update[0].subs(dead.states[0], -1) == -1

@@ -204,7 +204,7 @@ jax.config.update("jax_enable_x64", True)
 from derivations import ResNet, depth_limit, relu
 from numerics.compile.jax_paths import compile_jax_paths
 
-limit, devices = depth_limit(ResNet(relu, 3, inputs=2)), jax.devices()
+limit, devices = depth_limit(ResNet(relu, width=3, inputs=2)), jax.devices()
 assert len(devices) == 8
 start = np.random.default_rng(0).normal(size=(3, 2))
 alone, shared = (compile_jax_paths(limit, devices=d) for d in (None, devices))

@@ -11,7 +11,7 @@ from numerics.compile import compile_expression
 
 
 def test_a_mean_of_two_moved_kinks_is_that_of_gaussian_numbers():
-    limit = derive(MLPBlock(relu, sp.oo, inputs=2, bias_mean=sp.Rational(1, 2))).limit
+    limit = derive(MLPBlock(relu, width=sp.oo, inputs=2, bias_mean=sp.Rational(1, 2))).limit
     value = compile_expression(limit.states, limit.drift[1])
     u, v = np.random.default_rng(0).standard_normal((2, 400_000))
     for k11, k12, k22 in ((1.0, 0.2, 1.0), (0.5, -0.6, 2.0)):

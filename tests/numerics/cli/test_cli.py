@@ -317,7 +317,7 @@ def test_every_recipe_has_a_word_and_its_options_are_its_fields(typed, monkeypat
         elif option is not None and value is not None and (value != field.default or field.name == "positions"):
             shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
             arguments += [option.name] if option.is_flag else [f"{option.name}={shown}"]
-    seen, derived = [], derive(ResNet(relu, 1))
+    seen, derived = [], derive(ResNet(relu, width=1))
     monkeypatch.setattr("numerics.cli.typed.derive", lambda net, order=None: seen.append(net) or derived)
     printed(capsys, "derive", *arguments, "--inputs", str(example.inputs))
     assert seen == [example]
@@ -379,11 +379,11 @@ def test_kernel_is_that_of_the_library(tmp_path, capsys):
         str(inputs),
     ]
     assert printed(capsys, *block, "--out", str(out)) == ""
-    expected = kernel_matrix(MLPBlock(relu, sp.oo, hidden=symbols.width, norm="rms"), X, t=0.5, kind="ntk")
+    expected = kernel_matrix(MLPBlock(relu, width=sp.oo, hidden=symbols.width, norm="rms"), X, t=0.5, kind="ntk")
     assert np.array_equal(np.load(out), expected)
     table = [[float(v) for v in row.split(",")] for row in printed(capsys, *block).splitlines()]
     assert np.array_equal(table, expected)  # all digits
-    assert not np.array_equal(table, kernel_matrix(ResNet(relu, sp.oo), X, t=0.5, kind="ntk"))
+    assert not np.array_equal(table, kernel_matrix(ResNet(relu, width=sp.oo), X, t=0.5, kind="ntk"))
     again = complaint(capsys, *block, "--out", str(out))
     assert "exists" in again
     assert printed(capsys, *block, "--out", str(out), "--force") == ""

@@ -198,8 +198,8 @@ A, B, C = Weights("A"), Weights("B", out=7), Weights("C", out=7, bias_variance=1
 D = Weights("D", mean=1, bias_variance=2, bias_mean=-1)
 BORDERED = Weights("W", filter=3, padding="zeros", mean=1, bias_variance=1)
 NETWORKS = {
-    **{f"ReLU, {m} inputs": ResNet(relu, 5, inputs=m) for m in (1, 2, 3)},
-    "GELU": ResNet(gelu, 3, weight_variance=sp.Rational(3, 2)),
+    **{f"ReLU, {m} inputs": ResNet(relu, width=5, inputs=m) for m in (1, 2, 3)},
+    "GELU": ResNet(gelu, width=3, weight_variance=sp.Rational(3, 2)),
     "means and biases": ShrinkingResNet.example(),
     "perceptron": MLP(relu, inputs=2, width=5),
     "shaped": ShapedMLP(tanh, inputs=2, a=1, width=5, skip=sp.Rational(1, 2)),
@@ -215,15 +215,15 @@ NETWORKS = {
     "one matrix twice": Network(lambda x: x + eps * D(tanh(D(x)) * average(D(x))), width=12, inputs=2),
     "variance of time": Network(lambda x: x + eps * Weights("A", variance=1 + time)(relu(x)), width=4),
     "shrinking filters": ConvResNet(tanh, relu, width=6, positions=(4,), filter=(3,), bias_variance=1),
-    "two filters on a grid": ConvBlock(relu, 8, positions=(2, 2), filter=(1, 1)),
+    "two filters on a grid": ConvBlock(relu, width=8, positions=(2, 2), filter=(1, 1)),
     "a filter with a border, masks and means": Network(
         lambda x: x + eps * drop_branch(BORDERED(dropout(relu(x), 0.5)), 0.5), width=8, inputs=2, positions=3
     ),
     "positions mixed": Network(lambda x: x + eps * A(mixed([[0, 1], [2, 0]], x)), width=6, inputs=2, positions=2),
-    "linear attention": AttentionBlock(8, positions=(2,), size=8, norm="rms", kind="linear"),
-    "causal attention": AttentionBlock(6, positions=(3,), size=6, norm="rms", masked=True),
-    "heads": AttentionBlock(6, positions=(2,), size=6, heads=2, norm="layer"),
-    "transformer": TransformerBlock(6, positions=(2,), activation=relu, size=6),
+    "linear attention": AttentionBlock(width=8, positions=(2,), size=8, norm="rms", kind="linear"),
+    "causal attention": AttentionBlock(width=6, positions=(3,), size=6, norm="rms", masked=True),
+    "heads": AttentionBlock(width=6, positions=(2,), size=6, heads=2, norm="layer"),
+    "transformer": TransformerBlock(width=6, positions=(2,), activation=relu, size=6),
 }
 
 
@@ -241,7 +241,7 @@ def test_networks_in_machine_code_are_those_of_the_arrays(name):
 
 
 def test_networks_from_inputs_and_with_a_record():
-    network = ResNet(relu, 6, inputs=2)
+    network = ResNet(relu, width=6, inputs=2)
     a = np.array([[1.0, 2.0, 0.5], [-1.0, 0.3, 0.0]])
     kwargs = {"depth": 5, "samples": 30, "inputs": a, "record": lambda x: (x**2).sum((1, 2))}
     arrays, kernel = (simulate_network(network, **kwargs, backend=b) for b in ("numpy", "numba"))
@@ -250,8 +250,8 @@ def test_networks_from_inputs_and_with_a_record():
 
 
 def test_networks_without_a_kernel_are_refused():
-    many = ConvBlock(relu, 2, positions=(17,), filter=(3,))
+    many = ConvBlock(relu, width=2, positions=(17,), filter=(3,))
     with pytest.raises(ValueError, match="up to 16"):
         simulate_network(many, 2, 3, x0=1.0, backend="numba")
     with pytest.raises(ValueError, match="in law"):
-        simulate_network(ResNet(relu, 3), 2, 3, x0=1.0, backend="numba", method="weights")
+        simulate_network(ResNet(relu, width=3), 2, 3, x0=1.0, backend="numba", method="weights")

@@ -19,16 +19,16 @@ pytest.importorskip("numba", reason="machine-code kernels need the extra fast")
 HALF = sp.Rational(1, 2)
 X = np.random.default_rng(0).normal(size=(60, 3))
 CLOSED = {
-    "relu with bias": ShrinkingResNet(tanh, relu, sp.oo, bias_variance=HALF),
-    "erf": ShrinkingResNet(tanh, erf, sp.oo, weight_variance=2),
-    "gelu": ShrinkingResNet(erf, gelu, sp.oo, bias_variance=HALF),
+    "relu with bias": ShrinkingResNet(tanh, relu, width=sp.oo, bias_variance=HALF),
+    "erf": ShrinkingResNet(tanh, erf, width=sp.oo, weight_variance=2),
+    "gelu": ShrinkingResNet(erf, gelu, width=sp.oo, bias_variance=HALF),
 }
 WITHOUT = {
-    "moving means": (ShrinkingResNet(silu, erf, sp.oo), "means move"),
-    "no closed mean": (ShrinkingResNet(tanh, softplus, sp.oo), "no closed form"),
-    "a map of the correlation": (ResNet(relu, sp.oo), "pair by pair"),
-    "linear": (ShrinkingResNet(tanh, identity, sp.oo), "pair by pair"),
-    "a grid": (ConvResNet(tanh, relu, sp.oo, positions=(3,), filter=(1,)), "pair by pair"),
+    "moving means": (ShrinkingResNet(silu, erf, width=sp.oo), "means move"),
+    "no closed mean": (ShrinkingResNet(tanh, softplus, width=sp.oo), "no closed form"),
+    "a map of the correlation": (ResNet(relu, width=sp.oo), "pair by pair"),
+    "linear": (ShrinkingResNet(tanh, identity, width=sp.oo), "pair by pair"),
+    "a grid": (ConvResNet(tanh, relu, width=sp.oo, positions=(3,), filter=(1,)), "pair by pair"),
 }
 
 

@@ -156,7 +156,9 @@ def test_memory_is_said_before_and_progress_is_reported():
     with pytest.raises(MemoryError, match=r"64 layers trained for 100000 steps on 3 inputs take about \d+.\d GiB"):
         solve_training(RESIDUAL, INPUTS, TARGETS, 64, steps=100_000)
     with pytest.raises(MemoryError, match="or neurons"):
-        solve_training(Network(lambda x: x + epsilon * Weights("W")(tanh(x)), sp.oo), INPUTS, TARGETS, 2, neurons=10**6)
+        solve_training(
+            Network(lambda x: x + epsilon * Weights("W")(tanh(x)), width=sp.oo), INPUTS, TARGETS, 2, neurons=10**6
+        )
     seen = []
     solve_training(RESIDUAL, INPUTS, TARGETS, 2, 0.1, 3, limits="flow", progress=lambda *now: seen.append(now))
     assert seen == [(k, 9) for k in range(1, 10)]

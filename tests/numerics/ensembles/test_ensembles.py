@@ -178,7 +178,7 @@ class SquareLayer:
 
 
 def test_simulations_take_reductions():
-    network, limit = ResNet(relu, 4), depth_limit(ResNet(relu, 4))
+    network, limit = ResNet(relu, width=4), depth_limit(ResNet(relu, width=4))
     for simulate, subject, size in ((simulate_network, network, {"depth": 5}), (simulate_sde, limit, {"steps": 5})):
         kwargs = {"x0": 1.0, "samples": 300, "seed": 2, **size}
         whole, summary = simulate(subject, **kwargs), simulate(subject, **kwargs, reduce=Moments())
@@ -193,7 +193,7 @@ def test_memory_does_not_grow_with_the_number_of_samples():
         "import re, sys; from derivations import ResNet, relu; from numerics import simulate_network\n"
         "from numerics.ensembles import Histogram, Moments, Quantiles; import numpy as np\n"
         "reduce = (Moments(), Quantiles(1e-3), Histogram(np.linspace(-9, 9, 200)))\n"
-        "simulate_network(ResNet(relu, 4), 2, int(sys.argv[1]), x0=1.0, reduce=reduce)\n"
+        "simulate_network(ResNet(relu, width=4), 2, int(sys.argv[1]), x0=1.0, reduce=reduce)\n"
         "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) // 1024)"
     )
     peaks = [int(run(code, str(samples)).stdout) for samples in (100_000, 3_000_000)]

@@ -26,9 +26,9 @@ def of_tanh(states):
 @pytest.mark.parametrize(
     "recipe",
     [
-        ResNet(tanh, 3, inputs=2),
-        MLPBlock(relu, 2, keep=0.5),
-        ConvResNet(tanh, relu, 2, positions=(3,), filter=(3,)),
+        ResNet(tanh, width=3, inputs=2),
+        MLPBlock(relu, width=2, keep=0.5),
+        ConvResNet(tanh, relu, width=2, positions=(3,), filter=(3,)),
         Network(lambda x: x + epsilon * A(tanh(x)), width=2),
     ],
     ids=["two inputs", "two matrices, dropped", "filters", "biases"],
@@ -49,7 +49,7 @@ def test_shallow_networks_beside_deep_ones_have_the_law_of_their_own(recipe):
 
 
 def test_levels_of_networks_cost_the_inverse_square_of_the_error(monkeypatch):
-    levels = NetworkLevels(networks(ResNet(tanh, 2)), of_tanh, 0, 1)
+    levels = NetworkLevels(networks(ResNet(tanh, width=2)), of_tanh, 0, 1)
     for _ in range(6):
         levels.extend()
     assert 0.8 < levels.rate < 1.4
@@ -58,7 +58,7 @@ def test_levels_of_networks_cost_the_inverse_square_of_the_error(monkeypatch):
     # the control: shallow networks with weights of their own
     rng = np.random.default_rng(5)
     monkeypatch.setattr(depth_levels._Shared, "standard_normal", lambda self, size=None, out=None: _own(rng, size, out))
-    apart = NetworkLevels(networks(ResNet(tanh, 2)), of_tanh, 0, 1)
+    apart = NetworkLevels(networks(ResNet(tanh, width=2)), of_tanh, 0, 1)
     for _ in range(6):
         apart.extend()
     assert apart.rate < 0.2
@@ -73,20 +73,20 @@ def _own(rng, size, out):
 def test_the_mean_is_that_of_the_limit():
     # a linear network of width 1: log X has the mean -t/2
     log = lambda x: np.log(np.abs(x[:, 0, 0]))  # noqa: E731
-    found = expect_network(ResNet(identity, 1), log, x0=1.0, t=0.5, tol=1e-2, seed=1)
+    found = expect_network(ResNet(identity, width=1), log, x0=1.0, t=0.5, tol=1e-2, seed=1)
     assert abs(found.value + 0.25) < 3 * found.error
     assert found.error < 1.1e-2
-    assert found == expect_network(ResNet(identity, 1), log, x0=1.0, t=0.5, tol=1e-2, seed=1, workers=2)
-    shallow = expect_network(ResNet(identity, 1), log, 2, 20_000, x0=1.0, t=0.5, extrapolate=False)
+    assert found == expect_network(ResNet(identity, width=1), log, x0=1.0, t=0.5, tol=1e-2, seed=1, workers=2)
+    shallow = expect_network(ResNet(identity, width=1), log, 2, 20_000, x0=1.0, t=0.5, extrapolate=False)
     assert abs(shallow.value + 0.25) > 6 * shallow.statistical  # the control: networks of four layers miss it
 
 
 def test_levels_that_do_not_end_or_fit_are_refused():
     with pytest.raises(ValueError, match=r"would take about .* hours here"):
-        expect_network(ResNet(tanh, 1), of_tanh, x0=1.0, tol=1e-9)
+        expect_network(ResNet(tanh, width=1), of_tanh, x0=1.0, tol=1e-9)
     with pytest.raises(ValueError, match="only if they are Gaussian"):
         expect_network(Network(lambda x: x + epsilon * B(tanh(x)), width=2), of_tanh, x0=1.0, tol=0.1)
     with pytest.raises(ValueError, match="tol must be"):
-        expect_network(ResNet(tanh, 1), of_tanh, x0=1.0, tol=0.0)
+        expect_network(ResNet(tanh, width=1), of_tanh, x0=1.0, tol=0.0)
     with pytest.raises(ValueError, match="x0 must be"):
-        expect_network(ResNet(tanh, 1), of_tanh, x0=np.ones((5, 1, 1)), tol=0.1)
+        expect_network(ResNet(tanh, width=1), of_tanh, x0=np.ones((5, 1, 1)), tol=0.1)

@@ -134,7 +134,7 @@ def test_two_lognormal_states_to_a_small_error():
 
 REFUSED = {
     "one Brownian motion": (
-        lambda: solve_fokker_planck(derive(ResNet(tanh, 1, inputs=2)).limit, (1.0, 0.5)),
+        lambda: solve_fokker_planck(derive(ResNet(tanh, width=1, inputs=2)).limit, (1.0, 0.5)),
         "one Brownian motion",
     ),
     "almost one": (

@@ -194,7 +194,7 @@ SLOW = {
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in RECIPES])
 def test_kernels_follow_the_flow_written_out(name):
     layer, velocity = RECIPES[name]
-    found = kernel_matrices(Network(layer, sp.oo), X[:2], t=0.7)
+    found = kernel_matrices(Network(layer, width=sp.oo), X[:2], t=0.7)
     exact = solved(velocity)
     assert np.allclose(found.nngp, exact[0], rtol=0, atol=1e-8)
     assert np.allclose(found.ntk, exact[1], rtol=0, atol=1e-8)
@@ -203,8 +203,8 @@ def test_kernels_follow_the_flow_written_out(name):
 
 def test_an_input_given_twice_is_one_input_unless_masks_are_its_own():
     inputs = np.concatenate([X, X[:1]])
-    wet = kernel_matrix(Network(lambda x: x + epsilon * A(dropout(relu(B(x)), sp.S.Half)), sp.oo), inputs, 0.5)
-    dry = kernel_matrix(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo), inputs, 0.5)
+    wet = kernel_matrix(Network(lambda x: x + epsilon * A(dropout(relu(B(x)), sp.S.Half)), width=sp.oo), inputs, 0.5)
+    dry = kernel_matrix(Network(lambda x: x + epsilon * A(relu(B(x))), width=sp.oo), inputs, 0.5)
     assert abs(dry[0, 3] - dry[0, 0]) < 1e-12
     # masks of its own double the noise of the diagonal: K(t) = K_0 e^t instead of K_0 e^{t/2}
     assert np.allclose(np.diag(wet), np.mean(inputs**2, axis=1) * np.exp(0.5))
@@ -213,16 +213,16 @@ def test_an_input_given_twice_is_one_input_unless_masks_are_its_own():
 
 @pytest.mark.slow
 def test_a_network_with_one_matrix_is_the_residual_network():
-    network = Network(lambda x: x + epsilon * A(tanh(x)), sp.oo)
+    network = Network(lambda x: x + epsilon * A(tanh(x)), width=sp.oo)
     for kind in ("nngp", "ntk"):
-        found, named = (kernel_matrix(r, X, 0.5, kind) for r in (network, ResNet(tanh, sp.oo)))
+        found, named = (kernel_matrix(r, X, 0.5, kind) for r in (network, ResNet(tanh, width=sp.oo)))
         assert np.allclose(found, named, rtol=0, atol=1e-9)
     whole, part = kernel_matrix(network, X, 0.5, "ntk"), kernel_matrix(network, X[:2], 0.5, "ntk", other=X[2:])
     assert np.allclose(whole[:2, 2:], part, rtol=0, atol=1e-9)
 
 
 def test_a_norm_at_the_end_forgets_the_sizes_of_the_inputs():
-    network = Network(lambda x: rms_norm(x + epsilon * A(relu(B(x)))), sp.oo)
+    network = Network(lambda x: rms_norm(x + epsilon * A(relu(B(x)))), width=sp.oo)
     found, scaled = (kernel_matrix(network, inputs, 0.5) for inputs in (X, X * [[2.0], [0.3], [1.0]]))
     assert np.allclose(np.diag(found), 1.0, rtol=0, atol=0)
     assert np.allclose(found, scaled, rtol=0, atol=1e-8)
@@ -238,8 +238,8 @@ def test_a_norm_at_the_end_forgets_the_sizes_of_the_inputs():
 @pytest.mark.slow
 def test_wide_networks_with_dropout_and_norm_have_the_kernel_as_gram_matrix():
     layer = lambda x: x + epsilon * A(dropout(relu(B(rms_norm(x))), sp.S.Half))  # noqa: E731
-    derived = kernel_matrix(Network(layer, sp.oo), X[:2], 1.0)
-    dry = kernel_matrix(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), sp.oo), X[:2], 1.0)
+    derived = kernel_matrix(Network(layer, width=sp.oo), X[:2], 1.0)
+    dry = kernel_matrix(Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=sp.oo), X[:2], 1.0)
     rng, width, depth, found = np.random.default_rng(0), 96, 96, []
     for _ in range(60):
         x = rng.standard_normal((width, 3)) @ X[:2].T / np.sqrt(3)
@@ -267,14 +267,14 @@ def test_wide_networks_with_dropout_and_norm_have_the_kernel_as_gram_matrix():
 )
 def test_what_has_no_kernel_is_refused_with_its_reason(layer, kind, says):
     with pytest.raises(ValueError, match=says):
-        kernel_matrix(Network(layer, sp.oo, parameters=(sp.Symbol("c", positive=True),)), X, 0.5, kind)
+        kernel_matrix(Network(layer, width=sp.oo, parameters=(sp.Symbol("c", positive=True),)), X, 0.5, kind)
 
 
 def test_variances_that_depend_on_depth_are_a_change_of_clock():
     # 1 + s over [0, 0.5] is constant variance over a time of 0.625
-    found = kernel_matrix(ResNet(tanh, sp.oo, weight_variance=1 + t), X, 0.5)
-    assert np.allclose(found, kernel_matrix(ResNet(tanh, sp.oo), X, 0.625), rtol=0, atol=1e-9)
-    assert not np.allclose(found, kernel_matrix(ResNet(tanh, sp.oo), X, 0.5), rtol=0, atol=1e-3)
+    found = kernel_matrix(ResNet(tanh, width=sp.oo, weight_variance=1 + t), X, 0.5)
+    assert np.allclose(found, kernel_matrix(ResNet(tanh, width=sp.oo), X, 0.625), rtol=0, atol=1e-9)
+    assert not np.allclose(found, kernel_matrix(ResNet(tanh, width=sp.oo), X, 0.5), rtol=0, atol=1e-3)
 
 
 def test_regressors_take_any_network():
@@ -283,7 +283,7 @@ def test_regressors_take_any_network():
 
     labels = np.array([1.0, -1.0, 0.5])
     for kind in (NNGPRegressor, NTKRegressor):
-        model = kind(Network(lambda x: x + epsilon * A(relu(B(x))), sp.oo), noise=0.0).fit(X, labels)
+        model = kind(Network(lambda x: x + epsilon * A(relu(B(x))), width=sp.oo), noise=0.0).fit(X, labels)
         assert np.allclose(model.predict(X), labels, atol=1e-6)
 
 
@@ -292,12 +292,12 @@ def test_means_without_a_closed_form_run_in_array_code():
     from derivations import derive
     from numerics import simulate_sde
 
-    limit = derive(ResNet(silu, sp.oo)).limit
+    limit = derive(ResNet(silu, width=sp.oo)).limit
     end = simulate_sde(limit, x0=1.0, t=0.5, steps=100, samples=1, seed=0)[0, 0]
-    exact = kernel_matrix(ResNet(silu, sp.oo), [[1.0]], 0.5)[0, 0]
+    exact = kernel_matrix(ResNet(silu, width=sp.oo), [[1.0]], 0.5)[0, 0]
     assert abs(end - exact) < 1e-6
     assert abs(end * 1.0001 - exact) > 1e-6  # the control
-    pair = derive(ResNet(silu, sp.oo, inputs=2)).limit
+    pair = derive(ResNet(silu, width=sp.oo, inputs=2)).limit
     k = np.array([0.7, 0.2, 1.1])
     rate = compile_expression(pair.states, list(pair.drift))(*k)[1]
     assert abs(rate - mean(swish, swish, *k)) < 1e-10

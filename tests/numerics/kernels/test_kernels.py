@@ -33,12 +33,14 @@ from numerics.statistics import Estimate, richardson
 HALF = sp.Rational(1, 2)
 X = np.random.default_rng(0).normal(size=(5, 3))
 NETWORKS = {
-    "relu residual": ResNet(relu, sp.oo),
-    "leaky relu": ResNet(leaky_relu(sp.Rational(1, 5)), sp.oo, weight_variance=2),
-    "relu with bias": ShrinkingResNet(tanh, relu, sp.oo, bias_variance=HALF),
-    "erf": ShrinkingResNet(tanh, erf, sp.oo, weight_variance=2),
-    "gelu": ShrinkingResNet(erf, gelu, sp.oo, bias_variance=HALF),
-    "swish around identity": ShrinkingResNet(silu, identity, sp.oo, bias_variance=HALF, weight_mean=HALF, bias_mean=1),
+    "relu residual": ResNet(relu, width=sp.oo),
+    "leaky relu": ResNet(leaky_relu(sp.Rational(1, 5)), width=sp.oo, weight_variance=2),
+    "relu with bias": ShrinkingResNet(tanh, relu, width=sp.oo, bias_variance=HALF),
+    "erf": ShrinkingResNet(tanh, erf, width=sp.oo, weight_variance=2),
+    "gelu": ShrinkingResNet(erf, gelu, width=sp.oo, bias_variance=HALF),
+    "swish around identity": ShrinkingResNet(
+        silu, identity, width=sp.oo, bias_variance=HALF, weight_mean=HALF, bias_mean=1
+    ),
 }
 
 
@@ -65,9 +67,9 @@ def test_every_pair_follows_the_symbolic_flow(network):
 @pytest.mark.slow
 def test_one_position_is_the_dense_network(inner, outer):
     parameters = {"bias_variance": HALF, "weight_mean": HALF}
-    dense = kernel_matrices(ShrinkingResNet(outer, inner, sp.oo, **parameters), X, t=0.7)
+    dense = kernel_matrices(ShrinkingResNet(outer, inner, width=sp.oo, **parameters), X, t=0.7)
     grid = kernel_matrices(
-        ConvResNet(outer, inner, sp.oo, positions=(1,), filter=(1,), **parameters), X[:, :, None], t=0.7
+        ConvResNet(outer, inner, width=sp.oo, positions=(1,), filter=(1,), **parameters), X[:, :, None], t=0.7
     )
     assert np.allclose(dense.nngp, grid.nngp, rtol=1e-8, atol=1e-9)
     assert np.allclose(dense.ntk, grid.ntk, rtol=1e-8, atol=1e-9)
@@ -125,7 +127,7 @@ def test_crossed_kernels_are_blocks_of_the_whole_one():
         whole = kernel_matrix(network, X, kind="ntk")
         block = kernel_matrix(network, X[:2], kind="ntk", other=X[2:])
         assert np.allclose(whole[:2, 2:], block, rtol=1e-8)
-    conv = ConvResNet(tanh, relu, sp.oo, positions=(2,), filter=(1,), bias_variance=HALF)
+    conv = ConvResNet(tanh, relu, width=sp.oo, positions=(2,), filter=(1,), bias_variance=HALF)
     images = np.random.default_rng(1).normal(size=(4, 3, 2))
     for pool in (False, True):
         whole = kernel_matrix(conv, images, pool=pool)
@@ -147,7 +149,7 @@ def test_depth_zero_and_repeated_inputs():
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])
 @pytest.mark.slow
 def test_an_input_of_norm_0_is_the_limit_of_small_ones(inner, kind):
-    network = ShrinkingResNet(tanh, inner, sp.oo, bias_variance=HALF)
+    network = ShrinkingResNet(tanh, inner, width=sp.oo, bias_variance=HALF)
 
     def at(size):
         return kernel_matrix(network, [[1.0, 0.3], [-0.2, 0.8], [0.6 * size, -0.8 * size]], 0.3, kind)
@@ -167,7 +169,7 @@ def test_threads_change_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu with bias", "swish around identity", "erf", "swish around relu"])
 def test_wide_deep_networks_have_the_kernel_as_gram_matrix(name):
-    network = {**NETWORKS, "swish around relu": ShrinkingResNet(silu, relu, sp.oo, weight_variance=4)}[name]
+    network = {**NETWORKS, "swish around relu": ShrinkingResNet(silu, relu, width=sp.oo, weight_variance=4)}[name]
     off = sp.Rational(441, 400)  # all noise, of weights and biases, 5 % too large
     wrong_network = replace(
         network, weight_variance=network.weight_variance * off, bias_variance=network.bias_variance * off
@@ -189,7 +191,9 @@ def test_wide_deep_networks_have_the_kernel_as_gram_matrix(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", [False, True])
 def test_convolutional_gram_matrix_of_many_channels(pool):
-    conv = ConvResNet(tanh, relu, sp.oo, positions=(4,), filter=(3,), circular=False, bias_variance=sp.Rational(1, 8))
+    conv = ConvResNet(
+        tanh, relu, width=sp.oo, positions=(4,), filter=(3,), circular=False, bias_variance=sp.Rational(1, 8)
+    )
     image = 2 * np.random.default_rng(3).normal(size=(1, 2, 4))
     derived, wrong = (
         kernel_matrix(replace(conv, weight_variance=f), image, t=0.5, pool=pool)[0, 0]
@@ -210,7 +214,7 @@ def test_convolutional_gram_matrix_of_many_channels(pool):
 
 @pytest.mark.slow
 def test_the_explosion_is_where_the_closed_form_says():
-    network = ShrinkingResNet(silu, identity, sp.oo)
+    network = ShrinkingResNet(silu, identity, width=sp.oo)
     depth = float(explosion_depth(network).subs(sp.Symbol("K_0", positive=True), 4))
     assert np.isfinite(kernel_matrix(network, [[2.0]], t=0.99 * depth)).all()
     with pytest.raises(ValueError, match=f"explodes near depth t = {depth:.4f}"[:-2]):
@@ -227,15 +231,18 @@ def test_the_explosion_is_where_the_closed_form_says():
         ({"other": np.zeros((2, 4))}, "one shape"),
         ({"X": [1.0, 2.0]}, "one input a row"),
         ({"X": [[np.nan]]}, "finite"),
-        ({"architecture": ShrinkingResNet(silu, identity, sp.oo), "t": 20.0}, "explodes near depth"),
-        ({"architecture": ResNet(relu, 3)}, "infinitely wide"),
-        ({"architecture": ResNet(relu, sp.oo, weight_variance=sp.Symbol("s", positive=True))}, "substitute values"),
-        ({"architecture": ConvResNet(tanh, relu, sp.oo, positions=(2,), filter=(1,))}, "shape"),
+        ({"architecture": ShrinkingResNet(silu, identity, width=sp.oo), "t": 20.0}, "explodes near depth"),
+        ({"architecture": ResNet(relu, width=3)}, "infinitely wide"),
+        (
+            {"architecture": ResNet(relu, width=sp.oo, weight_variance=sp.Symbol("s", positive=True))},
+            "substitute values",
+        ),
+        ({"architecture": ConvResNet(tanh, relu, width=sp.oo, positions=(2,), filter=(1,))}, "shape"),
     ],
 )
 def test_bad_input_is_refused_with_what_to_do(arguments, says):
     with pytest.raises(ValueError, match=says):
-        kernel_matrix(**{"architecture": ResNet(relu, sp.oo), "X": X, **arguments})
+        kernel_matrix(**{"architecture": ResNet(relu, width=sp.oo), "X": X, **arguments})
 
 
 @pytest.mark.slow
@@ -266,7 +273,7 @@ def test_memory_is_that_of_a_few_matrices():
 @pytest.mark.parametrize("circular", [True, False])
 @pytest.mark.slow
 def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
-    network = ConvResNet(tanh, inner, sp.oo, positions=(6,), filter=(3,), circular=circular)
+    network = ConvResNet(tanh, inner, width=sp.oo, positions=(6,), filter=(3,), circular=circular)
     images = np.zeros((2, 1, 6))
     images[0, 0, :2], images[1, 0, 1:] = 2.0, 1.0
     black, dark, grey = (kernel_matrix(network, images + level, kind="ntk") for level in (0.0, 1e-7, 1e-2))
@@ -287,7 +294,7 @@ def test_black_pixels_are_the_limit_of_dark_ones(inner, circular):
     ],
 )
 def test_kinks_and_singular_points_cost_no_digits(formula, kind, at, exact):
-    found = kernel_matrix(ResNet(parse_activation(formula), sp.oo), [[1.0, 0.3], [-0.2, 0.8]], 0.5, kind)[at]
+    found = kernel_matrix(ResNet(parse_activation(formula), width=sp.oo), [[1.0, 0.3], [-0.2, 0.8]], 0.5, kind)[at]
     digits = len(str(exact)) - 2
     assert abs(found - exact) < 0.6 * 10.0**-digits
     assert abs(found + 1e-7 - exact) > 0.6 * 10.0**-digits  # the control
@@ -305,7 +312,7 @@ def test_kinks_and_singular_points_cost_no_digits(formula, kind, at, exact):
     ],
 )
 def test_an_infinite_tangent_kernel_is_refused_with_its_reason(formula, says):
-    network = ResNet(parse_activation(formula), sp.oo)
+    network = ResNet(parse_activation(formula), width=sp.oo)
     with pytest.raises(ValueError, match=says):
         kernel_matrix(network, X, kind="ntk")
     with pytest.raises(ValueError, match=says):
@@ -315,7 +322,7 @@ def test_an_infinite_tangent_kernel_is_refused_with_its_reason(formula, says):
 
 def test_jumps_have_a_kernel_also_for_an_input_and_its_negative():
     """sign: K = K_0 + ∫ (2/π) asin ρ; for x and -x that is -(K_0 + t), for x and 2x both signs agree at first."""
-    found = kernel_matrix(ResNet(parse_activation("sign(x)"), sp.oo), [[0.6, 0.8], [-0.6, -0.8], [0.6, 0.8]], 0.5)
+    found = kernel_matrix(ResNet(parse_activation("sign(x)"), width=sp.oo), [[0.6, 0.8], [-0.6, -0.8], [0.6, 0.8]], 0.5)
     assert np.allclose(found, np.outer([1, -1, 1], [1, -1, 1]) * (0.5 + 0.5), atol=1e-12)
 
 
@@ -323,7 +330,7 @@ def test_jumps_have_a_kernel_also_for_an_input_and_its_negative():
 @pytest.mark.parametrize("inner", [tanh, gelu, relu], ids=str)
 def test_tiny_inputs_keep_their_scale(inner):
     directions = np.array([[0.6, 0.8], [1.0, -0.3]])
-    network = ShrinkingResNet(identity, inner, sp.oo)
+    network = ShrinkingResNet(identity, inner, width=sp.oo)
     for kind in ("nngp", "ntk"):
         small, tiny = (kernel_matrix(network, directions * size, 0.5, kind) / size**2 for size in (1e-6, 1e-100))
         assert np.allclose(tiny, small, rtol=1e-8)

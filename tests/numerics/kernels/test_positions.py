@@ -89,7 +89,7 @@ def written_out(speed, X, t):
 )
 def test_attention_follows_the_flow_written_out(name):
     layer, speed = LAYERS[name]
-    network = Network(layer, sp.oo, positions=2)
+    network = Network(layer, width=sp.oo, positions=2)
     exact = written_out(speed, TOKENS, 0.3)
     for pool in (False, True):
         found = kernel_matrices(network, TOKENS, t=0.3, pool=pool)
@@ -102,7 +102,7 @@ def test_attention_follows_the_flow_written_out(name):
 
 
 def filtered(layer, positions=3):
-    return Network(layer, sp.oo, positions=positions)
+    return Network(layer, width=sp.oo, positions=positions)
 
 
 FILTERS = {
@@ -150,7 +150,7 @@ def test_an_image_of_one_colour_is_as_one_position():
     def dense(x):
         return x + epsilon * Weights("A")(tanh(rms_norm(x)))
 
-    exact = kernel_matrices(Network(dense, sp.oo), colours, t=0.4)
+    exact = kernel_matrices(Network(dense, width=sp.oo), colours, t=0.4)
     for padding, same in (("circular", True), ("replicate", True), ("zeros", False)):
         layer = lambda x, p=padding: x + epsilon * Weights("A", filter=3, padding=p)(tanh(rms_norm(x)))  # noqa: E731
         found = kernel_matrices(filtered(layer), images, t=0.4, pool=True)
@@ -208,13 +208,13 @@ def test_wide_networks_with_two_filters_have_the_kernel_as_gram_matrix():
 def test_what_has_no_kernel_over_positions_is_refused_with_its_reason(layer, positions, says):
     inputs = np.ones((2, 2, positions))
     with pytest.raises(ValueError, match=says):
-        kernel_matrix(Network(layer, sp.oo, positions=positions), inputs, 0.5, "ntk")
+        kernel_matrix(Network(layer, width=sp.oo, positions=positions), inputs, 0.5, "ntk")
 
 
 @pytest.mark.slow
 def test_a_softmax_of_many_positions_asks_for_its_tolerance():
     tokens = np.random.default_rng(3).standard_normal((1, 2, 3))
-    net = Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), mask=causal), sp.oo, positions=3)
+    net = Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), mask=causal), width=sp.oo, positions=3)
     with pytest.raises(ValueError, match="softmax of 3 positions are known to about"):
         kernel_matrix(net, tokens, 0.1, tolerance=1e-6)
     with pytest.raises(ValueError, match="place of the channels"):
@@ -226,7 +226,9 @@ def test_linear_attention_over_six_tokens_moves_by_the_squared_norm():
     """K and the kernel of two inputs by their flow written out: the covariance of what a head puts out is K ΣK² in each block."""
     tokens = np.random.default_rng(4).standard_normal((2, 4, 6)) / 2
     found = kernel_matrix(
-        Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), kind="linear"), sp.oo, positions=6), tokens, 0.02
+        Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), kind="linear"), width=sp.oo, positions=6),
+        tokens,
+        0.02,
     )
     for a, b in ((0, 0), (0, 1), (1, 1)):
         start = tokens[a].T @ tokens[b] / 4
@@ -239,7 +241,7 @@ def test_causal_softmax_over_five_tokens_by_networks():
     tokens = np.random.default_rng(0).standard_normal((2, 3, 5))
     derived, blind = (
         kernel_matrix(
-            Network(lambda x, o=options: x + epsilon * attention(Q(x), K(x), V(x), **o), sp.oo, positions=5),
+            Network(lambda x, o=options: x + epsilon * attention(Q(x), K(x), V(x), **o), width=sp.oo, positions=5),
             tokens,
             0.7,
             tolerance=5e-3,
@@ -270,16 +272,18 @@ def test_regressors_take_sequences():
 
     labels = np.array([1.0, -1.0, 0.5])
     for kind in (NNGPRegressor, NTKRegressor):
-        model = kind(Network(LAYERS["softmax of averages"][0], sp.oo, positions=2), noise=0.0).fit(TOKENS, labels)
+        model = kind(Network(LAYERS["softmax of averages"][0], width=sp.oo, positions=2), noise=0.0).fit(TOKENS, labels)
         assert np.allclose(model.predict(TOKENS), labels, atol=1e-5)
-        last = kind(Network(LAYERS["softmax of averages"][0], sp.oo, positions=2), noise=0.0, channels="last")
+        last = kind(Network(LAYERS["softmax of averages"][0], width=sp.oo, positions=2), noise=0.0, channels="last")
         moved = np.swapaxes(TOKENS, 1, 2)
         assert np.allclose(last.fit(moved, labels).predict(moved[:1] / 2), model.predict(TOKENS[:1] / 2))
         rows = moved.reshape(3, -1)
         assert np.allclose(last.fit(rows, labels).predict(rows[:1] / 2), model.predict(TOKENS[:1] / 2))
         with pytest.raises(ValueError, match=r"X must have shape \(m, 2, channels\)"):
             last.fit(np.ones((3, 3, 2)), labels)
-    early = NTKRegressor(Network(LAYERS["softmax of averages"][0], sp.oo, positions=2), noise=0.0, training_time=1e-3)
+    early = NTKRegressor(
+        Network(LAYERS["softmax of averages"][0], width=sp.oo, positions=2), noise=0.0, training_time=1e-3
+    )
     started = early.fit(TOKENS, labels).predict(TOKENS)
     assert np.all(np.abs(started) < np.abs(labels))
 
@@ -293,5 +297,7 @@ def test_a_tangent_kernel_of_a_norm_without_a_matrix_and_of_1000_inputs():
     kernel_matrix(MLPBlock(relu, width=sp.oo, norm="rms"), X, kind="ntk")
     assert process_time() - start < 10  # alone about 3
     found = kernel_matrix(PreNormResNet(relu, width=sp.oo), X[:3], kind="ntk")
-    block = kernel_matrix(Network(lambda x: x + epsilon * Weights("A")(relu(rms_norm(x))), sp.oo), X[:3], kind="ntk")
+    block = kernel_matrix(
+        Network(lambda x: x + epsilon * Weights("A")(relu(rms_norm(x))), width=sp.oo), X[:3], kind="ntk"
+    )
     assert np.allclose(found, block, rtol=1e-9)

@@ -40,7 +40,7 @@ def limits(network):
 
 def test_depth_enters_as_one_over_L():
     # sine(x) = x - x³/6 outside: a layer of size h adds S h - (S h)² + …, and E K is linear: at any width the bias is of order 1/L
-    network = ShrinkingResNet(sine, identity, sp.oo)
+    network = ShrinkingResNet(sine, identity, width=sp.oo)
     right, wrong = limits(network)
     depths = (8, 16, 32, 64)
     found = [Estimate.of(grams(network, 16, L, 40_000, L)[:, 0, 0]) for L in depths]
@@ -56,7 +56,7 @@ def test_depth_enters_as_one_over_L():
 
 def test_width_enters_as_one_over_n():
     # erf inside: E erf(X)² is no linear function of K, so that its fluctuations, of variance 1/n, leave a bias
-    network = ShrinkingResNet(identity, erf, sp.oo, weight_variance=2)
+    network = ShrinkingResNet(identity, erf, width=sp.oo, weight_variance=2)
     right = kernel_matrix(network, INPUTS)
     wrong = kernel_matrix(replace(network, weight_variance=2 * WRONG), INPUTS)
     widths = (1, 2, 4, 8)
@@ -73,7 +73,7 @@ def test_width_enters_as_one_over_n():
 @pytest.mark.parametrize("inner", [relu, erf], ids=str)
 def test_one_network_is_off_by_one_over_the_root_of_n(inner):
     # E (K_n - K)² falls as 1/n: a single wide network has the kernel as its Gram matrix
-    network = ShrinkingResNet(sine, inner, sp.oo)
+    network = ShrinkingResNet(sine, inner, width=sp.oo)
     right, wrong = limits(network)
     widths = (16, 64, 256, 1024)
     runs = [grams(network, n, 128, 16_000 // n + 200, n) for n in widths]
@@ -90,14 +90,14 @@ def test_one_network_is_off_by_one_over_the_root_of_n(inner):
 def test_swish_networks_explode_where_the_closed_form_says():
     # from K_0 = 1/4, K^(-1/2) falls on a line to 0 at the explosion: networks pass K = 4 at three quarters of it
     def derived(factor):
-        network = ShrinkingResNet(silu, identity, sp.oo, weight_variance=factor)
+        network = ShrinkingResNet(silu, identity, width=sp.oo, weight_variance=factor)
         return float(explosion_depth(network).subs(sp.Symbol("K_0", positive=True), sp.Rational(1, 4))) - 4 / (
             2 * float(factor)
         )  # 1/(α √4), α = ¼ σ_w²
 
     def passes(size, seed):
         kept = simulate_network(
-            ShrinkingResNet(silu, identity, size),
+            ShrinkingResNet(silu, identity, width=size),
             6 * size,
             200,
             inputs=[[0.5]],
@@ -120,7 +120,7 @@ def test_swish_networks_explode_where_the_closed_form_says():
 
 def test_after_the_explosion_networks_grow_beyond_bounds():
     def ends(outer, size, **parameters):
-        network = ShrinkingResNet(outer, identity, size, **parameters)
+        network = ShrinkingResNet(outer, identity, width=size, **parameters)
         x = simulate_network(network, 4 * size, 40, inputs=[[0.5]], t=10.0, seed=size)
         return np.mean(x**2, axis=(1, 2))
 

@@ -83,7 +83,7 @@ def solved(t, slopes=1.0, steps=6):
 @pytest.mark.slow
 def test_a_softmax_of_two_positions_has_the_tangent_kernel_written_out():
     found = kernel_matrices(
-        Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x)), sp.oo, positions=2), TOKENS, 0.2
+        Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x)), width=sp.oo, positions=2), TOKENS, 0.2
     )
     exact, fixed = solved(0.2), solved(0.2, slopes=0.0)
     assert np.allclose(found.nngp, exact[0], rtol=0, atol=1e-8)
@@ -114,7 +114,7 @@ def test_networks_have_the_tangent_kernel_of_a_causal_softmax():
     jax = pytest.importorskip("jax")
     np_, t, width, depth, p = jax.numpy, 0.4, 64, 16, 2
     tokens = np.random.default_rng(3).normal(size=(2, 3, p))
-    net = Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), mask=causal), sp.oo, positions=p)
+    net = Network(lambda x: x + epsilon * attention(Q(x), K(x), V(x), mask=causal), width=sp.oo, positions=p)
     derived = kernel_matrices(net, tokens, t, tolerance=1e-4)
     mask = np.tril(np.ones((p, p)))
 

@@ -200,7 +200,7 @@ def test_kernels_have_the_digits_of_a_recursion_at_thirty(layer, name, kind):
     inputs = pair(kind, normed=velocity in (normed, parallel))
     if layer == "gated" and (kind in {"large", "uneven"} or (name == "relu" and kind == "plain")):
         inputs = inputs / np.abs(inputs).max()  # a gate explodes
-    found = kernel_matrices(Network(made(f), sp.oo), inputs, float(DEPTH), tolerance=1e-10)
+    found = kernel_matrices(Network(made(f), width=sp.oo), inputs, float(DEPTH), tolerance=1e-10)
     with mp.workdps(30):
         values, rougher = exact(velocity, means, inputs, 12)
         for which, matrix in enumerate((found.nngp, found.ntk)):

@@ -14,9 +14,9 @@ from numerics.kernels import kernel_matrices, kernel_matrix, tiles
 
 X = np.random.default_rng(5).normal(size=(7, 3))
 NETWORKS = {
-    "homogeneous": ResNet(relu, sp.oo),
-    "pairs": ShrinkingResNet(tanh, erf, sp.oo),
-    "linear": ShrinkingResNet(tanh, identity, sp.oo),
+    "homogeneous": ResNet(relu, width=sp.oo),
+    "pairs": ShrinkingResNet(tanh, erf, width=sp.oo),
+    "linear": ShrinkingResNet(tanh, identity, width=sp.oo),
 }
 
 
@@ -46,7 +46,7 @@ def test_blocks_in_processes(monkeypatch):
 
 def test_positions_go_to_executors_too():
     images = np.random.default_rng(6).normal(size=(3, 2, 4))
-    network = ConvResNet(tanh, erf, sp.oo, positions=(4,), filter=(3,))
+    network = ConvResNet(tanh, erf, width=sp.oo, positions=(4,), filter=(3,))
     with ThreadPoolExecutor(1) as executor:
         found = kernel_matrix(network, images, workers=executor)
     assert np.allclose(found, kernel_matrix(network, images), rtol=0, atol=1e-9)

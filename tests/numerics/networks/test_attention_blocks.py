@@ -15,7 +15,7 @@ from numerics import simulate_network, solve_flow
 @pytest.mark.slow
 def test_a_deep_transformer_of_a_few_keys_follows_its_flow():
     # the width goes to infinity and the number of keys does not: scores are not Gaussian
-    block = TransformerBlock(48, positions=(2,), activation=relu, size=2)
+    block = TransformerBlock(width=48, positions=(2,), activation=relu, size=2)
     root = np.linalg.cholesky(np.array([[1.0, 0.3], [0.3, 1.0]]))
     path = solve_flow(width_limit(replace(block, width=sp.oo)), [1.0, 0.3, 1.0], t=1.8, rtol=1e-5)
 

@@ -16,22 +16,28 @@ MEANS = {"weight_mean": HALF, "bias_mean": -HALF, "output_mean": 1, "output_bias
 PAIR = [[2, HALF], [HALF, 1]]
 
 BLOCKS = {
-    "means of attention": AttentionBlock(2, size=2, value_size=3, bias_variance=HALF, **MEANS),
+    "means of attention": AttentionBlock(width=2, size=2, value_size=3, bias_variance=HALF, **MEANS),
     "filters, covariances": ConvBlock(
-        identity, 2, hidden=2, circular=False, row_covariance=PAIR, column_covariance=PAIR, keep=HALF
+        identity, width=2, hidden=2, circular=False, row_covariance=PAIR, column_covariance=PAIR, keep=HALF
     ),
-    "gate, means": GatedBlock(tanh, 2, inputs=2, hidden=3, **MEANS),
-    "signs": MLPBlock(identity, 2, hidden=3, law="rademacher", norm="rms", weight_variance=2, keep_branch=HALF),
-    "covariance of heads": AttentionBlock(2, size=1, value_size=2, scale="linear", row_covariance=PAIR, weight_mean=1),
+    "gate, means": GatedBlock(tanh, width=2, inputs=2, hidden=3, **MEANS),
+    "signs": MLPBlock(identity, width=2, hidden=3, law="rademacher", norm="rms", weight_variance=2, keep_branch=HALF),
+    "covariance of heads": AttentionBlock(
+        width=2, size=1, value_size=2, scale="linear", row_covariance=PAIR, weight_mean=1
+    ),
     "heads, mask, 3 tokens": AttentionBlock(
-        2, positions=3, heads=2, size=3, value_size=2, masked=True, norm="rms", bias_variance=HALF, bias_mean=-1
+        width=2, positions=3, heads=2, size=3, value_size=2, masked=True, norm="rms", bias_variance=HALF, bias_mean=-1
     ),
-    "one key, over k": AttentionBlock(2, positions=3, size=1, value_size=1, scale="linear", weight_variance=2),
-    "transformer": TransformerBlock(2, activation=relu, size=2, value_size=2, hidden=3, keep_branch=0.8, output_mean=1),
-    "parallel": TransformerBlock(2, activation=relu, size=2, hidden=3, parallel=True, norm="none", bias_mean=HALF),
-    "post-norm": AttentionBlock(2, size=2, value_size=2, norm="rms", place="post"),
-    "filters, means": ConvBlock(identity, 2, positions=(2,), filter=(1,), hidden=2, **MEANS),
-    "orthogonal": ConvBlock(relu, 2, hidden=1, law="orthogonal", output_bias_mean=1),
+    "one key, over k": AttentionBlock(width=2, positions=3, size=1, value_size=1, scale="linear", weight_variance=2),
+    "transformer": TransformerBlock(
+        width=2, activation=relu, size=2, value_size=2, hidden=3, keep_branch=0.8, output_mean=1
+    ),
+    "parallel": TransformerBlock(
+        width=2, activation=relu, size=2, hidden=3, parallel=True, norm="none", bias_mean=HALF
+    ),
+    "post-norm": AttentionBlock(width=2, size=2, value_size=2, norm="rms", place="post"),
+    "filters, means": ConvBlock(identity, width=2, positions=(2,), filter=(1,), hidden=2, **MEANS),
+    "orthogonal": ConvBlock(relu, width=2, hidden=1, law="orthogonal", output_bias_mean=1),
 }
 QUICK = ("filters, means", "signs")
 SIZE, SAMPLES, MORE = 0.01, 8000, 40_000

@@ -22,12 +22,12 @@ from tests.helpers import equal_by_sampling, equal_symbolically
 
 HALF = sp.Rational(1, 2)
 X0 = np.array([1.0, -0.5, 0.3])
-FULL = ShrinkingResNet(silu, tanh, 3, weight_variance=2, bias_variance=HALF, weight_mean=1, bias_mean=HALF)
+FULL = ShrinkingResNet(silu, tanh, width=3, weight_variance=2, bias_variance=HALF, weight_mean=1, bias_mean=HALF)
 WRONG = sp.Rational(441, 400)  # 5 % in the noise's scale
 
 
 @pytest.mark.parametrize(
-    "network", [FULL, ResNet(gelu, 3), ShrinkingResNet(identity, relu, 3)], ids=["full", "gelu", "relu"]
+    "network", [FULL, ResNet(gelu, width=3), ShrinkingResNet(identity, relu, width=3)], ids=["full", "gelu", "relu"]
 )
 def test_the_jacobian_is_the_limit_of_differences(network):
     h = 1e-6
@@ -51,7 +51,7 @@ def test_states_have_the_law_of_simulated_networks():
 
 def test_the_tangent_kernel_is_a_sum_over_all_parameters():
     # one input, one layer, one neuron: x1 = x0 + φ(√h(σ ω ψ(x0) + τ β)), x0 = v a; derivatives by hand
-    network = ShrinkingResNet(tanh, erf, 1, weight_variance=2, bias_variance=HALF)
+    network = ShrinkingResNet(tanh, erf, width=1, weight_variance=2, bias_variance=HALF)
     theta = simulate_tangent_kernel(network, 1, 3, [[1.5]], seed=4)[:, 0, 0]
     (block,) = blocks(3, BLOCK, 4)  # the same numbers once more
     rng = block.generator()
@@ -82,10 +82,10 @@ def extrapolated(coarse, middle, fine):
 @pytest.mark.parametrize("outer", [tanh, identity], ids=str)
 def test_gradient_flow_is_the_width_limit_of_the_tangents(outer, inner):
     n = symbols.width
-    finite = mean_field_limit(jacobian(ShrinkingResNet(outer, inner, n, bias_variance=HALF)).limit(1))
+    finite = mean_field_limit(jacobian(ShrinkingResNet(outer, inner, width=n, bias_variance=HALF)).limit(1))
     names = {str(s): s for s in finite.states}
     assert finite.drift[1].subs(names["K_12"], 0) == 0  # independent stays independent
-    flow = gradient_flow(ShrinkingResNet(outer, inner, sp.oo, bias_variance=HALF))
+    flow = gradient_flow(ShrinkingResNet(outer, inner, width=sp.oo, bias_variance=HALF))
     k = flow.states[0]
     tangent = finite.drift[2].subs({names["K_12"]: 0}).subs({names["K_11"]: k, names["K_22"]: GRADIENT})
     assert equal_by_sampling(flow.drift[1], tangent, symbols={k: ["1/2", 1, 2], GRADIENT: [1, 2, 3]})
@@ -93,14 +93,14 @@ def test_gradient_flow_is_the_width_limit_of_the_tangents(outer, inner):
 
 def test_gradient_growth_of_a_linear_branch_is_that_of_the_theory():
     s = sp.Symbol("sigma_w", positive=True)
-    net = ShrinkingResNet(erf, identity, symbols.width, weight_variance=s**2)
+    net = ShrinkingResNet(erf, identity, width=symbols.width, weight_variance=s**2)
     assert equal_symbolically(jacobian(net).growth, 4 * s**2 / sp.pi)
 
 
 @pytest.mark.slow
 def test_mean_square_of_a_backward_gradient():
     # ‖Jᵀg‖² for g of unit mean square, tanh outside so that layers are not linear: e^{σ²t} in the limit L → ∞
-    net = ShrinkingResNet(tanh, identity, 3)
+    net = ShrinkingResNet(tanh, identity, width=3)
     derived, wrong = (float(sp.exp(jacobian(replace(net, weight_variance=f)).growth)) for f in (sp.S.One, WRONG))
     assert derived == pytest.approx(np.e)
 
@@ -118,7 +118,7 @@ def test_mean_square_of_a_backward_gradient():
 @pytest.mark.slow
 @pytest.mark.parametrize("inner", [erf, tanh], ids=str)
 def test_gradient_norms_of_wide_networks_follow_the_flow(inner):
-    net = ShrinkingResNet(tanh, inner, sp.oo, weight_variance=2)
+    net = ShrinkingResNet(tanh, inner, width=sp.oo, weight_variance=2)
 
     def derived(factor):
         flow = gradient_flow(replace(net, weight_variance=net.weight_variance * factor))
@@ -153,7 +153,7 @@ def test_gradient_norms_of_wide_networks_follow_the_flow(inner):
 @pytest.mark.parametrize("inner", [relu, erf], ids=str)
 def test_empirical_tangent_kernels_have_the_derived_limit(inner):
     inputs = np.array([[1.0, 0.5], [-0.3, 1.0]])
-    net = ShrinkingResNet(tanh, inner, sp.oo, inputs=2, bias_variance=HALF)
+    net = ShrinkingResNet(tanh, inner, width=sp.oo, inputs=2, bias_variance=HALF)
     derived, wrong = (kernel_matrices(replace(net, weight_variance=f), inputs).ntk for f in (sp.S.One, WRONG))
 
     def measured(size, samples, seed):
@@ -174,8 +174,8 @@ def test_empirical_tangent_kernels_have_the_derived_limit(inner):
         ({"x0": [1.0]}, "x0 must be a number or have shape"),
         ({"depth": -1}, "depth"),
         ({"t": 0.0}, "t must be"),
-        ({"architecture": ResNet(relu, sp.oo)}, "width"),
-        ({"architecture": ResNet(relu, 3, inputs=2)}, "one input"),
+        ({"architecture": ResNet(relu, width=sp.oo)}, "width"),
+        ({"architecture": ResNet(relu, width=3, inputs=2)}, "one input"),
     ],
     ids=lambda v: str(v) if isinstance(v, str) else "",
 )

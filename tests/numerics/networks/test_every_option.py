@@ -21,13 +21,13 @@ from tests.numerics.networks.test_block_options import HALF, PAIR, SIZE, _derive
 
 LINEAR = {"size": 2, "kind": "linear"}
 BLOCKS = {
-    "mlp": lambda wide=2, **o: MLPBlock(identity, 2, hidden=wide, **o),
-    "gate": lambda wide=2, **o: GatedBlock(identity, 2, hidden=wide, **o),
-    "filters": lambda wide=2, **o: ConvBlock(identity, 2, positions=(2,), filter=(1,), hidden=wide, **o),
-    "linear attention": lambda wide=2, **o: AttentionBlock(2, value_size=wide, **LINEAR, **o),
-    "softmax": lambda wide=2, **o: AttentionBlock(2, size=wide, value_size=2, **o),
+    "mlp": lambda wide=2, **o: MLPBlock(identity, width=2, hidden=wide, **o),
+    "gate": lambda wide=2, **o: GatedBlock(identity, width=2, hidden=wide, **o),
+    "filters": lambda wide=2, **o: ConvBlock(identity, width=2, positions=(2,), filter=(1,), hidden=wide, **o),
+    "linear attention": lambda wide=2, **o: AttentionBlock(width=2, value_size=wide, **LINEAR, **o),
+    "softmax": lambda wide=2, **o: AttentionBlock(width=2, size=wide, value_size=2, **o),
     "transformer": lambda wide=2, norm="none", **o: TransformerBlock(
-        2, activation=identity, value_size=2, hidden=wide, norm=norm, **LINEAR, **o
+        width=2, activation=identity, value_size=2, hidden=wide, norm=norm, **LINEAR, **o
     ),
 }
 OPTIONS = {

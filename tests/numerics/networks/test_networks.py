@@ -43,7 +43,7 @@ def starts(width: int, inputs: int) -> np.ndarray:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_depth_zero_returns_the_start(method):
-    network = ResNet(relu, 3, inputs=2)
+    network = ResNet(relu, width=3, inputs=2)
     x0 = starts(3, 2)
     assert np.array_equal(simulate_network(network, 0, 5, x0=x0, method=method), np.broadcast_to(x0, (5, 3, 2)))
     assert np.array_equal(simulate_network(network, 0, 5, x0=2.0, method=method), np.full((5, 3, 2), 2.0))
@@ -56,7 +56,7 @@ def test_depth_zero_returns_the_start(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_first_layer_has_the_covariance_of_the_inputs(method):
     a = np.array([[1.0, 2.0, 0.0], [1.0, -1.0, 1.0]])
-    x = simulate_network(ResNet(relu, 4, inputs=2), 0, 20_000, inputs=a, method=method, input_weight_variance=3.0)
+    x = simulate_network(ResNet(relu, width=4, inputs=2), 0, 20_000, inputs=a, method=method, input_weight_variance=3.0)
     for k, j in ((0, 0), (0, 1), (1, 1)):
         product = Estimate.of((x[:, :, k] * x[:, :, j]).ravel())
         expected = 3.0 * float(a[k] @ a[j]) / 3
@@ -68,7 +68,7 @@ def test_first_layer_has_the_covariance_of_the_inputs(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("inputs", [1, 2])
 def test_result_does_not_depend_on_workers(method, inputs):
-    network = ResNet(relu, 60, inputs=inputs)
+    network = ResNet(relu, width=60, inputs=inputs)
     x0 = starts(60, inputs)
 
     def run(workers, seed=7):
@@ -87,7 +87,12 @@ def test_result_does_not_depend_on_workers(method, inputs):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
-    [ResNet(relu, 5), ResNet(tanh, 4, inputs=3), Biased(sp.Integer(3), inputs=2), *(a.example() for a in GRIDDED)],
+    [
+        ResNet(relu, width=5),
+        ResNet(tanh, width=4, inputs=3),
+        Biased(sp.Integer(3), inputs=2),
+        *(a.example() for a in GRIDDED),
+    ],
     ids=["one input", "three inputs", "bias and drift", *(a.__name__ for a in GRIDDED)],
 )
 def test_both_ways_to_draw_have_the_same_law(network):
@@ -115,7 +120,7 @@ def test_both_ways_to_draw_have_the_same_law(network):
 def test_linear_networks_have_their_exact_moments(method):
     # width 1, x' = x (1 + ε g): E x_L² = (1 + ε²)^L and E x_L⁴ = (1 + 6ε² + 3ε⁴)^L at finite depth, no limit taken
     depth, t = 8, 0.2
-    x = simulate_network(ResNet(identity, 1), depth, 400_000, x0=1.0, t=t, method=method)[:, 0, 0]
+    x = simulate_network(ResNet(identity, width=1), depth, 400_000, x0=1.0, t=t, method=method)[:, 0, 0]
     step = t / depth
     for power, exact in ((2, (1 + step) ** depth), (4, (1 + 6 * step + 3 * step**2) ** depth)):
         moment = Estimate.of(x**power)
@@ -128,7 +133,9 @@ def test_linear_networks_have_their_exact_moments(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_equal_inputs_stay_equal(method):
     # the covariance of the pre-activations is singular
-    x = simulate_network(ResNet(relu, 6, inputs=3), 50, 20, inputs=[[1.0, 2.0], [1.0, 2.0], [2.0, 4.0]], method=method)
+    x = simulate_network(
+        ResNet(relu, width=6, inputs=3), 50, 20, inputs=[[1.0, 2.0], [1.0, 2.0], [2.0, 4.0]], method=method
+    )
     assert np.allclose(x[..., 0], x[..., 1], rtol=1e-7)
     assert np.allclose(2 * x[..., 0], x[..., 2], rtol=1e-7)
 
@@ -137,13 +144,13 @@ def test_equal_inputs_stay_equal(method):
 def test_dead_relu_stays_where_it_is(method):
     # warnings are errors here: the zero covariance must not divide
     x0 = np.array([[-1.0, 1.0], [-2.0, -1.0]])
-    x = simulate_network(ResNet(relu, 2, inputs=2), 30, 10, x0=x0, method=method)
+    x = simulate_network(ResNet(relu, width=2, inputs=2), 30, 10, x0=x0, method=method)
     assert np.array_equal(x[:, :, 0], np.broadcast_to(x0[:, 0], (10, 2)))
     assert np.all(x[:, :, 1] != x0[:, 1])
 
 
 def test_relu_networks_are_homogeneous():
-    network = ResNet(relu, 4)
+    network = ResNet(relu, width=4)
     x0 = starts(4, 1)
     once, twice = (simulate_network(network, 30, 10, x0=scale * x0, seed=3) for scale in (1, 2))
     assert np.allclose(2 * once, twice, rtol=1e-12)
@@ -151,13 +158,13 @@ def test_relu_networks_are_homogeneous():
 
 def test_time_scales_like_the_weights_variance():
     x0 = starts(3, 1)
-    longer = simulate_network(ResNet(relu, 3), 20, 10, x0=x0, t=4.0, seed=1)
-    louder = simulate_network(ResNet(relu, 3, weight_variance=4), 20, 10, x0=x0, t=1.0, seed=1)
+    longer = simulate_network(ResNet(relu, width=3), 20, 10, x0=x0, t=4.0, seed=1)
+    louder = simulate_network(ResNet(relu, width=3, weight_variance=4), 20, 10, x0=x0, t=1.0, seed=1)
     assert np.allclose(longer, louder, rtol=1e-12)
 
 
 def test_states_are_kept_at_chosen_layers():
-    network, x0 = ResNet(relu, 3, inputs=2), starts(3, 2)
+    network, x0 = ResNet(relu, width=3, inputs=2), starts(3, 2)
     all_layers = simulate_network(network, 6, 7, x0=x0, at=range(7))
     assert all_layers.shape == (7, 7, 3, 2)
     assert np.array_equal(all_layers[0], np.broadcast_to(x0, (7, 3, 2)))
@@ -170,10 +177,10 @@ def test_states_are_kept_at_chosen_layers():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"architecture": ResNet(relu, symbols.width)}, "width=n"),
-        ({"architecture": ResNet(relu, sp.oo)}, "width=oo"),
-        ({"architecture": ResNet(relu, 3, weight_variance=sp.Symbol("v", positive=True))}, "variance of W"),
-        ({"architecture": ResNet(sp.Symbol("k") * sp.Symbol("x"), 3)}, "k"),
+        ({"architecture": ResNet(relu, width=symbols.width)}, "width=n"),
+        ({"architecture": ResNet(relu, width=sp.oo)}, "width=oo"),
+        ({"architecture": ResNet(relu, width=3, weight_variance=sp.Symbol("v", positive=True))}, "variance of W"),
+        ({"architecture": ResNet(sp.Symbol("k") * sp.Symbol("x"), width=3)}, "k"),
         ({"depth": -1}, "depth must be a whole number, at least 0, got -1"),
         ({"depth": 1.5}, "depth"),
         ({"samples": 0}, "samples"),
@@ -198,7 +205,7 @@ def test_states_are_kept_at_chosen_layers():
     ],
 )
 def test_bad_requests_are_named(given, says):
-    request = {"architecture": ResNet(relu, 3), "depth": 5, "samples": 2, "x0": 1.0} | given
+    request = {"architecture": ResNet(relu, width=3), "depth": 5, "samples": 2, "x0": 1.0} | given
     with pytest.raises(ValueError, match=says):
         simulate_network(**request)
 
@@ -225,7 +232,7 @@ def test_time_is_not_free_where_depth_and_width_grow_together():
         simulate_network(net, 500, 2, x0=1.0, t=7)
     free, own = (simulate_network(net, 10, 2, x0=1.0, t=t, seed=1) for t in (None, 0.2))
     assert (free == own).all()
-    assert ResNet(relu, 3).time_of(500) is None
+    assert ResNet(relu, width=3).time_of(500) is None
 
 
 def test_networks_that_do_not_fit_in_memory_are_refused_with_their_size():

@@ -45,7 +45,7 @@ def agrees(samples, law, wrong):
     [(4, 3), pytest.param(1, 2, marks=pytest.mark.slow), pytest.param(2, 1, marks=pytest.mark.slow)],
 )
 def test_two_relu_matrices_have_a_log_normal_norm(width, hidden):
-    block, start = MLPBlock(relu, width, hidden=hidden), np.linspace(0.5, 1.5, width)
+    block, start = MLPBlock(relu, width=width, hidden=hidden), np.linspace(0.5, 1.5, width)
     v = mean_square(stack(block, start, 200, 2000, seed=width))
     r, n = mean_square(start), width
     found = compile_law(derive(block).gram_law, x0=r, t=1.0)
@@ -66,7 +66,7 @@ def test_two_relu_matrices_have_a_log_normal_norm(width, hidden):
     ids=["relu", "tanh", "layer norm"],
 )
 def test_pre_norm_makes_neurons_brownian_and_the_norm_a_squared_bessel_process(activation, norm):
-    block, start = MLPBlock(activation, 3, hidden=2, norm=norm), np.array([0.5, 1.0, -1.5])
+    block, start = MLPBlock(activation, width=3, hidden=2, norm=norm), np.array([0.5, 1.0, -1.5])
     x = stack(block, start, 100, 3000, seed=4)
     points, weights = np.polynomial.hermite_e.hermegauss(120)
     g = weights @ DRAWN[activation](points) ** 2 / weights.sum()
@@ -87,7 +87,7 @@ def test_pre_norm_makes_neurons_brownian_and_the_norm_a_squared_bessel_process(a
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [3, 5])
 def test_a_gate_explodes_with_the_probability_of_its_law(width):
-    block, v0 = GatedBlock(relu, width, hidden=2), 2.0
+    block, v0 = GatedBlock(relu, width=width, hidden=2), 2.0
     d = derive(block)
     assert d.existence.explodes == "can"
     law = compile_law(d.gram_law, x0=v0, t=1.0)
@@ -106,7 +106,7 @@ def test_a_gate_explodes_with_the_probability_of_its_law(width):
     shares = [(~(v < 1e8)).mean() for v in (near, far)]
     assert abs(shares[0] - exploded) < 4 * error + abs(shares[0] - shares[1])
     # after a norm none does
-    tame = stack(GatedBlock(relu, width, hidden=2, norm="rms"), np.full(width, np.sqrt(v0)), 200, 3000, seed=9)
+    tame = stack(GatedBlock(relu, width=width, hidden=2, norm="rms"), np.full(width, np.sqrt(v0)), 200, 3000, seed=9)
     assert mean_square(tame).max() < 100
 
 

@@ -55,10 +55,10 @@ def test_a_residual_network_has_the_same_limit():
         )
         turned[:, 1] *= mirror
         x = x + turned / np.sqrt(depth)
-    assert derive(Network(lambda x: x + epsilon * H(relu(x)), width=2)).limit == derive(ResNet(relu, 2)).limit
+    assert derive(Network(lambda x: x + epsilon * H(relu(x)), width=2)).limit == derive(ResNet(relu, width=2)).limit
     for variance, same in ((1, True), (sp.Rational(3, 2), False)):
         paths = simulate_sde(
-            derive(ResNet(relu, 2, weight_variance=variance)).limit,
+            derive(ResNet(relu, width=2, weight_variance=variance)).limit,
             x0=[1.0, -0.5],
             t=1.0,
             steps=100,

@@ -267,7 +267,7 @@ def test_tangent_kernels_are_sums_over_all_parameters(name):
 
 def test_derivatives_on_a_grid_of_positions():
     """Circular filters by hand: what a neuron reads through a filter is a shift of what it reads at its place."""
-    network = ConvResNet(identity, relu, 2, positions=(3,), filter=(3,), inputs=2)
+    network = ConvResNet(identity, relu, width=2, positions=(3,), filter=(3,), inputs=2)
     images = np.random.default_rng(1).normal(size=(2, 2, 3))
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(SEED, spawn_key=(0,))))
     parts = [rng.standard_normal((1, 2, 2))[0], *(rng.standard_normal((1, 2, 6))[0] for _ in range(2))]
@@ -397,9 +397,9 @@ def test_every_word_works_with_masks_workers_and_blocks(record):
 
 def test_derivatives_need_the_weights():
     with pytest.raises(ValueError, match="leave method out"):
-        simulate_network(ResNet(relu, 3), 2, 2, x0=1.0, record="jacobian", method="conditional")
+        simulate_network(ResNet(relu, width=3), 2, 2, x0=1.0, record="jacobian", method="conditional")
     with pytest.raises(ValueError, match="only states and Gram matrices"):
-        simulate_network(ResNet(relu, 3), 2, 2, x0=1.0, record="jacobian", backend="numba")
+        simulate_network(ResNet(relu, width=3), 2, 2, x0=1.0, record="jacobian", backend="numba")
 
 
 def test_networks_without_an_angle_are_counted():

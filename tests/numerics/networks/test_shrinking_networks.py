@@ -15,12 +15,12 @@ from numerics.statistics import Estimate, ks_two_sample, richardson
 
 HALF = sp.Rational(1, 2)
 DENSE = ShrinkingResNet(
-    silu, tanh, 4, inputs=2, weight_variance=2, bias_variance=HALF, weight_mean=3, bias_mean=sp.Rational(-1, 4)
+    silu, tanh, width=4, inputs=2, weight_variance=2, bias_variance=HALF, weight_mean=3, bias_mean=sp.Rational(-1, 4)
 )
 LINE = ConvResNet(
     silu,
     relu,
-    3,
+    width=3,
     positions=(4,),
     filter=(3,),
     inputs=2,
@@ -30,7 +30,7 @@ LINE = ConvResNet(
     weight_mean=1,
     bias_mean=HALF,
 )
-PLANE = ConvResNet(silu, tanh, 2, positions=(2, 3), filter=(1, 3), weight_variance=2, bias_variance=HALF)
+PLANE = ConvResNet(silu, tanh, width=2, positions=(2, 3), filter=(1, 3), weight_variance=2, bias_variance=HALF)
 NETWORKS = [DENSE, LINE, PLANE]
 CONTROL = sp.Rational(441, 400)  # 5 % in the noise's scale
 
@@ -98,7 +98,7 @@ def test_weights_of_a_filter_are_the_convolution_of_the_image():
     # one channel, no noise but the weights: reads must be those of an ordinary correlation with zero padding
     from numerics.compile.programs import filtered
 
-    network = ConvResNet(tanh, identity, 1, positions=(4, 5), filter=(3, 3), circular=False)
+    network = ConvResNet(tanh, identity, width=1, positions=(4, 5), filter=(3, 3), circular=False)
     image = np.arange(20.0).reshape(4, 5)
     features = filtered(network.program().statements[0].weights, image.reshape(1, 1, 20))[0]
     kernel = np.random.default_rng(0).normal(size=(3, 3))

@@ -43,4 +43,4 @@ def test_torchsde_solves_it():
 
 
 def test_the_number_of_motions_is_said():
-    assert to_torchsde(derive(MLPBlock(relu, 8, inputs=2)).gram).brownian_motions == 3
+    assert to_torchsde(derive(MLPBlock(relu, width=8, inputs=2)).gram).brownian_motions == 3

@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 rng = np.random.default_rng(1)
 X, NEW = rng.normal(size=(60, 4)), rng.normal(size=(9, 4))
 Y = np.stack([np.sin(X[:, 0]), X[:, 1] ** 2], axis=1)
-NETWORK = ResNet(relu, sp.oo)
+NETWORK = ResNet(relu, width=sp.oo)
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_the_error_is_the_trace_of_what_the_kernel_lacks():
 @pytest.mark.slow
 def test_sequences_and_bad_parameters():
     images = rng.normal(size=(8, 2, 3))
-    network = ConvResNet(tanh, erf, sp.oo, positions=(3,), filter=(1,))
+    network = ConvResNet(tanh, erf, width=sp.oo, positions=(3,), filter=(1,))
     model = NystroemRegressor(network, components=8, noise=0.1, random_state=0).fit(images, images[:, 0, 0])
     exact = NTKRegressor(network, noise=0.1).fit(images, images[:, 0, 0])
     assert np.abs(model.predict(images) - exact.predict(images)).max() < 1e-6

@@ -49,12 +49,12 @@ def linear_regression(t, noise, slope, level):
 def test_identity_inside_is_bayesian_linear_regression(t):
     s, beta, noise = 1.5, 1 / 3, 0.1
     prior = linear_regression(t, noise, np.exp(s * t), beta * np.expm1(s * t))
-    model = NNGPRegressor(ShrinkingResNet(tanh, identity, sp.oo, **BIASED), t, noise).fit(X, Y)
+    model = NNGPRegressor(ShrinkingResNet(tanh, identity, width=sp.oo, **BIASED), t, noise).fit(X, Y)
     mean, deviation = model.predict(NEW, return_std=True)
     assert np.abs(mean - prior[0]).max() < 1e-10
     assert np.abs(deviation - prior[1]).max() < 1e-10
     tangent = linear_regression(t, noise, np.exp(s * t) * (1 + s * t), np.exp(s * t) * s * t * beta)
-    trained = NTKRegressor(ShrinkingResNet(tanh, identity, sp.oo, **BIASED), t, noise).fit(X, Y)
+    trained = NTKRegressor(ShrinkingResNet(tanh, identity, width=sp.oo, **BIASED), t, noise).fit(X, Y)
     assert np.abs(trained.predict(NEW) - tangent[0]).max() < 1e-10
 
 
@@ -63,7 +63,7 @@ def test_identity_inside_is_bayesian_linear_regression(t):
 def test_a_kink_inside_is_not_linear(model):
     # an affine predictor has f(a) + f(b) = 2 f((a + b)/2); the control is the identity
     def bend(inner):
-        fitted = model(ShrinkingResNet(tanh, inner, sp.oo, **BIASED), 2.0, 0.1).fit(X, Y)
+        fitted = model(ShrinkingResNet(tanh, inner, width=sp.oo, **BIASED), 2.0, 0.1).fit(X, Y)
         a, b = NEW, NEW[::-1] + 0.5
         return np.abs(fitted.predict(a) + fitted.predict(b) - 2 * fitted.predict((a + b) / 2)).max()
 
@@ -72,7 +72,7 @@ def test_a_kink_inside_is_not_linear(model):
 
 
 def test_training_is_gradient_flow_on_the_tangent_kernel():
-    network, tau = ShrinkingResNet(tanh, erf, sp.oo), 0.8
+    network, tau = ShrinkingResNet(tanh, erf, width=sp.oo), 0.8
     both = kernel_matrices(network, np.concatenate([X, NEW]))
     theta, k = both.ntk, both.nngp
     decay = expm(-tau * theta[:30, :30])
@@ -85,7 +85,7 @@ def test_training_is_gradient_flow_on_the_tangent_kernel():
 
 @pytest.mark.slow
 def test_training_ends_in_interpolation_and_begins_at_the_prior():
-    network = ResNet(relu, sp.oo)
+    network = ResNet(relu, width=sp.oo)
     late = NTKRegressor(network, noise=1e-8, training_time=1e12).fit(X, Y).predict(NEW, return_std=True)
     end = NTKRegressor(network, noise=1e-8).fit(X, Y)
     assert np.allclose(late, end.predict(NEW, return_std=True), atol=1e-5)
@@ -101,8 +101,8 @@ def test_training_ends_in_interpolation_and_begins_at_the_prior():
 def test_marginal_likelihood_is_the_gaussian_density():
     from scipy.stats import multivariate_normal
 
-    model = NNGPRegressor(ResNet(relu, sp.oo), noise=0.1).fit(X, Y)
-    k = kernel_matrices(ResNet(relu, sp.oo), X).nngp + 0.1 * np.eye(30)
+    model = NNGPRegressor(ResNet(relu, width=sp.oo), noise=0.1).fit(X, Y)
+    k = kernel_matrices(ResNet(relu, width=sp.oo), X).nngp + 0.1 * np.eye(30)
     assert model.log_marginal_likelihood_ == pytest.approx(multivariate_normal(np.zeros(30), k).logpdf(Y))
 
 
@@ -110,9 +110,9 @@ def test_jitter_is_reported_and_never_silent():
     doubled = np.concatenate([X, X[:3]])
     labels = np.concatenate([Y, Y[:3]])
     with pytest.warns(JitterWarning, match="singular"):
-        model = NNGPRegressor(ResNet(relu, sp.oo), noise=0.0).fit(doubled, labels)
+        model = NNGPRegressor(ResNet(relu, width=sp.oo), noise=0.0).fit(doubled, labels)
     assert model.jitter_ > 0
-    assert NNGPRegressor(ResNet(relu, sp.oo), noise=0.1).fit(X, Y).jitter_ == 0.0
+    assert NNGPRegressor(ResNet(relu, width=sp.oo), noise=0.1).fit(X, Y).jitter_ == 0.0
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_speaks_scikit_learn(model):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    estimator = model(ResNet(relu, sp.oo), noise=0.1)
+    estimator = model(ResNet(relu, width=sp.oo), noise=0.1)
     assert is_regressor(estimator)
     assert clone(estimator).get_params() == estimator.get_params()
     pipeline = make_pipeline(StandardScaler(), estimator)
@@ -135,7 +135,9 @@ def test_speaks_scikit_learn(model):
     mean, deviation = pipeline.fit(X, Y).predict(NEW, return_std=True)
     assert mean.shape == deviation.shape == (7,)
     search = GridSearchCV(estimator, {"t": [0.1, 1.0]}, cv=3).fit(X, Y)
-    by_hand = {t: cross_val_score(model(ResNet(relu, sp.oo), t, noise=0.1), X, Y, cv=3).mean() for t in (0.1, 1.0)}
+    by_hand = {
+        t: cross_val_score(model(ResNet(relu, width=sp.oo), t, noise=0.1), X, Y, cv=3).mean() for t in (0.1, 1.0)
+    }
     assert search.best_params_["t"] == max(by_hand, key=by_hand.get)
     assert search.best_score_ == pytest.approx(max(by_hand.values()))
     again = pickle.loads(pickle.dumps(pipeline))
@@ -144,7 +146,7 @@ def test_speaks_scikit_learn(model):
 
 def test_several_outputs_and_the_score():
     both = np.column_stack([Y, -2 * Y])
-    model = NNGPRegressor(ResNet(relu, sp.oo), noise=0.1).fit(X, both)
+    model = NNGPRegressor(ResNet(relu, width=sp.oo), noise=0.1).fit(X, both)
     assert model.predict(NEW).shape == (7, 2)
     assert np.allclose(model.predict(NEW)[:, 1], -2 * model.predict(NEW)[:, 0])
     assert 0.5 < model.score(X, both) < 1
@@ -152,7 +154,7 @@ def test_several_outputs_and_the_score():
 
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_bad_input_is_refused_in_scikit_learn_s_words(model):
-    estimator = model(ResNet(relu, sp.oo))
+    estimator = model(ResNet(relu, width=sp.oo))
     with pytest.raises(ValueError, match="not fitted"):
         estimator.predict(NEW)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
@@ -171,20 +173,20 @@ def test_bad_input_is_refused_in_scikit_learn_s_words(model):
         estimator.set_params(depth=3)
     for noise in (-1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match="noise"):
-            model(ResNet(relu, sp.oo), noise=noise).fit(X, Y)
+            model(ResNet(relu, width=sp.oo), noise=noise).fit(X, Y)
     with pytest.raises(ValueError, match="must be a recipe"):
         model("relu").fit(X, Y)
     with pytest.raises(ValueError, match="training_time"):
-        NTKRegressor(ResNet(relu, sp.oo), training_time=-1.0).fit(X, Y)
+        NTKRegressor(ResNet(relu, width=sp.oo), training_time=-1.0).fit(X, Y)
     with pytest.raises(ValueError, match="all but m in one axis"):
-        model(ConvResNet(tanh, erf, sp.oo, positions=(3,), filter=(1,))).fit(X, Y)
+        model(ConvResNet(tanh, erf, width=sp.oo, positions=(3,), filter=(1,))).fit(X, Y)
 
 
 INSIDE = {
-    "homogeneous": ResNet(relu, sp.oo),
-    "pairs": ShrinkingResNet(tanh, erf, sp.oo, bias_variance=BIASED["bias_variance"]),
-    "linear": ShrinkingResNet(tanh, identity, sp.oo),
-    "grid": ConvResNet(tanh, erf, sp.oo),
+    "homogeneous": ResNet(relu, width=sp.oo),
+    "pairs": ShrinkingResNet(tanh, erf, width=sp.oo, bias_variance=BIASED["bias_variance"]),
+    "linear": ShrinkingResNet(tanh, identity, width=sp.oo),
+    "grid": ConvResNet(tanh, erf, width=sp.oo),
 }
 
 
@@ -211,7 +213,7 @@ def test_scikit_learn_s_own_checks(model, name, options):
 def test_scikit_learn_s_own_checks_of_a_network_with_a_norm_fail_at_an_input_of_norm_0_only():
     from sklearn.utils.estimator_checks import check_estimator
 
-    results = check_estimator(NNGPRegressor(MLPBlock(silu, sp.oo, norm="rms")), on_skip=None, on_fail=None)
+    results = check_estimator(NNGPRegressor(MLPBlock(silu, width=sp.oo, norm="rms")), on_skip=None, on_fail=None)
     failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] not in ("passed", "skipped")}
     assert list(failed) == ["check_estimators_dtypes"]  # which rounds inputs to whole numbers, some of them to 0
     assert "has norm 0, and this network divides by the norm of an input" in failed["check_estimators_dtypes"]
@@ -225,7 +227,7 @@ def test_inputs_that_are_nearly_the_same_at_a_large_scale(activation):
     inputs = np.random.default_rng(5).normal(loc=100, size=(12, 3))  # as scikit-learn's checks have them
     labels, new = inputs[:, 0], inputs[:4] + 0.1
     smooth, kinked = (
-        NNGPRegressor(ResNet(a, sp.oo), noise=1e-3).fit(inputs, labels).predict(new) for a in (activation, relu)
+        NNGPRegressor(ResNet(a, width=sp.oo), noise=1e-3).fit(inputs, labels).predict(new) for a in (activation, relu)
     )
     assert np.abs(smooth - new[:, 0]).max() < 0.05
     assert np.abs(smooth - kinked).max() < 0.02  # at this scale each is a ramp
@@ -235,7 +237,7 @@ def test_inputs_that_are_nearly_the_same_at_a_large_scale(activation):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_labels_in_a_column_and_constant_labels_have_a_score(model):
-    estimator = model(ResNet(relu, sp.oo), noise=0.1)
+    estimator = model(ResNet(relu, width=sp.oo), noise=0.1)
     column = estimator.fit(X, Y[:, None])
     assert column.predict(NEW).shape == (7, 1)
     score = column.score(X, Y)  # labels of the other shape: the residuals are not a table of 30 by 30
@@ -249,7 +251,7 @@ def test_labels_in_a_column_and_constant_labels_have_a_score(model):
 def test_inputs_are_copied(model):
     for given in (X.copy(), np.asfortranarray(X)):
         labels = Y.copy()
-        estimator = model(ResNet(relu, sp.oo), noise=0.1).fit(given, labels)
+        estimator = model(ResNet(relu, width=sp.oo), noise=0.1).fit(given, labels)
         mean, covariance = estimator.predict(NEW, return_cov=True)
         given[:], labels[:] = 0.0, 7.0
         again = estimator.predict(NEW, return_cov=True)
@@ -261,9 +263,9 @@ def test_inputs_are_copied(model):
 def test_columns_have_names_and_an_order(model):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["height", "width", "depth", "time"])
-    estimator = model(ResNet(relu, sp.oo), noise=0.1).fit(frame, Y)
+    estimator = model(ResNet(relu, width=sp.oo), noise=0.1).fit(frame, Y)
     assert list(estimator.feature_names_in_) == list(frame.columns)
-    assert np.array_equal(estimator.predict(frame), model(ResNet(relu, sp.oo), noise=0.1).fit(X, Y).predict(X))
+    assert np.array_equal(estimator.predict(frame), model(ResNet(relu, width=sp.oo), noise=0.1).fit(X, Y).predict(X))
     with pytest.raises(ValueError, match="feature names should match"):
         estimator.predict(frame[["width", "height", "depth", "time"]])
     with pytest.warns(UserWarning, match="does not have valid feature names"):
@@ -276,7 +278,7 @@ def test_requests_are_routed_and_shown(model):
     from sklearn.utils.metadata_routing import get_routing_for_object
 
     with config_context(enable_metadata_routing=True):
-        estimator = model(ResNet(relu, sp.oo)).set_predict_request(return_std=True)
+        estimator = model(ResNet(relu, width=sp.oo)).set_predict_request(return_std=True)
         estimator.set_score_request(sample_weight=True)
         requests = get_routing_for_object(estimator)
         assert requests.consumes("predict", ["return_std", "return_cov"]) == {"return_std"}
@@ -306,7 +308,7 @@ def test_an_input_of_norm_0_is_the_limit_of_small_ones(name, model):
 def test_one_sample_has_the_conjugate_posterior():
     for model in (NNGPRegressor, NTKRegressor):
         mean, deviation = (
-            model(ResNet(identity, sp.oo), noise=0.5).fit([[2.0]], [3.0]).predict([[2.0]], return_std=True)
+            model(ResNet(identity, width=sp.oo), noise=0.5).fit([[2.0]], [3.0]).predict([[2.0]], return_std=True)
         )
         k = 4 * np.e  # X² e^t at t = 1, and Θ = (1 + t) K
         gain = k / (k + 0.5) if model is NNGPRegressor else 2 * k / (2 * k + 0.5)
@@ -317,8 +319,8 @@ def test_one_sample_has_the_conjugate_posterior():
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [NNGPRegressor, NTKRegressor])
 def test_several_outputs_have_deviations_and_covariances_each(model):
-    both = model(ResNet(relu, sp.oo), noise=0.1).fit(X, np.column_stack([Y, -2 * Y]))
-    alone = model(ResNet(relu, sp.oo), noise=0.1).fit(X, Y)
+    both = model(ResNet(relu, width=sp.oo), noise=0.1).fit(X, np.column_stack([Y, -2 * Y]))
+    alone = model(ResNet(relu, width=sp.oo), noise=0.1).fit(X, Y)
     deviations, covariances = (both.predict(NEW, **{f"return_{what}": True})[1] for what in ("std", "cov"))
     assert deviations.shape == (7, 2)
     assert covariances.shape == (7, 7, 2)
@@ -329,7 +331,7 @@ def test_several_outputs_have_deviations_and_covariances_each(model):
 
 def test_images_may_come_one_a_row():
     images = np.random.default_rng(5).normal(size=(8, 2, 3))
-    network = ConvResNet(tanh, relu, sp.oo, positions=(3,), filter=(3,), bias_variance=BIASED["bias_variance"])
+    network = ConvResNet(tanh, relu, width=sp.oo, positions=(3,), filter=(3,), bias_variance=BIASED["bias_variance"])
     as_grid = NNGPRegressor(network, noise=0.1).fit(images[:6], Y[:6])
     as_rows = NNGPRegressor(network, noise=0.1).fit(images[:6].reshape(6, -1), Y[:6])
     assert np.array_equal(as_grid.predict(images[6:]), as_rows.predict(images[6:].reshape(2, -1)))
@@ -344,4 +346,4 @@ def test_without_scikit_learn_the_estimators_say_what_to_install(monkeypatch):
     alone = importlib.util.module_from_spec(spec)  # the file run anew, beside the module that others have
     spec.loader.exec_module(alone)
     with pytest.raises(ImportError, match=r'needs scikit-learn; pip install "deeplimits\[sklearn\]"'):
-        alone.KernelRegressor(ResNet(relu, sp.oo))
+        alone.KernelRegressor(ResNet(relu, width=sp.oo))

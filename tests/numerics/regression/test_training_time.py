@@ -35,12 +35,12 @@ TOKENS, MORE = 0.7 * rng.normal(size=(4, 3, 2)), 0.7 * rng.normal(size=(2, 3, 2)
 LABELS = rng.normal(size=7)
 V = Weights("V")
 NETWORKS = {
-    "linear": (ResNet(identity, sp.oo), ROWS, NEW),  # of rank 3
-    "homogeneous": (ResNet(relu, sp.oo), ROWS, NEW),
+    "linear": (ResNet(identity, width=sp.oo), ROWS, NEW),  # of rank 3
+    "homogeneous": (ResNet(relu, width=sp.oo), ROWS, NEW),
     "norm": (MLPBlock(silu, width=sp.oo, norm="rms"), ROWS, NEW),
-    "filters": (ConvResNet(tanh, erf, sp.oo, positions=(2,), filter=(1,)), TOKENS, MORE),
+    "filters": (ConvResNet(tanh, erf, width=sp.oo, positions=(2,), filter=(1,)), TOKENS, MORE),
     "attention": (
-        Network(lambda x: x + epsilon * V(attention(x, x, x, scale="linear")), sp.oo, positions=2),
+        Network(lambda x: x + epsilon * V(attention(x, x, x, scale="linear")), width=sp.oo, positions=2),
         TOKENS,
         MORE,
     ),
@@ -75,11 +75,11 @@ def test_training_for_a_while_is_gradient_flow(name):
 
 @pytest.mark.slow
 def test_a_tangent_kernel_that_does_not_exist_is_refused_everywhere(tmp_path, capsys):
-    rough = ResNet(parse_activation("sqrt(abs(x))"), sp.oo)
+    rough = ResNet(parse_activation("sqrt(abs(x))"), width=sp.oo)
     with pytest.raises(ValueError, match="no tangent kernel: the mean of its squared derivative"):
         NTKRegressor(rough).fit(ROWS, LABELS)
     with pytest.raises(ValueError, match="it jumps at"):
-        NTKRegressor(ResNet(parse_activation("sign(x)"), sp.oo)).fit(ROWS, LABELS)
+        NTKRegressor(ResNet(parse_activation("sign(x)"), width=sp.oo)).fit(ROWS, LABELS)
     assert NNGPRegressor(rough, noise=0.1).fit(ROWS, LABELS).predict(NEW).shape == (3,)
     arguments = ["kernel", "resnet", "--activation", "sqrt(abs(x))", "--random", "3x2", "--of", "ntk"]
     assert main([*arguments, "--out", str(tmp_path / "k.npy")]) != 0

@@ -27,13 +27,15 @@ from tests.helpers import derived
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 RECIPES = {
-    "relu-1": ResNet(relu, 1),
-    "relu-n": ResNet(relu, symbols.width),
-    "gelu-oo": ResNet(gelu, sp.oo, inputs=2),
-    "relu-3-inputs": ResNet(relu, 3, inputs=2),
-    "ornstein-uhlenbeck-1": ResNet(ornstein_uhlenbeck, 1),
+    "relu-1": ResNet(relu, width=1),
+    "relu-n": ResNet(relu, width=symbols.width),
+    "gelu-oo": ResNet(gelu, width=sp.oo, inputs=2),
+    "relu-3-inputs": ResNet(relu, width=3, inputs=2),
+    "ornstein-uhlenbeck-1": ResNet(ornstein_uhlenbeck, width=1),
 }
-EVERY_ACTIVATION = [pytest.param(ResNet(a, 1), id=name, marks=pytest.mark.slow) for name, a in ACTIVATIONS.items()]
+EVERY_ACTIVATION = [
+    pytest.param(ResNet(a, width=1), id=name, marks=pytest.mark.slow) for name, a in ACTIVATIONS.items()
+]
 
 
 def digits() -> np.ndarray:
@@ -117,9 +119,9 @@ def small_report(d, of=None) -> str:
 def pages() -> dict[str, str]:
     inputs = Inputs(np.random.default_rng(0).standard_normal((3, 5)), depth=20, samples=50)
     return {
-        "law": small_report(derive(ResNet(relu, 1))),
-        "diffusion": small_report(derive(ResNet(tanh, 2))),
-        "inputs": small_report(derive(ResNet(relu, 4, inputs=3)), inputs),
+        "law": small_report(derive(ResNet(relu, width=1))),
+        "diffusion": small_report(derive(ResNet(tanh, width=2))),
+        "inputs": small_report(derive(ResNet(relu, width=4, inputs=3)), inputs),
     }
 
 
@@ -132,7 +134,7 @@ def test_page_from_a_fixed_start_is_whole(name, pages):
 @pytest.mark.slow
 def test_page_of_inputs_is_whole():
     inputs = Inputs(np.random.default_rng(0).standard_normal((3, 5)), depth=20, samples=50)
-    check_page(small_report(derive(ResNet(relu, 4, inputs=3)), inputs))
+    check_page(small_report(derive(ResNet(relu, width=4, inputs=3)), inputs))
 
 
 def assert_begins_with_the_verdict(page: str) -> None:
@@ -202,7 +204,7 @@ def test_page_whose_tables_did_not_scroll_on_their_own_would_be_noticed(pages, t
 
 def test_symbolic_width_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match="--width n --format html"):
-        report(derive(ResNet(relu, symbols.width)), Start())
+        report(derive(ResNet(relu, width=symbols.width)), Start())
 
 
 # --- how inputs move ---
@@ -221,7 +223,7 @@ def test_growth_without_first_order_part_has_the_same_mean_and_a_smaller_error()
 
 def test_wide_limit_of_relu_grows_as_derived_and_keeps_parallel_inputs_parallel():
     rows = np.array([[1.0, 2.0], [2.0, 4.0], [-1.0, 1.0]])
-    norms, cosines = wide_limit(derive(ResNet(relu, 2, inputs=3)), rows, t=1.0)
+    norms, cosines = wide_limit(derive(ResNet(relu, width=2, inputs=3)), rows, t=1.0)
     start = np.log((rows**2).mean(axis=1)) / 2
     assert norms[0] == pytest.approx(start)
     assert norms[-1] == pytest.approx(start + 0.25)  # dK/dt = K/2
@@ -231,15 +233,17 @@ def test_wide_limit_of_relu_grows_as_derived_and_keeps_parallel_inputs_parallel(
 
 def test_wide_limit_without_a_closed_form_is_that_of_the_kernels():
     rows = np.array([[1.0, 2.0], [-1.0, 1.0]])
-    norms, cosines = wide_limit(derive(ResNet(tanh, 2, inputs=2)), rows, t=1.0)
-    kernel = kernel_matrix(ResNet(tanh, sp.oo, inputs=2), rows, t=1.0)
+    norms, cosines = wide_limit(derive(ResNet(tanh, width=2, inputs=2)), rows, t=1.0)
+    kernel = kernel_matrix(ResNet(tanh, width=sp.oo, inputs=2), rows, t=1.0)
     assert norms[-1] == pytest.approx(np.log(np.diag(kernel)) / 2)
     assert cosines[-1, 0] == pytest.approx(kernel[0, 1] / np.sqrt(kernel[0, 0] * kernel[1, 1]))
 
 
 def assert_study_agrees(rows, width, depth, samples):
     """Mean curves of networks and diffusion agree at every time, and those of the control do not."""
-    study = Inputs(rows, depth=depth, samples=samples).study(derive(ResNet(relu, width, inputs=len(rows))), silent)
+    study = Inputs(rows, depth=depth, samples=samples).study(
+        derive(ResNet(relu, width=width, inputs=len(rows))), silent
+    )
     table = study.checks()
     assert table, f"\n{table}"
     assert len(table.rows) == len(rows) + 2
@@ -285,7 +289,7 @@ def test_report_on_ten_digits_is_written(tmp_path, capsys):
 def test_the_verdict_names_what_did_not_pass():
     def page(*cells: str) -> Page:
         table = Table(("claim", "verdict", "p"), [(f"claim {k}", cell, "1") for k, cell in enumerate(cells)], "")
-        return Page(derive(ResNet(relu, 1)), (), (Section("Checks", tables=(table,)),))
+        return Page(derive(ResNet(relu, width=1)), (), (Section("Checks", tables=(table,)),))
 
     assert page("✓ agrees", "✓ agrees").verdict.startswith("All 2 checks agree, and each would have noticed")
     assert page("✓ agrees", "✗ differs").verdict == "1 of 2 checks did not pass: claim 1 (differs)."

@@ -13,7 +13,7 @@ from numerics.cli import main
 from numerics.report import Text, report
 from numerics.report.tokens import _directions, _features, _flow
 
-LINEAR = AttentionBlock(sp.oo, positions=2, kind="linear", norm="rms")
+LINEAR = AttentionBlock(width=sp.oo, positions=2, kind="linear", norm="rms")
 
 
 @pytest.mark.slow
@@ -40,11 +40,16 @@ def test_characters_and_places_are_one_hot():
 @pytest.mark.parametrize(
     ("make", "text", "error", "says"),
     [
-        (lambda: derive(ResNet(relu, sp.oo), order="width"), Text("ab"), DerivationError, "at least two positions"),
+        (
+            lambda: derive(ResNet(relu, width=sp.oo), order="width"),
+            Text("ab"),
+            DerivationError,
+            "at least two positions",
+        ),
         (lambda: derive(LINEAR, order="width"), Text("a b", width=7), ValueError, "must be even, got 7 and 500"),
         (lambda: derive(LINEAR, order="width"), Text(" a\n"), ValueError, "the text has 1 characters"),
         (
-            lambda: derive(AttentionBlock(sp.oo, positions=2, kind="linear", output_bias_mean=1), order="width"),
+            lambda: derive(AttentionBlock(width=sp.oo, positions=2, kind="linear", output_bias_mean=1), order="width"),
             Text("ab"),
             DerivationError,
             "centred neurons",
@@ -82,7 +87,7 @@ def test_bytes_that_are_no_text(capsys, tmp_path):
 @pytest.mark.slow
 def test_eight_characters_of_the_licence_in_a_transformer_of_depth_500():
     text = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8").split("\n\n")[2]
-    d = derive(TransformerBlock(sp.oo, positions=8, activation=relu), order="width")
+    d = derive(TransformerBlock(width=sp.oo, positions=8, activation=relu), order="width")
     page = report(d, Text(text))
     assert "“Redistri”" in page.sections[0].text[0]
     assert page.sections[1].text == ("3 of 3 checks pass, each with a control that is rejected.",)

@@ -62,7 +62,7 @@ CASES = {
     "ReLU perceptron": (MLP(relu), perceptron, (16, 32), lambda n: ({"W": (round(n * t), n, n)}, n)),
     "shaped tanh": (ShapedMLP(tanh, a=1), shaped, (16, 32), lambda n: ({"W": (round(n * t), n, n)}, n)),
     "norm inside": (
-        Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), 4),
+        Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=4),
         branches,
         (8, 16),
         lambda depth: ({"A": (depth, 4, 6), "B": (depth, 6, 4)}, depth),

@@ -286,7 +286,7 @@ def test_where_nothing_is_derived_it_says_why():
         derived_largest_rate(network, a)
     with pytest.raises(DerivationError, match="moves with the state"):
         derived_gradients(TrainableNetwork(ShapedMLP(tanh, a=1, width=8), 4, features=2), a)
-    image = TrainableNetwork(ConvResNet(tanh, relu, 8, positions=(4, 4), filter=(3, 3)), 4, features=2)
+    image = TrainableNetwork(ConvResNet(tanh, relu, width=8, positions=(4, 4), filter=(3, 3)), 4, features=2)
     with pytest.raises(DerivationError, match="up to 9 positions, got 16"):
         derived_gradients(image, np.ones((1, 2, 4, 4)))
     with pytest.raises(DerivationError, match="NTK parametrization"):

@@ -13,14 +13,14 @@ from numerics.statistics import ks_samples
 @pytest.mark.parametrize("t", [1.0, 100.0, 1e9])
 def test_samples_on_both_sides_of_a_law_that_is_a_point_for_doubles_differ(t):
     """Their ranks are ±1, so that even scores do not vary: these were left out, and the odd ones are 0 in the mean."""
-    d = derive(ResNet(relu, 1))
+    d = derive(ResNet(relu, width=1))
     mine = np.random.default_rng(0).standard_normal((200, 1, 1))
     assert not compare(d, mine, t=t)
     assert not compare(d, np.ones((200, 1, 1)), t=t)  # samples that do not vary at all
 
 
 def test_right_samples_agree():
-    net = ResNet(relu, 1)
+    net = ResNet(relu, width=1)
     assert compare(derive(net), simulate_network(net, 500, 2000, x0=1.0, seed=1))
 
 
@@ -28,4 +28,4 @@ def test_a_control_that_is_not_seen_is_an_error():
     with pytest.raises(ValueError, match="a distance of 0 is not seen with fewer than"):
         ks_samples(0.0, level=1e-3)
     with pytest.raises(ValueError, match="the control is not seen from"):
-        validate(jacobian(ResNet(relu, 2)), x0=0.0)
+        validate(jacobian(ResNet(relu, width=2)), x0=0.0)

@@ -48,7 +48,7 @@ def subjects(d, x0=1.0, t=0.25, samples=None):
         (Network(TWO, width=4, inputs=2), 0.5),
         (Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=4), 0.5),
         (Network(lambda x: x + epsilon * (A(relu(x)) - average(A(relu(x)))), width=3), 0.5),
-        (ResNet(relu, sp.oo, inputs=2), 1.0),
+        (ResNet(relu, width=sp.oo, inputs=2), 1.0),
         (Network(TWO, width=sp.oo), 1.0),
         (ConvResNet(tanh, relu, width=sp.oo, positions=(2,), filter=(1,)), 1.0),
         (PreNormResNet(relu), 1.0),
@@ -68,7 +68,7 @@ def test_validate_takes_every_limit(network, t):
     "network",
     [
         Network(TWO, width=3),
-        pytest.param(ResNet(relu, sp.oo), marks=pytest.mark.slow),
+        pytest.param(ResNet(relu, width=sp.oo), marks=pytest.mark.slow),
         pytest.param(SHAPED, marks=pytest.mark.slow),
         Network(lambda x: x + epsilon**2 * sp.tanh(x), width=1),
     ],
@@ -84,7 +84,13 @@ def test_a_wrong_limit_is_caught(network):
 def test_what_of_a_derivation_is_validated():
     kinds = [
         [type(s).__name__ for s in subjects(derive(network))]
-        for network in (ResNet(relu, 3), Network(TWO, width=3), Network(TWO, width=1), Network(POST, width=3), SHAPED)
+        for network in (
+            ResNet(relu, width=3),
+            Network(TWO, width=3),
+            Network(TWO, width=1),
+            Network(POST, width=3),
+            SHAPED,
+        )
     ]
     assert kinds == [["Setting"], ["Setting", "GramSetting"], ["Setting"], ["Setting"], ["JointSetting"]]
 
@@ -134,7 +140,7 @@ def test_gram_matrices_of_neurons_and_of_the_derived_diffusion_have_the_same_law
 
 
 def test_a_flow_that_starts_outside_its_domain_is_refused():
-    flow = derive(ResNet(relu, sp.oo, inputs=2)).limit
+    flow = derive(ResNet(relu, width=sp.oo, inputs=2)).limit
     for solve in (lambda start: simulate_sde(flow, x0=start), lambda start: solve_flow(flow, start)):
         for start in ([0.3, 0.6, 0.9], [-0.1, 0.0, 0.9]):
             with pytest.raises(
@@ -156,7 +162,7 @@ def test_two_centred_neurons_degrees_of_freedom_stay_on_the_cone():
 
 def test_schemes_for_gram_matrices_refuse_others():
     with pytest.raises(ValueError, match="Gram matrices of a finite number of neurons"):
-        simulate_sde(derive(ResNet(relu, 2)).limit, x0=1.0, scheme="gram_euler")
+        simulate_sde(derive(ResNet(relu, width=2)).limit, x0=1.0, scheme="gram_euler")
 
 
 # --- samples of somebody's own networks ---
@@ -182,8 +188,8 @@ def test_own_networks_differ_from_those_of_another_branch():
 
 @pytest.mark.slow
 def test_own_wide_networks_against_the_flow():
-    d = derive(ResNet(relu, sp.oo))
-    x = simulate_network(ResNet(relu, 100), 100, 8000, inputs=[[1.0]], seed=1)
+    d = derive(ResNet(relu, width=sp.oo))
+    x = simulate_network(ResNet(relu, width=100), 100, 8000, inputs=[[1.0]], seed=1)
     assert compare(d, x)
     assert compare(d, x, depth=100)
     assert "differs" in compare(d, 1.05 * x).verdicts
@@ -204,7 +210,7 @@ def test_own_wide_networks_against_the_flow():
 )
 def test_samples_that_do_not_fit_are_refused(samples, says):
     with pytest.raises(ValueError, match=says):
-        compare(derive(ResNet(relu, 3)), samples)
+        compare(derive(ResNet(relu, width=3)), samples)
 
 
 def test_few_samples_are_refused_where_their_own_error_misleads():
@@ -222,12 +228,15 @@ def test_samples_that_collapse_are_refused():
     with pytest.raises(ValueError, match="run validate"):
         compare(derive(MLP(relu, inputs=2)), np.ones((5, 8, 2)))
     with pytest.raises(ValueError, match="t must be"):
-        compare(derive(ResNet(relu, 3)), np.ones((5, 3)), t=-1.0)
+        compare(derive(ResNet(relu, width=3)), np.ones((5, 3)), t=-1.0)
 
 
 def test_a_tied_small_parameter_is_free_again_at_infinite_width():
     # ε = n^(-1/2) is not 0 at n = oo: the depth grows after the width, as for the same layer without rates
-    tied, free = PreNormResNet(relu, sp.oo, inputs=2), Network(lambda x: x + epsilon * A(relu(rms_norm(x))), sp.oo, 2)
+    tied, free = (
+        PreNormResNet(relu, width=sp.oo, inputs=2),
+        Network(lambda x: x + epsilon * A(relu(rms_norm(x))), width=sp.oo, inputs=2),
+    )
     drifts = [derive(net, order="width").limit.drift for net in (tied, free)]
     assert drifts[0][0] == sp.Rational(1, 2)
     assert drifts[0] == drifts[1]

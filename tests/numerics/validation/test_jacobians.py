@@ -12,7 +12,7 @@ from numerics import compare, simulate_jacobian, validate
 from numerics.cli import main
 
 A, B = Weights("A"), Weights("B", out=4)
-TWO = Network(lambda x: x + epsilon * A(relu(B(x))), 2)
+TWO = Network(lambda x: x + epsilon * A(relu(B(x))), width=2)
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_jacobians_agree_with_networks():
 
 @pytest.mark.slow
 def test_determinants_with_neurons_and_a_wrong_one():
-    j = jacobian(ShrinkingResNet(silu, tanh, 2))
+    j = jacobian(ShrinkingResNet(silu, tanh, width=2))
     size = {"x0": [1.0, -0.5], "t": 0.5, "samples": 6000, "depth": 16, "seed": 1}
     assert [row.test.p_value > 1e-4 for row in validate(j, **size).rows] == [True] * 4
     j.__dict__["log_det"] = replace(j.log_det, rate=j.log_det.rate * sp.Rational(6, 5))
@@ -43,9 +43,9 @@ def test_the_title_has_the_time_that_is_compared():
 
 def test_refusals():
     with pytest.raises(ValueError, match="a number, got width=n"):
-        validate(jacobian(ResNet(tanh, symbols.width)))
+        validate(jacobian(ResNet(tanh, width=symbols.width)))
     with pytest.raises(ValueError, match="at infinite width"):
-        validate(jacobian(ResNet(tanh, sp.oo)))
+        validate(jacobian(ResNet(tanh, width=sp.oo)))
 
 
 @pytest.mark.slow
@@ -120,4 +120,4 @@ def test_jacobians_that_cannot_be_compared(j, samples, message):
 
 def test_jacobians_that_do_not_fit_in_memory_are_refused_before_they_are_derived():
     with pytest.raises(MemoryError, match=r"Jacobians of networks of 1000000 neurons take about .* GiB"):
-        validate(jacobian(ResNet(tanh, 10**6)))
+        validate(jacobian(ResNet(tanh, width=10**6)))

@@ -45,7 +45,7 @@ SLOW = [claim for claim in CATALOGUE if claim.slow]
 
 @cache
 def setting(activation=relu, width=1, inputs=1, x0=1.0, t=0.25, **overrides) -> Setting:
-    d = derive(ResNet(activation, width, inputs=inputs))
+    d = derive(ResNet(activation, width=width, inputs=inputs))
     start = np.full((1, 1), x0) if width == inputs == 1 else x0 * starting_states(d.architecture)
     return Setting(d.architecture, d.limit, d.law, start, t, overrides.get("samples"), overrides.get("depth"), 2)
 
@@ -121,13 +121,13 @@ def test_coefficients_are_those_of_the_limit():
 @pytest.mark.parametrize(
     ("network", "x0", "t"),
     [
-        (ResNet(relu, 1), 1.0, 1.0),
-        (ResNet(identity, 1), -2.0, 1.0),
-        (ResNet(ornstein_uhlenbeck, 1), 0.3, 0.25),
-        (ResNet(symbols.state**2 + 1, 1), 1.0, 1.0),
-        (ResNet(relu, 4), 1.0, 1.0),
-        (ResNet(tanh, 1), 1.0, 1.0),
-        (ResNet(relu, 3, inputs=2), 1.0, 0.5),
+        (ResNet(relu, width=1), 1.0, 1.0),
+        (ResNet(identity, width=1), -2.0, 1.0),
+        (ResNet(ornstein_uhlenbeck, width=1), 0.3, 0.25),
+        (ResNet(symbols.state**2 + 1, width=1), 1.0, 1.0),
+        (ResNet(relu, width=4), 1.0, 1.0),
+        (ResNet(tanh, width=1), 1.0, 1.0),
+        (ResNet(relu, width=3, inputs=2), 1.0, 0.5),
     ],
     ids=["relu", "identity", "ornstein-uhlenbeck", "theta series", "four neurons", "no law", "two inputs"],
 )
@@ -144,7 +144,7 @@ def test_a_quick_table_agrees_and_says_what_is_left():
         said.append(name)
         return nullcontext()
 
-    outcome = validate(derive(ResNet(relu, 1)), seed=1, stage=stage, quick=True)
+    outcome = validate(derive(ResNet(relu, width=1)), seed=1, stage=stage, quick=True)
     assert outcome, f"\n{outcome}"
     assert "quick" in outcome.title
     assert said[0] == "one layer, 1 of 5"
@@ -152,7 +152,7 @@ def test_a_quick_table_agrees_and_says_what_is_left():
 
 
 def test_time_is_halved_where_steps_explode_and_the_limit_does_not():
-    d = derive(GatedBlock(relu, 1))
+    d = derive(GatedBlock(relu, width=1))
     s = Setting(d.architecture, d.limit, d.law, np.ones((1, 1)), 1.0, None, None, 1)
     assert s.calm.t <= 0.5
     assert replace(s, explosive=True).calm.t == 1.0
@@ -182,7 +182,7 @@ def test_the_mean_of_one_layer_has_an_honest_error(power):
 
 
 def test_requests_that_make_no_sense_are_named():
-    d = derive(ResNet(relu, 1))
+    d = derive(ResNet(relu, width=1))
     with pytest.raises(ValueError, match="nothing moves"):
         validate(d, x0=-1.0)
     for networks in ("ten", (10,), (10, [1.0, 2.0]), (0, [[[1.0]]]), None):
@@ -193,9 +193,9 @@ def test_requests_that_make_no_sense_are_named():
     with pytest.raises(ValueError, match="x0 must be 0 or of a size from 1e-75 to 1e75"):
         validate(d, x0=np.nan)
     with pytest.raises(ValueError, match="second moments of the inputs"):
-        validate(derive(ResNet(relu, float("inf"), inputs=2)), x0=[[1.0, 2.0], [2.0, 1.0]])
+        validate(derive(ResNet(relu, width=float("inf"), inputs=2)), x0=[[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(ValueError, match="width"):
-        validate(derive(ResNet(relu, symbols.width)))
+        validate(derive(ResNet(relu, width=symbols.width)))
     with pytest.raises(ValueError, match="expected a limit"):
         negative_control("a limit")
 
