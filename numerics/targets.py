@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-import sympy as sp
 
 from derivations import derive
 from derivations.architectures import Recipe
@@ -28,6 +27,7 @@ from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics import given
 from numerics.compile import compile_expression
+from numerics.compile.parameters import with_number
 from numerics.crossings import COARSE, FINE, MOST_TURNS, crossings, spaced, turns
 from numerics.densities import FrozenDistribution
 from numerics.flows import solve_flow
@@ -37,7 +37,6 @@ from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
 
 _STEPS = 200
-_LARGE = 1e300
 _MATRICES = [gram_matrix(inputs, stem) for inputs in (1, 2) for stem in "VK"]
 _NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
 _PRODUCTS = {matrix[0, 1] for matrix in _MATRICES if matrix.rows > 1}
@@ -142,8 +141,7 @@ def choose(
 
     Examples
     --------
-    >>> import sympy as sp
-    >>> from derivations import Network, Weights, epsilon, relu
+    >>>     >>> from derivations import Network, Weights, epsilon, relu
     >>> c, A, B = sp.Symbol("c", positive=True), Weights("A"), Weights("B", out=12)
     >>> net = Network(lambda x: x + epsilon * c * A(relu(B(x))), width=3, parameters=(c,))
     >>> print(choose(net, c, norm=2, bounds=(0.1, 3)))
@@ -274,7 +272,7 @@ class Question:
         """The statistic at a value of the parameter, and its standard error; not a number where it does not exist."""
         process, time = self.process, self._time(at)
         if not self.of_depth:
-            process = _at(process, self.parameter, exact_decimals(at))
+            process = with_number(process, self.parameter, exact_decimals(at))
         try:
             return self._of(process, time)
         except ValueError as error:
@@ -422,23 +420,3 @@ class Question:
         return (
             f"{of} after {self.depth} layers" if self.is_joint else f"{of} at t = {1.0 if self.t is None else self.t:g}"
         )
-
-
-def _at(process: Diffusion | Flow, parameter: Any, value: Any) -> Diffusion | Flow:
-    """A limit with a number for a parameter; transcendental functions of it are read as decimals, exact ones being slow."""
-    if isinstance(process, Diffusion):
-        parts = (*process.drift, *process.covariance)
-        return process.xreplace({part: _filled(part, parameter, value) for part in parts}).subs(parameter, value)
-    drift = process.drift.applyfunc(lambda part: _filled(part, parameter, value))
-    return replace(process, drift=drift.subs(parameter, value))
-
-
-def _filled(part: Any, parameter: Any, value: Any) -> Any:
-    if not part.has(parameter) or part.is_algebraic_expr(parameter):
-        return part
-    alone = [a for a in part.args if a.free_symbols <= {parameter} and not a.is_Rational]
-    if part.is_Mul and any(not a.is_algebraic_expr(parameter) for a in alone):  # together, since one may overflow
-        number = sp.Mul(*alone).xreplace({parameter: value})
-        short = exact_decimals(float(number)) if number.is_real and abs(number) < _LARGE else number
-        return short * sp.Mul(*(a for a in part.args if a not in alone))
-    return part.func(*(_filled(a, parameter, value) for a in part.args)) if part.is_Add or part.is_Mul else part
