@@ -331,10 +331,11 @@ def _holds(written: Function, truth: Function, side: Side) -> bool:
         for orders in _ORDERS:
             with mp.workdps(_MANY[0] - orders * int(mp.log10(abs(point)))), suppress(_TooLarge):
                 values.append(truth(point))
+        less, more = values  # none where an exponential is too large
         # what cancels to an order beyond these digits leaves 0, or noise
-        if len(values) < 2 or not all(values) or mp.im(values[1]) or abs(values[0] - values[1]) > _SHARE * abs(values[1]):
-            raise ArithmeticError
-        return values[1], lambda: mp.zero
+        if not (less and more) or mp.im(more) or abs(less - more) > _SHARE * abs(more):
+            raise ArithmeticError("not known by these digits")
+        return more, lambda: mp.zero
 
     try:
         return _failure(written, certain, side, sp.Rational(1, 2)) is None
