@@ -367,5 +367,7 @@ class FromLogit:
     def __call__(self, s: Array) -> Array:
         """At any points."""
         from_below, from_above, length = self._back
-        low, high = (back(np.maximum(length * expit(-np.abs(s)), np.finfo(float).tiny)) for back in (from_below, from_above))
+        low, high = (
+            back(np.maximum(length * expit(-np.abs(s)), np.finfo(float).tiny)) for back in (from_below, from_above)
+        )
         return np.where(s < 0, low, high)

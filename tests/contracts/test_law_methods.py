@@ -79,7 +79,10 @@ def said(call):
     try:
         return call()
     except ValueError as refusal:
-        assert any(word in str(refusal) for word in ("infinite", "no value in doubles", "overflows", "nan at states", "no more digits"))
+        assert any(
+            word in str(refusal)
+            for word in ("infinite", "no value in doubles", "overflows", "nan at states", "no more digits")
+        )
         return None
 
 
