@@ -74,15 +74,16 @@ def functions_agree(d):
     assert max((left_limit - ranks[0]).max(), (ranks[1] - d.cdf(drawn)).max()) < APART
 
 
+NO_NUMBER = ("infinite", "no value in doubles", "overflows", "nan at states", "no more digits")
+
+
 def said(call):
     """A number, or None where it is said that doubles have none; any other complaint is passed on."""
     try:
         return call()
     except ValueError as refusal:
-        assert any(
-            word in str(refusal)
-            for word in ("infinite", "no value in doubles", "overflows", "nan at states", "no more digits")
-        )
+        if not any(word in str(refusal) for word in NO_NUMBER):
+            raise
         return None
 
 
