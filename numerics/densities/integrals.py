@@ -67,7 +67,7 @@ def by_panels(
         gap = np.abs(parts[:count] + parts[count:] - whole)
         settled = gap <= np.maximum(rtol * scale / 64, 4e-16 * (sizes[:count] + sizes[count:]))
         settled |= (middle <= low) | (middle >= high)
-        left, remaining = float(gap[~settled].sum()), np.count_nonzero(~settled)
+        left, remaining = float(gap[~settled].sum()), int(np.count_nonzero(~settled))
         # beside a jump one panel is left each time; where nearly all halves are, what they are off by is the integrand's rounding
         stuck = stuck + 1 if left > before / 4 and remaining > 1.5 * panels else 0
         rounded = stuck > 0 and left < _ROUNDED[int(stuck > _SOME_TIMES)] * scale
