@@ -281,15 +281,17 @@ class GramChain:
         return {}
 
     def lasting(self, a: int, b: int) -> sp.Expr:
-        r""":math:`\langle\chi\rangle` after the layer less that before it; 0 where nothing lasts, or its sum is not known."""
-        none = self.is_conditional or self.means or self.kept.beside < 0 or self.skip[0] == 0 or self.keeps_all
-        if none or (a, b) in self._lasting:
+        r""":math:`\langle\chi\rangle` after the layer less that before it; 0 where nothing lasts, the entry moves at order 0, or the sum is not known."""
+        no = self.is_conditional or self.means or self.kept.beside < 0 or self.skip[0] == 0 or self.keeps_all
+        if no or (a, b) in self._lasting:
             return self._lasting.get((a, b), sp.S.Zero)
-        states, rest = self.expansion.states, [sp.S.Zero]
-        kept = [self.slopes[c].get(x, rest)[0] for c, x in enumerate(states)]
+        states, none = self.expansion.states, [sp.S.Zero]
+        kept = [self.slopes[c].get(x, none)[0] for c, x in enumerate(states)]
         mean = self.kept.cut_beside(self._mean_given_state(self.observable(a, b)).first)
-        moved = moving(self._settled(self.laws[-1], (mean,)), mean)
-        found = sp.S.Zero if any(c.has(LayerAverage) for c in kept) else corrector(moved, states, self.matrix, kept)
+        settled = self._settled(self.laws[-1], (mean,))
+        rest = filled(settled.law, settled.settled(settled.opened(mean)), 0)
+        still = sp.cancel(rest - self.matrix[a, b]) == 0 and not any(c.has(LayerAverage) for c in kept)
+        found = corrector(moving(settled, mean), states, self.matrix, kept) if still else sp.S.Zero
         after = {x: self.after[c][0] for c, x in enumerate(states)}
         there = {self.matrix[p]: self.observable(*p) for p in upper(self.columns)}
         self._lasting[a, b] = self._average(found.xreplace(after)).xreplace(there) - self._average(found)

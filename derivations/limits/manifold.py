@@ -19,9 +19,7 @@ from itertools import combinations_with_replacement
 import sympy as sp
 
 from derivations.errors import NoLimit, NotClosed, brief
-from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.joint_moments import JointMoments
-from derivations.limits.lasting import remembered
 
 Pair = tuple[int, int]
 
@@ -70,9 +68,6 @@ class SlowManifold:
         found = cls(moments, settled[0])
         if sp.cancel(found.at(moves[1])) != 0:
             raise refusal
-        for p in ((0, 0), (0, 1)):
-            if (lasting := moments.chain.lasting(*p)) != 0:
-                raise remembered(next(iter(lasting.atoms(LayerAverage))).body, moments.chain.skip[0])
         return found
 
     def at(self, expr: sp.Expr) -> sp.Expr:

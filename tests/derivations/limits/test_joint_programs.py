@@ -205,7 +205,7 @@ def test_what_is_refused_says_why(layer, error, says):
 
 
 def test_an_average_beside_norms_that_settle_is_refused():
-    with pytest.raises(NotClosed, match="lasts through the skip .* where no norms settle"):
+    with pytest.raises(NotClosed, match=r"lasts through the skip .* where no norms settle"):
         limit(lambda x: SKIP * x + FULL * A(rms_norm(x) * (1 + average(x) / 3)))
 
 
