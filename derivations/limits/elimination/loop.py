@@ -135,7 +135,7 @@ class _Rule:
                     f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
         names = set(nodes)
-        total, normed = sp.S.Zero, dict[Length, list[tuple[sp.Expr, list[sp.Expr]]]]()
+        total, normed = list[sp.Expr](), dict[Length, list[tuple[sp.Expr, list[sp.Expr]]]]()
         for term in sp.Add.make_args(expr):
             bodies, rest, lengths = [], [], []
             for factor in sp.Mul.make_args(term):
@@ -156,9 +156,9 @@ class _Rule:
                 else [n for n in nodes if coefficient.has(n)]
             ):
                 raise _not_closed(stray, sp.Mul(term))
-            total += self._term(coefficient, bodies)
-        total += sp.Add(*(self._normed(length, terms, nodes) for length, terms in normed.items()))
-        return expanded(total)
+            total.append(self._term(coefficient, bodies))
+        total += (self._normed(length, terms, nodes) for length, terms in normed.items())
+        return expanded(sp.Add(*total))  # added once: one after the other takes the square of the time
 
     def _normed(self, length: Length, terms: list[tuple[sp.Expr, list[sp.Expr]]], nodes: list[LayerAverage]) -> sp.Expr:
         """Terms times a power of a length, degree by degree."""
