@@ -235,8 +235,8 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
     if term.has(SoftmaxShare):
         return NotClosed(
             "softmax attention at a fixed number of keys is derived where queries, keys and values are what Gaussian matrices of their own put out, "
-            f"with independent entries, no norm behind them and nothing added to their scores; here scores hold {averages}, whose law has no closed form: give these matrices "
-            "law='gaussian' without covariances and put norms before them, or take the width and the number of keys to infinity"
+            f"with independent entries, no norm behind them and nothing added to their scores; here scores hold {averages}, whose law has no closed "
+            "form: give these matrices law='gaussian' without covariances and put norms before them, or take the width and the number of keys to infinity"
         )
     if any(isinstance(statement, Mix) for own in made for statement in own):
         return NotClosed(
