@@ -116,19 +116,12 @@ def test_what_few_keys_refuse_is_there_for_many(body, says):
 
 
 def test_a_number_times_queries_is_one_times_scores():
-    def layer(factor, size):
-        Q, K, V = (Weights(name, out=size) for name in "QKV")
-        return Network(lambda x: x + epsilon * attention(factor * Q(x), K(x), V(x)), width=sp.oo, positions=2)
+    def limit(factor, size, variance=1):
+        Q, K, V = Weights("Q", out=size, variance=variance), Weights("K", out=size), Weights("V")
+        return derive(
+            Network(lambda x: x + epsilon * attention(factor * Q(x), K(x), V(x)), width=sp.oo, positions=2)
+        ).limit
 
     for size in (3, width):
-        nine = Network(
-            lambda x, size=size: (
-                x
-                + epsilon
-                * attention(Weights("Q", out=size, variance=9)(x), Weights("K", out=size)(x), Weights("V", out=size)(x))
-            ),
-            width=sp.oo,
-            positions=2,
-        )
-        assert derive(layer(3, size)).limit == derive(nine).limit
-        assert derive(layer(2, size)).limit != derive(nine).limit
+        assert limit(3, size) == limit(1, size, variance=9)
+        assert limit(2, size) != limit(1, size, variance=9)
