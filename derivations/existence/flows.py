@@ -129,9 +129,10 @@ class SecondMoments:
         """Each state by what it is called where two coordinates change their names."""
         at = {pair: s for s, pair in self.places.items()}
         swap = {a: b, b: a}
-        moved = {s: tuple(sorted(swap.get(k, k) for k in pair)) for s, pair in self.places.items()}
+        moved = {s: (swap.get(i, i), swap.get(j, j)) for s, (i, j) in self.places.items()}
         means = [s for s in self.states if s not in self.places]
-        return {s: at[pair] for s, pair in moved.items()} | {m: means[swap.get(k, k)] for k, m in enumerate(means)}
+        renamed = {s: at[min(i, j), max(i, j)] for s, (i, j) in moved.items()}
+        return renamed | {m: means[swap.get(k, k)] for k, m in enumerate(means)}
 
     def degree(self, expr: sp.Expr) -> sp.Expr | None:
         """Far out, of a formula in correlations; None where these may make it infinite."""
