@@ -20,6 +20,7 @@ from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
+from derivations.laws.proofs import check_zero
 from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
 from derivations.symbols import initial, time
 from derivations.symbols import state as x
@@ -46,6 +47,14 @@ def test_a_proof_without_checks_proves_nothing(relu_law):
     assert not proof
     assert "✗ (-oo, 0]: checks of the law" in str(proof)
     assert relu_law.prove()
+
+
+@pytest.mark.parametrize("off", [0, sp.Rational(1, 10**20), -sp.Rational(1, 10**20), sp.Rational(1, 10**20) * x])
+def test_an_identity_that_algebra_does_not_decide_is_looked_at_in_numbers(off):
+    difference = sp.besselj(0, x) + sp.besselj(2, x) - 2 * sp.besselj(1, x) / x  # 0, by the recurrence
+    check = check_zero("the recurrence", difference + off, HALF, (x,))
+    assert not check.exact
+    assert check.holds == (off == 0)
 
 
 HALF, LINE = (sp.S.Zero, sp.oo), (-sp.oo, sp.oo)
