@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -19,6 +20,7 @@ from derivations import (
     Weights,
     derive,
     epsilon,
+    identity,
     jacobian,
     parse_activation,
     recognise,
@@ -29,8 +31,13 @@ from derivations import (
     training_limit,
     width_limit,
 )
+from derivations.calculus.equivalence import equivalence
 from derivations.calculus.gram import norm_and_correlation
 from derivations.calculus.moments import moment_equations
+from derivations.exponents.backward import LayerOrders
+from derivations.exponents.orders import ONE, WIDTH, Order
+from derivations.exponents.several import balanced
+from derivations.limits.elimination.matrix_laws import law_of
 from derivations.piecewise import analyse
 from numerics import choose, kernel_matrix, simulate_sde, solve_fokker_planck
 from numerics.dynamics import solve_training
@@ -56,6 +63,11 @@ def trained():
     """Two steps of two layers."""
     net = Network(lambda z: z + epsilon * A(tanh(z)), width=sp.oo)
     return solve_training(net, np.eye(2), [1.0, 0.0], depth=2, learning_rate=0.1, steps=1, neurons=64)
+
+
+def opened():
+    """A layer whose size is a parameter."""
+    return Network(lambda z: z + size * A(tanh(z)), width=symbols.width, parameters=(size,))
 
 
 def plane(first):
@@ -97,6 +109,14 @@ REFUSED = {
         "zeros of the noise on .* are not all known",
     ),
     "a pole of the noise": (lambda: recognise(Diffusion((x,), [0], [[(x - 1) ** -2]])), "crosses a pole of its noise at x = 1"),
+    "reflection with a drift": (
+        lambda: recognise(Diffusion((x,), [sp.Rational(1, 4) + sp.sqrt(x)], [[x]], sp.Interval(0, sp.oo))),
+        "U = 1, for which reflection with a slope of u at the end has no kernel",
+    ),
+    "flows of other shapes": (
+        lambda: equivalence(*(width_limit(ResNet(f, width=sp.oo, inputs=2)) for f in (relu, identity)), size),
+        "no value of a makes",
+    ),
     "training with heavy tails": (
         lambda: training_limit(Network(lambda z: z + epsilon * A(z**2), width=sp.oo)),
         "grows faster than linearly: fields then have heavy tails",
@@ -114,6 +134,24 @@ REFUSED = {
     "an exponent that is a root": (lambda: exponents().at({epsilon: sp.sqrt(2)}), "exponent p must be a rational number"),
     "a size of nothing": (lambda: exponents().times(10, {size: 1}), "unknown size 'a'"),
     "no size": (lambda: exponents().times(10, {}), "a value of varepsilon is needed"),
+    "the exponent that a layer leaves open": (
+        lambda: scalings(opened(), small=(size,)).at({}),
+        "the network does not say the exponent p_a; give it",
+    ),
+    "the time of what has no limit": (
+        lambda: scalings(Network(lambda z: 2 * z + epsilon * A(tanh(z)), width=4)).times(10, {epsilon: 0.1}),
+        "not 0: the network does not become continuous in depth",
+    ),
+    "a learning rate that moves nothing": (lambda: balanced(lambda rate: WIDTH, ONE), "they do not depend on it"),
+    "a learning rate that never suffices": (
+        lambda: balanced(lambda rate: Order(1 / (1 - rate.width), Fraction(0)), ONE),
+        "no learning rate was found",
+    ),
+    "orders of what is no statement": (
+        lambda: LayerOrders(ResNet(tanh, width=4).program(), {}, ONE)._value("A", {}),
+        "no rule for the orders of A",
+    ),
+    "a law of what is not random": (lambda: law_of("A"), "no law is known of str"),
     "half a layer": (lambda: exponents().times(1.5, {}), "depth must be a positive whole number, got 1.5"),
     # --- numerics ---
     "a quantile of 2": (
