@@ -26,6 +26,9 @@ class _EveryDoctest:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # SymPy makes and drops millions of objects with hardly a cycle; searches at Python's own pace take a seventh of a
+    # derivation and a quarter of the collection
+    gc.set_threshold(50_000, 20, 20)
     config.pluginmanager.register(_EveryDoctest(), "every-doctest")
 
 
@@ -34,9 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """SymPy makes and drops millions of small objects with hardly a cycle: looking for cycles at Python's own pace costs a seventh of a derivation."""
-    gc.freeze()  # what collecting the tests made stays to the end
-    gc.set_threshold(50_000, 20, 20)
+    """What collecting the tests made stays to the end: no search for cycles looks at it again."""
+    gc.freeze()
 
 
 @pytest.fixture
