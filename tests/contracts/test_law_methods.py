@@ -186,6 +186,7 @@ def test_the_variance_of_a_law_much_narrower_than_its_place():
     assert d.var() / 1e-18 != pytest.approx(1, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_an_entropy_between_two_irrational_ends():
     # −log p = (u² + log 2πt)/2 + log φ(x(z)), where φ = −(x² + x − 1) = (5/4) sech²(√5 z/2) along z, and Z is N(z₀, t) but for a
     # constant potential: φ'/2 is the drift, and the density of Z that of a mixture of N(z₀ ± k t, t)
