@@ -111,8 +111,8 @@ def gathered(rates: Sequence[sp.Expr]) -> list[sp.Expr]:
             factor, function, slope, shift = standard_form(mean.args[0])
             before = factor * outside
             number, rest = before.as_independent(*before.free_symbols, as_Add=False)
-            law = slope * mean.args[1] + shift, slope**2 * mean.args[2]
-            alike.setdefault((rest, *law), []).append((term, number * function))
+            key = rest, slope * mean.args[1] + shift, slope**2 * mean.args[2]
+            alike.setdefault(key, []).append((term, number * function))
         for (rest, *law), terms in alike.items():
             whole = sp.Add(*(function for _, function in terms))
             parts.append(terms[0][0] if len(terms) == 1 else rest * GaussianExpectation(sp.Lambda(Z, whole), *law))
