@@ -61,8 +61,11 @@ def gradient_flow(architecture: Recipe) -> Flow:
 def weight_gradient_flow(architecture: Recipe) -> dict[str, tuple[sp.Expr, ...]]:
     r"""At infinite width: what gradients in a layer's weights are of the gradient in the layer, one entry for each matrix.
 
-    The gradient in all weights of a layer is :math:`\sum_i G_i\,\partial_\omega X_i`, so its mean square is that of a tangent along these weights
-    from rest, with the mean square of G in the place of its own: :math:`\mathrm{d}\,\mathbb{E}|\partial_W f|^2 = q_W(K_s)\,\mathbb{E}|G_s|^2\,\mathrm{d}s`.
+    The gradient in all weights of a layer is :math:`\sum_i G_i\,\partial_\omega X_i`, so its mean square is that of a tangent along these
+    weights from rest, with the mean square of G in the place of its own:
+
+    .. math:: \mathrm{d}\,\mathbb{E}\,|\partial_W f|^2 = q_W(K_s)\,\mathbb{E}\,|G_s|^2\,\mathrm{d}s .
+
     Weights, and biases with them, are in units of their standard deviations.
 
     Returns

@@ -61,7 +61,8 @@ def tangent_flow(
     With ``parameters`` the tangent is :math:`\sum_\theta \partial_\theta X\,\omega_\theta` with independent standard normal
     :math:`\omega`, over all weights and biases in units of their standard deviations; its second moment given the network is
     the neural tangent kernel. Without, it is the derivative along a direction of the input, whose second moment is the mean square
-    of a gradient. A set of weights makes it the derivative along these and an input together. Tangents are centred given the network, whatever the state; forward and backward weights are independent.
+    of a gradient; with a set of weights, along these and an input together. Tangents are centred given the network,
+    whatever the state; forward and backward weights are independent.
 
     Returns
     -------
