@@ -83,6 +83,9 @@ class FrozenMoments(Moments):
             digits *= 2
 
     def _about_the_mean(self, order: int) -> float:
+        moving = [measure for measure in self.measures if measure.mass > 0]
+        if len(moving) == 1 and (found := moving[0].central(order)) is not None:
+            return found
         mean = self.raw(1)
         return self._integrated(lambda x: (x - mean) ** order)
 
@@ -105,7 +108,7 @@ class FixedMoments(FrozenMoments):
     measures: tuple[Measure, ...] = ()
 
     def _is_finite(self, order: int) -> bool:
-        return bool(self.when < self.part.finite_until(sp.Integer(order)))
+        return bool(self.when < finite_until(self.part, order))
 
     def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
         closed = closed_moment(self.part, order)
@@ -122,7 +125,7 @@ class SpreadMoments(FrozenMoments):
     when: sp.Expr
 
     def _is_finite(self, order: int) -> bool:
-        return all(bool(self.when < part.finite_until(sp.Integer(order))) for part in self.parts)
+        return all(bool(self.when < finite_until(part, order)) for part in self.parts)
 
     def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
         inner = sp.Dummy("x0", real=True)
@@ -132,6 +135,12 @@ class SpreadMoments(FrozenMoments):
         averaged = (self.start.average(g, inner, p.diffusion.domain) for g, p in zip(given, self.parts, strict=True))
         total = sp.Add(*averaged)
         return (total, None) if total.has(GaussianExpectation) else (total, sp.S.Zero)
+
+
+@cache
+def finite_until(part: Law, order: int) -> sp.Expr:
+    """The time up to which the law's moment of an order is finite."""
+    return part.finite_until(sp.Integer(order))
 
 
 @cache

@@ -34,6 +34,7 @@ _APART = 3.0  # cells at least between the start, ends and crossings
 _CLOSEST = 1e-8  # of these, as a share of the grid
 _GROWTH = 0.15  # by which cells grow from one to the next, away from places that are close to each other
 _STEEP = 4.0  # change of log m over half a cell
+_CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
@@ -224,12 +225,16 @@ class Chain:
 
     def _at_nodes(self, z: Array, faces: Array, here: Array, sign: int) -> tuple[Array, Array, Array]:
         """Noise, energy above that of the node, and weights, in both halves of each cell; beside a crossing for the noise's power."""
-        powers, faces = [], faces.copy()
+        powers, faces = (
+            [(self.grid.middle, (_CUSP, _CUSP))] if self.grid.middle in self.coordinate.cusps else [],
+            faces.copy(),
+        )
         for place, (left, right) in self.coordinate.crossings:
             face = int(np.argmin(np.abs(faces - place)))
-            if 0 < face < len(faces) - 1 and (left or right):
+            cusp = place in self.coordinate.cusps
+            if 0 < face < len(faces) - 1 and (left or right or cusp):
                 faces[face] = place  # but for rounding
-                powers.append((place, (sign * left, sign * right)))
+                powers.append((place, (_CUSP, _CUSP) if cusp else (sign * left, sign * right)))
         a, b = np.stack([faces[:-1], z], axis=1), np.stack([z, faces[1:]], axis=1)
         nodes, weights = rule(a.ravel(), b.ravel(), powers, _NODES, _WEIGHTS)
         x, energy = self.coordinate.backward(nodes.ravel())
