@@ -10,6 +10,7 @@ is that of the gradients, read from the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sympy as sp
@@ -96,7 +97,7 @@ def weight_gradient_flow(architecture: Recipe) -> dict[str, tuple[sp.Expr, ...]]
     return found
 
 
-def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
+def adjoint_flow(flow: Flow, end: sp.Expr, rates: Sequence[tuple[sp.Expr, ...]] = ()) -> Flow:
     r"""The same read from the end: how a linear function of Q at the depth ``end`` depends on Q at each depth before.
 
     Over positions a gradient from a given readout has the mean square :math:`\sum_{ab} R_{ab}Q_{ab}`. Q obeys :math:`\dot Q = A(K)\,Q`, so with
@@ -108,6 +109,8 @@ def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
         As :func:`gradient_flow` gives it.
     end : Expr
         A number.
+    rates : sequence of tuple of Expr, optional
+        Of :func:`weight_gradient_flow`: what each gains on the way, :math:`\int q \cdot R\,\mathrm{d}\tau`, is one more state, from 0.
 
     Returns
     -------
@@ -129,5 +132,8 @@ def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
         for q in rate.free_symbols.intersection(squares):
             back[q] += r * sp.diff(rate, q)
     velocity = (*(-rate for rate in flow.drift[:-count]), *back.values())
+    gained = [sp.Add(*(r * q for r, q in zip(squares, rate, strict=True))) for rate in rates]
+    names = tuple(sp.Symbol(f"S_{k + 1}", nonnegative=True) for k in range(len(gained)))
     at = {flow.time: end - flow.time}
-    return Flow(flow.states, sp.ImmutableMatrix([rate.xreplace(at) for rate in velocity]), flow.time)
+    drift = sp.ImmutableMatrix([rate.xreplace(at) for rate in (*velocity, *gained)])
+    return Flow((*flow.states, *names), drift, flow.time)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike
 
 from derivations.backward import KernelMoments, adjoint_flow, gradient_flow, jacobian, weight_gradient_flow
@@ -15,6 +14,7 @@ from derivations.decimals import exact_decimals
 from derivations.diffusion import Flow
 from derivations.errors import DerivationError
 from derivations.symbols import time
+from numerics.compile import compile_expression
 from numerics.compile.programs import Array
 from numerics.flows import solve_flow
 from numerics.training.network import TrainableNetwork
@@ -77,16 +77,15 @@ def _together(network: TrainableNetwork, inputs: ArrayLike) -> dict[str, Array]:
         )
     single: Any = replace(network.recipe, inputs=1)
     gram = jacobian(single).gram
-    growth, kernel = gram.growth, KernelMoments(gram).mean
-    added = sp.lambdify((time, START), sp.diff(kernel, time) - growth * kernel)
+    added = compile_expression((time, START), [KernelMoments(gram).added])
     ends = network.t * np.arange(network.depth + 1) / network.depth
-    left = np.exp(float(growth) * (network.t - ends[1:]))
+    left = np.exp(float(gram.growth) * (network.t - ends[1:]))
     squares = (network.rows(inputs) ** 2).mean(axis=1)
     (name,) = (w.name for w in network.matrices)
-    return {name: np.mean([np.broadcast_to(added(ends[:-1], v), left.shape) * left for v in squares], axis=0)}
+    return {name: np.mean([np.broadcast_to(added(ends[:-1], v)[0], left.shape) * left for v in squares], axis=0)}
 
 
-def _back(flow: Flow, rates: dict[str, tuple[sp.Expr, ...]], row: Array, t: float, left: Array) -> Array:
+def _back(flow: Flow, rates: dict[str, tuple[Any, ...]], row: Array, t: float, left: Array) -> Array:
     """For one input, shape (channels, p): a row for each matrix, a column for each layer."""
     p = row.shape[1]
     upper = np.triu_indices(p)
@@ -94,13 +93,9 @@ def _back(flow: Flow, rates: dict[str, tuple[sp.Expr, ...]], row: Array, t: floa
     path = solve_flow(flow, [*(row.T @ row / len(row))[upper], *same], t)
     if path.exploded:
         return np.full((len(rates), len(left) - 1), np.inf)
-    back, seconds = adjoint_flow(flow, exact_decimals(t)), flow.states[-len(same) :]
-    added = [sp.Add(*(r * q for r, q in zip(seconds, rate, strict=True))) for rate in rates.values()]
-    names = sp.symbols(f"A:{len(added)}", real=True, cls=sp.Dummy)
-    at = {flow.time: exact_decimals(t) - flow.time}
-    whole = Flow((*back.states, *names), sp.ImmutableMatrix([*back.drift, *(e.xreplace(at) for e in added)]), flow.time)
-    start = [*path(t)[: -len(same)], *((2.0 - same) / p**2), *np.zeros(len(names))]
-    return np.asarray(-np.diff(solve_flow(whole, start, t)(left)[:, -len(names) :].T, axis=1))
+    back = adjoint_flow(flow, exact_decimals(t), [*rates.values()])
+    start = [*path(t)[: -len(same)], *((2.0 - same) / p**2), *np.zeros(len(rates))]
+    return np.asarray(-np.diff(solve_flow(back, start, t)(left)[:, -len(rates) :].T, axis=1))
 
 
 def measured_weight_gradients(
