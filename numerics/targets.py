@@ -141,7 +141,8 @@ def choose(
 
     Examples
     --------
-    >>>     >>> from derivations import Network, Weights, epsilon, relu
+    >>> import sympy as sp
+    >>> from derivations import Network, Weights, epsilon, relu
     >>> c, A, B = sp.Symbol("c", positive=True), Weights("A"), Weights("B", out=12)
     >>> net = Network(lambda x: x + epsilon * c * A(relu(B(x))), width=3, parameters=(c,))
     >>> print(choose(net, c, norm=2, bounds=(0.1, 3)))
