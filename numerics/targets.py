@@ -21,6 +21,7 @@ from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import shown
+from derivations.limits.collapse import require_homogeneous, unshaped
 from derivations.limits.gram import gram_matrix
 from derivations.notation.printed import Legible
 from derivations.symbols import correlation
@@ -252,6 +253,12 @@ class Question:
     @cached_property
     def process(self) -> Diffusion | Flow:
         """Of the norm, of the correlation, or of the Gram matrix."""
+        if self.correlation is not None and self.is_joint and (phi := unshaped(self.net.program())) is not None:
+            require_homogeneous(phi)  # of others it is known what they do instead
+            raise ValueError(
+                "the correlation of two inputs tends to 1 where depth and width grow together and the activation keeps its shape; ask for a norm, "
+                "or choose in a shaped network"
+            )
         d = self.derived
         if d.order == "joint" and self.correlation is not None and d.correlation is not None and d.correlation.closed:
             return d.correlation.process()
