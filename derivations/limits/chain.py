@@ -15,8 +15,7 @@ from itertools import product
 
 import sympy as sp
 
-from derivations.architectures.regime import Regime
-from derivations.errors import DerivationError, NotClosed
+from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random
@@ -35,92 +34,11 @@ from derivations.limits.elimination.fluctuations import (
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import Series, as_expression, truncated_product
-from derivations.limits.gram import gram_matrix
+from derivations.limits.gram import gram_matrix, upper
+from derivations.limits.lasting import corrector, moving, remembered
 from derivations.limits.meanfield import mean_symbols
-from derivations.symbols import step
 
 _UNDEFINED = (sp.nan, sp.zoo, sp.oo, -sp.oo)
-_MOST = 12  # the highest order of an expansion, in powers of the largest small parameter
-_FIRST = 4  # to which a layer is expanded to see whether a term grows, where the order that matters is higher
-
-
-@dataclass(frozen=True)
-class Orders:
-    r"""Small things in powers of one formal parameter :math:`\varepsilon`, in which a unit of time's share of a layer is :math:`\varepsilon^N`.
-
-    Parameters
-    ----------
-    total : int
-        N.
-    powers : dict
-        Of each small parameter.
-    depth : Expr
-        :math:`\delta`.
-    expanded : int
-        To which order a layer is expanded: N, or fewer if N is too many.
-
-    Examples
-    --------
-    >>> from derivations.symbols import step
-    >>> of(Regime({step: sp.Rational(1, 4)}, depth=1))
-    Orders(total=4, powers={varepsilon: 1}, depth=1, expanded=4)
-    """
-
-    total: int
-    powers: dict[sp.Symbol, int]
-    depth: sp.Expr
-    expanded: int
-
-    @property
-    def share(self) -> sp.Expr:
-        r"""The order of 1/n, :math:`N/\delta`; any number, or a symbol."""
-        return sp.cancel(self.total / self.depth)
-
-    @property
-    def kept(self) -> Kept:
-        """What must be kept to see a unit of time.
-
-        Raises
-        ------
-        DerivationError
-            If it is not known whether the noise of a layer matters.
-        """
-        left = sp.expand(self.depth - 1)
-        if left.is_negative:
-            return Kept(self.expanded, -1)
-        if not left.is_number:
-            raise DerivationError(
-                f"whether the fluctuation of a layer matters in n^({self.depth}) layers is not known: it is of size n^({left}), whose sign is not "
-                "known; give the depth's exponent as a number"
-            )
-        return Kept(self.expanded, min(self.expanded, int(sp.floor(left * self.total / self.depth))))
-
-
-def of(regime: Regime) -> Orders:
-    """The orders of a regime in which depth and width go together.
-
-    Raises
-    ------
-    DerivationError
-        If the rates are no numbers in units of the depth's exponent.
-    """
-    assert regime.depth is not None
-    shares = {size: sp.cancel(rate / regime.depth) for size, rate in regime.rates}
-    if not all(s.is_Rational for s in shares.values()):
-        raise DerivationError(
-            f"with small parameters n^(-p), p = {', '.join(str(rate) for _, rate in regime.rates)}, in a unit of n^({regime.depth}) layers there "
-            "are orders whose sign is not known; give rates as numbers, or as multiples of the depth's exponent"
-        )
-    total = int(sp.ilcm(*(s.q for s in shares.values()), 1))
-    powers = {size: int(s * total) for size, s in shares.items()}
-    least = min(powers.values())
-    expanded = total if total <= _MOST * least else _FIRST * least
-    return Orders(total, powers, regime.depth, expanded)
-
-
-def in_one_parameter(program: Program, powers: dict[sp.Symbol, int]) -> Program:
-    """The program with each small parameter as a power of ``symbols.step``."""
-    return program.xreplace({size: step**power for size, power in powers.items()})
 
 
 def _opened(term: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
@@ -354,28 +272,60 @@ class GramChain:
         """Of the average of the new state over its neurons."""
         return self.observed_mean(self._empirical(self.after[a]))
 
+    def slow(self, a: int, b: int) -> sp.Expr:
+        """An entry of :math:`V'` with what a skip remembers of averages of the state, so that these move its mean no more."""
+        return self.observable(a, b) + self.lasting(a, b)
+
+    @cached_property
+    def _lasting(self) -> dict[tuple[int, int], sp.Expr]:
+        return {}
+
+    def lasting(self, a: int, b: int) -> sp.Expr:
+        r""":math:`\langle\chi\rangle` after the layer less that before it; 0 where nothing lasts, the entry moves at order 0, or the sum is not known."""
+        no = self.is_conditional or self.means or self.kept.beside < 0 or self.skip[0] == 0 or self.keeps_all
+        if no or (a, b) in self._lasting:
+            return self._lasting.get((a, b), sp.S.Zero)
+        states, none = self.expansion.states, [sp.S.Zero]
+        kept = [self.slopes[c].get(x, none)[0] for c, x in enumerate(states)]
+        mean = self.kept.cut_beside(self._mean_given_state(self.observable(a, b)).first)
+        settled = self._settled(self.laws[-1], (mean,))
+        rest = filled(settled.law, settled.settled(settled.opened(mean)), 0)
+        still = sp.cancel(rest - self.matrix[a, b]) == 0 and not any(c.has(LayerAverage) for c in kept)
+        found = corrector(moving(settled, mean), states, self.matrix, kept) if still else sp.S.Zero
+        after = {x: self.after[c][0] for c, x in enumerate(states)}
+        there = {self.matrix[p]: self.observable(*p) for p in upper(self.columns)}
+        self._lasting[a, b] = self._average(found.xreplace(after)).xreplace(there) - self._average(found)
+        return self._lasting[a, b]
+
     def mean(self, a: int, b: int) -> Moment:
         """Of an entry of :math:`V'`."""
-        return self.observed_mean(self.observable(a, b))
+        return self.observed_mean(self.slow(a, b))
 
-    def observed_mean(self, observable: sp.Expr) -> Moment:
-        """Of any function of averages over layers of this one's statements."""
+    def _mean_given_state(self, observable: sp.Expr) -> Moment:
+        """Of a function of averages over what the layer draws, before the state itself if that is a law too."""
         moment = Moment(self.kept.cut(observable), sp.S.Zero)
-        for law in self.laws:
+        for law in self.laws if self.is_conditional else self.laws[:-1]:
             if law.layer is None:
                 moment = Moment(law.mean(moment.first), law.mean(moment.second))
             else:
-                settled = self._settled(law, (moment.first, moment.second))
-                last = law is self.laws[-1] and not self.is_conditional
-                if last and self.keeps_all and settled.bent(settled.opened(self.kept.cut_beside(moment.first))) != 0:
-                    raise self._remembered(settled)
-                moment = mean_of(moment, settled, self.kept)
+                moment = mean_of(moment, self._settled(law, (moment.first, moment.second)), self.kept)
             moment = Moment(self._closed(moment.first), self._closed(moment.second))
         return moment
 
+    def observed_mean(self, observable: sp.Expr) -> Moment:
+        """Of any function of averages over layers of this one's statements."""
+        moment = self._mean_given_state(observable)
+        if self.is_conditional:
+            return moment
+        settled = self._settled(self.laws[-1], (moment.first, moment.second))
+        if self.keeps_all and settled.bent(settled.opened(self.kept.cut_beside(moment.first))) != 0:
+            raise remembered(settled.bodies[0][1], self.skip[0])
+        moment = mean_of(moment, settled, self.kept)
+        return Moment(self._closed(moment.first), self._closed(moment.second))
+
     def covariance(self, p: tuple[int, int], q: tuple[int, int]) -> Moment:
         """Of two entries of :math:`V'`."""
-        return self.observed_covariance(self.observable(*p), self.observable(*q))
+        return self.observed_covariance(self.slow(*p), self.slow(*q))
 
     def observed_covariance(self, one: sp.Expr, other: sp.Expr) -> Moment:
         """Of two functions of averages."""
@@ -400,16 +350,9 @@ class GramChain:
         return moment
 
     def _require_forgotten(self, after: sp.Expr, before: sp.Expr, settled: Settled) -> None:
-        """Averages of the state other than V must not matter: they last as long as the skip remembers them."""
+        """Averages of the state other than V must not matter any more: they last as long as the skip remembers them."""
         if sp.expand(after - filled(settled.law, settled.settled(settled.opened(before)), self.kept.beside)) != 0:
-            raise self._remembered(settled)
-
-    def _remembered(self, settled: Settled) -> NotClosed:
-        return NotClosed(
-            f"an average of the state other than the Gram matrix, that of {settled.bodies[0][1]}, fluctuates and lasts through the skip "
-            f"{self.skip[0]} for many layers, so that one layer's noise is not all: its covariances at all distances of layers add up, in the noise "
-            "and in the drift, and these sums are not derived; shape the activation or leave out the skip"
-        )
+            raise remembered(settled.bodies[0][1], self.skip[0])
 
     def _closed(self, expr: sp.Expr) -> sp.Expr:
         return expr if self.is_conditional else expr.xreplace(self._known)

@@ -12,10 +12,11 @@ from derivations.architectures.regime import Regime
 from derivations.errors import DerivationError, NoLimit, brief
 from derivations.language import Program
 from derivations.language.statements import Back, Matrix, Mean
-from derivations.limits.chain import GramChain, Orders, in_one_parameter
-from derivations.limits.chain import of as orders_of
+from derivations.limits.chain import GramChain
 from derivations.limits.elimination.fluctuations import Moment
 from derivations.limits.elimination.series import require_still, taylor
+from derivations.limits.orders import Orders, in_one_parameter
+from derivations.limits.orders import of as orders_of
 from derivations.symbols import step, width
 
 _MANY = 40

@@ -52,6 +52,7 @@ _FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
 _PROBES = (1.52, 2.87, 3, 4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)
 _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expansion, on which the truth takes longer
 _MANY = (60, 500)  # digits of the truth there
+_ORDERS = (4, 8)  # of cancellation close to 0 that digits make up for
 _GONE_DIGITS = 700
 _CUT = 10**9
 _LONGEST = 10_000  # binary digits of an angle before its point
@@ -144,6 +145,8 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     tails, beyond, unknown = [], [], []
     known: dict[tuple[sp.Expr, bool], list[Tail]] = {}
     for side, part in _sides(expr):
+        if not side.infinite and _holds(written, truth, side):
+            continue
         try:
             found = _mirrored(known.get((part, side.infinite), []), side, truth) or _tails(part, side, truth)
             known[part, side.infinite] = found
@@ -318,6 +321,26 @@ def _failure(
             if not agrees:
                 return _last_good(written, truth, side, before, here)
     return None
+
+
+def _holds(written: Function, truth: Function, side: Side) -> bool:
+    """Whether a formula in doubles is right all the way to 0, by many digits alone: an expansion takes longer."""
+
+    def certain(point: mpmath.mpf) -> tuple[mpmath.mpf, Callable[[], mpmath.mpf]]:
+        values = []
+        for orders in _ORDERS:
+            with mp.workdps(_MANY[0] - orders * int(mp.log10(abs(point)))), suppress(_TooLarge):
+                values.append(truth(point))
+        less, more = values  # none where an exponential is too large
+        # what cancels to an order beyond these digits leaves 0, or noise
+        if not (less and more) or mp.im(more) or abs(less - more) > _SHARE * abs(more):
+            raise ArithmeticError("not known by these digits")
+        return more, lambda: mp.zero
+
+    try:
+        return _failure(written, certain, side, sp.Rational(1, 2)) is None
+    except (ArithmeticError, ValueError, TypeError):
+        return False
 
 
 def _last_good(written: Function, truth: Truth, side: Side, good: mpmath.mpf, bad: mpmath.mpf) -> mpmath.mpf:

@@ -110,6 +110,32 @@ def test_what_lasts_through_a_skip_is_rightly_refused():
         joint_limit(layer)
 
 
+def test_an_average_that_a_skip_remembers_adds_up_over_the_layers():
+    size, depth, count, c = 100, 30, 20_000, 0.5
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((count, size), dtype=np.float32)
+    x /= np.sqrt((x**2).mean(1, keepdims=True))
+    for _ in range(depth):  # given the state, a matrix's output is Gaussian
+        body = x * (1 + c * x.mean(1, keepdims=True) / np.sqrt((x**2).mean(1, keepdims=True)))
+        x = SKIP * x + FULL * np.sqrt((body**2).mean(1, keepdims=True)) * rng.standard_normal(x.shape, dtype=np.float32)
+    norm, t = (x**2).mean(1), depth / size
+    skip, full = sp.Rational(3, 5), sp.Rational(4, 5)
+    limit = joint_limit(
+        Network(lambda x: skip * x + full * A(x * (1 + average(x) / (2 * sp.sqrt(average(x**2))))), width=n)
+    )
+    (state,) = limit.states
+    rate, spread = (float(sp.cancel(e)) for e in (limit.drift[0] / state, limit.covariance[0, 0] / state**2))
+    one_layer = c**2 * FULL**2, 4 * c**2 * FULL**4 + 2 * (1 - SKIP**4)  # of drift and noise
+    # layers near both ends miss what is beyond them: Σ k λ^k terms of 30, and 1/n
+    missing = 2 * 4 * c**2 * FULL**4 * SKIP / (1 - SKIP) ** 2 / depth
+    variance, error = np.log(norm).var() / t, np.sqrt(2 / count) * spread
+    assert abs(variance - spread + missing) < 4 * error + 2 * spread / size
+    assert abs(variance - one_layer[1]) > 0.8
+    growth, error = np.log(norm.mean()) / t, norm.std() / norm.mean() / np.sqrt(count) / t
+    assert abs(growth - rate) < 4 * error
+    assert abs(growth - one_layer[0]) > 6 * error
+
+
 def test_two_matrices_with_hidden_neurons_of_their_own():
     size, depth, count, rho = 40, 20, 2000, 0.3
     rng = np.random.default_rng(5)

@@ -27,6 +27,7 @@ from derivations.activations.shaped import shaped_slopes
 from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.gaussian import expect
 from derivations.limits.joint_moments import JointMoments
+from derivations.limits.lasting import wick
 from derivations.symbols import correlation as rho
 from derivations.symbols import state, step
 from derivations.symbols import width as n
@@ -131,6 +132,33 @@ def test_norms_beside_a_skip_are_fast_variables():
     assert sp.expand(without.drift[0] + r * (1 - r**2) / 2) == 0
 
 
+def test_what_a_skip_remembers_of_an_average_is_summed_over_all_layers():
+    # E u² = V (1 + cξ)², ξ = ⟨x⟩ an autoregression with coefficient λ and variance V/n
+    c, kept, new = sp.Rational(1, 3), SKIP, FULL**2
+    found = limit(lambda x: SKIP * x + FULL * A(x * (1 + c * average(x))), inputs=1)
+    one_layer = 4 * c**2 * new**2 * V**3 + 2 * (1 - kept**4) * V**2
+    lasting = 2 * sum(4 * c**2 * new**2 * V**3 * kept**k for k in range(1, 60))
+    assert abs((found.covariance[0, 0] - one_layer - lasting).subs(V, 2)) < 1e-9
+    assert abs((found.covariance[0, 0] - one_layer).subs(V, 2)) > 1  # without the correlations
+    drift = c**2 * new * V**2 + 4 * c**2 * new**2 * V**2 * kept / (1 - kept)
+    assert sp.expand(found.drift[0] - drift) == 0
+    assert limit(lambda x: SKIP * x + FULL * A(x) * (1 + c * average(x)), inputs=1) == found
+    pair = limit(lambda x: SKIP * x + FULL * A(x * (1 + c * average(x))))
+    assert all(
+        sp.expand(value.subs({V11: V, V12: V, V22: V}) - found.drift[0]) == 0 for value in pair.drift
+    )  # equal inputs stay so
+    assert sp.expand(pair.drift[0] - found.drift[0].subs(V, V11)) == 0
+
+
+def test_powers_of_the_state_beside_a_skip_are_summed_by_their_wick_products():
+    # g = μ²V (x⁴/(3V²) − 1) up to x²: the fourth Wick product, of norm 24 V⁴, decays by λ⁴
+    found = limit(lambda x: SKIP * x + FULL * A(x**2 / sp.sqrt(3 * average(x**2))), inputs=1)
+    square = FULL**4 * sp.Rational(24, 9)
+    noise = 2 * (1 - SKIP**4) + square * (1 + SKIP**4) / (1 - SKIP**4)
+    assert sp.expand(found.covariance[0, 0] - noise * V**2) == 0
+    assert wick(state**4, [state], sp.Matrix([[V]])) == state**4 - 6 * V * state**2 + 3 * V**2
+
+
 def forced(layer, inputs):
     """The empirical chain where the conditional one would be taken."""
     moments = JointMoments.of(Network(layer, width=n, inputs=inputs), inputs)
@@ -154,6 +182,8 @@ def test_given_the_gram_matrix_neurons_depend_on_each_other():
     ("layer", "error", "says"),
     [
         (lambda x: SKIP * x + FULL * Weights("A", variance=2)(relu(x)), NotClosed, "lasts through the skip"),
+        (lambda x: SKIP * x + FULL * sp.Abs(A(x)) * average(sp.Abs(x)), NotClosed, "multiple of the state"),
+        (lambda x: SKIP * x + FULL * A(x * average(sp.tanh(x)) + x), NotClosed, "lasts through the skip"),
         (lambda x: SKIP * x + FULL * dropout(A(x), HALF), NotClosed, "multiple of the state"),
         (lambda x: relu(A(x)), NotClosed, "multiple of the state"),
         (lambda x: x + relu(epsilon * A(x)), NotClosed, "multiple of the state"),
@@ -172,6 +202,11 @@ def test_given_the_gram_matrix_neurons_depend_on_each_other():
 def test_what_is_refused_says_why(layer, error, says):
     with pytest.raises(error, match=says):
         limit(layer, inputs=1)
+
+
+def test_an_average_beside_norms_that_settle_is_refused():
+    with pytest.raises(NotClosed, match=r"lasts through the skip .* where no norms settle"):
+        limit(lambda x: SKIP * x + FULL * A(rms_norm(x) * (1 + average(x) / 3)))
 
 
 def test_a_kink_that_moves_with_the_small_parameter_is_refused():

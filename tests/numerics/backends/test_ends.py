@@ -49,6 +49,7 @@ _MORE = (
     "(x**8-1)/(x**7+x+5)",
     "sqrt(1+sqrt(1+x**2))/(1+x**2)**(1/4)",
     "log(1+x**4)/log(2+x**2)",
+    "(atan(x)-x+x**3/3-x**5/5)/x**7",
     "tanh(sin(x)*x**2/(1+x**2))",
     "sqrt(1+(heaviside(x)*x)**2)",
     "sqrt(1+(abs(2*x)**8)**2)",
@@ -58,11 +59,11 @@ _POINTS = np.array([s * m * 10.0**k for k in (*range(-307, 308, 31), -2, 0, 2, 2
 
 
 def _true(formula: sp.Expr, points: np.ndarray) -> list[mpmath.mpf]:
-    """At 1400 digits, or at those at which the number does not change any more."""
+    """At 2800 digits, or at those at which the number does not change any more."""
     function, found = sp.lambdify(x, formula, "mpmath"), []
     for point in points:
         value = mp.inf
-        for digits in (60, 700, 1400):
+        for digits in (60, 700, 1400, 2800):
             with mp.workdps(digits):
                 before, value = value, function(mp.mpf(float(point)))
                 if value != 0 and abs(value - before) <= mp.mpf(10) ** -30 * abs(value):
