@@ -201,8 +201,11 @@ def _difference_of(rest: sp.Expr) -> sp.Expr:
 
 def _front_and_exponential(term: sp.Expr) -> tuple[sp.Expr, sp.exp | None]:
     """A product by its one exponential and the rest."""
-    found = [factor for factor in sp.Mul.make_args(term) if isinstance(factor, sp.exp) and factor.free_symbols]
-    return (term / found[0], found[0]) if len(found) == 1 else (term, None)
+    factors = sp.Mul.make_args(term)
+    found = [factor for factor in factors if isinstance(factor, sp.exp) and factor.free_symbols]
+    if len(found) != 1:
+        return term, None
+    return sp.Mul(*(factor for factor in factors if factor is not found[0])), found[0]
 
 
 def _of_root(term: sp.Expr, root: sp.Expr, rest: sp.Expr) -> sp.Expr | None:
