@@ -129,10 +129,11 @@ def with_digits(expr: sp.Expr, digits: int) -> sp.Expr:
     return expr.xreplace({c: c.evalf(digits) for c in expr.atoms(Constant)})
 
 
-def named(expr: sp.Expr) -> sp.Expr:
+def named(expr: sp.Expr, every: bool = False) -> sp.Expr:
     r"""The formula with a :class:`Constant` for each function of numbers that algebra would take apart, and without sums of constants that are 0.
 
-    The same number is the same constant, whatever formula it stands in. A sum is 0 where 50 digits do not tell it from 0.
+    With ``every``, for each exponential of a number but e, of which sigmoid(2) makes a quotient. The same number is the same constant,
+    whatever formula it stands in. A sum is 0 where 50 digits do not tell it from 0.
 
     Examples
     --------
@@ -143,7 +144,7 @@ def named(expr: sp.Expr) -> sp.Expr:
     >>> named(x + sp.sin(sp.Rational(1, 3)) ** 2 + sp.cos(sp.Rational(1, 3)) ** 2 - 1)
     x
     """
-    expr, found = _read(expr)
+    expr, found = _read(expr, every)
     return expr.xreplace({node: Constant(node) for node in found}) if found else expr
 
 
@@ -162,9 +163,9 @@ def in_few_constants(expr: sp.Expr) -> sp.Expr:
     return expr.xreplace(names | _powers(exponentials)) if found else expr
 
 
-def _read(expr: sp.Expr) -> tuple[sp.Expr, list[sp.Expr]]:
+def _read(expr: sp.Expr, every: bool = False) -> tuple[sp.Expr, list[sp.Expr]]:
     """The formula without sums that are 0, and the numbers in it that algebra would take apart."""
-    numbers = _Numbers()
+    numbers = _Numbers(every)
     expr = numbers.without_zeros(expr)
     found: dict[sp.Expr, None] = {}
     numbers.collect(expr, found, set())
@@ -174,7 +175,8 @@ def _read(expr: sp.Expr) -> tuple[sp.Expr, list[sp.Expr]]:
 class _Numbers:
     """Which parts of a formula are numbers; each part is looked at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: bool) -> None:
+        self.every = every
         self.known: dict[sp.Basic, sp.Basic] = {}  # each part as it is without sums that are 0
         self.are: dict[sp.Basic, bool] = {}
 
@@ -204,7 +206,12 @@ class _Numbers:
         if node in seen or not node.args:
             return
         seen.add(node)
-        if _is_hard(node) and self.is_number(node) and node.is_real and node.is_zero is False:
+        if (
+            (_is_hard(node) or (self.every and isinstance(node, sp.exp)))
+            and self.is_number(node)
+            and node.is_real
+            and node.is_zero is False
+        ):
             found[node] = None
             return
         for arg in node.args:
@@ -234,7 +241,7 @@ def _is_hard(node: sp.Basic) -> bool:
     """Whether a number is one that algebra takes apart, or makes many powers of."""
     if isinstance(node, sp.exp):
         power = node.args[0]
-        return not power.is_Rational or max(abs(power.p), power.q) > MOST_POWERS
+        return not power.is_Rational or abs(power.p) > MOST_POWERS or power.q > 2
     if isinstance(node, _OF_EXPONENTIALS):
         return not all(arg.is_Integer for arg in node.args)
     if isinstance(node, sp.Pow) and not node.exp.is_Integer:

@@ -57,7 +57,7 @@ class Activation:
         expr = exact_decimals(self.expr)
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"the formula of an activation must be a SymPy expression, got {shown(self.expr)}")
-        object.__setattr__(self, "expr", named(expr))
+        object.__setattr__(self, "expr", named(expr, every=True))
 
     @classmethod
     def held(cls, name: str, make: Callable[[], Activation]) -> Activation:
