@@ -41,7 +41,7 @@ class Constant(sp.NumberSymbol):
     --------
     >>> c = Constant(sp.exp(sp.Rational(317, 100)))
     >>> c, c.is_positive, sp.N(c, 20), sp.diff(c**2)
-    (exp(317/100), True, 23.807484363815390150, 0)
+    (exp(317/100), True, 23.807484356428670318, 0)
     """
 
     __slots__ = ("formula",)

@@ -186,8 +186,8 @@ def _of_exponentials(total: sp.Add) -> sp.Expr:
     """The same multiple of two exponentials with opposite signs, of which not both hold one variable: by a hyperbolic sine."""
     exponentials = [(term, *_front_and_exponential(term)) for term in total.args]
     for k, (term, front, power) in enumerate(exponentials):
-        for other, against, last in exponentials[k + 1 :] if power is not None else ():
-            if last is None or front + against != 0 or len(term.free_symbols | other.free_symbols) < 2:
+        for other, against, last in exponentials[k + 1 :]:
+            if power is None or last is None or front + against != 0 or len(term.free_symbols | other.free_symbols) < 2:
                 continue
             u, v = power.args[0], last.args[0]
             together = 2 * front * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2)
