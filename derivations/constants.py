@@ -140,7 +140,7 @@ def named(expr: sp.Expr, every: bool = False) -> sp.Expr:
     >>> x = sp.Symbol("x", real=True)
     >>> formula = named(sp.exp(sp.Rational(317, 100)) * x + sp.exp(sp.erf(2)))
     >>> formula, sorted(map(str, formula.atoms(Constant)))
-    (x*exp(317/100) + exp(erf(2)), ['exp(317/100)', 'exp(erf(2))'])
+    (exp(317/100)*x + exp(erf(2)), ['exp(317/100)', 'exp(erf(2))'])
     >>> named(x + sp.sin(sp.Rational(1, 3)) ** 2 + sp.cos(sp.Rational(1, 3)) ** 2 - 1)
     x
     """

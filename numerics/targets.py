@@ -7,13 +7,11 @@ Kernel-shaping methods solve for the shape of an activation in the map of an inf
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
 
 from derivations import derive
 from derivations.activations import Activation
@@ -22,6 +20,7 @@ from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import shown
+from derivations.gaussian import SoftmaxMean
 from derivations.limits import JointMoments
 from derivations.limits.collapse import require_homogeneous, unshaped
 from derivations.limits.gram import gram_matrix
@@ -30,6 +29,9 @@ from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics import given
+from numerics.compile import compile_expression
+from numerics.compile.parameters import with_number
+from numerics.crossings import COARSE, FINE, MOST_TURNS, crossings, spaced, turns
 from numerics.densities import FrozenDistribution
 from numerics.flows import solve_flow
 from numerics.fokker_planck import SolvedDistribution, solve_fokker_planck
@@ -37,7 +39,6 @@ from numerics.limit_distribution import depends_on_time, distribution, has_distr
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
 
-_POINTS = 9  # at which a statistic is looked at before a root is sought
 _STEPS = 200
 _MATRICES = [gram_matrix(inputs, stem) for inputs in (1, 2) for stem in "VK"]
 _NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
@@ -60,8 +61,8 @@ class Choice(Legible):
         Standard error of ``attained`` where paths of the limit were drawn, else 0.
     reach : tuple of float
         The least and the largest value of the statistic that were seen within the bounds, where it turns too.
-    several : bool
-        Whether the statistic takes the value again at a larger parameter; the smallest is returned.
+    others : tuple of float
+        Larger parameters at which the statistic takes the value again, in order; the smallest is returned.
     network : Recipe
         With the value in place; for a depth, as it was.
     """
@@ -73,12 +74,12 @@ class Choice(Legible):
     attained: float
     error: float
     reach: tuple[float, float]
-    several: bool
+    others: tuple[float, ...]
     network: Recipe
 
     def __str__(self) -> str:
         error = f" ± {self.error:.2g}" if self.error else ""
-        more = "; a larger value does the same" if self.several else ""
+        more = f"; so it is at {', '.join(f'{x:.6g}' for x in self.others)}" if self.others else ""
         return (
             f"{self.parameter} = {self.value:.6g}: {self.statistic} is {self.attained:.6g}{error}, wanted {self.target:g}; within the bounds it goes "
             f"from {self.reach[0]:.4g} to {self.reach[1]:.4g}{more}"
@@ -143,8 +144,7 @@ def choose(
 
     Examples
     --------
-    >>> import sympy as sp
-    >>> from derivations import Network, Weights, epsilon, relu
+    >>>     >>> from derivations import Network, Weights, epsilon, relu
     >>> c, A, B = sp.Symbol("c", positive=True), Weights("A"), Weights("B", out=12)
     >>> net = Network(lambda x: x + epsilon * c * A(relu(B(x))), width=3, parameters=(c,))
     >>> print(choose(net, c, norm=2, bounds=(0.1, 3)))
@@ -286,7 +286,7 @@ class Question:
         """The statistic at a value of the parameter, and its standard error; not a number where it does not exist."""
         process, time = self.process, self._time(at)
         if not self.of_depth:
-            process = _at(process, self.parameter, exact_decimals(at))
+            process = with_number(process, self.parameter, exact_decimals(at))
         try:
             return self._of(process, time)
         except ValueError as error:
@@ -364,50 +364,65 @@ class Question:
         return low, high
 
     def solved(self, low: float, high: float) -> Choice:
-        """The smallest value between bounds at which the statistic is as wanted."""
+        """The smallest value between bounds at which the statistic is as wanted, and all others."""
         target = cast(float, self.norm if self.norm is not None else self.correlation)
-        grid = np.geomspace(low, high, _POINTS) if low > 0 and high / low > 10 else np.linspace(low, high, _POINTS)
-        seen = np.array([self.value(x)[0] for x in grid])
-        known = np.isfinite(seen)
-        if known.sum() < 2:
+        seen: dict[float, tuple[float, float]] = {}
+
+        def statistic(x: float) -> float:
+            seen[x] = self.value(x)
+            return seen[x][0]
+
+        looked = np.unique(np.concatenate([spaced(low, high, COARSE), self._turns(low, high)]))
+        tolerance = 1e-6 * max(abs(target), 1.0)
+        made = crossings(statistic, target, looked, near=max(tolerance, 1.0 / self.samples))
+        grid, reach = made.points, made.reach if len(made.points) else (np.nan, np.nan)
+        if len(grid) < 2:
             why = self._reasons[0] if self._reasons else "networks run away"
             raise ValueError(
                 f"{self.words} does not exist between {self.parameter} = {low:g} and {high:g} ({why}); choose other bounds"
             )
-        grid, seen = self._with_extremes(grid[known], seen[known], target)
-        reach = float(seen.min()), float(seen.max())
-        crossing = np.flatnonzero((seen[:-1] - target) * (seen[1:] - target) <= 0)
-        if not len(crossing):
-            raise ValueError(
-                f"{self.words} goes only from {reach[0]:.4g} to {reach[1]:.4g} for {self.parameter} from {grid[0]:.4g} to {grid[-1]:.4g}, and {target:g} "
-                "is not reached; ask for a value between them, or give other bounds="
+        if not made.found:
+            how = (
+                f"it jumps over {target:g} at {self.parameter} = {made.jumps[0]:.6g}"
+                if made.jumps
+                else f"{target:g} is not reached"
             )
-        k = int(crossing[0])
-        difference: Callable[[float], float] = lambda x: self.value(x)[0] - target  # noqa: E731
-        root = float(brentq(difference, grid[k], grid[k + 1], xtol=1e-12, rtol=1e-8))
-        attained, error = self.value(root)
+            raise ValueError(
+                f"{self.words} goes only from {reach[0]:.4g} to {reach[1]:.4g} for {self.parameter} from {grid[0]:.4g} to {grid[-1]:.4g}, and {how}; "
+                "ask for a value between them, or give other bounds="
+            )
+        root, *others = made.found
+        attained, error = seen[root] if root in seen else self.value(root)
         network = self.net if self.of_depth else self.net.xreplace({self.parameter: exact_decimals(root)})
-        return Choice(self.parameter, root, self.words, target, attained, error, reach, len(crossing) > 1, network)
+        return Choice(self.parameter, root, self.words, target, attained, error, reach, tuple(others), network)
 
-    def _nearest(self, side: float, low: float, high: float) -> float:
-        """Where between two points the statistic is least (side 1) or largest (side -1)."""
-        found = minimize_scalar(
-            lambda x: side * self.value(x)[0], bounds=(low, high), options={"xatol": 1e-3 * (high - low)}
-        )
-        return float(found.x)
+    def _turns(self, low: float, high: float) -> np.ndarray:
+        """Where the limit's coefficients turn as functions of the parameter, and the statistic may with them.
 
-    def _with_extremes(self, grid: np.ndarray, seen: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
-        """More points where the statistic turns before it reaches the target on the grid, and may reach it between its points."""
-        side, away = np.sign(seen - target), np.abs(seen - target)
-        more = []
-        for k in range(1, len(grid) - 1):
-            a, b = k - 1, k + 1
-            if side[k] != 0 and (side[a : b + 1] == side[k]).all() and away[k] == away[a : b + 1].min():
-                more.append(self._nearest(side[k], grid[a], grid[b]))
-        values = [self.value(x)[0] for x in more]
-        kept = [(x, v) for x, v in zip(more, values, strict=True) if np.isfinite(v) and x not in grid]
-        pairs = sorted([*zip(grid.tolist(), seen.tolist(), strict=True), *kept])
-        return np.array([x for x, _ in pairs]), np.array([v for _, v in pairs])
+        Raises
+        ------
+        ValueError
+            If they turn so often that the statistic cannot be looked at in between.
+        """
+        if self.of_depth:
+            return np.array([])
+        process, grid = self.process, spaced(low, high, FINE)
+        start = [*map(exact_decimals, self._start(process))]
+        middle = [(x + exact_decimals(0.5)) / 2 for x in start]  # inside every domain that is followed here
+        coefficients = [*process.drift, *(process.covariance if isinstance(process, Diffusion) else ())]
+        made = [c.xreplace(dict(zip(process.states, at, strict=True))) for c in coefficients for at in (start, middle)]
+        with np.errstate(all="ignore"):
+            rows = [
+                np.broadcast_to(compile_expression((self.parameter, process.time), c)(grid, 0.0), grid.shape)
+                for c in dict.fromkeys(made)
+                if c.has(self.parameter) and not c.has(SoftmaxMean)
+            ]
+        found = turns(np.array(rows).reshape(-1, len(grid)), grid)
+        if len(found) > MOST_TURNS:
+            raise ValueError(
+                f"what one layer adds turns {len(found)} times for {self.parameter} from {low:g} to {high:g}; give narrower bounds="
+            )
+        return found
 
     @property
     def words(self) -> str:
@@ -419,10 +434,3 @@ class Question:
         return (
             f"{of} after {self.depth} layers" if self.is_joint else f"{of} at t = {1.0 if self.t is None else self.t:g}"
         )
-
-
-def _at(process: Diffusion | Flow, parameter: Any, value: Any) -> Diffusion | Flow:
-    """A limit with a number for a parameter."""
-    if isinstance(process, Diffusion):
-        return process.subs(parameter, value)
-    return replace(process, drift=process.drift.subs(parameter, value))

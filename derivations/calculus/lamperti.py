@@ -23,6 +23,7 @@ import sympy as sp
 from derivations.calculus.assumptions import is_nonnegative, sign_of
 from derivations.calculus.quadratic import Quadratic
 from derivations.calculus.size import (
+    as_read_back,
     expanded,
     factored,
     is_moderate,
@@ -63,6 +64,10 @@ class LampertiForm:
     drift: sp.Expr
     scale: sp.Expr
     assuming: tuple[sp.Basic, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("drift", "scale"):
+            object.__setattr__(self, name, as_read_back(sp.sympify(getattr(self, name))))
 
     def sign(self, expr: sp.Expr) -> int:
         """The sign of a constant, under what is assumed of the parameters: −1, 0 or 1."""

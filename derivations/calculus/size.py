@@ -134,6 +134,21 @@ def factored(expr: sp.Expr) -> sp.Expr:
     return with_constants_named(sp.factor, expr) if is_moderate(expr, MOST_FACTORED) else expr
 
 
+def as_read_back(expr: sp.Expr) -> sp.Expr:
+    """Numbers times sums multiplied out where SymPy's ``factor`` has left them, as they come back from a pickle.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x")
+    >>> as_read_back(sp.factor(2 * x + 2))
+    2*x + 2
+    """
+    return expr.replace(
+        lambda node: node.is_Mul and len(node.args) == 2 and node.args[0].is_Rational and node.args[1].is_Add,
+        lambda node: sp.Mul(*node.args),
+    )
+
+
 def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> sp.Expr:
     """A rule of algebra applied with constants as numbers of their own, which as powers of e have degrees in the thousands.
 

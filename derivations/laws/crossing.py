@@ -157,30 +157,38 @@ class CrossingLaw(Law):
             for s, share in zip((self.left, self.right), self.shares, strict=True)
         )
 
-    def _at(self, x0: sp.Expr, value: Callable[[bool], sp.Expr]) -> sp.Expr:
-        """A function of the side that the start is on."""
+    def _at(self, x0: sp.Expr, value: Callable[[bool, sp.Expr], sp.Expr]) -> sp.Expr:
+        """A function of the side that the start is on, and of the start."""
         return _by_side(sp.sympify(x0), self.zero, value)
 
     def pdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Density, on both sides."""
-        x = sp.sympify(x)
-        return self._at(x0, lambda s: _by_side(x, self.zero, lambda here: self.from_side(s)[here].pdf(x, t, x0)))
+        return self._on_both(x, x0, lambda side, at, start: side.pdf(at, t, start))
 
     def logpdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Logarithm of the density."""
+        return self._on_both(x, x0, lambda side, at, start: side.logpdf(at, t, start))
+
+    def _on_both(self, x: sp.Expr, x0: sp.Expr, value: Callable[[Side, sp.Expr, sp.Expr], sp.Expr]) -> sp.Expr:
+        """A value of the side that a state is on, which depends on the side of the start, too."""
         x = sp.sympify(x)
-        return self._at(x0, lambda s: _by_side(x, self.zero, lambda here: self.from_side(s)[here].logpdf(x, t, x0)))
+
+        def from_(right: bool, start: sp.Expr) -> sp.Expr:
+            sides = self.from_side(right)
+            return _by_side(x, self.zero, lambda here, at: value(sides[here], at, start))
+
+        return self._at(x0, from_)
 
     def cdf(self, x: sp.Expr, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         """Distribution function, an integral from the nearer infinite end."""
         x, xi = sp.sympify(x), sp.Dummy("xi", real=True)
 
-        def below(right: bool) -> sp.Expr:
+        def below(right: bool, start: sp.Expr) -> sp.Expr:
             sides = self.from_side(right)
             left, beyond = (
-                sp.Integral(side.pdf(xi, t, x0), limits) for side, limits in zip(sides, _tails(xi, x), strict=True)
+                sp.Integral(side.pdf(xi, t, start), limits) for side, limits in zip(sides, _tails(xi, x), strict=True)
             )
-            return _by_side(x, self.zero, lambda here: 1 - beyond if here else left)
+            return _by_side(x, self.zero, lambda here, _: 1 - beyond if here else left)
 
         return self._at(x0, below)
 
@@ -190,8 +198,12 @@ class CrossingLaw(Law):
 
     def hit(self, x0: sp.Expr = initial, t: sp.Expr = time) -> sp.Expr:
         """The probability of having come to the zero."""
-        given = {time: t, initial: x0}
-        return self._at(x0, lambda s: (self.right if s else self.left).atoms[0].mass.subs(given, simultaneous=True))
+
+        def of(right: bool, start: sp.Expr) -> sp.Expr:
+            mass = (self.right if right else self.left).atoms[0].mass
+            return mass.subs({time: t, initial: start}, simultaneous=True)
+
+        return self._at(x0, of)
 
     def moment(self, k: int, t: sp.Expr = time, x0: sp.Expr = initial) -> sp.Expr:
         r"""The moment :math:`\mathbb{E}X_t^k`: powers of the radius, about the zero."""
@@ -204,11 +216,11 @@ class CrossingLaw(Law):
         if k == 0:
             return sp.S.One
 
-        def from_(right: bool) -> sp.Expr:
+        def from_(right: bool, start: sp.Expr) -> sp.Expr:
             own = self.right if right else self.left
             p = self._powers[right][1]
             reflected = replace(own, absorbed=False)
-            kept, free = (law._radius_moment(sp.cancel(p * k), t, x0) for law in (own, reflected))
+            kept, free = (law._radius_moment(sp.cancel(p * k), t, start) for law in (own, reflected))
             sizes = [size**k for size in self._sizes]
             mean = sp.Add(*(share * size for share, size in zip(self.shares, sizes, strict=True)))
             return sizes[right] * kept + tidy(mean) * (free - kept)
@@ -230,7 +242,7 @@ class CrossingLaw(Law):
         found = [replace(side, absorbed=False).stationary for side in (self.left, self.right)]
         if None in found:
             return None
-        return _by_side(self.left.form.state, self.zero, lambda here: self.shares[here] * found[here])
+        return _by_side(self.left.form.state, self.zero, lambda here, _: self.shares[here] * found[here])
 
     @property
     def is_martingale(self) -> bool | None:
@@ -273,8 +285,8 @@ class CrossingLaw(Law):
     def sampler(self) -> CrossingRecipe:
         """A reflected radius, and a new sign if it has been at 0, of which its start and its end tell the probability."""
         left, right = self.left, self.right
-        centre = self._at(initial, lambda s: (right if s else left).centre(time, initial))
-        side = self._at(initial, lambda s: sp.Integer(2 * s - 1))
+        centre = self._at(initial, lambda s, start: (right if s else left).centre(time, start))
+        side = self._at(initial, lambda s, _: sp.Integer(2 * s - 1))
         backs = (left.chart.back, right.chart.back)
         return CrossingRecipe(left.index, left.variance(time), centre, side, self.shares[1], *backs)
 
@@ -304,10 +316,13 @@ def _tails(xi: sp.Symbol, x: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Exp
     return (xi, -sp.oo, x), (xi, x, sp.oo)
 
 
-def _by_side(at: sp.Expr, zero: sp.Expr, value: Callable[[bool], sp.Expr]) -> sp.Expr:
-    """A value on the left or the right of the zero, by cases where that is not known."""
+def _by_side(at: sp.Expr, zero: sp.Expr, value: Callable[[bool, sp.Expr], sp.Expr]) -> sp.Expr:
+    """A value on the left or the right of the zero, by cases where that is not known.
+
+    Each case is a function of the distance, so that it is real on the other side, too: compiled code works out both.
+    """
     beyond = at > zero
     if beyond in (sp.true, sp.false):
-        return value(beyond == sp.true)
-    cases = [value(side) for side in (True, False)]
-    return cases[0] if cases[0] == cases[1] else sp.Piecewise((cases[0], beyond), (cases[1], True))
+        return value(beyond == sp.true, at)
+    left, right = (value(side, zero + sign * sp.Abs(at - zero)) for side, sign in ((False, -1), (True, 1)))
+    return right if left == right else sp.Piecewise((right, beyond), (left, True))

@@ -15,6 +15,11 @@ import sympy as sp
 from derivations.calculus.ends import AtEnd
 from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.calculus.towards import limit_towards
+from derivations.errors import NoClosedForm
+
+
+class NoKernelAtEnd(NoClosedForm):
+    """The potential is that of a family, and none of its kernels has what the process does at an end."""
 
 
 class End(Enum):

@@ -132,6 +132,7 @@ class TransformedGaussian(Family):
         value = fold_inverses(sp.powsimp(sp.expand(total)))
         return value if finite == sp.true else sp.Piecewise((value, finite), (sp.oo, True))
 
+    @cached_property
     def growth(self) -> sp.Expr:
         r"""The constant :math:`\kappa` with :math:`|x(z)| = e^{\kappa z^2 + o(z^2)}`, the larger of the two ends.
 
@@ -146,7 +147,7 @@ class TransformedGaussian(Family):
 
     def finite_until(self, k: sp.Expr) -> sp.Expr:
         r"""The first t with :math:`k\kappa = 1/(2s_t^2)`: beyond it :math:`e^{k\kappa z^2}` outgrows the Gaussian."""
-        kappa = self.growth()
+        kappa = self.growth
         if kappa == 0:
             return sp.oo
         variance = self.components[0].variance

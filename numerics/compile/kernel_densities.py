@@ -313,7 +313,8 @@ class IntervalDensity(FamilyDensity):
     def _at(self, y: Array, rest: Array, offset: Array) -> Array:
         # a − b from the difference of the logits, in which a narrow law keeps its digits
         gap = -(y / self.length) * self.b_left * np.expm1(-offset)
-        gap = np.where(np.abs(offset) < 1, gap, y / self.length - self.b)
+        far = np.where(y < rest, y / self.length - self.b, self.b_left - rest / self.length)
+        gap = np.where(np.abs(offset) < 1, gap, far)
         kernel = log_interval_kernel(self.tau, y / self.length, self.b, rest / self.length, self.b_left, gap)
         return kernel + self.shift + self.solution.between(y, rest)
 
@@ -357,11 +358,16 @@ class FromLogit:
     part: KernelLaw
 
     @cached_property
-    def _back(self) -> tuple[CompiledFunction, float]:
-        chart = self.part.chart
-        return compile_expression(chart.back.variables, chart.back.expr), float(chart.length)
+    def _back(self) -> tuple[CompiledFunction, CompiledFunction, float]:
+        """Of the distance from the lower end of y, and of that from the upper one, which keeps its digits there."""
+        chart, (y,) = self.part.chart, self.part.chart.back.variables
+        from_above = chart.back.expr.subs(y, chart.length - y)
+        return compile_expression((y,), chart.back.expr), compile_expression((y,), from_above), float(chart.length)
 
     def __call__(self, s: Array) -> Array:
         """At any points."""
-        back, length = self._back
-        return np.asarray(back(np.clip(length * expit(s), np.finfo(float).tiny, np.nextafter(length, 0))), dtype=float)
+        from_below, from_above, length = self._back
+        low, high = (
+            back(np.maximum(length * expit(-np.abs(s)), np.finfo(float).tiny)) for back in (from_below, from_above)
+        )
+        return np.where(s < 0, low, high)

@@ -92,6 +92,7 @@ def moving_part(part: KernelLaw, start: sp.Expr, when: sp.Expr, remaining: float
         remaining,
         None if inverted else MovingSampler(part, start, when),
         frame.features,
+        None if frame.middle is None else Apart(part, frame.middle),
     )
     if frame.beside_an_end(back, left, right):
         first, last = (float(measure.quantile(np.array([1e-15 * remaining]), upper)[0]) for upper in (False, True))
@@ -168,6 +169,21 @@ class MovingSampler:
         return found[:size]
 
 
+@dataclass(frozen=True)
+class Apart:
+    """How far states are from that of the centre, which may be much larger."""
+
+    part: KernelLaw
+    middle: mpmath.mpf
+
+    def __call__(self, offsets: Array) -> Array:
+        """Of offsets in the coordinate."""
+        back = compiled((self.part.chart.back.variables[0],), self.part.chart.back.expr)
+        with mpmath.workdps(_DIGITS):
+            here = back(self.middle)
+            return np.array([float(back(self.middle + mpmath.mpf(float(s))) - here) for s in offsets])
+
+
 @cache
 def maps(part: KernelLaw) -> tuple[CompiledFunction, CompiledFunction]:
     """X to y and y to x, as functions of arrays."""
@@ -190,6 +206,7 @@ class Frame:
     powers: tuple[float | None, float | None]
     push: float = 0.0  # how far a drift carries the coordinate
     features: tuple[float, ...] = ()  # where the density changes on scales of its own
+    middle: mpmath.mpf | None = None  # the centre to all digits, where differences from it may be asked for
 
     def beside_an_end(self, back: Callable[[Array], Array], left: float, right: float) -> bool:
         """Whether a state typical of the law is hardly resolved from an end, as where it tends to one that it never reaches."""
@@ -229,7 +246,7 @@ def _(part: RadialLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     )
     with mpmath.workdps(_DIGITS):
         reach = 8 * mpmath.sqrt(v) + 8 * v * (1 + abs(power)) / m
-        return Frame(part, m - reach, m + reach, float(m), float(mpmath.sqrt(v)), (float(power), None))
+        return Frame(part, m - reach, m + reach, float(m), float(mpmath.sqrt(v)), (float(power), None), middle=m)
 
 
 @frame_of.register
@@ -274,7 +291,7 @@ def _(part: HalfLineLaw, start: sp.Expr, when: sp.Expr) -> Frame:
     with mpmath.workdps(_DIGITS):
         reach = 8 * mpmath.sqrt(t) + k * t
         powers = (_POWERS[part.end], None)
-        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), powers, float(k * t))
+        return Frame(part, y0 - reach, y0 + reach, float(y0), float(mpmath.sqrt(t)), powers, float(k * t), middle=y0)
 
 
 @frame_of.register

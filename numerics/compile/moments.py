@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import mpmath
 import sympy as sp
@@ -42,16 +42,7 @@ class FrozenMoments(Moments):
         expr, start = self._closed(order)
         if start is None:
             return None
-        try:
-            if digits == _DIGITS:
-                return constant(expr, start, self.when)
-            with mpmath.workdps(digits):
-                return compiled((initial, time), expr)(compiled((), start)(), compiled((), self.when)())
-        except (
-            MemoryError,
-            OverflowError,
-        ):  # special functions at arguments with more digits before the point than memory holds
-            return None
+        return number_of(expr, start, self.when, digits)
 
     def raw(self, order: int) -> float:
         """The moment of an order, infinity where it is not finite."""
@@ -83,6 +74,9 @@ class FrozenMoments(Moments):
             digits *= 2
 
     def _about_the_mean(self, order: int) -> float:
+        moving = [measure for measure in self.measures if measure.mass > 0]
+        if len(moving) == 1 and (found := moving[0].central(order)) is not None:
+            return found
         mean = self.raw(1)
         return self._integrated(lambda x: (x - mean) ** order)
 
@@ -105,7 +99,7 @@ class FixedMoments(FrozenMoments):
     measures: tuple[Measure, ...] = ()
 
     def _is_finite(self, order: int) -> bool:
-        return bool(self.when < self.part.finite_until(sp.Integer(order)))
+        return bool(self.when < finite_until(self.part, order))
 
     def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
         closed = closed_moment(self.part, order)
@@ -122,7 +116,7 @@ class SpreadMoments(FrozenMoments):
     when: sp.Expr
 
     def _is_finite(self, order: int) -> bool:
-        return all(bool(self.when < part.finite_until(sp.Integer(order))) for part in self.parts)
+        return all(bool(self.when < finite_until(part, order)) for part in self.parts)
 
     def _closed(self, order: int) -> tuple[sp.Expr, sp.Expr | None]:
         inner = sp.Dummy("x0", real=True)
@@ -132,6 +126,24 @@ class SpreadMoments(FrozenMoments):
         averaged = (self.start.average(g, inner, p.diffusion.domain) for g, p in zip(given, self.parts, strict=True))
         total = sp.Add(*averaged)
         return (total, None) if total.has(GaussianExpectation) else (total, sp.S.Zero)
+
+
+@lru_cache(maxsize=512)
+def number_of(expr: sp.Expr, start: sp.Expr, when: sp.Expr, digits: int) -> mpmath.mpf | None:
+    """A closed moment to so many digits; None where its functions have arguments with more digits before the point than memory holds."""
+    try:
+        if digits == _DIGITS:
+            return constant(expr, start, when)
+        with mpmath.workdps(digits):
+            return compiled((initial, time), expr)(compiled((), start)(), compiled((), when)())
+    except (MemoryError, OverflowError):
+        return None
+
+
+@cache
+def finite_until(part: Law, order: int) -> sp.Expr:
+    """The time up to which the law's moment of an order is finite."""
+    return part.finite_until(sp.Integer(order))
 
 
 @cache

@@ -87,6 +87,10 @@ class Measure(ABC):
     def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
         """The integral of a function of the state against the measure, cut at its kinks."""
 
+    def central(self, order: int) -> float | None:
+        """The moment about the mean of a measure so narrow that states in doubles have too few digits for it; None where they have enough."""
+        return None
+
     def entropy(self) -> float:
         r"""The integral :math:`-\int p\log p`."""
         return -self.integral(self.logpdf)

@@ -15,6 +15,11 @@ _MOST = (
     1 << 16
 )  # panels that are halved at a time: more do not settle because of roundings, and halving them would take for ever
 _LEFT_OVER = 1e-7  # relative error beyond which an integral is refused
+_ROUNDED = (
+    1e-9,
+    1e-3,
+)  # relative errors up to which panels are left as they are where halving all of them no longer helps, once or some times
+_SOME_TIMES = 4
 _OUTERMOST = 1e-6  # share of the outermost panel beyond which the integral does not end there
 
 
@@ -47,30 +52,45 @@ def by_panels(
     low, high = edges[:-1], edges[1:]
     whole, size = _rule(integrand, low, high)
     total, scale, owed = 0.0, float(size.sum()), 0.0
-    outer = [float(size[0]), float(size[-1])]
+    outer, grows = [float(size[0]), float(size[-1])], (False, False)
+    before, panels, stuck = np.inf, 0, 0
     for depth in range(_HALVINGS):
         middle = (low + high) / 2
         halves = np.concatenate([low, middle]), np.concatenate([middle, high])
         parts, sizes = _rule(integrand, *halves)
         count = low.size
+        if depth == 0:
+            grows = bool(sizes[0] > sizes[count] > 0), bool(sizes[-1] > sizes[count - 1] > 0)
         scale = max(scale, float(sizes.sum()))
         if not np.isfinite(scale):
             raise ValueError("the expectation is infinite or overflows: the function outgrows what the law gives it")
         gap = np.abs(parts[:count] + parts[count:] - whole)
         settled = gap <= np.maximum(rtol * scale / 64, 4e-16 * (sizes[:count] + sizes[count:]))
         settled |= (middle <= low) | (middle >= high)
-        if depth == _HALVINGS - 1 or np.count_nonzero(~settled) > _MOST:
-            owed, settled = float(gap[~settled].sum()), np.ones_like(settled)
+        left, remaining = float(gap[~settled].sum()), int(np.count_nonzero(~settled))
+        # beside a jump one panel is left each time; where nearly all halves are, what they are off by is the integrand's rounding
+        stuck = stuck + 1 if left > before / 4 and remaining > 1.5 * panels else 0
+        rounded = stuck > 0 and left < _ROUNDED[int(stuck > _SOME_TIMES)] * scale
+        if depth == _HALVINGS - 1 or remaining > _MOST or rounded:
+            owed, settled = left, np.ones_like(settled)
+        before, panels = left, remaining
         both = np.concatenate([settled, settled])
         total += float(parts[both].sum())
         if settled.all():
             break
         whole, low, high = parts[~both], halves[0][~both], halves[1][~both]
     if owed > _LEFT_OVER * scale:
+        if stuck > _SOME_TIMES and owed < _ROUNDED[1] * scale:
+            raise ValueError(
+                f"the integral over the law is known to {owed / scale:.1g} of its size only: the law is so narrow that states in doubles "
+                "leave the function no more digits"
+            )
         raise ValueError(
             "the integral over the law does not settle; give the states at which the function jumps or is singular as points="
         )
-    if scale > 0 and any(o > _OUTERMOST * scale for o, is_open in zip(outer, open_ends, strict=True) if is_open):
+    if scale > 0 and any(
+        o > _OUTERMOST * scale or up for o, up, is_open in zip(outer, grows, open_ends, strict=True) if is_open
+    ):
         raise ValueError("the expectation is infinite or does not exist: the function outgrows the law's tail")
     return total
 

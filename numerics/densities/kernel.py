@@ -10,12 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numerics.densities.base import Array, Function, Measure, weighted
-from numerics.densities.integrals import by_panels
+from numerics.densities.base import Array, Function, Measure
+from numerics.densities.integrals import NODES, WEIGHTS, by_panels
 from numerics.densities.panels import Panels, settled_panels
 
 _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
 _FAR = 1e3  # widths from an end beyond which offsets from the centre are the better variable
+_NARROW = 1e-5  # of a state: a law of less than this width is left ten digits by differences of states
 
 
 class KernelDensity(ABC):
@@ -63,6 +64,8 @@ class KernelMeasure(Measure):
         Generator and number to exact samples; None to draw by inversion.
     features : tuple of float
         Values of y between which the density may change on scales of its own.
+    apart : callable or None
+        Offsets from the centre, in y, to the differences between the states there and at the centre, to all digits.
     """
 
     left: float
@@ -79,6 +82,7 @@ class KernelMeasure(Measure):
     known_mass: float | None
     sample: Callable[[np.random.Generator, int], Array] | None = field(default=None)
     features: tuple[float, ...] = field(default=())
+    apart: Callable[[Array], Array] | None = field(default=None)
 
     @property
     def support(self) -> tuple[float, float]:  # type: ignore[override]
@@ -227,6 +231,14 @@ class KernelMeasure(Measure):
 
     def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
         """In the coordinate, on the panels, cut at the kinks."""
+        return self._averaged(lambda s, x: function(x), kinks)
+
+    def entropy(self) -> float:
+        """In the coordinate, where the density has its digits also if states have none of them."""
+        return -self._averaged(lambda s, x: self._log_at(s) - self.density.log_scale(x) + np.log(self._factor), ())
+
+    def _averaged(self, function: Callable[[Array, Array], Array], kinks: Sequence[float]) -> float:
+        """The integral of a function of the panels' variable and of the state."""
         panels = self._panels
         inner = np.array([k for k in kinks if self.left < k < self.right])
         edges = panels.edges
@@ -237,14 +249,18 @@ class KernelMeasure(Measure):
         edges = np.unique(np.concatenate([edges, cuts[(cuts > edges[0]) & (cuts < edges[-1])]]))
 
         def integrand(s: Array) -> Array:
-            x = self._state(s)
-            return weighted(function, x, np.exp(self._log_at(s)))
+            weight = np.exp(self._log_at(s))
+            kept = weight > 0
+            values, inside = np.zeros(s.shape), s[kept]
+            with np.errstate(all="ignore"):
+                values[kept] = function(inside, self._state(inside)) * weight[kept]
+            return values
 
         total = by_panels(integrand, edges, ends)
         if not ends[0]:  # what is left at the end, where the function must have settled
             first = edges[:1]
             with np.errstate(all="ignore"):
-                here, before = (float(function(np.atleast_1d(self.back(s)))[0]) for s in (first, 2.0**8 * first))
+                here, before = (float(function(s, np.atleast_1d(self.back(s)))[0]) for s in (first, 2.0**8 * first))
             left_over = panels.end_mass(self._log_at, first)[0]
             if abs(here) > 1.1 * abs(before) and left_over * abs(here) > 1e-9 * abs(total):
                 raise ValueError(
@@ -252,6 +268,29 @@ class KernelMeasure(Measure):
                 )
             total += here * left_over if left_over > 0 and np.isfinite(here) else 0.0
         return total * self._factor
+
+    def central(self, order: int) -> float | None:
+        """From differences of states, where these are small beside the states."""
+        if self.apart is None or not self._by_offset:
+            return None
+        with np.errstate(all="ignore"):
+            (here,) = self.back(np.array([self.centre]))
+        if not np.abs(self.apart(np.array([-self.width, self.width]))).max() < _NARROW * abs(here):
+            return None
+        differences, weights = self._spread
+        middle = differences @ weights
+        return float(((differences - middle) ** order) @ weights)
+
+    @cached_property
+    def _spread(self) -> tuple[Array, Array]:
+        """Differences of states from that of the centre at the nodes of the panels, and their probabilities."""
+        assert self.apart is not None
+        edges = self._panels.edges
+        half = np.diff(edges)[:, None] / 2
+        s = (edges[:-1, None] + half * (1 + NODES)).ravel()
+        weights = np.exp(self._log_at(s)) * (half * WEIGHTS).ravel()
+        kept = weights > 0
+        return self.apart(s[kept]), weights[kept] / weights[kept].sum()
 
 
 @dataclass(frozen=True)

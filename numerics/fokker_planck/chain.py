@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
-from numerics.fokker_planck.coordinate import Array, Coordinate, rule
+from numerics.fokker_planck.coordinate import CUSP, Array, Coordinate, rule
 from numerics.fokker_planck.semigroup import propagated, stepped
 
 _ROUNDING = 1e-12  # of a sum over states
@@ -224,12 +224,16 @@ class Chain:
 
     def _at_nodes(self, z: Array, faces: Array, here: Array, sign: int) -> tuple[Array, Array, Array]:
         """Noise, energy above that of the node, and weights, in both halves of each cell; beside a crossing for the noise's power."""
-        powers, faces = [], faces.copy()
+        powers, faces = (
+            [(self.grid.middle, (CUSP, CUSP))] if self.grid.middle in self.coordinate.cusps else [],
+            faces.copy(),
+        )
         for place, (left, right) in self.coordinate.crossings:
             face = int(np.argmin(np.abs(faces - place)))
-            if 0 < face < len(faces) - 1 and (left or right):
+            cusp = place in self.coordinate.cusps
+            if 0 < face < len(faces) - 1 and (left or right or cusp):
                 faces[face] = place  # but for rounding
-                powers.append((place, (sign * left, sign * right)))
+                powers.append((place, (CUSP, CUSP) if cusp else (sign * left, sign * right)))
         a, b = np.stack([faces[:-1], z], axis=1), np.stack([z, faces[1:]], axis=1)
         nodes, weights = rule(a.ravel(), b.ravel(), powers, _NODES, _WEIGHTS)
         x, energy = self.coordinate.backward(nodes.ravel())

@@ -23,22 +23,27 @@ _NOISE = 1e-9  # relative: above, a panel that halving does not help is not reso
 _HALVINGS = 12
 _PANELS = 4000
 _ROUNDED = 1e-13  # relative, of z
+CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
 _FARTHEST = 1e120  # beyond it, squares of states overflow
 
 
 @dataclass(frozen=True)
 class Crossing:
-    r"""A zero of the noise at which :math:`1/\varphi^2` is integrable, a pole at which :math:`\varphi^2` is, or a jump.
+    r"""A zero of the noise at which :math:`1/\varphi^2` is integrable, a pole at which :math:`\varphi^2` is, a jump, or a cusp.
 
     Parameters
     ----------
     place : float
     orders : tuple of float
         The exponents :math:`|q| < \tfrac12` with :math:`\varphi \sim |x - c|^q` from the left and from the right.
+    is_cusp : bool
+        Whether a coefficient without such a power changes there faster than in proportion to the distance, as
+        :math:`1 + |x|^{1/4}` or :math:`\log|x|` at 0.
     """
 
     place: float
     orders: tuple[float, float]
+    is_cusp: bool = False
 
     @property
     def is_jump(self) -> bool:
@@ -196,6 +201,14 @@ class Coordinate:
             elif away == 0:
                 bounds.append(last)
         return bounds
+
+    @cached_property
+    def cusps(self) -> list[float]:
+        """Values of z at the cusps in the table."""
+        low, high = self.range
+        inside = [cross.place for cross in self.coefficients.crossings if cross.is_cusp and low < cross.place < high]
+        edges, z, _ = self._table
+        return [float(z[np.searchsorted(edges, place)]) for place in inside]
 
     @cached_property
     def crossings(self) -> list[tuple[float, tuple[float, float]]]:

@@ -62,6 +62,8 @@ class Block:
         """The state, or the default of an argument that a layer leaves out."""
         if first:
             return Value.of(state, self.axes, skip=frozenset())
+        if node.target.startswith("*"):
+            return {} if node.target.startswith("**") else ()
         if not node.args:
             raise ValueError(
                 f"the block needs a second argument, {node.target}; wrap it in a module that takes the state only"

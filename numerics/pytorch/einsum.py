@@ -35,12 +35,38 @@ def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
             raise ValueError(f"{equation!r} multiplies by a tensor of {len(b)} axes; a matrix has two")
         made = multiplied_as_matrices(reader, first, y) if b[0] == k else linear_function(reader, first, y)
         return _ordered(reader, made, a.replace(k, "") + row, out)
-    both = "".join(label for label in a if label in b and label != k)
-    m, n = (s.translate(dict.fromkeys(map(ord, both + k))) for s in (a, b))
+    heads = _listed(reader, x, a) + "".join(
+        h for h in _listed(reader, y, b) if h not in a
+    )  # those of one alone the other's share
+    each = "".join(label for label in a if label in b and label not in k + heads) + heads
+    m, n = (s.translate(dict.fromkeys(map(ord, each + k))) for s in (a, b))
     if len(m) != 1 or len(n) != 1:
         raise ValueError(f"{equation!r} is no product of two matrices for each of the axes that both have")
-    first, second = _ordered(reader, x, a, both + m + k), _ordered(reader, y, b, both + k + n)
-    return _ordered(reader, multiplied_as_matrices(reader, first, second), both + m + n, out)
+    if out.index(m) > out.index(n):
+        (x, a, m), (y, b, n) = (y, b, n), (x, a, m)
+    first, second = (
+        _spread(_ordered(reader, x, a, _in(a, each) + m + k), a, each),
+        _spread(_ordered(reader, y, b, _in(b, each) + k + n), b, each),
+    )
+    return _ordered(reader, multiplied_as_matrices(reader, first, second), each + m + n, out)
+
+
+def _listed(reader: Reader, x: Any, labels: str) -> str:
+    """The labels of axes that list tensors, such as heads."""
+    axes = reader.value(x, "einsum").axes
+    return "".join(label for label, axis in zip(labels, axes, strict=False) if isinstance(axis, int))
+
+
+def _in(labels: str, wanted: str) -> str:
+    return "".join(label for label in wanted if label in labels)
+
+
+def _spread(value: Value, labels: str, wanted: str) -> Value:
+    """With an axis of size 1 for each label in front that it does not have."""
+    for place, label in enumerate(wanted):
+        if label not in labels:
+            value = value.with_one(place)
+    return value
 
 
 def _ordered(reader: Reader, x: Any, labels: str, wanted: str) -> Value:

@@ -2,6 +2,7 @@ r"""The graph that torch.fx lists of a block, each node read by its rule."""
 
 from __future__ import annotations
 
+import inspect
 import operator
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -110,7 +111,8 @@ class Graph:
     def _prepare(self, nodes: Iterable[Any]) -> None:
         """The number of features and the axes, from the first module that says them in the order of use, else of definition."""
         called = [(n.target, self.block.get_submodule(n.target)) for n in nodes if n.op == "call_module"]
-        tensors = [n.args[1] for n in nodes if n.op == "call_function" and n.target.__name__ == "linear"]
+        functions = [n for n in nodes if n.op == "call_function" and n.target.__name__ == "linear"]
+        tensors = [n.args[1] if len(n.args) > 1 else n.kwargs.get("weight") for n in functions]
         raw = [self.reader.tensor(n.target).shape[-1] for n in tensors if getattr(n, "op", "") == "get_attr"]
         found, axes = shape_of_state([*called, *self.block.named_modules()], self.reader.positions)
         if not called and raw:
@@ -150,7 +152,10 @@ class Graph:
                 raise TypeError("a whole number is asked for that depends on the batch or on values of tensors")
 
         try:
-            return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
+            left_out = _left_out(self.block)
+            return _still(
+                lambda: Tracer().trace(self.block, left_out), f"{type(self.block).__name__} draws random numbers"
+            )
         except RandomNumbers:
             raise
         except Undecided as error:
@@ -160,6 +165,12 @@ class Graph:
             raise ValueError(
                 f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors"
             ) from error
+
+
+def _left_out(block: Any) -> dict[str, Any]:
+    """The arguments that a layer leaves out, which have their defaults, so that conditions on these are decided as PyTorch decides them."""
+    arguments = list(inspect.signature(type(block).forward).parameters.values())[2:]
+    return {a.name: a.default for a in arguments if a.default is None or isinstance(a.default, (bool, int, float, str))}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import sympy as sp
 
@@ -118,13 +118,33 @@ def without_guard(reader: Reader, value: Value) -> Value:
 
 
 def averaged(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
-    """``x.mean(-1, keepdim=True)``: an average over the neurons."""
+    """``x.mean(-1, keepdim=True)``: an average over the neurons; or over tensors that were stacked."""
+    listed = _over_list(reader, "mean", x, dim, keepdim)
+    if listed is not None:
+        total, count = listed
+        return total.map(lambda e: e / count)
     return _over_neurons(reader, "mean", x, dim, keepdim, lambda parts: mean_of(reader, parts, lambda e: e))
 
 
 def summed(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
-    """``x.sum(-1, keepdim=True)``: as many averages as there are neurons."""
+    """``x.sum(-1, keepdim=True)``: as many averages as there are neurons; or over tensors that were stacked."""
+    listed = _over_list(reader, "sum", x, dim, keepdim)
+    if listed is not None:
+        return listed[0]
     return _over_neurons(reader, "sum", x, dim, keepdim, lambda parts: _sum(reader, "sum", parts, lambda e: e))
+
+
+def _over_list(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tuple[Value, int] | None:
+    """The sum along an axis that lists tensors, such as heads, and their number; None along another one."""
+    value = reader.value(x, word)
+    (along,) = dim if isinstance(dim, tuple) and len(dim) == 1 else (dim,)
+    if not isinstance(along, int) or not isinstance(value.axes[axis := value.axis(along, word)], int):
+        return None
+    count = int(cast(int, value.axes[axis]))
+    total = value.taken(axis, 0)
+    for place in range(1, count):
+        total = reader.combine(total, value.taken(axis, place), lambda a, b: a + b)
+    return total.with_one(axis) if keepdim else total, count
 
 
 def length(reader: Reader, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
@@ -181,7 +201,9 @@ def _over_neurons(
     value = reader.value(x, word)
     (along,) = dim if isinstance(dim, tuple) and len(dim) == 1 else (dim,)
     if not isinstance(along, int) or not keepdim or value.axes[value.axis(along, word)] != NEURONS:
-        raise ValueError(f"{word} is known over the neurons only: {word}(-1, keepdim=True)")
+        raise ValueError(
+            f"{word} is known over the neurons, {word}(-1, keepdim=True), and over tensors that were stacked"
+        )
     axis = value.axis(along, word)
     made = value.each(lambda parts: (Part(of(parts)),))
     return replace(made, axes=(*value.axes[:axis], ONE, *value.axes[axis + 1 :]))

@@ -21,12 +21,13 @@ from numerics.pytorch import (
     encoder,
     linear,
     norms,
+    pooling,
     shapes,
 )
 from numerics.pytorch.dropping import branch_dropped, drops
 from numerics.pytorch.reader import Reader, Rule
 
-_KINDS = (activations, arithmetic, attention, convolution, cutting, dropping, einsum, linear, norms, shapes)
+_KINDS = (activations, arithmetic, attention, convolution, cutting, dropping, einsum, linear, norms, pooling, shapes)
 
 #: Modules of torchvision, timm and others that drop a branch.
 BRANCHES_DROPPED = ("StochasticDepth", "DropPath")
@@ -43,7 +44,8 @@ REFUSED = {
     "Transformer": "is a whole model; give one layer of its encoder, such as .encoder.layers[0]",
     "Bilinear": "multiplies two inputs by one tensor of weights, which has no rule",
     "_MaxPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
-    "_AvgPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
+    "_AdaptiveAvgPoolNd": "averages over positions and makes a grid of its own; a layer that is repeated must keep its grid",
+    "_AdaptiveMaxPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
     "_ConvTransposeNd": "is the transpose of a filter, which has no rule",
 }
 

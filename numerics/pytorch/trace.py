@@ -63,7 +63,8 @@ def from_torch(
     scale : Expr
         What multiplies a branch; 1 leaves the block as it stands.
     exact_law : bool
-        Keep the law of weights that are not Gaussian: uniform ones, or the fourth moment of measured ones. Without it Gaussian weights of the
+        Keep the law of weights that are not Gaussian: uniform ones, or the fourth moment of measured ones; biases, one number beside k, stay
+        Gaussian, which in front of a function changes a share of order :math:`1/k^2`. Without it Gaussian weights of the
         same variance stand for them, and a remark says what that changes: nothing at infinite width, nor as the depth grows where
         the layer is linear in them, such as its last matrix; else a share of order 1/k, k being the neurons that are read.
 

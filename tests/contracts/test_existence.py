@@ -57,7 +57,7 @@ SAID = {
     ConvBlock: {"depth": YES, "width": YES},
     AttentionBlock: {"depth": YES, "width": YES},
     TransformerBlock: {"depth": YES, "width": YES},
-    ShapedAttention: {"joint": ("yes", "not known")},
+    ShapedAttention: {"joint": YES},
     Network: {"depth": YES, "width": YES, "joint": YES},
 }
 

@@ -128,10 +128,16 @@ import pickle, sys
 import sympy as sp
 from derivations import *
 from tests.derivations.test_binding import NODES
+A, B, C = map(Weights, "ABC")
 made = [derive(net) for net in (
     ResNet(tanh, width=sp.Symbol("n", integer=True, positive=True)), ResNet(tanh, width=sp.oo, inputs=2),
     ResNet(ornstein_uhlenbeck, width=1), ResNet(gelu, width=3),
-    ShrinkingResNet(silu, tanh, width=sp.oo, inputs=2), ShapedMLP(relu, c_plus=1, c_minus=0))]
+    ShrinkingResNet(silu, tanh, width=sp.oo, inputs=2), ShapedMLP(relu, c_plus=1, c_minus=0),
+    ResNet(silu, width=sp.oo, inputs=3), GatedBlock(silu, width=sp.oo, inputs=2), MLPBlock(silu, width=sp.oo, inputs=2),
+    PreNormResNet(silu, width=sp.oo, inputs=2), ConvBlock(silu, width=sp.oo), AttentionBlock(width=2),
+    Network(lambda x: x + epsilon * A(tanh(B(x)) * silu(C(x))), width=sp.oo, inputs=2),
+    Network(lambda x: x + epsilon * A(tanh(B(x)) * silu(C(x))), width=3, inputs=2))]
+made.append(jacobian(ShrinkingResNet(tanh, silu, width=sp.Symbol("n", integer=True, positive=True))))
 text = [d.to_json() + d.latex() + str(d) + repr(d) for d in made]
 print("\\0".join([*text, *map(sp.srepr, (node for node, _ in NODES.values()))]), end="")
 sys.stdout.flush()
@@ -148,10 +154,11 @@ def test_every_process_writes_the_same():
         text, nodes = ran.stdout.split(b"\0\0", 1)
         return text.decode().split("\0"), pickle.loads(nodes)
 
-    (first, nodes), (second, _) = run("1"), run("2")
-    assert len(first) == 6 + len(NODES)
-    for one, other in zip(first, second, strict=True):
-        assert one == other
+    (first, nodes), *others = map(run, "123")
+    assert len(first) == 15 + len(NODES)
+    for texts, _ in others:
+        for one, other in zip(first, texts, strict=True):
+            assert one == other
     assert nodes == [node for node, _ in NODES.values()]  # from another process, with its own numbering of dummies
     assert list(map(hash, nodes)) == [hash(node) for node, _ in NODES.values()]
     assert nodes[0] + nodes[0] == 2 * NODES["sum"][0]

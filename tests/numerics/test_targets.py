@@ -52,11 +52,38 @@ def test_values_that_are_reached_between_the_points_of_the_grid():
 
     found = choose(bump(sp.oo), g, norm=1.648, bounds=(0.6, 2.0))
     assert abs(found.value - (1 - np.sqrt(1 - np.sqrt(2 * np.log(1.648))))) < 1e-5
-    assert found.several
+    assert abs(found.value + found.others[0] - 2) < 1e-5
     with pytest.raises(ValueError, match=r"goes only from 1 to 1\.649 .*1\.65 is not reached"):
         choose(bump(sp.oo), g, norm=1.65, bounds=(0.6, 2.0))
     still = Question(bump(3), g, 2.0, None, None, None, None, 1.3, 0.0, 100, 0)
     assert still.value(2.0) == (pytest.approx(1.3), 0.0)  # no noise: it stays
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [sp.oo, 3])
+def test_a_narrow_bump_between_the_points_of_the_grid_has_both_its_sides(width):
+    """The branch is 1 but for a bump up to 2 of 1/200 of the bounds; E V = exp(branch²/2)."""
+    branch = 1 + sp.exp(-(((g - sp.Rational(37, 100)) / sp.Rational(4, 1000)) ** 2))
+    net = Network(lambda x: x + epsilon * branch * A(relu(B(x))), width=width, parameters=(g,))
+    found = choose(net, g, norm=3, bounds=(0.1, 1))
+    half = 0.004 * np.sqrt(-np.log(np.sqrt(2 * np.log(3)) - 1))
+    assert (found.value, *found.others) == pytest.approx([0.37 - half, 0.37 + half], rel=1e-6)
+    assert "so it is at 0.373416" in str(found)
+    if width == 3:
+        x = simulate_network(found.network, 200, 4000, x0=1.0, seed=3)
+        norms = (x[:, :, 0] ** 2).mean(axis=1)
+        error = norms.std() / np.sqrt(len(norms))
+        assert (
+            abs(norms.mean() - 3) < 4 * error + 3 * np.log(3) ** 2 / 200
+        )  # a layer is 1 + log 3/200, not its exponential
+        assert abs(norms.mean() - np.exp(0.5)) > 4 * error  # without the bump
+
+
+@pytest.mark.slow
+def test_what_a_layer_adds_may_turn_too_often():
+    net = Network(lambda x: x + epsilon * sp.sin(500 * g) * A(relu(B(x))), width=sp.oo, parameters=(g,))
+    with pytest.raises(ValueError, match=r"turns \d\d\d times .* narrower bounds"):
+        choose(net, g, norm=1.2, bounds=(0.1, 1))
 
 
 @pytest.mark.slow

@@ -375,3 +375,19 @@ def test_networks_are_stopped_at_a_one_sided_zero(power):
         abs(2 * (states[1600] <= 0).mean() - (states[400] <= 0).mean() - float(crossed.cdf(0.0)))
         > 8 * np.sqrt(5) * error
     )
+
+
+CUSPS = {
+    "a fourth root": R(1, 10) + A(x) ** R(1, 4),
+    "a square root": R(1, 10) + sp.sqrt(A(x)),
+    "an eighth root": 1 + A(x) ** R(1, 8),
+    "a logarithm": sp.log(A(x)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k != "an eighth root")) for k in CUSPS])
+def test_cusps_of_the_noise_reach_the_default_tolerance(name):
+    found = solve_fokker_planck(driftless(CUSPS[name] ** 2), 0.5)
+    assert found.error < 1e-6
+    assert found.order == pytest.approx(2, abs=0.01)  # 1.3 for a fourth root where cells know nothing of the cusp
+    assert found.mean() == pytest.approx(0.5, abs=1e-6)

@@ -110,6 +110,32 @@ def capped(b, q, k, v):
     return scores.softmax(-1) @ v
 
 
+def shared_by_einsum(b, q, k, v):
+    shares = torch.einsum("bhid,bjd->bhij", q / math.sqrt(N // HEADS), k[:, 0]).softmax(-1)
+    return torch.einsum("bhij,bjd->bhid", shares, v[:, 0])
+
+
+def keys_before_queries(b, q, k, v):
+    shares = torch.einsum("bjd,bhid->bhij", k[:, 0], q / math.sqrt(N // HEADS)).softmax(-1)
+    return torch.einsum("bjd,bhij->bhid", v[:, 0], shares)
+
+
+class LeavesOut(nn.Module):
+    """Takes more than the state, as blocks of libraries do; a layer that is repeated leaves it out."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(N, N)
+
+    def forward(self, x, condition=None, size=0.5, other=False, *, mode="relu", **more):
+        y = self.a(x)
+        if condition is not None:
+            y = y * condition
+        if other:
+            y = 7 * y
+        return x + size * (y.relu() if mode == "relu" else y)
+
+
 class Compiled(nn.Module):
     """As torch.compile wraps a module, without the seconds that it takes."""
 
@@ -155,6 +181,12 @@ BLOCKS = {
     "maximum": pointwise(lambda b, x: torch.maximum(x, b.c(x)) - torch.minimum(b.c(x), 2 * x)),
     "unit length": pointwise(lambda b, x: F.normalize(x, dim=-1) + x / x.norm(dim=-1, keepdim=True)),
     "variance and sum": pointwise(lambda b, x: x / x.var(-1, keepdim=True) + x.sum(dim=-1, keepdim=True)),
+    "one key for all, by einsum": lambda: Decoder(shared_by_einsum, keys=1),
+    "keys before queries": lambda: Decoder(keys_before_queries, keys=1),
+    "arguments that are left out": LeavesOut,
+    "tensors stacked and added": pointwise(lambda b, x: torch.stack([b.c(x), x.relu()]).sum(0)),
+    "tensors stacked and averaged": pointwise(lambda b, x: torch.stack([b.c(x), x.relu(), x], 1).mean(1, True)[:, 0]),
+    "a matrix by its name": pointwise(lambda b, x: F.linear(x, weight=b.c.weight, bias=b.c.bias)),
     "matrix by einsum": pointwise(lambda b, x: torch.einsum("bti,oi->bto", x, b.c.weight)),
     "loop over a shape": pointwise(
         lambda b, x: torch.cat([sum(h for h in b.c(x).chunk(2, -1))] * 2, -1) * len(x.shape)
@@ -173,6 +205,32 @@ def test_what_is_read_is_what_pytorch_computes(name):
     np.testing.assert_allclose(evaluated(net, x.numpy(), tensors, copies), theirs, rtol=1e-4, atol=1e-5)
     wrong = evaluated(net, x.numpy()[:, ::-1], tensors, copies)  # control: another state
     assert np.abs(wrong - theirs).max() > 1e-3
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_averages_over_neighbours_that_keep_the_grid(counts):
+    pool = nn.AvgPool2d((3, 1), stride=1, padding=(1, 0), count_include_pad=counts)
+    block = Calls(lambda b, x: x + b.pool(b.a(x).relu()), a=nn.Conv2d(N, N, 1), pool=pool).double()
+    net = from_torch(block, positions=(3, 2), scale=1)
+    x = torch.randn(6, N, dtype=torch.float64)
+    with torch.no_grad():
+        theirs = block(x.T.reshape(1, N, 3, 2))[0].reshape(N, 6).T.numpy()
+    found = evaluated(net, x.numpy(), tensors_by_name(block))
+    np.testing.assert_allclose(found, theirs, rtol=1e-6)
+    assert (
+        np.abs(evaluated(net, x.numpy()[::-1].copy()[[0, 2, 1, 3, 4, 5]], tensors_by_name(block)) - theirs).max() > 1e-3
+    )
+
+
+def test_averages_that_make_another_grid_are_refused():
+    for pool, said in (
+        (nn.AvgPool2d(2), r"0 \(AvgPool2d\) of size \(2, 2\), stride \(2, 2\) .* changes the grid"),
+        (nn.AvgPool2d(3, stride=1), "padding .0, 0. changes the grid"),
+        (nn.AvgPool1d(3, stride=1, padding=1), "reads tensors of .batch, features, positions. and gets"),
+        (nn.AdaptiveAvgPool2d(1), "0 .AdaptiveAvgPool2d. averages over positions and makes a grid of its own"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            from_torch(nn.Sequential(pool, nn.Conv2d(N, N, 1)), positions=(3, 3))
 
 
 def test_heads_that_share_keys_share_their_matrices():
@@ -225,7 +283,10 @@ def depthwise():
         (depthwise, "0 .Conv1d. has 8 groups"),
         (lambda: Decoder(lambda b, q, k, v: v[:, :, torch.arange(q.shape[0])]), "must be Number, not Symbol"),
         (pointwise(lambda b, x: x.norm(p=1, dim=-1, keepdim=True)), "the norm of order 1 has no rule"),
-        (pointwise(lambda b, x: x.sum(1, keepdim=True)), "sum is known over the neurons only"),
+        (
+            pointwise(lambda b, x: x.sum(1, keepdim=True)),
+            "sum is known over the neurons, .* and over tensors that were stacked",
+        ),
         (pointwise(lambda b, x: torch.einsum("bti,bti->bt", x, x)), "'bti,bti->bt' is no product of two matrices"),
         (pointwise(lambda b, x: torch.einsum("bti->bt", x)), "is no product of two tensors with all axes named"),
         (pointwise(lambda b, x: torch.einsum("bti,oj->bto", x, b.c.weight)), "sums over more or less than one axis"),
