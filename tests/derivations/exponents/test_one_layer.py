@@ -1,7 +1,7 @@
 r"""Phase diagrams of twenty kinds of layers against one layer's own mean and variance, by quadrature written from each formula with NumPy alone.
 
 At sizes :math:`L^{-p}` all L layers add :math:`L\,\mathbb{E}\Delta` and :math:`L\,\mathrm{Var}\,\Delta` to a neuron. Their exponents in L, measured at
-two depths, say whether the limit is trivial, has drift, noise or both, or whether the layer is too strong; `scalings` must say the same at points of a grid.
+two depths, say whether the limit is trivial, has drift, noise or both, or whether the layer is too strong; `scalings` must say the same.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ LAYERS = {
         lambda c, s: moments(lambda z: c * root(X) * z[:, 0] * (1 + s * root(X) * z[:, 1]), 2),
     ),
     "square of a branch": (lambda x: x + (c * W(x) + s) ** 2, "cs", lambda c, s: moments(lambda z: (c * root(X) * z[:, 0] + s) ** 2, 1)),
-    "sizes in a product": (lambda x: x + c * s * A(tanh(m * x)), "cms", lambda c, m, s: (0.0, (c * s) ** 2 * root(np.tanh(m * X)) ** 2)),
+    "sizes in a product": (lambda x: x + c * s * A(tanh(x)), "cs", lambda c, s: (0.0, (c * s) ** 2 * root(np.tanh(X)) ** 2)),
     "drift in the update": (
         lambda x: x + c * tanh(x) + m * A(silu(s * B(x))),
         "cms",
