@@ -94,8 +94,8 @@ def require_covariance(covariance: sp.ImmutableMatrix, states: tuple[sp.Symbol, 
 
 
 def _has_integrals_over_several(formulas: sp.Basic | sp.ImmutableMatrix) -> bool:
-    """Whether a value to forty digits would take seconds."""
-    return any(len(mean.bound_symbols) > 1 for mean in formulas.atoms(GaussianMean))
+    """Whether a value to forty digits would take seconds: means over two variables, or over one of means over another."""
+    return any(len(mean.bound_symbols) > 1 or mean.args[0].has(GaussianMean) for mean in formulas.atoms(GaussianMean))
 
 
 def require_real(drift: sp.ImmutableMatrix, states: tuple[sp.Symbol, ...], domain: sp.Set) -> None:

@@ -117,7 +117,13 @@ def expect_network(
         )
         if summary.mean.shape != (1,):
             raise ValueError(f"the function must give one number for each sample, got shape {summary.mean.shape[1:]}")
-        estimates.append(Estimate(float(summary.mean[0]), float(summary.error[0])))
+        found = float(summary.mean[0]), float(summary.error[0])
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"the mean over networks of {layers} layers is {found[0]:g} with a standard error of {found[1]:g}: the function is infinite, "
+                "no number or without a finite square on some of them; take a smaller start or time, or a bounded function"
+            )
+        estimates.append(Estimate(*found))
     coarse, fine = estimates
     gap = coarse - fine
     seen = float(np.hypot(gap.value, gap.error))  # what is within the noise may be there

@@ -192,13 +192,15 @@ def without_flat_terms(expr: sp.Expr, y: sp.Symbol) -> sp.Expr:
 def tidy_condition(condition: Condition) -> Condition:
     """A condition whose relations all hold a common parameter, as intervals of it; others are returned as they are.
 
-    The relations change their truth values at finitely many points; the condition is evaluated at these and between them.
+    The relations change their truth values at finitely many points, zeros and poles; the condition is evaluated at these and between them.
 
     Examples
     --------
     >>> c = sp.Symbol("c", real=True)
     >>> tidy_condition(((c < 1) & ~(c < 0)) | ((c >= 1) & (c < 2)))
     (c >= 0) & (c < 2)
+    >>> tidy_condition(1 / (1 - c) > 2)
+    (c > 1/2) & (c < 1)
     """
     relations = condition.atoms(Relational)
     shared = set.intersection(*(set(r.free_symbols) for r in relations)) if relations else set()
@@ -212,7 +214,8 @@ def tidy_condition(condition: Condition) -> Condition:
 
 def _by_cells(condition: Condition, p: sp.Symbol, relations: set[Relational]) -> Condition:
     least = sp.S.Zero if p.is_positive else -sp.oo
-    points = {root for r in relations for root in sp.solve(r.lhs - r.rhs, p) if root.is_real is not False}
+    halves = [sp.fraction(sp.together(r.lhs - r.rhs)) for r in relations]
+    points = {root for half in halves for part in half for root in sp.solve(part, p) if root.is_real is not False}
     cuts = [least, *in_order(c for c in points if (c > least) != sp.false), sp.oo]
     found: list[Condition] = []
     start: tuple[sp.Expr, bool] | None = (
@@ -236,11 +239,19 @@ def _read(
     condition: Condition, p: sp.Symbol, point: sp.Expr, start: tuple[sp.Expr, bool] | None, found: list[Condition]
 ) -> tuple[sp.Expr, bool] | None:
     """Pass a single point: it opens an interval, closes one, or is inside one."""
-    if _truth(condition.subs(p, point)):
+    if _holds_at(condition, p, point):
         return (point, True) if start is None else start
     if start is not None:
         found.append(_bounds(p, start, (point, False)))
     return None
+
+
+def _holds_at(condition: Condition, p: sp.Symbol, point: sp.Expr) -> bool:
+    """False where a formula of the condition has a pole and says nothing."""
+    for r in condition.atoms(Relational):
+        if sp.fraction(sp.together(r.lhs - r.rhs))[1].subs(p, point).is_zero:
+            return False
+    return _truth(condition.subs(p, point))
 
 
 def _truth(value: Condition) -> bool:

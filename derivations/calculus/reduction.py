@@ -193,9 +193,11 @@ def _candidates(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> 
     residual = _flat(sp.diff(delta, process.time) + delta * _slope(process, x, mu, phi) + second)
     if delta.has(x) or residual != 0:
         return found
-    constant, moving = _flat(1 / second).as_independent(x, process.time, as_Add=False)
-    del constant  # a constant factor is a matter of units
-    return [*found, moving]
+    _, moving = _flat(1 / second).as_independent(
+        x, process.time, as_Add=False
+    )  # a constant factor is a matter of units
+    _, still = moving.as_independent(x, as_Add=False)  # one of time too, which may have no value at the start
+    return [*found, moving, still]
 
 
 def _coordinate(process: Diffusion, x: sp.Symbol, mu: sp.Expr, phi: sp.Expr) -> sp.Expr | None:

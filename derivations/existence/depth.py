@@ -31,6 +31,7 @@ from derivations.architectures.base import Recipe
 from derivations.calculus.boundaries import classify, explosion
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
+from derivations.existence.directions import by_directions
 from derivations.existence.flows import SecondMoments
 from derivations.existence.growth import at_most, degree, explosion_by_powers, is_lipschitz, is_smooth
 from derivations.existence.joint import linear_growth
@@ -259,8 +260,10 @@ def _over_positions(network: Recipe) -> tuple[str, str]:
         gram = gram_limit(network.program(), count).process
     except DerivationError as error:
         return UNKNOWN, f"the coefficients are not seen to grow at most linearly: {error}"
-    if isinstance(gram, Diffusion) and (found := linear_growth(gram, SecondMoments.of(gram.states, count))):
-        return found
+    if isinstance(gram, Diffusion):
+        moments = SecondMoments.of(gram.states, count)
+        if found := linear_growth(gram, moments) or by_directions(gram, moments, count):
+            return found
     return UNKNOWN, "the norms of positions move together, and are not seen to grow at most linearly"
 
 

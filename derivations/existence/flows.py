@@ -24,6 +24,8 @@ from derivations.limits.gram import upper
 #: The start of a variance.
 start = sp.Symbol("K_0", positive=True)
 _ALONE = "a variance"
+#: Velocities of variances that others are compared with, under other names, before they are written in correlations.
+_COMPARED = 2
 
 
 def of_flow(flow: Flow, recipe: Recipe) -> Existence:
@@ -111,12 +113,26 @@ class SecondMoments:
         """Of the variances, in correlations; one of those that are alike under other names."""
         drift, rule = dict(zip(flow.states, flow.drift, strict=True)), self.by_correlations
         found: dict[sp.Expr, sp.Expr] = {}
-        for s in self.variances.values():
+        known: list[tuple[int, sp.Expr]] = []
+        for a, s in self.variances.items():
+            if any(drift[s] == own.xreplace(self._exchanged(a, b)) for b, own in known):
+                continue
+            if len(known) < _COMPARED:
+                known.append((a, drift[s]))
             velocity = drift[s].xreplace(rule)
             own = sorted(velocity.free_symbols, key=sp.default_sort_key)
             names = {v: sp.Symbol(f"{k}", **v._assumptions_orig) for k, v in enumerate(own)}
             found.setdefault(velocity.xreplace(names), velocity)
         return list(found.values())
+
+    def _exchanged(self, a: int, b: int) -> dict[sp.Symbol, sp.Symbol]:
+        """Each state by what it is called where two coordinates change their names."""
+        at = {pair: s for s, pair in self.places.items()}
+        swap = {a: b, b: a}
+        moved = {s: (swap.get(i, i), swap.get(j, j)) for s, (i, j) in self.places.items()}
+        means = [s for s in self.states if s not in self.places]
+        renamed = {s: at[min(i, j), max(i, j)] for s, (i, j) in moved.items()}
+        return renamed | {m: means[swap.get(k, k)] for k, m in enumerate(means)}
 
     def degree(self, expr: sp.Expr) -> sp.Expr | None:
         """Far out, of a formula in correlations; None where these may make it infinite."""

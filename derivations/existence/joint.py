@@ -2,17 +2,22 @@ r"""Solutions of diffusions of Gram matrices as depth and width grow together.
 
 Coefficients that are smooth give a unique solution while the matrix is positive definite. The norm of an input, where it moves by itself,
 explodes as Feller's test says; covariances are bounded by norms, so that no more than linear growth of the norms' drift, and quadratic growth of their
-noise, excludes an explosion (the noise of a covariance enters no bound of a norm).
+noise, excludes an explosion (the noise of a covariance enters no bound of a norm). Where no norm moves by itself,
+:mod:`derivations.existence.directions` looks for other numbers that do.
 """
 
 from __future__ import annotations
 
+import math
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.calculus.boundaries import classify, explosion
+from derivations.calculus.boundaries import classify
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
+from derivations.existence.directions import by_directions
+from derivations.existence.feller import fellers_test
 from derivations.existence.flows import SecondMoments
 from derivations.existence.growth import at_most, degree, is_smooth, rising
 from derivations.existence.statement import UNKNOWN, Existence
@@ -23,7 +28,7 @@ def of_gram(limit: Diffusion, recipe: Recipe) -> Existence:
     if len(limit.states) == 1 and isinstance(limit.domain, sp.Interval):
         return _of_number(limit)
     moments = SecondMoments.of(limit.states, recipe.coordinates)
-    explodes, why = _explodes(limit, moments)
+    explodes, why = _explodes(limit, moments, math.prod(recipe.positions) if recipe.positions else 0)
     generic = limit.generic_entries
     if is_smooth([*limit.drift, *(limit.entry(i, j) for i, j in generic)]):
         return Existence(
@@ -37,7 +42,7 @@ def _of_number(limit: Diffusion) -> Existence:
     if limit.domain.inf == 0 and at_most([degree(rising(limit.drift[0]), (s,))], [degree(noise, (s,))]):
         explodes, why = "cannot", "noise and drift grow at most linearly"
     else:
-        explodes, why = _feller(limit, "it")
+        explodes, why = fellers_test(limit, "it")
     if not is_smooth([limit.drift[0], limit.covariance[0, 0]]):
         return Existence(UNKNOWN, UNKNOWN, explodes, ("the coefficients are not seen to be smooth", why))
     try:
@@ -48,21 +53,7 @@ def _of_number(limit: Diffusion) -> Existence:
     return Existence("yes", "yes", explodes, (f"the coefficients are smooth{until}", why))
 
 
-def _feller(limit: Diffusion, what: str) -> tuple[str, str]:
-    if limit.domain.sup.is_finite and limit.domain.inf.is_finite:
-        return "cannot", f"{what} is bounded"
-    try:
-        reached = explosion(limit)
-    except DerivationError:
-        return UNKNOWN, "Feller's test has no closed form"
-    if reached == sp.true:
-        return "can", f"by Feller's test {what} reaches infinity in finite time"
-    if reached == sp.false:
-        return "cannot", f"by Feller's test {what} does not reach infinity"
-    return UNKNOWN, f"by Feller's test {what} explodes if {reached}"
-
-
-def _explodes(limit: Diffusion, moments: SecondMoments) -> tuple[str, str]:
+def _explodes(limit: Diffusion, moments: SecondMoments, positions: int) -> tuple[str, str]:
     if not moments.variances:
         return "cannot", "the norms are fixed, and correlations are bounded"
     if found := linear_growth(limit, moments):
@@ -74,7 +65,9 @@ def _explodes(limit: Diffusion, moments: SecondMoments) -> tuple[str, str]:
         (drifts[v].free_symbols | noises[v].free_symbols) & ({*limit.states, *_bounded(rule)} - {v}) for v in drifts
     ):
         norm = Diffusion((s,), [drift], [[noise]], sp.Interval.open(0, sp.oo), limit.time)
-        return _feller(norm, "the norm of an input, which moves by itself,")
+        return fellers_test(norm, "the norm of an input, which moves by itself,")
+    if found := by_directions(limit, moments, positions):
+        return found
     return UNKNOWN, "the coefficients grow faster than linearly, and no norm moves by itself"
 
 

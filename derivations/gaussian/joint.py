@@ -91,8 +91,12 @@ class GaussianJointExpectation(GaussianMean):
 
 @lru_cache(maxsize=256)
 def _together(body: sp.Expr) -> sp.Expr:
-    """Products of exponentials as one."""
-    return sp.powsimp(body, deep=True)
+    """Products of exponentials as one; what has none is left as it is, since looking for them takes long."""
+    some = any(
+        sum(f.as_base_exp()[0] == sp.E or isinstance(f, sp.exp) for f in product.args) > 1
+        for product in body.atoms(sp.Mul)
+    )
+    return sp.powsimp(body, deep=True) if some else body
 
 
 def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -> sp.Expr:

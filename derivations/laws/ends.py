@@ -14,6 +14,11 @@ import sympy as sp
 
 from derivations.calculus.ends import AtEnd
 from derivations.calculus.lamperti import LampertiForm, tidy
+from derivations.errors import NoClosedForm
+
+
+class NoKernelAtEnd(NoClosedForm):
+    """The potential is that of a family, and none of its kernels has what the process does at an end."""
 
 
 class End(Enum):

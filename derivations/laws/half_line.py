@@ -11,7 +11,7 @@ from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, finite_length
-from derivations.laws.ends import End, end_value, regular_end
+from derivations.laws.ends import End, NoKernelAtEnd, end_value, regular_end
 from derivations.laws.kernel import KernelLaw, moved
 from derivations.laws.recipes import HalfLineRecipe, Inversion
 from derivations.special import LogNormalCdf
@@ -58,7 +58,7 @@ class HalfLineLaw(KernelLaw):
         right = chart.direction < 0
         end = regular_end(form, right, chart.coordinate)
         if end is End.REFLECTING and end_value(form.beta, form, right) != 0:
-            raise NoClosedForm("reflection with a slope of u at the end has no kernel by images")
+            raise NoKernelAtEnd("reflection with a slope of u at the end has no kernel by images")
         law = cls(form, end)
         _ = law.log_h_transform  # the integral must exist
         return law

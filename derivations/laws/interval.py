@@ -11,7 +11,7 @@ from derivations.calculus.lamperti import LampertiForm
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, finite_length
-from derivations.laws.ends import End, regular_end
+from derivations.laws.ends import End, NoKernelAtEnd, regular_end
 from derivations.laws.kernel import KernelLaw, moved
 from derivations.laws.recipes import ConditionedRecipe, Inversion
 from derivations.special import IntervalKernel, LogIntervalKernel, theta_forms
@@ -49,7 +49,7 @@ class IntervalLaw(KernelLaw):
             raise NoClosedForm("the coordinate does not reach both ends at finite length")
         ends = (regular_end(form, False, chart.coordinate), regular_end(form, True, chart.complement))
         if End.REFLECTING in ends:
-            raise NoClosedForm("a reflecting end of an interval is not among the kernels")
+            raise NoKernelAtEnd("a reflecting end of an interval is not among the kernels")
         law = cls(form, ends)
         _ = law.log_h_transform  # the integral must exist
         return law

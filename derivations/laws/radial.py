@@ -57,12 +57,8 @@ class RadialLaw(KernelLaw):
         n = tidy(slope + a * y**2 - sp.Rational(1, 2))
         if form.state in a.free_symbols | n.free_symbols:
             raise NoClosedForm("the drift of the Lamperti form is not n/y - a y along its coordinate")
-        absorbed = False
-        if goes_on(form, direction < 0, y):
-            if form.sign(n + 1) <= 0:
-                raise NoClosedForm("the drift is inward, but 0 cannot be left")
-        else:
-            absorbed = form.sign(n) < 0
+        # where the drift takes the process back, φ ~ y^{k-1} has μ = φ (n + (k − 1)/2)/y positive at 0, hence n > −1/2
+        absorbed = not goes_on(form, direction < 0, y) and form.sign(n) < 0
         return cls(form, y, direction, n, a, absorbed)
 
     @cached_property
@@ -264,10 +260,7 @@ class BesselLaw(RadialLaw):
         y = tidy(-3 * first / second)
         if form.derive(y) != 1:
             raise NoClosedForm(f"the potential {form.potential} is not c/y²")
-        law = cls.from_coordinate(form, y)
-        if law.pull != 0:
-            raise NoClosedForm("a Bessel process has no pull")
-        return law
+        return cls.from_coordinate(form, y)  # without a pull, which would add a term y² to the potential
 
     @classmethod
     def example(cls) -> RadialLaw:
@@ -322,7 +315,7 @@ def _ends(form: LampertiForm, y: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     x = form.state
     power = tidy(x * sp.diff(y, x) / y)
     corner = {form.interval[0], form.interval[1]}
-    if not power.has(x) and power != 0 and sp.S.Zero in corner:
+    if not power.has(x) and power != 0 and sp.S.Zero in corner and corner & {sp.oo, -sp.oo}:
         # y increases: it is positive where |x| and the power grow together
         outward = 1 if form.interval[0] == 0 else -1
         return (sp.S.Zero, sp.oo) if form.sign(power) * outward > 0 else (-sp.oo, sp.S.Zero)

@@ -14,6 +14,7 @@ from derivations.errors import DerivationError, NoClosedForm, require
 from derivations.laws.base import Law
 from derivations.laws.constants import as_symbols, rewritten
 from derivations.laws.crossing import CrossingLaw
+from derivations.laws.ends import NoKernelAtEnd
 from derivations.laws.family import Family
 from derivations.laws.free import FreeLaw
 from derivations.laws.frozen import FrozenLaw
@@ -142,18 +143,21 @@ PREFILTERS: dict[type[Family], Callable[[Derivatives], bool]] = {
 
 
 def _match(form: LampertiForm) -> Family:
-    seen = derivatives_along(form)
+    seen, reasons = derivatives_along(form), list[str]()
     for family in FAMILIES:
         if not may_be(PREFILTERS[family], seen):
             continue
         try:
             return family.recognise(form)
+        except NoKernelAtEnd as error:
+            reasons.append(str(error))
         except NoClosedForm:
             continue
     potential = f"U = {form.potential}" if form.is_writable else "U = β² + dβ/dz, too large a formula to be written out"
+    why = f"for which {' and '.join(reasons)}" if reasons else "none of the solvable ones"
     raise NoClosedForm(
         f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the Lamperti form is "
-        f"{potential}, none of the solvable ones; solve the Fokker–Planck equation numerically or simulate"
+        f"{potential}, {why}; solve the Fokker–Planck equation numerically or simulate"
     )
 
 

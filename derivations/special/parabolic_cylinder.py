@@ -62,8 +62,10 @@ def weber_end(alpha: mpmath.mpf, gamma: mpmath.mpf) -> mpmath.mpf:
 def weber_coordinate(alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) -> mpmath.mpf:
     r"""The z at which the odd solution is x times the even one, to the working precision.
 
-    *Derivation.* By Wronski's determinant :math:`(v/u)' = 1/u^2`, so Newton's step is :math:`(x u - v) u`. For
-    :math:`\gamma \ge -\alpha`; started from a bracket, kept inside it by bisection.
+    *Derivation.* By Wronski's determinant :math:`r = v/u` has :math:`r' = 1/u^2`. Towards its end r̄ it settles like
+    :math:`e^{-\alpha z^2}`, so Newton's method solves :math:`\log(\bar r - r) = \log(\bar r - x)`, by the steps
+    :math:`\log(1 + \tfrac{x - r}{\bar r - x})\,(\bar r - r)\,u^2`, which are :math:`(x - r) u^2` close to the root
+    and where there is no end. For :math:`\gamma \ge -\alpha`; started from a bracket, kept inside it by bisection.
     """
     return +_coordinate(mp.prec, mp.convert(alpha), mp.convert(gamma), mp.convert(x))
 
@@ -73,29 +75,32 @@ def _coordinate(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) 
     """The value, remembered."""
     if x == 0:
         return mp.zero
-    if abs(x) >= weber_end(alpha, gamma):
-        return mp.nan if abs(x) > weber_end(alpha, gamma) else mp.sign(x) * mp.inf
-    size = abs(x)
-    with mp.extraprec(GUARD):
+    end, size = weber_end(alpha, gamma), +abs(x)
+    if size >= end:
+        return mp.nan if size > end else mp.sign(x) * mp.inf
+    with mp.extraprec(prec + GUARD):  # r̄ − x cancels, at most all digits of x
+        end = weber_end(alpha, gamma)
+        even, odd = (gamma / alpha + 1) / 4, (gamma / alpha + 3) / 4  # ≥ 0: Kummer's series have positive terms
 
         def ratio(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
-            even = weber(0, alpha, gamma, 0, z)
-            odd = weber(0, alpha, gamma, 1, z) - even
-            return odd / even, even
+            s = alpha * z * z
+            m0 = mp.hyp1f1(even, mp.mpf(1) / 2, s)
+            return z * mp.hyp1f1(odd, mp.mpf(3) / 2, s) / m0, mp.exp(-s) * m0 * m0
 
         low, high = mp.zero, mp.one
         while ratio(high)[0] < size:
             low, high = high, 2 * high
-        z = (low + high) / 2
+        z = size if low < size < high else (low + high) / 2  # r'(0) = 1
         for _ in range(10 * mp.prec):
-            r, even = ratio(z)
+            r, square = ratio(z)
             low, high = (z, high) if r < size else (low, z)
-            step = (size - r) * even * even
-            z, last = z + step, z
-            if not low < z < high:
-                z = (low + high) / 2
-            if abs(z - last) <= mp.eps * abs(z) * 8:
+            step = size - r
+            if r < end < mp.inf:
+                step = mp.log1p(step / (end - size)) * (end - r)
+            step *= square
+            if abs(step) <= mp.mpf(2) ** (-prec - GUARD) * z:
                 break
+            z = z + step if low < z + step < high else (low + high) / 2
     return +(mp.sign(x) * z)
 
 

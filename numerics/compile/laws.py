@@ -162,7 +162,8 @@ def chart(part: TransformedGaussian) -> Chart:
     r"""The Lamperti map of a law and its inverse as functions of arrays, with :math:`\log \mathrm{d}x/\mathrm{d}z` written in z."""
     left, right = part.form.interval
     z, x = part.inverse
-    slope = sp.powsimp(sp.expand_power_base(part.form.scale.subs(part.form.state, x)))
+    # the derivative of the map back, not the noise of a state that has lost its distance from an end
+    slope = sp.powsimp(sp.factor(sp.diff(x, z)))
     return Chart(
         float(left),
         float(right),
@@ -172,11 +173,14 @@ def chart(part: TransformedGaussian) -> Chart:
 
 
 def _logarithm(positive: sp.Expr) -> sp.Expr:
-    """The logarithm of a positive product with its exponentials taken out, so that they can neither overflow nor underflow."""
+    """The logarithm of a positive product, its exponentials and powers of them taken out, so that they can neither overflow nor underflow."""
     exponent, rest = sp.S.Zero, sp.S.One
     for factor in sp.Mul.make_args(sp.factor_terms(positive)):
+        base, power = (factor.base, factor.exp) if isinstance(factor, sp.Pow) else (factor, sp.S.One)
         if isinstance(factor, sp.exp):
             exponent += factor.args[0]
+        elif base.has(sp.exp) and base.is_positive:
+            exponent += power * sp.log(base)
         else:
             rest *= factor
     return exponent + sp.log(rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import mpmath
 import sympy as sp
@@ -42,16 +42,7 @@ class FrozenMoments(Moments):
         expr, start = self._closed(order)
         if start is None:
             return None
-        try:
-            if digits == _DIGITS:
-                return constant(expr, start, self.when)
-            with mpmath.workdps(digits):
-                return compiled((initial, time), expr)(compiled((), start)(), compiled((), self.when)())
-        except (
-            MemoryError,
-            OverflowError,
-        ):  # special functions at arguments with more digits before the point than memory holds
-            return None
+        return number_of(expr, start, self.when, digits)
 
     def raw(self, order: int) -> float:
         """The moment of an order, infinity where it is not finite."""
@@ -135,6 +126,18 @@ class SpreadMoments(FrozenMoments):
         averaged = (self.start.average(g, inner, p.diffusion.domain) for g, p in zip(given, self.parts, strict=True))
         total = sp.Add(*averaged)
         return (total, None) if total.has(GaussianExpectation) else (total, sp.S.Zero)
+
+
+@lru_cache(maxsize=512)
+def number_of(expr: sp.Expr, start: sp.Expr, when: sp.Expr, digits: int) -> mpmath.mpf | None:
+    """A closed moment to so many digits; None where its functions have arguments with more digits before the point than memory holds."""
+    try:
+        if digits == _DIGITS:
+            return constant(expr, start, when)
+        with mpmath.workdps(digits):
+            return compiled((initial, time), expr)(compiled((), start)(), compiled((), when)())
+    except (MemoryError, OverflowError):
+        return None
 
 
 @cache

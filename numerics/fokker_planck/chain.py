@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
-from numerics.fokker_planck.coordinate import Array, Coordinate, rule
+from numerics.fokker_planck.coordinate import CUSP, Array, Coordinate, rule
 from numerics.fokker_planck.semigroup import propagated, stepped
 
 _ROUNDING = 1e-12  # of a sum over states
@@ -34,7 +34,6 @@ _APART = 3.0  # cells at least between the start, ends and crossings
 _CLOSEST = 1e-8  # of these, as a share of the grid
 _GROWTH = 0.15  # by which cells grow from one to the next, away from places that are close to each other
 _STEEP = 4.0  # change of log m over half a cell
-_CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
@@ -226,7 +225,7 @@ class Chain:
     def _at_nodes(self, z: Array, faces: Array, here: Array, sign: int) -> tuple[Array, Array, Array]:
         """Noise, energy above that of the node, and weights, in both halves of each cell; beside a crossing for the noise's power."""
         powers, faces = (
-            [(self.grid.middle, (_CUSP, _CUSP))] if self.grid.middle in self.coordinate.cusps else [],
+            [(self.grid.middle, (CUSP, CUSP))] if self.grid.middle in self.coordinate.cusps else [],
             faces.copy(),
         )
         for place, (left, right) in self.coordinate.crossings:
@@ -234,7 +233,7 @@ class Chain:
             cusp = place in self.coordinate.cusps
             if 0 < face < len(faces) - 1 and (left or right or cusp):
                 faces[face] = place  # but for rounding
-                powers.append((place, (_CUSP, _CUSP) if cusp else (sign * left, sign * right)))
+                powers.append((place, (CUSP, CUSP) if cusp else (sign * left, sign * right)))
         a, b = np.stack([faces[:-1], z], axis=1), np.stack([z, faces[1:]], axis=1)
         nodes, weights = rule(a.ravel(), b.ravel(), powers, _NODES, _WEIGHTS)
         x, energy = self.coordinate.backward(nodes.ravel())

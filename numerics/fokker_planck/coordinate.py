@@ -23,6 +23,7 @@ _NOISE = 1e-9  # relative: above, a panel that halving does not help is not reso
 _HALVINGS = 12
 _PANELS = 4000
 _ROUNDED = 1e-13  # relative, of z
+CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
 _FARTHEST = 1e120  # beyond it, squares of states overflow
 
 

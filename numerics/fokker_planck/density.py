@@ -15,7 +15,7 @@ from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.tabulated import MANY, Table
-from numerics.fokker_planck.coordinate import Coordinate, rule
+from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
@@ -140,7 +140,9 @@ class GridMeasure(Measure):
     def _between(self, a: Array, b: Array) -> Array:
         found = np.zeros(len(a))
         wide = a != b
-        z, weights = rule(a[wide], b[wide], self._crossings, _NODES, _WEIGHTS)
+        cusps = self.coordinate.cusps
+        powers = [(z, (CUSP, CUSP) if z in cusps else orders) for z, orders in self._crossings]
+        z, weights = rule(a[wide], b[wide], powers, _NODES, _WEIGHTS)
         found[wide] = (weights * self._unscaled(z.ravel()).reshape(z.shape)).sum(-1)
         return found
 

@@ -249,9 +249,10 @@ class _Problem:
             if len(extrapolated) > 1:
                 error = _distance(extrapolated[-2], extrapolated[-1]) + _SURELY * tol
                 if error <= tol:
-                    # what the spline between the nodes is off by shows in its sum; far more is probability that it cannot see
+                    # what the spline between the nodes is off by shows in its sum, which is scaled: as much is off elsewhere; far more is
+                    # probability that it cannot see
                     measure = self._measure(coordinate, left, right, extrapolated[-1])
-                    error += measure.missing
+                    error += 2 * measure.missing
                     if error <= tol or not measure.missing <= _UNSEEN:
                         break
         best = extrapolated[-1]

@@ -27,6 +27,7 @@ from numerics.networks import input_rows
 Array = NDArray[np.float64]
 
 KINDS = ("nngp", "ntk")
+_LARGEST = 1e150  # of an input, whose square a double holds
 _PAIRS = 1 << 15  # in a band of rows
 
 
@@ -217,6 +218,11 @@ def _inputs(X: ArrayLike, name: str) -> Array:
     values = np.asarray(X, dtype=float)
     if values.ndim < 2 or not values.size or not np.all(np.isfinite(values)):
         raise ValueError(f"{name} must hold finite numbers, one input a row, got shape {values.shape}")
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{name} must hold numbers of at most {_LARGEST:g}, whose squares a double holds, got {largest:.3g}; scale the inputs"
+        )
     return values
 
 

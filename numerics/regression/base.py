@@ -32,6 +32,8 @@ else:
 
 Array = NDArray[np.float64]
 
+_LARGEST = 1e150  # label, whose square a double holds with room for the inverse of a kernel
+
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
     """An estimator by the kernels of an infinitely wide network."""
@@ -119,6 +121,10 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             self, X, y, dtype=np.float64, copy=True, allow_nd=True, multi_output=True, y_numeric=True
         )
         labels = np.array(labels, dtype=float)
+        if (largest := float(np.abs(labels).max())) > _LARGEST:
+            raise ValueError(
+                f"y must hold labels of at most {_LARGEST:g}, whose squares a double holds, got {largest:.3g}; scale the labels"
+            )
         self._flat = labels.ndim == 1
         return self._on_grid(given), labels.reshape(len(labels), -1)
 

@@ -76,7 +76,7 @@ A, B, H = Weights("A"), Weights("B"), Weights("H", law="orthogonal")
 a, b, c = sp.symbols("a b c", positive=True)
 one, wide, any_width = ResNet(relu, width=1), ResNet(relu, width=sp.oo), ResNet(relu, width=n)
 uneven = NeuronDiffusion(neuron=(x,), neuron_drift=[0], neuron_covariance=[[x**2]], width=3)
-collapse = joint_limit(MLP(relu, inputs=2))
+collapse = cache(lambda: joint_limit(MLP(relu, inputs=2)))
 after_norm = MLPBlock(relu, width=3, norm="rms", place="post")
 eye, ones = np.eye(3), np.ones(3)
 found = cache(lambda: scalings(any_width))
@@ -150,11 +150,11 @@ REFUSED = {
         "up to 8 of them",
     ),
     "a start where coefficients are singular": (
-        lambda: find_scheme("euler_maruyama").prepare(collapse),
+        lambda: find_scheme("euler_maruyama").prepare(collapse()),
         "singular at t = 0",
     ),
     "the same in machine code": (
-        lambda: simulate_sde(collapse, x0=1.0, steps=2, samples=2, backend="numba", scheme="euler_maruyama"),
+        lambda: simulate_sde(collapse(), x0=1.0, steps=2, samples=2, backend="numba", scheme="euler_maruyama"),
         "singular at t = 0",
     ),
     "neurons with noises of their own": (
@@ -193,7 +193,7 @@ REFUSED = {
         "no closed form known",
     ),
     "levels where coefficients are singular": (
-        lambda: expect_sde(collapse, lambda v: v[:, 0], 1.0, tol=0.1),
+        lambda: expect_sde(collapse(), lambda v: v[:, 0], 1.0, tol=0.1),
         "no scheme steps this limit on two grids: .* singular at t = 0",
     ),
     "levels of a state": (

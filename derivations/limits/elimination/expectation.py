@@ -10,6 +10,7 @@ import sympy as sp
 from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
+from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released
@@ -136,15 +137,38 @@ class FluctuationLaw(GaussianLaw):
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """By the Gaussian calculus where it has a rule."""
         body = released(body).replace(SoftmaxShare, lambda *parts: SoftmaxShare(*parts).explicit())
+        body, others, blocks = unnested(body, self.variables)
         if body.has(LayerAverage):
             raise NotClosed(
                 f"an average of a function of scores, {brief(body)}, has no rule; read the sum over positions linearly"
             )
-        try:
-            return super().own_mean(body)
-        except NotClosed:
-            used = [v for v in self.variables if body.has(v)]
-            return joint_mean(body, used, sp.Matrix(len(used), len(used), lambda i, j: self.entry(used[i], used[j])))
+        if not others:
+            try:
+                return super().own_mean(body)
+            except NotClosed:
+                pass
+        used = [v for v in self.variables if body.has(v)]
+        own = sp.Matrix(len(used), len(used), lambda i, j: self.entry(used[i], used[j]))
+        return joint_mean(body, [*used, *others], sp.diag(own, *blocks))
+
+
+def unnested(body: sp.Expr, variables: Sequence[sp.Symbol]) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Matrix]]:
+    """What means of functions of other scores, among the factors, are of, with the variables of these and their covariances.
+
+    Scores of several matrices are independent given what they read, so that a mean over the ones of a mean over the others is one over all.
+    """
+    factors: list[sp.Expr] = []
+    others: list[sp.Symbol] = []
+    blocks: list[sp.Matrix] = []
+    for factor in sp.Mul.make_args(body):
+        if not isinstance(factor, GaussianJointExpectation) or not factor.function.expr.has(*variables):
+            factors.append(factor)
+            continue
+        fresh = [sp.Dummy(z.name, real=True) for z in factor.function.variables]
+        factors.append(factor.function(*fresh))
+        others += fresh
+        blocks.append(factor.covariance)
+    return (sp.Mul(*factors), others, blocks) if others else (body, [], [])
 
 
 class CoinLaw(Law):

@@ -118,9 +118,13 @@ def _heads(program: Program) -> Iterator[Head]:
             continue
         factor, symbol = shares.body.as_independent(*made, *others, as_Add=False)
         scores = made.get(symbol)
-        if not isinstance(scores, Mean) or not scores.pair or factor.has(step):
+        if not isinstance(scores, Mean) or not scores.pair:
             continue
-        sides = _sides(scores.body, others)
+        number, body = scores.body.as_independent(*made, *others, as_Add=False)
+        factor *= number
+        if factor.has(step):
+            continue
+        sides = _sides(body, others)
         ends = [_end(side, made, program) for side in sides]
         if None in ends:
             continue
@@ -146,7 +150,7 @@ def _heads(program: Program) -> Iterator[Head]:
 
 
 def _sides(body: sp.Expr, others: Mapping[sp.Symbol, sp.Symbol]) -> tuple[sp.Expr, sp.Expr]:
-    """The factors of this position's neurons, and of another one's; numbers among the first."""
+    """The factors of this position's neurons, and of another one's."""
     apart = [f for f in sp.Mul.make_args(body) if f.free_symbols and f.free_symbols <= others.keys()]
     there = sp.Mul(*apart)
     return body / there, there.xreplace(dict(others))

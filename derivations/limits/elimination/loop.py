@@ -19,6 +19,7 @@ import sympy as sp
 
 from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
+from derivations.language.statements import Mix
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
@@ -135,7 +136,7 @@ class _Rule:
                     f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
         names = set(nodes)
-        total, normed = sp.S.Zero, dict[Length, list[tuple[sp.Expr, list[sp.Expr]]]]()
+        total, normed = list[sp.Expr](), dict[Length, list[tuple[sp.Expr, list[sp.Expr]]]]()
         for term in sp.Add.make_args(expr):
             bodies, rest, lengths = [], [], []
             for factor in sp.Mul.make_args(term):
@@ -155,10 +156,10 @@ class _Rule:
                 if lengths
                 else [n for n in nodes if coefficient.has(n)]
             ):
-                raise _not_closed(stray, sp.Mul(term))
-            total += self._term(coefficient, bodies)
-        total += sp.Add(*(self._normed(length, terms, nodes) for length, terms in normed.items()))
-        return expanded(total)
+                raise _not_closed(stray, sp.Mul(term), self.expansion)
+            total.append(self._term(coefficient, bodies))
+        total += (self._normed(length, terms, nodes) for length, terms in normed.items())
+        return expanded(sp.Add(*total))  # added once: one after the other takes the square of the time
 
     def _normed(self, length: Length, terms: list[tuple[sp.Expr, list[sp.Expr]]], nodes: list[LayerAverage]) -> sp.Expr:
         """Terms times a power of a length, degree by degree."""
@@ -169,11 +170,11 @@ class _Rule:
         by_degree: dict[int, list[tuple[sp.Expr, list[sp.Expr]]]] = {}
         for coefficient, bodies in terms:
             if any(f.atoms(sp.Symbol) & others for f in (coefficient, *bodies)):
-                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)), self.expansion)
             try:
                 split = [homogeneous_parts(f, [length.variable, *copies]) for f in (coefficient, *bodies)]
             except NotHomogeneous:
-                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms))) from None
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)), self.expansion) from None
             for (d, own), *read in product(*split):
                 by_degree.setdefault(d + sum(k for k, _ in read), []).append((own, [body for _, body in read]))
         total = sp.S.Zero
@@ -181,7 +182,7 @@ class _Rule:
             whole = sp.Add(*(own * sp.Mul(*map(self.average, bodies)) for own, bodies in parts))
             factor = length.factor(degree, self.expansion.sizes[self.layer], self.law.variance(length.variable))
             if factor is None or (length.centred and length.moves(whole, copies)):
-                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)))
+                raise _not_closed(nodes, sp.Tuple(*(c for c, _ in terms)), self.expansion)
             total += factor * sp.Add(*(self._term(*part) for part in parts))
         return total
 
@@ -228,13 +229,24 @@ class _Rule:
         return expanded(total)
 
 
-def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic) -> NotClosed:
+def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expansion) -> NotClosed:
     averages = brief(", ".join(map(str, stray)))
+    made = [{expansion.origin[v][0] for v in node.body.free_symbols & expansion.origin.keys()} for node in stray]
     if term.has(SoftmaxShare):
         return NotClosed(
             "softmax attention at a fixed number of keys is derived where queries, keys and values are what Gaussian matrices of their own put out, "
-            f"with independent entries and no norm behind them; here scores hold {averages}, whose law has no closed form: give these matrices "
-            "law='gaussian' without covariances and put norms before them, or take the width and the number of keys to infinity"
+            f"with independent entries, no norm behind them and nothing added to their scores; here scores hold {averages}, whose law has no closed "
+            "form: give these matrices law='gaussian' without covariances and put norms before them, or take the width and the number of keys to infinity"
+        )
+    if any(isinstance(statement, Mix) for own in made for statement in own):
+        return NotClosed(
+            f"a norm behind a head of attention is an average over the neurons of its values, and with {expansion.sizes[stray[0].layer]} of them it "
+            "fluctuates: its mean has no closed form; at infinite width give the values out=symbols.width, or put the norm before queries, keys and values"
+        )
+    if all(len(own) > 1 and node.body.is_Mul for node, own in zip(stray, made, strict=True)):
+        return NotClosed(
+            f"a function of scores of few keys, {averages}, whose law has no closed form, is known for the softmax alone and for powers: take the "
+            "number of keys to infinity by leaving size= and out= out, where scores are Gaussian"
         )
     return NotClosed(
         f"the average {averages} over what a matrix puts out fluctuates at a fixed number of neurons, and the mean of a function of it other than a "

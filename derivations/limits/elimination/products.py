@@ -7,6 +7,8 @@ from sympy.polys.domains import QQ
 from sympy.polys.orderings import lex
 from sympy.polys.rings import PolyElement, PolyRing
 
+from derivations.gaussian.joint import GaussianJointExpectation
+
 
 def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     """The sum of products that ``sp.expand`` gives; ``is_factor`` marks nodes that are multiplied out as symbols are.
@@ -19,7 +21,8 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     """
     leaves: dict[sp.Expr, int] = {}
     if not _is_polynomial(expr, leaves):
-        return sp.expand(expr, **hints)
+        whole = {node: sp.Dummy("E", real=True) for node in expr.atoms(GaussianJointExpectation)}
+        return sp.expand(expr.xreplace(whole), **hints).xreplace({name: node for node, name in whole.items()})
     if not any(arg.is_Add for term in sp.Add.make_args(expr) for arg in _factors(term)):
         return expr
     ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)

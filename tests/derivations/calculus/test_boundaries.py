@@ -225,3 +225,14 @@ def test_angle_of_two_neurons():
 def test_angle_needs_a_homogeneous_activation():
     with pytest.raises(NotClosed, match="radius"):
         angle_diffusion(depth_limit(ResNet(tanh, width=2)).explicit)
+
+
+def test_a_condition_with_a_pole_in_its_parameter():
+    x, c = sp.symbols("x c", positive=True)
+    process = Diffusion(
+        (x,), [x**3 / (4 - 4 * c**2)], [[x**4]], sp.Interval.open(0, sp.oo)
+    )  # 2b/a = k/x, k = 1/(2 - 2c²)
+    found = explosion(process)
+    for value, explodes in ((sp.S.Half, False), (sp.Rational(4, 5), True), (sp.Rational(3, 2), False)):
+        assert found.subs(c, value) == explodes
+        assert explosion(process.subs(c, value)) == explodes

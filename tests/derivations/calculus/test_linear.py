@@ -57,7 +57,8 @@ def test_moments_of_the_collapse_from_its_functional():
         (1 + sp.exp(-x), sp.S.One, x, sp.exp(x)),
         (x * (1 + x**2), (1 + x**2) ** 2, x, sp.atan(x)),
         (-x + t, 1 + t, x, x),
-        (t * q**2 + q, sp.exp(t) * q**2, q, None),  # δ depends on time
+        (t * q**2 + q, sp.exp(t) * q**2, q, 1 / q),  # δ depends on time
+        (t * q**3 + q**2, sp.exp(t) * q**2, q, None),
     ],
 )
 def test_reduction(drift, variance, state, expected):

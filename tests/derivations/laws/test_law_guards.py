@@ -11,6 +11,7 @@ import sympy as sp
 from derivations import ResNet, depth_limit, recognise
 from derivations.activations import ornstein_uhlenbeck, relu
 from derivations.calculus.lamperti import LampertiForm
+from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import LAWS, Normal, Proof
 from derivations.laws.crossing import CrossingLaw
@@ -20,6 +21,7 @@ from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
+from derivations.laws.proofs import check_zero
 from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
 from derivations.symbols import initial, time
 from derivations.symbols import state as x
@@ -48,7 +50,15 @@ def test_a_proof_without_checks_proves_nothing(relu_law):
     assert relu_law.prove()
 
 
-HALF, LINE = (sp.S.Zero, sp.oo), (-sp.oo, sp.oo)
+@pytest.mark.parametrize("off", [0, sp.Rational(1, 10**20), -sp.Rational(1, 10**20), sp.Rational(1, 10**20) * x])
+def test_an_identity_that_algebra_does_not_decide_is_looked_at_in_numbers(off):
+    difference = sp.besselj(0, x) + sp.besselj(2, x) - 2 * sp.besselj(1, x) / x  # 0, by the recurrence
+    check = check_zero("the recurrence", difference + off, HALF, (x,))
+    assert not check.exact
+    assert check.holds == (off == 0)
+
+
+HALF, LINE, UNIT = (sp.S.Zero, sp.oo), (-sp.oo, sp.oo), (sp.S.Zero, sp.S.One)
 FORMS = {
     "Brownian motion": LampertiForm(x, LINE, sp.S.Zero, sp.S.One),
     "drift tanh": LampertiForm(x, LINE, sp.tanh(x), sp.S.One),
@@ -61,13 +71,20 @@ FORMS = {
     "double well": LampertiForm(x, LINE, x - x**3, sp.S.One),
     "quartic": LampertiForm(x, LINE, -(x**3), sp.S.One),
     "stopped Ornstein–Uhlenbeck": LampertiForm(x, HALF, -x, sp.S.One),
+    "stopped at both ends": LampertiForm(x, UNIT, sp.S.Zero, sp.S.One),
+    "Ornstein–Uhlenbeck, stopped at both ends": LampertiForm(x, UNIT, -x, sp.S.One),
+    "Bessel, stopped at 1": LampertiForm(x, UNIT, 1 / x, sp.S.One),  # u = x, for which U = 0
+    "Bessel of dimension 5, stopped at 1": LampertiForm(x, UNIT, 2 / x, sp.S.One),
+    "CIR, stopped at 1": LampertiForm(x, UNIT, 3 - 2 * x, sp.sqrt(x)),
+    "reflected, with a drift": LampertiForm(x, HALF, sp.Rational(1, 4) + sp.sqrt(x), sp.sqrt(x)),
+    "through a pole of the drift": LampertiForm(x, HALF, -sp.tan(x), sp.S.One),
 }
 #: What each family accepts of these, whatever was tried before it.
 ACCEPTED = {
     FreeLaw: {"Brownian motion", "drift tanh"},
     OrnsteinUhlenbeckLaw: {"Ornstein–Uhlenbeck"},
     HalfLineLaw: {"stopped", "inverse Bessel"},
-    IntervalLaw: {"theta"},
+    IntervalLaw: {"theta", "stopped at both ends", "Bessel, stopped at 1"},
     MehlerLaw: {"Ornstein–Uhlenbeck", "Mehler"},
     BesselLaw: {"planar radius"},
     RadialOrnsteinUhlenbeckLaw: {"CIR", "stopped Ornstein–Uhlenbeck"},
@@ -88,6 +105,14 @@ def test_a_family_keeps_its_own_condition_without_the_prefilter(family):
             continue
         accepted.add(name)
     assert accepted == ACCEPTED[family]
+
+
+@pytest.mark.parametrize("drift", [-x, 2 / x, 3 / x - x])
+def test_a_radius_that_is_stopped_is_not_one_on_the_half_line(drift):
+    # the kernel on (0, ∞) loses mass beyond 1, which a process on (0, 1) that is stopped there keeps as an atom
+    with pytest.raises(NoClosedForm, match=r"no closed form known on \(0, 1\)"):
+        recognise(Diffusion((x,), [drift], [[1]], sp.Interval(0, 1)))
+    assert recognise(Diffusion((x,), [drift], [[1]], sp.Interval(0, sp.oo)))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

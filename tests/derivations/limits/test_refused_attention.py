@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, Network, NotClosed, Weights, attention, derive, epsilon, relu, rms_norm, tanh
+from derivations import (
+    AttentionBlock,
+    Network,
+    NotClosed,
+    Weights,
+    attention,
+    causal,
+    derive,
+    epsilon,
+    relu,
+    rms_norm,
+    tanh,
+)
+from derivations.language import normalised_sum, other, over_positions, softmax
+from derivations.symbols import width
 
 HALF = sp.Rational(1, 2)
 PAIR = [[1, HALF], [HALF, 1]]
@@ -74,3 +88,40 @@ def test_a_norm_of_several_inputs_behind_a_matrix_is_refused_and_of_one_is_not()
     assert _covariance(Network(layer, width=3)) is not None
     with pytest.raises(NotClosed, match="put the norm before the matrix"):
         _covariance(Network(layer, width=3, inputs=2))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (lambda q, k, v: rms_norm(attention(q, k, v)), "with 3 of them it fluctuates"),
+        (
+            lambda q, k, v: over_positions(1 / (1 + sp.exp(-normalised_sum(q * other(k)))) * other(v)),
+            "for the softmax alone",
+        ),
+        (
+            lambda q, k, v: over_positions(softmax(normalised_sum(q * other(k)) + causal) * other(v)),
+            "nothing added to their scores",
+        ),
+    ],
+    ids=["a norm behind", "a sigmoid", "biases"],
+)
+def test_what_few_keys_refuse_is_there_for_many(body, says):
+    def layer(size):
+        Q, K, V = (Weights(name, out=size) for name in "QKV")
+        return Network(lambda x: x + epsilon * Weights("O")(body(Q(x), K(x), V(x))), width=sp.oo, positions=2)
+
+    with pytest.raises(NotClosed, match=says):
+        derive(layer(3))
+    assert len(derive(layer(width)).limit.states) == 3
+
+
+def test_a_number_times_queries_is_one_times_scores():
+    def limit(factor, size, variance=1):
+        Q, K, V = Weights("Q", out=size, variance=variance), Weights("K", out=size), Weights("V")
+        return derive(
+            Network(lambda x: x + epsilon * attention(factor * Q(x), K(x), V(x)), width=sp.oo, positions=2)
+        ).limit
+
+    for size in (3, width):
+        assert limit(3, size) == limit(1, size, variance=9)
+        assert limit(2, size) != limit(1, size, variance=9)

@@ -54,6 +54,10 @@ SLOWEST = {
         10,
         lambda: with_gram(TransformerBlock(width=sp.oo, activation=relu, positions=16), "width"),
     ),
+    "linear attention over 16 tokens, printed": (
+        4,
+        lambda: printed(AttentionBlock(width=sp.oo, positions=16, kind="linear")),
+    ),
     "tangent kernel of a gate": (1, lambda: ntk(GatedBlock(silu, width=sp.oo, inputs=2))),
 }
 

@@ -134,6 +134,24 @@ def test_a_commutative_step_needs_all_its_terms():
         assert sp.expand(series.removeO().subs(sp.Symbol("r", positive=True), sp.sqrt(h)) - moved) == 0
 
 
+def test_the_root_of_a_sum_in_the_weak_step():
+    # σ = r I, r² = u² + v², drift (u, −v): L r = (u² − v²)/r + r/2 since Δr = 1/r, and L^j r = r ∂_j r is the j-th state
+    u, v = sp.symbols("u v", real=True)
+    step = weak_second_step(Diffusion((u, v), [u, -v], (u**2 + v**2) * sp.eye(2)))
+    h, (a, b), (flip,), r = step.size, step.normals, step.signs, sp.sqrt(u**2 + v**2)
+    noise = r + h * ((u**2 - v**2) / r + r / 2 + r) / 2
+    by_hand = u + u * h + u * h**2 / 2 + noise * sp.sqrt(h) * a + h * (u * (a**2 - 1) + v * (a * b + flip)) / 2
+    point = {u: 3, v: 4, h: sp.Rational(1, 4), a: sp.Rational(2, 3), b: -sp.Rational(5, 7)}
+    for sign in (1, -1):
+        assert sp.expand((step.update[0] - by_hand).subs({**point, flip: sign})) == 0
+    assert sp.expand((step.update[0] - by_hand).subs({**point, flip: 1, v: 5})) == 0
+    assert step.update[0].subs({**point, flip: 1}) != by_hand.subs({**point, flip: -1})  # the control
+    assert [update.subs({u: 0, v: 0}) for update in step.update] == [
+        0,
+        0,
+    ]  # where plain derivatives of the root are 0/0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "error", "message"),
