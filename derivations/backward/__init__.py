@@ -2,7 +2,7 @@
 
 from derivations.backward.equation import MatrixEquation
 from derivations.backward.front import Jacobian, WideJacobian, jacobian
-from derivations.backward.infinite import GRADIENT, adjoint_flow, gradient_flow
+from derivations.backward.infinite import GRADIENT, adjoint_flow, gradient_flow, weight_gradient_flow
 from derivations.backward.kernel_law import KernelLaw
 from derivations.backward.kernel_moments import KernelMoments, tangent_kernel
 from derivations.backward.tangents import TangentGram, tangent_gram
@@ -23,4 +23,5 @@ __all__ = [
     "jacobian",
     "tangent_gram",
     "tangent_kernel",
+    "weight_gradient_flow",
 ]

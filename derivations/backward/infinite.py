@@ -10,12 +10,14 @@ is that of the gradients, read from the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
+from derivations.language.statements import Back, Matrix
 from derivations.limits.gram import gram_matrix
 from derivations.limits.tangents import tangent_flow
 
@@ -57,7 +59,45 @@ def gradient_flow(architecture: Recipe) -> Flow:
     return tangent_flow(single.program(), single.coordinates, stem="Q", parameters=False)
 
 
-def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
+def weight_gradient_flow(architecture: Recipe) -> dict[str, tuple[sp.Expr, ...]]:
+    r"""At infinite width: what gradients in a layer's weights are of the gradient in the layer, one entry for each matrix.
+
+    The gradient in all weights of a layer is :math:`\sum_i G_i\,\partial_\omega X_i`, so its mean square is that of a tangent along these
+    weights from rest, with the mean square of G in the place of its own:
+
+    .. math:: \mathrm{d}\,\mathbb{E}\,|\partial_W f|^2 = q_W(K_s)\,\mathbb{E}\,|G_s|^2\,\mathrm{d}s .
+
+    Weights, and biases with them, are in units of their standard deviations.
+
+    Returns
+    -------
+    dict of str to tuple of Expr
+        For each matrix :math:`q` in the kernel's states, in the order of the upper triangle over positions; one input.
+
+    Raises
+    ------
+    NotClosed
+        If tangents need more than their second moments.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, relu
+    >>> weight_gradient_flow(ResNet(relu, width=sp.oo))
+    {'W': (K/2,)}
+    """
+    single = replace(architecture, width=sp.oo, inputs=1)
+    program, found = single.program(), {}
+    for weights in dict.fromkeys(s.weights for s in program.statements if isinstance(s, Matrix | Back)):
+        if weights.is_mean:
+            continue
+        flow = tangent_flow(program, single.coordinates, stem="Q", parameters=frozenset({weights}))
+        count = single.coordinates * (single.coordinates + 1) // 2
+        rest = dict.fromkeys(flow.states[-count:], sp.S.Zero)
+        found[weights.name] = tuple(rate.xreplace(rest) for rate in flow.drift[-count:])
+    return found
+
+
+def adjoint_flow(flow: Flow, end: sp.Expr, rates: Sequence[tuple[sp.Expr, ...]] = ()) -> Flow:
     r"""The same read from the end: how a linear function of Q at the depth ``end`` depends on Q at each depth before.
 
     Over positions a gradient from a given readout has the mean square :math:`\sum_{ab} R_{ab}Q_{ab}`. Q obeys :math:`\dot Q = A(K)\,Q`, so with
@@ -69,6 +109,8 @@ def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
         As :func:`gradient_flow` gives it.
     end : Expr
         A number.
+    rates : sequence of tuple of Expr, optional
+        Of :func:`weight_gradient_flow`: what each gains on the way, :math:`\int q \cdot R\,\mathrm{d}\tau`, is one more state, from 0.
 
     Returns
     -------
@@ -90,5 +132,8 @@ def adjoint_flow(flow: Flow, end: sp.Expr) -> Flow:
         for q in rate.free_symbols.intersection(squares):
             back[q] += r * sp.diff(rate, q)
     velocity = (*(-rate for rate in flow.drift[:-count]), *back.values())
+    gained = [sp.Add(*(r * q for r, q in zip(squares, rate, strict=True))) for rate in rates]
+    names = tuple(sp.Symbol(f"S_{k + 1}", nonnegative=True) for k in range(len(gained)))
     at = {flow.time: end - flow.time}
-    return Flow(flow.states, sp.ImmutableMatrix([rate.xreplace(at) for rate in velocity]), flow.time)
+    drift = sp.ImmutableMatrix([rate.xreplace(at) for rate in (*velocity, *gained)])
+    return Flow((*flow.states, *names), drift, flow.time)

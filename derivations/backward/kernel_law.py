@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import sympy as sp
 
@@ -22,6 +23,7 @@ from derivations.backward.tangents import TangentGram
 from derivations.equations import DT
 from derivations.errors import NotClosed, brief
 from derivations.gaussian.node import GaussianMean
+from derivations.gaussian.tidy import tidy
 from derivations.notation.nodes import DifferentialOf, Rate, Variation, expected, letter
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, Term, equation
@@ -68,16 +70,10 @@ class KernelLaw(Shown):
 
     @cached_property
     def _held(self) -> tuple[tuple[sp.Expr, ...], sp.Matrix, dict[sp.Basic, sp.Expr]]:
-        """The same with a letter for each mean that has no closed form, which depends on V alone."""
+        """The same as polynomials in w and R, with a letter for each coefficient, and what the letters stand for."""
         drift, noise = self._forward
-        nodes = {e for expr in (*drift, *noise) for e in sp.preorder_traversal(expr) if isinstance(e, GaussianMean)}
-        names = {e: sp.Dummy("E", real=True) for e in sorted(nodes, key=sp.default_sort_key)}
-        if any(e.free_symbols & {_W, _R} for e in names):
-            raise NotClosed(
-                f"tangents move by {brief(next(iter(names)))}, which is no polynomial in them; simulate the networks"
-            )
-        back: dict[sp.Basic, sp.Expr] = {d: e for e, d in names.items()}
-        return tuple(e.xreplace(names) for e in drift), noise.xreplace(names), back
+        letters = _Letters()
+        return tuple(map(letters, drift)), noise.applyfunc(letters), letters.back
 
     @property
     def drift(self) -> sp.Expr:
@@ -92,7 +88,17 @@ class KernelLaw(Shown):
     def _at_size(self, expr: sp.Expr) -> sp.Expr:
         """With n again, and the means."""
         found = expr.xreplace({_SHARE: self.gram.share})
-        return sp.factor_terms(found) if found.has(GaussianMean) else sp.factor(found)
+        if found.has(GaussianMean):
+            return sp.factor_terms(found)
+        return sp.factor_terms(tidy(found)) if _has_functions(found) else sp.factor(found)
+
+    def _shown(self, expr: sp.Expr) -> sp.Expr:
+        """A coefficient of the backward process with functions in the place of their letters."""
+        back = self._held[2]
+        if not any(map(_has_functions, back.values())):
+            return self._at_size(expr.xreplace(back))
+        terms = sp.collect(sp.expand(expr), (ALONG, ACROSS), evaluate=False)
+        return sp.Add(*(m * self._at_size(e.xreplace(back)) for m, e in terms.items()))
 
     @property
     def _share(self) -> sp.Expr:
@@ -130,9 +136,8 @@ class KernelLaw(Shown):
         both = [two - 2 * ALONG * one, mixed - ALONG * rest - ACROSS * one, last - 2 * ACROSS * rest]
         a, q, s = (sp.Matrix([sp.cancel(e) for e in es]) for es in ([one, rest], both, shared))
         covariance = sp.Matrix([[q[0], q[1]], [q[1], q[2]]])
-        _require_dual([self._moment(k) for k in (1, 2, 3, 4)], rates, a, covariance, s)
-        back = self._held[2]
-        a, covariance, s = (m.applyfunc(lambda e: self._at_size(e.xreplace(back))) for m in (a, covariance, s))
+        _require_dual([self._moment(k) for k in (1, 2, 3, 4)], rates, a, covariance, s, self._held[2])
+        a, covariance, s = (m.applyfunc(self._shown) for m in (a, covariance, s))
         return sp.ImmutableMatrix(a), sp.ImmutableMatrix(covariance), sp.ImmutableMatrix(s)
 
     @property
@@ -179,6 +184,56 @@ class KernelLaw(Shown):
         return sp.factor(self.gram.source().xreplace({self.gram.matrix[0, 0]: SQUARE}) * self.squared)
 
 
+class _Letters:
+    """Names for functions of V and 1/n that stand before powers of w and R, so that moments are compared as short polynomials."""
+
+    def __init__(self) -> None:
+        self._names: dict[sp.Expr, sp.Dummy] = {}
+
+    @property
+    def back(self) -> dict[sp.Basic, sp.Expr]:
+        """What stands behind the names."""
+        return {name: value for value, name in self._names.items()}
+
+    def __call__(self, expr: sp.Expr) -> sp.Expr:
+        """A polynomial in w and R by names."""
+        means = {e: sp.Dummy("E", real=True) for e in sp.preorder_traversal(expr) if isinstance(e, GaussianMean)}
+        back = {name: e for e, name in means.items()}
+        if any(e.free_symbols & {_W, _R} for e in means):
+            raise NotClosed(
+                f"tangents move by {brief(next(iter(means)))}, which is no polynomial in them; simulate the networks"
+            )
+        found = _polynomial(expr.xreplace(means))
+        return sp.Add(*(self._named(tidy(value).xreplace(back)) * m for m, value in found.items()))
+
+    def _named(self, value: sp.Expr) -> sp.Expr:
+        return value if value.is_Rational else self._names.setdefault(value, sp.Dummy("C", real=True))
+
+
+def _polynomial(expr: sp.Expr) -> dict[sp.Expr, sp.Expr]:
+    """The coefficient of each monomial in w and R."""
+    if not expr.has(_W, _R):
+        return {sp.S.One: expr}
+    if expr in (_W, _R):
+        return {expr: sp.S.One}
+    if expr.is_Add:
+        total: dict[sp.Expr, sp.Expr] = {}
+        for term in expr.args:
+            for m, value in _polynomial(term).items():
+                total[m] = total.get(m, sp.S.Zero) + value
+        return total
+    if expr.is_Mul:
+        made = {sp.S.One: sp.S.One}
+        for factor in expr.args:
+            inner, outer, made = _polynomial(factor), made, {}
+            for (m, x), (k, y) in product(outer.items(), inner.items()):
+                made[m * k] = made.get(m * k, sp.S.Zero) + x * y
+        return made
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp.is_positive:
+        return _polynomial(sp.Mul(*[expr.base] * int(expr.exp), evaluate=False))
+    raise NotClosed(f"tangents move by {brief(expr)}, which is no polynomial in them; simulate the networks")
+
+
 def _apart(expr: sp.Expr) -> sp.Expr:
     return expr.xreplace({_U: _R + _W**2 / SQUARE})
 
@@ -204,6 +259,7 @@ def _require_dual(
     drift: sp.Matrix,
     covariance: sp.Matrix,
     shared: sp.Matrix,
+    values: dict[sp.Basic, sp.Expr],
 ) -> None:
     """All coefficients of all moments agree, not only those from which the backward process was read."""
     names = (ALONG, ACROSS)
@@ -214,8 +270,19 @@ def _require_dual(
             sp.Add(*(covariance[i, j] * sp.diff(f, a, b) for i, a in enumerate(names) for j, b in enumerate(names))) / 2
         )
         both = sp.Add(*(e * sp.diff(f, s) for e, s in zip(shared, names, strict=True)))
-        if any(sp.cancel(sp.expand(e)) != 0 for e in (back - moved, both - common)):
+        if not all(_vanishes(e, values) for e in (back - moved, both - common)):
             raise NotClosed(
                 "forward and backward norms are no process by themselves: gradients are read through more than their length and the output; "
                 "simulate the networks"
             )
+
+
+def _vanishes(expr: sp.Expr, values: dict[sp.Basic, sp.Expr]) -> bool:
+    """Whether a polynomial in w, R, c and P is 0, with values in the place of letters where it is not 0 in these."""
+    above = sp.numer(sp.cancel(sp.expand(expr)))
+    return all(tidy(c.xreplace(values)) == 0 for c in sp.Poly(above, _W, _R, ALONG, ACROSS).coeffs())
+
+
+def _has_functions(expr: sp.Expr) -> bool:
+    """Whether it is more than a rational function."""
+    return expr.has(sp.Function, GaussianMean) or any(not node.exp.is_Integer for node in expr.atoms(sp.Pow))

@@ -22,6 +22,7 @@ from derivations.limits.gram import upper
 from derivations.notation.nodes import expected, letter
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, equation
+from derivations.symbols import time
 
 #: The squared norm of the input over the width.
 START = sp.Symbol("V_0", positive=True)
@@ -126,6 +127,18 @@ class KernelMoments(Shown):
     def mean(self) -> sp.Expr:
         r""":math:`\mathbb{E}\,\theta`, also of the kernel of one output."""
         return sp.factor_terms(self._solved[self.gram.matrix[1, 1]])
+
+    @property
+    def added(self) -> sp.Expr:
+        r""":math:`\mathbb{E}\,\tau(V_t)`, what a unit of time adds: the mean less its growth as a tangent's square.
+
+        Raises
+        ------
+        NotClosed
+            If a tangent's mean square does not grow at a constant rate.
+        """
+        growth = self.gram.growth
+        return sp.factor_terms(sp.expand(sp.diff(self.mean, time) - growth * self.mean))
 
     @property
     def second(self) -> sp.Expr:

@@ -356,6 +356,8 @@ def softmax_mean(
         return sp.S.Zero
     means = [_means(given, matrices[1].rows) for given in (query_means, key_means)]
     means[1] = _apart(means[1], matrices[3].rows)
+    if neurons == sp.oo and not any(m.is_zero_matrix for m in means):
+        means = _read(means, (int(a), int(c)), matrices[3].rows)
     if neurons == sp.oo and any(m.is_zero_matrix for m in means):
         matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], means, strict=True)]
         means = [sp.zeros(*m.shape) for m in means]
@@ -396,6 +398,16 @@ def _in_order(a: sp.Integer, c: sp.Integer, function: sp.Lambda) -> tuple[sp.Int
 
 def _means(given: object, size: int) -> sp.Matrix:
     return sp.zeros(size, 1) if given is None else sp.Matrix(given)
+
+
+def _read(means: list[sp.Matrix], rows: tuple[int, int], positions: int) -> list[sp.Matrix]:
+    """Without those that two rows do not see: of other queries, and of the keys of other inputs."""
+    inputs = {r // positions for r in rows}
+    seen = (lambda i: i in rows), (lambda i: i // positions in inputs)
+    return [
+        sp.Matrix(m.rows, 1, lambda i, _, m=m, sees=sees: m[i] if sees(i) else 0)
+        for m, sees in zip(means, seen, strict=True)
+    ]
 
 
 def _apart(means: sp.Matrix, positions: int) -> sp.Matrix:

@@ -16,7 +16,7 @@ from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError
 from derivations.gaussian.finite import is_odd
 from derivations.kernels.flows import require_slopes
-from derivations.kernels.lowering import BOTH, FIRST, SECOND, Both, Lowering, Own, OwnMean, PairMean
+from derivations.kernels.lowering import BOTH, FIRST, SECOND, Both, Lowering, Own, OwnMean, PairMean, gathered
 from derivations.kernels.means import degree
 from derivations.kernels.standard_form import Z
 from derivations.language.filters import Tap
@@ -228,7 +228,7 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
     rates = dict(zip(flow.states, flow.drift, strict=True))
     states = tuple(k for k, s in enumerate(FIRST) if s in rates)
     lower = Lowering()
-    own = [_of_one_input(lower(rates[FIRST[k]]), lower.swap) for k in states]
+    own = [_of_one_input(lower(rate), lower.swap) for rate in gathered([rates[FIRST[k]] for k in states])]
     both = [_reduced(lower(rates[s])) for s in BOTH[: 1 + tangent]]
     first = [FIRST[k] for k in states]
     second = [SECOND[k] for k in states]

@@ -5,6 +5,7 @@ Each mean is brought to one of a function without parameters (``standard_form``)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -86,6 +87,38 @@ class PairFilter:
 
 Own: TypeAlias = OwnMean | OwnFilter
 Both: TypeAlias = PairMean | PairFilter
+
+
+def gathered(rates: Sequence[sp.Expr]) -> list[sp.Expr]:
+    """Means over one neuron's law with numbers before them as the mean of their sum, one integral; those of an earlier rate stay.
+
+    Examples
+    --------
+    >>> x, s = sp.Symbol("x", real=True), sp.Symbol("s", positive=True)
+    >>> gathered([3 * expect(sp.tanh(x) ** 2, x, s) - 2 * expect(sp.tanh(x) ** 4, x, s)])
+    [E[-2*tanh(z)**4 + 3*tanh(z)**2, z ~ N(0, s)]]
+    """
+    known: set[sp.Expr] = set()
+    found = []
+    for rate in rates:
+        parts: list[sp.Expr] = []
+        alike: dict[tuple[sp.Expr, ...], list[tuple[sp.Expr, sp.Expr]]] = {}
+        for term in sp.Add.make_args(sp.expand_mul(rate)):
+            outside, mean = term.as_independent(GaussianExpectation, as_Add=False)
+            if not isinstance(mean, GaussianExpectation) or mean in known:
+                parts.append(term)
+                continue
+            factor, function, slope, shift = standard_form(mean.args[0])
+            before = factor * outside
+            number, rest = before.as_independent(*before.free_symbols, as_Add=False)
+            key = rest, slope * mean.args[1] + shift, slope**2 * mean.args[2]
+            alike.setdefault(key, []).append((term, number * function))
+        for (rest, *law), terms in alike.items():
+            whole = sp.Add(*(function for _, function in terms))
+            parts.append(terms[0][0] if len(terms) == 1 else rest * GaussianExpectation(sp.Lambda(Z, whole), *law))
+        found.append(sp.Add(*parts))
+        known |= found[-1].atoms(GaussianExpectation)
+    return found
 
 
 class Lowering:

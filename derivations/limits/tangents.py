@@ -12,7 +12,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import NotClosed, brief
-from derivations.language import Program
+from derivations.language import Program, Weights
 from derivations.limits.depth import NeuronMoments
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.heads import heads
@@ -50,14 +50,19 @@ def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion | Di
 
 
 def tangent_flow(
-    program: Program, inputs: int, stem: str = "Theta", parameters: bool = True, evaluate: bool = True
+    program: Program,
+    inputs: int,
+    stem: str = "Theta",
+    parameters: bool | frozenset[Weights] = True,
+    evaluate: bool = True,
 ) -> KernelFlow:
     r"""Infinite width, then depth: the second moments K of the neurons and those of tangents, given the network.
 
     With ``parameters`` the tangent is :math:`\sum_\theta \partial_\theta X\,\omega_\theta` with independent standard normal
     :math:`\omega`, over all weights and biases in units of their standard deviations; its second moment given the network is
     the neural tangent kernel. Without, it is the derivative along a direction of the input, whose second moment is the mean square
-    of a gradient. Tangents are centred given the network, whatever the state; forward and backward weights are independent.
+    of a gradient; with a set of weights, along these and an input together. Tangents are centred given the network,
+    whatever the state; forward and backward weights are independent.
 
     Returns
     -------
@@ -109,7 +114,9 @@ class TangentLayer:
     second: sp.ImmutableMatrix
 
     @classmethod
-    def of(cls, field: MeanFieldLayer, stem: str = "Theta", parameters: bool = True) -> TangentLayer:
+    def of(
+        cls, field: MeanFieldLayer, stem: str = "Theta", parameters: bool | frozenset[Weights] = True
+    ) -> TangentLayer:
         """Of a layer whose neurons are known."""
         few = field.layer.inputs
         moments = LayerMoments(field.layer.program, few, infinite=True, directions=1, parameters=parameters)

@@ -23,6 +23,7 @@ _STATES = 1000  # and pairs of inputs whose means over a softmax are taken toget
 _FEW = 10  # pairs whose time is not asked for
 _EVALUATIONS = 40  # of the rates of a pair, at least: three steps
 _LONGEST = 3600.0  # seconds
+_SURELY = 10.0  # by how much the difference of two sets of points may fall on the way
 
 
 class Coupled(NamedTuple):
@@ -66,17 +67,33 @@ def solve_coupled(
     given = features, split, t, tolerance, pool
     if any(rate.has(SoftmaxMean) for rate in flow.pair_rates):
         _require_time(_compiled(architecture, tangent, 0), features, split, t)
+    spread = any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates))
+    if spread:
+        _require_agreement(_off_at_start(architecture, tangent, features, t), tolerance, flow.positions, _SURELY)
     found = _solved(_compiled(architecture, tangent, 0), *given)
-    if not any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates)):
+    if not spread:
         return found
     other = _solved(_compiled(architecture, tangent, 1), *given)
     off = max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(found, other, strict=True) if a.any())
-    if off > 2 * tolerance:
+    _require_agreement(off, tolerance, flow.positions)
+    return [(a + b) / 2 for a, b in zip(found, other, strict=True)]
+
+
+def _require_agreement(off: float, tolerance: float, positions: int, margin: float = 1.0) -> None:
+    """Require that two sets of points, which differ by so much of the largest entry, agree to the tolerance."""
+    if off > 2 * margin * tolerance:
         raise ValueError(
-            f"means over the scores of a softmax of {flow.positions} positions are known to about {off / 2:.0e} of the largest entry here, less "
+            f"means over the scores of a softmax of {positions} positions are known to about {off / 2:.0e} of the largest entry here, less "
             f"than tolerance={tolerance:g} asks for; give a tolerance of that size, such as {10 ** np.ceil(np.log10(off)):g}"
         )
-    return [(a + b) / 2 for a, b in zip(found, other, strict=True)]
+
+
+def _off_at_start(architecture: Recipe, tangent: bool, features: Array, t: float) -> float:
+    """By how much of the largest entry two sets of points would differ in the end if inputs moved as they start."""
+    said = [_compiled(architecture, tangent, points) for points in (0, 1)]
+    start, _ = _alone(features, said[0].flow)
+    one, other = (np.array([np.ravel(v) for v in s.own(0.0, *start)]) for s in said)
+    return float(t * np.abs(one - other).max() / (np.abs(start) + t * np.abs(one)).max())
 
 
 def _require_time(said: Coupled, features: Array, split: int | None, t: float) -> None:
@@ -101,12 +118,8 @@ def _require_time(said: Coupled, features: Array, split: int | None, t: float) -
 
 def _solved(said: Coupled, features: Array, split: int | None, t: float, tolerance: float, pool: bool) -> list[Array]:
     size = said.flow.positions
-    inputs = features.reshape(-1, size, features.shape[1])
-    gram = np.einsum("ipd,iqd->ipq", inputs, inputs) / inputs.shape[2]
-    upper = np.triu_indices(size)
-    parts = len(said.flow.both) // size**2
-    begin = np.concatenate([gram[:, upper[0], upper[1]].T] * parts)
-    shape = begin.shape
+    begin, inputs = _alone(features, said.flow)
+    upper, parts, shape = np.triu_indices(size), len(said.flow.both) // size**2, begin.shape
 
     def alone(s: float, y: Array) -> Array:
         return np.concatenate([np.ravel(v) for v in said.own(s, *y.reshape(shape))])
@@ -157,6 +170,14 @@ def _solved(said: Coupled, features: Array, split: int | None, t: float, toleran
         for matrix in found:
             matrix[:] = np.tril(matrix) + np.tril(matrix, -1).T
     return found
+
+
+def _alone(features: Array, flow: CoupledFlow) -> tuple[Array, Array]:
+    """What each input is with itself at the start, shape (states, inputs), and the inputs, shape (inputs, positions, dim)."""
+    inputs = features.reshape(-1, flow.positions, features.shape[1])
+    gram = np.einsum("ipd,iqd->ipq", inputs, inputs) / inputs.shape[2]
+    upper, parts = np.triu_indices(flow.positions), len(flow.both) // flow.positions**2
+    return np.concatenate([gram[:, upper[0], upper[1]].T] * parts), inputs
 
 
 def _square(triangle: Array, size: int) -> Array:

@@ -49,14 +49,17 @@ def gaussian_values(text: str, *values: ArrayLike) -> Array:
     shape = np.broadcast_shapes(*(v.shape for v in numbers))
     flat = [np.broadcast_to(v, shape).ravel() for v in numbers]
     size = flat[0].size if flat else 1
-    found = np.empty(size)
-    for first in range(0, size, _SOME):
-        some = [v[first : first + _SOME] for v in flat]
-        zero = np.zeros(min(_SOME, size - first))
+    found = np.full(size, np.nan)
+    with np.errstate(all="ignore"):
+        known = np.isfinite([np.zeros(size) + entry for entry in law(*flat)]).all(axis=0)
+    places = np.flatnonzero(known)  # samples that have exploded have no mean
+    for first in range(0, places.size, _SOME):
+        here = places[first : first + _SOME]
+        some, zero = [v[here] for v in flat], np.zeros(here.size)
         factor, *rest = (zero + entry for entry in law(*some))
         sides = [Side(m, rest[2 * k], np.maximum(rest[2 * k + 1], 0.0)) for k, m in enumerate(functions)]
         mean = sides[0].means.first(*sides[0][1:]) if len(sides) == 1 else pair_values(sides[0], sides[1], rest[-1])
-        found[first : first + _SOME] = factor * mean
+        found[here] = factor * mean
     result: Array = found.reshape(shape)[()]
     return result
 

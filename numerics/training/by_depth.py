@@ -29,6 +29,7 @@ from numerics.training.start import (
     measured_gradients,
     measured_largest_rate,
 )
+from numerics.training.weights import derived_weight_gradients, measured_weight_gradients
 
 #: Inputs at which the start is looked at, and at most so many coordinates, whose kernel is a matrix.
 _LOOKED_AT, _COORDINATES = 50, 128
@@ -48,6 +49,10 @@ class AtDepth:
         The mean square of the gradient in the first layer over that in the last, measured; inf where it left the range of numbers.
     gradients, derived_gradients : array, shape (L,), or None
         Mean squares of the gradient in each layer's states over that in the last, measured, and at infinite width and depth.
+    weight_gradients : dict of str to array, shape (networks, L)
+        Squared norms of one output's gradient in each layer's weights, of each matrix with its biases, measured.
+    derived_weight_gradients : dict of str to array, shape (L,), or None
+        Their means in the limit.
     derived_rate : float or None
         The largest learning rate at which gradient descent lowers the loss of the inputs looked at, by the tangent kernel.
     measured_rate : LargestRate or None
@@ -65,6 +70,8 @@ class AtDepth:
     growth: Estimate
     gradients: Array = field(repr=False)
     derived_gradients: Array | None = field(repr=False)
+    weight_gradients: dict[str, Array] = field(repr=False)
+    derived_weight_gradients: dict[str, Array] | None = field(repr=False)
     derived_rate: float | None
     measured_rate: LargestRate | None
     rate: float
@@ -78,6 +85,8 @@ class AtDepth:
             "depth": self.depth,
             "gradient_growth": self.growth.value,
             "gradient_growth_error": self.growth.error,
+            "weight_gradients": {name: found.mean(axis=0) for name, found in self.weight_gradients.items()},
+            "derived_weight_gradients": self.derived_weight_gradients,
             "derived_rate": self.derived_rate,
             "rate": self.rate,
             "losses": self.losses,
@@ -105,30 +114,52 @@ class Trainability(Legible):
             "last loss",
             "test accuracy",
         )
-        cells = [head, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
-        lines = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
+        lines = _table([head, *(_cells(row) for row in self.rows)])
+        layers = ("first layer", "derived", "middle layer", "derived", "last layer", "derived")
+        weights = [_weight_cells(row, name) for row in self.rows for name in row.weight_gradients]
+        lines += [
+            "",
+            "squared gradients of one output in a layer's weights",
+            *_table([("depth", "weights", *layers), *weights]),
+        ]
         notes = dict.fromkeys(why for row in self.rows for why in row.why)
         return "\n".join([*lines, *(f"- {note}" for note in notes)])
 
 
-def _cells(row: AtDepth) -> tuple[str, ...]:
-    def shown(value: float | None, digits: str = ".3g") -> str:
-        return "–" if value is None or np.isnan(value) else format(value, digits)
+def _table(cells: list[tuple[str, ...]]) -> list[str]:
+    """Lines with aligned columns."""
+    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
+    return ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
 
+
+def _shown(value: float | None, digits: str = ".3g") -> str:
+    return "–" if value is None or np.isnan(value) else format(value, digits)
+
+
+def _with_error(found: Estimate) -> str:
+    return f"{found.value:.3g} ± {found.error:.1g}" if np.isfinite(found.value) else "out of range"
+
+
+def _weight_cells(row: AtDepth, name: str) -> tuple[str, ...]:
+    derived, cells = row.derived_weight_gradients, [str(row.depth), name]
+    for k in (0, row.depth // 2, row.depth - 1):
+        found = Estimate.of(row.weight_gradients[name][:, k])
+        cells += [_with_error(found), _shown(None if derived is None else derived[name][k])]
+    return tuple(cells)
+
+
+def _cells(row: AtDepth) -> tuple[str, ...]:
     ends = (row.losses[0], row.losses[-1]) if len(row.losses) else (np.nan, np.nan)
-    growth = row.growth
-    found = f"{growth.value:.3g} ± {growth.error:.1g}" if np.isfinite(growth.value) else "out of range"
     return (
         str(row.depth),
-        found,
-        shown(None if row.derived_gradients is None else row.derived_gradients[0]),
-        shown(None if row.measured_rate is None else row.measured_rate.stable),
-        shown(row.derived_rate),
-        shown(row.rate),
-        shown(ends[0]),
-        shown(ends[1]),
-        shown(row.accuracy, ".1%"),
+        _with_error(row.growth),
+        _shown(None if row.derived_gradients is None else row.derived_gradients[0]),
+        _shown(None if row.measured_rate is None else row.measured_rate.stable),
+        _shown(row.derived_rate),
+        _shown(row.rate),
+        _shown(ends[0]),
+        _shown(ends[1]),
+        _shown(row.accuracy, ".1%"),
     )
 
 
@@ -247,9 +278,10 @@ def _at_depth(
             return None
 
     with stage(f"depth {network.depth}, derived"):
-        profile, largest = derived(derived_gradients), derived(derived_largest_rate)
+        profile, largest, weights = map(derived, (derived_gradients, derived_largest_rate, derived_weight_gradients))
     with stage(f"depth {network.depth}, gradients of {networks} networks"):
         gradients = measured_gradients(network, looked_at, networks, seed)
+        own = measured_weight_gradients(network, looked_at, networks, seed)
     last = gradients[:, -1].mean()
     measured = gradients.mean(axis=0) / last
     lost = int(np.sum(~np.isfinite(gradients).all(axis=1)))
@@ -278,4 +310,5 @@ def _at_depth(
         else:
             losses, accuracy = run.losses, np.nan if test is None else run.accuracy(*test)
     rate = np.nan if rate is None else rate
-    return AtDepth(network.depth, ratio, measured, profile, largest, measured_rate, rate, losses, accuracy, tuple(why))
+    derivatives = measured, profile, own, weights
+    return AtDepth(network.depth, ratio, *derivatives, largest, measured_rate, rate, losses, accuracy, tuple(why))

@@ -52,11 +52,7 @@ def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
     if network.recipe.time_of(network.depth) is not None:
         single: Any = replace(network.recipe, inputs=1)
         return np.exp(float(jacobian(single).gram.growth) * left)
-    count = int(np.prod(network.recipe.positions, dtype=int))
-    if count > _POSITIONS:
-        raise DerivationError(
-            f"the growth of gradients over positions follows all pairs of them, and is derived up to {_POSITIONS} positions, got {count}"
-        )
+    require_few_positions(network)
     rows = network.rows(inputs)
     flow = gradient_flow(network.recipe)
     if network.recipe.positions:
@@ -70,6 +66,15 @@ def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
             np.full(network.depth, np.inf) if path.exploded else path(network.t)[-1] / path(network.t - left)[:, -1]
         )
     return np.average(profiles, axis=0, weights=counts)
+
+
+def require_few_positions(network: TrainableNetwork) -> None:
+    """Require that all pairs of positions can be followed."""
+    count = int(np.prod(network.recipe.positions, dtype=int))
+    if count > _POSITIONS:
+        raise DerivationError(
+            f"the growth of gradients over positions follows all pairs of them, and is derived up to {_POSITIONS} positions, got {count}"
+        )
 
 
 def _over_positions(flow: Flow, row: Array, t: float, left: Array) -> Array:

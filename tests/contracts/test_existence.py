@@ -38,7 +38,7 @@ from derivations import (
 )
 from derivations.symbols import state
 from derivations.symbols import width as n
-from numerics import solve_flow
+from numerics import count_outcomes, simulate_sde, solve_flow
 
 x = symbols.state
 HALF = sp.Rational(1, 2)
@@ -203,3 +203,35 @@ def test_what_grows_at_most_linearly_does_not_explode_at_a_fixed_width(width, in
     assert quadratic.explodes == "not known"
     rough = derive(Network(state + epsilon * A(sp.sqrt(sp.Abs(rms_norm(state)))), width=width, inputs=inputs)).existence
     assert rough.unique == "not known"
+
+
+#: What is said of an explosion, and whether of 100 paths some explode, and some are absorbed, by a time. Where the noise grows faster than
+#: linearly and the process cannot explode, it comes back from beyond the doubles, and paths say nothing.
+PATHS = {
+    "tanh": (ResNet(tanh, width=1), "cannot", False, False),
+    "a root": (ResNet(sp.sqrt(sp.Abs(x)), width=1), "cannot", False, False),
+    "a cube root on one side": (ResNet(sp.Max(x, 0) ** sp.Rational(1, 3), width=1), "cannot", False, True),
+    "SiLU, 3 neurons": (ResNet(silu, width=3), "cannot", False, False),
+    "a square, 3 neurons": (ResNet(x**2, width=3), "can", True, False),
+    "a cube, 3 neurons": (ResNet(x**3, width=3), "can", True, False),
+    "SwiGLU, 3 neurons": (GatedBlock(silu, width=3), "can", True, False),
+    "ReGLU, 4 neurons": (GatedBlock(relu, width=4), "can", True, False),
+    "GLU, 4 neurons": (GatedBlock(sigmoid, width=4), "cannot", False, False),
+    "a norm before it": (GatedBlock(silu, width=4, norm="rms"), "cannot", False, False),
+    "two squares": (MLPBlock(x**2, width=3), "can", True, False),
+    "means": (MLPBlock(relu, width=2, weight_mean=1, output_mean=1), "cannot", False, False),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.filterwarnings("ignore::numerics.ExplosionWarning")
+def test_paths_explode_where_that_is_said(name):
+    recipe, says, explode, rest = PATHS[name]
+    d = derive(recipe)
+    assert d.existence.explodes == says
+    states = simulate_sde(d.limit, 1.5, t=4.0, steps=300, samples=100, seed=1)
+    seen = count_outcomes(d.limit, states)
+    assert not np.isnan(states).any()
+    assert (seen.exploded > 10, seen.exploded == 0) == (explode, not explode)
+    assert (seen.absorbed > 0) == rest

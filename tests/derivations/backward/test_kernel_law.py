@@ -1,5 +1,7 @@
 """The law of the tangent kernel of one output: its equations by a derivation of their own, its moments, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -14,7 +16,9 @@ from derivations import (
     ShapedMLP,
     Weights,
     epsilon,
+    gelu,
     identity,
+    layer_norm,
     relu,
     rms_norm,
     symbols,
@@ -24,6 +28,7 @@ from derivations.backward import jacobian
 from derivations.backward.kernel_law import ACROSS as P
 from derivations.backward.kernel_law import ALONG as c
 from derivations.backward.kernel_law import SQUARE as V
+from derivations.backward.kernel_law import KernelLaw
 from derivations.backward.kernel_moments import START
 from numerics.statistics import Estimate, richardson
 from numerics.tangent_kernels import sample_tangent_kernel
@@ -52,6 +57,23 @@ def test_perceptrons():
         Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=n, regime=Regime(depth=1))
     ).kernel_law
     assert flow.covariance == 0 == flow.backward_covariance[1, 1]
+
+
+@pytest.mark.slow
+def test_roots_and_arcsines_are_compared_as_rational_functions_are():
+    gram = jacobian(Network(lambda x: x + epsilon * A(gelu(B(x))), width=n)).gram
+    law = KernelLaw(gram)
+    s = sp.sqrt(2 * V + 1)
+    moved = V * c * (5 * V + 3) * (1 - 2 / n) / (2 * sp.pi * (V + 1) ** 2 * s**3)  # c moves: GELU is not homogeneous
+    assert equal_symbolically(law.backward_drift[0], moved)
+    # A layer moves c by G·A(u φ'(u) - φ(u)), and for GELU E(u² e^{-u²/2})²/(2π) = 3V²/(2π s⁵)
+    assert equal_symbolically(law.backward_covariance[0, 0], 3 * V * (P * V + c**2 / n) / (2 * sp.pi * s**5))
+
+    def other(p, q):  # the control: noise that no gradient has
+        return gram.noise_of(p, q) * (sp.Rational(21, 20) if (p, q) == ((0, 1), (0, 1)) else 1)
+
+    with pytest.raises(NotClosed, match="no process by themselves"):
+        _ = KernelLaw(replace(gram, noise_of=other)).backward_drift
 
 
 FEW = ("ReLU perceptron", "two matrices")
@@ -93,6 +115,10 @@ def test_refusals():
         _ = jacobian(ResNet(tanh, width=n)).kernel_law
     with pytest.raises(NotClosed, match="one neuron"):
         _ = jacobian(Network(lambda x: x + epsilon * A(x), width=1)).kernel_law.backward_drift
+    with pytest.raises(
+        NotClosed, match="no process by themselves"
+    ):  # the mean of the neurons is a direction of its own
+        _ = jacobian(Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=n)).kernel_law.backward_drift
     law = jacobian(LINEAR).kernel_law
     with pytest.raises(ValueError, match="width is the symbol"):
         sample_tangent_kernel(law, 10)

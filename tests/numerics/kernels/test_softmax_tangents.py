@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, attention, causal, epsilon
+from derivations import AttentionBlock, Network, Weights, attention, causal, epsilon
 from derivations.gaussian import softmax_mean
 from numerics.compile.softmax_means import softmax_mean_value
 from numerics.kernels import kernel_matrices
@@ -36,7 +36,7 @@ def slope(d):
     return first * second
 
 
-def head(k, theta, i, j, slopes=1.0):
+def head(k, theta, i, j, slopes=1.0, outside=0.0):
     """Rates of K and Θ between both inputs; over two positions a row moves along (1, -1) with the difference of its scores."""
     force, moved = np.empty((2, 2)), np.empty((2, 2))
     distance, passed = (APART @ table @ APART for table in (k[i, j], k[i, j] + theta[i, j]))
@@ -58,17 +58,17 @@ def head(k, theta, i, j, slopes=1.0):
             moved[a, b] = (
                 np.sum(table * (k[i, j] + theta[i, j])) + slopes * mean(slope, slope, *law) * scores * distance
             )
-    return force, moved
+    return force, moved + outside * force  # a matrix after the shares adds what it is applied to
 
 
-def solved(t, slopes=1.0, steps=6):
+def solved(t, slopes=1.0, steps=6, outside=0.0):
     y = np.array([np.einsum("idp,jdq->ijpq", TOKENS, TOKENS) / 4] * 2)
 
     def rates(y):
         found = np.empty_like(y)
         for i in range(2):
             for j in range(2):
-                found[:, i, j] = head(*y, i, j, slopes)
+                found[:, i, j] = head(*y, i, j, slopes, outside)
         return found
 
     for _ in range(steps):
@@ -89,6 +89,16 @@ def test_a_softmax_of_two_positions_has_the_tangent_kernel_written_out():
     assert np.allclose(found.nngp, exact[0], rtol=0, atol=1e-8)
     assert np.allclose(found.ntk, exact[1], rtol=0, atol=1e-8)
     assert np.abs(fixed[1] - exact[1]).min() > 1e-5  # the control: scores that do not move
+
+
+@pytest.mark.slow
+def test_a_matrix_after_the_shares_adds_its_own_part():
+    """A block whose heads are multiplied by an output matrix; it was refused as if queries and keys had means."""
+    found = kernel_matrices(AttentionBlock(width=sp.oo, positions=2), TOKENS, 0.2)
+    exact, without = solved(0.2, outside=1.0), solved(0.2)
+    assert np.allclose(found.nngp, exact[0], rtol=0, atol=1e-8)
+    assert np.allclose(found.ntk, exact[1], rtol=0, atol=3e-8)  # the six steps here err by 1.4e-8
+    assert np.abs(without[1] - exact[1]).min() > 1e-4  # the control
 
 
 def test_means_of_slopes_are_those_of_drawn_scores():

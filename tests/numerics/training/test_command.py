@@ -37,9 +37,11 @@ def test_table_and_file_of_losses(data, tmp_path, capsys):
         "0.1",
     ]
     assert main(["train", *options, "--out", str(out)]) == 0
-    head, *rows = capsys.readouterr().out.splitlines()
+    table, weights = capsys.readouterr().out.split("\n\n")
+    head, *rows = table.splitlines()
     assert "gradient growth" in head
     assert [row.split()[0] for row in rows] == ["4", "8"]
+    assert [row.split()[:2] for row in weights.splitlines()[2:]] == [["4", "W"], ["8", "W"]]
     assert len(out.read_text().splitlines()) == 1 + 2 * 10
     assert main(["train", *options, "--out", str(out)]) == 2
     assert "exists; choose another --out" in capsys.readouterr().err
