@@ -3,7 +3,7 @@ r"""The front door: from a network recipe to its limit, its law and the derivati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ class Derivation(Printed):
         The equations of the squared norm and of its logarithm, for more than one neuron.
     steps : tuple of Step
         The derivation, step by step.
+    moments : JointMoments or None
+        One layer's moments of the Gram matrix, where depth and width grow together.
     """
 
     architecture: Recipe
@@ -64,6 +66,7 @@ class Derivation(Printed):
     why_no_law: str
     norm: NormDynamics | None
     slope: InitialSlope | None
+    moments: limits.JointMoments | None = field(default=None, compare=False)
 
     @property
     def title(self) -> str:
@@ -271,9 +274,9 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
 
 
 def _jointly(architecture: Recipe) -> Derivation:
-    together = limits.joint_limit(architecture)
+    together, moments = limits.limit_and_moments(architecture)
     law, why = limit_law(together)
-    return Derivation(architecture, "joint", together, law, why, None, None)
+    return Derivation(architecture, "joint", together, law, why, None, None, moments)
 
 
 def _coordinates(limit: Limit) -> int:
@@ -345,7 +348,10 @@ def _width_steps(d: Derivation) -> list[Step]:
 def _joint_steps(d: Derivation) -> list[Step]:
     assert not isinstance(d.limit, NeuronDiffusion)
     many = d.architecture.coordinates  # positions are summed over
-    moments = limits.JointMoments.of(d.architecture, many if d.architecture.program().has_positions else min(many, 2))
+    shown = many if d.architecture.program().has_positions else min(many, 2)
+    moments = d.moments
+    if moments is None or moments.chain.inputs != shown:
+        moments = limits.JointMoments.of(d.architecture, shown)
     single = OneMatrixLayer.of(moments.chain.program)
     single = single if single is not None and single.is_linear else None
     steps = [explain.joint_recursion_step(moments, d.architecture.inputs, single)]

@@ -25,7 +25,7 @@ from derivations.limits.gram import upper
 start = sp.Symbol("K_0", positive=True)
 _ALONE = "a variance"
 #: Velocities of variances that others are compared with, under other names, before they are written in correlations.
-_KINDS = 2
+_COMPARED = 2
 
 
 def of_flow(flow: Flow, recipe: Recipe) -> Existence:
@@ -117,7 +117,7 @@ class SecondMoments:
         for a, s in self.variances.items():
             if any(drift[s] == own.xreplace(self._exchanged(a, b)) for b, own in known):
                 continue
-            if len(known) < _KINDS:
+            if len(known) < _COMPARED:
                 known.append((a, drift[s]))
             velocity = drift[s].xreplace(rule)
             own = sorted(velocity.free_symbols, key=sp.default_sort_key)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from derivations.limits.depth import depth_limit, neuron_limit
     from derivations.limits.elimination.wick import gaussian_mean
     from derivations.limits.gram import GramDiffusion
-    from derivations.limits.joint import joint_limit
+    from derivations.limits.joint import joint_limit, limit_and_moments
     from derivations.limits.joint_moments import JointMoments
     from derivations.limits.width import KernelFlow, kernel_flow, mean_field_limit, width_limit
 
@@ -27,6 +27,7 @@ __all__ = [
     "gram_limit",
     "joint_limit",
     "kernel_flow",
+    "limit_and_moments",
     "mean_field_limit",
     "neuron_limit",
     "unshaped",
@@ -41,7 +42,7 @@ __getattr__, __dir__ = on_demand(
         "derivations.limits.depth": "depth_limit neuron_limit",
         "derivations.limits.elimination.wick": "gaussian_mean",
         "derivations.limits.gram": "GramDiffusion",
-        "derivations.limits.joint": "joint_limit",
+        "derivations.limits.joint": "joint_limit limit_and_moments",
         "derivations.limits.joint_moments": "JointMoments",
         "derivations.limits.width": "KernelFlow kernel_flow mean_field_limit width_limit",
     },

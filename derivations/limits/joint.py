@@ -71,12 +71,22 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
     >>> limit.drift, limit.covariance
     (Matrix([[-2*V*(V - 1)/a**2]]), Matrix([[2*V**2]]))
     """
+    return limit_and_moments(recipe)[0]
+
+
+def limit_and_moments(recipe: Recipe) -> tuple[Diffusion | Flow, JointMoments]:
+    """The limit, and one layer's moments that it was matched from."""
     require("the recipe", recipe, Recipe, "a network such as MLP(relu)")
-    program, inputs = recipe.scaled_program(), recipe.coordinates
+    program = recipe.scaled_program()
     require_real(program)
-    exchange, alike = Exchange.of(program), not heads(program)
-    few = exchange.few(inputs, _FEW) if alike else inputs
+    few = recipe.coordinates if heads(program) else Exchange.of(program).few(recipe.coordinates, _FEW)
     moments = JointMoments.of(recipe, few)
+    return _limit_of(recipe, moments), moments
+
+
+def _limit_of(recipe: Recipe, moments: JointMoments) -> Diffusion | Flow:
+    program, inputs, few = recipe.scaled_program(), recipe.coordinates, moments.chain.inputs
+    exchange, alike = Exchange.of(program), not heads(program)
     if (activation := unshaped(moments.chain.program)) is not None:
         require_homogeneous(activation)
     if collapses(moments):

@@ -2,8 +2,9 @@ r"""One layer's conditional moments of the Gram matrix where depth and width go 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import sympy as sp
 
@@ -14,12 +15,24 @@ from derivations.language import Program
 from derivations.language.statements import Back, Matrix, Mean
 from derivations.limits.chain import GramChain
 from derivations.limits.elimination.fluctuations import Moment
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.labels import (
+    Exchange,
+    by_pattern,
+    matrix_labels,
+    one_order,
+    permuted,
+    symmetric_pairs,
+)
 from derivations.limits.elimination.series import require_still, taylor
 from derivations.limits.orders import Orders, in_one_parameter
 from derivations.limits.orders import of as orders_of
 from derivations.symbols import step, width
 
 _MANY = 40
+
+#: The terms of a moment by their order.
+Terms = dict[sp.Expr, sp.Expr]
 
 
 def joint_regime(recipe: Recipe) -> Regime:
@@ -119,7 +132,7 @@ class JointMoments:
 
     def spread(self, p: tuple[int, int], q: tuple[int, int]) -> sp.Expr:
         """The covariance of two entries after one layer, at the width."""
-        return self._at_width(self.sorted(self.chain.covariance(p, q)))
+        return self._at_width(self._covariance(*p, *q))
 
     def _at_width(self, terms: dict[sp.Expr, sp.Expr]) -> sp.Expr:
         assert self.regime.depth is not None
@@ -137,13 +150,30 @@ class JointMoments:
 
     def mean(self, a: int, b: int) -> dict[sp.Expr, sp.Expr]:
         """The mean of an entry of :math:`V'`."""
-        if (a, b) not in self._means:
-            self._means[a, b] = self.sorted(self.chain.mean(a, b))
-        return self._means[a, b]
+        return self._mean(a, b)
 
     @cached_property
-    def _means(self) -> dict[tuple[int, int], dict[sp.Expr, sp.Expr]]:
-        return {}
+    def _mean(self) -> Callable[..., Terms]:
+        return self._by_pattern(lambda a, b: self.sorted(self.chain.mean(a, b)), one_order)
+
+    @cached_property
+    def _covariance(self) -> Callable[..., Terms]:
+        return self._by_pattern(lambda a, b, c, d: self.sorted(self.chain.covariance((a, b), (c, d))), symmetric_pairs)
+
+    def _by_pattern(
+        self, entry: Callable[..., Terms], alike: Callable[..., tuple[tuple[int, ...], ...]]
+    ) -> Callable[..., Terms]:
+        """Once for all coordinates that change places."""
+        chain = self.chain
+        if heads(chain.program) or chain.directions:
+            return cache(entry)
+        means = sp.Matrix(chain.means)
+        named = matrix_labels((chain.matrix, chain.matrix), *([(means, means)] if chain.means else []))
+
+        def renamed(terms: Terms, labels: tuple[int, ...]) -> Terms:
+            return {weight: named(term, labels) for weight, term in terms.items()}
+
+        return by_pattern(entry, permuted(renamed, chain.inputs), Exchange.of(chain.program), alike=alike)
 
     def at_rest(self, a: int, b: int) -> sp.Expr:
         """What a layer makes of an entry at infinite width, the small parameters at 0."""
@@ -184,7 +214,7 @@ class JointMoments:
         NoLimit
             If it grows.
         """
-        return self.surviving(self.sorted(self.chain.covariance(p, q)), "the fluctuation of a layer")
+        return self.surviving(self._covariance(*p, *q), "the fluctuation of a layer")
 
     def surviving(self, terms: dict[sp.Expr, sp.Expr], what: str) -> sp.Expr:
         """What the terms add up to per unit of time.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
+from typing import TypeVar
 
 import sympy as sp
 
@@ -88,17 +89,19 @@ def symmetric_pairs(a: int, b: int, c: int, d: int) -> tuple[tuple[int, ...], ..
     return tuple(labels for both in halves for labels in both)
 
 
+#: What is asked of labels: a formula, or several with their keys.
+Entry = TypeVar("Entry")
 #: Inputs change places, without positions.
 INPUTS = Exchange()
 
 
 def by_pattern(
-    entry: Callable[..., sp.Expr],
-    renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr],
+    entry: Callable[..., Entry],
+    renamed: Callable[[Entry, tuple[int, ...]], Entry],
     exchange: Exchange = INPUTS,
     always: bool = False,
     alike: Callable[..., tuple[tuple[int, ...], ...]] = one_order,
-) -> Callable[..., sp.Expr]:
+) -> Callable[..., Entry]:
     """An entry for any coordinates from the entries for the first ones.
 
     Parameters
@@ -120,9 +123,9 @@ def by_pattern(
     >>> by_pattern(lambda a, b: K[a] * K[b] + a - b, rename)(5, 5)
     K[5]**2
     """
-    known: dict[tuple[int, ...], sp.Expr] = {}
+    known: dict[tuple[int, ...], Entry] = {}
 
-    def value(*labels: int) -> sp.Expr:
+    def value(*labels: int) -> Entry:
         pattern, coordinates = generic_labels(alike(*labels), exchange)
         if pattern not in known:
             known[pattern] = entry(*pattern)
@@ -263,11 +266,11 @@ def softmax_labels(
 
 
 def permuted(
-    renamed: Callable[[sp.Expr, tuple[int, ...]], sp.Expr], size: int
-) -> Callable[[sp.Expr, tuple[int, ...]], sp.Expr]:
+    renamed: Callable[[Entry, tuple[int, ...]], Entry], size: int
+) -> Callable[[Entry, tuple[int, ...]], Entry]:
     """Renames all of the first coordinates, of which the labels say some: the others follow in order."""
 
-    def all_renamed(expr: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+    def all_renamed(expr: Entry, labels: tuple[int, ...]) -> Entry:
         rest = [a for a in range(size) if a not in labels]
         return renamed(expr, (*labels, *rest[: size - len(labels)]))
 
