@@ -15,7 +15,7 @@ from typing import Any
 import sympy as sp
 
 from derivations.entries import LazyCovariance
-from derivations.errors import DerivationError, shown
+from derivations.errors import DerivationError, brief, shown
 from derivations.notation.latex import latex
 
 #: Where the project's own nodes are defined that a limit may hold.
@@ -150,8 +150,11 @@ def _node(tree: ast.expr) -> Any:
 
 def _built(name: str, make: Callable[..., Any], given: list[Any]) -> Any:
     exponent = given[-1] if name == "Pow" else given[0] if name in ("gamma", "polygamma") and given else None
-    if isinstance(exponent, sp.Number) and all(g.is_number for g in given) and abs(exponent) > _LARGEST:
-        raise DerivationError(f"{name} of {shown(given)} is too large a number to be written out")
+    if isinstance(exponent, sp.Number) and all(g.is_number for g in given):
+        base = given[0] if name == "Pow" and isinstance(given[0], sp.Rational) else sp.S.One
+        bits = max(abs(base.p), base.q).bit_length()  # powers of powers grow too
+        if abs(exponent) > _LARGEST or abs(exponent) * bits > 64 * _LARGEST:
+            raise DerivationError(f"{name} of numbers is too large a number to be written out, to {brief(exponent)}")
     return make(*given)
 
 

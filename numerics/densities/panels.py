@@ -181,7 +181,7 @@ def settled_panels(
         points = np.concatenate([points, between])
         order = np.argsort(points)
         points, values = points[order], np.concatenate([values, log_density(between)])[order]
-        if values.max() - np.partition(values, -3)[-3] < 0.05:
+        if np.isfinite(values.max()) and values.max() - np.partition(values, -3)[-3] < 0.05:
             break
     peak = float(values.max())
     if not np.isfinite(peak):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -30,6 +31,8 @@ Array = NDArray[np.float64]
 
 #: Times at which the tokens are looked at, as shares of the whole.
 SHARES = np.linspace(0.0, 1.0, 21)
+#: Networks that are drawn first, and at most where the controls need more.
+FIRST, MOST = 40, 240
 _SHOWN = {" ": "space", "\n": "newline", "\t": "tab", "$": r"\$"}
 
 
@@ -47,14 +50,16 @@ class Text:
         The limit's time that all layers take together.
     depth : int
         Even.
-    samples, seed, workers : int
+    samples : int, optional
+        How many networks; by default 40, and up to 240 where so many are needed for the controls to be rejected.
+    seed, workers : int
     """
 
     text: str
     width: int = 64
     t: float = 10.0
     depth: int = 500
-    samples: int = 40
+    samples: int | None = None
     seed: int = 0
     workers: int = 1
 
@@ -72,13 +77,30 @@ class Text:
         features = _features(tokens)
         with stage("the derived flow of the tokens' second moments"):
             derived = _flow(d, features.T @ features, SHARES * self.t)
-        near, far = spawn(self.seed, 2)
-        with stage(f"{self.samples} networks of width {self.width} and depth {self.depth}"):
-            networks = self._networks(d, features, self.width, self.depth, near)
-        with stage("and of half the width and depth"):
-            halved = self._networks(d, features, self.width // 2, self.depth // 2, far)
-        rows = Validation(tuple(_rows(networks[-1], halved[-1], derived)))
-        return self._pictures(tokens, networks, derived), checks_section(rows, self._explained())
+        networks, halved = self._drawn(d, features, derived, stage)
+        rows = tuple(_rows(networks[-1], halved[-1], derived))
+        return self._pictures(tokens, networks, derived), checks_section(
+            Validation(rows), self._explained(len(networks[-1]), rows)
+        )
+
+    def _drawn(self, d: Derivation, features: Array, derived: Array, stage: Stage) -> tuple[Array, Array]:
+        """Networks and those of half the size, as many as the controls need, or as are asked for."""
+        sizes = ((self.width, self.depth), (self.width // 2, self.depth // 2))
+        seeds = iter(spawn(self.seed, 4))
+
+        def draw(count: int, which: str) -> list[Array]:
+            made = []
+            for (width, depth), seed in zip(sizes, (next(seeds), next(seeds)), strict=True):
+                with stage(f"{count} {which}networks of width {width} and depth {depth}"):
+                    made.append(self._networks(d, features, width, depth, count, seed))
+            return made
+
+        found = draw(FIRST if self.samples is None else self.samples, "")
+        count = len(found[0][-1])
+        needed = max(map(partial(_needed, count), _rows(found[0][-1], found[1][-1], derived)))
+        if self.samples is None and count < needed <= MOST:
+            found = [np.concatenate(pair, axis=1) for pair in zip(found, draw(needed - count, "more "), strict=True)]
+        return found[0], found[1]
 
     def _tokens(self, d: Derivation) -> str:
         p = int(np.prod(d.architecture.positions or (1,)))
@@ -96,12 +118,14 @@ class Text:
             raise ValueError(f"the text has {len(text)} characters, and there are {p} positions; give a longer one")
         return text[:p]
 
-    def _networks(self, d: Derivation, features: Array, width: int, depth: int, seed: np.random.SeedSequence) -> Array:
+    def _networks(
+        self, d: Derivation, features: Array, width: int, depth: int, samples: int, seed: np.random.SeedSequence
+    ) -> Array:
         """Gram matrices, shape (times, samples, p, p)."""
         gram: Array = simulate_network(
             replace(d.architecture, width=width),
             depth,
-            self.samples,
+            samples,
             inputs=np.sqrt(len(features)) * features[None],
             t=self.t,
             seed=seed,
@@ -111,19 +135,24 @@ class Text:
         )
         return gram
 
-    def _explained(self) -> str:
+    def _explained(self, count: int, rows: tuple[Row, ...]) -> str:
+        needed = max(map(partial(_needed, count), rows))
+        power = (
+            f"“✗ no power” means that {count} networks do not tell the two apart; about {needed} would"
+            if needed > count
+            else f"{count} networks tell the two apart"
+        )
         return (
-            f"Means over {self.samples} networks at t = {self.t:g}, extrapolated from width {self.width} and depth {self.depth} and the half of "
+            f"Means over {count} networks at t = {self.t:g}, extrapolated from width {self.width} and depth {self.depth} and the half of "
             "both: what width and depth add is of the order of their inverses. The control is the flow at half the time. A check passes if its claim "
-            "is not rejected, p-values corrected for the number of rows (Holm), and its control is. “✗ no power” means that more samples are needed "
-            "to distinguish the two."
+            f"is not rejected, p-values corrected for the number of rows (Holm), and its control is. {power}."
         )
 
     def _pictures(self, tokens: str, networks: Array, derived: Array) -> Section:
         names = [f"{k + 1} ({_SHOWN.get(c, c)})" for k, c in enumerate(tokens)]
         pairs = list(combinations(range(len(tokens)), 2))
         how = (
-            f"Lines: the derived flow of infinite width; points: {self.samples} networks of width {self.width} and depth {self.depth} ± one "
+            f"Lines: the derived flow of infinite width; points: {networks.shape[1]} networks of width {self.width} and depth {self.depth} ± one "
             "standard error."
         )
 
@@ -211,6 +240,11 @@ def _alike(gram: Array) -> Array:
     p = gram.shape[-1]
     found: Array = (_correlations(gram).sum(axis=(-2, -1)) - p) / (p * (p - 1))
     return found
+
+
+def _needed(count: int, row: Row) -> int:
+    """How many networks the control of a row needs to be rejected, where more of them help."""
+    return count if row.control_rejected or row.fold is None else row.fold * count
 
 
 def _rows(near: Array, far: Array, derived: Array) -> Iterator[Row]:

@@ -36,6 +36,8 @@ SCALE = Fraction(105, 100)
 RIGHT, WRONG = Fraction(1), SCALE**2
 #: The same of a quick table: 15 % are seen with a ninth of the samples.
 QUICK_SCALE = Fraction(115, 100)
+#: Standard errors below which two claims are one.
+_NO_DISTANCE = 1e-3
 #: A bias must stay below this fraction of the standard error.
 BIAS_SHARE = 0.5
 
@@ -108,10 +110,16 @@ class Row:
             "control": {key: _finite(value) for key, value in control.items()},
         }
 
-    def _fold(self) -> int:
-        """How many times the samples that let the control be rejected, two standard errors beyond its level; its distance grows like their root."""
+    @property
+    def fold(self) -> int | None:
+        """How many times the samples that let the control be rejected, two standard errors beyond its level; None where it claims the same number.
+
+        The distance of the two claims in standard errors grows like the root of the samples.
+        """
         wanted, seen = norm.isf(CONTROL_LEVEL / 2) + 2.0, norm.isf(min(self.control.p_value, 0.3) / 2)
-        return int(np.ceil((wanted / seen) ** 2))
+        if self.statistic == "z" and self.measured is not None and self.derived is not None and self.wrong is not None:
+            seen = abs(self.derived - self.wrong) / self.measured.error if self.measured.error else np.inf
+        return int(np.ceil((wanted / seen) ** 2)) if seen > _NO_DISTANCE else None
 
     def verdict(self, p_value: float) -> str:
         """The outcome at a p-value adjusted for the other rows."""
@@ -119,7 +127,8 @@ class Row:
         if p_value < LEVEL and not biased:
             return "differs"  # whatever else the row could have seen
         if not self.control_rejected:
-            return f"no power: the control passed; raise samples about {self._fold()}-fold"
+            more = "it claims the same number" if self.fold is None else f"raise samples about {self.fold}-fold"
+            return f"no power: the control passed; {more}"
         if biased:
             return "biased: raise depth, or take a shorter time"
         return "agrees"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -39,10 +41,13 @@ from derivations.exponents.orders import ONE, WIDTH, Order
 from derivations.exponents.several import balanced
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.piecewise import analyse
-from numerics import choose, kernel_matrix, simulate_sde, solve_fokker_planck
+from numerics import choose, compile_law, kernel_matrix, simulate_sde, solve_fokker_planck
+from numerics.cli.files import read_inputs
+from numerics.densities.panels import settled_panels
 from numerics.dynamics import solve_training
 from numerics.plots import plot_course
 from numerics.report import Start
+from numerics.validation import find_claims
 from tests.refused import assert_refused, refusals
 
 x, y = sp.symbols("x y", real=True)
@@ -63,6 +68,16 @@ def trained():
     """Two steps of two layers."""
     net = Network(lambda z: z + epsilon * A(tanh(z)), width=sp.oo)
     return solve_training(net, np.eye(2), [1.0, 0.0], depth=2, learning_rate=0.1, steps=1, neurons=64)
+
+
+def settled(log_density):
+    """Panels over the line."""
+    return settled_panels(log_density, -np.inf, np.inf, 0.0, 1.0, (None, None), np.array([]))
+
+
+def between_walls():
+    """The measure of a law whose kernel is a theta series."""
+    return compile_law(recognise(Diffusion((x,), [0], [[(1 + x**2) ** 2]])), x0=0.4, t=0.5).parts[0]
 
 
 def opened():
@@ -187,6 +202,13 @@ REFUSED = {
         lambda: kernel_matrix(ResNet(parse_activation("exp(x)"), width=sp.oo), [[40.0, 0.0], [0.0, 30.0]]),
         "no finite velocity at depth 0",
     ),
+    "a density with tails like a power near 0": (
+        lambda: settled(lambda v: -1e-3 * np.log1p(np.abs(v))),
+        "does not fade within the range of doubles",
+    ),
+    "a density that is 0 everywhere": (lambda: settled(lambda v: np.full(v.shape, -np.inf)), "is 0 or infinite everywhere"),
+    "a density that sums to less": (lambda: replace(between_walls(), known_mass=0.5).mass, "sums to 1 instead of 0.5"),
+    "claims of a blank": (lambda: find_claims(source=" "), "unknown source ' '; one of Hayou"),
     "Milstein's scheme for any noise": (
         lambda: simulate_sde(
             Diffusion((x, y), [0, 0], [[1 + y**2, x * y], [x * y, 1 + x**2]]), x0=[1.0, 1.0], scheme="milstein"
@@ -211,3 +233,19 @@ def test_a_state_of_a_plane_is_one_of_two():
     with pytest.raises(ValueError, match="the state must be 0 or 1, got 2"):
         solved.marginal(2, [0.0])
     assert solved.marginal(1, [0.0])[0] > 0
+
+
+def test_a_file_of_pytorch_without_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "inputs.pt").write_bytes(b"12345678")
+    with pytest.raises(ValueError, match="is a file of PyTorch, which is not installed; save an array"):
+        read_inputs(str(tmp_path / "inputs.pt"))
+
+
+def test_a_trained_network_with_dropout_needs_a_key():
+    pytest.importorskip("jax", reason="training needs the extra jax")
+    from numerics.training import TrainableNetwork
+
+    network = TrainableNetwork(MLPBlock(relu, width=4, keep=sp.S.Half), 2, features=3)
+    with pytest.raises(ValueError, match=r"draws random factors \(dropout\); give key=jax.random.key"):
+        network.run(network.initial(seed=0), np.ones((2, 3)))

@@ -94,6 +94,10 @@ def test_a_factor_is_kept():
         "[x for x in 'ab']",
         "Add(1, 2)",
         "Pow(Integer(10), Integer(1000000))",
+        "Pow(Pow(Integer(10), Integer(9999)), Integer(9999))",
+        "sympify(Integer(1))",
+        "init_printing()",
+        "Symbol(3.5)",
         "Symbol('x', **{})",
         "Mul(" * 2000 + "x",
         "Integer(1",
@@ -104,6 +108,15 @@ def test_a_factor_is_kept():
 def test_text_is_never_run(source):
     with pytest.raises(DerivationError):
         read_source(source)
+
+
+@pytest.mark.parametrize("function", ["tanh", "erfc", "Abs", "Max", "besseli", "LambertW", "floor"])
+def test_functions_come_back(function):
+    x = sp.Symbol("x", real=True)
+    made = getattr(sp, function)
+    made = made(2, x) if function in ("Max", "besseli") else made(x)
+    assert read_source(sp.srepr(made)) == made
+    assert read_source("Pow(Integer(2), Integer(9999))") == 2**9999
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from derivations import (
     epsilon,
     gelu,
     identity,
+    layer_norm,
     relu,
     rms_norm,
     symbols,
@@ -114,6 +115,10 @@ def test_refusals():
         _ = jacobian(ResNet(tanh, width=n)).kernel_law
     with pytest.raises(NotClosed, match="one neuron"):
         _ = jacobian(Network(lambda x: x + epsilon * A(x), width=1)).kernel_law.backward_drift
+    with pytest.raises(
+        NotClosed, match="no process by themselves"
+    ):  # the mean of the neurons is a direction of its own
+        _ = jacobian(Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=n)).kernel_law.backward_drift
     law = jacobian(LINEAR).kernel_law
     with pytest.raises(ValueError, match="width is the symbol"):
         sample_tangent_kernel(law, 10)

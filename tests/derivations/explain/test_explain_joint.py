@@ -25,7 +25,9 @@ from derivations import (
     tanh,
     width_limit,
 )
+from derivations.explain.collapse import collapse_steps
 from derivations.explain.equivalence import equivalence_steps
+from derivations.limits.collapse import root_gap
 from derivations.notation.latex import document
 from derivations.notation.text import document as text
 from derivations.symbols import width
@@ -149,3 +151,14 @@ def test_golden_equivalence(golden):
     shaped = joint_limit(ShapedMLP(relu, inputs=2, c_plus=UP, c_minus=DOWN, rate=(1 - eta) / 2, depth_rate=1 - eta))
     steps = equivalence_steps(equivalence(residual, shaped, v), "residual network", "shaped perceptron")
     golden("equivalence.txt").check(text("Equivalence", tuple(steps)))
+
+
+def test_the_map_of_collapse_is_the_series_of_the_gap():
+    limit = joint_limit(MLP(relu, inputs=2))
+    line = collapse_steps(limit)[0].lines[1]
+    said = sp.Add(*(term.coefficient for term in line.terms[:2]))  # the third is the remainder
+    gap, kappa = (next(s for s in said.free_symbols if s.name == name) for name in ("delta", "kappa"))
+    r = sp.Symbol("r", positive=True)
+    series = sp.series(limit.gap.subs(root_gap, r), r, 0, 4).removeO()
+    assert sp.expand(said.subs({gap: r**2, kappa: limit.curvature}) - series) == 0
+    assert sp.expand(said.subs({gap: r**2, kappa: 2 * limit.curvature}) - series) != 0  # the control

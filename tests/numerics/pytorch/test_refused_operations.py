@@ -64,11 +64,17 @@ ANYWHERE = {
     "sizes that do not fit": (lambda s, x: x + s.a(s.up(x) + s.b(x)), "8 and 16 features meet"),
     "an attribute": (lambda s, x: x.T + s.a(x), "the attribute T of a tensor"),
     "a dimension that is not known": (lambda s, x: x + s.a(torch.softmax(x, 1)), "works along dimension 1"),
+    "an index without positions": (lambda s, x: x + s.a(x)[:, None], "a tensor is indexed; give the number of positions"),
+    "an option without a rule": (lambda s, x: x + torch.tanh(s.a(x), out=None), "tanh has the option out"),
     "several parts": (lambda s, x: torch.cat([s.first(x), s.second(x)], -1), "several heads or parts of neurons stand"),
 }  # fmt: skip
 OVER_POSITIONS = {
     "scores over several parts": (lambda s, x: x + s.a(torch.softmax(scores(s, x), -1) @ s.d(x)), "cut queries and keys"),
     "weights that are dropped": (lambda s, x: x + attend(s, x, dropout_p=0.1), "drops attention weights pair by pair"),
+    "shares that are dropped": (
+        lambda s, x: x + F.dropout(torch.softmax(s.b(x) @ s.c(x).transpose(-1, -2), -1)) @ s.d(x),
+        "drops attention weights pair by pair",
+    ),
     "a mask of the state": (lambda s, x: x + attend(s, x, attn_mask=s.mask(x)), "the mask is computed from the state"),
     "a mask of too many positions": (lambda s, x: x + s.a(torch.ones(4, 4) @ s.b(x)), "mixes 3 positions"),
     "a mask of 0": (lambda s, x: x + s.a(s.b(x).masked_fill(s.some, 0.0)), "masked_fill is known on scores"),
@@ -90,6 +96,15 @@ def test_what_has_no_rule_is_refused_with_its_cause(name):
     with pytest.raises(ValueError, match=message) as refused:
         from_torch(Block(function), **({"positions": P} if name in OVER_POSITIONS else {}))
     assert "\n" not in str(refused.value)
+
+
+def test_a_block_without_matrices_has_no_number_of_features():
+    class Bare(nn.Module):
+        def forward(self, x):
+            return x + x.mean(-1, keepdim=True) * x
+
+    with pytest.raises(ValueError, match="the number of features is not known before a module says it"):
+        from_torch(Bare())
 
 
 def test_weights_that_do_not_look_drawn():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import sympy as sp
 
 from derivations import AttentionBlock, DerivationError, ResNet, TransformerBlock, derive, relu
 from numerics.cli import main
-from numerics.report import Text, report
+from numerics.report import Text, report, tokens
 from numerics.report.tokens import _directions, _features, _flow
 
 LINEAR = AttentionBlock(width=sp.oo, positions=2, kind="linear", norm="rms")
@@ -28,6 +30,23 @@ def test_linear_attention_of_two_characters_on_a_page():
     assert "1 (a)" in moved.figures[0].svg
     assert len(checks.tables[0].rows) == 3
     assert "at half the time" in checks.tables[0].caption
+
+
+@pytest.mark.slow
+def test_as_many_networks_as_the_control_needs(monkeypatch):
+    """Eight networks do not tell the flow from the one at half the time; the number that is then drawn does, as far as that depends on it."""
+    monkeypatch.setattr(tokens, "FIRST", 8)
+    d = derive(LINEAR, order="width")
+    text = Text("a$", width=16, t=3.0, depth=40)
+    caption = report(d, text).sections[1].tables[0].caption
+    (count,) = map(int, re.findall(r"Means over (\d+) networks", caption))
+    assert 8 < count <= tokens.MOST
+    norms, *others = report(d, text).sections[1].tables[0].rows
+    assert "✓" in norms[1]
+    assert all("it claims the same number" in row[1] for row in others)  # tokens without correlation stay so
+    few = report(d, replace(text, samples=8)).sections[1].tables[0]
+    assert "Means over 8 networks" in few.caption
+    assert re.search(r"8 networks do not tell the two apart; about \d+ would", few.caption)
 
 
 def test_characters_and_places_are_one_hot():
