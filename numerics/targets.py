@@ -14,12 +14,15 @@ from typing import Any, cast
 import numpy as np
 
 from derivations import derive
+from derivations.activations import Activation
 from derivations.architectures import Recipe
 from derivations.decimals import exact_decimals
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import shown
 from derivations.gaussian import SoftmaxMean
+from derivations.limits import JointMoments
+from derivations.limits.collapse import require_homogeneous, unshaped
 from derivations.limits.gram import gram_matrix
 from derivations.notation.printed import Legible
 from derivations.symbols import correlation
@@ -253,6 +256,12 @@ class Question:
     @cached_property
     def process(self) -> Diffusion | Flow:
         """Of the norm, of the correlation, or of the Gram matrix."""
+        if self.correlation is not None and self.is_joint and (phi := self._keeping_its_shape) is not None:
+            require_homogeneous(phi)  # of others it is known what they do instead
+            raise ValueError(
+                "the correlation of two inputs tends to 1 where depth and width grow together and the activation keeps its shape; ask for a norm, "
+                "or choose in a shaped network"
+            )
         d = self.derived
         if d.order == "joint" and self.correlation is not None and d.correlation is not None and d.correlation.closed:
             return d.correlation.process()
@@ -268,6 +277,11 @@ class Question:
         if self.norm is not None and len(limit.states) != 1:
             raise ValueError("every layer fixes the norm of this network; ask for a correlation")
         return cast("Diffusion | Flow", limit)
+
+    @property
+    def _keeping_its_shape(self) -> Activation | None:
+        """The activation of a perceptron without shaping, which is read off one layer, before the limit is derived."""
+        return unshaped(JointMoments.of(self.net, 2).chain.program)
 
     def value(self, at: float) -> tuple[float, float]:
         """The statistic at a value of the parameter, and its standard error; not a number where it does not exist."""

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "loading",
-        "errors", "symbols", "decimals", "binding", "piecewise", "special", "sums", "gaussian", "notation", "activations", "language", "architectures",
+        "errors", "symbols", "decimals", "constants", "binding",
+        "piecewise", "special", "sums", "gaussian", "notation", "activations", "language", "architectures",
         "covariances", "entries", "interchange", "equations", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence",
         "explain", "exponents", "backward", "dynamics", "derivation",
     ],

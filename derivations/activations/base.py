@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
+from derivations.constants import named
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require, shown
 from derivations.piecewise import Piece, analyse, breakpoints, canonical, join, pieces
@@ -56,7 +57,7 @@ class Activation:
         expr = exact_decimals(self.expr)
         if not isinstance(expr, sp.Expr):
             raise DerivationError(f"the formula of an activation must be a SymPy expression, got {shown(self.expr)}")
-        object.__setattr__(self, "expr", expr)
+        object.__setattr__(self, "expr", named(expr, every=True))
 
     @classmethod
     def held(cls, name: str, make: Callable[[], Activation]) -> Activation:

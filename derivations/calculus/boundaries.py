@@ -26,6 +26,7 @@ from derivations.calculus.finiteness import (
     without_flat_terms,
 )
 from derivations.calculus.intervals import coefficients
+from derivations.constants import named
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
@@ -134,7 +135,7 @@ def classify(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None
         raise NoClosedForm(
             f"the coefficients hold a mean without closed form in {x}, whose growth at the ends is not known"
         )
-    left, right = interval if interval is not None else (process.domain.inf, process.domain.sup)
+    left, right = map(named, interval if interval is not None else (process.domain.inf, process.domain.sup))
     tag = sp.Dummy("tag")
     parts = [p for p in pieces(a + tag * mu, x) if p.left < right and p.right > left]
     return _end(x, parts[0], tag, left, True), _end(x, parts[-1], tag, right, False)

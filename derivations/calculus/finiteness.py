@@ -19,8 +19,10 @@ from typing import TypeAlias
 import sympy as sp
 from sympy.core.relational import Relational
 
+from derivations.calculus.size import with_constants_named
 from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import Piece, in_order
+from derivations.piecewise.terms import is_zero
 
 #: A condition on the parameters: true, false, or relations.
 Condition: TypeAlias = sp.logic.boolalg.Boolean
@@ -139,12 +141,19 @@ def leading(expr: sp.Expr, y: sp.Symbol) -> tuple[int, sp.Expr]:
 
 
 def _lowest(poly: sp.Poly) -> tuple[int, sp.Expr]:
-    ((power,), coefficient) = poly.terms()[-1]
-    return power, coefficient
+    """The least power whose coefficient is not 0: of constants, too, that only their digits tell from 0."""
+    for (power,), coefficient in reversed(poly.terms()):
+        if not (coefficient.is_number and is_zero(coefficient)):
+            return power, coefficient
+    raise NoClosedForm(f"whether {brief(poly.as_expr())} is 0 is not decided")
 
 
 def reduced(expr: sp.Expr) -> sp.Expr:
     """Lowest terms; powers with symbolic exponents are joined first so that quotients of them cancel."""
+    return with_constants_named(_reduced, expr)
+
+
+def _reduced(expr: sp.Expr) -> sp.Expr:
     if expr.is_rational_function():
         return sp.cancel(expr)
     expr = sp.powsimp(sp.expand(expr), deep=True)

@@ -8,15 +8,16 @@ degree is bounded without expanding anything, and what is too large is left as i
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, reduce
+from functools import lru_cache
 from math import comb
 
 import sympy as sp
 
+from derivations.constants import Constant, in_few_constants, named, opened
+
 MOST_DEGREE = 300  # of numerator or denominator, over all generators together
 MOST_TERMS = 20_000  # of a polynomial of that degree in that many generators
 MOST_FACTORED = 3_000  # terms of what is factored
-MOST_POWERS = 8  # of an exponential of a number, written as powers of one symbol
 MOST_NODES = 2_000  # different parts of the formula
 
 
@@ -149,7 +150,7 @@ def as_read_back(expr: sp.Expr) -> sp.Expr:
 
 
 def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> sp.Expr:
-    """A rule of algebra applied with a symbol for each exponential of a number, which as a power of e has a degree in the thousands.
+    """A rule of algebra applied with constants as numbers of their own, which as powers of e have degrees in the thousands.
 
     Examples
     --------
@@ -157,25 +158,14 @@ def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> s
     >>> with_constants_named(sp.factor, sp.exp(sp.Rational(2553, 5000)) * (x**2 + 2 * x) + sp.exp(sp.Rational(2553, 5000)))
     (x + 1)**2*exp(2553/5000)
     """
-    groups: dict[sp.Expr, list[sp.Rational]] = {}  # multiples of one exponent
-    for node in sorted((node for node in expr.atoms(sp.exp) if node.is_number), key=sp.default_sort_key):
-        coefficient, rest = node.args[0].as_coeff_Mul(rational=True)
-        groups.setdefault(rest, []).append(coefficient)
-    names: dict[sp.Expr, sp.Expr] = {}
-    back: dict[sp.Expr, sp.Expr] = {}
-    for rest, coefficients in groups.items():
-        unit = reduce(sp.gcd, coefficients)
-        if (
-            max(abs(c / unit) for c in coefficients) <= MOST_POWERS
-        ):  # one symbol, so that e^2 is seen to be the square of e
-            base = sp.Dummy("e", positive=True)
-            back[base] = sp.exp(unit * rest)
-            names |= {sp.exp(c * rest): base ** (c / unit) for c in coefficients}
-            continue
-        for c in coefficients:
-            symbol = sp.Dummy("e", positive=True)
-            back[symbol], names[sp.exp(c * rest)] = sp.exp(c * rest), symbol
-    return rule(expr.xreplace(names)).xreplace(back)
+    if not expr.atoms(Constant, sp.exp):
+        return rule(expr)
+    own, few = expr.atoms(Constant), in_few_constants(expr)
+    if own and len(few.atoms(Constant)) >= len(own):
+        inside = named(expr)
+        return opened(rule(inside), inside.atoms(Constant) - own)
+    found = opened(rule(few))
+    return named(found) if own else found
 
 
 def expanded(expr: sp.Expr) -> sp.Expr:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import sympy as sp
 
+from derivations.constants import named
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, shown
 from derivations.interchange import read_limit, written
@@ -88,7 +89,7 @@ def matrix_of(what: str, given: Any) -> sp.ImmutableMatrix:
     try:
         if any(entry is None or isinstance(entry, str) for entry in sp.flatten([given])):
             raise TypeError("text is never evaluated")
-        matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals)
+        matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals).applyfunc(named)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error
     if any(not isinstance(entry, sp.Expr) or _is_infinite(entry) for entry in matrix):

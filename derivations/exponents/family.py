@@ -252,23 +252,35 @@ def _apart(program: Program) -> tuple[Program, list[tuple[sp.Symbol, str, sp.Exp
 
 
 def _pulled_out(program: Program, symbols: set[sp.Symbol]) -> Program:
-    """Powers of small parameters in a centred matrix's variance as factors of what it puts out: the same matrix."""
+    """Powers of small parameters in a matrix's variance as factors of what it puts out: the same matrix.
+
+    Means and biases are divided by them, so that these must be small too.
+    """
     rule: dict[sp.Symbol, sp.Expr] = {}
     statements = []
     for s in program.statements:
-        if isinstance(s, Matrix) and s.weights.bias_variance == s.weights.bias_mean == s.weights.mean == 0:
+        if isinstance(s, Matrix) and _all_small(s.weights, symbols):
             powers = s.weights.variance.as_powers_dict()
             factor = sp.Mul(*(base**power for base, power in powers.items() if base in symbols))
             if factor != 1:
-                rule[s.symbol] = sp.sqrt(factor) * s.symbol
-                weights = s.weights.func(*_arguments(s.weights, variance=s.weights.variance / factor))
-                s = replace(s, weights=weights)
+                root, w = sp.sqrt(factor), s.weights
+                rule[s.symbol] = root * s.symbol
+                changed = {"variance": w.variance, "bias_variance": w.bias_variance}
+                divided = {word: value / factor for word, value in changed.items()}
+                divided |= {"mean": w.mean / root, "bias_mean": w.bias_mean / root}
+                s = replace(s, weights=w.func(*_arguments(w, **divided)))
         statements.append(s)
     program = replace(program, statements=tuple(statements))
     if not rule:
         return program
     renamed = [replace(s, body=s.body.xreplace(rule)) if hasattr(s, "body") else s for s in program.statements]
     return replace(program, statements=tuple(renamed), update=program.update.xreplace(rule))
+
+
+def _all_small(weights: Weights, symbols: set[sp.Symbol]) -> bool:
+    """Whether all that a matrix has beside its variance is 0 or in proportion to small parameters."""
+    others = (weights.mean, weights.bias_mean, weights.bias_variance)
+    return all(part == 0 or part.free_symbols & symbols for part in others)
 
 
 def _arguments(weights: Weights, **changed: sp.Expr) -> list[sp.Basic]:

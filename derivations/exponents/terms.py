@@ -301,7 +301,10 @@ def _of_neurons(found: Family, graded: Graded, degree: int) -> _Tables:
     def shown(series: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]:
         return tuple(as_sums(c, layer.states, n) for c in series[1:])
 
-    drift, noise = _table(graded, shown(layer.moved(0))), _table(graded, shown(layer.spread(0, 0)))
+    drift, second = _table(graded, shown(layer.moved(0))), _table(graded, shown(layer.spread(0, 0)))
+    # the second moment holds the mean's square, which no regime sees beside the mean itself
+    squares = {tuple(map(sp.Add, a, b)) for a in drift for b in drift}
+    noise = {powers: row for powers, row in second.items() if powers not in squares}
     try:
         wide, _, _ = _of_flow(found, graded, degree)
     except DerivationError:

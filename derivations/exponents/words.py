@@ -22,6 +22,8 @@ _DIGITS = 6
 def steps(found: Found) -> tuple[Step, ...]:
     """All steps."""
     shown = [_family_step(found)]
+    if found.regimes:
+        shown.insert(0, _short_step(found))
     if found.maps is not None:
         shown.append(_maps_step(found.maps))
     if found.terms is None:
@@ -42,6 +44,36 @@ def steps(found: Found) -> tuple[Step, ...]:
     if found.family.stands and found.is_placed:
         shown.append(_stands_step(found))
     return tuple(shown)
+
+
+#: What each kind of limit means, for neurons at a fixed width and for second moments otherwise.
+_MEANS = {
+    ("drift only", True): ": a flow, the same for all networks.",
+    ("noise only", True): ": neurons diffuse without a drift.",
+    ("drift and noise", True): ": neurons drift and diffuse.",
+    ("drift only", False): ": variances and correlations follow a flow, the same for all networks.",
+    ("noise only", False): ": variances and correlations diffuse without a drift and differ from network to network.",
+    ("drift and noise", False): ": variances and correlations drift, diffuse and differ from network to network.",
+}
+
+
+def _short_step(found: Found) -> Step:
+    """What the network does as it stands, and what would have a limit, before anything is derived."""
+    items: list[Words] = []
+    if found.family.stands and found.is_placed:
+        stands = _stands_step(found)
+        items.append((*stands.claim, *stands.because[1:]))
+    items += [("A limit for ", *_conditions(r), _MEANS[r.kind, found.family.order == "depth"]) for r in found.regimes]
+    introduced = "; that of the branch is introduced here" if found.family.introduced is not None else ""
+    return Step(
+        "In short",
+        ("Sizes go with the depth L as ", depth ** (-letter("p")), ", each with its exponent", introduced, ":"),
+        (),
+        (
+            "Derived below. With smaller sizes the network tends to the identity, and larger ones are too strong for a limit.",
+        ),
+        tuple(items),
+    )
 
 
 def _family_step(found: Found) -> Step:

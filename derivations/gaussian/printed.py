@@ -9,6 +9,7 @@ import mpmath as mp
 import sympy as sp
 from sympy.functions.elementary.piecewise import ExprCondPair
 
+from derivations.constants import Constant
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.pair import GaussianPairExpectation
 from derivations.gaussian.single import GaussianExpectation
@@ -48,6 +49,6 @@ def read_node(text: str) -> sp.Tuple:
     known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean)
     names = {c.__name__: c for c in known}
     made: sp.Tuple = eval(
-        text, {**vars(sp), "ExprCondPair": ExprCondPair, **names}
+        text, {**vars(sp), "ExprCondPair": ExprCondPair, "Constant": Constant, **names}
     )  # what srepr wrote; sympify would number the dummies anew
     return made

@@ -11,6 +11,7 @@ from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import LampertiForm, back_from, tidy
 from derivations.calculus.logs import real_logs
 from derivations.calculus.quadratic import Quadratic
+from derivations.calculus.towards import limit_towards
 from derivations.errors import NoClosedForm
 from derivations.piecewise import Piece
 
@@ -116,4 +117,4 @@ def _limit(z: sp.Expr, form: LampertiForm, right: bool) -> sp.Expr:
     value = z.subs(form.state, end)
     if value.is_extended_real:
         return value
-    return sp.limit(z, form.state, end, "-" if right else "+")
+    return limit_towards(z, form.state, end, "-" if right else "+")

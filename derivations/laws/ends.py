@@ -14,6 +14,7 @@ import sympy as sp
 
 from derivations.calculus.ends import AtEnd
 from derivations.calculus.lamperti import LampertiForm, tidy
+from derivations.calculus.towards import limit_towards
 from derivations.errors import NoClosedForm
 
 
@@ -35,7 +36,7 @@ def end_value(expr: sp.Expr, form: LampertiForm, right: bool) -> sp.Expr:
     value = expr.subs(form.state, end)
     if value.is_finite or value in (sp.oo, -sp.oo):
         return value
-    return sp.limit(expr, form.state, end, "-" if right else "+") if end.is_number else value
+    return limit_towards(expr, form.state, end, "-" if right else "+") if end.is_number else value
 
 
 def goes_on(form: LampertiForm, right: bool, distance: sp.Expr) -> bool:

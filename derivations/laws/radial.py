@@ -9,6 +9,7 @@ import sympy as sp
 
 from derivations.calculus.lamperti import LampertiForm, tidy
 from derivations.calculus.logs import log_of_positive
+from derivations.calculus.towards import limit_towards
 from derivations.errors import NoClosedForm
 from derivations.laws.base import Atom, Words
 from derivations.laws.chart import Chart, inverted
@@ -323,6 +324,6 @@ def _ends(form: LampertiForm, y: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     def limit(right: bool) -> sp.Expr:
         end = form.interval[int(right)]
         value = y.subs(x, end)
-        return value if value.is_extended_real else sp.limit(y, x, end, "-" if right else "+")
+        return value if value.is_extended_real else limit_towards(y, x, end, "-" if right else "+")
 
     return limit(False), limit(True)

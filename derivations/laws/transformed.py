@@ -12,6 +12,7 @@ import sympy as sp
 from derivations.calculus.invert import invert
 from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.logs import log_of_positive
+from derivations.calculus.towards import limit_towards
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.gaussian import expect
 from derivations.laws.base import Atom, Check, Proof, Recipe, Words
@@ -240,7 +241,7 @@ def image(form: LampertiForm, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
 
     def approach(end: sp.Expr, side: str) -> sp.Expr:
         value = fold_constants(map_.subs(form.state, end))
-        return value if value.is_extended_real else sp.limit(map_, form.state, end, side)
+        return value if value.is_extended_real else limit_towards(map_, form.state, end, side)
 
     left, right = (sp.expand(end.subs(known)) for end in form.interval)
     return approach(left, "+" if left.is_finite else "-"), approach(right, "-")

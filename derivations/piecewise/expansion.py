@@ -24,7 +24,8 @@ from derivations.piecewise.terms import FLAT, LOG, Cancelled, Expansion, Powers,
 _T = sp.Symbol("t", positive=True)
 _Y = sp.Dummy("y", real=True)
 _SPANS = (2, 4, 9)  # how far beyond the leading power terms are kept, in turn, while terms cancel
-_DIGITS = 60  # of a point that is known by a bracket
+_DIGITS = 60  # of a point that is known by a bracket, and of numbers that would be long formulas
+_MOST_WRITTEN = 40  # parts of a number that is kept as a formula
 _FIRST = 12  # the power up to which a first coefficient that is not 0 is looked for
 _MOST = 120  # terms of one expansion
 _MOST_MULTIPLIED = 20_000  # parts of coefficients, in one expansion
@@ -112,6 +113,11 @@ def expansion_at(
     raise Unknown(f"the leading terms of {brief(expr)} cancel")
 
 
+def _short(number: sp.Expr) -> sp.Expr:
+    """A number as it is, or its digits where powers and products would make it longer and longer."""
+    return number.evalf(_DIGITS) if number.is_number and _nodes(number) > _MOST_WRITTEN else number
+
+
 class Expander:
     """Expansions of all parts of one formula, each once."""
 
@@ -148,7 +154,7 @@ class Expander:
                 raise Unknown("too many terms")
             if len(kept) < len(terms):
                 error = sp.Min(error, limit)
-            terms = kept
+            terms = {p: _short(c) for p, c in kept.items()}
         return Expansion(terms, error, {p: c for p, c in e.growth.items() if not is_zero(c)})
 
     def _work(self, expr: sp.Expr) -> Expansion:

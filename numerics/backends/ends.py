@@ -41,7 +41,7 @@ X = sp.Symbol("x", real=True)
 _MOST_OPERATIONS = 250  # of a formula that is looked at
 _SPANS = (8, 16)  # powers of t that an expansion holds, the more if these have few terms
 _FEW = 4
-_DIGITS = 150
+DIGITS = 150
 _PRECISE = mpmath.mpf(2) ** -53  # the relative error of an expansion from where it is used on
 _SHARE = 1e-11  # of a value, that a formula in doubles may lose
 _LARGEST, _LEAST = mpmath.mpf(2) ** 1024, mpmath.mpf(2) ** -1021
@@ -245,7 +245,7 @@ def _mirrored(found: list[Tail], side: Side, truth: Function) -> list[Tail]:
 def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
     """A formula from where it meets the truth on."""
     value = _many_digits(formula)
-    with mp.workdps(_DIGITS):
+    with mp.workdps(DIGITS):
         for start in _STARTS:
             t = mp.mpf(2) ** -start
             met = False
@@ -312,7 +312,7 @@ def _failure(
     points = np.array([float(side.at(c)) for c in coordinates])
     with np.errstate(all="ignore"):
         values = np.broadcast_to(written(points), points.shape)
-    with mp.workdps(_DIGITS):
+    with mp.workdps(DIGITS):
         for before, here, point, value in zip([edge, *coordinates], coordinates, points, values, strict=False):
             try:
                 agrees = _agrees(float(value), *truth(mp.mpf(float(point))))

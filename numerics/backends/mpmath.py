@@ -12,6 +12,7 @@ import sympy as sp
 from sympy.printing.pycode import MpmathPrinter
 
 from derivations import special
+from derivations.constants import opened
 from derivations.gaussian.corners import DISTANCE, Corner, corners
 from derivations.gaussian.integrate import Singular, normal_mean
 from derivations.piecewise import breakpoints
@@ -183,4 +184,4 @@ def _modules() -> dict[str, Any]:
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average
-MPMATH = Backend("mpmath", _printer, _modules, (exact_limits,), _wrap, 1e-45, shares=False)
+MPMATH = Backend("mpmath", _printer, _modules, (opened, exact_limits), _wrap, 1e-45, shares=False)

@@ -63,6 +63,9 @@ class NumbaWriter(PythonCodePrinter):
     def _print_Integer(self, node: sp.Expr) -> str:
         return f"{int(node)}.0"  # one number type throughout, so that branches agree
 
+    def _print_Float(self, node: sp.Expr) -> str:
+        return repr(float(node))
+
     def _print_Rational(self, node: sp.Expr) -> str:
         return f"{node.p}.0/{node.q}.0"
 

@@ -12,11 +12,12 @@ import sympy as sp
 from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
+from derivations.constants import with_digits
 from derivations.special import Weber
 from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.base import Backend, Function, strict_settings
-from numerics.backends.ends import X, safe_ends
+from numerics.backends.ends import DIGITS, X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.extended import extended_names
 from numerics.backends.kinks import guarded_branches
@@ -93,6 +94,9 @@ class NumPyWriter(SciPyPrinter):
 
     def _print_Integral(self, node: sp.Expr) -> str:
         return str(self._print_not_supported(node))
+
+    def _print_Float(self, node: sp.Expr) -> str:
+        return repr(float(node))
 
     def _print_Integer(self, node: sp.Expr) -> str:
         # beyond 64 bits NumPy would compute with objects
@@ -181,7 +185,7 @@ def safe(expr: sp.Expr) -> sp.Expr:
     >>> safe(x**2 / (1 + x**2)).args[0], safe(x**2 + 1)
     (Abs(x) > 128, x**2 + 1)
     """
-    return safe_ends(expr, _NAIVE)
+    return safe_ends(with_digits(expr, DIGITS), _NAIVE)
 
 
 NUMPY = Backend(

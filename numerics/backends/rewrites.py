@@ -166,6 +166,8 @@ def differences_of_several(expr: sp.Expr) -> sp.Expr:
     >>> x, y = sp.symbols("x y", real=True)
     >>> differences_of_several(sp.exp(x) - sp.exp(y))
     2*exp(x/2 + y/2)*sinh(x/2 - y/2)
+    >>> differences_of_several(x * sp.exp(x - y) / 2 - x * sp.exp(-x - y) / 2)
+    x*exp(-y)*sinh(x)
     >>> differences_of_several(sp.sqrt(x**2 + y**2) - sp.Abs(x))
     y**2/Where(sqrt(x**2 + y**2) + Abs(x) > 0, sqrt(x**2 + y**2) + Abs(x), 1)
     """
@@ -177,12 +179,33 @@ def _difference(total: sp.Add) -> sp.Expr:
         power = next((p for p in sp.Mul.make_args(term) if p.is_Pow and p.exp == sp.S.Half), None)
         if power is not None and (found := _of_root(term, power, total - term)) is not None:
             return found
-        if isinstance(term, sp.exp):
-            for other in total.args:
-                if isinstance(-other, sp.exp) and other.free_symbols != term.free_symbols:
-                    u, v = term.args[0], (-other).args[0]
-                    return sp.Add(2 * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2), total - term - other)
+    return _of_exponentials(total)
+
+
+def _of_exponentials(total: sp.Add) -> sp.Expr:
+    """The same multiple of two exponentials with opposite signs, of which not both hold one variable: by a hyperbolic sine."""
+    exponentials = [(term, *_front_and_exponential(term)) for term in total.args]
+    for k, (term, front, power) in enumerate(exponentials):
+        for other, against, last in exponentials[k + 1 :]:
+            if power is None or last is None or front + against != 0 or len(term.free_symbols | other.free_symbols) < 2:
+                continue
+            u, v = power.args[0], last.args[0]
+            together = 2 * front * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2)
+            return sp.Add(together, _difference_of(total - term - other))
     return total
+
+
+def _difference_of(rest: sp.Expr) -> sp.Expr:
+    return _of_exponentials(rest) if rest.is_Add else rest
+
+
+def _front_and_exponential(term: sp.Expr) -> tuple[sp.Expr, sp.exp | None]:
+    """A product by its one exponential and the rest."""
+    factors = sp.Mul.make_args(term)
+    found = [factor for factor in factors if isinstance(factor, sp.exp) and factor.free_symbols]
+    if len(found) != 1:
+        return term, None
+    return sp.Mul(*(factor for factor in factors if factor is not found[0])), found[0]
 
 
 def _of_root(term: sp.Expr, root: sp.Expr, rest: sp.Expr) -> sp.Expr | None:

@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from derivations.calculus.size import factored
 from derivations.errors import brief
 from derivations.laws import Law, Normal
 from derivations.laws.crossing import CrossingLaw
@@ -163,7 +164,7 @@ def chart(part: TransformedGaussian) -> Chart:
     left, right = part.form.interval
     z, x = part.inverse
     # the derivative of the map back, not the noise of a state that has lost its distance from an end
-    slope = sp.powsimp(sp.factor(sp.diff(x, z)))
+    slope = sp.powsimp(factored(sp.diff(x, z)))
     return Chart(
         float(left),
         float(right),

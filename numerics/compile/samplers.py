@@ -147,7 +147,9 @@ def _(recipe: HalfLineRecipe) -> Draw:
             absorbed = (line <= 0) | (met < np.exp(-2 * y0 * np.maximum(line, 0) / duration))
         # in space, with a drift of size k at an angle of density ∝ e^{k y0 c}
         rise = k * y0
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(
+            divide="ignore", invalid="ignore", over="ignore"
+        ):  # of a drift to the end, which is not tilted
             tilted = 1 + np.log(angle + (1 - angle) * np.exp(-2 * rise)) / rise
         c = np.clip(np.where(rise > 1e-8, tilted, 2 * angle - 1), -1, 1)
         ahead, aside = y0 * c + k * duration + g[0], y0 * np.sqrt(1 - c * c) + g[1]

@@ -216,7 +216,7 @@ def _candidates(low: float, high: float, centre: float, width: float, features: 
         if np.isfinite(end) and room < 2e3 * width:
             points += [end + side * scale * _CLOSER for scale in (width, room) if 0 < scale <= width]
             if 0 < room < width:  # a power of the distance may hold on all of the way
-                points.append(end + side * room * 2.0 ** np.arange(0, np.log2(width / room), 0.5))
+                points.append(end + side * np.exp2(np.arange(np.log2(room), np.log2(width), 0.5)))
     if np.isfinite(low) and np.isfinite(high):
         points.append(low + (high - low) * np.linspace(0, 1, 33)[1:-1])
     every = np.unique(np.concatenate(points))

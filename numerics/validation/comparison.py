@@ -17,7 +17,7 @@ from numerics import given
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate
 from numerics.validation.base import Array, Row, Validation, number_row, spawn
-from numerics.validation.derivatives import DeterminantSetting, TangentPaths, derivatives_of
+from numerics.validation.derivatives import DeterminantSetting, TangentPaths, TangentSetting, derivatives_of
 from numerics.validation.equation import (
     DEGREES,
     PILOT,
@@ -62,7 +62,8 @@ def compare(
         States of the last layer of independent networks; (samples, n) for one input, (samples,) for one neuron. For a limit of infinite
         width, or of depth and width together, n is the width of your networks.
     x0 : float or array
-        Where the networks start, as for :func:`numerics.validate`: states at a finite width, second moments else.
+        Where the networks start, as for :func:`numerics.validate`: states at a finite width, second moments else. For Jacobians where depth and
+        width grow together the states, shape (n,) or (samples, n): neurons that look like independent Gaussian ones where a function reads them.
     t : float
         The limit's time that all layers take together.
     depth : int, optional
@@ -102,7 +103,7 @@ def compare(
         subjects = [replace(s, t=float(t)) for s in settings_of(d, x0, float(t), None, None, workers)]
         seen = [s.seen(states) for s in subjects]
     else:
-        states, seen, subjects = _derivatives(d, samples, derivatives_of(d, x0, float(t), None, None, workers))
+        states, seen, subjects = _derivatives(d, samples, x0, float(t), workers)
     rows: list[Row] = []
     for s, x, one in zip(subjects, seen, spawn(seed, len(subjects)), strict=True):
         with stage(f"samples against the limit of {', '.join(map(str, s.limit.states[:3]))}"):
@@ -112,28 +113,40 @@ def compare(
 
 
 def _derivatives(
-    d: Jacobian | WideJacobian, samples: Any, subjects: list[Setting]
+    d: Jacobian | WideJacobian, samples: Any, x0: ArrayLike, t: float, workers: int
 ) -> tuple[Array, list[Array], list[Setting]]:
     """States, what is looked at of them and their Jacobians, and by whom."""
-    if isinstance(d, WideJacobian):
+    if isinstance(d, WideJacobian) and d.order == "width":
         raise ValueError(
-            "Jacobians of your networks are compared at a fixed width; give jacobian(...) a width that is a number and order='depth'"
+            "at infinite width the derivation has a gradient's mean square only; give jacobian(...) order='joint', or a width that is a number and "
+            "order='depth'"
         )
     if not isinstance(samples, tuple | list) or len(samples) != 2:
         raise ValueError(
             "for a Jacobian samples must be the pair of states, shape (samples, n), and Jacobians, shape (samples, n, n), as simulate_jacobian returns"
         )
-    count = int(d.network.width) * d.layer.positions
     try:
         x, j = (np.asarray(part, dtype=float) for part in samples)
     except (TypeError, ValueError) as error:
         raise ValueError(f"states and Jacobians must be arrays of real numbers: {error}") from error
-    if x.reshape(len(x), -1).shape != (len(j), count) or j.shape != (len(x), count, count):
+    rows = x.reshape(len(x), -1)
+    count = rows.shape[1] if isinstance(d, WideJacobian) else int(d.network.width) * d.layer.positions
+    if rows.shape != (len(j), count) or j.shape != (len(x), count, count):
         raise ValueError(
             f"states and Jacobians must have shapes (samples, {count}) and (samples, {count}, {count}), got {x.shape} and {j.shape}"
         )
-    _require_usable(np.concatenate([x.reshape(len(x), -1), j.reshape(len(x), -1)], axis=1), _least(DEGREES))
-    return x, [s.of_samples(x, j) for s in subjects if isinstance(s, TangentPaths | DeterminantSetting)], subjects
+    _require_usable(np.concatenate([rows, j.reshape(len(x), -1)], axis=1), _least(DEGREES))
+    subjects = derivatives_of(d, x0, t, None, None, workers)
+    if not isinstance(d, WideJacobian):
+        return x, [s.of_samples(x, j) for s in subjects if isinstance(s, TangentPaths | DeterminantSetting)], subjects
+    (whole,) = subjects
+    assert isinstance(whole, TangentSetting)
+    if np.shape(x0) not in ((), (count,), rows.shape):
+        raise ValueError(
+            f"x0 must be the state that the networks start from, shape ({count},) or {rows.shape}, got {np.shape(x0)}"
+        )
+    setting, seen = replace(whole, t=t).of_samples(rows, j, x0)
+    return rows, [seen], [setting]
 
 
 def _states(d: Derivation, samples: ArrayLike) -> Array:

@@ -172,6 +172,23 @@ class TangentSetting(JointSetting):
 
     smallest = 16
 
+    def of_samples(self, x: Array, j: Array, x0: ArrayLike) -> tuple[TangentSetting, Array]:
+        """Of states, Jacobians and starts: the setting that starts as they do, and what is looked at.
+
+        The tangent starts at a fixed angle to the state, along it and along a direction of its own for each network.
+        """
+        start = np.broadcast_to(np.asarray(x0, dtype=float), x.shape)
+        size = np.linalg.norm(start, axis=1, keepdims=True)
+        across = np.random.default_rng([*x.shape, 3]).standard_normal(
+            x.shape
+        )  # a stream that starts are hardly drawn from
+        across -= start * np.sum(across * start, axis=1, keepdims=True) / size**2
+        across *= size / np.linalg.norm(across, axis=1, keepdims=True)
+        moved = np.einsum("sij,sj->si", j, _PRODUCT * start + np.sqrt(1 - _PRODUCT**2) * across)
+        second = float(np.mean(start**2)) * np.array([[1.0, _PRODUCT], [_PRODUCT, 1.0]])
+        entries = [np.mean(a * b, axis=1) for a, b in ((x, x), (x, moved), (moved, moved))]
+        return replace(self, start=second), np.stack(entries, axis=1)[:, None, :]
+
     @property
     def in_whole_layers(self) -> TangentSetting:
         """As of all Gram matrices."""

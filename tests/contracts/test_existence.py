@@ -214,7 +214,6 @@ PATHS = {
     "SiLU, 3 neurons": (ResNet(silu, width=3), "cannot", False, False),
     "a square, 3 neurons": (ResNet(x**2, width=3), "can", True, False),
     "a cube, 3 neurons": (ResNet(x**3, width=3), "can", True, False),
-    "SwiGLU, 3 neurons": (GatedBlock(silu, width=3), "can", True, False),
     "ReGLU, 4 neurons": (GatedBlock(relu, width=4), "can", True, False),
     "GLU, 4 neurons": (GatedBlock(sigmoid, width=4), "cannot", False, False),
     "a norm before it": (GatedBlock(silu, width=4, norm="rms"), "cannot", False, False),

@@ -76,9 +76,11 @@ def functions_agree(d):
     assert low <= drawn[0]
     assert drawn[-1] <= high
     ranks = [np.searchsorted(drawn, drawn, side) / SAMPLES for side in ("left", "right")]
-    # a sample rounds to either side
-    before = np.where(np.isneginf(drawn), 0, d.cdf(np.nextafter(drawn, -np.inf)))
-    assert max((before - ranks[0]).max(), (ranks[1] - d.cdf(np.nextafter(drawn, np.inf))).max()) < APART
+    # a sample rounds to either side, and functions of a state are those of one that differs by a few roundings
+    with np.errstate(all="ignore"):
+        few = np.where(np.isfinite(drawn), 4 * np.spacing(np.abs(drawn)), 0)
+    before = np.where(np.isneginf(drawn), 0, d.cdf(np.minimum(drawn - few, np.finfo(float).max)))
+    assert max((before - ranks[0]).max(), (ranks[1] - d.cdf(drawn + few)).max()) < APART
 
 
 NO_NUMBER = ("infinite", "no value in doubles", "overflows", "nan at states", "no more digits")
@@ -124,9 +126,9 @@ def all_methods(law, x0, t):
     functions_agree(d)
     moments_agree(d)
     assert d.expect(np.ones_like) == pytest.approx(1, abs=1e-10)
-    entropy = d.entropy()
+    entropy = said(d.entropy)  # where states have come within a double of an end it is said that the density overflows
     atoms = sum(mass > 0 for _, mass in d.atoms)
-    assert entropy == -np.inf if atoms else np.isfinite(entropy)
+    assert entropy is None or (entropy == -np.inf if atoms else np.isfinite(entropy))
     again = pickle.loads(pickle.dumps(d))
     assert again == d
     assert hash(again) == hash(d)

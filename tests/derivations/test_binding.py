@@ -127,7 +127,7 @@ SOURCE = """
 import pickle, sys
 import sympy as sp
 from derivations import *
-from tests.derivations.test_binding import NODES
+from tests.derivations.test_binding import every_node
 A, B, C = map(Weights, "ABC")
 made = [derive(net) for net in (
     ResNet(tanh, width=sp.Symbol("n", integer=True, positive=True)), ResNet(tanh, width=sp.oo, inputs=2),
@@ -139,10 +139,22 @@ made = [derive(net) for net in (
     Network(lambda x: x + epsilon * A(tanh(B(x)) * silu(C(x))), width=3, inputs=2))]
 made.append(jacobian(ShrinkingResNet(tanh, silu, width=sp.Symbol("n", integer=True, positive=True))))
 text = [d.to_json() + d.latex() + str(d) + repr(d) for d in made]
-print("\\0".join([*text, *map(sp.srepr, (node for node, _ in NODES.values()))]), end="")
+nodes = every_node()
+print("\\0".join([*text, *(sp.srepr(node) + str(node) + sp.latex(node) for node in nodes)]), end="")
 sys.stdout.flush()
-sys.stdout.buffer.write(b"\\0\\0" + pickle.dumps([node for node, _ in NODES.values()]))
+sys.stdout.buffer.write(b"\\0\\0" + pickle.dumps(nodes))
 """
+
+
+def every_node():
+    """Those here, and one of each class of the contract, which a test holds to be whole."""
+    from tests.contracts import test_nodes
+
+    return [
+        *(node for node, _ in NODES.values()),
+        *test_nodes.NODES.values(),
+        *(node for node, _ in test_nodes.VALUELESS.values()),
+    ]
 
 
 @pytest.mark.slow
@@ -155,12 +167,12 @@ def test_every_process_writes_the_same():
         return text.decode().split("\0"), pickle.loads(nodes)
 
     (first, nodes), *others = map(run, "123")
-    assert len(first) == 15 + len(NODES)
+    assert len(first) == 15 + len(every_node())
     for texts, _ in others:
         for one, other in zip(first, texts, strict=True):
             assert one == other
-    assert nodes == [node for node, _ in NODES.values()]  # from another process, with its own numbering of dummies
-    assert list(map(hash, nodes)) == [hash(node) for node, _ in NODES.values()]
+    assert nodes == every_node()  # from another process, with its own numbering of dummies
+    assert list(map(hash, nodes)) == list(map(hash, every_node()))
     assert nodes[0] + nodes[0] == 2 * NODES["sum"][0]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+from scipy import stats
 
 from derivations.diffusion import Diffusion
 from derivations.laws.mehler import MehlerLaw
@@ -36,6 +37,15 @@ def test_kinks_inside_the_interval_are_cut():
     mass, mean = (mp.quad(lambda z, k=k: z**k * density(z), [-8, -2, 0, 0.5, 2, 8]) for k in (0, 1))
     assert abs(mass - 1) < 1e-6
     assert solved.mean() == pytest.approx(float(mean), abs=1e-5)
+
+
+@pytest.mark.parametrize("drift", [-6, 6])
+def test_the_window_reaches_as_far_as_the_process_goes_on_either_side(drift):
+    solved = solve_fokker_planck(Diffusion((x,), [drift], [[1]]), x0=0.0, t=1.0, tol=1e-3)
+    exact = stats.norm(drift, 1)
+    points = drift + np.array([-2.5, -1.0, 0.0, 1.0, 2.5])
+    np.testing.assert_allclose(solved.cdf(points), exact.cdf(points), atol=1e-3)
+    assert np.max(np.abs(solved.cdf(points) - stats.norm(drift, 1.05).cdf(points))) > 1e-3  # the control
 
 
 @pytest.mark.parametrize("start", [2.0, -1.5])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLPBlock, Network, ResNet, ShapedMLP, Weights, epsilon, gelu, relu, symbols, tanh
+from derivations import MLP, MLPBlock, Network, ResNet, ShapedMLP, Weights, epsilon, gelu, relu, symbols, tanh
 from numerics import choose, simulate_network
 from numerics.targets import Question
 
@@ -159,6 +159,8 @@ def _pair():
         (lambda: choose(ShapedMLP(gelu, width=50, inputs=2, a=a), a, correlation=0.5), "give depth="),
         (lambda: choose(ResNet(relu, width=4, weight_variance=g), g, norm=2), "no process by itself"),
         (lambda: choose(MLPBlock(relu, width=4, norm="rms", place="post"), symbols.time, norm=2), "norm"),
+        (lambda: choose(MLP(relu, width=50), symbols.depth, correlation=0.5), "tends to 1 where depth and width"),
+        (lambda: choose(MLP(tanh, width=50), symbols.depth, correlation=0.5), "has no joint limit"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong, message):

@@ -49,6 +49,8 @@ TYPED = [
     "tanh(tanh(tanh(tanh(x))))",
     "silu(3.1)*((x-(0.2)**2)-sigmoid(erf(2)))",
     "(x-exp(-3.17))*(x+exp(2.03))",
+    "x+silu(min(1.2,2.3))",
+    "(((x-2.3)*x)*sin(2))+x",
 ]
 #: Those that every run of the fast tests derives, one of each kind.
 FAST = {

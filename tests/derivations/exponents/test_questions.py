@@ -20,6 +20,8 @@ QUESTIONS = {
     "1/√N beside a norm": (
         lambda: scalings(layer(lambda x: x + A(gelu(B(layer_norm(x)))))),
         "noise only, for p = 1/2",
+        "1. In short",
+        "A limit for p = 1/2, p_μ_A > 1/2: neurons diffuse without a drift",
         "As it stands the branch does not shrink with the depth",
         "Over the layers, nothing explodes: the mean square of the neurons grows in proportion to the time, the depth",
     ),

@@ -39,6 +39,7 @@ FORMULAS = {
     cosh(x) / cosh(y): EXPONENTS,
     sinh(x) * exp(-y): EXPONENTS,
     (exp(x) - exp(y)) / (exp(x) + exp(y)): EXPONENTS,
+    x * exp(x - y) / 2 - x * exp(-x - y) / 2: EXPONENTS,
     log(cosh(x / (1 + x**2 * y**2))): EXPONENTS,
     erfc(x) * exp(y**2): EXPONENTS,
     sp.erfi(x) * exp(-(y**2)): EXPONENTS,
@@ -80,6 +81,16 @@ def test_two_variables_keep_their_values_where_parts_leave_the_doubles(formula):
 
 def test_plain_functions_lose_them():
     assert all(missed(f, sp.lambdify((x, y), f, "scipy"), POWERS) > 0 for f in list(FORMULAS)[:7])
+
+
+def test_tiny_correlations_keep_their_digits():
+    """E sin U sin V = e^{−(a+b)/2} sinh c, which expectation writes as a difference of exponentials in three variables."""
+    a, b = sp.symbols("a b", positive=True)
+    formula = exp(-a / 2 - b / 2 + x) / 2 - exp(-a / 2 - b / 2 - x) / 2
+    c = np.array([1e-3, 1e-9, -1e-14, 1e-200])
+    true = np.exp(-0.85) * np.sinh(c)
+    np.testing.assert_allclose(compile_expression((a, b, x), formula)(1.0, 0.7, c), true, rtol=1e-15)
+    assert abs(sp.lambdify((a, b, x), formula)(1.0, 0.7, c)[1] / true[1] - 1) > 1e-9  # the control
 
 
 def test_only_what_left_the_doubles_changes():

@@ -53,6 +53,20 @@ def test_mass_is_one_with_the_atoms(name):
     assert mass == pytest.approx(d.cdf(high) - d.cdf(low), abs=1e-9)
 
 
+def test_a_density_that_no_double_holds_is_refused_in_one_line():
+    process = Diffusion((x,), [0], [[x**4]], HALF)
+    with pytest.raises(ValueError, match="the density is 0 or infinite everywhere in double precision"):
+        compile_law(recognise(process), x0=1e308, t=1.0).ppf(0.5)
+    assert compile_law(recognise(process), x0=1e150, t=1.0).ppf(0.5) > 0  # the control, with no warning either
+
+
+def test_starts_so_far_out_that_they_are_at_the_end_of_the_chart():
+    """An entrance: from 1e155 on the start is at less than 1e-308 from the end, and the law is that from infinity."""
+    process = Diffusion((x,), [0], [[x**6]], HALF)
+    medians = [compile_law(recognise(process), x0=x0, t=1.0).ppf(0.5) for x0 in (1e50, 1e154, 1e155, 1e200)]
+    np.testing.assert_allclose(medians, medians[0], rtol=1e-12)
+
+
 @every
 def test_quantiles_invert_the_distribution_function(name):
     d = frozen(name)

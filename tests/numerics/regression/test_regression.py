@@ -22,6 +22,7 @@ from derivations import (
     parse_activation,
     relu,
     silu,
+    sine,
     softplus,
     tanh,
 )
@@ -187,14 +188,18 @@ INSIDE = {
     "pairs": ShrinkingResNet(tanh, erf, width=sp.oo, bias_variance=BIASED["bias_variance"]),
     "linear": ShrinkingResNet(tanh, identity, width=sp.oo),
     "grid": ConvResNet(tanh, erf, width=sp.oo),
+    "closed means": ResNet(erf, width=sp.oo),
+    "waves": ResNet(sine, width=sp.oo),
+    "a kink inside": ShrinkingResNet(tanh, relu, width=sp.oo, bias_variance=BIASED["bias_variance"]),
 }
+BOTH = ("homogeneous", "pairs", "linear", "closed means", "waves", "a kink inside")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name", "options"),
     [
-        *((model, name, {}) for model in (NNGPRegressor, NTKRegressor) for name in ("homogeneous", "pairs", "linear")),
+        *((model, name, {}) for model in (NNGPRegressor, NTKRegressor) for name in BOTH),
         *((NTKRegressor, name, {"training_time": 10.0}) for name in ("homogeneous", "pairs", "linear")),
         (NNGPRegressor, "grid", {}),
         (NNGPRegressor, "homogeneous", {"noise": 0.1, "t": 0.0}),
@@ -203,7 +208,8 @@ INSIDE = {
 def test_scikit_learn_s_own_checks(model, name, options):
     from sklearn.utils.estimator_checks import check_estimator
 
-    estimator = model(INSIDE[name], **options)
+    # the checks fit some eighty times: a tenth of the depth takes a tenth of the steps, and asks for the same conventions
+    estimator = model(INSIDE[name], **{"t": 0.1} | options)
     results = check_estimator(estimator, on_skip=None, on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] not in ("passed", "skipped")} == {}
     assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {"check_array_api_input"}
@@ -213,7 +219,7 @@ def test_scikit_learn_s_own_checks(model, name, options):
 def test_scikit_learn_s_own_checks_of_a_network_with_a_norm_fail_at_an_input_of_norm_0_only():
     from sklearn.utils.estimator_checks import check_estimator
 
-    results = check_estimator(NNGPRegressor(MLPBlock(silu, width=sp.oo, norm="rms")), on_skip=None, on_fail=None)
+    results = check_estimator(NNGPRegressor(MLPBlock(silu, width=sp.oo, norm="rms"), t=0.1), on_skip=None, on_fail=None)
     failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] not in ("passed", "skipped")}
     assert list(failed) == ["check_estimators_dtypes"]  # which rounds inputs to whole numbers, some of them to 0
     assert "has norm 0, and this network divides by the norm of an input" in failed["check_estimators_dtypes"]
