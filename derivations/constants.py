@@ -7,7 +7,6 @@ to any number of digits.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from functools import lru_cache, reduce
 from itertools import combinations, product
@@ -183,8 +182,8 @@ class _Numbers:
     def without_zeros(self, node: sp.Basic) -> Any:
         """The formula without the numbers of a sum where they cancel."""
         if node not in self.known:
-            args = [self.without_zeros(arg) for arg in node.args]
-            made = node if all(map(operator.is_, args, node.args)) else node.func(*args)
+            args = tuple(self.without_zeros(arg) for arg in node.args)
+            made = node if args == node.args else node.func(*args)  # made anew, a factored sum is multiplied out
             if made.is_Add:
                 numbers = [arg for arg in made.args if self.is_number(arg)]
                 if len(numbers) > 1 and _is_nothing(numbers):

@@ -182,7 +182,8 @@ def _by_rays(text: Diffusion, positions: int) -> tuple[str, str] | None:
     }
     for where, direction in rays.items():
         number = kept_ray(text, direction, s)
-        if number is None:
+        # of other functions Feller's test may take minutes
+        if number is None or not all(e.is_rational_function(s) for e in (number.drift[0], number.covariance[0])):
             continue
         explodes, why = fellers_test(number, "the norm, which moves by itself,")
         if explodes == "can":
