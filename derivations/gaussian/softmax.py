@@ -356,9 +356,7 @@ def softmax_mean(
         return sp.S.Zero
     means = [_means(given, matrices[1].rows) for given in (query_means, key_means)]
     means[1] = _apart(means[1], matrices[3].rows)
-    if neurons == sp.oo and not any(m.is_zero_matrix for m in means):
-        means = _read(means, (int(a), int(c)), matrices[3].rows)
-    if neurons == sp.oo and any(m.is_zero_matrix for m in means):
+    if neurons == sp.oo and any(m.is_zero_matrix for m in _read(means, (int(a), int(c)), matrices[3].rows)):
         matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], means, strict=True)]
         means = [sp.zeros(*m.shape) for m in means]
     given = () if all(m.is_zero_matrix for m in means) else tuple(map(sp.ImmutableMatrix, means))
@@ -401,7 +399,7 @@ def _means(given: object, size: int) -> sp.Matrix:
 
 
 def _read(means: list[sp.Matrix], rows: tuple[int, int], positions: int) -> list[sp.Matrix]:
-    """Without those that two rows do not see: of other queries, and of the keys of other inputs."""
+    """Without those that two rows do not see, and so do not change what the rows give: of other queries, and of the keys of other inputs."""
     inputs = {r // positions for r in rows}
     seen = (lambda i: i in rows), (lambda i: i // positions in inputs)
     return [

@@ -75,7 +75,7 @@ def corrector(
     --------
     >>> x = sp.Symbol("x")
     >>> corrector(x**3, [x], sp.eye(1), [sp.Rational(1, 2)])
-    8*x**3/7 - 12*x/7
+    8*x**3/7 + 18*x/7
     """
     if not moved.is_polynomial(*states):
         return sp.S.Zero

@@ -16,6 +16,7 @@ import derivations
 import numerics
 from derivations import DerivationError
 from derivations.calculus.linear import ItoIntegral
+from derivations.constants import Constant
 from derivations.gaussian import expect, expect_pair, joint_mean, softmax_mean
 from derivations.laws import LAWS
 from derivations.notation.nodes import Notation
@@ -48,6 +49,7 @@ NODES = {
     "GaussianExpectation": expect(sp.tanh(x) ** 2, x, v),
     "GaussianJointExpectation": joint_mean((1 + sp.exp(x - y)) ** -2, (x, y), ((1 + v, 1), (1, 1))),
     "GaussianPairExpectation": expect_pair(sp.tanh(x), sp.tanh(x), x, ((1, v / 2), (v / 2, 1))),
+    "Constant": v * Constant(sp.exp(q(317, 100))),
     # the first position sees itself alone, so that one number is left, which is no polynomial in v
     "SoftmaxMean": softmax_mean(1, 1, ((1, v), (v, 2)), ((1, v / 2), (v / 2, 1)), ((1, 0), (0, v)), ((1, 0), (1, 1))),
 }

@@ -16,6 +16,7 @@ from derivations import (
     Normal,
     Regime,
     ResNet,
+    ShrinkingResNet,
     Weights,
     as_activation,
     average,
@@ -101,9 +102,13 @@ REFUSED = {
         "got the symbols d",
     ),
     "a step of a flow": (lambda: find_scheme("euler_maruyama").prepare(width_limit(wide)), "a Flow has no noise"),
-    "a correlation of q": (
+    "a correlation that tends to 1": (
         lambda: choose(MLP(relu, width=4), symbols.depth, correlation=0.5),
-        "not of norms and correlations alone",
+        "tends to 1 where depth and width grow together",
+    ),
+    "a norm beside a mean": (
+        lambda: choose(ShrinkingResNet(tanh, tanh, width=sp.oo, bias_mean=0.5, weight_variance=n), n, norm=2, t=1.0),
+        "the limit is one of M, K, not of norms and correlations alone",
     ),
     "a flow that hardly moves": (lambda: validate(derive(wide), x0=1.0, t=1e-9), "nothing moves: the flow's solution"),
     "a start at an end": (lambda: solve_fokker_planck(unit, x0=1e-70), "come too close"),
