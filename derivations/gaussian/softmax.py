@@ -356,8 +356,9 @@ def softmax_mean(
         return sp.S.Zero
     means = [_means(given, matrices[1].rows) for given in (query_means, key_means)]
     means[1] = _apart(means[1], matrices[3].rows)
-    if neurons == sp.oo and any(m.is_zero_matrix for m in _read(means, (int(a), int(c)), matrices[3].rows)):
-        matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], means, strict=True)]
+    seen = means if any(m.is_zero_matrix for m in means) else _read(means, (int(a), int(c)), matrices[3].rows)
+    if neurons == sp.oo and any(m.is_zero_matrix for m in seen):
+        matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], seen, strict=True)]
         means = [sp.zeros(*m.shape) for m in means]
     given = () if all(m.is_zero_matrix for m in means) else tuple(map(sp.ImmutableMatrix, means))
     if moved is not None and (given or neurons != sp.oo):
