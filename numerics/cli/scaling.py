@@ -108,7 +108,7 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
             seed=options.seed,
         )
     if options.json:
-        shown = ("statistic", "value", "target", "attained", "error", "reach", "several")
+        shown = ("statistic", "value", "target", "attained", "error", "reach", "others")
         put_json({"parameter": str(picked.parameter), **{name: getattr(picked, name) for name in shown}})
     else:
         print(picked)
