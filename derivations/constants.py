@@ -13,6 +13,7 @@ from itertools import combinations, product
 from typing import Any
 
 import sympy as sp
+import sympy.core.evalf as sympy_evalf
 from mpmath import libmp
 from sympy.printing.precedence import precedence
 
@@ -116,6 +117,10 @@ def _value(formula: sp.Expr, prec: int) -> Any:
             f"the constant {brief(formula)} has no value that can be computed; write it in another way"
         )
     return libmp.mpf_pos(value._mpf_, prec, "n")
+
+
+# without an entry SymPy takes the parts of a float, which it keeps: floats of one value at many precisions have one hash
+sympy_evalf.evalf_table[Constant] = lambda number, prec, options: (number._as_mpf_val(prec), None, prec, None)
 
 
 def opened(expr: sp.Expr, which: Iterable[Constant] | None = None) -> sp.Expr:
