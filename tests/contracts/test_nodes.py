@@ -49,7 +49,7 @@ NODES = {
     "GaussianExpectation": expect(sp.tanh(x) ** 2, x, v),
     "GaussianJointExpectation": joint_mean((1 + sp.exp(x - y)) ** -2, (x, y), ((1 + v, 1), (1, 1))),
     "GaussianPairExpectation": expect_pair(sp.tanh(x), sp.tanh(x), x, ((1, v / 2), (v / 2, 1))),
-    "Constant": v * Constant(sp.exp(q(317, 100))),
+    "Constant": sp.sin(v * Constant(sp.exp(third))),
     # the first position sees itself alone, so that one number is left, which is no polynomial in v
     "SoftmaxMean": softmax_mean(1, 1, ((1, v), (v, 2)), ((1, v / 2), (v / 2, 1)), ((1, 0), (0, v)), ((1, 0), (1, 1))),
 }
