@@ -109,7 +109,7 @@ def solve_fokker_planck(
     tol : float, optional
         Bound on the error in L¹, atoms included: 1e-6 for one state and 1e-4 for two, if it is not given.
     points : int, optional
-        Largest number of cells: 20 000, and 100 000 for two states.
+        Largest number of cells: 50 000, and 100 000 for two states.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def solve_fokker_planck(
     """
     if isinstance(process, Diffusion) and len(process.states) == 2:
         return _of_two(process, x0, t, 1e-4 if tol is None else tol, 100_000 if points is None else points)
-    tol, points = 1e-6 if tol is None else tol, 20_000 if points is None else points
+    tol, points = 1e-6 if tol is None else tol, 50_000 if points is None else points
     spread = x0.density if isinstance(x0, StartingDensity) else None
     start, when = _checked(process, x0.centre if isinstance(x0, StartingDensity) else x0, t, tol)
     require_coefficients(process)
