@@ -136,15 +136,19 @@ def _shown(value: float | None, digits: str = ".3g") -> str:
     return "–" if value is None or np.isnan(value) else format(value, digits)
 
 
+_OUT = "out of range"
+
+
 def _with_error(found: Estimate) -> str:
-    return f"{found.value:.3g} ± {found.error:.1g}" if np.isfinite(found.value) else "out of range"
+    return f"{found.value:.3g} ± {found.error:.1g}" if np.isfinite(found.value) else _OUT
 
 
 def _weight_cells(row: AtDepth, name: str) -> tuple[str, ...]:
     derived, cells = row.derived_weight_gradients, [str(row.depth), name]
     for k in (0, row.depth // 2, row.depth - 1):
-        found = Estimate.of(row.weight_gradients[name][:, k])
-        cells += [_with_error(found), _shown(None if derived is None else derived[name][k])]
+        found = row.weight_gradients[name][:, k]
+        shown = _with_error(Estimate.of(found)) if np.isfinite(found).all() else _OUT
+        cells += [shown, _shown(None if derived is None else derived[name][k])]
     return tuple(cells)
 
 

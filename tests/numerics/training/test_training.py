@@ -335,6 +335,7 @@ def test_gradients_beyond_the_range_of_numbers_are_said():
     (row,) = found.rows
     assert row.growth.value == np.inf  # 1e6^119
     assert "in 3 of 3 networks the gradient's square left the range of float" in str(found)
+    assert str(found).count("out of range") == 4  # the growth, and the first, middle and last layer's weights
     assert "out of range" in str(found)
 
 
