@@ -26,7 +26,7 @@ _MOST_ROOT = 4  # the degree of a root that algebra takes as it is
 _DIGITS = 50
 #: Functions that SymPy writes by exponentials where it looks for limits.
 _OF_EXPONENTIALS = (sp.sinh, sp.cosh, sp.tanh, sp.coth, sp.sech, sp.csch, sp.erf, sp.erfc, sp.erfi)
-_NOTHING = sp.Rational(1, 10**40)  # below this share of its parts a sum is not told from 0
+_NOTHING = sp.Rational(1, 10**40)  # a sum below this share of its parts counts as 0
 
 
 class Constant(sp.NumberSymbol):

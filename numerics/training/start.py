@@ -77,15 +77,20 @@ def require_few_positions(network: TrainableNetwork) -> None:
         )
 
 
-def _over_positions(flow: Flow, row: Array, t: float, left: Array) -> Array:
-    """For one input, shape (channels, p), from a readout of the average over positions."""
+def kernel_at_the_end(flow: Flow, row: Array, t: float) -> tuple[Array | None, Array]:
+    """For one input, shape (channels, p): second moments of pairs of positions at t, None beyond an explosion; and 1 for equal ones."""
     upper = np.triu_indices(row.shape[1])
     same = (upper[0] == upper[1]).astype(float)
     path = solve_flow(flow, [*(row.T @ row / len(row))[upper], *same], t)
-    if path.exploded:
+    return None if path.exploded else path(t)[: len(same)], same
+
+
+def _over_positions(flow: Flow, row: Array, t: float, left: Array) -> Array:
+    """For one input, shape (channels, p), from a readout of the average over positions."""
+    kernel, same = kernel_at_the_end(flow, row, t)
+    if kernel is None:
         return np.full(len(left), np.inf)
-    kernel, readout = path(t)[: len(same)], 2.0 - same
-    back = solve_flow(adjoint_flow(flow, exact_decimals(t)), [*kernel, *readout], t)
+    back = solve_flow(adjoint_flow(flow, exact_decimals(t)), [*kernel, *(2.0 - same)], t)
     return np.asarray(back(left)[:, len(same) :] @ same / same.sum())
 
 

@@ -18,7 +18,7 @@ from numerics.compile import compile_expression
 from numerics.compile.programs import Array
 from numerics.flows import solve_flow
 from numerics.training.network import TrainableNetwork
-from numerics.training.start import require_few_positions
+from numerics.training.start import kernel_at_the_end, require_few_positions
 
 
 def derived_weight_gradients(network: TrainableNetwork, inputs: ArrayLike) -> dict[str, Array]:
@@ -87,14 +87,11 @@ def _together(network: TrainableNetwork, inputs: ArrayLike) -> dict[str, Array]:
 
 def _back(flow: Flow, rates: dict[str, tuple[Any, ...]], row: Array, t: float, left: Array) -> Array:
     """For one input, shape (channels, p): a row for each matrix, a column for each layer."""
-    p = row.shape[1]
-    upper = np.triu_indices(p)
-    same = (upper[0] == upper[1]).astype(float)
-    path = solve_flow(flow, [*(row.T @ row / len(row))[upper], *same], t)
-    if path.exploded:
+    kernel, same = kernel_at_the_end(flow, row, t)
+    if kernel is None:
         return np.full((len(rates), len(left) - 1), np.inf)
     back = adjoint_flow(flow, exact_decimals(t), [*rates.values()])
-    start = [*path(t)[: -len(same)], *((2.0 - same) / p**2), *np.zeros(len(rates))]
+    start = [*kernel, *((2.0 - same) / row.shape[1] ** 2), *np.zeros(len(rates))]
     return np.asarray(-np.diff(solve_flow(back, start, t)(left)[:, -len(rates) :].T, axis=1))
 
 
