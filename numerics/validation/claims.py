@@ -201,13 +201,15 @@ class AtStart:
 
     def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
         """Choose the samples by a pilot run so that the published number is rejected, simulate both, and test."""
-        seeds, published = spawn(seed, 3), self.published()
-        pilot = Estimate.of(self.reference(self.size, self.pilot, seeds[0], workers))
-        distance = max(abs(pilot.value - published) - pilot.error, pilot.error)
-        samples = _of_two_sizes(pilot.error / z_error(distance, CONTROL_LEVEL), self.pilot)
+        sides, seeds, published = (self.simulate, self.reference), spawn(seed, 4), self.published()
+        networks, limit = (
+            Estimate.of(side(self.size, self.pilot, s, workers)) for side, s in zip(sides, seeds[:2], strict=True)
+        )
+        distance = max(abs(limit.value - published) - limit.error, limit.error)
+        noisier = max(networks.error, limit.error)
+        samples = _of_two_sizes(noisier / z_error(distance, CONTROL_LEVEL), self.pilot)
         measured, derived = (
-            _richardson(simulate, self.size, samples, s, workers)
-            for simulate, s in ((self.simulate, seeds[1]), (self.reference, seeds[2]))
+            _richardson(side, self.size, samples, s, workers) for side, s in zip(sides, seeds[2:], strict=True)
         )
         return Row(
             self.statement,
