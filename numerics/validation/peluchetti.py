@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from scipy import stats
 from scipy.linalg import expm
 
@@ -242,9 +241,11 @@ def unscaled(width: Any, factor: Fraction = Fraction(1)) -> Network:
 def correlation_of_layers(factor: Fraction) -> float:
     """The derived correlation of two orthogonal inputs after the layers, whose map rests at 1 alone."""
     maps = layer_maps(unscaled(OO, factor).program())
-    if [float(rest.value) for rest in maps.correlation_rests(sp.S.One)] != [1.0]:
-        raise ValueError("expected correlations that rest at 1 only")
-    step, value = compile_expression([correlation], maps.correlations(sp.S.One)), 0.0
+    # A layer multiplies every variance by one factor, so that its map of correlations is the same at each.
+    variance = maps.factor
+    assert variance is not None
+    assert [float(rest.value) for rest in maps.correlation_rests(variance)] == [1.0]
+    step, value = compile_expression([correlation], maps.correlations(variance)), 0.0
     for _ in range(LAYERS):
         value = float(step(value))
     return value
