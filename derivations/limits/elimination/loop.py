@@ -85,8 +85,8 @@ def conditional_mean(
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
     order, series = len(series) - 1, tuple(map(expanded, series))
-    drawn = (*expansion.variables.values(), *(random.variables for random in expansion.random))
-    moving = {v for own in drawn for v in own if v not in state}
+    layers = (*expansion.variables.values(), *(random.variables for random in expansion.random))
+    moving = {v for own in layers for v in own if v not in state}
     for random in reversed(expansion.random):
         drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
         touched = [k for k, c in enumerate(series) if c.atoms(sp.Symbol) & drawn]
