@@ -11,13 +11,14 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, NoLimit, NotClosed, unknown
+from derivations.existence.flows import SecondMoments
 from derivations.exponents.course import Course, course
 from derivations.exponents.family import Family, Role
 from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
 from derivations.exponents.scores import ScoreRegime, score_regimes
 from derivations.exponents.terms import Powers, Terms
-from derivations.limits.gram import gram_matrix
+from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
 from derivations.symbols import GRAM, mean_square
 
@@ -122,10 +123,22 @@ class Found:
             return None
         rate = sp.expand(sp.Add(*(row[0] for row in rates)))
         symbol = next((s for s in _DIAGONAL if rate.has(s)), mean_square)
-        if any(len(row) > 2 and row[2] != 0 for row in rates):
+        centred = dict.fromkeys(_MEANS, sp.S.Zero)
+        if any(len(row) > 2 and row[2].xreplace(centred) != 0 for row in rates):
             return None  # the means move too
-        rate = rate.xreplace(dict.fromkeys(_MEANS, sp.S.Zero))
-        return course(rate.doit(), symbol)
+        rate = rate.xreplace(centred).doit()
+        return course(rate, symbol) or self._bound(rate)
+
+    def _bound(self, rate: sp.Expr) -> Course | None:
+        """That the mean squares grow at most in proportion to the time, where the rate of one is bounded."""
+        matrices = (gram_matrix(self.family.coordinates, stem) for stem in (GRAM, "K"))
+        states = next(
+            (tuple(m[pair] for pair in upper(m.rows)) for m in matrices if rate.free_symbols <= m.free_symbols), None
+        )
+        if states is None or not rate.free_symbols:
+            return None
+        moments = SecondMoments.of(states, self.family.coordinates)
+        return Course("at most", sp.S.Zero) if moments.degree(rate.xreplace(moments.by_correlations)) == 0 else None
 
     def at(self, exponents: Mapping[sp.Symbol, object] | None = None) -> Verdict:
         """What the network does at some exponents.
