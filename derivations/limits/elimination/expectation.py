@@ -11,7 +11,8 @@ from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.gaussian.joint import GaussianJointExpectation
-from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.averages import LayerAverage, may_vanish
+from derivations.limits.elimination.dead import continued
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released
 from derivations.limits.elimination.products import expanded
@@ -53,6 +54,7 @@ class GaussianLaw(Law):
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
         self.names: dict[Series, sp.Symbol] = {}
+        self.zeros: dict[Series, sp.Symbol] = {}  # variances that can be 0, where the placeholders are positive
         self.covariance = draw.covariance
         self.places = {v: i for i, v in enumerate(draw.variables)}
 
@@ -82,9 +84,28 @@ class GaussianLaw(Law):
         return sp.Add(*(outside * self.own_mean(inside) for outside, inside in terms))
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
-        """Of a function of the variables, by Stein's identity or the Gaussian calculus."""
+        """Of a function of the variables; where a variance can be 0, also right there."""
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
+        value = self._generic_mean(body)
+        for name, (argument, own) in self._may_vanish(body).items():
+            value = continued(value, released(body), own, name, argument, self.mean)
+        return value
+
+    def _may_vanish(self, body: sp.Expr) -> dict[sp.Symbol, tuple[sp.Symbol, list[sp.Symbol]]]:
+        """The variances of a body's variables that can be 0, by their placeholders: as a number that can be 0, and whose they are."""
+        found: dict[sp.Symbol, tuple[sp.Symbol, list[sp.Symbol]]] = {}
+        for v in self.variables if self.evaluate else ():
+            if v not in body.free_symbols or body.is_polynomial(v):
+                continue
+            series, name = self.covariance[self.places[v], self.places[v]], self.entry(v, v)
+            if series in self.names and series[0] != 0 and may_vanish(series[0]):
+                zero = self.zeros.setdefault(series, sp.Dummy("S", nonnegative=True))
+                found.setdefault(name, (zero, []))[1].append(v)
+        return found
+
+    def _generic_mean(self, body: sp.Expr) -> sp.Expr:
+        """By Stein's identity or the Gaussian calculus, where variances are positive."""
         # an average, which an earlier mean left in a variance, is a parameter to the Gaussian calculus
         names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage, HeldSum)}
         back = {name: node for node, name in names.items()}
@@ -103,7 +124,8 @@ class GaussianLaw(Law):
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
         present = expr.atoms(sp.Symbol)
-        rule = {name: as_expression(series[: order + 1]) for series, name in self.names.items() if name in present}
+        names = (*self.names.items(), *self.zeros.items())
+        rule = {name: as_expression(series[: order + 1]) for series, name in names if name in present}
         return expr.xreplace(rule)
 
 
