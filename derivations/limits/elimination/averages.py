@@ -3,6 +3,7 @@ r"""Averages over a layer of neurons as objects: :math:`\langle b \rangle = \fra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -109,6 +110,7 @@ class _Without:
         return self.rule[old] if old in self else default
 
 
+@lru_cache(maxsize=4096)
 def may_vanish(expr: sp.Expr) -> bool:
     """Whether a formula can be 0 with positive probability, as one with kinks or i.i.d. factors in {0, 1} can; the numbers of neurons have a density.
 

@@ -2,8 +2,9 @@ r"""The expectation of a function of one neuron's numbers over what one statemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import sympy as sp
 
@@ -12,12 +13,15 @@ from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.limits.elimination.averages import LayerAverage, may_vanish
+from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.dead import continued
 from derivations.limits.elimination.draws import Coins, Draw
-from derivations.limits.elimination.held import HeldSum, released
+from derivations.limits.elimination.held import HeldSum, released, with_sums
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
+
+_Naming: TypeAlias = Callable[[sp.Expr, dict[sp.Symbol, sp.Expr]], sp.Expr]
 
 
 class Law:
@@ -57,6 +61,24 @@ class GaussianLaw(Law):
         self.zeros: dict[Series, sp.Symbol] = {}  # variances that can be 0, where the placeholders are positive
         self.covariance = draw.covariance
         self.places = {v: i for i, v in enumerate(draw.variables)}
+        self._settled: tuple[Coefficients, Collection[sp.Symbol]] | None = None
+
+    def with_coefficients(self, coefficients: Coefficients, moving: Collection[sp.Symbol]) -> None:
+        """From now on means have names where they are functions of averages in which none of some variables occurs."""
+        self._settled = coefficients, moving
+
+    def _named(self, found: sp.Expr, entries: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+        """A mean, in letters for some entries of the covariance, with names for what is no polynomial in them."""
+        assert self._settled is not None
+        coefficients, moving = self._settled
+        series = {name: series for series, name in self.names.items()}
+        places = {}
+        for letter, entry in entries.items():
+            first, *later = series.get(entry, (entry,))
+            places[letter] = with_sums(first)
+            if (any(later) or places[letter].atoms(sp.Symbol) & moving) and not found.is_polynomial(letter):
+                return found
+        return coefficients.of_means(found, places)
 
     def _placeholder(self, series: Series, positive: bool = False) -> sp.Expr:
         if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
@@ -87,8 +109,10 @@ class GaussianLaw(Law):
         """Of a function of the variables; where a variance can be 0, also right there."""
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
-        value = self._generic_mean(body)
-        for name, (argument, own) in self._may_vanish(body).items():
+        vanishing = self._may_vanish(body)
+        # a name would hide the variances
+        value = self._generic_mean(body, self._named if self._settled and not vanishing else None)
+        for name, (argument, own) in vanishing.items():
             value = continued(value, released(body), own, name, argument, self.mean)
         return value
 
@@ -104,7 +128,7 @@ class GaussianLaw(Law):
                 found.setdefault(name, (zero, []))[1].append(v)
         return found
 
-    def _generic_mean(self, body: sp.Expr) -> sp.Expr:
+    def _generic_mean(self, body: sp.Expr, naming: _Naming | None) -> sp.Expr:
         """By Stein's identity or the Gaussian calculus, where variances are positive."""
         # an average, which an earlier mean left in a variance, is a parameter to the Gaussian calculus
         names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage, HeldSum)}
@@ -113,7 +137,7 @@ class GaussianLaw(Law):
             body = released(body.xreplace(names))
             table = self.table(body)
             try:
-                return _same_for_all(body, table, self.evaluate).xreplace(back)
+                return _same_for_all(body, table, self.evaluate, None if names else naming).xreplace(back)
             except DerivationError:  # again, for an error in the terms of this body
                 return gaussian_mean(body, table, self.evaluate).xreplace(back)
         except NotClosed:
@@ -129,7 +153,12 @@ class GaussianLaw(Law):
         return expr.xreplace(rule)
 
 
-def _same_for_all(body: sp.Expr, table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr], evaluate: bool) -> sp.Expr:
+def _same_for_all(
+    body: sp.Expr,
+    table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr],
+    evaluate: bool,
+    naming: _Naming | None,
+) -> sp.Expr:
     """The mean of a body under other names: what differs by them only, as at many positions, is taken once."""
     used = list(dict.fromkeys(u for u, _ in table))
     entries = list(dict.fromkeys(entry for entry in table.values() if entry.is_Symbol))
@@ -139,7 +168,8 @@ def _same_for_all(body: sp.Expr, table: dict[tuple[sp.Symbol, sp.Symbol], sp.Exp
     rule = dict(zip((*used, *entries), (*own, *held), strict=True))
     covariance = tuple((rule[u], rule[v], entry.xreplace(rule)) for (u, v), entry in table.items())
     found = _mean(body.xreplace(rule), covariance, evaluate)
-    return found.xreplace(dict(zip(held, entries, strict=True)))
+    back = dict(zip(held, entries, strict=True))
+    return (naming(found, back) if naming else found).xreplace(back)
 
 
 @lru_cache(maxsize=256)
