@@ -134,12 +134,13 @@ def may_vanish(expr: sp.Expr) -> bool:
         return may_vanish(expr.body)
     if not expr.has(*_KINKED):
         return any(may_vanish(s) for s in expr.free_symbols) and expr.is_positive is not True
-    if len(expr.free_symbols) == 1:
-        try:
-            return any(part.expr == 0 for part in pieces(expr, *expr.free_symbols))
-        except DerivationError:
-            return True
-    return True
+    if len(expr.free_symbols) != 1:
+        return True
+    averages = {node: sp.Dummy("s", positive=True) for node in expr.atoms(LayerAverage)}
+    try:
+        return any(part.expr == 0 for part in pieces(expr.xreplace(averages), *expr.free_symbols))
+    except DerivationError:
+        return True
 
 
 #: What can be 0 on an open set.

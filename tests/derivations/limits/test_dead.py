@@ -95,3 +95,10 @@ def test_sympy_s_own_code_keeps_the_sign_of_a_parameter():
     z, m = sp.symbols("z m", real=True)
     mean = expect(sp.tanh(z), z, 1, m)
     assert float(sp.lambdify(m, mean, "mpmath")(-0.5)) == pytest.approx(float(mean.subs(m, -0.5)), rel=1e-14)
+
+
+def test_a_kink_at_an_average_may_vanish():
+    x = sp.Symbol("x", real=True)
+    mean = layer_average(x**2, (x,), 0)
+    assert may_vanish(sp.Max(mean * x - mean**2, 0))
+    assert not may_vanish(sp.Abs(mean * x - mean**2))
