@@ -10,6 +10,7 @@ from derivations import Network, derive
 from derivations.gaussian import expect
 from derivations.interchange import read_source
 from derivations.language import parse_layer
+from derivations.limits.elimination.averages import layer_average, may_vanish
 from derivations.notation import latex, plain, typst
 from derivations.piecewise.continued import Continued
 from numerics.compile import compile_expression
