@@ -138,7 +138,11 @@ def may_vanish(expr: sp.Expr) -> bool:
         return True
     averages = {node: sp.Dummy("s", positive=True) for node in expr.atoms(LayerAverage)}
     try:
-        return any(part.expr == 0 for part in pieces(expr.xreplace(averages), *expr.free_symbols))
+        # with parameters it may be left open which formula holds
+        return any(
+            part.expr == 0 or part.expr.has(sp.Piecewise)
+            for part in pieces(expr.xreplace(averages), *expr.free_symbols)
+        )
     except DerivationError:
         return True
 
