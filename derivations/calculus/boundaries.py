@@ -212,7 +212,8 @@ def _towards(
     y = sp.Dummy("y", positive=True)
     if point.is_finite:
         sign = 1 if is_left else -1
-        mu, a = _settled(*(_placed(entry, x, point, sign * y) for entry in (mu, a)), y)
+        mu, a = (_placed(entry, x, point, sign * y) for entry in (mu, a))
+        mu, a = _settled(mu, a, y)
         return y, reduced(sign * mu), reduced(a)
     sign = -1 if is_left else 1  # y = ±1/x: y' = ∓1/x² = −sign y², y'' = 2 y³
     at = sign / y
