@@ -361,7 +361,7 @@ class Coordinate:
         """A first guess of the state in panels k: cubic in z, with the noise as slope at both edges, or linear where that leaves the panel."""
         edges, table, _ = self._table
         low, high, width = edges[k], edges[k + 1], table[k + 1] - table[k]
-        share = (z - table[k]) / width
+        share = np.divide(z - table[k], width, out=np.zeros(len(z)), where=width > 0)
         straight = low + (high - low) * share
         with np.errstate(invalid="ignore", over="ignore"):
             bends = [(width * self._noise[k + side] - (high - low)) for side in (0, 1)]

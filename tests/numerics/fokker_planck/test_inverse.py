@@ -35,10 +35,10 @@ def test_polynomials_are_newtons_to_rounding(name):
 
 
 def test_a_power_is_left_to_the_caller():
-    """x = z³ has all its digits beside 0, which a polynomial on (0, 1) has; x = √z has none that holds: the control."""
+    """x = z³ is one polynomial on (0, 1); beside 0 none is x = √z: the control."""
     power = lambda exponent: lambda z: (z**exponent, 0 * z)  # noqa: E731
     edges, within = np.array([0.0, 1.0]), (0.0, 1.0)
-    cube = Inverse.fitted(edges, within, power(3), lambda x: 3 * np.cbrt(x) ** 2 + 1e-3, 1.0)
+    cube = Inverse.fitted(edges, within, power(3), lambda x: 3 * np.cbrt(x) ** 2 + 1, 1.0)
     root = Inverse.fitted(edges, within, power(0.5), lambda x: 0.5 / x, 1.0)
     assert cube.holds.all()
     assert len(cube.knots) == 2
