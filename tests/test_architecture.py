@@ -28,7 +28,7 @@ LAYERS = {
     ],
     "numerics": [
         "given",
-        "special", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
+        "special", "extras", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
         "expectations", "paths", "exports", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks",
         "dynamics", "pytorch", "exponential_functional", "kernels",
         "regression", "statistics", "training", "depth_levels", "depth_extrapolation", "crossings", "targets", "validation", "plots", "report", "cli",

@@ -39,12 +39,14 @@ from derivations.existence.layers import added_degree, has_norms, is_locally_lip
 from derivations.existence.statement import UNKNOWN, Existence
 from derivations.language.single import OneMatrixLayer
 from derivations.limits.closure import gram_limit
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.labels import Exchange
 from derivations.piecewise import Analysis, analyse
 from derivations.sums import CoordinateSum
 from derivations.symbols import state
 
-#: Positions of an input up to which its Gram matrix is looked at.
-MOST_POSITIONS = 4
+#: Positions of an input up to which its Gram matrix is looked at, and where few of its entries say all.
+MOST_POSITIONS = (6, 8)
 
 
 def of_depth(limit: Diffusion | NeuronDiffusion, architecture: Recipe) -> Existence:
@@ -200,11 +202,11 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         explodes, why_explodes = "cannot", "drift and noise grow at most linearly"
     elif norm is not None:
         explodes, why_explodes = _by_fellers_test(norm)
-    if explodes == UNKNOWN and network.positions:
-        explodes, why_explodes = _over_positions(network)
     added = added_degree(network.program()) if explodes == UNKNOWN else None
     if added is not None and added <= 1:
         explodes, why_explodes = "cannot", "what a layer adds grows at most linearly with the state"
+    if explodes == UNKNOWN and network.positions:
+        explodes, why_explodes = _over_positions(network)
     root = _root_of_summand(drift, covariance)  # one matrix: the layer is Brownian motion in a clock of its own
     if root is not None and explodes == UNKNOWN:
         low, high = (_growth(root, end) for end in (-sp.oo, sp.oo))
@@ -254,10 +256,12 @@ def _of_two_inputs(
 def _over_positions(network: Recipe) -> tuple[str, str]:
     """By the Gram matrix of one input, whose norms bound it."""
     count = math.prod(network.positions)
-    if count > MOST_POSITIONS:
-        return UNKNOWN, f"the Gram matrix of more than {MOST_POSITIONS} positions is not looked at"
+    program = network.program()
+    most = MOST_POSITIONS[Exchange.of(program).unordered and not heads(program)]
+    if count > most:
+        return UNKNOWN, f"the Gram matrix of more than {most} positions is not looked at"
     try:
-        gram = gram_limit(network.program(), count).process
+        gram = gram_limit(program, count).process
     except DerivationError as error:
         return UNKNOWN, f"the coefficients are not seen to grow at most linearly: {error}"
     if isinstance(gram, Diffusion):

@@ -5,9 +5,8 @@ a multiple of c at every V: c is an eigenvector of the transposed Jacobian of b 
 :math:`\ell = a^\top V a` and Feller's test says that it stays finite, it is a bounded coefficient in what the norms do until any time: in a basis that
 holds a, growth at most linear in the other norms excludes an explosion.
 
-*A ray that is kept.* If drift and noise at :math:`V = sM` are multiples of M, paths from there stay there, and s is a diffusion on a half-line. Two
-rays have a meaning: all tokens but the first are 0, and all tokens are equal. An explosion of s is one of the matrix; that s stays finite says nothing of
-other starts.
+*A ray that is kept.* Where :math:`V = s\,a a^\top` stays of this form, s is a diffusion on a half-line. Two rays have a meaning: all tokens but the first
+are 0, and all tokens are equal. An explosion of s is one of the matrix; that s stays finite says nothing of other starts.
 """
 
 from __future__ import annotations
@@ -56,9 +55,10 @@ def _of_one_text(limit: Diffusion, moments: SecondMoments, positions: int) -> Di
         return limit
     states = tuple(limit.states[i] for i in kept)
     drift = [limit.drift[i] for i in kept]
-    noise = [limit.entry(i, j) for i in kept for j in kept if i <= j]
     others = set(limit.states) - set(states)
-    if any(entry.free_symbols & others for entry in (*drift, *noise)):
+    if any(
+        entry.free_symbols & others for entry in drift
+    ):  # noise is that of the same layers, which map each text alone
         return None
     table = dict(zip(upper(positions), states, strict=True))
     matrix = sp.ImmutableMatrix(positions, positions, lambda a, b: table[min(a, b), max(a, b)])
@@ -175,10 +175,9 @@ def _grows_linearly(text: Diffusion, along: Sequence[sp.Expr], positions: int, o
 
 def _by_rays(text: Diffusion, positions: int) -> tuple[str, str] | None:
     s, open_questions = sp.Symbol("s", positive=True), []
-    pairs = upper(positions)
     rays = {
-        "all tokens but the first are 0": [sp.Integer(pair == (0, 0)) for pair in pairs],
-        "all tokens are equal": [sp.S.One for _ in pairs],
+        "all tokens but the first are 0": [sp.Integer(k == 0) for k in range(positions)],
+        "all tokens are equal": [sp.S.One] * positions,
     }
     for where, direction in rays.items():
         number = kept_ray(text, direction, s)
@@ -193,39 +192,43 @@ def _by_rays(text: Diffusion, positions: int) -> tuple[str, str] | None:
     return (UNKNOWN, open_questions[0]) if open_questions else None
 
 
-def kept_ray(process: Diffusion, direction: Sequence[sp.Expr], name: sp.Symbol) -> Diffusion | None:
-    r"""The diffusion of s where the states are s times a direction, if drift and noise keep them so.
+def kept_ray(process: Diffusion, vector: Sequence[sp.Expr], name: sp.Symbol) -> Diffusion | None:
+    r"""The diffusion of s where a Gram matrix is :math:`V = s\,a a^\top`, if it stays of this form.
+
+    It does iff :math:`u^\top V u` stays 0 for all :math:`u \perp a`. These numbers are never negative: where one is 0 its noise vanishes, and its
+    drift is not negative, so that drifts that are 0 for each u of a basis are 0 for all.
 
     Parameters
     ----------
     process : Diffusion
-    direction : sequence of Expr
-        Of the states; its first entry that is not 0 is 1.
+        Of a Gram matrix, in its upper triangle.
+    vector : sequence of Expr
+        a; its first entry that is not 0 is 1.
     name : Symbol
         s.
 
     Examples
     --------
-    >>> x, y, s = sp.symbols("x y s", positive=True)
-    >>> turning = Diffusion((x, y), [x + y, 2 * x], [[x**2, x * y], [x * y, y**2]])
-    >>> kept_ray(turning, [1, 1], s).drift, kept_ray(turning, [1, 0], s)
-    (Matrix([[2*s]]), None)
+    >>> x, y, z, s = sp.symbols("x y z s", positive=True)
+    >>> flow = Diffusion((x, y, z), [x**2, x * y, y**2], [[x**2, x * y, x * z], [x * y, y**2, y * z], [x * z, y * z, z**2]])
+    >>> kept_ray(flow, [1, 0], s).drift, kept_ray(flow, [1, 1], s).drift
+    (Matrix([[s**2]]), Matrix([[s**2]]))
     """
-    at = {state: name * d for state, d in zip(process.states, direction, strict=True)}
-    first = next(k for k, d in enumerate(direction) if d != 0)
+    pairs = upper(len(vector))
+    place = {pair: i for i, pair in enumerate(pairs)}
+    at = {process.states[i]: name * vector[a] * vector[b] for (a, b), i in place.items()}
+    first = next(k for k, c in enumerate(vector) if c != 0)
 
     def there(entry: sp.Expr) -> sp.Expr:
         return sp.expand(entry.xreplace(at))
 
-    drift, noise = there(process.drift[first]), there(process.entry(first, first))
-    for i, d in enumerate(direction):
-        if there(process.drift[i]) != sp.expand(d * drift):
+    def drift(a: int, b: int) -> sp.Expr:
+        return there(process.drift[place[min(a, b), max(a, b)]])
+
+    own = drift(first, first)
+    for k, c in enumerate(vector):
+        beside = 0 if c == 0 else -2 * c * drift(k, first) + c**2 * own
+        if k != first and sp.expand(drift(k, k) + beside) != 0:
             return None
-        if there(process.entry(i, i)) != sp.expand(d**2 * noise):
-            return None
-        # by Cauchy and Schwarz the diagonal and one row of a covariance of rank one say all of it, and a row is 0 where its diagonal is
-        if d != 0 and there(process.entry(first, i)) != sp.expand(d * noise):
-            return None
-    if noise == 0:
-        return None
-    return Diffusion((name,), [drift], [[noise]], _HALF_LINE, process.time)
+    noise = there(process.entry(place[first, first], place[first, first]))
+    return None if noise == 0 else Diffusion((name,), [own], [[noise]], _HALF_LINE, process.time)

@@ -21,6 +21,7 @@ from derivations.existence.feller import fellers_test
 from derivations.existence.flows import SecondMoments
 from derivations.existence.growth import at_most, degree, is_smooth, rising
 from derivations.existence.statement import UNKNOWN, Existence
+from derivations.language.statements import Matrix, Mean
 
 
 def of_gram(limit: Diffusion, recipe: Recipe) -> Existence:
@@ -29,12 +30,23 @@ def of_gram(limit: Diffusion, recipe: Recipe) -> Existence:
         return _of_number(limit)
     moments = SecondMoments.of(limit.states, recipe.coordinates)
     explodes, why = _explodes(limit, moments, math.prod(recipe.positions) if recipe.positions else 0)
-    generic = limit.generic_entries
-    if is_smooth([*limit.drift, *(limit.entry(i, j) for i, j in generic)]):
+    if _is_smooth(limit, recipe):
         return Existence(
             "yes", "yes", explodes, ("the coefficients are smooth while the matrix is positive definite", why)
         )
     return Existence(UNKNOWN, UNKNOWN, explodes, ("the coefficients are not seen to be smooth", why))
+
+
+def _is_smooth(limit: Diffusion, recipe: Recipe) -> bool:
+    r"""Whether the coefficients are smooth functions of a positive definite V.
+
+    Given V neurons are :math:`V^{1/2}` times standard normal ones, and the root is smooth: the means of a program without kinks are so, however many
+    tokens an entry adds up. With kinks the formulas are asked.
+    """
+    program = recipe.scaled_program()
+    if is_smooth([s.body for s in program.statements if isinstance(s, Matrix | Mean)] + [program.update]):
+        return True
+    return is_smooth([*limit.drift, *(limit.entry(i, j) for i, j in limit.generic_entries)])
 
 
 def _of_number(limit: Diffusion) -> Existence:
@@ -58,34 +70,44 @@ def _explodes(limit: Diffusion, moments: SecondMoments, positions: int) -> tuple
         return "cannot", "the norms are fixed, and correlations are bounded"
     if found := linear_growth(limit, moments):
         return found
-    drifts, noises = _of_norms(limit, moments)
-    rule = moments.by_correlations
-    (s, drift), noise = next(iter(drifts.items())), next(iter(noises.values()))
-    if not any(
-        (drifts[v].free_symbols | noises[v].free_symbols) & ({*limit.states, *_bounded(rule)} - {v}) for v in drifts
-    ):
-        norm = Diffusion((s,), [drift], [[noise]], sp.Interval.open(0, sp.oo), limit.time)
+    if (norm := _norm_alone(limit, moments)) is not None:
         return fellers_test(norm, "the norm of an input, which moves by itself,")
     if found := by_directions(limit, moments, positions):
         return found
     return UNKNOWN, "the coefficients grow faster than linearly, and no norm moves by itself"
 
 
-def _bounded(rule: dict[sp.Symbol, sp.Expr]) -> set[sp.Symbol]:
-    return {r for size in rule.values() for r in size.atoms(sp.Dummy)}
+def _norm_alone(limit: Diffusion, moments: SecondMoments) -> Diffusion | None:
+    """The first of the norms, if each moves by itself; noise, which may be long, is made last."""
+    rule, norms = moments.by_correlations, [*moments.variances.values()]
+    others = {*limit.states, *(r for size in rule.values() for r in size.atoms(sp.Dummy))}
+    for entry in (_drift_of, _noise_of):
+        if any(entry(limit, v).xreplace(rule).free_symbols & (others - {v}) for v in norms):
+            return None
+    drift, noise = (entry(limit, norms[0]).xreplace(rule) for entry in (_drift_of, _noise_of))
+    return Diffusion((norms[0],), [drift], [[noise]], sp.Interval.open(0, sp.oo), limit.time)
 
 
-def _of_norms(limit: Diffusion, moments: SecondMoments) -> tuple[dict[sp.Symbol, sp.Expr], dict[sp.Symbol, sp.Expr]]:
-    """Drift and noise of each, in correlations."""
-    place, rule = {s: i for i, s in enumerate(limit.states)}, moments.by_correlations
-    norms = moments.variances.values()
-    drifts = {s: limit.drift[place[s]].xreplace(rule) for s in norms}
-    return drifts, {s: limit.entry(place[s], place[s]).xreplace(rule) for s in norms}
+def _drift_of(limit: Diffusion, state: sp.Symbol) -> sp.Expr:
+    return limit.drift[limit.states.index(state)]
+
+
+def _noise_of(limit: Diffusion, state: sp.Symbol) -> sp.Expr:
+    place = limit.states.index(state)
+    return limit.entry(place, place)
 
 
 def linear_growth(limit: Diffusion, moments: SecondMoments) -> tuple[str, str] | None:
-    """That a Gram matrix does not explode, where its norms grow at most linearly."""
-    drifts, noises = _of_norms(limit, moments)
-    if not at_most([moments.degree(rising(d)) for d in drifts.values()], [moments.degree(c) for c in noises.values()]):
+    """That a Gram matrix does not explode, where its norms grow at most linearly; noise, which may be long, is made last."""
+    rule = moments.by_correlations
+
+    def grows(entry: sp.Expr, most: int) -> bool:
+        found = moments.degree(entry)
+        return found is None or found > most
+
+    norms = moments.variances.values()
+    if any(grows(rising(_drift_of(limit, v).xreplace(rule)), 1) for v in norms):
+        return None
+    if any(grows(_noise_of(limit, v).xreplace(rule), 2) for v in norms):
         return None
     return "cannot", "drift and noise of the norms grow at most linearly, and norms bound the covariances"

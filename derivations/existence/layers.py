@@ -1,8 +1,8 @@
 r"""Growth and smoothness of a layer's increment as a function of the state, read off its program.
 
 Given its weights a layer is a function of the state. Where that is locally Lipschitz in mean square, so are noise and drift of the limit, and
-its equation has a unique solution up to an explosion (Kunita). A matrix puts out numbers of the size of what it reads, a norm bounded ones:
-:math:`|b_i| \le \sqrt n\,\langle b^2\rangle^{1/2}`.
+its equation has a unique solution up to an explosion (Kunita). A matrix puts out numbers of the size of what it reads, a sum over positions too, a
+norm bounded ones, :math:`|b_i| \le \sqrt n\,\langle b^2\rangle^{1/2}`, and so does a softmax, whose shares add up to 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.existence.growth import degree, is_lipschitz, is_smooth
-from derivations.language.statements import Mask, Matrix, Mean, Program
+from derivations.language.statements import Mask, Matrix, Mean, Mix, Program, Shares
 from derivations.symbols import state, step
 
 
@@ -37,12 +37,12 @@ def added_degree(program: Program) -> sp.Expr | None:
     sizes: dict[sp.Symbol, sp.Expr] = {state: sp.S.One}
     squares: dict[sp.Symbol, sp.Expr] = {}
     for s in program.statements:
-        if isinstance(s, Mask):
+        if isinstance(s, Mask | Shares):
             sizes[s.symbol] = sp.S.Zero
             continue
-        if not isinstance(s, Matrix | Mean) or s.body.has(step):
+        if not isinstance(s, Matrix | Mean | Mix) or s.body.has(step):
             return None
-        found = _degree(s.body, sizes, squares)
+        found = _degree(s.body, sizes | {at: sizes[v] for at, v in program.others if v in sizes}, squares)
         if found is None:
             return None
         sizes[s.symbol] = found
@@ -61,14 +61,11 @@ def _degree(body: sp.Expr, sizes: dict[sp.Symbol, sp.Expr], squares: dict[sp.Sym
     if any(power.exp.is_negative and power.base.free_symbols & sizes.keys() for power in body.atoms(sp.Pow)):
         return None
     unit = sp.Dummy("x", real=True)
-    at = {
-        s: sp.Dummy("r", real=True)
-        if sizes[s] == 0
-        else unit ** sizes[s]
-        if sizes[s] == 1
-        else sp.Abs(unit) ** sizes[s]
-        for s in body.free_symbols & sizes.keys()
-    }
+    moving = [s for s in body.free_symbols & sizes.keys() if sizes[s] != 0]
+    at = {s: sp.Dummy("r", real=True) for s in body.free_symbols & sizes.keys()}
+    for s in moving:  # several of one size have factors of their own, lest they cancel
+        size = unit if sizes[s] == 1 else sp.Abs(unit) ** sizes[s]
+        at[s] = size if len(moving) == 1 else at[s] * size
     return degree(body.xreplace(at), (unit,))
 
 

@@ -21,7 +21,7 @@ class Course:
     Parameters
     ----------
     kind : str
-        ``"rests"``, ``"grows"``, ``"explodes"``, ``"vanishes"``, ``"settles"``.
+        ``"rests"``, ``"grows"``, ``"explodes"``, ``"vanishes"``, ``"settles"``; ``"at most"`` where a bound of the growth is known.
     power : Expr or None
         r of :math:`b \sim V^r` where V grows.
     values : tuple of Expr

@@ -11,12 +11,12 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.errors import DerivationError, NoLimit, NotClosed, shown, unknown
+from derivations.exponents.answer import steps
 from derivations.exponents.family import Family, Role, family
 from derivations.exponents.found import Found
 from derivations.exponents.terms import terms
 from derivations.exponents.training import FirstStep, trained_names
 from derivations.exponents.training_words import training_steps
-from derivations.exponents.words import steps
 from derivations.kernels.flows import require_slopes
 from derivations.language.statements import Back, Matrix
 from derivations.notation.printed import Printed

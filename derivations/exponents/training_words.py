@@ -25,7 +25,7 @@ _STEPS = 3
 
 def training_steps(found: FirstStep) -> tuple[Step, ...]:
     """All steps."""
-    shown = [_network_step(found), _orders_step(found)]
+    shown = [_short_step(found), _network_step(found), _orders_step(found)]
     for rule in RULES:
         shown += [_moved_step(found, rule), _rates_step(found, rule)]
     shown.append(_common_step(found))
@@ -44,6 +44,39 @@ def _order(order: Order) -> sp.Expr:
 
 def _power(power: Power) -> sp.Expr:
     return sp.S.Zero if power.width is None or power.depth is None else n**power.width * depth**power.depth
+
+
+def _as_it_stands(found: FirstStep, power: Power) -> sp.Expr:
+    """A power at the network's own exponents, with the readout of the maximal update."""
+    stands = {s: sp.Rational(p.numerator, p.denominator) for s, p in found.stands.items()}
+    return _power(power).xreplace({**stands, readout_exponent: sp.S.One})
+
+
+def _short_step(found: FirstStep) -> Step:
+    """The largest learning rates, and what a coordinate check sees."""
+    items: list[Words] = []
+    for rule in RULES:
+        rows = [row for row in found.moved(rule, readout=1) if row.role == "hidden" and not row.rate.vanishes]
+        words: Words = (f"{_RULE[rule]}: ",)
+        for k, row in enumerate(rows):
+            words += (", " if k else "", f"{_label(row)} ", _as_it_stands(found, row.rate))
+        if rows:
+            items.append((*words, "."))
+    items += _grows_at_the_readout(found.moved(RULES[0], readout=1))
+    return Step(
+        "In short",
+        (
+            "How large learning rates may be for features and output to move by at most order 1, at the network's exponents and ",
+            sp.Eq(readout_exponent, 1),
+            ", in the width ",
+            n,
+            *((" and the depth ", depth) if found.is_deep else ()),
+            ":",
+        ),
+        (),
+        ("Derived below, for the first step from a random start.",),
+        tuple(items),
+    )
 
 
 def _network_step(found: FirstStep) -> Step:
@@ -195,13 +228,8 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
             words += ("; what it puts out in a layer then moves by ", _power(own[name]), ".")
         items.append(words)
     items += _grows_at_the_readout(rows)
-    stands = {s: sp.Rational(p.numerator, p.denominator) for s, p in found.stands.items()} | {
-        readout_exponent: sp.S.One
-    }
     lines += [
-        Line(
-            Word(f"of {_label(row)}, at the network's exponents and r = 1"), (Term(_power(row.rate).xreplace(stands)),)
-        )
+        Line(Word(f"of {_label(row)}, at the network's exponents and r = 1"), (Term(_as_it_stands(found, row.rate)),))
         for row in rows
         if row.role == "hidden" and not row.rate.vanishes
     ]

@@ -1,4 +1,4 @@
-"""Scalings as named steps, in words that whoever asks about a network understands."""
+"""Each step of scalings, in words that whoever asks about a network understands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sympy as sp
 
 from derivations.explain.statements import recursion_step
 from derivations.exponents.course import Course
-from derivations.exponents.found import Found
+from derivations.exponents.found import Found, Verdict
 from derivations.exponents.maps import FixedPoint, LayerMaps, variance
 from derivations.exponents.regimes import ScalingRegime, width_exponent
 from derivations.exponents.scores import score_exponent
@@ -19,64 +19,8 @@ from derivations.symbols import depth, step, time
 _DIGITS = 6
 
 
-def steps(found: Found) -> tuple[Step, ...]:
-    """All steps."""
-    shown = [_family_step(found)]
-    if found.regimes:
-        shown.insert(0, _short_step(found))
-    if found.maps is not None:
-        shown.append(_maps_step(found.maps))
-    if found.terms is None:
-        shown.append(
-            Step(
-                "Limits",
-                ("None by exponents alone: ", found.why, "."),
-                (),
-                ("A layer that is not near the identity has no limit in depth.",),
-            )
-        )
-        return tuple(shown)
-    shown.append(_terms_step(found))
-    shown += [_regime_step(found, regime, k) for k, regime in enumerate(found.regimes, 1)]
-    if found.scores:
-        shown.append(_scores_step(found))
-    shown.append(_outside_step(found))
-    if found.family.stands and found.is_placed:
-        shown.append(_stands_step(found))
-    return tuple(shown)
-
-
-#: What each kind of limit means, for neurons at a fixed width and for second moments otherwise.
-_MEANS = {
-    ("drift only", True): ": a flow, the same for all networks.",
-    ("noise only", True): ": neurons diffuse without a drift.",
-    ("drift and noise", True): ": neurons drift and diffuse.",
-    ("drift only", False): ": variances and correlations follow a flow, the same for all networks.",
-    ("noise only", False): ": variances and correlations diffuse without a drift and differ from network to network.",
-    ("drift and noise", False): ": variances and correlations drift, diffuse and differ from network to network.",
-}
-
-
-def _short_step(found: Found) -> Step:
-    """What the network does as it stands, and what would have a limit, before anything is derived."""
-    items: list[Words] = []
-    if found.family.stands and found.is_placed:
-        stands = _stands_step(found)
-        items.append((*stands.claim, *stands.because[1:]))
-    items += [("A limit for ", *_conditions(r), _MEANS[r.kind, found.family.order == "depth"]) for r in found.regimes]
-    introduced = "; that of the branch is introduced here" if found.family.introduced is not None else ""
-    return Step(
-        "In short",
-        ("Sizes go with the depth L as ", depth ** (-letter("p")), ", each with its exponent", introduced, ":"),
-        (),
-        (
-            "Derived below. With smaller sizes the network tends to the identity, and larger ones are too strong for a limit.",
-        ),
-        tuple(items),
-    )
-
-
-def _family_step(found: Found) -> Step:
+def family_step(found: Found) -> Step:
+    """The layer with its sizes as powers of the depth."""
     made = found.family
     formulas = (made.program.update, *(s.body for s in made.program.statements if hasattr(s, "body")))
     long = set().union(*map(_long, formulas))
@@ -108,12 +52,13 @@ def _family_step(found: Found) -> Step:
     )
 
 
-def _maps_step(maps: LayerMaps) -> Step:
+def maps_step(maps: LayerMaps) -> Step:
+    """What a layer that is not near the identity makes of variances and correlations."""
     lines = []
     if len(sp.sstr(maps.variances)) < 200:
         lines.append(Line(Word("new variance"), (Term(maps.variances),)))
     one, slope = maps.at_one, maps.slope_at_one
-    lines.append(Line(Word("at variance 1"), (Term(_number(one)),)))
+    lines.append(Line(Word("new variance at 1"), (Term(_number(one)),)))
     lines.append(Line(Word("slope there"), (Term(_number(slope)),)))
     lines.append(Line(Word("gain with which 1 rests"), (Term(_number(maps.gain)),)))
     items: list[Words] = []
@@ -224,7 +169,8 @@ def _long(expr: sp.Expr) -> set[sp.Rational]:
     return {number for number in expr.atoms(sp.Rational) if len(str(number)) > 2 * _DIGITS}
 
 
-def _terms_step(found: Found) -> Step:
+def terms_step(found: Found) -> Step:
+    """Which monomials one layer adds."""
     made = found.terms
     assert made is not None
     drift = [monomial(found, p) for p in made.drift]
@@ -262,10 +208,11 @@ def _listed(head: str, monomials: list[sp.Expr]) -> Words:
     return (*sentence, ".")
 
 
-def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
+def regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
+    """One regime: its conditions, what survives, how long it runs and what lies beyond."""
     made = found.terms
     assert made is not None
-    claim: Words = (f"A limit with {regime.kind}, for ", *_conditions(regime), ".")
+    claim: Words = (f"A limit with {regime.kind}, for ", *conditions(regime), ".")
     lines = []
     if found.family.order == "depth":
         if regime.drift:
@@ -295,10 +242,11 @@ def _regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
     because: Words = (
         "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",
     )
-    return result(f"Regime {k}: {regime.kind}", claim, tuple(lines), (*because, *_beyond(course)))
+    return result(f"Regime {k}: {regime.kind}", claim, tuple(lines), (*because, *beyond(course)))
 
 
-def _scores_step(found: Found) -> Step:
+def scores_step(found: Found) -> Step:
+    """By which power of the number of keys scores may be divided."""
     lines = []
     for regime in found.scores:
         for place, entry in enumerate(("K_11", "K_12")):  # where norms keep the first, the second moves
@@ -319,17 +267,18 @@ def _scores_step(found: Found) -> Step:
     )
 
 
-def _conditions(regime: ScalingRegime) -> Words:
+def conditions(regime: ScalingRegime) -> Words:
+    """On the exponents of a regime."""
     sentence: Words = ()
     for j, relation in enumerate(regime.conditions):
         sentence += ((", " if j else ""), relation)
     return sentence
 
 
-def _beyond(course: Course | None, far: str = " If they are larger") -> Words:
+def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     """What happens beyond the regime."""
     if course is None:
-        return (f"{far}, their flow runs on to its end within a vanishing share of the layers.",)
+        return (f"{far}, the flow that they make runs to its end within a vanishing share of the layers.",)
     v = variance
     if course.kind == "rests":
         return (
@@ -354,10 +303,12 @@ def _beyond(course: Course | None, far: str = " If they are larger") -> Words:
         return (f"{far}, the mean square of the neurons explodes exponentially in the excess.",)
     power = 1 / (1 - course.power)
     grown = "in proportion to the time" if power == 1 else f"like the power {power} of the time"
+    grown = f"at most {grown}" if course.kind == "at most" else grown
     return (f"{far}, nothing explodes: the mean square of the neurons grows {grown}, the depth times the monomial.",)
 
 
-def _outside_step(found: Found) -> Step:
+def outside_step(found: Found) -> Step:
+    """What the network does in no regime."""
     return Step(
         "Elsewhere",
         (
@@ -373,7 +324,35 @@ def _outside_step(found: Found) -> Step:
     )
 
 
-def _stands_step(found: Found) -> Step:
+def _not_near_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
+    """Of a layer that changes its state by as much as it is: what it keeps, and where that leads."""
+    kept, changed = found.family.introduced, ("A layer changes the state by as much as it is.",)
+    if kept is None or kept == 1:
+        leading = found.long_run(tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess))
+        leads = () if leading is None else beyond(leading, " Over the layers")
+        return ("As it stands the branch does not shrink with the depth, so that there is no limit in depth.",), (
+            *changed,
+            *leads,
+        )
+    leads = ()
+    if found.maps is not None:
+        leads = (" At infinite width:", *(word for item in maps_step(found.maps).items for word in (" ", *item)))
+    if kept == 0:
+        return ("As it stands a layer replaces its state, so that there is no limit in depth alone.",), (
+            *changed,
+            *leads,
+        )
+    return (
+        "As it stands a layer keeps ",
+        kept,
+        " of its state at any depth, and ",
+        kept**depth,
+        " of the input is left after all of them: the network settles in finitely many layers, and has no limit in depth.",
+    ), (*changed, *leads)
+
+
+def stands_step(found: Found) -> Step:
+    """What the network does at the exponents that it has."""
     verdict = found.at()
     items: list[Words] = [(sp.Eq(s, p), "") for s, p in found.family.stands.items()]
     items += [("over all layers ", monomial(found, m), " adds ", depth**size) for m, size in verdict.sizes.items()]
@@ -391,14 +370,12 @@ def _stands_step(found: Found) -> Step:
             "All monomials are smaller than a layer's time. Larger branches have a limit, under the conditions above.",
         )
     elif verdict.kind == "not continuous":
-        claim = ("As it stands the branch does not shrink with the depth, so that there is no limit in depth.",)
-        leading = found.long_run(tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess))
-        because = ("A layer changes the state by as much as it is.", *_beyond(leading, " Over the layers"))
+        claim, because = _not_near_identity(found, verdict)
     else:
         claim = (
             "As it stands the network has no limit: its leading monomials add ",
             depth**verdict.excess,
             ", a time that grows with the depth.",
         )
-        because = ("The flow of these terms runs on.", *_beyond(verdict.course, " So"))
+        because = ("The flow of these terms runs on.", *beyond(verdict.course, " So"))
     return Step("As it stands", claim, (), because, tuple(items))

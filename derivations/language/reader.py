@@ -100,10 +100,12 @@ class _Reader:
         self.layer_of: dict[sp.Symbol, int] = {state: 0}
         self.symbols: dict[sp.Basic, sp.Expr] = {}
         self.used: Counter[str] = Counter()
+        self.taken: set[str] = set()  # names of the user's symbols
         self.matrices: dict[Weights, tuple[int, int]] = {}
         self.drafts: list[tuple[str, sp.Symbol, Node, sp.Expr, int, int]] = []
 
     def read(self, expr: sp.Expr) -> Program:
+        self.taken = {symbol.name for symbol in sp.sympify(expr).free_symbols | (self.parameters or set())}
         update = self._rewritten(sp.sympify(expr))
         layer = self._layer(update, "the new state")
         self._same(0, layer if layer is not None else 0)
@@ -178,7 +180,7 @@ class _Reader:
                     f"{brief(node)} reads no neurons; an average needs a body that depends on the state x"
                 )
             positive = {"positive": True} if body.is_nonnegative else {"real": True}
-            self.drafts.append(("average", self._symbol(node, "s", **positive), node, body, over, over))
+            self.drafts.append(("average", self._number(node, "s", **positive), node, body, over, over))
             if body.free_symbols & (self.pairs | set(self.others)):
                 self.pairs.add(self.symbols[node])
         elif isinstance(node, Other):
@@ -187,7 +189,7 @@ class _Reader:
         elif isinstance(node, OverPositions):
             body = self._rewritten(node.body, pairs=True)
             layer = self._layer(body, node)
-            symbol = self._symbol(node, "m", **({"positive": True} if body.is_positive else {"real": True}))
+            symbol = self._number(node, "m", **({"positive": True} if body.is_positive else {"real": True}))
             if layer is not None:
                 self.layer_of[symbol] = layer
             self.drafts.append(("mix", symbol, node, body, -1 if layer is None else layer, 0))
@@ -197,7 +199,7 @@ class _Reader:
                 raise DerivationError(
                     f"{brief(node)} reads single neurons; scores are averages over neurons, such as normalised_sum"
                 )
-            self.pairs.add(symbol := self._symbol(node, "a", nonnegative=True))
+            self.pairs.add(symbol := self._number(node, "a", nonnegative=True))
             self.masks[symbol] = mask
             self.drafts.append(("softmax", symbol, node, body, 0, 0))
         elif isinstance(node, PositionMatrix):
@@ -207,7 +209,7 @@ class _Reader:
                 raise DerivationError(
                     f"the matrix {brief(node)} is over {given.rows} positions and the network over {self.positions}; give it as many rows"
                 )
-            symbol = self._symbol(node, "c", **({"nonnegative": True} if node.is_nonnegative else {"real": True}))
+            symbol = self._number(node, "c", **({"nonnegative": True} if node.is_nonnegative else {"real": True}))
             self.pairs.add(symbol)
             self.drafts.append(("between", symbol, node, sp.S.One, 0, 0))
         elif isinstance(node, Factor):
@@ -231,6 +233,12 @@ class _Reader:
             if symbol in self.layer_of:
                 self.layer_of[found] = self.layer_of[symbol]
         return found
+
+    def _number(self, node: Node, stem: str, **assumptions: bool) -> sp.Symbol:
+        """A symbol with a name of ours, which none of the user's has."""
+        while (stem if not self.used[stem] else f"{stem}_{self.used[stem] + 1}") in self.taken:
+            self.used[stem] += 1
+        return self._symbol(node, stem, **assumptions)
 
     def _symbol(self, node: Node, stem: str, **assumptions: bool) -> sp.Symbol:
         self.used[stem] += 1

@@ -19,6 +19,7 @@ from numerics.cli.arguments import parser
 from numerics.cli.asked import sought_option
 from numerics.cli.destination import check_outputs
 from numerics.cli.table import require_known_words, require_taken
+from numerics.extras import how_to_install
 
 #: Options that are files, and of what.
 _FILES = {
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
-        return _complain(f'this needs the package {error.name}; install it with: pip install "deeplimits[report]"')
+        return _complain(f"this needs the package {error.name}; install it with: {how_to_install(error.name or '')}")
     except OSError as error:
         return _complain(
             f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)

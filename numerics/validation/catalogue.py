@@ -13,11 +13,14 @@ import numpy as np
 from derivations.errors import unknown
 from derivations.notation.printed import Legible
 from numerics.ensembles import Seed, seed_sequence
+from numerics.extras import how_to_install, is_missing
 from numerics.validation import hayou, li_nica, own, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation
-from numerics.validation.claims import Claim
+from numerics.validation.claims import AtStart, Claim, Number
 from numerics.validation.stages import Stage, silent
 
+#: What is said of a claim that was met: as it is published, or only at the start.
+HOLDS = ("holds", "holds at t = 0 only")
 #: All claims, source by source.
 CATALOGUE: tuple[Claim, ...] = (*hayou.CLAIMS, *peluchetti.CLAIMS, *li_nica.CLAIMS, *own.CLAIMS)
 
@@ -73,18 +76,24 @@ class CheckedClaims(Legible):
     claims : tuple of Claim
     table : Validation
         A row for each.
+    left_out : tuple of Claim
+        Those that need a package which is not installed.
     """
 
     claims: tuple[Claim, ...]
     table: Validation
+    left_out: tuple[Claim, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.table)
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """``holds``, ``differs``, or why nothing can be said, one for each claim."""
-        return tuple("holds" if said == "agrees" else said for said in self.table.verdicts)
+        """``holds``, ``holds at t = 0 only``, ``differs``, or why nothing can be said, one for each claim."""
+        return tuple(
+            _as_published(claim) if said == "agrees" else said
+            for claim, said in zip(self.claims, self.table.verdicts, strict=True)
+        )
 
     def __str__(self) -> str:
         lines = []
@@ -92,16 +101,29 @@ class CheckedClaims(Legible):
         for source in dict.fromkeys(claim.source for claim in self.claims):
             lines += ["", source, "─" * len(source)]
             for claim, row, p, verdict in (row for row in rows if row[0].source == source):
-                lines += [f"{'✓' if verdict == 'holds' else '✗'} {claim.name}: {verdict}", f"    {claim.statement}"]
+                lines += [f"{'✓' if verdict in HOLDS else '✗'} {claim.name}: {verdict}", f"    {claim.statement}"]
                 lines.append(f"    {_numbers(row, p)}")
-        held = sum(verdict == "holds" for verdict in self.verdicts)
+        held = sum(verdict in HOLDS for verdict in self.verdicts)
         level = f"each claim at a level that Holm's correction keeps to {LEVEL:g} for all together"
-        return "\n".join([*lines[1:], "", f"{held} of {len(self.claims)} hold; {level}"])
+        missing = [
+            f"not checked: {c.name}, which needs {_needs(c)}; {how_to_install(_needs(c))}" for c in self.left_out
+        ]
+        return "\n".join([*lines[1:], "", *missing, f"{held} of {len(self.claims)} hold; {level}"])
 
     def to_json(self) -> str:
         """The same as JSON, a claim an object."""
         rows = zip(self.claims, self.table.rows, self.table.adjusted, self.verdicts, strict=True)
         return json.dumps([_entry(*row) for row in rows], ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _needs(claim: Claim) -> str:
+    """The package of an extra that a claim needs, or nothing."""
+    return claim.needs if isinstance(claim, Number) else ""
+
+
+def _as_published(claim: Claim) -> str:
+    """What is said of a claim whose networks agree with what is derived."""
+    return HOLDS[isinstance(claim, AtStart)]
 
 
 def _numbers(row: Row, adjusted: float) -> str:
@@ -138,10 +160,20 @@ def check_claims(
     -------
     CheckedClaims
         True if all hold; ``print`` shows them by source.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If all of them need a package that is not installed; beside others they are left out, and the result says so.
     """
+    left_out = tuple(claim for claim in claims if _needs(claim) and is_missing(_needs(claim)))
+    able = tuple(claim for claim in claims if claim not in left_out)
+    if left_out and not able:
+        needed = _needs(left_out[0])
+        raise ModuleNotFoundError(f"{left_out[0].name} needs {needed}; {how_to_install(needed)}", name=needed)
     root, rows = seed_sequence(seed), []
-    for claim in claims:
+    for claim in able:
         own = np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, zlib.crc32(claim.name.encode())))
         with stage(claim.name):
             rows.append(claim.check(own, workers))
-    return CheckedClaims(tuple(claims), Validation(tuple(rows), "Claims, derived and simulated"))
+    return CheckedClaims(able, Validation(tuple(rows), "Claims, derived and simulated"), left_out)

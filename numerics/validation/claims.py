@@ -57,6 +57,8 @@ class Number:
         Takes more than a few seconds.
     wrong : callable, optional
         The control's number from the derived one, where the weights' variance has no part in it.
+    needs : str
+        A package of an extra, without which it cannot be checked.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Number:
     slow: bool = False
     pilot: int = 4000
     wrong: Callable[[float], float] | None = None
+    needs: str = ""
 
     def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
         """Choose the samples by a pilot run so that the control is rejected, simulate, and test.
@@ -150,20 +153,15 @@ class Comparison:
     def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
         """Choose the samples by a pilot run so that the control is rejected, simulate both, and test."""
         seeds = spawn(seed, 4)
-
-        def extrapolated(simulate: Measure, samples: int, seed: Seed) -> Estimate:
-            pair = zip((self.size, 2 * self.size), spawn(seed, 2), strict=True)
-            return richardson(*(Estimate.of(simulate(size, samples, s, workers)) for size, s in pair))
-
         right, wrong = (partial(self.reference, variance) for variance in (RIGHT, WRONG))
         # The same noise for both, so that the pilot sees their distance well; its error is taken off, to be safe.
         first, second = (Estimate.of(r(self.size, self.pilot, seeds[0], workers)) for r in (right, wrong))
         distance = max(abs(second.value - first.value) - first.error, first.error)
-        # The difference of two extrapolated means, each 2b - a, has 2 (4 + 1) times the variance of one.
-        spread = first.error * np.sqrt(10.0 * self.pilot)
-        samples = int(np.ceil((spread / z_error(distance, CONTROL_LEVEL)) ** 2))
-        measured = extrapolated(self.simulate, samples, seeds[1])
-        derived, control = (extrapolated(r, samples, s) for r, s in zip((right, wrong), seeds[2:], strict=True))
+        samples = _of_two_sizes(first.error / z_error(distance, CONTROL_LEVEL), self.pilot)
+        measured = _richardson(self.simulate, self.size, samples, seeds[1], workers)
+        derived, control = (
+            _richardson(r, self.size, samples, s, workers) for r, s in zip((right, wrong), seeds[2:], strict=True)
+        )
         return Row(
             self.statement,
             "z",
@@ -173,6 +171,69 @@ class Comparison:
             control.value,
             measured,
         )
+
+
+@dataclass(frozen=True)
+class AtStart:
+    r"""A catalogue entry: a mean that is published as one for all times, and that the engine derives at t = 0 only.
+
+    Its control is the published number: networks at the later time must reject it.
+
+    Parameters
+    ----------
+    published : callable
+        To that number, as the engine derives it at t = 0.
+    reference : callable
+        (size, samples, seed, workers) to a sample from the derived equation at the later time.
+    simulate : callable
+        (size, samples, seed, workers) to a sample from networks at that time; both are extrapolated from sizes L and 2L.
+    """
+
+    name: str
+    statement: str
+    source: str
+    published: Callable[[], float]
+    reference: Measure
+    simulate: Measure
+    size: int
+    slow: bool = False
+    pilot: int = 20_000
+
+    def check(self, seed: Seed = 0, workers: int = 1, mutate: Callable[[float], float] = float) -> Row:
+        """Choose the samples by a pilot run so that the published number is rejected, simulate both, and test."""
+        sides, seeds, published = (self.simulate, self.reference), spawn(seed, 4), self.published()
+        networks, limit = (
+            Estimate.of(side(self.size, self.pilot, s, workers)) for side, s in zip(sides, seeds[:2], strict=True)
+        )
+        distance = max(abs(limit.value - published) - limit.error, limit.error)
+        noisier = max(networks.error, limit.error)
+        samples = _of_two_sizes(noisier / z_error(distance, CONTROL_LEVEL), self.pilot)
+        measured, derived = (
+            _richardson(side, self.size, samples, s, workers) for side, s in zip(sides, seeds[2:], strict=True)
+        )
+        return Row(
+            self.statement,
+            "z",
+            (measured - Estimate(mutate(derived.value), derived.error)).test(0.0),
+            measured.test(published),
+            derived.value,
+            published,
+            measured,
+        )
+
+
+def _of_two_sizes(ratio: float, pilot: int) -> int:
+    """Samples for an error ``ratio`` times smaller than a pilot's, of the difference of two extrapolated means.
+
+    Each is 2b - a, so that the difference has 2 (4 + 1) times the variance of one mean.
+    """
+    return int(np.ceil(10.0 * pilot * ratio**2))
+
+
+def _richardson(simulate: Measure, size: int, samples: int, seed: Seed, workers: int) -> Estimate:
+    """A mean extrapolated from two sizes."""
+    pair = zip((size, 2 * size), spawn(seed, 2), strict=True)
+    return richardson(*(Estimate.of(simulate(size, samples, s, workers)) for size, s in pair))
 
 
 @dataclass(frozen=True)
@@ -261,4 +322,4 @@ def scored(simulate: Measure, scores: Scores, seed: Seed, workers: int, sides: i
     return means
 
 
-Claim = Number | Distribution | Comparison | Twin | Rate
+Claim = Number | Distribution | Comparison | AtStart | Twin | Rate

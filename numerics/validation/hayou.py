@@ -22,13 +22,13 @@ from derivations.limits import depth_limit, width_limit
 from derivations.norms import initial_slope, norm_dynamics
 from derivations.sums import CoordinateSum
 from derivations.symbols import width as any_width
-from numerics.compile import compile_expression, compile_law
+from numerics.compile import compile_expression, compile_law, compile_sums
 from numerics.ensembles import Seed
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde
 from numerics.schemes import EulerMaruyama
-from numerics.validation.base import SCALE, Array, spawn
-from numerics.validation.claims import Claim, Comparison, Distribution, Number, Rate, Twin
+from numerics.validation.base import RIGHT, SCALE, Array, spawn
+from numerics.validation.claims import AtStart, Claim, Comparison, Distribution, Number, Rate, Twin
 
 SOURCE = "S. Hayou, On the infinite-depth limit of finite-width neural networks (TMLR 2023)"
 CHUNK = 2**17
@@ -51,8 +51,8 @@ def slope_at_start(width: int, variance: Fraction) -> float:
     )
 
 
-def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
-    r"""One layer's increase of :math:`\log\|\varphi\|` per unit of time, from a standard normal start with :math:`\|\varphi\| > 0`.
+def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers: int, time: int = 0) -> Array:
+    r"""The increase of :math:`\log\|\varphi\|` in the layer after a time, per unit of time, from a standard normal start with :math:`\|\varphi\| > 0`.
 
     Its part linear in the increment, :math:`\sum_i \varphi(x_i)\Delta_i/\|\varphi(x)\|^2`, has mean 0 since the weights are centred,
     whatever the state. Subtracting it leaves the mean and removes a noise of order :math:`\sqrt{\text{size}}`.
@@ -61,13 +61,13 @@ def log_norm_increment(width: int, size: int, samples: int, seed: Seed, workers:
     for s in spawn(seed, -(-samples // CHUNK)):
         layers = simulate_network(
             ResNet(relu, width=width),
-            1,
+            time * size + 1,
             min(samples, CHUNK),
             inputs=[[1.0]],
-            t=1.0 / size,
+            t=time + 1.0 / size,
             seed=s,
             workers=workers,
-            at=[0, 1],
+            at=[time * size, time * size + 1],
         )
         before, after = layers[..., 0]
         phi, phi_after = np.maximum(before, 0.0), np.maximum(after, 0.0)
@@ -204,15 +204,29 @@ def active_neurons(width: int, time: int, size: int, samples: int, seed: Seed, w
     return counts[1][counts[0] > 0]
 
 
-def active_neurons_of_limit(
+def states_of_limit(
     width: int, time: int, variance: Fraction, size: int, samples: int, seed: Seed, workers: int
 ) -> Array:
-    """N(X_t) from the engine's equation by Euler–Maruyama, with ``size`` steps per unit of time."""
+    """X_t of the engine's equation by Euler–Maruyama, with ``size`` steps per unit of time, where φ(X_0) is not 0."""
     start, noise = spawn(seed, 2)
     x0 = np.random.default_rng(start).standard_normal((samples, width))
     limit = depth_limit(ResNet(relu, width=width, weight_variance=variance))
     x = simulate_sde(limit, x0=x0, t=float(time), steps=size * time, samples=samples, seed=noise, workers=workers)
-    return np.count_nonzero(x > 0, axis=1)[np.any(x0 > 0, axis=1)]
+    return x[np.any(x0 > 0, axis=1)]
+
+
+def active_neurons_of_limit(
+    width: int, time: int, variance: Fraction, size: int, samples: int, seed: Seed, workers: int
+) -> Array:
+    """N(X_t) of the engine's equation."""
+    return np.count_nonzero(states_of_limit(width, time, variance, size, samples, seed, workers) > 0, axis=1)
+
+
+def slope_of_limit(width: int, time: int, size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The derived drift of log‖φ(X)‖ at X_t."""
+    limit = neurons(ResNet(relu, width=width))
+    drift = compile_sums(limit.neuron, norm_dynamics(limit, relu).logarithm.drift[0])
+    return np.asarray(drift(states_of_limit(width, time, RIGHT, size, samples, seed, workers)[..., None]))
 
 
 def long_time_exponent(width: int, variance: Fraction) -> float:
@@ -238,6 +252,16 @@ def late_growth(width: int, size: int, samples: int, seed: Seed, workers: int) -
 
 
 LATER: tuple[Claim, ...] = (
+    AtStart(
+        "slope at t = 8, width 4",
+        "d/dt E log‖φ(X_t)‖, ReLU, width 4, is 1/60 as at t = 0: the norm grows from width 4 on; derived for t = 8: it falls",
+        SOURCE,
+        partial(slope_at_start, 4, RIGHT),
+        partial(slope_of_limit, 4, 8),
+        partial(log_norm_increment, 4, time=8),
+        size=8,
+        slow=True,
+    ),
     Comparison(
         "active neurons, width 4, t = 8",
         "E N(X_t), ReLU, width 4, t = 8: networks against the derived equation",

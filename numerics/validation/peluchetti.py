@@ -16,17 +16,22 @@ from scipy import stats
 from scipy.linalg import expm
 
 from derivations.activations import erf, identity, relu, silu, tanh
-from derivations.architectures import ConvResNet, Recipe, ShrinkingResNet
+from derivations.architectures import ConvResNet, Network, Recipe, ShrinkingResNet
 from derivations.backward import Jacobian
 from derivations.diffusion import NeuronDiffusion
+from derivations.exponents.maps import layer_maps
 from derivations.kernels import explosion_depth
+from derivations.language import Weights
 from derivations.limits import depth_limit
+from derivations.symbols import correlation
+from numerics.compile import compile_expression
 from numerics.ensembles import Seed
 from numerics.kernels import kernel_matrix
 from numerics.networks import simulate_jacobian, simulate_network, simulate_tangent_kernel
 from numerics.paths import simulate_sde
 from numerics.validation.base import Array, spawn
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
+from numerics.validation.trained import derived_loss, trained_losses
 
 SOURCE = "S. Peluchetti, S. Favaro, Doubly infinite residual neural networks: a diffusion process approach (JMLR 2021)"
 HALF = Fraction(1, 2)
@@ -222,6 +227,42 @@ def extrapolated_explosion(size: int, samples: int, seed: Seed, workers: int) ->
     return 2.0 + 4.0 * early / (early - late)
 
 
+# --- weights that do not shrink: inputs come together ---
+
+ORTHOGONAL = np.eye(2)
+LAYERS = 16
+
+
+def unscaled(width: Any, factor: Fraction = Fraction(1)) -> Network:
+    """A residual network whose weights have one law at every depth."""
+    return Network(lambda x: x + Weights("W", variance=factor)(relu(x)), width=width, inputs=2)
+
+
+def correlation_of_layers(factor: Fraction) -> float:
+    """The derived correlation of two orthogonal inputs after the layers, whose map rests at 1 alone."""
+    maps = layer_maps(unscaled(OO, factor).program())
+    # A layer multiplies every variance by one factor, so that its map of correlations is the same at each.
+    variance = maps.factor
+    assert variance is not None
+    assert [float(rest.value) for rest in maps.correlation_rests(variance)] == [1.0]
+    step, value = compile_expression([correlation], maps.correlations(variance)), 0.0
+    for _ in range(LAYERS):
+        value = float(step(value))
+    return value
+
+
+def correlation_of_networks(size: int, samples: int, seed: Seed, workers: int) -> Array:
+    """The same in networks of width ``size``."""
+    x = simulate_network(unscaled(size), LAYERS, samples, inputs=ORTHOGONAL, seed=seed, workers=workers)
+    square = np.einsum("sia,sib->sab", x, x)
+    return np.asarray(square[:, 0, 1] / np.sqrt(square[:, 0, 0] * square[:, 1, 1]))
+
+
+# --- training ---
+
+TRAINED = ShrinkingResNet(tanh, relu, width=OO)
+DEEP = 1000
+
 CLAIMS: tuple[Claim, ...] = (
     Number(
         "second moment, shrinking, width 4",
@@ -314,5 +355,25 @@ CLAIMS: tuple[Claim, ...] = (
         size=128,
         slow=True,
         pilot=200,
+    ),
+    Number(
+        "weights that do not shrink",
+        "correlation of two orthogonal inputs after 16 layers x + W relu(x), on its way to 1: i.i.d. layers forget what they read",
+        SOURCE,
+        correlation_of_layers,
+        correlation_of_networks,
+        size=64,
+    ),
+    Number(
+        "trained, 1000 layers",
+        "loss after 4 steps of gradient descent, 1000 layers of tanh around ReLU, width to infinity: trained networks against the tangent kernel",
+        SOURCE,
+        lambda factor: derived_loss(scaled(TRAINED, factor)),
+        partial(trained_losses, TRAINED, DEEP),
+        size=16,
+        slow=True,
+        pilot=200,
+        wrong=lambda _: derived_loss(TRAINED, layers_learn=False),
+        needs="jax",
     ),
 )

@@ -36,6 +36,7 @@ from derivations import (
     symbols,
     tanh,
 )
+from derivations.existence.layers import added_degree
 from derivations.symbols import state
 from derivations.symbols import width as n
 from numerics import count_outcomes, simulate_sde, solve_flow
@@ -181,8 +182,8 @@ def test_the_norm_of_a_shaped_network_decides():
 
 @pytest.mark.slow
 def test_more_positions_than_are_looked_at_are_said():
-    found = derive(AttentionBlock(width=2, positions=5, size=2, kind="linear")).existence
-    assert "more than 4 positions" in found.reasons[1]
+    found = derive(AttentionBlock(width=2, positions=9, size=2, kind="linear")).existence
+    assert "more than 8 positions" in found.reasons[1]
     assert found.explodes == "not known"
 
 
@@ -234,3 +235,17 @@ def test_paths_explode_where_that_is_said(name):
     assert not np.isnan(states).any()
     assert (seen.exploded > 10, seen.exploded == 0) == (explode, not explode)
     assert (seen.absorbed > 0) == rest
+
+
+def test_matrices_that_read_the_same_do_not_cancel():
+    A, B = Weights("A"), Weights("B")
+    apart = Network(lambda x: x + epsilon * (A(x**3) - B(x**3)), width=3)
+    assert derive(apart).existence.explodes == "can"  # like one matrix of twice the variance
+    assert derive(apart).existence.explodes == derive(ResNet(x**3, width=3)).existence.explodes
+    assert derive(Network(lambda x: x + epsilon * (A(x) - B(x)), width=3)).existence.explodes == "cannot"
+
+
+def test_what_a_softmax_mixes_grows_like_what_it_reads():
+    softmax, linear = (AttentionBlock(width=3, positions=3, kind=kind).program() for kind in ("softmax", "linear"))
+    assert added_degree(softmax) == 1
+    assert added_degree(linear) == 3

@@ -3,7 +3,8 @@
 import pytest
 import sympy as sp
 
-from derivations import MLP, Network, Weights, gelu, layer_norm, relu, scalings, selu, symbols
+from derivations import MLP, Network, TransformerBlock, Weights, gelu, layer_norm, relu, scalings, selu, symbols
+from derivations.exponents.answer import one_changed
 
 n = symbols.width
 A, B = Weights("A"), Weights("B", out=4 * n)
@@ -29,7 +30,8 @@ QUESTIONS = {
         lambda: scalings(layer(lambda x: (x + Weights("A", variance=2)(relu(B(x)))) / sp.sqrt(2))),
         "X_{l+1}^i = ε*u_A^i + sqrt(1 - ε**2)*X_l^i",
         "the layer is that of size sqrt(2)/2",
-        "Every variance rests: a layer keeps it",
+        "As it stands a layer keeps sqrt(2)/2 of its state at any depth, and (sqrt(2)/2)**L of the input is left after all of them",
+        "settles in finitely many layers, and has no limit in depth. At infinite width: Every variance rests: a layer keeps it",
         "drift and noise, for p = 1/2",
     ),
     "DeepNorm": (
@@ -38,10 +40,13 @@ QUESTIONS = {
             small={alpha: -sp.Rational(1, 4), beta: sp.Rational(1, 4)},
         ),
         "As it stands the network tends to the identity: what all layers add is of size 1/sqrt(L)",
+        "With one size changed and the others as they are there is a limit: p_α = 0 or p_β = 1/8",
         "A limit with drift and noise, for p_α = 2*p_β - 1/2",
     ),
     "LayerScale": (
         lambda: scalings(layer(lambda x: x + gamma * A(gelu(B(layer_norm(x)))), gamma), small=(gamma,)),
+        "neurons diffuse without a drift, over a time of L*γ**2",
+        "well below 1 the network is still close to the identity",
         "time of L layers = L*γ**2",
         "A limit with noise only, for p_γ = 1/2",
     ),
@@ -52,6 +57,7 @@ QUESTIONS = {
     ),
     "1/L with larger weights, trained": (
         lambda: scalings(scaled, small={m: 1, s: -HALF}, training=True),
+        "Steps of sign type, as Adam's first one: B 1/(sqrt(L)*n), A 1/n.",
         "of B, at the network's exponents and r = 1 = 1/(sqrt(L)*n)",
         "of A, at the network's exponents and r = 1 = 1/n",
     ),
@@ -74,6 +80,7 @@ QUESTIONS = {
     ),
     "gain of SELU": pytest.param(
         lambda: scalings(layer(lambda x: Weights("W")(selu(x)))),
+        "As it stands a layer replaces its state, so that there is no limit in depth alone. At infinite width: The variance 1.00000 rests",
         "The variance 1.00000 rests, stable (slope 0.782648)",
         "The correlation 0 rests, stable (slope 0.970711)",
         "gain with which 1 rests = 1.00000",
@@ -95,3 +102,32 @@ def test_one_call_answers_in_words(ask, answers):
     printed = " ".join(str(ask()).split())
     for answer in answers:
         assert answer in printed
+
+
+def test_names_of_ours_leave_those_of_the_user_alone():
+    printed = str(scalings(scaled, small={m: 1, s: -HALF}))
+    assert "s_2 = 1/n Sum_j X_l^j" in printed
+    assert "    s = 1/n" not in printed
+    assert "    s = 1/n" in str(
+        scalings(layer(lambda x: x + m * A(relu(B(layer_norm(x)))), m), small=(m,))
+    )  # the control
+
+
+def test_a_single_size_that_would_give_a_limit_keeps_the_sign_of_its_exponent():
+    branch = layer(lambda x: x + alpha * beta * A(relu(B(x))), alpha, beta)
+    weak = scalings(branch, small={alpha: HALF, beta: HALF})
+    assert one_changed(weak) == [sp.Eq(sp.Symbol(f"p_{name}", real=True), 0) for name in ("alpha", "beta")]
+    assert one_changed(scalings(branch, small={alpha: HALF, beta: 0})) == []  # it has a limit as it stands
+    strong = scalings(branch, small={alpha: sp.Rational(1, 4), beta: sp.Rational(1, 8)})
+    assert {str(relation.rhs) for relation in one_changed(strong)} == {"3/8", "1/4"}
+
+
+def test_shares_of_a_softmax_bound_the_growth_behind_a_norm():
+    found = scalings(TransformerBlock(gelu, width=n, positions=2))
+    both = found.long_run(tuple(found.at().sizes))
+    assert (both.kind, both.power) == ("at most", 0)
+    assert "nothing explodes: the mean square of the neurons grows at most in proportion to the time" in " ".join(
+        str(found).split()
+    )
+    bare = scalings(TransformerBlock(gelu, width=n, positions=2, norm="none"))
+    assert bare.long_run(tuple(bare.at().sizes)) is None  # the control: it grows exponentially

@@ -186,6 +186,13 @@ def test_missing_extra_says_how_to_get_it(monkeypatch, capsys):
     assert 'pip install "deeplimits[report]"' in complaint(capsys, "derive", "--width", "1", "--format", "html")
 
 
+def test_each_missing_package_is_looked_up_in_the_extras(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    assert 'needs the package jax; install it with: pip install "deeplimits[jax]"' in complaint(
+        capsys, "claims", "--claim", "trained, 1000 layers"
+    )
+
+
 def test_our_own_mistake_is_reported_in_one_line_too(monkeypatch, capsys):
     from numerics.cli import commands
 

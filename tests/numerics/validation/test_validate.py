@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
@@ -40,7 +41,7 @@ from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 
 FAST = [claim for claim in CATALOGUE if not claim.slow]
-SLOW = [claim for claim in CATALOGUE if claim.slow]
+SLOW = [claim for claim in CATALOGUE if claim.slow and not getattr(claim, "needs", "")]
 
 
 @cache
@@ -238,6 +239,14 @@ def test_wrong_rates_and_equations_differ(name, mutate):
 
 
 @pytest.mark.slow
+def test_networks_reject_what_is_published_for_all_times():
+    (claim,) = find_claims(name="slope at t = 8, width 4")
+    assert check_claims([claim], 1).verdicts == ("holds at t = 0 only",)
+    # an engine that derived the published number for the later time as well
+    assert Validation((claim.check(seed=1, mutate=lambda _: claim.published()),)).verdicts == ("differs",)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", SLOW, ids=lambda c: c.name)
 def test_slow_claim_agrees(claim):
     outcome = Validation((claim.check(seed=1, workers=2),))
@@ -353,6 +362,16 @@ def test_claims_are_found_by_source_and_name():
         find_claims("Hayou", "determinant, width 3")
     with pytest.raises(ValueError, match="none of these claims is quick"):
         find_claims(name="w from 1/2, ReLU", quick=True)
+
+
+def test_claims_that_need_what_is_not_installed_are_left_out_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    trained, first = find_claims(name="trained, 1000 layers")[0], find_claims("Hayou", quick=True)[0]
+    found = check_claims([first, trained], 3)
+    assert (found.claims, found.left_out, bool(found)) == ((first,), (trained,), True)
+    assert 'not checked: trained, 1000 layers, which needs jax; pip install "deeplimits[jax]"' in str(found)
+    with pytest.raises(ModuleNotFoundError, match="trained, 1000 layers needs jax"):
+        check_claims([trained], 3)
 
 
 @pytest.mark.slow
