@@ -17,11 +17,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import sympy as sp
-from mpmath import mp
 
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import is_flat
-from numerics.backends.ends import DIGITS, UNKNOWN, Side, X, many_digits, meets, written_expansion
+from numerics.backends.ends import UNKNOWN, Side, X, many_digits, meets, written_expansion
 from numerics.backends.kinks import Where
 
 _SPAN = (20,)  # powers of the angle that an expansion holds
