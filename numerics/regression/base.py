@@ -163,7 +163,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         )
 
     def _share(self) -> float:
-        """The tolerance of a kernel entry with which a mean, a sum of many with weights of both signs, does not tell beside which inputs it was asked for."""
+        """The tolerance of a kernel entry with which a mean, a sum of many with weights of both signs, does not tell which inputs stand beside."""
         if not steps_meet(self.architecture, self._tangent):
             return self.tolerance
         amplified = float(np.abs(self._weights).sum(axis=0).max(initial=0.0)) * self._unit
