@@ -15,11 +15,11 @@ from itertools import product
 
 import sympy as sp
 
-from derivations.backward.coefficients import Coefficient, Coefficients
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage, layer_average, reduced
+from derivations.limits.elimination.coefficients import Coefficient, Coefficients
 from derivations.limits.elimination.held import HeldMean, released
 from derivations.limits.elimination.labels import Exchange
 from derivations.limits.elimination.moments import LayerMoments, state_averages
@@ -56,7 +56,7 @@ class LayerDifferential:
     @cached_property
     def moments(self) -> LayerMoments:
         """Of the state and of two tangents."""
-        moments = LayerMoments(self.program, self.positions, directions=2)
+        moments = LayerMoments(self.program, self.positions, directions=2, coefficients=self._names)
         moments.at_rest()
         return moments
 
@@ -88,7 +88,7 @@ class LayerDifferential:
     @cached_property
     def drift(self) -> tuple[sp.Expr, ...]:
         """Of a neuron's part of the first tangent."""
-        return tuple(self._form(released(self.moments.drift(self.positions + a))) for a in self._coordinates)
+        return tuple(self._form(self.moments.drift(self.positions + a)) for a in self._coordinates)
 
     @cached_property
     def covariance(self) -> dict[tuple[int, int], sp.Expr]:
@@ -111,7 +111,7 @@ class LayerDifferential:
         )
         if (k, m, pattern) not in self._moments:
             places = (k * self.positions + pattern[0], m * self.positions + pattern[1])
-            self._moments[k, m, pattern] = self._form(released(self.moments.covariance(*places)))
+            self._moments[k, m, pattern] = self._form(self.moments.covariance(*places))
         groups = (0, 2, 1) if swap else (0, 1, 2)
         images = (self.moments.states[g * self.positions + c] for g in groups for c in order)
         rule = dict(zip(self.moments.states, images, strict=True))
@@ -130,14 +130,15 @@ class LayerDifferential:
         return ((*first, *(c for c in self._coordinates if c not in first)),)
 
     def _other(self, k: int, a: int, m: int, b: int) -> sp.Expr:
-        return self._form(released(self.moments.between(k * self.positions + a, m * self.positions + b)))
+        return self._form(self.moments.between(k * self.positions + a, m * self.positions + b))
 
     def _form(self, moment: sp.Expr) -> sp.Expr:
         """A moment in lowest terms; a coefficient that is no rational function of the state's averages has a name, and stays whole."""
-        plain = reduced(moment)
+        plain = reduced(self._names.around(moment, released))
         averages = {node: sp.Dummy() for node in state_averages(plain)}
         if plain.xreplace(averages).is_rational_function(*averages.values()):
             return plain
+        plain = released(plain)  # a name inside another one would not be renamed with it
         moving, collected = {*self.moments.states, *self.moments.other}, dict[sp.Expr, sp.Expr]()
         for term in sp.Add.make_args(plain):
             factors = sp.Mul.make_args(term)
@@ -246,7 +247,8 @@ class LayerDifferential:
         )
         square = sp.Add(*(v**2 for v in first))
         ratio = sp.cancel(sp.expand(self._total(change) / self._total(square)))
-        return sp.factor(as_sums(released(ratio), self.moments.states[: 2 * self.positions], self.size))
+        neuron = self.moments.states[: 2 * self.positions]
+        return self._names.released(ratio, lambda average: sp.factor(as_sums(average, neuron, self.size)))
 
     # ---- the transpose ----
 

@@ -212,13 +212,35 @@ def _towards(
     y = sp.Dummy("y", positive=True)
     if point.is_finite:
         sign = 1 if is_left else -1
-        at = point + sign * y
-        mu, a = _settled(mu.subs(x, at), a.subs(x, at), y)
+        mu, a = (_placed(entry, x, point, sign * y) for entry in (mu, a))
+        mu, a = _settled(mu, a, y)
         return y, reduced(sign * mu), reduced(a)
     sign = -1 if is_left else 1  # y = ±1/x: y' = ∓1/x² = −sign y², y'' = 2 y³
     at = sign / y
     mu, a = _settled(mu.subs(x, at), a.subs(x, at), y)
     return y, reduced(-sign * y**2 * mu + y**3 * a), reduced(y**4 * a)
+
+
+def _placed(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, away: sp.Expr) -> sp.Expr:
+    """A coefficient at a distance from an end; beside a root of a polynomial, of a rational function all that matters.
+
+    That is the lowest power: the next one changes logarithmic derivatives by a bounded term, and s and m by a factor between two
+    positive numbers. With its number modulo the root's polynomial a zero is seen as one, and no algebra with roots is left.
+    """
+    if isinstance(point, sp.CRootOf) and expr.is_rational_function(x):
+        over, under = (sp.Poly(part, x) for part in sp.fraction(sp.together(expr)))
+        if over.domain.is_QQ or over.domain.is_ZZ:
+            return _lowest(over, point, away) / _lowest(under, point, away)
+    return expr.subs(x, point + away)
+
+
+def _lowest(polynomial: sp.Poly, root: sp.CRootOf, away: sp.Expr) -> sp.Expr:
+    """The lowest power of the distance from a root."""
+    x = polynomial.gen
+    modulus, power = sp.Poly(root.poly.as_expr(x), x), 0
+    while polynomial and not (number := polynomial.rem(modulus)):
+        polynomial, power = polynomial.diff(x), power + 1
+    return number.as_expr().xreplace({x: root}) / sp.factorial(power) * away**power if polynomial else sp.S.Zero
 
 
 def _settled(mu: sp.Expr, a: sp.Expr, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:

@@ -12,6 +12,7 @@ from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Analysis, Point, analyse, pieces, singularities
+from derivations.piecewise.solving import WINDOW
 
 
 def coefficients(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
@@ -101,7 +102,7 @@ def kinks_inside(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, 
 def _singular(entry: sp.Expr, x: sp.Symbol, shift: sp.Expr) -> list[sp.Expr]:
     """Of a coefficient, around a point where only a window of infinitely many is listed."""
     found, doubt = singularities(entry, x)
-    if not doubt or shift == 0:
+    if not doubt or abs(shift) <= WINDOW / 2:
         return [point.value for point in found]
     return [point.value + shift for point in singularities(entry.subs(x, x + shift), x)[0]]
 
@@ -111,7 +112,7 @@ def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
     a = factored(a)
     found = analyse(a, x)
     shift = sp.floor(inside)
-    if found.complete or shift == 0:
+    if found.complete or abs(shift) <= WINDOW / 2:
         return found
     moved = analyse(a.subs(x, x + shift), x)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import mpmath
 import sympy as sp
-from mpmath import mp
+from mpmath import libmp, mp
+from sympy.core import evalf as sympy_evalf
 from sympy.core.expr import AtomicExpr
 
 _X = sp.Symbol("x", real=True)
@@ -107,6 +108,15 @@ class IsolatedRoot(AtomicExpr):
         return f"{printer._module_format('mpmath.mpf')}('{mp.nstr(_narrow(self, 260), 75)}')"
 
 
+# without an entry SymPy takes the real and imaginary parts of a float, by way of assumptions, each time a formula with a root is evaluated
+sympy_evalf.evalf_table[IsolatedRoot] = lambda root, prec, options: (
+    libmp.mpf_pos(root._as_mpf_val(prec), prec, "n"),
+    None,
+    prec,
+    None,
+)
+
+
 def _narrow(root: IsolatedRoot, prec: int) -> mpmath.mpf:
     """The zero to a precision, at least; at few of them, so that questions with more and more digits share the work."""
     return _narrowed(root, _ENOUGH << max(0, -(-prec // _ENOUGH) - 1).bit_length())
@@ -114,14 +124,24 @@ def _narrow(root: IsolatedRoot, prec: int) -> mpmath.mpf:
 
 @lru_cache(maxsize=1024)
 def _narrowed(root: IsolatedRoot, prec: int) -> mpmath.mpf:
-    """False position by the Illinois rule, every third step a bisection."""
+    """False position by the Illinois rule, every third step a bisection, from half of the digits where these are known."""
     value = _compiled(root.function)
     for working in (prec + 64, prec + 512):  # digits may cancel in the function
         with mp.workprec(working):
-            low, high = (mp.mpf(end.p) / end.q for end in (root.low, root.high))
-            if value(low) * value(high) <= 0:
-                return _between(value, low, high, prec)
+            for low, high in _brackets(root, prec):
+                if value(low) * value(high) <= 0:
+                    return _between(value, low, high, prec)
     raise ValueError(f"{root.function} does not change its sign between {root.low} and {root.high}")
+
+
+def _brackets(root: IsolatedRoot, prec: int) -> Iterator[tuple[mpmath.mpf, mpmath.mpf]]:
+    """The narrow one around half of the digits, and the root's own, which holds it for certain."""
+    low, high = (mp.mpf(end.p) / end.q for end in (root.low, root.high))
+    if prec > _ENOUGH:
+        known = _narrowed(root, prec // 2)
+        away = mp.ldexp(abs(known), -(prec // 2) - _GUARD // 2 + 1)
+        yield max(low, known - away), min(high, known + away)
+    yield low, high
 
 
 @lru_cache(maxsize=64)

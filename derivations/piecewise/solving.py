@@ -16,6 +16,7 @@ from derivations.piecewise.terms import Unknown, is_zero
 
 __all__ = ["Found", "between", "is_defined", "rational_between", "singular_points", "zeros"]
 
+_TOLD = sp.Rational(1, 10**12)  # share of the larger of two numbers, up to which they count as equal
 WINDOW = 32  # half the length of the window in which infinitely many zeros are listed
 
 
@@ -126,10 +127,28 @@ def _guards(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
 def is_defined(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:
     """Whether a formula is a finite real number at a point."""
     try:
-        value = expr.xreplace({x: at}).evalf(20)
+        value = _placed(expr, x, at).evalf(20)
     except (TypeError, ValueError, ZeroDivisionError):
         return False
     return bool(value.is_number and value.is_Float and value.is_finite) or value == 0
+
+
+def _placed(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> sp.Expr:
+    """The formula at a point; a maximum or minimum of numbers as one of them, by digits: of equal ones, at a kink, any does.
+
+    SymPy asks for the sign of each difference, first by assumptions on everything that it is made of.
+    """
+    if at.is_Rational or not isinstance(expr, sp.Expr) or not expr.has(sp.Max, sp.Min):
+        return expr.xreplace({x: at})
+    args = [_placed(arg, x, at) for arg in expr.args]
+    if not isinstance(expr, sp.Max | sp.Min):
+        return expr.func(*args)
+    values = [arg.evalf(20, maxn=60) for arg in args]
+    if all(value.is_Float or value.is_Rational for value in values):
+        best = max(values) if isinstance(expr, sp.Max) else min(values)
+        equal = [i for i, value in enumerate(values) if abs(value - best) <= _TOLD * max(map(abs, values))]
+        return next((args[i] for i in equal if args[i].is_Rational), args[equal[0]])
+    return expr.func(*args)
 
 
 def _is_defined_near(factor: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:

@@ -10,6 +10,7 @@ import sympy as sp
 
 LOG = sp.Symbol("L", negative=True)  # log t
 Powers: TypeAlias = dict[sp.Rational, sp.Expr]
+_NOTHING = sp.Rational(1, 10**45)
 FLAT = sp.Integer(10**6)  # the power of what is smaller than every power
 
 
@@ -51,16 +52,14 @@ def is_zero(number: sp.Expr) -> bool:
     if number.has(LOG):
         return bool(sp.expand(number) == 0)
     if number.is_Float:
-        return bool(abs(number) < sp.Rational(1, 10**45))
+        return bool(abs(number) < _NOTHING)
     seen = number.evalf(20, maxn=50)
     if seen.is_Float and abs(seen) > sp.Rational(1, 10**12):
         return False  # seen not to be, which is quicker than to ask what is known of it
-    known = number.is_zero
-    if known is not None:
-        return bool(known)
     with_digits = number.evalf(50, maxn=200)
-    if with_digits.is_zero:
-        return True
-    if not with_digits.is_Float:
+    if with_digits.is_zero or (with_digits.is_Float and with_digits._prec == 1 and abs(with_digits) < _NOTHING):
+        return True  # 200 digits cancel
+    if with_digits.is_Float and abs(with_digits) >= _NOTHING:
         return False
-    return bool(abs(with_digits) < sp.Rational(1, 10**45))
+    known = None if number.has(sp.Float) else number.is_zero  # of digits nothing else is known
+    return bool(known) if known is not None else bool(with_digits.is_Float)

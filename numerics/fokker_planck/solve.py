@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.size import factored
 from derivations.diffusion import Diffusion
 from derivations.errors import shown
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
@@ -142,8 +143,8 @@ def solve_fokker_planck(
     start, when = _checked(process, x0.centre if isinstance(x0, StartingDensity) else x0, t, tol)
     require_coefficients(process)
     arguments = (process.states[0],)
-    drift = compile_expression(arguments, process.drift[0])
-    variance = compile_expression(arguments, process.covariance[0, 0])
+    # a polynomial that is written out loses half of its digits beside a double zero, and an end is one
+    drift, variance = (compile_expression(arguments, factored(e)) for e in (process.drift[0], process.covariance[0, 0]))
     here = np.array([start])
     if variance(here)[0] == 0:
         if drift(here)[0] != 0:

@@ -2,7 +2,7 @@ r"""The expectation of a function of one neuron's numbers over what one statemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 
 import sympy as sp
@@ -12,8 +12,9 @@ from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import Coins, Draw
-from derivations.limits.elimination.held import HeldSum, released
+from derivations.limits.elimination.held import HeldSum, released, with_sums
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
@@ -55,6 +56,24 @@ class GaussianLaw(Law):
         self.names: dict[Series, sp.Symbol] = {}
         self.covariance = draw.covariance
         self.places = {v: i for i, v in enumerate(draw.variables)}
+        self._settled: tuple[Coefficients, Collection[sp.Symbol]] | None = None
+
+    def with_coefficients(self, coefficients: Coefficients, moving: Collection[sp.Symbol]) -> None:
+        """From now on means have names where they are functions of averages in which none of some variables occurs."""
+        self._settled = coefficients, moving
+
+    def _named(self, found: sp.Expr, entries: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+        """A mean, in letters for some entries of the covariance, with names for what is no polynomial in them."""
+        assert self._settled is not None
+        coefficients, moving = self._settled
+        series = {name: series for series, name in self.names.items()}
+        places = {}
+        for letter, entry in entries.items():
+            first, *later = series.get(entry, (entry,))
+            places[letter] = with_sums(first)
+            if (any(later) or places[letter].atoms(sp.Symbol) & moving) and not found.is_polynomial(letter):
+                return found
+        return coefficients.of_means(found, places)
 
     def _placeholder(self, series: Series, positive: bool = False) -> sp.Expr:
         if (series[0].is_number or series[0].is_Symbol) and not any(series[1:]):
@@ -92,7 +111,8 @@ class GaussianLaw(Law):
             body = released(body.xreplace(names))
             table = self.table(body)
             try:
-                return _same_for_all(body, table, self.evaluate).xreplace(back)
+                naming = self._named if self._settled and not names else None
+                return _same_for_all(body, table, self.evaluate, naming).xreplace(back)
             except DerivationError:  # again, for an error in the terms of this body
                 return gaussian_mean(body, table, self.evaluate).xreplace(back)
         except NotClosed:
@@ -107,7 +127,12 @@ class GaussianLaw(Law):
         return expr.xreplace(rule)
 
 
-def _same_for_all(body: sp.Expr, table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr], evaluate: bool) -> sp.Expr:
+def _same_for_all(
+    body: sp.Expr,
+    table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr],
+    evaluate: bool,
+    naming: Callable[[sp.Expr, dict[sp.Symbol, sp.Expr]], sp.Expr] | None,
+) -> sp.Expr:
     """The mean of a body under other names: what differs by them only, as at many positions, is taken once."""
     used = list(dict.fromkeys(u for u, _ in table))
     entries = list(dict.fromkeys(entry for entry in table.values() if entry.is_Symbol))
@@ -117,7 +142,8 @@ def _same_for_all(body: sp.Expr, table: dict[tuple[sp.Symbol, sp.Symbol], sp.Exp
     rule = dict(zip((*used, *entries), (*own, *held), strict=True))
     covariance = tuple((rule[u], rule[v], entry.xreplace(rule)) for (u, v), entry in table.items())
     found = _mean(body.xreplace(rule), covariance, evaluate)
-    return found.xreplace(dict(zip(held, entries, strict=True)))
+    back = dict(zip(held, entries, strict=True))
+    return (naming(found, back) if naming else found).xreplace(back)
 
 
 @lru_cache(maxsize=256)

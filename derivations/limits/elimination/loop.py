@@ -10,7 +10,7 @@ its mean, in any function.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import product
@@ -21,6 +21,7 @@ from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
 from derivations.language.statements import Mix
 from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
@@ -53,7 +54,14 @@ class Tag:
         return expr.xreplace({copy: v for v, copy in self.copies.items()})
 
 
-def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] = (), infinite: bool = False) -> Series:
+def conditional_mean(
+    series: Series,
+    expansion: Expansion,
+    tags: Sequence[Tag] = (),
+    infinite: bool = False,
+    coefficients: Coefficients | None = None,
+    state: Collection[sp.Symbol] = (),
+) -> Series:
     r"""The mean, given the state, of a series of expressions in tagged neurons and averages.
 
     Parameters
@@ -66,6 +74,10 @@ def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] =
         At most two different neurons of the state.
     infinite : bool
         Whether all layers have infinitely many neurons; then an average is its mean, and Gaussian means are left as nodes.
+    coefficients : Coefficients, optional
+        Gives names to the means that are functions of averages of the state alone.
+    state : collection of Symbol
+        A neuron's numbers that such averages may be of.
 
     Raises
     ------
@@ -73,6 +85,8 @@ def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] =
         If an average that fluctuates enters in another way than as a power, or a mean has no rule.
     """
     order, series = len(series) - 1, tuple(map(expanded, series))
+    layers = (*expansion.variables.values(), *(random.variables for random in expansion.random))
+    moving = {v for own in layers for v in own if v not in state}
     for random in reversed(expansion.random):
         drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
         touched = [k for k, c in enumerate(series) if c.atoms(sp.Symbol) & drawn]
@@ -81,6 +95,8 @@ def conditional_mean(series: Series, expansion: Expansion, tags: Sequence[Tag] =
         # what a power of ε multiplies is needed to the order that is left for it
         known = random.upto(order - touched[0]) if isinstance(random, Draw) else random
         law = law_of(known, evaluate=not infinite)
+        if coefficients is not None and isinstance(law, GaussianLaw):
+            law.with_coefficients(coefficients, moving)
         total = [sp.S.Zero] * (order + 1)
         for k, c in enumerate(series):
             eliminated = law.filled(_eliminated(c, law, expansion, tags, infinite), order - k)

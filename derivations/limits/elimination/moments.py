@@ -13,6 +13,7 @@ from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
@@ -42,6 +43,8 @@ class LayerMoments:
         To which moments are expanded; that of one layer's time where a limit is wanted.
     name_sums : bool
         Whether sums of averages have names in the expansion; the moments have none.
+    coefficients : Coefficients, optional
+        Gives names to means in the moments that are no rational functions of averages of the first inputs' states.
     """
 
     program: Program
@@ -51,6 +54,7 @@ class LayerMoments:
     parameters: bool | frozenset[Weights] = False
     order: int = ORDER
     name_sums: bool = True
+    coefficients: Coefficients | None = None
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
         tangents = self.directions, self.parameters
@@ -180,7 +184,10 @@ class LayerMoments:
 
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
         """The conditional mean of a series."""
-        found = conditional_mean(series, self.expansion, tags, self.infinite)
+        named = (
+            None if self.fixed or self.expansion.places else self.coefficients
+        )  # names would hide what is put in later
+        found = conditional_mean(series, self.expansion, tags, self.infinite, named, self.states[: self.inputs])
         return tuple(self.on_range(self._over_unlike(with_sums(term))) for term in found)
 
     def _over_unlike(self, expr: sp.Expr) -> sp.Expr:

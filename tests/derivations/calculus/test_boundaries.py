@@ -236,3 +236,18 @@ def test_a_condition_with_a_pole_in_its_parameter():
     for value, explodes in ((sp.S.Half, False), (sp.Rational(4, 5), True), (sp.Rational(3, 2), False)):
         assert found.subs(c, value) == explodes
         assert explosion(process.subs(c, value)) == explodes
+
+
+CUBIC = x**3 - 6 * x**2 + 11 * x - 8  # one real zero, which radicals make long
+
+
+@pytest.mark.parametrize(
+    ("drift", "power", "kind"),
+    [(0, 2, "natural"), (0, 1, "exit"), (1, 1, "regular"), (-1, 1, "exit"), (1, 2, "entrance"), (-1, 2, "exit")],
+)
+def test_an_end_at_a_root_of_a_polynomial_is_as_one_at_a_number(drift, power, kind):
+    """The rows are each other's controls: they differ by a power, and by the sign of the drift."""
+    root = sp.CRootOf(CUBIC, 0)
+    for zero, noise in ((root, CUBIC), (sp.Integer(3), 15 * (x - 3))):
+        left, _ = classify(Diffusion((x,), [drift], [[noise**power]], sp.Interval(zero, sp.oo)))
+        assert left.kinds == {kind: True}

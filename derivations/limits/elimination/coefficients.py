@@ -6,7 +6,8 @@ costs time is done once for each function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import sympy as sp
 
@@ -63,6 +64,21 @@ class Coefficients:
 
         return inside(value), tuple(found)
 
+    def around(self, expr: sp.Expr, change: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+        """An expression with a change applied to all but coefficients."""
+        kept = {m: sp.Dummy(m.name, real=True) for m in expr.atoms(Coefficient)}
+        return change(expr.xreplace(kept)).xreplace({name: m for m, name in kept.items()})
+
+    def of_means(self, found: sp.Expr, places: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+        """A Gaussian mean with names for what is no rational function of some covariances, given by their values."""
+        terms = []
+        for form, rest, used in _parts(found, tuple(places)):
+            while len(self._letters) < len(used):
+                self._letters.append(sp.Dummy("s", real=True))
+            letters = dict(zip(used, self._letters, strict=False))
+            terms.append(rest * (self(form.xreplace(letters), [places[s] for s in used]) if used else form))
+        return sp.Add(*terms)
+
     def released(self, expr: sp.Expr, change: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
         """An expression with a change applied, and coefficients, changed likewise, in the place of their names."""
         kept = {m: sp.Dummy(m.name, real=True) for m in expr.atoms(Coefficient)}
@@ -82,3 +98,21 @@ def _is_linear(expr: sp.Expr) -> bool:
     """Whether it is a linear combination of averages, and perhaps of 1."""
     terms = [term.as_independent(LayerAverage, as_Add=False)[1] for term in sp.Add.make_args(expr)]
     return any(isinstance(t, LayerAverage) for t in terms) and all(t == 1 or isinstance(t, LayerAverage) for t in terms)
+
+
+@lru_cache(maxsize=256)
+def _parts(
+    found: sp.Expr, covariances: tuple[sp.Symbol, ...]
+) -> tuple[tuple[sp.Expr, sp.Expr, tuple[sp.Symbol, ...]], ...]:
+    """A mean as a sum of products: of what is no polynomial in some covariances, and of powers of the others; with those in the former."""
+    if found.is_rational_function(*covariances):
+        return ((sp.S.One, found, ()),)
+    powers = [s for s in covariances if found.has(s) and found.is_polynomial(s)]
+    collected: dict[sp.Expr, list[sp.Expr]] = {}
+    for term in sp.Add.make_args(sp.expand(found) if powers else found):
+        form, rest = term.as_independent(*powers, as_Add=False)
+        collected.setdefault(rest, []).append(form)
+    forms = [(sp.Add(*terms), rest) for rest, terms in collected.items()]
+    return tuple(
+        (form, rest, tuple(s for s in covariances if s in own)) for form, rest in forms for own in [form.free_symbols]
+    )

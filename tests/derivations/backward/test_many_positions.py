@@ -1,0 +1,77 @@
+"""Jacobians over positions whose functions have long Gaussian means, against quadrature over what the filter puts out."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import ConvBlock, gelu
+from derivations.backward import jacobian
+from derivations.limits.depth import as_sums
+from derivations.limits.elimination.coefficients import Coefficients
+from derivations.sums import written_out
+from derivations.symbols import width as n
+
+POSITIONS = 3
+
+
+def gelu_slope(u):
+    from scipy.special import ndtr
+
+    return ndtr(u) + u * np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def mean_of_slopes(x, v, w, a, b, nodes):
+    r""":math:`\mathbb{E}\,\varphi'(U_a)\varphi'(U_b)U'_aU''_b` for what a filter of three taps on a ring makes of a state and two tangents."""
+    places = [[(c + s) % POSITIONS for s in (-1, 0, 1)] for c in (a, b)]
+    read = np.array([z[:, p].ravel() for z, p in ((x, places[0]), (x, places[1]), (v, places[0]), (w, places[1]))])
+    root = np.linalg.svd(read / np.sqrt(read.shape[1]), full_matrices=False)
+    z, weight = np.polynomial.hermite_e.hermegauss(nodes)
+    grid = np.stack(np.meshgrid(*[z] * 4, indexing="ij")).reshape(4, -1)
+    weights = np.prod(np.stack(np.meshgrid(*[weight / weight.sum()] * 4, indexing="ij")), axis=0).ravel()
+    u, t, du, dt = root[0] * root[1] @ grid
+    return float(weights @ (gelu_slope(u) * gelu_slope(t) * du * dt))
+
+
+@pytest.mark.slow
+def test_the_covariance_of_tangents_is_that_of_one_layer():
+    layer = jacobian(ConvBlock(gelu, width=2, positions=POSITIONS)).layer
+    rng = np.random.default_rng(5)
+    x, v, w = rng.normal(size=(3, 2, POSITIONS)).round(2)
+    rows = [[sp.Rational(str(e)) for e in (*x[i], *v[i], *w[i])] for i in range(2)]
+
+    def derived(a, b):
+        form = written_out(
+            as_sums(layer.written_in({})(layer.covariance[a, b]), layer.moments.states, sp.Integer(2)), rows
+        )
+        return float(form.evalf(20))
+
+    for a, b in ((0, 0), (1, 2)):
+        both = [(x, v, w, (a + s) % POSITIONS, (b + s) % POSITIONS) for s in (-1, 0, 1)]
+        fine, coarse = (np.mean([mean_of_slopes(*each, nodes) for each in both]) for nodes in (14, 10))
+        assert (
+            abs(derived(a, b) - fine) < 2 * abs(fine - coarse) + 1e-9
+        )  # the slope is entire, so errors fall by a factor a node
+        apart = np.mean([mean_of_slopes(np.zeros_like(x), v, w, *each[3:], 4) for each in both])
+        assert abs(derived(a, b) - apart) > 1e-3  # without the state's part in the slopes
+
+
+def test_names_hold_no_covariance_of_tangents():
+    names = Coefficients()
+    s, t, a, b = sp.symbols("s t a b", positive=True)
+    named = names.of_means(sp.sqrt(s + 1) * (t + 2 * t**2) + s, {s: a, t: b})
+    assert sp.degree(sp.expand(named), t) == 2
+    assert s not in named.free_symbols
+    whole = sp.sqrt(a + 1) * b + 2 * sp.sqrt(a + 1) * b**2 + a
+    assert names.released(named.xreplace({t: b}), lambda e: e) == whole
+    plain = s / (1 + t)  # a rational function is brought to lowest terms by others
+    assert names.of_means(plain, {s: a, t: b}) == plain
+
+
+@pytest.mark.slow
+def test_four_positions_are_derived_in_seconds():
+    j = jacobian(ConvBlock(gelu, width=n, positions=4))
+    rates = [j.layer.covariance[pair] for pair in product(range(4), repeat=2)]
+    assert j.growth != 0
+    assert max(len(sp.Add.make_args(rate)) for rate in rates) <= 16  # hundreds of terms when multiplied out, in minutes
