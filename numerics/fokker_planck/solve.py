@@ -146,7 +146,11 @@ def solve_fokker_planck(
     # a polynomial that is written out loses half of its digits beside a double zero, and an end is one
     drift, variance = (compile_expression(arguments, factored(e)) for e in (process.drift[0], process.covariance[0, 0]))
     here = np.array([start])
-    if variance(here)[0] == 0:
+    with np.errstate(over="ignore", invalid="ignore"):
+        noise = float(variance(here)[0])
+    if not np.isfinite(noise):
+        raise ValueError(f"the noise at the start x0 = {start:g} leaves the range of doubles; start nearer to 0")
+    if noise == 0:
         if drift(here)[0] != 0:
             raise ValueError(
                 f"the diffusion is degenerate at the start x0 = {start}: drift without noise; solve the flow there"
