@@ -14,7 +14,7 @@ from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
 from derivations.calculus.size import factored
 from derivations.diffusion import Diffusion
-from derivations.errors import shown
+from derivations.errors import kind_of, shown
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from numerics import given
 from numerics.compile import compile_expression
@@ -192,7 +192,7 @@ def _of_two(process: Diffusion, x0: Any, t: float, tol: float, points: int) -> P
 
 def _checked(process: Any, x0: Any, t: float, tol: float) -> tuple[float, float]:
     if not isinstance(process, Diffusion) or len(process.states) != 1:
-        got = f"{len(process.states)} states" if isinstance(process, Diffusion) else f"a {type(process).__name__}"
+        got = f"{len(process.states)} states" if isinstance(process, Diffusion) else kind_of(process)
         raise ValueError(
             f"expected a Diffusion of one state or two, got {got}; larger vector limits are simulated with simulate_sde"
         )
