@@ -50,6 +50,7 @@ def test_signs_of_means_are_computed():
     assert course(MEAN * V**2 - V, V) is None  # falls below 1/MEAN, explodes beyond
 
 
+@pytest.mark.slow
 def test_random_polynomials_go_where_they_are_said_to():
     rng, decided = np.random.default_rng(7), 0
     for _ in range(60):
