@@ -19,7 +19,16 @@ from derivations.errors import DerivationError, brief, shown
 from derivations.notation.latex import latex
 
 #: Where the project's own nodes are defined that a limit may hold.
-_HOMES = ("constants", "special", "gaussian", "sums", "piecewise.cases", "piecewise.root", "covariances")
+_HOMES = (
+    "constants",
+    "special",
+    "gaussian",
+    "sums",
+    "piecewise.cases",
+    "piecewise.continued",
+    "piecewise.root",
+    "covariances",
+)
 #: SymPy's classes that a limit may hold besides functions of numbers.
 _SHAPES = """Add Mul Pow Symbol Dummy Integer Rational Float Tuple Lambda Piecewise ExprCondPair Equality Unequality StrictLessThan LessThan
 StrictGreaterThan GreaterThan And Or Not Contains Interval FiniteSet Union Intersection Complement ProductSet ConditionSet Sum Integral

@@ -17,7 +17,7 @@ from derivations.exponents.family import Family, Role
 from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
 from derivations.exponents.scores import ScoreRegime, score_regimes
-from derivations.exponents.terms import Powers, Terms
+from derivations.exponents.terms import Powers, Terms, norm_rates
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
 from derivations.symbols import GRAM, mean_square
@@ -113,31 +113,36 @@ class Found:
         """Why there are none."""
         return self._maps[1]
 
+    @cached_property
+    def _norm_rates(self) -> dict[Powers, tuple[sp.Expr, sp.Expr]]:
+        return {} if self.terms is None else norm_rates(self.family, self.terms)
+
     def long_run(self, powers: Sequence[Powers]) -> Course | None:
         """Where some terms take the mean square of the neurons in the long run, at infinite width; None where this is not decided."""
         if self.terms is None:
             return None
-        count = len(self.family.sizes)
-        rates = [self.terms.wide[p[:count]] for p in powers if p[:count] in self.terms.wide and not any(p[count:])]
+        count, known = len(self.family.sizes), self._norm_rates
+        rates = [known[p[:count]] for p in powers if p[:count] in known and not any(p[count:])]
         if not rates:
             return None
         rate = sp.expand(sp.Add(*(row[0] for row in rates)))
         symbol = next((s for s in _DIAGONAL if rate.has(s)), mean_square)
         centred = dict.fromkeys(_MEANS, sp.S.Zero)
-        if any(len(row) > 2 and row[2].xreplace(centred) != 0 for row in rates):
+        if any(row[1].xreplace(centred) != 0 for row in rates):
             return None  # the means move too
         rate = rate.xreplace(centred).doit()
         return course(rate, symbol) or self._bound(rate)
 
     def _bound(self, rate: sp.Expr) -> Course | None:
         """That the mean squares grow at most in proportion to the time, where the rate of one is bounded."""
-        matrices = (gram_matrix(self.family.coordinates, stem) for stem in (GRAM, "K"))
+        count = self.family.coordinates if self.family.program.has_positions else 1
+        matrices = (gram_matrix(count, stem) for stem in (GRAM, "K"))
         states = next(
             (tuple(m[pair] for pair in upper(m.rows)) for m in matrices if rate.free_symbols <= m.free_symbols), None
         )
         if states is None or not rate.free_symbols:
             return None
-        moments = SecondMoments.of(states, self.family.coordinates)
+        moments = SecondMoments.of(states, count)
         return Course("at most", sp.S.Zero) if moments.degree(rate.xreplace(moments.by_correlations)) == 0 else None
 
     def at(self, exponents: Mapping[sp.Symbol, object] | None = None) -> Verdict:
@@ -240,7 +245,7 @@ class Found:
 
 
 #: The first input's mean square, at a finite and at infinite width, and the means, as limits of two inputs or of one have them.
-_DIAGONAL = tuple(gram_matrix(2, stem)[0, 0] for stem in (GRAM, "K"))
+_DIAGONAL = tuple(gram_matrix(inputs, stem)[0, 0] for inputs in (1, 2) for stem in (GRAM, "K"))
 _MEANS = (*mean_symbols(1), *mean_symbols(2))
 
 

@@ -45,8 +45,8 @@ class Terms:
         From powers to the coefficient: of a neuron's mean change and of its variance at a fixed width, else of the entries 11 and 12 of
         the Gram matrix.
     wide : dict
-        From powers to the coefficients of the mean change of the entries 11 and 12 of the Gram matrix at infinite width; empty where
-        these are not known.
+        From powers to the coefficients of the mean change of the entries 11 and 12 of the Gram matrix at infinite width, where the width
+        is not fixed; else see :func:`norm_rates`.
     degree : int
         To which the layer was expanded.
     complete : bool
@@ -304,24 +304,31 @@ def _of_neurons(found: Family, graded: Graded, degree: int) -> _Tables:
     drift, second = _table(graded, shown(layer.moved(0))), _table(graded, shown(layer.spread(0, 0)))
     # the second moment holds the mean's square, which no regime sees beside the mean itself
     squares = {tuple(map(sp.Add, a, b)) for a in drift for b in drift}
-    noise = {powers: row for powers, row in second.items() if powers not in squares}
-    try:
-        wide, _, _ = _of_flow(found, graded, degree)
-    except DerivationError:
-        wide = {}
-    return drift, noise, wide
+    return drift, {powers: row for powers, row in second.items() if powers not in squares}, {}
 
 
-def _of_flow(found: Family, graded: Graded, degree: int) -> _Tables:
-    """At infinite width: the mean change of the second moments, and of the means where they move."""
-    inputs = found.coordinates if graded.program.has_positions else 2
+def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Expr]]:
+    """What the monomials add to the mean square of the neurons and to their mean at infinite width; empty where this is not known."""
+    table = made.wide
+    if found.order == "depth":
+        try:
+            table, _, _ = _of_flow(found, Graded.of(found), made.degree, of_norms=True)
+        except DerivationError:
+            return {}
+    means = 1 if found.order == "depth" else 2
+    return {powers: (row[0], row[means] if len(row) > means else sp.S.Zero) for powers, row in table.items()}
+
+
+def _of_flow(found: Family, graded: Graded, degree: int, of_norms: bool = False) -> _Tables:
+    """At infinite width: the mean change of the second moments, or of one norm alone, and of the means where they move."""
+    inputs = found.coordinates if graded.program.has_positions else 1 if of_norms else 2
     layer = LayerMoments(graded.program, inputs, infinite=True, order=degree)
     layer.at_rest()
     x, fixed = layer.states, {}
     if 2 in layer.fixed_powers:
         fixed = {entry: layer.fixed_powers[2] for entry in gram_matrix(inputs, "K").diagonal()}
     field = replace(MeanFieldLayer.centred(layer), fixed=fixed)
-    pairs = [(0, 0), (0, 1)] if inputs > 1 else [(0, 0)]
+    pairs = [(0, 0), (0, 1)] if inputs > 1 and not of_norms else [(0, 0)]
     series = [layer.changed(x[a] * x[b])[1:] for a, b in pairs]
     origin = dict.fromkeys(x, sp.S.Zero)
     moved = [layer.moved(a)[1:] for a in range(inputs)]

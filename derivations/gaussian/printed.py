@@ -14,6 +14,7 @@ from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.pair import GaussianPairExpectation
 from derivations.gaussian.single import GaussianExpectation
 from derivations.gaussian.softmax import SoftmaxMean
+from derivations.piecewise.continued import Continued, Positive
 
 
 def gaussian_value(text: str, *values: Any) -> mp.mpf:
@@ -38,15 +39,13 @@ def gaussian_value(text: str, *values: Any) -> mp.mpf:
 
 def _exact(value: Any) -> sp.Expr:
     """A float or mpmath's number as the binary fraction that it is."""
-    number = mp.mpf(value)
-    mantissa, exponent = mp.libmp.to_man_exp(number._mpf_) if number else (0, 0)
-    return sp.Rational(int(mantissa)) * sp.Integer(2) ** int(exponent)
+    return sp.Rational(*map(int, mp.libmp.to_rational(mp.mpf(value)._mpf_)))
 
 
 @lru_cache(maxsize=64)
 def read_node(text: str) -> sp.Tuple:
     """A node and its parameters from their text."""
-    known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean)
+    known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean, Continued, Positive)
     names = {c.__name__: c for c in known}
     made: sp.Tuple = eval(
         text, {**vars(sp), "ExprCondPair": ExprCondPair, "Constant": Constant, **names}

@@ -32,6 +32,8 @@ from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_l
 from derivations.limits.elimination.moments import LayerMoments, layer_moments, state_averages
 from derivations.limits.gram import upper
 from derivations.limits.slopes import require_real
+from derivations.piecewise import canonical
+from derivations.piecewise.continued import Continued
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import input_symbols, neuron_symbols, state
 
@@ -85,7 +87,15 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     if limit.is_flow:
         return Flow(limit.states, limit.drift, limit.time)
     alone = limit.width == 1
-    return Diffusion(limit.neuron, limit.neuron_drift, LazyCovariance(limit.neuron_entry)) if alone else limit
+    if not alone:
+        return limit
+    drift = limit.neuron_drift.applyfunc(_in_pieces)
+    return Diffusion(limit.neuron, drift, LazyCovariance(lambda a, b: _in_pieces(limit.neuron_entry(a, b))))
+
+
+def _in_pieces(expr: sp.Expr) -> sp.Expr:
+    """A formula of one number by its pieces, where means in it have a value of their own where a variance is 0."""
+    return canonical(expr, *expr.free_symbols) if expr.has(Continued) and len(expr.free_symbols) == 1 else expr
 
 
 @dataclass(frozen=True)

@@ -281,6 +281,12 @@ class TypstPrinter(PatternPrinter, Printer):
     def _print_Cases(self, expr: Any) -> str:
         return str(self._print(sp.Piecewise(*expr.args)))
 
+    def _print_Continued(self, expr: Any) -> str:
+        return str(self._print(expr.cases()))
+
+    def _print_Positive(self, expr: Any) -> str:
+        return str(self._print(expr.args[0]))
+
     def _print_TransposeApplied(self, expr: Any) -> str:
         return f"{_word(expr.weights.name)}^top ({self._print(expr.body)})"
 

@@ -16,6 +16,7 @@ import sympy as sp
 from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError, NoClosedForm, brief
+from derivations.piecewise.continued import Continued
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
@@ -41,7 +42,7 @@ class Piece:
         return (self.left + self.right) / 2
 
 
-_KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside)
+_KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, Continued)
 
 
 def _as_piecewise(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr:
@@ -59,6 +60,8 @@ def _branches(node: sp.Expr) -> sp.Expr:
             kinked = part.atoms(*_KINKED)
             cases.append((part.xreplace({inner: _branches(inner) for inner in kinked}), sp.And(*above)))
         return sp.Piecewise(*cases)
+    if isinstance(node, Continued):
+        return node.cases(lambda argument: argument)
     if isinstance(node, sp.Heaviside):
         inner, at_zero = node.args
         return sp.Piecewise((sp.S.Zero, inner < 0), (at_zero, sp.Eq(inner, 0)), (sp.S.One, True))
@@ -232,7 +235,7 @@ def pieces(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
     [(-oo, 0, exp(x) - 1), (0, oo, tanh(x))]
     """
     given = sp.sympify(expr)
-    if given.free_symbols <= {variable} and _is_nested(given, variable):
+    if (given.free_symbols <= {variable} or given.has(Continued)) and _is_nested(given, variable):
         return _split(given, variable)  # SymPy takes long to write conditions on what has kinks
     found: list[Piece] = []
     try:

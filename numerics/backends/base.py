@@ -12,6 +12,7 @@ from sympy.printing.codeprinter import CodePrinter
 
 from derivations.gaussian import SoftmaxMean
 from derivations.gaussian.node import GaussianMean
+from numerics.backends.kinks import branched
 
 Function = Callable[..., Any]
 Rewrite = Callable[[sp.Expr], sp.Expr]
@@ -76,5 +77,5 @@ class Backend:
     def rewrite(self, expr: sp.Expr) -> sp.Expr:
         """The expression in the form that this target likes best."""
         names = {node: sp.Dummy(real=True) for node in _by_text(expr)}
-        form = reduce(lambda form, rule: rule(form), self.rewrites, expr.xreplace(names))
+        form = reduce(lambda form, rule: rule(form), self.rewrites, branched(expr.xreplace(names)))
         return form.xreplace({name: node for node, name in names.items()})

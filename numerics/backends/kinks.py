@@ -13,6 +13,7 @@ from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError
 from derivations.piecewise import pieces
+from derivations.piecewise.continued import Continued
 
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
 
@@ -25,6 +26,24 @@ class Where(sp.Expr):
     def __new__(cls, condition: sp.Basic, inside: sp.Expr, outside: sp.Expr) -> Where:
         """Keep the three parts as they are."""
         return sp.Expr.__new__(cls, condition, sp.sympify(inside), sp.sympify(outside))
+
+
+def branched(expr: sp.Expr) -> sp.Expr:
+    """With each formula that is continued to where its argument is 0 by its branches, the one at 1 where the other is meant.
+
+    Examples
+    --------
+    >>> s, v = sp.Symbol("s", positive=True), sp.Symbol("v", real=True)
+    >>> branched(Continued(sp.Lambda(s, sp.exp(-1 / s)), v, sp.Tuple(0)))
+    Where(v > 0, exp(-1/Where(v > 0, v, 1)), 0)
+    """
+    if not expr.has(Continued):
+        return expr
+    parts = expr.args if not isinstance(expr, Continued) else ()
+    if parts:
+        return expr.func(*map(branched, parts))
+    condition, formula, otherwise = expr.branches(lambda v: Where(sp.Gt(v, 0, evaluate=False), v, sp.S.One))
+    return Where(branched(condition), branched(formula), branched(otherwise))
 
 
 def guarded_branches(expr: sp.Expr) -> sp.Expr:

@@ -64,6 +64,10 @@ class MpmathWriter(MpmathPrinter):
         sides = (f"lambda {d}: {self._print(side.formula)}" for side in (corner.left, corner.right))
         return f"Singular({self._print(corner.point)}, {corner.power}, {', '.join(sides)})"
 
+    def _print_Where(self, node: sp.Expr) -> str:
+        condition, inside, outside = map(self._print, node.args)
+        return f"(({inside}) if ({condition}) else ({outside}))"
+
     def _print_Integral(self, node: sp.Expr) -> str:
         return str(self._print_not_supported(node))
 

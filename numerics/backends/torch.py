@@ -52,7 +52,8 @@ def _modules() -> dict[str, Any]:
         def of_tensors(*arguments: Any) -> Any:
             kind = next((a.dtype for a in arguments if torch.is_tensor(a) and a.dtype.is_floating_point), torch.float64)
             as_tensors = (
-                a if torch.is_tensor(a) or isinstance(a, bool) else torch.as_tensor(a, dtype=kind) for a in arguments
+                a if torch.is_tensor(a) else torch.as_tensor(a, dtype=torch.bool if isinstance(a, bool) else kind)
+                for a in arguments
             )
             return function(*as_tensors)
 

@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from numerics.fokker_planck.inverse import Inverse
+
 Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(14)
@@ -24,6 +26,7 @@ _HALVINGS = 12
 _PANELS = 4000
 _ROUNDED = 1e-13  # relative, of z
 CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
+_MANY = 20  # points a panel, from which on the inverse is tabulated
 _FARTHEST = 1e120  # beyond it, squares of states overflow
 
 
@@ -297,10 +300,37 @@ class Coordinate:
 
     def backward(self, z: Array) -> tuple[Array, Array]:
         """State x and E at points z, which are clipped to the table's range."""
-        edges, table, _ = self._table
-        unit = 0.0 if any(place == 0 for place, _ in self.crossings) else 1.0
+        edges, table, energies = self._table
         z = np.clip(np.asarray(z, dtype=float), table[0], table[-1])
-        k = np.clip(np.searchsorted(table, z, side="right") - 1, 0, len(edges) - 2)
+        if len(z) < _MANY * len(edges):
+            return self._solved(z)
+        k = self._panels(z)
+        x, energy, holds = self._inverse(z)
+        x = np.clip(x, edges[k], edges[k + 1])
+        x, energy = np.where(z == table[k], edges[k], x), np.where(z == table[k], energies[k], energy)
+        if not holds.all():
+            x[~holds], energy[~holds] = self._solved(z[~holds])
+        return x, energy
+
+    def _panels(self, z: Array) -> NDArray[np.intp]:
+        table = self._table[1]
+        return np.asarray(np.clip(np.searchsorted(table, z, side="right") - 1, 0, len(table) - 2))
+
+    @property
+    def _unit(self) -> float:
+        """What is added to z where its rounding is judged: nothing where z itself has all its digits at 0."""
+        return 0.0 if any(place == 0 for place, _ in self.crossings) else 1.0
+
+    @cached_property
+    def _inverse(self) -> Inverse:
+        within = self.middle - self.reach[0], self.middle + self.reach[1]
+        noise: Callable[[Array], Array] = lambda x: np.sqrt(self.coefficients.variance(x))  # noqa: E731
+        return Inverse.fitted(self._table[1], within, self._solved, noise, self._unit)
+
+    def _solved(self, z: Array) -> tuple[Array, Array]:
+        """State and E at points z, by Newton's method."""
+        edges, table, _ = self._table
+        k, unit = self._panels(z), self._unit
         low, high = edges[k].copy(), edges[k + 1].copy()
         x = self._between(k, z)
         moving = np.arange(len(x))  # the points that Newton's steps still move
@@ -331,7 +361,7 @@ class Coordinate:
         """A first guess of the state in panels k: cubic in z, with the noise as slope at both edges, or linear where that leaves the panel."""
         edges, table, _ = self._table
         low, high, width = edges[k], edges[k + 1], table[k + 1] - table[k]
-        share = (z - table[k]) / width
+        share = np.divide(z - table[k], width, out=np.zeros(len(z)), where=width > 0)
         straight = low + (high - low) * share
         with np.errstate(invalid="ignore", over="ignore"):
             bends = [(width * self._noise[k + side] - (high - low)) for side in (0, 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from derivations import parse_activation, relu
 from numerics.pytorch.reader import Reader, Rule
@@ -94,6 +94,24 @@ def _larger(reader: Reader, x: Any, other: Any) -> Value:
     return reader.combine(first, second, lambda a, b: b + relu(a - b))
 
 
+def _smaller(reader: Reader, x: Any, other: Any) -> Value:
+    """``torch.minimum`` of two tensors, neuron by neuron."""
+    return _negative(
+        _larger(reader, _negative(reader.value(x, "a minimum")), _negative(reader.value(other, "a minimum")))
+    )
+
+
+def _of_two(rule: Rule, word: str) -> Rule:
+    """``torch.max`` and ``torch.min`` where they take two tensors."""
+
+    def checked(reader: Reader, x: Any, other: Any = None, **more: Any) -> Value:
+        if not isinstance(other, Value) or more:
+            raise ValueError(f"{word} over the entries of one tensor has no rule; that of two tensors has one")
+        return cast(Value, rule(reader, x, other))
+
+    return checked
+
+
 def _negative(value: Value) -> Value:
     return value.map(lambda e: -e)
 
@@ -122,7 +140,7 @@ FUNCTIONS: dict[str, Rule] = {
     "clamp_min": lambda reader, x, min: clamped(reader, x, min),
     "clamp_max": lambda reader, x, max: clamped(reader, x, None, max),
     "maximum": _larger,
-    "minimum": lambda reader, x, other: _negative(
-        _larger(reader, _negative(reader.value(x, "a minimum")), _negative(reader.value(other, "a minimum")))
-    ),
+    "minimum": _smaller,
+    "max": _of_two(_larger, "max"),
+    "min": _of_two(_smaller, "min"),
 }

@@ -11,6 +11,7 @@ import sympy as sp
 from derivations import parse_activation
 from numerics.pytorch.attention import masked
 from numerics.pytorch.cutting import chunked
+from numerics.pytorch.moving import weighed
 from numerics.pytorch.norms import without_guard
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import MULTIPLIED, NEURONS, THERE, Value, is_tensor, number
@@ -45,7 +46,10 @@ def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
 
 
 def multiplied(reader: Reader, a: Any, b: Any) -> Value:
-    """A product, neuron by neuron."""
+    """A product, neuron by neuron; numbers for pairs of positions multiply scores."""
+    for scores, numbers in ((a, b), (b, a)):
+        if isinstance(scores, Value) and THERE in scores.axes and is_tensor(numbers) and numbers.numel() > 1:
+            return weighed(reader, scores, numbers)
     first, second = reader.value(a, "a factor"), reader.value(b, "a factor")
     skip = _passed(first, second)
     return replace(

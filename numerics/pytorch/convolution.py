@@ -8,7 +8,7 @@ from typing import Any
 from derivations.language.filters import Tap
 from numerics.pytorch.draws import Tensors
 from numerics.pytorch.reader import Reader, Rule, here
-from numerics.pytorch.values import BATCH, NEURONS, Value, spoken
+from numerics.pytorch.values import BATCH, NEURONS, ONE, Value, spoken
 
 
 def convolved(reader: Reader, name: str, module: Any, x: Any) -> Value:
@@ -38,10 +38,17 @@ def convolved(reader: Reader, name: str, module: Any, x: Any) -> Value:
             f"positions={(8,) * dimensions}",
         )
     expected = (BATCH, NEURONS, *here(reader.positions))
-    if value.axes != expected:
+    single = all(k == 1 for k in module.kernel_size)
+    averaged = single and value.axes == (BATCH, NEURONS, *(ONE,) * dimensions) and not any(map(_pads, module.padding))
+    if value.axes != expected and not averaged:
         reader.refuse(name, f"reads tensors of {spoken(expected)} and gets {spoken(value.axes)}")
-    taps = () if all(k == 1 for k in module.kernel_size) else _taps(reader, name, module)
+    taps = () if single else _taps(reader, name, module)
     return reader.matrix(name, Tensors(module.weight, module.bias, taps=taps), value)
+
+
+def _pads(padding: Any) -> bool:
+    """Of one dimension, or a letter of a word, which none of one weight needs."""
+    return not isinstance(padding, str) and int(padding) > 0
 
 
 def _taps(reader: Reader, name: str, module: Any) -> tuple[Tap, ...]:

@@ -11,6 +11,7 @@ import sympy as sp
 
 from derivations import average, layer_norm, rms_norm
 from derivations.language.nodes import Average
+from numerics.pytorch.moving import over_all
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import NEURONS, ONE, Part, Value, number
 
@@ -118,8 +119,8 @@ def without_guard(reader: Reader, value: Value) -> Value:
 
 
 def averaged(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
-    """``x.mean(-1, keepdim=True)``: an average over the neurons; or over tensors that were stacked."""
-    listed = _over_list(reader, "mean", x, dim, keepdim)
+    """``x.mean(-1, keepdim=True)``: an average over the neurons; or over all positions, or tensors that were stacked."""
+    listed = _over_list(reader, "mean", x, dim, keepdim) or over_all(reader, "mean", x, dim, keepdim)
     if listed is not None:
         total, count = listed
         return total.map(lambda e: e / count)
@@ -127,8 +128,8 @@ def averaged(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> 
 
 
 def summed(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Value:
-    """``x.sum(-1, keepdim=True)``: as many averages as there are neurons; or over tensors that were stacked."""
-    listed = _over_list(reader, "sum", x, dim, keepdim)
+    """``x.sum(-1, keepdim=True)``: as many averages as there are neurons; or over all positions, or tensors that were stacked."""
+    listed = _over_list(reader, "sum", x, dim, keepdim) or over_all(reader, "sum", x, dim, keepdim)
     if listed is not None:
         return listed[0]
     return _over_neurons(reader, "sum", x, dim, keepdim, lambda parts: _sum(reader, "sum", parts, lambda e: e))
@@ -202,7 +203,7 @@ def _over_neurons(
     (along,) = dim if isinstance(dim, tuple) and len(dim) == 1 else (dim,)
     if not isinstance(along, int) or not keepdim or value.axes[value.axis(along, word)] != NEURONS:
         raise ValueError(
-            f"{word} is known over the neurons, {word}(-1, keepdim=True), and over tensors that were stacked"
+            f"{word} is known over the neurons, {word}(-1, keepdim=True), over all positions, and over tensors that were stacked"
         )
     axis = value.axis(along, word)
     made = value.each(lambda parts: (Part(of(parts)),))

@@ -8,6 +8,7 @@ from typing import Any
 import sympy as sp
 
 from derivations import other, over_positions, position_matrix
+from numerics.pytorch.moving import over_all
 from numerics.pytorch.reader import Reader, Rule, here
 from numerics.pytorch.values import BATCH, NEURONS, Value, spoken
 
@@ -45,9 +46,31 @@ def pooled(reader: Reader, name: str, module: Any, x: Any) -> Value:
     return value.map(lambda e: over_positions(weights * other(e)))
 
 
+def averaged_to_one(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """``nn.AdaptiveAvgPool2d(1)``: the average over all positions, as squeeze and excitation reads.
+
+    Raises
+    ------
+    ValueError
+        For a grid of another size.
+    """
+    dimensions = int(type(module).__name__.removesuffix("d")[-1])
+    sizes = _each(module.output_size, dimensions)
+    value = reader.value(x, name)
+    found = over_all(reader, name, value, tuple(range(-dimensions, 0)), True) if set(sizes) == {1} else None
+    if found is None:
+        reader.refuse(
+            name, "averages over positions and makes a grid of its own; a layer that is repeated must keep its grid"
+        )
+    total, count = found
+    return total.map(lambda e: e / count)
+
+
 def _each(given: Any, dimensions: int) -> tuple[int, ...]:
     return (int(given),) * dimensions if isinstance(given, int) else tuple(int(g) for g in given)
 
 
-MODULES: dict[str, Rule] = dict.fromkeys(("AvgPool1d", "AvgPool2d", "AvgPool3d"), pooled)
+MODULES: dict[str, Rule] = dict.fromkeys(("AvgPool1d", "AvgPool2d", "AvgPool3d"), pooled) | {
+    "_AdaptiveAvgPoolNd": averaged_to_one
+}
 FUNCTIONS: dict[str, Rule] = {}

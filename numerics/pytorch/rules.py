@@ -20,6 +20,7 @@ from numerics.pytorch import (
     einsum,
     encoder,
     linear,
+    moving,
     norms,
     pooling,
     shapes,
@@ -27,7 +28,20 @@ from numerics.pytorch import (
 from numerics.pytorch.dropping import branch_dropped, drops
 from numerics.pytorch.reader import Reader, Rule
 
-_KINDS = (activations, arithmetic, attention, convolution, cutting, dropping, einsum, linear, norms, pooling, shapes)
+_KINDS = (
+    activations,
+    arithmetic,
+    attention,
+    convolution,
+    cutting,
+    dropping,
+    einsum,
+    linear,
+    moving,
+    norms,
+    pooling,
+    shapes,
+)
 
 #: Modules of torchvision, timm and others that drop a branch.
 BRANCHES_DROPPED = ("StochasticDepth", "DropPath")
@@ -44,7 +58,6 @@ REFUSED = {
     "Transformer": "is a whole model; give one layer of its encoder, such as .encoder.layers[0]",
     "Bilinear": "multiplies two inputs by one tensor of weights, which has no rule",
     "_MaxPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
-    "_AdaptiveAvgPoolNd": "averages over positions and makes a grid of its own; a layer that is repeated must keep its grid",
     "_AdaptiveMaxPoolNd": "changes the grid of positions; a layer that is repeated must keep it",
     "_ConvTransposeNd": "is the transpose of a filter, which has no rule",
 }

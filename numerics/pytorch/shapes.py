@@ -86,6 +86,11 @@ def unflattened(reader: Reader, x: Any, dim: int, sizes: Any) -> Value:
     return reshaped(reader, value, *all_sizes[:at], *made, *all_sizes[at + 1 :])
 
 
+def unflattened_by(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """``nn.Unflatten``."""
+    return unflattened(reader, x, module.dim, module.unflattened_size)
+
+
 def reshaped(reader: Reader, x: Any, *shape: Any) -> Value:
     """``x.reshape`` and ``x.view``: neurons cut into heads, heads put side by side, lists regrouped.
 
@@ -244,7 +249,7 @@ def same(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
     return x
 
 
-MODULES: dict[str, Rule] = {}
+MODULES: dict[str, Rule] = {"Unflatten": unflattened_by}
 FUNCTIONS: dict[str, Rule] = {
     "size": shape_of,
     "getattr": attribute,

@@ -21,6 +21,7 @@ from derivations.gaussian import expect, expect_pair, joint_mean, softmax_mean
 from derivations.laws import LAWS
 from derivations.notation.nodes import Notation
 from derivations.piecewise import IsolatedRoot
+from derivations.piecewise.continued import Continued
 from derivations.special import (
     ErfiInv,
     IntervalKernel,
@@ -49,6 +50,7 @@ NODES = {
     "GaussianExpectation": expect(sp.tanh(x) ** 2, x, v),
     "GaussianJointExpectation": joint_mean((1 + sp.exp(x - y)) ** -2, (x, y), ((1 + v, 1), (1, 1))),
     "GaussianPairExpectation": expect_pair(sp.tanh(x), sp.tanh(x), x, ((1, v / 2), (v / 2, 1))),
+    "Continued": Continued(sp.Lambda(v, sp.exp(-1 / v) + v**2), v - q(1, 10), sp.Tuple(0)),
     "Constant": sp.sin(v * Constant(sp.exp(third))),
     # the first position sees itself alone, so that one number is left, which is no polynomial in v
     "SoftmaxMean": softmax_mean(1, 1, ((1, v), (v, 2)), ((1, v / 2), (v / 2, 1)), ((1, 0), (0, v)), ((1, 0), (1, 1))),
@@ -80,6 +82,7 @@ INTERNAL = {
     "GaussianMean",
     "Semidefinite",
     "Numeric",
+    "Positive",
     "ErrorTail",
     "Where",
     "LogCosh",

@@ -3,13 +3,17 @@ r"""Averages over a layer of neurons as objects: :math:`\langle b \rangle = \fra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from derivations.errors import DerivationError
 from derivations.limits.elimination.products import expanded
-from derivations.piecewise.cases import Encloses, enclosed, unfolded
+from derivations.piecewise import pieces
+from derivations.piecewise.cases import Cases, Encloses, enclosed, unfolded
+from derivations.piecewise.continued import Continued
 
 
 class LayerAverage(Encloses, sp.Expr):
@@ -64,7 +68,7 @@ class LayerAverage(Encloses, sp.Expr):
 
     def _eval_is_extended_positive(self) -> bool | None:
         # almost surely: an average of squares of neurons vanishes only if all of them do
-        return True if self.body.is_extended_nonnegative and self.body != 0 else None
+        return True if self.body.is_extended_nonnegative and not may_vanish(self.body) else None
 
     def _xreplace(self, rule: Any) -> tuple[sp.Basic, bool]:
         if self in rule:
@@ -104,6 +108,47 @@ class _Without:
     def get(self, old: sp.Basic, default: Any = None) -> Any:
         """As a mapping has it: SymPy's numbers ask this way."""
         return self.rule[old] if old in self else default
+
+
+@lru_cache(maxsize=4096)
+def may_vanish(expr: sp.Expr) -> bool:
+    """Whether a formula can be 0 with positive probability, as one with kinks or i.i.d. factors in {0, 1} can; the numbers of neurons have a density.
+
+    Examples
+    --------
+    >>> x, d = sp.Symbol("x", real=True), sp.Symbol("d", nonnegative=True)
+    >>> [may_vanish(f) for f in (x**2, sp.Max(x, 0), sp.Max(x, x / 2), d**2 * x**2, 1 + sp.Max(x, 0))]
+    [False, True, False, True, False]
+    """
+    if expr == 0:
+        return True
+    if expr.is_Mul:
+        return any(map(may_vanish, expr.args))
+    if expr.is_Pow:
+        return expr.exp.is_positive is not False and may_vanish(expr.base)
+    if expr.is_Add and all(term.is_extended_nonnegative for term in expr.args):
+        return all(map(may_vanish, expr.args))
+    if expr.is_Symbol:
+        return bool(expr.is_nonnegative and not expr.is_positive)  # a factor in {0, 1}
+    if isinstance(expr, LayerAverage):
+        return may_vanish(expr.body)
+    if not expr.has(*_KINKED):
+        return any(may_vanish(s) for s in expr.free_symbols) and expr.is_positive is not True
+    if len(expr.free_symbols) != 1:
+        return True
+    averages = {node: sp.Dummy("s", positive=True) for node in expr.atoms(LayerAverage)}
+    try:
+        # with parameters it may be left open which formula holds
+        return any(
+            part.expr == 0 or part.expr.has(sp.Piecewise)
+            for part in pieces(expr.xreplace(averages), *expr.free_symbols)
+        )
+    except DerivationError:
+        return True
+
+
+#: What can be 0 on an open set.
+_KINKED = (sp.Piecewise, sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.floor, sp.ceiling, Cases, Continued)
 
 
 class FilterAverage(sp.Expr):

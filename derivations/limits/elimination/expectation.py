@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import sympy as sp
 
@@ -11,13 +12,16 @@ from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.gaussian.joint import GaussianJointExpectation
-from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.averages import LayerAverage, may_vanish
 from derivations.limits.elimination.coefficients import Coefficients
+from derivations.limits.elimination.dead import continued
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released, with_sums
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
+
+_Naming: TypeAlias = Callable[[sp.Expr, dict[sp.Symbol, sp.Expr]], sp.Expr]
 
 
 class Law:
@@ -54,6 +58,7 @@ class GaussianLaw(Law):
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
         self.names: dict[Series, sp.Symbol] = {}
+        self.zeros: dict[Series, sp.Symbol] = {}  # variances that can be 0, where the placeholders are positive
         self.covariance = draw.covariance
         self.places = {v: i for i, v in enumerate(draw.variables)}
         self._settled: tuple[Coefficients, Collection[sp.Symbol]] | None = None
@@ -101,9 +106,30 @@ class GaussianLaw(Law):
         return sp.Add(*(outside * self.own_mean(inside) for outside, inside in terms))
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
-        """Of a function of the variables, by Stein's identity or the Gaussian calculus."""
+        """Of a function of the variables; where a variance can be 0, also right there."""
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
+        vanishing = self._may_vanish(body)
+        # a name would hide the variances
+        value = self._generic_mean(body, self._named if self._settled and not vanishing else None)
+        for name, (argument, own) in vanishing.items():
+            value = continued(value, released(body), own, name, argument, self.mean)
+        return value
+
+    def _may_vanish(self, body: sp.Expr) -> dict[sp.Symbol, tuple[sp.Symbol, list[sp.Symbol]]]:
+        """The variances of a body's variables that can be 0, by their placeholders: as a number that can be 0, and whose they are."""
+        found: dict[sp.Symbol, tuple[sp.Symbol, list[sp.Symbol]]] = {}
+        for v in self.variables if self.evaluate else ():
+            if v not in body.free_symbols or body.is_polynomial(v):
+                continue
+            series, name = self.covariance[self.places[v], self.places[v]], self.entry(v, v)
+            if series in self.names and series[0] != 0 and may_vanish(series[0]):
+                zero = self.zeros.setdefault(series, sp.Dummy("S", nonnegative=True))
+                found.setdefault(name, (zero, []))[1].append(v)
+        return found
+
+    def _generic_mean(self, body: sp.Expr, naming: _Naming | None) -> sp.Expr:
+        """By Stein's identity or the Gaussian calculus, where variances are positive."""
         # an average, which an earlier mean left in a variance, is a parameter to the Gaussian calculus
         names = {node: sp.Dummy("s", **_sign_of(node)) for node in body.atoms(LayerAverage, HeldSum)}
         back = {name: node for node, name in names.items()}
@@ -111,8 +137,7 @@ class GaussianLaw(Law):
             body = released(body.xreplace(names))
             table = self.table(body)
             try:
-                naming = self._named if self._settled and not names else None
-                return _same_for_all(body, table, self.evaluate, naming).xreplace(back)
+                return _same_for_all(body, table, self.evaluate, None if names else naming).xreplace(back)
             except DerivationError:  # again, for an error in the terms of this body
                 return gaussian_mean(body, table, self.evaluate).xreplace(back)
         except NotClosed:
@@ -123,7 +148,8 @@ class GaussianLaw(Law):
     def filled(self, expr: sp.Expr, order: int) -> sp.Expr:
         """Averages for placeholders."""
         present = expr.atoms(sp.Symbol)
-        rule = {name: as_expression(series[: order + 1]) for series, name in self.names.items() if name in present}
+        names = (*self.names.items(), *self.zeros.items())
+        rule = {name: as_expression(series[: order + 1]) for series, name in names if name in present}
         return expr.xreplace(rule)
 
 
@@ -131,7 +157,7 @@ def _same_for_all(
     body: sp.Expr,
     table: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr],
     evaluate: bool,
-    naming: Callable[[sp.Expr, dict[sp.Symbol, sp.Expr]], sp.Expr] | None,
+    naming: _Naming | None,
 ) -> sp.Expr:
     """The mean of a body under other names: what differs by them only, as at many positions, is taken once."""
     used = list(dict.fromkeys(u for u, _ in table))

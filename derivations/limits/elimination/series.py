@@ -14,6 +14,7 @@ import sympy as sp
 
 from derivations.errors import NoLimit, NotClosed, brief
 from derivations.gaussian import GaussianExpectation, SoftmaxShare, expect
+from derivations.piecewise.continued import Continued
 from derivations.symbols import step
 
 #: Coefficients of ε⁰, ε¹, …
@@ -97,6 +98,11 @@ def _laurent(expr: sp.Expr, order: int) -> _Laurent:
         return {k: expect(c, z, variance, mean) for k, c in _laurent(function.expr, order).items()}
     if isinstance(expr, SoftmaxShare) and not any(mask.has(step) for mask in expr.masks):
         return _of_share(expr, order)
+    if isinstance(expr, Continued) and not expr.is_smooth:
+        raise NotClosed(
+            f"the variance {brief(expr.args[1])} can be 0 and moves with ε, and the mean {brief(expr)} has no derivative there: what the layer "
+            "does is no power series in ε where the variance is 0; give the matrix a bias variance"
+        )
     if expr.is_Pow:
         return _laurent(sp.exp(expr.exp * sp.log(expr.base), evaluate=False), order)
     if isinstance(expr, sp.Function) and len(expr.args) == 1:

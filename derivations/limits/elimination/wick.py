@@ -11,6 +11,8 @@ from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
 from derivations.symbols import noise
 
+#: Functions that have all derivatives on the real line, each with a mean.
+_SMOOTH = (sp.exp, sp.sin, sp.cos, sp.tanh, sp.cosh, sp.sinh, sp.erf, sp.erfc, sp.atan, sp.asinh)
 Covariance: TypeAlias = Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
 
 
@@ -99,8 +101,27 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
             f"powers, got {', '.join(map(str, functions))}"
         )
     kept = list(functions)
+    others = [a for a in noises if a not in functions and powers.has(a)]
+    if others and all(map(_is_smooth, functions.values())):
+        # Stein's identity in one of the others: no covariance is inverted, so that it may be singular
+        inner = sp.cancel(powers / others[0]) * sp.Mul(*functions.values())
+        slopes = ((b, covariance[others[0], b]) for b in noises if inner.has(b))
+        return sp.Add(*(c * gaussian_mean(sp.diff(inner, b), covariance, evaluate) for b, c in slopes if c != 0))
     reduced = sp.Poly(_given(powers, kept, noises, covariance), *kept)
     return sp.Add(*(q * _pair_mean(functions, kept, powers, covariance, evaluate) for powers, q in reduced.terms()))
+
+
+def _is_smooth(function: sp.Expr) -> bool:
+    """Whether a function of one real number is seen to have all derivatives."""
+    if not function.args:
+        return bool(function.is_Symbol or function.is_number)
+    if function.is_Pow:
+        base, power = function.args
+        known = power.is_number and ((power.is_Integer and power > 0) or base.is_positive)
+    else:
+        known = function.is_Add or function.is_Mul or isinstance(function, _SMOOTH)
+        known = known or (isinstance(function, sp.log) and function.args[0].is_positive)
+    return bool(known) and all(map(_is_smooth, function.args))
 
 
 def _given(powers: sp.Expr, kept: list[sp.Symbol], noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:

@@ -70,6 +70,19 @@ def test_names_hold_no_covariance_of_tangents():
 
 
 @pytest.mark.slow
+def test_positions_that_are_equal_have_a_covariance():
+    # the determinant of what two positions put out vanishes there: a coefficient that is divided by it was not a number
+    layer = jacobian(ConvBlock(gelu, width=2, positions=POSITIONS)).layer
+    v, w = np.random.default_rng(6).normal(size=(2, 2, POSITIONS)).round(2)
+    x = np.repeat([[0.5], [-1.25]], POSITIONS, axis=1)
+    rows = [[sp.Rational(str(e)) for e in (*x[i], *v[i], *w[i])] for i in range(2)]
+    form = written_out(as_sums(layer.written_in({})(layer.covariance[0, 1]), layer.moments.states, sp.Integer(2)), rows)
+    both = [(x, v, w, s % POSITIONS, (1 + s) % POSITIONS) for s in (-1, 0, 1)]
+    fine, coarse = (np.mean([mean_of_slopes(*each, nodes) for each in both]) for nodes in (14, 10))
+    assert abs(float(form.evalf(20)) - fine) < 2 * abs(fine - coarse) + 1e-9
+
+
+@pytest.mark.slow
 def test_four_positions_are_derived_in_seconds():
     j = jacobian(ConvBlock(gelu, width=n, positions=4))
     rates = [j.layer.covariance[pair] for pair in product(range(4), repeat=2)]

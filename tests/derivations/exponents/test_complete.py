@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import time
 
 import mpmath
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, scalings
+from derivations import Network, Weights, average, epsilon, scalings
 from derivations.symbols import state
 
 c, m, s = sp.symbols("c m s", positive=True)
+A, B, C = (Weights(name) for name in "ABC")
 X0 = mpmath.mpf("0.7")
 
 
@@ -60,3 +62,16 @@ def test_what_all_layers_add_has_the_exponent_of_the_layer_itself(name):
         assert abs(measured - derived) < 1e-4, exponents
         differs |= abs(derived) > 0.1
     assert differs
+
+
+def test_rates_at_infinite_width_wait_until_words_need_them():
+    layer = Network(
+        lambda x: x + epsilon * A(B(x**2 * average(x**2) ** 2) ** 2 * C(sp.Abs(x) * average(sp.Abs(x)))), width=4
+    )
+    start = time.process_time()
+    found = scalings(layer)
+    assert time.process_time() - start < 8  # 0.5 by itself; with both rates at infinite width more than 45
+    assert set(found.terms.noise) == {(2, 0)}
+    assert "_norm_rates" not in vars(found)
+    assert found.long_run(tuple(found.terms.noise)).kind == "explodes"
+    assert "_norm_rates" in vars(found)

@@ -82,6 +82,16 @@ def test_what_has_no_rule_is_refused(function, message):
 def test_a_singular_pair_is_refused_where_it_would_be_divided_by():
     same = {(a, b): sp.S.One if {a, b} <= {u, v} else COVARIANCE[a, b] for a in NOISES for b in NOISES}
     with pytest.raises(DerivationError, match="singular"):
-        gaussian_mean(w * sp.sin(u) * sp.cos(v), same)
+        gaussian_mean(w * sp.Max(u, 0) * sp.Max(v, 0), same)
+    # of smooth functions nothing is divided by: E w f(u) = Cov(w, u) E f'(u) with f = sin cos
+    line = same | {(w, v): same[w, u], (v, w): same[w, u]}
+    assert sp.expand(gaussian_mean(w * sp.sin(u) * sp.cos(v), line) - same[w, u] * sp.exp(-2)) == 0
     # the pair alone lies on a line, and is integrated there
     assert sp.expand(gaussian_mean(sp.sin(u) * sp.sin(v), same) - (1 - sp.exp(-2)) / 2) == 0
+
+
+@pytest.mark.parametrize("function", [sp.cbrt(u), sp.Abs(u) ** sp.Rational(4, 3), sp.Max(u, 0), sp.log(u**2)], ids=str)
+def test_slopes_without_a_mean_are_not_asked_for(function):
+    # E w f(u) = Cov(w, u) E u f(u) / Var u, also where f has no derivative with a mean
+    found = gaussian_mean(w * function, COVARIANCE)
+    assert sp.N(found - COVARIANCE[w, u] * gaussian_mean(u * function, COVARIANCE), 30, chop=sp.Float("1e-25", 40)) == 0

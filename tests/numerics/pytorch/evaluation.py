@@ -63,6 +63,7 @@ def evaluated(net, x, tensors, copies=MappingProxyType({})):
             w, b = weight(node.weights.name)
             inner = value(node.body)
             assert inner.shape[1] == 1
+            inner = np.broadcast_to(inner, (len(x), *inner.shape[1:]))
             taps = node.weights.taps or (tuple(range(len(x))),)
             out = 0
             for offsets, tap in zip(product(*map(range, w.shape[2:])), taps, strict=True):

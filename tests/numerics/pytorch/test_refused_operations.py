@@ -54,7 +54,7 @@ ANYWHERE = {
     "part of the state": (lambda s, x: x[..., :4] + s.a(x), "an index cuts the state"),
     "a tensor of three axes": (lambda s, x: x + torch.einsum("bi,oij->boj", x, s.cube), "a matrix has two"),
     "an axis too many": (lambda s, x: x + torch.einsum("bpi,oi->bpo", x, s.a.weight), "einsum names 3 axes"),
-    "a function without a rule": (lambda s, x: x + s.a(x.cumsum(-1)), "it has no rule"),
+    "a function without a rule": (lambda s, x: x + s.a(x.cumprod(-1)), "it has no rule"),
     "a matrix of the state": (lambda s, x: x + F.linear(x, torch.tanh(s.b(x))), "its matrix is computed from the state"),
     "parts that do not add up": (lambda s, x: x + s.a(torch.split(s.up(x), [8, 7], -1)[0]), "16 features are cut into parts"),
     "a part of a sum with the state": (

@@ -110,6 +110,12 @@ def capped(b, q, k, v):
     return scores.softmax(-1) @ v
 
 
+def retained(b, q, k, v):
+    later = torch.arange(TOKENS)[:, None] - torch.arange(TOKENS)
+    decay = torch.where(later >= 0, 0.75 ** later.double(), torch.zeros((), dtype=torch.float64))
+    return (q @ k.transpose(-1, -2) * decay) @ v
+
+
 def shared_by_einsum(b, q, k, v):
     shares = torch.einsum("bhid,bjd->bhij", q / math.sqrt(N // HEADS), k[:, 0]).softmax(-1)
     return torch.einsum("bhij,bjd->bhid", shares, v[:, 0])
@@ -188,6 +194,20 @@ BLOCKS = {
     "tensors stacked and averaged": pointwise(lambda b, x: torch.stack([b.c(x), x.relu(), x], 1).mean(1, True)[:, 0]),
     "a matrix by its name": pointwise(lambda b, x: F.linear(x, weight=b.c.weight, bias=b.c.bias)),
     "matrix by einsum": pointwise(lambda b, x: torch.einsum("bti,oi->bto", x, b.c.weight)),
+    "maxout": pointwise(lambda b, x: torch.max(b.c(x), x) + torch.min(x, 2 * b.c(x))),
+    "squeeze and excitation over tokens": pointwise(lambda b, x: b.c(x) * b.c(x.mean(1, keepdim=True)).sigmoid()),
+    "centred over positions": pointwise(lambda b, x: F.gelu(b.c(x) - b.c(x).mean(dim=1, keepdim=True))),
+    "sum over positions": pointwise(lambda b, x: b.c(x.sum(1)).tanh().unsqueeze(1) * x),
+    "retention": lambda: Decoder(retained),
+    "a shift by one token": pointwise(lambda b, x: b.c(0.5 * x + 0.5 * torch.roll(x, 1, 1)).relu()),
+    "tokens turned round": pointwise(lambda b, x: b.c(x.flip(1)) + b.c(x).flip([1])),
+    "running sums": pointwise(lambda b, x: b.c(x).cumsum(1).relu()),
+    "unflattened by a module": lambda: Calls(
+        lambda b, x: x + b.a(2 * b.u(b.c(x)).flatten(-2)),
+        a=nn.Linear(N, N),
+        c=nn.Linear(N, N),
+        u=nn.Unflatten(-1, (2, N // 2)),
+    ),
     "loop over a shape": pointwise(
         lambda b, x: torch.cat([sum(h for h in b.c(x).chunk(2, -1))] * 2, -1) * len(x.shape)
     ),
@@ -227,7 +247,11 @@ def test_averages_that_make_another_grid_are_refused():
         (nn.AvgPool2d(2), r"0 \(AvgPool2d\) of size \(2, 2\), stride \(2, 2\) .* changes the grid"),
         (nn.AvgPool2d(3, stride=1), "padding .0, 0. changes the grid"),
         (nn.AvgPool1d(3, stride=1, padding=1), "reads tensors of .batch, features, positions. and gets"),
-        (nn.AdaptiveAvgPool2d(1), "0 .AdaptiveAvgPool2d. averages over positions and makes a grid of its own"),
+        (
+            nn.AdaptiveAvgPool2d(1),
+            "reads a tensor of .batch, features, positions, positions. and puts out one of .batch, features, 1, 1.",
+        ),
+        (nn.AdaptiveAvgPool2d(2), "0 .AdaptiveAvgPool2d. averages over positions and makes a grid of its own"),
     ):
         with pytest.raises(ValueError, match=said):
             from_torch(nn.Sequential(pool, nn.Conv2d(N, N, 1)), positions=(3, 3))
@@ -284,12 +308,22 @@ def depthwise():
         (lambda: Decoder(lambda b, q, k, v: v[:, :, torch.arange(q.shape[0])]), "must be Number, not Symbol"),
         (pointwise(lambda b, x: x.norm(p=1, dim=-1, keepdim=True)), "the norm of order 1 has no rule"),
         (
-            pointwise(lambda b, x: x.sum(1, keepdim=True)),
-            "sum is known over the neurons, .* and over tensors that were stacked",
+            pointwise(lambda b, x: x.sum((1, 2), keepdim=True)),
+            "sum is known over the neurons, .* over all positions, and over tensors that were stacked",
         ),
         (pointwise(lambda b, x: torch.einsum("bti,bti->bt", x, x)), "'bti,bti->bt' is no product of two matrices"),
         (pointwise(lambda b, x: torch.einsum("bti->bt", x)), "is no product of two tensors with all axes named"),
         (pointwise(lambda b, x: torch.einsum("bti,oj->bto", x, b.c.weight)), "sums over more or less than one axis"),
+        (pointwise(lambda b, x: x.roll(1, -1)), "roll is known along positions, got the dimension -1"),
+        (pointwise(lambda b, x: x.max(-1, keepdim=True)), "max over the entries of one tensor has no rule"),
+        (
+            lambda: Decoder(lambda b, q, k, v: (q @ k.mT * torch.rand(HEADS, TOKENS, TOKENS)) @ v),
+            "random numbers",
+        ),
+        (
+            lambda: Decoder(lambda b, q, k, v: (q @ k.mT * torch.arange(float(TOKENS))) @ v),
+            r"are multiplied by a tensor of shape \(3,\); known is one number for each of 3 times 3 pairs",
+        ),
         (pointwise(lambda b, x: x.repeat_interleave(2, dim=-1)), "repeat_interleave is known along heads"),
         (pointwise(lambda b, x: x.expand(2, 2, 2)), "is expanded to"),
     ],
@@ -323,3 +357,29 @@ def test_weights_without_their_biases_are_measured_without_them():
     block = pointwise(lambda b, x: F.linear(x, b.c.weight))
     (_, c), _ = from_torch(block, initialiser="measured").modules
     assert c.bias_variance == 0
+
+
+def test_sums_over_positions_of_a_grid_go_over_all_of_it():
+    def block(average):
+        pooled = Calls(
+            lambda b, x: x + b.a(x) * b.c(average(b, x)).sigmoid(),
+            a=nn.Conv2d(N, N, 1),
+            c=nn.Conv2d(N, N, 1),
+            pool=nn.AdaptiveAvgPool2d(1),
+        )
+        return pooled.double()
+
+    x = torch.randn(6, N, dtype=torch.float64)
+    for average in (lambda b, x: x.mean((2, 3), keepdim=True), lambda b, x: b.pool(x)):
+        made = block(average)
+        with torch.no_grad():
+            theirs = made(x.T.reshape(1, N, 3, 2))[0].reshape(N, 6).T.numpy()
+        found = evaluated(from_torch(made, positions=(3, 2), scale=1), x.numpy(), tensors_by_name(made))
+        np.testing.assert_allclose(found, theirs, rtol=1e-5)
+        wrong = evaluated(from_torch(made, positions=(3, 2), scale=1), 2 * x.numpy(), tensors_by_name(made))
+        assert np.abs(wrong - theirs).max() > 1e-3
+    with pytest.raises(
+        ValueError,
+        match=r"mean goes over some of the axes .batch, features, positions, positions.; over positions it is known for all",
+    ):
+        from_torch(block(lambda b, x: x.mean(2, keepdim=True)), positions=(3, 2))

@@ -1,0 +1,120 @@
+"""What acts on positions by given numbers: averages and sums over them, shifts, reversals, running sums, and factors of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, cast
+
+import sympy as sp
+
+from derivations import other, over_positions, position_matrix
+from numerics.pytorch.reader import Reader, Rule, here
+from numerics.pytorch.values import HERE, ONE, THERE, Value, number, spoken
+
+
+def over_all(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tuple[Value, int] | None:
+    """The sum over all positions of an input, and their number; None along other axes.
+
+    Raises
+    ------
+    ValueError
+        If only some axes of a grid are summed over.
+    """
+    value = reader.value(x, word)
+    along = [value.axis(d, word) for d in (dim if isinstance(dim, tuple) else (dim,)) if isinstance(d, int)]
+    every = here(reader.positions)
+    if not along or any(value.axes[axis] not in every for axis in along):
+        return None
+    if len(along) != len(every) or THERE in value.axes:
+        raise ValueError(
+            f"{word} goes over some of the axes {spoken(value.axes)}; over positions it is known for all of an input"
+        )
+    made = value.map(lambda e: over_positions(other(e)))
+    axes = [ONE if place in along else axis for place, axis in enumerate(made.axes) if keepdim or place not in along]
+    return made.each(lambda parts: parts, axes=axes), sp.prod(reader.positions)
+
+
+def _moved(reader: Reader, word: str, value: Value, taken: Callable[[tuple[int, ...], tuple[int, ...]], int]) -> Value:
+    """A matrix over the positions: ``taken`` is how often a place reads another one."""
+    if THERE in value.axes:
+        raise ValueError(f"{word} is known for tensors of one position a place, got {spoken(value.axes)}")
+    every = list(product(*map(range, reader.positions)))
+    weights = position_matrix([[taken(at, place) for place in every] for at in every])
+    return value.map(lambda e: over_positions(weights * other(e)))
+
+
+def _axes_of_grid(reader: Reader, word: str, value: Value, dims: Any) -> list[int]:
+    """Which axes of the grid dimensions are."""
+    every, found = here(reader.positions), []
+    for d in dims if isinstance(dims, (tuple, list)) else (dims,):
+        axis = value.axes[value.axis(d, word)] if isinstance(d, int) else None
+        if axis not in every:
+            raise ValueError(
+                f"{word} is known along positions, got the dimension {d} of a tensor of {spoken(value.axes)}"
+            )
+        found.append(every.index(cast(Any, axis)))
+    return found
+
+
+def rolled(reader: Reader, x: Any, shifts: Any, dims: Any = None) -> Value:
+    """``torch.roll`` along positions."""
+    value = reader.value(x, "roll")
+    along = _axes_of_grid(reader, "roll", value, dims)
+    by: Sequence[int] = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
+    sizes = reader.positions
+
+    def taken(at: tuple[int, ...], place: tuple[int, ...]) -> int:
+        source = list(at)
+        for axis, shift in zip(along, by, strict=True):
+            source[axis] = (source[axis] - shift) % sizes[axis]
+        return int(tuple(source) == place)
+
+    return _moved(reader, "roll", value, taken)
+
+
+def flipped(reader: Reader, x: Any, *dims: Any) -> Value:
+    """``torch.flip`` along positions."""
+    value = reader.value(x, "flip")
+    along = _axes_of_grid(reader, "flip", value, dims[0] if len(dims) == 1 else dims)
+    sizes = reader.positions
+
+    def taken(at: tuple[int, ...], place: tuple[int, ...]) -> int:
+        return int(place == tuple(sizes[k] - 1 - c if k in along else c for k, c in enumerate(at)))
+
+    return _moved(reader, "flip", value, taken)
+
+
+def running(reader: Reader, x: Any, dim: int) -> Value:
+    """``torch.cumsum`` along positions."""
+    value = reader.value(x, "cumsum")
+    (axis,) = _axes_of_grid(reader, "cumsum", value, dim)
+
+    def taken(at: tuple[int, ...], place: tuple[int, ...]) -> int:
+        beside = all(a == b for k, (a, b) in enumerate(zip(at, place, strict=True)) if k != axis)
+        return int(beside and place[axis] <= at[axis])
+
+    return _moved(reader, "cumsum", value, taken)
+
+
+def weighed(reader: Reader, scores: Value, tensor: Any) -> Value:
+    """Scores times a tensor of one number for each pair of positions, as the decay of a retention.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has other sizes, or differs from head to head.
+    """
+    places = int(sp.prod(reader.positions))
+    shape = tuple(int(k) for k in tensor.shape)
+    if scores.axes[-2:] != (HERE, THERE) or shape[-2:] != (places, places) or any(k != 1 for k in shape[:-2]):
+        raise ValueError(
+            f"scores of {spoken(scores.axes)} are multiplied by a tensor of shape {shape}; known is one number for each of {places} times {places} pairs"
+        )
+    rows = tensor.detach().reshape(places, places).tolist()
+    numbers = position_matrix([[number(float(entry)) for entry in row] for row in rows])
+    return scores.map(lambda e: numbers * e)
+
+
+MODULES: dict[str, Rule] = {}
+FUNCTIONS: dict[str, Rule] = {"roll": rolled, "flip": flipped, "cumsum": running}
