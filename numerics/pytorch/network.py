@@ -10,9 +10,13 @@ import sympy as sp
 
 from derivations import Network, Scalings, TrainingScalings, scalings
 from derivations.errors import DerivationError, unknown
+from derivations.explain.statements import recursion_step
+from derivations.notation.text import line_text
 from derivations.symbols import step
 from numerics.pytorch.initialisers import Draw
 
+#: Characters of a layer that is shown as one formula.
+_LONG = 400
 #: What is remarked of a module that stops gradients.
 STOPPED = "gradients are stopped by detach, which changes training alone"
 
@@ -105,6 +109,10 @@ class TorchNetwork(Network):
 
     def __str__(self) -> str:
         lines = [f"x -> {self.layer}"]
+        if len(lines[0]) > _LONG:  # a part that is read several times stands there each time
+            lines = ["one layer, statement by statement:"]
+            said = recursion_step(self.program(), self.inputs, step).lines
+            lines += [f"  {line_text(line)}" for line in said if line.relation != "~"]  # laws stand below, by module
         for name, draw in self.modules:
             error = f" +- {draw.error:.2g}" if draw.error else ""
             biases = f", biases of variance {draw.bias_variance}" if draw.bias_variance else ""
