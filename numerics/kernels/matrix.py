@@ -27,6 +27,7 @@ from numerics.networks import input_rows
 Array = NDArray[np.float64]
 
 KINDS = ("nngp", "ntk")
+LEAST_TOLERANCE = 1e-11  #: Below it rounding decides.
 _LARGEST = 1e150  # of an input, whose square a double holds
 _PAIRS = 1 << 15  # in a band of rows
 
@@ -129,8 +130,8 @@ def kernel_matrices(
     width: Any = architecture.width
     if getattr(width, "is_infinite", False) is not True:
         raise ValueError(f"a kernel is that of an infinitely wide network, got width={width}; use width=oo")
-    if not 1e-11 <= tolerance < 1:
-        raise ValueError(f"tolerance must be between 1e-11 and 1, got {tolerance}")
+    if not LEAST_TOLERANCE <= tolerance < 1:
+        raise ValueError(f"tolerance must be between {LEAST_TOLERANCE:g} and 1, got {tolerance}")
     given = channels_first(_inputs(X, "X"), channels)
     rows, count, columns = given, len(given), None
     if other is not None:
@@ -162,6 +163,15 @@ def kernel_matrices(
             inputs = Inputs(features, split, size)
             found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
     return _finite(found, tangent, t)
+
+
+def steps_meet(architecture: Recipe, tangent: bool) -> bool:
+    """Whether pairs are integrated together, at steps that all of them decide: neither by a formula, a shared map nor a softmax's points."""
+    single: Recipe = replace(architecture, inputs=1)
+    if single.program().has_pairs:
+        return False
+    flow = derived_flow(single, tangent).flow
+    return not (flow.linear or flow.scale_free)
 
 
 def _finite(found: Sequence[Array], tangent: bool, t: float) -> Kernels:

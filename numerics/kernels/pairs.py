@@ -23,16 +23,17 @@ _BLOCK = 1 << 15
 
 @dataclass(frozen=True)
 class Alone:
-    """The states of each coordinate as functions of depth, and how often their rates were asked for."""
+    """The states of each coordinate as functions of depth, their sizes at the start, and how often their rates were asked for."""
 
     at: Callable[[float], Array]
+    sizes: Array
     evaluations: int
 
     @classmethod
     def solve(cls, flow: DerivedFlow, start: Array, t: float, tolerance: float) -> Alone:
         """Integrate the flows of all coordinates at the same depths."""
         if not start.size or t == 0.0:
-            return cls(lambda _: start, 0)
+            return cls(lambda _: start, np.abs(start), 0)
         shape = start.shape
 
         def velocity(s: float, y: Array) -> Array:
@@ -42,11 +43,12 @@ class Alone:
         sizes = {k: np.maximum(a, b) for k, a, b in zip(flow.flow.states, np.abs(start), moved, strict=True)}
         if 0 in sizes:
             sizes[0] = np.maximum(sizes[0], np.sqrt(sizes[1]))
-        scale = np.concatenate([sizes[k] for k in flow.flow.states])
+        kept = np.array([sizes[k] for k in flow.flow.states])
+        scale = kept.ravel()
         if flow.flow.filters:  # dark places are reached from bright ones
             scale = np.maximum(scale, np.max(scale))
         solution = integrate(velocity, start.ravel(), t, tolerance, scale, dense=True)
-        return cls(lambda s: solution.sol(s).reshape(shape), solution.nfev)
+        return cls(lambda s: solution.sol(s).reshape(shape), kept, solution.nfev)
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ class _Solver:
                     rates[block.diagonal] = 0.0
             return speed.ravel()
 
-        sizes = [np.maximum(own, e) for e in ends]
+        # an explosion magnifies early errors: they are measured by what the inputs are there, not by what they become
+        sizes = [np.minimum(np.maximum(own, e), s) for e, s in zip(ends, self._own(self.alone.sizes), strict=True)]
         if flow.flow.filters:
             sizes = [np.full_like(s, s.max()) for s in sizes]
         scale = [np.sqrt(s[rows, None] * s[columns]).ravel() for s in sizes]

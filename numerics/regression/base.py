@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from numerics.kernels import Kernels, kernel_matrices
-from numerics.kernels.matrix import channels_first
+from numerics.kernels.matrix import LEAST_TOLERANCE, channels_first, steps_meet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -39,6 +39,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     """An estimator by the kernels of an infinitely wide network."""
 
     _tangent = False  # whether a prediction needs the tangent kernel
+    _weights: Array  # of the training inputs in a mean, shape (m, outputs)
+    _unit: float  # a kernel's entry by the largest label
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y must hold labels of at most {_LARGEST:g}, whose squares a double holds, got {largest:.3g}; scale the labels"
             )
+        self._unit = float(np.mean(given**2)) / (largest or 1.0)
         self._flat = labels.ndim == 1
         return self._on_grid(given), labels.reshape(len(labels), -1)
 
@@ -156,8 +159,15 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         if given.shape[1:] != self.X_train_.shape[1:]:
             raise ValueError(f"X must have the {self.X_train_.shape[1]} channels of the fit, got {given.shape[1]}")
         return given, kernel_matrices(
-            self.architecture, given, self.t, other=self.X_train_, tolerance=self.tolerance, tangent=self._tangent
+            self.architecture, given, self.t, other=self.X_train_, tolerance=self._share(), tangent=self._tangent
         )
+
+    def _share(self) -> float:
+        """The tolerance of a kernel entry with which a mean, a sum of many with weights of both signs, does not tell which inputs stand beside."""
+        if not steps_meet(self.architecture, self._tangent):
+            return self.tolerance
+        amplified = float(np.abs(self._weights).sum(axis=0).max(initial=0.0)) * self._unit
+        return min(self.tolerance, max(LEAST_TOLERANCE, self.tolerance / max(amplified, 1.0)))
 
 
 def _deviations(covariance: Array) -> Array:

@@ -130,6 +130,52 @@ def test_a_correlation_that_is_no_process_by_itself_is_drawn():
     assert abs(rho.mean() - 0.35) < 4 * error + 0.01  # 200 layers are off by a share of 1/200
 
 
+def _two_branches(x):
+    return x + epsilon * g * A(relu(Weights("B")(x))) + epsilon * Weights("C")(x)
+
+
+def _with_drift(x):
+    return x - epsilon**2 * g * x + epsilon * A(relu(Weights("B", out=10)(x)))
+
+
+def _of_absolute_values(x):
+    return x + epsilon * g * A(sp.Abs(Weights("B", out=6)(x)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layer", "width", "wanted", "bounds"),
+    [
+        (_two_branches, 4, {"norm": 4}, (0.1, 3)),
+        (_with_drift, 5, {"norm": 0.7}, (0.1, 3)),
+        (_of_absolute_values, 3, {"norm": 0.8, "quantile": 0.1}, (0.05, 0.9)),
+    ],
+)
+def test_sizes_of_typed_layers_by_networks(layer, width, wanted, bounds):
+    """Depths L and 4L take the share a/L of what layers are too long by off."""
+    count, layers = 10_000, 100
+    net = Network(layer, width=width, parameters=(g,))
+    found = choose(net, g, bounds=bounds, **wanted)
+    start = np.random.default_rng(1).standard_normal((count, width))
+    start *= np.sqrt(width / (start**2).sum(1, keepdims=True))
+    at = wanted.get("quantile")
+
+    def statistic(factor, depth):
+        drawn = net.xreplace({g: sp.Rational(factor * found.value)})
+        norms = (simulate_network(drawn, depth, count, x0=start, seed=depth) ** 2).mean(axis=1)
+        if at is None:
+            return norms.mean(), norms.std() / np.sqrt(count)
+        beside = np.quantile(norms, at + np.array([-1, 1]) * np.sqrt(at * (1 - at) / count))
+        return np.quantile(norms, at), np.diff(beside)[0] / 2
+
+    def apart(factor):
+        (one, error), (other, smaller) = statistic(factor, layers), statistic(factor, 4 * layers)
+        return ((4 * other - one) / 3 - wanted["norm"]) / (np.hypot(4 * smaller, error) / 3)
+
+    assert abs(apart(1)) < 4
+    assert abs(apart(1.5)) > 8
+
+
 def _pair():
     """Two inputs of width 3, mean square 1 and correlation 0.2."""
     first, other = np.array([1.0, 1.0, 1.0]), np.array([1.0, -1.0, 0.0]) * np.sqrt(1.5)
