@@ -44,6 +44,32 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+_KINDS = {
+    "Derivation": "a derivation, which has its limit in .limit",
+    "CollapseDiffusion": "the limit of an unshaped perceptron",
+    "GramDiffusion": "the equation of a Gram matrix",
+    "Diffusion": "the equation of one state or a few",
+    "NeuronDiffusion": "the limit of several neurons",
+    "Flow": "a limit without noise, as infinite width has",
+    "Recipe": "a network, whose limit is derive(network).limit",
+}
+
+
+def kind_of(value: object) -> str:
+    """What came, in the words of who gave it: a limit by what it is the limit of, then the name of its class.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, derive, tanh
+    >>> kind_of(derive(ResNet(tanh, width=4)).limit)
+    'the limit of several neurons (NeuronDiffusion)'
+    >>> kind_of(3)
+    '3'
+    """
+    words = next((_KINDS[kind.__name__] for kind in type(value).__mro__ if kind.__name__ in _KINDS), None)
+    return shown(value) if words is None else f"{words} ({type(value).__name__})"
+
+
 def require(what: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
     """Refuse what is of no fitting kind.
 

@@ -13,6 +13,7 @@ from scipy.integrate import OdeSolution, solve_ivp
 
 from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
+from derivations.errors import kind_of
 from derivations.gaussian import SoftmaxMean
 from derivations.limits.width import KernelFlow
 from derivations.notation.printed import Legible
@@ -112,7 +113,7 @@ def solve_flow(
     """
     if not isinstance(flow, Flow):
         raise ValueError(
-            f"expected a Flow, got {type(flow).__name__}; diffusions are solved by solve_fokker_planck or simulate_sde"
+            f"expected a limit without noise (a Flow), got {kind_of(flow)}; diffusions are solved by solve_fokker_planck or simulate_sde"
         )
     if flow.parameters:
         names = ", ".join(sorted(map(str, flow.parameters)))

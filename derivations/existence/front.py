@@ -6,7 +6,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, kind_of
 from derivations.existence.depth import of_depth
 from derivations.existence.flows import of_flow, of_neurons
 from derivations.existence.joint import of_gram
@@ -45,7 +45,7 @@ def existence(limit: Limit, architecture: Recipe, order: str = "depth") -> Exist
             return of_neurons(limit)
         return of_flow(limit, architecture)
     if not isinstance(limit, Diffusion | NeuronDiffusion):
-        raise DerivationError(f"existence is asked of a limit, got a {type(limit).__name__}")
+        raise DerivationError(f"existence is asked of a limit, got {kind_of(limit)}")
     if order == "joint" and isinstance(limit, Diffusion):
         return of_gram(limit, architecture)
     return of_depth(limit, architecture)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, kind_of
 from derivations.limits.collapse import CollapseDiffusion
 
 #: The step size h.
@@ -77,7 +77,9 @@ def written_out(limit: Limit) -> Diffusion:
     if isinstance(limit, CollapseDiffusion):
         raise DerivationError('the coefficients are singular at t = 0, where paths start; use scheme="linear_form"')
     if not isinstance(limit, Diffusion):
-        raise DerivationError(f"expected a diffusion to step, got a {type(limit).__name__}")
+        raise DerivationError(
+            f"a step is written for the equation of one state or a few, got {kind_of(limit)}; simulate_sde takes limits of every kind"
+        )
     return limit
 
 

@@ -425,7 +425,9 @@ def _solution(
             )
         at_high = mpmath.mpf(0) if high is End.UNATTAINABLE else even(rest0) + slope * odd(rest0)
         both = low is End.UNATTAINABLE and high is End.UNATTAINABLE
-        base = odd(y0) if both else odd(y0 + rest0)
+        base = (
+            odd(min(y0, rest0)) if both else odd(y0 + rest0)
+        )  # a sine is seen from the end at which it has its digits
         return Solution(
             float(k), float(curvature), _logarithm(at_low), _logarithm(at_high), (_logarithm(base),), both, float(y0)
         )

@@ -89,7 +89,7 @@ class Grid:
         faces = sorted(z for z, powers in crossings if left < z < right and (any(powers) or abs(z - middle) > least))
         places = np.array(sorted([left, *faces, middle, right]))
         gaps = np.diff(places)
-        if gaps.min() < least:
+        if not gaps.min() > least:  # both may be 0 where the start's own rounding is more than its noise
             k = int(np.argmin(gaps))
             raise ValueError(
                 f"the start, the ends of the interval and the points at which the noise jumps or vanishes come too close: {gaps[k]:.2g} of "

@@ -14,7 +14,7 @@ from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
 from derivations.calculus.size import factored
 from derivations.diffusion import Diffusion
-from derivations.errors import shown
+from derivations.errors import kind_of, shown
 from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from numerics import given
 from numerics.compile import compile_expression
@@ -146,7 +146,11 @@ def solve_fokker_planck(
     # a polynomial that is written out loses half of its digits beside a double zero, and an end is one
     drift, variance = (compile_expression(arguments, factored(e)) for e in (process.drift[0], process.covariance[0, 0]))
     here = np.array([start])
-    if variance(here)[0] == 0:
+    with np.errstate(over="ignore", invalid="ignore"):
+        noise = float(variance(here)[0])
+    if not np.isfinite(noise):
+        raise ValueError(f"the noise at the start x0 = {start:g} leaves the range of doubles; start nearer to 0")
+    if noise == 0:
         if drift(here)[0] != 0:
             raise ValueError(
                 f"the diffusion is degenerate at the start x0 = {start}: drift without noise; solve the flow there"
@@ -188,7 +192,7 @@ def _of_two(process: Diffusion, x0: Any, t: float, tol: float, points: int) -> P
 
 def _checked(process: Any, x0: Any, t: float, tol: float) -> tuple[float, float]:
     if not isinstance(process, Diffusion) or len(process.states) != 1:
-        got = f"{len(process.states)} states" if isinstance(process, Diffusion) else f"a {type(process).__name__}"
+        got = f"{len(process.states)} states" if isinstance(process, Diffusion) else kind_of(process)
         raise ValueError(
             f"expected a Diffusion of one state or two, got {got}; larger vector limits are simulated with simulate_sde"
         )

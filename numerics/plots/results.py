@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
+from derivations.errors import kind_of
 from derivations.laws.base import Law
 from derivations.notation.files import write_whole
 from derivations.notation.latex import latex
@@ -141,7 +142,9 @@ def plot_course(
     """
     process = flow.limit if isinstance(flow, Derivation) else flow
     if not isinstance(process, Flow):
-        raise ValueError(f"a course is that of a flow, got a {type(process).__name__}; plot_paths draws a diffusion")
+        raise ValueError(
+            f"a course is that of a limit without noise, got {kind_of(process)}; plot_paths draws limits with noise"
+        )
     shown = list(process.states if states is None else states)[: len(SERIES) - 1]
     strange = [s for s in shown if s not in process.states]
     if strange:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from derivations.diffusion import Limit
+from derivations.errors import kind_of
 from derivations.limits import GramDiffusion
 from numerics.compile import compile_expression
 from numerics.linalg import semidefinite_factor
@@ -36,7 +37,7 @@ class Congruence(Scheme):
         if not isinstance(limit, GramDiffusion):
             raise ValueError(
                 "the scheme steps diffusions of Gram matrices, as joint_limit(ShapedMLP(...)) gives, "
-                f"got a {type(limit).__name__}"
+                f"got {kind_of(limit)}; leave scheme out"
             )
         if not limit.is_of_products:
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
+from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression, compile_sums
@@ -75,7 +76,7 @@ class EulerMaruyama(Scheme):
 @singledispatch
 def _coefficients(limit: Any) -> Callable[[Array, float, float, Array], None]:
     raise ValueError(
-        f"expected a Diffusion or a NeuronDiffusion to step, got a {type(limit).__name__}; "
+        f"expected a Diffusion or a NeuronDiffusion to step, got {kind_of(limit)}; "
         "a Flow has no noise: simulate_sde integrates it as an ordinary differential equation"
     )
 

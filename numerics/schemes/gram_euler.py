@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from derivations.diffusion import Limit
+from derivations.errors import kind_of
 from derivations.limits import GramDiffusion
 from derivations.limits.gram import upper
 from numerics.compile import compile_expression
@@ -43,7 +44,7 @@ class GramEuler(Scheme):
         if not isinstance(limit, GramDiffusion) or len(limit.states) != len(upper(limit.inputs)):
             raise ValueError(
                 "the scheme steps Gram matrices of a finite number of neurons, as derive(...).gram gives, "
-                f"got a {type(limit).__name__} in {', '.join(map(str, limit.states))}"
+                f"got {kind_of(limit)} in {', '.join(map(str, limit.states))}"
             )
         if not has_neurons(limit):
             return _projected(limit)

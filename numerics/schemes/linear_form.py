@@ -9,6 +9,7 @@ import numpy as np
 
 from derivations.calculus.exponential import collapse_linear
 from derivations.diffusion import Limit
+from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from numerics.schemes.base import Advance, Array, Scheme
 
@@ -30,7 +31,9 @@ class LinearForm(Scheme):
     def prepare(self, limit: Limit) -> Advance:
         """Read the coefficients of w off Itô's formula."""
         if not isinstance(limit, CollapseDiffusion):
-            raise ValueError(f"the scheme steps the limit of an unshaped perceptron, got a {type(limit).__name__}")
+            raise ValueError(
+                f"the scheme steps the limit of an unshaped perceptron, got {kind_of(limit)}; leave scheme out"
+            )
         w = collapse_linear(limit)
         kappa, mu, variance = (float(c) for c in (w.source, w.growth, w.variance))
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
+from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from derivations.notation.printed import Legible
 from numerics.ensembles import Seed, seed_sequence
@@ -54,7 +55,7 @@ def negative_control(limit: Any, scale: Fraction = SCALE) -> Any:
     if isinstance(limit, Diffusion):
         sigma = None if limit.sigma is None else limit.sigma * scale
         return replace(limit, covariance=limit.covariance * wrong, sigma=sigma)
-    raise ValueError(f"expected a limit, Diffusion, NeuronDiffusion or Flow, got {type(limit).__name__}")
+    raise ValueError(f"expected a limit, as derive(network).limit is, got {kind_of(limit)}")
 
 
 def _finite(value: float | None) -> float | None:

@@ -116,7 +116,10 @@ REFUSED = {
         ),
         "which is no power of the width",
     ),
-    "a step of a flow": (lambda: written_out(width_limit(wide)), "expected a diffusion to step"),
+    "a step of a flow": (
+        lambda: written_out(width_limit(wide)),
+        "a step is written for the equation of one state or a few, got a limit without noise",
+    ),
     "noise that starts late": (
         lambda: own_clock(Diffusion((x,), [0], [[sp.Max(0, t - 10**9) * x**2]], time=t)),
         "where the noise does not vanish is not found",

@@ -120,7 +120,7 @@ REFUSED = {
     "an unknown method": (lambda: simulate_network(one, 2, 2, x0=1.0, method="lawful"), "unknown method 'lawful'"),
     "two starts": (lambda: simulate_network(one, 2, 2, x0=1.0, inputs=np.eye(2)), "either x0"),
     "a mean of what is certain": (lambda: expect_sde(width_limit(wide), lambda v: v, 1.0), "has no randomness"),
-    "a flow that is none": (lambda: solve_flow(3, [1.0]), "expected a Flow"),
+    "a flow that is none": (lambda: solve_flow(3, [1.0]), "expected a limit without noise"),
     "a regressor of a number": (lambda: NNGPRegressor(3).fit(np.eye(2), [0.0, 1.0]), "must be a recipe"),
     "an unknown scheme": (lambda: simulate_sde(brownian, 0.0, scheme="euler"), "unknown scheme 'euler'"),
     "a mean between words": (lambda: normal().expect(lambda v: v, lb="a"), "must be numbers"),

@@ -92,7 +92,7 @@ def test_a_derivation_says_it_in_every_format():
     for text in (str(d), d.latex(), json.dumps(json.loads(d.to_json()), ensure_ascii=False)):
         assert "it can explode" in " ".join(text.split())
         assert "does not return" in " ".join(text.split())
-    with pytest.raises(DerivationError, match="existence is asked of a limit, got a ResNet"):
+    with pytest.raises(DerivationError, match="existence is asked of a limit, got a network, whose limit is derive"):
         existence(ResNet(relu, width=sp.oo), ResNet(relu, width=sp.oo))
 
 

@@ -72,7 +72,12 @@ def test_named_closures_against_paths():
 @pytest.mark.parametrize(
     ("flow", "start", "t", "message"),
     [
-        (Diffusion((x,), [0], [[1]]), 1.0, 1.0, "expected a Flow"),
+        (
+            Diffusion((x,), [0], [[1]]),
+            1.0,
+            1.0,
+            "expected a limit without noise .a Flow., got the equation of one state or a few",
+        ),
         (Flow((x,), sp.ImmutableMatrix([x * y])), 1.0, 1.0, "parameters y"),
         (Flow((x,), sp.ImmutableMatrix([x])), [1.0, 2.0], 1.0, "1 finite numbers"),
         (Flow((x,), sp.ImmutableMatrix([x])), 1.0, 0.0, "positive finite"),

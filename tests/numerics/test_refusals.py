@@ -122,7 +122,7 @@ REFUSED = {
         "the flow has the parameters c left",
     ),
     "a density of two states": (lambda: solve_fokker_planck(Diffusion((x, y), [0, 0], sp.eye(2)), 1.0), "the start of two states must be two numbers"),
-    "a density of a flow": (lambda: solve_fokker_planck(Flow((x,), sp.Matrix([x])), 1.0), "got a Flow"),
+    "a density of a flow": (lambda: solve_fokker_planck(Flow((x,), sp.Matrix([x])), 1.0), "got a limit without noise"),
     "a density with parameters": (lambda: solve_fokker_planck(Diffusion((x,), [C * x], [[1]]), 1.0), "the parameters c left"),
     "a kernel beyond doubles": (lambda: kernel_matrix(ResNet(relu, width=sp.oo), np.eye(2), tolerance=1e-14), "between 1e-11 and 1"),
     "a kernel of words": (lambda: kernel_matrix(ResNet(relu, width=sp.oo), [["a", "b"]]), "must be an array of numbers"),

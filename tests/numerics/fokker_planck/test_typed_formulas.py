@@ -37,3 +37,29 @@ def test_a_noise_that_algebra_wrote_out_keeps_its_digits_beside_its_zero():
     # the control: a part in a thousand more time is seen
     later = compile_law(derived.law, x0=1.0, t=1.001)
     assert np.abs(solved.cdf(at) - later.cdf(at)).max() > 10 * solved.error
+
+
+@pytest.mark.parametrize("size", [1e12, 1e100, 1e300])
+def test_a_huge_start_is_as_good_on_either_side(size):
+    """The noise 1 + x² is even; at 1e100 the angle of the start is π to all digits, and its sine was 0 from one side."""
+    derived = derive(ResNet(parse_activation("1+x**2"), width=1))
+    right, left = (distribution(derived, x0=sign * size) for sign in (1, -1))
+    states = np.array([-3.0, -0.2, 0.4, 5.0])
+    assert np.allclose(right.cdf(states), left.sf(-states), rtol=1e-12, atol=0)
+    assert np.abs(right.cdf(states) - left.cdf(states)).min() > 1e-3  # the control: they are two laws
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "reason"),
+    [
+        ("cosh(x)", 1e3, "the noise at the start x0 = 1000 leaves the range of doubles"),
+        ("1+exp(x)", 1e3, "the noise at the start x0 = 1000 leaves the range of doubles"),
+        ("1+x**4", 1e12, "come too close: 0 of 0 in the Lamperti coordinate"),
+        ("1+x**4", -1e12, "come too close: 0 of 0 in the Lamperti coordinate"),
+    ],
+)
+def test_a_start_beyond_what_a_grid_holds_is_refused_by_that_name(text, start, reason):
+    derived = derive(ResNet(parse_activation(text), width=1))
+    with pytest.raises(ValueError, match=reason):
+        distribution(derived, x0=start)
+    assert 0 < distribution(derived, x0=1.0).cdf(1.0) < 1  # the control
