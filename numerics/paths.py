@@ -306,6 +306,9 @@ def _flow(limit: Flow, start: InitialStates, grid: Grid, samples: int) -> Array:
         right_side, (grid.starts[0], ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12
     )
     if not solved.success:
-        raise ValueError(f"the flow could not be integrated up to t = {ends[-1]}: {solved.message}")
+        raise ValueError(
+            f"the flow could not be integrated up to t = {ends[-1]}: {solved.message} A flow that explodes before has no state there; "
+            "solve_flow says how far it comes, ask for a smaller t"
+        )
     states = solved.y.reshape(size, together, len(ends)).transpose(1, 2, 0)
     return np.array(np.broadcast_to(states, (samples, len(ends), size)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
+from derivations.explain.shares import with_named_shares
 from derivations.explain.statements import recursion_step
 from derivations.exponents.course import Course
 from derivations.exponents.found import Found, Verdict
@@ -242,7 +243,8 @@ def regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
     because: Words = (
         "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",
     )
-    return result(f"Regime {k}: {regime.kind}", claim, tuple(lines), (*because, *beyond(course)))
+    shown, named = with_named_shares(tuple(lines))
+    return result(f"Regime {k}: {regime.kind}", claim, shown, (*because, *beyond(course), *named))
 
 
 def scores_step(found: Found) -> Step:

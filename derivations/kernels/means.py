@@ -56,8 +56,19 @@ def means_of(function: Activation) -> Means:
         _closed(expect(function.expr, x, VARIANCE, MEAN)),
         _closed(expect(function.expr**2, x, VARIANCE, MEAN)),
         _closed(expect(function.expr**2, x, variance=VARIANCE)),
-        _closed(pair),
+        _by_orders(_closed(pair)),
     )
+
+
+def _by_orders(product: sp.Expr | None) -> sp.Expr | None:
+    r"""A polynomial mean in powers of the covariance: :math:`\sum_n \tfrac{c^n}{n!}\,\mathbb{E} f^{(n)}(U)\,\mathbb{E} f^{(n)}(V)`.
+
+    Each coefficient is a product of a mean of U and one of V, which are small where it is: written out, their terms cancel.
+    """
+    if product is None or not product.is_polynomial(*PAIR):
+        return product
+    orders = sp.Poly(product, PAIR[1]).terms()
+    return sp.Add(*(PAIR[1] ** n * sp.factor(coefficient) for (n,), coefficient in orders))
 
 
 def _closed(expr: sp.Expr) -> sp.Expr | None:

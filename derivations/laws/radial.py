@@ -163,7 +163,7 @@ class RadialLaw(KernelLaw):
         """Closed where x is a power of the radius, and for the mean of its logarithm in two dimensions."""
         if self.power is not None:
             c, p = self.power
-            return c**k * self._radius_moment(sp.cancel(p * k), t, x0)
+            return sp.expand_mul(c**k * self._radius_moment(sp.cancel(p * k), t, x0))
         rate = tidy(self.direction * self.y * self.form.scale)  # dx / d log y
         if k == 1 and not rate.has(self.form.state) and self.index == 0:
             m, v = self.centre(t, x0), self.variance(t)

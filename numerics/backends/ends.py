@@ -56,7 +56,7 @@ _ORDERS = (4, 8)  # of cancellation close to 0 that digits make up for
 _GONE_DIGITS = 700
 _CUT = 10**9
 _LONGEST = 10_000  # binary digits of an angle before its point
-_UNKNOWN = (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
+UNKNOWN = (DerivationError, ValueError, TypeError, ArithmeticError, NotImplementedError, RecursionError)
 _OSCILLATING = (sp.sin, sp.cos, sp.tan)
 _FAST = (sp.exp, sp.sinh, sp.cosh)
 
@@ -139,7 +139,7 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     if not may_fail(naive.written(inner), X):
         return inner
     try:
-        truth, written = _many_digits(expr), naive(inner)
+        truth, written = many_digits(expr), naive(inner)
     except (PrintMethodNotImplementedError, KeyError):
         return inner  # a function that is not known in many digits, or not in doubles either
     tails, beyond, unknown = [], [], []
@@ -150,10 +150,10 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         try:
             found = _mirrored(known.get((part, side.infinite), []), side, truth) or _tails(part, side, truth)
             known[part, side.infinite] = found
-        except _UNKNOWN:
+        except UNKNOWN:
             unknown.append(side)
             continue
-        if _failure(written, _exact(_many_digits(found[0].formula)), side, found[0].t) is not None:
+        if _failure(written, _exact(many_digits(found[0].formula)), side, found[0].t) is not None:
             tails.append(found[0])
             beyond += found[1:]
     doubts = _doubts(written, expr, truth, unknown)
@@ -169,7 +169,7 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
     return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), branches)
 
 
-def _many_digits(expr: sp.Expr) -> Function:
+def many_digits(expr: sp.Expr) -> Function:
     """The function to mpmath's digits; what is smaller than all digits beside 1 is kept by functions of its own."""
     printer = MpmathWriter(strict_settings({**EXACT_NAMES, **_KEPT}))
     names = {**MPMATH.modules(), "exp": _exponential, "logaddexp": _logaddexp, **_WAVES}
@@ -211,23 +211,25 @@ def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
     for side in SIDES:
         try:
             yield side, smooth_beside(expr, X, side.point, side.towards)
-        except _UNKNOWN:
+        except UNKNOWN:
             yield side, sp.nan
 
 
 def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
     """The expansion towards an end, and from where it holds; a constant is its own. An exponential is 0 or infinite further out."""
     if part.is_number and part is not sp.nan:
-        return [_meets(part, side, truth)]
+        return [meets(part, side, truth)]
     found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
     if len(found.terms) < _FEW and not is_flat(found.error) and not found.growth:
         found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
     if found.terms and not found.growth:
-        return [_meets(_written(found, side), side, truth)]
+        return [meets(written_expansion(found, side), side, truth)]
     last = _beyond_doubles(found, side, truth)
     if found.terms:
         with suppress(Unknown):
-            first = _meets(_written(found, side) * sp.exp(_written(Expansion(found.growth), side)), side, truth)
+            first = meets(
+                written_expansion(found, side) * sp.exp(written_expansion(Expansion(found.growth), side)), side, truth
+            )
             return [first, last] if first.t > last.t else [last]
     return [last]
 
@@ -237,14 +239,14 @@ def _mirrored(found: list[Tail], side: Side, truth: Function) -> list[Tail]:
     if len(found) != 1 or not found[0].formula.is_rational_function(X):
         return []
     try:
-        return [_meets(found[0].formula, side, truth)]
-    except _UNKNOWN:
+        return [meets(found[0].formula, side, truth)]
+    except UNKNOWN:
         return []
 
 
-def _meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
+def meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
     """A formula from where it meets the truth on."""
-    value = _many_digits(formula)
+    value = many_digits(formula)
     with mp.workdps(DIGITS):
         for start in _STARTS:
             t = mp.mpf(2) ** -start
@@ -277,7 +279,7 @@ def _beyond_doubles(found: Expansion, side: Side, truth: Function) -> Tail:
     raise Unknown("an exponential that does not leave the range of doubles")
 
 
-def _written(found: Expansion, side: Side) -> sp.Expr:
+def written_expansion(found: Expansion, side: Side) -> sp.Expr:
     """The expansion as a formula in x: a power times a polynomial in another, by Horner's rule."""
     powers = sorted(found.terms)
     whole = all(p.is_Integer for p in powers)

@@ -12,6 +12,7 @@ import numpy as np
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
+from numerics.backends.angles import small_angles
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.numpy import safe
@@ -153,6 +154,7 @@ NUMBA = Backend(
     names,
     (
         correlation_angles,
+        small_angles,
         safe,
         bounded_quotients,
         bounded_logarithms,

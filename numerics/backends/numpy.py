@@ -16,6 +16,7 @@ from derivations.constants import with_digits
 from derivations.special import Weber
 from derivations.special.numeric import Numeric
 from numerics import special
+from numerics.backends.angles import small_angles
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.ends import DIGITS, X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
@@ -192,7 +193,7 @@ NUMPY = Backend(
     "numpy",
     _printer,
     _modules,
-    (correlation_angles, safe, differences_of_several, *_REWRITES, logistic_powers),
+    (correlation_angles, small_angles, safe, differences_of_several, *_REWRITES, logistic_powers),
     _wrap,
     1e-13,
     extended=cache(lambda: extended_names(_modules())),

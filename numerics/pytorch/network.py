@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, overload
 
 import sympy as sp
 
 from derivations import Network, Scalings, TrainingScalings, scalings
 from derivations.errors import DerivationError, unknown
-from derivations.symbols import step
+from derivations.explain.statements import recursion_step
+from derivations.notation.text import line_text
+from derivations.symbols import step, width
 from numerics.pytorch.initialisers import Draw
 
+#: Characters of a layer that is shown as one formula.
+_LONG = 400
 #: What is remarked of a module that stops gradients.
 STOPPED = "gradients are stopped by detach, which changes training alone"
 
@@ -105,6 +109,11 @@ class TorchNetwork(Network):
 
     def __str__(self) -> str:
         lines = [f"x -> {self.layer}"]
+        if len(lines[0]) > _LONG:  # a part that is read several times stands there each time
+            lines = ["one layer, statement by statement:"]
+            finite = replace(self, width=width) if self.width == sp.oo else self
+            said = recursion_step(finite.program(), self.inputs, step).lines
+            lines += [f"  {line_text(line)}" for line in said if line.relation != "~"]  # laws stand below, by module
         for name, draw in self.modules:
             error = f" +- {draw.error:.2g}" if draw.error else ""
             biases = f", biases of variance {draw.bias_variance}" if draw.bias_variance else ""

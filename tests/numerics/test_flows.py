@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Flow, Network, ResNet, Weights, attention, epsilon, relu, width_limit
+from derivations import AttentionBlock, Flow, Network, ResNet, Weights, attention, derive, epsilon, relu, width_limit
 from derivations.calculus.moment_closures import LogNormal, ZeroCumulant
 from derivations.calculus.moments import moment_equations
 from derivations.diffusion import Diffusion
@@ -41,6 +41,27 @@ def test_explosion_is_reported():
     assert path.exploded
     assert path.end == pytest.approx(1.0, abs=1e-6)
     assert not solve_flow(Flow((x,), sp.ImmutableMatrix([-(x**2)])), 1.0, t=2.0).exploded
+
+
+def test_an_explosion_that_doubles_end_before_the_bound_is_one():
+    # x = (1 - 2t)^(-1/2) is 1e8 at the last double before t = 1/2
+    path = solve_flow(Flow((x,), sp.ImmutableMatrix([x**3])), 1.0, t=1.0)
+    assert path.exploded
+    assert path.end == pytest.approx(0.5, abs=1e-9)
+    with pytest.raises(ValueError, match="could not be integrated"):  # a root that ends at 0 is none
+        solve_flow(Flow((x,), sp.ImmutableMatrix([-1 / x])), 1.0, t=1.0)
+
+
+def test_masked_linear_attention_over_two_texts_explodes_with_its_first_token():
+    flow = derive(AttentionBlock(width=sp.oo, positions=2, inputs=2, kind="linear", masked=True)).limit
+    z = np.random.default_rng(0).normal(size=(4, 40))
+    gram = z @ z.T / 40
+    values = [gram[a, b] for a in range(4) for b in range(a, 4)]
+    path = solve_flow(flow, values, t=3.0)
+    assert path.exploded
+    # the first token of a text sees itself alone: K' = K³
+    assert path.end < 0.5 / max(gram[0, 0], gram[2, 2]) ** 2 + 1e-9
+    assert np.all(np.isfinite(path(path.end)))
 
 
 def test_exact_moments_agree_with_their_solution():

@@ -3,7 +3,19 @@
 import pytest
 import sympy as sp
 
-from derivations import MLP, Network, TransformerBlock, Weights, gelu, layer_norm, relu, scalings, selu, symbols
+from derivations import (
+    MLP,
+    AttentionBlock,
+    Network,
+    TransformerBlock,
+    Weights,
+    gelu,
+    layer_norm,
+    relu,
+    scalings,
+    selu,
+    symbols,
+)
 from derivations.exponents.answer import one_changed
 
 n = symbols.width
@@ -131,3 +143,11 @@ def test_shares_of_a_softmax_bound_the_growth_behind_a_norm():
     )
     bare = scalings(TransformerBlock(gelu, width=n, positions=2, norm="none"))
     assert bare.long_run(tuple(bare.at().sizes)) is None  # the control: it grows exponentially
+
+
+def test_attention_in_a_regime_is_said_with_names():
+    said = str(scalings(AttentionBlock(width=8, positions=3)))
+    regime = said[said.index("Regime 1") : said.index("Elsewhere")]
+    assert "its variance = ε**2*E[a_1ᵀ C a_1]" in regime
+    assert regime.count("Sum_j(x_j^1*x_j^2)") == 2  # in the matrix C alone, which is symmetric
+    assert "a_α is the softmax of row α" in " ".join(regime.split())

@@ -1,0 +1,101 @@
+"""Means of products over a pair far below the size of both mean squares, against many digits: opposite neurons, and independent ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+from mpmath import mp
+
+from derivations import parse_activation
+from derivations.kernels.means import PAIR, means_of
+from numerics.backends.angles import small_angles
+from numerics.compile import compile_expression
+
+#: E f(U) f(V) written out here, from the angle of the pair: Cho and Saul's J_n, and products of means of one neuron.
+VARIANCES = ((1.0, 1.0), (0.7, 1.9), (1e-6, 3e-6), (1e4, 1e4))
+OPPOSITE = (-0.99, -1 + 1e-6, -1 + 1e-10)
+SMALL = (1e-3, 1e-8, -1e-12)
+
+
+def arc_cosine(power):
+    """E max(U, 0)^p max(V, 0)^p: J_p(π - θ)/2π times the deviations, for the angle θ from the opposite direction."""
+
+    def mean(a, c, b):
+        size = mp.sqrt(a * b)
+        theta = mp.atan2(mp.sqrt(a * b - c * c), -c)
+        sine, cosine = mp.sin(theta), -mp.cos(theta)
+        kinds = {
+            1: sine + theta * cosine,
+            2: 3 * sine * cosine + theta * (1 + 2 * cosine**2),
+            3: 15 * sine - 11 * sine**3 + theta * (9 * cosine + 6 * cosine**3),
+        }
+        return size**power * kinds[power] / (2 * mp.pi)
+
+    return mean
+
+
+def shifted_size(a, c, b):
+    """E (|U| - m)(|V| - m) with m² = 2/π."""
+    m, angle = mp.sqrt(2 / mp.pi), mp.atan2(c, mp.sqrt(a * b - c * c))
+    return 2 / mp.pi * (c * angle + mp.sqrt(a * b - c * c)) - m * m * (mp.sqrt(a) + mp.sqrt(b)) + m * m
+
+
+OWN = {
+    "relu(x)": (arc_cosine(1), OPPOSITE),
+    "max(x,0)**2": (arc_cosine(2), OPPOSITE),
+    "max(x,0)**3": (arc_cosine(3), OPPOSITE),
+    "abs(x)-sqrt(2/pi)": (shifted_size, SMALL),
+    "x**2-1": (lambda a, c, b: 2 * c * c + (a - 1) * (b - 1), SMALL),
+    "x**3-3*x": (lambda a, c, b: 6 * c**3 + 9 * c * (a - 1) * (b - 1), SMALL),
+}
+
+
+def missed(text, function):
+    """The largest error as a share of what one unit in the last place of an entry does, and of that of the mean."""
+    true, correlations = OWN[text]
+    found = []
+    for a, b in VARIANCES:
+        for rho in correlations:
+            c = rho * np.sqrt(a * b)
+            with np.errstate(all="ignore"):
+                value = float(function(a, c, b))
+            with mp.workdps(80):
+                entries = [mp.mpf(v) for v in (a, c, b)]
+                exact = true(*entries)
+                moved = max(
+                    abs(true(*(e * (1 + mp.mpf(2) ** -52 * (i == k)) for i, e in enumerate(entries))) - exact)
+                    for k in range(3)
+                )
+                found.append(float(abs(value - exact) / (moved + mp.mpf(2) ** -52 * abs(exact))))
+    return max(found)
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_no_more_is_lost_than_by_rounding_the_entries(text):
+    mean = means_of(parse_activation(text)).product
+    assert missed(text, compile_expression(PAIR, mean)) < 30
+    plain = sp.lambdify(PAIR, sp.expand(mean), "numpy")
+    assert missed(text, plain) > 1e4  # the control
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["relu(x)", "abs(x)-sqrt(2/pi)"])
+def test_machine_code_keeps_them_too(text):
+    assert missed(text, compile_expression(PAIR, means_of(parse_activation(text)).product, "numba")) < 30
+
+
+def test_only_what_cancels_changes():
+    a, b, c = (sp.Symbol(name, real=True) for name in "abc")
+    root = sp.sqrt(sp.Max(0, a * b - c**2))
+    for formula in (sp.atan2(c, root) / (2 * sp.pi) + sp.Rational(1, 4), sp.atan2(c, root) + sp.atan2(a, b), c + root):
+        assert small_angles(formula) == formula
+    moved = c * sp.atan2(c, root) + c * sp.pi / 2 + root * (1 + sp.sqrt(a + b + c))
+    assert small_angles(moved) == moved  # another function of all three
+
+
+def test_two_negative_numbers_are_no_variances():
+    x, y, z = sp.symbols("x y z", real=True)
+    formula = z * sp.asin(z / sp.sqrt(x * y)) / (2 * sp.pi) + z / 4 + sp.sqrt(x * y - z**2) / (2 * sp.pi)
+    value = compile_expression((x, y, z), formula)
+    assert value(-1.0, -1.0, -0.99) == pytest.approx(float(value(1.0, 1.0, -0.99)), rel=1e-10)
