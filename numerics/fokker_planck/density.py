@@ -17,6 +17,7 @@ from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.tabulated import MANY, Table
 from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
 
+_OUTER = 1e-4  # share of a moment beside the ends of the grid, above which what is beyond them counts
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
@@ -265,6 +266,30 @@ class GridMeasure(Measure):
 
     def integral(self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()) -> float:
         """The integral of a function of the state against the density, cell by cell and cut at its kinks."""
+        return float(self._contributions(function, kinks)[1].sum())
+
+    def unbounded_integral(self, function: Callable[[Array], ArrayLike]) -> float:
+        """The same of a function that grows, refused where states beyond the grid count.
+
+        The grid ends where next to no probability is left. Where the outermost twentieth of it towards an end that is infinitely far
+        still counts, what lies beyond does, too.
+        """
+        z, parts = self._contributions(function)
+        (low, high), (first, last) = self.ends, self.coordinate.ends
+        near = (high - low) / 20
+        outer = (z < low + near) & (low > first) | (z > high - near) & (high < last)
+        share = float(np.abs(parts[outer]).sum() / max(np.abs(parts).sum(), np.finfo(float).tiny))
+        if share > _OUTER:
+            raise ValueError(
+                f"the moment is carried by states so improbable that the grid leaves them out: {share:.1g} of it lies beside the ends of the "
+                "grid; ask for quantiles, or take a smaller time"
+            )
+        return float(parts.sum())
+
+    def _contributions(
+        self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()
+    ) -> tuple[Array, Array]:
+        """Points z and what each adds to the integral."""
         c = self.coordinate.coefficients
         own = [*(k - c.origin for k in kinks), *c.kinks]
         inner = self.coordinate.forward(np.array(own, dtype=float))
@@ -278,7 +303,7 @@ class GridMeasure(Measure):
         weights = weights * self.per_z(z)
         kept = weights > 0
         x, _ = self.coordinate.backward(z[kept])
-        return float(np.sum(np.asarray(function(c.origin + x), dtype=float) * weights[kept]))
+        return z[kept], np.asarray(function(c.origin + x), dtype=float) * weights[kept]
 
 
 @dataclass(frozen=True, repr=False)
@@ -331,7 +356,12 @@ class IntegratedMoments(Moments):
     parts: tuple[Measure, ...]
 
     def _mean_of(self, function: Callable[[Array], Array]) -> float:
-        mean = float(sum(part.integral(function) for part in self.parts))
+        mean = float(
+            sum(
+                part.unbounded_integral(function) if isinstance(part, GridMeasure) else part.integral(function)
+                for part in self.parts
+            )
+        )
         if np.isnan(mean):
             raise ValueError("the moment does not exist: there is probability at an infinite end; ask for quantiles")
         return mean

@@ -323,8 +323,11 @@ def test_a_transpose_beside_its_matrix():
         drawn = rng.standard_normal((width, width)) / np.sqrt(width)
         state = state - 0.5 / depth * drawn.T @ np.tanh(drawn @ state)
     assert np.allclose(state.T @ state / width / start, kernel / (X[:2] @ X[:2].T / 3), rtol=0.03)
+    dark = kernel_matrix(net, [[1.0, 0.0], [0.0, 0.0]])  # E f' is known at a variance of 0, where nothing moves
+    assert np.array_equal(dark[1], [0.0, 0.0])
+    assert np.isclose(dark[0, 0], kernel_matrix(net, [[1.0, 0.0]])[0, 0], rtol=1e-8)
     with pytest.raises(ValueError, match="input 1 has norm 0"):
-        kernel_matrix(net, [[1.0, 0.0], [0.0, 0.0]])
+        kernel_matrix(Network(lambda x: x - epsilon**2 * A.T(relu(A(x))), width=sp.oo), [[1.0, 0.0], [0.0, 0.0]])
     with pytest.raises(ValueError, match="input 0 has norm 0"):
         kernel_matrix(Network(lambda x: x + epsilon * A(relu(rms_norm(x))), width=sp.oo), [[0.0], [1.0]], kind="ntk")
     with pytest.raises(ValueError, match="derived without transposes"):
