@@ -46,7 +46,7 @@ def small_angles(expr: sp.Expr) -> sp.Expr:
     >>> c = sp.Symbol("c", real=True)
     >>> mean = c * sp.asin(c / (sp.sqrt(a) * sp.sqrt(b))) / (2 * sp.pi) + c / 4 + sp.sqrt(a * b - c**2) / (2 * sp.pi)
     >>> small_angles(correlation_angles(mean)).args[0]
-    atan2(sqrt(Max(0, a*b - c**2)), -c) < 1/4
+    (a > 0) & (b > 0) & (atan2(sqrt(Max(0, a*b - c**2)), -c) < 1/4)
     """
     return expr.replace(lambda node: isinstance(node, sp.Add) and node.has(sp.atan2), _mended)
 
