@@ -64,6 +64,8 @@ def of_depth(limit: Diffusion | NeuronDiffusion, architecture: Recipe) -> Existe
     still = all(entry == 0 for entry in drift)
     exists, unique, why_unique = _unique(a, architecture, layer, still)
     explodes, why_explodes = _explodes(a, limit, architecture, layer)
+    if explodes == UNKNOWN:
+        explodes, why_explodes = _by_what_is_added(architecture) or (explodes, why_explodes)
     return Existence(exists, unique, explodes, (why_unique, why_explodes))
 
 
@@ -155,6 +157,12 @@ def _explodes(
     return UNKNOWN, "drift or noise grow faster than linearly"
 
 
+def _by_what_is_added(network: Recipe) -> tuple[str, str] | None:
+    """No explosion where a layer adds at most what is linear in the state."""
+    added = added_degree(network.program())
+    return None if added is None or added > 1 else ("cannot", "what a layer adds grows at most linearly with the state")
+
+
 def _by_recurrence(weakest: sp.Expr, n: sp.Expr) -> tuple[str, str]:
     """Whether a layer without drift explodes whose noise grows faster than linearly, at least like a power on both sides."""
     if n in (1, 2):
@@ -202,9 +210,8 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         explodes, why_explodes = "cannot", "drift and noise grow at most linearly"
     elif norm is not None:
         explodes, why_explodes = _by_fellers_test(norm)
-    added = added_degree(network.program()) if explodes == UNKNOWN else None
-    if added is not None and added <= 1:
-        explodes, why_explodes = "cannot", "what a layer adds grows at most linearly with the state"
+    if explodes == UNKNOWN:
+        explodes, why_explodes = _by_what_is_added(network) or (explodes, why_explodes)
     if explodes == UNKNOWN and network.positions:
         explodes, why_explodes = _over_positions(network)
     root = _root_of_summand(drift, covariance)  # one matrix: the layer is Brownian motion in a clock of its own

@@ -18,6 +18,11 @@ from derivations.sums import CoordinateSum
 #: Smooth functions of any real argument.
 _ENTIRE = (sp.exp, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.atan, sp.asinh, sp.erf, sp.erfc)
 
+#: A power that grows faster than all powers of a logarithm.
+_ABOVE_LOGARITHMS = sp.Rational(1, 8)
+#: Bounded functions of a real number.
+_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.asin, sp.acos, sp.atan)
+
 
 def rising(drift: sp.Expr) -> sp.Expr:
     """A drift of a positive number without terms that are not positive, which cannot make it explode."""
@@ -115,7 +120,7 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
     if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
         base = degree(expr.base, states, far)
         return None if base is None else base * expr.exp
-    if isinstance(expr, sp.asin | sp.acos | sp.atan):
+    if isinstance(expr, _BOUNDED):
         return sp.S.Zero
     single = len(states) == 1 and bool(states[0].is_positive)
     if expr.is_Pow and expr.exp.is_number and single and expr.base.is_polynomial(*states):
@@ -136,10 +141,15 @@ def _degree_of_function(expr: sp.Expr, far: bool) -> sp.Expr | None:
         ends = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
     except DerivationError:
         return None
-    if not ends or any(g.exponent is None or (g.coefficient is not None and g.coefficient.free_symbols) for g in ends):
+    if not ends or any(g.exponent is None for g in ends):
         return None
+    logarithms = [g.coefficient is not None and bool(g.coefficient.free_symbols) for g in ends]
     if far:
-        return sp.Max(0, *(g.exponent for g in ends))
+        return sp.Max(
+            0, *(g.exponent + (_ABOVE_LOGARITHMS if log else 0) for g, log in zip(ends, logarithms, strict=True))
+        )
+    if any(logarithms):
+        return None
     orders = [order for zero in a.zeros if zero.value == 0 for order in zero.orders]
     return None if None in orders else sp.Min(*orders) if orders else sp.S.Zero
 

@@ -22,7 +22,22 @@ from numerics.outcomes import ExplosionWarning
 x = sp.Symbol("x", real=True)
 ramp = sp.Max(x, 0)
 
+
+def ramp_of(v):
+    return sp.Max(v, 0)
+
+
+A, B = Weights("A"), Weights("B")
 CASES = {
+    "decay": (Network(lambda v: v - 2 * epsilon**2 * v + epsilon * A(sp.tanh(v)), width=2), "yes", "cannot"),
+    "a sum with a sine": (
+        Network(lambda v: v + epsilon * (A(ramp_of(v)) + 2 * B(v * sp.sin(v))), width=3),
+        "yes",
+        "cannot",
+    ),
+    "logarithm": (Network(lambda v: v - epsilon**2 * v + epsilon * A(sp.log(1 + v**2)), width=2), "yes", "cannot"),
+    "a drift beyond": (Network(lambda v: v + epsilon**2 * v**2 + epsilon * A(sp.tanh(v)), width=2), "yes", "not known"),
+    "a sum beyond": (Network(lambda v: v + epsilon * (A(sp.tanh(v)) + B(v**2)), width=3), "yes", "not known"),
     "relu": (ResNet(relu, width=3), "yes", "cannot"),
     "square, one": (ResNet(x**2, width=1), "yes", "cannot"),
     "square, two": (ResNet(x**2, width=2), "yes", "cannot"),
