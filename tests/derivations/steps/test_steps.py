@@ -159,7 +159,11 @@ def test_the_root_of_a_sum_in_the_weak_step():
         (lambda: milstein_step(CASES["general"]), DerivationError, r"\[σ\^2, σ\^1\].*is not 0"),
         (lambda: milstein_step(depth_limit(ResNet(relu, width=2))), DerivationError, "commutative"),
         (lambda: milstein_step(depth_limit(ResNet(relu, width=40))), DerivationError, "up to 8"),
-        (lambda: milstein_step(Flow((x,), sp.Matrix([x]))), DerivationError, "the equation of one state or a few, got a limit without noise"),
+        (
+            lambda: milstein_step(Flow((x,), sp.Matrix([x]))),
+            DerivationError,
+            "the equation of one state or a few, got a limit without noise",
+        ),
         (lambda: lamperti_step(CASES["general"]), DerivationError, "scalar"),
         (lambda: lamperti_step(depth_limit(ResNet(tanh, width=1))), NoClosedForm, "inverse"),
         (
