@@ -141,13 +141,13 @@ def _degree_of_function(expr: sp.Expr, far: bool) -> sp.Expr | None:
         ends = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
     except DerivationError:
         return None
-    if not ends or any(g.exponent is None for g in ends):
+    exponents = [g.exponent for g in ends if g.exponent is not None]
+    if not ends or len(exponents) < len(ends):
         return None
     logarithms = [g.coefficient is not None and bool(g.coefficient.free_symbols) for g in ends]
     if far:
-        return sp.Max(
-            0, *(g.exponent + (_ABOVE_LOGARITHMS if log else 0) for g, log in zip(ends, logarithms, strict=True))
-        )
+        above = [_ABOVE_LOGARITHMS if log else sp.S.Zero for log in logarithms]
+        return sp.Max(0, *(sp.Add(*pair) for pair in zip(exponents, above, strict=True)))
     if any(logarithms):
         return None
     orders = [order for zero in a.zeros if zero.value == 0 for order in zero.orders]
