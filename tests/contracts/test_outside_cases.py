@@ -79,6 +79,7 @@ def test_superlinear_drift_is_said_to_explode():
 # --- A4: roots and logarithms are real on the domain ---
 
 
+@pytest.mark.slow
 def test_exit_times_and_stationary_laws_hold_no_imaginary_unit():
     w, unit = sp.Symbol("w", real=True), sp.Interval.open(0, 1)
     kimura = mean_exit_time(Diffusion((w,), [0], [[w * (1 - w)]], unit), w, 0, 1)

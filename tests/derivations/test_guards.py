@@ -167,6 +167,7 @@ def test_a_time_dependent_noise_is_linear_for_one_sign_only(first):
 # --- values that would take minutes ---
 
 
+@pytest.mark.slow
 def test_a_mean_of_a_mean_is_not_integrated_to_see_its_sign(monkeypatch):
     class Often(Exception):
         pass

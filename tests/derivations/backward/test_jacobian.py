@@ -437,6 +437,7 @@ def test_determinants_of_a_convolutional_block():
         assert estimate.test(1.2 * derived).p_value < 1e-3
 
 
+@pytest.mark.slow
 def test_why_gradients_of_weights_are_not_derived_is_a_step():
     A = Weights("A")
     steps = jacobian(Network(lambda x: x + epsilon**2 * A.T(sp.tanh(A(x))), width=3)).steps

@@ -92,6 +92,7 @@ def test_weights_that_are_not_uniform_are_not_pytorchs_default():
         from_torch(nn.Sequential(layer))
 
 
+@pytest.mark.slow
 def test_the_fourth_moment_of_measured_weights():
     def fresh():
         return Calls(lambda b, x: x + b.c(b.a(x) ** 2), a=nn.Linear(8, 8, bias=False), c=nn.Linear(8, 8, bias=False))
