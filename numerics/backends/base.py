@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import sympy as sp
+from numpy.typing import ArrayLike, NDArray
 from sympy.printing.codeprinter import CodePrinter
 
 from derivations.gaussian import SoftmaxMean
@@ -16,6 +18,22 @@ from numerics.backends.kinks import branched
 
 Function = Callable[..., Any]
 Rewrite = Callable[[sp.Expr], sp.Expr]
+#: Share of a number that rounding may leave as its imaginary part, where a formula goes through complex ones.
+_ROUNDED = 1e-8
+
+
+def real_numbers(values: ArrayLike) -> NDArray[np.float64]:
+    """Numbers as doubles; what is not real is not a number.
+
+    Examples
+    --------
+    >>> real_numbers(np.array([2 + 1e-17j, 1j, 3]))
+    array([ 2., nan,  3.])
+    """
+    found = np.asarray(values)
+    if np.iscomplexobj(found):
+        found = np.where(np.abs(found.imag) <= _ROUNDED * np.abs(found.real), found.real, np.nan)
+    return np.asarray(found, dtype=float)
 
 
 def _by_text(expr: sp.Basic) -> Iterator[sp.Expr]:

@@ -27,7 +27,7 @@ from derivations.gaussian.node import GaussianMean
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.near import smooth_beside
 from derivations.piecewise.terms import LOG, Expansion, Unknown, is_flat
-from numerics.backends.base import strict_settings
+from numerics.backends.base import real_numbers, strict_settings
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
@@ -313,7 +313,7 @@ def _failure(
     coordinates = [edge * mp.mpf(0.75), *(mp.mpf(10) ** -k for k in probes if mp.mpf(10) ** -k < edge)]
     points = np.array([float(side.at(c)) for c in coordinates])
     with np.errstate(all="ignore"):
-        values = np.broadcast_to(written(points), points.shape)
+        values = np.broadcast_to(real_numbers(written(points)), points.shape)
     with mp.workdps(DIGITS):
         for before, here, point, value in zip([edge, *coordinates], coordinates, points, values, strict=False):
             try:

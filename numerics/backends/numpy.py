@@ -17,7 +17,7 @@ from derivations.special import Weber
 from derivations.special.numeric import Numeric
 from numerics import special
 from numerics.backends.angles import small_angles
-from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.base import Backend, Function, real_numbers, strict_settings
 from numerics.backends.ends import DIGITS, X, safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.extended import extended_names
@@ -140,7 +140,7 @@ def _wrap(function: Function) -> Callable[..., tuple[np.ndarray, ...]]:
 
 
 def _shaped(value: Any, shape: tuple[int, ...], arguments: list[np.ndarray]) -> np.ndarray:
-    array = np.asarray(value, dtype=float)
+    array = real_numbers(value)
     if array.shape == shape and not any(array is argument for argument in arguments):
         return array[()] if not shape else array
     return np.array(np.broadcast_to(array, shape))[()]  # a copy that the caller may write to

@@ -17,7 +17,8 @@ from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.tabulated import MANY, Table
 from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
 
-_OUTER = 1e-4  # share of a moment beside the ends of the grid, above which what is beyond them counts
+_RISEN = 1.01  # times that a function is larger beyond the grid
+_OUTER = 1e-4  # share of a mean beside the ends of the grid, above which what is beyond them counts
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
@@ -265,26 +266,31 @@ class GridMeasure(Measure):
         return self.quantile(generator.random(size) * self.mass)
 
     def integral(self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()) -> float:
-        """The integral of a function of the state against the density, cell by cell and cut at its kinks."""
-        return float(self._contributions(function, kinks)[1].sum())
+        """The integral of a function of the state against the density, cell by cell and cut at its kinks.
 
-    def unbounded_integral(self, function: Callable[[Array], ArrayLike]) -> float:
-        """The same of a function that grows, refused where states beyond the grid count.
-
-        The grid ends where next to no probability is left. Where the outermost twentieth of it towards an end that is infinitely far
-        still counts, what lies beyond does, too.
+        The grid ends where next to no probability is left. Where a function grows on beyond an end that is infinitely far, and the outermost
+        twentieth of the grid towards it still counts, what lies beyond does, too: then the integral is refused.
         """
-        z, parts = self._contributions(function)
+        z, parts = self._contributions(function, kinks)
         (low, high), (first, last) = self.ends, self.coordinate.ends
-        near = (high - low) / 20
-        outer = (z < low + near) & (low > first) | (z > high - near) & (high < last)
-        share = float(np.abs(parts[outer]).sum() / max(np.abs(parts).sum(), np.finfo(float).tiny))
-        if share > _OUTER:
-            raise ValueError(
-                f"the moment is carried by states so improbable that the grid leaves them out: {share:.1g} of it lies beside the ends of the "
-                "grid; ask for quantiles, or take a smaller time"
-            )
+        near, total = (high - low) / 20, max(float(np.abs(parts).sum()), np.finfo(float).tiny)
+        for side, outer, endless in ((-1, z < low + near, low > first), (1, z > high - near, high < last)):
+            share = float(np.abs(parts[outer]).sum()) / total
+            if endless and share > _OUTER and self._grows_beyond(function, z[outer], side):
+                raise ValueError(
+                    f"the mean is carried by states so improbable that the grid leaves them out: {share:.1g} of it lies beside the ends of the "
+                    "grid; ask for quantiles, or take a smaller time"
+                )
         return float(parts.sum())
+
+    def _grows_beyond(self, function: Callable[[Array], ArrayLike], z: Array, side: int) -> bool:
+        """Whether a function is larger beyond an end of the grid than at points beside it."""
+        x, _ = self.coordinate.backward(z)
+        far = float(np.max(side * x)) + np.max(np.abs(x)) * np.array([1.0, 10.0, 100.0])
+        origin = self.coordinate.coefficients.origin
+        with np.errstate(all="ignore"):
+            beside, beyond = (np.abs(np.asarray(function(origin + at), dtype=float)) for at in (x, side * far))
+        return bool(np.max(beyond) > _RISEN * np.max(beside))
 
     def _contributions(
         self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()
@@ -356,12 +362,7 @@ class IntegratedMoments(Moments):
     parts: tuple[Measure, ...]
 
     def _mean_of(self, function: Callable[[Array], Array]) -> float:
-        mean = float(
-            sum(
-                part.unbounded_integral(function) if isinstance(part, GridMeasure) else part.integral(function)
-                for part in self.parts
-            )
-        )
+        mean = float(sum(part.integral(function) for part in self.parts))
         if np.isnan(mean):
             raise ValueError("the moment does not exist: there is probability at an infinite end; ask for quantiles")
         return mean

@@ -71,6 +71,8 @@ def test_a_moment_that_states_beyond_the_grid_carry_is_refused():
     assert distribution(derived, t=1.0).mean() == pytest.approx(1.0, abs=1e-8)  # the control
     late = distribution(derived, t=100.0)
     assert 0 < late.cdf(late.median()) < 1
-    for moment in (late.mean, late.var):
+    for moment in (late.mean, late.var, late.expect, lambda: late.expectation(lambda x: x)):
         with pytest.raises(ValueError, match="carried by states so improbable"):
             moment()
+    # a function that does not go on growing has its mean, however improbable the states that it reads
+    assert late.expect(lambda x: x > 1e3, points=[1e3]) == pytest.approx(late.sf(1e3), rel=1e-6)
