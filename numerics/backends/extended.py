@@ -299,11 +299,13 @@ def in_doubles_first(
         shape = np.broadcast_shapes(*(array.shape for array in arrays))
         flat = [np.broadcast_to(array, shape).ravel() for array in arrays]
         results = [np.array(np.broadcast_to(value, shape), dtype=float).ravel() for value in values]
-        for start in range(0, flat[0].size, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        # states that have exploded are infinite already, and longer exponents do not change what comes of them
+        finite = np.flatnonzero(np.logical_and.reduce([np.isfinite(array) for array in flat]))
+        for start in range(0, finite.size, _BLOCK):
+            block = finite[start : start + _BLOCK]
             points = [array[block] for array in flat]
-            if flat[0].size <= _BLOCK or _watched(function, points)[1]:
-                _mend([result[block] for result in results], again, points)
+            if finite.size == flat[0].size <= _BLOCK or _watched(function, points)[1]:
+                _mend(results, block, again, points)
         if kinds & {"invalid value", "divide by zero"} and not all(np.isfinite(result).all() for result in results):
             function(*arrays)  # which warns, as NumPy does
         return tuple(result.reshape(shape) for result in results)
@@ -311,12 +313,14 @@ def in_doubles_first(
     return call
 
 
-def _mend(results: list[np.ndarray], again: Callable[..., tuple[Any, ...]], points: list[np.ndarray]) -> None:
-    """Put what is known with longer exponents in place of what doubles gave."""
+def _mend(
+    results: list[np.ndarray], block: np.ndarray, again: Callable[..., tuple[Any, ...]], points: list[np.ndarray]
+) -> None:
+    """Put what is known with longer exponents in place of what doubles gave at some places."""
     with np.errstate(all="ignore"):
         for result, value in zip(results, again(*map(Extended, points)), strict=True):
-            known = np.broadcast_to(_extended(value).double(), result.shape)
-            np.copyto(result, known, where=~np.isnan(known))
+            known = np.broadcast_to(_extended(value).double(), block.shape)
+            result[block] = np.where(np.isnan(known), result[block], known)
 
 
 def _watched(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> tuple[Any, set[str]]:

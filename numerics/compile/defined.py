@@ -37,6 +37,7 @@ _EVERYWHERE = (
 )
 
 
+@lru_cache(maxsize=4096)
 def defined_everywhere(expr: sp.Expr) -> bool:
     """Whether a formula is seen to have a value at all real numbers; False says only that it is not seen.
 
