@@ -7,7 +7,7 @@ from importlib import metadata, util
 
 #: Packages that are imported under another name than the one they are installed by.
 _INSTALLED_AS = {"sklearn": "scikit-learn"}
-#: Extras that are made of others, and what developers need: not what a user is told to install.
+#: Extras that are made of others, and those of developers: not named in a message to a user.
 _GATHERED = ("full", "test", "bench", "docs")
 
 

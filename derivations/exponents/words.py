@@ -280,7 +280,7 @@ def conditions(regime: ScalingRegime) -> Words:
 def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     """What happens beyond the regime."""
     if course is None:
-        return (f"{far}, the flow that they make runs to its end within a vanishing share of the layers.",)
+        return (f"{far}, the flow of these terms reaches its long-time limit within a vanishing share of the layers.",)
     v = variance
     if course.kind == "rests":
         return (
