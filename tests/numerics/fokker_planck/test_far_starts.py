@@ -37,7 +37,7 @@ def test_twelve_halvings_do_not_follow_it(monkeypatch):
     assert abs(right - left - np.pi / np.sqrt(2)) > 1
 
 
-@pytest.mark.parametrize("text, start", [("1+x**4", 1e3), ("sqrt(1+x**4)", 1e12)])
+@pytest.mark.parametrize(("text", "start"), [("1+x**4", 1e3), ("sqrt(1+x**4)", 1e12)])
 def test_starts_of_either_sign_are_refused_alike(text, start):
     limit = derive(ResNet(parse_activation(text), width=1)).limit
     said = []
@@ -66,7 +66,7 @@ def by_differences(law):
     return -float(np.sum(p * np.log(p / width)))
 
 
-@pytest.mark.parametrize("text, start, time", [("hardtanh", 3.0, 10.0), ("elu", -1.0, 10.0), ("tanh", 1.0, 1.0)])
+@pytest.mark.parametrize(("text", "start", "time"), [("hardtanh", 3.0, 10.0), ("elu", -1.0, 10.0), ("tanh", 1.0, 1.0)])
 def test_entropy_of_a_grid_law_is_finite_and_that_of_its_cells(text, start, time):
     law = distribution(derive(ResNet(parse_activation(text), width=1)).limit, x0=start, t=time)
     assert law.entropy() == pytest.approx(by_differences(law), abs=2e-3)
