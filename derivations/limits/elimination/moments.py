@@ -45,6 +45,8 @@ class LayerMoments:
         Whether sums of averages have names in the expansion; the moments have none.
     coefficients : Coefficients, optional
         Gives names to means in the moments that are no rational functions of averages of the first inputs' states.
+    from_zero : bool
+        Whether tangents are 0 before the layer.
     """
 
     program: Program
@@ -55,10 +57,11 @@ class LayerMoments:
     order: int = ORDER
     name_sums: bool = True
     coefficients: Coefficients | None = None
+    from_zero: bool = False
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
         tangents = self.directions, self.parameters
-        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums)
+        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums, self.from_zero)
 
     @cached_property
     def expansion(self) -> Expansion:
