@@ -28,8 +28,8 @@ def over_all(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tupl
     if len(along) == 1 and value.axes[along[0]] == THERE:
         made = value.map(over_positions)
         kept = (ONE,) if keepdim else ()
-        axes = (*made.axes[: along[0]], *kept, *made.axes[along[0] + 1 :])
-        return made.each(lambda parts: parts, axes=axes), reader.places
+        left = (*made.axes[: along[0]], *kept, *made.axes[along[0] + 1 :])
+        return made.each(lambda parts: parts, axes=left), reader.places
     if not along or any(value.axes[axis] not in every for axis in along):
         return None
     if len(along) != len(every) or THERE in value.axes:

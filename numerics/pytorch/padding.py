@@ -30,7 +30,7 @@ def padded(reader: Reader, x: Any, pad: Any, mode: str = "constant", value: Any 
             )
         if mode != "constant" or value not in (0, None):
             raise ValueError(f"pad fills with {value if mode == 'constant' else mode}; zeros are known")
-        shifts[every.index(axis)] = int(before)  # type: ignore[arg-type]
+        shifts[every.index(axis)] = int(before)
     if not any(shifts):
         return tensor
 
