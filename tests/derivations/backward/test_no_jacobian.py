@@ -79,7 +79,6 @@ def test_neurons_that_are_not_alike_have_no_derived_jacobian(side):
         lambda: j.volumes,
         j.limit,
         lambda: j.weight_gradients,
-        lambda: j.gram.process,
     ):
         with pytest.raises(
             NotClosed, match="got covariances of W; follow the Jacobians of networks by simulate_jacobian"
