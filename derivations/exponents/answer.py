@@ -6,11 +6,11 @@ import sympy as sp
 
 from derivations.exponents.family import Role
 from derivations.exponents.found import Found
+from derivations.exponents.map_words import maps_step
 from derivations.exponents.regimes import ScalingRegime
 from derivations.exponents.words import (
     conditions,
     family_step,
-    maps_step,
     monomial,
     outside_step,
     regime_step,
