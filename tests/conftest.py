@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sympy as sp
 
-from tests.helpers import GoldenFile
+from tests.helpers import GoldenFile, share_cores
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # SymPy makes and drops millions of objects with hardly a cycle; searches at Python's own pace take a seventh of a
     # derivation and a quarter of the collection
     gc.set_threshold(50_000, 20, 20)
+    share_cores(config.getoption("numprocesses", None) or 0)
     config.pluginmanager.register(_EveryDoctest(), "every-doctest")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -134,3 +135,13 @@ class GoldenFile:
             )
             shown = "\n".join(lines) or "they differ in line ends only"
             raise AssertionError(f"{self.path.name} changed; if that is meant, run pytest --update\n{shown}")
+
+
+def share_cores(processes: int) -> None:
+    """Processes of tests side by side, and what they start, have so many threads below NumPy that the cores suffice.
+
+    Threads of a BLAS wait for each other in busy loops: with two processes of two threads on two cores, small products take ten
+    times their processor time.
+    """
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS") if processes else ():
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // processes)))

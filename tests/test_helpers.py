@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import sympy as sp
 
-from tests.helpers import GoldenFile, equal_by_sampling, equal_symbolically
+from tests.helpers import GoldenFile, equal_by_sampling, equal_symbolically, share_cores
 
 x = sp.Symbol("x", real=True)
 t = sp.Symbol("t", positive=True)
@@ -75,3 +77,14 @@ def test_golden_file_is_written_then_compared(tmp_path):
 
 def test_golden_fixture_looks_beside_the_tests(golden):
     assert golden("README.md").path.is_file()
+
+
+def test_processes_side_by_side_share_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for processes, threads in ((2, "2"), (4, "1"), (9, "1"), (0, None)):
+        monkeypatch.setattr(os, "environ", {})
+        share_cores(processes)
+        assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
+    monkeypatch.setattr(os, "environ", {"OPENBLAS_NUM_THREADS": "7"})
+    share_cores(4)
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"  # what was asked for stays

@@ -204,9 +204,7 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
             f"an activation must be an Activation or a SymPy expression in one symbol, got {shown(given)}{_called(given)}"
         ) from error
     if not isinstance(expr, sp.Expr) or expr.has(sp.I, sp.nan, sp.oo, -sp.oo, sp.zoo):
-        raise DerivationError(
-            f"an activation must be a finite real-valued expression, got {expr} of type {type(expr).__name__}"
-        )
+        raise DerivationError(f"an activation must be a finite real-valued expression, got {shown(expr)}")
     names = sorted(expr.free_symbols, key=lambda s: (s.name != "x", s.name))
     if len(names) > 1 and names[0].name != "x":
         raise DerivationError(

@@ -2,15 +2,21 @@ r"""Gradients in the weights of a layer, by the elimination of tangents whose pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.backward.differential import renamed
 from derivations.errors import NotClosed
+from derivations.language import Program
 from derivations.language.statements import Matrix
+from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import reduced
+from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.held import released
-from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.elimination.labels import Exchange, by_pattern, state_labels
+from derivations.limits.elimination.moments import LayerMoments
 
 
 def weight_gradients(network: Recipe) -> dict[str, sp.Expr | sp.ImmutableMatrix]:
@@ -37,23 +43,32 @@ def weight_gradients(network: Recipe) -> dict[str, sp.Expr | sp.ImmutableMatrix]
     for weights in dict.fromkeys(
         s.weights for s in program.statements if isinstance(s, Matrix) and not s.weights.is_mean
     ):
-        moments = LayerMoments(program, p, directions=1, parameters=frozenset({weights}))
-        moments.at_rest()
-        tangents = {*moments.states[p:], *moments.other[p:]}
-
-        def still(expr: sp.Expr, tangents: set[sp.Symbol] = tangents) -> sp.Expr:
-            """At tangents 0."""
-            expr = released(expr)
-            nodes = [node for node in state_averages(expr) if tangents & node.body.free_symbols]
-            return reduced(sp.expand(expr.xreplace(dict.fromkeys([*nodes, *tangents], sp.S.Zero))))
-
-        places = [(a, b) for a in range(p) for b in range(p)]
-        if any(still(moments.between(p + a, p + b)) != 0 for a, b in places):
-            raise NotClosed(f"gradients of several neurons meet in those of the weights {weights.name}")
-        marks = [f"^{a + 1}" if p > 1 else "" for a in range(p)]
-        plain = {x: sp.Symbol(f"x{mark}", real=True) for x, mark in zip(moments.states[:p], marks, strict=True)}
-        own = {(a, b): renamed(still(moments.covariance(p + a, p + b)), plain) for a, b in places if a <= b}
-        found[weights.name] = (
-            own[0, 0] if p == 1 else sp.ImmutableMatrix(p, p, lambda a, b, own=own: own[min(a, b), max(a, b)])
-        )
+        own = _squares(program, weights)
+        found[weights.name] = own(0, 0) if p == 1 else sp.ImmutableMatrix(p, p, own)
     return found
+
+
+def _squares(program: Program, weights: Weights) -> Callable[..., sp.Expr]:
+    """For two coordinates of a neuron; what differs by the positions' names only is derived once."""
+    p, names, exchange = program.positions, Coefficients(), Exchange.of(program)
+    moments = LayerMoments(
+        program, p, directions=1, parameters=frozenset({weights}), coefficients=names, from_zero=True
+    )
+    moments.at_rest()
+    for a, b in exchange.different(product(range(p), repeat=2)):
+        if names.around(moments.between(p + a, p + b), _tidied) != 0:
+            raise NotClosed(f"gradients of several neurons meet in those of the weights {weights.name}")
+    letters = [sp.Symbol(f"x^{a + 1}" if p > 1 else "x", real=True) for a in range(p)]
+    relabelled = state_labels([moments.states[:p]], [letters])
+
+    def own(a: int, b: int) -> sp.Expr:
+        return names.around(moments.covariance(p + a, p + b), _tidied)
+
+    def written(square: sp.Expr, labels: tuple[int, ...]) -> sp.Expr:
+        return names.released(square, lambda expr: relabelled(expr, labels))
+
+    return by_pattern(own, written, exchange, always=True, alike=lambda a, b: ((a, b), (b, a)))
+
+
+def _tidied(moment: sp.Expr) -> sp.Expr:
+    return reduced(sp.expand(released(moment)))

@@ -90,7 +90,10 @@ def _critical(log_derivative: sp.Expr, y: sp.Symbol) -> Condition:
     if slope == -1:  # once more, for the logarithm of u
         slope = sp.limit(sp.log(-sp.log(y)) * reduced(1 + exponent), y, 0, "+")
     if slope.free_symbols or slope == -1:
-        raise NoClosedForm(f"cannot decide whether the integral of a function with f'/f = {log_derivative} converges")
+        raise NoClosedForm(
+            f"cannot decide whether the integral of a function with f'/f = {brief(log_derivative)} converges; "
+            "give the powers of logarithms as numbers"
+        )
     return sp.true if slope < -1 else sp.false
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
+from derivations.errors import DerivationError
 from derivations.exponents.family import Role
 from derivations.exponents.found import Found
 from derivations.exponents.map_words import maps_step
@@ -53,12 +54,20 @@ def steps(found: Found) -> tuple[Step, ...]:
         return tuple(shown)
     shown.append(terms_step(found))
     shown += [regime_step(found, regime, k) for k, regime in enumerate(found.regimes, 1)]
-    if found.scores:
-        shown.append(scores_step(found))
+    shown += _scores_steps(found)
     shown.append(outside_step(found))
     if found.family.stands and found.is_placed:
         shown.append(stands_step(found))
     return tuple(shown)
+
+
+def _scores_steps(found: Found) -> list[Step]:
+    """What attention does at other powers of the number of keys, or why that is not derived."""
+    try:
+        return [scores_step(found)] if found.scores else []
+    except DerivationError as error:
+        claim = ("What other powers of the number of keys do is not derived: ", str(error), ".")
+        return [Step("Scores", claim, (), ("The exponents above hold at the power that the network has.",))]
 
 
 def short_step(found: Found) -> Step:

@@ -23,7 +23,7 @@ from derivations.exponents.moved import (
     StepVerdict,
     number,
 )
-from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, largest, order_of
+from derivations.exponents.orders import DEPTH, NOTHING, ONE, WIDTH, Order, fraction, largest
 from derivations.exponents.several import balanced
 from derivations.language import Weights
 from derivations.language.statements import Back, Matrix
@@ -178,7 +178,7 @@ class StepAtPoint:
             ]
             if weights.bias_variance != 0:
                 forward = tuple(u for u in uses if isinstance(u, Matrix))
-                kinds.append(("bias", layer.shift, forward, order_of(weights.bias_variance, layer.sizes) ** HALF))
+                kinds.append(("bias", layer.shift, forward, layer.number(weights.bias_variance) ** HALF))
             for role, act, chosen, deviation in kinds:
                 gradient = largest(
                     *(layer.gradient[u.symbol] if role == "bias" else layer.entry_gradient(u) for u in chosen)

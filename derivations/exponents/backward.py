@@ -84,6 +84,10 @@ class LayerOrders:
     incoming: Order
     learned: Mapping[Weights, Order] = field(default_factory=dict)
 
+    def number(self, value: sp.Expr) -> Order:
+        """Of a number that a matrix is given, its variance for one; the width may stand in it."""
+        return order_of(value, {**self.sizes, any_width: WIDTH})
+
     # ---- forward ----
 
     @cached_property
@@ -111,9 +115,9 @@ class LayerOrders:
         return largest(
             self.deviation(w) * read,
             self.learned.get(w, NOTHING) * k * read,
-            order_of(w.mean, self.sizes) * read * self._summed(statement.body, statement.source, Fraction(1)),
-            order_of(w.bias_variance, self.sizes) ** _HALF,
-            order_of(w.bias_mean, self.sizes),
+            self.number(w.mean) * read * self._summed(statement.body, statement.source, Fraction(1)),
+            self.number(w.bias_variance) ** _HALF,
+            self.number(w.bias_mean),
         )
 
     @_value.register
@@ -151,7 +155,7 @@ class LayerOrders:
 
     def deviation(self, weights: Weights) -> Order:
         r""":math:`\sigma`, the standard deviation of an entry times the root of the number of neurons that are read."""
-        return order_of(weights.variance, self.sizes) ** _HALF
+        return self.number(weights.variance) ** _HALF
 
     def _summed(self, body: sp.Expr, over: Neurons, power: Fraction) -> Order:
         """What a sum over neurons, divided by a power of their number, makes of a body's order."""
@@ -278,7 +282,7 @@ class LayerOrders:
             k, out = count_order(user.source), count_order(user.target)
             learned = self.learned.get(user.weights, NOTHING) * out
             s, read = self.deviation(user.weights), k if isinstance(user, Matrix) else out
-            mean = order_of(user.weights.mean, self.sizes) * out**_HALF / read
+            mean = self.number(user.weights.mean) * out**_HALF / read
             return largest(s * (out / k) ** _HALF if isinstance(user, Matrix) else s, learned, mean)
         if isinstance(user, Mean):
             return count_order(user.over) ** -fraction(user.power)
@@ -353,7 +357,7 @@ class LayerOrders:
         if isinstance(user, Matrix | Back):
             k, out = count_order(user.source), count_order(user.target)
             s = self.deviation(user.weights) * (ONE if isinstance(user, Matrix) else (k / out) ** _HALF)
-            mean = order_of(user.weights.mean, self.sizes) * (k / out if isinstance(user, Back) else ONE)
+            mean = self.number(user.weights.mean) * (k / out if isinstance(user, Back) else ONE)
             parts = (
                 s * size,
                 self.learned.get(user.weights, NOTHING) * k * size,

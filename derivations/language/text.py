@@ -15,7 +15,7 @@ from derivations.activations.registry import ACTIVATIONS
 from derivations.activations.text import parse_activation
 from derivations.activations.words import IMPOSSIBLE, MODULES, find, key, spellings
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError, UnsafeExpression, unknown
+from derivations.errors import DerivationError, UnsafeExpression, shown, unknown
 from derivations.language.nodes import Node, average, normalised_sum
 from derivations.language.positions import (
     attention,
@@ -98,7 +98,7 @@ def parse_layer(text: str) -> sp.Expr:
 
 def _tree(text: str) -> ast.expr:
     if not isinstance(text, str):
-        _refuse(f"the layer is an object of type {type(text).__name__}, not text", "give the layer as text")
+        _refuse(f"the layer must be text, got {shown(text)}", "give the layer as text")
     if len(text) > MAX_LENGTH:
         _refuse(f"the layer has {len(text)} characters", f"use at most {MAX_LENGTH}")
     try:

@@ -202,7 +202,9 @@ class MeanFieldLayer:
         if key not in self._averages:
             used = {a: v for a, v in enumerate(x) if node.body.has(v)}
             if len(used) > 2:
-                raise DerivationError(f"no rule is known for the Gaussian mean of {node.body} over {len(used)} inputs")
+                raise DerivationError(
+                    f"no rule is known for the Gaussian mean of {brief(node.body)} over {len(used)} inputs"
+                )
             value = self.law.average(released(node.body), used, evaluate=inside)
             if inside and value.has(sp.Piecewise):
                 raise NotClosed(

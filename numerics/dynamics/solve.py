@@ -3,6 +3,7 @@ r"""Training at infinite width, solved: outputs, losses and two-time kernels, wi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import NamedTuple, TypeAlias
@@ -20,9 +21,12 @@ from numerics.dynamics.layers import Met
 from numerics.dynamics.matrices import padded
 from numerics.ensembles import Progress
 from numerics.ensembles.memory import require_memory
+from numerics.linalg import one_thread
 from numerics.networks.initial import finite_array
 
 Array = NDArray[np.float64]
+#: So many inputs are pushed through drawn matrices at the speed of memory, where threads only wait for each other.
+FEW_INPUTS = 16
 #: What the matrices met, layer by layer.
 Run: TypeAlias = tuple[dict[str, Met], ...]
 
@@ -227,15 +231,16 @@ def _solved(
         outputs = run.run(stepped)
         return outputs, np.zeros_like(outputs), (Runs(1.0, [_met(run)]),)
     means, variances, met = [], [], []
-    for count, weight in ((settings.neurons, 2.0), (settings.neurons // 2, -1.0)):
-        samples, group = [], Runs(weight, [])
-        for child in np.random.SeedSequence((seed, count)).spawn(repeats):
-            run = Descent(replace(settings, neurons=count), np.random.default_rng(child))
-            samples.append(run.run(stepped))
-            group.runs.append(_met(run))
-        means.append(np.mean(samples, axis=0))
-        variances.append(np.var(samples, axis=0, ddof=1) / repeats)
-        met.append(group)
+    with one_thread() if len(settings.targets) <= FEW_INPUTS else nullcontext():
+        for count, weight in ((settings.neurons, 2.0), (settings.neurons // 2, -1.0)):
+            samples, group = [], Runs(weight, [])
+            for child in np.random.SeedSequence((seed, count)).spawn(repeats):
+                run = Descent(replace(settings, neurons=count), np.random.default_rng(child))
+                samples.append(run.run(stepped))
+                group.runs.append(_met(run))
+            means.append(np.mean(samples, axis=0))
+            variances.append(np.var(samples, axis=0, ddof=1) / repeats)
+            met.append(group)
     return 2 * means[0] - means[1], 4 * variances[0] + variances[1], tuple(met)
 
 

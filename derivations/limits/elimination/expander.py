@@ -33,11 +33,13 @@ class Expander:
         infinite: bool,
         fixed: Mapping[sp.Expr, sp.Expr],
         name_sums: bool,
+        from_zero: bool = False,
     ) -> None:
         self.program, self.inputs, self.order, self.parameters = program, inputs, order, parameters
         self.infinite, self.fixed, self.name_sums = infinite, fixed, name_sums and not infinite
         self.states = input_symbols(state, inputs * (1 + directions))
-        self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in self.states]
+        starts = (sp.S.Zero if from_zero and c >= inputs else x for c, x in enumerate(self.states))
+        self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in starts]
         self.others = dict(program.others)
         # by direction and two coordinates of an input
         self.pairs: dict[tuple[int, int, int], dict[sp.Symbol, sp.Expr]] = {}

@@ -28,6 +28,7 @@ from derivations.limits.elimination.matrix_rules import (
 )
 from derivations.limits.elimination.position_rules import between, mix, shares
 from derivations.limits.elimination.series import Series, as_expression, taylor
+from derivations.symbols import state
 
 _NOTHING: Mapping[sp.Expr, sp.Expr] = MappingProxyType({})
 
@@ -41,6 +42,7 @@ def expand(
     infinite: bool = False,
     fixed: Mapping[sp.Expr, sp.Expr] = _NOTHING,
     name_sums: bool = False,
+    from_zero: bool = False,
 ) -> Expansion:
     r"""Expand a program over m inputs to an order in the small parameter.
 
@@ -64,6 +66,8 @@ def expand(
         Averages of the state that are known, such as those that every layer puts out, and their values.
     name_sums : bool
         Whether sums of averages of the state that weights with means add have a name (:class:`~derivations.limits.elimination.held.HeldSum`).
+    from_zero : bool
+        Whether tangents are 0 before the layer, so that its parameters alone move them.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def expand(
     NoLimit
         If a statement is not smooth in the small parameter.
     """
-    e = Expander(program, inputs, order, directions, parameters, infinite, fixed, name_sums)
+    e = Expander(program, inputs, order, directions, parameters, infinite, fixed, name_sums, from_zero)
     for statement in program.statements:  # all variables of a layer are known before it is averaged over
         if type(statement) in _DECLARATIONS:
             _DECLARATIONS[type(statement)](e, statement)
@@ -80,9 +84,9 @@ def expand(
         if type(statement) in _RULES and (statement.symbol not in e.inside or isinstance(statement, Matrix)):
             _RULES[type(statement)](e, statement)
     increment = []
-    for c, x in enumerate(e.states):
+    for c in range(len(e.states)):
         first, *rest = e.series(program.update, c)
-        increment.append((sp.expand(first - x), *rest))
+        increment.append((sp.expand(first - e.values[c][state]), *rest))
     variables = {layer: tuple(found) for layer, found in e.variables.items()}
     return Expansion(tuple(increment), e.states, tuple(_random(e)), variables, e.sizes, e.places, e.origin)
 

@@ -100,7 +100,10 @@ def matrix(e: Expander, statement: Matrix) -> None:
                 application = len(e.read[weights]) - 1
                 shift[k] += share * _filtered(e, weights, read, (application, e.place(c)[0], k), c)
         shift = [e.named(term) for term in shift] if c < e.inputs else shift
-        e.values[c][statement.symbol] += as_expression(shift)
+        own = e.values[c][statement.symbol]
+        if c >= e.inputs and not any(bodies[c]):  # of tangents that do not move
+            own = own.xreplace(dict.fromkeys(e.out[weights], sp.S.Zero))
+        e.values[c][statement.symbol] = own + as_expression(shift)
     _spread(e, statement)
 
 

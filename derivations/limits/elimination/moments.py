@@ -47,6 +47,8 @@ class LayerMoments:
         Whether sums of averages have names in the expansion; the moments have none.
     coefficients : Coefficients, optional
         Gives names to means in the moments that are no rational functions of averages of the first inputs' states.
+    from_zero : bool
+        Whether tangents are 0 before the layer.
     """
 
     program: Program
@@ -57,6 +59,7 @@ class LayerMoments:
     order: int = ORDER
     name_sums: bool = True
     coefficients: Coefficients | None = None
+    from_zero: bool = False
 
     def __post_init__(self) -> None:
         program, changed = sizes_in_front(self.program, {step})
@@ -66,7 +69,7 @@ class LayerMoments:
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
         tangents = self.directions, self.parameters
-        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums)
+        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums, self.from_zero)
 
     @cached_property
     def expansion(self) -> Expansion:

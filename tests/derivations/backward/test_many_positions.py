@@ -9,6 +9,7 @@ import sympy as sp
 from derivations import ConvBlock, gelu
 from derivations.backward import jacobian
 from derivations.limits.depth import as_sums
+from derivations.limits.elimination.averages import layer_average
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.sums import written_out
 from derivations.symbols import width as n
@@ -88,3 +89,32 @@ def test_four_positions_are_derived_in_seconds():
     rates = [j.layer.covariance[pair] for pair in product(range(4), repeat=2)]
     assert j.growth != 0
     assert max(len(sp.Add.make_args(rate)) for rate in rates) <= 16  # hundreds of terms when multiplied out, in minutes
+
+
+def test_gradients_of_a_filters_weights_are_means_over_what_it_puts_out():
+    # B moves by a copy that reads the state, through φ' at both places of each tap of A: ⅓ Σ_f E φ'(u_a+f) φ'(u_b+f) G_a+f,b+f
+    squares, x = jacobian(ConvBlock(gelu, width=n, positions=4)).weight_gradients["B"], sp.symbols("x^1:5", real=True)
+    state = np.random.default_rng(7).normal(size=(3, 4)).round(2)
+    met = state.T @ state / 3
+    gram = sum(np.roll(met, (s, s), (0, 1)) for s in (-1, 0, 1)) / 3
+
+    def derived(a, b):
+        averages = {layer_average(u * v, x, 0): met[i, j] for i, u in enumerate(x) for j, v in enumerate(x)}
+        return float(squares[a, b].xreplace(averages).evalf())
+
+    def by_quadrature(a, b, correlation, nodes):
+        z, weight = np.polynomial.hermite_e.hermegauss(nodes)
+        weight = np.outer(weight, weight) / weight.sum() ** 2
+        first = np.sqrt(gram[a, a]) * z[:, None]
+        own = correlation * gram[a, b] / gram[a, a]
+        second = own * first + np.sqrt(gram[b, b] - own**2 * gram[a, a]) * z
+        return gram[a, b] * np.sum(weight * gelu_slope(first) * gelu_slope(second))
+
+    def over_taps(a, b, correlation=1, nodes=40):
+        return np.mean([by_quadrature((a + f) % 4, (b + f) % 4, correlation, nodes) for f in (-1, 0, 1)])
+
+    for a, b in ((0, 1), (3, 2), (1, 3)):
+        assert abs(derived(a, b) - over_taps(a, b)) < 2 * abs(over_taps(a, b, nodes=30) - over_taps(a, b)) + 1e-9
+        assert (
+            abs(derived(a, b) - over_taps(a, b, correlation=0)) > 1e-3
+        )  # the control: slopes at two places as if independent

@@ -260,3 +260,17 @@ def test_orders():
 def test_too_strong_a_branch_is_no_limit():
     with pytest.raises(NoLimit):
         scalings(ResNet(relu, width=n), training=True).moved(exponents={p: sp.Rational(1, 3)})
+
+
+def test_a_power_of_the_width_in_a_matrix_has_its_order():
+    def layer(variance, factor):
+        return Network(lambda x: x + epsilon * factor * Weights("A", variance=variance)(tanh(x)), width=n)
+
+    # in the NTK parametrization a standard deviation and a factor are the same thing
+    inside, beside, without = (
+        scalings(layer(*pair), training=True).at(parametrization="ntk")
+        for pair in ((1 / n, 1), (sp.S.One, n**-HALF), (sp.S.One, 1))
+    )
+    moved = [{name: (c.state, c.output) for name, c in v.changes.items()} for v in (inside, beside, without)]
+    assert (inside.a, inside.b, moved[0]) == (beside.a, beside.b, moved[1])
+    assert moved[0] != moved[2]  # the control: the power counts

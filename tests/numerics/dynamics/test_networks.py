@@ -25,6 +25,7 @@ from numerics import solve_training
 from numerics.dynamics.layers import Layer
 from numerics.dynamics.matrices import KnownMatrix
 from numerics.dynamics.neurons import Samples
+from numerics.dynamics.solve import FEW_INPUTS
 
 n = symbols.width
 A, B, C = Weights("A"), Weights("B", out=2 * n, variance=2), Weights("C", out=2 * n)
@@ -225,3 +226,18 @@ def test_trained_networks_tend_to_the_solution(name, depth):
     wrong = abs(still - expected) / np.sqrt(variance + own)
     assert wrong[:STEPS].max() > 2 * bound
     assert wrong[-3:].max() > bound
+
+
+@pytest.mark.parametrize(("inputs", "threads"), [(3, {1}), (FEW_INPUTS + 1, {2})])
+def test_few_inputs_are_pushed_through_drawn_matrices_in_one_thread(inputs, threads):
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="threads are limited by the extra fast")
+    seen = set()
+
+    def look(done, count):
+        seen.update(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas")
+
+    net, points = Network(CASES["two matrices"].layer, width=sp.oo), np.eye(inputs)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        solve_training(net, points, points[0], 1, steps=1, neurons=8, repeats=2, progress=look)
+        left = {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+    assert (seen, left) == (threads, {2})
