@@ -170,10 +170,11 @@ def written_out(expr: sp.Expr, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:
     >>> written_out(coordinate_sum((x - mean) ** 2, (x,), sp.Integer(2)), [(a,), (b,)]).expand()
     a**2/2 - a*b + b**2/2
     """
-    while found := expr.atoms(CoordinateSum):
-        innermost = (s for s in found if not s.body.has(CoordinateSum))
-        expr = expr.xreplace({s: s.explicit(neurons) for s in innermost})
-    return expr
+    made: dict[sp.Basic, sp.Expr] = {}  # inner ones first, so that each summand is gone through once
+    for node in sorted(expr.atoms(CoordinateSum), key=lambda node: len(node.atoms(CoordinateSum))):
+        function = sp.Lambda(tuple(node.bound_symbols), node.body.xreplace(made))
+        made[node] = sp.Add(*(function(*map(sp.sympify, neuron)) for neuron in neurons))
+    return expr.xreplace(made)
 
 
 def coordinate_sum(body: sp.Expr, variables: Sequence[sp.Symbol], width: sp.Expr) -> sp.Expr:

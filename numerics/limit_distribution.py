@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 from derivations.calculus.clock import Clock, own_clock
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion
-from derivations.errors import NoClosedForm
+from derivations.errors import NoClosedForm, kind_of
 from derivations.laws import Law, recognise
 from numerics import given
 from numerics.compile import compile_law
@@ -62,7 +62,7 @@ def distribution(
     if not has_distribution(process):
         raise ValueError(
             "expected a scalar diffusion whose coefficients do not depend on time, which one neuron with one input has, got "
-            f"{type(process).__name__}; several neurons are simulated with simulate_sde, two states may be solved with solve_fokker_planck, flows are "
+            f"{kind_of(process)}; several neurons are simulated with simulate_sde, two states may be solved with solve_fokker_planck, flows are "
             "solved with solve_flow"
         )
     return solve_fokker_planck(process, x0, t=t, tol=tol)
@@ -91,7 +91,7 @@ def _clock(limit: Diffusion) -> Clock | None:
 
 def _known(process: Any) -> Law | None:
     if not isinstance(process, Diffusion):
-        raise ValueError(f"expected a Derivation, a Diffusion or a Law, got {type(process).__name__}")
+        raise ValueError(f"expected a Derivation, a Diffusion or a Law, got {kind_of(process)}")
     try:
         return recognise(process)
     except NoClosedForm:

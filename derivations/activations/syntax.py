@@ -13,7 +13,7 @@ import warnings
 from typing import NoReturn
 
 from derivations.activations.words import IMPOSSIBLE, INNER_MODULES, MODULES, WORDS, find, key, spellings
-from derivations.errors import UnsafeExpression, unknown
+from derivations.errors import UnsafeExpression, shown, unknown
 
 MAX_LENGTH = 1000  # characters
 MAX_NODES = 250  # of the syntax tree
@@ -34,7 +34,7 @@ def shorten(text: str) -> str:
 def syntax(text: str) -> ast.expr:
     """The tree of a text, in which every word is known."""
     if not isinstance(text, str):
-        refuse(f"the formula is an object of type {type(text).__name__}, not text", "give the formula as text")
+        refuse(f"the formula must be text, got {shown(text)}", "give the formula as text")
     if len(text) > MAX_LENGTH:
         refuse(f"the formula has {len(text)} characters", f"use at most {MAX_LENGTH}")
     if not text.strip():

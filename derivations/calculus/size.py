@@ -130,7 +130,16 @@ def _base_and_power(node: sp.Expr) -> tuple[sp.Expr | None, sp.Rational]:
 
 @lru_cache(maxsize=256)
 def factored(expr: sp.Expr) -> sp.Expr:
-    """The formula as a product of irreducible factors, if that stays within bounds; else as it is."""
+    """The formula as a product of irreducible factors, if that stays within bounds; else as it is. Pieces are factored one by one.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> factored(sp.Piecewise((0, x < -3), (x**2 + 6 * x + 9, True)))
+    Piecewise((0, x < -3), ((x + 3)**2, True))
+    """
+    if isinstance(expr, sp.Piecewise):
+        return sp.Piecewise(*((factored(piece), condition) for piece, condition in expr.args))
     return with_constants_named(sp.factor, expr) if is_moderate(expr, MOST_FACTORED) else expr
 
 

@@ -97,6 +97,12 @@ def matrix_of(what: str, given: Any) -> sp.ImmutableMatrix:
     return matrix
 
 
+def coefficients(what: str, given: Any) -> sp.ImmutableMatrix:
+    """The same, where an exact matrix that cannot be changed is taken as it is: a derived one may be long."""
+    kept = isinstance(given, sp.ImmutableMatrix) and not given.has(sp.Float, *_INFINITE)
+    return given if kept else matrix_of(what, given)
+
+
 def _is_infinite(entry: sp.Expr) -> bool:
     """Whether it is infinite or no number, which it can only be where something in it is; to ask a long formula itself takes long."""
     if not entry.has(*_INFINITE) and not any(symbol.is_infinite for symbol in entry.free_symbols):

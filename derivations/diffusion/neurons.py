@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from derivations.diffusion.equation import Equation, matrix_of, symbols_of
+from derivations.diffusion.equation import Equation, coefficients, symbols_of
 from derivations.diffusion.states import Diffusion
 from derivations.entries import CovarianceField, LazyCovariance, entry_of
 from derivations.equations import (
@@ -65,8 +65,8 @@ class NeuronDiffusion(Equation):
         if self.width.is_number and self.width != sp.oo and not (self.width.is_Integer and self.width > 0):
             raise DerivationError(f"the width must be a positive whole number, a symbol or oo, got {self.width}")
         for name, what in (("neuron_drift", "the drift"), ("neuron_covariance", "the covariance")):
-            if not isinstance(held := self.__dict__[name], sp.MatrixBase | LazyCovariance):
-                object.__setattr__(self, name, matrix_of(what, held))
+            if not isinstance(held := self.__dict__[name], LazyCovariance):
+                object.__setattr__(self, name, coefficients(what, held))
 
     @property
     def inputs(self) -> int:

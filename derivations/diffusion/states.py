@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import sympy as sp
 
 from derivations.covariances import require_covariance, require_equal, require_real
-from derivations.diffusion.equation import Equation, matrix_of, symbols_of
+from derivations.diffusion.equation import Equation, coefficients, matrix_of, symbols_of
 from derivations.entries import CovarianceField, LazyCovariance, entry_of
 from derivations.equations import (
     MOST,
@@ -55,12 +55,10 @@ class Flow(Equation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "states", symbols_of(self.states))
-        if not isinstance(self.drift, sp.MatrixBase):
-            object.__setattr__(self, "drift", matrix_of("the drift", self.drift))
-        if len(self.drift) != len(self.states):
-            raise DerivationError(
-                f"the drift of {len(self.states)} states must have as many entries, got {len(self.drift)}"
-            )
+        drift, size = coefficients("the drift", self.drift), len(self.states)
+        if len(drift) != size:
+            raise DerivationError(f"the drift of {size} states must have as many entries, got {len(drift)}")
+        object.__setattr__(self, "drift", drift if drift.shape == (size, 1) else drift.reshape(size, 1))
 
     @property
     def lines(self) -> tuple[Line, ...]:

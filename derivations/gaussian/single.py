@@ -9,7 +9,7 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.binding import printed_symbols, real_function
-from derivations.errors import DerivationError, NoClosedForm, brief
+from derivations.errors import DerivationError, NoClosedForm, brief, kind_of
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
 from derivations.gaussian.integrate import Function, Singular, normal_mean
@@ -131,7 +131,7 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
     """The function on a fresh real variable, on which no kink can have been folded away."""
     expr = sp.sympify(f)
     if not isinstance(expr, sp.Expr):
-        raise DerivationError(f"a Gaussian mean needs an expression in {variable}, got {f!r}, a {type(f).__name__}")
+        raise DerivationError(f"a Gaussian mean needs an expression in {variable}, got {kind_of(f)}")
     if variable.is_extended_nonnegative or variable.is_extended_nonpositive or variable.is_extended_real is False:
         raise DerivationError(
             f"a Gaussian variable takes both signs, but {variable} is declared with one (or not real), which may "

@@ -312,6 +312,8 @@ def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr
     """Averages of the state as sums over the layer."""
     expr = with_means(expr)
     while nodes := state_averages(expr):
-        innermost = [node for node in nodes if not state_averages(node.body)]
-        expr = expr.xreplace({node: coordinate_sum(released(node.body), states, n) / n for node in innermost})
+        made: dict[sp.Basic, sp.Expr] = {}  # inner ones first, so that each body is gone through once
+        for node in nodes:
+            made[node] = coordinate_sum(released(node.body.xreplace(made)), states, n) / n
+        expr = expr.xreplace(made)
     return released(expr)

@@ -6,6 +6,8 @@ its variables this would tear the node apart.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy as sp
 
 
@@ -39,6 +41,7 @@ def enclosed(body: sp.Expr) -> sp.Expr:
     return body.replace(sp.Piecewise, lambda *parts: Cases(*(sp.Tuple(*part) for part in parts)))
 
 
+@lru_cache(maxsize=4096)
 def unfolded(body: sp.Expr) -> sp.Expr:
     """A body as it is written; nodes in it keep theirs."""
     if not body.has(Cases):

@@ -282,7 +282,13 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
             continue
         branches = cases(node)
         cuts: set[sp.Expr] = set()
-        for condition in _conditions(branches, variable):
+        conditions = _conditions(branches, variable)
+        if not conditions:
+            undecided = next((c for _, c in branches.args if c != sp.true), branches)
+            raise DerivationError(
+                f"the condition {brief(undecided)} of a piecewise function is true or not whatever {variable} is; give its parameters numbers"
+            )
+        for condition in conditions:
             changes = _changes(condition, variable, part.left, part.right)
             cuts |= set(changes.zeros)
             if changes.doubt:

@@ -9,6 +9,7 @@ from typing import Any
 import sympy as sp
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
+from derivations.errors import kind_of
 from derivations.sums import CoordinateSum
 from numerics.backends import find_backend
 from numerics.compile.expression import compile_expression
@@ -112,7 +113,7 @@ def _sharing(devices: Sequence[Any] | None) -> Callable[[Any], Any]:
 
 @singledispatch
 def _coefficients(limit: Any, names: tuple[sp.Symbol, ...]) -> tuple[Coefficients, tuple[int, ...]]:
-    raise ValueError(f"expected a Diffusion or a NeuronDiffusion, got a {type(limit).__name__}")
+    raise ValueError(f"expected a Diffusion or a NeuronDiffusion, got {kind_of(limit)}")
 
 
 @_coefficients.register

@@ -14,6 +14,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.diffusion import Diffusion, NeuronDiffusion
+from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from derivations.sums import CoordinateSum
 from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
@@ -30,7 +31,7 @@ def euler_source(limit: Any) -> str:
     ValueError
         If the limit has no jit kernel: the array scheme steps it.
     """
-    raise ValueError(f"no jit kernel for a {type(limit).__name__}")
+    raise ValueError(f"no jit kernel for {kind_of(limit)}")
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(14)
 _SETTLED = 1e-13  # relative, of the integral over a panel
 _NOISE = 1e-9  # relative: above, a panel that halving does not help is not resolved
 _HALVINGS = 12
+_MORE_HALVINGS = 100  # of a panel that starts where the noise is far larger than it is elsewhere on it
 _PANELS = 4000
 _ROUNDED = 1e-13  # relative, of z
 CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
@@ -265,21 +266,28 @@ class Coordinate:
         rest = increments[-1] * ratio / (1 - ratio) if ratio < 0.999 else 0.0
         return Side(np.array(edges), length + rest, True)
 
-    def _settled(self, here: float, there: float, halvings: int, before: float = np.inf) -> list[float]:
+    def _settled(
+        self, here: float, there: float, halvings: int, before: float = np.inf, all_of: float = 0.0
+    ) -> list[float]:
         """Edges beyond ``here`` up to ``there``, between which Gauss's rule is exact to rounding.
 
         ``before`` is the relative error of the panel that was halved last: where halving no longer helps, the coefficients are known to so many
-        digits only.
+        digits only. ``all_of`` is z over the largest panel, of which the error may be a share once a panel was halved ``halvings`` times.
         """
         middle = (here + there) / 2
         whole = self._integrals(np.array([here]), np.array([there]))
         parts = self._integrals(np.array([here, middle]), np.array([middle, there]))
         small = (abs(float(whole[0][0])) or 1.0, 1.0 + float(np.abs(whole[1]).sum()))
-        off = max(abs(float(w[0]) - float(p.sum())) / s for w, p, s in zip(whole, parts, small, strict=True))
+        gaps = [abs(float(w[0]) - float(p.sum())) for w, p in zip(whole, parts, strict=True)]
+        off = max(gap / s for gap, s in zip(gaps, small, strict=True))
         rounded = _NOISE > off > before / 8
-        if halvings == 0 or off <= self._tolerance(here, there) or rounded:
+        all_of = max(all_of, float(np.abs(parts[0]).sum()))
+        little = halvings <= 0 and (gaps[0] <= _SETTLED * all_of or halvings <= _HALVINGS - _MORE_HALVINGS)
+        if off <= self._tolerance(here, there) or rounded or little:
             return [there]
-        return self._settled(here, middle, halvings - 1, off) + self._settled(middle, there, halvings - 1, off)
+        return self._settled(here, middle, halvings - 1, off, all_of) + self._settled(
+            middle, there, halvings - 1, off, all_of
+        )
 
     def _tolerance(self, here: float, there: float) -> float:
         """Relative; close to an end or a crossing other than 0 the distance to it is only known to the rounding of the state."""

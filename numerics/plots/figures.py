@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from derivations.errors import kind_of
 from numerics.statistics import Slope, standard_error
 
 Array = NDArray[np.float64]
@@ -44,7 +45,7 @@ def new_axes(axes: Axes | None, x: str, y: str, size: tuple[float, float] = SIZE
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
     elif not isinstance(axes, Axes):
-        raise ValueError(f"axes must be Matplotlib's, got a {type(axes).__name__}; leave them out for new ones")
+        raise ValueError(f"axes must be Matplotlib's, got {kind_of(axes)}; leave them out for new ones")
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.tick_params(which="both", color=INK, labelcolor=INK)

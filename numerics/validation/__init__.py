@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from derivations import Derivation
 from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
+from derivations.errors import kind_of
 from numerics import given
 from numerics.ensembles import Seed
 from numerics.validation.base import LEVEL, QUICK_SCALE, SCALE, Array, Row, Validation, spawn
@@ -140,7 +141,7 @@ def _drawn(networks: Any, s: Setting) -> tuple[int, Array | None]:
     if not fits:
         raise ValueError(
             f"networks must be a depth and the last layers of networks, shape (samples, {', '.join(map(str, s.start.shape))}), "
-            f"got {type(networks).__name__}"
+            f"got {kind_of(networks)}"
         )
     return int(depth), states
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from derivations import Derivation
 from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
+from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from numerics import given
 from numerics.ensembles import Seed
@@ -155,7 +156,7 @@ def _states(d: Derivation, samples: ArrayLike) -> Array:
     try:
         given = np.asarray(samples, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"samples must be an array of numbers, got {type(samples).__name__}: {error}") from error
+        raise ValueError(f"samples must be an array of numbers, got {kind_of(samples)}: {error}") from error
     m, width = d.architecture.coordinates, d.architecture.width
     finite = d.order == "depth"
     n = int(width) if finite and width.is_Integer else None

@@ -269,3 +269,20 @@ def test_an_activation_takes_numbers_and_expressions(name):
 def test_a_flow_checks_its_states():
     with pytest.raises(ValueError, match="the drift of 1 states must have as many entries, got 2"):
         Flow((x,), [x, x])
+
+
+@pytest.mark.parametrize(
+    "matrix", [sp.Matrix, sp.ImmutableMatrix, sp.SparseMatrix, list, lambda rows: sp.Matrix(rows).T]
+)
+def test_coefficients_are_the_same_whatever_matrix_they_come_in(matrix):
+    x, y = sp.symbols("x y", real=True)
+    flow, exact = Flow((x, y), matrix([0.1 * x, y])), Flow((x, y), [x / 10, y])
+    assert flow == exact
+    assert hash(flow) == hash(exact)
+    assert flow != Flow((x, y), [x / 5, y])  # the control
+    rows = [0.1 * x]
+    neuron = derivations.NeuronDiffusion((x,), matrix(rows), [[1]], width=3)
+    assert hash(neuron) == hash(derivations.NeuronDiffusion((x,), [x / 10], [[1]], width=3))
+    assert numerics.simulate_sde(Flow((x,), matrix([-x])), x0=1.0, steps=4, samples=2).ravel().size
+    with pytest.raises(ValueError, match="the drift must have finite entries"):
+        Flow((x,), matrix([sp.nan]))

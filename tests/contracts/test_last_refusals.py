@@ -140,7 +140,7 @@ REFUSED = {
         lambda: coupled_flow(AttentionBlock(width=sp.oo, positions=2, weight_variance=a), False),
         "got the symbols a",
     ),
-    "a draw of no kind": (lambda: law_of(3), "no law is known of int"),
+    "a draw of no kind": (lambda: law_of(3), "no law is known of 3"),
     "an unknown kind of kernel": (lambda: NystroemRegressor(wide, kind="nngb").fit(eye, ones), "unknown kind 'nngb'"),
     "no components": (
         lambda: NystroemRegressor(wide, components=0).fit(eye, ones),

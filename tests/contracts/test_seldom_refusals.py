@@ -166,7 +166,7 @@ REFUSED = {
         lambda: LayerOrders(ResNet(tanh, width=4).program(), {}, ONE)._value("A", {}),
         "no rule for the orders of A",
     ),
-    "a law of what is not random": (lambda: law_of("A"), "no law is known of str"),
+    "a law of what is not random": (lambda: law_of("A"), "no law is known of 'A'"),
     "half a layer": (lambda: exponents().times(1.5, {}), "depth must be a positive whole number, got 1.5"),
     # --- numerics ---
     "a quantile of 2": (

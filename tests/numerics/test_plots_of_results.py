@@ -81,7 +81,7 @@ def test_a_figure_is_saved_as_its_suffix_says(suffix, head, tmp_path):
         (lambda: plot_kernel(np.ones((2, 3))), r"a kernel must have the shape \(m, m\), got \(2, 3\)"),
         (lambda: plot_course(NEURON, [1.0]), "a course is that of a limit without noise, got .*Diffusion"),
         (lambda: plot_course(PAIR, [1, 0, 1], states=[symbols.state]), "x is no state of this flow; it has K_11, K_12, K_22"),
-        (lambda: plot_density(NEURON, axes="left"), "axes must be Matplotlib's, got a str"),
+        (lambda: plot_density(NEURON, axes="left"), "axes must be Matplotlib's, got 'left'"),
     ],
     ids=["suffix", "kernel", "flow", "state", "axes"],
 )  # fmt: skip

@@ -94,7 +94,7 @@ REFUSED = {
     "biases that do not fit": (lambda: convergence_order([4, 8], [Estimate(1.0, 0.1)] * 2), "at least 3 of them"),
     "a sample with nan": (lambda: ks_test([0.0, np.nan], lambda v: v), "1 values that are not"),
     "an unknown sampler": (lambda: transition("a recipe"), "recipes of the kind str cannot be compiled"),
-    "a kernel of a flow": (lambda: euler_source(Flow((x,), sp.Matrix([x]))), "no jit kernel for a"),
+    "a kernel of a flow": (lambda: euler_source(Flow((x,), sp.Matrix([x]))), "no jit kernel for a limit without noise"),
     "a factor of many states": (lambda: factor_lines(40, {}), "written out up to"),
     "an unknown law of matrices": (
         lambda: draw_matrices("odd", 1, 2, 2, np.random.default_rng(0)),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed, brief
+from derivations.limits.elimination.averages import LayerAverage
 from derivations.piecewise import breakpoints, pieces
 from derivations.piecewise.continued import Continued
 
@@ -75,7 +76,9 @@ def _jumps(body: sp.Expr, u: sp.Symbol) -> bool:
 
 
 def _is_smooth(body: sp.Expr, u: sp.Symbol) -> bool:
-    if body.free_symbols != {u}:
+    if body.free_symbols != {u} or body.has(
+        LayerAverage
+    ):  # an average may be 0 as well, and a kink at it then is one at 0
         return False
     try:
         return sp.S.Zero not in breakpoints(body, u)

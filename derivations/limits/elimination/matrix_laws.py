@@ -14,7 +14,7 @@ from itertools import product
 import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
-from derivations.errors import DerivationError, NotClosed, brief
+from derivations.errors import DerivationError, NotClosed, brief, kind_of
 from derivations.limits.elimination.draws import AttentionDraw, Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.heads import AttentionLaw
@@ -171,7 +171,7 @@ def _even_part(body: sp.Expr, u: sp.Symbol) -> sp.Expr:
 @singledispatch
 def law_of(random: object, evaluate: bool = True) -> Law:
     """The law of what a statement draws; without ``evaluate`` a Gaussian's means are left as nodes, for a closed form later."""
-    raise DerivationError(f"no law is known of {type(random).__name__}")
+    raise DerivationError(f"no law is known of {kind_of(random)}")
 
 
 @law_of.register

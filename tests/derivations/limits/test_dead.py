@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, derive
+from derivations import Network, Weights, derive, epsilon
 from derivations.gaussian import expect
 from derivations.interchange import read_source
 from derivations.language import parse_layer
@@ -54,6 +54,16 @@ def test_of_two_inputs_one_may_be_off(text):
 
 def test_the_random_program_that_found_it():
     check_against_the_limit(9123, 2_000)
+
+
+def test_a_kink_at_an_average_that_may_be_0():
+    """E max(B relu(x), 0)² with a mean of B's entries: the kink moves with an average, so no derivative at variance 0 is known."""
+    b, c = Weights("B", mean=sp.Rational(1, 2), out=3), Weights("C", out=3)
+    net = Network(lambda x: x + epsilon * Weights("A")(c(x**2) * sp.Max(b(sp.Max(x, 0)), 0)), width=2)
+    for start in (OFF, MIXED):
+        drift, covariance = limit_at(net, start)
+        assert against_the_limit(net, start, "weights", 20_000, drift, covariance) < 1
+    assert against_the_limit(net, MIXED, "weights", 20_000, drift, 1.5 * covariance) > 1
 
 
 def test_one_neuron_has_a_diffusion_by_pieces():

@@ -9,6 +9,7 @@ import sympy as sp
 
 from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
+from derivations.limits.elimination.averages import layer_average
 from derivations.piecewise import Found, IsolatedRoot, analyse, breakpoints, pieces, zeros
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import LOG, Unknown
@@ -361,3 +362,11 @@ def test_kinks_inside_kinks_are_decided_innermost_first(expr, points, values):
 def test_a_function_without_value_on_an_interval_is_refused(expr):
     with pytest.raises(DerivationError, match=r"no real number on .*: it (divides by 0|compares numbers)"):
         pieces(expr, x)
+
+
+def test_a_condition_without_the_variable_is_refused_and_ends():
+    average = layer_average(sp.Max(x, 0), (x,), 0)
+    u = sp.Symbol("u", real=True)
+    assert not average.free_symbols
+    with pytest.raises(DerivationError, match="true or not whatever u is"):
+        pieces(sp.Max(0, u + average / 2) ** 2, u)
