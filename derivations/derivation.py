@@ -19,6 +19,7 @@ from derivations.errors import DerivationError, NotClosed, unknown
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.limit_law import lamperti_forms, limit_law, scalar
+from derivations.limits.depth import DependentNoises
 from derivations.notation import citations
 from derivations.notation.citations import Source
 from derivations.notation.printed import Printed
@@ -57,6 +58,8 @@ class Derivation(Printed):
         The derivation, step by step.
     moments : JointMoments or None
         One layer's moments of the Gram matrix, where depth and width grow together.
+    gram_alone : bool
+        Whether, at a width that is a symbol, the limit is the Gram matrix's because no neuron has an equation by itself.
     """
 
     architecture: Recipe
@@ -67,6 +70,7 @@ class Derivation(Printed):
     norm: NormDynamics | None
     slope: InitialSlope | None
     moments: limits.JointMoments | None = field(default=None, compare=False)
+    gram_alone: bool = False
 
     @property
     def title(self) -> str:
@@ -116,13 +120,7 @@ class Derivation(Printed):
         gram = self.gram
         if not isinstance(gram, Diffusion) or len(gram.states) != 1:
             return None
-        # no solvable family has the angle between two inputs in it, and to look for one takes minutes
-        if gram.drift.has(sp.asin, sp.acos):
-            return None
-        try:
-            return limit_law(gram)[0]
-        except DerivationError:  # it is of one family or another by the sign of a formula in the width
-            return None
+        return _law_of_gram(gram)[0]
 
     def structured(self) -> dict[str, Any]:
         """The limit and the Gram matrix's, each expression as SymPy's source and as LaTeX; :meth:`Diffusion.from_json` reads the limit back.
@@ -267,10 +265,43 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
             None,
         )
     architecture = with_free_time(architecture)
-    limit = limits.depth_limit(architecture)
+    try:
+        limit = limits.depth_limit(architecture)
+    except DependentNoises as error:
+        gram = _gram_alone(architecture, error)
+        return Derivation(architecture, "depth", gram, *_law_of_gram(gram), None, None, gram_alone=True)
     law, why = limit_law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
+
+
+def _gram_alone(architecture: Recipe, why: NotClosed) -> Limit:
+    """The Gram matrix's own limit, at a width that is a symbol, where no neuron has one.
+
+    Raises
+    ------
+    NotClosed
+        If it has none, or all its entries are fixed.
+    """
+    try:
+        process = limits.gram_limit(architecture.program(), architecture.coordinates).process
+    except NotClosed:
+        raise why from None
+    if not process.states:
+        raise NotClosed(
+            f"{why}, or follow inputs=2: the Gram matrix of one input is fixed by every layer, and that of several is a process by itself"
+        ) from None
+    return process
+
+
+def _law_of_gram(gram: Limit) -> tuple[PiecewiseLaw | None, str]:
+    """The law of a Gram matrix at finite width, or why none is known."""
+    if gram.drift.has(sp.asin, sp.acos):  # to look for one takes minutes
+        return None, "no solvable family has the angle between two inputs in it"
+    try:
+        return limit_law(gram)
+    except DerivationError as error:  # it is of one family or another by the sign of a formula in the width
+        return None, str(error)
 
 
 def _jointly(architecture: Recipe) -> Derivation:
@@ -316,7 +347,10 @@ def _slope(norm: NormDynamics | None) -> InitialSlope | None:
 def _depth_steps(d: Derivation) -> list[Step]:
     named = bool(d.architecture.letters)
     moments = explain.ShownMoments(d.architecture)
-    steps = [*explain.network_steps(d.architecture), *moments.steps(), *explain.neuron_steps(d.limit, moments, named)]
+    steps = [*explain.network_steps(d.architecture), *moments.steps()]
+    if d.gram_alone:
+        return [*steps, explain.gram_step(*d._closure, alone=True), *_law_steps(d)]
+    steps += explain.neuron_steps(d.limit, moments, named)
     if d.norm is not None:
         steps += explain.norm_steps(d.norm, d.slope)
     if not named:

@@ -210,6 +210,8 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         explodes, why_explodes = "cannot", "drift and noise grow at most linearly"
     elif norm is not None:
         explodes, why_explodes = _by_fellers_test(norm)
+    elif _fixes_norms(network):
+        explodes, why_explodes = "cannot", "every layer puts out states of the same norm"
     if explodes == UNKNOWN:
         explodes, why_explodes = _by_what_is_added(network) or (explodes, why_explodes)
     if explodes == UNKNOWN and network.positions:
@@ -303,6 +305,17 @@ def _squared_norm(network: Recipe) -> Diffusion | None:
     except NotClosed:
         return None
     return found.process if not found.centred and isinstance(found.process, Diffusion) else None
+
+
+def _fixes_norms(network: Recipe) -> bool:
+    """Whether the squared norm of an input is the same number after every layer, as with a norm behind the sum."""
+    if network.positions:
+        return False
+    try:
+        found = gram_limit(network.program(), 1)
+    except NotClosed:
+        return False
+    return not found.centred and not found.process.states
 
 
 def _stays_away_from_zero(norm: Diffusion) -> bool:

@@ -51,7 +51,8 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
     if isinstance(limit, Flow) and limit.drift.is_zero_matrix:
         return [Step("Limit of infinite depth", _IDENTITY, (), ("The conditional moments per unit of time are 0.",))]
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
-    claim: Words = ("As ", depth, f" grows, each neuron follows {kind}", *_driven(limit, moments.recipe), ":")
+    who = "the neurons together follow" if _of_all(limit, moments.recipe) else "each neuron follows"
+    claim: Words = ("As ", depth, f" grows, {who} {kind}", *_driven(limit, moments.recipe), ":")
     lines, shares = with_named_shares(neuron_lines(limit, moments.recipe))
     if not named:
         return [result("Limit of infinite depth", claim, lines, (_MATCHED, *shares))]
@@ -80,9 +81,14 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
     ]
 
 
+def _of_all(limit: Limit, recipe: Recipe) -> bool:
+    """Whether the states are those of all neurons: without noise, or where the noises of neurons depend on each other."""
+    return not isinstance(limit, NeuronDiffusion) and len(limit.states) > recipe.coordinates
+
+
 def _driven(limit: Limit, recipe: Recipe) -> Words:
     """What drives the equation, where the lines name it."""
-    if isinstance(limit, Flow) or recipe.coordinates > 1:
+    if isinstance(limit, Flow) or recipe.coordinates > 1 or _of_all(limit, recipe):
         return ()
     if recipe.width == 1:
         return (", driven by a Brownian motion ", letter("B"))
@@ -90,8 +96,8 @@ def _driven(limit: Limit, recipe: Recipe) -> Words:
 
 
 def neuron_lines(limit: Limit, recipe: Recipe) -> tuple[Line, ...]:
-    """The equations of one neuron, for the first two inputs; of a flow at a width that is a number, those of all neurons."""
-    if isinstance(limit, Flow) and len(limit.states) > recipe.coordinates:
+    """The equations of one neuron, for the first two inputs, or those of all neurons."""
+    if _of_all(limit, recipe):
         return limit.lines
     if isinstance(limit, NeuronDiffusion):
         m = min(limit.inputs, 2)
@@ -159,8 +165,8 @@ def _one_of_each_kind(flow: Flow, lines: tuple[Line, ...], name: str) -> tuple[t
     return (*lines[:2], *lines[len(pairs) :]), (", and likewise for other indices,",)
 
 
-def gram_step(gram: GramLimit | None, why: str) -> Step:
-    """The Gram matrix's own diffusion at finite width, or why it has none."""
+def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
+    """The Gram matrix's own diffusion at finite width, or why it has none; ``alone`` where no neuron has an equation by itself."""
     if gram is None:
         return Step("Gram matrix", (f"{why[0].upper()}{why[1:]}.",), (), ("So the neurons have to be followed.",))
     process = gram.process
@@ -176,9 +182,10 @@ def gram_step(gram: GramLimit | None, why: str) -> Step:
     lines += [equation(name, value) for name, value in gram.fixed.items()]
     shown, shares = with_named_shares(tuple(lines))
     what = "centred states" if gram.centred else "states"
+    neurons = "No neuron has an equation by itself: its noise depends on those of the others. " if alone else ""
     return result(
-        "Gram matrix",
-        (f"The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
+        "Limit of infinite depth" if alone else "Gram matrix",
+        (f"{neurons}The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
          "It is a diffusion by itself at every width ", width, *_likewise(process),
          *((", with the entries F of the covariance of any neuron's noise",) if by_entries else ()), ":"),
         shown,

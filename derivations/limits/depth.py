@@ -74,7 +74,9 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     NoLimit
         If the increment does not vanish with the small parameter, or its mean is of order ε.
     NotClosed
-        If the conditional moments have no closed form, or the noises depend on each other and the width is a symbol.
+        If the conditional moments have no closed form.
+    DependentNoises
+        If the noises depend on each other and the width is a symbol.
     """
     require_real(program)
     if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
@@ -96,6 +98,10 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
 def _in_pieces(expr: sp.Expr) -> sp.Expr:
     """A formula of one number by its pieces, where means in it have a value of their own where a variance is 0."""
     return canonical(expr, *expr.free_symbols) if expr.has(Continued) and len(expr.free_symbols) == 1 else expr
+
+
+class DependentNoises(NotClosed):
+    """No neuron has an equation by itself: its noise depends on those of the others, or on its own state."""
 
 
 @dataclass(frozen=True)
@@ -166,16 +172,14 @@ class NeuronMoments:
 
         Raises
         ------
-        NotClosed
+        DependentNoises
             If they do so and the width is a symbol.
         """
         try:
             return self.exchangeable()
         except NotClosed as error:
             if not self.layer.program.neurons.size.is_Integer:
-                raise NotClosed(
-                    f"{error}; give the width as a number to see all neurons, or ask for the Gram matrix"
-                ) from error
+                raise DependentNoises(f"{error}; give the width as a number to see all neurons") from error
             return _written_out(self)
 
 
