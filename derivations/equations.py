@@ -71,7 +71,8 @@ def neuron_lines(
         for b in range(a, len(neuron)):
             lower = ((), ()) if size == 1 else (("i",), ("k",))
             pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
-            lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
+            if not covariance.is_zero_matrix:
+                lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
         if drift[a] != 0:
             left = expected(DifferentialOf(indexed("X", (), (sp.Integer(a + 1),))), letter("X"))
             lines.append(Line(left, (Term(drift[a].subs(at), DT),)))

@@ -13,6 +13,7 @@ from derivations.constants import named
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require, shown
 from derivations.piecewise import Piece, analyse, breakpoints, canonical, join, pieces
+from derivations.piecewise.cases import outermost
 from derivations.symbols import require_free_names, state
 
 
@@ -92,11 +93,19 @@ class Activation:
         """Value at an expression or number; at a number at which the formula has only a limit, that limit."""
         at = exact_decimals(argument)
         require(f"the argument of {self.name}", at, sp.Expr, "a number or an expression")
-        value = self.expr.subs(self.variable, at)
+        value = self._composed(at)
         if at.is_number and not self.parameters and value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
             limit = next((p.limit for p in analyse(self.expr, self.variable).removable if p.value == at), None)
             return value if limit is None else limit
         return value
+
+    def _composed(self, at: sp.Expr) -> sp.Expr:
+        """The formula at an expression; kinks of kinks are folded by SymPy, which solves conditions and is lost inside of a layer's nodes."""
+        if not at.has(sp.Piecewise):
+            return self.expr.subs(self.variable, at)
+        names = {node: sp.Dummy(real=True) for node in outermost(at)}
+        value = self.expr.subs(self.variable, at.xreplace(names))
+        return value.xreplace({name: node for node, name in names.items()})
 
     def __str__(self) -> str:
         return self.name

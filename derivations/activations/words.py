@@ -214,10 +214,10 @@ IMPOSSIBLE = MappingProxyType(
         _LAYER,
     )
     | {
-        "glu": "it multiplies two halves of the layer; it is a function of two arguments, not of one",
-        "reglu": "it multiplies two halves of the layer; it is a function of two arguments, not of one",
-        "geglu": "it multiplies two halves of the layer; it is a function of two arguments, not of one",
-        "swiglu": "it multiplies two halves of the layer; it is a function of two arguments, not of one",
+        "glu": "it multiplies two halves of the layer; in a layer write sigmoid(B(x))*C(x)",
+        "reglu": "it multiplies two halves of the layer; in a layer write relu(B(x))*C(x)",
+        "geglu": "it multiplies two halves of the layer; in a layer write gelu(B(x))*C(x)",
+        "swiglu": "it multiplies two halves of the layer; in a layer write silu(B(x))*C(x)",
         "crelu": "it doubles the number of neurons; write relu(x) for one half",
         "rrelu": "its slope is random; leaky_relu(11/48) has the mean slope that it uses after training",
         "dropout": "it is random; write the activation without it",

@@ -12,7 +12,7 @@ from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, shown
 from derivations.language import Weights
-from derivations.symbols import require_free_names, state, step, time
+from derivations.symbols import depth, require_free_names, state, step, time
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Network(Recipe):
     ----------
     layer : callable or Expr
         From the state x of a generic neuron to its new state, in ``epsilon``, matrices applied, averages and factors; kept as
-        the expression in ``symbols.state``.
+        the expression in ``symbols.state``. In place of ``epsilon`` it may have ``symbols.depth``, the number of layers in a unit of time.
     width : int, Symbol or oo
         The number n of neurons.
     inputs : int
@@ -84,6 +84,7 @@ class Network(Recipe):
         if not isinstance(self.regime, Regime):
             raise DerivationError(f"regime must be a Regime, got {self.regime!r}; e.g. regime=Regime(depth=1)")
         object.__setattr__(self, "regime", self.regime.at(self.width))
+        object.__setattr__(self, "layer", expr.xreplace({depth: self.regime.layers}))
         self.program()
 
     @property

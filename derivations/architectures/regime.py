@@ -88,6 +88,21 @@ class Regime:
         kept = {step} if self.width == sp.oo else set()
         return {size: self.width ** (-rate) for size, rate in self.rates if size not in kept}
 
+    @property
+    def layers(self) -> sp.Expr:
+        r"""How many layers are in a unit of time, in a small parameter: :math:`L = \varepsilon^{-2}` by default.
+
+        Examples
+        --------
+        >>> Regime().layers, Regime({step: 1}, depth=1).layers
+        (varepsilon**(-2), 1/varepsilon)
+        """
+        if self.depth is None:
+            return step**-2
+        rates = dict(self.rates)
+        size = step if step in rates else next(iter(rates))
+        return size ** (-self.depth / rates[size])
+
     def time(self, depth: object) -> sp.Expr | None:
         r"""The time that so many layers take: :math:`L/n^\delta`, None where it is free."""
         return None if self.depth is None else sp.sympify(depth) / self.width**self.depth

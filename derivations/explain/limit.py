@@ -40,13 +40,19 @@ _MATCHED = (
     "Drift and covariance are the conditional moments per unit of time. To leading order the increments are Gaussian, so their higher "
     "moments vanish faster. Where the equation (in Itô's sense) has a unique solution, the chain converges to it."
 )
+_IDENTITY: Words = (
+    "As ", depth, " grows, all layers together move the neurons by nothing: the network tends to the identity. Larger steps have a limit "
+    "that moves; ", Word("scalings(net)"), " finds them.",
+)  # fmt: skip
 
 
 def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]:
     """The limit of infinite depth: for activations without values where the recipe names them, and for the given ones."""
+    if isinstance(limit, Flow) and limit.drift.is_zero_matrix:
+        return [Step("Limit of infinite depth", _IDENTITY, (), ("The conditional moments per unit of time are 0.",))]
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
     claim: Words = ("As ", depth, f" grows, each neuron follows {kind}", *_driven(limit, moments.recipe), ":")
-    lines, shares = with_named_shares(neuron_lines(limit, moments.recipe.width))
+    lines, shares = with_named_shares(neuron_lines(limit, moments.recipe))
     if not named:
         return [result("Limit of infinite depth", claim, lines, (_MATCHED, *shares))]
     size = moments.size
@@ -83,8 +89,10 @@ def _driven(limit: Limit, recipe: Recipe) -> Words:
     return (", driven by a Brownian motion of its own, ", indexed("B", (), ("i",)))
 
 
-def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
-    """The equations of one neuron, for the first two inputs."""
+def neuron_lines(limit: Limit, recipe: Recipe) -> tuple[Line, ...]:
+    """The equations of one neuron, for the first two inputs; of a flow at a width that is a number, those of all neurons."""
+    if isinstance(limit, Flow) and len(limit.states) > recipe.coordinates:
+        return limit.lines
     if isinstance(limit, NeuronDiffusion):
         m = min(limit.inputs, 2)
         return of_neuron(
@@ -92,7 +100,7 @@ def neuron_lines(limit: Limit, size: sp.Expr) -> tuple[Line, ...]:
         )
     m = min(len(limit.states), 2)
     noise = limit.covariance if isinstance(limit, Flow) else sp.Matrix(m, m, limit.entry)
-    return of_neuron(limit.drift[:m, :], noise[:m, :m], limit.states[:m], size, _root)
+    return of_neuron(limit.drift[:m, :], noise[:m, :m], limit.states[:m], recipe.width, _root)
 
 
 def _root(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:

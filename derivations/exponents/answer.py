@@ -7,11 +7,11 @@ import sympy as sp
 from derivations.errors import DerivationError
 from derivations.exponents.family import Role
 from derivations.exponents.found import Found
+from derivations.exponents.map_words import maps_step
 from derivations.exponents.regimes import ScalingRegime
 from derivations.exponents.words import (
     conditions,
     family_step,
-    maps_step,
     monomial,
     outside_step,
     regime_step,

@@ -17,8 +17,10 @@ from derivations.architectures.base import Recipe
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
 from derivations.exponents.growing import in_powers
-from derivations.language import Program, Weights
-from derivations.language.statements import Back, Matrix
+from derivations.exponents.inside import with_branch_size
+from derivations.language import Program
+from derivations.language.small import sizes_in_front
+from derivations.language.statements import Back, Matrix, Mean
 from derivations.symbols import state, step
 
 
@@ -140,7 +142,7 @@ def family(
         kept = None
         program = in_powers(program, [size.symbol for size in sizes if size.grows])
         if at_start:
-            program = _pulled_out(program, {size.symbol for size in sizes})
+            program, _ = sizes_in_front(program, {size.symbol for size in sizes})
     if means:
         program, more = _with_means(program)
         sizes += more
@@ -199,6 +201,9 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
     drawn = {s.symbol for s in program.statements}
     kept = update.coeff(state)
     if kept.free_symbols & (drawn | {state}) or not (kept.is_number or kept.free_symbols):
+        inside = with_branch_size(program, step)
+        if inside is not None:
+            return inside, [Size(step, exponent_of(step), Role.BRANCH, stands=sp.S.Zero)], sp.S.One
         kept = sp.S.Zero
     rest = update - kept * state
     if rest == 0:
@@ -251,45 +256,6 @@ def _apart(program: Program) -> tuple[Program, list[tuple[sp.Symbol, str, sp.Exp
     return program, [(symbol, symbol.name.partition("_")[2], power) for (_, power), symbol in groups.items()]
 
 
-def _pulled_out(program: Program, symbols: set[sp.Symbol]) -> Program:
-    """Powers of small parameters in a matrix's variance as factors of what it puts out: the same matrix.
-
-    Means and biases are divided by them, so that these must be small too.
-    """
-    rule: dict[sp.Symbol, sp.Expr] = {}
-    statements = []
-    for s in program.statements:
-        if isinstance(s, Matrix) and _all_small(s.weights, symbols):
-            powers = s.weights.variance.as_powers_dict()
-            factor = sp.Mul(*(base**power for base, power in powers.items() if base in symbols))
-            if factor != 1:
-                root, w = sp.sqrt(factor), s.weights
-                rule[s.symbol] = root * s.symbol
-                changed = {"variance": w.variance, "bias_variance": w.bias_variance}
-                divided = {word: value / factor for word, value in changed.items()}
-                divided |= {"mean": w.mean / root, "bias_mean": w.bias_mean / root}
-                s = replace(s, weights=w.func(*_arguments(w, **divided)))
-        statements.append(s)
-    program = replace(program, statements=tuple(statements))
-    if not rule:
-        return program
-    renamed = [replace(s, body=s.body.xreplace(rule)) if hasattr(s, "body") else s for s in program.statements]
-    return replace(program, statements=tuple(renamed), update=program.update.xreplace(rule))
-
-
-def _all_small(weights: Weights, symbols: set[sp.Symbol]) -> bool:
-    """Whether all that a matrix has beside its variance is 0 or in proportion to small parameters."""
-    others = (weights.mean, weights.bias_mean, weights.bias_variance)
-    return all(part == 0 or part.free_symbols & symbols for part in others)
-
-
-def _arguments(weights: Weights, **changed: sp.Expr) -> list[sp.Basic]:
-    """What a matrix is made of, with some numbers changed."""
-    words = ("name", "out", "variance", "mean", "bias_variance", "bias_mean")
-    numbers = [changed.get(word, arg) for word, arg in zip(words, weights.args, strict=False)]
-    return [*numbers, weights.taps, weights.law]
-
-
 def _with_means(program: Program) -> tuple[Program, list[Size]]:
     """A mean of a free size for each matrix whose output is added to the state; beside a mean of its own, a factor of it."""
     sizes, rule = [], {}
@@ -298,7 +264,7 @@ def _with_means(program: Program) -> tuple[Program, list[Size]]:
             continue
         symbol = sp.Symbol(f"mu_{s.weights.name}", positive=True)
         own = s.weights.mean
-        rule[s.weights] = s.weights.func(*_arguments(s.weights, mean=symbol * (1 if own == 0 else own)))
+        rule[s.weights] = s.weights.with_numbers(mean=symbol * (1 if own == 0 else own))
         sizes.append(Size(symbol, exponent_of(symbol), Role.MEAN, s.weights.name, None if own == 0 else sp.S.Zero))
     statements = tuple(
         replace(s, weights=rule.get(s.weights, s.weights)) if isinstance(s, Matrix | Back) else s
@@ -308,6 +274,8 @@ def _with_means(program: Program) -> tuple[Program, list[Size]]:
 
 
 def _is_added(program: Program, symbol: sp.Symbol) -> bool:
-    """Whether an output enters the new state linearly, whatever it is multiplied by."""
+    """Whether an output enters the new state linearly, whatever it is multiplied by, and no norm reads it, behind which means are not followed."""
     slope = sp.diff(program.update, symbol)
+    if any(isinstance(s, Mean) and s.body.has(symbol) and program.update.has(s.symbol) for s in program.statements):
+        return False
     return bool(slope != 0 and sp.diff(slope, symbol) == 0)

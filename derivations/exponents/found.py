@@ -3,7 +3,7 @@ r"""What is known of a network's scalings: those that have a limit, and what it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy as sp
@@ -21,6 +21,7 @@ from derivations.exponents.terms import Powers, Terms, norm_rates
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
 from derivations.symbols import GRAM, mean_square
+from derivations.symbols import width as any_width
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,12 @@ class Found:
     def _maps(self) -> tuple[LayerMaps | None, str]:
         if self.family.introduced is None and self.terms is not None:
             return None, "the layer is continuous in depth"
-        program = self.net.program()
+        try:
+            program = replace(
+                self.net, width=any_width
+            ).program()  # a number of neurons that is fixed does not go to infinity
+        except DerivationError:
+            program = self.net.program()
         if program.has_positions:
             return None, "the maps of variance and correlation are derived for layers without positions"
         try:

@@ -50,9 +50,9 @@ class FixedPoint:
 
     @property
     def is_stable(self) -> bool | None:
-        """Whether the map comes back to it; None where the slope is ±1, within the digits that are known."""
-        away = abs(sp.N(self.slope, _DIGITS)) - 1
-        return None if abs(away) < sp.Rational(1, 10**10) else bool(away < 0)
+        """Whether the map comes back to it; None where the slope is ±1, within the digits that are known, or depends on parameters."""
+        sign = sign_of(abs(self.slope) - 1)
+        return sign < 0 if sign else None
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,28 @@ class LayerMaps:
         ratio = sp.expand(self.variances / variance)
         return None if ratio.has(variance) else ratio
 
+    @property
+    def parameters(self) -> tuple[sp.Symbol, ...]:
+        """Symbols besides the variance."""
+        return tuple(sorted((self.variances.free_symbols | self.tangents.free_symbols) - {variance}, key=str))
+
     @cached_property
-    def rests(self) -> tuple[FixedPoint, ...]:
-        """Variances above 0 that rest."""
+    def rests(self) -> tuple[FixedPoint, ...] | None:
+        """Variances above 0 that rest; None where this depends on parameters."""
         if self.factor is not None:
             return ()
         difference = self.variances - variance
         if difference.is_polynomial(variance):
-            roots = [r for r in sp.roots(sp.Poly(difference, variance)) if r.is_positive]
+            roots = list(sp.roots(sp.Poly(difference, variance)))
+            known = len(roots) < 2 or not self.parameters  # several are ordered by size
+            if not known or any(r.is_positive is None and not r.is_number for r in roots):
+                return None
             return tuple(
-                FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r)) for r in sorted(roots, key=sp.N)
+                FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r))
+                for r in sorted((r for r in roots if r.is_positive), key=sp.N if len(roots) > 1 else str)
             )
+        if self.parameters:
+            return None
         roots = _roots(self._growth, list(self._grid), relative=True)
         return tuple(FixedPoint(root, _slope(self.variances, root)) for root in roots)
 
@@ -153,7 +164,7 @@ class LayerMaps:
         Schoenberg), so it is convex on [0, 1]: beside 1 it rests nowhere if :math:`\chi \le 1`, else at one point.
         """
         chi = self.chi(at)
-        one = FixedPoint(sp.S.One, chi if chi.is_Rational else sp.N(chi, _DIGITS))
+        one = FixedPoint(sp.S.One, sp.N(chi, _DIGITS) if chi.is_number and not chi.is_Rational else chi)
         if one.is_stable is not False:
             return (one,)
         c = self.correlations(at)
@@ -171,8 +182,29 @@ class LayerMaps:
         return FixedPoint(root, _slope(c, root, correlation)), one
 
     def chi(self, at: sp.Expr) -> sp.Expr:
-        """How a layer multiplies the mean square distance of inputs that are close, beside the variance, which rests."""
-        return self.tangents.subs(variance, at)
+        r"""How a layer multiplies the mean square distance of inputs that are close, relative to the variance.
+
+        This is the slope of the map of correlations at 1. A variance rests, or every variance is multiplied by the same factor, which
+        the distance is then divided by: a ReLU layer that halves all variances halves the squared distances too.
+        """
+        found = self.tangents.subs(variance, at)
+        return found if self.factor is None else found / self.factor
+
+    def keeps_correlations(self, at: sp.Expr) -> bool | None:
+        r"""Whether correlations are kept, where they are to first order at 1; None where this depends on parameters.
+
+        The map of correlations is convex on [0, 1] with slope 1 at 1, so it is the identity if it is at one point inside.
+        """
+        sign = sign_of(self.correlations(at).subs(correlation, sp.S.Half) - sp.S.Half)
+        return None if sign is None else sign == 0
+
+
+def sign_of(expr: sp.Expr) -> int | None:
+    """The sign of a number, 0 within the digits that are known; of a formula in parameters where their assumptions tell it, else None."""
+    if expr.is_number:
+        value = sp.N(expr, _DIGITS)
+        return 0 if abs(value) < sp.Rational(1, 10**10) else int(sp.sign(value))
+    return 1 if expr.is_positive else -1 if expr.is_negative else 0 if expr.is_zero else None
 
 
 def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
@@ -180,7 +212,7 @@ def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
     slope = sp.diff(expr, symbol)
     if not slope.has(sp.Derivative, sp.Subs):
         value = slope.subs(symbol, at)
-        return value if value.is_Rational else sp.N(value, _DIGITS)
+        return sp.N(value, _DIGITS, chop=True) if value.is_number and not value.is_Rational else value
     with mp.workdps(2 * _DIGITS):
         return sp.Float(mp.diff(lambda v: mp.mpf(sp.N(expr.subs(symbol, v), 2 * _DIGITS)), mp.mpf(at)), _DIGITS)
 
@@ -256,10 +288,21 @@ def layer_maps(program: Program, coordinates: int = 1) -> LayerMaps:
     pair = _Order0(program, 2)
     diagonal, covariances = pair.product(0, 0), pair.product(0, 1)
     return LayerMaps(
-        diagonal.subs(entries[0, 0], variance),
+        _cancelled(diagonal.subs(entries[0, 0], variance)),
         covariances,
         entries,
         _Order0(program, 1, directions=1).chi().subs(entries[0, 0], variance),
+    )
+
+
+def _cancelled(expr: sp.Expr) -> sp.Expr:
+    """Without common factors; behind a norm every variance is 1."""
+    means = {node: sp.Dummy("E", positive=True) for node in _outermost(expr)}
+    short = sp.cancel(expr.xreplace(means))
+    return (
+        short.xreplace({name: node for node, name in means.items()})
+        if sp.count_ops(short) < sp.count_ops(expr)
+        else expr
     )
 
 

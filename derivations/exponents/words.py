@@ -8,14 +8,14 @@ from derivations.explain.shares import with_named_shares
 from derivations.explain.statements import recursion_step
 from derivations.exponents.course import Course
 from derivations.exponents.found import Found, Verdict
-from derivations.exponents.maps import FixedPoint, LayerMaps, variance
+from derivations.exponents.map_words import maps_step, number_shown
 from derivations.exponents.regimes import ScalingRegime, width_exponent
 from derivations.exponents.scores import score_exponent
 from derivations.exponents.terms import Powers
 from derivations.notation.nodes import Rate, Word, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, equation, result
-from derivations.symbols import depth, step, time
+from derivations.symbols import depth, mean_square, step, time
 
 _DIGITS = 6
 
@@ -51,106 +51,6 @@ def family_step(found: Found) -> Step:
         sentence,
         tuple(items),
     )
-
-
-def maps_step(maps: LayerMaps) -> Step:
-    """What a layer that is not near the identity makes of variances and correlations."""
-    lines = []
-    if len(sp.sstr(maps.variances)) < 200:
-        lines.append(Line(Word("new variance"), (Term(maps.variances),)))
-    one, slope = maps.at_one, maps.slope_at_one
-    lines.append(Line(Word("new variance at 1"), (Term(_number(one)),)))
-    lines.append(Line(Word("slope there"), (Term(_number(slope)),)))
-    lines.append(Line(Word("gain with which 1 rests"), (Term(_number(maps.gain)),)))
-    items: list[Words] = []
-    if maps.factor is not None:
-        factor = maps.factor
-        if factor == 1:
-            items.append(("Every variance rests: a layer keeps it.",))
-            items += _correlations(maps, sp.S.One)
-        else:
-            grows = "grows" if (factor - 1).is_positive else "vanishes"
-            items.append(
-                (
-                    "Every variance is multiplied by ",
-                    _number(factor),
-                    f": it {grows} geometrically with depth.",
-                )
-            )
-            items += _correlations(maps, sp.S.One)
-    elif not maps.rests:
-        items.append(("No variance ", *_where_looked(maps), " rests", _without_rest(maps), "."))
-    for point in maps.rests:
-        items.append(
-            (
-                "The variance ",
-                _number(point.value),
-                f" rests, {_stability(point)} (slope ",
-                _number(point.slope),
-                ").",
-            )
-        )
-        items += _correlations(maps, point.value)
-    return Step(
-        "The layer as it stands",
-        (
-            "It is not near the identity. At infinite width it maps the variance ",
-            variance,
-            " and the correlation of two inputs:",
-        ),
-        tuple(lines),
-        (
-            "Given what it reads, a layer puts out Gaussian neurons. For one matrix behind an activation the value at variance 1 is "
-            "E φ(Z)², and its slope E φ(Z)φ'(Z)Z.",
-        ),
-        tuple(items),
-    )
-
-
-def _where_looked(maps: LayerMaps) -> Words:
-    return (
-        ("above 0",) if maps.looked is None else ("between ", _number(maps.looked[0]), " and ", _number(maps.looked[1]))
-    )
-
-
-def _without_rest(maps: LayerMaps) -> str:
-    moved = sp.N(maps.variances.subs(variance, 1) - 1, _DIGITS)
-    return ": it grows with every layer" if moved > 0 else ": it shrinks with every layer"
-
-
-def _correlations(maps: LayerMaps, at: sp.Expr) -> list[Words]:
-    points = maps.correlation_rests(at)
-    chi = points[-1]
-    close = {
-        True: "inputs come together: correlation 1 is stable, and deep networks see all inputs alike in finitely many layers",
-        False: "inputs come apart (chaos)",
-        None: "the edge of chaos: to first order inputs neither come together nor apart",
-    }[chi.is_stable]
-    sentence: list[Words] = [
-        ("There a layer multiplies the squared distance of close inputs by ", _number(chi.slope), f": {close}.")
-    ]
-    for point in points[:-1]:
-        sentence.append(
-            (
-                "The correlation ",
-                _number(point.value),
-                f" rests, {_stability(point)} (slope ",
-                _number(point.slope),
-                ").",
-            )
-        )
-    return sentence
-
-
-def _stability(point: FixedPoint) -> str:
-    return {True: "stable", False: "unstable", None: "neutral to first order"}[point.is_stable]
-
-
-def _number(value: sp.Expr) -> sp.Expr:
-    """As it is where it is short, else with a few digits."""
-    if len(sp.sstr(value)) <= 24 and not value.has(sp.Float):
-        return value
-    return sp.N(value, _DIGITS) if value.is_number else value
 
 
 def monomial(found: Found, powers: Powers) -> sp.Expr:
@@ -281,7 +181,7 @@ def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     """What happens beyond the regime."""
     if course is None:
         return (f"{far}, the flow of these terms reaches its long-time limit within a vanishing share of the layers.",)
-    v = variance
+    v = mean_square
     if course.kind == "rests":
         return (
             f"{far}, the mean squares of neurons stay, and the correlations of inputs come to the end of their flow within a vanishing share of the "
@@ -290,7 +190,7 @@ def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     if course.kind == "settles":
         sentence: Words = (f"{far}, the mean square of the neurons settles at ",)
         for k, value in enumerate(course.values):
-            sentence += ((" or " if k else ""), _number(value))
+            sentence += ((" or " if k else ""), number_shown(value))
         return (*sentence, " within a vanishing share of the layers, and correlations at their fixed point.")
     if course.kind == "vanishes":
         return (f"{far}, the mean square of the neurons vanishes.",)
@@ -329,16 +229,16 @@ def outside_step(found: Found) -> Step:
 def _not_near_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
     """Of a layer that changes its state by as much as it is: what it keeps, and where that leads."""
     kept, changed = found.family.introduced, ("A layer changes the state by as much as it is.",)
+    leads: Words = ()
+    if found.maps is not None:
+        leads = (" At infinite width:", *(word for item in maps_step(found.maps).items for word in (" ", *item)))
     if kept is None or kept == 1:
         leading = found.long_run(tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess))
-        leads = () if leading is None else beyond(leading, " Over the layers")
+        leads = leads if leading is None else beyond(leading, " Over the layers")
         return ("As it stands the branch does not shrink with the depth, so that there is no limit in depth.",), (
             *changed,
             *leads,
         )
-    leads = ()
-    if found.maps is not None:
-        leads = (" At infinite width:", *(word for item in maps_step(found.maps).items for word in (" ", *item)))
     if kept == 0:
         return ("As it stands a layer replaces its state, so that there is no limit in depth alone.",), (
             *changed,

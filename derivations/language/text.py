@@ -13,6 +13,7 @@ import sympy as sp
 
 from derivations.activations.registry import ACTIVATIONS
 from derivations.activations.text import parse_activation
+from derivations.activations.words import IMPOSSIBLE, MODULES, find, key, spellings
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, UnsafeExpression, shown, unknown
 from derivations.language.nodes import Node, average, normalised_sum
@@ -28,7 +29,7 @@ from derivations.language.positions import (
 )
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights
-from derivations.symbols import state, step, time, width
+from derivations.symbols import depth, state, step, time, width
 
 MAX_LENGTH = 1000  # characters
 MAX_NODES = 250  # of the syntax tree
@@ -40,6 +41,7 @@ _SYMBOLS = {
     "epsilon": step,
     "varepsilon": step,
     "n": width,
+    "L": depth,
     "t": time,
     "pi": sp.pi,
     "causal": causal,
@@ -52,7 +54,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
 }
 #: Words of the language; each is given as many bodies as it needs, and its other arguments by name.
 _WORDS: dict[str, Callable[..., sp.Expr]] = {
-    word.__name__: word
+    key(word.__name__): word
     for word in (
         average, normalised_sum, other, over_positions, mixed, position_matrix, rms_norm, layer_norm, dropout, drop_branch, softmax,
         attention, self_attention,
@@ -69,7 +71,8 @@ def parse_layer(text: str) -> sp.Expr:
     ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``,
     ``A(x, law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
     ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
-    applied to its first argument.
+    applied to its first argument, in any spelling that it has in PyTorch, JAX or Keras. ``eps`` is the small parameter, and ``L`` the number of
+    layers in a unit of time, so that ``A(x)/sqrt(L)`` is ``eps*A(x)``; ``n`` is the width and ``t`` the time.
 
     Parameters
     ----------
@@ -174,7 +177,7 @@ class _Builder(ast.NodeVisitor):
         if node.id not in _SYMBOLS:
             cause, _, close = unknown("symbol", node.id, _SYMBOLS).partition("; ")
             where = self.statements[-1] if self.statements else "the update"
-            raise UnsafeExpression(f"{cause} in {where}; {close or 'the symbols of a layer are x, eps, n and t'}")
+            raise UnsafeExpression(f"{cause} in {where}; {close or 'the symbols of a layer are x, eps, L, n and t'}")
         return _SYMBOLS[node.id]
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> sp.Expr:
@@ -200,6 +203,12 @@ class _Builder(ast.NodeVisitor):
         function, transposed = node.func, False
         if isinstance(function, ast.Attribute) and function.attr == "T":
             function, transposed = function.value, True
+        if (
+            isinstance(function, ast.Attribute)
+            and isinstance(function.value, ast.Name)
+            and function.value.id in MODULES
+        ):
+            function = ast.Name(function.attr)
         if not isinstance(function, ast.Name) or not node.args or any(k.arg is None for k in node.keywords):
             self.generic_visit(node)
         self.statements.append(ast.unparse(node)[:60])
@@ -211,12 +220,15 @@ class _Builder(ast.NodeVisitor):
             return matrix.T(arguments[0]) if transposed else matrix(arguments[0])
         if transposed:
             _refuse(f"{name}.T is no transpose of a matrix", "write matrices in capitals, such as A.T(body)")
-        if name in _WORDS:
-            return self._word(name, arguments, options)
+        if key(name) in _WORDS:
+            return self._word(_WORDS[key(name)], arguments, options)
+        if find(name) is None and key(name) not in IMPOSSIBLE:
+            known = (*(word.__name__ for word in _WORDS.values()), *spellings())
+            raise UnsafeExpression(unknown("function", name, known))
         if any(isinstance(a, list) for a in (*arguments, *options.values())):
             _refuse(f"{name} is an activation and takes no lists", "write leaky_relu(x, 0.2)")
-        if len(arguments) == 1 and not options and name in ACTIVATIONS:
-            return ACTIVATIONS[name](arguments[0])
+        if len(arguments) == 1 and not options and find(name) in ACTIVATIONS:
+            return ACTIVATIONS[str(find(name))](arguments[0])
         given = ["x", *map(str, arguments[1:]), *(f"{word}={value}" for word, value in options.items())]
         return parse_activation(f"{name}({', '.join(given)})")(arguments[0])
 
@@ -231,15 +243,15 @@ class _Builder(ast.NodeVisitor):
                 raise DerivationError(f"the matrix {name} has two sets of options; give them where it first stands")
         return self.matrices[name]
 
-    def _word(self, name: str, arguments: list[Any], options: dict[str, Any]) -> sp.Expr:
-        parameters = signature(_WORDS[name]).parameters.values()
+    def _word(self, word: Callable[..., sp.Expr], arguments: list[Any], options: dict[str, Any]) -> sp.Expr:
+        name, parameters = word.__name__, signature(word).parameters.values()
         needed = [p.name for p in parameters if p.default is p.empty]
         known = [p.name for p in parameters if p.default is not p.empty and p.name != "names"]
-        if wrong := next((word for word in options if word not in known), None):
+        if wrong := next((option for option in options if option not in known), None):
             raise UnsafeExpression(unknown(f"option of {name}", wrong, known))
         if len(arguments) != len(needed):
             _refuse(f"{name} is given {len(arguments)} arguments", f"write {name}({', '.join(needed)})")
-        return _WORDS[name](*arguments, **options)
+        return word(*arguments, **options)
 
     def _value(self, node: ast.expr, words: bool = True) -> Any:
         """What an option is: an expression, a whole number, True or False, a word with or without quotation marks, a list of these, a table."""

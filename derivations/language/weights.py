@@ -158,6 +158,12 @@ class Weights(sp.Basic):
         taps = () if self.filter is not None else self.args[6]
         return tuple(tuple(None if a == _NOTHING else int(a) for a in tap) for tap in taps)
 
+    def with_numbers(self, **numbers: sp.Expr) -> Weights:
+        """The same with another ``variance``, ``mean``, ``bias_variance`` or ``bias_mean``."""
+        words = ("name", "out", "variance", "mean", "bias_variance", "bias_mean", "taps", "law")
+        made: Weights = self.func(*(numbers.get(word, arg) for word, arg in zip(words, self.args, strict=True)))
+        return made
+
     def over(self, grid: tuple[int, ...]) -> Weights:
         """The same with the filter written out over a grid of positions.
 

@@ -17,6 +17,7 @@ import sympy as sp
 
 from derivations.errors import NotClosed
 from derivations.language import Program
+from derivations.language.small import sizes_in_front
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.draws import Coins, Draw, EntriesDraw, Expansion, OrthogonalDraw, Random
 from derivations.limits.elimination.expansion import expand
@@ -37,6 +38,7 @@ from derivations.limits.elimination.series import Series, as_expression, truncat
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.lasting import corrector, moving, remembered
 from derivations.limits.meanfield import mean_symbols
+from derivations.symbols import step
 
 _UNDEFINED = (sp.nan, sp.zoo, sp.oo, -sp.oo)
 
@@ -84,6 +86,9 @@ class GramChain:
     centred: bool = True
     directions: int = 0
     parameters: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "program", sizes_in_front(self.program, {step})[0])
 
     @property
     def columns(self) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from numerics.backends.angles import small_angles
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.numpy import safe
-from numerics.backends.rewrites import cancelling_sums, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
 
 #: In this order.
 WITH_DERIVATIVES = (
+    correlation_angles,
+    small_angles,
     safe,
     bounded_quotients,
     bounded_logarithms,

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 def width(text: str) -> str:
     """A number of neurons as it is typed."""
+    if text.lower() in ("inf", "infinity", "∞"):
+        return "oo"
     if text not in ("n", "oo", "?") and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
         raise argparse.ArgumentTypeError(
             f"width must be a whole number from 1 to 999999999, n for a symbol, or oo, got {text[:40]!r}"

@@ -283,6 +283,15 @@ class GridMeasure(Measure):
                 )
         return float(parts.sum())
 
+    def entropy(self) -> float:
+        r"""The integral :math:`-\int p\log p`, in the Lamperti coordinate, in which no digit of the density is lost beside an end."""
+        z, weights = self._points()
+        density, noise = self.per_z(z), self.coordinate.coefficients.scale(self.coordinate.backward(z)[0])
+        kept = density > 0
+        with np.errstate(divide="ignore"):
+            logarithm = np.log(density[kept]) - np.log(noise[kept])
+        return float(-np.sum(weights[kept] * density[kept] * logarithm))
+
     def _grows_beyond(self, function: Callable[[Array], ArrayLike], z: Array, side: int) -> bool:
         """Whether a function is larger beyond an end of the grid than at points beside it."""
         x, _ = self.coordinate.backward(z)
@@ -296,6 +305,14 @@ class GridMeasure(Measure):
         self, function: Callable[[Array], ArrayLike], kinks: Sequence[float] = ()
     ) -> tuple[Array, Array]:
         """Points z and what each adds to the integral."""
+        z, weights = self._points(kinks)
+        weights = weights * self.per_z(z)
+        kept = weights > 0
+        x, _ = self.coordinate.backward(z[kept])
+        return z[kept], np.asarray(function(self.coordinate.coefficients.origin + x), dtype=float) * weights[kept]
+
+    def _points(self, kinks: Sequence[float] = ()) -> tuple[Array, Array]:
+        """Points z and weights of a rule on cells that are cut at kinks, states."""
         c = self.coordinate.coefficients
         own = [*(k - c.origin for k in kinks), *c.kinks]
         inner = self.coordinate.forward(np.array(own, dtype=float))
@@ -305,11 +322,8 @@ class GridMeasure(Measure):
         zeros = [z for z, _ in self._crossings]
         inner = inner[~np.isin(own, [cross.place for cross in c.crossings])]
         edges = np.unique(np.clip(np.concatenate([self.ends, middles, inner, zeros]), *self.ends))
-        z, weights = (v.ravel() for v in rule(edges[:-1], edges[1:], self._crossings, _NODES, _WEIGHTS))
-        weights = weights * self.per_z(z)
-        kept = weights > 0
-        x, _ = self.coordinate.backward(z[kept])
-        return z[kept], np.asarray(function(c.origin + x), dtype=float) * weights[kept]
+        z, weights = rule(edges[:-1], edges[1:], self._crossings, _NODES, _WEIGHTS)
+        return z.ravel(), weights.ravel()
 
 
 @dataclass(frozen=True, repr=False)

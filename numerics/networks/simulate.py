@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.errors import unknown
 from derivations.language import Program
+from derivations.language.small import sizes_in_front
+from derivations.symbols import step
 from numerics import given
 from numerics.compile.defined import everywhere_in
 from numerics.compile.jit import uses_jit
@@ -252,12 +254,17 @@ def _program(architecture: Recipe) -> Program:
     try:
         return _known_program(architecture)
     except TypeError:  # a recipe of one's own that has no hash
-        return architecture.program()
+        return _numbered(architecture)
 
 
 @lru_cache(maxsize=64)
 def _known_program(architecture: Recipe) -> Program:
-    return architecture.program()
+    return _numbered(architecture)
+
+
+def _numbered(architecture: Recipe) -> Program:
+    """With the small parameter in front of matrices, whose variances are numbers before the depth is known."""
+    return sizes_in_front(architecture.program(), {step})[0]
 
 
 def run_networks(

@@ -131,6 +131,7 @@ FUNCTIONS: dict[str, Rule] = {
     "elu": _function("elu", "alpha"),
     "celu": _function("celu", "alpha"),
     "hardtanh": _function("hardtanh", "min_val", "max_val"),
+    "threshold": _function("threshold", "threshold", "value"),
     "softplus": _softplus_function,
     "softshrink": _function("softshrink", "lambd"),
     "hardshrink": _function("hardshrink", "lambd"),

@@ -37,6 +37,8 @@ _VIEWS = frozenset(
         "expand",
     ]
 )
+#: Operators whose names end like those of methods that write.
+_KEYWORDS = frozenset({"and_", "or_", "not_"})
 _PASSING = ("Identity", "Dropout", "StochasticDepth", "DropPath")
 
 
@@ -47,6 +49,8 @@ def word_of(node: Any) -> str:
 
 def writes(word: str, options: Mapping[str, Any]) -> bool:
     """Whether an operation writes into its first argument."""
+    if word in _KEYWORDS:
+        return False
     return word in _WRITING or options.get("inplace") is True or (word.endswith("_") and not word.startswith("_"))
 
 

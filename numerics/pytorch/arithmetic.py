@@ -9,7 +9,7 @@ from typing import Any
 import sympy as sp
 
 from derivations import parse_activation
-from numerics.pytorch.attention import masked
+from numerics.pytorch.attention import masked, multiplied_as_matrices
 from numerics.pytorch.cutting import chunked
 from numerics.pytorch.moving import weighed
 from numerics.pytorch.norms import without_guard
@@ -23,6 +23,10 @@ def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
         if isinstance(scores, Value) and THERE in scores.axes and is_tensor(mask) and mask.numel() > 1:
             return masked(reader, scores, mask, False)
     first, second = reader.value(a, "a term"), reader.value(b, "a term")
+    if first.truth and second.truth:
+        raise ValueError(
+            "two comparisons are added, which PyTorch takes as or; write one | other, or numbers by float()"
+        )
     if alpha != 1:
         second = second.map(lambda e: number(alpha) * e)
     if first.skip is None:
@@ -80,6 +84,12 @@ def between(reader: Reader, a: Any, b: Any, weight: Any) -> Value:
     return added(reader, multiplied(reader, a, share.map(lambda e: 1 - e)), multiplied(reader, b, share))
 
 
+def product_and_sum(reader: Reader, x: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Value:
+    """``torch.baddbmm``: numbers beside a product of matrices, as scores with their mask."""
+    product = multiplied_as_matrices(reader, a, b).map(lambda e: number(alpha) * e)
+    return product if beta == 0 else added(reader, product, x if beta == 1 else beta * x)
+
+
 def powered(reader: Reader, a: Any, exponent: Any) -> Value:
     """A power, neuron by neuron."""
     base, power = reader.value(a, "a base"), reader.value(exponent, "an exponent")
@@ -123,5 +133,6 @@ FUNCTIONS: dict[str, Rule] = {
     "rsqrt": lambda reader, x: powered(reader, x, -sp.S.Half),
     "reciprocal": lambda reader, x: powered(reader, x, sp.S.NegativeOne),
     "neg": _pointwise(lambda e: -e),
+    **dict.fromkeys(("addmm", "baddbmm"), product_and_sum),
     "glu": glu,
 }

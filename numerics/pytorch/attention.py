@@ -2,20 +2,31 @@ r"""Products over neurons and positions, softmax, and the modules that are made 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from derivations import causal, normalised_sum, other, over_positions, position_matrix, softmax
 from derivations.language.nodes import Average, PositionMatrix, average
 from numerics.pytorch.draws import Tensors, array
+from numerics.pytorch.moving import head_by_head
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.shapes import repeated_in_place, transposed
-from numerics.pytorch.values import BATCH, HERE, NEURONS, THERE, Part, Value, is_tensor, number, spoken
+from numerics.pytorch.values import BATCH, HERE, NEURONS, ONE, THERE, Axis, Part, Value, is_tensor, number, spoken
 
 #: How far a factor of single precision may be from the root of a whole number that it stands for.
 SAME = 3e-6
+
+
+@dataclass(frozen=True)
+class KeysWithValues(Value):
+    """Keys times values summed over the positions, as linear attention takes them first; queries are multiplied with it next."""
+
+    keys: Value | None = None
+    values: Value | None = None
 
 
 def multiplied_as_matrices(reader: Reader, a: Any, b: Any) -> Value:
@@ -29,12 +40,26 @@ def multiplied_as_matrices(reader: Reader, a: Any, b: Any) -> Value:
     if is_tensor(b) and isinstance(a, Value) and b.ndim == 2:
         reader.on(a, len(a.axes) - 1, "a product with a matrix")
         return reader.matrix(reader.name_of_matrix(b), Tensors(b.t(), default=""), a)
-    second = reader.value(b, "a matrix")
+    second = reader.value(b, "a matrix", unsummed=True)
     if is_tensor(a) and second.axes[-2:-1] == (HERE,):
         return second.map(lambda e: over_positions(_over_pairs(reader, a) * other(e)))
     first = reader.value(a, "a matrix")
     if first.axes[-2:] == (HERE, NEURONS) and second.axes[-2:] == (NEURONS, HERE):
         return _scores(reader, first, second)
+    if second.axes[-2:] == (NEURONS, ONE) and first.axes[-2:] == (HERE, NEURONS):
+        plain = replace(second, axes=(*second.axes[:-2], ONE, NEURONS))
+        return _products_summed(reader, first, plain, ONE, lambda k: k)
+    if first.axes[-2:] == (NEURONS, HERE) and second.axes[-2:] == (HERE, NEURONS):
+        return KeysWithValues(
+            (*first.axes[:-2], "keys", "values"), np.empty(0, dtype=object), keys=first, values=second
+        )
+    if (
+        isinstance(second, KeysWithValues)
+        and second.keys is not None
+        and second.values is not None
+        and first.axes[-2:] == (HERE, NEURONS)
+    ):
+        return multiplied_as_matrices(reader, _scores(reader, first, second.keys), second.values)
     if first.axes[-2:] == (HERE, THERE) and second.axes[-2:] == (HERE, NEURONS):
         left = replace(_scaled(reader, first), axes=(*first.axes[:-1], NEURONS))
         return reader.combine(_spread(left), second, lambda w, v: over_positions(w * other(v)))
@@ -51,10 +76,18 @@ def _spread(value: Value) -> Value:
 
 def _scores(reader: Reader, queries: Value, keys: Value) -> Value:
     """Sums over the neurons of queries times keys."""
+    plain = replace(keys, axes=(*keys.axes[:-2], HERE, NEURONS))
+    return _products_summed(reader, queries, plain, THERE, other)
+
+
+def _products_summed(
+    reader: Reader, queries: Value, keys: Value, axis: Axis, at: Callable[[sp.Expr], sp.Expr]
+) -> Value:
+    """Sums over the neurons of queries times keys, the keys taken ``at`` a position."""
 
     def summed(q: sp.Expr, k: sp.Expr) -> sp.Expr:
         (c1, q), (c2, k) = q.as_coeff_Mul(), k.as_coeff_Mul()
-        total = normalised_sum(q * other(k))
+        total = normalised_sum(q * at(k))
         reader.scores[total] = size
         return c1 * c2 * sp.sqrt(size) * total
 
@@ -62,9 +95,8 @@ def _scores(reader: Reader, queries: Value, keys: Value) -> Value:
     for parts in (*queries.entries.reshape(-1), *keys.entries.reshape(-1)):
         if len(parts) > 1:
             raise ValueError("scores over several parts of neurons have no rule; cut queries and keys into heads")
-    plain = replace(keys, axes=(*keys.axes[:-2], HERE, NEURONS))
-    made = reader.combine(queries, plain, summed)
-    return replace(made.each(lambda parts: (Part(parts[0].expr),)), axes=(*made.axes[:-1], THERE))
+    made = reader.combine(queries, keys, summed)
+    return replace(made.each(lambda parts: (Part(parts[0].expr),)), axes=(*made.axes[:-1], axis))
 
 
 def _scaled(reader: Reader, scores: Value) -> Value:
@@ -161,7 +193,7 @@ def masked(reader: Reader, scores: Value, mask: Any, is_causal: bool) -> Value:
         return scores
     if not is_tensor(mask):
         raise ValueError("the mask is computed from the state; only masks that are given are known")
-    return scores.map(lambda e: e + sp.log(seen(reader, mask)))
+    return head_by_head(reader, scores, mask, lambda own, numbers: own.map(lambda e: e + sp.log(seen(reader, numbers))))
 
 
 def seen(reader: Reader, mask: Any) -> PositionMatrix:
@@ -189,20 +221,6 @@ def _over_pairs(reader: Reader, tensor: Any) -> PositionMatrix:
     if tuple(tensor.shape) != (size, size):
         raise ValueError(f"a tensor of sizes {tuple(tensor.shape)} mixes {size} positions")
     return position_matrix([[number(float(entry)) for entry in row] for row in array(tensor)])
-
-
-def filled(reader: Reader, scores: Any, mask: Any, value: Any) -> Value:
-    """``scores.masked_fill(mask, -inf)``.
-
-    Raises
-    ------
-    ValueError
-        For another filling, or on other tensors than scores.
-    """
-    tensor = reader.value(scores, "masked_fill")
-    if THERE not in tensor.axes or not is_tensor(mask) or not float(value) < -700:
-        raise ValueError("masked_fill is known on scores, with a mask that is given and a value of -inf")
-    return masked(reader, tensor, ~mask.bool(), False)
 
 
 def multihead(
@@ -283,6 +301,5 @@ MODULES: dict[str, Rule] = {"MultiheadAttention": multihead, "Softmax": softmax_
 FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("matmul", "bmm"), multiplied_as_matrices),
     "softmax": shares,
-    "masked_fill": filled,
     "scaled_dot_product_attention": scaled_attention,
 }

@@ -70,9 +70,11 @@ class Block:
             )
         return node.args[0]
 
-    def value(self, said: Any, where: str) -> Value:
+    def value(self, said: Any, where: str, unsummed: bool = False) -> Value:
         """A value of one neuron; numbers are constants, tensors of the block those whose entries are all one number."""
         if isinstance(said, Value):
+            if said.entries.size == 0 and not unsummed:
+                raise ValueError("keys times values are known where queries are multiplied with them next; scale these")
             return said
         if isinstance(said, (int, float)) and not isinstance(said, bool):
             return Value.of(number(said))
@@ -129,7 +131,8 @@ class Block:
         if value.axes[axis] != NEURONS:
             raise ValueError(
                 f"{where} works along the last axis of a tensor of {spoken(value.axes)}, which must hold the neurons: "
-                "matrices and norms over positions have no rule"
+                "matrices and norms over positions have no rule, since a random matrix over positions, as of MLP-Mixer, or over heads, as of CaiT, "
+                "is shared by all neurons"
             )
 
     def tensor(self, name: str) -> Any:

@@ -53,7 +53,7 @@ def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
 
 def _listed(reader: Reader, x: Any, labels: str) -> str:
     """The labels of axes that list tensors, such as heads."""
-    axes = reader.value(x, "einsum").axes
+    axes = reader.value(x, "einsum", unsummed=True).axes
     return "".join(label for label, axis in zip(labels, axes, strict=False) if isinstance(axis, int))
 
 
@@ -70,7 +70,7 @@ def _spread(value: Value, labels: str, wanted: str) -> Value:
 
 
 def _ordered(reader: Reader, x: Any, labels: str, wanted: str) -> Value:
-    value = reader.value(x, "einsum")
+    value = reader.value(x, "einsum", unsummed=True)
     if len(value.axes) != len(labels):
         raise ValueError(
             f"einsum names {len(labels)} axes of a tensor of {spoken(value.axes)}; give the number of positions, positions="

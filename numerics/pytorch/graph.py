@@ -125,7 +125,7 @@ class Graph:
     def _traced(self) -> Any:
         """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
         fx = import_module("torch.fx")
-        outer, writing = self, _proxies_that_write(fx)
+        outer, writing = self, _proxies_that_write(fx, _precision(self.block))
 
         class Tracer(fx.Tracer):  # type: ignore[name-defined]
             proxy_buffer_attributes = True
@@ -163,7 +163,8 @@ class Graph:
         except Exception as error:  # whatever a module's own code raises on symbolic values
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
-                f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors"
+                f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors, "
+                "nor make tensors whose size is the batch's"
             ) from error
 
 
@@ -184,7 +185,7 @@ def _attributes(plain: Any) -> Iterator[None]:
         module.__getattr__ = while_tracing
 
 
-def _proxies_that_write(fx: Any) -> Any:
+def _proxies_that_write(fx: Any, precision: Any) -> Any:
     """Proxies whose ``+=`` is listed as such, while torch.fx lists a sum, which leaves the first tensor as it was; sizes are numbers."""
 
     def method(word: str) -> Any:
@@ -194,7 +195,17 @@ def _proxies_that_write(fx: Any) -> Any:
     methods["__index__"] = lambda self: self.tracer.index(self)
     methods["__len__"] = lambda self: len(list(self.tracer.iter(self)))
     attribute = type("Attribute", (fx.proxy.Attribute,), methods)
-    return type("Proxy", (fx.Proxy,), {**methods, "__getattr__": lambda self, name: attribute(self, name)})
+
+    def asked(self: Any, name: str) -> Any:
+        return precision if name == "dtype" else attribute(self, name)
+
+    return type("Proxy", (fx.Proxy,), {**methods, "__getattr__": asked})
+
+
+def _precision(block: Any) -> Any:
+    """That of the block's own tensors, which its code may ask of the state."""
+    own = (p.dtype for p in block.parameters() if p.is_floating_point())
+    return next(own, import_module("torch").get_default_dtype())
 
 
 def _has_values(arguments: Iterable[Any]) -> bool:

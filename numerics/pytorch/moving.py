@@ -9,8 +9,9 @@ from typing import Any, cast
 import sympy as sp
 
 from derivations import other, over_positions, position_matrix
+from derivations.language.nodes import PositionMatrix
 from numerics.pytorch.reader import Reader, Rule, here
-from numerics.pytorch.values import HERE, ONE, THERE, Value, number, spoken
+from numerics.pytorch.values import HERE, ONE, THERE, Value, number, spoken, stacked
 
 
 def over_all(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tuple[Value, int] | None:
@@ -24,6 +25,11 @@ def over_all(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tupl
     value = reader.value(x, word)
     along = [value.axis(d, word) for d in (dim if isinstance(dim, tuple) else (dim,)) if isinstance(d, int)]
     every = here(reader.positions)
+    if len(along) == 1 and value.axes[along[0]] == THERE:
+        made = value.map(over_positions)
+        kept = (ONE,) if keepdim else ()
+        left = (*made.axes[: along[0]], *kept, *made.axes[along[0] + 1 :])
+        return made.each(lambda parts: parts, axes=left), reader.places
     if not along or any(value.axes[axis] not in every for axis in along):
         return None
     if len(along) != len(every) or THERE in value.axes:
@@ -35,7 +41,7 @@ def over_all(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tupl
     return made.each(lambda parts: parts, axes=axes), sp.prod(reader.positions)
 
 
-def _moved(reader: Reader, word: str, value: Value, taken: Callable[[tuple[int, ...], tuple[int, ...]], int]) -> Value:
+def moved(reader: Reader, word: str, value: Value, taken: Callable[[tuple[int, ...], tuple[int, ...]], int]) -> Value:
     """A matrix over the positions: ``taken`` is how often a place reads another one."""
     if THERE in value.axes:
         raise ValueError(f"{word} is known for tensors of one position a place, got {spoken(value.axes)}")
@@ -70,7 +76,7 @@ def rolled(reader: Reader, x: Any, shifts: Any, dims: Any = None) -> Value:
             source[axis] = (source[axis] - shift) % sizes[axis]
         return int(tuple(source) == place)
 
-    return _moved(reader, "roll", value, taken)
+    return moved(reader, "roll", value, taken)
 
 
 def flipped(reader: Reader, x: Any, *dims: Any) -> Value:
@@ -82,7 +88,7 @@ def flipped(reader: Reader, x: Any, *dims: Any) -> Value:
     def taken(at: tuple[int, ...], place: tuple[int, ...]) -> int:
         return int(place == tuple(sizes[k] - 1 - c if k in along else c for k, c in enumerate(at)))
 
-    return _moved(reader, "flip", value, taken)
+    return moved(reader, "flip", value, taken)
 
 
 def running(reader: Reader, x: Any, dim: int) -> Value:
@@ -94,26 +100,48 @@ def running(reader: Reader, x: Any, dim: int) -> Value:
         beside = all(a == b for k, (a, b) in enumerate(zip(at, place, strict=True)) if k != axis)
         return int(beside and place[axis] <= at[axis])
 
-    return _moved(reader, "cumsum", value, taken)
+    return moved(reader, "cumsum", value, taken)
 
 
 def weighed(reader: Reader, scores: Value, tensor: Any) -> Value:
-    """Scores times a tensor of one number for each pair of positions, as the decay of a retention.
+    """Scores times a tensor of one number for each pair of positions, and for each head, as the decay of a retention.
 
     Raises
     ------
     ValueError
-        If the tensor has other sizes, or differs from head to head.
+        If the tensor has other sizes.
     """
-    places = int(sp.prod(reader.positions))
-    shape = tuple(int(k) for k in tensor.shape)
-    if scores.axes[-2:] != (HERE, THERE) or shape[-2:] != (places, places) or any(k != 1 for k in shape[:-2]):
+    if scores.axes[-2:] != (HERE, THERE) or not _for_pairs(reader, scores, tensor):
+        shape, places = tuple(int(k) for k in tensor.shape), reader.places
         raise ValueError(
             f"scores of {spoken(scores.axes)} are multiplied by a tensor of shape {shape}; known is one number for each of {places} times {places} pairs"
         )
-    rows = tensor.detach().reshape(places, places).tolist()
-    numbers = position_matrix([[number(float(entry)) for entry in row] for row in rows])
-    return scores.map(lambda e: numbers * e)
+    return head_by_head(reader, scores, tensor, lambda own, numbers: own.map(lambda e: _pairs(numbers) * e))
+
+
+def _pairs(tensor: Any) -> PositionMatrix:
+    return position_matrix([[number(float(entry)) for entry in row] for row in tensor.tolist()])
+
+
+def _for_pairs(reader: Reader, scores: Value, tensor: Any) -> bool:
+    shape, places = tuple(int(k) for k in tensor.shape), reader.places
+    heads = shape[-3] if len(shape) > 2 else 1
+    return (
+        shape[-2:] == (places, places)
+        and all(k == 1 for k in shape[:-3])
+        and (heads == 1 or scores.axes[-3:-2] == (heads,))
+    )
+
+
+def head_by_head(reader: Reader, scores: Value, tensor: Any, function: Callable[[Value, Any], Value]) -> Value:
+    """A function of scores and of numbers for each pair of positions, for each head where these differ between heads."""
+    places = reader.places
+    if not _for_pairs(reader, scores, tensor) or tensor.numel() == places * places:
+        square = tensor.numel() == places * places
+        return function(scores, tensor.detach().reshape(places, places) if square else tensor)
+    axis = len(scores.axes) - 3
+    rows = tensor.detach().reshape(-1, places, places)
+    return stacked([function(scores.taken(axis, i), rows[i]) for i in range(len(rows))], axis)
 
 
 MODULES: dict[str, Rule] = {}

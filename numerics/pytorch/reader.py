@@ -138,6 +138,11 @@ class Reader(Matrices):
         if sizes[0] == sizes[1] or None in (*sizes[0], *sizes[1]):
             return first, second
         totals = [sum(s) for s in sizes]  # type: ignore[arg-type]
+        if 1 in totals and totals[0] != totals[1]:
+            raise ValueError(
+                f"one feature, such as a gate, is taken for all of {max(totals)}; a random number that all neurons share has no rule, "
+                "write the layer by hand with derivations.Network"
+            )
         if totals[0] != totals[1]:
             raise ValueError(
                 f"{totals[0]} and {totals[1]} features meet in one operation; the block's shapes do not fit"

@@ -14,6 +14,7 @@ from numerics.pytorch import (
     activations,
     arithmetic,
     attention,
+    choosing,
     convolution,
     cutting,
     dropping,
@@ -22,6 +23,7 @@ from numerics.pytorch import (
     linear,
     moving,
     norms,
+    padding,
     pooling,
     shapes,
 )
@@ -32,6 +34,7 @@ _KINDS = (
     activations,
     arithmetic,
     attention,
+    choosing,
     convolution,
     cutting,
     dropping,
@@ -39,6 +42,7 @@ _KINDS = (
     linear,
     moving,
     norms,
+    padding,
     pooling,
     shapes,
 )
@@ -63,9 +67,32 @@ REFUSED = {
 }
 
 
+_ORDERS = (
+    "it looks for the largest, the smallest or the order of entries; known is that of two tensors, torch.maximum, and softmax takes off the "
+    "largest score itself"
+)
+_JUMPS = "it jumps at infinitely many places"
+_MIXES = "it mixes positions or neurons by complex numbers"
+#: Operations that have no limit of this kind, and why.
+REFUSED_OPERATIONS = {
+    **dict.fromkeys(("amax", "amin", "argmax", "argmin", "topk", "sort", "argsort", "median", "quantile"), _ORDERS),
+    **dict.fromkeys(("cummax", "cummin", "logsumexp"), _ORDERS),
+    **dict.fromkeys(("floor", "ceil", "round", "trunc", "frac", "fmod", "remainder", "mod", "floordiv"), _JUMPS),
+    **dict.fromkeys(("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_rfft2"), _MIXES),
+    "log_softmax": "it is the logarithm of shares of positions, which is known as softmax(...) alone",
+}
+
+
 def _refused_rule(reason: str) -> Rule:
     def rule(reader: Reader, name: str, module: Any, *arguments: Any, **options: Any) -> Any:
         reader.refuse(name, reason)
+
+    return rule
+
+
+def _refused_operation(reason: str) -> Rule:
+    def rule(reader: Reader, *arguments: Any, **options: Any) -> Any:
+        raise ValueError(reason)
 
     return rule
 
@@ -75,7 +102,10 @@ MODULES: dict[str, Rule] = {
     "TransformerEncoderLayer": lambda *given, **options: encoder.encoder_layer(*given, **options, apply=applied),
     **{name: _refused_rule(reason) for name, reason in REFUSED.items()},
 }
-FUNCTIONS: dict[str, Rule] = {name: rule for kind in _KINDS for name, rule in kind.FUNCTIONS.items()}
+FUNCTIONS: dict[str, Rule] = {
+    **{word: _refused_operation(reason) for word, reason in REFUSED_OPERATIONS.items()},
+    **{name: rule for kind in _KINDS for name, rule in kind.FUNCTIONS.items()},
+}
 
 
 def rule_of(module: Any, otherwise: Any = False) -> Any:

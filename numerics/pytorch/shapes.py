@@ -3,6 +3,7 @@ r"""Operations that move the axes of a tensor: transposing, reshaping into heads
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,21 @@ def stopped(reader: Reader, x: Any) -> Any:
     return x
 
 
+def converted(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
+    """``x.to(...)``: another precision or device.
+
+    Raises
+    ------
+    ValueError
+        For whole numbers or truth values, to which numbers would be rounded.
+    """
+    value = reader.value(x, "what is converted")
+    for kind in (*options, *more.values()):
+        if hasattr(kind, "is_floating_point") and not callable(kind.is_floating_point) and not kind.is_floating_point:
+            raise ValueError(f"numbers are converted to {kind}, which rounds them; no rule")
+    return replace(value, truth=False)
+
+
 def same(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
     """Nothing."""
     return x
@@ -264,5 +280,6 @@ FUNCTIONS: dict[str, Rule] = {
     "repeat_interleave": repeated_in_place,
     "expand": expanded,
     "detach": stopped,
-    **{word: same for word in ("contiguous", "clone", "float", "double", "to", "type_as", "requires_grad_")},
+    **{word: same for word in ("contiguous", "clone", "type_as", "requires_grad_")},
+    **dict.fromkeys(("to", "float", "double", "half", "bfloat16", "type"), converted),
 }

@@ -55,12 +55,14 @@ class Part:
 class Value:
     """A tensor: its axes, an array of parts over the listed axes, and the sizes of the branches that were added to the state itself.
 
-    ``skip`` is None where the state does not pass through, unchanged or multiplied by a number.
+    ``skip`` is None where the state does not pass through, unchanged or multiplied by a number; ``truth`` says that this is a comparison,
+    1 where it holds and else 0.
     """
 
     axes: tuple[Axis, ...]
     entries: np.ndarray
     skip: frozenset[sp.Symbol] | None = None
+    truth: bool = False
 
     @classmethod
     def of(cls, expr: sp.Expr, axes: tuple[Axis, ...] = (), size: int | None = None, skip: Any = None) -> Value:
@@ -129,6 +131,8 @@ class Value:
 
     def arranged(self, order: Sequence[int]) -> Value:
         """The axes in another order."""
+        if list(order) == list(range(len(self.axes))):
+            return self
         places = [self.listed(i) for i in order if isinstance(self.axes[i], int)]
         return Value(tuple(self.axes[i] for i in order), self.entries.transpose(places), self.skip)
 

@@ -38,6 +38,7 @@ class Coefficients:
         self._letters: list[sp.Dummy] = []
         self._names: dict[tuple[sp.Expr, tuple[sp.Expr, ...]], Coefficient] = {}
         self._factored: dict[sp.Expr, sp.Expr] = {}
+        self._values: dict[tuple[sp.Expr, tuple[sp.Expr, ...]], sp.Expr] = {}
 
     def __call__(self, form: sp.Expr, places: Sequence[sp.Expr]) -> Coefficient:
         """The name of a function at some places."""
@@ -85,10 +86,15 @@ class Coefficients:
         places = {p: change(p) for p in dict.fromkeys(p for m in kept for p in m.places)}
         values = {}
         for m, name in kept.items():
-            if m.form not in self._factored:
-                self._factored[m.form] = sp.factor_terms(m.form)
-            values[name] = self._factored[m.form].xreplace(self._rule([places[p] for p in m.places]))
+            values[name] = self._value(m.form, tuple(places[p] for p in m.places))
         return change(expr.xreplace(kept)).xreplace(values)
+
+    def _value(self, form: sp.Expr, places: tuple[sp.Expr, ...]) -> sp.Expr:
+        if form not in self._factored:
+            self._factored[form] = sp.factor_terms(form)
+        if (form, places) not in self._values:
+            self._values[form, places] = self._factored[form].xreplace(self._rule(places))
+        return self._values[form, places]
 
     def _rule(self, places: Sequence[sp.Expr]) -> dict[sp.Dummy, sp.Expr]:
         return dict(zip(self._letters, places, strict=False))  # letters beyond them are of other functions

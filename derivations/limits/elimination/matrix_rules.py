@@ -52,9 +52,10 @@ def _places_of(e: Expander, statement: Matrix) -> None:
     """Distinguish the neurons on the sides of a matrix where they are not alike."""
     law = statement.weights.law
     assert isinstance(law, Correlated)
-    if e.parameters:
+    if len(e.states) > e.inputs:  # sums over neurons in what is made of tangents are sums over neurons that are alike
         raise NotClosed(
-            f"tangent kernels are derived for weights that are independent, got covariances of {statement.weights.name}"
+            f"tangents are derived for weights that are independent, got covariances of {statement.weights.name}; follow the Jacobians of networks by "
+            "simulate_jacobian"
         )
     for neurons, matrix in ((statement.target, law.rows), (statement.source, law.columns)):
         if matrix.rows and neurons.index not in e.places:

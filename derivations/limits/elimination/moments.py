@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.errors import NoLimit, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
+from derivations.language.small import sizes_in_front
 from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
@@ -24,6 +25,7 @@ from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
+_SCALE = "scale the branch by epsilon, which is 1/sqrt(L), or ask scalings(net) what the network does as it stands"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ class LayerMoments:
     name_sums: bool = True
     coefficients: Coefficients | None = None
     from_zero: bool = False
+
+    def __post_init__(self) -> None:
+        program, changed = sizes_in_front(self.program, {step})
+        object.__setattr__(self, "program", program)
+        if isinstance(self.parameters, frozenset):
+            object.__setattr__(self, "parameters", frozenset(changed.get(w, w) for w in self.parameters))
 
     def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
         tangents = self.directions, self.parameters
@@ -148,8 +156,7 @@ class LayerMoments:
         moved, found = self._projection
         if moved != 0:
             raise NoLimit(
-                f"one layer moves the state by {moved} even at ε = 0, at random: the network "
-                "does not become continuous in depth; scale the branch by ε (symbols.step)"
+                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {_SCALE}"
             )
         return found
 
@@ -181,8 +188,7 @@ class LayerMoments:
             moved = sp.cancel(self.on_range(with_sums(self.expansion.increment[a][0])))
             if moved != 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; "
-                    "scale the branch by ε (symbols.step)"
+                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {_SCALE}"
                 )
 
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:

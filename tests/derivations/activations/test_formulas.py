@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 import sympy as sp
 
-from derivations import ResNet, derive, parse_activation
+from derivations import Network, ResNet, Weights, derive, epsilon, parse_activation, relu
 from derivations.errors import DerivationError, UnsafeExpression
 
+A, B = Weights("A"), Weights("B")
 TYPED = [
     "min(max(x,0),6)",
     "max(x,0)+min(exp(x)-1,0)",
@@ -163,3 +164,15 @@ def test_deep_nesting_derives_in_time():
     derived, spent = seconds(lambda: derive(ResNet(deep, width=1)))
     assert spent < 5
     assert "too large a formula to be written out" in str(derived.why_no_law)
+
+
+def test_kinks_of_kinks_behind_a_matrix():
+    once, twice, other = (
+        derive(Network(lambda x, f=f: x + epsilon * B(f(A(x))), width=2)).limit.covariance
+        for f in (relu, lambda a: relu(relu(a)), lambda a: parse_activation("(x >= 0)*x + x")(relu(a)))
+    )
+    assert once[0, 0] == twice[0, 0]
+    assert sp.expand(other[0, 0] - 4 * once[0, 0]) == 0
+    a, b = sp.symbols("a b", real=True)
+    jump = parse_activation("(x > 0)")(relu(a) - relu(b))
+    assert [jump.subs({a: u, b: v}) for u, v in ((1, 2), (2, 1), (-1, 0), (-1, -2))] == [0, 1, 0, 0]

@@ -18,6 +18,7 @@ from derivations import (
     identity,
     leaky_relu,
     ornstein_uhlenbeck,
+    parse_layer,
     relu,
     sine,
     tanh,
@@ -216,3 +217,20 @@ def test_write_by_suffix(tmp_path):
 def test_bad_requests(bad, says):
     with pytest.raises(DerivationError, match=says):
         derive(ResNet(relu, width=1) if bad else relu, **bad)
+
+
+def test_a_flow_of_neurons_names_neurons_and_no_inputs():
+    """At a width that is a number the states of a limit without noise are its neurons."""
+    layer = parse_layer("x + A(relu(x), mean=1)/L")
+    said = str(derive(Network(layer, width=3)))
+    for k in (1, 2, 3):
+        assert f"dx_{k}/dt" in said
+    assert "d[X" not in said
+    assert "X_i^2" not in said
+    assert "Sum_j" in str(derive(Network(layer, width=width)))
+
+
+def test_steps_that_are_too_small_are_said_to_do_nothing():
+    said = " ".join(str(derive(Network(parse_layer("x + A(relu(x))/L"), width=3))).split())
+    assert "the network tends to the identity" in said
+    assert "tends to the identity" not in str(derive(Network(parse_layer("x + A(relu(x))/sqrt(L)"), width=3)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from importlib import import_module
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -51,6 +54,11 @@ OWN = {
 }
 
 
+def doubles(target):
+    """JAX computes in doubles only where it is told to."""
+    return import_module("jax").enable_x64(True) if target == "jax" else nullcontext()
+
+
 def missed(text, function):
     """The largest error as a share of what one unit in the last place of an entry does, and of that of the mean."""
     true, correlations = OWN[text]
@@ -83,6 +91,25 @@ def test_no_more_is_lost_than_by_rounding_the_entries(text):
 @pytest.mark.parametrize("text", ["relu(x)", "abs(x)-sqrt(2/pi)"])
 def test_machine_code_keeps_them_too(text):
     assert missed(text, compile_expression(PAIR, means_of(parse_activation(text)).product, "numba")) < 30
+
+
+@pytest.mark.parametrize("text", ["relu(x)", "max(x,0)**3", "abs(x)-sqrt(2/pi)"])
+@pytest.mark.parametrize("target", ["jax", "torch"])
+def test_targets_with_derivatives_keep_them(text, target):
+    pytest.importorskip(target)
+    found = compile_expression(PAIR, means_of(parse_activation(text)).product, target)
+    with doubles(target):
+        assert missed(text, found) < 30
+
+
+def test_derivatives_near_the_ends_are_those_of_the_angle():
+    jax = pytest.importorskip("jax")
+    found = compile_expression(PAIR, means_of(parse_activation("relu(x)")).product, "jax")
+    with doubles("jax"):
+        for rho in (-1.0, -1 + 2.0**-30, -0.9, 0.0, 0.9, 1 - 2.0**-30, 1.0):
+            slope = float(jax.grad(found, argnums=1)(1.0, rho, 1.0))
+            # E 1[U > 0] 1[V > 0] by the angle from the opposite direction
+            assert slope == pytest.approx(np.arctan2(np.sqrt((1 - rho) * (1 + rho)), -rho) / (2 * np.pi), rel=1e-9)
 
 
 def test_only_what_cancels_changes():

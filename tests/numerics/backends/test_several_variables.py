@@ -122,3 +122,12 @@ def test_numbers_with_exponents_of_their_own():
     assert (large / 1e300 / 1e300).double() == pytest.approx([2e300, -2e300], rel=1e-15)
     assert (0.5 - Extended([0.5])).double() == [0.0]
     assert (2.0 ** Extended([0.5])).double() == pytest.approx([np.sqrt(2)], rel=1e-15)
+
+
+def test_each_pair_of_exponentials_is_joined():
+    pairs = exp(x) - exp(y) + 3 * exp(2 * x) - 3 * exp(2 * y)
+    near, far = 1.0, 1.0 + 2.0**-40
+    true = float((sp.E + 6 * sp.E**2) * sp.Rational(near - far))
+    share = [float(f(near, far)) / true - 1 for f in (compile_expression((x, y), pairs), sp.lambdify((x, y), pairs))]
+    assert abs(share[0]) < 1e-11  # the distance itself is 1e-12
+    assert abs(share[1]) > 1e-7  # the control

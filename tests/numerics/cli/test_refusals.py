@@ -219,7 +219,10 @@ def test_a_layer_and_a_recipe_beside_it_are_refused(beside, capsys):
         (["--layer", "x + eps*A(x)", "--positions", "4x"], "positions must be whole numbers"),
         (["--layer", "x + eps*A(x)", "--rate", "1"], "the depth must be tied to it too"),
         (["--layer", "x + eps*A(x)", "--depth-rate=-1"], "rates must be positive"),
-        (["--layer", "x + eps*A(x)*c"], "unknown symbol 'c' in the update; the symbols of a layer are x, eps, n and t"),
+        (
+            ["--layer", "x + eps*A(x)*c"],
+            "unknown symbol 'c' in the update; the symbols of a layer are x, eps, L, n and t",
+        ),
         (["--layer", "x + eps*A(relu(B(c*x)))"], "unknown symbol 'c' in B(c * x)"),
         (["--layer", "x + eps*A(relu(epss*x))"], "unknown symbol 'epss' in relu(epss * x); close names: eps"),
         (["--layer", "x + eps*A(x, out=3)"], "give the matrix that puts them out out=n"),

@@ -1,0 +1,133 @@
+"""Maps of variance and correlation of layers that are not near the identity, against integrals by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import Network, Weights, epsilon, gelu, layer_norm, leaky_relu, relu, rms_norm, scalings, tanh
+from derivations.symbols import correlation
+from derivations.symbols import width as n
+
+A, B = Weights("A"), Weights("B", out=4 * n)
+s = sp.Symbol("s", positive=True)
+r = sp.Symbol("r", real=True)
+
+
+def text_of(layer, width=n, **words):
+    return " ".join(str(scalings(Network(layer, width=width, **words))).split())
+
+
+def arc_cosine(rho):
+    """E φ(u)φ(v) over E φ(u)² for ReLU."""
+    return (math.sqrt(1 - rho**2) + rho * (math.pi - math.acos(rho))) / math.pi
+
+
+@pytest.mark.parametrize(
+    ("layer", "factor"),
+    [
+        (lambda x: relu(A(x)), 1 / 2),
+        (lambda x: x + A(relu(B(x))) / 10, 1 + 1 / 200),
+        (lambda x: Weights("W", variance=3)(leaky_relu(sp.Rational(1, 5))(x)), 3 * 0.52),
+    ],
+)
+def test_correlations_of_homogeneous_layers_are_at_the_edge_whatever_the_variance_does(layer, factor):
+    """A layer multiplies squared distances by the same factor as variances: correlations know nothing of it."""
+    maps = scalings(Network(layer, width=n)).maps
+    assert float(maps.factor) == pytest.approx(factor)
+    (one,) = maps.correlation_rests(sp.S.One)
+    assert float(one.slope) == pytest.approx(1)
+    assert one.is_stable is None
+    said = text_of(layer)
+    assert "Relative to the variance a layer multiplies the squared distance of close inputs by 1" in said
+    assert "inputs come together more slowly than geometrically" in said
+    assert "in finitely many layers" not in said
+
+
+def test_relu_layers_bring_inputs_together_like_a_power_of_the_depth():
+    rho, gaps = 0.5, []  # 1 − ρ falls like l^-2; at a geometric rate the slope would be in the thousands
+    for _ in range(4000):
+        rho = arc_cosine(rho)
+        gaps.append(1 - rho)
+    assert math.log(gaps[999] / gaps[3999]) / math.log(4) == pytest.approx(2, abs=0.1)
+    maps = scalings(Network(lambda x: relu(A(x)), width=n)).maps
+    value = maps.correlations(sp.S.One)
+    assert float(value.subs(correlation, sp.Rational(1, 3))) == pytest.approx(arc_cosine(1 / 3))
+
+
+def test_linear_layers_keep_correlations():
+    assert "correlations are kept" in text_of(lambda x: A(x))
+
+
+def nodes():
+    points, weights = np.polynomial.hermite_e.hermegauss(80)
+    return points, weights / weights.sum()
+
+
+@pytest.mark.slow
+def test_a_norm_behind_the_sum_is_at_rest_and_its_branch_gets_a_size():
+    """A block of GELU with its norm behind the sum: variance 1, χ = (1 + E φ'²)/(1 + E φ²), and a correlation that rests."""
+    z, w = nodes()
+    cdf = np.array([0.5 * (1 + math.erf(v / math.sqrt(2))) for v in z])
+    slope = cdf + z * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    square = w @ (z * cdf) ** 2
+
+    def moved(rho):
+        second = rho * z[:, None] + math.sqrt(1 - rho**2) * z[None, :]
+        value = second * np.array([[0.5 * (1 + math.erf(v / math.sqrt(2))) for v in row] for row in second])
+        return (rho + w @ ((z * cdf)[:, None] * value) @ w) / (1 + square)
+
+    for layer in (lambda x: rms_norm(x + A(gelu(B(x)))), lambda x: layer_norm(x + A(gelu(B(x))))):
+        for width in (n, 64):
+            made = scalings(Network(layer, width=width))
+            assert [sp.Eq(sp.Symbol("p", real=True), sp.Rational(1, 2))] == list(made.regimes[0].conditions)
+            (rest,) = made.maps.rests
+            assert rest.value == 1
+            low, one = made.maps.correlation_rests(sp.S.One)
+            assert float(one.slope) == pytest.approx((1 + w @ slope**2) / (1 + square), abs=1e-9)
+            assert moved(float(low.value)) == pytest.approx(float(low.value), abs=1e-6)
+            assert abs(moved(0.9) - 0.9) > 1e-4  # the control: it does not rest there
+
+
+def test_a_norm_behind_two_sums_has_one_size_for_both():
+    def layer(x):
+        y = rms_norm(x + Weights("C")(tanh(x)))
+        return rms_norm(y + A(relu(B(y))))
+
+    made = scalings(Network(layer, width=n))
+    (regime,) = made.regimes
+    assert regime.kind == "drift and noise"
+    assert made.family.introduced == 1
+
+
+def test_what_is_no_skip_gets_no_size_inside():
+    made = scalings(Network(lambda x: tanh(x + A(x)), width=n))
+    assert made.family.introduced == 0
+    product = scalings(Network(lambda x: x + x * A(tanh(x)), width=n))
+    assert product.family.introduced == 1
+
+
+def test_parameters_stay_symbols():
+    assert "Every variance is multiplied by s**2/2 + 1: it grows geometrically" in text_of(
+        lambda x: x + s * A(relu(B(x))), parameters=[s]
+    )
+    assert "multiplied by s/2: above 1 it grows, and below 1 it vanishes, geometrically" in text_of(
+        lambda x: Weights("W", variance=s)(relu(x)), parameters=[s]
+    )
+    assert "Which variances rest depends on s" in text_of(lambda x: Weights("W", variance=s)(tanh(x)), parameters=[s])
+    assert "No variance above 0 rests: it grows" in text_of(
+        lambda x: Weights("W", variance=2, bias_variance=s)(relu(x)), parameters=[s]
+    )
+    rests = scalings(
+        Network(lambda x: Weights("W", variance=1, bias_variance=s)(relu(x)), width=n, parameters=[s])
+    ).maps.rests
+    assert [point.value for point in rests] == [2 * s]
+    assert "multiplied by r**2/2 + 1: above 1 it grows" in text_of(lambda x: x + r * A(relu(B(x))), parameters=[r])
+
+
+def test_norms_behind_small_branches_end():
+    made = scalings(Network(lambda x: rms_norm(x + epsilon * A(relu(x))), width=n))
+    assert [regime.kind for regime in made.regimes] == ["drift and noise"]
