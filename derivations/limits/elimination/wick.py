@@ -109,8 +109,8 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
         inner = sp.cancel(powers / others[0]) * sp.Mul(*functions.values())
         slopes = ((b, covariance[others[0], b]) for b in noises if inner.has(b))
         return sp.Add(*(c * gaussian_mean(sp.diff(inner, b), covariance, evaluate) for b, c in slopes if c != 0))
-    if len(kept) == 2 and (slopes := _weak_slopes(functions, others, covariance)) is not None:
-        return _by_parts(powers, functions, slopes, others[0], covariance, evaluate)
+    if len(kept) == 2 and (weak := _weak_slopes(functions, others, covariance)) is not None:
+        return _by_parts(powers, functions, weak, others[0], covariance, evaluate)
     reduced = sp.Poly(_given(powers, kept, noises, covariance), *kept)
     return sp.Add(*(q * _pair_mean(functions, kept, powers, covariance, evaluate) for powers, q in reduced.terms()))
 
