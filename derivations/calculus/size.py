@@ -137,10 +137,32 @@ def factored(expr: sp.Expr) -> sp.Expr:
     >>> x = sp.Symbol("x", real=True)
     >>> factored(sp.Piecewise((0, x < -3), (x**2 + 6 * x + 9, True)))
     Piecewise((0, x < -3), ((x + 3)**2, True))
+    >>> factored(1 + sp.exp(17 * x / 5)), factored(1 + 2 * sp.exp(x) + sp.exp(2 * x))
+    (exp(17*x/5) + 1, (exp(x) + 1)**2)
     """
     if isinstance(expr, sp.Piecewise):
         return sp.Piecewise(*((factored(piece), condition) for piece, condition in expr.args))
-    return with_constants_named(sp.factor, expr) if is_moderate(expr, MOST_FACTORED) else expr
+    whole, names = _exponentials_named(expr)
+    if not is_moderate(whole, MOST_FACTORED):
+        return expr
+    return with_constants_named(sp.factor, whole).xreplace({name: power for power, name in names.items()})
+
+
+def _exponentials_named(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Expr, sp.Dummy]]:
+    """With names for the exponentials of which the others are whole powers: as the 17th power of another, one would be split in seventeen."""
+    rates: dict[sp.Expr, set[sp.Rational]] = {}
+    for node in expr.atoms(sp.exp):
+        rate, rest = node.args[0].as_coeff_Mul()
+        if node.free_symbols and rate.is_Rational:
+            rates.setdefault(rest, set()).add(rate)
+    powers: dict[sp.Expr, sp.Expr] = {}
+    names: dict[sp.Expr, sp.Dummy] = {}
+    for rest, found in rates.items():
+        least = min(map(abs, found))
+        if all((rate / least).is_Integer for rate in found):
+            name = names[sp.exp(least * rest)] = sp.Dummy("e", positive=True)
+            powers |= {sp.exp(rate * rest): name ** (rate / least) for rate in found}
+    return expr.xreplace(powers), names
 
 
 def as_read_back(expr: sp.Expr) -> sp.Expr:

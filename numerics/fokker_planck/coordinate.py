@@ -24,7 +24,7 @@ _SETTLED = 1e-13  # relative, of the integral over a panel
 _NOISE = 1e-9  # relative: above, a panel that halving does not help is not resolved
 _HALVINGS = 12
 _MORE_HALVINGS = 100  # of a panel that starts where the noise is far larger than it is elsewhere on it
-_PANELS = 4000
+_PANELS = 40_000
 _ROUNDED = 1e-13  # relative, of z
 CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
 _MANY = 20  # points a panel, from which on the inverse is tabulated
@@ -241,7 +241,12 @@ class Coordinate:
         while length < reach:
             here = edges[-1]
             room = abs(end - here)
-            if room <= least or abs(here) > _FARTHEST or len(edges) > _PANELS:
+            if len(edges) > _PANELS:
+                raise ValueError(
+                    f"the noise changes more often than {_PANELS} panels of the Lamperti coordinate follow, up to x = {c.origin + here:.6g}; "
+                    "take a smaller time"
+                )
+            if room <= least or abs(here) > _FARTHEST:
                 stops = True
                 break
             if increments[-1] < 1e-17 * length and increments[-1] < increments[-2]:
@@ -253,7 +258,7 @@ class Coordinate:
             if ahead:
                 there = min(kinks, key=lambda k: abs(k - there))
             # beside a crossing the noise is a power, which is integrated as one
-            panels = [there] if here in powers or there in powers else self._settled(here, there, _HALVINGS)
+            panels = [there] if here in powers or there in powers else self._settled(here, there)
             gained = float(np.abs(self._integrals(np.array([here, *panels[:-1]]), np.array(panels))[0]).sum())
             edges += panels
             length += gained
@@ -266,38 +271,48 @@ class Coordinate:
         rest = increments[-1] * ratio / (1 - ratio) if ratio < 0.999 else 0.0
         return Side(np.array(edges), length + rest, True)
 
-    def _settled(
-        self, here: float, there: float, halvings: int, before: float = np.inf, all_of: float = 0.0
-    ) -> list[float]:
+    def _settled(self, here: float, there: float) -> list[float]:
         """Edges beyond ``here`` up to ``there``, between which Gauss's rule is exact to rounding.
 
-        ``before`` is the relative error of the panel that was halved last: where halving no longer helps, the coefficients are known to so many
-        digits only. ``all_of`` is z over the largest panel, of which the error may be a share once a panel was halved ``halvings`` times.
+        All panels that are left are halved at once. Where halving no longer helps, the coefficients are known to so many digits only; after some
+        halvings the error may be a share of z over the largest panel.
         """
-        middle = (here + there) / 2
-        whole = self._integrals(np.array([here]), np.array([there]))
-        parts = self._integrals(np.array([here, middle]), np.array([middle, there]))
-        small = (abs(float(whole[0][0])) or 1.0, 1.0 + float(np.abs(whole[1]).sum()))
-        gaps = [abs(float(w[0]) - float(p.sum())) for w, p in zip(whole, parts, strict=True)]
-        off = max(gap / s for gap, s in zip(gaps, small, strict=True))
-        rounded = _NOISE > off > before / 8
-        all_of = max(all_of, float(np.abs(parts[0]).sum()))
-        little = halvings <= 0 and (gaps[0] <= _SETTLED * all_of or halvings <= _HALVINGS - _MORE_HALVINGS)
-        if off <= self._tolerance(here, there) or rounded or little:
-            return [there]
-        return self._settled(here, middle, halvings - 1, off, all_of) + self._settled(
-            middle, there, halvings - 1, off, all_of
-        )
+        a, b = np.array([here]), np.array([there])
+        before, largest = np.full(1, np.inf), np.zeros(1)
+        whole, settled = self._integrals(a, b), []
+        for halvings in range(_MORE_HALVINGS):
+            middle = (a + b) / 2
+            halves = np.concatenate([a, middle]), np.concatenate([middle, b])
+            parts = self._integrals(*halves)
+            sums = [part[: len(a)] + part[len(a) :] for part in parts]
+            gaps = [np.abs(w - s) for w, s in zip(whole, sums, strict=True)]
+            off = np.maximum(
+                gaps[0] / np.where(whole[0] == 0, 1.0, np.abs(whole[0])), gaps[1] / (1.0 + np.abs(whole[1]))
+            )
+            largest = np.maximum(largest, np.abs(sums[0]))
+            done = (off <= self._tolerance(a, b)) | ((off < _NOISE) & (off > before / 8))
+            if halvings >= _HALVINGS:
+                done |= gaps[0] <= _SETTLED * largest
+            settled.append(b[done])
+            left = np.concatenate([~done, ~done])
+            a, b = halves[0][left], halves[1][left]
+            if not 0 < len(a) <= _PANELS:
+                break
+            whole = parts[0][left], parts[1][left]
+            before, largest = np.tile(off[~done], 2), np.tile(largest[~done], 2)
+        edges = np.sort(np.concatenate([*settled, b]))
+        return list(map(float, edges if there > here else edges[::-1]))
 
-    def _tolerance(self, here: float, there: float) -> float:
-        """Relative; close to an end or a crossing other than 0 the distance to it is only known to the rounding of the state."""
+    def _tolerance(self, a: Array, b: Array) -> Array:
+        """Relative, of panels; close to an end or a crossing other than 0 the distance to it is only known to the rounding of the state."""
         c = self.coefficients
-        known = [
-            np.spacing(abs(c.origin) + abs(end)) / min(abs(end - here), abs(end - there))
-            for end in (c.left, c.right, *(d.place for d in c.crossings if not d.is_jump))
-            if np.isfinite(end)
-        ]
-        return max([_SETTLED, *(64 * k for k in known)])
+        found = np.full(len(a), _SETTLED)
+        for end in (c.left, c.right, *(d.place for d in c.crossings if not d.is_jump)):
+            if np.isfinite(end):
+                distance = np.minimum(np.abs(end - a), np.abs(end - b))
+                with np.errstate(divide="ignore"):
+                    found = np.maximum(found, 64 * np.spacing(abs(c.origin) + abs(end)) / distance)
+        return found
 
     def forward(self, x: Array) -> Array:
         """Values of z at states inside the table's range; beyond it the range's ends."""

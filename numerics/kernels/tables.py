@@ -23,6 +23,10 @@ Made: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
 
 _SIZES = (16, 32, 64, 128)
 _ERROR = 1e-13  # of the size
+_ROUNDED = 1e-11  # so little beside a series that has ended is what rounding leaves, which more terms do not take away
+#: Last terms of so many that do not vanish in the most: beside kinks they fall as r^count, so that their squares are those of twice as many. What
+#: falls faster has a hundred times this left.
+_HOPELESS = {32: 1e-2, 64: 1e-6}
 _MOST = 1024  # tables that are kept
 
 
@@ -100,7 +104,10 @@ def _table(mean: float, octave: float, made: Made) -> Table | None:
             if not (np.all(np.isfinite(values)) and np.all(np.isfinite(size))):
                 return None
             table = Table(to_series @ values, to_series @ size, unit)
-            if not _ends(table):
+            last = _last(table)
+            if last > _HOPELESS.get(count, np.inf):
+                return None
+            if last > _ERROR:
                 continue
             between = np.concatenate([[-1.0], (points[1:] + points[:-1]) / 2, [1.0]])
             values, size, _ = at(between, unit)
@@ -108,14 +115,16 @@ def _table(mean: float, octave: float, made: Made) -> Table | None:
             off = max(np.abs(vander @ table.values - values).max(), np.abs(vander @ table.size - size).max())
             if off <= _ERROR:
                 return table
+            if off <= _ROUNDED:
+                return None
     except ValueError:  # beyond what the function can be followed to: the neurons asked for may lie nearer
         return None
     return None
 
 
-def _ends(table: Table) -> bool:
-    """Whether the last terms have vanished."""
-    return bool(max(np.abs(table.values[-2:]).max(), np.abs(table.size[-2:]).max()) <= _ERROR)
+def _last(table: Table) -> float:
+    """The size of the last terms."""
+    return float(max(np.abs(table.values[-2:]).max(), np.abs(table.size[-2:]).max()))
 
 
 @cache

@@ -77,3 +77,20 @@ def test_formulas_of_pieces_are_factored_so_that_panels_do_not_halve_on_rounding
     law = distribution(derive(ResNet(parse_activation("sparse_sigmoid"), width=1)).limit, x0=0.0, t=100.0)
     assert law.mean() == pytest.approx(0.0, abs=1e-6)  # a martingale: 3e-5 from the formula multiplied out
     assert len(law.parts[-1].coordinate.edges) < 500  # thousands from the formula multiplied out
+
+
+def test_fast_oscillations_are_followed_by_many_panels_at_once():
+    # cos x⁴ turns 20 000 times up to x = 10; panels were halved one by one (13 s), and where there were more than 4000 the table ended
+    coefficients = Coefficients(np.zeros_like, lambda x: (2 + np.cos(x**4)) ** 2, -np.inf, np.inf)
+    found = Coordinate(coefficients, 0.0, (0.1, 6.0))
+    assert found.range[1] > 8
+    x = np.linspace(0.0, 8.0, 4_000_001)
+    here = 1 / (2 + np.cos(x**4))
+    assert found.forward(np.array([8.0]))[0] == pytest.approx(float(np.sum(here[1:] + here[:-1]) * 1e-6), abs=1e-6)
+
+
+def test_noise_that_changes_more_often_than_can_be_followed_is_refused(monkeypatch):
+    monkeypatch.setattr(coordinate, "_PANELS", 30)
+    coefficients = Coefficients(np.zeros_like, lambda x: (2 + np.cos(x**4)) ** 2, -np.inf, np.inf)
+    with pytest.raises(ValueError, match="changes more often than 30 panels"):
+        _ = Coordinate(coefficients, 0.0, (0.1, 6.0)).sides

@@ -13,7 +13,7 @@ from numerics.kernels.hermite import coefficients
 from numerics.kernels.means import compile_means
 from numerics.kernels.series import Side, listed_means
 from numerics.kernels.shared import One, shared_means
-from numerics.kernels.tables import interpolated
+from numerics.kernels.tables import _table, interpolated
 
 DEVIATIONS = np.array([1e-60, 3e-3, 0.2, 0.70710678, 0.71, 1.0, 1.4, 1.4142136, 2.5, 7.0, 33.0])
 
@@ -134,3 +134,29 @@ def test_a_function_that_is_nearly_linear_at_one_neuron_and_nearly_a_step_at_the
     found = means.pairs(np.zeros(2), variance)(slice(0, 1), slice(1, 2), covariance)[0, 0]
     assert abs(found - float(exact)) < 1e-12 * size
     assert abs(found + 1e-9 * size - float(exact)) > 1e-12 * size
+
+
+@pytest.mark.parametrize(
+    ("function", "found", "most"),
+    [
+        (
+            lambda p: 1 / (1 + (4 * p) ** 2),
+            128,
+            16 + 32 + 64 + 128 + 129,
+        ),  # poles at ±i/4: last terms 5e-4, 2e-7, 2e-14
+        (lambda p: np.sign(p - 0.3), None, 16 + 32),  # last terms fall as 1/count
+        (lambda p: abs(p - 0.3), None, 16 + 32 + 64),  # as its square
+        (lambda p: np.cos(p) + 3e-13 * np.cos(1e9 * p), None, 16 + 17),  # rounding
+    ],
+    ids=["poles", "a jump", "a kink", "rounding"],
+)
+def test_a_series_that_will_not_end_is_given_up_early(function, found, most):
+    asked = []
+
+    def made(mean, deviation):
+        asked.append(len(mean))
+        return function(2 * np.log2(deviation))[:, None], np.ones(len(mean))
+
+    table = _table(0.0, 0.0, made)
+    assert (table and len(table.size)) == found
+    assert sum(asked) == most
