@@ -246,9 +246,16 @@ class LayerDifferential:
             *(2 * first[a] * self.drift[a] + renamed(self.covariance[a, a], same) for a in self._coordinates)
         )
         square = sp.Add(*(v**2 for v in first))
-        ratio = sp.cancel(sp.expand(self._total(change) / self._total(square)))
+        change, square = sp.expand(self._total(change)), self._total(square)
+        one = next(iter(state_averages(square)))
+        # a square that divides the change is a factor of it: where the square is 0 the change is too
+        root = sp.expand(one - square / square.coeff(one))
+        divides = sp.expand(change.xreplace({one: root})) == 0
+        ratio = sp.cancel(change / square) if divides else change / square
+        # terms that have no factor in common are many over positions, and to look for one takes minutes
+        tidied = sp.factor if divides or self.positions == 1 else sp.factor_terms
         neuron = self.moments.states[: 2 * self.positions]
-        return self._names.released(ratio, lambda average: sp.factor(as_sums(average, neuron, self.size)))
+        return self._names.released(ratio, lambda average: tidied(as_sums(average, neuron, self.size)))
 
     # ---- the transpose ----
 
@@ -395,12 +402,18 @@ class LayerDifferential:
 
 
 def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
-    """A formula with other letters for a neuron's numbers, inside averages too."""
+    """A formula with other letters for a neuron's numbers, inside averages too; averages that become equal are one object."""
     nodes = {
-        node: layer_average(renamed(node.body, rule), [rule.get(v, v) for v in node.bound_symbols], node.layer)
+        node: layer_average(
+            renamed(node.body, rule), sorted({rule.get(v, v) for v in node.bound_symbols}, key=_place), node.layer
+        )
         for node in state_averages(expr)
     }
     return expr.xreplace({**rule, **nodes})
+
+
+def _place(symbol: sp.Symbol) -> tuple[int, str]:
+    return len(symbol.name), symbol.name  # x^2 before x^10, as a layer has them
 
 
 def _slope(form: sp.Expr, v: sp.Basic) -> sp.Expr:

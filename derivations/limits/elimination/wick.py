@@ -3,12 +3,14 @@ r"""Expectations of the polynomials in Gaussian noises that a Taylor expansion l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TypeAlias
 
 import sympy as sp
 
 from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
+from derivations.piecewise import Piece, join, merged, pieces
 from derivations.symbols import noise
 
 #: Functions that have all derivatives on the real line, each with a mean.
@@ -107,6 +109,8 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
         inner = sp.cancel(powers / others[0]) * sp.Mul(*functions.values())
         slopes = ((b, covariance[others[0], b]) for b in noises if inner.has(b))
         return sp.Add(*(c * gaussian_mean(sp.diff(inner, b), covariance, evaluate) for b, c in slopes if c != 0))
+    if len(kept) == 2 and (weak := _weak_slopes(functions, others, covariance)) is not None:
+        return _by_parts(powers, functions, weak, others[0], covariance, evaluate)
     reduced = sp.Poly(_given(powers, kept, noises, covariance), *kept)
     return sp.Add(*(q * _pair_mean(functions, kept, powers, covariance, evaluate) for powers, q in reduced.terms()))
 
@@ -122,6 +126,81 @@ def _is_smooth(function: sp.Expr) -> bool:
         known = function.is_Add or function.is_Mul or isinstance(function, _SMOOTH)
         known = known or (isinstance(function, sp.log) and function.args[0].is_positive)
     return bool(known) and all(map(_is_smooth, function.args))
+
+
+Jumps: TypeAlias = list[tuple[sp.Expr, sp.Expr]]
+
+
+def _weak_slopes(
+    functions: Mapping[sp.Symbol, sp.Expr], others: list[sp.Symbol], covariance: Covariance
+) -> dict[sp.Symbol, tuple[sp.Expr, Jumps]] | None:
+    """Of two functions with kinks that stand beside what depends on them: the derivatives, and the jumps as (place, height).
+
+    None where conditioning on both divides by nothing that may be 0, and where a derivative is not finite.
+    """
+    a, b = functions
+    if not others or covariance[others[0], a] == covariance[others[0], b] == 0:
+        return None
+    if sp.expand(covariance[a, a] * covariance[b, b] - covariance[a, b] ** 2) == 0:
+        return None
+    try:
+        found = {u: _weak_derivative(function, u) for u, function in functions.items()}
+    except DerivationError:
+        return None
+    finite = not any(
+        part.has(sp.oo, sp.zoo, sp.nan) for slope, jumps in found.values() for part in (slope, *sum(jumps, ()))
+    )
+    return found if finite else None
+
+
+def _weak_derivative(function: sp.Expr, u: sp.Symbol) -> tuple[sp.Expr, Jumps]:
+    parts = pieces(function, u)
+    heights = ((q.left, sp.expand((q.expr - p.expr).subs(u, q.left))) for p, q in pairwise(parts))
+    slope = join(merged(Piece(p.left, p.right, sp.diff(p.expr, u)) for p in parts), u)
+    return slope, [(place, height) for place, height in heights if height != 0]
+
+
+def _by_parts(
+    powers: sp.Expr,
+    functions: Mapping[sp.Symbol, sp.Expr],
+    slopes: Mapping[sp.Symbol, tuple[sp.Expr, Jumps]],
+    other: sp.Symbol,
+    covariance: Covariance,
+    evaluate: bool,
+) -> sp.Expr:
+    """Stein's identity in one of the others, a jump a point mass in the derivative.
+
+    The covariance of the functions' arguments is not inverted: it is singular where two inputs are the same, and near there the
+    quotients of a conditional mean lose all their digits.
+    """
+    rest = sp.cancel(powers / other)
+    total = sp.S.Zero
+    moved = {b: covariance[other, b] for b in sorted(rest.free_symbols | set(functions), key=lambda s: s.name)}
+    for b, size in moved.items():
+        if size == 0:
+            continue
+        total += size * gaussian_mean(sp.diff(rest, b) * sp.Mul(*functions.values()), covariance, evaluate)
+        if b in functions:
+            slope, jumps = slopes[b]
+            beside = rest * sp.Mul(*(f for a, f in functions.items() if a != b))
+            total += size * gaussian_mean(beside * slope, covariance, evaluate)
+            total += size * sum(height * _mass(beside, b, place, covariance, evaluate) for place, height in jumps)
+    return total
+
+
+def _mass(expr: sp.Expr, b: sp.Symbol, place: sp.Expr, covariance: Covariance, evaluate: bool) -> sp.Expr:
+    """E δ(b − place) expr: the density of b there times the conditional mean."""
+    variance = covariance[b, b]
+    rest = sorted(expr.free_symbols & {a for a, _ in covariance} - {b}, key=lambda s: s.name)
+    own = {a: sp.Dummy(a.name, real=True) for a in rest}
+    lines = {a: r + place * covariance[a, b] / variance for a, r in own.items()} | {b: place}
+    left = {
+        (own[a], own[c]): sp.cancel(covariance[a, c] - covariance[a, b] * covariance[b, c] / variance)
+        for a in rest
+        for c in rest
+    }
+    density = sp.exp(-(place**2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
+    return density * gaussian_mean(expr.xreplace(lines), left, evaluate)
 
 
 def _given(powers: sp.Expr, kept: list[sp.Symbol], noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:

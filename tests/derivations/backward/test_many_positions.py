@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import ConvBlock, gelu
+from derivations import AttentionBlock, ConvBlock, gelu
 from derivations.backward import jacobian
+from derivations.backward.differential import renamed
 from derivations.limits.depth import as_sums
-from derivations.limits.elimination.averages import layer_average
+from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.sums import written_out
 from derivations.symbols import width as n
@@ -118,3 +119,17 @@ def test_gradients_of_a_filters_weights_are_means_over_what_it_puts_out():
         assert (
             abs(derived(a, b) - over_taps(a, b, correlation=0)) > 1e-3
         )  # the control: slopes at two places as if independent
+
+
+@pytest.mark.slow
+def test_averages_that_become_equal_are_one_object():
+    # ⟨x_1 x_2⟩ with its places changed was another object, and terms of both were not added up
+    x, y = sp.symbols("x^2 x^10", real=True)
+    one = layer_average(x * y, (x, y), 0)
+    assert renamed(one, {x: y, y: x}) == one
+    assert renamed(one, {y: x}) == layer_average(x**2, (x,), 0)
+    layer = jacobian(AttentionBlock(width=4, kind="linear", positions=(4,), norm="rms")).layer
+    for covariance in layer.covariance.values():
+        averages = covariance.atoms(LayerAverage)
+        assert len({str(node) for node in averages}) == len(averages)
+    assert renamed(one, {y: sp.Symbol("x^3", real=True)}) != one  # the control
