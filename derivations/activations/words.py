@@ -214,10 +214,10 @@ IMPOSSIBLE = MappingProxyType(
         _LAYER,
     )
     | {
-        "glu": "it multiplies two halves of the layer; in a layer write sigmoid(B(x))*C(x)",
-        "reglu": "it multiplies two halves of the layer; in a layer write relu(B(x))*C(x)",
-        "geglu": "it multiplies two halves of the layer; in a layer write gelu(B(x))*C(x)",
-        "swiglu": "it multiplies two halves of the layer; in a layer write silu(B(x))*C(x)",
+        "glu": "it is a function of two arguments, two halves of the layer; in a layer write sigmoid(B(x))*C(x)",
+        "reglu": "it is a function of two arguments, two halves of the layer; in a layer write relu(B(x))*C(x)",
+        "geglu": "it is a function of two arguments, two halves of the layer; in a layer write gelu(B(x))*C(x)",
+        "swiglu": "it is a function of two arguments, two halves of the layer; in a layer write silu(B(x))*C(x)",
         "crelu": "it doubles the number of neurons; write relu(x) for one half",
         "rrelu": "its slope is random; leaky_relu(11/48) has the mean slope that it uses after training",
         "dropout": "it is random; write the activation without it",
