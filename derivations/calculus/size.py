@@ -62,7 +62,11 @@ class _Degrees:
         return self._of(expr)
 
     def _collect(self, expr: sp.Expr) -> None:
-        if expr in self.seen or not expr.free_symbols:
+        if expr in self.seen:
+            return
+        if not expr.free_symbols:
+            if expr.atoms(Constant, sp.exp):
+                self.units.setdefault(sp.E, 1)  # algebra takes powers of e for a generator
             return
         self.seen.add(expr)
         if len(self.seen) > MOST_NODES:
@@ -81,7 +85,7 @@ class _Degrees:
 
     def _count(self, expr: sp.Expr) -> tuple[int, dict[sp.Expr, int]]:
         if not expr.free_symbols:
-            return 0, {}
+            return int(bool(expr.atoms(Constant, sp.exp))), {}
         if expr.is_Add:
             parts = [self._of(a) for a in expr.args]
             under: dict[sp.Expr, int] = {}

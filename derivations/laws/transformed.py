@@ -137,12 +137,16 @@ class TransformedGaussian(Family):
         r"""The constant :math:`\kappa` with :math:`|x(z)| = e^{\kappa z^2 + o(z^2)}`, the larger of the two ends.
 
         Since :math:`x'(z) = \varphi(x(z))`, x and :math:`\varphi(x(z))` grow alike, and
-        :math:`\kappa = \lim_{|z|\to\infty} \log\varphi(x(z))/z^2`.
+        :math:`\kappa = \lim_{|z|\to\infty} \log\varphi(x(z))/z^2`. Towards a finite end x does not grow.
         """
+        low, high = self.form.interval
+        signs = [sign for sign, end in ((1, high), (-1, low)) if not end.is_finite]
+        if not signs:
+            return sp.S.Zero
         z, x = self.inverse
         p = sp.Dummy("p", positive=True)
         log_scale = sp.expand_log(log_of_positive(self.form.scale, self.form).subs(self.form.state, x), force=True)
-        ends = [sp.limit(sp.expand(log_scale.subs(z, sign * p)) / p**2, p, sp.oo) for sign in (1, -1)]
+        ends = [sp.limit(sp.expand(log_scale.subs(z, sign * p)) / p**2, p, sp.oo) for sign in signs]
         return sp.Max(0, *ends)
 
     def finite_until(self, k: sp.Expr) -> sp.Expr:
