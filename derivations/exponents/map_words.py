@@ -111,4 +111,4 @@ def number_shown(value: sp.Expr) -> sp.Expr:
     """A number as it is where it is short, else with a few digits."""
     if len(sp.sstr(value)) <= 24 and not value.has(sp.Float):
         return value
-    return sp.N(value, _DIGITS) if value.is_number else value
+    return value if value.free_symbols else sp.N(value, _DIGITS)

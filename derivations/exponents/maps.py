@@ -111,7 +111,7 @@ class LayerMaps:
         if difference.is_polynomial(variance):
             roots = list(sp.roots(sp.Poly(difference, variance)))
             known = len(roots) < 2 or not self.parameters  # several are ordered by size
-            if not known or any(r.is_positive is None and not r.is_number for r in roots):
+            if not known or any(r.is_positive is None and r.free_symbols for r in roots):
                 return None
             return tuple(
                 FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r))
@@ -164,7 +164,7 @@ class LayerMaps:
         Schoenberg), so it is convex on [0, 1]: beside 1 it rests nowhere if :math:`\chi \le 1`, else at one point.
         """
         chi = self.chi(at)
-        one = FixedPoint(sp.S.One, sp.N(chi, _DIGITS) if chi.is_number and not chi.is_Rational else chi)
+        one = FixedPoint(sp.S.One, chi if chi.free_symbols or chi.is_Rational else sp.N(chi, _DIGITS))
         if one.is_stable is not False:
             return (one,)
         c = self.correlations(at)
@@ -201,7 +201,7 @@ class LayerMaps:
 
 def sign_of(expr: sp.Expr) -> int | None:
     """The sign of a number, 0 within the digits that are known; of a formula in parameters where their assumptions tell it, else None."""
-    if expr.is_number:
+    if not expr.free_symbols:
         value = sp.N(expr, _DIGITS)
         return 0 if abs(value) < sp.Rational(1, 10**10) else int(sp.sign(value))
     return 1 if expr.is_positive else -1 if expr.is_negative else 0 if expr.is_zero else None
@@ -212,7 +212,7 @@ def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
     slope = sp.diff(expr, symbol)
     if not slope.has(sp.Derivative, sp.Subs):
         value = slope.subs(symbol, at)
-        return sp.N(value, _DIGITS, chop=True) if value.is_number and not value.is_Rational else value
+        return value if value.free_symbols or value.is_Rational else sp.N(value, _DIGITS, chop=True)
     with mp.workdps(2 * _DIGITS):
         return sp.Float(mp.diff(lambda v: mp.mpf(sp.N(expr.subs(symbol, v), 2 * _DIGITS)), mp.mpf(at)), _DIGITS)
 
