@@ -38,7 +38,7 @@ from derivations.existence.joint import linear_growth
 from derivations.existence.layers import added_degree, has_norms, is_locally_lipschitz
 from derivations.existence.statement import UNKNOWN, Existence
 from derivations.language.single import OneMatrixLayer
-from derivations.limits.closure import gram_limit
+from derivations.limits.closure import GramLimit, gram_limit
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import Exchange
 from derivations.piecewise import Analysis, analyse
@@ -296,26 +296,27 @@ def _root_of_summand(drift: sp.Matrix, covariance: sp.Matrix) -> Analysis | None
     return a if a.complete and a.intervals == ((-sp.oo, sp.oo),) and not a.poles else None
 
 
-def _squared_norm(network: Recipe) -> Diffusion | None:
-    """Of one input, over n, if it is a diffusion by itself; each of several inputs alone moves like one."""
+def _gram_of_one_input(network: Recipe) -> GramLimit | None:
+    """The uncentred Gram matrix's limit of one input, if it has one by itself."""
     if network.positions:
         return None
     try:
         found = gram_limit(network.program(), 1)
     except NotClosed:
         return None
-    return found.process if not found.centred and isinstance(found.process, Diffusion) else None
+    return None if found.centred else found
+
+
+def _squared_norm(network: Recipe) -> Diffusion | None:
+    """Of one input, over n, if it is a diffusion by itself; each of several inputs alone moves like one."""
+    found = _gram_of_one_input(network)
+    return found.process if found is not None and isinstance(found.process, Diffusion) else None
 
 
 def _fixes_norms(network: Recipe) -> bool:
     """Whether the squared norm of an input is the same number after every layer, as with a norm behind the sum."""
-    if network.positions:
-        return False
-    try:
-        found = gram_limit(network.program(), 1)
-    except NotClosed:
-        return False
-    return not found.centred and not found.process.states
+    found = _gram_of_one_input(network)
+    return found is not None and not found.process.states
 
 
 def _stays_away_from_zero(norm: Diffusion) -> bool:

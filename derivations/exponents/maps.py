@@ -15,6 +15,7 @@ from itertools import pairwise
 import mpmath as mp
 import sympy as sp
 
+from derivations.calculus.size import is_moderate
 from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation
 from derivations.language import Program
@@ -298,7 +299,10 @@ def layer_maps(program: Program, coordinates: int = 1) -> LayerMaps:
 def _cancelled(expr: sp.Expr) -> sp.Expr:
     """Without common factors; behind a norm every variance is 1."""
     means = {node: sp.Dummy("E", positive=True) for node in _outermost(expr)}
-    short = sp.cancel(expr.xreplace(means))
+    named = expr.xreplace(means)
+    if not is_moderate(named):
+        return expr
+    short = sp.cancel(named)
     return (
         short.xreplace({name: node for node, name in means.items()})
         if sp.count_ops(short) < sp.count_ops(expr)
