@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the extra torch")
@@ -12,9 +11,14 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from numerics.pytorch import from_torch  # noqa: E402
-from tests.numerics.pytorch.evaluation import evaluated, read_with_copies  # noqa: E402
-from tests.numerics.pytorch.test_blocks import tensors_by_name  # noqa: E402
-from tests.numerics.pytorch.test_todays_blocks import HEADS, TOKENS, Decoder, N, pointwise  # noqa: E402
+from tests.numerics.pytorch.test_todays_blocks import (  # noqa: E402
+    HEADS,
+    TOKENS,
+    Decoder,
+    N,
+    assert_read_as_pytorch_computes,
+    pointwise,
+)
 
 SIZE = N // HEADS
 
@@ -114,15 +118,7 @@ BLOCKS = {
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_what_is_read_is_what_pytorch_computes(name):
-    block = BLOCKS[name]().double()
-    net, copies = read_with_copies(block, positions=TOKENS, scale=1)
-    x = torch.randn(TOKENS, N, dtype=torch.float64)
-    with torch.no_grad():
-        theirs = block(x[None])[0].numpy()
-    found = evaluated(net, x.numpy(), tensors_by_name(block), copies)
-    np.testing.assert_allclose(found, theirs, rtol=1e-4, atol=1e-5)
-    wrong = evaluated(net, x.numpy()[:, ::-1], tensors_by_name(block), copies)  # control: another state
-    assert np.abs(wrong - theirs).max() > 1e-3
+    assert_read_as_pytorch_computes(BLOCKS[name]())
 
 
 def product(function):
