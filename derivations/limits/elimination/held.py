@@ -120,12 +120,12 @@ def inside_means(expr: sp.Expr, change: Callable[[sp.Expr], sp.Expr]) -> sp.Expr
 
 def names_in(expr: sp.Basic, kind: type[HeldMean]) -> list[HeldMean]:
     """The names in a formula; parts that occur often, as arguments of means do, are walked through once."""
-    waiting, seen, found = [expr], {expr}, []
+    waiting, seen, found = [expr], {expr}, list[HeldMean]()
     while waiting:
         part = waiting.pop()
         if isinstance(part, kind):
             found.append(part)
-        new = [arg for arg in part.args if arg not in seen]
-        seen.update(new)
+        new = set(part.args) - seen
+        seen |= new
         waiting += new
     return found
