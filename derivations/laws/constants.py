@@ -15,4 +15,4 @@ T = TypeVar("T")
 def with_numbers(law: T, process: Diffusion, digits: int) -> T:
     """A law with these means as exact decimals of so many digits."""
     rule = {mean: sp.Rational(str(mean.evalf(digits))) for mean in constants(process)}
-    return rewritten(law, rule) if rule else law  # type: ignore[no-any-return]
+    return rewritten(law, rule) if rule else law
