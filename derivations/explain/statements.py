@@ -14,7 +14,8 @@ from derivations.language.statements import Back, Between, Mask, Matrix, Mean, M
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import AttentionDraw, Draw
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.elimination.held import released, with_means
+from derivations.limits.elimination.moments import LayerMoments, state_averages
 from derivations.notation.nodes import (
     Angled,
     Distribution,
@@ -303,8 +304,15 @@ class ShownMoments:
         return [random for random in self.layer.expansion.random if isinstance(random, AttentionDraw)]
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
-        """Averages of the state as sums over the layer."""
-        sums = sp.factor_terms(as_sums(expr, self.layer.states, self.layer.program.neurons.size))
+        """Averages of the state as sums over the layer; those that hold what was drawn for each neuron in angle brackets."""
+        expr, drawn = with_means(expr), set(self.layer.expansion.origin)
+        mixed: dict[sp.Basic, sp.Expr] = {}
+        for node in state_averages(expr):
+            body = released(node.body)
+            if body.free_symbols & drawn:
+                mixed[node] = Angled(body.xreplace(mixed))
+        sums = as_sums(expr.xreplace(mixed), self.layer.states, self.layer.program.neurons.size)
+        sums = sp.factor_terms(sums)
         averages = {node: Angled(node.body.xreplace(self._names)) for node in sums.atoms(LayerAverage)}
         return sums.xreplace(averages).xreplace(self._names)
 
@@ -380,13 +388,41 @@ class ShownMoments:
             lines.append(Line(left, _to_second_order(self.covariance(0, b))))
         return Step(
             "Increment and its conditional moments",
-            ("With ", SMALL, " one layer takes ", step**2, " of time. The increment of a neuron and its moments are"),
+            (
+                "With ",
+                SMALL,
+                " one layer takes ",
+                step**2,
+                " of time. ",
+                *self._where(),
+                " increment of a neuron and its moments are",
+            ),
             tuple(lines),
             (
+                *self._projected(),
                 "Taylor's formula in the small parameter. Then statements are averaged out from the last to the first: a matrix by its "
                 "Gaussian mean, whose covariance is an average over what it reads, and an i.i.d. factor by its expectation. This is exact for "
                 "every number of neurons.",
             ),
+        )
+
+    def _where(self) -> tuple[str | sp.Expr, ...]:
+        """The states that layers put out, up to the article of what holds there."""
+        powers = sorted(self.layer.fixed_powers.items())
+        if not powers:
+            return ("The",)
+        conditions: list[str | sp.Expr] = []
+        for power, value in powers:
+            joint = " and " if conditions else "On the states that layers put out, with averages over neurons "
+            conditions += [joint, sp.Eq(Angled(letter("x") ** power), value)]
+        return (*conditions, ", the")
+
+    def _projected(self) -> tuple[str, ...]:
+        if not self.layer.is_projected:
+            return ()
+        return (
+            "At ε = 0 the layer projects the state, and so the next layer projects what this one adds: the increment is that of the layer "
+            "followed by its projection. ",
         )
 
 

@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.errors import NoLimit, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
+from derivations.language.range import fixes, followed_by_projection
 from derivations.language.small import sizes_in_front
 from derivations.language.statements import Program
 from derivations.language.weights import Weights
@@ -67,9 +68,9 @@ class LayerMoments:
         if isinstance(self.parameters, frozenset):
             object.__setattr__(self, "parameters", frozenset(changed.get(w, w) for w in self.parameters))
 
-    def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
+    def _expanded(self, program: Program, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
         tangents = self.directions, self.parameters
-        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums, self.from_zero)
+        return expand(program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums, self.from_zero)
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -84,7 +85,8 @@ class LayerMoments:
         """
         if not self.infinite:
             require_norms(self.program)
-        expansion = self._expanded(self.order, self._projection[1])
+        program = followed_by_projection(self.program) if self.is_projected else self.program
+        expansion = self._expanded(program, self.order, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
                 value = as_expression(conditional_mean(taylor(mean, self.order), expansion, (), self.infinite))
@@ -119,27 +121,34 @@ class LayerMoments:
         return layer_average(body, self.expansion.variables[0], 0)
 
     @cached_property
-    def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
-        """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+    def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr], set[int]]:
+        """How a layer without small parameters moves the state at random, else 0; the averages that it fixes, and of which powers."""
+        powers: set[int] = set()
         if self.program.update.xreplace({step: sp.S.Zero}) == state:
-            return sp.S.Zero, {}  # the layer adds to the state, and nothing else
+            return sp.S.Zero, {}, powers  # the layer adds to the state, and nothing else
         try:
-            still = self._expanded(0, {})
+            still = self._expanded(self.program, 0, {})
         except NoLimit:
-            still = self._expanded(self.order, {})  # names the order that is wanted
+            still = self._expanded(self.program, self.order, {})  # names the order that is wanted
         drawn = {v for random in still.random for v in random.variables}
         found: dict[sp.Expr, sp.Expr] = {}
         new = {x: x + with_sums(moved) for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
         for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
             if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
-                return moved, {}
+                return moved, {}, powers
             # a tangent of a state of fixed norm is orthogonal to it
             for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):
                 after = layer_average(sp.expand(body.xreplace(new)), still.variables[0], 0)
                 value = sp.cancel(after)
                 if value.is_number:
                     found[layer_average(body, still.variables[0], 0)] = value
-        return sp.S.Zero, found
+                    powers |= {power for power in (1, 2) if body == x**power}
+        return sp.S.Zero, found, powers
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether the layer adds to a projection of the state, so that the next layer projects what it adds."""
+        return not all(fixes(self.program, power) for power in self._projection[2])
 
     @property
     def fixed(self) -> dict[sp.Expr, sp.Expr]:
@@ -153,7 +162,7 @@ class LayerMoments:
         NoLimit
             If that map is random.
         """
-        moved, found = self._projection
+        moved, found, _ = self._projection
         if moved != 0:
             raise NoLimit(
                 f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {_SCALE}"
