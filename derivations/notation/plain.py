@@ -23,7 +23,13 @@ GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", stric
 
 
 class Shown(sp.Symbol):
-    """A part of a formula that is text already."""
+    """A part of a formula that is text already; among factors it stands where a symbol would."""
+
+    @classmethod
+    def class_key(cls) -> tuple[int, int, str]:
+        """The place in the order of factors."""
+        place, level, _ = sp.Symbol.class_key()
+        return place, level, sp.Symbol.__name__
 
 
 def under_one_root(product: sp.Mul, shown: Callable[[sp.Expr], str]) -> sp.Expr:
