@@ -292,7 +292,7 @@ def extrapolated(
 def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     """The means of networks' second moments are the solution of the flow, and not that of one 5 % faster."""
     pilot, main = spawn(seed, 2)
-    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, s.control))
+    right, wrong = s.solutions()
     moved = np.abs(wrong - right)
     flat: Callable[[Array], Array] = lambda x: x.reshape(len(x), -1)  # noqa: E731
     spread = flat(s.networks(s.smallest, 400, pilot)).std(axis=0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sympy as sp
 
+from derivations import ResNet, derive, relu
 from derivations.diffusion import Flow
 from numerics.validation.base import spawn
 from numerics.validation.equation import flow_of_networks
+from numerics.validation.settings import settings_of
 
 
 def made_up(spread, right=2.0, second=150.0):
@@ -22,12 +25,9 @@ def made_up(spread, right=2.0, second=150.0):
         noise = np.random.default_rng(spawn(seed, 1)[0]).standard_normal((samples, 1, 1))
         return right + 1.0 / size + second / size**2 + spread(size) * noise
 
-    values = {"limit": right, "control": 1.05 * right}
-    flow = Flow((q,), sp.Matrix([q]))
     s = SimpleNamespace(
-        limit=flow,
-        control="control",
-        paths=lambda limit, *_: np.full((1, 1), values["control" if limit == "control" else "limit"]),
+        limit=Flow((q,), sp.Matrix([q])),
+        solutions=lambda: (np.array([right]), np.array([1.05 * right])),
         networks=networks,
         sized=str,
         smallest=16,
@@ -56,3 +56,16 @@ def test_no_more_networks_than_the_error_asks():
 def test_what_extrapolation_leaves_is_told():
     row, _ = made_up(lambda size: 1e-3 / np.sqrt(size), second=1e4)
     assert row.verdict(row.test.p_value) != "agrees"
+
+
+def test_one_path_has_the_flow_and_its_control():
+    (s,) = settings_of(derive(ResNet(relu, width=sp.oo)), 1.0, 0.5, None, None, 1)
+    with_control = [s.paths(limit, 1, 1, 0).ravel() for limit in (s.limit, s.control)]
+    np.testing.assert_allclose(s.solutions(), with_control, rtol=1e-9)
+    assert s.solutions()[0] == pytest.approx(np.exp(0.25))
+    # control: a velocity that depends on the time is not the faster one later
+    moving = replace(s, limit=replace(s.limit, drift=s.limit.drift * (1 + s.limit.time)))
+    right, wrong = moving.solutions()
+    assert right == pytest.approx(np.exp((0.5 + 0.125) / 2))
+    assert wrong == pytest.approx(np.exp(1.05 * (0.5 + 0.125) / 2))
+    assert wrong != pytest.approx(np.exp((0.525 + 0.525**2 / 2) / 2), rel=1e-3)
