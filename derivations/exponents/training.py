@@ -102,7 +102,7 @@ class FirstStep(StepAtPoint):
                 relations = []
                 for other in (row.output, row.inside, row.through):
                     if not other.vanishes:
-                        relations += at_most(other, row.state)
+                        relations += at_most(other, row.state, {readout_exponent: sp.S.One})
                 never = sp.false in relations or not self._is_met(relations)
                 found[row.name] = (sp.false,) if never else tuple(dict.fromkeys(relations))
         return found
