@@ -30,6 +30,26 @@ class LazyCovariance:
         return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
 
 
+@dataclass(frozen=True)
+class LazyMatrix:
+    """A matrix by its entries, which is made when it is read.
+
+    Parameters
+    ----------
+    entry : callable
+        From a row and a column to the formula.
+    columns : int, optional
+        How many; by default as many as rows.
+    """
+
+    entry: Callable[[int, int], sp.Expr]
+    columns: int | None = None
+
+    def matrix(self, size: int) -> sp.ImmutableMatrix:
+        """All entries."""
+        return sp.ImmutableMatrix(size, self.columns or size, self.entry)
+
+
 class CovarianceField:
     """A field that holds a matrix, or its entries as a function, from which the matrix is made when it is first read.
 
@@ -48,7 +68,7 @@ class CovarianceField:
                 raise AttributeError(self.name)
             return None
         held = instance.__dict__[self.name]
-        if not isinstance(held, LazyCovariance):
+        if not isinstance(held, LazyCovariance | LazyMatrix):
             return held
         instance.__dict__[self.name] = matrix = held.matrix(len(getattr(instance, self.rows)))
         return matrix

@@ -20,6 +20,7 @@ from derivations.notation.printed import Legible
 from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.second_moments import Velocity, kept_covariances
+from numerics.linalg import one_thread
 
 Array = NDArray[np.float64]
 
@@ -166,7 +167,7 @@ def _integrated(flow: Flow, start: Array, t: float, rtol: float, atol: float, bo
         return bound - float(np.max(np.abs(x)))
 
     escaped.terminal = True  # type: ignore[attr-defined]
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), one_thread():
         if not np.all(np.isfinite(right_side(0.0, start))):
             raise ValueError(
                 f"the velocity is not finite at the start {start} at time 0; start inside the domain, or later"

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 #: A sum of squares below has lost digits; above its inverse it may overflow.
 SMALL = 1e-280
+#: Matrices that are factored at a time: so many stay near the processor.
+_TOGETHER = 8192
 
 
 def semidefinite_factor(matrix: Array) -> Array:
@@ -31,16 +33,25 @@ def semidefinite_factor(matrix: Array) -> Array:
     array([[2., 0.], [2., 0.]])
     """
     # the batch goes last, so that each of the m steps runs along contiguous memory
-    size = matrix.shape[-1]
-    rest = np.moveaxis(matrix, (-2, -1), (0, 1)).copy()
-    factor = np.zeros_like(rest)
+    turned = np.moveaxis(matrix, (-2, -1), (0, 1))
+    factor = np.zeros(turned.shape)
+    if turned.ndim == 2:
+        _factor(turned, factor)
+    for first in range(0, turned.shape[2] if turned.ndim > 2 else 0, _TOGETHER):
+        part = slice(first, first + _TOGETHER)
+        _factor(turned[:, :, part], factor[:, :, part])
+    return np.moveaxis(factor, (0, 1), (-2, -1))
+
+
+def _factor(matrix: Array, factor: Array) -> None:
+    """Fill the factor, which is 0, for matrices of shape (m, m, ...)."""
+    size, rest = len(matrix), matrix.copy()
     rounding = 4 * size * np.finfo(float).eps * np.einsum("jj...->j...", rest)
     for j in range(size):
         alive = rest[j, j] > rounding[j]
         inverse = np.where(alive, 1 / np.sqrt(np.where(alive, rest[j, j], 1.0)), 0.0)
         column = np.multiply(rest[j:, j], inverse, out=factor[j:, j])
         rest[j + 1 :, j + 1 :] -= column[1:, None] * column[None, 1:]
-    return np.moveaxis(factor, (0, 1), (-2, -1))
 
 
 def one_thread() -> AbstractContextManager[object]:

@@ -24,6 +24,7 @@ from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ense
 from numerics.ensembles.reductions import reductions_of
 from numerics.expectations.choice import choose_scheme
 from numerics.initial_conditions import Grid, InitialStates, Start, shape_of
+from numerics.linalg import one_thread
 from numerics.outcomes import NotFinite, defined_everywhere, explain_path, formulas, warn_of_explosions, without_nan
 from numerics.schemes import SCHEMES, Advance, EulerMaruyama, ExactLaw, Scheme, find_scheme, law_steps, usual_scheme
 
@@ -302,9 +303,10 @@ def _flow(limit: Flow, start: InitialStates, grid: Grid, samples: int) -> Array:
             f"the flow has no velocity of {limit.states[row]} at its start {where}; start inside the domain, second moments as those of "
             "random variables"
         )
-    solved = solve_ivp(
-        right_side, (grid.starts[0], ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12
-    )
+    with one_thread():
+        solved = solve_ivp(
+            right_side, (grid.starts[0], ends[-1]), x0.T.ravel(), t_eval=ends, method="DOP853", rtol=1e-10, atol=1e-12
+        )
     if not solved.success:
         raise ValueError(
             f"the flow could not be integrated up to t = {ends[-1]}: {solved.message} A flow that explodes before has no state there; "

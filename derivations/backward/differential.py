@@ -93,12 +93,20 @@ class LayerDifferential:
     @cached_property
     def covariance(self) -> dict[tuple[int, int], sp.Expr]:
         """Of one neuron's coordinates of the first and the second tangent."""
-        return {(a, b): self._own(1, a, 2, b) for a in self._coordinates for b in self._coordinates}
+        return {(a, b): self.own(a, b) for a in self._coordinates for b in self._coordinates}
 
     @cached_property
     def between(self) -> dict[tuple[int, int], sp.Expr]:
         """The same of two different neurons, the second one's numbers with a prime."""
-        return {(a, b): self._other(1, a, 2, b) for a in self._coordinates for b in self._coordinates}
+        return {(a, b): self.apart(a, b) for a in self._coordinates for b in self._coordinates}
+
+    def own(self, a: int, b: int) -> sp.Expr:
+        """One entry of :attr:`covariance`."""
+        return self._own(1, a, 2, b)
+
+    def apart(self, a: int, b: int) -> sp.Expr:
+        """One entry of :attr:`between`."""
+        return self._other(1, a, 2, b)
 
     def _own(self, k: int, a: int, m: int, b: int) -> sp.Expr:
         (k, a), (m, b) = sorted(((k, a), (m, b)))
@@ -259,6 +267,20 @@ class LayerDifferential:
 
     # ---- the transpose ----
 
+    def require_independent_rows(self) -> None:
+        """Require that different neurons are driven independently.
+
+        Raises
+        ------
+        NotClosed
+            If the rows of M are not independent.
+        """
+        if any(value != 0 for value in self.between.values()):
+            raise NotClosed(
+                "the rows of a layer's derivative are not independent, and the equation of the inverse is written for independent ones; "
+                "follow the Jacobian itself and invert it"
+            )
+
     def transposed(self, form: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]:
         r""":math:`A^\top w` for a matrix A that is given by :math:`A v`, both in the letters of the first tangent."""
         v = self.tangent(0)
@@ -283,11 +305,7 @@ class LayerDifferential:
         NotClosed
             If the rows of M are not independent.
         """
-        if any(value != 0 for value in self.between.values()):
-            raise NotClosed(
-                "the rows of a layer's derivative are not independent, and the equation of the inverse is written for independent ones; "
-                "follow the Jacobian itself and invert it"
-            )
+        self.require_independent_rows()
         w, z = self.tangent(0), self.tangent(1)
         far = tuple(sp.Dummy(f"{x.name}''", real=True) for x in self.moments.states)
         further = dict(zip(self.moments.states, far, strict=True))

@@ -2,11 +2,14 @@ r"""The matrix equations of a Jacobian and of its inverse, by a generic column o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
 from derivations.backward.differential import LayerDifferential
+from derivations.entries import CovarianceField, LazyMatrix
 from derivations.equations import DT
 from derivations.limits.elimination.moments import state_averages
 from derivations.notation.nodes import DifferentialOf, Total, Variation, expected, indexed, letter
@@ -22,7 +25,7 @@ class MatrixEquation(Shown):
     r"""How a matrix whose columns, or rows, are tangents moves with depth, in Itô's sense.
 
     Formulas are those of a generic neuron, whose state is ``state`` and whose entries of two columns (or rows) are ``first``
-    and ``second``; :math:`\langle\cdot\rangle` is the average over the neurons.
+    and ``second``; :math:`\langle\cdot\rangle` is the average over the neurons. Formulas, which are long over positions, are made when they are read.
 
     Parameters
     ----------
@@ -44,10 +47,10 @@ class MatrixEquation(Shown):
     state: tuple[sp.Symbol, ...]
     first: tuple[sp.Symbol, ...]
     second: tuple[sp.Symbol, ...]
-    drift: sp.ImmutableMatrix
-    covariance: sp.ImmutableMatrix
-    between: sp.ImmutableMatrix
-    size: sp.Expr
+    drift: sp.ImmutableMatrix = CovarianceField("state", needed=True)  # noqa: RUF009  a descriptor
+    covariance: sp.ImmutableMatrix = CovarianceField("state", needed=True)  # noqa: RUF009  a descriptor
+    between: sp.ImmutableMatrix = CovarianceField("state", needed=True)  # noqa: RUF009  a descriptor
+    size: sp.Expr  # type: ignore[misc]  # the field before it has no default
 
     @property
     def is_independent(self) -> bool:
@@ -82,7 +85,7 @@ class MatrixEquation(Shown):
 
 def of_columns(layer: LayerDifferential) -> MatrixEquation:
     r""":math:`\mathrm{d}J = \mathrm{d}M\,J`: each column is a tangent."""
-    return _named(layer, "J", layer.drift, layer.covariance, layer.between)
+    return _named(layer, "J", lambda: layer.drift, layer.own, layer.apart)
 
 
 def of_inverse_rows(layer: LayerDifferential) -> MatrixEquation:
@@ -94,16 +97,24 @@ def of_inverse_rows(layer: LayerDifferential) -> MatrixEquation:
         If the rows of M are not independent.
     """
     layer.require_invertible()
-    moved = layer.transposed(tuple(q - a for q, a in zip(layer.squared, layer.drift, strict=True)))
-    return _named(layer, "K", moved, *layer.transposed_covariance)
+    layer.require_independent_rows()
+
+    @cache
+    def moved() -> tuple[sp.Expr, ...]:
+        return layer.transposed(tuple(q - a for q, a in zip(layer.squared, layer.drift, strict=True)))
+
+    def entry(which: int) -> Callable[[int, int], sp.Expr]:
+        return lambda a, b: layer.transposed_covariance[which][a, b]
+
+    return _named(layer, "K", moved, entry(0), entry(1))
 
 
 def _named(
     layer: LayerDifferential,
     letter: str,
-    drift: tuple[sp.Expr, ...],
-    covariance: dict[tuple[int, int], sp.Expr],
-    between: dict[tuple[int, int], sp.Expr],
+    drift: Callable[[], tuple[sp.Expr, ...]],
+    covariance: Callable[[int, int], sp.Expr],
+    between: Callable[[int, int], sp.Expr],
 ) -> MatrixEquation:
     p = layer.positions
 
@@ -120,9 +131,9 @@ def _named(
     return MatrixEquation(
         letter,
         *groups,
-        sp.ImmutableMatrix([at(d) for d in drift]),
-        sp.ImmutableMatrix(p, p, lambda a, b: at(covariance[a, b])),
-        sp.ImmutableMatrix(p, p, lambda a, b: at(between[a, b])),
+        LazyMatrix(lambda a, _: at(drift()[a]), columns=1),
+        LazyMatrix(lambda a, b: at(covariance(a, b))),
+        LazyMatrix(lambda a, b: at(between(a, b))),
         layer.size,
     )
 

@@ -7,6 +7,7 @@ For :math:`\mathrm{d}J = \mathrm{d}M\,J`, Itô's formula gives
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -43,25 +44,28 @@ class LogDeterminant(Shown):
     layer : LayerDifferential
     drift, rate : Expr
         b and r, functions of the state through sums over its neurons.
-    with_state : tuple of Expr
-        :math:`\mathrm{d}[x_i, \Lambda]/\mathrm{d}t` for each coordinate of a neuron, with averages.
-    averages : tuple of Expr
-        b and r with averages in the place of sums.
     """
 
     layer: LayerDifferential
     drift: sp.Expr
     rate: sp.Expr
-    with_state: tuple[sp.Expr, ...]
-    averages: tuple[sp.Expr, sp.Expr]
 
     @classmethod
     def of(cls, layer: LayerDifferential) -> LogDeterminant:
         """Of a layer's derivative."""
         layer.require_invertible()
-        b, r = layer.trace - layer.square / 2, layer.variance
-        with_state = tuple(released(layer.with_state(a)) for a in range(layer.positions))
-        return cls(layer, layer.sums(b), layer.sums(r), with_state, (released(b), released(r)))
+        return cls(layer, *map(layer.sums, _rates(layer)))
+
+    @cached_property
+    def averages(self) -> tuple[sp.Expr, sp.Expr]:
+        """Drift and rate with averages in the place of sums."""
+        b, r = _rates(self.layer)
+        return released(b), released(r)
+
+    @cached_property
+    def with_state(self) -> tuple[sp.Expr, ...]:
+        r""":math:`\mathrm{d}[x_i, \Lambda]/\mathrm{d}t` for each coordinate of a neuron, with averages."""
+        return tuple(released(self.layer.with_state(a)) for a in range(self.layer.positions))
 
     @property
     def rates(self) -> sp.ImmutableMatrix:
@@ -169,6 +173,11 @@ class LogDeterminant(Shown):
 
         drift = sp.ImmutableMatrix([*limit.drift, at(self.averages[0])])
         return Diffusion((*states, LOG_VOLUME), drift, LazyCovariance(entry), time=limit.time)
+
+
+def _rates(layer: LayerDifferential) -> tuple[sp.Expr, sp.Expr]:
+    """Drift and variance rate of the logarithm, with names for long coefficients."""
+    return layer.trace - layer.square / 2, layer.variance
 
 
 def _average(layer: LayerDifferential, body: sp.Expr) -> sp.Expr:

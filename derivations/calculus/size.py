@@ -13,7 +13,7 @@ from math import comb
 
 import sympy as sp
 
-from derivations.constants import Constant, in_few_constants, named, opened
+from derivations.constants import Constant, in_few_constants, named, openable, opened
 
 MOST_DEGREE = 300  # of numerator or denominator, over all generators together
 MOST_TERMS = 20_000  # of a polynomial of that degree in that many generators
@@ -195,10 +195,10 @@ def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> s
     """
     if not expr.atoms(Constant, sp.exp):
         return rule(expr)
-    own, few = expr.atoms(Constant), in_few_constants(expr)
-    if own and len(few.atoms(Constant)) >= len(own):
+    own, few = openable(expr), in_few_constants(expr)
+    if own and len(openable(few)) >= len(own):
         inside = named(expr)
-        return opened(rule(inside), inside.atoms(Constant) - own)
+        return opened(rule(inside), openable(inside) - own)
     found = opened(rule(few))
     return named(found) if own else found
 

@@ -94,9 +94,11 @@ class Continued(Binding):
         return self.args[2][0]
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
-        function = opened(self.args[0])
+        function, argument = opened(self.args[0]), change(self.args[1])
+        if argument is sp.nan:  # what is compared in a branch may be undefined as well
+            return argument
         values = sp.Tuple(*map(change, self.args[2]))
-        return Continued(sp.Lambda(function.variables, change(function.expr)), change(self.args[1]), values)
+        return Continued(sp.Lambda(function.variables, change(function.expr)), argument, values)
 
     def _eval_is_extended_real(self) -> bool | None:
         return True if self.args[0].expr.is_extended_real and self.at_zero.is_extended_real else None

@@ -277,9 +277,14 @@ def filtered(weights: Weights, body: Array) -> Array:
         return body
     xp = body.__array_namespace__()
     bordered = xp.concatenate([body, xp.zeros((*body.shape[:2], 1, *body.shape[3:]))], axis=2)
-    reads = [[-1 if a is None else a for a in weights.reads(c)] for c in range(body.shape[2])]
-    read: Array = xp.concatenate([bordered[:, :, tap] for tap in np.transpose(reads)], axis=1)
+    read: Array = xp.concatenate([bordered[:, :, tap] for tap in _places(weights, body.shape[2])], axis=1)
     return read
+
+
+@lru_cache(maxsize=256)
+def _places(weights: Weights, columns: int) -> NDArray[np.intp]:
+    """What each weight of a filter reads for every coordinate, -1 beyond a border; read off SymPy's numbers once, not at each layer."""
+    return np.transpose([[-1 if a is None else a for a in weights.reads(c)] for c in range(columns)])
 
 
 def drawn_mask(statement: Mask, samples: int, columns: int, rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ trapezoidal rule over two differences of scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from scipy.stats import qmc
 
 from derivations.gaussian.printed import read_node
 from derivations.gaussian.softmax import SoftmaxMean
+from numerics.compile.shares import second_moments, shares, table, table_of_function, table_of_slopes
 
 Array = NDArray[np.float64]
 
@@ -99,27 +100,40 @@ def bilinear_means(
         left = np.column_stack([left, means[0][rows]])
         right = np.column_stack([right, contrast @ means[1]])
     points, weights = _points(c, inputs * (p - 1), p, neurons, shift, bool(means))
+    # the score of a row with a key is a sum over the entries of U: one product of matrices for all of them
+    own = np.array([np.multiply.outer(right[r // p * (p - 1) :][: p - 1], left[place[r]]).swapaxes(1, 2) for r in rows])
+    seen = mask[[r % p for r in rows]]
     total = np.zeros(len(pairs))
     per = max(1, _BLOCK // (len(rows) * p))
-    for first in range(0, len(points), per):
-        scores = left @ points[first : first + per] @ right.T  # of each row with the keys of all inputs
-        own = scores.reshape(*scores.shape[:2], inputs, p - 1)[:, np.arange(len(rows)), [r // p for r in rows]]
-        shares = _shares(own, mask[[r % p for r in rows]])
+    for first in range(0, len(weights), per):
+        scores = own.reshape(-1, len(points)) @ points[:, first : first + per]
+        found = shares(scores.reshape(len(rows), p - 1, -1), seen)
         w = weights[first : first + per]
-        for form, moved, f in sorted({which[2:] for which in pairs}):
-            chosen = [(i, a, b) for i, (a, b, *which) in enumerate(pairs) if tuple(which) == (form, moved, f)]
-            for here, there in sorted({(a // p, b // p) for _, a, b in chosen}):
-                where = slice(here * p, here * p + p), slice(there * p, there * p + p)
-                inside = [(i, place[a], place[b]) for i, a, b in chosen if (a // p, b // p) == (here, there)]
-                ones, others = sorted({a for _, a, _ in inside}), sorted({b for _, _, b in inside})
-                of_one, tof_one = shares[:, ones], shares[:, others]
-                if f < 0:
-                    table = _table(of_one, tof_one, w, *(forms[k][where] for k in (form, moved) if k >= 0))
-                else:
-                    table = _table_of_function(of_one, tof_one, w, *_blocks(forms[form], *where), functions[f])
-                for i, a, b in inside:
-                    total[i] += table[ones.index(a), others.index(b)]
+        for here, there in sorted({(a // p, b // p) for a, b, *_ in pairs}):
+            inside = [(i, *pair) for i, pair in enumerate(pairs) if (pair[0] // p, pair[1] // p) == (here, there)]
+            ones, others = sorted({a for _, a, *_ in inside}), sorted({b for _, _, b, *_ in inside})
+            where = slice(here * p, here * p + p), slice(there * p, there * p + p)
+            table_of = _tables(found[[place[a] for a in ones]], found[[place[b] for b in others]], w, functions)
+            made = {which: table_of(forms, *which, *where) for which in sorted({tuple(pair[3:]) for pair in inside})}
+            for i, a, b, *which in inside:
+                total[i] += made[tuple(which)][ones.index(a), others.index(b)]
     return total
+
+
+def _tables(
+    one: Array, other: Array, weights: Array, functions: Sequence[Callable[..., Array]]
+) -> Callable[..., Array]:
+    """Weighted sums of forms, slopes or functions, asked for by their places and the blocks of two inputs."""
+    moments = cache(lambda: second_moments(one, other, weights))
+
+    def made(forms: Sequence[Array], form: int, moved: int, f: int, *where: slice) -> Array:
+        if f >= 0:
+            return table_of_function(one, other, weights, _blocks(forms[form], *where), functions[f])
+        if moved < 0:
+            return table(moments(), forms[form][where])
+        return table_of_slopes(one, other, weights, moments(), forms[form][where], forms[moved][where])
+
+    return made
 
 
 def _of_two(
@@ -135,7 +149,7 @@ def _of_two(
 
     A share is analytic up to an imaginary difference of π, so that the rule is off by the exponential of minus 2π² over the step in scores.
     """
-    a, b, *which, f = pair
+    a, b, *which = pair
     contrast = np.array([1.0, -1.0])
     blocks = [slice(r - r % 2, r - r % 2 + 2) for r in (a, b)]
     left, across, right = (
@@ -153,61 +167,18 @@ def _of_two(
         weights = np.outer(w, w).ravel()
         one = sizes[0] * np.repeat(z, len(z))
         other = sizes[1] * (rho * np.repeat(z, len(z)) + np.sqrt((1 - rho) * (1 + rho)) * np.tile(z, len(z)))
-        first, second = (_shares(d[:, None, None], mask[[r % 2]]) for d, r in ((one, a), (other, b)))
-        if f >= 0:
-            tables = _blocks(forms[which[0]], blocks[0], blocks[1])
-            return float(_table_of_function(first, second, weights, *tables, functions[f])[0, 0])
-        used = [forms[k][blocks[0], blocks[1]] for k in which if k >= 0]
-        return float(_table(first, second, weights, *used)[0, 0])
+        first, second = (shares(d[None, None, :], mask[[r % 2]]) for d, r in ((one, a), (other, b)))
+        return float(_tables(first, second, weights, functions)(forms, *which, *blocks)[0, 0])
 
-    if f >= 0:  # a form is 0 closer to the real line than a share is infinite
+    if which[-1] >= 0:  # a form is 0 closer to the real line than a share is infinite
         while step > _LEAST_STEP_OF_FUNCTIONS and abs(value(step, 0) - value(step, 1)) > _AGREED:
             step /= 2
     return value(step, shift)
 
 
-def _table(one: Array, other: Array, weights: Array, form: Array, moved: Array | None = None) -> Array:
-    r"""Weighted sums of :math:`a_\alpha^\top M a_\gamma` for all pairs of rows.
-
-    With T, of :math:`\mathrm{tr}(J_\alpha M J_\gamma T^\top)` with :math:`J = \mathrm{diag}(a) - aa^\top`.
-    """
-    if moved is None:
-        plain: Array = np.einsum("sab,scb->ac", (one * weights[:, None, None]) @ form, other, optimize=True)
-        return plain
-    left, right = [one @ table for table in (form, moved)], [other @ table.T for table in (form, moved)]
-    weighed = one * weights[:, None, None]
-    found = np.einsum("sab,scb->ac", weighed @ (form * moved), other, optimize=True)
-    found -= np.einsum("sab,scb->ac", left[0] * left[1] * weights[:, None, None], other, optimize=True)
-    found -= np.einsum("sab,scb->ac", weighed, right[0] * right[1], optimize=True)
-    both = [a @ np.swapaxes(other, 1, 2) for a in left]
-    found += np.einsum("s,sac,sac->ac", weights, *both)
-    result: Array = found
-    return result
-
-
 def _blocks(form: Array, one: slice, other: slice) -> tuple[Array, Array, Array]:
     """Of the first row's input, of both, and of the second's."""
     return form[one, one], form[one, other], form[other, other]
-
-
-def _table_of_function(
-    one: Array, other: Array, weights: Array, first: Array, both: Array, second: Array, function: Callable[..., Array]
-) -> Array:
-    """Weighted sums of a function of the forms of all pairs of rows."""
-    own = np.einsum("sab,sab->sa", one @ first, one)[:, :, None]
-    across = (one @ both) @ np.swapaxes(other, 1, 2)
-    others = np.einsum("sab,sab->sa", other @ second, other)[:, None, :]
-    found: Array = np.einsum("s,sac->ac", weights, function(own, across, others) * np.ones_like(across))
-    return found
-
-
-def _shares(differences: Array, mask: Array) -> Array:
-    """Of scores less the last one's."""
-    scores = np.concatenate([differences, np.zeros((*differences.shape[:-1], 1))], axis=-1)
-    scores -= np.max(np.where(mask > 0, scores, -np.inf), axis=-1, keepdims=True)
-    weights = mask * np.exp(np.minimum(scores, 0.0))
-    normed: Array = weights / weights.sum(axis=-1, keepdims=True)
-    return normed
 
 
 def _root(matrix: Array) -> Array:
@@ -221,18 +192,18 @@ def _root(matrix: Array) -> Array:
 def _points(
     rows: int, columns: int, positions: int, neurons: float, shift: int, means: bool = False
 ) -> tuple[Array, Array]:
-    """Points U, shape (points, rows, columns), and their weights; with one more row and column for means."""
+    """Entries of points U row by row, shape (rows * columns, points), and weights; with one more row and column for means."""
     if means:
         count = int(np.clip(_SHARES // ((rows + 1) * (columns + 1)), _FEWEST, _MOST))
         drawn = _with_means(1 << (count.bit_length() - 1), rows, columns, int(neurons), shift)
-        return drawn, np.full(len(drawn), 1 / len(drawn))
+        return np.ascontiguousarray(drawn.reshape(len(drawn), -1).T), np.full(len(drawn), 1 / len(drawn))
     count = int(np.clip(_SHARES // (rows * columns), _FEWEST, _MOST))
     half = _drawn(1 << (count.bit_length() - 2), rows, columns, neurons, shift)
     both = np.concatenate([half, -half])  # odd moments are 0
     flat = both.reshape(len(both), -1)
     if 4 * flat.shape[1] < len(flat):  # and second moments are what they are
         flat = flat @ np.linalg.inv(np.linalg.cholesky(flat.T @ flat / len(flat))).T
-    return flat.reshape(both.shape), np.full(len(flat), 1 / len(flat))
+    return np.ascontiguousarray(flat.T), np.full(len(flat), 1 / len(flat))
 
 
 def _drawn(count: int, rows: int, columns: int, neurons: float, shift: int) -> Array:

@@ -292,7 +292,7 @@ def extrapolated(
 def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     """The means of networks' second moments are the solution of the flow, and not that of one 5 % faster."""
     pilot, main = spawn(seed, 2)
-    right, wrong = (s.paths(limit, 1, 1, 0)[0].ravel() for limit in (s.limit, s.control))
+    right, wrong = s.solutions()
     moved = np.abs(wrong - right)
     flat: Callable[[Array], Array] = lambda x: x.reshape(len(x), -1)  # noqa: E731
     spread = flat(s.networks(s.smallest, 400, pilot)).std(axis=0)
@@ -302,7 +302,8 @@ def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
             "nothing moves: the flow's solution at t hardly differs from its start; choose another start or a longer time"
         )
     # of a flow that networks follow without noise, such as one neuron's, two samples say all
-    wanted = max(float((spread[k] / z_error(moved[k], CONTROL_LEVEL)) ** 2) for k in shown)
+    asked = np.array([z_error(moved[k], CONTROL_LEVEL) for k in shown])
+    wanted = float(np.max(spread[shown] / asked)) ** 2
     for larger in range(_LARGER):
         sizes = network_sizes(s, wanted, larger)
         (found,) = extrapolated(s.networks, [flat], sizes, main)
@@ -310,6 +311,8 @@ def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
         left = np.abs(found.left)
         if s.depth or np.all(left[shown] < np.maximum(errors, 1e-2 * moved)[shown] / 4):
             break
+        # wider networks differ less from each other: no more of them are drawn than the error asks
+        wanted *= min(1.0, float(np.max(errors[shown] / asked)) ** 2)
     for k in shown:
         error, bias = float(errors[k]), float(left[k])
         if spread[k] < 1e-9 * moved[k]:  # networks without noise: what is left over is the only error

@@ -118,6 +118,15 @@ class Setting:
             )
         return ends.reshape(samples, *self.origin.shape)
 
+    def solutions(self) -> tuple[Array, Array]:
+        """Ends of a flow and of its control; where velocities are free of time, the control is there what the flow is later, on one path."""
+        if self.limit.drift.has(self.limit.time):
+            right, wrong = (self.paths(limit, 1, 1, 0)[0].ravel() for limit in (self.limit, self.control))
+            return right, wrong
+        times = [self.t, self.t * float(self.scale)]
+        ends = simulate_sde(self.limit, x0=self.origin.ravel(), t=times[-1], steps=1, samples=1, times=times)
+        return ends[0].ravel(), ends[1].ravel()
+
     @cached_property
     def ranked(self) -> Array:
         """Paths among which a statistic is ranked."""

@@ -136,6 +136,18 @@ def test_dead_layers_do_not_move():
     assert np.all(simulate_sde(LAYER, x0=-1.0, steps=5, samples=10) == -1)
 
 
+def test_factors_of_many_matrices_are_those_of_each():
+    rows = np.random.default_rng(0).standard_normal((10_000, 3, 2))
+    grams = np.moveaxis(rows @ rows.swapaxes(1, 2), 1, 2)
+    factors = semidefinite_factor(grams)
+    assert np.array_equal(
+        factors[[0, 8191, 8192, 9999]], [semidefinite_factor(grams[k]) for k in (0, 8191, 8192, 9999)]
+    )
+    assert np.array_equal(semidefinite_factor(grams[:, None]), factors[:, None])
+    assert semidefinite_factor(grams[:0]).shape == (0, 3, 3)
+    assert not np.array_equal(factors[8192], factors[8191])  # control
+
+
 def test_a_semidefinite_factor_multiplies_back():
     rng = np.random.default_rng(0)
     thin = rng.standard_normal((50, 4, 2))

@@ -40,7 +40,7 @@ def continued(
     NotClosed
         If the body has no value where these variables are 0.
     """
-    if body.is_polynomial(*own) or not (_divides(value, variance) or any(_jumps(body, u) for u in own)):
+    if body.is_polynomial(*own) or not (divides(value, variance) or any(_jumps(body, u) for u in own)):
         return value
     still = body.xreplace(dict.fromkeys(own, sp.S.Zero))
     if still.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
@@ -54,7 +54,7 @@ def continued(
     return Continued(sp.Lambda(variance, value), argument, sp.Tuple(*values))
 
 
-def _divides(value: sp.Expr, variance: sp.Symbol) -> bool:
+def divides(value: sp.Expr, variance: sp.Symbol) -> bool:
     """Whether a formula is not continuous at 0 as it is written."""
     return any(
         (node.is_Pow and node.exp.is_negative and node.base.has(variance)) or isinstance(node, sp.log)

@@ -68,7 +68,7 @@ class HeldSum(HeldMean):
 
 def with_sums(expr: sp.Expr) -> sp.Expr:
     """The expression with sums in the place of their names; other names stay."""
-    names = {symbol: symbol.value for symbol in expr.atoms(HeldSum)}
+    names = {symbol: symbol.value for symbol in names_in(expr, HeldSum)}
     return expr.xreplace(names) if names else expr
 
 
@@ -108,11 +108,24 @@ def released(expr: sp.Expr) -> sp.Expr:
 
 def with_means(expr: sp.Expr) -> sp.Expr:
     """The expression with means in the place of their names."""
-    names = {symbol: symbol.value for symbol in expr.atoms(HeldMean)}
+    names = {symbol: symbol.value for symbol in names_in(expr, HeldMean)}
     return expr.xreplace(names) if names else expr
 
 
 def inside_means(expr: sp.Expr, change: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
     """The expression with a change applied to what names stand for."""
-    names = {m: HeldMean.of(m.name, lambda m=m: change(m.value)) for m in expr.atoms(HeldMean)}  # type: ignore[misc]
+    names = {m: HeldMean.of(m.name, lambda m=m: change(m.value)) for m in names_in(expr, HeldMean)}  # type: ignore[misc]
     return expr.xreplace(names) if names else expr
+
+
+def names_in(expr: sp.Basic, kind: type[HeldMean]) -> list[HeldMean]:
+    """The names in a formula; parts that occur often, as arguments of means do, are walked through once."""
+    waiting, seen, found = [expr], {expr}, list[HeldMean]()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, kind):
+            found.append(part)
+        new = set(part.args) - seen
+        seen |= new
+        waiting += new
+    return found

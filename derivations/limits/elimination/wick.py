@@ -10,7 +10,9 @@ import sympy as sp
 
 from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
+from derivations.limits.elimination.dead import divides
 from derivations.piecewise import Piece, join, merged, pieces
+from derivations.piecewise.continued import Continued
 from derivations.symbols import noise
 
 #: Functions that have all derivatives on the real line, each with a mean.
@@ -193,14 +195,40 @@ def _mass(expr: sp.Expr, b: sp.Symbol, place: sp.Expr, covariance: Covariance, e
     variance = covariance[b, b]
     rest = sorted(expr.free_symbols & {a for a, _ in covariance} - {b}, key=lambda s: s.name)
     own = {a: sp.Dummy(a.name, real=True) for a in rest}
-    lines = {a: r + place * covariance[a, b] / variance for a, r in own.items()} | {b: place}
+    middles = {a: place * covariance[a, b] / variance for a in rest}
+    lines = {a: r + middles[a] for a, r in own.items()} | {b: place}
     left = {
         (own[a], own[c]): sp.cancel(covariance[a, c] - covariance[a, b] * covariance[b, c] / variance)
         for a in rest
         for c in rest
     }
     density = sp.exp(-(place**2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
-    return density * gaussian_mean(expr.xreplace(lines), left, evaluate)
+    v = next((a for a in rest if not expr.is_polynomial(a)), None)
+    if v is None:
+        return density * gaussian_mean(expr.xreplace(lines), left, evaluate)
+    noise_left, generic = left[own[v], own[v]], sp.Dummy("s", positive=True)
+    value = gaussian_mean(expr.xreplace(lines), {**left, (own[v], own[v]): generic}, evaluate)
+    if not divides(value, generic):
+        return density * value.xreplace({generic: noise_left})
+    powers, function = expr.as_independent(v, as_Add=False)
+    sizes = sp.sqrt(covariance[v, v]), sp.sqrt(variance)
+    still = _middle(function, v, sp.sign(covariance[v, b]) * place, sizes).xreplace({v: middles[v]})
+    at_zero = still * gaussian_mean(powers.xreplace(lines), left, evaluate)
+    return density * Continued(sp.Lambda(generic, value), noise_left, sp.Tuple(at_zero))
+
+
+def _middle(function: sp.Expr, v: sp.Symbol, place: sp.Expr, sizes: tuple[sp.Expr, sp.Expr]) -> sp.Expr:
+    """A function where a mass leaves its argument no noise; at a jump the mean of the values beside it.
+
+    There both functions of a product jump at once: the jump of fg is [f](g₊ + g₋)/2 + [g](f₊ + f₋)/2. Places are compared in units of standard
+    deviations, of this argument and of the mass, so that two masses that meet find the same order, whatever rounding does.
+    """
+    parts = merged(pieces(function, v))
+    before = sp.Piecewise(
+        *((p.expr, place * sizes[0] <= p.right * sizes[1]) for p in parts[:-1]), (parts[-1].expr, True)
+    )
+    after = sp.Piecewise(*((p.expr, place * sizes[0] < p.right * sizes[1]) for p in parts[:-1]), (parts[-1].expr, True))
+    return (before + after) / 2
 
 
 def _given(powers: sp.Expr, kept: list[sp.Symbol], noises: list[sp.Symbol], covariance: Covariance) -> sp.Expr:

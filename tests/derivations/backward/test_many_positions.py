@@ -12,6 +12,7 @@ from derivations.backward.differential import renamed
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
+from derivations.limits.elimination.held import HeldMean, HeldSum, names_in
 from derivations.sums import written_out
 from derivations.symbols import width as n
 
@@ -133,3 +134,24 @@ def test_averages_that_become_equal_are_one_object():
         averages = covariance.atoms(LayerAverage)
         assert len({str(node) for node in averages}) == len(averages)
     assert renamed(one, {y: sp.Symbol("x^3", real=True)}) != one  # the control
+
+
+def test_formulas_of_a_jacobian_are_made_when_they_are_read():
+    j = jacobian(ConvBlock(gelu, width=3, positions=POSITIONS))
+    assert j.inverse.letter == "K"
+    assert j.sde.is_independent
+    later, before = {"covariance", "squared", "transposed_covariance"}, set(j.layer.__dict__)
+    assert not later & before
+    assert j.sde.covariance.shape == j.inverse.covariance.shape == (POSITIONS, POSITIONS)
+    assert j.inverse.drift.shape == (POSITIONS, 1)
+    assert later <= set(j.layer.__dict__)  # the control
+
+
+def test_names_in_shared_parts_are_found_once():
+    inner = HeldMean.of("m", lambda: sp.Integer(3))
+    deep, pair = inner, sp.Basic
+    for _ in range(60):  # as a tree it has 2^60 leaves
+        deep = pair(deep, deep)
+    found, none = names_in(deep, HeldMean), names_in(deep, HeldSum)
+    assert found == [inner]
+    assert none == []

@@ -1,0 +1,71 @@
+"""How many networks the comparison with a flow draws at each size, on networks that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import ResNet, derive, relu
+from derivations.diffusion import Flow
+from numerics.validation.base import spawn
+from numerics.validation.equation import flow_of_networks
+from numerics.validation.settings import settings_of
+
+
+def made_up(spread, right=2.0, second=150.0):
+    """Networks whose mean lacks a term of the second order in one over the size, so that the smallest sizes do not do."""
+    q, drawn = sp.Symbol("q"), []
+
+    def networks(size, samples, seed):
+        drawn.append((size, samples))
+        noise = np.random.default_rng(spawn(seed, 1)[0]).standard_normal((samples, 1, 1))
+        return right + 1.0 / size + second / size**2 + spread(size) * noise
+
+    s = SimpleNamespace(
+        limit=Flow((q,), sp.Matrix([q])),
+        solutions=lambda: (np.array([right]), np.array([1.05 * right])),
+        networks=networks,
+        sized=str,
+        smallest=16,
+        ratio=2,
+        depth=None,
+        samples=None,
+        cost=lambda size: float(size * size),
+    )
+    (row,) = flow_of_networks(s, 0)
+    return row, drawn[1:]
+
+
+def test_no_more_networks_than_the_error_asks():
+    row, drawn = made_up(lambda size: 4.0 / np.sqrt(size))
+    assert len(drawn) >= 4
+    assert row.control_rejected
+    assert row.verdict(row.test.p_value) == "agrees"
+    assert drawn[-1][1] < 0.7 * drawn[1][1]
+    # control: where wider networks differ as much as others, as many are drawn at every size
+    row, drawn = made_up(lambda size: 1.0)
+    assert len(drawn) >= 4
+    assert row.control_rejected
+    assert drawn[-1][1] == pytest.approx(drawn[1][1], rel=0.2)
+
+
+def test_what_extrapolation_leaves_is_told():
+    row, _ = made_up(lambda size: 1e-3 / np.sqrt(size), second=1e4)
+    assert row.verdict(row.test.p_value) != "agrees"
+
+
+def test_one_path_has_the_flow_and_its_control():
+    (s,) = settings_of(derive(ResNet(relu, width=sp.oo)), 1.0, 0.5, None, None, 1)
+    with_control = [s.paths(limit, 1, 1, 0).ravel() for limit in (s.limit, s.control)]
+    np.testing.assert_allclose(s.solutions(), with_control, rtol=1e-9)
+    assert s.solutions()[0] == pytest.approx(np.exp(0.25))
+    # control: a velocity that depends on the time is not the faster one later
+    moving = replace(s, limit=replace(s.limit, drift=s.limit.drift * (1 + s.limit.time)))
+    right, wrong = moving.solutions()
+    assert right == pytest.approx(np.exp((0.5 + 0.125) / 2))
+    assert wrong == pytest.approx(np.exp(1.05 * (0.5 + 0.125) / 2))
+    assert wrong != pytest.approx(np.exp((0.525 + 0.525**2 / 2) / 2), rel=1e-3)
