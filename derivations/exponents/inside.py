@@ -37,7 +37,8 @@ def with_branch_size(program: Program, size: sp.Symbol) -> Program | None:
         still = [term.xreplace({size: sp.S.Zero}) for term in total.args]
         if not any(_is_skip(term, drawn) for term in still):
             return total
-        kept, branches = [], {}
+        kept: list[sp.Expr] = []
+        branches: dict[frozenset[sp.Expr], list[sp.Expr]] = {}
         for term, rest in zip(total.args, still, strict=True):
             if _is_free(rest, drawn):
                 kept.append(term)

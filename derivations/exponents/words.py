@@ -181,7 +181,9 @@ def conditions(regime: ScalingRegime) -> Words:
 def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     """What happens beyond the regime."""
     if course is None:
-        return (f"{far}, the flow of these terms reaches its long-time limit within a vanishing share of the layers.",)
+        return (
+            f"{far}, the flow of these terms runs for a time that grows with the depth, and where it goes is not derived.",
+        )
     v = mean_square
     if course.kind == "rests":
         return (
