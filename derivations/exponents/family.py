@@ -89,6 +89,11 @@ class Family:
     introduced: sp.Expr | None = None
 
     @property
+    def has_branches(self) -> bool:
+        """Whether several branches have sizes of their own."""
+        return sum(size.role is Role.BRANCH for size in self.sizes) > 1
+
+    @property
     def stands(self) -> dict[sp.Symbol, sp.Expr]:
         """The exponents of the network as it stands, as far as it has them."""
         return {size.exponent: size.stands for size in self.sizes if size.stands is not None}
@@ -203,7 +208,7 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
     if kept.free_symbols & (drawn | {state}) or not (kept.is_number or kept.free_symbols):
         inside = with_branch_size(program, step)
         if inside is not None:
-            return inside, [Size(step, exponent_of(step), Role.BRANCH, stands=sp.S.Zero)], sp.S.One
+            return _introduced(inside)
         kept = sp.S.Zero
     rest = update - kept * state
     if rest == 0:
@@ -212,12 +217,21 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
         )
     symbol = step
     if kept == 1:
+        everywhere = with_branch_size(program, symbol)
+        if everywhere is not None and everywhere.statements != program.statements:  # a later branch reads the sum
+            return _introduced(everywhere)
         update = state + symbol * rest
     elif (1 - kept**2).is_positive:
         update = sp.sqrt(1 - symbol**2) * state + symbol * rest / sp.sqrt(1 - kept**2)
     else:
         return program, [], kept
     return replace(program, update=update), [Size(symbol, exponent_of(symbol), Role.BRANCH, stands=sp.S.Zero)], kept
+
+
+def _introduced(program: Program) -> tuple[Program, list[Size], sp.Expr]:
+    """The sizes of branches that stand at 1, one symbol for each if there are several."""
+    program, found = _apart(program) or (program, [(step, "", sp.S.One)])
+    return program, [Size(s, exponent_of(s), Role.BRANCH, of, sp.S.Zero) for s, of, _ in found], sp.S.One
 
 
 def _multiplies(program: Program, symbol: sp.Symbol) -> bool:
