@@ -109,6 +109,30 @@ class Constant(sp.NumberSymbol):
     _numpycode = _pythoncode = _mpmathcode = _shown
 
 
+class Whole(Constant):
+    """A constant that algebra cannot take apart, as an unevaluated mean: it stays one number whatever is asked.
+
+    It is evaluated once, to 28 digits, since a mean over two numbers takes seconds for more; SymPy is told how many there are, and leaves a
+    sign open that they do not decide.
+    """
+
+    __slots__ = ()
+
+    #: Bits of 28 digits.
+    PRECISION = 96
+
+    def _as_mpf_val(self, prec: int) -> Any:
+        return libmp.mpf_pos(_value(self.formula, self.PRECISION), prec, "n")
+
+    @property
+    def decimal(self) -> sp.Rational:
+        """The number's digits as an exact one."""
+        return sp.Rational(*map(int, libmp.to_rational(self._as_mpf_val(self.PRECISION))))
+
+    def _sympyrepr(self, printer: Any) -> str:
+        return f"Whole({printer._print(self.formula)})"
+
+
 @lru_cache(maxsize=4096)
 def _value(formula: sp.Expr, prec: int) -> Any:
     value = formula.evalf(libmp.prec_to_dps(prec) + 3)
@@ -121,11 +145,22 @@ def _value(formula: sp.Expr, prec: int) -> Any:
 
 # without an entry SymPy takes the parts of a float, which it keeps: floats of one value at many precisions have one hash
 sympy_evalf.evalf_table[Constant] = lambda number, prec, options: (number._as_mpf_val(prec), None, prec, None)
+sympy_evalf.evalf_table[Whole] = lambda number, prec, options: (
+    number._as_mpf_val(prec),
+    None,
+    min(prec, Whole.PRECISION - 3),
+    None,
+)
 
 
 def opened(expr: sp.Expr, which: Iterable[Constant] | None = None) -> sp.Expr:
-    """The formula with every constant written out, or with those that are listed."""
-    return expr.xreplace({c: c.formula for c in (expr.atoms(Constant) if which is None else which)})
+    """The formula with every constant written out that algebra can take apart, or with those that are listed."""
+    return expr.xreplace({c: c.formula for c in (openable(expr) if which is None else which)})
+
+
+def openable(expr: sp.Expr) -> set[Constant]:
+    """The constants that algebra can take apart."""
+    return {c for c in expr.atoms(Constant) if not isinstance(c, Whole)}
 
 
 def with_digits(expr: sp.Expr, digits: int) -> sp.Expr:

@@ -26,6 +26,7 @@ from derivations.calculus.finiteness import (
     without_flat_terms,
 )
 from derivations.calculus.intervals import coefficients
+from derivations.calculus.means import means_are_numbers
 from derivations.constants import named
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
@@ -101,6 +102,7 @@ class End:
 
 
 @lru_cache(maxsize=128)
+@means_are_numbers
 def classify(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None) -> tuple[End, End]:
     r"""Feller's classification of the two ends of an interval, as conditions in the parameters.
 

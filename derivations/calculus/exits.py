@@ -11,11 +11,13 @@ import sympy as sp
 from derivations.calculus.boundaries import End, classify
 from derivations.calculus.exit_integrals import ExitIntegrals
 from derivations.calculus.finiteness import Condition, roots, tidy_condition
-from derivations.calculus.intervals import coefficients
+from derivations.calculus.intervals import coefficients, zeros_between
+from derivations.calculus.means import means_are_numbers
 from derivations.calculus.pearson import pearson_density
 from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm, brief
+from derivations.piecewise import Piece
 
 Interval = tuple[sp.Expr, sp.Expr]
 
@@ -36,6 +38,7 @@ class Stationary:
     condition: Condition
 
 
+@means_are_numbers
 def stationary(process: Diffusion, interval: Interval | None = None) -> Stationary:
     r"""The stationary law: the speed measure divided by its mass.
 
@@ -57,6 +60,7 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     """
     x, _, _ = coefficients(process)
     ends = interval if interval is not None else (process.domain.inf, process.domain.sup)
+    _require_one_piece(process, *ends, Piece(*ends, x).interior())
     both = classify(process, interval)
     condition = tidy_condition(sp.And(*map(_recurrent, both)))
     held = [end.point for end in both if sp.And(end.attainable, end.sticky, condition) != sp.false]
@@ -82,6 +86,15 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     return Stationary(sp.powsimp(density / mass.subs(p, back)), condition)
 
 
+def _require_one_piece(process: Diffusion, low: sp.Expr, high: sp.Expr, inside: sp.Expr) -> None:
+    """Scale and speed belong to an interval without zeros of the noise: beyond one they are those of another process."""
+    if zeros := zeros_between(process, low, high, inside):
+        raise DerivationError(
+            f"the noise vanishes at {process.states[0]} = {', '.join(map(str, zeros))}, between {low} and {high}: the process does not cross "
+            "it by its noise; give ends between which it does not vanish"
+        )
+
+
 def _recurrent(end: End) -> Condition:
     back = sp.And(end.attainable, end.returns)
     return sp.And(end.light, sp.Or(sp.Not(end.attracting), back))
@@ -104,6 +117,7 @@ def _with_sign(condition: Condition, p: sp.Dummy) -> tuple[dict[sp.Symbol, sp.Ex
     return {}, p
 
 
+@means_are_numbers
 def hitting_probability(process: Diffusion, start: sp.Expr, low: sp.Expr, high: sp.Expr) -> sp.Expr:
     r"""The probability :math:`S(\ell, x)/S(\ell, h)` to come to ``high`` before ``low``.
 
@@ -148,6 +162,7 @@ def hitting_probability(process: Diffusion, start: sp.Expr, low: sp.Expr, high: 
     )
 
 
+@means_are_numbers
 def mean_exit_time(process: Diffusion, start: sp.Expr, low: sp.Expr, high: sp.Expr) -> sp.Expr:
     r"""The mean time until the process leaves (low, high): the u with :math:`\mathcal{L}u = -1` that vanishes where it is left.
 
@@ -203,6 +218,7 @@ def _levels(process: Diffusion, *levels: sp.Expr) -> tuple[sp.Expr, ...]:
         inside = process.domain.closure.contains(end) if end.is_finite else sp.true
         if inside == sp.false:
             raise DerivationError(f"the level {end} is outside the domain {process.domain}")
+    _require_one_piece(process, low, high, start)
     if any(sp.sympify(wrong) == sp.true for wrong in (low >= high, start < low, start > high)):
         raise DerivationError(f"expected low < start < high, got {low}, {start}, {high}")
     return start, low, high

@@ -7,6 +7,7 @@ from dataclasses import replace
 import sympy as sp
 
 from derivations.calculus.lamperti import zeros_inside
+from derivations.calculus.means import means_are_numbers
 from derivations.calculus.size import factored
 from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
@@ -35,6 +36,7 @@ def coefficients(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
     return x, mu, a
 
 
+@means_are_numbers
 def moving_interval(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, sp.Expr]:
     """The largest open interval around a point, within the domain, on which the process moves.
 
@@ -68,6 +70,26 @@ def moving_interval(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Exp
     return max(c for c in cuts if c < inside), min(c for c in cuts if c > inside)
 
 
+@means_are_numbers
+def zeros_between(process: Diffusion, low: sp.Expr, high: sp.Expr, inside: sp.Expr) -> tuple[sp.Expr, ...]:
+    """The zeros of the noise strictly between two points that the process does not cross; with parameters, those that are found.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> zeros_between(Diffusion((x,), [0], [[x**2 * (1 - x) ** 2]]), sp.Integer(-1), sp.S.One, sp.Rational(1, 2))
+    (0,)
+    """
+    x, _, a = coefficients(process)
+    try:
+        cuts = _cuts(process, inside)
+    except (DerivationError, TypeError):  # the sign of a parameter
+        if not a.free_symbols - {x}:
+            raise
+        return ()
+    return tuple(sorted((c for c in cuts if sp.And(low < c, c < high) == sp.true), key=float))
+
+
 def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
     """Points that the process does not cross."""
     x, _, a = coefficients(process)
@@ -83,6 +105,7 @@ def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
     )
 
 
+@means_are_numbers
 def kinks_inside(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, ...]:
     """Points at which a coefficient changes its formula, jumps or has a pole, around a point where there are infinitely many.
 
@@ -131,6 +154,7 @@ def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
     )
 
 
+@means_are_numbers
 def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Point, ...]:
     r"""The zeros of the noise at which a diffusion without parameters, coming from either side, goes on to the other.
 
@@ -170,6 +194,7 @@ def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Poin
     return tuple(zero for zero in zeros if zero.value not in poles)
 
 
+@means_are_numbers
 def crossed_jumps(process: Diffusion, inside: sp.Expr | float) -> tuple[Point, ...]:
     r"""Where the squared noise of a diffusion without parameters jumps between two positive limits, or has a pole, around a point.
 

@@ -176,7 +176,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
     found: list[LampertiForm | Piece] = []
     for part in pieces(a + tag * mu, x):
         left, right = sp.Max(part.left, low), sp.Min(part.right, high)
-        if left >= right:
+        if _is_empty(left, right, assuming):
             continue
         variance, drift = part.expr.xreplace({tag: sp.S.Zero}), expanded(sp.diff(part.expr, tag))
         _refuse_crossing(variance, x, left, right, low, high)
@@ -197,6 +197,12 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
             for start, end in pairwise(cuts)
         ]
     return tuple(found)
+
+
+def _is_empty(left: sp.Expr, right: sp.Expr, assuming: Sequence[sp.Basic]) -> bool:
+    """Whether an interval has no length, by what is assumed where its ends have parameters."""
+    empty = left >= right
+    return bool(empty) if empty in (sp.true, sp.false) else sign_of(right - left, assuming) <= 0
 
 
 def zeros_are_rational(a: sp.Expr, x: sp.Symbol) -> bool:

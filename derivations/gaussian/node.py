@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import lru_cache
 from typing import ClassVar
 
 import mpmath as mp
@@ -10,6 +11,21 @@ import sympy as sp
 from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, called
+
+_BITS = (64, 128)  # then doubled
+
+
+def _rounded_up(prec: int) -> int:
+    """One of few precisions, so that a formula whose parts are asked for ever more bits integrates a mean a few times only."""
+    bits = next((b for b in _BITS if b >= prec), 2 * _BITS[-1])
+    while bits < prec:
+        bits *= 2
+    return bits
+
+
+@lru_cache(maxsize=1024)
+def _kept(mean: GaussianMean, prec: int) -> mp.mpf | mp.mpc | None:
+    return mean._value(prec)
 
 
 class GaussianMean(Binding):
@@ -41,7 +57,7 @@ class GaussianMean(Binding):
         """The number to so many bits; None where no rule gives it."""
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        value = None if self.free_symbols else self._value(prec)
+        value = None if self.free_symbols else _kept(self, _rounded_up(prec))
         if value is None:
             return None
         return sp.Float(value, precision=prec) if mp.im(value) == 0 else sp.sympify(value)

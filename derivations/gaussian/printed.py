@@ -9,7 +9,7 @@ import mpmath as mp
 import sympy as sp
 from sympy.functions.elementary.piecewise import ExprCondPair
 
-from derivations.constants import Constant
+from derivations.constants import Constant, Whole
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.pair import GaussianPairExpectation
 from derivations.gaussian.single import GaussianExpectation
@@ -48,6 +48,6 @@ def read_node(text: str) -> sp.Tuple:
     known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean, Continued, Positive)
     names = {c.__name__: c for c in known}
     made: sp.Tuple = eval(
-        text, {**vars(sp), "ExprCondPair": ExprCondPair, "Constant": Constant, **names}
+        text, {**vars(sp), "ExprCondPair": ExprCondPair, "Constant": Constant, "Whole": Whole, **names}
     )  # what srepr wrote; sympify would number the dummies anew
     return made

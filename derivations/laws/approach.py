@@ -22,6 +22,7 @@ from mpmath import mp
 
 from derivations.calculus.ends import AtEnd
 from derivations.calculus.intervals import coefficients
+from derivations.calculus.means import in_decimals
 from derivations.diffusion import Diffusion
 from derivations.laws.numbers import compiled
 
@@ -193,8 +194,9 @@ def approach(process: Diffusion, point: sp.Expr, inside: sp.Expr) -> Approach:
     >>> to_zero.kind, to_zero.light
     ('natural', False)
     """
-    x, mu, a = coefficients(process)
-    return Approach(compiled((x,), mu), compiled((x,), a), point, sp.sympify(inside))
+    x, *formulas = coefficients(process)
+    mu, a, point, inside = (in_decimals(sp.sympify(e)) for e in (*formulas, point, inside))
+    return Approach(compiled((x,), mu), compiled((x,), a), point, inside)
 
 
 def limit_sign(values: list[mpmath.mpf]) -> int | None:

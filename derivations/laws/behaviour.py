@@ -9,6 +9,7 @@ import sympy as sp
 
 from derivations.calculus.boundaries import End, classify
 from derivations.calculus.intervals import coefficients
+from derivations.calculus.means import means_are_numbers
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.laws.approach import approach
@@ -48,6 +49,7 @@ class EndBehaviour:
         return self.reached and not self.returns
 
 
+@means_are_numbers
 def end_behaviour(
     process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: sp.Expr | float
 ) -> tuple[EndBehaviour, EndBehaviour]:

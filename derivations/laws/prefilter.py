@@ -16,6 +16,7 @@ import sympy as sp
 from mpmath import mp
 
 from derivations.calculus.lamperti import LampertiForm
+from derivations.calculus.means import in_decimals
 from derivations.errors import DerivationError
 from derivations.laws.numbers import compiled
 from derivations.laws.proofs import draw_inside, draw_point
@@ -48,12 +49,11 @@ def derivatives_along(form: LampertiForm) -> tuple[Derivatives, ...]:
 
 def _at_random(form: LampertiForm, draw: random.Random) -> Derivatives | None:
     point = draw_point(form, (form.scale.free_symbols | form.drift.free_symbols) - {form.state}, draw)
-    at = draw_inside((form.interval[0].subs(point), form.interval[1].subs(point)), draw)
+    left, right, scale, drift = (in_decimals(e.subs(point)) for e in (*form.interval, form.scale, form.drift))
+    at = draw_inside((left, right), draw)
     with mp.workdps(_DIGITS):
         centre = mp.mpf(at.p) / at.q if at.is_Rational else sp.N(at, _DIGITS)
-        phi, mu = (
-            mp.taylor(compiled((form.state,), e.subs(point)), centre, _ORDER + 2) for e in (form.scale, form.drift)
-        )
+        phi, mu = (mp.taylor(compiled((form.state,), e), centre, _ORDER + 2) for e in (scale, drift))
         # β = μ/φ − φ′/2 and U = β² + φβ′ as truncated series, without their formulas
         beta = [b - (k + 1) * phi[k + 1] / 2 for k, b in enumerate(_quotient(mu, phi)[:-1])]
         found, v = [], [a + b for a, b in zip(_product(beta, beta), _product(phi, _slope(beta)), strict=False)]

@@ -9,10 +9,10 @@ import sympy as sp
 from derivations.binding import Binding
 from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
+from derivations.calculus.means import means_are_numbers
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm, require
 from derivations.laws.base import Law
-from derivations.laws.constants import as_symbols, rewritten
 from derivations.laws.crossing import CrossingLaw
 from derivations.laws.ends import NoKernelAtEnd
 from derivations.laws.family import Family
@@ -50,6 +50,7 @@ FAMILIES: tuple[type[Family], ...] = (
 LAWS: tuple[type[Law], ...] = (*FAMILIES, CrossingLaw, FrozenLaw)
 
 
+@means_are_numbers
 def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> PiecewiseLaw:
     """Find the law of a scalar, time-homogeneous diffusion.
 
@@ -89,9 +90,6 @@ def recognise(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> Piecewis
             f"the coefficients hold {min(unknown, key=sp.default_sort_key)}, which has no closed form in {moving}: no family of laws "
             "has such coefficients; solve the Fokker–Planck equation numerically or simulate"
         )
-    if named := as_symbols(process):
-        found = recognise(process.xreplace(named), assuming)
-        return rewritten(found, {name: mean for mean, name in named.items()})  # type: ignore[no-any-return]
     forms = split(process, assuming)
     parts: list[Law] = []
     for form in forms:

@@ -16,7 +16,7 @@ import derivations
 import numerics
 from derivations import DerivationError
 from derivations.calculus.linear import ItoIntegral
-from derivations.constants import Constant
+from derivations.constants import Constant, Whole
 from derivations.gaussian import expect, expect_pair, joint_mean, softmax_mean
 from derivations.laws import LAWS
 from derivations.notation.nodes import Notation
@@ -52,6 +52,7 @@ NODES = {
     "GaussianPairExpectation": expect_pair(sp.tanh(x), sp.tanh(x), x, ((1, v / 2), (v / 2, 1))),
     "Continued": Continued(sp.Lambda(v, sp.exp(-1 / v) + v**2), v - q(1, 10), sp.Tuple(0)),
     "Constant": sp.sin(v * Constant(sp.exp(third))),
+    "Whole": sp.sin(v * Whole(expect(sp.tanh(x) ** 2, x))),
     # the first position sees itself alone, so that one number is left, which is no polynomial in v
     "SoftmaxMean": softmax_mean(1, 1, ((1, v), (v, 2)), ((1, v / 2), (v / 2, 1)), ((1, 0), (0, v)), ((1, 0), (1, 1))),
 }
