@@ -262,8 +262,12 @@ def _named(program: Program, small: sp.Symbol) -> tuple[Program, dict[tuple[froz
 
 
 def _apart(program: Program) -> tuple[Program, list[tuple[sp.Symbol, str, sp.Expr]]] | None:
-    """One symbol for each branch that a power of the small parameter multiplies, if there are several and it does nothing else."""
+    """One symbol for each branch that a power of the small parameter multiplies, if it does nothing else; None for a single first power."""
     program, groups = _named(program, step)
+    if len(groups) == 1 and not _has(program, step):
+        (((_, power), symbol),) = groups.items()
+        alone = program.xreplace({symbol: step})
+        return None if power == 1 else (alone, [(step, "", power)])
     each = [symbol for drawn, _ in groups for symbol in drawn]
     if len(groups) < 2 or len(set(each)) < len(each) or len(set(groups.values())) < len(groups) or _has(program, step):
         return None
@@ -290,6 +294,9 @@ def _with_means(program: Program) -> tuple[Program, list[Size]]:
 def _is_added(program: Program, symbol: sp.Symbol) -> bool:
     """Whether an output enters the new state linearly, whatever it is multiplied by, and no norm reads it, behind which means are not followed."""
     slope = sp.diff(program.update, symbol)
+    norms = {s.symbol for s in program.statements if isinstance(s, Mean)}
+    if program.update.coeff(symbol, 0).free_symbols & norms:
+        return False  # the next layer's norm reads it
     if any(isinstance(s, Mean) and s.body.has(symbol) and program.update.has(s.symbol) for s in program.statements):
         return False
     return bool(slope != 0 and sp.diff(slope, symbol) == 0)
