@@ -30,12 +30,15 @@ from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released, with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, layer_moments, state_averages
+from derivations.limits.elimination.products import number_of_terms
 from derivations.limits.gram import upper
 from derivations.limits.slopes import require_real
 from derivations.piecewise import canonical
 from derivations.piecewise.continued import Continued
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import input_symbols, neuron_symbols, state
+
+_MOST_TERMS = 2000  # of an entry that is multiplied out
 
 
 def depth_limit(architecture: Recipe) -> Limit:
@@ -232,7 +235,8 @@ def _written_out(
     def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
         expr = written_out(expr.xreplace({symbol: numbers[i] for symbol, numbers in own.items()}), neurons)
         here = dict(zip(moments.states, neurons[i], strict=True)) | dict(zip(moments.other, neurons[j], strict=True))
-        return sp.expand(expr.xreplace(here))
+        found = expr.xreplace(here)
+        return sp.expand(found) if number_of_terms(found) <= _MOST_TERMS else found
 
     @cache
     def formula(i: int, j: int, a: int, *b: int) -> sp.Expr:

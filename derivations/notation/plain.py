@@ -78,6 +78,8 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
+        if expr.name.startswith("sqrt("):  # roots that stand together are text already, with the braces of cases
+            return str(expr.name)
         name = re.sub(r"[\\{}]", "", expr.name)
         return re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), name)
 

@@ -282,7 +282,7 @@ class TypstPrinter(PatternPrinter, Printer):
         return str(self._print(sp.Piecewise(*expr.args)))
 
     def _print_Continued(self, expr: Any) -> str:
-        return str(self._print(expr.cases()))
+        return str(self._print(expr.written()))
 
     def _print_Positive(self, expr: Any) -> str:
         return str(self._print(expr.args[0]))

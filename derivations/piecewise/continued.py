@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sympy as sp
+from sympy.functions.elementary.piecewise import ExprCondPair
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.printer import Printer
 
@@ -140,8 +141,14 @@ class Continued(Binding):
         condition, formula, otherwise = self.branches(inside)
         return sp.Piecewise((formula, condition), (otherwise, True), evaluate=False)
 
+    def written(self) -> sp.Expr:
+        """Both branches as they are printed: SymPy would fold cases inside the condition, as of a sum, into one condition over all."""
+        condition, formula, otherwise = self.branches()
+        pairs = ((formula, condition), (otherwise, sp.true))
+        return sp.Basic.__new__(sp.Piecewise, *(sp.Basic.__new__(ExprCondPair, *pair) for pair in pairs))
+
     def _printed(self, printer: Printer, **settings: Any) -> str:
-        return str(printer._print(self.cases()))
+        return str(printer._print(self.written()))
 
     _sympystr = _latex = _printed
     _numpycode = _pythoncode = _mpmathcode = _jaxcode = _torchcode = _printed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import sympy as sp
 from sympy.polys.domains import QQ
 from sympy.polys.orderings import lex
@@ -28,6 +30,24 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)
     known = dict(zip(leaves, ring.gens, strict=True))
     return _written(_multiplied(expr, known, ring), list(leaves))
+
+
+def number_of_terms(expr: sp.Expr) -> int:
+    """At most how many terms a formula has, or one inside it, when all is multiplied out.
+
+    Examples
+    --------
+    >>> x, y = sp.symbols("x y")
+    >>> number_of_terms((x + y + 1) ** 2 * (x - y))
+    12
+    """
+    if expr.is_Add:
+        return sum(map(number_of_terms, expr.args))
+    if expr.is_Mul:
+        return math.prod(map(number_of_terms, expr.args))
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 1:
+        return math.comb(number_of_terms(expr.base) + int(expr.exp) - 1, int(expr.exp))
+    return max(map(number_of_terms, expr.args), default=1)
 
 
 def _factors(term: sp.Expr) -> list[sp.Expr]:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, derive, epsilon
+from derivations import Network, Weights, derive, epsilon, jacobian
 from derivations.gaussian import expect
 from derivations.interchange import read_source
 from derivations.language import parse_layer
 from derivations.limits.elimination.averages import layer_average, may_vanish
 from derivations.notation import latex, plain, typst
+from derivations.notation.nodes import Total
 from derivations.piecewise.continued import Continued
 from numerics.compile import compile_expression
 from tests.numerics.networks.test_random_programs import against_the_limit, check_against_the_limit
@@ -100,6 +101,20 @@ def test_targets_formats_and_derivatives_agree():
     assert "Cov[Δ, Δ | X]" in str(d)
     for text in (plain.plain(noise), latex.latex(noise), typst.typst(noise)):
         assert "otherwise" in text or "cases" in text
+
+
+def test_a_condition_on_a_sum_of_cases_is_printed_as_it_stands():
+    """SymPy folds the cases inside a sum into one condition, ITE(X_r <= 0, Sum_r 0 > 0, ...), in which r is bound nowhere."""
+    found = jacobian(Network(parse_layer("x + eps*A(max(B(relu(x)) - 1/2, 0))"), width=2))
+    text = " ".join(str(found).split())
+    assert "if Sum_r {0 if X_r <= 0; X_r**2 otherwise} > 0; 0 otherwise}" in text
+    assert "sqrt((Sum_r {0 if X_r <= 0; X_r**2 otherwise})/pi)" in text
+    assert not any("ITE" in shown for shown in (text, found.latex(), found.typst()))
+    r = sp.Symbol("r", real=True)
+    total = Total(sp.Piecewise((0, r <= 0), (r, True)), r, 2, sp.Tuple())
+    node = Continued(sp.Lambda(r, 1 / r), total, sp.Tuple(0))
+    assert "ITE" in plain.plain(node.cases())
+    assert "ITE" not in plain.plain(node)
 
 
 def test_sympy_s_own_code_keeps_the_sign_of_a_parameter():

@@ -8,6 +8,7 @@ from derivations import (
     ConvBlock,
     GatedBlock,
     MLPBlock,
+    Network,
     ShapedAttention,
     TransformerBlock,
     derive,
@@ -17,6 +18,7 @@ from derivations import (
     symbols,
 )
 from derivations.kernels import ntk
+from derivations.language import parse_layer
 from tests.benchmarks.bench_derivations import seconds, with_gram
 
 n = symbols.width
@@ -57,6 +59,11 @@ SLOWEST = {
     "linear attention over 16 tokens, printed": (
         4,
         lambda: printed(AttentionBlock(width=sp.oo, positions=16, kind="linear")),
+    ),
+    # its covariance is looked at in points, of which those where the mean is over a wide law would take 12 s
+    "means over wide laws": (
+        1,
+        lambda: derive(Network(parse_layer("x + eps*A(tanh(B(x**8)))"), width=1, inputs=2)).limit.covariance,
     ),
     "tangent kernel of a gate": (1, lambda: ntk(GatedBlock(silu, width=sp.oo, inputs=2))),
 }
