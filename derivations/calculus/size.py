@@ -154,7 +154,7 @@ def factored(expr: sp.Expr) -> sp.Expr:
         return sp.Piecewise(*((factored(piece), condition) for piece, condition in expr.args))
     whole, names = _exponentials_named(expr)
     if not is_moderate(whole, MOST_FACTORED):
-        return expr
+        return split_over_roots(expr)
     found = with_constants_named(sp.factor, whole).xreplace({name: power for power, name in names.items()})
     powers = (factor.as_base_exp() for factor in sp.Mul.make_args(found))
     return sp.Mul(*(split_over_roots(base) ** power for base, power in powers))
