@@ -14,6 +14,7 @@ from enum import Enum
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.calculus.affine import is_affine
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
 from derivations.exponents.growing import in_powers
@@ -211,6 +212,8 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
             return _introduced(inside)
         kept = sp.S.Zero
     rest = update - kept * state
+    if not is_affine(rest, {state}):
+        return program, [], None
     if rest == 0:
         raise DerivationError(
             f"the layer only multiplies the state by {kept}; it has no branch whose size could be chosen"
