@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.binding import bound_symbols
+from derivations.calculus.affine import is_affine
 from derivations.errors import NotClosed
 from derivations.gaussian import softmax_mean
 from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
@@ -173,7 +174,8 @@ def _end(
     if len(matrices) != 1:
         return None
     (matrix,) = matrices
-    if sp.diff(side, matrix.symbol, 2) != 0 or any(sp.diff(m.body, matrix.symbol, 3) != 0 for m in means):
+    u = matrix.symbol
+    if not is_affine(side, {u}) or not all(m.body.is_polynomial(u) and sp.degree(m.body, u) <= 2 for m in means):
         return None
     return matrix, tuple(s for s in program.statements if isinstance(s, Mean) and s in means)
 

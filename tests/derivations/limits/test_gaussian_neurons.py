@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Regime, Weights, derive, epsilon, leaky_relu, relu, scalings, symbols, tanh
+from derivations import (
+    Network,
+    Regime,
+    Weights,
+    derive,
+    epsilon,
+    leaky_relu,
+    normalised_sum,
+    other,
+    over_positions,
+    relu,
+    scalings,
+    softmax,
+    symbols,
+    tanh,
+)
 from derivations.errors import NotClosed
 
 n = symbols.width
@@ -25,7 +40,7 @@ BENT = {
 @pytest.mark.parametrize("together", [False, True], ids=["width first", "together"])
 def test_a_drift_with_a_kink_is_not_affine(name, together):
     words = {"width": n, "regime": Regime(depth=1)} if together else {"width": sp.oo}
-    with pytest.raises(NotClosed, match="stay Gaussian only if|chain by itself only if"):
+    with pytest.raises(NotClosed, match=r"stay Gaussian only if|chain by itself only if"):
         derive(Network(BENT[name], inputs=2, **words))
 
 
@@ -56,6 +71,33 @@ def test_states_that_are_not_gaussian_have_no_map_of_variances_but_where_second_
     plain = scalings(Network(lambda x: relu(Weights("A", variance=2)(x)), width=n)).maps
     assert plain.factor == 1
     kept = followed(np.sqrt(2), lambda x, u: np.maximum(u, 0), lambda x: x)
-    assert np.abs(np.log(kept[1:] / kept[:-1])).mean() < 0.1  # 4 errors of a mean square over 2000 neurons, of √5/√2000 each
+    assert (
+        np.abs(np.log(kept[1:] / kept[:-1])).mean() < 0.1
+    )  # 4 errors of a mean square over 2000 neurons, of √5/√2000 each
     smooth = scalings(Network(lambda x: tanh(A(x)), width=n)).maps
     assert smooth.rests == ()
+
+
+def test_queries_behind_a_kink_are_no_head_of_linear_queries():
+    """Scores relu(Q x_1)·(K x_b)/√k at infinite width, against queries and keys drawn by hand."""
+    queries, keys, values = Weights("Q"), Weights("K"), Weights("V")
+
+    def layer(x):
+        shares = softmax(normalised_sum(relu(queries(x)) * other(keys(x))))
+        return x + epsilon * over_positions(shares * other(values(x)))
+
+    flow = derive(Network(layer, width=sp.oo, positions=2)).limit
+    assert flow.drift.free_symbols <= set(flow.states)
+    kernel = np.array([[1.5, 0.4], [0.4, 0.8]])
+    derived = float(sp.N(flow.drift[0].subs(dict(zip(flow.states, kernel[[0, 0, 1], [0, 1, 1]], strict=True))), 8))
+    rng = np.random.default_rng(2)
+    heads, k = 4000, 400
+    q, held = (rng.normal(size=(heads, k, 2)) @ np.linalg.cholesky(kernel).T for _ in range(2))
+    scores = np.einsum("hk,hkb->hb", np.maximum(q[:, :, 0], 0), held) / np.sqrt(k)
+    shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    drawn = np.einsum("ha,hb,ab->h", shares, shares, kernel)
+    error = drawn.std() / np.sqrt(heads)
+    assert abs(drawn.mean() - derived) < 4 * error + 1 / k
+    linear = np.einsum("hk,hkb->hb", q[:, :, 0], held) / np.sqrt(k)
+    other_shares = np.exp(linear) / np.exp(linear).sum(1, keepdims=True)
+    assert abs(np.einsum("ha,hb,ab->h", other_shares, other_shares, kernel).mean() - derived) > 6 * (error + 1 / k)
