@@ -13,8 +13,8 @@ from enum import Enum
 
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.architectures.base import Recipe
-from derivations.calculus.affine import is_affine
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
 from derivations.exponents.growing import in_powers

@@ -15,7 +15,7 @@ from itertools import pairwise
 import mpmath as mp
 import sympy as sp
 
-from derivations.calculus.affine import is_affine
+from derivations.affine import is_affine
 from derivations.calculus.size import is_moderate
 from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation

@@ -15,7 +15,7 @@ from itertools import product
 
 import sympy as sp
 
-from derivations.calculus.affine import is_affine
+from derivations.affine import is_affine
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.language.small import sizes_in_front

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.architectures.base import Recipe
-from derivations.calculus.affine import is_affine
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, brief, require
 from derivations.gaussian import GaussianPairExpectation, SoftmaxMean

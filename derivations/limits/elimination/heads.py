@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.binding import bound_symbols
-from derivations.calculus.affine import is_affine
 from derivations.errors import NotClosed
 from derivations.gaussian import softmax_mean
 from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
