@@ -156,6 +156,20 @@ def weighed(reader: Reader, scores: Value, tensor: Any) -> Value:
     return head_by_head(reader, scores, tensor, lambda own, numbers: own.map(lambda e: _pairs(numbers) * e))
 
 
+def _triangle(keeps: Callable[[int], bool]) -> Rule:
+    """Scores of pairs on one side of a diagonal, and 0 for others."""
+
+    def rule(reader: Reader, x: Any, diagonal: int = 0) -> Value:
+        scores = reader.value(x, "a triangle")
+        if scores.axes[-2:] != (HERE, THERE):
+            raise ValueError(f"triangles are known of scores of pairs of positions, got {spoken(scores.axes)}")
+        count = range(reader.places)
+        kept = position_matrix([[int(keeps(there - at - diagonal)) for there in count] for at in count])
+        return scores.map(lambda e: kept * e)
+
+    return rule
+
+
 def _pairs(tensor: Any) -> PositionMatrix:
     return position_matrix([[number(float(entry)) for entry in row] for row in tensor.tolist()])
 
@@ -186,6 +200,8 @@ FUNCTIONS: dict[str, Rule] = {
     "roll": rolled,
     "flip": flipped,
     "cumsum": running,
+    "tril": _triangle(lambda beyond: beyond <= 0),
+    "triu": _triangle(lambda beyond: beyond >= 0),
     "select": selected,
     "narrow": narrowed,
 }

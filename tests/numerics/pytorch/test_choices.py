@@ -97,6 +97,8 @@ BLOCKS = {
     "dead units": pointwise(lambda b, x: (b.c(x).relu() == 0) * x + x * torch.ne(b.c(x).relu(), 0)),
     "finite numbers": pointwise(lambda b, x: torch.nan_to_num(b.c(x), nan=0.5)),
     "one position": pointwise(lambda b, x: x[:, :1] + b.c(x[:, 1]).unsqueeze(1) + 2 * x.select(1, -1)[:, None] + x.narrow(1, 2, 1)),
+    "a logarithm of exponentials": pointwise(lambda b, x: b.c(x) * x.logsumexp(-1, keepdim=True)),
+    "triangles of scores": lambda: Decoder(lambda b, q, k, v: (q @ k.mT).tril() @ v + 2 * torch.triu(q @ k.mT, 1) @ v),
     "all positions": pointwise(lambda b, x: b.c(x[:, 0:TOKENS])),
     "no active units": pointwise(lambda b, x: (b.c(x).relu() >= 0) * x),
     "and, or, not": pointwise(lambda b, x: x * ((x > 0) & (b.c(x) < 1) | ~(x >= -0.2))),
@@ -147,6 +149,9 @@ ORDERS = "it looks for the largest, the smallest or the order of entries"
 AFTER = "keys times values are known where queries are multiplied with them next"
 REFUSED = {
     "some positions": (pointwise(lambda b, x: torch.cat([x[:, 1:], x[:, :1]], 1)), "a slice keeps 2 of 3 positions; a layer keeps its positions"),
+    "random numbers": (pointwise(lambda b, x: F.gumbel_softmax(x)), "it draws random numbers by itself"),
+    "distances": (pointwise(lambda b, x: torch.cdist(x, x) @ x), "distances of positions have no rule"),
+    "a triangle of features": (pointwise(lambda b, x: x.tril()), "triangles are known of scores"),
     "no such position": (pointwise(lambda b, x: x[:, 7:8]), "a slice keeps 0 of 3 positions"),
     "two of them": (pointwise(lambda b, x: x.narrow(1, 0, 2)), "narrow keeps 2 of the entries"),
     "not a row of the grid": (pointwise(lambda b, x: x.select(-1, 0)), "select takes one entry along .features"),
