@@ -15,7 +15,7 @@ from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
-from derivations.limits.elimination.draws import Expansion, Fluctuations
+from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
 from derivations.limits.elimination.loop import Tag, conditional_mean
@@ -128,10 +128,20 @@ class LayerMoments:
         except NoLimit:
             still = self._expanded(self.order, {})  # names the order that is wanted
         drawn = {v for random in still.random for v in random.variables}
+        # a matrix that is applied to what vanishes with the small parameter puts out nothing here
+        draws = (draw for draw in still.random if isinstance(draw, Draw))
+        nothing = {
+            v: sp.S.Zero for draw in draws for i, v in enumerate(draw.variables) if not any(draw.covariance[i, i])
+        }
         found: dict[sp.Expr, sp.Expr] = {}
         new = {x: x + with_sums(moved) for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
         for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
-            if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
+            if inside := (moved := new[x] - x).atoms(sp.Symbol) & drawn:
+                if inside <= set(nothing):
+                    raise NoLimit(
+                        f"what {', '.join(sorted(map(str, inside)))} puts out vanishes with ε, which stands inside the matrix; take it out, as "
+                        "eps*A(x) for A(eps*x)"
+                    )
                 return moved, {}
             # a tangent of a state of fixed norm is orthogonal to it
             for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):

@@ -120,6 +120,15 @@ def test_a_step_of_what_a_small_matrix_puts_out_is_refused(body):
             derive(Network(parse_layer(start.format(body)), width=2))
 
 
+@pytest.mark.parametrize("layer", ["x + A(eps*x)", "x + A(relu(eps*B(x)))"])
+def test_a_small_parameter_inside_a_matrix_is_asked_to_be_taken_out(layer):
+    """The layer was said to move at random at ε = 0, where it stands still."""
+    with pytest.raises(DerivationError, match="take it out, as eps"):
+        derive(Network(parse_layer(layer), width=2))
+    with pytest.raises(DerivationError, match="at random"):
+        derive(Network(parse_layer("x + A(x)"), width=2))
+
+
 def test_a_condition_on_a_sum_of_cases_is_printed_as_it_stands():
     """SymPy folds the cases inside a sum into one condition, ITE(X_r <= 0, Sum_r 0 > 0, ...), in which r is bound nowhere."""
     found = jacobian(Network(parse_layer("x + eps*A(max(B(relu(x)) - 1/2, 0))"), width=2))
