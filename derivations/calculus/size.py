@@ -31,6 +31,8 @@ def is_moderate(expr: sp.Expr, most_terms: int = MOST_TERMS) -> bool:
     (True, False)
     >>> is_moderate(1 / (1 + sp.exp(-x - x**3 * sp.Rational(8943, 100000))) ** 2)
     False
+    >>> is_moderate(x + sp.exp(2)), is_moderate(x + sp.exp(400))
+    (True, False)
     """
     return _terms(expr) <= most_terms
 
@@ -64,9 +66,7 @@ class _Degrees:
     def _collect(self, expr: sp.Expr) -> None:
         if expr in self.seen:
             return
-        if not expr.free_symbols:
-            if expr.atoms(Constant, sp.exp):
-                self.units.setdefault(sp.E, 1)  # algebra takes powers of e for a generator
+        if _is_plain(expr):
             return
         self.seen.add(expr)
         if len(self.seen) > MOST_NODES:
@@ -84,8 +84,8 @@ class _Degrees:
         return self.known[expr]
 
     def _count(self, expr: sp.Expr) -> tuple[int, dict[sp.Expr, int]]:
-        if not expr.free_symbols:
-            return int(bool(expr.atoms(Constant, sp.exp))), {}
+        if _is_plain(expr):
+            return 0, {}
         if expr.is_Add:
             parts = [self._of(a) for a in expr.args]
             under: dict[sp.Expr, int] = {}
@@ -117,6 +117,11 @@ class _Degrees:
         return (degree, {}) if power > 0 else (0, {base: degree})
 
 
+def _is_plain(expr: sp.Expr) -> bool:
+    """Whether it is a number to algebra; powers of e are generators as functions are."""
+    return not expr.free_symbols and not expr.atoms(Constant, sp.exp, type(sp.E))
+
+
 def _base_and_power(node: sp.Expr) -> tuple[sp.Expr | None, sp.Rational]:
     """A generator and its rational power: e^{q u} is the power q of e^u."""
     if isinstance(node, sp.exp):
@@ -127,7 +132,7 @@ def _base_and_power(node: sp.Expr) -> tuple[sp.Expr | None, sp.Rational]:
             return node, sp.S.One
         plain = node.base.is_Symbol or not node.exp.is_Integer
         return (node.base, node.exp) if plain else (None, sp.S.One)
-    if node.is_Symbol or isinstance(node, sp.Function):
+    if node.is_Symbol or node is sp.E or isinstance(node, sp.Function | Constant):
         return node, sp.S.One
     return None, sp.S.One
 

@@ -10,11 +10,14 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
 from derivations.language import Program, Weights
+from derivations.language.small import sizes_in_front
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import AttentionDraw, Draw
-from derivations.limits.elimination.moments import LayerMoments
+from derivations.limits.elimination.held import released, with_means
+from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.elimination.series import Series
 from derivations.notation.nodes import (
     Angled,
     Distribution,
@@ -50,7 +53,13 @@ _FORM = Juxtaposed(
 
 def network_steps(recipe: Recipe) -> list[Step]:
     """The statements of one layer in order with the laws of its weights, and the activations that they name."""
-    return [recursion_step(_named(recipe), recipe.inputs, 1 / sp.sqrt(depth)), *_activation_steps(recipe)]
+    layer, moved = sizes_in_front(_named(recipe), {step})
+    why = (
+        (" Small factors of a matrix's entries stand in front of what it puts out, which has the same law. ",)
+        if moved
+        else ()
+    )
+    return [recursion_step(layer, recipe.inputs, 1 / sp.sqrt(depth), clock=why), *_activation_steps(recipe)]
 
 
 def recursion_step(layer: Program, inputs: int, small: sp.Expr, more: tuple[Line, ...] = (), clock: Words = ()) -> Step:
@@ -303,8 +312,15 @@ class ShownMoments:
         return [random for random in self.layer.expansion.random if isinstance(random, AttentionDraw)]
 
     def _at(self, expr: sp.Expr) -> sp.Expr:
-        """Averages of the state as sums over the layer."""
-        sums = sp.factor_terms(as_sums(expr, self.layer.states, self.layer.program.neurons.size))
+        """Averages of the state as sums over the layer; those that hold what was drawn for each neuron in angle brackets."""
+        expr, drawn = with_means(expr), set(self.layer.expansion.origin)
+        mixed: dict[sp.Basic, sp.Expr] = {}
+        for node in state_averages(expr):
+            body = released(node.body)
+            if body.free_symbols & drawn:
+                mixed[node] = Angled(body.xreplace(mixed))
+        sums = as_sums(expr.xreplace(mixed), self.layer.states, self.layer.program.neurons.size)
+        sums = sp.factor_terms(sums)
         averages = {node: Angled(node.body.xreplace(self._names)) for node in sums.atoms(LayerAverage)}
         return sums.xreplace(averages).xreplace(self._names)
 
@@ -325,7 +341,7 @@ class ShownMoments:
         for draw in (r for r in self.layer.expansion.random if isinstance(r, Draw)):
             for i, j in _shown_pairs(len(draw.variables), len(self.layer.states)):
                 names = (self._names[draw.variables[k]] for k in (i, j))
-                lines.append(equation(covariance_of(*names, letter("X")), self._at(draw.covariance[j, i][0])))
+                lines.append(Line(covariance_of(*names, letter("X")), self._leading(draw.covariance[j, i])))
         gaussian = all(s.weights.is_gaussian for s in self.layer.program.statements if isinstance(s, Matrix))
         what = "coordinates" if self.recipe.positions else "inputs"
         likewise = f" for {what} 1 and 2 (and likewise for every pair)" if self.size > 1 else ""
@@ -367,12 +383,21 @@ class ShownMoments:
             ),
         )
 
+    def _leading(self, series: Series) -> tuple[Term, ...]:
+        """The first term of a series in the root of the small parameter, and what is left out beside it."""
+        orders = [k for k, c in enumerate(series) if c != 0]
+        if not orders:
+            return (Term(sp.S.Zero),)
+        power = step ** sp.Rational(orders[0], self.layer.root)
+        first = Term(self._at(series[orders[0]]), power if orders[0] else None)
+        return (first,) if len(orders) == 1 else (first, Term(Remainder("o", power)))
+
     def _increment(self) -> Step:
         several = len(self.layer.states) > 1
         names = [indexed(_DELTA, (), (sp.Integer(a + 1),)) if several else _DELTA for a in range(self.size)]
         orders = [(k, c) for k, c in enumerate(self.layer.expansion.increment[0][1:], 1) if c != 0]
         lines = [
-            Line(names[0], tuple(Term(self._at(c), step**k) for k, c in orders)),
+            Line(names[0], tuple(Term(self._at(c), step ** sp.Rational(k, self.layer.root)) for k, c in orders)),
             Line(expected(names[0], letter("X")), _to_second_order(self.drift(0))),
         ]
         for b, other in enumerate(names):
@@ -380,13 +405,41 @@ class ShownMoments:
             lines.append(Line(left, _to_second_order(self.covariance(0, b))))
         return Step(
             "Increment and its conditional moments",
-            ("With ", SMALL, " one layer takes ", step**2, " of time. The increment of a neuron and its moments are"),
+            (
+                "With ",
+                SMALL,
+                " one layer takes ",
+                step**2,
+                " of time. ",
+                *self._where(),
+                " increment of a neuron and its moments are",
+            ),
             tuple(lines),
             (
+                *self._projected(),
                 "Taylor's formula in the small parameter. Then statements are averaged out from the last to the first: a matrix by its "
                 "Gaussian mean, whose covariance is an average over what it reads, and an i.i.d. factor by its expectation. This is exact for "
                 "every number of neurons.",
             ),
+        )
+
+    def _where(self) -> tuple[str | sp.Expr, ...]:
+        """The states that layers put out, up to the article of what holds there."""
+        powers = sorted(self.layer.fixed_powers.items())
+        if not powers:
+            return ("The",)
+        conditions: list[str | sp.Expr] = []
+        for power, value in powers:
+            joint = " and " if conditions else "On the states that layers put out, with averages over neurons "
+            conditions += [joint, sp.Eq(Angled(letter("x") ** power), value)]
+        return (*conditions, ", the")
+
+    def _projected(self) -> tuple[str, ...]:
+        if not self.layer.is_projected:
+            return ()
+        return (
+            "At ε = 0 the layer projects the state, and so the next layer projects what this one adds: the increment is that of the layer "
+            "followed by its projection. ",
         )
 
 

@@ -86,7 +86,11 @@ def short_step(found: Found) -> Step:
         ("A limit for ", *conditions(r), _MEANS[r.kind, alone], *(_times(found, r) if alone else ()), ".")
         for r in found.regimes
     ]
-    introduced = "; that of the branch is introduced here" if found.family.introduced is not None else ""
+    introduced = ""
+    if found.family.introduced is not None:
+        introduced = (
+            f"; {'those of the branches are' if found.family.has_branches else 'that of the branch is'} introduced here"
+        )
     because = "Derived below. With smaller sizes the network tends to the identity, and larger ones are too strong for a limit."
     if alone:
         because += " A time follows from your numbers: well below 1 the network is still close to the identity."

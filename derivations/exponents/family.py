@@ -89,6 +89,11 @@ class Family:
     introduced: sp.Expr | None = None
 
     @property
+    def has_branches(self) -> bool:
+        """Whether several branches have sizes of their own."""
+        return sum(size.role is Role.BRANCH for size in self.sizes) > 1
+
+    @property
     def stands(self) -> dict[sp.Symbol, sp.Expr]:
         """The exponents of the network as it stands, as far as it has them."""
         return {size.exponent: size.stands for size in self.sizes if size.stands is not None}
@@ -203,7 +208,7 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
     if kept.free_symbols & (drawn | {state}) or not (kept.is_number or kept.free_symbols):
         inside = with_branch_size(program, step)
         if inside is not None:
-            return inside, [Size(step, exponent_of(step), Role.BRANCH, stands=sp.S.Zero)], sp.S.One
+            return _introduced(inside)
         kept = sp.S.Zero
     rest = update - kept * state
     if rest == 0:
@@ -212,12 +217,21 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
         )
     symbol = step
     if kept == 1:
+        everywhere = with_branch_size(program, symbol)
+        if everywhere is not None and everywhere.statements != program.statements:  # a later branch reads the sum
+            return _introduced(everywhere)
         update = state + symbol * rest
     elif (1 - kept**2).is_positive:
         update = sp.sqrt(1 - symbol**2) * state + symbol * rest / sp.sqrt(1 - kept**2)
     else:
         return program, [], kept
     return replace(program, update=update), [Size(symbol, exponent_of(symbol), Role.BRANCH, stands=sp.S.Zero)], kept
+
+
+def _introduced(program: Program) -> tuple[Program, list[Size], sp.Expr]:
+    """The sizes of branches that stand at 1, one symbol for each if there are several."""
+    program, found = _apart(program) or (program, [(step, "", sp.S.One)])
+    return program, [Size(s, exponent_of(s), Role.BRANCH, of, sp.S.Zero) for s, of, _ in found], sp.S.One
 
 
 def _multiplies(program: Program, symbol: sp.Symbol) -> bool:
@@ -248,8 +262,12 @@ def _named(program: Program, small: sp.Symbol) -> tuple[Program, dict[tuple[froz
 
 
 def _apart(program: Program) -> tuple[Program, list[tuple[sp.Symbol, str, sp.Expr]]] | None:
-    """One symbol for each branch that a power of the small parameter multiplies, if there are several and it does nothing else."""
+    """One symbol for each branch that a power of the small parameter multiplies, if it does nothing else; None for a single first power."""
     program, groups = _named(program, step)
+    if len(groups) == 1 and not _has(program, step):
+        (((_, power), symbol),) = groups.items()
+        alone = program.xreplace({symbol: step})
+        return None if power == 1 else (alone, [(step, "", power)])
     each = [symbol for drawn, _ in groups for symbol in drawn]
     if len(groups) < 2 or len(set(each)) < len(each) or len(set(groups.values())) < len(groups) or _has(program, step):
         return None
@@ -276,6 +294,9 @@ def _with_means(program: Program) -> tuple[Program, list[Size]]:
 def _is_added(program: Program, symbol: sp.Symbol) -> bool:
     """Whether an output enters the new state linearly, whatever it is multiplied by, and no norm reads it, behind which means are not followed."""
     slope = sp.diff(program.update, symbol)
+    norms = {s.symbol for s in program.statements if isinstance(s, Mean)}
+    if program.update.coeff(symbol, 0).free_symbols & norms:
+        return False  # the next layer's norm reads it
     if any(isinstance(s, Mean) and s.body.has(symbol) and program.update.has(s.symbol) for s in program.statements):
         return False
     return bool(slope != 0 and sp.diff(slope, symbol) == 0)

@@ -120,15 +120,15 @@ class Found:
         return self._maps[1]
 
     @cached_property
-    def _norm_rates(self) -> dict[Powers, tuple[sp.Expr, sp.Expr]]:
-        return {} if self.terms is None else norm_rates(self.family, self.terms)
+    def _norm_rates(self) -> dict[Powers, tuple[sp.Expr, sp.Expr]] | None:
+        return None if self.terms is None else norm_rates(self.family, self.terms)
 
     def long_run(self, powers: Sequence[Powers]) -> Course | None:
         """Where some terms take the mean square of the neurons in the long run, at infinite width; None where this is not decided."""
-        if self.terms is None:
-            return None
         count, known = len(self.family.sizes), self._norm_rates
-        rates = [known[p[:count]] for p in powers if p[:count] in known and not any(p[count:])]
+        if known is None:
+            return None
+        rates = [known.get(p[:count], (sp.S.Zero, sp.S.Zero)) for p in powers if not any(p[count:])]
         if not rates:
             return None
         rate = sp.expand(sp.Add(*(row[0] for row in rates)))

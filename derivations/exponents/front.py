@@ -94,7 +94,7 @@ def scalings(
     net : Recipe
     small : sequence or mapping of Symbol, optional
         Parameters of the network whose exponents are free; a mapping gives those that it has as it stands, negative ones for what grows.
-        By default the network's small parameters, one for each branch; where it has none, the size of its branch is introduced.
+        By default the network's small parameters, one for each branch; where it has none, sizes of its branches are introduced.
     order : {"depth", "width", "joint"}, optional
         At a fixed width, at infinite width, or with a width that is a power of the depth; by default as for :func:`~derivations.derive`.
     means : bool, optional

@@ -1,7 +1,11 @@
-"""The size of a branch that is added to the state inside a norm, as after-norm blocks do: ``rms_norm(x + A(relu(x)))``."""
+"""The size of a branch that is added to the state, wherever the sum stands.
+
+Inside a norm, as after-norm blocks have it, ``rms_norm(x + A(relu(x)))``, or read by a later branch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import sympy as sp
@@ -17,7 +21,7 @@ def with_branch_size(program: Program, size: sp.Symbol) -> Program | None:
     """The layer with a factor in front of what is drawn and added to the state, if it rests where that is 0; else None.
 
     A sum is one of a skip and a branch where a summand is the state, up to averages, once branches inside it are 0. The same sums are
-    changed wherever they stand: in the new state, in the norms, and in what a later branch reads.
+    changed wherever they stand: in the new state, in the norms, and in what a later branch reads, which is a part of the sum.
 
     Parameters
     ----------
@@ -27,14 +31,21 @@ def with_branch_size(program: Program, size: sp.Symbol) -> Program | None:
     """
     drawn = _drawn(program)
     changed: dict[sp.Expr, sp.Expr] = {}
+    sums = {part for s in program.statements for part in getattr(s, "body", state).atoms(sp.Add)}
 
     def scaled(total: sp.Expr) -> sp.Expr:
         still = [term.xreplace({size: sp.S.Zero}) for term in total.args]
         if not any(_is_skip(term, drawn) for term in still):
             return total
-        return sp.Add(
-            *(term if _is_free(rest, drawn) else size * term for term, rest in zip(total.args, still, strict=True))
-        )
+        kept: list[sp.Expr] = []
+        branches: dict[frozenset[sp.Expr], list[sp.Expr]] = {}
+        for term, rest in zip(total.args, still, strict=True):
+            if _is_free(rest, drawn):
+                kept.append(term)
+            else:  # what is read together, as the heads of an attention are, is one branch
+                read = frozenset(part for part in sums if term in part.args and set(part.args) < set(total.args))
+                branches.setdefault(read, []).append(term)
+        return sp.Add(*kept, *(size * sp.Add(*terms) for terms in branches.values()))
 
     def visited(body: sp.Expr) -> sp.Expr:
         """From the inside out, so that a later branch finds the state behind an earlier norm."""
@@ -48,6 +59,7 @@ def with_branch_size(program: Program, size: sp.Symbol) -> Program | None:
     update = visited(program.update)
     if update == program.update:
         return None
+    changed.update({part: scaled(part) for part in sums if _is_part(part, changed)})
     norms = {s.symbol: visited(s.body) for s in program.statements if isinstance(s, Mean) and update.has(s.symbol)}
     statements = tuple(
         replace(s, body=norms.get(s.symbol, s.body.xreplace(changed))) if hasattr(s, "body") else s
@@ -59,6 +71,11 @@ def with_branch_size(program: Program, size: sp.Symbol) -> Program | None:
     except (NoLimit, NotClosed):
         return None
     return found
+
+
+def _is_part(part: sp.Expr, sums: Mapping[sp.Expr, sp.Expr]) -> bool:
+    """Whether a sum has some of the summands of another one."""
+    return part not in sums and any(total.is_Add and set(part.args) < set(total.args) for total in sums)
 
 
 def _drawn(program: Program) -> set[sp.Symbol]:

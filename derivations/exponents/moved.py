@@ -68,6 +68,20 @@ class Moved:
             return Power(None, None)
         return Power(sp.expand(self.own.width + self.rate.width), sp.expand(self.own.depth + self.rate.depth))
 
+    @property
+    def is_held_inside(self) -> bool:
+        """Whether what changes inside layers bounds the learning rate, while what the matrix puts out moves by a negative power of the width."""
+        own = self.own_at_rate.width
+        if own is None or not own.is_negative or self.rate.width is None or self.rate.depth is None:
+            return False
+        return any(
+            p.width is not None
+            and p.depth is not None
+            and sp.expand(p.width + self.rate.width) == 0
+            and sp.expand(p.depth + self.rate.depth) == 0
+            for p in (self.inside, self.through)
+        )
+
 
 @dataclass(frozen=True)
 class MovedBy:
@@ -174,17 +188,21 @@ def solved(relation: sp.Rel) -> sp.Rel:
         return relation
     (s,) = symbols
     slope = left.coeff(s)
-    kind = sp.GreaterThan if slope.is_positive else sp.LessThan
+    strict = isinstance(relation, sp.StrictGreaterThan)
+    upward, downward = (sp.StrictGreaterThan, sp.StrictLessThan) if strict else (sp.GreaterThan, sp.LessThan)
+    kind = upward if slope.is_positive else downward
     return kind(s, -left.coeff(s, 0) / slope, evaluate=False)
 
 
-def at_most(one: Power, other: Power) -> list[sp.Basic]:
-    """Where one order is at most another: by the powers of the width, and of the depth where those are equal."""
+def at_most(one: Power, other: Power, here: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Basic]:
+    """Where one order is at most another, at and above some exponents: by the powers of the width, and of the depth where those are equal."""
     if one.width is None or one.depth is None or other.width is None or other.depth is None:
         return []
     wide, deep = sp.expand(other.width - one.width), sp.expand(other.depth - one.depth)
     if wide.is_negative or (wide == 0 and deep.is_negative):
         return [sp.false]
+    if wide.free_symbols and wide.xreplace(dict(here)).is_positive:  # no power of the depth makes up for it
+        return [solved((sp.GreaterThan if deep.is_nonnegative else sp.StrictGreaterThan)(wide, 0, evaluate=False))]
     found: list[sp.Basic] = []
     if wide.free_symbols:
         found.append(solved(sp.GreaterThan(wide, 0, evaluate=False)))

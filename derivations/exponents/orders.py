@@ -206,6 +206,7 @@ def _delta(x: Any, order: int = 0) -> int:
     return 0
 
 
+@lru_cache(maxsize=4096)
 def slope(body: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
     """The derivative of a body in one of its symbols.
 
@@ -225,6 +226,7 @@ def slope(body: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
     return sp.diff(body, symbol)
 
 
+@lru_cache(maxsize=4096)
 def is_odd(body: sp.Expr, flipped: frozenset[sp.Symbol]) -> bool:
     """Whether a body changes its sign with some symbols, at typical values of all."""
     names = sorted(body.free_symbols, key=sp.default_sort_key)

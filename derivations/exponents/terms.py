@@ -307,14 +307,14 @@ def _of_neurons(found: Family, graded: Graded, degree: int) -> _Tables:
     return drift, {powers: row for powers, row in second.items() if powers not in squares}, {}
 
 
-def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Expr]]:
-    """What the monomials add to the mean square of the neurons and to their mean at infinite width; empty where this is not known."""
+def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Expr]] | None:
+    """What the monomials that move them add to the mean square of the neurons and to their mean at infinite width; None where this is not known."""
     table = made.wide
     if found.order == "depth":
         try:
             table, _, _ = _of_flow(found, Graded.of(found), made.degree, of_norms=True)
         except DerivationError:
-            return {}
+            return None
     means = 1 if found.order == "depth" else 2
     return {powers: (row[0], row[means] if len(row) > means else sp.S.Zero) for powers, row in table.items()}
 

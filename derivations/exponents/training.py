@@ -34,6 +34,9 @@ from derivations.exponents.moved import (
 from derivations.exponents.orders import ONE, Order, fraction
 from derivations.exponents.polyhedron import Constraint, Polyhedron
 
+#: Exponents at which orders bend are fractions of small numbers; an order that is bent at so small a step jumps.
+_SMALLEST = STEP / 64
+
 
 @dataclass(frozen=True)
 class FirstStep(StepAtPoint):
@@ -62,7 +65,8 @@ class FirstStep(StepAtPoint):
         Returns
         -------
         tuple of Moved
-            In the exponents of the sizes and r, at and above the given ones.
+            In the exponents of the sizes and r, at and above the given ones. An order that jumps right above the given ones, as the rate does
+            where another change becomes the largest one, is that at the given ones.
         """
         checked(rule, parametrization)
         point = self.point(exponents, readout)
@@ -76,13 +80,14 @@ class FirstStep(StepAtPoint):
 
         here, slopes = table(point), {}
         for symbol in free:
-            step = STEP
-            while True:
+            step, bent = STEP, set(here)
+            while bent and step >= _SMALLEST:
                 one, two = (table({**point, symbol: point[symbol] + h}) for h in (step / 2, step))
-                if all(is_straight(here[k], one[k], two[k]) for k in here):
-                    break
+                bent = {k for k in here if not is_straight(here[k], one[k], two[k])}
                 step /= 2
-            slopes[symbol] = {k: None if here[k].nothing else (two[k] / here[k]) ** (1 / step) for k in here}
+            slopes[symbol] = {
+                k: None if here[k].nothing else ONE if k in bent else (two[k] / one[k]) ** (1 / step) for k in here
+            }
         rows: dict[tuple[str, str], dict[str, Power]] = {}
         for (name, role, word), order in here.items():
             rows.setdefault((name, role), {})[word] = linear(
@@ -102,7 +107,7 @@ class FirstStep(StepAtPoint):
                 relations = []
                 for other in (row.output, row.inside, row.through):
                     if not other.vanishes:
-                        relations += at_most(other, row.state)
+                        relations += at_most(other, row.state, {readout_exponent: sp.S.One})
                 never = sp.false in relations or not self._is_met(relations)
                 found[row.name] = (sp.false,) if never else tuple(dict.fromkeys(relations))
         return found

@@ -213,7 +213,7 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
                 ".",
             )
         )
-    own = {row.name: row.own_at_rate for row in rows if row.role == "hidden"}
+    hidden = {row.name: row for row in rows if row.role == "hidden"}
     for name, relations in found.conditions(rule).items():
         if relations == (sp.false,):
             words: Words = (
@@ -225,7 +225,13 @@ def _rates_step(found: FirstStep, rule: str) -> Step:
                 f"{name} moves features by order 1 at every depth",
                 *((" for ", *_relations(relations)) if relations else ()),
             )
-            words += ("; what it puts out in a layer then moves by ", _power(own[name]), ".")
+            row = hidden[name]
+            words += ("; what it puts out in a layer then moves by ", _power(row.own_at_rate))
+            if row.is_held_inside:
+                words += (
+                    ", and with more something inside a layer, such as the scores of attention, moves by more than order 1",
+                )
+            words += (".",)
         items.append(words)
     items += _grows_at_the_readout(rows)
     lines += [

@@ -40,7 +40,8 @@ def family_step(found: Found) -> Step:
     )
     if kept is not None and made.sizes:
         sentence += (
-            " The layer has no small parameter as it stands; the size of its branch was introduced, and the layer is that of size ",
+            " The layer has no small parameter as it stands; "
+            f"{'sizes of its branches were' if made.has_branches else 'the size of its branch was'} introduced, and the layer is that of size ",
             sp.sqrt(1 - kept**2) if kept != 1 else sp.S.One,
             ".",
         )
@@ -180,7 +181,9 @@ def conditions(regime: ScalingRegime) -> Words:
 def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     """What happens beyond the regime."""
     if course is None:
-        return (f"{far}, the flow of these terms reaches its long-time limit within a vanishing share of the layers.",)
+        return (
+            f"{far}, the flow of these terms runs for a time that grows with the depth, and where it goes is not derived.",
+        )
     v = mean_square
     if course.kind == "rests":
         return (
@@ -235,7 +238,8 @@ def _not_near_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
     if kept is None or kept == 1:
         leading = found.long_run(tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess))
         leads = leads if leading is None else beyond(leading, " Over the layers")
-        return ("As it stands the branch does not shrink with the depth, so that there is no limit in depth.",), (
+        shrinks = "branches do" if found.family.has_branches else "branch does"
+        return (f"As it stands the {shrinks} not shrink with the depth, so that there is no limit in depth.",), (
             *changed,
             *leads,
         )

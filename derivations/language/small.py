@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from dataclasses import replace
 
@@ -38,6 +39,23 @@ def sizes_in_front(program: Program, small: Set[sp.Symbol]) -> tuple[Program, di
         return program, {}
     renamed = [replace(s, body=s.body.xreplace(rule)) if hasattr(s, "body") else s for s in statements]
     return replace(program, statements=tuple(renamed), update=program.update.xreplace(rule)), changed
+
+
+def denominator_of_powers(program: Program, small: sp.Symbol) -> int:
+    r"""The smallest whole number q such that a layer is in whole powers of :math:`\varepsilon^{1/q}`.
+
+    Parameters
+    ----------
+    program : Program
+    small : Symbol
+        :math:`\varepsilon`.
+    """
+    parts = [program.update, *(s.body for s in program.statements if hasattr(s, "body"))]
+    for s in program.statements:
+        if isinstance(s, Matrix | Back):
+            parts += [s.weights.variance, s.weights.mean, s.weights.bias_variance, s.weights.bias_mean]
+    powers = (power.exp for part in parts for power in part.atoms(sp.Pow) if power.base == small)
+    return math.lcm(*(int(power.q) for power in powers if power.is_Rational))
 
 
 def _root(weights: Weights, small: Set[sp.Symbol]) -> sp.Expr:

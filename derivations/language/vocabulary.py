@@ -9,6 +9,7 @@ import sympy as sp
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
 from derivations.language.nodes import Factor, average
+from derivations.symbols import depth, step
 
 
 def rms_norm(body: sp.Expr) -> sp.Expr:
@@ -20,16 +21,24 @@ def rms_norm(body: sp.Expr) -> sp.Expr:
     >>> rms_norm(state)
     x/sqrt(average(x**2))
     """
-    body = exact_decimals(body)
-    require("what is normalised", body, sp.Expr, "an expression in the state x")
+    body = _of_order_one(exact_decimals(body))
     return body / sp.sqrt(average(body**2))
 
 
 def layer_norm(body: sp.Expr) -> sp.Expr:
     r"""Layer normalisation: :func:`rms_norm` of the centred body; gains are 1 and shifts 0 at the start."""
-    body = exact_decimals(body)
-    require("what is normalised", body, sp.Expr, "an expression in the state x")
+    body = _of_order_one(exact_decimals(body))
     return rms_norm(body - average(body))
+
+
+def _of_order_one(body: object) -> sp.Expr:
+    """What is normalised, over the power of the depth by which its largest term grows: a norm does not see such a factor."""
+    require("what is normalised", body, sp.Expr, "an expression in the state x")
+    expr = cast(sp.Expr, body)
+    powers = [term.as_powers_dict() for term in sp.Add.make_args(expr)]
+    found = (sp.S(power[depth]) - sp.S(power[step]) / 2 for power in powers)
+    grows = max((size for size in found if size.is_Rational), default=sp.S.Zero)
+    return expr if grows <= 0 else sp.Add(*(term * depth**-grows for term in sp.Add.make_args(expr)))
 
 
 def dropout(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) -> sp.Expr:

@@ -12,6 +12,7 @@ from derivations.architectures.base import Recipe
 from derivations.architectures.regime import Regime
 from derivations.errors import DerivationError, NoLimit, brief
 from derivations.language import Program
+from derivations.language.small import sizes_in_front
 from derivations.language.statements import Back, Matrix, Mean
 from derivations.limits.chain import GramChain
 from derivations.limits.elimination.fluctuations import Moment
@@ -85,9 +86,9 @@ class JointMoments:
             For a state over a grid of positions, or a small parameter without a rate.
         """
         regime = joint_regime(recipe)
-        program = recipe.scaled_program()
+        program, _ = sizes_in_front(recipe.scaled_program(), {size for size, _ in regime.rates})
         require_joint(program)
-        orders = orders_of(regime)
+        orders = orders_of(regime, program)
         if step not in orders.powers and _holds(program, step):
             raise DerivationError(
                 f"the small parameter {step} of the layer has no rate; give it one, or use one that has"

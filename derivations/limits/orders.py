@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import sympy as sp
@@ -9,6 +10,7 @@ import sympy as sp
 from derivations.architectures.regime import Regime
 from derivations.errors import DerivationError
 from derivations.language import Program
+from derivations.language.small import denominator_of_powers
 from derivations.limits.elimination.fluctuations import Kept
 from derivations.symbols import step
 
@@ -68,8 +70,8 @@ class Orders:
         return Kept(self.expanded, min(self.expanded, int(sp.floor(left * self.total / self.depth))))
 
 
-def of(regime: Regime) -> Orders:
-    """The orders of a regime in which depth and width go together.
+def of(regime: Regime, program: Program | None = None) -> Orders:
+    """The orders of a regime in which depth and width go together, fine enough for the roots of small parameters in a program.
 
     Raises
     ------
@@ -83,10 +85,11 @@ def of(regime: Regime) -> Orders:
             f"with small parameters n^(-p), p = {', '.join(str(rate) for _, rate in regime.rates)}, in a unit of n^({regime.depth}) layers there "
             "are orders whose sign is not known; give rates as numbers, or as multiples of the depth's exponent"
         )
-    total = int(sp.ilcm(*(s.q for s in shares.values()), 1))
+    roots = {size: 1 if program is None else denominator_of_powers(program, size) for size in shares}
+    total = math.lcm(*(int((s / roots[size]).q) for size, s in shares.items()))
     powers = {size: int(s * total) for size, s in shares.items()}
-    least = min(powers.values())
-    expanded = total if total <= _MOST * least else _FIRST * least
+    least = min(sp.Rational(power, roots[size]) for size, power in powers.items())
+    expanded = total if total <= _MOST * least else int(_FIRST * least)
     return Orders(total, powers, regime.depth, expanded)
 
 

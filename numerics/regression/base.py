@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from numerics.kernels import Kernels, kernel_matrices
 from numerics.kernels.matrix import LEAST_TOLERANCE, channels_first, steps_meet
+from numerics.regression.redrawn import kernels_between
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -107,6 +108,10 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _covariance(self, prior: Array, crossed: Kernels) -> Array:
         """The covariance from the kernel of new inputs and theirs with the training inputs, shape (m, m)."""
 
+    def _kernels(self, given: Array) -> Kernels:
+        """Both kernels of the training inputs."""
+        return kernels_between(self.architecture, given, given, self.t, self.tolerance, tangent=self._tangent)
+
     def _prior(self, given: Array) -> Array:
         """The NNGP kernel of some inputs."""
         return kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance, tangent=False).nngp
@@ -158,8 +163,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         given = self._on_grid(validate_data(self, X, reset=False, dtype=np.float64, allow_nd=True))
         if given.shape[1:] != self.X_train_.shape[1:]:
             raise ValueError(f"X must have the {self.X_train_.shape[1]} channels of the fit, got {given.shape[1]}")
-        return given, kernel_matrices(
-            self.architecture, given, self.t, other=self.X_train_, tolerance=self._share(), tangent=self._tangent
+        return given, kernels_between(
+            self.architecture, given, self.X_train_, self.t, self._share(), tangent=self._tangent
         )
 
     def _share(self) -> float:

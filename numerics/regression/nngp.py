@@ -16,7 +16,8 @@ class NNGPRegressor(KernelRegressor):
     r"""Gaussian-process regression with the NNGP kernel: the *weakly trained* network, of which only the readout is trained.
 
     With K of the training inputs, :math:`K_*` crossed with new ones and labels y with noise of variance s,
-    the posterior has mean :math:`K_*(K + s)^{-1}y` and covariance :math:`K_{**} - K_*(K + s)^{-1}K_*^\top`.
+    the posterior has mean :math:`K_*(K + s)^{-1}y` and covariance :math:`K_{**} - K_*(K + s)^{-1}K_*^\top`. Factors that layers draw, as
+    dropout does, are drawn anew at each step and for each new input: the mean is over them, and the deviations hold what they add.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class NNGPRegressor(KernelRegressor):
         """
         given, labels = self._checked(X, y)
         self._factor = factor(
-            self._prior(given) + self.noise * np.eye(len(given)), "the NNGP kernel of the training inputs"
+            self._kernels(given).nngp + self.noise * np.eye(len(given)), "the NNGP kernel of the training inputs"
         )
         self._weights = self._factor.solve(labels)
         self.X_train_, self.jitter_ = given, self._factor.jitter

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derivations.architectures import Recipe
-from numerics.kernels import Kernels, kernel_matrices
+from numerics.kernels import Kernels
 from numerics.regression.base import Array, KernelRegressor
 from numerics.regression.factors import Factor, Flow, factor
 
@@ -20,6 +20,8 @@ class NTKRegressor(KernelRegressor):
     :math:`\dot f = -\Theta(f - y)`, after a training time τ the network's output is Gaussian with
     :math:`A = \Theta_*\Theta^{-1}(1 - e^{-\tau\Theta})`, mean :math:`Ay` and covariance
     :math:`K_{**} - AK_*^\top - K_*A^\top + AKA^\top`. For :math:`\tau = \infty` that is kernel regression with :math:`\Theta`.
+    Factors that layers draw, as dropout does, are drawn anew at each step and for each new input: the mean is over them, kernels with the
+    training inputs are those between independent factors, and :math:`K_{**}` holds what one drawing adds.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class NTKRegressor(KernelRegressor):
         given, labels = self._checked(X, y)
         if not self.training_time >= 0:
             raise ValueError(f"training_time must be a number ≥ 0, got {self.training_time}")
-        kernels = kernel_matrices(self.architecture, given, self.t, tolerance=self.tolerance)
+        kernels = self._kernels(given)
         assert kernels.ntk is not None
         tangent = kernels.ntk + self.noise * np.eye(len(given))
         self._trained: Factor | Flow

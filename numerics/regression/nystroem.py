@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 from derivations.architectures import Recipe
 from derivations.errors import unknown
 from numerics.ensembles.memory import require_memory
-from numerics.kernels import Kernels, kernel_matrix
+from numerics.kernels import Kernels
 from numerics.kernels.matrix import KINDS
 from numerics.regression.base import Array, KernelRegressor
 from numerics.regression.factors import factor
+from numerics.regression.redrawn import kernels_between
 
 _BAND = 1000  # inputs whose features are held at once
 _FEW = 128  # inputs whose kernel with each other is made for its diagonal
@@ -148,10 +149,11 @@ def _kernel(model: NystroemRegressor, shape: tuple[int, ...]) -> Any:
     class NetworkKernel(Kernel):
         def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Array:
             rows, columns = (np.reshape(Z, (len(Z), *shape)) for Z in (X, X if Y is None else Y))
-            same = Y is None or Y is X
-            return kernel_matrix(
-                model.architecture, rows, model.t, model.kind, None if same else columns, model.tolerance
+            columns = rows if Y is None or Y is X else columns
+            found = kernels_between(
+                model.architecture, rows, columns, model.t, model.tolerance, tangent=model.kind == "ntk"
             )
+            return found.nngp if found.ntk is None else found.ntk
 
         def diag(self, X: Array) -> Array:
             parts = [np.diag(self(X[k : k + _FEW])) for k in range(0, len(X), _FEW)]

@@ -15,6 +15,7 @@ from derivations.errors import DerivationError
 from numerics.compile.programs import Array
 from numerics.flows import solve_flow
 from numerics.kernels import kernel_matrix
+from numerics.regression.redrawn import draws_factors
 from numerics.training.descent import TrainingDiverged, checked_targets, loss_of, train
 from numerics.training.network import TrainableNetwork
 
@@ -136,7 +137,7 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
     Raises
     ------
     DerivationError
-        Where the recipe has no kernel.
+        Where the recipe has no kernel, or draws factors at each step.
     """
     if network.parametrization != "ntk":
         raise DerivationError(
@@ -145,6 +146,11 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
     if network.recipe.time_of(network.depth) is not None:
         raise DerivationError(
             "largest learning rates are derived from kernels for a depth that grows alone; here depth and width grow together, and kernels are random"
+        )
+    if draws_factors(network.recipe):
+        raise DerivationError(
+            "layers draw factors anew at each step, as dropout does, so that the loss rises by chance at any learning rate; "
+            "no largest one is derived; train without them to find it"
         )
     rows = network.rows(inputs)
     wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))

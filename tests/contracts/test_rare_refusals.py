@@ -143,7 +143,7 @@ REFUSED = {
         "is not smooth at ε = 0",
     ),
     "a layer with the root of a size": (
-        lambda: derive(Network(x + sp.sqrt(epsilon) * A(relu(x)), width=2)),
+        lambda: derive(Network(x + sp.sqrt(epsilon + epsilon**2) * A(relu(x)), width=2)),
         "not twice differentiable in ε",
     ),
     "a product of ten averages": (

@@ -10,7 +10,8 @@ import sympy as sp
 
 from derivations.errors import NoLimit, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
-from derivations.language.small import sizes_in_front
+from derivations.language.range import fixes, followed_by_projection
+from derivations.language.small import denominator_of_powers, sizes_in_front
 from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
@@ -26,11 +27,15 @@ from derivations.symbols import state, step
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
 _SCALE = "scale the branch by epsilon, which is 1/sqrt(L), or ask scalings(net) what the network does as it stands"
+_REMEDY = {
+    "mean": "scale this part of the update by ε², or centre it",
+    "covariance": "scale the branch by ε or less, where ε is 1/sqrt(L), or ask scalings(net) which sizes have a limit",
+}
 
 
 @dataclass(frozen=True)
 class LayerMoments:
-    """A program over m inputs at a fixed number of neurons, or at infinitely many.
+    r"""A program over m inputs at a fixed number of neurons, or at infinitely many.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ class LayerMoments:
     directions, parameters
         Tangents, as for :func:`~derivations.limits.elimination.expansion.expand`.
     order : int
-        To which moments are expanded; that of one layer's time where a limit is wanted.
+        To which moments are expanded, in the small parameter; that of one layer's time where a limit is wanted.
     name_sums : bool
         Whether sums of averages have names in the expansion; the moments have none.
     coefficients : Coefficients, optional
@@ -67,9 +72,20 @@ class LayerMoments:
         if isinstance(self.parameters, frozenset):
             object.__setattr__(self, "parameters", frozenset(changed.get(w, w) for w in self.parameters))
 
-    def _expanded(self, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
+    @cached_property
+    def root(self) -> int:
+        r"""In which root of the small parameter the series are: 2 for a branch of the size :math:`\varepsilon^{3/2}`, else 1."""
+        return denominator_of_powers(self.program, step)
+
+    @property
+    def _last(self) -> int:
+        """To which order the series go."""
+        return self.order * self.root
+
+    def _expanded(self, program: Program, order: int, fixed: dict[sp.Expr, sp.Expr]) -> Expansion:
         tangents = self.directions, self.parameters
-        return expand(self.program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums, self.from_zero)
+        program = program.xreplace({step: step**self.root}) if self.root > 1 else program
+        return expand(program, self.inputs, order, *tangents, self.infinite, fixed, self.name_sums, self.from_zero)
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -84,10 +100,11 @@ class LayerMoments:
         """
         if not self.infinite:
             require_norms(self.program)
-        expansion = self._expanded(self.order, self._projection[1])
+        program = followed_by_projection(self.program) if self.is_projected else self.program
+        expansion = self._expanded(program, self._last, self._projection[1])
         for sums in (random for random in expansion.random if isinstance(random, Fluctuations)):
             for mean in sums.means:
-                value = as_expression(conditional_mean(taylor(mean, self.order), expansion, (), self.infinite))
+                value = as_expression(conditional_mean(taylor(mean, self._last), expansion, (), self.infinite))
                 if value != 0:
                     raise NoLimit(
                         f"a normalised sum over k neurons has the mean {value} √k, which grows with k: use average, or centre what is summed"
@@ -119,37 +136,39 @@ class LayerMoments:
         return layer_average(body, self.expansion.variables[0], 0)
 
     @cached_property
-    def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr]]:
-        """How a layer without small parameters moves the state at random, else 0; and the averages that it fixes."""
+    def _projection(self) -> tuple[sp.Expr, dict[sp.Expr, sp.Expr], set[int]]:
+        """How a layer without small parameters moves the state at random, else 0; the averages that it fixes, and of which powers."""
+        powers: set[int] = set()
         if self.program.update.xreplace({step: sp.S.Zero}) == state:
-            return sp.S.Zero, {}  # the layer adds to the state, and nothing else
+            return sp.S.Zero, {}, powers  # the layer adds to the state, and nothing else
         try:
-            still = self._expanded(0, {})
+            still = self._expanded(self.program, 0, {})
         except NoLimit:
-            still = self._expanded(self.order, {})  # names the order that is wanted
+            still = self._expanded(self.program, self._last, {})  # names the order that is wanted
         drawn = {v for random in still.random for v in random.variables}
-        # a matrix that is applied to what vanishes with the small parameter puts out nothing here
-        draws = (draw for draw in still.random if isinstance(draw, Draw))
-        nothing = {
-            v: sp.S.Zero for draw in draws for i, v in enumerate(draw.variables) if not any(draw.covariance[i, i])
-        }
         found: dict[sp.Expr, sp.Expr] = {}
         new = {x: x + with_sums(moved) for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
         for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
             if inside := (moved := new[x] - x).atoms(sp.Symbol) & drawn:
-                if inside <= set(nothing):
+                if inside <= _still(still.random):
                     raise NoLimit(
                         f"what {', '.join(sorted(map(str, inside)))} puts out vanishes with ε, which stands inside the matrix; take it out, as "
                         "eps*A(x) for A(eps*x)"
                     )
-                return moved, {}
+                return moved, {}, powers
             # a tangent of a state of fixed norm is orthogonal to it
             for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):
                 after = layer_average(sp.expand(body.xreplace(new)), still.variables[0], 0)
                 value = sp.cancel(after)
                 if value.is_number:
                     found[layer_average(body, still.variables[0], 0)] = value
-        return sp.S.Zero, found
+                    powers |= {power for power in (1, 2) if body == x**power}
+        return sp.S.Zero, found, powers
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether the layer adds to a projection of the state, so that the next layer projects what it adds."""
+        return not all(fixes(self.program, power) for power in self._projection[2])
 
     @property
     def fixed(self) -> dict[sp.Expr, sp.Expr]:
@@ -163,7 +182,7 @@ class LayerMoments:
         NoLimit
             If that map is random.
         """
-        moved, found = self._projection
+        moved, found, _ = self._projection
         if moved != 0:
             raise NoLimit(
                 f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {_SCALE}"
@@ -233,15 +252,17 @@ class LayerMoments:
         }
         return expr.xreplace(back)
 
-    def _required(self, series: Series) -> sp.Expr:
+    def _required(self, series: Series, moment: str = "mean") -> sp.Expr:
         """The coefficient of one layer's time; those before must vanish."""
-        for k, moved in enumerate(series[:ORDER]):
+        time = ORDER * self.root
+        for k, moved in enumerate(series[:time]):
             if sp.cancel(moved) != 0:
+                power = sp.Rational(k, self.root)
                 raise NoLimit(
-                    f"the conditional mean of one layer's step is {self._named(moved)} ε^{k} + …: it must vanish at order {k}, since a "
-                    "layer takes ε² of time; scale this part of the update by ε², or centre it"
+                    f"the conditional {moment} of one layer's step is {self._named(moved)} ε^{power} + …: it must vanish at order {power}, since a "
+                    f"layer takes ε² of time; {_REMEDY[moment]}"
                 )
-        return self._named(require_still(series[ORDER]))
+        return self._named(require_still(series[time]))
 
     def drift(self, a: int) -> sp.Expr:
         """Of a neuron, in its own state and averages of the state."""
@@ -262,7 +283,7 @@ class LayerMoments:
         """Of a neuron's increments for two inputs."""
         key = min(a, b), max(a, b)
         if key not in self._covariances:
-            self._covariances[key] = self._required(self.spread(*key))
+            self._covariances[key] = self._required(self.spread(*key), "covariance")
         return self._covariances[key]
 
     @cached_property
@@ -281,7 +302,7 @@ class LayerMoments:
             i, j = self._tags
             first, second = self.expansion.increment[a], self.expansion.increment[b]
             product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
-            self._betweens[a, b] = self._required(self.mean(product, (i, j)))
+            self._betweens[a, b] = self._required(self.mean(product, (i, j)), "covariance")
         return self._betweens[a, b]
 
     @cached_property
@@ -304,7 +325,7 @@ class LayerMoments:
         moved = []
         for body in bodies:
             after = {x: x + self.increment(a) for a, x in enumerate(self.states)}
-            difference = taylor(sp.expand(body.xreplace(after) - body), self.order)
+            difference = taylor(sp.expand(body.xreplace(after) - body), self._last)
             moved.append(tuple(map(self.average, difference)))
         return self.mean(moved[0] if len(moved) == 1 else truncated_product(*moved))
 
@@ -333,3 +354,9 @@ def state_averages(expr: sp.Expr) -> list[LayerAverage]:
     """The averages over the state in an expression, innermost first."""
     nodes = [n for n in expr.atoms(LayerAverage) if n.layer == 0]
     return sorted(nodes, key=lambda n: (len(n.atoms(LayerAverage)), sp.default_sort_key(n)))
+
+
+def _still(random: Sequence[object]) -> set[sp.Symbol]:
+    """What matrices put out that are applied to something that vanishes: nothing."""
+    draws = [draw for draw in random if isinstance(draw, Draw)]
+    return {v for draw in draws for i, v in enumerate(draw.variables) if not any(draw.covariance[i, i])}

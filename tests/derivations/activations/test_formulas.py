@@ -12,6 +12,7 @@ from derivations.errors import DerivationError, UnsafeExpression
 
 A, B = Weights("A"), Weights("B")
 TYPED = [
+    "(x-2)*(sigmoid(1-x)-silu(2)*silu(1))",
     "min(max(x,0),6)",
     "max(x,0)+min(exp(x)-1,0)",
     "max(x,0)+exp(min(x,0))-1",
@@ -62,6 +63,7 @@ FAST = {
     "sin(x)/x",
     "heaviside(x)",
     "x-tanh(x)",
+    "(x-2)*(sigmoid(1-x)-silu(2)*silu(1))",  # powers of e in its potential
 }
 
 

@@ -5,9 +5,10 @@ import pytest
 import sympy as sp
 from scipy.optimize import brentq
 
-from derivations import Network, Weights, epsilon, rms_norm, scalings, silu
+from derivations import Network, Weights, attention, epsilon, rms_norm, scalings, silu
 from derivations.exponents.course import course
 from derivations.gaussian import GaussianExpectation
+from derivations.symbols import width as n
 
 V = sp.Symbol("V", positive=True)
 Z = sp.Symbol("z", real=True)
@@ -86,3 +87,19 @@ def test_a_gated_branch_behind_a_norm_grows():
     said = str(scalings(Network(lambda x: x + epsilon * a(silu(g(rms_norm(x))) * b(rms_norm(x))), width=64)))
     assert "the mean square of the neurons grows in proportion to the time" in " ".join(said.split())
     assert "vanishes" not in said
+
+
+def test_a_norm_behind_the_sum_keeps_mean_squares_at_a_width_that_is_a_symbol():
+    def said(layer):
+        return " ".join(str(scalings(Network(layer, width=n, positions=2))).split())
+
+    def branch(x):
+        return Weights("O")(attention(Weights("Q")(x), Weights("K")(x), Weights("V")(x)))
+
+    stays, unknown = "the mean squares of neurons stay", "where it goes is not derived"
+    behind, without = said(lambda x: rms_norm(x + branch(x))), said(lambda x: x + branch(x))
+    assert stays in behind
+    assert unknown not in behind
+    # the control: without a norm variances grow without end, and no limit of theirs is claimed
+    assert stays not in without
+    assert unknown in without

@@ -392,3 +392,39 @@ def test_statements_without_a_rule_where_width_and_depth_grow_are_refused(said):
     )
     with pytest.raises(DerivationError, match=said):
         scalings(Network(layer, width=n, positions=3 if "filters" in said else ()), order="joint")
+
+
+def test_a_size_is_introduced_wherever_the_sum_of_state_and_branch_stands():
+    def layer(x, one, other):
+        y = rms_norm(x)
+        x = x + one * Weights("O")(attention(Weights("Q")(y), Weights("K")(y), Weights("V")(y)))
+        y = rms_norm(x)
+        return x + other * Weights("D")(silu(Weights("G", out=4 * n)(y)) * Weights("U", out=4 * n)(y))
+
+    bare = scalings(Network(lambda x: layer(x, 1, 1), width=n, positions=2))
+    given = scalings(Network(lambda x: layer(x, epsilon, epsilon), width=n, positions=2))
+    assert [str(r.conditions) for r in bare.regimes] == [str(r.conditions) for r in given.regimes]
+    read = [[str(s.body) for s in f.family.program.statements] for f in (bare, given)]
+    assert read[0] == read[1]  # the gate reads the state with a small attention too
+    assert bare.at().kind == "not continuous"
+    assert given.at().kind == "limit"  # the control
+    text = " ".join(str(bare).split())
+    assert "those of the branches are introduced here" in text
+    assert "the branches do not shrink" in text
+
+
+def test_heads_that_are_added_are_one_branch():
+    def layer(x):
+        y = rms_norm(x)
+        heads = [
+            Weights(f"O{k}")(
+                attention(Weights(f"Q{k}", out=2)(y), Weights(f"K{k}", out=2)(y), Weights(f"V{k}", out=2)(y))
+            )
+            for k in range(4)
+        ]
+        x = x + sum(heads)
+        return x + Weights("D")(relu(Weights("G")(rms_norm(x))))
+
+    found = scalings(Network(layer, width=8, positions=2))
+    assert len(found.family.sizes) == 2
+    assert len(found.regimes) == 3

@@ -166,7 +166,7 @@ def test_linear_one_matrix_closes():
         (lambda x: x + A(relu(B(x))), "does not become continuous in depth"),
         (lambda x: x / 2 + epsilon * A(x), "does not become continuous in depth"),
         (lambda x: x + epsilon * average(x), "must vanish at order 1"),
-        (lambda x: x + sp.sqrt(epsilon) * A(x), "twice differentiable"),
+        (lambda x: x + sp.sqrt(epsilon) * A(x), "covariance of one layer.s step"),
     ],
 )
 def test_a_wrong_scaling_is_refused(layer, says):

@@ -36,6 +36,14 @@ def branches(size, x, weights):
     return x
 
 
+def gates(size, x, weights):
+    depth = len(weights["A"])
+    for a, b, c in zip(weights["A"], weights["B"], weights["C"], strict=True):
+        read = x / jnp.sqrt(jnp.mean(x**2)) / np.sqrt(size)
+        x = x + a @ (jnp.maximum(b @ read, 0) * (c @ read)) / np.sqrt(6 * depth)
+    return x
+
+
 def log_kernels(forward, size, shapes, samples, seed):
     """Of g·x_L with g ~ N(0, I/n), over all weights of the layers."""
     rng = np.random.default_rng(seed)
@@ -56,7 +64,7 @@ def log_kernels(forward, size, shapes, samples, seed):
     return np.log(np.concatenate(found))
 
 
-A, B = Weights("A"), Weights("B", out=6)
+A, B, C = Weights("A"), Weights("B", out=6), Weights("C", out=6)
 t = 0.25
 CASES = {
     "ReLU perceptron": (MLP(relu), perceptron, (16, 32), lambda n: ({"W": (round(n * t), n, n)}, n)),
@@ -66,6 +74,12 @@ CASES = {
         branches,
         (8, 16),
         lambda depth: ({"A": (depth, 4, 6), "B": (depth, 6, 4)}, depth),
+    ),
+    "gate with a norm": (
+        Network(lambda x: x + epsilon * A(relu(B(rms_norm(x))) * C(rms_norm(x))), width=4),
+        gates,
+        (8, 16),
+        lambda depth: ({"A": (depth, 4, 6), "B": (depth, 6, 4), "C": (depth, 6, 4)}, depth),
     ),
 }
 

@@ -291,6 +291,9 @@ def test_where_nothing_is_derived_it_says_why():
         derived_gradients(image, np.ones((1, 2, 4, 4)))
     with pytest.raises(DerivationError, match="NTK parametrization"):
         derived_largest_rate(TrainableNetwork(ResNet(relu, width=8), 4, 2, parametrization="standard"), a)
+    with pytest.raises(DerivationError, match="draw factors anew at each step"):
+        derived_largest_rate(TrainableNetwork(MLPBlock(relu, width=8, keep=0.5), 4, features=2), a)
+    assert derived_largest_rate(TrainableNetwork(MLPBlock(relu, width=8), 4, features=2), a) > 0  # the control
 
 
 @pytest.mark.slow
