@@ -283,6 +283,7 @@ def _dynamics(command: Parser) -> None:
     add("--depth", type=whole("depth", 1), metavar="L", help="number of layers (4)")
     add("--steps", type=whole("steps", 1), metavar="N", help="steps of gradient descent (100)")
     add("--learning-rate", type=finite("learning-rate"), metavar="R", help="η, which is multiplied by γ₀²n (0.1)")
+    add("--momentum", type=finite("momentum"), metavar="B", help="how much of its last change a step repeats (0)")
     add("--richness", type=finite("richness"), metavar="G", help="γ₀: how much features move, 0 for not at all (1)")
     add("--limits", metavar="A,B", help="take outputs to these limits too: depth, flow (neither)")
     add_time(command, ", where it is free (1)")

@@ -17,7 +17,7 @@ from numerics.cli.progress import samples_bar, slow_stage
 from numerics.cli.scaling import put_derived
 
 #: What only a training has.
-_OF_TRAINING = ("depth", "steps", "learning_rate", "richness", "limits", "t")
+_OF_TRAINING = ("depth", "steps", "learning_rate", "momentum", "richness", "limits", "t")
 
 
 def run_dynamics(options: argparse.Namespace, network: Callable[[argparse.Namespace], Recipe]) -> int:

@@ -41,6 +41,8 @@ class Settings:
         :math:`\varepsilon^2` times the depth.
     neurons : int or None
         How many are sampled for the state; None for fields that are known exactly.
+    momentum : float
+        How much of its last change a step adds.
     """
 
     limit: TrainingLimit
@@ -52,6 +54,7 @@ class Settings:
     steps: int
     t: float
     neurons: int | None
+    momentum: float = 0.0
 
     @property
     def fitted(self) -> NDArray[np.bool_]:
@@ -76,7 +79,10 @@ class Settings:
                 uses = 2 * met * len(adjoint.matrices) * self.depth
                 total += 8 * met * uses
             else:
-                total += self.neurons**2 * (sizes[0] * sizes[1]) + 1.5 * repeats * met * self.neurons * sum(sizes)
+                arrays = 2 if self.momentum else 1  # with the last change
+                total += arrays * self.neurons**2 * (sizes[0] * sizes[1]) + 1.5 * repeats * met * self.neurons * sum(
+                    sizes
+                )
         return round(self.depth * total)
 
 
@@ -106,6 +112,7 @@ class Descent:
         self.readout = self.state.fresh()[None]
         self.first = _root(settings.gram) @ np.stack([self.state.aligned(self.state.fresh()) for _ in settings.gram])
         self.last = self.gradient = self.first
+        self._moving = [np.zeros_like(rows) for rows in (self.readout, self.first)]
 
     def run(self, stepped: Callable[[], None] = lambda: None) -> Array:
         """All steps: the outputs before the first one and after each, shape (steps + 1, m); ``stepped`` is called after each.
@@ -119,13 +126,15 @@ class Descent:
         with np.errstate(over="ignore", invalid="ignore"):
             self._pass()
             kernel = self.tangent_kernel() if self.settings.richness == 0 else None
+            moved = np.zeros(len(self.settings.targets))
             for k in range(self.settings.steps):
                 if kernel is None:
                     outputs[k] = self._outputs()
                     self._step(self.settings.richness * self._errors(outputs[k], k))
                     self._pass()
                 else:
-                    outputs[k + 1] = outputs[k] + kernel @ self._errors(outputs[k], k)
+                    moved = self.settings.momentum * moved + kernel @ self._errors(outputs[k], k)
+                    outputs[k + 1] = outputs[k] + moved
                 stepped()
             if kernel is None:
                 outputs[-1] = self._outputs()
@@ -164,12 +173,15 @@ class Descent:
         self.gradient = g
 
     def _step(self, amount: Array) -> None:
+        momentum, align = self.settings.momentum, self.state.aligned
         for layer in self.layers:
             for s, gradient, read in layer.gradients():
-                layer.matrices[s].learn(self._pace(s) * amount[:, None] * gradient, read)
-        align = self.state.aligned
-        self.readout = align(self.readout) + amount @ align(self.last)
-        self.first = align(self.first) + (self.settings.gram * amount) @ align(self.gradient)
+                layer.matrices[s].learn(self._pace(s) * amount[:, None] * gradient, read, momentum)
+        changes = amount[None] @ align(self.last), (self.settings.gram * amount) @ align(self.gradient)
+        self._moving = [momentum * align(old) + new for old, new in zip(self._moving, changes, strict=True)]
+        self.readout, self.first = (
+            align(rows) + moved for rows, moved in zip((self.readout, self.first), self._moving, strict=True)
+        )
 
     def _pace(self, matrix: Matrix) -> float:
         return float(self.settings.depth ** float(self.settings.limit.rates[matrix]))

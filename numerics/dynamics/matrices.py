@@ -102,7 +102,7 @@ class KnownMatrix:
 
     def __init__(self, source: Neurons, target: Neurons, deviation: float, ratio: float) -> None:
         self.read, self.put_out = Side(source, target, 1.0), Side(target, source, ratio)
-        self.deviation, self.ratio, self._learned = deviation, ratio, np.zeros((0, 0))
+        self.deviation, self.ratio, self._learned, self._moving = deviation, ratio, np.zeros((0, 0)), np.zeros((0, 0))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,10 +126,14 @@ class KnownMatrix:
         learned = self.ratio * c @ self.learned @ self.read.vectors.array
         return self.deviation * (c @ self.put_out.images.array + learned), c
 
-    def learn(self, left: Array, right: Array) -> None:
-        """Add outer products, given by coordinates, in units of the deviation: rows of what it puts out, times rows of what it reads."""
+    def learn(self, left: Array, right: Array, momentum: float = 0.0) -> None:
+        """Add outer products, given by coordinates, in units of the deviation: rows of what it puts out, times rows of what it reads.
+
+        With so much of the last change, for momentum.
+        """
         left, right = (padded(a, (len(a), k)) for a, k in zip((left, right), self.shape, strict=True))
-        self._learned = self.learned + self.deviation * left.T @ right
+        self._moving = momentum * padded(self._moving, self.shape) + self.deviation * left.T @ right
+        self._learned = self.learned + self._moving
 
 
 class DrawnMatrix:
@@ -146,6 +150,7 @@ class DrawnMatrix:
         self.deviation, self.source, self.target = deviation, source.count, target.count
         self.entries = source.rng.standard_normal((target.count, source.count))
         self.entries *= deviation / np.sqrt(source.count)
+        self._moving: Array | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -160,9 +165,13 @@ class DrawnMatrix:
         """What its transpose makes of fields of the neurons that it puts out, and their coordinates."""
         return rows @ self.entries, rows / np.sqrt(self.target)
 
-    def learn(self, left: Array, right: Array) -> None:
-        """Add outer products, given by coordinates, in units of the deviation."""
-        self.entries += self.deviation**2 * np.sqrt(self.target / self.source) * left.T @ right
+    def learn(self, left: Array, right: Array, momentum: float = 0.0) -> None:
+        """Add outer products, given by coordinates, in units of the deviation, and so much of the last change."""
+        change = self.deviation**2 * np.sqrt(self.target / self.source) * left.T @ right
+        if momentum:
+            change += 0.0 if self._moving is None else momentum * self._moving
+            self._moving = change
+        self.entries += change
 
 
 def matrix_between(source: Neurons, target: Neurons, deviation: float, ratio: float) -> KnownMatrix | DrawnMatrix:

@@ -115,6 +115,7 @@ class SolvedTraining(Legible):
     learning_rate=given.number,
     steps=given.whole,
     t=given.number,
+    momentum=given.number,
     progress=given.optional(given.function),
 )
 def solve_training(
@@ -131,6 +132,7 @@ def solve_training(
     repeats: int = 20,
     seed: int = 0,
     progress: Progress | None = None,
+    momentum: float = 0.0,
 ) -> SolvedTraining:
     r"""Train a network of infinite width by gradient descent.
 
@@ -162,6 +164,9 @@ def solve_training(
         removed by runs with half as many.
     progress : callable, optional
         Called with how many steps of all runs are done, and how many there are.
+    momentum : float
+        How much of its last change each step adds, at least 0 and below 1: :math:`v' = \beta v - \eta\nabla`, and the weights move by v. Its flow is
+        that without momentum at :math:`\eta/(1-\beta)`.
 
     Returns
     -------
@@ -189,6 +194,9 @@ def solve_training(
     """
     limit = training_limit(net)
     base = _settings(limit, inputs, targets, depth, learning_rate, steps, richness, t, neurons)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be a number from 0 to below 1, got {momentum!r}")
+    base = replace(base, momentum=float(momentum))
     asked = (limits,) if isinstance(limits, str) else tuple(limits)
     for word in asked:
         if word not in LIMITS:

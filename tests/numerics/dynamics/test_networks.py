@@ -158,12 +158,14 @@ def two_matrices():
     return ByHand(lambda x: x + epsilon * A(tanh(B(x))), ((1, 2), (2, 1)), branch, back)
 
 
-def trained_by_hand(case, width, count, depth, steps, rate, richness, seed):
+def trained_by_hand(case, width, count, depth, steps, rate, richness, seed, momentum=0.0):
     """Networks x' = keep x + L^{-1/2} branch(x), f = v x / (richness n): outputs, and kernels of what the last layer's A reads at both ends."""
     rng, (m, dimension) = np.random.default_rng(seed), INPUTS.shape
     first, readout = rng.standard_normal((count, width, dimension)), rng.standard_normal((count, width))
     layers = [[rng.standard_normal((count, r * width, c * width)) for r, c in case.shapes] for _ in range(depth)]
     size, pace, outputs, read = depth**-0.5, rate * richness**2 * width, [], []
+    trained = [first, readout, *(matrix for w in layers for matrix in w)]
+    moving = [np.zeros_like(weights) for weights in trained]
     for _ in range(steps):
         states, kept = [first @ INPUTS.T / dimension**0.5], []
         for w in layers:
@@ -173,14 +175,15 @@ def trained_by_hand(case, width, count, depth, steps, rate, richness, seed):
         read.append(kept[-1])
         outputs.append(np.einsum("ri,rim->rm", readout, states[-1]) / (richness * width))
         errors = (outputs[-1] - TARGETS) / (m * richness * width)
-        gradient = readout[:, :, None] * errors[:, None, :]
-        readout = readout - pace * np.einsum("rim,rm->ri", states[-1], errors)
+        gradient, changes = readout[:, :, None] * errors[:, None, :], []
         for w, x, b in zip(layers[::-1], states[-2::-1], kept[::-1], strict=True):
-            passed, changes = case.back(size * gradient, x, w, b)
-            gradient = case.keep * gradient + passed
-            for matrix, change in zip(w, changes, strict=True):
-                matrix -= pace * change
-        first = first - pace * gradient @ INPUTS / dimension**0.5
+            passed, own = case.back(size * gradient, x, w, b)
+            gradient, changes = case.keep * gradient + passed, [*own, *changes]
+        changes = [gradient @ INPUTS / dimension**0.5, np.einsum("rim,rm->ri", states[-1], errors), *changes]
+        for weights, last, change in zip(trained, moving, changes, strict=True):
+            last *= momentum
+            last -= pace * change
+            weights += last
     kernels = [flipped(read[k]) @ read[k] / read[0].shape[1] for k in (0, -1)]
     return np.concatenate([np.stack(outputs, 1), *kernels], axis=1)
 
@@ -226,6 +229,52 @@ def test_trained_networks_tend_to_the_solution(name, depth):
     wrong = abs(still - expected) / np.sqrt(variance + own)
     assert wrong[:STEPS].max() > 2 * bound
     assert wrong[-3:].max() > bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "tanh"])
+def test_networks_trained_with_momentum_tend_to_the_solution(name):
+    case, momentum, rate, means, variances = CASES[name], 0.6, 0.2, [], []
+    for width, count in zip(WIDTHS, (400, 200), strict=True):
+        runs = trained_by_hand(case, width, count, 2, STEPS, rate, RICHNESS, width, momentum)
+        means.append(runs.mean(axis=0))
+        variances.append(runs.var(axis=0) / count)
+    expected, variance = 2 * means[1] - means[0], 4 * variances[1] + variances[0]
+    net = Network(case.layer, width=sp.oo)
+
+    def solved(seeds, learning_rate, momentum):
+        found = []
+        for seed in range(seeds):
+            run = solve_training(
+                net, INPUTS, TARGETS, 2, learning_rate, STEPS - 1, RICHNESS, repeats=2, seed=seed, momentum=momentum
+            )
+            kernel = run.kernel("A", 2)
+            found.append(np.concatenate([run.outputs, kernel[0][:, 0], kernel[-1][:, -1]]))
+        return np.mean(found, axis=0), np.var(found, axis=0) / max(1, seeds - 1)
+
+    (mean, own), (plain, _) = (
+        solved(1 if name == "linear" else 10, rate, momentum),
+        solved(1, rate / (1 - momentum), 0.0),
+    )
+    bound = stats.norm.isf(0.5e-3 / mean[1:].size)
+    assert (abs(mean - expected) / np.sqrt(variance + own)).max() < bound
+    # the control: what momentum is in the end, not from the start
+    assert (abs(plain - expected) / np.sqrt(variance + own)).max() > 2 * bound
+
+
+def test_momentum_of_the_lazy_network_is_that_of_its_kernel():
+    net = Network(CASES["linear"].layer, width=sp.oo)
+    plain, heavy = (solve_training(net, INPUTS, TARGETS, 2, 0.3, 3, 0, momentum=b) for b in (0, 0.5))
+    assert heavy.outputs[1] == pytest.approx(plain.outputs[1])
+    kernel = np.linalg.solve(
+        np.column_stack([TARGETS - plain.outputs[k] for k in range(3)]).T, np.diff(plain.outputs, axis=0)
+    ).T
+    moved = kernel @ (TARGETS - heavy.outputs[1]) + heavy.outputs[1] / 2
+    assert heavy.outputs[2] - heavy.outputs[1] == pytest.approx(moved)
+    assert plain.outputs[2] - plain.outputs[1] != pytest.approx(moved)  # the control
+    for wrong, why in ((1.0, "from 0 to below 1"), (-0.1, "from 0 to below 1"), (np.nan, "a finite number")):
+        with pytest.raises(ValueError, match=f"momentum must be .*{why}"):
+            solve_training(net, INPUTS, TARGETS, 2, momentum=wrong)
 
 
 @pytest.mark.parametrize(("inputs", "threads"), [(3, {1}), (FEW_INPUTS + 1, {2})])
