@@ -289,7 +289,8 @@ def run_networks(
         raise ValueError(
             f"{samples} networks of {task.depth} layers take about {work:.1g} operations, years on one processor; take fewer or smaller ones"
         )
-    written_out = columns**2 if seen.positions > 1 else 1  # pairs of coordinates, each of which takes time to compile
+    # statements about pairs of positions are written out pair by pair, each of which takes time to compile
+    written_out = columns**2 if seen.program.has_pairs else 1
     task = replace(task, jit=uses_jit(backend, work // written_out, partial(_kernel, task)) and task.start.is_moderate)
     if reduce is not None:
         condensed = last_time(task) if single else task

@@ -44,6 +44,12 @@ def _for_each_input(value: Value) -> bool:
     return bool(value.axes) and NEURONS not in value.axes and value.skip is None
 
 
+def finite(reader: Reader, x: Any, *arguments: Any, **options: Any) -> Value:
+    """``torch.nan_to_num``: the numbers themselves, which a formula of finite numbers has."""
+    reader.remark("nan_to_num is left out: what it reads is finite")
+    return reader.value(x, "nan_to_num")
+
+
 def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
     """A difference, as the sum with the negative."""
     return added(reader, a, reader.value(b, "a term").map(lambda e: -e), alpha)
@@ -124,6 +130,7 @@ FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("truediv", "itruediv", "div", "divide"), divided),
     "rtruediv": lambda reader, a, b: divided(reader, b, a),
     "rsub": lambda reader, a, b, alpha=1: subtracted(reader, b, a, alpha),
+    "nan_to_num": finite,
     "lerp": between,
     "addcmul": lambda reader, a, b, c, value=1: added(reader, a, multiplied(reader, b, c), value),
     "addcdiv": lambda reader, a, b, c, value=1: added(reader, a, divided(reader, b, c), value),

@@ -84,6 +84,10 @@ class Block:
             return self.of_neurons(self.name_of(said), said)
         if isinstance(said, tuple) and len(said) == 1:
             return self.value(said[0], where)
+        if said is None:
+            raise ValueError(
+                f"{where} is None, as is the second thing that an attention puts out: its weights have no rule alone"
+            )
         if isinstance(said, sp.Expr):
             raise ValueError(f"{where} depends on the size of the batch, while networks treat inputs one by one")
         raise ValueError(f"{where} is {type(said).__name__}, where one tensor of features was expected")
@@ -154,13 +158,14 @@ class Block:
         ValueError
             If the block computes it from other tensors: its entries then have another law than those of any of them.
         """
-        own = {t.untyped_storage().data_ptr() for t in (*self.block.parameters(), *self.block.buffers())}
+        whole = (*self.block.named_parameters(), *self.block.named_buffers())
+        own = {t.untyped_storage().data_ptr(): name for name, t in whole}
         if weight.untyped_storage().data_ptr() not in own:
             raise ValueError(
                 "the block computes its matrix from other tensors, and the law of such entries is not known; "
                 "write the layer by hand with derivations.Network"
             )
-        return self.name_of(weight) or "W"
+        return self.name_of(weight) or own[weight.untyped_storage().data_ptr()]
 
     def uniform(self, name: str, tensor: Any) -> Value:
         """A tensor whose entries are all one number."""

@@ -14,12 +14,13 @@ from numerics.pytorch.values import THERE, Value, is_tensor
 
 #: Numbers below this hide a score.
 HIDDEN = -700
+_AT_ZERO = "(x >= 0)*(x <= 0)"
 
 
-def _comparison(sign: str) -> Rule:
+def _comparison(said: str) -> Rule:
     def rule(reader: Reader, a: Any, b: Any) -> Value:
         first, second = reader.value(a, "a comparison"), reader.value(b, "a comparison")
-        step = parse_activation(f"(x {sign} 0)")
+        step = parse_activation(said)
         return replace(reader.combine(first, second, lambda x, y: step(x - y)), truth=True)
 
     return rule
@@ -106,7 +107,7 @@ def filled(reader: Reader, x: Any, mask: Any, value: Any) -> Value:
 
 def stepped(reader: Reader, x: Any, values: Any) -> Value:
     """``torch.heaviside(x, value at 0)``."""
-    at_zero = parse_activation("(x >= 0)*(x <= 0)")
+    at_zero = parse_activation(_AT_ZERO)
     above = parse_activation("(x > 0)")
     return reader.combine(
         reader.value(x, "heaviside"),
@@ -122,12 +123,14 @@ def _constant_like(value: sp.Expr) -> Rule:
 MODULES: dict[str, Rule] = {}
 FUNCTIONS: dict[str, Rule] = {
     **{
-        word: _comparison(sign)
-        for words, sign in (
-            (("gt", "greater"), ">"),
-            (("ge", "greater_equal"), ">="),
-            (("lt", "less"), "<"),
-            (("le", "less_equal"), "<="),
+        word: _comparison(said)
+        for words, said in (
+            (("gt", "greater"), "(x > 0)"),
+            (("ge", "greater_equal"), "(x >= 0)"),
+            (("lt", "less"), "(x < 0)"),
+            (("le", "less_equal"), "(x <= 0)"),
+            (("eq",), _AT_ZERO),
+            (("ne", "not_equal"), f"1 - {_AT_ZERO}"),
         )
         for word in words
     },

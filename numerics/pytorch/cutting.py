@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from numerics.pytorch.moving import KEEPS, at_place
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.shapes import side_by_side
-from numerics.pytorch.values import ANY, NEURONS, ONE, Part, Value, spoken, stacked
+from numerics.pytorch.values import ANY, HERE, NEURONS, ONE, Part, Value, spoken, stacked
 
 
 def chunked(reader: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Value, ...]:
@@ -118,11 +119,26 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             made, axis = reader.split(made, sizes)[1 if start else 0], axis + 1
         elif made.axes[axis] == ONE and step == 0:
             made = made.without(axis)
+        elif made.axes[axis] == HERE and isinstance(step, int):
+            made = at_place(reader, "an index", made, axis, step).without(axis)
+        elif made.axes[axis] == HERE and isinstance(step, slice):
+            made, axis = _positions(reader, made, axis, step), axis + 1
         else:
             raise ValueError(
                 f"a tensor is indexed along {spoken([made.axes[axis]])}; a layer treats its neurons and positions alike"
             )
     return made
+
+
+def _positions(reader: Reader, value: Value, axis: int, step: slice) -> Value:
+    """All positions, or one of them for all to read."""
+    (size,) = reader.positions
+    picked = range(size)[step]
+    if picked == range(size):
+        return value
+    if len(picked) != 1:
+        raise ValueError(f"a slice keeps {len(picked)} of {size} positions; {KEEPS}")
+    return at_place(reader, "a slice", value, axis, picked[0])
 
 
 MODULES: dict[str, Rule] = {}

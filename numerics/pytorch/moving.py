@@ -13,6 +13,9 @@ from derivations.language.nodes import PositionMatrix
 from numerics.pytorch.reader import Reader, Rule, here
 from numerics.pytorch.values import HERE, ONE, THERE, Value, number, spoken, stacked
 
+#: What slices of positions are read.
+KEEPS = "a layer keeps its positions, and known is one of them, such as x[:, 0] or x[:, :1]; write shifts with torch.roll or functional.pad"
+
 
 def over_all(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tuple[Value, int] | None:
     """The sum over all positions of an input, and their number; None along other axes.
@@ -79,6 +82,40 @@ def rolled(reader: Reader, x: Any, shifts: Any, dims: Any = None) -> Value:
     return moved(reader, "roll", value, taken)
 
 
+def at_place(reader: Reader, word: str, value: Value, axis: int, place: int) -> Value:
+    """What stands at one position, for all positions to read.
+
+    Raises
+    ------
+    ValueError
+        For a grid, or a position that does not exist.
+    """
+    if value.axes[axis] != HERE or len(reader.positions) != 1:
+        raise ValueError(
+            f"{word} takes one entry along {spoken([value.axes[axis]])}; known is one position where these have a single axis"
+        )
+    (size,) = reader.positions
+    if not -size <= place < size:
+        raise ValueError(f"{word} takes position {place} of {size}")
+    made = moved(reader, word, value, lambda at, source: int(source == (place % size,)))
+    return made.each(lambda parts: parts, axes=[*value.axes[:axis], ONE, *value.axes[axis + 1 :]])
+
+
+def selected(reader: Reader, x: Any, dim: int, index: Any) -> Value:
+    """``torch.select`` along positions."""
+    value = reader.value(x, "select")
+    axis = value.axis(dim, "select")
+    return at_place(reader, "select", value, axis, index).without(axis)
+
+
+def narrowed(reader: Reader, x: Any, dim: int, start: Any, length: Any) -> Value:
+    """``torch.narrow`` to one position."""
+    value = reader.value(x, "narrow")
+    if length != 1:
+        raise ValueError(f"narrow keeps {length} of the entries; {KEEPS}")
+    return at_place(reader, "narrow", value, value.axis(dim, "narrow"), start)
+
+
 def flipped(reader: Reader, x: Any, *dims: Any) -> Value:
     """``torch.flip`` along positions."""
     value = reader.value(x, "flip")
@@ -119,6 +156,20 @@ def weighed(reader: Reader, scores: Value, tensor: Any) -> Value:
     return head_by_head(reader, scores, tensor, lambda own, numbers: own.map(lambda e: _pairs(numbers) * e))
 
 
+def _triangle(keeps: Callable[[int], bool]) -> Rule:
+    """Scores of pairs on one side of a diagonal, and 0 for others."""
+
+    def rule(reader: Reader, x: Any, diagonal: int = 0) -> Value:
+        scores = reader.value(x, "a triangle")
+        if scores.axes[-2:] != (HERE, THERE):
+            raise ValueError(f"triangles are known of scores of pairs of positions, got {spoken(scores.axes)}")
+        count = range(reader.places)
+        kept = position_matrix([[int(keeps(there - at - diagonal)) for there in count] for at in count])
+        return scores.map(lambda e: kept * e)
+
+    return rule
+
+
 def _pairs(tensor: Any) -> PositionMatrix:
     return position_matrix([[number(float(entry)) for entry in row] for row in tensor.tolist()])
 
@@ -145,4 +196,12 @@ def head_by_head(reader: Reader, scores: Value, tensor: Any, function: Callable[
 
 
 MODULES: dict[str, Rule] = {}
-FUNCTIONS: dict[str, Rule] = {"roll": rolled, "flip": flipped, "cumsum": running}
+FUNCTIONS: dict[str, Rule] = {
+    "roll": rolled,
+    "flip": flipped,
+    "cumsum": running,
+    "tril": _triangle(lambda beyond: beyond <= 0),
+    "triu": _triangle(lambda beyond: beyond >= 0),
+    "select": selected,
+    "narrow": narrowed,
+}

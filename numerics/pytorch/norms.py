@@ -135,6 +135,11 @@ def summed(reader: Reader, x: Any, dim: Any = None, keepdim: bool = False) -> Va
     return _over_neurons(reader, "sum", x, dim, keepdim, lambda parts: _sum(reader, "sum", parts, lambda e: e))
 
 
+def log_sum_exp(reader: Reader, x: Any, dim: Any, keepdim: bool = False) -> Value:
+    """``torch.logsumexp``: the logarithm of a sum of exponentials."""
+    return summed(reader, reader.value(x, "logsumexp").map(sp.exp), dim, keepdim).map(sp.log)
+
+
 def _over_list(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tuple[Value, int] | None:
     """The sum along an axis that lists tensors, such as heads, and their number; None along another one."""
     value = reader.value(x, word)
@@ -214,6 +219,7 @@ MODULES: dict[str, Rule] = {"_BatchNorm": batch_normed, "LayerNorm": layer_norme
 FUNCTIONS: dict[str, Rule] = {
     "mean": averaged,
     "sum": summed,
+    "logsumexp": log_sum_exp,
     **dict.fromkeys(("norm", "vector_norm"), length),
     "normalize": normalised,
     "var": spread,

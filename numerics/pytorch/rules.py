@@ -72,13 +72,19 @@ _ORDERS = (
     "largest score itself"
 )
 _JUMPS = "it jumps at infinitely many places"
+_DRAWS = "it draws random numbers by itself; known are those of dropout and of dropped branches"
+_DISTANCES = "distances of positions have no rule; write their squares by products of positions, as scores are"
 _MIXES = "it mixes positions or neurons by complex numbers"
 #: Operations that have no limit of this kind, and why.
 REFUSED_OPERATIONS = {
     **dict.fromkeys(("amax", "amin", "argmax", "argmin", "topk", "sort", "argsort", "median", "quantile"), _ORDERS),
-    **dict.fromkeys(("cummax", "cummin", "logsumexp"), _ORDERS),
+    **dict.fromkeys(("cummax", "cummin"), _ORDERS),
     **dict.fromkeys(("floor", "ceil", "round", "trunc", "frac", "fmod", "remainder", "mod", "floordiv"), _JUMPS),
     **dict.fromkeys(("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_rfft2"), _MIXES),
+    **dict.fromkeys(
+        ("rrelu", "gumbel_softmax", "alpha_dropout", "feature_alpha_dropout", "bernoulli", "multinomial"), _DRAWS
+    ),
+    **dict.fromkeys(("cdist", "pdist"), _DISTANCES),
     "log_softmax": "it is the logarithm of shares of positions, which is known as softmax(...) alone",
 }
 

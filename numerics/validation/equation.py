@@ -10,8 +10,9 @@ removed by Richardson's weights; what is left is of the next order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -111,12 +112,15 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     _, network_seed, path_seed = spawn(seed, 3)
     s = of if of.by_law else of.calm
     shortened = 0 if of.depth or of.samples or not s.shortens else SHORTENED
-    while shortened and not _falls(s, network_seed):
+    shown = most_powerful(s)
+    while shortened and not _falls(s, shown, network_seed):
         s, shortened = s.shorter.calm, shortened - 1
-    shown, sizes, networks, paths, short = _compared(s, network_seed, path_seed)
+        shown = most_powerful(s)
+    sizes, networks, paths, short = _compared(s, shown, network_seed, path_seed)
     if shortened and not short:  # seen with more networks only
         s = s.shorter.calm
-        shown, sizes, networks, paths, _ = _compared(s, network_seed, path_seed)
+        shown = most_powerful(s)
+        sizes, networks, paths, _ = _compared(s, shown, network_seed, path_seed)
     of.resolved[:] = [s.t]
     when = "" if s.t == of.t else f" at t = {s.t:g}"
     for scores, net, path in zip(shown, networks, paths, strict=True):
@@ -125,29 +129,45 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
         yield score_row(claim, scores, net, path)
 
 
-def _falls(s: Setting, seed: Seed) -> bool:
+def _falls(s: Setting, shown: Sequence[Scores], seed: Seed) -> bool:
     """Whether what extrapolation leaves over falls from the smallest networks to larger ones, as it does where layers are short."""
-    shown, lefts = most_powerful(s), []
-    for first in (s.smallest, s.smallest * s.ratio):
-        found = extrapolated(s.networks, shown, Sizes((first, first * s.ratio), (_FEW, _FEW)), seed)
-        lefts.append(largest_left(found))
-    noise = max(float(np.sqrt(np.trace(m.covariance))) for m in found) * 2.0 / (first * s.ratio)
+    few = int(
+        min(_FEW, 4.0 * _needed(s, shown))
+    )  # what so many do not see is no matter beside the comparison's own noise
+    sizes = [s.smallest * s.ratio**k for k in range(3)]
+    drawn = [s.networks(size, few, one) for size, one in zip(sizes, spawn(seed, 3), strict=True)]
+    found = [
+        of_samples(shown, Sizes(pair, (few, few)), both)
+        for pair, both in zip(pairwise(sizes), pairwise(drawn), strict=True)
+    ]
+    lefts = [largest_left(means) for means in found]
+    noise = max(float(np.sqrt(np.trace(m.covariance))) for m in found[1]) * 2.0 / sizes[2]
     return lefts[1] <= max(0.4 * lefts[0], 3.0 * noise)  # of the second order it falls to a quarter
 
 
-_Compared: TypeAlias = tuple[Sequence[Scores], "Sizes", list["Extrapolated"], list["Extrapolated"], bool]
+def _needed(s: Setting, shown: Sequence[Scores]) -> float:
+    """Samples that see the control.
 
-
-def _compared(s: Setting, network_seed: Seed, path_seed: Seed) -> _Compared:
-    """Statistics, sizes of networks, networks and paths, and whether these are large enough."""
-    shown = most_powerful(s)
+    Raises
+    ------
+    ValueError
+        If none do.
+    """
     least = min(one.noncentrality for one in shown)
     if not least > 1e-12:
         raise ValueError(
             f"the control is not seen from {s.start.ravel()[:3].tolist()} at t = {s.t:g}: the law there is narrower, or wider, than doubles "
             "tell; choose a start and a t of moderate size"
         )
-    needed = SEEN / least
+    return SEEN / least
+
+
+_Compared: TypeAlias = tuple["Sizes", list["Extrapolated"], list["Extrapolated"], bool]
+
+
+def _compared(s: Setting, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed) -> _Compared:
+    """Sizes of networks, networks and paths, and whether these are large enough."""
+    needed = _needed(s, shown)
     if s.samples:
         needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
@@ -155,8 +175,8 @@ def _compared(s: Setting, network_seed: Seed, path_seed: Seed) -> _Compared:
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
         networks = extrapolated(s.networks, shown, sizes, network_seed)
         if s.depth or small(networks, needed):
-            return shown, sizes, networks, paths, True
-    return shown, sizes, networks, paths, False
+            return sizes, networks, paths, True
+    return sizes, networks, paths, False
 
 
 def score_row(claim: str, scores: Scores, net: Extrapolated, path: Extrapolated) -> Row:
@@ -268,10 +288,19 @@ def extrapolated(
     seed: Seed,
 ) -> list[Extrapolated]:
     """Extrapolated means of functions of the same samples."""
+    drawn = (
+        simulate(size, count, one) for size, count, one in zip(sizes.sizes, sizes.samples, spawn(seed, 2), strict=True)
+    )
+    return of_samples(functions, sizes, drawn)
+
+
+def of_samples(
+    functions: Sequence[Callable[[Array], Array]], sizes: Sizes, drawn: Iterable[Array]
+) -> list[Extrapolated]:
+    """The same from samples of both sizes, which are asked for one after the other."""
     means: list[list[Array]] = [[] for _ in functions]
     spreads: list[list[Array]] = [[] for _ in functions]
-    for size, count, one in zip(sizes.sizes, sizes.samples, spawn(seed, 2), strict=True):
-        x = simulate(size, count, one)
+    for x, count in zip(drawn, sizes.samples, strict=True):
         for k, f in enumerate(functions):
             values = f(x)
             means[k].append(values.mean(axis=0))

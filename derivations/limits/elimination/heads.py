@@ -284,8 +284,9 @@ class AttentionLaw(Law):
         one, two = (*rows, *rows)[:2] if rows else (0, 0)
         if function.has(LayerAverage):
             raise NotClosed(
-                "a norm behind several heads of attention has the covariances of all of them under one root, and the mean of that over all their scores "
-                "has no rule; take one head, or add each head to the state with a norm of its own"
+                "a norm behind a head of attention has more under its root than the covariance of that head, such as the state's or another head's, and "
+                "the mean of that over the scores has no rule; give a head a norm of its own, put the norm before the attention, or write epsilon in "
+                "front of what is added to the state"
             )
         if len(rows) > 2 or function.free_symbols - {*pairs} or one >= self.draw.inputs:
             raise NotClosed(

@@ -411,7 +411,11 @@ ATTENTION = {"attn": nn.MultiheadAttention(4, 2, batch_first=True)}
         (zeroed(), {}, "its biases have variance 0/k"),
         (trained_attention(), {"positions": 2}, "in_proj .* its weights have variance"),
         (Calls(lambda b, x: x + b.layer(x) * x.shape[0], **LINEAR), {"positions": 2}, "the size of the batch"),
-        (Calls(lambda b, x: x + b.layer(x[:, :1]), **LINEAR), {"positions": 2}, "getitem.* indexed along .positions"),
+        (
+            Calls(lambda b, x: x + b.layer(x[:, 1:]), **LINEAR),
+            {"positions": 3},
+            "a slice keeps 2 of 3 positions; .* write shifts with",
+        ),
         (
             Calls(lambda b, x: x + b.layer(x.mT).mT, **LINEAR),
             {"positions": 4},

@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from numerics.pytorch import from_torch  # noqa: E402
+from tests.numerics.pytorch.test_blocks import Calls  # noqa: E402
 from tests.numerics.pytorch.test_todays_blocks import (  # noqa: E402
     HEADS,
     TOKENS,
@@ -93,6 +94,12 @@ BLOCKS = {
     "where of constants": pointwise(lambda b, x: torch.where(x > 0, 1, 0) * x + torch.where(x <= 0, x, torch.zeros_like(x))),
     "a comparison as a factor": pointwise(lambda b, x: b.c(x) * (b.c(x) > 0.1) + x * torch.gt(x, b.c(x)).to(x.dtype)),
     "active units": pointwise(lambda b, x: (b.c(x).relu() > 0) * x),
+    "dead units": pointwise(lambda b, x: (b.c(x).relu() == 0) * x + x * torch.ne(b.c(x).relu(), 0)),
+    "finite numbers": pointwise(lambda b, x: torch.nan_to_num(b.c(x), nan=0.5)),
+    "one position": pointwise(lambda b, x: x[:, :1] + b.c(x[:, 1]).unsqueeze(1) + 2 * x.select(1, -1)[:, None] + x.narrow(1, 2, 1)),
+    "a logarithm of exponentials": pointwise(lambda b, x: b.c(x) * x.logsumexp(-1, keepdim=True)),
+    "triangles of scores": lambda: Decoder(lambda b, q, k, v: (q @ k.mT).tril() @ v + 2 * torch.triu(q @ k.mT, 1) @ v),
+    "all positions": pointwise(lambda b, x: b.c(x[:, 0:TOKENS])),
     "no active units": pointwise(lambda b, x: (b.c(x).relu() >= 0) * x),
     "and, or, not": pointwise(lambda b, x: x * ((x > 0) & (b.c(x) < 1) | ~(x >= -0.2))),
     "numbers of comparisons": pointwise(lambda b, x: ((x > 0).float() + (b.c(x) > 0).double()) * x),
@@ -125,9 +132,31 @@ def product(function):
     return lambda: Decoder(lambda b, q, k, v: q @ function(k.transpose(-1, -2) @ v))
 
 
+def pairs():
+    return Calls(lambda b, x: x + b.m(x, x, x)[1] @ x, m=nn.MultiheadAttention(N, 2, batch_first=True))
+
+
+def adapter():
+    return Calls(
+        lambda b, x: x + b.a(x) + x @ b.A.T @ b.B.T,
+        a=nn.Linear(N, N),
+        A=nn.Parameter(torch.randn(4, N)),
+        B=nn.Parameter(torch.randn(N, 4)),
+    )
+
+
 ORDERS = "it looks for the largest, the smallest or the order of entries"
 AFTER = "keys times values are known where queries are multiplied with them next"
 REFUSED = {
+    "some positions": (pointwise(lambda b, x: torch.cat([x[:, 1:], x[:, :1]], 1)), "a slice keeps 2 of 3 positions; a layer keeps its positions"),
+    "random numbers": (pointwise(lambda b, x: F.gumbel_softmax(x)), "it draws random numbers by itself"),
+    "distances": (pointwise(lambda b, x: torch.cdist(x, x) @ x), "distances of positions have no rule"),
+    "a triangle of features": (pointwise(lambda b, x: x.tril()), "triangles are known of scores"),
+    "no such position": (pointwise(lambda b, x: x[:, 7:8]), "a slice keeps 0 of 3 positions"),
+    "two of them": (pointwise(lambda b, x: x.narrow(1, 0, 2)), "narrow keeps 2 of the entries"),
+    "not a row of the grid": (pointwise(lambda b, x: x.select(-1, 0)), "select takes one entry along .features"),
+    "weights of pairs": (pairs, "its weights have no rule alone"),
+    "an adapter's parameters": (adapter, "A is a tensor that the block draws itself"),
     "or by a sum": (pointwise(lambda b, x: ((x > 0) + (b.c(x) > 0)) * x), "two comparisons are added, which PyTorch takes as or"),
     "whole numbers": (pointwise(lambda b, x: x.to(torch.long) * x), "converted to torch.int64, which rounds them"),
     "whole numbers by a word": (pointwise(lambda b, x: x.to(dtype=torch.int32) * x), "converted to torch.int32"),

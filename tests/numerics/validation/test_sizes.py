@@ -1,4 +1,4 @@
-"""How many networks the comparison with a flow draws at each size, on networks that are made up."""
+"""How many networks the comparison with a limit draws at each size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import sympy as sp
 
 from derivations import ResNet, derive, relu
 from derivations.diffusion import Flow
-from numerics.validation.base import spawn
-from numerics.validation.equation import flow_of_networks
+from numerics.validation.base import QUICK_SCALE, SCALE, spawn
+from numerics.validation.equation import _falls, flow_of_networks, most_powerful
 from numerics.validation.settings import settings_of
+from numerics.validation.subjects import Setting
 
 
 def made_up(spread, right=2.0, second=150.0):
@@ -69,3 +70,23 @@ def test_one_path_has_the_flow_and_its_control():
     assert right == pytest.approx(np.exp((0.5 + 0.125) / 2))
     assert wrong == pytest.approx(np.exp(1.05 * (0.5 + 0.125) / 2))
     assert wrong != pytest.approx(np.exp((0.525 + 0.525**2 / 2) / 2), rel=1e-3)
+
+
+def test_layers_are_judged_by_no_more_networks_than_are_compared(monkeypatch):
+    drawn = []
+
+    def networks(self, size, samples, seed):
+        drawn.append((size, samples))
+        return drawn_by(self, size, samples, seed)
+
+    drawn_by = Setting.networks
+    monkeypatch.setattr(Setting, "networks", networks)
+    (s,) = settings_of(derive(ResNet(relu, width=1)), 1.0, 1.0, None, None, 1)
+    counts = {}
+    for name, scale in (("quick", QUICK_SCALE), ("full", SCALE)):
+        drawn.clear()
+        of = replace(s, scale=scale)
+        assert _falls(of, most_powerful(of), 0)
+        assert [size for size, _ in drawn] == [16, 32, 64]  # each size once
+        ((counts[name], *_),) = {tuple(count for _, count in drawn)}
+    assert counts["quick"] < counts["full"] / 2  # the control, 5 % off, asks for more
