@@ -16,7 +16,7 @@ from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
-from derivations.limits.elimination.draws import Expansion, Fluctuations
+from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
 from derivations.limits.elimination.loop import Tag, conditional_mean
@@ -150,7 +150,12 @@ class LayerMoments:
         found: dict[sp.Expr, sp.Expr] = {}
         new = {x: x + with_sums(moved) for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
         for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
-            if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
+            if inside := (moved := new[x] - x).atoms(sp.Symbol) & drawn:
+                if inside <= _still(still.random):
+                    raise NoLimit(
+                        f"what {', '.join(sorted(map(str, inside)))} puts out vanishes with ε, which stands inside the matrix; take it out, as "
+                        "eps*A(x) for A(eps*x)"
+                    )
                 return moved, {}, powers
             # a tangent of a state of fixed norm is orthogonal to it
             for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):
@@ -350,3 +355,9 @@ def state_averages(expr: sp.Expr) -> list[LayerAverage]:
     """The averages over the state in an expression, innermost first."""
     nodes = [n for n in expr.atoms(LayerAverage) if n.layer == 0]
     return sorted(nodes, key=lambda n: (len(n.atoms(LayerAverage)), sp.default_sort_key(n)))
+
+
+def _still(random: Sequence[object]) -> set[sp.Symbol]:
+    """What matrices put out that are applied to something that vanishes: nothing."""
+    draws = [draw for draw in random if isinstance(draw, Draw)]
+    return {v for draw in draws for i, v in enumerate(draw.variables) if not any(draw.covariance[i, i])}
