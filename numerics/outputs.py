@@ -201,7 +201,9 @@ def _along_flow(gram: SecondMoments, start: Array, t: float) -> dict[Any, float]
         scale = np.sqrt(np.diag(second))
         pairs = np.triu(second, 1) / np.where(scale[:, None] * scale > 0, scale[:, None] * scale, 1.0)
         if (np.abs(pairs) > 1 - 1e-12).any():
-            raise ValueError("two inputs are parallel at depth 0; give different ones, x0= of shape (width, inputs)")
+            raise ValueError(
+                "two inputs or positions are parallel at depth 0; give different ones, x0= of shape (width, inputs)"
+            )
     found = np.atleast_1d(solve_flow(part, start[kept], t)(t))
     return dict(zip(part.states, map(float, found), strict=True))
 

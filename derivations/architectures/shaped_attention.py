@@ -77,9 +77,7 @@ class ShapedAttention(Recipe):
         if self.skip.is_negative or sp.ask(sp.Q.ge(self.skip, 1)):
             raise DerivationError(f"skip must be in [0, 1), got {self.skip}")
         if sp.cancel(self.size / n).has(n):
-            raise DerivationError(
-                f"the number of keys must be a multiple of the width, got {self.size}; e.g. size=symbols.width/2"
-            )
+            raise DerivationError(f"the number of keys must be a multiple of the width, such as n/2, got {self.size}")
         self.program()
 
     @property

@@ -63,8 +63,13 @@ class SlowManifold:
             for value in sp.roots(sp.Poly(moves[0], v[0, 0]))
             if value.is_positive and (1 - sp.Abs(1 + sp.diff(moves[0], v[0, 0]).subs(v[0, 0], value))).is_positive
         ]
-        if len(settled) != 1 or few == 1:
+        if len(settled) != 1:
             raise refusal
+        if few == 1:
+            raise NoLimit(
+                f"layers move the mean square of one input towards {brief(settled[0])} within few layers and keep it there, so nothing of one "
+                "input moves with depth; ask for inputs=2, whose correlation may move"
+            )
         found = cls(moments, settled[0])
         if sp.cancel(found.at(moves[1])) != 0:
             raise refusal

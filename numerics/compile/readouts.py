@@ -82,6 +82,11 @@ def _matrix(d: Derivation, process: Any) -> sp.Matrix:
     if getattr(process, "matrix", None) is not None:
         return process.matrix
     if len(states) != m * (m + 1) // 2 or not states[0].is_nonnegative:
+        if not states:
+            raise ValueError(
+                "nothing moves: every layer fixes the norm of an input, so that the output of one input has the same Gaussian law after every layer; "
+                "ask about two inputs"
+            )
         raise ValueError(
             f"the limit in {', '.join(map(str, states[:4]))} does not give the second moments of the state at a fixed time; "
             "ask for one input, or for a regime whose limit is that of the Gram matrix"

@@ -133,8 +133,13 @@ def test_outputs_of_networks_with_their_readout_drawn(network, order, x0):
     ("make", "options", "said"),
     [
         (lambda: derive(MLP(relu, inputs=2), order="joint"), {}, "the limit in q does not give the second moments"),
+        (
+            lambda: derive(Network(lambda x: rms_norm(x + epsilon * Weights("A")(relu(x))), width=sp.oo)),
+            {},
+            "nothing moves: every layer fixes the norm",
+        ),
         (lambda: derive(ResNet(relu, width=sp.Symbol("n", integer=True, positive=True))), {}, "does not give"),
-        (lambda: derive(ResNet(relu, width=sp.oo, inputs=2)), {"of": (1, 1)}, "two inputs are parallel"),
+        (lambda: derive(ResNet(relu, width=sp.oo, inputs=2)), {"of": (1, 1)}, "two inputs or positions are parallel"),
         (
             lambda: derive(ResNet(relu, width=sp.oo, inputs=2)),
             {"of": (1,)},

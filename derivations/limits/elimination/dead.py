@@ -40,7 +40,7 @@ def continued(
     NotClosed
         If the body has no value where these variables are 0.
     """
-    if body.is_polynomial(*own) or not (divides(value, variance) or any(_jumps(body, u) for u in own)):
+    if body.is_polynomial(*own) or not (divides(value, variance) or any(jumps(body, u) for u in own)):
         return value
     still = body.xreplace(dict.fromkeys(own, sp.S.Zero))
     if still.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
@@ -63,7 +63,7 @@ def divides(value: sp.Expr, variance: sp.Symbol) -> bool:
     )
 
 
-def _jumps(body: sp.Expr, u: sp.Symbol) -> bool:
+def jumps(body: sp.Expr, u: sp.Symbol) -> bool:
     """Whether a function is not continuous at 0."""
     if not body.has(sp.Piecewise, sp.sign, sp.Heaviside, sp.floor, sp.ceiling):
         return False

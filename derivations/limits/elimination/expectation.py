@@ -14,7 +14,7 @@ from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.limits.elimination.averages import LayerAverage, may_vanish
 from derivations.limits.elimination.coefficients import Coefficients
-from derivations.limits.elimination.dead import continued
+from derivations.limits.elimination.dead import continued, jumps
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released, with_sums
 from derivations.limits.elimination.products import expanded
@@ -109,12 +109,21 @@ class GaussianLaw(Law):
         """Of a function of the variables; where a variance can be 0, also right there."""
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
+        self._require_size(body)
         vanishing = self._may_vanish(body)
         # a name would hide the variances
         value = self._generic_mean(body, self._named if self._settled and not vanishing else None)
         for name, (argument, own) in vanishing.items():
             value = continued(value, released(body), own, name, argument, self.mean)
         return value
+
+    def _require_size(self, body: sp.Expr) -> None:
+        """Refuse a jump at what vanishes with the small parameter: its mean is not that at 0, however small it is."""
+        for v in self.variables:
+            if v in body.free_symbols and self.entry(v, v) == 0 and jumps(released(body), v):
+                raise NotClosed(
+                    f"{brief(body)} jumps where {v} is 0, and {v} becomes small with ε; take ε out of the step, as sign(B(x)) for sign(B(eps*x))"
+                )
 
     def _may_vanish(self, body: sp.Expr) -> dict[sp.Symbol, tuple[sp.Symbol, list[sp.Symbol]]]:
         """The variances of a body's variables that can be 0, by their placeholders: as a number that can be 0, and whose they are."""

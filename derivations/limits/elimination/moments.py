@@ -16,7 +16,7 @@ from derivations.language.statements import Program
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
-from derivations.limits.elimination.draws import Expansion, Fluctuations
+from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
 from derivations.limits.elimination.loop import Tag, conditional_mean
@@ -26,7 +26,8 @@ from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
-_SCALE = "scale the branch by epsilon, which is 1/sqrt(L), or ask scalings(net) what the network does as it stands"
+#: What to do about a layer that is not near the identity.
+SCALE = "scale the branch by epsilon, which is 1/sqrt(L), or ask scalings(net) what the network does as it stands"
 _REMEDY = {
     "mean": "scale this part of the update by ε², or centre it",
     "covariance": "scale the branch by ε or less, where ε is 1/sqrt(L), or ask scalings(net) which sizes have a limit",
@@ -149,7 +150,12 @@ class LayerMoments:
         found: dict[sp.Expr, sp.Expr] = {}
         new = {x: x + with_sums(moved) for x, (moved, *_) in zip(still.states, still.increment, strict=True)}
         for c, x in enumerate(still.states if any(map(any, still.increment)) else ()):
-            if (moved := new[x] - x).atoms(sp.Symbol) & drawn:
+            if inside := (moved := new[x] - x).atoms(sp.Symbol) & drawn:
+                if inside <= _still(still.random):
+                    raise NoLimit(
+                        f"what {', '.join(sorted(map(str, inside)))} puts out vanishes with ε, which stands inside the matrix; take it out, as "
+                        "eps*A(x) for A(eps*x)"
+                    )
                 return moved, {}, powers
             # a tangent of a state of fixed norm is orthogonal to it
             for body in (x, x**2, *([x * still.states[c % self.inputs]] if c >= self.inputs else [])):
@@ -180,7 +186,7 @@ class LayerMoments:
         moved, found, _ = self._projection
         if moved != 0:
             raise NoLimit(
-                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {_SCALE}"
+                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {SCALE}"
             )
         return found
 
@@ -212,7 +218,7 @@ class LayerMoments:
             moved = sp.cancel(self.on_range(with_sums(self.expansion.increment[a][0])))
             if moved != 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {_SCALE}"
+                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {SCALE}"
                 )
 
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
@@ -349,3 +355,9 @@ def state_averages(expr: sp.Expr) -> list[LayerAverage]:
     """The averages over the state in an expression, innermost first."""
     nodes = [n for n in expr.atoms(LayerAverage) if n.layer == 0]
     return sorted(nodes, key=lambda n: (len(n.atoms(LayerAverage)), sp.default_sort_key(n)))
+
+
+def _still(random: Sequence[object]) -> set[sp.Symbol]:
+    """What matrices put out that are applied to something that vanishes: nothing."""
+    draws = [draw for draw in random if isinstance(draw, Draw)]
+    return {v for draw in draws for i, v in enumerate(draw.variables) if not any(draw.covariance[i, i])}

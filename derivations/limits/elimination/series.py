@@ -90,6 +90,8 @@ def _laurent(expr: sp.Expr, order: int) -> _Laurent:
         return _of_power(expr, order)
     if isinstance(expr, sp.Max | sp.Min | sp.Abs):
         return _of_kinked(expr, order)
+    if isinstance(expr, sp.sign | sp.Heaviside):
+        return _of_pieces(_as_pieces(expr), order, moving_from=1)
     if isinstance(expr, sp.Piecewise):
         return _of_pieces(expr, order)
     if isinstance(expr, GaussianExpectation) and not any(part.has(step) for part in expr.args[1:]):
@@ -202,6 +204,8 @@ def _of_function(expr: sp.Function, order: int) -> _Laurent:
         raise NoLimit(f"{brief(expr)} is not smooth at ε = 0: its argument grows; write it in powers of ε")
     y = sp.Dummy("y", real=True)
     at, rest = inside.get(0, sp.S.Zero), {k: c for k, c in inside.items() if k > 0}
+    if isinstance(expr, sp.floor | sp.ceiling) and at.is_integer:
+        raise NoLimit(f"{brief(expr)} jumps where its argument is at ε = 0; take ε out of the step")
     outer, power = expr.func(y), {0: sp.S.One}
     found: _Laurent = {}
     for j in range(order + 1):
@@ -228,8 +232,15 @@ def _of_kinked(expr: sp.Expr, order: int) -> _Laurent:
     return _of_pieces(pieces, order)
 
 
-def _of_pieces(expr: sp.Piecewise, order: int) -> _Laurent:
-    """Piece by piece. A kink at a multiple of ε is where the multiple is; one that moves otherwise is marked."""
+def _as_pieces(step_function: sp.Function) -> sp.Piecewise:
+    inside = step_function.args[0]
+    low, high = (step_function.func(sp.Integer(side)) for side in (-1, 1))
+    at_zero = step_function.subs(inside, 0)
+    return sp.Piecewise((low, sp.Lt(inside, 0)), (high, sp.Gt(inside, 0)), (at_zero, True))
+
+
+def _of_pieces(expr: sp.Piecewise, order: int, moving_from: int = 2) -> _Laurent:
+    """Piece by piece. A kink at a multiple of ε is where the multiple is; one that moves otherwise is marked, of a jump from the first order on."""
     conditions, moves = [], False
     for _, condition in expr.args:
         rule = {}
@@ -251,7 +262,7 @@ def _of_pieces(expr: sp.Piecewise, order: int) -> _Laurent:
         for k in powers
     }
     if moves:
-        found |= {k: found.get(k, sp.S.Zero) + moving_kink for k in range(2, order + 1)}
+        found |= {k: found.get(k, sp.S.Zero) + moving_kink for k in range(moving_from, order + 1)}
     return found
 
 

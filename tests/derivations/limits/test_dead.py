@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, derive, epsilon, jacobian
+from derivations.errors import DerivationError
 from derivations.gaussian import expect
 from derivations.interchange import read_source
 from derivations.language import parse_layer
@@ -101,6 +102,31 @@ def test_targets_formats_and_derivatives_agree():
     assert "Cov[Δ, Δ | X]" in str(d)
     for text in (plain.plain(noise), latex.latex(noise), typst.typst(noise)):
         assert "otherwise" in text or "cases" in text
+
+
+@pytest.mark.parametrize("body", ["heaviside(eps*B(x))", "sign(eps*B(x) - eps/2)", "heaviside(eps*x)*x"])
+def test_a_step_does_not_see_how_small_its_argument_is(body):
+    """Its value at 0, 1/2 of heaviside and 0 of sign, was taken for all of it."""
+    net = Network(parse_layer(f"x + eps*A({body})"), width=2)
+    drift, covariance = limit_at(net, MIXED)
+    assert against_the_limit(net, MIXED, "weights", 4_000, drift, covariance) < 1
+    assert against_the_limit(net, MIXED, "weights", 4_000, drift, covariance / 2) > 1
+
+
+@pytest.mark.parametrize("body", ["heaviside(B(eps*x))", "sign(B(eps*relu(x)))"])
+def test_a_step_of_what_a_small_matrix_puts_out_is_refused(body):
+    for start in ("x + eps*A({})", "x + eps**2*{}"):
+        with pytest.raises(DerivationError, match="take ε out of the step"):
+            derive(Network(parse_layer(start.format(body)), width=2))
+
+
+@pytest.mark.parametrize("layer", ["x + A(eps*x)", "x + A(relu(eps*B(x)))"])
+def test_a_small_parameter_inside_a_matrix_is_asked_to_be_taken_out(layer):
+    """The layer was said to move at random at ε = 0, where it stands still."""
+    with pytest.raises(DerivationError, match="take it out, as eps"):
+        derive(Network(parse_layer(layer), width=2))
+    with pytest.raises(DerivationError, match="at random"):
+        derive(Network(parse_layer("x + A(x)"), width=2))
 
 
 def test_a_condition_on_a_sum_of_cases_is_printed_as_it_stands():
