@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
 
 import mpmath
@@ -21,7 +22,7 @@ from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
-from derivations.laws.proofs import check_zero
+from derivations.laws.proofs import check_zero, draw_inside, draw_point
 from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
 from derivations.symbols import initial, time
 from derivations.symbols import state as x
@@ -155,3 +156,25 @@ def test_a_moment_is_infinite_at_the_very_time_and_finite_before_it():
     d = compile_law(inverse_bessel, x0=1.0, t=0.5)
     assert d.var() < float("inf") == d.moment(3)
     assert str(d.stats("sk")) == "(nan, inf)"
+
+
+@pytest.mark.parametrize("interval", [(0, sp.oo), (-sp.oo, 0), (-sp.oo, sp.oo), (3, 4)], ids=str)
+def test_points_of_a_proof_lie_inside_and_near_the_ends(interval):
+    low, high = map(sp.sympify, interval)
+    draw = random.Random(0)
+    points = [draw_inside((low, high), draw) for _ in range(20)]
+    assert all(low < point < high for point in points)
+    reach = max(
+        min(abs(p - e) for e in (low, high) if e.is_finite) if {low, high} != {-sp.oo, sp.oo} else abs(p)
+        for p in points
+    )
+    assert reach < 2  # where densities are numbers of moderate size
+    assert len(set(points)) > 10  # control: not one point
+
+
+def test_values_of_a_proof_keep_the_signs_of_parameters():
+    up, down = sp.Symbol("u", positive=True), sp.Symbol("d", negative=True)
+    form = LampertiForm(x, (-sp.oo, sp.oo), down * x, up)
+    point = draw_point(form, (up, down), random.Random(0))
+    assert point[up] > 0 > point[down]
+    assert draw_point(form, (up, down), random.Random(1)) != point  # control
