@@ -186,3 +186,15 @@ def test_kernels_solve_feynman_and_kacs_equation_for_half_the_potential(family):
     wrong = sp.N(((time_slope - killed - kernel / 100) / kernel).subs(at), 40)
     assert abs(wrong) > 1e-3
     assert mpmath.isfinite(mpmath.mpf(str(gap)))
+
+
+def test_a_passage_on_a_bounded_coordinate_is_its_mirror_image():
+    process = Diffusion((x,), [0], [[(1 + x**2) ** 2]])
+    down = first_passage(process, -sp.S.One).density.subs({initial: sp.Rational(1, 5), time: sp.Rational(1, 3)})
+    up = first_passage(process, sp.S.One, above=False).density.subs(
+        {initial: -sp.Rational(1, 5), time: sp.Rational(1, 3)}
+    )
+    other = first_passage(process, sp.S.One, above=False).density.subs({initial: 0, time: sp.Rational(1, 3)})
+    values = [sp.N(density, 15) for density in (down, up, other)]
+    assert abs(values[0] - values[1]) < 1e-10 * abs(values[0])
+    assert abs(values[2] - values[0]) > 1e-2 * abs(values[0])  # control
