@@ -60,7 +60,8 @@ def denominator_of_powers(program: Program, small: sp.Symbol) -> int:
 
 def _root(weights: Weights, small: Set[sp.Symbol]) -> sp.Expr:
     """The root of the small factor of a variance; 1 where the mean or the biases do not have it as well."""
-    powers = weights.variance.as_powers_dict()
+    given = weights.variance
+    powers = (sp.factor_terms(sp.together(given)) if given.free_symbols & small else given).as_powers_dict()
     factor = sp.Mul(*(base**power for base, power in powers.items() if base in small))
     root = sp.sqrt(factor)
     others = (weights.mean / root, weights.bias_mean / root, weights.bias_variance / factor)
