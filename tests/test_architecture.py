@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "loading",
-        "errors", "symbols", "decimals", "constants", "binding",
+        "errors", "symbols", "decimals", "constants", "binding", "affine",
         "piecewise", "special", "sums", "gaussian", "notation", "activations", "language", "architectures",
         "covariances", "entries", "interchange", "equations", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence",
         "explain", "exponents", "backward", "dynamics", "derivation",

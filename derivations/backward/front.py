@@ -160,8 +160,8 @@ class Jacobian(Printed):
 
         Over positions a matrix of them: :math:`\sum_i\sum_{ab} q_{ab}\,G_i^a G_i^b`.
 
-        Weights are in units of their standard deviations, and the squares are added up over the layers of a unit of time; G is the gradient in the
-        layer, which moves as a row of :attr:`inverse`. Averages over the state are in angle brackets.
+        Weights are in units of their standard deviations, those of a matrix hold its biases, and the squares are added up over the layers of a
+        unit of time; G is the gradient in the layer, which moves as a row of :attr:`inverse`. Averages over the state are in angle brackets.
 
         Raises
         ------

@@ -13,6 +13,7 @@ from enum import Enum
 
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.architectures.base import Recipe
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
@@ -211,6 +212,8 @@ def _own(net: Recipe, program: Program, order: str) -> tuple[Program, list[Size]
             return _introduced(inside)
         kept = sp.S.Zero
     rest = update - kept * state
+    if not is_affine(rest, {state}):
+        return program, [], None
     if rest == 0:
         raise DerivationError(
             f"the layer only multiplies the state by {kept}; it has no branch whose size could be chosen"

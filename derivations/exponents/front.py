@@ -19,6 +19,7 @@ from derivations.exponents.training import FirstStep, trained_names
 from derivations.exponents.training_words import training_steps
 from derivations.kernels.flows import require_slopes
 from derivations.language.statements import Back, Matrix
+from derivations.limits.elimination.moments import SCALE
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
 
@@ -162,6 +163,9 @@ def scalings(
 
 
 def _found(net: Recipe, made: Family) -> Scalings:
+    if not made.sizes and made.order != "joint" and made.introduced is None:
+        why = "the state goes through a function, alone or with its branch, so that a layer whose branch is 0 is not the identity"
+        return Scalings(net, made, None, why)
     if not made.sizes and made.order != "joint":
         return Scalings(
             net,
@@ -172,7 +176,7 @@ def _found(net: Recipe, made: Family) -> Scalings:
     try:
         return Scalings(net, made, terms(made))
     except NoLimit as error:
-        return Scalings(net, made, None, str(error))
+        return Scalings(net, made, None, str(error).removesuffix(f"; {SCALE}"))
 
 
 def _training(

@@ -59,7 +59,8 @@ def with_branch_size(program: Program, size: sp.Symbol) -> Program | None:
     update = visited(program.update)
     if update == program.update:
         return None
-    changed.update({part: scaled(part) for part in sums if _is_part(part, changed)})
+    for part in [part for part in sums if _is_part(part, changed)]:
+        visited(part)
     norms = {s.symbol: visited(s.body) for s in program.statements if isinstance(s, Mean) and update.has(s.symbol)}
     statements = tuple(
         replace(s, body=norms.get(s.symbol, s.body.xreplace(changed))) if hasattr(s, "body") else s

@@ -15,17 +15,18 @@ from itertools import pairwise
 import mpmath as mp
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.calculus.size import is_moderate
 from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation
 from derivations.language import Program
-from derivations.language.statements import Matrix
+from derivations.language.statements import Matrix, Mean
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.loop import conditional_mean
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from derivations.limits.width import MeanFieldLayer
-from derivations.symbols import correlation, mean_square
+from derivations.symbols import correlation, mean_square, state
 
 variance = mean_square
 MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
@@ -310,6 +311,20 @@ def _cancelled(expr: sp.Expr) -> sp.Expr:
     )
 
 
+def _reads_products(program: Program) -> bool:
+    """Whether a layer reads of the state only what its second moments determine, so that neurons need not be Gaussian: as ``relu(A(x))``."""
+    if program.update.has(state):
+        return False
+    for s in program.statements:
+        body = getattr(s, "body", sp.S.Zero)
+        if not body.has(state):
+            continue
+        power = 2 if isinstance(s, Mean) else 1
+        if not isinstance(s, Matrix | Mean) or sp.expand(body / state**power).has(state):
+            return False
+    return True
+
+
 class _Order0:
     """A layer's moments at infinite width without any expansion."""
 
@@ -318,7 +333,7 @@ class _Order0:
         expansion = self.layer.expansion
         self.after = [sp.expand(x + d[0]) for x, d in zip(expansion.states, expansion.increment, strict=True)]
         own = expansion.variables[0]
-        if any(sp.diff(a, u, v) != 0 for a in self.after[:inputs] for u in own for v in own):
+        if not all(is_affine(a, own) for a in self.after[:inputs]) and not _reads_products(program):
             raise NotClosed(
                 "neurons do not stay Gaussian: the new state is no linear function of the old one and of what matrices put out"
             )

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, brief, require
@@ -249,7 +250,7 @@ def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x:
     NotClosed
         If their noise depends on the neuron's own state, or their drift is not affine in it.
     """
-    bent = [d for d in drift if any(sp.diff(d, a, b) != 0 for a in x for b in x)]
+    bent = [d for d in drift if not is_affine(d, x)]
     local = [c for c in covariance if c.free_symbols & set(x)]
     if bent or local:
         raise NotClosed(
@@ -273,7 +274,7 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
         If it is not: the neurons are then not Gaussian.
     """
     own = limit.neuron
-    affine = all(not e.diff(x, y).has(*own) and e.diff(x, y) == 0 for e in limit.neuron_drift for x in own for y in own)
+    affine = all(is_affine(e, own) for e in limit.neuron_drift)
     if not affine or limit.neuron_covariance.has(*own):
         raise NotClosed(
             "the mean-field limit here needs neurons that stay Gaussian: a drift at most affine in the neuron's own state "

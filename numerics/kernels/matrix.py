@@ -59,6 +59,9 @@ def kernel_matrix(
     parameterisation; then the flows that :func:`derivations.kernels.ntk` derives, integrated to a relative error ``tolerance``
     per step. Memory is proportional to the matrix.
 
+    Where layers draw factors, as dropout does, each row and each column has factors of its own, drawn once, and the diagonal without ``other`` is that
+    of an input with itself under the same ones. Training draws them anew at each step; the regressors know that.
+
     Parameters
     ----------
     architecture : Recipe

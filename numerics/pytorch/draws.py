@@ -99,7 +99,18 @@ class Draws:
         )
         if said == "default":
             self._require_default(name, draw, tensors)
+        else:
+            self._remark_on(name, said, draw, tensors)
         return draw
+
+    def _remark_on(self, name: str, said: str | float, draw: Draw, tensors: Tensors) -> None:
+        """Weights that the named initialiser would not draw, as after training, or with a gain that was not said."""
+        why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in, uniform=False)
+        if why is not None:
+            kind = with_kind(self.block, name)
+            self._remarks.append(
+                f"{kind} is taken as {said} draws it, but {why}; a gain, or training, is not seen by that name"
+            )
 
     def _require_default(self, name: str, draw: Draw, tensors: Tensors) -> None:
         why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in, draw.law == "uniform")

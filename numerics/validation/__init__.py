@@ -6,7 +6,7 @@ Every check carries its control, the same test with a coefficient that is 5 % of
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,10 +15,10 @@ from derivations import Derivation
 from derivations.backward import Jacobian, WideJacobian
 from derivations.diffusion import Flow
 from derivations.errors import kind_of
+from derivations.loading import on_demand
 from numerics import given
 from numerics.ensembles import Seed
 from numerics.validation.base import LEVEL, QUICK_SCALE, SCALE, Array, Row, Validation, spawn
-from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check, one_layer
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
 from numerics.validation.comparison import compare
@@ -27,6 +27,14 @@ from numerics.validation.equation import equation_of_networks
 from numerics.validation.settings import settings_of, starting_states
 from numerics.validation.stages import Stage, in_turn, silent
 from numerics.validation.subjects import JointSetting, Setting
+
+if TYPE_CHECKING:
+    from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims
+
+# the catalogue knows every claim's network, and the libraries of regression and training behind them: no validation asks for these
+__getattr__, __dir__ = on_demand(
+    __name__, {"numerics.validation.catalogue": "CATALOGUE CheckedClaims check_claims find_claims"}
+)
 
 
 @given.checked(

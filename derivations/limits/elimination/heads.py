@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.affine import is_affine
 from derivations.binding import bound_symbols
 from derivations.errors import NotClosed
 from derivations.gaussian import softmax_mean
@@ -173,7 +174,8 @@ def _end(
     if len(matrices) != 1:
         return None
     (matrix,) = matrices
-    if sp.diff(side, matrix.symbol, 2) != 0 or any(sp.diff(m.body, matrix.symbol, 3) != 0 for m in means):
+    u = matrix.symbol
+    if not is_affine(side, {u}) or not all(m.body.is_polynomial(u) and sp.degree(m.body, u) <= 2 for m in means):
         return None
     return matrix, tuple(s for s in program.statements if isinstance(s, Mean) and s in means)
 

@@ -26,7 +26,8 @@ from derivations.symbols import state, step
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
-_SCALE = "scale the branch by epsilon, which is 1/sqrt(L), or ask scalings(net) what the network does as it stands"
+#: What to do about a layer that is not near the identity.
+SCALE = "scale the branch by epsilon, which is 1/sqrt(L), or ask scalings(net) what the network does as it stands"
 _REMEDY = {
     "mean": "scale this part of the update by ε², or centre it",
     "covariance": "scale the branch by ε or less, where ε is 1/sqrt(L), or ask scalings(net) which sizes have a limit",
@@ -185,7 +186,7 @@ class LayerMoments:
         moved, found, _ = self._projection
         if moved != 0:
             raise NoLimit(
-                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {_SCALE}"
+                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {SCALE}"
             )
         return found
 
@@ -217,7 +218,7 @@ class LayerMoments:
             moved = sp.cancel(self.on_range(with_sums(self.expansion.increment[a][0])))
             if moved != 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {_SCALE}"
+                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {SCALE}"
                 )
 
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:

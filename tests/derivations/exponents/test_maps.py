@@ -92,10 +92,11 @@ def test_a_norm_behind_the_sum_is_at_rest_and_its_branch_gets_a_size():
             assert abs(moved(0.9) - 0.9) > 1e-4  # the control: it does not rest there
 
 
-def test_a_norm_behind_two_sums_has_a_size_for_each():
+@pytest.mark.parametrize("norm", [rms_norm, layer_norm])
+def test_a_norm_behind_two_sums_has_a_size_for_each(norm):
     def layer(x):
-        y = rms_norm(x + Weights("C")(tanh(x)))
-        return rms_norm(y + A(relu(B(y))))
+        y = norm(x + Weights("C")(tanh(x)))
+        return norm(y + A(relu(B(y))))
 
     made = scalings(Network(layer, width=n))
     assert [size.of for size in made.family.sizes] == ["C", "A"]
@@ -105,7 +106,8 @@ def test_a_norm_behind_two_sums_has_a_size_for_each():
 
 def test_what_is_no_skip_gets_no_size_inside():
     made = scalings(Network(lambda x: tanh(x + A(x)), width=n))
-    assert made.family.introduced == 0
+    assert made.family.introduced is None
+    assert "the state goes through a function, alone or with its branch" in str(made).replace("\n   ", " ")
     product = scalings(Network(lambda x: x + x * A(tanh(x)), width=n))
     assert product.family.introduced == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -207,6 +209,17 @@ def test_laws_of_initialisers():
     nn.init.orthogonal_(layer.weight)
     assert abs(300 * float((layer.weight.detach() ** 2).mean()) / 0.6 - 1) < 1e-5
     assert float(variance(initialiser="orthogonal")[0]) == 0.25
+
+
+def test_weights_that_the_named_initialiser_does_not_draw_are_remarked():
+    block = Residual(nn.Linear(300, 300, bias=False), nn.Tanh(), nn.Linear(300, 300, bias=False))
+    for layer in (block.branch[0], block.branch[2]):
+        nn.init.xavier_normal_(layer.weight, gain=0.25 if layer is block.branch[0] else 1)
+    said = str(from_torch(block, initialiser="xavier_normal"))
+    assert re.search(
+        r"branch\.0 \(Linear\) is taken as xavier_normal draws it, but its weights have variance 0\.06", said
+    )
+    assert "branch.2 (Linear) is taken" not in said
 
 
 def test_uniform_weights_stay_uniform_on_request():
