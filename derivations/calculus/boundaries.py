@@ -27,10 +27,12 @@ from derivations.calculus.finiteness import (
 )
 from derivations.calculus.intervals import coefficients
 from derivations.calculus.means import means_are_numbers
-from derivations.constants import named
+from derivations.calculus.size import factored
+from derivations.constants import Whole, named
 from derivations.diffusion import Boundary, Diffusion
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
+from derivations.piecewise.terms import is_zero
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,33 @@ def _placed(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, away: sp.Expr) -> sp.Ex
         over, under = (sp.Poly(part, x) for part in sp.fraction(sp.together(expr)))
         if over.domain.is_QQ or over.domain.is_ZZ:
             return _lowest(over, point, away) / _lowest(under, point, away)
+    elif expr.free_symbols == {x} and expr.is_rational_function(x) and _is_irrational(point, expr):
+        return sp.Mul(
+            *(_lowest_of_factors(part, x, point, away) ** k for part, k in zip(sp.fraction(expr), (1, -1), strict=True))
+        )
     return expr.subs(x, point + away)
+
+
+def _is_irrational(point: sp.Expr, expr: sp.Expr) -> bool:
+    """Whether roots of numbers or other irrational ones stand in a point or a formula."""
+    numbers = (node for node in (point + expr).atoms(sp.Pow, sp.NumberSymbol, sp.Function) if not node.free_symbols)
+    return point.is_number and any(not number.is_Rational for number in numbers)
+
+
+def _lowest_of_factors(part: sp.Expr, x: sp.Symbol, point: sp.Expr, away: sp.Expr) -> sp.Expr:
+    """The lowest power of the distance from an irrational number, by the factors of a polynomial that vanish there."""
+    found = sp.S.One
+    for factor in sp.Mul.make_args(factored(part)):
+        base, power = factor.as_base_exp()
+        order, value = 0, base.subs(x, point)
+        while base.has(x) and is_zero(value):
+            base, order = sp.diff(base, x), order + 1
+            value = base.subs(x, point) / sp.factorial(order)
+        number = (
+            value if value.is_Rational or value.has(x) else Whole(value)
+        )  # no root of a number goes into the algebra
+        found *= (number * away**order) ** power
+    return found
 
 
 def _lowest(polynomial: sp.Poly, root: sp.CRootOf, away: sp.Expr) -> sp.Expr:

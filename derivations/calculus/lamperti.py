@@ -92,6 +92,12 @@ class LampertiForm:
         return tidy(self.beta**2 + self.derive(self.beta))
 
     @property
+    def root_of_potential(self) -> sp.Expr:
+        r""":math:`\sqrt U`; of a quadratic noise without drift :math:`U = \tfrac14\Delta`."""
+        quadratic = Quadratic.of(sp.expand(self.scale), self.state) if self.drift == 0 else None
+        return sp.sqrt(sp.factor(self.potential)) if quadratic is None else quadratic.root_of_discriminant / 2
+
+    @property
     def is_writable(self) -> bool:
         """Whether the potential can be written out, or is a formula of thousands of characters."""
         given = (self.scale, self.drift)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from derivations.calculus.size import factored
+
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -40,9 +42,20 @@ class Quadratic:
         return sp.factor(self.b**2 - 4 * self.a * self.c)
 
     @property
+    def root_of_discriminant(self) -> sp.Expr:
+        r""":math:`\sqrt\Delta = |a(r_2 - r_1)|`, without a root of a root where the zeros of a polynomial of numbers are seen."""
+        if not self.has_parameters:
+            linear = [base for base in map(_base, sp.Mul.make_args(factored(self.expr))) if base.has(self.x)]
+            if len(linear) == 2 and all(sp.degree(base, self.x) == 1 for base in linear):
+                ends = (-base.subs(self.x, 0) / base.coeff(self.x) for base in map(sp.expand, linear))
+                root = sp.expand(self.a * sp.Add(*(sign * end for sign, end in zip((1, -1), ends, strict=True))))
+                return -root if root.is_negative else root
+        return sp.sqrtdenest(sp.sqrt(self.discriminant))
+
+    @property
     def roots(self) -> tuple[sp.Expr, sp.Expr]:
         r"""The zeros :math:`(-b \mp \sqrt\Delta)/2a`, in order for a > 0."""
-        root = sp.sqrt(self.discriminant)
+        root = self.root_of_discriminant
         return (-self.b - root) / (2 * self.a), (-self.b + root) / (2 * self.a)
 
     def without_zeros(self) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
@@ -73,7 +86,7 @@ class Quadratic:
         Right of both zeros, with :math:`w = \sqrt\Delta/a` their distance apart,
         :math:`\int_x^\infty \mathrm{d}x/\varphi = \tfrac{1}{\sqrt\Delta}\log\bigl(1 + \tfrac{w}{x - r_2}\bigr)`; left of both likewise.
         """
-        s = sp.sqrt(self.discriminant)
+        s = self.root_of_discriminant
         w, (low, high) = s / self.a, self.roots
         d = sp.Dummy("d", positive=True)
         if right:
@@ -82,10 +95,14 @@ class Quadratic:
 
     def between(self) -> tuple[sp.Expr, sp.Expr]:
         r"""For :math:`\Delta > 0`, between the zeros, with noise :math:`-\varphi`: a coordinate on the line, and x of it."""
-        s = sp.sqrt(self.discriminant)
+        s = self.root_of_discriminant
         low, high = self.roots
         z = sp.Dummy("z", real=True)
         # x is written as its distance from a zero, from 0 if that is one: so it keeps its digits there
         near_low = low + (high - low) / (1 + sp.exp(-s * z))
         back = high - (high - low) / (1 + sp.exp(s * z)) if high == 0 else near_low
         return (sp.log(self.x - low) - sp.log(high - self.x)) / s, sp.Lambda(z, back)
+
+
+def _base(factor: sp.Expr) -> sp.Expr:
+    return factor.as_base_exp()[0]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import comb
+from math import comb, prod
 
 import sympy as sp
 
+from derivations.calculus.irrational import split_over_roots
 from derivations.constants import Constant, in_few_constants, named, openable, opened
 
 MOST_DEGREE = 300  # of numerator or denominator, over all generators together
@@ -153,8 +154,10 @@ def factored(expr: sp.Expr) -> sp.Expr:
         return sp.Piecewise(*((factored(piece), condition) for piece, condition in expr.args))
     whole, names = _exponentials_named(expr)
     if not is_moderate(whole, MOST_FACTORED):
-        return expr
-    return with_constants_named(sp.factor, whole).xreplace({name: power for power, name in names.items()})
+        return split_over_roots(expr)
+    found = with_constants_named(sp.factor, whole).xreplace({name: power for power, name in names.items()})
+    powers = (factor.as_base_exp() for factor in sp.Mul.make_args(found))
+    return sp.Mul(*(split_over_roots(base) ** power for base, power in powers))
 
 
 def _exponentials_named(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Expr, sp.Dummy]]:
@@ -206,6 +209,38 @@ def with_constants_named(rule: Callable[[sp.Expr], sp.Expr], expr: sp.Expr) -> s
         return opened(rule(inside), openable(inside) - own)
     found = opened(rule(few))
     return named(found) if own else found
+
+
+def size_expanded(expr: sp.Expr) -> float:
+    """About how many symbols and numbers a formula holds once it is multiplied out at all levels, constants and all.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x")
+    >>> size_expanded((x + sp.sqrt(2)) ** 2), size_expanded(sp.exp((x + 1) ** 9))
+    (12.0, 38.0)
+    """
+    return _expanded_size(expr)[1]
+
+
+@lru_cache(maxsize=4096)
+def _expanded_size(expr: sp.Expr) -> tuple[float, float]:
+    """Of a formula multiplied out: its terms, and what they hold."""
+    parts = [_expanded_size(part) for part in expr.args]
+    if not parts:
+        return 1, 1
+    terms, held = zip(*parts, strict=True)
+    if expr.is_Add:
+        return sum(terms), sum(held)
+    if expr.is_Mul:
+        number = prod(terms)
+        return number, number * sum(h / n for n, h in parts)
+    if expr.is_Pow and expr.exp.is_Integer:
+        power = abs(int(expr.exp))
+        number = comb(terms[0] + power - 1, power)
+        size = number * min(power, terms[0]) * held[0] / terms[0] + 1
+        return (number, size) if expr.exp.is_positive else (1, size)
+    return 1, sum(held)
 
 
 def expanded(expr: sp.Expr) -> sp.Expr:

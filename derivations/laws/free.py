@@ -36,6 +36,9 @@ class FreeLaw(TransformedGaussian):
         """Accept a form with :math:`DU = 0` whose coordinate covers the line."""
         if form.derive(form.potential) != 0:
             raise NoClosedForm(f"the potential {form.potential} is not constant")
+        x, scale = form.state, form.scale
+        if not all(end.is_finite for end in form.interval) and scale.is_polynomial(x) and sp.degree(scale, x) > 1:
+            raise NoClosedForm("the Lamperti coordinate is finite at infinity: ∫ dx/φ converges there")
         law = cls(form)
         require_line(form, law.map)
         return law
@@ -79,7 +82,7 @@ class FreeLaw(TransformedGaussian):
         z0, beta0 = (e.subs(self.form.state, initial) for e in (self.map, self.form.beta))
         if not beta0.has(initial):  # one exponential: w₋ or w₊ is 0, whichever sign β has
             return (Component(sp.S.One, z0 + beta0 * time, time),)
-        k = sp.sqrt(sp.factor(self.form.potential))
+        k = self.form.root_of_potential
         both = [(sp.cancel((1 + sign * beta0 / k) / 2), sign * k) for sign in (1, -1)]
         return tuple(Component(weight, z0 + drift * time, time) for weight, drift in both)
 

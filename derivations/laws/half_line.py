@@ -72,11 +72,7 @@ class HalfLineLaw(KernelLaw):
     def rate(self) -> sp.Expr:
         r""":math:`k = \sqrt U`; where :math:`\beta` is constant, that drift along y, of either sign: one exponential is all of u."""
         beta = self.form.beta
-        return (
-            sp.sqrt(sp.factor(self.form.potential))
-            if beta.has(self.form.state)
-            else sp.cancel(self.chart.direction * beta)
-        )
+        return self.form.root_of_potential if beta.has(self.form.state) else sp.cancel(self.chart.direction * beta)
 
     @property
     def _image(self) -> int:

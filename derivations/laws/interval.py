@@ -85,7 +85,7 @@ class IntervalLaw(KernelLaw):
         y, length = sp.Dummy("y", positive=True), self.chart.length
         y0 = self._y(initial)
         slope = self.form.beta.subs(self.form.state, initial)
-        k = sp.sqrt(sp.factor(self.form.potential))
+        k = self.form.root_of_potential
         grow = (lambda s: s) if k == 0 else (lambda s: sp.sinh(k * s) / k)
 
         def u(s: sp.Expr) -> sp.Expr:

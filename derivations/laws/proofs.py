@@ -11,6 +11,7 @@ import sympy as sp
 from mpmath import mp
 
 from derivations.calculus.lamperti import LampertiForm
+from derivations.calculus.size import size_expanded
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.laws.base import Check
@@ -20,6 +21,7 @@ _DIGITS = 50
 _WORKING = 2 * _DIGITS
 _TOLERANCE = sp.Rational(1, 10**30)
 _SMALL = 600  # operations up to which a common denominator is worth the wait
+_MANY = 5_000  # symbols and numbers of a formula multiplied out
 
 
 def vanishes(
@@ -35,7 +37,7 @@ def vanishes(
     """
     # products of roots of numbers multiply the terms, and seldom cancel before all of them are there
     roots = any(r.base.is_Integer and r.exp == sp.Rational(1, 2) and r.base > 2 for r in expr.atoms(sp.Pow))
-    large = sp.count_ops(expr) > (_SMALL // 4 if roots else 2 * _SMALL)
+    large = sp.count_ops(expr) > (_SMALL // 4 if roots else 2 * _SMALL) or size_expanded(expr) > _MANY
     reduced = expr if large else sp.expand(sp.powsimp(sp.expand(expr)))
     if reduced != 0 and sp.count_ops(reduced) < _SMALL:
         with suppress(sp.PolynomialError):

@@ -187,7 +187,11 @@ class _InCoordinate:
         return compiled((initial, time, *self.given), expr)(x0, t, *self.given.values())
 
     def __call__(self, t: mpmath.mpf, y0: mpmath.mpf, y: mpmath.mpf) -> mpmath.mpf:
-        return mp.exp(self._log(t, y0, y))  # type: ignore[no-untyped-call]
+        try:
+            return mp.exp(self._log(t, y0, y))  # type: ignore[no-untyped-call]
+        except ZeroDivisionError:  # so near an end that e^{ky} − 1 is 0 to these digits
+            with mp.workdps(4 * mp.dps):
+                return mp.exp(self._log(t, y0, y))  # type: ignore[no-untyped-call]
 
     def integrate(
         self, function: Callable[[mpmath.mpf], mpmath.mpf], centres: tuple[mpmath.mpf, ...], t: mpmath.mpf

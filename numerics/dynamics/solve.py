@@ -165,8 +165,8 @@ def solve_training(
     progress : callable, optional
         Called with how many steps of all runs are done, and how many there are.
     momentum : float
-        How much of its last change each step adds, at least 0 and below 1: :math:`v' = \beta v - \eta\nabla`, and the weights move by v. Its flow is
-        that without momentum at :math:`\eta/(1-\beta)`.
+        How much of its last change each step adds, at least 0 and below 1: :math:`v' = \beta v - \eta\nabla`, and the weights move by v. Its flow,
+        that without momentum at :math:`\eta/(1-\beta)`, is asked for there.
 
     Returns
     -------
@@ -201,6 +201,11 @@ def solve_training(
     for word in asked:
         if word not in LIMITS:
             raise ValueError(unknown("limit", word, LIMITS))
+    if momentum and "flow" in asked:
+        raise ValueError(
+            f"gradient flow forgets momentum after some steps: it is the flow without momentum at a learning rate of {learning_rate / (1 - momentum):g}, "
+            "learning_rate/(1 - momentum); ask for that"
+        )
     for name, count, least in (("neurons", neurons, 2), ("repeats", repeats, 2), ("seed", seed, 0)):
         _require_whole(name, count, least)
     refined = [LIMITS[word](base) for word in dict.fromkeys(asked)]

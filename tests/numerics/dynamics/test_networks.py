@@ -275,6 +275,11 @@ def test_momentum_of_the_lazy_network_is_that_of_its_kernel():
     for wrong, why in ((1.0, "from 0 to below 1"), (-0.1, "from 0 to below 1"), (np.nan, "a finite number")):
         with pytest.raises(ValueError, match=f"momentum must be .*{why}"):
             solve_training(net, INPUTS, TARGETS, 2, momentum=wrong)
+    with pytest.raises(ValueError, match=r"gradient flow forgets momentum.*at a learning rate of 0\.6"):
+        solve_training(net, INPUTS, TARGETS, 2, 0.3, 3, 0, limits="flow", momentum=0.5)
+    assert (
+        solve_training(net, INPUTS, TARGETS, 2, 0.3, 3, 0, limits="depth", momentum=0.5).error.max() > 0
+    )  # the control
 
 
 @pytest.mark.parametrize(("inputs", "threads"), [(3, {1}), (FEW_INPUTS + 1, {2})])
